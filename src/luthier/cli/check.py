@@ -1,0 +1,165 @@
+"""`luthier check`: what is wrong with a training file, told by kind of fault, before anything is uploaded.
+
+All judgement is `luthier.data`'s; this file shows it. Needs no server and loads no training library.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from luthier.cli.options import Options, local_options, pass_options
+from luthier.cli.output import counted_as, notices, print_json, results
+from luthier.cli.trouble import Trouble
+from luthier.language import say
+
+if TYPE_CHECKING:
+    from luthier.data.findings import Finding, Report
+
+SHOWN_PER_CODE = 3
+MINIMUM_EXAMPLES = 10
+# Validation is measured, not learnt from: one example is enough.
+MINIMUM_VALIDATION_EXAMPLES = 1
+METHODS = ("supervised", "dpo")
+STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def check_files(training: Path | None, validation: Path | None, method: str) -> dict[Path, Report]:
+    """The reports of the files that are given, with a progress bar on stderr; raises Trouble if one is unreadable."""
+    reports = {}
+    if training:
+        reports[training] = _check(training, method, MINIMUM_EXAMPLES)
+    if validation:
+        reports[validation] = _check(validation, method, MINIMUM_VALIDATION_EXAMPLES)
+    return reports
+
+
+def _check(path: Path, method: str, minimum_examples: int) -> Report:
+    from luthier.data.check import check_file
+
+    try:
+        with _bar(path) as on_line:
+            return check_file(path, method=method, minimum_examples=minimum_examples, on_line=on_line)
+    except OSError as error:
+        raise Trouble(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
+
+
+@contextmanager
+def _bar(path: Path) -> Iterator[Callable[[int], None]]:
+    """A function that is told how many bytes of `path` are done."""
+    total = path.stat().st_size
+    console = notices()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(say(f"checking {path.name}", f"检查 {path.name}"), total=total)
+        shown = 0
+
+        def on_line(done: int) -> None:
+            # A file may have millions of short lines, and a bar has a hundred places.
+            nonlocal shown
+            if done - shown >= total // 100:
+                shown = done
+                progress.update(task, completed=done)
+
+        yield on_line
+
+
+def print_report(console: Console, path: Path, report: Report) -> None:
+    """Findings by code, the worst first, each code with its first lines and one remedy; then the summary."""
+    for severity in STYLES:
+        for findings in _groups(report, severity):
+            _print_group(console, findings, _count(report, findings))
+    console.print(_summary(path, report), soft_wrap=True)
+
+
+def _groups(report: Report, severity: str) -> list[list[Finding]]:
+    """The findings of one severity, by code, in the order of their first lines."""
+    groups: dict[str, list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        if finding.severity == severity:
+            groups[finding.code].append(finding)
+    return list(groups.values())
+
+
+def _count(report: Report, findings: list[Finding]) -> int:
+    """How many there were in all. A report keeps only the first findings of a kind; its counts know the rest."""
+    code, severity = findings[0].code, findings[0].severity
+    others = sum(finding.code == code and finding.severity != severity for finding in report.findings)
+    return report.counts[code] - others
+
+
+def _print_group(console: Console, findings: list[Finding], count: int) -> None:
+    severity = findings[0].severity
+    name = {"error": say("error", "错误"), "warning": say("warning", "警告"), "note": say("note", "提示")}[severity]
+    console.print(Text.assemble((name, STYLES[severity]), f"  {findings[0].code}  ×{count}"))
+    for finding in findings[:SHOWN_PER_CODE]:
+        console.print(f"  {finding.text()}", soft_wrap=True)
+    if count > SHOWN_PER_CODE:
+        more = count - SHOWN_PER_CODE
+        console.print(say(f"  … and {more} more", f"  ……还有 {more} 处"))
+    console.print(f"  → {findings[0].remedy()}\n", soft_wrap=True)
+
+
+def _summary(path: Path, report: Report) -> Text:
+    from luthier.data.estimate import n_epochs_auto
+
+    errors, warnings = (sum(_count(report, group) for group in _groups(report, name)) for name in ("error", "warning"))
+    counted = say(f"{path}: {counted_as(report.examples, 'example')}, ", f"{path}：{report.examples} 个样本，")
+    found = say(
+        f"{counted_as(errors, 'error')}, {counted_as(warnings, 'warning')}.", f"{errors} 个错误，{warnings} 个警告。"
+    )
+    text = Text.assemble(counted, (found, STYLES["error"] if errors else "green"))
+    if not errors:
+        epochs = n_epochs_auto(report.examples)
+        text.append(say(f' Epochs if left to "auto": {epochs}.', f"轮数为 auto 时取 {epochs}。"))
+    return text
+
+
+@click.command(
+    help=say(
+        "Check a training file before it is uploaded: every fault with its line and its remedy. Exit code 0 if it can "
+        "be trained on, 1 if it has errors, 2 if it could not be checked.\n\n"
+        "Example: luthier check train.jsonl --validation valid.jsonl",
+        "上传之前检查训练文件：指出每个问题所在的行和改法。可以训练时退出码为 0，有错误时为 1，无法检查时为 2。\n\n"
+        "例子：luthier check train.jsonl --validation valid.jsonl",
+    )
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--validation",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help=say("Check the validation file too.", "同时检查验证文件。"),
+)
+@click.option("--method", type=click.Choice(METHODS), default="supervised", show_default=True)
+@local_options
+@pass_options
+def check(options: Options, file: Path, validation: Path | None, method: str) -> None:
+    reports = check_files(file, validation, method)
+    ok = all(report.ok for report in reports.values())
+    if options.json:
+        print_json({"ok": ok, "files": [_described(path, report) for path, report in reports.items()]})
+    else:
+        for path, report in reports.items():
+            print_report(results(), path, report)
+        if ok:
+            results().print(say("Next: ", "下一步：") + _next(file, validation), soft_wrap=True)
+    raise click.exceptions.Exit(0 if ok else 1)
+
+
+def _next(file: Path, validation: Path | None) -> str:
+    words = ["luthier", "tune", str(file), *(("--validation", str(validation)) if validation else ())]
+    return shlex.join(words)
+
+
+def _described(path: Path, report: Report) -> dict[str, Any]:
+    return {"path": str(path), **report.to_dict()}

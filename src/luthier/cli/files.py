@@ -1,0 +1,174 @@
+"""`luthier files`: what the server keeps. A face of `client.files`, nothing more."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from luthier.cli.connect import open_client
+from luthier.cli.options import Options, pass_options, server_options
+from luthier.cli.output import as_json, note, print_details, print_json, print_table, size, when, working
+from luthier.cli.trouble import Trouble
+from luthier.language import say
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types import FileObject, FilePurpose
+
+PURPOSES = ("fine-tune", "assistants", "batch", "vision", "user_data", "evals")
+
+
+def upload_file(client: openai.OpenAI, path: Path, purpose: FilePurpose = "fine-tune") -> FileObject:
+    """Uploads `path` and waits until the server has processed it."""
+    with working(say(f"Uploading {path.name} …", f"正在上传 {path.name}……")):
+        uploaded = client.files.create(file=path, purpose=purpose)
+        if uploaded.status == "uploaded":
+            uploaded = client.files.wait_for_processing(uploaded.id, poll_interval=1)
+    if uploaded.status == "error":
+        raise Trouble(
+            say(
+                f"The server could not read {path.name}: {uploaded.status_details}",
+                f"服务器无法读取 {path.name}：{uploaded.status_details}",
+            ),
+            say(f"Check it: luthier check {path}", f"检查文件：luthier check {path}"),
+        )
+    return uploaded
+
+
+@click.group(
+    invoke_without_command=True,
+    help=say(
+        "List, upload, show, download and delete files.\n\nExample: luthier files upload train.jsonl",
+        "列出、上传、查看、下载、删除文件。\n\n例子：luthier files upload train.jsonl",
+    ),
+)
+@server_options
+@click.pass_context
+def files(ctx: click.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_files)
+
+
+@files.command(
+    "list",
+    help=say(
+        "List files, newest first.\n\nExample: luthier files list --purpose fine-tune-results",
+        "列出文件，新的在前。\n\n例子：luthier files list --purpose fine-tune-results",
+    ),
+)
+@click.option("--purpose", help=say("Only files of this purpose.", "只列出该用途的文件。"))
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@server_options
+@pass_options
+def list_files(options: Options, purpose: str | None, limit: int) -> None:
+    with open_client(options) as client:
+        pages = client.files.list(limit=limit, purpose=purpose) if purpose else client.files.list(limit=limit)
+        found = list(islice(pages, limit))
+    if options.json:
+        print_json([as_json(file) for file in found])
+        return
+    columns = ("id", say("name", "文件名"), say("purpose", "用途"), say("size", "大小"), say("created", "创建时间"))
+    print_table(columns, [(f.id, f.filename, f.purpose, size(f.bytes), when(f.created_at)) for f in found])
+
+
+@files.command(
+    "upload",
+    help=say(
+        "Upload files.\n\nExample: luthier files upload train.jsonl valid.jsonl",
+        "上传文件。\n\n例子：luthier files upload train.jsonl valid.jsonl",
+    ),
+)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--purpose", type=click.Choice(PURPOSES), default="fine-tune", show_default=True)
+@server_options
+@pass_options
+def upload(options: Options, paths: tuple[Path, ...], purpose: FilePurpose) -> None:
+    with open_client(options) as client:
+        uploaded = [upload_file(client, path, purpose) for path in paths]
+    if options.json:
+        print_json([as_json(file) for file in uploaded])
+    else:
+        for file in uploaded:
+            click.echo(f"{file.id}  {file.filename}")
+
+
+@files.command(
+    "show",
+    help=say(
+        "Show one file.\n\nExample: luthier files show file-abc123",
+        "查看一个文件。\n\n例子：luthier files show file-abc123",
+    ),
+)
+@click.argument("file_id")
+@server_options
+@pass_options
+def show(options: Options, file_id: str) -> None:
+    with open_client(options) as client:
+        found = as_json(client.files.retrieve(file_id))
+    print_json(found) if options.json else print_details(found)
+
+
+@files.command(
+    "download",
+    help=say(
+        "Download a file byte for byte, under its own name unless -o names another; -o - writes to stdout.\n\n"
+        "Example: luthier files download file-abc123 -o train.jsonl",
+        "原样下载文件；默认使用原文件名，可用 -o 指定，-o - 写到标准输出。\n\n"
+        "例子：luthier files download file-abc123 -o train.jsonl",
+    ),
+)
+@click.argument("file_id")
+@click.option("-o", "--output", metavar="PATH", help=say("Where to write.", "写到哪里。"))
+@click.option("--force", is_flag=True, help=say("Overwrite.", "覆盖已有文件。"))
+@server_options
+@pass_options
+def download(options: Options, file_id: str, output: str | None, force: bool) -> None:
+    with open_client(options) as client:
+        # The server chose the name, so only its last part is used: nothing is written outside this folder.
+        name = output or Path(client.files.retrieve(file_id).filename).name or file_id
+        content = client.files.content(file_id).read()
+    if name == "-" and not options.json:
+        sys.stdout.buffer.write(content)
+        return
+    _write(Path(name), content, force)
+    if options.json:
+        print_json({"id": file_id, "path": name, "bytes": len(content)})
+    else:
+        click.echo(name)
+
+
+def _write(path: Path, content: bytes, force: bool) -> None:
+    try:
+        with path.open("wb" if force else "xb") as target:
+            target.write(content)
+    except FileExistsError as error:
+        raise Trouble(
+            say(f"{path} exists already.", f"{path} 已存在。"),
+            say("Overwrite it with --force, or name another with -o.", "用 --force 覆盖，或用 -o 另选路径。"),
+        ) from error
+    except OSError as error:
+        raise Trouble(say(f"{path} cannot be written: {error}", f"{path} 无法写入：{error}")) from error
+
+
+@files.command(
+    "delete",
+    help=say(
+        "Delete files; jobs that were trained on them are not touched.\n\nExample: luthier files delete file-abc123",
+        "删除文件；用它们训练过的微调任务不受影响。\n\n例子：luthier files delete file-abc123",
+    ),
+)
+@click.argument("file_ids", nargs=-1, required=True)
+@server_options
+@pass_options
+def delete(options: Options, file_ids: tuple[str, ...]) -> None:
+    with open_client(options) as client:
+        deleted = [client.files.delete(file_id) for file_id in file_ids]
+    if options.json:
+        print_json([as_json(answer) for answer in deleted])
+        return
+    for answer in deleted:
+        note(say(f"Deleted {answer.id}.", f"已删除 {answer.id}。"))

@@ -1,0 +1,61 @@
+"""A loss curve in block characters, for terminals and logs. Knows nothing about jobs or files."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from statistics import fmean
+from typing import NamedTuple
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+VALID = "●"
+
+
+class Point(NamedTuple):
+    """The losses after one step; None where nothing was measured."""
+
+    step: int
+    train_loss: float | None
+    valid_loss: float | None
+
+
+def loss_plot(points: Sequence[Point], width: int = 64, height: int = 12) -> str:
+    """Training loss as bars from zero, each the mean of the steps under it; validation loss as dots.
+
+    `points` are ordered by step. Text of `height` + 2 lines; empty if there is no loss to draw.
+    """
+    groups = _groups(points, width)
+    train = [_mean(point.train_loss for point in group) for group in groups]
+    valid = [_mean(point.valid_loss for point in group) for group in groups]
+    top = max((value for value in [*train, *valid] if value is not None), default=0.0)
+    if top <= 0:
+        return ""
+    repeat = max(1, width // len(groups))
+    lines = [_row(train, valid, top, level, height, repeat) for level in reversed(range(height))]
+    labels = {0: f"{top:.2f}", height // 2: f"{top * (height - height // 2) / height:.2f}"}
+    drawn = [f"{labels.get(row, ''):>8} │{line}" for row, line in enumerate(lines)]
+    first, last = str(points[0].step), str(points[-1].step)
+    span = len(groups) * repeat
+    return "\n".join([*drawn, f"{'0.00':>8} └{'─' * span}", f"{'':>10}{first}{last:>{max(1, span - len(first))}}"])
+
+
+def _groups(points: Sequence[Point], width: int) -> list[Sequence[Point]]:
+    """At most `width` runs of neighbouring points, as equal in length as they can be; none is empty."""
+    count = min(width, len(points))
+    edges = [round(index * len(points) / count) for index in range(count + 1)] if count else [0]
+    return [points[start:end] for start, end in pairwise(edges)]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    measured = [value for value in values if value is not None]
+    return fmean(measured) if measured else None
+
+
+def _row(train: list[float | None], valid: list[float | None], top: float, level: int, height: int, repeat: int) -> str:
+    """The characters of one row; `level` counts from the bottom."""
+    cells = []
+    for bar, dot in zip(train, valid, strict=True):
+        eighths = round(((bar or 0.0) / top * height - level) * 8)
+        cell = BLOCKS[min(8, max(0, eighths))] * repeat
+        if dot is not None and min(height - 1, int(dot / top * height)) == level:
+            cell = VALID + cell[1:]
+        cells.append(cell)
+    return "".join(cells).rstrip()

@@ -1,0 +1,1 @@
+"""Pages for people: a client of the public API like any other."""

@@ -1,0 +1,1 @@
+"""Bytes → examples: read, check, split, estimate. No torch, no network."""

@@ -1,0 +1,76 @@
+"""How long and how dear a job will be: arithmetic on token counts.
+
+Counting the tokens is the caller's part, since only a base model's own tokenizer counts them rightly; nothing here
+knows a tokenizer or a clock. Prices are those that OpenAI last published, for comparison with training at home.
+"""
+
+import re
+from dataclasses import dataclass
+
+# USD per 1M training tokens. o4-mini was billed by the hour and is not here.
+_TRAINING_USD_PER_1M = {
+    "gpt-4.1": 25.00,
+    "gpt-4.1-mini": 5.00,
+    "gpt-4.1-nano": 1.50,
+    "gpt-4o": 25.00,
+    "gpt-4o-mini": 3.00,
+    "gpt-3.5-turbo": 8.00,
+    "davinci-002": 6.00,
+    "babbage-002": 0.40,
+}
+_DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")  # gpt-4o-2024-08-06, gpt-3.5-turbo-0125
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`tokens` is one pass over the file, `trained_tokens` all passes; None is "not known", never zero."""
+
+    examples: int
+    tokens: int
+    epochs: int
+    trained_tokens: int
+    hosted_price_usd: float | None
+    seconds: float | None
+
+
+def n_epochs_auto(n: int) -> int:
+    """The epochs that OpenAI chooses for `n` examples: 3, more for a small file, fewer for a very large one.
+
+    Source: the OpenAI cookbook's data preparation notebook (targets of 100 and 25,000 examples, 1 to 25 epochs).
+    """
+    if n * 3 < 100:
+        return min(25, 100 // max(n, 1))
+    if n * 3 > 25_000:
+        return max(1, 25_000 // n)
+    return 3
+
+
+def openai_price(model: str) -> float | None:
+    """USD per 1M training tokens at OpenAI, or None for a model without such a price.
+
+    `model` may be a plain name, a dated snapshot, or a fine-tuned model (`ft:BASE:...`).
+    """
+    base = model.split(":")[1] if model.startswith("ft:") else model
+    return _TRAINING_USD_PER_1M.get(base, _TRAINING_USD_PER_1M.get(_DATE.sub("", base)))
+
+
+def training_cost(tokens: int, epochs: int, usd_per_1k: float) -> float:
+    """USD for a job: price of 1,000 tokens x tokens in the file x epochs. Validation tokens cost nothing."""
+    return tokens * epochs * usd_per_1k / 1000
+
+
+def estimate(
+    tokens_per_example: list[int], *, n_epochs: int, model: str, tokens_per_s: float | None = None
+) -> Estimate:
+    """What a job on these examples comes to; `tokens_per_s` is the measured speed of training, if there is one."""
+    tokens = sum(tokens_per_example)
+    trained_tokens = tokens * n_epochs
+    price = openai_price(model)
+    return Estimate(
+        examples=len(tokens_per_example),
+        tokens=tokens,
+        epochs=n_epochs,
+        trained_tokens=trained_tokens,
+        hosted_price_usd=None if price is None else training_cost(tokens, n_epochs, price / 1000),
+        seconds=trained_tokens / tokens_per_s if tokens_per_s else None,
+    )

@@ -1,0 +1,290 @@
+"""What can be wrong with a file: one `Finding` per fault, one entry in `CATALOGUE` per kind of fault.
+
+A kind has its severity, a sentence and a remedy in English and Chinese, and `wire`: the sentence of a failed job, in
+OpenAI's own words where they are known. The seven kinds that OpenAI's cookbook counts keep the cookbook's names.
+This module knows nothing about how a fault is found, nor about files; it only says.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+from luthier.language import Language, say
+from luthier.types.errors import LuthierError
+
+Severity = Literal["error", "warning", "note"]
+KEPT_PER_KIND = 100  # a 512 MB file of nothing but faults must not fill the memory; `counts` still counts them all
+
+
+class Kind(NamedTuple):
+    """The sentences of one code. They may use the fields of `Finding`; `wire` also `{at}`, `{place}` and `{which}`."""
+
+    severity: Severity
+    en: str
+    zh: str
+    remedy_en: str
+    remedy_zh: str
+    wire: str | Mapping[str, str]  # a mapping chooses by the finding's key
+
+
+_JSONL = (
+    "Expected file to have JSONL format, where every line is a JSON dictionary. "
+    'Line {line} is not a dictionary (HINT: line starts with: "{seen:.1}...").'
+)
+_N_EXAMPLES = "{which} file has {seen} example(s), but must have at least {detail} examples"
+_NO_CONTENT = '{place}, key "__root__": At least one of content or function_call must be set.'
+
+CATALOGUE: dict[str, Kind] = {
+    "encoding_invalid": Kind(
+        "error", "the text is not UTF-8 (found {seen})", "不是 UTF-8 编码（遇到 {seen}）",
+        'Save the file as plain UTF-8, for example with open(path, "w", encoding="utf-8").',
+        '请把文件另存为 UTF-8（不压缩），例如用 open(path, "w", encoding="utf-8") 写出。',
+        "Line {line} is not valid UTF-8 (found {seen})."),
+    "json_invalid": Kind(
+        "error", "not valid JSON from character {detail} on: {seen}", "从第 {detail} 个字符起不是合法的 JSON：{seen}",
+        "Write one JSON object per line; an array, indented JSON or CSV must be rewritten that way.",
+        "每行写一个完整的 JSON 对象；JSON 数组、带缩进的 JSON 和 CSV 都要改写成这种形式。",
+        _JSONL),
+    "number_invalid": Kind(
+        "error", "{seen} is not a JSON number", "{seen} 不是合法的 JSON 数字",
+        "Write a finite number or null.", "请写有限的数字或 null。",
+        "Line {line} has {seen}, which is not a JSON number."),
+    "nesting_too_deep": Kind(
+        "error", "nested more than {detail} levels deep", "嵌套超过 {detail} 层",
+        "Flatten the example; no conversation needs this depth.", "请减少嵌套；对话数据用不到这么深的层次。",
+        "Line {line} is nested more than {detail} levels deep."),
+    "lone_surrogate": Kind(
+        "error", "holds half of a character (a lone \\ud8xx or \\udcxx)", "含有半个字符（单独的 \\ud8xx 或 \\udcxx）",
+        "Write the whole character; the text was probably cut in the middle of an emoji.",
+        "请写完整的字符；文本可能是在一个表情符号中间被截断的。",
+        "Line {line} has a lone surrogate, which is not valid Unicode."),
+    "file_empty": Kind(
+        "error", "the file has no examples", "文件里没有样本",
+        "Write one example per line; at least {detail} are needed.", "每行写一个样本；至少需要 {detail} 个。",
+        _N_EXAMPLES),
+    "too_few_examples": Kind(
+        "error", "{seen} example(s), at least {detail} are needed", "只有 {seen} 个样本，至少需要 {detail} 个",
+        "Add examples; 50 to 100 good ones are a sound start.", "请增加样本；50 到 100 个高质量样本是好的起点。",
+        _N_EXAMPLES),
+    "unexpected_format": Kind(
+        "error", "no line is a chat example or a prompt/completion pair", "没有一行是对话样本或 prompt/completion 对",
+        'Write each example as {{"messages": [...]}}.', '请把每个样本写成 {{"messages": [...]}}。',
+        "Unexpected file format, expected either prompt/completion pairs or chat messages."),
+    "method_mismatch": Kind(
+        "error", "the file is in the {seen} format, which the method '{detail}' does not train on",
+        "文件是 {seen} 格式，不能用训练方法“{detail}”来训练",
+        "Choose the method '{key}', or another file.", "请改用训练方法“{key}”，或换一个文件。",
+        "Input file {file_id} is in the {seen} format, but the specified fine-tuning job is not using '{key}' "
+        "as the training method (provided method={detail})."),
+    "data_type": Kind(
+        "error", "not a JSON object: {seen}", "不是 JSON 对象：{seen}",
+        'Write each line as one object, {{"messages": [...]}}; take examples out of an enclosing array.',
+        '每行应是一个对象 {{"messages": [...]}}；请把样本从外层数组里取出来。',
+        _JSONL),
+    "missing_messages_list": Kind(
+        "error", '"messages" is missing, empty or not a list', "“messages” 缺失、为空或不是列表",
+        'Give the example a list "messages" of at least one message.', "请给样本加上至少含一条消息的 “messages” 列表。",
+        'Line {line}, key "messages": Input should be a valid list with at least one message'),
+    "message_type": Kind(
+        "error", "the message is not an object: {seen}", "消息不是对象：{seen}",
+        'Write the message as {{"role": ..., "content": ...}}.', '请把消息写成 {{"role": ..., "content": ...}}。',
+        "{at}: Input should be a valid dictionary"),
+    "message_missing_key": Kind(
+        "error", 'the message has no "{key}"', "消息缺少 “{key}”",
+        'Add "{key}"; only an assistant message that makes a call may go without content.',
+        "请补上 “{key}”；只有发起调用的 assistant 消息可以没有 content。",
+        {"role": "Example {example}, message {message} Discriminator 'role' is missing in value",
+         "content": _NO_CONTENT}),
+    "message_unrecognized_key": Kind(
+        "error", 'the key "{key}" does not belong in this message', "这条消息里不应有 “{key}” 这个键",
+        'Remove "{key}", or correct its spelling; calls and weight belong to assistant messages.',
+        "请删去 “{key}” 或改正拼写；调用和 weight 只属于 assistant 消息。",
+        "{at}: Extra inputs are not permitted"),
+    "unrecognized_role": Kind(
+        "error", "unknown role: {seen}", "未知的角色：{seen}",
+        "Use one of: {detail}.", "请使用以下角色之一：{detail}。",
+        "Example {example}, message {message} No match for discriminator 'role' and value '{seen}' "
+        "(allowed values: {detail})"),
+    "missing_content": Kind(
+        "error", '"{key}" is empty and there is no call', "“{key}” 为空，也没有函数调用",
+        "Write the text, or remove the message.", "请写上内容，或删去这条消息。",
+        _NO_CONTENT),
+    "content_type": Kind(
+        "error", '"{key}" must be text, found {seen}', "“{key}” 必须是文本，现在是 {seen}",
+        'Use a string; content may also be a list of {{"type": "text", "text": ...}} parts.',
+        '请使用字符串；content 也可以是由 {{"type": "text", "text": ...}} 组成的列表。',
+        "{at}: Input should be a valid string"),
+    "example_missing_assistant_message": Kind(
+        "error", "no assistant message, so there is nothing to learn", "没有 assistant 消息，无从学习",
+        "End the example with the answer that the model should give.", "请在样本末尾写上希望模型给出的回答。",
+        "Line {line}: at least one message from the assistant is required"),
+    "last_message_not_assistant": Kind(
+        "warning", "the last message is from {seen}; what follows the last answer teaches nothing",
+        "最后一条消息来自 {seen}；最后一个回答之后的内容不会被学习",
+        "End the example with an assistant message.", "请以 assistant 消息结束样本。",
+        "{place}: the last message should be from the assistant"),
+    "unrecognized_key": Kind(
+        "warning", 'the key "{key}" is not used', "“{key}” 这个键不会被使用",
+        "Remove it, or correct its spelling.", "请删去，或改正拼写。",
+        "{at}: Extra inputs are not permitted"),
+    "call_invalid": Kind(
+        "error", '"{key}" is not a function call as the API writes it', "“{key}” 不是接口规定的函数调用写法",
+        'A call is {{"name": ..., "arguments": "<JSON>"}}; in tool_calls it stands under "function", beside an "id".',
+        '调用应写成 {{"name": ..., "arguments": "<JSON>"}}；在 tool_calls 里放在 "function" 下，与 "id" 并列。',
+        "{at}: Input should be a valid function call"),
+    "arguments_not_json": Kind(
+        "error", '"{key}" must be a string that holds JSON, found {seen}',
+        "“{key}” 必须是内容为 JSON 的字符串，现在是 {seen}",
+        "Write the arguments with json.dumps(...).", "请用 json.dumps(...) 写出参数。",
+        "{at}: Input should be a valid JSON string"),
+    "arguments_not_object": Kind(
+        "error", '"{key}" must hold a JSON object, found {seen}', "“{key}” 里必须是 JSON 对象，现在是 {seen}",
+        'Name each argument: {{"name": value}}.', '请写出每个参数的名字：{{"名字": 值}}。',
+        "{at}: Input should be a valid JSON object"),
+    "definition_invalid": Kind(
+        "error", '"{key}" is not as the API defines it', "“{key}” 不符合接口的规定",
+        'tools: [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]; '
+        "functions: the inner objects; parallel_tool_calls: true or false.",
+        'tools 写成 [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]；'
+        "functions 写里层的对象；parallel_tool_calls 写 true 或 false。",
+        "{at}: Input should be a valid definition"),
+    "undefined_function": Kind(
+        "error", "calls {seen}, which the example does not define", "调用了样本没有定义的函数 {seen}",
+        "Define it, correct the name (defined: {detail}), or leave out all definitions.",
+        "请补上定义、改正名字（已定义：{detail}），或去掉全部定义。",
+        "{at}: function '{seen}' is not defined in this example"),
+    "tool_result_without_call": Kind(
+        "warning", "a result ({seen}) that no earlier message called for", "这个结果（{seen}）之前没有对应的调用",
+        "Give it the tool_call_id, or the function name, of an earlier call.",
+        "请填写之前某次调用的 tool_call_id 或函数名。",
+        "{at}: no earlier call matches this result"),
+    "weight_invalid": Kind(
+        "error", "weight must be 0 or 1, on an assistant message only; found {seen}",
+        "weight 只能是 0 或 1，且只能写在 assistant 消息上；现在是 {seen}",
+        "Write 0 (not trained) or 1 (trained), or remove it.", "请写 0（不训练）或 1（训练），或删去。",
+        "{at}: Input should be 0 or 1"),
+    "nothing_trainable": Kind(
+        "error", "every assistant message has weight 0, so there is nothing to learn",
+        "所有 assistant 消息的 weight 都是 0，无从学习",
+        "Give at least one assistant message the weight 1, or remove the example.",
+        "请至少让一条 assistant 消息的 weight 为 1，或删去这个样本。",
+        "Line {line}: at least one assistant message must have a non-zero weight"),
+    "duplicate_example": Kind(
+        "warning", "the same as line {detail}", "与第 {detail} 行相同",
+        "Remove it, unless it should count twice.", "除非有意重复，否则请删去。",
+        "Line {line} is the same as line {detail}"),
+}  # fmt: skip
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """A value as a person may see it: one line, cut to `limit` characters, safe to print on any terminal."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    head = "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text[:limit])
+    return head + "…" if len(text) > limit else head
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault. `line` and `example` count from 1 (blank lines are lines, not examples), `message_index` from 0."""
+
+    code: str
+    severity: Severity
+    line: int | None = None
+    message_index: int | None = None
+    key: str | None = None
+    seen: str = ""
+    detail: str = ""  # the second fact of the sentence: what was expected, or where
+    example: int | None = None
+
+    def text(self, language: Language | None = None) -> str:
+        """Where and what, in one sentence."""
+        kind = CATALOGUE[self.code]
+        return self._where(language) + say(kind.en, kind.zh, language).format_map(self._fields())
+
+    def remedy(self, language: Language | None = None) -> str:
+        """What to do about it."""
+        kind = CATALOGUE[self.code]
+        return say(kind.remedy_en, kind.remedy_zh, language).format_map(self._fields())
+
+    def wire(self, *, file_id: str = "", param: str = "training_file") -> str:
+        """The sentence of a failed job, as OpenAI words it; always English, messages counted from 1."""
+        wire = CATALOGUE[self.code].wire
+        template = wire if isinstance(wire, str) else wire[self.key or ""]
+        place = f"Line {self.line}" + ("" if self.message_index is None else f", message {self.message_index + 1}")
+        at = place if self.key is None else f'{place}, key "{self.key}"'
+        which = "Validation" if param == "validation_file" else "Training"
+        return template.format_map(self._fields() | {"file_id": file_id, "which": which, "place": place, "at": at})
+
+    def at(self, line: int, example: int | None = None) -> "Finding":
+        """The same finding, with its place in the file."""
+        return replace(self, line=line, example=example)
+
+    def to_dict(self, language: Language | None = None) -> dict[str, Any]:
+        """Every field, with the sentence and the remedy."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return fields | {"text": self.text(language), "remedy": self.remedy(language)}
+
+    def _fields(self) -> dict[str, Any]:
+        message = None if self.message_index is None else self.message_index + 1
+        return {name: getattr(self, name) for name in self.__slots__} | {"message": message}
+
+    def _where(self, language: Language | None) -> str:
+        if self.line is None:
+            return ""
+        if self.message_index is None:
+            return say(f"line {self.line}: ", f"第 {self.line} 行：", language)
+        message = self.message_index + 1
+        return say(f"line {self.line}, message {message}: ", f"第 {self.line} 行第 {message} 条消息：", language)
+
+
+def problem(code: str, *, key: str | None = None, seen: object = "", detail: str = "") -> Finding:
+    """A finding of the catalogue's severity that does not say yet where it is; `key` and `seen` are made printable."""
+    safe_key = None if key is None else shown(key)
+    return Finding(code, CATALOGUE[code].severity, key=safe_key, seen=shown(seen), detail=detail)
+
+
+class FindingError(LuthierError):
+    """A finding that stops the reading; the message is its sentence and its remedy, in English."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(f"{finding.text('en')}. {finding.remedy('en')}")
+        self.finding = finding
+
+
+@dataclass
+class Report:
+    """What was found in a file. `counts` counts every finding by code; of each kind the first `KEPT_PER_KIND` stay."""
+
+    examples: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    _kept: Counter[tuple[str, Severity]] = field(default_factory=Counter, init=False, repr=False)
+
+    def add(self, finding: Finding, *, first: bool = False) -> None:
+        """Count a finding and keep it, at the end or (what is true of the whole file) at the front."""
+        self.counts[finding.code] += 1
+        kind = finding.code, finding.severity
+        self._kept[kind] += 1
+        if self._kept[kind] <= KEPT_PER_KIND:
+            self.findings.insert(0 if first else len(self.findings), finding)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file can be trained on: no errors, whatever the warnings."""
+        return self.first_error is None
+
+    @property
+    def first_error(self) -> Finding | None:
+        """The error that a failed job tells of."""
+        return next((finding for finding in self.findings if finding.severity == "error"), None)
+
+    def to_dict(self, language: Language | None = None) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "ok": self.ok,
+            "examples": self.examples,
+            "counts": dict(self.counts),
+            "findings": [finding.to_dict(language) for finding in self.findings],
+        }

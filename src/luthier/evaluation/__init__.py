@@ -1,0 +1,1 @@
+"""Graders, function-call scores, comparisons with confidence, reports."""

@@ -1,0 +1,68 @@
+"""What an engine is: prompt ids, sampling and an adapter in, tokens with log-probabilities out.
+
+Engines know nothing about text, messages or HTTP. Importing this module imports no engine and no torch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """`temperature` 0 is greedy. Tokens in `stop_ids` end the answer and are not part of it."""
+
+    max_tokens: int
+    stop_ids: frozenset[int]
+    temperature: float = 1.0
+    top_p: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] = field(default_factory=dict)
+    seed: int | None = None
+    top_logprobs: int = 0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One answer to produce. `adapter`: a PEFT folder on the engine's base model, or None for the base itself."""
+
+    prompt: list[int]
+    sampling: Sampling
+    adapter: Path | None = None
+
+
+@dataclass(frozen=True)
+class Token:
+    """`logprob`: natural logarithm, of the model's own distribution at temperature 1; `top`: likeliest first."""
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class TokenStream(Protocol):
+    """Iterate for tokens as they come; `finish_reason` is set when the iteration ends."""
+
+    finish_reason: FinishReason | None
+
+    def __iter__(self) -> Iterator[Token]: ...
+
+    def cancel(self) -> None:
+        """Stop at the next token and free the slot; safe at any time, from any thread."""
+        ...
+
+
+class Engine(Protocol):
+    """One base model in memory, with the adapters that were asked for."""
+
+    context_tokens: int
+
+    def submit(self, generation: Generation) -> TokenStream:
+        """Queue an answer. Raises RateLimitError when the queue is full."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,49 @@
+"""One engine per base model, started on first use. Importing this module imports no torch."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.inference.engine import Engine
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """As in the settings of the same names."""
+
+    device: str = "auto"
+    precision: str = "auto"
+    adapters_in_memory: int = 8
+    queue_limit: int = 64
+
+
+def start_engine(base: Path, options: EngineOptions) -> Engine:
+    """The engine for a base model folder. Takes seconds: it imports torch and reads the weights."""
+    from luthier.inference.transformers_engine import TransformersEngine
+
+    return TransformersEngine(base, options)
+
+
+class EnginePool:
+    def __init__(self, options: EngineOptions, start: Callable[[Path, EngineOptions], Engine] = start_engine) -> None:
+        self._options, self._start = options, start
+        self._engines: dict[Path, Engine] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def engine(self, base: Path) -> Engine:
+        """Waits while another thread starts the same engine, so that a base is loaded once."""
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the engines have been closed")
+            if base not in self._engines:
+                self._engines[base] = self._start(base, self._options)
+            return self._engines[base]
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for engine in self._engines.values():
+                engine.close()
+            self._engines.clear()

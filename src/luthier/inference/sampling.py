@@ -1,0 +1,46 @@
+"""From the logits of one position to a token. Pure functions of their arguments and a generator."""
+
+import torch
+
+from luthier.inference.engine import Sampling, Token
+
+
+def choose(
+    logits: torch.Tensor, sampling: Sampling, counts: dict[int, int], generator: torch.Generator | None
+) -> Token:
+    """logits float [V]; `counts`: how often each token was generated so far, for the penalties."""
+    logits = logits.float().cpu()
+    logprobs = logits.log_softmax(-1)
+    scores = _adjusted(logits, sampling, counts)
+    if sampling.temperature < 1e-5:
+        chosen = int(scores.argmax())
+    else:
+        shares = _nucleus((scores / sampling.temperature).softmax(-1), sampling.top_p)
+        chosen = int(torch.multinomial(shares, 1, generator=generator))
+    top: tuple[tuple[int, float], ...] = ()
+    if sampling.top_logprobs:
+        values, ids = logprobs.topk(sampling.top_logprobs)
+        top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
+    return Token(chosen, float(logprobs[chosen]), top)
+
+
+def _adjusted(logits: torch.Tensor, sampling: Sampling, counts: dict[int, int]) -> torch.Tensor:
+    """Bias and penalties as OpenAI defines them: mu[j] - c[j] * frequency - (c[j] > 0) * presence."""
+    if not (sampling.logit_bias or (counts and (sampling.frequency_penalty or sampling.presence_penalty))):
+        return logits
+    logits = logits.clone()
+    for token, bias in sampling.logit_bias.items():
+        if 0 <= token < len(logits):
+            logits[token] += bias
+    for token, count in counts.items():
+        logits[token] -= count * sampling.frequency_penalty + sampling.presence_penalty
+    return logits
+
+
+def _nucleus(shares: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The likeliest tokens that together hold `top_p` of the probability; the first always stays."""
+    if top_p >= 1:
+        return shares
+    ordered, ids = shares.sort(descending=True)
+    ordered[ordered.cumsum(-1) - ordered > top_p] = 0
+    return torch.zeros_like(shares).scatter(0, ids, ordered)

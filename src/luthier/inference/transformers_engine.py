@@ -1,0 +1,186 @@
+"""The plain engine: transformers with PEFT, on any hardware that PyTorch runs on.
+
+One thread owns the model. Answers under way take turns, a token each, so a long one does not hold back a short
+one; adapters share the base's weights, are loaded on first use and shed longest unused first.
+"""
+
+import logging
+import queue
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from luthier.inference.engine import FinishReason, Generation, Token
+from luthier.inference.pool import EngineOptions
+from luthier.inference.sampling import choose
+from luthier.types.errors import BaseModelError, RateLimitError
+
+_log = logging.getLogger(__name__)
+
+
+class _Stream:
+    """One answer under way: tokens come in from the engine's thread, go out to whoever iterates."""
+
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self.finish_reason: FinishReason | None = None
+        self.cancelled = threading.Event()
+        self.cache = DynamicCache()
+        self.next_ids = generation.prompt
+        self.counts: Counter[int] = Counter()
+        self.generator = torch.Generator()
+        if generation.sampling.seed is None:
+            self.generator.seed()
+        else:
+            self.generator.manual_seed(generation.sampling.seed % 2**63)
+        self._out: queue.SimpleQueue[Token | Exception | None] = queue.SimpleQueue()
+
+    def put(self, item: Token | Exception | None) -> None:
+        self._out.put(item)
+
+    def __iter__(self) -> Iterator[Token]:
+        while (item := self._out.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+
+class TransformersEngine:
+    def __init__(self, base: Path, options: EngineOptions) -> None:
+        self._options = options
+        device = options.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device, self._dtype = torch.device(device), _dtype(device, options.precision)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                base, dtype=self._dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError) as error:
+            raise BaseModelError(f"The base model in {base} cannot be loaded: {error}") from error
+        self._model: Any = model.to(self._device).eval()
+        self.context_tokens: int = getattr(model.config, "max_position_embeddings", None) or 4096
+        self._adapters: dict[Path, str] = {}  # longest unused first
+        self._active: str | None = None
+        self._loaded = 0
+        self._waiting: queue.SimpleQueue[_Stream | None] = queue.SimpleQueue()
+        self._open = 0  # answers queued or under way
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="luthier-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, generation: Generation) -> _Stream:
+        with self._lock:
+            if self._open >= self._options.queue_limit:
+                raise RateLimitError(
+                    f"{self._open} requests are waiting already. Please try again in 1s.", code="rate_limit_exceeded"
+                )
+            self._open += 1
+        stream = _Stream(generation)
+        self._waiting.put(stream)
+        return stream
+
+    def close(self) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        streams: list[_Stream] = []
+        while True:
+            while not streams or not self._waiting.empty():
+                new = self._waiting.get()
+                if new is None:
+                    for stream in streams:
+                        self._finish(stream, "cancelled")
+                    return
+                streams.append(new)
+            streams = [stream for stream in streams if self._advance(stream)]
+
+    def _advance(self, stream: _Stream) -> bool:
+        """One token more; False when the answer is complete."""
+        if stream.cancelled.is_set():
+            return self._finish(stream, "cancelled")
+        sampling = stream.generation.sampling
+        try:
+            token = choose(self._logits(stream), sampling, stream.counts, stream.generator)
+        except Exception as error:
+            _log.exception("generation failed")
+            stream.put(error)
+            return self._finish(stream, "cancelled")
+        if token.id in sampling.stop_ids:
+            return self._finish(stream, "stop")
+        stream.counts[token.id] += 1
+        stream.next_ids = [token.id]
+        stream.put(token)
+        if stream.counts.total() >= sampling.max_tokens:
+            return self._finish(stream, "length")
+        return True
+
+    def _finish(self, stream: _Stream, reason: FinishReason) -> bool:
+        stream.finish_reason = reason
+        stream.put(None)
+        with self._lock:
+            self._open -= 1
+        return False
+
+    @torch.inference_mode()
+    def _logits(self, stream: _Stream) -> torch.Tensor:
+        self._use(stream.generation.adapter)
+        ids = torch.tensor([stream.next_ids], device=self._device)
+        made = self._model(input_ids=ids, past_key_values=stream.cache, use_cache=True, logits_to_keep=1)
+        logits: torch.Tensor = made.logits[0, -1]
+        return logits
+
+    def _use(self, adapter: Path | None) -> None:
+        """Make the model that of `adapter`, loading it if need be."""
+        name = None if adapter is None else self._loaded_name(adapter)
+        if name == self._active:
+            return
+        if name is None:
+            self._model.base_model.disable_adapter_layers()
+        else:
+            self._model.set_adapter(name)
+            self._model.base_model.enable_adapter_layers()
+        self._active = name
+
+    def _loaded_name(self, adapter: Path) -> str:
+        name = self._adapters.pop(adapter, None)
+        if name is None:
+            self._loaded += 1
+            name = f"adapter{self._loaded}"
+            if isinstance(self._model, PeftModel):
+                self._model.load_adapter(str(adapter), name)
+            else:
+                self._model = PeftModel.from_pretrained(self._model, str(adapter), name).eval()
+            self._to_serving_dtype(name)
+        self._adapters[adapter] = name
+        while len(self._adapters) > self._options.adapters_in_memory:
+            oldest = next(iter(self._adapters))
+            self._model.delete_adapter(self._adapters.pop(oldest))
+            self._active = "?"  # whatever PEFT activated when it let go, `_use` sets it again
+        return name
+
+    def _to_serving_dtype(self, name: str) -> None:
+        """PEFT loads adapters in float32; matrix products with them run in the base's format, as in training."""
+        for key, parameter in self._model.named_parameters():
+            if f".{name}." in key:
+                parameter.data = parameter.data.to(self._dtype)
+                parameter.requires_grad_(False)
+        self._active = "?"
+
+
+def _dtype(device: str, precision: str) -> torch.dtype:
+    if precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        precision = "bfloat16" if fast else "float32"
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype

@@ -1,0 +1,91 @@
+"""Every knob of the server, written once.
+
+The variable `LUTHIER_<NAME>`, the flag of `luthier serve` and the reference page all derive from the fields
+below; a description here is the documentation. This module knows nothing about what the knobs turn.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from luthier.types.names import OTHER_SNAPSHOTS, SNAPSHOTS
+
+DEFAULT_BASE = "smollm2-135m-instruct"
+
+
+class Settings(BaseSettings):
+    """Flags win over variables, variables over defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="LUTHIER_", extra="forbid", validate_default=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Other than loopback needs --api-keys.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data: Path = Field(
+        Path(platformdirs.user_data_dir("luthier")),
+        description="Folder with all state: database, files, jobs, fine-tuned models.",
+    )
+    cache: Path = Field(
+        Path(platformdirs.user_cache_dir("luthier")),
+        description="Folder for what can be fetched again: converted base models.",
+    )
+    api_keys: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list,
+        description="Keys that clients must send, separated by commas. None: no key is asked for, on loopback only.",
+    )
+    base: str = Field(
+        DEFAULT_BASE,
+        description="Base model behind OpenAI's names: one of the catalogue, or the path of a model folder.",
+    )
+    aliases: dict[str, str] = Field(
+        default_factory=dict,
+        description=(
+            "More names, as JSON: from a name to a base model of the catalogue, the path of a model folder, or "
+            '"upstream:MODEL" for a service elsewhere. Example: {"gpt-4o": "upstream:gpt-4o"}.'
+        ),
+    )
+    upstream_base_url: str | None = Field(
+        None, description="The service that upstream aliases reach, such as https://api.openai.com/v1."
+    )
+    upstream_api_key: SecretStr | None = Field(None, description="The key for that service.")
+    organization: str = Field(
+        "personal", pattern=r"^[\w.-]{1,64}$", description="Third part of fine-tuned model names."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where training and serving run; auto takes a GPU when there is one."
+    )
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="Number format of the base weights; auto takes bfloat16 where the processor has it."
+    )
+    threads: int = Field(0, ge=0, description="Processor threads for training; 0 leaves the choice to PyTorch.")
+    keep_checkpoints: int = Field(3, ge=1, description="Checkpoints kept per job, the newest; OpenAI keeps three.")
+    adapters_in_memory: int = Field(8, ge=1, description="Fine-tuned models kept loaded; the longest unused goes.")
+    max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file that may be uploaded.")
+    queue_limit: int = Field(64, ge=1, description="Requests that may wait for an answer; more get status 429.")
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+
+    @field_validator("data", "cache")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    def names(self) -> dict[str, str]:
+        """Every alias with its target: OpenAI's names on the default base, then the operator's own."""
+        openai = [*SNAPSHOTS, *SNAPSHOTS.values(), *OTHER_SNAPSHOTS]
+        return {name: self.base for name in openai} | self.aliases
+
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False

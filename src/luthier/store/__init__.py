@@ -1,0 +1,33 @@
+"""The only code that touches the database or the blobs."""
+
+from pathlib import Path
+
+from luthier.store.blobs import Blobs
+from luthier.store.database import Database
+from luthier.store.files import Files
+from luthier.store.jobs import Event, Jobs
+from luthier.store.models import FineTunedModel, Models
+from luthier.store.pages import Page
+
+__all__ = ["Event", "FineTunedModel", "Page", "Store"]
+
+
+class Store:
+    """All state, in one folder: `luthier.db`, `files/`, `models/` (adapters), `jobs/` (work in progress)."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._database = Database(folder / "luthier.db")
+        self._jobs_folder = folder / "jobs"
+        self.files = Files(self._database, Blobs(folder / "files"))
+        self.jobs = Jobs(self._database)
+        self.models = Models(self._database, folder / "models")
+
+    def job_folder(self, job_id: str) -> Path:
+        """Where a job's trainer works; `job_id` must be one that the store handed out."""
+        folder = self._jobs_folder / self.jobs.row(job_id)["id"]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def close(self) -> None:
+        self._database.close()

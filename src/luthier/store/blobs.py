@@ -1,0 +1,43 @@
+"""Bytes under names that the store made up. No name from a request ever reaches this module.
+
+A blob appears whole or not at all: it is written beside its place, flushed to disk, then renamed.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+
+class Blobs:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, name: str, fill: Callable[[IO[bytes]], None]) -> int:
+        """Let `fill` write the content; returns its size in bytes. What `fill` raises leaves nothing behind."""
+        handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                fill(out)
+                out.flush()
+                os.fsync(out.fileno())
+                size = out.tell()
+            Path(temporary).replace(self.path(name))
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return size
+
+    def path(self, name: str) -> Path:
+        """Where the blob lies, to be read."""
+        return self._folder / name
+
+    def copy(self, name: str, target: Path) -> None:
+        """A copy of its own: what happens to the blob later does not reach it. Raises FileNotFoundError."""
+        shutil.copyfile(self.path(name), target)
+
+    def delete(self, name: str) -> None:
+        self.path(name).unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+"""Tables and transactions. Every statement of the project runs inside `read()` or `write()`.
+
+SQLite in WAL mode by default: readers never wait, a write takes the lock at its start (`BEGIN IMMEDIATE`), so a
+guarded `UPDATE` and its event row are one atomic step. Knows nothing about what the rows mean.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+    insert,
+    select,
+)
+
+from luthier.types.errors import LuthierError
+
+SCHEMA_VERSION = 1
+metadata = MetaData()
+
+schema = Table("schema", metadata, Column("version", Integer, nullable=False))
+
+files = Table(
+    "files",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), unique=True, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), unique=True, nullable=False),
+    Column("status", String(32), nullable=False, index=True),
+    Column("model", Text, nullable=False),  # as the job echoes it
+    Column("base", Text, nullable=False),  # the catalogue's name: the weights that are trained
+    Column("parent", Text),  # the fine-tuned model that training continues from
+    Column("training_file", String(64), nullable=False),
+    Column("validation_file", String(64)),
+    Column("suffix", String(64)),
+    Column("seed", Integer, nullable=False),
+    Column("method", JSON, nullable=False),
+    Column("integrations", JSON, nullable=False),
+    Column("metadata", JSON),
+    Column("created_at", Integer, nullable=False),
+    Column("finished_at", Integer),
+    Column("estimated_finish", Integer),
+    Column("fine_tuned_model", Text),
+    Column("trained_tokens", Integer),
+    Column("result_files", JSON, nullable=False),
+    Column("error", JSON),
+    # The queue: who works on the job, until when nobody else may, and how often one started in vain.
+    Column("owner", String(64)),
+    Column("lease_until", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), unique=True, nullable=False),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("level", String(8), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("data", JSON),
+    Column("step", Integer),  # metrics only: one row per step, however often the step was run
+    UniqueConstraint("job_id", "step"),
+    Index("events_by_job", "job_id", "seq"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, unique=True, nullable=False),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    Column("base", Text, nullable=False),
+    Column("root", Text, nullable=False),
+    Column("adapter", String(64), nullable=False),  # folder under `models/`, named by us
+    Column("call_form", String(16)),  # "tools", "functions" or null: how the training data wrote its calls
+    Column("created_at", Integer, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), unique=True, nullable=False),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    UniqueConstraint("job_id", "step"),
+)
+
+
+class Database:
+    """One database file; safe to share between threads, and between processes on one machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = create_engine(
+            f"sqlite:///{path}", connect_args={"timeout": 60, "check_same_thread": False}, pool_size=8, max_overflow=32
+        )
+        event.listen(self._engine, "connect", _configure)
+        event.listen(self._engine, "begin", _begin)
+        with self.write() as connection:
+            metadata.create_all(connection)
+            version = connection.scalar(select(schema.c.version))
+            if version is None:
+                connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+            elif version != SCHEMA_VERSION:
+                raise LuthierError(
+                    f"{path} has schema version {version}, this Luthier reads version {SCHEMA_VERSION}. "
+                    "Use the Luthier that wrote it, or another --data folder."
+                )
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view; never waits for a writer."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """All or nothing; one at a time."""
+        with self._engine.connect().execution_options(write=True) as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by `_begin`, not by the driver
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=60000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    write = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,71 @@
+"""Files: a row and a blob each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import RowMapping, delete, insert, select
+
+from luthier.store.blobs import Blobs
+from luthier.store.database import Database, files
+from luthier.store.pages import Page, page
+from luthier.types.common import new_id, now
+from luthier.types.errors import NotFoundError
+from luthier.types.files import FileObject
+
+
+class Files:
+    def __init__(self, database: Database, blobs: Blobs) -> None:
+        self._database, self._blobs = database, blobs
+
+    def create(
+        self, filename: str, purpose: str, fill: Callable[[IO[bytes]], None], *, expires_after_s: int | None = None
+    ) -> FileObject:
+        """Store what `fill` writes; the row is there only once the bytes are on disk."""
+        file_id, created = new_id("file-"), now()
+        size = self._blobs.write(file_id, fill)
+        values: dict[str, Any] = {
+            "id": file_id,
+            "filename": filename,
+            "purpose": purpose,
+            "bytes": size,
+            "created_at": created,
+            "expires_at": created + expires_after_s if expires_after_s else None,
+        }
+        with self._database.write() as connection:
+            connection.execute(insert(files).values(**values))
+        return FileObject(**values)
+
+    def retrieve(self, file_id: str) -> FileObject:
+        """Raises NotFoundError in OpenAI's words; an expired file is not found."""
+        with self._database.read() as connection:
+            row = connection.execute(select(files).where(files.c.id == file_id)).mappings().first()
+        if row is None or (row["expires_at"] and row["expires_at"] <= now()):
+            raise NotFoundError(f"No such File object: {file_id}", param="id")
+        return _file(row)
+
+    def list(self, *, purpose: str | None, limit: int, ascending: bool, after: str | None) -> Page[FileObject]:
+        with self._database.read() as connection:
+            query = select(files).where((files.c.expires_at.is_(None)) | (files.c.expires_at > now()))
+            if purpose:
+                query = query.where(files.c.purpose == purpose)
+            return page(connection, query, files, _file, limit=limit, after=after, ascending=ascending)
+
+    def path(self, file_id: str) -> Path:
+        """The content on disk. Raises NotFoundError."""
+        return self._blobs.path(self.retrieve(file_id).id)
+
+    def copy(self, file_id: str, target: Path) -> None:
+        """Raises NotFoundError."""
+        self._blobs.copy(self.retrieve(file_id).id, target)
+
+    def delete(self, file_id: str) -> None:
+        """Raises NotFoundError."""
+        self.retrieve(file_id)
+        with self._database.write() as connection:
+            connection.execute(delete(files).where(files.c.id == file_id))
+        self._blobs.delete(file_id)
+
+
+def _file(row: RowMapping) -> FileObject:
+    return FileObject(**{key: row[key] for key in FileObject.model_fields if key in row})

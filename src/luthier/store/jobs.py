@@ -1,0 +1,212 @@
+"""Fine-tuning jobs: rows, events, checkpoints. The job table is the queue.
+
+Every change of state is one guarded `UPDATE ... WHERE status IN (...)` and one event row in the same transaction,
+so that two workers, or a worker and a caller, can never both win. Knows nothing about how a job is run.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, RowMapping, and_, insert, or_, select, update
+
+from luthier.store.database import Database, checkpoints, events, jobs
+from luthier.store.pages import Page, page
+from luthier.types.common import new_id, now
+from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.fine_tuning import FINAL, Checkpoint, FineTuningJob, JobErrorBody, JobEvent, JobStatus
+
+LEASE_S = 30.0  # a worker that says nothing for so long has lost its job
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a job has to say. `step` marks metrics: a step that is run again after a crash is recorded once."""
+
+    message: str
+    level: Literal["info", "warn", "error"] = "info"
+    type: Literal["message", "metrics"] = "message"
+    data: dict[str, Any] | None = None
+    step: int | None = None
+
+
+class Jobs:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- what callers do -------------------------------------------------------------------------------------
+
+    def create(self, **values: Any) -> FineTuningJob:
+        """A new job in `validating_files`, with its first event."""
+        job_id = new_id("ftjob-")
+        row = {"id": job_id, "status": "validating_files", "created_at": now(), "result_files": [], **values}
+        with self._database.write() as connection:
+            connection.execute(insert(jobs).values(**row))
+            add_event(connection, job_id, Event(f"Created fine-tuning job: {job_id}"))
+            return _job(_row(connection, job_id))
+
+    def retrieve(self, job_id: str) -> FineTuningJob:
+        """Raises NotFoundError in OpenAI's words."""
+        return _job(self.row(job_id))
+
+    def row(self, job_id: str) -> RowMapping:
+        """All columns, those of the queue too. Raises NotFoundError."""
+        with self._database.read() as connection:
+            return _row(connection, job_id)
+
+    def list(self, *, limit: int, after: str | None, metadata: dict[str, str] | None = None) -> Page[FineTuningJob]:
+        query = select(jobs)
+        for key, value in (metadata or {}).items():
+            query = query.where(jobs.c.metadata[key].as_string() == value)
+        with self._database.read() as connection:
+            return page(connection, query, jobs, _job, limit=limit, after=after)
+
+    def events(self, job_id: str, *, limit: int, after: str | None) -> Page[JobEvent]:
+        """Newest first. Raises NotFoundError."""
+        with self._database.read() as connection:
+            _row(connection, job_id)
+            query = select(events).where(events.c.job_id == job_id)
+            return page(connection, query, events, _event, limit=limit, after=after)
+
+    def checkpoints(self, job_id: str, *, limit: int, after: str | None) -> Page[Checkpoint]:
+        """Newest first. Raises NotFoundError."""
+        with self._database.read() as connection:
+            _row(connection, job_id)
+            query = select(checkpoints).where(checkpoints.c.job_id == job_id)
+            return page(connection, query, checkpoints, _checkpoint, limit=limit, after=after)
+
+    def cancel(self, job_id: str) -> FineTuningJob:
+        """Any job that is not over becomes `cancelled`; its worker notices at its next heartbeat.
+
+        Raises NotFoundError; BadRequestError for a job that is over.
+        """
+        job = self.retrieve(job_id)
+        open_states = ("validating_files", "queued", "running", "paused")
+        event = Event("The job was cancelled")
+        if not self.transition(job_id, open_states, "cancelled", event, finished_at=now(), estimated_finish=None):
+            status = self.retrieve(job_id).status
+            raise BadRequestError(f"Job has already completed: {job.id} is {status}.", param="fine_tuning_job_id")
+        return self.retrieve(job_id)
+
+    # -- what workers do -------------------------------------------------------------------------------------
+
+    def claim(self, owner: str, status: JobStatus) -> RowMapping | None:
+        """The oldest job in `status` that nobody holds, leased to `owner`; None when there is none."""
+        free = or_(jobs.c.owner.is_(None), jobs.c.lease_until < time.time())
+        oldest = select(jobs.c.id).where(jobs.c.status == status, free).order_by(jobs.c.seq).limit(1)
+        with self._database.write() as connection:
+            job_id = connection.scalar(oldest.with_for_update(skip_locked=True))
+            if job_id is None:
+                return None
+            lease = {"owner": owner, "lease_until": time.time() + LEASE_S}
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**lease))
+            return _row(connection, job_id)
+
+    def heartbeat(self, job_id: str, owner: str) -> JobStatus | None:
+        """Renews the lease; returns the job's status, or None when `owner` no longer holds it."""
+        held = and_(jobs.c.id == job_id, jobs.c.owner == owner)
+        with self._database.write() as connection:
+            connection.execute(update(jobs).where(held).values(lease_until=time.time() + LEASE_S))
+            status: JobStatus | None = connection.scalar(select(jobs.c.status).where(held))
+            return status
+
+    def requeue_lost(self) -> list[str]:
+        """Running jobs whose worker has gone return to the queue, where the next run resumes them."""
+        lost = and_(jobs.c.status == "running", or_(jobs.c.owner.is_(None), jobs.c.lease_until < time.time()))
+        with self._database.write() as connection:
+            ids = list(connection.scalars(select(jobs.c.id).where(lost)))
+            for job_id in ids:
+                values = {"status": "queued", "owner": None, "estimated_finish": None}
+                connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+                message = "The worker stopped without a word; the job is back in the queue and will go on from there"
+                add_event(connection, job_id, Event(message, level="warn"))
+        return ids
+
+    def transition(
+        self, job_id: str, allowed: tuple[JobStatus, ...], to: JobStatus, event: Event, **values: Any
+    ) -> bool:
+        """From one of `allowed` to `to`, with its event; False when the job was in another state.
+
+        Leaving the hands of a worker (any state but `running`) frees the lease.
+        """
+        if to != "running":
+            values |= {"owner": None, "lease_until": None}
+        with self._database.write() as connection:
+            guarded = update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(allowed))
+            if connection.execute(guarded.values(status=to, **values)).rowcount == 0:
+                return False
+            add_event(connection, job_id, event)
+            return True
+
+    def record(self, job_id: str, *new: Event, **values: Any) -> None:
+        """Events of a job that is not over, and columns that change with them; nothing once it is over."""
+        with self._database.write() as connection:
+            guarded = update(jobs).where(jobs.c.id == job_id, jobs.c.status.not_in(FINAL))
+            if connection.execute(guarded.values(seq=jobs.c.seq, **values)).rowcount:
+                for event in new:
+                    add_event(connection, job_id, event)
+
+    def metrics(self, job_id: str) -> list[dict[str, Any]]:
+        """The data of every metrics event, by step."""
+        query = select(events.c.data).where(events.c.job_id == job_id, events.c.type == "metrics")
+        with self._database.read() as connection:
+            return list(connection.scalars(query.order_by(events.c.step)))
+
+
+def add_event(connection: Connection, job_id: str, event: Event) -> None:
+    """Inside a transaction of the store; a step already recorded is left as it is."""
+    row = {
+        "id": new_id("ftevent-"),
+        "job_id": job_id,
+        "created_at": now(),
+        "level": event.level,
+        "type": event.type,
+        "message": event.message,
+        "data": event.data,
+        "step": event.step,
+    }
+    if event.step is not None:
+        known = select(events.c.seq).where(events.c.job_id == job_id, events.c.step == event.step)
+        if connection.scalar(known) is not None:
+            return
+    connection.execute(insert(events).values(**row))
+
+
+def _row(connection: Connection, job_id: str) -> RowMapping:
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().first()
+    if row is None:
+        raise NotFoundError(f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found")
+    return row
+
+
+def _job(row: RowMapping) -> FineTuningJob:
+    method: dict[str, Any] = row["method"]
+    return FineTuningJob(
+        hyperparameters=method[method["type"]]["hyperparameters"],
+        user_provided_suffix=row["suffix"],
+        organization_id=ORGANIZATION_ID,
+        error=JobErrorBody(**row["error"]) if row["error"] else None,
+        **{key: row[key] for key in _JOB_COLUMNS},
+    )
+
+
+ORGANIZATION_ID = "org-luthier"
+_JOB_COLUMNS = (
+    "id model created_at finished_at fine_tuned_model result_files status validation_file training_file "
+    "trained_tokens seed estimated_finish integrations metadata method"
+).split()
+
+
+def _event(row: RowMapping) -> JobEvent:
+    return JobEvent(**{key: row[key] for key in ("id", "created_at", "level", "message", "type", "data")})
+
+
+def _checkpoint(row: RowMapping) -> Checkpoint:
+    return Checkpoint(
+        id=row["id"],
+        created_at=row["created_at"],
+        fine_tuned_model_checkpoint=row["model"],
+        step_number=row["step"],
+        metrics=row["metrics"],
+        fine_tuning_job_id=row["job_id"],
+    )

@@ -1,0 +1,96 @@
+"""Fine-tuned models and checkpoints as models: a row and an adapter folder each.
+
+Adapter folders lie under `models/` and are named by us; no name from a request is ever part of a path.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import RowMapping, delete, insert, select
+
+from luthier.store.database import Database, checkpoints, models
+from luthier.store.jobs import Event, add_event
+from luthier.types.common import new_id, now
+from luthier.types.errors import NotFoundError
+
+
+@dataclass(frozen=True)
+class FineTunedModel:
+    """`adapter` is a PEFT folder; `call_form` says how the training data wrote calls (`tools`, `functions`)."""
+
+    id: str
+    job_id: str
+    base: str
+    root: str
+    adapter: Path
+    call_form: str | None
+    created_at: int
+
+
+class Models:
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database, self._folder = database, folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def find(self, name: str) -> FineTunedModel | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(models).where(models.c.id == name)).mappings().first()
+        return self._model(row) if row else None
+
+    def list(self) -> list[FineTunedModel]:
+        """Oldest first."""
+        with self._database.read() as connection:
+            return [self._model(row) for row in connection.execute(select(models).order_by(models.c.seq)).mappings()]
+
+    def add_checkpoint(
+        self,
+        job: RowMapping,
+        *,
+        name: str,
+        step: int,
+        metrics: dict[str, Any],
+        source: Path,
+        call_form: str | None,
+        event: Event | None,
+        keep: int,
+    ) -> str:
+        """Take over the adapter folder `source` as a model, checkpoint and event in one transaction.
+
+        Of the job's checkpoints the newest `keep` stay. Returns the model's name: that of an earlier run of the
+        same step, where there was one, else `name`.
+        """
+        created = now()
+        with self._database.write() as connection:
+            known = select(checkpoints.c.model).where(checkpoints.c.job_id == job["id"], checkpoints.c.step == step)
+            earlier: str | None = connection.scalar(known)
+            if earlier is not None:
+                return earlier
+            adapter = new_id("adapter-")
+            shutil.copytree(source, self._folder / adapter)
+            row = {"id": name, "job_id": job["id"], "base": job["base"], "root": job["model"], "adapter": adapter}
+            connection.execute(insert(models).values(**row, call_form=call_form, created_at=created))
+            row = {"id": new_id("ftckpt_"), "job_id": job["id"], "model": name, "step": step, "metrics": metrics}
+            connection.execute(insert(checkpoints).values(**row, created_at=created))
+            if event:
+                add_event(connection, job["id"], event)
+            older = select(checkpoints.c.model).where(checkpoints.c.job_id == job["id"])
+            outdated = list(connection.scalars(older.order_by(checkpoints.c.step.desc()).offset(keep)))
+        for old in outdated:
+            self.delete(old)
+        return name
+
+    def delete(self, name: str) -> None:
+        """The model, its checkpoint entry and its adapter. Raises NotFoundError."""
+        model = self.find(name)
+        if model is None:
+            raise NotFoundError(f"The model '{name}' does not exist", param="model", code="model_not_found")
+        with self._database.write() as connection:
+            connection.execute(delete(checkpoints).where(checkpoints.c.model == name))
+            connection.execute(delete(models).where(models.c.id == name))
+        shutil.rmtree(model.adapter, ignore_errors=True)
+
+    def _model(self, row: RowMapping) -> FineTunedModel:
+        values = {key: row[key] for key in ("id", "job_id", "base", "root", "call_form", "created_at")}
+        return FineTunedModel(**values, adapter=self._folder / row["adapter"])

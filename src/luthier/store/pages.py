@@ -1,0 +1,36 @@
+"""Cursor pages over any table with `seq` (order of creation) and `id` (the cursor)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, RowMapping, Select, Table, select
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Page(Generic[Item]):
+    data: list[Item]
+    has_more: bool
+
+
+def page(
+    connection: Connection,
+    query: Select[Any],
+    table: Table,
+    make: Callable[[RowMapping], Item],
+    *,
+    limit: int,
+    after: str | None,
+    ascending: bool = False,
+) -> Page[Item]:
+    """Up to `limit` items after the one with id `after`; a cursor that does not exist gives an empty page."""
+    if after is not None:
+        seq = connection.scalar(select(table.c.seq).where(table.c.id == after))
+        if seq is None:
+            return Page([], False)
+        query = query.where(table.c.seq > seq if ascending else table.c.seq < seq)
+    order = table.c.seq.asc() if ascending else table.c.seq.desc()
+    rows = connection.execute(query.order_by(order).limit(limit + 1)).mappings().all()
+    return Page([make(row) for row in rows[:limit]], len(rows) > limit)

@@ -1,0 +1,99 @@
+"""Log-probabilities of chosen tokens: everything that Luthier trains is a weighted sum of these.
+
+A batch is packed examples; out come the log-probabilities at the trained positions only. The output layer runs
+on those positions alone, in chunks, and keeps its gradient instead of its logits, so a tensor of
+(tokens x vocabulary) never exists. Knows nothing about losses, steps or files.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from luthier.data.render import Rendered
+from luthier.training.attention import Layout
+
+_CHUNK = 256  # positions per pass through the output layer: 256 x 49,152 float32 logits are 50 MB
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packed examples. T tokens, N trained positions.
+
+    ids int [1, T]; at int [N]: the position before each trained token; targets int [N]; weights float32 [N].
+    """
+
+    ids: torch.Tensor
+    layout: Layout
+    at: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+
+
+def pack(examples: list[Rendered], device: torch.device) -> Batch:
+    """One row from many examples. The first token of an example is never a target: nothing predicts it."""
+    ids: list[int] = []
+    at: list[int] = []
+    weights: list[float] = []
+    for example in examples:
+        for index, weight in enumerate(example.weights):
+            if weight and index:
+                at.append(len(ids) + index - 1)
+                weights.append(weight)
+        ids += example.ids
+    row = torch.tensor(ids)
+    where = torch.tensor(at, dtype=torch.long)
+    return Batch(
+        row[None].to(device),
+        Layout([len(example.ids) for example in examples], device),
+        where.to(device),
+        row[where + 1].to(device),
+        torch.tensor(weights, dtype=torch.float32, device=device),
+    )
+
+
+def log_probabilities(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """(log-probability float32 [N] with gradient, whether the target was the likeliest token bool [N])."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = base.model(
+        input_ids=batch.ids, position_ids=batch.layout.positions[None], layout=batch.layout, use_cache=False
+    ).last_hidden_state
+    chosen = hidden[0].index_select(0, batch.at)
+    found: tuple[torch.Tensor, torch.Tensor] = _TokenLogProbabilities.apply(
+        chosen, base.get_output_embeddings().weight, batch.targets
+    )
+    return found
+
+
+class _TokenLogProbabilities(torch.autograd.Function):
+    """log softmax(hidden @ weight.T)[target], with the gradient for `hidden` made on the way forward.
+
+    d log p(target) / d hidden = weight[target] - softmax @ weight. The output layer itself is frozen.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """hidden [N, D], weight [V, D], targets int [N]."""
+        needed = hidden.requires_grad
+        gradient = torch.empty_like(hidden) if needed else None
+        found, best = [], []
+        for start in range(0, len(targets), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            logits = (hidden[part].to(weight.dtype) @ weight.T).float()
+            total = logits.logsumexp(-1, keepdim=True)
+            found.append((logits.gather(-1, targets[part, None]) - total)[:, 0])
+            best.append(logits.argmax(-1) == targets[part])
+            if gradient is not None:
+                shares = logits.sub_(total).exp_().to(weight.dtype)
+                gradient[part] = (weight[targets[part]] - shares @ weight).to(gradient.dtype)
+        ctx.save_for_backward(gradient)
+        likeliest = torch.cat(best)
+        ctx.mark_non_differentiable(likeliest)
+        return torch.cat(found), likeliest
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradients[0][:, None].to(gradient.dtype) * gradient if gradient is not None else None), None, None

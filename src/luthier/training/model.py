@@ -1,0 +1,85 @@
+"""A base model with an adapter on it, ready to train; and that adapter as a PEFT folder.
+
+The base's weights stay as they are, in bfloat16 where the hardware has it; adapter weights are float32. Weights
+are read as safetensors only, and code that comes with a model is never run.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+from luthier.training.attention import NAME
+from luthier.training.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """`dtype` is that of the base weights and of matrix products; reductions and adapters are float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+
+    def __str__(self) -> str:
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        return f"{name}, {str(self.dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads"
+
+
+def hardware(device: str, precision: str) -> Hardware:
+    """What `auto` stands for on this machine."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_has_bfloat16()
+        precision = "bfloat16" if fast else "float32"
+    return Hardware(torch.device(device), getattr(torch, precision))
+
+
+def _cpu_has_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def load(spec: JobSpec, where: Hardware) -> Any:
+    """The base with LoRA on all linear layers: a new adapter, or the parent's to continue from."""
+    torch.manual_seed(spec.seed)
+    base = AutoModelForCausalLM.from_pretrained(
+        spec.base, dtype=where.dtype, attn_implementation=NAME, trust_remote_code=False, use_safetensors=True
+    )
+    if spec.parent:
+        model = PeftModel.from_pretrained(base, spec.parent, is_trainable=True)
+    else:
+        layers = {"r": spec.lora_rank, "lora_alpha": spec.lora_alpha, "target_modules": "all-linear"}
+        model = get_peft_model(base, LoraConfig(**layers, lora_dropout=0.0, task_type="CAUSAL_LM"))
+    return model.to(where.device).train()
+
+
+def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save_adapter(model: Any, base_name: str, template: str, folder: Path) -> None:
+    """adapter_model.safetensors and adapter_config.json as PEFT writes them, and the chat template beside.
+
+    The folder appears whole or not at all.
+    """
+    new = folder.with_name(folder.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in get_peft_model_state_dict(model).items()}
+    save_file(tensors, new / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = model.peft_config["default"]
+    kept = config.base_model_name_or_path, config.inference_mode
+    config.base_model_name_or_path, config.inference_mode = base_name, True
+    config.save_pretrained(str(new))
+    config.base_model_name_or_path, config.inference_mode = kept
+    (new / "chat_template.jinja").write_text(template, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)

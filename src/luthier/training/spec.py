@@ -1,0 +1,38 @@
+"""The job folder: what the trainer is asked to do, in one JSON file beside its data.
+
+    job.json          the fields of `JobSpec`
+    train.jsonl       checked examples
+    valid.jsonl       the same, if there is a validation file
+    state/            written by the trainer: where it is, so that it can go on
+    checkpoints/      written by the trainer: one PEFT folder per epoch, `step-N`
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """`base` and `parent` are folders (a base model; the adapter to continue from). `threads` 0: PyTorch chooses."""
+
+    base: str
+    base_name: str
+    seed: int
+    method: Literal["supervised"] = "supervised"
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    lora_rank: int = 16
+    lora_alpha: int = 32
+
+    def write(self, folder: Path) -> None:
+        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
+        (folder / "job.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "JobSpec":
+        return cls(**json.loads((folder / "job.json").read_text(encoding="utf-8")))

@@ -1,0 +1,125 @@
+"""`FineTuningJob`, its events and checkpoints, and the request that creates one.
+
+Field by field after OpenAI's published OpenAPI file. `auto` stands until the job runs; then numbers replace it.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from luthier.types.common import Metadata, Request, Response
+
+JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
+FINAL: tuple[JobStatus, ...] = ("succeeded", "failed", "cancelled")
+Auto = Literal["auto"]
+MethodType = Literal["supervised", "dpo", "reinforcement"]
+
+
+class Hyperparameters(Request):
+    """Ranges as OpenAI documents them; `learning_rate_multiplier` scales the base model's own rate."""
+
+    n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
+    batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, allow_inf_nan=False)] = "auto"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _whole_float(cls, value: Any) -> Any:
+        """JSON has one number type: 2.0 is a whole number (a bool is not)."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class DPOHyperparameters(Hyperparameters):
+    beta: Auto | Annotated[float, Field(gt=0, le=2)] = "auto"
+
+
+class SupervisedMethod(Request):
+    hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class DPOMethod(Request):
+    hyperparameters: DPOHyperparameters = DPOHyperparameters()
+
+
+class Method(Request):
+    """How the model is trained. `reinforcement` is read here so that it can be refused by name."""
+
+    type: MethodType
+    supervised: SupervisedMethod | None = None
+    dpo: DPOMethod | None = None
+    reinforcement: dict[str, Any] | None = None
+
+
+class WandbIntegration(Request):
+    project: str
+    name: str | None = None
+    entity: str | None = None
+    tags: list[str] | None = None
+
+
+class Integration(Request):
+    type: Literal["wandb"]
+    wandb: WandbIntegration
+
+
+class CreateJobRequest(Request):
+    model: Annotated[str, Field(min_length=1)]
+    training_file: Annotated[str, Field(min_length=1)]
+    validation_file: Annotated[str, Field(min_length=1)] | None = None
+    hyperparameters: Hyperparameters | None = None
+    method: Method | None = None
+    suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2147483647)] | None = None
+    integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
+    metadata: Metadata | None = None
+
+
+class JobErrorBody(Response):
+    code: str
+    message: str
+    param: str | None = None
+
+
+class FineTuningJob(Response):
+    """Times are Unix seconds; `trained_tokens` counts every token of every example, once per epoch."""
+
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    model: str
+    created_at: int
+    finished_at: int | None = None
+    fine_tuned_model: str | None = None
+    organization_id: str
+    result_files: list[str] = []
+    status: JobStatus
+    validation_file: str | None = None
+    training_file: str
+    hyperparameters: dict[str, Any]
+    trained_tokens: int | None = None
+    error: JobErrorBody | None = None
+    user_provided_suffix: str | None = None
+    seed: int
+    estimated_finish: int | None = None
+    integrations: list[dict[str, Any]] = []
+    metadata: dict[str, str] | None = None
+    method: dict[str, Any]
+
+
+class JobEvent(Response):
+    id: str
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: Literal["info", "warn", "error"]
+    message: str
+    type: Literal["message", "metrics"]
+    data: dict[str, Any] | None = None
+
+
+class Checkpoint(Response):
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    step_number: int
+    metrics: dict[str, Any]
+    fine_tuning_job_id: str
