@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     keep_checkpoints: int = Field(3, ge=1, description="Checkpoints kept per job, the newest; OpenAI keeps three.")
     adapters_in_memory: int = Field(8, ge=1, description="Fine-tuned models kept loaded; the longest unused goes.")
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file that may be uploaded.")
+    answer_tokens: int = Field(
+        1024, ge=1, description="Most tokens of an answer when the request names no limit of its own."
+    )
     queue_limit: int = Field(64, ge=1, description="Requests that may wait for an answer; more get status 429.")
 
     @field_validator("api_keys", mode="before")

@@ -1,18 +1,16 @@
 """The command line in this process, against a small server of its own."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from click.testing import CliRunner, Result
+from command_line import Run, run
 from fake_api import FakeAPI, RunningAPI
 
-from luthier.cli import main
-
-Run = Callable[..., Result]
 EXAMPLE = '{"messages": [{"role": "user", "content": "q%d"}, {"role": "assistant", "content": "a"}]}\n'
 
 
@@ -37,15 +35,6 @@ def luthier(api: FakeAPI, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command line against `api`."""
     monkeypatch.setenv("OPENAI_BASE_URL", api.base_url)
     return run
-
-
-def run(*args: object, text: str | None = None) -> Result:
-    """A command line to its end; anything but an orderly exit is an error of the test."""
-    result = CliRunner().invoke(main, [str(arg) for arg in args], input=text)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert "Traceback" not in result.output
-    return result
 
 
 @pytest.fixture
@@ -81,5 +70,5 @@ def embedded(api: FakeAPI, monkeypatch: pytest.MonkeyPatch) -> list[Path | None]
 
     module = ModuleType("luthier.cli.embedded")
     module.__dict__["running_or_embedded"] = running_or_embedded
-    monkeypatch.setitem(__import__("sys").modules, "luthier.cli.embedded", module)
+    monkeypatch.setitem(sys.modules, "luthier.cli.embedded", module)
     return asked

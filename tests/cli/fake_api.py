@@ -69,7 +69,7 @@ class FakeAPI:
     jobs: dict[str, Job] = field(default_factory=dict)
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     failures: list[tuple[int, bytes]] = field(default_factory=list)
-    deltas: list[dict[str, Any]] = field(default_factory=lambda: [{"content": "Hel"}, {"content": "lo"}])
+    answers: list[list[dict[str, Any]]] = field(default_factory=lambda: [[{"content": "Hel"}, {"content": "lo"}]])
     next_job: tuple[list[dict[str, Any]], list[tuple[str, int]]] = field(default_factory=happy_script)
     on_retrieve: Callable[[Job], None] = lambda job: None
     base_url: str = ""
@@ -137,7 +137,8 @@ class FakeAPI:
             choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
             return about | {"object": "chat.completion", "choices": [choice]}
         about["object"] = "chat.completion.chunk"
-        choices = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in self.deltas]
+        deltas = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        choices = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in deltas]
         chunks = [json.dumps(about | {"choices": choice}) for choice in choices]
         return "".join(f"data: {chunk}\n\n" for chunk in [*chunks, "[DONE]"]).encode()
 
@@ -238,13 +239,19 @@ def handler(api: FakeAPI) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing: a client that is interrupted leaves broken pipes."""
+
+
 class RunningAPI:
     """A `FakeAPI` behind a real socket for as long as the context lasts."""
 
     def __enter__(self) -> FakeAPI:
         api = FakeAPI()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler(api))
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), handler(api))
         api.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return api

@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import openai
-from conftest import Run, run
+from command_line import Run, run
 from fake_api import MODEL, FakeAPI, Job, event, happy_script, step_event
 from rich.console import Console
 

@@ -18,7 +18,7 @@ from luthier.cli.connect import Connection, open_connection
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import as_json, note, print_json
 from luthier.cli.speech import printable
-from luthier.cli.trouble import explain
+from luthier.cli.trouble import ADDRESS, Trouble, explain
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -84,11 +84,16 @@ class Conversation:
 
     def answer(self) -> Reply:
         """Streams the next answer to stdout and keeps it."""
-        reply = Reply()
+        reply, chunk = Reply(), None
         with self.connection.client.chat.completions.create(**self.request(), stream=True) as chunks:
             for chunk in chunks:
                 for choice in chunk.choices:
                     click.echo(printable(reply.add(choice.delta)), nl=False)
+        if chunk is None:
+            raise Trouble(
+                say(f"{self.connection.address} sent no answer.", f"{self.connection.address} 没有给出回答。"),
+                say(*ADDRESS),
+            )
         for call in reply.calls():
             click.echo(printable(f"{call['name']}({call['arguments']})"))
         if reply.content:
@@ -125,6 +130,9 @@ def _all_or_nothing(conversation: Conversation) -> Iterator[None]:
     except openai.OpenAIError as error:
         del conversation.messages[length:]
         explain(error, conversation.connection.address).show()
+    except Trouble as trouble:
+        del conversation.messages[length:]
+        trouble.show()
     except KeyboardInterrupt:
         del conversation.messages[length:]
         click.echo()
@@ -159,6 +167,10 @@ def _ask(prompt: str) -> str | None:
         return None
 
 
+def _on_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
 @click.command(
     help=say(
         "Talk to a model. MESSAGE, or text piped in, gets one answer; without it a conversation starts.\n\n"
@@ -185,7 +197,7 @@ def chat(
     given = {"temperature": temperature, "max_tokens": max_tokens}
     sampling = {key: value for key, value in given.items() if value is not None}
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
-    if message is None and not sys.stdin.isatty():
+    if message is None and not _on_terminal():
         message = sys.stdin.read().strip()
     if message == "" or (message is None and options.json):
         raise click.UsageError(say("There is no MESSAGE to answer.", "没有可回答的 MESSAGE。"))

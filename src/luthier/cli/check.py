@@ -19,6 +19,7 @@ from rich.text import Text
 
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import counted_as, notices, print_json, results
+from luthier.cli.speech import printable
 from luthier.cli.trouble import Trouble
 from luthier.language import say
 
@@ -54,12 +55,15 @@ def _check(path: Path, method: str, minimum_examples: int) -> Report:
 
 
 @contextmanager
-def _bar(path: Path) -> Iterator[Callable[[int], None]]:
-    """A function that is told how many bytes of `path` are done."""
+def _bar(path: Path) -> Iterator[Callable[[int], None] | None]:
+    """A function that is told how many bytes of `path` are done; None where stderr is no terminal."""
     total = path.stat().st_size
     console = notices()
+    if not console.is_terminal:
+        yield None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(say(f"checking {path.name}", f"检查 {path.name}"), total=total)
         shown = 0
 
@@ -102,11 +106,11 @@ def _print_group(console: Console, findings: list[Finding], count: int) -> None:
     name = {"error": say("error", "错误"), "warning": say("warning", "警告"), "note": say("note", "提示")}[severity]
     console.print(Text.assemble((name, STYLES[severity]), f"  {findings[0].code}  ×{count}"))
     for finding in findings[:SHOWN_PER_CODE]:
-        console.print(f"  {finding.text()}", soft_wrap=True)
+        console.print(printable(f"  {finding.text()}"), soft_wrap=True)
     if count > SHOWN_PER_CODE:
         more = count - SHOWN_PER_CODE
         console.print(say(f"  … and {more} more", f"  ……还有 {more} 处"))
-    console.print(f"  → {findings[0].remedy()}\n", soft_wrap=True)
+    console.print(printable(f"  → {findings[0].remedy()}\n"), soft_wrap=True)
 
 
 def _summary(path: Path, report: Report) -> Text:

@@ -84,7 +84,8 @@ def print_details(value: dict[str, Any]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key, item in value.items():
-        if item not in (None, [], {}):
+        is_empty = not any(v is not None for v in item.values()) if isinstance(item, dict) else item in (None, [])
+        if not is_empty:
             is_time = key.endswith(("_at", "_finish")) or key == "created"
             table.add_row(key, Text(when(item) if is_time else _cell(item)))
     results().print(table)

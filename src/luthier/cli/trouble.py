@@ -44,10 +44,11 @@ class Trouble(click.ClickException):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
-        self.remedy = remedy
+        # Shown when the command is over, and its --lang with it: so the language is chosen here.
+        self.opening, self.remedy = say("Error: ", "错误："), remedy
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(click.style(say("Error: ", "错误："), fg="red", bold=True) + printable(self.message), file, err=True)
+        click.echo(click.style(self.opening, fg="red", bold=True) + printable(self.message), file, err=True)
         if self.remedy:
             click.echo(self.remedy, file, err=True)
 
@@ -61,6 +62,13 @@ def explained(address: str) -> Iterator[None]:
         yield
     except openai.OpenAIError as error:
         raise explain(error, address) from error
+    except AttributeError as error:
+        # The client hands on the text of an answer that is not JSON; the first look for a field then fails.
+        if not isinstance(error.obj, str):
+            raise
+        raise Trouble(
+            say(f"What answers at {address} is not this API.", f"{address} 应答的不是这个接口。"), say(*ADDRESS)
+        ) from error
 
 
 def explain(error: openai.OpenAIError, address: str) -> Trouble:

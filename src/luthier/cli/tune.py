@@ -26,19 +26,17 @@ if TYPE_CHECKING:
 DEFAULT_ADDRESS = "http://127.0.0.1:8000/v1"
 
 
-class Auto(click.ParamType[Any]):
-    """A number, or `auto` for the server to choose."""
+def auto_or(number: Callable[[str], float]) -> Callable[[str], float | str]:
+    """An option's type: a number, or `auto` for the server to choose."""
 
-    def __init__(self, number: Callable[[str], float]) -> None:
-        self.number, self.name = number, "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "auto":
-            return value
+    def convert(text: str) -> float | str:
         try:
-            return self.number(value)
-        except ValueError:
-            self.fail(say(f"{value} is neither a number nor auto.", f"{value} 既不是数字也不是 auto。"), param, ctx)
+            return text if text == "auto" else number(text)
+        except ValueError as error:
+            message = say(f"{text} is neither a number nor auto.", f"{text} 既不是数字也不是 auto。")
+            raise click.BadParameter(message) from error
+
+    return convert
 
 
 def python_lines(connection: Connection, model: str) -> str:
@@ -149,15 +147,17 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
 )
 @click.option("--model", default="gpt-3.5-turbo", show_default=True, help=say("The model to start from.", "起始模型。"))
 @click.option("--suffix", help=say("A part of the new model's name.", "新模型名称中的后缀。"))
-@click.option("--epochs", "n_epochs", type=Auto(int), metavar="N|auto", help=say("Passes over the file.", "训练轮数。"))
-@click.option("--batch-size", type=Auto(int), metavar="N|auto", help=say("Examples per step.", "每步的样本数。"))
+@click.option(
+    "--epochs", "n_epochs", type=auto_or(int), metavar="N|auto", help=say("Passes over the file.", "训练轮数。")
+)
+@click.option("--batch-size", type=auto_or(int), metavar="N|auto", help=say("Examples per step.", "每步的样本数。"))
 @click.option(
     "--learning-rate-multiplier",
-    type=Auto(float),
+    type=auto_or(float),
     metavar="X|auto",
     help=say("Scales the learning rate.", "学习率的倍数。"),
 )
-@click.option("--seed", type=int, help=say("The same seed gives the same model.", "相同的种子得到相同的模型。"))
+@click.option("--seed", type=int, help=say("Makes the job repeatable.", "随机种子，使训练可以重现。"))
 @click.option("--method", type=click.Choice(METHODS), default="supervised", show_default=True)
 @click.option("--no-check", is_flag=True, help=say("Leave the check to the server.", "不在本地检查，留给服务器。"))
 @click.option("--no-watch", is_flag=True, help=say("Create the job and return.", "创建任务后立即返回。"))

@@ -7,12 +7,14 @@ a message are encoded as the plain characters they are; only the template can wr
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
 
 from luthier.data import messages as wire
 from luthier.data.examples import Example
@@ -64,16 +66,23 @@ class Renderer:
             weights += [weight] * len(piece)
         return Rendered(ids, weights)
 
-    def prompt(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> list[int]:
-        """A conversation up to where the assistant answers. `tools`: definitions in today's form.
+    def prompt(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None, opening: str = ""
+    ) -> list[int]:
+        """A conversation up to where the assistant answers, or goes on after `opening`.
 
-        Raises RenderError.
+        `tools`: definitions in today's form. Raises RenderError.
         """
         pieces = self._pieces(wire.canonical(messages), tools, answer_next=True)
-        return [token for text, _ in pieces for token in self._encode(text)]
+        return [token for text in [*(text for text, _ in pieces), opening] for token in self._encode(text)]
 
     def decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+    def reader(self) -> Callable[[int], str]:
+        """Reads an answer token by token: each call returns the text that became whole with its token."""
+        stream = DecodeStream(skip_special_tokens=False)
+        return lambda token: stream.step(self._tokenizer, token) or ""
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes that one token stands for (a part of a character, perhaps)."""

@@ -5,6 +5,7 @@ so that two workers, or a worker and a caller, can never both win. Knows nothing
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -110,11 +111,11 @@ class Jobs:
             status: JobStatus | None = connection.scalar(select(jobs.c.status).where(held))
             return status
 
-    def requeue_lost(self) -> list[str]:
+    def requeue_lost(self) -> Sequence[str]:
         """Running jobs whose worker has gone return to the queue, where the next run resumes them."""
         lost = and_(jobs.c.status == "running", or_(jobs.c.owner.is_(None), jobs.c.lease_until < time.time()))
         with self._database.write() as connection:
-            ids = list(connection.scalars(select(jobs.c.id).where(lost)))
+            ids = connection.scalars(select(jobs.c.id).where(lost)).all()
             for job_id in ids:
                 values = {"status": "queued", "owner": None, "estimated_finish": None}
                 connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
@@ -146,11 +147,11 @@ class Jobs:
                 for event in new:
                     add_event(connection, job_id, event)
 
-    def metrics(self, job_id: str) -> list[dict[str, Any]]:
+    def metrics(self, job_id: str) -> Sequence[dict[str, Any]]:
         """The data of every metrics event, by step."""
         query = select(events.c.data).where(events.c.job_id == job_id, events.c.type == "metrics")
         with self._database.read() as connection:
-            return list(connection.scalars(query.order_by(events.c.step)))
+            return connection.scalars(query.order_by(events.c.step)).all()
 
 
 def add_event(connection: Connection, job_id: str, event: Event) -> None:

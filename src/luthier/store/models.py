@@ -4,6 +4,7 @@ Adapter folders lie under `models/` and are named by us; no name from a request 
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Models:
             row = connection.execute(select(models).where(models.c.id == name)).mappings().first()
         return self._model(row) if row else None
 
-    def list(self) -> list[FineTunedModel]:
+    def list(self) -> Sequence[FineTunedModel]:
         """Oldest first."""
         with self._database.read() as connection:
             return [self._model(row) for row in connection.execute(select(models).order_by(models.c.seq)).mappings()]
@@ -76,7 +77,7 @@ class Models:
             if event:
                 add_event(connection, job["id"], event)
             older = select(checkpoints.c.model).where(checkpoints.c.job_id == job["id"])
-            outdated = list(connection.scalars(older.order_by(checkpoints.c.step.desc()).offset(keep)))
+            outdated = connection.scalars(older.order_by(checkpoints.c.step.desc()).offset(keep)).all()
         for old in outdated:
             self.delete(old)
         return name

@@ -8,7 +8,7 @@ import numpy as np
 
 from luthier.data.examples import read_examples
 from luthier.data.render import Rendered, Renderer
-from luthier.types.errors import JobError
+from luthier.types.errors import JobError, RenderError
 
 # Tokens of a micro-batch: what is computed at once. It bounds memory and changes no result, since the loss is a
 # sum over trained tokens divided by those of the whole step.
@@ -31,7 +31,10 @@ def load(path: Path, renderer: Renderer, context_tokens: int, param: str) -> Exa
     """Raises JobError when an example has nothing to train."""
     rendered, truncated = [], 0
     for example in read_examples(path):
-        whole = renderer.example(example)
+        try:
+            whole = renderer.example(example)
+        except RenderError as error:
+            raise JobError(f"invalid_{param}", f"Line {example.line}: {error}", param) from error
         truncated += len(whole.ids) > context_tokens
         made = Rendered(whole.ids[:context_tokens], whole.weights[:context_tokens])
         if not any(made.weights[1:]):

@@ -1,0 +1,45 @@
+"""The application: routes, guard and error bodies put together. Knows nothing about how it is served."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from luthier import __version__
+from luthier.catalogue import Catalogue
+from luthier.inference import EnginePool
+from luthier.inference.pool import EngineOptions
+from luthier.server import chat, errors, files, fine_tuning, models, upstream
+from luthier.server.guard import Guard
+from luthier.server.state import State
+from luthier.settings import Settings
+from luthier.store import Store
+
+
+def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAPI:
+    """An ASGI application over `store`; jobs wait there for a worker, which is not part of it."""
+    engines = EnginePool(
+        EngineOptions(settings.device, settings.precision, settings.adapters_in_memory, settings.queue_limit)
+    )
+    state = State(settings, store, catalogue, engines)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        state.upstream = upstream.client(settings)
+        yield
+        if state.upstream:
+            await state.upstream.aclose()
+        engines.close()
+
+    app = FastAPI(title="Luthier", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.luthier = state
+    app.add_middleware(Guard, settings=settings)
+    errors.install(app)
+    for resource in (files, fine_tuning, models, chat):
+        app.include_router(resource.router)
+    app.add_api_route("/health", _health, include_in_schema=False)
+    return app
+
+
+async def _health() -> dict[str, str]:
+    return {"status": "ok", "version": __version__}

@@ -1,0 +1,117 @@
+"""`/v1/fine_tuning/jobs`: a request becomes a row; a worker does the rest."""
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from luthier.server.state import State, StateOf
+from luthier.types.common import ListPage
+from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.fine_tuning import (
+    Checkpoint,
+    CreateJobRequest,
+    FineTuningJob,
+    Hyperparameters,
+    JobEvent,
+)
+from luthier.types.names import SUFFIX
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine_tuning"])
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+@router.post("")
+def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
+    """Everything that can be seen at once is refused here; the files are read by the worker."""
+    _require_file(state, body.training_file, "training_file")
+    if body.validation_file:
+        _require_file(state, body.validation_file, "validation_file")
+    if body.suffix and not SUFFIX.fullmatch(body.suffix):
+        message = f"Invalid 'suffix': '{body.suffix}'. Letters, digits, '-', '_' and '.' are allowed."
+        raise BadRequestError(message, param="suffix", code="invalid_value")
+    return state.store.jobs.create(
+        **_model(state, body.model),
+        training_file=body.training_file,
+        validation_file=body.validation_file,
+        suffix=body.suffix,
+        seed=secrets.randbelow(2**31) if body.seed is None else body.seed,
+        method=_method(body),
+        integrations=[integration.model_dump(exclude_none=True) for integration in body.integrations or []],
+        metadata=body.metadata,
+    )
+
+
+@router.get("")
+def list_jobs(request: Request, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[FineTuningJob]:
+    """`metadata[key]=value` in the query keeps jobs that carry the pair."""
+    pairs = [(key, value) for key, value in request.query_params.items() if key.startswith("metadata[")]
+    metadata = {key.removeprefix("metadata[").removesuffix("]"): value for key, value in pairs}
+    page = state.store.jobs.list(limit=limit, after=after, metadata=metadata)
+    return _list_page(page.data, page.has_more)
+
+
+@router.get("/{job_id}")
+def retrieve(job_id: str, state: StateOf) -> FineTuningJob:
+    return state.store.jobs.retrieve(job_id)
+
+
+@router.post("/{job_id}/cancel")
+def cancel(job_id: str, state: StateOf) -> FineTuningJob:
+    return state.store.jobs.cancel(job_id)
+
+
+@router.get("/{job_id}/events")
+def list_events(job_id: str, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[JobEvent]:
+    page = state.store.jobs.events(job_id, limit=limit, after=after)
+    return _list_page(page.data, page.has_more)
+
+
+@router.get("/{job_id}/checkpoints")
+def list_checkpoints(
+    job_id: str, state: StateOf, limit: Limit = 10, after: str | None = None
+) -> ListPage[Checkpoint]:
+    page = state.store.jobs.checkpoints(job_id, limit=limit, after=after)
+    return _list_page(page.data, page.has_more)
+
+
+def _list_page(data: list[Any], has_more: bool) -> ListPage[Any]:
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return ListPage(data=data, first_id=first, last_id=last, has_more=has_more)
+
+
+def _require_file(state: State, file_id: str, param: str) -> None:
+    try:
+        file = state.store.files.retrieve(file_id)
+    except NotFoundError:
+        raise BadRequestError(f"invalid {param}: {file_id}", param=param) from None
+    if file.purpose != "fine-tune":
+        message = f"File '{file_id}' has purpose '{file.purpose}'; fine-tuning needs a file with purpose 'fine-tune'."
+        raise BadRequestError(message, param=param)
+
+
+def _model(state: State, name: str) -> dict[str, str | None]:
+    """The columns that say what is trained: as the job echoes it, the weights, the model to continue from."""
+    message = f"Model {name} is not available for fine-tuning or does not exist."
+    try:
+        target = state.names.resolve(name)
+    except NotFoundError:
+        raise BadRequestError(message, param="model", code="model_not_available") from None
+    if target.base is None:
+        message += f" On this server '{name}' is served elsewhere; models are trained here on base models that are here."
+        raise BadRequestError(message, param="model", code="model_not_available")
+    return {"model": target.name, "base": target.base, "parent": name if target.adapter else None}
+
+
+def _method(body: CreateJobRequest) -> dict[str, Any]:
+    """The method as the job shows it. The deprecated top-level `hyperparameters` mean `supervised`."""
+    method = body.method
+    if method is None or method.type == "supervised":
+        nested = method.supervised.hyperparameters if method and method.supervised else None
+        if nested and body.hyperparameters and nested != body.hyperparameters:
+            message = "'hyperparameters' and 'method.supervised.hyperparameters' say different things; send one of them."
+            raise BadRequestError(message, param="hyperparameters")
+        chosen = nested or body.hyperparameters or Hyperparameters()
+        return {"type": "supervised", "supervised": {"hyperparameters": chosen.model_dump()}}
+    message = f"The method '{method.type}' is not available on this server. Supported values are: 'supervised'."
+    raise BadRequestError(message, param="method.type", code="unsupported_value")

@@ -1,0 +1,100 @@
+"""Who may come in: keys, hosts, origins, sizes. Also the headers that every answer carries.
+
+Without keys the server listens on loopback only, and a web page that a person visits must not reach it: a request
+that names another host (DNS rebinding) or comes from another origin is refused.
+"""
+
+import hmac
+import time
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from luthier.settings import Settings
+from luthier.types.common import new_id
+from luthier.types.errors import APIError, AuthenticationError, PayloadTooLargeError, PermissionDeniedError
+
+_JSON_BYTES = 32 * 1024 * 1024
+_FORM_BYTES = 64 * 1024  # what a multipart body holds beside its file
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+
+
+class Guard:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = new_id("req_", 32)
+                headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
+                headers["openai-version"] = "2020-10-01"
+            await send(message)
+
+        try:
+            self._admit(Request(scope))
+        except APIError as error:
+            await JSONResponse(error.body(), error.status)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, self._counted(scope, receive), send_with_headers)
+
+    def _admit(self, request: Request) -> None:
+        self._check_key(request.headers)
+        self._check_sender(request)
+        if int(request.headers.get("content-length") or 0) > self._limit(request.scope):
+            raise self._too_large(request.scope)
+
+    def _check_key(self, headers: Headers) -> None:
+        if not self._keys:
+            return
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not given:
+            raise AuthenticationError(
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+            )
+        if not any(hmac.compare_digest(given.encode(), key) for key in self._keys):
+            shown = given[:3] + "****" + given[-4:] if len(given) > 12 else "****"
+            raise AuthenticationError(
+                f"Incorrect API key provided: {shown}. The keys of this server are set where it is started "
+                "(--api-keys or LUTHIER_API_KEYS).",
+                code="invalid_api_key",
+            )
+
+    def _check_sender(self, request: Request) -> None:
+        host = (urlsplit(f"//{request.headers.get('host', '')}").hostname or "").lower()
+        if not self._keys and host not in _LOCAL | {self._settings.host}:
+            raise PermissionDeniedError(f"This server has no keys and answers to loopback names only, not to '{host}'.")
+        origin = request.headers.get("origin")
+        if origin and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+            raise PermissionDeniedError(f"Requests from pages of another origin ({origin}) are refused.")
+
+    def _counted(self, scope: Scope, receive: Receive) -> Receive:
+        """A body that says nothing of its length, or lies about it, is cut off at the limit too."""
+        limit, seen = self._limit(scope), 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise self._too_large(scope)
+            return message
+
+        return counted
+
+    def _limit(self, scope: Scope) -> int:
+        return self._settings.max_file_bytes + _FORM_BYTES if scope["path"] == "/v1/files" else _JSON_BYTES
+
+    def _too_large(self, scope: Scope) -> APIError:
+        return PayloadTooLargeError(f"The request is larger than {self._limit(scope):,} bytes.", code="request_too_large")

@@ -1,0 +1,37 @@
+"""`/v1/models`. Names may hold `:` and `/`."""
+
+from fastapi import APIRouter
+
+from luthier.server.state import StateOf
+from luthier.types.common import ListPage
+from luthier.types.errors import NotFoundError, PermissionDeniedError
+from luthier.types.models import Model, ModelDeleted
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.get("")
+def list_models(state: StateOf) -> ListPage[Model]:
+    return ListPage(data=list(state.names.list()))
+
+
+@router.get("/{model:path}")
+def retrieve(model: str, state: StateOf) -> Model:
+    return state.names.model(model)
+
+
+@router.delete("/{model:path}")
+def delete(model: str, state: StateOf) -> ModelDeleted:
+    """Fine-tuned models only; the base and other names are the operator's."""
+    if state.store.models.find(model) is None and _exists(state, model):
+        raise PermissionDeniedError(f"The model '{model}' is not a fine-tuned model and cannot be deleted here.")
+    state.store.models.delete(model)
+    return ModelDeleted(id=model)
+
+
+def _exists(state: StateOf, model: str) -> bool:
+    try:
+        state.names.model(model)
+    except NotFoundError:
+        return False
+    return True

@@ -1,0 +1,72 @@
+"""What a `model=` name stands for here: a base, a fine-tuned model, or a model elsewhere.
+
+A name from a request is only ever looked up, in the store, in the settings and in the catalogue; it is never
+taken for a path.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.catalogue import ENTRIES
+from luthier.settings import Settings
+from luthier.store import Store
+from luthier.types.errors import NotFoundError
+from luthier.types.models import Model
+from luthier.types.names import snapshot
+
+UPSTREAM = "upstream:"
+
+
+@dataclass(frozen=True)
+class Target:
+    """`name` as responses echo it; `base` as the catalogue knows it; `upstream`: a model of the service elsewhere."""
+
+    name: str
+    base: str | None = None
+    adapter: Path | None = None
+    call_form: str | None = None
+    upstream: str | None = None
+
+
+class Names:
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._aliases, self._store = settings.names(), store
+
+    def resolve(self, name: str) -> Target:
+        """Raises NotFoundError in OpenAI's words."""
+        tuned = self._store.models.find(name)
+        if tuned:
+            return Target(name, tuned.base, tuned.adapter, tuned.call_form)
+        target = self._aliases.get(name)
+        if target is None and name in ENTRIES:
+            target = name
+        if target is None:
+            message = f"The model `{name}` does not exist or you do not have access to it."
+            raise NotFoundError(message, code="model_not_found")
+        if target.startswith(UPSTREAM):
+            return Target(name, upstream=target.removeprefix(UPSTREAM) or name)
+        return Target(snapshot(name), target)
+
+    def list(self) -> Sequence[Model]:
+        """Bases, aliases and fine-tuned models; checkpoints can be called but are not listed, as at OpenAI."""
+        bases = [Model(id=name, created=0, owned_by="luthier") for name in ENTRIES]
+        aliases = [
+            Model(id=name, created=0, owned_by="upstream" if target.startswith(UPSTREAM) else "luthier", root=target)
+            for name, target in self._aliases.items()
+        ]
+        tuned = [self.model(model.id) for model in self._store.models.list() if ":ckpt-step-" not in model.id]
+        return [*bases, *aliases, *tuned]
+
+    def model(self, name: str) -> Model:
+        """Raises NotFoundError in OpenAI's words."""
+        tuned = self._store.models.find(name)
+        if tuned:
+            owner = name.split(":")[2]
+            return Model(id=name, created=tuned.created_at, owned_by=owner, root=tuned.base, parent=tuned.root)
+        try:
+            target = self.resolve(name)
+        except NotFoundError:
+            message = f"The model '{name}' does not exist"
+            raise NotFoundError(message, param="model", code="model_not_found") from None
+        return Model(id=name, created=0, owned_by="upstream" if target.upstream else "luthier", root=target.base)

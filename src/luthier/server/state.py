@@ -1,0 +1,45 @@
+"""What the routes share, handed to each by FastAPI."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+from fastapi import Depends, Request
+
+from luthier.catalogue import Catalogue
+from luthier.data.render import Renderer
+from luthier.inference import EnginePool
+from luthier.server.names import Names
+from luthier.settings import Settings
+from luthier.store import Store
+
+
+@dataclass
+class State:
+    """`upstream`: the client for the service elsewhere, None when none is set."""
+
+    settings: Settings
+    store: Store
+    catalogue: Catalogue
+    engines: EnginePool
+    upstream: httpx.AsyncClient | None = None
+    names: Names = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = Names(self.settings, self.store)
+
+
+@lru_cache(maxsize=64)
+def renderer(base: Path, adapter: Path | None) -> Renderer:
+    """The renderer of a base or of an adapter, whose own chat template travels with it."""
+    return Renderer(base, adapter / "chat_template.jinja" if adapter else None)
+
+
+def _state(request: Request) -> State:
+    state: State = request.app.state.luthier
+    return state
+
+
+StateOf = Annotated[State, Depends(_state)]

@@ -1,0 +1,84 @@
+"""The worker's two loops: one validates files, one trains, so that a new job hears of its errors while another runs."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sqlalchemy import RowMapping
+
+from luthier.catalogue import Catalogue
+from luthier.settings import Settings
+from luthier.store import Event, Store
+from luthier.types.common import new_id, now
+from luthier.types.errors import JobError
+from luthier.types.fine_tuning import JobStatus
+from luthier.worker.lease import Lease
+from luthier.worker.train import Run, clear
+from luthier.worker.validate import validate
+
+_log = logging.getLogger(__name__)
+_POLL_S = 0.3
+
+
+class Worker:
+    """Start it, and stop it before the store is closed; stopping saves the job that is running."""
+
+    def __init__(self, settings: Settings, store: Store, catalogue: Catalogue) -> None:
+        self._settings, self._store, self._catalogue = settings, store, catalogue
+        self._owner = new_id("worker-", 12)
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._loop, args=("validating_files", self._validate), name="luthier-validate"),
+            threading.Thread(target=self._loop, args=("queued", self._train), name="luthier-train"),
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Returns when nothing runs any more and no child is left."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _loop(self, status: JobStatus, handle: Callable[[RowMapping], None]) -> None:
+        while not self._stop.is_set():
+            try:
+                if status == "queued":
+                    self._store.jobs.requeue_lost()
+                job = self._store.jobs.claim(self._owner, status)
+                if job is None:
+                    self._stop.wait(_POLL_S)
+                else:
+                    self._guarded(job, handle)
+            except Exception:
+                _log.exception("the worker met an unforeseen error and goes on")
+                self._stop.wait(1)
+
+    def _guarded(self, job: RowMapping, handle: Callable[[RowMapping], None]) -> None:
+        """Whatever goes wrong with one job ends that job, with a message, and no other."""
+        try:
+            handle(job)
+        except Exception as error:
+            if not isinstance(error, JobError):
+                _log.exception("job %s failed", job["id"])
+                error = JobError("server_error", f"The server met an error: {type(error).__name__}: {error}")
+            self._fail(job["id"], error)
+
+    def _validate(self, job: RowMapping) -> None:
+        with Lease(self._store, job["id"], self._owner, "validating_files", lambda _: None):
+            validate(job, self._store, self._catalogue)
+        event = Event("Files validated, moving job to queued state")
+        self._store.jobs.transition(job["id"], ("validating_files",), "queued", event)
+
+    def _train(self, job: RowMapping) -> None:
+        Run(job, self._owner, self._store, self._settings, self._catalogue, self._stop).run()
+
+    def _fail(self, job_id: str, error: JobError) -> None:
+        """`failed`, with everything else left as OpenAI leaves it: no model, no result file, `auto` where it was."""
+        said = Event(f"The job failed: {error.message}", level="error")
+        body = {"code": error.code, "message": error.message, "param": error.param}
+        open_states: tuple[JobStatus, ...] = ("validating_files", "queued", "running")
+        self._store.jobs.transition(job_id, open_states, "failed", said, error=body, estimated_finish=None)
+        clear(self._store.job_folder(job_id))

@@ -1,0 +1,237 @@
+"""`running`: one run of a job's trainer, from the row to the fine-tuned model.
+
+Whatever the trainer says is recorded as it says it. Metrics and checkpoints are kept once per step, so a job that
+is run again from its saved state, by this worker or another, tells its story without gaps or repeats.
+"""
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import RowMapping
+
+from luthier.catalogue import Catalogue
+from luthier.data.examples import call_form, read_examples
+from luthier.settings import Settings
+from luthier.store import Event, Store
+from luthier.training.spec import JobSpec
+from luthier.types.common import now
+from luthier.types.errors import JobError
+from luthier.types.fine_tuning import JobStatus
+from luthier.types.names import checkpoint_name, fine_tuned_name
+from luthier.worker.child import Child, earlier_events
+from luthier.worker.lease import Lease
+from luthier.worker.texts import checkpoint_metrics, metrics_event, result_file
+
+_STOPPED = 75  # the trainer's exit code when it was asked to stop and saved its state
+_MOST_ATTEMPTS = 3
+
+
+class Run:
+    """One job in the hands of one worker. `stop` is set when the worker has to end."""
+
+    def __init__(
+        self, job: RowMapping, owner: str, store: Store, settings: Settings, catalogue: Catalogue, stop: threading.Event
+    ) -> None:
+        self._job, self._owner, self._store = job, owner, store
+        self._settings, self._catalogue, self._stop = settings, catalogue, stop
+        self._id: str = job["id"]
+        self._folder = store.job_folder(self._id)
+        self._taken: JobStatus | None = None
+        self._was_taken = False
+        self._finished: dict[str, Any] | None = None
+        self._failed: JobError | None = None
+        self._last: dict[str, Any] | None = None  # the newest checkpoint event
+        self._first_step: tuple[int, float] | None = None
+        self._progress = False
+
+    def run(self) -> None:
+        """Ends with the job in its next state, whatever happens. Raises JobError when the job failed."""
+        self._spec().write(self._folder)
+        self._call_form = self._find_call_form()
+        if not self._store.jobs.transition(
+            self._id, ("queued",), "running", Event("Fine-tuning job started"), owner=self._owner
+        ):
+            return
+        weights = self._catalogue.title(self._job["base"])
+        self._store.jobs.record(self._id, Event(f"{self._job['model']} is served by open weights here: {weights}"))
+        for event in earlier_events(self._folder):
+            if event["type"] in ("metrics", "checkpoint"):
+                self._hear(event)
+        self._first_step = None
+        code = self._run_child()
+        self._end(code)
+
+    def _spec(self) -> JobSpec:
+        job, settings = self._job, self._settings
+        parent = self._store.models.find(job["parent"]) if job["parent"] else None
+        if job["parent"] and not parent:
+            raise JobError("model_not_available", f"The model {job['parent']} does not exist any more.", "model")
+        return JobSpec(
+            base=str(self._catalogue.folder(job["base"])),
+            base_name=job["base"],
+            seed=job["seed"],
+            hyperparameters=job["method"][job["method"]["type"]]["hyperparameters"],
+            parent=str(parent.adapter) if parent else None,
+            device=settings.device,
+            precision=settings.precision,
+            threads=settings.threads,
+        )
+
+    def _find_call_form(self) -> str | None:
+        """How the training data calls functions, so that answers come back the same way."""
+        forms = (call_form(example) for example in read_examples(self._folder / "train.jsonl"))
+        return next((form for form in forms if form), None)
+
+    def _run_child(self) -> int:
+        child = Child(self._folder)
+
+        def taken(status: JobStatus | None) -> None:
+            self._was_taken, self._taken = True, status
+            if status == "paused":
+                child.stop()
+            else:
+                child.kill()
+
+        over = threading.Event()
+        stopper = threading.Thread(target=self._stop_child, args=(child, over), daemon=True)
+        stopper.start()
+        try:
+            with Lease(self._store, self._id, self._owner, "running", taken):
+                for event in child.events():
+                    self._hear(event)
+                return child.wait()
+        finally:
+            over.set()
+            child.kill()
+            child.wait()
+            stopper.join()
+
+    def _stop_child(self, child: Child, over: threading.Event) -> None:
+        while not over.wait(0.1):
+            if self._stop.is_set():
+                child.stop()
+                return
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        match event["type"]:
+            case "resolved":
+                self._resolved(event)
+            case "metrics":
+                self._metrics(event)
+            case "checkpoint":
+                self._checkpoint(event)
+            case "note":
+                self._store.jobs.record(self._id, Event(event["message"]))
+            case "finished":
+                self._finished = event
+            case "failed":
+                self._failed = JobError(event["code"], event["message"], event["param"])
+
+    def _resolved(self, event: dict[str, Any]) -> None:
+        """Numbers take the place of `auto`."""
+        method = json.loads(json.dumps(self._job["method"]))
+        method[method["type"]]["hyperparameters"] |= event["hyperparameters"]
+        events = [Event(event["message"])]
+        if event["truncated"]:
+            message = f"{event['truncated']} examples are longer than the base model's context and lost their end"
+            events.append(Event(message, level="warn"))
+        self._store.jobs.record(self._id, *events, method=method)
+
+    def _metrics(self, event: dict[str, Any]) -> None:
+        step, total = event["step"], event["total_steps"]
+        self._total_steps = total
+        self._first_step = self._first_step or (step, time.monotonic())
+        first, since = self._first_step
+        finish = None
+        if step > first:
+            finish = now() + round((total - step) * (time.monotonic() - since) / (step - first))
+        self._progress = True
+        made = metrics_event(step, total, event["metrics"])
+        self._store.jobs.record(self._id, made, estimated_finish=finish)
+
+    def _checkpoint(self, event: dict[str, Any]) -> None:
+        self._last = event
+        step = event["step"]
+        if step < self._total_steps:  # the last one becomes the fine-tuned model
+            job = self._job
+            name = checkpoint_name(job["model"], self._settings.organization, job["suffix"], step)
+            said = Event(f"Checkpoint created at step {step} with Snapshot ID: {name}")
+            self._keep(event, name, said)
+
+    def _keep(self, event: dict[str, Any], name: str, said: Event) -> str:
+        return self._store.models.add_checkpoint(
+            self._job,
+            name=name,
+            step=event["step"],
+            metrics=checkpoint_metrics(event["step"], event["metrics"]),
+            source=self._folder / "checkpoints" / event["folder"],
+            call_form=self._call_form,
+            event=said,
+            keep=self._settings.keep_checkpoints,
+        )
+
+    def _end(self, code: int) -> None:
+        if self._was_taken:
+            if self._taken in ("cancelled", "failed"):
+                clear(self._folder)
+            return
+        if self._failed:
+            raise self._failed
+        if code == 0 and self._finished and self._last:
+            self._succeed(self._finished["trained_tokens"], self._last)
+        elif code == _STOPPED:
+            self._requeue("The server stopped; the job goes on from its last step when the server is back", 0)
+        else:
+            self._crashed(code)
+
+    def _succeed(self, trained_tokens: int, last: dict[str, Any]) -> None:
+        job = self._job
+        name = fine_tuned_name(job["model"], self._settings.organization, job["suffix"])
+        name = self._keep(last, name, Event(f"New fine-tuned model created: {name}"))
+        content = result_file(self._store.jobs.metrics(self._id))
+
+        def fill(out: IO[bytes]) -> None:
+            out.write(content)
+
+        result = self._store.files.create("step_metrics.csv", "fine-tune-results", fill)
+        done = self._store.jobs.transition(
+            self._id,
+            ("running",),
+            "succeeded",
+            Event("The job has successfully completed"),
+            fine_tuned_model=name,
+            trained_tokens=trained_tokens,
+            result_files=[result.id],
+            finished_at=now(),
+            estimated_finish=None,
+        )
+        if not done:  # cancelled at the last moment: the caller was told so, and that stands
+            self._store.files.delete(result.id)
+        clear(self._folder)
+
+    def _crashed(self, code: int) -> None:
+        attempts = 1 if self._progress else self._job["attempts"] + 1
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if attempts >= _MOST_ATTEMPTS:
+            log = (self._folder / "trainer.log").read_text(encoding="utf-8", errors="replace").strip()
+            hint = " Signal 9 often means that memory ran out." if code == -9 else ""
+            raise JobError("trainer_died", f"The trainer died {attempts} times ({how}).{hint} {log[-500:]}")
+        self._requeue(f"The trainer died ({how}); the job goes on from its last saved step", attempts)
+
+    def _requeue(self, message: str, attempts: int) -> None:
+        event = Event(message, level="warn")
+        self._store.jobs.transition(
+            self._id, ("running",), "queued", event, attempts=attempts, estimated_finish=None
+        )
+
+
+def clear(folder: Path) -> None:
+    """What a job that is over leaves: its trainer's log, for people."""
+    for name in ("state", "checkpoints"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("train.jsonl", "valid.jsonl", "events.jsonl"):
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,45 @@
+"""`validating_files`: the files are copied to the job's folder and checked; the base model is made ready."""
+
+from pathlib import Path
+
+from sqlalchemy import RowMapping
+
+from luthier.catalogue import Catalogue
+from luthier.data.check import check_file, job_error
+from luthier.store import Event, Store
+from luthier.types.errors import BaseModelError, JobError, NotFoundError
+
+TRAIN, VALID = "train.jsonl", "valid.jsonl"
+_LEAST_EXAMPLES = 10
+
+
+def validate(job: RowMapping, store: Store, catalogue: Catalogue) -> None:
+    """Raises JobError as the job shall show it."""
+    files = [("training_file", job["training_file"], TRAIN, _LEAST_EXAMPLES)]
+    named = f"training file: {job['training_file']}"
+    if job["validation_file"]:
+        files.append(("validation_file", job["validation_file"], VALID, 1))
+        named += f" and validation file: {job['validation_file']}"
+    store.jobs.record(job["id"], Event(f"Validating {named}"))
+    folder = store.job_folder(job["id"])
+    for param, file_id, name, least in files:
+        _check(store, folder / name, file_id, param, least, job["method"]["type"])
+    if job["integrations"]:
+        message = "Integrations are not available on this server; metrics are in the events and the result file only"
+        store.jobs.record(job["id"], Event(message, level="warn"))
+    try:
+        catalogue.folder(job["base"], lambda message: store.jobs.record(job["id"], Event(message)))
+    except BaseModelError as error:
+        raise JobError("base_model_unavailable", str(error), "model") from error
+
+
+def _check(store: Store, target: Path, file_id: str, param: str, least: int, method: str) -> None:
+    try:
+        store.files.copy(file_id, target)
+    except (NotFoundError, FileNotFoundError) as error:
+        message = f"File '{file_id}' does not exist any more."
+        raise JobError(f"invalid_{param}", message, param) from error
+    report = check_file(target, method=method, minimum_examples=least)
+    found = job_error(report, file_id=file_id, param=param)
+    if found:
+        raise found

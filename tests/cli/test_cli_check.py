@@ -1,0 +1,76 @@
+"""Checking a file: exit codes, what is shown of many findings, one JSON document, no server."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import run
+
+
+def test_a_good_file(train: Path) -> None:
+    result = run("check", train)
+    assert result.exit_code == 0
+    assert "12 examples, 0 errors, 0 warnings" in result.stdout
+    assert f"Next: luthier tune {train}" in result.stdout
+
+
+def test_findings_are_told_by_code_and_cut_short(broken: Path) -> None:
+    result = run("check", broken)
+    assert result.exit_code == 1
+    assert "json_invalid  ×5" in result.stdout
+    assert "line 13: " in result.stdout
+    assert "line 16: " not in result.stdout
+    assert "… and 2 more" in result.stdout
+    assert "5 errors" in result.stdout
+    assert "Next:" not in result.stdout
+
+
+def test_more_findings_than_a_report_keeps_are_still_counted(tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    path.write_text("[]\n" * 250)
+    assert "data_type  ×250" in run("check", path).stdout
+
+
+def test_one_code_with_two_severities_is_two_groups(tmp_path: Path) -> None:
+    call = '{"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}'
+    empty = '{"role": "function", "name": "f", "content": ""}, {"role": "assistant", "content": ""}'
+    path = tmp_path / "both.jsonl"
+    path.write_text(
+        "".join(f'{{"messages": [{{"role": "user", "content": "{n}"}}, {call}, {empty}]}}\n' for n in range(12))
+    )
+    shown = run("check", path).stdout
+    assert "12 errors, 12 warnings" in shown
+    assert shown.count("missing_content  ×12") == 2
+
+
+def test_the_validation_file_counts_and_may_be_small(train: Path, broken: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.jsonl"
+    small.write_text(train.read_text().splitlines()[0] + "\n")
+    assert run("check", train, "--validation", small).exit_code == 0
+    assert run("check", train, "--validation", broken).exit_code == 1
+
+
+@pytest.mark.parametrize("path", ["absent.jsonl", "."])
+def test_what_cannot_be_read_is_exit_code_2(path: str) -> None:
+    assert run("check", path).exit_code == 2
+
+
+def test_a_terminal_gets_a_bar(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = run("check", broken)
+    assert "checking broken.jsonl" in result.stderr
+
+
+def test_json_is_one_document(train: Path, broken: Path) -> None:
+    result = run("check", train, "--validation", broken, "--json")
+    document = json.loads(result.stdout)
+    assert document["ok"] is False
+    assert [(Path(file["path"]), file["ok"]) for file in document["files"]] == [(train, True), (broken, False)]
+    assert result.stderr == ""
+
+
+def test_chinese(broken: Path) -> None:
+    result = run("check", broken, "--lang", "zh")
+    assert "还有 2 处" in result.stdout
+    assert "第 13 行" in result.stdout
+    assert "examples" not in result.stdout

@@ -1,0 +1,69 @@
+"""The front door: the loop in order, quickly, in two languages."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import run
+
+import luthier
+from luthier.cli import LOOP
+from luthier.cli.speech import language_of, printable
+
+HEAVY = {"torch", "transformers", "openai", "fastapi", "sqlalchemy"}
+
+
+def modules_after(*args: str) -> set[str]:
+    """The top-level modules that a command line leaves loaded, in a process of its own."""
+    script = "import sys; from luthier.cli import main; main(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_help_teaches_the_loop_in_order() -> None:
+    shown = run("--help").stdout
+    names = ["quickstart", "serve", "check", "tune", "watch", "jobs", "files", "models", "chat"]
+    assert [entry.name for entry in LOOP] == names
+    places = [shown.index(f"\n  {name}") for name in names]
+    assert places == sorted(places)
+
+
+def test_help_imports_no_command() -> None:
+    assert not modules_after("--version") & (HEAVY | {"rich", "pydantic"})
+
+
+def test_check_loads_no_training_library_and_no_client(train: Path) -> None:
+    assert not modules_after("check", str(train)) & HEAVY
+
+
+def test_version() -> None:
+    assert luthier.__version__ in run("--version").stdout
+
+
+def test_chinese_help_and_the_language_does_not_stay() -> None:
+    assert "从这里开始" in run("--lang", "zh", "--help").stdout
+    assert os.environ["LUTHIER_LANG"] == "en"
+    assert "Start here" in run("--help").stdout
+
+
+@pytest.mark.parametrize("name", ["check", "tune", "watch", "jobs", "files", "models", "chat"])
+def test_every_help_has_an_example(name: str) -> None:
+    assert f"luthier {name}" in run(name, "--help").stdout
+
+
+@pytest.mark.parametrize("name", ["no-such-command", "--no-such-option"])
+def test_what_does_not_exist_is_exit_code_2(name: str) -> None:
+    assert run(name).exit_code == 2
+
+
+def test_the_language_is_found_wherever_it_stands() -> None:
+    assert language_of(["check", "f", "--lang", "zh"]) == "zh"
+    assert language_of(["--lang=en", "check"]) == "en"
+    assert language_of(["chat", "m", "--", "--lang=zh"]) is None
+    assert language_of(["check", "--lang"]) is None
+
+
+def test_printable_keeps_text_and_drops_what_moves_the_cursor() -> None:
+    assert printable("你好\n\tyes \x1b[2J\x9b1m\rno \ud83d!") == "你好\n\tyes [2J1mno ?!"

@@ -1,0 +1,133 @@
+"""jobs, files and models: tables for people, one JSON document for programs."""
+
+import base64
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from command_line import Run, run
+from fake_api import MODEL, RESULTS, FakeAPI, happy_script, step_event
+
+from luthier.cli.plot import Point, loss_plot
+from luthier.types.errors import BaseModelError
+
+
+@pytest.fixture
+def done(api: FakeAPI) -> str:
+    """The id of a job that has succeeded, its result file in base64 as OpenAI sends it."""
+    api.add_file("file-results", "step_metrics.csv", base64.b64encode(RESULTS.encode()))
+    events, _ = happy_script()
+    api.add_job("ftjob-1", events, [("succeeded", 6)])
+    return "ftjob-1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "jobs", "jobs list", "jobs show ftjob-1", "jobs events ftjob-1", "jobs checkpoints ftjob-1",
+        "jobs cancel ftjob-1", "jobs pause ftjob-1", "jobs resume ftjob-1", "jobs results ftjob-1",
+        "files", "files show file-results",
+        "files delete file-results", "files upload train.jsonl", "files download file-results",
+        "models", f"models show {MODEL}", f"models delete {MODEL}", f"chat {MODEL} hello",
+    ],
+)  # fmt: skip
+def test_json_is_one_document(luthier: Run, done: str, train: Path, command: str) -> None:
+    json.loads(luthier(*command.split(), "--json").stdout)
+
+
+def test_json_may_stand_before_the_subcommand(luthier: Run, done: str) -> None:
+    assert json.loads(luthier("jobs", "--json", "show", done).stdout)["id"] == done
+
+
+def test_jobs_as_a_table(luthier: Run, done: str) -> None:
+    shown = luthier("jobs").stdout
+    assert done in shown
+    assert MODEL in shown
+
+
+def test_events_are_told_oldest_first(luthier: Run, api: FakeAPI) -> None:
+    api.add_job("ftjob-1", [step_event(n, n, 300) for n in range(1, 301)], [("running", 300)])
+    lines = luthier("jobs", "events", "ftjob-1", "--limit", "150").stdout.splitlines()[1:]
+    assert [line.split("Step ")[1].split("/")[0] for line in lines] == [str(n) for n in range(151, 301)]
+
+
+def test_checkpoints_cancel_and_the_rest(luthier: Run, done: str) -> None:
+    assert f"{MODEL}:ckpt-step-2" in luthier("jobs", "checkpoints", done).stdout
+    assert "cancelled" in luthier("jobs", "cancel", done).stderr
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, bytes])
+def test_results_in_base64_or_bare(luthier: Run, api: FakeAPI, done: str, encode: Callable[[bytes], bytes]) -> None:
+    api.add_file("file-results", "r.csv", encode(RESULTS.encode()))
+    assert luthier("jobs", "results", done).stdout == RESULTS
+    rows = json.loads(luthier("jobs", "results", done, "--json").stdout)
+    assert rows[1]["valid_loss"] == 1.5
+    assert rows[0]["valid_loss"] is None
+
+
+def test_results_as_a_plot(luthier: Run, done: str) -> None:
+    shown = luthier("jobs", "results", done, "--plot").stdout
+    assert "2.50 │█" in shown
+    assert "●" in shown
+
+
+def test_a_running_job_has_no_results(luthier: Run, api: FakeAPI) -> None:
+    api.add_job("ftjob-1", [], [("running", 0)])
+    result = luthier("jobs", "results", "ftjob-1")
+    assert result.exit_code == 2
+    assert "it is running" in result.stderr
+
+
+def test_files_go_up_and_come_down(luthier: Run, api: FakeAPI, train: Path) -> None:
+    assert luthier("files", "upload", train).stdout == "file-1  train.jsonl\n"
+    assert luthier("files", "download", "file-1", "-o", "-").stdout == train.read_text()
+    result = luthier("files", "download", "file-1")
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert luthier("files", "download", "file-1", "--force").exit_code == 0
+    assert luthier("files", "delete", "file-1").exit_code == 0
+    assert "file-1" not in luthier("files").stdout
+
+
+def test_a_servers_file_name_cannot_leave_the_folder(luthier: Run, api: FakeAPI, tmp_path: Path) -> None:
+    api.add_file("file-1", "../../escaped", b"x")
+    assert luthier("files", "download", "file-1").stdout == "escaped\n"
+    assert (tmp_path / "escaped").read_bytes() == b"x"
+
+
+def test_models(luthier: Run) -> None:
+    assert MODEL in luthier("models").stdout
+    assert "gpt-3.5-turbo" in luthier("models", "show", MODEL).stdout
+    assert "Deleted" in luthier("models", "delete", MODEL).stderr
+
+
+def test_pull_tells_what_it_does_and_prints_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pull(name: str | None, report: Callable[[str], None]) -> Path:
+        if name == "bad":
+            raise BaseModelError("No such base model.")
+        report("Fetching …")
+        return Path("/cache/model")
+
+    module = ModuleType("luthier.catalogue")
+    module.__dict__["pull"] = pull
+    monkeypatch.setitem(sys.modules, "luthier.catalogue", module)
+    monkeypatch.setattr("luthier.catalogue", module, raising=False)
+    result = run("models", "pull")
+    assert (result.stdout, result.stderr) == ("/cache/model\n", "Fetching …\n")
+    assert json.loads(run("models", "pull", "--json").stdout) == {"path": "/cache/model"}
+    failed = run("models", "pull", "bad")
+    assert failed.exit_code == 2
+    assert "No such base model." in failed.stderr
+
+
+def test_a_plot_of_any_size() -> None:
+    assert loss_plot([]) == ""
+    assert loss_plot([Point(1, None, None)]) == ""
+    for count in (1, 2, 63, 64, 65, 1000):
+        lines = loss_plot([Point(n + 1, 1.0 + n, None) for n in range(count)]).splitlines()
+        assert len(lines) == 14
+        assert lines[-1].split() == (["1", str(count)])
+        assert max(map(len, lines)) <= 74

@@ -1,0 +1,90 @@
+"""From a file to a model: the order of things, what is sent, what is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Run, run
+from fake_api import MODEL, FakeAPI, event
+
+
+def test_the_whole_loop(api: FakeAPI, luthier: Run, train: Path) -> None:
+    result = luthier("tune", train, "--epochs", "3", "--batch-size", "auto", "--suffix", "s", "--seed", "7")
+    assert result.exit_code == 0
+    assert api.bodies("/v1/files") == [{"purpose": "fine-tune", "file": ("train.jsonl", train.read_bytes())}]
+    assert api.bodies("/v1/fine_tuning/jobs") == [
+        {
+            "model": "gpt-3.5-turbo",
+            "training_file": "file-1",
+            "suffix": "s",
+            "seed": 7,
+            "hyperparameters": {"n_epochs": 3, "batch_size": "auto"},
+        }
+    ]
+    assert "Step 4/4" in result.stderr
+    assert len(result.stdout.splitlines()) == 4
+    assert MODEL in result.stdout
+
+
+def test_the_four_lines_run(api: FakeAPI, luthier: Run, train: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(luthier("tune", train).stdout, "printed", "exec"), {})  # noqa: S102
+    assert capsys.readouterr().out == "Hello\n"
+
+
+def test_json_is_the_job_and_nothing_else(api: FakeAPI, luthier: Run, train: Path) -> None:
+    assert json.loads(luthier("tune", train, "--json").stdout)["fine_tuned_model"] == MODEL
+
+
+def test_errors_in_the_file_stop_before_anything_is_sent(api: FakeAPI, luthier: Run, broken: Path) -> None:
+    result = luthier("tune", broken)
+    assert result.exit_code == 1
+    assert "json_invalid" in result.stderr
+    assert result.stdout == ""
+    assert api.requests == []
+    assert luthier("tune", broken, "--no-check").exit_code == 0
+
+
+def test_ids_and_a_validation_file(api: FakeAPI, luthier: Run, train: Path) -> None:
+    assert luthier("tune", "file-abc", "--validation", train, "--method", "dpo", "--no-check").exit_code == 0
+    assert api.bodies("/v1/fine_tuning/jobs") == [
+        {
+            "model": "gpt-3.5-turbo",
+            "training_file": "file-abc",
+            "validation_file": "file-1",
+            "method": {"type": "dpo", "dpo": {"hyperparameters": {}}},
+        }
+    ]
+
+
+def test_neither_a_file_nor_an_id(luthier: Run) -> None:
+    assert luthier("tune", "absent.jsonl").exit_code == 2
+
+
+def test_hyperparameters_are_numbers_or_auto(luthier: Run, train: Path) -> None:
+    assert luthier("tune", train, "--epochs", "many").exit_code == 2
+
+
+def test_a_failed_job_fails_the_command(api: FakeAPI, luthier: Run, train: Path) -> None:
+    api.next_job = ([event(0, "Bad line")], [("validating_files", 0), ("failed", 1)])
+    result = luthier("tune", train)
+    assert result.exit_code == 1
+    assert "Line 3 is broken" in result.stderr
+    assert result.stdout == ""
+
+
+def test_no_watch_returns_with_the_id(api: FakeAPI, luthier: Run, train: Path) -> None:
+    result = luthier("tune", train, "--no-watch")
+    assert result.stdout == "ftjob-new\n"
+    assert api.jobs["ftjob-new"].retrieved == 0
+
+
+def test_an_embedded_server_is_watched_anyway(api: FakeAPI, embedded: list[Path | None], train: Path) -> None:
+    result = run("tune", train, "--no-watch", "--data", "d")
+    assert "ends with this command" in result.stderr
+    assert "luthier serve --data d" in result.stderr
+    assert 'base_url="http://127.0.0.1:8000/v1", api_key="luthier"' in result.stdout
+    assert "embedded-key" not in result.output
+
+
+def test_a_persons_key_is_not_printed(api: FakeAPI, luthier: Run, train: Path) -> None:
+    assert "sk-secret" not in luthier("tune", train, "--api-key", "sk-secret").output
