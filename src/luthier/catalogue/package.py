@@ -70,8 +70,6 @@ def _check(file: IO[bytes], sha256: str, name: str) -> None:
 def _convert(model: Path, target: Path, split_digits: bool) -> None:
     """In a child program, so that a server that asks for a base model needs no torch of its own."""
     command = [sys.executable, "-m", "luthier.catalogue.convert", str(model), str(target)]
-    done = subprocess.run(
-        command + ["--split-digits"] * split_digits, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command + ["--split-digits"] * split_digits, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BaseModelError(f"The base model could not be converted:\n{done.stderr.strip()[-2000:]}")

@@ -49,7 +49,7 @@ def open_client(options: Options) -> Iterator[openai.OpenAI]:
 def open_connection(options: Options) -> Iterator[Connection]:
     """A client for as long as the context lasts; inside it, the client's exceptions become `Trouble`."""
     with ExitStack() as stack:
-        if _names_a_server(options):
+        if names_a_server(options):
             address, embedded = _address(options.base_url or ""), False
             key = options.api_key or _placeholder(address)
         else:
@@ -62,7 +62,7 @@ def open_connection(options: Options) -> Iterator[Connection]:
 def same_server(options: Options) -> str:
     """The options that lead the next command to the same server; what the environment says needs no repeating."""
     flags = ""
-    if _names_a_server(options) and "base_url" in options.typed:
+    if names_a_server(options) and "base_url" in options.typed:
         flags += f" --base-url {shlex.quote(str(options.base_url))}"
     elif "data" in options.typed:
         flags += f" --data {shlex.quote(str(options.data))}"
@@ -89,8 +89,8 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def _names_a_server(options: Options) -> bool:
-    """A typed --data is not overruled by an address that only the environment names."""
+def names_a_server(options: Options) -> bool:
+    """Whether the options name one; a typed --data is not overruled by an address that only the environment names."""
     return bool(options.base_url) and not ("data" in options.typed and "base_url" not in options.typed)
 
 

@@ -134,8 +134,9 @@ class Running:
 @contextmanager
 def running_or_embedded(data: Path | None) -> Iterator[Endpoint]:
     """The server that runs on the data folder, or one in this process, on a free port with a key of its own."""
-    given = {} if data is None else {"data": data}
-    settings = Settings(host="127.0.0.1", port=0, api_keys=[SecretStr(secrets.token_urlsafe(24))], **given)
+    settings = Settings(host="127.0.0.1", port=0, api_keys=[SecretStr(secrets.token_urlsafe(24))])
+    if data is not None:
+        settings.data = data.expanduser().absolute()
     found = _address(settings.data)
     if found:
         yield found

@@ -25,7 +25,7 @@ def _options(command: click.Command) -> click.Command:
 
 @click.command(short_help="Run the server: OpenAI's API on this machine.")
 @click.pass_context
-def serve(context: click.Context, **given: Any) -> None:
+def serve(context: click.Context, /, **given: Any) -> None:
     """Run the server: OpenAI's files, fine-tuning, models and chat completions under /v1.
 
     \b

@@ -5,6 +5,7 @@ Each part is another command's; this file is their order. Knows nothing that `cl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,20 +40,20 @@ def auto_or(number: Callable[[str], float]) -> Callable[[str], float | str]:
     return convert
 
 
-def python_lines(connection: Connection, model: str) -> str:
+def python_lines(connection: Connection, model: str, messages: list[dict[str, str]] | None = None) -> str:
     """Four lines of Python that use `model`. A key is printed only if it is the placeholder of a keyless server."""
     address = DEFAULT_ADDRESS if connection.embedded else connection.address
     # An embedded server is gone by now; the one that `luthier serve` starts on this machine asks for no key.
     keyless = connection.embedded or connection.client.api_key == PLACEHOLDER_KEY
     key = f', api_key="{PLACEHOLDER_KEY}"' if keyless else ""
-    question = say("Hello!", "你好！")
+    messages = messages or [{"role": "user", "content": say("Hello!", "你好！")}]
     return "\n".join(
         (
             "from openai import OpenAI",
             f'client = OpenAI(base_url="{address}"{key})',
             f'answer = client.chat.completions.create(model="{model}", '
-            f'messages=[{{"role": "user", "content": "{question}"}}])',
-            "print(answer.choices[0].message.content)",
+            f"messages={json.dumps(messages, ensure_ascii=False)})",
+            "print(answer.choices[0].message)",
         )
     )
 

@@ -50,7 +50,9 @@ class Renderer:
                 self.template = choose(own, tokens, vocabulary)
             self.stop_ids = _stop_ids(base, vocabulary.get(tokens.get("eos_token", "")))
         except (OSError, ValueError, KeyError) as error:
-            raise BaseModelError(f"The base model in {base} has no usable tokenizer or chat template: {error}") from error
+            raise BaseModelError(
+                f"The base model in {base} has no usable tokenizer or chat template: {error}"
+            ) from error
 
     def example(self, example: Example) -> Rendered:
         """A training example; tokens of assistant answers carry the answer's `weight`, the rest 0.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, DynamicCache
+from transformers.utils import logging as transformers_logging
 
 from luthier.inference.engine import FinishReason, Generation, Token
 from luthier.inference.pool import EngineOptions
@@ -22,6 +23,8 @@ from luthier.inference.sampling import choose
 from luthier.types.errors import BaseModelError, RateLimitError
 
 _log = logging.getLogger(__name__)
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()
 
 
 class _Stream:

@@ -75,9 +75,7 @@ def calls_as_sent(
         return None, FunctionCall(name=first.name, arguments=first.arguments)
     calls = answer.calls if parallel else answer.calls[:1]
     return [
-        ToolCall(
-            id=new_id("call_"), type="function", function=FunctionCall(name=call.name, arguments=call.arguments)
-        )
+        ToolCall(id=new_id("call_"), type="function", function=FunctionCall(name=call.name, arguments=call.arguments))
         for call in calls
     ], None
 

@@ -89,7 +89,9 @@ class _Job:
         """Raises RateLimitError with nothing left behind."""
         try:
             for index in range(self.body.n or 1):
-                self.streams.append(self.engine.submit(Generation(self.prompt, self.sampling(index), self.target.adapter)))
+                self.streams.append(
+                    self.engine.submit(Generation(self.prompt, self.sampling(index), self.target.adapter))
+                )
         except BaseException:
             self.cancel()
             raise
@@ -300,7 +302,12 @@ def _call_deltas(
         made.append(opening)
         opening = {}
     for index, one in enumerate(calls or []):
-        begin = {"index": index, "id": one.id, "type": "function", "function": {"name": one.function.name, "arguments": ""}}
+        begin = {
+            "index": index,
+            "id": one.id,
+            "type": "function",
+            "function": {"name": one.function.name, "arguments": ""},
+        }
         made.append({**opening, "tool_calls": [begin]})
         made.append({"tool_calls": [{"index": index, "function": {"arguments": one.function.arguments}}]})
     return made

@@ -52,7 +52,9 @@ def _http_error(error: HTTPException, request: Request | None) -> APIError:
     if error.status_code == 404:
         made = BadRequestError(f"Invalid URL ({where})")
     elif error.status_code == 405:
-        made = BadRequestError(f"Not allowed to {where.replace(' ', ' on ', 1)} (HINT: Perhaps you meant another method)")
+        made = BadRequestError(
+            f"Not allowed to {where.replace(' ', ' on ', 1)} (HINT: Perhaps you meant another method)"
+        )
     made.status = error.status_code
     return made
 
@@ -71,7 +73,9 @@ def validation_error(errors: Any) -> BadRequestError:
     if kind == "missing":
         if not path:
             return BadRequestError("you must provide a request body")
-        return BadRequestError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+        return BadRequestError(
+            f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
+        )
     if kind == "extra_forbidden":
         return BadRequestError(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
     if kind in ("literal_error", "enum"):

@@ -61,6 +61,23 @@ def cancel(job_id: str, state: StateOf) -> FineTuningJob:
     return state.store.jobs.cancel(job_id)
 
 
+@router.post("/{job_id}/pause")
+def pause(job_id: str, state: StateOf) -> FineTuningJob:
+    """Answers with the state before: a running job stops after the step it is in, and shows `paused` from then on.
+
+    (OpenAI's specification has no `paused` in what this call may answer.)
+    """
+    before = state.store.jobs.retrieve(job_id)
+    state.store.jobs.pause(job_id)
+    return before
+
+
+@router.post("/{job_id}/resume")
+def resume(job_id: str, state: StateOf) -> FineTuningJob:
+    state.store.jobs.resume(job_id)
+    return state.store.jobs.retrieve(job_id)
+
+
 @router.get("/{job_id}/events")
 def list_events(job_id: str, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[JobEvent]:
     page = state.store.jobs.events(job_id, limit=limit, after=after)
@@ -68,9 +85,7 @@ def list_events(job_id: str, state: StateOf, limit: Limit = 20, after: str | Non
 
 
 @router.get("/{job_id}/checkpoints")
-def list_checkpoints(
-    job_id: str, state: StateOf, limit: Limit = 10, after: str | None = None
-) -> ListPage[Checkpoint]:
+def list_checkpoints(job_id: str, state: StateOf, limit: Limit = 10, after: str | None = None) -> ListPage[Checkpoint]:
     page = state.store.jobs.checkpoints(job_id, limit=limit, after=after)
     return _list_page(page.data, page.has_more)
 
@@ -98,7 +113,9 @@ def _model(state: State, name: str) -> dict[str, str | None]:
     except NotFoundError:
         raise BadRequestError(message, param="model", code="model_not_available") from None
     if target.base is None:
-        message += f" On this server '{name}' is served elsewhere; models are trained here on base models that are here."
+        message += (
+            f" On this server '{name}' is served elsewhere; models are trained here on base models that are here."
+        )
         raise BadRequestError(message, param="model", code="model_not_available")
     return {"model": target.name, "base": target.base, "parent": name if target.adapter else None}
 
@@ -109,7 +126,9 @@ def _method(body: CreateJobRequest) -> dict[str, Any]:
     if method is None or method.type == "supervised":
         nested = method.supervised.hyperparameters if method and method.supervised else None
         if nested and body.hyperparameters and nested != body.hyperparameters:
-            message = "'hyperparameters' and 'method.supervised.hyperparameters' say different things; send one of them."
+            message = (
+                "'hyperparameters' and 'method.supervised.hyperparameters' say different things; send one of them."
+            )
             raise BadRequestError(message, param="hyperparameters")
         chosen = nested or body.hyperparameters or Hyperparameters()
         return {"type": "supervised", "supervised": {"hyperparameters": chosen.model_dump()}}

@@ -97,4 +97,6 @@ class Guard:
         return self._settings.max_file_bytes + _FORM_BYTES if scope["path"] == "/v1/files" else _JSON_BYTES
 
     def _too_large(self, scope: Scope) -> APIError:
-        return PayloadTooLargeError(f"The request is larger than {self._limit(scope):,} bytes.", code="request_too_large")
+        return PayloadTooLargeError(
+            f"The request is larger than {self._limit(scope):,} bytes.", code="request_too_large"
+        )

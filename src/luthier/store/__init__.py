@@ -25,7 +25,8 @@ class Store:
 
     def job_folder(self, job_id: str) -> Path:
         """Where a job's trainer works; `job_id` must be one that the store handed out."""
-        folder = self._jobs_folder / self.jobs.row(job_id)["id"]
+        known: str = self.jobs.row(job_id)["id"]
+        folder = self._jobs_folder / known
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -15,7 +15,7 @@ from luthier.store.database import Database, checkpoints, events, jobs
 from luthier.store.pages import Page, page
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
-from luthier.types.fine_tuning import FINAL, Checkpoint, FineTuningJob, JobErrorBody, JobEvent, JobStatus
+from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobErrorBody, JobEvent, JobStatus
 
 LEASE_S = 30.0  # a worker that says nothing for so long has lost its job
 
@@ -82,12 +82,27 @@ class Jobs:
         Raises NotFoundError; BadRequestError for a job that is over.
         """
         job = self.retrieve(job_id)
-        open_states = ("validating_files", "queued", "running", "paused")
         event = Event("The job was cancelled")
-        if not self.transition(job_id, open_states, "cancelled", event, finished_at=now(), estimated_finish=None):
+        if not self.transition(job_id, OPEN, "cancelled", event, finished_at=now(), estimated_finish=None):
             status = self.retrieve(job_id).status
             raise BadRequestError(f"Job has already completed: {job.id} is {status}.", param="fine_tuning_job_id")
         return self.retrieve(job_id)
+
+    def pause(self, job_id: str) -> None:
+        """A waiting or running job stops after its step, with its state saved. Raises as `cancel` does."""
+        self._switch(job_id, ("queued", "running"), "paused", "The job was paused")
+
+    def resume(self, job_id: str) -> None:
+        """A paused job goes back into the queue. Raises as `cancel` does."""
+        self._switch(job_id, ("paused",), "queued", "The job was resumed")
+
+    def _switch(self, job_id: str, allowed: tuple[JobStatus, ...], to: JobStatus, said: str) -> None:
+        """The worker that holds the job keeps it until its trainer has ended, so that no second one can start."""
+        job = self.retrieve(job_id)
+        if not self.transition(job_id, allowed, to, Event(said), release=False, estimated_finish=None):
+            status = self.retrieve(job_id).status
+            verb = "paused" if to == "paused" else "resumed"
+            raise BadRequestError(f"Job {job.id} is {status} and cannot be {verb}.", param="fine_tuning_job_id")
 
     # -- what workers do -------------------------------------------------------------------------------------
 
@@ -123,17 +138,30 @@ class Jobs:
                 add_event(connection, job_id, Event(message, level="warn"))
         return ids
 
+    def release(self, job_id: str, owner: str) -> None:
+        """`owner` is done with the job; whoever comes next may claim it at once."""
+        held = and_(jobs.c.id == job_id, jobs.c.owner == owner)
+        with self._database.write() as connection:
+            connection.execute(update(jobs).where(held).values(owner=None, lease_until=None))
+
     def transition(
-        self, job_id: str, allowed: tuple[JobStatus, ...], to: JobStatus, event: Event, **values: Any
+        self,
+        job_id: str,
+        allowed: Sequence[JobStatus],
+        to: JobStatus,
+        event: Event,
+        *,
+        release: bool = True,
+        **values: Any,
     ) -> bool:
         """From one of `allowed` to `to`, with its event; False when the job was in another state.
 
-        Leaving the hands of a worker (any state but `running`) frees the lease.
+        With `release` the worker's lease ends with the old state.
         """
-        if to != "running":
+        if release:
             values |= {"owner": None, "lease_until": None}
         with self._database.write() as connection:
-            guarded = update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(allowed))
+            guarded = update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(list(allowed)))
             if connection.execute(guarded.values(status=to, **values)).rowcount == 0:
                 return False
             add_event(connection, job_id, event)
@@ -192,10 +220,7 @@ def _job(row: RowMapping) -> FineTuningJob:
 
 
 ORGANIZATION_ID = "org-luthier"
-_JOB_COLUMNS = (
-    "id model created_at finished_at fine_tuned_model result_files status validation_file training_file "
-    "trained_tokens seed estimated_finish integrations metadata method"
-).split()
+_JOB_COLUMNS = [name for name in FineTuningJob.model_fields if name in jobs.c and name != "error"]
 
 
 def _event(row: RowMapping) -> JobEvent:

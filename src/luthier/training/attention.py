@@ -51,11 +51,11 @@ def packed_attention(
         rows = tensor[0].transpose(0, 1).index_select(0, layout.take)
         return rows.view(layout.count, layout.longest, heads, width).transpose(1, 2)
 
-    rows = [unpack(tensor) for tensor in (query, key, value)]
+    q, k, v = unpack(query), unpack(key), unpack(value)
     if query.device.type == "cpu" and layout.longest <= _FLOAT32_UP_TO:
-        rows = [row.float() for row in rows]
+        q, k, v = q.float(), k.float(), v.float()
     with torch.autocast(query.device.type, enabled=False):
-        mixed = functional.scaled_dot_product_attention(*rows, is_causal=True, scale=scaling, enable_gqa=True)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
     heads, width = mixed.shape[1], mixed.shape[3]
     flat = mixed.to(query.dtype).transpose(1, 2).reshape(layout.count * layout.longest, heads, width)
     return flat.index_select(0, layout.put).unsqueeze(0), None

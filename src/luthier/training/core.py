@@ -59,7 +59,7 @@ def log_probabilities(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Ten
         input_ids=batch.ids, position_ids=batch.layout.positions[None], layout=batch.layout, use_cache=False
     ).last_hidden_state
     chosen = hidden[0].index_select(0, batch.at)
-    found: tuple[torch.Tensor, torch.Tensor] = _TokenLogProbabilities.apply(
+    found: tuple[torch.Tensor, torch.Tensor] = _TokenLogProbabilities.apply(  # type: ignore[no-untyped-call]
         chosen, base.get_output_embeddings().weight, batch.targets
     )
     return found

@@ -175,5 +175,3 @@ def schedule(step: int, total: int) -> float:
 
 def _named(prefix: str, loss: float, accuracy: float) -> dict[str, float]:
     return {f"{prefix}_loss": loss, f"{prefix}_mean_token_accuracy": accuracy}
-
-

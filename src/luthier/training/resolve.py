@@ -72,4 +72,5 @@ def base_learning_rate(model_type: str, hidden_size: int) -> float:
 
 def _batch_size(examples: int, n_epochs: int) -> int:
     wanted = examples * n_epochs / _STEPS_WANTED
-    return max(1, min(_LARGEST_AUTO_BATCH, 2 ** round(math.log2(max(wanted, 1)))))
+    nearest_power = 1 << round(math.log2(max(wanted, 1)))
+    return min(_LARGEST_AUTO_BATCH, nearest_power)

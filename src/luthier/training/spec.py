@@ -1,10 +1,10 @@
 """The job folder: what the trainer is asked to do, in one JSON file beside its data.
 
-    job.json          the fields of `JobSpec`
-    train.jsonl       checked examples
-    valid.jsonl       the same, if there is a validation file
-    state/            written by the trainer: where it is, so that it can go on
-    checkpoints/      written by the trainer: one PEFT folder per epoch, `step-N`
+job.json          the fields of `JobSpec`
+train.jsonl       checked examples
+valid.jsonl       the same, if there is a validation file
+state/            written by the trainer: where it is, so that it can go on
+checkpoints/      written by the trainer: one PEFT folder per epoch, `step-N`
 """
 
 import json

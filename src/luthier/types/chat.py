@@ -150,7 +150,7 @@ class AnswerMessage(Response):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
-    annotations: list[Any] = []
+    annotations: list[Any] = Field(default_factory=list)
     tool_calls: list[ToolCall] | None = None
     function_call: FunctionCall | None = None
 

@@ -11,6 +11,7 @@ from luthier.types.common import Metadata, Request, Response
 
 JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
 FINAL: tuple[JobStatus, ...] = ("succeeded", "failed", "cancelled")
+OPEN: tuple[JobStatus, ...] = ("validating_files", "queued", "running", "paused")
 Auto = Literal["auto"]
 MethodType = Literal["supervised", "dpo", "reinforcement"]
 
@@ -90,7 +91,7 @@ class FineTuningJob(Response):
     finished_at: int | None = None
     fine_tuned_model: str | None = None
     organization_id: str
-    result_files: list[str] = []
+    result_files: list[str] = Field(default_factory=list)
     status: JobStatus
     validation_file: str | None = None
     training_file: str
@@ -100,7 +101,7 @@ class FineTuningJob(Response):
     user_provided_suffix: str | None = None
     seed: int
     estimated_finish: int | None = None
-    integrations: list[dict[str, Any]] = []
+    integrations: list[dict[str, Any]] = Field(default_factory=list)
     metadata: dict[str, str] | None = None
     method: dict[str, Any]
 

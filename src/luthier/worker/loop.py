@@ -9,9 +9,9 @@ from sqlalchemy import RowMapping
 from luthier.catalogue import Catalogue
 from luthier.settings import Settings
 from luthier.store import Event, Store
-from luthier.types.common import new_id, now
+from luthier.types.common import new_id
 from luthier.types.errors import JobError
-from luthier.types.fine_tuning import JobStatus
+from luthier.types.fine_tuning import FINAL, OPEN, JobStatus
 from luthier.worker.lease import Lease
 from luthier.worker.train import Run, clear
 from luthier.worker.validate import validate
@@ -28,8 +28,8 @@ class Worker:
         self._owner = new_id("worker-", 12)
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._loop, args=("validating_files", self._validate), name="luthier-validate"),
-            threading.Thread(target=self._loop, args=("queued", self._train), name="luthier-train"),
+            threading.Thread(target=self._loop, args=(status, handle), name=f"luthier-{status}")
+            for status, handle in (("validating_files", self._validate), ("queued", self._train))
         ]
 
     def start(self) -> None:
@@ -65,6 +65,10 @@ class Worker:
                 _log.exception("job %s failed", job["id"])
                 error = JobError("server_error", f"The server met an error: {type(error).__name__}: {error}")
             self._fail(job["id"], error)
+        finally:
+            self._store.jobs.release(job["id"], self._owner)
+            if self._store.jobs.row(job["id"])["status"] in FINAL:
+                clear(self._store.job_folder(job["id"]))
 
     def _validate(self, job: RowMapping) -> None:
         with Lease(self._store, job["id"], self._owner, "validating_files", lambda _: None):
@@ -79,6 +83,4 @@ class Worker:
         """`failed`, with everything else left as OpenAI leaves it: no model, no result file, `auto` where it was."""
         said = Event(f"The job failed: {error.message}", level="error")
         body = {"code": error.code, "message": error.message, "param": error.param}
-        open_states: tuple[JobStatus, ...] = ("validating_files", "queued", "running")
-        self._store.jobs.transition(job_id, open_states, "failed", said, error=body, estimated_finish=None)
-        clear(self._store.job_folder(job_id))
+        self._store.jobs.transition(job_id, OPEN, "failed", said, error=body, estimated_finish=None)

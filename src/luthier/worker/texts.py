@@ -34,7 +34,3 @@ def result_file(metrics: Sequence[dict[str, Any]]) -> bytes:
         values = [row.get(key) for key in columns.values()]
         writer.writerow(["" if value is None else round(value, 5) for value in values])
     return base64.b64encode(out.getvalue().encode())
-
-
-def checkpoint_metrics(step: int, metrics: dict[str, float]) -> dict[str, Any]:
-    return {"step": step, **metrics}

@@ -24,7 +24,8 @@ from luthier.types.fine_tuning import JobStatus
 from luthier.types.names import checkpoint_name, fine_tuned_name
 from luthier.worker.child import Child, earlier_events
 from luthier.worker.lease import Lease
-from luthier.worker.texts import checkpoint_metrics, metrics_event, result_file
+from luthier.worker.texts import metrics_event, result_file
+from luthier.worker.validate import TRAIN, VALID
 
 _STOPPED = 75  # the trainer's exit code when it was asked to stop and saved its state
 _MOST_ATTEMPTS = 3
@@ -40,20 +41,21 @@ class Run:
         self._settings, self._catalogue, self._stop = settings, catalogue, stop
         self._id: str = job["id"]
         self._folder = store.job_folder(self._id)
-        self._taken: JobStatus | None = None
-        self._was_taken = False
+        self._was_taken = False  # cancelled, paused, or in another worker's hands
         self._finished: dict[str, Any] | None = None
         self._failed: JobError | None = None
         self._last: dict[str, Any] | None = None  # the newest checkpoint event
-        self._first_step: tuple[int, float] | None = None
+        self._first_step: tuple[int, float] | None = None  # of this run, with its time
         self._progress = False
+        self._call_form: str | None = None
+        self._total_steps = 0
 
     def run(self) -> None:
         """Ends with the job in its next state, whatever happens. Raises JobError when the job failed."""
         self._spec().write(self._folder)
         self._call_form = self._find_call_form()
         if not self._store.jobs.transition(
-            self._id, ("queued",), "running", Event("Fine-tuning job started"), owner=self._owner
+            self._id, ("queued",), "running", Event("Fine-tuning job started"), release=False
         ):
             return
         weights = self._catalogue.title(self._job["base"])
@@ -61,7 +63,7 @@ class Run:
         for event in earlier_events(self._folder):
             if event["type"] in ("metrics", "checkpoint"):
                 self._hear(event)
-        self._first_step = None
+        self._first_step, self._progress = None, False
         code = self._run_child()
         self._end(code)
 
@@ -83,14 +85,14 @@ class Run:
 
     def _find_call_form(self) -> str | None:
         """How the training data calls functions, so that answers come back the same way."""
-        forms = (call_form(example) for example in read_examples(self._folder / "train.jsonl"))
+        forms = (call_form(example) for example in read_examples(self._folder / TRAIN))
         return next((form for form in forms if form), None)
 
     def _run_child(self) -> int:
         child = Child(self._folder)
 
         def taken(status: JobStatus | None) -> None:
-            self._was_taken, self._taken = True, status
+            self._was_taken = True
             if status == "paused":
                 child.stop()
             else:
@@ -167,7 +169,7 @@ class Run:
             self._job,
             name=name,
             step=event["step"],
-            metrics=checkpoint_metrics(event["step"], event["metrics"]),
+            metrics={"step": event["step"], **event["metrics"]},
             source=self._folder / "checkpoints" / event["folder"],
             call_form=self._call_form,
             event=said,
@@ -176,8 +178,6 @@ class Run:
 
     def _end(self, code: int) -> None:
         if self._was_taken:
-            if self._taken in ("cancelled", "failed"):
-                clear(self._folder)
             return
         if self._failed:
             raise self._failed
@@ -209,9 +209,8 @@ class Run:
             finished_at=now(),
             estimated_finish=None,
         )
-        if not done:  # cancelled at the last moment: the caller was told so, and that stands
+        if not done:  # cancelled or paused at the last moment: the caller was told so, and that stands
             self._store.files.delete(result.id)
-        clear(self._folder)
 
     def _crashed(self, code: int) -> None:
         attempts = 1 if self._progress else self._job["attempts"] + 1
@@ -224,14 +223,12 @@ class Run:
 
     def _requeue(self, message: str, attempts: int) -> None:
         event = Event(message, level="warn")
-        self._store.jobs.transition(
-            self._id, ("running",), "queued", event, attempts=attempts, estimated_finish=None
-        )
+        self._store.jobs.transition(self._id, ("running",), "queued", event, attempts=attempts, estimated_finish=None)
 
 
 def clear(folder: Path) -> None:
     """What a job that is over leaves: its trainer's log, for people."""
     for name in ("state", "checkpoints"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("train.jsonl", "valid.jsonl", "events.jsonl"):
+    for name in (TRAIN, VALID, "events.jsonl"):
         (folder / name).unlink(missing_ok=True)

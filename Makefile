@@ -1,0 +1,39 @@
+# Two targets to know: `make quickstart` and `make test`. Both set everything up themselves and can be repeated.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help quickstart test check setup base clean
+
+help:
+	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
+	@echo "make test         set up, then run all tests"
+	@echo "make check        set up, then ruff and mypy"
+	@echo "make clean        remove $(VENV)"
+
+quickstart: base
+	$(BIN)/luthier quickstart
+
+test: base
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.installed
+
+# The base model is fetched and converted once, into a cache outside this folder.
+base: setup
+	$(BIN)/luthier models pull
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) (PyTorch is large: this takes a minute or more)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Luthier needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,56 @@
+"""What tests share: a tiny model made in code, and real servers that the official client talks to."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from luthier.catalogue import Catalogue
+from luthier.cli.embedded import Running
+from luthier.settings import Settings
+from tiny import make_tiny_base
+
+# Settings that the person who runs the tests has must not reach them; the cache of base models is shared on purpose.
+for name in [name for name in os.environ if name.startswith(("LUTHIER_", "OPENAI_")) and name != "LUTHIER_CACHE"]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of 2 layers, 32 wide, with a byte tokenizer and ChatML template: no download, no meaning."""
+    return make_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def real_base() -> Path:
+    """The embedded base model; `make test` fetches it once into the cache."""
+    return Catalogue(Settings().cache).folder(Settings().base, print)
+
+
+@contextmanager
+def running_server(data: Path, base: Path | str, **settings: object) -> Iterator[Running]:
+    """A server and its worker on a free port, with `base` behind every name of OpenAI's."""
+    given = {"host": "127.0.0.1", "port": 0, "data": data, "base": str(base), **settings}
+    with Running(Settings(**given)) as running:
+        yield running
+
+
+def client_of(running: Running, **options: object) -> OpenAI:
+    key = str(options.pop("api_key", running.endpoint.api_key))
+    return OpenAI(base_url=running.endpoint.base_url, api_key=key, max_retries=0, timeout=120, **options)
+
+
+@pytest.fixture(scope="session")
+def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server on the tiny base, shared by tests that leave no trace for one another."""
+    with running_server(tmp_path_factory.mktemp("server"), tiny_base) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server: Running) -> OpenAI:
+    """The official client, without retries: what the server answers first is what a test sees."""
+    return client_of(server)
