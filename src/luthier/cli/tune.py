@@ -46,6 +46,7 @@ def python_lines(connection: Connection, model: str, messages: list[dict[str, st
     # An embedded server is gone by now; the one that `luthier serve` starts on this machine asks for no key.
     keyless = connection.embedded or connection.client.api_key == PLACEHOLDER_KEY
     key = f', api_key="{PLACEHOLDER_KEY}"' if keyless else ""
+    shown = "message" if messages else "message.content"  # an answer to messages of one's own may be a call
     messages = messages or [{"role": "user", "content": say("Hello!", "你好！")}]
     return "\n".join(
         (
@@ -53,7 +54,7 @@ def python_lines(connection: Connection, model: str, messages: list[dict[str, st
             f'client = OpenAI(base_url="{address}"{key})',
             f'answer = client.chat.completions.create(model="{model}", '
             f"messages={json.dumps(messages, ensure_ascii=False)})",
-            "print(answer.choices[0].message)",
+            f"print(answer.choices[0].{shown})",
         )
     )
 

@@ -73,7 +73,9 @@ def save_adapter(model: Any, base_name: str, template: str, folder: Path) -> Non
     new = folder.with_name(folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in get_peft_model_state_dict(model).items()}
+    # Left to itself, PEFT would ask a model hub whether the base's vocabulary has changed.
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
     save_file(tensors, new / "adapter_model.safetensors", metadata={"format": "pt"})
     config = model.peft_config["default"]
     kept = config.base_model_name_or_path, config.inference_mode

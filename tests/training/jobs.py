@@ -1,0 +1,68 @@
+"""Small jobs on the tiny base, and trainers run inside the test."""
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.training.loop import Stopped, Trainer
+from luthier.training.spec import JobSpec
+
+EXAMPLES = [
+    {
+        "messages": [
+            {"role": "system", "content": "s" * (index % 5)},
+            {"role": "user", "content": f"number {index}"},
+            {"role": "assistant", "content": "odd" * (1 + index % 3) if index % 2 else "even"},
+        ]
+    }
+    for index in range(12)
+]
+
+
+def write_job(
+    folder: Path, base: Path, examples: list[dict[str, Any]] = EXAMPLES, valid: int = 0, **given: Any
+) -> Path:
+    """A job folder: the last `valid` examples are held out; `given` are hyperparameters, or fields of the spec."""
+    folder.mkdir(parents=True)
+    names = ("n_epochs", "batch_size", "learning_rate_multiplier")
+    hyperparameters = {"n_epochs": 2, "batch_size": 4} | {key: given.pop(key) for key in names if key in given}
+    lines = [json.dumps(example, ensure_ascii=False) + "\n" for example in examples]
+    (folder / "train.jsonl").write_text("".join(lines[: len(lines) - valid]), encoding="utf-8")
+    if valid:
+        (folder / "valid.jsonl").write_text("".join(lines[-valid:]), encoding="utf-8")
+    fields = {"base": str(base), "base_name": "tiny", "seed": 1, "precision": "float32", "device": "cpu", "threads": 1}
+    JobSpec(**{**fields, **given}, hyperparameters=hyperparameters).write(folder)
+    return folder
+
+
+def train(
+    folder: Path, *, stop_after: int | None = None, at_step: Callable[[Trainer], None] | None = None
+) -> list[dict[str, Any]]:
+    """Runs the trainer here; returns what it said. `stop_after` asks it to stop once that step is done."""
+    events: list[dict[str, Any]] = []
+    stop = threading.Event()
+
+    def emit(event: dict[str, Any]) -> None:
+        events.append(event)
+        if event["type"] == "metrics" and event["step"] == stop_after:
+            stop.set()
+        if event["type"] == "metrics" and at_step:
+            at_step(trainer)
+
+    trainer = Trainer(folder, emit, stop)
+    threads = torch.get_num_threads()  # a tiny model is slower on many, and tests that follow want them back
+    try:
+        trainer.run()
+    except Stopped:
+        events.append({"type": "stopped"})
+    finally:
+        torch.set_num_threads(threads)
+    return events
+
+
+def losses(events: list[dict[str, Any]]) -> list[float]:
+    return [event["metrics"]["train_loss"] for event in events if event["type"] == "metrics"]

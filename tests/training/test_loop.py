@@ -1,0 +1,150 @@
+"""Whole jobs on the tiny base: what is trained, what is kept, and that a job goes on as if nothing had happened."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from luthier.data.examples import Example, read_examples
+from luthier.data.render import Renderer
+from luthier.training.loop import schedule
+from luthier.types.errors import JobError
+from training.jobs import EXAMPLES, losses, train, write_job
+
+
+def test_a_job_learns_and_leaves_its_story(tmp_path: Path, tiny_base: Path) -> None:
+    folder = write_job(tmp_path / "job", tiny_base, valid=2, n_epochs=6, learning_rate_multiplier=2)
+    events = train(folder)
+    kinds = [event["type"] for event in events]
+    assert kinds[0] == "resolved"
+    assert kinds[-1] == "finished"
+    steps = [event for event in events if event["type"] == "metrics"]
+    assert [event["step"] for event in steps] == list(range(1, 19))  # 10 examples in batches of 4, 6 epochs
+    assert losses(events)[-1] < losses(events)[0] / 2
+    assert {event["step"] for event in steps if "valid_loss" in event["metrics"]} == {10}
+    assert {event["step"] for event in steps if "full_valid_loss" in event["metrics"]} == {3, 6, 9, 12, 15, 18}
+    assert [event["step"] for event in events if event["type"] == "checkpoint"] == [3, 6, 9, 12, 15, 18]
+    renderer = Renderer(tiny_base)
+    tokens = sum(len(renderer.example(example).ids) for example in read_examples(folder / "train.jsonl"))
+    assert events[-1]["trained_tokens"] == 6 * tokens
+
+
+def test_only_the_adapter_changes_and_all_of_it(tmp_path: Path, tiny_base: Path) -> None:
+    folder = write_job(tmp_path / "job", tiny_base, n_epochs=2)
+    seen = {}
+
+    def look(trainer) -> None:
+        state = {name: tensor.clone() for name, tensor in trainer._model.state_dict().items()}
+        seen.setdefault("first", state)
+        seen["last"] = state
+
+    train(folder, at_step=look)
+    changed = {name for name, tensor in seen["first"].items() if not torch.equal(tensor, seen["last"][name])}
+    assert changed == {name for name in seen["first"] if "lora_" in name}
+    layers = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    assert len(changed) == 2 * len(layers) * 2  # two layers deep; A and B of each linear layer
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 6, 7, 8])
+def test_a_resumed_job_is_an_uninterrupted_one(tmp_path: Path, tiny_base: Path, stop_after: int) -> None:
+    """To the last digit: losses of every step, and every number of the adapter."""
+    whole = train(write_job(tmp_path / "whole", tiny_base, valid=2, n_epochs=3))
+    folder = write_job(tmp_path / "cut", tiny_base, valid=2, n_epochs=3)
+    first = train(folder, stop_after=stop_after)
+    assert first[-1] == {"type": "stopped"}
+    second = train(folder)
+    strip = [event for event in whole if event["type"] in ("metrics", "checkpoint", "finished")]
+    both = [event for event in first + second if event["type"] in ("metrics", "checkpoint", "finished")]
+    assert both == strip
+    adapters = [
+        load_file(tmp_path / name / "checkpoints" / "step-9" / "adapter_model.safetensors") for name in ("whole", "cut")
+    ]
+    assert all(torch.equal(adapters[0][name], adapters[1][name]) for name in adapters[0])
+
+
+def test_a_seed_reproduces_and_another_differs(tmp_path: Path, tiny_base: Path) -> None:
+    one, two, other = (
+        losses(train(write_job(tmp_path / name, tiny_base, seed=seed))) for name, seed in [("a", 1), ("b", 1), ("c", 2)]
+    )
+    assert one == two
+    assert one != other
+
+
+def test_batches_of_any_cut_give_the_same_steps(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = losses(train(write_job(tmp_path / "whole", tiny_base, batch_size=6)))
+    monkeypatch.setattr("luthier.training.examples._MICRO_BATCH_TOKENS", 1)
+    assert losses(train(write_job(tmp_path / "cut", tiny_base, batch_size=6))) == pytest.approx(whole, rel=1e-4)
+
+
+def test_the_adapter_is_a_peft_folder(tmp_path: Path, tiny_base: Path) -> None:
+    """PEFT itself loads it, and plain transformers then measures the loss that the trainer measured."""
+    folder = write_job(tmp_path / "job", tiny_base, valid=2, learning_rate_multiplier=3)
+    checkpoint = [event for event in train(folder) if event["type"] == "checkpoint"][-1]
+    last = folder / "checkpoints" / checkpoint["folder"]
+    names = {path.name for path in last.iterdir()}
+    assert names == {"adapter_model.safetensors", "adapter_config.json", "chat_template.jinja"}
+    config = json.loads((last / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["peft_type"]) == ("tiny", "LORA")
+    assert (config["r"], config["lora_alpha"]) == (16, 32)
+    base = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    tuned = PeftModel.from_pretrained(base, str(last)).eval()
+    loss, count = 0.0, 0
+    for example in read_examples(folder / "valid.jsonl"):
+        rendered = Renderer(tiny_base, last / "chat_template.jinja").example(example)
+        labels = [token if weight else -100 for token, weight in zip(rendered.ids, rendered.weights, strict=True)]
+        targets = sum(label >= 0 for label in labels[1:])
+        with torch.no_grad():
+            loss += tuned(torch.tensor([rendered.ids]), labels=torch.tensor([labels])).loss.item() * targets
+        count += targets
+    assert loss / count == pytest.approx(checkpoint["metrics"]["full_valid_loss"], rel=1e-4)
+
+
+def test_training_goes_on_from_a_fine_tuned_model(tmp_path: Path, tiny_base: Path) -> None:
+    first = train(write_job(tmp_path / "first", tiny_base, n_epochs=6))
+    parent = tmp_path / "first" / "checkpoints" / "step-18"
+    second = train(write_job(tmp_path / "second", tiny_base, parent=str(parent)))
+    assert losses(second)[0] < losses(first)[0] / 2
+
+
+def test_weight_zero_is_not_learnt(tiny_base: Path) -> None:
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "never learn this", "weight": 0},
+        {"role": "user", "content": "b"},
+        {"role": "assistant", "content": "ok"},
+    ]
+    rendered = Renderer(tiny_base).example(Example(turns, None, None, None, 1))
+    learnt = [token for token, weight in zip(rendered.ids, rendered.weights, strict=True) if weight]
+    assert Renderer(tiny_base).decode(learnt) == "ok<|im_end|>"
+
+
+def test_examples_lose_their_end_and_are_refused_when_nothing_is_left(tmp_path: Path, tiny_base: Path) -> None:
+    """The tiny base reads 2,048 tokens, a token a byte."""
+    long_answer = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a" * 3000}]}
+    events = train(write_job(tmp_path / "long", tiny_base, [*EXAMPLES, long_answer], n_epochs=1))
+    assert events[0]["truncated"] == 1
+    long_question = {"messages": [{"role": "user", "content": "q" * 3000}, {"role": "assistant", "content": "a"}]}
+    with pytest.raises(JobError, match="Line 13 has nothing to train") as caught:
+        train(write_job(tmp_path / "none", tiny_base, [*EXAMPLES, long_question]))
+    assert caught.value.code == "invalid_training_file"
+
+
+def test_a_job_that_diverges_stops(tmp_path: Path, tiny_base: Path) -> None:
+    folder = write_job(tmp_path / "job", tiny_base, n_epochs=50, learning_rate_multiplier=1e30)
+    with pytest.raises(JobError, match="smaller learning_rate_multiplier") as caught:
+        train(folder)
+    assert caught.value.code == "training_diverged"
+
+
+def test_schedule_warms_up_and_comes_down() -> None:
+    rates = [schedule(step, 100) for step in range(1, 101)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[-1] == pytest.approx(0.1)
+    assert schedule(1, 1) == 1  # one step is taken at the full rate

@@ -1,0 +1,62 @@
+"""`python -m luthier.training JOBDIR` as a program: its exit codes, its lines, its end."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from training.jobs import write_job
+
+PROGRAM = [sys.executable, "-m", "luthier.training"]
+
+
+def _start(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*PROGRAM, *flags, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_it_says_each_event_on_a_line_and_in_the_folder(tmp_path: Path, tiny_base: Path) -> None:
+    folder = write_job(tmp_path / "job", tiny_base)
+    done = subprocess.run([*PROGRAM, str(folder)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1]["type"] == "finished"
+    assert (folder / "events.jsonl").read_bytes() == done.stdout
+
+
+def test_what_it_cannot_do_it_says(tmp_path: Path, tiny_base: Path) -> None:
+    folder = write_job(tmp_path / "job", tmp_path / "no such base")
+    done = subprocess.run([*PROGRAM, str(folder)], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout.splitlines()[-1])["type"] == "failed"
+    done = subprocess.run([*PROGRAM, str(tmp_path)], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"usage:" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["signal", "parent"])
+def test_it_stops_with_its_state_saved(tmp_path: Path, tiny_base: Path, how: str) -> None:
+    folder = write_job(tmp_path / "job", tiny_base, n_epochs=50)
+    process = _start(folder, "--stop-with-parent")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["type"] == "metrics":
+            break
+    if how == "signal":
+        process.send_signal(signal.SIGTERM)
+    else:
+        assert process.stdin is not None
+        process.stdin.close()  # what a dying parent does
+    started = time.monotonic()
+    said = process.stdout.read()
+    assert process.wait() == 75
+    assert time.monotonic() - started < 10
+    assert (folder / "state" / "state.safetensors").exists()
+    assert b"finished" not in said
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        pipe.close()

@@ -1,0 +1,34 @@
+"""`auto`: the published rules, and numbers that a person chose are left alone."""
+
+import pytest
+
+from luthier.training.resolve import base_learning_rate, resolve
+
+
+def test_numbers_stay_as_they_were_asked_for() -> None:
+    made = resolve({"n_epochs": 7, "batch_size": 3, "learning_rate_multiplier": 0.5}, 20, "llama", 576)
+    assert made.hyperparameters() == {"n_epochs": 7, "batch_size": 3, "learning_rate_multiplier": 0.5}
+    assert (made.steps_per_epoch, made.total_steps) == (7, 49)
+    assert "chosen for auto" not in made.message
+
+
+def test_auto_is_resolved_and_explained() -> None:
+    made = resolve({}, 100, "llama", 576)
+    assert made.hyperparameters() == {"n_epochs": 3, "batch_size": 2, "learning_rate_multiplier": 1.0}
+    for name in ("n_epochs=3", "batch_size=2", "learning_rate_multiplier=1"):
+        assert name in made.message
+
+
+@pytest.mark.parametrize(("examples", "batch"), [(10, 1), (100, 2), (1000, 16), (3000, 32), (100_000, 32)])
+def test_batches_grow_with_the_file(examples: int, batch: int) -> None:
+    assert resolve({}, examples, "llama", 576).batch_size == batch
+
+
+def test_a_batch_is_no_larger_than_the_file() -> None:
+    assert resolve({"batch_size": 256}, 12, "llama", 576).batch_size == 12
+
+
+def test_rates_follow_the_published_fit() -> None:
+    assert base_learning_rate("llama", 2000) == pytest.approx(5e-4)
+    assert base_learning_rate("llama", 576) == pytest.approx(1.32e-3, rel=0.01)
+    assert base_learning_rate("qwen2", 896) == pytest.approx(5.3e-4, rel=0.01)

@@ -1,0 +1,311 @@
+"""Jobs through the front door, on the tiny base: from files to a model, and everything that can come between."""
+
+import base64
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from openai import BadRequestError, OpenAI
+
+from conftest import client_of, running_server
+from luthier.cli.embedded import Running
+from training.jobs import EXAMPLES
+
+OVER = ("succeeded", "failed", "cancelled")
+
+
+def upload(client: OpenAI, lines: list[Any] | bytes = EXAMPLES, name: str = "train.jsonl") -> str:
+    content = lines if isinstance(lines, bytes) else "".join(json.dumps(line) + "\n" for line in lines).encode()
+    return client.files.create(file=(name, io.BytesIO(content)), purpose="fine-tune").id
+
+
+def create(client: OpenAI, training_file: str, **given: Any):
+    hyperparameters = given.pop("hyperparameters", {"n_epochs": 2, "batch_size": 4})
+    given.setdefault("model", "gpt-3.5-turbo")
+    return client.fine_tuning.jobs.create(training_file=training_file, hyperparameters=hyperparameters, **given)
+
+
+def wait(client: OpenAI, job_id: str, until: Callable[[Any], bool] = lambda job: job.status in OVER, seconds: int = 40):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        job = client.fine_tuning.jobs.retrieve(job_id)
+        if until(job):
+            return job
+        time.sleep(0.1)
+    raise AssertionError(f"{job_id} is still {job.status}: {messages(client, job_id)[-3:]}")
+
+
+def all_events(client: OpenAI, job_id: str) -> list[Any]:
+    """Oldest first."""
+    return list(client.fine_tuning.jobs.list_events(job_id, limit=100))[::-1]
+
+
+def messages(client: OpenAI, job_id: str) -> list[str]:
+    return [event.message for event in all_events(client, job_id)]
+
+
+def losses(client: OpenAI, job_id: str) -> list[tuple[int, float]]:
+    metrics = [event.data for event in all_events(client, job_id) if event.type == "metrics"]
+    return [(data["step"], data["train_loss"]) for data in metrics]
+
+
+def trainers() -> list[psutil.Process]:
+    """Trainer programs alive anywhere below this process, or orphaned."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if "luthier.training" in words and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+@pytest.fixture(scope="module")
+def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running_server(tmp_path_factory.mktemp("data"), tiny_base, precision="float32", threads=1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(running: Running) -> OpenAI:
+    return client_of(running)
+
+
+def test_a_job_from_files_to_model(client: OpenAI) -> None:
+    train, valid = upload(client), upload(client, EXAMPLES[:3])
+    job = create(client, train, validation_file=valid, suffix="odd-even", seed=7, metadata={"team": "a"})
+    assert (job.status, job.model, job.fine_tuned_model) == ("validating_files", "gpt-3.5-turbo-0125", None)
+    assert job.error is None
+    job = wait(client, job.id)
+    assert job.status == "succeeded"
+    assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal:odd-even:[A-Za-z0-9]{8}", job.fine_tuned_model)
+    assert (job.hyperparameters.n_epochs, job.hyperparameters.batch_size) == (2, 4)
+    assert job.hyperparameters.learning_rate_multiplier == 1.0
+    assert job.method.supervised.hyperparameters.learning_rate_multiplier == 1.0
+    assert job.trained_tokens > 0
+    assert job.finished_at >= job.created_at
+    said = messages(client, job.id)
+    assert said[:4] == [
+        f"Created fine-tuning job: {job.id}",
+        f"Validating training file: {train} and validation file: {valid}",
+        "Files validated, moving job to queued state",
+        "Fine-tuning job started",
+    ]
+    assert re.fullmatch(r"gpt-3\.5-turbo-0125 is served by open weights here: .*tiny.*", said[4])
+    steps = [line for line in said if line.startswith("Step ")]
+    assert len(steps) == 6
+    assert re.fullmatch(r"Step 1/6: training loss=\d+\.\d\d", steps[0])
+    assert re.fullmatch(r"Step 3/6: training loss=\d+\.\d\d, full validation loss=\d+\.\d\d", steps[2])
+    checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))
+    assert [checkpoint.step_number for checkpoint in checkpoints] == [6, 3]
+    assert checkpoints[0].fine_tuned_model_checkpoint == job.fine_tuned_model
+    earlier = checkpoints[1].fine_tuned_model_checkpoint
+    assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal:odd-even:[A-Za-z0-9]{8}:ckpt-step-3", earlier)
+    assert said[-3:] == [
+        steps[-1],
+        f"New fine-tuned model created: {job.fine_tuned_model}",
+        "The job has successfully completed",
+    ]
+    assert f"Checkpoint created at step 3 with Snapshot ID: {earlier}" in said
+    assert checkpoints[1].metrics.full_valid_loss is not None
+    for model in (job.fine_tuned_model, earlier):
+        answer = client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": "number 3"}], max_tokens=8
+        )
+        assert answer.model == model
+    assert job.fine_tuned_model in [model.id for model in client.models.list()]
+
+
+def test_the_result_file_is_a_csv_in_base64(client: OpenAI) -> None:
+    job = wait(client, create(client, upload(client), validation_file=upload(client, EXAMPLES[:2])).id)
+    (result,) = job.result_files
+    assert client.files.retrieve(result).purpose == "fine-tune-results"
+    rows = base64.b64decode(client.files.content(result).read()).decode().splitlines()
+    assert rows[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
+    for (step, loss), row in zip(losses(client, job.id), rows[1:], strict=True):
+        cells = row.split(",")
+        assert (int(cells[0]), float(cells[1])) == (step, round(loss, 5))
+        assert cells[3] == ""  # no step of these ten is one that validates
+
+
+def test_no_suffix_leaves_two_colons(client: OpenAI) -> None:
+    job = wait(client, create(client, upload(client), hyperparameters={"n_epochs": 1, "batch_size": 12}).id)
+    assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal::[A-Za-z0-9]{8}", job.fine_tuned_model)
+
+
+def test_training_goes_on_from_a_fine_tuned_model(client: OpenAI) -> None:
+    first = wait(client, create(client, upload(client), hyperparameters={"n_epochs": 6, "batch_size": 4}).id)
+    second = create(client, upload(client), model=first.fine_tuned_model)
+    assert second.model == first.fine_tuned_model
+    second = wait(client, second.id)
+    assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal::[A-Za-z0-9]{8}", second.fine_tuned_model)
+    assert losses(client, second.id)[0][1] < losses(client, first.id)[0][1] / 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "message"),
+    [
+        (EXAMPLES[:3], "invalid_n_examples", "Training file has 3 example(s), but must have at least 10 examples"),
+        (b"\n".join(json.dumps(line).encode() for line in EXAMPLES) + b'\n{"messages": [', None, "Line 13"),
+        ([*EXAMPLES, {"messages": [{"content": "no role"}]}], None, "Example 13, message 1 Discriminator 'role'"),
+        ([*EXAMPLES, {"prompts": "?"}], None, "Unexpected file format"),
+        (b"", "invalid_n_examples", "0 example(s)"),
+        (os.urandom(2000), None, ""),
+    ],
+    ids=["too few", "not JSON", "no role", "other format", "empty", "noise"],
+)
+def test_bad_files_fail_the_job_and_the_server_goes_on(
+    client: OpenAI, lines: Any, code: str | None, message: str
+) -> None:
+    job = wait(client, create(client, upload(client, lines)).id)
+    assert job.status == "failed"
+    assert job.error.code == (code or "invalid_training_file")
+    assert message in job.error.message
+    assert job.error.param == "training_file"
+    assert (job.fine_tuned_model, job.trained_tokens, job.result_files) == (None, None, [])
+    assert job.hyperparameters.learning_rate_multiplier == "auto"
+    assert messages(client, job.id)[-1].startswith("The job failed: ")
+
+
+def test_a_bad_validation_file_is_named(client: OpenAI) -> None:
+    job = wait(client, create(client, upload(client), validation_file=upload(client, b"nonsense\n")).id)
+    assert (job.error.code, job.error.param) == ("invalid_validation_file", "validation_file")
+
+
+def test_a_file_deleted_before_its_job_starts_is_named(client: OpenAI, running: Running) -> None:
+    """A job that waits behind another has its files already; one whose file is gone before that says so."""
+    file_id = upload(client)
+    job = create(client, file_id)
+    client.files.delete(file_id)
+    job = wait(client, job.id)
+    assert job.status in ("succeeded", "failed")
+    if job.status == "failed":
+        assert job.error.message == f"File '{file_id}' does not exist any more."
+
+
+def test_training_that_fails_says_why(client: OpenAI) -> None:
+    """Found by the trainer, not by the check: a question longer than the base reads."""
+    long = {"messages": [{"role": "user", "content": "q" * 3000}, {"role": "assistant", "content": "a"}]}
+    job = wait(client, create(client, upload(client, [*EXAMPLES, long])).id)
+    assert (job.status, job.error.code) == ("failed", "invalid_training_file")
+    assert "Line 13 has nothing to train" in job.error.message
+
+
+def test_cancel_ends_the_trainer(client: OpenAI) -> None:
+    job = create(client, upload(client), hyperparameters={"n_epochs": 50, "batch_size": 1})
+    wait(client, job.id, lambda _: any(line.startswith("Step 3/") for line in messages(client, job.id)))
+    (trainer,) = trainers()
+    started = time.monotonic()
+    assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+    trainer.wait(timeout=10)
+    assert time.monotonic() - started < 10
+    assert trainers() == []
+    after = messages(client, job.id)
+    assert after[-1] == "The job was cancelled"
+    time.sleep(1)
+    assert messages(client, job.id) == after
+    with pytest.raises(BadRequestError, match="Job has already completed"):
+        client.fine_tuning.jobs.cancel(job.id)
+
+
+def test_cancel_while_waiting(client: OpenAI) -> None:
+    first = create(client, upload(client), hyperparameters={"n_epochs": 50, "batch_size": 1})
+    second = create(client, upload(client))
+    wait(client, second.id, lambda job: job.status == "queued")
+    assert client.fine_tuning.jobs.cancel(second.id).status == "cancelled"
+    client.fine_tuning.jobs.cancel(first.id)
+    wait(client, first.id)
+    assert messages(client, second.id)[-1] == "The job was cancelled"
+
+
+def test_pause_and_resume(client: OpenAI) -> None:
+    settings = {"hyperparameters": {"n_epochs": 10, "batch_size": 1}, "seed": 3}
+    whole = wait(client, create(client, upload(client), **settings).id)
+    job = create(client, upload(client), **settings)
+    wait(client, job.id, lambda _: len(losses(client, job.id)) > 5)
+    client.fine_tuning.jobs.pause(job.id)
+    wait(client, job.id, lambda job: job.status == "paused")
+    wait(client, job.id, lambda _: trainers() == [])
+    assert client.fine_tuning.jobs.resume(job.id).status == "queued"
+    assert wait(client, job.id).status == "succeeded"
+    assert losses(client, job.id) == losses(client, whole.id)
+
+
+def test_a_dead_trainer_is_replaced(client: OpenAI) -> None:
+    settings = {"hyperparameters": {"n_epochs": 10, "batch_size": 1}, "seed": 3}
+    whole = wait(client, create(client, upload(client), **settings).id)
+    job = create(client, upload(client), **settings)
+    wait(client, job.id, lambda _: len(losses(client, job.id)) > 20)
+    trainers()[0].send_signal(signal.SIGKILL)
+    job = wait(client, job.id)
+    assert job.status == "succeeded"
+    assert losses(client, job.id) == losses(client, whole.id)
+    assert "The trainer died (signal 9)" in " ".join(messages(client, job.id))
+
+
+def test_three_checkpoints_are_kept(client: OpenAI) -> None:
+    job = wait(client, create(client, upload(client), hyperparameters={"n_epochs": 5, "batch_size": 6}).id)
+    kept = list(client.fine_tuning.jobs.checkpoints.list(job.id))
+    assert [checkpoint.step_number for checkpoint in kept] == [10, 8, 6]
+
+
+def test_a_deleted_model_is_gone(client: OpenAI, running: Running) -> None:
+    job = wait(client, create(client, upload(client), hyperparameters={"n_epochs": 1, "batch_size": 12}).id)
+    assert client.models.delete(job.fine_tuned_model).deleted
+    assert job.fine_tuned_model not in [model.id for model in client.models.list()]
+
+
+def _serve(data: Path, base: Path, log: Path) -> tuple[subprocess.Popen[bytes], OpenAI]:
+    """`luthier serve` as a person starts it."""
+    environment = os.environ | {"LUTHIER_BASE": str(base), "LUTHIER_PRECISION": "float32", "LUTHIER_THREADS": "1"}
+    command = [sys.executable, "-m", "luthier", "serve", "--port", "0", "--data", str(data)]
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+    address = data / "server.json"
+    address.unlink(missing_ok=True)
+    end = time.monotonic() + 60
+    while not address.exists() or not address.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+    found = json.loads(address.read_text())
+    return process, OpenAI(base_url=found["base_url"], api_key=found["api_key"], max_retries=2)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_server_that_ends_loses_nothing(
+    client: OpenAI, tmp_path: Path, tiny_base: Path, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job goes on from where it was, and takes the very steps of one that was left in peace."""
+    settings = {"hyperparameters": {"n_epochs": 20, "batch_size": 1}, "seed": 3}
+    whole = wait(client, create(client, upload(client), **settings).id)
+    process, mine = _serve(tmp_path / "data", tiny_base, tmp_path / "log")
+    job = create(mine, upload(mine), **settings)
+    wait(mine, job.id, lambda _: len(losses(mine, job.id)) > 30)
+    process.send_signal(how)
+    process.wait(30)
+    end = time.monotonic() + 20
+    while trainers() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert trainers() == []
+    process, mine = _serve(tmp_path / "data", tiny_base, tmp_path / "log")
+    try:
+        job = wait(mine, job.id, seconds=120)
+        assert job.status == "succeeded"
+        assert losses(mine, job.id) == losses(client, whole.id)
+        answer = mine.chat.completions.create(
+            model=job.fine_tuned_model, messages=[{"role": "user", "content": "number 3"}], max_tokens=8, temperature=0
+        )
+        assert answer.choices[0].finish_reason in ("stop", "length")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
