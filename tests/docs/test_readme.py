@@ -14,6 +14,7 @@ from luthier.cli import main
 from luthier.cli.embedded import Running
 from luthier.data.check import check_file
 from luthier.settings import Settings
+from test_layers import LINE_OF, LINES
 
 ROOT = Path(__file__).parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
@@ -96,8 +97,18 @@ def test_variables_are_settings(page: Path) -> None:
 
 @each_page
 def test_files_of_the_project_that_are_named_exist(page: Path) -> None:
-    for name in re.findall(r"`((?:src|tests|docs)/[\w./-]+)`", _prose(page)):
-        assert (ROOT / name).exists(), name
+    for name in re.findall(r"`([\w-]+/[\w./-]+\.\w+)`", _prose(page)):
+        if not name.startswith(("state/", "files/")):  # these lie in the data folder
+            assert (ROOT / name).exists() or (ROOT / "src" / "luthier" / name).exists(), name
+
+
+def test_the_rooms_are_those_of_the_layers() -> None:
+    for page in READMES:
+        table = re.findall(r"^\| `([a-z]+)(?:\.py)?` \|", _prose(page), re.MULTILINE)
+        assert set(table) == set(LINE_OF)
+        assert table == sorted(table, key=lambda room: LINE_OF[room])
+    drawn = next(block for block in _blocks(ROOT / "docs" / "design.md", "text") if block.startswith("cli"))
+    assert [set(re.findall(r"\w+", line)) for line in drawn.splitlines()] == LINES
 
 
 def test_function_calling_examples_are_without_fault(tmp_path: Path) -> None:
@@ -145,5 +156,6 @@ def test_its_events_are_those_of_the_reference_page_in_order(said: list[str]) ->
     patterns = [re.sub(r"\b[A-Z]{2,}\b|\bN\b", ".+", re.escape(text)) + "(; .+)?" for text in texts]
     events = [line for line in said[:-2] if not re.match(r"ftjob-\w+: ", line)]
     seen = [next((at for at, pattern in enumerate(patterns) if re.fullmatch(pattern, line)), line) for line in events]
+    assert seen
     assert all(isinstance(at, int) for at in seen), seen
     assert seen == sorted(seen)

@@ -14,7 +14,7 @@ from luthier.training.spec import JobSpec
 EXAMPLES = [
     {
         "messages": [
-            {"role": "system", "content": "s" * (index % 5)},
+            {"role": "system", "content": "s" * (1 + index % 5)},
             {"role": "user", "content": f"number {index}"},
             {"role": "assistant", "content": "odd" * (1 + index % 3) if index % 2 else "even"},
         ]

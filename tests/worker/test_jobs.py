@@ -45,6 +45,13 @@ def wait(client: OpenAI, job_id: str, until: Callable[[Any], bool] = lambda job:
     raise AssertionError(f"{job_id} is still {job.status}: {messages(client, job_id)[-3:]}")
 
 
+def finished(client: OpenAI, job_id: str, seconds: int = 60):
+    """The job once it has succeeded; a job that failed says why."""
+    job = wait(client, job_id, seconds=seconds)
+    assert job.status == "succeeded", job.error
+    return job
+
+
 def all_events(client: OpenAI, job_id: str) -> list[Any]:
     """Oldest first."""
     return list(client.fine_tuning.jobs.list_events(job_id, limit=100))[::-1]
@@ -85,8 +92,7 @@ def test_a_job_from_files_to_model(client: OpenAI) -> None:
     job = create(client, train, validation_file=valid, suffix="odd-even", seed=7, metadata={"team": "a"})
     assert (job.status, job.model, job.fine_tuned_model) == ("validating_files", "gpt-3.5-turbo-0125", None)
     assert job.error is None
-    job = wait(client, job.id)
-    assert job.status == "succeeded"
+    job = finished(client, job.id)
     assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal:odd-even:[A-Za-z0-9]{8}", job.fine_tuned_model)
     assert (job.hyperparameters.n_epochs, job.hyperparameters.batch_size) == (2, 4)
     assert job.hyperparameters.learning_rate_multiplier == 1.0
@@ -126,7 +132,7 @@ def test_a_job_from_files_to_model(client: OpenAI) -> None:
 
 
 def test_the_result_file_is_a_csv_in_base64(client: OpenAI) -> None:
-    job = wait(client, create(client, upload(client), validation_file=upload(client, EXAMPLES[:2])).id)
+    job = finished(client, create(client, upload(client), validation_file=upload(client, EXAMPLES[:2])).id)
     (result,) = job.result_files
     assert client.files.retrieve(result).purpose == "fine-tune-results"
     rows = base64.b64decode(client.files.content(result).read()).decode().splitlines()
@@ -138,15 +144,15 @@ def test_the_result_file_is_a_csv_in_base64(client: OpenAI) -> None:
 
 
 def test_no_suffix_leaves_two_colons(client: OpenAI) -> None:
-    job = wait(client, create(client, upload(client), hyperparameters={"n_epochs": 1, "batch_size": 12}).id)
+    job = finished(client, create(client, upload(client), hyperparameters={"n_epochs": 1, "batch_size": 12}).id)
     assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal::[A-Za-z0-9]{8}", job.fine_tuned_model)
 
 
 def test_training_goes_on_from_a_fine_tuned_model(client: OpenAI) -> None:
-    first = wait(client, create(client, upload(client), hyperparameters={"n_epochs": 6, "batch_size": 4}).id)
+    first = finished(client, create(client, upload(client), hyperparameters={"n_epochs": 6, "batch_size": 4}).id)
     second = create(client, upload(client), model=first.fine_tuned_model)
     assert second.model == first.fine_tuned_model
-    second = wait(client, second.id)
+    second = finished(client, second.id)
     assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal::[A-Za-z0-9]{8}", second.fine_tuned_model)
     assert losses(client, second.id)[0][1] < losses(client, first.id)[0][1] / 2
 
@@ -157,7 +163,7 @@ def test_training_goes_on_from_a_fine_tuned_model(client: OpenAI) -> None:
         (EXAMPLES[:3], "invalid_n_examples", "Training file has 3 example(s), but must have at least 10 examples"),
         (b"\n".join(json.dumps(line).encode() for line in EXAMPLES) + b'\n{"messages": [', None, "Line 13"),
         ([*EXAMPLES, {"messages": [{"content": "no role"}]}], None, "Example 13, message 1 Discriminator 'role'"),
-        ([*EXAMPLES, {"prompts": "?"}], None, "Unexpected file format"),
+        ([{"prompts": "?"}] * 10, None, "Unexpected file format"),
         (b"", "invalid_n_examples", "0 example(s)"),
         (os.urandom(2000), None, ""),
     ],
@@ -229,37 +235,36 @@ def test_cancel_while_waiting(client: OpenAI) -> None:
 
 def test_pause_and_resume(client: OpenAI) -> None:
     settings = {"hyperparameters": {"n_epochs": 10, "batch_size": 1}, "seed": 3}
-    whole = wait(client, create(client, upload(client), **settings).id)
+    whole = finished(client, create(client, upload(client), **settings).id)
     job = create(client, upload(client), **settings)
     wait(client, job.id, lambda _: len(losses(client, job.id)) > 5)
     client.fine_tuning.jobs.pause(job.id)
     wait(client, job.id, lambda job: job.status == "paused")
     wait(client, job.id, lambda _: trainers() == [])
     assert client.fine_tuning.jobs.resume(job.id).status == "queued"
-    assert wait(client, job.id).status == "succeeded"
+    finished(client, job.id)
     assert losses(client, job.id) == losses(client, whole.id)
 
 
 def test_a_dead_trainer_is_replaced(client: OpenAI) -> None:
     settings = {"hyperparameters": {"n_epochs": 10, "batch_size": 1}, "seed": 3}
-    whole = wait(client, create(client, upload(client), **settings).id)
+    whole = finished(client, create(client, upload(client), **settings).id)
     job = create(client, upload(client), **settings)
     wait(client, job.id, lambda _: len(losses(client, job.id)) > 20)
     trainers()[0].send_signal(signal.SIGKILL)
-    job = wait(client, job.id)
-    assert job.status == "succeeded"
+    job = finished(client, job.id)
     assert losses(client, job.id) == losses(client, whole.id)
     assert "The trainer died (signal 9)" in " ".join(messages(client, job.id))
 
 
 def test_three_checkpoints_are_kept(client: OpenAI) -> None:
-    job = wait(client, create(client, upload(client), hyperparameters={"n_epochs": 5, "batch_size": 6}).id)
+    job = finished(client, create(client, upload(client), hyperparameters={"n_epochs": 5, "batch_size": 6}).id)
     kept = list(client.fine_tuning.jobs.checkpoints.list(job.id))
     assert [checkpoint.step_number for checkpoint in kept] == [10, 8, 6]
 
 
 def test_a_deleted_model_is_gone(client: OpenAI, running: Running) -> None:
-    job = wait(client, create(client, upload(client), hyperparameters={"n_epochs": 1, "batch_size": 12}).id)
+    job = finished(client, create(client, upload(client), hyperparameters={"n_epochs": 1, "batch_size": 12}).id)
     assert client.models.delete(job.fine_tuned_model).deleted
     assert job.fine_tuned_model not in [model.id for model in client.models.list()]
 
@@ -287,7 +292,7 @@ def test_a_server_that_ends_loses_nothing(
 ) -> None:
     """The job goes on from where it was, and takes the very steps of one that was left in peace."""
     settings = {"hyperparameters": {"n_epochs": 20, "batch_size": 1}, "seed": 3}
-    whole = wait(client, create(client, upload(client), **settings).id)
+    whole = finished(client, create(client, upload(client), **settings).id)
     process, mine = _serve(tmp_path / "data", tiny_base, tmp_path / "log")
     job = create(mine, upload(mine), **settings)
     wait(mine, job.id, lambda _: len(losses(mine, job.id)) > 30)
@@ -299,8 +304,7 @@ def test_a_server_that_ends_loses_nothing(
     assert trainers() == []
     process, mine = _serve(tmp_path / "data", tiny_base, tmp_path / "log")
     try:
-        job = wait(mine, job.id, seconds=120)
-        assert job.status == "succeeded"
+        job = finished(mine, job.id, seconds=120)
         assert losses(mine, job.id) == losses(client, whole.id)
         answer = mine.chat.completions.create(
             model=job.fine_tuned_model, messages=[{"role": "user", "content": "number 3"}], max_tokens=8, temperature=0

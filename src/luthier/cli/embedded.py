@@ -50,13 +50,21 @@ class Running:
     def __enter__(self) -> "Running":
         """Returns when requests are answered. Raises LuthierError when the folder or the port is taken."""
         settings = self._settings
+        if not settings.is_loopback() and not settings.api_keys:
+            raise LuthierError(
+                say(
+                    f"{settings.host} can be reached from other machines, and no keys are set. "
+                    "Set LUTHIER_API_KEYS to one or more keys, or listen on 127.0.0.1.",
+                    f"{settings.host} 可以从其他机器访问，但没有设置密钥。请设置 LUTHIER_API_KEYS，或监听 127.0.0.1。",
+                )
+            )
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise LuthierError(
                 say(
                     f"A server already runs on {settings.data}. Use it, or give this one another --data.",
-                    f"{settings.data} 上已有服务在运行。请直接使用它,或用 --data 指定别的目录。",
+                    f"{settings.data} 上已有服务器在运行。请直接使用它，或用 --data 指定别的文件夹。",
                 )
             ) from error
         try:
@@ -70,6 +78,7 @@ class Running:
         settings = self._settings
         listener = self._listen()
         self._store = Store(settings.data)
+        self._store.jobs.forget_workers()
         catalogue = Catalogue(settings.cache)
         self._prepare_base(catalogue)
         app = create_app(settings, self._store, catalogue)
@@ -83,7 +92,7 @@ class Running:
             self._thread.join(0.02)
         self._worker = Worker(settings, self._store, catalogue)
         self._worker.start()
-        key = settings.api_keys[0].get_secret_value() if settings.api_keys else "none-needed"
+        key = settings.api_keys[0].get_secret_value() if settings.api_keys else "luthier"
         port = listener.getsockname()[1]
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
         self.endpoint = Endpoint(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1", key, True)
@@ -101,7 +110,7 @@ class Running:
             raise LuthierError(
                 say(
                     f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Try --port 0.",
-                    f"无法监听 {settings.host} 端口 {settings.port}:{error.strerror}。可以试试 --port 0。",
+                    f"无法监听 {settings.host} 端口 {settings.port}：{error.strerror}。可以试试 --port 0。",
                 )
             ) from error
         return listener
@@ -113,7 +122,7 @@ class Running:
             if not catalogue.ready(base):
                 catalogue.folder(base, self._report)
         except BaseModelError as error:
-            self._report(say("The base model is not ready:", "基座模型尚未就绪:") + f" {error}")
+            self._report(say("The base model is not ready:", "基座模型尚未就绪：") + f" {error}")
 
     def _leave_address(self) -> None:
         path = self._settings.data / _ADDRESS

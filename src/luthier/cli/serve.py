@@ -47,11 +47,13 @@ def serve(context: click.Context, /, **given: Any) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
     with Running(settings, report=lambda text: click.echo(text, err=True)) as running:
-        click.echo(say("Luthier serves", "Luthier 正在服务:") + f" {running.endpoint.base_url}", err=True)
+        click.echo(say("Luthier serves", "Luthier 服务地址：") + f" {running.endpoint.base_url}", err=True)
         click.echo(say("State is kept in", "状态保存在") + f" {settings.data}", err=True)
-        click.echo(say("Press Ctrl-C to stop; jobs go on where they were.", "按 Ctrl-C 停止,任务下次继续。"), err=True)
+        click.echo(
+            say("Press Ctrl-C to stop; jobs go on where they were.", "按 Ctrl-C 停止，任务下次从原处继续。"), err=True
+        )
         stop.wait()
-        click.echo(say("Stopping: the running job saves its state.", "正在停止:运行中的任务正在保存状态。"), err=True)
+        click.echo(say("Stopping: the running job saves its state.", "正在停止：运行中的任务正在保存状态。"), err=True)
 
 
 _options(serve)
@@ -65,16 +67,6 @@ def read_settings(context: click.Context, given: dict[str, Any]) -> Settings:
         for problem in error.errors():
             name = str(problem["loc"][0])
             click.echo(f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {problem['msg']}", err=True)
-        context.exit(2)
-    if not settings.is_loopback() and not settings.api_keys:
-        click.echo(
-            say(
-                f"{settings.host} can be reached from other machines, and no keys are set. "
-                "Set LUTHIER_API_KEYS to one or more keys, or listen on 127.0.0.1.",
-                f"{settings.host} 可以从其他机器访问,但没有设置密钥。请设置 LUTHIER_API_KEYS,或监听 127.0.0.1。",
-            ),
-            err=True,
-        )
         context.exit(2)
     return settings
 

@@ -46,7 +46,8 @@ class Renderer:
             if template is not None:
                 self.template = Template(template.read_text(encoding="utf-8"), tokens)
             else:
-                own = (base / "chat_template.jinja").read_text(encoding="utf-8")
+                file = base / "chat_template.jinja"
+                own = file.read_text(encoding="utf-8") if file.exists() else config["chat_template"]
                 self.template = choose(own, tokens, vocabulary)
             self.stop_ids = _stop_ids(base, vocabulary.get(tokens.get("eos_token", "")))
         except (OSError, ValueError, KeyError) as error:

@@ -7,6 +7,7 @@ one; adapters share the base's weights, are loaded on first use and shed longest
 import logging
 import queue
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from luthier.types.errors import BaseModelError, RateLimitError
 _log = logging.getLogger(__name__)
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")
 
 
 class _Stream:

@@ -126,6 +126,11 @@ class Jobs:
             status: JobStatus | None = connection.scalar(select(jobs.c.status).where(held))
             return status
 
+    def forget_workers(self) -> None:
+        """No worker of before lives: what the owner of a data folder knows when it starts."""
+        with self._database.write() as connection:
+            connection.execute(update(jobs).values(owner=None, lease_until=None))
+
     def requeue_lost(self) -> Sequence[str]:
         """Running jobs whose worker has gone return to the queue, where the next run resumes them."""
         lost = and_(jobs.c.status == "running", or_(jobs.c.owner.is_(None), jobs.c.lease_until < time.time()))

@@ -11,10 +11,11 @@ from typing import Any
 
 from sqlalchemy import RowMapping, delete, insert, select
 
-from luthier.store.database import Database, checkpoints, models
+from luthier.store.database import Database, checkpoints, jobs, models
 from luthier.store.jobs import Event, add_event
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
+from luthier.types.fine_tuning import FINAL
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,16 @@ class Models:
         call_form: str | None,
         event: Event | None,
         keep: int,
-    ) -> str:
+    ) -> str | None:
         """Take over the adapter folder `source` as a model, checkpoint and event in one transaction.
 
         Of the job's checkpoints the newest `keep` stay. Returns the model's name: that of an earlier run of the
-        same step, where there was one, else `name`.
+        same step, where there was one, else `name`; None when the job is over and takes nothing more.
         """
         created = now()
         with self._database.write() as connection:
+            if connection.scalar(select(jobs.c.status).where(jobs.c.id == job["id"])) in FINAL:
+                return None
             known = select(checkpoints.c.model).where(checkpoints.c.job_id == job["id"], checkpoints.c.step == step)
             earlier: str | None = connection.scalar(known)
             if earlier is not None:

@@ -14,6 +14,8 @@ import traceback
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock
+
 from luthier.types.errors import JobError, LuthierError
 
 STOPPED = 75  # EX_TEMPFAIL
@@ -26,7 +28,11 @@ class Events:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / "events.jsonl").open("a", encoding="utf-8")
+        path = folder / "events.jsonl"
+        if path.exists():  # a run that lost its power may have left half a line
+            content = path.read_bytes()
+            path.write_bytes(content[: content.rfind(b"\n") + 1])
+        self._file = path.open("a", encoding="utf-8")
         # Libraries print where they like: keep the real standard output to ourselves, send theirs to stderr.
         self._out: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
@@ -78,7 +84,8 @@ def main() -> int:
     if "--stop-with-parent" in sys.argv:
         threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
     folder = Path(arguments[0])
-    return _train(folder, Events(folder), stop)
+    with FileLock(folder / "trainer.lock"):  # a trainer whose parent died may still be saving its state
+        return _train(folder, Events(folder), stop)
 
 
 if __name__ == "__main__":

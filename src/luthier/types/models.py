@@ -6,7 +6,7 @@ from luthier.types.common import Response
 
 
 class Model(Response):
-    """`parent` and `root` name, for a fine-tuned model, the base it was trained from and the job's base model."""
+    """For a fine-tuned model `root` names the weights it stands on, `parent` the model that its job named."""
 
     id: str
     object: Literal["model"] = "model"

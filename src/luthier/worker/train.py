@@ -93,7 +93,7 @@ class Run:
 
         def taken(status: JobStatus | None) -> None:
             self._was_taken = True
-            if status == "paused":
+            if status in ("paused", "queued"):  # queued: paused, and resumed at once
                 child.stop()
             else:
                 child.kill()
@@ -164,7 +164,7 @@ class Run:
             said = Event(f"Checkpoint created at step {step} with Snapshot ID: {name}")
             self._keep(event, name, said)
 
-    def _keep(self, event: dict[str, Any], name: str, said: Event) -> str:
+    def _keep(self, event: dict[str, Any], name: str, said: Event) -> str | None:
         return self._store.models.add_checkpoint(
             self._job,
             name=name,
@@ -191,7 +191,9 @@ class Run:
     def _succeed(self, trained_tokens: int, last: dict[str, Any]) -> None:
         job = self._job
         name = fine_tuned_name(job["model"], self._settings.organization, job["suffix"])
-        name = self._keep(last, name, Event(f"New fine-tuned model created: {name}"))
+        kept = self._keep(last, name, Event(f"New fine-tuned model created: {name}"))
+        if kept is None:  # cancelled at the last moment
+            return
         content = result_file(self._store.jobs.metrics(self._id))
 
         def fill(out: IO[bytes]) -> None:
@@ -203,7 +205,7 @@ class Run:
             ("running",),
             "succeeded",
             Event("The job has successfully completed"),
-            fine_tuned_model=name,
+            fine_tuned_model=kept,
             trained_tokens=trained_tokens,
             result_files=[result.id],
             finished_at=now(),
