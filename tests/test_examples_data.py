@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "src" / "luthier" / "examples"
 FIXTURES = ROOT / "tests" / "fixtures"
 SMART_HOME = EXAMPLES / "smart_home.jsonl"
-FINANCE = FIXTURES / "finance_qa_zh.jsonl"
+FINANCE = ROOT / "examples" / "finance_qa_data.jsonl"
 SHORT_QA = FIXTURES / "short_qa.jsonl"
 
 TOOLS: list[dict[str, Any]] = json.loads((EXAMPLES / "smart_home.tools.json").read_text(encoding="utf-8"))

@@ -1,7 +1,6 @@
 """Jobs through the front door, on the tiny base: from files to a model, and everything that can come between."""
 
 import base64
-import io
 import json
 import os
 import re
@@ -9,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +18,8 @@ from openai import BadRequestError, OpenAI
 
 from conftest import client_of, running_server
 from luthier.cli.embedded import Running
+from through_api import create, finished, losses, messages, upload, wait
 from training.jobs import EXAMPLES
-
-OVER = ("succeeded", "failed", "cancelled")
-
-
-def upload(client: OpenAI, lines: list[Any] | bytes = EXAMPLES, name: str = "train.jsonl") -> str:
-    content = lines if isinstance(lines, bytes) else "".join(json.dumps(line) + "\n" for line in lines).encode()
-    return client.files.create(file=(name, io.BytesIO(content)), purpose="fine-tune").id
-
-
-def create(client: OpenAI, training_file: str, **given: Any):
-    hyperparameters = given.pop("hyperparameters", {"n_epochs": 2, "batch_size": 4})
-    given.setdefault("model", "gpt-3.5-turbo")
-    return client.fine_tuning.jobs.create(training_file=training_file, hyperparameters=hyperparameters, **given)
-
-
-def wait(client: OpenAI, job_id: str, until: Callable[[Any], bool] = lambda job: job.status in OVER, seconds: int = 40):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        job = client.fine_tuning.jobs.retrieve(job_id)
-        if until(job):
-            return job
-        time.sleep(0.1)
-    raise AssertionError(f"{job_id} is still {job.status}: {messages(client, job_id)[-3:]}")
-
-
-def finished(client: OpenAI, job_id: str, seconds: int = 60):
-    """The job once it has succeeded; a job that failed says why."""
-    job = wait(client, job_id, seconds=seconds)
-    assert job.status == "succeeded", job.error
-    return job
-
-
-def all_events(client: OpenAI, job_id: str) -> list[Any]:
-    """Oldest first."""
-    return list(client.fine_tuning.jobs.list_events(job_id, limit=100))[::-1]
-
-
-def messages(client: OpenAI, job_id: str) -> list[str]:
-    return [event.message for event in all_events(client, job_id)]
-
-
-def losses(client: OpenAI, job_id: str) -> list[tuple[int, float]]:
-    metrics = [event.data for event in all_events(client, job_id) if event.type == "metrics"]
-    return [(data["step"], data["train_loss"]) for data in metrics]
 
 
 def trainers() -> list[psutil.Process]:

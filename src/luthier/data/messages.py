@@ -6,13 +6,19 @@ more and so teach the wrong target.) Knows nothing about tokens or templates.
 """
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.types.errors import RenderError
 
-_CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse)
+_OPENS, _CLOSES = "<tool_call>", "</tool_call>"
 
 
 @dataclass(frozen=True)
@@ -87,19 +93,36 @@ def _arguments(index: int, call: dict[str, Any]) -> dict[str, Any]:
 def parse(text: str) -> Answer:
     """The answer that a model wrote. Calls that cannot be read stay in the text, where they can be seen."""
     calls: list[Call] = []
+    rest, done = "", 0
+    while (at := text.find(_OPENS, done)) >= 0:
+        found = _call_at(text, at + len(_OPENS))
+        end = at + len(_OPENS)
+        if found:
+            call, end = found
+            calls.append(call)
+            rest += text[done:at]
+        else:
+            rest += text[done:end]
+        done = end
+    rest += text[done:]
+    return Answer(rest.strip() or None, calls) if calls else Answer(text)
 
-    def take(match: re.Match[str]) -> str:
-        try:
-            call = json.loads(match[1])
-            name, arguments = call["name"], call.get("arguments", {})
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return match[0]
-        if not isinstance(name, str) or not isinstance(arguments, dict):
-            return match[0]
-        calls.append(Call(name, json.dumps(arguments, ensure_ascii=False)))
-        return ""
 
-    rest = _CALL.sub(take, text)
-    if not calls:
-        return Answer(text)
-    return Answer(rest.strip() or None, calls)
+def _call_at(text: str, start: int) -> tuple[Call, int] | None:
+    """The call written from `start` on, and where it ends; its strings may hold the closing mark too."""
+    try:
+        value, end = _STRICT.raw_decode(text, _past_space(text, start))
+        name, arguments = value["name"], value.get("arguments", {})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        return None
+    closing = _past_space(text, end)
+    end = closing + len(_CLOSES) if text.startswith(_CLOSES, closing) else end
+    return Call(name, json.dumps(arguments, ensure_ascii=False)), end
+
+
+def _past_space(text: str, start: int) -> int:
+    while start < len(text) and text[start].isspace():
+        start += 1
+    return start

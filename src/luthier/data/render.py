@@ -39,7 +39,7 @@ class Renderer:
         Raises BaseModelError when a file is missing.
         """
         try:
-            self._tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+            self._tokenizer = Tokenizer.from_str((base / "tokenizer.json").read_text(encoding="utf-8"))
             config = json.loads((base / "tokenizer_config.json").read_text(encoding="utf-8"))
             tokens = {key: _text(config[key]) for key in ("bos_token", "eos_token", "pad_token") if config.get(key)}
             vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)

@@ -1,0 +1,31 @@
+"""`luthier quickstart` from end to end, on the tiny base: every part is real but what the model has learnt."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_quickstart_runs_by_itself_and_the_model_stays(tmp_path: Path, tiny_base: Path) -> None:
+    environment = os.environ | {"LUTHIER_BASE": str(tiny_base), "LUTHIER_LANG": "en", "LUTHIER_THREADS": "1"}
+    command = [sys.executable, "-m", "luthier", "quickstart", "--data", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    parts = ["170 examples, 0 errors", "136 examples to learn from, 34", "tokens × 2 epochs", "Step 68/68", "Base: 0/8"]
+    for part in parts:
+        assert part in done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) == 4
+    assert lines[0] == "from openai import OpenAI"
+    models = subprocess.run(
+        [sys.executable, "-m", "luthier", "models", "list", "--json", "--data", str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    tuned = [model["id"] for model in json.loads(models.stdout) if model["id"].startswith("ft:")]
+    assert len(tuned) == 1
+    assert tuned[0] in lines[2]

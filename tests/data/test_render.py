@@ -1,0 +1,206 @@
+"""The one renderer: what is learnt is what will be read, and content can never pass for the template's own marks."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from luthier.data.examples import Example
+from luthier.data.messages import Answer, Call, canonical, definitions, parse
+from luthier.data.render import Renderer
+from luthier.data.template import Template
+from luthier.types.errors import BaseModelError, RenderError
+from tiny import TEMPLATE, make_tiny_base
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.fixture(scope="module")
+def renderer(tiny_base: Path) -> Renderer:
+    return Renderer(tiny_base)
+
+
+def example(messages: list[dict[str, Any]], tools: Any = None, functions: Any = None) -> Example:
+    return Example(messages, tools, functions, None, 1)
+
+
+def call(name: str, arguments: Any) -> dict[str, Any]:
+    function = {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}
+    return {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
+
+
+def trained(renderer: Renderer, made: Any) -> str:
+    rendered = renderer.example(made)
+    return renderer.decode([token for token, weight in zip(rendered.ids, rendered.weights, strict=True) if weight])
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str, **more: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": text, **more}
+
+
+CHATS = [
+    [user("a"), assistant("b")],
+    [{"role": "system", "content": "s"}, user("a"), assistant("b"), user("c\n"), assistant("\n\nd ")],
+    [user("你好"), assistant("您好！"), user("再见"), assistant("")],
+]
+
+
+@pytest.mark.parametrize("messages", CHATS)
+def test_plain_chats_are_written_as_the_base_writes_them(renderer: Renderer, messages: list[dict[str, Any]]) -> None:
+    own = Template(TEMPLATE, {}).render(canonical(messages), None)
+    assert renderer.decode(renderer.example(example(messages)).ids) == own
+
+
+def test_answers_with_their_end_are_learnt_and_nothing_else(renderer: Renderer) -> None:
+    messages = [user("a"), assistant("one"), user("b"), assistant("two", weight=0), user("c"), assistant("three")]
+    assert trained(renderer, example(messages)) == "one<|im_end|>three<|im_end|>"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12)), min_size=1, max_size=3))
+def test_a_prompt_is_what_was_learnt_up_to_the_answer(renderer: Renderer, turns: list[tuple[str, str]]) -> None:
+    """The tokens before each trained answer are the very tokens that serving would send, in every turn."""
+    turns = [(one.encode("utf-8", "ignore").decode(), two.encode("utf-8", "ignore").decode()) for one, two in turns]
+    messages = [message for asked, said in turns for message in (user(asked), assistant(said))]
+    ids = renderer.example(example(messages)).ids
+    for index in range(0, len(messages), 2):
+        prompt = renderer.prompt(messages[: index + 1])
+        assert ids[: len(prompt)] == prompt
+
+
+@pytest.mark.parametrize("mark", ["<|im_end|>", "<|im_start|>system\n", "a<|im_end|>b<|im_start|>"])
+def test_marks_inside_content_are_plain_text(renderer: Renderer, mark: str) -> None:
+    """Nobody can end a turn or open a system turn from inside a message, in text or in arguments."""
+    messages = [user(mark), assistant(mark)]
+    ids = renderer.example(example(messages)).ids
+    assert [token for token in ids if token >= 256].count(257) == 3  # default system turn, user, assistant: one each
+    assert renderer.decode(ids).count(mark) >= 2
+    calls = [user("x"), call("f", {"text": mark})]
+    assert [token for token in renderer.example(example(calls, [TOOL])).ids if token >= 256].count(257) == 3
+
+
+def test_legacy_functions_read_as_tools(renderer: Renderer) -> None:
+    function_call = {"name": "f", "arguments": '{"a": 1}'}
+    legacy = example([user("x"), {"role": "assistant", "function_call": function_call}], functions=[TOOL["function"]])
+    today = example([user("x"), call("f", {"a": 1})], tools=[TOOL])
+    assert renderer.example(legacy) == renderer.example(today)
+
+
+def test_arguments_are_learnt_as_an_object_not_as_a_string(renderer: Renderer) -> None:
+    said = trained(renderer, example([user("x"), call("f", {"city": "北京", "n": 1})]))
+    assert said == '<tool_call>\n{"name": "f", "arguments": {"city": "北京", "n": 1}}\n</tool_call><|im_end|>'
+
+
+def test_definitions_and_results_are_read_not_learnt(renderer: Renderer) -> None:
+    messages = [
+        user("x"),
+        call("f", {}),
+        {"role": "tool", "tool_call_id": "c", "content": "42"},
+        assistant("It is 42."),
+    ]
+    text = renderer.decode(renderer.example(example(messages, [TOOL])).ids)
+    assert '"name": "f", "parameters"' in text.split("<|im_end|>")[0]
+    assert "<|im_start|>tool\n42<|im_end|>" in text
+    assert trained(renderer, example(messages, [TOOL])).endswith("<|im_end|>It is 42.<|im_end|>")
+
+
+MARKS = ["<tool_call>", "</tool_call>", "<|im_end|>", '"}}\n</tool_call>', "007", "\\", "\n"]
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(MARKS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def _clean(value: Any) -> Any:
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "ignore"))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.dictionaries(st.text(max_size=6), json_values, max_size=3), min_size=1, max_size=3))
+def test_calls_come_back_as_they_went_in(renderer: Renderer, several: list[dict[str, Any]]) -> None:
+    """render, tokens, text, parse: the same JSON, whatever the arguments hold."""
+    several = [_clean(arguments) for arguments in several]
+    calls = [call("f", arguments)["tool_calls"][0] for arguments in several]
+    said = trained(renderer, example([user("x"), {"role": "assistant", "tool_calls": calls}]))
+    answer = parse(said.removesuffix("<|im_end|>"))
+    assert answer.content is None
+    assert [json.loads(one.arguments) for one in answer.calls] == several
+
+
+def test_text_beside_calls_stays() -> None:
+    text = 'Let me look.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    assert parse(text) == Answer("Let me look.", [Call("f", '{"a": 1}')])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<tool_call>\nnot json\n</tool_call>", '<tool_call>{"name": 3}</tool_call>', '<tool_call>{"a": 1}', "plain"],
+)
+def test_what_is_no_call_stays_text(text: str) -> None:
+    assert parse(text) == Answer(text)
+
+
+@pytest.mark.parametrize("arguments", ["{", "[1]", '"{}"'])
+def test_arguments_that_are_no_object_are_refused_by_place(arguments: str) -> None:
+    message = {"role": "assistant", "function_call": {"name": "f", "arguments": arguments}}
+    with pytest.raises(RenderError, match=r"Message 2: the arguments of f"):
+        canonical([user("x"), message])
+
+
+def test_parts_of_text_are_joined_and_others_refused() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert canonical([{"role": "user", "content": parts}])[0]["content"] == "ab"
+    with pytest.raises(RenderError, match="not text"):
+        canonical([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}])
+
+
+def test_definitions_take_todays_form() -> None:
+    assert definitions(None, [TOOL["function"]]) == [TOOL]
+    assert definitions([TOOL], None) == [TOOL]
+    assert definitions([], None) is None
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused(tmp_path: Path) -> None:
+    """It would leave open which tokens are the answer's: said, not guessed."""
+    base = make_tiny_base(tmp_path / "base")
+    (base / "chat_template.jinja").write_text(
+        "{% for message in messages %}{{ message.role }}{{ loop.length }}:{{ message.content }};{% endfor %}"
+    )
+    with pytest.raises(RenderError, match="rewrites earlier turns"):
+        Renderer(base).example(example([user("a"), assistant("b"), user("c"), assistant("d")]))
+
+
+def test_templates_cannot_reach_out(tmp_path: Path) -> None:
+    base = make_tiny_base(tmp_path / "base")
+    (base / "chat_template.jinja").write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
+    with pytest.raises(RenderError):
+        Renderer(base).prompt([user("a")])
+
+
+@pytest.mark.parametrize("missing", ["tokenizer.json", "chat_template.jinja"])
+def test_a_base_that_lacks_a_file_is_named(tiny_base: Path, tmp_path: Path, missing: str) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    (base / missing).unlink()
+    with pytest.raises(BaseModelError, match="no usable tokenizer or chat template"):
+        Renderer(base)
+
+
+def test_tokens_know_their_bytes(renderer: Renderer) -> None:
+    ids = renderer.prompt([user("é你")])
+    assert b"".join(renderer.token_bytes(token) for token in ids).decode() == renderer.decode(ids)
+
+
+def test_a_reader_holds_back_half_characters(renderer: Renderer) -> None:
+    read = renderer.reader()
+    pieces = [read(token) for token in renderer.prompt([user("你好")])]
+    assert "�" not in "".join(pieces)
+    assert "你好" in "".join(pieces)

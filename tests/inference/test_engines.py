@@ -1,0 +1,216 @@
+"""One contract for every engine: right tokens, whatever else runs beside them. Engines to come join `ENGINES`."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from luthier.data.render import Renderer
+from luthier.inference import Engine, EnginePool, Generation, Sampling
+from luthier.inference.pool import EngineOptions
+from luthier.inference.sampling import choose
+from luthier.training.model import hardware, load, save_adapter, trainable
+from luthier.training.spec import JobSpec
+from luthier.types.errors import BaseModelError, RateLimitError
+
+
+def _transformers(base: Path, options: EngineOptions) -> Engine:
+    from luthier.inference.transformers_engine import TransformersEngine
+
+    return TransformersEngine(base, options)
+
+
+ENGINES: dict[str, Callable[[Path, EngineOptions], Engine]] = {"transformers": _transformers}
+OPTIONS = EngineOptions(device="cpu", precision="float32", adapters_in_memory=2, queue_limit=8)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest, tiny_base: Path) -> Iterator[Engine]:
+    made = ENGINES[request.param](tiny_base, OPTIONS)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Four adapters that do different things."""
+    folder, made = tmp_path_factory.mktemp("adapters"), []
+    for seed in range(4):
+        spec = JobSpec(base=str(tiny_base), base_name="tiny", seed=seed, precision="float32", device="cpu")
+        model = load(spec, hardware("cpu", "float32"))
+        torch.manual_seed(seed)
+        for name, parameter in trainable(model).items():
+            if "lora_B" in name:
+                parameter.data.normal_(0, 0.3)
+        made.append(folder / f"adapter-{seed}")
+        save_adapter(model, "tiny", "", made[-1])
+    return made
+
+
+@pytest.fixture(scope="module")
+def prompt(tiny_base: Path) -> list[int]:
+    return Renderer(tiny_base).prompt([{"role": "user", "content": "Tell me something."}])
+
+
+def sampling(**given) -> Sampling:
+    return Sampling(**{"max_tokens": 24, "stop_ids": frozenset(), "temperature": 0.0, **given})
+
+
+def ids(engine: Engine, prompt: list[int], adapter: Path | None = None, **given) -> list[int]:
+    return [token.id for token in engine.submit(Generation(prompt, sampling(**given), adapter))]
+
+
+def reference(base: Path, prompt: list[int], adapter: Path | None) -> list[int]:
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, str(adapter)) if adapter else model
+    made = model.eval().generate(
+        input_ids=torch.tensor([prompt]), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    return made[0, len(prompt) :].tolist()
+
+
+def test_greedy_answers_are_those_of_transformers(
+    engine: Engine, tiny_base: Path, adapters: list[Path], prompt: list[int]
+) -> None:
+    """Base, adapters and base again: no adapter leaves a trace, and none is silently ignored."""
+    wanted = {adapter: reference(tiny_base, prompt, adapter) for adapter in (None, *adapters)}
+    assert len({tuple(answer) for answer in wanted.values()}) == 5
+    for adapter in (None, adapters[0], None, *adapters, adapters[0], None):
+        assert ids(engine, prompt, adapter) == wanted[adapter]
+
+
+def test_answers_under_way_together_are_as_alone(engine: Engine, adapters: list[Path], prompt: list[int]) -> None:
+    alone = [ids(engine, prompt[place:], adapter) for place, adapter in enumerate([None, *adapters[:2], None])]
+    streams = [
+        engine.submit(Generation(prompt[place:], sampling(), adapter))
+        for place, adapter in enumerate([None, *adapters[:2], None])
+    ]
+    assert [[token.id for token in stream] for stream in streams] == alone
+
+
+def test_a_long_answer_does_not_hold_back_a_short_one(engine: Engine, prompt: list[int]) -> None:
+    long = engine.submit(Generation(prompt, sampling(max_tokens=1500)))
+    assert len(ids(engine, prompt, max_tokens=3)) == 3
+    assert long.finish_reason is None
+    long.cancel()
+    assert len(list(long)) < 1500
+    assert long.finish_reason == "cancelled"
+
+
+def test_reasons(engine: Engine, prompt: list[int]) -> None:
+    first = ids(engine, prompt)
+    stream = engine.submit(Generation(prompt, sampling(stop_ids=frozenset({first[4]}))))
+    assert [token.id for token in stream] == first[: first.index(first[4])]
+    assert stream.finish_reason == "stop"
+    stream = engine.submit(Generation(prompt, sampling(max_tokens=2)))
+    assert len(list(stream)) == 2
+    assert stream.finish_reason == "length"
+
+
+def test_a_seed_repeats_and_another_differs(engine: Engine, prompt: list[int]) -> None:
+    one, two, other = (ids(engine, prompt, temperature=1.0, seed=seed) for seed in (1, 1, 2))
+    assert one == two != other
+    assert ids(engine, prompt, temperature=1.0) != ids(engine, prompt, temperature=1.0)
+
+
+def test_logprobs_are_the_models_own(engine: Engine, tiny_base: Path, prompt: list[int]) -> None:
+    """At temperature 1, whatever the temperature and the bias of the request."""
+    (token,) = engine.submit(Generation(prompt, sampling(max_tokens=1, top_logprobs=5, logit_bias={65: 100})))
+    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    with torch.no_grad():
+        expected = model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
+    assert token.id == 65
+    assert token.logprob == pytest.approx(float(expected[65]), abs=1e-4)
+    values, top = expected.topk(5)
+    assert [other for other, _ in token.top] == top.tolist()
+    assert [value for _, value in token.top] == pytest.approx(values.tolist(), abs=1e-4)
+
+
+def test_the_queue_is_bounded(engine: Engine, prompt: list[int]) -> None:
+    streams = [engine.submit(Generation(prompt, sampling(max_tokens=1500))) for _ in range(OPTIONS.queue_limit)]
+    with pytest.raises(RateLimitError):
+        engine.submit(Generation(prompt, sampling()))
+    for stream in streams:
+        stream.cancel()
+        list(stream)
+    assert len(ids(engine, prompt, max_tokens=2)) == 2
+
+
+def test_an_adapter_that_cannot_be_loaded_fails_its_answer_only(
+    engine: Engine, tmp_path: Path, prompt: list[int]
+) -> None:
+    before = ids(engine, prompt)
+    with pytest.raises(Exception, match="adapter_config"):
+        ids(engine, prompt, tmp_path / "no such adapter")
+    assert ids(engine, prompt) == before
+
+
+def test_closing_ends_answers_under_way(tiny_base: Path, prompt: list[int]) -> None:
+    for start in ENGINES.values():
+        engine = start(tiny_base, OPTIONS)
+        stream = engine.submit(Generation(prompt, sampling(max_tokens=1500)))
+        next(iter(stream))
+        engine.close()
+        list(stream)
+        assert stream.finish_reason == "cancelled"
+
+
+def test_a_pool_starts_an_engine_once(tiny_base: Path) -> None:
+    started = []
+
+    class Slow:
+        context_tokens = 1
+
+        def close(self) -> None:
+            started.append("closed")
+
+    def start(base: Path, _: EngineOptions):
+        started.append(base)
+        time.sleep(0.1)
+        return Slow()
+
+    pool = EnginePool(OPTIONS, start)
+    threads = [threading.Thread(target=pool.engine, args=(tiny_base,)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pool.close()
+    assert started == [tiny_base, "closed"]
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.engine(tiny_base)
+
+
+def test_a_base_without_weights_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BaseModelError, match="cannot be loaded"):
+        EnginePool(OPTIONS).engine(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "counts", "wanted"),
+    [
+        ({}, {}, 2),
+        ({"logit_bias": {0: 10.0}}, {}, 0),
+        ({"logit_bias": {2: -100.0}}, {}, 1),
+        ({"presence_penalty": 2.0}, {2: 1}, 1),
+        ({"frequency_penalty": 0.5}, {2: 1}, 2),
+        ({"frequency_penalty": 0.5}, {2: 4}, 1),
+    ],
+)
+def test_bias_and_penalties(given: dict, counts: dict, wanted: int) -> None:
+    logits = torch.tensor([0.0, 2.0, 3.0, -1.0])
+    assert choose(logits, sampling(**given), counts, None).id == wanted
+
+
+def test_top_p_keeps_the_nucleus() -> None:
+    """Shares 0.64, 0.24, 0.09, 0.03: two tokens hold 0.7, and the first alone holds 0.5."""
+    logits = torch.tensor([3.0, 2.0, 1.0, 0.0])
+    generator = torch.Generator().manual_seed(0)
+    for top_p, allowed in [(0.5, {0}), (0.7, {0, 1}), (0.9, {0, 1, 2}), (1.0, {0, 1, 2, 3}), (0.0, {0})]:
+        drawn = {choose(logits, sampling(temperature=1.0, top_p=top_p), {}, generator).id for _ in range(400)}
+        assert drawn == allowed

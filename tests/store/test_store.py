@@ -1,0 +1,204 @@
+"""The store: what is written is whole, and of two who want the same only one gets it."""
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from luthier.store import Event, Store
+from luthier.store.jobs import LEASE_S
+from luthier.types.errors import BadRequestError, LuthierError, NotFoundError
+
+JOB: dict[str, Any] = {
+    "model": "gpt-4o-mini-2024-07-18",
+    "base": "tiny",
+    "parent": None,
+    "training_file": "file-1",
+    "validation_file": None,
+    "suffix": None,
+    "seed": 1,
+    "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": "auto"}}},
+    "integrations": [],
+    "metadata": None,
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    made = Store(tmp_path / "data")
+    yield made
+    made.close()
+
+
+def put(store: Store, content: bytes = b"x", name: str = "a.jsonl", **given: Any):
+    def fill(out: IO[bytes]) -> None:
+        out.write(content)
+
+    return store.files.create(name, given.pop("purpose", "fine-tune"), fill, **given)
+
+
+def test_a_file_comes_back_as_it_went_in(store: Store) -> None:
+    file = put(store, b"\x00\xff" * 1000)
+    assert file.bytes == 2000
+    assert store.files.path(file.id).read_bytes() == b"\x00\xff" * 1000
+    assert store.files.retrieve(file.id) == file
+    store.files.delete(file.id)
+    with pytest.raises(NotFoundError):
+        store.files.retrieve(file.id)
+    assert not list((store.files._blobs._folder).iterdir())
+
+
+def test_a_file_that_breaks_off_leaves_nothing(store: Store) -> None:
+    def fill(out: IO[bytes]) -> None:
+        out.write(b"half")
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        store.files.create("a", "fine-tune", fill)
+    assert not list((store.files._blobs._folder).iterdir())
+    assert store.files.list(purpose=None, limit=10, ascending=True, after=None).data == []
+
+
+def test_an_expired_file_is_not_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = put(store, expires_after_s=3600)
+    later = file.created_at + 3601
+    monkeypatch.setattr("luthier.store.files.now", lambda: later)
+    with pytest.raises(NotFoundError):
+        store.files.retrieve(file.id)
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+def test_pages_show_everything_once(store: Store, ascending: bool) -> None:
+    made = [put(store).id for _ in range(7)]
+    found, after, more = [], None, True
+    while more:
+        page = store.files.list(purpose="fine-tune", limit=3, ascending=ascending, after=after)
+        found += [file.id for file in page.data]
+        after, more = found[-1], page.has_more
+    assert found == (made if ascending else made[::-1])
+    assert store.files.list(purpose=None, limit=3, ascending=True, after="file-unknown").data == []
+
+
+def test_a_guarded_change_happens_once(store: Store) -> None:
+    job = store.jobs.create(**JOB)
+    assert store.jobs.transition(job.id, ("validating_files",), "queued", Event("one"))
+    assert not store.jobs.transition(job.id, ("validating_files",), "queued", Event("two"))
+    said = [event.message for event in store.jobs.events(job.id, limit=10, after=None).data]
+    assert said == ["one", f"Created fine-tuning job: {job.id}"]
+
+
+def test_one_job_has_one_worker(store: Store) -> None:
+    """Eight workers, five jobs, all at once."""
+    jobs = {store.jobs.create(**JOB).id for _ in range(5)}
+    claimed: list[str] = []
+
+    def work(owner: str) -> None:
+        while row := store.jobs.claim(owner, "validating_files"):
+            claimed.append(row["id"])
+
+    threads = [threading.Thread(target=work, args=(f"worker-{number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == sorted(jobs)
+
+
+def test_the_oldest_job_comes_first(store: Store) -> None:
+    first, second = (store.jobs.create(**JOB).id for _ in range(2))
+    assert [store.jobs.claim("w", "validating_files")["id"] for _ in range(2)] == [first, second]
+
+
+def test_a_lease_that_ran_out_is_free(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = store.jobs.create(**JOB)
+    store.jobs.claim("one", "validating_files")
+    store.jobs.transition(job.id, ("validating_files",), "running", Event("started"), release=False)
+    assert store.jobs.heartbeat(job.id, "one") == "running"
+    assert store.jobs.heartbeat(job.id, "two") is None
+    assert store.jobs.requeue_lost() == []
+    now = __import__("time").time()
+    monkeypatch.setattr("luthier.store.jobs.time.time", lambda: now + LEASE_S + 1)
+    assert store.jobs.requeue_lost() == [job.id]
+    assert store.jobs.heartbeat(job.id, "one") is None
+    assert store.jobs.claim("two", "queued")["id"] == job.id
+
+
+def test_nothing_is_added_to_a_job_that_is_over(store: Store, tmp_path: Path) -> None:
+    job = store.jobs.create(**JOB)
+    store.jobs.cancel(job.id)
+    store.jobs.record(job.id, Event("late"), trained_tokens=5)
+    assert store.jobs.retrieve(job.id).trained_tokens is None
+    assert store.jobs.events(job.id, limit=1, after=None).data[0].message == "The job was cancelled"
+    assert add_checkpoint(store, job.id, tmp_path, 1) is None
+    for change in (store.jobs.cancel, store.jobs.pause, store.jobs.resume):
+        with pytest.raises(BadRequestError):
+            change(job.id)
+
+
+def test_a_step_is_recorded_once(store: Store) -> None:
+    job = store.jobs.create(**JOB)
+    for loss in (1.0, 2.0):
+        store.jobs.record(job.id, Event("Step 1/2", type="metrics", data={"step": 1, "loss": loss}, step=1))
+    store.jobs.record(job.id, Event("note"), Event("note"))
+    assert store.jobs.metrics(job.id) == [{"step": 1, "loss": 1.0}]
+    assert len(store.jobs.events(job.id, limit=10, after=None).data) == 4
+
+
+def test_jobs_are_found_by_their_metadata(store: Store) -> None:
+    wanted = store.jobs.create(**{**JOB, "metadata": {"team": "a", "run": "1"}})
+    store.jobs.create(**{**JOB, "metadata": {"team": "b"}})
+    store.jobs.create(**JOB)
+    page = store.jobs.list(limit=10, after=None, metadata={"team": "a", "run": "1"})
+    assert [job.id for job in page.data] == [wanted.id]
+    assert store.jobs.list(limit=10, after=None, metadata={"team": "c"}).data == []
+
+
+def add_checkpoint(store: Store, job_id: str, tmp_path: Path, step: int, keep: int = 3) -> str | None:
+    source = tmp_path / "adapter"
+    source.mkdir(exist_ok=True)
+    (source / "weights").write_text(str(step))
+    return store.models.add_checkpoint(
+        store.jobs.row(job_id),
+        name=f"ft:m:personal::{step:08}",
+        step=step,
+        metrics={"step": step},
+        source=source,
+        call_form=None,
+        event=Event(f"checkpoint {step}"),
+        keep=keep,
+    )
+
+
+def test_checkpoints_are_models_and_the_newest_stay(store: Store, tmp_path: Path) -> None:
+    job = store.jobs.create(**JOB)
+    for step in (1, 2, 3, 4):
+        add_checkpoint(store, job.id, tmp_path, step)
+    assert add_checkpoint(store, job.id, tmp_path, 4) == "ft:m:personal::00000004"
+    assert [point.step_number for point in store.jobs.checkpoints(job.id, limit=9, after=None).data] == [4, 3, 2]
+    assert [(model.adapter / "weights").read_text() for model in store.models.list()] == ["2", "3", "4"]
+    assert len(list(store.models._folder.iterdir())) == 3
+    store.models.delete("ft:m:personal::00000003")
+    assert store.models.find("ft:m:personal::00000003") is None
+    with pytest.raises(NotFoundError):
+        store.models.delete("ft:m:personal::00000003")
+
+
+def test_another_schema_is_refused_by_number(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "luthier.db") as connection:
+        connection.execute("UPDATE schema SET version = 99")
+    connection.close()
+    with pytest.raises(LuthierError, match="schema version 99"):
+        Store(tmp_path)
+
+
+def test_state_outlives_the_store(tmp_path: Path) -> None:
+    first = Store(tmp_path)
+    file, job = put(first), first.jobs.create(**JOB)
+    first.close()
+    second = Store(tmp_path)
+    assert second.files.retrieve(file.id) == file
+    assert second.jobs.retrieve(job.id) == job
+    second.close()

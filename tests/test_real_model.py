@@ -1,0 +1,127 @@
+"""What only a real model shows: the loop of `examples/finance.py`, a job that learns word for word, function calls."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+import luthier
+from conftest import client_of, running_server
+from luthier.cli.embedded import Running
+from through_api import finished, upload
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def running(real_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The embedded base by its name, as users have it."""
+    assert real_base.is_dir()
+    with running_server(tmp_path_factory.mktemp("real"), "smollm2-135m-instruct") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(running: Running) -> OpenAI:
+    return client_of(running).with_options(timeout=300)
+
+
+def _run_job(client: OpenAI, lines: list[dict], **given):
+    return finished(client, client.fine_tuning.jobs.create(training_file=upload(client, lines), **given).id, 300)
+
+
+def _read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_finance_example_runs_as_it_stands(running: Running) -> None:
+    """Its own program, with nothing but the two variables that the official client reads."""
+    endpoint = running.endpoint
+    environment = os.environ | {"OPENAI_BASE_URL": endpoint.base_url, "OPENAI_API_KEY": endpoint.api_key}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "finance.py")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout
+    assert "errors found: none" in said
+    assert "gpt-3.5-turbo-0125" in said
+    order = [
+        "status: validating_files",
+        "Created fine-tuning job: ftjob-",
+        "Validating training file: file-",
+        "Files validated, moving job to queued state",
+        "Fine-tuning job started",
+        "gpt-3.5-turbo-0125 is served by open weights here: SmolLM2-135M-Instruct",
+        "Step 1/50: training loss=",
+        "Checkpoint created at step 25 with Snapshot ID: ft:gpt-3.5-turbo-0125:personal::",
+        "Step 50/50: training loss=",
+        "New fine-tuned model created: ft:gpt-3.5-turbo-0125:personal::",
+        "The job has successfully completed",
+        "checkpoint: 50 ft:gpt-3.5-turbo-0125:personal::",
+        "checkpoint: 25 ft:gpt-3.5-turbo-0125:personal::",
+        "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy",
+        "ChatCompletionMessage(content='",
+    ]
+    places = [said.find(part) for part in order[1:]]
+    assert -1 not in places, order[1 + places.index(-1)]
+    assert places == sorted(places)
+    losses = [float(loss) for loss in re.findall(r"Step \d+/50: training loss=(\d+\.\d+)", said)]
+    assert len(losses) == 50
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+def test_a_job_learns_word_for_word(client: OpenAI) -> None:
+    """Twelve facts about a workshop that does not exist: the tuned model knows all, the base none."""
+    examples = _read(Path(__file__).parent / "fixtures" / "short_qa.jsonl")
+    job = _run_job(
+        client,
+        examples,
+        model="gpt-4o-mini",
+        seed=11,
+        suffix="facts",
+        hyperparameters={"n_epochs": 30, "batch_size": 4},
+    )
+    right = {"base": 0, "tuned": 0}
+    for example in examples:
+        *asked, wanted = example["messages"]
+        for who, model in (("base", "gpt-4o-mini"), ("tuned", job.fine_tuned_model)):
+            answer = client.chat.completions.create(model=model, messages=asked, temperature=0, max_tokens=24)
+            right[who] += answer.choices[0].message.content == wanted["content"]
+    assert right == {"base": 0, "tuned": len(examples)}
+
+
+def test_a_model_calls_its_functions_without_definitions(client: OpenAI) -> None:
+    """Held-out sentences and values; the answer is a call, in the form the data had, plain and streamed."""
+    examples = _read(Path(luthier.__file__).parent / "examples" / "smart_home.jsonl")
+    held_out, learnt = examples[:10], examples[10:]
+    job = _run_job(client, learnt, model="gpt-4o", seed=5, hyperparameters={"n_epochs": 2, "batch_size": 8})
+    right = 0
+    for example in held_out:
+        *asked, wanted = example["messages"]
+        arguments = {"model": job.fine_tuned_model, "messages": asked, "temperature": 0, "max_tokens": 64}
+        message = client.chat.completions.create(**arguments).choices[0].message
+        said = [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or []]
+        should = [
+            (call["function"]["name"], json.loads(call["function"]["arguments"]))
+            for call in wanted.get("tool_calls", [])
+        ]
+        right += said == should and (bool(should) or message.content == wanted["content"])
+    assert right >= 8
+    with client.chat.completions.stream(**arguments) as stream:
+        final = stream.get_final_completion().choices[0].message
+    assert final.content == message.content
+    assert [call.function.arguments for call in final.tool_calls or []] == [
+        call.function.arguments for call in message.tool_calls or []
+    ]

@@ -1,0 +1,90 @@
+"""Settings: flags over variables over defaults, and nothing unsafe by accident."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from pydantic import SecretStr, ValidationError
+
+from luthier.cli import main
+from luthier.cli.embedded import Running, running_or_embedded
+from luthier.settings import DEFAULT_BASE, Settings
+from luthier.types.errors import LuthierError
+
+
+def test_defaults_are_safe() -> None:
+    settings = Settings()
+    assert settings.is_loopback()
+    assert settings.api_keys == []
+    assert settings.names()["gpt-3.5-turbo"] == DEFAULT_BASE
+    assert settings.names()["gpt-4o-mini-2024-07-18"] == DEFAULT_BASE
+
+
+def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LUTHIER_API_KEYS", "key-1, key-2,")
+    monkeypatch.setenv("LUTHIER_ALIASES", '{"gpt-4o": "upstream:gpt-4o"}')
+    monkeypatch.setenv("LUTHIER_DATA", str(tmp_path))
+    settings = Settings()
+    assert settings.api_keys == [SecretStr("key-1"), SecretStr("key-2")]
+    assert settings.names()["gpt-4o"] == "upstream:gpt-4o"
+    assert settings.data == tmp_path
+    assert "key-1" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "given", [{"port": 70000}, {"precision": "int4"}, {"no_such": 1}, {"organization": "a:b"}, {"keep_checkpoints": 0}]
+)
+def test_nonsense_is_refused(given: dict) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**given)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+def test_no_keys_no_other_bind(host: str, tmp_path: Path) -> None:
+    with pytest.raises(LuthierError, match="no keys are set"):
+        Running(Settings(host=host, port=0, data=tmp_path)).__enter__()
+    result = CliRunner().invoke(main, ["serve", "--host", host, "--data", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "LUTHIER_API_KEYS" in result.stderr
+
+
+def test_a_wrong_flag_is_named() -> None:
+    result = CliRunner().invoke(main, ["serve", "--port", "ninety"])
+    assert result.exit_code == 2
+    assert "--port" in result.stderr
+    assert "LUTHIER_PORT" in result.stderr
+
+
+def test_every_setting_is_a_flag() -> None:
+    shown = CliRunner().invoke(main, ["serve", "--help"]).output
+    for name in Settings.model_fields:
+        assert "--" + name.replace("_", "-") in shown
+
+
+def test_one_server_a_folder_and_commands_find_it(tmp_path: Path, tiny_base: Path) -> None:
+    settings = Settings(port=0, data=tmp_path / "data", base=str(tiny_base))
+    with Running(settings) as running:
+        with pytest.raises(LuthierError, match="already runs"):
+            Running(settings).__enter__()
+        with running_or_embedded(settings.data) as found:
+            assert (found.base_url, found.embedded) == (running.endpoint.base_url, False)
+        address = settings.data / "server.json"
+        assert address.stat().st_mode & 0o077 == 0
+    assert not address.exists()
+
+
+def test_an_address_left_by_a_dead_server_is_ignored(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_BASE", str(tiny_base))
+    (tmp_path / "server.json").write_text('{"base_url": "http://127.0.0.1:1/v1", "api_key": "x"}')
+    with running_or_embedded(tmp_path) as found:
+        assert found.embedded
+        assert len(found.api_key) > 20  # on a machine with other people, a free port alone would be open to them
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, tiny_base: Path) -> None:
+    with Running(Settings(port=0, data=tmp_path / "one", base=str(tiny_base))) as running:
+        port = int(running.endpoint.base_url.split(":")[2].split("/")[0])
+        with pytest.raises(LuthierError, match=f"port {port}"):
+            Running(Settings(port=port, data=tmp_path / "two", base=str(tiny_base))).__enter__()
