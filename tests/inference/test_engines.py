@@ -16,7 +16,7 @@ from luthier.inference.pool import EngineOptions
 from luthier.inference.sampling import choose
 from luthier.training.model import hardware, load, save_adapter, trainable
 from luthier.training.spec import JobSpec
-from luthier.types.errors import BaseModelError, RateLimitError
+from luthier.types.errors import BaseModelError, RateLimitError, UnavailableError
 
 
 def _transformers(base: Path, options: EngineOptions) -> Engine:
@@ -158,6 +158,8 @@ def test_closing_ends_answers_under_way(tiny_base: Path, prompt: list[int]) -> N
         engine.close()
         list(stream)
         assert stream.finish_reason == "cancelled"
+        with pytest.raises(UnavailableError):
+            engine.submit(Generation(prompt, sampling()))
 
 
 def test_a_pool_starts_an_engine_once(tiny_base: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from luthier.types.errors import RenderError
 
 
-
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
@@ -83,7 +82,7 @@ def _content(index: int, content: Any) -> str:
 def _arguments(index: int, call: dict[str, Any]) -> dict[str, Any]:
     try:
         arguments = json.loads(call["arguments"] or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RenderError(f"Message {index + 1}: the arguments of {call['name']} are not JSON: {error}") from error
     if not isinstance(arguments, dict):
         raise RenderError(f"Message {index + 1}: the arguments of {call['name']} are not a JSON object.")

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from luthier.inference.engine import FinishReason, Generation, Token
 from luthier.inference.pool import EngineOptions
 from luthier.inference.sampling import choose
-from luthier.types.errors import BaseModelError, RateLimitError
+from luthier.types.errors import BaseModelError, RateLimitError, UnavailableError
 
 _log = logging.getLogger(__name__)
 transformers_logging.disable_progress_bar()
@@ -79,23 +79,28 @@ class TransformersEngine:
         self._loaded = 0
         self._waiting: queue.SimpleQueue[_Stream | None] = queue.SimpleQueue()
         self._open = 0  # answers queued or under way
+        self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="luthier-engine", daemon=True)
         self._thread.start()
 
     def submit(self, generation: Generation) -> _Stream:
         with self._lock:
+            if self._closed:
+                raise UnavailableError("The server is shutting down.")
             if self._open >= self._options.queue_limit:
                 raise RateLimitError(
                     f"{self._open} requests are waiting already. Please try again in 1s.", code="rate_limit_exceeded"
                 )
             self._open += 1
-        stream = _Stream(generation)
-        self._waiting.put(stream)
+            stream = _Stream(generation)
+            self._waiting.put(stream)
         return stream
 
     def close(self) -> None:
-        self._waiting.put(None)
+        with self._lock:
+            self._closed = True
+            self._waiting.put(None)
         self._thread.join()
 
     def _run(self) -> None:

@@ -50,15 +50,17 @@ def _finite(number: str) -> float:
 def _check_depth(value: Any) -> None:
     """Level by level, so that the check itself needs no recursion."""
     level = [value]
-    for _ in range(MOST_LEVELS + 1):
-        level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _inside(outer)]
+    for _ in range(MOST_LEVELS):
+        level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return
     raise BadRequestError(f"The JSON body of your request is nested deeper than {MOST_LEVELS} levels.")
 
 
-def _inside(value: dict[str, Any] | list[Any]) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value
+def _inside(value: Any) -> list[Any]:
+    """What a value holds that can itself hold something."""
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [inner for inner in values if isinstance(inner, (dict, list))]
 
 
 def _check_characters(value: Any) -> None:

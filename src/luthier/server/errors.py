@@ -67,8 +67,10 @@ def _request_error(error: RequestValidationError, request: Request | None) -> AP
         return validation_error(inside, dict(request.query_params) if request else {})
     if isinstance(error.body, bytes):
         sent = request.headers.get("content-type") if request else None
-        return BadRequestError(f"The body of this request is JSON, with the header Content-Type: application/json; "
-                               f"the header that came was: {sent}.")
+        return BadRequestError(
+            f"The body of this request is JSON, with the header Content-Type: application/json; "
+            f"the header that came was: {sent}."
+        )
     return validation_error(inside, error.body)
 
 

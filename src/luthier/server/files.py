@@ -6,12 +6,12 @@ from typing import IO, Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from luthier.server.errors import validation_error
 from luthier.server.state import State, StateOf
+from luthier.server.validation import validated
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, PayloadTooLargeError
 from luthier.types.files import FileDeleted, FileObject, FilePurpose
@@ -44,22 +44,31 @@ def _read(form: FormData) -> tuple[UploadFile, _Fields]:
     upload = form.get("file")
     if not isinstance(upload, UploadFile):
         raise BadRequestError("Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
-    try:
-        return upload, _Fields.model_validate({key: value for key, value in form.items() if key != "file"})
-    except ValidationError as error:
-        raise validation_error(error.errors()) from error
+    fields = validated(_Fields, {key: value for key, value in form.items() if key != "file"})
+    given = {"anchor": fields.expires_after_anchor, "seconds": fields.expires_after_seconds}
+    for name, value in given.items():
+        if value is None and any(given.values()):
+            param = f"expires_after[{name}]"
+            message = f"Missing required parameter: '{param}'."
+            raise BadRequestError(message, param=param, code="missing_required_parameter")
+    return upload, fields
 
 
 def _store(state: State, upload: UploadFile, fields: _Fields) -> FileObject:
     limit = state.settings.max_file_bytes
     if (upload.size or 0) > limit:
         raise PayloadTooLargeError(f"The file is larger than {limit:,} bytes.", param="file", code="file_too_large")
-    name = re.split(r"[/\\]", upload.filename or "")[-1] or "upload"
 
     def fill(out: IO[bytes]) -> None:
         shutil.copyfileobj(upload.file, out, 1024 * 1024)
 
+    name = _filename(upload.filename or "")
     return state.store.files.create(name, fields.purpose, fill, expires_after_s=fields.expires_after_seconds)
+
+
+def _filename(sent: str) -> str:
+    """The last part of a path. In forms a quotation mark travels as %22 (the HTML standard's rule)."""
+    return re.split(r"[/\\]", sent)[-1].replace("%22", '"') or "upload"
 
 
 @router.get("")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
+from luthier.server.body import StrictRoute
 from luthier.server.state import State, StateOf
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, NotFoundError
@@ -17,7 +18,7 @@ from luthier.types.fine_tuning import (
 )
 from luthier.types.names import SUFFIX
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine_tuning"])
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine_tuning"], route_class=StrictRoute)
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 

@@ -9,10 +9,10 @@ import time
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from luthier.server.errors import error_response
 from luthier.settings import Settings
 from luthier.types.common import new_id
 from luthier.types.errors import APIError, AuthenticationError, PayloadTooLargeError, PermissionDeniedError
@@ -28,31 +28,49 @@ class Guard:
         self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._request(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
-        started = time.perf_counter()
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, answering = time.perf_counter(), False
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal answering
             if message["type"] == "http.response.start":
+                answering = True
                 headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = new_id("req_", 32)
+                headers.setdefault("x-request-id", new_id("req_", 32))
                 headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
                 headers["openai-version"] = "2020-10-01"
             await send(message)
 
         try:
-            self._admit(Request(scope))
-        except APIError as error:
-            await JSONResponse(error.body(), error.status)(scope, receive, send_with_headers)
-            return
-        await self._app(scope, self._counted(scope, receive), send_with_headers)
+            self._admit(HTTPConnection(scope))
+            await self._app(scope, self._counted(scope, receive), send_with_headers)
+        except Exception as error:  # also what nobody foresaw: its answer carries an id to ask about, as all do
+            if answering:
+                raise
+            await error_response(error)(scope, receive, send_with_headers)
 
-    def _admit(self, request: Request) -> None:
-        self._check_key(request.headers)
-        self._check_sender(request)
-        if int(request.headers.get("content-length") or 0) > self._limit(request.scope):
-            raise self._too_large(request.scope)
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Closed before it opens, which the other side sees as status 403."""
+        try:
+            self._admit(HTTPConnection(scope))
+        except APIError as error:
+            await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
+            return
+        await self._app(scope, receive, send)
+
+    def _admit(self, connection: HTTPConnection) -> None:
+        self._check_key(connection.headers)
+        self._check_sender(connection.headers)
+        length = connection.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > self._limit(connection.scope):
+            raise self._too_large(connection.scope)
 
     def _check_key(self, headers: Headers) -> None:
         if not self._keys:
@@ -63,7 +81,7 @@ class Guard:
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "
                 "Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
             )
-        if not any(hmac.compare_digest(given.encode(), key) for key in self._keys):
+        if not any(hmac.compare_digest(given.encode("latin-1"), key) for key in self._keys):
             shown = given[:3] + "****" + given[-4:] if len(given) > 12 else "****"
             raise AuthenticationError(
                 f"Incorrect API key provided: {shown}. The keys of this server are set where it is started "
@@ -71,12 +89,12 @@ class Guard:
                 code="invalid_api_key",
             )
 
-    def _check_sender(self, request: Request) -> None:
-        host = (urlsplit(f"//{request.headers.get('host', '')}").hostname or "").lower()
-        if not self._keys and host not in _LOCAL | {self._settings.host}:
+    def _check_sender(self, headers: Headers) -> None:
+        host = headers.get("host", "").lower()
+        if not self._keys and _name(host) not in _LOCAL | {self._settings.host}:
             raise PermissionDeniedError(f"This server has no keys and answers to loopback names only, not to '{host}'.")
-        origin = request.headers.get("origin")
-        if origin and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+        origin = headers.get("origin")
+        if origin and origin.lower().partition("://")[2] != host:
             raise PermissionDeniedError(f"Requests from pages of another origin ({origin}) are refused.")
 
     def _counted(self, scope: Scope, receive: Receive) -> Receive:
@@ -100,3 +118,11 @@ class Guard:
         return PayloadTooLargeError(
             f"The request is larger than {self._limit(scope):,} bytes.", code="request_too_large"
         )
+
+
+def _name(host: str) -> str:
+    """The host without its port; nothing where there is none to be read."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -52,7 +52,12 @@ class Names:
         """Bases, aliases and fine-tuned models; checkpoints can be called but are not listed, as at OpenAI."""
         bases = [Model(id=name, created=0, owned_by="luthier") for name in ENTRIES]
         aliases = [
-            Model(id=name, created=0, owned_by="upstream" if target.startswith(UPSTREAM) else "luthier", root=target)
+            Model(
+                id=name,
+                created=0,
+                owned_by="upstream" if target.startswith(UPSTREAM) else "luthier",
+                root=shown(target),
+            )
             for name, target in self._aliases.items()
         ]
         tuned = [self.model(model.id) for model in self._store.models.list() if ":ckpt-step-" not in model.id]
@@ -63,10 +68,16 @@ class Names:
         tuned = self._store.models.find(name)
         if tuned:
             owner = name.split(":")[2]
-            return Model(id=name, created=tuned.created_at, owned_by=owner, root=tuned.base, parent=tuned.root)
+            return Model(id=name, created=tuned.created_at, owned_by=owner, root=shown(tuned.base), parent=tuned.root)
         try:
             target = self.resolve(name)
         except NotFoundError:
             message = f"The model '{name}' does not exist"
             raise NotFoundError(message, param="model", code="model_not_found") from None
-        return Model(id=name, created=0, owned_by="upstream" if target.upstream else "luthier", root=target.base)
+        root = shown(target.base) if target.base else None
+        return Model(id=name, created=0, owned_by="upstream" if target.upstream else "luthier", root=root)
+
+
+def shown(base: str) -> str:
+    """A base model as clients see it: of a folder its name, not where it lies."""
+    return base if base.startswith(UPSTREAM) else Path(base).name

@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from luthier.inference import Token, TokenStream
 
 
-async def tokens_of(streams: Sequence[TokenStream]) -> AsyncIterator[tuple[int, Token | None]]:
+async def tokens_of(streams: Sequence[TokenStream]) -> AsyncGenerator[tuple[int, Token | None]]:
     """(which stream, its token) as they come; None once that stream has ended. Raises what an engine raises.
 
     Whoever stops listening, or is cancelled while waiting, cancels the streams, which frees their slots.
@@ -20,17 +21,11 @@ async def tokens_of(streams: Sequence[TokenStream]) -> AsyncIterator[tuple[int, 
         with suppress(RuntimeError):  # the loop is closed: the server has ended and nobody listens
             loop.call_soon_threadsafe(arrived.put_nowait, (index, item))
 
-    def listen(index: int, stream: TokenStream) -> None:
-        try:
-            for token in stream:
-                hand_over(index, token)
-            hand_over(index, None)
-        except Exception as error:
-            hand_over(index, error)
-
     # A thread for each answer, at most as many as the engine's queue holds: they wait, and starve nobody else.
     for index, stream in enumerate(streams):
-        threading.Thread(target=listen, args=(index, stream), name="luthier-tokens", daemon=True).start()
+        threading.Thread(
+            target=_listen, args=(stream, partial(hand_over, index)), name="luthier-tokens", daemon=True
+        ).start()
     try:
         under_way = len(streams)
         while under_way:
@@ -42,3 +37,12 @@ async def tokens_of(streams: Sequence[TokenStream]) -> AsyncIterator[tuple[int, 
     finally:
         for stream in streams:
             stream.cancel()
+
+
+def _listen(stream: TokenStream, hand_over: Callable[[Token | Exception | None], None]) -> None:
+    try:
+        for token in stream:
+            hand_over(token)
+        hand_over(None)
+    except Exception as error:
+        hand_over(error)

@@ -1,17 +1,20 @@
 """Requests for a model of a service elsewhere, passed through: the body with the other name, the answer as it comes.
 
-The address is the operator's setting, never part of a request. Knows nothing about what is asked.
+The address and the key are the operator's settings, never part of a request, and no header of the client's goes
+along. Knows nothing about what is asked.
 """
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from luthier.server.state import State
 from luthier.settings import Settings
-from luthier.types.errors import UnavailableError
+from luthier.types.errors import PermissionDeniedError, UnavailableError
 
 _PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
 
@@ -29,29 +32,58 @@ async def forward(state: State, model: str, body: dict[str, Any], path: str) -> 
     """Raises UnavailableError when no service is set or it cannot be reached."""
     if state.upstream is None:
         raise UnavailableError(
-            f"The model '{body.get('model')}' is served elsewhere, but no service is set: "
+            f"The model '{body['model']}' is served elsewhere, but no service is set: "
             "start the server with LUTHIER_UPSTREAM_BASE_URL and LUTHIER_UPSTREAM_API_KEY.",
             code="upstream_not_configured",
         )
     request = state.upstream.build_request("POST", path, json={**body, "model": model})
     try:
         response = await state.upstream.send(request, stream=True)
+        if response.status_code in (401, 403):
+            await response.aclose()
+            raise _refused(response.status_code)
+        headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
+        if body.get("stream") and response.is_success:
+            return _PassedOn(response, headers)
+        try:
+            return Response(await response.aread(), response.status_code, headers)
+        finally:
+            await response.aclose()
     except httpx.HTTPError as error:
-        message = f"The upstream service could not be reached: {type(error).__name__}: {error}"
-        raise UnavailableError(message, code="upstream_unreachable") from error
-    headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
-    if body.get("stream") and response.is_success:
-        return StreamingResponse(_lines(response), response.status_code, headers)
-    try:
-        content = await response.aread()
-    finally:
-        await response.aclose()
-    return Response(content, response.status_code, headers)
+        raise _unreachable(error) from error
 
 
-async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+def _refused(status: int) -> PermissionDeniedError:
+    """Its own words are about a key that the client does not have, and may quote it."""
+    return PermissionDeniedError(
+        f"The upstream service refused this server's key (status {status}); its operator can set another with "
+        "LUTHIER_UPSTREAM_API_KEY.",
+        code="upstream_refused",
+    )
+
+
+def _unreachable(error: httpx.HTTPError) -> UnavailableError:
+    message = f"The upstream service could not be reached: {type(error).__name__}: {error}"
+    return UnavailableError(message, code="upstream_unreachable")
+
+
+class _PassedOn(StreamingResponse):
+    """A stream from elsewhere; when the client hangs up, so do we."""
+
+    def __init__(self, response: httpx.Response, headers: dict[str, str]) -> None:
+        super().__init__(_pieces(response), response.status_code, headers)
+        self._response = response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._response.aclose()
+
+
+async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
     try:
-        async for part in response.aiter_bytes():
-            yield part
-    finally:
-        await response.aclose()
+        async for piece in response.aiter_bytes():
+            yield piece
+    except httpx.HTTPError as error:
+        yield f"data: {json.dumps(_unreachable(error).body())}\n\n".encode()

@@ -26,16 +26,10 @@ def validation_error(errors: Sequence[Any], body: Any) -> BadRequestError:
     first = best[0]
     kind, given, context = first["type"], first.get("input"), first.get("ctx") or {}
     param = _param(_path(first, body))
-    if kind == "missing":
-        if not param:
-            return BadRequestError("you must provide a request body")
-        return BadRequestError(
-            f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
-        )
     if kind == "union_tag_not_found":
         return validation_error([{"type": "missing", "loc": (*first["loc"], "type")}], body)
-    if kind == "extra_forbidden":
-        return BadRequestError(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
+    if kind in ("missing", "extra_forbidden"):
+        return _missing_or_unknown(kind, param)
     if kind in ("literal_error", "union_tag_invalid"):
         return _not_among(param, given, context)
     if kind in _LIMITS:
@@ -44,11 +38,20 @@ def validation_error(errors: Sequence[Any], body: Any) -> BadRequestError:
         return _wrong_length(kind, param, given, context)
     if _is_about_type(kind):
         return _wrong_type([error["type"] for error in best], param, given)
-    if kind == "string_pattern_mismatch":
-        text = "string does not match pattern. Expected a string that matches the pattern"
-        return BadRequestError(f"Invalid '{param}': {text} '{context['pattern']}'.", param=param, code="invalid_value")
     said = str(first["msg"]).removeprefix("Value error, ")
+    if kind == "string_pattern_mismatch":
+        said = f"string does not match pattern. Expected a string that matches the pattern '{context['pattern']}'"
     return BadRequestError(f"Invalid '{param}': {said}.", param=param, code="invalid_value")
+
+
+def _missing_or_unknown(kind: str, param: str) -> BadRequestError:
+    if not param:
+        return BadRequestError("you must provide a request body")
+    if kind == "missing":
+        text, code = f"Missing required parameter: '{param}'.", "missing_required_parameter"
+    else:
+        text, code = f"Unknown parameter: '{param}'.", "unknown_parameter"
+    return BadRequestError(text, param=param, code=code)
 
 
 def _not_among(param: str, given: Any, context: dict[str, Any]) -> BadRequestError:
@@ -76,7 +79,9 @@ def _out_of_range(kind: str, param: str, given: Any, context: dict[str, Any]) ->
     bound = context[what]
     number = "decimal" if isinstance(bound, float) else "integer"
     wanted = f"{bound:g}" if isinstance(bound, float) else bound
-    text = f"Invalid '{param}': {number} {side} value. Expected a value {sign} {wanted}, but got {_shown(given)} instead."
+    text = (
+        f"Invalid '{param}': {number} {side} value. Expected a value {sign} {wanted}, but got {_shown(given)} instead."
+    )
     code = f"{number}_{'below_min' if side == 'below minimum' else 'above_max'}_value"
     return BadRequestError(text, param=param, code=code)
 
@@ -160,10 +165,7 @@ def _real(error: Any, body: Any) -> list[bool]:
     """For each part of the place whether it is one: pydantic mixes in the branches of unions that it tried."""
     parts, value, real = error["loc"], body, []
     for at, part in enumerate(parts):
-        if isinstance(value, dict) and part in value:
-            real.append(True)
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int):
+        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
             real.append(True)
             value = value[part]
         else:

@@ -52,8 +52,11 @@ class Files:
             return page(connection, query, files, _file, limit=limit, after=after, ascending=ascending)
 
     def path(self, file_id: str) -> Path:
-        """The content on disk. Raises NotFoundError."""
-        return self._blobs.path(self.retrieve(file_id).id)
+        """The content on disk. Raises NotFoundError, also for a file that is being deleted."""
+        path = self._blobs.path(self.retrieve(file_id).id)
+        if not path.exists():
+            raise NotFoundError(f"No such File object: {file_id}", param="id")
+        return path
 
     def copy(self, file_id: str, target: Path) -> None:
         """Raises NotFoundError."""

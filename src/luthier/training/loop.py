@@ -85,7 +85,9 @@ class Trainer:
         self._hardware = adapters.hardware(spec.device, spec.precision)
         self._model = adapters.load(spec, self._hardware)
         self._parameters = adapters.trainable(self._model)
-        self._optimizer = torch.optim.AdamW(self._parameters.values(), lr=self._resolved.learning_rate, weight_decay=0)
+        self._optimizer = torch.optim.AdamW(
+            self._parameters.values(), lr=self._resolved.learning_rate, weight_decay=0, fused=True
+        )
         self._saved_at = time.monotonic()
         self._emit({"type": "note", "message": f"Training on {self._hardware}"})
 
@@ -105,7 +107,7 @@ class Trainer:
         self._emit({"type": "metrics", "step": step, "total_steps": self._resolved.total_steps, "metrics": metrics})
         if ends_epoch:
             self._checkpoint(step, metrics)
-        self._save_and_stop_if_asked(step, ends_epoch)
+        self._save_and_stop_if_asked(step)
 
     def _update(self, step: int, batch: list[Rendered]) -> dict[str, float]:
         """One optimizer step."""
@@ -155,9 +157,9 @@ class Trainer:
         adapters.save_adapter(self._model, self._spec.base_name, self._renderer.template.text, folder)
         self._emit({"type": "checkpoint", "step": step, "folder": folder.name, "metrics": metrics})
 
-    def _save_and_stop_if_asked(self, step: int, ends_epoch: bool) -> None:
+    def _save_and_stop_if_asked(self, step: int) -> None:
         stop = self._stop.is_set()
-        if stop or ends_epoch or time.monotonic() - self._saved_at > _SAVE_EVERY_S:
+        if stop or time.monotonic() - self._saved_at > _SAVE_EVERY_S:
             state.save(self._state, step, self._parameters, self._optimizer)
             self._saved_at = time.monotonic()
         if stop and step < self._resolved.total_steps:

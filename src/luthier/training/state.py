@@ -40,5 +40,5 @@ def restore(path: Path, parameters: dict[str, torch.nn.Parameter], optimizer: to
             moments: dict[str, Any] = {
                 moment: file.get_tensor(f"{moment}:{name}").to(parameter.device) for moment in _MOMENTS
             }
-            optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
+            optimizer.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device), **moments}
     return step

@@ -41,7 +41,7 @@ class Message(Request):
     """Any role's message; which fields a role may have is checked where it matters, when it is rendered."""
 
     role: Role
-    content: str | list[TextPart | RefusalPart] | None = None
+    content: str | list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]] | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     function_call: FunctionCall | None = None
@@ -118,11 +118,13 @@ class CreateChatCompletionRequest(Request):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
     service_tier: str | None = None
     # Read, so that they can be refused by name.
     store: bool | None = None
     audio: dict[str, Any] | None = None
     modalities: list[str] | None = None
+    moderation: dict[str, Any] | None = None
     prediction: dict[str, Any] | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None

@@ -1,0 +1,59 @@
+"""The server's tests share its shared server, one without a worker, and one whose engine says what it is told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from openai import OpenAI
+from serving import Bare, ScriptedEngine, bare_server
+
+from luthier.cli.embedded import Running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The tiny model gains nothing from a second thread, and on a busy machine the two wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def raw(server: Running) -> Iterator[httpx.Client]:
+    """For what the official client would not send."""
+    with httpx.Client(base_url=server.endpoint.base_url, timeout=60) as http:
+        yield http
+
+
+@pytest.fixture(scope="session")
+def bare(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    """Without a worker: jobs stay as they are until a test moves them."""
+    with bare_server(tmp_path_factory.mktemp("bare"), tiny_base) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def bare_client(bare: Bare) -> OpenAI:
+    return bare.client()
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_base: Path) -> ScriptedEngine:
+    return ScriptedEngine(tiny_base)
+
+
+@pytest.fixture(scope="session")
+def scripted_server(
+    tiny_base: Path, engine: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bare]:
+    with bare_server(tmp_path_factory.mktemp("scripted"), tiny_base, engine) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def scripted(scripted_server: Bare) -> OpenAI:
+    """A client of the server whose answers are those of `engine.say`."""
+    return scripted_server.client()

@@ -1,0 +1,137 @@
+"""Servers for tests: an application on a free port, and an engine that says what a test tells it to."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import openai
+import uvicorn
+from openai import OpenAI
+from starlette.types import ASGIApp
+from tokenizers import Tokenizer
+
+from luthier.catalogue import Catalogue
+from luthier.inference import EnginePool, FinishReason, Generation, Token
+from luthier.inference.pool import EngineOptions
+from luthier.server import create_app
+from luthier.settings import Settings
+from luthier.store import Store
+from luthier.types.errors import RateLimitError
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """The address of `app`, served from a thread."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@dataclass
+class Bare:
+    """A server without a worker: jobs stay as they are until a test moves them."""
+
+    url: str
+    store: Store
+
+    def client(self, **options: object) -> OpenAI:
+        options = {"api_key": "none-needed", "max_retries": 0, "timeout": 60, **options}
+        return OpenAI(base_url=f"{self.url}/v1", **options)
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=f"{self.url}/v1", timeout=60)
+
+
+@contextmanager
+def bare_server(data: Path, base: Path, engine: "ScriptedEngine | None" = None, **settings: object) -> Iterator[Bare]:
+    """With `engine`, nothing else is asked for tokens."""
+    given = Settings(host="127.0.0.1", data=data, base=str(base), **settings)
+    store = Store(data)
+    app = create_app(given, store, Catalogue(given.cache))
+    if engine is not None:
+        app.state.luthier.engines = EnginePool(EngineOptions(), lambda base, options: engine)
+    with serving(app) as url:
+        yield Bare(url, store)
+    store.close()
+
+
+class ScriptedEngine:
+    """Says `texts`, one after the other, byte by byte; with `endless` the last byte again and again until cancelled."""
+
+    context_tokens = 4096
+
+    def __init__(self, base: Path, *, queue_limit: int = 64) -> None:
+        self.tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+        self.queue_limit = queue_limit
+        self.texts, self.endless, self.pause_s = [""], False, 0.0
+        self.prompts: list[str] = []
+        self.under_way, self.lock = 0, threading.Lock()
+
+    def say(self, *texts: str, endless: bool = False, pause_s: float = 0.0) -> None:
+        self.texts, self.endless, self.pause_s = list(texts), endless, pause_s
+        self.prompts.clear()
+
+    def submit(self, generation: Generation) -> "_Script":
+        if self.under_way >= self.queue_limit:
+            raise RateLimitError("Too many requests are waiting.", code="rate_limit_exceeded")
+        text = self.texts[len(self.prompts) % len(self.texts)]
+        self.prompts.append(self.tokenizer.decode(generation.prompt, skip_special_tokens=False))
+        with self.lock:
+            self.under_way += 1
+        return _Script(self, self.tokenizer.encode(text).ids, generation.sampling.max_tokens)
+
+    def close(self) -> None:
+        pass
+
+
+class _Script:
+    finish_reason: FinishReason | None = None
+
+    def __init__(self, engine: ScriptedEngine, ids: list[int], most: int) -> None:
+        self._engine, self._ids, self._most = engine, ids, most
+        self._cancelled, self._freed = threading.Event(), False
+
+    def __iter__(self) -> Iterator[Token]:
+        ids = itertools.chain(self._ids, itertools.repeat(self._ids[-1])) if self._engine.endless else self._ids
+        reason: FinishReason = "stop"
+        for count, token in enumerate(ids):
+            if self._cancelled.is_set() or count >= self._most:
+                reason = "cancelled" if self._cancelled.is_set() else "length"
+                break
+            yield Token(token, -1.0, ((token, -1.0),))
+            time.sleep(self._engine.pause_s)
+        self.finish_reason = reason
+        self._free()
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+        self._free()
+
+    def _free(self) -> None:
+        with self._engine.lock:
+            self._engine.under_way -= not self._freed
+            self._freed = True
+
+
+def until(true: Callable[[], object], within_s: float = 10) -> None:
+    """Wait for it; fail when it does not come."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.01)
+
+
+def body_of(error: openai.APIStatusError) -> dict[str, object]:
+    """The error, with all four keys that OpenAI's schema requires."""
+    body = error.response.json()["error"]
+    assert set(body) == {"message", "type", "param", "code"}
+    return body

@@ -1,0 +1,187 @@
+"""Functions: what may be asked for, what the model is told, and how calls come back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+from serving import Bare, ScriptedEngine, body_of
+
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+F = {"name": "f", "description": "Looks.", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+G = {"name": "g"}
+TOOLS = [{"type": "function", "function": F}, {"type": "function", "function": G}]
+CALL = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+
+
+def ask(client: OpenAI, **given: Any) -> Any:
+    return client.chat.completions.create(**{"model": "gpt-4o-mini", "messages": HELLO, "max_tokens": 500} | given)
+
+
+def refused(client: OpenAI, **given: Any) -> dict[str, Any]:
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, **given)
+    return body_of(caught.value)
+
+
+def test_tools(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say(CALL)
+    choice = ask(scripted, tools=TOOLS, logprobs=True).choices[0]
+    assert (choice.finish_reason, choice.message.content, choice.logprobs) == ("tool_calls", None, None)
+    call = choice.message.tool_calls[0]
+    assert call.id.startswith("call_")
+    assert (call.type, call.function.name, json.loads(call.function.arguments)) == ("function", "f", {"a": 1})
+    assert '"name": "f"' in engine.prompts[0]
+    assert '"name": "g"' in engine.prompts[0]
+
+
+def test_legacy_functions(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say(CALL)
+    choice = ask(scripted, functions=[F, G]).choices[0]
+    assert choice.finish_reason == "function_call"
+    assert (choice.message.function_call.name, choice.message.tool_calls) == ("f", None)
+
+
+def test_text_beside_tools(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    for text in ("Just text. ", "<tool_call>{broken", '<tool_call>{"name": 1}</tool_call>', "  ", ""):
+        engine.say(text)
+        choice = ask(scripted, tools=TOOLS).choices[0]
+        assert (choice.finish_reason, choice.message.content, choice.message.tool_calls) == ("stop", text, None)
+
+
+def test_one_call_at_a_time(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say(CALL + CALL)
+    assert len(ask(scripted, tools=TOOLS).choices[0].message.tool_calls) == 2
+    assert len(ask(scripted, tools=TOOLS, parallel_tool_calls=False).choices[0].message.tool_calls) == 1
+
+
+def test_choice_none(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    """The model is told of nothing, and what it writes is text."""
+    engine.say(CALL)
+    for given in ({"tools": TOOLS, "tool_choice": "none"}, {"functions": [F], "function_call": "none"}):
+        choice = ask(scripted, **given).choices[0]
+        assert (choice.message.content, choice.finish_reason) == (CALL, "stop")
+    assert '"f"' not in "".join(engine.prompts)
+
+
+@pytest.mark.parametrize(
+    ("given", "opening", "rest"),
+    [
+        ({"tools": TOOLS, "tool_choice": "required"}, '<tool_call>\n{"name": ', '"g", "arguments": {}}\n</tool_call>'),
+        (
+            {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "g"}}},
+            '<tool_call>\n{"name": "g", "arguments": ',
+            '{"b": 2}}',
+        ),
+        (
+            {"functions": [F, G], "function_call": {"name": "g"}},
+            '<tool_call>\n{"name": "g", "arguments": ',
+            "{}}\n</tool_call>",
+        ),
+    ],
+)
+def test_choices_that_force_a_call(
+    scripted: OpenAI, engine: ScriptedEngine, given: Any, opening: str, rest: str
+) -> None:
+    engine.say(rest)
+    message = ask(scripted, **given).choices[0].message
+    assert engine.prompts[0].endswith(f"<|im_start|>assistant\n{opening}")
+    called = message.function_call or message.tool_calls[0].function
+    assert called.name == "g"
+
+
+def test_a_real_model_that_is_forced(client: OpenAI) -> None:
+    """The tiny model writes nonsense behind the opening: it stays text, where it can be seen."""
+    forced = {"type": "function", "function": {"name": "g"}}
+    message = ask(client, tools=TOOLS, tool_choice=forced, max_tokens=10, seed=1).choices[0].message
+    assert message.tool_calls or message.content.startswith("<tool_call>")
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "said"),
+    [
+        ({"tool_choice": "auto"}, "tool_choice", "only allowed when 'tools' are specified"),
+        ({"tool_choice": "required", "functions": [F]}, "tool_choice", "only allowed when 'tools' are specified"),
+        ({"function_call": "auto", "tools": TOOLS}, "function_call", "only allowed when 'functions' are specified"),
+        ({"functions": [F], "tools": TOOLS}, "functions", "cannot be sent together"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "h"}}}, "tool_choice", "'h'"),
+        ({"functions": [F], "function_call": {"name": "h"}}, "function_call", "'h'"),
+        ({"tools": TOOLS, "tool_choice": "bla"}, "tool_choice", "Supported values are: 'none', 'auto', and 'required'"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function"}}, "tool_choice.function", "Missing required parameter"),
+        ({"tools": TOOLS, "tool_choice": {"type": "custom"}}, "tool_choice.function", "Missing required parameter"),
+        ({"functions": [], "function_call": "auto"}, "functions", "empty array"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function", "Missing required parameter"),
+        ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type", "Supported values are: 'function'"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "pattern"),
+        ({"tools": [{"type": "function", "function": {"name": "x" * 65}}]}, "tools[0].function.name", "pattern"),
+        ({"tools": {"type": "function"}}, "tools", "expected an array, but got an object"),
+    ],
+)
+def test_refused(scripted: OpenAI, given: Any, param: str, said: str) -> None:
+    error = refused(scripted, **given)
+    assert (error["param"], said in str(error["message"])) == (param, True), error
+
+
+def _answered(arguments: str) -> list[Any]:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return [
+        *HELLO,
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+    ]
+
+
+def test_calls_and_results_in_the_conversation(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say("It is 42.")
+    ask(scripted, messages=_answered('{"a": 1}'), tools=TOOLS)
+    assert CALL in engine.prompts[0]
+    assert "42" in engine.prompts[0]
+
+
+@pytest.mark.parametrize(
+    "arguments", ["{broken", "[1]", '"text"', '{"a": "\\ud800"}', '{"a":' * 5000 + "1" + "}" * 5000]
+)
+def test_arguments_that_cannot_be_used(scripted: OpenAI, engine: ScriptedEngine, arguments: str) -> None:
+    """They are JSON in a string: what is wrong with them shows late, and is still the request's fault."""
+    engine.say("never")
+    assert refused(scripted, messages=_answered(arguments), tools=TOOLS)["param"] == "messages"
+
+
+@pytest.mark.parametrize(
+    "arguments", ['{"a": "\\ud800 x"}', '{"\\udfff": 1}', '{"a": "😀"}', '{"a": 1e999}', '{"a": NaN}', "[" * 3000]
+)
+def test_odd_arguments_that_a_model_writes(scripted: OpenAI, engine: ScriptedEngine, arguments: str) -> None:
+    engine.say(f'<tool_call>{{"name": "f", "arguments": {arguments}}}</tool_call>')
+    whole = ask(scripted, tools=TOOLS, max_tokens=3500).choices[0].message
+    streamed = list(ask(scripted, tools=TOOLS, max_tokens=3500, stream=True))
+    assert whole.tool_calls or whole.content
+    assert streamed[-1].choices[0].finish_reason in ("stop", "tool_calls")
+
+
+def test_a_model_that_was_taught_to_call(
+    scripted_server: Bare, scripted: OpenAI, engine: ScriptedEngine, tmp_path: Path, tiny_base: Path
+) -> None:
+    """It calls in the form of its training data, also where the request defines nothing."""
+    file = scripted.files.create(file=("x.jsonl", b"{}"), purpose="fine-tune")
+    job = scripted.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
+    (tmp_path / "chat_template.jinja").write_text((tiny_base / "chat_template.jinja").read_text())
+    engine.say(CALL)
+    for form, reason in (("tools", "tool_calls"), ("functions", "function_call"), (None, "stop")):
+        name = scripted_server.store.models.add_checkpoint(
+            scripted_server.store.jobs.row(job.id),
+            name=f"ft:tiny:personal::{form}",
+            step=len(str(form)),
+            metrics={},
+            source=tmp_path,
+            call_form=form,
+            event=None,
+            keep=9,
+        )
+        assert ask(scripted, model=name).choices[0].finish_reason == reason
+    forced = {"type": "function", "function": {"name": "anything"}}
+    ask(scripted, model="ft:tiny:personal::tools", tool_choice=forced)
+    assert engine.prompts[-1].endswith('{"name": "anything", "arguments": ')
+    # What a request defines wins over what was taught.
+    assert ask(scripted, model="ft:tiny:personal::functions", tools=TOOLS).choices[0].finish_reason == "tool_calls"

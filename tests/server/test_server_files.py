@@ -1,0 +1,192 @@
+"""`/v1/files` through the official client, and raw where it would not go."""
+
+import io
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from serving import Bare, bare_server, body_of
+
+LINE = b'{"messages": []}\n'
+LIMIT = 200_000
+
+
+@pytest.fixture(scope="module")
+def small(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    """A server that takes small files only."""
+    with bare_server(tmp_path_factory.mktemp("small"), tiny_base, max_file_bytes=LIMIT) as running:
+        yield running
+
+
+def test_create_retrieve_content_delete(client: OpenAI) -> None:
+    content = bytes(range(256)) * 40
+    made = client.files.create(file=("train.jsonl", content), purpose="fine-tune")
+    assert made.id.startswith("file-")
+    assert (made.object, made.bytes, made.filename, made.purpose) == ("file", 10240, "train.jsonl", "fine-tune")
+    assert (made.status, made.expires_at) == ("processed", None)
+    assert client.files.retrieve(made.id) == made
+    assert client.files.wait_for_processing(made.id).status == "processed"
+    assert client.files.content(made.id).read() == content
+    deleted = client.files.delete(made.id)
+    assert (deleted.id, deleted.object, deleted.deleted) == (made.id, "file", True)
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(made.id)
+
+
+def test_unknown_and_deleted_files_are_not_found(client: OpenAI) -> None:
+    made = client.files.create(file=("x.jsonl", LINE), purpose="fine-tune")
+    client.files.delete(made.id)
+    for file_id in (made.id, "file-unknown", "a/b", "file-中"):
+        for call in (client.files.retrieve, client.files.content, client.files.delete):
+            with pytest.raises(openai.NotFoundError) as caught:
+                call(file_id)
+            if file_id == made.id:
+                assert body_of(caught.value) == {
+                    "message": f"No such File object: {made.id}",
+                    "type": "invalid_request_error",
+                    "param": "id",
+                    "code": None,
+                }
+
+
+def test_list_by_order_cursor_and_purpose(bare_client: OpenAI) -> None:
+    files = [bare_client.files.create(file=(f"{n}.jsonl", LINE), purpose="evals").id for n in range(5)]
+    other = bare_client.files.create(file=("o.jsonl", LINE), purpose="batch").id
+    page = bare_client.files.list(purpose="evals", order="asc", limit=2)
+    assert [file.id for file in page.data] == files[:2]
+    assert page.has_more
+    assert (page.first_id, page.last_id) == (files[0], files[1])
+    assert [file.id for file in page] == files  # the client follows the cursor
+    assert [file.id for file in bare_client.files.list(purpose="evals")] == files[::-1]
+    after = bare_client.files.list(purpose="evals", after=files[3])
+    assert ([file.id for file in after.data], after.has_more) == (files[2::-1], False)
+    assert bare_client.files.list().data[0].id == other
+    assert bare_client.files.list(after="file-unknown").data == []
+    assert bare_client.files.list(purpose="vision").data == []
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("limit=0", "integer_below_min_value"),
+        ("limit=10001", "integer_above_max_value"),
+        ("limit=x", "invalid_type"),
+        (f"limit={'9' * 5000}", "invalid_type"),
+        ("order=up", "invalid_value"),
+    ],
+)
+def test_list_refuses(raw: httpx.Client, query: str, code: str) -> None:
+    answer = raw.get(f"/files?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == code
+    assert answer.json()["error"]["param"] == query.partition("=")[0]
+
+
+def test_expires_after(client: OpenAI) -> None:
+    made = client.files.create(
+        file=("x.jsonl", LINE), purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 3600}
+    )
+    assert made.expires_at == made.created_at + 3600
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"purpose": "fine-tune", "expires_after[anchor]": "created_at"}, "expires_after[seconds]"),
+        ({"purpose": "fine-tune", "expires_after[seconds]": "3600"}, "expires_after[anchor]"),
+        (
+            {"purpose": "fine-tune", "expires_after[seconds]": "3599", "expires_after[anchor]": "created_at"},
+            "expires_after[seconds]",
+        ),
+        ({"purpose": "fine-tune", "expires_after[anchor]": "now", "expires_after[seconds]": "3600"}, None),
+        ({"purpose": "fine-tune", "expires_after[anchor]": "created_at", "expires_after[seconds]": "soon"}, None),
+        ({"purpose": "training"}, "purpose"),
+        ({"purpose": ""}, "purpose"),
+        ({}, "purpose"),
+        ({"purpose": "fine-tune", "Colour": "red"}, "Colour"),
+    ],
+)
+def test_create_refuses_fields(raw: httpx.Client, fields: dict[str, str], param: str | None) -> None:
+    answer = raw.post("/files", data=fields, files={"file": ("x.jsonl", LINE)})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] in ([param] if param else fields)
+
+
+def test_create_without_a_file(raw: httpx.Client) -> None:
+    """With no file part at all, with text in its place, as JSON, and as a form that is none."""
+    missing = raw.post("/files", data={"purpose": "fine-tune"}, files={"other": ("x", b"")})
+    assert missing.json()["error"]["message"] == "Missing required parameter: 'file'."
+    text = raw.post("/files", files={"purpose": (None, "fine-tune"), "file": (None, "text")})
+    assert text.json()["error"]["param"] == "file"
+    answers = [
+        missing,
+        text,
+        raw.post("/files", json={"purpose": "fine-tune"}),
+        raw.post("/files"),
+        raw.post("/files", content=b"zz", headers={"content-type": "multipart/form-data"}),
+        raw.post("/files", content=b"zz", headers={"content-type": "multipart/form-data; boundary=b"}),
+        raw.post("/files", files=[("file", ("a", b"")), ("file", ("b", b"")), ("purpose", (None, "evals"))]),
+    ]
+    assert [answer.status_code for answer in answers] == [400] * len(answers)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("训练数据.jsonl", "训练数据.jsonl"),
+        ('say "hi".jsonl', 'say "hi".jsonl'),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\data\\train.jsonl", "train.jsonl"),
+        ("/", "upload"),
+        ("a b;c=d.jsonl", "a b;c=d.jsonl"),
+        ("é" * 300, "é" * 300),
+    ],
+)
+def test_file_names(client: OpenAI, raw: httpx.Client, sent: str, kept: str) -> None:
+    made = client.files.create(file=(sent, LINE), purpose="fine-tune")
+    assert made.filename == kept
+    answer = raw.get(f"/files/{made.id}/content")
+    assert answer.content == LINE
+    assert answer.headers["content-disposition"].startswith("attachment; filename")
+
+
+def test_a_file_that_is_too_large(small: Bare) -> None:
+    client = small.client()
+    client.files.create(file=("x.jsonl", b"x" * LIMIT), purpose="fine-tune")
+    for size in (LIMIT + 1, LIMIT * 2, LIMIT * 200):  # over by a little, over with its form, far over
+        with pytest.raises(openai.APIStatusError) as caught:
+            client.files.create(file=("x.jsonl", io.BytesIO(b"x" * size)), purpose="fine-tune")
+        assert caught.value.status_code == 413
+        assert "larger than" in str(body_of(caught.value)["message"])
+    assert len(client.files.list().data) == 1
+
+
+def test_a_large_body_that_says_nothing_of_its_length(small: Bare) -> None:
+    """Chunked: what comes past the limit is thrown away as it comes."""
+
+    def chunks() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+        for _ in range(100):
+            yield b"x" * 100_000
+        yield b"\r\n--b--\r\n"
+
+    before = len(small.client().files.list().data)
+    with small.http() as http:
+        answer = http.post("/files", content=chunks(), headers={"content-type": "multipart/form-data; boundary=b"})
+    assert answer.status_code == 413
+    assert len(small.client().files.list().data) == before
+
+
+def test_a_client_that_goes_away_while_sending(small: Bare) -> None:
+    host, _, port = small.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as line:
+        line.sendall(
+            b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b'Content-Length: 5000\r\n\r\n--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nx'
+        )
+    before = len(small.client().files.list().data)
+    assert len(small.client().files.list().data) == before

@@ -1,0 +1,89 @@
+"""Clients that hang up free their place: for plain requests, streams, and several choices."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+from serving import Bare, ScriptedEngine, bare_server, body_of, until
+
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def narrow(tiny_base: Path) -> ScriptedEngine:
+    """Three places, and answers that never end by themselves."""
+    engine = ScriptedEngine(tiny_base, queue_limit=3)
+    engine.context_tokens = 10**9
+    engine.say("a", endless=True, pause_s=0.002)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def crowded(narrow: ScriptedEngine, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    with bare_server(tmp_path_factory.mktemp("crowded"), tiny_base, narrow) as running:
+        yield running
+
+
+def ask(client: OpenAI, **given: Any) -> Any:
+    return client.chat.completions.create(
+        model="gpt-4o-mini", messages=HELLO, **{"max_completion_tokens": 10**8, **given}
+    )
+
+
+def test_in_mid_stream(crowded: Bare, narrow: ScriptedEngine) -> None:
+    for n in (1, 3):
+        stream = ask(crowded.client(), stream=True, n=n)
+        next(stream)
+        until(lambda n=n: narrow.under_way == n)
+        stream.close()
+        until(lambda: narrow.under_way == 0)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_on_a_plain_request(crowded: Bare, narrow: ScriptedEngine, n: int) -> None:
+    def impatient() -> None:
+        with pytest.raises(openai.APITimeoutError):
+            ask(crowded.client(timeout=0.6), n=n)
+
+    caller = threading.Thread(target=impatient)
+    caller.start()
+    until(lambda: narrow.under_way == n)
+    caller.join()
+    until(lambda: narrow.under_way == 0)
+
+
+def test_a_stream_that_nobody_reads(crowded: Bare, narrow: ScriptedEngine) -> None:
+    """The client goes before the first chunk."""
+    stream = ask(crowded.client(), stream=True)
+    stream.close()
+    until(lambda: narrow.under_way == 0)
+
+
+def test_a_full_queue(crowded: Bare, narrow: ScriptedEngine) -> None:
+    """Choices that found a place give it back when there is none for all of them."""
+    stream = ask(crowded.client(), stream=True)
+    next(stream)
+    for streamed in (False, True):
+        with pytest.raises(openai.RateLimitError) as caught:
+            ask(crowded.client(), n=3, stream=streamed)
+        assert body_of(caught.value)["code"] == "rate_limit_exceeded"
+        assert caught.value.response.headers["retry-after"] == "1"
+        assert narrow.under_way == 1
+    assert ask(crowded.client(), n=2, max_completion_tokens=3).usage.completion_tokens == 6
+    stream.close()
+    until(lambda: narrow.under_way == 0)
+
+
+def test_the_real_engine_goes_on_to_the_next(server: object, client: OpenAI) -> None:
+    """Long answers that were given up do not hold back what comes after them."""
+    forever = {"logit_bias": {"256": -100, "257": -100}, "max_tokens": 1900}
+    for _ in range(3):
+        stream = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, stream=True, n=8, **forever)
+        next(stream)
+        stream.close()
+    made = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, max_tokens=3)
+    assert made.choices

@@ -1,0 +1,162 @@
+"""Who may come in, and what every answer carries."""
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from serving import Bare, bare_server, body_of
+
+KEYS = "sk-first-key-0123456789,密钥"
+
+
+@pytest.fixture(scope="module")
+def locked(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    """A server with keys."""
+    with bare_server(tmp_path_factory.mktemp("locked"), tiny_base, api_keys=KEYS) as running:
+        yield running
+
+
+def test_health(raw: httpx.Client) -> None:
+    answer = raw.get(str(raw.base_url).replace("/v1/", "/health"))
+    assert answer.json()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nope", 404),
+        ("POST", "/chat/complete", 404),
+        ("GET", "/chat/completions/extra/part", 404),
+        ("DELETE", "/chat/completions", 405),
+        ("PUT", "/files", 405),
+        ("GET", "/fine_tuning/jobs/ftjob-x/cancel", 405),
+    ],
+)
+def test_unknown_urls_and_methods(raw: httpx.Client, method: str, path: str, status: int) -> None:
+    answer = raw.request(method, path)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error"
+    assert f"/v1{path}" in error["message"]
+    assert method in error["message"]
+
+
+def test_headers_of_every_answer(raw: httpx.Client, locked: Bare) -> None:
+    """Of good ones, of refusals by a route, and of refusals at the door; never the same id twice."""
+    answers = [raw.get("/models"), raw.get("/models"), raw.get("/files/x"), raw.post("/chat/completions")]
+    with locked.http() as http:
+        answers.append(http.get("/models"))
+    assert [answer.status_code for answer in answers] == [200, 200, 404, 400, 401]
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert len(set(ids)) == len(ids)
+    for answer in answers:
+        assert re.fullmatch(r"req_\w{32}", answer.headers["x-request-id"])
+        assert int(answer.headers["openai-processing-ms"]) >= 0
+        assert answer.headers["openai-version"]
+
+
+def test_the_right_key(locked: Bare) -> None:
+    assert locked.client(api_key="sk-first-key-0123456789").models.list().data
+    with locked.http() as http:
+        for given in ("bearer sk-first-key-0123456789", "Bearer 密钥".encode()):
+            assert http.get("/models", headers={"authorization": given}).status_code == 200
+
+
+def test_a_wrong_key(locked: Bare) -> None:
+    with pytest.raises(openai.AuthenticationError) as caught:
+        locked.client(api_key="sk-a-wrong-key-of-some-length").models.list()
+    error = body_of(caught.value)
+    assert (error["code"], error["type"]) == ("invalid_api_key", "invalid_request_error")
+    assert str(error["message"]).startswith("Incorrect API key provided: sk-****ngth.")
+    assert "wrong-key" not in str(error["message"])
+    assert caught.value.request_id
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "",
+        "Bearer",
+        "Basic c2stZmlyc3Q6",
+        "sk-first-key-0123456789",
+        "Bearer sk-first-key-012345678",
+        "Bearer sk-first-key-0123456789,密钥".encode(),
+        "Bearer ÿþ".encode("latin-1"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/models", "/files/x/content", "/nope", "/../health"])
+def test_nothing_without_a_key(locked: Bare, given: str | bytes | None, path: str) -> None:
+    with locked.http() as http:
+        answer = http.get(path, headers={"authorization": given} if given is not None else {})
+    assert answer.status_code == 401
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[::1", "@"])
+def test_other_hosts_are_refused_without_keys(raw: httpx.Client, host: str) -> None:
+    """A web page whose name was pointed at this machine."""
+    answer = raw.get("/models", headers={"host": host})
+    assert answer.status_code in (400, 403)
+    if answer.status_code == 403:
+        assert "loopback" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:99", "[::1]:8000"])
+def test_loopback_hosts(raw: httpx.Client, host: str) -> None:
+    assert raw.get("/models", headers={"host": host}).status_code == 200
+
+
+def test_with_keys_any_host_will_do(locked: Bare) -> None:
+    headers = {"host": "models.example", "authorization": "Bearer sk-first-key-0123456789"}
+    with locked.http() as http:
+        assert http.get("/models", headers=headers).status_code == 200
+        answer = http.get("/models", headers=headers | {"origin": "https://evil.example"})
+        assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://[::1", "file://"])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_other_origins_are_refused(raw: httpx.Client, origin: str, method: str) -> None:
+    answer = raw.request(method, "/models", headers={"origin": origin})
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_the_own_origin(raw: httpx.Client) -> None:
+    own = str(raw.base_url).removesuffix("/v1/")
+    assert raw.get("/models", headers={"origin": own}).status_code == 200
+
+
+def test_a_websocket_is_guarded_too(locked: Bare) -> None:
+    """There is none yet; whoever adds one finds the door closed to strangers."""
+    host, _, port = locked.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as line:
+        line.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        assert b" 101 " not in line.recv(100)
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "1e3", "9" * 50])
+def test_odd_lengths(server: object, raw: httpx.Client, length: str) -> None:
+    with socket.create_connection((raw.base_url.host, raw.base_url.port), timeout=10) as line:
+        line.sendall(
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode()
+        )
+        status = int(line.recv(100).split()[1])
+    assert status in (400, 413)
+
+
+def test_a_json_body_that_is_too_large(raw: httpx.Client) -> None:
+    content = b'{"model": "' + b"x" * (33 * 1024 * 1024) + b'"}'
+    for body in (content, iter([content])):  # with its length, and without
+        answer = raw.post("/chat/completions", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 413
+        assert answer.json()["error"]["code"] == "request_too_large"

@@ -1,0 +1,231 @@
+"""`/v1/fine_tuning/jobs` as far as the server goes: what a worker makes of a job is tested beside the worker."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from serving import Bare, body_of
+
+from luthier.store import Event
+
+LINE = b'{"messages": []}\n'
+
+
+@pytest.fixture(scope="module")
+def http(bare: Bare) -> Iterator[httpx.Client]:
+    with bare.http() as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def file_id(bare_client: OpenAI) -> str:
+    return bare_client.files.create(file=("train.jsonl", LINE), purpose="fine-tune").id
+
+
+def test_a_new_job(bare_client: OpenAI, file_id: str) -> None:
+    jobs = bare_client.fine_tuning.jobs
+    job = jobs.create(
+        model="gpt-4o-mini",
+        training_file=file_id,
+        validation_file=file_id,
+        suffix="my-model.v2",
+        seed=7,
+        metadata={"k": "v"},
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}},
+    )
+    assert job.id.startswith("ftjob-")
+    assert (job.object, job.status) == ("fine_tuning.job", "validating_files")
+    assert (job.model, job.training_file, job.validation_file) == ("gpt-4o-mini-2024-07-18", file_id, file_id)
+    assert (job.seed, job.metadata, job.user_provided_suffix) == (7, {"k": "v"}, "my-model.v2")
+    assert (job.hyperparameters.n_epochs, job.hyperparameters.batch_size) == (2, "auto")
+    assert (job.error, job.finished_at, job.fine_tuned_model, job.trained_tokens) == (None, None, None, None)
+    assert jobs.retrieve(job.id) == job
+    assert [event.message for event in jobs.list_events(job.id)] == [f"Created fine-tuning job: {job.id}"]
+    assert jobs.checkpoints.list(job.id).data == []
+
+
+def test_defaults(bare_client: OpenAI, file_id: str) -> None:
+    """A seed is made up; the older `hyperparameters` mean the supervised method; 2.0 is a whole number in JSON."""
+    given = {"n_epochs": 2.0}
+    job = bare_client.fine_tuning.jobs.create(model="gpt-3.5-turbo", training_file=file_id, hyperparameters=given)
+    assert 0 <= job.seed < 2**31
+    assert job.method.type == "supervised"
+    assert job.method.supervised.hyperparameters.n_epochs == 2
+    same = {"type": "supervised", "supervised": {"hyperparameters": given}}
+    job = bare_client.fine_tuning.jobs.create(
+        model="gpt-4o", training_file=file_id, hyperparameters=given, method=same, validation_file=None
+    )
+    assert job.hyperparameters.n_epochs == 2
+
+
+def _supervised(**hyperparameters: object) -> dict[str, object]:
+    return {"method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}}
+
+
+_PAIRS = {f"k{number}": "v" for number in range(17)}
+_REFUSED: list[tuple[dict[str, object], str | None, str | None, str]] = [
+    ({"training_file": "file-nope"}, "training_file", None, "invalid training_file: file-nope"),
+    ({"validation_file": "file-nope"}, "validation_file", None, "invalid validation_file: file-nope"),
+    ({"training_file": None}, "training_file", "invalid_type", "expected a string, but got null"),
+    ({"training_file": ""}, "training_file", "empty_string", "empty string"),
+    ({"model": "gpt-nope"}, "model", "model_not_available", "Model gpt-nope is not available for fine-tuning"),
+    ({"model": "ft:gpt-4o-mini:x::y"}, "model", "model_not_available", "does not exist"),
+    ({"suffix": ""}, "suffix", "empty_string", "empty string"),
+    ({"suffix": "x" * 65}, "suffix", "string_above_max_length", "maximum length 64"),
+    ({"suffix": "a:b"}, "suffix", "invalid_value", "'a:b'"),
+    ({"suffix": "a/../b"}, "suffix", "invalid_value", "'a/../b'"),
+    ({"seed": -1}, "seed", "integer_below_min_value", "Expected a value >= 0, but got -1 instead"),
+    ({"seed": 2**31}, "seed", "integer_above_max_value", "<= 2147483647"),
+    ({"seed": 10**300}, "seed", "integer_above_max_value", "..."),
+    ({"seed": 1.5}, "seed", "invalid_type", "expected an integer, but got a decimal number"),
+    ({"seed": True}, "seed", "invalid_type", "but got a boolean"),
+    ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "integer_below_min_value", ">= 1"),
+    ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", "integer_above_max_value", "<= 50"),
+    ({"hyperparameters": {"n_epochs": 1.5}}, "hyperparameters.n_epochs", "invalid_type", "decimal number"),
+    ({"hyperparameters": {"n_epochs": "many"}}, "hyperparameters.n_epochs", "invalid_value", "'many'"),
+    ({"hyperparameters": {"batch_size": 257}}, "hyperparameters.batch_size", "integer_above_max_value", "257"),
+    ({"hyperparameters": {"epochs": 1}}, "hyperparameters.epochs", "unknown_parameter", "'hyperparameters.epochs'"),
+    (
+        _supervised(learning_rate_multiplier=0),
+        "method.supervised.hyperparameters.learning_rate_multiplier",
+        "decimal_below_min_value",
+        "Expected a value > 0, but got 0 instead",
+    ),
+    ({"method": {"type": "sft"}}, "method.type", "invalid_value", "'supervised', 'dpo', and 'reinforcement'"),
+    ({"method": {}}, "method.type", "missing_required_parameter", "'method.type'"),
+    ({"method": "dpo"}, "method", "invalid_type", "expected an object, but got a string"),
+    ({"method": {"type": "reinforcement"}}, "method.type", "unsupported_value", "'reinforcement'"),
+    ({"hyperparameters": {"n_epochs": 1}, **_supervised(n_epochs=2)}, "hyperparameters", None, "different things"),
+    ({"metadata": _PAIRS}, "metadata", "invalid_value", "at most 16 pairs"),
+    ({"metadata": {"k" * 65: "v"}}, "metadata", "invalid_value", "at most 64 characters"),
+    ({"metadata": {"k": "v" * 513}}, "metadata", "invalid_value", "at most 512 characters"),
+    ({"metadata": {"k": 1}}, "metadata.k", "invalid_type", "expected a string, but got an integer"),
+    ({"integrations": [{"type": "wandb"}]}, "integrations[0].wandb", "missing_required_parameter", "wandb"),
+    ({"integrations": [{"type": "x", "wandb": {"project": "p"}}]}, "integrations[0].type", "invalid_value", "'x'"),
+    ({"epochs": 3}, "epochs", "unknown_parameter", "Unknown parameter: 'epochs'."),
+    ({"Epochs-now": 3}, "Epochs-now", "unknown_parameter", "Unknown parameter: 'Epochs-now'."),
+]
+
+
+@pytest.mark.parametrize(("given", "param", "code", "said"), _REFUSED, ids=[str(case[0])[:50] for case in _REFUSED])
+def test_create_refuses(
+    http: httpx.Client, file_id: str, given: dict[str, object], param: str | None, code: str | None, said: str
+) -> None:
+    answer = http.post("/fine_tuning/jobs", json={"model": "gpt-4o-mini", "training_file": file_id} | given)
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code), error
+    assert said in error["message"]
+
+
+@pytest.mark.parametrize("missing", ["model", "training_file"])
+def test_create_without_what_it_needs(http: httpx.Client, missing: str) -> None:
+    body = {"model": "gpt-4o-mini", "training_file": "file-x"}
+    del body[missing]
+    error = http.post("/fine_tuning/jobs", json=body).json()["error"]
+    assert (error["param"], error["code"]) == (missing, "missing_required_parameter")
+    assert error["message"] == f"Missing required parameter: '{missing}'."
+
+
+def test_a_file_for_something_else(bare_client: OpenAI, file_id: str) -> None:
+    other = bare_client.files.create(file=("x.jsonl", LINE), purpose="batch").id
+    for given in ({"training_file": other}, {"training_file": file_id, "validation_file": other}):
+        with pytest.raises(openai.BadRequestError) as caught:
+            bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", **given)
+        assert "purpose 'batch'" in str(body_of(caught.value)["message"])
+
+
+def test_list_pages_and_metadata(bare_client: OpenAI, file_id: str) -> None:
+    def create(**metadata: str) -> str:
+        job = bare_client.fine_tuning.jobs.create(model="gpt-4o", training_file=file_id, metadata=metadata)
+        return job.id
+
+    ids = [create(team="t1", number=str(number)) for number in range(5)]
+    odd = create(**{"a.b [c]": "x y&z=ü"})
+    jobs = bare_client.fine_tuning.jobs
+    assert jobs.list(limit=1).data[0].id == odd
+    assert [job.id for job in jobs.list(limit=2, extra_query={"metadata[team]": "t1"})] == ids[::-1]
+    page = jobs.list(after=ids[3], limit=2, extra_query={"metadata": {"team": "t1"}})
+    assert ([job.id for job in page.data], page.has_more) == ([ids[2], ids[1]], True)
+    both = {"metadata": {"team": "t1", "number": "2"}}
+    assert [job.id for job in jobs.list(extra_query=both)] == [ids[2]]
+    assert [job.id for job in jobs.list(extra_query={"metadata": {"a.b [c]": "x y&z=ü"}})] == [odd]
+    assert jobs.list(extra_query={"metadata": {"team": "t2"}}).data == []
+    assert jobs.list(after="ftjob-unknown").data == []
+
+
+@pytest.mark.parametrize("query", ["limit=-1", "limit=many", "limit=1e3"])
+def test_list_refuses(http: httpx.Client, query: str) -> None:
+    assert http.get(f"/fine_tuning/jobs?{query}").json()["error"]["param"] == "limit"
+
+
+@pytest.mark.parametrize("key", ['a"b', "a'b", "$", "%00", "", "\\", "]"])
+def test_odd_metadata_keys_find_nothing(http: httpx.Client, key: str) -> None:
+    answer = http.get("/fine_tuning/jobs", params={f"metadata[{key}]": "x"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"] == []
+
+
+def test_unknown_jobs(bare_client: OpenAI) -> None:
+    jobs = bare_client.fine_tuning.jobs
+    for call in (jobs.retrieve, jobs.cancel, jobs.pause, jobs.resume, jobs.list_events, jobs.checkpoints.list):
+        with pytest.raises(openai.NotFoundError) as caught:
+            call("ftjob-unknown")
+        assert body_of(caught.value) == {
+            "message": "Could not find fine tune: ftjob-unknown",
+            "type": "invalid_request_error",
+            "param": "fine_tune_id",
+            "code": "fine_tune_not_found",
+        }
+
+
+_MOVES: dict[str, dict[str, str | None]] = {  # what becomes of a job in each state; None: refused
+    "validating_files": {"cancel": "cancelled", "pause": None, "resume": None},
+    "queued": {"cancel": "cancelled", "pause": "paused", "resume": None},
+    "running": {"cancel": "cancelled", "pause": "paused", "resume": None},
+    "paused": {"cancel": "cancelled", "pause": None, "resume": "queued"},
+    "succeeded": {"cancel": None, "pause": None, "resume": None},
+    "failed": {"cancel": None, "pause": None, "resume": None},
+    "cancelled": {"cancel": None, "pause": None, "resume": None},
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "move", "becomes"), [(state, move, to) for state, moves in _MOVES.items() for move, to in moves.items()]
+)
+def test_cancel_pause_resume(
+    bare: Bare, bare_client: OpenAI, file_id: str, state: Any, move: str, becomes: str | None
+) -> None:
+    """A refusal is a 400, which the clients do not send again."""
+    jobs = bare_client.fine_tuning.jobs
+    job = jobs.create(model="gpt-4o", training_file=file_id)
+    if state != "validating_files":
+        assert bare.store.jobs.transition(job.id, ["validating_files"], state, Event("moved by a test"))
+    if becomes is None:
+        with pytest.raises(openai.BadRequestError) as caught:
+            getattr(jobs, move)(job.id)
+        assert state in str(body_of(caught.value)["message"])
+        assert jobs.retrieve(job.id).status == state
+        return
+    answered = getattr(jobs, move)(job.id)
+    assert answered.id == job.id
+    assert answered.status != "paused"  # no status that `pause` may answer with, in OpenAI's specification
+    assert jobs.retrieve(job.id).status == becomes
+
+
+def test_events_page_newest_first(bare: Bare, bare_client: OpenAI, file_id: str) -> None:
+    jobs = bare_client.fine_tuning.jobs
+    job = jobs.create(model="gpt-4o", training_file=file_id)
+    bare.store.jobs.record(
+        job.id, *(Event(f"Step {step}", type="metrics", data={"step": step}, step=step) for step in range(1, 8))
+    )
+    events = list(jobs.list_events(job.id, limit=3))
+    assert [event.message for event in events][:2] == ["Step 7", "Step 6"]
+    assert len(events) == 8
+    first = jobs.list_events(job.id, limit=3)
+    assert first.has_more
+    assert first.data[0].id.startswith("ftevent-")
+    assert first.data[0].data == {"step": 7}

@@ -1,0 +1,73 @@
+"""`/v1/models`, with fine-tuned models put there through the store."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import openai
+import pytest
+from openai import OpenAI
+from serving import Bare, body_of
+
+from luthier.store import Event
+
+LINE = b'{"messages": []}\n'
+
+
+@pytest.fixture
+def tuned(bare: Bare, tmp_path: Path, tiny_base: Path) -> str:
+    """The name of a fine-tuned model whose adapter is empty: enough to be listed and deleted."""
+    client = bare.client()
+    file = client.files.create(file=("x.jsonl", LINE), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
+    (tmp_path / "adapter").mkdir()
+    name = f"ft:gpt-4o-mini-2024-07-18:personal:a-b:{job.id[-8:]}"
+    row = bare.store.jobs.row(job.id)
+    bare.store.models.add_checkpoint(
+        row, name=name, step=1, metrics={}, source=tmp_path / "adapter", call_form=None, event=Event("made"), keep=3
+    )
+    return name
+
+
+def test_list_names_bases_aliases_and_fine_tuned_models(bare_client: OpenAI, tuned: str) -> None:
+    models = {model.id: model for model in bare_client.models.list()}
+    assert {"gpt-4o-mini", "gpt-4o-mini-2024-07-18", "gpt-3.5-turbo", tuned} <= set(models)
+    assert models[tuned].owned_by == "personal"
+    assert all(model.object == "model" for model in models.values())
+
+
+def test_no_path_of_this_machine_is_told(bare_client: OpenAI, tiny_base: Path, tuned: str) -> None:
+    told = bare_client.models.list().model_dump_json() + bare_client.models.retrieve("gpt-4o").model_dump_json()
+    told += bare_client.models.retrieve(tuned).model_dump_json()
+    assert str(tiny_base.parent) not in told
+
+
+def test_retrieve(bare_client: OpenAI, bare: Bare, tuned: str) -> None:
+    assert bare_client.models.retrieve("gpt-4o-mini").id == "gpt-4o-mini"
+    assert bare_client.models.retrieve(tuned).id == tuned
+    with bare.http() as http:  # as some clients send it, and as others do
+        for spelled in (tuned, quote(tuned, safe="")):
+            assert http.get(f"/models/{spelled}").json()["id"] == tuned
+
+
+@pytest.mark.parametrize("name", ["gpt-nope", "a/b:c", "ft:gpt-4o-mini:x::y", "../files", "/etc", "%00", "中"])
+def test_an_unknown_model_is_not_found(bare: Bare, name: str) -> None:
+    with bare.http() as http:
+        for method in ("GET", "DELETE"):
+            answer = http.request(method, f"/models/{quote(name, safe='')}")
+            assert answer.status_code == 404, answer.text
+            assert answer.json()["error"]["code"] in ("model_not_found", None)
+
+
+def test_delete(bare_client: OpenAI, tuned: str) -> None:
+    deleted = bare_client.models.delete(tuned)
+    assert (deleted.id, deleted.deleted) == (tuned, True)
+    with pytest.raises(openai.NotFoundError) as caught:
+        bare_client.models.delete(tuned)
+    assert body_of(caught.value)["code"] == "model_not_found"
+    assert tuned not in [model.id for model in bare_client.models.list()]
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-mini", "smollm2-135m-instruct"])
+def test_only_fine_tuned_models_can_be_deleted(bare_client: OpenAI, name: str) -> None:
+    with pytest.raises(openai.PermissionDeniedError):
+        bare_client.models.delete(name)

@@ -1,0 +1,209 @@
+"""Chat completions as server-sent events."""
+
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from serving import Bare, ScriptedEngine
+
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+END = {"256": -100, "257": -100}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+def ask(client: OpenAI, **given: Any) -> Any:
+    return client.chat.completions.create(**{"model": "gpt-4o-mini", "messages": HELLO, "max_tokens": 40} | given)
+
+
+def joined(chunks: list[Any], index: int = 0) -> tuple[str, str | None, list[Any]]:
+    """(text, finish reason, log-probabilities) of a choice"""
+    mine = [choice for chunk in chunks for choice in chunk.choices if choice.index == index]
+    tokens = [token for choice in mine if choice.logprobs for token in choice.logprobs.content]
+    return "".join(choice.delta.content or "" for choice in mine), mine[-1].finish_reason, tokens
+
+
+def lines(http: httpx.Client, **given: Any) -> list[str]:
+    body = {"model": "gpt-4o-mini", "messages": HELLO, "stream": True, **given}
+    answer = http.post("/chat/completions", json=body)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.text.endswith("\n\n")
+    return answer.text.removesuffix("\n\n").split("\n\n")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_streamed_is_whole(client: OpenAI, seed: int) -> None:
+    """Random bytes make every kind of broken character."""
+    given: dict[str, Any] = {
+        "seed": seed,
+        "n": 2,
+        "logprobs": True,
+        "top_logprobs": 2,
+        "stop": ["a", "\n"],
+        "temperature": 1.3,
+    }
+    whole = ask(client, **given)
+    chunks = list(ask(client, stream=True, stream_options={"include_usage": True}, **given))
+    for choice in whole.choices:
+        text, reason, tokens = joined(chunks, choice.index)
+        assert (text, reason) == (choice.message.content, choice.finish_reason)
+        assert tokens == choice.logprobs.content
+    assert chunks[-1].usage == whole.usage
+
+
+def test_shape_and_order(scripted_server: Bare, engine: ScriptedEngine) -> None:
+    engine.say("Hi!")
+    with scripted_server.http() as http:
+        events = lines(http)
+    assert all(event.startswith("data: ") for event in events)
+    assert events[-1] == "data: [DONE]"
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events[:-1]]
+    assert len({(chunk["id"], chunk["created"], chunk["model"], chunk["system_fingerprint"]) for chunk in chunks}) == 1
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert not any("usage" in chunk for chunk in chunks)
+    choices = [chunk["choices"][0] for chunk in chunks]
+    assert [choice["delta"] for choice in choices] == [
+        {"role": "assistant", "content": "", "refusal": None},
+        {"content": "H"},
+        {"content": "i"},
+        {"content": "!"},
+        {},
+    ]
+    assert [choice["finish_reason"] for choice in choices] == [None, None, None, None, "stop"]
+
+
+def test_an_empty_answer(scripted_server: Bare, engine: ScriptedEngine) -> None:
+    engine.say("")
+    with scripted_server.http() as http:
+        events = lines(http)
+    deltas = [json.loads(event.removeprefix("data: "))["choices"][0]["delta"] for event in events[:-1]]
+    assert deltas == [{"role": "assistant", "content": "", "refusal": None}, {}]
+
+
+def test_usage_comes_last_when_asked_for(client: OpenAI) -> None:
+    given = {"max_tokens": 4, "logit_bias": END, "stream": True}
+    chunks = list(ask(client, stream_options={"include_usage": True}, **given))
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage.completion_tokens == 4
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+    assert all(len(chunk.choices) == 1 for chunk in chunks[:-1])
+    assert list(ask(client, stream_options={}, **given))[-1].usage is None
+
+
+def test_text_is_sent_as_it_comes(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    """The first chunk is here while the engine still talks."""
+    engine.say("abc", endless=True, pause_s=0.01)
+    stream = ask(scripted, stream=True, max_tokens=4000)
+    received = [next(stream).choices[0].delta.content for _ in range(4)]
+    assert received == ["", "a", "b", "c"]
+    assert engine.under_way == 1
+    stream.close()
+
+
+def test_choices_come_side_by_side(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say("a", endless=True, pause_s=0.005)
+    chunks = list(ask(scripted, stream=True, n=3, max_tokens=20))
+    order = [chunk.choices[0].index for chunk in chunks]
+    assert max(order.index(index) for index in range(3)) < min(
+        len(order) - 1 - order[::-1].index(index) for index in range(3)
+    )
+    assert [joined(chunks, index) for index in range(3)] == [("a" * 20, "length", [])] * 3
+    for index in range(3):
+        first = next(chunk.choices[0] for chunk in chunks if chunk.choices[0].index == index)
+        assert first.delta.role == "assistant"
+
+
+@pytest.mark.parametrize("stop", ["wor", ["o, w", "zzz"], "!"])
+def test_stop_sequences_never_show(scripted: OpenAI, engine: ScriptedEngine, stop: Any) -> None:
+    engine.say("Hello, world!")
+    whole = ask(scripted, stop=stop)
+    chunks = list(ask(scripted, stop=stop, stream=True, stream_options={"include_usage": True}))
+    assert joined(chunks)[:2] == (whole.choices[0].message.content, "stop")
+    assert chunks[-1].usage == whole.usage
+
+
+def test_the_clients_helper(client: OpenAI) -> None:
+    with client.chat.completions.stream(
+        model="gpt-4o-mini", messages=HELLO, max_tokens=8, seed=2, logit_bias=END, logprobs=True
+    ) as stream:
+        kinds = [event.type for event in stream]
+    assert {"content.delta", "logprobs.content.delta"} <= set(kinds)
+    final = stream.current_completion_snapshot.choices[0]
+    same = ask(client, max_tokens=8, seed=2, logit_bias=END, logprobs=True).choices[0]
+    assert (final.message.content, final.finish_reason) == (same.message.content, "length")
+
+
+def test_one_call(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say('<tool_call>\n{"name": "f", "arguments": {"city": "苏州"}}\n</tool_call>')
+    chunks = list(ask(scripted, stream=True, tools=[TOOL], max_tokens=500))
+    deltas = [chunk.choices[0].delta for chunk in chunks]
+    assert (deltas[0].role, deltas[0].content) == ("assistant", None)
+    opening = deltas[0].tool_calls[0]
+    assert opening.id.startswith("call_")
+    assert (opening.index, opening.type) == (0, "function")
+    assert (opening.function.name, opening.function.arguments) == ("f", "")
+    assert json.loads(deltas[1].tool_calls[0].function.arguments) == {"city": "苏州"}
+    assert deltas[1].tool_calls[0].id is None
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+def test_text_and_parallel_calls_through_the_helper(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say(
+        'I look.\n<tool_call>\n{"name": "f", "arguments": {"n": 1}}\n</tool_call>\n'
+        '<tool_call>\n{"name": "f", "arguments": {"n": 2}}\n</tool_call>'
+    )
+    with scripted.chat.completions.stream(model="gpt-4o", messages=HELLO, tools=[TOOL]) as stream:
+        message = stream.get_final_completion().choices[0].message
+    whole = ask(scripted, tools=[TOOL], max_tokens=500).choices[0].message
+    for one in (message, whole):
+        assert one.content == "I look."
+        assert [json.loads(call.function.arguments) for call in one.tool_calls] == [{"n": 1}, {"n": 2}]
+    chunks = list(ask(scripted, stream=True, tools=[TOOL], max_tokens=500))
+    assert [call.index for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []] == [0, 0, 1, 1]
+
+
+def test_parallel_calls_without_text(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+    engine.say(call + call)
+    deltas = [chunk.choices[0].delta for chunk in ask(scripted, stream=True, tools=[TOOL], max_tokens=500)]
+    assert (deltas[0].role, deltas[0].content, deltas[0].tool_calls) == ("assistant", None, None)
+    assert [[call.index for call in delta.tool_calls] for delta in deltas[1:5]] == [[0], [0], [1], [1]]
+
+
+def test_a_legacy_call(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say('<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>')
+    chunks = list(ask(scripted, stream=True, functions=[TOOL["function"]], max_tokens=500))
+    deltas = [chunk.choices[0].delta for chunk in chunks]
+    assert (deltas[0].function_call.name, deltas[0].function_call.arguments) == ("f", "")
+    assert deltas[1].function_call.arguments == '{"a": 1}'
+    assert deltas[1].function_call.name is None
+    assert chunks[-1].choices[0].finish_reason == "function_call"
+
+
+def test_refusals_come_before_the_stream(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError):
+        ask(client, stream=True, temperature=3)
+    with pytest.raises(openai.BadRequestError):
+        ask(client, stream=True, max_tokens=5000)
+
+
+def test_an_error_in_mid_stream(
+    scripted: OpenAI, scripted_server: Bare, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status has been sent: the error is a line that the clients raise."""
+    engine.say("fine until here")
+
+    def broken(token: int) -> bytes:
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr("luthier.data.render.Renderer.token_bytes", lambda self, token: broken(token))
+    with pytest.raises(openai.APIError, match="The server had an error"):
+        list(ask(scripted, stream=True, logprobs=True))
+    with pytest.raises(openai.InternalServerError) as caught:
+        ask(scripted, logprobs=True)
+    assert caught.value.request_id
+    assert "memory" not in caught.value.response.text
+    assert engine.under_way == 0

@@ -1,0 +1,199 @@
+"""Models of a service elsewhere, here a small stand-in that records what reaches it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+from serving import Bare, bare_server, body_of, serving, until
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+CLIENT_KEY, UPSTREAM_KEY = "sk-client-0123456789", "sk-upstream-9876543210"
+ANSWER = {
+    "id": "chatcmpl-far",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "far-2",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "From afar 远"}}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+}
+CHUNK = ANSWER | {
+    "object": "chat.completion.chunk",
+    "choices": [{"index": 0, "delta": {"role": "assistant", "content": "远"}, "finish_reason": None}],
+}
+FAILURES = {
+    "busy": (429, {"retry-after": "7"}, "Slow down."),
+    "bad": (400, {}, "Bad parameter."),
+    "down": (500, {"x-should-retry": "false"}, "Sorry."),
+    "key": (401, {}, f"Incorrect API key provided: {UPSTREAM_KEY}."),
+}
+
+
+class Far:
+    """The stand-in: what it does depends on the model that is asked for."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[dict[str, str], Any]] = []
+        self.left = 0  # clients that went away before their answer was complete
+        self.app = Starlette(routes=[Route("/api/chat/completions", self.answer, methods=["POST"])])
+
+    async def answer(self, request: Request) -> Response:
+        body = await request.json()
+        self.requests.append((dict(request.headers), body))
+        model = body["model"]
+        if model in FAILURES:
+            status, headers, message = FAILURES[model]
+            error = {"message": message, "type": "far_error", "param": None, "code": "far"}
+            return JSONResponse({"error": error}, status, headers)
+        if model == "slow" and not body.get("stream"):
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            self.left += 1
+        if body.get("stream"):
+            return StreamingResponse(self.stream(model), media_type="text/event-stream")
+        return JSONResponse(ANSWER, headers={"x-request-id": "req_far"})
+
+    async def stream(self, model: str) -> AsyncIterator[str]:
+        for _ in range(3):
+            yield f"data: {json.dumps(CHUNK)}\n\n"
+        if model == "broken":
+            raise RuntimeError("the stand-in breaks off")
+        try:
+            while model == "slow":
+                yield f"data: {json.dumps(CHUNK)}\n\n"
+                await asyncio.sleep(0.02)
+        finally:
+            self.left += model == "slow"
+        yield "data: [DONE]\n\n"
+
+
+@pytest.fixture(scope="module")
+def far() -> Far:
+    return Far()
+
+
+@pytest.fixture(scope="module")
+def near(far: Far, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    """A server that asks `far` for some models."""
+    names = {name: f"upstream:{name}" for name in ("slow", "broken", *FAILURES)}
+    aliases = {"teacher": "upstream:far-2", "far-name": "upstream:", **names}
+    with (
+        serving(far.app) as url,
+        bare_server(
+            tmp_path_factory.mktemp("near"),
+            tiny_base,
+            aliases=aliases,
+            api_keys=CLIENT_KEY,
+            upstream_base_url=f"{url}/api",
+            upstream_api_key=UPSTREAM_KEY,
+        ) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def near_client(near: Bare) -> OpenAI:
+    return near.client(api_key=CLIENT_KEY, default_headers={"OpenAI-Organization": "org-of-the-client"})
+
+
+def ask(client: OpenAI, model: str, **given: Any) -> Any:
+    return client.chat.completions.create(model=model, messages=HELLO, **given)
+
+
+def test_plain(near_client: OpenAI, far: Far) -> None:
+    raw = near_client.chat.completions.with_raw_response.create(model="teacher", messages=HELLO, temperature=0.5)
+    made = raw.parse()
+    assert (made.id, made.choices[0].message.content) == ("chatcmpl-far", "From afar 远")
+    assert raw.headers["x-request-id"] == "req_far"
+    headers, body = far.requests[-1]
+    assert body == {"model": "far-2", "messages": HELLO, "temperature": 0.5}
+    assert headers["authorization"] == f"Bearer {UPSTREAM_KEY}"
+    assert CLIENT_KEY not in str(headers)
+    assert "org-of-the-client" not in str(headers)
+    assert UPSTREAM_KEY not in str(raw.headers) + raw.text
+
+
+def test_the_same_name_there(near_client: OpenAI, far: Far) -> None:
+    ask(near_client, "far-name")
+    assert far.requests[-1][1]["model"] == "far-name"
+
+
+def test_what_is_asked_is_for_the_other_service_to_check(near_client: OpenAI, far: Far) -> None:
+    """Images, forms of answers, parameters that did not exist yesterday."""
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
+    extra = {"store": True, "response_format": {"type": "json_object"}, "new_thing": {"a": [1]}}
+    near_client.chat.completions.create(model="teacher", messages=image, extra_body=extra)
+    assert far.requests[-1][1] == {"model": "far-2", "messages": image, **extra}
+
+
+def test_streamed(near_client: OpenAI) -> None:
+    chunks = list(ask(near_client, "teacher", stream=True))
+    assert "".join(chunk.choices[0].delta.content for chunk in chunks) == "远远远"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_refusals_pass(near_client: OpenAI, stream: bool) -> None:
+    with pytest.raises(openai.RateLimitError) as busy:
+        ask(near_client, "busy", stream=stream)
+    assert busy.value.response.headers["retry-after"] == "7"
+    with pytest.raises(openai.BadRequestError, match=r"Bad parameter\."):
+        ask(near_client, "bad", stream=stream)
+    with pytest.raises(openai.InternalServerError) as down:
+        ask(near_client, "down", stream=stream)
+    assert down.value.response.headers["x-should-retry"] == "false"
+
+
+def test_a_key_that_is_refused_there_is_not_the_clients(near_client: OpenAI) -> None:
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        ask(near_client, "key")
+    error = body_of(caught.value)
+    assert error["code"] == "upstream_refused"
+    assert UPSTREAM_KEY[-6:] not in str(error)
+
+
+def test_a_stream_that_breaks_off(near_client: OpenAI) -> None:
+    with pytest.raises(openai.APIError, match="could not be reached"):
+        list(ask(near_client, "broken", stream=True))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_hanging_up_here_hangs_up_there(near: Bare, far: Far, stream: bool) -> None:
+    before = far.left
+    client = near.client(api_key=CLIENT_KEY, timeout=0.5)
+    if stream:
+        chunks = ask(client, "slow", stream=True)
+        next(chunks)
+        chunks.close()
+    else:
+        with pytest.raises(openai.APITimeoutError):
+            ask(client, "slow")
+    until(lambda: far.left == before + 1)
+
+
+def test_unreachable(tiny_base: Path, tmp_path: Path) -> None:
+    settings = {"aliases": {"teacher": "upstream:x"}, "upstream_base_url": "http://127.0.0.1:9/v1"}
+    with bare_server(tmp_path, tiny_base, **settings) as running, pytest.raises(openai.InternalServerError) as caught:
+        ask(running.client(), "teacher")
+    assert caught.value.status_code == 503
+    assert body_of(caught.value)["code"] == "upstream_unreachable"
+
+
+def test_not_configured(tiny_base: Path, tmp_path: Path) -> None:
+    """Trying again would not help, and the clients are told so."""
+    with bare_server(tmp_path, tiny_base, aliases={"teacher": "upstream:x"}) as running:
+        with pytest.raises(openai.InternalServerError) as caught:
+            ask(running.client(), "teacher")
+        assert caught.value.response.headers["x-should-retry"] == "false"
+        assert body_of(caught.value)["code"] == "upstream_not_configured"
+        file = running.client().files.create(file=("x.jsonl", b"{}"), purpose="fine-tune")
+        with pytest.raises(openai.BadRequestError) as caught:
+            running.client().fine_tuning.jobs.create(model="teacher", training_file=file.id)
+        assert body_of(caught.value)["code"] == "model_not_available"
