@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from openai import OpenAI
 from luthier.catalogue import Catalogue
 from luthier.cli.embedded import Running
 from luthier.settings import Settings
+from through_api import client_of, running_server
 from tiny import make_tiny_base
 
 # Settings that the person who runs the tests has must not reach them; the cache of base models is shared on purpose.
@@ -28,19 +28,6 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real_base() -> Path:
     """The embedded base model; `make test` fetches it once into the cache."""
     return Catalogue(Settings().cache).folder(Settings().base, print)
-
-
-@contextmanager
-def running_server(data: Path, base: Path | str, **settings: object) -> Iterator[Running]:
-    """A server and its worker on a free port, with `base` behind every name of OpenAI's."""
-    given = {"host": "127.0.0.1", "port": 0, "data": data, "base": str(base), **settings}
-    with Running(Settings(**given)) as running:
-        yield running
-
-
-def client_of(running: Running, **options: object) -> OpenAI:
-    key = str(options.pop("api_key", running.endpoint.api_key))
-    return OpenAI(base_url=running.endpoint.base_url, api_key=key, max_retries=0, timeout=120, **options)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,8 @@ import pytest
 from openai import OpenAI
 
 import luthier
-from conftest import client_of, running_server
 from luthier.cli.embedded import Running
-from through_api import finished, upload
+from through_api import client_of, finished, running_server, upload
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow

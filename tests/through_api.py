@@ -1,16 +1,33 @@
-"""What tests do with jobs, all of it through the official client."""
+"""Servers for tests, and what tests do with jobs: all of it through the official client."""
 
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from openai import OpenAI
 
+from luthier.cli.embedded import Running
+from luthier.settings import Settings
 from training.jobs import EXAMPLES
 
 OVER = ("succeeded", "failed", "cancelled")
+
+
+@contextmanager
+def running_server(data: Path, base: Path | str, **settings: object) -> Iterator[Running]:
+    """A server and its worker on a free port, with `base` behind every name of OpenAI's."""
+    given = {"host": "127.0.0.1", "port": 0, "data": data, "base": str(base), **settings}
+    with Running(Settings(**given)) as running:
+        yield running
+
+
+def client_of(running: Running, **options: object) -> OpenAI:
+    key = str(options.pop("api_key", running.endpoint.api_key))
+    return OpenAI(base_url=running.endpoint.base_url, api_key=key, max_retries=0, timeout=120, **options)
 
 
 def upload(client: OpenAI, lines: list[Any] | bytes = EXAMPLES, name: str = "train.jsonl") -> str:

@@ -16,9 +16,8 @@ import psutil
 import pytest
 from openai import BadRequestError, OpenAI
 
-from conftest import client_of, running_server
 from luthier.cli.embedded import Running
-from through_api import create, finished, losses, messages, upload, wait
+from through_api import client_of, create, finished, losses, messages, running_server, upload, wait
 from training.jobs import EXAMPLES
 
 
