@@ -18,7 +18,7 @@ LINES = [
     {"catalogue", "evaluation", "generate", "inference", "store", "training"},
     {"data"},
     {"settings"},
-    {"language", "types"},
+    {"hardware", "language", "types"},
 ]
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}
 

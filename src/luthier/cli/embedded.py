@@ -5,7 +5,6 @@ owner only, for commands to find.
 """
 
 import json
-import logging
 import secrets
 import socket
 import threading
@@ -141,8 +140,11 @@ class Running:
 
 
 @contextmanager
-def running_or_embedded(data: Path | None) -> Iterator[Endpoint]:
-    """The server that runs on the data folder, or one in this process, on a free port with a key of its own."""
+def running_or_embedded(data: Path | None, report: Callable[[str], None] = lambda _: None) -> Iterator[Endpoint]:
+    """The server that runs on the data folder, or one in this process, on a free port with a key of its own.
+
+    `report` hears of what takes long: fetching the base model, the first time.
+    """
     settings = Settings(host="127.0.0.1", port=0, api_keys=[SecretStr(secrets.token_urlsafe(24))])
     if data is not None:
         settings.data = data.expanduser().absolute()
@@ -150,8 +152,7 @@ def running_or_embedded(data: Path | None) -> Iterator[Endpoint]:
     if found:
         yield found
         return
-    logging.getLogger("luthier").addHandler(logging.NullHandler())
-    with Running(settings) as running:
+    with Running(settings, report=report) as running:
         yield running.endpoint
 
 

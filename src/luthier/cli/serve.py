@@ -1,5 +1,6 @@
 """`luthier serve`: the server and its worker. Its flags are the settings, one each."""
 
+import logging
 import signal
 import sys
 import threading
@@ -36,6 +37,7 @@ def serve(context: click.Context, /, **given: Any) -> None:
     """
     from luthier.cli.embedded import Running
 
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
     settings = read_settings(context, {name: value for name, value in given.items() if value is not None})
     stop = threading.Event()
 

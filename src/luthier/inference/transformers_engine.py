@@ -18,6 +18,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging as transformers_logging
 
+from luthier.hardware import choose as choose_hardware
 from luthier.inference.engine import FinishReason, Generation, Token
 from luthier.inference.pool import EngineOptions
 from luthier.inference.sampling import choose
@@ -62,10 +63,9 @@ class _Stream:
 class TransformersEngine:
     def __init__(self, base: Path, options: EngineOptions) -> None:
         self._options = options
-        device = options.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._device, self._dtype = torch.device(device), _dtype(device, options.precision)
+        device, precision = choose_hardware(options.device, options.precision)
+        self._device: torch.device = torch.device(device)
+        self._dtype: torch.dtype = getattr(torch, precision)
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 base, dtype=self._dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True
@@ -186,11 +186,3 @@ class TransformersEngine:
                 parameter.data = parameter.data.to(self._dtype)
                 parameter.requires_grad_(False)
         self._active = "?"
-
-
-def _dtype(device: str, precision: str) -> torch.dtype:
-    if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        precision = "bfloat16" if fast else "float32"
-    dtype: torch.dtype = getattr(torch, precision)
-    return dtype

@@ -1,5 +1,6 @@
 """The only code that touches the database or the blobs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from luthier.store.blobs import Blobs
@@ -8,6 +9,7 @@ from luthier.store.files import Files
 from luthier.store.jobs import Event, Jobs
 from luthier.store.models import FineTunedModel, Models
 from luthier.store.pages import Page
+from luthier.types.fine_tuning import FINAL
 
 __all__ = ["Event", "FineTunedModel", "Page", "Store"]
 
@@ -29,6 +31,12 @@ class Store:
         folder = self._jobs_folder / known
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def finished_job_folders(self) -> Iterator[Path]:
+        """Folders of jobs that are over; one that ended in the hands of no worker was never tidied."""
+        for folder in self._jobs_folder.iterdir() if self._jobs_folder.exists() else ():
+            if self.jobs.row(folder.name)["status"] in FINAL:
+                yield folder
 
     def close(self) -> None:
         self._database.close()

@@ -78,6 +78,7 @@ def main() -> int:
         print(f"{__doc__}\nusage: python -m luthier.training [--stop-with-parent] JOBDIR", file=sys.stderr)
         return 2
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    os.nice(5)  # answers being given on the same machine come first
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())

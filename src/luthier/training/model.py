@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
+from luthier.hardware import choose
 from luthier.training.attention import NAME
 from luthier.training.spec import JobSpec
 
@@ -34,17 +35,9 @@ class Hardware:
 
 
 def hardware(device: str, precision: str) -> Hardware:
-    """What `auto` stands for on this machine."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_has_bfloat16()
-        precision = "bfloat16" if fast else "float32"
-    return Hardware(torch.device(device), getattr(torch, precision))
-
-
-def _cpu_has_bfloat16() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """What the settings `device` and `precision` stand for on this machine."""
+    chosen, dtype = choose(device, precision)
+    return Hardware(torch.device(chosen), getattr(torch, dtype))
 
 
 def load(spec: JobSpec, where: Hardware) -> Any:

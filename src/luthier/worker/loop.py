@@ -33,6 +33,8 @@ class Worker:
         ]
 
     def start(self) -> None:
+        for folder in self._store.finished_job_folders():
+            clear(folder)
         for thread in self._threads:
             thread.start()
 
