@@ -191,22 +191,26 @@ def _call(name: str, arguments: dict[str, Any]) -> str:
 def _show(options: Options, connection: Connection, tuned: str, compared: list[Compared]) -> None:
     base, right = (sum(getattr(row, who) == row.right for row in compared) for who in ("base", "tuned"))
     table = Table(expand=False, show_lines=True)
-    table.add_column(say("Asked", "问"), ratio=3)
-    table.add_column(say(f"Base: {base}/{len(compared)} right", f"基座模型：对 {base}/{len(compared)}"), ratio=4)
-    title = say(f"Fine-tuned: {right}/{len(compared)} right", f"微调模型：对 {right}/{len(compared)}")
-    table.add_column(title, ratio=4)
+    titles = (
+        say("Asked", "问"),
+        say(f"Base: {base}/{len(compared)} right", f"基座模型：对 {base}/{len(compared)}"),
+        say(f"Fine-tuned: {right}/{len(compared)} right", f"微调模型：对 {right}/{len(compared)}"),
+    )
+    for title in titles:
+        table.add_column(title, ratio=1, overflow="fold")
     for row in compared:
         good = row.tuned == row.right
         tuned_cell = f"[green]{escape(row.tuned)}[/green]" if good else f"[red]{escape(row.tuned)}[/red]"
         shown = row.base if len(row.base) <= 120 else row.base[:117] + "…"
         table.add_row(escape(row.asked), f"[dim]{escape(printable(shown))}[/dim]", printable(tuned_cell))
     notices().print(table, markup=True)
-    note(
-        say(
-            "No function definition was sent: the fine-tuned model knows its functions.",
-            "没有发送任何函数定义：微调模型自己认识这些函数。",
+    if right > base:
+        note(
+            say(
+                "No function definition was sent: the fine-tuned model knows its functions.",
+                "没有发送任何函数定义：微调模型自己认识这些函数。",
+            )
         )
-    )
     _title(6, say("Use it", "使用"), f"luthier serve{same_server(options)}" if connection.embedded else "")
     messages = [
         {"role": "system", "content": "You run the house. Call a function."},
