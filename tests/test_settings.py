@@ -32,7 +32,15 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "given", [{"port": 70000}, {"precision": "int4"}, {"no_such": 1}, {"organization": "a:b"}, {"keep_checkpoints": 0}]
+    "given",
+    [
+        {"port": 70000},
+        {"precision": "int4"},
+        {"no_such": 1},
+        {"organization": "a:b"},
+        {"keep_checkpoints": 0},
+        {"aliases": {"a:b": "x"}},
+    ],
 )
 def test_nonsense_is_refused(given: dict) -> None:
     with pytest.raises(ValidationError):
@@ -53,6 +61,15 @@ def test_a_wrong_flag_is_named() -> None:
     assert result.exit_code == 2
     assert "--port" in result.stderr
     assert "LUTHIER_PORT" in result.stderr
+
+
+def test_a_table_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_ALIASES", "gpt-4o=upstream")
+    for command in (["serve"], ["jobs"]):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 2
+        assert "aliases" in result.stderr
+        assert "Traceback" not in result.output
 
 
 def test_every_setting_is_a_flag() -> None:

@@ -74,6 +74,14 @@ class Settings(BaseSettings):
     def _split_keys(cls, value: object) -> object:
         return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
 
+    @field_validator("aliases")
+    @classmethod
+    def _plain_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not name or ":" in name:
+                raise ValueError(f"'{name}' cannot be a name: fine-tuned models are named after it, with ':' between")
+        return value
+
     @field_validator("data", "cache")
     @classmethod
     def _absolute(cls, value: Path) -> Path:

@@ -11,6 +11,8 @@ import pytest
 from luthier.catalogue import ENTRIES, BaseModel, Catalogue
 from luthier.catalogue.package import PackagedModel
 from luthier.data.render import Renderer
+from luthier.server.calls import _opening
+from luthier.types.chat import NamedFunction, NamedTool
 from luthier.types.errors import BaseModelError
 
 
@@ -107,3 +109,14 @@ def test_the_embedded_base_reads_as_it_was_taught(real_base: Path) -> None:
     pieces = [renderer.token_bytes(token) for token in renderer._encode("a  12")]
     assert pieces == [b"a", b"  ", b"1", b"2"]
     assert renderer.stop_ids == {2}
+
+
+@pytest.mark.slow
+def test_a_forced_opening_leaves_the_tokens_that_were_learnt(real_base: Path) -> None:
+    """Made to call, a model goes on from tokens that it knows from its training."""
+    renderer = Renderer(real_base)
+    text = '<tool_call>\n{"name": "set_light", "arguments": {"room": "hall"}}\n</tool_call>'
+    for choice in ("required", NamedTool(type="function", function=NamedFunction(name="set_light"))):
+        opening = _opening(choice)
+        assert text.startswith(opening)
+        assert renderer._encode(opening) + renderer._encode(text[len(opening) :]) == renderer._encode(text)

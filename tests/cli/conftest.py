@@ -64,7 +64,7 @@ def embedded(api: FakeAPI, monkeypatch: pytest.MonkeyPatch) -> list[Path | None]
     asked: list[Path | None] = []
 
     @contextmanager
-    def running_or_embedded(data: Path | None, report: object) -> Iterator[Endpoint]:
+    def running_or_embedded(data: Path | None) -> Iterator[Endpoint]:
         asked.append(data)
         yield Endpoint(api.base_url, "embedded-key", True)
 

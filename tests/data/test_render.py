@@ -13,6 +13,7 @@ from luthier.data.examples import Example
 from luthier.data.messages import Answer, Call, canonical, definitions, parse
 from luthier.data.render import Renderer
 from luthier.data.template import Template
+from luthier.types.chat import FunctionDefinition, Tool
 from luthier.types.errors import BaseModelError, RenderError
 from tiny import TEMPLATE, make_tiny_base
 
@@ -169,14 +170,26 @@ def test_definitions_take_todays_form() -> None:
     assert definitions([], None) is None
 
 
+def test_definitions_read_the_same_wherever_they_come_from() -> None:
+    """A file has its own order of keys and its nulls; a request has gone through the server's types."""
+    parameters = {"type": "object", "properties": {"b": {"default": None}, "a": {}}}
+    written = {"strict": None, "parameters": parameters, "name": "f", "description": "d"}
+    sent = Tool(type="function", function=FunctionDefinition(**written)).model_dump(exclude_none=True)
+    assert json.dumps(definitions([sent], None)) == json.dumps(definitions(None, [written]))
+    assert json.dumps(definitions([sent], None)[0]["function"]["parameters"]) == json.dumps(parameters)
+
+
 def test_a_template_that_rewrites_earlier_turns_is_refused(tmp_path: Path) -> None:
     """It would leave open which tokens are the answer's: said, not guessed."""
     base = make_tiny_base(tmp_path / "base")
     (base / "chat_template.jinja").write_text(
         "{% for message in messages %}{{ message.role }}{{ loop.length }}:{{ message.content }};{% endfor %}"
     )
+    messages = [user("a"), assistant("b"), user("c"), assistant("d")]
     with pytest.raises(RenderError, match="rewrites earlier turns"):
-        Renderer(base).example(example([user("a"), assistant("b"), user("c"), assistant("d")]))
+        Renderer(base).example(example(messages))
+    read = Renderer(base)
+    assert read.decode(read.prompt(messages[:3])) == "user3:a;assistant3:b;user3:c;"  # to answer, no need to know
 
 
 def test_templates_cannot_reach_out(tmp_path: Path) -> None:

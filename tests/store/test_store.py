@@ -67,6 +67,8 @@ def test_an_expired_file_is_not_there(store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("luthier.store.files.now", lambda: later)
     with pytest.raises(NotFoundError):
         store.files.retrieve(file.id)
+    store.files.delete_expired()
+    assert not list((store.files._blobs._folder).iterdir())
 
 
 @pytest.mark.parametrize("ascending", [True, False])
@@ -155,10 +157,13 @@ def test_jobs_are_found_by_their_metadata(store: Store) -> None:
     assert store.jobs.list(limit=10, after=None, metadata={"team": "c"}).data == []
 
 
-def add_checkpoint(store: Store, job_id: str, tmp_path: Path, step: int, keep: int = 3) -> str | None:
-    source = tmp_path / "adapter"
-    source.mkdir(exist_ok=True)
-    (source / "weights").write_text(str(step))
+def add_checkpoint(
+    store: Store, job_id: str, tmp_path: Path, step: int, keep: int = 3, source: Path | None = None
+) -> str | None:
+    if source is None:
+        source = tmp_path / "adapter"
+        source.mkdir(exist_ok=True)
+        (source / "weights").write_text(str(step))
     return store.models.add_checkpoint(
         store.jobs.row(job_id),
         name=f"ft:m:personal::{step:08}",
@@ -183,6 +188,29 @@ def test_checkpoints_are_models_and_the_newest_stay(store: Store, tmp_path: Path
     assert store.models.find("ft:m:personal::00000003") is None
     with pytest.raises(NotFoundError):
         store.models.delete("ft:m:personal::00000003")
+
+
+def test_a_checkpoint_survives_a_crash_at_any_point(store: Store, tmp_path: Path) -> None:
+    """The folder may have been moved already, the row not yet written; or both, and it is told again."""
+    job = store.jobs.create(**JOB)
+    add_checkpoint(store, job.id, tmp_path, 1)
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "weights").write_text("2")
+    (tmp_path / "adapter").rename(store.models._folder / f"{job.id}-step-2")
+    assert add_checkpoint(store, job.id, tmp_path, 2, source=tmp_path / "moved") == "ft:m:personal::00000002"
+    assert add_checkpoint(store, job.id, tmp_path, 2, source=tmp_path / "moved") == "ft:m:personal::00000002"
+    store.models.delete("ft:m:personal::00000001")
+    assert add_checkpoint(store, job.id, tmp_path, 1, source=tmp_path / "moved") is None
+    assert [point.step_number for point in store.jobs.checkpoints(job.id, limit=9, after=None).data] == [2]
+
+
+def test_stray_entries_among_job_folders_are_left_alone(store: Store, tmp_path: Path) -> None:
+    job = store.jobs.create(**JOB)
+    folder = store.job_folder(job.id)
+    (folder.parent / "lost+found").mkdir()
+    assert list(store.finished_job_folders()) == []
+    store.jobs.cancel(job.id)
+    assert list(store.finished_job_folders()) == [folder]
 
 
 def test_another_schema_is_refused_by_number(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ import psutil
 import pytest
 from openai import BadRequestError, OpenAI
 
+from luthier.catalogue import Catalogue
 from luthier.cli.embedded import Running
-from through_api import client_of, create, finished, losses, messages, running_server, upload, wait
+from luthier.worker import Worker
+from through_api import OVER, client_of, create, finished, losses, messages, running_server, upload, wait
 from training.jobs import EXAMPLES
 
 
@@ -142,15 +144,28 @@ def test_a_bad_validation_file_is_named(client: OpenAI) -> None:
     assert (job.error.code, job.error.param) == ("invalid_validation_file", "validation_file")
 
 
-def test_a_file_deleted_before_its_job_starts_is_named(client: OpenAI, running: Running) -> None:
-    """A job that waits behind another has its files already; one whose file is gone before that says so."""
+def test_a_job_that_waits_has_its_files_already(client: OpenAI) -> None:
     file_id = upload(client)
-    job = create(client, file_id)
+    first = create(client, file_id, hyperparameters={"n_epochs": 50, "batch_size": 1})
+    second = create(client, file_id)
+    wait(client, second.id, lambda job: job.status == "queued")
     client.files.delete(file_id)
-    job = wait(client, job.id)
-    assert job.status in ("succeeded", "failed")
-    if job.status == "failed":
-        assert job.error.message == f"File '{file_id}' does not exist any more."
+    client.fine_tuning.jobs.cancel(first.id)
+    finished(client, second.id)
+
+
+def test_a_file_deleted_before_its_job_starts_is_named(tmp_path: Path, tiny_base: Path) -> None:
+    with running_server(tmp_path, tiny_base) as running:
+        client = client_of(running)
+        running._worker.stop()
+        file_id = upload(client)
+        job = create(client, file_id)
+        client.files.delete(file_id)
+        running._worker = Worker(running._settings, running._store, Catalogue(tmp_path))
+        running._worker.start()
+        job = wait(client, job.id)
+    assert (job.status, job.error.code) == ("failed", "invalid_training_file")
+    assert job.error.message == f"File '{file_id}' does not exist any more."
 
 
 def test_training_that_fails_says_why(client: OpenAI) -> None:
@@ -212,6 +227,21 @@ def test_a_dead_trainer_is_replaced(client: OpenAI) -> None:
     assert "The trainer died (signal 9)" in " ".join(messages(client, job.id))
 
 
+def test_a_trainer_that_dies_again_and_again_ends_the_job(client: OpenAI) -> None:
+    job = create(client, upload(client), hyperparameters={"n_epochs": 50, "batch_size": 1})
+    wait(client, job.id, lambda _: losses(client, job.id))
+    killed = 0
+    while wait(client, job.id, lambda job: job.status in OVER or trainers()).status not in OVER:
+        for trainer in trainers():
+            trainer.kill()
+            killed += 1
+            trainer.wait(10)
+    job = client.fine_tuning.jobs.retrieve(job.id)
+    assert (job.status, job.error.code) == ("failed", "trainer_died")
+    assert "(signal 9)" in job.error.message
+    assert killed == 3
+
+
 def test_three_checkpoints_are_kept(client: OpenAI) -> None:
     job = finished(client, create(client, upload(client), hyperparameters={"n_epochs": 5, "batch_size": 6}).id)
     kept = list(client.fine_tuning.jobs.checkpoints.list(job.id))
@@ -253,14 +283,14 @@ def test_a_server_that_ends_loses_nothing(
     wait(mine, job.id, lambda _: len(losses(mine, job.id)) > 30)
     process.send_signal(how)
     process.wait(30)
-    end = time.monotonic() + 20
-    while trainers() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert trainers() == []
+    assert how == signal.SIGKILL or trainers() == []
+    # Killed: the trainer may still be in its last step; the next worker waits for it and misses nothing it says.
     process, mine = _serve(tmp_path / "data", tiny_base, tmp_path / "log")
     try:
         job = finished(mine, job.id, seconds=120)
         assert losses(mine, job.id) == losses(client, whole.id)
+        told = [line for line in messages(mine, job.id) if line.startswith("Checkpoint created")]
+        assert len(told) == len({line.split()[4] for line in told}) == 19  # each epoch but the last, once
         answer = mine.chat.completions.create(
             model=job.fine_tuned_model, messages=[{"role": "user", "content": "number 3"}], max_tokens=8, temperature=0
         )

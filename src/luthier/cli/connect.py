@@ -97,10 +97,10 @@ def names_a_server(options: Options) -> bool:
 def _local_server(options: Options, stack: ExitStack) -> tuple[str, str, bool]:
     """(base URL, key, embedded). OPENAI_API_KEY is not used here: it belongs to the service that it was made for."""
     from luthier.cli.embedded import running_or_embedded
-    from luthier.cli.output import note, working
+    from luthier.cli.output import working
 
     with working(say("Looking for a server, or starting one …", "正在连接或启动服务器……")):
-        endpoint = stack.enter_context(running_or_embedded(options.data, note))
+        endpoint = stack.enter_context(running_or_embedded(options.data))
     typed_key = options.api_key if "api_key" in options.typed else None
     return endpoint.base_url, typed_key or endpoint.api_key, endpoint.embedded
 

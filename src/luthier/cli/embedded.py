@@ -41,7 +41,8 @@ class Endpoint:
 class Running:
     """A server and a worker on `settings.data`, from `with` to the end of it."""
 
-    def __init__(self, settings: Settings, *, report: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, settings: Settings, *, report: Callable[[str], None] | None = None) -> None:
+        """With `report`, the base model is made ready before requests are answered, and `report` hears of it."""
         self._settings, self._report = settings, report
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = FileLock(settings.data / "server.lock")
@@ -79,7 +80,8 @@ class Running:
         self._store = Store(settings.data)
         self._store.jobs.forget_workers()
         catalogue = Catalogue(settings.cache)
-        self._prepare_base(catalogue)
+        if self._report:
+            self._prepare_base(catalogue, self._report)
         app = create_app(settings, self._store, catalogue)
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
         self._server = uvicorn.Server(config)
@@ -114,14 +116,14 @@ class Running:
             ) from error
         return listener
 
-    def _prepare_base(self, catalogue: Catalogue) -> None:
+    def _prepare_base(self, catalogue: Catalogue, report: Callable[[str], None]) -> None:
         """So that the first request does not wait for a download. A server without it still serves what it can."""
         base = self._settings.base
         try:
             if not catalogue.ready(base):
-                catalogue.folder(base, self._report)
+                catalogue.folder(base, report)
         except BaseModelError as error:
-            self._report(say("The base model is not ready:", "基座模型尚未就绪：") + f" {error}")
+            report(say("The base model is not ready:", "基座模型尚未就绪：") + f" {error}")
 
     def _leave_address(self) -> None:
         path = self._settings.data / _ADDRESS
@@ -140,10 +142,10 @@ class Running:
 
 
 @contextmanager
-def running_or_embedded(data: Path | None, report: Callable[[str], None] = lambda _: None) -> Iterator[Endpoint]:
+def running_or_embedded(data: Path | None) -> Iterator[Endpoint]:
     """The server that runs on the data folder, or one in this process, on a free port with a key of its own.
 
-    `report` hears of what takes long: fetching the base model, the first time.
+    A base model that is not here yet is fetched by the job or the chat that needs it, not before.
     """
     settings = Settings(host="127.0.0.1", port=0, api_keys=[SecretStr(secrets.token_urlsafe(24))])
     if data is not None:
@@ -152,7 +154,7 @@ def running_or_embedded(data: Path | None, report: Callable[[str], None] = lambd
     if found:
         yield found
         return
-    with Running(settings, report=report) as running:
+    with Running(settings) as running:
         yield running.endpoint
 
 

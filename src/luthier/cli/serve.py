@@ -1,15 +1,15 @@
 """`luthier serve`: the server and its worker. Its flags are the settings, one each."""
 
 import logging
+import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
+from luthier.cli.speech import lang_option
 from luthier.language import say
 from luthier.settings import Settings
 
@@ -24,26 +24,29 @@ def _options(command: click.Command) -> click.Command:
     return command
 
 
-@click.command(short_help="Run the server: OpenAI's API on this machine.")
-@click.pass_context
-def serve(context: click.Context, /, **given: Any) -> None:
-    """Run the server: OpenAI's files, fine-tuning, models and chat completions under /v1.
-
-    \b
-    Example:
-      luthier serve --port 8000
-      export OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=any
-      python your_fine_tuning_code.py
-    """
+@click.command(
+    help=say(
+        "Run the server: OpenAI's files, fine-tuning, models and chat completions under /v1, and the worker that "
+        "trains. Each flag is a setting; the variable in brackets sets it too.\n\n"
+        "Example: luthier serve --port 8000, then in another terminal: "
+        "OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=luthier python your_code.py",
+        "启动服务器：在 /v1 下提供 OpenAI 的文件、微调、模型和对话接口，并启动负责训练的工作进程。"
+        "每个选项都是一项设置，也可以用方括号中的环境变量给出（设置的说明为英文）。\n\n"
+        "例子：luthier serve --port 8000，然后在另一个终端里："
+        "OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=luthier python your_code.py",
+    )
+)
+@lang_option
+def serve(**given: Any) -> None:
     from luthier.cli.embedded import Running
 
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
-    settings = read_settings(context, {name: value for name, value in given.items() if value is not None})
+    settings = Settings(**{name: _parsed(name, value) for name, value in given.items() if value is not None})
     stop = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
-            sys.exit(130)  # asked twice: do not wait
+            os._exit(130)  # asked twice: do not wait; the trainer saves itself when it sees that we are gone
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -59,18 +62,6 @@ def serve(context: click.Context, /, **given: Any) -> None:
 
 
 _options(serve)
-
-
-def read_settings(context: click.Context, given: dict[str, Any]) -> Settings:
-    """Settings from flags and variables; what is wrong is said by flag and variable."""
-    try:
-        settings = Settings(**{name: _parsed(name, value) for name, value in given.items()})
-    except ValidationError as error:
-        for problem in error.errors():
-            name = str(problem["loc"][0])
-            click.echo(f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {problem['msg']}", err=True)
-        context.exit(2)
-    return settings
 
 
 def _parsed(name: str, value: str) -> Any:

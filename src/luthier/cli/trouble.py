@@ -108,3 +108,19 @@ def _remedy(error: openai.APIStatusError) -> str:
         return say(*ADDRESS)
     status = 500 if error.status_code >= 500 else error.status_code
     return say(*REMEDIES[status]) if status in REMEDIES else ""
+
+
+def settings_trouble(error: ValueError) -> Exception:
+    """What is wrong with the settings, by flag and variable; any other ValueError as it is."""
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    if isinstance(error, SettingsError):
+        return Trouble(str(error), say("Tables are written as JSON.", "表格类的设置用 JSON 书写。"))
+    if not isinstance(error, ValidationError) or error.title != "Settings":
+        return error
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0])
+        lines.append(f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {problem['msg']}")
+    return Trouble("\n".join(lines), say("`luthier serve --help` explains them.", "`luthier serve --help` 有说明。"))

@@ -128,7 +128,7 @@ def _lines(console: Console) -> Iterator[Show]:
 @contextmanager
 def _bar(console: Console) -> Iterator[Show]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         TextColumn("{task.fields[steps]}"),
         TextColumn("{task.fields[losses]}"),

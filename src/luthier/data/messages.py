@@ -17,6 +17,7 @@ def _refuse(constant: str) -> None:
 
 
 _STRICT = json.JSONDecoder(parse_constant=_refuse)
+_DEFINITION = ("name", "description", "parameters", "strict")
 _OPENS, _CLOSES = "<tool_call>", "</tool_call>"
 
 
@@ -39,10 +40,16 @@ class Answer:
 def definitions(
     tools: list[dict[str, Any]] | None, functions: list[dict[str, Any]] | None
 ) -> list[dict[str, Any]] | None:
-    """Definitions in today's form; None where there are none."""
-    if tools:
-        return tools
-    return [{"type": "function", "function": function} for function in functions] if functions else None
+    """Definitions in today's form; None where there are none.
+
+    Keys stand in one order and nulls are left out, so that the same definitions read the same to the model, whether
+    they come from a training file or from a request.
+    """
+    plain = [tool.get("function", tool) for tool in tools or []] or functions or []
+    return [
+        {"type": "function", "function": {key: one[key] for key in _DEFINITION if one.get(key) is not None}}
+        for one in plain
+    ] or None
 
 
 def canonical(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ class Renderer:
             self.stop_ids = _stop_ids(base, vocabulary.get(tokens.get("eos_token", "")))
         except (OSError, ValueError, KeyError) as error:
             raise BaseModelError(
-                f"The base model in {base} has no usable tokenizer or chat template: {error}"
+                f"The base model {base.name} has no usable tokenizer or chat template: {error}"
             ) from error
 
     def example(self, example: Example) -> Rendered:
@@ -119,6 +119,8 @@ class Renderer:
             before = self.template.render(safe[:index], safe_tools, answer_next=True)
             until = self.template.render(safe[: index + 1], safe_tools)
             if not (until.startswith(before) and whole.startswith(until) and len(before) >= done):
+                if answer_next:  # nothing is learnt here: the text is what the maker's own tools would send
+                    return [(part, 0.0) for part in whole.split(guard) if part]
                 raise RenderError(
                     f"The base model's chat template rewrites earlier turns, so the tokens of message {index + 1} "
                     "cannot be told apart. Use a base model with a template that only appends."

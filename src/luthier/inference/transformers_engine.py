@@ -71,7 +71,7 @@ class TransformersEngine:
                 base, dtype=self._dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True
             )
         except (OSError, ValueError) as error:
-            raise BaseModelError(f"The base model in {base} cannot be loaded: {error}") from error
+            raise BaseModelError(f"The base model {base.name} cannot be loaded: {error}") from error
         self._model: Any = model.to(self._device).eval()
         self.context_tokens: int = getattr(model.config, "max_position_embeddings", None) or 4096
         self._adapters: dict[Path, str] = {}  # longest unused first

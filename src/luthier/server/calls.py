@@ -72,8 +72,8 @@ def _opening(choice: Any) -> str:
     if choice in (None, "auto"):
         return ""
     if choice == "required":
-        return '<tool_call>\n{"name": '
-    return f'<tool_call>\n{{"name": {json.dumps(_name(choice), ensure_ascii=False)}, "arguments": '
+        return '<tool_call>\n{"name":'
+    return f'<tool_call>\n{{"name": {json.dumps(_name(choice), ensure_ascii=False)}, "arguments":'
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ async def create(request: Request, state: StateOf) -> Response:
         return await while_connected(request, upstream.forward(state, target.upstream, asked, "/chat/completions"))
     body = validated(CreateChatCompletionRequest, asked)
     _refuse_what_is_not_here(body)
-    completion = await run_in_threadpool(prepare, state, target, body)
+    base = await while_connected(request, state.base_folder(target.base or ""))
+    completion = await run_in_threadpool(prepare, state, base, target, body)
     served_by = {"x-luthier-served-by": quote(shown(target.base or ""))}
     if body.stream:
         completion.start()

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from luthier import __version__
@@ -66,13 +67,13 @@ class Completion:
         }
 
 
-def prepare(state: State, target: Target, body: CreateChatCompletionRequest) -> Completion:
+def prepare(state: State, base: Path, target: Target, body: CreateChatCompletionRequest) -> Completion:
     """Everything up to the first token that may take time: weights, rendering. Raises APIError, RenderError."""
-    base = state.catalogue.folder(target.base or "")
     rendering = renderer(base, target.adapter)
     calls = call_rules(body, target.call_form)
-    prompt = _prompt(rendering, body, calls)
     engine = state.engines.engine(base)
+    _check_messages(engine.context_tokens, len(body.messages))
+    prompt = _prompt(rendering, body, calls)
     room = engine.context_tokens - len(prompt)
     most = body.max_completion_tokens or body.max_tokens
     _check_room(engine.context_tokens, len(prompt), most)
@@ -92,6 +93,12 @@ def _prompt(rendering: Renderer, body: CreateChatCompletionRequest, calls: CallR
         # The arguments of a call are JSON in a string: its depth and its characters show only here.
         message = f"The messages cannot be turned into tokens: {error}"
         raise BadRequestError(message, param="messages", code="invalid_value") from error
+
+
+def _check_messages(context: int, messages: int) -> None:
+    """A message takes two tokens at the least; rendering thousands of them only to refuse them takes minutes."""
+    if 2 * messages > context:
+        _check_room(context, 2 * messages, None)
 
 
 def _check_room(context: int, prompt: int, most: int | None) -> None:

@@ -1,5 +1,6 @@
 """What the routes share, handed to each by FastAPI."""
 
+import asyncio
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated
 
 import httpx
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from luthier.catalogue import Catalogue
 from luthier.data.render import Renderer
@@ -26,9 +28,20 @@ class State:
     engines: EnginePool
     upstream: httpx.AsyncClient | None = None
     names: Names = field(init=False)
+    fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.names = Names(self.settings, self.store)
+
+    async def base_folder(self, base: str) -> Path:
+        """The base model's folder, fetched first where it must be; requests that wait for it hold no thread.
+
+        Raises BaseModelError.
+        """
+        if not self.catalogue.ready(base):
+            async with self.fetching:
+                return await run_in_threadpool(self.catalogue.folder, base)
+        return self.catalogue.folder(base)
 
 
 @lru_cache(maxsize=64)

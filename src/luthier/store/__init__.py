@@ -9,7 +9,6 @@ from luthier.store.files import Files
 from luthier.store.jobs import Event, Jobs
 from luthier.store.models import FineTunedModel, Models
 from luthier.store.pages import Page
-from luthier.types.fine_tuning import FINAL
 
 __all__ = ["Event", "FineTunedModel", "Page", "Store"]
 
@@ -34,8 +33,9 @@ class Store:
 
     def finished_job_folders(self) -> Iterator[Path]:
         """Folders of jobs that are over; one that ended in the hands of no worker was never tidied."""
-        for folder in self._jobs_folder.iterdir() if self._jobs_folder.exists() else ():
-            if self.jobs.row(folder.name)["status"] in FINAL:
+        for job_id in self.jobs.finished():
+            folder = self._jobs_folder / job_id
+            if folder.exists():
                 yield folder
 
     def close(self) -> None:

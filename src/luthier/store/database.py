@@ -158,7 +158,7 @@ class Database:
 def _configure(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun by `_begin`, not by the driver
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=60000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -62,9 +62,18 @@ class Files:
         """Raises NotFoundError."""
         self._blobs.copy(self.retrieve(file_id).id, target)
 
+    def delete_expired(self) -> None:
+        with self._database.read() as connection:
+            expired = connection.scalars(select(files.c.id).where(files.c.expires_at <= now())).all()
+        for file_id in expired:
+            self._delete(file_id)
+
     def delete(self, file_id: str) -> None:
         """Raises NotFoundError."""
         self.retrieve(file_id)
+        self._delete(file_id)
+
+    def _delete(self, file_id: str) -> None:
         with self._database.write() as connection:
             connection.execute(delete(files).where(files.c.id == file_id))
         self._blobs.delete(file_id)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, and_, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, func, insert, or_, select, update
 
 from luthier.store.database import Database, checkpoints, events, jobs
 from luthier.store.pages import Page, page
@@ -179,6 +179,16 @@ class Jobs:
             if connection.execute(guarded.values(seq=jobs.c.seq, **values)).rowcount:
                 for event in new:
                     add_event(connection, job_id, event)
+
+    def finished(self) -> Sequence[str]:
+        """The ids of jobs that are over and that no worker holds."""
+        with self._database.read() as connection:
+            return connection.scalars(select(jobs.c.id).where(jobs.c.status.in_(FINAL), jobs.c.owner.is_(None))).all()
+
+    def last_step(self, job_id: str) -> int:
+        """The newest step on record, 0 for none."""
+        with self._database.read() as connection:
+            return connection.scalar(select(func.max(events.c.step)).where(events.c.job_id == job_id)) or 0
 
     def metrics(self, job_id: str) -> Sequence[dict[str, Any]]:
         """The data of every metrics event, by step."""

@@ -58,21 +58,26 @@ class Models:
         event: Event | None,
         keep: int,
     ) -> str | None:
-        """Take over the adapter folder `source` as a model, checkpoint and event in one transaction.
+        """Take over the adapter folder `source` as a model, checkpoint and event; of the job's, the newest `keep` stay.
 
-        Of the job's checkpoints the newest `keep` stay. Returns the model's name: that of an earlier run of the
-        same step, where there was one, else `name`; None when the job is over and takes nothing more.
+        Can be done again after a crash at any point: the folder's new place follows from job and step. Returns the
+        model's name: that of an earlier run of the same step, where there was one, else `name`. None when the job is
+        over and takes nothing more, or when the step was taken over before and has been deleted since.
         """
+        adapter = f"{job['id']}-step-{step}"
+        target = self._folder / adapter
+        if source.exists():
+            shutil.rmtree(target, ignore_errors=True)
+            source.rename(target)
         created = now()
         with self._database.write() as connection:
-            if connection.scalar(select(jobs.c.status).where(jobs.c.id == job["id"])) in FINAL:
-                return None
             known = select(checkpoints.c.model).where(checkpoints.c.job_id == job["id"], checkpoints.c.step == step)
             earlier: str | None = connection.scalar(known)
-            if earlier is not None:
+            if earlier is not None or not target.exists():
                 return earlier
-            adapter = new_id("adapter-")
-            shutil.copytree(source, self._folder / adapter)
+            if connection.scalar(select(jobs.c.status).where(jobs.c.id == job["id"])) in FINAL:
+                shutil.rmtree(target)
+                return None
             row = {"id": name, "job_id": job["id"], "base": job["base"], "root": job["model"], "adapter": adapter}
             connection.execute(insert(models).values(**row, call_form=call_form, created_at=created))
             row = {"id": new_id("ftckpt_"), "job_id": job["id"], "model": name, "step": step, "metrics": metrics}

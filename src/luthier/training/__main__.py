@@ -1,7 +1,8 @@
 """`python -m luthier.training JOBDIR`: trains the job in a folder and says how it goes, a JSON object a line.
 
 Exit codes: 0 finished; 1 failed, and the last line says why; 75 stopped on request (SIGTERM, or the parent
-went), with everything saved: the same command goes on from there.
+went), with everything saved: the same command goes on from there; 74 the machine failed, and it may do so again
+or not.
 """
 
 import json
@@ -19,6 +20,7 @@ from filelock import FileLock
 from luthier.types.errors import JobError, LuthierError
 
 STOPPED = 75  # EX_TEMPFAIL
+MACHINE_FAULT = 74  # EX_IOERR
 
 
 class Events:
@@ -30,8 +32,7 @@ class Events:
     def __init__(self, folder: Path) -> None:
         path = folder / "events.jsonl"
         if path.exists():  # a run that lost its power may have left half a line
-            content = path.read_bytes()
-            path.write_bytes(content[: content.rfind(b"\n") + 1])
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         self._file = path.open("a", encoding="utf-8")
         # Libraries print where they like: keep the real standard output to ourselves, send theirs to stderr.
         self._out: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -64,6 +65,9 @@ def _train(folder: Path, emit: Events, stop: threading.Event) -> int:
     except JobError as error:
         emit({"type": "failed", "code": error.code, "message": error.message, "param": error.param})
         return 1
+    except OSError:  # a full disk, say: the machine's fault, which may pass
+        traceback.print_exc()
+        return MACHINE_FAULT
     except Exception as error:
         traceback.print_exc()
         kind = "" if isinstance(error, LuthierError) else f"{type(error).__name__}: "

@@ -12,6 +12,7 @@ from threading import Event
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from luthier.data.render import Rendered, Renderer
@@ -50,7 +51,11 @@ class Trainer:
             torch.set_num_threads(spec.threads)
         self._load_data(spec)
         self._load_model(spec)
-        done = state.restore(self._state, self._parameters, self._optimizer)
+        try:
+            done = state.restore(self._state, self._parameters, self._optimizer)
+        except SafetensorError as error:
+            self._emit({"type": "note", "message": f"The saved state cannot be read ({error}); training starts over"})
+            done = 0
         if done:
             self._emit({"type": "note", "message": f"Training goes on after step {done}"})
         for step in range(done + 1, self._resolved.total_steps + 1):
@@ -59,9 +64,9 @@ class Trainer:
 
     def _load_data(self, spec: JobSpec) -> None:
         base = Path(spec.base)
-        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
         template = Path(spec.parent) / "chat_template.jinja" if spec.parent else None
         self._renderer = Renderer(base, template)
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
         context = min(getattr(config, "max_position_embeddings", None) or _LONGEST_CONTEXT, _LONGEST_CONTEXT)
         self._train = data.load(self._folder / "train.jsonl", self._renderer, context, "training_file")
         valid = self._folder / "valid.jsonl"
@@ -107,7 +112,7 @@ class Trainer:
         self._emit({"type": "metrics", "step": step, "total_steps": self._resolved.total_steps, "metrics": metrics})
         if ends_epoch:
             self._checkpoint(step, metrics)
-        self._save_and_stop_if_asked(step)
+        self._save_and_stop_if_asked(step, ends_epoch)
 
     def _update(self, step: int, batch: list[Rendered]) -> dict[str, float]:
         """One optimizer step."""
@@ -157,9 +162,9 @@ class Trainer:
         adapters.save_adapter(self._model, self._spec.base_name, self._renderer.template.text, folder)
         self._emit({"type": "checkpoint", "step": step, "folder": folder.name, "metrics": metrics})
 
-    def _save_and_stop_if_asked(self, step: int) -> None:
+    def _save_and_stop_if_asked(self, step: int, ends_epoch: bool) -> None:
         stop = self._stop.is_set()
-        if stop or time.monotonic() - self._saved_at > _SAVE_EVERY_S:
+        if stop or ends_epoch or time.monotonic() - self._saved_at > _SAVE_EVERY_S:
             state.save(self._state, step, self._parameters, self._optimizer)
             self._saved_at = time.monotonic()
         if stop and step < self._resolved.total_steps:

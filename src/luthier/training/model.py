@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from luthier.hardware import choose
 from luthier.training.attention import NAME
 from luthier.training.spec import JobSpec
+from luthier.training.state import flush
 
 
 @dataclass(frozen=True)
@@ -76,5 +77,7 @@ def save_adapter(model: Any, base_name: str, template: str, folder: Path) -> Non
     config.save_pretrained(str(new))
     config.base_model_name_or_path, config.inference_mode = kept
     (new / "chat_template.jinja").write_text(template, encoding="utf-8")
+    for file in new.iterdir():
+        flush(file)
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)

@@ -6,6 +6,7 @@ one would have taken.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,14 @@ def save(path: Path, step: int, parameters: dict[str, torch.nn.Parameter], optim
             tensors[f"{moment}:{name}"] = optimizer.state[parameter][moment].cpu().contiguous()
     new = path.with_suffix(".new")
     save_file(tensors, new, metadata={"luthier": json.dumps({"step": step})})
+    flush(new)
     new.replace(path)
+
+
+def flush(path: Path) -> None:
+    """To the disk itself: a rename that outlives a power cut must not name an empty file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def restore(path: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> int:

@@ -48,6 +48,7 @@ class Message(Request):
     tool_call_id: str | None = None
     refusal: str | None = None
     audio: dict[str, Any] | None = None
+    annotations: list[Any] | None = None  # of an answer that is sent back as it came; says nothing to a model
 
 
 class FunctionDefinition(Request):

@@ -26,7 +26,8 @@ class Child:
         """What the trainer says, until it ends."""
         assert self._process.stdout is not None  # noqa: S101 - it was opened as a pipe
         for line in self._process.stdout:
-            yield json.loads(line)
+            if line.endswith(b"\n"):  # a trainer that is killed may leave half a line
+                yield json.loads(line)
 
     def stop(self) -> None:
         """Ask it to save its state and end."""

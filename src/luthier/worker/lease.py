@@ -1,5 +1,6 @@
 """A job held: the lease is renewed in the background, and what others did to the job is noticed."""
 
+import logging
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -7,6 +8,7 @@ from types import TracebackType
 from luthier.store import Store
 from luthier.types.fine_tuning import JobStatus
 
+_log = logging.getLogger(__name__)
 _BEAT_S = 0.5  # how soon a cancelled job is noticed; the lease itself lasts far longer
 
 
@@ -34,8 +36,12 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._done.wait(_BEAT_S):
-            held = self._store.jobs.heartbeat(self._job_id, self._owner)
-            status = held or self._store.jobs.row(self._job_id)["status"]
+            try:
+                held = self._store.jobs.heartbeat(self._job_id, self._owner)
+                status = held or self._store.jobs.row(self._job_id)["status"]
+            except Exception:  # a full disk, say: the lease outlasts many a missed beat
+                _log.exception("a heartbeat of job %s failed", self._job_id)
+                continue
             if held != self._expected:
                 self._on_taken(None if status == self._expected else status)
                 return

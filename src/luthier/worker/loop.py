@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from sqlalchemy import RowMapping
@@ -13,11 +14,12 @@ from luthier.types.common import new_id
 from luthier.types.errors import JobError
 from luthier.types.fine_tuning import FINAL, OPEN, JobStatus
 from luthier.worker.lease import Lease
-from luthier.worker.train import Run, clear
+from luthier.worker.train import MOST_ATTEMPTS, Run, clear
 from luthier.worker.validate import validate
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.3
+_TIDY_S = 60.0
 
 
 class Worker:
@@ -27,14 +29,13 @@ class Worker:
         self._settings, self._store, self._catalogue = settings, store, catalogue
         self._owner = new_id("worker-", 12)
         self._stop = threading.Event()
+        self._tidied = -_TIDY_S
         self._threads = [
             threading.Thread(target=self._loop, args=(status, handle), name=f"luthier-{status}")
             for status, handle in (("validating_files", self._validate), ("queued", self._train))
         ]
 
     def start(self) -> None:
-        for folder in self._store.finished_job_folders():
-            clear(folder)
         for thread in self._threads:
             thread.start()
 
@@ -49,6 +50,7 @@ class Worker:
             try:
                 if status == "queued":
                     self._store.jobs.requeue_lost()
+                    self._tidy()
                 job = self._store.jobs.claim(self._owner, status)
                 if job is None:
                     self._stop.wait(_POLL_S)
@@ -58,19 +60,40 @@ class Worker:
                 _log.exception("the worker met an unforeseen error and goes on")
                 self._stop.wait(1)
 
+    def _tidy(self) -> None:
+        """Now and then: what expired files and jobs that ended while nobody held them have left."""
+        if time.monotonic() - self._tidied < _TIDY_S:
+            return
+        self._tidied = time.monotonic()
+        self._store.files.delete_expired()
+        for folder in self._store.finished_job_folders():
+            clear(folder)
+
     def _guarded(self, job: RowMapping, handle: Callable[[RowMapping], None]) -> None:
         """Whatever goes wrong with one job ends that job, with a message, and no other."""
         try:
             handle(job)
-        except Exception as error:
-            if not isinstance(error, JobError):
-                _log.exception("job %s failed", job["id"])
-                error = JobError("server_error", f"The server met an error: {type(error).__name__}: {error}")
+        except JobError as error:
             self._fail(job["id"], error)
+        except Exception as error:
+            _log.exception("job %s met an unforeseen error", job["id"])
+            self._try_again(job, error)
         finally:
             self._store.jobs.release(job["id"], self._owner)
             if self._store.jobs.row(job["id"])["status"] in FINAL:
                 clear(self._store.job_folder(job["id"]))
+
+    def _try_again(self, job: RowMapping, error: Exception) -> None:
+        """A fault of the machine (a full disk, a file out of reach) may pass; nothing of the job is thrown away."""
+        attempts = job["attempts"] + 1
+        what = f"{type(error).__name__}: {error}"
+        if attempts >= MOST_ATTEMPTS:
+            self._fail(job["id"], JobError("server_error", f"The server met an error {attempts} times: {what}"))
+            return
+        self._stop.wait(2 * attempts)
+        said = Event(f"The server met an error and tries again: {what}", level="warn")
+        to: JobStatus = "validating_files" if job["status"] == "validating_files" else "queued"
+        self._store.jobs.transition(job["id"], (to, "running"), to, said, attempts=attempts, estimated_finish=None)
 
     def _validate(self, job: RowMapping) -> None:
         with Lease(self._store, job["id"], self._owner, "validating_files", lambda _: None):

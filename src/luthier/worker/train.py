@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
 from sqlalchemy import RowMapping
 
 from luthier.catalogue import Catalogue
@@ -28,7 +29,7 @@ from luthier.worker.texts import metrics_event, result_file
 from luthier.worker.validate import TRAIN, VALID
 
 _STOPPED = 75  # the trainer's exit code when it was asked to stop and saved its state
-_MOST_ATTEMPTS = 3
+MOST_ATTEMPTS = 3
 
 
 class Run:
@@ -46,6 +47,7 @@ class Run:
         self._failed: JobError | None = None
         self._last: dict[str, Any] | None = None  # the newest checkpoint event
         self._first_step: tuple[int, float] | None = None  # of this run, with its time
+        self._known_step = 0  # the newest step of earlier runs: a step that is taken again is no progress
         self._progress = False
         self._call_form: str | None = None
         self._total_steps = 0
@@ -54,18 +56,33 @@ class Run:
         """Ends with the job in its next state, whatever happens. Raises JobError when the job failed."""
         self._spec().write(self._folder)
         self._call_form = self._find_call_form()
+        if not self._earlier_trainer_has_ended():
+            return
         if not self._store.jobs.transition(
             self._id, ("queued",), "running", Event("Fine-tuning job started"), release=False
         ):
             return
         weights = self._catalogue.title(self._job["base"])
         self._store.jobs.record(self._id, Event(f"{self._job['model']} is served by open weights here: {weights}"))
+        self._known_step = self._store.jobs.last_step(self._id)
         for event in earlier_events(self._folder):
             if event["type"] in ("metrics", "checkpoint"):
                 self._hear(event)
+        self._known_step = self._store.jobs.last_step(self._id)
         self._first_step, self._progress = None, False
         code = self._run_child()
         self._end(code)
+
+    def _earlier_trainer_has_ended(self) -> bool:
+        """Waits for one whose worker died and that still saves its state; False when the job is not ours any more."""
+        lock = FileLock(self._folder / "trainer.lock")
+        while True:
+            try:
+                with lock.acquire(timeout=1):
+                    return True
+            except Timeout:
+                if self._stop.is_set() or self._store.jobs.heartbeat(self._id, self._owner) != "queued":
+                    return False
 
     def _spec(self) -> JobSpec:
         job, settings = self._job, self._settings
@@ -146,6 +163,8 @@ class Run:
     def _metrics(self, event: dict[str, Any]) -> None:
         step, total = event["step"], event["total_steps"]
         self._total_steps = total
+        if step <= self._known_step:
+            return
         self._first_step = self._first_step or (step, time.monotonic())
         first, since = self._first_step
         finish = None
@@ -213,11 +232,13 @@ class Run:
         )
         if not done:  # cancelled or paused at the last moment: the caller was told so, and that stands
             self._store.files.delete(result.id)
+            if self._store.jobs.row(self._id)["status"] == "cancelled":
+                self._store.models.delete(kept)
 
     def _crashed(self, code: int) -> None:
         attempts = 1 if self._progress else self._job["attempts"] + 1
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        if attempts >= _MOST_ATTEMPTS:
+        if attempts >= MOST_ATTEMPTS:
             log = (self._folder / "trainer.log").read_text(encoding="utf-8", errors="replace").strip()
             hint = " Signal 9 often means that memory ran out." if code == -9 else ""
             raise JobError("trainer_died", f"The trainer died {attempts} times ({how}).{hint} {log[-500:]}")

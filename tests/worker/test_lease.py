@@ -1,0 +1,26 @@
+"""The lease: one missed beat is no reason to lose sight of a job."""
+
+import threading
+from types import SimpleNamespace
+
+from luthier.worker.lease import Lease
+
+
+def test_a_failed_heartbeat_is_not_the_last() -> None:
+    beats = iter([OSError("disk full"), "running", OSError("disk full"), "cancelled"])
+    taken, told = [], threading.Event()
+
+    def heartbeat(job_id: str, owner: str) -> str:
+        beat = next(beats)
+        if isinstance(beat, Exception):
+            raise beat
+        return beat
+
+    def on_taken(status: str | None) -> None:
+        taken.append(status)
+        told.set()
+
+    store = SimpleNamespace(jobs=SimpleNamespace(heartbeat=heartbeat))
+    with Lease(store, "ftjob-1", "worker-1", "running", on_taken):
+        assert told.wait(10)
+    assert taken == ["cancelled"]

@@ -1,0 +1,83 @@
+"""One run of a trainer, with a trainer that says what the test wants."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luthier.catalogue import Catalogue
+from luthier.settings import Settings
+from luthier.store import Event, Store
+from luthier.types.errors import JobError
+from luthier.worker.train import Run
+from store.test_store import JOB
+from training.jobs import EXAMPLES
+
+
+class Script:
+    """Stands in for the child program: its rounds of events, and how each ends."""
+
+    rounds: list[tuple[list[dict[str, Any]], int]] = []  # noqa: RUF012 - set by each test
+
+    def __init__(self, folder: Path) -> None:
+        self._events, self._code = self.rounds.pop(0)
+        self._file = folder / "events.jsonl"
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        for event in self._events:
+            with self._file.open("a") as file:
+                file.write(json.dumps(event) + "\n")
+            yield event
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def wait(self) -> int:
+        return self._code
+
+
+def steps(first: int, last: int) -> list[dict[str, Any]]:
+    metrics = {"train_loss": 1.0, "train_mean_token_accuracy": 0.5}
+    return [{"type": "metrics", "step": step, "total_steps": 20, "metrics": metrics} for step in range(first, last + 1)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "data")
+    yield made
+    made.close()
+
+
+def run_until_over(store: Store, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
+    """(the error's code, how many rounds it took)."""
+    monkeypatch.setattr("luthier.worker.train.Child", Script)
+    job = store.jobs.create(**{**JOB, "base": str(base)})
+    lines = "".join(json.dumps(example) + "\n" for example in EXAMPLES)
+    (store.job_folder(job.id) / "train.jsonl").write_text(lines)
+    store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
+    rounds = 0
+    while row := store.jobs.claim("w", "queued"):
+        rounds += 1
+        try:
+            Run(row, "w", store, Settings(), Catalogue(tmp_path), threading.Event()).run()
+        except JobError as error:
+            return error.code, rounds
+        store.jobs.release(job.id, "w")
+    raise AssertionError("the job is neither over nor queued")
+
+
+def test_the_same_steps_again_are_no_progress(
+    store: Store, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that always runs out of memory would otherwise be tried for ever."""
+    Script.rounds = [(steps(1, 3), -9) for _ in range(9)]
+    assert run_until_over(store, tiny_base, tmp_path, monkeypatch) == ("trainer_died", 3)
+
+
+def test_new_steps_are_progress(store: Store, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Script.rounds = [(steps(1, 3), -9), (steps(1, 4), -9), (steps(2, 6), 74), *[(steps(5, 6), -9)] * 9]
+    assert run_until_over(store, tiny_base, tmp_path, monkeypatch) == ("trainer_died", 5)
