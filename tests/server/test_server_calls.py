@@ -37,6 +37,22 @@ def test_tools(scripted: OpenAI, engine: ScriptedEngine) -> None:
     assert '"name": "g"' in engine.prompts[0]
 
 
+def test_answers_go_back_as_they_came(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    """The loop that everybody writes: append the message, append the result, ask again."""
+    messages = list(HELLO)
+    for said, result in ((CALL, "tool"), ("Nothing more.", None)):
+        engine.say(said)
+        message = ask(scripted, messages=messages, tools=TOOLS).choices[0].message
+        messages.append(message)
+        if result:
+            messages.append({"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "42"})
+    engine.say("Bye.")
+    messages.append({"role": "user", "content": "Thanks"})
+    assert ask(scripted, messages=messages, tools=TOOLS).choices[0].message.content == "Bye."
+    assert CALL in engine.prompts[-1]
+    assert "Nothing more." in engine.prompts[-1]
+
+
 def test_legacy_functions(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say(CALL)
     choice = ask(scripted, functions=[F, G]).choices[0]

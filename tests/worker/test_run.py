@@ -25,6 +25,7 @@ class Script:
     def __init__(self, folder: Path) -> None:
         self._events, self._code = self.rounds.pop(0)
         self._file = folder / "events.jsonl"
+        (folder / "trainer.log").touch()
 
     def events(self) -> Iterator[dict[str, Any]]:
         for event in self._events:
