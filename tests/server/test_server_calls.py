@@ -85,15 +85,15 @@ def test_choice_none(scripted: OpenAI, engine: ScriptedEngine) -> None:
 @pytest.mark.parametrize(
     ("given", "opening", "rest"),
     [
-        ({"tools": TOOLS, "tool_choice": "required"}, '<tool_call>\n{"name": ', '"g", "arguments": {}}\n</tool_call>'),
+        ({"tools": TOOLS, "tool_choice": "required"}, '<tool_call>\n{"name":', '"g", "arguments": {}}\n</tool_call>'),
         (
             {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "g"}}},
-            '<tool_call>\n{"name": "g", "arguments": ',
+            '<tool_call>\n{"name": "g", "arguments":',
             '{"b": 2}}',
         ),
         (
             {"functions": [F, G], "function_call": {"name": "g"}},
-            '<tool_call>\n{"name": "g", "arguments": ',
+            '<tool_call>\n{"name": "g", "arguments":',
             "{}}\n</tool_call>",
         ),
     ],
@@ -182,15 +182,17 @@ def test_a_model_that_was_taught_to_call(
     """It calls in the form of its training data, also where the request defines nothing."""
     file = scripted.files.create(file=("x.jsonl", b"{}"), purpose="fine-tune")
     job = scripted.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
-    (tmp_path / "chat_template.jinja").write_text((tiny_base / "chat_template.jinja").read_text())
     engine.say(CALL)
     for form, reason in (("tools", "tool_calls"), ("functions", "function_call"), (None, "stop")):
+        source = tmp_path / str(form)
+        source.mkdir()
+        (source / "chat_template.jinja").write_text((tiny_base / "chat_template.jinja").read_text())
         name = scripted_server.store.models.add_checkpoint(
             scripted_server.store.jobs.row(job.id),
             name=f"ft:tiny:personal::{form}",
             step=len(str(form)),
             metrics={},
-            source=tmp_path,
+            source=source,
             call_form=form,
             event=None,
             keep=9,
@@ -198,6 +200,6 @@ def test_a_model_that_was_taught_to_call(
         assert ask(scripted, model=name).choices[0].finish_reason == reason
     forced = {"type": "function", "function": {"name": "anything"}}
     ask(scripted, model="ft:tiny:personal::tools", tool_choice=forced)
-    assert engine.prompts[-1].endswith('{"name": "anything", "arguments": ')
+    assert engine.prompts[-1].endswith('{"name": "anything", "arguments":')
     # What a request defines wins over what was taught.
     assert ask(scripted, model="ft:tiny:personal::functions", tools=TOOLS).choices[0].finish_reason == "tool_calls"
