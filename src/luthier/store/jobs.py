@@ -18,6 +18,7 @@ from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobErrorBody, JobEvent, JobStatus
 
 LEASE_S = 30.0  # a worker that says nothing for so long has lost its job
+_RENEW_AFTER_S = 5.0  # a heartbeat before that only reads, and costs no write to the disk
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,9 @@ class Jobs:
     def heartbeat(self, job_id: str, owner: str) -> JobStatus | None:
         """Renews the lease; returns the job's status, or None when `owner` no longer holds it."""
         held = and_(jobs.c.id == job_id, jobs.c.owner == owner)
+        due = jobs.c.lease_until < time.time() + LEASE_S - _RENEW_AFTER_S
         with self._database.write() as connection:
-            connection.execute(update(jobs).where(held).values(lease_until=time.time() + LEASE_S))
+            connection.execute(update(jobs).where(held, due).values(lease_until=time.time() + LEASE_S))
             status: JobStatus | None = connection.scalar(select(jobs.c.status).where(held))
             return status
 
