@@ -11,6 +11,8 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from luthier.types.errors import LuthierError
+
 NAME = "luthier_packed"
 # On processors, attention over short examples runs backward about three times faster in float32 than in bfloat16.
 _FLOAT32_UP_TO = 256
@@ -42,9 +44,18 @@ def packed_attention(
     scaling: float | None = None,
     *,
     layout: Layout,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """query [1, H, T, K], key and value [1, G, T, K] (G groups of heads) -> [1, T, H, K]."""
+    """query [1, H, T, K], key and value [1, G, T, K] (G groups of heads) -> [1, T, H, K].
+
+    Raises LuthierError for what an architecture asks beyond that: leaving it out would train another model.
+    """
+    if softcap is not None or s_aux is not None or (sliding_window and sliding_window < layout.longest):
+        what = "soft caps" if softcap is not None else "attention sinks" if s_aux is not None else "a sliding window"
+        raise LuthierError(f"This base model's attention has {what}, which training does not know yet.")
 
     def unpack(tensor: torch.Tensor) -> torch.Tensor:
         _, heads, _, width = tensor.shape

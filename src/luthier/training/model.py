@@ -18,6 +18,7 @@ from luthier.hardware import choose
 from luthier.training.attention import NAME
 from luthier.training.spec import JobSpec
 from luthier.training.state import flush
+from luthier.types.errors import BaseModelError
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,20 @@ def load(spec: JobSpec, where: Hardware) -> Any:
     base = AutoModelForCausalLM.from_pretrained(
         spec.base, dtype=where.dtype, attn_implementation=NAME, trust_remote_code=False, use_safetensors=True
     )
+    _refuse_other_outputs(base.config)
     if spec.parent:
         model = PeftModel.from_pretrained(base, spec.parent, is_trainable=True)
     else:
         layers = {"r": spec.lora_rank, "lora_alpha": spec.lora_alpha, "target_modules": "all-linear"}
         model = get_peft_model(base, LoraConfig(**layers, lora_dropout=0.0, task_type="CAUSAL_LM"))
     return model.to(where.device).train()
+
+
+def _refuse_other_outputs(config: Any) -> None:
+    """The core takes logits as hidden states times the output weights; raises BaseModelError where there is more."""
+    for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
+        if getattr(config, name, None) not in (None, 1, 1.0):
+            raise BaseModelError(f"This base model changes its logits ({name}), which training does not know yet.")
 
 
 def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
