@@ -118,8 +118,8 @@ def checkpoints(options: Options, job_id: str) -> None:
 def _checkpoint_row(checkpoint: dict[str, Any]) -> tuple[object, ...]:
     metrics = checkpoint.get("metrics") or {}
     valid = metrics.get("full_valid_loss", metrics.get("valid_loss"))
-    name, step = checkpoint["fine_tuned_model_checkpoint"], checkpoint["step_number"]
-    return name, step, metrics.get("train_loss"), valid
+    losses = [None if loss is None else f"{loss:.4f}" for loss in (metrics.get("train_loss"), valid)]
+    return checkpoint["fine_tuned_model_checkpoint"], checkpoint["step_number"], *losses
 
 
 def _steering(name: str, en: str, zh: str) -> None:
