@@ -70,7 +70,7 @@ class Worker:
             clear(folder)
 
     def _guarded(self, job: RowMapping, handle: Callable[[RowMapping], None]) -> None:
-        """Whatever goes wrong with one job ends that job, with a message, and no other."""
+        """Whatever goes wrong with one job is that job's, with a message, and no other's."""
         try:
             handle(job)
         except JobError as error:

@@ -211,8 +211,10 @@ class Run:
         job = self._job
         name = fine_tuned_name(job["model"], self._settings.organization, job["suffix"])
         kept = self._keep(last, name, Event(f"New fine-tuned model created: {name}"))
-        if kept is None:  # cancelled at the last moment
-            return
+        if kept is None:
+            if self._store.jobs.row(self._id)["status"] == "running":
+                raise JobError("model_deleted", "The fine-tuned model was deleted before its job had ended.")
+            return  # cancelled at the last moment
         content = result_file(self._store.jobs.metrics(self._id))
 
         def fill(out: IO[bytes]) -> None:
