@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check import MESSAGE_KEYS, ROLES, check_example, check_file, job_error
-from luthier.data.findings import CATALOGUE, KEPT_PER_KIND, FindingError, Report, problem, shown
+from luthier.data.findings import CATALOGUE, KEPT_PER_KIND, Finding, FindingError, Report, problem, shown
 from luthier.data.read import parse_line, read_lines
 
 USER = {"role": "user", "content": "What is a bond?"}
@@ -413,3 +413,29 @@ def test_any_bytes_give_a_report_not_a_traceback(tmp_path: Path, content: bytes)
     except FindingError:
         return
     assert len(values) == report.examples
+
+
+class Looker:
+    """Notes what it is shown; finds one thing in each example and one in the whole."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, int]] = []
+
+    def look(self, line_number: int, example_number: int, example: dict[str, Any]) -> list[Finding]:
+        self.shown.append((line_number, example_number))
+        return [problem("unrecognized_key", key="look")]
+
+    def finish(self) -> list[Finding]:
+        return [problem("unrecognized_key", key="finish").at(7)]
+
+
+def test_quality_is_shown_what_has_no_error_of_form(check: Any) -> None:
+    looker = Looker()
+    content = b"\n" + raw(GOOD[0], answer(content=None), chat(USER, ANSWER, USER), [1])
+    report = check(content, minimum_examples=1, quality=looker)
+    assert looker.shown == [(2, 1), (4, 3)]
+    assert [(f.line, f.key) for f in report.findings if f.code == "unrecognized_key"] == [
+        (2, "look"),
+        (4, "look"),
+        (7, "finish"),
+    ]

@@ -24,6 +24,7 @@ from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:
+    from luthier.data.check import Quality
     from luthier.data.findings import Finding, Report
 
 SHOWN_PER_CODE = 3
@@ -44,12 +45,12 @@ def check_files(training: Path | None, validation: Path | None, method: str) -> 
     return reports
 
 
-def _check(path: Path, method: str, minimum_examples: int) -> Report:
+def _check(path: Path, method: str, minimum_examples: int, quality: Quality | None = None) -> Report:
     from luthier.data.check import check_file
 
     try:
         with _bar(path) as on_line:
-            return check_file(path, method=method, minimum_examples=minimum_examples, on_line=on_line)
+            return check_file(path, method=method, minimum_examples=minimum_examples, on_line=on_line, quality=quality)
     except OSError as error:
         raise Trouble(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
 
@@ -78,11 +79,16 @@ def _bar(path: Path) -> Iterator[Callable[[int], None] | None]:
 
 
 def print_report(console: Console, path: Path, report: Report) -> None:
-    """Findings by code, the worst first, each code with its first lines and one remedy; then the summary."""
+    """The sections, one after the other."""
+    for section in SECTIONS:
+        section(console, path, report)
+
+
+def _findings(console: Console, path: Path, report: Report) -> None:
+    """Findings by code, the worst first, each code with its first lines and one remedy."""
     for severity in STYLES:
         for findings in _groups(report, severity):
             _print_group(console, findings, _count(report, findings))
-    console.print(_summary(path, report), soft_wrap=True)
 
 
 def _groups(report: Report, severity: str) -> list[list[Finding]]:
@@ -113,7 +119,7 @@ def _print_group(console: Console, findings: list[Finding], count: int) -> None:
     console.print(printable(f"  → {findings[0].remedy()}\n"), soft_wrap=True)
 
 
-def _summary(path: Path, report: Report) -> Text:
+def _summary(console: Console, path: Path, report: Report) -> None:
     from luthier.data.estimate import n_epochs_auto
 
     errors, warnings = (sum(_count(report, group) for group in _groups(report, name)) for name in ("error", "warning"))
@@ -125,7 +131,11 @@ def _summary(path: Path, report: Report) -> Text:
     if not errors:
         epochs = n_epochs_auto(report.examples)
         text.append(say(f' Epochs if left to "auto": {epochs}.', f"轮数为 auto 时取 {epochs}。"))
-    return text
+    console.print(text, soft_wrap=True)
+
+
+# Every section is given the console, the file and its report. The summary comes last, where the eye is.
+SECTIONS: tuple[Callable[[Console, Path, Report], None], ...] = (_findings, _summary)
 
 
 @click.command(

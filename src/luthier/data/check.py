@@ -6,10 +6,10 @@ This module knows no tokenizer and no base model, so nothing about lengths. Of a
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from luthier.data.examples import ExampleKind, calls_in, definitions_in, kind_of, name_of
 from luthier.data.findings import Finding, FindingError, Report, problem
@@ -31,29 +31,46 @@ _FORMATS: dict[ExampleKind, tuple[str, str]] = {  # what OpenAI calls the format
 }
 
 
+class Quality(Protocol):
+    """What looks at examples whose form is right, for what they teach. One object looks at one file, once."""
+
+    def look(self, line_number: int, example_number: int, example: dict[str, Any]) -> Iterable[Finding]:
+        """Findings on one example; both numbers count from 1. Findings that name no line are given this one."""
+
+    def finish(self) -> Iterable[Finding]:
+        """Findings that only the whole file shows; called once, after the last example."""
+
+
 def check_file(
     path: Path,
     *,
     method: str = "supervised",
     minimum_examples: int = 10,
     on_line: Callable[[int], None] | None = None,
+    quality: Quality | None = None,
 ) -> Report:
     """Check every line. Whatever the bytes are, the answer is a report; only an unreadable path raises `OSError`.
 
-    `on_line` is given the bytes of the file consumed so far, once for each line that is not blank.
+    `on_line` is given the bytes of the file consumed so far, now and then, and at the end.
+    `quality` is shown every example that has no error of form.
     """
     report, kinds, first_lines = Report(), Counter[ExampleKind | None](), dict[bytes, int]()
     try:
         for line in read_lines(path):
             report.examples += 1
-            for finding in _check_line(line, kinds, first_lines):
-                report.add(finding.at(line.number, report.examples))
+            example, findings = _check_line(line, kinds, first_lines)
+            if quality and example is not None and not any(finding.severity == "error" for finding in findings):
+                findings += quality.look(line.number, report.examples, example)
+            for finding in findings:
+                report.add(finding.at(line.number, report.examples) if finding.line is None else finding)
             if on_line:
                 on_line(line.end_bytes)
     except FindingError as error:  # not text at all: there are no lines to tell about
         report.add(error.finding)
         return report
     _check_whole(report, kinds, method, minimum_examples)
+    for finding in quality.finish() if quality else ():
+        report.add(finding)
     return report
 
 
@@ -104,21 +121,22 @@ def job_error(report: Report, *, file_id: str, param: str = "training_file") -> 
     return JobError(f"invalid_{param}", opening + wire, param)
 
 
-def _check_line(line: Line, kinds: Counter[ExampleKind | None], first_lines: dict[bytes, int]) -> Found:
-    """One line; notes its kind in `kinds` and its fingerprint in `first_lines`."""
+def _check_line(
+    line: Line, kinds: Counter[ExampleKind | None], first_lines: dict[bytes, int]
+) -> tuple[dict[str, Any] | None, list[Finding]]:
+    """One line's object, if it is one, and its faults; notes its kind and its fingerprint."""
     try:
         value = parse_line(line)
     except FindingError as error:
-        yield error.finding
-        return
+        return None, [error.finding]
     if not isinstance(value, dict):
-        yield problem("data_type", seen=line.raw.decode().strip())
-        return
+        return None, [problem("data_type", seen=line.raw.decode().strip())]
     kinds[kind_of(value)] += 1
-    yield from check_example(value)
+    findings = list(check_example(value))
     first = first_lines.setdefault(fingerprint(value), line.number)
     if first != line.number:
-        yield problem("duplicate_example", detail=str(first))
+        findings.append(problem("duplicate_example", detail=str(first)))
+    return value, findings
 
 
 def _check_whole(report: Report, kinds: Counter[ExampleKind | None], method: str, minimum_examples: int) -> None:
