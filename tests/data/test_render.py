@@ -30,7 +30,8 @@ def example(messages: list[dict[str, Any]], tools: Any = None, functions: Any = 
 
 
 def call(name: str, arguments: Any) -> dict[str, Any]:
-    function = {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    function = {"name": name, "arguments": text}
     return {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
 
 
@@ -115,7 +116,12 @@ def test_definitions_and_results_are_read_not_learnt(renderer: Renderer) -> None
 
 MARKS = ["<tool_call>", "</tool_call>", "<|im_end|>", '"}}\n</tool_call>', "007", "\\", "\n"]
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(MARKS),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+    | st.sampled_from(MARKS),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=8,
 )
@@ -137,9 +143,31 @@ def test_calls_come_back_as_they_went_in(renderer: Renderer, several: list[dict[
     assert [json.loads(one.arguments) for one in answer.calls] == several
 
 
-def test_text_beside_calls_stays() -> None:
-    text = 'Let me look.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
-    assert parse(text) == Answer("Let me look.", [Call("f", '{"a": 1}')])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"a": 1e3, "b": 1.10, "c": -0, "d": [0.10, {"e": 1E+2}], "f": 12345678901234567890.0}',
+        '{"code": "007", "quote": "\\"", "line": "a\\nb", "zh": "请假三天", "mark": "</tool_call>"}',
+        "{}",
+        '{"private": "\ue000", "n": 1e3}',
+    ],
+)
+def test_arguments_come_back_digit_by_digit(renderer: Renderer, arguments: str) -> None:
+    said = trained(renderer, example([user("x"), call("f", arguments)]))
+    assert parse(said.removesuffix("<|im_end|>")).calls == [Call("f", arguments)]
+
+
+@pytest.mark.parametrize("content", ["Let me look.", " a ", "a\n", "查一下：\n\n"])
+def test_text_beside_calls_comes_back(renderer: Renderer, content: str) -> None:
+    calls = [call("f", {"a": 1})["tool_calls"][0], call("g", {})["tool_calls"][0]]
+    said = trained(renderer, example([user("x"), {"role": "assistant", "content": content, "tool_calls": calls}]))
+    answer = parse(said.removesuffix("<|im_end|>"))
+    assert answer == Answer(content, [Call("f", '{"a": 1}'), Call("g", "{}")])
+
+
+def test_blank_text_around_calls_is_none() -> None:
+    text = '\n\n<tool_call>{"name": "f"}</tool_call>\n\n<tool_call>{"name": "g"}</tool_call>\n'
+    assert parse(text) == Answer(None, [Call("f", "{}"), Call("g", "{}")])
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,12 @@ with arguments as an object. (On the wire arguments are a JSON *string*; a templ
 more and so teach the wrong target.) Knows nothing about tokens or templates.
 """
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from luthier.data import exact
 from luthier.types.errors import RenderError
 
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-_STRICT = json.JSONDecoder(parse_constant=_refuse)
 _DEFINITION = ("name", "description", "parameters", "strict")
 _OPENS, _CLOSES = "<tool_call>", "</tool_call>"
 
@@ -88,7 +82,7 @@ def _content(index: int, content: Any) -> str:
 
 def _arguments(index: int, call: dict[str, Any]) -> dict[str, Any]:
     try:
-        arguments = json.loads(call["arguments"] or "{}")
+        arguments = exact.DECODER.decode(call["arguments"] or "{}")
     except (ValueError, RecursionError) as error:
         raise RenderError(f"Message {index + 1}: the arguments of {call['name']} are not JSON: {error}") from error
     if not isinstance(arguments, dict):
@@ -97,7 +91,10 @@ def _arguments(index: int, call: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse(text: str) -> Answer:
-    """The answer that a model wrote. Calls that cannot be read stay in the text, where they can be seen."""
+    """The answer that a model wrote. Calls that cannot be read stay in the text, where they can be seen.
+
+    The line break that a template puts between text and the first call is not the text's.
+    """
     calls: list[Call] = []
     rest, done = "", 0
     while (at := text.find(_OPENS, done)) >= 0:
@@ -106,18 +103,20 @@ def parse(text: str) -> Answer:
         if found:
             call, end = found
             calls.append(call)
-            rest += text[done:at]
+            rest += text[done:at].strip() if len(calls) > 1 else text[:at].removesuffix("\n")
         else:
             rest += text[done:end]
         done = end
-    rest += text[done:]
-    return Answer(rest.strip() or None, calls) if calls else Answer(text)
+    if not calls:
+        return Answer(text)
+    rest += text[done:].strip()
+    return Answer(rest if rest and not rest.isspace() else None, calls)
 
 
 def _call_at(text: str, start: int) -> tuple[Call, int] | None:
     """The call written from `start` on, and where it ends; its strings may hold the closing mark too."""
     try:
-        value, end = _STRICT.raw_decode(text, _past_space(text, start))
+        value, end = exact.DECODER.raw_decode(text, _past_space(text, start))
         name, arguments = value["name"], value.get("arguments", {})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -125,7 +124,7 @@ def _call_at(text: str, start: int) -> tuple[Call, int] | None:
         return None
     closing = _past_space(text, end)
     end = closing + len(_CLOSES) if text.startswith(_CLOSES, closing) else end
-    return Call(name, json.dumps(arguments, ensure_ascii=False)), end
+    return Call(name, exact.dumps(arguments)), end
 
 
 def _past_space(text: str, start: int) -> int:

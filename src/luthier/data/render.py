@@ -16,6 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+from luthier.data import exact
 from luthier.data import messages as wire
 from luthier.data.examples import Example
 from luthier.data.template import Template, choose
@@ -108,7 +109,7 @@ class Renderer:
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, answer_next: bool = False
     ) -> list[tuple[str, float]]:
         """(text, weight) pairs: cut before each assistant answer, and after the token that ends it."""
-        guard = _unused_character(messages, tools)
+        guard = exact.unused_character(messages, tools)
         safe, safe_tools = self._guarded(messages, guard), self._guarded(tools, guard)
         whole = self.template.render(safe, safe_tools, answer_next=answer_next)
         pieces: list[tuple[str, float]] = []
@@ -146,12 +147,6 @@ class Renderer:
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
-
-
-def _unused_character(*values: Any) -> str:
-    """A private-use character that occurs nowhere in the values."""
-    used = json.dumps(values, ensure_ascii=False, default=str)
-    return next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in used)
 
 
 def _text(token: Any) -> str:

@@ -14,6 +14,7 @@ import jinja2
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from luthier.data import exact
 from luthier.types.errors import RenderError
 
 _OURS = Path(__file__).parent / "templates" / "chatml_tools.jinja"
@@ -70,14 +71,10 @@ def choose(text: str, tokens: dict[str, str], vocabulary: dict[str, int]) -> Tem
 def _environment() -> ImmutableSandboxedEnvironment:
     """Jinja as model makers expect it: sandboxed, trimmed blocks, `tojson` that leaves Chinese readable."""
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = _to_json
+    environment.filters["tojson"] = exact.dumps
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
     return environment
-
-
-def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 
 def _refuse(message: str) -> None:

@@ -43,18 +43,11 @@ class AnswerText:
 
     def finish(self) -> tuple[Answer, str]:
         """The whole answer, and the text of it that was not sent yet."""
-        answer = self._parsed() if self._calls else Answer(self._text)
+        answer = parse(self._text) if self._calls else Answer(self._text)
         content = answer.content or ""
         rest = content[self.sent :]
         self.sent = max(self.sent, len(content))
         return answer, rest
-
-    def _parsed(self) -> Answer:
-        answer = parse(self._text)
-        if answer.calls and answer.content:  # white space before the text has been sent with it
-            blank = self._text[: len(self._text) - len(self._text.lstrip())]
-            return Answer(blank + answer.content, answer.calls)
-        return answer
 
     def _certain(self) -> int:
         """How much of the text cannot change its meaning any more."""
