@@ -1,0 +1,113 @@
+"""Words with which a chat model accepts a request before it answers: 好的！ / Sure, here is the answer: / 您好！
+
+A teacher writes them by habit, and a model that is trained on them learns them first. They are taken off only where
+they say nothing: an interjection, closed by punctuation, with an answer behind it that stands alone. "好的基金经理…",
+"可以。根据规定…", "是的，…" and "当然，任何投资都有风险" carry meaning and stay. Knows texts and nothing of examples.
+"""
+
+import re
+
+# Accepting a request; with a comma too ("好的，…", "Sure, …").
+_ACCEPTS = re.compile(
+    r"(?:好的[呢呀吧]?|好[呀啊嘞滴哒]|(?:当然)?没有?问题|收到|明白了?|了解了?|遵命)[！!。，,：:~～\s]+"
+    r"|(?:好问题|问得好|(?:您|你)(?:问|提)得很好|(?:您|你)?(?:这|提)[^，。！\n]{0,6}(?:好|棒|重要|有趣|有意义|不错)的问题)[！!。，,]\s*"
+    r"|(?:很|非常|十分)?(?:高兴|乐意|荣幸)(?:能|可以)?(?:为|帮|给|回答)(?:您|你)[^，。！：\n]{0,12}[！!。：:]\s*"
+    r"|感谢(?:您|你)的(?:提问|问题|咨询)[！!。，,]\s*"
+    r"|(?:sure(?: thing)?|okay|ok|alright|all right|got it|understood|no problem|no worries)\s*(?:[!.,:]+(?!\w)|\n)\s*"
+    r"|(?:(?:i'm |i am )?(?:happy|glad) to help(?: you)?(?: with that)?|my pleasure)\s*[!.:]+\s*"
+    r"|(?:(?:that(?:'s|’s| is)|what) an? )?(?:great|good|excellent|interesting|fantastic) question\s*[!.,]+\s*"
+    r"|(?:thanks|thank you) for (?:asking|(?:your|the) question)\s*[!.,]+\s*",
+    re.IGNORECASE,
+)
+# These can also be the answer to a yes-or-no question, so they need an exclamation mark or an announcement.
+_AGREES = re.compile(
+    r"(?:当然可以|当然|可以的|好)(?P<loud>[！!]+)?[。，,：:~～\s]*"
+    r"|(?:certainly|of course|absolutely|definitely|great|perfect)\b(?!-)(?P<loud_en>\s*!+)?[.,:\s]*",
+    re.IGNORECASE,
+)
+_GREETS = re.compile(
+    r"[您你]好[呀啊]?[！!，,。.~～]+\s*|(?:hello|hi|greetings)(?: there)?\s*[！!，,。.]+(?!\w)\s*", re.IGNORECASE
+)
+_ROLE = re.compile(
+    r"作为(?:您的|你的)?(?:一[名个位])?[^，,。：:\n]{1,20}[，,]\s*|as an? [^,.\n]{1,60}, (?=(?:i|let) ?)", re.IGNORECASE
+)
+_ANNOUNCES = re.compile(
+    r"(?:那么?|首先|下面|接下来|现在)?[，,]?(?:让我|由我|我们?|很高兴|很乐意|非常乐意)[^。！？!?：:，,\n]{0,16}?"
+    r"(?:解释|介绍|回答|解答|说明|讲解|看看|看一下|聊聊|帮助(?:您|你)|帮(?:您|你)|为(?:您|你)服务|梳理|列出|提供)"
+    r"[^。！？!?：:，,\n]{0,14}[。！!：:~～\n]+\s*"
+    r"|(?:以下|下面|这里|如下)[^。！？!?：:\n]{0,40}(?:[：:]|\n)\s*"
+    r"|(?:here(?:'s|’s| is| are)|below (?:is|are))[^.!?:\n]{0,90}(?::|\n)\s*"
+    r"|(?:let me|let(?:'s|’s| us)|i(?:'d|’d| would|'ll|’ll| will|'m|’m| am| can)(?: certainly| gladly| be)*"
+    r"(?: (?:happy|glad|delighted) to)?) (?:help|explain|answer|assist|walk|show|give|break|provide|look|take)"
+    r"[^.!?:\n]{0,80}[.!:\n]+\s*",
+    re.IGNORECASE,
+)
+_LEANS_BACK = re.compile(
+    r"[，,、。；;！!？?）)]|但|不过|可是|然而|而且|并且|(?:but|however|and|though|yet)\b", re.IGNORECASE
+)
+_CONCEDES = re.compile(r"[^.!?\n]*,? (?:but|however|yet|though)\b", re.IGNORECASE)
+_OFFERS = re.compile(
+    r"(?:请问)?(?:您|你|我)?(?:今天)?(?:需要|有|想)?(?:什么|哪些)?[^。！\n]{0,8}(?:可以|能够?|需要)(?:为|帮)(?:您|你|到)"
+    r"|(?:how|what) (?:can|may|could) i |what would you like|i'm |我是",
+    re.IGNORECASE,
+)
+_ASKS_WHETHER = re.compile(
+    r"吗[？?]?\s*$|(?:能不能|可不可以|是不是|会不会|可否|是否)|^(?:can|may|is|are|do|does|will|should) ", re.I
+)
+_REQUESTS = re.compile(
+    r"(?:告诉|介绍|解释|说明|帮我?|给我|推荐|列出|写|生成|讲|举|提供|分享|教|谈谈|回答|描述|总结)"
+    r"|\b(?:can|could|would|will) you\b",
+    re.IGNORECASE,
+)
+_GREETING = re.compile(r"(?:您好|你好|嗨|hello|hi|hey)\W*$", re.IGNORECASE)
+_WORD = re.compile(r"\w")
+
+
+def strip_preamble(text: str, question: str | None = None) -> str | None:
+    """`text` without its preamble; None if it has none, or if what follows does not stand alone.
+
+    `question`: the message that the text answers. Where it asks whether something is so, agreeing words are the
+    answer ("当然可以！" to "能提前赎回吗？") and stay; a greeting stays as the answer to a greeting.
+    """
+    whether = question is not None and bool(_ASKS_WHETHER.search(question)) and not _REQUESTS.search(question)
+    if question is not None and _GREETING.match(question.strip()):
+        return None
+    start = len(text) - len(text.lstrip())
+    at = _opening(text, start, whether)
+    if at is None:
+        return None
+    rest = text[at:].strip()
+    if len(rest) < 2 or not _WORD.search(rest) or _LEANS_BACK.match(rest) or _OFFERS.match(rest):
+        return None
+    # "Sure, the yield …" goes on in the middle of a sentence; anything else begins as its writer wanted it to.
+    return rest[0].upper() + rest[1:] if text[:at].rstrip().endswith(",") and rest[0].isascii() else rest
+
+
+def _opening(text: str, start: int, whether: bool) -> int | None:
+    """Where the preamble that begins at `start` ends; None if there is none."""
+    at = start
+    while (end := _step(text, at, whether)) is not None:
+        at = end
+    if at == start:
+        return None
+    while announced := _ANNOUNCES.match(text, at):
+        if not text[announced.end() :].strip():
+            break
+        at = announced.end()
+    return at
+
+
+def _step(text: str, at: int, whether: bool) -> int | None:
+    """The end of one empty phrase at `at`."""
+    if found := _GREETS.match(text, at):
+        return found.end()
+    if found := _ACCEPTS.match(text, at):
+        is_comma = found.group().rstrip()[-1:] == "," and found.group()[0].isascii()
+        if not (is_comma and _CONCEDES.match(text, found.end())):
+            return found.end() if not whether or _ANNOUNCES.match(text, found.end()) else None
+    found = _AGREES.match(text, at)
+    if found and (_ANNOUNCES.match(text, found.end()) or ((found["loud"] or found["loud_en"]) and not whether)):
+        return found.end()
+    if (found := _ROLE.match(text, at)) and _ANNOUNCES.match(text, found.end()):
+        return found.end()
+    return None
