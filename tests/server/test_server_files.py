@@ -4,6 +4,7 @@ import io
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -55,7 +56,7 @@ def test_unknown_and_deleted_files_are_not_found(client: OpenAI) -> None:
 
 def test_list_by_order_cursor_and_purpose(bare_client: OpenAI) -> None:
     files = [bare_client.files.create(file=(f"{n}.jsonl", LINE), purpose="evals").id for n in range(5)]
-    other = bare_client.files.create(file=("o.jsonl", LINE), purpose="batch").id
+    other = bare_client.files.create(file=("o.jsonl", LINE), purpose="user_data").id
     page = bare_client.files.list(purpose="evals", order="asc", limit=2)
     assert [file.id for file in page.data] == files[:2]
     assert page.has_more
@@ -139,11 +140,11 @@ def test_create_without_a_file(raw: httpx.Client) -> None:
     [
         ("训练数据.jsonl", "训练数据.jsonl"),
         ('say "hi".jsonl', 'say "hi".jsonl'),
-        ("../../etc/passwd", "passwd"),
+        ("../../etc/passwd.jsonl", "passwd.jsonl"),
         ("C:\\data\\train.jsonl", "train.jsonl"),
-        ("/", "upload"),
+        ("Train.JSONL", "Train.JSONL"),
         ("a b;c=d.jsonl", "a b;c=d.jsonl"),
-        ("é" * 300, "é" * 300),
+        ("é" * 300 + ".jsonl", "é" * 300 + ".jsonl"),
     ],
 )
 def test_file_names(client: OpenAI, raw: httpx.Client, sent: str, kept: str) -> None:
@@ -190,3 +191,29 @@ def test_a_client_that_goes_away_while_sending(small: Bare) -> None:
         )
     before = len(small.client().files.list().data)
     assert len(small.client().files.list().data) == before
+
+
+@pytest.mark.parametrize("purpose", ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"])
+def test_every_purpose(bare_client: OpenAI, purpose: Any) -> None:
+    """Files of batches go after 30 days unless told otherwise; all others stay."""
+    made = bare_client.files.create(file=("x.jsonl", LINE), purpose=purpose)
+    assert bare_client.files.list(purpose=purpose).data[0].id == made.id
+    assert made.expires_at == (made.created_at + 30 * 86400 if purpose == "batch" else None)
+    bare_client.files.delete(made.id)
+
+
+@pytest.mark.parametrize(("purpose", "api"), [("fine-tune", "Fine-Tuning"), ("batch", "Batch")])
+def test_files_of_lines_are_named_so(bare_client: OpenAI, purpose: Any, api: str) -> None:
+    for name in ("train.json", "upload", "jsonl"):
+        with pytest.raises(openai.BadRequestError) as caught:
+            bare_client.files.create(file=(name, LINE), purpose=purpose)
+        assert body_of(caught.value)["message"] == f"Invalid file format for {api} API. Must be .jsonl"
+    assert bare_client.files.create(file=("photo", b"x"), purpose="vision").filename == "photo"
+
+
+def test_a_batch_file_has_a_limit_of_its_own(bare_client: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.server.files.BATCH_FILE_BYTES", 20)
+    bare_client.files.create(file=("x.jsonl", b"x" * 30), purpose="fine-tune")
+    with pytest.raises(openai.APIStatusError) as caught:
+        bare_client.files.create(file=("x.jsonl", b"x" * 30), purpose="batch")
+    assert caught.value.status_code == 413

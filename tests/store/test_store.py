@@ -1,7 +1,9 @@
 """The store: what is written is whole, and of two who want the same only one gets it."""
 
+import os
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,6 +50,19 @@ def test_a_file_comes_back_as_it_went_in(store: Store) -> None:
     with pytest.raises(NotFoundError):
         store.files.retrieve(file.id)
     assert not list((store.files._blobs._folder).iterdir())
+
+
+def test_what_a_crash_left_goes_a_day_later(tmp_path: Path) -> None:
+    """A blob without its row, and half a blob; never one with a row, and never a young one."""
+    store = Store(tmp_path)
+    kept = put(store)
+    folder = tmp_path / "files"
+    for name, age_s in ((kept.id, 90_000), ("file-stray", 90_000), (".new-half", 90_000), ("file-young", 10)):
+        (folder / name).write_bytes(b"x")
+        os.utime(folder / name, (time.time() - age_s,) * 2)
+    store.close()
+    Store(tmp_path).close()
+    assert {path.name for path in folder.iterdir()} == {kept.id, "file-young"}
 
 
 def test_a_file_that_breaks_off_leaves_nothing(store: Store) -> None:

@@ -1,20 +1,18 @@
 """`/v1/files`."""
 
 import re
-import shutil
-from typing import IO, Annotated, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
 
-from luthier.server.state import State, StateOf
-from luthier.server.validation import validated
+from luthier.server.forms import check_size, copied, sent_file
+from luthier.server.state import StateOf
 from luthier.types.common import ListPage
-from luthier.types.errors import BadRequestError, PayloadTooLargeError
-from luthier.types.files import FileDeleted, FileObject, FilePurpose
+from luthier.types.errors import BadRequestError
+from luthier.types.files import BATCH_FILE_BYTES, FileDeleted, FileObject, FilePurpose
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
@@ -33,42 +31,38 @@ class _Fields(BaseModel):
 @router.post("")
 async def create(request: Request, state: StateOf) -> FileObject:
     """Multipart: `file`, `purpose`, and `expires_after[anchor]`, `expires_after[seconds]` if it is to go by itself."""
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise BadRequestError("A file is sent as multipart/form-data, with the fields `file` and `purpose`.")
-    async with request.form(max_files=1, max_fields=8) as form:
-        upload, fields = _read(form)
-        return await run_in_threadpool(_store, state, upload, fields)
+    async with sent_file(request, "file", _Fields) as (upload, fields):
+        _check_expiry(fields)
+        name, size = filename(upload.filename or ""), upload.size or 0
+        check_kind(name, fields.purpose, size)
+        check_size(size, state.settings.max_file_bytes, "The file", "file")
+        expires = fields.expires_after_seconds
+        return await run_in_threadpool(
+            state.store.files.create, name, fields.purpose, copied(upload), expires_after_s=expires
+        )
 
 
-def _read(form: FormData) -> tuple[UploadFile, _Fields]:
-    upload = form.get("file")
-    if not isinstance(upload, UploadFile):
-        raise BadRequestError("Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
-    fields = validated(_Fields, {key: value for key, value in form.items() if key != "file"})
+def _check_expiry(fields: _Fields) -> None:
     given = {"anchor": fields.expires_after_anchor, "seconds": fields.expires_after_seconds}
     for name, value in given.items():
         if value is None and any(given.values()):
             param = f"expires_after[{name}]"
             message = f"Missing required parameter: '{param}'."
             raise BadRequestError(message, param=param, code="missing_required_parameter")
-    return upload, fields
 
 
-def _store(state: State, upload: UploadFile, fields: _Fields) -> FileObject:
-    limit = state.settings.max_file_bytes
-    if (upload.size or 0) > limit:
-        raise PayloadTooLargeError(f"The file is larger than {limit:,} bytes.", param="file", code="file_too_large")
-
-    def fill(out: IO[bytes]) -> None:
-        shutil.copyfileobj(upload.file, out, 1024 * 1024)
-
-    name = _filename(upload.filename or "")
-    return state.store.files.create(name, fields.purpose, fill, expires_after_s=fields.expires_after_seconds)
-
-
-def _filename(sent: str) -> str:
+def filename(sent: str) -> str:
     """The last part of a path. In forms a quotation mark travels as %22 (the HTML standard's rule)."""
     return re.split(r"[/\\]", sent)[-1].replace("%22", '"') or "upload"
+
+
+def check_kind(name: str, purpose: str, size_bytes: int) -> None:
+    """What a file of this purpose must be called, and how large it may be. Raises BadRequestError."""
+    api = {"fine-tune": "Fine-Tuning", "batch": "Batch"}.get(purpose)
+    if api and not name.lower().endswith(".jsonl"):
+        raise BadRequestError(f"Invalid file format for {api} API. Must be .jsonl", param="file")
+    if purpose == "batch":
+        check_size(size_bytes, BATCH_FILE_BYTES, "A file for batches", "file")
 
 
 @router.get("")

@@ -5,6 +5,7 @@ that names another host (DNS rebinding) or comes from another origin is refused.
 """
 
 import hmac
+import re
 import time
 from urllib.parse import urlsplit
 
@@ -13,12 +14,14 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.server.errors import error_response
+from luthier.server.uploads import PART_BYTES
 from luthier.settings import Settings
 from luthier.types.common import new_id
 from luthier.types.errors import APIError, AuthenticationError, PayloadTooLargeError, PermissionDeniedError
 
 _JSON_BYTES = 32 * 1024 * 1024
 _FORM_BYTES = 64 * 1024  # what a multipart body holds beside its file
+_FILES, _PARTS = re.compile("/v1/files"), re.compile("/v1/uploads/[^/]+/parts")
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -112,7 +115,10 @@ class Guard:
         return counted
 
     def _limit(self, scope: Scope) -> int:
-        return self._settings.max_file_bytes + _FORM_BYTES if scope["path"] == "/v1/files" else _JSON_BYTES
+        """A file in its form where one may be sent, else JSON."""
+        if _FILES.fullmatch(scope["path"]):
+            return self._settings.max_file_bytes + _FORM_BYTES
+        return PART_BYTES + _FORM_BYTES if _PARTS.fullmatch(scope["path"]) else _JSON_BYTES
 
     def _too_large(self, scope: Scope) -> APIError:
         return PayloadTooLargeError(

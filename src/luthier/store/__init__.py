@@ -9,18 +9,20 @@ from luthier.store.files import Files
 from luthier.store.jobs import Event, Jobs
 from luthier.store.models import FineTunedModel, Models
 from luthier.store.pages import Page
+from luthier.store.uploads import Uploads
 
 __all__ = ["Event", "FineTunedModel", "Page", "Store"]
 
 
 class Store:
-    """All state, in one folder: `luthier.db`, `files/`, `models/` (adapters), `jobs/` (work in progress)."""
+    """All state, in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters), `jobs/` (at work)."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._database = Database(folder / "luthier.db")
         self._jobs_folder = folder / "jobs"
         self.files = Files(self._database, Blobs(folder / "files"))
+        self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
         self.jobs = Jobs(self._database)
         self.models = Models(self._database, folder / "models")
 

@@ -6,9 +6,12 @@ A blob appears whole or not at all: it is written beside its place, flushed to d
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
+
+_STRAY_S = 24 * 3600  # longer than anything takes between its blob and its row
 
 
 class Blobs:
@@ -38,6 +41,12 @@ class Blobs:
     def copy(self, name: str, target: Path) -> None:
         """A copy of its own: what happens to the blob later does not reach it. Raises FileNotFoundError."""
         shutil.copyfile(self.path(name), target)
+
+    def sweep(self, known: Collection[str]) -> None:
+        """Delete what a crash left: blobs that nobody knows, and halves of blobs, none of them younger than a day."""
+        for path in self._folder.iterdir():
+            if path.name not in known and path.stat().st_mtime < time.time() - _STRAY_S:
+                path.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)

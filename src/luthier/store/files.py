@@ -4,26 +4,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import RowMapping, delete, insert, select
+from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database, files
 from luthier.store.pages import Page, page
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
-from luthier.types.files import FileObject
+from luthier.types.files import BATCH_FILE_S, FileObject
 
 
 class Files:
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database, self._blobs = database, blobs
+        with database.read() as connection:
+            blobs.sweep(set(connection.scalars(select(files.c.id))))
 
     def create(
-        self, filename: str, purpose: str, fill: Callable[[IO[bytes]], None], *, expires_after_s: int | None = None
+        self,
+        filename: str,
+        purpose: str,
+        fill: Callable[[IO[bytes]], None],
+        *,
+        expires_after_s: int | None = None,
+        also: Callable[[Connection, FileObject], None] = lambda connection, file: None,
     ) -> FileObject:
-        """Store what `fill` writes; the row is there only once the bytes are on disk."""
+        """Store what `fill` writes; the row is there only once the bytes are on disk.
+
+        `also` happens in the row's transaction; what it raises leaves no file behind.
+        """
         file_id, created = new_id("file-"), now()
         size = self._blobs.write(file_id, fill)
+        if expires_after_s is None and purpose == "batch":
+            expires_after_s = BATCH_FILE_S
         values: dict[str, Any] = {
             "id": file_id,
             "filename": filename,
@@ -32,8 +45,13 @@ class Files:
             "created_at": created,
             "expires_at": created + expires_after_s if expires_after_s else None,
         }
-        with self._database.write() as connection:
-            connection.execute(insert(files).values(**values))
+        try:
+            with self._database.write() as connection:
+                connection.execute(insert(files).values(**values))
+                also(connection, FileObject(**values))
+        except BaseException:
+            self._blobs.delete(file_id)
+            raise
         return FileObject(**values)
 
     def retrieve(self, file_id: str) -> FileObject:

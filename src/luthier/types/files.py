@@ -1,10 +1,21 @@
-"""`File`: an uploaded file, or one that a job wrote."""
+"""`File`: an uploaded file, or one that a job or a batch wrote."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from luthier.types.common import Response
+from pydantic import Field
+
+from luthier.types.common import Request, Response
 
 FilePurpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
+BATCH_FILE_BYTES = 200 * 1024 * 1024
+BATCH_FILE_S = 30 * 24 * 3600  # files of batches go after so long unless they are told otherwise
+
+
+class ExpiresAfter(Request):
+    """Seconds after the file's own creation, from an hour to 30 days."""
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Field(ge=3600, le=2592000)]
 
 
 class FileObject(Response):

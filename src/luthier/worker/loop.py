@@ -66,6 +66,7 @@ class Worker:
             return
         self._tidied = time.monotonic()
         self._store.files.delete_expired()
+        self._store.uploads.tidy()
         for folder in self._store.finished_job_folders():
             clear(folder)
 

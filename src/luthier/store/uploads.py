@@ -1,0 +1,247 @@
+"""Uploads: a row each, a row and a blob for each part, and at the end one file made of them.
+
+What decides whether an upload is open is one guarded `UPDATE`, so of two calls that end it only one does. Knows
+nothing about HTTP or about which sizes and kinds of files are allowed.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    RowMapping,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from luthier.store.blobs import Blobs
+from luthier.store.database import Database, metadata
+from luthier.store.files import Files
+from luthier.types.common import new_id, now
+from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.files import FileObject
+from luthier.types.uploads import Upload, UploadPart, UploadStatus
+
+UPLOAD_S = 3600  # an upload that is not completed by then is gone
+_REMEMBERED_S = 24 * 3600  # how long one that is over can still be asked for
+_PIECE_BYTES = 1024 * 1024
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), unique=True, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("file_expires_after_s", Integer),
+    Column("status", String(16), nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+    Column("part_ids", JSON),  # as completed, so that the same call again gets the same answer
+    Column("file", JSON),
+)
+
+parts = Table(
+    "upload_parts",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), unique=True, nullable=False),
+    Column("upload_id", ForeignKey("uploads.id"), nullable=False, index=True),
+    Column("bytes", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+)
+
+
+class Uploads:
+    def __init__(self, database: Database, blobs: Blobs, files: Files) -> None:
+        """`blobs`: where parts lie, apart from the files."""
+        self._database, self._blobs, self._files = database, blobs, files
+        with database.read() as connection:
+            blobs.sweep(set(connection.scalars(select(parts.c.id))))
+
+    def create(self, filename: str, purpose: str, size_bytes: int, *, file_expires_after_s: int | None) -> Upload:
+        created = now()
+        values: dict[str, Any] = {
+            "id": new_id("upload_"),
+            "filename": filename,
+            "purpose": purpose,
+            "bytes": size_bytes,
+            "file_expires_after_s": file_expires_after_s,
+            "status": "pending",
+            "created_at": created,
+            "expires_at": created + UPLOAD_S,
+        }
+        with self._database.write() as connection:
+            connection.execute(insert(uploads).values(**values))
+            return _upload(_row(connection, values["id"]))
+
+    def retrieve(self, upload_id: str) -> Upload:
+        """Raises NotFoundError."""
+        with self._database.read() as connection:
+            return _upload(_row(connection, upload_id))
+
+    def add_part(self, upload_id: str, fill: Callable[[IO[bytes]], None], *, most_bytes: int) -> UploadPart:
+        """Store what `fill` writes as a part, as long as all parts together hold at most `most_bytes`.
+
+        Raises NotFoundError, and BadRequestError when the upload is not open or full; nothing is left behind then.
+        """
+        self._require_open(upload_id)
+        part_id = new_id("part_")
+        size = self._blobs.write(part_id, fill)
+        values: dict[str, Any] = {"id": part_id, "upload_id": upload_id, "created_at": now()}
+        try:
+            with self._database.write() as connection:
+                _check_open(_row(connection, upload_id))
+                held = select(func.sum(parts.c.bytes)).where(parts.c.upload_id == upload_id)
+                if (connection.scalar(held) or 0) + size > most_bytes:
+                    raise BadRequestError(
+                        f"The parts of this upload would hold more than {most_bytes:,} bytes.", param="data"
+                    )
+                connection.execute(insert(parts).values(**values, bytes=size))
+        except BaseException:
+            self._blobs.delete(part_id)
+            raise
+        return UploadPart(**values)
+
+    def complete(self, upload_id: str, part_ids: Sequence[str], md5: str | None) -> Upload:
+        """The file of these parts, in this order, and the upload completed: both or neither.
+
+        The same call again gets the same answer. Raises NotFoundError and BadRequestError.
+        """
+        row = self._require_open(upload_id, or_completed_from=part_ids)
+        if row["status"] == "completed":
+            return _upload(row)
+        self._check_parts(row, part_ids)
+
+        def completed(connection: Connection, file: FileObject) -> None:
+            _end(connection, upload_id, "completed", part_ids=list(part_ids), file=file.model_dump())
+
+        try:
+            self._files.create(
+                row["filename"],
+                row["purpose"],
+                lambda out: self._join(part_ids, md5, out),
+                expires_after_s=row["file_expires_after_s"],
+                also=completed,
+            )
+        except (FileNotFoundError, _OverError):  # somebody else ended it meanwhile
+            return _upload(self._require_open(upload_id, or_completed_from=part_ids))
+        self._forget_parts(upload_id)
+        return self.retrieve(upload_id)
+
+    def cancel(self, upload_id: str) -> Upload:
+        """Its parts go. An upload that was cancelled before stays as it is. Raises NotFoundError, BadRequestError."""
+        with self._database.write() as connection:
+            row = _row(connection, upload_id)
+            if row["status"] != "cancelled":
+                _check_open(row)
+                _end(connection, upload_id, "cancelled")
+            row = _row(connection, upload_id)
+        self._forget_parts(upload_id)
+        return _upload(row)
+
+    def tidy(self) -> None:
+        """Parts of uploads that are over go, and uploads that ended long ago are forgotten."""
+        with self._database.write() as connection:
+            late = (uploads.c.status == "pending") & (uploads.c.expires_at <= now())
+            connection.execute(update(uploads).where(late).values(status="expired"))
+            over = select(parts.c.upload_id).join(uploads).where(uploads.c.status != "pending").distinct()
+            left = connection.scalars(over).all()
+        for upload_id in left:
+            self._forget_parts(upload_id)
+        with self._database.write() as connection:
+            known = connection.scalars(select(parts.c.upload_id)).all()
+            old = (uploads.c.expires_at <= now() - _REMEMBERED_S) & uploads.c.id.not_in(known)
+            connection.execute(delete(uploads).where(old))
+
+    def _require_open(self, upload_id: str, *, or_completed_from: Sequence[str] | None = None) -> RowMapping:
+        with self._database.read() as connection:
+            row = _row(connection, upload_id)
+        if row["status"] != "completed" or or_completed_from is None or row["part_ids"] != list(or_completed_from):
+            _check_open(row)
+        return row
+
+    def _check_parts(self, upload: RowMapping, part_ids: Sequence[str]) -> None:
+        with self._database.read() as connection:
+            rows = connection.execute(select(parts.c.id, parts.c.bytes).where(parts.c.upload_id == upload["id"]))
+            sizes: dict[str, int] = {row.id: row.bytes for row in rows}
+        for part_id in part_ids:
+            if part_id not in sizes:
+                raise BadRequestError(f"No such Part object of this upload: {part_id}", param="part_ids")
+        if len(set(part_ids)) < len(part_ids):
+            raise BadRequestError("A part is named twice in 'part_ids'.", param="part_ids")
+        total = sum(sizes[part_id] for part_id in part_ids)
+        if total != upload["bytes"]:
+            raise BadRequestError(
+                f"The parts hold {total:,} bytes, the upload was created for {upload['bytes']:,}.", param="part_ids"
+            )
+
+    def _join(self, part_ids: Sequence[str], md5: str | None, out: IO[bytes]) -> None:
+        """Piece by piece, so that memory stays flat however large the file is."""
+        found = hashlib.md5(usedforsecurity=False)
+        for part_id in part_ids:
+            with self._blobs.path(part_id).open("rb") as part:
+                while piece := part.read(_PIECE_BYTES):
+                    out.write(piece)
+                    if md5 is not None:
+                        found.update(piece)
+        if md5 is not None and found.hexdigest() != md5.lower():
+            message = f"The md5 of the parts is {found.hexdigest()}, not '{md5[:64]}'."
+            raise BadRequestError(message, param="md5")
+
+    def _forget_parts(self, upload_id: str) -> None:
+        with self._database.read() as connection:
+            ids = connection.scalars(select(parts.c.id).where(parts.c.upload_id == upload_id)).all()
+        for part_id in ids:
+            self._blobs.delete(part_id)
+        with self._database.write() as connection:
+            connection.execute(delete(parts).where(parts.c.id.in_(ids)))
+
+
+class _OverError(Exception):
+    """The upload was ended by somebody else between the look and the update."""
+
+
+def _end(connection: Connection, upload_id: str, status: UploadStatus, **values: Any) -> None:
+    is_open = (uploads.c.id == upload_id) & (uploads.c.status == "pending")
+    if not connection.execute(update(uploads).where(is_open).values(status=status, **values)).rowcount:
+        raise _OverError
+
+
+def _row(connection: Connection, upload_id: str) -> RowMapping:
+    row = connection.execute(select(uploads).where(uploads.c.id == upload_id)).mappings().first()
+    if row is None:
+        raise NotFoundError(f"No such Upload object: {upload_id}", param="id")
+    return row
+
+
+def _status(row: RowMapping) -> UploadStatus:
+    late = row["status"] == "pending" and row["expires_at"] <= now()
+    status: UploadStatus = "expired" if late else row["status"]
+    return status
+
+
+def _check_open(row: RowMapping) -> None:
+    status = _status(row)
+    if status != "pending":
+        message = (
+            f"The upload {row['id']} is {status}; only a pending one takes parts and can be completed or cancelled."
+        )
+        raise BadRequestError(message, param="upload_id", code="upload_not_pending")
+
+
+def _upload(row: RowMapping) -> Upload:
+    values = {key: row[key] for key in ("id", "bytes", "created_at", "filename", "purpose", "expires_at", "file")}
+    return Upload(**values, status=_status(row))
