@@ -25,6 +25,8 @@ class Store:
         self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
         self.jobs = Jobs(self._database)
         self.models = Models(self._database, folder / "models")
+        self.files.sweep()
+        self.uploads.sweep()
 
     def job_folder(self, job_id: str) -> Path:
         """Where a job's trainer works; `job_id` must be one that the store handed out."""

@@ -17,8 +17,6 @@ from luthier.types.files import BATCH_FILE_S, FileObject
 class Files:
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database, self._blobs = database, blobs
-        with database.read() as connection:
-            blobs.sweep(set(connection.scalars(select(files.c.id))))
 
     def create(
         self,
@@ -85,6 +83,11 @@ class Files:
             expired = connection.scalars(select(files.c.id).where(files.c.expires_at <= now())).all()
         for file_id in expired:
             self._delete(file_id)
+
+    def sweep(self) -> None:
+        """Delete what a crash left of files without a row."""
+        with self._database.read() as connection:
+            self._blobs.sweep(set(connection.scalars(select(files.c.id))))
 
     def delete(self, file_id: str) -> None:
         """Raises NotFoundError."""

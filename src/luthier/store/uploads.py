@@ -68,8 +68,6 @@ class Uploads:
     def __init__(self, database: Database, blobs: Blobs, files: Files) -> None:
         """`blobs`: where parts lie, apart from the files."""
         self._database, self._blobs, self._files = database, blobs, files
-        with database.read() as connection:
-            blobs.sweep(set(connection.scalars(select(parts.c.id))))
 
     def create(self, filename: str, purpose: str, size_bytes: int, *, file_expires_after_s: int | None) -> Upload:
         created = now()
@@ -165,6 +163,11 @@ class Uploads:
             known = connection.scalars(select(parts.c.upload_id)).all()
             old = (uploads.c.expires_at <= now() - _REMEMBERED_S) & uploads.c.id.not_in(known)
             connection.execute(delete(uploads).where(old))
+
+    def sweep(self) -> None:
+        """Delete what a crash left of parts without a row."""
+        with self._database.read() as connection:
+            self._blobs.sweep(set(connection.scalars(select(parts.c.id))))
 
     def _require_open(self, upload_id: str, *, or_completed_from: Sequence[str] | None = None) -> RowMapping:
         with self._database.read() as connection:
