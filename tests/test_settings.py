@@ -105,3 +105,16 @@ def test_a_port_in_use_is_named(tmp_path: Path, tiny_base: Path) -> None:
         port = int(running.endpoint.base_url.split(":")[2].split("/")[0])
         with pytest.raises(LuthierError, match=f"port {port}"):
             Running(Settings(port=port, data=tmp_path / "two", base=str(tiny_base))).__enter__()
+
+
+def test_keys_and_their_projects() -> None:
+    given = Settings(api_keys="proj_a=sk-1, sk-2==,proj_b=sk-3=, proj_a=sk-4, a=b")
+    assert given.keys() == {"sk-1": "proj_a", "sk-2==": None, "sk-3=": "proj_b", "sk-4": "proj_a", "a=b": None}
+    assert Settings().keys() == {}
+
+
+@pytest.mark.parametrize(("given", "said"), [("sk-1,proj_a=", "key 2 is empty"), ("sk-1,proj_a=sk-1", "given twice")])
+def test_keys_that_cannot_be_meant(given: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said) as caught:
+        Settings(api_keys=given)
+    assert "sk-1" not in str(caught.value)

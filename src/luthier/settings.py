@@ -5,6 +5,7 @@ below; a description here is the documentation. This module knows nothing about 
 """
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +21,10 @@ DEFAULT_BASE = "smollm2-135m-instruct"
 class Settings(BaseSettings):
     """Flags win over variables, variables over defaults."""
 
-    model_config = SettingsConfigDict(env_prefix="LUTHIER_", extra="forbid", validate_default=True)
+    # An error repeats no value: it may be a key.
+    model_config = SettingsConfigDict(
+        env_prefix="LUTHIER_", extra="forbid", validate_default=True, hide_input_in_errors=True
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on. Other than loopback needs --api-keys.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -34,7 +38,10 @@ class Settings(BaseSettings):
     )
     api_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
-        description="Keys that clients must send, separated by commas. None: no key is asked for, on loopback only.",
+        description=(
+            "Keys that clients must send, separated by commas. None: no key is asked for, on loopback only. "
+            "`proj_NAME=KEY` binds a key to a project; a plain key is the whole organization's."
+        ),
     )
     base: str = Field(
         DEFAULT_BASE,
@@ -77,6 +84,17 @@ class Settings(BaseSettings):
     def _split_keys(cls, value: object) -> object:
         return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
 
+    @field_validator("api_keys")
+    @classmethod
+    def _one_project_each(cls, value: list[SecretStr]) -> list[SecretStr]:
+        for number, entry in enumerate(value, 1):
+            project, key = _bound(entry)
+            if not key:
+                raise ValueError(f"key {number} is empty: '{project}=' stands without the key that it is for")
+            if any(other[1] == key and other[0] != project for other in map(_bound, value)):
+                raise ValueError(f"key {number} is given twice, with different projects")
+        return value
+
     @field_validator("aliases")
     @classmethod
     def _plain_names(cls, value: dict[str, str]) -> dict[str, str]:
@@ -89,6 +107,10 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    def keys(self) -> dict[str, str | None]:
+        """Every key with its project; None: the whole organization's."""
+        return {key: project for project, key in map(_bound, self.api_keys)}
 
     def names(self) -> dict[str, str]:
         """Every alias with its target: OpenAI's names on the default base, then the operator's own."""
@@ -103,3 +125,9 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def _bound(entry: SecretStr) -> tuple[str | None, str]:
+    """The project and the key of `proj_NAME=KEY`; a key may hold `=` itself."""
+    found = re.fullmatch(r"(proj_[\w-]+)=(.*)", entry.get_secret_value(), re.ASCII)
+    return (found[1], found[2]) if found else (None, entry.get_secret_value())

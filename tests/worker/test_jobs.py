@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import psutil
 import pytest
 from openai import BadRequestError, OpenAI
@@ -103,6 +104,17 @@ def test_the_result_file_is_a_csv_in_base64(client: OpenAI) -> None:
 def test_no_suffix_leaves_two_colons(client: OpenAI) -> None:
     job = finished(client, create(client, upload(client), hyperparameters={"n_epochs": 1, "batch_size": 12}).id)
     assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal::[A-Za-z0-9]{8}", job.fine_tuned_model)
+
+
+def test_what_a_job_makes_is_its_projects(client: OpenAI) -> None:
+    mine, other = client.copy(project="proj_mine"), client.copy(project="proj_other")
+    job = finished(mine, create(mine, upload(mine), hyperparameters={"n_epochs": 1, "batch_size": 12}).id)
+    assert mine.files.retrieve(job.result_files[0]).id == job.result_files[0]
+    assert mine.models.retrieve(job.fine_tuned_model).id == job.fine_tuned_model
+    with pytest.raises(openai.NotFoundError):
+        other.files.retrieve(job.result_files[0])
+    with pytest.raises(openai.NotFoundError):
+        other.models.retrieve(job.fine_tuned_model)
 
 
 def test_training_goes_on_from_a_fine_tuned_model(client: OpenAI) -> None:

@@ -93,7 +93,8 @@ class Running:
             self._thread.join(0.02)
         self._worker = Worker(settings, self._store, catalogue)
         self._worker.start()
-        key = settings.api_keys[0].get_secret_value() if settings.api_keys else "luthier"
+        keys = settings.keys()  # commands on this machine see everything, where a key does
+        key = next((key for key, project in keys.items() if project is None), next(iter(keys), "luthier"))
         port = listener.getsockname()[1]
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
         self.endpoint = Endpoint(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1", key, True)

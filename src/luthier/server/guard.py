@@ -4,7 +4,6 @@ Without keys the server listens on loopback only, and a web page that a person v
 that names another host (DNS rebinding) or comes from another origin is refused.
 """
 
-import hmac
 import re
 import time
 from urllib.parse import urlsplit
@@ -13,11 +12,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from luthier.server.caller import caller_of
 from luthier.server.errors import error_response
 from luthier.server.uploads import PART_BYTES
 from luthier.settings import Settings
 from luthier.types.common import new_id
-from luthier.types.errors import APIError, AuthenticationError, PayloadTooLargeError, PermissionDeniedError
+from luthier.types.errors import APIError, PayloadTooLargeError, PermissionDeniedError
+from luthier.types.projects import Caller
 
 _JSON_BYTES = 32 * 1024 * 1024
 _FORM_BYTES = 64 * 1024  # what a multipart body holds beside its file
@@ -28,7 +29,7 @@ _LOCAL = {"localhost", "127.0.0.1", "::1"}
 class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
-        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._keys = settings.keys()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -52,7 +53,7 @@ class Guard:
             await send(message)
 
         try:
-            self._admit(HTTPConnection(scope))
+            scope.setdefault("state", {})["caller"] = self._admit(HTTPConnection(scope))
             await self._app(scope, self._counted(scope, receive), send_with_headers)
         except Exception as error:  # also what nobody foresaw: its answer carries an id to ask about, as all do
             if answering:
@@ -68,29 +69,13 @@ class Guard:
             return
         await self._app(scope, receive, send)
 
-    def _admit(self, connection: HTTPConnection) -> None:
-        self._check_key(connection.headers)
+    def _admit(self, connection: HTTPConnection) -> Caller:
+        caller = caller_of(connection.headers, self._keys)
         self._check_sender(connection.headers)
         length = connection.headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > self._limit(connection.scope):
             raise self._too_large(connection.scope)
-
-    def _check_key(self, headers: Headers) -> None:
-        if not self._keys:
-            return
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not given:
-            raise AuthenticationError(
-                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
-                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
-            )
-        if not any(hmac.compare_digest(given.encode("latin-1"), key) for key in self._keys):
-            shown = given[:3] + "****" + given[-4:] if len(given) > 12 else "****"
-            raise AuthenticationError(
-                f"Incorrect API key provided: {shown}. The keys of this server are set where it is started "
-                "(--api-keys or LUTHIER_API_KEYS).",
-                code="invalid_api_key",
-            )
+        return caller
 
     def _check_sender(self, headers: Headers) -> None:
         host = headers.get("host", "").lower()

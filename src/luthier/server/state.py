@@ -1,7 +1,7 @@
-"""What the routes share, handed to each by FastAPI."""
+"""What the routes share, handed to each by FastAPI: with the store as the caller's project sees it."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from luthier.catalogue import Catalogue
 from luthier.data.render import Renderer
 from luthier.inference import EnginePool
+from luthier.server.caller import CallerOf
 from luthier.server.names import Names
 from luthier.settings import Settings
 from luthier.store import Store
@@ -20,7 +21,11 @@ from luthier.store import Store
 
 @dataclass
 class State:
-    """`upstream`: the client for the service elsewhere, None when none is set."""
+    """`upstream`: the client for the service elsewhere, None when none is set.
+
+    `store` and `names` show everything in the one that the application keeps, and what the caller's project may see
+    in those that routes get.
+    """
 
     settings: Settings
     store: Store
@@ -32,6 +37,10 @@ class State:
 
     def __post_init__(self) -> None:
         self.names = Names(self.settings, self.store)
+
+    def within(self, project: str | None) -> "State":
+        """The same with the store as `project` sees it; None: all of it."""
+        return replace(self, store=self.store.within(project))
 
     async def base_folder(self, base: str) -> Path:
         """The base model's folder, fetched first where it must be; requests that wait for it hold no thread.
@@ -50,9 +59,9 @@ def renderer(base: Path, adapter: Path | None) -> Renderer:
     return Renderer(base, adapter / "chat_template.jinja" if adapter else None)
 
 
-def _state(request: Request) -> State:
-    state: State = request.app.state.luthier
-    return state
+def _state(request: Request, caller: CallerOf) -> State:
+    shared: State = request.app.state.luthier
+    return shared.within(caller.project)
 
 
 StateOf = Annotated[State, Depends(_state)]

@@ -1,6 +1,7 @@
 """The only code that touches the database or the blobs."""
 
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 from luthier.store.blobs import Blobs
@@ -27,6 +28,16 @@ class Store:
         self.models = Models(self._database, folder / "models")
         self.files.sweep()
         self.uploads.sweep()
+
+    def within(self, project: str | None) -> "Store":
+        """The same state as `project` sees it: what belongs to another is not found. None: everything.
+
+        For a request or a job; the store itself is the one to close.
+        """
+        seen = copy(self)
+        seen.files, seen.uploads = self.files.within(project), self.uploads.within(project)
+        seen.jobs, seen.models = self.jobs.within(project), self.models.within(project)
+        return seen
 
     def job_folder(self, job_id: str) -> Path:
         """Where a job's trainer works; `job_id` must be one that the store handed out."""

@@ -25,13 +25,20 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
+    inspect,
     select,
 )
 
-from luthier.types.errors import LuthierError
+from luthier.store.migrations import SCHEMA_VERSION, migrate
+from luthier.types.projects import DEFAULT_PROJECT
 
-SCHEMA_VERSION = 1
 metadata = MetaData()
+
+
+def project_column() -> Column[str]:
+    """For tables whose rows belong to a project."""
+    return Column("project", String(64), nullable=False, server_default=DEFAULT_PROJECT)
+
 
 schema = Table("schema", metadata, Column("version", Integer, nullable=False))
 
@@ -45,6 +52,7 @@ files = Table(
     Column("bytes", Integer, nullable=False),
     Column("created_at", Integer, nullable=False),
     Column("expires_at", Integer),
+    project_column(),
 )
 
 jobs = Table(
@@ -74,6 +82,7 @@ jobs = Table(
     Column("owner", String(64)),
     Column("lease_until", Float),
     Column("attempts", Integer, nullable=False, default=0),
+    project_column(),
 )
 
 events = Table(
@@ -103,6 +112,7 @@ models = Table(
     Column("adapter", String(64), nullable=False),  # folder under `models/`, named by us
     Column("call_form", String(16)),  # "tools", "functions" or null: how the training data wrote its calls
     Column("created_at", Integer, nullable=False),
+    project_column(),
 )
 
 checkpoints = Table(
@@ -129,15 +139,11 @@ class Database:
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
         with self.write() as connection:
+            if inspect(connection).has_table("schema"):
+                migrate(connection, path)
             metadata.create_all(connection)
-            version = connection.scalar(select(schema.c.version))
-            if version is None:
+            if connection.scalar(select(schema.c.version)) is None:
                 connection.execute(insert(schema).values(version=SCHEMA_VERSION))
-            elif version != SCHEMA_VERSION:
-                raise LuthierError(
-                    f"{path} has schema version {version}, this Luthier reads version {SCHEMA_VERSION}. "
-                    "Use the Luthier that wrote it, or another --data folder."
-                )
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -9,12 +9,13 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database, files
 from luthier.store.pages import Page, page
+from luthier.store.scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
 from luthier.types.files import BATCH_FILE_S, FileObject
 
 
-class Files:
+class Files(Scoped):
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database, self._blobs = database, blobs
 
@@ -45,7 +46,7 @@ class Files:
         }
         try:
             with self._database.write() as connection:
-                connection.execute(insert(files).values(**values))
+                connection.execute(insert(files).values(**values, project=self._home))
                 also(connection, FileObject(**values))
         except BaseException:
             self._blobs.delete(file_id)
@@ -55,14 +56,14 @@ class Files:
     def retrieve(self, file_id: str) -> FileObject:
         """Raises NotFoundError in OpenAI's words; an expired file is not found."""
         with self._database.read() as connection:
-            row = connection.execute(select(files).where(files.c.id == file_id)).mappings().first()
+            row = connection.execute(self._seen(files).where(files.c.id == file_id)).mappings().first()
         if row is None or (row["expires_at"] and row["expires_at"] <= now()):
             raise NotFoundError(f"No such File object: {file_id}", param="id")
         return _file(row)
 
     def list(self, *, purpose: str | None, limit: int, ascending: bool, after: str | None) -> Page[FileObject]:
         with self._database.read() as connection:
-            query = select(files).where((files.c.expires_at.is_(None)) | (files.c.expires_at > now()))
+            query = self._seen(files).where((files.c.expires_at.is_(None)) | (files.c.expires_at > now()))
             if purpose:
                 query = query.where(files.c.purpose == purpose)
             return page(connection, query, files, _file, limit=limit, after=after, ascending=ascending)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, RowMapping, and_, func, insert, or_, select, 
 
 from luthier.store.database import Database, checkpoints, events, jobs
 from luthier.store.pages import Page, page
+from luthier.store.scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobErrorBody, JobEvent, JobStatus
@@ -32,7 +33,7 @@ class Event:
     step: int | None = None
 
 
-class Jobs:
+class Jobs(Scoped):
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -43,9 +44,9 @@ class Jobs:
         job_id = new_id("ftjob-")
         row = {"id": job_id, "status": "validating_files", "created_at": now(), "result_files": [], **values}
         with self._database.write() as connection:
-            connection.execute(insert(jobs).values(**row))
+            connection.execute(insert(jobs).values(**row, project=self._home))
             add_event(connection, job_id, Event(f"Created fine-tuning job: {job_id}"))
-            return _job(_row(connection, job_id))
+            return _job(self._row(connection, job_id))
 
     def retrieve(self, job_id: str) -> FineTuningJob:
         """Raises NotFoundError in OpenAI's words."""
@@ -54,10 +55,10 @@ class Jobs:
     def row(self, job_id: str) -> RowMapping:
         """All columns, those of the queue too. Raises NotFoundError."""
         with self._database.read() as connection:
-            return _row(connection, job_id)
+            return self._row(connection, job_id)
 
     def list(self, *, limit: int, after: str | None, metadata: dict[str, str] | None = None) -> Page[FineTuningJob]:
-        query = select(jobs)
+        query = self._seen(jobs)
         for key, value in (metadata or {}).items():
             query = query.where(jobs.c.metadata[key].as_string() == value)
         with self._database.read() as connection:
@@ -66,14 +67,14 @@ class Jobs:
     def events(self, job_id: str, *, limit: int, after: str | None) -> Page[JobEvent]:
         """Newest first. Raises NotFoundError."""
         with self._database.read() as connection:
-            _row(connection, job_id)
+            self._row(connection, job_id)
             query = select(events).where(events.c.job_id == job_id)
             return page(connection, query, events, _event, limit=limit, after=after)
 
     def checkpoints(self, job_id: str, *, limit: int, after: str | None) -> Page[Checkpoint]:
         """Newest first. Raises NotFoundError."""
         with self._database.read() as connection:
-            _row(connection, job_id)
+            self._row(connection, job_id)
             query = select(checkpoints).where(checkpoints.c.job_id == job_id)
             return page(connection, query, checkpoints, _checkpoint, limit=limit, after=after)
 
@@ -117,7 +118,7 @@ class Jobs:
                 return None
             lease = {"owner": owner, "lease_until": time.time() + LEASE_S}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(**lease))
-            return _row(connection, job_id)
+            return self._row(connection, job_id)
 
     def heartbeat(self, job_id: str, owner: str) -> JobStatus | None:
         """Renews the lease; returns the job's status, or None when `owner` no longer holds it."""
@@ -198,6 +199,12 @@ class Jobs:
         with self._database.read() as connection:
             return connection.scalars(query.order_by(events.c.step)).all()
 
+    def _row(self, connection: Connection, job_id: str) -> RowMapping:
+        row = connection.execute(self._seen(jobs).where(jobs.c.id == job_id)).mappings().first()
+        if row is None:
+            raise NotFoundError(f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found")
+        return row
+
 
 def add_event(connection: Connection, job_id: str, event: Event) -> None:
     """Inside a transaction of the store; a step already recorded is left as it is."""
@@ -216,13 +223,6 @@ def add_event(connection: Connection, job_id: str, event: Event) -> None:
         if connection.scalar(known) is not None:
             return
     connection.execute(insert(events).values(**row))
-
-
-def _row(connection: Connection, job_id: str) -> RowMapping:
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().first()
-    if row is None:
-        raise NotFoundError(f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found")
-    return row
 
 
 def _job(row: RowMapping) -> FineTuningJob:

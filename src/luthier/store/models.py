@@ -13,6 +13,7 @@ from sqlalchemy import RowMapping, delete, insert, select
 
 from luthier.store.database import Database, checkpoints, jobs, models
 from luthier.store.jobs import Event, add_event
+from luthier.store.scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
 from luthier.types.fine_tuning import FINAL
@@ -31,20 +32,22 @@ class FineTunedModel:
     created_at: int
 
 
-class Models:
+class Models(Scoped):
     def __init__(self, database: Database, folder: Path) -> None:
         self._database, self._folder = database, folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def find(self, name: str) -> FineTunedModel | None:
         with self._database.read() as connection:
-            row = connection.execute(select(models).where(models.c.id == name)).mappings().first()
+            row = connection.execute(self._seen(models).where(models.c.id == name)).mappings().first()
         return self._model(row) if row else None
 
     def list(self) -> Sequence[FineTunedModel]:
         """Oldest first."""
         with self._database.read() as connection:
-            return [self._model(row) for row in connection.execute(select(models).order_by(models.c.seq)).mappings()]
+            return [
+                self._model(row) for row in connection.execute(self._seen(models).order_by(models.c.seq)).mappings()
+            ]
 
     def add_checkpoint(
         self,
@@ -79,7 +82,8 @@ class Models:
                 shutil.rmtree(target)
                 return None
             row = {"id": name, "job_id": job["id"], "base": job["base"], "root": job["model"], "adapter": adapter}
-            connection.execute(insert(models).values(**row, call_form=call_form, created_at=created))
+            row |= {"call_form": call_form, "created_at": created, "project": job["project"]}
+            connection.execute(insert(models).values(**row))
             row = {"id": new_id("ftckpt_"), "job_id": job["id"], "model": name, "step": step, "metrics": metrics}
             connection.execute(insert(checkpoints).values(**row, created_at=created))
             if event:

@@ -26,8 +26,9 @@ from sqlalchemy import (
 )
 
 from luthier.store.blobs import Blobs
-from luthier.store.database import Database, metadata
+from luthier.store.database import Database, metadata, project_column
 from luthier.store.files import Files
+from luthier.store.scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.files import FileObject
@@ -51,6 +52,7 @@ uploads = Table(
     Column("expires_at", Integer, nullable=False),
     Column("part_ids", JSON),  # as completed, so that the same call again gets the same answer
     Column("file", JSON),
+    project_column(),
 )
 
 parts = Table(
@@ -64,7 +66,7 @@ parts = Table(
 )
 
 
-class Uploads:
+class Uploads(Scoped):
     def __init__(self, database: Database, blobs: Blobs, files: Files) -> None:
         """`blobs`: where parts lie, apart from the files."""
         self._database, self._blobs, self._files = database, blobs, files
@@ -82,13 +84,13 @@ class Uploads:
             "expires_at": created + UPLOAD_S,
         }
         with self._database.write() as connection:
-            connection.execute(insert(uploads).values(**values))
-            return _upload(_row(connection, values["id"]))
+            connection.execute(insert(uploads).values(**values, project=self._home))
+            return _upload(self._row(connection, values["id"]))
 
     def retrieve(self, upload_id: str) -> Upload:
         """Raises NotFoundError."""
         with self._database.read() as connection:
-            return _upload(_row(connection, upload_id))
+            return _upload(self._row(connection, upload_id))
 
     def add_part(self, upload_id: str, fill: Callable[[IO[bytes]], None], *, most_bytes: int) -> UploadPart:
         """Store what `fill` writes as a part, as long as all parts together hold at most `most_bytes`.
@@ -101,7 +103,7 @@ class Uploads:
         values: dict[str, Any] = {"id": part_id, "upload_id": upload_id, "created_at": now()}
         try:
             with self._database.write() as connection:
-                _check_open(_row(connection, upload_id))
+                _check_open(self._row(connection, upload_id))
                 held = select(func.sum(parts.c.bytes)).where(parts.c.upload_id == upload_id)
                 if (connection.scalar(held) or 0) + size > most_bytes:
                     raise BadRequestError(
@@ -127,7 +129,7 @@ class Uploads:
             _end(connection, upload_id, "completed", part_ids=list(part_ids), file=file.model_dump())
 
         try:
-            self._files.create(
+            self._files.within(row["project"]).create(
                 row["filename"],
                 row["purpose"],
                 lambda out: self._join(part_ids, md5, out),
@@ -142,11 +144,11 @@ class Uploads:
     def cancel(self, upload_id: str) -> Upload:
         """Its parts go. An upload that was cancelled before stays as it is. Raises NotFoundError, BadRequestError."""
         with self._database.write() as connection:
-            row = _row(connection, upload_id)
+            row = self._row(connection, upload_id)
             if row["status"] != "cancelled":
                 _check_open(row)
                 _end(connection, upload_id, "cancelled")
-            row = _row(connection, upload_id)
+            row = self._row(connection, upload_id)
         self._forget_parts(upload_id)
         return _upload(row)
 
@@ -171,7 +173,7 @@ class Uploads:
 
     def _require_open(self, upload_id: str, *, or_completed_from: Sequence[str] | None = None) -> RowMapping:
         with self._database.read() as connection:
-            row = _row(connection, upload_id)
+            row = self._row(connection, upload_id)
         if row["status"] != "completed" or or_completed_from is None or row["part_ids"] != list(or_completed_from):
             _check_open(row)
         return row
@@ -212,6 +214,12 @@ class Uploads:
         with self._database.write() as connection:
             connection.execute(delete(parts).where(parts.c.id.in_(ids)))
 
+    def _row(self, connection: Connection, upload_id: str) -> RowMapping:
+        row = connection.execute(self._seen(uploads).where(uploads.c.id == upload_id)).mappings().first()
+        if row is None:
+            raise NotFoundError(f"No such Upload object: {upload_id}", param="id")
+        return row
+
 
 class _OverError(Exception):
     """The upload was ended by somebody else between the look and the update."""
@@ -221,13 +229,6 @@ def _end(connection: Connection, upload_id: str, status: UploadStatus, **values:
     is_open = (uploads.c.id == upload_id) & (uploads.c.status == "pending")
     if not connection.execute(update(uploads).where(is_open).values(status=status, **values)).rowcount:
         raise _OverError
-
-
-def _row(connection: Connection, upload_id: str) -> RowMapping:
-    row = connection.execute(select(uploads).where(uploads.c.id == upload_id)).mappings().first()
-    if row is None:
-        raise NotFoundError(f"No such Upload object: {upload_id}", param="id")
-    return row
 
 
 def _status(row: RowMapping) -> UploadStatus:

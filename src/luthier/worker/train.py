@@ -220,7 +220,7 @@ class Run:
         def fill(out: IO[bytes]) -> None:
             out.write(content)
 
-        result = self._store.files.create("step_metrics.csv", "fine-tune-results", fill)
+        result = self._store.within(job["project"]).files.create("step_metrics.csv", "fine-tune-results", fill)
         done = self._store.jobs.transition(
             self._id,
             ("running",),

@@ -1,0 +1,179 @@
+"""Projects: what belongs to one is not there for another, in the words for what does not exist."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from serving import Bare, bare_server, body_of
+
+from luthier.store import Event
+
+LINE = b'{"messages": []}\n'
+KEYS = "proj_a=sk-key-of-a,proj_a=sk-second-of-a,proj_b=sk-key-of-b==,sk-key-of-all"
+NAME = "ft:gpt-4o-mini-2024-07-18:personal:shared:00000001"
+
+
+@pytest.fixture(scope="module")
+def keyed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    with bare_server(tmp_path_factory.mktemp("keyed"), tiny_base, api_keys=KEYS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def a(keyed: Bare) -> OpenAI:
+    return keyed.client(api_key="sk-key-of-a")
+
+
+@pytest.fixture(scope="module")
+def b(keyed: Bare) -> OpenAI:
+    return keyed.client(api_key="sk-key-of-b==")
+
+
+@pytest.fixture(scope="module")
+def everybody(keyed: Bare) -> OpenAI:
+    return keyed.client(api_key="sk-key-of-all")
+
+
+@pytest.fixture(scope="module")
+def file_id(a: OpenAI) -> str:
+    return a.files.create(file=("x.jsonl", LINE), purpose="fine-tune").id
+
+
+@pytest.fixture(scope="module")
+def upload_id(a: OpenAI) -> str:
+    return a.uploads.create(filename="x.jsonl", purpose="fine-tune", bytes=1, mime_type="text/jsonl").id
+
+
+@pytest.fixture(scope="module")
+def job_id(a: OpenAI, file_id: str) -> str:
+    return a.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file_id).id
+
+
+@pytest.fixture(scope="module")
+def tuned(keyed: Bare, job_id: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model of project A, made as a worker makes it."""
+    folder = tmp_path_factory.mktemp("adapter") / "adapter"
+    folder.mkdir()
+    row = keyed.store.jobs.row(job_id)
+    keyed.store.models.add_checkpoint(
+        row, name=NAME, step=1, metrics={}, source=folder, call_form=None, event=Event("made"), keep=3
+    )
+    return NAME
+
+
+_CALLS: list[tuple[str, Callable[[OpenAI, dict[str, str]], Any]]] = [
+    ("file", lambda client, ids: client.files.retrieve(ids["file"])),
+    ("file", lambda client, ids: client.files.content(ids["file"])),
+    ("file", lambda client, ids: client.files.delete(ids["file"])),
+    ("upload", lambda client, ids: client.uploads.cancel(ids["upload"])),
+    ("upload", lambda client, ids: client.uploads.complete(ids["upload"], part_ids=[])),
+    ("upload", lambda client, ids: client.uploads.parts.create(ids["upload"], data=b"x")),
+    ("job", lambda client, ids: client.fine_tuning.jobs.retrieve(ids["job"])),
+    ("job", lambda client, ids: client.fine_tuning.jobs.cancel(ids["job"])),
+    ("job", lambda client, ids: client.fine_tuning.jobs.pause(ids["job"])),
+    ("job", lambda client, ids: client.fine_tuning.jobs.resume(ids["job"])),
+    ("job", lambda client, ids: client.fine_tuning.jobs.list_events(ids["job"])),
+    ("job", lambda client, ids: client.fine_tuning.jobs.checkpoints.list(ids["job"])),
+    ("model", lambda client, ids: client.models.retrieve(ids["model"])),
+    ("model", lambda client, ids: client.models.delete(ids["model"])),
+    ("model", lambda client, ids: client.chat.completions.create(model=ids["model"], messages=[_HELLO])),
+]
+_HELLO: Any = {"role": "user", "content": "hello"}
+
+
+@pytest.mark.parametrize(("kind", "call"), _CALLS, ids=range(len(_CALLS)))
+def test_what_is_anothers_is_not_found(
+    b: OpenAI,
+    file_id: str,
+    upload_id: str,
+    job_id: str,
+    tuned: str,
+    kind: str,
+    call: Callable[[OpenAI, dict[str, str]], Any],
+) -> None:
+    """The answer is that for an id which never existed, to the letter."""
+    ids = {"file": file_id, "upload": upload_id, "job": job_id, "model": tuned}
+    unknown = {kind: value[:-1] + "?" for kind, value in ids.items()}
+    with pytest.raises(openai.NotFoundError) as caught:
+        call(b, ids)
+    with pytest.raises(openai.NotFoundError) as never:
+        call(b, unknown)
+    said, expected = body_of(caught.value), body_of(never.value)
+    expected["message"] = str(expected["message"]).replace(unknown[kind], ids[kind])
+    assert said == expected
+
+
+def test_lists_show_what_is_ones_own(
+    a: OpenAI, b: OpenAI, everybody: OpenAI, file_id: str, job_id: str, tuned: str
+) -> None:
+    for client, there in ((a, True), (b, False), (everybody, True)):
+        assert (file_id in [file.id for file in client.files.list()]) is there
+        assert (job_id in [job.id for job in client.fine_tuning.jobs.list()]) is there
+        assert (tuned in [model.id for model in client.models.list()]) is there
+
+
+def test_a_job_needs_files_and_a_model_of_its_project(b: OpenAI, file_id: str, tuned: str) -> None:
+    own = b.files.create(file=("x.jsonl", LINE), purpose="fine-tune").id
+    for given, said in (
+        ({"training_file": file_id, "model": "gpt-4o"}, f"invalid training_file: {file_id}"),
+        ({"training_file": own, "validation_file": file_id, "model": "gpt-4o"}, f"invalid validation_file: {file_id}"),
+        ({"training_file": own, "model": tuned}, f"Model {tuned} is not available"),
+    ):
+        with pytest.raises(openai.BadRequestError) as caught:
+            b.fine_tuning.jobs.create(**given)
+        assert str(body_of(caught.value)["message"]).startswith(said)
+
+
+def test_an_upload_becomes_a_file_of_its_project(a: OpenAI, b: OpenAI, everybody: OpenAI) -> None:
+    """Even where a key of the whole organization completes it."""
+    upload = a.uploads.create(filename="x.jsonl", purpose="fine-tune", bytes=3, mime_type="text/jsonl")
+    part = a.uploads.parts.create(upload.id, data=b"{}\n")
+    file = everybody.uploads.complete(upload.id, part_ids=[part.id]).file
+    assert file is not None
+    assert a.files.retrieve(file.id).bytes == 3
+    with pytest.raises(openai.NotFoundError):
+        b.files.retrieve(file.id)
+
+
+def test_two_keys_of_a_project_are_one(keyed: Bare, file_id: str) -> None:
+    assert keyed.client(api_key="sk-second-of-a").files.retrieve(file_id).id == file_id
+
+
+def test_a_key_of_the_organization_acts_as_the_project_it_names(
+    keyed: Bare, everybody: OpenAI, a: OpenAI, b: OpenAI, file_id: str
+) -> None:
+    as_b = keyed.client(api_key="sk-key-of-all", project="proj_b")
+    with pytest.raises(openai.NotFoundError):
+        as_b.files.retrieve(file_id)
+    made = as_b.files.create(file=("y.jsonl", LINE), purpose="fine-tune").id
+    assert b.files.retrieve(made).id == made
+    own = everybody.files.create(file=("z.jsonl", LINE), purpose="fine-tune").id  # of the default project
+    assert keyed.client(api_key="sk-key-of-all", project="default").files.retrieve(own).id == own
+    for client in (a, b):
+        with pytest.raises(openai.NotFoundError):
+            client.files.retrieve(own)
+
+
+@pytest.mark.parametrize(("project", "code"), [("proj_b", "mismatched_project"), ("a/b", "invalid_project")])
+def test_a_key_of_a_project_names_no_other(keyed: Bare, project: str, code: str) -> None:
+    assert keyed.client(api_key="sk-key-of-a", project="proj_a").models.list().data
+    with pytest.raises(openai.AuthenticationError) as caught:
+        keyed.client(api_key="sk-key-of-a", project=project).models.list()
+    assert body_of(caught.value)["code"] == code
+
+
+@pytest.mark.parametrize("given", ["proj_a=sk-key-of-a", "proj_a", "sk-key-of-b", "=sk-key-of-all"])
+def test_the_project_is_no_part_of_the_key(keyed: Bare, given: str) -> None:
+    with httpx.Client(base_url=keyed.url, headers={"authorization": f"Bearer {given}"}) as http:
+        assert http.get("/v1/models").status_code == 401
+
+
+def test_without_keys_everything_is_there_and_a_project_may_be_named(bare: Bare) -> None:
+    in_a = bare.client(project="proj_a").files.create(file=("x.jsonl", LINE), purpose="fine-tune").id
+    assert bare.client().files.retrieve(in_a).id == in_a
+    with pytest.raises(openai.NotFoundError):
+        bare.client(project="proj_b").files.retrieve(in_a)
