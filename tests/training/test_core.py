@@ -8,9 +8,11 @@ from transformers import AutoModelForCausalLM
 
 from luthier.data.render import Rendered
 from luthier.training import core
-from luthier.training.attention import Layout, packed_attention
+from luthier.training.attention import packed_attention
 from luthier.training.core import log_probabilities, pack
+from luthier.training.layout import Layout
 from luthier.training.model import hardware, load, trainable
+from luthier.training.prefixes import separate
 from luthier.training.spec import JobSpec
 from luthier.types.errors import LuthierError
 
@@ -110,10 +112,10 @@ def test_chunks_change_nothing(model, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("more", [{"softcap": 50.0}, {"s_aux": torch.zeros(4)}, {"sliding_window": 8}])
 def test_attention_that_is_more_is_refused(more: dict) -> None:
     """Left out in silence, it would train another model than the one that answers."""
-    row = torch.zeros(1, 4, 9, 8)
+    row, layout = torch.zeros(1, 4, 9, 8), Layout(separate([range(9)]), CPU)
     with pytest.raises(LuthierError, match="does not know yet"):
-        packed_attention(torch.nn.Identity(), row, row, row, None, layout=Layout([9], CPU), **more)
-    packed_attention(torch.nn.Identity(), row, row, row, None, layout=Layout([9], CPU), sliding_window=9)
+        packed_attention(torch.nn.Identity(), row, row, row, None, layout=layout, **more)
+    packed_attention(torch.nn.Identity(), row, row, row, None, layout=layout, sliding_window=9)
 
 
 def test_an_example_learns_nothing_from_its_neighbours(model) -> None:

@@ -5,13 +5,16 @@ on those positions alone, in chunks, and keeps its gradient instead of its logit
 (tokens x vocabulary) never exists. Knows nothing about losses, steps or files.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from luthier.data.render import Rendered
-from luthier.training.attention import Layout
+from luthier.training import prefixes
+from luthier.training.layout import Layout
 
 _CHUNK = 256  # positions per pass through the output layer: 256 x 49,152 float32 logits are 50 MB
 
@@ -20,7 +23,8 @@ _CHUNK = 256  # positions per pass through the output layer: 256 x 49,152 float3
 class Batch:
     """Packed examples. T tokens, N trained positions.
 
-    ids int [1, T]; at int [N]: the position before each trained token; targets int [N]; weights float32 [N].
+    ids int [1, T]; at int [N]: the place before each trained token, more than once where examples share it;
+    targets int [N]; weights float32 [N].
     """
 
     ids: torch.Tensor
@@ -30,26 +34,24 @@ class Batch:
     weights: torch.Tensor
 
 
-def pack(examples: list[Rendered], device: torch.device) -> Batch:
-    """One row from many examples. The first token of an example is never a target: nothing predicts it."""
-    ids: list[int] = []
-    at: list[int] = []
-    weights: list[float] = []
-    for example in examples:
-        for index, weight in enumerate(example.weights):
-            if weight and index:
-                at.append(len(ids) + index - 1)
-                weights.append(weight)
-        ids += example.ids
-    row = torch.tensor(ids)
-    where = torch.tensor(at, dtype=torch.long)
-    return Batch(
-        row[None].to(device),
-        Layout([len(example.ids) for example in examples], device),
-        where.to(device),
-        row[where + 1].to(device),
-        torch.tensor(weights, dtype=torch.float32, device=device),
+def pack(examples: Sequence[Rendered], device: torch.device, *, share: bool = True) -> Batch:
+    """One row from many examples; what they share at their beginnings is in it once, unless `share` is off.
+
+    The first token of an example is never a target: nothing predicts it.
+    """
+    forest = (prefixes.shared if share else prefixes.separate)([example.ids for example in examples])
+    at, targets, weights = [], [], []
+    for example, places in zip(examples, forest.places, strict=True):
+        found = np.flatnonzero(example.weights)
+        found = found[found > 0]
+        at.append(places[found - 1])
+        targets.append(forest.ids[places[found]])
+        weights.append(np.asarray(example.weights, dtype=np.float32)[found])
+    ids, where, wanted = (
+        torch.from_numpy(array.astype(np.int64)).to(device)
+        for array in (forest.ids, np.concatenate(at), np.concatenate(targets))
     )
+    return Batch(ids[None], Layout(forest, device), where, wanted, torch.from_numpy(np.concatenate(weights)).to(device))
 
 
 def log_probabilities(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from luthier.data.examples import read_examples
 from luthier.data.render import Rendered, Renderer
+from luthier.training.prefixes import common_length, sort_key
 from luthier.types.errors import JobError, RenderError
 
-# Tokens of a micro-batch: what is computed at once. It bounds memory and changes no result, since the loss is a
-# sum over trained tokens divided by those of the whole step.
+# Tokens of a micro-batch, prefixes that its examples share aside: what is computed at once. It bounds memory and
+# changes no result, since the loss is a sum over trained tokens divided by those of the whole step.
 _MICRO_BATCH_TOKENS = 2048
 
 
@@ -55,12 +57,17 @@ def order(seed: int, epoch: int, count: int) -> list[int]:
 
 
 def micro_batches(examples: list[Rendered]) -> Iterator[list[Rendered]]:
-    """Examples of like length together, as many as fit the bound once padded to the longest."""
+    """Examples that begin alike together, as many as fit the bound with what they do not share."""
+    ordered = sorted(examples, key=lambda example: sort_key(example.ids))
+    alike = [0, *(common_length(one.ids, two.ids) for one, two in pairwise(ordered)), 0]
     group: list[Rendered] = []
-    for example in sorted(examples, key=lambda item: len(item.ids)):
-        if group and (len(group) + 1) * len(example.ids) > _MICRO_BATCH_TOKENS:
+    tokens = 0
+    for place, example in enumerate(ordered):
+        own = len(example.ids) - alike[place if group else place + 1]
+        if group and tokens + own > _MICRO_BATCH_TOKENS:
             yield group
-            group = []
+            group, tokens = [], 0
+            own = len(example.ids) - alike[place + 1]
         group.append(example)
-    if group:
-        yield group
+        tokens += own
+    yield group
