@@ -13,7 +13,7 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from luthier.types.names import OTHER_SNAPSHOTS, SNAPSHOTS
+from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS
 
 DEFAULT_BASE = "smollm2-135m-instruct"
 
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
 
     def names(self) -> dict[str, str]:
         """Every alias with its target: OpenAI's names on the default base, then the operator's own."""
-        openai = [*SNAPSHOTS, *SNAPSHOTS.values(), *OTHER_SNAPSHOTS]
+        openai = [*SNAPSHOTS, *SNAPSHOTS.values(), *OTHER_SNAPSHOTS, *COMPLETION_NAMES]
         return {name: self.base for name in openai} | self.aliases
 
     def is_loopback(self) -> bool:

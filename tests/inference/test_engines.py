@@ -131,6 +131,17 @@ def test_logprobs_are_the_models_own(engine: Engine, tiny_base: Path, prompt: li
     assert [value for _, value in token.top] == pytest.approx(values.tolist(), abs=1e-4)
 
 
+def test_passes_use_the_adapter(engine: Engine, tiny_base: Path, adapters: list[Path], prompt: list[int]) -> None:
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), str(adapters[1])).eval()
+    with torch.no_grad():
+        expected = model(torch.tensor([prompt])).logits[0].log_softmax(-1)
+    for adapter, same in ((None, False), (adapters[1], True), (adapters[2], False)):
+        last = engine.score(prompt, adapter, 0).result(30)[-1]
+        assert (last.logprob == pytest.approx(float(expected[-2, prompt[-1]]), abs=1e-3)) is same
+    embeddings = [engine.embed([prompt], adapter).result(30)[0] for adapter in (None, *adapters, None)]
+    assert len({tuple(embedding) for embedding in embeddings}) == 5
+
+
 def test_the_queue_is_bounded(engine: Engine, prompt: list[int]) -> None:
     streams = [engine.submit(Generation(prompt, sampling(max_tokens=1500))) for _ in range(OPTIONS.queue_limit)]
     with pytest.raises(RateLimitError):

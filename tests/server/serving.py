@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import openai
 import uvicorn
+from fastapi import FastAPI
 from openai import OpenAI
 from starlette.types import ASGIApp
 from tokenizers import Tokenizer
@@ -42,6 +43,7 @@ class Bare:
 
     url: str
     store: Store
+    app: FastAPI
 
     def client(self, **options: object) -> OpenAI:
         options = {"api_key": "none-needed", "max_retries": 0, "timeout": 60, **options}
@@ -60,7 +62,7 @@ def bare_server(data: Path, base: Path, engine: "ScriptedEngine | None" = None, 
     if engine is not None:
         app.state.luthier.engines = EnginePool(EngineOptions(), lambda base, options: engine)
     with serving(app) as url:
-        yield Bare(url, store)
+        yield Bare(url, store, app)
     store.close()
 
 

@@ -80,6 +80,21 @@ class Renderer:
         pieces = self._pieces(wire.canonical(messages), tools, answer_next=True)
         return [token for text in [*(text for text, _ in pieces), opening] for token in self._encode(text)]
 
+    def text(self, text: str) -> list[int]:
+        """Plain text as it stands in documents, without a chat template; special tokens in it are what they say."""
+        return self._tokenizer.encode(text, add_special_tokens=True).ids
+
+    @cached_property
+    def text_stop_ids(self) -> frozenset[int]:
+        """Tokens that end plain text: those that end an answer, and the borders of documents."""
+        borders = (self._tokenizer.token_to_id(token) for token in ("<|endoftext|>", "<|end_of_text|>", "</s>"))
+        return self.stop_ids | {token for token in borders if token is not None}
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are below it."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
     def decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
 

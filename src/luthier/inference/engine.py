@@ -3,7 +3,8 @@
 Engines know nothing about text, messages or HTTP. Importing this module imports no engine and no torch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -63,6 +64,17 @@ class Engine(Protocol):
 
     def submit(self, generation: Generation) -> TokenStream:
         """Queue an answer. Raises RateLimitError when the queue is full."""
+        ...
+
+    def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
+        """For each prompt float [D] of length 1: the mean of the last hidden states. Raises RateLimitError."""
+        ...
+
+    def score(self, prompt: list[int], adapter: Path | None, top: int) -> "Future[list[Token]]":
+        """The tokens of `prompt` after the first, as the model finds them likely, with `top` others each.
+
+        Raises RateLimitError.
+        """
         ...
 
     def close(self) -> None: ...

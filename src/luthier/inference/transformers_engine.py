@@ -9,9 +9,11 @@ import queue
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel
@@ -20,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from luthier.hardware import choose as choose_hardware
 from luthier.inference.engine import FinishReason, Generation, Token
+from luthier.inference.passes import embeddings, scores
 from luthier.inference.pool import EngineOptions
 from luthier.inference.sampling import choose
 from luthier.types.errors import BaseModelError, RateLimitError, UnavailableError
@@ -60,6 +63,31 @@ class _Stream:
         self.cancelled.set()
 
 
+class _Pass:
+    """Forward passes that make no answer: a generator that is taken a step at a time; `result` waits for its value."""
+
+    def __init__(self, steps: Generator[None, None, Any]) -> None:
+        self._steps, self.result = steps, Future[Any]()
+
+    def step(self) -> bool:
+        """False when it is over, or nobody waits for it any more."""
+        try:
+            if not self.result.cancelled():
+                next(self._steps)
+                return True
+        except StopIteration as end:
+            if self.result.set_running_or_notify_cancel():
+                self.result.set_result(end.value)
+        except Exception as error:
+            _log.exception("a forward pass failed")
+            if self.result.set_running_or_notify_cancel():
+                self.result.set_exception(error)
+        return False
+
+
+_Work = TypeVar("_Work", _Stream, _Pass)
+
+
 class TransformersEngine:
     def __init__(self, base: Path, options: EngineOptions) -> None:
         self._options = options
@@ -77,7 +105,7 @@ class TransformersEngine:
         self._adapters: dict[Path, str] = {}  # longest unused first
         self._active: str | None = None
         self._loaded = 0
-        self._waiting: queue.SimpleQueue[_Stream | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Stream | _Pass | None] = queue.SimpleQueue()
         self._open = 0  # answers queued or under way
         self._closed = False
         self._lock = threading.Lock()
@@ -85,6 +113,17 @@ class TransformersEngine:
         self._thread.start()
 
     def submit(self, generation: Generation) -> _Stream:
+        return self._queued(lambda: _Stream(generation))
+
+    def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
+        ready = partial(self._with_adapter, adapter)
+        return self._queued(lambda: _Pass(embeddings(ready, prompts, self._device))).result
+
+    def score(self, prompt: list[int], adapter: Path | None, top: int) -> "Future[list[Token]]":
+        ready = partial(self._with_adapter, adapter)
+        return self._queued(lambda: _Pass(scores(ready, prompt, top, self._device, DynamicCache()))).result
+
+    def _queued(self, make: Callable[[], _Work]) -> _Work:
         with self._lock:
             if self._closed:
                 raise UnavailableError("The server is shutting down.")
@@ -93,9 +132,9 @@ class TransformersEngine:
                     f"{self._open} requests are waiting already. Please try again in 1s.", code="rate_limit_exceeded"
                 )
             self._open += 1
-            stream = _Stream(generation)
-            self._waiting.put(stream)
-        return stream
+            work = make()
+            self._waiting.put(work)
+        return work
 
     def close(self) -> None:
         with self._lock:
@@ -104,16 +143,31 @@ class TransformersEngine:
         self._thread.join()
 
     def _run(self) -> None:
-        streams: list[_Stream] = []
+        works: list[_Stream | _Pass] = []
         while True:
-            while not streams or not self._waiting.empty():
+            while not works or not self._waiting.empty():
                 new = self._waiting.get()
                 if new is None:
-                    for stream in streams:
-                        self._finish(stream, "cancelled")
+                    for work in works:
+                        self._give_up(work)
                     return
-                streams.append(new)
-            streams = [stream for stream in streams if self._advance(stream)]
+                works.append(new)
+            works = [work for work in works if self._take_turn(work)]
+
+    def _give_up(self, work: _Stream | _Pass) -> None:
+        if isinstance(work, _Stream):
+            self._finish(work, "cancelled")
+        elif work.result.set_running_or_notify_cancel():
+            work.result.set_exception(UnavailableError("The server is shutting down."))
+
+    def _take_turn(self, work: _Stream | _Pass) -> bool:
+        """False when it is over."""
+        if isinstance(work, _Stream):
+            return self._advance(work)
+        goes_on = work.step()
+        with self._lock:
+            self._open -= not goes_on
+        return goes_on
 
     def _advance(self, stream: _Stream) -> bool:
         """One token more; False when the answer is complete."""
@@ -149,6 +203,10 @@ class TransformersEngine:
         made = self._model(input_ids=ids, past_key_values=stream.cache, use_cache=True, logits_to_keep=1)
         logits: torch.Tensor = made.logits[0, -1]
         return logits
+
+    def _with_adapter(self, adapter: Path | None) -> Any:
+        self._use(adapter)
+        return self._model
 
     def _use(self, adapter: Path | None) -> None:
         """Make the model that of `adapter`, loading it if need be."""

@@ -1,6 +1,5 @@
 """`/v1/chat/completions`: who answers, and what is refused."""
 
-from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -8,6 +7,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from luthier.server import upstream
+from luthier.server.asked import asked_of
 from luthier.server.body import StrictRoute
 from luthier.server.completion import prepare
 from luthier.server.names import shown
@@ -29,9 +29,7 @@ async def create(request: Request, state: StateOf) -> Response:
     The body is a CreateChatCompletionRequest when the model is here; what is asked of a service elsewhere is for that
     service to check.
     """
-    asked = await request.json()
-    name = _model(asked)
-    target = await run_in_threadpool(state.names.resolve, name)
+    asked, target = await asked_of(request, state, CreateChatCompletionRequest)
     if target.upstream:
         return await while_connected(request, upstream.forward(state, target.upstream, asked, "/chat/completions"))
     body = validated(CreateChatCompletionRequest, asked)
@@ -43,15 +41,6 @@ async def create(request: Request, state: StateOf) -> Response:
         completion.start()
         return EventStream(completion, served_by)
     return JSONResponse(await while_connected(request, whole(completion)), headers=served_by)
-
-
-def _model(asked: Any) -> str:
-    if isinstance(asked, dict) and not asked.get("model"):
-        raise BadRequestError("you must provide a model parameter")
-    if not isinstance(asked, dict) or not isinstance(asked["model"], str):
-        validated(CreateChatCompletionRequest, asked)  # says what is wrong
-    name: str = asked["model"]
-    return name
 
 
 def _refuse_what_is_not_here(body: CreateChatCompletionRequest) -> None:

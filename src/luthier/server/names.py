@@ -13,7 +13,7 @@ from luthier.settings import Settings
 from luthier.store import Store
 from luthier.types.errors import NotFoundError
 from luthier.types.models import Model
-from luthier.types.names import snapshot
+from luthier.types.names import EMBEDDING_NAMES, snapshot
 
 UPSTREAM = "upstream:"
 
@@ -31,7 +31,7 @@ class Target:
 
 class Names:
     def __init__(self, settings: Settings, store: Store) -> None:
-        self._aliases, self._store = settings.names(), store
+        self._aliases, self._base, self._store = settings.names(), settings.base, store
 
     def resolve(self, name: str) -> Target:
         """Raises NotFoundError in OpenAI's words."""
@@ -48,6 +48,12 @@ class Names:
             return Target(name, upstream=target.removeprefix(UPSTREAM) or name)
         return Target(snapshot(name), target)
 
+    def resolve_embedding(self, name: str) -> Target:
+        """OpenAI's names of embedding models too: unless the operator says otherwise the base model embeds."""
+        if name in EMBEDDING_NAMES and name not in self._aliases:
+            return Target(name, self._base)
+        return self.resolve(name)
+
     def list(self) -> Sequence[Model]:
         """Bases, aliases and fine-tuned models; checkpoints can be called but are not listed, as at OpenAI."""
         bases = [Model(id=name, created=0, owned_by="luthier") for name in ENTRIES]
@@ -58,7 +64,7 @@ class Names:
                 owned_by="upstream" if target.startswith(UPSTREAM) else "luthier",
                 root=shown(target),
             )
-            for name, target in self._aliases.items()
+            for name, target in ({name: self._base for name in EMBEDDING_NAMES} | self._aliases).items()
         ]
         tuned = [self.model(model.id) for model in self._store.models.list() if ":ckpt-step-" not in model.id]
         return [*bases, *aliases, *tuned]
@@ -70,7 +76,7 @@ class Names:
             owner = name.split(":")[2]
             return Model(id=name, created=tuned.created_at, owned_by=owner, root=shown(tuned.base), parent=tuned.root)
         try:
-            target = self.resolve(name)
+            target = self.resolve_embedding(name)
         except NotFoundError:
             message = f"The model '{name}' does not exist"
             raise NotFoundError(message, param="model", code="model_not_found") from None

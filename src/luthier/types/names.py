@@ -19,6 +19,9 @@ SNAPSHOTS = {
 }
 # Dated names that were trained too and that no undated name stands for.
 OTHER_SNAPSHOTS = ("gpt-3.5-turbo-0613", "gpt-3.5-turbo-1106", "gpt-4o-2024-11-20")
+# Names of models that complete text or embed it, and were never trained as chat models.
+COMPLETION_NAMES = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002")
+EMBEDDING_NAMES = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
 
 SUFFIX = re.compile(r"[\w.-]{1,64}")
 

@@ -1,0 +1,87 @@
+"""`/v1/embeddings`: the mean of a model's last hidden states over the tokens of a text, of length 1.
+
+`dimensions` keeps the first ones and brings them back to length 1.
+"""
+
+import asyncio
+import base64
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from luthier.data.render import Renderer
+from luthier.server import upstream
+from luthier.server.asked import model_name
+from luthier.server.body import StrictRoute
+from luthier.server.inputs import token_ids
+from luthier.server.names import shown
+from luthier.server.presence import while_connected
+from luthier.server.state import StateOf, renderer
+from luthier.server.validation import validated
+from luthier.types.embeddings import CreateEmbeddingRequest, Embedding, EmbeddingList, EmbeddingUsage
+from luthier.types.errors import BadRequestError
+
+router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], route_class=StrictRoute)
+_MOST_TOKENS = 300_000  # of all inputs of a request
+
+
+@router.post("", response_model=EmbeddingList)
+async def create(request: Request, state: StateOf) -> Response:
+    asked: Any = await request.json()
+    target = await run_in_threadpool(state.names.resolve_embedding, model_name(asked, CreateEmbeddingRequest))
+    if target.upstream:
+        return await while_connected(request, upstream.forward(state, target.upstream, asked, "/embeddings"))
+    body = validated(CreateEmbeddingRequest, asked)
+    base = await while_connected(request, state.base_folder(target.base or ""))
+    engine = await run_in_threadpool(state.engines.engine, base)
+    prompts = await run_in_threadpool(_prompts, body, renderer(base, target.adapter), engine.context_tokens)
+
+    async def vectors() -> list[list[float]]:
+        return await asyncio.wrap_future(engine.embed(prompts, target.adapter))
+
+    made = await while_connected(request, vectors())
+    tokens = sum(len(prompt) for prompt in prompts)
+    answer = EmbeddingList(
+        data=[Embedding(index=at, embedding=_as_asked(vector, body)) for at, vector in enumerate(made)],
+        model=target.name,
+        usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
+    )
+    return JSONResponse(answer.model_dump(), headers={"x-luthier-served-by": quote(shown(target.base or ""))})
+
+
+def _prompts(body: CreateEmbeddingRequest, rendering: Renderer, context: int) -> list[list[int]]:
+    """Token ids of each input. Raises BadRequestError."""
+    prompts = token_ids(body.input, rendering, "input")
+    if not all(prompts):
+        raise BadRequestError("Invalid 'input': input cannot be an empty string.", param="input", code="invalid_value")
+    longest = max(len(prompt) for prompt in prompts)
+    if longest > context:
+        raise BadRequestError(
+            f"This model's maximum context length is {context} tokens, however you requested {longest} tokens "
+            f"({longest} in your prompt; 0 for the completion). Please reduce your prompt; or completion length."
+        )
+    total = sum(len(prompt) for prompt in prompts)
+    if total > _MOST_TOKENS:
+        message = f"Requested {total} tokens, max {_MOST_TOKENS} tokens per request"
+        raise BadRequestError(message, param="input", code="max_tokens_per_request")
+    return prompts
+
+
+def _as_asked(vector: Sequence[float], body: CreateEmbeddingRequest) -> list[float] | str:
+    wanted = body.dimensions or len(vector)
+    if wanted > len(vector):
+        message = f"Invalid value for 'dimensions' = {wanted}. Must be less than or equal to {len(vector)}."
+        raise BadRequestError(message, param="dimensions")
+    kept = list(vector[:wanted])
+    if wanted < len(vector):
+        length = math.sqrt(sum(value * value for value in kept)) or 1.0
+        kept = [value / length for value in kept]
+    if body.encoding_format == "base64":
+        return base64.b64encode(struct.pack(f"<{wanted}f", *kept)).decode()
+    return kept

@@ -1,0 +1,33 @@
+"""Texts as completions and embeddings take them: one or several, as text or as token ids."""
+
+from collections.abc import Sequence
+
+from luthier.data.render import Renderer
+from luthier.types.errors import BadRequestError
+
+Texts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+
+
+def token_ids(given: Texts, rendering: Renderer, param: str) -> list[list[int]]:
+    """The token ids of each text. Raises BadRequestError for ids that this model does not have."""
+    if isinstance(given, str):
+        return [rendering.text(given)]
+    if given and isinstance(given[0], int):
+        return [_checked(given, rendering, param)]
+    return [
+        rendering.text(one) if isinstance(one, str) else _checked(one, rendering, f"{param}[{at}]")
+        for at, one in enumerate(given)
+    ]
+
+
+def _checked(ids: object, rendering: Renderer, param: str) -> list[int]:
+    made = [token for token in ids if isinstance(token, int)] if isinstance(ids, Sequence) else []
+    wrong = next((token for token in made if not 0 <= token < rendering.vocabulary_size), None)
+    if wrong is not None:
+        raise BadRequestError(
+            f"Invalid '{param}': this model has no token {wrong}; its token ids are below {rendering.vocabulary_size}. "
+            "Ids of another model's tokenizer mean other texts here: send the text instead.",
+            param=param,
+            code="invalid_value",
+        )
+    return made
