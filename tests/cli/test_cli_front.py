@@ -25,7 +25,8 @@ def modules_after(*args: str) -> set[str]:
 def test_help_teaches_the_loop_in_order() -> None:
     shown = run("--help").stdout
     names = ["quickstart", "serve", "check", "tune", "watch", "jobs", "files", "models", "chat"]
-    assert [entry.name for entry in LOOP] == names
+    assert [entry.name for entry in LOOP if entry.name in names] == names
+    names = [entry.name for entry in LOOP]
     places = [shown.index(f"\n  {name}") for name in names]
     assert places == sorted(places)
 

@@ -44,6 +44,8 @@ LOOP = (
           "列出、查看、删除模型；获取基座模型。"),
     Entry("chat", "luthier.cli.chat:chat", "Talk to a base model or a fine-tuned model.",
           "与基座模型或微调模型对话。"),
+    Entry("evaluate", "luthier.cli.evaluate:evaluate", "Measure models on held-out examples: calls or texts.",
+          "用留出的样本评估模型：函数调用或文本。"),
 )  # fmt: skip
 
 

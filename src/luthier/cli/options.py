@@ -39,6 +39,13 @@ def server_options(command: Command) -> Command:
     return command
 
 
+def server_options_beside_data(command: Command) -> Command:
+    """The same for `evaluate`, whose --data may also name the file to evaluate on."""
+    for option in (lang_option, _json, _data_or_file, _api_key, _base_url):
+        command = option(command)
+    return command
+
+
 def local_options(command: Command) -> Command:
     """Adds the options of a command that needs no server."""
     return _json(lang_option(command))
@@ -86,6 +93,15 @@ _data = _shared(
     say("The server's data folder.", "服务器的数据文件夹。"),
     "LUTHIER_DATA",
     type=click.Path(file_okay=False, path_type=Path),
+)
+_data_or_file = _shared(
+    "--data",
+    say(
+        "The server's data folder; or the FILE of held-out examples.",
+        "服务器的数据文件夹；也可以是留出样本的文件 FILE。",
+    ),
+    "LUTHIER_DATA",
+    type=click.Path(path_type=Path),
 )
 _json = _shared(
     "--json",

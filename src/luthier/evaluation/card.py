@@ -1,4 +1,4 @@
-"""The report card of a model's calls: verdicts and answers of one run in, named figures with intervals out.
+"""The report card of a model's calls: questions and answers of one run in, named figures with intervals out.
 
 Definitions of the figures: docs/evaluation.md. Every figure says how many cases it was taken from; one without any
 is left out, never zero.
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from luthier.data.definitions import Shown
+from luthier.data.definitions import Definitions, Shown
 from luthier.evaluation.ask import Answer
-from luthier.evaluation.calls import Verdict
+from luthier.evaluation.calls import Verdict, judge
 from luthier.evaluation.cases import Case
 from luthier.evaluation.statistics import Interval, bootstrap, rate
 
@@ -36,10 +36,14 @@ class Run:
 
 
 def card(
-    model: str, shown: Shown, asked: Sequence[Case], answers: Sequence[Answer], verdicts: Sequence[Verdict]
+    model: str, shown: Shown, asked: Sequence[Case], answers: Sequence[Answer], definitions: Definitions | None
 ) -> Run:
-    """The figures of one run; the three sequences go together."""
-    made = {name: figure(verdicts) for name, figure in _FIGURES.items()}
+    """The figures of one run. Without `definitions` those that need a schema are left out."""
+    verdicts = [
+        judge(case.wanted, answer.calls, answer.content, definitions)
+        for case, answer in zip(asked, answers, strict=True)
+    ]
+    made = {name: figure(verdicts) for name, figure in _FIGURES.items() if definitions or name not in _NEED_SCHEMAS}
     faults = sum((verdict.faults for verdict in verdicts), Counter[str]())
     return Run(
         model,
@@ -133,6 +137,7 @@ _FIGURES: dict[str, Figure] = {
     "unknown_argument_rate": _of_calls("unknown_arguments", "arguments"),
     "unparsed_call_rate": _share(lambda one: one.unparsed),
 }
+_NEED_SCHEMAS = ("schema_valid", "unknown_function_rate", "unknown_argument_rate")
 
 
 def _confusion(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
@@ -146,19 +151,25 @@ def _confusion(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
 
 
 def _failures(asked: Sequence[Case], answers: Sequence[Answer], verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
-    return [
-        {
-            "line": case.line,
-            "asked": _last_words(case),
-            "wanted": [{"name": one.name, "arguments": one.arguments} for one in case.wanted] or case.text,
-            "said": [{"name": one.name, "arguments": one.text} for one in answer.calls] or answer.content,
-            "faults": dict(verdict.faults),
-        }
-        for case, answer, verdict in zip(asked, answers, verdicts, strict=True)
-        if not verdict.exact
-    ][:MOST_FAILURES]
+    failed: list[dict[str, object]] = []
+    for case, answer, verdict in zip(asked, answers, verdicts, strict=True):
+        if verdict.exact or len(failed) == MOST_FAILURES:
+            continue
+        wanted = [{"name": one.name, "arguments": one.arguments} for one in case.wanted]
+        said = [{"name": one.name, "arguments": one.text} for one in answer.calls]
+        failed.append(
+            {
+                "line": case.line,
+                "asked": last_words(case),
+                "wanted": wanted or case.text,
+                "said": said or answer.content,
+                "faults": dict(verdict.faults),
+            }
+        )
+    return failed
 
 
-def _last_words(case: Case) -> str:
+def last_words(case: Case) -> str:
+    """What the model was asked last."""
     said = [message.get("content") for message in case.messages if message.get("content")]
     return said[-1] if said and isinstance(said[-1], str) else ""

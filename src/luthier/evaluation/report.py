@@ -1,0 +1,116 @@
+"""One report from several runs over the same cases: figures, paired comparisons, what they mean and what to do.
+
+Knows nothing about how it is shown.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from luthier.data.definitions import Shown
+from luthier.evaluation.advice import advice
+from luthier.evaluation.card import Run
+from luthier.evaluation.statistics import Difference, paired_mean, paired_rate
+from luthier.language import Language
+
+Kind = Literal["functions", "text"]
+_RATES = ("call_exact", "exact_match")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`second` against `first`: each a model and the definitions it was sent; `figure`: what was compared."""
+
+    figure: str
+    first: tuple[str, Shown]
+    second: tuple[str, Shown]
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Report:
+    """`losses`: (epoch, full validation loss) of the job that made the model, where it is known."""
+
+    kind: Kind
+    file: str
+    examples: int
+    runs: list[Run]
+    comparisons: list[Comparison]
+    losses: list[tuple[float, float]]
+
+    def advice(self, language: Language | None = None) -> list[str]:
+        """What the numbers say, most urgent first."""
+        seen = [(one.figure, one.first, one.second, one.difference) for one in self.comparisons]
+        return advice(self.runs, seen, self.losses, language)
+
+    def to_dict(self, language: Language | None = None) -> dict[str, Any]:
+        """Everything, as JSON: figures as {value, low, high, n}; a figure that does not exist is absent."""
+        return {
+            "kind": self.kind,
+            "file": self.file,
+            "examples": self.examples,
+            "runs": [_run(run) for run in self.runs],
+            "comparisons": [_comparison(one) for one in self.comparisons],
+            "valid_losses": [{"epoch": epoch, "full_valid_loss": loss} for epoch, loss in self.losses],
+            "advice": self.advice(language),
+        }
+
+
+def report(
+    kind: Kind, file: str, examples: int, runs: Sequence[Run], losses: Sequence[tuple[float, float]] = ()
+) -> Report:
+    """Runs in the order in which they are compared: the model to judge first, then what it is held against."""
+    return Report(kind, file, examples, list(runs), _comparisons(runs), list(losses))
+
+
+def saved_tokens(runs: Sequence[Run], model: str) -> tuple[float, float] | None:
+    """(mean prompt tokens with full definitions, with none) of a model that was run both ways."""
+    means = {run.shown: run.efficiency.get("prompt_tokens_mean") for run in runs if run.model == model}
+    full, none = means.get("full"), means.get("none")
+    return (full, none) if full and none else None
+
+
+def _comparisons(runs: Sequence[Run]) -> list[Comparison]:
+    """Each other model against the first, with the same definitions; and fewer definitions against more."""
+    made = []
+    for run in runs:
+        others = [other for other in runs if other.model != run.model and other.shown == run.shown]
+        if run.model == runs[0].model:
+            made += [_compare(figure, other, run) for other in others for figure in run.scores]
+    mine = [run for run in runs if run.model == runs[0].model]
+    made += [_compare(figure, more, fewer) for more, fewer in pairwise(mine) for figure in fewer.scores]
+    return made
+
+
+def _compare(figure: str, first: Run, second: Run) -> Comparison:
+    one, other = first.scores[figure], second.scores[figure]
+    if figure in _RATES:
+        difference = paired_rate([bool(v) for v in one], [bool(v) for v in other])
+    else:
+        difference = paired_mean(one, other)
+    return Comparison(figure, (first.model, first.shown), (second.model, second.shown), difference)
+
+
+def _run(run: Run) -> dict[str, Any]:
+    made = asdict(run)
+    made["definitions"] = made.pop("shown")
+    made["figures"] = {name: _rounded(value) for name, value in made["figures"].items()}
+    made["efficiency"] = _rounded(made["efficiency"])
+    made["scores"] = {name: [round(value, 4) for value in values] for name, values in made["scores"].items()}
+    return made
+
+
+def _comparison(one: Comparison) -> dict[str, Any]:
+    return {
+        "figure": one.figure,
+        "first": {"model": one.first[0], "definitions": one.first[1]},
+        "second": {"model": one.second[0], "definitions": one.second[1]},
+        **_rounded(asdict(one.difference)),
+        "difference_seen": one.difference.seen,
+    }
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if math.isnan(value) else round(value, 4) for key, value in values.items()}

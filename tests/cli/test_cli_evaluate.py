@@ -1,0 +1,119 @@
+"""`luthier evaluate`: the right questions are asked, and the figures are those of the answers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Run
+from fake_api import FakeAPI
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "leave",
+        "description": "写请假条",
+        "parameters": {"type": "object", "properties": {"days": {"type": "integer"}}, "required": ["days"]},
+    },
+}
+BASE, TUNED = "base", "ft:base:me::1"
+
+
+def called(days: Any, name: str = "leave") -> dict[str, Any]:
+    function = {"name": name, "arguments": json.dumps({"days": days})}
+    return {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
+
+
+@pytest.fixture
+def calls_file(tmp_path: Path) -> Path:
+    lines = [
+        {"messages": [{"role": "user", "content": f"请假 {days} 天"}, called(days)], "tools": [TOOL]}
+        for days in range(1, 9)
+    ]
+    chat = [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "您好"}]
+    lines += [{"messages": chat, "tools": [TOOL]}] * 2
+    path = tmp_path / "valid.jsonl"
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def model(api: FakeAPI, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The tuned model is always right; the base calls with a text for a number. The bodies that were sent."""
+    sent: list[dict[str, Any]] = []
+
+    def chat_route(method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
+        sent.append(body)
+        asked = body["messages"][-1]["content"]
+        days = asked.removeprefix("请假 ").removesuffix(" 天")
+        message = {"role": "assistant", "content": "您好"}
+        if days.isdigit():
+            message = called(int(days) if body["model"] == TUNED else days)
+        usage = {"prompt_tokens": 100 if body.get("tools") else 10, "completion_tokens": 3, "total_tokens": 0}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+
+    monkeypatch.setattr(api, "chat_route", chat_route)
+    return sent
+
+
+def test_calls_are_scored_with_and_without_definitions(luthier: Run, calls_file: Path, model: Any) -> None:
+    made = json.loads(luthier("evaluate", TUNED, calls_file, "--functions", "--against", BASE, "--json").stdout)
+    runs = {(run["model"], run["definitions"]): run for run in made["runs"]}
+    assert list(runs) == [(TUNED, "full"), (TUNED, "none"), (BASE, "full"), (BASE, "none")]
+    assert runs[TUNED, "none"]["figures"]["call_exact"]["value"] == 1
+    assert runs[BASE, "full"]["figures"]["call_exact"] == {"value": 0.2, "low": 0.0567, "high": 0.5098, "n": 10}
+    assert runs[BASE, "full"]["faults"] == {"wrong_type": 8}
+    assert runs[BASE, "full"]["figures"]["irrelevance_accuracy"]["value"] == 1
+    assert runs[TUNED, "none"]["efficiency"]["prompt_tokens_mean"] == 10
+    seen = {(one["first"]["model"], one["first"]["definitions"], one["difference_seen"]) for one in made["comparisons"]}
+    assert seen == {(BASE, "full", True), (BASE, "none", True), (TUNED, "full", False)}
+    assert {(body["model"], "tools" in body, body["temperature"]) for body in model} == {
+        (name, sent, 0) for name in (TUNED, BASE) for sent in (True, False)
+    }
+    assert all(body["messages"][-1]["role"] == "user" for body in model)
+
+
+def test_slim_definitions_lose_their_words(luthier: Run, calls_file: Path, model: Any) -> None:
+    luthier("evaluate", TUNED, calls_file, "--functions", "--definitions", "slim", "--limit", 1)
+    assert "description" not in model[0]["tools"][0]["function"]
+    assert model[0]["tools"][0]["function"]["parameters"] == TOOL["function"]["parameters"]
+
+
+def test_a_person_sees_a_table_the_saving_and_advice(luthier: Run, calls_file: Path, model: Any) -> None:
+    shown = luthier("evaluate", TUNED, calls_file, "--functions", "--against", BASE, "--price-in", 2).stdout
+    assert "100 [72–100]" in shown
+    assert "10 prompt tokens instead of 100: 90 % less, $180.00 per million questions" in shown
+    assert f"{TUNED} is better than {BASE} (+80.0 points)" in shown
+    assert "Only 10 examples were asked" in shown
+
+
+def test_the_page_stands_alone(luthier: Run, calls_file: Path, model: Any, tmp_path: Path) -> None:
+    luthier("evaluate", BASE, calls_file, "--functions", "--out", tmp_path / "r.html", "--lang", "zh")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<svg" in text
+    assert "http" not in text.replace('http-equiv="', "")
+    assert "调用完全正确" in text
+    assert "leave({&#34;days&#34;: &#34;3&#34;})" in text
+
+
+def test_texts_are_scored_and_data_may_name_the_file(luthier: Run, tmp_path: Path, model: Any) -> None:
+    path = tmp_path / "chats.jsonl"
+    lines = [[{"role": "user", "content": "你好"}, {"role": "assistant", "content": said}] for said in ("您好", "再见")]
+    path.write_text("".join(json.dumps({"messages": line}) + "\n" for line in lines), encoding="utf-8")
+    made = json.loads(luthier("evaluate", TUNED, "--against", BASE, "--data", path, "--json").stdout)
+    assert made["kind"] == "text"
+    figures = made["runs"][0]["figures"]
+    assert figures["exact_match"]["value"] == 0.5
+    assert figures["chrf"]["value"] == 0.5
+    assert figures["truncation_rate"]["value"] == 0
+
+
+def test_what_cannot_be_evaluated_is_said(luthier: Run, tmp_path: Path, model: Any) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}\n')
+    result = luthier("evaluate", TUNED, path, "--functions")
+    assert result.exit_code == 2
+    assert "No example of" in result.stderr
+    path.write_text('{"messages": [{"role": "assistant", "content": "a"}]}\n')
+    assert "Line 1 has no question" in luthier("evaluate", TUNED, path).stderr
