@@ -49,7 +49,7 @@ def test_chinese_help_and_the_language_does_not_stay() -> None:
     assert "Start here" in run("--help").stdout
 
 
-@pytest.mark.parametrize("name", ["check", "tune", "watch", "jobs", "files", "models", "chat"])
+@pytest.mark.parametrize("name", ["check", "tune", "watch", "jobs", "files", "models", "chat", "evaluate"])
 def test_every_help_has_an_example(name: str) -> None:
     assert f"luthier {name}" in run(name, "--help").stdout
 
