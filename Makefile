@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test check setup base clean
+.PHONY: help quickstart test check setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
@@ -14,7 +14,7 @@ help:
 quickstart: base
 	$(BIN)/luthier quickstart
 
-test: base
+test: base clients
 	$(BIN)/python -m pytest
 
 check: setup
@@ -27,6 +27,10 @@ setup: $(VENV)/.installed
 # The base model is fetched and converted once, into a cache outside this folder.
 base: setup
 	$(BIN)/luthier models pull
+
+# Clients of other makers and OpenAI's own tests, for the conformance tests: once, each apart, into the same cache.
+clients: setup
+	$(BIN)/python tests/conformance/fetch.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (PyTorch is large: this takes a minute or more)"

@@ -1,0 +1,115 @@
+"""What the conformance tests take from package registries, fetched once into the cache by `make test`.
+
+`python tests/conformance/fetch.py` does it, and can be repeated: what is there already is left alone. Nothing here is
+installed into the environment that Luthier runs in: each client has a virtual environment of its own.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from luthier.settings import Settings
+
+COMMAND = "python tests/conformance/fetch.py"
+_HERE = Path(__file__).parent
+_STAMP = "made-from.txt"  # written last into each folder
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A release of OpenAI's Python client; its own tests come with the source distribution alone."""
+
+    version: str
+    sha256: str
+
+    @property
+    def requirements(self) -> Path:
+        return _HERE / "requirements" / f"openai-{self.version}.txt"
+
+    @property
+    def source(self) -> Path:
+        return _root() / f"openai-{self.version}" / "source"
+
+    @property
+    def venv(self) -> Path:
+        return _root() / f"openai-{self.version}" / "venv"
+
+
+SUITES = [
+    Suite("3.54.0", "2e393e63f8a38be6452806f9ef0b6534fecd6d41ab3b2165180dfce3599249cd"),
+    Suite("1.109.1", "d173ed8dbca665892a6db099b4a2dfac624f94d20a93f46eb0b56aae940ed869"),
+]
+
+
+def require(folder: Path) -> None:
+    """The tests themselves never fetch anything."""
+    if not (folder / _STAMP).exists():
+        raise FileNotFoundError(f"{folder} is not there. `make test` fetches it, and so does `{COMMAND}`.")
+
+
+def fetch_suite(suite: Suite) -> None:
+    once(suite.source, suite.sha256, lambda: _unpack(suite))
+    environment(suite.venv, suite.requirements)
+
+
+def environment(folder: Path, requirements: Path) -> None:
+    """A virtual environment with exactly what the file lists."""
+
+    def make() -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        pip = ("--python", folder / "bin" / "python", "install", "--no-deps", "-r", requirements)
+        _pip(*pip, what=f"the packages of {requirements.name}")
+
+    once(folder, requirements.read_text(encoding="utf-8"), make)
+
+
+def once(folder: Path, made_from: str, make: Callable[[], object]) -> None:
+    """`folder`, made anew when it is not there whole, or was made from something else."""
+    stamp = folder / _STAMP
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == made_from:
+        return
+    print(f"Fetching into {folder}", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    make()
+    stamp.write_text(made_from, encoding="utf-8")
+
+
+def _unpack(suite: Suite) -> None:
+    name, folder = f"openai-{suite.version}", suite.source
+    asked = ("download", "--no-deps", "--no-binary", "openai", "--dest", folder, f"openai=={suite.version}")
+    _pip(*asked, what=f"the source distribution of openai {suite.version}")
+    archive = folder / f"{name}.tar.gz"
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != suite.sha256:
+        raise SystemExit(f"{archive.name} is not the file that was pinned: sha256 {found}, expected {suite.sha256}.")
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    for inside in (folder / name).iterdir():
+        inside.rename(folder / inside.name)
+
+
+def _pip(*arguments: object, what: str) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *map(str, arguments)]
+    if subprocess.run(pip, check=False).returncode:
+        raise SystemExit(
+            f"Could not get {what}; pip says why above. The tests need a package index that pip can reach."
+        )
+
+
+def _root() -> Path:
+    return Settings().cache / "conformance"
+
+
+if __name__ == "__main__":
+    _root().mkdir(parents=True, exist_ok=True)
+    with FileLock(_root() / "fetch.lock"):
+        for each in SUITES:
+            fetch_suite(each)

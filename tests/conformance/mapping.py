@@ -1,0 +1,92 @@
+"""The whole difference between what the suites send and what the server gets: literal ids, and a few values.
+
+OpenAI wrote the suites for a mock that checks types alone. Their ids are literals, which stand here for resources that
+exist; and a few of their values no server can obey, which become legal ones. Nothing else is touched.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.seeds import Seeds
+
+REMOVED = object()
+_FILE, _JOB = "file_id|string", "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
+# Method and path; the name of each group is the property of Seeds that replaces what it matches.
+PATHS = [
+    ("GET", f"/files/(?P<file>{_FILE})(/content)?"),
+    ("DELETE", f"/files/(?P<new_file>{_FILE})"),
+    ("POST", "/uploads/(?P<upload>upload_abc123)/(cancel|parts)"),
+    ("POST", "/uploads/(?P<full_upload>upload_abc123)/complete"),
+    ("GET", f"/fine_tuning/jobs/(?P<finished_job>{_JOB})(/events|/checkpoints)?"),
+    ("POST", f"/fine_tuning/jobs/(?P<running_job>{_JOB})/(cancel|pause)"),
+    ("POST", f"/fine_tuning/jobs/(?P<paused_job>{_JOB})/resume"),
+    ("GET", "/models/(?P<model>gpt-6-astra|gpt-4o-mini)"),
+    ("DELETE", "/models/(?P<new_model>ft:gpt-4o-mini:acemeco:suffix:abc123)"),
+]
+
+
+@dataclass(frozen=True)
+class Stand:
+    """`becomes`: a value, REMOVED, or with `seed` the name of a property of Seeds. `why` is for the reader."""
+
+    request: str
+    field: str
+    given: Any
+    becomes: Any
+    why: str
+    seed: bool = False
+
+
+def _id(request: str, field: str, given: Any, seed: str) -> Stand:
+    return Stand(request, field, given, seed, "an id", seed=True)
+
+
+VALUES = [
+    Stand("GET .*", "limit", "0", "1", "a page of nothing; the specification begins at 1"),
+    _id("POST /uploads/upload_abc123/complete", "part_ids", ["string"], "parts"),
+    Stand("POST /uploads/upload_abc123/complete", "md5", "md5", "md5", "not a checksum", seed=True),
+    _id("POST /fine_tuning/jobs", "training_file", "file-abc123", "training_file"),
+    _id("POST /fine_tuning/jobs", "validation_file", "file-abc123", "training_file"),
+]
+
+
+class Mapping:
+    """Applies the tables and counts what it applied."""
+
+    def __init__(self, seeds: Seeds) -> None:
+        self._seeds = seeds
+        self.used: Counter[str] = Counter()
+
+    def path(self, method: str, path: str) -> str:
+        for index, (of, pattern) in enumerate(PATHS):
+            found = re.fullmatch(pattern, path) if of == method else None
+            for name, literal in found.groupdict().items() if found else ():
+                self.used[f"path {index}"] += 1
+                path = path.replace(literal, getattr(self._seeds, name), 1)
+            if found:
+                break
+        return path
+
+    def values(self, request: str, given: dict[str, Any]) -> dict[str, Any]:
+        """The query or the body; `request` is method and path as the suite sent them."""
+        made = dict(given)
+        for index, rule in enumerate(VALUES):
+            if re.fullmatch(rule.request, request) and rule.field in given and given[rule.field] == rule.given:
+                self.used[f"value {index}"] += 1
+                made[rule.field] = getattr(self._seeds, rule.becomes) if rule.seed else rule.becomes
+        return {field: value for field, value in made.items() if value is not REMOVED}
+
+    def table(self) -> Iterator[str]:
+        """A line for each thing that was changed, with how often it was."""
+        for index, (method, path) in enumerate(PATHS):
+            shown = re.sub(r"\(\?P<(\w+)>([^)]*)\)", r"{\2 -> \1}", path)
+            yield f"{self.used[f'path {index}']:4}  {method} {shown}"
+        for index, rule in enumerate(VALUES):
+            becomes = "removed" if rule.becomes is REMOVED else f"-> {rule.becomes}"
+            yield f"{self.used[f'value {index}']:4}  {rule.request}: {rule.field}={rule.given} {becomes} ({rule.why})"
+
+    def unused(self) -> list[str]:
+        return [line for line in self.table() if line.split()[0] == "0"]

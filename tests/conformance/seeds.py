@@ -1,0 +1,129 @@
+"""Real resources for the suites' literal ids: what a literal stands for is made on the server under test.
+
+Through the API wherever it has a way. What a test cannot wait for, a job in the middle of its training or a model to
+delete, is put into the server's store as a worker of its own would leave it there.
+"""
+
+import hashlib
+import shutil
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+from openai import OpenAI
+
+from luthier.store import Store
+from luthier.types.fine_tuning import FINAL
+from luthier.types.names import checkpoint_name
+from store.test_store import JOB
+from through_api import create, finished, upload
+
+KEYS = ("My API Key", "My Admin API Key")  # what the suites send
+BASE = "gpt-4o-mini"
+_CONTENT = b"Example data of some length"
+
+
+class Seeds:
+    """Each public name is what a literal stands for, as an id. `data`: the folder of the server at `url`."""
+
+    def __init__(self, url: str, data: Path) -> None:
+        self._store, self._data = Store(data), data
+        self._client = OpenAI(base_url=url, api_key=KEYS[0], max_retries=0)
+        self._http = httpx.Client(base_url=url, headers={"authorization": f"Bearer {KEYS[0]}"}, timeout=60)
+        self._steps = 0
+
+    def close(self) -> None:
+        self._http.close()
+        self._client.close()
+        self._store.close()
+
+    def after(self, answer: httpx.Response) -> None:
+        """What a suite has done with is cancelled: no job is trained for it, and none stays `paused`, a status that
+        the strict client does not know.
+        """
+        asked = answer.request
+        if asked.method == "POST" and "/fine_tuning/jobs" in asked.url.path and answer.is_success:
+            job = answer.json()
+            if job["status"] not in FINAL:
+                self._client.fine_tuning.jobs.cancel(job["id"])
+
+    # -- files, uploads and models ------------------------------------------------------------------------------------
+
+    @cached_property
+    def file(self) -> str:
+        return self.new_file
+
+    @property
+    def new_file(self) -> str:
+        return self._client.files.create(file=("upload", _CONTENT), purpose="assistants").id
+
+    @cached_property
+    def training_file(self) -> str:
+        return upload(self._client)
+
+    @property
+    def upload(self) -> str:
+        """Waits for parts."""
+        size = len(_CONTENT)
+        return self._client.uploads.create(bytes=size, filename="f", mime_type="text/plain", purpose="assistants").id
+
+    @property
+    def full_upload(self) -> str:
+        """Has all of its parts, which is `parts` from then on."""
+        upload_id = self.upload
+        self.parts = [self._client.uploads.parts.create(upload_id, data=_CONTENT).id]
+        return upload_id
+
+    @property
+    def md5(self) -> str:
+        return hashlib.md5(_CONTENT, usedforsecurity=False).hexdigest()
+
+    @property
+    def model(self) -> str:
+        return BASE
+
+    @property
+    def new_model(self) -> str:
+        """A copy of a trained adapter, taken over as a worker takes over a checkpoint."""
+        job, self._steps = self._store.jobs.row(self._held_job), self._steps + 1
+        trained = self._store.models.find(self.fine_tuned_model)
+        assert trained
+        source = self._data / "adapter-to-delete"
+        shutil.copytree(trained.adapter, source)
+        name = checkpoint_name(JOB["model"], "personal", None, self._steps)
+        made = self._store.models.add_checkpoint(
+            job, name=name, step=self._steps, metrics={}, source=source, call_form=None, event=None, keep=10**6
+        )
+        assert made
+        return made
+
+    # -- jobs ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def finished_job(self) -> str:
+        """Trained for real, on this server."""
+        job = create(self._client, self.training_file, model=BASE, hyperparameters={"n_epochs": 1, "batch_size": 4})
+        return finished(self._client, job.id).id
+
+    @property
+    def fine_tuned_model(self) -> str:
+        return str(self._client.fine_tuning.jobs.retrieve(self.finished_job).fine_tuned_model)
+
+    @cached_property
+    def _held_job(self) -> str:
+        return self.running_job
+
+    @property
+    def running_job(self) -> str:
+        return self._job(status="running")
+
+    @property
+    def paused_job(self) -> str:
+        return self._job(status="paused")
+
+    def _job(self, **values: Any) -> str:
+        """In the hands of a worker of ours, so that no other takes it."""
+        lease = {"owner": "conformance", "lease_until": time.time() + 3600}
+        return self._store.jobs.create(**{**JOB, "training_file": self.training_file, **lease, **values}).id
