@@ -57,3 +57,26 @@ def scripted_server(
 def scripted(scripted_server: Bare) -> OpenAI:
     """A client of the server whose answers are those of `engine.say`."""
     return scripted_server.client()
+
+
+@pytest.fixture(scope="module")
+def keyed(tiny_base: Path, engine: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    """A server with keys of two projects and one of the whole organization; `engine` answers."""
+    keys = "proj_a=sk-key-of-a,proj_a=sk-second-of-a,proj_b=sk-key-of-b==,sk-key-of-all"
+    with bare_server(tmp_path_factory.mktemp("keyed"), tiny_base, engine, api_keys=keys) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def a(keyed: Bare) -> OpenAI:
+    return keyed.client(api_key="sk-key-of-a")
+
+
+@pytest.fixture(scope="module")
+def b(keyed: Bare) -> OpenAI:
+    return keyed.client(api_key="sk-key-of-b==")
+
+
+@pytest.fixture(scope="module")
+def everybody(keyed: Bare) -> OpenAI:
+    return keyed.client(api_key="sk-key-of-all")

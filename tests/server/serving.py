@@ -21,8 +21,9 @@ from luthier.inference import EnginePool, FinishReason, Generation, Token
 from luthier.inference.pool import EngineOptions
 from luthier.server import create_app
 from luthier.settings import Settings
-from luthier.store import Store
+from luthier.store import Event, Store
 from luthier.types.errors import RateLimitError
+from tiny import TEMPLATE
 
 
 @contextmanager
@@ -51,6 +52,18 @@ class Bare:
 
     def http(self) -> httpx.Client:
         return httpx.Client(base_url=f"{self.url}/v1", timeout=60)
+
+
+def make_model(bare: Bare, client: OpenAI, name: str, folder: Path) -> str:
+    """A fine-tuned model of the client's project, made as a worker makes it; `folder` becomes its adapter's."""
+    file = client.files.create(file=("x.jsonl", b'{"messages": []}\n'), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
+    folder.mkdir()
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    given = {"name": name, "step": 1, "metrics": {}, "source": folder, "call_form": None}
+    made = bare.store.models.add_checkpoint(bare.store.jobs.row(job.id), **given, event=Event("made"), keep=3)
+    assert made == name
+    return name
 
 
 @contextmanager

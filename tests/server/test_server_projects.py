@@ -1,41 +1,16 @@
 """Projects: what belongs to one is not there for another, in the words for what does not exist."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import openai
 import pytest
 from openai import OpenAI
-from serving import Bare, bare_server, body_of
-
-from luthier.store import Event
+from serving import Bare, body_of, make_model
 
 LINE = b'{"messages": []}\n'
-KEYS = "proj_a=sk-key-of-a,proj_a=sk-second-of-a,proj_b=sk-key-of-b==,sk-key-of-all"
 NAME = "ft:gpt-4o-mini-2024-07-18:personal:shared:00000001"
-
-
-@pytest.fixture(scope="module")
-def keyed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
-    with bare_server(tmp_path_factory.mktemp("keyed"), tiny_base, api_keys=KEYS) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def a(keyed: Bare) -> OpenAI:
-    return keyed.client(api_key="sk-key-of-a")
-
-
-@pytest.fixture(scope="module")
-def b(keyed: Bare) -> OpenAI:
-    return keyed.client(api_key="sk-key-of-b==")
-
-
-@pytest.fixture(scope="module")
-def everybody(keyed: Bare) -> OpenAI:
-    return keyed.client(api_key="sk-key-of-all")
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +29,8 @@ def job_id(a: OpenAI, file_id: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def tuned(keyed: Bare, job_id: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model of project A, made as a worker makes it."""
-    folder = tmp_path_factory.mktemp("adapter") / "adapter"
-    folder.mkdir()
-    row = keyed.store.jobs.row(job_id)
-    keyed.store.models.add_checkpoint(
-        row, name=NAME, step=1, metrics={}, source=folder, call_form=None, event=Event("made"), keep=3
-    )
-    return NAME
+def tuned(keyed: Bare, a: OpenAI, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_model(keyed, a, NAME, tmp_path_factory.mktemp("adapter") / "adapter")
 
 
 _CALLS: list[tuple[str, Callable[[OpenAI, dict[str, str]], Any]]] = [

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from luthier.server.forms import check_size, copied, sent_file
+from luthier.server.lists import list_page
 from luthier.server.state import StateOf
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError
@@ -74,8 +75,7 @@ def list_files(
     after: str | None = None,
 ) -> ListPage[FileObject]:
     page = state.store.files.list(purpose=purpose, limit=limit, ascending=order == "asc", after=after)
-    first, last = (page.data[0].id, page.data[-1].id) if page.data else (None, None)
-    return ListPage(data=page.data, first_id=first, last_id=last, has_more=page.has_more)
+    return list_page(page)
 
 
 @router.get("/{file_id}")

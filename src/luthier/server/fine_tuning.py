@@ -1,11 +1,12 @@
 """`/v1/fine_tuning/jobs`: a request becomes a row; a worker does the rest."""
 
 import secrets
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 
 from luthier.server.body import StrictRoute
+from luthier.server.lists import Limit, list_page
 from luthier.server.state import State, StateOf
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, NotFoundError
@@ -19,7 +20,6 @@ from luthier.types.fine_tuning import (
 from luthier.types.names import SUFFIX
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine_tuning"], route_class=StrictRoute)
-Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 @router.post("")
@@ -49,7 +49,7 @@ def list_jobs(request: Request, state: StateOf, limit: Limit = 20, after: str | 
     pairs = [(key, value) for key, value in request.query_params.items() if key.startswith("metadata[")]
     metadata = {key.removeprefix("metadata[").removesuffix("]"): value for key, value in pairs}
     page = state.store.jobs.list(limit=limit, after=after, metadata=metadata)
-    return _list_page(page.data, page.has_more)
+    return list_page(page)
 
 
 @router.get("/{job_id}")
@@ -82,18 +82,13 @@ def resume(job_id: str, state: StateOf) -> FineTuningJob:
 @router.get("/{job_id}/events")
 def list_events(job_id: str, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[JobEvent]:
     page = state.store.jobs.events(job_id, limit=limit, after=after)
-    return _list_page(page.data, page.has_more)
+    return list_page(page)
 
 
 @router.get("/{job_id}/checkpoints")
 def list_checkpoints(job_id: str, state: StateOf, limit: Limit = 10, after: str | None = None) -> ListPage[Checkpoint]:
     page = state.store.jobs.checkpoints(job_id, limit=limit, after=after)
-    return _list_page(page.data, page.has_more)
-
-
-def _list_page(data: list[Any], has_more: bool) -> ListPage[Any]:
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return ListPage(data=data, first_id=first, last_id=last, has_more=has_more)
+    return list_page(page)
 
 
 def _require_file(state: State, file_id: str, param: str) -> None:

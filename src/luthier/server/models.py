@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from luthier.server.caller import CallerOf
 from luthier.server.state import StateOf
 from luthier.types.common import ListPage
 from luthier.types.errors import NotFoundError, PermissionDeniedError
@@ -21,10 +22,13 @@ def retrieve(model: str, state: StateOf) -> Model:
 
 
 @router.delete("/{model:path}")
-def delete(model: str, state: StateOf) -> ModelDeleted:
-    """Fine-tuned models only; the base and other names are the operator's."""
-    if state.store.models.find(model) is None and _exists(state, model):
+def delete(model: str, state: StateOf, caller: CallerOf) -> ModelDeleted:
+    """One's own fine-tuned models only; the base and other names are the operator's."""
+    tuned = state.store.models.find(model)
+    if tuned is None and _exists(state, model):
         raise PermissionDeniedError(f"The model '{model}' is not a fine-tuned model and cannot be deleted here.")
+    if tuned and caller.project not in (None, tuned.project):
+        raise PermissionDeniedError(f"The model '{model}' is shared with this project and cannot be deleted from it.")
     state.store.models.delete(model)
     return ModelDeleted(id=model)
 

@@ -10,6 +10,7 @@ from luthier.store.files import Files
 from luthier.store.jobs import Event, Jobs
 from luthier.store.models import FineTunedModel, Models
 from luthier.store.pages import Page
+from luthier.store.permissions import Permissions
 from luthier.store.uploads import Uploads
 
 __all__ = ["Event", "FineTunedModel", "Page", "Store"]
@@ -26,6 +27,7 @@ class Store:
         self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
         self.jobs = Jobs(self._database)
         self.models = Models(self._database, folder / "models")
+        self.permissions = Permissions(self._database)
         self.files.sweep()
         self.uploads.sweep()
 

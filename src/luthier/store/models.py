@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, insert, select
+from sqlalchemy import RowMapping, Select, Table, delete, insert, or_, select
 
 from luthier.store.database import Database, checkpoints, jobs, models
 from luthier.store.jobs import Event, add_event
+from luthier.store.permissions import shared_with
 from luthier.store.scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
@@ -25,6 +26,7 @@ class FineTunedModel:
 
     id: str
     job_id: str
+    project: str
     base: str
     root: str
     adapter: Path
@@ -38,6 +40,7 @@ class Models(Scoped):
         folder.mkdir(parents=True, exist_ok=True)
 
     def find(self, name: str) -> FineTunedModel | None:
+        """One of the project's own, or one that it has a permission for."""
         with self._database.read() as connection:
             row = connection.execute(self._seen(models).where(models.c.id == name)).mappings().first()
         return self._model(row) if row else None
@@ -95,15 +98,21 @@ class Models(Scoped):
         return name
 
     def delete(self, name: str) -> None:
-        """The model, its checkpoint entry and its adapter. Raises NotFoundError."""
+        """The model, its permissions, its checkpoint entry and its adapter; one's own only. Raises NotFoundError."""
         model = self.find(name)
-        if model is None:
+        if model is None or self._project not in (None, model.project):
             raise NotFoundError(f"The model '{name}' does not exist", param="model", code="model_not_found")
         with self._database.write() as connection:
             connection.execute(delete(checkpoints).where(checkpoints.c.model == name))
             connection.execute(delete(models).where(models.c.id == name))
         shutil.rmtree(model.adapter, ignore_errors=True)
 
+    def _seen(self, table: Table) -> Select[Any]:
+        """A project sees what is shared with it, too."""
+        if self._project is None:
+            return select(table)
+        return select(table).where(or_(table.c.project == self._project, table.c.id.in_(shared_with(self._project))))
+
     def _model(self, row: RowMapping) -> FineTunedModel:
-        values = {key: row[key] for key in ("id", "job_id", "base", "root", "call_form", "created_at")}
+        values = {key: row[key] for key in ("id", "job_id", "project", "base", "root", "call_form", "created_at")}
         return FineTunedModel(**values, adapter=self._folder / row["adapter"])

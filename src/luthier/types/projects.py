@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 DEFAULT_PROJECT = "default"
-PROJECT_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""Checkpoint permissions: which projects may use a model that is not theirs. `models` asks here at every look.
+
+Knows nothing about who may give them.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    RowMapping,
+    ScalarSelect,
+    String,
+    Table,
+    UniqueConstraint,
+    delete,
+    insert,
+    select,
+)
+
+from luthier.store.database import Database, metadata, models
+from luthier.store.pages import Page, page
+from luthier.types.common import new_id, now
+from luthier.types.errors import NotFoundError
+from luthier.types.permissions import Permission
+
+permissions = Table(
+    "permissions",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), unique=True, nullable=False),
+    Column("model", ForeignKey("models.id", ondelete="CASCADE"), nullable=False),
+    Column("project", String(64), nullable=False),  # that may use it
+    Column("created_at", Integer, nullable=False),
+    UniqueConstraint("model", "project"),
+)
+
+
+def shared_with(project: str) -> ScalarSelect[str]:
+    """The names of the models that `project` may use although they are another's."""
+    return select(permissions.c.model).where(permissions.c.project == project).scalar_subquery()
+
+
+class Permissions:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, model: str, projects: Sequence[str]) -> list[Permission]:
+        """One for each project, in this order; a project that has one keeps it. Raises NotFoundError."""
+        with self._database.write() as connection:
+            if connection.scalar(select(models.c.seq).where(models.c.id == model)) is None:
+                raise NotFoundError(f"The model '{model}' does not exist", code="model_not_found")
+            return [_given(connection, model, project) for project in dict.fromkeys(projects)]
+
+    def list(
+        self, model: str, *, project: str | None, limit: int, after: str | None, ascending: bool
+    ) -> Page[Permission]:
+        query = select(permissions).where(permissions.c.model == model)
+        if project is not None:
+            query = query.where(permissions.c.project == project)
+        with self._database.read() as connection:
+            return page(connection, query, permissions, _permission, limit=limit, after=after, ascending=ascending)
+
+    def delete(self, model: str, permission_id: str) -> None:
+        """From the next request on the project does not see the model any more. Raises NotFoundError."""
+        this = (permissions.c.model == model) & (permissions.c.id == permission_id)
+        with self._database.write() as connection:
+            if not connection.execute(delete(permissions).where(this)).rowcount:
+                raise NotFoundError(f"No such checkpoint permission: {permission_id}", param="permission_id")
+
+
+def _given(connection: Connection, model: str, project: str) -> Permission:
+    this = (permissions.c.model == model) & (permissions.c.project == project)
+    found = select(permissions).where(this)
+    if connection.execute(found).first() is None:
+        row = {"id": new_id("cp_"), "model": model, "project": project, "created_at": now()}
+        connection.execute(insert(permissions).values(**row))
+    return _permission(connection.execute(found).mappings().one())
+
+
+def _permission(row: RowMapping) -> Permission:
+    return Permission(id=row["id"], created_at=row["created_at"], project_id=row["project"])
