@@ -12,7 +12,7 @@ from luthier.server.body import StrictRoute
 from luthier.server.completion import prepare
 from luthier.server.names import shown
 from luthier.server.presence import while_connected
-from luthier.server.replies import EventStream, whole
+from luthier.server.replies import EventStream, events, whole
 from luthier.server.state import StateOf
 from luthier.server.validation import validated
 from luthier.types import chat as types
@@ -39,7 +39,7 @@ async def create(request: Request, state: StateOf) -> Response:
     served_by = {"x-luthier-served-by": quote(shown(target.base or ""))}
     if body.stream:
         completion.start()
-        return EventStream(completion, served_by)
+        return EventStream(completion, events(completion), served_by)
     return JSONResponse(await while_connected(request, whole(completion)), headers=served_by)
 
 

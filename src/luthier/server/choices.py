@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from luthier.inference import FinishReason, Token
 from luthier.server.answers import AnswerText
 from luthier.server.calls import Called, CallRules, calls_as_sent
-from luthier.server.completion import Completion
 from luthier.server.tokens import tokens_of
+from luthier.server.underway import Underway
 from luthier.types import chat as types
 from luthier.types.errors import UnavailableError
 
@@ -33,19 +33,18 @@ class Ended:
 Part = Said | Called | Ended
 
 
-async def parts(completion: Completion) -> AsyncGenerator[tuple[int, Part]]:
+async def parts(answers: Underway) -> AsyncGenerator[tuple[int, Part]]:
     """(index of the choice, what it says next); the last of each choice is Ended. Raises what the engine raises."""
     choices = [
-        Choice(completion.text(), completion.renderer.reader(), completion.calls, bool(completion.body.logprobs))
-        for _ in completion.streams
+        Choice(answers.text(), answers.renderer.reader(), answers.calls, answers.with_tokens) for _ in answers.streams
     ]
-    async with aclosing(tokens_of(completion.streams)) as tokens:
+    async with aclosing(tokens_of(answers.streams)) as tokens:
         async for index, token in tokens:
-            choice, stream = choices[index], completion.streams[index]
+            choice, stream = choices[index], answers.streams[index]
             if choice.over:
                 continue  # tokens that were on their way when a stop sequence ended it
             if token is not None:
-                completion.completion_tokens += 1
+                answers.completion_tokens += 1
                 for said in choice.feed(token):
                     yield index, said
             if token is None or choice.stopped:

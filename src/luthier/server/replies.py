@@ -14,12 +14,13 @@ from luthier.server.calls import Called
 from luthier.server.choices import Ended, Part, Said, parts
 from luthier.server.completion import Completion
 from luthier.server.errors import as_api_error
+from luthier.server.underway import Underway
 from luthier.types import chat as types
 
 
 async def whole(completion: Completion) -> dict[str, Any]:
     """The completion as one object. The engine's slots are free when this returns or raises."""
-    drafts = [_Draft() for _ in completion.samplings]
+    drafts = [_Draft() for _ in completion.generations]
     completion.start()
     try:
         async for index, part in parts(completion):
@@ -68,20 +69,20 @@ class _Draft:
 
 
 class EventStream(StreamingResponse):
-    """A started completion as server-sent events. However the response ends, the engine's slots are freed."""
+    """Started answers as server-sent events. However the response ends, the engine's slots are freed."""
 
-    def __init__(self, completion: Completion, headers: dict[str, str]) -> None:
-        super().__init__(_events(completion), media_type="text/event-stream", headers=headers)
-        self._completion = completion
+    def __init__(self, answers: Underway, events: AsyncIterator[str], headers: dict[str, str]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._completion.cancel()
+            self._answers.cancel()
 
 
-async def _events(completion: Completion) -> AsyncIterator[str]:
+async def events(completion: Completion) -> AsyncIterator[str]:
     """Events in OpenAI's order; an error in mid-stream becomes a data line that the clients raise."""
     options = completion.body.stream_options
     with_usage = bool(options and options.include_usage)
@@ -89,13 +90,13 @@ async def _events(completion: Completion) -> AsyncIterator[str]:
     try:
         async for index, part in parts(completion):
             for choice in _chunk_choices(completion, index, part, index in begun):
-                yield _event(_chunk(completion, [choice]) | ({"usage": None} if with_usage else {}))
+                yield event(_chunk(completion, [choice]) | ({"usage": None} if with_usage else {}))
             begun.add(index)
         if with_usage:
-            yield _event(_chunk(completion, []) | {"usage": completion.usage.model_dump()})
+            yield event(_chunk(completion, []) | {"usage": completion.usage.model_dump()})
         yield "data: [DONE]\n\n"
     except Exception as error:
-        yield _event(as_api_error(error).body())
+        yield event(as_api_error(error).body())
 
 
 def _chunk_choices(completion: Completion, index: int, part: Part, begun: bool) -> list[types.ChunkChoice]:
@@ -123,12 +124,12 @@ def _is_one_call(part: Part) -> bool:
 
 
 def _probabilities(completion: Completion, tokens: list[Token]) -> types.Logprobs | None:
-    return logprobs(tokens, completion.renderer) if completion.body.logprobs else None
+    return logprobs(tokens, completion.renderer) if completion.with_tokens else None
 
 
 def _chunk(completion: Completion, choices: list[types.ChunkChoice]) -> dict[str, Any]:
     return types.ChatCompletionChunk(**completion.head, choices=choices).model_dump()
 
 
-def _event(data: dict[str, Any]) -> str:
+def event(data: dict[str, Any]) -> str:
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
