@@ -1,0 +1,142 @@
+"""The journal beside the output: every request that was sent, and every reply that was paid for.
+
+A reply is on disk before anyone uses it, so a run that was killed goes on where it was and asks nothing twice. The key
+of a request is a hash of all that decides its answer. SQLite in WAL mode, flushed at every commit. Knows nothing about
+what the requests are for.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from luthier.generate.errors import OptionsError
+from luthier.language import say
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS requests (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, slot TEXT NOT NULL, model TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,  -- the worst case until answered
+    outcome TEXT NOT NULL,  -- sent, answered, refused (not billed) or lost (may have been billed)
+    reply TEXT
+);
+CREATE INDEX IF NOT EXISTS answered ON requests (key) WHERE outcome = 'answered';
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request. `slot` says what it is for: the same words for two slots are two requests."""
+
+    slot: str
+    messages: tuple[dict[str, str], ...]
+    max_tokens: int
+    temperature: float = 0.7
+    schema: dict[str, Any] | None = None
+
+    def key(self, model: str) -> str:
+        canonical = json.dumps([model, asdict(self)], sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back. `from_journal`: it was paid for by an earlier run."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    refusal: str | None = None
+    from_journal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One request that was sent, as far as money is concerned."""
+
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    outcome: str
+
+
+class Journal:
+    """Open for one run at a time. Raises OptionsError when another run holds it or the file is no journal."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OptionsError(
+                say(
+                    f"Another run is writing {path}. Wait for it, or choose another --out.",
+                    f"另一个运行正在写 {path}。请等它结束，或换一个 --out。",
+                )
+            ) from None
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.executescript(_TABLES)
+            # What was under way when the run before died: nobody will ever hear the answer.
+            self._database.execute("UPDATE requests SET outcome = 'lost' WHERE outcome = 'sent'")
+        except sqlite3.DatabaseError as error:
+            self._lock.release()
+            raise OptionsError(
+                say(f"{path} is not a journal: {error}. Move it away.", f"{path} 不是运行日志：{error}。请把它移走。")
+            ) from error
+
+    def find(self, key: str) -> Reply | None:
+        """The reply to a request that was answered before."""
+        row = self._database.execute(
+            "SELECT reply FROM requests WHERE key = ? AND outcome = 'answered' LIMIT 1", (key,)
+        ).fetchone()
+        return replace(Reply(**json.loads(row[0])), from_journal=True) if row else None
+
+    def sent(self, key: str, slot: str, model: str, prompt_tokens: int, completion_tokens: int) -> int:
+        """Before a request goes out: at most these tokens. Returns the number under which its outcome is recorded."""
+        row = self._database.execute(
+            "INSERT INTO requests (key, slot, model, prompt_tokens, completion_tokens, outcome) "
+            "VALUES (?, ?, ?, ?, ?, 'sent')",
+            (key, slot, model, prompt_tokens, completion_tokens),
+        )
+        return int(row.lastrowid or 0)
+
+    def answered(self, number: int, reply: Reply) -> None:
+        kept = {name: value for name, value in asdict(reply).items() if name != "from_journal"}
+        self._database.execute(
+            "UPDATE requests SET outcome = 'answered', reply = ?, prompt_tokens = ?, completion_tokens = ? "
+            "WHERE id = ?",
+            (json.dumps(kept, ensure_ascii=True), reply.prompt_tokens, reply.completion_tokens, number),
+        )
+
+    def failed(self, number: int, *, billed: bool) -> None:
+        """`billed`: nobody can know that it was not, as after a time-out."""
+        outcome = "lost" if billed else "refused"
+        self._database.execute("UPDATE requests SET outcome = ? WHERE id = ?", (outcome, number))
+
+    def entries(self) -> Iterator[Entry]:
+        """Every request of every run, oldest first."""
+        query = "SELECT model, prompt_tokens, completion_tokens, outcome FROM requests ORDER BY id"
+        yield from (Entry(*row) for row in self._database.execute(query))
+
+    def fact(self, name: str) -> Any:
+        """Something noted by `note`; None if it was not."""
+        row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def note(self, name: str, value: Any) -> None:
+        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+
+    def close(self) -> None:
+        self._database.close()
+        self._lock.release()

@@ -1,0 +1,127 @@
+"""Asking a teacher for a numbered list of short texts, and reading what comes: the one shape of all planning requests.
+
+Where the teacher takes a JSON schema, the list comes as JSON and has no room for "好的，以下是……" around it; else it is
+asked for as numbered lines, and whatever is not such a line is dropped. Knows nothing about what the texts are.
+"""
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+from luthier.generate.errors import BadAskError
+from luthier.generate.journal import Ask
+from luthier.generate.teacher import Teacher
+from luthier.language import Language, say
+
+_NUMBERED = re.compile(r"^\s*(?:[-*•]\s*)?[(（【\[]?(\d{1,3})\s*[.、)）】\]:：．]\s*(.+?)\s*$")
+_FENCE = re.compile(r"^```(?:json)?\s*\n(.*?)\n```\s*$", re.DOTALL)
+_QUOTES = {'"': '"', "“": "”", "「": "」", "'": "'", "‘": "’", "《": ""}  # a title's mark is part of the text
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "items": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"number": {"type": "integer"}, "text": {"type": "string"}},
+                "required": ["number", "text"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["items"],
+    "additionalProperties": False,
+}
+_PROBE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"capital": {"type": "string"}},
+    "required": ["capital"],
+    "additionalProperties": False,
+}
+
+
+async def takes_schema(teacher: Teacher) -> bool:
+    """Whether the teacher answers in JSON when a schema asks for it; probed once per journal.
+
+    A service may refuse `response_format`, or take it and ignore it: so the probe's words do not ask for JSON.
+    """
+    name = f"takes_schema {teacher.model}"
+    noted = teacher.journal.fact(name)
+    if noted is not None:
+        return bool(noted)
+    question = {"role": "user", "content": "What is the capital of France?"}
+    try:
+        reply = await teacher.ask(Ask("probe", (question,), max_tokens=64, temperature=0.0, schema=_PROBE))
+        value = read_json(reply.text)
+        taken = isinstance(value, dict) and isinstance(value.get("capital"), str)
+    except BadAskError:
+        taken = False
+    teacher.journal.note(name, taken)
+    return taken
+
+
+class Lists:
+    """Asks `teacher` for lists; `counts` tells how many replies were bad JSON or cut off."""
+
+    def __init__(self, teacher: Teacher, structured: bool, temperature: float = 1.0) -> None:
+        self.teacher, self.structured, self.counts = teacher, structured, Counter[str]()
+        self._temperature = temperature
+
+    async def ask(
+        self, slot: str, system: str, wish: str, count: int, language: Language, *, tokens_each: int = 100
+    ) -> dict[int, str]:
+        """Texts by number, 1 to `count`; numbers that did not come, or not readably, are missing."""
+        form = "" if self.structured else _plain_form(count, language)
+        messages = ({"role": "system", "content": system}, {"role": "user", "content": wish + form})
+        ask = Ask(slot, messages, 64 + tokens_each * count, self._temperature, _SCHEMA if self.structured else None)
+        reply = await self.teacher.ask(ask)
+        cut = reply.finish_reason == "length"
+        self.counts["lists_cut_off"] += cut
+        found = self._items(reply.text) if self.structured else numbered_lines(reply.text)
+        if cut and found and not self.structured:
+            found.pop(max(found))  # its end is missing
+        return {number: bare(text) for number, text in found.items() if 1 <= number <= count and bare(text)}
+
+    def _items(self, text: str) -> dict[int, str]:
+        value = read_json(text)
+        items = value.get("items") if isinstance(value, dict) else None
+        if not isinstance(items, list):
+            self.counts["bad_json"] += 1
+            return numbered_lines(text)
+        pairs = [(item.get("number"), item.get("text")) for item in items if isinstance(item, dict)]
+        return {number: words for number, words in pairs if isinstance(number, int) and isinstance(words, str)}
+
+
+def read_json(text: str) -> Any:
+    """The JSON value of a reply, also inside a code fence; None for anything else."""
+    fenced = _FENCE.match(text.strip())
+    try:
+        return json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def numbered_lines(text: str) -> dict[int, str]:
+    """`1. …` lines by number; the first of each number counts."""
+    found: dict[int, str] = {}
+    for line in text.split("\n"):
+        if match := _NUMBERED.match(line):
+            found.setdefault(int(match[1]), match[2])
+    return found
+
+
+def bare(text: str) -> str:
+    """Without white space and quotation marks around it."""
+    text = text.strip().strip("*").strip()
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        return text[1:-1].strip()
+    return text
+
+
+def _plain_form(count: int, language: Language) -> str:
+    return say(
+        f"\n\nWrite exactly {count} lines, each beginning with its number: 1. to {count}. Write nothing else.",
+        f"\n\n只输出 {count} 行，每行以编号开头，从“1.”到“{count}.”，不要输出任何其他文字。",
+        language,
+    )
