@@ -78,6 +78,17 @@ def new_client(address: str, key: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=address, api_key=key)
 
 
+def new_async_client(client: openai.OpenAI, timeout_s: float) -> openai.AsyncOpenAI:
+    """For many requests at once to the same server; of one request no more than `timeout_s`."""
+    import openai
+
+    address, key = str(client.base_url), client.api_key
+    if is_loopback(address):
+        web = openai.DefaultAsyncHttpxClient(trust_env=False)
+        return openai.AsyncOpenAI(base_url=address, api_key=key, http_client=web, timeout=timeout_s)
+    return openai.AsyncOpenAI(base_url=address, api_key=key, timeout=timeout_s)
+
+
 def is_loopback(address: str) -> bool:
     """Whether the URL names this machine."""
     host = urlsplit(address).hostname or ""

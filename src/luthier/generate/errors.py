@@ -1,12 +1,14 @@
 """What ends a run of the generator, and what ends one request of it.
 
 LuthierError
-├── StopError             the whole run stops; what was made so far stays usable
-│   ├── CostCapError      the next request could pass the money cap
-│   ├── TeacherDownError  too many failures in a row
-│   └── TeacherRefusesError  a wrong key, model or request: trying again cannot help
-├── AskError              one request was given up; its slot may be tried again
-└── OptionsError          what was asked for does not fit together
+├── StopError                the whole run stops; what was made so far stays usable
+│   ├── CostCapError         the next request could pass the money cap
+│   ├── TeacherDownError     too many failures in a row
+│   ├── TeacherRefusesError  a wrong key, model or request: trying again cannot help
+│   └── ProbedError          as many requests were made as an estimate needs
+├── AskError                 one request was given up; its slot may be tried again
+│   └── BadAskError          the service does not take this request as it stands
+└── OptionsError             what was asked for does not fit together
 """
 
 from luthier.types.errors import LuthierError
@@ -26,6 +28,10 @@ class TeacherDownError(StopError):
 
 class TeacherRefusesError(StopError):
     """The service will never answer this run as it stands: key, model or quota."""
+
+
+class ProbedError(StopError):
+    """Not a failure: a dry run has asked what it wanted to ask."""
 
 
 class AskError(LuthierError):

@@ -6,13 +6,14 @@ Knows nothing about what is asked.
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import openai
 
-from luthier.generate.errors import AskError, BadAskError, StopError, TeacherDownError, TeacherRefusesError
+from luthier.generate.errors import AskError, BadAskError, ProbedError, StopError, TeacherDownError, TeacherRefusesError
 from luthier.generate.journal import Ask, Journal, Reply
 from luthier.generate.limits import Limits
 from luthier.generate.money import Budget
@@ -21,6 +22,20 @@ from luthier.language import say
 
 _UNSUPPORTED = ("unsupported_parameter", "unsupported_value")
 _PER_MESSAGE = 16  # tokens around a message in any chat template, generously
+
+
+@dataclass
+class Usage:
+    """What requests of one kind came to."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, reply: Reply) -> None:
+        self.requests += 1
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
 
 
 class Teacher:
@@ -35,27 +50,36 @@ class Teacher:
         limits: Limits,
         *,
         most_failures: int = 10,
-        on_reply: Callable[[Reply], None] | None = None,
+        most_requests: int | None = None,
+        on_reply: Callable[[], None] | None = None,
     ) -> None:
-        """`most_failures` in a row, over all requests, stop the run; `on_reply` hears of each reply."""
+        """`most_failures` in a row stop the run, and so does asking for more than `most_requests` that are not in the
+        journal; `on_reply` is told of each reply.
+        """
         self.model, self.journal, self.budget = model, journal, budget
         self._client, self._limits, self._on_reply = client.with_options(max_retries=0), limits, on_reply
-        self._most_failures, self._failures = most_failures, 0
+        self._most_failures, self._failures, self._most_requests = most_failures, 0, most_requests
         self._stopped: StopError | None = None
         self._renamed: dict[str, str | None] = {}  # parameters that this model takes under another name, or not at all
         self.counts: Counter[str] = Counter()  # requests by outcome, and tokens, of this run alone
+        self.usage: dict[str, Usage] = defaultdict(Usage)  # by the first word of the slot, journal included
+
+    @property
+    def stopped(self) -> StopError | None:
+        """Why no more requests are sent; None while they are."""
+        return self._stopped
 
     async def ask(self, ask: Ask) -> Reply:
         """Raises AskError when this request is given up, StopError when the run should end."""
         found = self.journal.find(ask.key(self.model))
         if found:
             self.counts["from_journal"] += 1
-            return self._hand_out(found)
+            return self._hand_out(ask, found)
         for attempt in range(ATTEMPTS):
             if self._stopped:
                 raise self._stopped
             try:
-                return self._hand_out(await self._attempt(ask))
+                return self._hand_out(ask, await self._attempt(ask))
             except StopError as error:
                 self._stopped = error
                 raise
@@ -71,9 +95,10 @@ class Teacher:
                 await self._wait(error, attempt)
         raise AskError(say("the model refuses the request's parameters", "模型不接受请求的参数"))
 
-    def _hand_out(self, reply: Reply) -> Reply:
+    def _hand_out(self, ask: Ask, reply: Reply) -> Reply:
+        self.usage[ask.slot.split("/")[0]].add(reply)
         if self._on_reply:
-            self._on_reply(reply)
+            self._on_reply()
         return reply
 
     async def _attempt(self, ask: Ask) -> Reply:
@@ -83,7 +108,10 @@ class Teacher:
         async with self._limits.place(prompt + ask.max_tokens):
             if self._stopped:
                 raise self._stopped
+            if self._most_requests is not None and self.counts["sent"] >= self._most_requests:
+                raise ProbedError(say("the probing requests are spent", "试探请求已用完"))
             await self.budget.reserve(worst)
+            self.counts["sent"] += 1
             number = self.journal.sent(ask.key(self.model), ask.slot, self.model, prompt, ask.max_tokens)
             try:
                 reply = _read(await self._client.chat.completions.create(**self._parameters(ask)))
@@ -105,8 +133,8 @@ class Teacher:
         if ask.schema is not None:
             wrapped = {"name": "reply", "strict": True, "schema": ask.schema}
             given["response_format"] = {"type": "json_schema", "json_schema": wrapped}
-        named = {self._renamed.get(name, name): value for name, value in given.items()}
-        named.pop(None, None)
+        names = {name: self._renamed.get(name, name) for name in given}
+        named = {other: given[name] for name, other in names.items() if other is not None}
         return {"model": self.model, "messages": list(ask.messages), **named}
 
     def _adapt(self, error: openai.BadRequestError) -> bool:

@@ -1,0 +1,174 @@
+"""`luthier generate`: examples from a teacher, by topics or by function definitions.
+
+All making is `luthier.generate`'s; this file reads the options, finds the teacher's service and shows what came out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from luthier.cli.connect import Connection, new_async_client, open_connection
+from luthier.cli.generate_options import PROBES, Asked, generate_options
+from luthier.cli.generate_report import print_estimate, print_made, progress_bar
+from luthier.cli.options import Options, pass_options, server_options
+from luthier.cli.output import note, print_json
+from luthier.cli.trouble import Trouble
+from luthier.language import say
+
+if TYPE_CHECKING:
+    from luthier.generate.files import Places
+    from luthier.generate.journal import Journal
+    from luthier.generate.money import Price
+    from luthier.generate.run import Outcome, Ways
+    from luthier.generate.topics import Wish
+
+
+@click.command(
+    help=say(
+        "Write training examples with a teacher model: topics become varied questions, and each answer is the "
+        "teacher's reply to the bare question under --system, the prompt that the tuned model will be served with. "
+        "Preambles are taken off, cut-off answers, refusals and copies are rejected, and a report beside the file "
+        "counts it all. Killed or stopped, the same command goes on where it was and pays for nothing twice. "
+        "Exit code 0 if all was made, 1 if less, 2 if it could not run.\n\n"
+        "Example: luthier generate --topic 股票投资 --topic 银行理财 --per-topic 10 --teacher gpt-4o --out qa.jsonl",
+        "用教师模型编写训练样本：从主题得到各不相同的问题，回答则是教师模型在 --system（微调后实际使用的系统提示词）下"
+        "对原问题的直接回复。开头的“好的”之类会去掉，被截断的回答、拒答和重复会剔除，文件旁边的报告逐项计数。"
+        "中途被杀或停下后，重新运行同一条命令会接着做，不会为同一个请求付两次钱。全部完成时退出码为 0，"
+        "不足时为 1，无法运行时为 2。\n\n"
+        "例子：luthier generate --topic 股票投资 --topic 银行理财 --per-topic 10 --teacher gpt-4o --out qa.jsonl",
+    )
+)
+@generate_options
+@server_options
+@pass_options
+def generate(options: Options, /, **given: Any) -> None:
+    asked = Asked(**given)
+    wish = _wish(asked)
+    if asked.dry_run:
+        print_estimate(options.json, wish, _dry(asked, wish))
+        return
+    with open_connection(options) as connection:
+        outcome, places = _run(connection, asked, wish)
+    if asked.probe:
+        print_estimate(options.json, wish, outcome.report["estimate"])
+        return
+    if options.json:
+        print_json(outcome.report)
+    else:
+        print_made(places, outcome)
+    raise click.exceptions.Exit(0 if outcome.report["made"] == outcome.report["wanted"] else 1)
+
+
+def _wish(asked: Asked) -> Wish:
+    from luthier.generate.plan import Plan, language_of
+    from luthier.generate.topics import Wish
+
+    topics = tuple(dict.fromkeys(topic.strip() for topic in asked.topics if topic.strip()))
+    if not topics:
+        raise Trouble(
+            say("There is nothing to write about.", "没有可写的主题。"),
+            say("Give topics: --topic 股票投资 --topic 银行理财.", "请给出主题：--topic 股票投资 --topic 银行理财。"),
+        )
+    if not asked.teacher:
+        raise Trouble(
+            say("Who should write the examples?", "由哪个模型来编写样本？"),
+            say("Name a model with --teacher; `luthier models` lists those of the server.",
+                "请用 --teacher 指定模型；`luthier models` 会列出服务器上的模型。"),
+        )  # fmt: skip
+    language = "zh" if asked.language == "zh" else "en" if asked.language else language_of(topics)
+    plan = Plan(topics, asked.per_topic, asked.seed, language, asked.task, asked.persona)
+    return Wish(plan, asked.system, asked.style, asked.sub_topics, asked.batch, asked.max_tokens, asked.temperature)
+
+
+def _dry(asked: Asked, wish: Wish) -> dict[str, Any]:
+    from luthier.generate.costs import estimate, expected_requests
+    from luthier.generate.money import known_price
+
+    requests = expected_requests(wish, asked.judge is not None)
+    price = _price(asked.price_in, asked.price_out) or known_price(asked.teacher or "")
+    return {"requests": requests, **estimate(wish, requests, price, {})}
+
+
+def _run(connection: Connection, asked: Asked, wish: Wish) -> tuple[Outcome, Places]:
+    from luthier.generate.files import Places
+    from luthier.generate.journal import Journal
+
+    places = Places(asked.out)
+    places.out.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(places.journal)
+    try:
+        if not asked.force and not asked.probe:
+            places.refuse_to_overwrite(journal)
+        outcome = _made(connection, asked, wish, journal)
+        if not asked.probe:
+            places.write(outcome.examples, outcome.rejects, outcome.report, journal)
+    except KeyboardInterrupt:
+        note(say("Stopped. What was paid for is in the journal: the same command goes on from here.",
+                 "已停止。付过费的回答都在运行日志里：重新运行同一条命令即可继续。"))  # fmt: skip
+        raise
+    finally:
+        journal.close()
+    return outcome, places
+
+
+def _made(connection: Connection, asked: Asked, wish: Wish, journal: Journal) -> Outcome:
+    from luthier.generate.run import make_topics
+
+    ways = _ways(connection, asked)
+    if asked.judge == asked.teacher:
+        note(say("The judge is the teacher: models are kind to their own answers.",
+                 "评审模型就是教师模型：模型对自己的回答往往手软。"), "yellow")  # fmt: skip
+
+    async def run() -> Outcome:
+        async with new_async_client(connection.client, asked.timeout) as client:
+            with progress_bar(wish.plan.total) as progress:
+                return await make_topics(client, ways, wish, journal, progress=progress, told=note)
+
+    return asyncio.run(run())
+
+
+def _ways(connection: Connection, asked: Asked) -> Ways:
+    from luthier.generate.run import Ways
+
+    prices = {asked.teacher or "": _price(asked.price_in, asked.price_out)}
+    if asked.judge:
+        prices.setdefault(asked.judge, _price(asked.judge_price_in, asked.judge_price_out))
+    return Ways(
+        teacher=asked.teacher or "",
+        judge=asked.judge,
+        prices={model: given or _price_of(connection, model) for model, given in prices.items()},
+        cap=asked.max_cost,
+        concurrency=asked.concurrency,
+        requests_per_minute=asked.requests_per_minute,
+        tokens_per_minute=asked.tokens_per_minute,
+        most_requests=PROBES if asked.probe else None,
+    )
+
+
+def _price(prompt: float | None, completion: float | None) -> Price | None:
+    from luthier.generate.money import Price
+
+    if prompt is None and completion is None:
+        return None
+    if prompt is None or completion is None:
+        raise Trouble(
+            say("A price has two parts.", "价格要成对给出。"),
+            say("Give both --price-in and --price-out.", "请同时给出 --price-in 和 --price-out。"),
+        )
+    return Price(prompt, completion)
+
+
+def _price_of(connection: Connection, model: str) -> Price | None:
+    """Nothing for weights that this project serves; else what OpenAI published for that name, if it did."""
+    import openai
+
+    from luthier.generate.money import FREE, known_price
+
+    try:
+        owner = connection.client.models.retrieve(model).owned_by
+    except openai.APIStatusError:
+        owner = ""  # services that list no models still answer chats
+    return FREE if owner == "luthier" or (connection.embedded and owner != "upstream") else known_price(model)

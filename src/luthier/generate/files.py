@@ -1,0 +1,85 @@
+"""Where a run writes: the examples, what was rejected, the report and the journal, side by side.
+
+Every file is written whole beside its place and renamed into it. Knows nothing about what is written.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.generate.errors import OptionsError
+from luthier.generate.journal import Journal
+from luthier.language import say
+
+_OUTPUT = "output sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """For `data.jsonl`: `data.rejects.jsonl`, `data.report.json` and `data.journal` in the same folder."""
+
+    out: Path
+
+    @property
+    def rejects(self) -> Path:
+        return self.out.with_name(f"{self.out.stem}.rejects.jsonl")
+
+    @property
+    def report(self) -> Path:
+        return self.out.with_name(f"{self.out.stem}.report.json")
+
+    @property
+    def journal(self) -> Path:
+        return self.out.with_name(f"{self.out.stem}.journal")
+
+    def refuse_to_overwrite(self, journal: Journal | None) -> None:
+        """Raises OptionsError if `out` is there and was not written by the run that `journal` belongs to."""
+        if not self.out.exists():
+            return
+        if journal is not None and self.out.is_file() and journal.fact(_OUTPUT) == _sha256(self.out):
+            return
+        raise OptionsError(
+            say(
+                f"{self.out} exists and is not the output of this journal, or was changed since. "
+                "Choose another --out, or overwrite it with --force.",
+                f"{self.out} 已存在，而且不是这份运行日志写出的，或之后被改动过。请换一个 --out，或用 --force 覆盖。",
+            )
+        )
+
+    def write(
+        self,
+        examples: Iterable[dict[str, Any]],
+        rejects: Iterable[dict[str, Any]],
+        report: dict[str, Any],
+        journal: Journal | None,
+    ) -> None:
+        """The journal notes the examples' hash before they appear, so that a crash in between is no overwriting."""
+        raw = _lines(examples)
+        if journal is not None:
+            journal.note(_OUTPUT, hashlib.sha256(raw).hexdigest())
+        _write(self.rejects, _lines(rejects))
+        _write(self.report, (json.dumps(report, ensure_ascii=False, indent=2) + "\n").encode())
+        _write(self.out, raw)
+
+
+def _lines(values: Iterable[dict[str, Any]]) -> bytes:
+    # Half a character, which a teacher may well send, cannot be written as UTF-8.
+    return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode("utf-8", "replace")
+
+
+def _write(path: Path, raw: bytes) -> None:
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

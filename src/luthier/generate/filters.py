@@ -1,0 +1,81 @@
+"""A teacher's reply → a text worth keeping, or the reason why it is not.
+
+Each reason is a word that stands in the rejects file and is counted in the report. What can be mended is mended (a
+preamble taken off, a think block removed) and the text is looked at again; what was said is kept for the count.
+Knows one text at a time.
+"""
+
+import re
+from dataclasses import dataclass
+
+from luthier.generate.doubts import ends_cut_off, leaks_identity, refuses, strip_preamble
+from luthier.generate.journal import Reply
+from luthier.language import Language
+
+_THINKS = re.compile(r"^\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL | re.IGNORECASE)
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
+_LETTER = re.compile(r"[A-Za-z]")
+MOST_QUESTION = 600  # characters; a question that is longer is an essay or a list of questions
+_LOOPING = re.compile(r"(.{6,60}?)\1{3,}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """`reason` is None for a text that is kept. `preamble`: the teacher wrote one, whether or not it came off."""
+
+    text: str
+    reason: str | None = None
+    preamble: bool = False
+
+
+def screen_answer(reply: Reply, question: str, language: Language) -> Screened:
+    """Reasons: truncated, content_filter, refusal, empty, identity, cut_off, loop, language, thinking."""
+    if reply.finish_reason == "length":
+        return Screened(reply.text, "truncated", _opens_with_chatter(reply.text, question))
+    if reply.finish_reason not in ("stop", "eos"):
+        return Screened(reply.text, reply.finish_reason)  # content_filter, tool_calls
+    if reply.refusal:
+        return Screened(reply.refusal, "refusal")
+    text, had_preamble = _mended(reply.text, question)
+    return Screened(text, _fault(text, language) or (None if not ends_cut_off(text) else "cut_off"), had_preamble)
+
+
+def screen_question(text: str, language: Language) -> Screened:
+    """Reasons: empty, refusal, too_long, language, loop, thinking."""
+    text, had_preamble = _mended(text, None)
+    reason = _fault(text, language)
+    if reason is None and len(text) > MOST_QUESTION:
+        reason = "too_long"
+    return Screened(text, reason, had_preamble)
+
+
+def _mended(text: str, question: str | None) -> tuple[str, bool]:
+    text = _THINKS.sub("", text, count=1).strip()
+    stripped = strip_preamble(text, question)
+    return (text, False) if stripped is None else (stripped.strip(), True)
+
+
+def _opens_with_chatter(text: str, question: str) -> bool:
+    return strip_preamble(_THINKS.sub("", text, count=1).strip(), question) is not None
+
+
+def _fault(text: str, language: Language) -> str | None:
+    if not text:
+        return "empty"
+    if "<think" in text[:200].lower() or "</think" in text.lower():
+        return "thinking"
+    if refuses(text):
+        return "refusal"
+    if leaks_identity(text):
+        return "identity"
+    if _LOOPING.search(text):
+        return "loop"
+    return None if _is_in(text, language) else "language"
+
+
+def _is_in(text: str, language: Language) -> bool:
+    """Names and formulas of the other script are fine; a text that is mostly in the other language is not."""
+    chinese, latin = len(_CHINESE.findall(text)), len(_LETTER.findall(text))
+    if language == "zh":
+        return chinese > 0 and chinese * 4 >= latin
+    return chinese * 4 <= latin or not (chinese or latin)

@@ -1,0 +1,83 @@
+"""A second model's opinion of an example: correct, helpful and well formed, 1 to 5 each.
+
+The judge sees the question, the answer and the rubric, never who wrote it. An opinion that cannot be read is no
+opinion: it is counted and the example is not kept on its strength. Knows nothing about what happens to an example.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.generate.journal import Ask
+from luthier.generate.lists import read_json
+from luthier.generate.teacher import Teacher
+from luthier.language import Language, say
+
+ASPECTS = ("correct", "helpful", "format")
+_SCORE = {"type": "integer", "minimum": 1, "maximum": 5}
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {**dict.fromkeys(ASPECTS, _SCORE), "reason": {"type": "string"}},
+    "required": [*ASPECTS, "reason"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """Scores by aspect, and why in the judge's words."""
+
+    scores: dict[str, int]
+    reason: str
+
+    @property
+    def lowest(self) -> int:
+        return min(self.scores.values())
+
+
+class Judge:
+    """`structured`: whether the judging model takes a JSON schema."""
+
+    def __init__(self, teacher: Teacher, structured: bool, language: Language) -> None:
+        self._teacher, self._structured, self._language = teacher, structured, language
+
+    async def opinion(self, slot: str, question: str, answer: str) -> Opinion | None:
+        """None when the reply holds no scores. Raises AskError and StopError as the teacher does."""
+        language = self._language
+        rubric = say(
+            "You judge one answer. Score 1 (bad) to 5 (excellent): correct: are the facts, numbers and reasoning "
+            "right; helpful: does it answer this very question, completely; format: does it begin with the substance "
+            "and read well. Be strict. Reply with JSON: "
+            '{"correct": n, "helpful": n, "format": n, "reason": "one sentence"}',
+            "你负责评价一个回答。按 1（差）到 5（优）打分：correct，事实、数字和推理是否正确；"
+            "helpful，是否完整回答了这个问题；format，是否开门见山、条理清楚。请从严。"
+            '只回复 JSON：{"correct": n, "helpful": n, "format": n, "reason": "一句话"}',
+            language,
+        )
+        asked = say(f"Question:\n{question}\n\nAnswer:\n{answer}", f"问题：\n{question}\n\n回答：\n{answer}", language)
+        messages = ({"role": "system", "content": rubric}, {"role": "user", "content": asked})
+        schema = _SCHEMA if self._structured else None
+        reply = await self._teacher.ask(Ask(slot, messages, max_tokens=200, temperature=0.0, schema=schema))
+        return read_opinion(reply.text)
+
+
+def read_opinion(text: str) -> Opinion | None:
+    """From JSON, also with words around it."""
+    value = read_json(text)
+    if not isinstance(value, dict):
+        inner = re.search(r"\{.*\}", text, re.DOTALL)
+        value = _loads(inner[0]) if inner else None
+    if not isinstance(value, dict):
+        return None
+    scores = {aspect: value.get(aspect) for aspect in ASPECTS}
+    if not all(isinstance(score, int) and 1 <= score <= 5 for score in scores.values()):
+        return None
+    return Opinion({name: int(score) for name, score in scores.items() if score}, str(value.get("reason", "")))
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,69 @@
+"""A teacher on loopback, and runs against it in this process."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from generate.teacher_server import TeacherServer
+from luthier.generate.journal import Journal
+from luthier.generate.run import Outcome, Ways, make_topics
+from luthier.generate.topics import Wish
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.generate.retries.FIRST_WAIT_S", 0.01)
+    monkeypatch.setenv("LUTHIER_LANG", "en")
+
+
+@pytest.fixture
+def server() -> Iterator[TeacherServer]:
+    with TeacherServer() as running:
+        yield running
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "data.journal")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def told() -> list[str]:
+    """What the run said aloud."""
+    return []
+
+
+@pytest.fixture
+def topics(server: TeacherServer, journal: Journal, told: list[str]) -> Callable[..., Outcome]:
+    """Makes the examples of a wish."""
+
+    def make(wish: Wish, ways: Ways | None = None) -> Outcome:
+        return run_with(
+            server,
+            lambda client: make_topics(
+                client, ways or Ways("t"), wish, journal, progress=lambda *_: None, told=told.append
+            ),
+        )
+
+    return make
+
+
+def run_with(
+    server: TeacherServer, what: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, Any]], timeout: float = 20
+):
+    """The result of `what` with a client of the server's."""
+
+    async def run():
+        web = openai.DefaultAsyncHttpxClient(trust_env=False)
+        async with openai.AsyncOpenAI(
+            base_url=server.base_url, api_key="k", timeout=timeout, http_client=web
+        ) as client:
+            return await what(client)
+
+    return asyncio.run(run())
