@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from luthier.data.check import MESSAGE_KEYS, ROLES, check_example, check_file, job_error
 from luthier.data.findings import CATALOGUE, KEPT_PER_KIND, Finding, FindingError, Report, problem, shown
-from luthier.data.read import parse_line, read_lines
+from luthier.data.read import MAX_LINE_BYTES, parse_line, read_lines
 
 USER = {"role": "user", "content": "What is a bond?"}
 ANSWER = {"role": "assistant", "content": "A loan."}
@@ -170,6 +170,10 @@ FILES: dict[str, tuple[bytes, bytes]] = {
     "unexpected_format": (raw({"text": "x"}, {"prompt": "x"}), raw({"text": "x"}, {"messages": []})),
     "method_mismatch": (raw({"input": chat(USER), "preferred_output": [ANSWER]}), raw(chat(USER, ANSWER))),
     "duplicate_example": (raw(GOOD[0], dict(reversed(GOOD[0].items())), GOOD[0]), raw(*different(3))),
+    "line_too_long": (
+        b'{"a": "' + b"x" * MAX_LINE_BYTES + b'"}\n',
+        b'{"a": "' + b"x" * (MAX_LINE_BYTES - 10) + b'"}\n',
+    ),
 }
 
 
@@ -209,7 +213,7 @@ def test_examples(check: Any, code: str) -> None:
 
 @pytest.mark.parametrize("code", FILES)
 def test_files(check: Any, code: str) -> None:
-    faulty, near = (check(content) for content in FILES[code])
+    faulty, near = (check(content, quality=Looker()) for content in FILES[code])
     assert faulty.counts[code] >= 1
     assert near.counts[code] == 0
 
@@ -238,13 +242,15 @@ def test_places_count_lines_with_blanks_examples_without(check: Any) -> None:
 
 
 def test_duplicates_name_the_first(check: Any) -> None:
-    report = check(FILES["duplicate_example"][0], minimum_examples=1)
+    report = check(FILES["duplicate_example"][0], minimum_examples=1, quality=Looker())
     assert report.ok
-    assert [(f.line, f.detail) for f in report.findings] == [(2, "1"), (3, "1")]
+    found = [f for f in report.findings if f.code == "duplicate_example"]
+    assert [(f.line, f.detail) for f in found] == [(2, "1"), (3, "1")]
 
 
 def test_the_same_question_with_other_definitions_is_no_duplicate(check: Any) -> None:
-    assert check(raw(chat(USER, CALL), chat(USER, CALL, functions=[FUNCTION])), minimum_examples=1).counts == {}
+    content = raw(chat(USER, CALL), chat(USER, CALL, functions=[FUNCTION]))
+    assert check(content, minimum_examples=1, quality=Looker()).counts["duplicate_example"] == 0
 
 
 def test_a_file_that_is_not_text_says_only_that(check: Any) -> None:
@@ -257,8 +263,7 @@ def test_progress_reaches_the_last_line(check: Any) -> None:
     seen: list[int] = []
     content = raw(*different(10))
     check(content + b"\n\n", on_line=seen.append)
-    assert len(seen) == 10
-    assert seen[-1] == len(content)
+    assert seen[-1] == len(content) + 2
     assert seen == sorted(seen)
 
 

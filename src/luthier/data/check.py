@@ -11,9 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import orjson
+
+from luthier.data.clean import runs
+from luthier.data.copies import Copies
 from luthier.data.examples import ExampleKind, calls_in, definitions_in, kind_of, name_of
 from luthier.data.findings import Finding, FindingError, Report, problem
-from luthier.data.read import Line, fingerprint, parse_json, parse_line, read_lines
+from luthier.data.read import Block, Line, parse_json, parse_line, read_blocks, split_lines
 from luthier.types.errors import JobError
 
 Found = Iterator[Finding]
@@ -32,7 +36,10 @@ _FORMATS: dict[ExampleKind, tuple[str, str]] = {  # what OpenAI calls the format
 
 
 class Quality(Protocol):
-    """What looks at examples whose form is right, for what they teach. One object looks at one file, once."""
+    """What looks at examples whose form is right, for what they teach. One object looks at one file, once.
+
+    Exact copies need no look: `check_file` finds them itself where there is a quality to check.
+    """
 
     def look(self, line_number: int, example_number: int, example: dict[str, Any]) -> Iterable[Finding]:
         """Findings on one example; both numbers count from 1. Findings that name no line are given this one."""
@@ -54,24 +61,78 @@ def check_file(
     `on_line` is given the bytes of the file consumed so far, now and then, and at the end.
     `quality` is shown every example that has no error of form.
     """
-    report, kinds, first_lines = Report(), Counter[ExampleKind | None](), dict[bytes, int]()
+    check = _Check(quality)
     try:
-        for line in read_lines(path):
-            report.examples += 1
-            example, findings = _check_line(line, kinds, first_lines)
-            if quality and example is not None and not any(finding.severity == "error" for finding in findings):
-                findings += quality.look(line.number, report.examples, example)
-            for finding in findings:
-                report.add(finding.at(line.number, report.examples) if finding.line is None else finding)
+        for block in read_blocks(path):
+            check.block(block)
             if on_line:
-                on_line(line.end_bytes)
+                on_line(block.end_bytes)
     except FindingError as error:  # not text at all: there are no lines to tell about
-        report.add(error.finding)
-        return report
-    _check_whole(report, kinds, method, minimum_examples)
-    for finding in quality.finish() if quality else ():
-        report.add(finding)
-    return report
+        check.report.add(error.finding)
+        return check.report
+    _check_whole(check.report, check.kinds, method, minimum_examples)
+    check.finish()
+    return check.report
+
+
+class _Check:
+    """One file being checked: what was found so far, and what later lines are held against."""
+
+    def __init__(self, quality: Quality | None) -> None:
+        self.report = Report()
+        self.kinds = Counter[ExampleKind | None]()
+        self._quality = quality
+        self._copies = Copies()
+        self._line_number = 0
+
+    def block(self, block: Block) -> None:
+        """Lines that are proved clean are only counted, unless somebody wants to look at what they say."""
+        for run in runs(block.lines):
+            if run.proved:
+                self.kinds["chat"] += run.lines
+            if run.proved and not self._quality:
+                self.report.examples += run.lines
+                self._line_number += run.lines
+                continue
+            for raw in split_lines(block.lines[run.start : run.end]):
+                self._line_number += 1
+                if raw and not raw.isspace():
+                    self.report.examples += 1
+                    line = Line(self._line_number, raw.removesuffix(b"\r"), block.end_bytes, block.cut)
+                    self._proved(line) if run.proved else self._other(line)
+
+    def finish(self) -> None:
+        """What only the whole file shows of what its examples say."""
+        for finding in (*self._copies.findings(), *self._quality.finish()) if self._quality else ():
+            self.report.add(finding)
+
+    def _proved(self, line: Line) -> None:
+        self._look(line, orjson.loads(line.raw))
+
+    def _other(self, line: Line) -> None:
+        example, findings = self._careful(line)
+        for finding in findings:
+            self.report.add(finding.at(line.number, self.report.examples))
+        if example is not None and not any(finding.severity == "error" for finding in findings):
+            self._look(line, example)
+
+    def _careful(self, line: Line) -> tuple[dict[str, Any] | None, list[Finding]]:
+        """The object that a line holds, if it holds one, and its faults."""
+        try:
+            value = parse_line(line)
+        except FindingError as error:
+            return None, [error.finding]
+        if not isinstance(value, dict):
+            return None, [problem("data_type", seen=line.raw.decode().strip())]
+        self.kinds[kind_of(value)] += 1
+        return value, list(check_example(value))
+
+    def _look(self, line: Line, example: dict[str, Any]) -> None:
+        if self._quality:
+            self._copies.add(line.number, example)
+            for finding in self._quality.look(line.number, self.report.examples, example):
+                at = finding if finding.line else finding.at(line.number, self.report.examples)
+                self.report.add(at)
 
 
 def check_example(example: dict[str, Any]) -> Found:
@@ -119,24 +180,6 @@ def job_error(report: Report, *, file_id: str, param: str = "training_file") -> 
     if finding.code != "unexpected_format":  # the one message that OpenAI sends without these words
         opening += "Invalid file format. "
     return JobError(f"invalid_{param}", opening + wire, param)
-
-
-def _check_line(
-    line: Line, kinds: Counter[ExampleKind | None], first_lines: dict[bytes, int]
-) -> tuple[dict[str, Any] | None, list[Finding]]:
-    """One line's object, if it is one, and its faults; notes its kind and its fingerprint."""
-    try:
-        value = parse_line(line)
-    except FindingError as error:
-        return None, [error.finding]
-    if not isinstance(value, dict):
-        return None, [problem("data_type", seen=line.raw.decode().strip())]
-    kinds[kind_of(value)] += 1
-    findings = list(check_example(value))
-    first = first_lines.setdefault(fingerprint(value), line.number)
-    if first != line.number:
-        findings.append(problem("duplicate_example", detail=str(first)))
-    return value, findings
 
 
 def _check_whole(report: Report, kinds: Counter[ExampleKind | None], method: str, minimum_examples: int) -> None:

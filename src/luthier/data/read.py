@@ -10,12 +10,17 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import SEEK_CUR, FileIO
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
+
+import orjson
 
 from luthier.data.findings import FindingError, problem
 
 MAX_DEPTH = 100  # far beyond any conversation, and far below what Python's own recursion allows later readers
+MAX_LINE_BYTES = 16 * 2**20  # far beyond any context; what is made of such a line still fits into a small memory
+_BLOCK_BYTES = 128 * 1024  # fits into a processor's cache, and MAX_LINE_BYTES is a power of two times this
 _BOM = b"\xef\xbb\xbf"
 _FOREIGN = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x1f\x8b", "gzip"), (b"PK\x03\x04", "zip"))
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of one half of a character; whole pairs match too
@@ -25,31 +30,93 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of one half of a cha
 class Line:
     """A line that is not blank: its number in the file from 1, its bytes, and the file's bytes up to its end.
 
-    `raw` is without the byte order mark of the first line and without the line ending (b"\\n" or b"\\r\\n").
+    `raw` is without the byte order mark of the first line and without the line ending (b"\\n" or b"\\r\\n"). Of a line
+    longer than `MAX_LINE_BYTES` it is the beginning, and the line is `cut`.
     """
 
     number: int
     raw: bytes
     end_bytes: int
+    cut: bool = False
+
+
+class Block(NamedTuple):
+    """Whole lines, each with its line feed, that can be written to and live until the next block is asked for.
+
+    `end_bytes`: the file's bytes up to the block's end. Of a line longer than `MAX_LINE_BYTES` only the beginning is
+    there, alone in its block, and the block is `cut`.
+    """
+
+    lines: memoryview
+    end_bytes: int
+    cut: bool = False
+
+
+def read_blocks(path: Path) -> Iterator[Block]:
+    """The file without its byte order mark; a last line without a line feed is given one.
+
+    Raises `FindingError` at once on UTF-16, gzip and zip, `OSError` as `open` does.
+    """
+    with path.open("rb", buffering=0) as file:
+        _refuse_foreign(start := file.read(4))
+        file.seek(len(_BOM) if start.startswith(_BOM) else 0)
+        buffer, kept, end_bytes = bytearray(_BLOCK_BYTES), 0, file.tell()
+        while count := file.readinto(memoryview(buffer)[kept:]):
+            filled = kept + count
+            end_bytes += count
+            end = buffer.rfind(b"\n", kept, filled) + 1
+            if not end and filled == len(buffer) < MAX_LINE_BYTES:  # a long line: more room, and no block yet
+                buffer, kept = buffer + bytes(len(buffer)), filled
+                continue
+            if not end and filled == len(buffer):
+                end_bytes += _skip_line(file)
+                buffer[-1:] = b"\n"
+                yield Block(memoryview(buffer), end_bytes, cut=True)
+                kept = 0
+                continue
+            if end:
+                yield Block(memoryview(buffer)[:end], end_bytes - (filled - end))
+            kept = filled - end
+            buffer[:kept] = buffer[end:filled]
+        if kept:
+            yield Block(memoryview(buffer[:kept] + b"\n"), end_bytes)
+
+
+def _skip_line(file: FileIO) -> int:
+    """Read on to the end of the line; returns how many bytes that were."""
+    skipped = 0
+    while piece := file.read(_BLOCK_BYTES):
+        end = piece.find(b"\n") + 1
+        skipped += end or len(piece)
+        if end:
+            file.seek(end - len(piece), SEEK_CUR)
+            break
+    return skipped
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """The lines that are not blank. Raises `FindingError` at once on UTF-16, gzip and zip, `OSError` as `open` does."""
-    end_bytes = 0
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            end_bytes += len(raw)
-            if number == 1:
-                _refuse_foreign(raw)
-                raw = raw.removeprefix(_BOM)
-            raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+    """The lines that are not blank; raises as `read_blocks` does."""
+    number = 0
+    for block in read_blocks(path):
+        end_bytes = block.end_bytes - len(block.lines)
+        for raw in split_lines(block.lines):
+            number += 1
+            end_bytes += len(raw) + 1
             if raw and not raw.isspace():
-                yield Line(number, raw, end_bytes)
+                # The last line may have been given a line feed that the file does not have.
+                yield Line(number, raw.removesuffix(b"\r"), min(end_bytes, block.end_bytes), block.cut)
+
+
+def split_lines(lines: memoryview) -> list[bytes]:
+    """Whole lines, each without its line feed."""
+    return bytes(lines).split(b"\n")[:-1]
 
 
 def parse_line(line: Line) -> Any:
     """The JSON value of a line; raises `FindingError` with the line's number."""
     try:
+        if line.cut:
+            raise FindingError(problem("line_too_long", detail=f"{MAX_LINE_BYTES // 2**20} MiB"))
         return parse_json(_decode(line.raw))
     except FindingError as error:
         raise FindingError(error.finding.at(line.number)) from None
@@ -75,8 +142,11 @@ def parse_json(text: str) -> Any:
 
 def fingerprint(value: Any) -> bytes:
     """16 bytes that two JSON values share only if they are equal, whatever the order of their keys."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode("ascii"), digest_size=16).digest()
+    try:
+        canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer of more than 64 bits
+        canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return hashlib.blake2b(canonical, digest_size=16).digest()
 
 
 def _refuse_foreign(start: bytes) -> None:

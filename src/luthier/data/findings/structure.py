@@ -15,6 +15,11 @@ STRUCTURE: dict[str, Kind] = {
         'Save the file as plain UTF-8, for example with open(path, "w", encoding="utf-8").',
         '请把文件另存为 UTF-8（不压缩），例如用 open(path, "w", encoding="utf-8") 写出。',
         "Line {line} is not valid UTF-8 (found {seen})."),
+    "line_too_long": Kind(
+        "error", "longer than {detail}; only its beginning was read", "超过 {detail}；只读了开头部分",
+        "Write one example per line; no conversation that a model can be trained on is so long.",
+        "每行写一个样本；可用于训练的对话不会这么长。",
+        "Line {line} is longer than {detail}."),
     "json_invalid": Kind(
         "error", "not valid JSON from character {detail} on: {seen}", "从第 {detail} 个字符起不是合法的 JSON：{seen}",
         "Write one JSON object per line; an array, indented JSON or CSV must be rewritten that way.",

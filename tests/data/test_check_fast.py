@@ -1,0 +1,104 @@
+"""The proof in bulk and the careful look must come to the same findings, whatever the bytes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from luthier.data import check as checking
+from luthier.data.check import check_file
+from luthier.data.clean import Run, runs
+from luthier.data.findings import Report
+
+texts = st.text(
+    st.sampled_from('ab "\\/\n\r\t{}[],:中é😀\u2028\x00\x7f\ufeffu0') | st.characters(codec="utf-8"), max_size=8
+)
+messages = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system", "developer", "tool", "bot"]), "content": texts},
+    optional={"weight": st.sampled_from([0, 1, 2]), "name": texts},
+)
+examples = st.fixed_dictionaries({"messages": st.lists(messages, max_size=4)}, optional={"id": texts})
+clean = texts.map(
+    lambda text: {"messages": [{"role": "user", "content": f"{text}?"}, {"role": "assistant", "content": f"{text}!"}]}
+)
+styles = st.sampled_from(
+    [
+        {"ensure_ascii": False},
+        {"ensure_ascii": True},
+        {"ensure_ascii": False, "separators": (",", ":")},
+        {"ensure_ascii": True, "separators": (", ", ":")},
+    ]
+)
+
+
+@st.composite
+def files(draw: Any) -> bytes:
+    """Lines that are mostly clean, then bytes of them replaced, put in and taken out."""
+    style, end = draw(styles), draw(st.sampled_from([b"\n", b"\r\n"]))
+    values = draw(st.lists(clean | clean | examples, max_size=6))
+    content = end.join(json.dumps(value, **style).encode() for value in values) + draw(st.sampled_from([b"", end]))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(content)))
+        put = draw(
+            st.sampled_from(
+                [b"", b"\\", b'"', b"}", b"\n", b"\t", b"\xff", b"\\u12", b"\\ud800", b'\\"', b"\\\\", b"\\}, {"]
+            )
+        )
+        content = content[:at] + put + content[at + draw(st.integers(0, 2)) :]
+    return content
+
+
+def report_of(path: Path) -> dict[str, Any]:
+    return check_file(path, minimum_examples=1).to_dict("en")
+
+
+@given(content=files())
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_fast_and_careful_agree(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.jsonl"
+    path.write_bytes(content)
+    fast = report_of(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(checking, "runs", lambda lines: [Run(0, len(lines), 0, False)])
+        careful = report_of(path)
+    assert fast == careful
+
+
+@given(content=files())
+@settings(max_examples=200, deadline=None)
+def test_runs_are_the_block_and_leave_it_as_it_was(content: bytes) -> None:
+    lines = bytearray(content + b"\n")
+    found = runs(memoryview(lines))
+    assert bytes(lines) == content + b"\n"
+    assert [run.start for run in found] == [0, *(run.end for run in found[:-1])]
+    assert found[-1].end == len(lines)
+    assert all(run.lines == lines[run.start : run.end].count(b"\n") for run in found if run.proved)
+
+
+@pytest.mark.parametrize("style", [{}, {"ensure_ascii": False}, {"separators": (",", ":")}])
+def test_what_people_write_is_proved(style: dict[str, Any]) -> None:
+    turns = [{"role": "system", "content": "简短。"}, {"role": "user", "content": 'a "b"\n\\c\\\\ \\"'}]
+    turns += [{"role": "assistant", "content": "é\t"}] * 2 + turns[1:] + [{"role": "assistant", "content": "/"}]
+    for end in ("\n", "\r\n"):
+        line = (json.dumps({"messages": turns}, **style) + end).encode()
+        assert runs(memoryview(bytearray(line * 3))) == [Run(0, len(line) * 3, 3, True)]
+
+
+def test_one_other_line_costs_no_more_than_itself() -> None:
+    line = b'{"messages": [{"role": "assistant", "content": "x"}]}\n'
+    other = b'{"messages": [{"role": "assistant", "content": "a\\qb"}]}\n\n'
+    found = runs(memoryview(bytearray(line * 2 + other + line)))
+    assert [(run.lines, run.proved) for run in found] == [(2, True), (0, False), (1, True)]
+
+
+def test_a_spoilt_string_cannot_end_where_its_fault_is(tmp_path: Path) -> None:
+    """What stands in for a fault must not read as the end of the text, with a whole message behind it."""
+    path = tmp_path / "file.jsonl"
+    for fault in ("\\", "\t", "\\q", "\\u", "\\ud800", "\\u12"):
+        line = f'{{"messages": [{{"role": "user", "content": "a{fault}}}, {{"role": "assistant", "content": "b"}}]}}\n'
+        path.write_text(line * 10)
+        report: Report = check_file(path)
+        assert report.counts["json_invalid"] == 10, fault
