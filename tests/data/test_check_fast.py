@@ -56,7 +56,7 @@ def report_of(path: Path) -> dict[str, Any]:
 
 
 @given(content=files())
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fast_and_careful_agree(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.jsonl"
     path.write_bytes(content)
@@ -68,7 +68,7 @@ def test_fast_and_careful_agree(content: bytes, tmp_path: Path, monkeypatch: pyt
 
 
 @given(content=files())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_runs_are_the_block_and_leave_it_as_it_was(content: bytes) -> None:
     lines = bytearray(content + b"\n")
     found = runs(memoryview(lines))
