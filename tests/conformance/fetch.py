@@ -19,6 +19,7 @@ from luthier.settings import Settings
 
 COMMAND = "python tests/conformance/fetch.py"
 _HERE = Path(__file__).parent
+_ROOT = Settings().cache / "conformance"
 _STAMP = "made-from.txt"  # written last into each folder
 
 
@@ -35,17 +36,20 @@ class Suite:
 
     @property
     def source(self) -> Path:
-        return _root() / f"openai-{self.version}" / "source"
+        return _ROOT / f"openai-{self.version}" / "source"
 
     @property
     def venv(self) -> Path:
-        return _root() / f"openai-{self.version}" / "venv"
+        return _ROOT / f"openai-{self.version}" / "venv"
 
 
 SUITES = [
     Suite("3.54.0", "2e393e63f8a38be6452806f9ef0b6534fecd6d41ab3b2165180dfce3599249cd"),
     Suite("1.109.1", "d173ed8dbca665892a6db099b4a2dfac624f94d20a93f46eb0b56aae940ed869"),
 ]
+
+
+NODE_CLIENT = _ROOT / "openai-node"
 
 
 def require(folder: Path) -> None:
@@ -57,6 +61,23 @@ def require(folder: Path) -> None:
 def fetch_suite(suite: Suite) -> None:
     once(suite.source, suite.sha256, lambda: _unpack(suite))
     environment(suite.venv, suite.requirements)
+
+
+def fetch_node_client() -> None:
+    """By npm's own lock file, which holds the checksum; no script of a package is run."""
+    if shutil.which("npm") is None:
+        print("npm is not installed here: the Node client is not fetched, and its test is skipped.")
+        return
+    lists = [_HERE / "node" / name for name in ("package.json", "package-lock.json")]
+
+    def make() -> None:
+        for each in lists:
+            shutil.copy(each, NODE_CLIENT)
+        npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        if subprocess.run(npm, cwd=NODE_CLIENT, check=False).returncode:
+            raise SystemExit("Could not get OpenAI's Node client; npm says why above.")
+
+    once(NODE_CLIENT, lists[1].read_text(encoding="utf-8"), make)
 
 
 def environment(folder: Path, requirements: Path) -> None:
@@ -104,12 +125,9 @@ def _pip(*arguments: object, what: str) -> None:
         )
 
 
-def _root() -> Path:
-    return Settings().cache / "conformance"
-
-
 if __name__ == "__main__":
-    _root().mkdir(parents=True, exist_ok=True)
-    with FileLock(_root() / "fetch.lock"):
+    _ROOT.mkdir(parents=True, exist_ok=True)
+    with FileLock(_ROOT / "fetch.lock"):
         for each in SUITES:
             fetch_suite(each)
+        fetch_node_client()
