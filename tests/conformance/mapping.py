@@ -14,6 +14,7 @@ from conformance.seeds import Seeds
 
 REMOVED = object()
 _FILE, _JOB = "file_id|string", "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
+_TUNED, _PERMISSION = "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd", "cp_zc4Q7MP6XxulcVzj4MZdwsAB"
 # Method and path; the name of each group is the property of Seeds that replaces what it matches.
 PATHS = [
     ("GET", f"/files/(?P<file>{_FILE})(/content)?"),
@@ -23,6 +24,9 @@ PATHS = [
     ("GET", f"/fine_tuning/jobs/(?P<finished_job>{_JOB})(/events|/checkpoints)?"),
     ("POST", f"/fine_tuning/jobs/(?P<running_job>{_JOB})/(cancel|pause)"),
     ("POST", f"/fine_tuning/jobs/(?P<paused_job>{_JOB})/resume"),
+    ("POST", f"/fine_tuning/checkpoints/(?P<fine_tuned_model>{_TUNED})/permissions"),
+    ("GET", f"/fine_tuning/checkpoints/(?P<fine_tuned_model>{_JOB})/permissions"),
+    ("DELETE", f"/fine_tuning/checkpoints/(?P<fine_tuned_model>{_TUNED})/permissions/(?P<permission>{_PERMISSION})"),
     ("GET", "/models/(?P<model>gpt-6-astra|gpt-4o-mini)"),
     ("DELETE", "/models/(?P<new_model>ft:gpt-4o-mini:acemeco:suffix:abc123)"),
 ]
@@ -45,11 +49,12 @@ def _id(request: str, field: str, given: Any, seed: str) -> Stand:
 
 
 VALUES = [
-    Stand("GET .*", "limit", "0", "1", "a page of nothing; the specification begins at 1"),
+    Stand("GET /files", "limit", "0", "1", "the specification begins at 1"),
     _id("POST /uploads/upload_abc123/complete", "part_ids", ["string"], "parts"),
     Stand("POST /uploads/upload_abc123/complete", "md5", "md5", "md5", "not a checksum", seed=True),
     _id("POST /fine_tuning/jobs", "training_file", "file-abc123", "training_file"),
     _id("POST /fine_tuning/jobs", "validation_file", "file-abc123", "training_file"),
+    Stand("POST /embeddings", "encoding_format", "base64", "float", "strict mode refuses what the client asks for"),
 ]
 
 

@@ -111,6 +111,11 @@ class Seeds:
     def fine_tuned_model(self) -> str:
         return str(self._client.fine_tuning.jobs.retrieve(self.finished_job).fine_tuned_model)
 
+    @property
+    def permission(self) -> str:
+        made = self._client.fine_tuning.checkpoints.permissions.create(self.fine_tuned_model, project_ids=["string"])
+        return next(iter(made)).id
+
     @cached_property
     def _held_job(self) -> str:
         return self.running_job
