@@ -45,6 +45,17 @@ def client(running: Running) -> OpenAI:
     return client_of(running)
 
 
+def test_a_model_trained_on_pairs_completes_prompts_as_it_was_taught(client: OpenAI) -> None:
+    """Inside the template in which the prompts of its pairs stood; other models go on with the bare text."""
+    pairs = [{"prompt": f"number {at} ->", "completion": "odd" if at % 2 else "even"} for at in range(10)]
+    job = finished(client, create(client, upload(client, pairs), model="babbage-002").id)
+    used = [
+        client.completions.create(model=model, prompt="number 3 ->", max_tokens=1).usage.prompt_tokens
+        for model in ("babbage-002", job.fine_tuned_model)
+    ]
+    assert used[0] == len("number 3 ->") < used[1]
+
+
 def test_a_job_from_files_to_model(client: OpenAI) -> None:
     train, valid = upload(client), upload(client, EXAMPLES[:3])
     job = create(client, train, validation_file=valid, suffix="odd-even", seed=7, metadata={"team": "a"})

@@ -86,9 +86,14 @@ class Renderer:
 
     @cached_property
     def text_stop_ids(self) -> frozenset[int]:
-        """Tokens that end plain text: those that end an answer, and the borders of documents."""
-        borders = (self._tokenizer.token_to_id(token) for token in ("<|endoftext|>", "<|end_of_text|>", "</s>"))
-        return self.stop_ids | {token for token in borders if token is not None}
+        """Tokens that end plain text: those that end an answer, and the border between documents."""
+        return self.stop_ids | {self.border}
+
+    @cached_property
+    def border(self) -> int:
+        """The token between two documents; a model that has none is given the one that ends its answers."""
+        known = (self._tokenizer.token_to_id(token) for token in ("<|endoftext|>", "<|end_of_text|>", "</s>"))
+        return next((token for token in known if token is not None), min(self.stop_ids, default=0))
 
     @property
     def vocabulary_size(self) -> int:

@@ -9,7 +9,18 @@ from luthier import __version__
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
 from luthier.inference.pool import EngineOptions
-from luthier.server import chat, embeddings, errors, files, fine_tuning, models, permissions, uploads, upstream
+from luthier.server import (
+    chat,
+    completions,
+    embeddings,
+    errors,
+    files,
+    fine_tuning,
+    models,
+    permissions,
+    uploads,
+    upstream,
+)
 from luthier.server.guard import Guard
 from luthier.server.state import State
 from luthier.settings import Settings
@@ -35,7 +46,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     app.state.luthier = state
     app.add_middleware(Guard, settings=settings)
     errors.install(app)
-    for resource in (files, uploads, fine_tuning, permissions, models, chat, embeddings):
+    for resource in (files, uploads, fine_tuning, permissions, models, chat, completions, embeddings):
         app.include_router(resource.router)
     app.add_api_route("/health", _health, include_in_schema=False)
     return app

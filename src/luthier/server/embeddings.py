@@ -19,7 +19,7 @@ from luthier.data.render import Renderer
 from luthier.server import upstream
 from luthier.server.asked import model_name
 from luthier.server.body import StrictRoute
-from luthier.server.inputs import token_ids
+from luthier.server.inputs import check_room, token_ids
 from luthier.server.names import shown
 from luthier.server.presence import while_connected
 from luthier.server.state import StateOf, renderer
@@ -60,12 +60,7 @@ def _prompts(body: CreateEmbeddingRequest, rendering: Renderer, context: int) ->
     prompts = token_ids(body.input, rendering, "input")
     if not all(prompts):
         raise BadRequestError("Invalid 'input': input cannot be an empty string.", param="input", code="invalid_value")
-    longest = max(len(prompt) for prompt in prompts)
-    if longest > context:
-        raise BadRequestError(
-            f"This model's maximum context length is {context} tokens, however you requested {longest} tokens "
-            f"({longest} in your prompt; 0 for the completion). Please reduce your prompt; or completion length."
-        )
+    check_room(context, max(len(prompt) for prompt in prompts), 0)
     total = sum(len(prompt) for prompt in prompts)
     if total > _MOST_TOKENS:
         message = f"Requested {total} tokens, max {_MOST_TOKENS} tokens per request"

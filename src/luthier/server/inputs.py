@@ -20,6 +20,16 @@ def token_ids(given: Texts, rendering: Renderer, param: str) -> list[list[int]]:
     ]
 
 
+def check_room(context: int, prompt: int, completion: int) -> None:
+    """Raises BadRequestError when a prompt of so many tokens and its completion do not fit."""
+    if prompt + completion > context:
+        raise BadRequestError(
+            f"This model's maximum context length is {context} tokens, however you requested {prompt + completion} "
+            f"tokens ({prompt} in your prompt; {completion} for the completion). Please reduce your prompt; or "
+            "completion length."
+        )
+
+
 def _checked(ids: object, rendering: Renderer, param: str) -> list[int]:
     made = [token for token in ids if isinstance(token, int)] if isinstance(ids, Sequence) else []
     wrong = next((token for token in made if not 0 <= token < rendering.vocabulary_size), None)

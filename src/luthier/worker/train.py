@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 from sqlalchemy import RowMapping
 
 from luthier.catalogue import Catalogue
-from luthier.data.examples import call_form, read_examples
+from luthier.data.examples import PAIRS_MARK, call_form, kind_of, read_examples
+from luthier.data.read import parse_line, read_lines
 from luthier.settings import Settings
 from luthier.store import Event, Store
 from luthier.training.spec import JobSpec
@@ -105,6 +106,10 @@ class Run:
         forms = (call_form(example) for example in read_examples(self._folder / TRAIN))
         return next((form for form in forms if form), None)
 
+    def _trained_on_pairs(self) -> bool:
+        """Of prompt and completion; all lines of a file are of one kind."""
+        return kind_of(parse_line(next(read_lines(self._folder / TRAIN)))) == "completion"
+
     def _run_child(self) -> int:
         child = Child(self._folder)
 
@@ -184,12 +189,15 @@ class Run:
             self._keep(event, name, said)
 
     def _keep(self, event: dict[str, Any], name: str, said: Event) -> str | None:
+        source = self._folder / "checkpoints" / event["folder"]
+        if source.exists() and self._trained_on_pairs():
+            (source / PAIRS_MARK).touch()
         return self._store.models.add_checkpoint(
             self._job,
             name=name,
             step=event["step"],
             metrics={"step": event["step"], **event["metrics"]},
-            source=self._folder / "checkpoints" / event["folder"],
+            source=source,
             call_form=self._call_form,
             event=said,
             keep=self._settings.keep_checkpoints,

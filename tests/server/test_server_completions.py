@@ -1,0 +1,248 @@
+"""`/v1/completions` through the official client: whole and streamed, on the tiny base and on a scripted engine."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import torch
+from openai import OpenAI
+from serving import Bare, ScriptedEngine, body_of, until
+from transformers import AutoModelForCausalLM
+
+from luthier.data.examples import PAIRS_MARK
+from luthier.data.render import Renderer
+from luthier.store import Event
+
+MODEL = "gpt-3.5-turbo-instruct"
+
+
+def ask(client: OpenAI, prompt: Any = "Once", **given: Any) -> Any:
+    return client.completions.create(model=MODEL, prompt=prompt, **given)
+
+
+def test_the_shape_of_an_answer(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say(" upon a time")
+    made = ask(scripted)
+    assert made.id.startswith("cmpl-")
+    assert (made.object, made.model) == ("text_completion", MODEL)
+    (choice,) = made.choices
+    assert (choice.text, choice.index, choice.logprobs, choice.finish_reason) == (" upon a time", 0, None, "stop")
+    assert (made.usage.prompt_tokens, made.usage.completion_tokens, made.usage.total_tokens) == (4, 12, 16)
+    assert made.system_fingerprint
+    assert engine.prompts == ["Once"]  # as it stands, in no template
+
+
+def test_sixteen_tokens_unless_asked_for_more(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say("x" * 100)
+    assert (ask(scripted).choices[0].text, ask(scripted).choices[0].finish_reason) == ("x" * 16, "length")
+    assert len(ask(scripted, max_tokens=40).choices[0].text) == 40
+    for streamed in (False, True):
+        made = ask(scripted, max_tokens=0, stream=streamed)
+        choices = [chunk.choices[0] for chunk in made] if streamed else made.choices
+        assert ([choice.text for choice in choices], choices[-1].finish_reason) == ([""], "length")
+
+
+def test_prompts_of_every_kind(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say("!")
+    assert len(ask(scripted, ["one", "two"], n=2).choices) == 4
+    assert engine.prompts == ["one", "one", "two", "two"]
+    ids = engine.tokenizer.encode("three").ids
+    engine.say("!")
+    made = ask(scripted, [ids, ids[:2]], echo=True)
+    assert [choice.text for choice in made.choices] == ["three!", "th!"]
+    assert [choice.index for choice in made.choices] == [0, 1]
+    assert ask(scripted, ids).usage.prompt_tokens == 5
+    engine.say("!")
+    for empty in ("", None, [""]):
+        assert ask(scripted, empty, echo=True).choices[0].text == "!"
+    assert engine.prompts == ["<|im_end|>"] * 3  # the tiny base has no other border between documents
+    engine.say("!")
+    assert ask(scripted, "<|im_start|>user\n").usage.prompt_tokens == 6  # special tokens are what they say
+
+
+def test_more_prompts_than_places(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    """A plain request waits for its own answers; a stream needs a place for each."""
+    engine.say("a", "b")
+    made = ask(scripted, ["p"] * 100)
+    assert [choice.text for choice in made.choices] == ["a", "b"] * 50
+    assert made.usage.completion_tokens == 100
+    with pytest.raises(openai.BadRequestError):
+        ask(scripted, ["p"] * 100, stream=True)
+
+
+def test_stop_sequences_and_streams(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say("a b. c d")
+    whole = ask(scripted, stop=[".", "d"])
+    assert (whole.choices[0].text, whole.choices[0].finish_reason) == ("a b", "stop")
+    chunks = list(ask(scripted, stop=".", stream=True, echo=True, stream_options={"include_usage": True}))
+    assert "".join(chunk.choices[0].text for chunk in chunks[:-1]) == "Oncea b"
+    assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]] == [None] * (len(chunks) - 2) + ["stop"]
+    assert (chunks[-1].choices, chunks[-1].usage.total_tokens) == ([], whole.usage.total_tokens)
+    assert {(chunk.id, chunk.object, chunk.model) for chunk in chunks} == {(chunks[0].id, "text_completion", MODEL)}
+
+
+def test_a_stream_of_several(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say("one", "two", "three", "four")
+    texts = ["", "", "", ""]
+    for chunk in ask(scripted, ["p", "q"], n=2, stream=True):
+        texts[chunk.choices[0].index] += chunk.choices[0].text
+    assert sorted(texts) == ["four", "one", "three", "two"]
+
+
+def test_the_wire(scripted_server: Bare, engine: ScriptedEngine) -> None:
+    engine.say("é")
+    with scripted_server.http() as http:
+        answer = http.post("/completions", json={"model": MODEL, "prompt": "x", "stream": True, "logprobs": 0})
+        lines = answer.text.split("\n\n")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert lines[-2:] == ["data: [DONE]", ""]
+    assert '"tokens": ["bytes:\\\\xc3", "bytes:\\\\xa9"]' in lines[0]
+    assert "usage" not in lines[0]
+    assert '"finish_reason": "stop"' in lines[1]
+
+
+def test_best_of_returns_the_likeliest(client: OpenAI) -> None:
+    """All candidates are paid for; those that come back are the best, in order."""
+    every = ask(client, n=6, seed=3, logprobs=0, max_tokens=5)
+    best = ask(client, n=2, best_of=6, seed=3, logprobs=0, max_tokens=5)
+    assert best.usage.completion_tokens == every.usage.completion_tokens
+
+    def mean(choice: Any) -> float:
+        return sum(choice.logprobs.token_logprobs) / len(choice.logprobs.token_logprobs)
+
+    wanted = sorted((mean(choice) for choice in every.choices), reverse=True)[:2]
+    assert [mean(choice) for choice in best.choices] == pytest.approx(wanted, abs=1e-3)
+    assert ask(client, best_of=3, max_tokens=2).choices[0].logprobs is None
+
+
+def test_log_probabilities(client: OpenAI) -> None:
+    made = ask(client, "ab", logprobs=3, max_tokens=4, seed=1, logit_bias={"257": -100})
+    found = made.choices[0].logprobs
+    assert len(found.tokens) == len(found.token_logprobs) == len(found.top_logprobs) == len(found.text_offset) == 4
+    assert found.text_offset[0] == 2
+    for token, logprob, top in zip(found.tokens, found.token_logprobs, found.top_logprobs, strict=True):
+        assert top[token] == logprob
+        assert len(top) in (3, 4)
+    assert ask(client, logprobs=0, max_tokens=1).choices[0].logprobs.top_logprobs is None
+
+
+def test_scoring_a_text(client: OpenAI, tiny_base: Path) -> None:
+    """`echo` with `max_tokens` 0 and `logprobs`: what evaluation harnesses ask for; streamed it is the same."""
+    text = "Twelve times eleven."
+    (choice,) = ask(client, text, echo=True, max_tokens=0, logprobs=2).choices
+    assert (choice.text, choice.finish_reason) == (text, "length")
+    found = choice.logprobs
+    assert "".join(found.tokens) == text
+    assert found.text_offset == list(range(len(text)))
+    assert found.token_logprobs[0] is None
+    assert found.top_logprobs[0] is None
+    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    ids = torch.tensor([Renderer(tiny_base).text(text)])
+    with torch.inference_mode():
+        wanted = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+    assert found.token_logprobs[1:] == pytest.approx(wanted.tolist(), abs=0.1)  # bfloat16, where the server has it
+    streamed = [chunk.choices[0] for chunk in ask(client, text, echo=True, max_tokens=0, logprobs=2, stream=True)]
+    assert (streamed[0].text, streamed[0].logprobs) == (text, found)
+
+
+def test_echo_and_what_follows_have_one_count(client: OpenAI) -> None:
+    (choice,) = ask(client, "ab", echo=True, max_tokens=3, logprobs=1, logit_bias={"257": -100}).choices
+    found = choice.logprobs
+    assert choice.text.startswith("ab")
+    assert found.tokens[:2] == ["a", "b"]
+    assert len(found.tokens) == 5
+    assert found.text_offset[:3] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "said"),
+    [
+        ({"suffix": "the end"}, "suffix", "not available"),
+        ({"n": 3, "best_of": 2}, "best_of", "you must set 'n' (currently 3)"),
+        ({"best_of": 2, "stream": True}, "best_of", "cannot be streamed"),
+        ({"best_of": 21}, "best_of", "<= 20"),
+        ({"n": 65}, "n", "<= 64"),
+        ({"n": 0}, "n", ">= 1"),
+        ({"logprobs": 6}, "logprobs", "<= 5"),
+        ({"max_tokens": -1}, "max_tokens", ">= 0"),
+        ({"max_tokens": 4096}, None, "4100 tokens (4 in your prompt; 4096 for the completion)"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "only allowed when"),
+        ({"stop": ["a"] * 5}, "stop", "array too long"),
+        ({"prompt": [999]}, "prompt", "no token 999"),
+        ({"prompt": [[1], [-3]]}, "prompt[1]", "no token -3"),
+        ({"prompt": []}, "prompt", "empty array"),
+        ({"prompt": 5}, "prompt", "expected one of"),
+        ({"logit_bias": {"x": 1}}, "logit_bias", "Keys are token ids"),
+        ({"messages": []}, "messages", "Unknown parameter"),
+    ],
+)
+def test_refusals(scripted_server: Bare, given: dict[str, Any], param: str | None, said: str) -> None:
+    with scripted_server.http() as http:
+        answer = http.post("/completions", json={"model": MODEL, "prompt": "Once", **given})
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]["message"]
+    assert answer.json()["error"]["param"] == param
+
+
+def test_which_models(client: OpenAI, raw: httpx.Client) -> None:
+    for name in ("babbage-002", "davinci-002", "gpt-4o-mini"):
+        assert client.completions.create(model=name, prompt="x", max_tokens=1).choices
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.completions.create(model="curie", prompt="x")
+    assert body_of(caught.value)["code"] == "model_not_found"
+    assert raw.post("/completions", json={"prompt": "x"}).json()["error"]["message"] == (
+        "you must provide a model parameter"
+    )
+    assert raw.post("/completions", json={"model": MODEL}).json()["error"]["param"] == "prompt"
+
+
+@pytest.fixture
+def taught_pairs(scripted_server: Bare, tmp_path: Path, tiny_base: Path) -> str:
+    """A fine-tuned model that is marked as trained on pairs; the scripted engine reads no weights."""
+    client = scripted_server.client()
+    file = client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(model="babbage-002", training_file=file.id)
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / PAIRS_MARK).touch()
+    (tmp_path / "adapter" / "chat_template.jinja").write_bytes((tiny_base / "chat_template.jinja").read_bytes())
+    name = f"ft:babbage-002:personal::{job.id[-8:]}"
+    scripted_server.store.models.add_checkpoint(
+        scripted_server.store.jobs.row(job.id),
+        name=name,
+        step=1,
+        metrics={},
+        source=tmp_path / "adapter",
+        call_form=None,
+        event=Event("made"),
+        keep=3,
+    )
+    return name
+
+
+def test_a_model_trained_on_pairs_is_asked_as_it_was_taught(
+    scripted: OpenAI, engine: ScriptedEngine, taught_pairs: str
+) -> None:
+    engine.say("Paris")
+    made = scripted.completions.create(model=taught_pairs, prompt="Capital of France ->", echo=True)
+    assert made.choices[0].text == "Capital of France ->Paris"
+    asked = "<|im_start|>user\nCapital of France -><|im_end|>\n<|im_start|>assistant\n"
+    assert engine.prompts[0].endswith(asked)
+    engine.say("x")
+    scripted.completions.create(model=taught_pairs, prompt=engine.tokenizer.encode("as it is").ids)
+    assert engine.prompts == ["as it is"]
+    with pytest.raises(openai.BadRequestError):
+        scripted.completions.create(model=taught_pairs, prompt="x", echo=True, logprobs=1)
+
+
+def test_clients_that_hang_up(scripted_server: Bare, engine: ScriptedEngine) -> None:
+    engine.say("a", endless=True, pause_s=0.005)
+    stream = ask(scripted_server.client(), stream=True, n=2, max_tokens=4000)
+    next(stream)
+    stream.close()
+    until(lambda: engine.under_way == 0)
+    with pytest.raises(openai.APITimeoutError):
+        ask(scripted_server.client(timeout=0.3), max_tokens=4000)
+    until(lambda: engine.under_way == 0)
+    engine.say("")
