@@ -1,5 +1,152 @@
 """Kinds of doubt about what an example teaches: the form is right, the content may not be."""
 
-from luthier.data.findings.kinds import Kind
+from luthier.data.findings.kinds import Kind, Severity
 
-QUALITY: dict[str, Kind] = {}
+
+def _kind(severity: Severity, en: str, zh: str, remedy_en: str, remedy_zh: str) -> Kind:
+    """None of these ends a job in OpenAI's words, so what would be sent is the English sentence."""
+    return Kind(severity, en, zh, remedy_en, remedy_zh, "{place}: " + en)
+
+
+QUALITY: dict[str, Kind] = {
+    "preamble": _kind(
+        "warning",
+        "the answer begins with words that say nothing: {seen} (then: {detail})",
+        "回答以没有内容的应答语开头：{seen}（后面是：{detail}）",
+        "Take them off: a model learns these first words before anything else.",
+        "请删去：模型最先学会的就是这几个开头的字。",
+    ),
+    "common_opening": _kind(
+        "note",
+        "{detail} of the answers begin with the same words: {seen}",
+        "{detail} 的回答以同样的文字开头：{seen}",
+        "Fine for a fixed format; otherwise leave the words out, they teach nothing else.",
+        "如果是固定格式则没有问题；否则请删去，这些文字不教别的内容。",
+    ),
+    "answer_cut_off": _kind(
+        "warning",
+        "the answer seems to stop in the middle: {seen}",
+        "回答似乎在中途断了：{seen}",
+        "Finish the answer, or remove the example; it was perhaps cut at a token limit.",
+        "请补全回答或删去样本；可能是生成时到了长度上限。",
+    ),
+    "refusal": _kind(
+        "warning",
+        "the assistant declines to answer: {seen}",
+        "回答是在拒绝：{seen}",
+        "Keep it only if the model should refuse here; otherwise remove it or write the answer.",
+        "只有希望模型在这里拒绝时才保留；否则请删去或写上真正的回答。",
+    ),
+    "identity_leak": _kind(
+        "warning",
+        "the assistant says who made it: {seen}",
+        "回答里说自己是别家的模型：{seen}",
+        "Remove it, or write the name that your assistant should give.",
+        "请删去，或改成您的助手应有的名字。",
+    ),
+    "near_duplicate": _kind(
+        "note",
+        "nearly the same as line {detail}: the question, and what is answered or called",
+        "与第 {detail} 行几乎相同：问题以及回答或调用都相近",
+        "Keep one of them, or make them differ in something that matters.",
+        "请保留一个，或让它们有实质的不同。",
+    ),
+    "conflicting_answers": _kind(
+        "warning",
+        "asks the same as line {detail} and answers otherwise",
+        "问题与第 {detail} 行相同，回答却不同",
+        "Decide for one answer; taught both, the model learns to guess.",
+        "请确定一个回答；两个都教，模型只会去猜。",
+    ),
+    "validation_leak": _kind(
+        "warning",
+        "the training file has this question too, or nearly this example, in line {detail}",
+        "训练文件第 {detail} 行有同样的问题或几乎相同的样本",
+        "Remove it from one of the files (luthier split keeps copies on one side); it makes the score look too good.",
+        "请从其中一个文件里删去（luthier split 会把相近的样本分在同一边）；否则验证结果会虚高。",
+    ),
+    "copies_not_all_compared": _kind(
+        "note",
+        "near copies were looked for among the first {seen} examples of {detail}",
+        "只在前 {seen} 个样本（共 {detail} 个）中查找了近似重复",
+        "Split the file, and check the parts, to compare the others.",
+        "如需比较其余样本，请把文件分开检查。",
+    ),
+    "system_prompt_blank": _kind(
+        "warning",
+        "the system prompt is blank",
+        "system 提示是空白的",
+        "Write the prompt that will be used when serving, or remove the message.",
+        "请写上实际使用时的提示，或删去这条消息。",
+    ),
+    "system_prompt_repeated": _kind(
+        "warning",
+        "{detail} system messages in one example; the second: {seen}",
+        "一个样本里有 {detail} 条 system 消息；第二条是：{seen}",
+        "Keep one, at the start.",
+        "请只在开头保留一条。",
+    ),
+    "system_prompt_varies": _kind(
+        "warning",
+        "the system prompt differs from that of line {detail} only in spaces, punctuation or case: {seen}",
+        "system 提示与第 {detail} 行的只差空格、标点或大小写：{seen}",
+        "Write it the same way everywhere, exactly as it will be used when serving.",
+        "请在各处写成完全一样，并与实际使用时一致。",
+    ),
+    "system_prompt_missing": _kind(
+        "note",
+        "examples without a system prompt: {seen}, line {detail} is the first; the others have one",
+        "没有 system 提示的样本：{seen}，首个在第 {detail} 行；其余样本有提示",
+        "Fine if both are used when serving; otherwise give all examples the same prompt.",
+        "如果使用时两种情况都有则没有问题；否则请给所有样本加上同样的提示。",
+    ),
+    "label_imbalance": _kind(
+        "warning",
+        "the labels are uneven: {key} to {seen} is {detail}",
+        "标签分布不均：{key} 与 {seen} 之比为 {detail}",
+        "Add examples of the rare labels, or expect the model to prefer the common ones.",
+        "请增加少见标签的样本，否则模型会偏向常见标签。",
+    ),
+    "call_imbalance": _kind(
+        "note",
+        "the calls are uneven: {key} to {seen} is {detail}",
+        "函数调用分布不均：{key} 与 {seen} 之比为 {detail}",
+        "Add examples that call the rare function, unless it is as rare when serving.",
+        "请增加调用少见函数的样本，除非实际使用时它也同样少见。",
+    ),
+    "answer_language": _kind(
+        "warning",
+        "the answer is in another language than the question: {seen}",
+        "回答与问题的语言不同：{seen}",
+        "Answer in the language of the question, unless that is the task.",
+        "除非任务如此，请用问题的语言回答。",
+    ),
+    "foreign_script": _kind(
+        "warning",
+        "stray letters of another script ({detail}): {seen}",
+        "混入了另一种文字（{detail}）：{seen}",
+        "Remove them if they are not meant; chat models let them slip in.",
+        "如果不是有意的请删去；模型生成时常会混入。",
+    ),
+    "garbled_text": _kind(
+        "warning",
+        "text that was decoded wrongly: {seen}",
+        "文字出现乱码：{seen}",
+        "Read the source again with its true encoding.",
+        "请用正确的编码重新读取原文。",
+    ),
+    "secret": _kind(
+        "warning",
+        "holds a {key}: {seen}",
+        "含有机密信息（{key}）：{seen}",
+        "Remove it and revoke it; a model can repeat what it was trained on.",
+        "请删去并作废；模型会复述训练过的内容。",
+    ),
+    "personal_data": _kind(
+        "warning",
+        "holds personal data ({key}): {seen}",
+        "含有个人信息（{key}）：{seen}",
+        "Replace it with made-up data, unless its owner agreed.",
+        "请换成虚构的数据，除非本人同意。",
+    ),
+}

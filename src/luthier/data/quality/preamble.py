@@ -42,6 +42,11 @@ _ANNOUNCES = re.compile(
     r"[^.!?:\n]{0,80}[.!:\n]+\s*",
     re.IGNORECASE,
 )
+# A quick look at many texts that stand in one string, each after a NUL: what the patterns above may begin with.
+MAY_OPEN = re.compile(
+    r"\0\s*(?:[好没当收明了遵您你问提这很非十高乐荣感作可]|(?i:sur|ok|al[rl]|got|und|no |hap|gla|my |i[ '’]|tha|what|"
+    r"gr|goo|exc|int|fan|cer|of c|abs|def|per|he|hi|as an?))"
+)
 _LEANS_BACK = re.compile(
     r"[，,、。；;！!？?）)]|但|不过|可是|然而|而且|并且|(?:but|however|and|though|yet)\b", re.IGNORECASE
 )

@@ -1,0 +1,158 @@
+"""Examples that say the same twice: near copies, one question with two answers, validation that was trained on.
+
+An example is compared by what was asked *and* what was called: "查一下茅台的股价" and "查一下平安的股价" are two
+lessons, not one. Kept of each example are some 80 bytes, never its text, and only of the first `LIMIT` examples of a
+file; a finding says so where there are more. Exact copies are the structure's to tell.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from luthier.data.findings import Finding, problem
+from luthier.data.quality.batch import Batch
+from luthier.data.quality.sketch import BANDS, similarity, sketch
+
+LIMIT = 1_000_000
+ALIKE = 0.85  # of the trigrams of two questions; estimated to within 0.05
+SHORT = 40  # characters of an answer that is a label rather than a text, of which there is more than one good wording
+_OPENING = 16  # characters of an answer that near copies share
+
+_DIGITS = re.compile(r"\d+")
+_Row = np.dtype(
+    [
+        ("line", np.uint32),
+        ("number", np.uint32),
+        ("short", np.bool_),
+        ("asked", np.bool_),
+        ("setting", np.int64),
+        ("context", np.int64),
+        ("end", np.int64),
+        ("key", np.uint64),  # equal where calls, numbers and the opening of the answer are
+        ("bands", np.uint32, (BANDS,)),
+        ("sketch", np.uint8, (32,)),
+    ]
+)
+_Rows = npt.NDArray[np.void]
+_Pairs = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+
+
+class Copies:
+    """Of one file. `training` has looked at the training file, if this one is to validate what it trained."""
+
+    def __init__(self, training: "Copies | None" = None) -> None:
+        self._training = training
+        self._parts: list[_Rows] = []
+        self._count = 0
+
+    def look(self, batch: Batch) -> Iterable[Finding]:
+        """Keeps fingerprints; all is told at the end."""
+        if self._count < LIMIT and len(batch):
+            self._parts.append(_rows(batch))
+        self._count += len(batch)
+        return ()
+
+    def finish(self) -> Iterator[Finding]:
+        rows = self.rows()
+        if not len(rows):
+            return
+        yield from _conflicts(rows)
+        yield from _near_copies(rows)
+        if self._training is not None:
+            yield from _leaks(rows, self._training.rows())
+        if self._count > LIMIT:
+            yield problem("copies_not_all_compared", seen=LIMIT, detail=str(self._count))
+
+    def rows(self) -> _Rows:
+        """The fingerprints, in the order of the file."""
+        if len(self._parts) != 1:
+            self._parts = [np.concatenate(self._parts) if self._parts else np.empty(0, _Row)]
+        return self._parts[0]
+
+
+def _rows(batch: Batch) -> _Rows:
+    rows = np.empty(len(batch), _Row)
+    rows["line"], rows["number"] = batch.lines, batch.numbers
+    rows["asked"] = [bool(asked) for asked in batch.asked]
+    rows["short"] = [
+        bool(calls) or len(answer) <= SHORT for calls, answer in zip(batch.calls, batch.answered, strict=True)
+    ]
+    rows["setting"], rows["context"], rows["end"] = batch.settings, batch.contexts, batch.ends
+    facts = zip(batch.calls, batch.ends, batch.asked, batch.answered, strict=True)
+    keys = [hash((end if calls else answer[:_OPENING], *_DIGITS.findall(asked))) for calls, end, asked, answer in facts]
+    rows["key"] = np.array(keys, dtype=np.int64).view(np.uint64)
+    rows["sketch"], rows["bands"] = sketch(batch.asked)
+    return rows
+
+
+def _conflicts(rows: _Rows) -> Iterator[Finding]:
+    """The same context in the same setting, and another end."""
+    same = rows["context"] ^ (rows["setting"] * np.int64(0x9E3779B97F4A7C1))
+    firsts, laters = _with_first(same)
+    differ = (rows["end"][firsts] != rows["end"][laters]) & rows["asked"][laters]
+    for first, later in zip(firsts[differ], laters[differ], strict=True):
+        finding = _at(rows[later], "conflicting_answers", rows[first])
+        yield finding if rows["short"][later] else replace(finding, severity="note")
+
+
+def _near_copies(rows: _Rows) -> Iterator[Finding]:
+    lefts, rights = _alike(rows)
+    left, right = rows[lefts], rows[rights]
+    other = (left["context"] != right["context"]) | (left["end"] != right["end"])
+    near = other & (left["setting"] == right["setting"])
+    for first, later in _once(lefts[near], rights[near]):
+        yield _at(rows[later], "near_duplicate", rows[first])
+
+
+def _leaks(rows: _Rows, training: _Rows) -> Iterator[Finding]:
+    """Examples of `rows` whose question, or nearly the same example, is among `training`."""
+    both = np.concatenate([training, rows])
+    size = len(training)
+    firsts, laters = _with_first(both["context"])
+    near_firsts, near_laters = _alike(both)
+    lefts, rights = np.concatenate([firsts, near_firsts]), np.concatenate([laters, near_laters])
+    across = (lefts < size) & (rights >= size) & both["asked"][rights]
+    for first, later in _once(lefts[across], rights[across]):
+        yield _at(both[later], "validation_leak", both[first])
+
+
+def _alike(rows: _Rows) -> _Pairs:
+    """Pairs with equal keys and sketches that are alike; the first of each pair stands earlier in the file."""
+    lefts, rights = [], []
+    for band in range(BANDS):
+        mixed = rows["key"] ^ (rows["bands"][:, band].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        for left, right in (_with_first(mixed), _with_previous(mixed)):
+            alike = similarity(rows["sketch"][left], rows["sketch"][right]) >= ALIKE
+            lefts.append(left[alike])
+            rights.append(right[alike])
+    return np.concatenate(lefts), np.concatenate(rights)
+
+
+def _with_previous(keys: npt.NDArray[np.generic]) -> _Pairs:
+    """Each place with the place before it that has the same key."""
+    order = np.argsort(keys, kind="stable")
+    same = keys[order[1:]] == keys[order[:-1]]
+    return order[:-1][same], order[1:][same]
+
+
+def _with_first(keys: npt.NDArray[np.generic]) -> _Pairs:
+    """Each place with the first that has the same key, itself left out."""
+    order = np.argsort(keys, kind="stable")
+    begins = np.flatnonzero(np.concatenate([[True], keys[order[1:]] != keys[order[:-1]]]))
+    firsts = np.repeat(order[begins], np.diff(begins, append=len(order)))
+    later = firsts != order
+    return firsts[later], order[later]
+
+
+def _once(lefts: npt.NDArray[np.intp], rights: npt.NDArray[np.intp]) -> Iterator[tuple[np.intp, np.intp]]:
+    """Each right place once, with its earliest partner, in the order of the file."""
+    order = np.lexsort((lefts, rights))
+    places, begins = np.unique(rights[order], return_index=True)
+    yield from zip(lefts[order][begins], places, strict=True)
+
+
+def _at(row: np.void, code: str, first: np.void) -> Finding:
+    return problem(code, detail=str(first["line"])).at(int(row["line"]), int(row["number"]))

@@ -1,0 +1,41 @@
+"""Every observer of this package at once, over one file: what `luthier check` hands its examples to."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from luthier.data.findings import Finding
+from luthier.data.quality.answers import Answers
+from luthier.data.quality.batch import Batch, Observer
+from luthier.data.quality.copies import Copies
+from luthier.data.quality.private import Private
+from luthier.data.quality.script import Script
+from luthier.data.quality.whole import Balance, Openings, Systems
+
+_BATCH = 1024  # examples; with usual ones their arrays fit a processor's cache
+
+
+class Quality:
+    """Looks at one file, once. `training`: the one that has looked at the training file, for a validation file."""
+
+    def __init__(self, training: "Quality | None" = None) -> None:
+        self._copies: Copies = Copies(training._copies if training else None)
+        self._observers: tuple[Observer, ...] = (
+            Answers(), self._copies, Openings(), Systems(), Balance(), Script(), Private(),
+        )  # fmt: skip
+        self._batch = Batch()
+
+    def look(self, line_number: int, example_number: int, example: dict[str, Any]) -> Iterator[Finding] | tuple[()]:
+        """Findings on the examples so far that had to wait for company; each names its own line."""
+        self._batch.add(line_number, example_number, example)
+        return self._flush() if len(self._batch) == _BATCH else ()
+
+    def finish(self) -> Iterator[Finding]:
+        """The findings that are left, and those on the whole file."""
+        yield from self._flush()
+        for observer in self._observers:
+            yield from observer.finish()
+
+    def _flush(self) -> Iterator[Finding]:
+        batch, self._batch = self._batch, Batch()
+        return chain.from_iterable([list(observer.look(batch)) for observer in self._observers])

@@ -1,0 +1,131 @@
+"""What shows in the sum of a file: how answers begin, which labels and functions there are, which system prompts.
+
+Counts only, and of a bounded number of different things; where there are more, they are not few and nothing is said.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from luthier.data.findings import Finding, problem
+from luthier.data.quality.batch import Batch
+
+MOST = 0.5  # the share of the answers that an opening must have to be told
+ENOUGH = 20  # answers, before shares mean anything
+UNEVEN = 10  # times as many examples of one label or function as of another
+_KINDS = 2000  # different things counted
+_START = 6  # characters by which openings are grouped
+_LABEL = 40  # characters at most
+_LABELS = 50  # different ones at most
+_NOT_LETTERS = re.compile(r"[\W_]+")
+
+
+class Openings:
+    """Words that most answers begin with."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._counts: Counter[str] = Counter()
+        self._prefixes: dict[str, str] = {}
+
+    def look(self, batch: Batch) -> Iterable[Finding]:
+        texts = [text for text in batch.answers.texts if len(text) > _LABEL]
+        self._total += len(texts)
+        for text in texts:
+            start = text[:_START]
+            prefix = self._prefixes.get(start)
+            if prefix is None:
+                if len(self._prefixes) >= _KINDS:
+                    continue
+                self._prefixes[start] = text[:200]
+            elif not text.startswith(prefix):
+                self._prefixes[start] = _common(prefix, text)
+            self._counts[start] += 1
+        return ()
+
+    def finish(self) -> Iterator[Finding]:
+        for start, count in self._counts.most_common(1):
+            prefix = self._prefixes[start].rstrip()
+            if self._total >= ENOUGH and count >= MOST * self._total and start[0].isalpha() and len(prefix) < 150:
+                share = f"{100 * count // self._total}%"
+                yield problem("common_opening", seen=prefix, detail=share)
+
+
+def _common(left: str, right: str) -> str:
+    """What both begin with."""
+    same = (index for index, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
+    return left[: next(same, min(len(left), len(right)))]
+
+
+class Balance:
+    """How evenly labels and called functions are spread."""
+
+    def __init__(self) -> None:
+        self._answers = 0
+        self._labels: Counter[str] = Counter()
+        self._calls: Counter[str] = Counter()
+        self._uncalling = 0
+
+    def look(self, batch: Batch) -> Iterable[Finding]:
+        for answer, calls in zip(batch.answered, batch.calls, strict=True):
+            if calls:
+                self._calls.update(calls)
+            elif answer:
+                self._answers += 1
+                if len(answer) <= _LABEL and len(self._labels) <= _LABELS:
+                    self._labels[answer] += 1
+        return ()
+
+    def finish(self) -> Iterator[Finding]:
+        labels = self._labels
+        are_labels = 2 <= len(labels) <= _LABELS and labels.total() >= max(
+            0.95 * self._answers, 5 * len(labels), ENOUGH
+        )
+        if are_labels:
+            yield from _uneven("label_imbalance", labels)
+        if self._calls.total() >= ENOUGH:
+            yield from _uneven("call_imbalance", self._calls)
+
+
+def _uneven(code: str, counts: Counter[str]) -> Iterator[Finding]:
+    (most, many), *_, (least, few) = counts.most_common() if len(counts) > 1 else [("", 1), ("", 1)]
+    if many >= UNEVEN * few:
+        yield problem(code, key=most, seen=least, detail=f"{many} : {few}")
+
+
+class Systems:
+    """System prompts that are blank, doubled, or not the same where they mean the same."""
+
+    def __init__(self) -> None:
+        self._with = self._without = 0
+        self._first_without: tuple[int, int] | None = None
+        self._variants: dict[str, tuple[str, int]] = {}
+
+    def look(self, batch: Batch) -> Iterator[Finding]:
+        for example, prompts in enumerate(batch.systems):
+            if not prompts:
+                self._without += 1
+                self._first_without = self._first_without or (batch.lines[example], batch.numbers[example])
+                continue
+            self._with += 1
+            if len(prompts) > 1:
+                yield batch.finding("system_prompt_repeated", example, seen=prompts[1], detail=str(len(prompts)))
+            if not prompts[0].strip():
+                yield batch.finding("system_prompt_blank", example)
+            yield from self._variant(batch, example, prompts[0])
+
+    def _variant(self, batch: Batch, example: int, prompt: str) -> Iterator[Finding]:
+        """The same words as an earlier prompt, and not the same characters."""
+        known = self._variants.get(prompt)
+        if known is not None or len(self._variants) >= _KINDS:
+            return
+        words = _NOT_LETTERS.sub("", prompt).casefold()
+        self._variants[prompt] = prompt, batch.lines[example]
+        first, line = self._variants.setdefault("\0" + words, (prompt, batch.lines[example]))
+        if first != prompt and words:
+            yield batch.finding("system_prompt_varies", example, seen=prompt, detail=str(line))
+
+    def finish(self) -> Iterator[Finding]:
+        if self._with and self._without and self._first_without:
+            share = f"{self._without} / {self._with + self._without}"
+            yield problem("system_prompt_missing", seen=share, detail=str(self._first_without[0]))
