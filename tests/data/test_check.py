@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from luthier.data.check import MESSAGE_KEYS, ROLES, check_example, check_file, job_error
 from luthier.data.findings import CATALOGUE, KEPT_PER_KIND, Finding, FindingError, Report, problem, shown
+from luthier.data.findings.structure import STRUCTURE
 from luthier.data.read import MAX_LINE_BYTES, parse_line, read_lines
 
 USER = {"role": "user", "content": "What is a bond?"}
@@ -188,7 +189,7 @@ def check(tmp_path: Path) -> Any:
 
 
 def test_every_kind_is_tested() -> None:
-    assert CASES.keys() | FILES.keys() == CATALOGUE.keys()
+    assert CASES.keys() | FILES.keys() == STRUCTURE.keys()
 
 
 @pytest.mark.parametrize("example", GOOD)

@@ -35,13 +35,22 @@ METHODS = ("supervised", "dpo")
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
-def check_files(training: Path | None, validation: Path | None, method: str) -> dict[Path, Report]:
-    """The reports of the files that are given, with a progress bar on stderr; raises Trouble if one is unreadable."""
-    reports = {}
+def check_files(
+    training: Path | None, validation: Path | None, method: str, *, quality: bool = True
+) -> dict[Path, Report]:
+    """The reports of the files that are given, with a progress bar on stderr; raises Trouble if one is unreadable.
+
+    With `quality`, also what the examples teach, and what the validation file shares with the training file.
+    """
+    from luthier.data.quality.look import Quality
+
+    reports, seen = {}, None
     if training:
-        reports[training] = _check(training, method, MINIMUM_EXAMPLES)
+        seen = Quality() if quality else None
+        reports[training] = _check(training, method, MINIMUM_EXAMPLES, seen)
     if validation:
-        reports[validation] = _check(validation, method, MINIMUM_VALIDATION_EXAMPLES)
+        other = Quality(seen) if quality else None
+        reports[validation] = _check(validation, method, MINIMUM_VALIDATION_EXAMPLES, other)
     return reports
 
 
@@ -155,10 +164,18 @@ SECTIONS: tuple[Callable[[Console, Path, Report], None], ...] = (_findings, _sum
     help=say("Check the validation file too.", "同时检查验证文件。"),
 )
 @click.option("--method", type=click.Choice(METHODS), default="supervised", show_default=True)
+@click.option(
+    "--quality/--no-quality",
+    default=True,
+    help=say(
+        "Also look at what the examples teach: preambles, refusals, near copies, leaks, secrets … (the default).",
+        "同时检查样本教的内容：应答语、拒答、近似重复、泄漏、机密信息等（默认）。",
+    ),
+)
 @local_options
 @pass_options
-def check(options: Options, file: Path, validation: Path | None, method: str) -> None:
-    reports = check_files(file, validation, method)
+def check(options: Options, file: Path, validation: Path | None, method: str, quality: bool) -> None:
+    reports = check_files(file, validation, method, quality=quality)
     ok = all(report.ok for report in reports.values())
     if options.json:
         print_json({"ok": ok, "files": [_described(path, report) for path, report in reports.items()]})

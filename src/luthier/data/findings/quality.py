@@ -65,7 +65,7 @@ QUALITY: dict[str, Kind] = {
         "Remove it from one of the files (luthier split keeps copies on one side); it makes the score look too good.",
         "请从其中一个文件里删去（luthier split 会把相近的样本分在同一边）；否则验证结果会虚高。",
     ),
-    "copies_not_all_compared": _kind(
+    "likeness_sampled": _kind(
         "note",
         "near copies were looked for among the first {seen} examples of {detail}",
         "只在前 {seen} 个样本（共 {detail} 个）中查找了近似重复",

@@ -7,7 +7,7 @@ from typing import Any
 from luthier.data.findings import Finding
 from luthier.data.quality.answers import Answers
 from luthier.data.quality.batch import Batch, Observer
-from luthier.data.quality.copies import Copies
+from luthier.data.quality.likeness import Likeness
 from luthier.data.quality.private import Private
 from luthier.data.quality.script import Script
 from luthier.data.quality.whole import Balance, Openings, Systems
@@ -19,9 +19,9 @@ class Quality:
     """Looks at one file, once. `training`: the one that has looked at the training file, for a validation file."""
 
     def __init__(self, training: "Quality | None" = None) -> None:
-        self._copies: Copies = Copies(training._copies if training else None)
+        self._likeness: Likeness = Likeness(training._likeness if training else None)
         self._observers: tuple[Observer, ...] = (
-            Answers(), self._copies, Openings(), Systems(), Balance(), Script(), Private(),
+            Answers(), self._likeness, Openings(), Systems(), Balance(), Script(), Private(),
         )  # fmt: skip
         self._batch = Batch()
 

@@ -2,7 +2,7 @@
 
 An example is compared by what was asked *and* what was called: "查一下茅台的股价" and "查一下平安的股价" are two
 lessons, not one. Kept of each example are some 80 bytes, never its text, and only of the first `LIMIT` examples of a
-file; a finding says so where there are more. Exact copies are the structure's to tell.
+file; a finding says so where there are more. Exact copies are told elsewhere.
 """
 
 import re
@@ -40,10 +40,10 @@ _Rows = npt.NDArray[np.void]
 _Pairs = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
-class Copies:
+class Likeness:
     """Of one file. `training` has looked at the training file, if this one is to validate what it trained."""
 
-    def __init__(self, training: "Copies | None" = None) -> None:
+    def __init__(self, training: "Likeness | None" = None) -> None:
         self._training = training
         self._parts: list[_Rows] = []
         self._count = 0
@@ -64,7 +64,7 @@ class Copies:
         if self._training is not None:
             yield from _leaks(rows, self._training.rows())
         if self._count > LIMIT:
-            yield problem("copies_not_all_compared", seen=LIMIT, detail=str(self._count))
+            yield problem("likeness_sampled", seen=len(rows), detail=str(self._count))
 
     def rows(self) -> _Rows:
         """The fingerprints, in the order of the file."""
@@ -101,8 +101,8 @@ def _conflicts(rows: _Rows) -> Iterator[Finding]:
 def _near_copies(rows: _Rows) -> Iterator[Finding]:
     lefts, rights = _alike(rows)
     left, right = rows[lefts], rows[rights]
-    other = (left["context"] != right["context"]) | (left["end"] != right["end"])
-    near = other & (left["setting"] == right["setting"])
+    # With the same context it is an exact copy, or a conflict.
+    near = (left["context"] != right["context"]) & (left["setting"] == right["setting"])
     for first, later in _once(lefts[near], rights[near]):
         yield _at(rows[later], "near_duplicate", rows[first])
 
