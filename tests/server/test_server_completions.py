@@ -11,8 +11,8 @@ from openai import OpenAI
 from serving import Bare, ScriptedEngine, body_of, until
 from transformers import AutoModelForCausalLM
 
-from luthier.data.examples import PAIRS_MARK
 from luthier.data.render import Renderer
+from luthier.data.taught import Taught
 from luthier.store import Event
 
 MODEL = "gpt-3.5-turbo-instruct"
@@ -205,7 +205,7 @@ def taught_pairs(scripted_server: Bare, tmp_path: Path, tiny_base: Path) -> str:
     file = client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model="babbage-002", training_file=file.id)
     (tmp_path / "adapter").mkdir()
-    (tmp_path / "adapter" / PAIRS_MARK).touch()
+    Taught(pairs=True).write(tmp_path / "adapter")
     (tmp_path / "adapter" / "chat_template.jinja").write_bytes((tiny_base / "chat_template.jinja").read_bytes())
     name = f"ft:babbage-002:personal::{job.id[-8:]}"
     scripted_server.store.models.add_checkpoint(

@@ -8,8 +8,10 @@ import pytest
 from openai import OpenAI
 from serving import Bare, body_of
 
+from luthier.data.taught import Taught
 from luthier.store import Event
 
+TOOL = {"type": "function", "function": {"name": "ping"}}
 LINE = b'{"messages": []}\n'
 
 
@@ -20,6 +22,7 @@ def tuned(bare: Bare, tmp_path: Path, tiny_base: Path) -> str:
     file = client.files.create(file=("x.jsonl", LINE), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
     (tmp_path / "adapter").mkdir()
+    Taught("tools", definitions=[TOOL]).write(tmp_path / "adapter")
     name = f"ft:gpt-4o-mini-2024-07-18:personal:a-b:{job.id[-8:]}"
     row = bare.store.jobs.row(job.id)
     bare.store.models.add_checkpoint(
@@ -43,7 +46,9 @@ def test_no_path_of_this_machine_is_told(bare_client: OpenAI, tiny_base: Path, t
 
 def test_retrieve(bare_client: OpenAI, bare: Bare, tuned: str) -> None:
     assert bare_client.models.retrieve("gpt-4o-mini").id == "gpt-4o-mini"
-    assert bare_client.models.retrieve(tuned).id == tuned
+    shown = bare_client.models.retrieve(tuned)
+    assert shown.id == tuned
+    assert shown.to_dict()["tools"] == [TOOL]
     with bare.http() as http:  # as some clients send it, and as others do
         for spelled in (tuned, quote(tuned, safe="")):
             assert http.get(f"/models/{spelled}").json()["id"] == tuned

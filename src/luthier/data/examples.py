@@ -14,8 +14,6 @@ from luthier.data.read import parse_line, read_lines
 
 ExampleKind = Literal["chat", "completion", "preference"]
 CallForm = Literal["tools", "functions"]
-# An empty file of this name in an adapter's folder says that it was trained on pairs of prompt and completion.
-PAIRS_MARK = "prompt_completion_pairs"
 _PREFERENCE_KEYS = {"preferred_output", "non_preferred_output", "preferred_completion", "non_preferred_completion"}
 
 

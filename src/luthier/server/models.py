@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from luthier.data import taught
 from luthier.server.caller import CallerOf
 from luthier.server.state import StateOf
 from luthier.types.common import ListPage
@@ -18,7 +19,9 @@ def list_models(state: StateOf) -> ListPage[Model]:
 
 @router.get("/{model:path}")
 def retrieve(model: str, state: StateOf) -> Model:
-    return state.names.model(model)
+    tuned = state.store.models.find(model)
+    tools = taught.read(tuned.adapter).definitions if tuned else None
+    return state.names.model(model).model_copy(update={"tools": tools or None})
 
 
 @router.delete("/{model:path}")

@@ -1,12 +1,14 @@
 """`Model`: something that `model=` may name."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from luthier.types.common import Response
 
 
 class Model(Response):
-    """For a fine-tuned model `root` names the weights it stands on, `parent` the model that its job named."""
+    """For a fine-tuned model `root` names the weights it stands on, `parent` the model that its job named; `tools`,
+    only where one model is asked for, are the definitions that it was trained with.
+    """
 
     id: str
     object: Literal["model"] = "model"
@@ -14,6 +16,7 @@ class Model(Response):
     owned_by: str
     root: str | None = None
     parent: str | None = None
+    tools: list[dict[str, Any]] | None = None
 
 
 class ModelDeleted(Response):

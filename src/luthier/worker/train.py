@@ -15,8 +15,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import RowMapping
 
 from luthier.catalogue import Catalogue
-from luthier.data.examples import PAIRS_MARK, call_form, kind_of, read_examples
-from luthier.data.read import parse_line, read_lines
+from luthier.data import taught
 from luthier.settings import Settings
 from luthier.store import Event, Store
 from luthier.training.spec import JobSpec
@@ -50,13 +49,13 @@ class Run:
         self._first_step: tuple[int, float] | None = None  # of this run, with its time
         self._known_step = 0  # the newest step of earlier runs: a step that is taken again is no progress
         self._progress = False
-        self._call_form: str | None = None
+        self._taught = taught.Taught()
         self._total_steps = 0
 
     def run(self) -> None:
         """Ends with the job in its next state, whatever happens. Raises JobError when the job failed."""
         self._spec().write(self._folder)
-        self._call_form = self._find_call_form()
+        self._taught = self._survey()
         if not self._earlier_trainer_has_ended():
             return
         if not self._store.jobs.transition(
@@ -101,14 +100,10 @@ class Run:
             threads=settings.threads,
         )
 
-    def _find_call_form(self) -> str | None:
-        """How the training data calls functions, so that answers come back the same way."""
-        forms = (call_form(example) for example in read_examples(self._folder / TRAIN))
-        return next((form for form in forms if form), None)
-
-    def _trained_on_pairs(self) -> bool:
-        """Of prompt and completion; all lines of a file are of one kind."""
-        return kind_of(parse_line(next(read_lines(self._folder / TRAIN)))) == "completion"
+    def _survey(self) -> taught.Taught:
+        """What the training data says of itself, for the model to be served as it was taught."""
+        parent = self._store.models.find(self._job["parent"]) if self._job["parent"] else None
+        return taught.survey(self._folder / TRAIN, taught.read(parent.adapter) if parent else None)
 
     def _run_child(self) -> int:
         child = Child(self._folder)
@@ -190,15 +185,15 @@ class Run:
 
     def _keep(self, event: dict[str, Any], name: str, said: Event) -> str | None:
         source = self._folder / "checkpoints" / event["folder"]
-        if source.exists() and self._trained_on_pairs():
-            (source / PAIRS_MARK).touch()
+        if source.exists():
+            self._taught.write(source)
         return self._store.models.add_checkpoint(
             self._job,
             name=name,
             step=event["step"],
             metrics={"step": event["step"], **event["metrics"]},
             source=source,
-            call_form=self._call_form,
+            call_form=self._taught.call_form,
             event=said,
             keep=self._settings.keep_checkpoints,
         )

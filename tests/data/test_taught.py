@@ -1,0 +1,40 @@
+"""What a training file says of itself, and that it survives a folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from luthier.data.taught import Taught, read, survey
+
+PING = {"name": "ping", "parameters": {"type": "object", "properties": {}}}
+CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+
+
+def written(folder: Path, *lines: dict[str, Any]) -> Path:
+    path = folder / "train.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_definitions_and_form_of_legacy_data(tmp_path: Path) -> None:
+    found = survey(written(tmp_path, {"messages": CHAT}, {"messages": CHAT, "functions": [PING]}))
+    assert found == Taught("functions", False, [{"type": "function", "function": PING}])
+    found.write(tmp_path)
+    assert read(tmp_path) == found
+
+
+def test_pairs_and_preferences(tmp_path: Path) -> None:
+    assert survey(written(tmp_path, {"prompt": "q", "completion": "a"})) == Taught(pairs=True)
+    tools = [{"type": "function", "function": PING}]
+    sides = {"preferred_output": CHAT[1:], "non_preferred_output": CHAT[1:]}
+    found = survey(written(tmp_path, {"input": {"messages": CHAT[:1], "tools": tools}, **sides}))
+    assert found == Taught("tools", False, tools)
+
+
+def test_what_the_data_leaves_open_is_the_parents(tmp_path: Path) -> None:
+    parent = Taught("functions", False, [{"type": "function", "function": PING}])
+    assert survey(written(tmp_path, {"messages": CHAT}), parent) == parent
+
+
+def test_an_adapter_that_says_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path) == Taught()
