@@ -74,3 +74,26 @@ def test_chinese(broken: Path) -> None:
     assert "还有 2 处" in result.stdout
     assert "第 13 行" in result.stdout
     assert "examples" not in result.stdout
+
+
+def test_what_is_converted_is_said_and_not_uploaded(train: Path, tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps([json.loads(line) for line in train.read_text().splitlines()], indent=1))
+    result = run("check", path)
+    assert result.exit_code == 0
+    assert "converted_from  ×1" in result.stdout
+    assert "JSON array" in result.stdout
+    assert f"Next: luthier check {path} --fix train.fixed.jsonl" in result.stdout
+    tuned = run("tune", path)
+    assert tuned.exit_code == 2
+    assert f"luthier check {path} --fix train.fixed.jsonl" in tuned.stderr
+
+
+def test_what_cannot_be_told_names_the_flag(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n" + "x,y\n" * 12)
+    result = run("check", path)
+    assert result.exit_code == 1
+    assert "--question COLUMN --answer COLUMN" in result.stdout
+    assert run("check", path, "--question", "a", "--answer", "b").exit_code == 0
+    assert run("check", path, "--encoding", "klingon").exit_code == 2

@@ -5,6 +5,7 @@ All judgement is `luthier.data`'s; this file shows it. Needs no server and loads
 
 from __future__ import annotations
 
+import codecs
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from luthier.language import say
 
 if TYPE_CHECKING:
     from luthier.data.check import Quality
+    from luthier.data.convert import Hints
     from luthier.data.findings import Finding, Report
 
 SHOWN_PER_CODE = 3
@@ -36,7 +38,7 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def check_files(
-    training: Path | None, validation: Path | None, method: str, *, quality: bool = True
+    training: Path | None, validation: Path | None, method: str, hints: Hints | None = None, *, quality: bool = True
 ) -> dict[Path, Report]:
     """The reports of the files that are given, with a progress bar on stderr; raises Trouble if one is unreadable.
 
@@ -47,25 +49,47 @@ def check_files(
     reports, seen = {}, None
     if training:
         seen = Quality() if quality else None
-        reports[training] = _check(training, method, MINIMUM_EXAMPLES, seen)
+        reports[training] = _check(training, method, MINIMUM_EXAMPLES, hints, seen)
     if validation:
         other = Quality(seen) if quality else None
-        reports[validation] = _check(validation, method, MINIMUM_VALIDATION_EXAMPLES, other)
+        reports[validation] = _check(validation, method, MINIMUM_VALIDATION_EXAMPLES, hints, other)
     return reports
 
 
-def _check(path: Path, method: str, minimum_examples: int, quality: Quality | None = None) -> Report:
-    from luthier.data.check import check_file
+def is_converted(report: Report) -> bool:
+    """Whether the file is in a form that no server takes, so that `--fix` must write it first."""
+    return bool(report.counts["converted_from"])
 
+
+def _check(
+    path: Path, method: str, minimum_examples: int, hints: Hints | None = None, quality: Quality | None = None
+) -> Report:
+    from luthier.data.check import check_file
+    from luthier.data.convert import prepared
+    from luthier.data.findings import FindingError, Report
+
+    report = Report()
     try:
-        with _bar(path) as on_line:
-            return check_file(path, method=method, minimum_examples=minimum_examples, on_line=on_line, quality=quality)
+        with prepared(path, hints) as file, _bar(file.path, path.name) as on_line:
+            for note in file.notes:
+                report.add(note)
+            return check_file(
+                file.path,
+                method=method,
+                minimum_examples=minimum_examples,
+                on_line=on_line,
+                quality=quality,
+                report=report,
+            )
+    except FindingError as error:  # what the file is cannot be told
+        report.add(error.finding)
+        return report
     except OSError as error:
         raise Trouble(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
 
 
 @contextmanager
-def _bar(path: Path) -> Iterator[Callable[[int], None] | None]:
+def _bar(path: Path, name: str) -> Iterator[Callable[[int], None] | None]:
     """A function that is told how many bytes of `path` are done; None where stderr is no terminal."""
     total = path.stat().st_size
     console = notices()
@@ -74,7 +98,7 @@ def _bar(path: Path) -> Iterator[Callable[[int], None] | None]:
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(say(f"checking {path.name}", f"检查 {path.name}"), total=total)
+        task = progress.add_task(say(f"checking {name}", f"检查 {name}"), total=total)
         shown = 0
 
         def on_line(done: int) -> None:
@@ -147,6 +171,22 @@ def _summary(console: Console, path: Path, report: Report) -> None:
 SECTIONS: tuple[Callable[[Console, Path, Report], None], ...] = (_findings, _summary)
 
 
+class _Encoding(click.ParamType[str]):
+    """A text encoding that Python knows."""
+
+    name = "encoding"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            "".encode(value)
+            return codecs.lookup(value).name
+        except LookupError:
+            self.fail(say(f"{value} is no text encoding.", f"{value} 不是文本编码。"), param, ctx)
+
+
+ENCODING = _Encoding()
+
+
 @click.command(
     help=say(
         "Check a training file before it is uploaded: every fault with its line and its remedy. Exit code 0 if it can "
@@ -172,10 +212,23 @@ SECTIONS: tuple[Callable[[Console, Path, Report], None], ...] = (_findings, _sum
         "同时检查样本教的内容：应答语、拒答、近似重复、泄漏、机密信息等（默认）。",
     ),
 )
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    type=ENCODING,
+    help=say("The encoding of a file that is not UTF-8.", "不是 UTF-8 的文件的编码。"),
+)
+@click.option("--question", metavar="COLUMN", help=say("The column that holds the question.", "问题所在的列。"))
+@click.option("--answer", metavar="COLUMN", help=say("The column that holds the answer.", "答案所在的列。"))
+@click.option("--sheet", metavar="NAME", help=say("The sheet of a workbook.", "工作簿中的工作表。"))
 @local_options
 @pass_options
-def check(options: Options, file: Path, validation: Path | None, method: str, quality: bool) -> None:
-    reports = check_files(file, validation, method, quality=quality)
+def check(
+    options: Options, /, file: Path, validation: Path | None, method: str, quality: bool, **hints: str | None
+) -> None:
+    from luthier.data.convert import Hints
+
+    reports = check_files(file, validation, method, Hints(**hints), quality=quality)
     ok = all(report.ok for report in reports.values())
     if options.json:
         print_json({"ok": ok, "files": [_described(path, report) for path, report in reports.items()]})
@@ -183,13 +236,16 @@ def check(options: Options, file: Path, validation: Path | None, method: str, qu
         for path, report in reports.items():
             print_report(results(), path, report)
         if ok:
-            results().print(say("Next: ", "下一步：") + _next(file, validation), soft_wrap=True)
+            results().print(say("Next: ", "下一步：") + _next(reports), soft_wrap=True)
     raise click.exceptions.Exit(0 if ok else 1)
 
 
-def _next(file: Path, validation: Path | None) -> str:
-    words = ["luthier", "tune", str(file), *(("--validation", str(validation)) if validation else ())]
-    return shlex.join(words)
+def _next(reports: dict[Path, Report]) -> str:
+    for path, report in reports.items():
+        if is_converted(report):
+            return shlex.join(["luthier", "check", str(path), "--fix", f"{path.stem}.fixed.jsonl"])
+    file, *validation = map(str, reports)
+    return shlex.join(["luthier", "tune", file, *(word for path in validation for word in ("--validation", path))])
 
 
 def _described(path: Path, report: Report) -> dict[str, Any]:

@@ -6,17 +6,19 @@ Each part is another command's; this file is their order. Knows nothing that `cl
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.check import METHODS, check_files, print_report
+from luthier.cli.check import METHODS, check_files, is_converted, print_report
 from luthier.cli.connect import PLACEHOLDER_KEY, Connection, open_connection, same_server
 from luthier.cli.files import upload_file
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import as_json, note, notices, print_json
+from luthier.cli.trouble import Trouble
 from luthier.cli.watch import conclude, leaving, watch_job
 from luthier.language import say
 
@@ -106,6 +108,19 @@ def _stop_on_errors(training: Path | None, validation: Path | None, method: str)
             "red",
         )
         raise click.exceptions.Exit(1)
+    for path, report in reports.items():
+        if is_converted(report):
+            out = f"{path.stem}.fixed.jsonl"
+            raise Trouble(
+                say(
+                    f"Nothing was uploaded. {path} is not JSONL of examples, and no server takes it as it is.",
+                    f"没有上传任何内容。{path} 不是由样本组成的 JSONL，服务器不接受。",
+                ),
+                say(
+                    f"Write it as such: luthier check {shlex.quote(str(path))} --fix {shlex.quote(out)}",
+                    f"请先转换：luthier check {shlex.quote(str(path))} --fix {shlex.quote(out)}",
+                ),
+            )
 
 
 def _uploaded(client: openai.OpenAI, name: str | None, path: Path | None) -> str | None:

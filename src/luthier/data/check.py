@@ -55,13 +55,14 @@ def check_file(
     minimum_examples: int = 10,
     on_line: Callable[[int], None] | None = None,
     quality: Quality | None = None,
+    report: Report | None = None,
 ) -> Report:
     """Check every line. Whatever the bytes are, the answer is a report; only an unreadable path raises `OSError`.
 
     `on_line` is given the bytes of the file consumed so far, now and then, and at the end.
-    `quality` is shown every example that has no error of form.
+    `quality` is shown every example that has no error of form. `report`: one to go on with, else a new one.
     """
-    check = _Check(quality)
+    check = _Check(quality, Report() if report is None else report)
     try:
         for block in read_blocks(path):
             check.block(block)
@@ -78,8 +79,8 @@ def check_file(
 class _Check:
     """One file being checked: what was found so far, and what later lines are held against."""
 
-    def __init__(self, quality: Quality | None) -> None:
-        self.report = Report()
+    def __init__(self, quality: Quality | None, report: Report) -> None:
+        self.report = report
         self.kinds = Counter[ExampleKind | None]()
         self._quality = quality
         self._copies = Copies()

@@ -15,6 +15,33 @@ STRUCTURE: dict[str, Kind] = {
         'Save the file as plain UTF-8, for example with open(path, "w", encoding="utf-8").',
         '请把文件另存为 UTF-8（不压缩），例如用 open(path, "w", encoding="utf-8") 写出。',
         "Line {line} is not valid UTF-8 (found {seen})."),
+    "converted_from": Kind(
+        "note", "read as {seen} and converted", "按 {seen} 读取并作了转换",
+        "Lines are numbered as in the converted file; write that one with --fix OUT, for the server takes only JSONL.",
+        "行号按转换后的文件计；服务器只接受 JSONL，请用 --fix OUT 写出转换后的文件。",
+        "The file was read as {seen}."),
+    "byte_order_mark": Kind(
+        "note", "the file begins with a byte order mark, which is skipped", "文件以字节顺序标记（BOM）开头，已跳过",
+        "Nothing needs to be done; --fix OUT writes the file without it.", "不需要处理；--fix OUT 写出的文件没有它。",
+        "The file begins with a byte order mark."),
+    "encoding_ambiguous": Kind(
+        "error", "the text is not UTF-8, and its encoding cannot be told for certain (found {seen})",
+        "不是 UTF-8 编码，也无法确定是哪种编码（遇到 {seen}）",
+        "Name the encoding: --encoding gb18030, big5, cp1252 …; or save the file as UTF-8.",
+        "请指定编码：--encoding gb18030、big5、cp1252 等；或把文件另存为 UTF-8。",
+        "The file is not valid UTF-8 (found {seen})."),
+    "columns_ambiguous": Kind(
+        "error", "which columns hold the question and the answer cannot be told: {seen}",
+        "无法判断问题和答案在哪一列：{seen}",
+        "Name them: --question COLUMN --answer COLUMN; columns are separated by commas, semicolons or tabs, not by two "
+        "of these.",
+        "请指定：--question 列名 --answer 列名；列之间只用逗号、分号或制表符中的一种分隔。",
+        _JSONL),
+    "sheets_ambiguous": Kind(
+        "error", "which sheet of the workbook holds the examples cannot be told: {seen}",
+        "无法判断样本在工作簿的哪个工作表：{seen}",
+        "Name it: --sheet NAME.", "请指定：--sheet 工作表名。",
+        _JSONL),
     "line_too_long": Kind(
         "error", "longer than {detail}; only its beginning was read", "超过 {detail}；只读了开头部分",
         "Write one example per line; no conversation that a model can be trained on is so long.",
