@@ -70,6 +70,13 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="Processor threads for training; 0 leaves the choice to PyTorch.")
     keep_checkpoints: int = Field(3, ge=1, description="Checkpoints kept per job, the newest; OpenAI keeps three.")
     adapters_in_memory: int = Field(8, ge=1, description="Fine-tuned models kept loaded; the longest unused goes.")
+    python_graders: Literal["off", "sandbox", "limits"] = Field(
+        "off",
+        description=(
+            "Whether graders may be Python source. `sandbox`: in a child program that the kernel keeps from files, "
+            "network and processes. `limits`: bounded in time and memory only, for trusted users."
+        ),
+    )
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file that may be sent at once.")
     max_upload_bytes: int = Field(
         8 * 1024**3, ge=1, description="Largest file that may be sent in parts (the Uploads API); OpenAI takes 8 GB."

@@ -16,6 +16,7 @@ from luthier.server import (
     errors,
     files,
     fine_tuning,
+    graders,
     models,
     permissions,
     uploads,
@@ -46,7 +47,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     app.state.luthier = state
     app.add_middleware(Guard, settings=settings)
     errors.install(app)
-    for resource in (files, uploads, fine_tuning, permissions, models, chat, completions, embeddings):
+    for resource in (files, uploads, fine_tuning, permissions, graders, models, chat, completions, embeddings):
         app.include_router(resource.router)
     app.add_api_route("/health", _health, include_in_schema=False)
     return app

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
+import anyio
 import httpx
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
@@ -34,6 +35,8 @@ class State:
     upstream: httpx.AsyncClient | None = None
     names: Names = field(init=False)
     fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # Graders may take minutes: they have threads of their own, and no other request waits behind them.
+    grading: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
 
     def __post_init__(self) -> None:
         self.names = Names(self.settings, self.store)

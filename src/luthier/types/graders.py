@@ -1,0 +1,200 @@
+"""Graders: how a model's output becomes a reward. Requests and answers field by field after OpenAI's OpenAPI file.
+
+`label_model` stands inside `multi` only, as there; `multi` takes its graders as one, as a list or by name.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from luthier.types.common import Request, Response
+
+SOURCE_BYTES = 256 * 1024
+Name = Annotated[str, Field(min_length=1)]
+Metric = Literal[
+    "cosine", "fuzzy_match", "bleu", "gleu", "meteor",
+    "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l",
+]  # fmt: skip
+
+
+def _ne(value: Any) -> Any:
+    """OpenAI's guide writes `neq` where its specification has `ne`."""
+    return "ne" if value == "neq" else value
+
+
+class StringCheck(Request):
+    """`like` and `ilike`: the reference occurs in the input, with and without regard to case."""
+
+    type: Literal["string_check"]
+    name: Name
+    input: str
+    reference: str
+    operation: Annotated[Literal["eq", "ne", "like", "ilike"], BeforeValidator(_ne)]
+
+
+class TextSimilarity(Request):
+    type: Literal["text_similarity"]
+    name: Name
+    input: str
+    reference: str
+    evaluation_metric: Metric
+    pass_threshold: float | None = None
+
+
+def _short_enough(source: str) -> str:
+    if len(source.encode("utf-8", "replace")) >= SOURCE_BYTES:
+        raise ValueError(f"the source of a grader is smaller than {SOURCE_BYTES // 1024} kB")
+    return source
+
+
+class Python(Request):
+    """`source` defines `grade(sample, item) -> float`."""
+
+    type: Literal["python"]
+    name: Name
+    source: Annotated[str, AfterValidator(_short_enough)]
+    image_tag: str | None = None
+    pass_threshold: float | None = None
+
+
+class TextPart(Request):
+    type: Literal["input_text", "output_text"]
+    text: str
+    prompt_cache_breakpoint: dict[str, Any] | None = None
+
+
+class ImagePart(Request):
+    type: Literal["input_image"]
+    image_url: str
+    detail: str | None = None
+    file_id: str | None = None
+
+
+class AudioPart(Request):
+    type: Literal["input_audio"]
+    input_audio: dict[str, Any]
+
+
+Part = str | Annotated[TextPart | ImagePart | AudioPart, Field(discriminator="type")]
+
+
+class EvalItem(Request):
+    """A message to the model that grades; its text may hold templates."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Part | list[Part]
+    type: Literal["message"] | None = None
+
+
+class SamplingParams(Request):
+    """`max_completions_tokens` is OpenAI's spelling."""
+
+    seed: int | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    max_completions_tokens: Annotated[int, Field(ge=1)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+
+
+def _range(value: list[float]) -> list[float]:
+    if value[0] >= value[1]:
+        raise ValueError(f"the range goes from the lower to the higher score, got {value}")
+    return value
+
+
+class ScoreModel(Request):
+    type: Literal["score_model"]
+    name: Name
+    model: Name
+    input: Annotated[list[EvalItem], Field(min_length=1)]
+    range: Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_range)] | None = None
+    sampling_params: SamplingParams | None = None
+    pass_threshold: float | None = None
+
+
+class LabelModel(Request):
+    type: Literal["label_model"]
+    name: Name
+    model: Name
+    input: Annotated[list[EvalItem], Field(min_length=1)]
+    labels: Annotated[list[str], Field(min_length=1)]
+    passing_labels: Annotated[list[str], Field(min_length=1)]
+
+
+SubGrader = Annotated[StringCheck | TextSimilarity | Python | ScoreModel | LabelModel, Field(discriminator="type")]
+_MOST_GRADERS = 32
+
+
+class Multi(Request):
+    type: Literal["multi"]
+    name: Name
+    graders: (
+        SubGrader
+        | Annotated[list[SubGrader], Field(min_length=1, max_length=_MOST_GRADERS)]
+        | Annotated[dict[str, SubGrader], Field(min_length=1, max_length=_MOST_GRADERS)]
+    )
+    calculate_output: Annotated[str, Field(min_length=1, max_length=4096)]
+
+    def named(self) -> dict[str, SubGrader]:
+        """By the names that the formula uses: the keys of an object, else the graders' own names."""
+        if isinstance(self.graders, dict):
+            return self.graders
+        return {grader.name: grader for grader in (self.graders if isinstance(self.graders, list) else [self.graders])}
+
+
+Grader = Annotated[StringCheck | TextSimilarity | Python | ScoreModel | Multi, Field(discriminator="type")]
+
+
+class RunGraderRequest(Request):
+    grader: Grader
+    model_sample: str
+    item: dict[str, Any] | None = None
+
+
+class ValidateGraderRequest(Request):
+    grader: Grader
+
+
+class GraderErrors(Response):
+    """What went wrong, if anything did; the reward is 0 then."""
+
+    formula_parse_error: bool = False
+    sample_parse_error: bool = False
+    truncated_observation_error: bool = False
+    unresponsive_reward_error: bool = False
+    invalid_variable_error: bool = False
+    other_error: bool = False
+    python_grader_server_error: bool = False
+    python_grader_server_error_type: str | None = None
+    python_grader_runtime_error: bool = False
+    python_grader_runtime_error_details: str | None = None
+    model_grader_server_error: bool = False
+    model_grader_refusal_error: bool = False
+    model_grader_parse_error: bool = False
+    model_grader_server_error_details: str | None = None
+
+
+class GraderMetadata(Response):
+    """`execution_time` in seconds; `token_usage`: all tokens of the models that graded."""
+
+    name: str
+    type: str
+    errors: GraderErrors
+    execution_time: float
+    scores: dict[str, float]
+    token_usage: int | None = None
+    sampled_model_name: str | None = None
+
+
+class TokenUsage(Response):
+    prompt_tokens: int = 0
+    total_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class RunGraderResponse(Response):
+    reward: float
+    metadata: GraderMetadata
+    sub_rewards: dict[str, float]
+    model_grader_token_usage_per_model: dict[str, TokenUsage]
