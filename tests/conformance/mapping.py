@@ -34,7 +34,9 @@ PATHS = [
 
 @dataclass(frozen=True)
 class Stand:
-    """`becomes`: a value, REMOVED, or with `seed` the name of a property of Seeds. `why` is for the reader."""
+    """`given`: a value, or a tuple with that of each suite. `becomes`: a value, REMOVED, or with `seed` the name of a
+    property of Seeds. `why` is for the reader.
+    """
 
     request: str
     field: str
@@ -42,18 +44,33 @@ class Stand:
     becomes: Any
     why: str
     seed: bool = False
+    when: tuple[str, Any] | None = None  # only where another field has a value
+
+    def fits(self, request: str, given: dict[str, Any]) -> bool:
+        if not re.fullmatch(self.request, request) or self.field not in given:
+            return False
+        alternatives = self.given if isinstance(self.given, tuple) else (self.given,)
+        return given[self.field] in alternatives and (self.when is None or given.get(self.when[0]) == self.when[1])
 
 
 def _id(request: str, field: str, given: Any, seed: str) -> Stand:
     return Stand(request, field, given, seed, "an id", seed=True)
 
 
+_STREAM = {"include_obfuscation": True, "include_usage": True}
 VALUES = [
     Stand("GET /files", "limit", "0", "1", "the specification begins at 1"),
     _id("POST /uploads/upload_abc123/complete", "part_ids", ["string"], "parts"),
     Stand("POST /uploads/upload_abc123/complete", "md5", "md5", "md5", "not a checksum", seed=True),
     _id("POST /fine_tuning/jobs", "training_file", "file-abc123", "training_file"),
     _id("POST /fine_tuning/jobs", "validation_file", "file-abc123", "training_file"),
+    _id("POST /completions", "model", ("gpt-3.5-turbo-instruct", "string"), "model"),
+    Stand(
+        "POST /completions", "echo", True, False, "the first token follows nothing: its null is refused in strict mode"
+    ),
+    Stand("POST /completions", "logit_bias", {"foo": 0}, {"5": 0}, "not a token"),
+    Stand("POST /completions", "suffix", "test.", REMOVED, "not available here"),
+    Stand("POST /completions", "stream_options", _STREAM, REMOVED, "without a stream", when=("stream", False)),
     Stand("POST /embeddings", "encoding_format", "base64", "float", "strict mode refuses what the client asks for"),
 ]
 
@@ -79,7 +96,7 @@ class Mapping:
         """The query or the body; `request` is method and path as the suite sent them."""
         made = dict(given)
         for index, rule in enumerate(VALUES):
-            if re.fullmatch(rule.request, request) and rule.field in given and given[rule.field] == rule.given:
+            if rule.fits(request, given):
                 self.used[f"value {index}"] += 1
                 made[rule.field] = getattr(self._seeds, rule.becomes) if rule.seed else rule.becomes
         return {field: value for field, value in made.items() if value is not REMOVED}
@@ -91,7 +108,8 @@ class Mapping:
             yield f"{self.used[f'path {index}']:4}  {method} {shown}"
         for index, rule in enumerate(VALUES):
             becomes = "removed" if rule.becomes is REMOVED else f"-> {rule.becomes}"
-            yield f"{self.used[f'value {index}']:4}  {rule.request}: {rule.field}={rule.given} {becomes} ({rule.why})"
+            given = " or ".join(map(str, rule.given)) if isinstance(rule.given, tuple) else rule.given
+            yield f"{self.used[f'value {index}']:4}  {rule.request}: {rule.field}={given} {becomes} ({rule.why})"
 
     def unused(self) -> list[str]:
         return [line for line in self.table() if line.split()[0] == "0"]

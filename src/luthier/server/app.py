@@ -12,6 +12,7 @@ from luthier.inference.pool import EngineOptions
 from luthier.server import (
     chat,
     completions,
+    document,
     embeddings,
     errors,
     files,
@@ -49,6 +50,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     errors.install(app)
     for resource in (files, uploads, fine_tuning, permissions, graders, models, chat, completions, embeddings):
         app.include_router(resource.router)
+    document.install(app)
     app.add_api_route("/health", _health, include_in_schema=False)
     return app
 

@@ -10,6 +10,7 @@ from luthier.server import upstream
 from luthier.server.asked import asked_of
 from luthier.server.body import StrictRoute
 from luthier.server.completion import prepare
+from luthier.server.document import reads, streams
 from luthier.server.names import shown
 from luthier.server.presence import while_connected
 from luthier.server.replies import EventStream, events, whole
@@ -22,7 +23,12 @@ from luthier.types.errors import BadRequestError
 router = APIRouter(prefix="/v1/chat/completions", tags=["chat"], route_class=StrictRoute)
 
 
-@router.post("", response_model=types.ChatCompletion)
+@router.post(
+    "",
+    response_model=types.ChatCompletion,
+    responses={200: {"content": streams(types.ChatCompletionChunk)}},
+    openapi_extra=reads(CreateChatCompletionRequest),
+)
 async def create(request: Request, state: StateOf) -> Response:
     """Plain, or with `stream` as server-sent events. The header `x-luthier-served-by` names the weights.
 

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from luthier.server import upstream
 from luthier.server.asked import asked_of
 from luthier.server.body import StrictRoute
+from luthier.server.document import reads, streams
 from luthier.server.names import shown
 from luthier.server.presence import while_connected
 from luthier.server.replies import EventStream
@@ -23,7 +24,12 @@ from luthier.types.errors import BadRequestError
 router = APIRouter(prefix="/v1/completions", tags=["completions"], route_class=StrictRoute)
 
 
-@router.post("", response_model=TextCompletion)
+@router.post(
+    "",
+    response_model=TextCompletion,
+    responses={200: {"content": streams(TextCompletion)}},
+    openapi_extra=reads(CreateCompletionRequest),
+)
 async def create(request: Request, state: StateOf) -> Response:
     """Plain, or with `stream` as server-sent events; the body is a CreateCompletionRequest.
 

@@ -19,6 +19,7 @@ from luthier.data.render import Renderer
 from luthier.server import upstream
 from luthier.server.asked import model_name
 from luthier.server.body import StrictRoute
+from luthier.server.document import reads
 from luthier.server.inputs import check_room, token_ids
 from luthier.server.names import shown
 from luthier.server.presence import while_connected
@@ -31,7 +32,7 @@ router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], route_class=Str
 _MOST_TOKENS = 300_000  # of all inputs of a request
 
 
-@router.post("", response_model=EmbeddingList)
+@router.post("", response_model=EmbeddingList, openapi_extra=reads(CreateEmbeddingRequest))
 async def create(request: Request, state: StateOf) -> Response:
     asked: Any = await request.json()
     target = await run_in_threadpool(state.names.resolve_embedding, model_name(asked, CreateEmbeddingRequest))

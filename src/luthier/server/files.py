@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from luthier.server.document import reads_form
 from luthier.server.forms import check_size, copied, sent_file
 from luthier.server.lists import list_page
 from luthier.server.state import StateOf
@@ -18,7 +19,7 @@ from luthier.types.files import BATCH_FILE_BYTES, FileDeleted, FileObject, FileP
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
 
-class _Fields(BaseModel):
+class FileForm(BaseModel):
     """What comes with the file; form fields are text."""
 
     model_config = ConfigDict(extra="forbid")
@@ -29,10 +30,10 @@ class _Fields(BaseModel):
     )
 
 
-@router.post("")
+@router.post("", openapi_extra=reads_form("file", FileForm))
 async def create(request: Request, state: StateOf) -> FileObject:
     """Multipart: `file`, `purpose`, and `expires_after[anchor]`, `expires_after[seconds]` if it is to go by itself."""
-    async with sent_file(request, "file", _Fields) as (upload, fields):
+    async with sent_file(request, "file", FileForm) as (upload, fields):
         _check_expiry(fields)
         name, size = filename(upload.filename or ""), upload.size or 0
         check_kind(name, fields.purpose, size)
@@ -43,7 +44,7 @@ async def create(request: Request, state: StateOf) -> FileObject:
         )
 
 
-def _check_expiry(fields: _Fields) -> None:
+def _check_expiry(fields: FileForm) -> None:
     given = {"anchor": fields.expires_after_anchor, "seconds": fields.expires_after_seconds}
     for name, value in given.items():
         if value is None and any(given.values()):
@@ -83,7 +84,9 @@ def retrieve(file_id: str, state: StateOf) -> FileObject:
     return state.store.files.retrieve(file_id)
 
 
-@router.get("/{file_id}/content")
+@router.get(
+    "/{file_id}/content", response_class=FileResponse, responses={200: {"content": {"application/octet-stream": {}}}}
+)
 def content(file_id: str, state: StateOf) -> FileResponse:
     file = state.store.files.retrieve(file_id)
     path = state.store.files.path(file_id)

@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from luthier.server.body import StrictRoute
+from luthier.server.document import reads_form
 from luthier.server.files import check_kind, filename
 from luthier.server.forms import check_size, copied, sent_file
 from luthier.server.state import StateOf
@@ -51,7 +52,7 @@ def _check_mime_type(body: CreateUploadRequest) -> None:
         raise BadRequestError(message, param="mime_type", code="invalid_value")
 
 
-@router.post("/{upload_id}/parts")
+@router.post("/{upload_id}/parts", openapi_extra=reads_form("data", _NoFields))
 async def add_part(upload_id: str, request: Request, state: StateOf) -> UploadPart:
     """Multipart, with the bytes in `data`; at most 64 MB."""
     await run_in_threadpool(state.store.uploads.retrieve, upload_id)  # 64 MB need not come in to be told of a 404

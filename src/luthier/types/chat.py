@@ -6,7 +6,7 @@ server cannot do is refused by name in `server/chat.py`, never ignored where it 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from luthier.types.common import Metadata, Request, Response
 
@@ -149,7 +149,13 @@ class Logprobs(Response):
     refusal: list[TokenLogprob] | None = None
 
 
+def _left_out_when_null(schema: dict[str, Any]) -> None:
+    schema["required"] = [name for name in schema["required"] if name not in ("tool_calls", "function_call")]
+
+
 class AnswerMessage(Response):
+    model_config = ConfigDict(json_schema_extra=_left_out_when_null)
+
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None

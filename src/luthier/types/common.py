@@ -27,9 +27,9 @@ class Request(BaseModel):
 
 
 class Response(BaseModel):
-    """A response body."""
+    """A response body. Every field is sent, also one that has its default; the schema says so."""
 
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=(), json_schema_serialization_defaults_required=True)
 
 
 Item = TypeVar("Item", bound=BaseModel)

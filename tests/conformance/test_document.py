@@ -1,0 +1,100 @@
+"""The server's OpenAPI document, and answers to requests made from it: no 5xx, nothing that departs from its schema."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings, strategies
+from schemathesis.core.failures import FailureGroup
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from server.serving import Bare, bare_server
+from store.test_store import JOB
+from through_api import upload
+
+CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
+WRONG = "nobody-has-this"
+
+
+@pytest.fixture(scope="module")
+def bare(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    """Without a worker, so that nothing is trained."""
+    with bare_server(tmp_path_factory.mktemp("document"), tiny_base, answer_tokens=8, precision="float32") as running:
+        yield running
+
+
+def document(bare: Bare) -> dict[str, Any]:
+    return httpx.get(f"{bare.url}/openapi.json").raise_for_status().json()
+
+
+def _known(bare: Bare) -> dict[str, list[str]]:
+    client = bare.client()
+    files = [upload(client) for _ in range(3)]
+    jobs = [bare.store.jobs.create(**{**JOB, "training_file": files[0]}).id for _ in range(4)]
+    uploads = [client.uploads.create(bytes=4, filename="a", mime_type="a", purpose="assistants").id for _ in range(4)]
+    return {
+        "file_id": files[1:],
+        "training_file": files,
+        "validation_file": files,
+        "job_id": jobs,
+        "upload_id": uploads,
+        "model": ["gpt-4o-mini", "gpt-3.5-turbo"],
+    }
+
+
+def _with_known(whole: dict[str, Any], known: dict[str, list[str]]) -> dict[str, Any]:
+    """In parameters and in request bodies; what is answered stays as it is documented."""
+    for path in whole["paths"].values():
+        for parameter in (one for operation in path.values() for one in operation.get("parameters", [])):
+            if parameter["name"] in known:
+                parameter["schema"] = {"enum": [*known[parameter["name"]], WRONG]}
+    for name, schema in whole["components"]["schemas"].items():
+        for field in known.keys() & (schema["properties"].keys() if name.endswith("Request") else ()):
+            schema["properties"][field] = {"enum": [*known[field], WRONG]}
+    return whole
+
+
+@settings(
+    max_examples=15,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(data=strategies.data())
+def _probe(operation: APIOperation, bare: Bare, data: strategies.DataObject) -> None:
+    case = data.draw(operation.as_strategy())
+    response = case.call(base_url=bare.url)
+    assert response.status_code < 500, response.text
+    case.validate_response(response, checks=CHECKS)
+
+
+def test_answers_are_as_documented(bare: Bare) -> None:
+    """With ids in the document that exist: made-up ones would be answered with 404 and nothing else."""
+    schema = schemathesis.openapi.from_dict(_with_known(document(bare), _known(bare)))
+    failed = []
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        try:
+            _probe(operation, bare)
+        except (AssertionError, FailureGroup) as error:
+            failed.append(f"{operation.label}: {error}")
+    assert not failed, "\n\n".join(failed)
+
+
+def test_bodies_are_documented(bare: Bare) -> None:
+    """Also those that routes read by hand. Every request with a body has its fields in the document."""
+    without = ("/cancel", "/pause", "/resume")
+    for path, operations in document(bare)["paths"].items():
+        if "post" in operations and not path.endswith(without):
+            [content] = operations["post"]["requestBody"]["content"].values()
+            assert content["schema"].keys() & {"$ref", "properties"}, path
