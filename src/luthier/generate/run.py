@@ -108,10 +108,10 @@ async def make_topics(
     staff = Staff(client, ways, journal, progress)
     run = None
     try:
-        lists = Lists(staff.teacher, await _structured(staff.teacher, told))
+        lists = Lists(staff.teacher, await structured(staff.teacher, told))
         judge = None
         if staff.judge:
-            judge = Judge(staff.judge, await _structured(staff.judge, told), wish.plan.language)
+            judge = Judge(staff.judge, await structured(staff.judge, told), wish.plan.language)
         run = TopicsRun(wish, staff.teacher, lists, judge, staff.on_made)
         await run.run()
     except StopError as error:
@@ -127,7 +127,8 @@ async def make_topics(
     return Outcome(run.examples(), run.tally.reject_lines(), report, stopped)
 
 
-async def _structured(teacher: Teacher, told: Told) -> bool:
+async def structured(teacher: Teacher, told: Told) -> bool:
+    """Whether it takes a JSON schema; what follows from it not doing so is told."""
     taken = await takes_schema(teacher)
     if not taken:
         told(
