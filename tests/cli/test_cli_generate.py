@@ -14,6 +14,7 @@ import pytest
 from click.testing import Result
 from command_line import run
 
+import luthier
 from generate.teacher_server import TeacherServer
 
 Generate = Callable[..., Result]
@@ -193,3 +194,31 @@ def test_what_is_missing_is_named(teacher: TeacherServer, args: list[str], said:
     result = run("generate", *args, "--out", "x.jsonl", "--base-url", teacher.base_url)
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+HOME = Path(luthier.__file__).parent / "examples" / "smart_home.tools.json"
+
+
+def test_calls_without_a_teacher_need_no_server(tmp_path: Path) -> None:
+    out = tmp_path / "calls.jsonl"
+    result = run("generate", "--functions", HOME, "--count", 40, "--no-teacher", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "set_light.room" in result.stdout
+    assert "No teacher" in result.stdout
+    assert run("check", out).exit_code == 0
+    assert not (tmp_path / "calls.journal").exists()
+    again = run("generate", "--functions", HOME, "--count", 40, "--no-teacher", "--out", out)
+    assert again.exit_code == 2
+    assert "--force" in again.stderr
+
+
+def test_calls_with_a_teacher(teacher: TeacherServer, tmp_path: Path) -> None:
+    given = ("--functions", HOME, "--count", 20, "--form", "functions", "--out", tmp_path / "calls.jsonl")
+    shown = run("generate", *given, "--dry-run", "--json")
+    assert sum(json.loads(shown.stdout)["by_kind"].values()) == 20
+    result = run("generate", *given, "--teacher", "t", "--base-url", teacher.base_url, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["requests"]["paid_in_this_run"] == teacher.paid
+    assert report["by_kind"]["several"] == {"wanted": 0, "made": 0}
+    assert run("check", tmp_path / "calls.jsonl").exit_code == 0

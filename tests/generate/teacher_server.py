@@ -111,13 +111,22 @@ class TeacherServer:
                 return '{"capital": "Paris"}'
             if "correct" in properties:
                 return '{"correct": 5, "helpful": 5, "format": 5, "reason": "fine"}'
-            items = [{"number": n, "text": question(dice, words)} for n in range(1, wanted(words) + 1)]
-            return json.dumps({"items": items})
+            texts = enumerate(listed(dice, words, wanted(words)), 1)
+            return json.dumps({"items": [{"number": n, "text": text} for n, text in texts]})
         if plain := re.search(r"只输出 (\d+) 行|exactly (\d+) lines", words):
-            count = int(plain[1] or plain[2])
-            lines = [f"{n}. {question(dice, words)}" for n in range(1, count + 1)]
-            return "\n".join(["好的，以下是问题：", *lines])
+            texts = enumerate(listed(dice, words, int(plain[1] or plain[2])), 1)
+            return "\n".join(["好的，以下是问题：", *(f"{n}. {text}" for n, text in texts)])
         return self.prefix + sentence(dice, words)
+
+
+def listed(dice: random.Random, words: str, count: int) -> list[str]:
+    """Phrasings that hold the values where calls are shown, else questions."""
+    made = [question(dice, words) for _ in range(count)]
+    for numbers, arguments in re.findall(r"^([\d, ]+): \w+\((\{.*\})\) — ", words, re.MULTILINE):
+        values = " ".join(str(value) for value in json.loads(arguments).values())
+        for number in numbers.split(","):
+            made[int(number) - 1] += f" {values}."
+    return made
 
 
 def wanted(words: str) -> int:

@@ -6,24 +6,30 @@ All making is `luthier.generate`'s; this file reads the options, finds the teach
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from luthier.cli.connect import Connection, new_async_client, open_connection
 from luthier.cli.generate_options import PROBES, Asked, generate_options
-from luthier.cli.generate_report import print_estimate, print_made, progress_bar
+from luthier.cli.generate_report import print_estimate, print_made, print_shares, progress_bar
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import note, print_json
 from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:
+    import openai
+
     from luthier.generate.files import Places
+    from luthier.generate.functions.calls import CallsWish
     from luthier.generate.journal import Journal
     from luthier.generate.money import Price
-    from luthier.generate.run import Outcome, Ways
+    from luthier.generate.run import Outcome, Progress, Ways
     from luthier.generate.topics import Wish
+
+    Make = Callable[[openai.AsyncOpenAI, Ways, Journal, Progress], Awaitable[Outcome]]
 
 
 @click.command(
@@ -31,14 +37,17 @@ if TYPE_CHECKING:
         "Write training examples with a teacher model: topics become varied questions, and each answer is the "
         "teacher's reply to the bare question under --system, the prompt that the tuned model will be served with. "
         "Preambles are taken off, cut-off answers, refusals and copies are rejected, and a report beside the file "
-        "counts it all. Killed or stopped, the same command goes on where it was and pays for nothing twice. "
-        "Exit code 0 if all was made, 1 if less, 2 if it could not run.\n\n"
-        "Example: luthier generate --topic 股票投资 --topic 银行理财 --per-topic 10 --teacher gpt-4o --out qa.jsonl",
+        "counts it all. With --functions, calls are made from definitions and verified against them. Killed or "
+        "stopped, the same command goes on where it was and pays for nothing twice. Exit code 0 if all was made, 1 if "
+        "less, 2 if it could not run.\n\n"
+        "Example: luthier generate --topic 股票投资 --topic 银行理财 --per-topic 10 --teacher gpt-4o --out qa.jsonl\n\n"
+        "Example: luthier generate --functions tools.json --count 200 --teacher gpt-4o --out calls.jsonl",
         "用教师模型编写训练样本：从主题得到各不相同的问题，回答则是教师模型在 --system（微调后实际使用的系统提示词）下"
         "对原问题的直接回复。开头的“好的”之类会去掉，被截断的回答、拒答和重复会剔除，文件旁边的报告逐项计数。"
-        "中途被杀或停下后，重新运行同一条命令会接着做，不会为同一个请求付两次钱。全部完成时退出码为 0，"
-        "不足时为 1，无法运行时为 2。\n\n"
-        "例子：luthier generate --topic 股票投资 --topic 银行理财 --per-topic 10 --teacher gpt-4o --out qa.jsonl",
+        "用 --functions 时，按函数定义生成调用并逐一核对。中途被杀或停下后，重新运行同一条命令会接着做，"
+        "不会为同一个请求付两次钱。全部完成时退出码为 0，不足时为 1，无法运行时为 2。\n\n"
+        "例子：luthier generate --topic 股票投资 --topic 银行理财 --per-topic 10 --teacher gpt-4o --out qa.jsonl\n\n"
+        "例子：luthier generate --functions tools.json --count 200 --teacher gpt-4o --out calls.jsonl",
     )
 )
 @generate_options
@@ -46,15 +55,60 @@ if TYPE_CHECKING:
 @pass_options
 def generate(options: Options, /, **given: Any) -> None:
     asked = Asked(**given)
-    wish = _wish(asked)
+    if asked.topics and asked.functions:
+        raise Trouble(
+            say("Topics or functions?", "主题还是函数？"),
+            say("Make the two sets one after the other, each with its own --out.",
+                "请分两次生成，各用各的 --out。"),
+        )  # fmt: skip
+    if asked.functions:
+        _calls(options, asked)
+    else:
+        _topics(options, asked)
+
+
+def _topics(options: Options, asked: Asked) -> None:
+    from luthier.generate.run import make_topics
+
+    wish = _topics_wish(asked)
     if asked.dry_run:
         print_estimate(options.json, wish, _dry(asked, wish))
         return
+
+    def make(client: openai.AsyncOpenAI, ways: Ways, journal: Journal, progress: Progress) -> Awaitable[Outcome]:
+        return make_topics(client, ways, wish, journal, progress=progress, told=note)
+
     with open_connection(options) as connection:
-        outcome, places = _run(connection, asked, wish)
+        outcome, places = _run(connection, asked, wish.plan.total, make)
     if asked.probe:
         print_estimate(options.json, wish, outcome.report["estimate"])
+    else:
+        _end(options, places, outcome)
+
+
+def _calls(options: Options, asked: Asked) -> None:
+    from luthier.generate.functions.run import make_calls, make_plain_calls
+
+    wish = _calls_wish(asked)
+    if asked.dry_run or asked.probe:
+        print_shares(options.json, wish)
         return
+    if asked.no_teacher:
+        places = _made_ready(asked, None)
+        outcome = asyncio.run(make_plain_calls(wish))
+        places.write(outcome.examples, outcome.rejects, outcome.report, None)
+        _end(options, places, outcome)
+
+    def make(client: openai.AsyncOpenAI, ways: Ways, journal: Journal, progress: Progress) -> Awaitable[Outcome]:
+        return make_calls(client, ways, wish, journal, progress=progress, told=note)
+
+    _require_teacher(asked, say(" or --no-teacher for templates", "，或用 --no-teacher 套模板"))
+    with open_connection(options) as connection:
+        outcome, places = _run(connection, asked, wish.count, make)
+    _end(options, places, outcome)
+
+
+def _end(options: Options, places: Places, outcome: Outcome) -> None:
     if options.json:
         print_json(outcome.report)
     else:
@@ -62,25 +116,52 @@ def generate(options: Options, /, **given: Any) -> None:
     raise click.exceptions.Exit(0 if outcome.report["made"] == outcome.report["wanted"] else 1)
 
 
-def _wish(asked: Asked) -> Wish:
+def _topics_wish(asked: Asked) -> Wish:
     from luthier.generate.plan import Plan, language_of
     from luthier.generate.topics import Wish
 
     topics = tuple(dict.fromkeys(topic.strip() for topic in asked.topics if topic.strip()))
     if not topics:
         raise Trouble(
-            say("There is nothing to write about.", "没有可写的主题。"),
-            say("Give topics: --topic 股票投资 --topic 银行理财.", "请给出主题：--topic 股票投资 --topic 银行理财。"),
-        )
-    if not asked.teacher:
-        raise Trouble(
-            say("Who should write the examples?", "由哪个模型来编写样本？"),
-            say("Name a model with --teacher; `luthier models` lists those of the server.",
-                "请用 --teacher 指定模型；`luthier models` 会列出服务器上的模型。"),
+            say("There is nothing to write about.", "没有可写的内容。"),
+            say("Give topics (--topic 股票投资 --topic 银行理财) or definitions (--functions FILE).",
+                "请给出主题（--topic 股票投资 --topic 银行理财）或函数定义（--functions FILE）。"),
         )  # fmt: skip
+    _require_teacher(asked)
     language = "zh" if asked.language == "zh" else "en" if asked.language else language_of(topics)
     plan = Plan(topics, asked.per_topic, asked.seed, language, asked.task, asked.persona)
     return Wish(plan, asked.system, asked.style, asked.sub_topics, asked.batch, asked.max_tokens, asked.temperature)
+
+
+def _calls_wish(asked: Asked) -> CallsWish:
+    from luthier.generate.functions.calls import CallsWish
+    from luthier.generate.functions.definitions import language_of, read_definitions
+    from luthier.generate.functions.values import Own, read_own
+
+    assert asked.functions  # noqa: S101 - the caller's branch
+    definitions = read_definitions(asked.functions)
+    language = "zh" if asked.language == "zh" else "en" if asked.language else language_of(definitions)
+    return CallsWish(
+        definitions=tuple(definitions),
+        count=asked.count,
+        seed=asked.seed,
+        language=language,
+        form="functions" if asked.form == "functions" else "tools",
+        with_definitions=not asked.without_definitions,
+        system=asked.system,
+        own=read_own(asked.values) if asked.values else Own(),
+        each=asked.phrasings,
+    )
+
+
+def _require_teacher(asked: Asked, otherwise: str = "") -> None:
+    if asked.teacher and not asked.no_teacher:
+        return
+    raise Trouble(
+        say("Who should write the examples?", "由哪个模型来编写样本？"),
+        say(f"Name a model with --teacher{otherwise}; `luthier models` lists those of the server.",
+            f"请用 --teacher 指定模型{otherwise}；`luthier models` 会列出服务器上的模型。"),
+    )  # fmt: skip
 
 
 def _dry(asked: Asked, wish: Wish) -> dict[str, Any]:
@@ -92,17 +173,33 @@ def _dry(asked: Asked, wish: Wish) -> dict[str, Any]:
     return {"requests": requests, **estimate(wish, requests, price, {})}
 
 
-def _run(connection: Connection, asked: Asked, wish: Wish) -> tuple[Outcome, Places]:
+def _made_ready(asked: Asked, journal: Journal | None) -> Places:
     from luthier.generate.files import Places
-    from luthier.generate.journal import Journal
 
     places = Places(asked.out)
     places.out.parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal(places.journal)
+    if not asked.force and not asked.probe:
+        places.refuse_to_overwrite(journal)
+    return places
+
+
+def _run(connection: Connection, asked: Asked, total: int, make: Make) -> tuple[Outcome, Places]:
+    """With a teacher: the journal is open for as long as it is asked."""
+    from luthier.generate.files import Places
+    from luthier.generate.journal import Journal
+
+    ways = _ways(connection, asked)
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(Places(asked.out).journal)
+
+    async def run() -> Outcome:
+        async with new_async_client(connection.client, asked.timeout) as client:
+            with progress_bar(total) as progress:
+                return await make(client, ways, journal, progress)
+
     try:
-        if not asked.force and not asked.probe:
-            places.refuse_to_overwrite(journal)
-        outcome = _made(connection, asked, wish, journal)
+        places = _made_ready(asked, journal)
+        outcome = asyncio.run(run())
         if not asked.probe:
             places.write(outcome.examples, outcome.rejects, outcome.report, journal)
     except KeyboardInterrupt:
@@ -114,25 +211,12 @@ def _run(connection: Connection, asked: Asked, wish: Wish) -> tuple[Outcome, Pla
     return outcome, places
 
 
-def _made(connection: Connection, asked: Asked, wish: Wish, journal: Journal) -> Outcome:
-    from luthier.generate.run import make_topics
-
-    ways = _ways(connection, asked)
-    if asked.judge == asked.teacher:
-        note(say("The judge is the teacher: models are kind to their own answers.",
-                 "评审模型就是教师模型：模型对自己的回答往往手软。"), "yellow")  # fmt: skip
-
-    async def run() -> Outcome:
-        async with new_async_client(connection.client, asked.timeout) as client:
-            with progress_bar(wish.plan.total) as progress:
-                return await make_topics(client, ways, wish, journal, progress=progress, told=note)
-
-    return asyncio.run(run())
-
-
 def _ways(connection: Connection, asked: Asked) -> Ways:
     from luthier.generate.run import Ways
 
+    if asked.judge == asked.teacher:
+        note(say("The judge is the teacher: models are kind to their own answers.",
+                 "评审模型就是教师模型：模型对自己的回答往往手软。"), "yellow")  # fmt: skip
     prices = {asked.teacher or "": _price(asked.price_in, asked.price_out)}
     if asked.judge:
         prices.setdefault(asked.judge, _price(asked.judge_price_in, asked.judge_price_out))

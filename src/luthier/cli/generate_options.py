@@ -21,6 +21,13 @@ class Asked:
     """The options of one command line, by name."""
 
     topics: tuple[str, ...]
+    functions: Path | None
+    form: str
+    count: int
+    values: Path | None
+    phrasings: int
+    without_definitions: bool
+    no_teacher: bool
     per_topic: int
     teacher: str | None
     judge: str | None
@@ -51,7 +58,7 @@ class Asked:
 
 def generate_options(command: Command) -> Command:
     """Adds the options that `Asked` collects."""
-    for option in reversed([*_WHAT, *_HOW, *_PACE, *_COST, *_ONLY]):
+    for option in reversed([*_WHAT, *_CALLS, *_HOW, *_PACE, *_COST, *_ONLY]):
         command = option(command)
     return command
 
@@ -81,6 +88,23 @@ _WHAT = (
             "只告诉教师模型的话，接在系统提示词之后；不写进样本。"),
     _option("--language", "Of the examples; else the topics' own.", "样本的语言；不给出时随主题。",
             type=click.Choice(("zh", "en"))),
+)  # fmt: skip
+_CALLS = (
+    _option("--functions", "Instead of topics: a JSON file of function definitions; examples of calls are made.",
+            "代替主题：函数定义的 JSON 文件；生成函数调用的样本。", metavar="FILE",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path)),
+    _option("--count", "Examples, with --functions.", "样本数（配合 --functions）。", type=click.IntRange(1),
+            default=100),
+    _option("--form", "Of the calls: tools, or the legacy functions.", "调用的写法：tools，或旧式的 functions。",
+            type=click.Choice(("tools", "functions")), default="tools"),
+    _option("--without-definitions", "Leave the definitions out of the examples: the model learns them by heart.",
+            "样本里不写函数定义：让模型记住它们。", is_flag=True),
+    _option("--values", "JSON file of values, phrasings and small talk of your own.",
+            "自备取值、说法和闲聊的 JSON 文件。", metavar="FILE",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path)),
+    _option("--phrasings", "Ways to word each call.", "每个调用写几种说法。", type=click.IntRange(1, 5), default=2),
+    _option("--no-teacher", "Word the calls with templates; asks nobody.", "用模板生成说法，不需要任何模型。",
+            is_flag=True),
 )  # fmt: skip
 _HOW = (
     _option("--task", "A kind of question, instead of the usual ones.", "问题的类型，代替默认的类型。", multiple=True),

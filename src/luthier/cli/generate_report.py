@@ -18,10 +18,17 @@ from luthier.language import say
 
 if TYPE_CHECKING:
     from luthier.generate.files import Places
+    from luthier.generate.functions.calls import CallsWish
     from luthier.generate.run import Outcome
     from luthier.generate.topics import Wish
 
 SHOWN_SLOTS = 8
+KINDS = {
+    "call": ("single calls", "单个调用"),
+    "no_call": ("no call", "不需要调用"),
+    "missing": ("something missing, asks back", "缺少信息，反问"),
+    "several": ("several calls", "多个调用"),
+}
 
 
 @contextmanager
@@ -45,13 +52,35 @@ def progress_bar(total: int) -> Iterator[Callable[[int, int, float], None]]:
 def print_made(places: Places, outcome: Outcome) -> None:
     """The figures that a person should look at before training on the file."""
     report, console = outcome.report, results()
-    rows = [(topic, f"{row['made']}/{row['wanted']}") for topic, row in report["by_topic"].items()]
-    print_table((say("topic", "主题"), say("made", "已完成")), rows)
+    parts = report.get("by_topic") or report["by_kind"]
+    rows = [(KINDS.get(name, (name, name)), row) for name, row in parts.items()]
+    print_table(("", say("made", "已完成")), [(say(*name), f"{row['made']}/{row['wanted']}") for name, row in rows])
     console.print()
-    for label, text in [*_quality(report), *_money(report)]:
+    figures = _quality(report) if "by_topic" in report else _calls(report)
+    for label, text in [*figures, *(_money(report) if "requests" in report else ())]:
         console.print(Text.assemble((f"{label}  ", "bold"), printable(text)), soft_wrap=True)
+    if worth := report.get("worth"):
+        console.print(worth, soft_wrap=True)
     console.print()
     _print_end(places, outcome)
+
+
+def _calls(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    functions = ", ".join(f"{name} {count}" for name, count in report["by_function"].items())
+    verified = report["calls_verified"]
+    yield say("calls", "调用"), say(f"{verified} fit their schema: {functions}", f"{verified} 个符合定义：{functions}")
+    if report["choices_covered"]:
+        covered = ", ".join(f"{name} {share}" for name, share in report["choices_covered"].items())
+        yield say("choices covered", "取值覆盖"), covered
+    rejected = ", ".join(f"{reason} {count}" for reason, count in report["rejected"].items()) or "0"
+    distinct, nearest, squeezed = map(_figure, report["diversity"]["phrasings"].values())
+    yield (
+        say("phrasings", "说法"),
+        say(
+            f"rejected: {rejected}; distinct-2 {distinct}, nearest likeness {nearest}, gzip {squeezed}",
+            f"剔除：{rejected}；distinct-2 {distinct}，与最相近者的相似度 {nearest}，gzip 压缩比 {squeezed}",
+        ),
+    )
 
 
 def _quality(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -149,6 +178,23 @@ def print_estimate(as_json: bool, wish: Wish, estimate: dict[str, Any]) -> None:
             + ("measured on a few requests." if measured else "every reply at its limit."),
             f"token：{estimate['prompt_tokens']} + {estimate['completion_tokens']}；费用：{dollars}，"
             + ("按几个真实请求估算。" if measured else "按每个回复都用满上限计算。")), soft_wrap=True)  # fmt: skip
+
+
+def print_shares(as_json: bool, wish: CallsWish) -> None:
+    """What a run over function definitions would make, and the requests that a teacher would get."""
+    from luthier.generate.functions.calls import expected_requests, shares
+
+    wanted, requests = shares(wish), expected_requests(wish)
+    if as_json:
+        print_json({"wanted": wish.count, "by_kind": wanted, "requests": requests})
+        return
+    print_table(("", say("examples", "样本")), [(say(*KINDS[kind]), count) for kind, count in wanted.items()])
+    named = ", ".join(f"{kind} {count}" for kind, count in requests.items())
+    total = sum(requests.values())
+    results().print(
+        say(f"Requests with a teacher: {total} ({named}).", f"使用教师模型时的请求数：{total}（{named}）。"),
+        soft_wrap=True,
+    )
 
 
 def _percent(rate: float | None) -> str:

@@ -8,7 +8,10 @@ Knows one text at a time.
 import re
 from dataclasses import dataclass
 
-from luthier.generate.doubts import ends_cut_off, leaks_identity, refuses, strip_preamble
+from luthier.data.quality.cutoff import is_cut_off
+from luthier.data.quality.preamble import strip_preamble
+from luthier.data.quality.refusal import is_refusal, named_maker
+from luthier.data.quality.script import answers_in_another_language
 from luthier.generate.journal import Reply
 from luthier.language import Language
 
@@ -28,7 +31,7 @@ class Screened:
     preamble: bool = False
 
 
-def screen_answer(reply: Reply, question: str, language: Language) -> Screened:
+def screen_answer(reply: Reply, question: str) -> Screened:
     """Reasons: truncated, content_filter, refusal, empty, identity, cut_off, loop, language, thinking."""
     if reply.finish_reason == "length":
         return Screened(reply.text, "truncated", _opens_with_chatter(reply.text, question))
@@ -37,13 +40,18 @@ def screen_answer(reply: Reply, question: str, language: Language) -> Screened:
     if reply.refusal:
         return Screened(reply.refusal, "refusal")
     text, had_preamble = _mended(reply.text, question)
-    return Screened(text, _fault(text, language) or (None if not ends_cut_off(text) else "cut_off"), had_preamble)
+    reason = _fault(text)
+    if reason is None and is_cut_off(text):
+        reason = "cut_off"
+    if reason is None and answers_in_another_language(text, question):
+        reason = "language"
+    return Screened(text, reason, had_preamble)
 
 
 def screen_question(text: str, language: Language) -> Screened:
     """Reasons: empty, refusal, too_long, language, loop, thinking."""
     text, had_preamble = _mended(text, None)
-    reason = _fault(text, language)
+    reason = _fault(text) or (None if _is_in(text, language) else "language")
     if reason is None and len(text) > MOST_QUESTION:
         reason = "too_long"
     return Screened(text, reason, had_preamble)
@@ -59,18 +67,16 @@ def _opens_with_chatter(text: str, question: str) -> bool:
     return strip_preamble(_THINKS.sub("", text, count=1).strip(), question) is not None
 
 
-def _fault(text: str, language: Language) -> str | None:
+def _fault(text: str) -> str | None:
     if not text:
         return "empty"
     if "<think" in text[:200].lower() or "</think" in text.lower():
         return "thinking"
-    if refuses(text):
+    if is_refusal(text):
         return "refusal"
-    if leaks_identity(text):
+    if named_maker(text):
         return "identity"
-    if _LOOPING.search(text):
-        return "loop"
-    return None if _is_in(text, language) else "language"
+    return "loop" if _LOOPING.search(text) else None
 
 
 def _is_in(text: str, language: Language) -> bool:

@@ -159,7 +159,7 @@ class TopicsRun:
             max_tokens=wish.max_tokens,
             temperature=wish.temperature,
         )
-        screened = screen_answer(reply, question, wish.plan.language)
+        screened = screen_answer(reply, question)
         self.tally.count(self.tally.answers, screened)
         return screened
 

@@ -1,11 +1,13 @@
 """Definitions → a whole set of examples: calls, messages without a call, with something missing, with several calls.
 
 Of a hundred examples about 70 are single calls, 12 need no call, 10 leave out something required (the answer asks
-back) and 8 ask for two things at once; the legacy form holds one call per answer and has none of the last. Every call
-is held against its schema, every phrasing against the values of its call. Knows phrasers and writes no file.
+back) and 8 ask for two things at once; the legacy form holds one call per answer and has none of the last. Where one
+kind runs out of words, single calls make up for it. Every call is held against its schema, every phrasing against the
+values of its call. Knows phrasers and writes no file.
 """
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +17,12 @@ from typing import Any
 
 from luthier.generate.errors import AskError, StopError
 from luthier.generate.functions.definitions import Definition
-from luthier.generate.functions.enumerate import Invocation, first
+from luthier.generate.functions.enumerate import Draw, Invocation, first
 from luthier.generate.functions.examples import Drafted, Form, Kind, to_line
 from luthier.generate.functions.grounding import missing_values
 from luthier.generate.functions.phrasers import BATCH, Phraser
 from luthier.generate.functions.talk import cannot
-from luthier.generate.functions.templates import ask_back, both, fields
+from luthier.generate.functions.templates import ask_back, both, check_phrasing, fields
 from luthier.generate.functions.values import Own, is_closed, needs_words, pool_of
 from luthier.generate.functions.verify import phrasing_fault
 from luthier.generate.similarity import shingles
@@ -43,6 +45,12 @@ class CallsWish:
     own: Own = field(default_factory=Own)
     each: int = 2
 
+    def __post_init__(self) -> None:
+        """Raises OptionsError for an own phrasing that cannot be filled in."""
+        for definition in self.definitions:
+            for template in self.own.phrasings.get(definition.name, []):
+                check_phrasing(template, definition)
+
 
 def shares(wish: CallsWish) -> dict[Kind, int]:
     """How many examples of each kind."""
@@ -52,6 +60,20 @@ def shares(wish: CallsWish) -> dict[Kind, int]:
     no_call = round(wish.count * 0.12)
     return {"call": wish.count - missing - several - no_call, "no_call": no_call, "missing": missing,
             "several": several}  # fmt: skip
+
+
+def expected_requests(wish: CallsWish) -> dict[str, int]:
+    """By kind, when every phrasing is kept."""
+    wanted = shares(wish)
+    open_text = [
+        name
+        for one in wish.definitions
+        for name, schema in one.properties.items()
+        if needs_words(schema) and not wish.own.pool(one, name)
+    ]
+    calls, missing = wanted["call"] + 2 * wanted["several"], wanted["missing"]
+    phrasing = math.ceil(math.ceil(calls / wish.each) / BATCH) + math.ceil(missing / BATCH)
+    return {"probe": 1, "values": len(open_text), "phrasings": phrasing, "no_call": 1 + wanted["no_call"]}
 
 
 @dataclass
@@ -70,6 +92,7 @@ class CallsRun:
         """Raises OptionsError for a parameter that nobody has values for."""
         wish, wanted = self.wish, shares(self.wish)
         self._dice = random.Random(f"{wish.seed}/calls")  # noqa: S311 - a plan, no secret
+        self._partial = {one.name: draw for one in wish.definitions if (draw := self._own_partial(one))}
         try:
             streams = await self._streams()
             # With its function taken away, a wish that is otherwise fine must not be called for.
@@ -78,6 +101,7 @@ class CallsRun:
             self._deal(calls, wanted["call"], wanted["several"])
             self.drafts += await self._fill("missing", wanted["missing"], streams)
             await self._no_calls(wanted["no_call"] - sum(one.kind == "no_call" for one in self.drafts))
+            self.drafts += await self._fill("call", wish.count - len(self.drafts), streams, "more")
         except StopError:
             pass
         self.on_made(len(self.drafts))
@@ -107,30 +131,33 @@ class CallsRun:
         teacher = {definition.name: {name: given}}
         return pool_of(definition, name, self.wish.own, teacher, self.wish.seed, self.wish.language)
 
-    async def _fill(self, kind: Kind, wanted: int, streams: Sequence[Iterator[Invocation]]) -> list[Drafted]:
+    async def _fill(
+        self, kind: Kind, wanted: int, streams: Sequence[Iterator[Invocation]], name: str = ""
+    ) -> list[Drafted]:
         """`wanted` drafts of single calls, whole or with something missing, from all definitions alike."""
         made: list[Drafted] = []
         rows = [row for row, one in zip(streams, self.wish.definitions, strict=True) if kind == "call" or one.required]
         turns = cycle(rows)
+        each = 1 if kind == "missing" else self.wish.each  # what is left out is varied before its wording
         for turn in range(ROUNDS):
-            still = -(-(wanted - len(made)) // self.wish.each)
+            still = -(-(wanted - len(made)) // each)
             if still <= 0:
                 break
             calls = [next(next(turns)) for _ in range(still)]
             shown = [self._cut(call) for call in calls] if kind == "missing" else calls
-            phrased = await self._phrased(f"{kind}/{turn}", shown)
+            phrased = await self._phrased(f"{name or kind}/{turn}", shown, each)
             for call, part, texts in zip(calls, shown, phrased, strict=True):
                 made += [one for text in texts if (one := self._draft(kind, text, call, part))]
         self.on_made(len(self.drafts) + len(made[:wanted]))
         return made[:wanted]
 
-    async def _phrased(self, slot: str, calls: Sequence[Invocation]) -> list[list[str]]:
+    async def _phrased(self, slot: str, calls: Sequence[Invocation], each: int) -> list[list[str]]:
         """Phrasings of each call in its place; those of a batch that failed are empty."""
 
         async def ask(at: int) -> list[list[str]]:
             batch = calls[at : at + BATCH]
             try:
-                return await self.phraser.phrase(f"{slot}/{at}", batch, self.wish.each)
+                return await self.phraser.phrase(f"{slot}/{at}", batch, each)
             except StopError:
                 return [[] for _ in batch]
             except AskError as error:
@@ -158,10 +185,9 @@ class CallsRun:
     def _cut(self, call: Invocation) -> Invocation:
         """The call with something required left out: as a person's own phrasing does, else one or two at random."""
         definition = call.definition
-        own = [fields(text) for text in self.wish.own.phrasings.get(definition.name, [])]
-        partial = [names for names in own if names < set(definition.required)]
+        partial = self._partial.get(definition.name)
         if partial:
-            keep = self._dice.choice(partial)
+            keep = partial.next()
         else:
             # A truth value is said by the wish itself ("lock", "unlock"), so it is not what is missing.
             open_ones = [name for name in definition.required if not is_closed(definition.properties[name])]
@@ -169,6 +195,12 @@ class CallsRun:
             gone = set(self._dice.sample(loose, min(len(loose), self._dice.choice((1, 1, 2)))))
             keep = set(call.arguments) - gone
         return Invocation(definition, {name: value for name, value in call.arguments.items() if name in keep})
+
+    def _own_partial(self, definition: Definition) -> Draw | None:
+        """What a person's own phrasings say where they leave out something required."""
+        own = [fields(text) for text in self.wish.own.phrasings.get(definition.name, [])]
+        partial = [names for names in own if names < set(definition.required)]
+        return Draw(partial, self._dice) if partial else None
 
     def _deal(self, calls: list[Drafted], single: int, several: int) -> None:
         """Single calls first; then pairs become one message; what is left loses its function."""

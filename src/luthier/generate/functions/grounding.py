@@ -20,8 +20,8 @@ _NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)\s*([百千万亿]?)")
 
 def missing_values(text: str, arguments: Mapping[str, Any]) -> list[str]:
     """The parameters whose value `text` does not hold."""
-    plain, said = _plain(text), _numbers(text)
-    return [name for name, value in arguments.items() if not all(_is_in(one, plain, said) for one in _leaves(value))]
+    words, said = unicodedata.normalize("NFKC", text).lower(), _numbers(text)
+    return [name for name, value in arguments.items() if not all(_is_in(one, words, said) for one in _leaves(value))]
 
 
 def chinese_number(value: int) -> str:
@@ -45,16 +45,16 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _is_in(value: Any, plain: str, said: set[float]) -> bool:
+def _is_in(value: Any, words: str, said: set[float]) -> bool:
     if value is None or isinstance(value, bool):
         return True
     if isinstance(value, (int, float)):
-        return float(value) in said or (isinstance(value, int) and _in_words(value, plain))
-    return _plain(str(value)) in plain
+        return float(value) in said or (isinstance(value, int) and _in_words(value, words))
+    return _plain(str(value)) in _plain(words)
 
 
 def _plain(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFKC", text).lower() if c.isalnum() or c in "+-")
+    return "".join(c for c in unicodedata.normalize("NFKC", text).lower() if c.isalnum())
 
 
 def _numbers(text: str) -> set[float]:
@@ -66,14 +66,14 @@ def _numbers(text: str) -> set[float]:
     return found
 
 
-def _in_words(value: int, plain: str) -> bool:
+def _in_words(value: int, words: str) -> bool:
     """两 stands for two before a measure word; a numeral inside a longer one does not count."""
     if not 0 <= value <= 99:
         return False
     forms = [chinese_number(value)] + (["两"] if value == 2 else [])
     for form in forms:
-        if re.search(rf"(?<![零一二三四五六七八九十百千万]){form}(?![零一二三四五六七八九十百千万])", plain):
+        if re.search(rf"(?<![零一二三四五六七八九十百千万]){form}(?![零一二三四五六七八九十百千万])", words):
             return True
     tens, ones = divmod(value, 10)
-    word = _SMALL[value] if value <= 20 else _TENS[tens] + (_SMALL[ones] if ones else "")
-    return word in plain
+    word = _SMALL[value] if value <= 20 else _TENS[tens] + (f"[- ]?{_SMALL[ones]}" if ones else "")
+    return bool(re.search(rf"\b{word}\b(?![- ](?:{_ONES})\b)", words))

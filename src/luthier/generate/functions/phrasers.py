@@ -110,5 +110,5 @@ class TeacherPhraser:
             raise
         except AskError:
             return None
-        screened = screen_answer(reply, message, language)
+        screened = screen_answer(reply, message)
         return None if screened.reason else screened.text

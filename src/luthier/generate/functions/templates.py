@@ -11,10 +11,11 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from luthier.generate.errors import OptionsError
 from luthier.generate.functions.definitions import Definition
 from luthier.generate.functions.enumerate import Invocation
 from luthier.generate.functions.grounding import chinese_number
-from luthier.language import Language
+from luthier.language import Language, say
 
 _FRAMES: dict[Language, tuple[str, ...]] = {
     "zh": (
@@ -71,6 +72,23 @@ _FORMATTER = _Words()
 def fields(template: str) -> set[str]:
     """The parameters that a template names. Raises ValueError for one that cannot be read."""
     return {name for _, name, _, _ in _FORMATTER.parse(template) if name is not None}
+
+
+def check_phrasing(template: str, definition: Definition) -> None:
+    """Raises OptionsError for braces that do not match, or that name no parameter."""
+    try:
+        unknown = fields(template) - set(definition.properties)
+    except ValueError:
+        unknown = {"{}"}
+    if unknown:
+        raise OptionsError(
+            say(
+                f"The phrasing “{template}” of {definition.name} names {', '.join(sorted(unknown))}, which is none of "
+                f"its parameters: {', '.join(definition.properties)}.",
+                f"{definition.name} 的说法“{template}”里的 {'、'.join(sorted(unknown))} 不是它的参数，"
+                f"参数有：{'、'.join(definition.properties)}。",
+            )
+        )
 
 
 def own_phrasing(template: str, arguments: Mapping[str, Any], language: Language) -> str:

@@ -1,0 +1,288 @@
+"""Definitions → calls: all that the schema allows and nothing else, in words that hold the values."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import luthier
+from generate.conftest import run_with
+from generate.teacher_server import TeacherServer
+from luthier.data.check import check_file
+from luthier.generate.errors import OptionsError
+from luthier.generate.functions.calls import CallsWish
+from luthier.generate.functions.definitions import Definition, language_of, read_definitions
+from luthier.generate.functions.enumerate import first
+from luthier.generate.functions.grounding import chinese_number, missing_values
+from luthier.generate.functions.run import make_calls, make_plain_calls
+from luthier.generate.functions.values import Own, numbers, pool_of, read_own
+from luthier.generate.journal import Journal
+from luthier.generate.run import Outcome, Ways
+
+EXAMPLES = Path(luthier.__file__).parent / "examples"
+LEAVE = EXAMPLES / "leave_letter.functions.json"
+HOME = EXAMPLES / "smart_home.tools.json"
+OWN = read_own(EXAMPLES / "leave_letter.values.json")
+RICH = Definition(
+    "book",
+    "Book a table.",
+    {
+        "type": "object",
+        "properties": {
+            "size": {"enum": ["small", "large"]},
+            "outside": {"type": "boolean"},
+            "guests": {"type": "integer", "minimum": 2, "maximum": 9},
+            "code": {"type": "string", "pattern": "^[A-Z]{2}-\\d{4}$"},
+            "name": {"type": "string"},
+            "dates": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 2},
+            "note": {"const": "none"},
+        },
+        "required": ["size", "guests"],
+        "additionalProperties": False,
+    },
+)
+
+
+def wish(path: Path, count: int = 60, own: Own | None = None, **given: Any) -> CallsWish:
+    definitions = read_definitions(path)
+    return CallsWish(tuple(definitions), count, 1, language_of(definitions), own=own or Own(), **given)
+
+
+def plain(asked: CallsWish) -> Outcome:
+    return asyncio.run(make_plain_calls(asked))
+
+
+def called(line: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    last = line["messages"][-1]
+    calls = [call["function"] for call in last.get("tool_calls", [])] or [last["function_call"]]
+    return [(call["name"], json.loads(call["arguments"])) for call in calls]
+
+
+def test_invocations_satisfy_the_schema_and_go_through_every_choice() -> None:
+    names = ["guests", "code", "name", "dates"]
+    pools = {name: pool_of(RICH, name, Own(), {}, 1, "en") for name in names}
+    found = [call.arguments for call in first(RICH, pools, 1, 400)]
+    assert len({json.dumps(one, sort_keys=True) for one in found}) == len(found) == 400
+    valid = jsonschema.Draft202012Validator(RICH.parameters)
+    assert all(valid.is_valid(one) for one in found)
+    combined = {(one["size"], one.get("outside")) for one in found}
+    assert combined == set(product(["small", "large"], [None, True, False]))
+    assert {2, 9} <= {one["guests"] for one in found}
+    optional = Counter(tuple(sorted(set(one) - {"size", "guests"})) for one in found)
+    assert len(optional) == 2**5
+
+
+def test_too_many_combinations_are_sampled() -> None:
+    properties = {f"p{n}": {"enum": list(range(9))} for n in range(9)}
+    wide = Definition("wide", "", {"type": "object", "properties": properties, "required": list(properties)})
+    found = first(wide, {}, 1, 50)
+    assert len({call.key for call in found}) == 50
+    assert first(wide, {}, 1, 50) == found != first(wide, {}, 2, 50)
+
+
+def test_all_that_there_is_comes_once() -> None:
+    small = Definition("small", "", {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]})
+    assert [call.arguments for call in first(small, {}, 1, 99)] in ([{"on": True}, {"on": False}],
+                                                                  [{"on": False}, {"on": True}])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "minimum": 1, "maximum": 3},
+        {"type": "integer", "exclusiveMinimum": 0, "maximum": 100, "multipleOf": 5},
+        {"type": "number", "minimum": 0.5},
+        {"type": "integer", "maximum": -3},
+        {"type": "number"},
+        {"type": ["integer", "null"], "minimum": 7, "maximum": 7},
+    ],
+)
+def test_numbers_fit_their_bounds(schema: dict[str, Any]) -> None:
+    found = numbers(schema, random.Random(1))
+    assert found
+    for value in found:
+        jsonschema.validate(value, schema)
+    for bound in ("minimum", "maximum"):
+        assert schema.get(bound, found[0]) in found
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("我要请三天假", {"days": 3}),
+        ("请两天假", {"days": 2}),
+        ("请十五天", {"days": 15}),
+        ("每月投1万元", {"amount": 10000}),
+        ("每月投 10,000 元", {"amount": 10000}),
+        ("set it to 21.5 degrees", {"celsius": 21.5}),
+        ("for twenty-one guests", {"guests": 21}),
+        ("In the Living Room, please", {"room": "living room"}),
+        ("Ｒ２级", {"risk": "R2"}),
+        ("unlock it", {"locked": False}),
+        ("milk and bread", {"items": ["milk", "bread"]}),
+    ],
+)
+def test_values_that_were_said(text: str, arguments: dict[str, Any]) -> None:
+    assert missing_values(text, arguments) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("我要请假", {"days": 3}),
+        ("请二十三天假", {"days": 3}),
+        ("set it to 215", {"celsius": 21}),
+        ("in the kitchen", {"room": "living room"}),
+        ("milk only", {"items": ["milk", "bread"]}),
+    ],
+)
+def test_values_that_were_not_said(text: str, arguments: dict[str, Any]) -> None:
+    assert missing_values(text, arguments) == list(arguments)
+
+
+def test_chinese_numerals() -> None:
+    assert [chinese_number(n) for n in (0, 2, 10, 11, 20, 35, 99)] == [
+        "零",
+        "二",
+        "十",
+        "十一",
+        "二十",
+        "三十五",
+        "九十九",
+    ]
+
+
+@pytest.mark.parametrize("form", ["tools", "functions"])
+@pytest.mark.parametrize("with_definitions", [True, False])
+@pytest.mark.parametrize("path", [LEAVE, HOME], ids=["zh", "en"])
+def test_every_form_without_a_teacher_checks_clean_and_is_grounded(
+    tmp_path: Path, form: Any, with_definitions: bool, path: Path
+) -> None:
+    own = OWN if path == LEAVE else None
+    outcome = plain(wish(path, 60, own, form=form, with_definitions=with_definitions, system="Call a function."))
+    assert outcome.report["made"] == 60
+    written = tmp_path / "calls.jsonl"
+    written.write_text("".join(json.dumps(line) + "\n" for line in outcome.examples))
+    report = check_file(written)
+    assert report.ok, report.findings
+    assert not [f for f in report.findings if f.severity != "note"]
+    schemas = {one.name: jsonschema.Draft202012Validator(one.parameters) for one in read_definitions(path)}
+    for line in outcome.examples:
+        assert (form in line) is with_definitions
+        user, last = line["messages"][-2]["content"], line["messages"][-1]
+        if last["content"] is not None:
+            continue
+        for name, arguments in called(line):
+            schemas[name].validate(arguments)
+            assert missing_values(user, arguments) == []
+            assert not with_definitions or name in json.dumps(line[form])
+
+
+def test_the_leave_letter_set_is_varied_and_asks_back() -> None:
+    outcome = plain(wish(LEAVE, 200, OWN, form="functions"))
+    assert outcome.report["made"] == 200
+    assert outcome.report["by_kind"]["no_call"]["made"] == 24
+    users = [line["messages"][0]["content"] for line in outcome.examples]
+    assert len(set(users)) == 200
+    asked_back = next(
+        line for line in outcome.examples if line["messages"][0]["content"].startswith("帮我写请假信，我是")
+    )
+    assert asked_back["messages"][1]["content"] in (
+        "请告诉我职位、请假原因和请假天数。",
+        "还需要职位、请假原因和请假天数，请补充一下。",
+    )
+    assert "No teacher" in outcome.report["worth"]
+
+
+def test_a_wish_whose_function_is_taken_away_is_not_called_for() -> None:
+    outcome = plain(wish(HOME, 100))
+    fewer = [line for line in outcome.examples if len(line["tools"]) < 6]
+    assert len(fewer) == 4
+    for line in fewer:
+        assert line["messages"][-1]["content"].startswith("I cannot do that")
+    several = [line for line in outcome.examples if len(line["messages"][-1].get("tool_calls", [])) == 2]
+    assert len(several) == 8
+    assert all(len({json.dumps(call) for call in called(line)}) == 2 for line in several)
+
+
+Calls = Callable[[CallsWish], Outcome]
+
+
+@pytest.fixture
+def calls(server: TeacherServer, journal: Journal, told: list[str]) -> Calls:
+    def make(asked: CallsWish) -> Outcome:
+        return run_with(
+            server,
+            lambda client: make_calls(client, Ways("t"), asked, journal, progress=lambda *_: None, told=told.append),
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("structured", [True, False])
+def test_a_teacher_phrases_and_is_checked(server: TeacherServer, calls: Calls, structured: bool) -> None:
+    server.structured = structured
+    outcome = calls(wish(HOME, 40))
+    assert outcome.report["made"] == 40
+    for line in outcome.examples:
+        if line["messages"][-1]["content"] is None:
+            for _, arguments in called(line):
+                assert missing_values(line["messages"][0]["content"], arguments) == []
+    paid = server.paid
+    again = calls(wish(HOME, 40))
+    assert again.examples == outcome.examples
+    assert server.paid == paid
+
+
+def test_phrasings_without_their_values_are_rejected_and_asked_again(server: TeacherServer, calls: Calls) -> None:
+    server.fault(") — ", times=1, text='{"items": [{"number": 1, "text": "Lights, please."}]}')
+    outcome = calls(wish(HOME, 40))
+    assert outcome.report["made"] == 40
+    assert outcome.report["rejected"]["value_missing"] == 1
+    (reject,) = [line for line in outcome.rejects if line["reason"] == "value_missing"]
+    assert reject["user"] == "Lights, please."
+    assert "Lights, please." not in json.dumps(outcome.examples)
+
+
+def test_the_teacher_is_asked_for_values_that_nobody_knows(server: TeacherServer, calls: Calls, tmp_path: Path) -> None:
+    path = tmp_path / "defs.json"
+    path.write_text(json.dumps({"functions": [{"name": "f", "description": "Find a gadget.", "parameters": {
+        "type": "object", "properties": {"gizmo": {"type": "string"}}, "required": ["gizmo"]}}]}))  # fmt: skip
+    with pytest.raises(OptionsError, match="No values are known for gizmo of f"):
+        plain(wish(path, 10))
+    outcome = calls(wish(path, 10))
+    assert outcome.report["made"] == 10
+    assert sum("gizmo" in body["messages"][-1]["content"] and "20 different values" in body["messages"][-1]["content"]
+               for body in server.asked) == 1  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("not json", "cannot be read"),
+        ("[]", "holds no function definitions"),
+        ('[{"name": "a b"}]', "definition 1: it needs a name"),
+        ('[{"name": "a", "parameters": {"type": "objekt"}}]', "definition 1: parameters"),
+        ('[{"name": "a", "parameters": {"type": "array"}}]', "must be an object"),
+        ('[{"name": "a", "parameters": {"type": "object", "required": ["x"]}}]', "required but not defined"),
+        ('[{"name": "a"}, {"name": "a"}]', "defines a twice"),
+    ],
+)
+def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "defs.json"
+    path.write_text(content)
+    with pytest.raises(OptionsError, match=said):
+        read_definitions(path)
+
+
+@pytest.mark.parametrize("template", ["{name", "{nobody}", "{} {name}"])
+def test_own_phrasings_that_cannot_be_filled_in_are_named(template: str) -> None:
+    with pytest.raises(OptionsError, match="is none of its parameters"):
+        plain(wish(LEAVE, 10, Own(phrasings={"write_leave_letter": [template]})))
