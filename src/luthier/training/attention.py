@@ -9,16 +9,17 @@ Registered with transformers under a name of its own, so that every architecture
 interface trains packed.
 """
 
+import math
 from typing import Any
 
 import torch
 from transformers import AttentionInterface
 
-from luthier.training.layout import Group, Layout
+from luthier.training.layout import Layout
 from luthier.types.errors import LuthierError
 
 NAME = "luthier_packed"
-_BLOCK = 512  # queries at a time on the way back; keys after a block's last query are not touched
+_BLOCK = 128  # queries at a time on the way back; keys after a block's last query are not touched
 _NEVER = 1e30  # as the logarithm of a sum: nothing of it is left
 
 
@@ -63,17 +64,7 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, scale: float
     ) -> torch.Tensor:
-        # Parts are added up in float32; where there is one part only, there is nothing to add.
-        mixed = torch.empty(q.shape, dtype=torch.float32 if layout.above else q.dtype, device=q.device)
-        sums = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
-        for group in layout.groups:
-            part, part_sums = _part(*(_pad(tensor, group) for tensor in (q, k, v)), scale=scale, causal=True)
-            mixed[group.rows] = part.flatten(0, 1)[group.put].to(mixed.dtype)
-            sums[group.rows] = part_sums.flatten(0, 1)[group.put]
-        for keys, queries in layout.above:
-            part, part_sums = _part(q[None, queries], k[None, keys], v[None, keys], scale=scale, causal=False)
-            _merge(mixed[queries], sums[queries], part[0], part_sums[0])
-        mixed = mixed.to(q.dtype)
+        mixed, sums = forward(q, k, v, layout, scale)
         ctx.save_for_backward(q, k, v, mixed, sums)
         ctx.layout, ctx.scale = layout, scale
         return mixed
@@ -81,28 +72,51 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q, k, v, mixed, sums = ctx.saved_tensors
-        layout: Layout = ctx.layout
-        inner = (gradient.float() * mixed.float()).sum(-1)
-        dtype = torch.float32 if layout.above else q.dtype
-        dq, dk, dv = (torch.empty(tensor.shape, dtype=dtype, device=q.device) for tensor in (q, k, v))
-        for group in layout.groups:
-            limits = _pad(sums, group)
-            limits.view(-1, limits.shape[-1])[group.padding] = _NEVER
-            padded = [_pad(tensor, group) for tensor in (q, k, v, gradient)]
-            parts = _part_backward(limits, _pad(inner, group), *padded, scale=ctx.scale, causal=True)
-            for total, part in zip((dq, dk, dv), parts, strict=True):
-                total[group.rows] = part.flatten(0, 1)[group.put].to(dtype)
-        for keys, queries in layout.above:
-            given = (sums[queries], inner[queries], q[queries], k[keys], v[keys], gradient[queries])
-            parts = _part_backward(*(tensor[None] for tensor in given), scale=ctx.scale, causal=False)
-            for total, part, where in zip((dq, dk, dv), parts, (queries, keys, keys), strict=True):
-                total[where] += part[0]
-        return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype), None, None
+        return *backward(gradient, q, k, v, mixed, sums, ctx.layout, ctx.scale), None, None
 
 
-def _pad(rows: torch.Tensor, group: Group) -> torch.Tensor:
-    """[T, ...] -> [N, L, ...]."""
-    return rows.index_select(0, group.take).view(group.count, group.longest, *rows.shape[1:])
+def forward(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """q [T, H, K], k and v [T, G, K] -> (mixed [T, H, K], the logarithm of each sum float32 [T, H])."""
+    # Parts are added up in float32; where there is one part only, there is nothing to add.
+    mixed = torch.empty(q.shape, dtype=torch.float32 if layout.above else q.dtype, device=q.device)
+    sums = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
+    for group in layout.groups:
+        part, part_sums = _part(*(group.gather(tensor) for tensor in (q, k, v)), scale=scale, causal=True)
+        group.scatter(part, mixed)
+        group.scatter(part_sums, sums)
+    for keys, queries in layout.above:
+        part, part_sums = _part(q[None, queries], k[None, keys], v[None, keys], scale=scale, causal=False)
+        _merge(mixed[queries], sums[queries], part[0], part_sums[0])
+    return mixed.to(q.dtype), sums
+
+
+def backward(
+    gradient: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mixed: torch.Tensor,
+    sums: torch.Tensor,
+    layout: Layout,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The gradients of q, k and v, given that of `mixed`; `mixed` and `sums` as `forward` found them."""
+    inner = (gradient.float() * mixed).sum(-1)
+    dtype = torch.float32 if layout.above else q.dtype
+    dq, dk, dv = (torch.empty(tensor.shape, dtype=dtype, device=q.device) for tensor in (q, k, v))
+    for group in layout.groups:
+        padded = [group.gather(tensor) for tensor in (inner, q, k, v, gradient)]
+        parts = _part_backward(group.gather(sums, padding=_NEVER), *padded, scale=scale, causal=True)
+        for total, part in zip((dq, dk, dv), parts, strict=True):
+            group.scatter(part, total)
+    for keys, queries in layout.above:
+        given = (sums[queries], inner[queries], q[queries], k[keys], v[keys], gradient[queries])
+        parts = _part_backward(*(tensor[None] for tensor in given), scale=scale, causal=False)
+        for total, part, where in zip((dq, dk, dv), parts, (queries, keys, keys), strict=True):
+            total[where] += part[0]
+    return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype)
 
 
 def _merge(mixed: torch.Tensor, sums: torch.Tensor, part: torch.Tensor, part_sums: torch.Tensor) -> None:
@@ -140,35 +154,38 @@ def _part_backward(
     scale: float,
     causal: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of q, k and v [N, ., ., K] in float32, given those of the whole mix.
+    """Gradients of q, k and v [N, ., ., K], given that of the whole mix.
 
     `sums` and `inner` float32 [N, Q, H]: the logarithm of the whole sum, and gradient times mix. With P the shares
     exp(scale qk - sums): dv = P'g, dS = P (gv' - inner), dq = scale dS k, dk = scale dS'q.
     """
     count, length, groups = k.shape[0], k.shape[1], k.shape[2]
     # Sums and inner products go into the matrix products as further columns. They are then taken off before the
-    # result is rounded, so that a large score loses nothing.
-    q_more = torch.cat([q, _columns(-sums / scale, q.dtype)], -1)
+    # result is rounded, so that a large score loses nothing. Of the scale, q takes the power of two, which is exact.
+    power = 2.0 ** math.floor(math.log2(scale))
+    q_more = torch.cat([q * power, _columns(sums * (-power / scale), q.dtype)], -1)
     g_more = torch.cat([gradient, _columns(-inner, q.dtype)], -1)
     k_more, v_more = (_by_group(torch.cat([t, torch.ones_like(t[..., :_COLUMNS])], -1), groups) for t in (k, v))
-    keys = _by_group(k, groups)
-    dq = torch.empty(q.shape, dtype=torch.float32, device=q.device)
+    keys, width = _by_group(k, groups), q.shape[-1]
+    dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     dk, dv = (torch.zeros(keys.shape, dtype=torch.float32, device=q.device) for _ in range(2))
     for start in range(0, q.shape[1], _BLOCK):
         block = slice(start, min(start + _BLOCK, q.shape[1]))
         seen = block.stop if causal else length
         rows_q, rows_g = _by_group(q_more[:, block], groups), _by_group(g_more[:, block], groups)
-        shares = torch.bmm(rows_q, k_more[:, :seen].transpose(1, 2)).mul_(scale).exp_()
+        shares = torch.bmm(rows_q, k_more[:, :seen].transpose(1, 2))
+        if power != scale:
+            shares.mul_(scale / power)
+        shares.exp_()
         if causal:
             shares.view(-1, block.stop - start, seen)[..., start:].tril_()
-        width = q.shape[-1]
         dv[:, :seen] += torch.bmm(shares.transpose(1, 2), rows_g[..., :width])
         scores = shares.mul_(torch.bmm(rows_g, v_more[:, :seen].transpose(1, 2)))
         dk[:, :seen] += torch.bmm(scores.transpose(1, 2), rows_q[..., :width])
         of_queries = torch.bmm(scores, keys[:, :seen]).view(count, groups, -1, block.stop - start, width)
-        dq[:, block] = of_queries.permute(0, 3, 1, 2, 4).flatten(2, 3)
+        dq[:, block] = of_queries.mul_(scale).permute(0, 3, 1, 2, 4).flatten(2, 3)
     dk, dv = (tensor.view(count, groups, length, -1).transpose(1, 2) for tensor in (dk, dv))
-    return dq.mul_(scale), dk.mul_(scale), dv
+    return dq, dk.mul_(scale / power), dv
 
 
 _COLUMNS = 3

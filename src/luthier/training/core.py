@@ -14,9 +14,11 @@ import torch
 
 from luthier.data.render import Rendered
 from luthier.training import prefixes
+from luthier.training.kernels import log_softmax_at
 from luthier.training.layout import Layout
 
-_CHUNK = 256  # positions per pass through the output layer: 256 x 49,152 float32 logits are 50 MB
+_CHUNK = 256  # positions per pass through the output layer: 256 x 49,152 logits in bfloat16 are 25 MB
+_ROWS = 16  # of them at a time while they are float32, so that they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,14 @@ def pack(examples: Sequence[Rendered], device: torch.device, *, share: bool = Tr
 def log_probabilities(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """(log-probability float32 [N] with gradient, whether the target was the likeliest token bool [N])."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden = base.model(
-        input_ids=batch.ids, position_ids=batch.layout.positions[None], layout=batch.layout, use_cache=False
-    ).last_hidden_state
-    chosen = hidden[0].index_select(0, batch.at)
+    path = getattr(model, "luthier_path", None)
+    if path is not None:
+        chosen = path.hidden(batch.ids, batch.layout, batch.at)
+    else:
+        hidden = base.model(
+            input_ids=batch.ids, position_ids=batch.layout.positions[None], layout=batch.layout, use_cache=False
+        ).last_hidden_state
+        chosen = hidden[0].index_select(0, batch.at)
     found: tuple[torch.Tensor, torch.Tensor] = _TokenLogProbabilities.apply(  # type: ignore[no-untyped-call]
         chosen, base.get_output_embeddings().weight, batch.targets
     )
@@ -78,22 +84,20 @@ class _TokenLogProbabilities(torch.autograd.Function):
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """hidden [N, D], weight [V, D], targets int [N]."""
-        needed = hidden.requires_grad
-        gradient = torch.empty_like(hidden) if needed else None
+        gradient = torch.empty_like(hidden) if hidden.requires_grad else None
         found, best = [], []
         for start in range(0, len(targets), _CHUNK):
             part = slice(start, start + _CHUNK)
-            logits = (hidden[part].to(weight.dtype) @ weight.T).float()
-            total = logits.logsumexp(-1, keepdim=True)
-            found.append((logits.gather(-1, targets[part, None]) - total)[:, 0])
-            best.append(logits.argmax(-1) == targets[part])
-            if gradient is not None:
-                shares = logits.sub_(total).exp_().to(weight.dtype)
-                gradient[part] = (weight[targets[part]] - shares @ weight).to(gradient.dtype)
+            logits = hidden[part].to(weight.dtype) @ weight.T
+            one, likeliest = log_softmax_at(logits, targets[part], _ROWS)
+            found.append(one)
+            best.append(likeliest)
+            if gradient is not None:  # the logits have become shares
+                gradient[part] = (weight[targets[part]] - logits @ weight).to(gradient.dtype)
         ctx.save_for_backward(gradient)
-        likeliest = torch.cat(best)
-        ctx.mark_non_differentiable(likeliest)
-        return torch.cat(found), likeliest
+        whether = torch.cat(best)
+        ctx.mark_non_differentiable(whether)
+        return torch.cat(found), whether
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, None, None]:

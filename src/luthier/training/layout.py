@@ -3,31 +3,48 @@
 A token attends to its own segment up to itself and to all of the segments above it; `prefixes` makes the segments.
 """
 
-from dataclasses import dataclass
-
 import torch
 
 from luthier.training.prefixes import Forest, Segment
 
-# Segments of unlike length stand in one padded batch as long as padding takes no more than this share of it.
+# Segments of unlike length stand in one padded batch as long as padding takes no more than this share of it, and
+# the batch no more tokens than that: what attention makes of it, block by block, then stays in a processor's cache.
 _MOST_PADDING = 0.3
+_MOST_TOKENS = 512
 
 
-@dataclass(frozen=True)
 class Group:
-    """Segments side by side as one padded batch. N segments, L the longest, P tokens in all.
+    """Segments side by side as one padded batch: N segments, L the longest. One alone is a slice of the row."""
 
-    `take` int [N * L]: the token of the row at each place of the padded batch (padding repeats the first token).
-    `put` int [P]: places of the padded batch, `rows` int [P]: the tokens of the row that stand there.
-    `padding` int [...]: the other places.
-    """
+    def __init__(self, members: list[Segment], device: torch.device) -> None:
+        self.count, self.longest = len(members), members[-1].length
+        self._slice = slice(members[0].start, members[0].stop) if self.count == 1 else None
+        if self._slice:
+            return
+        put = torch.cat([torch.arange(segment.length) + index * self.longest for index, segment in enumerate(members)])
+        rows = torch.cat([torch.arange(segment.start, segment.stop) for segment in members])
+        take = torch.full((self.count * self.longest,), members[0].start)
+        take[put] = rows
+        empty = torch.ones(len(take), dtype=torch.bool)
+        empty[put] = False
+        padding = empty.nonzero()[:, 0]
+        self._take, self._put, self._rows, self._padding = (t.to(device) for t in (take, put, rows, padding))
 
-    count: int
-    longest: int
-    take: torch.Tensor
-    put: torch.Tensor
-    rows: torch.Tensor
-    padding: torch.Tensor
+    def gather(self, rows: torch.Tensor, padding: float | None = None) -> torch.Tensor:
+        """[T, ...] -> [N, L, ...]; padding holds the number given, or whatever."""
+        if self._slice:
+            return rows[None, self._slice]
+        padded = rows.index_select(0, self._take)
+        if padding is not None:
+            padded.index_fill_(0, self._padding, padding)
+        return padded.view(self.count, self.longest, *rows.shape[1:])
+
+    def scatter(self, padded: torch.Tensor, rows: torch.Tensor) -> None:
+        """Puts [N, L, ...] where it belongs in [T, ...]; the dtype becomes that of `rows`."""
+        if self._slice:
+            rows[self._slice] = padded[0]
+        else:
+            rows.index_copy_(0, self._rows, padded.flatten(0, 1).index_select(0, self._put).to(rows.dtype))
 
 
 class Layout:
@@ -38,7 +55,7 @@ class Layout:
         positions = [torch.arange(segment.position, segment.position + segment.length) for segment in segments]
         self.positions = torch.cat(positions).to(device)
         self.longest = max(segment.position + segment.length for segment in segments)
-        self.groups = [_group(members, device) for members in _alike(segments)]
+        self.groups = [Group(members, device) for members in _alike(segments)]
         self.above = [
             (slice(segment.start, segment.stop), slice(segment.stop, segment.end))
             for segment in segments
@@ -52,21 +69,9 @@ def _alike(segments: list[Segment]) -> list[list[Segment]]:
     tokens = 0
     for segment in sorted(segments, key=lambda segment: segment.length):
         padded = segment.length * (len(groups[-1]) + 1) if groups else 0
-        if not groups or padded - tokens - segment.length > _MOST_PADDING * padded:
+        if not groups or padded - tokens - segment.length > _MOST_PADDING * padded or padded > _MOST_TOKENS:
             groups.append([])
             tokens = 0
         groups[-1].append(segment)
         tokens += segment.length
     return groups
-
-
-def _group(members: list[Segment], device: torch.device) -> Group:
-    count, longest = len(members), members[-1].length
-    put = torch.cat([torch.arange(segment.length) + index * longest for index, segment in enumerate(members)])
-    rows = torch.cat([torch.arange(segment.start, segment.stop) for segment in members])
-    take = torch.full((count * longest,), members[0].start)
-    take[put] = rows
-    empty = torch.ones(count * longest, dtype=torch.bool)
-    empty[put] = False
-    padding = empty.nonzero()[:, 0]
-    return Group(count, longest, *(tensor.to(device) for tensor in (take, put, rows, padding)))

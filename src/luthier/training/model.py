@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from luthier.hardware import choose
+from luthier.training import llama
 from luthier.training.attention import NAME
 from luthier.training.spec import JobSpec
 from luthier.training.state import flush
@@ -54,7 +55,9 @@ def load(spec: JobSpec, where: Hardware) -> Any:
     else:
         layers = {"r": spec.lora_rank, "lora_alpha": spec.lora_alpha, "target_modules": "all-linear"}
         model = get_peft_model(base, LoraConfig(**layers, lora_dropout=0.0, task_type="CAUSAL_LM"))
-    return model.to(where.device).train()
+    model = model.to(where.device).train()
+    model.luthier_path = llama.adapt(model)
+    return model
 
 
 def _refuse_other_outputs(config: Any) -> None:

@@ -1,0 +1,241 @@
+"""Models of the Llama family with LoRA on every linear layer, written out for training.
+
+Computes what transformers and PEFT compute with the same weights. It is faster because the projections that read
+the same tensor are one matrix product, LoRA's second factor is further columns of it, nothing is kept that is cheap
+to make again, and gradients of frozen weights never exist. `adapt` says whether a model can take this path; every
+other model trains through transformers' own code.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear
+
+from luthier.training import attention, kernels
+from luthier.training.layout import Layout
+
+_FAMILY = ("llama", "mistral", "qwen2")
+
+
+class Projection:
+    """Linear layers that read one tensor, as one product: D in, O out in all, R the sum of their ranks.
+
+    `weight` [O, D + R]: the base weights and beside them, on the block diagonal, scaling x B. What it multiplies is
+    [x, A x]. The base layers' own weights become views of it.
+    """
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self._layers = layers
+        bases = [layer.get_base_layer() for layer in layers]
+        self.inputs = bases[0].in_features
+        self._sizes = [base.out_features for base in bases]
+        self._ranks = [layer.r["default"] for layer in layers]
+        self._scalings = [layer.scaling["default"] for layer in layers]
+        like = bases[0].weight
+        self.weight = torch.zeros(
+            sum(self._sizes), self.inputs + sum(self._ranks), dtype=like.dtype, device=like.device
+        )
+        for base, part in zip(bases, self.weight.split_with_sizes(self._sizes), strict=True):
+            part[:, : self.inputs] = base.weight.data
+            base.weight.data = part[:, : self.inputs]
+        biases = [base.bias for base in bases if base.bias is not None]
+        self.bias = torch.cat([bias.data for bias in biases]) if biases else None
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """A and B of each layer."""
+        found = [(layer.lora_A["default"].weight, layer.lora_B["default"].weight) for layer in self._layers]
+        return [parameter for pair in found for parameter in pair]
+
+    def load(self, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Puts the adapter's B in place (zeros while the adapter is switched off); returns all of A [R, D]."""
+        off = self._layers[0].disable_adapters
+        row, column = 0, self.inputs
+        for size, rank, scaling, b in zip(self._sizes, self._ranks, self._scalings, parameters[1::2], strict=True):
+            self.weight[row : row + size, column : column + rank] = 0 if off else b * scaling
+            row, column = row + size, column + rank
+        return torch.cat([a.to(self.weight.dtype) for a in parameters[::2]])
+
+    def forward(self, x: torch.Tensor, a: torch.Tensor, residual: torch.Tensor | None = None) -> tuple[Any, Any]:
+        """x [T, D] -> (the outputs side by side [T, O], plus `residual`; A x [T, R])."""
+        low = x @ a.T
+        wide = torch.cat([x, low], -1)
+        if residual is not None:
+            return torch.addmm(residual, wide, self.weight.T), low
+        out = wide @ self.weight.T
+        return (out if self.bias is None else out.add_(self.bias)), low
+
+    def of_input(self, gradient: torch.Tensor, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(the gradient of x [T, D], that of A x [T, R]), given that of the outputs."""
+        wide = gradient @ self.weight
+        of_low = wide[:, self.inputs :].contiguous()
+        return torch.addmm(wide[:, : self.inputs], of_low, a), of_low
+
+    def of_parameters(
+        self, gradient: torch.Tensor, x: torch.Tensor, low: torch.Tensor, of_low: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """The gradients of `parameters`."""
+        of_a = (of_low.T @ x).float().split_with_sizes(self._ranks)
+        parts = zip(
+            gradient.split_with_sizes(self._sizes, -1),
+            low.split_with_sizes(self._ranks, -1),
+            self._scalings,
+            strict=True,
+        )
+        of_b = [(part.T @ part_low).float() * scaling for part, part_low, scaling in parts]
+        return [one for pair in zip(of_a, of_b, strict=True) for one in pair]
+
+
+class Heads:
+    """H heads of width K in G groups, and the rotary angles of a batch."""
+
+    def __init__(self, config: Any, cos: torch.Tensor, sin: torch.Tensor) -> None:
+        self.count, self.groups = config.num_attention_heads, config.num_key_value_heads
+        self.width = cos.shape[-1]
+        self.scale = self.width**-0.5
+        self.cos, self.sin = (angles[0, :, None, : self.width // 2] for angles in (cos, sin))
+
+
+class _NormAndProject(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, norm: Any, projection: Projection, *parameters: torch.Tensor
+    ) -> torch.Tensor:
+        a = projection.load(parameters)
+        normed, factor = kernels.normalise(x, norm.weight, norm.variance_epsilon)
+        out, low = projection.forward(normed, a)
+        ctx.save_for_backward(x, factor, low, a)
+        ctx.norm, ctx.projection = norm, projection
+        return out  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, factor, low, a = ctx.saved_tensors
+        of_normed, of_low = ctx.projection.of_input(gradient, a)
+        normed = kernels.normalise_again(x, ctx.norm.weight, factor)
+        of_parameters = ctx.projection.of_parameters(gradient, normed, low, of_low)
+        of_x = kernels.normalise_backward(of_normed, x, ctx.norm.weight, factor) if ctx.needs_input_grad[0] else None
+        return of_x, None, None, *of_parameters
+
+
+class _Attend(torch.autograd.Function):
+    """Rotary positions and attention: qkv [T, (H + 2 G) K] -> [T, H K]."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: torch.Tensor, heads: Heads, layout: Layout) -> torch.Tensor:
+        split = qkv.view(len(qkv), -1, heads.width)
+        rotated = kernels.rotate(split[:, : -heads.groups], heads.cos, heads.sin)
+        v = split[:, -heads.groups :]
+        q, k = rotated[:, : heads.count], rotated[:, heads.count :]
+        mixed, sums = attention.forward(q, k, v, layout, heads.scale)
+        ctx.save_for_backward(rotated, v, mixed, sums)
+        ctx.heads, ctx.layout = heads, layout
+        return mixed.flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        rotated, v, mixed, sums = ctx.saved_tensors
+        heads: Heads = ctx.heads
+        q, k = rotated[:, : heads.count], rotated[:, heads.count :]
+        of_q, of_k, of_v = attention.backward(gradient.view(mixed.shape), q, k, v, mixed, sums, ctx.layout, heads.scale)
+        turned = kernels.rotate(torch.cat([of_q, of_k], 1), heads.cos, -heads.sin)
+        return torch.cat([turned, of_v], 1).flatten(1), None, None
+
+
+class _Project(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, residual: torch.Tensor, projection: Projection, *parameters: torch.Tensor
+    ) -> torch.Tensor:
+        a = projection.load(parameters)
+        out, low = projection.forward(x, a, residual)
+        ctx.save_for_backward(x, low, a)
+        ctx.projection = projection
+        return out  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, low, a = ctx.saved_tensors
+        of_x, of_low = ctx.projection.of_input(gradient, a)
+        return of_x, gradient, None, *ctx.projection.of_parameters(gradient, x, low, of_low)
+
+
+class _ActivateAndProject(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, gate_up: torch.Tensor, residual: torch.Tensor, projection: Projection, *parameters: torch.Tensor
+    ) -> torch.Tensor:
+        a = projection.load(parameters)
+        out, low = projection.forward(kernels.swiglu(gate_up), a, residual)
+        ctx.save_for_backward(gate_up, low, a)
+        ctx.projection = projection
+        return out  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        gate_up, low, a = ctx.saved_tensors
+        of_active, of_low = ctx.projection.of_input(gradient, a)
+        of_gate_up, active = kernels.swiglu_backward(of_active, gate_up)
+        return of_gate_up, gradient, None, *ctx.projection.of_parameters(gradient, active, low, of_low)
+
+
+class _Layer:
+    def __init__(self, layer: Any) -> None:
+        attend, dense = layer.self_attn, layer.mlp
+        self._norms = layer.input_layernorm, layer.post_attention_layernorm
+        self._qkv = Projection([attend.q_proj, attend.k_proj, attend.v_proj])
+        self._out = Projection([attend.o_proj])
+        self._gate_up = Projection([dense.gate_proj, dense.up_proj])
+        self._down = Projection([dense.down_proj])
+
+    def __call__(self, x: torch.Tensor, heads: Heads, layout: Layout) -> torch.Tensor:
+        """x [T, D] -> [T, D]."""
+        first, second = self._norms
+        rows = _apply(_NormAndProject, x, first, self._qkv, *self._qkv.parameters)
+        rows = _apply(_Attend, rows, heads, layout)
+        x = _apply(_Project, rows, x, self._out, *self._out.parameters)
+        rows = _apply(_NormAndProject, x, second, self._gate_up, *self._gate_up.parameters)
+        return _apply(_ActivateAndProject, rows, x, self._down, *self._down.parameters)
+
+
+def _apply(function: Any, *given: Any) -> torch.Tensor:
+    return function.apply(*given)  # type: ignore[no-any-return]
+
+
+class Llama:
+    """The layers of a PEFT model. `hidden` is what transformers' `model.model(...)` gives, before the last norm."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model.get_base_model().model
+        self._config = self._model.config
+        self._layers = [_Layer(layer) for layer in self._model.layers]
+
+    def hidden(self, ids: torch.Tensor, layout: Layout, at: torch.Tensor) -> torch.Tensor:
+        """ids int [1, T], at int [N] -> [N, D]: the last hidden states at these places."""
+        with torch.autocast(ids.device.type, enabled=False):
+            x = self._model.embed_tokens(ids)
+            heads = Heads(self._config, *self._model.rotary_emb(x, layout.positions[None]))
+            x = x[0]
+            for layer in self._layers:
+                x = layer(x, heads, layout)
+            return self._model.norm(x.index_select(0, at))  # type: ignore[no-any-return]
+
+
+def adapt(model: Any) -> Llama | None:
+    """None when the model has a part that is not written here."""
+    base = model.get_base_model()
+    config = base.config
+    if config.model_type not in _FAMILY or config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
+        return None
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return None
+    names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    for layer in base.model.layers:
+        for name in names:
+            linear = getattr(layer.self_attn, name, None) or getattr(layer.mlp, name, None)
+            if not isinstance(linear, Linear) or linear.use_dora.get("default") or list(linear.lora_A) != ["default"]:
+                return None
+        if layer.self_attn.o_proj.get_base_layer().bias is not None:
+            return None
+    return Llama(model)

@@ -1,0 +1,89 @@
+"""The path written out for the Llama family, against transformers and PEFT with the same weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from luthier.data.render import Rendered
+from luthier.training import llama, model
+from luthier.training.core import log_probabilities, pack
+from luthier.training.spec import JobSpec
+from training.test_core import CPU, _assert_same, _examples, _loss_and_gradients
+
+SIZES = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.2,
+}
+FAMILY = {
+    "llama": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "head_dim": 12},
+    "mistral": {"sliding_window": None},
+    "qwen2": {"use_sliding_window": False, "tie_word_embeddings": True},
+}
+
+
+def _load(folder: Path, kind: str, precision: str = "float32", **more):
+    torch.manual_seed(4)
+    config = AutoConfig.for_model(kind, **SIZES, **FAMILY.get(kind, {}), **more)
+    made = AutoModelForCausalLM.from_config(config)
+    for parameter in made.parameters():
+        if parameter.dim() == 1:  # biases and norms are otherwise zeros and ones
+            parameter.data += torch.randn_like(parameter) * 0.2
+    made.save_pretrained(folder / kind)
+    spec = JobSpec(base=str(folder / kind), base_name=kind, seed=5, precision=precision, device="cpu")
+    tuned = model.load(spec, model.hardware("cpu", precision))
+    for name, parameter in model.trainable(tuned).items():
+        if "lora_B" in name:
+            parameter.data.normal_(0, 0.1)
+    return tuned
+
+
+def _family() -> list[Rendered]:
+    one, two, *rest = _examples(60, 90, 7, 33)
+    return [one, two, *rest, Rendered(one.ids[:45] + two.ids, [*one.weights[:45], *two.weights])]
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_losses_and_gradients_are_those_of_transformers(tmp_path: Path, kind: str) -> None:
+    tuned = _load(tmp_path, kind)
+    assert tuned.luthier_path is not None
+    batch = pack(_family(), CPU)
+    with torch.no_grad(), tuned.disable_adapter():
+        without = log_probabilities(tuned, batch)[0]
+    fast = _loss_and_gradients(tuned, [_family()])
+    tuned.luthier_path = None
+    _assert_same(fast, _loss_and_gradients(tuned, [_family()]))
+    with torch.no_grad(), tuned.disable_adapter():
+        assert torch.allclose(without, log_probabilities(tuned, batch)[0], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(without, log_probabilities(tuned, batch)[0], atol=1e-2)
+
+
+def test_in_bfloat16_it_is_as_near_to_float32_as_transformers_is(tmp_path: Path) -> None:
+    exact = _loss_and_gradients(_load(tmp_path / "a", "llama"), [_family()])
+    tuned = _load(tmp_path / "b", "llama", "bfloat16")
+    fast = _loss_and_gradients(tuned, [_family()])
+    tuned.luthier_path = None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        plain = _loss_and_gradients(tuned, [_family()])
+
+    def distance(found) -> float:
+        return sum((found[1][name].float() - exact[1][name]).norm() / exact[1][name].norm() for name in exact[1])
+
+    assert fast[0] == pytest.approx(exact[0], rel=1e-2)
+    assert distance(fast) < 1.2 * distance(plain)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("llama", {"hidden_act": "gelu"}), ("llama", {"mlp_bias": True}), ("qwen3", {})]
+)
+def test_what_is_not_written_out_goes_through_transformers(tmp_path: Path, kind: str, more: dict) -> None:
+    tuned = _load(tmp_path, kind, **more)
+    assert llama.adapt(tuned) is None
+    together = _loss_and_gradients(tuned, [_family()])
+    _assert_same(together, _loss_and_gradients(tuned, [[one] for one in _family()]))
