@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         1024, ge=1, description="Most tokens of an answer when the request names no limit of its own."
     )
     queue_limit: int = Field(64, ge=1, description="Requests that may wait for an answer; more get status 429.")
+    batch_concurrency: int = Field(
+        2, ge=1, le=64, description="Requests of batches answered at once; they wait while other requests are."
+    )
 
     @field_validator("api_keys", mode="before")
     @classmethod

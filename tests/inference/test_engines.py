@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from luthier.data.render import Renderer
-from luthier.inference import Engine, EnginePool, Generation, Sampling
+from luthier.inference import Engine, EnginePool, Generation, Sampling, in_background
 from luthier.inference.pool import EngineOptions
 from luthier.inference.sampling import choose
 from luthier.training.model import hardware, load, save_adapter, trainable
@@ -129,6 +129,19 @@ def test_logprobs_are_the_models_own(engine: Engine, tiny_base: Path, prompt: li
     values, top = expected.topk(5)
     assert [other for other, _ in token.top] == top.tolist()
     assert [value for _, value in token.top] == pytest.approx(values.tolist(), abs=1e-4)
+
+
+def test_work_in_the_background_waits_for_the_rest_but_does_not_starve(engine: Engine, prompt: list[int]) -> None:
+    reset = in_background.set(True)
+    slow = engine.submit(Generation(prompt, sampling(max_tokens=1500)))
+    in_background.reset(reset)
+    arrived: list[float] = []
+    listener = threading.Thread(target=lambda: arrived.extend(time.monotonic() for _ in slow))
+    listener.start()
+    assert len(ids(engine, prompt, max_tokens=200)) == 200
+    assert 0 < len(arrived) < 1000  # an eighth of 200 rounds, and what it had before the other came
+    slow.cancel()
+    listener.join()
 
 
 def test_passes_use_the_adapter(engine: Engine, tiny_base: Path, adapters: list[Path], prompt: list[int]) -> None:

@@ -79,6 +79,7 @@ class Running:
         listener = self._listen()
         self._store = Store(settings.data)
         self._store.jobs.forget_workers()
+        self._store.batches.forget_runners()
         catalogue = Catalogue(settings.cache)
         if self._report:
             self._prepare_base(catalogue, self._report)

@@ -5,11 +5,15 @@ Engines know nothing about text, messages or HTTP. Importing this module imports
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length", "cancelled"]
+
+# Set where work is submitted that is in no hurry: while other work waits, it gets a turn only now and then.
+in_background: ContextVar[bool] = ContextVar("in_background", default=False)
 
 
 @dataclass(frozen=True)

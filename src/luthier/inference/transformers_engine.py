@@ -21,13 +21,14 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from luthier.hardware import choose as choose_hardware
-from luthier.inference.engine import FinishReason, Generation, Token
+from luthier.inference.engine import FinishReason, Generation, Token, in_background
 from luthier.inference.passes import embeddings, scores
 from luthier.inference.pool import EngineOptions
 from luthier.inference.sampling import choose
 from luthier.types.errors import BaseModelError, RateLimitError, UnavailableError
 
 _log = logging.getLogger(__name__)
+_BACKGROUND_EVERY = 8  # rounds: so often work that is in no hurry gets a turn while other work waits
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")
@@ -37,7 +38,7 @@ class _Stream:
     """One answer under way: tokens come in from the engine's thread, go out to whoever iterates."""
 
     def __init__(self, generation: Generation) -> None:
-        self.generation = generation
+        self.generation, self.background = generation, in_background.get()
         self.finish_reason: FinishReason | None = None
         self.cancelled = threading.Event()
         self.cache = DynamicCache()
@@ -67,7 +68,7 @@ class _Pass:
     """Forward passes that make no answer: a generator that is taken a step at a time; `result` waits for its value."""
 
     def __init__(self, steps: Generator[None, None, Any]) -> None:
-        self._steps, self.result = steps, Future[Any]()
+        self._steps, self.result, self.background = steps, Future[Any](), in_background.get()
 
     def step(self) -> bool:
         """False when it is over, or nobody waits for it any more."""
@@ -144,6 +145,7 @@ class TransformersEngine:
 
     def _run(self) -> None:
         works: list[_Stream | _Pass] = []
+        turn = 0
         while True:
             while not works or not self._waiting.empty():
                 new = self._waiting.get()
@@ -152,7 +154,10 @@ class TransformersEngine:
                         self._give_up(work)
                     return
                 works.append(new)
-            works = [work for work in works if self._take_turn(work)]
+            turn += 1
+            hurried = [work for work in works if not work.background] or works
+            due = works if turn % _BACKGROUND_EVERY == 0 else hurried
+            works = [work for work in works if work not in due or self._take_turn(work)]
 
     def _give_up(self, work: _Stream | _Pass) -> None:
         if isinstance(work, _Stream):

@@ -1,5 +1,6 @@
 """The application: routes, guard and error bodies put together. Knows nothing about how it is served."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
 from luthier.inference.pool import EngineOptions
 from luthier.server import (
+    batches,
     chat,
     completions,
     document,
@@ -23,10 +25,24 @@ from luthier.server import (
     uploads,
     upstream,
 )
+from luthier.server.batch_runner import BatchRunner
 from luthier.server.guard import Guard
 from luthier.server.state import State
 from luthier.settings import Settings
 from luthier.store import Store
+
+_RESOURCES = (
+    files,
+    uploads,
+    fine_tuning,
+    permissions,
+    graders,
+    models,
+    chat,
+    completions,
+    embeddings,
+    batches,
+)
 
 
 def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAPI:
@@ -39,7 +55,10 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.upstream = upstream.client(settings)
+        runner = asyncio.create_task(BatchRunner(app, state).run())
         yield
+        runner.cancel()
+        await asyncio.gather(runner, return_exceptions=True)
         if state.upstream:
             await state.upstream.aclose()
         engines.close()
@@ -48,7 +67,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     app.state.luthier = state
     app.add_middleware(Guard, settings=settings)
     errors.install(app)
-    for resource in (files, uploads, fine_tuning, permissions, graders, models, chat, completions, embeddings):
+    for resource in _RESOURCES:
         app.include_router(resource.router)
     document.install(app)
     app.add_api_route("/health", _health, include_in_schema=False)

@@ -10,6 +10,9 @@ from starlette.datastructures import Headers
 from luthier.types.errors import AuthenticationError
 from luthier.types.projects import PROJECT_ID, Caller
 
+# Where a request of the application to itself says whose it is; nothing that comes over a network has such a key.
+INSIDE = "luthier.caller"
+
 
 def caller_of(headers: Headers, keys: Mapping[str, str | None]) -> Caller:
     """By its key, among `keys` with the project of each; None: a key of the whole organization, as everybody is where

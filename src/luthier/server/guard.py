@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from luthier.server.caller import caller_of
+from luthier.server.caller import INSIDE, caller_of
 from luthier.server.errors import error_response
 from luthier.server.uploads import PART_BYTES
 from luthier.settings import Settings
@@ -53,7 +53,7 @@ class Guard:
             await send(message)
 
         try:
-            scope.setdefault("state", {})["caller"] = self._admit(HTTPConnection(scope))
+            scope.setdefault("state", {})["caller"] = scope.get(INSIDE) or self._admit(HTTPConnection(scope))
             await self._app(scope, self._counted(scope, receive), send_with_headers)
         except Exception as error:  # also what nobody foresaw: its answer carries an id to ask about, as all do
             if answering:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
 
+from luthier.store.batches import Batches
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database
 from luthier.store.files import Files
@@ -17,7 +18,9 @@ __all__ = ["Event", "FineTunedModel", "Page", "Store"]
 
 
 class Store:
-    """All state, in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters), `jobs/` (at work)."""
+    """All state, in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters), and what is
+    under way in `jobs/` and `batches/`.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -25,6 +28,7 @@ class Store:
         self._jobs_folder = folder / "jobs"
         self.files = Files(self._database, Blobs(folder / "files"))
         self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
+        self.batches = Batches(self._database, folder / "batches", self.files)
         self.jobs = Jobs(self._database)
         self.models = Models(self._database, folder / "models")
         self.permissions = Permissions(self._database)
@@ -38,6 +42,7 @@ class Store:
         """
         seen = copy(self)
         seen.files, seen.uploads = self.files.within(project), self.uploads.within(project)
+        seen.batches = self.batches.within(project)
         seen.jobs, seen.models = self.jobs.within(project), self.models.within(project)
         return seen
 

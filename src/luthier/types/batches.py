@@ -1,0 +1,98 @@
+"""`Batch`: many requests in one file, answered when there is time, in another."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from luthier.types.common import Metadata, Request, Response
+from luthier.types.files import ExpiresAfter
+
+BatchStatus = Literal[
+    "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
+]
+FINAL: tuple[BatchStatus, ...] = ("failed", "completed", "expired", "cancelled")
+OPEN: tuple[BatchStatus, ...] = ("validating", "in_progress", "finalizing", "cancelling")
+MOST_REQUESTS = 50_000
+WINDOW_S = 24 * 3600
+
+
+class CreateBatchRequest(Request):
+    """`endpoint`: OpenAI's; those that are not served here are refused by name."""
+
+    input_file_id: str
+    endpoint: Literal[
+        "/v1/responses",
+        "/v1/chat/completions",
+        "/v1/embeddings",
+        "/v1/completions",
+        "/v1/moderations",
+        "/v1/images/generations",
+        "/v1/images/edits",
+        "/v1/videos",
+    ]
+    completion_window: Literal["24h"]
+    metadata: Metadata | None = None
+    output_expires_after: ExpiresAfter | None = None
+
+
+class BatchError(Response):
+    """`line` counts from 1; null where the error is about the whole file."""
+
+    code: str
+    message: str
+    param: str | None = None
+    line: int | None = None
+
+
+class BatchErrors(Response):
+    object: Literal["list"] = "list"
+    data: list[BatchError]
+
+
+class RequestCounts(Response):
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+class InputTokensDetails(Response):
+    cached_tokens: int = 0
+
+
+class OutputTokensDetails(Response):
+    reasoning_tokens: int = 0
+
+
+class BatchUsage(Response):
+    input_tokens: int = 0
+    input_tokens_details: InputTokensDetails = Field(default_factory=InputTokensDetails)
+    output_tokens: int = 0
+    output_tokens_details: OutputTokensDetails = Field(default_factory=OutputTokensDetails)
+    total_tokens: int = 0
+
+
+class Batch(Response):
+    """Times are Unix seconds; `model` is there once the file was validated."""
+
+    id: str
+    object: Literal["batch"] = "batch"
+    endpoint: str
+    model: str | None = None
+    errors: BatchErrors | None = None
+    input_file_id: str
+    completion_window: str
+    status: BatchStatus
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    created_at: int
+    in_progress_at: int | None = None
+    expires_at: int | None = None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+    request_counts: RequestCounts
+    usage: BatchUsage | None = None
+    metadata: dict[str, str] | None = None

@@ -1,0 +1,314 @@
+"""`/v1/batches` through the official client, on an engine that says what it is told."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+from serving import Bare, ScriptedEngine, bare_server, body_of, until
+from sqlalchemy import update
+
+from luthier.store import Store
+from luthier.store.batches import batches
+from luthier.store.journal import Journal
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests wait for the runner often."""
+    monkeypatch.setattr("luthier.server.batch_runner._POLL_S", 0.05)
+    monkeypatch.setattr("luthier.server.batch_runner._RENEW_S", 0.05)
+
+
+@pytest.fixture
+def place(engine: ScriptedEngine, tiny_base: Path, tmp_path: Path) -> Iterator[Bare]:
+    engine.say("yes")
+    with bare_server(tmp_path / "data", tiny_base, engine) as running:
+        yield running
+    engine.say("")
+
+
+def request(custom_id: str, **given: Any) -> dict[str, Any]:
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": custom_id}], **given}
+    return {"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}
+
+
+def put(client: OpenAI, lines: list[Any] | bytes) -> str:
+    content = lines if isinstance(lines, bytes) else "".join(json.dumps(line) + "\n" for line in lines).encode()
+    return client.files.create(file=("in.jsonl", content), purpose="batch").id
+
+
+def start(client: OpenAI, lines: list[Any] | bytes, endpoint: Any = CHAT, **given: Any) -> str:
+    return client.batches.create(
+        input_file_id=put(client, lines), endpoint=endpoint, completion_window="24h", **given
+    ).id
+
+
+def over(client: OpenAI, batch: str) -> Any:
+    def ended() -> bool:
+        return client.batches.retrieve(batch).status in ("completed", "failed", "expired", "cancelled")
+
+    until(ended, within_s=30)
+    return client.batches.retrieve(batch)
+
+
+def results(client: OpenAI, file: str | None) -> list[Any]:
+    assert file is not None
+    return [json.loads(line) for line in client.files.content(file).text.splitlines()]
+
+
+def test_a_batch_from_file_to_files(place: Bare, engine: ScriptedEngine) -> None:
+    """One line is refused as it would be over HTTP; the rest is answered, in the order of the input."""
+    client = place.client()
+    bad = request("bad", temperature=9)
+    lines = [request(f"r{at}") for at in range(6)]
+    made = client.batches.create(
+        input_file_id=put(client, [*lines[:2], bad, *lines[2:]]),
+        endpoint=CHAT,
+        completion_window="24h",
+        metadata={"team": "a"},
+        extra_body={"output_expires_after": {"anchor": "created_at", "seconds": 3600}},
+    )
+    assert (made.object, made.status, made.endpoint) == ("batch", "validating", CHAT)
+    assert (made.errors, made.output_file_id, made.expires_at) == (None, None, made.created_at + 86400)
+    done = over(client, made.id)
+    assert done.status == "completed"
+    assert (done.model, done.metadata) == ("gpt-4o-mini", {"team": "a"})
+    assert (done.request_counts.total, done.request_counts.completed, done.request_counts.failed) == (7, 6, 1)
+    assert done.created_at <= done.in_progress_at <= done.finalizing_at <= done.completed_at
+    answers = results(client, done.output_file_id)
+    assert [answer["custom_id"] for answer in answers] == [f"r{at}" for at in range(6)]
+    one = answers[0]
+    assert set(one) == {"id", "custom_id", "response", "error"}
+    assert one["id"].startswith("batch_req_")
+    assert (one["error"], one["response"]["status_code"]) == (None, 200)
+    assert one["response"]["request_id"].startswith("req_")
+    assert one["response"]["body"]["choices"][0]["message"]["content"] == "yes"
+    (refused,) = results(client, done.error_file_id)
+    assert (refused["custom_id"], refused["response"]["status_code"], refused["error"]) == ("bad", 400, None)
+    assert refused["response"]["body"]["error"]["param"] == "temperature"
+    used = [answer["response"]["body"]["usage"] for answer in answers]
+    assert done.usage.input_tokens == sum(usage["prompt_tokens"] for usage in used)
+    assert (done.usage.output_tokens, done.usage.total_tokens) == (18, done.usage.input_tokens + 18)
+    output = client.files.retrieve(done.output_file_id)
+    assert (output.purpose, output.filename) == ("batch_output", f"{made.id}_output.jsonl")
+    assert output.expires_at == output.created_at + 3600
+    assert not any((place.store.batches._folder).iterdir())
+
+
+def test_completions_and_embeddings(place: Bare, engine: ScriptedEngine, client: OpenAI) -> None:
+    lines = [
+        {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"model": "babbage-002", "prompt": "x"}}
+    ]
+    done = over(place.client(), start(place.client(), lines, "/v1/completions"))
+    assert results(place.client(), done.output_file_id)[0]["response"]["body"]["choices"][0]["text"] == "yes"
+    assert done.error_file_id is None
+    body = {"model": "text-embedding-3-small", "input": ["a", "b"]}
+    lines = [{"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": body}]
+    done = over(client, start(client, lines, "/v1/embeddings"))  # the tiny base itself
+    assert len(results(client, done.output_file_id)[0]["response"]["body"]["data"]) == 2
+    assert (done.usage.input_tokens, done.usage.output_tokens) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "errors"),
+    [
+        (b"", [("empty_file", None, None)]),
+        (b"\n\n", [("empty_file", None, None)]),
+        (b'{"custom_id": \n[]\n', [("invalid_json_line", None, 1), ("invalid_json_line", None, 2)]),
+        ([request("a"), request("b"), request("a")], [("duplicate_custom_id", "custom_id", 3)]),
+        ([{**request("a"), "method": "GET"}], [("invalid_method", "method", 1)]),
+        ([{**request("a"), "url": "/v1/embeddings"}], [("invalid_url", "url", 1)]),
+        ([request("a"), request("b", model="gpt-4o")], [("mismatched_model", "body.model", 2)]),
+        ([request("a", model=None)], [("missing_required_parameter", "body.model", 1)]),
+        ([{"custom_id": "a"}, {"method": "POST"}], [("missing_required_parameter", "method", 1),
+                                                    ("missing_required_parameter", "custom_id", 2)]),
+        ([{**request("a"), "body": []}], [("invalid_type", "body", 1)]),
+    ],
+)  # fmt: skip
+def test_files_that_are_wrong(place: Bare, engine: ScriptedEngine, lines: Any, errors: list[Any]) -> None:
+    """Every line that is wrong is named, and nothing is run."""
+    engine.say("never")
+    failed = over(place.client(), start(place.client(), lines))
+    assert (failed.status, failed.output_file_id) == ("failed", None)
+    assert failed.failed_at
+    assert [(error.code, error.param, error.line) for error in failed.errors.data] == errors
+    assert all(error.message for error in failed.errors.data)
+    assert engine.prompts == []
+
+
+def test_limits(place: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.server.batch_lines.MOST_REQUESTS", 3)
+    monkeypatch.setattr("luthier.server.batch_lines._MOST_ERRORS", 2)
+    client = place.client()
+    failed = over(client, start(client, [request(f"{at}") for at in range(9)]))
+    assert [(error.code, error.line) for error in failed.errors.data] == [("too_many_tasks", 4)]
+    failed = over(client, start(client, b"x\n" * 9))
+    assert len(failed.errors.data) == 2
+
+
+def test_creation_refuses(place: Bare) -> None:
+    client = place.client()
+    other = client.files.create(file=("x.jsonl", b"{}"), purpose="user_data").id
+    deleted = put(client, [])
+    client.files.delete(deleted)
+    for given, param in (
+        ({"input_file_id": "file-none"}, "input_file_id"),
+        ({"input_file_id": deleted}, "input_file_id"),
+        ({"input_file_id": other}, "input_file_id"),
+        ({"endpoint": "/v1/responses"}, "endpoint"),
+        ({"endpoint": "/v1/files"}, "endpoint"),
+        ({"completion_window": "1h"}, "completion_window"),
+        ({"extra_body": {"colour": 1}}, "colour"),
+    ):
+        given = {"input_file_id": other, "endpoint": CHAT, "completion_window": "24h", **given}
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.batches.create(**given)
+        assert body_of(caught.value)["param"] == param
+
+
+def test_list_retrieve_and_cancel_what_is_over(place: Bare) -> None:
+    client = place.client()
+    made = [start(client, [request("a")]) for _ in range(3)]
+    page = client.batches.list(limit=2)
+    assert [batch.id for batch in page.data] == made[:0:-1]
+    assert page.has_more
+    assert [batch.id for batch in page] == made[::-1]
+    over(client, made[0])
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.batches.cancel(made[0])
+    assert body_of(caught.value)["message"] == "Cannot cancel a batch with status 'completed'."
+    for call in (client.batches.retrieve, client.batches.cancel):
+        with pytest.raises(openai.NotFoundError) as missing:
+            call("batch_none")
+        assert body_of(missing.value)["message"] == "No batch found with id 'batch_none'."
+
+
+def journaled(place: Bare, batch: str, lines: int) -> None:
+    """Wait until so many lines are on disk."""
+    journal = place.store.batches._folder / batch / "journal.jsonl"
+    until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= lines)
+
+
+def test_cancelling_keeps_what_is_done(place: Bare, engine: ScriptedEngine) -> None:
+    engine.say("abcdefghij", pause_s=0.01)
+    client = place.client()
+    batch = start(client, [request(f"r{at}") for at in range(200)])
+    journaled(place, batch, 2)
+    assert client.batches.cancel(batch).status == "cancelling"
+    assert client.batches.cancel(batch).status in ("cancelling", "cancelled")
+    done = over(client, batch)
+    assert done.status == "cancelled"
+    assert done.cancelling_at <= done.cancelled_at
+    answered, never = results(client, done.output_file_id), results(client, done.error_file_id)
+    assert len(answered) == done.request_counts.completed >= 2
+    assert len(answered) + len(never) == 200
+    assert {line["error"]["code"] for line in never} == {"batch_cancelled"}
+    assert engine.under_way == 0
+
+
+def test_a_batch_whose_time_is_over(place: Bare, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was answered in time is kept; what was not says so, and its answer under way is ended."""
+    monkeypatch.setattr("luthier.store.batches.WINDOW_S", 2)
+    engine.say("a", endless=True, pause_s=0.01)
+    client = place.client()
+    lines = [request("short", max_tokens=1), request("long", max_tokens=4000), request("late", max_tokens=4000)]
+    done = over(client, start(client, lines))
+    assert done.status == "expired"
+    assert done.expired_at >= done.expires_at
+    assert [line["custom_id"] for line in results(client, done.output_file_id)] == ["short"]
+    never = results(client, done.error_file_id)
+    assert [(line["custom_id"], line["error"]["code"]) for line in never] == [
+        ("long", "batch_expired"),
+        ("late", "batch_expired"),
+    ]
+    assert engine.under_way == 0
+
+
+def test_a_batch_goes_on_where_it_was_when_the_server_starts_again(
+    engine: ScriptedEngine, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Lines that were answered are not asked again, and half a line of the journal is no answer."""
+    engine.say("slow", pause_s=0.02)
+    with bare_server(tmp_path / "data", tiny_base, engine) as place:
+        batch = start(place.client(), [request(f"r{at}") for at in range(8)])
+        journaled(place, batch, 3)
+    journal = tmp_path / "data" / "batches" / batch / "journal.jsonl"
+    answered = journal.read_bytes().splitlines()
+    with journal.open("ab") as torn:
+        torn.write(b'{"line": 8, "go')
+    engine.say("fast")
+    with bare_server(tmp_path / "data", tiny_base, engine) as place:
+        done = over(place.client(), batch)
+        assert done.status == "completed"
+        assert done.request_counts.completed == 8
+        assert len(engine.prompts) == 8 - len(answered)
+        bodies = [line["response"]["body"] for line in results(place.client(), done.output_file_id)]
+    texts = [body["choices"][0]["message"]["content"] for body in bodies]
+    assert sorted(texts) == sorted(["slow"] * len(answered) + ["fast"] * len(engine.prompts))
+    assert engine.under_way == 0
+
+
+def test_a_full_queue_is_waited_for(engine: ScriptedEngine, place: Bare) -> None:
+    engine.queue_limit = 0
+    client = place.client()
+    batch = start(client, [request("a")])
+    journal = place.store.batches._folder / batch / "journal.jsonl"
+    until(journal.exists)
+    assert journal.read_bytes() == b""
+    engine.queue_limit = 64
+    assert over(client, batch).request_counts.completed == 1
+
+
+def test_lines_that_cannot_be_streams(place: Bare, engine: ScriptedEngine) -> None:
+    done = over(place.client(), start(place.client(), [request("a", stream=True)]))
+    (line,) = results(place.client(), done.error_file_id)
+    assert line["response"]["body"]["error"]["param"] == "stream"
+    assert done.output_file_id is None
+
+
+def test_a_batch_belongs_to_a_project(engine: ScriptedEngine, tiny_base: Path, tmp_path: Path) -> None:
+    """It is found, and its files are, by its own project only; its lines need no key."""
+    keys = "proj_a=sk-key-of-project-a,proj_b=sk-key-of-project-b"
+    engine.say("yes")
+    with bare_server(tmp_path / "data", tiny_base, engine, api_keys=keys) as place:
+        mine, other = (place.client(api_key=f"sk-key-of-project-{name}") for name in "ab")
+        done = over(mine, start(mine, [request("a")]))
+        assert done.request_counts.completed == 1
+        assert mine.files.retrieve(done.output_file_id)
+        for call in (lambda: other.batches.retrieve(done.id), lambda: other.files.retrieve(done.output_file_id)):
+            with pytest.raises(openai.NotFoundError):
+                call()
+        assert other.batches.list().data == []
+
+
+def test_two_runners_never_hold_the_same_batch(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.batches.create(endpoint=CHAT, input_file_id="file-1", completion_window="24h")
+    assert len(store.batches.claim("one", 5)) == 1
+    assert store.batches.claim("two", 5) == []
+    (batch,) = store.batches.list(limit=5, after=None).data
+    assert store.batches.renew(batch.id, "one") == "validating"
+    assert store.batches.renew(batch.id, "two") is None
+    with store._database.write() as connection:
+        connection.execute(update(batches).values(lease_until=1.0))
+    assert len(store.batches.claim("two", 5)) == 1
+    assert store.batches.renew(batch.id, "one") is None
+    store.close()
+
+
+def test_a_journal_reads_back_what_it_was_given(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.add(2, good=True, usage={"input": 3}, result={"text": "中"})
+    journal.add(1, good=False, usage={"input": 4}, result={"text": "x"})
+    journal.close()
+    again = Journal(tmp_path / "j")
+    assert (again.good, again.bad, again.usage) == (1, 1, {"input": 7})
+    assert (1 in again, 2 in again, 3 in again) == (True, True, False)
+    assert (again.result(2), again.is_good(2), again.is_good(1)) == ({"text": "中"}, True, False)
+    again.close()
