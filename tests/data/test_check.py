@@ -8,9 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luthier.data.check import MESSAGE_KEYS, ROLES, check_example, check_file, job_error
+from luthier.data.check import check_file, job_error
 from luthier.data.findings import CATALOGUE, KEPT_PER_KIND, Finding, FindingError, Report, problem, shown
 from luthier.data.findings.structure import STRUCTURE
+from luthier.data.form import check_example
+from luthier.data.form.messages import MESSAGE_KEYS, ROLES
 from luthier.data.read import MAX_LINE_BYTES, parse_line, read_lines
 
 USER = {"role": "user", "content": "What is a bond?"}
@@ -19,6 +21,14 @@ ARGUMENTS = '{"city": "Rome"}'
 CALL = {"role": "assistant", "function_call": {"name": "weather", "arguments": ARGUMENTS}}
 FUNCTION = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
 TOOL = {"type": "function", "function": FUNCTION}
+PROPERTIES = {
+    "city": {"type": "string", "minLength": 1, "pattern": "^(R+)+$"},
+    "days": {"type": "integer", "minimum": 1},
+    "unit": {"type": "string", "enum": ["C", "F"]},
+}
+SCHEMA = {"type": "object", "properties": PROPERTIES, "required": ["city"], "additionalProperties": False}
+STRICT = {"type": "function", "function": {"name": "weather", "parameters": SCHEMA}}
+OTHER = {"role": "assistant", "content": "A bond is a loan to a firm."}
 
 
 def chat(*messages: Any, **keys: Any) -> dict[str, Any]:
@@ -115,7 +125,61 @@ CASES: dict[str, tuple[list[Any], list[Any]]] = {
         [chat(USER, tool_call(bad)) for bad in ({"city": "Rome"}, None, "", "{'city': 1}", "{", '{"a": NaN}')],
         [chat(USER, tool_call(" {} "))],
     ),
-    "arguments_not_object": ([chat(USER, tool_call(bad)) for bad in ("[]", "1", '"{}"', "null")], []),
+    "arguments_not_object": ([chat(USER, tool_call(bad)) for bad in ("[]", "1", '"x"', "null")], []),
+    "arguments_encoded_twice": ([chat(USER, tool_call(json.dumps(ARGUMENTS)))], []),
+    "argument_missing": (
+        [chat(USER, tool_call("{}"), tools=[STRICT])],
+        [chat(USER, tool_call(ARGUMENTS), tools=[STRICT]), chat(USER, tool_call("{}"))],
+    ),
+    "argument_unknown": (
+        [chat(USER, tool_call('{"city": "Rome", "x": 1}'), tools=[STRICT])],
+        [chat(USER, tool_call('{"city": "Rome", "days": 2}'), tools=[STRICT])],
+    ),
+    "argument_type": (
+        [
+            chat(USER, tool_call('{"city": 7}'), tools=[STRICT]),
+            chat(USER, tool_call('{"city": "Rome", "days": "2"}'), tools=[STRICT]),
+            chat(USER, tool_call('{"city": "Rome", "days": true}'), tools=[STRICT]),
+            chat(USER, CALL, functions=[{"name": "weather", "parameters": {"properties": {"city": {"type": "null"}}}}]),
+        ],
+        [chat(USER, tool_call('{"city": "Rome", "days": 2.0}'), tools=[STRICT])],
+    ),
+    "argument_not_in_enum": (
+        [chat(USER, tool_call('{"city": "Rome", "unit": "K"}'), tools=[STRICT])],
+        [chat(USER, tool_call('{"city": "Rome", "unit": "C"}'), tools=[STRICT])],
+    ),
+    "arguments_break_schema": (
+        [
+            chat(USER, tool_call('{"city": ""}'), tools=[STRICT]),
+            chat(USER, tool_call('{"city": "R", "days": 0}'), tools=[STRICT]),
+        ],
+        [chat(USER, tool_call('{"city": "R", "days": 1}'), tools=[STRICT])],
+    ),
+    "definition_schema_invalid": (
+        [
+            chat(USER, ANSWER, functions=[{"name": "f", "parameters": {"type": "dict"}}]),
+            chat(USER, ANSWER, functions=[{"name": "f", "parameters": {"required": True}}]),
+        ],
+        [chat(USER, ANSWER, functions=[{"name": "f", "parameters": {}}])],
+    ),
+    "call_without_result": (
+        [
+            chat(USER, tool_call(), USER, ANSWER),
+            chat(USER, CALL, ANSWER),
+        ],
+        [chat(USER, tool_call()), chat(USER, CALL)],
+    ),
+    "preference_invalid": (
+        [
+            {"input": "Hi", "preferred_output": [ANSWER], "non_preferred_output": [OTHER]},
+            {"input": chat(USER), "preferred_output": [], "non_preferred_output": [OTHER]},
+            {"input": chat(USER), "preferred_output": [ANSWER, ANSWER], "non_preferred_output": [OTHER]},
+            {"input": chat(USER), "preferred_output": [USER], "non_preferred_output": [OTHER]},
+            {"input": chat(USER), "preferred_output": [ANSWER]},
+        ],
+        [],
+    ),
+    "preference_same": ([{"input": chat(USER), "preferred_output": [ANSWER], "non_preferred_output": [ANSWER]}], []),
     "definition_invalid": (
         [
             chat(USER, ANSWER, tools={"weather": FUNCTION}),
@@ -162,7 +226,20 @@ def different(n: int) -> list[dict[str, Any]]:
 # code: (a file with the fault, a file that nearly has it)
 FILES: dict[str, tuple[bytes, bytes]] = {
     "encoding_invalid": ('{"a": "中"}'.encode("gbk"), '{"a": "中"}'.encode("utf-8-sig")),
-    "json_invalid": (b'{"messages": [],}', b'{"messages": []}'),
+    "json_invalid": (b'{"messages": [}', b'{"messages": []}'),
+    "smart_quotes": ("{“messages”: []}".encode(), '{"messages": "“”"}'.encode()),
+    "full_width_punctuation": ('{"messages"：[]，"a": 1}'.encode(), '{"messages": "：，"}'.encode()),
+    "trailing_comma": (b'{"messages": [1, ] }', b'{"messages": [",]", "}"]}'),
+    "python_repr": (b"{'messages': None}", b'{"messages": "None, \'x\'"}'),
+    "control_character": (b'{"messages": "a\tb"}', b'{"messages":\t"a\\tb"}'),
+    "line_truncated": (
+        b'{"messages": [{"role": "user", "content": "What is a bond?"}, {"role": "assista',
+        b'{"messages": [{"role": "user", "content": "What is a bond?"}, {"role": "assista"}]}',
+    ),
+    "duplicate_key": (
+        b'{"messages": [], "a": {"b": 1, "b": 1}}',
+        b'{"messages": [], "a": {"b": 1, "\\"b": 1}, "b": 2}',
+    ),
     "number_invalid": (b'{"messages": NaN}', b'{"messages": "NaN"}'),
     "nesting_too_deep": (b"[" * 101 + b"]" * 101, b"[" * 100 + b"]" * 100),
     "lone_surrogate": (b'"\\ud83d"', b'"\\ud83d\\ude00"'),
@@ -189,8 +266,9 @@ def check(tmp_path: Path) -> Any:
 
 
 def test_every_kind_is_tested() -> None:
+    elsewhere = {"truncated_away"}  # needs a tokenizer
     converting = {"converted_from", "byte_order_mark", "encoding_ambiguous", "columns_ambiguous", "sheets_ambiguous"}
-    assert CASES.keys() | FILES.keys() | converting >= STRUCTURE.keys()
+    assert CASES.keys() | FILES.keys() | converting | elsewhere == STRUCTURE.keys()
 
 
 @pytest.mark.parametrize("example", GOOD)
@@ -207,8 +285,8 @@ def test_examples(check: Any, code: str) -> None:
         report = check(raw(example), minimum_examples=1)
         assert report.counts[code] == 1, example
         assert report.ok == (CATALOGUE[code].severity != "error"), example
-        unlocated = [f for f in report.findings if f.line is None]
-        assert [f.code for f in unlocated] in ([], ["unexpected_format"]), example
+        unlocated = [f.code for f in report.findings if f.line is None]
+        assert unlocated in ([], ["unexpected_format"], ["method_mismatch"]), example
     for example in near:
         assert check(raw(example), minimum_examples=1).counts == {}, example
 
@@ -225,7 +303,36 @@ def test_one_cause_is_one_finding(check: Any) -> None:
     for code, (faulty, _) in CASES.items():
         for example in faulty:
             extra = set(check(raw(example), minimum_examples=1).counts) - {code}
-            assert extra <= {"unexpected_format", "undefined_function"}, (code, example, extra)
+            assert extra <= {"unexpected_format", "undefined_function", "method_mismatch"}, (code, example, extra)
+
+
+@pytest.mark.parametrize(
+    "names", [("preferred_output", "non_preferred_output"), ("preferred_completion", "non_preferred_completion")]
+)
+def test_a_good_preference_pair_has_no_findings(check: Any, names: tuple[str, str]) -> None:
+    given = chat(USER, tools=[STRICT], parallel_tool_calls=True)
+    example = {"input": given, names[0]: [tool_call()], names[1]: [OTHER]}
+    assert check(raw(example), minimum_examples=1, method="dpo").counts == {}
+    bad = {**example, names[0]: [tool_call('{"city": 1}')], names[1]: [OTHER | {"content": 2}]}
+    report = check(raw(bad), minimum_examples=1, method="dpo")
+    assert [(f.code, f.key) for f in report.findings] == [
+        ("content_type", f"{names[1]}.content"),
+        ("argument_type", f"{names[0]}.tool_calls[0].function.arguments.city"),
+    ][:: 1 if report.findings[0].code == "content_type" else -1]
+
+
+def test_nothing_from_a_schema_is_fetched_or_run(check: Any) -> None:
+    """A reference to elsewhere, one to itself, and an expression that would run for ages."""
+    wide = "a" * 40 + "!"
+    schemas: list[Any] = [
+        {"$ref": "http://127.0.0.1:9/x"},
+        {"$ref": "#"},
+        {"properties": {"city": {"pattern": "(a+)+$"}}},
+    ]
+    for schema in schemas:
+        arguments = json.dumps({"city": wide})
+        example = chat(USER, tool_call(arguments), functions=[{"name": "weather", "parameters": schema}])
+        assert check(raw(example), minimum_examples=1).ok
 
 
 def test_a_function_may_return_nothing(check: Any) -> None:

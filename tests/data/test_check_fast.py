@@ -101,4 +101,4 @@ def test_a_spoilt_string_cannot_end_where_its_fault_is(tmp_path: Path) -> None:
         line = f'{{"messages": [{{"role": "user", "content": "a{fault}}}, {{"role": "assistant", "content": "b"}}]}}\n'
         path.write_text(line * 10)
         report: Report = check_file(path)
-        assert report.counts["json_invalid"] == 10, fault
+        assert sum(finding.severity == "error" for finding in report.findings) == 10, fault

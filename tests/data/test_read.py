@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -89,9 +90,9 @@ def test_half_characters() -> None:
 
 def test_invalid_json_names_the_character() -> None:
     with pytest.raises(FindingError) as caught:
-        parse_line(Line(7, b'{"a": 1,}', 0))
+        parse_line(Line(7, b'{"a": 1, b}', 0))
     finding = caught.value.finding
-    assert (finding.code, finding.line, finding.detail) == ("json_invalid", 7, "9")
+    assert (finding.code, finding.line, finding.detail) == ("json_invalid", 7, "10")
 
 
 json_values = st.recursive(
@@ -112,3 +113,24 @@ def test_every_json_value_is_read_and_has_one_fingerprint(value: object) -> None
 def test_fingerprints_ignore_the_order_of_keys_and_of_nothing_else() -> None:
     assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
     assert len({fingerprint(value) for value in ([1, 2], [2, 1], "1", 1, True, None, {"a": None}, {})}) == 8
+
+
+@given(
+    value=json_values,
+    style=st.sampled_from([{}, {"ensure_ascii": False}, {"indent": 1}]),
+    noise=st.text('"\\:{}[], 01e', max_size=3),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_faster_way_reads_the_same(value: object, style: dict[str, Any], noise: str) -> None:
+    text = json.dumps({"a": value, "b": noise}, **style).replace("\n", " ")
+    for line in (text, text.replace('"b"', '"a"'), text + noise, text.replace(": ", " :")):
+        try:
+            expected: object = parse_json(line)
+        except FindingError as error:
+            expected = error.finding.code
+        try:
+            found = parse_line(Line(1, line.encode(), 0))
+        except FindingError as error:
+            found = error.finding.code
+        assert found == expected
+        assert json.dumps(found) == json.dumps(expected)

@@ -52,6 +52,43 @@ STRUCTURE: dict[str, Kind] = {
         "Write one JSON object per line; an array, indented JSON or CSV must be rewritten that way.",
         "每行写一个完整的 JSON 对象；JSON 数组、带缩进的 JSON 和 CSV 都要改写成这种形式。",
         _JSONL),
+    "smart_quotes": Kind(
+        "error", "typographic quotation marks instead of \" at character {detail}: {seen}",
+        "第 {detail} 个字符处用了弯引号，应为 \"：{seen}",
+        'Write the straight mark " around keys and texts; --fix does it.', '键和文本要用直引号 "；--fix 可以改正。',
+        _JSONL),
+    "full_width_punctuation": Kind(
+        "error", "full-width punctuation in the JSON at character {detail}: {seen}",
+        "第 {detail} 个字符处的 JSON 用了全角标点：{seen}",
+        "Write , : {{ }} [ ] half-width between texts; --fix does it.",
+        "文本之外的 , : {{ }} [ ] 要用半角；--fix 可以改正。",
+        _JSONL),
+    "trailing_comma": Kind(
+        "error", "a comma before a closing bracket at character {detail}: {seen}",
+        "第 {detail} 个字符处，右括号前多了逗号：{seen}",
+        "Remove the comma; --fix does it.", "请删去这个逗号；--fix 可以改正。",
+        _JSONL),
+    "python_repr": Kind(
+        "error", "written by Python's print, not as JSON, from character {detail} on: {seen}",
+        "从第 {detail} 个字符起是 Python 的打印形式，不是 JSON：{seen}",
+        "Write lines with json.dumps(example, ensure_ascii=False), not with str(example); --fix does it.",
+        "请用 json.dumps(example, ensure_ascii=False) 写出，不要用 str(example)；--fix 可以改正。",
+        _JSONL),
+    "control_character": Kind(
+        "error", "a raw control character ({seen}) inside a text, at character {detail}",
+        "第 {detail} 个字符处，文本里有未转义的控制字符（{seen}）",
+        "Write a line break as \\n and a tab as \\t; --fix does it.", "换行写成 \\n，制表符写成 \\t；--fix 可以改正。",
+        _JSONL),
+    "line_truncated": Kind(
+        "error", "the line ends in the middle of the example: …{seen}", "这一行在样本中间就结束了：……{seen}",
+        "Write the file again; a program was probably stopped, or a disk full.",
+        "请重新写出文件；可能是程序中途停止或磁盘已满。",
+        _JSONL),
+    "duplicate_key": Kind(
+        "error", 'the key "{key}" stands twice in one object, and only one of its values would be read',
+        "同一个对象里有两个 “{key}” 键，只有一个值会被读取",
+        "Keep one of them; --fix does it where both values are equal.", "请只保留一个；两个值相同时 --fix 可以改正。",
+        "Line {line} has the key '{key}' twice in one object."),
     "number_invalid": Kind(
         "error", "{seen} is not a JSON number", "{seen} 不是合法的 JSON 数字",
         "Write a finite number or null.", "请写有限的数字或 null。",
@@ -148,6 +185,33 @@ STRUCTURE: dict[str, Kind] = {
         "error", '"{key}" must hold a JSON object, found {seen}', "“{key}” 里必须是 JSON 对象，现在是 {seen}",
         'Name each argument: {{"name": value}}.', '请写出每个参数的名字：{{"名字": 值}}。',
         "{at}: Input should be a valid JSON object"),
+    "arguments_encoded_twice": Kind(
+        "error", "\"{key}\" is JSON in JSON: a string that holds a string, {seen}",
+        "“{key}” 编码了两次，是字符串里的字符串：{seen}",
+        "Call json.dumps once, on the object; --fix does it.", "只对对象调用一次 json.dumps；--fix 可以改正。",
+        "{at}: Input should be a valid JSON object"),
+    "argument_missing": Kind(
+        "error", 'the required argument "{seen}" is missing', "缺少必填参数 “{seen}”",
+        "Add it, or let the assistant ask for it; or take it out of the definition's required.",
+        "请补上，或让 assistant 追问；也可以从定义的 required 中去掉。",
+        "{at}: Field required"),
+    "argument_unknown": Kind(
+        "error", 'the definition has no argument "{seen}"', "定义里没有参数 “{seen}”",
+        "Correct the name (defined: {detail}), or define it.", "请改正名字（已定义：{detail}），或补上定义。",
+        "{at}: Extra inputs are not permitted"),
+    "argument_type": Kind(
+        "error", '"{key}" must be of type {detail}, found {seen}', "“{key}” 的类型必须是 {detail}，现在是 {seen}",
+        "Write the value in that type (a number without quotation marks), or correct the definition.",
+        "请按该类型写值（数字不加引号），或改正定义。",
+        "{at}: Input should be a valid {detail}"),
+    "argument_not_in_enum": Kind(
+        "error", '"{key}" is {seen}, which is not one of {detail}', "“{key}” 是 {seen}，不在 {detail} 之中",
+        "Use one of the values that are defined, or define this one too.", "请使用已定义的值，或把这个值加进定义。",
+        "{at}: Input should be one of {detail}"),
+    "arguments_break_schema": Kind(
+        "error", '"{key}" is {seen}, which breaks its schema ({detail})', "“{key}” 是 {seen}，不符合定义（{detail}）",
+        "Correct the value, or the definition.", "请改正这个值，或改正定义。",
+        "{at}: Input does not match the function's parameters ({detail})"),
     "definition_invalid": Kind(
         "error", '"{key}" is not as the API defines it', "“{key}” 不符合接口的规定",
         'tools: [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]; '
@@ -155,6 +219,12 @@ STRUCTURE: dict[str, Kind] = {
         'tools 写成 [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]；'
         "functions 写里层的对象；parallel_tool_calls 写 true 或 false。",
         "{at}: Input should be a valid definition"),
+    "definition_schema_invalid": Kind(
+        "warning", '"{key}" is not a valid JSON schema, so calls were not held against it: {seen}',
+        "“{key}” 不是合法的 JSON Schema，因此没有用它核对调用：{seen}",
+        "Use the types string, number, integer, boolean, array, object; write required as a list of names.",
+        "类型只用 string、number、integer、boolean、array、object；required 写成名字的列表。",
+        "{at}: Input should be a valid JSON schema"),
     "undefined_function": Kind(
         "error", "calls {seen}, which the example does not define", "调用了样本没有定义的函数 {seen}",
         "Define it, correct the name (defined: {detail}), or leave out all definitions.",
@@ -165,6 +235,12 @@ STRUCTURE: dict[str, Kind] = {
         "Give it the tool_call_id, or the function name, of an earlier call.",
         "请填写之前某次调用的 tool_call_id 或函数名。",
         "{at}: no earlier call matches this result"),
+    "call_without_result": Kind(
+        "warning", 'the conversation goes on after the call "{key}" without its result',
+        "调用 “{key}” 之后没有结果，对话就继续了",
+        "Add the result as a message of the role tool (function) right after the call, or end the example with it.",
+        "请在调用之后补上角色为 tool（function）的结果消息，或让样本以调用结束。",
+        "{at}: no result follows this call"),
     "weight_invalid": Kind(
         "error", "weight must be 0 or 1, on an assistant message only; found {seen}",
         "weight 只能是 0 或 1，且只能写在 assistant 消息上；现在是 {seen}",
@@ -176,6 +252,25 @@ STRUCTURE: dict[str, Kind] = {
         "Give at least one assistant message the weight 1, or remove the example.",
         "请至少让一条 assistant 消息的 weight 为 1，或删去这个样本。",
         "Line {line}: at least one assistant message must have a non-zero weight"),
+    "truncated_away": Kind(
+        "error", "cut to {detail} tokens, nothing that is trained is left (the example has {seen})",
+        "截断到 {detail} 个词元后，没有可学习的内容（样本共 {seen} 个）",
+        "Shorten what stands before the answer, or choose a base model with a longer context.",
+        "请缩短回答之前的内容，或换上下文更长的基座模型。",
+        "Line {line}: no trainable token is left within {detail} tokens"),
+    "preference_invalid": Kind(
+        "error", '"{key}" is not as a preference pair has it, found {seen}',
+        "“{key}” 不符合偏好样本的写法，现在是 {seen}",
+        'Write {{"input": {{"messages": [...]}}, "preferred_output": [answer], "non_preferred_output": [answer]}}; '
+        "each answer is one assistant message.",
+        '写成 {{"input": {{"messages": [...]}}, "preferred_output": [回答], "non_preferred_output": [回答]}}，'
+        "每个回答是一条 assistant 消息。",
+        "{at}: Input should be a list of one assistant message"),
+    "preference_same": Kind(
+        "error", "the preferred answer and the other one are the same, so there is nothing to prefer",
+        "两个回答相同，没有偏好可学",
+        "Write another answer, or remove the example.", "请换一个回答，或删去这个样本。",
+        "Line {line}: preferred_output and non_preferred_output are the same"),
     "duplicate_example": Kind(
         "warning", "the same as line {detail}", "与第 {detail} 行相同",
         "Remove it, unless it should count twice.", "除非有意重复，否则请删去。",
