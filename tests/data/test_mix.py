@@ -1,0 +1,75 @@
+"""The mix of definitions: repeatable, even over the epochs, and no data is invented where there is enough."""
+
+import pytest
+
+from luthier.data.examples import Example
+from luthier.data.mix import Mix, added, show
+from luthier.types.errors import LuthierError
+
+FUNCTION = {
+    "name": "f",
+    "description": "words",
+    "parameters": {"type": "object", "properties": {"a": {"type": "string"}}},
+}
+SYSTEM = {"role": "system", "content": "你是助手，可以调用函数。"}
+CALL = {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}
+
+
+def calling(line: int, functions: object = (FUNCTION,)) -> Example:
+    messages = [SYSTEM, {"role": "user", "content": f"办理 {line}"}, CALL]
+    return Example(messages, None, list(functions) if functions else None, None, line)  # type: ignore[call-overload]
+
+
+def test_shares_are_kept_and_repeat() -> None:
+    mix = Mix()
+    seen = [mix.shown(7, epoch, index) for epoch in range(3) for index in range(2000)]
+    assert abs(seen.count("full") / len(seen) - 0.4) < 0.03
+    assert abs(seen.count("slim") / len(seen) - 0.2) < 0.03
+    assert seen == [mix.shown(7, epoch, index) for epoch in range(3) for index in range(2000)]
+    assert seen != [mix.shown(8, epoch, index) for epoch in range(3) for index in range(2000)]
+
+
+def test_an_example_is_shown_in_more_than_one_way_over_the_epochs() -> None:
+    ways = [{Mix().shown(1, epoch, index) for epoch in range(3)} for index in range(200)]
+    assert all(len(seen) > 1 for seen in ways)
+
+
+@pytest.mark.parametrize(
+    ("text", "mix"), [("none", Mix(0, 0, 1)), ("50,0,50", Mix(0.5, 0, 0.5)), ("1,1,2", Mix(0.25, 0.25, 0.5))]
+)
+def test_a_mix_is_read(text: str, mix: Mix) -> None:
+    assert Mix.parse(text) == mix
+
+
+@pytest.mark.parametrize("text", ["", "1,2", "a,b,c", "0,0,0", "-1,1,1"])
+def test_no_mix(text: str) -> None:
+    with pytest.raises(LuthierError, match="no mix of definitions"):
+        Mix.parse(text)
+
+
+def test_definitions_as_shown() -> None:
+    full = show(calling(1), "full")
+    assert full.tools == [{"type": "function", "function": FUNCTION}]
+    assert full.functions is None
+    slim = show(calling(1), "slim").tools
+    assert slim is not None
+    assert "description" not in slim[0]["function"]
+    assert show(calling(1), "none").tools is None
+
+
+def test_examples_without_a_call_are_added_in_the_files_language() -> None:
+    made = added([calling(line) for line in range(40)], seed=1)
+    assert len(made) == 4
+    for example in made:
+        assert example.messages[0] == SYSTEM
+        assert example.functions == [FUNCTION]
+        assert "\u4e00" <= example.messages[-1]["content"][0] <= "\u9fff"
+    assert made == added([calling(line) for line in range(40)], seed=1)
+
+
+def test_nothing_is_added_where_the_file_has_such_examples_or_no_definitions() -> None:
+    chat = Example(
+        [SYSTEM, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], None, None, None, 9
+    )
+    assert added([*(calling(line) for line in range(40)), chat], seed=1) == []
+    assert added([calling(line, None) for line in range(40)], seed=1) == []
