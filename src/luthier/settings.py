@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     answer_tokens: int = Field(
         1024, ge=1, description="Most tokens of an answer when the request names no limit of its own."
     )
+    strict_calls: bool = Field(
+        False,
+        description="Hold every function call to the known definitions, as requests with `strict` do for their own.",
+    )
     queue_limit: int = Field(64, ge=1, description="Requests that may wait for an answer; more get status 429.")
     batch_concurrency: int = Field(
         2, ge=1, le=64, description="Requests of batches answered at once; they wait while other requests are."

@@ -83,39 +83,6 @@ def test_choice_none(scripted: OpenAI, engine: ScriptedEngine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "opening", "rest"),
-    [
-        ({"tools": TOOLS, "tool_choice": "required"}, '<tool_call>\n{"name":', '"g", "arguments": {}}\n</tool_call>'),
-        (
-            {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "g"}}},
-            '<tool_call>\n{"name": "g", "arguments":',
-            '{"b": 2}}',
-        ),
-        (
-            {"functions": [F, G], "function_call": {"name": "g"}},
-            '<tool_call>\n{"name": "g", "arguments":',
-            "{}}\n</tool_call>",
-        ),
-    ],
-)
-def test_choices_that_force_a_call(
-    scripted: OpenAI, engine: ScriptedEngine, given: Any, opening: str, rest: str
-) -> None:
-    engine.say(rest)
-    message = ask(scripted, **given).choices[0].message
-    assert engine.prompts[0].endswith(f"<|im_start|>assistant\n{opening}")
-    called = message.function_call or message.tool_calls[0].function
-    assert called.name == "g"
-
-
-def test_a_real_model_that_is_forced(client: OpenAI) -> None:
-    """The tiny model writes nonsense behind the opening: it stays text, where it can be seen."""
-    forced = {"type": "function", "function": {"name": "g"}}
-    message = ask(client, tools=TOOLS, tool_choice=forced, max_tokens=10, seed=1).choices[0].message
-    assert message.tool_calls or message.content.startswith("<tool_call>")
-
-
-@pytest.mark.parametrize(
     ("given", "param", "said"),
     [
         ({"tool_choice": "auto"}, "tool_choice", "only allowed when 'tools' are specified"),

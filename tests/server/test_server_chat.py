@@ -214,8 +214,6 @@ def test_accepted_and_of_no_effect(client: OpenAI) -> None:
 @pytest.mark.parametrize(
     ("param", "value"),
     [
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}),
         ("store", True),
         ("audio", {"voice": "alloy", "format": "wav"}),
         ("modalities", ["text", "audio"]),

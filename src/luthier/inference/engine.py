@@ -18,7 +18,10 @@ in_background: ContextVar[bool] = ContextVar("in_background", default=False)
 
 @dataclass(frozen=True)
 class Sampling:
-    """`temperature` 0 is greedy. Tokens in `stop_ids` end the answer and are not part of it."""
+    """`temperature` 0 is greedy. Tokens in `stop_ids` end the answer and are not part of it.
+
+    `grammar`: what the answer must follow, see `inference.grammar`.
+    """
 
     max_tokens: int
     stop_ids: frozenset[int]
@@ -29,6 +32,7 @@ class Sampling:
     logit_bias: dict[int, float] = field(default_factory=dict)
     seed: int | None = None
     top_logprobs: int = 0
+    grammar: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,31 @@
 """From the logits of one position to a token. Pure functions of their arguments and a generator."""
 
+import math
+
+import numpy as np
 import torch
 
 from luthier.inference.engine import Sampling, Token
 
 
 def choose(
-    logits: torch.Tensor, sampling: Sampling, counts: dict[int, int], generator: torch.Generator | None
+    logits: torch.Tensor,
+    sampling: Sampling,
+    counts: dict[int, int],
+    generator: torch.Generator | None,
+    allowed: np.ndarray | None = None,
 ) -> Token:
-    """logits float [V]; `counts`: how often each token was generated so far, for the penalties."""
+    """logits float [V]; `counts`: how often each token was generated so far, for the penalties.
+
+    `allowed` bool [at most V]: the tokens that may be chosen; log-probabilities stay those of the model.
+    """
     logits = logits.float().cpu()
     logprobs = logits.log_softmax(-1)
     scores = _adjusted(logits, sampling, counts)
+    if allowed is not None:
+        size = min(len(allowed), len(scores))
+        barred = torch.full_like(scores, -math.inf)
+        scores = barred.index_put((torch.from_numpy(allowed[:size].nonzero()[0]),), scores[:size][allowed[:size]])
     if sampling.temperature < 1e-5:
         chosen = int(scores.argmax())
     else:

@@ -22,10 +22,11 @@ from transformers.utils import logging as transformers_logging
 
 from luthier.hardware import choose as choose_hardware
 from luthier.inference.engine import FinishReason, Generation, Token, in_background
+from luthier.inference.grammar import Matcher
 from luthier.inference.passes import embeddings, scores
 from luthier.inference.pool import EngineOptions
 from luthier.inference.sampling import choose
-from luthier.types.errors import BaseModelError, RateLimitError, UnavailableError
+from luthier.types.errors import APIError, BaseModelError, RateLimitError, UnavailableError
 
 _log = logging.getLogger(__name__)
 _BACKGROUND_EVERY = 8  # rounds: so often work that is in no hurry gets a turn while other work waits
@@ -44,6 +45,7 @@ class _Stream:
         self.cache = DynamicCache()
         self.next_ids = generation.prompt
         self.counts: Counter[int] = Counter()
+        self.matcher: Matcher | None = None
         self.generator = torch.Generator()
         if generation.sampling.seed is None:
             self.generator.seed()
@@ -91,7 +93,7 @@ _Work = TypeVar("_Work", _Stream, _Pass)
 
 class TransformersEngine:
     def __init__(self, base: Path, options: EngineOptions) -> None:
-        self._options = options
+        self._base, self._options = base, options
         device, precision = choose_hardware(options.device, options.precision)
         self._device: torch.device = torch.device(device)
         self._dtype: torch.dtype = getattr(torch, precision)
@@ -180,9 +182,10 @@ class TransformersEngine:
             return self._finish(stream, "cancelled")
         sampling = stream.generation.sampling
         try:
-            token = choose(self._logits(stream), sampling, stream.counts, stream.generator)
+            token = self._choose(stream)
         except Exception as error:
-            _log.exception("generation failed")
+            if not isinstance(error, APIError):
+                _log.exception("generation failed")
             stream.put(error)
             return self._finish(stream, "cancelled")
         if token.id in sampling.stop_ids:
@@ -193,6 +196,16 @@ class TransformersEngine:
         if stream.counts.total() >= sampling.max_tokens:
             return self._finish(stream, "length")
         return True
+
+    def _choose(self, stream: _Stream) -> Token:
+        sampling = stream.generation.sampling
+        if sampling.grammar and stream.matcher is None:
+            stream.matcher = Matcher(sampling.grammar, self._base, sampling.stop_ids)
+        allowed = stream.matcher.allowed() if stream.matcher else None
+        token = choose(self._logits(stream), sampling, stream.counts, stream.generator, allowed)
+        if stream.matcher:
+            stream.matcher.take(token.id)
+        return token
 
     def _finish(self, stream: _Stream, reason: FinishReason) -> bool:
         stream.finish_reason = reason

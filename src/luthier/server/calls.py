@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.data import messages as wire
-from luthier.types.chat import CreateChatCompletionRequest, FunctionCall, NamedTool, ToolCall
+from luthier.data.taught import Taught
+from luthier.types.chat import AllowedToolsChoice, CreateChatCompletionRequest, FunctionCall, NamedTool, ToolCall
 from luthier.types.common import new_id
 from luthier.types.errors import BadRequestError
 
@@ -18,34 +19,64 @@ CallForm = Literal["tools", "functions"]
 
 @dataclass(frozen=True)
 class CallRules:
-    """`opening`: what the answer must begin with; `form`: how calls are sent, None when none are looked for;
-    `definitions`: what the model is told of, in today's form.
+    """`form`: how calls are sent, None when none are looked for; `definitions`: what the model is told of, in today's
+    form; `held_to`: the only calls that it can make, None for whatever it writes; `required`: it has to make one;
+    `opening`: what the answer must begin with where one is required and nothing is known of the functions.
     """
 
-    opening: str = ""
     form: CallForm | None = None
     parallel: bool = True
     definitions: list[dict[str, Any]] | None = None
+    held_to: list[dict[str, Any]] | None = None
+    known: list[dict[str, Any]] | None = None
+    required: bool = False
+    opening: str = ""
 
 
-def call_rules(body: CreateChatCompletionRequest, taught: str | None) -> CallRules:
-    """By the request, else by `taught`: how the data of a fine-tuned model called. Raises BadRequestError."""
+def call_rules(body: CreateChatCompletionRequest, taught: Taught, *, strict: bool = False) -> CallRules:
+    """By the request, else by what a fine-tuned model was `taught`; `strict`: hold every call to what is known.
+
+    Raises BadRequestError.
+    """
     _check(body, taught)
     choice = body.tool_choice if body.tool_choice is not None else body.function_call
     if choice == "none":
         return CallRules()
-    form: CallForm = "functions" if body.functions or (taught == "functions" and not body.tools) else "tools"
+    legacy = bool(body.functions) or (taught.call_form == "functions" and not body.tools)
     tools = [tool.model_dump(exclude_none=True) for tool in body.tools or []]
     functions = [function.model_dump(exclude_none=True) for function in body.functions or []]
+    sent = wire.definitions(tools, functions)
+    known = sent or taught.definitions or None
+    required = choice == "required" or _chosen(choice) is not None
+    required = choice.allowed_tools.mode == "required" if isinstance(choice, AllowedToolsChoice) else required
+    strict = strict or any(tool["function"].get("strict") for tool in sent or [])
+    held = required or strict or isinstance(choice, AllowedToolsChoice)
     return CallRules(
-        _opening(choice),
-        form if tools or functions or taught else None,
-        body.parallel_tool_calls is not False,
-        wire.definitions(tools, functions),
+        form=("functions" if legacy else "tools") if sent or taught.call_form else None,
+        parallel=body.parallel_tool_calls is not False and not legacy,
+        definitions=sent,
+        held_to=_among(known, choice) if held and known else None,
+        known=known,
+        required=required,
+        opening=_opening(choice) if required and not known else "",
     )
 
 
-def _check(body: CreateChatCompletionRequest, taught: str | None) -> None:
+def _chosen(choice: Any) -> list[str] | None:
+    """The names that a choice allows; None when it names none."""
+    if isinstance(choice, AllowedToolsChoice):
+        return [tool.function.name for tool in choice.allowed_tools.tools]
+    if choice is None or isinstance(choice, str):
+        return None
+    return [choice.function.name if isinstance(choice, NamedTool) else choice.name]
+
+
+def _among(known: list[dict[str, Any]], choice: Any) -> list[dict[str, Any]]:
+    names = _chosen(choice)
+    return [tool for tool in known if names is None or tool["function"]["name"] in names]
+
+
+def _check(body: CreateChatCompletionRequest, taught: Taught) -> None:
     if body.functions and body.tools:
         raise BadRequestError("'functions' and 'tools' cannot be sent together.", param="functions")
     for param, choice, of, sent in (
@@ -55,25 +86,23 @@ def _check(body: CreateChatCompletionRequest, taught: str | None) -> None:
         if choice is None:
             continue
         # A model that was taught to call without definitions may be asked to.
-        if not sent and not (taught and not (body.tools or body.functions)):
+        by_heart = taught.call_form is not None and not (body.tools or body.functions)
+        if not sent and not by_heart:
             message = f"Invalid value for '{param}': '{param}' is only allowed when '{of}' are specified."
             raise BadRequestError(message, param=param)
-        if not isinstance(choice, str) and sent and _name(choice) not in sent:
-            message = f"Invalid value for '{param}': the function '{_name(choice)}' is not among the '{of}'."
+        known = sent or [tool["function"]["name"] for tool in taught.definitions]
+        unknown = [name for name in _chosen(choice) or [] if known and name not in known]
+        if unknown:
+            where = f"the '{of}'" if sent else "the functions that this model was trained with"
+            message = f"Invalid value for '{param}': the function '{unknown[0]}' is not among {where}."
             raise BadRequestError(message, param=param)
-
-
-def _name(choice: Any) -> str:
-    name: str = choice.function.name if isinstance(choice, NamedTool) else choice.name
-    return name
 
 
 def _opening(choice: Any) -> str:
-    if choice in (None, "auto"):
-        return ""
-    if choice == "required":
+    names = _chosen(choice)
+    if names is None or len(names) > 1:
         return '<tool_call>\n{"name":'
-    return f'<tool_call>\n{{"name": {json.dumps(_name(choice), ensure_ascii=False)}, "arguments":'
+    return f'<tool_call>\n{{"name": {json.dumps(names[0], ensure_ascii=False)}, "arguments":'
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,7 @@ async def create(request: Request, state: StateOf) -> Response:
 
 def _refuse_what_is_not_here(body: CreateChatCompletionRequest) -> None:
     """What would change the answer and cannot be done is said, not skipped."""
-    form = body.response_format.type if body.response_format else "text"
     asked = {
-        "response_format": form != "text" and f"'{form}'",
         "store": body.store,
         "audio": body.audio,
         "prediction": body.prediction,

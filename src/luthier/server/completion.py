@@ -6,6 +6,7 @@ from pathlib import Path
 from luthier.data.render import Renderer
 from luthier.inference import Generation, Sampling
 from luthier.server.calls import CallRules, call_rules
+from luthier.server.constraints import grammar_for
 from luthier.server.names import Target
 from luthier.server.state import State, renderer
 from luthier.server.underway import Underway, check_choices, logit_bias, stops
@@ -24,7 +25,8 @@ class Completion(Underway):
 def prepare(state: State, base: Path, target: Target, body: CreateChatCompletionRequest) -> Completion:
     """Everything up to the first token that may take time: weights, rendering. Raises APIError, RenderError."""
     rendering = renderer(base, target.adapter)
-    calls = call_rules(body, target.call_form)
+    calls = call_rules(body, target.taught, strict=state.settings.strict_calls)
+    grammar = grammar_for(body, calls)
     engine = state.engines.engine(base)
     _check_messages(engine.context_tokens, len(body.messages))
     prompt = _prompt(rendering, body, calls)
@@ -33,7 +35,7 @@ def prepare(state: State, base: Path, target: Target, body: CreateChatCompletion
     _check_room(engine.context_tokens, len(prompt), most)
     check_choices(body.n or 1, state.settings.queue_limit)
     samplings = [
-        _sampling(body, index, min(most or state.settings.answer_tokens, room), rendering.stop_ids)
+        _sampling(body, index, min(most or state.settings.answer_tokens, room), rendering.stop_ids, grammar)
         for index in range(body.n or 1)
     ]
     return Completion(
@@ -80,7 +82,9 @@ def _check_room(context: int, prompt: int, most: int | None) -> None:
     raise BadRequestError(message, param="messages", code="context_length_exceeded")
 
 
-def _sampling(body: CreateChatCompletionRequest, index: int, tokens: int, stop_ids: frozenset[int]) -> Sampling:
+def _sampling(
+    body: CreateChatCompletionRequest, index: int, tokens: int, stop_ids: frozenset[int], grammar: str | None
+) -> Sampling:
     """Choices of one request differ by their seeds."""
     return Sampling(
         max_tokens=tokens,
@@ -92,4 +96,5 @@ def _sampling(body: CreateChatCompletionRequest, index: int, tokens: int, stop_i
         logit_bias=logit_bias(body.logit_bias),
         seed=None if body.seed is None else body.seed + index,
         top_logprobs=body.top_logprobs or 0,
+        grammar=grammar,
     )

@@ -5,10 +5,13 @@ taken for a path.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from luthier.catalogue import ENTRIES
+from luthier.data.examples import CallForm
+from luthier.data.taught import Taught, read
 from luthier.settings import Settings
 from luthier.store import Store
 from luthier.types.errors import NotFoundError
@@ -25,7 +28,7 @@ class Target:
     name: str
     base: str | None = None
     adapter: Path | None = None
-    call_form: str | None = None
+    taught: Taught = field(default_factory=Taught)
     upstream: str | None = None
 
 
@@ -37,7 +40,7 @@ class Names:
         """Raises NotFoundError in OpenAI's words."""
         tuned = self._store.models.find(name)
         if tuned:
-            return Target(name, tuned.base, tuned.adapter, tuned.call_form)
+            return Target(name, tuned.base, tuned.adapter, _taught(tuned.adapter, tuned.call_form))
         target = self._aliases.get(name)
         if target is None and name in ENTRIES:
             target = name
@@ -82,6 +85,13 @@ class Names:
             raise NotFoundError(message, param="model", code="model_not_found") from None
         root = shown(target.base) if target.base else None
         return Model(id=name, created=0, owned_by="upstream" if target.upstream else "luthier", root=root)
+
+
+@lru_cache(maxsize=1024)
+def _taught(adapter: Path, call_form: CallForm | None) -> Taught:
+    """Adapters of earlier versions say nothing themselves; the store knows how they call."""
+    made = read(adapter)
+    return made if made.call_form or not call_form else replace(made, call_form=call_form)
 
 
 def shown(base: str) -> str:

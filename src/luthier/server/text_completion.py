@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from luthier.data import taught
 from luthier.data.render import Renderer
 from luthier.inference import Generation, Sampling, Token
 from luthier.server.inputs import check_room, token_ids
@@ -70,8 +69,7 @@ def prepare(state: State, base: Path, target: Target, body: CreateCompletionRequ
 def _prompts(body: CreateCompletionRequest, target: Target, rendering: Renderer) -> list[Prompt]:
     given = body.prompt if body.prompt is not None else ""
     texts = [given] if isinstance(given, str) else [text for text in given if isinstance(text, str)]
-    taught_pairs = target.adapter is not None and taught.read(target.adapter).pairs
-    if not (taught_pairs and texts):
+    if not (target.taught.pairs and texts):
         made = token_ids(given, rendering, "prompt")
         return [
             Prompt(texts[at] if texts else rendering.decode(ids), ids or [rendering.border])

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import RowMapping, Select, Table, delete, insert, or_, select
 
@@ -30,7 +30,7 @@ class FineTunedModel:
     base: str
     root: str
     adapter: Path
-    call_form: str | None
+    call_form: Literal["tools", "functions"] | None
     created_at: int
 
 

@@ -72,9 +72,30 @@ class NamedTool(Request):
     function: NamedFunction
 
 
+class AllowedTools(Request):
+    """`tools` name functions only: {"type": "function", "function": {"name": ...}}."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedTool], Field(min_length=1)]
+
+
+class AllowedToolsChoice(Request):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+class JsonSchema(Request):
+    """`schema` is an attribute of pydantic's models, hence the other name here."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    document: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
+    description: str | None = None
+
+
 class ResponseFormat(Request):
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Any] | None = None
+    json_schema: JsonSchema | None = None
 
 
 class StreamOptions(Request):
@@ -109,7 +130,7 @@ class CreateChatCompletionRequest(Request):
     stream_options: StreamOptions | None = None
     # Functions.
     tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: Annotated[list[FunctionDefinition], Field(min_length=1, max_length=128)] | None = None
     function_call: Literal["none", "auto"] | NamedFunction | None = None

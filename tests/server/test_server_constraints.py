@@ -1,0 +1,271 @@
+"""Answers held to a grammar: the tiny base has random weights, so whatever is valid here is valid by force."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from openai import OpenAI
+from pydantic import BaseModel
+from serving import Bare, make_model
+from tokenizers import Tokenizer
+
+from luthier.data.definitions import Definitions
+from luthier.data.taught import Taught
+from luthier.inference.grammar import Matcher
+from luthier.server.constraints import Constraint
+
+F = {
+    "name": "write_leave_letter",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "kind": {"type": "string", "enum": ["病假", "事假"]},
+            "days": {"type": "integer", "minimum": 1, "maximum": 30},
+            "paid": {"type": "boolean"},
+        },
+        "required": ["kind", "days", "paid"],
+        "additionalProperties": False,
+    },
+}
+G = {"name": "ping"}
+TOOLS = [{"type": "function", "function": F}, {"type": "function", "function": G}]
+STRICT = [{"type": "function", "function": {**F, "strict": True}}]
+JSON = {"type": "json_schema", "json_schema": {"name": "letter", "schema": F["parameters"], "strict": True}}
+
+
+def ask(client: OpenAI, **more: Any) -> Any:
+    messages = [{"role": "user", "content": "请假，用 JSON 回答"}]
+    return client.chat.completions.create(model="gpt-4o-mini", messages=messages, max_tokens=200, **more)
+
+
+def valid(function: Any) -> bool:
+    return not Definitions(TOOLS).faults(function.name, json.loads(function.arguments))
+
+
+@pytest.mark.parametrize(
+    ("tool_choice", "names"),
+    [
+        ("required", {"write_leave_letter", "ping"}),
+        ({"type": "function", "function": {"name": "write_leave_letter"}}, {"write_leave_letter"}),
+        (
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "ping"}}]},
+            },
+            {"ping"},
+        ),
+    ],
+)
+def test_a_call_that_is_asked_for_is_made_and_valid(client: OpenAI, tool_choice: Any, names: set[str]) -> None:
+    for seed in range(6):
+        choice = ask(client, tools=TOOLS, tool_choice=tool_choice, parallel_tool_calls=False, seed=seed).choices[0]
+        (call,) = choice.message.tool_calls
+        assert choice.finish_reason == "tool_calls"
+        assert call.function.name in names
+        assert valid(call.function)
+
+
+def test_a_legacy_call_that_is_asked_for(client: OpenAI) -> None:
+    choice = ask(client, functions=[F, G], function_call={"name": "write_leave_letter"}, temperature=2).choices[0]
+    assert choice.finish_reason == "function_call"
+    assert valid(choice.message.function_call)
+
+
+def test_strict_functions_may_be_called_and_need_not(client: OpenAI) -> None:
+    """Random weights hardly ever begin a call; what begins as one ends as one."""
+    said = ask(client, tools=STRICT, seed=3, temperature=2).choices[0].message
+    assert "<tool_call>" not in (said.content or "")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_json_by_schema_whole_and_streamed(client: OpenAI, seed: int) -> None:
+    whole = ask(client, response_format=JSON, seed=seed).choices[0]
+    assert whole.finish_reason == "stop"
+    Draft202012Validator(F["parameters"]).validate(json.loads(whole.message.content))
+    chunks = list(ask(client, response_format=JSON, seed=seed, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.message.content
+
+
+class Letter(BaseModel):
+    kind: str
+    days: int
+
+
+def test_the_clients_parse_gives_an_object(client: OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "请假"}]
+    for seed in range(20):
+        made = client.chat.completions.create(
+            model="gpt-4o-mini",
+            messages=messages,
+            max_tokens=400,
+            seed=seed,
+            response_format={
+                "type": "json_schema",
+                "json_schema": {"name": "Letter", "schema": Letter.model_json_schema()},
+            },
+        ).choices[0]
+        if made.finish_reason == "stop":
+            assert Letter.model_validate_json(made.message.content or "")
+            return
+    pytest.fail("no answer came to its end")
+
+
+def test_any_json_object(client: OpenAI) -> None:
+    made = ask(client, response_format={"type": "json_object"}, seed=1, max_completion_tokens=None).choices[0]
+    if made.finish_reason == "stop":
+        assert isinstance(json.loads(made.message.content), dict)
+    assert made.message.content.startswith("{")
+
+
+def test_a_fine_tuned_model_is_held_to_the_functions_that_it_knows(bare: Bare, tmp_path: Path) -> None:
+    client = bare.client()
+    name = make_model(bare, client, "ft:gpt-4o-mini-2024-07-18:personal::abcd1234", tmp_path / "adapter")
+    adapter = bare.store.models.find(name).adapter  # type: ignore[union-attr]
+    Taught("tools", definitions=TOOLS).write(adapter)
+    messages: Any = [{"role": "user", "content": "x"}]
+    with pytest.raises(openai.BadRequestError, match="'fly' is not among the functions that this model was trained"):
+        client.chat.completions.create(
+            model=name, messages=messages, tool_choice={"type": "function", "function": {"name": "fly"}}
+        )
+
+
+@pytest.mark.parametrize(
+    ("more", "param", "said"),
+    [
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "Missing required parameter"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}},
+            "response_format.json_schema.name",
+            "pattern",
+        ),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "strict": True, "schema": {"type": "object", "properties": {}}},
+                }
+            },
+            "response_format",
+            "Invalid schema for response_format 'x': In context=(), 'additionalProperties' is required to be supplied",
+        ),
+        (
+            {
+                "tools": [
+                    {
+                        "type": "function",
+                        "function": {
+                            "name": "f",
+                            "strict": True,
+                            "parameters": {
+                                "type": "object",
+                                "properties": {"a": {"type": "object", "properties": {"b": {"type": "null"}}}},
+                                "required": ["a"],
+                                "additionalProperties": False,
+                            },
+                        },
+                    }
+                ]
+            },
+            "tools[0].function.parameters",
+            "Invalid schema for function 'f': In context=('properties', 'a'), 'required' is required",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}},
+            "response_format",
+            "Invalid schema for 'response_format'",
+        ),
+    ],
+)
+def test_schemas_that_cannot_be_met_are_refused(client: OpenAI, more: Any, param: str, said: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, **more)
+    assert (caught.value.param, said in caught.value.message) == (param, True), caught.value.message
+
+
+def test_json_mode_wants_the_word(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="must contain the word 'json'"):
+        client.chat.completions.create(
+            model="gpt-4o-mini",
+            messages=[{"role": "user", "content": "hello"}],
+            response_format={"type": "json_object"},
+        )
+
+
+CALL = (
+    '<tool_call>\n{"name": "write_leave_letter", "arguments": {"kind": "病假", "days": 3, "paid": true}}\n</tool_call>'
+)
+PING = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("constraint", "text", "taken"),
+    [
+        (Constraint(functions=TOOLS), "请问您要请几天？", True),
+        (Constraint(functions=TOOLS), f"我来写。\n{CALL}", True),
+        (Constraint(functions=TOOLS), f"{CALL}\n{PING}", True),
+        (Constraint(functions=TOOLS, parallel=False), f"{CALL}\n{PING}", False),
+        (Constraint(functions=TOOLS), CALL.replace("病假", "年假"), False),
+        (Constraint(functions=TOOLS), CALL.replace("write_leave_letter", "fly"), False),
+        (Constraint(functions=TOOLS), PING.replace("{}", '{"x": 1}'), False),
+        (Constraint(functions=TOOLS, required=True), PING, True),
+        (Constraint(functions=TOOLS, required=True), "no", False),
+        (Constraint(document={"type": "object"}, functions=TOOLS), '{"a": 1}', True),
+        (Constraint(document={"type": "object"}, functions=TOOLS), PING, True),
+        (Constraint(document={"type": "object"}, functions=TOOLS), "no", False),
+    ],
+)
+def test_what_a_grammar_takes(tiny_base: Path, constraint: Constraint, text: str, taken: bool) -> None:
+    assert takes(tiny_base, constraint, text) == taken
+
+
+def takes(base: Path, constraint: Constraint, text: str) -> bool:
+    """Whether the text is a whole answer."""
+    matcher = Matcher(constraint.grammar(), base, [257])
+    for token in Tokenizer.from_file(str(base / "tokenizer.json")).encode(text).ids:
+        if not matcher.allowed()[token]:
+            return False
+        matcher.take(token)
+    return bool(matcher.allowed()[257])
+
+
+names = st.text('abcXYZ_ 你"\\', min_size=1, max_size=4)
+schemas = st.recursive(
+    st.sampled_from([{"type": "integer"}, {"type": "boolean"}, {"type": "null"}, {"enum": ["a", 'b"', "你好", 3]}]),
+    lambda inner: (
+        st.builds(lambda items: {"type": "array", "items": items, "maxItems": 3}, inner)
+        | st.builds(
+            lambda properties: {
+                "type": "object",
+                "properties": properties,
+                "required": sorted(properties)[:2],
+                "additionalProperties": False,
+            },
+            st.dictionaries(names, inner, max_size=3),
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(schemas, st.randoms(use_true_random=False))
+def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, random: Any) -> None:
+    """A model that says anything at all, as long as the grammar lets it."""
+    matcher = Matcher(Constraint(document=schema).grammar(), tiny_base, [257])
+    said: list[int] = []
+    for _ in range(300):
+        choices = matcher.allowed().nonzero()[0]
+        token = int(random.choice(choices))
+        if token == 257:
+            break
+        matcher.take(token)
+        said.append(token)
+    else:
+        return  # an integer may have any number of digits
+    text = Tokenizer.from_file(str(tiny_base / "tokenizer.json")).decode(said)
+    Draft202012Validator(schema).validate(json.loads(text))
