@@ -1,83 +1,152 @@
-"""A split is a partition, and no conversation stands on both sides."""
+"""A split is a partition, and nothing that is asked stands on two sides."""
 
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.split import split_file
+from luthier.data.dealing import components, deal
+from luthier.data.split import Output, Split, split_file
 from luthier.types.errors import LuthierError
 
 
-def line(number: int, **keys: object) -> bytes:
-    return json.dumps({"messages": [{"role": "user", "content": str(number)}], **keys}).encode()
+def line(number: int, answer: str = "x", **keys: object) -> bytes:
+    messages = [{"role": "user", "content": str(number)}, {"role": "assistant", "content": answer}]
+    return json.dumps({"messages": messages, **keys}).encode()
 
 
-def split(folder: Path, content: bytes, fraction: float = 0.2, seed: int = 42) -> tuple[list[bytes], list[bytes]]:
-    path, train, valid = folder / "all.jsonl", folder / "train.jsonl", folder / "valid.jsonl"
+def split(folder: Path, content: bytes, *shares: float, **options: Any) -> tuple[list[list[bytes]], Split]:
+    path, train = folder / "all.jsonl", folder / "train.jsonl"
     path.write_bytes(content)
-    counts = split_file(path, train, valid, fraction=fraction, seed=seed)
-    sides = train.read_bytes().splitlines(keepends=True), valid.read_bytes().splitlines(keepends=True)
-    assert counts == (len(sides[0]), len(sides[1]))
-    return sides
+    others = [Output(str(n), folder / f"{n}.jsonl", share) for n, share in enumerate(shares)]
+    made = split_file(path, train, others, overwrite=True, **options)
+    sides = [one.read_bytes().splitlines(keepends=True) for one in (train, *(one.path for one in others))]
+    assert made.counts == [len(side) for side in sides]
+    return sides, made
 
 
 @given(
     numbers=st.lists(st.integers(0, 12), max_size=40),
-    fraction=st.floats(0.01, 0.99),
+    shares=st.lists(st.floats(0.01, 0.45), min_size=1, max_size=2),
     seed=st.integers(0, 2**31 - 1),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_split_is_a_partition(numbers: list[int], fraction: float, seed: int) -> None:
+def test_a_split_is_a_partition(numbers: list[int], shares: list[float], seed: int) -> None:
     # Copies of a conversation are told apart by their ids, so that order and completeness can be seen.
     lines = [line(number, id=index) + b"\n" for index, number in enumerate(numbers)]
     with tempfile.TemporaryDirectory() as folder:
-        train, valid = split(Path(folder), b"".join(lines), fraction, seed)
-    assert sorted(train + valid) == sorted(lines)
-    for side in (train, valid):
+        sides, made = split(Path(folder), b"".join(lines), *shares, seed=seed)
+    assert sorted(one for side in sides for one in side) == sorted(lines)
+    for side in sides:
         assert side == [one for one in lines if one in side]
-    conversations = [{json.dumps(json.loads(one)["messages"]) for one in side} for side in (train, valid)]
-    assert conversations[0].isdisjoint(conversations[1])
-    if len(set(numbers)) > 1:
-        assert train
-        assert valid
+    conversations = [{json.dumps(json.loads(one)["messages"]) for one in side} for side in sides]
+    assert sum(map(len, conversations)) == len(set().union(*conversations))
+    assert made.overlap == 0
+    if len(set(numbers)) > len(shares):
+        assert all(sides)
 
 
-def test_the_fraction_is_met_where_nothing_is_equal(tmp_path: Path) -> None:
+def test_the_share_is_met_where_nothing_is_equal(tmp_path: Path) -> None:
     content = b"".join(line(number) + b"\n" for number in range(50))
-    assert [len(side) for side in split(tmp_path, content)] == [40, 10]
-    assert [len(side) for side in split(tmp_path, content, 0.001)] == [49, 1]
-    assert [len(side) for side in split(tmp_path, content, 0.999)] == [1, 49]
+    for shares, counts in {(0.2,): [40, 10], (0.001,): [49, 1], (0.999,): [1, 49], (0.2, 0.1): [35, 10, 5]}.items():
+        assert split(tmp_path, content, *shares)[1].counts == counts
 
 
 def test_the_seed_decides_and_repeats(tmp_path: Path) -> None:
     content = b"".join(line(number) + b"\n" for number in range(50))
-    assert split(tmp_path, content, seed=1) == split(tmp_path, content, seed=1)
-    assert split(tmp_path, content, seed=1) != split(tmp_path, content, seed=2)
+    assert split(tmp_path, content, 0.2, seed=1) == split(tmp_path, content, 0.2, seed=1)
+    assert split(tmp_path, content, 0.2, seed=1)[0] != split(tmp_path, content, 0.2, seed=2)[0]
 
 
 def test_lines_are_copied_byte_for_byte(tmp_path: Path) -> None:
     odd = b'{ "messages":[{"content":"\xe2\x80\xa8\\u4e2d","role":"user"}] , "n":1.0}'
     content = b"\xef\xbb\xbf" + odd + b"\r\n\n" + line(2)
-    train, valid = split(tmp_path, content, 0.5)
+    train, valid = split(tmp_path, content, 0.5)[0]
     assert sorted(train + valid) == sorted([odd + b"\n", line(2) + b"\n"])
 
 
-def test_pairs_are_split_too(tmp_path: Path) -> None:
-    content = b"".join(json.dumps({"prompt": str(n), "completion": "x"}).encode() + b"\n" for n in range(10))
-    assert [len(side) for side in split(tmp_path, content)] == [8, 2]
+def test_every_stratum_is_on_every_side(tmp_path: Path) -> None:
+    content = b"".join(line(n, "rare" if n % 10 == 0 else "common") + b"\n" for n in range(100))
+    made = split(tmp_path, content, 0.2)[1]
+    assert made.by == "label"
+    assert made.strata == {"common": [72, 18], "rare": [8, 2]}
 
 
-def test_what_cannot_be_split_is_refused(tmp_path: Path) -> None:
+def test_near_copies_stay_together(tmp_path: Path) -> None:
+    question = "How long does it take until number {} of my transfers is in the account?"
+    lines = []
+    for number in range(40):
+        for text in (question, question.lower().replace("?", "")):
+            messages = [{"role": "user", "content": text.format(number)}, {"role": "assistant", "content": "a day"}]
+            lines.append(json.dumps({"messages": messages, "id": number}).encode() + b"\n")
+    sides, made = split(tmp_path, b"".join(lines), 0.25)
+    assert (made.groups, made.kept_together, made.overlap) == (40, 80, 0)
+    ids = [{json.loads(one)["id"] for one in side} for side in sides]
+    assert ids[0].isdisjoint(ids[1])
+
+
+def test_a_key_of_the_examples_can_be_what_is_spread(tmp_path: Path) -> None:
+    content = b"".join(line(n, metadata={"topic": "ab"[n % 2]}) + b"\n" for n in range(40))
+    made = split(tmp_path, content, 0.25, by="metadata.topic")[1]
+    assert made.strata == {"a": [15, 5], "b": [15, 5]}
+    with pytest.raises(LuthierError, match="topic"):
+        split(tmp_path, content, 0.25, by="topic")
+
+
+def test_whatever_is_json_can_be_split(tmp_path: Path) -> None:
+    values: list[Any] = [{"prompt": str(n), "completion": "x"} for n in range(10)]
+    values += [
+        1,
+        None,
+        [],
+        {"messages": 3},
+        {"messages": [3]},
+        {"messages": [{"role": "assistant", "tool_calls": [1]}]},
+    ]
+    values += [{"input": {"messages": []}, "preferred_output": [n]} for n in range(4)]
+    content = b"".join(json.dumps(value).encode() + b"\n" for value in values)
+    assert split(tmp_path, content, 0.2)[1].counts == [16, 4]
+
+
+def test_what_cannot_be_split_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(LuthierError, match="line 2"):
-        split(tmp_path, line(1) + b"\n{\n")
-    with pytest.raises(LuthierError, match="between 0 and 1"):
-        split(tmp_path, line(1), 1.0)
+        split(tmp_path, line(1) + b"\n{\n", 0.2)
+    for shares in ((1.0,), (0.0,), (0.6, 0.5)):
+        with pytest.raises(LuthierError, match="above 0"):
+            split(tmp_path, line(1), *shares)
     path = tmp_path / "all.jsonl"
     before = path.read_bytes()
-    with pytest.raises(LuthierError, match="three different files"):
-        split_file(path, path, tmp_path / "valid.jsonl")
+    with pytest.raises(LuthierError, match="different files"):
+        split_file(path, path, [Output("validation", tmp_path / "valid.jsonl", 0.2)])
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_are_there_stay(tmp_path: Path) -> None:
+    path, train = tmp_path / "all.jsonl", tmp_path / "train.jsonl"
+    path.write_bytes(line(1))
+    train.write_text("mine")
+    with pytest.raises(LuthierError, match="--force"):
+        split_file(path, train, [Output("validation", tmp_path / "valid.jsonl", 0.2)])
+    assert train.read_text() == "mine"
+
+
+def test_components_are_closed_over_pairs() -> None:
+    import numpy as np
+
+    pairs = np.array([3, 1]), np.array([4, 3])
+    assert components(6, pairs) == [0, 1, 2, 1, 1, 5]
+
+
+@given(
+    groups=st.lists(st.integers(0, 9), max_size=60),
+    shares=st.sampled_from([[0.8, 0.2], [0.5, 0.5], [0.7, 0.2, 0.1]]),
+    seed=st.integers(0, 99),
+)
+def test_dealing_tears_no_group_apart(groups: list[int], shares: list[float], seed: int) -> None:
+    sides = deal(groups, ["x"] * len(groups), shares, seed)
+    assert len(set(zip(groups, sides, strict=True))) == len(set(groups))

@@ -70,7 +70,10 @@ def _check(
 
     report = Report()
     try:
-        with prepared(path, hints) as file, _bar(file.path, path.name) as on_line:
+        with (
+            prepared(path, hints) as file,
+            reading_bar(file.path, say(f"checking {path.name}", f"检查 {path.name}")) as on_line,
+        ):
             for note in file.notes:
                 report.add(note)
             return check_file(
@@ -89,7 +92,7 @@ def _check(
 
 
 @contextmanager
-def _bar(path: Path, name: str) -> Iterator[Callable[[int], None] | None]:
+def reading_bar(path: Path, text: str) -> Iterator[Callable[[int], None] | None]:
     """A function that is told how many bytes of `path` are done; None where stderr is no terminal."""
     total = path.stat().st_size
     console = notices()
@@ -98,7 +101,7 @@ def _bar(path: Path, name: str) -> Iterator[Callable[[int], None] | None]:
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(say(f"checking {name}", f"检查 {name}"), total=total)
+        task = progress.add_task(text, total=total)
         shown = 0
 
         def on_line(done: int) -> None:

@@ -91,7 +91,7 @@ def _title(number: int, text: str, call: str = "") -> None:
 
 def _prepare(folder: Path) -> tuple[Path, Path]:
     """Check and split, as for a file of one's own."""
-    from luthier.data.split import split_file
+    from luthier.data.split import Output, split_file
 
     _title(1, say("Check the examples", "检查样本"), "luthier check FILE")
     with resources.as_file(resources.files("luthier") / "examples" / _EXAMPLES) as source:
@@ -101,7 +101,8 @@ def _prepare(folder: Path) -> tuple[Path, Path]:
         print_report(notices(), Path(path.name), report)
     _title(2, say("Split them: a fifth is held out", "拆分：留出五分之一用于验证"))
     train, valid = folder / "train.jsonl", folder / "valid.jsonl"
-    learnt, held_out = split_file(whole, train, valid, fraction=0.2, seed=42)
+    held = Output("validation", valid, 0.2)
+    learnt, held_out = split_file(whole, train, [held], seed=42, overwrite=True).counts
     note(
         say(
             f"{learnt} examples to learn from, {held_out} that the model never sees.",

@@ -99,7 +99,7 @@ class Batch:
         said: list[Any] = []
         last: Any = None
         called: tuple[str, ...] = ()
-        before = 0
+        before = -1
         for index, message in enumerate(messages):
             content = message.get("content")
             text = content if type(content) is str else _text(content)
@@ -128,7 +128,7 @@ class Batch:
         self.calls.append(called)
         self.defines.append(bool(tools))
         self.settings.append(hash((*systems, marshal.dumps(tools, 2) if tools else None)))
-        self.contexts.append(hash(tuple(said[:before])))
+        self.contexts.append(hash(tuple(said[:before] if before >= 0 else said)))
         self.ends.append(hash(last))
 
     def _calls(self, message: dict[str, Any], place: int, index: int, text: str) -> tuple[tuple[str, ...], Any]:

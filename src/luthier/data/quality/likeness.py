@@ -36,8 +36,8 @@ _Row = np.dtype(
         ("sketch", np.uint8, (32,)),
     ]
 )
-_Rows = npt.NDArray[np.void]
-_Pairs = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+Rows = npt.NDArray[np.void]
+Pairs = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
 class Likeness:
@@ -45,13 +45,13 @@ class Likeness:
 
     def __init__(self, training: "Likeness | None" = None) -> None:
         self._training = training
-        self._parts: list[_Rows] = []
+        self._parts: list[Rows] = []
         self._count = 0
 
     def look(self, batch: Batch) -> Iterable[Finding]:
         """Keeps fingerprints; all is told at the end."""
         if self._count < LIMIT and len(batch):
-            self._parts.append(_rows(batch))
+            self._parts.append(fingerprints(batch))
         self._count += len(batch)
         return ()
 
@@ -66,14 +66,15 @@ class Likeness:
         if self._count > LIMIT:
             yield problem("likeness_sampled", seen=len(rows), detail=str(self._count))
 
-    def rows(self) -> _Rows:
+    def rows(self) -> Rows:
         """The fingerprints, in the order of the file."""
         if len(self._parts) != 1:
             self._parts = [np.concatenate(self._parts) if self._parts else np.empty(0, _Row)]
         return self._parts[0]
 
 
-def _rows(batch: Batch) -> _Rows:
+def fingerprints(batch: Batch) -> Rows:
+    """One row for each example, by which it can be compared with others."""
     rows = np.empty(len(batch), _Row)
     rows["line"], rows["number"] = batch.lines, batch.numbers
     rows["asked"] = [bool(asked) for asked in batch.asked]
@@ -88,7 +89,7 @@ def _rows(batch: Batch) -> _Rows:
     return rows
 
 
-def _conflicts(rows: _Rows) -> Iterator[Finding]:
+def _conflicts(rows: Rows) -> Iterator[Finding]:
     """The same context in the same setting, and another end."""
     same = rows["context"] ^ (rows["setting"] * np.int64(0x9E3779B97F4A7C1))
     firsts, laters = _with_first(same)
@@ -98,8 +99,8 @@ def _conflicts(rows: _Rows) -> Iterator[Finding]:
         yield finding if rows["short"][later] else replace(finding, severity="note")
 
 
-def _near_copies(rows: _Rows) -> Iterator[Finding]:
-    lefts, rights = _alike(rows)
+def _near_copies(rows: Rows) -> Iterator[Finding]:
+    lefts, rights = alike(rows)
     left, right = rows[lefts], rows[rights]
     # With the same context it is an exact copy, or a conflict.
     near = (left["context"] != right["context"]) & (left["setting"] == right["setting"])
@@ -107,41 +108,47 @@ def _near_copies(rows: _Rows) -> Iterator[Finding]:
         yield _at(rows[later], "near_duplicate", rows[first])
 
 
-def _leaks(rows: _Rows, training: _Rows) -> Iterator[Finding]:
+def _leaks(rows: Rows, training: Rows) -> Iterator[Finding]:
     """Examples of `rows` whose question, or nearly the same example, is among `training`."""
     both = np.concatenate([training, rows])
     size = len(training)
-    firsts, laters = _with_first(both["context"])
-    near_firsts, near_laters = _alike(both)
-    lefts, rights = np.concatenate([firsts, near_firsts]), np.concatenate([laters, near_laters])
-    across = (lefts < size) & (rights >= size) & both["asked"][rights]
+    lefts, rights = related(both)
+    across = (lefts < size) & (rights >= size)
     for first, later in _once(lefts[across], rights[across]):
         yield _at(both[later], "validation_leak", both[first])
 
 
-def _alike(rows: _Rows) -> _Pairs:
+def related(rows: Rows) -> Pairs:
+    """Pairs that must not stand on two sides of a split: one question, or nearly one example, in whatever setting."""
+    firsts, laters = _with_first(rows["context"])
+    asked = rows["asked"][laters]
+    near_firsts, near_laters = alike(rows)
+    return np.concatenate([firsts[asked], near_firsts]), np.concatenate([laters[asked], near_laters])
+
+
+def alike(rows: Rows) -> Pairs:
     """Pairs with equal keys and sketches that are alike; the first of each pair stands earlier in the file."""
     lefts, rights = [], []
     for band in range(BANDS):
         mixed = rows["key"] ^ (rows["bands"][:, band].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
         for left, right in (_with_first(mixed), _with_previous(mixed)):
-            alike = similarity(rows["sketch"][left], rows["sketch"][right]) >= ALIKE
-            lefts.append(left[alike])
-            rights.append(right[alike])
+            close = similarity(rows["sketch"][left], rows["sketch"][right]) >= ALIKE
+            lefts.append(left[close])
+            rights.append(right[close])
     return np.concatenate(lefts), np.concatenate(rights)
 
 
-def _with_previous(keys: npt.NDArray[np.generic]) -> _Pairs:
+def _with_previous(keys: npt.NDArray[np.generic]) -> Pairs:
     """Each place with the place before it that has the same key."""
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
     return order[:-1][same], order[1:][same]
 
 
-def _with_first(keys: npt.NDArray[np.generic]) -> _Pairs:
+def _with_first(keys: npt.NDArray[np.generic]) -> Pairs:
     """Each place with the first that has the same key, itself left out."""
     order = np.argsort(keys, kind="stable")
-    begins = np.flatnonzero(np.concatenate([[True], keys[order[1:]] != keys[order[:-1]]]))
+    begins = np.flatnonzero(np.concatenate([[True], keys[order[1:]] != keys[order[:-1]]])[: len(order)])
     firsts = np.repeat(order[begins], np.diff(begins, append=len(order)))
     later = firsts != order
     return firsts[later], order[later]

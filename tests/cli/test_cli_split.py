@@ -1,0 +1,60 @@
+"""Splitting from the command line: the files, the proof, the refusal to overwrite."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import run
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    path = tmp_path / "all.jsonl"
+    lines = []
+    for n in range(40):
+        messages = [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "ab"[n % 2]}]
+        lines.append(json.dumps({"messages": messages}) + "\n")
+    path.write_text("".join(lines))
+    return path
+
+
+def test_files_and_proof(examples: Path) -> None:
+    result = run("split", examples)
+    assert result.exit_code == 0
+    assert "40 groups" in result.stdout
+    assert "0 examples on two sides" in result.stdout
+    train, valid = (examples.with_name(f"all.{side}.jsonl") for side in ("train", "valid"))
+    assert f"luthier tune {train} --validation {valid}" in result.stdout
+    lines = train.read_text().splitlines() + valid.read_text().splitlines()
+    assert sorted(lines) == sorted(examples.read_text().splitlines())
+    assert run("check", train, "--validation", valid).exit_code == 0
+
+
+def test_json_and_a_third_file_elsewhere(examples: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder"
+    made = json.loads(run("split", examples, "--test", "0.1", "--out", out, "--json").stdout)
+    assert [made["files"][name]["examples"] for name in ("train", "validation", "test")] == [28, 8, 4]
+    assert (made["overlap"], made["groups"], made["seed"], made["by"]) == (0, 40, 42, "label")
+    assert made["strata"] == {"a": [14, 4, 2], "b": [14, 4, 2]}
+    assert len((out / "all.test.jsonl").read_text().splitlines()) == 4
+
+
+def test_nothing_is_replaced_unasked(examples: Path) -> None:
+    assert run("split", examples).exit_code == 0
+    again = run("split", examples)
+    assert again.exit_code == 2
+    assert "--force" in again.stderr
+    assert run("split", examples, "--force").exit_code == 0
+
+
+def test_chinese(examples: Path) -> None:
+    shown = run("split", examples, "--lang", "zh").stdout
+    assert "跨边的样本 0 个" in shown
+    assert "groups" not in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--validation", "1"), ("--by", "absent"), ("--validation", "0.6", "--test", "0.6")]
+)
+def test_what_cannot_be_done_is_exit_code_2(examples: Path, arguments: tuple[str, ...]) -> None:
+    assert run("split", examples, *arguments).exit_code == 2
