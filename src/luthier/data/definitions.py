@@ -5,22 +5,23 @@ Knows nothing about models: which definitions are sent, and what a wrong call me
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable
 from typing import Any, Literal
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-
 from luthier.data.examples import Example
+from luthier.data.form.schema import breaks, unknown
 from luthier.data.messages import definitions as in_one_form
 
 Shown = Literal["full", "slim", "none"]
 SHOWN: tuple[Shown, ...] = ("full", "slim", "none")
 # What a slim definition loses: words for people. Names, types, enumerations and what is required stay.
 _WORDS = ("description", "title", "examples", "$comment")
-_NAMES_OF_FAULTS = {"required": "missing_required", "additionalProperties": "unknown_argument", "type": "wrong_type"}
-_NAMES_OF_FAULTS |= {"enum": "not_in_enum", "const": "not_in_enum"}
+_NAMES_OF_FAULTS = {  # as reports name them
+    "argument_missing": "missing_required",
+    "argument_unknown": "unknown_argument",
+    "argument_type": "wrong_type",
+    "argument_not_in_enum": "not_in_enum",
+}
 
 
 class Definitions:
@@ -46,15 +47,10 @@ class Definitions:
             return Counter(["unknown_function"])
         if arguments is None:
             return Counter(["not_an_object"])
-        schema = self._parameters[name] or {"type": "object", "properties": {}}
-        found: Counter[str] = Counter()
-        unknown = _unknown(schema, arguments)
-        if unknown:
-            found["unknown_argument"] = len(unknown)
-        known = {key: value for key, value in arguments.items() if key not in unknown}
-        for error in _validator(json.dumps(schema, sort_keys=True)).iter_errors(known):
-            found.update([_NAMES_OF_FAULTS.get(str(_deepest(error).validator), "other")])
-        return found
+        schema = self._parameters[name] or {"type": "object", "properties": {}, "additionalProperties": False}
+        found = Counter(_NAMES_OF_FAULTS.get(one.code, "other") for one in breaks(schema, arguments))
+        unlisted = len(unknown(schema, arguments))
+        return found + Counter(unknown_argument=unlisted)
 
 
 def collect(examples: Iterable[Example]) -> list[dict[str, Any]]:
@@ -86,38 +82,3 @@ def _without_words(schema: Any, *, names: bool = False) -> Any:
             if names or key not in _WORDS
         }
     return [_without_words(item) for item in schema] if isinstance(schema, list) else schema
-
-
-def _unknown(schema: dict[str, Any], arguments: dict[str, Any]) -> set[str]:
-    """Names that the schema does not list, unless it says that it takes more than it lists."""
-    if schema.get("additionalProperties") not in (None, False) or schema.keys() & {"$ref", "anyOf", "oneOf", "allOf"}:
-        return set()
-    if schema.get("patternProperties"):
-        return set()
-    return set(arguments) - set(schema.get("properties") or {})
-
-
-def _deepest(error: ValidationError) -> ValidationError:
-    """In an anyOf the branch that failed least says more than "none of them"."""
-    while error.context:
-        error = min(error.context, key=lambda one: (len(one.path), str(one.validator)))
-    return error
-
-
-@lru_cache(maxsize=1024)
-def _validator(schema: str) -> "_Validator":
-    return _Validator(json.loads(schema))
-
-
-class _Validator:
-    """A schema that is itself not valid accepts everything: its author is told by the check, not by each call."""
-
-    def __init__(self, schema: Any) -> None:
-        try:
-            Draft202012Validator.check_schema(schema)
-            self._validator: Draft202012Validator | None = Draft202012Validator(schema)
-        except SchemaError:
-            self._validator = None
-
-    def iter_errors(self, value: Any) -> Iterator[ValidationError]:
-        yield from self._validator.iter_errors(value) if self._validator else ()

@@ -8,6 +8,8 @@ import re
 import unicodedata
 from collections import Counter
 
+from rapidfuzz.distance import LCSseq
+
 _CJK = "\u3400-\u9fff\uf900-\ufaff\u3040-\u30ff\uac00-\ud7af"
 _TOKEN = re.compile(f"[{_CJK}]|(?:(?![{_CJK}])[^\\W_])+")
 _NGRAMS, _BETA = 6, 2  # chrF2 with runs of up to six characters, as published (Popović 2015)
@@ -47,7 +49,7 @@ def rouge_l(reference: str, answer: str) -> float:
     wanted, said = tokens(reference), tokens(answer)
     if not wanted or not said:
         return float(wanted == said)
-    common = _longest_common(wanted, said)
+    common = LCSseq.similarity(wanted, said)
     return _f(common / len(said), common / len(wanted), 1)
 
 
@@ -82,14 +84,3 @@ def _f(precision: float, recall: float, beta: int) -> float:
     if not precision + recall:
         return 0.0
     return (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
-
-
-def _longest_common(one: list[str], other: list[str]) -> int:
-    """Length of the longest common subsequence, by rows."""
-    above = [0] * (len(other) + 1)
-    for token in one:
-        row = [0]
-        for place, word in enumerate(other):
-            row.append(above[place] + 1 if token == word else max(row[-1], above[place + 1]))
-        above = row
-    return above[-1]
