@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test check setup base clients clean
+.PHONY: help quickstart test test-clients check setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
 	@echo "make test         set up, then run all tests"
+	@echo "make test-clients set up, then let LangChain, LiteLLM and llm talk to the server"
 	@echo "make check        set up, then ruff and mypy"
 	@echo "make clean        remove $(VENV)"
 
@@ -16,6 +17,11 @@ quickstart: base
 
 test: base clients
 	$(BIN)/python -m pytest
+
+# Clients of other makers, each in an environment of its own (600 MB in all), talk to the server.
+test-clients: setup
+	$(BIN)/python tests/conformance/fetch.py --other-clients
+	$(BIN)/python -m pytest -m clients tests/conformance
 
 check: setup
 	$(BIN)/ruff check .

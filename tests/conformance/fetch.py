@@ -1,7 +1,8 @@
 """What the conformance tests take from package registries, fetched once into the cache by `make test`.
 
-`python tests/conformance/fetch.py` does it, and can be repeated: what is there already is left alone. Nothing here is
-installed into the environment that Luthier runs in: each client has a virtual environment of its own.
+`python tests/conformance/fetch.py` does it, and can be repeated: what is there already is left alone; with
+`--other-clients` also what `make test-clients` needs. Nothing here is installed into the environment that Luthier runs
+in: each client has a virtual environment of its own.
 """
 
 import hashlib
@@ -50,6 +51,7 @@ SUITES = [
 
 
 NODE_CLIENT = _ROOT / "openai-node"
+OTHER_CLIENTS = {name: _ROOT / name for name in ("langchain", "litellm", "llm")}
 
 
 def require(folder: Path) -> None:
@@ -131,3 +133,5 @@ if __name__ == "__main__":
         for each in SUITES:
             fetch_suite(each)
         fetch_node_client()
+        for name in OTHER_CLIENTS if "--other-clients" in sys.argv else ():
+            environment(OTHER_CLIENTS[name], _HERE / "requirements" / f"{name}.txt")

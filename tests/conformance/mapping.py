@@ -27,6 +27,8 @@ PATHS = [
     ("POST", f"/fine_tuning/checkpoints/(?P<fine_tuned_model>{_TUNED})/permissions"),
     ("GET", f"/fine_tuning/checkpoints/(?P<fine_tuned_model>{_JOB})/permissions"),
     ("DELETE", f"/fine_tuning/checkpoints/(?P<fine_tuned_model>{_TUNED})/permissions/(?P<permission>{_PERMISSION})"),
+    ("GET", "/batches/(?P<batch>batch_id|string)"),
+    ("POST", "/batches/(?P<long_batch>batch_id|string)/cancel"),
     ("GET", "/models/(?P<model>gpt-6-astra|gpt-4o-mini)"),
     ("DELETE", "/models/(?P<new_model>ft:gpt-4o-mini:acemeco:suffix:abc123)"),
 ]
@@ -59,7 +61,7 @@ def _id(request: str, field: str, given: Any, seed: str) -> Stand:
 
 _STREAM = {"include_obfuscation": True, "include_usage": True}
 VALUES = [
-    Stand("GET /files", "limit", "0", "1", "the specification begins at 1"),
+    Stand("GET /(files|batches)", "limit", "0", "1", "the specification begins at 1"),
     _id("POST /uploads/upload_abc123/complete", "part_ids", ["string"], "parts"),
     Stand("POST /uploads/upload_abc123/complete", "md5", "md5", "md5", "not a checksum", seed=True),
     _id("POST /fine_tuning/jobs", "training_file", "file-abc123", "training_file"),
@@ -71,6 +73,8 @@ VALUES = [
     Stand("POST /completions", "logit_bias", {"foo": 0}, {"5": 0}, "not a token"),
     Stand("POST /completions", "suffix", "test.", REMOVED, "not available here"),
     Stand("POST /completions", "stream_options", _STREAM, REMOVED, "without a stream", when=("stream", False)),
+    _id("POST /batches", "input_file_id", ("input_file_id", "string"), "batch_file"),
+    Stand("POST /batches", "endpoint", "/v1/responses", "/v1/chat/completions", "not served here"),
     Stand("POST /embeddings", "encoding_format", "base64", "float", "strict mode refuses what the client asks for"),
 ]
 

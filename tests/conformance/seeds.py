@@ -5,6 +5,7 @@ delete, is put into the server's store as a worker of its own would leave it the
 """
 
 import hashlib
+import json
 import shutil
 import time
 from functools import cached_property
@@ -98,6 +99,36 @@ class Seeds:
         )
         assert made
         return made
+
+    # -- batches ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def batch_file(self) -> str:
+        return self._batch_file(1)
+
+    @cached_property
+    def batch(self) -> str:
+        return self._batch(self.batch_file)
+
+    @property
+    def long_batch(self) -> str:
+        """Takes long enough to be cancelled."""
+        return self._batch(self._long_batch_file)
+
+    @cached_property
+    def _long_batch_file(self) -> str:
+        return self._batch_file(100)
+
+    def _batch_file(self, requests: int) -> str:
+        body = {"model": BASE, "messages": [{"role": "user", "content": "Hello"}]}
+        line = {"method": "POST", "url": "/v1/chat/completions", "body": body}
+        lines = "".join(json.dumps({"custom_id": str(at), **line}) + "\n" for at in range(requests))
+        return self._client.files.create(file=("requests.jsonl", lines.encode()), purpose="batch").id
+
+    def _batch(self, file: str) -> str:
+        return self._client.batches.create(
+            input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h"
+        ).id
 
     # -- jobs ------------------------------------------------------------------------------------------------
 

@@ -25,9 +25,11 @@ AREAS = [
     ("jobs", ["fine_tuning/test_jobs.py"], {"3.54.0": 145, "1.109.1": 145}),
     ("job checkpoints", ["fine_tuning/jobs"], {"3.54.0": 25, "1.109.1": 25}),
     ("checkpoint permissions", ["fine_tuning/checkpoints"], {"3.54.0": 90, "1.109.1": 65}),
+    ("graders", ["fine_tuning/alpha"], {"3.54.0": 40, "1.109.1": 40}),
     ("models", ["test_models.py"], {"3.54.0": 55, "1.109.1": 55}),
     ("completions", ["test_completions.py"], {"3.54.0": 40, "1.109.1": 40}),
     ("embeddings", ["test_embeddings.py"], {"3.54.0": 20, "1.109.1": 20}),
+    ("batches", ["test_batches.py"], {"3.54.0": 80, "1.109.1": 80}),
 ]
 SKIPPED = 3  # by the suites themselves: files.content with aiohttp, which their mock of HTTP does not know
 

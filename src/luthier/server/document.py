@@ -9,7 +9,6 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
 from luthier.types.common import Response
 from luthier.types.errors import ErrorBody
@@ -56,16 +55,20 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
 
 
-def _mode(model: type[BaseModel]) -> Literal["validation", "serialization"]:
-    return "serialization" if issubclass(model, Response) else "validation"
+def _with_parts(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's schema and those of its parts, whose names begin with its own: other models may have a `TextPart`."""
+    name = model.__name__
+    mode: Literal["validation", "serialization"] = "serialization" if issubclass(model, Response) else "validation"
+    schema = model.model_json_schema(ref_template=_REF.format(model=name + ".{model}"), mode=mode)
+    return {f"{name}.{part}": of for part, of in schema.pop("$defs", {}).items()} | {name: schema}
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
     made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = made["components"]["schemas"]
     error = {"description": "Error", "content": {"application/json": {"schema": schema_of(ErrorBody)}}}
-    _, extra = models_json_schema([(model, _mode(model)) for model in _READ.values()], ref_template=_REF)
-    schemas.update({name: schema for name, schema in extra["$defs"].items() if name not in schemas})
+    for model in _READ.values():
+        schemas.update(_with_parts(model))
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path in made["paths"].values():
