@@ -88,6 +88,10 @@ class Settings(BaseSettings):
         False,
         description="Hold every function call to the known definitions, as requests with `strict` do for their own.",
     )
+    stored_days: int = Field(30, ge=1, description="Days for which chat completions with `store` are kept.")
+    stored_completions: int = Field(
+        10_000, ge=1, description="Chat completions with `store` that are kept at most; the oldest go first."
+    )
     queue_limit: int = Field(64, ge=1, description="Requests that may wait for an answer; more get status 429.")
     batch_concurrency: int = Field(
         2, ge=1, le=64, description="Requests of batches answered at once; they wait while other requests are."

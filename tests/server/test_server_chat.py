@@ -214,7 +214,6 @@ def test_accepted_and_of_no_effect(client: OpenAI) -> None:
 @pytest.mark.parametrize(
     ("param", "value"),
     [
-        ("store", True),
         ("audio", {"voice": "alloy", "format": "wav"}),
         ("modalities", ["text", "audio"]),
         ("prediction", {"type": "content", "content": "x"}),

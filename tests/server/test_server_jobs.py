@@ -155,6 +155,19 @@ def test_list_pages_and_metadata(bare_client: OpenAI, file_id: str) -> None:
     assert [job.id for job in jobs.list(extra_query={"metadata": {"a.b [c]": "x y&z=ü"}})] == [odd]
     assert jobs.list(extra_query={"metadata": {"team": "t2"}}).data == []
     assert jobs.list(after="ftjob-unknown").data == []
+    quoted = create(**{"a\"b'c\\": "x", "$": "y"})
+    assert [job.id for job in jobs.list(extra_query={"metadata": {"a\"b'c\\": "x", "$": "y"}})] == [quoted]
+    without = [create(), bare_client.fine_tuning.jobs.create(model="gpt-4o", training_file=file_id).id]
+    found = [job.id for job in jobs.list(extra_query={"metadata": "null"})]
+    assert found[:2] == without[::-1]
+    assert not {quoted, odd, *ids} & set(found)
+
+
+def test_a_limit_of_0_is_an_empty_page(bare_client: OpenAI, file_id: str) -> None:
+    jobs = bare_client.fine_tuning.jobs
+    job = jobs.create(model="gpt-4o", training_file=file_id)
+    for page in (jobs.list(limit=0), jobs.list(after="x", limit=0), jobs.list_events(job.id, limit=0)):
+        assert page.data == []
 
 
 @pytest.mark.parametrize("query", ["limit=-1", "limit=many", "limit=1e3"])

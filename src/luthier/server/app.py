@@ -22,6 +22,7 @@ from luthier.server import (
     graders,
     models,
     permissions,
+    stored,
     uploads,
     upstream,
 )
@@ -39,6 +40,7 @@ _RESOURCES = (
     graders,
     models,
     chat,
+    stored,
     completions,
     embeddings,
     batches,

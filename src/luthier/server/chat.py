@@ -1,5 +1,6 @@
 """`/v1/chat/completions`: who answers, and what is refused."""
 
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -13,8 +14,9 @@ from luthier.server.completion import prepare
 from luthier.server.document import reads, streams
 from luthier.server.names import shown
 from luthier.server.presence import while_connected
-from luthier.server.replies import EventStream, events, whole
-from luthier.server.state import StateOf
+from luthier.server.replies import EventStream, Keep, events, whole
+from luthier.server.state import State, StateOf
+from luthier.server.stored import keep
 from luthier.server.validation import validated
 from luthier.types import chat as types
 from luthier.types.chat import CreateChatCompletionRequest
@@ -43,16 +45,28 @@ async def create(request: Request, state: StateOf) -> Response:
     base = await while_connected(request, state.base_folder(target.base or ""))
     completion = await run_in_threadpool(prepare, state, base, target, body)
     served_by = {"x-luthier-served-by": quote(shown(target.base or ""))}
+    kept = _keeper(request, state, body)
     if body.stream:
         completion.start()
-        return EventStream(completion, events(completion), served_by)
-    return JSONResponse(await while_connected(request, whole(completion)), headers=served_by)
+        return EventStream(completion, events(completion, kept), served_by)
+    made = await while_connected(request, whole(completion))
+    if kept:
+        await kept(made)
+    return JSONResponse(made, headers=served_by)
+
+
+def _keeper(request: Request, state: State, body: CreateChatCompletionRequest) -> Keep | None:
+    """What stores the answer, where it was asked for."""
+
+    async def store(made: dict[str, Any]) -> None:
+        await run_in_threadpool(keep, state, body, made, request.state.request_id)
+
+    return store if body.store else None
 
 
 def _refuse_what_is_not_here(body: CreateChatCompletionRequest) -> None:
     """What would change the answer and cannot be done is said, not skipped."""
     asked = {
-        "store": body.store,
         "audio": body.audio,
         "prediction": body.prediction,
         "web_search_options": body.web_search_options,

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from luthier.server.body import StrictRoute
-from luthier.server.lists import Limit, list_page
+from luthier.server.lists import Limit, list_page, metadata_pairs
 from luthier.server.state import State, StateOf
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, NotFoundError
@@ -45,10 +45,9 @@ def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
 
 @router.get("")
 def list_jobs(request: Request, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[FineTuningJob]:
-    """`metadata[key]=value` in the query keeps jobs that carry the pair."""
-    pairs = [(key, value) for key, value in request.query_params.items() if key.startswith("metadata[")]
-    metadata = {key.removeprefix("metadata[").removesuffix("]"): value for key, value in pairs}
-    page = state.store.jobs.list(limit=limit, after=after, metadata=metadata)
+    """`metadata[key]=value` in the query keeps jobs that carry the pair, `metadata=null` those without any."""
+    pairs = metadata_pairs(request)
+    page = state.store.jobs.list(limit=limit, after=after, metadata=pairs, without_metadata=pairs is None)
     return list_page(page)
 
 

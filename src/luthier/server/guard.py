@@ -40,20 +40,21 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started, answering = time.perf_counter(), False
+        started, answering, request_id = time.perf_counter(), False, new_id("req_", 32)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal answering
             if message["type"] == "http.response.start":
                 answering = True
                 headers = MutableHeaders(scope=message)
-                headers.setdefault("x-request-id", new_id("req_", 32))
+                headers.setdefault("x-request-id", request_id)
                 headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
                 headers["openai-version"] = "2020-10-01"
             await send(message)
 
         try:
-            scope.setdefault("state", {})["caller"] = scope.get(INSIDE) or self._admit(HTTPConnection(scope))
+            caller = scope.get(INSIDE) or self._admit(HTTPConnection(scope))
+            scope.setdefault("state", {}).update(caller=caller, request_id=request_id)
             await self._app(scope, self._counted(scope, receive), send_with_headers)
         except Exception as error:  # also what nobody foresaw: its answer carries an id to ask about, as all do
             if answering:

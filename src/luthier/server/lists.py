@@ -2,12 +2,20 @@
 
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Query, Request
 
 from luthier.store import Page
 from luthier.types.common import ListPage
 
 Limit = Annotated[int, Query(ge=0, le=1000)]
+
+
+def metadata_pairs(request: Request) -> dict[str, str] | None:
+    """`metadata[key]=value` of the query; None for `metadata=null`: those without metadata are asked for."""
+    query = request.query_params
+    if query.get("metadata") == "null":
+        return None
+    return {key[len("metadata[") : -1]: query[key] for key in query if key.startswith("metadata[") and key[-1] == "]"}
 
 
 def list_page(page: Page[Any]) -> ListPage[Any]:

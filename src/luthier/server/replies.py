@@ -1,7 +1,7 @@
 """What a client gets: one object, or chunks as server-sent events. Both are put together from the same parts."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from luthier.server.errors import as_api_error
 from luthier.server.underway import Underway
 from luthier.types import chat as types
 
+Keep = Callable[[dict[str, Any]], Awaitable[None]]
+
 
 async def whole(completion: Completion) -> dict[str, Any]:
     """The completion as one object. The engine's slots are free when this returns or raises."""
@@ -27,6 +29,10 @@ async def whole(completion: Completion) -> dict[str, Any]:
             drafts[index].add(part)
     finally:
         completion.cancel()
+    return _assembled(completion, drafts)
+
+
+def _assembled(completion: Completion, drafts: "list[_Draft]") -> dict[str, Any]:
     choices = [draft.choice(index, completion) for index, draft in enumerate(drafts)]
     made = types.ChatCompletion(**completion.head, choices=choices, usage=completion.usage).model_dump()
     for choice in made["choices"]:
@@ -82,16 +88,23 @@ class EventStream(StreamingResponse):
             self._answers.cancel()
 
 
-async def events(completion: Completion) -> AsyncIterator[str]:
-    """Events in OpenAI's order; an error in mid-stream becomes a data line that the clients raise."""
+async def events(completion: Completion, keep: Keep | None = None) -> AsyncIterator[str]:
+    """Events in OpenAI's order; an error in mid-stream becomes a data line that the clients raise.
+
+    `keep` gets the whole answer before the last event, so that who has read it finds the answer stored.
+    """
     options = completion.body.stream_options
     with_usage = bool(options and options.include_usage)
     begun: set[int] = set()
+    drafts = [_Draft() for _ in completion.generations]
     try:
         async for index, part in parts(completion):
+            drafts[index].add(part)
             for choice in _chunk_choices(completion, index, part, index in begun):
                 yield event(_chunk(completion, [choice]) | ({"usage": None} if with_usage else {}))
             begun.add(index)
+        if keep:
+            await keep(_assembled(completion, drafts))
         if with_usage:
             yield event(_chunk(completion, []) | {"usage": completion.usage.model_dump()})
         yield "data: [DONE]\n\n"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from luthier.store.batches import Batches
 from luthier.store.blobs import Blobs
+from luthier.store.completions import Completions
 from luthier.store.database import Database
 from luthier.store.files import Files
 from luthier.store.jobs import Event, Jobs
@@ -31,6 +32,7 @@ class Store:
         self.batches = Batches(self._database, folder / "batches", self.files)
         self.jobs = Jobs(self._database)
         self.models = Models(self._database, folder / "models")
+        self.completions = Completions(self._database)
         self.permissions = Permissions(self._database)
         self.files.sweep()
         self.uploads.sweep()
@@ -43,6 +45,7 @@ class Store:
         seen = copy(self)
         seen.files, seen.uploads = self.files.within(project), self.uploads.within(project)
         seen.batches = self.batches.within(project)
+        seen.completions = self.completions.within(project)
         seen.jobs, seen.models = self.jobs.within(project), self.models.within(project)
         return seen
 

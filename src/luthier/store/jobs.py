@@ -5,13 +5,14 @@ so that two workers, or a worker and a caller, can never both win. Knows nothing
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import Connection, RowMapping, and_, func, insert, or_, select, update
 
 from luthier.store.database import Database, checkpoints, events, jobs
+from luthier.store.filters import with_pairs, without_pairs
 from luthier.store.pages import Page, page
 from luthier.store.scope import Scoped
 from luthier.types.common import new_id, now
@@ -57,10 +58,18 @@ class Jobs(Scoped):
         with self._database.read() as connection:
             return self._row(connection, job_id)
 
-    def list(self, *, limit: int, after: str | None, metadata: dict[str, str] | None = None) -> Page[FineTuningJob]:
-        query = self._seen(jobs)
-        for key, value in (metadata or {}).items():
-            query = query.where(jobs.c.metadata[key].as_string() == value)
+    def list(
+        self,
+        *,
+        limit: int,
+        after: str | None,
+        metadata: Mapping[str, str] | None = None,
+        without_metadata: bool = False,
+    ) -> Page[FineTuningJob]:
+        """`metadata`: pairs that the jobs have."""
+        query = self._seen(jobs).where(with_pairs(jobs.c.metadata, metadata or {}))
+        if without_metadata:
+            query = query.where(without_pairs(jobs.c.metadata))
         with self._database.read() as connection:
             return page(connection, query, jobs, _job, limit=limit, after=after)
 

@@ -135,6 +135,7 @@ class CreateChatCompletionRequest(Request):
     functions: Annotated[list[FunctionDefinition], Field(min_length=1, max_length=128)] | None = None
     function_call: Literal["none", "auto"] | NamedFunction | None = None
     # Read, and of no effect on an answer made here.
+    store: bool | None = None
     metadata: Metadata | None = None
     user: str | None = None
     safety_identifier: str | None = None
@@ -143,7 +144,6 @@ class CreateChatCompletionRequest(Request):
     prompt_cache_options: dict[str, Any] | None = None
     service_tier: str | None = None
     # Read, so that they can be refused by name.
-    store: bool | None = None
     audio: dict[str, Any] | None = None
     modalities: list[str] | None = None
     moderation: dict[str, Any] | None = None

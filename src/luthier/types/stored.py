@@ -1,0 +1,46 @@
+"""Stored chat completions: answers that were asked for with `store`, and the messages that led to them."""
+
+from typing import Any, Literal
+
+from luthier.types.chat import ChatCompletion
+from luthier.types.common import Metadata, Request, Response
+
+
+class UpdateStoredRequest(Request):
+    metadata: Metadata | None
+
+
+class StoredCompletion(ChatCompletion):
+    """The answer, with what was asked for. `input_user` is the request's `user`."""
+
+    request_id: str | None = None
+    metadata: dict[str, str]
+    seed: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
+    response_format: dict[str, Any] | None = None
+    input_user: str | None = None
+
+
+class StoredMessage(Response):
+    """A message of the request; one that was sent in parts has them in `content_parts` and no `content`."""
+
+    id: str
+    role: str
+    content: str | None = None
+    content_parts: list[dict[str, Any]] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    function_call: dict[str, Any] | None = None
+    tool_call_id: str | None = None
+
+
+class StoredDeleted(Response):
+    id: str
+    object: Literal["chat.completion.deleted"] = "chat.completion.deleted"
+    deleted: bool = True
