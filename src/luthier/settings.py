@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS
@@ -93,11 +93,24 @@ class Settings(BaseSettings):
         10_000, ge=1, description="Chat completions with `store` that are kept at most; the oldest go first."
     )
     queue_limit: int = Field(64, ge=1, description="Requests that may wait for an answer; more get status 429.")
+    requests_per_minute: int = Field(
+        0, ge=0, description="Requests for answers that a key may send in a minute; 0: no limit. More get status 429."
+    )
+    tokens_per_minute: int = Field(
+        0, ge=0, description="Tokens that a key may ask for in a minute, counted as OpenAI does; 0: no limit."
+    )
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description=(
+            "Web pages that may call this server from a browser, by origin, separated by commas, such as "
+            "https://app.example; * for all, which needs --api-keys. None: no page of another origin may."
+        ),
+    )
     batch_concurrency: int = Field(
         2, ge=1, le=64, description="Requests of batches answered at once; they wait while other requests are."
     )
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
     def _split_keys(cls, value: object) -> object:
         return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
@@ -113,6 +126,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"key {number} is given twice, with different projects")
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_send_them(cls, value: list[str]) -> list[str]:
+        return [origin.lower().rstrip("/") for origin in value]
+
     @field_validator("aliases")
     @classmethod
     def _plain_names(cls, value: dict[str, str]) -> dict[str, str]:
@@ -125,6 +143,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _all_pages_need_keys(self) -> "Settings":
+        if "*" in self.cors_origins and not self.api_keys:
+            raise ValueError("cors_origins: '*' lets every web page in, and no keys are set; set api_keys too")
+        return self
 
     def keys(self) -> dict[str, str | None]:
         """Every key with its project; None: the whole organization's."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from luthier import __version__
 from luthier.catalogue import Catalogue
@@ -21,6 +22,7 @@ from luthier.server import (
     fine_tuning,
     graders,
     models,
+    moderations,
     permissions,
     stored,
     uploads,
@@ -28,6 +30,8 @@ from luthier.server import (
 )
 from luthier.server.batch_runner import BatchRunner
 from luthier.server.guard import Guard
+from luthier.server.limits import Limits
+from luthier.server.replay import Replay
 from luthier.server.state import State
 from luthier.settings import Settings
 from luthier.store import Store
@@ -43,6 +47,7 @@ _RESOURCES = (
     stored,
     completions,
     embeddings,
+    moderations,
     batches,
 )
 
@@ -67,7 +72,18 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
 
     app = FastAPI(title="Luthier", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.luthier = state
+    # The last one stands outermost.
+    app.add_middleware(Limits, settings=settings)
+    app.add_middleware(Replay, store=store)
     app.add_middleware(Guard, settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
+        )
     errors.install(app)
     for resource in _RESOURCES:
         app.include_router(resource.router)

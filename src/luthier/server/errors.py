@@ -32,8 +32,8 @@ async def _nobody_there(_: Request, __: Exception) -> Response:
 
 def error_response(error: Exception, request: Request | None = None) -> JSONResponse:
     made = as_api_error(error, request)
-    headers = {}
-    if made.status == 429:
+    headers = dict(made.headers)
+    if made.status in (409, 429) and "retry-after" not in headers and "x-should-retry" not in headers:
         headers["retry-after"] = "1"
     if made.code in _LASTING:
         headers["x-should-retry"] = "false"

@@ -83,7 +83,8 @@ class Guard:
         if not self._keys and _name(host) not in _LOCAL | {self._settings.host}:
             raise PermissionDeniedError(f"This server has no keys and answers to loopback names only, not to '{host}'.")
         origin = headers.get("origin")
-        if origin and origin.lower().partition("://")[2] != host:
+        allowed = self._settings.cors_origins
+        if origin and origin.lower().partition("://")[2] != host and not {"*", origin.lower()} & set(allowed):
             raise PermissionDeniedError(f"Requests from pages of another origin ({origin}) are refused.")
 
     def _counted(self, scope: Scope, receive: Receive) -> Receive:

@@ -13,6 +13,7 @@ from luthier.store.jobs import Event, Jobs
 from luthier.store.models import FineTunedModel, Models
 from luthier.store.pages import Page
 from luthier.store.permissions import Permissions
+from luthier.store.replays import Replays
 from luthier.store.uploads import Uploads
 
 __all__ = ["Event", "FineTunedModel", "Page", "Store"]
@@ -34,6 +35,7 @@ class Store:
         self.models = Models(self._database, folder / "models")
         self.completions = Completions(self._database)
         self.permissions = Permissions(self._database)
+        self.replays = Replays(self._database)
         self.files.sweep()
         self.uploads.sweep()
 

@@ -6,6 +6,7 @@
     │   ├── AuthenticationError   401
     │   ├── PermissionDeniedError 403
     │   ├── NotFoundError         404
+    │   ├── ConflictError         409
     │   ├── PayloadTooLargeError  413
     │   ├── RateLimitError        429
     │   └── UnavailableError      503
@@ -17,6 +18,7 @@ Statuses follow what OpenAI's clients do with them: they retry 408, 409, 429 and
 answered with one of those.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from luthier.types.common import Response
@@ -47,9 +49,16 @@ class APIError(LuthierError):
     status = 500
     type = "server_error"
 
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
-        self.message, self.param, self.code = message, param, code
+        self.message, self.param, self.code, self.headers = message, param, code, headers or {}
 
     def body(self) -> dict[str, Any]:
         """The response body: all four keys are required by OpenAI's schema."""
@@ -70,6 +79,12 @@ class PermissionDeniedError(APIError):
 
 class NotFoundError(APIError):
     status, type = 404, "invalid_request_error"
+
+
+class ConflictError(APIError):
+    """Something else is under way that ends soon: the clients try again by themselves."""
+
+    status, type = 409, "invalid_request_error"
 
 
 class PayloadTooLargeError(APIError):

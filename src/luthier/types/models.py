@@ -16,6 +16,7 @@ class Model(Response):
     owned_by: str
     root: str | None = None
     parent: str | None = None
+    shutdown_date: str | None = None  # models here have none
     tools: list[dict[str, Any]] | None = None
 
 

@@ -1,0 +1,14 @@
+"""Moderations: the request. Its answer is that of the service elsewhere that gives it."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from luthier.types.common import Request
+
+DEFAULT_MODEL = "omni-moderation-latest"
+
+
+class CreateModerationRequest(Request):
+    input: str | Annotated[list[str], Field(min_length=1)] | Annotated[list[dict[str, Any]], Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1, max_length=256)] = DEFAULT_MODEL
