@@ -97,3 +97,66 @@ def test_what_cannot_be_told_names_the_flag(tmp_path: Path) -> None:
     assert "--question COLUMN --answer COLUMN" in result.stdout
     assert run("check", path, "--question", "a", "--answer", "b").exit_code == 0
     assert run("check", path, "--encoding", "klingon").exit_code == 2
+
+
+@pytest.fixture
+def slips(train: Path, tmp_path: Path) -> Path:
+    """Twelve good lines, one that can be mended, one that cannot, one that can be guessed."""
+    path = tmp_path / "slips.jsonl"
+    good = train.read_text().splitlines()
+    path.write_text("\n".join([*good, good[0][:-1] + ",}", "hello", good[1][:-1]]) + "\n")
+    return path
+
+
+def test_fix_writes_a_file_that_is_clean_and_sets_the_rest_aside(slips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    result = run("check", slips, "--fix", out, "--no-quality")
+    assert result.exit_code == 0, result.output
+    assert "line 13: trailing_comma" in result.stdout
+    assert "--guess" in result.stdout
+    assert "2 lines" in result.stdout
+    assert len(out.read_text().splitlines()) == 13
+    rejects = [json.loads(line) for line in (tmp_path / "out.rejects.jsonl").read_text().splitlines()]
+    assert [reject["line"] for reject in rejects] == [14, 15]
+    assert f"Next: luthier tune {out}" in result.stdout
+    assert {path.name for path in tmp_path.iterdir()} >= {"out.jsonl", "out.rejects.jsonl", "slips.jsonl"}
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_fix_overwrites_only_if_forced(slips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("mine")
+    result = run("check", slips, "--fix", out)
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert out.read_text() == "mine"
+    assert not (tmp_path / "out.rejects.jsonl").exists()
+    assert run("check", slips, "--fix", out, "--force", "--guess").exit_code == 0
+    assert len(out.read_text().splitlines()) == 14
+    assert run("check", out, "--fix", out, "--force").exit_code == 0
+    assert len(out.read_text().splitlines()) == 14
+    assert not (tmp_path / "out.rejects.jsonl").exists()
+
+
+def test_a_diff_writes_nothing(slips: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    result = run("check", slips, "--diff")
+    assert result.exit_code == 1
+    assert "  - " in result.stdout
+    assert ",}" in result.stdout
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_fix_converts(tmp_path: Path) -> None:
+    path, out = tmp_path / "table.csv", tmp_path / "out.jsonl"
+    path.write_text("question,answer\n" + "".join(f"q{n},a{n}\n" for n in range(12)))
+    document = json.loads(run("check", path, "--fix", out, "--json", "--no-quality").stdout)
+    assert document["ok"]
+    assert document["fix"]["examples"] == 12
+    assert "converted_from (CSV table)" in document["fix"]["counts"]
+    assert [file["path"] for file in document["files"]] == [str(out)]
+
+
+def test_flags_that_mean_nothing_together(slips: Path) -> None:
+    assert run("check", slips, "--guess").exit_code == 2
+    assert run("check", slips, "--validation", slips, "--diff").exit_code == 2

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from luthier.cli.fix import fix, print_repairs, refuse_together
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import counted_as, notices, print_json, results
 from luthier.cli.speech import printable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from luthier.data.check import Quality
     from luthier.data.convert import Hints
     from luthier.data.findings import Finding, Report
+    from luthier.data.repair import Repairs
 
 SHOWN_PER_CODE = 3
 MINIMUM_EXAMPLES = 10
@@ -192,11 +194,15 @@ ENCODING = _Encoding()
 
 @click.command(
     help=say(
-        "Check a training file before it is uploaded: every fault with its line and its remedy. Exit code 0 if it can "
-        "be trained on, 1 if it has errors, 2 if it could not be checked.\n\n"
-        "Example: luthier check train.jsonl --validation valid.jsonl",
-        "上传之前检查训练文件：指出每个问题所在的行和改法。可以训练时退出码为 0，有错误时为 1，无法检查时为 2。\n\n"
-        "例子：luthier check train.jsonl --validation valid.jsonl",
+        "Check a training file before it is uploaded: every fault with its line and its remedy. Other forms (Alpaca, "
+        "ShareGPT, a JSON array, CSV, XLSX, gzip, GBK, UTF-16) are read too; --fix writes them as JSONL. Exit code 0 "
+        "if it can be trained on, 1 if it has errors, 2 if it could not be checked.\n\n"
+        "Examples: luthier check train.jsonl --validation valid.jsonl\n\n"
+        "luthier check train.csv --fix train.jsonl",
+        "上传之前检查训练文件：指出每个问题所在的行和改法。其他形式（Alpaca、ShareGPT、JSON 数组、CSV、XLSX、gzip、"
+        "GBK、UTF-16）也能读，--fix 把它们写成 JSONL。可以训练时退出码为 0，有错误时为 1，无法检查时为 2。\n\n"
+        "例子：luthier check train.jsonl --validation valid.jsonl\n\n"
+        "luthier check train.csv --fix train.jsonl",
     )
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -224,23 +230,84 @@ ENCODING = _Encoding()
 @click.option("--question", metavar="COLUMN", help=say("The column that holds the question.", "问题所在的列。"))
 @click.option("--answer", metavar="COLUMN", help=say("The column that holds the answer.", "答案所在的列。"))
 @click.option("--sheet", metavar="NAME", help=say("The sheet of a workbook.", "工作簿中的工作表。"))
+@click.option(
+    "--fix",
+    "fix_to",
+    metavar="OUT",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=say(
+        "Write a mended copy, and beside it OUT.rejects.jsonl with the lines that cannot be mended.",
+        "写出修正后的副本；无法修正的行写入旁边的 OUT.rejects.jsonl。",
+    ),
+)
+@click.option(
+    "--diff",
+    is_flag=True,
+    help=say("Show every change; without --fix nothing is written.", "显示每处改动；不加 --fix 时不写任何文件。"),
+)
+@click.option(
+    "--guess",
+    is_flag=True,
+    help=say(
+        "Take guesses at broken JSON too; look at --diff first.", "对损坏的 JSON 也采用猜测的结果；请先看 --diff。"
+    ),
+)
+@click.option("--force", is_flag=True, help=say("Overwrite OUT.", "覆盖已有的 OUT。"))
 @local_options
 @pass_options
 def check(
-    options: Options, /, file: Path, validation: Path | None, method: str, quality: bool, **hints: str | None
+    options: Options,
+    /,
+    file: Path,
+    validation: Path | None,
+    method: str,
+    quality: bool,
+    fix_to: Path | None,
+    diff: bool,
+    guess: bool,
+    force: bool,
+    **hints: str | None,
 ) -> None:
     from luthier.data.convert import Hints
 
-    reports = check_files(file, validation, method, Hints(**hints), quality=quality)
+    refuse_together(fix_to, validation, force=force, guess=guess, diff=diff)
+    given: Hints | None = Hints(**hints)
+    repairs = _repaired(file, fix_to, given, force=force, guess=guess) if fix_to or diff else None
+    if repairs and not options.json:
+        print_repairs(results(), repairs, fix_to, diff=diff)
+    if repairs and fix_to:
+        file, given = fix_to, None
+    reports = check_files(file, validation, method, given, quality=quality)
     ok = all(report.ok for report in reports.values())
     if options.json:
-        print_json({"ok": ok, "files": [_described(path, report) for path, report in reports.items()]})
+        fixed = {"fix": repairs.to_dict()} if repairs else {}
+        print_json({"ok": ok, "files": [_described(path, report) for path, report in reports.items()], **fixed})
     else:
         for path, report in reports.items():
             print_report(results(), path, report)
         if ok:
             results().print(say("Next: ", "下一步：") + _next(reports), soft_wrap=True)
     raise click.exceptions.Exit(0 if ok else 1)
+
+
+def _repaired(path: Path, out: Path | None, hints: Hints | None, *, force: bool, guess: bool) -> Repairs | None:
+    """What was mended; None if it cannot be told what the file is, which the check then says."""
+    from luthier.data.convert import prepared
+    from luthier.data.findings import FindingError
+
+    try:
+        with (
+            prepared(path, hints) as file,
+            reading_bar(file.path, say(f"mending {path.name}", f"修正 {path.name}")) as on_line,
+        ):
+            repairs = fix(file.path, out, force=force, guess=guess, on_line=on_line)
+            for note in file.notes:
+                repairs.counts[f"{note.code} ({note.seen})" if note.seen else note.code] += 1
+            return repairs
+    except FindingError:
+        return None
+    except OSError as error:
+        raise Trouble(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
 
 
 def _next(reports: dict[Path, Report]) -> str:

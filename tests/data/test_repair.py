@@ -1,0 +1,189 @@
+"""Mending: what is certain, nothing else; nothing dropped; the second time changes nothing."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from luthier.data.check import check_file
+from luthier.data.findings import FindingError
+from luthier.data.repair import Repairs, repair_file
+
+USER = {"role": "user", "content": "What is a bond?"}
+ANSWER = {"role": "assistant", "content": "A loan."}
+GOOD = {"messages": [USER, ANSWER]}
+CALL = {"name": "weather", "arguments": '{"city": "Rome"}'}
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+
+
+def called(arguments: Any) -> dict[str, Any]:
+    return {"messages": [USER, {"role": "assistant", "function_call": {"name": "weather", "arguments": arguments}}]}
+
+
+def mended(path: Path, content: bytes, **options: Any) -> tuple[bytes, list[Any], Repairs]:
+    path.write_bytes(content)
+    out, rejects = io.BytesIO(), io.BytesIO()
+    repairs = repair_file(path, out, rejects, **options)
+    return out.getvalue(), [json.loads(line) for line in rejects.getvalue().splitlines()], repairs
+
+
+def line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+# text with a fault, what it means, the codes of what was mended
+CASES: list[tuple[str, Any, list[str]]] = [
+    (line(GOOD)[:-1] + ",}", GOOD, ["trailing_comma"]),
+    (line(GOOD).replace("]}", ", ]\t}"), GOOD, ["trailing_comma"]),
+    (line(GOOD).replace(", ", "， ").replace(": ", "：").replace("[", "［"), GOOD, ["full_width_punctuation"]),
+    (str(GOOD), GOOD, ["python_repr"]),
+    (
+        str({"messages": [USER, ANSWER | {"weight": None}]}),
+        {"messages": [USER, ANSWER | {"weight": None}]},
+        ["python_repr"],
+    ),
+    (
+        '{“messages”: [{“role”: “user”, “content”: “say "hi"”}, {"role": "assistant", "content": "“hi”"}]}',
+        {"messages": [{"role": "user", "content": 'say "hi"'}, {"role": "assistant", "content": "“hi”"}]},
+        ["smart_quotes"],
+    ),
+    (
+        line(GOOD).replace("a bond", "a\tbond"),
+        {"messages": [USER | {"content": "What is a\tbond?"}, ANSWER]},
+        ["control_character"],
+    ),
+    (line(GOOD).replace('"role": "user"', '"role": "user", "role": "user"'), GOOD, ["duplicate_key"]),
+    (line([USER, ANSWER]), GOOD, ["data_type"]),
+    (line({"messages": [USER | {"role": " Human"}, ANSWER]}), GOOD, ["unrecognized_role"]),
+    (line({"messages": [USER | {"id": 7}, ANSWER]}), GOOD, ["message_unrecognized_key"]),
+    (line({"messages": [{"role": "system", "content": ""}, USER, ANSWER]}), GOOD, ["missing_content"]),
+    (
+        line({"messages": [USER | {"weight": 1}, ANSWER | {"weight": True}]}),
+        {"messages": [USER, ANSWER | {"weight": 1}]},
+        ["weight_invalid"],
+    ),
+    (line(called({"city": "Rome"})), called('{"city": "Rome"}'), ["arguments_not_json"]),
+    (line(called("{'city': 'Rome'}")), called('{"city": "Rome"}'), ["arguments_not_json"]),
+    (line(called("")), called("{}"), ["arguments_not_json"]),
+    (line(called(json.dumps('{"city": "Rome"}'))), called('{"city": "Rome"}'), ["arguments_encoded_twice"]),
+    (line(GOOD | {"tools": [TOOL["function"]]}), GOOD | {"tools": [TOOL]}, ["definition_invalid"]),
+    (line(GOOD | {"functions": [TOOL]}), GOOD | {"functions": [TOOL["function"]]}, ["definition_invalid"]),
+    (
+        line(
+            {
+                "messages": [
+                    USER,
+                    {"role": "assistant", "function_call": CALL},
+                    {"role": "function", "name": "weather", "content": {"t": 3}},
+                    ANSWER,
+                ]
+            }
+        ),
+        {
+            "messages": [
+                USER,
+                {"role": "assistant", "function_call": CALL},
+                {"role": "function", "name": "weather", "content": '{"t": 3}'},
+                ANSWER,
+            ]
+        },
+        ["content_type"],
+    ),
+]
+
+HOPELESS = [
+    "hello",
+    line(GOOD)[:40],
+    "{'messages': [{'role': 'user', 'content': 'a' 'b'}, {'role': 'assistant', 'content': 'x'}]}",
+    "{'messages': [{'role': 'user', 'content': 'a\\s'}, {'role': 'assistant', 'content': 'x'}]}",
+    line(GOOD).replace('"A loan."', "NaN"),
+    line(GOOD).replace("A loan.", "\\ud83d"),
+    line(GOOD).replace('"role": "user"', '"role": "user", "role": "assistant"'),
+    line({"messages": [USER]}),
+    line({"messages": [USER, ANSWER | {"content": ""}]}),
+    line({"messages": [USER, ANSWER | {"role": "narrator"}]}),
+    line(called("[1]")),
+    line({"text": "x"}),
+    "1",
+]
+
+
+@pytest.mark.parametrize(("text", "meant", "codes"), CASES)
+def test_what_is_certain_is_mended(tmp_path: Path, text: str, meant: Any, codes: list[str]) -> None:
+    content = f"{line(GOOD)}\n\n{text}\n".encode()
+    out, rejects, repairs = mended(tmp_path / "file", content)
+    assert [json.loads(one) for one in out.decode().splitlines()] == [GOOD, meant]
+    assert rejects == []
+    assert [(repair.line, repair.codes, repair.before) for repair in repairs.kept] == [(3, codes, text)]
+    assert repairs.counts == {code: 1 for code in codes}
+
+
+@pytest.mark.parametrize("text", HOPELESS)
+def test_what_is_not_certain_is_set_aside(tmp_path: Path, text: str) -> None:
+    out, rejects, repairs = mended(tmp_path / "file", f"{text}\n{line(GOOD)}\n".encode())
+    assert out.decode() == line(GOOD) + "\n"
+    ((reject),) = rejects
+    assert (reject["line"], reject["text"], repairs.rejected) == (1, text, 1)
+    assert all(reason["code"] and reason["text"] and reason["remedy"] for reason in reject["reasons"])
+
+
+def test_a_guess_is_shown_and_taken_only_if_asked(tmp_path: Path) -> None:
+    broken = line(GOOD)[:-2].encode() + b"\n"
+    out, rejects, repairs = mended(tmp_path / "file", broken)
+    assert (out, len(rejects)) == (b"", 1)
+    assert [(repair.is_guess, repair.taken, json.loads(repair.after)) for repair in repairs.kept] == [
+        (True, False, GOOD)
+    ]
+    out, rejects, repairs = mended(tmp_path / "file", broken, guess=True)
+    assert (json.loads(out), rejects) == (GOOD, [])
+    assert repairs.kept[0].taken
+
+
+def test_what_has_no_error_is_copied_as_it_is(tmp_path: Path) -> None:
+    odd = '{ "messages":[{"content":"x","role":"user"},{"role":"assistant","content":"\\u4e2d"} ] ,"id":1}'
+    content = f"\ufeff{odd}\r\n \r\n{line(GOOD)}".encode()
+    assert mended(tmp_path / "file", content)[0] == f"{odd}\n{line(GOOD)}\n".encode()
+
+
+def test_bytes_that_are_no_text_are_kept_readably(tmp_path: Path) -> None:
+    _, rejects, _ = mended(tmp_path / "file", b'{"a": "\xff"}\n')
+    assert rejects[0]["text"] == '{"a": "\\xff"}'
+
+
+faults = st.sampled_from([text for text, _, _ in CASES] + HOPELESS + [line(GOOD)] * 5)
+
+
+@st.composite
+def damaged(draw: Any) -> bytes:
+    content = "\n".join(draw(st.lists(faults, max_size=5))).encode()
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(content)))
+        put = draw(
+            st.sampled_from([b"", b"'", b'"', b"}", b",", b"\n", b"\t", b"\xff", "：".encode(), "“".encode(), b"\\"])
+        )
+        content = content[:at] + put + content[at + draw(st.integers(0, 3)) :]
+    return content
+
+
+@given(content=damaged() | st.binary(max_size=60), guess=st.booleans())
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_mended_file_has_no_errors_and_mending_it_changes_nothing(
+    tmp_path: Path, content: bytes, guess: bool
+) -> None:
+    path = tmp_path / "file"
+    try:
+        out, rejects, repairs = mended(path, content, guess=guess)
+    except FindingError:  # no text at all
+        return
+    lines = [one for one in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if one.strip()]
+    assert repairs.examples == out.count(b"\n")
+    assert repairs.examples + len(rejects) == len(lines)
+    again, none, nothing = mended(path, out, guess=guess)
+    assert (again, none, nothing.kept) == (out, [], [])
+    if out:
+        methods = {name for name in ("supervised", "dpo") if check_file(path, minimum_examples=1, method=name).ok}
+        assert methods
