@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from luthier.cli.check_numbers import add_numbers, print_numbers, show_example
 from luthier.cli.fix import fix, print_repairs, refuse_together
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import counted_as, notices, print_json, results
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from luthier.data.findings import Finding, Report
     from luthier.data.repair import Repairs
 
+Measure = Callable[["Path", "Report", "Callable[[int], None] | None"], None]
 SHOWN_PER_CODE = 3
 MINIMUM_EXAMPLES = 10
 # Validation is measured, not learnt from: one example is enough.
@@ -40,21 +42,28 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def check_files(
-    training: Path | None, validation: Path | None, method: str, hints: Hints | None = None, *, quality: bool = True
+    training: Path | None,
+    validation: Path | None,
+    method: str,
+    hints: Hints | None = None,
+    *,
+    quality: bool = True,
+    measure: Measure | None = None,
 ) -> dict[Path, Report]:
     """The reports of the files that are given, with a progress bar on stderr; raises Trouble if one is unreadable.
 
-    With `quality`, also what the examples teach, and what the validation file shares with the training file.
+    With `quality`, also what the examples teach, and what the validation file shares with the training file; `measure`
+    adds what it counts.
     """
     from luthier.data.quality.look import Quality
 
     reports, seen = {}, None
     if training:
         seen = Quality() if quality else None
-        reports[training] = _check(training, method, MINIMUM_EXAMPLES, hints, seen)
+        reports[training] = _check(training, method, MINIMUM_EXAMPLES, hints, seen, measure)
     if validation:
         other = Quality(seen) if quality else None
-        reports[validation] = _check(validation, method, MINIMUM_VALIDATION_EXAMPLES, hints, other)
+        reports[validation] = _check(validation, method, MINIMUM_VALIDATION_EXAMPLES, hints, other, measure)
     return reports
 
 
@@ -64,7 +73,12 @@ def is_converted(report: Report) -> bool:
 
 
 def _check(
-    path: Path, method: str, minimum_examples: int, hints: Hints | None = None, quality: Quality | None = None
+    path: Path,
+    method: str,
+    minimum_examples: int,
+    hints: Hints | None = None,
+    quality: Quality | None = None,
+    measure: Measure | None = None,
 ) -> Report:
     from luthier.data.check import check_file
     from luthier.data.convert import prepared
@@ -72,20 +86,22 @@ def _check(
 
     report = Report()
     try:
-        with (
-            prepared(path, hints) as file,
-            reading_bar(file.path, say(f"checking {path.name}", f"检查 {path.name}")) as on_line,
-        ):
+        with prepared(path, hints) as file:
             for note in file.notes:
                 report.add(note)
-            return check_file(
-                file.path,
-                method=method,
-                minimum_examples=minimum_examples,
-                on_line=on_line,
-                quality=quality,
-                report=report,
-            )
+            with reading_bar(file.path, say(f"checking {path.name}", f"检查 {path.name}")) as on_line:
+                check_file(
+                    file.path,
+                    method=method,
+                    minimum_examples=minimum_examples,
+                    on_line=on_line,
+                    quality=quality,
+                    report=report,
+                )
+            if measure:
+                with reading_bar(file.path, say(f"counting {path.name}", f"统计 {path.name}")) as on_line:
+                    measure(file.path, report, on_line)
+            return report
     except FindingError as error:  # what the file is cannot be told
         report.add(error.finding)
         return report
@@ -173,7 +189,7 @@ def _summary(console: Console, path: Path, report: Report) -> None:
 
 
 # Every section is given the console, the file and its report. The summary comes last, where the eye is.
-SECTIONS: tuple[Callable[[Console, Path, Report], None], ...] = (_findings, _summary)
+SECTIONS: tuple[Callable[[Console, Path, Report], None], ...] = (_findings, print_numbers, _summary)
 
 
 class _Encoding(click.ParamType[str]):
@@ -222,6 +238,22 @@ ENCODING = _Encoding()
     ),
 )
 @click.option(
+    "--base",
+    metavar="NAME",
+    help=say(
+        "The base model whose tokenizer counts; else that of the settings.", "用哪个基座模型的分词器统计；默认取设置。"
+    ),
+)
+@click.option(
+    "--show",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=say(
+        "Print example N as the trainer sees it, trained tokens in green.",
+        "按训练器看到的样子打印第 N 个样本，参与训练的 token 为绿色。",
+    ),
+)
+@click.option(
     "--encoding",
     metavar="NAME",
     type=ENCODING,
@@ -262,13 +294,23 @@ def check(
     validation: Path | None,
     method: str,
     quality: bool,
+    base: str | None,
+    show: int | None,
     fix_to: Path | None,
     diff: bool,
     guess: bool,
     force: bool,
     **hints: str | None,
 ) -> None:
-    from luthier.data.convert import Hints
+    from luthier.data.convert import Hints, prepared
+
+    if show:
+        with prepared(file, Hints(**hints)) as ready:
+            show_example(ready.path, show, base, options.json)
+        return
+
+    def measure(path: Path, report: Report, on_line: Callable[[int], None] | None) -> None:
+        add_numbers(path, report, base, on_line)
 
     refuse_together(fix_to, validation, force=force, guess=guess, diff=diff)
     given: Hints | None = Hints(**hints)
@@ -277,7 +319,7 @@ def check(
         print_repairs(results(), repairs, fix_to, diff=diff)
     if repairs and fix_to:
         file, given = fix_to, None
-    reports = check_files(file, validation, method, given, quality=quality)
+    reports = check_files(file, validation, method, given, quality=quality, measure=measure)
     ok = all(report.ok for report in reports.values())
     if options.json:
         fixed = {"fix": repairs.to_dict()} if repairs else {}

@@ -102,6 +102,7 @@ class Report:
     examples: int = 0
     findings: list[Finding] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    numbers: dict[str, Any] | None = None  # lengths in tokens, if somebody with a tokenizer has counted them
     _kept: Counter[tuple[str, Severity]] = field(default_factory=Counter, init=False, repr=False)
 
     def add(self, finding: Finding, *, first: bool = False) -> None:
@@ -129,4 +130,5 @@ class Report:
             "examples": self.examples,
             "counts": dict(self.counts),
             "findings": [finding.to_dict(language) for finding in self.findings],
+            **({"numbers": self.numbers} if self.numbers else {}),
         }

@@ -9,6 +9,20 @@ def _kind(severity: Severity, en: str, zh: str, remedy_en: str, remedy_zh: str) 
 
 
 QUALITY: dict[str, Kind] = {
+    "truncated": _kind(
+        "warning",
+        "{seen} tokens, and the base model's context has {detail}: the end is cut off",
+        "共 {seen} 个 token，而基座模型的上下文只有 {detail} 个：末尾会被截去",
+        "Shorten the example, or choose a base model with a longer context.",
+        "请缩短样本，或选用上下文更长的基座模型。",
+    ),
+    "nothing_trainable_in_context": _kind(
+        "error",
+        "nothing is left to train: every answer lies beyond the base model's {detail} tokens (of {seen})",
+        "没有可训练的内容：所有回答都在基座模型的 {detail} 个 token 之外（共 {seen} 个）",
+        "Shorten what comes before the answer, or remove the example.",
+        "请缩短回答之前的内容，或删去样本。",
+    ),
     "preamble": _kind(
         "warning",
         "the answer begins with words that say nothing: {seen} (then: {detail})",

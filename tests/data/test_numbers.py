@@ -1,0 +1,99 @@
+"""Token counts: the trainer's own, complete where it matters, honest where they are a sample."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luthier.data.examples import read_examples, to_example
+from luthier.data.numbers import Spread, context_tokens, measure, openai_tokens
+from luthier.data.render import Renderer
+from luthier.types.errors import RenderError
+
+
+@pytest.fixture(scope="module")
+def renderer(tiny_base: Path) -> Renderer:
+    return Renderer(tiny_base)
+
+
+def chat(question: str, answer: str, **keys: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer, **keys}]}
+
+
+def write(folder: Path, *examples: Any) -> Path:
+    path = folder / "file.jsonl"
+    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in examples), encoding="utf-8")
+    return path
+
+
+def test_counts_are_those_of_training(tmp_path: Path, renderer: Renderer) -> None:
+    path = write(tmp_path, *(chat("什么是债券？" * n, "A loan." * n) for n in range(1, 8)))
+    whole = [renderer.example(one) for one in read_examples(path)]
+    made = measure(path, renderer, 2048)
+    assert (made.examples, made.counted, made.truncated) == (7, 7, 0)
+    assert made.tokens == [len(one.ids) for one in whole]
+    assert made.trained == [sum(map(bool, one.weights)) for one in whole]
+    assert made.total_tokens == sum(made.tokens)
+
+
+def test_a_batch_is_its_examples_and_an_error_spares_the_others(renderer: Renderer) -> None:
+    good = [to_example(chat("a", "b" * n), n) for n in range(1, 4)]
+    picture = [{"type": "image_url", "image_url": {"url": "x"}}]
+    bad = to_example({"messages": [{"role": "user", "content": picture}]}, 9)
+    first, error, *rest = renderer.batch([good[0], bad, *good[1:]])
+    assert [first, *rest] == [renderer.example(one) for one in good]
+    assert isinstance(error, RenderError)
+
+
+def test_what_the_context_cuts_off(tmp_path: Path, renderer: Renderer) -> None:
+    lost = chat("x" * 500, "never seen")
+    cut = chat("x", "y" * 500)
+    untrained = {"messages": [*chat("x", "y", weight=0)["messages"], *chat("x" * 500, "z", weight=0)["messages"]]}
+    made = measure(write(tmp_path, chat("a", "b"), lost, cut, untrained), renderer, 300)
+    assert made.truncated == 3
+    assert [(one.code, one.line, one.severity) for one in made.findings] == [
+        ("nothing_trainable_in_context", 2, "error"),
+        ("truncated", 3, "warning"),
+        ("truncated", 4, "warning"),
+    ]
+    assert max(made.tokens) == 300
+
+
+def test_the_edge_of_the_context(tmp_path: Path, renderer: Renderer) -> None:
+    path = write(tmp_path, chat("a", "b"))
+    length = len(renderer.example(next(read_examples(path))).ids)
+    assert measure(path, renderer, length).truncated == 0
+    assert measure(path, renderer, length - 1).truncated == 1
+
+
+def test_a_sample_is_told_repeats_and_misses_no_long_example(tmp_path: Path, renderer: Renderer) -> None:
+    examples = [chat("a", "b" * (n % 7 + 1)) for n in range(600)]
+    examples[250] = chat("x" * 400, "never seen")
+    path = write(tmp_path, *examples)
+    made = measure(path, renderer, 300, sample_bytes=path.stat().st_size // 4)
+    assert made == measure(path, renderer, 300, sample_bytes=path.stat().st_size // 4)
+    assert 100 < made.counted < 200
+    assert [one.line for one in made.findings] == [251]
+    assert made.total_tokens == pytest.approx(sum(measure(path, renderer, 300).tokens), rel=0.1)
+
+
+def test_spread() -> None:
+    spread = Spread.of(list(range(1, 101)))
+    assert (spread.total, spread.min, spread.max, spread.mean) == (5050, 1, 100, 50.5)
+    assert (spread.p5, spread.p95) == (pytest.approx(5.95), pytest.approx(95.05))
+    assert spread.bars == [10] * 10
+    assert Spread.of([3]).bars == [1, *[0] * 9]
+
+
+def test_context_of_a_base(tiny_base: Path, tmp_path: Path) -> None:
+    assert context_tokens(tiny_base) == 2048
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 1000000}')
+    assert context_tokens(tmp_path) == 65_536
+
+
+def test_openai_counts_messages_names_and_definitions() -> None:
+    words = lambda text: len(text.split())  # noqa: E731
+    assert openai_tokens(to_example(chat("one two", "three", weight=1), 1), words) == 3 + 2 * 3 + 2 + 3
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert openai_tokens(to_example(chat("one two", "three") | {"tools": tools}, 1), words) == 15
