@@ -65,6 +65,15 @@ def _supervised(**hyperparameters: object) -> dict[str, object]:
     return {"method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}}
 
 
+_RFT = "method.reinforcement.hyperparameters"
+_GRADER = {"type": "string_check", "name": "x", "input": "{{sample.output_text}}", "reference": "x", "operation": "eq"}
+
+
+def _reinforcement(grader: object = _GRADER, **hyperparameters: object) -> dict[str, object]:
+    block = {"grader": grader, "hyperparameters": hyperparameters, "response_format": None}
+    return {"method": {"type": "reinforcement", "reinforcement": block}}
+
+
 _PAIRS = {f"k{number}": "v" for number in range(17)}
 _REFUSED: list[tuple[dict[str, object], str | None, str | None, str]] = [
     ({"training_file": "file-nope"}, "training_file", None, "invalid training_file: file-nope"),
@@ -97,11 +106,26 @@ _REFUSED: list[tuple[dict[str, object], str | None, str | None, str]] = [
     ({"method": {"type": "sft"}}, "method.type", "invalid_value", "'supervised', 'dpo', and 'reinforcement'"),
     ({"method": {}}, "method.type", "missing_required_parameter", "'method.type'"),
     ({"method": "dpo"}, "method", "invalid_type", "expected an object, but got a string"),
-    ({"method": {"type": "reinforcement"}}, "method.type", "unsupported_value", "'reinforcement'"),
+    ({"method": {"type": "reinforcement"}}, "method.reinforcement", "missing_required_parameter", "'method.rein"),
+    (_reinforcement(), "validation_file", "missing_required_parameter", "'validation_file'"),
+    (_reinforcement(grader=None), "method.reinforcement.grader", "invalid_type", "expected an object"),
+    (_reinforcement(compute_multiplier=11), f"{_RFT}.compute_multiplier", "decimal_above_max_value", "<= 10"),
+    (_reinforcement(eval_samples=0), f"{_RFT}.eval_samples", "integer_below_min_value", ">= 1"),
+    (_reinforcement(reasoning_effort="max"), f"{_RFT}.reasoning_effort", "invalid_value", "'max'"),
     ({"hyperparameters": {"n_epochs": 1}, **_supervised(n_epochs=2)}, "hyperparameters", None, "different things"),
-    ({"metadata": _PAIRS}, "metadata", "invalid_value", "at most 16 pairs"),
-    ({"metadata": {"k" * 65: "v"}}, "metadata", "invalid_value", "at most 64 characters"),
-    ({"metadata": {"k": "v" * 513}}, "metadata", "invalid_value", "at most 512 characters"),
+    (
+        {"metadata": _PAIRS},
+        "metadata",
+        "object_above_max_properties",
+        "at most 16 properties, but got an object with 17",
+    ),
+    (
+        {"metadata": {"k" * 65: "v"}},
+        "metadata",
+        "property_name_above_max_length",
+        "maximum length 64, but got one with",
+    ),
+    ({"metadata": {"k": "v" * 513}}, "metadata.k", "string_above_max_length", "maximum length 512"),
     ({"metadata": {"k": 1}}, "metadata.k", "invalid_type", "expected a string, but got an integer"),
     ({"integrations": [{"type": "wandb"}]}, "integrations[0].wandb", "missing_required_parameter", "wandb"),
     ({"integrations": [{"type": "x", "wandb": {"project": "p"}}]}, "integrations[0].type", "invalid_value", "'x'"),
@@ -119,6 +143,66 @@ def test_create_refuses(
     error = answer.json()["error"]
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code), error
     assert said in error["message"]
+
+
+def test_reinforcement_is_understood_and_refused(http: httpx.Client, file_id: str) -> None:
+    """What is wrong with it is said first; what is right is refused by name, for good (a 400 is not tried again)."""
+
+    def answer(grader: object) -> dict[str, object]:
+        every = {"compute_multiplier": 1.5, "eval_interval": 3, "eval_samples": "auto", "reasoning_effort": "low"}
+        body = {"model": "gpt-4o-mini", "training_file": file_id, "validation_file": file_id}
+        found = http.post("/fine_tuning/jobs", json=body | _reinforcement(grader, n_epochs=2, **every))
+        assert found.status_code == 400
+        error: dict[str, object] = found.json()["error"]
+        return error
+
+    wrong = answer({**_GRADER, "input": "{{item}}"})
+    assert (wrong["param"], wrong["code"]) == ("method.reinforcement.grader.input", "invalid_grader")
+    right = answer(_GRADER)
+    assert (right["param"], right["code"]) == ("method.type", "unsupported_value")
+    assert "'reinforcement' is not available on this server" in str(right["message"])
+
+
+def test_blocks_of_other_methods_have_no_effect(bare_client: OpenAI, file_id: str) -> None:
+    """As the official client's own tests send them."""
+    auto = {"batch_size": "auto", "learning_rate_multiplier": "auto", "n_epochs": "auto"}
+    more = {
+        "compute_multiplier": "auto",
+        "eval_interval": "auto",
+        "eval_samples": "auto",
+        "reasoning_effort": "default",
+    }
+    method = {
+        "type": "supervised",
+        "supervised": {"hyperparameters": auto},
+        "dpo": {"hyperparameters": {**auto, "beta": "auto"}},
+        "reinforcement": {"grader": _GRADER, "hyperparameters": {**auto, **more}},
+    }
+    job = bare_client.fine_tuning.jobs.create(
+        model="gpt-4o-mini", training_file=file_id, method=method, hyperparameters=auto
+    )
+    assert job.method.to_dict() == {"type": "supervised", "supervised": {"hyperparameters": auto}}
+
+
+def test_integrations_are_shown_with_the_run_they_would_be(bare_client: OpenAI, file_id: str) -> None:
+    wandb = {"project": "p", "name": "n", "entity": "e", "tags": ["t"]}
+    jobs = bare_client.fine_tuning.jobs
+    job = jobs.create(model="gpt-4o", training_file=file_id, integrations=[{"type": "wandb", "wandb": wandb}])
+    assert [one.to_dict() for one in job.integrations] == [{"type": "wandb", "wandb": {**wandb, "run_id": job.id}}]
+    assert jobs.retrieve(job.id) == job
+    told = job.to_dict()
+    assert (told["usage_metrics"], told["shared_with_openai"]) == (None, False)
+
+
+def test_model_limits(http: httpx.Client, bare_client: OpenAI, file_id: str) -> None:
+    before = http.get("/fine_tuning/model_limits").json()
+    job = bare_client.fine_tuning.jobs.create(model="gpt-4.1-nano", training_file=file_id)
+    after = http.get("/fine_tuning/model_limits").json()
+    for name in ("gpt-4.1-nano", "gpt-4.1-nano-2025-04-14"):
+        assert after[name] == {**before[name], "active_jobs": before[name]["active_jobs"] + 1}
+        assert after[name]["max_concurrent_jobs"] == 1
+    bare_client.fine_tuning.jobs.cancel(job.id)
+    assert http.get("/fine_tuning/model_limits").json()["gpt-4.1-nano"] == before["gpt-4.1-nano"]
 
 
 @pytest.mark.parametrize("missing", ["model", "training_file"])

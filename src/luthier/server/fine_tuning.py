@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from luthier.server.body import StrictRoute
+from luthier.server.graders import check_grader
 from luthier.server.lists import Limit, list_page, metadata_pairs
 from luthier.server.state import State, StateOf
 from luthier.types.common import ListPage
@@ -31,6 +32,7 @@ def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
     if body.suffix and not SUFFIX.fullmatch(body.suffix):
         message = f"Invalid 'suffix': '{body.suffix}'. Letters, digits, '-', '_' and '.' are allowed."
         raise BadRequestError(message, param="suffix", code="invalid_value")
+    _check_reinforcement(state, body)
     return state.store.jobs.create(
         **_model(state, body.model),
         training_file=body.training_file,
@@ -129,3 +131,18 @@ def _method(body: CreateJobRequest) -> dict[str, Any]:
         return {"type": "supervised", "supervised": {"hyperparameters": chosen.model_dump()}}
     message = f"The method '{method.type}' is not available on this server. Supported values are: 'supervised'."
     raise BadRequestError(message, param="method.type", code="unsupported_value")
+
+
+def _check_reinforcement(state: State, body: CreateJobRequest) -> None:
+    """What is wrong with the request is said before it is said that nobody here could run it."""
+    if body.method is None or body.method.type != "reinforcement":
+        return
+    for param, given in (
+        ("method.reinforcement", body.method.reinforcement),
+        ("validation_file", body.validation_file),
+    ):
+        if given is None:
+            message = f"Missing required parameter: '{param}'."
+            raise BadRequestError(message, param=param, code="missing_required_parameter")
+    if body.method.reinforcement:
+        check_grader(state, body.method.reinforcement.grader, "method.reinforcement.grader")

@@ -72,6 +72,12 @@ class Names:
         tuned = [self.model(model.id) for model in self._store.models.list() if ":ckpt-step-" not in model.id]
         return [*bases, *aliases, *tuned]
 
+    def trainable(self) -> dict[str, str]:
+        """Every name that training may start from, with the name that its jobs echo."""
+        here = [name for name, target in self._aliases.items() if not target.startswith(UPSTREAM)]
+        tuned = {model.id: model.id for model in self._store.models.list()}
+        return {name: snapshot(name) for name in [*here, *ENTRIES]} | tuned
+
     def model(self, name: str) -> Model:
         """Raises NotFoundError in OpenAI's words."""
         tuned = self._store.models.find(name)

@@ -41,7 +41,8 @@ def validation_error(errors: Sequence[Any], body: Any) -> BadRequestError:
     said = str(first["msg"]).removeprefix("Value error, ")
     if kind == "string_pattern_mismatch":
         said = f"string does not match pattern. Expected a string that matches the pattern '{context['pattern']}'"
-    return BadRequestError(f"Invalid '{param}': {said}.", param=param, code="invalid_value")
+    code = kind if kind in _OUR_CODES else "invalid_value"
+    return BadRequestError(f"Invalid '{param}': {said}.", param=param, code=code)
 
 
 def _missing_or_unknown(kind: str, param: str) -> BadRequestError:
@@ -65,6 +66,7 @@ def _not_among(param: str, given: Any, context: dict[str, Any]) -> BadRequestErr
     return BadRequestError(text, param=param, code="invalid_value")
 
 
+_OUR_CODES = ("object_above_max_properties", "property_name_above_max_length")  # raised by our own types
 _LIMITS = {
     "greater_than_equal": ("ge", "below minimum", ">="),
     "greater_than": ("gt", "below minimum", ">"),

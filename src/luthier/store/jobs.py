@@ -87,6 +87,13 @@ class Jobs(Scoped):
             query = select(checkpoints).where(checkpoints.c.job_id == job_id)
             return page(connection, query, checkpoints, _checkpoint, limit=limit, after=after)
 
+    def active(self) -> dict[str, int]:
+        """How many jobs are not over, by the model that they echo."""
+        seen = self._seen(jobs).where(jobs.c.status.in_(OPEN)).subquery()
+        query = select(seen.c.model, func.count()).group_by(seen.c.model)
+        with self._database.read() as connection:
+            return {model: count for model, count in connection.execute(query)}
+
     def cancel(self, job_id: str) -> FineTuningJob:
         """Any job that is not over becomes `cancelled`; its worker notices at its next heartbeat.
 
@@ -240,13 +247,19 @@ def _job(row: RowMapping) -> FineTuningJob:
         hyperparameters=method[method["type"]]["hyperparameters"],
         user_provided_suffix=row["suffix"],
         organization_id=ORGANIZATION_ID,
+        integrations=[_integration(one, row["id"]) for one in row["integrations"]],
         error=JobErrorBody(**row["error"]) if row["error"] else None,
         **{key: row[key] for key in _JOB_COLUMNS},
     )
 
 
 ORGANIZATION_ID = "org-luthier"
-_JOB_COLUMNS = [name for name in FineTuningJob.model_fields if name in jobs.c and name != "error"]
+_JOB_COLUMNS = [name for name in FineTuningJob.model_fields if name in jobs.c and name not in ("error", "integrations")]
+
+
+def _integration(asked: dict[str, Any], job_id: str) -> dict[str, Any]:
+    """As OpenAI shows it: the run at the other end has the job's id."""
+    return {**asked, "wandb": {**asked["wandb"], "run_id": job_id}}
 
 
 def _event(row: RowMapping) -> JobEvent:

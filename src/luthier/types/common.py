@@ -5,7 +5,8 @@ import string
 import time
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -45,15 +46,24 @@ class ListPage(Response, Generic[Item]):
     has_more: bool = False
 
 
-def _metadata(value: dict[str, str]) -> dict[str, str]:
-    if len(value) > 16:
-        raise ValueError(f"at most 16 pairs are allowed, got {len(value)}")
-    for key, text in value.items():
-        if len(key) > 64:
-            raise ValueError(f"keys have at most 64 characters, got {len(key)}: '{key[:64]}'")
-        if len(text) > 512:
-            raise ValueError(f"values have at most 512 characters, got {len(text)} under '{key}'")
+def _at_most_16(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > _PAIRS:
+        raise PydanticCustomError(
+            "object_above_max_properties",
+            "too many properties. Expected an object with at most {most} properties, but got an object with {count} "
+            "properties instead",
+            {"most": _PAIRS, "count": len(value)},
+        )
+    for key in value:
+        if len(key) > _KEY_CHARACTERS:
+            raise PydanticCustomError(
+                "property_name_above_max_length",
+                "property name too long. Expected a property name with maximum length {most}, but got one with length "
+                "{count} instead",
+                {"most": _KEY_CHARACTERS, "count": len(key)},
+            )
     return value
 
 
-Metadata = Annotated[dict[str, str], AfterValidator(_metadata)]
+_PAIRS, _KEY_CHARACTERS, _VALUE_CHARACTERS = 16, 64, 512
+Metadata = Annotated[dict[str, Annotated[str, Field(max_length=_VALUE_CHARACTERS)]], AfterValidator(_at_most_16)]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from luthier.types.common import Metadata, Request, Response
+from luthier.types.graders import Grader
 
 JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
 FINAL: tuple[JobStatus, ...] = ("succeeded", "failed", "cancelled")
@@ -42,13 +43,28 @@ class DPOMethod(Request):
     hyperparameters: DPOHyperparameters = DPOHyperparameters()
 
 
+class ReinforcementHyperparameters(Hyperparameters):
+    reasoning_effort: Literal["default", "low", "medium", "high"] = "default"
+    compute_multiplier: Auto | Annotated[float, Field(gt=1e-5, le=10)] = "auto"
+    eval_interval: Auto | Annotated[int, Field(ge=1)] = "auto"
+    eval_samples: Auto | Annotated[int, Field(ge=1)] = "auto"
+
+
+class ReinforcementMethod(Request):
+    """`response_format` is in OpenAI's guide and not in its specification."""
+
+    grader: Grader
+    hyperparameters: ReinforcementHyperparameters = ReinforcementHyperparameters()
+    response_format: dict[str, Any] | None = None
+
+
 class Method(Request):
-    """How the model is trained. `reinforcement` is read here so that it can be refused by name."""
+    """How the model is trained; blocks of other methods than `type` are read and have no effect."""
 
     type: MethodType
     supervised: SupervisedMethod | None = None
     dpo: DPOMethod | None = None
-    reinforcement: dict[str, Any] | None = None
+    reinforcement: ReinforcementMethod | None = None
 
 
 class WandbIntegration(Request):
@@ -104,6 +120,16 @@ class FineTuningJob(Response):
     integrations: list[dict[str, Any]] = Field(default_factory=list)
     metadata: dict[str, str] | None = None
     method: dict[str, Any]
+    usage_metrics: None = None  # sent by OpenAI, in no specification
+    shared_with_openai: Literal[False] = False
+
+
+class ModelLimits(Response):
+    """`max_total_jobs`: null, as there is no such limit here."""
+
+    max_total_jobs: int | None = None
+    max_concurrent_jobs: int
+    active_jobs: int
 
 
 class JobEvent(Response):
