@@ -113,8 +113,8 @@ class TeacherServer:
                 return '{"correct": 5, "helpful": 5, "format": 5, "reason": "fine"}'
             texts = enumerate(listed(dice, words, wanted(words)), 1)
             return json.dumps({"items": [{"number": n, "text": text} for n, text in texts]})
-        if plain := re.search(r"只输出 (\d+) 行|exactly (\d+) lines", words):
-            texts = enumerate(listed(dice, words, int(plain[1] or plain[2])), 1)
+        if re.search(r"只输出|exactly \d+ lines|this one line", words):
+            texts = enumerate(listed(dice, words, wanted(words)), 1)
             return "\n".join(["好的，以下是问题：", *(f"{n}. {text}" for n, text in texts)])
         return self.prefix + sentence(dice, words)
 

@@ -114,7 +114,8 @@ _HOW = (
     _option("--batch", "Questions per request.", "每个请求写几个问题。", type=click.IntRange(1, 20), default=5),
     _option("--max-tokens", "Of an answer; a longer one is rejected, never cut.",
             "回答的上限；超过的会剔除，绝不截断保留。", type=click.IntRange(16), default=800),
-    _option("--temperature", "Of the answers.", "回答的温度。", type=click.FloatRange(0, 2), default=0.7),
+    _option("--temperature", "Of all that the teacher writes.", "教师模型写作时的温度。",
+            type=click.FloatRange(0, 2), default=0.7),
     _option("--seed", "Of the plan.", "计划的随机种子。", type=int, default=42),
 )  # fmt: skip
 _PACE = (

@@ -19,6 +19,9 @@ _THINKS = re.compile(r"^\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL | r
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _LETTER = re.compile(r"[A-Za-z]")
 MOST_QUESTION = 600  # characters; a question that is longer is an essay or a list of questions
+_ECHOES = re.compile(
+    r"\b(?:part|kind|asker)\s*:.*\b(?:kind|asker)\s*:|(?:方面|类型|提问者)[：:].*(?:类型|提问者)[：:]", re.IGNORECASE
+)  # the lines of the task for questions
 _LOOPING = re.compile(r"(.{6,60}?)\1{3,}", re.DOTALL)
 
 
@@ -49,8 +52,10 @@ def screen_answer(reply: Reply, question: str) -> Screened:
 
 
 def screen_question(text: str, language: Language) -> Screened:
-    """Reasons: empty, refusal, too_long, language, loop, thinking."""
+    """Reasons: echo (the teacher repeats its task), empty, refusal, identity, too_long, language, loop, thinking."""
     text, had_preamble = _mended(text, None)
+    if _ECHOES.search(text):
+        return Screened(text, "echo", had_preamble)
     reason = _fault(text) or (None if _is_in(text, language) else "language")
     if reason is None and len(text) > MOST_QUESTION:
         reason = "too_long"
@@ -84,4 +89,4 @@ def _is_in(text: str, language: Language) -> bool:
     chinese, latin = len(_CHINESE.findall(text)), len(_LETTER.findall(text))
     if language == "zh":
         return chinese > 0 and chinese * 4 >= latin
-    return chinese * 4 <= latin or not (chinese or latin)
+    return chinese * 2 <= latin or not (chinese or latin)

@@ -64,7 +64,7 @@ async def takes_schema(teacher: Teacher) -> bool:
 class Lists:
     """Asks `teacher` for lists; `counts` tells how many replies were bad JSON or cut off."""
 
-    def __init__(self, teacher: Teacher, structured: bool, temperature: float = 1.0) -> None:
+    def __init__(self, teacher: Teacher, structured: bool, temperature: float = 0.7) -> None:
         self.teacher, self.structured, self.counts = teacher, structured, Counter[str]()
         self._temperature = temperature
 
@@ -78,17 +78,17 @@ class Lists:
         reply = await self.teacher.ask(ask)
         cut = reply.finish_reason == "length"
         self.counts["lists_cut_off"] += cut
-        found = self._items(reply.text) if self.structured else numbered_lines(reply.text)
+        found = self._items(reply.text, count) if self.structured else plain_lines(reply.text, count)
         if cut and found and not self.structured:
             found.pop(max(found))  # its end is missing
         return {number: bare(text) for number, text in found.items() if 1 <= number <= count and bare(text)}
 
-    def _items(self, text: str) -> dict[int, str]:
+    def _items(self, text: str, count: int) -> dict[int, str]:
         value = read_json(text)
         items = value.get("items") if isinstance(value, dict) else None
         if not isinstance(items, list):
             self.counts["bad_json"] += 1
-            return numbered_lines(text)
+            return plain_lines(text, count)
         pairs = [(item.get("number"), item.get("text")) for item in items if isinstance(item, dict)]
         return {number: words for number, words in pairs if isinstance(number, int) and isinstance(words, str)}
 
@@ -102,13 +102,17 @@ def read_json(text: str) -> Any:
         return None
 
 
-def numbered_lines(text: str) -> dict[int, str]:
-    """`1. …` lines by number; the first of each number counts."""
+def plain_lines(text: str, count: int) -> dict[int, str]:
+    """`1. …` lines by number, the first of each; where none is numbered, the lines as they stand if there are `count`.
+
+    A line that ends with a colon announces others and is none of them.
+    """
     found: dict[int, str] = {}
     for line in text.split("\n"):
         if match := _NUMBERED.match(line):
             found.setdefault(int(match[1]), match[2])
-    return found
+    lines = [line.strip() for line in text.split("\n") if line.strip() and line.strip()[-1] not in ":："]
+    return found or (dict(enumerate(lines, 1)) if len(lines) == count else {})
 
 
 def bare(text: str) -> str:
@@ -120,6 +124,8 @@ def bare(text: str) -> str:
 
 
 def _plain_form(count: int, language: Language) -> str:
+    if count == 1:
+        return say("\n\nWrite this one line and nothing else.", "\n\n只输出这一行，不要输出任何其他文字。", language)
     return say(
         f"\n\nWrite exactly {count} lines, each beginning with its number: 1. to {count}. Write nothing else.",
         f"\n\n只输出 {count} 行，每行以编号开头，从“1.”到“{count}.”，不要输出任何其他文字。",

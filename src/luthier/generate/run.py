@@ -108,7 +108,7 @@ async def make_topics(
     staff = Staff(client, ways, journal, progress)
     run = None
     try:
-        lists = Lists(staff.teacher, await structured(staff.teacher, told))
+        lists = Lists(staff.teacher, await structured(staff.teacher, told), wish.temperature)
         judge = None
         if staff.judge:
             judge = Judge(staff.judge, await structured(staff.judge, told), wish.plan.language)

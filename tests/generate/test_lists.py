@@ -1,0 +1,66 @@
+"""Reading what a teacher sends when a list was asked for: JSON, numbered lines, and everything around them."""
+
+import pytest
+
+from luthier.generate.judge import read_opinion
+from luthier.generate.lists import bare, plain_lines, read_json
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("1. 甲\n2. 乙", {1: "甲", 2: "乙"}),
+        ("好的，以下是两个问题：\n\n1、甲\n2、乙\n希望对你有帮助！", {1: "甲", 2: "乙"}),
+        ("Sure! Here they are:\n(1) one\n (2) two", {1: "one", 2: "two"}),
+        ("【1】甲\n【2】乙", {1: "甲", 2: "乙"}),
+        ("**1.** one\n- 2. two", {2: "two"}),
+        ("1. one\n1. again", {1: "one"}),
+        ("one\ntwo", {1: "one", 2: "two"}),
+        ("Here:\none\n\ntwo\n", {1: "one", 2: "two"}),
+        ("one\ntwo\nthree", {}),
+        ("2027 年怎么理财？\n还有吗？", {1: "2027 年怎么理财？", 2: "还有吗？"}),
+        ("", {}),
+    ],
+)
+def test_lines_for_a_list_of_two(text: str, found: dict[int, str]) -> None:
+    assert plain_lines(text, 2) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ('"甲？"', "甲？"),
+        ("“甲？”", "甲？"),
+        ("**甲**", "甲"),
+        ("《论语》讲什么？", "《论语》讲什么？"),
+        ('say "no"', 'say "no"'),
+    ],
+)
+def test_quotation_marks_around_a_text_go(text: str, inside: str) -> None:
+    assert bare(text) == inside
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', '```json\n{"a": 1}\n```', '  {"a": 1}\n'])
+def test_json_with_or_without_a_fence(text: str) -> None:
+    assert read_json(text) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fine",
+        "{}",
+        '{"correct": 9, "helpful": 5, "format": 5}',
+        '{"correct": "5", "helpful": 5, "format": 5}',
+        '{"correct": 5, "helpful": 5}',
+        "[5, 5, 5]",
+    ],
+)
+def test_an_opinion_without_scores_is_none(text: str) -> None:
+    assert read_opinion(text) is None
+
+
+def test_an_opinion_with_words_around_it() -> None:
+    found = read_opinion('My verdict: {"correct": 5, "helpful": 4, "format": 3, "reason": "dry"} That is all.')
+    assert found is not None
+    assert (found.lowest, found.reason) == (3, "dry")
