@@ -47,6 +47,13 @@ class Settings(BaseSettings):
         DEFAULT_BASE,
         description="Base model behind OpenAI's names: one of the catalogue, or the path of a model folder.",
     )
+    embedding_model: Path | None = Field(
+        None,
+        description=(
+            "Folder of a model made for embeddings, such as BERT or what sentence-transformers saves, behind OpenAI's "
+            "names of embedding models. None: the base model embeds."
+        ),
+    )
     aliases: dict[str, str] = Field(
         default_factory=dict,
         description=(
@@ -139,10 +146,10 @@ class Settings(BaseSettings):
                 raise ValueError(f"'{name}' cannot be a name: fine-tuned models are named after it, with ':' between")
         return value
 
-    @field_validator("data", "cache")
+    @field_validator("data", "cache", "embedding_model")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value else None
 
     @model_validator(mode="after")
     def _all_pages_need_keys(self) -> "Settings":

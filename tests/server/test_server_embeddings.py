@@ -112,6 +112,7 @@ def test_which_models_embed(client: OpenAI) -> None:
 
 
 def test_a_client_that_hangs_up_frees_its_place(bare: Bare, tiny_base: Path) -> None:
+    embed(bare.client(), "the engine is there")
     with pytest.raises(openai.APITimeoutError):
         embed(bare.client(timeout=0.2), ["x" * 2000] * 150)
     (engine,) = list(bare_engines(bare))

@@ -65,17 +65,35 @@ class TokenStream(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """One base model in memory, with the adapters that were asked for."""
+class Embedder(Protocol):
+    """What makes vectors of texts."""
 
     context_tokens: int
 
-    def submit(self, generation: Generation) -> TokenStream:
-        """Queue an answer. Raises RateLimitError when the queue is full."""
+    def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
+        """For each prompt float [D] of length 1: a base model's is the mean of its last hidden states.
+
+        Raises RateLimitError.
+        """
         ...
 
-    def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
-        """For each prompt float [D] of length 1: the mean of the last hidden states. Raises RateLimitError."""
+    def close(self) -> None: ...
+
+
+class TextEmbedder(Embedder, Protocol):
+    """A model made for embeddings, with a tokenizer of its own."""
+
+    @property
+    def vocabulary_size(self) -> int: ...
+
+    def text(self, text: str) -> list[int]: ...
+
+
+class Engine(Embedder, Protocol):
+    """One base model in memory, with the adapters that were asked for."""
+
+    def submit(self, generation: Generation) -> TokenStream:
+        """Queue an answer. Raises RateLimitError when the queue is full."""
         ...
 
     def score(self, prompt: list[int], adapter: Path | None, top: int) -> "Future[list[Token]]":
@@ -84,5 +102,3 @@ class Engine(Protocol):
         Raises RateLimitError.
         """
         ...
-
-    def close(self) -> None: ...

@@ -4,8 +4,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from luthier.inference.engine import Engine
+from luthier.inference.engine import Embedder, Engine, TextEmbedder
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,24 @@ def start_engine(base: Path, options: EngineOptions) -> Engine:
     return TransformersEngine(base, options)
 
 
-class EnginePool:
-    def __init__(self, options: EngineOptions, start: Callable[[Path, EngineOptions], Engine] = start_engine) -> None:
+def start_encoder(folder: Path, options: EngineOptions) -> TextEmbedder:
+    """The embedding model of a folder. Takes seconds, as an engine does."""
+    from luthier.inference.encoder import Encoder
+
+    return Encoder(folder, options)
+
+
+Started = TypeVar("Started", bound=Embedder)
+
+
+class Pool(Generic[Started]):
+    def __init__(self, options: EngineOptions, start: Callable[[Path, EngineOptions], Started]) -> None:
         self._options, self._start = options, start
-        self._engines: dict[Path, Engine] = {}
+        self._engines: dict[Path, Started] = {}
         self._lock = threading.Lock()
         self._closed = False
 
-    def engine(self, base: Path) -> Engine:
+    def engine(self, base: Path) -> Started:
         """Waits while another thread starts the same engine, so that a base is loaded once."""
         with self._lock:
             if self._closed:
@@ -47,3 +58,8 @@ class EnginePool:
             for engine in self._engines.values():
                 engine.close()
             self._engines.clear()
+
+
+class EnginePool(Pool[Engine]):
+    def __init__(self, options: EngineOptions, start: Callable[[Path, EngineOptions], Engine] = start_engine) -> None:
+        super().__init__(options, start)

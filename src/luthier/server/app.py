@@ -9,8 +9,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from luthier import __version__
 from luthier.catalogue import Catalogue
-from luthier.inference import EnginePool
-from luthier.inference.pool import EngineOptions
+from luthier.inference import EnginePool, Pool
+from luthier.inference.pool import EngineOptions, start_encoder
 from luthier.server import (
     batches,
     chat,
@@ -56,10 +56,9 @@ _RESOURCES = (
 
 def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAPI:
     """An ASGI application over `store`; jobs wait there for a worker, which is not part of it."""
-    engines = EnginePool(
-        EngineOptions(settings.device, settings.precision, settings.adapters_in_memory, settings.queue_limit)
-    )
-    state = State(settings, store, catalogue, engines)
+    options = EngineOptions(settings.device, settings.precision, settings.adapters_in_memory, settings.queue_limit)
+    engines, encoders = EnginePool(options), Pool(options, start_encoder)
+    state = State(settings, store, catalogue, engines, encoders)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -71,6 +70,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
         if state.upstream:
             await state.upstream.aclose()
         engines.close()
+        encoders.close()
 
     app = FastAPI(title="Luthier", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.luthier = state

@@ -1,4 +1,5 @@
-"""`/v1/embeddings`: the mean of a model's last hidden states over the tokens of a text, of length 1.
+"""`/v1/embeddings`: the mean of a model's last hidden states over the tokens of a text, or what an embedding model
+makes of it; of length 1.
 
 `dimensions` keeps the first ones and brings them back to length 1.
 """
@@ -15,15 +16,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from luthier.data.render import Renderer
+from luthier.inference import Embedder
 from luthier.server import upstream
 from luthier.server.asked import model_name
 from luthier.server.body import StrictRoute
 from luthier.server.document import reads
-from luthier.server.inputs import check_room, token_ids
-from luthier.server.names import shown
+from luthier.server.inputs import TextReader, check_room, token_ids
+from luthier.server.names import Target, shown
 from luthier.server.presence import while_connected
-from luthier.server.state import StateOf, renderer
+from luthier.server.state import State, StateOf, renderer
 from luthier.server.validation import validated
 from luthier.types.embeddings import CreateEmbeddingRequest, Embedding, EmbeddingList, EmbeddingUsage
 from luthier.types.errors import BadRequestError
@@ -39,9 +40,8 @@ async def create(request: Request, state: StateOf) -> Response:
     if target.upstream:
         return await while_connected(request, upstream.forward(state, target.upstream, asked, "/embeddings"))
     body = validated(CreateEmbeddingRequest, asked)
-    base = await while_connected(request, state.base_folder(target.base or ""))
-    engine = await run_in_threadpool(state.engines.engine, base)
-    prompts = await run_in_threadpool(_prompts, body, renderer(base, target.adapter), engine.context_tokens)
+    reader, engine = await while_connected(request, _model(state, target))
+    prompts = await run_in_threadpool(_prompts, body, reader, engine.context_tokens)
 
     async def vectors() -> list[list[float]]:
         return await asyncio.wrap_future(engine.embed(prompts, target.adapter))
@@ -53,12 +53,22 @@ async def create(request: Request, state: StateOf) -> Response:
         model=target.name,
         usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
     )
-    return JSONResponse(answer.model_dump(), headers={"x-luthier-served-by": quote(shown(target.base or ""))})
+    served_by = shown(str(target.embedding_model or target.base))
+    return JSONResponse(answer.model_dump(), headers={"x-luthier-served-by": quote(served_by)})
 
 
-def _prompts(body: CreateEmbeddingRequest, rendering: Renderer, context: int) -> list[list[int]]:
+async def _model(state: State, target: Target) -> tuple[TextReader, Embedder]:
+    """Its tokenizer and what embeds. Raises BaseModelError."""
+    if target.embedding_model:
+        encoder = await run_in_threadpool(state.encoders.engine, target.embedding_model)
+        return encoder, encoder
+    base = await state.base_folder(target.base or "")
+    return renderer(base, target.adapter), await run_in_threadpool(state.engines.engine, base)
+
+
+def _prompts(body: CreateEmbeddingRequest, reader: TextReader, context: int) -> list[list[int]]:
     """Token ids of each input. Raises BadRequestError."""
-    prompts = token_ids(body.input, rendering, "input")
+    prompts = token_ids(body.input, reader, "input")
     if not all(prompts):
         raise BadRequestError("Invalid 'input': input cannot be an empty string.", param="input", code="invalid_value")
     check_room(context, max(len(prompt) for prompt in prompts), 0)

@@ -1,21 +1,30 @@
 """Texts as completions and embeddings take them: one or several, as text or as token ids."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from luthier.data.render import Renderer
 from luthier.types.errors import BadRequestError
 
 Texts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 
 
-def token_ids(given: Texts, rendering: Renderer, param: str) -> list[list[int]]:
+class TextReader(Protocol):
+    """A model's tokenizer."""
+
+    @property
+    def vocabulary_size(self) -> int: ...
+
+    def text(self, text: str) -> list[int]: ...
+
+
+def token_ids(given: Texts, reader: TextReader, param: str) -> list[list[int]]:
     """The token ids of each text. Raises BadRequestError for ids that this model does not have."""
     if isinstance(given, str):
-        return [rendering.text(given)]
+        return [reader.text(given)]
     if given and isinstance(given[0], int):
-        return [_checked(given, rendering, param)]
+        return [_checked(given, reader, param)]
     return [
-        rendering.text(one) if isinstance(one, str) else _checked(one, rendering, f"{param}[{at}]")
+        reader.text(one) if isinstance(one, str) else _checked(one, reader, f"{param}[{at}]")
         for at, one in enumerate(given)
     ]
 
@@ -30,12 +39,12 @@ def check_room(context: int, prompt: int, completion: int) -> None:
         )
 
 
-def _checked(ids: object, rendering: Renderer, param: str) -> list[int]:
+def _checked(ids: object, reader: TextReader, param: str) -> list[int]:
     made = [token for token in ids if isinstance(token, int)] if isinstance(ids, Sequence) else []
-    wrong = next((token for token in made if not 0 <= token < rendering.vocabulary_size), None)
+    wrong = next((token for token in made if not 0 <= token < reader.vocabulary_size), None)
     if wrong is not None:
         raise BadRequestError(
-            f"Invalid '{param}': this model has no token {wrong}; its token ids are below {rendering.vocabulary_size}. "
+            f"Invalid '{param}': this model has no token {wrong}; its token ids are below {reader.vocabulary_size}. "
             "Ids of another model's tokenizer mean other texts here: send the text instead.",
             param=param,
             code="invalid_value",

@@ -23,18 +23,21 @@ UPSTREAM = "upstream:"
 
 @dataclass(frozen=True)
 class Target:
-    """`name` as responses echo it; `base` as the catalogue knows it; `upstream`: a model of the service elsewhere."""
+    """`name` as responses echo it; `base` as the catalogue knows it; `upstream`: a model of the service elsewhere;
+    `embedding_model`: what embeds in the base's place."""
 
     name: str
     base: str | None = None
     adapter: Path | None = None
     taught: Taught = field(default_factory=Taught)
     upstream: str | None = None
+    embedding_model: Path | None = None
 
 
 class Names:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._aliases, self._base, self._store = settings.names(), settings.base, store
+        self._embedding_model = settings.embedding_model
 
     def resolve(self, name: str) -> Target:
         """Raises NotFoundError in OpenAI's words."""
@@ -54,7 +57,7 @@ class Names:
     def resolve_embedding(self, name: str) -> Target:
         """OpenAI's names of embedding models too: unless the operator says otherwise the base model embeds."""
         if name in EMBEDDING_NAMES and name not in self._aliases:
-            return Target(name, self._base)
+            return Target(name, self._base, embedding_model=self._embedding_model)
         return self.resolve(name)
 
     def list(self) -> Sequence[Model]:

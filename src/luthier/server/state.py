@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.catalogue import Catalogue
 from luthier.data.render import Renderer
-from luthier.inference import EnginePool
+from luthier.inference import EnginePool, Pool, TextEmbedder
 from luthier.server.caller import CallerOf
 from luthier.server.names import Names
 from luthier.settings import Settings
@@ -32,6 +32,7 @@ class State:
     store: Store
     catalogue: Catalogue
     engines: EnginePool
+    encoders: Pool[TextEmbedder]
     upstream: httpx.AsyncClient | None = None
     names: Names = field(init=False)
     fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
