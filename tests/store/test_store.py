@@ -245,3 +245,17 @@ def test_state_outlives_the_store(tmp_path: Path) -> None:
     assert second.files.retrieve(file.id) == file
     assert second.jobs.retrieve(job.id) == job
     second.close()
+
+
+def test_a_report_lives_as_long_as_its_file(store: Store) -> None:
+    file = store.files.create("a.jsonl", "fine-tune", lambda out: None)
+    with pytest.raises(NotFoundError, match="no job has validated"):
+        store.files.report(file.id)
+    store.files.keep_report(file.id, {"ok": True})
+    store.files.sweep()
+    assert store.files.report(file.id) == {"ok": True}
+    store.files.delete(file.id)
+    store.files.keep_report(file.id, {"ok": True})
+    with pytest.raises(NotFoundError):
+        store.files.report(file.id)
+    assert not list(store.files._blobs._folder.glob("*.report"))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from openai import BadRequestError, OpenAI
 
 from luthier.catalogue import Catalogue
 from luthier.cli.embedded import Running
+from luthier.data.findings import Report
 from luthier.worker import Worker
 from through_api import OVER, client_of, create, finished, losses, messages, running_server, upload, wait
 from training.jobs import EXAMPLES
@@ -160,6 +162,24 @@ def test_bad_files_fail_the_job_and_the_server_goes_on(
     assert (job.fine_tuned_model, job.trained_tokens, job.result_files) == (None, None, [])
     assert job.hyperparameters.learning_rate_multiplier == "auto"
     assert messages(client, job.id)[-1].startswith("The job failed: ")
+
+
+def test_the_report_of_a_file_is_kept_with_it(client: OpenAI) -> None:
+    file_id = upload(client, [*EXAMPLES, {"messages": [{"content": "no role"}]}, {"messages": []}])
+    with pytest.raises(openai.NotFoundError, match="no job has validated it"):
+        client.get(f"/files/{file_id}/report", cast_to=httpx.Response)
+    job = wait(client, create(client, file_id).id)
+    assert any(f"/v1/files/{file_id}/report" in text for text in messages(client, job.id))
+    report = client.get(f"/files/{file_id}/report", cast_to=httpx.Response).json()
+    assert (report["object"], report["file_id"], report["ok"]) == ("file.report", file_id, False)
+    assert {(one["code"], one["line"]) for one in report["findings"] if one["severity"] == "error"} >= {
+        ("message_missing_key", 13),
+        ("missing_messages_list", 14),
+    }
+    assert Report.from_dict(report).to_dict("en").items() <= report.items()
+    client.files.delete(file_id)
+    with pytest.raises(openai.NotFoundError, match="No such File"):
+        client.get(f"/files/{file_id}/report", cast_to=httpx.Response)
 
 
 def test_a_bad_validation_file_is_named(client: OpenAI) -> None:

@@ -6,12 +6,14 @@ import sys
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
+import httpx
 
 from luthier.cli.connect import open_client
 from luthier.cli.options import Options, pass_options, server_options
-from luthier.cli.output import as_json, note, print_details, print_json, print_table, size, when, working
+from luthier.cli.output import as_json, note, print_details, print_json, print_table, results, size, when, working
 from luthier.cli.trouble import Trouble
 from luthier.language import say
 
@@ -110,6 +112,32 @@ def show(options: Options, file_id: str) -> None:
     with open_client(options) as client:
         found = as_json(client.files.retrieve(file_id))
     print_json(found) if options.json else print_details(found)
+
+
+@files.command(
+    "report",
+    help=say(
+        "Show what the check found in a file when a job validated it. Exit code 1 if it has errors.\n\n"
+        "Example: luthier files report file-abc123",
+        "查看微调任务校验文件时发现的问题。文件有错误时退出码为 1。\n\n例子：luthier files report file-abc123",
+    ),
+)
+@click.argument("file_id")
+@server_options
+@pass_options
+def report(options: Options, file_id: str) -> None:
+    from luthier.cli.check import print_report
+    from luthier.data.findings import Report
+
+    with open_client(options) as client:
+        # Luthier's own route; the client has no method for it.
+        path = f"/files/{quote(file_id, safe='')}/report"
+        found = client.get(path, cast_to=httpx.Response).json()
+    if options.json:
+        print_json(found)
+    else:
+        print_report(results(), Path(file_id), Report.from_dict(found))
+    raise click.exceptions.Exit(0 if found["ok"] else 1)
 
 
 @files.command(

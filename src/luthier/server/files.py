@@ -1,7 +1,7 @@
 """`/v1/files`."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
@@ -91,6 +91,12 @@ def content(file_id: str, state: StateOf) -> FileResponse:
     file = state.store.files.retrieve(file_id)
     path = state.store.files.path(file_id)
     return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
+
+
+@router.get("/{file_id}/report")
+def report(file_id: str, state: StateOf) -> dict[str, Any]:
+    """Ours: every finding of the check that a job's validation made of this file."""
+    return state.store.files.report(file_id)
 
 
 @router.delete("/{file_id}")

@@ -1,5 +1,6 @@
 """Files: a row and a blob each."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +14,8 @@ from luthier.store.scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
 from luthier.types.files import BATCH_FILE_S, FileObject
+
+REPORT = ".report"  # after a file's id: the blob of what the check found in it
 
 
 class Files(Scoped):
@@ -79,6 +82,23 @@ class Files(Scoped):
         """Raises NotFoundError."""
         self._blobs.copy(self.retrieve(file_id).id, target)
 
+    def keep_report(self, file_id: str, report: dict[str, Any]) -> None:
+        """What the check found, beside the file and for as long as it; a file that is gone by now gets none."""
+        name = file_id + REPORT
+        self._blobs.write(name, lambda out: _write(out, report))
+        try:
+            self.retrieve(file_id)
+        except NotFoundError:
+            self._blobs.delete(name)
+
+    def report(self, file_id: str) -> dict[str, Any]:
+        """Raises NotFoundError, also for a file that no job has validated yet."""
+        try:
+            found: dict[str, Any] = json.loads(self._blobs.path(self.retrieve(file_id).id + REPORT).read_bytes())
+        except FileNotFoundError:
+            raise NotFoundError(f"File {file_id} has no report: no job has validated it yet.", param="id") from None
+        return found
+
     def delete_expired(self) -> None:
         with self._database.read() as connection:
             expired = connection.scalars(select(files.c.id).where(files.c.expires_at <= now())).all()
@@ -88,7 +108,8 @@ class Files(Scoped):
     def sweep(self) -> None:
         """Delete what a crash left of files without a row."""
         with self._database.read() as connection:
-            self._blobs.sweep(set(connection.scalars(select(files.c.id))))
+            ids = set(connection.scalars(select(files.c.id)))
+        self._blobs.sweep(ids | {file_id + REPORT for file_id in ids})
 
     def delete(self, file_id: str) -> None:
         """Raises NotFoundError."""
@@ -99,6 +120,11 @@ class Files(Scoped):
         with self._database.write() as connection:
             connection.execute(delete(files).where(files.c.id == file_id))
         self._blobs.delete(file_id)
+        self._blobs.delete(file_id + REPORT)
+
+
+def _write(out: IO[bytes], report: dict[str, Any]) -> None:
+    out.write(json.dumps(report, ensure_ascii=False).encode())
 
 
 def _file(row: RowMapping) -> FileObject:

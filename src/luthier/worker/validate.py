@@ -6,6 +6,7 @@ from sqlalchemy import RowMapping
 
 from luthier.catalogue import Catalogue
 from luthier.data.check import check_file, job_error
+from luthier.data.quality.look import Quality
 from luthier.store import Event, Store
 from luthier.types.errors import BaseModelError, JobError, NotFoundError
 
@@ -23,7 +24,7 @@ def validate(job: RowMapping, store: Store, catalogue: Catalogue) -> None:
     store.jobs.record(job["id"], Event(f"Validating {named}"))
     folder = store.job_folder(job["id"])
     for param, file_id, name, least in files:
-        _check(store, folder / name, file_id, param, least, job["method"]["type"])
+        _check(store, job["id"], folder / name, file_id, param, least, job["method"]["type"])
     if job["integrations"]:
         message = "Integrations are not available on this server; metrics are in the events and the result file only"
         store.jobs.record(job["id"], Event(message, level="warn"))
@@ -33,13 +34,18 @@ def validate(job: RowMapping, store: Store, catalogue: Catalogue) -> None:
         raise JobError("base_model_unavailable", str(error), "model") from error
 
 
-def _check(store: Store, target: Path, file_id: str, param: str, least: int, method: str) -> None:
+def _check(store: Store, job_id: str, target: Path, file_id: str, param: str, least: int, method: str) -> None:
     try:
         store.files.copy(file_id, target)
     except (NotFoundError, FileNotFoundError) as error:
         message = f"File '{file_id}' does not exist any more."
         raise JobError(f"invalid_{param}", message, param) from error
-    report = check_file(target, method=method, minimum_examples=least)
+    report = check_file(target, method=method, minimum_examples=least, quality=Quality())
+    store.files.keep_report(file_id, {"object": "file.report", "file_id": file_id, **report.to_dict("en")})
+    if report.findings:
+        counts = ", ".join(f"{code} x{count}" for code, count in report.counts.items())
+        message = f"Findings in {file_id}: {counts}. All of them: GET /v1/files/{file_id}/report"
+        store.jobs.record(job_id, Event(message, level="info" if report.ok else "warn"))
     found = job_error(report, file_id=file_id, param=param)
     if found:
         raise found

@@ -63,6 +63,12 @@ class Finding:
         """The same finding, with its place in the file."""
         return replace(self, line=line, example=example)
 
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Finding":
+        """What `to_dict` made; the sentences are said anew. Raises KeyError for a code that is not known here."""
+        CATALOGUE[fields["code"]]
+        return cls(**{name: fields[name] for name in cls.__slots__})
+
     def to_dict(self, language: Language | None = None) -> dict[str, Any]:
         """Every field, with the sentence and the remedy."""
         fields = {name: getattr(self, name) for name in self.__slots__}
@@ -122,6 +128,12 @@ class Report:
     def first_error(self) -> Finding | None:
         """The error that a failed job tells of."""
         return next((finding for finding in self.findings if finding.severity == "error"), None)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "Report":
+        """What `to_dict` made. Raises KeyError or TypeError for anything else."""
+        findings = [Finding.from_dict(fields) for fields in value["findings"]]
+        return cls(examples=value["examples"], findings=findings, counts=Counter(value["counts"]))
 
     def to_dict(self, language: Language | None = None) -> dict[str, Any]:
         """For `--json`."""
