@@ -252,12 +252,6 @@ STRUCTURE: dict[str, Kind] = {
         "Give at least one assistant message the weight 1, or remove the example.",
         "请至少让一条 assistant 消息的 weight 为 1，或删去这个样本。",
         "Line {line}: at least one assistant message must have a non-zero weight"),
-    "truncated_away": Kind(
-        "error", "cut to {detail} tokens, nothing that is trained is left (the example has {seen})",
-        "截断到 {detail} 个词元后，没有可学习的内容（样本共 {seen} 个）",
-        "Shorten what stands before the answer, or choose a base model with a longer context.",
-        "请缩短回答之前的内容，或换上下文更长的基座模型。",
-        "Line {line}: no trainable token is left within {detail} tokens"),
     "preference_invalid": Kind(
         "error", '"{key}" is not as a preference pair has it, found {seen}',
         "“{key}” 不符合偏好样本的写法，现在是 {seen}",
