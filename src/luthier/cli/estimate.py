@@ -196,7 +196,7 @@ def _warn(made: dict[str, Any]) -> None:
 
     if made["here"] and made["here"]["seconds"] > MANY_S:
         said = say(
-            "That is more than a thousand hours. Fewer epochs, a sample of the file, a smaller base model or a GPU would "
+            "That is more than a thousand hours. Fewer epochs, a sample of the file, a smaller base or a GPU would "
             "help; nothing keeps you from starting.",
             "这超过一千小时。可以减少轮数、抽取部分样本、换更小的基座模型或使用 GPU；要开始也不会被阻止。",
         )
