@@ -133,6 +133,7 @@ def test_multi(scripted: OpenAI, engine: ScriptedEngine) -> None:
         ({**EQUAL, "input": "{{item.nope}}"}, "invalid_variable_error"),
         ({**EQUAL, "input": "{{sample.output_json.x}}"}, "sample_parse_error"),
         (multi("1 / (check - 1)", [EQUAL]), "other_error"),
+        ({**FUZZY, "input": "x" * 200_001}, "other_error"),
         (multi("check", [{**EQUAL, "input": "{{item.nope}}"}]), "invalid_variable_error"),
         ({**SCORE, "input": [{"role": "user", "content": {"type": "input_image", "image_url": "https://x"}}]},
          "other_error"),

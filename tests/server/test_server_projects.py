@@ -126,6 +126,14 @@ def test_a_key_of_the_organization_acts_as_the_project_it_names(
             client.files.retrieve(own)
 
 
+def test_an_answer_is_given_again_in_its_project_only(keyed: Bare) -> None:
+    def create(project: str) -> str:
+        client = keyed.client(api_key="sk-key-of-all", project=project, default_headers={"idempotency-key": "once"})
+        return client.uploads.create(filename="x.jsonl", purpose="fine-tune", bytes=1, mime_type="text/jsonl").id
+
+    assert create("proj_a") == create("proj_a") != create("proj_b")
+
+
 @pytest.mark.parametrize(("project", "code"), [("proj_b", "mismatched_project"), ("a/b", "invalid_project")])
 def test_a_key_of_a_project_names_no_other(keyed: Bare, project: str, code: str) -> None:
     assert keyed.client(api_key="sk-key-of-a", project="proj_a").models.list().data

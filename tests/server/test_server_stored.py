@@ -161,6 +161,9 @@ def test_they_do_not_stay_for_ever(small: Bare, engine: ScriptedEngine, monkeypa
     assert client.chat.completions.list().data == []
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.retrieve(ids[4])
+    small.store.completions.delete_expired()
+    monkeypatch.undo()  # nothing of them is left, whatever the clock says
+    assert client.chat.completions.list().data == []
     fresh = ask(client).id
     assert [one.id for one in client.chat.completions.list()] == [fresh]
 

@@ -31,7 +31,9 @@ class Replay:
             await self._app(scope, receive, send)
             return
         body, again = await body_and_rest(receive)
-        key = _digest(Headers(scope=scope).get("authorization", ""), sent)
+        headers = Headers(scope=scope)
+        who = f"{headers.get('authorization', '')}\n{headers.get('openai-project', '')}"
+        key = _digest(who, sent)
         asked = _digest(scope["path"], body)
         if key in self._under_way:
             raise ConflictError(f"A request with the idempotency key '{sent}' is under way. Please try again.")

@@ -99,6 +99,10 @@ class Completions(Scoped):
             row = self._row(connection, completion_id)
             connection.execute(delete(completions).where(completions.c.seq == row["seq"]))
 
+    def delete_expired(self) -> None:
+        with self._database.write() as connection:
+            connection.execute(delete(completions).where(completions.c.expires_at <= now()))
+
     def _kept(self) -> Any:
         return self._seen(completions).where(completions.c.expires_at > now())
 

@@ -67,6 +67,7 @@ class Worker:
         self._tidied = time.monotonic()
         self._store.files.delete_expired()
         self._store.uploads.tidy()
+        self._store.completions.delete_expired()
         for folder in self._store.finished_job_folders():
             clear(folder)
 

@@ -30,6 +30,11 @@ def test_filled(template: str, text: str) -> None:
     assert fill(template, SAMPLE, ITEM) == text
 
 
+def test_a_text_full_of_braces_is_read_quickly() -> None:
+    text = "{{" * 500_000
+    assert fill(text, SAMPLE, ITEM) == text
+
+
 def test_what_is_filled_in_is_not_filled_again() -> None:
     assert fill("{{item.x}}", SAMPLE, {"x": "{{item.x}}"}) == "{{item.x}}"
 

@@ -28,6 +28,7 @@ from luthier.types.graders import (
 )
 
 __all__ = ["Asked", "Reply", "Tools", "grade"]
+_LONGEST_CHARACTERS = 200_000  # comparing takes time by the product of the lengths
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ def _string_check(grader: StringCheck, text: str, reference: str) -> float:
 
 
 def _similarity(grader: TextSimilarity, text: str, reference: str, tools: Tools) -> float:
+    if max(len(text), len(reference)) > _LONGEST_CHARACTERS:
+        raise other(f"texts are compared up to {_LONGEST_CHARACTERS:,} characters")
     if grader.evaluation_metric != "cosine":
         return similarity(grader.evaluation_metric, text, reference)
     if tools.embed is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from luthier.evaluation.graders.failures import invalid_variable, sample_parse
 
-_TEMPLATE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_TEMPLATE = re.compile(r"\{\{([^{}]{0,500})\}\}")  # bounded, so that a text full of braces is read quickly
 _STEP = re.compile(r"\.([^.\[\]\s]+)|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 _SAMPLE = ("output_text", "output_json", "output_tools", "choices")
 
