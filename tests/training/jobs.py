@@ -40,7 +40,11 @@ def write_job(
 
 
 def train(
-    folder: Path, *, stop_after: int | None = None, at_step: Callable[[Trainer], None] | None = None
+    folder: Path,
+    *,
+    stop_after: int | None = None,
+    at_step: Callable[[Trainer], None] | None = None,
+    at_start: Callable[[Trainer], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Runs the trainer here; returns what it said. `stop_after` asks it to stop once that step is done."""
     events: list[dict[str, Any]] = []
@@ -54,6 +58,8 @@ def train(
             at_step(trainer)
 
     trainer = Trainer(folder, emit, stop)
+    if at_start:
+        at_start(trainer)
     threads = torch.get_num_threads()  # a tiny model is slower on many, and tests that follow want them back
     try:
         trainer.run()

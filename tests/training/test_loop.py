@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -11,7 +12,9 @@ from transformers import AutoModelForCausalLM
 
 from luthier.data.examples import Example, read_examples
 from luthier.data.render import Renderer
-from luthier.training.loop import schedule
+from luthier.training import dataset
+from luthier.training.batches import Item
+from luthier.training.loop import Trainer, schedule
 from luthier.types.errors import JobError
 from training.jobs import EXAMPLES, losses, train, write_job
 
@@ -78,7 +81,7 @@ def test_batches_of_any_cut_give_the_same_steps(
     tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = losses(train(write_job(tmp_path / "whole", tiny_base, batch_size=6)))
-    monkeypatch.setattr("luthier.training.examples._MICRO_BATCH_TOKENS", 1)
+    monkeypatch.setattr("luthier.training.memory.micro_batch_tokens", lambda *_: 1)
     assert losses(train(write_job(tmp_path / "cut", tiny_base, batch_size=6))) == pytest.approx(whole, rel=1e-4)
 
 
@@ -140,6 +143,88 @@ def test_a_job_that_diverges_stops(tmp_path: Path, tiny_base: Path) -> None:
     with pytest.raises(JobError, match="smaller learning_rate_multiplier") as caught:
         train(folder)
     assert caught.value.code == "training_diverged"
+
+
+def test_with_a_validation_file_the_best_epoch_becomes_the_model(tmp_path: Path, tiny_base: Path) -> None:
+    """Validation answers that contradict training: the more is learnt, the worse it gets."""
+    valid = [
+        {"messages": [*example["messages"][:2], {"role": "assistant", "content": "zzz"}]} for example in EXAMPLES[:3]
+    ]
+    folder = write_job(
+        tmp_path / "job", tiny_base, [*EXAMPLES, *valid], valid=3, n_epochs=8, learning_rate_multiplier=3
+    )
+    events = train(folder)
+    epochs = {
+        event["step"]: event["metrics"]["full_valid_loss"]
+        for event in events
+        if "full_valid_loss" in event.get("metrics", {}) and event["type"] == "metrics"
+    }
+    best = min(epochs, key=epochs.__getitem__)
+    assert best < 24
+    checkpoint = [event for event in events if event["type"] == "checkpoint"][-1]
+    assert (checkpoint["step"], checkpoint["metrics"]["step"]) == (24, best)
+    assert checkpoint["metrics"]["full_valid_loss"] == epochs[best]
+    kept, then = (
+        load_file(folder / "checkpoints" / name / "adapter_model.safetensors")
+        for name in (checkpoint["folder"], f"step-{best}")
+    )
+    assert all(torch.equal(kept[name], then[name]) for name in kept)
+    assert any(f"that of step {best}" in event["message"] for event in events if event["type"] == "note")
+
+
+def test_a_stop_does_not_wait_for_the_whole_validation(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between two parts of it; the same job goes on as an uninterrupted one, and says the same."""
+    monkeypatch.setattr("luthier.training.loop._AT_ONCE", 1)
+    whole = train(write_job(tmp_path / "whole", tiny_base, valid=3))
+    folder = write_job(tmp_path / "cut", tiny_base, valid=3)
+    measured = []
+
+    def count(trainer: Trainer) -> None:
+        some = trainer._items
+
+        def stop_at_the_second(name: str, indices) -> list[Item]:
+            if name == "valid":
+                measured.append(1)
+                if len(measured) == 2:
+                    trainer._stop.set()
+            return some(name, indices)
+
+        trainer._items = stop_at_the_second
+
+    first = train(folder, at_start=count)
+    assert first[-1] == {"type": "stopped"}
+    assert len(measured) == 2
+    told = ("metrics", "checkpoint", "finished")
+    assert [event for event in first + train(folder) if event["type"] in told] == [
+        event for event in whole if event["type"] in told
+    ]
+
+
+def test_short_memory_changes_nothing_but_the_time(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ample = losses(train(write_job(tmp_path / "ample", tiny_base)))
+    monkeypatch.setattr("luthier.training.memory.free_bytes", lambda _: 1 << 12)
+    events = train(write_job(tmp_path / "short", tiny_base))
+    assert any("computed twice" in event.get("message", "") for event in events)
+    assert losses(events) == pytest.approx(ample, rel=1e-5)
+
+
+def test_examples_are_read_from_disk(tmp_path: Path, tiny_base: Path) -> None:
+    """What is held in memory does not grow with the file, and a job that goes on renders nothing again."""
+    folder = write_job(tmp_path / "job", tiny_base)
+    renderer = Renderer(tiny_base)
+    first = dataset.load(folder / "train.jsonl", renderer, 2048, "training_file")
+    (folder / "train.jsonl").unlink()
+    again = dataset.load(folder / "train.jsonl", renderer, 2048, "training_file")
+    assert len(again) == len(first) == len(EXAMPLES)
+    assert again.tokens == first.tokens
+    assert all(isinstance(value, np.memmap | int) for value in vars(again).values())
+    turns = Example(EXAMPLES[5]["messages"], None, None, None, 6)
+    assert again[5][0].ids.tolist() == renderer.example(turns).ids
+    assert again[5][0].weights.tolist() == renderer.example(turns).weights
 
 
 def test_schedule_warms_up_and_comes_down() -> None:

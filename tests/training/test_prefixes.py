@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 from luthier.data.render import Rendered
 from luthier.training import attention, prefixes
 from luthier.training.attention import attend
+from luthier.training.batches import Item, micro_batches
 from luthier.training.core import log_probabilities, pack
-from luthier.training.examples import micro_batches
 from luthier.training.layout import Layout
 from training.test_core import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
 
@@ -87,14 +87,18 @@ def test_attention_is_that_of_a_dense_mask(dtype: torch.dtype, monkeypatch: pyte
         assert (one.grad - other.grad).norm() < error * other.grad.norm()
 
 
+def _cut(examples: list[Rendered]) -> list[list[Item]]:
+    return list(micro_batches([Item(index, (one,)) for index, one in enumerate(examples)], 2048))
+
+
 def test_micro_batches_keep_prefixes_together() -> None:
     """The bound counts what examples have for themselves, so a long prefix is not computed once per few of them."""
     first, second = _tokens(1900, 1), _tokens(1900, 2)
     examples = [_trained([*prefix, *_tokens(60, seed)], 1900) for seed in range(8) for prefix in (first, second)]
-    groups = list(micro_batches(examples))
+    groups = [[item.parts[0] for item in group] for group in _cut(examples)]
     assert sorted(map(len, groups)) == [8, 8]
     assert all(len({tuple(one.ids[:1900]) for one in group}) == 1 for group in groups)
-    apart = list(micro_batches([_trained(_tokens(300, seed), 10) for seed in range(20)]))
+    apart = _cut([_trained(_tokens(300, seed), 10) for seed in range(20)])
     assert [len(group) for group in apart] == [6, 6, 6, 2]
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import os
 import re
 import signal
@@ -24,6 +25,7 @@ from luthier.data.findings import Report
 from luthier.worker import Worker
 from through_api import OVER, client_of, create, finished, losses, messages, running_server, upload, wait
 from training.jobs import EXAMPLES
+from training.test_dpo import PAIRS
 
 
 def trainers() -> list[psutil.Process]:
@@ -56,6 +58,27 @@ def test_a_model_trained_on_pairs_completes_prompts_as_it_was_taught(client: Ope
         for model in ("babbage-002", job.fine_tuned_model)
     ]
     assert used[0] == len("number 3 ->") < used[1]
+
+
+def test_preferences_are_trained_from_files_to_model(running: Running, client: OpenAI) -> None:
+    """And the folder of a job that is over keeps nothing but what people read."""
+    asked = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2, "batch_size": 4, "beta": 0.2}}}
+    files = {"training_file": upload(client, PAIRS), "validation_file": upload(client, PAIRS[:2])}
+    created = client.fine_tuning.jobs.create(model="gpt-3.5-turbo", method=asked, **files)
+    job = finished(client, created.id)
+    assert (job.method.type, job.method.dpo.hyperparameters.beta) == ("dpo", 0.2)
+    assert losses(client, job.id)[0][1] == pytest.approx(math.log(2), rel=1e-4)
+    answer = client.chat.completions.create(
+        model=job.fine_tuned_model, messages=[{"role": "user", "content": "number 3"}], max_tokens=2
+    )
+    assert answer.choices[0].message.content is not None
+    wait(client, job.id, lambda _: not (running._settings.data / "jobs" / job.id / "state").exists())
+    kept = {path.name for path in (running._settings.data / "jobs" / job.id).iterdir()}
+    assert kept <= {"job.json", "trainer.log", "trainer.lock"}
+    with pytest.raises(BadRequestError, match=r"method\.dpo\.hyperparameters"):
+        create(client, files["training_file"], method={"type": "dpo"})
+    wrong = wait(client, create(client, files["training_file"]).id)
+    assert (wrong.status, wrong.error.code) == ("failed", "invalid_training_file")
 
 
 def test_a_job_from_files_to_model(client: OpenAI) -> None:

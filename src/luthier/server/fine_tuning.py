@@ -7,13 +7,14 @@ from fastapi import APIRouter, Request
 
 from luthier.server.body import StrictRoute
 from luthier.server.graders import check_grader
-from luthier.server.lists import BY_METADATA, Limit, list_page, metadata_pairs
+from luthier.server.lists import Limit, list_page, metadata_pairs
 from luthier.server.state import State, StateOf
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import (
     Checkpoint,
     CreateJobRequest,
+    DPOHyperparameters,
     FineTuningJob,
     Hyperparameters,
     JobEvent,
@@ -45,7 +46,7 @@ def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
     )
 
 
-@router.get("", openapi_extra=BY_METADATA)
+@router.get("")
 def list_jobs(request: Request, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[FineTuningJob]:
     """`metadata[key]=value` in the query keeps jobs that carry the pair, `metadata=null` those without any."""
     pairs = metadata_pairs(request)
@@ -129,7 +130,15 @@ def _method(body: CreateJobRequest) -> dict[str, Any]:
             raise BadRequestError(message, param="hyperparameters")
         chosen = nested or body.hyperparameters or Hyperparameters()
         return {"type": "supervised", "supervised": {"hyperparameters": chosen.model_dump()}}
-    message = f"The method '{method.type}' is not available on this server. Supported values are: 'supervised'."
+    if method.type == "dpo":
+        if body.hyperparameters:
+            message = "'hyperparameters' belong to the supervised method; send 'method.dpo.hyperparameters'."
+            raise BadRequestError(message, param="hyperparameters")
+        asked = method.dpo.hyperparameters if method.dpo else DPOHyperparameters()
+        return {"type": "dpo", "dpo": {"hyperparameters": asked.model_dump()}}
+    message = (
+        f"The method '{method.type}' is not available on this server. Supported values are: 'supervised' and 'dpo'."
+    )
     raise BadRequestError(message, param="method.type", code="unsupported_value")
 
 

@@ -14,6 +14,7 @@ import torch
 
 from luthier.data.render import Rendered
 from luthier.training import prefixes
+from luthier.training.dataset import Tokens
 from luthier.training.kernels import log_softmax_at
 from luthier.training.layout import Layout
 
@@ -26,7 +27,7 @@ class Batch:
     """Packed examples. T tokens, N trained positions.
 
     ids int [1, T]; at int [N]: the place before each trained token, more than once where examples share it;
-    targets int [N]; weights float32 [N].
+    targets int [N]; weights float32 [N]; owners int [N]: which example each belongs to.
     """
 
     ids: torch.Tensor
@@ -34,9 +35,10 @@ class Batch:
     at: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
+    owners: torch.Tensor
 
 
-def pack(examples: Sequence[Rendered], device: torch.device, *, share: bool = True) -> Batch:
+def pack(examples: Sequence[Rendered | Tokens], device: torch.device, *, share: bool = True) -> Batch:
     """One row from many examples; what they share at their beginnings is in it once, unless `share` is off.
 
     The first token of an example is never a target: nothing predicts it.
@@ -49,11 +51,13 @@ def pack(examples: Sequence[Rendered], device: torch.device, *, share: bool = Tr
         at.append(places[found - 1])
         targets.append(forest.ids[places[found]])
         weights.append(np.asarray(example.weights, dtype=np.float32)[found])
-    ids, where, wanted = (
+    owners = np.repeat(np.arange(len(at)), [len(places) for places in at])
+    ids, where, wanted, owned = (
         torch.from_numpy(array.astype(np.int64)).to(device)
-        for array in (forest.ids, np.concatenate(at), np.concatenate(targets))
+        for array in (forest.ids, np.concatenate(at), np.concatenate(targets), owners)
     )
-    return Batch(ids[None], Layout(forest, device), where, wanted, torch.from_numpy(np.concatenate(weights)).to(device))
+    values = torch.from_numpy(np.concatenate(weights)).to(device)
+    return Batch(ids[None], Layout(forest, device), where, wanted, values, owned)
 
 
 def log_probabilities(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import Linear
+from torch.utils.checkpoint import checkpoint
 
 from luthier.training import attention, kernels
 from luthier.training.layout import Layout
@@ -209,6 +210,7 @@ class Llama:
     def __init__(self, model: Any) -> None:
         self._model = model.get_base_model().model
         self._config = self._model.config
+        self.recompute = False
         self._layers = [_Layer(layer) for layer in self._model.layers]
 
     def hidden(self, ids: torch.Tensor, layout: Layout, at: torch.Tensor) -> torch.Tensor:
@@ -218,7 +220,10 @@ class Llama:
             heads = Heads(self._config, *self._model.rotary_emb(x, layout.positions[None]))
             x = x[0]
             for layer in self._layers:
-                x = layer(x, heads, layout)
+                if self.recompute:
+                    x = checkpoint(layer, x, heads, layout, use_reentrant=False)
+                else:
+                    x = layer(x, heads, layout)
             return self._model.norm(x.index_select(0, at))  # type: ignore[no-any-return]
 
 

@@ -6,20 +6,22 @@ the step is cut into micro-batches.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
-from luthier.data.render import Rendered, Renderer
-from luthier.training import examples as data
+from luthier.data.render import Renderer
+from luthier.training import batches, dataset, memory, state
 from luthier.training import model as adapters
-from luthier.training import state
-from luthier.training.core import log_probabilities, pack
+from luthier.training.batches import Item
+from luthier.training.core import Batch, log_probabilities, pack
+from luthier.training.objectives import Objective, Preference, Supervised, sums
 from luthier.training.resolve import Resolved, resolve
 from luthier.training.spec import JobSpec
 from luthier.types.errors import JobError
@@ -30,6 +32,7 @@ _WARM_UP_SHARE, _LEAST_WARM_UP, _FLOOR = 0.05, 5, 0.1
 _CLIP = 1.0
 _VALIDATE_EVERY = 10  # steps between validation losses on one batch; the whole file at the end of each epoch
 _SAVE_EVERY_S = 30.0
+_AT_ONCE = 256  # examples in memory while a whole file is measured
 _LONGEST_CONTEXT = 65_536  # OpenAI's limit for an example
 
 
@@ -51,15 +54,14 @@ class Trainer:
             torch.set_num_threads(spec.threads)
         self._load_data(spec)
         self._load_model(spec)
-        try:
-            done = state.restore(self._state, self._parameters, self._optimizer)
-        except SafetensorError as error:
-            self._emit({"type": "note", "message": f"The saved state cannot be read ({error}); training starts over"})
-            done = 0
-        if done:
-            self._emit({"type": "note", "message": f"Training goes on after step {done}"})
-        for step in range(done + 1, self._resolved.total_steps + 1):
-            self._run_step(step)
+        self._load_objective(spec)
+        self._restore()
+        if self._progress.unfinished is not None:
+            self._conclude(self._progress.unfinished)
+        for step in range(self._progress.step + 1, self._resolved.total_steps + 1):
+            metrics = self._update(step)
+            self._progress.step = step
+            self._conclude(metrics)
         self._emit({"type": "finished", "trained_tokens": self._train.tokens * self._resolved.n_epochs})
 
     def _load_data(self, spec: JobSpec) -> None:
@@ -68,11 +70,14 @@ class Trainer:
         self._renderer = Renderer(base, template)
         config = AutoConfig.from_pretrained(base, trust_remote_code=False)
         context = min(getattr(config, "max_position_embeddings", None) or _LONGEST_CONTEXT, _LONGEST_CONTEXT)
-        self._train = data.load(self._folder / "train.jsonl", self._renderer, context, "training_file")
+        given = (self._renderer, context)
+        self._train = dataset.load(self._folder / "train.jsonl", *given, "training_file", spec.method)
         valid = self._folder / "valid.jsonl"
-        self._valid = data.load(valid, self._renderer, context, "validation_file").rendered if valid.exists() else []
-        count = len(self._train.rendered)
-        self._resolved: Resolved = resolve(spec.hyperparameters, count, config.model_type, config.hidden_size)
+        self._valid = dataset.load(valid, *given, "validation_file", spec.method) if valid.exists() else None
+        count = len(self._train)
+        self._resolved: Resolved = resolve(
+            spec.hyperparameters, count, config.model_type, config.hidden_size, spec.method
+        )
         self._emit(
             {
                 "type": "resolved",
@@ -95,38 +100,61 @@ class Trainer:
         )
         self._saved_at = time.monotonic()
         self._emit({"type": "note", "message": f"Training on {self._hardware}"})
+        config, where = self._model.get_base_model().config, (self._hardware.device, self._hardware.dtype)
+        self._progress = state.Progress(most_tokens=memory.micro_batch_tokens(config, *where))
+        longest = max(self._train.longest, self._valid.longest if self._valid else 0)
+        if memory.too_long(longest, config, *where):
+            adapters.recompute(self._model)
+            said = f"Memory is short for examples of {longest} tokens: layers are computed twice to save it"
+            self._emit({"type": "note", "message": said})
 
-    def _run_step(self, step: int) -> None:
+    def _load_objective(self, spec: JobSpec) -> None:
+        self._objective: Objective = Supervised()
+        self._references: dict[str, np.ndarray] = {}
+        if spec.method == "dpo":
+            self._objective = Preference(self._resolved.beta or 0.0)
+            for name, examples in (("train", self._train), ("valid", self._valid)):
+                if examples:
+                    self._references[name] = self._reference(examples, self._folder / f"{name}.reference.npy")
+
+    def _restore(self) -> None:
+        try:
+            found = state.restore(self._state, self._parameters, self._optimizer)
+        except SafetensorError as error:
+            self._emit({"type": "note", "message": f"The saved state cannot be read ({error}); training starts over"})
+            return
+        if found.step:
+            self._progress = found
+            self._emit({"type": "note", "message": f"Training goes on after step {found.step}"})
+
+    def _items(self, name: str, indices: Iterable[int]) -> list[Item]:
+        examples = self._train if name == "train" else self._valid
+        reference = self._references.get(name)
+        if examples is None:
+            return []
+        return [
+            Item(index, examples[index], () if reference is None else tuple(reference[index]))
+            for index in map(int, indices)
+        ]
+
+    def _batch(self, step: int) -> list[Item]:
         epoch, place = divmod(step - 1, self._resolved.steps_per_epoch)
-        order = data.order(self._spec.seed, epoch, len(self._train.rendered))
         size = self._resolved.batch_size
-        batch = [self._train.rendered[index] for index in order[place * size : (place + 1) * size]]
-        metrics = self._update(step, batch)
-        ends_epoch = place + 1 == self._resolved.steps_per_epoch
-        if self._valid and step % _VALIDATE_EVERY == 0:
-            start = (step // _VALIDATE_EVERY - 1) * size
-            some = [self._valid[(start + offset) % len(self._valid)] for offset in range(min(size, len(self._valid)))]
-            metrics |= _named("valid", *self._measure(some))
-        if self._valid and ends_epoch:
-            metrics |= _named("full_valid", *self._measure(self._valid))
-        self._emit({"type": "metrics", "step": step, "total_steps": self._resolved.total_steps, "metrics": metrics})
-        if ends_epoch:
-            self._checkpoint(step, metrics)
-        self._save_and_stop_if_asked(step, ends_epoch)
+        order = batches.order(self._spec.seed, epoch, len(self._train))
+        return self._items("train", order[place * size : (place + 1) * size])
 
-    def _update(self, step: int, batch: list[Rendered]) -> dict[str, float]:
+    def _update(self, step: int) -> dict[str, float]:
         """One optimizer step."""
-        total = sum(sum(example.weights[1:]) for example in batch)
+        batch = self._batch(step)
+        total = self._objective.weight(batch)
         loss, right, count = 0.0, 0, 0
-        for group in data.micro_batches(batch):
-            packed = pack(group, self._hardware.device)
-            with self._hardware.autocast():
-                found, likeliest = log_probabilities(self._model, packed)
-            part = -(found * packed.weights).sum() / total
+        for group, packed, found, likeliest in self._computed(batch):
+            part = self._objective.loss(found, packed, group) / total
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.item()
-            right += int(likeliest.sum())
-            count += len(likeliest)
+            counted = self._objective.counted(packed)
+            right += int((likeliest & counted).sum())
+            count += int(counted.sum())
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), _CLIP))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise JobError(
@@ -141,34 +169,106 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         return _named("train", loss, right / count)
 
-    @torch.no_grad()
-    def _measure(self, examples: list[Rendered]) -> tuple[float, float]:
-        """(loss, token accuracy) over all trained tokens of the examples."""
-        self._model.eval()
-        loss, weight, right, count = 0.0, 0.0, 0, 0
-        for group in data.micro_batches(examples):
-            packed = pack(group, self._hardware.device)
+    def _computed(self, items: list[Item]) -> Iterator[tuple[list[Item], Batch, torch.Tensor, torch.Tensor]]:
+        """(items, batch, log-probabilities, whether likeliest) for each micro-batch."""
+        for group in batches.micro_batches(items, self._progress.most_tokens):
+            packed = pack([part for item in group for part in item.parts], self._hardware.device)
             with self._hardware.autocast():
-                found, likeliest = log_probabilities(self._model, packed)
-            loss -= float((found * packed.weights).sum())
-            weight += float(packed.weights.sum())
-            right += int(likeliest.sum())
-            count += len(likeliest)
-        self._model.train()
+                yield group, packed, *log_probabilities(self._model, packed)
+
+    @torch.no_grad()
+    def _measure(self, indices: range) -> tuple[float, float]:
+        """(loss, token accuracy) over these examples of the validation file. Raises Stopped when `stop` is set."""
+        loss, weight, right, count = 0.0, 0.0, 0, 0
+        for items in self._some("valid", indices):
+            weight += self._objective.weight(items)
+            for group, packed, found, likeliest in self._computed(items):
+                loss += float(self._objective.loss(found, packed, group))
+                counted = self._objective.counted(packed)
+                right += int((likeliest & counted).sum())
+                count += int(counted.sum())
         return loss / weight, right / count
 
-    def _checkpoint(self, step: int, metrics: dict[str, float]) -> None:
-        folder = self._folder / "checkpoints" / f"step-{step}"
-        adapters.save_adapter(self._model, self._spec.base_name, self._renderer.template.text, folder)
-        self._emit({"type": "checkpoint", "step": step, "folder": folder.name, "metrics": metrics})
+    def _some(self, name: str, indices: range) -> Iterator[list[Item]]:
+        """A few examples at a time. Raises Stopped when `stop` is set."""
+        for start in range(0, len(indices), _AT_ONCE):
+            if self._stop.is_set():
+                raise Stopped
+            yield self._items(name, indices[start : start + _AT_ONCE])
 
-    def _save_and_stop_if_asked(self, step: int, ends_epoch: bool) -> None:
+    @torch.no_grad()
+    def _reference(self, examples: dataset.Dataset, path: Path) -> np.ndarray:
+        """float32 [examples, 2]: the log-probabilities of both answers before training; computed once per job."""
+        if not path.exists():
+            made = np.zeros((len(examples), 2), dtype=np.float32)
+            name = path.name.split(".")[0]
+            for items in self._some(name, range(len(examples))):
+                for group, packed, found, _ in self._computed(items):
+                    made[[item.index for item in group]] = sums(found, packed, 2 * len(group)).view(-1, 2).cpu()
+            with path.with_suffix(".new").open("wb") as file:
+                np.save(file, made)
+            path.with_suffix(".new").replace(path)
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+
+    def _conclude(self, metrics: dict[str, float]) -> None:
+        """What follows a step: validation, its event, a checkpoint, saving, stopping."""
+        step = self._progress.step
+        ends_epoch = step % self._resolved.steps_per_epoch == 0
+        if self._valid:
+            try:
+                valid = self._validate(step, ends_epoch)
+            except Stopped:
+                self._progress.unfinished = metrics
+                self._save()
+                raise
+            metrics = metrics | valid
+        self._progress.unfinished = None
+        self._emit({"type": "metrics", "step": step, "total_steps": self._resolved.total_steps, "metrics": metrics})
+        if ends_epoch:
+            self._checkpoint(step, metrics)
         stop = self._stop.is_set()
         if stop or ends_epoch or time.monotonic() - self._saved_at > _SAVE_EVERY_S:
-            state.save(self._state, step, self._parameters, self._optimizer)
-            self._saved_at = time.monotonic()
+            self._save()
         if stop and step < self._resolved.total_steps:
             raise Stopped
+
+    def _validate(self, step: int, ends_epoch: bool) -> dict[str, float]:
+        """One batch every few steps, the whole file at the end of each epoch."""
+        count = len(self._valid or ())
+        found: dict[str, float] = {}
+        if step % _VALIDATE_EVERY == 0:
+            size = min(self._resolved.batch_size, count)
+            start = (step // _VALIDATE_EVERY - 1) * size % count
+            found |= _named("valid", *self._measure(range(start, min(start + size, count))))
+        if ends_epoch:
+            found |= _named("full_valid", *self._measure(range(count)))
+        return found
+
+    def _save(self) -> None:
+        state.save(self._state, self._progress, self._parameters, self._optimizer)
+        self._saved_at = time.monotonic()
+
+    def _checkpoint(self, step: int, metrics: dict[str, float]) -> None:
+        """The last one becomes the fine-tuned model: with a validation file, the best epoch's weights."""
+        loss, best = metrics.get("full_valid_loss"), self._progress.best
+        if loss is not None and (best is None or loss < best["metrics"]["full_valid_loss"]):
+            best = self._progress.best = {"step": step, "metrics": metrics}
+            self._save_adapter("best")
+        if step == self._resolved.total_steps and best and best["step"] < step:
+            said = (
+                f"The fine-tuned model is that of step {best['step']}, which had the lowest full validation loss: "
+                f"{best['metrics']['full_valid_loss']:.4f}, against {loss:.4f} after the last step"
+            )
+            self._emit({"type": "note", "message": said})
+            name, metrics = "best", {"step": best["step"], **best["metrics"]}
+        else:
+            name = self._save_adapter(f"step-{step}")
+        self._emit({"type": "checkpoint", "step": step, "folder": name, "metrics": metrics})
+
+    def _save_adapter(self, name: str) -> str:
+        folder = self._folder / "checkpoints" / name
+        adapters.save_adapter(self._model, self._spec.base_name, self._renderer.template.text, folder)
+        return name
 
 
 def schedule(step: int, total: int) -> float:

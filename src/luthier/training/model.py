@@ -67,6 +67,14 @@ def _refuse_other_outputs(config: Any) -> None:
             raise BaseModelError(f"This base model changes its logits ({name}), which training does not know yet.")
 
 
+def recompute(model: Any) -> None:
+    """Layers keep their inputs alone and are computed again on the way back: slower, in a fraction of the memory."""
+    if model.luthier_path is not None:
+        model.luthier_path.recompute = True
+    else:
+        model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+
+
 def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 

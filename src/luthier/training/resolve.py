@@ -16,6 +16,8 @@ _EXPONENT = {"qwen2": 0.0775, "qwen3": 0.0775, "llama": 0.781, "mistral": 0.781,
 _EXPONENT_ELSE = 0.5
 _STEPS_WANTED = 150
 _LARGEST_AUTO_BATCH = 32
+_BETA = 0.1
+_DPO_SHARE = 0.1  # of the supervised rate: a preference moves a model that speaks already
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Resolved:
     learning_rate: float
     steps_per_epoch: int
     message: str
+    beta: float | None = None  # dpo
 
     @property
     def total_steps(self) -> int:
@@ -35,14 +38,17 @@ class Resolved:
 
     def hyperparameters(self) -> dict[str, Any]:
         """As the job shows them once it runs."""
-        return {
+        shown = {
             "n_epochs": self.n_epochs,
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.learning_rate_multiplier,
         }
+        return shown if self.beta is None else {**shown, "beta": self.beta}
 
 
-def resolve(asked: dict[str, Any], examples: int, model_type: str, hidden_size: int) -> Resolved:
+def resolve(
+    asked: dict[str, Any], examples: int, model_type: str, hidden_size: int, method: str = "supervised"
+) -> Resolved:
     """Numbers for every `auto` in `asked`."""
     chosen: list[str] = []
     n_epochs = asked.get("n_epochs", "auto")
@@ -59,10 +65,17 @@ def resolve(asked: dict[str, Any], examples: int, model_type: str, hidden_size: 
         multiplier = 1.0
         chosen.append("learning_rate_multiplier=1")
     rate = base_learning_rate(model_type, hidden_size) * multiplier
+    beta = None
+    if method == "dpo":
+        rate *= _DPO_SHARE
+        beta = asked.get("beta", "auto")
+        if beta == "auto":
+            beta = _BETA
+            chosen.append(f"beta={beta} (the DPO paper's)")
     message = f"Learning rate {rate:.2e} at its peak"
     if chosen:
         message += "; chosen for auto: " + ", ".join(chosen)
-    return Resolved(n_epochs, batch_size, float(multiplier), rate, math.ceil(examples / batch_size), message)
+    return Resolved(n_epochs, batch_size, float(multiplier), rate, math.ceil(examples / batch_size), message, beta)
 
 
 def base_learning_rate(model_type: str, hidden_size: int) -> float:

@@ -20,7 +20,7 @@ class JobSpec:
     base: str
     base_name: str
     seed: int
-    method: Literal["supervised"] = "supervised"
+    method: Literal["supervised", "dpo"] = "supervised"
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     parent: str | None = None
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""Where a job is, saved so that it can go on: adapter, optimizer and step in one file that is whole or not there.
+"""Where a job is, saved so that it can go on: adapter, optimizer and progress in one file that is whole or not there.
 
 The order of examples and the learning rate are functions of the step, and nothing random is drawn after the
 adapter's first weights; so this is all there is, and a resumed job takes the very steps that an uninterrupted
@@ -7,6 +7,7 @@ one would have taken.
 
 import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,22 @@ from safetensors.torch import save_file
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def save(path: Path, step: int, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+@dataclass
+class Progress:
+    """`step`: the last one taken. `unfinished`: its metrics, when validation after it was cut short.
+
+    `best`: the epoch with the lowest full validation loss, as `step` and `metrics`. `most_tokens`: of a micro-batch.
+    """
+
+    step: int = 0
+    unfinished: dict[str, float] | None = None
+    best: dict[str, Any] | None = None
+    most_tokens: int = 0
+
+
+def save(
+    path: Path, progress: Progress, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
+) -> None:
     path.parent.mkdir(exist_ok=True)
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in parameters.items():
@@ -25,7 +41,7 @@ def save(path: Path, step: int, parameters: dict[str, torch.nn.Parameter], optim
         for moment in _MOMENTS:
             tensors[f"{moment}:{name}"] = optimizer.state[parameter][moment].cpu().contiguous()
     new = path.with_suffix(".new")
-    save_file(tensors, new, metadata={"luthier": json.dumps({"step": step})})
+    save_file(tensors, new, metadata={"luthier": json.dumps(asdict(progress))})
     flush(new)
     new.replace(path)
 
@@ -36,17 +52,18 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def restore(path: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
-    """Puts everything back; returns the step that was done last, 0 when there is no saved state."""
+def restore(path: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
+    """Puts everything back; a fresh start when there is no saved state."""
     if not path.exists():
-        return 0
+        return Progress()
     with safe_open(path, framework="pt") as file:
-        step: int = json.loads(file.metadata()["luthier"])["step"]
+        progress = Progress(**json.loads(file.metadata()["luthier"]))
         for name, parameter in parameters.items():
             with torch.no_grad():
                 parameter.copy_(file.get_tensor(f"value:{name}"))
             moments: dict[str, Any] = {
                 moment: file.get_tensor(f"{moment}:{name}").to(parameter.device) for moment in _MOMENTS
             }
-            optimizer.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device), **moments}
-    return step
+            step = torch.tensor(float(progress.step), device=parameter.device)
+            optimizer.state[parameter] = {"step": step, **moments}
+    return progress

@@ -26,10 +26,11 @@ from luthier.types.names import checkpoint_name, fine_tuned_name
 from luthier.worker.child import Child, earlier_events
 from luthier.worker.lease import Lease
 from luthier.worker.texts import metrics_event, result_file
-from luthier.worker.validate import TRAIN, VALID
+from luthier.worker.validate import TRAIN
 
 _STOPPED = 75  # the trainer's exit code when it was asked to stop and saved its state
 MOST_ATTEMPTS = 3
+_KEPT = ("job.json", "trainer.log", "trainer.lock")
 
 
 class Run:
@@ -93,6 +94,7 @@ class Run:
             base=str(self._catalogue.folder(job["base"])),
             base_name=job["base"],
             seed=job["seed"],
+            method=job["method"]["type"],
             hyperparameters=job["method"][job["method"]["type"]]["hyperparameters"],
             parent=str(parent.adapter) if parent else None,
             device=settings.device,
@@ -256,7 +258,10 @@ class Run:
 
 def clear(folder: Path) -> None:
     """What a job that is over leaves: its trainer's log, for people."""
-    for name in ("state", "checkpoints"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (TRAIN, VALID, "events.jsonl"):
-        (folder / name).unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.name in _KEPT:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,52 @@
+"""In which order examples are trained, and which of a step are computed together. Knows no model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+
+from luthier.training.dataset import Tokens
+from luthier.training.prefixes import common_length, sort_key
+
+
+@dataclass(frozen=True)
+class Item:
+    """An example: one conversation, or the two of a preference with their log-probabilities before training."""
+
+    index: int
+    parts: tuple[Tokens, ...]
+    reference: tuple[float, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of the examples in an epoch; a function of its arguments alone, so that a resumed job agrees."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def micro_batches(items: list[Item], most_tokens: int) -> Iterator[list[Item]]:
+    """Items that begin alike together, as many as `most_tokens` hold of what they do not share.
+
+    It changes no result, since the loss is a sum divided by that of the weights of the whole step.
+    """
+    ordered = sorted(items, key=lambda item: sort_key(item.parts[0].ids))
+    alike = [0, *(common_length(one.parts[0].ids, two.parts[0].ids) for one, two in pairwise(ordered)), 0]
+    group: list[Item] = []
+    tokens = 0
+    for place, item in enumerate(ordered):
+        whole = _computed(item)
+        if group and tokens + whole - alike[place] > most_tokens:
+            yield group
+            group = []
+        tokens = whole - alike[place + 1] if not group else tokens + whole - alike[place]
+        group.append(item)
+    if group:
+        yield group
+
+
+def _computed(item: Item) -> int:
+    """Tokens of an item by itself; its conversations share their beginning."""
+    first, *others = item.parts
+    return len(first.ids) + sum(len(other.ids) - common_length(first.ids, other.ids) for other in others)
