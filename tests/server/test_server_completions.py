@@ -196,6 +196,9 @@ def test_which_models(client: OpenAI, raw: httpx.Client) -> None:
         "you must provide a model parameter"
     )
     assert raw.post("/completions", json={"model": MODEL}).json()["error"]["param"] == "prompt"
+    long = raw.post("/completions", json={"model": "x" * 10**6, "prompt": "x"})
+    assert (long.status_code, long.json()["error"]["code"]) == (400, "string_above_max_length")
+    assert len(long.content) < 1000
 
 
 @pytest.fixture

@@ -139,7 +139,9 @@ def limited(clock: Clock, **settings: Any) -> Any:
 
     limits = Limits(app, Settings(**settings), clock)
 
-    def ask(key: str = "one", path: str = "/v1/completions", inside: bool = False, **body: Any) -> dict[str, str]:
+    def ask(
+        key: str = "Bearer one", path: str = "/v1/completions", inside: bool = False, **body: Any
+    ) -> dict[str, str]:
         headers: dict[str, str] = {}
         raw = json.dumps({"model": "m", **body}).encode()
 
@@ -158,7 +160,7 @@ def limited(clock: Clock, **settings: Any) -> Any:
 
 def test_requests_per_minute() -> None:
     clock = Clock()
-    ask = limited(clock, requests_per_minute=3)
+    ask = limited(clock, requests_per_minute=3, api_keys="one,two")
     assert ask() == {
         "x-ratelimit-limit-requests": "3",
         "x-ratelimit-remaining-requests": "2",
@@ -176,19 +178,21 @@ def test_requests_per_minute() -> None:
         "Please try again in 15s."
     )
     assert (error.headers["retry-after"], error.headers["retry-after-ms"]) == ("15", "15000")
-    assert ask("two")  # another key
+    assert ask("Bearer two")  # another key
     assert ask(path="/v1/files") == {}  # only requests for answers
     assert ask(inside=True) == {}  # lines of batches
+    with pytest.raises(RateLimitError):
+        ask("bearer one")  # the same key
     clock.now_s = 20.001
     assert ask()["x-ratelimit-remaining-requests"] == "0"
 
 
 def test_tokens_per_minute() -> None:
     clock = Clock()
-    ask = limited(clock, tokens_per_minute=600)
+    ask = limited(clock, tokens_per_minute=600)  # without keys: one budget, whatever a client calls its key
     assert ask(prompt="x" * 400, max_tokens=7)["x-ratelimit-remaining-tokens"] == "500"
     assert ask(prompt="x", max_tokens=300)["x-ratelimit-remaining-tokens"] == "200"
-    assert ask(prompt=[1] * 50)["x-ratelimit-remaining-tokens"] == "150"
+    assert ask("Bearer other", prompt=[1] * 50)["x-ratelimit-remaining-tokens"] == "150"
     assert ask(messages=[{"role": "", "content": "x" * 200}])["x-ratelimit-remaining-tokens"] == "100"
     for tokens, headers in ((101, {"retry-after": "1", "retry-after-ms": "100"}), (601, {"x-should-retry": "false"})):
         with pytest.raises(RateLimitError, match="tokens per min") as caught:

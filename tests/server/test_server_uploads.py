@@ -140,6 +140,14 @@ def test_what_does_not_add_up_is_refused_and_can_be_mended(uploader: OpenAI) -> 
     assert refused(complete, upload, part_ids=[one, two])["code"] == "upload_not_pending"
 
 
+def test_a_part_that_is_lost_can_be_sent_again(uploader: OpenAI, place: Bare) -> None:
+    upload = start(uploader, 3)
+    part = add(uploader, upload, b"abc")
+    place.store.uploads._blobs.delete(part)
+    assert refused(uploader.uploads.complete, upload, part_ids=[part])["param"] == "part_ids"
+    assert uploader.uploads.complete(upload, part_ids=[add(uploader, upload, b"abc")]).status == "completed"
+
+
 @pytest.mark.parametrize("how", ["completed", "cancelled", "expired"])
 def test_nothing_happens_to_an_upload_that_is_over(uploader: OpenAI, place: Bare, how: str) -> None:
     upload = start(uploader, 3)

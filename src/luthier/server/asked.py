@@ -14,6 +14,8 @@ from luthier.server.state import State
 from luthier.server.validation import validated
 from luthier.types.errors import BadRequestError
 
+_MOST_CHARACTERS = 256
+
 
 async def asked_of(request: Request, state: State, schema: type[BaseModel]) -> tuple[dict[str, Any], Target]:
     """The JSON body and what its `model` stands for. Raises BadRequestError, NotFoundError."""
@@ -28,4 +30,10 @@ def model_name(asked: Any, schema: type[BaseModel]) -> str:
     if not isinstance(asked, dict) or not isinstance(asked["model"], str):
         validated(schema, asked)  # says what is wrong
     name: str = asked["model"]
+    if len(name) > _MOST_CHARACTERS:
+        message = (
+            f"Invalid 'model': string too long. Expected a string with maximum length {_MOST_CHARACTERS}, but got a "
+            f"string with length {len(name)} instead."
+        )
+        raise BadRequestError(message, param="model", code="string_above_max_length")
     return name

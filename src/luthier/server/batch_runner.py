@@ -1,7 +1,7 @@
 """Batches are run here, beside the routes: each line is sent through the application itself, as its own request.
 
 So a line is checked, answered and refused exactly as it would be over HTTP. Lines run in the background: engines
-give their answers a turn only now and then while others wait (`luthier.inference.background`).
+give their answers a turn only now and then while others wait (`luthier.inference.in_background`).
 """
 
 import asyncio
@@ -63,6 +63,8 @@ class BatchRunner:
             while True:
                 try:
                     for row in await run_in_threadpool(store.claim, self._owner, _TOGETHER - len(self._under_way)):
+                        if row["id"] in self._under_way:
+                            continue  # a step took longer than the lease, and nobody else came
                         task = asyncio.create_task(self._guarded(row))
                         self._under_way[row["id"]] = task
                         task.add_done_callback(partial(self._forget, row["id"]))
@@ -83,7 +85,8 @@ class BatchRunner:
         """
         store, passing = self._state.store.batches, False
         try:
-            await _Run(self._app, self._state, row, self._owner, self._gate).run()
+            batch = await run_in_threadpool(_Run, self._app, self._state, row, self._owner, self._gate)
+            await batch.run()
         except Exception as error:
             _log.exception("batch %s met an unforeseen error", row["id"])
             passing = now() < row["expires_at"]

@@ -43,6 +43,7 @@ class Bucket:
 class Limits:
     def __init__(self, app: ASGIApp, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._organization, self._clock = app, settings.organization, clock
+        self._with_keys = bool(settings.api_keys)
         self._per_minute = {"requests": settings.requests_per_minute, "tokens": settings.tokens_per_minute}
         self._keys: dict[str, dict[str, Bucket]] = {}  # as many as the server has keys: the guard stands before this
 
@@ -64,8 +65,9 @@ class Limits:
         await self._app(scope, again, with_headers)
 
     def _buckets(self, authorization: str) -> dict[str, Bucket]:
-        """Those of a key, filled up to now."""
-        key, now_s = hashlib.sha256(authorization.encode()).hexdigest(), self._clock()
+        """Those of a key, filled up to now; where no keys are asked for, what a client calls its key is nothing."""
+        key = hashlib.sha256(authorization.partition(" ")[2].encode()).hexdigest() if self._with_keys else ""
+        now_s = self._clock()
         fresh = {name: Bucket(limit, limit, now_s) for name, limit in self._per_minute.items() if limit}
         buckets = self._keys.setdefault(key, fresh)
         for bucket in buckets.values():

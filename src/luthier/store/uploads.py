@@ -136,8 +136,12 @@ class Uploads(Scoped):
                 expires_after_s=row["file_expires_after_s"],
                 also=completed,
             )
-        except (FileNotFoundError, _OverError):  # somebody else ended it meanwhile
-            return _upload(self._require_open(upload_id, or_completed_from=part_ids))
+        except (FileNotFoundError, _OverError) as error:
+            row = self._require_open(upload_id, or_completed_from=part_ids)  # did somebody else end it meanwhile?
+            if row["status"] != "completed":
+                message = "A part of this upload cannot be read any more. Add it again, with a new id."
+                raise BadRequestError(message, param="part_ids") from error
+            return _upload(row)
         self._forget_parts(upload_id)
         return self.retrieve(upload_id)
 
@@ -212,7 +216,7 @@ class Uploads(Scoped):
         for part_id in ids:
             self._blobs.delete(part_id)
         with self._database.write() as connection:
-            connection.execute(delete(parts).where(parts.c.id.in_(ids)))
+            connection.execute(delete(parts).where(parts.c.upload_id == upload_id))
 
     def _row(self, connection: Connection, upload_id: str) -> RowMapping:
         row = connection.execute(self._seen(uploads).where(uploads.c.id == upload_id)).mappings().first()

@@ -1,6 +1,6 @@
 """`Batch`: many requests in one file, answered when there is time, in another."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,7 +19,7 @@ WINDOW_S = 24 * 3600
 class CreateBatchRequest(Request):
     """`endpoint`: OpenAI's; those that are not served here are refused by name."""
 
-    input_file_id: str
+    input_file_id: Annotated[str, Field(min_length=1, max_length=256)]
     endpoint: Literal[
         "/v1/responses",
         "/v1/chat/completions",
