@@ -17,6 +17,7 @@ from command_line import run
 import luthier
 from generate.teacher_server import TeacherServer
 
+HOME = Path(luthier.__file__).parent / "examples" / "smart_home.tools.json"
 Generate = Callable[..., Result]
 TWO_TOPICS = ("--topic", "股票投资", "--topic", "银行理财", "--teacher", "t", "--batch", "2")
 
@@ -188,15 +189,16 @@ def test_chinese_and_a_bar_in_a_terminal(generate: Generate, monkeypatch: pytest
         (["--teacher", "t"], "nothing to write about"),
         (["--topic", "a"], "Who should write"),
         (["--topic", "a", "--teacher", "t", "--price-in", "1"], "--price-out"),
+        (["--topic", "a", "--teacher", "t", "--without-definitions"], "--without-definitions does nothing here"),
+        (["--functions", HOME, "--teacher", "t", "--judge", "j"], "--judge does nothing here"),
+        (["--functions", HOME, "--teacher", "t", "--no-teacher"], "Give --teacher or --no-teacher"),
+        (["--functions", HOME, "--topic", "a"], "Topics or functions?"),
     ],
 )
-def test_what_is_missing_is_named(teacher: TeacherServer, args: list[str], said: str) -> None:
+def test_what_is_missing_or_idle_is_named(teacher: TeacherServer, args: list[object], said: str) -> None:
     result = run("generate", *args, "--out", "x.jsonl", "--base-url", teacher.base_url)
     assert result.exit_code == 2
     assert said in result.stderr
-
-
-HOME = Path(luthier.__file__).parent / "examples" / "smart_home.tools.json"
 
 
 def test_calls_without_a_teacher_need_no_server(tmp_path: Path) -> None:

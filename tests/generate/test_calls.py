@@ -273,6 +273,11 @@ def test_the_teacher_is_asked_for_values_that_nobody_knows(server: TeacherServer
         ('[{"name": "a", "parameters": {"type": "array"}}]', "must be an object"),
         ('[{"name": "a", "parameters": {"type": "object", "required": ["x"]}}]', "required but not defined"),
         ('[{"name": "a"}, {"name": "a"}]', "defines a twice"),
+        ('[{"name": "a", "parameters": {"type": "object", "properties": {"x": {"$ref": "#/no"}}}}]', "leads nowhere"),
+        (
+            '[{"name": "a", "parameters": {"type": "object", "properties": {"x": {"$ref": "#/properties/x"}}}}]',
+            "leads nowhere",
+        ),
     ],
 )
 def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, content: str, said: str) -> None:
@@ -286,3 +291,20 @@ def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, content: str,
 def test_own_phrasings_that_cannot_be_filled_in_are_named(template: str) -> None:
     with pytest.raises(OptionsError, match="is none of its parameters"):
         plain(wish(LEAVE, 10, Own(phrasings={"write_leave_letter": [template]})))
+
+
+def test_references_and_alternatives_are_followed(tmp_path: Path) -> None:
+    """As pydantic writes a model with an enum and an optional number."""
+    parameters = {
+        "$defs": {"Size": {"enum": ["small", "large"], "type": "string"}},
+        "type": "object",
+        "properties": {"size": {"$ref": "#/$defs/Size"}, "days": {"anyOf": [{"type": "integer"}, {"type": "null"}]}},
+        "required": ["size", "days"],
+    }
+    path = tmp_path / "defs.json"
+    path.write_text(json.dumps([{"name": "f", "description": "Book a box.", "parameters": parameters}]))
+    outcome = plain(wish(path, 20))
+    arguments = [given for line in outcome.examples if not line["messages"][-1]["content"] for _, given in called(line)]
+    assert {given["size"] for given in arguments} == {"small", "large"}
+    assert all(isinstance(given["days"], int) for given in arguments)
+    assert "$ref" not in json.dumps(outcome.examples)

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from generate.conftest import run_with
-from generate.teacher_server import TeacherServer
+from generate.teacher_server import TeacherServer, completion
 from luthier.generate.errors import (
     AskError,
     BadAskError,
     CostCapError,
+    JournalError,
     OptionsError,
     TeacherDownError,
     TeacherRefusesError,
 )
-from luthier.generate.journal import Ask, Journal, Reply
+from luthier.generate.journal import _TABLES, Ask, Journal, Reply
 from luthier.generate.limits import Limits
 from luthier.generate.money import Budget, Price
 from luthier.generate.teacher import Teacher, worst_prompt_tokens
@@ -163,6 +164,24 @@ def test_what_is_no_completion_is_an_error(server: TeacherServer, asking: Asking
     monkeypatch.setattr("generate.teacher_server.completion", lambda *_: {"choices": []})
     (error,), _ = asking(ask_for(1))
     assert isinstance(error, AskError)
+
+
+def test_a_service_that_counts_no_tokens_is_counted_at_the_most(
+    server: TeacherServer, asking: Asking, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("generate.teacher_server.completion", lambda *given: completion(*given) | {"usage": None})
+    (reply,), teacher = asking(ask_for(1))
+    assert (reply.prompt_tokens, reply.completion_tokens) == (worst_prompt_tokens(ask_for(1)), len(reply.text.encode()))
+    assert teacher.budget.spent > 0
+
+
+def test_without_a_journal_nothing_more_is_spent(server: TeacherServer, asking: Asking, journal: Journal) -> None:
+    journal._database.execute("DROP TABLE requests")
+    found, teacher = asking(ask_for(1), ask_for(2))
+    assert all(isinstance(error, JournalError) for error in found)
+    assert isinstance(teacher.stopped, JournalError)
+    assert not server.asked
+    journal._database.executescript(_TABLES)
 
 
 def test_one_run_at_a_time(journal: Journal) -> None:

@@ -61,10 +61,30 @@ def generate(options: Options, /, **given: Any) -> None:
             say("Make the two sets one after the other, each with its own --out.",
                 "请分两次生成，各用各的 --out。"),
         )  # fmt: skip
+    _refuse_idle(asked)
     if asked.functions:
         _calls(options, asked)
     else:
         _topics(options, asked)
+
+
+def _refuse_idle(asked: Asked) -> None:
+    """Options that would change nothing are said, not skipped."""
+    idle: dict[str, object] = {"--values": asked.values, "--no-teacher": asked.no_teacher}
+    idle["--without-definitions"], belongs = asked.without_definitions, "--functions"
+    if asked.functions:
+        idle, belongs = {"--judge": asked.judge, "--style": asked.style}, "--topic"
+        idle |= {"--task": asked.task, "--persona": asked.persona}
+    if asked.no_teacher and asked.teacher:
+        raise Trouble(
+            say("With a teacher or without?", "要不要教师模型？"),
+            say("Give --teacher or --no-teacher.", "--teacher 和 --no-teacher 只能选一个。"),
+        )
+    if flags := [flag for flag, given in idle.items() if given]:
+        raise Trouble(
+            say(f"{flags[0]} does nothing here.", f"{flags[0]} 在这里不起作用。"),
+            say(f"It belongs to {belongs}.", f"它要配合 {belongs} 使用。"),
+        )
 
 
 def _topics(options: Options, asked: Asked) -> None:

@@ -5,6 +5,7 @@ LuthierError
 │   ├── CostCapError         the next request could pass the money cap
 │   ├── TeacherDownError     too many failures in a row
 │   ├── TeacherRefusesError  a wrong key, model or request: trying again cannot help
+│   ├── JournalError         what is paid for can no longer be kept
 │   └── ProbedError          as many requests were made as an estimate needs
 ├── AskError                 one request was given up; its slot may be tried again
 │   └── BadAskError          the service does not take this request as it stands
@@ -28,6 +29,10 @@ class TeacherDownError(StopError):
 
 class TeacherRefusesError(StopError):
     """The service will never answer this run as it stands: key, model or quota."""
+
+
+class JournalError(StopError):
+    """The disk is full, or the journal is damaged."""
 
 
 class ProbedError(StopError):

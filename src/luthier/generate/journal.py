@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from luthier.generate.errors import OptionsError
+from luthier.generate.errors import JournalError, OptionsError
 from luthier.language import say
 
 _TABLES = """
@@ -97,14 +97,14 @@ class Journal:
 
     def find(self, key: str) -> Reply | None:
         """The reply to a request that was answered before."""
-        row = self._database.execute(
+        row = self._execute(
             "SELECT reply FROM requests WHERE key = ? AND outcome = 'answered' LIMIT 1", (key,)
         ).fetchone()
         return replace(Reply(**json.loads(row[0])), from_journal=True) if row else None
 
     def sent(self, key: str, slot: str, model: str, prompt_tokens: int, completion_tokens: int) -> int:
         """Before a request goes out: at most these tokens. Returns the number under which its outcome is recorded."""
-        row = self._database.execute(
+        row = self._execute(
             "INSERT INTO requests (key, slot, model, prompt_tokens, completion_tokens, outcome) "
             "VALUES (?, ?, ?, ?, ?, 'sent')",
             (key, slot, model, prompt_tokens, completion_tokens),
@@ -113,7 +113,7 @@ class Journal:
 
     def answered(self, number: int, reply: Reply) -> None:
         kept = {name: value for name, value in asdict(reply).items() if name != "from_journal"}
-        self._database.execute(
+        self._execute(
             "UPDATE requests SET outcome = 'answered', reply = ?, prompt_tokens = ?, completion_tokens = ? "
             "WHERE id = ?",
             (json.dumps(kept, ensure_ascii=True), reply.prompt_tokens, reply.completion_tokens, number),
@@ -122,20 +122,29 @@ class Journal:
     def failed(self, number: int, *, billed: bool) -> None:
         """`billed`: nobody can know that it was not, as after a time-out."""
         outcome = "lost" if billed else "refused"
-        self._database.execute("UPDATE requests SET outcome = ? WHERE id = ?", (outcome, number))
+        self._execute("UPDATE requests SET outcome = ? WHERE id = ?", (outcome, number))
 
     def entries(self) -> Iterator[Entry]:
         """Every request of every run, oldest first."""
         query = "SELECT model, prompt_tokens, completion_tokens, outcome FROM requests ORDER BY id"
-        yield from (Entry(*row) for row in self._database.execute(query))
+        yield from (Entry(*row) for row in self._execute(query))
 
     def fact(self, name: str) -> Any:
         """Something noted by `note`; None if it was not."""
-        row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        row = self._execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return json.loads(row[0]) if row else None
 
     def note(self, name: str, value: Any) -> None:
-        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+        self._execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+
+    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        """Raises JournalError: without a journal the run must not go on spending."""
+        try:
+            return self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise JournalError(
+                say(f"{self.path} cannot be written or read: {error}", f"{self.path} 无法读写：{error}")
+            ) from error
 
     def close(self) -> None:
         self._database.close()

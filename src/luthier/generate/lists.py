@@ -116,8 +116,8 @@ def plain_lines(text: str, count: int) -> dict[int, str]:
 
 
 def bare(text: str) -> str:
-    """Without white space and quotation marks around it."""
-    text = text.strip().strip("*").strip()
+    """Without white space and quotation marks around it, and without halves of characters."""
+    text = text.encode("utf-8", "replace").decode().strip().strip("*").strip()
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         return text[1:-1].strip()
     return text

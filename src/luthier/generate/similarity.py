@@ -6,6 +6,7 @@ Plain sets, exact: for the hundreds of questions that one run holds, and not for
 import gzip
 import random
 import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -29,14 +30,18 @@ class Seen:
     """Texts so far; tells of a new one whether it is (nearly) there already."""
 
     def __init__(self) -> None:
-        self._kept: list[frozenset[str]] = []
+        self._sizes: list[int] = []
+        self._holders: dict[str, list[int]] = defaultdict(list)  # by run, the texts that have it
 
     def is_new(self, text: str) -> bool:
-        """Remembers a new text."""
+        """Remembers a new text. One without letters and digits is none."""
         runs = shingles(text)
-        if any(likeness(runs, other) >= ALIKE for other in self._kept):
+        shared = Counter(at for run in runs for at in self._holders.get(run, ()))
+        if not runs or any(n >= ALIKE * (len(runs) + self._sizes[at] - n) for at, n in shared.items()):
             return False
-        self._kept.append(runs)
+        for run in runs:
+            self._holders[run].append(len(self._sizes))
+        self._sizes.append(len(runs))
         return True
 
 

@@ -71,7 +71,11 @@ class Teacher:
 
     async def ask(self, ask: Ask) -> Reply:
         """Raises AskError when this request is given up, StopError when the run should end."""
-        found = self.journal.find(ask.key(self.model))
+        try:
+            found = self.journal.find(ask.key(self.model))
+        except StopError as error:
+            self._stopped = error
+            raise
         if found:
             self.counts["from_journal"] += 1
             return self._hand_out(ask, found)
@@ -114,7 +118,7 @@ class Teacher:
             self.counts["sent"] += 1
             number = self.journal.sent(ask.key(self.model), ask.slot, self.model, prompt, ask.max_tokens)
             try:
-                reply = _read(await self._client.chat.completions.create(**self._parameters(ask)))
+                reply = _read(await self._client.chat.completions.create(**self._parameters(ask)), prompt)
             except BaseException as error:
                 billed = may_be_billed(error)
                 self.journal.failed(number, billed=billed)
@@ -194,18 +198,19 @@ def worst_prompt_tokens(ask: Ask) -> int:
     return text + (len(str(ask.schema).encode()) if ask.schema else 0)
 
 
-def _read(completion: Any) -> Reply:
-    """What counts of a completion. A service that sends no usage is counted by its bytes, never as nothing."""
+def _read(completion: Any, most_prompt_tokens: int) -> Reply:
+    """What counts of a completion. Where a service sends no usage, the most that it can be is counted."""
     choices = getattr(completion, "choices", None)
-    if not choices:
+    if not choices or choices[0].message is None:
         raise AskError(say("what came back is no chat completion", "返回的不是聊天补全"))
     choice = choices[0]
-    text = choice.message.content or ""
+    # Half a character cannot be sent on in the next request.
+    text = (choice.message.content or "").encode("utf-8", "replace").decode()
     usage = completion.usage
     return Reply(
         text=text,
         finish_reason=choice.finish_reason or "stop",
-        prompt_tokens=usage.prompt_tokens if usage else 0,
-        completion_tokens=usage.completion_tokens if usage else len(text.encode()),
+        prompt_tokens=(usage and usage.prompt_tokens) or most_prompt_tokens,
+        completion_tokens=(usage and usage.completion_tokens) or len(text.encode()),
         refusal=getattr(choice.message, "refusal", None),
     )

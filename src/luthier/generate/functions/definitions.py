@@ -28,8 +28,8 @@ class Definition:
 
     @property
     def properties(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = self.parameters.get("properties") or {}
-        return found
+        """Of alternatives, as in a type that may be null, the first that is not null."""
+        return {name: _first(schema) for name, schema in (self.parameters.get("properties") or {}).items()}
 
     @property
     def required(self) -> list[str]:
@@ -92,15 +92,41 @@ def _definition(path: Path, number: int, item: Any) -> Definition:
         )
     parameters = plain.get("parameters") or {"type": "object", "properties": {}}
     try:
+        parameters = _inlined(parameters, parameters)
         Draft202012Validator.check_schema(parameters)
     except SchemaError as error:
         raise _wrong(path, number, f"parameters: {error.message}") from error
+    except (LookupError, RecursionError, TypeError) as error:
+        raise _wrong(path, number, say(f"a $ref that leads nowhere: {error}", f"$ref 无法解析：{error}")) from error
     properties = parameters.get("properties", {})
     if parameters.get("type", "object") != "object" or not isinstance(properties, dict):
         raise _wrong(path, number, say("parameters must be an object", "parameters 必须是 object"))
     if unknown := set(parameters.get("required") or []) - set(properties):
         raise _wrong(path, number, say(f"required but not defined: {unknown}", f"required 里有未定义的参数：{unknown}"))
     return Definition(name, str(plain.get("description") or ""), parameters)
+
+
+def _inlined(value: Any, root: dict[str, Any]) -> Any:
+    """Without `$ref`: each is replaced by what it points to within the schema, so that values can be made for it."""
+    if isinstance(value, list):
+        return [_inlined(one, root) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("$ref"), str):
+        target: Any = root
+        for key in value["$ref"].removeprefix("#").strip("/").split("/"):
+            target = target[key]
+        return _inlined({**target, **{key: one for key, one in value.items() if key != "$ref"}}, root)
+    return {key: _inlined(one, root) for key, one in value.items() if key not in ("$defs", "definitions")}
+
+
+def _first(schema: Any) -> dict[str, Any]:
+    if not isinstance(schema, dict):
+        return {}  # `true`: anything goes
+    for key in ("anyOf", "oneOf"):
+        if alternatives := [one for one in schema.get(key, []) if isinstance(one, dict) and one.get("type") != "null"]:
+            return {**{name: one for name, one in schema.items() if name != key}, **alternatives[0]}
+    return schema
 
 
 def _wrong(path: Path, number: int, what: str) -> OptionsError:

@@ -3,6 +3,7 @@
 What they say is checked by others. Know no files and no forms of examples.
 """
 
+import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -85,11 +86,10 @@ class TeacherPhraser:
             if wanted <= 0:
                 break
             slot = f"no_call/{turn}/{wanted}"
-            for at, message in enumerate(
-                await phrase.no_call_messages(self._lists, slot, definitions, wanted, self._language)
-            ):
-                text = await self._answer(f"no_call_answers/{turn}/{at}", definitions, message)
-                made += [(message, text)] if text else []
+            messages = await phrase.no_call_messages(self._lists, slot, definitions, wanted, self._language)
+            asks = (self._answer(f"no_call_answers/{turn}/{at}", definitions, m) for at, m in enumerate(messages))
+            texts = await asyncio.gather(*asks)
+            made += [(message, text) for message, text in zip(messages, texts, strict=True) if text]
         return made
 
     async def _answer(self, slot: str, definitions: Sequence[Definition], message: str) -> str | None:
@@ -106,9 +106,7 @@ class TeacherPhraser:
                 self._lists.teacher, slot, self._system, message, style=style, max_tokens=self._max_tokens,
                 temperature=0.7,
             )  # fmt: skip
-        except StopError:
-            raise
-        except AskError:
-            return None
+        except (AskError, StopError):
+            return None  # of a run that stops, the answers that came are kept
         screened = screen_answer(reply, message)
         return None if screened.reason else screened.text

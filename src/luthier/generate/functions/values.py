@@ -44,12 +44,13 @@ def read_own(path: Path) -> Own:
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
         own = Own(value.get("values", {}), value.get("phrasings", {}), value.get("no_call", []))
-        rows = all(isinstance(one, list) for one in own.phrasings.values())
-        talk = all({"user", "assistant"} <= set(pair) for pair in own.no_call)
+        rows = all(isinstance(text, str) for one in own.phrasings.values() for text in one)
+        rows = rows and all(isinstance(one, list) for one in own.phrasings.values())
+        talk = all(isinstance(pair["user"], str) and isinstance(pair["assistant"], str) for pair in own.no_call)
         if isinstance(own.values, dict) and rows and talk:
             return own
         problem = ""
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         problem = f" ({error})"
     raise OptionsError(
         say(
