@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from luthier.data.findings import Finding, shown
+from luthier.data.quality.alarm import Alarm
 from luthier.data.quality.batch import Batch, Joined, in_texts
 from luthier.data.quality.cutoff import CLOSED, is_cut_off
 from luthier.data.quality.preamble import MAY_OPEN, strip_preamble
 from luthier.data.quality.refusal import HINTS, is_refusal, named_maker
 
+_SPEAKERS = Alarm(HINTS)
 _FENCE = re.compile("```")
 
 
@@ -40,7 +42,7 @@ def _preambles(batch: Batch, joined: Joined) -> Iterator[Finding]:
 
 
 def _speakers(batch: Batch, joined: Joined) -> Iterator[Finding]:
-    for _, example, message, text in in_texts(batch.answers, joined.places(HINTS)):
+    for _, example, message, text in in_texts(batch.answers, _SPEAKERS.places(joined)):
         if is_refusal(text):
             finding = batch.finding("refusal", example, message, seen=text)
             # Where functions are defined, declining what they cannot do is part of the lesson.

@@ -6,11 +6,13 @@ module knows where in an example the texts stand and nothing of what they should
 
 import marshal
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import accumulate
+from functools import cached_property
 from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from luthier.data.examples import calls_in, name_of
 from luthier.data.findings import Finding, problem
@@ -39,21 +41,32 @@ class Column:
 
 
 class Joined:
-    """Texts in one string, each with `SEPARATOR` before it; `place` says which text a position lies in."""
+    """Texts in one string, each with `SEPARATOR` before it; `holders` says which texts positions lie in."""
 
     def __init__(self, texts: list[str]) -> None:
         self.text = SEPARATOR + SEPARATOR.join(texts)
-        self._starts: list[int] | None = None
         self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @cached_property
+    def codes(self) -> npt.NDArray[np.uint32]:
+        """Every character of `text` as its code point."""
+        return np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
     def places(self, pattern: re.Pattern[str]) -> set[int]:
         """The texts in which the pattern is found; it may begin at the NUL before a text."""
-        return {self.place(found.start()) for found in pattern.finditer(self.text)}
+        return self.holders([found.start() for found in pattern.finditer(self.text)])
 
-    def place(self, position: int) -> int:
-        if self._starts is None:  # most batches hold nothing to be found
-            self._starts = [0, *accumulate(len(text) + 1 for text in self._texts)][: len(self._texts)]
-        return bisect_right(self._starts, position) - 1
+    def holders(self, positions: npt.ArrayLike) -> set[int]:
+        """The texts in which these positions of `text` lie."""
+        at = np.asarray(positions, dtype=np.intp)
+        return set(np.unique(np.searchsorted(self._starts, at, side="right") - 1).tolist()) if at.size else set()
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.intp]:
+        return np.cumsum([0, *(len(text) + 1 for text in self._texts[:-1])], dtype=np.intp)
 
 
 class Batch:
@@ -100,15 +113,20 @@ class Batch:
         last: Any = None
         called: tuple[str, ...] = ()
         before = -1
+        texts, text_examples, text_messages = self.texts.texts, self.texts.examples, self.texts.messages
         for index, message in enumerate(messages):
-            content = message.get("content")
-            text = content if type(content) is str else _text(content)
-            role = message.get("role")
+            text = message.get("content")
+            if type(text) is not str:
+                text = _text(text)
             if text:
-                self.texts.add(text, place, index)
+                texts.append(text)
+                text_examples.append(place)
+                text_messages.append(index)
+            role = message.get("role")
             if role == "user":
                 question = text
                 asked = f"{asked}\n{text}" if asked else text
+                said.append(text)
             elif role == "assistant":
                 before = len(said)
                 answer, called, last = text, (), text
@@ -117,10 +135,11 @@ class Batch:
                 if text and message.get("weight") != 0:
                     self.answers.add(text, place, index)
                     self.questions.append(question)
+                said.append(last)
             elif role in ("system", "developer"):
                 systems.append(text)
-                continue
-            said.append(last if role == "assistant" else text)
+            else:
+                said.append(text)
         tools = example.get("tools") or example.get("functions")
         self.systems.append(systems)
         self.asked.append(asked)

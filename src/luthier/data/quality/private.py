@@ -5,13 +5,16 @@ masked. Knows texts and nothing of examples' roles: a secret is one wherever it 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 
-from luthier.data.findings import Finding
-from luthier.data.quality.batch import Batch
+import numpy as np
 
-Found = Iterator[tuple[int, str, str]]  # position, what it is, what was seen
+from luthier.data.findings import Finding
+from luthier.data.quality.alarm import Alarm
+from luthier.data.quality.batch import Batch, Joined, in_texts
+
+Found = Iterator[tuple[str, str]]  # what it is, what was seen
 
 _KEYS = re.compile(
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
@@ -19,21 +22,61 @@ _KEYS = re.compile(
     r"|github_pat_\w{40,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{20,}|AIza[\w-]{35}|hf_[A-Za-z]{30,}|[sr]k_live_[A-Za-z0-9]{20,}"
     r"|LTAI[A-Za-z0-9]{16,24}|npm_[A-Za-z0-9]{36}|pypi-[\w-]{50,}|eyJ[\w-]{15,}\.eyJ[\w-]{15,}\.[\w-]{15,})(?![\w-])"
 )
-_KEY_HINTS = (
-    "PRIVATE KEY",
-    "sk-",
-    "AKIA",
-    "ASIA",
-    "gh",
-    "glpat-",
-    "xox",
-    "AIza",
-    "hf_",
-    "k_live_",
-    "LTAI",
-    "npm_",
-    "pypi-",
-    "eyJ",
+# Every text that the patterns for secrets match holds one of these.
+_SECRET_HINTS = (
+    *(
+        "PRIVATE",
+        "sk-",
+        "AKIA",
+        "ASIA",
+        "ghp",
+        "gho",
+        "ghu",
+        "ghs",
+        "ghr",
+        "github_",
+        "glpat",
+        "xox",
+        "AIza",
+        "hf_",
+        "k_live",
+    ),
+    *(
+        "LTAI",
+        "npm_",
+        "pypi-",
+        "eyJ",
+        "assw",
+        "ASSW",
+        "assp",
+        "ASSP",
+        "pwd",
+        "PWD",
+        "Pwd",
+        "密码",
+        "口令",
+        "api_",
+        "api-",
+        "api ",
+    ),
+    *(
+        "apik",
+        "apiK",
+        "API_",
+        "API-",
+        "API ",
+        "APIK",
+        "APIk",
+        "Api",
+        "ecre",
+        "ECRE",
+        "ss_t",
+        "ss-t",
+        "ss t",
+        "sst",
+        "ssT",
+    ),
+    *("SS_T", "SS-T", "SS T"),
 )
 _PASSWORD = re.compile(
     r"(?:password|passwd|pwd|passphrase|密码|口令|api[ _-]?key|secret[ _-]?key|access[ _-]?token)[\"']?\s*"
@@ -58,32 +101,43 @@ _DIGITS = re.compile(r"\d[\d -]{7}")
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
+_SECRETS = Alarm(_SECRET_HINTS)
+
+
 class Private:
     """Looks for secrets and personal data in every text, one finding a message for each kind."""
 
     def look(self, batch: Batch) -> Iterator[Finding]:
-        texts = batch.texts
-        if not texts.texts:
+        if not batch.texts.texts:
             return
-        joined = texts.joined()
-        told: set[tuple[int, str]] = set()
-        for code, search in _SEARCHES:
-            for position, kind, seen in search(joined.text):
-                place = joined.place(position)
-                if (place, code) not in told:
-                    told.add((place, code))
-                    yield batch.finding(code, texts.examples[place], texts.messages[place], seen=seen, key=kind)
+        joined = batch.texts.joined()
+        searches = (
+            ("secret", secrets_in, _SECRETS.places(joined)),
+            ("personal_data", personal_data_in, _numbered(joined)),
+        )
+        for code, search, places in searches:
+            for _, example, message, text in in_texts(batch.texts, places):
+                for kind, seen in search(text):
+                    yield batch.finding(code, example, message, seen=seen, key=kind)
+                    break
 
     def finish(self) -> Iterable[Finding]:
         return ()
 
 
+def _numbered(joined: Joined) -> set[int]:
+    """The texts with three digits in a row, as all numbers of persons have, or an at sign."""
+    digits = (joined.codes - np.uint32(ord("0"))) < 10
+    digits[:-2] &= digits[1:-1]
+    digits[:-2] &= digits[2:]
+    return joined.holders(np.flatnonzero(digits[:-2])) | joined.holders(np.flatnonzero(joined.codes == ord("@")))
+
+
 def secrets_in(text: str) -> Found:
     """Keys of known makes, private keys, and passwords that are written out."""
-    if any(hint in text for hint in _KEY_HINTS):
-        for found in _KEYS.finditer(text):
-            if not _PLACEHOLDER.search(found.group()):
-                yield found.start(), "key", _masked(found.group(), 8, 0)
+    for found in _KEYS.finditer(text):
+        if not _PLACEHOLDER.search(found.group()):
+            yield "key", _masked(found.group(), 8, 0)
     for found in _PASSWORD.finditer(text):
         value = found.group(1)
         if (
@@ -92,7 +146,7 @@ def secrets_in(text: str) -> Found:
             and value.isascii()
             and not _PLACEHOLDER.search(value)
         ):
-            yield found.start(), "password", _masked(value, 2, 0)
+            yield "password", _masked(value, 2, 0)
 
 
 def personal_data_in(text: str) -> Found:
@@ -100,16 +154,16 @@ def personal_data_in(text: str) -> Found:
     if "@" in text:
         for found in _EMAIL.finditer(text):
             if not _SHARED_BOX.search(found.group()):
-                yield found.start(), "email", _masked(found.group(), 2, len(found.group().split("@")[1]) + 1)
+                yield "email", _masked(found.group(), 2, len(found.group().split("@")[1]) + 1)
     if not _DIGITS.search(text):
         return
     for found in _NUMBER.finditer(text):
         kind = _kind(found.group())
         if kind:
-            yield found.start(), kind, _masked(found.group(), 3, 2)
+            yield kind, _masked(found.group(), 3, 2)
     for found in _IBAN.finditer(text):
         if _is_iban(found.group().replace(" ", "")):
-            yield found.start(), "IBAN", _masked(found.group(), 4, 2)
+            yield "IBAN", _masked(found.group(), 4, 2)
 
 
 def _kind(written: str) -> str | None:
@@ -163,9 +217,3 @@ def _is_made_up(digits: str) -> bool:
 
 def _masked(text: str, head: int, tail: int) -> str:
     return text[:head] + "*" * 4 + (text[-tail:] if tail else "")
-
-
-_SEARCHES: tuple[tuple[str, Callable[[str], Found]], ...] = (
-    ("secret", secrets_in),
-    ("personal_data", personal_data_in),
-)

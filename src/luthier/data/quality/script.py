@@ -6,9 +6,13 @@ doubt; English and French look alike here. A file in which this is the rule (tra
 
 import re
 from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
 
 from luthier.data.findings import Finding
-from luthier.data.quality.batch import Batch
+from luthier.data.quality.batch import Batch, Joined, in_texts
 
 _KEPT = 200  # findings wait for the end of the file, where one knows whether they are the rule
 _RARE = 0.2  # above this share of the answers it is the rule
@@ -44,26 +48,41 @@ class Script:
     def look(self, batch: Batch) -> Iterator[Finding]:
         answers = batch.answers
         self._answers += len(answers.texts)
-        if all(map(str.isascii, answers.texts)) and all(map(str.isascii, batch.questions)):
+        joined = answers.joined()
+        if joined.text.isascii() and all(map(str.isascii, batch.questions)):
             return
+        yield from self._odd_characters(batch, joined)
         for place, (text, question) in enumerate(zip(answers.texts, batch.questions, strict=True)):
-            if text.isascii() and question.isascii():
-                continue
-            example, message = answers.examples[place], answers.messages[place]
+            if text.isascii() is not question.isascii() and answers_in_another_language(text, question):
+                self._count += 1
+                if len(self._other) < _KEPT:
+                    example, message = answers.examples[place], answers.messages[place]
+                    self._other.append(batch.finding("answer_language", example, message, seen=text))
+
+    def _odd_characters(self, batch: Batch, joined: Joined) -> Iterator[Finding]:
+        """One look at all characters at once; few texts have one that belongs to a third script, or to garbage."""
+        odd = joined.holders(np.flatnonzero(_odd()[np.minimum(joined.codes, 0xFFFF)]))
+        for place, example, message, text in in_texts(batch.answers, odd):
             if found := _GARBLED.search(text):
                 seen = text[max(0, found.start() - 10) : found.end() + 10]
                 yield batch.finding("garbled_text", example, message, seen=seen)
-            if stray := _stray(text, question):
+            if stray := _stray(text, batch.questions[place]):
                 script = next(name for name, low, high in _SCRIPTS if low <= ord(stray[0]) <= high)
                 yield batch.finding("foreign_script", example, message, seen=stray, detail=script)
-            if answers_in_another_language(text, question):
-                self._count += 1
-                if len(self._other) < _KEPT:
-                    self._other.append(batch.finding("answer_language", example, message, seen=text))
 
     def finish(self) -> Iterator[Finding]:
         if self._count <= _RARE * self._answers:
             yield from self._other
+
+
+@cache
+def _odd() -> npt.NDArray[np.bool_]:
+    """The characters of the basic plane with which a stray word or garbled text can begin."""
+    table = np.zeros(0x10000, dtype=np.bool_)
+    for _, low, high in _SCRIPTS:
+        table[low : high + 1] = True
+    table[[ord(char) for char in "\ufffd锟烫屯ÃâÂäå"]] = True
+    return table
 
 
 def answers_in_another_language(text: str, question: str) -> bool:
