@@ -94,6 +94,13 @@ def test_score_model(scripted: OpenAI, engine: ScriptedEngine, said: str, reward
     assert used["total_tokens"] == used["prompt_tokens"] + used["completion_tokens"] == found.metadata.token_usage
 
 
+def test_a_base_model_is_held_to_the_form_of_a_verdict(bare_client: OpenAI) -> None:
+    """Random weights say nothing sensible, and still a number or a label comes back."""
+    found = run(bare_client, multi("label", {"label": LABEL}))
+    assert found.reward in (0, 1)
+    assert not any(found.metadata.errors.to_dict().values())
+
+
 def test_a_range_of_its_own(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say('{"result": 6}')
     assert run(scripted, {**SCORE, "range": [1, 5]}).reward == 5

@@ -49,9 +49,21 @@ async def _completion(state: State, asked: Asked) -> dict[str, Any]:
     if target.upstream:
         return _read(await upstream.forward(state, target.upstream, body, "/chat/completions"))
     body.pop("reasoning_effort", None)  # models here do not reason apart from their answer
+    body["response_format"] = _only(asked.result)
     base = await state.base_folder(target.base or "")
     request = validated(CreateChatCompletionRequest, body)
     return await whole(await run_in_threadpool(prepare, state, base, target, request))
+
+
+def _only(result: dict[str, Any]) -> dict[str, Any]:
+    """The form of a small model's verdict: the result and nothing else, since it seldom keeps to a form by itself."""
+    schema = {
+        "type": "object",
+        "properties": {"result": result},
+        "required": ["result"],
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
 
 
 async def embed(state: State, texts: Sequence[str]) -> list[list[float]]:

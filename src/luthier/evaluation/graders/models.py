@@ -23,11 +23,12 @@ _LABEL = (
 
 @dataclass(frozen=True)
 class Asked:
-    """A question to a model, as chat messages."""
+    """A question to a model, as chat messages. `result`: the JSON schema of what must stand under `result`."""
 
     model: str
     messages: list[dict[str, Any]]
     sampling: SamplingParams
+    result: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ Ask = Callable[[Asked], Reply]
 def score(grader: ScoreModel, sample: Sample, item: dict[str, Any], ask: Ask) -> float:
     """The model's score, brought into the grader's range. Raises GraderFailure."""
     least, most = grader.range or (0.0, 1.0)
-    reply, result = _ask(grader, _SCORE.format(least=least, most=most), sample, item, ask)
+    rule = _SCORE.format(least=least, most=most)
+    reply, result = _ask(grader, rule, {"type": "number"}, sample, item, ask)
     if isinstance(result, str):
         result = _number(result)
     if isinstance(result, bool) or not isinstance(result, int | float) or result != result:
@@ -56,20 +58,20 @@ def score(grader: ScoreModel, sample: Sample, item: dict[str, Any], ask: Ask) ->
 
 def label(grader: LabelModel, sample: Sample, item: dict[str, Any], ask: Ask) -> float:
     """1 for a passing label, 0 for another. Raises GraderFailure, also for a label that was not on offer."""
-    labels = json.dumps(grader.labels, ensure_ascii=False)
-    reply, result = _ask(grader, _LABEL.format(labels=labels), sample, item, ask)
+    rule = _LABEL.format(labels=json.dumps(grader.labels, ensure_ascii=False))
+    reply, result = _ask(grader, rule, {"type": "string", "enum": grader.labels}, sample, item, ask)
     if result not in grader.labels:
         raise _unreadable(reply)
     return float(result in grader.passing_labels)
 
 
 def _ask(
-    grader: ScoreModel | LabelModel, rule: str, sample: Sample, item: dict[str, Any], ask: Ask
+    grader: ScoreModel | LabelModel, rule: str, schema: dict[str, Any], sample: Sample, item: dict[str, Any], ask: Ask
 ) -> tuple[Reply, Any]:
     messages = [{"role": "system", "content": rule}]
     messages += [{"role": one.role, "content": _text(one, sample, item)} for one in grader.input]
     sampling = getattr(grader, "sampling_params", None) or SamplingParams()
-    reply = ask(Asked(grader.model, messages, sampling))
+    reply = ask(Asked(grader.model, messages, sampling, schema))
     if reply.refusal:
         raise GraderFailure(reply.refusal, model_grader_refusal_error=True)
     return reply, _result(reply.text)
