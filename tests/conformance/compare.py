@@ -87,8 +87,8 @@ def _label(branch: Schema, theirs: Theirs) -> str:
     for name, of in branch.get("properties", {}).items():
         words = theirs.of(of).get("enum", [])
         if len(words) == 1:
-            return f"({name}={words[0]})"
-    return "(null)" if branch.get("type") == "null" else ""
+            return f" ({name}={words[0]})"
+    return " (null)" if branch.get("type") == "null" else ""
 
 
 def _leaves(schema: Schema) -> list[Any]:
@@ -160,6 +160,8 @@ def _validator(schema: Any, document: Schema) -> Accepts:
 def _missing(theirs: Theirs, schema: Schema, own: Schema, document: Schema, where: str) -> Iterator[str]:
     """Fields that OpenAI's answer always has and ours need not have; of branches of ours, the one with the fewest."""
     own_branches = _own_branches(own, document)
+    if any(mine.get("maxItems") == 0 for mine in own_branches):
+        return  # what is always empty lacks nothing
     for branch in theirs.branches(schema):
         kind = _kind(branch)
         if kind not in ("object", "array"):

@@ -13,7 +13,17 @@ from typing import Any
 import yaml
 
 EXTRACT = Path(__file__).with_name("openai-openapi.json")
-_RESOURCES = ("files", "uploads", "fine_tuning", "models", "chat", "completions", "embeddings", "batches")
+_RESOURCES = [
+    "files",
+    "uploads",
+    "fine_tuning",
+    "models",
+    "chat",
+    "completions",
+    "embeddings",
+    "batches",
+    "moderations",
+]
 _PROSE = ("description", "example", "examples", "title", "summary", "tags", "externalDocs", "security")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from conformance.seeds import Seeds
 
-REMOVED = object()
+REMOVED, ANY = object(), object()
 _FILE, _JOB = "file_id|string", "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
 _TUNED, _PERMISSION = "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd", "cp_zc4Q7MP6XxulcVzj4MZdwsAB"
 # Method and path; the name of each group is the property of Seeds that replaces what it matches.
@@ -29,6 +29,9 @@ PATHS = [
     ("DELETE", f"/fine_tuning/checkpoints/(?P<fine_tuned_model>{_TUNED})/permissions/(?P<permission>{_PERMISSION})"),
     ("GET", "/batches/(?P<batch>batch_id|string)"),
     ("POST", "/batches/(?P<long_batch>batch_id|string)/cancel"),
+    ("GET", "/chat/completions/(?P<stored>completion_id)(/messages)?"),
+    ("POST", "/chat/completions/(?P<stored>completion_id)"),
+    ("DELETE", "/chat/completions/(?P<new_stored>completion_id)"),
     ("GET", "/models/(?P<model>gpt-6-astra|gpt-4o-mini)"),
     ("DELETE", "/models/(?P<new_model>ft:gpt-4o-mini:acemeco:suffix:abc123)"),
 ]
@@ -52,7 +55,14 @@ class Stand:
         if not re.fullmatch(self.request, request) or self.field not in given:
             return False
         alternatives = self.given if isinstance(self.given, tuple) else (self.given,)
-        return given[self.field] in alternatives and (self.when is None or given.get(self.when[0]) == self.when[1])
+        fits = self.given is ANY or given[self.field] in alternatives
+        return fits and (self.when is None or given.get(self.when[0]) == self.when[1])
+
+    def __str__(self) -> str:
+        words = self.given if isinstance(self.given, tuple) else (self.given,)
+        given = "" if self.given is ANY else f"={' or '.join(map(str, words))}"
+        becomes = "removed" if self.becomes is REMOVED else f"-> {self.becomes}"
+        return f"{self.request}: {self.field}{given} {becomes} ({self.why})"
 
 
 def _id(request: str, field: str, given: Any, seed: str) -> Stand:
@@ -66,6 +76,18 @@ VALUES = [
     Stand("POST /uploads/upload_abc123/complete", "md5", "md5", "md5", "not a checksum", seed=True),
     _id("POST /fine_tuning/jobs", "training_file", "file-abc123", "training_file"),
     _id("POST /fine_tuning/jobs", "validation_file", "file-abc123", "training_file"),
+    _id("POST /chat/completions", "model", "gpt-6-astra", "model"),
+    Stand("POST /chat/completions", "max_tokens", 0, 16, "at least 1"),
+    Stand("POST /chat/completions", "max_completion_tokens", 0, 16, "at least 1"),
+    Stand("POST /chat/completions", "logit_bias", {"foo": 0}, {"5": 0}, "not a token"),
+    Stand("POST /chat/completions", "functions", ANY, REMOVED, "the old form, together with `tools`"),
+    Stand("POST /chat/completions", "function_call", "none", REMOVED, "the old form, together with `tool_choice`"),
+    Stand("POST /chat/completions", "stream_options", _STREAM, REMOVED, "without a stream", when=("stream", False)),
+    Stand("POST /chat/completions", "audio", ANY, REMOVED, "not available here"),
+    Stand("POST /chat/completions", "moderation", ANY, REMOVED, "not available here"),
+    Stand("POST /chat/completions", "web_search_options", ANY, REMOVED, "not available here"),
+    Stand("POST /chat/completions", "verbosity", "low", "medium", "not available here"),
+    Stand("POST /chat/completions", "reasoning_effort", "minimal", "none", "not available here"),
     _id("POST /completions", "model", ("gpt-3.5-turbo-instruct", "string"), "model"),
     Stand(
         "POST /completions", "echo", True, False, "the first token follows nothing: its null is refused in strict mode"
@@ -105,15 +127,11 @@ class Mapping:
                 made[rule.field] = getattr(self._seeds, rule.becomes) if rule.seed else rule.becomes
         return {field: value for field, value in made.items() if value is not REMOVED}
 
-    def table(self) -> Iterator[str]:
-        """A line for each thing that was changed, with how often it was."""
-        for index, (method, path) in enumerate(PATHS):
-            shown = re.sub(r"\(\?P<(\w+)>([^)]*)\)", r"{\2 -> \1}", path)
-            yield f"{self.used[f'path {index}']:4}  {method} {shown}"
-        for index, rule in enumerate(VALUES):
-            becomes = "removed" if rule.becomes is REMOVED else f"-> {rule.becomes}"
-            given = " or ".join(map(str, rule.given)) if isinstance(rule.given, tuple) else rule.given
-            yield f"{self.used[f'value {index}']:4}  {rule.request}: {rule.field}={given} {becomes} ({rule.why})"
 
-    def unused(self) -> list[str]:
-        return [line for line in self.table() if line.split()[0] == "0"]
+def table(used: Counter[str]) -> Iterator[str]:
+    """A line for each thing that was changed, with how often it was."""
+    for at, (method, path) in enumerate(PATHS):
+        shown = re.sub(r"\(\?P<(\w+)>([^)]*)\)", r"{\2 -> \1}", path)
+        yield f"{used[f'path {at}']:4}  {method} {shown}"
+    for at, rule in enumerate(VALUES):
+        yield f"{used[f'value {at}']:4}  {rule}"

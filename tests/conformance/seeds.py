@@ -100,6 +100,18 @@ class Seeds:
         assert made
         return made
 
+    # -- stored chat completions -----------------------------------------------------------------------------
+
+    @cached_property
+    def stored(self) -> str:
+        return self.new_stored
+
+    @property
+    def new_stored(self) -> str:
+        """Of one message by an assistant: strict mode knows no other role in a stored message."""
+        messages = [{"role": "assistant", "content": "Hello"}]
+        return self._client.chat.completions.create(model=BASE, messages=messages, store=True, max_tokens=4).id
+
     # -- batches ---------------------------------------------------------------------------------------------
 
     @cached_property

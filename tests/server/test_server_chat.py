@@ -205,6 +205,7 @@ def test_accepted_and_of_no_effect(client: OpenAI) -> None:
         "prompt_cache_options": {},
         "safety_identifier": "s",
         "parallel_tool_calls": True,
+        "prediction": {"type": "content", "content": "x"},
         "n": None,
         "stop": None,
     }
@@ -215,18 +216,26 @@ def test_accepted_and_of_no_effect(client: OpenAI) -> None:
     ("param", "value"),
     [
         ("audio", {"voice": "alloy", "format": "wav"}),
-        ("modalities", ["text", "audio"]),
-        ("prediction", {"type": "content", "content": "x"}),
         ("web_search_options", {}),
         ("moderation", {"model": "omni-moderation-latest"}),
-        ("reasoning_effort", "low"),
-        ("verbosity", "low"),
     ],
 )
 def test_what_is_not_here_is_refused_by_name(client: OpenAI, param: str, value: Any) -> None:
     error = refused(client, extra_body={param: value})
     assert (error["param"], error["code"]) == (param, "unsupported_parameter")
     assert f"'{param}'" in str(error["message"])
+
+
+@pytest.mark.parametrize(
+    ("param", "given", "there"),
+    [("reasoning_effort", "low", "none"), ("verbosity", "low", "medium"), ("modalities[1]", ["text", "audio"], "text")],
+)
+def test_the_one_value_that_is_here_is_named(client: OpenAI, param: str, given: Any, there: str) -> None:
+    name = param.partition("[")[0]
+    error = refused(client, extra_body={name: given})
+    assert (error["param"], error["code"]) == (param, "invalid_value")
+    assert str(error["message"]).endswith(f"Supported values are: '{there}'.")
+    assert ask(client, extra_body={name: [there] if name == "modalities" else there}).choices
 
 
 def test_parameters_that_need_another(client: OpenAI) -> None:

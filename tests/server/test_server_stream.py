@@ -7,6 +7,7 @@ import httpx
 import openai
 import pytest
 from openai import OpenAI
+from pydantic import BaseModel
 from serving import Bare, ScriptedEngine
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -181,6 +182,58 @@ def test_a_legacy_call(scripted: OpenAI, engine: ScriptedEngine) -> None:
     assert deltas[1].function_call.arguments == '{"a": 1}'
     assert deltas[1].function_call.name is None
     assert chunks[-1].choices[0].finish_reason == "function_call"
+
+
+CALL = '<tool_call>{"name": "f", "arguments": {"n": 1}}</tool_call>'
+KINDS = {
+    "text": ("Hi!", {}),
+    "call": (CALL, {"tools": [TOOL]}),
+    "parallel calls": (CALL + CALL, {"tools": [TOOL]}),
+    "text and calls": (f"Look:\n{CALL}", {"tools": [TOOL]}),
+    "legacy call": (CALL, {"functions": [TOOL["function"]]}),
+    "choices": ("Hi!", {"n": 3}),
+    "choices that call": (CALL, {"tools": [TOOL], "n": 2}),
+    "log-probabilities": ("Hi!", {"logprobs": True, "top_logprobs": 1}),
+    "usage": ("Hi!", {"stream_options": {"include_usage": True}}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_stream_in_strict_mode(scripted_server: Bare, engine: ScriptedEngine, kind: str) -> None:
+    """The client holds each chunk against its types. Put together, the chunks are the whole answer."""
+    said, given = KINDS[kind]
+    engine.say(said)
+    strict = scripted_server.client(_strict_response_validation=True)
+    chunks = list(ask(strict, stream=True, max_tokens=500, **given))
+    given = {key: value for key, value in given.items() if key != "stream_options"}
+    for choice in ask(strict, max_tokens=500, **given).choices:
+        mine = [one for chunk in chunks for one in chunk.choices if one.index == choice.index]
+        assert [one.delta.role for one in mine] == ["assistant"] + [None] * (len(mine) - 1)
+        assert [one.finish_reason for one in mine] == [None] * (len(mine) - 1) + [choice.finish_reason]
+        assert joined(chunks, choice.index)[0] == (choice.message.content or "")
+        called = [call for one in mine for call in one.delta.tool_calls or []]
+        for index, whole in enumerate(choice.message.tool_calls or []):
+            pieces = [call for call in called if call.index == index]
+            assert [piece.id is None for piece in pieces] == [False] + [True] * (len(pieces) - 1)
+            assert "".join(piece.function.arguments for piece in pieces) == whole.function.arguments
+
+
+class F(BaseModel):
+    """A function, as the client's helpers take them."""
+
+    n: int
+
+
+def test_the_helpers_parse_calls(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say('<tool_call>{"name": "F", "arguments": {"n": 1}}</tool_call>')
+    given: Any = {"model": "gpt-4o", "messages": HELLO, "tools": [openai.pydantic_function_tool(F)]}
+    parsed = scripted.chat.completions.parse(**given).choices[0].message
+    with scripted.chat.completions.stream(**given) as stream:
+        kinds = [event.type for event in stream]
+    streamed = stream.get_final_completion().choices[0].message
+    for message in (parsed, streamed):
+        assert message.tool_calls[0].function.parsed_arguments == F(n=1)
+    assert kinds[-1] == "tool_calls.function.arguments.done"
 
 
 def test_refusals_come_before_the_stream(client: OpenAI) -> None:

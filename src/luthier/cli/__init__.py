@@ -37,6 +37,8 @@ LOOP = (
           "检查训练文件：逐行指出错误和改法。"),
     Entry("split", "luthier.cli.split:split", "Hold out examples for validation; copies stay on one side.",
           "留出验证样本；相同或相近的样本不会分到两边。"),
+    Entry("estimate", "luthier.cli.estimate:estimate", "What training on a file takes: tokens, money, minutes, memory.",
+          "训练一个文件的代价：token、费用、时间、内存。"),
     Entry("tune", "luthier.cli.tune:tune", "Check, upload, train and watch: from a file to a fine-tuned model.",
           "检查、上传、训练、观察：从文件到微调模型。"),
     Entry("watch", "luthier.cli.watch:watch", "Follow a job to its end.", "观察微调任务，直到结束。"),

@@ -18,6 +18,11 @@ _TRAINING_USD_PER_1M = {
     "davinci-002": 6.00,
     "babbage-002": 0.40,
 }
+# The rate in the lesson's sum, 10,000 tokens x 10 epochs = $1.60: what *using* a fine-tuned gpt-3.5-turbo cost per
+# 1,000 tokens of output in 2023. Training it cost $0.008, so the same job was billed at $0.80.
+LESSON_USD_PER_1K = 0.016
+HOSTED_UNTIL = "2027-01-06"  # OpenAI takes no fine-tuning job after this day
+MANY_S = 1000 * 3600.0  # a job this long wants a second thought
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")  # gpt-4o-2024-08-06, gpt-3.5-turbo-0125
 
 
@@ -52,6 +57,11 @@ def openai_price(model: str) -> float | None:
     """
     base = model.split(":")[1] if model.startswith("ft:") else model
     return _TRAINING_USD_PER_1M.get(base, _TRAINING_USD_PER_1M.get(_DATE.sub("", base)))
+
+
+def openai_prices() -> dict[str, float]:
+    """USD per 1M training tokens at OpenAI by base model, as last published."""
+    return dict(_TRAINING_USD_PER_1M)
 
 
 def training_cost(tokens: int, epochs: int, usd_per_1k: float) -> float:

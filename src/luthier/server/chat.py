@@ -41,7 +41,7 @@ async def create(request: Request, state: StateOf) -> Response:
     if target.upstream:
         return await while_connected(request, upstream.forward(state, target.upstream, asked, "/chat/completions"))
     body = validated(CreateChatCompletionRequest, asked)
-    _refuse_what_is_not_here(body)
+    _refuse_what_needs_another(body)
     base = await while_connected(request, state.base_folder(target.base or ""))
     completion = await run_in_threadpool(prepare, state, base, target, body)
     served_by = {"x-luthier-served-by": quote(shown(target.base or ""))}
@@ -64,21 +64,7 @@ def _keeper(request: Request, state: State, body: CreateChatCompletionRequest) -
     return store if body.store else None
 
 
-def _refuse_what_is_not_here(body: CreateChatCompletionRequest) -> None:
-    """What would change the answer and cannot be done is said, not skipped."""
-    asked = {
-        "audio": body.audio,
-        "prediction": body.prediction,
-        "web_search_options": body.web_search_options,
-        "modalities": body.modalities not in (None, ["text"]) and body.modalities,
-        "moderation": body.moderation,
-        "reasoning_effort": body.reasoning_effort,
-        "verbosity": body.verbosity,
-    }
-    for param, value in asked.items():
-        if value or isinstance(value, dict):
-            message = f"Unsupported parameter: '{param}' ({str(value)[:100]}) is not available on this server."
-            raise BadRequestError(message, param=param, code="unsupported_parameter")
+def _refuse_what_needs_another(body: CreateChatCompletionRequest) -> None:
     if body.top_logprobs is not None and not body.logprobs:
         message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
         raise BadRequestError(message, param="top_logprobs")

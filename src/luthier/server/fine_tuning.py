@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 
 from luthier.server.body import StrictRoute
 from luthier.server.graders import check_grader
-from luthier.server.lists import Limit, list_page, metadata_pairs
+from luthier.server.lists import BY_METADATA, Limit, list_page, metadata_pairs
 from luthier.server.state import State, StateOf
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, NotFoundError
@@ -46,7 +46,7 @@ def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
     )
 
 
-@router.get("")
+@router.get("", openapi_extra=BY_METADATA)
 def list_jobs(request: Request, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[FineTuningJob]:
     """`metadata[key]=value` in the query keeps jobs that carry the pair, `metadata=null` those without any."""
     pairs = metadata_pairs(request)

@@ -7,6 +7,17 @@ from fastapi import Query, Request
 from luthier.store import Page
 from luthier.types.common import ListPage
 
+BY_METADATA = {  # `openapi_extra` of a route that reads `metadata_pairs`
+    "parameters": [
+        {
+            "name": "metadata",
+            "in": "query",
+            "style": "deepObject",
+            "explode": True,
+            "schema": {"anyOf": [{"type": "object", "additionalProperties": {"type": "string"}}, {"type": "null"}]},
+        }
+    ]
+}
 Limit = Annotated[int, Query(ge=0, le=1000)]
 
 

@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.server import upstream
 from luthier.server.body import StrictRoute
+from luthier.server.document import reads
 from luthier.server.presence import while_connected
 from luthier.server.state import State, StateOf
 from luthier.server.validation import validated
@@ -17,7 +18,7 @@ from luthier.types.moderations import CreateModerationRequest
 router = APIRouter(prefix="/v1/moderations", tags=["moderations"], route_class=StrictRoute)
 
 
-@router.post("")
+@router.post("", openapi_extra=reads(CreateModerationRequest))
 async def create(request: Request, state: StateOf) -> Response:
     """The body is a CreateModerationRequest. Without such a name the answer is that moderation is not available."""
     asked: dict[str, Any] = await request.json()

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 
 from luthier.server.body import StrictRoute
-from luthier.server.lists import Limit, list_page, metadata_pairs
+from luthier.server.lists import BY_METADATA, Limit, list_page, metadata_pairs
 from luthier.server.state import State, StateOf
 from luthier.store import Page
 from luthier.types.chat import CreateChatCompletionRequest, Message
@@ -39,7 +39,7 @@ def _message(message_id: str, message: Message) -> StoredMessage:
     return StoredMessage(**known, id=message_id)
 
 
-@router.get("")
+@router.get("", openapi_extra=BY_METADATA)
 def list_stored(
     request: Request,
     state: StateOf,

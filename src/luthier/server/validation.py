@@ -28,6 +28,9 @@ def validation_error(errors: Sequence[Any], body: Any) -> BadRequestError:
     param = _param(_path(first, body))
     if kind == "union_tag_not_found":
         return validation_error([{"type": "missing", "loc": (*first["loc"], "type")}], body)
+    if kind == "none_required":
+        message = f"Unsupported parameter: '{param}' is not available on this server."
+        return BadRequestError(message, param=param, code="unsupported_parameter")
     if kind in ("missing", "extra_forbidden"):
         return _missing_or_unknown(kind, param)
     if kind in ("literal_error", "union_tag_invalid"):

@@ -1,7 +1,7 @@
 """Chat completions: the request as OpenAI's specification has it, and what answers it.
 
 The request reads every parameter of the specification, so that clients written for it are understood; what this
-server cannot do is refused by name in `server/chat.py`, never ignored where it would change the answer.
+server cannot do is refused by name, never ignored where it would change the answer.
 """
 
 from typing import Annotated, Any, Literal
@@ -17,6 +17,7 @@ Role = Literal["developer", "system", "user", "assistant", "tool", "function"]
 class TextPart(Request):
     type: Literal["text"]
     text: str
+    prompt_cache_breakpoint: dict[str, Any] | None = None
 
 
 class RefusalPart(Request):
@@ -106,6 +107,13 @@ class StreamOptions(Request):
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
+class Prediction(Request):
+    """What much of the answer will be: at OpenAI it saves time, and never changes the answer."""
+
+    type: Literal["content"]
+    content: str | list[TextPart]
+
+
 class CreateChatCompletionRequest(Request):
     """Defaults are OpenAI's; None means that a parameter was not sent."""
 
@@ -143,14 +151,14 @@ class CreateChatCompletionRequest(Request):
     prompt_cache_retention: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     service_tier: str | None = None
-    # Read, so that they can be refused by name.
-    audio: dict[str, Any] | None = None
-    modalities: list[str] | None = None
-    moderation: dict[str, Any] | None = None
-    prediction: dict[str, Any] | None = None
-    reasoning_effort: str | None = None
-    verbosity: str | None = None
-    web_search_options: dict[str, Any] | None = None
+    prediction: Prediction | None = None
+    # The one value that asks for nothing more than is here; null alone where there is none.
+    modalities: list[Literal["text"]] | None = None
+    reasoning_effort: Literal["none"] | None = None
+    verbosity: Literal["medium"] | None = None
+    audio: None = None
+    moderation: None = None
+    web_search_options: None = None
 
 
 class TopLogprob(Response):
@@ -180,7 +188,7 @@ class AnswerMessage(Response):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
-    annotations: list[Any] = Field(default_factory=list)
+    annotations: Annotated[list[Any], Field(max_length=0)] = Field(default_factory=list)
     tool_calls: list[ToolCall] | None = None
     function_call: FunctionCall | None = None
 

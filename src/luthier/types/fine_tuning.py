@@ -3,9 +3,9 @@
 Field by field after OpenAI's published OpenAPI file. `auto` stands until the job runs; then numbers replace it.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, WithJsonSchema, field_validator
 
 from luthier.types.common import Metadata, Request, Response
 from luthier.types.graders import Grader
@@ -91,6 +91,22 @@ class CreateJobRequest(Request):
     metadata: Metadata | None = None
 
 
+# Answered as they were asked for; their schemas name what is always there.
+_INTEGRATION = WithJsonSchema(
+    {
+        "type": "object",
+        "properties": {
+            "type": {"const": "wandb"},
+            "wandb": {"type": "object", "properties": {"project": {"type": "string"}}, "required": ["project"]},
+        },
+        "required": ["type", "wandb"],
+    }
+)
+_METHOD = WithJsonSchema(
+    {"type": "object", "properties": {"type": {"enum": list(get_args(MethodType))}}, "required": ["type"]}
+)
+
+
 class JobErrorBody(Response):
     code: str
     message: str
@@ -117,9 +133,9 @@ class FineTuningJob(Response):
     user_provided_suffix: str | None = None
     seed: int
     estimated_finish: int | None = None
-    integrations: list[dict[str, Any]] = Field(default_factory=list)
+    integrations: list[Annotated[dict[str, Any], _INTEGRATION]] = Field(default_factory=list)
     metadata: dict[str, str] | None = None
-    method: dict[str, Any]
+    method: Annotated[dict[str, Any], _METHOD]
     usage_metrics: None = None  # sent by OpenAI, in no specification
     shared_with_openai: Literal[False] = False
 
