@@ -91,6 +91,7 @@ def test_one_other_line_costs_no_more_than_itself() -> None:
     line = b'{"messages": [{"role": "assistant", "content": "x"}]}\n'
     other = b'{"messages": [{"role": "assistant", "content": "a\\qb"}]}\n\n'
     found = runs(memoryview(bytearray(line * 2 + other + line)))
+    # The line before goes with it: a line feed is only sure to be one if an example begins behind it.
     assert [(run.lines, run.proved) for run in found] == [(2, True), (0, False), (1, True)]
 
 
@@ -102,3 +103,15 @@ def test_a_spoilt_string_cannot_end_where_its_fault_is(tmp_path: Path) -> None:
         path.write_text(line * 10)
         report: Report = check_file(path)
         assert sum(finding.severity == "error" for finding in report.findings) == 10, fault
+
+
+@pytest.mark.parametrize("inside", ["\n", "}\n", "]}\n{", ']}\n{"', ']}\r\n{"m', ']}\n{"messages": ['])
+def test_a_line_feed_in_a_text_is_no_part_of_it(tmp_path: Path, inside: str) -> None:
+    """Two lines that are no JSON each must not read as one that is."""
+    path = tmp_path / "file.jsonl"
+    for ending in ("x", "}, x", '"}]}\n'):
+        user = f'{{"role": "user", "content": "a{inside}{ending}"}}'
+        line = f'{{"messages": [{user}, {{"role": "assistant", "content": "b"}}]}}\n'
+        path.write_bytes(line.encode() * 10)
+        assert not check_file(path).ok
+        assert all(not run.proved for run in runs(memoryview(bytearray(line.encode() * 10))))

@@ -80,7 +80,9 @@ class _Block:
         special = np.flatnonzero(is_special)
         kind = self._bytes[special]
         self._feeds = special[kind == _NEWLINE]
-        self._neutralise(_escapes(special[kind == _BACKSLASH]), special[(kind < 32) & (kind != _NEWLINE)])
+        control = special[(kind < 32) & (kind != _NEWLINE)]
+        broken = self._feeds[:-1][~self._begins_example(self._feeds[:-1] + 1)]
+        self._neutralise(_escapes(special[kind == _BACKSLASH]), control, broken)
 
     def runs(self) -> Iterator[Run]:
         at, waiting = 0, 0  # lines that are not proved wait from `waiting` on
@@ -103,13 +105,26 @@ class _Block:
         """The bytes as they were."""
         self._bytes[self._changed] = self._was
 
-    def _neutralise(self, escapes: Places, control: Places) -> None:
-        """Take the meaning from every valid escape, and keep lines with an invalid one from ever matching."""
+    def _begins_example(self, places: Places) -> NDArray[np.bool_]:
+        """Whether `{"m` stands there. A line feed before it cannot be part of a text in a line that matches.
+
+        For then the mark after the bracket would end the text, and after the end of a text the pattern has no `m`.
+        """
+        brace, quote, m = (self._bytes.take(places + offset, mode="clip") for offset in range(3))
+        result: NDArray[np.bool_] = (brace == ord("{")) & (quote == _QUOTE) & (m == ord("m"))
+        return result
+
+    def _neutralise(self, escapes: Places, control: Places, feeds: Places) -> None:
+        """Take the meaning from every valid escape, and keep lines with an invalid one from ever matching.
+
+        So too lines with a raw control character, and lines that end at one of `feeds`, which may stand in a text.
+        """
         escaped = self._bytes[escapes + 1]
         valid = _ESCAPABLE[escaped]
-        spoiled = control
+        spoiled = feeds
         if control.size:  # a return is part of the line's end if a line feed follows; a line feed is always there
-            spoiled = control[(self._bytes[control] != _RETURN) | (self._bytes[control + 1] != _NEWLINE)]
+            raw = control[(self._bytes[control] != _RETURN) | (self._bytes[control + 1] != _NEWLINE)]
+            spoiled = np.concatenate([feeds, raw])
         if not valid.all():
             valid |= (escaped == ord("u")) & self._is_character(escapes)
             spoiled = np.concatenate([spoiled, escapes[~valid]])

@@ -1,13 +1,18 @@
 """Calls and definitions: their form, whether they belong together, and whether arguments keep to their schema."""
 
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
 
 from luthier.data.examples import calls_in, definitions_in, name_of
-from luthier.data.findings import FindingError, problem, shown
+from luthier.data.findings import Finding, FindingError, problem, shown
 from luthier.data.form.common import Conversation, Found
 from luthier.data.form.schema import breaks, fault_of, unknown
 from luthier.data.read import parse_json
+
+_DEFINING = ("tools", "functions", "parallel_tool_calls")
 
 
 def calls(message: dict[str, Any]) -> Found:
@@ -50,36 +55,33 @@ def _is_object(text: str) -> bool:
         return False
 
 
+class _Defined(NamedTuple):
+    """What an example defines: the faults of the definitions, and each well-formed one's parameters by name."""
+
+    faults: tuple[Finding, ...]
+    parameters: dict[str, Any]
+
+
 def definitions(example: dict[str, Any], conversation: Conversation) -> Found:
-    for key in ("tools", "functions"):
-        if not isinstance(example.get(key), list | None):
-            yield problem("definition_invalid", key=key)
-    for path, definition in definitions_in(example):
-        parameters = definition.get("parameters") if isinstance(definition, dict) else None
-        if name_of(definition) is None or not isinstance(parameters, dict | None):
-            yield problem("definition_invalid", key=path)
-        elif parameters and (fault := fault_of(parameters)):
-            yield problem("definition_schema_invalid", key=f"{path}.parameters", seen=fault)
-    if not isinstance(example.get("parallel_tool_calls"), bool | None):
-        yield problem("definition_invalid", key="parallel_tool_calls")
+    yield from _defined(example).faults
 
 
 def undefined(example: dict[str, Any], conversation: Conversation) -> Found:
     """Without definitions every name is allowed: that is how a model learns to call without being told."""
-    names = sorted({name for _, definition in definitions_in(example) if (name := name_of(definition))})
+    names = _defined(example).parameters
     if not names:
         return
     for index, message in conversation:
         for path, call in calls_in(message):
             if (name := name_of(call)) and name not in names:
-                finding = problem("undefined_function", key=f"{path}.name", seen=name, detail=", ".join(names))
+                finding = problem("undefined_function", key=f"{path}.name", seen=name, detail=", ".join(sorted(names)))
                 yield replace(finding, message_index=index)
 
 
 def schemas(example: dict[str, Any], conversation: Conversation) -> Found:
     """Arguments that are objects, held against the parameters that the example defines for their function."""
-    parameters = {name: one.get("parameters") for _, one in definitions_in(example) if (name := name_of(one))}
-    if not any(isinstance(schema, dict) for schema in parameters.values()):
+    parameters = _defined(example).parameters
+    if not parameters:
         return
     for index, message in conversation:
         for path, call in calls_in(message):
@@ -88,6 +90,41 @@ def schemas(example: dict[str, Any], conversation: Conversation) -> Found:
             if schema and arguments is not None:
                 for finding in _held_against(schema, arguments, f"{path}.arguments"):
                     yield replace(finding, message_index=index)
+
+
+def _defined(example: dict[str, Any]) -> _Defined:
+    """Examples of one file mostly define the same, so each set of definitions is looked at once."""
+    given = {key: example[key] for key in _DEFINING if example.get(key) is not None}
+    if not given:
+        return _Defined((), {})
+    try:
+        return _looked_at(orjson.dumps(given))
+    except TypeError:  # an integer of more than 64 bits
+        return _look_at(given)
+
+
+@lru_cache(maxsize=256)
+def _looked_at(given: bytes) -> _Defined:
+    return _look_at(orjson.loads(given))
+
+
+def _look_at(given: dict[str, Any]) -> _Defined:
+    parameters = {name: one.get("parameters") for _, one in definitions_in(given) if (name := name_of(one))}
+    return _Defined(tuple(_faults(given)), parameters)
+
+
+def _faults(given: dict[str, Any]) -> Found:
+    for key in ("tools", "functions"):
+        if not isinstance(given.get(key), list | None):
+            yield problem("definition_invalid", key=key)
+    for path, definition in definitions_in(given):
+        parameters = definition.get("parameters") if isinstance(definition, dict) else None
+        if name_of(definition) is None or not isinstance(parameters, dict | None):
+            yield problem("definition_invalid", key=path)
+        elif parameters and (fault := fault_of(parameters)):
+            yield problem("definition_schema_invalid", key=f"{path}.parameters", seen=fault)
+    if not isinstance(given.get("parallel_tool_calls"), bool | None):
+        yield problem("definition_invalid", key="parallel_tool_calls")
 
 
 def _held_against(schema: dict[str, Any], arguments: dict[str, Any], path: str) -> Found:
