@@ -25,7 +25,13 @@ def _transformers(base: Path, options: EngineOptions) -> Engine:
     return TransformersEngine(base, options)
 
 
-ENGINES: dict[str, Callable[[Path, EngineOptions], Engine]] = {"transformers": _transformers}
+def _batched(base: Path, options: EngineOptions) -> Engine:
+    from luthier.inference.batched.engine import BatchedEngine
+
+    return BatchedEngine(base, options)
+
+
+ENGINES: dict[str, Callable[[Path, EngineOptions], Engine]] = {"transformers": _transformers, "batched": _batched}
 OPTIONS = EngineOptions(device="cpu", precision="float32", adapters_in_memory=2, queue_limit=8)
 
 

@@ -17,12 +17,21 @@ class EngineOptions:
     precision: str = "auto"
     adapters_in_memory: int = 8
     queue_limit: int = 64
+    prefix_cache_bytes: int = 256 * 1024 * 1024
+    engine: str = "auto"
 
 
 def start_engine(base: Path, options: EngineOptions) -> Engine:
-    """The engine for a base model folder. Takes seconds: it imports torch and reads the weights."""
+    """The engine for a base model folder. Takes seconds: it imports torch and reads the weights.
+
+    `auto` takes the batched engine for the models that it knows, and transformers for the rest. Raises BaseModelError.
+    """
+    from luthier.inference.batched.engine import BatchedEngine
+    from luthier.inference.batched.llama import known
     from luthier.inference.transformers_engine import TransformersEngine
 
+    if options.engine == "batched" or (options.engine == "auto" and known(base)):
+        return BatchedEngine(base, options)
     return TransformersEngine(base, options)
 
 

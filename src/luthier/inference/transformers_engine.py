@@ -68,7 +68,8 @@ class TransformersEngine(Turns):
     @torch.inference_mode()
     def _logits(self, stream: Stream) -> torch.Tensor:
         self._use(stream.generation.adapter)
-        stream.state = stream.state or DynamicCache()
+        if stream.state is None:
+            stream.state = DynamicCache()
         ids = torch.tensor([stream.next_ids], device=self._device)
         made = self._model(input_ids=ids, past_key_values=stream.state, use_cache=True, logits_to_keep=1)
         logits: torch.Tensor = made.logits[0, -1]

@@ -186,7 +186,13 @@ class Turns(ABC):
         for stream in streams:
             if stream.cancelled.is_set():
                 self._finish(stream, "cancelled")
-        self.advance([stream for stream in streams if stream.finish_reason is None])
+        going = [stream for stream in streams if stream.finish_reason is None]
+        try:
+            self.advance(going)
+        except Exception as error:  # nobody knows whose fault it was
+            for stream in going:
+                if stream.finish_reason is None:
+                    self.failed(stream, error)
         return ended + [stream for stream in streams if stream.finish_reason]
 
     def _give_up(self, work: Stream | Pass) -> None:

@@ -1,0 +1,150 @@
+"""Keys and values of answers under way, a row each, and of texts that were read before.
+
+Rows in use are always the first ones, so that a pass over several answers takes them as they lie. Knows nothing
+about layers' weights or tokens' meaning.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from luthier.inference.batched.llama import Attend, Llama
+
+_BLOCK = 256  # places a row grows by at the least
+_LEAST_SHARED = 16  # tokens: less is computed again sooner than copied
+
+
+class Rows:
+    """`data` [layers, 2, S, G, L, K]: S rows of L places, keys and values."""
+
+    def __init__(self, model: Llama) -> None:
+        self._model = model
+        self._scale = model.width**-0.5
+        self.data = self._new(0, 0)
+
+    def reserve(self, rows: int, places: int) -> None:
+        """Room for so many rows, each of so many places; what is there stays."""
+        have_rows, have_places = self.data.shape[2], self.data.shape[4]
+        if rows <= have_rows and places <= have_places:
+            return
+        if places > have_places:
+            places = min(max(-(-places // _BLOCK) * _BLOCK, 2 * have_places), self._model.context_tokens)
+        old = self.data
+        self.data = self._new(max(rows, have_rows), max(places, have_places))
+        self.data[:, :, :have_rows, :, :have_places] = old
+
+    def move(self, source: int, target: int, count: int) -> None:
+        self.data[:, :, target, :, :count] = self.data[:, :, source, :, :count]
+
+    def read(self, row: int, count: int) -> torch.Tensor:
+        """A copy of the first places [layers, 2, G, count, K]."""
+        return self.data[:, :, row, :, :count].clone()
+
+    def write(self, row: int, kept: torch.Tensor, count: int) -> None:
+        self.data[:, :, row, :, :count] = kept[:, :, :, :count]
+
+    def reading(self, row: int, start: int, count: int) -> Attend:
+        """For `count` tokens of one text that begin at place `start` of its row."""
+        model, end = self._model, start + count
+        each = model.heads // model.groups
+        seen = torch.ones(count, end, dtype=torch.bool, device=model.device).tril(start)
+        mask = seen.repeat(each, 1)[None, None]
+
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            keys, values = self.data[layer, 0, row], self.data[layer, 1, row]
+            keys[:, start:end], values[:, start:end] = k.transpose(0, 1), v.transpose(0, 1)
+            asked = q.view(count, model.groups, each, model.width).permute(1, 2, 0, 3)
+            made = functional.scaled_dot_product_attention(
+                asked.reshape(1, model.groups, each * count, model.width),
+                keys[None, :, :end],
+                values[None, :, :end],
+                attn_mask=mask,
+                scale=self._scale,
+            )
+            return made.view(model.groups * each, count, model.width).transpose(0, 1).reshape(count, -1)
+
+        return attend
+
+    def going_on(self, places: Sequence[int]) -> Attend:
+        """For one token of each of the first rows; `places`: where they stand."""
+        model, count, end = self._model, len(places), max(places) + 1
+        rows = torch.arange(count, device=model.device)
+        at = torch.tensor(places, device=model.device)
+        ragged = min(places) + 1 < end
+        mask = (torch.arange(end, device=model.device) <= at[:, None])[:, None, None] if ragged else None
+
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            keys, values = self.data[layer, 0], self.data[layer, 1]
+            keys[rows, :, at], values[rows, :, at] = k, v
+            made = functional.scaled_dot_product_attention(
+                q.reshape(count, model.groups, -1, model.width),
+                keys[:count, :, :end],
+                values[:count, :, :end],
+                attn_mask=mask,
+                scale=self._scale,
+            )
+            return made.reshape(count, -1)
+
+        return attend
+
+    def _new(self, rows: int, places: int) -> torch.Tensor:
+        model = self._model
+        shape = (len(model.layers), 2, rows, model.groups, places, model.width)
+        return torch.zeros(shape, dtype=model.dtype, device=model.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    adapter: Path | None
+    ids: np.ndarray
+    data: torch.Tensor
+
+
+class Texts:
+    """Texts that were read before, for each adapter, longest unused first; `most_bytes` bounds them, 0 keeps none."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most, self._kept = most_bytes, list[_Kept]()
+
+    def find(self, adapter: Path | None, ids: Sequence[int]) -> tuple[torch.Tensor, int] | None:
+        """The text that begins like `ids` the longest, and how many tokens of it can be taken over: not the last."""
+        wanted = np.asarray(ids[:-1], dtype=np.int32)
+        best, most = None, _LEAST_SHARED - 1
+        for kept in self._kept:
+            if kept.adapter == adapter and (count := _common(kept.ids, wanted)) > most:
+                best, most = kept, count
+        if best is None:
+            return None
+        self._kept.remove(best)
+        self._kept.append(best)
+        return best.data, most
+
+    def keep(self, adapter: Path | None, ids: Sequence[int], rows: Rows, row: int) -> None:
+        """The text in a row, unless it is known; shorter ones that it begins with go."""
+        mine = np.asarray(ids, dtype=np.int32)
+        if len(mine) < _LEAST_SHARED or len(mine) * _token_bytes(rows) > self._most:
+            return
+        for kept in [kept for kept in self._kept if kept.adapter == adapter]:
+            common = _common(kept.ids, mine)
+            if common == len(mine):
+                return
+            if common == len(kept.ids):
+                self._kept.remove(kept)
+        self._kept.append(_Kept(adapter, mine, rows.read(row, len(mine))))
+        while sum(kept.data.nbytes for kept in self._kept) > self._most:
+            self._kept.pop(0)
+
+
+def _common(one: np.ndarray, other: np.ndarray) -> int:
+    size = min(len(one), len(other))
+    differ = np.nonzero(one[:size] != other[:size])[0]
+    return int(differ[0]) if len(differ) else size
+
+
+def _token_bytes(rows: Rows) -> int:
+    layers, two, _, groups, _, width = rows.data.shape
+    return int(layers * two * groups * width * rows.data.element_size())

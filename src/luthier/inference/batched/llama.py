@@ -1,0 +1,163 @@
+"""Models of the Llama family, written out for serving: projections that read the same tensor are one product.
+
+Computes what transformers computes with the same weights; `fits` says whether a model is one of these. Knows nothing
+about requests, queues or sampling.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from luthier.types.errors import BaseModelError
+
+_FAMILY = ("llama", "mistral", "qwen2")
+_ROPE = ("default", "linear", "llama3")
+# The joined projections, and the layers they are made of as PEFT names them.
+GROUPS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "out": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+
+# The attention of one layer: (layer, q [T, H, K], k [T, G, K], v [T, G, K]) -> [T, H K].
+Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Added(Protocol):
+    """What adapters add to a joined projection, in place."""
+
+    def add(self, out: torch.Tensor, x: torch.Tensor, layer: int, group: str) -> torch.Tensor: ...
+
+
+class Layer(NamedTuple):
+    """Weights [O, D]; a bias only where the family has one."""
+
+    norm: torch.Tensor
+    qkv: torch.Tensor
+    bias: torch.Tensor | None
+    out: torch.Tensor
+    second_norm: torch.Tensor
+    gate_up: torch.Tensor
+    down: torch.Tensor
+
+
+def fits(config: Any) -> bool:
+    """Whether a transformers config describes a model that is written here."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    return (
+        config.model_type in _FAMILY
+        and config.hidden_act == "silu"
+        and not getattr(config, "mlp_bias", False)
+        and not window
+        and rope.get("rope_type", "default") in _ROPE
+        and (config.model_type == "qwen2" or not getattr(config, "attention_bias", False))
+    )
+
+
+def known(base: Path) -> bool:
+    """Whether the model in a folder is one of these; False for a folder without a readable config too."""
+    try:
+        return fits(AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True))
+    except (OSError, ValueError):
+        return False
+
+
+class Llama:
+    """`shapes`: (inputs, outputs) of each joined projection; `sizes`: the outputs of the layers in it."""
+
+    def __init__(self, base: Path, device: torch.device, dtype: torch.dtype) -> None:
+        """Raises BaseModelError."""
+        try:
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                base, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError) as error:
+            raise BaseModelError(f"The base model {base.name} cannot be loaded: {error}") from error
+        if not fits(model.config):
+            raise BaseModelError(
+                f"The base model {base.name} is not of the Llama family as the batched engine knows it."
+            )
+        model.eval().requires_grad_(False).to(device)
+        self.device, self.dtype = device, dtype
+        body, config = model.model, model.config
+        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
+        self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.context_tokens: int = config.max_position_embeddings
+        self._epsilon = float(config.rms_norm_eps)
+        first = body.layers[0]
+        self.sizes = {group: [_module(first, name).out_features for name in names] for group, names in GROUPS.items()}
+        self.shapes = {
+            group: (_module(first, names[0]).in_features, sum(self.sizes[group])) for group, names in GROUPS.items()
+        }
+        self.layers = [_layer(layer) for layer in body.layers]
+        self._embeddings = body.embed_tokens.weight
+        self._norm = body.norm.weight
+        self._output = model.lm_head.weight
+        positions = torch.arange(self.context_tokens, device=device)[None]
+        cos, sin = body.rotary_emb(torch.zeros(1, dtype=dtype, device=device), positions)
+        self._cos, self._sin = cos[0], sin[0]  # [context, K]
+
+    def hidden(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, added: Added) -> torch.Tensor:
+        """ids and positions int [T] -> the last hidden states [T, D], normalised."""
+        x = functional.embedding(ids, self._embeddings)
+        cos, sin = self._cos[positions][:, None], self._sin[positions][:, None]
+        rotated = self.heads + self.groups
+        for index, layer in enumerate(self.layers):
+            normed = functional.rms_norm(x, (x.shape[-1],), layer.norm, self._epsilon)
+            qkv = added.add(functional.linear(normed, layer.qkv, layer.bias), normed, index, "qkv")
+            split = qkv.view(len(x), -1, self.width)
+            turned = _rotate(split[:, :rotated], cos, sin)
+            mixed = attend(index, turned[:, : self.heads], turned[:, self.heads :], split[:, rotated:])
+            x = x + added.add(functional.linear(mixed, layer.out), mixed, index, "out")
+            normed = functional.rms_norm(x, (x.shape[-1],), layer.second_norm, self._epsilon)
+            gate, up = added.add(functional.linear(normed, layer.gate_up), normed, index, "gate_up").chunk(2, -1)
+            active = functional.silu(gate).mul_(up)
+            x = x + added.add(functional.linear(active, layer.down), active, index, "down")
+        return functional.rms_norm(x, (x.shape[-1],), self._norm, self._epsilon)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[T, D] -> [T, V]."""
+        return functional.linear(hidden, self._output)
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """x [T, H, K], cos and sin [T, 1, K]. Su et al., 2021."""
+    one, two = x.chunk(2, -1)
+    return x * cos + torch.cat([-two, one], -1) * sin
+
+
+def _module(layer: Any, name: str) -> Any:
+    part, linear = name.split(".")
+    return getattr(getattr(layer, part), linear)
+
+
+def _layer(layer: Any) -> Layer:
+    joined = {group: _join([_module(layer, name) for name in names]) for group, names in GROUPS.items()}
+    biases = [_module(layer, name).bias for name in GROUPS["qkv"]]
+    bias = torch.cat([one.data for one in biases]) if biases[0] is not None else None
+    return Layer(
+        layer.input_layernorm.weight,
+        joined["qkv"],
+        bias,
+        joined["out"],
+        layer.post_attention_layernorm.weight,
+        joined["gate_up"],
+        joined["down"],
+    )
+
+
+def _join(linears: list[Any]) -> torch.Tensor:
+    """One weight for several layers; theirs become views of it, so that nothing is kept twice."""
+    if len(linears) == 1:
+        weight: torch.Tensor = linears[0].weight.data
+        return weight
+    whole = torch.cat([linear.weight.data for linear in linears])
+    for linear, part in zip(linears, whole.split_with_sizes([one.out_features for one in linears]), strict=True):
+        linear.weight.data = part
+    return whole
