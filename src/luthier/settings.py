@@ -84,6 +84,15 @@ class Settings(BaseSettings):
             "network and processes. `limits`: bounded in time and memory only, for trusted users."
         ),
     )
+    prefix_cache_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=0,
+        description="Memory for texts that were read before, so that what a prompt shares with them is not read again.",
+    )
+    engine: Literal["auto", "batched", "transformers"] = Field(
+        "auto",
+        description="What serves base models; auto takes the batched engine for the Llama family, else transformers.",
+    )
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file that may be sent at once.")
     max_upload_bytes: int = Field(
         8 * 1024**3, ge=1, description="Largest file that may be sent in parts (the Uploads API); OpenAI takes 8 GB."

@@ -99,6 +99,30 @@ def test_answers_under_way_together_are_as_alone(engine: Engine, adapters: list[
     assert [[token.id for token in stream] for stream in streams] == alone
 
 
+def test_a_text_that_was_read_before_changes_nothing(engine: Engine, adapters: list[Path], prompt: list[int]) -> None:
+    """Longer than one piece; asked again, gone on with, and begun alike by another."""
+    long = [*prompt[:-1], *(65 + index % 26 for index in range(700)), prompt[-1]]
+    first = ids(engine, long, adapters[0])
+    assert ids(engine, long, adapters[0]) == first
+    longer = [*long, *first, *prompt]
+    cold = [*reversed(prompt), *longer[len(prompt) :]]
+    other = ids(engine, cold, adapters[0])
+    assert ids(engine, longer, adapters[0]) == ids(engine, longer, adapters[0])
+    assert ids(engine, cold, adapters[0]) == other
+    assert ids(engine, long) != first  # the base has not read it as the adapter did
+    streams = [engine.submit(Generation(long, sampling(), adapters[0])) for _ in range(3)]
+    assert [[token.id for token in stream] for stream in streams] == [first] * 3
+
+
+def test_more_answers_than_go_together(engine: Engine, adapters: list[Path], prompt: list[int]) -> None:
+    """Rows of answers that end are taken over by others, of any length and adapter."""
+    given = [(prompt[: len(prompt) - index], (None, *adapters)[index % 5], 3 + 4 * (index % 4)) for index in range(8)]
+    alone = [ids(engine, text, adapter, max_tokens=most) for text, adapter, most in given]
+    for _ in range(3):
+        streams = [engine.submit(Generation(text, sampling(max_tokens=most), adapter)) for text, adapter, most in given]
+        assert [[token.id for token in stream] for stream in streams] == alone
+
+
 def test_a_long_answer_does_not_hold_back_a_short_one(engine: Engine, prompt: list[int]) -> None:
     long = engine.submit(Generation(prompt, sampling(max_tokens=1500)))
     assert len(ids(engine, prompt, max_tokens=3)) == 3
@@ -216,6 +240,16 @@ def test_a_pool_starts_an_engine_once(tiny_base: Path) -> None:
     assert started == [tiny_base, "closed"]
     with pytest.raises(RuntimeError, match="closed"):
         pool.engine(tiny_base)
+
+
+def test_the_batched_engine_says_what_it_has_read_before(tiny_base: Path, prompt: list[int]) -> None:
+    engine = _batched(tiny_base, OPTIONS)
+    streams = []
+    for text in (prompt, prompt, [*prompt, 65], prompt[20:]):
+        streams.append(engine.submit(Generation(text, sampling(max_tokens=2))))
+        list(streams[-1])
+    assert [stream.cached_tokens for stream in streams] == [0, len(prompt) - 1, len(prompt), 0]
+    engine.close()
 
 
 def test_a_base_without_weights_is_named(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ class ScriptedEngine:
 
 class _Script:
     finish_reason: FinishReason | None = None
+    cached_tokens = 0
 
     def __init__(self, engine: ScriptedEngine, ids: list[int], most: int) -> None:
         self._engine, self._ids, self._most = engine, ids, most

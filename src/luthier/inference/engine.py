@@ -54,9 +54,13 @@ class Token:
 
 
 class TokenStream(Protocol):
-    """Iterate for tokens as they come; `finish_reason` is set when the iteration ends."""
+    """Iterate for tokens as they come; `finish_reason` is set when the iteration ends.
+
+    `cached_tokens`: how much of the prompt had been read before; known when the first token comes.
+    """
 
     finish_reason: FinishReason | None
+    cached_tokens: int
 
     def __iter__(self) -> Iterator[Token]: ...
 

@@ -56,7 +56,14 @@ _RESOURCES = (
 
 def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAPI:
     """An ASGI application over `store`; jobs wait there for a worker, which is not part of it."""
-    options = EngineOptions(settings.device, settings.precision, settings.adapters_in_memory, settings.queue_limit)
+    options = EngineOptions(
+        settings.device,
+        settings.precision,
+        settings.adapters_in_memory,
+        settings.queue_limit,
+        settings.prefix_cache_bytes,
+        settings.engine,
+    )
     engines, encoders = EnginePool(options), Pool(options, start_encoder)
     state = State(settings, store, catalogue, engines, encoders)
 

@@ -52,7 +52,13 @@ class Underway:
     @property
     def usage(self) -> types.Usage:
         prompt, completion = self.prompt_tokens, self.completion_tokens
-        return types.Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+        cached = self.streams[0].cached_tokens if self.streams else 0
+        return types.Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            prompt_tokens_details=types.PromptTokensDetails(cached_tokens=cached),
+        )
 
     @property
     def head(self) -> dict[str, Any]:

@@ -24,11 +24,15 @@ _PIECE = 512  # tokens of a prompt that are read in one round
 
 
 class _Reading:
-    """Of one answer: its row, its adapter's slot, and its text as far as it lies in the row."""
+    """Of one answer: its row, its adapter's slot, its text as far as it lies in the row, whether its prompt is read."""
 
-    def __init__(self, row: int, slot: int | None, done: int) -> None:
-        self.row, self.slot, self.done = row, slot, done
+    def __init__(self, row: int, slot: int | None) -> None:
+        self.row, self.slot, self.read = row, slot, False
         self.ids: list[int] = []
+
+    @property
+    def done(self) -> int:
+        return len(self.ids)
 
 
 class BatchedEngine(Turns):
@@ -51,13 +55,13 @@ class BatchedEngine(Turns):
 
     @torch.inference_mode()
     def advance(self, due: list[Stream]) -> None:
-        for stream in due:
-            if stream.state is None and len(self._streams) < _MOST_ROWS:
-                self._admit(stream)
-        reading = [stream for stream in due if stream.state and stream.state.done < len(stream.generation.prompt)]
-        writing = [stream for stream in due if stream.state and stream not in reading]
+        writing = [stream for stream in due if stream.state and stream.state.read]
+        reading = next((stream for stream in due if stream.state and not stream.state.read), None)
+        if reading is None and len(self._streams) < _MOST_ROWS:
+            # one after the other, so that a text that several begin with is read once.
+            reading = next((stream for stream in due if stream.state is None and self._admit(stream)), None)
         if reading:
-            self._read(reading[0])
+            self._read(reading)
         if writing:
             self._write(writing)
 
@@ -75,24 +79,25 @@ class BatchedEngine(Turns):
             self._streams[state.row] = last
         stream.state = None
 
-    def _admit(self, stream: Stream) -> None:
+    def _admit(self, stream: Stream) -> bool:
+        """Gives it a row; False when its adapter cannot be loaded."""
         generation = stream.generation
         try:
             slot = self._slot(generation.adapter)
         except Exception as error:
             self.failed(stream, error)
-            return
+            return False
         row = len(self._streams)
         self._rows.reserve(row + 1, len(generation.prompt) + 1)
-        state = _Reading(row, slot, 0)
+        state = _Reading(row, slot)
         known = self._texts.find(generation.adapter, generation.prompt)
         if known:
-            kept, state.done = known
-            self._rows.write(row, kept, state.done)
-            state.ids = generation.prompt[: state.done]
-            stream.cached_tokens = state.done
+            kept, stream.cached_tokens = known
+            self._rows.write(row, kept, stream.cached_tokens)
+            state.ids = generation.prompt[: stream.cached_tokens]
         stream.state = state
         self._streams.append(stream)
+        return True
 
     def _slot(self, adapter: Path | None) -> int | None:
         if adapter is None:
@@ -106,9 +111,10 @@ class BatchedEngine(Turns):
         prompt = stream.generation.prompt
         piece = prompt[state.done : state.done + _PIECE]
         hidden = self._pass(self._rows, state.row, state.done, piece, state.slot)
-        state.done += len(piece)
         state.ids += piece
         if state.done == len(prompt):
+            state.read = True
+            self._texts.keep(stream.generation.adapter, prompt, self._rows, state.row)
             self.chosen(stream, self._model.logits(hidden[-1:])[0])
 
     def _write(self, streams: list[Stream]) -> None:
@@ -122,14 +128,10 @@ class BatchedEngine(Turns):
         chosen = Chosen(self._adapters, [stream.state.slot for stream in rows])
         hidden = self._model.hidden(ids, at, self._rows.going_on(places), chosen)
         mine = [stream.state.row for stream in streams]
-        logits = self._model.logits(hidden[mine] if len(mine) < len(rows) else hidden)
-        order = mine if len(mine) < len(rows) else list(range(len(rows)))
-        by_row = dict(zip(order, logits, strict=True))
+        by_row = dict(zip(mine, self._model.logits(hidden[mine]), strict=True))
         for stream in streams:
-            state: _Reading = stream.state
-            state.ids.append(stream.next_ids[-1])
-            state.done += 1
-        for stream, row in zip(streams, mine, strict=True):
+            stream.state.ids.append(stream.next_ids[-1])
+        for stream, row in zip(streams, mine, strict=True):  # rows move when an answer ends
             self.chosen(stream, by_row[row])
 
     def _pass(self, rows: Rows, row: int, start: int, ids: Sequence[int], slot: int | None) -> torch.Tensor:
