@@ -9,6 +9,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 from schemathesis.core.failures import FailureGroup
+from schemathesis.generation import GenerationMode
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -63,7 +64,7 @@ def _with_known(whole: dict[str, Any], known: dict[str, list[str]]) -> dict[str,
 
 
 @settings(
-    max_examples=15,
+    max_examples=10,
     derandomize=True,
     deadline=None,
     database=None,
@@ -72,7 +73,8 @@ def _with_known(whole: dict[str, Any], known: dict[str, list[str]]) -> dict[str,
 )
 @given(data=strategies.data())
 def _probe(operation: APIOperation, bare: Bare, data: strategies.DataObject) -> None:
-    case = data.draw(operation.as_strategy())
+    mode = data.draw(strategies.sampled_from(GenerationMode))
+    case = data.draw(operation.as_strategy(generation_mode=mode))
     response = case.call(base_url=bare.url)
     assert response.status_code < 500, response.text
     case.validate_response(response, checks=CHECKS)

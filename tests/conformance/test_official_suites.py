@@ -56,6 +56,13 @@ def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
+def seeds(server: tuple[str, Path]) -> Iterator[Seeds]:
+    made = Seeds(*server)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
 def used() -> list[Counter[str]]:
     """What each suite needed of the mapping."""
     return []
@@ -65,16 +72,14 @@ def used() -> list[Counter[str]]:
 def test_the_clients_own_tests_pass(
     suite: Suite,
     server: tuple[str, Path],
+    seeds: Seeds,
     used: list[Counter[str]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    url, data = server
-    seeds = Seeds(url, data)
     mapping = Mapping(seeds)
-    with mapped(url, seeds, mapping) as address:
+    with mapped(server[0], seeds, mapping) as address:
         said, results = _run(suite, address, tmp_path / "results.xml")
-    seeds.close()
     with capsys.disabled():
         print(f"\nThe tests of openai {suite.version}, as pytest sums them up: {said.splitlines()[-1]}")
         print(*_by_area(results), "What the harness changed, and how often:", *table(mapping.used), sep="\n")
