@@ -101,9 +101,7 @@ def _conflicts(rows: Rows) -> Iterator[Finding]:
 
 def _near_copies(rows: Rows) -> Iterator[Finding]:
     lefts, rights = alike(rows)
-    left, right = rows[lefts], rows[rights]
-    # With the same context it is an exact copy, or a conflict.
-    near = (left["context"] != right["context"]) & (left["setting"] == right["setting"])
+    near = rows["setting"][lefts] == rows["setting"][rights]
     for first, later in _once(lefts[near], rights[near]):
         yield _at(rows[later], "near_duplicate", rows[first])
 
@@ -127,11 +125,13 @@ def related(rows: Rows) -> Pairs:
 
 
 def alike(rows: Rows) -> Pairs:
-    """Pairs with equal keys and sketches that are alike; the first of each pair stands earlier in the file."""
+    """Pairs with equal keys, other contexts and sketches that are alike; the first of each stands earlier in the file."""
     lefts, rights = [], []
     for band in range(BANDS):
         mixed = rows["key"] ^ (rows["bands"][:, band].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
         for left, right in (_with_first(mixed), _with_previous(mixed)):
+            other = rows["context"][left] != rows["context"][right]  # or there are as many pairs as exact copies
+            left, right = left[other], right[other]
             close = similarity(rows["sketch"][left], rows["sketch"][right]) >= ALIKE
             lefts.append(left[close])
             rights.append(right[close])
