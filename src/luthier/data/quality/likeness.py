@@ -125,7 +125,7 @@ def related(rows: Rows) -> Pairs:
 
 
 def alike(rows: Rows) -> Pairs:
-    """Pairs with equal keys, other contexts and sketches that are alike; the first of each stands earlier in the file."""
+    """Pairs with equal keys, other contexts and sketches that are alike; the first of each stands earlier."""
     lefts, rights = [], []
     for band in range(BANDS):
         mixed = rows["key"] ^ (rows["bands"][:, band].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
