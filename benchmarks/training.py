@@ -1,0 +1,268 @@
+"""How fast training is, against TRL's SFTTrainer and against what the processor can do.
+
+    python benchmarks/training.py                       # ordinary chats, then function calls with definitions
+    python benchmarks/training.py --case growth         # ten times the examples: time and memory
+
+The same base model, adapter weights, examples, order, batches, optimizer and learning rates on both sides; the
+same interpreter's torch and transformers. Rounds alternate. TRL is installed once, into an environment of its own
+in the cache folder. Tokens per second are those of the examples (a prefix counts in each of them), without the
+first step. Prints a table, writes `training-CASE.json` and the loss curves, `training-CASE.svg`.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+from typing import Any
+
+import torch
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tests")]
+
+from luthier.catalogue import Catalogue  # noqa: E402
+from luthier.data.render import Renderer  # noqa: E402
+from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
+from luthier.training import batches, dataset  # noqa: E402
+from luthier.training.spec import JobSpec  # noqa: E402
+
+TRL = "trl==1.16.0"
+WORDS = """rate fund price rises falls savers wait risk years bank the of a when its and who may see less""".split()  # noqa: SIM905 - a word list reads best as words
+
+
+def chats(count: int) -> list[dict[str, Any]]:
+    """Ordinary chats of 60 to 500 tokens; the answer is about half of them."""
+    chance = random.Random(1)
+
+    def text(words: int) -> str:
+        return " ".join(chance.choices(WORDS, k=words))
+
+    made = []
+    for _ in range(count):
+        words = chance.randint(20, 220)
+        turns = [{"role": "user", "content": text(words)}, {"role": "assistant", "content": text(words)}]
+        made.append({"messages": [{"role": "system", "content": text(8)}, *turns]})
+    return made
+
+
+def calls(count: int) -> list[dict[str, Any]]:
+    """Function calls under about 1,500 tokens of definitions that all examples share."""
+    chance = random.Random(2)
+    names = [f"{verb}_{noun}" for verb in ("get", "list", "compare") for noun in ("stock", "fund", "rate", "bank")]
+    tools = [_definition(name) for name in names]
+    made = []
+    for number in range(count):
+        name, code = chance.choice(names), f"{chance.randint(100000, 999999)}"
+        asked = f"Please {name.replace('_', ' the ')} number {code} over {number % 30 + 1} days."
+        function = {"name": name, "arguments": json.dumps({"code": code, "days": number % 30 + 1})}
+        call = {"role": "assistant", "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
+        made.append({"messages": [{"role": "user", "content": asked}, call], "tools": tools})
+    return made
+
+
+def _definition(name: str) -> dict[str, Any]:
+    code = {"type": "string", "description": f"The six digits of what to {name.replace('_', ' the ')} for."}
+    days = {"type": "integer", "description": "Days to look back from today, weekends and holidays not counted."}
+    parameters = {"type": "object", "properties": {"code": code, "days": days}, "required": ["code"]}
+    said = f"Look up and {name.replace('_', ' the ')} as the exchange published it, newest first."
+    return {"type": "function", "function": {"name": name, "description": said, "parameters": parameters}}
+
+
+def write_job(folder: Path, base: Path, examples: list[dict[str, Any]], batch_size: int, threads: int) -> Path:
+    folder.mkdir(parents=True)
+    lines = (json.dumps(example) + "\n" for example in examples)
+    (folder / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+    asked = {"n_epochs": 1, "batch_size": batch_size, "learning_rate_multiplier": 0.5}
+    JobSpec(str(base), base.name, seed=1, hyperparameters=asked, threads=threads).write(folder)
+    return folder
+
+
+def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Losses and times of the steps that a program tells, and its peak memory."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | environment)
+    assert process.stdout is not None
+    losses, times = [], []
+    for line in process.stdout:
+        event = json.loads(line) if line.startswith(b"{") else {}
+        if event.get("type") == "metrics":
+            times.append(time.perf_counter())
+            losses.append(event["metrics"]["train_loss"])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
+    return {
+        "losses": losses,
+        "times": times,
+        "peak_mb": usage.ru_maxrss // (1 if sys.platform != "darwin" else 1024) // 1024,
+    }
+
+
+def ours(folder: Path) -> dict[str, Any]:
+    return run([sys.executable, "-m", "luthier.training", str(folder)], {"PYTHONPATH": str(HERE.parent / "src")})
+
+
+def trl(folder: Path, python: Path) -> dict[str, Any]:
+    return run([str(python), str(HERE / "training_trl.py"), str(folder)], {"PYTHONPATH": str(HERE.parent / "src")})
+
+
+def trl_python(cache: Path) -> Path:
+    """The interpreter of an environment with TRL, which sees this one's packages. Made once."""
+    folder = cache / "benchmarks" / TRL.replace("==", "-")
+    if not (folder / "ready").exists():
+        print(f"Installing {TRL} into {folder} (once)", file=sys.stderr)
+        venv.create(folder, with_pip=True, clear=True)
+        (site,) = folder.glob("lib/python*/site-packages")
+        (site / "parent.pth").write_text(str(Path(torch.__file__).parent.parent) + "\n")
+        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", TRL], check=True)
+        (folder / "ready").touch()
+    return folder / "bin" / "python"
+
+
+def step_tokens(folder: Path, base: Path, batch_size: int) -> list[int]:
+    """Tokens of the examples of each step."""
+    examples = dataset.load(folder / "train.jsonl", Renderer(base), 65_536, "training_file")
+    order = batches.order(1, 0, len(examples))
+    lengths = [len(examples[int(index)][0].ids) for index in order]
+    return [sum(lengths[start : start + batch_size]) for start in range(0, len(lengths), batch_size)]
+
+
+def rate(found: dict[str, Any], tokens: list[int]) -> float:
+    return sum(tokens[1:]) / (found["times"][-1] - found["times"][0])
+
+
+def ceiling(threads: int, parameters: int = 134_500_000) -> float:
+    """Tokens per second if nothing but matrix products took time, at the best rate measured just now."""
+    if threads:
+        torch.set_num_threads(threads)
+    x, w = (torch.randn(*shape, dtype=torch.bfloat16) for shape in ((2048, 576), (576, 3072)))
+    best = 0.0
+    for _ in range(30):
+        start = time.perf_counter()
+        x @ w
+        best = max(best, 2 * 2048 * 576 * 3072 / (time.perf_counter() - start))
+    return best / (4 * parameters)
+
+
+def compare(case: str, given: argparse.Namespace, base: Path, cache: Path) -> dict[str, Any]:
+    examples = {"chats": chats, "calls": calls}[case](given.steps * given.batch_size)
+    with tempfile.TemporaryDirectory() as scratch:
+        master = write_job(Path(scratch) / "job", base, examples, given.batch_size, given.threads)
+        tokens = step_tokens(master, base, given.batch_size)
+        found: dict[str, list[dict[str, Any]]] = {"luthier": [], "trl": []}
+        for round_ in range(given.rounds):
+            for name, runs in found.items():
+                if name == "trl" and given.no_trl:
+                    continue
+                folder = Path(scratch) / f"{name}-{round_}"
+                shutil.copytree(master, folder)
+                runs.append(ours(folder) if name == "luthier" else trl(folder, trl_python(cache)))
+                print(f"{case}: {name} {rate(runs[-1], tokens):.0f} tokens/s", file=sys.stderr)
+    return report(case, found, tokens, ceiling(given.threads), given)
+
+
+def report(
+    case: str, found: dict[str, list[dict[str, Any]]], tokens: list[int], most: float, given: argparse.Namespace
+) -> dict[str, Any]:
+    told: dict[str, Any] = {"case": case, "tokens_per_step": tokens, "ceiling_tokens_per_s": most}
+    for name, runs in found.items():
+        if runs:
+            told[name] = {
+                "tokens_per_s": statistics.median(rate(one, tokens) for one in runs),
+                "all_tokens_per_s": [rate(one, tokens) for one in runs],
+                "peak_mb": max(one["peak_mb"] for one in runs),
+                "losses": runs[0]["losses"],
+            }
+            share = told[name]["tokens_per_s"] / most
+            speed = f"{told[name]['tokens_per_s']:8.0f} tokens/s  {share:4.0%} of the ceiling"
+            print(f"{case:6} {name:8}{speed}  peak {told[name]['peak_mb']} MB")
+    if len(found["trl"]):
+        told["ratio"] = told["luthier"]["tokens_per_s"] / told["trl"]["tokens_per_s"]
+        told["memory_ratio"] = told["luthier"]["peak_mb"] / told["trl"]["peak_mb"]
+        gaps = zip(told["luthier"]["losses"], told["trl"]["losses"], strict=True)
+        told["largest_loss_gap"] = max(abs(one - other) for one, other in gaps)
+        print(
+            f"{case:6} {told['ratio']:.1f} times as fast, {told['memory_ratio']:.2f} of the memory, "
+            f"losses apart by at most {told['largest_loss_gap']:.4f}"
+        )
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / f"training-{case}.json").write_text(json.dumps(told, indent=1) + "\n")
+    curves = {name: told[name]["losses"] for name in found if name in told}
+    (given.out / f"training-{case}.svg").write_text(svg(curves))
+    return told
+
+
+def svg(curves: dict[str, list[float]], width: int = 640, height: int = 360) -> str:
+    """Losses by step, a line each."""
+    values = [value for curve in curves.values() for value in curve]
+    low, high = min(values), max(values)
+    made = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">']
+    styles = (("#1f77b4", "5", ""), ("#d62728", "2", ' stroke-dasharray="6 4"'))
+    for (name, curve), (colour, thick, dash) in zip(curves.items(), styles, strict=False):
+        points = " ".join(
+            f"{40 + (width - 60) * at / max(len(curve) - 1, 1):.1f},"
+            f"{20 + (height - 50) * (high - value) / max(high - low, 1e-9):.1f}"
+            for at, value in enumerate(curve)
+        )
+        made.append(f'<polyline fill="none" stroke="{colour}" stroke-width="{thick}"{dash} points="{points}"/>')
+        made.append(f'<text x="{width - 110}" y="{40 + 18 * len(made)}" fill="{colour}">{name}</text>')
+    made.append(f'<text x="4" y="24">{high:.2f}</text><text x="4" y="{height - 30}">{low:.2f}</text>')
+    made.append(f'<text x="{width // 2}" y="{height - 8}">steps 1 to {max(map(len, curves.values()))}</text></svg>')
+    return "\n".join(made) + "\n"
+
+
+def growth(given: argparse.Namespace) -> None:
+    """Ten times the examples, on a tiny model, so that what grows is not hidden by matrix products."""
+    from tiny import make_tiny_base
+
+    found = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        base = make_tiny_base(Path(scratch) / "tiny")
+        for count in (given.growth, 10 * given.growth):
+            examples = [{"messages": example["messages"]} for example in _short(count)]
+            folder = write_job(Path(scratch) / str(count), base, examples, 32, given.threads or 1)
+            since = time.perf_counter()
+            peak = ours(folder)["peak_mb"]
+            found[count] = (time.perf_counter() - since, peak)
+            print(f"growth {count:8} examples {found[count][0]:7.1f} s  peak {peak} MB")
+    (one, one_mb), (ten, ten_mb) = found.values()
+    print(f"growth 10 times the examples: {ten / one:.1f} times the time, {ten_mb / one_mb:.2f} of the memory")
+
+
+def _short(count: int) -> list[dict[str, Any]]:
+    turns = [[{"role": "user", "content": f"{n}"}, {"role": "assistant", "content": f"{n % 97}"}] for n in range(count)]
+    return [{"messages": pair} for pair in turns]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=["chats", "calls", "growth", "all"], default="all")
+    parser.add_argument("--steps", type=int, default=6, help="optimizer steps of a run")
+    parser.add_argument("--batch-size", type=int, default=16, help="examples of a step")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side, in turns")
+    parser.add_argument("--threads", type=int, default=0, help="0: PyTorch chooses")
+    parser.add_argument("--growth", type=int, default=5000, help="examples of the smaller growth run")
+    parser.add_argument("--no-trl", action="store_true", help="Luthier alone")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    given = parser.parse_args()
+    cache = Settings().cache
+    if given.case == "growth":
+        growth(given)
+        return
+    base = Catalogue(cache).folder(DEFAULT_BASE)
+    for case in ("chats", "calls") if given.case == "all" else (given.case,):
+        compare(case, given, base, cache)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    main()

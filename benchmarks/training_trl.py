@@ -1,0 +1,88 @@
+"""`benchmarks/training.py` runs this: TRL's SFTTrainer on a job folder of ours, telling its steps as ours does.
+
+Everything that can be the same is: adapter weights, order of the examples, batches, learning rates, trained tokens.
+The configuration is the best that was found for TRL on processors: bfloat16, its own collator, no checkpointing of
+what the memory holds anyway (`TRL_CHECKPOINTING=1` turns it on).
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import SequentialSampler
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from luthier.data.render import Renderer
+from luthier.training import batches, dataset
+from luthier.training.loop import schedule
+from luthier.training.resolve import resolve
+from luthier.training.spec import JobSpec
+
+OUT = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
+class Tell(TrainerCallback):
+    def on_log(self, args, state, control, logs=None, **_):
+        if logs and "loss" in logs:
+            event = {"type": "metrics", "step": state.global_step, "metrics": {"train_loss": logs["loss"]}}
+            print(json.dumps(event), file=OUT, flush=True)
+
+
+class InOrder(SFTTrainer):
+    def _get_train_sampler(self, *_):
+        return SequentialSampler(self.train_dataset)
+
+
+def main(folder: Path) -> None:
+    spec = JobSpec.read(folder)
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    examples = dataset.load(folder / "train.jsonl", Renderer(Path(spec.base)), 65_536, "training_file")
+    order = batches.order(spec.seed, 0, len(examples))
+    rows = [examples[int(index)][0] for index in order]
+    labels = [[int(t) if w else -100 for t, w in zip(row.ids, row.weights, strict=True)] for row in rows]
+    data = Dataset.from_dict({"input_ids": [row.ids.tolist() for row in rows], "labels": labels})
+    config = AutoConfig.from_pretrained(spec.base)
+    resolved = resolve(spec.hyperparameters, len(rows), config.model_type, config.hidden_size)
+    torch.manual_seed(spec.seed)
+    base = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.bfloat16)
+    lora = {"r": spec.lora_rank, "lora_alpha": spec.lora_alpha, "target_modules": "all-linear", "lora_dropout": 0.0}
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **lora))
+    given = SFTConfig(
+        output_dir=str(folder / "trl"),
+        per_device_train_batch_size=resolved.batch_size,
+        num_train_epochs=1,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=bool(os.environ.get("TRL_CHECKPOINTING")),
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        max_length=None,
+        max_grad_norm=1.0,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=resolved.learning_rate, weight_decay=0)
+    rates = LambdaLR(optimizer, lambda step: schedule(step + 1, resolved.total_steps))
+    trainer = InOrder(
+        model=model,
+        args=given,
+        train_dataset=data,
+        processing_class=AutoTokenizer.from_pretrained(spec.base),
+        optimizers=(optimizer, rates),
+        callbacks=[Tell()],
+    )
+    trainer.train()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
