@@ -238,6 +238,20 @@ def test_the_helpers_parse_calls(scripted: OpenAI, engine: ScriptedEngine) -> No
     assert kinds[-1] == "tool_calls.function.arguments.done"
 
 
+class Lamp(BaseModel):
+    on: bool
+
+
+def test_the_helpers_parse_forms(client: OpenAI) -> None:
+    """A form that a random model can only fill rightly."""
+    given: Any = {"model": "gpt-4o", "messages": HELLO, "response_format": Lamp, "seed": 1, "max_tokens": 200}
+    parsed = client.chat.completions.parse(**given).choices[0].message.parsed
+    with client.chat.completions.stream(**given) as stream:
+        streamed = stream.get_final_completion().choices[0].message.parsed
+    assert isinstance(parsed, Lamp)
+    assert streamed == parsed
+
+
 def test_refusals_come_before_the_stream(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError):
         ask(client, stream=True, temperature=3)
