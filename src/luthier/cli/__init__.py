@@ -41,6 +41,8 @@ LOOP = (
           "训练一个文件的代价：token、费用、时间、内存。"),
     Entry("tune", "luthier.cli.tune:tune", "Check, upload, train and watch: from a file to a fine-tuned model.",
           "检查、上传、训练、观察：从文件到微调模型。"),
+    Entry("sweep", "luthier.cli.sweep:sweep", "Try several hyperparameters; rank the models by validation loss.",
+          "尝试多组超参数，按验证损失给模型排名。"),
     Entry("watch", "luthier.cli.watch:watch", "Follow a job to its end.", "观察微调任务，直到结束。"),
     Entry("jobs", "luthier.cli.jobs:jobs", "List, show and cancel jobs; their events, checkpoints, results.",
           "列出、查看、取消微调任务；事件、检查点、结果。"),

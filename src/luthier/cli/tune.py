@@ -81,7 +81,7 @@ def create_job(
     return job
 
 
-def _local(name: str | None) -> Path | None:
+def file_to_check(name: str | None) -> Path | None:
     """The path, if `name` is one; None for a `file-…` id. Raises UsageError for what is neither."""
     if name is None:
         return None
@@ -123,7 +123,7 @@ def _stop_on_errors(training: Path | None, validation: Path | None, method: str)
             )
 
 
-def _uploaded(client: openai.OpenAI, name: str | None, path: Path | None) -> str | None:
+def uploaded(client: openai.OpenAI, name: str | None, path: Path | None) -> str | None:
     """The id of a file: of `path` once it is uploaded, else `name` is one."""
     if path is None:
         return name
@@ -190,13 +190,13 @@ def tune(
     no_watch: bool,
     **given: Any,
 ) -> None:
-    training_path, validation_path = _local(train_file), _local(validation)
+    training_path, validation_path = file_to_check(train_file), file_to_check(validation)
     if not no_check:
         _stop_on_errors(training_path, validation_path, method)
     with open_connection(options) as connection:
         client = connection.client
-        training_id = _uploaded(client, train_file, training_path) or train_file
-        validation_id = _uploaded(client, validation, validation_path)
+        training_id = uploaded(client, train_file, training_path) or train_file
+        validation_id = uploaded(client, validation, validation_path)
         job = create_job(client, training_id, validation_id, given, method)
         if no_watch and not connection.embedded:
             print_json(as_json(job)) if options.json else click.echo(job.id)

@@ -30,6 +30,8 @@ from luthier.worker.validate import TRAIN
 
 _STOPPED = 75  # the trainer's exit code when it was asked to stop and saved its state
 MOST_ATTEMPTS = 3
+RANK = "luthier:rank"  # a key of the job's metadata
+_HIGHEST_RANK = 512
 _KEPT = ("job.json", "trainer.log", "trainer.lock")
 
 
@@ -100,6 +102,7 @@ class Run:
             device=settings.device,
             precision=settings.precision,
             threads=settings.threads,
+            **_adapter_size(job["metadata"] or {}, continues=parent is not None),
         )
 
     def _survey(self) -> taught.Taught:
@@ -254,6 +257,20 @@ class Run:
     def _requeue(self, message: str, attempts: int) -> None:
         event = Event(message, level="warn")
         self._store.jobs.transition(self._id, ("running",), "queued", event, attempts=attempts, estimated_finish=None)
+
+
+def _adapter_size(metadata: dict[str, str], *, continues: bool) -> dict[str, int]:
+    """Rank and alpha, when the job's metadata ask for a rank; alpha is twice the rank, as it is by default."""
+    asked = metadata.get(RANK)
+    if asked is None:
+        return {}
+    if not asked.isdecimal() or not 1 <= int(asked) <= _HIGHEST_RANK:
+        message = f"The metadata '{RANK}' must be a number from 1 to {_HIGHEST_RANK}, but it is '{asked}'."
+        raise JobError("invalid_rank", message, "metadata")
+    if continues:
+        message = f"The job continues from a fine-tuned model, whose adapter has its rank already; leave '{RANK}' out."
+        raise JobError("invalid_rank", message, "metadata")
+    return {"lora_rank": int(asked), "lora_alpha": 2 * int(asked)}
 
 
 def clear(folder: Path) -> None:
