@@ -75,6 +75,14 @@ class Settings(BaseSettings):
         "auto", description="Number format of the base weights; auto takes bfloat16 where the processor has it."
     )
     threads: int = Field(0, ge=0, description="Processor threads for training; 0 leaves the choice to PyTorch.")
+    definitions: str = Field(
+        "40,20,40",
+        pattern=r"^(full|slim|none|\d+(\.\d+)?,\d+(\.\d+)?,\d+(\.\d+)?)$",
+        description=(
+            "How training shows function definitions: in full, slim and not at all, as shares of the epochs; or one of "
+            "full, slim, none."
+        ),
+    )
     keep_checkpoints: int = Field(3, ge=1, description="Checkpoints kept per job, the newest; OpenAI keeps three.")
     adapters_in_memory: int = Field(8, ge=1, description="Fine-tuned models kept loaded; the longest unused goes.")
     python_graders: Literal["off", "sandbox", "limits"] = Field(

@@ -1,9 +1,11 @@
 """The mix of definitions: repeatable, even over the epochs, and no data is invented where there is enough."""
 
+import numpy as np
 import pytest
 
+from luthier.data.definitions import SHOWN, Shown
 from luthier.data.examples import Example
-from luthier.data.mix import Mix, added, show
+from luthier.data.mix import Additions, Mix, show
 from luthier.types.errors import LuthierError
 
 FUNCTION = {
@@ -22,16 +24,21 @@ def calling(line: int, functions: object = (FUNCTION,)) -> Example:
 
 def test_shares_are_kept_and_repeat() -> None:
     mix = Mix()
-    seen = [mix.shown(7, epoch, index) for epoch in range(3) for index in range(2000)]
-    assert abs(seen.count("full") / len(seen) - 0.4) < 0.03
-    assert abs(seen.count("slim") / len(seen) - 0.2) < 0.03
-    assert seen == [mix.shown(7, epoch, index) for epoch in range(3) for index in range(2000)]
-    assert seen != [mix.shown(8, epoch, index) for epoch in range(3) for index in range(2000)]
+    seen = np.concatenate([mix.shown(7, epoch, 2000) for epoch in range(3)])
+    shares = [float((seen == SHOWN.index(shown)).mean()) for shown in ("full", "slim", "none")]
+    assert shares == pytest.approx([0.4, 0.2, 0.4], abs=0.03)
+    assert (mix.shown(7, 2, 2000) == seen[4000:]).all()
+    assert (mix.shown(8, 2, 2000) != seen[4000:]).any()
 
 
 def test_an_example_is_shown_in_more_than_one_way_over_the_epochs() -> None:
-    ways = [{Mix().shown(1, epoch, index) for epoch in range(3)} for index in range(200)]
-    assert all(len(seen) > 1 for seen in ways)
+    ways = np.stack([Mix().shown(1, epoch, 200) for epoch in range(3)])
+    assert all(len(set(column)) > 1 for column in ways.T)
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_one_way_only(shown: Shown) -> None:
+    assert set(Mix.parse(shown).shown(1, 0, 100)) == {SHOWN.index(shown)}
 
 
 @pytest.mark.parametrize(
@@ -57,19 +64,24 @@ def test_definitions_as_shown() -> None:
     assert show(calling(1), "none").tools is None
 
 
+def added(examples: list[Example]) -> list[Example]:
+    additions = Additions()
+    for example in examples:
+        additions.see(example)
+    return additions.examples(seed=1)
+
+
 def test_examples_without_a_call_are_added_in_the_files_language() -> None:
-    made = added([calling(line) for line in range(40)], seed=1)
+    made = added([calling(line) for line in range(40)])
     assert len(made) == 4
     for example in made:
         assert example.messages[0] == SYSTEM
         assert example.functions == [FUNCTION]
         assert "\u4e00" <= example.messages[-1]["content"][0] <= "\u9fff"
-    assert made == added([calling(line) for line in range(40)], seed=1)
+    assert made == added([calling(line) for line in range(40)])
 
 
 def test_nothing_is_added_where_the_file_has_such_examples_or_no_definitions() -> None:
-    chat = Example(
-        [SYSTEM, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], None, None, None, 9
-    )
-    assert added([*(calling(line) for line in range(40)), chat], seed=1) == []
-    assert added([calling(line, None) for line in range(40)], seed=1) == []
+    turns = [SYSTEM, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    assert added([*(calling(line) for line in range(40)), Example(turns, None, None, None, 9)]) == []
+    assert added([calling(line, None) for line in range(40)]) == []

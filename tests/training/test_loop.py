@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from luthier.data.examples import Example, read_examples
+from luthier.data.mix import Mix
 from luthier.data.render import Renderer
 from luthier.training import dataset
 from luthier.training.batches import Item
@@ -184,12 +185,12 @@ def test_a_stop_does_not_wait_for_the_whole_validation(
     def count(trainer: Trainer) -> None:
         some = trainer._items
 
-        def stop_at_the_second(name: str, indices) -> list[Item]:
+        def stop_at_the_second(name: str, indices, *epoch) -> list[Item]:
             if name == "valid":
                 measured.append(1)
                 if len(measured) == 2:
                     trainer._stop.set()
-            return some(name, indices)
+            return some(name, indices, *epoch)
 
         trainer._items = stop_at_the_second
 
@@ -215,16 +216,50 @@ def test_short_memory_changes_nothing_but_the_time(
 def test_examples_are_read_from_disk(tmp_path: Path, tiny_base: Path) -> None:
     """What is held in memory does not grow with the file, and a job that goes on renders nothing again."""
     folder = write_job(tmp_path / "job", tiny_base)
-    renderer = Renderer(tiny_base)
-    first = dataset.load(folder / "train.jsonl", renderer, 2048, "training_file")
+    reading = dataset.Reading(Renderer(tiny_base), 2048)
+    first = dataset.load(folder / "train.jsonl", reading, "training_file")
     (folder / "train.jsonl").unlink()
-    again = dataset.load(folder / "train.jsonl", renderer, 2048, "training_file")
+    again = dataset.load(folder / "train.jsonl", reading, "training_file")
     assert len(again) == len(first) == len(EXAMPLES)
-    assert again.tokens == first.tokens
+    assert again.tokens() == first.tokens()
     assert all(isinstance(value, np.memmap | int) for value in vars(again).values())
     turns = Example(EXAMPLES[5]["messages"], None, None, None, 6)
-    assert again[5][0].ids.tolist() == renderer.example(turns).ids
-    assert again[5][0].weights.tolist() == renderer.example(turns).weights
+    assert again.example(5)[0].ids.tolist() == reading.renderer.example(turns).ids
+    assert again.example(5)[0].weights.tolist() == reading.renderer.example(turns).weights
+
+
+TOOL = {"type": "function", "function": {"name": "f", "description": "does it", "parameters": {"type": "object"}}}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLING = [
+    {"messages": [{"role": "user", "content": f"do {n}"}, {"role": "assistant", "tool_calls": [CALL]}], "tools": [TOOL]}
+    for n in range(12)
+]
+
+
+def test_definitions_are_shown_in_a_mix_and_examples_without_a_call_added(tmp_path: Path, tiny_base: Path) -> None:
+    folder = write_job(tmp_path / "job", tiny_base, examples=CALLING, n_epochs=3, seed=7)
+    events = train(folder)
+    (said,) = [event["message"] for event in events if "Function definitions" in event.get("message", "")]
+    assert "40 %, 20 %, 40 %" in said
+    assert "1 examples without a call were added" in said
+    made = dataset.Dataset(folder / "train.tokens")
+    renderer = Renderer(tiny_base)
+    full, slim, none = (renderer.decode(made.example(3, view)[0].ids.tolist()) for view in range(3))
+    assert '"description": "does it"' in full
+    assert '"name": "f", "parameters"' in slim
+    assert "<tools>" not in none
+    assert all("<tool_call>" in text for text in (full, slim, none))
+    assert "<tool_call>" not in renderer.decode(made.example(12, 2)[0].ids.tolist())
+    shown = [Mix().shown(7, epoch, 13) for epoch in range(3)]
+    assert events[-1]["trained_tokens"] == sum(
+        len(made.example(index, int(view))[0].ids) for epoch in shown for index, view in enumerate(epoch)
+    )
+
+
+def test_definitions_as_the_file_has_them(tmp_path: Path, tiny_base: Path) -> None:
+    folder = write_job(tmp_path / "job", tiny_base, examples=CALLING, definitions="full")
+    assert not any("Function definitions" in event.get("message", "") for event in train(folder))
+    assert len(dataset.Dataset(folder / "train.tokens")) == 12
 
 
 def test_schedule_warms_up_and_comes_down() -> None:

@@ -8,8 +8,10 @@ and requests for something else, answered in words, are added to it. Knows nothi
 
 import random
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
 
 from luthier.data.definitions import SHOWN, Shown, as_shown
 from luthier.data.examples import Example, calls_in
@@ -18,6 +20,8 @@ from luthier.language import Language
 from luthier.types.errors import LuthierError
 
 _ADDED_SHARE = 0.1  # of the file: enough to learn that words are an answer too
+_MOST_SYSTEMS = 100  # system messages that are counted; a file in which each differs has no commonest one
+_STREAM = 77  # numbers of its own, apart from those that order the examples
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,25 @@ class Mix:
             raise LuthierError(f"'{text}' is no mix of definitions: write three shares such as 40,20,40, or full.")
         return cls(*(part / sum(parts) for part in parts))
 
-    def shown(self, seed: int, epoch: int, index: int) -> Shown:
-        """How example `index` is shown in `epoch`; each example goes through the mix over the epochs."""
-        start = random.Random(f"{seed}/{index}").random()  # noqa: S311 - a repeatable choice, no secret
-        golden = 0.6180339887498949  # steps of the golden ratio visit every share evenly, however few the epochs
-        place = (start + epoch * golden) % 1
-        if place < self.full:
-            return "full"
-        return "slim" if place < self.full + self.slim else "none"
+    def shown(self, seed: int, epoch: int, count: int) -> np.ndarray:
+        """int8 [count]: for each example how it is shown in `epoch`, as its place in `SHOWN`.
+
+        Every example goes through the mix over the epochs, and its start depends on the seed.
+        """
+        return _shown(self, seed, epoch, count)
+
+    @property
+    def plain(self) -> bool:
+        """Whether examples are shown as they are, and nothing else."""
+        return self.full == 1
+
+
+@lru_cache(maxsize=4)
+def _shown(mix: Mix, seed: int, epoch: int, count: int) -> np.ndarray:
+    starts = np.random.default_rng([seed, _STREAM]).random(count)
+    golden = 0.6180339887498949  # steps of the golden ratio visit every share evenly, however few the epochs
+    places = (starts + epoch * golden) % 1
+    return np.searchsorted((mix.full, mix.full + mix.slim), places, side="right").astype(np.int8)
 
 
 def show(example: Example, shown: Shown) -> Example:
@@ -57,48 +72,48 @@ def show(example: Example, shown: Shown) -> Example:
     return replace(example, tools=as_shown(tools, shown), functions=None)
 
 
-def added(examples: Sequence[Example], seed: int) -> list[Example]:
-    """Examples without a call, for a file that has definitions and none of them; empty for any other file.
+class Additions:
+    """Examples without a call, for a file that has definitions and not one of them. Show it every example first."""
 
-    They take the file's commonest system message and definitions, and its language.
-    """
-    if not any(example.tools or example.functions for example in examples):
-        return []
-    if not all(_ends_with_call(example) for example in examples):
-        return []
-    like = _commonest(examples)
-    pairs = _PAIRS[_language(examples)]
-    count = max(1, round(_ADDED_SHARE * len(examples)))
-    chosen = random.Random(seed).sample(pairs, min(count, len(pairs)))  # noqa: S311 - as above
-    opening = [message for message in like.messages if message["role"] in ("system", "developer")][:1]
-    return [
-        replace(
-            like,
-            messages=[*opening, {"role": "user", "content": asked}, {"role": "assistant", "content": said}],
+    def __init__(self) -> None:
+        self._count = 0
+        self._all_call = True
+        self._systems: Counter[str] = Counter()
+        self._like: dict[str, Example] = {}  # by system message, an example with definitions
+        self._language: Counter[Language] = Counter()
+
+    def see(self, example: Example) -> None:
+        self._count += 1
+        self._all_call = self._all_call and _calls(example)
+        if not self._all_call or not (example.tools or example.functions):
+            return
+        system = next((str(m.get("content")) for m in example.messages if m["role"] in ("system", "developer")), "")
+        if len(self._like) < _MOST_SYSTEMS or system in self._like:
+            self._systems[system] += 1
+            self._like.setdefault(system, example)
+        self._language[_language(example)] += 1
+
+    def examples(self, seed: int) -> list[Example]:
+        """They take the file's commonest system message and definitions, and its language."""
+        if not self._all_call or not self._systems:
+            return []
+        like = self._like[self._systems.most_common(1)[0][0]]
+        pairs = _PAIRS[self._language.most_common(1)[0][0]]
+        count = min(max(1, round(_ADDED_SHARE * self._count)), len(pairs))
+        opening = [message for message in like.messages if message["role"] in ("system", "developer")][:1]
+        turns = (
+            [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+            for asked, said in random.Random(seed).sample(pairs, count)  # noqa: S311 - a repeatable choice, no secret
         )
-        for asked, said in chosen
-    ]
+        return [replace(like, messages=[*opening, *turn]) for turn in turns]
 
 
-def _ends_with_call(example: Example) -> bool:
+def _calls(example: Example) -> bool:
     return any(True for message in example.messages for _ in calls_in(message))
 
 
-def _commonest(examples: Sequence[Example]) -> Example:
-    """An example with the system message that most examples have."""
-    systems = [
-        next((m.get("content") for m in example.messages if m["role"] == "system"), None) for example in examples
-    ]
-    counts = Counter(system for system in systems if isinstance(system, str))
-    wanted = counts.most_common(1)[0][0] if counts else None
-    for example, system in zip(examples, systems, strict=True):
-        if (example.tools or example.functions) and system == wanted:
-            return example
-    return next(example for example in examples if example.tools or example.functions)
-
-
-def _language(examples: Sequence[Example]) -> Language:
-    text = "".join(str(m.get("content") or "") for example in examples[:50] for m in example.messages)
+def _language(example: Example) -> Language:
+    text = "".join(str(message.get("content") or "") for message in example.messages)
     chinese = sum("\u4e00" <= char <= "\u9fff" for char in text)
     return "zh" if chinese * 5 > len(text) else "en"
 

@@ -6,15 +6,17 @@ length.
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from luthier.data.definitions import SHOWN, Shown
 from luthier.data.examples import Example, read_examples
+from luthier.data.mix import Additions, Mix, show
 from luthier.data.preferences import read_preferences
 from luthier.data.render import Renderer
 from luthier.training.state import flush
@@ -32,27 +34,36 @@ class Tokens:
 
 
 class Dataset:
-    """`truncated` counts conversations that were longer than the base model's context and lost their end."""
+    """`truncated` counts conversations that were longer than the base model's context and lost their end.
+
+    `views`: in how many ways each example lies here: with full, slim and no definitions, or in one way. `added` counts
+    examples that are not of the file.
+    """
 
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         self.truncated: int = about["truncated"]
         self.longest: int = about["longest"]
+        self.views: int = about["views"]
+        self.added: int = about["added"]
         self._parts: int = about["parts"]
         self._ends = np.memmap(folder / "ends", dtype=np.int64, mode="r")
         self._ids = np.memmap(folder / "ids", dtype=np.int32, mode="r")
         self._weights = np.memmap(folder / "weights", dtype=np.float32, mode="r")
 
     def __len__(self) -> int:
-        return len(self._ends) // self._parts
+        return len(self._ends) // (self._parts * self.views)
 
-    @property
-    def tokens(self) -> int:
-        return len(self._ids)
+    def tokens(self, shown: np.ndarray | None = None) -> int:
+        """Of every example once, each in the view that `shown` int8 [N] says; None: in the first."""
+        lengths = np.diff(self._ends, prepend=0).reshape(len(self), self.views, self._parts).sum(-1)
+        if shown is None or self.views == 1:
+            return int(lengths[:, 0].sum())
+        return int(np.take_along_axis(lengths, shown[:, None].astype(np.int64), 1).sum())
 
-    def __getitem__(self, index: int) -> tuple[Tokens, ...]:
+    def example(self, index: int, view: int = 0) -> tuple[Tokens, ...]:
         """Supervised: one conversation. dpo: with the preferred answer, and with the other."""
-        first = index * self._parts
+        first = (index * self.views + min(view, self.views - 1)) * self._parts
         return tuple(self._conversation(place) for place in range(first, first + self._parts))
 
     def _conversation(self, place: int) -> Tokens:
@@ -60,33 +71,63 @@ class Dataset:
         return Tokens(np.array(self._ids[part]), np.array(self._weights[part]))
 
 
-def load(path: Path, renderer: Renderer, context_tokens: int, param: str, method: str = "supervised") -> Dataset:
-    """Raises JobError when an example has nothing to train."""
+@dataclass(frozen=True)
+class Reading:
+    """How a file becomes a dataset. `mix` is for supervised files whose examples carry definitions."""
+
+    renderer: Renderer
+    context_tokens: int
+    method: str = "supervised"
+    mix: Mix = field(default_factory=lambda: Mix(1, 0, 0))
+    seed: int = 0
+
+
+def load(path: Path, reading: Reading, param: str, *, add: bool = False) -> Dataset:
+    """`add`: also examples without a call, where the file lacks them. Raises JobError for one with nothing to train."""
     folder = path.with_suffix(".tokens")
     if not folder.exists():
         new = folder.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
-        _write(new, path, renderer, context_tokens, param, method)
+        _write(new, path, reading, param, add)
         for file in new.iterdir():
             flush(file)
         new.rename(folder)
     return Dataset(folder)
 
 
-def _write(folder: Path, path: Path, renderer: Renderer, context_tokens: int, param: str, method: str) -> None:
+def _write(folder: Path, path: Path, reading: Reading, param: str, add: bool) -> None:
     truncated = longest = end = 0
+    mixed = reading.method == "supervised" and not reading.mix.plain and _defines(path)
+    views: Sequence[Shown] = SHOWN if mixed else ("full",)
+    additions = Additions()
     with ExitStack() as files:
         ids, weights, ends = (files.enter_context((folder / name).open("wb")) for name in ("ids", "weights", "ends"))
-        for example in _conversations(path, method):
-            made, whole = _render(example, renderer, context_tokens, param)
-            truncated += whole > context_tokens
-            longest, end = max(longest, len(made.ids)), end + len(made.ids)
-            ids.write(made.ids.tobytes())
-            weights.write(made.weights.tobytes())
-            ends.write(np.int64(end).tobytes())
-    about = {"parts": _PARTS[method], "truncated": truncated, "longest": longest}
-    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+
+        def write(example: Example) -> None:
+            nonlocal truncated, longest, end
+            for shown in views:
+                seen = show(example, shown) if mixed else example
+                made, whole = _render(seen, reading.renderer, reading.context_tokens, param)
+                truncated += whole > reading.context_tokens and shown == views[0]
+                longest, end = max(longest, len(made.ids)), end + len(made.ids)
+                ids.write(made.ids.tobytes())
+                weights.write(made.weights.tobytes())
+                ends.write(np.int64(end).tobytes())
+
+        for example in _conversations(path, reading.method):
+            write(example)
+            if mixed and add:
+                additions.see(example)
+        added = additions.examples(reading.seed)
+        for example in added:
+            write(example)
+    about = {"parts": _PARTS[reading.method], "views": len(views), "truncated": truncated, "longest": longest}
+    (folder / "about.json").write_text(json.dumps(about | {"added": len(added)}), encoding="utf-8")
+
+
+def _defines(path: Path) -> bool:
+    return any(example.tools or example.functions for example in read_examples(path))
 
 
 def _conversations(path: Path, method: str) -> Iterator[Example]:

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
+from luthier.data.mix import Mix
 from luthier.data.render import Renderer
 from luthier.training import batches, dataset, memory, state
 from luthier.training import model as adapters
@@ -62,18 +63,21 @@ class Trainer:
             metrics = self._update(step)
             self._progress.step = step
             self._conclude(metrics)
-        self._emit({"type": "finished", "trained_tokens": self._train.tokens * self._resolved.n_epochs})
+        trained = sum(self._train.tokens(self._shown(epoch)) for epoch in range(self._resolved.n_epochs))
+        self._emit({"type": "finished", "trained_tokens": trained})
 
     def _load_data(self, spec: JobSpec) -> None:
+        self._spec = spec
         base = Path(spec.base)
         template = Path(spec.parent) / "chat_template.jinja" if spec.parent else None
         self._renderer = Renderer(base, template)
         config = AutoConfig.from_pretrained(base, trust_remote_code=False)
         context = min(getattr(config, "max_position_embeddings", None) or _LONGEST_CONTEXT, _LONGEST_CONTEXT)
-        given = (self._renderer, context)
-        self._train = dataset.load(self._folder / "train.jsonl", *given, "training_file", spec.method)
+        self._mix = Mix.parse(spec.definitions)
+        reading = dataset.Reading(self._renderer, context, spec.method, self._mix, spec.seed)
+        self._train = dataset.load(self._folder / "train.jsonl", reading, "training_file", add=True)
         valid = self._folder / "valid.jsonl"
-        self._valid = dataset.load(valid, *given, "validation_file", spec.method) if valid.exists() else None
+        self._valid = dataset.load(valid, reading, "validation_file") if valid.exists() else None
         count = len(self._train)
         self._resolved: Resolved = resolve(
             spec.hyperparameters, count, config.model_type, config.hidden_size, spec.method
@@ -85,13 +89,23 @@ class Trainer:
                 "message": self._resolved.message,
                 "total_steps": self._resolved.total_steps,
                 "examples": count,
-                "tokens": self._train.tokens,
+                "tokens": self._train.tokens(self._shown(0)),
                 "truncated": self._train.truncated,
             }
         )
 
+        if self._train.views > 1:
+            shares = ", ".join(f"{100 * share:.0f} %" for share in (self._mix.full, self._mix.slim, self._mix.none))
+            said = f"Function definitions are shown in full, slim and not at all, in {shares} of the epochs"
+            if self._train.added:
+                said += f"; {self._train.added} examples without a call were added, since the file has none"
+            self._emit({"type": "note", "message": said})
+
+    def _shown(self, epoch: int) -> np.ndarray:
+        """How each example is shown in an epoch: a function of seed and epoch alone, so that a resumed job agrees."""
+        return self._mix.shown(self._spec.seed, epoch, len(self._train))
+
     def _load_model(self, spec: JobSpec) -> None:
-        self._spec = spec
         self._hardware = adapters.hardware(spec.device, spec.precision)
         self._model = adapters.load(spec, self._hardware)
         self._parameters = adapters.trainable(self._model)
@@ -127,13 +141,15 @@ class Trainer:
             self._progress = found
             self._emit({"type": "note", "message": f"Training goes on after step {found.step}"})
 
-    def _items(self, name: str, indices: Iterable[int]) -> list[Item]:
+    def _items(self, name: str, indices: Iterable[int], epoch: int = 0) -> list[Item]:
+        """Validation always sees the examples as in the first epoch, so that its losses can be compared."""
         examples = self._train if name == "train" else self._valid
         reference = self._references.get(name)
         if examples is None:
             return []
+        shown = self._mix.shown(self._spec.seed, epoch, len(examples))
         return [
-            Item(index, examples[index], () if reference is None else tuple(reference[index]))
+            Item(index, examples.example(index, shown[index]), () if reference is None else tuple(reference[index]))
             for index in map(int, indices)
         ]
 
@@ -141,7 +157,7 @@ class Trainer:
         epoch, place = divmod(step - 1, self._resolved.steps_per_epoch)
         size = self._resolved.batch_size
         order = batches.order(self._spec.seed, epoch, len(self._train))
-        return self._items("train", order[place * size : (place + 1) * size])
+        return self._items("train", order[place * size : (place + 1) * size], epoch)
 
     def _update(self, step: int) -> dict[str, float]:
         """One optimizer step."""

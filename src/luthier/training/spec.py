@@ -15,7 +15,10 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class JobSpec:
-    """`base` and `parent` are folders (a base model; the adapter to continue from). `threads` 0: PyTorch chooses."""
+    """`base` and `parent` are folders (a base model; the adapter to continue from). `threads` 0: PyTorch chooses.
+
+    `definitions`: how function definitions are shown, see `luthier.data.mix`.
+    """
 
     base: str
     base_name: str
@@ -28,6 +31,7 @@ class JobSpec:
     threads: int = 0
     lora_rank: int = 16
     lora_alpha: int = 32
+    definitions: str = "40,20,40"
 
     def write(self, folder: Path) -> None:
         text = json.dumps(asdict(self), ensure_ascii=False, indent=2)

@@ -102,6 +102,7 @@ class Run:
             device=settings.device,
             precision=settings.precision,
             threads=settings.threads,
+            definitions=settings.definitions,
             **_adapter_size(job["metadata"] or {}, continues=parent is not None),
         )
 
