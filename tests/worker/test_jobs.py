@@ -304,8 +304,8 @@ def test_a_trainer_that_dies_again_and_again_ends_the_job(client: OpenAI) -> Non
             trainer.wait(10)
     job = client.fine_tuning.jobs.retrieve(job.id)
     assert (job.status, job.error.code) == ("failed", "trainer_died")
-    assert "(signal 9)" in job.error.message
-    assert killed == 3
+    assert "died 3 times (signal 9)" in job.error.message
+    assert killed >= 3  # one that got a step further before it was killed counts anew
 
 
 def test_three_checkpoints_are_kept(client: OpenAI) -> None:
