@@ -109,6 +109,21 @@ def test_the_adapter_is_a_peft_folder(tmp_path: Path, tiny_base: Path) -> None:
     assert loss / count == pytest.approx(checkpoint["metrics"]["full_valid_loss"], rel=1e-4)
 
 
+def test_merged_is_applied(tmp_path: Path, tiny_base: Path) -> None:
+    """The adapter's weights added to the base's answer as base and adapter side by side."""
+    folder = write_job(tmp_path / "job", tiny_base, learning_rate_multiplier=3)
+    train(folder)
+    base = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    ids = torch.arange(40)[None]
+    with torch.no_grad():
+        before = base(ids).logits
+        tuned = PeftModel.from_pretrained(base, str(folder / "checkpoints" / "step-6")).eval()
+        applied = tuned(ids).logits
+        merged = tuned.merge_and_unload()(ids).logits
+    assert torch.allclose(merged, applied, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(before, applied, atol=1e-2)
+
+
 def test_training_goes_on_from_a_fine_tuned_model(tmp_path: Path, tiny_base: Path) -> None:
     first = train(write_job(tmp_path / "first", tiny_base, n_epochs=6))
     parent = tmp_path / "first" / "checkpoints" / "step-18"
