@@ -22,6 +22,8 @@ from openai import BadRequestError, OpenAI
 from luthier.catalogue import Catalogue
 from luthier.cli.embedded import Running
 from luthier.data.findings import Report
+from luthier.inference import EnginePool
+from luthier.inference.pool import EngineOptions
 from luthier.worker import Worker
 from through_api import OVER, client_of, create, finished, losses, messages, running_server, upload, wait
 from training.jobs import EXAMPLES
@@ -110,8 +112,9 @@ def test_a_job_from_files_to_model(client: OpenAI) -> None:
     assert checkpoints[0].fine_tuned_model_checkpoint == job.fine_tuned_model
     earlier = checkpoints[1].fine_tuned_model_checkpoint
     assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal:odd-even:[A-Za-z0-9]{8}:ckpt-step-3", earlier)
-    assert said[-3:] == [
-        steps[-1],
+    assert said[-4] == steps[-1]
+    assert said[-3].startswith("Checked: the serving path gives what was trained (mean difference 0.00")
+    assert said[-2:] == [
         f"New fine-tuned model created: {job.fine_tuned_model}",
         "The job has successfully completed",
     ]
@@ -227,7 +230,7 @@ def test_a_file_deleted_before_its_job_starts_is_named(tmp_path: Path, tiny_base
         file_id = upload(client)
         job = create(client, file_id)
         client.files.delete(file_id)
-        running._worker = Worker(running._settings, running._store, Catalogue(tmp_path))
+        running._worker = Worker(running._settings, running._store, Catalogue(tmp_path), EnginePool(EngineOptions()))
         running._worker.start()
         job = wait(client, job.id)
     assert (job.status, job.error.code) == ("failed", "invalid_training_file")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from luthier.catalogue import Catalogue
+from luthier.inference import EnginePool
+from luthier.inference.pool import EngineOptions
 from luthier.settings import Settings
 from luthier.store import Event, Store
 from luthier.types.errors import JobError
@@ -64,7 +66,7 @@ def run_until_over(store: Store, base: Path, tmp_path: Path, monkeypatch: pytest
     while row := store.jobs.claim("w", "queued"):
         rounds += 1
         try:
-            Run(row, "w", store, Settings(), Catalogue(tmp_path), threading.Event()).run()
+            Run(row, "w", store, Settings(), Catalogue(tmp_path), EnginePool(EngineOptions()), threading.Event()).run()
         except JobError as error:
             return error.code, rounds
         store.jobs.release(job.id, "w")

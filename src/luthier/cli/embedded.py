@@ -92,7 +92,7 @@ class Running:
             if not self._thread.is_alive():
                 raise LuthierError("The server ended while starting; its log says why.")
             self._thread.join(0.02)
-        self._worker = Worker(settings, self._store, catalogue)
+        self._worker = Worker(settings, self._store, catalogue, app.state.luthier.engines)
         self._worker.start()
         keys = settings.keys()  # commands on this machine see everything, where a key does
         key = next((key for key, project in keys.items() if project is None), next(iter(keys), "luthier"))

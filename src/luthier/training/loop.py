@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
+from luthier.data import proof
 from luthier.data.mix import Mix
 from luthier.data.render import Renderer
 from luthier.training import batches, dataset, memory, state
@@ -31,6 +32,7 @@ Emit = Callable[[dict[str, Any]], None]
 
 _WARM_UP_SHARE, _LEAST_WARM_UP, _FLOOR = 0.05, 5, 0.1
 _CLIP = 1.0
+_PROOFS, _PROOF_TOKENS = 4, 2048
 _VALIDATE_EVERY = 10  # steps between validation losses on one batch; the whole file at the end of each epoch
 _SAVE_EVERY_S = 30.0
 _AT_ONCE = 256  # examples in memory while a whole file is measured
@@ -284,7 +286,25 @@ class Trainer:
     def _save_adapter(self, name: str) -> str:
         folder = self._folder / "checkpoints" / name
         adapters.save_adapter(self._model, self._spec.base_name, self._renderer.template.text, folder)
+        proof.write(folder, self._proofs())
         return name
+
+    @torch.no_grad()
+    def _proofs(self) -> list[proof.Proof]:
+        """What the model says of a few examples, held out if there are any; the serving path must say the same."""
+        name = "valid" if self._valid else "train"
+        count = min(_PROOFS, len(self._valid or self._train))
+        made = []
+        for item in self._items(name, range(count)):
+            tokens = dataset.Tokens(item.parts[0].ids[:_PROOF_TOKENS], item.parts[0].weights[:_PROOF_TOKENS])
+            if not tokens.weights[1:].any():
+                continue
+            packed = pack([tokens], self._hardware.device)
+            with self._hardware.autocast():
+                found, likeliest = log_probabilities(self._model, packed)
+            at = [index for index, weight in enumerate(tokens.weights) if weight and index]
+            made.append(proof.Proof(tokens.ids.tolist(), at, found.tolist(), likeliest.tolist()))
+        return made
 
 
 def schedule(step: int, total: int) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from sqlalchemy import RowMapping
 
 from luthier.catalogue import Catalogue
+from luthier.inference import EnginePool
 from luthier.settings import Settings
 from luthier.store import Event, Store
 from luthier.types.common import new_id
@@ -25,8 +26,9 @@ _TIDY_S = 60.0
 class Worker:
     """Start it, and stop it before the store is closed; stopping saves the job that is running."""
 
-    def __init__(self, settings: Settings, store: Store, catalogue: Catalogue) -> None:
-        self._settings, self._store, self._catalogue = settings, store, catalogue
+    def __init__(self, settings: Settings, store: Store, catalogue: Catalogue, engines: EnginePool) -> None:
+        """`engines`: those that will serve what is trained here; a model is proved on them before its job succeeds."""
+        self._settings, self._store, self._catalogue, self._engines = settings, store, catalogue, engines
         self._owner = new_id("worker-", 12)
         self._stop = threading.Event()
         self._tidied = -_TIDY_S
@@ -104,7 +106,7 @@ class Worker:
         self._store.jobs.transition(job["id"], ("validating_files",), "queued", event)
 
     def _train(self, job: RowMapping) -> None:
-        Run(job, self._owner, self._store, self._settings, self._catalogue, self._stop).run()
+        Run(job, self._owner, self._store, self._settings, self._catalogue, self._engines, self._stop).run()
 
     def _fail(self, job_id: str, error: JobError) -> None:
         """`failed`, with everything else left as OpenAI leaves it: no model, no result file, `auto` where it was."""

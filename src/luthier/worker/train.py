@@ -16,6 +16,8 @@ from sqlalchemy import RowMapping
 
 from luthier.catalogue import Catalogue
 from luthier.data import taught
+from luthier.hardware import choose as choose_hardware
+from luthier.inference import EnginePool
 from luthier.settings import Settings
 from luthier.store import Event, Store
 from luthier.training.spec import JobSpec
@@ -23,6 +25,7 @@ from luthier.types.common import now
 from luthier.types.errors import JobError
 from luthier.types.fine_tuning import JobStatus
 from luthier.types.names import checkpoint_name, fine_tuned_name
+from luthier.worker import parity
 from luthier.worker.child import Child, earlier_events
 from luthier.worker.lease import Lease
 from luthier.worker.texts import metrics_event, result_file
@@ -39,10 +42,17 @@ class Run:
     """One job in the hands of one worker. `stop` is set when the worker has to end."""
 
     def __init__(
-        self, job: RowMapping, owner: str, store: Store, settings: Settings, catalogue: Catalogue, stop: threading.Event
+        self,
+        job: RowMapping,
+        owner: str,
+        store: Store,
+        settings: Settings,
+        catalogue: Catalogue,
+        engines: EnginePool,
+        stop: threading.Event,
     ) -> None:
         self._job, self._owner, self._store = job, owner, store
-        self._settings, self._catalogue, self._stop = settings, catalogue, stop
+        self._settings, self._catalogue, self._engines, self._stop = settings, catalogue, engines, stop
         self._id: str = job["id"]
         self._folder = store.job_folder(self._id)
         self._was_taken = False  # cancelled, paused, or in another worker's hands
@@ -219,6 +229,7 @@ class Run:
     def _succeed(self, trained_tokens: int, last: dict[str, Any]) -> None:
         job = self._job
         name = fine_tuned_name(job["model"], self._settings.organization, job["suffix"])
+        self._prove(self._folder / "checkpoints" / last["folder"])
         kept = self._keep(last, name, Event(f"New fine-tuned model created: {name}"))
         if kept is None:
             if self._store.jobs.row(self._id)["status"] == "running":
@@ -245,6 +256,13 @@ class Run:
             self._store.files.delete(result.id)
             if self._store.jobs.row(self._id)["status"] == "cancelled":
                 self._store.models.delete(kept)
+
+    def _prove(self, adapter: Path) -> None:
+        """Once: a folder that is not here any more was proved, and taken over, by an earlier run."""
+        if adapter.exists():
+            engine = self._engines.engine(self._catalogue.folder(self._job["base"]))
+            _, precision = choose_hardware(self._settings.device, self._settings.precision)
+            self._store.jobs.record(self._id, Event(parity.check(engine, adapter, precision)))
 
     def _crashed(self, code: int) -> None:
         attempts = 1 if self._progress else self._job["attempts"] + 1

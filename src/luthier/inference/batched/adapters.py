@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from luthier.inference.batched.llama import GROUPS, Llama
@@ -122,7 +123,7 @@ def _read(folder: Path, model: Llama) -> list[_Parts]:
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "adapter_model.safetensors")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise BaseModelError(f"The adapter cannot be read: adapter_config.json or its weights: {error}") from error
     unknown = [name for name in _UNKNOWN if config.get(name)]
     if unknown or config.get("bias", "none") != "none":

@@ -1,0 +1,53 @@
+"""The parity gate: what was trained passes on every engine; an adapter that is served wrongly does not."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from luthier.inference import Engine
+from luthier.inference.pool import EngineOptions, start_engine
+from luthier.types.errors import JobError
+from luthier.worker.parity import check
+from training.jobs import train, write_job
+
+
+@pytest.fixture(scope="module", params=["batched", "transformers"])
+def engine(request: pytest.FixtureRequest, tiny_base: Path) -> Iterator[Engine]:
+    made = start_engine(tiny_base, EngineOptions(device="cpu", precision="float32", engine=request.param))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, tiny_base: Path) -> Path:
+    folder = write_job(tmp_path / "job", tiny_base, valid=3, n_epochs=4, learning_rate_multiplier=3)
+    (last,) = [event["folder"] for event in train(folder) if event["type"] == "checkpoint"][-1:]
+    return folder / "checkpoints" / last
+
+
+def test_what_was_trained_is_what_is_served(engine: Engine, adapter: Path) -> None:
+    said = check(engine, adapter, "float32")
+    assert "of 3 examples" in said
+    assert float(said.split("mean difference ")[1].split()[0]) < 1e-3
+
+
+def test_an_adapter_served_with_another_scale_is_refused(engine: Engine, adapter: Path) -> None:
+    weights = load_file(adapter / "adapter_model.safetensors")
+    save_file(
+        {name: tensor * 2 if "lora_B" in name else tensor for name, tensor in weights.items()},
+        adapter / "adapter_model.safetensors",
+    )
+    with pytest.raises(JobError, match="does not give the answers that were trained") as caught:
+        check(engine, adapter, "float32")
+    assert caught.value.code == "parity_failed"
+
+
+def test_an_adapter_that_cannot_be_served_is_refused(engine: Engine, adapter: Path) -> None:
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "NO_SUCH"}))
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(JobError, match="cannot be served"):
+        check(engine, adapter, "float32")
