@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from luthier.types.common import Response
-from luthier.types.errors import ErrorBody
+from luthier.types.error_body import ErrorBody
 
 _REF = "#/components/schemas/{model}"
 _READ: dict[str, type[BaseModel]] = {}  # what routes read or answer beyond what FastAPI sees of them

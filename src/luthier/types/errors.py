@@ -21,23 +21,6 @@ answered with one of those.
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.types.common import Response
-
-
-class ErrorDetail(Response):
-    """All four keys are always there."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorBody(Response):
-    """What a client reads when something went wrong."""
-
-    error: ErrorDetail
-
 
 class LuthierError(Exception):
     """Something went wrong that a person can act on; the message says what and how."""
