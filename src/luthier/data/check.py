@@ -7,7 +7,7 @@ with an example is `form`'s to say. This module knows no tokenizer and no base m
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import orjson
 
@@ -16,6 +16,7 @@ from luthier.data.copies import Copies
 from luthier.data.examples import ExampleKind, kind_of
 from luthier.data.findings import Finding, FindingError, Report, problem
 from luthier.data.form import check_example
+from luthier.data.plain import Plain, plain
 from luthier.data.read import Block, Line, parse_line, read_blocks, split_lines
 from luthier.types.errors import JobError
 
@@ -37,6 +38,14 @@ class Quality(Protocol):
 
     def finish(self) -> Iterable[Finding]:
         """Findings that only the whole file shows; called once, after the last example."""
+
+
+@runtime_checkable
+class BulkQuality(Quality, Protocol):
+    """One that would rather be shown many proved examples at once than each as an object."""
+
+    def look_at(self, first_line: int, first_example: int, examples: Plain) -> Iterable[Finding]:
+        """Findings on examples that follow each other, on lines that do."""
 
 
 def check_file(
@@ -74,6 +83,7 @@ class _Check:
         self.report = report
         self.kinds = Counter[ExampleKind | None]()
         self._quality = quality
+        self._bulk = quality if isinstance(quality, BulkQuality) else None
         self._copies = Copies()
         self._line_number = 0
 
@@ -82,7 +92,9 @@ class _Check:
         for run in runs(block.lines):
             if run.proved:
                 self.kinds["chat"] += run.lines
-            if run.proved and not self._quality:
+            if run.proved and (self._bulk or not self._quality):
+                if self._bulk:
+                    self._look_at(self._bulk, plain(bytes(block.lines[run.start : run.end])))
                 self.report.examples += run.lines
                 self._line_number += run.lines
                 continue
@@ -118,6 +130,11 @@ class _Check:
             return None, [problem("data_type", seen=line.raw.decode().strip())]
         self.kinds[kind_of(value)] += 1
         return value, list(check_example(value))
+
+    def _look_at(self, quality: BulkQuality, examples: Plain) -> None:
+        self._copies.extend(self._line_number + 1, examples)
+        for finding in quality.look_at(self._line_number + 1, self.report.examples + 1, examples):
+            self.report.add(finding)
 
     def _look(self, line: Line, example: dict[str, Any]) -> None:
         if self._quality:

@@ -82,7 +82,7 @@ class _Block:
         self._feeds = special[kind == _NEWLINE]
         control = special[(kind < 32) & (kind != _NEWLINE)]
         broken = self._feeds[:-1][~self._begins_example(self._feeds[:-1] + 1)]
-        self._neutralise(_escapes(special[kind == _BACKSLASH]), control, broken)
+        self._neutralise(escapes(special[kind == _BACKSLASH]), control, broken)
 
     def runs(self) -> Iterator[Run]:
         at, waiting = 0, 0  # lines that are not proved wait from `waiting` on
@@ -146,7 +146,7 @@ class _Block:
         return result
 
 
-def _escapes(backslashes: Places) -> Places:
+def escapes(backslashes: Places) -> Places:
     """Of all backslashes those that escape what follows: in a row of them, every second one is itself escaped."""
     if not (backslashes[1:] - backslashes[:-1] == 1).any():
         return backslashes

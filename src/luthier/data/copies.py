@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 
 from luthier.data.findings import Finding, problem
+from luthier.data.plain import Plain, plain_value
 from luthier.data.read import fingerprint
+from luthier.data.repeats import with_first
+
+_MASK = 2**64 - 1
 
 
 class Copies:
@@ -21,15 +25,20 @@ class Copies:
 
     def add(self, line_number: int, example: dict[str, Any]) -> None:
         """`line_number` counts from 1 and grows."""
-        self._fingerprints.append(int.from_bytes(fingerprint(example)[:8], "big"))
+        value = plain_value(example)
+        print_ = hash((value[0], *value[1])) & _MASK if value else int.from_bytes(fingerprint(example)[:8], "big")
+        self._fingerprints.append(print_)
         self._lines.append(line_number)
+
+    def extend(self, first_line: int, examples: Plain) -> None:
+        """Examples on lines that follow each other."""
+        prints = [hash((roles, *texts)) & _MASK for roles, texts in zip(examples.roles, examples.texts, strict=True)]
+        self._fingerprints.extend(prints)
+        self._lines.extend(range(first_line, first_line + len(prints)))
 
     def findings(self) -> Iterator[Finding]:
         """One for each line that is the same as an earlier one, in order of lines."""
-        if not self._lines:
-            return
         prints, lines = np.frombuffer(self._fingerprints, np.uint64), np.frombuffer(self._lines, np.uint64)
-        _, first, inverse = np.unique(prints, return_index=True, return_inverse=True)
-        original = first[inverse]
-        for index in np.flatnonzero(original != np.arange(len(lines))):
-            yield problem("duplicate_example", detail=str(lines[original[index]])).at(int(lines[index]))
+        firsts, laters = with_first(prints)
+        for first, later in zip(lines[firsts].tolist(), lines[laters].tolist(), strict=True):
+            yield problem("duplicate_example", detail=str(first)).at(later)

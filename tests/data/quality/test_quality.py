@@ -246,3 +246,30 @@ def test_examples_in_many_batches_are_all_seen(check: Any) -> None:
         examples[place]["messages"][1]["content"] = "Sure! " + words(place)
     report = check(examples)
     assert [one.line for one in report.findings if one.code == "preamble"] == [1, 1024, 1025, 2500]
+
+
+def test_a_nul_in_a_text_is_a_character_like_others(check: Any) -> None:
+    report = check([chat("A loan.", "What is\0a bond?"), chat("A part.", "0\0\0"), chat("Sure! A\0debt.", "\0")])
+    assert [(one.code, one.line) for one in report.findings] == [("preamble", 3)]
+
+
+def test_proved_and_other_lines_say_the_same(tmp_path: Path) -> None:
+    """The same example, written in the common form and in another, is the same to every look."""
+    examples = [example for faulty, near in CASES.values() for file in (*faulty, *near) for example in file]
+    examples += [chat("", "x"), chat("A.", ""), {"messages": chat("A.", "Q?")["messages"] * 2 + chat("B.")["messages"]}]
+    reports = []
+    for separators in ((", ", ": "), (" , ", ": ")):  # the second is never proved
+        path = tmp_path / "file.jsonl"
+        lines = [json.dumps(one, ensure_ascii=False, separators=separators) + "\n" for one in examples * 3]
+        path.write_text("".join(lines), encoding="utf-8")
+        reports.append(check_file(path, quality=Quality()).to_dict("en"))
+    assert reports[0] == reports[1]
+
+
+def test_copies_are_told_whatever_their_form(tmp_path: Path) -> None:
+    one = chat('A "loan".\n', "什么是债券？", "Be brief.")
+    turned = {"messages": [dict(reversed(message.items())) for message in one["messages"]]}
+    path = tmp_path / "file.jsonl"
+    path.write_text(json.dumps(one) + "\n" + json.dumps(turned, ensure_ascii=False) + "\n" + json.dumps(one) + " \n")
+    findings = check_file(path, minimum_examples=1, quality=Quality()).findings
+    assert [(each.code, each.line, each.detail) for each in findings] == [("duplicate_example", n, "1") for n in (2, 3)]

@@ -8,16 +8,18 @@ import marshal
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
-from typing import Any, Protocol
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from luthier.data.examples import calls_in, name_of
 from luthier.data.findings import Finding, problem
+from luthier.data.plain import Plain
 
 SEPARATOR = "\0"
+_ROLES = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
 _PAIR = (("prompt", "user"), ("completion", "assistant"))
 
 
@@ -36,9 +38,6 @@ class Column:
         self.examples.append(example)
         self.messages.append(message)
 
-    def joined(self) -> "Joined":
-        return Joined(self.texts)
-
 
 class Joined:
     """Texts in one string, each with `SEPARATOR` before it; `holders` says which texts positions lie in."""
@@ -51,6 +50,11 @@ class Joined:
         return len(self._texts)
 
     @cached_property
+    def raw(self) -> bytes:
+        """`text` in UTF-8."""
+        return self.text.encode("utf-8", "surrogatepass")
+
+    @cached_property
     def codes(self) -> npt.NDArray[np.uint32]:
         """Every character of `text` as its code point."""
         return np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
@@ -61,29 +65,70 @@ class Joined:
 
     def holders(self, positions: npt.ArrayLike) -> set[int]:
         """The texts in which these positions of `text` lie."""
-        at = np.asarray(positions, dtype=np.intp)
-        return set(np.unique(np.searchsorted(self._starts, at, side="right") - 1).tolist()) if at.size else set()
+        return _holders(self.starts, positions)
+
+    def raw_holders(self, positions: npt.ArrayLike) -> set[int]:
+        """The texts in which these positions of `raw` lie."""
+        return _holders(self._raw_starts, positions)
 
     @cached_property
-    def _starts(self) -> npt.NDArray[np.intp]:
+    def starts(self) -> npt.NDArray[np.intp]:
+        """Where the NUL before each text stands."""
+        starts = np.flatnonzero(self.codes == 0)
+        if len(starts) == len(self._texts):
+            return starts
         return np.cumsum([0, *(len(text) + 1 for text in self._texts[:-1])], dtype=np.intp)
+
+    @cached_property
+    def _raw_starts(self) -> npt.NDArray[np.intp]:
+        starts = np.flatnonzero(np.frombuffer(self.raw, dtype=np.uint8) == 0)
+        if len(starts) == len(self._texts):
+            return starts
+        return np.cumsum([0, *(len(text.encode("utf-8", "surrogatepass")) + 1 for text in self._texts[:-1])])
+
+
+def _holders(starts: npt.NDArray[np.intp], positions: npt.ArrayLike) -> set[int]:
+    at = np.asarray(positions, dtype=np.intp)
+    return set(np.unique(np.searchsorted(starts, at, side="right") - 1).tolist()) if at.size else set()
+
+
+class _Shape(NamedTuple):
+    """Which messages are what, by the roles of an example: all as places among its messages."""
+
+    systems: tuple[int, ...]
+    users: tuple[int, ...]
+    before: tuple[int, ...]  # all that was said before the last answer
+    answers: tuple[tuple[int, int | None], ...]  # each with its question, if one was asked
+
+
+@lru_cache(maxsize=256)
+def _shape(roles: str) -> _Shape:
+    answers, question = [], None
+    for place, role in enumerate(roles):
+        question = place if role == "u" else question
+        if role == "a":
+            answers.append((place, question))
+    systems, users = (tuple(n for n, role in enumerate(roles) if role in kind) for kind in ("sd", "u"))
+    before = tuple(n for n, role in enumerate(roles[:-1]) if role in "ua")
+    return _Shape(systems, users, before, tuple(answers))
 
 
 class Batch:
     """Columns over examples.
 
-    `lines` and `numbers` count as `Finding.line` and `Finding.example` do. `answers` are the trained texts of
-    assistants and `questions` the user's text before each; `texts` is every text of every message, and the arguments
-    of calls. Per example: `systems` (the system prompts), `asked` (all that users said), `answered` (the last answer's
-    text), `calls` (the names that it calls), `defines` (whether functions are defined), and three hashes, equal where
-    these are equal: `settings` (system prompts and definitions), `contexts` (all else before the last answer), `ends`
-    (that answer with its calls).
+    `lines` and `numbers` count as `Finding.line` and `Finding.example` do. `texts` is every text of every message, and
+    the arguments of calls; `answers` are the trained texts of assistants, `answers_at` their places in `texts`, and
+    `questions` the user's text before each. Per example: `systems` (the system prompts), `asked` (all that users
+    said), `answered` (the last answer's text), `calls` (the names that it calls), `defines` (whether functions are
+    defined), and three hashes, equal where these are equal: `settings` (system prompts and definitions), `contexts`
+    (all else before the last answer), `ends` (that answer with its calls).
     """
 
     def __init__(self) -> None:
         self.lines: list[int] = []
         self.numbers: list[int] = []
         self.texts, self.answers = Column(), Column()
+        self.answers_at: list[int] = []
         self.questions: list[str] = []
         self.systems: list[list[str]] = []
         self.asked: list[str] = []
@@ -118,6 +163,7 @@ class Batch:
             text = message.get("content")
             if type(text) is not str:
                 text = _text(text)
+            at = len(texts)
             if text:
                 texts.append(text)
                 text_examples.append(place)
@@ -133,8 +179,7 @@ class Batch:
                 if len(message) > 2:
                     called, last = self._calls(message, place, index, text)
                 if text and message.get("weight") != 0:
-                    self.answers.add(text, place, index)
-                    self.questions.append(question)
+                    self._answer(text, place, index, at, question)
                 said.append(last)
             elif role in ("system", "developer"):
                 systems.append(text)
@@ -149,6 +194,49 @@ class Batch:
         self.settings.append(hash((*systems, marshal.dumps(tools, 2) if tools else None)))
         self.contexts.append(hash(tuple(said[:before] if before >= 0 else said)))
         self.ends.append(hash(last))
+
+    def extend(self, first_line: int, first_number: int, examples: Plain) -> None:
+        """Lay out proved examples that follow each other, on lines that do."""
+        for offset, (roles, said) in enumerate(zip(examples.roles, examples.texts, strict=True)):
+            if "" in said:
+                messages = [{"role": _ROLES[role], "content": text} for role, text in zip(roles, said, strict=True)]
+                self.add(first_line + offset, first_number + offset, {"messages": messages})
+            else:
+                self.lines.append(first_line + offset)
+                self.numbers.append(first_number + offset)
+                self._plain(len(self.lines) - 1, _shape(roles), said)
+
+    def _plain(self, place: int, shape: _Shape, said: list[str]) -> None:
+        """What `add` lays out, where nothing is called or defined and no text is empty."""
+        at = len(self.texts.texts)
+        self.texts.texts += said
+        self.texts.examples += [place] * len(said)
+        self.texts.messages += range(len(said))
+        for index, question in shape.answers:
+            self._answer(said[index], place, index, at + index, "" if question is None else said[question])
+        systems = [said[index] for index in shape.systems]
+        self.systems.append(systems)
+        self.asked.append("\n".join([said[index] for index in shape.users]))
+        self.answered.append(said[-1])
+        self.calls.append(())
+        self.defines.append(False)
+        self.settings.append(hash((*systems, None)))
+        self.contexts.append(hash(tuple([said[index] for index in shape.before])))
+        self.ends.append(hash(said[-1]))
+
+    def _answer(self, text: str, example: int, message: int, at: int, question: str) -> None:
+        self.answers.add(text, example, message)
+        self.answers_at.append(at)
+        self.questions.append(question)
+
+    @cached_property
+    def joined(self) -> Joined:
+        """All of `texts`; asked for when the batch is full."""
+        return Joined(self.texts.texts)
+
+    def answers_among(self, texts: set[int]) -> list[int]:
+        """The places in `answers` of those texts that are answers."""
+        return [place for place, at in enumerate(self.answers_at) if at in texts] if texts else []
 
     def _calls(self, message: dict[str, Any], place: int, index: int, text: str) -> tuple[tuple[str, ...], Any]:
         """The names that a message calls, and what it says and calls as a value to hash."""

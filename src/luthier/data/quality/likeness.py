@@ -5,7 +5,6 @@ lessons, not one. Kept of each example are some 80 bytes, never its text, and on
 file; a finding says so where there are more. Exact copies are told elsewhere.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -14,14 +13,16 @@ import numpy.typing as npt
 
 from luthier.data.findings import Finding, problem
 from luthier.data.quality.batch import Batch
+from luthier.data.quality.numerals import numerals
 from luthier.data.quality.sketch import BANDS, similarity, sketch
+from luthier.data.repeats import Pairs, Repeats, with_first
 
 LIMIT = 1_000_000
 ALIKE = 0.85  # of the trigrams of two questions; estimated to within 0.05
 SHORT = 40  # characters of an answer that is a label rather than a text, of which there is more than one good wording
 _OPENING = 16  # characters of an answer that near copies share
 
-_DIGITS = re.compile(r"\d+")
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 _Row = np.dtype(
     [
         ("line", np.uint32),
@@ -37,7 +38,6 @@ _Row = np.dtype(
     ]
 )
 Rows = npt.NDArray[np.void]
-Pairs = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
 class Likeness:
@@ -82,9 +82,9 @@ def fingerprints(batch: Batch) -> Rows:
         bool(calls) or len(answer) <= SHORT for calls, answer in zip(batch.calls, batch.answered, strict=True)
     ]
     rows["setting"], rows["context"], rows["end"] = batch.settings, batch.contexts, batch.ends
-    facts = zip(batch.calls, batch.ends, batch.asked, batch.answered, strict=True)
-    keys = [hash((end if calls else answer[:_OPENING], *_DIGITS.findall(asked))) for calls, end, asked, answer in facts]
-    rows["key"] = np.array(keys, dtype=np.int64).view(np.uint64)
+    facts = zip(batch.calls, batch.ends, batch.answered, strict=True)
+    keys = [hash(end if calls else answer[:_OPENING]) for calls, end, answer in facts]
+    rows["key"] = np.array(keys, dtype=np.int64).view(np.uint64) * _MIX ^ numerals(batch.asked)
     rows["sketch"], rows["bands"] = sketch(batch.asked)
     return rows
 
@@ -92,7 +92,7 @@ def fingerprints(batch: Batch) -> Rows:
 def _conflicts(rows: Rows) -> Iterator[Finding]:
     """The same context in the same setting, and another end."""
     same = rows["context"] ^ (rows["setting"] * np.int64(0x9E3779B97F4A7C1))
-    firsts, laters = _with_first(same)
+    firsts, laters = with_first(same.view(np.uint64))
     differ = (rows["end"][firsts] != rows["end"][laters]) & rows["asked"][laters]
     for first, later in zip(firsts[differ], laters[differ], strict=True):
         finding = _at(rows[later], "conflicting_answers", rows[first])
@@ -118,7 +118,7 @@ def _leaks(rows: Rows, training: Rows) -> Iterator[Finding]:
 
 def related(rows: Rows) -> Pairs:
     """Pairs that must not stand on two sides of a split: one question, or nearly one example, in whatever setting."""
-    firsts, laters = _with_first(rows["context"])
+    firsts, laters = with_first(rows["context"].astype(np.uint64))
     asked = rows["asked"][laters]
     near_firsts, near_laters = alike(rows)
     return np.concatenate([firsts[asked], near_firsts]), np.concatenate([laters[asked], near_laters])
@@ -128,30 +128,15 @@ def alike(rows: Rows) -> Pairs:
     """Pairs with equal keys, other contexts and sketches that are alike; the first of each stands earlier."""
     lefts, rights = [], []
     for band in range(BANDS):
-        mixed = rows["key"] ^ (rows["bands"][:, band].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-        for left, right in (_with_first(mixed), _with_previous(mixed)):
+        mixed = rows["key"] ^ (rows["bands"][:, band].astype(np.uint64) * _MIX)
+        repeats = Repeats(mixed)
+        for left, right in (repeats.with_first(), repeats.with_previous()):
             other = rows["context"][left] != rows["context"][right]  # or there are as many pairs as exact copies
             left, right = left[other], right[other]
             close = similarity(rows["sketch"][left], rows["sketch"][right]) >= ALIKE
             lefts.append(left[close])
             rights.append(right[close])
     return np.concatenate(lefts), np.concatenate(rights)
-
-
-def _with_previous(keys: npt.NDArray[np.generic]) -> Pairs:
-    """Each place with the place before it that has the same key."""
-    order = np.argsort(keys, kind="stable")
-    same = keys[order[1:]] == keys[order[:-1]]
-    return order[:-1][same], order[1:][same]
-
-
-def _with_first(keys: npt.NDArray[np.generic]) -> Pairs:
-    """Each place with the first that has the same key, itself left out."""
-    order = np.argsort(keys, kind="stable")
-    begins = np.flatnonzero(np.concatenate([[True], keys[order[1:]] != keys[order[:-1]]])[: len(order)])
-    firsts = np.repeat(order[begins], np.diff(begins, append=len(order)))
-    later = firsts != order
-    return firsts[later], order[later]
 
 
 def _once(lefts: npt.NDArray[np.intp], rights: npt.NDArray[np.intp]) -> Iterator[tuple[np.intp, np.intp]]:

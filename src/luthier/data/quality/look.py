@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any
 
 from luthier.data.findings import Finding
+from luthier.data.plain import Plain
 from luthier.data.quality.answers import Answers
 from luthier.data.quality.batch import Batch, Observer
 from luthier.data.quality.likeness import Likeness
@@ -29,6 +30,17 @@ class Quality:
         """Findings on the examples so far that had to wait for company; each names its own line."""
         self._batch.add(line_number, example_number, example)
         return self._flush() if len(self._batch) == _BATCH else ()
+
+    def look_at(self, first_line: int, first_example: int, examples: Plain) -> Iterator[Finding]:
+        """The same for many examples that follow each other, on lines that do."""
+        at = 0
+        while at < len(examples):
+            end = min(len(examples), at + _BATCH - len(self._batch))
+            part = Plain(examples.roles[at:end], examples.texts[at:end])
+            self._batch.extend(first_line + at, first_example + at, part)
+            at = end
+            if len(self._batch) == _BATCH:
+                yield from self._flush()
 
     def finish(self) -> Iterator[Finding]:
         """The findings that are left, and those on the whole file."""

@@ -11,8 +11,8 @@ from datetime import date
 import numpy as np
 
 from luthier.data.findings import Finding
-from luthier.data.quality.alarm import Alarm
 from luthier.data.quality.batch import Batch, Joined, in_texts
+from luthier.data.quality.hints import ALARM, SECRETS
 
 Found = Iterator[tuple[str, str]]  # what it is, what was seen
 
@@ -21,62 +21,6 @@ _KEYS = re.compile(
     r"|(?<![\w-])(?:sk-(?:proj-|ant-|or-)?[A-Za-z0-9_-]{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}"
     r"|github_pat_\w{40,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{20,}|AIza[\w-]{35}|hf_[A-Za-z]{30,}|[sr]k_live_[A-Za-z0-9]{20,}"
     r"|LTAI[A-Za-z0-9]{16,24}|npm_[A-Za-z0-9]{36}|pypi-[\w-]{50,}|eyJ[\w-]{15,}\.eyJ[\w-]{15,}\.[\w-]{15,})(?![\w-])"
-)
-# Every text that the patterns for secrets match holds one of these.
-_SECRET_HINTS = (
-    *(
-        "PRIVATE",
-        "sk-",
-        "AKIA",
-        "ASIA",
-        "ghp",
-        "gho",
-        "ghu",
-        "ghs",
-        "ghr",
-        "github_",
-        "glpat",
-        "xox",
-        "AIza",
-        "hf_",
-        "k_live",
-    ),
-    *(
-        "LTAI",
-        "npm_",
-        "pypi-",
-        "eyJ",
-        "assw",
-        "ASSW",
-        "assp",
-        "ASSP",
-        "pwd",
-        "PWD",
-        "Pwd",
-        "密码",
-        "口令",
-        "api_",
-        "api-",
-        "api ",
-    ),
-    *(
-        "apik",
-        "apiK",
-        "API_",
-        "API-",
-        "API ",
-        "APIK",
-        "APIk",
-        "Api",
-        "ecre",
-        "ECRE",
-        "ss_t",
-        "ss-t",
-        "ss t",
-        "sst",
-        "ssT",
-    ),
-    *("SS_T", "SS-T", "SS T"),
 )
 _PASSWORD = re.compile(
     r"(?:password|passwd|pwd|passphrase|密码|口令|api[ _-]?key|secret[ _-]?key|access[ _-]?token)[\"']?\s*"
@@ -98,10 +42,15 @@ _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4
 # Visa, Mastercard, American Express, UnionPay, JCB, Discover: one number in ten would pass by its check digit alone.
 _CARD = re.compile(r"4\d{15}|5[1-5]\d{14}|3[47]\d{13}|62\d{14,17}|35\d{14}|6(?:011|5\d\d)\d{12}")
 _DIGITS = re.compile(r"\d[\d -]{7}")
+_THREE = re.compile(r"[0-9]{3}|@")
+_IN_NUMBER, _DIGIT, _AT = 1, 2, 4
+_KINDS = bytes(
+    (_IN_NUMBER if chr(byte) in "0123456789 -" else 0)
+    | (_DIGIT if chr(byte) in "0123456789" else 0)
+    | (_AT if chr(byte) == "@" else 0)
+    for byte in range(256)
+)
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-
-
-_SECRETS = Alarm(_SECRET_HINTS)
 
 
 class Private:
@@ -110,9 +59,9 @@ class Private:
     def look(self, batch: Batch) -> Iterator[Finding]:
         if not batch.texts.texts:
             return
-        joined = batch.texts.joined()
+        joined = batch.joined
         searches = (
-            ("secret", secrets_in, _SECRETS.places(joined)),
+            ("secret", secrets_in, ALARM.places(joined, SECRETS)),
             ("personal_data", personal_data_in, _numbered(joined)),
         )
         for code, search, places in searches:
@@ -126,11 +75,13 @@ class Private:
 
 
 def _numbered(joined: Joined) -> set[int]:
-    """The texts with three digits in a row, as all numbers of persons have, or an at sign."""
-    digits = (joined.codes - np.uint32(ord("0"))) < 10
-    digits[:-2] &= digits[1:-1]
-    digits[:-2] &= digits[2:]
-    return joined.holders(np.flatnonzero(digits[:-2])) | joined.holders(np.flatnonzero(joined.codes == ord("@")))
+    """The texts with eight digits, spaces and hyphens in a row, as all numbers of persons have, or an at sign."""
+    kinds = np.frombuffer(joined.raw.translate(_KINDS), dtype=np.uint8)
+    run = kinds & _IN_NUMBER
+    for reach in (1, 2, 4):
+        run = run[:-reach] & run[reach:]
+    numbers = np.flatnonzero(run & (kinds[: len(run)] >> 1))
+    return joined.raw_holders(numbers) | joined.raw_holders(np.flatnonzero(kinds == _AT))
 
 
 def secrets_in(text: str) -> Found:
@@ -151,6 +102,8 @@ def secrets_in(text: str) -> Found:
 
 def personal_data_in(text: str) -> Found:
     """E-mail addresses of persons, telephone, identity card, bank card and social security numbers, IBANs."""
+    if not _THREE.search(text):
+        return
     if "@" in text:
         for found in _EMAIL.finditer(text):
             if not _SHARED_BOX.search(found.group()):

@@ -5,6 +5,7 @@ Knows one text at a time; whether a refusal is meant is for a person to say.
 
 import re
 
+# Each of these patterns has its words in `hints`, too: a text without any is not searched.
 _HEAD = 200  # a refusal that comes later is part of an answer
 
 _CANNOT = r"(?:can(?:no|['’])t|cannot|am unable|am not able|won['’]t)"
@@ -32,64 +33,6 @@ _NAMES_ITSELF = re.compile(
     r"|\bas an ai (?:language )?model (?:developed|trained|created|made) by\b"
     r"|(?:截至|截止)我的知识|\bmy (?:knowledge|training) (?:cut-?off|data)\b",
     re.IGNORECASE,
-)
-# Every text that the patterns above match holds one of these: a refusal by its words, a speaker by his maker's name.
-HINTS = (
-    *("作为", "身为", "我是", "我只", "抱歉", "对不起", "不好意思", "遗憾", "截至", "截止"),
-    *(
-        "sorr",
-        "Sorr",
-        "afra",
-        "n AI",
-        "n ai",
-        "n Ai",
-        "a AI",
-        "a ai",
-        "rtif",
-        "uage",
-        "I ca",
-        "I wo",
-        "I am",
-        "i ca",
-        "i wo",
-    ),
-    *(
-        "i am",
-        "I’m ",
-        "enAI",
-        "enai",
-        "nAI ",
-        "n Ai",
-        "tGPT",
-        "tgpt",
-        "TGPT",
-        "t GP",
-        "t gp",
-        "GPT",
-        "gpt",
-        "ropi",
-        "ROPI",
-    ),
-    *("laud", "LAUD", "Gemi", "gemi", "GEMI", "pmin", "pMin", "psee", "pSee", "PSEE", "Qwen", "qwen", "QWEN", "lama"),
-    *(
-        "LaMA",
-        "LAMA",
-        "Mist",
-        "mist",
-        "onsh",
-        "Kimi",
-        "kimi",
-        "KIMI",
-        "tGLM",
-        "tglm",
-        "MOSS",
-        "Moss",
-        "moss",
-        "nLLM",
-        "nllm",
-    ),
-    *("文心", "通义", "千问", "豆包", "智谱", "讯飞", "百川", "混元", "阿里云", "百度", "深度求索", "复旦大学"),
-    *("y kn", "y tr", "Y KN"),
 )
 
 

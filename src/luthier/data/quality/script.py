@@ -6,13 +6,13 @@ doubt; English and French look alike here. A file in which this is the rule (tra
 
 import re
 from collections.abc import Iterator
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from luthier.data.findings import Finding
-from luthier.data.quality.batch import Batch, Joined, in_texts
+from luthier.data.quality.batch import Batch, in_texts
+from luthier.data.quality.hints import ALARM, GARBLED
 
 _KEPT = 200  # findings wait for the end of the file, where one knows whether they are the rule
 _RARE = 0.2  # above this share of the answers it is the rule
@@ -36,6 +36,13 @@ _GARBLED = re.compile(
     "\ufffd|锟斤拷|烫烫烫|屯屯屯|Ã[©¨¤¶¼±]|â€[™œ\x9d¢“”]|Â[ °·»]|ä¸[\x80-\xbf]|å[\x80-\xbf][\x80-\xbf]"
 )
 
+_LEADS, _LEADS_KANA, _KANA = 1, 2, 3
+_FIRST = {char.encode()[0] for _, low, high in _SCRIPTS for char in map(chr, range(low, high + 1))} - {0xE3}
+_KINDS = bytes(
+    _LEADS if byte in _FIRST else _LEADS_KANA if byte == 0xE3 else _KANA if 0x81 <= byte <= 0x83 else 0
+    for byte in range(256)
+)
+
 
 class Script:
     """Looks at every trained answer beside its question."""
@@ -48,10 +55,9 @@ class Script:
     def look(self, batch: Batch) -> Iterator[Finding]:
         answers = batch.answers
         self._answers += len(answers.texts)
-        joined = answers.joined()
-        if joined.text.isascii() and all(map(str.isascii, batch.questions)):
+        if not answers.texts or batch.joined.text.isascii():
             return
-        yield from self._odd_characters(batch, joined)
+        yield from self._odd_characters(batch)
         for place, (text, question) in enumerate(zip(answers.texts, batch.questions, strict=True)):
             if text.isascii() is not question.isascii() and answers_in_another_language(text, question):
                 self._count += 1
@@ -59,10 +65,12 @@ class Script:
                     example, message = answers.examples[place], answers.messages[place]
                     self._other.append(batch.finding("answer_language", example, message, seen=text))
 
-    def _odd_characters(self, batch: Batch, joined: Joined) -> Iterator[Finding]:
+    def _odd_characters(self, batch: Batch) -> Iterator[Finding]:
         """One look at all characters at once; few texts have one that belongs to a third script, or to garbage."""
-        odd = joined.holders(np.flatnonzero(_odd()[np.minimum(joined.codes, 0xFFFF)]))
-        for place, example, message, text in in_texts(batch.answers, odd):
+        joined = batch.joined
+        garbled = ALARM.places(joined, GARBLED)
+        odd = garbled | joined.raw_holders(_foreign(joined.raw))
+        for place, example, message, text in in_texts(batch.answers, batch.answers_among(odd)):
             if found := _GARBLED.search(text):
                 seen = text[max(0, found.start() - 10) : found.end() + 10]
                 yield batch.finding("garbled_text", example, message, seen=seen)
@@ -75,14 +83,12 @@ class Script:
             yield from self._other
 
 
-@cache
-def _odd() -> npt.NDArray[np.bool_]:
-    """The characters of the basic plane with which a stray word or garbled text can begin."""
-    table = np.zeros(0x10000, dtype=np.bool_)
-    for _, low, high in _SCRIPTS:
-        table[low : high + 1] = True
-    table[[ord(char) for char in "\ufffd锟烫屯ÃâÂäå"]] = True
-    return table
+def _foreign(raw: bytes) -> npt.NDArray[np.intp]:
+    """Where, in UTF-8, letters of a third script may stand: each script has first bytes of its own, kana two."""
+    kinds = np.frombuffer(raw.translate(_KINDS), dtype=np.uint8)
+    letters = kinds == _LEADS
+    letters[:-1] |= (kinds[:-1] == _LEADS_KANA) & (kinds[1:] == _KANA)
+    return np.flatnonzero(letters)
 
 
 def answers_in_another_language(text: str, question: str) -> bool:

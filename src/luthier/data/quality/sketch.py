@@ -27,7 +27,10 @@ Bands = npt.NDArray[np.uint32]  # [texts, BANDS]: texts that share a band may be
 def sketch(texts: list[str]) -> tuple[Sketches, Bands]:
     """Fingerprints of texts. One with fewer than three letters or digits has a sketch of its own: all bins empty."""
     cut = [text if len(text) <= _HEAD + _TAIL else text[:_HEAD] + text[-_TAIL:] for text in texts]
-    codes = _folded(SEPARATOR.join(cut) + SEPARATOR)
+    joined = SEPARATOR.join(cut) + SEPARATOR
+    if joined.count(SEPARATOR) != len(cut):  # it may stand in a text, where it does not count
+        joined = SEPARATOR.join([text.replace(SEPARATOR, " ") for text in cut]) + SEPARATOR
+    codes = _folded(joined)
     ends = np.flatnonzero(codes == _END)
     hashes = codes[:-2] * np.uint32(0x01000193)
     hashes += codes[1:-1] * np.uint32(0x85EBCA6B)

@@ -102,17 +102,21 @@ class Systems:
         self._variants: dict[str, tuple[str, int]] = {}
 
     def look(self, batch: Batch) -> Iterator[Finding]:
+        self._with += sum(map(bool, batch.systems))
         for example, prompts in enumerate(batch.systems):
             if not prompts:
                 self._without += 1
                 self._first_without = self._first_without or (batch.lines[example], batch.numbers[example])
-                continue
-            self._with += 1
-            if len(prompts) > 1:
-                yield batch.finding("system_prompt_repeated", example, seen=prompts[1], detail=str(len(prompts)))
-            if not prompts[0].strip():
-                yield batch.finding("system_prompt_blank", example)
-            yield from self._variant(batch, example, prompts[0])
+            elif len(prompts) > 1 or prompts[0] not in self._variants or not prompts[0].strip():
+                yield from self._new(batch, example, prompts)
+
+    def _new(self, batch: Batch, example: int, prompts: list[str]) -> Iterator[Finding]:
+        """What is to be said of prompts that were not there before, or are more than one."""
+        if len(prompts) > 1:
+            yield batch.finding("system_prompt_repeated", example, seen=prompts[1], detail=str(len(prompts)))
+        if not prompts[0].strip():
+            yield batch.finding("system_prompt_blank", example)
+        yield from self._variant(batch, example, prompts[0])
 
     def _variant(self, batch: Batch, example: int, prompt: str) -> Iterator[Finding]:
         """The same words as an earlier prompt, and not the same characters."""
