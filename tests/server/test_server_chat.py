@@ -10,6 +10,8 @@ import pytest
 from openai import OpenAI
 from serving import ScriptedEngine, bare_server, body_of
 
+from luthier.data.render import Renderer
+
 HELLO: list[Any] = [{"role": "user", "content": "Hello, 你好"}]
 END = {"256": -100, "257": -100}  # so that the tiny model does not end its answer by itself
 
@@ -165,6 +167,38 @@ def test_stop_sequences(scripted: OpenAI, engine: ScriptedEngine, stop: Any, sai
 def test_a_stop_sequence_at_the_last_token_allowed(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("abc")
     assert ask(scripted, stop="c", max_tokens=3).choices[0].finish_reason == "stop"
+
+
+def test_a_prompt_that_is_far_too_long_is_not_tokenized(
+    scripted: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tokenizer keeps the whole server waiting; what is refused anyway is seen by its beginning."""
+    given: list[int] = []
+
+    def counted(reader: Renderer, text: str) -> list[int]:
+        given.append(len(text))
+        return list(text.encode())
+
+    monkeypatch.setattr(Renderer, "text", counted)
+    for ask_for in (
+        lambda: scripted.chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": "long " * 200_000}]
+        ),
+        lambda: scripted.completions.create(model="gpt-4o-mini", prompt="long " * 200_000),
+    ):
+        given.clear()
+        with pytest.raises(openai.BadRequestError, match=r"maximum context length is 4096 tokens.* more than 8192"):
+            ask_for()
+        assert 0 < sum(given) <= 16 * engine.context_tokens
+
+
+def test_many_messages_that_do_not_fit_are_rendered_once(scripted: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cutting a prompt at each answer costs the square of their number."""
+    monkeypatch.setattr(Renderer, "prompt", lambda *_: pytest.fail("rendered piece by piece"))
+    turns: Any = [{"role": ("user", "assistant")[at % 2], "content": "a"} for at in range(1001)]
+    with pytest.raises(openai.BadRequestError) as caught:
+        scripted.chat.completions.create(model="gpt-4o-mini", messages=turns)
+    assert body_of(caught.value)["code"] == "context_length_exceeded"
 
 
 def test_context_length(client: OpenAI) -> None:

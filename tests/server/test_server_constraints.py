@@ -174,6 +174,24 @@ def test_a_fine_tuned_model_is_held_to_the_functions_that_it_knows(bare: Bare, t
             "tools[0].function.parameters",
             "Invalid schema for function 'f': In context=('properties', 'a'), 'required' is required",
         ),
+        *(
+            (
+                {
+                    "response_format": {
+                        "type": "json_schema",
+                        "json_schema": {"name": "x", "strict": True, "schema": odd},
+                    }
+                },
+                "response_format",
+                "Invalid schema for",
+            )
+            for odd in (
+                {"type": "object", "properties": {"a": {}}, "required": 3, "additionalProperties": False},
+                {"type": "object", "properties": 3, "additionalProperties": False},
+                {"type": "object", "$defs": [1]},
+                {"type": "object", "definitions": "x"},
+            )
+        ),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}},
             "response_format",

@@ -155,6 +155,42 @@ def test_file_names(client: OpenAI, raw: httpx.Client, sent: str, kept: str) -> 
     assert answer.headers["content-disposition"].startswith("attachment; filename")
 
 
+def form(content_type: str, name: bytes = b"a.txt") -> dict[str, Any]:
+    part = b"--X\r\nContent-Disposition: form-data; name="
+    body = part + b'"purpose"\r\n\r\nvision\r\n' + part + b'"file"; filename="' + name + b'"\r\n\r\nzz\r\n--X--\r\n'
+    return {"content": body, "headers": {"content-type": content_type}}
+
+
+def test_forms_are_in_utf_8(raw: httpx.Client) -> None:
+    """In other character sets a file name can hold what nothing can write, or not be read at all."""
+    for charset in ("unicode_escape", "utf-7", "punycode"):
+        answer = raw.post("/files", **form(f"multipart/form-data; boundary=X; charset={charset}", b"a\\ud800+2AA-"))
+        assert answer.status_code == 400
+        assert "UTF-8" in answer.json()["error"]["message"]
+    for written in ("Multipart/Form-Data; boundary=X", 'multipart/form-data; charset="UTF-8"; boundary=X'):
+        assert raw.post("/files", **form(written)).json()["filename"] == "a.txt"
+
+
+def test_content_that_goes_while_it_is_asked_for(
+    bare: Bare, bare_client: OpenAI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = bare_client.files.create(file=("x.txt", b"x"), purpose="vision")
+    monkeypatch.setattr("luthier.store.files.Files.path", lambda self, file_id: tmp_path / "gone")
+    with pytest.raises(openai.NotFoundError, match=f"No such File object: {file.id}"):
+        bare_client.files.content(file.id)
+
+
+@pytest.mark.parametrize(("asked", "status"), [("bytes=9-", 416), ("lines=1-2", 400)])
+def test_ranges_of_content(raw: httpx.Client, client: OpenAI, asked: str, status: int) -> None:
+    path = f"/files/{client.files.create(file=('x.txt', b'abc'), purpose='vision').id}/content"
+    part = raw.get(path, headers={"range": "bytes=1-1"})
+    assert (part.status_code, part.content) == (206, b"b")
+    refused = raw.get(path, headers={"range": asked})
+    assert refused.status_code == status
+    assert set(refused.json()["error"]) == {"message", "type", "param", "code"}
+    assert refused.headers.get("content-range") == ("bytes */3" if status == 416 else None)
+
+
 def test_a_file_that_is_too_large(small: Bare) -> None:
     client = small.client()
     client.files.create(file=("x.jsonl", b"x" * LIMIT), purpose="fine-tune")

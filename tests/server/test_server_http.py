@@ -44,6 +44,7 @@ def test_unknown_urls_and_methods(raw: httpx.Client, method: str, path: str, sta
     assert error["type"] == "invalid_request_error"
     assert f"/v1{path}" in error["message"]
     assert method in error["message"]
+    assert ("allow" in answer.headers) == (status == 405)
 
 
 def test_headers_of_every_answer(raw: httpx.Client, locked: Bare) -> None:

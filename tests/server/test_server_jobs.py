@@ -222,6 +222,13 @@ def test_a_file_for_something_else(bare_client: OpenAI, file_id: str) -> None:
         assert "purpose 'batch'" in str(body_of(caught.value)["message"])
 
 
+@pytest.mark.parametrize("path", ["/fine_tuning/jobs", "/chat/completions"])
+def test_more_metadata_than_anything_can_have_is_refused(raw: httpx.Client, path: str) -> None:
+    answer = raw.get(path, params={f"metadata[{at}]": "x" for at in range(2000)})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "object_above_max_properties"
+
+
 def test_list_pages_and_metadata(bare_client: OpenAI, file_id: str) -> None:
     def create(**metadata: str) -> str:
         job = bare_client.fine_tuning.jobs.create(model="gpt-4o", training_file=file_id, metadata=metadata)

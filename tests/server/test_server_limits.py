@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from luthier.server.caller import INSIDE
 from luthier.server.limits import Limits
+from luthier.server.replay import Replay
 from luthier.settings import Settings
 from luthier.store import Store
 from luthier.store.replays import Kept, replays
@@ -121,6 +122,37 @@ def test_answers_are_kept_for_a_day_and_so_many(tmp_path: Path, monkeypatch: pyt
     store.replays.keep("large", Kept("asked", 200, {}, b"x" * (1024 * 1024 + 1)))
     assert store.replays.find("large") is None
     store.close()
+
+
+def test_a_key_makes_nobody_hold_a_file_in_memory(tmp_path: Path) -> None:
+    """Where files are sent the body goes past, whatever its content type says it is."""
+    store, passed = Store(tmp_path), []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        passed.append(receive)
+
+    async def ask() -> None:
+        for path in ("/v1/files", "/v1/uploads/upload_x/parts"):
+            headers = [(b"idempotency-key", b"k"), (b"content-type", b"application/json")]
+            scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+            await Replay(application, store)(scope, untouched, untouched)
+
+    async def untouched(*_: Any) -> Any:
+        raise AssertionError("the body was read")
+
+    asyncio.run(ask())
+    assert passed == [untouched, untouched]
+    store.close()
+
+
+def test_what_cannot_be_written_is_refused_with_limits_too(place: Bare) -> None:
+    """Half a character in the name of a model that the refusal would repeat."""
+    body = b'{"model": "\\ud800", "max_tokens": 999999999, "messages": []}'
+    headers = {"authorization": "Bearer sk-first-0123456789", "content-type": "application/json"}
+    with place.http() as http:
+        answer = http.post("/chat/completions", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert "half a character" in answer.json()["error"]["message"]
 
 
 class Clock:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+CHAT: Any = "/v1/chat/completions"
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 CLIENT_KEY, UPSTREAM_KEY = "sk-client-0123456789", "sk-upstream-9876543210"
 ANSWER = {
@@ -36,6 +37,14 @@ FAILURES = {
     "key": (401, {}, f"Incorrect API key provided: {UPSTREAM_KEY}."),
 }
 
+UNREADABLE = {
+    "page": "<html>Bad gateway</html>",
+    "list": "[1]",
+    "nan": '{"usage": NaN}',
+    "half": '{"id": "\\ud800"}',
+    "odd": '{"id": "x", "usage": {"prompt_tokens": "many", "prompt_tokens_details": 3}}',
+}
+
 
 class Far:
     """The stand-in: what it does depends on the model that is asked for."""
@@ -53,6 +62,8 @@ class Far:
             status, headers, message = FAILURES[model]
             error = {"message": message, "type": "far_error", "param": None, "code": "far"}
             return JSONResponse({"error": error}, status, headers)
+        if model in UNREADABLE:
+            return Response(UNREADABLE[model], media_type="text/html")
         if model == "slow" and not body.get("stream"):
             while (await request.receive())["type"] != "http.disconnect":
                 pass
@@ -64,7 +75,9 @@ class Far:
     async def stream(self, model: str) -> AsyncIterator[str]:
         for _ in range(3):
             yield f"data: {json.dumps(CHUNK)}\n\n"
-        if model == "broken":
+        if model == "torn":
+            yield 'data: {"id": "chat'
+        if model in ("broken", "torn"):
             raise RuntimeError("the stand-in breaks off")
         try:
             while model == "slow":
@@ -83,7 +96,7 @@ def far() -> Far:
 @pytest.fixture(scope="module")
 def near(far: Far, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
     """A server that asks `far` for some models."""
-    names = {name: f"upstream:{name}" for name in ("slow", "broken", *FAILURES)}
+    names = {name: f"upstream:{name}" for name in ("slow", "broken", "torn", *UNREADABLE, *FAILURES)}
     aliases = {"teacher": "upstream:far-2", "far-name": "upstream:", **names}
     with (
         serving(far.app) as url,
@@ -159,9 +172,30 @@ def test_a_key_that_is_refused_there_is_not_the_clients(near_client: OpenAI) -> 
     assert UPSTREAM_KEY[-6:] not in str(error)
 
 
-def test_a_stream_that_breaks_off(near_client: OpenAI) -> None:
+@pytest.mark.parametrize("model", ["broken", "torn"])
+def test_a_stream_that_breaks_off(near_client: OpenAI, model: str) -> None:
+    """Between two events, and in the middle of one."""
     with pytest.raises(openai.APIError, match="could not be reached"):
-        list(ask(near_client, "broken", stream=True))
+        list(ask(near_client, model, stream=True))
+
+
+def test_answers_that_nobody_can_read_end_a_line_of_a_batch_and_not_the_batch(near_client: OpenAI) -> None:
+    def batch(model: str) -> str:
+        line = {"custom_id": "a", "method": "POST", "url": CHAT, "body": {"model": model, "messages": HELLO}}
+        file = near_client.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
+        made = near_client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
+        return made.id
+
+    batches = {model: batch(model) for model in UNREADABLE}
+    for model, made in batches.items():
+        until(lambda made=made: near_client.batches.retrieve(made).status == "completed", within_s=20)
+        done = near_client.batches.retrieve(made)
+        if model == "odd":  # it is JSON, with a usage that says nothing
+            assert (done.request_counts.completed, done.usage.input_tokens) == (1, 0)
+            continue
+        line = json.loads(near_client.files.content(done.error_file_id).text)
+        assert line["response"]["status_code"] == 502
+        assert line["response"]["body"]["error"]["code"] == "upstream_unreadable"
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -76,7 +76,7 @@ async def embed(state: State, texts: Sequence[str]) -> list[list[float]]:
             return [one["embedding"] for one in answer["data"]]
         base = await state.base_folder(target.base or "")
         engine = await run_in_threadpool(state.engines.engine, base)
-        prompts = await run_in_threadpool(token_ids, list(texts), renderer(base, None), "input")
+        prompts = await run_in_threadpool(token_ids, list(texts), renderer(base, None), engine.context_tokens, "input")
         if not all(0 < len(prompt) <= engine.context_tokens for prompt in prompts):
             raise _server_failure(f"texts for cosine have 1 to {engine.context_tokens} tokens")
         return await asyncio.wrap_future(engine.embed(prompts, None))

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.inference import in_background
 from luthier.server.batch_lines import Checked, Line, check, read
+from luthier.server.body import read_json
 from luthier.server.caller import INSIDE
 from luthier.server.state import State
 from luthier.store.journal import Journal
@@ -33,7 +34,7 @@ from luthier.types.batches import (
     OutputTokensDetails,
 )
 from luthier.types.common import new_id, now
-from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.errors import APIError, BadRequestError, NotFoundError
 from luthier.types.projects import Caller
 
 _log = logging.getLogger(__name__)
@@ -179,16 +180,11 @@ class _Run:
             response = httpx.Response(refused.status, json=refused.body())
         else:
             response = await self._sent(client, line)
-        body = response.json()
-        answer = {
-            "status_code": response.status_code,
-            "request_id": response.headers.get("x-request-id", ""),
-            "body": body,
-        }
-        usage = body.get("usage") if response.is_success else None
-        self._journal.add(
-            line.number, good=response.is_success, usage=_counted(usage or {}), result=_result(line, answer, None)
-        )
+        status, body = _read(response)
+        answer = {"status_code": status, "request_id": response.headers.get("x-request-id", ""), "body": body}
+        good = 200 <= status < 300
+        usage = _counted(body.get("usage")) if good else {}
+        self._journal.add(line.number, good=good, usage=usage, result=_result(line, answer, None))
 
     async def _sent(self, client: httpx.AsyncClient, line: Line) -> httpx.Response:
         """Full queues and limits pass, however often; of other faults that may pass so many are borne."""
@@ -256,13 +252,31 @@ def _as_caller(app: ASGIApp, caller: Caller) -> ASGIApp:
     return inside
 
 
-def _counted(usage: dict[str, Any]) -> dict[str, int]:
+def _read(response: httpx.Response) -> tuple[int, dict[str, Any]]:
+    """Status and body. What a service elsewhere sends need not be JSON: an error of its line, not of the batch."""
+    try:
+        body = read_json(response.content)
+    except BadRequestError:
+        body = None
+    if isinstance(body, dict):
+        return response.status_code, body
+    error = APIError(f"The answer, of status {response.status_code}, is no JSON object.", code="upstream_unreadable")
+    return 502, error.body()
+
+
+def _counted(usage: Any) -> dict[str, int]:
     return {
-        "input": usage.get("prompt_tokens") or 0,
-        "cached": (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-        "output": usage.get("completion_tokens") or 0,
-        "reasoning": (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+        "input": _count(usage, "prompt_tokens"),
+        "cached": _count(usage, "prompt_tokens_details", "cached_tokens"),
+        "output": _count(usage, "completion_tokens"),
+        "reasoning": _count(usage, "completion_tokens_details", "reasoning_tokens"),
     }
+
+
+def _count(usage: Any, *way: str) -> int:
+    for name in way:
+        usage = usage.get(name) if isinstance(usage, dict) else None
+    return usage if isinstance(usage, int) else 0
 
 
 def _result(line: Line, response: dict[str, Any] | None, error: dict[str, str] | None) -> dict[str, Any]:

@@ -105,7 +105,8 @@ def _check_strict(schema: dict[str, Any], of: str, param: str) -> None:
         wrong = None
         if part.get("additionalProperties") is not False:
             wrong = "'additionalProperties' is required to be supplied and to be false"
-        missing = [key for key in part.get("properties") or {} if key not in (part.get("required") or [])]
+        required = part.get("required")
+        missing = [key for key in _named(part, "properties") if not isinstance(required, list) or key not in required]
         if missing:
             wrong = (
                 "'required' is required to be supplied and to be an array including every key in properties. "
@@ -128,13 +129,19 @@ def _objects(schema: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
         return
     if schema.get("type") == "object" or "properties" in schema:
         yield path, schema
-    for key, value in (schema.get("properties") or {}).items():
+    for key, value in _named(schema, "properties").items():
         yield from _objects(value, (*path, "properties", key))
     for key in ("items", "anyOf", "oneOf", "allOf"):
         yield from _objects(schema.get(key), (*path, key))
     for key in ("$defs", "definitions"):
-        for name, value in (schema.get(key) or {}).items():
+        for name, value in _named(schema, key).items():
             yield from _objects(value, (*path, key, name))
+
+
+def _named(schema: dict[str, Any], key: str) -> dict[str, Any]:
+    """Schemas by name; nothing where something else stands in their place, which the grammar's own check refuses."""
+    found = schema.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _call(index: int, function: dict[str, Any]) -> list[str]:

@@ -68,7 +68,7 @@ async def _model(state: State, target: Target) -> tuple[TextReader, Embedder]:
 
 def _prompts(body: CreateEmbeddingRequest, reader: TextReader, context: int) -> list[list[int]]:
     """Token ids of each input. Raises BadRequestError."""
-    prompts = token_ids(body.input, reader, "input")
+    prompts = token_ids(body.input, reader, context, "input")
     if not all(prompts):
         raise BadRequestError("Invalid 'input': input cannot be an empty string.", param="input", code="invalid_value")
     check_room(context, max(len(prompt) for prompt in prompts), 0)

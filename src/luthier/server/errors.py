@@ -81,6 +81,6 @@ def _http_error(error: HTTPException, request: Request | None) -> APIError:
         text = f"Invalid URL ({method} {path})"
     elif error.status_code == 405:
         text = f"Not allowed to {method} on {path} (HINT: Perhaps you meant another method)"
-    made = BadRequestError(text)
+    made = BadRequestError(text, headers=error.headers)
     made.status = error.status_code
     return made

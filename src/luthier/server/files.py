@@ -1,19 +1,22 @@
 """`/v1/files`."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
 
 from luthier.server.document import reads_form
 from luthier.server.forms import check_size, copied, sent_file
 from luthier.server.lists import list_page
 from luthier.server.state import StateOf
 from luthier.types.common import ListPage
-from luthier.types.errors import BadRequestError
+from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.files import BATCH_FILE_BYTES, FileDeleted, FileObject, FilePurpose
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
@@ -90,7 +93,33 @@ def retrieve(file_id: str, state: StateOf) -> FileObject:
 def content(file_id: str, state: StateOf) -> FileResponse:
     file = state.store.files.retrieve(file_id)
     path = state.store.files.path(file_id)
-    return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
+    return _Content(path, media_type="application/octet-stream", filename=file.filename)
+
+
+class _Content(FileResponse):
+    """Its refusals as errors of ours: of a file that was deleted in between, and of a range that it does not have."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_or_raise(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                raise _range_error(message)
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, send_or_raise)
+        except (RuntimeError, FileNotFoundError) as error:
+            if await run_in_threadpool(Path(self.path).exists):
+                raise
+            raise NotFoundError(f"No such File object: {scope['path_params']['file_id']}", param="id") from error
+
+
+def _range_error(refusal: Message) -> BadRequestError:
+    size = Headers(raw=refusal["headers"]).get("content-range")
+    error = BadRequestError(
+        "The header Range names no bytes of this file.", headers={"content-range": size} if size else None
+    )
+    error.status = refusal["status"]
+    return error
 
 
 @router.get("/{file_id}/report")

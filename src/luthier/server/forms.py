@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email.message import Message
 from typing import IO, TypeVar
 
 from fastapi import Request
@@ -18,9 +19,13 @@ _Fields = TypeVar("_Fields", bound=BaseModel)
 @asynccontextmanager
 async def sent_file(request: Request, name: str, fields: type[_Fields]) -> AsyncIterator[tuple[UploadFile, _Fields]]:
     """The file in the field `name` and the other fields, both gone when the block ends. Raises BadRequestError."""
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    sent = Message()
+    sent["content-type"] = request.headers.get("content-type", "")
+    if sent.get_content_type() != "multipart/form-data":
         wanted = ", ".join(f"`{field}`" for field in (name, *fields.model_fields) if "_after_" not in field)
         raise BadRequestError(f"This request is sent as multipart/form-data, with the fields {wanted}.")
+    if sent.get_content_charset("utf-8") not in ("utf-8", "utf8"):  # some others can write half a character
+        raise BadRequestError("The names and fields of this form are to be in UTF-8.")
     async with request.form(max_files=1, max_fields=8) as form:
         yield _file(form, name), validated(fields, {key: value for key, value in form.items() if key != name})
 

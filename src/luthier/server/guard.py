@@ -103,14 +103,19 @@ class Guard:
 
     def _limit(self, scope: Scope) -> int:
         """A file in its form where one may be sent, else JSON."""
-        if _FILES.fullmatch(scope["path"]):
-            return self._settings.max_file_bytes + _FORM_BYTES
-        return PART_BYTES + _FORM_BYTES if _PARTS.fullmatch(scope["path"]) else _JSON_BYTES
+        if not takes_file(scope["path"]):
+            return _JSON_BYTES
+        return _FORM_BYTES + (PART_BYTES if _PARTS.fullmatch(scope["path"]) else self._settings.max_file_bytes)
 
     def _too_large(self, scope: Scope) -> APIError:
         return PayloadTooLargeError(
             f"The request is larger than {self._limit(scope):,} bytes.", code="request_too_large"
         )
+
+
+def takes_file(path: str) -> bool:
+    """Whether a body there may be larger than what is held in memory."""
+    return bool(_FILES.fullmatch(path) or _PARTS.fullmatch(path))
 
 
 def _name(host: str) -> str:

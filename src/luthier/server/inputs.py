@@ -17,16 +17,47 @@ class TextReader(Protocol):
     def text(self, text: str) -> list[int]: ...
 
 
-def token_ids(given: Texts, reader: TextReader, param: str) -> list[list[int]]:
-    """The token ids of each text. Raises BadRequestError for ids that this model does not have."""
+def token_ids(given: Texts, reader: TextReader, context: int, param: str) -> list[list[int]]:
+    """The token ids of each text. Raises BadRequestError for ids that this model does not have, and for texts that are
+    far longer than its `context` tokens; who calls checks the rest of the length.
+    """
     if isinstance(given, str):
-        return [reader.text(given)]
+        return [_read(given, reader, context)]
     if given and isinstance(given[0], int):
         return [_checked(given, reader, param)]
     return [
-        reader.text(one) if isinstance(one, str) else _checked(one, reader, f"{param}[{at}]")
+        _read(one, reader, context) if isinstance(one, str) else _checked(one, reader, f"{param}[{at}]")
         for at, one in enumerate(given)
     ]
+
+
+def far_too_long(text: str, reader: TextReader, context: int) -> bool:
+    """Whether a text has more than twice the tokens that the model has room for, seen from its beginning.
+
+    A tokenizer keeps the whole server waiting, a second for each megabyte, so it is not given what is refused anyway.
+    """
+    piece, seen = 16 * context, 0  # characters: hardly a text of more than so many fits
+    if len(text) <= piece:
+        return False
+    for begin in range(0, len(text), piece):
+        seen += len(reader.text(text[begin : begin + piece]))
+        if seen > 2 * context:  # cuts, and special tokens around the pieces, make some more of them
+            return True
+    return False
+
+
+def check_text(text: str, reader: TextReader, context: int) -> None:
+    """Raises BadRequestError."""
+    if far_too_long(text, reader, context):
+        raise BadRequestError(
+            f"This model's maximum context length is {context} tokens, however you requested more than {2 * context} "
+            "tokens in your prompt. Please reduce your prompt; or completion length."
+        )
+
+
+def _read(text: str, reader: TextReader, context: int) -> list[int]:
+    check_text(text, reader, context)
+    return reader.text(text)
 
 
 def check_room(context: int, prompt: int, completion: int) -> None:

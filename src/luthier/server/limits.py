@@ -5,7 +5,6 @@ quarter of the characters that it sends. Counts are of this process and forgotte
 """
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -15,10 +14,11 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from luthier.server.body import read_json
 from luthier.server.caller import INSIDE
 from luthier.server.replay import body_and_rest
 from luthier.settings import Settings
-from luthier.types.errors import RateLimitError
+from luthier.types.errors import BadRequestError, RateLimitError
 
 _LIMITED = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations"}
 
@@ -123,8 +123,8 @@ def _shown(seconds: float) -> str:
 def _asked(body: bytes) -> tuple[str, int]:
     """The model and the tokens to count; what is no request is refused later, for what it is."""
     try:
-        asked: Any = json.loads(body)
-    except (ValueError, RecursionError):
+        asked = read_json(body)
+    except BadRequestError:
         asked = None
     if not isinstance(asked, dict):
         return "", math.ceil(len(body) / 4)

@@ -3,9 +3,11 @@
 from typing import Annotated, Any
 
 from fastapi import Query, Request
+from pydantic import BaseModel
 
+from luthier.server.validation import validated
 from luthier.store import Page
-from luthier.types.common import ListPage
+from luthier.types.common import ListPage, Metadata
 
 BY_METADATA = {  # `openapi_extra` of a route that reads `metadata_pairs`
     "parameters": [
@@ -21,12 +23,20 @@ BY_METADATA = {  # `openapi_extra` of a route that reads `metadata_pairs`
 Limit = Annotated[int, Query(ge=0, le=1000)]
 
 
+class _Query(BaseModel):
+    metadata: Metadata
+
+
 def metadata_pairs(request: Request) -> dict[str, str] | None:
-    """`metadata[key]=value` of the query; None for `metadata=null`: those without metadata are asked for."""
+    """`metadata[key]=value` of the query; None for `metadata=null`: those without metadata are asked for.
+
+    Raises BadRequestError for what no metadata can hold.
+    """
     query = request.query_params
     if query.get("metadata") == "null":
         return None
-    return {key[len("metadata[") : -1]: query[key] for key in query if key.startswith("metadata[") and key[-1] == "]"}
+    pairs = {key[len("metadata[") : -1]: query[key] for key in query if key.startswith("metadata[") and key[-1] == "]"}
+    return validated(_Query, {"metadata": pairs}).metadata
 
 
 def list_page(page: Page[Any]) -> ListPage[Any]:

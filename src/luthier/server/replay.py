@@ -1,7 +1,7 @@
 """`Idempotency-Key`: a POST that is sent again with the same key and the same body gets the answer of the first time.
 
-Of JSON requests only, and of answers that are good and whole: a stream is not kept, and after an error trying again is
-what the key is for. Knows nothing about what is asked.
+Not where files are sent, and only of answers that are good and whole: a stream is not kept, and after an error trying
+again is what the key is for. Knows nothing about what is asked.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.server.caller import INSIDE
+from luthier.server.guard import takes_file
 from luthier.store import Store
 from luthier.store.replays import MOST_BYTES, Kept
 from luthier.types.errors import BadRequestError, ConflictError
@@ -94,9 +95,8 @@ def _key(scope: Scope) -> str | None:
     """Raises BadRequestError."""
     if scope["type"] != "http" or scope["method"] != "POST" or INSIDE in scope:
         return None
-    headers = Headers(scope=scope)
-    sent = headers.get("idempotency-key")
-    if not sent or headers.get("content-type", "").startswith("multipart/"):
+    sent = Headers(scope=scope).get("idempotency-key")
+    if not sent or takes_file(scope["path"]):
         return None
     if len(sent) > _MOST_CHARACTERS:
         raise BadRequestError(f"The header Idempotency-Key has at most {_MOST_CHARACTERS} characters.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from luthier.data.render import Renderer
 from luthier.inference import Generation, Sampling, Token
-from luthier.server.inputs import check_room, token_ids
+from luthier.server.inputs import check_room, check_text, token_ids
 from luthier.server.names import Target
 from luthier.server.state import State, renderer
 from luthier.server.underway import Underway, check_choices, logit_bias, stops
@@ -46,7 +46,7 @@ def prepare(state: State, base: Path, target: Target, body: CreateCompletionRequ
     """Everything up to the first token that may take time. Raises APIError, RenderError."""
     rendering = renderer(base, target.adapter)
     engine = state.engines.engine(base)
-    prompts = _prompts(body, target, rendering)
+    prompts = _prompts(body, target, rendering, engine.context_tokens)
     most = _MAX_TOKENS if body.max_tokens is None else body.max_tokens
     check_room(engine.context_tokens, max(len(prompt.ids) for prompt in prompts), most)
     candidates = body.best_of or body.n or 1
@@ -66,11 +66,11 @@ def prepare(state: State, base: Path, target: Target, body: CreateCompletionRequ
     )
 
 
-def _prompts(body: CreateCompletionRequest, target: Target, rendering: Renderer) -> list[Prompt]:
+def _prompts(body: CreateCompletionRequest, target: Target, rendering: Renderer, context: int) -> list[Prompt]:
     given = body.prompt if body.prompt is not None else ""
     texts = [given] if isinstance(given, str) else [text for text in given if isinstance(text, str)]
     if not (target.taught.pairs and texts):
-        made = token_ids(given, rendering, "prompt")
+        made = token_ids(given, rendering, context, "prompt")
         return [
             Prompt(texts[at] if texts else rendering.decode(ids), ids or [rendering.border])
             for at, ids in enumerate(made)
@@ -81,6 +81,8 @@ def _prompts(body: CreateCompletionRequest, target: Target, rendering: Renderer)
             "a chat template; log-probabilities of an echoed prompt can be had of token ids only."
         )
         raise BadRequestError(message, param="logprobs")
+    for text in texts:
+        check_text(text, rendering, context)
     return [Prompt(text, rendering.prompt([{"role": "user", "content": text}])) for text in texts]
 
 

@@ -82,8 +82,13 @@ class _PassedOn(StreamingResponse):
 
 
 async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Whole lines, so that an error in the middle of one is an event of its own and not the end of another."""
+    rest = b""
     try:
         async for piece in response.aiter_bytes():
-            yield piece
+            lines, end, rest = (rest + piece).rpartition(b"\n")
+            if end:
+                yield lines + end
+        yield rest
     except httpx.HTTPError as error:
-        yield f"data: {json.dumps(_unreachable(error).body())}\n\n".encode()
+        yield f"\ndata: {json.dumps(_unreachable(error).body())}\n\n".encode()

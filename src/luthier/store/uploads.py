@@ -166,8 +166,7 @@ class Uploads(Scoped):
         for upload_id in left:
             self._forget_parts(upload_id)
         with self._database.write() as connection:
-            known = connection.scalars(select(parts.c.upload_id)).all()
-            old = (uploads.c.expires_at <= now() - _REMEMBERED_S) & uploads.c.id.not_in(known)
+            old = (uploads.c.expires_at <= now() - _REMEMBERED_S) & uploads.c.id.not_in(select(parts.c.upload_id))
             connection.execute(delete(uploads).where(old))
 
     def sweep(self) -> None:
