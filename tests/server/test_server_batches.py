@@ -230,24 +230,27 @@ def test_a_batch_whose_time_is_over(place: Bare, engine: ScriptedEngine, monkeyp
     assert engine.under_way == 0
 
 
+_MANY = 40
+
+
 def test_a_batch_goes_on_where_it_was_when_the_server_starts_again(
     engine: ScriptedEngine, tiny_base: Path, tmp_path: Path
 ) -> None:
     """Lines that were answered are not asked again, and half a line of the journal is no answer."""
-    engine.say("slow", pause_s=0.02)
+    engine.say("slow", pause_s=0.02)  # the lines are so many that they are not over when the server has stopped
     with bare_server(tmp_path / "data", tiny_base, engine) as place:
-        batch = start(place.client(), [request(f"r{at}") for at in range(8)])
+        batch = start(place.client(), [request(f"r{at}") for at in range(_MANY)])
         journaled(place, batch, 3)
     journal = tmp_path / "data" / "batches" / batch / "journal.jsonl"
     answered = journal.read_bytes().splitlines()
     with journal.open("ab") as torn:
-        torn.write(b'{"line": 8, "go')
+        torn.write(b'{"line": 40, "go')
     engine.say("fast")
     with bare_server(tmp_path / "data", tiny_base, engine) as place:
         done = over(place.client(), batch)
         assert done.status == "completed"
-        assert done.request_counts.completed == 8
-        assert len(engine.prompts) == 8 - len(answered)
+        assert done.request_counts.completed == _MANY
+        assert len(engine.prompts) == _MANY - len(answered)
         bodies = [line["response"]["body"] for line in results(place.client(), done.output_file_id)]
     texts = [body["choices"][0]["message"]["content"] for body in bodies]
     assert sorted(texts) == sorted(["slow"] * len(answered) + ["fast"] * len(engine.prompts))
