@@ -31,7 +31,7 @@ def _line_pattern(comma: str, colon: str) -> re.Pattern[bytes]:
 
 
 _SPACED, _COMPACT = _line_pattern(", ", ": "), _line_pattern(",", ":")
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 16 * 1024
 _AFTER_KEY = len('{"messages":')  # where a space or a bracket tells the one from the other
 
 

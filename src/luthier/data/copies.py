@@ -32,7 +32,8 @@ class Copies:
 
     def extend(self, first_line: int, examples: Plain) -> None:
         """Examples on lines that follow each other."""
-        prints = [hash((roles, *texts)) & _MASK for roles, texts in zip(examples.roles, examples.texts, strict=True)]
+        roles, texts = examples.roles, examples.texts
+        prints = [hash((roles[start:end], *texts[start:end])) & _MASK for start, end in examples.spans()]
         self._fingerprints.extend(prints)
         self._lines.extend(range(first_line, first_line + len(prints)))
 

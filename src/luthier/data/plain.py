@@ -4,6 +4,8 @@ Of such a line the place of every mark is known: two around `messages`, then eig
 its text. So the texts of a whole run are cut out by their marks and read in one go. Knows only what `clean` proves.
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -16,15 +18,28 @@ _QUOTE, _BACKSLASH, _NEWLINE = b'"\\\n'
 
 
 class Plain(NamedTuple):
-    """Examples of nothing but messages, each of a role and a text. Per example: its first letters of the roles
-    (`s`ystem, `d`eveloper, `u`ser, `a`ssistant; the last is an assistant's), and its texts.
+    """Examples of nothing but messages, each of a role and a text; the last is an assistant's.
+
+    Per message: the first letter of its role (`s`ystem, `d`eveloper, `u`ser, `a`ssistant), and its text. Example n has
+    the messages from `bounds[n]` up to `bounds[n + 1]`.
     """
 
-    roles: list[str]
-    texts: list[list[str]]
+    roles: bytes
+    texts: list[str]
+    bounds: list[int]
 
     def __len__(self) -> int:
-        return len(self.roles)
+        return len(self.bounds) - 1
+
+    def part(self, start: int, end: int) -> "Plain":
+        """The examples from `start` up to `end`."""
+        first, last = self.bounds[start], self.bounds[end]
+        bounds = [bound - first for bound in self.bounds[start : end + 1]]
+        return Plain(self.roles[first:last], self.texts[first:last], bounds)
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Where the messages of each example begin and end."""
+        return pairwise(self.bounds)
 
 
 def plain(lines: bytes) -> Plain:
@@ -39,15 +54,13 @@ def plain(lines: bytes) -> Plain:
     is_message = np.ones(len(marks), np.bool_)
     is_message[begins] = is_message[begins + 1] = False
     fields = marks[is_message].reshape(-1, _IN_MESSAGE)
-    letters = data[fields[:, 2] + 1].tobytes().decode()
     cuts = zip((fields[:, 6] + 1).tolist(), fields[:, 7].tolist(), strict=True)
     texts = orjson.loads(b'["' + b'","'.join([lines[start:end] for start, end in cuts]) + b'"]')
-    last = np.cumsum((ends - begins - _IN_LINE) // _IN_MESSAGE).tolist()
-    of_each = list(zip([0, *last], last, strict=False))
-    return Plain([letters[start:end] for start, end in of_each], [texts[start:end] for start, end in of_each])
+    last = np.cumsum((ends - begins - _IN_LINE) // _IN_MESSAGE)
+    return Plain(data[fields[:, 2] + 1].tobytes(), texts, [0, *last.tolist()])
 
 
-def plain_value(example: object) -> tuple[str, list[str]] | None:
+def plain_value(example: object) -> tuple[bytes, list[str]] | None:
     """Roles and texts, as `Plain` has them, of an example that says nothing else; None of any other."""
     if not isinstance(example, dict) or list(example) != ["messages"] or not isinstance(example["messages"], list):
         return None
@@ -60,4 +73,4 @@ def plain_value(example: object) -> tuple[str, list[str]] | None:
             return None
         roles += role[0]
         texts.append(text)
-    return roles, texts
+    return roles.encode(), texts

@@ -53,9 +53,8 @@ def _speakers(batch: Batch) -> Iterator[Finding]:
 
 
 def _halves(batch: Batch) -> Iterator[Finding]:
+    fenced = batch.answers_among(batch.joined.places(_FENCE)) if "```" in batch.joined.text else []
     unclosed = [place for place, text in enumerate(batch.answers.texts) if text[-1] not in CLOSED]
-    for _, example, message, text in in_texts(
-        batch.answers, {*unclosed, *batch.answers_among(batch.joined.places(_FENCE))}
-    ):
+    for _, example, message, text in in_texts(batch.answers, {*unclosed, *fenced}):
         if is_cut_off(text):
             yield batch.finding("answer_cut_off", example, message, seen="…" + text.rstrip()[-30:])

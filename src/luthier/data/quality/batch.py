@@ -8,8 +8,9 @@ import marshal
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, Protocol
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,11 @@ class Column:
         self.texts.append(text)
         self.examples.append(example)
         self.messages.append(message)
+
+    def extend(self, texts: list[str], examples: npt.NDArray[np.intp], messages: npt.NDArray[np.intp]) -> None:
+        self.texts += texts
+        self.examples += examples.tolist()
+        self.messages += messages.tolist()
 
 
 class Joined:
@@ -92,25 +98,36 @@ def _holders(starts: npt.NDArray[np.intp], positions: npt.ArrayLike) -> set[int]
     return set(np.unique(np.searchsorted(starts, at, side="right") - 1).tolist()) if at.size else set()
 
 
-class _Shape(NamedTuple):
-    """Which messages are what, by the roles of an example: all as places among its messages."""
+class _Form:
+    """Which messages of proved examples are what. Usual are those without empty texts, whose system prompts lead.
 
-    systems: tuple[int, ...]
-    users: tuple[int, ...]
-    before: tuple[int, ...]  # all that was said before the last answer
-    answers: tuple[tuple[int, int | None], ...]  # each with its question, if one was asked
+    Places among the messages: `answers`, the question before each in `questions` (-1: none), and `heads`, where the
+    system prompts of each example end. Of each message its `example` and its place there, `message`.
+    """
 
+    def __init__(self, examples: Plain) -> None:
+        self._examples = examples
+        roles = np.frombuffer(examples.roles, dtype=np.uint8)
+        bounds = np.array(examples.bounds)
+        places = np.arange(len(roles))
+        self.example = np.repeat(np.arange(len(examples)), np.diff(bounds))
+        begins = bounds[:-1][self.example]
+        self.message = places - begins
+        self._users = np.flatnonzero(roles == ord("u"))
+        self.answers = np.flatnonzero(roles == ord("a"))
+        asked = np.concatenate([[-1], self._users])[np.searchsorted(self._users, self.answers)]
+        self.questions = np.where(asked < begins[self.answers], -1, asked)
+        is_system = (roles == ord("s")) | (roles == ord("d"))
+        heads = bounds[:-1] + np.bincount(self.example[is_system], minlength=len(examples))
+        self.heads: list[int] = heads.tolist()
+        self.is_usual = "" not in examples.texts and bool((is_system == (places < heads[self.example])).all())
 
-@lru_cache(maxsize=256)
-def _shape(roles: str) -> _Shape:
-    answers, question = [], None
-    for place, role in enumerate(roles):
-        question = place if role == "u" else question
-        if role == "a":
-            answers.append((place, question))
-    systems, users = (tuple(n for n, role in enumerate(roles) if role in kind) for kind in ("sd", "u"))
-    before = tuple(n for n, role in enumerate(roles[:-1]) if role in "ua")
-    return _Shape(systems, users, before, tuple(answers))
+    def asked(self) -> list[str]:
+        """All that users said in each example."""
+        said = [self._examples.texts[n] for n in self._users.tolist()]
+        ends = np.searchsorted(self._users, self._examples.bounds).tolist()
+        spans = pairwise(ends)
+        return [said[start] if end - start == 1 else "\n".join(said[start:end]) for start, end in spans]
 
 
 class Batch:
@@ -197,32 +214,37 @@ class Batch:
 
     def extend(self, first_line: int, first_number: int, examples: Plain) -> None:
         """Lay out proved examples that follow each other, on lines that do."""
-        for offset, (roles, said) in enumerate(zip(examples.roles, examples.texts, strict=True)):
-            if "" in said:
-                messages = [{"role": _ROLES[role], "content": text} for role, text in zip(roles, said, strict=True)]
-                self.add(first_line + offset, first_number + offset, {"messages": messages})
-            else:
-                self.lines.append(first_line + offset)
-                self.numbers.append(first_number + offset)
-                self._plain(len(self.lines) - 1, _shape(roles), said)
+        form = _Form(examples)
+        if form.is_usual:
+            self._columns(first_line, first_number, examples, form)
+            return
+        for offset, (start, end) in enumerate(examples.spans()):
+            turns = zip(examples.roles[start:end].decode(), examples.texts[start:end], strict=True)
+            messages = [{"role": _ROLES[role], "content": text} for role, text in turns]
+            self.add(first_line + offset, first_number + offset, {"messages": messages})
 
-    def _plain(self, place: int, shape: _Shape, said: list[str]) -> None:
-        """What `add` lays out, where nothing is called or defined and no text is empty."""
-        at = len(self.texts.texts)
-        self.texts.texts += said
-        self.texts.examples += [place] * len(said)
-        self.texts.messages += range(len(said))
-        for index, question in shape.answers:
-            self._answer(said[index], place, index, at + index, "" if question is None else said[question])
-        systems = [said[index] for index in shape.systems]
-        self.systems.append(systems)
-        self.asked.append("\n".join([said[index] for index in shape.users]))
-        self.answered.append(said[-1])
-        self.calls.append(())
-        self.defines.append(False)
-        self.settings.append(hash((*systems, None)))
-        self.contexts.append(hash(tuple([said[index] for index in shape.before])))
-        self.ends.append(hash(said[-1]))
+    def _columns(self, first_line: int, first_number: int, examples: Plain, form: "_Form") -> None:
+        """What `add` lays out, one column after the other."""
+        place, at, texts = len(self.lines), len(self.texts.texts), examples.texts
+        self.lines += range(first_line, first_line + len(examples))
+        self.numbers += range(first_number, first_number + len(examples))
+        self.texts.extend(texts, form.example + place, form.message)
+        self.answers.extend(
+            [texts[n] for n in form.answers.tolist()], form.example[form.answers] + place, form.message[form.answers]
+        )
+        self.answers_at += (form.answers + at).tolist()
+        self.questions += ["" if n < 0 else texts[n] for n in form.questions.tolist()]
+        systems = [texts[start:end] for start, end in zip(examples.bounds, form.heads, strict=False)]
+        answered = [texts[end - 1] for end in examples.bounds[1:]]
+        self.systems += systems
+        self.asked += form.asked()
+        self.answered += answered
+        self.calls += [()] * len(examples)
+        self.defines += [False] * len(examples)
+        self.settings += [hash((*prompts, None)) for prompts in systems]
+        ends = zip(form.heads, examples.bounds[1:], strict=True)
+        self.contexts += [hash(tuple(texts[head : end - 1])) for head, end in ends]
+        self.ends += map(hash, answered)
 
     def _answer(self, text: str, example: int, message: int, at: int, question: str) -> None:
         self.answers.add(text, example, message)

@@ -77,14 +77,13 @@ def fingerprints(batch: Batch) -> Rows:
     """One row for each example, by which it can be compared with others."""
     rows = np.empty(len(batch), _Row)
     rows["line"], rows["number"] = batch.lines, batch.numbers
-    rows["asked"] = [bool(asked) for asked in batch.asked]
-    rows["short"] = [
-        bool(calls) or len(answer) <= SHORT for calls, answer in zip(batch.calls, batch.answered, strict=True)
-    ]
+    calls = np.fromiter(map(bool, batch.calls), dtype=np.bool_, count=len(batch))
+    rows["asked"] = np.fromiter(map(bool, batch.asked), dtype=np.bool_, count=len(batch))
+    rows["short"] = calls | (np.fromiter(map(len, batch.answered), dtype=np.intp, count=len(batch)) <= SHORT)
     rows["setting"], rows["context"], rows["end"] = batch.settings, batch.contexts, batch.ends
-    facts = zip(batch.calls, batch.ends, batch.answered, strict=True)
-    keys = [hash(end if calls else answer[:_OPENING]) for calls, end, answer in facts]
-    rows["key"] = np.array(keys, dtype=np.int64).view(np.uint64) * _MIX ^ numerals(batch.asked)
+    openings = np.array([hash(answer[:_OPENING]) for answer in batch.answered], dtype=np.int64)
+    same = np.where(calls, rows["end"], openings).view(np.uint64)
+    rows["key"] = same * _MIX ^ numerals(batch.asked)
     rows["sketch"], rows["bands"] = sketch(batch.asked)
     return rows
 

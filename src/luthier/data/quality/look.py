@@ -36,8 +36,7 @@ class Quality:
         at = 0
         while at < len(examples):
             end = min(len(examples), at + _BATCH - len(self._batch))
-            part = Plain(examples.roles[at:end], examples.texts[at:end])
-            self._batch.extend(first_line + at, first_example + at, part)
+            self._batch.extend(first_line + at, first_example + at, examples.part(at, end))
             at = end
             if len(self._batch) == _BATCH:
                 yield from self._flush()

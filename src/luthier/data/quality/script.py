@@ -6,6 +6,8 @@ doubt; English and French look alike here. A file in which this is the rule (tra
 
 import re
 from collections.abc import Iterator
+from itertools import compress
+from operator import ne
 
 import numpy as np
 import numpy.typing as npt
@@ -58,8 +60,10 @@ class Script:
         if not answers.texts or batch.joined.text.isascii():
             return
         yield from self._odd_characters(batch)
-        for place, (text, question) in enumerate(zip(answers.texts, batch.questions, strict=True)):
-            if text.isascii() is not question.isascii() and answers_in_another_language(text, question):
+        differ = map(ne, map(str.isascii, answers.texts), map(str.isascii, batch.questions))
+        for place in compress(range(len(answers.texts)), differ):
+            text, question = answers.texts[place], batch.questions[place]
+            if answers_in_another_language(text, question):
                 self._count += 1
                 if len(self._other) < _KEPT:
                     example, message = answers.examples[place], answers.messages[place]

@@ -30,17 +30,19 @@ class Openings:
 
     def look(self, batch: Batch) -> Iterable[Finding]:
         texts = [text for text in batch.answers.texts if len(text) > _LABEL]
+        starts = [text[:_START] for text in texts]
         self._total += len(texts)
-        for text in texts:
-            start = text[:_START]
-            prefix = self._prefixes.get(start)
+        for start, count in Counter(starts).items():
+            if start in self._counts or len(self._counts) < _KINDS:
+                self._counts[start] += count
+        prefixes = self._prefixes
+        for start, text in zip(starts, texts, strict=True):
+            prefix = prefixes.get(start)
             if prefix is None:
-                if len(self._prefixes) >= _KINDS:
-                    continue
-                self._prefixes[start] = text[:200]
+                if start in self._counts:
+                    prefixes[start] = text[:200]
             elif not text.startswith(prefix):
-                self._prefixes[start] = _common(prefix, text)
-            self._counts[start] += 1
+                prefixes[start] = _common(prefix, text)
         return ()
 
     def finish(self) -> Iterator[Finding]:
@@ -67,13 +69,13 @@ class Balance:
         self._uncalling = 0
 
     def look(self, batch: Batch) -> Iterable[Finding]:
-        for answer, calls in zip(batch.answered, batch.calls, strict=True):
-            if calls:
-                self._calls.update(calls)
-            elif answer:
-                self._answers += 1
-                if len(answer) <= _LABEL and len(self._labels) <= _LABELS:
-                    self._labels[answer] += 1
+        for calls in filter(None, batch.calls):
+            self._calls.update(calls)
+        texts = [answer for answer, calls in zip(batch.answered, batch.calls, strict=True) if answer and not calls]
+        self._answers += len(texts)
+        for answer in texts if len(self._labels) <= _LABELS else ():
+            if len(answer) <= _LABEL and len(self._labels) <= _LABELS:
+                self._labels[answer] += 1
         return ()
 
     def finish(self) -> Iterator[Finding]:
@@ -100,22 +102,28 @@ class Systems:
         self._with = self._without = 0
         self._first_without: tuple[int, int] | None = None
         self._variants: dict[str, tuple[str, int]] = {}
+        self._known: set[str] = set()  # of those, prompts of which nothing is left to say
 
     def look(self, batch: Batch) -> Iterator[Finding]:
-        self._with += sum(map(bool, batch.systems))
-        for example, prompts in enumerate(batch.systems):
-            if not prompts:
+        known = self._known
+        new = [at for at, prompts in enumerate(batch.systems) if len(prompts) != 1 or prompts[0] not in known]
+        self._with += len(batch.systems) - len(new)
+        for example in new:
+            if prompts := batch.systems[example]:
+                self._with += 1
+                yield from self._new(batch, example, prompts)
+            else:
                 self._without += 1
                 self._first_without = self._first_without or (batch.lines[example], batch.numbers[example])
-            elif len(prompts) > 1 or prompts[0] not in self._variants or not prompts[0].strip():
-                yield from self._new(batch, example, prompts)
 
     def _new(self, batch: Batch, example: int, prompts: list[str]) -> Iterator[Finding]:
-        """What is to be said of prompts that were not there before, or are more than one."""
+        """What is to be said of prompts that were not there before, are blank or more than one."""
         if len(prompts) > 1:
             yield batch.finding("system_prompt_repeated", example, seen=prompts[1], detail=str(len(prompts)))
         if not prompts[0].strip():
             yield batch.finding("system_prompt_blank", example)
+        elif prompts[0] in self._variants:
+            self._known.add(prompts[0])
         yield from self._variant(batch, example, prompts[0])
 
     def _variant(self, batch: Batch, example: int, prompt: str) -> Iterator[Finding]:
