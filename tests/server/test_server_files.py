@@ -1,6 +1,7 @@
 """`/v1/files` through the official client, and raw where it would not go."""
 
 import io
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import openai
 import pytest
 from openai import OpenAI
 from serving import Bare, bare_server, body_of
+from starlette.responses import FileResponse
 
 LINE = b'{"messages": []}\n'
 LIMIT = 200_000
@@ -176,6 +178,15 @@ def test_content_that_goes_while_it_is_asked_for(
 ) -> None:
     file = bare_client.files.create(file=("x.txt", b"x"), purpose="vision")
     monkeypatch.setattr("luthier.store.files.Files.path", lambda self, file_id: tmp_path / "gone")
+    with pytest.raises(openai.NotFoundError, match=f"No such File object: {file.id}"):
+        bare_client.files.content(file.id)
+    (tmp_path / "gone").touch()
+
+    def looked_at(response: FileResponse, found: os.stat_result) -> None:  # the last thing before it is opened
+        Path(response.path).unlink()
+        response.headers["content-length"] = str(found.st_size)
+
+    monkeypatch.setattr(FileResponse, "set_stat_headers", looked_at)
     with pytest.raises(openai.NotFoundError, match=f"No such File object: {file.id}"):
         bare_client.files.content(file.id)
 

@@ -51,7 +51,10 @@ def test_streamed_is_whole(client: OpenAI, seed: int) -> None:
     for choice in whole.choices:
         text, reason, tokens = joined(chunks, choice.index)
         assert (text, reason) == (choice.message.content, choice.finish_reason)
-        assert tokens == choice.logprobs.content
+        assert [token.bytes for token in tokens] == [token.bytes for token in choice.logprobs.content]
+        # What shares a pass differs from time to time, and with it the last digits (of bfloat16, where that is used).
+        likely = [token.logprob for token in choice.logprobs.content]
+        assert [token.logprob for token in tokens] == pytest.approx(likely, abs=0.1)
     details = {"prompt_tokens_details"}  # the second time the prompt has been read before
     assert chunks[-1].usage.model_dump(exclude=details) == whole.usage.model_dump(exclude=details)
 

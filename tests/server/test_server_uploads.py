@@ -14,7 +14,7 @@ from openai import OpenAI
 from serving import Bare, bare_server, body_of, until
 from sqlalchemy import update
 
-from luthier.store.uploads import UPLOAD_S, uploads
+from luthier.store.uploads import UPLOAD_S, Uploads, uploads
 
 LINE = b'{"messages": []}\n'
 
@@ -103,6 +103,23 @@ def test_parts_at_once(uploader: OpenAI) -> None:
     done = uploader.uploads.complete(upload, part_ids=[ids[at] for at in range(8)])
     assert done.file is not None
     assert uploader.files.content(done.file.id).read() == b"".join(bytes([65 + at]) * 1000 for at in range(8))
+
+
+def test_completed_by_another_between_the_look_and_the_parts(
+    uploader: OpenAI, place: Bare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = start(uploader, len(LINE))
+    part = add(uploader, upload, LINE)
+    check, first = Uploads._check_parts, []
+
+    def other_first(self: Uploads, *given: Any) -> None:
+        monkeypatch.setattr(Uploads, "_check_parts", check)
+        first.append(place.store.uploads.complete(upload, [part], None))
+        check(self, *given)
+
+    monkeypatch.setattr(Uploads, "_check_parts", other_first)
+    again = uploader.uploads.complete(upload, part_ids=[part])
+    assert again.file.id == first[0].file.id
 
 
 def test_completed_by_two_at_once_there_is_one_file(uploader: OpenAI) -> None:

@@ -100,9 +100,16 @@ class _Content(FileResponse):
     """Its refusals as errors of ours: of a file that was deleted in between, and of a range that it does not have."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start: list[Message] = []  # held back until the file is open, for what can only be said before it
+
         async def send_or_raise(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] >= 400:
-                raise _range_error(message)
+            if message["type"] == "http.response.start":
+                if message["status"] >= 400:
+                    raise _range_error(message)
+                start.append(message)
+                return
+            while start:
+                await send(start.pop())
             await send(message)
 
         try:

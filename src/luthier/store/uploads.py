@@ -123,12 +123,12 @@ class Uploads(Scoped):
         row = self._require_open(upload_id, or_completed_from=part_ids)
         if row["status"] == "completed":
             return _upload(row)
-        self._check_parts(row, part_ids)
 
         def completed(connection: Connection, file: FileObject) -> None:
             _end(connection, upload_id, "completed", part_ids=list(part_ids), file=file.model_dump())
 
         try:
+            self._check_parts(row, part_ids)
             self._files.within(row["project"]).create(
                 row["filename"],
                 row["purpose"],
@@ -136,9 +136,11 @@ class Uploads(Scoped):
                 expires_after_s=row["file_expires_after_s"],
                 also=completed,
             )
-        except (FileNotFoundError, _OverError) as error:
+        except (FileNotFoundError, BadRequestError, _OverError) as error:
             row = self._require_open(upload_id, or_completed_from=part_ids)  # did somebody else end it meanwhile?
             if row["status"] != "completed":
+                if isinstance(error, BadRequestError):
+                    raise
                 message = "A part of this upload cannot be read any more. Add it again, with a new id."
                 raise BadRequestError(message, param="part_ids") from error
             return _upload(row)
