@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from luthier.data.findings import Finding, shown
-from luthier.data.quality.batch import Batch, Joined, in_texts
+from luthier.data.quality.batch import Batch, in_texts
 from luthier.data.quality.cutoff import CLOSED, is_cut_off
 from luthier.data.quality.hints import ALARM, SPEAKERS
-from luthier.data.quality.preamble import MAY_OPEN, strip_preamble
+from luthier.data.quality.preamble import may_open, strip_preamble
 from luthier.data.quality.refusal import is_refusal, named_maker
 
 _FENCE = re.compile("```")
-_HEAD = 16  # characters, more than `MAY_OPEN` needs
 
 
 class Answers:
@@ -33,8 +32,7 @@ class Answers:
 
 
 def _preambles(batch: Batch) -> Iterator[Finding]:
-    heads = Joined([(text if text[0] > " " else text.lstrip())[:_HEAD] for text in batch.answers.texts])
-    for place, example, message, text in in_texts(batch.answers, heads.places(MAY_OPEN)):
+    for place, example, message, text in in_texts(batch.answers, may_open(batch.answers.texts)):
         rest = strip_preamble(text, batch.questions[place])
         if rest is not None:
             gone = text.strip()[: len(text.strip()) - len(rest)].strip()

@@ -28,10 +28,11 @@ def numerals(texts: list[str]) -> npt.NDArray[np.uint64]:
 
 def _are_digits(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     digits = (codes - np.uint32(ord("0"))) < 10
-    others = np.flatnonzero(codes > 0x7F)
-    if others.size:
-        digits[others] = _DECIMAL[np.minimum(codes[others], len(_DECIMAL) - 1)]
+    rare = np.flatnonzero((codes >= _FIRST_OTHER) & ((codes - np.uint32(0x3000)) >= 0x7000))  # nor among Han and kana
+    if rare.size:
+        digits[rare] = _DECIMAL[np.minimum(codes[rare], len(_DECIMAL) - 1)]
     return digits
 
 
 _DECIMAL = np.array([chr(code).isdecimal() for code in range(0x20000)], dtype=np.bool_)
+_FIRST_OTHER = 0x660

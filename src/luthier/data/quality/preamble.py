@@ -42,11 +42,39 @@ _ANNOUNCES = re.compile(
     r"[^.!?:\n]{0,80}[.!:\n]+\s*",
     re.IGNORECASE,
 )
-# A quick look at many texts that stand in one string, each after a NUL: what the patterns above may begin with.
-MAY_OPEN = re.compile(
-    r"\0\s*(?:[好没当收明了遵您你问提这很非十高乐荣感作可]|(?i:sur|ok|al[rl]|got|und|no |hap|gla|my |i[ '’]|tha|what|"
+# A quick look at many texts: what the patterns above may begin with.
+_MAY_OPEN = re.compile(
+    r"\s*(?:[好没当收明了遵您你问提这很非十高乐荣感作可]|(?i:sur|ok|al[rl]|got|und|no |hap|gla|my |i[ '’]|tha|what|"
     r"gr|goo|exc|int|fan|cer|of c|abs|def|per|he|hi|as an?))"
 )
+# A quicker one before it, by the first character or two.
+_FIRST = frozenset("好没当收明了遵您你问提这很非十高乐荣感作可") | {
+    char for char in map(chr, range(0x3001)) if char.isspace()
+}
+_SECONDS = {
+    "s": "u",
+    "o": "kf",
+    "a": "lbs",
+    "g": "olr",
+    "u": "n",
+    "n": "o",
+    "h": "aei",
+    "m": "y",
+    "t": "h",
+    "w": "h",
+    "e": "x",
+    "i": "n",
+    "f": "a",
+    "c": "e",
+    "d": "e",
+    "p": "e",
+}
+_FIRST_TWO = frozenset(
+    one + two
+    for first, seconds in _SECONDS.items()
+    for one in (first, first.upper())
+    for two in (*seconds, *seconds.upper())
+) | {letter + mark for letter in "iI" for mark in " '’"}
 _LEANS_BACK = re.compile(
     r"[，,、。；;！!？?）)]|但|不过|可是|然而|而且|并且|(?:but|however|and|though|yet)\b", re.IGNORECASE
 )
@@ -66,6 +94,12 @@ _REQUESTS = re.compile(
 )
 _GREETING = re.compile(r"(?:您好|你好|嗨|hello|hi|hey)\W*$", re.IGNORECASE)
 _WORD = re.compile(r"\w")
+
+
+def may_open(texts: list[str]) -> list[int]:
+    """The places of the texts, none of them empty, that may begin with a preamble; most others are left out."""
+    likely = [at for at, text in enumerate(texts) if text[0] in _FIRST or text[:2] in _FIRST_TWO]
+    return [at for at in likely if _MAY_OPEN.match(texts[at])]
 
 
 def strip_preamble(text: str, question: str | None = None) -> str | None:

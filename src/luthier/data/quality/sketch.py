@@ -67,7 +67,10 @@ def _folded(text: str) -> npt.NDArray[np.uint32]:
         table, others = _ascii()
         return np.frombuffer(text.encode().translate(table, others), dtype=np.uint8).astype(np.uint32)
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    folded = np.where(codes > 0xFFFF, codes, _folding()[np.minimum(codes, 0xFFFF)])
+    if int(codes.max()) > 0xFFFF:
+        folded = np.where(codes > 0xFFFF, codes, _folding()[np.minimum(codes, 0xFFFF)])
+    else:
+        folded = _folding()[codes]
     kept: npt.NDArray[np.uint32] = folded[folded != 0]
     return kept
 

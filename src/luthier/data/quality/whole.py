@@ -6,6 +6,8 @@ Counts only, and of a bounded number of different things; where there are more, 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import compress, repeat
+from operator import not_
 
 from luthier.data.findings import Finding, problem
 from luthier.data.quality.batch import Batch
@@ -32,17 +34,16 @@ class Openings:
         texts = [text for text in batch.answers.texts if len(text) > _LABEL]
         starts = [text[:_START] for text in texts]
         self._total += len(texts)
-        for start, count in Counter(starts).items():
-            if start in self._counts or len(self._counts) < _KINDS:
-                self._counts[start] += count
         prefixes = self._prefixes
-        for start, text in zip(starts, texts, strict=True):
-            prefix = prefixes.get(start)
-            if prefix is None:
-                if start in self._counts:
+        if len(prefixes) < _KINDS:
+            for start, text in zip(starts, texts, strict=True):
+                if start not in prefixes and len(prefixes) < _KINDS:
                     prefixes[start] = text[:200]
-            elif not text.startswith(prefix):
-                prefixes[start] = _common(prefix, text)
+        known = list(map(prefixes.get, starts, repeat("")))
+        self._counts.update(compress(starts, known))
+        fits = map(str.startswith, texts, known)
+        for at in compress(range(len(texts)), map(not_, fits)):
+            prefixes[starts[at]] = _common(prefixes[starts[at]], texts[at])
         return ()
 
     def finish(self) -> Iterator[Finding]:
