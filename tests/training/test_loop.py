@@ -92,7 +92,7 @@ def test_the_adapter_is_a_peft_folder(tmp_path: Path, tiny_base: Path) -> None:
     checkpoint = [event for event in train(folder) if event["type"] == "checkpoint"][-1]
     last = folder / "checkpoints" / checkpoint["folder"]
     names = {path.name for path in last.iterdir()}
-    assert names == {"adapter_model.safetensors", "adapter_config.json", "chat_template.jinja"}
+    assert names == {"adapter_model.safetensors", "adapter_config.json", "chat_template.jinja", "proof.json"}
     config = json.loads((last / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["peft_type"]) == ("tiny", "LORA")
     assert (config["r"], config["lora_alpha"]) == (16, 32)
@@ -269,6 +269,11 @@ def test_definitions_are_shown_in_a_mix_and_examples_without_a_call_added(tmp_pa
     assert events[-1]["trained_tokens"] == sum(
         len(made.example(index, int(view))[0].ids) for epoch in shown for index, view in enumerate(epoch)
     )
+
+
+def test_every_example_of_a_longer_file_is_trained(tmp_path: Path, tiny_base: Path) -> None:
+    events = train(write_job(tmp_path / "job", tiny_base, examples=CALLING * 12, n_epochs=1, batch_size=32))
+    assert len(losses(events)) == 5  # 144 and 14 that were added
 
 
 def test_definitions_as_the_file_has_them(tmp_path: Path, tiny_base: Path) -> None:

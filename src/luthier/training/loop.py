@@ -151,7 +151,9 @@ class Trainer:
             return []
         shown = self._mix.shown(self._spec.seed, epoch, len(examples))
         return [
-            Item(index, examples.example(index, shown[index]), () if reference is None else tuple(reference[index]))
+            Item(
+                index, examples.example(index, int(shown[index])), () if reference is None else tuple(reference[index])
+            )
             for index in map(int, indices)
         ]
 
