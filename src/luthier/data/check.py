@@ -107,8 +107,10 @@ class _Check:
 
     def finish(self) -> None:
         """What only the whole file shows of what its examples say."""
-        for finding in (*self._copies.findings(), *self._quality.finish()) if self._quality else ():
-            self.report.add(finding)
+        if self._quality:
+            self._copies.tell(self.report)
+            for finding in self._quality.finish():
+                self.report.add(finding)
 
     def _proved(self, line: Line) -> None:
         self._look(line, orjson.loads(line.raw))

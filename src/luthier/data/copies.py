@@ -5,12 +5,11 @@ fingerprint; among a million different examples, two share them once in forty mi
 """
 
 from array import array
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from luthier.data.findings import Finding, problem
+from luthier.data.findings import Report, problem
 from luthier.data.plain import Plain, plain_value
 from luthier.data.read import fingerprint
 from luthier.data.repeats import with_first
@@ -37,9 +36,13 @@ class Copies:
         self._fingerprints.extend(prints)
         self._lines.extend(range(first_line, first_line + len(prints)))
 
-    def findings(self) -> Iterator[Finding]:
-        """One for each line that is the same as an earlier one, in order of lines."""
+    def tell(self, report: Report) -> None:
+        """A finding for each line that is the same as an earlier one, in order of lines. Ends the collecting."""
+        if not self._lines:
+            return
         prints, lines = np.frombuffer(self._fingerprints, np.uint64), np.frombuffer(self._lines, np.uint64)
         firsts, laters = with_first(prints)
-        for first, later in zip(lines[firsts].tolist(), lines[laters].tolist(), strict=True):
-            yield problem("duplicate_example", detail=str(first)).at(later)
+        pairs = zip(firsts, laters, strict=True)
+        made = (problem("duplicate_example", detail=str(lines[first])).at(int(lines[later])) for first, later in pairs)
+        report.add_many("duplicate_example", made, len(laters))
+        self._fingerprints, self._lines = array("Q"), array("Q")

@@ -6,12 +6,15 @@ Knows numbers only: a group and a stratum for each example, and shares. The seed
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+_Places = npt.NDArray[np.signedinteger[Any]]
 
-def components(count: int, pairs: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]) -> list[int]:
+
+def components(count: int, pairs: tuple[_Places, _Places]) -> list[int]:
     """For each of `count` things the least of those that the pairs connect it with, itself included."""
     parent = list(range(count))
 

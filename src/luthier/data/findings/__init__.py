@@ -7,7 +7,9 @@ This module knows nothing about how a fault is found, nor about files; it only s
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from luthier.data.findings.kinds import Kind, Severity
@@ -118,6 +120,13 @@ class Report:
         self._kept[kind] += 1
         if self._kept[kind] <= KEPT_PER_KIND:
             self.findings.insert(0 if first else len(self.findings), finding)
+
+    def add_many(self, code: str, findings: Iterable[Finding], count: int) -> None:
+        """Findings of one kind, `count` in all, of which no more are asked for than are kept."""
+        for finding in islice(findings, KEPT_PER_KIND):
+            self.add(finding)
+        if count > KEPT_PER_KIND:
+            self.counts[code] += count - KEPT_PER_KIND
 
     @property
     def ok(self) -> bool:

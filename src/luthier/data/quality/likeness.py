@@ -22,6 +22,7 @@ ALIKE = 0.85  # of the trigrams of two questions; estimated to within 0.05
 SHORT = 40  # characters of an answer that is a label rather than a text, of which there is more than one good wording
 _OPENING = 16  # characters of an answer that near copies share
 
+_PIECE = 65_536  # pairs compared at once
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _Row = np.dtype(
     [
@@ -45,13 +46,17 @@ class Likeness:
 
     def __init__(self, training: "Likeness | None" = None) -> None:
         self._training = training
-        self._parts: list[Rows] = []
-        self._count = 0
+        self._rows: Rows = np.empty(0, _Row)
+        self._filled = self._count = 0
 
     def look(self, batch: Batch) -> Iterable[Finding]:
         """Keeps fingerprints; all is told at the end."""
         if self._count < LIMIT and len(batch):
-            self._parts.append(fingerprints(batch))
+            if not self._filled:  # room for all; what is not filled takes no memory
+                self._rows = np.empty(LIMIT + len(batch), _Row)
+            kept = fingerprints(batch)[: len(self._rows) - self._filled]
+            self._rows[self._filled : self._filled + len(kept)] = kept
+            self._filled += len(kept)
         self._count += len(batch)
         return ()
 
@@ -68,9 +73,7 @@ class Likeness:
 
     def rows(self) -> Rows:
         """The fingerprints, in the order of the file."""
-        if len(self._parts) != 1:
-            self._parts = [np.concatenate(self._parts) if self._parts else np.empty(0, _Row)]
-        return self._parts[0]
+        return self._rows[: self._filled]
 
 
 def fingerprints(batch: Batch) -> Rows:
@@ -125,20 +128,22 @@ def related(rows: Rows) -> Pairs:
 
 def alike(rows: Rows) -> Pairs:
     """Pairs with equal keys, other contexts and sketches that are alike; the first of each stands earlier."""
-    lefts, rights = [], []
+    lefts, rights = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
     for band in range(BANDS):
         mixed = rows["key"] ^ (rows["bands"][:, band].astype(np.uint64) * _MIX)
         repeats = Repeats(mixed)
         for left, right in (repeats.with_first(), repeats.with_previous()):
             other = rows["context"][left] != rows["context"][right]  # or there are as many pairs as exact copies
             left, right = left[other], right[other]
-            close = similarity(rows["sketch"][left], rows["sketch"][right]) >= ALIKE
-            lefts.append(left[close])
-            rights.append(right[close])
+            for start in range(0, len(left), _PIECE):
+                one, two = left[start : start + _PIECE], right[start : start + _PIECE]
+                close = similarity(rows["sketch"][one], rows["sketch"][two]) >= ALIKE
+                lefts.append(one[close])
+                rights.append(two[close])
     return np.concatenate(lefts), np.concatenate(rights)
 
 
-def _once(lefts: npt.NDArray[np.intp], rights: npt.NDArray[np.intp]) -> Iterator[tuple[np.intp, np.intp]]:
+def _once(lefts: npt.NDArray[np.int32], rights: npt.NDArray[np.int32]) -> Iterator[tuple[np.int32, np.int32]]:
     """Each right place once, with its earliest partner, in the order of the file."""
     order = np.lexsort((lefts, rights))
     places, begins = np.unique(rights[order], return_index=True)
