@@ -22,7 +22,7 @@ from luthier.data.findings import FindingError, problem
 
 MAX_DEPTH = 100  # far beyond any conversation, and far below what Python's own recursion allows later readers
 MAX_LINE_BYTES = 16 * 2**20  # far beyond any context; what is made of such a line still fits into a small memory
-_BLOCK_BYTES = 128 * 1024  # fits into a processor's cache, and MAX_LINE_BYTES is a power of two times this
+_BLOCK_BYTES = 256 * 1024  # fits into a processor's cache, and MAX_LINE_BYTES is a power of two times this
 _BOM = b"\xef\xbb\xbf"
 _FOREIGN = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x1f\x8b", "gzip"), (b"PK\x03\x04", "zip"))
 _NOT_CERTAIN = orjson.JSONDecodeError("not certain", "", 0)
