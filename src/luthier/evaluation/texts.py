@@ -30,7 +30,7 @@ def card(model: str, asked: Sequence[Case], answers: Sequence[Answer]) -> Run:
         figures["macro_f1"] = _macro_f1([text.plain(one) for one in wanted], [text.plain(one) for one in said])
     figures["length_ratio"] = mean([len(b) / len(a) for a, b in pairs if a])
     for name, hits in {
-        "preamble_rate": [bool(strip_preamble(one)) for one in said],
+        "preamble_rate": [bool(strip_preamble(one, last_words(case))) for case, one in zip(asked, said, strict=True)],
         "truncation_rate": [answer.finish_reason == "length" for answer in answers],
         "repetition_rate": [text.repetition(one) > STUCK for one in said],
         "empty_rate": [not one.strip() for one in said],

@@ -92,7 +92,11 @@ _REQUESTS = re.compile(
     r"|\b(?:can|could|would|will) you\b",
     re.IGNORECASE,
 )
-_GREETING = re.compile(r"(?:您好|你好|嗨|hello|hi|hey)\W*$", re.IGNORECASE)
+_GREETING = re.compile(  # and no more than a few words: a question that begins so is a question
+    r"(?:您好|你好|嗨|早上好|下午好|晚上好)\W*$"
+    r"|(?:hello|hi|hey|good (?:morning|afternoon|evening))\b[\w ,]{0,20}\W*$",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"\w")
 
 
