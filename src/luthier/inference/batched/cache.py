@@ -24,6 +24,7 @@ class Rows:
     def __init__(self, model: Llama) -> None:
         self._model = model
         self._scale = model.width**-0.5
+        self.token_bytes = len(model.layers) * 2 * model.groups * model.width * model.dtype.itemsize
         self.data = self._new(0, 0)
 
     def reserve(self, rows: int, places: int) -> None:
@@ -126,7 +127,7 @@ class Texts:
     def keep(self, adapter: Path | None, ids: Sequence[int], rows: Rows, row: int) -> None:
         """The text in a row, unless it is known; shorter ones that it begins with go."""
         mine = np.asarray(ids, dtype=np.int32)
-        if len(mine) < _LEAST_SHARED or len(mine) * _token_bytes(rows) > self._most:
+        if len(mine) < _LEAST_SHARED or len(mine) * rows.token_bytes > self._most:
             return
         for kept in [kept for kept in self._kept if kept.adapter == adapter]:
             common = _common(kept.ids, mine)
@@ -143,8 +144,3 @@ def _common(one: np.ndarray, other: np.ndarray) -> int:
     size = min(len(one), len(other))
     differ = np.nonzero(one[:size] != other[:size])[0]
     return int(differ[0]) if len(differ) else size
-
-
-def _token_bytes(rows: Rows) -> int:
-    layers, two, _, groups, _, width = rows.data.shape
-    return int(layers * two * groups * width * rows.data.element_size())

@@ -21,6 +21,8 @@ from luthier.inference.turns import Pass, Stream, Turns
 
 _MOST_ROWS = 16  # answers in one pass; more wait
 _PIECE = 512  # tokens of a prompt that are read in one round
+_MOST_BYTES = 1 << 30  # of keys and values; an answer that needs more by itself is given it
+_KEPT_BYTES = 1 << 27  # what stays reserved when nothing is under way
 
 
 class _Reading:
@@ -57,9 +59,10 @@ class BatchedEngine(Turns):
     def advance(self, due: list[Stream]) -> None:
         writing = [stream for stream in due if stream.state and stream.state.read]
         reading = next((stream for stream in due if stream.state and not stream.state.read), None)
-        if reading is None and len(self._streams) < _MOST_ROWS:
-            # one after the other, so that a text that several begin with is read once.
-            reading = next((stream for stream in due if stream.state is None and self._admit(stream)), None)
+        if reading is None:
+            # One after the other, so that a text that several begin with is read once.
+            waiting = (stream for stream in due if stream.state is None)
+            reading = next((stream for stream in waiting if self._has_room(stream) and self._admit(stream)), None)
         if reading:
             self._read(reading)
         if writing:
@@ -78,6 +81,15 @@ class BatchedEngine(Turns):
             last.state.row = state.row
             self._streams[state.row] = last
         stream.state = None
+        if not self._streams and self._rows.data.nbytes > _KEPT_BYTES:
+            self._rows = Rows(self._model)
+
+    def _has_room(self, stream: Stream) -> bool:
+        """Rows are as long as the longest answer may become."""
+        together = [*self._streams, stream]
+        places = max(len(one.generation.prompt) + one.generation.sampling.max_tokens for one in together)
+        size = len(together) * min(places, self.context_tokens) * self._rows.token_bytes
+        return len(together) == 1 or (len(together) <= _MOST_ROWS and size <= _MOST_BYTES)
 
     def _admit(self, stream: Stream) -> bool:
         """Gives it a row; False when its adapter cannot be loaded."""

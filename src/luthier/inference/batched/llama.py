@@ -101,7 +101,8 @@ class Llama:
         self._output = model.lm_head.weight
         positions = torch.arange(self.context_tokens, device=device)[None]
         cos, sin = body.rotary_emb(torch.zeros(1, dtype=dtype, device=device), positions)
-        self._cos, self._sin = cos[0], sin[0]  # [context, K]
+        half = self.width // 2  # the second half of each angle is the first once more
+        self._cos, self._sin = cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous()  # [context, K / 2]
 
     def hidden(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, added: Added) -> torch.Tensor:
         """ids and positions int [T] -> the last hidden states [T, D], normalised."""
@@ -127,9 +128,12 @@ class Llama:
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """x [T, H, K], cos and sin [T, 1, K]. Su et al., 2021."""
-    one, two = x.chunk(2, -1)
-    return x * cos + torch.cat([-two, one], -1) * sin
+    """x [T, H, K], cos and sin [T, 1, K / 2]. Su et al., 2021."""
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    (one, two), (first, second) = x.chunk(2, -1), out.chunk(2, -1)
+    torch.mul(one, cos, out=first).addcmul_(two, sin, value=-1)
+    torch.mul(two, cos, out=second).addcmul_(one, sin)
+    return out
 
 
 def _module(layer: Any, name: str) -> Any:
