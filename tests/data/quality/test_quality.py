@@ -273,3 +273,9 @@ def test_copies_are_told_whatever_their_form(tmp_path: Path) -> None:
     path.write_text(json.dumps(one) + "\n" + json.dumps(turned, ensure_ascii=False) + "\n" + json.dumps(one) + " \n")
     findings = check_file(path, minimum_examples=1, quality=Quality()).findings
     assert [(each.code, each.line, each.detail) for each in findings] == [("duplicate_example", n, "1") for n in (2, 3)]
+
+
+def test_copies_beyond_those_that_are_kept_are_counted(check: Any) -> None:
+    report = check([chat("A loan.")] * 250)
+    assert report.counts == {"duplicate_example": 249}
+    assert [finding.line for finding in report.findings] == list(range(2, 102))
