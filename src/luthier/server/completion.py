@@ -8,13 +8,13 @@ from typing import Any
 
 from luthier.data import messages as wire
 from luthier.data.render import Renderer
-from luthier.inference import Generation, Sampling
+from luthier.inference import Generation
 from luthier.server.calls import CallRules, call_rules
 from luthier.server.constraints import grammar_for
 from luthier.server.inputs import far_too_long
 from luthier.server.names import Target
 from luthier.server.state import State, renderer
-from luthier.server.underway import Underway, check_choices, logit_bias, stops
+from luthier.server.underway import Underway, check_choices, sampling, stops
 from luthier.types.chat import CreateChatCompletionRequest, Message, TextPart
 from luthier.types.common import new_id
 from luthier.types.errors import BadRequestError
@@ -43,7 +43,14 @@ def prepare(state: State, base: Path, target: Target, body: CreateChatCompletion
     _check_room(engine.context_tokens, len(prompt), most)
     check_choices(body.n or 1, state.settings.queue_limit)
     samplings = [
-        _sampling(body, index, min(most or state.settings.answer_tokens, room), rendering.stop_ids, grammar)
+        sampling(
+            body,
+            index,
+            min(most or state.settings.answer_tokens, room),
+            rendering.stop_ids,
+            top_logprobs=body.top_logprobs or 0,
+            grammar=grammar,
+        )
         for index in range(body.n or 1)
     ]
     return Completion(
@@ -52,7 +59,7 @@ def prepare(state: State, base: Path, target: Target, body: CreateChatCompletion
         target=target,
         engine=engine,
         renderer=rendering,
-        generations=[Generation(prompt, sampling, target.adapter) for sampling in samplings],
+        generations=[Generation(prompt, one, target.adapter) for one in samplings],
         prompt_tokens=len(prompt),
         stops=stops(body.stop),
         calls=calls,
@@ -121,21 +128,3 @@ def _check_room(context: int, prompt: int, most: int | None) -> None:
             "Please reduce the length of the messages or completion."
         )
     raise BadRequestError(message, param="messages", code="context_length_exceeded")
-
-
-def _sampling(
-    body: CreateChatCompletionRequest, index: int, tokens: int, stop_ids: frozenset[int], grammar: str | None
-) -> Sampling:
-    """Choices of one request differ by their seeds."""
-    return Sampling(
-        max_tokens=tokens,
-        stop_ids=stop_ids,
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
-        logit_bias=logit_bias(body.logit_bias),
-        seed=None if body.seed is None else body.seed + index,
-        top_logprobs=body.top_logprobs or 0,
-        grammar=grammar,
-    )

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luthier.data.render import Renderer
-from luthier.inference import Generation, Sampling, Token
+from luthier.inference import Generation, Token
 from luthier.server.inputs import check_room, check_text, token_ids
 from luthier.server.names import Target
 from luthier.server.state import State, renderer
-from luthier.server.underway import Underway, check_choices, logit_bias, stops
+from luthier.server.underway import Underway, check_choices, sampling, stops
 from luthier.types.common import new_id
 from luthier.types.completions import CreateCompletionRequest
 from luthier.types.errors import BadRequestError
@@ -51,7 +51,10 @@ def prepare(state: State, base: Path, target: Target, body: CreateCompletionRequ
     check_room(engine.context_tokens, max(len(prompt.ids) for prompt in prompts), most)
     candidates = body.best_of or body.n or 1
     check_choices(candidates, state.settings.queue_limit, "best_of" if body.best_of else "n")
-    samplings = [_sampling(body, at, most, rendering.text_stop_ids) for at in range(candidates if most else 0)]
+    samplings = [
+        sampling(body, at, most, rendering.text_stop_ids, top_logprobs=body.logprobs or 0)
+        for at in range(candidates if most else 0)
+    ]
     return TextCompletion(
         id=new_id("cmpl-", 29),
         body=body,
@@ -84,21 +87,6 @@ def _prompts(body: CreateCompletionRequest, target: Target, rendering: Renderer,
     for text in texts:
         check_text(text, rendering, context)
     return [Prompt(text, rendering.prompt([{"role": "user", "content": text}])) for text in texts]
-
-
-def _sampling(body: CreateCompletionRequest, index: int, tokens: int, stop_ids: frozenset[int]) -> Sampling:
-    """Candidates of one prompt differ by their seeds."""
-    return Sampling(
-        max_tokens=tokens,
-        stop_ids=stop_ids,
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
-        logit_bias=logit_bias(body.logit_bias),
-        seed=None if body.seed is None else body.seed + index,
-        top_logprobs=body.logprobs or 0,
-    )
 
 
 async def score_echoes(completion: TextCompletion) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 from luthier import __version__
 from luthier.data.render import Renderer
-from luthier.inference import Engine, Generation, TokenStream
+from luthier.inference import Engine, Generation, Sampling, TokenStream
 from luthier.server.answers import AnswerText
 from luthier.server.calls import CallRules
 from luthier.server.names import Target
 from luthier.types import chat as types
+from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.common import now
+from luthier.types.completions import CreateCompletionRequest
 from luthier.types.errors import BadRequestError
 
 
@@ -87,6 +89,30 @@ def logit_bias(sent: Mapping[str, float] | None) -> dict[int, float]:
             message = f"Invalid key in 'logit_bias': {token[:40]}. Keys are token ids of this model."
             raise BadRequestError(message, param="logit_bias", code="invalid_value")
     return {int(token): bias for token, bias in (sent or {}).items()}
+
+
+def sampling(
+    body: CreateChatCompletionRequest | CreateCompletionRequest,
+    index: int,
+    tokens: int,
+    stop_ids: frozenset[int],
+    *,
+    top_logprobs: int,
+    grammar: str | None = None,
+) -> Sampling:
+    """How choice `index` of a request is sampled; choices differ by their seeds. Raises BadRequestError."""
+    return Sampling(
+        max_tokens=tokens,
+        stop_ids=stop_ids,
+        temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        presence_penalty=body.presence_penalty or 0.0,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        logit_bias=logit_bias(body.logit_bias),
+        seed=None if body.seed is None else body.seed + index,
+        top_logprobs=top_logprobs,
+        grammar=grammar,
+    )
 
 
 def check_choices(n: int, queue_limit: int, param: str = "n") -> None:
