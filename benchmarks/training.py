@@ -82,7 +82,7 @@ def write_job(folder: Path, base: Path, examples: list[dict[str, Any]], batch_si
     lines = (json.dumps(example) + "\n" for example in examples)
     (folder / "train.jsonl").write_text("".join(lines), encoding="utf-8")
     asked = {"n_epochs": 1, "batch_size": batch_size, "learning_rate_multiplier": 0.5}
-    JobSpec(str(base), base.name, seed=1, hyperparameters=asked, threads=threads).write(folder)
+    JobSpec(str(base), base.name, seed=1, hyperparameters=asked, threads=threads, definitions="full").write(folder)
     return folder
 
 
@@ -130,9 +130,9 @@ def trl_python(cache: Path) -> Path:
 
 def step_tokens(folder: Path, base: Path, batch_size: int) -> list[int]:
     """Tokens of the examples of each step."""
-    examples = dataset.load(folder / "train.jsonl", Renderer(base), 65_536, "training_file")
+    examples = dataset.load(folder / "train.jsonl", dataset.Reading(Renderer(base), 65_536), "training_file")
     order = batches.order(1, 0, len(examples))
-    lengths = [len(examples[int(index)][0].ids) for index in order]
+    lengths = [len(examples.example(int(index))[0].ids) for index in order]
     return [sum(lengths[start : start + batch_size]) for start in range(0, len(lengths), batch_size)]
 
 

@@ -44,9 +44,10 @@ def main(folder: Path) -> None:
     spec = JobSpec.read(folder)
     if spec.threads:
         torch.set_num_threads(spec.threads)
-    examples = dataset.load(folder / "train.jsonl", Renderer(Path(spec.base)), 65_536, "training_file")
+    reading = dataset.Reading(Renderer(Path(spec.base)), 65_536)
+    examples = dataset.load(folder / "train.jsonl", reading, "training_file")
     order = batches.order(spec.seed, 0, len(examples))
-    rows = [examples[int(index)][0] for index in order]
+    rows = [examples.example(int(index))[0] for index in order]
     labels = [[int(t) if w else -100 for t, w in zip(row.ids, row.weights, strict=True)] for row in rows]
     data = Dataset.from_dict({"input_ids": [row.ids.tolist() for row in rows], "labels": labels})
     config = AutoConfig.from_pretrained(spec.base)
