@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from luthier.data.examples import Example, read_examples
 from luthier.data.mix import Mix
 from luthier.data.render import Renderer
-from luthier.training import dataset
+from luthier.training import batches, dataset
 from luthier.training.batches import Item
 from luthier.training.loop import Trainer, schedule
 from luthier.types.errors import JobError
@@ -269,6 +269,17 @@ def test_definitions_are_shown_in_a_mix_and_examples_without_a_call_added(tmp_pa
     assert events[-1]["trained_tokens"] == sum(
         len(made.example(index, int(view))[0].ids) for epoch in shown for index, view in enumerate(epoch)
     )
+
+
+def test_batches_are_shown_alike_and_every_example_comes_once() -> None:
+    mix = Mix.parse("40,20,40")
+    made = batches.order_of_mix(7, 2, 203, 8, mix)
+    assert sorted(made) == list(range(203))
+    assert (made == batches.order_of_mix(7, 2, 203, 8, Mix())).all()
+    shown = mix.shown(7, 2, 203)[made]
+    kinds = [set(shown[start : start + 8].tolist()) for start in range(0, 203, 8)]
+    assert sum(len(kind) > 1 for kind in kinds) <= 2
+    assert len({min(kind) for kind in kinds[:8]}) > 1  # and the batches do not come sorted
 
 
 def test_every_example_of_a_longer_file_is_trained(tmp_path: Path, tiny_base: Path) -> None:

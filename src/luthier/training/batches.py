@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from luthier.data.mix import Mix
 from luthier.training.dataset import Tokens
 from luthier.training.prefixes import common_length, sort_key
 
@@ -24,6 +25,19 @@ class Item:
 def order(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of the examples in an epoch; a function of its arguments alone, so that a resumed job agrees."""
     return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+@lru_cache(maxsize=1)
+def order_of_mix(seed: int, epoch: int, count: int, size: int, mix: Mix) -> np.ndarray:
+    """The same, for examples whose definitions are shown in a mix: batches of `size` that are shown alike.
+
+    Long definitions are then computed in the steps that show them, once each, and not in every step.
+    """
+    shuffled = order(seed, epoch, count)
+    alike = shuffled[np.argsort(mix.shown(seed, epoch, count)[shuffled], kind="stable")]
+    whole = count // size * size
+    chance = np.random.default_rng([seed, epoch, size])
+    return np.concatenate([chance.permutation(alike[:whole].reshape(-1, size)).ravel(), alike[whole:]])
 
 
 def micro_batches(items: list[Item], most_tokens: int) -> Iterator[list[Item]]:

@@ -160,7 +160,11 @@ class Trainer:
     def _batch(self, step: int) -> list[Item]:
         epoch, place = divmod(step - 1, self._resolved.steps_per_epoch)
         size = self._resolved.batch_size
-        order = batches.order(self._spec.seed, epoch, len(self._train))
+        count = len(self._train)
+        if self._train.views > 1:
+            order = batches.order_of_mix(self._spec.seed, epoch, count, size, self._mix)
+        else:
+            order = batches.order(self._spec.seed, epoch, count)
         return self._items("train", order[place * size : (place + 1) * size], epoch)
 
     def _update(self, step: int) -> dict[str, float]:
