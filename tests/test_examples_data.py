@@ -13,6 +13,7 @@ EXAMPLES = ROOT / "src" / "luthier" / "examples"
 FIXTURES = ROOT / "tests" / "fixtures"
 SMART_HOME = EXAMPLES / "smart_home.jsonl"
 FINANCE = ROOT / "examples" / "finance_qa_data.jsonl"
+LEAVE_LETTERS = [EXAMPLES / f"leave_letter.{name}.json" for name in ("values", "held_out")]
 SHORT_QA = FIXTURES / "short_qa.jsonl"
 
 TOOLS: list[dict[str, Any]] = json.loads((EXAMPLES / "smart_home.tools.json").read_text(encoding="utf-8"))
@@ -224,3 +225,17 @@ def test_short_qa_set() -> None:
         assert 3 <= len(assistant["content"].split()) <= 9, assistant["content"]
         answers.add(assistant["content"])
     assert len(answers) == 12
+
+
+def test_held_out_leave_letters_share_nothing_with_those_learnt() -> None:
+    """No value, wording or small talk of one file is in the other, so that a right call was not learnt by heart."""
+    learnt, held_out = (json.loads(path.read_text(encoding="utf-8")) for path in LEAVE_LETTERS)
+    values, others = (one["values"]["write_leave_letter"] for one in (learnt, held_out))
+    assert list(values) == list(others) == ["name", "dept", "position", "reason", "days"]
+    for key, known in values.items():
+        assert len(set(known)) == len(known) > len(set(others[key])) == len(others[key]) >= 10, key
+        assert set(known).isdisjoint(others[key]), key
+    phrasings, new = (set(one["phrasings"]["write_leave_letter"]) for one in (learnt, held_out))
+    assert phrasings.isdisjoint(new)
+    asked, unseen = ({pair["user"] for pair in one["no_call"]} for one in (learnt, held_out))
+    assert asked.isdisjoint(unseen)
