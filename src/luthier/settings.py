@@ -13,6 +13,7 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from luthier.types.job_options import HIGHEST_ALPHA, HIGHEST_RANK
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS
 
 DEFAULT_BASE = "smollm2-135m-instruct"
@@ -75,6 +76,17 @@ class Settings(BaseSettings):
         "auto", description="Number format of the base weights; auto takes bfloat16 where the processor has it."
     )
     threads: int = Field(0, ge=0, description="Processor threads for training; 0 leaves the choice to PyTorch.")
+    lora_rank: int = Field(
+        16, ge=1, le=HIGHEST_RANK, description="Rank of new adapters, unless a job's metadata say otherwise."
+    )
+    lora_alpha: int = Field(
+        0, ge=0, le=HIGHEST_ALPHA, description="Alpha of new adapters, which scales them; 0: twice the rank."
+    )
+    lora_targets: str = Field(
+        "all-linear",
+        pattern=r"^\w[\w-]*(,\w+)*$",
+        description="Layers that adapters are put on: all-linear, attention, mlp, or names with commas between.",
+    )
     definitions: str = Field(
         "40,20,40",
         pattern=r"^(full|slim|none|\d+(\.\d+)?,\d+(\.\d+)?,\d+(\.\d+)?)$",

@@ -56,6 +56,16 @@ def test_ids_and_a_validation_file(api: FakeAPI, luthier: Run, train: Path) -> N
     ]
 
 
+def test_an_adapters_shape_travels_in_the_metadata(api: FakeAPI, luthier: Run, train: Path) -> None:
+    assert luthier("tune", train, "--rank", "8", "--alpha", "8", "--targets", "q_proj, v_proj").exit_code == 0
+    wanted = {"luthier:rank": "8", "luthier:alpha": "8", "luthier:targets": "q_proj, v_proj"}
+    assert api.bodies("/v1/fine_tuning/jobs")[0]["metadata"] == wanted
+    refused = luthier("tune", train, "--rank", "0")
+    assert refused.exit_code == 2
+    assert "'luthier:rank' must be a number from 1 to 512" in refused.stderr
+    assert len(api.bodies("/v1/files")) == 1
+
+
 def test_neither_a_file_nor_an_id(luthier: Run) -> None:
     assert luthier("tune", "absent.jsonl").exit_code == 2
 

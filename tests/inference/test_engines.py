@@ -44,10 +44,13 @@ def engine(request: pytest.FixtureRequest, tiny_base: Path) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Four adapters that do different things."""
+    """Four adapters that do different things, of different shapes."""
     folder, made = tmp_path_factory.mktemp("adapters"), []
-    for seed in range(4):
-        spec = JobSpec(base=str(tiny_base), base_name="tiny", seed=seed, precision="float32", device="cpu")
+    for seed, (rank, alpha, targets) in enumerate(
+        [(16, 32, "all-linear"), (4, 16, "attention"), (20, 20, "v_proj,down_proj"), (1, 8, "mlp")]
+    ):
+        shape = {"lora_rank": rank, "lora_alpha": alpha, "lora_targets": targets}
+        spec = JobSpec(base=str(tiny_base), base_name="tiny", seed=seed, precision="float32", device="cpu", **shape)
         model = load(spec, hardware("cpu", "float32"))
         torch.manual_seed(seed)
         for name, parameter in trainable(model).items():

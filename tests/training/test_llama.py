@@ -28,7 +28,7 @@ FAMILY = {
 }
 
 
-def _load(folder: Path, kind: str, precision: str = "float32", **more):
+def _load(folder: Path, kind: str, precision: str = "float32", targets: str = "all-linear", **more):
     torch.manual_seed(4)
     config = AutoConfig.for_model(kind, **SIZES, **FAMILY.get(kind, {}), **more)
     made = AutoModelForCausalLM.from_config(config)
@@ -36,7 +36,8 @@ def _load(folder: Path, kind: str, precision: str = "float32", **more):
         if parameter.dim() == 1:  # biases and norms are otherwise zeros and ones
             parameter.data += torch.randn_like(parameter) * 0.2
     made.save_pretrained(folder / kind)
-    spec = JobSpec(base=str(folder / kind), base_name=kind, seed=5, precision=precision, device="cpu")
+    given = {"precision": precision, "device": "cpu", "lora_targets": targets}
+    spec = JobSpec(base=str(folder / kind), base_name=kind, seed=5, **given)
     tuned = model.load(spec, model.hardware("cpu", precision))
     for name, parameter in model.trainable(tuned).items():
         if "lora_B" in name:
@@ -49,9 +50,12 @@ def _family() -> list[Rendered]:
     return [one, two, *rest, Rendered(one.ids[:45] + two.ids, [*one.weights[:45], *two.weights])]
 
 
-@pytest.mark.parametrize("kind", FAMILY)
-def test_losses_and_gradients_are_those_of_transformers(tmp_path: Path, kind: str) -> None:
-    tuned = _load(tmp_path, kind)
+@pytest.mark.parametrize(
+    ("kind", "targets"),
+    [*((kind, "all-linear") for kind in FAMILY), *(("qwen2", one) for one in ("mlp", "attention", "k_proj,up_proj"))],
+)
+def test_losses_and_gradients_are_those_of_transformers(tmp_path: Path, kind: str, targets: str) -> None:
+    tuned = _load(tmp_path, kind, targets=targets)
     assert tuned.luthier_path is not None
     batch = pack(_family(), CPU)
     with torch.no_grad(), tuned.disable_adapter():

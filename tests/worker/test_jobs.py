@@ -245,6 +245,19 @@ def test_training_that_fails_says_why(client: OpenAI) -> None:
     assert "Line 13 has nothing to train" in job.error.message
 
 
+def test_the_metadata_shape_the_adapter(client: OpenAI) -> None:
+    shape = {"luthier:rank": "4", "luthier:targets": "v_proj,up_proj"}
+    job = finished(client, create(client, upload(client), metadata=shape, hyperparameters={"n_epochs": 1}).id)
+    said = messages(client, job.id)
+    assert any(text.endswith("LoRA of rank 4, alpha 8, on up_proj, v_proj") for text in said)
+    assert any("the serving path gives what was trained" in text for text in said)
+    wrong = wait(client, create(client, upload(client), metadata={"luthier:targets": "c_attn"}).id)
+    assert (wrong.status, wrong.error.code, wrong.error.param) == ("failed", "invalid_targets", "metadata")
+    assert "It has attention: k_proj, o_proj, q_proj, v_proj; mlp:" in wrong.error.message
+    with pytest.raises(BadRequestError, match="its adapter has its shape already"):
+        create(client, upload(client), model=job.fine_tuned_model, metadata={"luthier:rank": "8"})
+
+
 def test_cancel_ends_the_trainer(client: OpenAI) -> None:
     job = create(client, upload(client), hyperparameters={"n_epochs": 50, "batch_size": 1})
     wait(client, job.id, lambda _: any(line.startswith("Step 3/") for line in messages(client, job.id)))

@@ -21,13 +21,23 @@ def engine(request: pytest.FixtureRequest, tiny_base: Path) -> Iterator[Engine]:
     made.close()
 
 
+SHAPES = [
+    {},
+    {"lora_rank": 3, "lora_alpha": 12, "lora_targets": "attention"},
+    {"lora_rank": 1, "lora_alpha": 1, "lora_targets": "mlp"},
+    {"lora_rank": 40, "lora_alpha": 20, "lora_targets": "v_proj,gate_proj"},
+]
+
+
 @pytest.fixture
-def adapter(tmp_path: Path, tiny_base: Path) -> Path:
-    folder = write_job(tmp_path / "job", tiny_base, valid=3, n_epochs=4, learning_rate_multiplier=3)
+def adapter(request: pytest.FixtureRequest, tmp_path: Path, tiny_base: Path) -> Path:
+    shape = getattr(request, "param", {})
+    folder = write_job(tmp_path / "job", tiny_base, valid=3, n_epochs=4, learning_rate_multiplier=3, **shape)
     (last,) = [event["folder"] for event in train(folder) if event["type"] == "checkpoint"][-1:]
     return folder / "checkpoints" / last
 
 
+@pytest.mark.parametrize("adapter", SHAPES, indirect=True, ids=lambda shape: shape.get("lora_targets", "all"))
 def test_what_was_trained_is_what_is_served(engine: Engine, adapter: Path) -> None:
     said = check(engine, adapter, "float32")
     assert "of 3 examples" in said

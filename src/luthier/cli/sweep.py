@@ -19,12 +19,12 @@ from luthier.cli.output import note, notices, print_json, print_table
 from luthier.cli.tune import file_to_check, uploaded
 from luthier.cli.watch import leaving, watch_job
 from luthier.language import say
+from luthier.types.job_options import RANK, SWEEP
 
 if TYPE_CHECKING:
     import openai
     from openai.types.fine_tuning import FineTuningJob
 
-RANK = "luthier:rank"
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#7f7f7f")
 _WIDTH, _HEIGHT = 720, 400
 
@@ -56,7 +56,7 @@ def _create(
 ) -> FineTuningJob:
     hyperparameters: Any = {name: value for name, value in chosen.items() if name != "rank"}
     metadata = {RANK: str(chosen["rank"])} if "rank" in chosen else {}
-    given: dict[str, Any] = {**files, "metadata": {"luthier:sweep": "grid", **metadata}}
+    given: dict[str, Any] = {**files, "metadata": {SWEEP: "grid", **metadata}}
     return client.fine_tuning.jobs.create(model=model, seed=seed, hyperparameters=hyperparameters, **given)
 
 

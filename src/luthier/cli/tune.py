@@ -21,6 +21,7 @@ from luthier.cli.output import as_json, note, notices, print_json
 from luthier.cli.trouble import Trouble
 from luthier.cli.watch import conclude, leaving, watch_job
 from luthier.language import say
+from luthier.types import job_options
 
 if TYPE_CHECKING:
     import openai
@@ -71,6 +72,9 @@ def create_job(
     names = ("n_epochs", "batch_size", "learning_rate_multiplier")
     hyperparameters = {name: given[name] for name in names if given[name] is not None}
     request: dict[str, Any] = {name: given[name] for name in ("model", "suffix", "seed") if given[name] is not None}
+    metadata = job_metadata(given)
+    if metadata:
+        request["metadata"] = metadata
     if validation_file:
         request["validation_file"] = validation_file
     if method != "supervised":
@@ -79,6 +83,17 @@ def create_job(
         request["hyperparameters"] = hyperparameters
     job: FineTuningJob = client.fine_tuning.jobs.create(training_file=training_file, **request)
     return job
+
+
+def job_metadata(given: dict[str, Any]) -> dict[str, str]:
+    """What Luthier reads in a job's metadata. Raises UsageError."""
+    keys = {"rank": job_options.RANK, "alpha": job_options.ALPHA, "targets": job_options.TARGETS}
+    metadata = {key: str(given[name]) for name, key in keys.items() if given.get(name) is not None}
+    try:
+        job_options.read(metadata)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return metadata
 
 
 def file_to_check(name: str | None) -> Path | None:
@@ -174,6 +189,25 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
     metavar="X|auto",
     help=say("Scales the learning rate.", "学习率的倍数。"),
 )
+@click.option(
+    "--rank",
+    type=int,
+    metavar="N",
+    help=say(
+        "Rank of the adapter. On Luthier only, as are the next two.", "适配器的秩。与下面两项一样，仅限 Luthier。"
+    ),
+)
+@click.option(
+    "--alpha", type=int, metavar="N", help=say("Its alpha; twice the rank unless given.", "alpha，默认为秩的两倍。")
+)
+@click.option(
+    "--targets",
+    metavar="NAME,NAME",
+    help=say(
+        "Layers that get an adapter: all-linear, attention, mlp, or names such as q_proj,v_proj.",
+        "加适配器的层：all-linear、attention、mlp，或层名，例如 q_proj,v_proj。",
+    ),
+)
 @click.option("--seed", type=int, help=say("Makes the job repeatable.", "随机种子，使训练可以重现。"))
 @click.option("--method", type=click.Choice(METHODS), default="supervised", show_default=True)
 @click.option("--no-check", is_flag=True, help=say("Leave the check to the server.", "不在本地检查，留给服务器。"))
@@ -191,6 +225,7 @@ def tune(
     **given: Any,
 ) -> None:
     training_path, validation_path = file_to_check(train_file), file_to_check(validation)
+    job_metadata(given)
     if not no_check:
         _stop_on_errors(training_path, validation_path, method)
     with open_connection(options) as connection:

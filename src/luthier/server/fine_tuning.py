@@ -9,6 +9,7 @@ from luthier.server.body import StrictRoute
 from luthier.server.graders import check_grader
 from luthier.server.lists import BY_METADATA, Limit, list_page, metadata_pairs
 from luthier.server.state import State, StateOf
+from luthier.types import job_options
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import (
@@ -34,8 +35,10 @@ def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
         message = f"Invalid 'suffix': '{body.suffix}'. Letters, digits, '-', '_' and '.' are allowed."
         raise BadRequestError(message, param="suffix", code="invalid_value")
     _check_reinforcement(state, body)
+    model = _model(state, body.model)
+    _check_options(body, continues=model["parent"] is not None)
     return state.store.jobs.create(
-        **_model(state, body.model),
+        **model,
         training_file=body.training_file,
         validation_file=body.validation_file,
         suffix=body.suffix,
@@ -140,6 +143,18 @@ def _method(body: CreateJobRequest) -> dict[str, Any]:
         f"The method '{method.type}' is not available on this server. Supported values are: 'supervised' and 'dpo'."
     )
     raise BadRequestError(message, param="method.type", code="unsupported_value")
+
+
+def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
+    """What the metadata ask of training; which layers a base model has is seen when its files are there."""
+    try:
+        asked = job_options.read(body.metadata)
+    except ValueError as error:
+        raise BadRequestError(str(error), param="metadata", code="invalid_value") from None
+    if continues and asked.of_adapter:
+        named = ", ".join(f"'{key}'" for key in asked.of_adapter)
+        message = f"The model {body.model} is fine-tuned, and its adapter has its shape already: leave {named} out."
+        raise BadRequestError(message, param="metadata", code="invalid_value")
 
 
 def _check_reinforcement(state: State, body: CreateJobRequest) -> None:

@@ -1,4 +1,4 @@
-"""Models of the Llama family with LoRA on every linear layer, written out for training.
+"""Models of the Llama family with LoRA on all or some linear layers, written out for training.
 
 Computes what transformers and PEFT compute with the same weights. It is faster because the projections that read
 the same tensor are one matrix product, LoRA's second factor is further columns of it, nothing is kept that is cheap
@@ -20,19 +20,20 @@ _FAMILY = ("llama", "mistral", "qwen2")
 
 
 class Projection:
-    """Linear layers that read one tensor, as one product: D in, O out in all, R the sum of their ranks.
+    """Linear layers that read one tensor, as one product: D in, O out in all, R the sum of their ranks, 0 for a layer
+    without an adapter.
 
     `weight` [O, D + R]: the base weights and beside them, on the block diagonal, scaling x B. What it multiplies is
     [x, A x]. The base layers' own weights become views of it.
     """
 
     def __init__(self, layers: Sequence[Any]) -> None:
-        self._layers = layers
-        bases = [layer.get_base_layer() for layer in layers]
+        self._adapted = [layer for layer in layers if isinstance(layer, Linear)]
+        bases = [_base(layer) for layer in layers]
         self.inputs = bases[0].in_features
         self._sizes = [base.out_features for base in bases]
-        self._ranks = [layer.r["default"] for layer in layers]
-        self._scalings = [layer.scaling["default"] for layer in layers]
+        self._ranks = [layer.r["default"] if isinstance(layer, Linear) else 0 for layer in layers]
+        self._scalings = [layer.scaling["default"] if isinstance(layer, Linear) else 0.0 for layer in layers]
         like = bases[0].weight
         self.weight = torch.zeros(
             sum(self._sizes), self.inputs + sum(self._ranks), dtype=like.dtype, device=like.device
@@ -45,16 +46,19 @@ class Projection:
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
-        """A and B of each layer."""
-        found = [(layer.lora_A["default"].weight, layer.lora_B["default"].weight) for layer in self._layers]
+        """A and B of each layer that has an adapter."""
+        found = [(layer.lora_A["default"].weight, layer.lora_B["default"].weight) for layer in self._adapted]
         return [parameter for pair in found for parameter in pair]
 
     def load(self, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
         """Puts the adapter's B in place (zeros while the adapter is switched off); returns all of A [R, D]."""
-        off = self._layers[0].disable_adapters
+        if not parameters:
+            return self.weight.new_empty(0, self.inputs)
+        off, factors = self._adapted[0].disable_adapters, iter(parameters[1::2])
         row, column = 0, self.inputs
-        for size, rank, scaling, b in zip(self._sizes, self._ranks, self._scalings, parameters[1::2], strict=True):
-            self.weight[row : row + size, column : column + rank] = 0 if off else b * scaling
+        for size, rank, scaling in zip(self._sizes, self._ranks, self._scalings, strict=True):
+            if rank:
+                self.weight[row : row + size, column : column + rank] = 0 if off else next(factors) * scaling
             row, column = row + size, column + rank
         return torch.cat([a.to(self.weight.dtype) for a in parameters[::2]])
 
@@ -84,8 +88,11 @@ class Projection:
             self._scalings,
             strict=True,
         )
-        of_b = [(part.T @ part_low).float() * scaling for part, part_low, scaling in parts]
-        return [one for pair in zip(of_a, of_b, strict=True) for one in pair]
+        made = []
+        for rank, a, (part, part_low, scaling) in zip(self._ranks, of_a, parts, strict=True):
+            if rank:
+                made += [a, (part.T @ part_low).float() * scaling]
+        return made
 
 
 class Heads:
@@ -239,8 +246,19 @@ def adapt(model: Any) -> Llama | None:
     for layer in base.model.layers:
         for name in names:
             linear = getattr(layer.self_attn, name, None) or getattr(layer.mlp, name, None)
-            if not isinstance(linear, Linear) or linear.use_dora.get("default") or list(linear.lora_A) != ["default"]:
+            if not _known(linear):
                 return None
-        if layer.self_attn.o_proj.get_base_layer().bias is not None:
+        if _base(layer.self_attn.o_proj).bias is not None:
             return None
     return Llama(model)
+
+
+def _known(linear: Any) -> bool:
+    """Whether a layer is plain, or has one plain adapter."""
+    if not isinstance(linear, Linear):
+        return type(linear) is torch.nn.Linear
+    return not linear.use_dora.get("default") and list(linear.lora_A) == ["default"]
+
+
+def _base(linear: Any) -> Any:
+    return linear.get_base_layer() if isinstance(linear, Linear) else linear

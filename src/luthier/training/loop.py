@@ -116,6 +116,7 @@ class Trainer:
         )
         self._saved_at = time.monotonic()
         self._emit({"type": "note", "message": f"Training on {self._hardware}"})
+        self._emit({"type": "note", "message": adapters.described(self._model)})
         config, where = self._model.get_base_model().config, (self._hardware.device, self._hardware.dtype)
         self._progress = state.Progress(most_tokens=memory.micro_batch_tokens(config, *where))
         longest = max(self._train.longest, self._valid.longest if self._valid else 0)

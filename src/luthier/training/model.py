@@ -20,6 +20,7 @@ from luthier.training.attention import NAME
 from luthier.training.spec import JobSpec
 from luthier.training.state import flush
 from luthier.types.errors import BaseModelError
+from luthier.weights import lora_targets
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ def hardware(device: str, precision: str) -> Hardware:
 
 
 def load(spec: JobSpec, where: Hardware) -> Any:
-    """The base with LoRA on all linear layers: a new adapter, or the parent's to continue from."""
+    """The base with LoRA on it: a new adapter on the layers that the job names, or the parent's to continue from.
+
+    Raises JobError for layers that the base does not have.
+    """
     torch.manual_seed(spec.seed)
     base = AutoModelForCausalLM.from_pretrained(
         spec.base, dtype=where.dtype, attn_implementation=NAME, trust_remote_code=False, use_safetensors=True
@@ -53,7 +57,8 @@ def load(spec: JobSpec, where: Hardware) -> Any:
     if spec.parent:
         model = PeftModel.from_pretrained(base, spec.parent, is_trainable=True)
     else:
-        layers = {"r": spec.lora_rank, "lora_alpha": spec.lora_alpha, "target_modules": "all-linear"}
+        targets = lora_targets(Path(spec.base), spec.lora_targets)
+        layers = {"r": spec.lora_rank, "lora_alpha": spec.lora_alpha, "target_modules": targets}
         model = get_peft_model(base, LoraConfig(**layers, lora_dropout=0.0, task_type="CAUSAL_LM"))
     model = model.to(where.device).train()
     model.luthier_path = llama.adapt(model)
@@ -77,6 +82,15 @@ def recompute(model: Any) -> None:
 
 def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def described(model: Any) -> str:
+    """What of it is trained, in words."""
+    config = model.peft_config["default"]
+    layers = sorted({name.split(".lora_")[0].rsplit(".", 1)[1] for name in trainable(model)})
+    weights = sum(parameter.numel() for parameter in trainable(model).values())
+    shape = f"rank {config.r}, alpha {config.lora_alpha}"
+    return f"{weights:,} weights are trained: LoRA of {shape}, on {', '.join(layers)}"
 
 
 def save_adapter(model: Any, base_name: str, template: str, folder: Path) -> None:

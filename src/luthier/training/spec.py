@@ -17,7 +17,7 @@ from typing import Any, Literal
 class JobSpec:
     """`base` and `parent` are folders (a base model; the adapter to continue from). `threads` 0: PyTorch chooses.
 
-    `definitions`: how function definitions are shown, see `luthier.data.mix`.
+    `lora_targets`: see `luthier.weights`. `definitions`: how function definitions are shown, see `luthier.data.mix`.
     """
 
     base: str
@@ -31,6 +31,7 @@ class JobSpec:
     threads: int = 0
     lora_rank: int = 16
     lora_alpha: int = 32
+    lora_targets: str = "all-linear"
     definitions: str = "40,20,40"
 
     def write(self, folder: Path) -> None:

@@ -101,7 +101,7 @@ class Worker:
 
     def _validate(self, job: RowMapping) -> None:
         with Lease(self._store, job["id"], self._owner, "validating_files", lambda _: None):
-            validate(job, self._store, self._catalogue)
+            validate(job, self._store, self._catalogue, self._settings.lora_targets)
         event = Event("Files validated, moving job to queued state")
         self._store.jobs.transition(job["id"], ("validating_files",), "queued", event)
 

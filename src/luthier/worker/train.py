@@ -8,6 +8,7 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ from luthier.inference import EnginePool
 from luthier.settings import Settings
 from luthier.store import Event, Store
 from luthier.training.spec import JobSpec
+from luthier.types import job_options
 from luthier.types.common import now
 from luthier.types.errors import JobError
 from luthier.types.fine_tuning import JobStatus
@@ -33,8 +35,7 @@ from luthier.worker.validate import TRAIN
 
 _STOPPED = 75  # the trainer's exit code when it was asked to stop and saved its state
 MOST_ATTEMPTS = 3
-RANK = "luthier:rank"  # a key of the job's metadata
-_HIGHEST_RANK = 512
+_AS_BEGUN = ("lora_rank", "lora_alpha", "lora_targets", "definitions")
 _KEPT = ("job.json", "trainer.log", "trainer.lock")
 
 
@@ -102,7 +103,7 @@ class Run:
         parent = self._store.models.find(job["parent"]) if job["parent"] else None
         if job["parent"] and not parent:
             raise JobError("model_not_available", f"The model {job['parent']} does not exist any more.", "model")
-        return JobSpec(
+        made = JobSpec(
             base=str(self._catalogue.folder(job["base"])),
             base_name=job["base"],
             seed=job["seed"],
@@ -113,8 +114,19 @@ class Run:
             precision=settings.precision,
             threads=settings.threads,
             definitions=settings.definitions,
-            **_adapter_size(job["metadata"] or {}, continues=parent is not None),
+            **self._adapter(),
         )
+        if not (self._folder / "job.json").exists():
+            return made
+        earlier = JobSpec.read(self._folder)  # a job goes on as it began, whatever the settings say by now
+        return replace(made, **{name: getattr(earlier, name) for name in _AS_BEGUN})
+
+    def _adapter(self) -> dict[str, Any]:
+        """Its shape: what the job asks for, else the settings. Alpha is twice the rank unless it is given."""
+        asked, settings = job_options.read(self._job["metadata"]), self._settings
+        rank = asked.rank or settings.lora_rank
+        alpha = asked.alpha or settings.lora_alpha or 2 * rank
+        return {"lora_rank": rank, "lora_alpha": alpha, "lora_targets": asked.targets or settings.lora_targets}
 
     def _survey(self) -> taught.Taught:
         """What the training data says of itself, for the model to be served as it was taught."""
@@ -276,20 +288,6 @@ class Run:
     def _requeue(self, message: str, attempts: int) -> None:
         event = Event(message, level="warn")
         self._store.jobs.transition(self._id, ("running",), "queued", event, attempts=attempts, estimated_finish=None)
-
-
-def _adapter_size(metadata: dict[str, str], *, continues: bool) -> dict[str, int]:
-    """Rank and alpha, when the job's metadata ask for a rank; alpha is twice the rank, as it is by default."""
-    asked = metadata.get(RANK)
-    if asked is None:
-        return {}
-    if not asked.isdecimal() or not 1 <= int(asked) <= _HIGHEST_RANK:
-        message = f"The metadata '{RANK}' must be a number from 1 to {_HIGHEST_RANK}, but it is '{asked}'."
-        raise JobError("invalid_rank", message, "metadata")
-    if continues:
-        message = f"The job continues from a fine-tuned model, whose adapter has its rank already; leave '{RANK}' out."
-        raise JobError("invalid_rank", message, "metadata")
-    return {"lora_rank": int(asked), "lora_alpha": 2 * int(asked)}
 
 
 def clear(folder: Path) -> None:

@@ -8,13 +8,15 @@ from luthier.catalogue import Catalogue
 from luthier.data.check import check_file, job_error
 from luthier.data.quality.look import Quality
 from luthier.store import Event, Store
+from luthier.types import job_options
 from luthier.types.errors import BaseModelError, JobError, NotFoundError
+from luthier.weights import lora_targets
 
 TRAIN, VALID = "train.jsonl", "valid.jsonl"
 _LEAST_EXAMPLES = 10
 
 
-def validate(job: RowMapping, store: Store, catalogue: Catalogue) -> None:
+def validate(job: RowMapping, store: Store, catalogue: Catalogue, default_targets: str) -> None:
     """Raises JobError as the job shall show it."""
     files = [("training_file", job["training_file"], TRAIN, _LEAST_EXAMPLES)]
     named = f"training file: {job['training_file']}"
@@ -29,7 +31,11 @@ def validate(job: RowMapping, store: Store, catalogue: Catalogue) -> None:
         message = "Integrations are not available on this server; metrics are in the events and the result file only"
         store.jobs.record(job["id"], Event(message, level="warn"))
     try:
-        catalogue.folder(job["base"], lambda message: store.jobs.record(job["id"], Event(message)))
+        base = catalogue.folder(job["base"], lambda message: store.jobs.record(job["id"], Event(message)))
+        asked = job_options.read(job["metadata"])
+        if asked.tuning == "full":
+            raise JobError("unsupported_value", "Full fine-tuning is not available on this server.", "metadata")
+        lora_targets(base, asked.targets or default_targets)
     except BaseModelError as error:
         raise JobError("base_model_unavailable", str(error), "model") from error
 
