@@ -130,6 +130,10 @@ class FakeAPI:
             return None
         return model if method == "GET" else {"id": MODEL, "object": "model", "deleted": True}
 
+    def evaluations_route(self, method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
+        """Another service has none."""
+        return None
+
     def chat_route(self, method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         about = {"id": "chatcmpl-1", "created": 1_700_000_000, "model": body["model"]}
         if not body.get("stream"):
@@ -184,6 +188,7 @@ def parse_body(content_type: str, raw: bytes) -> Any:
 
 def handler(api: FakeAPI) -> type[BaseHTTPRequestHandler]:
     routes = (
+        (re.compile(r"/v1/evaluations/?(.*)"), lambda *request: api.evaluations_route(*request)),  # of Luthier alone
         (re.compile(r"/v1/files/?(.*)"), api.files_route),
         (re.compile(r"/v1/fine_tuning/jobs/?(.*)"), api.jobs_route),
         (re.compile(r"/v1/models/?(.*)"), api.models_route),

@@ -117,3 +117,31 @@ def test_what_cannot_be_evaluated_is_said(luthier: Run, tmp_path: Path, model: A
     assert "No example of" in result.stderr
     path.write_text('{"messages": [{"role": "assistant", "content": "a"}]}\n')
     assert "Line 1 has no question" in luthier("evaluate", TUNED, path).stderr
+
+
+def test_losses_come_from_services_that_tell_them(
+    luthier: Run, tmp_path: Path, model: Any, api: FakeAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "chats.jsonl"
+    line = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "您好"}]
+    path.write_text(json.dumps({"messages": line}) * 1 + "\n" + json.dumps({"messages": line}) + "\n")
+    shown = luthier("evaluate", TUNED, "--against", BASE, "--data", path).stdout
+    assert "full_valid_loss: not available from the service" in shown
+    made = json.loads(luthier("evaluate", TUNED, path, "--json").stdout)["runs"][0]
+    assert "full_valid_loss" not in made["figures"]
+    assert set(made["not_available"]) == {"full_valid_loss", "full_valid_mean_token_accuracy"}
+
+    def evaluations_route(method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
+        if rest != ["losses"]:
+            return None
+        nats = 2.0 if body["model"] == TUNED else 8.0
+        one = {"loss": nats, "weight": 4.0, "tokens": 4, "correct_tokens": 3, "truncated": False}
+        return {"object": "list", "model": body["model"], "data": [one for _ in body["examples"]]}
+
+    monkeypatch.setattr(api, "evaluations_route", evaluations_route)
+    runs = json.loads(luthier("evaluate", TUNED, path, "--against", BASE, "--json").stdout)["runs"]
+    assert [run["figures"]["full_valid_loss"]["value"] for run in runs] == [0.5, 2.0]
+    assert runs[0]["figures"]["full_valid_mean_token_accuracy"]["value"] == 0.75
+    first = json.loads(luthier("evaluate", TUNED, path, "--limit", 1, "--json").stdout)["runs"][0]["figures"]
+    assert first["valid_loss"]["value"] == 0.5
+    assert "full_valid_loss" not in first

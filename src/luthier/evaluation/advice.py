@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from luthier.data.definitions import Shown
 from luthier.evaluation.card import HEADLINE, Run
+from luthier.evaluation.figures import FIGURES, is_better, number
 from luthier.evaluation.statistics import Difference
 from luthier.language import Language, say
 
 Seen = tuple[str, tuple[str, Shown], tuple[str, Shown], Difference]  # figure, first, second, second minus first
 _FEW = 50  # below it an interval is wider than most differences that one hopes for
+_TOLD = (HEADLINE, "exact_match", "chrf", "full_valid_loss", "valid_loss")  # of two models
 _WEAK, _LEAST_OF_A_CLASS = 0.7, 3
 _FAULTS = {
     "missing_required": ("required arguments are left out", "必填参数缺失"),
@@ -48,26 +50,31 @@ Words = Callable[[str, str], str]
 
 def _against_others(seen: Sequence[Seen], words: Words) -> Iterator[str]:
     for figure, first, second, difference in seen:
-        if first[0] == second[0] or figure not in (HEADLINE, "exact_match", "chrf"):
+        if first[0] == second[0] or figure not in _TOLD:
             continue
-        points, n = f"{100 * difference.value:+.1f}", difference.n
+        points, n = _difference(figure, difference.value, words), difference.n
         where = "" if figure != HEADLINE else words(f", definitions {first[1]}", f"，函数定义 {first[1]}")
         if not difference.seen:
             yield words(
                 f"{figure}{where}: no difference seen between {second[0]} and {first[0]} at n = {n}.",
                 f"{figure}{where}：n = {n} 时看不出 {second[0]} 与 {first[0]} 有差别。",
             )
-        elif difference.value < 0:
+        elif is_better(figure, difference.value):
             yield words(
-                f"{figure}{where}: {second[0]} is worse than {first[0]} by {points} points. Look at the failures "
-                "before anything else.",
-                f"{figure}{where}：{second[0]} 比 {first[0]} 差（{points} 个百分点）。请先看失败的样本。",
+                f"{figure}{where}: {second[0]} is better than {first[0]} ({points}).",
+                f"{figure}{where}：{second[0]} 比 {first[0]} 好（{points}）。",
             )
         else:
             yield words(
-                f"{figure}{where}: {second[0]} is better than {first[0]} ({points} points).",
-                f"{figure}{where}：{second[0]} 比 {first[0]} 好（{points} 个百分点）。",
+                f"{figure}{where}: {second[0]} is worse than {first[0]} ({points}). Look at the failures before "
+                "anything else.",
+                f"{figure}{where}：{second[0]} 比 {first[0]} 差（{points}）。请先看失败的样本。",
             )
+
+
+def _difference(figure: str, value: float, words: Words) -> str:
+    made = number(figure, value, sign=True)
+    return words(f"{made} points", f"{made} 个百分点") if FIGURES[figure].unit == "share" else made
 
 
 def _overfitting(losses: Sequence[tuple[float, float]], words: Words) -> Iterator[str]:

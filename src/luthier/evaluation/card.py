@@ -23,7 +23,11 @@ MOST_FAILURES = 200  # kept in a report: enough to read, and a page that still o
 
 @dataclass(frozen=True)
 class Run:
-    """One model with one way of showing definitions. `scores`: the headline figure case by case, for pairing."""
+    """One model with one way of showing definitions.
+
+    `scores`: figures case by case, for pairing; `loss_tokens`: of how many tokens each case's loss is, which tells
+    models that cut text alike; `not_available`: figures that its service does not give, and why.
+    """
 
     model: str
     shown: Shown
@@ -33,6 +37,8 @@ class Run:
     confusion: dict[str, dict[str, int]] = field(default_factory=dict)
     efficiency: dict[str, float] = field(default_factory=dict)
     failures: list[dict[str, object]] = field(default_factory=list)
+    loss_tokens: list[int] = field(default_factory=list)
+    not_available: dict[str, str] = field(default_factory=dict)
 
 
 def card(

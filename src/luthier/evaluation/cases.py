@@ -40,13 +40,22 @@ class Case:
 def cases(examples: Iterable[Example], definitions: list[dict[str, Any]] | None = None) -> Iterator[Case]:
     """One case per example; `definitions` are taken where an example carries none. Raises LuthierError by line."""
     for example in examples:
-        place = max((i for i, message in enumerate(example.messages) if message["role"] == "assistant"), default=None)
+        place = max(
+            (i for i, message in enumerate(example.messages) if message.get("role") == "assistant"), default=None
+        )
         if not place:
             raise LuthierError(f"Line {example.line} has no question with an assistant's answer after it.")
         answer = example.messages[place]
-        tools = in_one_form(example.tools, example.functions) or definitions
-        form = call_form(example) or ("tools" if tools else None)
-        yield Case(example.line, example.messages[:place], _wanted(answer), _text(answer), tools, form)
+        try:
+            tools = in_one_form(example.tools, example.functions) or definitions
+            form = call_form(example) or ("tools" if tools else None)
+            made = Case(example.line, example.messages[:place], _wanted(answer), _text(answer), tools, form)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LuthierError(
+                f"Line {example.line} cannot be asked: {type(error).__name__}: {error}. "
+                "`luthier check` says what is wrong with it."
+            ) from error
+        yield made
 
 
 def known_definitions(made: list[Case]) -> Definitions | None:

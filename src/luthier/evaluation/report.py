@@ -4,7 +4,7 @@ Knows nothing about how it is shown.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -78,10 +78,16 @@ def _comparisons(runs: Sequence[Run]) -> list[Comparison]:
     for run in runs:
         others = [other for other in runs if other.model != run.model and other.shown == run.shown]
         if run.model == runs[0].model:
-            made += [_compare(figure, other, run) for other in others for figure in run.scores]
+            made += [_compare(figure, other, run) for other in others for figure in _comparable(other, run)]
     mine = [run for run in runs if run.model == runs[0].model]
-    made += [_compare(figure, more, fewer) for more, fewer in pairwise(mine) for figure in fewer.scores]
+    made += [_compare(figure, more, fewer) for more, fewer in pairwise(mine) for figure in _comparable(more, fewer)]
     return made
+
+
+def _comparable(one: Run, other: Run) -> Iterator[str]:
+    """Figures of both. Losses of models that cut text into other tokens say nothing about one another."""
+    same_tokens = one.loss_tokens == other.loss_tokens
+    return (name for name in other.scores if name in one.scores and (same_tokens or "valid_" not in name))
 
 
 def _compare(figure: str, first: Run, second: Run) -> Comparison:
@@ -96,6 +102,7 @@ def _compare(figure: str, first: Run, second: Run) -> Comparison:
 def _run(run: Run) -> dict[str, Any]:
     made = asdict(run)
     made["definitions"] = made.pop("shown")
+    del made["loss_tokens"]
     made["figures"] = {name: _rounded(value) for name, value in made["figures"].items()}
     made["efficiency"] = _rounded(made["efficiency"])
     made["scores"] = {name: [round(value, 4) for value in values] for name, values in made["scores"].items()}

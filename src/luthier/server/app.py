@@ -18,6 +18,7 @@ from luthier.server import (
     document,
     embeddings,
     errors,
+    evaluations,
     files,
     fine_tuning,
     graders,
@@ -51,6 +52,7 @@ _RESOURCES = (
     embeddings,
     moderations,
     batches,
+    evaluations,
 )
 
 

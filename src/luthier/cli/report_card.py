@@ -1,0 +1,76 @@
+"""A report of `luthier evaluate` on a terminal: the table, what definitions cost, what the numbers say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from luthier.cli.output import print_table, results
+from luthier.language import say
+
+if TYPE_CHECKING:
+    from luthier.evaluation.card import Run
+    from luthier.evaluation.report import Report
+
+_LOSSES = ("full_valid_loss", "full_valid_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
+_COLUMNS = {
+    "functions": ("call_exact", "call_match", "decision_accuracy", "name_accuracy", "arguments_exact", "schema_valid"),
+    "text": ("exact_match", "macro_f1", "chrf", "rouge_l", "preamble_rate", "truncation_rate", "repetition_rate"),
+}
+
+
+def show_report(report: Report, price_in: float | None) -> None:
+    """On stdout."""
+    from luthier.evaluation.figures import figure_name
+    from luthier.evaluation.report import saved_tokens
+
+    wanted = (*_COLUMNS[report.kind], *_LOSSES)
+    names = [name for name in wanted if any(name in run.figures for run in report.runs)]
+    functions = report.kind == "functions"
+    head = [say("model", "模型"), *([say("definitions", "函数定义")] if functions else [])]
+    columns = [*head, *map(figure_name, names), say("prompt tokens", "提示词元"), say("seconds", "秒")]
+    print_table(columns, [_row(run, names, functions) for run in report.runs])
+    results().print(
+        say(
+            f"\nShares in % [95 % interval], n = {report.examples} examples of {report.file}",
+            f"\n比例为 % [95% 区间]，n = {report.examples}，样本来自 {report.file}",
+        )
+    )
+    for name, why in {key: why for run in report.runs for key, why in run.not_available.items()}.items():
+        results().print(say(f"{name}: {why}.", f"{name}：{why}。"), soft_wrap=True)
+    saved = saved_tokens(report.runs, report.runs[0].model) if functions else None
+    if saved:
+        results().print(_saving(*saved, price_in))
+    for line in report.advice():
+        results().print(f"• {line}", soft_wrap=True)
+
+
+def _row(run: Run, names: Sequence[str], functions: bool) -> list[str]:
+    from luthier.evaluation.figures import number
+
+    cells = [run.model, *([run.shown] if functions else [])]
+    for name in names:
+        figure = run.figures.get(name)
+        if figure is None:
+            cells.append("–")
+            continue
+        value, low, high = (
+            number(name, value, digits=1 if name in _LOSSES else 0) for value in (figure.value, figure.low, figure.high)
+        )
+        cells.append(f"{value} [{low}–{high}]")
+    return [*cells, f"{run.efficiency['prompt_tokens_mean']:.0f}", f"{run.efficiency['latency_s_p50']:.2f}"]
+
+
+def _saving(full: float, none: float, price_in: float | None) -> str:
+    share = f"{100 * (1 - none / full):.0f}"
+    text = say(
+        f"Without definitions a question costs {none:.0f} prompt tokens instead of {full:.0f}: {share} % less",
+        f"不发送函数定义时，每个问题的提示词元从 {full:.0f} 降到 {none:.0f}：节省 {share}%",
+    )
+    if price_in is None:
+        return text + say(".", "。")
+    money = f"${(full - none) * price_in:,.2f}"
+    return text + say(
+        f", {money} per million questions at ${price_in:g}.",
+        f"；按每百万词元 ${price_in:g} 计，每百万次提问节省 {money}。",
+    )

@@ -1,0 +1,43 @@
+"""Losses by hand: sums over sums, and models that cut text otherwise are not compared."""
+
+import pytest
+
+from luthier.evaluation.card import Run
+from luthier.evaluation.losses import figures
+from luthier.evaluation.report import report
+from luthier.evaluation.statistics import Interval
+from luthier.types.evaluations import ExampleLoss
+
+
+def loss(total: float, tokens: int, correct: int, weight: float | None = None) -> ExampleLoss:
+    weight = tokens if weight is None else weight
+    return ExampleLoss(loss=total, weight=weight, tokens=tokens, correct_tokens=correct, truncated=False)
+
+
+def test_long_answers_count_by_their_tokens() -> None:
+    made, scores = figures([loss(8.0, 8, 2), loss(1.0, 1, 1), loss(0.0, 1, 1, weight=0)], whole=True)
+    assert made["full_valid_loss"].value == 1.0  # 9 nats over a weight of 9
+    assert made["full_valid_mean_token_accuracy"].value == 0.4  # 4 of 10, not (1/4 + 1 + 1) / 3
+    assert {figure.n for figure in made.values()} == {3}
+    for name, figure in made.items():
+        assert sum(scores[name]) / 3 == pytest.approx(figure.value)
+        assert figure.low <= figure.value <= figure.high
+
+
+def test_a_part_of_a_file_has_another_name_and_nothing_trained_none() -> None:
+    assert set(figures([loss(1.0, 2, 1)], whole=False)[0]) == {"valid_loss", "valid_mean_token_accuracy"}
+    assert figures([loss(0.0, 0, 0)], whole=True) == ({}, {})
+    assert figures([], whole=True) == ({}, {})
+
+
+def _run(model: str, nats: float, tokens: int) -> Run:
+    figure = Interval(nats, nats, nats, 20)
+    scores = {"full_valid_loss": [nats] * 20, "exact_match": [0.0] * 20}
+    return Run(model, "full", {"full_valid_loss": figure, "exact_match": figure}, scores, loss_tokens=[tokens] * 20)
+
+
+def test_less_loss_is_better_where_tokens_are_the_same() -> None:
+    made = report("text", "f", 20, [_run("ft:a", 1.0, 7), _run("a", 2.0, 7), _run("b", 0.5, 9)])
+    compared = {(one.figure, one.first[0]) for one in made.comparisons}
+    assert compared == {("exact_match", "a"), ("exact_match", "b"), ("full_valid_loss", "a")}
+    assert "full_valid_loss: ft:a is better than a (-1.000)." in made.advice("en")
