@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     )
     cache: Path = Field(
         Path(platformdirs.user_cache_dir("luthier")),
-        description="Folder for what can be fetched again: converted base models.",
+        description="Folder for what can be fetched again: base models, converted or pulled.",
     )
     api_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
@@ -46,8 +46,26 @@ class Settings(BaseSettings):
     )
     base: str = Field(
         DEFAULT_BASE,
-        description="Base model behind OpenAI's names: one of the catalogue, or the path of a model folder.",
+        description="Base model behind OpenAI's names: of the catalogue, a pulled one, or the path of a model folder.",
     )
+    hub_endpoint: str | None = Field(
+        None,
+        description=(
+            "Where `luthier models pull` finds Hugging Face models, such as the address of a mirror. None: the "
+            "variable HF_ENDPOINT, else https://huggingface.co."
+        ),
+    )
+    hub_token: SecretStr | None = Field(
+        None,
+        description=(
+            "Token for gated and private models there. None: the one of Hugging Face's own tools (HF_TOKEN or their "
+            "login), unless hub_endpoint is set."
+        ),
+    )
+    modelscope_endpoint: str = Field(
+        "https://www.modelscope.cn", description="Where `luthier models pull modelscope:ID` finds models."
+    )
+    modelscope_token: SecretStr | None = Field(None, description="Token for private models there.")
     embedding_model: Path | None = Field(
         None,
         description=(
@@ -58,8 +76,8 @@ class Settings(BaseSettings):
     aliases: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "More names, as JSON: from a name to a base model of the catalogue, the path of a model folder, or "
-            '"upstream:MODEL" for a service elsewhere. Example: {"gpt-4o": "upstream:gpt-4o"}.'
+            "More names, as JSON: from a name to a base model of the catalogue or a pulled one, the path of a model "
+            'folder, or "upstream:MODEL" for a service elsewhere. Example: {"gpt-4o": "upstream:gpt-4o"}.'
         ),
     )
     upstream_base_url: str | None = Field(

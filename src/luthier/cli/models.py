@@ -1,22 +1,24 @@
-"""`luthier models`: a face of `client.models`; `pull` alone works on this machine's cache instead of a server."""
+"""`luthier models`: a face of `client.models`; `pull` and `rm` alone work on this machine's cache."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from luthier.cli.connect import open_client
 from luthier.cli.options import Options, local_options, pass_options, server_options
-from luthier.cli.output import as_json, note, print_details, print_json, print_table, when
+from luthier.cli.output import as_json, note, print_details, print_json, print_table, transfer, when
+from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 
 @click.group(
     invoke_without_command=True,
     help=say(
-        "List, show and delete models; fetch base models.\n\nExample: luthier models pull",
-        "列出、查看、删除模型；获取基座模型。\n\n例子：luthier models pull",
+        "List, show and delete models; fetch and remove base models.\n\nExample: luthier models pull Qwen/Qwen3-0.6B",
+        "列出、查看、删除模型；获取和移除基座模型。\n\n例子：luthier models pull Qwen/Qwen3-0.6B",
     ),
 )
 @server_options
@@ -41,8 +43,11 @@ def list_models(options: Options) -> None:
     if options.json:
         print_json(found)
         return
-    columns = ("id", say("owner", "所有者"), say("created", "创建时间"), say("trained from", "训练自"))
-    rows = [(model["id"], model.get("owned_by"), when(model.get("created")), model.get("parent")) for model in found]
+    columns = ("id", say("owner", "所有者"), say("created", "创建时间"), say("from", "来自"))
+    rows = [
+        (model["id"], model.get("owned_by"), when(model.get("created")), model.get("parent") or model.get("source"))
+        for model in found
+    ]
     print_table(columns, rows)
 
 
@@ -85,17 +90,85 @@ def delete(options: Options, model: str, yes: bool) -> None:
 @models.command(
     "pull",
     help=say(
-        "Fetch a base model into the cache, so that serving and training need no network later; without NAME, the "
-        "default one. Prints the folder.\n\nExample: luthier models pull",
-        "把基座模型下载并转换到缓存，之后的训练和对话不再需要网络；不给出 NAME 时获取默认的基座模型。"
-        "打印所在文件夹。\n\n例子：luthier models pull",
+        "Fetch a base model into the cache, so that serving and training need no network later; without SOURCE, the "
+        "default one. SOURCE is a Hugging Face id, a ModelScope id, a folder with safetensors (which stays where it "
+        "is) or a GGUF file. Weights are read as safetensors or GGUF only. Broken off, it goes on where it was. "
+        "Prints the folder.\n\n"
+        "Examples: luthier models pull Qwen/Qwen3-0.6B, luthier models pull modelscope:Qwen/Qwen3-0.6B, "
+        "luthier models pull ./model-q8_0.gguf --name mine",
+        "把基座模型下载并转换到缓存，之后的训练和对话不再需要网络；不给出 SOURCE 时获取默认的基座模型。"
+        "SOURCE 可以是 Hugging Face 编号、ModelScope 编号、带 safetensors 的文件夹（保留在原处）或 GGUF 文件。"
+        "权重只读取 safetensors 和 GGUF 格式。中断后再次运行会从断点继续。打印所在文件夹。\n\n"
+        "例子：luthier models pull Qwen/Qwen3-0.6B、luthier models pull modelscope:Qwen/Qwen3-0.6B、"
+        "luthier models pull ./model-q8_0.gguf --name mine",
     ),
 )
-@click.argument("name", required=False)
+@click.argument("source", required=False)
+@click.option(
+    "--name",
+    help=say("What model= calls it; by default its id or file name.", "model= 使用的名称，默认为编号或文件名。"),
+)
+@click.option("--revision", help=say("Branch, tag or commit at the hub.", "站点上的分支、标签或提交。"))
 @local_options
 @pass_options
-def pull(options: Options, name: str | None) -> None:
-    from luthier import catalogue
+def pull(options: Options, source: str | None, name: str | None, revision: str | None) -> None:
+    from luthier.catalogue.pull import pull as fetch
 
-    folder = catalogue.pull(name, note)
-    print_json({"path": str(folder)}) if options.json else click.echo(folder)
+    with transfer(say("fetching", "下载")) as progress:
+        made, folder = fetch(source, note, progress, name=name, revision=revision)
+    print_json({"id": made, "path": str(folder)}) if options.json else click.echo(folder)
+
+
+@models.command(
+    "rm",
+    help=say(
+        "Remove a base model that was pulled. A folder that was named stays where it is; a base with fine-tuned "
+        "models is kept unless --force is given. (`delete` deletes fine-tuned models.)\n\n"
+        "Example: luthier models rm Qwen/Qwen3-0.6B",
+        "移除获取过的基座模型。原处的文件夹会保留；有微调模型依赖的基座模型会被保留，除非给出 --force。"
+        "（`delete` 用于删除微调模型。）\n\n例子：luthier models rm Qwen/Qwen3-0.6B",
+    ),
+)
+@click.argument("name")
+@click.option("--force", is_flag=True, help=say("Also when fine-tuned models stand on it.", "即使有微调模型依赖它。"))
+@server_options
+@pass_options
+def remove(options: Options, name: str, force: bool) -> None:
+    from luthier.catalogue import Catalogue
+    from luthier.settings import Settings
+
+    settings = Settings()
+    settings.data = options.data.expanduser().absolute() if options.data else settings.data
+    bases = Catalogue(settings.cache).pulled
+    if bases.find(name) is None:
+        here = ", ".join(base.name for base in bases) or say("none", "无")
+        hint = say(" Fine-tuned models: `luthier models delete`.", "微调模型请用 `luthier models delete`。")
+        raise Trouble(
+            say(f"No base model '{name}' was pulled.", f"没有获取过基座模型“{name}”。"),
+            say(f"Pulled: {here}.", f"已获取：{here}。") + (hint if name.startswith("ft:") else ""),
+        )
+    standing = _standing_on(settings.data, name)
+    if standing and not force:
+        raise Trouble(
+            say(
+                f"{len(standing)} fine-tuned models and jobs need {name}, such as {standing[0]}.",
+                f"有 {len(standing)} 个微调模型或任务依赖 {name}，例如 {standing[0]}。",
+            ),
+            say("--force removes it all the same.", "加 --force 仍可移除。"),
+        )
+    with bases.lock(name):
+        bases.remove(name)
+    print_json({"id": name, "removed": True}) if options.json else note(say(f"Removed {name}.", f"已移除 {name}。"))
+
+
+def _standing_on(data: Path, base: str) -> list[str]:
+    """Fine-tuned models, and jobs that are not over, that would not work without the base."""
+    from luthier.store import Store
+
+    if not data.is_dir():
+        return []
+    store = Store(data)
+    try:
+        return [*(model.id for model in store.models.list() if model.base == base), *store.jobs.open_on(base)]
+    finally:
+        store.close()

@@ -6,7 +6,7 @@ Knows rich; knows nothing about the API's objects beyond their being models that
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from luthier.cli.speech import printable
 
 if TYPE_CHECKING:
     from openai import BaseModel
+    from rich.progress import TaskID
 
 # Wide enough that a table in a pipe or a file loses nothing; a terminal has its own width.
 PIPE_WIDTH = 240
@@ -56,6 +57,23 @@ def working(text: str) -> Iterator[None]:
         return
     with console.status(Text(text)):
         yield
+
+
+@contextmanager
+def transfer(text: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar per file; call what it yields with the file, its bytes that are here and all of its bytes."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(TextColumn("{task.description}", markup=False), *columns, console=notices()) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(file: str, done: int, total: int) -> None:
+            if file not in tasks:
+                tasks[file] = shown.add_task(printable(f"{text} {file}"), total=total or None)
+            shown.update(tasks[file], completed=done)
+
+        yield advance
 
 
 def as_json(value: BaseModel) -> dict[str, Any]:

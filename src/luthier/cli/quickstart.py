@@ -114,7 +114,8 @@ def _prepare(folder: Path) -> tuple[Path, Path]:
 
 def _base_model() -> None:
     """The embedded base, fetched on first use; nothing to say when it is there."""
-    from luthier.catalogue import Catalogue, pull
+    from luthier.catalogue import Catalogue
+    from luthier.catalogue.pull import pull
     from luthier.settings import Settings
 
     settings = Settings()

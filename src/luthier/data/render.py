@@ -19,7 +19,7 @@ from tokenizers.decoders import DecodeStream
 from luthier.data import exact
 from luthier.data import messages as wire
 from luthier.data.examples import Example
-from luthier.data.template import Template, choose
+from luthier.data.template import Template, choose, fallback
 from luthier.types.errors import BaseModelError, RenderError
 
 
@@ -48,10 +48,10 @@ class Renderer:
                 self.template = Template(template.read_text(encoding="utf-8"), tokens)
             else:
                 file = base / "chat_template.jinja"
-                own = file.read_text(encoding="utf-8") if file.exists() else config["chat_template"]
-                self.template = choose(own, tokens, vocabulary)
+                own = file.read_text(encoding="utf-8") if file.exists() else config.get("chat_template")
+                self.template = choose(own, tokens, vocabulary) if own else fallback(tokens, vocabulary)
             self.stop_ids = _stop_ids(base, vocabulary.get(tokens.get("eos_token", "")))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RenderError) as error:
             raise BaseModelError(
                 f"The base model {base.name} has no usable tokenizer or chat template: {error}"
             ) from error

@@ -18,6 +18,7 @@ from luthier.data import exact
 from luthier.types.errors import RenderError
 
 _OURS = Path(__file__).parent / "templates" / "chatml_tools.jinja"
+_BEGINNINGS = ("<|im_start|>", "<start_of_turn>", "<|start_header_id|>")
 _PROBES: list[list[dict[str, str]]] = [
     [{"role": "user", "content": "a b"}],
     [{"role": "system", "content": "s"}, {"role": "user", "content": "a\nb"}, {"role": "assistant", "content": "c"}],
@@ -65,6 +66,20 @@ def choose(text: str, tokens: dict[str, str], vocabulary: dict[str, int]) -> Tem
         for again in (False, True)
     )
     return ours if alike else own
+
+
+def fallback(tokens: dict[str, str], vocabulary: dict[str, int]) -> Template:
+    """For a base that has no template, because it was not taught to chat: Luthier's, in marks that the base has.
+
+    Answers end with the token that ends texts, which every base knows. Raises RenderError for one without it.
+    """
+    end = tokens.get("eos_token", "")
+    if end not in vocabulary:
+        raise RenderError("The base model has no chat template, and no end token with which one could be made.")
+    begin = next((mark for mark in _BEGINNINGS if mark in vocabulary), "### ")
+    text = _OURS.read_text(encoding="utf-8").replace("<|im_start|>", begin).replace("<|im_end|>", end)
+    head = "{%- set opening = '' -%}\n" + ("{{- bos_token -}}\n" if tokens.get("bos_token") in vocabulary else "")
+    return Template(head + text, tokens)
 
 
 @cache

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from luthier.catalogue import ENTRIES
+from luthier.catalogue import Catalogue
 from luthier.data.examples import CallForm
 from luthier.data.taught import Taught, read
 from luthier.settings import Settings
@@ -35,8 +35,8 @@ class Target:
 
 
 class Names:
-    def __init__(self, settings: Settings, store: Store) -> None:
-        self._aliases, self._base, self._store = settings.names(), settings.base, store
+    def __init__(self, settings: Settings, store: Store, catalogue: Catalogue) -> None:
+        self._aliases, self._base, self._store, self._catalogue = settings.names(), settings.base, store, catalogue
         self._embedding_model = settings.embedding_model
 
     def resolve(self, name: str) -> Target:
@@ -45,7 +45,7 @@ class Names:
         if tuned:
             return Target(name, tuned.base, tuned.adapter, _taught(tuned.adapter, tuned.call_form))
         target = self._aliases.get(name)
-        if target is None and name in ENTRIES:
+        if target is None and name in self._catalogue.names():
             target = name
         if target is None:
             message = f"The model `{name}` does not exist or you do not have access to it."
@@ -62,7 +62,7 @@ class Names:
 
     def list(self) -> Sequence[Model]:
         """Bases, aliases and fine-tuned models; checkpoints can be called but are not listed, as at OpenAI."""
-        bases = [Model(id=name, created=0, owned_by="luthier") for name in ENTRIES]
+        bases = [self.model(name) for name in self._catalogue.names() if name not in self._aliases]
         aliases = [
             Model(
                 id=name,
@@ -79,7 +79,7 @@ class Names:
         """Every name that training may start from, with the name that its jobs echo."""
         here = [name for name, target in self._aliases.items() if not target.startswith(UPSTREAM)]
         tuned = {model.id: model.id for model in self._store.models.list()}
-        return {name: snapshot(name) for name in [*here, *ENTRIES]} | tuned
+        return {name: snapshot(name) for name in [*here, *self._catalogue.names()]} | tuned
 
     def model(self, name: str) -> Model:
         """Raises NotFoundError in OpenAI's words."""
@@ -92,6 +92,10 @@ class Names:
         except NotFoundError:
             message = f"The model '{name}' does not exist"
             raise NotFoundError(message, param="model", code="model_not_found") from None
+        pulled = self._catalogue.pulled.find(name) if name == target.base else None
+        if pulled:
+            where = pulled.source if ":" in pulled.source else None  # no path of this machine is told
+            return Model(id=name, created=pulled.made_at, owned_by="luthier", source=where)
         root = shown(target.base) if target.base else None
         return Model(id=name, created=0, owned_by="upstream" if target.upstream else "luthier", root=root)
 
@@ -105,4 +109,4 @@ def _taught(adapter: Path, call_form: CallForm | None) -> Taught:
 
 def shown(base: str) -> str:
     """A base model as clients see it: of a folder its name, not where it lies."""
-    return base if base.startswith(UPSTREAM) else Path(base).name
+    return Path(base).name if Path(base).is_absolute() else base

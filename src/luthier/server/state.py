@@ -40,7 +40,7 @@ class State:
     grading: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
 
     def __post_init__(self) -> None:
-        self.names = Names(self.settings, self.store)
+        self.names = Names(self.settings, self.store, self.catalogue)
 
     def within(self, project: str | None) -> "State":
         """The same with the store as `project` sees it; None: all of it."""

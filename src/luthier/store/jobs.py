@@ -204,6 +204,12 @@ class Jobs(Scoped):
         with self._database.read() as connection:
             return connection.scalars(select(jobs.c.id).where(jobs.c.status.in_(FINAL), jobs.c.owner.is_(None))).all()
 
+    def open_on(self, base: str) -> Sequence[str]:
+        """Jobs on a base model that are not over."""
+        with self._database.read() as connection:
+            open_jobs = select(jobs.c.id).where(jobs.c.base == base, jobs.c.status.not_in(FINAL))
+            return connection.scalars(open_jobs).all()
+
     def last_step(self, job_id: str) -> int:
         """The newest step on record, 0 for none."""
         with self._database.read() as connection:
