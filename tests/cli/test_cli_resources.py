@@ -2,10 +2,8 @@
 
 import base64
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from command_line import Run, run
@@ -105,19 +103,16 @@ def test_models(luthier: Run) -> None:
 
 
 def test_pull_tells_what_it_does_and_prints_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pull(name: str | None, report: Callable[[str], None]) -> Path:
-        if name == "bad":
+    def pull(source: str | None, report: Callable[[str], None], *_: object, **__: object) -> tuple[str, Path]:
+        if source == "bad":
             raise BaseModelError("No such base model.")
         report("Fetching …")
-        return Path("/cache/model")
+        return "base", Path("/cache/model")
 
-    module = ModuleType("luthier.catalogue")
-    module.__dict__["pull"] = pull
-    monkeypatch.setitem(sys.modules, "luthier.catalogue", module)
-    monkeypatch.setattr("luthier.catalogue", module, raising=False)
+    monkeypatch.setattr("luthier.catalogue.pull.pull", pull)
     result = run("models", "pull")
     assert (result.stdout, result.stderr) == ("/cache/model\n", "Fetching …\n")
-    assert json.loads(run("models", "pull", "--json").stdout) == {"path": "/cache/model"}
+    assert json.loads(run("models", "pull", "--json").stdout) == {"id": "base", "path": "/cache/model"}
     failed = run("models", "pull", "bad")
     assert failed.exit_code == 2
     assert "No such base model." in failed.stderr

@@ -61,11 +61,15 @@ def working(text: str) -> Iterator[None]:
 
 @contextmanager
 def transfer(text: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar per file; call what it yields with the file, its bytes that are here and all of its bytes."""
+    """A bar per file, on a terminal; call what it yields with the file, its bytes that are here, all of its bytes."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+    console = notices()
+    if not console.is_terminal:
+        yield lambda *_: None
+        return
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}", markup=False), *columns, console=notices()) as shown:
+    with Progress(TextColumn("{task.description}", markup=False), *columns, console=console) as shown:
         tasks: dict[str, TaskID] = {}
 
         def advance(file: str, done: int, total: int) -> None:
