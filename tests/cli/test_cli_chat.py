@@ -1,5 +1,8 @@
 """Talking: streamed text, calls, history, and turns that go wrong."""
 
+import json
+from pathlib import Path
+
 import pytest
 from command_line import Run
 from fake_api import FakeAPI
@@ -76,3 +79,51 @@ def test_a_turn_that_fails_is_forgotten(api: FakeAPI, luthier: Run, typed: list[
     assert "Too long" in result.stderr
     assert result.stdout == "Hello\n"
     assert [message["content"] for message in api.bodies(PATH)[-1]["messages"]] == ["short"]
+
+
+FUNCTION = {"name": "price", "parameters": {"type": "object", "properties": {"of": {"type": "integer"}}}}
+TOOL = {"type": "function", "function": FUNCTION}
+TALK = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "sent"),
+    [
+        ([TOOL], {"tools": [TOOL]}),
+        ({"functions": [FUNCTION]}, {"functions": [FUNCTION]}),
+        (FUNCTION, {"functions": [FUNCTION]}),
+        ({"messages": TALK, "tools": [TOOL]}, {"tools": [TOOL]}),
+    ],
+)
+def test_definitions_are_sent_and_calls_held_against_them(
+    api: FakeAPI, luthier: Run, tmp_path: Path, content: object, sent: dict
+) -> None:
+    file = tmp_path / "functions.json"
+    file.write_text(json.dumps(content))
+    api.answers = [CALL]
+    result = luthier("chat", "m", "Hi", "--functions", str(file))
+    assert result.stdout == 'price({"of": "ABC"})\n'
+    assert "wrong type" in result.stderr
+    assert luthier("chat", "m", "Hi", "--functions", str(file), "--json").exit_code == 0
+    for body in api.bodies(PATH):
+        assert {key: body[key] for key in ("tools", "functions") if key in body} == sent
+
+
+def test_definitions_stay_in_a_conversation(
+    api: FakeAPI, luthier: Run, typed: list[str | None], tmp_path: Path
+) -> None:
+    """A file in the older form of several lines; its functions once each."""
+    line = {"messages": [TALK[0], {"role": "assistant", "function_call": {"name": "price", "arguments": "{}"}}]}
+    (tmp_path / "train.jsonl").write_text((json.dumps(line | {"functions": [FUNCTION]}) + "\n") * 2)
+    typed += ["one", "two", None]
+    luthier("chat", "m", "--functions", str(tmp_path / "train.jsonl"))
+    assert [body["functions"] for body in api.bodies(PATH)] == [[FUNCTION], [FUNCTION]]
+
+
+@pytest.mark.parametrize("content", ["[]", "[1]", '[{"name": 1}]', "nonsense", '{"messages": []}', "3"])
+def test_a_file_without_definitions_is_refused(api: FakeAPI, luthier: Run, tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    result = luthier("chat", "m", "Hi", "--functions", str(tmp_path / "x.json"))
+    assert result.exit_code == 2
+    assert "x.json" in result.stderr
+    assert api.bodies(PATH) == []

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from luthier.cli.connect import Connection, open_connection
+from luthier.cli.functions_file import faults, read_functions
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import as_json, note, print_json
 from luthier.cli.speech import printable
@@ -78,9 +80,10 @@ class Conversation:
     model: str
     sampling: dict[str, Any]
     messages: list[Message]
+    functions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def request(self) -> dict[str, Any]:
-        return {"model": self.model, "messages": self.messages, **self.sampling}
+        return {"model": self.model, "messages": self.messages, **self.functions, **self.sampling}
 
     def answer(self) -> Reply:
         """Streams the next answer to stdout and keeps it."""
@@ -94,10 +97,13 @@ class Conversation:
                 say(f"{self.connection.address} sent no answer.", f"{self.connection.address} 没有给出回答。"),
                 say(*ADDRESS),
             )
-        for call in reply.calls():
-            click.echo(printable(f"{call['name']}({call['arguments']})"))
         if reply.content:
             click.echo()
+        for call in reply.calls():
+            click.echo(printable(f"{call['name']}({call['arguments']})"))
+            wrong = faults(self.functions, call["name"], call["arguments"])
+            if wrong:
+                note(f"  {wrong}", "yellow")
         self.messages.append(reply.message())
         return reply
 
@@ -174,9 +180,10 @@ def _on_terminal() -> bool:
 @click.command(
     help=say(
         "Talk to a model. MESSAGE, or text piped in, gets one answer; without it a conversation starts.\n\n"
-        'Example: luthier chat gpt-3.5-turbo "How do I read a balance sheet?"',
+        'Examples: luthier chat gpt-3.5-turbo "How do I read a balance sheet?", '
+        "luthier chat ft:… --functions functions.json",
         "与模型对话。给出 MESSAGE（或用管道输入）得到一次回答；不给出则开始连续对话。\n\n"
-        '例子：luthier chat gpt-3.5-turbo "怎样看一张资产负债表？"',
+        '例子：luthier chat gpt-3.5-turbo "怎样看一张资产负债表？"、luthier chat ft:… --functions functions.json',
     )
 )
 @click.argument("model")
@@ -184,6 +191,17 @@ def _on_terminal() -> bool:
 @click.option("--system", metavar="TEXT", help=say("The system message.", "系统消息。"))
 @click.option("--temperature", type=click.FloatRange(0, 2), help=say("0 always answers the same.", "0 表示回答固定。"))
 @click.option("--max-tokens", type=click.IntRange(min=1), help=say("Longest answer, in tokens.", "回答的最大词元数。"))
+@click.option(
+    "--functions",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help=say(
+        "Definitions that the model may call: a JSON list of tools or functions, or a training file. Calls are shown, "
+        "held against their definitions, and you say what they return; nothing is run.",
+        "模型可以调用的函数定义：tools 或 functions 的 JSON 列表，或训练文件。会显示调用并对照定义检查，"
+        "返回值由你输入；不会执行任何函数。",
+    ),
+)
 @server_options
 @pass_options
 def chat(
@@ -193,16 +211,18 @@ def chat(
     system: str | None,
     temperature: float | None,
     max_tokens: int | None,
+    functions: Path | None,
 ) -> None:
     given = {"temperature": temperature, "max_tokens": max_tokens}
     sampling = {key: value for key, value in given.items() if value is not None}
+    definitions = read_functions(functions) if functions else {}
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     if message is None and not _on_terminal():
         message = sys.stdin.read().strip()
     if message == "" or (message is None and options.json):
         raise click.UsageError(say("There is no MESSAGE to answer.", "没有可回答的 MESSAGE。"))
     with open_connection(options) as connection:
-        conversation = Conversation(connection, model, sampling, opening)
+        conversation = Conversation(connection, model, sampling, opening, definitions)
         if message is None:
             talk(conversation)
             return
