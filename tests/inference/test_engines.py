@@ -1,5 +1,6 @@
 """One contract for every engine: right tokens, whatever else runs beside them. Engines to come join `ENGINES`."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from luthier.data.render import Renderer
@@ -205,6 +207,20 @@ def test_an_adapter_that_cannot_be_loaded_fails_its_answer_only(
     with pytest.raises(Exception, match="adapter_config"):
         ids(engine, prompt, tmp_path / "no such adapter")
     assert ids(engine, prompt) == before
+
+
+def test_an_adapter_for_another_base_leaves_the_others_as_they_were(
+    engine: Engine, adapters: list[Path], prompt: list[int], tmp_path: Path
+) -> None:
+    """Also where it would have taken the place of one that is not in use."""
+    before = [ids(engine, prompt, adapter) for adapter in adapters[:2]]
+    other = shutil.copytree(adapters[2], tmp_path / "other")
+    weights = load_file(other / "adapter_model.safetensors")
+    save_file({name: torch.cat([w, w], -1) for name, w in weights.items()}, other / "adapter_model.safetensors")
+    with pytest.raises(Exception, match="size"):
+        ids(engine, prompt, other)
+    assert ids(engine, prompt, adapters[2]) not in before
+    assert [ids(engine, prompt, adapter) for adapter in adapters[:2]] == before
 
 
 def test_closing_ends_answers_under_way(tiny_base: Path, prompt: list[int]) -> None:

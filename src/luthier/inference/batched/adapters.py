@@ -1,32 +1,45 @@
 """LoRA adapters in memory, side by side, so that one pass serves rows of several of them.
 
 For each joined projection the adapters' factors stand under each other: A [S R, D] and B [S R, O], S slots of R rows,
-scaling included. A pass takes the rows of the slots in use; what is not a row's own is masked out between the two
-products. Reads PEFT folders, safetensors only.
+scaling included; R is the projection's own. A pass takes the rows of the slots in use; what is not a row's own is
+masked out between the two products. Reads PEFT folders, safetensors only.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from luthier.inference.batched.llama import GROUPS, Llama
+from luthier.inference.batched.llama import GROUPS
 from luthier.types.errors import BaseModelError
 
 _PREFIX = "base_model.model.model.layers."
 _UNKNOWN = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices", "layer_replication")
 
 
+class Projections(Protocol):
+    """What adapters need to know of a model: see `Llama`."""
+
+    device: torch.device
+    dtype: torch.dtype
+    sizes: dict[str, list[int]]
+    shapes: dict[str, tuple[int, int]]
+
+    @property
+    def layers(self) -> Sequence[object]: ...
+
+
 class Adapters:
     """The adapters of one model. Slots are reused longest unused first; memory grows with the slots ever in use."""
 
-    def __init__(self, model: Llama, most: int) -> None:
-        self._model, self._most = model, most
+    def __init__(self, model: Projections, most: int) -> None:
+        self.model, self._most = model, most
         self._slots: dict[Path, int] = {}  # longest unused first
-        self.rank = 0  # R: rows of a slot, over all layers of a joined projection
+        self.ranks = dict.fromkeys(GROUPS, 0)  # R: rows of a slot, over all layers of a joined projection
         self.factors: list[dict[str, tuple[torch.Tensor, torch.Tensor]]] = [{} for _ in model.layers]
 
     def slot(self, adapter: Path, busy: Sequence[Path]) -> int:
@@ -34,12 +47,13 @@ class Adapters:
         if adapter in self._slots:
             self._slots[adapter] = self._slots.pop(adapter)
             return self._slots[adapter]
-        read = _read(adapter, self._model)
-        self._make_room(max(rank for layer in read for _, rank in layer.values()))
+        read = _read(adapter, self.model)
+        for group in GROUPS:
+            self._make_room(group, max(layer[group][1] for layer in read))
         slot = self._free_slot(busy)
         for layer, parts in zip(self.factors, read, strict=True):
             for group, (a, b) in layer.items():
-                rows = slice(slot * self.rank, (slot + 1) * self.rank)
+                rows = slice(slot * self.ranks[group], (slot + 1) * self.ranks[group])
                 a[rows], b[rows] = 0, 0
                 self._place(a[rows], b[rows], group, parts[group][0])
         self._slots[adapter] = slot
@@ -50,7 +64,7 @@ class Adapters:
     ) -> None:
         """a [R, D] and b [R, O] of one slot from the factors of the layers that were joined."""
         row = column = 0
-        for part, size in zip(parts, self._model.sizes[group], strict=True):
+        for part, size in zip(parts, self.model.sizes[group], strict=True):
             if part is not None:
                 rank = len(part[0])
                 a[row : row + rank] = part[0]
@@ -58,20 +72,18 @@ class Adapters:
                 row += rank
             column += size
 
-    def _make_room(self, rank: int) -> None:
+    def _make_room(self, group: str, rank: int) -> None:
         """Slots of at least `rank` rows; those that are there are spread out."""
-        if rank <= self.rank:
+        have, slots = self.ranks[group], len(self._slots)
+        if rank <= have:
             return
-        slots = len(self._slots)
-        for index, layer in enumerate(self.factors):
-            for group, (inputs, outputs) in self._model.shapes.items():
-                a, b = layer.get(group) or (self._new(0, inputs), self._new(0, outputs))
-                wider = self._new(slots * rank, inputs), self._new(slots * rank, outputs)
-                for slot in range(slots):
-                    for old, new in zip((a, b), wider, strict=True):
-                        new[slot * rank : slot * rank + self.rank] = old[slot * self.rank : (slot + 1) * self.rank]
-                self.factors[index][group] = wider
-        self.rank = rank
+        for layer in self.factors:
+            old = layer.get(group) or [self._new(0, columns) for columns in self.model.shapes[group]]
+            a, b = (self._new(slots * rank, part.shape[1]) for part in old)
+            for part, wider in zip(old, (a, b), strict=True):
+                wider.view(slots, rank, part.shape[1])[:, :have] = part.view(slots, have, part.shape[1])
+            layer[group] = a, b
+        self.ranks[group] = rank
 
     def _free_slot(self, busy: Sequence[Path]) -> int:
         idle = next((path for path in self._slots if path not in busy), None)
@@ -79,12 +91,12 @@ class Adapters:
             return self._slots.pop(idle)
         for layer in self.factors:
             for group, (a, b) in layer.items():
-                more = self._new(self.rank, a.shape[1]), self._new(self.rank, b.shape[1])
+                more = self._new(self.ranks[group], a.shape[1]), self._new(self.ranks[group], b.shape[1])
                 layer[group] = torch.cat([a, more[0]]), torch.cat([b, more[1]])
         return len(self._slots)
 
     def _new(self, rows: int, columns: int) -> torch.Tensor:
-        return torch.zeros(rows, columns, dtype=self._model.dtype, device=self._model.device)
+        return torch.zeros(rows, columns, dtype=self.model.dtype, device=self.model.device)
 
 
 class Chosen:
@@ -92,33 +104,43 @@ class Chosen:
 
     def __init__(self, adapters: Adapters, slots: Sequence[int | None]) -> None:
         used = sorted({slot for slot in slots if slot is not None})
-        self._adapters, self.any = adapters, bool(used)
-        if not used:
-            return
-        first, count, rank = used[0], used[-1] - used[0] + 1, adapters.rank
-        self._rows = slice(first * rank, (first + count) * rank)
-        own = torch.zeros(len(slots), count, 1, dtype=adapters._model.dtype, device=adapters._model.device)
-        for row, slot in enumerate(slots):
-            if slot is not None:
-                own[row, slot - first] = 1
-        alike = len(used) == 1 and None not in slots
-        self._mask = None if alike else own.expand(-1, -1, rank).reshape(len(slots), -1)
+        self._adapters, self._slots, self.any = adapters, slots, bool(used)
+        self.first, self.count = (used[0], used[-1] - used[0] + 1) if used else (0, 0)
+        self._masks: dict[int, torch.Tensor] = {}
+        self._alike = len(used) == 1 and None not in slots
+
+    def rows(self, group: str) -> slice:
+        """Of the factors: the slots in use, and those between them."""
+        rank = self._adapters.ranks[group]
+        return slice(self.first * rank, (self.first + self.count) * rank)
+
+    def mask(self, group: str) -> torch.Tensor:
+        """[B, rows]: 1 where a row's own adapter stands."""
+        rank, model = self._adapters.ranks[group], self._adapters.model
+        if rank not in self._masks:
+            own = torch.zeros(len(self._slots), self.count, rank, dtype=model.dtype)
+            for row, slot in enumerate(self._slots):
+                if slot is not None:
+                    own[row, slot - self.first] = 1
+            self._masks[rank] = own.view(len(self._slots), -1).to(model.device)
+        return self._masks[rank]
 
     def add(self, out: torch.Tensor, x: torch.Tensor, layer: int, group: str) -> torch.Tensor:
         """out [B, O] += what the adapters make of x [B, D]; in a prefill the one row stands for all tokens."""
         if not self.any:
             return out
         a, b = self._adapters.factors[layer][group]
-        low = x @ a[self._rows].T
-        if self._mask is not None:
-            low = low * self._mask
-        return out.addmm_(low, b[self._rows])
+        rows = self.rows(group)
+        low = x @ a[rows].T
+        if not self._alike:
+            low = low * self.mask(group)
+        return out.addmm_(low, b[rows])
 
 
 _Parts = dict[str, tuple[list[tuple[torch.Tensor, torch.Tensor] | None], int]]
 
 
-def _read(folder: Path, model: Llama) -> list[_Parts]:
+def _read(folder: Path, model: Projections) -> list[_Parts]:
     """For each layer and group: (A [r, D], scaled B [O, r]) of each joined layer, and the sum of the ranks."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
@@ -134,6 +156,9 @@ def _read(folder: Path, model: Llama) -> list[_Parts]:
         parts: _Parts = {}
         for group, names in GROUPS.items():
             found = [_factors(weights, left, f"{_PREFIX}{layer}.{name}", config) for name in names]
+            for pair, size in zip(found, model.sizes[group], strict=True):
+                if pair and (pair[0].shape[1], len(pair[1])) != (model.shapes[group][0], size):
+                    raise BaseModelError(f"The adapter is made for another base model: its {group} differ in size.")
             parts[group] = found, sum(len(pair[0]) for pair in found if pair)
         made.append(parts)
     if left:

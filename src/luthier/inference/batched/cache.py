@@ -4,9 +4,10 @@ Rows in use are always the first ones, so that a pass over several answers takes
 about layers' weights or tokens' meaning.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -98,20 +99,27 @@ class Rows:
         return torch.zeros(shape, dtype=model.dtype, device=model.device)
 
 
+Held = TypeVar("Held")
+
+
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class _Kept(Generic[Held]):
     adapter: Path | None
     ids: np.ndarray
-    data: torch.Tensor
+    data: Held
+    size: int
 
 
-class Texts:
-    """Texts that were read before, for each adapter, longest unused first; `most_bytes` bounds them, 0 keeps none."""
+class Texts(Generic[Held]):
+    """Texts that were read before, for each adapter, longest unused first; `most_bytes` bounds them, 0 keeps none.
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most, self._kept = most_bytes, list[_Kept]()
+    `let_go`: told of what is kept no longer.
+    """
 
-    def find(self, adapter: Path | None, ids: Sequence[int]) -> tuple[torch.Tensor, int] | None:
+    def __init__(self, most_bytes: int, let_go: Callable[[Held], None] = lambda _: None) -> None:
+        self._most, self._let_go, self._kept = most_bytes, let_go, list[_Kept[Held]]()
+
+    def find(self, adapter: Path | None, ids: Sequence[int]) -> tuple[Held, int] | None:
         """The text that begins like `ids` the longest, and how many tokens of it can be taken over: not the last."""
         wanted = np.asarray(ids[:-1], dtype=np.int32)
         best, most = None, _LEAST_SHARED - 1
@@ -124,20 +132,24 @@ class Texts:
         self._kept.append(best)
         return best.data, most
 
-    def keep(self, adapter: Path | None, ids: Sequence[int], rows: Rows, row: int) -> None:
-        """The text in a row, unless it is known; shorter ones that it begins with go."""
+    def keep(self, adapter: Path | None, ids: Sequence[int], size: int, hold: Callable[[], Held]) -> None:
+        """A text of so many bytes, unless it is known; shorter ones that it begins with go."""
         mine = np.asarray(ids, dtype=np.int32)
-        if len(mine) < _LEAST_SHARED or len(mine) * rows.token_bytes > self._most:
+        if len(mine) < _LEAST_SHARED or size > self._most:
             return
         for kept in [kept for kept in self._kept if kept.adapter == adapter]:
             common = _common(kept.ids, mine)
             if common == len(mine):
                 return
             if common == len(kept.ids):
-                self._kept.remove(kept)
-        self._kept.append(_Kept(adapter, mine, rows.read(row, len(mine))))
-        while sum(kept.data.nbytes for kept in self._kept) > self._most:
-            self._kept.pop(0)
+                self._drop(kept)
+        self._kept.append(_Kept(adapter, mine, hold(), size))
+        while sum(kept.size for kept in self._kept) > self._most:
+            self._drop(self._kept[0])
+
+    def _drop(self, kept: _Kept[Held]) -> None:
+        self._kept.remove(kept)
+        self._let_go(kept.data)
 
 
 def _common(one: np.ndarray, other: np.ndarray) -> int:

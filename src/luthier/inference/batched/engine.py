@@ -45,7 +45,7 @@ class BatchedEngine(Turns):
         self.context_tokens = self._model.context_tokens
         self._adapters = Adapters(self._model, options.adapters_in_memory)
         self._rows = Rows(self._model)
-        self._texts = Texts(options.prefix_cache_bytes)
+        self._texts = Texts[torch.Tensor](options.prefix_cache_bytes)
         self._streams: list[Stream] = []  # by row
         self.start()
 
@@ -74,7 +74,7 @@ class BatchedEngine(Turns):
         state: _Reading | None = stream.state
         if state is None:
             return
-        self._texts.keep(stream.generation.adapter, state.ids, self._rows, state.row)
+        self._keep(stream.generation.adapter, state.ids, state.row)
         last = self._streams.pop()
         if last is not stream:
             self._rows.move(last.state.row, state.row, last.state.done)
@@ -83,6 +83,10 @@ class BatchedEngine(Turns):
         stream.state = None
         if not self._streams and self._rows.data.nbytes > _KEPT_BYTES:
             self._rows = Rows(self._model)
+
+    def _keep(self, adapter: Path | None, ids: Sequence[int], row: int) -> None:
+        size = len(ids) * self._rows.token_bytes
+        self._texts.keep(adapter, ids, size, lambda: self._rows.read(row, len(ids)))
 
     def _has_room(self, stream: Stream) -> bool:
         """Rows are as long as the longest answer may become."""
@@ -126,7 +130,7 @@ class BatchedEngine(Turns):
         state.ids += piece
         if state.done == len(prompt):
             state.read = True
-            self._texts.keep(stream.generation.adapter, prompt, self._rows, state.row)
+            self._keep(stream.generation.adapter, prompt, state.row)
             self.chosen(stream, self._model.logits(hidden[-1:])[0])
 
     def _write(self, streams: list[Stream]) -> None:
