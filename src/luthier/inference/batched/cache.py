@@ -53,8 +53,9 @@ class Rows:
         """For `count` tokens of one text that begin at place `start` of its row."""
         model, end = self._model, start + count
         each = model.heads // model.groups
-        seen = torch.ones(count, end, dtype=torch.bool, device=model.device).tril(start)
-        mask = seen.repeat(each, 1)[None, None]
+        # Of the model's own format: a mask of truth values would be turned into one anew for every layer.
+        barred = torch.full((count, end), -torch.inf, dtype=model.dtype, device=model.device).triu(start + 1)
+        mask = barred.repeat(each, 1)[None, None]
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             keys, values = self.data[layer, 0, row], self.data[layer, 1, row]
@@ -76,8 +77,11 @@ class Rows:
         model, count, end = self._model, len(places), max(places) + 1
         rows = torch.arange(count, device=model.device)
         at = torch.tensor(places, device=model.device)
-        ragged = min(places) + 1 < end
-        mask = (torch.arange(end, device=model.device) <= at[:, None])[:, None, None] if ragged else None
+        mask = None
+        if min(places) + 1 < end:
+            barred = torch.arange(end, device=model.device) > at[:, None]
+            mask = torch.zeros(barred.shape, dtype=model.dtype, device=model.device).masked_fill_(barred, -torch.inf)
+            mask = mask[:, None, None]
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             keys, values = self.data[layer, 0], self.data[layer, 1]

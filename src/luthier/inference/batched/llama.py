@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from luthier.inference.batched.product import Product
 from luthier.types.errors import BaseModelError
 
 _FAMILY = ("llama", "mistral", "qwen2")
@@ -35,15 +36,14 @@ class Added(Protocol):
 
 
 class Layer(NamedTuple):
-    """Weights [O, D]; a bias only where the family has one."""
+    """Weights of norms [D], and the joined projections."""
 
     norm: torch.Tensor
-    qkv: torch.Tensor
-    bias: torch.Tensor | None
-    out: torch.Tensor
+    qkv: Product
+    out: Product
     second_norm: torch.Tensor
-    gate_up: torch.Tensor
-    down: torch.Tensor
+    gate_up: Product
+    down: Product
 
 
 def fits(config: Any) -> bool:
@@ -98,7 +98,7 @@ class Llama:
         self.layers = [_layer(layer) for layer in body.layers]
         self._embeddings = body.embed_tokens.weight
         self._norm = body.norm.weight
-        self._output = model.lm_head.weight
+        self._output = Product(model.lm_head.weight)
         positions = torch.arange(self.context_tokens, device=device)[None]
         cos, sin = body.rotary_emb(torch.zeros(1, dtype=dtype, device=device), positions)
         half = self.width // 2  # the second half of each angle is the first once more
@@ -111,20 +111,20 @@ class Llama:
         rotated = self.heads + self.groups
         for index, layer in enumerate(self.layers):
             normed = functional.rms_norm(x, (x.shape[-1],), layer.norm, self._epsilon)
-            qkv = added.add(functional.linear(normed, layer.qkv, layer.bias), normed, index, "qkv")
+            qkv = added.add(layer.qkv(normed), normed, index, "qkv")
             split = qkv.view(len(x), -1, self.width)
             turned = _rotate(split[:, :rotated], cos, sin)
             mixed = attend(index, turned[:, : self.heads], turned[:, self.heads :], split[:, rotated:])
-            x = x + added.add(functional.linear(mixed, layer.out), mixed, index, "out")
+            x = x + added.add(layer.out(mixed), mixed, index, "out")
             normed = functional.rms_norm(x, (x.shape[-1],), layer.second_norm, self._epsilon)
-            gate, up = added.add(functional.linear(normed, layer.gate_up), normed, index, "gate_up").chunk(2, -1)
+            gate, up = added.add(layer.gate_up(normed), normed, index, "gate_up").chunk(2, -1)
             active = functional.silu(gate).mul_(up)
-            x = x + added.add(functional.linear(active, layer.down), active, index, "down")
+            x = x + added.add(layer.down(active), active, index, "down")
         return functional.rms_norm(x, (x.shape[-1],), self._norm, self._epsilon)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[T, D] -> [T, V]."""
-        return functional.linear(hidden, self._output)
+        return self._output(hidden)
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -143,12 +143,9 @@ def _module(layer: Any, name: str) -> Any:
 
 def _layer(layer: Any) -> Layer:
     joined = {group: _join([_module(layer, name) for name in names]) for group, names in GROUPS.items()}
-    biases = [_module(layer, name).bias for name in GROUPS["qkv"]]
-    bias = torch.cat([one.data for one in biases]) if biases[0] is not None else None
     return Layer(
         layer.input_layernorm.weight,
         joined["qkv"],
-        bias,
         joined["out"],
         layer.post_attention_layernorm.weight,
         joined["gate_up"],
@@ -156,12 +153,10 @@ def _layer(layer: Any) -> Layer:
     )
 
 
-def _join(linears: list[Any]) -> torch.Tensor:
-    """One weight for several layers; theirs become views of it, so that nothing is kept twice."""
-    if len(linears) == 1:
-        weight: torch.Tensor = linears[0].weight.data
-        return weight
-    whole = torch.cat([linear.weight.data for linear in linears])
-    for linear, part in zip(linears, whole.split_with_sizes([one.out_features for one in linears]), strict=True):
-        linear.weight.data = part
-    return whole
+def _join(linears: list[Any]) -> Product:
+    """One product for several layers, which lose their weights, so that nothing is kept twice."""
+    weight = torch.cat([linear.weight.data for linear in linears])
+    bias = None if linears[0].bias is None else torch.cat([linear.bias.data for linear in linears])
+    for linear in linears:
+        linear.weight.data = weight.new_empty(0)
+    return Product(weight, bias)
