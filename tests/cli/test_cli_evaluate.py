@@ -131,9 +131,12 @@ def test_losses_come_from_services_that_tell_them(
     assert "full_valid_loss" not in made["figures"]
     assert set(made["not_available"]) == {"full_valid_loss", "full_valid_mean_token_accuracy"}
 
+    kept: list[Any] = []
+
     def evaluations_route(method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         if rest != ["losses"]:
-            return None
+            kept.append(body)
+            return {"id": "evaluation-1"}
         nats = 2.0 if body["model"] == TUNED else 8.0
         one = {"loss": nats, "weight": 4.0, "tokens": 4, "correct_tokens": 3, "truncated": False}
         return {"object": "list", "model": body["model"], "data": [one for _ in body["examples"]]}
@@ -145,3 +148,4 @@ def test_losses_come_from_services_that_tell_them(
     first = json.loads(luthier("evaluate", TUNED, path, "--limit", 1, "--json").stdout)["runs"][0]["figures"]
     assert first["valid_loss"]["value"] == 0.5
     assert "full_valid_loss" not in first
+    assert [(body["model"], body["report"]["runs"]) for body in kept[:1]] == [(TUNED, runs)]

@@ -126,3 +126,15 @@ def test_a_plot_of_any_size() -> None:
         assert len(lines) == 14
         assert lines[-1].split() == (["1", str(count)])
         assert max(map(len, lines)) <= 74
+
+
+def test_a_model_is_shown_with_its_newest_evaluation(
+    luthier: Run, api: FakeAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = {"figure": "call_exact", "definitions": "none", "value": 0.95, "low": 0.9, "high": 0.975, "n": 120}
+    about = {"id": "evaluation-2", "created_at": 1_700_000_000, "filename": "valid.jsonl", "functions": True}
+    found = [{"id": "evaluation-3", "headline": None}, about | {"headline": head}, {"id": "evaluation-1"}]
+    monkeypatch.setattr(api, "evaluations_route", lambda method, rest, query, body: {"data": found} if query else None)
+    shown = luthier("models", "show", MODEL).stdout
+    assert "call_exact 95.0 % [90.0–97.5], n = 120, definitions none · valid.jsonl" in shown
+    assert json.loads(luthier("models", "show", MODEL, "--json").stdout)["evaluation"]["id"] == "evaluation-2"

@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,12 @@ class ScriptedEngine:
         with self.lock:
             self.under_way += 1
         return _Script(self, self.tokenizer.encode(text).ids, generation.sampling.max_tokens)
+
+    def score(self, prompt: list[int], adapter: Path | None, top: int) -> "Future[list[Token]]":
+        """Each token one nat away, and the likeliest."""
+        made: Future[list[Token]] = Future()
+        made.set_result([Token(token, -1.0, ((token, -1.0),)) for token in prompt[1:]])
+        return made
 
     def close(self) -> None:
         pass

@@ -1,13 +1,16 @@
 """`/v1/evaluations`: what it takes and what it refuses."""
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
+from serving import Bare, ScriptedEngine, bare_server, body_of, make_model, until
 
 from luthier.evaluation.service import OpenAIService
-from server.serving import body_of
 
 CHAT = [
     {"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "ab" * n}]} for n in (1, 5)
@@ -37,3 +40,136 @@ def test_what_has_no_loss_is_refused(client: OpenAI, body: object, status: int, 
     with pytest.raises(openai.APIStatusError) as caught:
         client.post("/evaluations/losses", cast_to=object, body=body)
     assert (caught.value.status_code, body_of(caught.value)["param"]) == (status, param)
+
+
+def _file(client: OpenAI, lines: list[object] | None = None, **given: object) -> str:
+    lines = lines or [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "yes"}]}] * 3
+    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    return client.files.create(file=("valid.jsonl", content), purpose="fine-tune", **given).id
+
+
+def _post(client: OpenAI, path: str = "", **body: object) -> Any:
+    return client.post(f"/evaluations{path}", cast_to=object, body=body)
+
+
+def _get(client: OpenAI, path: str = "") -> Any:
+    return client.get(f"/evaluations{path}", cast_to=object)
+
+
+def _over(client: OpenAI, evaluation_id: str) -> Any:
+    until(lambda: _get(client, f"/{evaluation_id}")["status"] not in ("queued", "running"), 20)
+    return _get(client, f"/{evaluation_id}")
+
+
+def test_a_file_is_evaluated_in_the_background(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say("yes")
+    given = {"model": "gpt-4o-mini", "validation_file": _file(scripted), "against": ["gpt-3.5-turbo"]}
+    made = _post(scripted, **given)
+    assert (made["status"], made["definitions"], made["report"]) == ("queued", ["full"], None)
+    over = _over(scripted, made["id"])
+    assert (over["status"], over["done"], over["total"], over["error"]) == ("succeeded", 12, 12, None), over
+    runs = over["report"]["runs"]
+    assert [run["model"] for run in runs] == ["gpt-4o-mini", "gpt-3.5-turbo"]
+    assert runs[0]["figures"]["exact_match"]["value"] == 1
+    assert runs[0]["figures"]["full_valid_loss"]["value"] == 1
+    assert (over["headline"]["figure"], over["headline"]["value"]) == ("chrf", 1)
+    listed = _get(scripted, "?model=gpt-4o-mini")["data"]
+    assert listed[0]["id"] == made["id"]
+    assert listed[0]["report"] is None
+    assert _get(scripted, "?model=gpt-4o")["data"] == []
+    with pytest.raises(openai.BadRequestError, match="Cannot cancel an evaluation with status 'succeeded'"):
+        _post(scripted, f"/{made['id']}/cancel")
+    scripted.delete(f"/evaluations/{made['id']}", cast_to=object)
+    with pytest.raises(openai.NotFoundError, match="No such evaluation"):
+        _get(scripted, f"/{made['id']}")
+
+
+def test_one_that_cannot_be_run_says_why(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say("yes")
+    texts, broken = _file(scripted), _file(scripted, [{"messages": []}])
+    asked = [{"validation_file": texts, "functions": True}, {"validation_file": broken}]
+    for body, wanted in zip(asked, ("ends with a call", "line 1:"), strict=True):
+        over = _over(scripted, _post(scripted, model="gpt-4o", **body)["id"])
+        assert (over["status"], over["headline"], over["report"]) == ("failed", None, None)
+        assert wanted in over["error"]["message"]
+    long = _file(
+        scripted, [{"messages": [{"role": "user", "content": "q" * 5000}, {"role": "assistant", "content": "a"}]}]
+    )
+    over = _over(scripted, _post(scripted, model="gpt-4o", validation_file=long)["id"])
+    assert over["error"]["code"] == "context_length_exceeded"
+
+
+def test_cancelled_it_stops_and_keeps_nothing(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say("a", endless=True, pause_s=0.01)
+    made = _post(scripted, model="gpt-4o", validation_file=_file(scripted), max_tokens=50)
+    until(lambda: engine.under_way)
+    assert _post(scripted, f"/{made['id']}/cancel")["status"] == "cancelled"
+    until(lambda: not engine.under_way, 20)
+    assert _get(scripted, f"/{made['id']}")["report"] is None
+    engine.say("yes")
+    assert _over(scripted, _post(scripted, model="gpt-4o", validation_file=_file(scripted))["id"])["report"]
+
+
+def test_a_server_that_ends_begins_it_again(tiny_base: Path, tmp_path: Path) -> None:
+    engine = ScriptedEngine(tiny_base)
+    engine.say("a", endless=True, pause_s=0.01)
+    with bare_server(tmp_path, tiny_base, engine) as first:
+        made = _post(first.client(), model="gpt-4o", validation_file=_file(first.client()), max_tokens=900)
+        until(lambda: engine.under_way)
+    assert not engine.under_way
+    engine.say("yes")
+    with bare_server(tmp_path, tiny_base, engine) as second:
+        assert _get(second.client(), f"/{made['id']}")["status"] == "running"
+        second.store.evaluations.start_over()
+        assert _over(second.client(), made["id"])["status"] == "succeeded"
+
+
+FIGURE = {"value": 0.5, "low": 0.2, "high": 0.8, "n": 4}
+REPORT = {
+    "kind": "functions",
+    "file": "v.jsonl",
+    "runs": [{"model": "gpt-4o", "definitions": "none", "figures": {"call_exact": FIGURE}, "failures": [1]}],
+}
+
+
+def test_reports_are_a_projects_and_go_with_their_model(
+    keyed: Bare, a: OpenAI, b: OpenAI, everybody: OpenAI, tmp_path: Path
+) -> None:
+    model = make_model(keyed, a, "ft:gpt-4o-mini-2024-07-18:personal::eval0001", tmp_path / "adapter")
+    report = REPORT | {"runs": [REPORT["runs"][0] | {"model": model}]}
+    kept = _post(a, model=model, report=report)
+    assert (kept["status"], kept["headline"]["value"], kept["filename"]) == ("succeeded", 0.5, "v.jsonl")
+    assert _get(a, f"/{kept['id']}")["report"] == report
+    assert [one["id"] for one in _get(everybody, f"?model={model}")["data"]] == [kept["id"]]
+    assert _get(b, f"?model={model}")["data"] == []
+    for path in (f"/{kept['id']}", f"/{kept['id']}/cancel"):
+        with pytest.raises(openai.NotFoundError):
+            _post(b, path) if path.endswith("cancel") else _get(b, path)
+    for body in ({"report": report}, {"validation_file": _file(b)}):
+        with pytest.raises(openai.NotFoundError):
+            _post(b, model=model, **body)
+    with pytest.raises(openai.BadRequestError, match="invalid validation_file"):
+        _post(b, model="gpt-4o", validation_file=_file(a))
+    a.models.delete(model)
+    with pytest.raises(openai.NotFoundError):
+        _get(a, f"/{kept['id']}")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "validation_file"),
+        ({"validation_file": "file-x", "report": REPORT}, "validation_file"),
+        ({"validation_file": "file-x"}, "validation_file"),
+        ({"validation_file": "file-x", "definitions": ["full"]}, "definitions"),
+        ({"validation_file": "file-x", "functions": True, "definitions": ["most"]}, "definitions[0]"),
+        ({"validation_file": "file-x", "against": ["nobody"]}, "against"),
+        ({"report": REPORT | {"runs": []}}, "report"),
+        ({"report": REPORT, "model": "gpt-3.5-turbo"}, "report"),
+    ],
+)
+def test_what_cannot_be_an_evaluation_is_refused(scripted: OpenAI, body: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        _post(scripted, **{"model": "gpt-4o", **body})
+    assert caught.value.status_code in (400, 404)
+    assert body_of(caught.value)["param"] == param

@@ -80,6 +80,7 @@ class Running:
         self._store = Store(settings.data)
         self._store.jobs.forget_workers()
         self._store.batches.forget_runners()
+        self._store.evaluations.start_over()
         catalogue = Catalogue(settings.cache)
         if self._report:
             self._prepare_base(catalogue, self._report)

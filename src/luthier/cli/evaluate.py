@@ -160,7 +160,12 @@ def _evaluated(client: openai.OpenAI, plan: Plan, questions: Questions) -> Repor
     from luthier.evaluation.service import OpenAIService
 
     with _bar(plan.steps(questions)) as on_step:
-        return run(OpenAIService(client), plan, questions, on_step)
+        service = OpenAIService(client)
+        report = run(service, plan, questions, on_step)
+    kept = service.keep(plan.models[0], report.to_dict())
+    if kept:
+        note(say(f"Stored with the model as {kept['id']}.", f"已随模型保存为 {kept['id']}。"))
+    return report
 
 
 @contextmanager

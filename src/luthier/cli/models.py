@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -54,17 +55,33 @@ def list_models(options: Options) -> None:
 @models.command(
     "show",
     help=say(
-        "Show one model.\n\nExample: luthier models show gpt-3.5-turbo",
-        "查看一个模型。\n\n例子：luthier models show gpt-3.5-turbo",
+        "Show one model, with its newest evaluation.\n\nExample: luthier models show gpt-3.5-turbo",
+        "查看一个模型及其最近一次评估。\n\n例子：luthier models show gpt-3.5-turbo",
     ),
 )
 @click.argument("model")
 @server_options
 @pass_options
 def show(options: Options, model: str) -> None:
+    from luthier.evaluation.service import OpenAIService
+
     with open_client(options) as client:
         found = as_json(client.models.retrieve(model))
+        evaluation = OpenAIService(client).newest(model)
+    if evaluation:
+        found["evaluation"] = evaluation if options.json else _in_short(evaluation)
     print_json(found) if options.json else print_details(found)
+
+
+def _in_short(evaluation: dict[str, Any]) -> str:
+    from luthier.evaluation.figures import FIGURES, number
+
+    head = evaluation["headline"]
+    name, unit = head["figure"], " %" if FIGURES[head["figure"]].unit == "share" else ""
+    value, low, high = (number(name, head[key]) for key in ("value", "low", "high"))
+    shown = say(f", definitions {head['definitions']}", f"，函数定义 {head['definitions']}")
+    figure = f"{name} {value}{unit} [{low}–{high}], n = {head['n']}{shown if evaluation['functions'] else ''}"
+    return f"{figure} · {evaluation['filename']} · {when(evaluation['created_at'])} · {evaluation['id']}"
 
 
 @models.command(

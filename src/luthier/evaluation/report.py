@@ -16,6 +16,7 @@ from luthier.evaluation.statistics import Difference, paired_mean, paired_rate
 from luthier.language import Language
 
 Kind = Literal["functions", "text"]
+_HEADLINES = ("call_exact", "label_accuracy", "chrf")
 _RATES = ("call_exact", "exact_match")
 
 
@@ -63,6 +64,15 @@ def report(
 ) -> Report:
     """Runs in the order in which they are compared: the model to judge first, then what it is held against."""
     return Report(kind, file, examples, list(runs), _comparisons(runs), list(losses))
+
+
+def headline(report: dict[str, Any]) -> dict[str, Any] | None:
+    """The figure that stands for a report, as `to_dict` gives it: of its first run; None where it has none."""
+    first = report["runs"][0]
+    found = next((name for name in _HEADLINES if name in first["figures"]), None)
+    if found is None:
+        return None
+    return {"figure": found, "definitions": first["definitions"], **first["figures"][found]}
 
 
 def saved_tokens(runs: Sequence[Run], model: str) -> tuple[float, float] | None:

@@ -51,6 +51,30 @@ class OpenAIService:
             raise
         return [ExampleLoss(**one) for one in answer["data"]]
 
+    def keep(self, model: str, report: dict[str, Any]) -> dict[str, Any] | None:
+        """Store a report (`Report.to_dict`) with its model; None where the service keeps no reports."""
+        import openai
+
+        try:
+            kept: Any = self._client.post("/evaluations", cast_to=object, body={"model": model, "report": report})
+        except openai.APIStatusError as error:
+            if error.status_code in _NO_SUCH_PATH:
+                return None
+            raise
+        return dict(kept)
+
+    def newest(self, model: str) -> dict[str, Any] | None:
+        """The newest evaluation of a model that has a headline, without its report; None where there is none."""
+        import openai
+
+        try:
+            page: Any = self._client.get("/evaluations", cast_to=object, options={"params": {"model": model}})
+        except openai.APIStatusError as error:
+            if error.status_code in _NO_SUCH_PATH:
+                return None
+            raise
+        return next((one for one in page["data"] if one.get("headline")), None) if isinstance(page, dict) else None
+
     def history(self, model: str) -> list[tuple[float, float]]:
         import openai
 

@@ -31,6 +31,7 @@ from luthier.server import (
     upstream,
 )
 from luthier.server.batch_runner import BatchRunner
+from luthier.server.evaluation_runner import EvaluationRunner
 from luthier.server.guard import Guard
 from luthier.server.limits import Limits
 from luthier.server.replay import Replay
@@ -72,10 +73,11 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.upstream = upstream.client(settings)
-        runner = asyncio.create_task(BatchRunner(app, state).run())
+        runners = [asyncio.create_task(one.run()) for one in (BatchRunner(app, state), EvaluationRunner(app, state))]
         yield
-        runner.cancel()
-        await asyncio.gather(runner, return_exceptions=True)
+        for runner in runners:
+            runner.cancel()
+        await asyncio.gather(*runners, return_exceptions=True)
         if state.upstream:
             await state.upstream.aclose()
         engines.close()

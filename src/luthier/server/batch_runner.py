@@ -15,12 +15,12 @@ from typing import IO, Any
 import httpx
 from sqlalchemy import RowMapping
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from luthier.inference import in_background
+from luthier.server import inside
 from luthier.server.batch_lines import Checked, Line, check, read
 from luthier.server.body import read_json
-from luthier.server.caller import INSIDE
 from luthier.server.state import State
 from luthier.store.journal import Journal
 from luthier.types.batches import (
@@ -35,13 +35,11 @@ from luthier.types.batches import (
 )
 from luthier.types.common import new_id, now
 from luthier.types.errors import APIError, BadRequestError, NotFoundError
-from luthier.types.projects import Caller
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.5
 _RENEW_S = 1.0
 _TOGETHER = 4  # batches under way at once; the rest wait
-_ATTEMPTS = 5
 _NEVER_RUN = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was executed."),
     "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
@@ -113,7 +111,7 @@ class _Run:
         self._validated, self._total = row["in_progress_at"] is not None, int(row["request_counts"]["total"])
         folder = self._store.batches.folder(row)
         self._input, self._journal = folder / "input.jsonl", Journal(folder / "journal.jsonl")
-        self._app = _as_caller(app, Caller(project=row["project"], admin=False))
+        self._app = app
 
     async def run(self) -> None:
         try:
@@ -147,8 +145,7 @@ class _Run:
 
     async def _answer(self) -> None:
         """Until every line is answered, the batch is cancelled, or its time is over."""
-        inside = httpx.ASGITransport(self._app)
-        async with httpx.AsyncClient(transport=inside, base_url="http://localhost", timeout=WINDOW_S) as client:
+        async with inside.client(self._app, self._row["project"], WINDOW_S) as client:
             answering = asyncio.create_task(self._answer_lines(client))
             try:
                 while not answering.done() and self._status == "in_progress" and now() < self._row["expires_at"]:
@@ -179,22 +176,12 @@ class _Run:
             refused = BadRequestError("Invalid 'stream': requests of a batch are not streamed.", param="stream")
             response = httpx.Response(refused.status, json=refused.body())
         else:
-            response = await self._sent(client, line)
+            response = await inside.post(client, self._row["endpoint"], line.body)
         status, body = _read(response)
         answer = {"status_code": status, "request_id": response.headers.get("x-request-id", ""), "body": body}
         good = 200 <= status < 300
         usage = _counted(body.get("usage")) if good else {}
         self._journal.add(line.number, good=good, usage=usage, result=_result(line, answer, None))
-
-    async def _sent(self, client: httpx.AsyncClient, line: Line) -> httpx.Response:
-        """Full queues and limits pass, however often; of other faults that may pass so many are borne."""
-        for attempt in itertools.count():
-            response = await client.post(self._row["endpoint"], json=line.body)
-            lasting = response.status_code < 500 or response.headers.get("x-should-retry") == "false"
-            if response.status_code != 429 and (lasting or attempt + 1 >= _ATTEMPTS):
-                return response
-            await asyncio.sleep(min(30.0, 0.5 * 2 ** min(attempt, 6)))
-        raise AssertionError("unreachable")
 
     def _finish(self) -> None:
         """Results into files, and the batch to its end; after a crash in between the rest is done again."""
@@ -243,13 +230,6 @@ class _Run:
             total_tokens=used.get("input", 0) + used.get("output", 0),
         )
         return {"request_counts": self._counts(), "usage": usage.model_dump()}
-
-
-def _as_caller(app: ASGIApp, caller: Caller) -> ASGIApp:
-    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, INSIDE: caller}, receive, send)
-
-    return inside
 
 
 def _read(response: httpx.Response) -> tuple[int, dict[str, Any]]:

@@ -1,24 +1,128 @@
-"""`/v1/evaluations`: Luthier's own. How likely a model finds given answers; the rest is to come."""
+"""`/v1/evaluations`: Luthier's own. Reports, which `evaluation_runner` makes, and how likely given answers are."""
 
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from luthier.data.examples import to_example
 from luthier.data.form import check_example
 from luthier.data.render import Rendered
+from luthier.evaluation.report import headline
+from luthier.evaluation.run import Plan
 from luthier.inference import Engine, Token, in_background
 from luthier.server.body import StrictRoute
 from luthier.server.presence import while_connected
-from luthier.server.state import StateOf, renderer
-from luthier.types.errors import BadRequestError, LuthierError, RenderError
-from luthier.types.evaluations import CreateLossesRequest, ExampleLoss, Losses
+from luthier.server.state import State, StateOf, renderer
+from luthier.types.common import ListPage
+from luthier.types.errors import BadRequestError, LuthierError, NotFoundError, RenderError
+from luthier.types.evaluations import (
+    CreateEvaluationRequest,
+    CreateLossesRequest,
+    Evaluation,
+    EvaluationDeleted,
+    ExampleLoss,
+    Losses,
+    ReportDocument,
+)
+from luthier.types.files import FileObject
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"], route_class=StrictRoute)
+_PURPOSES = ("fine-tune", "evals", "user_data")
+
+
+@router.post("")
+def create(body: CreateEvaluationRequest, state: StateOf) -> Evaluation:
+    """What can be seen at once is refused here; the file is read when its turn comes."""
+    for param, model in [("model", body.model), *(("against", other) for other in body.against or [])]:
+        try:
+            state.names.resolve(model)
+        except NotFoundError as error:
+            raise NotFoundError(error.message, param=param, code=error.code) from None
+    if (body.validation_file is None) == (body.report is None):
+        raise BadRequestError("Either 'validation_file' or 'report' must be given.", param="validation_file")
+    if body.report is not None:
+        return _kept(state, body.model, body.report)
+    if body.definitions and not body.functions:
+        raise BadRequestError("'definitions' is for evaluations with 'functions'.", param="definitions")
+    plan = Plan([], bool(body.functions), list(dict.fromkeys(body.definitions or [])))
+    return state.store.evaluations.create(
+        model=body.model,
+        validation_file=body.validation_file,
+        filename=_file(state, str(body.validation_file)).filename,
+        against=[other for other in dict.fromkeys(body.against or []) if other != body.model],
+        functions=plan.functions,
+        definitions=list(plan.modes),
+        limit=body.limit,
+        max_tokens=body.max_tokens,
+    )
+
+
+def _file(state: State, file_id: str) -> FileObject:
+    try:
+        file = state.store.files.retrieve(file_id)
+    except NotFoundError:
+        raise BadRequestError(f"invalid validation_file: {file_id}", param="validation_file") from None
+    if file.purpose not in _PURPOSES:
+        message = f"File '{file_id}' has purpose '{file.purpose}'; an evaluation needs one of {', '.join(_PURPOSES)}."
+        raise BadRequestError(message, param="validation_file")
+    return file
+
+
+def _kept(state: State, model: str, given: dict[str, Any]) -> Evaluation:
+    """A report that a client made with `luthier.evaluation`, stored with the model that it is about."""
+    try:
+        report = ReportDocument(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["report", *map(str, first["loc"])])
+        raise BadRequestError(f"Invalid '{where}': {first['msg']}.", param="report") from None
+    if report.runs[0].model != model:
+        message = f"Invalid 'report': it is about '{report.runs[0].model}', not about '{model}'."
+        raise BadRequestError(message, param="report")
+    return state.store.evaluations.create(
+        status="succeeded",
+        model=model,
+        filename=report.file,
+        against=list(dict.fromkeys(run.model for run in report.runs if run.model != model)),
+        functions=report.kind == "functions",
+        definitions=list(dict.fromkeys(run.definitions for run in report.runs)),
+        report=given,
+        headline=headline(given),
+    )
+
+
+@router.get("")
+def list_evaluations(
+    state: StateOf,
+    model: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: str | None = None,
+) -> ListPage[Evaluation]:
+    """Newest first, without the reports themselves."""
+    page = state.store.evaluations.list(model=model, limit=limit, after=after)
+    first, last = (page.data[0].id, page.data[-1].id) if page.data else (None, None)
+    return ListPage(data=page.data, first_id=first, last_id=last, has_more=page.has_more)
+
+
+@router.get("/{evaluation_id}")
+def retrieve(evaluation_id: str, state: StateOf) -> Evaluation:
+    return state.store.evaluations.retrieve(evaluation_id)
+
+
+@router.post("/{evaluation_id}/cancel")
+def cancel(evaluation_id: str, state: StateOf) -> Evaluation:
+    return state.store.evaluations.cancel(evaluation_id)
+
+
+@router.delete("/{evaluation_id}")
+def delete(evaluation_id: str, state: StateOf) -> EvaluationDeleted:
+    state.store.evaluations.delete(evaluation_id)
+    return EvaluationDeleted(id=evaluation_id)
 
 
 @router.post("/losses")

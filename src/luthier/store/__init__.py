@@ -8,6 +8,7 @@ from luthier.store.batches import Batches
 from luthier.store.blobs import Blobs
 from luthier.store.completions import Completions
 from luthier.store.database import Database
+from luthier.store.evaluations import Evaluations
 from luthier.store.files import Files
 from luthier.store.jobs import Event, Jobs
 from luthier.store.models import FineTunedModel, Models
@@ -31,6 +32,7 @@ class Store:
         self.files = Files(self._database, Blobs(folder / "files"))
         self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
         self.batches = Batches(self._database, folder / "batches", self.files)
+        self.evaluations = Evaluations(self._database)
         self.jobs = Jobs(self._database)
         self.models = Models(self._database, folder / "models")
         self.completions = Completions(self._database)
@@ -47,6 +49,7 @@ class Store:
         seen = copy(self)
         seen.files, seen.uploads = self.files.within(project), self.uploads.within(project)
         seen.batches = self.batches.within(project)
+        seen.evaluations = self.evaluations.within(project)
         seen.completions = self.completions.within(project)
         seen.jobs, seen.models = self.jobs.within(project), self.models.within(project)
         return seen

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import RowMapping, Select, Table, delete, insert, or_, select
 
 from luthier.store.database import Database, checkpoints, jobs, models
+from luthier.store.evaluations import evaluations
 from luthier.store.jobs import Event, add_event
 from luthier.store.permissions import shared_with
 from luthier.store.scope import Scoped
@@ -98,12 +99,16 @@ class Models(Scoped):
         return name
 
     def delete(self, name: str) -> None:
-        """The model, its permissions, its checkpoint entry and its adapter; one's own only. Raises NotFoundError."""
+        """The model with its permissions, evaluations, checkpoint entry and adapter; one's own only.
+
+        Raises NotFoundError.
+        """
         model = self.find(name)
         if model is None or self._project not in (None, model.project):
             raise NotFoundError(f"The model '{name}' does not exist", param="model", code="model_not_found")
         with self._database.write() as connection:
             connection.execute(delete(checkpoints).where(checkpoints.c.model == name))
+            connection.execute(delete(evaluations).where(evaluations.c.model == name))
             connection.execute(delete(models).where(models.c.id == name))
         shutil.rmtree(model.adapter, ignore_errors=True)
 
