@@ -127,9 +127,22 @@ class Settings(BaseSettings):
         ge=0,
         description="Memory for texts that were read before, so that what a prompt shares with them is not read again.",
     )
-    engine: Literal["auto", "batched", "transformers"] = Field(
+    engine: Literal["auto", "batched", "transformers", "vllm", "echo"] = Field(
         "auto",
-        description="What serves base models; auto takes the batched engine for the Llama family, else transformers.",
+        description=(
+            "What serves base models; auto takes the batched engine for the Llama family, else transformers. `vllm` "
+            "asks a vLLM server, see docs/models.md; `echo` says prompts back, for trying out clients."
+        ),
+    )
+    vllm_url: str | None = Field(
+        None, description="A vLLM server that serves the base model. None: the engine vllm starts one itself."
+    )
+    vllm_api_key: SecretStr | None = Field(None, description="The key for that server, if it asks for one.")
+    vllm_command: str = Field(
+        "vllm", description="The program that starts vLLM, which may be installed in an environment of its own."
+    )
+    vllm_arguments: str = Field(
+        "", description="More arguments for it, such as `--gpu-memory-utilization 0.8 --max-lora-rank 128`."
     )
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file that may be sent at once.")
     max_upload_bytes: int = Field(
@@ -146,7 +159,9 @@ class Settings(BaseSettings):
     stored_completions: int = Field(
         10_000, ge=1, description="Chat completions with `store` that are kept at most; the oldest go first."
     )
-    queue_limit: int = Field(64, ge=1, description="Requests that may wait for an answer; more get status 429.")
+    queue_limit: int = Field(
+        64, ge=1, description="Requests of one key that may wait for an answer; more get status 429."
+    )
     requests_per_minute: int = Field(
         0, ge=0, description="Requests for answers that a key may send in a minute; 0: no limit. More get status 429."
     )

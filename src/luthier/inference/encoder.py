@@ -5,7 +5,6 @@ Knows nothing about adapters or answers.
 """
 
 import json
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +15,10 @@ from tokenizers import Tokenizer
 from transformers import AutoModel
 
 from luthier.hardware import choose as choose_hardware
+from luthier.inference.admission import Admission
 from luthier.inference.passes import unit
 from luthier.inference.pool import EngineOptions
-from luthier.types.errors import BaseModelError, RateLimitError
+from luthier.types.errors import BaseModelError
 
 Pooling = Literal["cls", "mean", "last"]
 _MODES: dict[str, Pooling] = {
@@ -53,7 +53,7 @@ class Encoder:
         self._tokenizer.no_padding()
         self._model = model.to(self._device).eval()
         self.context_tokens = _context_tokens(folder, self._model.config)
-        self._limit, self._open, self._lock = options.queue_limit, 0, threading.Lock()
+        self._admission = Admission(options.queue_limit)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="luthier-encoder")
 
     @property
@@ -67,21 +67,13 @@ class Encoder:
 
     def embed(self, prompts: Sequence[list[int]], adapter: Path | None = None) -> "Future[list[list[float]]]":
         """For each prompt float [D] of length 1. Raises RateLimitError."""
-        with self._lock:
-            if self._open >= self._limit:
-                message = f"{self._open} requests are waiting already. Please try again in 1s."
-                raise RateLimitError(message, code="rate_limit_exceeded")
-            self._open += 1
+        key = self._admission.enter()
         made = self._thread.submit(self._embed, prompts)
-        made.add_done_callback(self._over)
+        made.add_done_callback(lambda _: self._admission.leave(key))
         return made
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
-
-    def _over(self, _: object) -> None:
-        with self._lock:
-            self._open -= 1
 
     @torch.inference_mode()
     def _embed(self, prompts: Sequence[list[int]]) -> list[list[float]]:

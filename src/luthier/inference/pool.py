@@ -10,6 +10,16 @@ from luthier.inference.engine import Embedder, Engine, TextEmbedder
 
 
 @dataclass(frozen=True)
+class VllmOptions:
+    """As in the settings vllm_url, vllm_api_key, vllm_command and vllm_arguments."""
+
+    url: str | None = None
+    api_key: str | None = None
+    command: str = "vllm"
+    arguments: str = ""
+
+
+@dataclass(frozen=True)
 class EngineOptions:
     """As in the settings of the same names."""
 
@@ -19,6 +29,7 @@ class EngineOptions:
     queue_limit: int = 64
     prefix_cache_bytes: int = 256 * 1024 * 1024
     engine: str = "auto"
+    vllm: VllmOptions = VllmOptions()
 
 
 def start_engine(base: Path, options: EngineOptions) -> Engine:
@@ -26,6 +37,14 @@ def start_engine(base: Path, options: EngineOptions) -> Engine:
 
     `auto` takes the batched engine for the models that it knows, and transformers for the rest. Raises BaseModelError.
     """
+    if options.engine == "vllm":
+        from luthier.inference.vllm.engine import VllmEngine
+
+        return VllmEngine(base, options)
+    if options.engine == "echo":
+        from luthier.inference.echo import EchoEngine
+
+        return EchoEngine(base, options)
     from luthier.inference.batched.engine import BatchedEngine
     from luthier.inference.batched.llama import known
     from luthier.inference.transformers_engine import TransformersEngine

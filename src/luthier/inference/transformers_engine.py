@@ -45,6 +45,7 @@ class TransformersEngine(Turns):
         self._adapters: dict[Path, str] = {}  # longest unused first
         self._active: str | None = None
         self._loaded = 0
+        self._turn = 0
         self.start()
 
     def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
@@ -56,8 +57,12 @@ class TransformersEngine(Turns):
         return self.queued(lambda: Pass(scores(ready, prompt, top, self._device, DynamicCache()))).result
 
     def advance(self, due: list[Stream]) -> None:
-        """One after the other: transformers has no batch of several adapters."""
-        for stream in due:
+        """One after the other, since transformers has no batch of several adapters: of each key the one that has
+        waited longest, so that whoever sends many requests slows down nobody else's.
+        """
+        self._turn += 1
+        for stream in {stream.key: stream for stream in sorted(reversed(due), key=lambda one: -one.turn)}.values():
+            stream.turn = self._turn
             try:
                 logits = self._logits(stream)
             except Exception as error:

@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 
 import torch
 
+from luthier.inference.admission import Admission, in_turn
 from luthier.inference.engine import FinishReason, Generation, Token, in_background
 from luthier.inference.grammar import Matcher
 from luthier.inference.pool import EngineOptions
 from luthier.inference.sampling import choose
-from luthier.types.errors import APIError, RateLimitError, UnavailableError
+from luthier.types.errors import APIError, UnavailableError
 
 _log = logging.getLogger(__name__)
 _BACKGROUND_EVERY = 8  # rounds: so often work that is in no hurry gets a turn while other work waits
@@ -34,6 +35,8 @@ class Stream:
         self.finish_reason: FinishReason | None = None
         self.cached_tokens = 0
         self.cancelled = threading.Event()
+        self.key = ""  # whose it is
+        self.turn = 0  # the last round in which an engine that takes one after the other took it
         self.next_ids = generation.prompt
         self.counts: Counter[int] = Counter()
         self.matcher: Matcher | None = None
@@ -63,6 +66,7 @@ class Pass:
 
     def __init__(self, steps: Generator[None, None, Any]) -> None:
         self._steps, self.result, self.background = steps, Future[Any](), in_background.get()
+        self.key = ""
 
     def step(self) -> bool:
         """False when it is over, or nobody waits for it any more."""
@@ -89,14 +93,17 @@ class Turns(ABC):
     def __init__(self, base: Path, options: EngineOptions) -> None:
         self._base, self._options = base, options
         self._waiting: queue.SimpleQueue[Stream | Pass | None] = queue.SimpleQueue()
-        self._open = 0  # answers queued or under way
+        self._admission = Admission(options.queue_limit)
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="luthier-engine", daemon=True)
 
     @abstractmethod
     def advance(self, due: list[Stream]) -> None:
-        """Work on answers, none of them cancelled: up to one token more for each, told by `chosen` or `failed`."""
+        """Work on answers, none of them cancelled: up to one token more for each, told by `chosen` or `failed`.
+
+        `due` is in the order in which they may go first, see `in_turn`.
+        """
 
     def forget(self, stream: Stream) -> None:
         """An answer is over: let go of what was kept for it."""
@@ -113,12 +120,9 @@ class Turns(ABC):
         with self._lock:
             if self._closed:
                 raise UnavailableError("The server is shutting down.")
-            if self._open >= self._options.queue_limit:
-                raise RateLimitError(
-                    f"{self._open} requests are waiting already. Please try again in 1s.", code="rate_limit_exceeded"
-                )
-            self._open += 1
+            key = self._admission.enter()
             work = make()
+            work.key = key
             self._waiting.put(work)
         return work
 
@@ -169,7 +173,7 @@ class Turns(ABC):
                 works.append(new)
             turn += 1
             hurried = [work for work in works if not work.background] or works
-            ended = self._round(works if turn % _BACKGROUND_EVERY == 0 else hurried)
+            ended = self._round(in_turn(works if turn % _BACKGROUND_EVERY == 0 else hurried))
             works = [work for work in works if work not in ended]
 
     def _round(self, due: list[Stream | Pass]) -> list[Stream | Pass]:
@@ -181,8 +185,7 @@ class Turns(ABC):
                 streams.append(work)
             elif not work.step():
                 ended.append(work)
-                with self._lock:
-                    self._open -= 1
+                self._admission.leave(work.key)
         for stream in streams:
             if stream.cancelled.is_set():
                 self._finish(stream, "cancelled")
@@ -205,5 +208,4 @@ class Turns(ABC):
         self.forget(stream)
         stream.finish_reason = reason
         stream.put(None)
-        with self._lock:
-            self._open -= 1
+        self._admission.leave(stream.key)

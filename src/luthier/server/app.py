@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from luthier import __version__
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool, Pool
-from luthier.inference.pool import EngineOptions, start_encoder
+from luthier.inference.pool import EngineOptions, VllmOptions, start_encoder
 from luthier.server import (
     batches,
     chat,
@@ -66,6 +66,12 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
         settings.queue_limit,
         settings.prefix_cache_bytes,
         settings.engine,
+        VllmOptions(
+            settings.vllm_url,
+            settings.vllm_api_key.get_secret_value() if settings.vllm_api_key else None,
+            settings.vllm_command,
+            settings.vllm_arguments,
+        ),
     )
     engines, encoders = EnginePool(options), Pool(options, start_encoder)
     state = State(settings, store, catalogue, engines, encoders)

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from luthier.inference.admission import asked_by
 from luthier.server.caller import INSIDE, caller_of
 from luthier.server.errors import error_response
 from luthier.server.uploads import PART_BYTES
@@ -54,6 +55,7 @@ class Guard:
 
         try:
             caller = scope.get(INSIDE) or self._admit(HTTPConnection(scope))
+            asked_by.set(self._key(scope))
             scope.setdefault("state", {}).update(caller=caller, request_id=request_id)
             await self._app(scope, self._counted(scope, receive), send_with_headers)
         except Exception as error:  # also what nobody foresaw: its answer carries an id to ask about, as all do
@@ -69,6 +71,12 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
             return
         await self._app(scope, receive, send)
+
+    def _key(self, scope: Scope) -> str:
+        """Whose request it is, for engines to be fair; all the same where no keys are asked for."""
+        if INSIDE in scope:
+            return f"batches of {scope[INSIDE].project}"
+        return Headers(scope=scope).get("authorization", "") if self._keys else ""
 
     def _admit(self, connection: HTTPConnection) -> Caller:
         caller = caller_of(connection.headers, self._keys)

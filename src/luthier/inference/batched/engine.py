@@ -93,7 +93,8 @@ class BatchedEngine(Turns):
         together = [*self._streams, stream]
         places = max(len(one.generation.prompt) + one.generation.sampling.max_tokens for one in together)
         size = len(together) * min(places, self.context_tokens) * self._rows.token_bytes
-        return len(together) == 1 or (len(together) <= _MOST_ROWS and size <= _MOST_BYTES)
+        first = all(one.key != stream.key for one in self._streams)  # of its key: no other key's rows hold it back
+        return len(together) == 1 or (len(together) <= _MOST_ROWS + first and size <= _MOST_BYTES)
 
     def _admit(self, stream: Stream) -> bool:
         """Gives it a row; False when its adapter cannot be loaded."""

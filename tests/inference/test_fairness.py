@@ -1,0 +1,57 @@
+"""Keys beside one another: many requests of one hold back no other's, and take none of its places."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from test_engines import OPTIONS, sampling
+
+from luthier.inference import Engine, Generation
+from luthier.inference.admission import asked_by, in_turn
+from luthier.inference.pool import start_engine
+from luthier.types.errors import RateLimitError
+
+MANY = 40  # more than go together in one pass
+
+
+@pytest.fixture(params=["transformers", "batched", "echo"])
+def engine(request: pytest.FixtureRequest, tiny_base: Path):
+    made = start_engine(tiny_base, replace(OPTIONS, engine=request.param, queue_limit=MANY))
+    yield made
+    made.close()
+
+
+def submit(engine: Engine, key: str, tokens: int):
+    reset = asked_by.set(key)
+    try:
+        return engine.submit(Generation([5, 6, 7], sampling(max_tokens=tokens)))
+    finally:
+        asked_by.reset(reset)
+
+
+def test_one_of_each_key_goes_before_the_second_of_any() -> None:
+    works = [SimpleNamespace(key=name[0], name=name) for name in ("a1", "a2", "a3", "b1", "c1", "b2")]
+    assert [work.name for work in in_turn(works)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_many_requests_of_one_key_do_not_hold_back_another(engine: Engine) -> None:
+    many = [submit(engine, "greedy", 400) for _ in range(MANY)]
+    next(iter(many[0]))
+    with pytest.raises(RateLimitError) as refused:
+        submit(engine, "greedy", 1)
+    assert refused.value.code == "rate_limit_exceeded"
+    assert len(list(submit(engine, "modest", 20))) == 20
+    assert not any(stream.finish_reason for stream in many)
+    for stream in many:
+        stream.cancel()
+        list(stream)
+    assert len(list(submit(engine, "greedy", 2))) == 2
+
+
+def test_answers_of_one_key_go_on_side_by_side(engine: Engine) -> None:
+    """A short one is not behind a long one, nor does a long one stand still while short ones come."""
+    long = submit(engine, "one", 300)
+    while long.finish_reason is None:
+        assert len(list(submit(engine, "one", 3))) == 3
+    assert long.finish_reason == "length"

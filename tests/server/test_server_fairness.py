@@ -1,0 +1,38 @@
+"""The engine `echo` behind the API, and how the server is fair between keys."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from openai import RateLimitError
+
+from luthier.data.render import Renderer
+from through_api import client_of, running_server
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def test_keys_do_not_take_one_anothers_places(tiny_base: Path, tmp_path: Path) -> None:
+    keys = "key-of-one,key-of-another"
+    with running_server(tmp_path, tiny_base, engine="echo", api_keys=keys, queue_limit=2) as running:
+        one, another = (client_of(running, api_key=key) for key in keys.split(","))
+        prompt = Renderer(tiny_base).prompt(HELLO)
+        said = one.chat.completions.create(model="gpt-4o", messages=HELLO, temperature=0)
+        assert said.usage.prompt_tokens == len(prompt)
+        assert "Hello" in said.choices[0].message.content
+
+        ask = {"model": "gpt-3.5-turbo-instruct", "prompt": "a" * 1000, "max_tokens": 1000, "stream": True}
+        busy = [one.completions.create(**ask) for _ in range(2)]
+        for stream in busy:
+            next(iter(stream))
+        with pytest.raises(RateLimitError) as refused:
+            one.chat.completions.create(model="gpt-4o", messages=HELLO)
+        assert refused.value.response.headers["retry-after"] == "1"
+        answered = threading.Thread(
+            target=another.chat.completions.create, kwargs={"model": "gpt-4o", "messages": HELLO}
+        )
+        answered.start()
+        answered.join(20)
+        assert not answered.is_alive()
+        for stream in busy:
+            stream.close()
