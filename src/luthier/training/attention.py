@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
+from luthier.training import native
 from luthier.training.layout import Layout
 from luthier.types.errors import LuthierError
 
@@ -72,13 +73,16 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q, k, v, mixed, sums = ctx.saved_tensors
-        return *backward(gradient, q, k, v, mixed, sums, ctx.layout, ctx.scale), None, None
+        made = backward(gradient, q, k, v, mixed, sums, ctx.layout, ctx.scale)
+        return *made.split_with_sizes([q.shape[1], k.shape[1], v.shape[1]], 1), None, None
 
 
 def forward(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """q [T, H, K], k and v [T, G, K] -> (mixed [T, H, K], the logarithm of each sum float32 [T, H])."""
+    if native.takes(q, k, v):
+        return _native_forward(q, k, v, layout, scale)
     # Parts are added up in float32; where there is one part only, there is nothing to add.
     mixed = torch.empty(q.shape, dtype=torch.float32 if layout.above else q.dtype, device=q.device)
     sums = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
@@ -101,8 +105,10 @@ def backward(
     sums: torch.Tensor,
     layout: Layout,
     scale: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The gradients of q, k and v, given that of `mixed`; `mixed` and `sums` as `forward` found them."""
+) -> torch.Tensor:
+    """The gradients of q, k and v side by side [T, H + 2 G, K], given that of what `forward` found."""
+    if native.takes(q, k, v, gradient):
+        return _native_backward(gradient.contiguous(), q, k, v, mixed, sums, layout, scale)
     inner = (gradient.float() * mixed).sum(-1)
     dtype = torch.float32 if layout.above else q.dtype
     dq, dk, dv = (torch.empty(tensor.shape, dtype=dtype, device=q.device) for tensor in (q, k, v))
@@ -116,7 +122,47 @@ def backward(
         parts = _part_backward(*(tensor[None] for tensor in given), scale=scale, causal=False)
         for total, part, where in zip((dq, dk, dv), parts, (queries, keys, keys), strict=True):
             total[where] += part[0]
-    return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype)
+    return torch.cat([dq, dk, dv], 1).to(q.dtype)
+
+
+def _native_forward(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    q, k, v = _token_by_token(q, k, v)
+    mixed, sums = torch.empty(q.shape, dtype=q.dtype), torch.empty(q.shape[:2])
+    sizes = len(layout.segments), *q.shape[:2], k.shape[1], q.shape[2]
+    native.call("attend", q, q, q.stride(0), k, v, k.stride(0), mixed, sums, float(scale), layout.segments, *sizes)
+    return mixed, sums
+
+
+def _native_backward(
+    gradient: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mixed: torch.Tensor,
+    sums: torch.Tensor,
+    layout: Layout,
+    scale: float,
+) -> torch.Tensor:
+    q, k, v = _token_by_token(q, k, v)
+    tokens, heads, width = q.shape
+    groups = k.shape[1]
+    made = torch.empty((tokens, heads + 2 * groups, width), dtype=q.dtype)
+    of_q, of_k, of_v = made.split_with_sizes([heads, groups, groups], 1)
+    read = gradient, q, q.stride(0), k, v, k.stride(0), mixed, sums
+    written = of_q, made.stride(0), of_k, of_v, made.stride(0)
+    sizes = len(layout.segments), tokens, heads, groups, width
+    native.call("attend_backward", q, *read, *written, float(scale), layout.segments, *sizes)
+    return made
+
+
+def _token_by_token(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """[T, ., K] with the heads of a token one after the other, and k and v at the same distance."""
+    q, k, v = tensors
+    if all(t.stride(1) == t.shape[2] for t in tensors) and k.stride(0) == v.stride(0):
+        return tensors
+    return q.contiguous(), k.contiguous(), v.contiguous()
 
 
 def _merge(mixed: torch.Tensor, sums: torch.Tensor, part: torch.Tensor, part_sums: torch.Tensor) -> None:

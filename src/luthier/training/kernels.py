@@ -1,7 +1,7 @@
 """The elementwise parts of a Llama layer, forward and backward, as plain functions of tensors.
 
-Each does little work on much memory, so what counts is how often memory is gone through. Norms run on some rows
-at a time, which stay in the processor's cache from one operation to the next.
+Each does little work on much memory, so what counts is how often memory is gone through: once where `native` can
+run, and else some rows at a time, which stay in the processor's cache from one operation to the next.
 """
 
 from collections.abc import Iterator
@@ -9,21 +9,29 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional
 
+from luthier.training import native
+
 _ROWS = 128
 
 
-def normalise(x: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """RMSNorm of x [T, D] -> (in the dtype of x, the factor of each row float32 [T, 1]). Zhang and Sennrich, 2019."""
-    out, factors = torch.empty_like(x), torch.empty(len(x), 1, dtype=torch.float32, device=x.device)
+def normalise(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor) -> torch.Tensor:
+    """RMSNorm of x [T, D] into `out`; returns the factor of each row, float32 [T, 1]. Zhang and Sennrich, 2019."""
+    factors = torch.empty(len(x), 1, dtype=torch.float32, device=x.device)
+    if native.takes(x, weight, out):
+        native.call("normalise", x, x, weight, eps, 0, out, out.stride(0), factors, *x.shape)
+        return factors
     for rows, normed, factor in _some_rows(_ROWS, x, out, factors):
         factor.copy_((rows.float().square().mean(-1, keepdim=True) + eps).rsqrt_())
         torch.mul((rows * factor).to(x.dtype), weight, out=normed)
-    return out, factors
+    return factors
 
 
 def normalise_again(x: torch.Tensor, weight: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     """What `normalise` gave, from its factors."""
     out = torch.empty_like(x)
+    if native.takes(x, weight):
+        native.call("normalise", x, x, weight, 0.0, 1, out, out.stride(0), factors, *x.shape)
+        return out
     for rows, normed, factor in _some_rows(_ROWS, x, out, factors):
         torch.mul((rows * factor).to(x.dtype), weight, out=normed)
     return out
@@ -34,6 +42,9 @@ def normalise_backward(
 ) -> torch.Tensor:
     """The gradient of x, given that of the normalised rows; `factors` as `normalise` found them."""
     out = torch.empty_like(x)
+    if native.takes(gradient, x, weight):
+        native.call("normalise_backward", x, gradient, gradient.stride(0), x, weight, factors, out, *x.shape)
+        return out
     for rows, x_rows, factor, made in _some_rows(_ROWS, gradient, x, factors, out):
         unit = x_rows * factor
         scaled = rows.float() * weight
@@ -42,15 +53,22 @@ def normalise_backward(
     return out
 
 
-def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
+def swiglu(gate_up: torch.Tensor, out: torch.Tensor) -> None:
     """[T, 2 I] -> [T, I]: silu(gate) * up. Shazeer, 2020."""
+    if native.takes(gate_up, out):
+        native.call("swiglu", out, gate_up, out, out.stride(0), *out.shape)
+        return
     gate, up = gate_up.chunk(2, -1)
-    return functional.silu(gate).mul_(up)
+    torch.mul(functional.silu(gate), up, out=out)
 
 
 def swiglu_backward(gradient: torch.Tensor, gate_up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(the gradient of gate_up [T, 2 I], swiglu once more [T, I]), given the gradient [T, I]."""
     out = torch.empty_like(gate_up)
+    if native.takes(gradient, gate_up):
+        active = gradient.new_empty(gradient.shape)
+        native.call("swiglu_backward", out, gradient, gradient.stride(0), gate_up, out, active, *gradient.shape)
+        return out, active
     (gate, up), (of_gate, of_up) = gate_up.chunk(2, -1), out.chunk(2, -1)
     active = functional.silu(gate)
     torch.mul(gradient, active, out=of_up)
@@ -58,13 +76,16 @@ def swiglu_backward(gradient: torch.Tensor, gate_up: torch.Tensor) -> tuple[torc
     return out, active.mul_(up)
 
 
-def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """x [T, H, K], cos and sin [T, 1, K / 2]; rotating by the negative sine undoes it. Su et al., 2021."""
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    (one, two), (first, second) = x.chunk(2, -1), out.chunk(2, -1)
-    torch.mul(one, cos, out=first).addcmul_(two, sin, value=-1)
-    torch.mul(two, cos, out=second).addcmul_(one, sin)
-    return out
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *, back: bool = False) -> None:
+    """Turns x [T, H, K] in place, cos and sin [T, 1, K / 2]; `back` undoes it. Su et al., 2021."""
+    if native.takes(x, cos, sin):
+        native.call("rotate", x, x, x.stride(0), cos, sin, -1.0 if back else 1.0, *x.shape)
+        return
+    one, two = x.chunk(2, -1)
+    sign = -1 if back else 1
+    first = (one * cos).addcmul_(two, sin, value=-sign)
+    torch.mul(two, cos, out=two).addcmul_(one, sin, value=sign)
+    one.copy_(first)
 
 
 def log_softmax_at(logits: torch.Tensor, targets: torch.Tensor, rows_at_once: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,6 +93,10 @@ def log_softmax_at(logits: torch.Tensor, targets: torch.Tensor, rows_at_once: in
 
     Leaves the softmax in `logits`.
     """
+    if native.takes(logits):
+        values, best = torch.empty(len(logits)), torch.empty(len(logits), dtype=torch.bool)
+        native.call("log_softmax_at", logits, logits, targets, values, best, *logits.shape)
+        return values, best
     found, likeliest = [], []
     wanted = logits.gather(-1, targets[:, None]).float()
     for rows, given in _some_rows(rows_at_once, logits, wanted):

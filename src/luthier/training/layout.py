@@ -3,6 +3,8 @@
 A token attends to its own segment up to itself and to all of the segments above it; `prefixes` makes the segments.
 """
 
+from collections.abc import Iterator
+
 import torch
 
 from luthier.training.prefixes import Forest, Segment
@@ -48,19 +50,34 @@ class Group:
 
 
 class Layout:
-    """`positions` int [T]; `above`: for each shared segment its tokens, and those of its descendants, as slices."""
+    """`positions` int [T]; `above`: for each shared segment its tokens, and those of its descendants, as slices.
+
+    `segments` int64 [S, 4], as `native` reads them: where each starts, stops, where its descendants end, and which
+    segment it hangs below; -1 for none.
+    """
 
     def __init__(self, forest: Forest, device: torch.device) -> None:
         segments = forest.segments
         positions = [torch.arange(segment.position, segment.position + segment.length) for segment in segments]
         self.positions = torch.cat(positions).to(device)
         self.longest = max(segment.position + segment.length for segment in segments)
+        self.segments = torch.tensor([(s.start, s.stop, s.end, above) for s, above in _with_parents(segments)])
         self.groups = [Group(members, device) for members in _alike(segments)]
         self.above = [
             (slice(segment.start, segment.stop), slice(segment.stop, segment.end))
             for segment in segments
             if segment.end > segment.stop
         ]
+
+
+def _with_parents(segments: list[Segment]) -> Iterator[tuple[Segment, int]]:
+    """Segments stand depth first, so those that a segment hangs below are the last that have not ended."""
+    open_: list[int] = []
+    for index, segment in enumerate(segments):
+        while open_ and segments[open_[-1]].end <= segment.start:
+            open_.pop()
+        yield segment, open_[-1] if open_ else -1
+        open_.append(index)
 
 
 def _alike(segments: list[Segment]) -> list[list[Segment]]:

@@ -62,10 +62,15 @@ class Projection:
             row, column = row + size, column + rank
         return torch.cat([a.to(self.weight.dtype) for a in parameters[::2]])
 
-    def forward(self, x: torch.Tensor, a: torch.Tensor, residual: torch.Tensor | None = None) -> tuple[Any, Any]:
-        """x [T, D] -> (the outputs side by side [T, O], plus `residual`; A x [T, R])."""
-        low = x @ a.T
-        wide = torch.cat([x, low], -1)
+    def room(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(what `forward` takes [T, D + R], the part of it that is to be filled [T, D])."""
+        wide = like.new_empty(len(like), self.weight.shape[1])
+        return wide, wide[:, : self.inputs]
+
+    def forward(self, wide: torch.Tensor, a: torch.Tensor, residual: torch.Tensor | None = None) -> tuple[Any, Any]:
+        """x in `room` -> (the outputs side by side [T, O], plus `residual`; A x [T, R])."""
+        low = wide[:, : self.inputs] @ a.T
+        wide[:, self.inputs :] = low
         if residual is not None:
             return torch.addmm(residual, wide, self.weight.T), low
         out = wide @ self.weight.T
@@ -102,7 +107,12 @@ class Heads:
         self.count, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.width = cos.shape[-1]
         self.scale = self.width**-0.5
-        self.cos, self.sin = (angles[0, :, None, : self.width // 2] for angles in (cos, sin))
+        self.cos, self.sin = (angles[0, :, None, : self.width // 2].contiguous() for angles in (cos, sin))
+
+    def parts(self, split: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """[T, H + 2 G, K] -> queries, keys, values."""
+        q, k, v = split.split_with_sizes([self.count, self.groups, self.groups], 1)
+        return q, k, v
 
 
 class _NormAndProject(torch.autograd.Function):
@@ -111,8 +121,9 @@ class _NormAndProject(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, norm: Any, projection: Projection, *parameters: torch.Tensor
     ) -> torch.Tensor:
         a = projection.load(parameters)
-        normed, factor = kernels.normalise(x, norm.weight, norm.variance_epsilon)
-        out, low = projection.forward(normed, a)
+        wide, normed = projection.room(x)
+        factor = kernels.normalise(x, norm.weight, norm.variance_epsilon, normed)
+        out, low = projection.forward(wide, a)
         ctx.save_for_backward(x, factor, low, a)
         ctx.norm, ctx.projection = norm, projection
         return out  # type: ignore[no-any-return]
@@ -128,27 +139,26 @@ class _NormAndProject(torch.autograd.Function):
 
 
 class _Attend(torch.autograd.Function):
-    """Rotary positions and attention: qkv [T, (H + 2 G) K] -> [T, H K]."""
+    """Rotary positions and attention: qkv [T, (H + 2 G) K], which is used up, -> [T, H K]."""
 
     @staticmethod
     def forward(ctx: Any, qkv: torch.Tensor, heads: Heads, layout: Layout) -> torch.Tensor:
-        split = qkv.view(len(qkv), -1, heads.width)
-        rotated = kernels.rotate(split[:, : -heads.groups], heads.cos, heads.sin)
-        v = split[:, -heads.groups :]
-        q, k = rotated[:, : heads.count], rotated[:, heads.count :]
+        split = qkv.detach().view(len(qkv), -1, heads.width)
+        kernels.rotate(split[:, : -heads.groups], heads.cos, heads.sin)
+        q, k, v = heads.parts(split)
         mixed, sums = attention.forward(q, k, v, layout, heads.scale)
-        ctx.save_for_backward(rotated, v, mixed, sums)
+        ctx.save_for_backward(split, mixed, sums)
         ctx.heads, ctx.layout = heads, layout
         return mixed.flatten(1)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        rotated, v, mixed, sums = ctx.saved_tensors
+        split, mixed, sums = ctx.saved_tensors
         heads: Heads = ctx.heads
-        q, k = rotated[:, : heads.count], rotated[:, heads.count :]
-        of_q, of_k, of_v = attention.backward(gradient.view(mixed.shape), q, k, v, mixed, sums, ctx.layout, heads.scale)
-        turned = kernels.rotate(torch.cat([of_q, of_k], 1), heads.cos, -heads.sin)
-        return torch.cat([turned, of_v], 1).flatten(1), None, None
+        q, k, v = heads.parts(split)
+        made = attention.backward(gradient.view(mixed.shape), q, k, v, mixed, sums, ctx.layout, heads.scale)
+        kernels.rotate(made[:, : -heads.groups], heads.cos, heads.sin, back=True)
+        return made.flatten(1), None, None
 
 
 class _Project(torch.autograd.Function):
@@ -157,7 +167,9 @@ class _Project(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, residual: torch.Tensor, projection: Projection, *parameters: torch.Tensor
     ) -> torch.Tensor:
         a = projection.load(parameters)
-        out, low = projection.forward(x, a, residual)
+        wide, kept = projection.room(x)
+        kept.copy_(x)
+        out, low = projection.forward(wide, a, residual)
         ctx.save_for_backward(x, low, a)
         ctx.projection = projection
         return out  # type: ignore[no-any-return]
@@ -175,7 +187,9 @@ class _ActivateAndProject(torch.autograd.Function):
         ctx: Any, gate_up: torch.Tensor, residual: torch.Tensor, projection: Projection, *parameters: torch.Tensor
     ) -> torch.Tensor:
         a = projection.load(parameters)
-        out, low = projection.forward(kernels.swiglu(gate_up), a, residual)
+        wide, active = projection.room(gate_up)
+        kernels.swiglu(gate_up, active)
+        out, low = projection.forward(wide, a, residual)
         ctx.save_for_backward(gate_up, low, a)
         ctx.projection = projection
         return out  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ from transformers import AutoConfig
 from luthier.data import proof
 from luthier.data.mix import Mix
 from luthier.data.render import Renderer
-from luthier.training import batches, dataset, memory, state
+from luthier.training import batches, dataset, memory, native, state
 from luthier.training import model as adapters
 from luthier.training.batches import Item
 from luthier.training.core import Batch, log_probabilities, pack
@@ -117,6 +117,8 @@ class Trainer:
         self._saved_at = time.monotonic()
         self._emit({"type": "note", "message": f"Training on {self._hardware}"})
         self._emit({"type": "note", "message": adapters.described(self._model)})
+        if self._hardware.device.type == "cpu" and native.library() is None:
+            self._emit({"type": "note", "message": native.MISSING})
         config, where = self._model.get_base_model().config, (self._hardware.device, self._hardware.dtype)
         self._progress = state.Progress(most_tokens=memory.micro_batch_tokens(config, *where))
         longest = max(self._train.longest, self._valid.longest if self._valid else 0)

@@ -1,0 +1,150 @@
+"""Compiled kernels against the same in PyTorch, which is what runs where there is no compiler."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from luthier.training import attention, kernels, native, prefixes
+from luthier.training.core import log_probabilities, pack
+from luthier.training.layout import Layout
+from training.test_core import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
+from training.test_prefixes import _family, _trained
+
+needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C++ compiler with OpenMP")
+FORMATS = pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+
+
+def _both(monkeypatch: pytest.MonkeyPatch, run):
+    """What `run` gives compiled, and in PyTorch."""
+    compiled = run()
+    with monkeypatch.context() as patched:
+        patched.setattr(native, "library", lambda: None)
+        return compiled, run()
+
+
+def _assert_near(compiled, plain, error: float) -> None:
+    for one, other in zip(compiled, plain, strict=True):
+        assert (one.double() - other.double()).norm() <= error * other.double().norm()
+
+
+@needs_compiler
+@FORMATS
+@pytest.mark.parametrize("width", [7, 64, 100])
+def test_elementwise(dtype: torch.dtype, error: float, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    x, weight, gradient = (torch.randn(shape).mul(3).to(dtype) for shape in ((21, width), (width,), (21, width)))
+    gate_up, heads, angles = (
+        torch.randn(shape).mul(9).to(dtype) for shape in ((21, 2 * width), (21, 3, 14), (21, 1, 7))
+    )
+    strided = torch.cat([gradient, gradient], 1)[:, :width]
+
+    def run() -> list[torch.Tensor]:
+        normed, active, turned = torch.empty_like(strided), torch.empty_like(gradient), heads.clone()
+        factors = kernels.normalise(x, weight, 1e-5, normed)
+        kernels.swiglu(gate_up, active)
+        kernels.rotate(turned, angles.cos(), angles.sin())
+        back = turned.clone()
+        kernels.rotate(back, angles.cos(), angles.sin(), back=True)
+        return [
+            *(normed, factors, active, turned, back),
+            kernels.normalise_again(x, weight, factors),
+            kernels.normalise_backward(strided, x, weight, factors),
+            *kernels.swiglu_backward(strided, gate_up),
+        ]
+
+    compiled, plain = _both(monkeypatch, run)
+    _assert_near(compiled, plain, error)
+    assert torch.allclose(compiled[4].float(), heads.float(), atol=0.1, rtol=error)
+
+
+@needs_compiler
+@FORMATS
+def test_log_softmax(dtype: torch.dtype, error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(9, 303).mul(20).to(dtype)
+    targets = torch.cat([logits[:4].argmax(-1), torch.arange(5)])
+
+    def run() -> list[torch.Tensor]:
+        shares = logits.clone()
+        found, likeliest = kernels.log_softmax_at(shares, targets, 4)
+        return [found, likeliest, shares]
+
+    compiled, plain = _both(monkeypatch, run)
+    _assert_near(compiled, plain, error)
+    assert compiled[1].sum() == 4
+    assert torch.allclose(compiled[2].float(), logits.float().softmax(-1), atol=error)
+
+
+@needs_compiler
+@FORMATS
+@pytest.mark.parametrize("width", [12, 64, 80])
+def test_attention(dtype: torch.dtype, error: float, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trees of prefixes, with segments shorter and longer than a block."""
+    long = list(range(150))
+    layout = Layout(prefixes.shared([*_family(), long + [1] * 70, long + [2] * 130]), CPU)
+    count = int(layout.segments[:, 1].max())
+    torch.manual_seed(0)
+    row, gradient = torch.randn(count, 10, width).to(dtype), torch.randn(count, 6, width).to(dtype)
+    row[:, :8] *= 2
+    q, k, v = row.split_with_sizes([6, 2, 2], 1)
+
+    def run() -> list[torch.Tensor]:
+        mixed, sums = attention.forward(q, k, v, layout, 0.3)
+        return [mixed, sums, *attention.backward(gradient, q, k, v, mixed, sums, layout, 0.3).split([6, 2, 2], 1)]
+
+    assert len(layout.above) == 3
+    _assert_near(*_both(monkeypatch, run), error)
+
+
+@needs_compiler
+def test_losses_and_gradients(model, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    examples = [_trained(ids, len(ids) // 2) for ids in _family()]
+    _assert_same(*_both(monkeypatch, lambda: _loss_and_gradients(model, [examples])))
+
+
+@needs_compiler
+def test_what_is_not_a_number_stays_that(model) -> None:  # noqa: F811
+    """A diverged job is to be seen, in bfloat16 too, where rounding could turn it into a number."""
+    bad = torch.full((3, 32), float("nan"), dtype=torch.bfloat16)
+    out = torch.zeros_like(bad)
+    kernels.swiglu(torch.cat([bad, bad], 1), out)
+    assert out.isnan().all()
+    found, _ = kernels.log_softmax_at(bad.clone(), torch.zeros(3, dtype=torch.long), 4)
+    assert found.isnan().all()
+    layout = Layout(prefixes.separate([range(3)]), CPU)
+    q = bad[:, None]
+    mixed, sums = attention.forward(q, q, q, layout, 1.0)
+    assert mixed.isnan().all()
+    assert attention.backward(q, q, q, q, mixed, sums, layout, 1.0).isnan().all()
+
+
+def test_without_a_compiler_pytorch_computes(model, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    def broken(*_: object) -> None:
+        raise subprocess.CalledProcessError(1, "g++")
+
+    monkeypatch.setattr(native, "_compile", broken)
+    monkeypatch.setattr(native, "_fingerprint", lambda *_: "never compiled")
+    native.library.cache_clear()
+    try:
+        assert native.library() is None
+        found, _ = log_probabilities(model, pack([_trained(_family()[0], 9)], CPU))
+    finally:
+        native.library.cache_clear()
+    assert found.isfinite().all()
+
+
+@needs_compiler
+def test_it_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
+    made = []
+    monkeypatch.setattr(native, "_compile", lambda _, path: (made.append(path), path.parent.mkdir(), path.touch()))
+    native.library.cache_clear()
+    try:
+        for _ in range(2):
+            native.library()
+            native.library.cache_clear()
+    finally:
+        native.library.cache_clear()
+    assert len(made) == 1
