@@ -115,6 +115,11 @@ class Settings(BaseSettings):
     )
     keep_checkpoints: int = Field(3, ge=1, description="Checkpoints kept per job, the newest; OpenAI keeps three.")
     adapters_in_memory: int = Field(8, ge=1, description="Fine-tuned models kept loaded; the longest unused goes.")
+    models_in_memory: int = Field(
+        4,
+        ge=1,
+        description="Base models and models trained whole that are kept loaded; the longest unused goes, once idle.",
+    )
     python_graders: Literal["off", "sandbox", "limits"] = Field(
         "off",
         description=(

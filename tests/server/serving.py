@@ -84,6 +84,7 @@ class ScriptedEngine:
     """Says `texts`, one after the other, byte by byte; with `endless` the last byte again and again until cancelled."""
 
     context_tokens = 4096
+    idle = True
 
     def __init__(self, base: Path, *, queue_limit: int = 64) -> None:
         self.tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))

@@ -205,6 +205,32 @@ def test_checkpoints_are_models_and_the_newest_stay(store: Store, tmp_path: Path
         store.models.delete("ft:m:personal::00000003")
 
 
+def test_a_whole_model_stays_while_others_start_from_it(store: Store, tmp_path: Path) -> None:
+    """A job that is not over, and an adapter; a whole model that came of it has weights of its own."""
+
+    def whole(job_id: str, name: str) -> str:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").touch()
+        made = add_checkpoint(store, job_id, tmp_path, int(name), source=tmp_path / name, keep=1)
+        assert made
+        return made
+
+    name = whole(store.jobs.create(**JOB).id, "1")
+    on_it = {**JOB, "base": store.models.find(name).own_base}
+    job = store.jobs.create(**on_it)
+    with pytest.raises(BadRequestError, match="start from"):
+        store.models.delete(name)
+    whole(job.id, "2")
+    store.jobs.cancel(job.id)
+    other = store.jobs.create(**on_it)
+    adapter = add_checkpoint(store, other.id, tmp_path, 3)
+    store.jobs.cancel(other.id)
+    with pytest.raises(BadRequestError, match="start from"):
+        store.models.delete(name)
+    store.models.delete(adapter)
+    store.models.delete(name)
+
+
 def test_a_checkpoint_survives_a_crash_at_any_point(store: Store, tmp_path: Path) -> None:
     """The folder may have been moved already, the row not yet written; or both, and it is told again."""
     job = store.jobs.create(**JOB)

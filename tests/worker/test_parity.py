@@ -39,7 +39,7 @@ def adapter(request: pytest.FixtureRequest, tmp_path: Path, tiny_base: Path) -> 
 
 @pytest.mark.parametrize("adapter", SHAPES, indirect=True, ids=lambda shape: shape.get("lora_targets", "all"))
 def test_what_was_trained_is_what_is_served(engine: Engine, adapter: Path) -> None:
-    said = check(engine, adapter, "float32")
+    said = check(lambda: engine, adapter, "float32")
     assert "of 3 examples" in said
     assert float(said.split("mean difference ")[1].split()[0]) < 1e-3
 
@@ -51,7 +51,7 @@ def test_an_adapter_served_with_another_scale_is_refused(engine: Engine, adapter
         adapter / "adapter_model.safetensors",
     )
     with pytest.raises(JobError, match="does not give the answers that were trained") as caught:
-        check(engine, adapter, "float32")
+        check(lambda: engine, adapter, "float32")
     assert caught.value.code == "parity_failed"
 
 
@@ -60,4 +60,4 @@ def test_an_adapter_that_cannot_be_served_is_refused(engine: Engine, adapter: Pa
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "NO_SUCH"}))
     (adapter / "adapter_model.safetensors").write_bytes(b"")
     with pytest.raises(JobError, match="cannot be served"):
-        check(engine, adapter, "float32")
+        check(lambda: engine, adapter, "float32")

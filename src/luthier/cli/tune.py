@@ -89,6 +89,8 @@ def job_metadata(given: dict[str, Any]) -> dict[str, str]:
     """What Luthier reads in a job's metadata. Raises UsageError."""
     keys = {"rank": job_options.RANK, "alpha": job_options.ALPHA, "targets": job_options.TARGETS}
     metadata = {key: str(given[name]) for name, key in keys.items() if given.get(name) is not None}
+    if given.get("full"):
+        metadata[job_options.TUNING] = "full"
     try:
         job_options.read(metadata)
     except ValueError as error:
@@ -206,6 +208,14 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
     help=say(
         "Layers that get an adapter: all-linear, attention, mlp, or names such as q_proj,v_proj.",
         "加适配器的层：all-linear、attention、mlp，或层名，例如 q_proj,v_proj。",
+    ),
+)
+@click.option(
+    "--full",
+    is_flag=True,
+    help=say(
+        "Train all weights instead of an adapter; takes some 18 bytes of memory a weight. On Luthier only.",
+        "训练全部权重而不是适配器，每个权重约需 18 字节内存。仅限 Luthier。",
     ),
 )
 @click.option("--seed", type=int, help=say("Makes the job repeatable.", "随机种子，使训练可以重现。"))

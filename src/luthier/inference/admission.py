@@ -37,6 +37,10 @@ class Admission:
     def __init__(self, limit: int) -> None:
         self._limit, self._open, self._lock = limit, Counter[str](), threading.Lock()
 
+    @property
+    def idle(self) -> bool:
+        return not self._open
+
     def enter(self) -> str:
         """The key, for `leave` when the work is over. Raises RateLimitError."""
         key = asked_by.get()

@@ -61,6 +61,10 @@ class Encoder:
         """Token ids are below it."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
+    @property
+    def idle(self) -> bool:
+        return self._admission.idle
+
     def text(self, text: str) -> list[int]:
         """The token ids of a text, with the special tokens that the model wants around it."""
         return self._tokenizer.encode(text).ids

@@ -74,6 +74,11 @@ class Embedder(Protocol):
 
     context_tokens: int
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or under way."""
+        ...
+
     def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
         """For each prompt float [D] of length 1: a base model's is the mean of its last hidden states.
 

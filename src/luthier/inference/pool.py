@@ -1,12 +1,16 @@
 """One engine per base model, started on first use. Importing this module imports no torch."""
 
+import gc
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Generic, TypeVar
 
 from luthier.inference.engine import Embedder, Engine, TextEmbedder
+
+_JUST_NOW_S = 10.0  # between asking for an engine and giving it work
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class EngineOptions:
     prefix_cache_bytes: int = 256 * 1024 * 1024
     engine: str = "auto"
     vllm: VllmOptions = VllmOptions()
+    models_in_memory: int = 4
 
 
 def start_engine(base: Path, options: EngineOptions) -> Engine:
@@ -68,6 +73,7 @@ class Pool(Generic[Started]):
     def __init__(self, options: EngineOptions, start: Callable[[Path, EngineOptions], Started]) -> None:
         self._options, self._start = options, start
         self._engines: dict[Path, Started] = {}
+        self._used_at: dict[Path, float] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -77,8 +83,31 @@ class Pool(Generic[Started]):
             if self._closed:
                 raise RuntimeError("the engines have been closed")
             if base not in self._engines:
+                self._make_room()
                 self._engines[base] = self._start(base, self._options)
+            self._used_at[base] = monotonic()
             return self._engines[base]
+
+    def discard(self, base: Path) -> None:
+        """The engine of a model that is no more; answers under way end."""
+        with self._lock:
+            if base in self._engines:
+                self._close(base)
+
+    def _make_room(self) -> None:
+        """Before another engine starts. All that are busy, or were asked for just now, stay, be they too many."""
+        now = monotonic()
+        while len(self._engines) >= self._options.models_in_memory:
+            unused = (base for base, at in self._used_at.items() if now - at > _JUST_NOW_S and self._engines[base].idle)
+            oldest = min(unused, key=self._used_at.__getitem__, default=None)
+            if oldest is None:
+                return
+            self._close(oldest)
+
+    def _close(self, base: Path) -> None:
+        del self._used_at[base]
+        self._engines.pop(base).close()
+        gc.collect()  # models are full of cycles, and theirs is the memory that is wanted back
 
     def close(self) -> None:
         with self._lock:

@@ -109,6 +109,10 @@ class Turns(ABC):
         """An answer is over: let go of what was kept for it."""
         stream.state = None
 
+    @property
+    def idle(self) -> bool:
+        return self._admission.idle
+
     def start(self) -> None:
         self._thread.start()
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from luthier.server.body import StrictRoute
 from luthier.server.graders import check_grader
 from luthier.server.lists import BY_METADATA, Limit, list_page, metadata_pairs
+from luthier.server.names import Target
 from luthier.server.state import State, StateOf
 from luthier.types import job_options
 from luthier.types.common import ListPage
@@ -35,10 +36,12 @@ def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
         message = f"Invalid 'suffix': '{body.suffix}'. Letters, digits, '-', '_' and '.' are allowed."
         raise BadRequestError(message, param="suffix", code="invalid_value")
     _check_reinforcement(state, body)
-    model = _model(state, body.model)
-    _check_options(body, continues=model["parent"] is not None)
+    target = _target(state, body.model)
+    _check_options(body, continues=target.adapter is not None)
     return state.store.jobs.create(
-        **model,
+        model=target.name,
+        base=target.base,
+        parent=body.model if state.store.models.find(body.model) else None,
         training_file=body.training_file,
         validation_file=body.validation_file,
         suffix=body.suffix,
@@ -106,8 +109,8 @@ def _require_file(state: State, file_id: str, param: str) -> None:
         raise BadRequestError(message, param=param)
 
 
-def _model(state: State, name: str) -> dict[str, str | None]:
-    """The columns that say what is trained: as the job echoes it, the weights, the model to continue from."""
+def _target(state: State, name: str) -> Target:
+    """What is trained. Raises BadRequestError for what cannot be trained here."""
     message = f"Model {name} is not available for fine-tuning or does not exist."
     try:
         target = state.names.resolve(name)
@@ -118,7 +121,7 @@ def _model(state: State, name: str) -> dict[str, str | None]:
             f" On this server '{name}' is served elsewhere; models are trained here on base models that are here."
         )
         raise BadRequestError(message, param="model", code="model_not_available")
-    return {"model": target.name, "base": target.base, "parent": name if target.adapter else None}
+    return target
 
 
 def _method(body: CreateJobRequest) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
         asked = job_options.read(body.metadata)
     except ValueError as error:
         raise BadRequestError(str(error), param="metadata", code="invalid_value") from None
-    if continues and asked.of_adapter:
+    if continues and asked.tuning == "lora" and asked.of_adapter:
         named = ", ".join(f"'{key}'" for key in asked.of_adapter)
         message = f"The model {body.model} is fine-tuned, and its adapter has its shape already: leave {named} out."
         raise BadRequestError(message, param="metadata", code="invalid_value")

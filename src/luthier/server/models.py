@@ -33,6 +33,8 @@ def delete(model: str, state: StateOf, caller: CallerOf) -> ModelDeleted:
     if tuned and caller.project not in (None, tuned.project):
         raise PermissionDeniedError(f"The model '{model}' is shared with this project and cannot be deleted from it.")
     state.store.models.delete(model)
+    if tuned:
+        state.engines.discard(tuned.adapter)  # a whole model has an engine of its own
     return ModelDeleted(id=model)
 
 

@@ -16,7 +16,7 @@ from luthier.settings import Settings
 from luthier.store import Store
 from luthier.types.errors import NotFoundError
 from luthier.types.models import Model
-from luthier.types.names import EMBEDDING_NAMES, snapshot
+from luthier.types.names import EMBEDDING_NAMES, TUNED, snapshot
 
 UPSTREAM = "upstream:"
 
@@ -42,6 +42,8 @@ class Names:
     def resolve(self, name: str) -> Target:
         """Raises NotFoundError in OpenAI's words."""
         tuned = self._store.models.find(name)
+        if tuned and tuned.whole:
+            return Target(name, tuned.own_base, taught=_taught(tuned.adapter, tuned.call_form))
         if tuned:
             return Target(name, tuned.base, tuned.adapter, _taught(tuned.adapter, tuned.call_form))
         target = self._aliases.get(name)
@@ -109,4 +111,4 @@ def _taught(adapter: Path, call_form: CallForm | None) -> Taught:
 
 def shown(base: str) -> str:
     """A base model as clients see it: of a folder its name, not where it lies."""
-    return Path(base).name if Path(base).is_absolute() else base
+    return Path(base).name if Path(base).is_absolute() else base.removeprefix(TUNED)

@@ -21,8 +21,8 @@ __all__ = ["Event", "FineTunedModel", "Page", "Store"]
 
 
 class Store:
-    """All state, in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters), and what is
-    under way in `jobs/` and `batches/`.
+    """All state, in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters, and models that were
+    trained whole), and what is under way in `jobs/` and `batches/`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,8 @@ class Store:
         self.batches = Batches(self._database, folder / "batches", self.files)
         self.evaluations = Evaluations(self._database)
         self.jobs = Jobs(self._database)
-        self.models = Models(self._database, folder / "models")
+        self.models_folder = folder / "models"
+        self.models = Models(self._database, self.models_folder)
         self.completions = Completions(self._database)
         self.permissions = Permissions(self._database)
         self.replays = Replays(self._database)

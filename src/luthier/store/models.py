@@ -1,15 +1,16 @@
-"""Fine-tuned models and checkpoints as models: a row and an adapter folder each.
+"""Fine-tuned models and checkpoints as models: a row and a folder each, an adapter's or a whole model's.
 
-Adapter folders lie under `models/` and are named by us; no name from a request is ever part of a path.
+The folders lie under `models/` and are named by us; no name from a request is ever part of a path.
 """
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import RowMapping, Select, Table, delete, insert, or_, select
+from sqlalchemy import Connection, RowMapping, Select, Table, delete, insert, or_, select
 
 from luthier.store.database import Database, checkpoints, jobs, models
 from luthier.store.evaluations import evaluations
@@ -17,13 +18,17 @@ from luthier.store.jobs import Event, add_event
 from luthier.store.permissions import shared_with
 from luthier.store.scope import Scoped
 from luthier.types.common import new_id, now
-from luthier.types.errors import NotFoundError
+from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL
+from luthier.types.names import TUNED
 
 
 @dataclass(frozen=True)
 class FineTunedModel:
-    """`adapter` is a PEFT folder; `call_form` says how the training data wrote calls (`tools`, `functions`)."""
+    """`adapter` is a PEFT folder, or that of a `whole` model, which needs no base.
+
+    `call_form` says how the training data wrote calls (`tools`, `functions`).
+    """
 
     id: str
     job_id: str
@@ -33,6 +38,16 @@ class FineTunedModel:
     adapter: Path
     call_form: Literal["tools", "functions"] | None
     created_at: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether all weights were trained: the folder is a base of its own."""
+        return (self.adapter / "config.json").is_file()
+
+    @property
+    def own_base(self) -> str:
+        """A whole model's name as a base."""
+        return TUNED + self.adapter.name
 
 
 class Models(Scoped):
@@ -95,22 +110,32 @@ class Models(Scoped):
             older = select(checkpoints.c.model).where(checkpoints.c.job_id == job["id"])
             outdated = connection.scalars(older.order_by(checkpoints.c.step.desc()).offset(keep)).all()
         for old in outdated:
-            self.delete(old)
+            with suppress(BadRequestError):  # somebody trains on it
+                self.delete(old)
         return name
 
     def delete(self, name: str) -> None:
-        """The model with its permissions, evaluations, checkpoint entry and adapter; one's own only.
+        """The model with its permissions, evaluations, checkpoint entry and folder; one's own only.
 
-        Raises NotFoundError.
+        Raises NotFoundError, and BadRequestError for a whole model that others are adapters on.
         """
         model = self.find(name)
         if model is None or self._project not in (None, model.project):
             raise NotFoundError(f"The model '{name}' does not exist", param="model", code="model_not_found")
         with self._database.write() as connection:
+            if model.whole and self._is_a_base(connection, model.own_base):
+                message = f"The model '{name}' is what other models or jobs start from; delete or cancel those first."
+                raise BadRequestError(message, param="model", code="model_in_use")
             connection.execute(delete(checkpoints).where(checkpoints.c.model == name))
             connection.execute(delete(evaluations).where(evaluations.c.model == name))
             connection.execute(delete(models).where(models.c.id == name))
         shutil.rmtree(model.adapter, ignore_errors=True)
+
+    def _is_a_base(self, connection: Connection, base: str) -> bool:
+        """Of an adapter, or of a job that is not over; a whole model that came of it has its own weights."""
+        built = connection.execute(select(models).where(models.c.base == base)).mappings()
+        going = select(jobs.c.id).where(jobs.c.base == base, jobs.c.status.not_in(FINAL)).limit(1)
+        return any(not self._model(row).whole for row in built) or connection.scalar(going) is not None
 
     def _seen(self, table: Table) -> Select[Any]:
         """A project sees what is shared with it, too."""

@@ -45,7 +45,7 @@ def packed_attention(
     if softcap is not None or s_aux is not None or (sliding_window and sliding_window < layout.longest):
         what = "soft caps" if softcap is not None else "attention sinks" if s_aux is not None else "a sliding window"
         raise LuthierError(f"This base model's attention has {what}, which training does not know yet.")
-    q, k, v = (tensor[0].transpose(0, 1).to(query.dtype) for tensor in (query, key, value))
+    q, k, v = (tensor[0].transpose(0, 1).to(value.dtype) for tensor in (query, key, value))
     with torch.autocast(query.device.type, enabled=False):
         mixed = attend(q, k, v, layout, scaling or query.shape[-1] ** -0.5)
     return mixed[None], None

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from luthier.data.render import Rendered
 from luthier.training import prefixes
@@ -71,10 +73,28 @@ def log_probabilities(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Ten
             input_ids=batch.ids, position_ids=batch.layout.positions[None], layout=batch.layout, use_cache=False
         ).last_hidden_state
         chosen = hidden[0].index_select(0, batch.at)
+    weight = base.get_output_embeddings().weight
+    if weight.requires_grad and torch.is_grad_enabled():
+        return _with_weight(chosen, weight, batch.targets)
     found: tuple[torch.Tensor, torch.Tensor] = _TokenLogProbabilities.apply(  # type: ignore[no-untyped-call]
-        chosen, base.get_output_embeddings().weight, batch.targets
+        chosen, weight, batch.targets
     )
     return found
+
+
+def _with_weight(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `_TokenLogProbabilities` where the output layer is trained too: logits are made again on the way back."""
+
+    def part(some: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = functional.linear(some, weight).float()
+        found = logits.gather(-1, wanted[:, None])[:, 0]
+        return found - logits.logsumexp(-1), found >= logits.amax(-1)
+
+    parts = zip(torch.split(hidden, _CHUNK), torch.split(targets, _CHUNK), strict=True)
+    found, best = zip(*(checkpoint(part, *given, use_reentrant=False) for given in parts), strict=True)
+    return torch.cat(found), torch.cat(best)
 
 
 class _TokenLogProbabilities(torch.autograd.Function):

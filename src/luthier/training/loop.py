@@ -19,7 +19,7 @@ from transformers import AutoConfig
 from luthier.data import proof
 from luthier.data.mix import Mix
 from luthier.data.render import Renderer
-from luthier.training import batches, dataset, memory, native, state
+from luthier.training import batches, dataset, memory, native, state, whole
 from luthier.training import model as adapters
 from luthier.training.batches import Item
 from luthier.training.core import Batch, log_probabilities, pack
@@ -35,6 +35,7 @@ _CLIP = 1.0
 _PROOFS, _PROOF_TOKENS = 4, 2048
 _VALIDATE_EVERY = 10  # steps between validation losses on one batch; the whole file at the end of each epoch
 _SAVE_EVERY_S = 30.0
+_SAVING_SHARE = 20  # a large state is saved less often: a twentieth of the time at most
 _AT_ONCE = 256  # examples in memory while a whole file is measured
 _LONGEST_CONTEXT = 65_536  # OpenAI's limit for an example
 
@@ -82,7 +83,7 @@ class Trainer:
         self._valid = dataset.load(valid, reading, "validation_file") if valid.exists() else None
         count = len(self._train)
         self._resolved: Resolved = resolve(
-            spec.hyperparameters, count, config.model_type, config.hidden_size, spec.method
+            spec.hyperparameters, count, config.model_type, config.hidden_size, spec.method, spec.tuning
         )
         self._emit(
             {
@@ -114,13 +115,16 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(), lr=self._resolved.learning_rate, weight_decay=0, fused=True
         )
-        self._saved_at = time.monotonic()
+        self._saved_at, self._save_every_s = time.monotonic(), _SAVE_EVERY_S
         self._emit({"type": "note", "message": f"Training on {self._hardware}"})
         self._emit({"type": "note", "message": adapters.described(self._model)})
         if self._hardware.device.type == "cpu" and native.library() is None:
             self._emit({"type": "note", "message": native.MISSING})
-        config, where = self._model.get_base_model().config, (self._hardware.device, self._hardware.dtype)
-        self._progress = state.Progress(most_tokens=memory.micro_batch_tokens(config, *where))
+        full = spec.tuning == "full"
+        reserved_bytes = whole.step_bytes(self._model) if full else 0
+        config = adapters.base_of(self._model).config
+        where = self._hardware.device, torch.float32 if full else self._hardware.dtype
+        self._progress = state.Progress(most_tokens=memory.micro_batch_tokens(config, *where, reserved_bytes))
         longest = max(self._train.longest, self._valid.longest if self._valid else 0)
         if memory.too_long(longest, config, *where):
             adapters.recompute(self._model)
@@ -254,7 +258,7 @@ class Trainer:
         if ends_epoch:
             self._checkpoint(step, metrics)
         stop = self._stop.is_set()
-        if stop or ends_epoch or time.monotonic() - self._saved_at > _SAVE_EVERY_S:
+        if stop or ends_epoch or time.monotonic() - self._saved_at > self._save_every_s:
             self._save()
         if stop and step < self._resolved.total_steps:
             raise Stopped
@@ -272,8 +276,10 @@ class Trainer:
         return found
 
     def _save(self) -> None:
+        started = time.monotonic()
         state.save(self._state, self._progress, self._parameters, self._optimizer)
         self._saved_at = time.monotonic()
+        self._save_every_s = max(_SAVE_EVERY_S, _SAVING_SHARE * (self._saved_at - started))
 
     def _checkpoint(self, step: int, metrics: dict[str, float]) -> None:
         """The last one becomes the fine-tuned model: with a validation file, the best epoch's weights."""
@@ -294,7 +300,7 @@ class Trainer:
 
     def _save_adapter(self, name: str) -> str:
         folder = self._folder / "checkpoints" / name
-        adapters.save_adapter(self._model, self._spec.base_name, self._renderer.template.text, folder)
+        adapters.save(self._model, self._spec, self._renderer.template.text, folder, self._hardware)
         proof.write(folder, self._proofs())
         return name
 

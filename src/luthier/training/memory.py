@@ -8,9 +8,9 @@ import torch
 _LEAST_TOKENS, _MOST_TOKENS = 256, {"cpu": 2048, "cuda": 8192}  # more of them at once are no faster
 
 
-def micro_batch_tokens(config: Any, device: torch.device, dtype: torch.dtype) -> int:
-    """A quarter of the free memory may hold what a micro-batch keeps for its way back."""
-    fits = free_bytes(device) // 4 // bytes_per_token(config, dtype)
+def micro_batch_tokens(config: Any, device: torch.device, dtype: torch.dtype, reserved_bytes: int = 0) -> int:
+    """A quarter of what is free beside `reserved_bytes` may hold what a micro-batch keeps for its way back."""
+    fits = (free_bytes(device) - reserved_bytes) // 4 // bytes_per_token(config, dtype)
     return int(min(max(fits, _LEAST_TOKENS), _MOST_TOKENS[device.type]))
 
 

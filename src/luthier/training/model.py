@@ -1,4 +1,5 @@
-"""A base model with an adapter on it, ready to train; and that adapter as a PEFT folder.
+"""A base model with an adapter on it, ready to train; and that adapter as a PEFT folder. Or a model that is trained
+whole, see `whole`.
 
 The base's weights stay as they are, in bfloat16 where the hardware has it; adapter weights are float32. Weights
 are read as safetensors only, and code that comes with a model is never run.
@@ -12,10 +13,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from luthier.hardware import choose
-from luthier.training import llama
+from luthier.training import llama, whole
 from luthier.training.attention import NAME
 from luthier.training.spec import JobSpec
 from luthier.training.state import flush
@@ -46,14 +47,22 @@ def hardware(device: str, precision: str) -> Hardware:
 
 def load(spec: JobSpec, where: Hardware) -> Any:
     """The base with LoRA on it: a new adapter on the layers that the job names, or the parent's to continue from.
+    With full tuning the base itself.
 
-    Raises JobError for layers that the base does not have.
+    Raises JobError for layers that the base does not have, and for memory that is not there.
     """
     torch.manual_seed(spec.seed)
+    full = spec.tuning == "full"
+    config = AutoConfig.from_pretrained(spec.base, trust_remote_code=False)
+    _refuse_other_outputs(config)
+    if full:
+        whole.require_memory(Path(spec.base), config, where.device)
+    dtype = torch.float32 if full else where.dtype
     base = AutoModelForCausalLM.from_pretrained(
-        spec.base, dtype=where.dtype, attn_implementation=NAME, trust_remote_code=False, use_safetensors=True
+        spec.base, dtype=dtype, attn_implementation=NAME, trust_remote_code=False, use_safetensors=True
     )
-    _refuse_other_outputs(base.config)
+    if full:
+        return whole.prepare(base, spec.parent).to(where.device).train()
     if spec.parent:
         model = PeftModel.from_pretrained(base, spec.parent, is_trainable=True)
     else:
@@ -74,10 +83,16 @@ def _refuse_other_outputs(config: Any) -> None:
 
 def recompute(model: Any) -> None:
     """Layers keep their inputs alone and are computed again on the way back: slower, in a fraction of the memory."""
-    if model.luthier_path is not None:
-        model.luthier_path.recompute = True
+    path = getattr(model, "luthier_path", None)
+    if path is not None:
+        path.recompute = True
     else:
-        model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        base_of(model).gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def base_of(model: Any) -> Any:
+    """The model below the adapter; one that is trained whole is its own."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
@@ -86,11 +101,21 @@ def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
 
 def described(model: Any) -> str:
     """What of it is trained, in words."""
+    weights = sum(parameter.numel() for parameter in trainable(model).values())
+    if not isinstance(model, PeftModel):
+        return f"{weights:,} weights are trained: all there are"
     config = model.peft_config["default"]
     layers = sorted({name.split(".lora_")[0].rsplit(".", 1)[1] for name in trainable(model)})
-    weights = sum(parameter.numel() for parameter in trainable(model).values())
     shape = f"rank {config.r}, alpha {config.lora_alpha}"
     return f"{weights:,} weights are trained: LoRA of {shape}, on {', '.join(layers)}"
+
+
+def save(model: Any, spec: JobSpec, template: str, folder: Path, where: Hardware) -> None:
+    """What was trained as a folder that appears whole or not at all: of PEFT's form, or a whole model's."""
+    if spec.tuning == "full":
+        whole.save(model, Path(spec.base), template, folder, where.dtype)
+    else:
+        save_adapter(model, spec.base_name, template, folder)
 
 
 def save_adapter(model: Any, base_name: str, template: str, folder: Path) -> None:

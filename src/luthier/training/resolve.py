@@ -17,6 +17,7 @@ _EXPONENT_ELSE = 0.5
 _STEPS_WANTED = 150
 _LARGEST_AUTO_BATCH = 32
 _BETA = 0.1
+_FULL_SHARE = 0.1  # of the rate for LoRA: the same fit says so
 _DPO_SHARE = 0.1  # of the supervised rate: a preference moves a model that speaks already
 
 
@@ -47,7 +48,12 @@ class Resolved:
 
 
 def resolve(
-    asked: dict[str, Any], examples: int, model_type: str, hidden_size: int, method: str = "supervised"
+    asked: dict[str, Any],
+    examples: int,
+    model_type: str,
+    hidden_size: int,
+    method: str = "supervised",
+    tuning: str = "lora",
 ) -> Resolved:
     """Numbers for every `auto` in `asked`."""
     chosen: list[str] = []
@@ -65,6 +71,8 @@ def resolve(
         multiplier = 1.0
         chosen.append("learning_rate_multiplier=1")
     rate = base_learning_rate(model_type, hidden_size) * multiplier
+    if tuning == "full":
+        rate *= _FULL_SHARE
     beta = None
     if method == "dpo":
         rate *= _DPO_SHARE

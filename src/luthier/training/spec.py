@@ -4,7 +4,7 @@ job.json          the fields of `JobSpec`
 train.jsonl       checked examples
 valid.jsonl       the same, if there is a validation file
 state/            written by the trainer: where it is, so that it can go on
-checkpoints/      written by the trainer: one PEFT folder per epoch, `step-N`
+checkpoints/      written by the trainer: one folder per epoch, `step-N`: an adapter, or a model that was trained whole
 """
 
 import json
@@ -24,6 +24,7 @@ class JobSpec:
     base_name: str
     seed: int
     method: Literal["supervised", "dpo"] = "supervised"
+    tuning: Literal["lora", "full"] = "lora"
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     parent: str | None = None
     device: str = "auto"

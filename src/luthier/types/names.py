@@ -23,6 +23,9 @@ OTHER_SNAPSHOTS = ("gpt-3.5-turbo-0613", "gpt-3.5-turbo-1106", "gpt-4o-2024-11-2
 COMPLETION_NAMES = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002")
 EMBEDDING_NAMES = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
 
+# A base model that is itself a fine-tuned model, by its folder in the store; never a name in a request.
+TUNED = "tuned:"
+
 SUFFIX = re.compile(r"[\w.-]{1,64}")
 
 

@@ -4,6 +4,7 @@ Both compute with the same weights, so their log-probabilities differ by roundin
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,14 @@ MOST = {"bfloat16": 0.1, "float32": 0.005}
 _WAIT_S = 600.0
 
 
-def check(engine: Engine, adapter: Path, precision: str) -> str:
-    """What was found, for an event. Raises JobError when the served model is not the one that was trained."""
+def check(start: Callable[[], Engine], made: Path, precision: str, *, whole: bool = False) -> str:
+    """What was found, for an event; `made` is an adapter's folder, or a `whole` model's, `start` gives its engine.
+
+    Raises JobError when the served model is not the one that was trained.
+    """
     try:
-        proofs = read(adapter)
-        served = [_score(engine, proof, adapter) for proof in proofs]
+        proofs, engine = read(made), start()
+        served = [_score(engine, proof, None if whole else made) for proof in proofs]
     except Exception as error:  # whatever an engine cannot do with it, nobody could ask this model anything
         why = str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}"
         raise JobError("parity_failed", f"The fine-tuned model cannot be served: {why}") from error
@@ -45,7 +49,7 @@ def check(engine: Engine, adapter: Path, precision: str) -> str:
     return f"Checked: the serving path gives what was trained ({found})"
 
 
-def _score(engine: Engine, proof: Proof, adapter: Path) -> tuple[np.ndarray, np.ndarray]:
+def _score(engine: Engine, proof: Proof, adapter: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """(log-probabilities at the trained tokens, whether each is the likeliest there)."""
     tokens = _waited(engine, proof, adapter)
     chosen = [tokens[place - 1] for place in proof.at]
@@ -53,7 +57,7 @@ def _score(engine: Engine, proof: Proof, adapter: Path) -> tuple[np.ndarray, np.
     return logprobs, np.array([token.top[0][1] <= token.logprob for token in chosen])
 
 
-def _waited(engine: Engine, proof: Proof, adapter: Path) -> list[Token]:
+def _waited(engine: Engine, proof: Proof, adapter: Path | None) -> list[Token]:
     """Requests of people may fill the queue; the gate waits its turn."""
     until = time.monotonic() + _WAIT_S
     while True:

@@ -109,7 +109,8 @@ class Run:
             seed=job["seed"],
             method=job["method"]["type"],
             hyperparameters=job["method"][job["method"]["type"]]["hyperparameters"],
-            parent=str(parent.adapter) if parent else None,
+            tuning=job_options.read(job["metadata"]).tuning,
+            parent=str(parent.adapter) if parent and not parent.whole else None,
             device=settings.device,
             precision=settings.precision,
             threads=settings.threads,
@@ -269,12 +270,19 @@ class Run:
             if self._store.jobs.row(self._id)["status"] == "cancelled":
                 self._store.models.delete(kept)
 
-    def _prove(self, adapter: Path) -> None:
+    def _prove(self, made: Path) -> None:
         """Once: a folder that is not here any more was proved, and taken over, by an earlier run."""
-        if adapter.exists():
-            engine = self._engines.engine(self._catalogue.folder(self._job["base"]))
-            _, precision = choose_hardware(self._settings.device, self._settings.precision)
-            self._store.jobs.record(self._id, Event(parity.check(engine, adapter, precision)))
+        if not made.exists():
+            return
+        whole = job_options.read(self._job["metadata"]).tuning == "full"
+        base = made if whole else self._catalogue.folder(self._job["base"])
+        _, precision = choose_hardware(self._settings.device, self._settings.precision)
+        try:
+            said = parity.check(lambda: self._engines.engine(base), made, precision, whole=whole)
+        finally:
+            if whole:  # it is served from another folder
+                self._engines.discard(made)
+        self._store.jobs.record(self._id, Event(said))
 
     def _crashed(self, code: int) -> None:
         attempts = 1 if self._progress else self._job["attempts"] + 1

@@ -33,9 +33,8 @@ def validate(job: RowMapping, store: Store, catalogue: Catalogue, default_target
     try:
         base = catalogue.folder(job["base"], lambda message: store.jobs.record(job["id"], Event(message)))
         asked = job_options.read(job["metadata"])
-        if asked.tuning == "full":
-            raise JobError("unsupported_value", "Full fine-tuning is not available on this server.", "metadata")
-        lora_targets(base, asked.targets or default_targets)
+        if asked.tuning == "lora":
+            lora_targets(base, asked.targets or default_targets)
     except BaseModelError as error:
         raise JobError("base_model_unavailable", str(error), "model") from error
 

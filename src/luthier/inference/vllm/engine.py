@@ -81,6 +81,10 @@ class VllmEngine:
             self.close()
             raise
 
+    @property
+    def idle(self) -> bool:
+        return self._admission.idle
+
     def submit(self, generation: Generation) -> VllmStream:
         key = self._enter()
         stream = VllmStream(generation, lambda: self._admission.leave(key))

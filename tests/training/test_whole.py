@@ -1,0 +1,113 @@
+"""Full fine-tuning: every weight is trained, exactly, and comes out as a model folder that transformers reads."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from luthier.data.examples import read_examples
+from luthier.data.render import Renderer
+from luthier.training.core import log_probabilities, pack
+from luthier.training.model import hardware, load, trainable
+from luthier.training.resolve import resolve
+from luthier.training.spec import JobSpec
+from luthier.types.errors import JobError
+from training.jobs import EXAMPLES, losses, train, write_job
+from training.test_core import CPU, _examples
+from training.test_dpo import PAIRS
+
+
+def _job(folder: Path, base: Path, **given) -> Path:
+    return write_job(folder, base, tuning="full", learning_rate_multiplier=10, **given)
+
+
+def _plain_loss(model, folder: Path, base: Path) -> float:
+    """Over the validation file, by transformers alone."""
+    loss, count = 0.0, 0
+    for example in read_examples(folder / "valid.jsonl"):
+        rendered = Renderer(base).example(example)
+        labels = [token if weight else -100 for token, weight in zip(rendered.ids, rendered.weights, strict=True)]
+        targets = sum(label >= 0 for label in labels[1:])
+        with torch.no_grad():
+            loss += model(torch.tensor([rendered.ids]), labels=torch.tensor([labels])).loss.item() * targets
+        count += targets
+    return loss / count
+
+
+def test_every_weight_changes_and_the_folder_is_a_model(tmp_path: Path, tiny_base: Path) -> None:
+    folder = _job(tmp_path / "job", tiny_base, valid=2, n_epochs=4)
+    events = train(folder)
+    assert losses(events)[-1] < losses(events)[0] / 2
+    (last,) = [event for event in events if event["type"] == "checkpoint"][-1:]
+    made = folder / "checkpoints" / last["folder"]
+    before, after = (load_file(path / "model.safetensors") for path in (tiny_base, made))
+    assert before.keys() == after.keys()  # tied weights once
+    assert [name for name in before if torch.equal(before[name], after[name])] == []
+    loss = _plain_loss(AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32), folder, made)
+    assert loss == pytest.approx(last["metrics"]["full_valid_loss"], rel=1e-4)
+    assert any(event.get("message", "").endswith("weights are trained: all there are") for event in events)
+
+
+def test_gradients_are_those_of_plain_transformers(tiny_base: Path) -> None:
+    """Of every weight, the tied output layer's included, though logits are never kept."""
+    spec = JobSpec(base=str(tiny_base), base_name="tiny", seed=1, precision="float32", device="cpu", tuning="full")
+    model = load(spec, hardware("cpu", "float32"))
+    examples = _examples(12, 33, 20)
+    batch = pack(examples, CPU)
+    found, likeliest = log_probabilities(model, batch)
+    (-(found * batch.weights).sum()).backward()
+    plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    for example in examples:
+        logits = plain(torch.tensor([example.ids])).logits[0, :-1]
+        chosen = logits.log_softmax(-1).gather(-1, torch.tensor(example.ids[1:])[:, None])[:, 0]
+        (-(chosen * torch.tensor(example.weights[1:])).sum()).backward()
+    wanted = dict(plain.named_parameters())
+    assert trainable(model).keys() == wanted.keys()
+    for name, parameter in trainable(model).items():
+        assert (parameter.grad - wanted[name].grad).norm() <= 1e-5 * wanted[name].grad.norm(), name
+    with torch.no_grad():
+        measured = log_probabilities(model, batch)
+    assert torch.allclose(measured[0], found, rtol=1e-5)
+    assert torch.equal(measured[1], likeliest)
+
+
+@pytest.mark.parametrize("method", ["supervised", "dpo"])
+def test_a_resumed_job_is_an_uninterrupted_one(tmp_path: Path, tiny_base: Path, method: str) -> None:
+    given = {"method": method, "examples": PAIRS if method == "dpo" else EXAMPLES}
+    whole = train(_job(tmp_path / "whole", tiny_base, **given))
+    folder = _job(tmp_path / "cut", tiny_base, **given)
+    assert losses(train(folder, stop_after=4)) + losses(train(folder)) == losses(whole)
+    one, two = (
+        load_file(tmp_path / name / "checkpoints" / "step-6" / "model.safetensors") for name in ("whole", "cut")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_it_goes_on_from_an_adapter(tmp_path: Path, tiny_base: Path) -> None:
+    """The adapter becomes part of the weights: the first loss is what the adapter had reached."""
+    first = write_job(tmp_path / "first", tiny_base, n_epochs=6, batch_size=12, learning_rate_multiplier=2)
+    train(first)
+    parent = str(first / "checkpoints" / "step-6")
+    on_adapter, whole = (
+        train(write_job(tmp_path / tuning, tiny_base, parent=parent, batch_size=12, n_epochs=1, tuning=tuning))
+        for tuning in ("lora", "full")
+    )
+    assert losses(whole)[0] == pytest.approx(losses(on_adapter)[0], rel=1e-5)
+
+
+def test_too_little_memory_is_said_before_weights_are_read(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.training.memory.free_bytes", lambda _: 1 << 18)
+    with pytest.raises(JobError, match=r"weights takes about .* GB of memory, and 0.0 GB are free") as caught:
+        train(_job(tmp_path / "job", tiny_base))
+    assert caught.value.code == "insufficient_memory"
+
+
+def test_its_rate_is_a_tenth_of_an_adapters() -> None:
+    """SmolLM2-135M: 1.3e-3 and 1.3e-4, as the published fit has it."""
+    adapter, whole = (resolve({}, 100, "llama", 576, tuning=tuning).learning_rate for tuning in ("lora", "full"))
+    assert adapter == pytest.approx(1.3e-3, rel=0.05)
+    assert whole == pytest.approx(adapter / 10)

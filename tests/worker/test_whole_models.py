@@ -1,0 +1,83 @@
+"""Full fine-tuning through the front door: proved, served, trained on, and deleted in the right order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openai import BadRequestError, NotFoundError, OpenAI
+
+from luthier.cli.embedded import Running
+from luthier.inference.pool import EngineOptions, EnginePool
+from through_api import client_of, create, finished, losses, messages, running_server, upload
+
+FULL = {"luthier:tuning": "full"}
+
+
+@pytest.fixture(scope="module")
+def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running_server(tmp_path_factory.mktemp("data"), tiny_base, precision="float32", threads=1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(running: Running) -> OpenAI:
+    return client_of(running)
+
+
+def _answer(client: OpenAI, model: str) -> str:
+    asked = [{"role": "user", "content": "number 3"}]
+    made = client.chat.completions.create(model=model, messages=asked, max_tokens=8, temperature=0)
+    return made.choices[0].message.content
+
+
+def test_a_model_trained_whole_is_served_and_trained_on(client: OpenAI) -> None:
+    file_id = upload(client)
+    short = {"hyperparameters": {"n_epochs": 8, "batch_size": 4, "learning_rate_multiplier": 10}, "metadata": FULL}
+    first = finished(client, create(client, file_id, **short).id)
+    said = messages(client, first.id)
+    assert any(
+        text.startswith("Checked: the serving path gives what was trained (mean difference 0.00") for text in said
+    )
+    model = client.models.retrieve(first.fine_tuned_model)
+    assert model.to_dict()["parent"] == "gpt-3.5-turbo-0125"
+    answer = _answer(client, first.fine_tuned_model)
+    assert answer != _answer(client, "gpt-3.5-turbo")
+    learnt = losses(client, first.id)[-1][1]
+    once = {"hyperparameters": {"n_epochs": 1, "batch_size": 12}, "model": first.fine_tuned_model}
+    on_it = finished(client, create(client, file_id, **once).id)
+    assert losses(client, on_it.id)[0][1] < 1.5 * learnt
+    assert _answer(client, on_it.fine_tuned_model)
+    with pytest.raises(BadRequestError, match="is what other models or jobs start from"):
+        client.models.delete(first.fine_tuned_model)
+    client.models.delete(on_it.fine_tuned_model)
+    client.models.delete(first.fine_tuned_model)
+    with pytest.raises(NotFoundError):
+        _answer(client, first.fine_tuned_model)
+
+
+class _Engine:
+    context_tokens, idle, closed = 8, True, False
+
+    def __init__(self, base: Path, options: EngineOptions) -> None:
+        self.base = base
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_longest_unused_engine_goes_unless_it_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("luthier.inference.pool.monotonic", lambda: now[0])
+    pool = EnginePool(EngineOptions(models_in_memory=2), _Engine)
+    one, two = pool.engine(Path("one")), pool.engine(Path("two"))
+    three = pool.engine(Path("three"))
+    assert [one.closed, two.closed] == [False, False]  # asked for just now: work may be on its way
+    now[0] += 60
+    assert pool.engine(Path("one")) is one
+    one.idle = three.idle = False
+    now[0] += 60
+    pool.engine(Path("four"))
+    assert [engine.closed for engine in (one, two, three)] == [False, True, False]
+    pool.discard(Path("three"))
+    assert three.closed
+    assert pool.engine(Path("three")) is not three
