@@ -156,9 +156,14 @@ class Settings(BaseSettings):
     answer_tokens: int = Field(
         1024, ge=1, description="Most tokens of an answer when the request names no limit of its own."
     )
-    strict_calls: bool = Field(
-        False,
-        description="Hold every function call to the known definitions, as requests with `strict` do for their own.",
+    strict_calls: Literal["taught", "all", "off"] = Field(
+        "taught",
+        description=(
+            "Which calls are held, while they are written, to the functions that are known and to their schemas. "
+            "`taught`: those of fine-tuned models that were trained with definitions; `all`: those of every model; "
+            "`off`: only those of requests that ask for it, with `strict` or by a `tool_choice`. Answers in words stay "
+            "possible."
+        ),
     )
     stored_days: int = Field(30, ge=1, description="Days for which chat completions with `store` are kept.")
     stored_completions: int = Field(

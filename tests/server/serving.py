@@ -91,6 +91,7 @@ class ScriptedEngine:
         self.queue_limit = queue_limit
         self.texts, self.endless, self.pause_s = [""], False, 0.0
         self.prompts: list[str] = []
+        self.grammar: str | None = None  # of the newest request
         self.under_way, self.lock = 0, threading.Lock()
 
     def say(self, *texts: str, endless: bool = False, pause_s: float = 0.0) -> None:
@@ -102,6 +103,7 @@ class ScriptedEngine:
             raise RateLimitError("Too many requests are waiting.", code="rate_limit_exceeded")
         text = self.texts[len(self.prompts) % len(self.texts)]
         self.prompts.append(self.tokenizer.decode(generation.prompt, skip_special_tokens=False))
+        self.grammar = generation.sampling.grammar
         with self.lock:
             self.under_way += 1
         return _Script(self, self.tokenizer.encode(text).ids, generation.sampling.max_tokens)

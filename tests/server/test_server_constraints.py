@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openai import OpenAI
 from pydantic import BaseModel
-from serving import Bare, make_model
+from serving import Bare, ScriptedEngine, make_model
 from tokenizers import Tokenizer
 
 from luthier.data.definitions import Definitions
+from luthier.data.messages import parse
 from luthier.data.taught import Taught
-from luthier.inference.grammar import Matcher
-from luthier.server.constraints import Constraint
+from luthier.inference.grammar import Matcher, check
+from luthier.server.calls import call_rules
+from luthier.server.constraints import Constraint, grammar_for
+from luthier.types.chat import CreateChatCompletionRequest, Message, Tool
 
 F = {
     "name": "write_leave_letter",
@@ -134,6 +137,56 @@ def test_a_fine_tuned_model_is_held_to_the_functions_that_it_knows(bare: Bare, t
         )
 
 
+def test_a_model_that_knows_its_functions_calls_nothing_else(
+    scripted_server: Bare, scripted: OpenAI, engine: ScriptedEngine, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Also when no definitions are sent and nothing is strict; it may answer in words, and so may the base."""
+    name = make_model(scripted_server, scripted, "ft:gpt-4o-mini-2024-07-18:personal::held0001", tmp_path / "adapter")
+    Taught("tools", definitions=TOOLS).write(scripted_server.store.models.find(name).adapter)  # type: ignore[union-attr]
+    messages: Any = [{"role": "user", "content": "x"}]
+
+    def taken(text: str, model: str = name, **more: Any) -> bool:
+        engine.say(text)
+        scripted.chat.completions.create(model=model, messages=messages, **more)
+        return takes(tiny_base, engine.grammar, text)
+
+    for text in ("请问您要请几天？", CALL, f"我来写。\n{CALL}", PING):
+        assert taken(text)
+    unknown = [CALL.replace("write_leave_letter", "fly"), PING.replace("{}", '{"x": 1}'), CALL.replace("病假", "年假")]
+    assert not any(taken(text) for text in unknown)
+    fly: Any = [{"type": "function", "function": {"name": "fly"}}]
+    assert [taken(PING, tools=fly), taken(PING.replace("ping", "fly"), tools=fly)] == [False, True]
+    scripted.chat.completions.create(model="gpt-4o-mini", messages=messages, tools=fly)
+    assert engine.grammar is None
+    scripted.chat.completions.create(model=name, messages=messages, tool_choice="none")
+    assert engine.grammar is None
+
+
+def test_the_operator_says_which_calls_are_held() -> None:
+    asked = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
+    sent = asked.model_copy(update={"tools": [Tool(**TOOLS[0])]})
+    taught = Taught("tools", definitions=TOOLS)
+    cases = [(asked, taught), (sent, taught), (sent, Taught())]
+    held = {
+        strict: [call_rules(body, of, strict=strict).held_to is not None for body, of in cases]
+        for strict in ("taught", "all", "off")
+    }
+    assert held == {"taught": [True, True, False], "all": [True, True, True], "off": [False, False, False]}
+
+
+def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:
+    """Where nobody asked for more; a training file may define what the grammar engine does not know."""
+    asked = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
+    odd = {"type": "function", "function": {"name": "odd", "parameters": {"not": {}}}}
+    rules = call_rules(asked, Taught("tools", definitions=[*TOOLS, odd]), strict="taught")
+    grammar = grammar_for(asked, rules)
+    assert grammar is not None
+    check(grammar, "")
+    assert "odd" in grammar
+    many = [{"type": "function", "function": {"name": f"f{n}" * 10}} for n in range(5000)]
+    assert grammar_for(asked, call_rules(asked, Taught("tools", definitions=many), strict="taught")) is None
+
+
 @pytest.mark.parametrize(
     ("more", "param", "said"),
     [
@@ -217,6 +270,7 @@ def test_json_mode_wants_the_word(client: OpenAI) -> None:
 CALL = (
     '<tool_call>\n{"name": "write_leave_letter", "arguments": {"kind": "病假", "days": 3, "paid": true}}\n</tool_call>'
 )
+ANY_ORDER = CALL.replace('"kind": "病假", "days": 3, "paid": true', '"paid": true, "days": 3, "kind": "病假"')
 PING = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
 
 
@@ -226,6 +280,9 @@ PING = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
         (Constraint(functions=TOOLS), "请问您要请几天？", True),
         (Constraint(functions=TOOLS), f"我来写。\n{CALL}", True),
         (Constraint(functions=TOOLS), f"{CALL}\n{PING}", True),
+        (Constraint(functions=TOOLS), ANY_ORDER, True),
+        (Constraint(functions=TOOLS), CALL.replace(', "paid": true', ""), False),
+        (Constraint(functions=TOOLS), CALL.replace('"paid": true', '"days": 3'), False),
         (Constraint(functions=TOOLS, parallel=False), f"{CALL}\n{PING}", False),
         (Constraint(functions=TOOLS), CALL.replace("病假", "年假"), False),
         (Constraint(functions=TOOLS), CALL.replace("write_leave_letter", "fly"), False),
@@ -238,12 +295,13 @@ PING = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
     ],
 )
 def test_what_a_grammar_takes(tiny_base: Path, constraint: Constraint, text: str, taken: bool) -> None:
-    assert takes(tiny_base, constraint, text) == taken
+    assert takes(tiny_base, constraint.grammar(), text) == taken
 
 
-def takes(base: Path, constraint: Constraint, text: str) -> bool:
+def takes(base: Path, grammar: str | None, text: str) -> bool:
     """Whether the text is a whole answer."""
-    matcher = Matcher(constraint.grammar(), base, [257])
+    assert grammar
+    matcher = Matcher(grammar, base, [257])
     for token in Tokenizer.from_file(str(base / "tokenizer.json")).encode(text).ids:
         if not matcher.allowed()[token]:
             return False
@@ -271,12 +329,18 @@ schemas = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(schemas, st.randoms(use_true_random=False))
-def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, random: Any) -> None:
-    """A model that says anything at all, as long as the grammar lets it."""
-    matcher = Matcher(Constraint(document=schema).grammar(), tiny_base, [257])
+@given(schemas, st.booleans(), st.randoms(use_true_random=False))
+def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, called: bool, random: Any) -> None:
+    """A model that says anything at all, as long as the grammar lets it; as a document, or as a function's argument."""
+    if called:
+        schema = {"type": "object", "properties": {"a": schema, "b": {"type": "boolean"}}, "required": ["a"]}
+        tool = {"function": {"name": "f", "parameters": schema}}
+        made = Constraint(functions=[tool], required=True, parallel=False)
+    else:
+        made = Constraint(document=schema)
+    matcher = Matcher(made.grammar(), tiny_base, [257])
     said: list[int] = []
-    for _ in range(300):
+    for _ in range(400):
         choices = matcher.allowed().nonzero()[0]
         token = int(random.choice(choices))
         if token == 257:
@@ -286,4 +350,5 @@ def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, random
     else:
         return  # an integer may have any number of digits
     text = Tokenizer.from_file(str(tiny_base / "tokenizer.json")).decode(said)
-    Draft202012Validator(schema).validate(json.loads(text))
+    value = json.loads(parse(text).calls[0].arguments) if called else json.loads(text)
+    Draft202012Validator(schema).validate(value)

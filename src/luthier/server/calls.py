@@ -15,26 +15,29 @@ from luthier.types.common import new_id
 from luthier.types.errors import BadRequestError
 
 CallForm = Literal["tools", "functions"]
+StrictCalls = Literal["taught", "all", "off"]
 
 
 @dataclass(frozen=True)
 class CallRules:
     """`form`: how calls are sent, None when none are looked for; `definitions`: what the model is told of, in today's
-    form; `held_to`: the only calls that it can make, None for whatever it writes; `required`: it has to make one;
-    `opening`: what the answer must begin with where one is required and nothing is known of the functions.
+    form; `held_to`: the only calls that it can make, None for whatever it writes; `asked`: the request wants it so,
+    and a schema that nothing can be held to is its error; `required`: it has to make one; `opening`: what the answer
+    must begin with where one is required and nothing is known of the functions.
     """
 
     form: CallForm | None = None
     parallel: bool = True
     definitions: list[dict[str, Any]] | None = None
     held_to: list[dict[str, Any]] | None = None
+    asked: bool = False
     known: list[dict[str, Any]] | None = None
     required: bool = False
     opening: str = ""
 
 
-def call_rules(body: CreateChatCompletionRequest, taught: Taught, *, strict: bool = False) -> CallRules:
-    """By the request, else by what a fine-tuned model was `taught`; `strict`: hold every call to what is known.
+def call_rules(body: CreateChatCompletionRequest, taught: Taught, *, strict: StrictCalls = "off") -> CallRules:
+    """By the request, else by what a fine-tuned model was `taught`; `strict`: the setting `strict_calls`.
 
     Raises BadRequestError.
     """
@@ -49,13 +52,15 @@ def call_rules(body: CreateChatCompletionRequest, taught: Taught, *, strict: boo
     known = sent or taught.definitions or None
     required = choice == "required" or _chosen(choice) is not None
     required = choice.allowed_tools.mode == "required" if isinstance(choice, AllowedToolsChoice) else required
-    strict = strict or any(tool["function"].get("strict") for tool in sent or [])
-    held = required or strict or isinstance(choice, AllowedToolsChoice)
+    asked = required or any(tool["function"].get("strict") for tool in sent or [])
+    asked = asked or isinstance(choice, AllowedToolsChoice)
+    held = asked or strict == "all" or (strict == "taught" and bool(taught.definitions))
     return CallRules(
         form=("functions" if legacy else "tools") if sent or taught.call_form else None,
         parallel=body.parallel_tool_calls is not False and not legacy,
         definitions=sent,
         held_to=_among(known, choice) if held and known else None,
+        asked=asked,
         known=known,
         required=required,
         opening=_opening(choice) if required and not known else "",

@@ -11,11 +11,12 @@ from functools import lru_cache
 from typing import Any
 
 from luthier.inference.grammar import check
+from luthier.server import any_order
+from luthier.server.any_order import as_json
 from luthier.server.calls import CallRules
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.errors import BadRequestError
 
-_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _TRIGGER = "<tool_call>"
 
 
@@ -35,7 +36,7 @@ class Constraint:
         """In Lark, as llguidance reads it."""
         rules = []
         if self.document is not None:
-            rules.append(f"document: %json {_schema(self.document)}")
+            rules.append(f"document: %json {as_json(self.document)}")
         if self.functions:
             names = [f"call_{index}" for index in range(len(self.functions))]
             more = ' ("\\n" opening call)*' if self.parallel else ""
@@ -69,9 +70,37 @@ def grammar_for(body: CreateChatCompletionRequest, calls: CallRules) -> str | No
     functions = calls.known if document is not None and calls.form else calls.held_to
     if document is None and not functions:
         return None
+    if document is None and functions and not calls.asked:
+        return _as_far_as_it_goes(json.dumps(functions), parallel=calls.parallel)
     made = Constraint(document, functions, calls.required, calls.parallel).grammar()
     _checked(made, "tools" if document is None else "response_format")
     return made
+
+
+@lru_cache(maxsize=64)
+def _as_far_as_it_goes(functions: str, *, parallel: bool) -> str | None:
+    """Nobody asked to be held, so no schema is an error: of a function whose schema the engine does not take, or of
+    all where they are too many for it, the names alone are held; and nothing where even these are too many.
+    """
+    exact: list[dict[str, Any]] = json.loads(functions)
+    names = [_by_name(tool) for tool in exact]
+    chosen = exact if _is_taken(exact) else names if _is_taken(names) else None
+    if chosen is names:  # the names fit: then there are not so many that one by one would take long
+        some = [tool if _is_taken([tool]) else name for tool, name in zip(exact, names, strict=True)]
+        chosen = some if _is_taken(some) else names
+    return Constraint(functions=chosen, parallel=parallel).grammar() if chosen else None
+
+
+def _is_taken(functions: list[dict[str, Any]]) -> bool:
+    try:
+        check(Constraint(functions=functions).grammar(), "tools")
+    except BadRequestError:
+        return False
+    return True
+
+
+def _by_name(tool: dict[str, Any]) -> dict[str, Any]:
+    return {"function": {"name": tool["function"]["name"], "parameters": {"additionalProperties": True}}}
 
 
 @lru_cache(maxsize=256)
@@ -149,7 +178,7 @@ def _call(index: int, function: dict[str, Any]) -> list[str]:
     return [
         f"call_{index}: {json.dumps(opening, ensure_ascii=False)} arguments_{index} {json.dumps('}')} "
         f"{json.dumps(chr(10) + '</tool_call>')}",
-        f"arguments_{index}: %json {_schema(closed(function.get('parameters')))}",
+        *any_order.rules(f"arguments_{index}", closed(function.get("parameters"))),
     ]
 
 
@@ -161,7 +190,3 @@ def closed(parameters: dict[str, Any] | None) -> dict[str, Any]:
         schema.setdefault("properties", {})
         schema.setdefault("additionalProperties", False)
     return schema
-
-
-def _schema(schema: dict[str, Any]) -> str:
-    return json.dumps({**schema, "x-guidance": _FORM}, ensure_ascii=False)
