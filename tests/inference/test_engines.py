@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,12 @@ def _transformers(base: Path, options: EngineOptions) -> Engine:
     from luthier.inference.transformers_engine import TransformersEngine
 
     return TransformersEngine(base, options)
+
+
+def _openvino(base: Path, options: EngineOptions) -> Engine:
+    from luthier.inference.compiled.engine import OpenVINOEngine
+
+    return OpenVINOEngine(base, options)
 
 
 def _batched(base: Path, options: EngineOptions) -> Engine:
@@ -53,6 +60,7 @@ ENGINES: dict[str, Callable[[Path, EngineOptions], Engine]] = {
     "transformers": _transformers,
     "batched": _batched,
     "vllm": _vllm,
+    **({"openvino": _openvino} if find_spec("openvino") else {}),
 }
 OPTIONS = EngineOptions(device="cpu", precision="float32", adapters_in_memory=2, queue_limit=8)
 
@@ -283,8 +291,11 @@ def test_a_pool_starts_an_engine_once(tiny_base: Path) -> None:
         pool.engine(tiny_base)
 
 
-def test_the_batched_engine_says_what_it_has_read_before(tiny_base: Path, prompt: list[int]) -> None:
-    engine = _batched(tiny_base, OPTIONS)
+@pytest.mark.parametrize("start", [ENGINES[name] for name in ("batched", "openvino") if name in ENGINES])
+def test_an_engine_says_what_it_has_read_before(
+    start: Callable[[Path, EngineOptions], Engine], tiny_base: Path, prompt: list[int]
+) -> None:
+    engine = start(tiny_base, OPTIONS)
     streams = []
     for text in (prompt, prompt, [*prompt, 65], prompt[20:]):
         streams.append(engine.submit(Generation(text, sampling(max_tokens=2))))

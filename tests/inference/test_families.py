@@ -1,6 +1,9 @@
 """Each family on a tiny random model: the engine that `auto` picks answers as transformers does."""
 
 import shutil
+from dataclasses import replace
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,12 @@ from transformers import (
 )
 
 from luthier.inference import Generation, Sampling
-from luthier.inference.batched.engine import BatchedEngine
+from luthier.inference.picking import pick
 from luthier.inference.pool import EngineOptions, start_engine
-from luthier.inference.transformers_engine import TransformersEngine
+from luthier.types.errors import BaseModelError
 
 OPTIONS = EngineOptions(device="cpu", precision="float32")
+FASTEST = "OpenVINOEngine" if find_spec("openvino") else "BatchedEngine"
 PROMPT = [index % 200 for index in range(0, 900, 7)]
 LLAMA3 = {
     "rope_type": "llama3",
@@ -31,21 +35,21 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 128,
 }
-FAMILIES: list[tuple[type, dict[str, Any], type]] = [
-    (LlamaConfig, {"rope_parameters": LLAMA3}, BatchedEngine),
-    (LlamaConfig, {"head_dim": 16, "tie_word_embeddings": False}, BatchedEngine),
-    (MistralConfig, {"sliding_window": None}, BatchedEngine),
-    (MistralConfig, {"sliding_window": 64}, TransformersEngine),
-    (Qwen2Config, {}, BatchedEngine),
-    (Qwen3Config, {}, TransformersEngine),
-    (GemmaConfig, {"head_dim": 8}, TransformersEngine),
-    (Phi3Config, {}, TransformersEngine),
+FAMILIES: list[tuple[type, dict[str, Any], str]] = [
+    (LlamaConfig, {"rope_parameters": LLAMA3}, "llama"),
+    (LlamaConfig, {"head_dim": 16, "tie_word_embeddings": False}, "llama"),
+    (MistralConfig, {"sliding_window": None}, "llama"),
+    (MistralConfig, {"sliding_window": 64}, "transformers"),
+    (Qwen2Config, {}, "llama"),
+    (Qwen3Config, {}, "transformers"),
+    (GemmaConfig, {"head_dim": 8}, "transformers"),
+    (Phi3Config, {}, "transformers"),
 ]
 
 
-@pytest.mark.parametrize(("config", "more", "engine"), FAMILIES)
+@pytest.mark.parametrize(("config", "more", "family"), FAMILIES)
 def test_answers_are_those_of_transformers(
-    tiny_base: Path, tmp_path: Path, config: type, more: dict[str, Any], engine: type
+    tiny_base: Path, tmp_path: Path, config: type, more: dict[str, Any], family: str
 ) -> None:
     torch.manual_seed(1)
     made = config(
@@ -68,14 +72,23 @@ def test_answers_are_those_of_transformers(
         if name.endswith("bias"):
             parameter.data.normal_(0, 0.3)  # zero as they come: leaving them out would not show
     model.save_pretrained(base)
-    picked = start_engine(base, OPTIONS)
-    assert type(picked) is engine
-    greedy = Sampling(max_tokens=20, stop_ids=frozenset(), temperature=0.0)
-    answer = [token.id for token in picked.submit(Generation(PROMPT, greedy))]
-    picked.close()
     text = torch.tensor([PROMPT])
     wanted = model.eval().generate(
         text, attention_mask=torch.ones_like(text), max_new_tokens=20, do_sample=False, eos_token_id=None
     )
-    assert answer == wanted[0, len(PROMPT) :].tolist()
-    assert len(set(answer)) > 3  # else any engine would do
+    assert pick(base, OPTIONS).__name__ == {"llama": FASTEST, "transformers": "TransformersEngine"}[family]
+    for name in ("auto", *(["batched"] if family == "llama" else [])):
+        engine = start_engine(base, replace(OPTIONS, engine=name))
+        greedy = Sampling(max_tokens=20, stop_ids=frozenset(), temperature=0.0)
+        answer = [token.id for token in engine.submit(Generation(PROMPT, greedy))]
+        engine.close()
+        assert answer == wanted[0, len(PROMPT) :].tolist()
+        assert len(set(answer)) > 3  # else any engine would do
+
+
+def test_openvino_of_another_release_is_not_used(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its paged attention may take other inputs; `auto` goes on without it, and who names it is told."""
+    monkeypatch.setattr(metadata, "version", lambda _: "2027.1.0")
+    assert pick(tiny_base, OPTIONS).__name__ == "BatchedEngine"
+    with pytest.raises(BaseModelError, match=r"2027\.1\.0 is installed"):
+        pick(tiny_base, replace(OPTIONS, engine="openvino"))

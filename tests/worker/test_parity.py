@@ -14,7 +14,7 @@ from luthier.worker.parity import check
 from training.jobs import train, write_job
 
 
-@pytest.fixture(scope="module", params=["batched", "transformers"])
+@pytest.fixture(scope="module", params=["auto", "batched", "transformers"])
 def engine(request: pytest.FixtureRequest, tiny_base: Path) -> Iterator[Engine]:
     made = start_engine(tiny_base, EngineOptions(device="cpu", precision="float32", engine=request.param))
     yield made

@@ -41,6 +41,7 @@ def serve(**given: Any) -> None:
     from luthier.cli.embedded import Running
 
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("luthier").setLevel(logging.INFO)  # such as which engine serves a base model, and why
     settings = Settings(**{name: _parsed(name, value) for name, value in given.items() if value is not None})
     stop = threading.Event()
 

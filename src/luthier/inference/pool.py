@@ -38,9 +38,9 @@ class EngineOptions:
 
 
 def start_engine(base: Path, options: EngineOptions) -> Engine:
-    """The engine for a base model folder. Takes seconds: it imports torch and reads the weights.
+    """The engine for a base model folder, which `inference.picking` picks. Takes seconds: it reads the weights.
 
-    `auto` takes the batched engine for the models that it knows, and transformers for the rest. Raises BaseModelError.
+    Raises BaseModelError.
     """
     if options.engine == "vllm":
         from luthier.inference.vllm.engine import VllmEngine
@@ -50,13 +50,9 @@ def start_engine(base: Path, options: EngineOptions) -> Engine:
         from luthier.inference.echo import EchoEngine
 
         return EchoEngine(base, options)
-    from luthier.inference.batched.engine import BatchedEngine
-    from luthier.inference.batched.llama import known
-    from luthier.inference.transformers_engine import TransformersEngine
+    from luthier.inference.picking import pick
 
-    if options.engine == "batched" or (options.engine == "auto" and known(base)):
-        return BatchedEngine(base, options)
-    return TransformersEngine(base, options)
+    return pick(base, options)(base, options)
 
 
 def start_encoder(folder: Path, options: EngineOptions) -> TextEmbedder:

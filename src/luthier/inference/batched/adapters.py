@@ -34,7 +34,12 @@ class Projections(Protocol):
 
 
 class Adapters:
-    """The adapters of one model. Slots are reused longest unused first; memory grows with the slots ever in use."""
+    """The adapters of one model. Slots are reused longest unused first; memory grows with the slots ever in use.
+
+    `moves`: how often the factors were put into other memory.
+    """
+
+    moves = 0
 
     def __init__(self, model: Projections, most: int) -> None:
         self.model, self._most = model, most
@@ -84,6 +89,7 @@ class Adapters:
                 wider.view(slots, rank, part.shape[1])[:, :have] = part.view(slots, have, part.shape[1])
             layer[group] = a, b
         self.ranks[group] = rank
+        self.moves += 1
 
     def _free_slot(self, busy: Sequence[Path]) -> int:
         idle = next((path for path in self._slots if path not in busy), None)
@@ -93,6 +99,7 @@ class Adapters:
             for group, (a, b) in layer.items():
                 more = self._new(self.ranks[group], a.shape[1]), self._new(self.ranks[group], b.shape[1])
                 layer[group] = torch.cat([a, more[0]]), torch.cat([b, more[1]])
+        self.moves += 1
         return len(self._slots)
 
     def _new(self, rows: int, columns: int) -> torch.Tensor:
