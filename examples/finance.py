@@ -2,11 +2,12 @@
 
 luthier serve                                           # in another terminal
 export OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=luthier
-python examples/finance.py
+python examples/finance.py                              # or with files of your own: TRAIN.jsonl VALIDATION.jsonl
 """
 
 import base64
 import json
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -34,13 +35,20 @@ def check(path: Path) -> Counter[str]:
 def main() -> str:
     client = OpenAI()
 
-    errors = check(DATA)
-    print("errors found:", dict(errors) if errors else "none")
-    with DATA.open("rb") as content:
-        file = client.files.create(file=content, purpose="fine-tune")
-    print(file)
+    files = []
+    for path in map(Path, sys.argv[1:] or [DATA]):
+        errors = check(path)
+        print("errors found:", dict(errors) if errors else "none")
+        with path.open("rb") as content:
+            files.append(client.files.create(file=content, purpose="fine-tune"))
+        print(files[-1])
 
-    job = client.fine_tuning.jobs.create(training_file=file.id, model="gpt-3.5-turbo", hyperparameters={"n_epochs": 2})
+    job = client.fine_tuning.jobs.create(
+        training_file=files[0].id,
+        validation_file=files[1].id if len(files) > 1 else None,
+        model="gpt-3.5-turbo",
+        hyperparameters={"n_epochs": 2},
+    )
     print("job created:", job.id, job.model)
 
     while job.status not in ("succeeded", "failed", "cancelled"):
