@@ -227,15 +227,15 @@ def test_short_qa_set() -> None:
     assert len(answers) == 12
 
 
-def test_held_out_leave_letters_share_nothing_with_those_learnt() -> None:
-    """No value, wording or small talk of one file is in the other, so that a right call was not learnt by heart."""
+def test_held_out_leave_letters_share_no_value_with_those_learnt() -> None:
+    """No value or small talk of one file is in the other, so that no right call was learnt by heart; the wordings are
+    the same, so that nothing else is measured."""
     learnt, held_out = (json.loads(path.read_text(encoding="utf-8")) for path in LEAVE_LETTERS)
     values, others = (one["values"]["write_leave_letter"] for one in (learnt, held_out))
     assert list(values) == list(others) == ["name", "dept", "position", "reason", "days"]
     for key, known in values.items():
         assert len(set(known)) == len(known) > len(set(others[key])) == len(others[key]) >= 10, key
         assert set(known).isdisjoint(others[key]), key
-    phrasings, new = (set(one["phrasings"]["write_leave_letter"]) for one in (learnt, held_out))
-    assert phrasings.isdisjoint(new)
+    assert learnt["phrasings"] == held_out["phrasings"]
     asked, unseen = ({pair["user"] for pair in one["no_call"]} for one in (learnt, held_out))
     assert asked.isdisjoint(unseen)
