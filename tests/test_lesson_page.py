@@ -1,8 +1,9 @@
-"""The page on the lesson: two languages alike, and its commands, run in order as a reader types them, say what it shows.
+"""The page on the lesson: two languages alike, and its commands, run in order as a reader would, say what it shows.
 
-The commands go to a server with the real base model and a scripted teacher, in a folder with the project's examples.
-`PYTHONPATH=tests python tests/test_lesson_page.py` runs them at the size of the page and prints what they say, to
-be copied there.
+The commands go to a server with a tiny random model and a scripted teacher, in a folder with the project's examples:
+what is shown of texts and figures is not checked, every other word of the page's output is.
+`PYTHONPATH=tests python tests/test_lesson_page.py` runs them with the real base model, at the size of the page, and
+prints what they say, to be copied there.
 """
 
 import re
@@ -27,16 +28,23 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "docs" / name for name in ("lesson.md", "lesson.zh-CN.md")]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BASE = "smollm2-135m-instruct"
-# What the test does with less of, to end in minutes; the page's figures are those of the larger run.
+# What the test does with less of, to end in half a minute.
 SMALLER = {
     "luthier estimate ": "luthier estimate --measure never ",
     "--learning-rate-multiplier 0.3,1,3": "--learning-rate-multiplier 1",
-    "--count 400": "--count 120",
-    "--count 60": "--count 12",
+    "--epochs 3 --batch-size 4": "--epochs 1 --batch-size 32",
+    "--limit 16": "--limit 4",
 }
 # What differs from run to run, as it stands on the page and as it may come; the groups are ids.
 ID = r"ftjob-\w+|file-\w+|ft:[\w.:-]+"
-DIFFERS = {ID: f"({ID})", r"[+-]?\d[\d,.]*": r"(?:[+-]?[\d,.]+|–)", "[▁-█][ ▁-█]*": "[ ▁-█]+", "…": ".*", r"\s+": r"\s+"}
+DIFFERS = {
+    ID: f"({ID})",
+    r"SmolLM2.*": ".*",
+    r"[+-]?\d[\d,.]*": r"(?:[+-]?[\d,.]+|–)",
+    "[▁-█][ ▁-█]*": "[ ▁-█]+",
+    "…": ".*",
+    r"\s+": r"\s+",
+}
 PARTS = re.compile("|".join(DIFFERS))
 
 
@@ -82,11 +90,15 @@ class Reader:
         return result.output
 
     def finds(self, shown: str, said: str) -> None:
-        """Every line that the page shows was said, in this order; lines of advice hang on the figures."""
-        lines, at = said.splitlines(), 0
+        """Every line that the page shows was said, in this order.
+
+        Of lines that follow each other and differ in figures alone, one is enough; advice hangs on the figures.
+        """
+        lines, at, last = said.splitlines(), 0, ""
         for line in shown.splitlines():
-            if line.strip() in ("", "…") or line.startswith("•"):
+            if line.strip() in ("", "…") or line.startswith("•") or pattern(line.strip()) == last:
                 continue
+            last = pattern(line.strip())
             found = [re.fullmatch(pattern(line.strip()), other.strip()) for other in lines[at:]]
             place = next((place for place, match in enumerate(found) if match), None)
             assert place is not None, f"{line!r} is on the page and not in:\n{said}"
@@ -101,7 +113,7 @@ def _program(command: list[str]) -> str:
 
 
 @contextmanager
-def classroom(folder: Path) -> Iterator[None]:
+def classroom(folder: Path, base: str) -> Iterator[None]:
     """The examples in the current folder, and a server that knows the teacher."""
     for name in ("examples", "src/luthier/examples"):
         shutil.copytree(ROOT / name, folder / name)
@@ -109,7 +121,7 @@ def classroom(folder: Path) -> Iterator[None]:
         teacher.prefix = "好的，"
         upstream = {"upstream_base_url": teacher.base_url, "upstream_api_key": "teacher"}
         patch.chdir(folder)
-        with running_server(folder / "data", BASE, aliases={"gpt-4o": "upstream:gpt-4o"}, **upstream) as running:
+        with running_server(folder / "data", base, aliases={"gpt-4o": "upstream:gpt-4o"}, **upstream) as running:
             patch.setenv("LUTHIER_LANG", "en")
             patch.setenv("OPENAI_BASE_URL", running.endpoint.base_url)
             patch.setenv("OPENAI_API_KEY", running.endpoint.api_key)
@@ -135,32 +147,17 @@ def test_the_calls_shown_are_those_of_the_example() -> None:
     assert [line for line in shown.splitlines() if line.strip() not in program] == []
 
 
-@pytest.fixture(scope="module")
-def said(real_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each block of commands says, once it was found to be what the page shows."""
-    assert real_base.is_dir()
-    heard, reader = {}, Reader(smaller=True)
-    with classroom(tmp_path_factory.mktemp("lesson")):
+def test_its_commands_say_what_it_shows(tiny_base: Path, tmp_path: Path) -> None:
+    reader = Reader(smaller=True)
+    with classroom(tmp_path, str(tiny_base)):
         for kind, code, shown in steps():
-            heard[code] = reader.does(kind, code)
-            reader.finds(shown, heard[code])
-    return heard
-
-
-@pytest.mark.slow
-def test_the_tuned_model_calls_right_without_definitions(said: dict[str, str]) -> None:
-    """On names, departments, reasons and days it has never seen; the base model does not."""
-    (table,) = [text for code, text in said.items() if "evaluate" in code and "--functions" in code]
-    rows = re.findall(r"^(\S+) +(full|none) +(\d+) \[", table, re.MULTILINE)
-    right = {(model.startswith("ft:"), shown): int(figure) for model, shown, figure in rows}
-    assert right[True, "none"] >= 60, table
-    assert right[True, "full"] >= 60, table
-    assert right[False, "none"] <= 30, table
+            reader.finds(shown, reader.does(kind, code))
+    assert len(reader.ids) > 3, "each command went on with what the one before it made"
 
 
 if __name__ == "__main__":
     everything = Reader(smaller=False)
-    with TemporaryDirectory() as folder, classroom(Path(folder)):
+    with TemporaryDirectory() as folder, classroom(Path(folder), BASE):
         for kind, code, shown in steps():
             print(f"\n===== {code}", flush=True)
             answer = everything.does(kind, code)
