@@ -1,21 +1,28 @@
-"""Serving, side by side in one run: the batched engine against transformers with PEFT, greedy, on the same prompts.
+"""Serving, side by side in one run: the engine that serving picks, transformers with PEFT, and the xllamacpp server.
 
-    python benchmarks/serving.py [--base FOLDER] [--tokens 64] [--rounds 3]
+    python benchmarks/serving.py [--base FOLDER] [--tokens 64] [--rounds 3] [--json FILE]
 
-The base model is that of the catalogue, in the format that serving would choose; adapters are random LoRA adapters of
-rank 16 on all linear layers, since speed does not depend on what they learnt. Engines take turns, so that whatever
-else the machine does falls on both. Prints medians over the rounds, ratios, and the share of the memory bandwidth
-that was measured in the same run.
+Greedy, the same prompts, nothing taken from earlier prompts unless the row says so. Adapters are random LoRA adapters
+of rank 16 on all linear layers, since speed does not depend on what they learnt; that each changes the answer is
+checked for every engine. Engines take turns, so that whatever else the machine does falls on all. Prints medians over
+the rounds, and for each row what is asked and whether it is met. xllamacpp is installed once, into an environment of
+its own in the cache folder; it serves the base as Q8_0 (`--llama F16` for another) and all its streams one adapter.
 """
 
 import argparse
+import json
+import os
+import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from serving_llama import LlamaServer
 
 from luthier.catalogue import Catalogue
 from luthier.data.render import Renderer
@@ -25,79 +32,188 @@ from luthier.settings import DEFAULT_BASE, Settings
 from luthier.training.model import hardware, load, save_adapter, trainable
 from luthier.training.spec import JobSpec
 
-ADAPTERS, STREAMS, LONG = 4, 8, 1500
+ADAPTERS, STREAMS, LONG, REGISTERED, KEPT = 4, 8, 1500, 200, 8
+OURS, PLAIN, LLAMA = "luthier", "transformers", "xllamacpp"
+
+
+@dataclass(frozen=True)
+class Row:
+    """`found` meets what is asked when it is at least (`more`) or at most `asked`."""
+
+    title: str
+    asked: float
+    found: float
+    told: str
+    more: bool = True
+
+    @property
+    def met(self) -> bool:
+        return self.found >= self.asked if self.more else self.found <= self.asked
+
+    def __str__(self) -> str:
+        asked = f"{'>=' if self.more else '<='} {self.asked:g}"
+        return f"{self.title:60}{asked:>8}{self.found:8.3g}  {'met' if self.met else 'MISSED':8}{self.told}"
+
+
+class Bench:
+    """The engines, and the texts and adapters that all of them are given."""
+
+    def __init__(self, base: Path, scratch: Path, arguments: argparse.Namespace) -> None:
+        read = Renderer(base)
+        self.short = read.prompt([{"role": "user", "content": "Tell me a long story about a lighthouse."}])
+        self.long = (self.short * (LONG // len(self.short) + 1))[:LONG]
+        self.base, self.scratch, self.tokens, self.rounds = base, scratch, arguments.tokens, arguments.rounds
+        self.adapters = [_adapter(base, scratch / f"adapter-{seed}", seed) for seed in range(ADAPTERS)]
+        self.name: str = arguments.engine
+        self.ours = self.engine(prefix_cache_bytes=0)
+        self.plain = start_engine(base, EngineOptions(engine="transformers"))
+        self.llama = LlamaServer(base, self.adapters, scratch, Settings().cache, arguments.llama)
+        self.bandwidth, self.nbytes = _bandwidth(), sum(file.stat().st_size for file in base.glob("*.safetensors"))
+
+    def engine(self, **options: int) -> Engine:
+        return start_engine(self.base, EngineOptions(**{"engine": self.name, "adapters_in_memory": KEPT, **options}))
+
+    def medians(self, cases: dict[str, Callable[[], float]]) -> dict[str, float]:
+        found: dict[str, list[float]] = {name: [] for name in cases}
+        for _ in range(self.rounds):
+            for name, case in cases.items():
+                found[name].append(case())
+        return {name: statistics.median(values) for name, values in found.items()}
+
+    def close(self) -> None:
+        self.ours.close()
+        self.plain.close()
+        self.llama.close()
 
 
 def main() -> None:
     arguments = _arguments()
     base = arguments.base or Catalogue(Settings().cache).folder(DEFAULT_BASE)
-    read = Renderer(base)
-    short = read.prompt([{"role": "user", "content": "Tell me a long story about a lighthouse."}])
-    long = (short * (LONG // len(short) + 1))[:LONG]
     with tempfile.TemporaryDirectory() as folder:
-        adapters = [_adapter(base, Path(folder) / f"adapter-{seed}", seed) for seed in range(ADAPTERS + 1)]
-        uncached = EngineOptions(adapters_in_memory=ADAPTERS + 1, prefix_cache_bytes=0)
-        engines = {
-            name: start_engine(base, EngineOptions(**{**vars(uncached), "engine": name}))
-            for name in ("batched", "transformers")
+        bench = Bench(base, Path(folder), arguments)
+        _check_adapters(bench)
+        print(f"memory {bench.bandwidth / 1e9:.1f} GB/s, weights {bench.nbytes / 1e6:.0f} MB\n", file=sys.stderr)
+        rows: list[Row] = []
+        for part in (_one_stream, _streams, _first_token, _seen_before, _switch, _registered):
+            for row in part(bench):
+                rows.append(row)
+                print(row, flush=True)
+        bench.close()
+    if arguments.json:
+        told = [{**asdict(row), "met": row.met} for row in rows]
+        arguments.json.write_text(json.dumps({"bandwidth": bench.bandwidth, "rows": told}, indent=1))
+
+
+def _one_stream(bench: Bench) -> list[Row]:
+    adapter = bench.adapters[0]
+    found = bench.medians(
+        {
+            OURS: lambda: _rate(bench.ours, bench.short, [adapter], 1, bench.tokens),
+            PLAIN: lambda: _rate(bench.plain, bench.short, [adapter], 1, bench.tokens),
+            LLAMA: lambda: _llama_rate(bench, 1),
+            "base": lambda: _rate(bench.ours, bench.short, [None], 1, bench.tokens),
         }
-        bandwidth = _bandwidth()
-        _compare(engines, base, short, long, adapters, bandwidth, arguments)
-        for engine in engines.values():
-            engine.close()
-        _alone(base, long, adapters)
+    )
+    most = bench.bandwidth / bench.nbytes
+    return [
+        Row("one stream with an adapter, against transformers and peft", 4, found[OURS] / found[PLAIN], _told(found)),
+        Row("one stream of the base, share of the memory's bandwidth", 0.6, found["base"] / most, f"of {most:.0f}/s"),
+        Row("one stream with an adapter, the same share", 0.6, found[OURS] / most, f"of {most:.0f}/s"),
+    ]
 
 
-def _compare(
-    engines: dict[str, Engine],
-    base: Path,
-    short: list[int],
-    long: list[int],
-    adapters: list[Path],
-    bandwidth: float,
-    arguments: argparse.Namespace,
-) -> None:
-    weights = sum(file.stat().st_size for file in base.glob("*.safetensors"))
-    cases: dict[str, Callable[[Engine], float]] = {
-        "one stream with an adapter, tokens/s": lambda e: _rate(e, short, adapters[:1], 1, arguments.tokens),
-        "one stream of the base, tokens/s": lambda e: _rate(e, short, [None], 1, arguments.tokens),
-        f"{STREAMS} streams, {ADAPTERS} adapters, tokens/s": lambda e: _rate(
-            e, short, list(adapters[:ADAPTERS]), STREAMS, arguments.tokens
-        ),
-        f"first token after {LONG} tokens, s": lambda e: _first(e, long, adapters[0]),
-    }
-    for engine in engines.values():
-        _rate(engine, short, list(adapters[:ADAPTERS]), ADAPTERS, 4)  # loads what is loaded once
-    print(f"memory bandwidth {bandwidth / 1e9:.1f} GB/s, weights {weights / 1e6:.0f} MB\n")
-    print(f"{'':46}{'batched':>10}{'transformers':>14}{'ratio':>8}")
-    for title, case in cases.items():
-        found: dict[str, list[float]] = {name: [] for name in engines}
-        for _ in range(arguments.rounds):
-            for name, engine in engines.items():
-                found[name].append(case(engine))
-        mine, other = (statistics.median(found[name]) for name in ("batched", "transformers"))
-        ratio = mine / other if "tokens/s" in title else other / mine
-        print(f"{title:46}{mine:10.2f}{other:14.2f}{ratio:8.1f}")
-        if title.startswith("one stream"):
-            print(
-                f"{'  share of the bandwidth':46}{mine * weights / bandwidth:10.2f}{other * weights / bandwidth:14.2f}"
-            )
+def _streams(bench: Bench) -> list[Row]:
+    found = bench.medians(
+        {
+            OURS: lambda: _rate(bench.ours, bench.short, list(bench.adapters), STREAMS, bench.tokens),
+            LLAMA: lambda: _llama_rate(bench, STREAMS),
+        }
+    )
+    title = f"{STREAMS} streams, {ADAPTERS} adapters, against xllamacpp with one"
+    return [Row(title, 2, found[OURS] / found[LLAMA], _told(found))]
 
 
-def _alone(base: Path, long: list[int], adapters: list[Path]) -> None:
-    """What only the batched engine has: prompts that were read before, and the cost of an adapter not in memory."""
-    engine = start_engine(base, EngineOptions(engine="batched", adapters_in_memory=2))
-    cold = _first(engine, long, adapters[0])
-    warm = _first(engine, [*long[:-8], *long[:8]], adapters[0])
-    print(f"\nfirst token with the same beginning seen before: {warm:.3f} s, {warm / cold:.3f} of cold ({cold:.2f} s)")
-    _first(engine, long[:32], adapters[1])
-    loaded = statistics.median(_first(engine, long[32 * i : 32 * i + 32], adapters[1]) for i in range(1, 4))
-    new = _first(engine, long[:32], adapters[2])
-    print(f"an adapter not in memory: {1000 * (new - loaded):.0f} ms more to the first token")
+def _first_token(bench: Bench) -> list[Row]:
+    found = bench.medians(
+        {
+            OURS: lambda: _first(bench.ours, bench.long, bench.adapters[0]),
+            LLAMA: lambda: _seconds(lambda: bench.llama.answer(bench.long, 0, 1)),
+        }
+    )
+    title = f"first token after {LONG} tokens, against xllamacpp"
+    return [Row(title, 4, found[LLAMA] / found[OURS], _told(found, " s"))]
+
+
+def _seen_before(bench: Bench) -> list[Row]:
+    """Prompts that begin alike and end in words of their own."""
+    engine, adapter = bench.engine(), bench.adapters[0]
+    _first(engine, bench.short, adapter)
+    cold = _first(engine, bench.long, adapter)
+    warm = statistics.median(_first(engine, [*bench.long[:-at], *bench.long[:at]], adapter) for at in (8, 12, 16))
     engine.close()
+    told = f"{warm:.3f} of {cold:.3f} s"
+    return [Row("first token, the same beginning seen before, share of cold", 0.15, warm / cold, told, more=False)]
 
 
-def _rate(engine: Engine, prompt: list[int], adapters: list[Path | None], streams: int, tokens: int) -> float:
+def _switch(bench: Bench) -> list[Row]:
+    engine = bench.engine(adapters_in_memory=2, prefix_cache_bytes=0)
+    first, prompt = bench.adapters[0], bench.short
+    for adapter in bench.adapters[:3]:
+        _first(engine, prompt, adapter)
+    away = [_first(engine, prompt, bench.adapters[at % ADAPTERS]) for at in range(3, 3 + ADAPTERS)]
+    _first(engine, prompt, first)
+    here = statistics.median(_first(engine, prompt, first) for _ in range(3))
+    engine.close()
+    found = 1000 * (statistics.median(away) - here)
+    return [
+        Row("an adapter not in memory, ms more to the first token", 300, found, "loaded from its folder", more=False)
+    ]
+
+
+def _registered(bench: Bench) -> list[Row]:
+    """The process's own memory, as the kernel counts it; answers of some models beyond those that are kept."""
+    folders = [bench.scratch / f"registered-{number}" for number in range(REGISTERED)]
+    for folder in folders:
+        shutil.copytree(bench.adapters[0], folder, copy_function=os.link)
+    engine = bench.engine(prefix_cache_bytes=0)
+    _first(engine, bench.short, None)
+    empty = _resident()
+    for folder in folders[:KEPT]:
+        _first(engine, bench.short, folder)
+    kept = _resident()
+    for folder in folders[KEPT : 3 * KEPT]:
+        _first(engine, bench.short, folder)
+    rest = (_resident() - kept) / 1e6
+    engine.close()
+    each = (kept - empty) / KEPT / 1e6
+    title = f"{REGISTERED} models, {KEPT} in use: MB beyond the base for each"
+    beyond = f"MB more after {2 * KEPT} others were used"
+    return [
+        Row(title, 15, each, "resident memory", more=False),
+        Row(beyond, 15, rest, "resident memory, the allocator's part with it", more=False),
+    ]
+
+
+def _check_adapters(bench: Bench) -> None:
+    """No engine may leave an adapter out silently."""
+    for engine in (bench.ours, bench.plain):
+        answers = {tuple(_answer(engine, bench.short, adapter)) for adapter in (None, *bench.adapters)}
+        assert len(answers) == ADAPTERS + 1
+    theirs = [bench.llama.answer(bench.short, adapter, 16) for adapter in (None, *range(ADAPTERS))]
+    assert len({tuple(answer) for answer in theirs}) == ADAPTERS + 1
+    ours = [_answer(bench.ours, bench.short, adapter) for adapter in (None, *bench.adapters)]
+    alike = sum(mine[0] == other[0] for mine, other in zip(ours, theirs, strict=True))
+    print(f"{alike} of {len(ours)} answers begin with the same token here and with xllamacpp", file=sys.stderr)
+
+
+def _answer(engine: Engine, prompt: list[int], adapter: Path | None) -> list[int]:
+    sampling = Sampling(max_tokens=16, stop_ids=frozenset(), temperature=0)
+    return [token.id for token in engine.submit(Generation(prompt, sampling, adapter))]
+
+
+def _rate(
+    engine: Engine, prompt: list[int], adapters: list[Path | None] | list[Path], streams: int, tokens: int
+) -> float:
     """Tokens per second of so many answers begun at once."""
     sampling = Sampling(max_tokens=tokens, stop_ids=frozenset(), temperature=0)
     started = time.perf_counter()
@@ -106,11 +222,26 @@ def _rate(engine: Engine, prompt: list[int], adapters: list[Path | None], stream
     return made / (time.perf_counter() - started)
 
 
-def _first(engine: Engine, prompt: list[int], adapter: Path) -> float:
-    """Seconds to the first token."""
+def _llama_rate(bench: Bench, streams: int) -> float:
     started = time.perf_counter()
-    list(engine.submit(Generation(prompt, Sampling(max_tokens=1, stop_ids=frozenset(), temperature=0), adapter)))
+    made = bench.llama.answers(bench.short, 0, bench.tokens, streams)
+    return made / (time.perf_counter() - started)
+
+
+def _first(engine: Engine, prompt: list[int], adapter: Path | None) -> float:
+    """Seconds to the first token."""
+    sampling = Sampling(max_tokens=1, stop_ids=frozenset(), temperature=0)
+    return _seconds(lambda: list(engine.submit(Generation(prompt, sampling, adapter))))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
     return time.perf_counter() - started
+
+
+def _told(found: dict[str, float], unit: str = "/s") -> str:
+    return ", ".join(f"{name} {value:.3g}{unit}" for name, value in found.items())
 
 
 def _adapter(base: Path, folder: Path, seed: int) -> Path:
@@ -126,19 +257,22 @@ def _adapter(base: Path, folder: Path, seed: int) -> Path:
 def _bandwidth() -> float:
     """Bytes per second of reading memory far larger than the caches."""
     block = torch.ones(256 * 1024 * 1024, dtype=torch.float32)
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        block.sum()
-        times.append(time.perf_counter() - started)
-    return block.nbytes / min(times)
+    return block.nbytes / min(_seconds(block.sum) for _ in range(5))
+
+
+def _resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", type=Path, help="a model folder; without it the catalogue's")
+    parser.add_argument("--base", type=Path, help="a model folder of the Llama family; without it the catalogue's")
+    parser.add_argument("--engine", default="auto", help="the engine to measure, as LUTHIER_ENGINE names it")
+    parser.add_argument("--llama", choices=["Q8_0", "F16"], default="Q8_0", help="weights of the xllamacpp server")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     return parser.parse_args()
 
 

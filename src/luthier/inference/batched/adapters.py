@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch.nn import functional
 
 from luthier.inference.batched.llama import GROUPS
 from luthier.types.errors import BaseModelError
@@ -133,15 +134,18 @@ class Chosen:
         return self._masks[rank]
 
     def add(self, out: torch.Tensor, x: torch.Tensor, layer: int, group: str) -> torch.Tensor:
-        """out [B, O] += what the adapters make of x [B, D]; in a prefill the one row stands for all tokens."""
+        """out [B, O] and what the adapters make of x [B, D]; in a prefill the one row stands for all tokens."""
         if not self.any:
             return out
         a, b = self._adapters.factors[layer][group]
         rows = self.rows(group)
-        low = x @ a[rows].T
+        low = functional.linear(x, a[rows])
         if not self._alike:
             low = low * self.mask(group)
-        return out.addmm_(low, b[rows])
+        if len(out) > 1:
+            return out.addmm_(low, b[rows])
+        # A row alone would be rounded otherwise than among others.
+        return torch.addmm(out.expand(2, -1), low.expand(2, -1), b[rows])[:1]
 
 
 _Parts = dict[str, tuple[list[tuple[torch.Tensor, torch.Tensor] | None], int]]

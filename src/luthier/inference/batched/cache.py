@@ -16,6 +16,9 @@ from torch.nn import functional
 from luthier.inference.batched.llama import Attend, Llama
 
 _BLOCK = 256  # places a row grows by at the least
+# Attention looks at a multiple of so many places, the ones not reached yet barred: their number must not decide how
+# its sums are taken together, or an answer would be rounded otherwise in a batch than alone.
+_WHOLE = 16
 _LEAST_SHARED = 16  # tokens: less is computed again sooner than copied
 
 
@@ -34,7 +37,7 @@ class Rows:
         if rows <= have_rows and places <= have_places:
             return
         if places > have_places:
-            places = min(max(-(-places // _BLOCK) * _BLOCK, 2 * have_places), self._model.context_tokens)
+            places = min(max(_up(places, _BLOCK), 2 * have_places), _up(self._model.context_tokens, _WHOLE))
         old = self.data
         self.data = self._new(max(rows, have_rows), max(places, have_places))
         self.data[:, :, :have_rows, :, :have_places] = old
@@ -52,9 +55,9 @@ class Rows:
     def reading(self, row: int, start: int, count: int) -> Attend:
         """For `count` tokens of one text that begin at place `start` of its row."""
         model, end = self._model, start + count
-        each = model.heads // model.groups
+        seen, each = _up(end, _WHOLE), model.heads // model.groups
         # Of the model's own format: a mask of truth values would be turned into one anew for every layer.
-        barred = torch.full((count, end), -torch.inf, dtype=model.dtype, device=model.device).triu(start + 1)
+        barred = torch.full((count, seen), -torch.inf, dtype=model.dtype, device=model.device).triu(start + 1)
         mask = barred.repeat(each, 1)[None, None]
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -63,8 +66,8 @@ class Rows:
             asked = q.view(count, model.groups, each, model.width).permute(1, 2, 0, 3)
             made = functional.scaled_dot_product_attention(
                 asked.reshape(1, model.groups, each * count, model.width),
-                keys[None, :, :end],
-                values[None, :, :end],
+                keys[None, :, :seen],
+                values[None, :, :seen],
                 attn_mask=mask,
                 scale=self._scale,
             )
@@ -74,23 +77,20 @@ class Rows:
 
     def going_on(self, places: Sequence[int]) -> Attend:
         """For one token of each of the first rows; `places`: where they stand."""
-        model, count, end = self._model, len(places), max(places) + 1
+        model, count, seen = self._model, len(places), _up(max(places) + 1, _WHOLE)
         rows = torch.arange(count, device=model.device)
         at = torch.tensor(places, device=model.device)
-        mask = None
-        if min(places) + 1 < end:
-            barred = torch.arange(end, device=model.device) > at[:, None]
-            mask = torch.zeros(barred.shape, dtype=model.dtype, device=model.device).masked_fill_(barred, -torch.inf)
-            mask = mask[:, None, None]
+        barred = torch.arange(seen, device=model.device) > at[:, None]
+        mask = torch.zeros(barred.shape, dtype=model.dtype, device=model.device).masked_fill_(barred, -torch.inf)
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             keys, values = self.data[layer, 0], self.data[layer, 1]
             keys[rows, :, at], values[rows, :, at] = k, v
             made = functional.scaled_dot_product_attention(
                 q.reshape(count, model.groups, -1, model.width),
-                keys[:count, :, :end],
-                values[:count, :, :end],
-                attn_mask=mask,
+                keys[:count, :, :seen],
+                values[:count, :, :seen],
+                attn_mask=mask[:, None, None],
                 scale=self._scale,
             )
             return made.reshape(count, -1)
@@ -154,6 +154,10 @@ class Texts(Generic[Held]):
     def _drop(self, kept: _Kept[Held]) -> None:
         self._kept.remove(kept)
         self._let_go(kept.data)
+
+
+def _up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
 def _common(one: np.ndarray, other: np.ndarray) -> int:
