@@ -2,32 +2,121 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import click
 import pytest
 from command_line import run
 
-from luthier.cli.sweep import grid, ranked
+from luthier.cli.connect import Connection
+from luthier.cli.options import Options
+from luthier.cli.sweep import grid
+from luthier.cli.sweep_report import ranked
+from luthier.cli.trials import Trials, leaving_all
 from through_api import running_server
 from training.jobs import EXAMPLES
 
 
-def test_a_sweep_ranks_its_models(tmp_path: Path, tiny_base: Path) -> None:
+def test_the_better_half_goes_on_and_is_scored(tmp_path: Path, tiny_base: Path) -> None:
     train, valid, plot = tmp_path / "train.jsonl", tmp_path / "valid.jsonl", tmp_path / "plot.svg"
     train.write_text("".join(json.dumps(example) + "\n" for example in EXAMPLES))
     valid.write_text("".join(json.dumps(example) + "\n" for example in EXAMPLES[:3]))
     with running_server(tmp_path / "data", tiny_base, precision="float32", threads=1) as running:
         address = ("--base-url", running.endpoint.base_url, "--api-key", running.endpoint.api_key or "k")
-        tried = ("--learning-rate-multiplier", "0.01,3", "--epochs", "2", "--rank", "4", "--batch-size", "4")
-        done = run("sweep", train, "--validation", valid, *tried, "--plot", plot, "--json", *address)
+        tried = ("--learning-rate-multiplier", "0.01,3", "--epochs", "4", "--rank", "4", "--batch-size", "2")
+        asked = ("--halving", "--score", "exact", "--plot", plot, "--json")
+        done = run("sweep", train, "--validation", valid, *tried, *asked, *address)
         assert done.exit_code == 0, done.output
-        found = json.loads(done.stdout)
-        rates = [result["hyperparameters"]["learning_rate_multiplier"] for result in found]
+        best, dropped = json.loads(done.stdout)
+        rates = [result["hyperparameters"]["learning_rate_multiplier"] for result in (best, dropped)]
         assert rates == [3.0, 0.01]  # next to nothing is learnt at a hundredth
-        assert found[0]["valid_loss"] < found[1]["valid_loss"]
-        assert all(result["fine_tuned_model"] for result in found)
-        folder = tmp_path / "data" / "jobs" / found[0]["job"]
-        assert json.loads((folder / "job.json").read_text())["lora_rank"] == 4
+        assert (best["status"], dropped["status"]) == ("succeeded", "cancelled")
+        assert best["fine_tuned_model"]
+        assert 0 <= best["score"] <= 1
+        assert best["valid_loss"] < dropped["valid_loss"]
+        assert [step for step, _ in best["curve"]] == [6, 12, 18, 24]  # a quarter and a half are ends of epochs here
+        made = json.loads((tmp_path / "data" / "jobs" / best["job"] / "job.json").read_text())
+        assert (made["lora_rank"], made["validate_at"]) == (4, [0.25, 0.5])
         assert plot.read_text().count("<polyline") == 2
+
+
+class Simulated:
+    """Jobs of eight steps whose validation loss, measured after each, is said by their number; nothing runs."""
+
+    def __init__(self, losses: list[float]) -> None:
+        self.losses, self.steps, self.said = losses, [0] * len(losses), []
+        self.status = ["running"] * len(losses)
+        self.fine_tuning = SimpleNamespace(jobs=self)
+
+    def create(self, chosen: dict) -> SimpleNamespace:
+        return self.retrieve(chosen["rank"])
+
+    def retrieve(self, at: int) -> SimpleNamespace:
+        return SimpleNamespace(
+            id=at, status=self.status[at], fine_tuned_model=f"ft:{at}" if self.steps[at] == 8 else None
+        )
+
+    def _to(self, at: int, status: str) -> SimpleNamespace:
+        self.said.append((status, at))
+        self.status[at] = status
+        return self.retrieve(at)
+
+    def pause(self, at: int) -> SimpleNamespace:
+        return self._to(at, "paused")
+
+    def resume(self, at: int) -> SimpleNamespace:
+        return self._to(at, "running")
+
+    def cancel(self, at: int) -> SimpleNamespace:
+        return self._to(at, "cancelled")
+
+    def watch(self, client, at: int, console, feed, enough) -> SimpleNamespace:
+        while self.steps[at] < 8:
+            self.steps[at] += 1
+            data = {"step": self.steps[at], "total_steps": 8, "full_valid_loss": self.losses[at]}
+            if enough([SimpleNamespace(data=data)]):
+                return self.retrieve(at)
+        return self._to(at, "succeeded")
+
+
+def trials(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> tuple[Simulated, Trials]:
+    made = Simulated(losses)
+    monkeypatch.setattr("luthier.cli.trials.watch_job", made.watch)
+    return made, Trials(made, [{"rank": at} for at in range(len(losses))], made.create)
+
+
+def test_half_of_the_jobs_stop_at_a_quarter_and_half_of_the_others_at_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulated, five = trials(monkeypatch, [5.0, 1.0, 4.0, 2.0, 3.0])
+    five.halved()
+    assert simulated.steps == [2, 8, 2, 8, 4]
+    assert [trial.job.status for trial in five] == ["cancelled", "succeeded", "cancelled", "succeeded", "cancelled"]
+    assert simulated.said.index(("cancelled", 0)) < simulated.said.index(("running", 1))
+    simulated, one = trials(monkeypatch, [1.0])
+    one.halved()
+    assert simulated.said == [("succeeded", 0)]
+
+
+def test_an_interrupted_sweep_says_what_is_running(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulated, two = trials(monkeypatch, [1.0, 2.0])
+
+    def interrupted(client, at: int, *rest) -> SimpleNamespace:
+        if at == 1:
+            raise KeyboardInterrupt
+        return simulated.watch(client, at, *rest)
+
+    monkeypatch.setattr("luthier.cli.trials.watch_job", interrupted)
+    with (
+        pytest.raises(click.exceptions.Exit) as caught,
+        leaving_all(Connection(simulated, "", False, None), Options(), two),
+    ):
+        two.halved()
+    assert caught.value.exit_code == 130
+    said = capsys.readouterr().err
+    assert "0  paused  rank=0" in said
+    assert "1  running  rank=1" in said
+    assert "luthier jobs resume JOB" in said
 
 
 def test_every_combination_once() -> None:
@@ -36,8 +125,21 @@ def test_every_combination_once() -> None:
 
 
 def test_jobs_without_a_loss_come_last() -> None:
-    losses = [result["valid_loss"] for result in ranked({"valid_loss": loss} for loss in (None, 2.0, 1.0))]
+    losses = [
+        result["valid_loss"]
+        for result in ranked({"status": "succeeded", "valid_loss": loss} for loss in (None, 2.0, 1.0))
+    ]
     assert losses == [1.0, 2.0, None]
+
+
+def test_scores_are_checked_before_anything_is_trained(tmp_path: Path) -> None:
+    valid = tmp_path / "valid.jsonl"
+    valid.write_text(json.dumps(EXAMPLES[0]) + "\n")
+    given = ("sweep", "file-a", "--epochs", "1,2", "--base-url", "http://127.0.0.1:1/v1", "--api-key", "k")
+    assert "as a path" in run(*given, "--validation", "file-b", "--score", "exact").stderr
+    refused = run(*given, "--validation", valid, "--score", "calls")
+    assert refused.exit_code != 0
+    assert "another --score" in refused.stderr
 
 
 @pytest.mark.parametrize("wrong", ["0,1", "a", ""])

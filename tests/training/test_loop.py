@@ -37,6 +37,16 @@ def test_a_job_learns_and_leaves_its_story(tmp_path: Path, tiny_base: Path) -> N
     assert events[-1]["trained_tokens"] == 6 * tokens
 
 
+def test_the_whole_validation_file_is_measured_where_a_job_asks_for_it(tmp_path: Path, tiny_base: Path) -> None:
+    """Besides the ends of epochs; the steps themselves are those of a job that did not ask."""
+    given = {"valid": 2, "n_epochs": 2}
+    plain = train(write_job(tmp_path / "plain", tiny_base, **given))
+    asked = train(write_job(tmp_path / "asked", tiny_base, **given, validate_at=[0.25, 0.5]))
+    assert losses(asked) == losses(plain)
+    measured = {event["step"] for event in asked if "full_valid_loss" in event.get("metrics", {})}
+    assert measured == {2, 3, 6}  # of six steps
+
+
 def test_only_the_adapter_changes_and_all_of_it(tmp_path: Path, tiny_base: Path) -> None:
     folder = write_job(tmp_path / "job", tiny_base, n_epochs=2)
     seen = {}

@@ -59,3 +59,23 @@ def _row(train: list[float | None], valid: list[float | None], top: float, level
             cell = VALID + cell[1:]
         cells.append(cell)
     return "".join(cells).rstrip()
+
+
+def curves(series: Sequence[tuple[str, Sequence[tuple[int, float]]]], width: int = 64, height: int = 12) -> str:
+    """Several curves of (step, loss), each drawn with its letter; where they meet the first in the list is seen.
+
+    Text of `height` + 2 lines; empty if there is nothing to draw.
+    """
+    points = [point for _, curve in series for point in curve]
+    if not points:
+        return ""
+    last = max(step for step, _ in points)
+    low, high = (edge(loss for _, loss in points) for edge in (min, max))
+    cells = [[" "] * width for _ in range(height)]
+    for letter, curve in reversed(series):
+        for step, loss in curve:
+            row = round((high - loss) / max(high - low, 1e-9) * (height - 1))
+            cells[row][round(step / last * (width - 1))] = letter
+    labels = {0: f"{high:.3f}", height - 1: f"{low:.3f}"}
+    drawn = [f"{labels.get(row, ''):>8} │{''.join(line).rstrip()}" for row, line in enumerate(cells)]
+    return "\n".join([*drawn, f"{'':>8} └{'─' * width}", f"{'':>10}0{last:>{width - 1}}"])

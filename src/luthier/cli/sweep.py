@@ -1,13 +1,15 @@
-"""`luthier sweep`: the same files trained with several hyperparameters, ranked by validation loss.
+"""`luthier sweep`: the same files trained with several hyperparameters, ranked by validation loss and by a task score.
 
 Each combination is a job like any other, created through `client.fine_tuning.jobs`, so a sweep runs wherever jobs run.
-The rank of the adapter travels in the job's metadata, which only Luthier reads.
+The rank of the adapter travels in the job's metadata, which only Luthier reads, and so do the places where the rounds
+of `--halving` want the validation loss.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +17,25 @@ import click
 
 from luthier.cli.connect import open_connection
 from luthier.cli.options import Options, pass_options, server_options
-from luthier.cli.output import note, notices, print_json, print_table
+from luthier.cli.output import note, print_json
+from luthier.cli.sweep_report import ranked, show, svg
+from luthier.cli.trials import ROUNDS, Trial, Trials, leaving_all
+from luthier.cli.trouble import Trouble
 from luthier.cli.tune import file_to_check, uploaded
-from luthier.cli.watch import leaving, watch_job
 from luthier.language import say
-from luthier.types.job_options import RANK, SWEEP
+from luthier.types.job_options import RANK, SWEEP, VALIDATE_AT
 
 if TYPE_CHECKING:
     import openai
     from openai.types.fine_tuning import FineTuningJob
 
-_COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#7f7f7f")
-_WIDTH, _HEIGHT = 720, 400
+# Of each: whether answers are calls, and the figure of docs/evaluation.md.
+SCORES = {
+    "calls": (True, "call_exact"),
+    "exact": (False, "exact_match"),
+    "chrf": (False, "chrf"),
+    "rouge": (False, "rouge_l"),
+}
 
 
 def several(number: Callable[[str], Any]) -> Callable[[str], list[Any]]:
@@ -52,83 +61,80 @@ def grid(choices: dict[str, list[Any] | None]) -> list[dict[str, Any]]:
 
 
 def _create(
-    client: openai.OpenAI, files: dict[str, str], model: str, seed: int, chosen: dict[str, Any]
+    client: openai.OpenAI, files: dict[str, str], model: str, seed: int, halving: bool, chosen: dict[str, Any]
 ) -> FineTuningJob:
     hyperparameters: Any = {name: value for name, value in chosen.items() if name != "rank"}
-    metadata = {RANK: str(chosen["rank"])} if "rank" in chosen else {}
-    given: dict[str, Any] = {**files, "metadata": {SWEEP: "grid", **metadata}}
+    metadata = {SWEEP: "halving", VALIDATE_AT: ",".join(map(str, ROUNDS))} if halving else {SWEEP: "grid"}
+    if "rank" in chosen:
+        metadata[RANK] = str(chosen["rank"])
+    given: dict[str, Any] = {**files, "metadata": metadata}
     return client.fine_tuning.jobs.create(model=model, seed=seed, hyperparameters=hyperparameters, **given)
 
 
-def _curve(client: openai.OpenAI, job_id: str) -> list[tuple[int, float]]:
-    """(step, full validation loss), oldest first."""
-    found = []
-    for event in client.fine_tuning.jobs.list_events(job_id, limit=100):
-        data: Any = event.data
-        if event.type == "metrics" and data and data.get("full_valid_loss") is not None:
-            found.append((int(data["step"]), float(data["full_valid_loss"])))
-    return found[::-1]
-
-
-def ranked(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lowest validation loss first; jobs without one last."""
-    return sorted(results, key=lambda result: (result["valid_loss"] is None, result["valid_loss"] or 0.0))
-
-
-def svg(results: list[dict[str, Any]]) -> str:
-    """Validation losses by step as a picture of its own, a line each, the best first in the legend."""
-    points = [point for result in results for point in result["curve"]]
-    last = max((step for step, _ in points), default=1)
-    low, high = (edge((loss for _, loss in points), default=0.0) for edge in (min, max))
-    made = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif">']
-    for place, (result, colour) in enumerate(zip(results, itertools.cycle(_COLOURS), strict=False)):
-        drawn = [
-            (50 + (_WIDTH - 300) * step / last, 20 + (_HEIGHT - 60) * (high - loss) / max(high - low, 1e-9))
-            for step, loss in result["curve"]
-        ]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in drawn)
-        made.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{line}"/>')
-        made += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in drawn]
-        named = ", ".join(f"{name} {value}" for name, value in result["hyperparameters"].items())
-        made.append(f'<text x="{_WIDTH - 235}" y="{30 + 18 * place}" font-size="11" fill="{colour}">{named}</text>')
-    made.append(f'<text x="4" y="24">{high:.3f}</text><text x="4" y="{_HEIGHT - 40}">{low:.3f}</text>')
-    made.append(f'<text x="50" y="{_HEIGHT - 10}">full_valid_loss / step (1-{last})</text></svg>')
-    return "\n".join(made) + "\n"
-
-
-def _result(client: openai.OpenAI, job: FineTuningJob, chosen: dict[str, Any]) -> dict[str, Any]:
-    curve = _curve(client, job.id)
-    best = min((loss for _, loss in curve), default=None) if job.status == "succeeded" else None
+def _result(client: openai.OpenAI, trial: Trial) -> dict[str, Any]:
+    assert trial.job is not None  # noqa: S101 - each was created
     return {
-        "job": job.id,
-        "status": job.status,
-        "fine_tuned_model": job.fine_tuned_model,
-        "hyperparameters": chosen,
-        "valid_loss": best,
-        "curve": curve,
+        "job": trial.job.id,
+        "status": trial.job.status,
+        "fine_tuned_model": trial.job.fine_tuned_model,
+        "hyperparameters": trial.chosen,
+        "valid_loss": _valid_loss(client, trial),
+        "curve": trial.curve,
     }
 
 
-def _show(results: list[dict[str, Any]]) -> None:
-    names = list(results[0]["hyperparameters"])
-    worst = max((result["valid_loss"] for result in results if result["valid_loss"] is not None), default=0.0)
-    rows = []
+def _valid_loss(client: openai.OpenAI, trial: Trial) -> float | None:
+    """Of the weights that became the model; of a job that was dropped the last that is known."""
+    job = trial.job
+    if job is None or job.status == "failed" or not trial.curve:
+        return None
+    if job.status != "succeeded":
+        return trial.curve[-1][1]
+    kept = client.fine_tuning.jobs.checkpoints.list(job.id)
+    made = (one.metrics.full_valid_loss for one in kept if one.fine_tuned_model_checkpoint == job.fine_tuned_model)
+    return next((loss for loss in made if loss is not None), None) or min(loss for _, loss in trial.curve)
+
+
+def _check_questions(path: Path | None, score: str | None) -> None:
+    """Before anything is trained: whether the models can be scored. Raises UsageError, Trouble."""
+    from luthier.evaluation.run import Plan, read
+    from luthier.types.errors import LuthierError
+
+    if score is None:
+        return
+    if path is None:
+        raise click.UsageError(say("--score needs the validation file as a path.", "--score 需要以路径给出验证文件。"))
+    try:
+        read(path, Plan([""], functions=SCORES[score][0]))
+    except LuthierError as error:
+        raise Trouble(str(error), say("Take another --score.", "请换一种 --score。")) from error
+
+
+def _add_scores(client: openai.OpenAI, results: list[dict[str, Any]], path: Path | None, score: str | None) -> None:
+    """Each finished model asked the validation file's questions, through the API."""
+    from luthier.evaluation import evaluate
+
+    if score is None or path is None:
+        return
+    functions, figure = SCORES[score]
     for result in results:
-        loss = result["valid_loss"]
-        shown = "—" if loss is None else f"{loss:.4f}"
-        bar = "" if loss is None else "█" * max(1, round(24 * loss / max(worst, 1e-9)))
-        values = (result["hyperparameters"][name] for name in names)
-        rows.append((result["fine_tuned_model"] or result["job"], *values, result["status"], shown, bar))
-    print_table(("model", *names, "status", "valid_loss", ""), rows)
+        if result["status"] == "succeeded":
+            model = result["fine_tuned_model"]
+            note(say(f"Scoring {model}", f"评分：{model}"))
+            card = evaluate(client, model, path, functions=functions, definitions=("full",)).runs[0]
+            result["score"] = card.figures[figure].value
 
 
 @click.command(
     help=say(
         "Train on TRAIN_FILE with every combination of the numbers given, one job after the other, and rank them by "
-        "validation loss. Exit code 1 if no job succeeds.\n\n"
-        "Example: luthier sweep train.jsonl --validation valid.jsonl --learning-rate-multiplier 0.3,1,3 --epochs 2,4",
-        "用给出的各组数值依次在 TRAIN_FILE 上训练，并按验证损失排名。没有任务成功时退出码为 1。\n\n"
-        "例子：luthier sweep train.jsonl --validation valid.jsonl --learning-rate-multiplier 0.3,1,3 --epochs 2,4",
+        "validation loss, or by a score. Exit code 1 if no job succeeds. Ctrl-C says what is running or paused.\n\n"
+        "Example: luthier sweep train.jsonl --validation valid.jsonl --learning-rate-multiplier 0.3,1,3 --epochs 2,4 "
+        "--halving --score exact",
+        "用给出的各组数值依次在 TRAIN_FILE 上训练，并按验证损失或得分排名。没有任务成功时退出码为 1。"
+        "Ctrl-C 会说明哪些任务在运行或已暂停。\n\n"
+        "例子：luthier sweep train.jsonl --validation valid.jsonl --learning-rate-multiplier 0.3,1,3 --epochs 2,4 "
+        "--halving --score exact",
     )
 )
 @click.argument("train_file")
@@ -157,6 +163,25 @@ def _show(results: list[dict[str, Any]]) -> None:
     "--seed", type=int, default=1, show_default=True, help=say("The same for all jobs.", "所有任务共用的随机种子。")
 )
 @click.option(
+    "--halving",
+    is_flag=True,
+    help=say(
+        "Successive halving: all combinations get a quarter of their steps, the better half of them half, the better "
+        "half of those the rest. Jobs are paused and resumed, so nothing is trained twice. On Luthier only.",
+        "逐次减半：所有组合先训练四分之一的步数，较好的一半训练到一半，其中较好的一半训练到结束。"
+        "任务会暂停和恢复，不重复训练。仅限 Luthier。",
+    ),
+)
+@click.option(
+    "--score",
+    type=click.Choice(list(SCORES)),
+    help=say(
+        "Also ask each model the validation file's questions, and rank by the score: exact calls, exact texts, chrF, "
+        "ROUGE-L.",
+        "再用验证文件的问题测试每个模型并按得分排名：函数调用完全正确、文本完全一致、chrF、ROUGE-L。",
+    ),
+)
+@click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.svg",
@@ -172,30 +197,29 @@ def sweep(
     model: str,
     seed: int,
     plot: Path | None,
+    halving: bool,
+    score: str | None,
     **choices: list[Any] | None,
 ) -> None:
     combinations = grid(choices)
     if combinations == [{}]:
         raise click.UsageError(say("Give at least one list of numbers to try.", "请至少给出一组要尝试的数值。"))
     paths = file_to_check(train_file), file_to_check(validation)
-    results = []
+    _check_questions(paths[1], score)
     with open_connection(options) as connection:
         client = connection.client
         files = {
             "training_file": uploaded(client, train_file, paths[0]) or train_file,
             "validation_file": uploaded(client, validation, paths[1]) or validation,
         }
-        for number, chosen in enumerate(combinations, 1):
-            named = ", ".join(f"{name}={value}" for name, value in chosen.items())
-            note(
-                say(f"Job {number} of {len(combinations)}: {named}", f"第 {number}/{len(combinations)} 个任务：{named}")
-            )
-            job = _create(client, files, model, seed, chosen)
-            with leaving(connection, options, job.id):
-                results.append(_result(client, watch_job(client, job.id, notices()), chosen))
-    results = ranked(results)
+        trials = Trials(client, combinations, partial(_create, client, files, model, seed, halving))
+        with leaving_all(connection, options, trials):
+            trials.halved() if halving else trials.all()
+            found = [_result(client, trial) for trial in trials]
+            _add_scores(client, found, paths[1], score)
+    found = ranked(found)
     if plot:
-        plot.write_text(svg(results), encoding="utf-8")
+        plot.write_text(svg(found), encoding="utf-8")
         note(str(plot))
-    print_json(results) if options.json else _show(results)
-    raise click.exceptions.Exit(0 if results[0]["valid_loss"] is not None else 1)
+    print_json(found) if options.json else show(found, SCORES[score][1] if score else None)
+    raise click.exceptions.Exit(0 if found[0]["status"] == "succeeded" else 1)

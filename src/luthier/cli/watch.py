@@ -49,6 +49,9 @@ _STEP = re.compile(r"Step (\d+)/(\d+)")
 Show = Callable[["FineTuningJob", "list[FineTuningJobEvent]"], None]
 
 
+Enough = Callable[["list[FineTuningJobEvent]"], bool]
+
+
 class EventFeed:
     """All events of a job, each exactly once and in order, though the server lists the newest first."""
 
@@ -92,19 +95,24 @@ def step_of(event: FineTuningJobEvent) -> Step | None:
     return Step(int(match[1]), int(match[2]), None, None) if match else None
 
 
-def watch_job(client: openai.OpenAI, job_id: str, console: Console) -> FineTuningJob:
-    """Shows the job on `console` until it is final, and returns it.
+def watch_job(
+    client: openai.OpenAI, job_id: str, console: Console, feed: EventFeed | None = None, enough: Enough | None = None
+) -> FineTuningJob:
+    """Shows the job on `console` until it is final, or `enough` says so of new events, and returns it.
+
+    A `feed` that was read before goes on where it was.
 
     The client's exceptions and KeyboardInterrupt pass through; neither touches the job.
     """
     job = client.fine_tuning.jobs.retrieve(job_id)
     patient = client.with_options(max_retries=PATIENCE)
-    feed = EventFeed(patient, job_id)
+    feed = feed or EventFeed(patient, job_id)
     with _bar(console) if console.is_terminal else _lines(console) as show:
         while True:
             # The job was read before its events: the events of a final job are complete.
-            show(job, feed.fresh())
-            if job.status in FINAL:
+            events = feed.fresh()
+            show(job, events)
+            if job.status in FINAL or (enough and enough(events)):
                 return job
             time.sleep(POLL_S)
             job = patient.fine_tuning.jobs.retrieve(job_id)

@@ -27,6 +27,7 @@ from luthier.training.objectives import Objective, Preference, Supervised, sums
 from luthier.training.resolve import Resolved, resolve
 from luthier.training.spec import JobSpec
 from luthier.types.errors import JobError
+from luthier.types.job_options import step_at
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -264,14 +265,15 @@ class Trainer:
             raise Stopped
 
     def _validate(self, step: int, ends_epoch: bool) -> dict[str, float]:
-        """One batch every few steps, the whole file at the end of each epoch."""
+        """One batch every few steps; the whole file at the end of each epoch, and where the job asks for it."""
         count = len(self._valid or ())
         found: dict[str, float] = {}
         if step % _VALIDATE_EVERY == 0:
             size = min(self._resolved.batch_size, count)
             start = (step // _VALIDATE_EVERY - 1) * size % count
             found |= _named("valid", *self._measure(range(start, min(start + size, count))))
-        if ends_epoch:
+        total = self._resolved.total_steps
+        if ends_epoch or step in (step_at(share, total) for share in self._spec.validate_at):
             found |= _named("full_valid", *self._measure(range(count)))
         return found
 

@@ -18,6 +18,7 @@ class JobSpec:
     """`base` and `parent` are folders (a base model; the adapter to continue from). `threads` 0: PyTorch chooses.
 
     `lora_targets`: see `luthier.weights`. `definitions`: how function definitions are shown, see `luthier.data.mix`.
+    `validate_at`: shares of all steps, see `luthier.types.job_options`.
     """
 
     base: str
@@ -34,6 +35,7 @@ class JobSpec:
     lora_alpha: int = 32
     lora_targets: str = "all-linear"
     definitions: str = "40,20,40"
+    validate_at: tuple[float, ...] = ()
 
     def write(self, folder: Path) -> None:
         text = json.dumps(asdict(self), ensure_ascii=False, indent=2)

@@ -10,8 +10,9 @@ from typing import Literal
 
 PREFIX = "luthier:"
 RANK, ALPHA, TARGETS, TUNING = "luthier:rank", "luthier:alpha", "luthier:targets", "luthier:tuning"
+VALIDATE_AT = "luthier:validate_at"
 SWEEP = "luthier:sweep"  # what a sweep marks its jobs with; asks for nothing
-KEYS = (RANK, ALPHA, TARGETS, TUNING, SWEEP)
+KEYS = (RANK, ALPHA, TARGETS, TUNING, VALIDATE_AT, SWEEP)
 HIGHEST_RANK, HIGHEST_ALPHA = 512, 4096
 
 Tuning = Literal["lora", "full"]
@@ -19,12 +20,16 @@ Tuning = Literal["lora", "full"]
 
 @dataclass(frozen=True)
 class JobOptions:
-    """None: as the server's settings say. `targets`: `all-linear`, `attention`, `mlp`, or names with commas between."""
+    """None: as the server's settings say. `targets`: `all-linear`, `attention`, `mlp`, or names with commas between.
+
+    `validate_at`: shares of all steps after which the whole validation file is measured, besides the ends of epochs.
+    """
 
     rank: int | None = None
     alpha: int | None = None
     targets: str | None = None
     tuning: Tuning = "lora"
+    validate_at: tuple[float, ...] = ()
 
     @property
     def of_adapter(self) -> list[str]:
@@ -47,11 +52,27 @@ def read(metadata: Mapping[str, str] | None) -> JobOptions:
         alpha=_whole(asked, ALPHA, HIGHEST_ALPHA),
         targets=_targets(asked.get(TARGETS)),
         tuning="full" if tuning == "full" else "lora",
+        validate_at=_shares(asked.get(VALIDATE_AT)),
     )
     if made.tuning == "full" and made.of_adapter:
         named = ", ".join(f"'{key}'" for key in made.of_adapter)
         raise ValueError(f"Full fine-tuning has no adapter: leave {named} out of the metadata, or '{TUNING}'.")
     return made
+
+
+def step_at(share: float, total_steps: int) -> int:
+    """The step that a share of all steps stands for."""
+    return max(1, round(share * total_steps))
+
+
+def _shares(value: str | None) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in value.split(",")) if value is not None else ()
+    except ValueError:
+        found = (0.0,)
+    if not all(0 < share < 1 for share in found):
+        raise ValueError(f"The metadata '{VALIDATE_AT}' must be shares such as 0.25,0.5, but it is '{value}'.")
+    return found
 
 
 def _whole(asked: Mapping[str, str], key: str, most: int) -> int | None:

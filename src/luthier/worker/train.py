@@ -99,7 +99,7 @@ class Run:
                     return False
 
     def _spec(self) -> JobSpec:
-        job, settings = self._job, self._settings
+        job, settings, asked = self._job, self._settings, job_options.read(self._job["metadata"])
         parent = self._store.models.find(job["parent"]) if job["parent"] else None
         if job["parent"] and not parent:
             raise JobError("model_not_available", f"The model {job['parent']} does not exist any more.", "model")
@@ -109,7 +109,8 @@ class Run:
             seed=job["seed"],
             method=job["method"]["type"],
             hyperparameters=job["method"][job["method"]["type"]]["hyperparameters"],
-            tuning=job_options.read(job["metadata"]).tuning,
+            tuning=asked.tuning,
+            validate_at=asked.validate_at,
             parent=str(parent.adapter) if parent and not parent.whole else None,
             device=settings.device,
             precision=settings.precision,
