@@ -6,7 +6,8 @@
 The same base model, adapter weights, examples, order, batches, optimizer and learning rates on both sides; the
 same interpreter's torch and transformers. Rounds alternate. TRL is installed once, into an environment of its own
 in the cache folder. Tokens per second are those of the examples (a prefix counts in each of them), without the
-first step. Prints a table, writes `training-CASE.json` and the loss curves, `training-CASE.svg`.
+first step. `--exact` also runs TRL in float32, once, for its losses. Prints a table, writes `training-CASE.json` and
+the loss curves, `training-CASE.svg`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 import venv
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +113,9 @@ def ours(folder: Path) -> dict[str, Any]:
     return run([sys.executable, "-m", "luthier.training", str(folder)], {"PYTHONPATH": str(HERE.parent / "src")})
 
 
-def trl(folder: Path, python: Path) -> dict[str, Any]:
-    return run([str(python), str(HERE / "training_trl.py"), str(folder)], {"PYTHONPATH": str(HERE.parent / "src")})
+def trl(folder: Path, python: Path, **variables: str) -> dict[str, Any]:
+    environment = {"PYTHONPATH": str(HERE.parent / "src"), **variables}
+    return run([str(python), str(HERE / "training_trl.py"), str(folder)], environment)
 
 
 def trl_python(cache: Path) -> Path:
@@ -167,6 +170,10 @@ def compare(case: str, given: argparse.Namespace, base: Path, cache: Path) -> di
                 shutil.copytree(master, folder)
                 runs.append(ours(folder) if name == "luthier" else trl(folder, trl_python(cache)))
                 print(f"{case}: {name} {rate(runs[-1], tokens):.0f} tokens/s", file=sys.stderr)
+        if given.exact:
+            folder = Path(scratch) / "exact"
+            shutil.copytree(master, folder)
+            found["trl, float32"] = [trl(folder, trl_python(cache), TRL_FLOAT32="1", TRL_AT_ONCE="4")]
     return report(case, found, tokens, ceiling(given.threads), given)
 
 
@@ -184,16 +191,15 @@ def report(
             }
             share = told[name]["tokens_per_s"] / most
             speed = f"{told[name]['tokens_per_s']:8.0f} tokens/s  {share:4.0%} of the ceiling"
-            print(f"{case:6} {name:8}{speed}  peak {told[name]['peak_mb']} MB")
+            print(f"{case:6} {name:13}{speed}  peak {told[name]['peak_mb']} MB")
     if len(found["trl"]):
         told["ratio"] = told["luthier"]["tokens_per_s"] / told["trl"]["tokens_per_s"]
         told["memory_ratio"] = told["luthier"]["peak_mb"] / told["trl"]["peak_mb"]
-        gaps = zip(told["luthier"]["losses"], told["trl"]["losses"], strict=True)
-        told["largest_loss_gap"] = max(abs(one - other) for one, other in gaps)
-        print(
-            f"{case:6} {told['ratio']:.1f} times as fast, {told['memory_ratio']:.2f} of the memory, "
-            f"losses apart by at most {told['largest_loss_gap']:.4f}"
-        )
+        print(f"{case:6} {told['ratio']:.1f} times as fast, {told['memory_ratio']:.2f} of the memory")
+    for one, other in combinations([name for name in found if name in told], 2):
+        gap = max(abs(a - b) for a, b in zip(told[one]["losses"], told[other]["losses"], strict=True))
+        told[f"largest_loss_gap of {one} and {other}"] = gap
+        print(f"{case:6} losses of {one} and {other} apart by at most {gap:.4f}")
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / f"training-{case}.json").write_text(json.dumps(told, indent=1) + "\n")
     curves = {name: told[name]["losses"] for name in found if name in told}
@@ -206,7 +212,7 @@ def svg(curves: dict[str, list[float]], width: int = 640, height: int = 360) -> 
     values = [value for curve in curves.values() for value in curve]
     low, high = min(values), max(values)
     made = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">']
-    styles = (("#1f77b4", "5", ""), ("#d62728", "2", ' stroke-dasharray="6 4"'))
+    styles = (("#1f77b4", "5", ""), ("#d62728", "2", ' stroke-dasharray="6 4"'), ("#111", "1.5", ""))
     for (name, curve), (colour, thick, dash) in zip(curves.items(), styles, strict=False):
         points = " ".join(
             f"{40 + (width - 60) * at / max(len(curve) - 1, 1):.1f},"
@@ -214,7 +220,7 @@ def svg(curves: dict[str, list[float]], width: int = 640, height: int = 360) -> 
             for at, value in enumerate(curve)
         )
         made.append(f'<polyline fill="none" stroke="{colour}" stroke-width="{thick}"{dash} points="{points}"/>')
-        made.append(f'<text x="{width - 110}" y="{40 + 18 * len(made)}" fill="{colour}">{name}</text>')
+        made.append(f'<text x="{width - 140}" y="{32 + 9 * len(made)}" fill="{colour}">{name}</text>')
     made.append(f'<text x="4" y="24">{high:.2f}</text><text x="4" y="{height - 30}">{low:.2f}</text>')
     made.append(f'<text x="{width // 2}" y="{height - 8}">steps 1 to {max(map(len, curves.values()))}</text></svg>')
     return "\n".join(made) + "\n"
@@ -251,6 +257,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side, in turns")
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch chooses")
     parser.add_argument("--growth", type=int, default=5000, help="examples of the smaller growth run")
+    parser.add_argument("--exact", action="store_true", help="losses of TRL in float32 too")
     parser.add_argument("--no-trl", action="store_true", help="Luthier alone")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     given = parser.parse_args()

@@ -2,7 +2,8 @@
 
 Everything that can be the same is: adapter weights, order of the examples, batches, learning rates, trained tokens.
 The configuration is the best that was found for TRL on processors: bfloat16, its own collator, no checkpointing of
-what the memory holds anyway (`TRL_CHECKPOINTING=1` turns it on).
+what the memory holds anyway. Variables try others: `TRL_CHECKPOINTING=1`; `TRL_AT_ONCE=4` examples at once, with
+accumulation; `TRL_FLOAT32=1` computes in float32 from the same rounded weights, which is the reference for losses.
 """
 
 import json
@@ -56,11 +57,16 @@ def main(folder: Path) -> None:
     base = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.bfloat16)
     lora = {"r": spec.lora_rank, "lora_alpha": spec.lora_alpha, "target_modules": "all-linear", "lora_dropout": 0.0}
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **lora))
+    exact = bool(os.environ.get("TRL_FLOAT32"))
+    if exact:
+        model = model.float()
+    at_once = int(os.environ.get("TRL_AT_ONCE", resolved.batch_size))
     given = SFTConfig(
         output_dir=str(folder / "trl"),
-        per_device_train_batch_size=resolved.batch_size,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=resolved.batch_size // at_once,
         num_train_epochs=1,
-        bf16=True,
+        bf16=not exact,
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=bool(os.environ.get("TRL_CHECKPOINTING")),
         logging_steps=1,

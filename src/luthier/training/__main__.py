@@ -55,6 +55,8 @@ def _stop_with_parent(stop: threading.Event) -> None:
 
 def _train(folder: Path, emit: Events, stop: threading.Event) -> int:
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    # oneDNN keeps what it compiles for each new shape, 0.3 MB a piece, and rows are always of new length.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     try:
         from luthier.training.loop import Stopped, Trainer  # torch takes seconds to import
 

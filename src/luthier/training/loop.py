@@ -37,6 +37,7 @@ _PROOFS, _PROOF_TOKENS = 4, 2048
 _VALIDATE_EVERY = 10  # steps between validation losses on one batch; the whole file at the end of each epoch
 _SAVE_EVERY_S = 30.0
 _SAVING_SHARE = 20  # a large state is saved less often: a twentieth of the time at most
+_GIVE_BACK_EVERY_S = 10.0
 _AT_ONCE = 256  # examples in memory while a whole file is measured
 _LONGEST_CONTEXT = 65_536  # OpenAI's limit for an example
 
@@ -117,6 +118,7 @@ class Trainer:
             self._parameters.values(), lr=self._resolved.learning_rate, weight_decay=0, fused=True
         )
         self._saved_at, self._save_every_s = time.monotonic(), _SAVE_EVERY_S
+        self._gave_back_at = self._saved_at
         self._emit({"type": "note", "message": f"Training on {self._hardware}"})
         self._emit({"type": "note", "message": adapters.described(self._model)})
         if self._hardware.device.type == "cpu" and native.library() is None:
@@ -199,6 +201,9 @@ class Trainer:
             group_["lr"] = self._resolved.learning_rate * schedule(step, self._resolved.total_steps)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if time.monotonic() - self._gave_back_at > _GIVE_BACK_EVERY_S:
+            memory.give_back()
+            self._gave_back_at = time.monotonic()
         return _named("train", loss, right / count)
 
     def _computed(self, items: list[Item]) -> Iterator[tuple[list[Item], Batch, torch.Tensor, torch.Tensor]]:

@@ -1,5 +1,6 @@
-"""How many tokens are computed at once, from the memory that is free."""
+"""How many tokens are computed at once, from the memory that is free; and giving back what is free again."""
 
+import ctypes
 import os
 from typing import Any
 
@@ -38,3 +39,10 @@ def free_bytes(device: torch.device) -> int:
         return int(lines["MemAvailable"].split()[0]) * 1024
     except OSError:  # not Linux: half of all there is, as a guess
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def give_back() -> None:
+    """Rows are always of new length, so what glibc keeps for later rarely fits, and would pile up."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
