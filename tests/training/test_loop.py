@@ -18,6 +18,11 @@ from luthier.training.batches import Item
 from luthier.training.loop import Trainer, schedule
 from luthier.types.errors import JobError
 from training.jobs import EXAMPLES, losses, train, write_job
+from training.test_dpo import PAIRS
+
+
+class PowerCutError(Exception):
+    pass
 
 
 def test_a_job_learns_and_leaves_its_story(tmp_path: Path, tiny_base: Path) -> None:
@@ -169,6 +174,52 @@ def test_a_job_that_diverges_stops(tmp_path: Path, tiny_base: Path) -> None:
     with pytest.raises(JobError, match="smaller learning_rate_multiplier") as caught:
         train(folder)
     assert caught.value.code == "training_diverged"
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+@pytest.mark.parametrize("what", ["nan weight", "infinite gradient"])
+def test_a_job_that_breaks_keeps_its_last_good_checkpoint(
+    tmp_path: Path, tiny_base: Path, what: str, tuning: str
+) -> None:
+    """Broken in the second epoch: the first one's checkpoint and state are finite, and nothing came after them."""
+    folder = write_job(tmp_path / "job", tiny_base, n_epochs=3, tuning=tuning)
+
+    def spoil(trainer: Trainer) -> None:
+        if trainer._progress.step == 4:
+            parameter = next(iter(trainer._parameters.values()))
+            if what == "nan weight":
+                parameter.data.fill_(float("nan"))
+            else:
+                parameter.register_hook(lambda gradient: gradient / 0)
+
+    with pytest.raises(JobError, match="Step 5 gave") as caught:
+        train(folder, at_step=spoil)
+    assert caught.value.code == "training_diverged"
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-3"]
+    (weights,) = (folder / "checkpoints" / "step-3").glob("*.safetensors")
+    for file in (weights, folder / "state" / "state.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(file).values())
+
+
+HOW = {"lora": {}, "full": {"tuning": "full"}, "dpo": {"method": "dpo", "examples": PAIRS}}
+
+
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+def test_a_job_cut_off_goes_on_from_its_last_saved_state(tmp_path: Path, tiny_base: Path, how: dict) -> None:
+    """As when the machine loses power in the second epoch: that epoch's steps are taken again, and are the same."""
+    whole = train(write_job(tmp_path / "whole", tiny_base, **how, n_epochs=3))
+    folder = write_job(tmp_path / "cut", tiny_base, **how, n_epochs=3)
+
+    def cut(trainer: Trainer) -> None:
+        if trainer._progress.step == 5:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        train(folder, at_step=cut)
+    (folder / "state" / "state.new").write_bytes(b"half a state")  # what a save under way leaves
+    again = train(folder)
+    assert any("goes on after step 3" in event.get("message", "") for event in again)
+    assert losses(again) == losses(whole)[3:]
 
 
 def test_with_a_validation_file_the_best_epoch_becomes_the_model(tmp_path: Path, tiny_base: Path) -> None:
