@@ -11,12 +11,15 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
     GemmaConfig,
     LlamaConfig,
     MistralConfig,
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 
 from luthier.inference import Generation, Sampling
@@ -35,6 +38,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 128,
 }
+GEMMA3 = {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 64, "tie_word_embeddings": False}
 FAMILIES: list[tuple[type, dict[str, Any], str]] = [
     (LlamaConfig, {"rope_parameters": LLAMA3}, "llama"),
     (LlamaConfig, {"head_dim": 16, "tie_word_embeddings": False}, "llama"),
@@ -43,6 +47,9 @@ FAMILIES: list[tuple[type, dict[str, Any], str]] = [
     (Qwen2Config, {}, "llama"),
     (Qwen3Config, {}, "transformers"),
     (GemmaConfig, {"head_dim": 8}, "transformers"),
+    (Gemma2Config, {"head_dim": 8, "sliding_window": 64, "tie_word_embeddings": False}, "transformers"),
+    (Gemma3TextConfig, GEMMA3, "transformers"),
+    (SmolLM3Config, {"no_rope_layers": [1, 0]}, "transformers"),
     (Phi3Config, {}, "transformers"),
 ]
 

@@ -43,7 +43,8 @@ def packed_attention(
     Raises LuthierError for what an architecture asks beyond that: leaving it out would train another model.
     """
     if softcap is not None or s_aux is not None or (sliding_window and sliding_window < layout.longest):
-        what = "soft caps" if softcap is not None else "attention sinks" if s_aux is not None else "a sliding window"
+        window = f"a sliding window of {sliding_window} tokens, shorter than an example of {layout.longest}"
+        what = "soft caps" if softcap is not None else "attention sinks" if s_aux is not None else window
         raise LuthierError(f"This base model's attention has {what}, which training does not know yet.")
     q, k, v = (tensor[0].transpose(0, 1).to(value.dtype) for tensor in (query, key, value))
     with torch.autocast(query.device.type, enabled=False):
