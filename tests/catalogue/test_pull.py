@@ -191,7 +191,27 @@ def test_a_base_without_a_chat_template_gets_one(hub: Hub, tiny_base: Path) -> N
     assert text.endswith("<|im_end|>\n<|im_start|>assistant\n")
 
 
-def test_a_gguf_file_becomes_a_base(tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_in_parts_are_whole_or_refused(hub: Hub, tiny_base: Path) -> None:
+    parts = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    index = json.dumps({"weight_map": {"a": parts[0], "b": parts[1]}}).encode()
+    whole = {name: content for name, content in hub.files[ID].items() if name != "model.safetensors"}
+    whole |= {"model.safetensors.index.json": index, parts[0]: b"one", parts[1]: b"two"}
+    hub.files |= {"maker/parts": whole, "maker/half": {name: whole[name] for name in whole if name != parts[1]}}
+    _, folder = pull("maker/parts", quiet)
+    assert [(folder / part).read_bytes() for part in parts] == [b"one", b"two"]
+    with pytest.raises(BaseModelError, match="not all the parts"):
+        pull("maker/half", quiet)
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path: Path, tiny_base: Path, own_cache: Path) -> None:
+    local = shutil.copytree(tiny_base, tmp_path / "local")
+    assert pull(str(local), quiet) == ("local", local)
+    local.rename(tmp_path / "away")
+    with pytest.raises(BaseModelError, match="Put the folder back"):
+        Catalogue(own_cache).folder("local")
+
+
+def test_a_gguf_file_becomes_a_base(tmp_path: Path, tiny_base: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luthier.catalogue.pull.run_conversion", convert)  # in this process, which has torch already
     file = _gguf(tmp_path / "mine-f16.gguf", tiny_base)
     name, folder = pull(str(file), quiet)
@@ -199,6 +219,11 @@ def test_a_gguf_file_becomes_a_base(tmp_path: Path, tiny_base: Path, monkeypatch
     assert file.exists()
     kept = load_file(folder / "model.safetensors")["model.norm.weight"]
     assert torch.equal(kept, torch.full((32,), 3.0, dtype=torch.bfloat16))
+    hub.files["maker/ggufs"] = {"q/other.gguf": file.read_bytes()}
+    name, fetched = pull("maker/ggufs/q/other.gguf", quiet)
+    assert name == "other"
+    assert (fetched / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert not list((tmp_path / "cache" / "pulled" / ".part").iterdir())
     (tmp_path / "broken.gguf").write_bytes(b"GGUF nothing")
     with pytest.raises(BaseModelError, match=r"broken\.gguf"):
         pull(str(tmp_path / "broken.gguf"), quiet)
@@ -212,6 +237,7 @@ def test_pulled_bases_are_listed_answer_and_are_trained(hub: Hub, tmp_path: Path
         assert ID not in {model.id for model in client.models.list()}
         assert _run("models", "pull", ID)["id"] == ID
         assert _run("models", "pull", str(local))["path"] == str(local)
+        assert _run("models", "show", ID)["architecture"] == "LlamaForCausalLM"
         listed = {model.id: model.to_dict() for model in client.models.list()}
         assert listed[ID]["source"] == f"huggingface:{ID}"
         assert listed["local"]["source"] is None

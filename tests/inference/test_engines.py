@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -263,6 +264,23 @@ def test_closing_ends_answers_under_way(tiny_base: Path, prompt: list[int]) -> N
         assert stream.finish_reason == "cancelled"
         with pytest.raises(UnavailableError):
             engine.submit(Generation(prompt, sampling()))
+
+
+def test_the_engine_of_a_base_that_was_removed_goes_when_another_starts(tmp_path: Path) -> None:
+    closed = []
+    bases = [tmp_path / name for name in ("one", "two")]
+    for base in bases:
+        base.mkdir()
+
+    def start(base: Path, _: EngineOptions):
+        return SimpleNamespace(idle=True, close=lambda: closed.append(base))
+
+    pool = EnginePool(OPTIONS, start)
+    pool.engine(bases[0])
+    bases[0].rmdir()
+    pool.engine(bases[1])
+    assert closed == bases[:1]
+    pool.close()
 
 
 def test_a_pool_starts_an_engine_once(tiny_base: Path) -> None:

@@ -46,8 +46,11 @@ def test_adapters_are_loaded_once_and_shed_longest_unused_first(
     assert [names[2], names[4], names[5]] == [names[1], names[3], names[1]]
     again = pointed_at(stand_in, tiny_base)  # what is loaded there from before is used
     assert len(ids(again, prompt, adapters[0], max_tokens=1)) == 1
-    again.close()
     assert len(stand_in.loads) == 6
+    assert len(ids(again, prompt, adapters[0], max_tokens=1)) == 1
+    stand_in.adapters.clear()  # as when it was started anew
+    assert len(ids(again, prompt, adapters[0], max_tokens=1)) == 1
+    again.close()
 
 
 def test_an_answer_that_is_cancelled_is_let_go_of_there(

@@ -88,6 +88,11 @@ class Catalogue:
             return here
         if name.startswith(TUNED):
             raise BaseModelError(f"The fine-tuned model in {name.removeprefix(TUNED)} is not there any more.")
+        if self.pulled.find(name):
+            raise BaseModelError(
+                f"The base model '{name}' was pulled from a folder that is gone. Put the folder back, or "
+                f"`luthier models rm {name}`."
+            )
         if name not in ENTRIES:
             known = ", ".join(self.names())
             raise BaseModelError(

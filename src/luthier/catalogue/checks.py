@@ -4,12 +4,15 @@ Reads config.json and the tokenizer's files; never the weights, and never code.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from luthier.data.render import Renderer
 from luthier.language import say
 from luthier.types.errors import BaseModelError
+
+_PART = re.compile(r"[\w.-]+\.safetensors", re.ASCII)  # beside the index, and no pickle
 
 
 def check_config(path: Path, name: str) -> str:
@@ -70,6 +73,7 @@ def has_weights(folder: Path) -> bool:
         return True
     try:
         index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
-        return all((folder / part).is_file() for part in set(index["weight_map"].values()))
+        parts = set(index["weight_map"].values())
+        return bool(parts) and all(_PART.fullmatch(part) and (folder / part).is_file() for part in parts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -89,6 +89,13 @@ class _Pull:
                 self._fetch(client, weights, part)
             except httpx.HTTPError as error:
                 raise hubs.trouble(client, model, error) from error
+        if not model.file and not has_weights(part):
+            raise BaseModelError(
+                say(
+                    f"{model.id} has not all the parts that its model.safetensors.index.json names.",
+                    f"{model.id} 缺少 model.safetensors.index.json 所列的部分权重文件。",
+                )
+            )
         made = self._described(str(model), repository.revision, architecture, part, repository.licence)
         if model.file:
             return self._convert(part / Path(model.file).name, made, part.with_name(part.name + "--converted"))

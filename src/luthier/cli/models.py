@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from luthier.cli.connect import open_client
+from luthier.cli.connect import names_a_server, open_client
 from luthier.cli.options import Options, local_options, pass_options, server_options
 from luthier.cli.output import as_json, note, print_details, print_json, print_table, transfer, when
 from luthier.cli.trouble import Trouble
@@ -68,9 +68,21 @@ def show(options: Options, model: str) -> None:
     with open_client(options) as client:
         found = as_json(client.models.retrieve(model))
         evaluation = OpenAIService(client).newest(model)
+    if not names_a_server(options):
+        found |= _pulled(model)
     if evaluation:
         found["evaluation"] = evaluation if options.json else _in_short(evaluation)
     print_json(found) if options.json else print_details(found)
+
+
+def _pulled(name: str) -> dict[str, Any]:
+    """What this machine knows of a base that was pulled; nothing of other models."""
+    from luthier.catalogue import Catalogue
+    from luthier.settings import Settings
+
+    found = Catalogue(Settings().cache).pulled.find(name)
+    keys = ("source", "revision", "licence", "architecture", "size_bytes", "path")
+    return {key: value if key == "size_bytes" else str(value) for key in keys if (value := getattr(found, key, None))}
 
 
 def _in_short(evaluation: dict[str, Any]) -> str:

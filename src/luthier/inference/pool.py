@@ -91,7 +91,12 @@ class Pool(Generic[Started]):
                 self._close(base)
 
     def _make_room(self) -> None:
-        """Before another engine starts. All that are busy, or were asked for just now, stay, be they too many."""
+        """Before another engine starts. All that are busy, or were asked for just now, stay, be they too many.
+
+        Those of models that were removed from the disk go.
+        """
+        for gone in [base for base, engine in self._engines.items() if engine.idle and not base.exists()]:
+            self._close(gone)
         now = monotonic()
         while len(self._engines) >= self._options.models_in_memory:
             unused = (base for base, at in self._used_at.items() if now - at > _JUST_NOW_S and self._engines[base].idle)

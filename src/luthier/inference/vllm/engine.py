@@ -143,17 +143,24 @@ class VllmEngine:
             stream.over(reason)
 
     async def _tokens(self, stream: VllmStream) -> FinishReason:
-        generation, reason = stream.generation, None
-        async with _Used(self, generation.adapter) as model:
-            body = protocol.request(generation, model)
+        adapter = stream.generation.adapter
+        async with _Used(self, adapter) as model:
+            body = protocol.request(stream.generation, model)
             async with self._client.stream("POST", "/v1/completions", json=body) as answer:
-                if not answer.is_success:
-                    raise protocol.trouble(answer.status_code, _json(await answer.aread()))
-                async for line in answer.aiter_lines():
-                    data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
-                    if not data or data == "[DONE]":
-                        continue
-                    reason = self._take(stream, json.loads(data)) or reason
+                if answer.is_success:
+                    return await self._read(stream, answer)
+                error = protocol.trouble(answer.status_code, _json(await answer.aread()))
+        if answer.status_code == 404 and adapter in self._adapters:  # it was started anew, and knows none
+            del self._adapters[adapter]
+            return await self._tokens(stream)
+        raise error
+
+    async def _read(self, stream: VllmStream, answer: httpx.Response) -> FinishReason:
+        reason: FinishReason | None = None
+        async for line in answer.aiter_lines():
+            data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+            if data and data != "[DONE]":
+                reason = self._take(stream, json.loads(data)) or reason
         if reason is None:
             raise UnavailableError("vLLM ended an answer in the middle.")
         return reason
