@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
 	@echo "make test         set up, then run all tests"
-	@echo "make test-clients set up, then let LangChain, LiteLLM and llm talk to the server"
+	@echo "make test-clients set up, then let LangChain, LiteLLM, llm and bfcl talk to the server"
 	@echo "make check        set up, then ruff and mypy"
 	@echo "make clean        remove $(VENV)"
 

@@ -86,6 +86,10 @@ def test_a_person_sees_a_table_the_saving_and_advice(luthier: Run, calls_file: P
     assert "10 prompt tokens instead of 100: 90 % less, $180.00 per million questions" in shown
     assert f"{TUNED} is better than {BASE} (+80.0 points)" in shown
     assert "Only 10 examples were asked" in shown
+    saved = json.loads(luthier("evaluate", TUNED, calls_file, "--functions", "--price-in", 2, "--json").stdout)[
+        "saving"
+    ]
+    assert (saved["share_saved"], saved["usd_saved_per_million_questions"]) == (0.9, 180)
 
 
 def test_the_page_stands_alone(luthier: Run, calls_file: Path, model: Any, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ SUITES = [
 
 NODE_CLIENT = _ROOT / "openai-node"
 OTHER_CLIENTS = {name: _ROOT / name for name in ("langchain", "litellm", "llm")}
+BFCL = _ROOT / "bfcl"
 
 
 def require(folder: Path) -> None:
@@ -133,5 +134,5 @@ if __name__ == "__main__":
         for each in SUITES:
             fetch_suite(each)
         fetch_node_client()
-        for name in OTHER_CLIENTS if "--other-clients" in sys.argv else ():
-            environment(OTHER_CLIENTS[name], _HERE / "requirements" / f"{name}.txt")
+        for folder in (*OTHER_CLIENTS.values(), BFCL) if "--other-clients" in sys.argv else ():
+            environment(folder, _HERE / "requirements" / f"{folder.name}.txt")

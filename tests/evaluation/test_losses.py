@@ -2,8 +2,10 @@
 
 import pytest
 
-from luthier.evaluation.card import Run
+from luthier.evaluation.ask import Answer
+from luthier.evaluation.card import Run, efficiency
 from luthier.evaluation.losses import figures
+from luthier.evaluation.page import page
 from luthier.evaluation.report import report
 from luthier.evaluation.statistics import Interval
 from luthier.types.evaluations import ExampleLoss
@@ -33,7 +35,8 @@ def test_a_part_of_a_file_has_another_name_and_nothing_trained_none() -> None:
 def _run(model: str, nats: float, tokens: int) -> Run:
     figure = Interval(nats, nats, nats, 20)
     scores = {"full_valid_loss": [nats] * 20, "exact_match": [0.0] * 20}
-    return Run(model, "full", {"full_valid_loss": figure, "exact_match": figure}, scores, loss_tokens=[tokens] * 20)
+    figures = {"full_valid_loss": figure, "exact_match": figure}
+    return Run(model, "full", figures, scores, efficiency=efficiency([Answer("a")]), loss_tokens=[tokens] * 20)
 
 
 def test_less_loss_is_better_where_tokens_are_the_same() -> None:
@@ -41,3 +44,11 @@ def test_less_loss_is_better_where_tokens_are_the_same() -> None:
     compared = {(one.figure, one.first[0]) for one in made.comparisons}
     assert compared == {("exact_match", "a"), ("exact_match", "b"), ("full_valid_loss", "a")}
     assert "full_valid_loss: ft:a is better than a (-1.000)." in made.advice("en")
+
+
+def test_losses_that_rise_again_are_told_and_drawn() -> None:
+    made = report("text", "f", 20, [_run("ft:a", 1.0, 7)], [(1, 0.5), (2, 0.4), (3, 0.6)])
+    assert any("Overfitting since epoch 2" in line for line in made.advice("en"))
+    assert any(line.startswith("第 2 轮之后过拟合") for line in made.advice("zh"))
+    assert page(made, "en").count("<circle") == 3
+    assert "<circle" not in page(report("text", "f", 20, [_run("ft:a", 1.0, 7)]), "en")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ def evaluate(
     plan = _plan([model, *others], functions, shown, max_tokens, concurrency)
     questions = _questions(file, plan, functions_file, limit)
     with open_connection(options) as connection:
-        report = _evaluated(connection.client, plan, questions)
+        report = _evaluated(connection.client, plan, questions, price_in)
     if out:
         from luthier.evaluation.page import page
 
@@ -122,7 +123,7 @@ def evaluate(
     if options.json:
         print_json(report.to_dict())
     else:
-        show_report(report, price_in)
+        show_report(report)
     if out:
         note(say(f"The report is in {out}.", f"报告已写入 {out}。"))
 
@@ -155,13 +156,13 @@ def _definitions(path: Path) -> list[dict[str, Any]] | None:
         raise Trouble(say(f"{path} is no list of definitions: {error}", f"{path} 不是函数定义列表：{error}")) from error
 
 
-def _evaluated(client: openai.OpenAI, plan: Plan, questions: Questions) -> Report:
+def _evaluated(client: openai.OpenAI, plan: Plan, questions: Questions, price_in: float | None) -> Report:
     from luthier.evaluation.run import run
     from luthier.evaluation.service import OpenAIService
 
     with _bar(plan.steps(questions)) as on_step:
         service = OpenAIService(client)
-        report = run(service, plan, questions, on_step)
+        report = replace(run(service, plan, questions, on_step), price_in=price_in)
     kept = service.keep(plan.models[0], report.to_dict())
     if kept:
         note(say(f"Stored with the model as {kept['id']}.", f"已随模型保存为 {kept['id']}。"))

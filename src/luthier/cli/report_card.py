@@ -19,10 +19,9 @@ _COLUMNS = {
 }
 
 
-def show_report(report: Report, price_in: float | None) -> None:
+def show_report(report: Report) -> None:
     """On stdout."""
     from luthier.evaluation.figures import figure_name
-    from luthier.evaluation.report import saved_tokens
 
     wanted = (*_COLUMNS[report.kind], *_LOSSES)
     names = [name for name in wanted if any(name in run.figures for run in report.runs)]
@@ -38,9 +37,9 @@ def show_report(report: Report, price_in: float | None) -> None:
     )
     for name, why in {key: why for run in report.runs for key, why in run.not_available.items()}.items():
         results().print(say(f"{name}: {why}.", f"{name}：{why}。"), soft_wrap=True)
-    saved = saved_tokens(report.runs, report.runs[0].model) if functions else None
-    if saved:
-        results().print(_saving(*saved, price_in))
+    saving = report.saving_in_words()
+    if saving:
+        results().print(saving)
     for line in report.advice():
         results().print(f"• {line}", soft_wrap=True)
 
@@ -59,18 +58,3 @@ def _row(run: Run, names: Sequence[str], functions: bool) -> list[str]:
         )
         cells.append(f"{value} [{low}–{high}]")
     return [*cells, f"{run.efficiency['prompt_tokens_mean']:.0f}", f"{run.efficiency['latency_s_p50']:.2f}"]
-
-
-def _saving(full: float, none: float, price_in: float | None) -> str:
-    share = f"{100 * (1 - none / full):.0f}"
-    text = say(
-        f"Without definitions a question costs {none:.0f} prompt tokens instead of {full:.0f}: {share} % less",
-        f"不发送函数定义时，每个问题的提示词元从 {full:.0f} 降到 {none:.0f}：节省 {share}%",
-    )
-    if price_in is None:
-        return text + say(".", "。")
-    money = f"${(full - none) * price_in:,.2f}"
-    return text + say(
-        f", {money} per million questions at ${price_in:g}.",
-        f"；按每百万词元 ${price_in:g} 计，每百万次提问节省 {money}。",
-    )

@@ -10,7 +10,7 @@ from luthier.language import Language, say
 
 Seen = tuple[str, tuple[str, Shown], tuple[str, Shown], Difference]  # figure, first, second, second minus first
 _FEW = 50  # below it an interval is wider than most differences that one hopes for
-_TOLD = (HEADLINE, "exact_match", "chrf", "full_valid_loss", "valid_loss")  # of two models
+_TOLD = ("exact_match", "label_accuracy", "chrf", "full_valid_loss", "valid_loss")  # of texts
 _WEAK, _LEAST_OF_A_CLASS = 0.7, 3
 _FAULTS = {
     "missing_required": ("required arguments are left out", "必填参数缺失"),
@@ -31,7 +31,8 @@ def advice(
         return say(en, zh, language)
 
     main = runs[0]
-    made = [*_against_others(seen, words), *_overfitting(losses, words)]
+    told = (HEADLINE,) if HEADLINE in main.figures else _TOLD
+    made = [*_against_others([one for one in seen if one[0] in told], words), *_overfitting(losses, words)]
     made += _calls(main, seen, words) if HEADLINE in main.figures else _texts(main, words)
     made += _classes(main, words)
     cases = len(next(iter(main.scores.values()), []))
@@ -50,7 +51,7 @@ Words = Callable[[str, str], str]
 
 def _against_others(seen: Sequence[Seen], words: Words) -> Iterator[str]:
     for figure, first, second, difference in seen:
-        if first[0] == second[0] or figure not in _TOLD:
+        if first[0] == second[0]:
             continue
         points, n = _difference(figure, difference.value, words), difference.n
         where = "" if figure != HEADLINE else words(f", definitions {first[1]}", f"，函数定义 {first[1]}")

@@ -98,6 +98,8 @@ def _of_calls(part: str, whole: str) -> Figure:
         wholes = np.array([getattr(verdict, whole) for verdict in verdicts])
         if not wholes.sum():
             return Interval(math.nan, math.nan, math.nan, 0)
+        if parts.sum() in (0, wholes.sum()):  # resampled, none or all of them stay none or all, which is no interval
+            return rate(int(parts.sum()), int(wholes.sum()))
         found = bootstrap(lambda chosen: _ratio(parts[chosen].sum(), wholes[chosen].sum()), len(verdicts))
         return Interval(found.value, found.low, found.high, int(wholes.sum()))
 

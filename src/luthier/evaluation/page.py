@@ -1,6 +1,7 @@
 """A report as one HTML page that needs nothing else: styles and plots are inside, no script, no address outside."""
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -24,6 +25,8 @@ def page(report: Report, language: Language | None = None) -> str:
     return _template().render(
         report=report,
         advice=report.advice(language),
+        saving=report.saving_in_words(language),
+        curve=_curve(report.losses),
         names=names,
         plotted=[name for name in _CALLS_PLOTTED + _TEXTS_PLOTTED if name in names],
         title_of=lambda name: figure_name(name, language),
@@ -33,6 +36,16 @@ def page(report: Report, language: Language | None = None) -> str:
         words=words,
         lang=words("en", "zh-CN"),
     )
+
+
+def _curve(losses: Sequence[tuple[float, float]]) -> list[tuple[float, float, float, float]]:
+    """(x, y, epoch, loss) of each point, x and y from 0 to 1; empty where there is no line to draw."""
+    if len(losses) < 2:
+        return []
+    first, last = losses[0][0], losses[-1][0]
+    top, bottom = max(loss for _, loss in losses), min(loss for _, loss in losses)
+    across, down = (last - first) or 1, (top - bottom) or 1
+    return [((epoch - first) / across, (top - loss) / down, epoch, loss) for epoch, loss in losses]
 
 
 @cache

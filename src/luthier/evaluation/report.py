@@ -13,7 +13,7 @@ from luthier.data.definitions import Shown
 from luthier.evaluation.advice import advice
 from luthier.evaluation.card import Run
 from luthier.evaluation.statistics import Difference, paired_mean, paired_rate
-from luthier.language import Language
+from luthier.language import Language, say
 
 Kind = Literal["functions", "text"]
 _HEADLINES = ("call_exact", "label_accuracy", "chrf")
@@ -32,7 +32,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """`losses`: (epoch, full validation loss) of the job that made the model, where it is known."""
+    """`losses`: (epoch, full validation loss) of the job that made the model, where it is known; `price_in`: USD for a
+    million prompt tokens, where it was given.
+    """
 
     kind: Kind
     file: str
@@ -40,6 +42,41 @@ class Report:
     runs: list[Run]
     comparisons: list[Comparison]
     losses: list[tuple[float, float]]
+    price_in: float | None = None
+
+    def saving(self) -> dict[str, float] | None:
+        """Mean prompt tokens with full definitions and with none, and what is saved; None where not both were run."""
+        means = {run.shown: run.efficiency.get("prompt_tokens_mean") for run in self.runs[::-1] if self._judges(run)}
+        full, none = means.get("full"), means.get("none")
+        if self.kind != "functions" or not full or not none:
+            return None
+        made = {"prompt_tokens_full": full, "prompt_tokens_none": none, "share_saved": 1 - none / full}
+        if self.price_in is not None:  # tokens of one question times the price of a million: USD for a million of them
+            made["usd_saved_per_million_questions"] = (full - none) * self.price_in
+        return made
+
+    def saving_in_words(self, language: Language | None = None) -> str | None:
+        """One sentence."""
+        found = self.saving()
+        if found is None:
+            return None
+        full, none, share = found["prompt_tokens_full"], found["prompt_tokens_none"], 100 * found["share_saved"]
+        text = say(
+            f"Without definitions a question costs {none:.0f} prompt tokens instead of {full:.0f}: {share:.0f} % less",
+            f"不发送函数定义时，每个问题的提示词元从 {full:.0f} 降到 {none:.0f}：节省 {share:.0f}%",
+            language,
+        )
+        if self.price_in is None:
+            return text + say(".", "。", language)
+        money, price = f"${found['usd_saved_per_million_questions']:,.2f}", f"${self.price_in:g}"
+        return text + say(
+            f", {money} per million questions at {price} per million tokens.",
+            f"；按每百万词元 {price} 计，每百万次提问节省 {money}。",
+            language,
+        )
+
+    def _judges(self, run: Run) -> bool:
+        return run.model == self.runs[0].model
 
     def advice(self, language: Language | None = None) -> list[str]:
         """What the numbers say, most urgent first."""
@@ -48,6 +85,7 @@ class Report:
 
     def to_dict(self, language: Language | None = None) -> dict[str, Any]:
         """Everything, as JSON: figures as {value, low, high, n}; a figure that does not exist is absent."""
+        saving = self.saving()
         return {
             "kind": self.kind,
             "file": self.file,
@@ -55,6 +93,7 @@ class Report:
             "runs": [_run(run) for run in self.runs],
             "comparisons": [_comparison(one) for one in self.comparisons],
             "valid_losses": [{"epoch": epoch, "full_valid_loss": loss} for epoch, loss in self.losses],
+            **({"saving": {key: round(value, 4) for key, value in saving.items()}} if saving else {}),
             "advice": self.advice(language),
         }
 
@@ -73,13 +112,6 @@ def headline(report: dict[str, Any]) -> dict[str, Any] | None:
     if found is None:
         return None
     return {"figure": found, "definitions": first["definitions"], **first["figures"][found]}
-
-
-def saved_tokens(runs: Sequence[Run], model: str) -> tuple[float, float] | None:
-    """(mean prompt tokens with full definitions, with none) of a model that was run both ways."""
-    means = {run.shown: run.efficiency.get("prompt_tokens_mean") for run in runs if run.model == model}
-    full, none = means.get("full"), means.get("none")
-    return (full, none) if full and none else None
 
 
 def _comparisons(runs: Sequence[Run]) -> list[Comparison]:
