@@ -25,7 +25,7 @@ def test_the_leaderboard_runs_to_its_end(real_base: Path, tmp_path: Path) -> Non
             "BFCL_PROJECT_ROOT": str(tmp_path),
             "OPENAI_BASE_URL": running.endpoint.base_url,
             "OPENAI_API_KEY": running.endpoint.api_key,
-            "LUTHIER_MODEL": "gpt-4o-mini",
+            "BFCL_MODEL": "gpt-4o-mini",
         }
 
         def bfcl(*arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""`bfcl` with one more model, `luthier-FC`: whatever LUTHIER_MODEL names, asked by chat completions as OpenAI's were.
+"""`bfcl` with one more model, `luthier-FC`: whatever BFCL_MODEL names, asked by chat completions as OpenAI's were.
 
 The leaderboard's own entries for OpenAI's models use another API. Arguments are those of `bfcl` itself.
 """
@@ -10,7 +10,7 @@ from bfcl_eval.constants.model_config import MODEL_CONFIG_MAPPING, ModelConfig
 from bfcl_eval.model_handler.api_inference.openai_completion import OpenAICompletionsHandler
 
 MODEL_CONFIG_MAPPING["luthier-FC"] = ModelConfig(
-    model_name=os.environ["LUTHIER_MODEL"],
+    model_name=os.environ["BFCL_MODEL"],
     display_name="Luthier",
     url="",
     org="",
