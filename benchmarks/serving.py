@@ -249,7 +249,7 @@ def _adapter(base: Path, folder: Path, seed: int) -> Path:
     torch.manual_seed(seed)
     for name, parameter in trainable(model).items():
         if "lora_B" in name:
-            parameter.data.normal_(0, 0.02)
+            parameter.data.normal_(0, 0.05)
     save_adapter(model, "base", "", folder)
     return folder
 
