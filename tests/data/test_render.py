@@ -223,11 +223,11 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tmp_path: Path) -> No
 def test_templates_cannot_reach_out(tmp_path: Path) -> None:
     base = make_tiny_base(tmp_path / "base")
     (base / "chat_template.jinja").write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
-    with pytest.raises(RenderError):
+    with pytest.raises((RenderError, BaseModelError), match="unsafe"):
         Renderer(base).prompt([user("a")])
 
 
-@pytest.mark.parametrize("missing", ["tokenizer.json", "chat_template.jinja"])
+@pytest.mark.parametrize("missing", ["tokenizer.json", "tokenizer_config.json"])
 def test_a_base_that_lacks_a_file_is_named(tiny_base: Path, tmp_path: Path, missing: str) -> None:
     base = shutil.copytree(tiny_base, tmp_path / "base")
     (base / missing).unlink()

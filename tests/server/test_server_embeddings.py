@@ -116,7 +116,7 @@ def test_a_client_that_hangs_up_frees_its_place(bare: Bare, tiny_base: Path) -> 
     with pytest.raises(openai.APITimeoutError):
         embed(bare.client(timeout=0.2), ["x" * 2000] * 150)
     (engine,) = list(bare_engines(bare))
-    until(lambda: engine._open == 0)
+    until(lambda: engine.idle)
     assert embed(bare.client(), "x")
 
 
