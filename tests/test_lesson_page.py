@@ -32,8 +32,10 @@ BASE = "smollm2-135m-instruct"
 SMALLER = {
     "luthier estimate ": "luthier estimate --measure never ",
     "--learning-rate-multiplier 0.3,1,3": "--learning-rate-multiplier 1",
-    "--epochs 3 --batch-size 4": "--epochs 1 --batch-size 32",
+    "--count 800": "--count 120",
+    "luthier tune leave.train.jsonl ": "luthier tune leave.train.jsonl --epochs 1 --batch-size 32 ",
     "--limit 16": "--limit 4",
+    "--functions --definitions none": "--functions --definitions none --limit 4 --max-tokens 130",
 }
 # What differs from run to run, as it stands on the page and as it may come; the groups are ids.
 ID = r"ftjob-\w+|file-\w+|ft:[\w.:-]+"
