@@ -65,19 +65,21 @@ class _Engine:
         self.closed = True
 
 
-def test_the_longest_unused_engine_goes_unless_it_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_unused_engine_goes_unless_it_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
+    for name in ("one", "two", "three", "four"):
+        (tmp_path / name).mkdir()
     monkeypatch.setattr("luthier.inference.pool.monotonic", lambda: now[0])
     pool = EnginePool(EngineOptions(models_in_memory=2), _Engine)
-    one, two = pool.engine(Path("one")), pool.engine(Path("two"))
-    three = pool.engine(Path("three"))
+    one, two = pool.engine(tmp_path / "one"), pool.engine(tmp_path / "two")
+    three = pool.engine(tmp_path / "three")
     assert [one.closed, two.closed] == [False, False]  # asked for just now: work may be on its way
     now[0] += 60
-    assert pool.engine(Path("one")) is one
+    assert pool.engine(tmp_path / "one") is one
     one.idle = three.idle = False
     now[0] += 60
-    pool.engine(Path("four"))
+    pool.engine(tmp_path / "four")
     assert [engine.closed for engine in (one, two, three)] == [False, True, False]
-    pool.discard(Path("three"))
+    pool.discard(tmp_path / "three")
     assert three.closed
-    assert pool.engine(Path("three")) is not three
+    assert pool.engine(tmp_path / "three") is not three
