@@ -242,6 +242,8 @@ def test_a_checkpoint_survives_a_crash_at_any_point(store: Store, tmp_path: Path
     assert add_checkpoint(store, job.id, tmp_path, 2, source=tmp_path / "moved") == "ft:m:personal::00000002"
     store.models.delete("ft:m:personal::00000001")
     assert add_checkpoint(store, job.id, tmp_path, 1, source=tmp_path / "moved") is None
+    (store.models._folder / f"{job.id}-step-1").mkdir()  # a crash between its row and its folder, as it went
+    assert add_checkpoint(store, job.id, tmp_path, 1, source=tmp_path / "moved") is None
     assert [point.step_number for point in store.jobs.checkpoints(job.id, limit=9, after=None).data] == [2]
 
 

@@ -97,7 +97,10 @@ class Models(Scoped):
             earlier: str | None = connection.scalar(known)
             if earlier is not None or not target.exists():
                 return earlier
-            if connection.scalar(select(jobs.c.status).where(jobs.c.id == job["id"])) in FINAL:
+            # A later one that is known: this one was known too, and went; a crash may have left its folder.
+            later = select(checkpoints.c.step).where(checkpoints.c.job_id == job["id"], checkpoints.c.step > step)
+            over = connection.scalar(select(jobs.c.status).where(jobs.c.id == job["id"])) in FINAL
+            if over or connection.scalar(later.limit(1)) is not None:
                 shutil.rmtree(target)
                 return None
             row = {"id": name, "job_id": job["id"], "base": job["base"], "root": job["model"], "adapter": adapter}
