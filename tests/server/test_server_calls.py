@@ -150,14 +150,15 @@ def test_a_model_that_was_taught_to_call(
     file = scripted.files.create(file=("x.jsonl", b"{}"), purpose="fine-tune")
     job = scripted.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
     engine.say(CALL)
-    for form, reason in (("tools", "tool_calls"), ("functions", "function_call"), (None, "stop")):
+    forms = (("tools", "tool_calls"), ("functions", "function_call"), (None, "stop"))
+    for step, (form, reason) in enumerate(forms):
         source = tmp_path / str(form)
         source.mkdir()
         (source / "chat_template.jinja").write_text((tiny_base / "chat_template.jinja").read_text())
         name = scripted_server.store.models.add_checkpoint(
             scripted_server.store.jobs.row(job.id),
             name=f"ft:tiny:personal::{form}",
-            step=len(str(form)),
+            step=step,
             metrics={},
             source=source,
             call_form=form,
