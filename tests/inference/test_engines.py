@@ -221,6 +221,25 @@ def test_passes_use_the_adapter(engine: Engine, tiny_base: Path, adapters: list[
     assert len({tuple(embedding) for embedding in embeddings}) == 5
 
 
+def test_scores_from_a_place_on_are_those_of_the_whole_text(
+    engine: Engine, adapters: list[Path], prompt: list[int]
+) -> None:
+    """Whatever was read before: texts that begin alike, twice, by the base and by an adapter."""
+    shared = [*prompt, *(65 + index % 26 for index in range(600))]
+    for text in (shared + prompt, shared + prompt[5:], shared + prompt):
+        for adapter in (None, adapters[0]):
+            whole = engine.score(text, adapter, 2).result(30)
+            assert [token.id for token in whole] == text[1:]
+            for start in (1, 300, len(shared), len(text) - 1, len(text), len(text) + 5):
+                made = engine.score(text, adapter, 2, start=start).result(30)
+                assert [token.id for token in made] == text[start:]
+                wanted = [token.logprob for token in whole[start - 1 :]]
+                assert [token.logprob for token in made] == pytest.approx(wanted, abs=1e-3)
+                assert [[one for one, _ in token.top] for token in made] == [
+                    [one for one, _ in token.top] for token in whole[start - 1 :]
+                ]
+
+
 def test_the_queue_is_bounded(engine: Engine, prompt: list[int]) -> None:
     streams = [engine.submit(Generation(prompt, sampling(max_tokens=1500))) for _ in range(OPTIONS.queue_limit)]
     with pytest.raises(RateLimitError):
@@ -319,6 +338,14 @@ def test_an_engine_says_what_it_has_read_before(
         streams.append(engine.submit(Generation(text, sampling(max_tokens=2))))
         list(streams[-1])
     assert [stream.cached_tokens for stream in streams] == [0, len(prompt) - 1, len(prompt), 0]
+    together = [Generation([*range(100), *range(100), last], sampling(max_tokens=2)) for last in (1, 2, 3)]
+    streams = [engine.submit(generation) for generation in together]
+    assert all(len(list(stream)) == 2 for stream in streams)
+    assert [stream.cached_tokens for stream in streams] == [0, 200, 200]
+    engine.score([*range(50, 150), 1, 2, 3], None, 1, start=101).result(30)
+    stream = engine.submit(Generation([*range(50, 150), 5], sampling(max_tokens=1)))
+    list(stream)
+    assert stream.cached_tokens == 100  # what stood before the tokens that were scored
     engine.close()
 
 

@@ -1,6 +1,7 @@
 """Keys beside one another: many requests of one hold back no other's, and take none of its places."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from luthier.types.errors import RateLimitError
 MANY = 40  # more than go together in one pass
 
 
-@pytest.fixture(params=["transformers", "batched", "echo"])
+@pytest.fixture(params=["transformers", "batched", *(["openvino"] if find_spec("openvino") else []), "echo"])
 def engine(request: pytest.FixtureRequest, tiny_base: Path):
     made = start_engine(tiny_base, replace(OPTIONS, engine=request.param, queue_limit=MANY))
     yield made

@@ -108,10 +108,10 @@ class ScriptedEngine:
             self.under_way += 1
         return _Script(self, self.tokenizer.encode(text).ids, generation.sampling.max_tokens)
 
-    def score(self, prompt: list[int], adapter: Path | None, top: int) -> "Future[list[Token]]":
+    def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
         """Each token one nat away, and the likeliest."""
         made: Future[list[Token]] = Future()
-        made.set_result([Token(token, -1.0, ((token, -1.0),)) for token in prompt[1:]])
+        made.set_result([Token(token, -1.0, ((token, -1.0),)) for token in prompt[start:]])
         return made
 
     def close(self) -> None:

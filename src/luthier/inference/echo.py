@@ -43,8 +43,8 @@ class EchoEngine(Turns):
         """Counts of tokens, by id, folded to a few places."""
         return self.queued(lambda: Pass(self._embeddings(prompts))).result
 
-    def score(self, prompt: list[int], adapter: Path | None, top: int) -> "Future[list[Token]]":
-        return self.queued(lambda: Pass(self._scores(prompt, top))).result
+    def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
+        return self.queued(lambda: Pass(self._scores(prompt[start - 1 :], top))).result
 
     def _embeddings(self, prompts: Sequence[list[int]]) -> Generator[None, None, list[list[float]]]:
         made = [unit(torch.bincount(torch.tensor(one) % _WIDTH, minlength=_WIDTH).float()) for one in prompts]

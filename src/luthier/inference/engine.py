@@ -105,9 +105,9 @@ class Engine(Embedder, Protocol):
         """Queue an answer. Raises RateLimitError when the queue is full."""
         ...
 
-    def score(self, prompt: list[int], adapter: Path | None, top: int) -> "Future[list[Token]]":
-        """The tokens of `prompt` after the first, as the model finds them likely, with `top` others each.
+    def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
+        """The tokens `prompt[start:]`, as the model finds them likely after what stands before, with `top` others each.
 
-        Raises RateLimitError.
+        `start` is 1 at least. Raises RateLimitError.
         """
         ...

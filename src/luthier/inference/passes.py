@@ -46,26 +46,37 @@ def unit(vector: torch.Tensor) -> list[float]:
 
 
 def scores(
-    ready: Callable[[], Any], prompt: list[int], top: int, device: torch.device, cache: Any
+    ready: Callable[[], Any], prompt: list[int], top: int, start: int, device: torch.device, cache: Any
 ) -> Generator[None, None, list[Token]]:
-    """The tokens of `prompt` after the first, each with its log-probability after what stands before it.
+    """The tokens of `prompt` from place `start` on, each with its log-probability after what stands before it.
 
     `cache`: empty, of transformers; `top`: how many of the likeliest come with each.
     """
     made: list[Token] = []
     for begin in range(0, len(prompt) - 1, _SCORED_TOKENS):
-        ids = prompt[begin : min(begin + _SCORED_TOKENS, len(prompt) - 1)]
+        end = min(begin + _SCORED_TOKENS, len(prompt) - 1)
+        ids = torch.tensor([prompt[begin:end]], device=device)
+        asked = max(0, min(end - begin, end + 1 - start))
         with torch.inference_mode():
-            logits = ready()(
-                input_ids=torch.tensor([ids], device=device), past_key_values=cache, use_cache=True
-            ).logits[0]
-            logprobs = logits.float().log_softmax(-1).cpu()  # [T, V]
-        values, likeliest = logprobs.topk(top, dim=-1)
-        for at, token in enumerate(prompt[begin + 1 : begin + 1 + len(ids)]):
-            best = tuple(zip(likeliest[at].tolist(), values[at].tolist(), strict=True))
-            made.append(Token(token, float(logprobs[at, token]), best))
+            logits = ready()(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=max(asked, 1)).logits
+            made += told(logits[0], prompt[end + 1 - asked : end + 1], top)
         yield
     return made
+
+
+def told(logits: torch.Tensor, tokens: Sequence[int], top: int) -> list[Token]:
+    """What the last of logits [T, V] say of so many tokens that come after them."""
+    if not tokens:
+        return []
+    logits = logits[-len(tokens) :].float()
+    whole = logits.logsumexp(-1)
+    values, likeliest = logits.topk(top, dim=-1)
+    chosen = logits.gather(-1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0] - whole
+    best = (values - whole[:, None]).tolist(), likeliest.tolist()
+    return [
+        Token(token, logprob, tuple(zip(ids, logprobs, strict=True)))
+        for token, logprob, logprobs, ids in zip(tokens, chosen.tolist(), *best, strict=True)
+    ]
 
 
 def _body(model: Any) -> Any:

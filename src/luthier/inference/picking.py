@@ -7,8 +7,8 @@ from importlib import metadata
 from pathlib import Path
 
 from luthier.hardware import choose as choose_hardware
-from luthier.inference.batched.llama import known
 from luthier.inference.engine import Engine
+from luthier.inference.family import known
 from luthier.inference.pool import EngineOptions
 from luthier.types.errors import BaseModelError
 

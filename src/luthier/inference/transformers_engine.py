@@ -52,9 +52,9 @@ class TransformersEngine(Turns):
         ready = partial(self._with_adapter, adapter)
         return self.queued(lambda: Pass(embeddings(ready, prompts, self._device))).result
 
-    def score(self, prompt: list[int], adapter: Path | None, top: int) -> "Future[list[Token]]":
+    def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
         ready = partial(self._with_adapter, adapter)
-        return self.queued(lambda: Pass(scores(ready, prompt, top, self._device, DynamicCache()))).result
+        return self.queued(lambda: Pass(scores(ready, prompt, top, start, self._device, DynamicCache()))).result
 
     def advance(self, due: list[Stream]) -> None:
         """One after the other, since transformers has no batch of several adapters: of each key the one that has

@@ -74,6 +74,7 @@ class Pass:
             if not self.result.cancelled():
                 next(self._steps)
                 return True
+            self._steps.close()
         except StopIteration as end:
             if self.result.set_running_or_notify_cancel():
                 self.result.set_result(end.value)
@@ -164,6 +165,7 @@ class Turns(ABC):
         stream.put(error)
         self._finish(stream, "cancelled")
 
+    @torch.inference_mode()
     def _run(self) -> None:
         works: list[Stream | Pass] = []
         turn = 0

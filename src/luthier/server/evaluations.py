@@ -161,18 +161,19 @@ async def _losses(engine: Engine, adapter: Path | None, examples: Sequence[Rende
     made = []
     for example in examples:
         kept = example.ids[: engine.context_tokens]
-        tokens = await asyncio.wrap_future(engine.score(kept, adapter, 1))
-        made.append(_loss(example, tokens))
+        start = next((place for place, weight in enumerate(example.weights) if place and weight), len(kept))
+        tokens = await asyncio.wrap_future(engine.score(kept, adapter, 1, start=start))
+        made.append(_loss(example, tokens, start))
     return made
 
 
-def _loss(example: Rendered, tokens: Sequence[Token]) -> ExampleLoss:
-    """`tokens` are those after the first, as far as the model's context goes."""
-    trained = [(token, weight) for token, weight in zip(tokens, example.weights[1:], strict=False) if weight]
+def _loss(example: Rendered, tokens: Sequence[Token], start: int) -> ExampleLoss:
+    """`tokens` are those from the first trained one at place `start` on, as far as the model's context goes."""
+    trained = [(token, weight) for token, weight in zip(tokens, example.weights[start:], strict=False) if weight]
     return ExampleLoss(
         loss=-sum(token.logprob * weight for token, weight in trained),
         weight=sum(weight for _, weight in trained),
         tokens=len(trained),
         correct_tokens=sum(token.top[0][1] <= token.logprob for token, _ in trained),
-        truncated=len(tokens) + 1 < len(example.ids),
+        truncated=start + len(tokens) < len(example.ids),
     )

@@ -51,18 +51,19 @@ def check(start: Callable[[], Engine], made: Path, precision: str, *, whole: boo
 
 def _score(engine: Engine, proof: Proof, adapter: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """(log-probabilities at the trained tokens, whether each is the likeliest there)."""
-    tokens = _waited(engine, proof, adapter)
-    chosen = [tokens[place - 1] for place in proof.at]
+    start = min(proof.at, default=1)
+    tokens = _waited(engine, proof, adapter, start)
+    chosen = [tokens[place - start] for place in proof.at]
     logprobs = np.array([token.logprob for token in chosen])
     return logprobs, np.array([token.top[0][1] <= token.logprob for token in chosen])
 
 
-def _waited(engine: Engine, proof: Proof, adapter: Path | None) -> list[Token]:
+def _waited(engine: Engine, proof: Proof, adapter: Path | None, start: int) -> list[Token]:
     """Requests of people may fill the queue; the gate waits its turn."""
     until = time.monotonic() + _WAIT_S
     while True:
         try:
-            return engine.score(proof.ids, adapter, 1).result(_WAIT_S)
+            return engine.score(proof.ids, adapter, 1, start=start).result(_WAIT_S)
         except RateLimitError:
             if time.monotonic() > until:
                 raise

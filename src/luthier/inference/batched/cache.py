@@ -1,15 +1,11 @@
-"""Keys and values of answers under way, a row each, and of texts that were read before.
+"""Keys and values of answers under way, a row each.
 
 Rows in use are always the first ones, so that a pass over several answers takes them as they lie. Knows nothing
 about layers' weights or tokens' meaning.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Generic, TypeVar
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch.nn import functional
 
@@ -19,7 +15,6 @@ _BLOCK = 256  # places a row grows by at the least
 # Attention looks at a multiple of so many places, the ones not reached yet barred: their number must not decide how
 # its sums are taken together, or an answer would be rounded otherwise in a batch than alone.
 _WHOLE = 16
-_LEAST_SHARED = 16  # tokens: less is computed again sooner than copied
 
 
 class Rows:
@@ -103,64 +98,5 @@ class Rows:
         return torch.zeros(shape, dtype=model.dtype, device=model.device)
 
 
-Held = TypeVar("Held")
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept(Generic[Held]):
-    adapter: Path | None
-    ids: np.ndarray
-    data: Held
-    size: int
-
-
-class Texts(Generic[Held]):
-    """Texts that were read before, for each adapter, longest unused first; `most_bytes` bounds them, 0 keeps none.
-
-    `let_go`: told of what is kept no longer.
-    """
-
-    def __init__(self, most_bytes: int, let_go: Callable[[Held], None] = lambda _: None) -> None:
-        self._most, self._let_go, self._kept = most_bytes, let_go, list[_Kept[Held]]()
-
-    def find(self, adapter: Path | None, ids: Sequence[int]) -> tuple[Held, int] | None:
-        """The text that begins like `ids` the longest, and how many tokens of it can be taken over: not the last."""
-        wanted = np.asarray(ids[:-1], dtype=np.int32)
-        best, most = None, _LEAST_SHARED - 1
-        for kept in self._kept:
-            if kept.adapter == adapter and (count := _common(kept.ids, wanted)) > most:
-                best, most = kept, count
-        if best is None:
-            return None
-        self._kept.remove(best)
-        self._kept.append(best)
-        return best.data, most
-
-    def keep(self, adapter: Path | None, ids: Sequence[int], size: int, hold: Callable[[], Held]) -> None:
-        """A text of so many bytes, unless it is known; shorter ones that it begins with go."""
-        mine = np.asarray(ids, dtype=np.int32)
-        if len(mine) < _LEAST_SHARED or size > self._most:
-            return
-        for kept in [kept for kept in self._kept if kept.adapter == adapter]:
-            common = _common(kept.ids, mine)
-            if common == len(mine):
-                return
-            if common == len(kept.ids):
-                self._drop(kept)
-        self._kept.append(_Kept(adapter, mine, hold(), size))
-        while sum(kept.size for kept in self._kept) > self._most:
-            self._drop(self._kept[0])
-
-    def _drop(self, kept: _Kept[Held]) -> None:
-        self._kept.remove(kept)
-        self._let_go(kept.data)
-
-
 def _up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
-
-
-def _common(one: np.ndarray, other: np.ndarray) -> int:
-    size = min(len(one), len(other))
-    differ = np.nonzero(one[:size] != other[:size])[0]
-    return int(differ[0]) if len(differ) else size

@@ -1,7 +1,6 @@
 """Models of the Llama family, written out for serving: projections that read the same tensor are one product.
 
-Computes what transformers computes with the same weights; `fits` says whether a model is one of these. Knows nothing
-about requests, queues or sampling.
+Computes what transformers computes with the same weights. Knows nothing about requests, queues or sampling.
 """
 
 from collections.abc import Callable
@@ -10,20 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from luthier.inference.batched.product import Product
-from luthier.types.errors import BaseModelError
-
-_FAMILY = ("llama", "mistral", "qwen2")
-_ROPE = ("default", "linear", "llama3")
-# The joined projections, and the layers they are made of as PEFT names them.
-GROUPS = {
-    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "out": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
+from luthier.inference.family import GROUPS, Joined, load
 
 # The attention of one layer: (layer, q [T, H, K], k [T, G, K], v [T, G, K]) -> [T, H K].
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -46,55 +34,15 @@ class Layer(NamedTuple):
     down: Product
 
 
-def fits(config: Any) -> bool:
-    """Whether a transformers config describes a model that is written here."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    return (
-        config.model_type in _FAMILY
-        and config.hidden_act == "silu"
-        and not getattr(config, "mlp_bias", False)
-        and not window
-        and rope.get("rope_type", "default") in _ROPE
-        and (config.model_type == "qwen2" or not getattr(config, "attention_bias", False))
-    )
-
-
-def known(base: Path) -> bool:
-    """Whether the model in a folder is one of these; False for a folder without a readable config too."""
-    try:
-        return fits(AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True))
-    except (OSError, ValueError):
-        return False
-
-
-class Llama:
-    """`shapes`: (inputs, outputs) of each joined projection; `sizes`: the outputs of the layers in it."""
-
+class Llama(Joined):
     def __init__(self, base: Path, device: torch.device, dtype: torch.dtype) -> None:
         """Raises BaseModelError."""
-        try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                base, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True
-            )
-        except (OSError, ValueError) as error:
-            raise BaseModelError(f"The base model {base.name} cannot be loaded: {error}") from error
-        if not fits(model.config):
-            raise BaseModelError(
-                f"The base model {base.name} is not of the Llama family as the batched engine knows it."
-            )
-        model.eval().requires_grad_(False).to(device)
-        self.device, self.dtype = device, dtype
+        model = load(base, dtype).to(device)
+        super().__init__(model, device)
         body, config = model.model, model.config
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.context_tokens: int = config.max_position_embeddings
         self._epsilon = float(config.rms_norm_eps)
-        first = body.layers[0]
-        self.sizes = {group: [_module(first, name).out_features for name in names] for group, names in GROUPS.items()}
-        self.shapes = {
-            group: (_module(first, names[0]).in_features, sum(self.sizes[group])) for group, names in GROUPS.items()
-        }
         self.layers = [_layer(layer) for layer in body.layers]
         self._embeddings = body.embed_tokens.weight
         self._norm = body.norm.weight
@@ -136,13 +84,8 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
     return out
 
 
-def _module(layer: Any, name: str) -> Any:
-    part, linear = name.split(".")
-    return getattr(getattr(layer, part), linear)
-
-
 def _layer(layer: Any) -> Layer:
-    joined = {group: _join([_module(layer, name) for name in names]) for group, names in GROUPS.items()}
+    joined = {group: _join([layer.get_submodule(name) for name in names]) for group, names in GROUPS.items()}
     return Layer(
         layer.input_layernorm.weight,
         joined["qkv"],

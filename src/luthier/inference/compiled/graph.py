@@ -20,7 +20,7 @@ import openvino.opset13 as ops
 import torch
 from openvino import Type, op
 
-from luthier.inference.batched.llama import GROUPS
+from luthier.inference.family import GROUPS
 
 _TYPES = {torch.bfloat16: Type.bf16, torch.float32: Type.f32}
 

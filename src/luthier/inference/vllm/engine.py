@@ -92,9 +92,9 @@ class VllmEngine:
         stream.work.add_done_callback(lambda _: stream.over("cancelled"))  # where it was before it had begun
         return stream
 
-    def score(self, prompt: list[int], adapter: Path | None, top: int) -> "Future[list[Token]]":
+    def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
         key = self._enter()
-        scoring = self._run(self._score(prompt, adapter, top))
+        scoring = self._run(self._score(prompt, adapter, top, start))
         scoring.add_done_callback(lambda _: self._admission.leave(key))
         return scoring
 
@@ -179,7 +179,7 @@ class VllmEngine:
                 return "stop" if choice["finish_reason"] == "stop" else "length"
         return None
 
-    async def _score(self, prompt: list[int], adapter: Path | None, top: int) -> list[Token]:
+    async def _score(self, prompt: list[int], adapter: Path | None, top: int, start: int) -> list[Token]:
         try:
             async with _Used(self, adapter) as model:
                 body = protocol.score_request(prompt, model, top)
@@ -188,7 +188,7 @@ class VllmEngine:
             raise _unreachable(error) from error
         if not answer.is_success:
             raise protocol.trouble(answer.status_code, _json(answer.content))
-        return protocol.scored(prompt, answer.json()["choices"][0], top)
+        return protocol.scored(prompt, answer.json()["choices"][0], top, start)
 
     async def use(self, adapter: Path | None) -> str:
         """The name of the base, or of an adapter, loaded if need be. Raises BaseModelError."""

@@ -58,10 +58,10 @@ def score_request(prompt: list[int], model: str, top: int) -> dict[str, Any]:
     return {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": top}
 
 
-def scored(prompt: list[int], choice: dict[str, Any], top: int) -> list[Token]:
-    """The tokens of a prompt after the first."""
+def scored(prompt: list[int], choice: dict[str, Any], top: int, start: int) -> list[Token]:
+    """The tokens of a prompt from place `start` on."""
     made = []
-    for token, said in zip(prompt[1:], choice["prompt_logprobs"][1:], strict=True):
+    for token, said in zip(prompt[start:], choice["prompt_logprobs"][start:], strict=True):
         values = {int(one): float(about["logprob"]) for one, about in said.items()}
         likeliest = sorted(values.items(), key=lambda one: -one[1])[:top]
         made.append(Token(token, values[token], tuple(likeliest)))

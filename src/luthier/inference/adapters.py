@@ -8,30 +8,17 @@ masked out between the two products. Reads PEFT folders, safetensors only.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from luthier.inference.batched.llama import GROUPS
+from luthier.inference.family import GROUPS, Joined
 from luthier.types.errors import BaseModelError
 
 _PREFIX = "base_model.model.model.layers."
 _UNKNOWN = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices", "layer_replication")
-
-
-class Projections(Protocol):
-    """What adapters need to know of a model: see `Llama`."""
-
-    device: torch.device
-    dtype: torch.dtype
-    sizes: dict[str, list[int]]
-    shapes: dict[str, tuple[int, int]]
-
-    @property
-    def layers(self) -> Sequence[object]: ...
 
 
 class Adapters:
@@ -42,11 +29,11 @@ class Adapters:
 
     moves = 0
 
-    def __init__(self, model: Projections, most: int) -> None:
+    def __init__(self, model: Joined, most: int) -> None:
         self.model, self._most = model, most
         self._slots: dict[Path, int] = {}  # longest unused first
         self.ranks = dict.fromkeys(GROUPS, 0)  # R: rows of a slot, over all layers of a joined projection
-        self.factors: list[dict[str, tuple[torch.Tensor, torch.Tensor]]] = [{} for _ in model.layers]
+        self.factors: list[dict[str, tuple[torch.Tensor, torch.Tensor]]] = [{} for _ in range(model.depth)]
 
     def slot(self, adapter: Path, busy: Sequence[Path]) -> int:
         """Where the adapter is, loading it if need be; adapters in `busy` stay. Raises BaseModelError."""
@@ -151,7 +138,7 @@ class Chosen:
 _Parts = dict[str, tuple[list[tuple[torch.Tensor, torch.Tensor] | None], int]]
 
 
-def _read(folder: Path, model: Projections) -> list[_Parts]:
+def _read(folder: Path, model: Joined) -> list[_Parts]:
     """For each layer and group: (A [r, D], scaled B [O, r]) of each joined layer, and the sum of the ranks."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
@@ -163,7 +150,7 @@ def _read(folder: Path, model: Projections) -> list[_Parts]:
         raise BaseModelError(f"The adapter uses {', '.join(unknown) or 'bias'}, which this engine does not know.")
     left = set(weights)
     made = []
-    for layer in range(len(model.layers)):
+    for layer in range(model.depth):
         parts: _Parts = {}
         for group, names in GROUPS.items():
             found = [_factors(weights, left, f"{_PREFIX}{layer}.{name}", config) for name in names]
