@@ -1,195 +1,32 @@
 """`luthier check`: what is wrong with a training file, told by kind of fault, before anything is uploaded.
 
-All judgement is `luthier.data`'s; this file shows it. Needs no server and loads no training library.
+Needs no server and loads no training library.
 """
 
 from __future__ import annotations
 
 import codecs
 import shlex
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
-from luthier.cli.check_numbers import add_numbers, print_numbers, show_example
+from luthier.cli.check_numbers import add_numbers, show_example
+from luthier.cli.check_report import check_files, is_converted, print_report, reading_bar
 from luthier.cli.fix import fix, print_repairs, refuse_together
 from luthier.cli.options import Options, local_options, pass_options
-from luthier.cli.output import counted_as, notices, print_json, results
-from luthier.cli.speech import printable
+from luthier.cli.output import print_json, results
 from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:
-    from luthier.data.check import Quality
     from luthier.data.convert import Hints
-    from luthier.data.findings import Finding, Report
+    from luthier.data.findings import Report
     from luthier.data.repair import Repairs
 
-Measure = Callable[["Path", "Report", "Callable[[int], None] | None"], None]
-SHOWN_PER_CODE = 3
-MINIMUM_EXAMPLES = 10
-# Validation is measured, not learnt from: one example is enough.
-MINIMUM_VALIDATION_EXAMPLES = 1
 METHODS = ("supervised", "dpo")
-STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-
-
-def check_files(
-    training: Path | None,
-    validation: Path | None,
-    method: str,
-    hints: Hints | None = None,
-    *,
-    quality: bool = True,
-    measure: Measure | None = None,
-) -> dict[Path, Report]:
-    """The reports of the files that are given, with a progress bar on stderr; raises Trouble if one is unreadable.
-
-    With `quality`, also what the examples teach, and what the validation file shares with the training file; `measure`
-    adds what it counts.
-    """
-    from luthier.data.quality.look import Quality
-
-    reports, seen = {}, None
-    if training:
-        seen = Quality() if quality else None
-        reports[training] = _check(training, method, MINIMUM_EXAMPLES, hints, seen, measure)
-    if validation:
-        other = Quality(seen) if quality else None
-        reports[validation] = _check(validation, method, MINIMUM_VALIDATION_EXAMPLES, hints, other, measure)
-    return reports
-
-
-def is_converted(report: Report) -> bool:
-    """Whether the file is in a form that no server takes, so that `--fix` must write it first."""
-    return bool(report.counts["converted_from"])
-
-
-def _check(
-    path: Path,
-    method: str,
-    minimum_examples: int,
-    hints: Hints | None = None,
-    quality: Quality | None = None,
-    measure: Measure | None = None,
-) -> Report:
-    from luthier.data.check import check_file
-    from luthier.data.convert import prepared
-    from luthier.data.findings import FindingError, Report
-
-    report = Report()
-    try:
-        with prepared(path, hints) as file:
-            for note in file.notes:
-                report.add(note)
-            with reading_bar(file.path, say(f"checking {path.name}", f"检查 {path.name}")) as on_line:
-                check_file(
-                    file.path,
-                    method=method,
-                    minimum_examples=minimum_examples,
-                    on_line=on_line,
-                    quality=quality,
-                    report=report,
-                )
-            if measure:
-                with reading_bar(file.path, say(f"counting {path.name}", f"统计 {path.name}")) as on_line:
-                    measure(file.path, report, on_line)
-            return report
-    except FindingError as error:  # what the file is cannot be told
-        report.add(error.finding)
-        return report
-    except OSError as error:
-        raise Trouble(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
-
-
-@contextmanager
-def reading_bar(path: Path, text: str) -> Iterator[Callable[[int], None] | None]:
-    """A function that is told how many bytes of `path` are done; None where stderr is no terminal."""
-    total = path.stat().st_size
-    console = notices()
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(text, total=total)
-        shown = 0
-
-        def on_line(done: int) -> None:
-            # A file may have millions of short lines, and a bar has a hundred places.
-            nonlocal shown
-            if done - shown >= total // 100:
-                shown = done
-                progress.update(task, completed=done)
-
-        yield on_line
-
-
-def print_report(console: Console, path: Path, report: Report) -> None:
-    """The sections, one after the other."""
-    for section in SECTIONS:
-        section(console, path, report)
-
-
-def _findings(console: Console, path: Path, report: Report) -> None:
-    """Findings by code, the worst first, each code with its first lines and one remedy."""
-    for severity in STYLES:
-        for findings in _groups(report, severity):
-            _print_group(console, findings, _count(report, findings))
-
-
-def _groups(report: Report, severity: str) -> list[list[Finding]]:
-    """The findings of one severity, by code, in the order of their first lines."""
-    groups: dict[str, list[Finding]] = defaultdict(list)
-    for finding in report.findings:
-        if finding.severity == severity:
-            groups[finding.code].append(finding)
-    return list(groups.values())
-
-
-def _count(report: Report, findings: list[Finding]) -> int:
-    """How many there were in all. A report keeps only the first findings of a kind; its counts know the rest."""
-    code, severity = findings[0].code, findings[0].severity
-    others = sum(finding.code == code and finding.severity != severity for finding in report.findings)
-    return report.counts[code] - others
-
-
-def _print_group(console: Console, findings: list[Finding], count: int) -> None:
-    severity = findings[0].severity
-    name = {"error": say("error", "错误"), "warning": say("warning", "警告"), "note": say("note", "提示")}[severity]
-    console.print(Text.assemble((name, STYLES[severity]), f"  {findings[0].code}  ×{count}"))
-    for finding in findings[:SHOWN_PER_CODE]:
-        console.print(printable(f"  {finding.text()}"), soft_wrap=True)
-    if count > SHOWN_PER_CODE:
-        more = count - SHOWN_PER_CODE
-        console.print(say(f"  … and {more} more", f"  ……还有 {more} 处"))
-    console.print(printable(f"  → {findings[0].remedy()}\n"), soft_wrap=True)
-
-
-def _summary(console: Console, path: Path, report: Report) -> None:
-    from luthier.data.estimate import n_epochs_auto
-
-    errors, warnings = (sum(_count(report, group) for group in _groups(report, name)) for name in ("error", "warning"))
-    counted = say(f"{path}: {counted_as(report.examples, 'example')}, ", f"{path}：{report.examples} 个样本，")
-    found = say(
-        f"{counted_as(errors, 'error')}, {counted_as(warnings, 'warning')}.", f"{errors} 个错误，{warnings} 个警告。"
-    )
-    text = Text.assemble(counted, (found, STYLES["error"] if errors else "green"))
-    if not errors:
-        epochs = n_epochs_auto(report.examples)
-        text.append(say(f' Epochs if left to "auto": {epochs}.', f"轮数为 auto 时取 {epochs}。"))
-    console.print(text, soft_wrap=True)
-
-
-# Every section is given the console, the file and its report. The summary comes last, where the eye is.
-SECTIONS: tuple[Callable[[Console, Path, Report], None], ...] = (_findings, print_numbers, _summary)
 
 
 class _Encoding(click.ParamType[str]):

@@ -11,8 +11,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from luthier.cli.check import reading_bar
 from luthier.cli.check_numbers import base_folder, missing, openai_counter
+from luthier.cli.check_report import reading_bar
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import note, print_json, print_table, results, size
 from luthier.cli.rates import rate

@@ -126,7 +126,7 @@ def show(options: Options, file_id: str) -> None:
 @server_options
 @pass_options
 def report(options: Options, file_id: str) -> None:
-    from luthier.cli.check import print_report
+    from luthier.cli.check_report import print_report
     from luthier.data.findings import Report
 
     with open_client(options) as client:

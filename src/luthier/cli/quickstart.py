@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from luthier.cli.check import check_files, print_report
+from luthier.cli.check_report import check_files, print_report
 from luthier.cli.connect import Connection, names_a_server, open_connection, same_server
 from luthier.cli.files import upload_file
 from luthier.cli.options import Options, pass_options, server_options

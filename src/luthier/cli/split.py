@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from luthier.cli.check import reading_bar
+from luthier.cli.check_report import reading_bar
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import print_json, print_table, results
 from luthier.cli.trouble import Trouble

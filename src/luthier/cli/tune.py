@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.check import METHODS, check_files, is_converted, print_report
+from luthier.cli.check import METHODS
+from luthier.cli.check_report import check_files, is_converted, print_report
 from luthier.cli.connect import PLACEHOLDER_KEY, Connection, open_connection, same_server
 from luthier.cli.files import upload_file
 from luthier.cli.options import Options, pass_options, server_options
