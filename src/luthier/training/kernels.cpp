@@ -114,8 +114,8 @@ static void normalise(const T* x, const T* weight, float eps, bool again, T* out
             factors[t] = 1 / __builtin_sqrtf(sum(squares) / width + eps);
         }
         for (int64_t i = 0; i < width; i += W)
-            store(out + t * stride + i, as_kept(load(row + i, width - i) * factors[t], row) * load(weight + i, width - i),
-                  width - i);
+            store(out + t * stride + i,
+                  as_kept(load(row + i, width - i) * factors[t], row) * load(weight + i, width - i), width - i);
     }
 }
 
@@ -360,6 +360,23 @@ static void attend(const T* q, int64_t q_stride, const T* k, const T* v, int64_t
     free(values);
 }
 
+template <class T>  // by all threads together: heads that share keys and values share their gradients
+static void sum_heads(const float* of_keys, const float* of_values, T* of_k, T* of_v, int64_t stride, const Shape& s) {
+    int64_t shared = s.heads / s.groups, wide = s.heads * s.width;
+#pragma omp for
+    for (int64_t t = 0; t < s.tokens; t++)
+        for (int64_t g = 0; g < s.groups; g++)
+            for (int64_t i = 0; i < s.width; i += W) {
+                V a = {}, b = {};
+                for (int64_t h = g * shared; h < (g + 1) * shared; h++) {
+                    a += load(of_keys + t * wide + h * s.width + i, s.width - i);
+                    b += load(of_values + t * wide + h * s.width + i, s.width - i);
+                }
+                store(of_k + t * stride + g * s.width + i, a, s.width - i);
+                store(of_v + t * stride + g * s.width + i, b, s.width - i);
+            }
+}
+
 template <class T>  // `logs` as `attend` found them; the gradients of q, k and v go into tensors with the given strides
 static void attend_backward(const T* gradient, const T* q, int64_t q_stride, const T* k, const T* v, int64_t kv_stride,
                             const T* mixed, const float* logs, T* of_q, int64_t of_q_stride, T* of_k, T* of_v,
@@ -379,7 +396,8 @@ static void attend_backward(const T* gradient, const T* q, int64_t q_stride, con
 #pragma omp for collapse(2) schedule(dynamic)
         for (size_t task = 0; task < s.roots.size(); task++)
             for (int64_t h = 0; h < s.heads; h++) {
-                int64_t g = h / shared, root = s.roots[task], first = s.all[root].start, tokens = s.all[root].end - first;
+                int64_t g = h / shared, root = s.roots[task];
+                int64_t first = s.all[root].start, tokens = s.all[root].end - first;
                 const T *qs = q + first * q_stride + h * s.width, *gs = gradient + first * wide + h * s.width;
                 memset(queries, 0, 4 * 3 * whole);
                 unpack(qs, q_stride, tokens, s, scale, queries);
@@ -403,7 +421,8 @@ static void attend_backward(const T* gradient, const T* q, int64_t q_stride, con
                         for (int64_t at = start; at < own.end;) {
                             int64_t until = least(at + BLOCK, at < own.stop ? own.stop : own.end), count = until - at;
                             const bool causal = at == start;
-                            float *rows = queries + (at - first) * s.padded, *rows_given = given + (at - first) * s.padded;
+                            float* rows = queries + (at - first) * s.padded;
+                            float* rows_given = given + (at - first) * s.padded;
                             product<false>(shares, BLOCK, rows, s.padded, 1, keys_turned, BLOCK, count, seen, s.width,
                                            causal ? COLUMNS_BEFORE : ALL);
                             product<false>(scores, BLOCK, rows_given, s.padded, 1, values_turned, BLOCK, count, seen,
@@ -422,10 +441,11 @@ static void attend_backward(const T* gradient, const T* q, int64_t q_stride, con
                             // A block of rows reaches into the next segment, which is to get nothing.
                             memset(scores + count * BLOCK, 0, 4 * ((count + ROWS - 1) / ROWS * ROWS - count) * BLOCK);
                             Part since = causal ? TERMS_SINCE : ALL;
-                            product<true>(dv, s.padded, shares, 1, BLOCK, rows_given, s.padded, seen, s.width, count, since);
+                            product<true>(dv, s.padded, shares, 1, BLOCK, rows_given, s.padded, seen, s.width, count,
+                                          since);
                             product<true>(dk, s.padded, scores, 1, BLOCK, rows, s.padded, seen, s.width, count, since);
-                            product<true>(of_queries + (at - first) * s.padded, s.padded, scores, BLOCK, 1, keys, s.padded,
-                                          count, s.width, seen, causal ? TERMS_BEFORE : ALL);
+                            product<true>(of_queries + (at - first) * s.padded, s.padded, scores, BLOCK, 1, keys,
+                                          s.padded, count, s.width, seen, causal ? TERMS_BEFORE : ALL);
                             at = until;
                         }
                         for (int64_t r = 0; r < seen; r++)
@@ -441,22 +461,21 @@ static void attend_backward(const T* gradient, const T* q, int64_t q_stride, con
                               load(of_queries + r * s.padded + i, W) * scale, s.width - i);
             }
         free(work);
-#pragma omp for
-        for (int64_t t = 0; t < s.tokens; t++)
-            for (int64_t g = 0; g < s.groups; g++)
-                for (int64_t i = 0; i < s.width; i += W) {
-                    V a = {}, b = {};
-                    for (int64_t h = g * shared; h < (g + 1) * shared; h++) {
-                        a += load(of_keys + t * wide + h * s.width + i, s.width - i);
-                        b += load(of_values + t * wide + h * s.width + i, s.width - i);
-                    }
-                    store(of_k + t * of_kv_stride + g * s.width + i, a, s.width - i);
-                    store(of_v + t * of_kv_stride + g * s.width + i, b, s.width - i);
-                }
+        sum_heads(of_keys, of_values, of_k, of_v, of_kv_stride, s);
     }
     free(of_keys);
     free(of_values);
 }
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
+#include "tiles.h"
+#else
+namespace tiles {
+static bool granted() { return false; }
+template <class... Given> static void attend(Given...) {}
+template <class... Given> static void attend_backward(Given...) {}
+}  // namespace tiles
+#endif
 
 // ---- what Python calls; `half` says that T is bf16 ----
 
@@ -500,15 +519,27 @@ void luthier_attend(int64_t half, const void* q, int64_t q_stride, const void* k
                     void* mixed, float* logs, float scale, const Span* spans, int64_t count, int64_t tokens,
                     int64_t heads, int64_t groups, int64_t width, int64_t threads) {
     Shape shape(spans, count, tokens, heads, groups, width);
-    EITHER(attend(IN(q), q_stride, IN(k), IN(v), kv_stride, OUT(mixed), logs, scale, shape, threads))
+    if (half && tiles::granted()) {
+        using T = bf16;
+        tiles::attend(IN(q), q_stride, IN(k), IN(v), kv_stride, OUT(mixed), logs, scale, shape, threads);
+    } else {
+        EITHER(attend(IN(q), q_stride, IN(k), IN(v), kv_stride, OUT(mixed), logs, scale, shape, threads))
+    }
 }
 
 void luthier_attend_backward(int64_t half, const void* gradient, const void* q, int64_t q_stride, const void* k,
                              const void* v, int64_t kv_stride, const void* mixed, const float* logs, void* of_q,
                              int64_t of_q_stride, void* of_k, void* of_v, int64_t of_kv_stride, float scale,
-                             const Span* spans, int64_t count, int64_t tokens, int64_t heads, int64_t groups, int64_t width, int64_t threads) {
+                             const Span* spans, int64_t count, int64_t tokens, int64_t heads, int64_t groups,
+                             int64_t width, int64_t threads) {
     Shape shape(spans, count, tokens, heads, groups, width);
-    EITHER(attend_backward(IN(gradient), IN(q), q_stride, IN(k), IN(v), kv_stride, IN(mixed), logs, OUT(of_q),
-                           of_q_stride, OUT(of_k), OUT(of_v), of_kv_stride, scale, shape, threads))
+    if (half && tiles::granted()) {
+        using T = bf16;
+        tiles::attend_backward(IN(gradient), IN(q), q_stride, IN(k), IN(v), kv_stride, IN(mixed), logs, OUT(of_q),
+                               of_q_stride, OUT(of_k), OUT(of_v), of_kv_stride, scale, shape, threads);
+    } else {
+        EITHER(attend_backward(IN(gradient), IN(q), q_stride, IN(k), IN(v), kv_stride, IN(mixed), logs, OUT(of_q),
+                               of_q_stride, OUT(of_k), OUT(of_v), of_kv_stride, scale, shape, threads))
+    }
 }
 }

@@ -87,16 +87,12 @@ class Projection:
     ) -> list[torch.Tensor]:
         """The gradients of `parameters`."""
         of_a = (of_low.T @ x).float().split_with_sizes(self._ranks)
-        parts = zip(
-            gradient.split_with_sizes(self._sizes, -1),
-            low.split_with_sizes(self._ranks, -1),
-            self._scalings,
-            strict=True,
-        )
-        made = []
-        for rank, a, (part, part_low, scaling) in zip(self._ranks, of_a, parts, strict=True):
+        of_b = low.T @ gradient  # [R, O]; of each layer's ranks, the layer's own columns
+        made, row, column = [], 0, 0
+        for size, rank, a, scaling in zip(self._sizes, self._ranks, of_a, self._scalings, strict=True):
             if rank:
-                made += [a, (part.T @ part_low).float() * scaling]
+                made += [a, of_b[row : row + rank, column : column + size].T.float() * scaling]
+            row, column = row + rank, column + size
         return made
 
 

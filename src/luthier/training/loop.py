@@ -37,7 +37,7 @@ _PROOFS, _PROOF_TOKENS = 4, 2048
 _VALIDATE_EVERY = 10  # steps between validation losses on one batch; the whole file at the end of each epoch
 _SAVE_EVERY_S = 30.0
 _SAVING_SHARE = 20  # a large state is saved less often: a twentieth of the time at most
-_GIVE_BACK_EVERY_S = 10.0
+_GIVE_BACK_EVERY_S = 60.0
 _AT_ONCE = 256  # examples in memory while a whole file is measured
 _LONGEST_CONTEXT = 65_536  # OpenAI's limit for an example
 

@@ -1,4 +1,4 @@
-"""`kernels.cpp`, compiled on this machine: the same results as `kernels` and `attention` in less time.
+"""`kernels.cpp` and `tiles.h`, compiled on this machine: the same as `kernels` and `attention` in less time.
 
 Compiled once, in a few seconds, into the cache folder. Where there is no C++ compiler, or on a GPU, PyTorch computes.
 Knows nothing of what it runs beyond how to pass it on.
@@ -17,7 +17,7 @@ import torch
 
 from luthier.settings import Settings
 
-_SOURCE = Path(__file__).with_name("kernels.cpp")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "tiles.h"))
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 MISSING = "No C++ compiler with OpenMP was found (g++ or clang++): training takes half as long again as with one"
 _HALF = {torch.bfloat16: 1, torch.float32: 0}
@@ -66,7 +66,8 @@ def _compile(compiler: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         made = Path(scratch) / path.name
-        subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", str(made)], check=True, capture_output=True, timeout=120)
+        command = [compiler, *_FLAGS, str(_SOURCES[0]), "-o", str(made)]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
         made.replace(path)
 
 
@@ -76,4 +77,5 @@ def _fingerprint(compiler: str) -> str:
     about = Path("/proc/cpuinfo")
     lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else [platform.processor()]
     features = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
-    return hashlib.sha256(repr((_SOURCE.read_bytes(), _FLAGS, version, features)).encode()).hexdigest()[:16]
+    sources = [path.read_bytes() for path in _SOURCES]
+    return hashlib.sha256(repr((sources, _FLAGS, version, features)).encode()).hexdigest()[:16]
