@@ -122,7 +122,7 @@ class Chosen:
 
     def add(self, out: torch.Tensor, x: torch.Tensor, layer: int, group: str) -> torch.Tensor:
         """out [B, O] and what the adapters make of x [B, D]; in a prefill the one row stands for all tokens."""
-        if not self.any:
+        if not self.any or not self._adapters.ranks[group]:
             return out
         a, b = self._adapters.factors[layer][group]
         rows = self.rows(group)

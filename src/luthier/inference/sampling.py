@@ -20,22 +20,28 @@ def choose(
     `allowed` bool [at most V]: the tokens that may be chosen; log-probabilities stay those of the model.
     """
     logits = logits.float().cpu()
-    logprobs = logits.log_softmax(-1)
     scores = _adjusted(logits, sampling, counts)
     if allowed is not None:
         size = min(len(allowed), len(scores))
         barred = torch.full_like(scores, -math.inf)
         scores = barred.index_put((torch.from_numpy(allowed[:size].nonzero()[0]),), scores[:size][allowed[:size]])
     if sampling.temperature < 1e-5:
-        chosen = int(scores.argmax())
+        chosen = int(scores.numpy().argmax())
     else:
         shares = _nucleus((scores / sampling.temperature).softmax(-1), sampling.top_p)
         chosen = int(torch.multinomial(shares, 1, generator=generator))
+    whole = _log_sum(logits.numpy())
     top: tuple[tuple[int, float], ...] = ()
     if sampling.top_logprobs:
-        values, ids = logprobs.topk(sampling.top_logprobs)
+        values, ids = (logits - whole).topk(sampling.top_logprobs)
         top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
-    return Token(chosen, float(logprobs[chosen]), top)
+    return Token(chosen, float(logits[chosen]) - whole, top)
+
+
+def _log_sum(logits: np.ndarray) -> float:
+    """Of the exponentials. With numpy, since PyTorch wakes all its threads for it."""
+    most = logits.max()
+    return float(most + np.log(np.exp(logits - most).sum()))
 
 
 def _adjusted(logits: torch.Tensor, sampling: Sampling, counts: dict[int, int]) -> torch.Tensor:

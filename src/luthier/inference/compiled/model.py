@@ -17,6 +17,8 @@ from luthier.inference.compiled import graph
 from luthier.inference.compiled.blocks import TOKENS, Blocks
 from luthier.inference.family import GROUPS, Joined, load
 
+_FIRST_PLACES = 1024  # of texts, whose rotary positions are computed at first
+
 
 @dataclass(frozen=True)
 class Part:
@@ -38,48 +40,71 @@ class Compiled(Joined):
         model = load(base, dtype)
         super().__init__(model, torch.device("cpu"))
         self._rotary = model.model.rotary_emb
+        self._turns = np.empty((2, 0), np.float32)
         compiled = _compile(graph.build(model), dtype)
         self._request = compiled.create_infer_request()
-        self.blocks = Blocks([one for one in compiled.inputs if "_cache." in one.any_name])
+        self._ports = {port.any_name: port for port in compiled.inputs}
+        self.blocks = Blocks([port for name, port in self._ports.items() if "_cache." in name])
         self._bound: tuple[int, ...] = ()  # which blocks and adapters the request has
+        self._masked: tuple[object, ...] = ()  # and for which tokens its masks are
+        self._given: dict[str, np.ndarray] = {}
 
     def run(self, parts: Sequence[Part], adapters: Adapters, hidden: bool) -> torch.Tensor:
         """Logits [N, V] or the last hidden states [N, D] of the tokens that are asked for; good until the next run."""
-        ids = np.concatenate([part.ids for part in parts]).astype(np.int32)
+        ids = _ints(np.concatenate([part.ids for part in parts]))
         if ids.min() < 0 or ids.max() >= self.vocabulary_size:
             raise IndexError("a token is not in the model's vocabulary")
         lengths = [len(part.ids) for part in parts]
-        chosen = Chosen(adapters, [part.slot for part in parts])
-        self._bind(adapters, chosen)
-        given = self._places(parts, lengths)
+        self._bind(adapters, [part.slot for part in parts], lengths)
         ends = np.cumsum(lengths)
         asked = _ints(np.concatenate([np.arange(end - part.asked, end) for end, part in zip(ends, parts, strict=True)]))
-        given |= {"ids": ids, "logits_at": asked[:0] if hidden else asked, "hidden_at": asked if hidden else asked[:0]}
-        for group in GROUPS:
-            given[f"mask.{group}"] = np.repeat(chosen.mask(group).float().numpy(), lengths, axis=0)
-        for name, value in given.items():
-            self._request.set_tensor(name, ov.Tensor(value))
-        self._request.infer()
+        self._give("ids", ids)
+        self._give("logits_at", asked[:0] if hidden else asked)
+        self._give("hidden_at", asked if hidden else asked[:0])
+        self._place(parts, lengths)
+        self._request.infer(share_outputs=True)
         return torch.from_numpy(self._request.get_tensor("hidden" if hidden else "logits").data)
 
-    def _places(self, parts: Sequence[Part], lengths: Sequence[int]) -> dict[str, np.ndarray]:
+    def _place(self, parts: Sequence[Part], lengths: Sequence[int]) -> None:
+        """Says where the tokens stand in their texts, and these in the blocks."""
         used = [part.blocks[: -(-(part.past + len(part.ids)) // TOKENS)] for part in parts]
         at = np.concatenate([np.arange(one.past, one.past + len(one.ids)) for one in parts])
-        cos, sin = self._rotary(torch.zeros(1), torch.from_numpy(at)[None])  # [1, T, K]
-        return {
-            "cos": cos[0, :, None, None].numpy(),
-            "sin": sin[0, :, None, None].numpy(),
-            "past_lens": _ints([part.past for part in parts]),
-            "subsequence_begins": _ints(np.cumsum([0, *lengths])),
-            "block_indices": _ints(np.concatenate(used)),
-            "block_indices_begins": _ints(np.cumsum([0, *map(len, used)])),
-            "max_context_len": _ints(at.max() + 1),
-        }
+        longest = int(at.max()) + 1
+        for name, turn in zip(("cos", "sin"), self._turned(longest), strict=True):
+            self._give(name, turn[at][:, None, None])
+        self._give("past_lens", _ints([part.past for part in parts]))
+        self._give("subsequence_begins", _ints(np.cumsum([0, *lengths])))
+        self._give("block_indices", _ints(np.concatenate(used)))
+        self._give("block_indices_begins", _ints(np.cumsum([0, *map(len, used)])))
+        self._give("max_context_len", _ints(longest))
 
-    def _bind(self, adapters: Adapters, chosen: Chosen) -> None:
-        """Gives the request the blocks, and the factors of the adapters in use where they lie."""
-        state = self.blocks.moves, adapters.moves, chosen.first, chosen.count
-        if state == self._bound:
+    def _turned(self, places: int) -> np.ndarray:
+        """Cosines and sines [2, P, K] of at least so many places."""
+        if self._turns.shape[1] < places:
+            at = torch.arange(max(_FIRST_PLACES, 2 * places))[None]
+            self._turns = torch.cat(self._rotary(torch.zeros(1), at)).numpy()
+        return self._turns
+
+    def _give(self, name: str, value: np.ndarray) -> None:
+        """To the request: where it has room of that shape already, into that."""
+        room = self._given.get(name)
+        if room is not None and room.shape == value.shape:
+            room[...] = value
+            return
+        self._given[name] = np.array(value)
+        self._request.set_tensor(self._ports[name], ov.Tensor(self._given[name], shared_memory=value.size > 0))
+
+    def _bind(self, adapters: Adapters, slots: Sequence[int | None], lengths: Sequence[int]) -> None:
+        """Gives the request the blocks, the factors of the adapters in use where they lie, and whose each token is."""
+        chosen = Chosen(adapters, slots)
+        bound = self.blocks.moves, adapters.moves, chosen.first, chosen.count
+        masked = *bound, *slots, *lengths
+        if masked == self._masked:
+            return
+        for group in GROUPS:
+            self._give(f"mask.{group}", np.repeat(chosen.mask(group).float().numpy(), lengths, axis=0))
+        self._masked = masked
+        if bound == self._bound:
             return
         tensors = dict(self.blocks.tensors)
         for index in range(self.depth):
@@ -91,8 +116,8 @@ class Compiled(Joined):
                 for name, factor in zip("ab", factors, strict=True):
                     tensors[f"{name}.{index}.{group}"] = graph.tensor(factor[rows])
         for name, value in tensors.items():
-            self._request.set_tensor(name, value)
-        self._bound = state
+            self._request.set_tensor(self._ports[name], value)
+        self._bound = bound
 
 
 def _compile(model: ov.Model, dtype: torch.dtype) -> Any:
