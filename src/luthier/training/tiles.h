@@ -70,9 +70,24 @@ static inline int64_t up(int64_t count) { return (count + STEP - 1) / STEP * STE
 
 static inline S narrow(V x) { return (S)_mm512_cvtneps_pbh((__m512)x); }
 
+static inline V exponential(V x) {  // to 4e-6 relative; nothing of it is left far below zero
+    V scaled = x * 1.44269504f;
+    V whole = (V)_mm512_roundscale_ps((__m512)scaled, 8), r = scaled - whole;
+    V p = all(1.5353362e-4f);  // Cephes, exp2f
+    p = p * r + 1.3398874e-3f;
+    p = p * r + 9.6184374e-3f;
+    p = p * r + 5.5503325e-2f;
+    p = p * r + 2.4022648e-1f;
+    p = p * r + 6.9314720e-1f;
+    p = p * r + 1.0f;
+    return (V)_mm512_scalef_ps((__m512)p, (__m512)whole);
+}
+
 struct Rows {  // of one head in one block: `count` of them, K wide, `stride` from one to the next
     const bf16* first;
     int64_t stride, count, width, padded;
+
+    U bits(int64_t r, int64_t i) const { return (U)load(first + r * stride + i, width - i) >> 16; }
 
     void by_rows(uint16_t* to) const {  // [64, P]
         memset(to, 0, 2 * BLOCK * padded);
@@ -80,19 +95,17 @@ struct Rows {  // of one head in one block: `count` of them, K wide, `stride` fr
     }
     void by_pairs(uint16_t* to) const {  // [64 / 2, P, 2]
         memset(to, 0, 2 * BLOCK * padded);
-        for (int64_t r = 0; r < count; r++) {
-            uint16_t* pair = to + r / 2 * 2 * padded + r % 2;
-            for (int64_t i = 0; i < width; i++) pair[2 * i] = first[r * stride + i].bits;
-        }
+        for (int64_t r = 0; r < count; r += 2)
+            for (int64_t i = 0; i < width; i += W) {
+                U pairs = bits(r, i) | (r + 1 < count ? bits(r + 1, i) << 16 : U{});
+                memcpy(to + r * padded + 2 * i, &pairs, 4 * least(W, width - i));
+            }
     }
     void turned_by_pairs(uint16_t* to) const {  // [P / 2, 64, 2]
         memset(to, 0, 2 * BLOCK * padded);
         for (int64_t r = 0; r < count; r++)
-            for (int64_t i = 0; i < width; i += 2) {
-                uint16_t* pair = to + (i / 2 * BLOCK + r) * 2;
-                pair[0] = first[r * stride + i].bits;
-                if (i + 1 < width) pair[1] = first[r * stride + i + 1].bits;
-            }
+            for (int64_t i = 0; i < width; i += 2)
+                memcpy(to + (i / 2 * BLOCK + r) * 2, first + r * stride + i, i + 1 < width ? 4 : 2);
     }
     void turned_by_rows(uint16_t* to) const {  // [P, 64]
         memset(to, 0, 2 * BLOCK * padded);
@@ -138,7 +151,7 @@ static inline void to_shares(const float* scores, uint16_t* shares, float scale,
         kept[i] = x;
         most_of = larger(x, most_of);
     }
-    float now = most(most_of), before = exponential(all(top - now))[0];
+    float now = _mm512_reduce_max_ps((__m512)most_of), before = exponential(all(top - now))[0];
     V sums = {};
     for (int64_t i = 0; i < BLOCK / W; i++) {
         V share = exponential(kept[i] - now);
@@ -147,7 +160,7 @@ static inline void to_shares(const float* scores, uint16_t* shares, float scale,
     }
     if (before != 1)
         for (int64_t i = 0; i < padded; i += W) store(out + i, load(out + i, W) * before, W);
-    total = total * before + sum(sums);
+    total = total * before + _mm512_reduce_add_ps((__m512)sums);
     top = now;
 }
 
