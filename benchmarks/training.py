@@ -89,12 +89,13 @@ def write_job(folder: Path, base: Path, examples: list[dict[str, Any]], batch_si
 
 
 def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """Losses and times of the steps that a program tells, and its peak memory."""
+    """The events that a program tells, losses and times of its steps, and its peak memory."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | environment)
     assert process.stdout is not None
-    losses, times = [], []
+    events, losses, times = [], [], []
     for line in process.stdout:
         event = json.loads(line) if line.startswith(b"{") else {}
+        events += [event] if event else []
         if event.get("type") == "metrics":
             times.append(time.perf_counter())
             losses.append(event["metrics"]["train_loss"])
@@ -103,6 +104,7 @@ def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
     return {
+        "events": events,
         "losses": losses,
         "times": times,
         "peak_mb": usage.ru_maxrss // (1 if sys.platform != "darwin" else 1024) // 1024,

@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
@@ -19,6 +20,7 @@ from torch.utils.data import SequentialSampler
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from luthier.data.mix import Mix
 from luthier.data.render import Renderer
 from luthier.training import batches, dataset
 from luthier.training.loop import schedule
@@ -45,14 +47,14 @@ def main(folder: Path) -> None:
     spec = JobSpec.read(folder)
     if spec.threads:
         torch.set_num_threads(spec.threads)
-    reading = dataset.Reading(Renderer(Path(spec.base)), 65_536)
+    reading = dataset.Reading(Renderer(Path(spec.base)), 65_536, mix=Mix.parse(spec.definitions))
     examples = dataset.load(folder / "train.jsonl", reading, "training_file")
-    order = batches.order(spec.seed, 0, len(examples))
+    config = AutoConfig.from_pretrained(spec.base)
+    resolved = resolve(spec.hyperparameters, len(examples), config.model_type, config.hidden_size)
+    order = np.concatenate([batches.order(spec.seed, epoch, len(examples)) for epoch in range(resolved.n_epochs)])
     rows = [examples.example(int(index))[0] for index in order]
     labels = [[int(t) if w else -100 for t, w in zip(row.ids, row.weights, strict=True)] for row in rows]
     data = Dataset.from_dict({"input_ids": [row.ids.tolist() for row in rows], "labels": labels})
-    config = AutoConfig.from_pretrained(spec.base)
-    resolved = resolve(spec.hyperparameters, len(rows), config.model_type, config.hidden_size)
     torch.manual_seed(spec.seed)
     base = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.bfloat16)
     lora = {"r": spec.lora_rank, "lora_alpha": spec.lora_alpha, "target_modules": "all-linear", "lora_dropout": 0.0}
@@ -78,7 +80,8 @@ def main(folder: Path) -> None:
         dataloader_pin_memory=False,
     )
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=resolved.learning_rate, weight_decay=0)
+    peak = float(os.environ.get("TRL_RATE", resolved.learning_rate))
+    optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=0)
     rates = LambdaLR(optimizer, lambda step: schedule(step + 1, resolved.total_steps))
     trainer = InOrder(
         model=model,
@@ -89,6 +92,8 @@ def main(folder: Path) -> None:
         callbacks=[Tell()],
     )
     trainer.train()
+    if "TRL_SAVE" in os.environ:
+        model.save_pretrained(os.environ["TRL_SAVE"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,117 @@
+"""What the default settings learn, against learning rates of TRL's SFTTrainer.
+
+    python benchmarks/learning.py TRAIN.jsonl TEST.jsonl [--examples 400] [--rates 1e-4 3e-4 1e-3] [--json FILE]
+
+Everything of Luthier's is left to `auto`. TRL trains the same LoRA on the same trained tokens, with our epochs,
+batches, order and shape of the schedule, once for each rate; its best run is compared. Each adapter then answers
+the test questions greedily through the same engine, and an answer is right if it is the expected one word for word.
+Definitions of functions are shown to both as the file has them, unless `--definitions none` leaves them out.
+"""
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from training import run, trl_python
+
+HERE = Path(__file__).parent
+
+from luthier.catalogue import Catalogue  # noqa: E402
+from luthier.data.mix import Mix  # noqa: E402
+from luthier.data.render import Renderer  # noqa: E402
+from luthier.inference import Generation, Sampling  # noqa: E402
+from luthier.inference.pool import EngineOptions, start_engine  # noqa: E402
+from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
+from luthier.training import dataset  # noqa: E402
+from luthier.training.spec import JobSpec  # noqa: E402
+
+
+def train(folder: Path, rate: float | None, python: Path) -> tuple[Path, float]:
+    """(the adapter's folder, seconds): ours without a `rate`, else TRL's."""
+    since = time.perf_counter()
+    paths = {"PYTHONPATH": str(HERE.parent / "src")}
+    if rate is None:
+        events = run([sys.executable, "-m", "luthier.training", str(folder)], paths)["events"]
+        (name,) = [event["folder"] for event in events if event["type"] == "checkpoint"][-1:]
+        return folder / "checkpoints" / name, time.perf_counter() - since
+    variables = {"TRL_RATE": str(rate), "TRL_SAVE": str(folder / "adapter")}
+    run([str(python), str(HERE / "training_trl.py"), str(folder)], paths | variables)
+    return folder / "adapter", time.perf_counter() - since
+
+
+def right(base: Path, adapter: Path | None, test: dataset.Dataset) -> int:
+    """Answers that are the expected ones word for word."""
+    engine = start_engine(base, EngineOptions())
+    asked = []
+    for index in range(len(test)):
+        (tokens, *_) = test.example(index)
+        ids = tokens.ids.tolist()
+        start = next(place for place, weight in enumerate(tokens.weights) if weight)
+        ends = frozenset({ids[-1]})
+        sampling = Sampling(max_tokens=len(ids) - start + 16, stop_ids=ends, temperature=0)
+        asked.append((ids[start:-1], engine.submit(Generation(ids[:start], sampling, adapter))))
+    found = sum([token.id for token in answer] == wanted for wanted, answer in asked)
+    engine.close()
+    return found
+
+
+def interval(hits: int, count: int) -> str:
+    """Wilson's, 95 %."""
+    z, share = 1.96, hits / count
+    middle, width = share + z * z / 2 / count, z * math.sqrt(share * (1 - share) / count + (z / 2 / count) ** 2)
+    low, high = ((middle + sign * width) / (1 + z * z / count) for sign in (-1, 1))
+    return f"{share:.3f} [{low:.2f}-{high:.2f}]"
+
+
+def main() -> None:
+    given = _arguments()
+    base = Catalogue(Settings().cache).folder(DEFAULT_BASE)
+    python = trl_python(Settings().cache)
+    lines = given.train.read_text(encoding="utf-8").splitlines(keepends=True)[: given.examples]
+    told: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        reading = dataset.Reading(Renderer(base), 65_536, mix=Mix.parse(given.definitions))
+        test = dataset.load(_first(given.test, Path(scratch) / "test.jsonl", given.questions), reading, "test")
+        print(f"{len(lines)} examples, {len(test)} questions", flush=True)
+        for rate in (None, *given.rates):
+            folder = Path(scratch) / f"{rate or 'auto'}"
+            folder.mkdir()
+            (folder / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+            JobSpec(str(base), base.name, seed=1, threads=given.threads, definitions=given.definitions).write(folder)
+            adapter, seconds = train(folder, rate, python)
+            hits = right(base, adapter, test)
+            name = "luthier, auto" if rate is None else f"trl, {rate:g}"
+            told.append({"name": name, "right": hits, "of": len(test), "seconds": seconds})
+            print(f"{name:16}{interval(hits, len(test)):24}{seconds:8.0f} s", flush=True)
+    best = max(told[1:], key=lambda one: one["right"])
+    ratio = sum(one["seconds"] for one in told[1:]) / told[0]["seconds"]
+    print(f"best of TRL: {best['name']}; all of its runs took {ratio:.1f} times as long")
+    if given.json:
+        given.json.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def _first(path: Path, copy: Path, count: int | None) -> Path:
+    copy.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]), encoding="utf-8")
+    return copy
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train", type=Path)
+    parser.add_argument("test", type=Path)
+    parser.add_argument("--examples", type=int, help="how many of the training file; all unless given")
+    parser.add_argument("--questions", type=int, help="how many of the test file; all unless given")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3], help="peak rates that TRL tries")
+    parser.add_argument("--definitions", choices=["full", "none"], default="full")
+    parser.add_argument("--threads", type=int, default=0, help="0: PyTorch chooses")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
