@@ -64,6 +64,9 @@ def test_the_machine_is_measured_once(file: Path, tiny_base: Path, measurements:
     assert len(measurements) == 1
     run("estimate", file, "--base", tiny_base, "--measure", "again")
     assert len(measurements) == 2
+    for _ in range(2):
+        run("estimate", file, "--base", tiny_base, "--full")
+    assert [command[-1] for command in measurements] == ["lora", "lora", "full"]
     assert "Here" not in run("estimate", file, "--base", tiny_base, "--measure", "never").stdout
 
 

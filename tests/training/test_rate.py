@@ -5,12 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_a_measurement(tiny_base: Path) -> None:
+
+@pytest.mark.parametrize(("tuning", "precision", "share"), [("lora", "float32", 3), ("full", "bfloat16", 6)])
+def test_a_measurement(tuning: str, precision: str, share: int, tiny_base: Path) -> None:
     command = [sys.executable, "-c", "import luthier.training.rate as r; r._ENOUGH_S = 0.1; r.main()", str(tiny_base)]
-    done = subprocess.run([*command, "--device", "cpu", "--precision", "float32"], capture_output=True, check=True)
+    done = subprocess.run(
+        [*command, "--device", "cpu", "--precision", precision, "--tuning", tuning], capture_output=True, check=True
+    )
     made = json.loads(done.stdout.splitlines()[-1])
     assert made["tokens_per_s"] > 0
     assert made["steps"] >= 1
-    assert made["hardware"].startswith("CPU, float32")
-    assert made["peak_memory_bytes"] > made["state_bytes"] > made["adapter_bytes"] > 0
+    assert made["hardware"].startswith(f"CPU, {precision}")
+    assert made["peak_memory_bytes"] > made["state_bytes"] > 0
+    assert made["adapter_bytes"] == made["state_bytes"] // share

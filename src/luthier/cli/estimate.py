@@ -46,13 +46,18 @@ _SAMPLE_BYTES = 8_000_000
     metavar="NAME",
     help=say("The base model to train; else that of the settings.", "要训练的基座模型；默认取设置。"),
 )
+@click.option(
+    "--full",
+    is_flag=True,
+    help=say("Of training all weights, as `tune --full` does.", "训练全部权重（同 tune --full）。"),
+)
 @click.option("--measure", type=click.Choice(["once", "again", "never"]), default="once", show_default=True,
               help=say("Measure this machine if that was not done yet, anew, or not at all.",
                        "测量本机速度：未测过才测、重新测、不测。"))  # fmt: skip
 @local_options
 @pass_options
 def estimate(
-    options: Options, file: Path, model: str | None, epochs: int | None, base: str | None, measure: str
+    options: Options, file: Path, model: str | None, epochs: int | None, base: str | None, full: bool, measure: str
 ) -> None:
     from luthier.settings import Settings
 
@@ -61,7 +66,7 @@ def estimate(
         raise Trouble(missing(name))
     prices = _prices(model)
     made = _counted(file, folder, epochs)
-    measured = rate(Settings(), folder, anew=measure == "again") if measure != "never" else None
+    measured = rate(Settings(), folder, full=full, anew=measure == "again") if measure != "never" else None
     made["base"] = name
     made["openai"] = _at_openai(made, prices)
     made["here"] = _here(made, measured, Settings().keep_checkpoints, file.stat().st_size) if measured else None

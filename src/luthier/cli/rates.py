@@ -23,13 +23,25 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 600
 
 
-def rate(settings: Settings, base: Path, *, anew: bool = False) -> dict[str, Any] | None:
-    """What `luthier.training.rate` measured on this machine; None, with a notice, if it could not be measured."""
+def rate(settings: Settings, base: Path, *, full: bool = False, anew: bool = False) -> dict[str, Any] | None:
+    """What `luthier.training.rate` measured on this machine; None, with a notice, if it could not be measured.
+
+    `full`: of training all weights instead of an adapter.
+    """
     path = settings.cache / "rates.json"
     known = _read(path)
-    key = " | ".join([base.name, settings.device, settings.precision, str(settings.threads), *_hardware()])
+    key = " | ".join(
+        [
+            base.name,
+            settings.device,
+            settings.precision,
+            str(settings.threads),
+            *_hardware(),
+            *(["full"] if full else []),
+        ]
+    )
     if anew or key not in known:
-        made = _measure(settings, base)
+        made = _measure(settings, base, full)
         if made is None:
             return None
         known = {**_read(path), key: made}
@@ -62,9 +74,16 @@ def _hardware() -> list[str]:
     return [cpu, str(os.cpu_count()), *cards, visible, version("torch")]
 
 
-def _measure(settings: Settings, base: Path) -> dict[str, Any] | None:
+def _measure(settings: Settings, base: Path, full: bool) -> dict[str, Any] | None:
     command = [sys.executable, "-m", "luthier.training.rate", str(base), "--device", settings.device]
-    command += ["--precision", settings.precision, "--threads", str(settings.threads)]
+    command += [
+        "--precision",
+        settings.precision,
+        "--threads",
+        str(settings.threads),
+        "--tuning",
+        "full" if full else "lora",
+    ]
     note(say("Training a little to measure this machine (once, about a minute) …",
              "正在试训练一小段，以测量本机速度（只需一次，约一分钟）……"))  # fmt: skip
     try:

@@ -48,11 +48,12 @@ class _Clock:
         return self.tokens_per_step * (len(self.times) - 1) / (self.times[-1] - self.times[0])
 
 
-def measure(base: Path, **hardware: Any) -> dict[str, Any]:
-    """Train on a made-up file; `hardware` are the fields of a JobSpec (device, precision, threads).
+def measure(base: Path, **given: Any) -> dict[str, Any]:
+    """Train on a made-up file; `given` are fields of a JobSpec (device, precision, threads, tuning).
 
     tokens_per_s: tokens read and learnt in a second; peak_memory_bytes: of the process, or of the GPU if it trained
-    there; adapter_bytes: one checkpoint; state_bytes: what a job that can go on keeps beside it.
+    there; adapter_bytes: one checkpoint, a whole model if all weights are trained; state_bytes: what a job that can go
+    on keeps beside it.
     """
     from luthier.training.loop import Stopped, Trainer  # torch takes seconds to import
 
@@ -62,16 +63,18 @@ def measure(base: Path, **hardware: Any) -> dict[str, Any]:
         folder = Path(name)
         (folder / "train.jsonl").write_text("".join(_lines()), encoding="utf-8")
         asked = {"n_epochs": 50, "batch_size": _BATCH}
-        JobSpec(base=str(base), base_name=base.name, seed=0, hyperparameters=asked, **hardware).write(folder)
+        JobSpec(base=str(base), base_name=base.name, seed=0, hyperparameters=asked, **given).write(folder)
         with suppress(Stopped):
             Trainer(folder, clock, stop).run()
         state_bytes = sum(file.stat().st_size for file in (folder / "state").rglob("*") if file.is_file())
+    numbers_bytes = state_bytes // 3  # the state is what is trained, in float32, and AdamW's two moments of it
+    halved = given.get("tuning") == "full" and "bfloat16" in clock.hardware  # as a whole model is saved
     return {
         "tokens_per_s": round(clock.tokens_per_s, 1),
         "steps": len(clock.times) - 1,
         "hardware": clock.hardware,
         "peak_memory_bytes": _peak_memory_bytes(),
-        "adapter_bytes": state_bytes // 3,  # the state is the adapter and AdamW's two moments of it
+        "adapter_bytes": numbers_bytes // 2 if halved else numbers_bytes,
         "state_bytes": state_bytes,
     }
 
@@ -101,6 +104,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--tuning", choices=["lora", "full"], default="lora")
     given = vars(parser.parse_args())
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     print(json.dumps(measure(given.pop("base"), **given)))
