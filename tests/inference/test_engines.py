@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from vllm_stand_in import running
 
 from luthier.data.render import Renderer
+from luthier.hardware import choose as choose_hardware
 from luthier.inference import Engine, EnginePool, Generation, Sampling, in_background
 from luthier.inference.pool import EngineOptions, VllmOptions
 from luthier.inference.sampling import choose
@@ -345,15 +346,33 @@ def test_an_engine_says_what_it_has_read_before(
     for text in (prompt, prompt, [*prompt, 65], prompt[20:]):
         streams.append(engine.submit(Generation(text, sampling(max_tokens=2))))
         list(streams[-1])
-    assert [stream.cached_tokens for stream in streams] == [0, len(prompt) - 1, len(prompt), 0]
-    together = [Generation([*range(100), *range(100), last], sampling(max_tokens=2)) for last in (1, 2, 3)]
+    assert [stream.cached_tokens for stream in streams] == [0, len(prompt) - 2, len(prompt) - 1, 0]
+    together = [Generation([*range(100), *range(100), last, 7], sampling(max_tokens=2)) for last in (1, 2, 3)]
     streams = [engine.submit(generation) for generation in together]
     assert all(len(list(stream)) == 2 for stream in streams)
     assert [stream.cached_tokens for stream in streams] == [0, 200, 200]
     engine.score([*range(50, 150), 1, 2, 3], None, 1, start=101).result(30)
-    stream = engine.submit(Generation([*range(50, 150), 5], sampling(max_tokens=1)))
+    stream = engine.submit(Generation([*range(50, 150), 5, 6], sampling(max_tokens=1)))
     list(stream)
     assert stream.cached_tokens == 100  # what stood before the tokens that were scored
+    engine.close()
+
+
+@pytest.mark.skipif("openvino" not in ENGINES or choose_hardware("cpu", "auto")[1] != "bfloat16", reason="float32 here")
+def test_an_answer_has_the_same_bits_alone_in_a_batch_and_with_a_known_beginning(
+    tiny_base: Path, adapters: list[Path], prompt: list[int]
+) -> None:
+    """In bfloat16, where another order of sums is soon seen, and on several threads, which would share the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    engine = ENGINES["openvino"](tiny_base, replace(OPTIONS, precision="bfloat16", adapters_in_memory=4))
+    torch.set_num_threads(threads)
+    given = [Generation(prompt[at:] * 3, sampling(max_tokens=100), (None, *adapters)[at % 5]) for at in range(8)]
+    alone = [list(engine.submit(generation)) for generation in given]
+    for _ in range(2):
+        streams = [engine.submit(generation) for generation in given]
+        assert [list(stream) for stream in streams] == alone
+        assert all(stream.cached_tokens for stream in streams)
     engine.close()
 
 

@@ -29,6 +29,9 @@ MOST_ANSWERS = 16  # in one pass; more wait
 KEPT_BYTES = 1 << 27  # of keys and values: what stays reserved when nothing is under way
 _MOST_BYTES = 1 << 30  # of keys and values; an answer that needs more by itself is given it
 _PIECE = 512  # tokens of prompts that are read in one round
+# Tokens of a prompt that are read at once: attention adds up for one in another order than for several, and how a
+# prompt is cut, or how much of it is known, must not decide how an answer is rounded.
+_LEAST_READ = 2
 _WORTH_WAITING = 64  # tokens that another is reading: fewer are sooner read twice than waited for
 _TOLD = 256  # tokens of a text of which something is asked: their logits are in memory at once
 
@@ -132,12 +135,13 @@ class Rounds(Turns, Generic[Read, Held]):
         left = _PIECE
         begun = [stream for stream in due if stream.state and not stream.state.going_on]
         for stream in [*begun, *(stream for stream in due if stream.state is None)]:
-            if not left or len(made) == self.prompts_together:
+            if left < 2 * _LEAST_READ or len(made) == self.prompts_together:
                 break
             if stream.state or (self._has_room(stream) and self._admit(stream)):
-                at = len(stream.state.ids)
-                made.append((stream, stream.generation.prompt[at : at + left]))
-                left -= len(made[-1][1])
+                rest = stream.generation.prompt[len(stream.state.ids) :]
+                count = min(left, len(rest) if len(rest) <= left else len(rest) - _LEAST_READ)
+                made.append((stream, rest[:count]))
+                left -= count
         return made
 
     def _has_room(self, stream: Stream) -> bool:

@@ -33,8 +33,8 @@ class Texts(Generic[Held]):
         self._most, self._let_go, self._kept = most_bytes, let_go, list[_Kept[Held]]()
 
     def find(self, adapter: Path | None, ids: Sequence[int]) -> tuple[Held, int] | None:
-        """The text that begins like `ids` the longest, and how many tokens of it can be taken over: not the last."""
-        wanted = np.asarray(ids[:-1], dtype=np.int32)
+        """The text that begins like `ids` the longest, and how many tokens of it to take over: not the last two."""
+        wanted = np.asarray(ids[:-2], dtype=np.int32)
         best, most = None, LEAST_SHARED - 1
         for kept in self._kept:
             if kept.adapter == adapter and (count := common(kept.ids, wanted)) > most:

@@ -1,7 +1,8 @@
 """Keys and values in blocks of some tokens each, which several texts may share.
 
 A text is the list of its blocks. Blocks are counted: whoever holds one has taken or shared it, and releases it. Only
-the last block of a text is ever written to, and only by one; who wants to go on from inside a block copies it.
+the last block of a text is ever written to, and only by one; who wants to go on from inside a block copies it. The
+first block is nobody's: what is written there is not wanted.
 """
 
 import heapq
@@ -12,6 +13,7 @@ import numpy as np
 import openvino as ov
 
 TOKENS = 32  # of a block: what OpenVINO's paged attention has on processors
+NOBODYS = 0
 _FIRST = 64  # blocks
 
 
@@ -59,7 +61,7 @@ class Blocks:
 
     def forget(self, more_than: int) -> None:
         """Gives memory back when nobody holds a block and it is more than so many bytes."""
-        if len(self._free) == len(self._held) and len(self._held) * self.block_bytes > more_than:
+        if len(self._free) == len(self._held) - 1 and len(self._held) * self.block_bytes > more_than:
             self._clear()
 
     def _clear(self) -> None:
@@ -68,6 +70,8 @@ class Blocks:
         self._data: dict[str, np.ndarray] = {}
         self.tensors: dict[str, ov.Tensor] = {}
         self._grow(_FIRST)
+        self._free.remove(NOBODYS)
+        heapq.heapify(self._free)
 
     def _grow(self, count: int) -> None:
         """To so many blocks. Memory that was never written to is not taken from the system yet."""

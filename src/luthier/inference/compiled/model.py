@@ -14,7 +14,7 @@ import torch
 
 from luthier.inference.adapters import Adapters, Chosen
 from luthier.inference.compiled import graph
-from luthier.inference.compiled.blocks import TOKENS, Blocks
+from luthier.inference.compiled.blocks import NOBODYS, TOKENS, Blocks
 from luthier.inference.family import GROUPS, Joined, load
 
 _FIRST_PLACES = 1024  # of texts, whose rotary positions are computed at first
@@ -34,6 +34,9 @@ class Part:
     asked: int
 
 
+_NOBODY = Part([0], 0, [NOBODYS], None, 0)
+
+
 class Compiled(Joined):
     def __init__(self, base: Path, dtype: torch.dtype) -> None:
         """Raises BaseModelError."""
@@ -41,6 +44,9 @@ class Compiled(Joined):
         super().__init__(model, torch.device("cpu"))
         self._rotary = model.model.rotary_emb
         self._turns = np.empty((2, 0), np.float32)
+        # With fewer texts, or prompts alone, OpenVINO's attention divides its work otherwise among the threads and adds
+        # up in another order: an answer would be rounded otherwise alone than among others. Found by trying.
+        self._fewest = max(4, 2 * torch.get_num_threads())
         compiled = _compile(graph.build(model), dtype)
         self._request = compiled.create_infer_request()
         self._ports = {port.any_name: port for port in compiled.inputs}
@@ -51,6 +57,7 @@ class Compiled(Joined):
 
     def run(self, parts: Sequence[Part], adapters: Adapters, hidden: bool) -> torch.Tensor:
         """Logits [N, V] or the last hidden states [N, D] of the tokens that are asked for; good until the next run."""
+        parts = [*parts, *[_NOBODY] * max(1, self._fewest - len(parts))]
         ids = _ints(np.concatenate([part.ids for part in parts]))
         if ids.min() < 0 or ids.max() >= self.vocabulary_size:
             raise IndexError("a token is not in the model's vocabulary")
