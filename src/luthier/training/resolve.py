@@ -2,8 +2,8 @@
 
 Sources: `n_epochs` is OpenAI's published rule. The learning rate is the fit that Thinking Machines published in
 tinker-cookbook (hyperparam_utils.py) for LoRA, 5e-5 x 10 x (2000 / hidden)^p with p = 0.781 for models built like
-Llama. `batch_size` aims at 150 steps or more where the data allow them: LoRA tolerates large batches badly
-(Schulman et al., LoRA Without Regret, 2025).
+Llama. `batch_size` grows with the square root of examples x epochs, as the number of steps does: LoRA tolerates
+large batches badly (Schulman et al., LoRA Without Regret, 2025). Where it starts was measured, see docs/training.md.
 """
 
 import math
@@ -14,7 +14,7 @@ from luthier.data.estimate import n_epochs_auto
 
 _EXPONENT = {"qwen2": 0.0775, "qwen3": 0.0775, "llama": 0.781, "mistral": 0.781, "smollm3": 0.781}
 _EXPONENT_ELSE = 0.5
-_STEPS_WANTED = 150
+_EXAMPLES_OF_BATCH_1 = 75  # times epochs
 _LARGEST_AUTO_BATCH = 32
 _BETA = 0.1
 _FULL_SHARE = 0.1  # of the rate for LoRA: the same fit says so
@@ -64,7 +64,7 @@ def resolve(
     batch_size = asked.get("batch_size", "auto")
     if batch_size == "auto":
         batch_size = _batch_size(examples, n_epochs)
-        chosen.append(f"batch_size={batch_size} (so that there are about {_STEPS_WANTED} steps or more)")
+        chosen.append(f"batch_size={batch_size} (it grows with the square root of the examples)")
     batch_size = min(batch_size, examples)
     multiplier = asked.get("learning_rate_multiplier", "auto")
     if multiplier == "auto":
@@ -92,6 +92,6 @@ def base_learning_rate(model_type: str, hidden_size: int) -> float:
 
 
 def _batch_size(examples: int, n_epochs: int) -> int:
-    wanted = examples * n_epochs / _STEPS_WANTED
+    wanted = math.sqrt(examples * n_epochs / _EXAMPLES_OF_BATCH_1)
     nearest_power = 1 << round(math.log2(max(wanted, 1)))
     return min(_LARGEST_AUTO_BATCH, nearest_power)
