@@ -6,12 +6,14 @@ graders. Knows nothing about settings or about what is graded.
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +44,7 @@ def run_source(
     """What `grade(sample, item)` returned. Raises GraderFailure, SandboxUnavailableError."""
     if isolation == "limits" and os.geteuid() == 0:
         raise SandboxUnavailableError("Python graders with limits alone are not run as root, whom limits do not bind.")
-    asked = {"isolate": isolation == "sandbox", "cpu_s": max(1, round(time_s)), "memory_bytes": memory_bytes}
+    asked = {"isolate": isolation == "sandbox", "cpu_s": math.ceil(time_s) + 1, "memory_bytes": memory_bytes}
     with _AT_ONCE:
         answer = _run(json.dumps({**asked, "source": source, "sample": sample, "item": item}).encode(), time_s)
     if isinstance(answer.get("reward"), float):
@@ -67,7 +69,7 @@ def _failure(details: str, *, late: bool = False) -> GraderFailure:
 def _run(asked: bytes, time_s: float) -> dict[str, Any]:
     """What the child wrote, which may be anything. Raises GraderFailure when it wrote nothing in time."""
     program = str(Path(__file__).with_name("jail.py"))
-    late = threading.Event()
+    late, started = threading.Event(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="luthier-grader-") as folder:
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", "-B", program],
@@ -89,7 +91,8 @@ def _run(asked: bytes, time_s: float) -> dict[str, Any]:
             timer.cancel()
             _end(child)
             code = child.wait()
-    if late.is_set() or code == -signal.SIGXCPU:
+    # The kernel ends what uses up its processor time, in case the timer does not.
+    if late.is_set() or (code == -signal.SIGKILL and not written and time.monotonic() - started >= time_s):
         raise _failure(f"The grader took longer than {time_s:g} seconds.", late=True)
     try:
         answer = json.loads(written)
