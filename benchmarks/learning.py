@@ -10,7 +10,6 @@ Definitions of functions are shown to both as the file has them, unless `--defin
 
 import argparse
 import json
-import math
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ HERE = Path(__file__).parent
 from luthier.catalogue import Catalogue  # noqa: E402
 from luthier.data.mix import Mix  # noqa: E402
 from luthier.data.render import Renderer  # noqa: E402
+from luthier.evaluation.statistics import rate as share_of  # noqa: E402
 from luthier.inference import Generation, Sampling  # noqa: E402
 from luthier.inference.pool import EngineOptions, start_engine  # noqa: E402
 from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
@@ -60,14 +60,6 @@ def right(base: Path, adapter: Path | None, test: dataset.Dataset) -> int:
     return found
 
 
-def interval(hits: int, count: int) -> str:
-    """Wilson's, 95 %."""
-    z, share = 1.96, hits / count
-    middle, width = share + z * z / 2 / count, z * math.sqrt(share * (1 - share) / count + (z / 2 / count) ** 2)
-    low, high = ((middle + sign * width) / (1 + z * z / count) for sign in (-1, 1))
-    return f"{share:.3f} [{low:.2f}-{high:.2f}]"
-
-
 def main() -> None:
     given = _arguments()
     base = Catalogue(Settings().cache).folder(DEFAULT_BASE)
@@ -87,7 +79,8 @@ def main() -> None:
             hits = right(base, adapter, test)
             name = "luthier, auto" if rate is None else f"trl, {rate:g}"
             told.append({"name": name, "right": hits, "of": len(test), "seconds": seconds})
-            print(f"{name:16}{interval(hits, len(test)):24}{seconds:8.0f} s", flush=True)
+            share = share_of(hits, len(test))
+            print(f"{name:16}{share.value:.3f} [{share.low:.2f}-{share.high:.2f}]{seconds:8.0f} s", flush=True)
     best = max(told[1:], key=lambda one: one["right"])
     ratio = sum(one["seconds"] for one in told[1:]) / told[0]["seconds"]
     print(f"best of TRL: {best['name']}; all of its runs took {ratio:.1f} times as long")
