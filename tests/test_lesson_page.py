@@ -44,6 +44,7 @@ DIFFERS = {
     r"SmolLM2.*": ".*",
     r"[+-]?\d[\d,.]*": r"(?:[+-]?[\d,.]+|–)",
     "[▁-█][ ▁-█]*": "[ ▁-█]+",
+    "'…'": """(?:'.*'|".*")""",  # Python writes a text with an apostrophe in double quotes
     "…": ".*",
     r"\s+": r"\s+",
 }
