@@ -1,6 +1,7 @@
 """What tests share: a tiny model made in code, and real servers that the official client talks to."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from tiny import make_tiny_base
 # Settings that the person who runs the tests has must not reach them; the cache of base models is shared on purpose.
 for name in [name for name in os.environ if name.startswith(("LUTHIER_", "OPENAI_")) and name != "LUTHIER_CACHE"]:
     del os.environ[name]
+
+# A shell that starts a command in the background has it ignore Ctrl-C, which some tests press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
