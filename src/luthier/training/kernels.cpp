@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <omp.h>
 #include <vector>
 
 #if defined(__AVX512F__)
@@ -469,11 +470,15 @@ static void attend_backward(const T* gradient, const T* q, int64_t q_stride, con
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #include "tiles.h"
+#include "products.h"
 #else
 namespace tiles {
 static bool granted() { return false; }
 template <class... Given> static void attend(Given...) {}
 template <class... Given> static void attend_backward(Given...) {}
+template <class... Given> static void project(Given...) {}
+template <class... Given> static void project_backward(Given...) {}
+template <class... Given> static void factors_backward(Given...) {}
 }  // namespace tiles
 #endif
 
@@ -541,5 +546,22 @@ void luthier_attend_backward(int64_t half, const void* gradient, const void* q, 
         EITHER(attend_backward(IN(gradient), IN(q), q_stride, IN(k), IN(v), kv_stride, IN(mixed), logs, OUT(of_q),
                                of_q_stride, OUT(of_k), OUT(of_v), of_kv_stride, scale, shape, threads))
     }
+}
+
+int64_t luthier_has_matrix_unit() { return tiles::granted(); }
+
+void luthier_project(int64_t, const bf16* x, const bf16* a, const bf16* w, const bf16* residual, bf16* low, bf16* out,
+                     int64_t tokens, int64_t inputs, int64_t rank, int64_t outputs, int64_t threads) {
+    tiles::project(x, a, w, residual, low, out, tokens, inputs, rank, outputs, threads);
+}
+
+void luthier_project_backward(int64_t, const bf16* g, const bf16* a, const bf16* w, bf16* of_low, bf16* of_x,
+                              int64_t tokens, int64_t inputs, int64_t rank, int64_t outputs, int64_t threads) {
+    tiles::project_backward(g, a, w, of_low, of_x, tokens, inputs, rank, outputs, threads);
+}
+
+void luthier_factors_backward(int64_t, const bf16* low, const bf16* of_low, const bf16* x, const bf16* g, float* of_a,
+                     float* of_b, int64_t tokens, int64_t inputs, int64_t rank, int64_t outputs, int64_t threads) {
+    tiles::factors_backward(low, of_low, x, g, of_a, of_b, tokens, inputs, rank, outputs, threads);
 }
 }

@@ -53,13 +53,14 @@ def normalise_backward(
     return out
 
 
-def swiglu(gate_up: torch.Tensor, out: torch.Tensor) -> None:
+def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
     """[T, 2 I] -> [T, I]: silu(gate) * up. Shazeer, 2020."""
-    if native.takes(gate_up, out):
+    if native.takes(gate_up):
+        out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
         native.call("swiglu", out, gate_up, out, out.stride(0), *out.shape)
-        return
+        return out
     gate, up = gate_up.chunk(2, -1)
-    torch.mul(functional.silu(gate), up, out=out)
+    return functional.silu(gate).mul_(up)
 
 
 def swiglu_backward(gradient: torch.Tensor, gate_up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,34 +13,36 @@ import torch
 from peft.tuners.lora import Linear
 from torch.utils.checkpoint import checkpoint
 
-from luthier.training import attention, kernels
+from luthier.training import attention, kernels, native, products
 from luthier.training.layout import Layout
 
 _FAMILY = ("llama", "mistral", "qwen2")
 
 
 class Projection:
-    """Linear layers that read one tensor, as one product: D in, O out in all, R the sum of their ranks, 0 for a layer
-    without an adapter.
+    """Linear layers that read one tensor, as one product: D in, O out in all, R the sum of their ranks, rounded up.
 
     `weight` [O, D + R]: the base weights and beside them, on the block diagonal, scaling x B. What it multiplies is
     [x, A x]. The base layers' own weights become views of it.
     """
 
     def __init__(self, layers: Sequence[Any]) -> None:
-        self._adapted = [layer for layer in layers if isinstance(layer, Linear)]
         bases = [_base(layer) for layer in layers]
-        self.inputs = bases[0].in_features
-        self._sizes = [base.out_features for base in bases]
-        self._ranks = [layer.r["default"] if isinstance(layer, Linear) else 0 for layer in layers]
-        self._scalings = [layer.scaling["default"] if isinstance(layer, Linear) else 0.0 for layer in layers]
+        self._adapted = [layer for layer in layers if isinstance(layer, Linear)]
+        self._inputs = bases[0].in_features
+        self._places: list[tuple[slice, slice, float]] = []  # of each adapter in O and in R, and its scaling
+        row = rank = 0
+        for layer, base in zip(layers, bases, strict=True):
+            if isinstance(layer, Linear):
+                columns = slice(rank, rank := rank + layer.r["default"])
+                self._places.append((slice(row, row + base.out_features), columns, layer.scaling["default"]))
+            row += base.out_features
+        self._rank = -(-rank // native.MULTIPLE) * native.MULTIPLE
         like = bases[0].weight
-        self.weight = torch.zeros(
-            sum(self._sizes), self.inputs + sum(self._ranks), dtype=like.dtype, device=like.device
-        )
-        for base, part in zip(bases, self.weight.split_with_sizes(self._sizes), strict=True):
-            part[:, : self.inputs] = base.weight.data
-            base.weight.data = part[:, : self.inputs]
+        self.weight = torch.zeros(row, self._inputs + self._rank, dtype=like.dtype, device=like.device)
+        for base, part in zip(bases, self.weight.split_with_sizes([b.out_features for b in bases]), strict=True):
+            part[:, : self._inputs] = base.weight.data
+            base.weight.data = part[:, : self._inputs]
         biases = [base.bias for base in bases if base.bias is not None]
         self.bias = torch.cat([bias.data for bias in biases]) if biases else None
 
@@ -51,49 +53,34 @@ class Projection:
         return [parameter for pair in found for parameter in pair]
 
     def load(self, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Puts the adapter's B in place (zeros while the adapter is switched off); returns all of A [R, D]."""
-        if not parameters:
-            return self.weight.new_empty(0, self.inputs)
-        off, factors = self._adapted[0].disable_adapters, iter(parameters[1::2])
-        row, column = 0, self.inputs
-        for size, rank, scaling in zip(self._sizes, self._ranks, self._scalings, strict=True):
-            if rank:
-                self.weight[row : row + size, column : column + rank] = 0 if off else next(factors) * scaling
-            row, column = row + size, column + rank
-        return torch.cat([a.to(self.weight.dtype) for a in parameters[::2]])
+        """Puts the adapters' B in place (zeros while adapters are switched off); returns all of A [R, D]."""
+        made = self.weight.new_zeros(self._rank, self._inputs)
+        beside = self.weight[:, self._inputs :]
+        for (rows, columns, scaling), a, b in zip(self._places, parameters[::2], parameters[1::2], strict=True):
+            made[columns] = a
+            beside[rows, columns] = 0 if self._adapted[0].disable_adapters else b * scaling
+        return made
 
-    def room(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(what `forward` takes [T, D + R], the part of it that is to be filled [T, D])."""
-        wide = like.new_empty(len(like), self.weight.shape[1])
-        return wide, wide[:, : self.inputs]
-
-    def forward(self, wide: torch.Tensor, a: torch.Tensor, residual: torch.Tensor | None = None) -> tuple[Any, Any]:
-        """x in `room` -> (the outputs side by side [T, O], plus `residual`; A x [T, R])."""
-        low = wide[:, : self.inputs] @ a.T
-        wide[:, self.inputs :] = low
-        if residual is not None:
-            return torch.addmm(residual, wide, self.weight.T), low
-        out = wide @ self.weight.T
+    def forward(
+        self, x: torch.Tensor, a: torch.Tensor, residual: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x [T, D] -> (the outputs side by side [T, O], plus `residual`; A x [T, R])."""
+        out, low = products.project(x, a, self.weight, residual)
         return (out if self.bias is None else out.add_(self.bias)), low
 
     def of_input(self, gradient: torch.Tensor, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(the gradient of x [T, D], that of A x [T, R]), given that of the outputs."""
-        wide = gradient @ self.weight
-        of_low = wide[:, self.inputs :].contiguous()
-        return torch.addmm(wide[:, : self.inputs], of_low, a), of_low
+        return products.project_backward(gradient, a, self.weight)
 
     def of_parameters(
         self, gradient: torch.Tensor, x: torch.Tensor, low: torch.Tensor, of_low: torch.Tensor
     ) -> list[torch.Tensor]:
         """The gradients of `parameters`."""
-        of_a = (of_low.T @ x).float().split_with_sizes(self._ranks)
-        of_b = low.T @ gradient  # [R, O]; of each layer's ranks, the layer's own columns
-        made, row, column = [], 0, 0
-        for size, rank, a, scaling in zip(self._sizes, self._ranks, of_a, self._scalings, strict=True):
-            if rank:
-                made += [a, of_b[row : row + rank, column : column + size].T.float() * scaling]
-            row, column = row + rank, column + size
-        return made
+        if not self._places:
+            return []
+        of_a, of_b = products.factors_backward(gradient, x, low, of_low)
+        made = ((of_a[columns], of_b[columns, rows].T * scaling) for rows, columns, scaling in self._places)
+        return [gradient for pair in made for gradient in pair]
 
 
 class Heads:
@@ -117,9 +104,9 @@ class _NormAndProject(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, norm: Any, projection: Projection, *parameters: torch.Tensor
     ) -> torch.Tensor:
         a = projection.load(parameters)
-        wide, normed = projection.room(x)
+        normed = torch.empty_like(x)
         factor = kernels.normalise(x, norm.weight, norm.variance_epsilon, normed)
-        out, low = projection.forward(wide, a)
+        out, low = projection.forward(normed, a)
         ctx.save_for_backward(x, factor, low, a)
         ctx.norm, ctx.projection = norm, projection
         return out  # type: ignore[no-any-return]
@@ -163,9 +150,7 @@ class _Project(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, residual: torch.Tensor, projection: Projection, *parameters: torch.Tensor
     ) -> torch.Tensor:
         a = projection.load(parameters)
-        wide, kept = projection.room(x)
-        kept.copy_(x)
-        out, low = projection.forward(wide, a, residual)
+        out, low = projection.forward(x, a, residual)
         ctx.save_for_backward(x, low, a)
         ctx.projection = projection
         return out  # type: ignore[no-any-return]
@@ -183,9 +168,7 @@ class _ActivateAndProject(torch.autograd.Function):
         ctx: Any, gate_up: torch.Tensor, residual: torch.Tensor, projection: Projection, *parameters: torch.Tensor
     ) -> torch.Tensor:
         a = projection.load(parameters)
-        wide, active = projection.room(gate_up)
-        kernels.swiglu(gate_up, active)
-        out, low = projection.forward(wide, a, residual)
+        out, low = projection.forward(kernels.swiglu(gate_up), a, residual)
         ctx.save_for_backward(gate_up, low, a)
         ctx.projection = projection
         return out  # type: ignore[no-any-return]

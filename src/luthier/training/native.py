@@ -1,4 +1,5 @@
-"""`kernels.cpp` and `tiles.h`, compiled on this machine: the same as `kernels` and `attention` in less time.
+"""`kernels.cpp` and what it includes, compiled on this machine: the same as `kernels`, `products` and `attention` in
+less time.
 
 Compiled once, in a few seconds, into the cache folder. Where there is no C++ compiler, or on a GPU, PyTorch computes.
 Knows nothing of what it runs beyond how to pass it on.
@@ -17,10 +18,11 @@ import torch
 
 from luthier.settings import Settings
 
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "tiles.h"))
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "tiles.h", "products.h"))
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 MISSING = "No C++ compiler with OpenMP was found (g++ or clang++): training takes half as long again as with one"
 _HALF = {torch.bfloat16: 1, torch.float32: 0}
+MULTIPLE = 32  # of what the sizes of matrices must be, for the matrix unit
 
 
 def takes(*tensors: torch.Tensor) -> bool:
@@ -32,6 +34,22 @@ def takes(*tensors: torch.Tensor) -> bool:
         and all(tensor.dtype == first.dtype and tensor.stride(-1) == 1 for tensor in tensors)
         and library() is not None
     )
+
+
+def multiplies(*tensors: torch.Tensor) -> bool:
+    """Whether these matrices can be passed on to the processor's matrix unit; only numbers of rows may be odd."""
+    return (
+        takes(*tensors)
+        and tensors[0].dtype == torch.bfloat16
+        and all(one.is_contiguous() and one.shape[1] % MULTIPLE == 0 for one in tensors)
+        and _has_matrix_unit()
+    )
+
+
+@lru_cache(maxsize=1)
+def _has_matrix_unit() -> bool:
+    found = library()
+    return found is not None and bool(found.luthier_has_matrix_unit())
 
 
 def call(name: str, like: torch.Tensor, *given: torch.Tensor | int | float) -> None:

@@ -68,6 +68,8 @@ static inline void product(float* c, int64_t ldc, const uint16_t* a, int64_t lda
 
 static inline int64_t up(int64_t count) { return (count + STEP - 1) / STEP * STEP; }
 
+static const V PLACES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 static inline S narrow(V x) { return (S)_mm512_cvtneps_pbh((__m512)x); }
 
 static inline V exponential(V x) {  // to 4e-6 relative; nothing of it is left far below zero
@@ -83,36 +85,67 @@ static inline V exponential(V x) {  // to 4e-6 relative; nothing of it is left f
     return (V)_mm512_scalef_ps((__m512)p, (__m512)whole);
 }
 
+// 16 rows of 16 pairs, or of floats -> 16 times 16 rows.
+static inline void turn(const uint16_t* w, int64_t stride, uint16_t* to, int64_t to_stride) {
+    __m512i r[16], t[16];
+    for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(w + i * stride);
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        __m512i a = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88), b = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+        __m512i c = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd), d = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+        _mm512_storeu_si512(to + i * to_stride, _mm512_shuffle_i32x4(a, b, 0x88));
+        _mm512_storeu_si512(to + (4 + i) * to_stride, _mm512_shuffle_i32x4(c, d, 0x88));
+        _mm512_storeu_si512(to + (8 + i) * to_stride, _mm512_shuffle_i32x4(a, b, 0xdd));
+        _mm512_storeu_si512(to + (12 + i) * to_stride, _mm512_shuffle_i32x4(c, d, 0xdd));
+    }
+}
+
+// Two rows of 32 -> pairs, of the first 16 and of the others.
+static inline void pair_up(__m512i one, __m512i two, uint16_t* first, uint16_t* others) {
+    alignas(64) static const uint16_t order[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                                   8,  40, 9,  41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+    const __m512i left = _mm512_load_si512(order), right = _mm512_add_epi16(left, _mm512_set1_epi16(16));
+    _mm512_storeu_si512(first, _mm512_permutex2var_epi16(one, left, two));
+    _mm512_storeu_si512(others, _mm512_permutex2var_epi16(one, right, two));
+}
+
 struct Rows {  // of one head in one block: `count` of them, K wide, `stride` from one to the next
     const bf16* first;
     int64_t stride, count, width, padded;
-
-    U bits(int64_t r, int64_t i) const { return (U)load(first + r * stride + i, width - i) >> 16; }
 
     void by_rows(uint16_t* to) const {  // [64, P]
         memset(to, 0, 2 * BLOCK * padded);
         for (int64_t r = 0; r < count; r++) memcpy(to + r * padded, first + r * stride, 2 * width);
     }
-    void by_pairs(uint16_t* to) const {  // [64 / 2, P, 2]
-        memset(to, 0, 2 * BLOCK * padded);
-        for (int64_t r = 0; r < count; r += 2)
-            for (int64_t i = 0; i < width; i += W) {
-                U pairs = bits(r, i) | (r + 1 < count ? bits(r + 1, i) << 16 : U{});
-                memcpy(to + r * padded + 2 * i, &pairs, 4 * least(W, width - i));
-            }
-    }
-    void turned_by_pairs(uint16_t* to) const {  // [P / 2, 64, 2]
-        memset(to, 0, 2 * BLOCK * padded);
-        for (int64_t r = 0; r < count; r++)
-            for (int64_t i = 0; i < width; i += 2)
-                memcpy(to + (i / 2 * BLOCK + r) * 2, first + r * stride + i, i + 1 < width ? 4 : 2);
-    }
-    void turned_by_rows(uint16_t* to) const {  // [P, 64]
-        memset(to, 0, 2 * BLOCK * padded);
-        for (int64_t r = 0; r < count; r++)
-            for (int64_t i = 0; i < width; i++) to[i * BLOCK + r] = first[r * stride + i].bits;
-    }
 };
+
+// Of a block by rows [64, P]: by pairs [64 / 2, P, 2]; turned, by pairs [P / 2, 64, 2]; and of one by pairs: turned,
+// by rows [P, 64].
+static void by_pairs(const uint16_t* rows, int64_t padded, uint16_t* to) {
+    for (int64_t r = 0; r < BLOCK; r += 2)
+        for (int64_t i = 0; i < padded; i += STEP) {
+            const uint16_t* from = rows + r * padded + i;
+            uint16_t* at = to + r * padded + 2 * i;
+            pair_up(_mm512_loadu_si512(from), _mm512_loadu_si512(from + padded), at, at + STEP);
+        }
+}
+static void turned_by_pairs(const uint16_t* rows, int64_t padded, uint16_t* to) {
+    for (int64_t i = 0; i < padded; i += STEP)
+        for (int64_t r = 0; r < BLOCK; r += 16) turn(rows + r * padded + i, padded, to + i * BLOCK + 2 * r, 2 * BLOCK);
+}
+static void turned_by_rows(const uint16_t* pairs, int64_t padded, uint16_t* to) {
+    for (int64_t i = 0; i < padded; i += 16)
+        for (int64_t r = 0; r < BLOCK; r += STEP) turn(pairs + r * padded + 2 * i, 2 * padded, to + i * BLOCK + r, BLOCK);
+}
 
 struct Cut {  // block after block, the tokens of all segments
     const Shape& s;
@@ -146,8 +179,7 @@ static inline void to_shares(const float* scores, uint16_t* shares, float scale,
     V kept[BLOCK / W], most_of = all(top);
     for (int64_t i = 0; i < BLOCK / W; i++) {
         V x = load(scores + i * W, W) * scale;
-        if (i * W + W > seen)
-            for (int64_t j = seen > i * W ? seen - i * W : 0; j < W; j++) x[j] = -1e30f;
+        if (i * W + W > seen) x = PLACES < all(float(seen - i * W)) ? x : all(-1e30f);
         kept[i] = x;
         most_of = larger(x, most_of);
     }
@@ -172,15 +204,18 @@ static void attend(const bf16* q, int64_t q_stride, const bf16* k, const bf16* v
 #pragma omp parallel num_threads(threads)
     {
         Use use;
+        uint16_t* queries = halves(size);  // and before, keys and values by rows
 #pragma omp for collapse(2)
         for (int64_t block = 0; block < s.blocks; block++)
             for (int64_t g = 0; g < s.groups; g++) {
                 int64_t at = (block * s.groups + g) * size;
-                cut.rows(k + g * s.width, kv_stride, block).turned_by_pairs(keys + at);
-                cut.rows(v + g * s.width, kv_stride, block).by_pairs(values + at);
+                cut.rows(k + g * s.width, kv_stride, block).by_rows(queries);
+                turned_by_pairs(queries, padded, keys + at);
+                cut.rows(v + g * s.width, kv_stride, block).by_rows(queries);
+                by_pairs(queries, padded, values + at);
             }
         float *out = memory(size), *scores = memory(BLOCK * BLOCK);
-        uint16_t *queries = halves(size), *shares = halves(BLOCK * BLOCK);
+        uint16_t* shares = halves(BLOCK * BLOCK);
 #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t task = 0; task < s.blocks; task++)
             for (int64_t h = 0; h < s.heads; h++) {
@@ -225,8 +260,7 @@ static inline void to_gradients(const float* scores, const float* products, cons
             const bool none = r == 1 && !second;
             V p = exponential(load(scores + r * BLOCK + i, W) * scale - load(logs + i, W));
             if (none) p = V{};
-            if (i < since + r)
-                for (int64_t j = 0; j < least(W, since + r - i); j++) p[j] = 0;
+            if (i < since + r) p = PLACES < all(float(since + r - i)) ? V{} : p;
             V d = p * (load(products + r * BLOCK + i, W) - load(inner + i, W));
             of[r] = narrow(none ? V{} : d);
             *(AnyS*)(shares + r * BLOCK + i) = narrow(p);
@@ -276,10 +310,12 @@ static void attend_backward(const bf16* gradient, const bf16* q, int64_t q_strid
                     int64_t at = (block - first) * size, start = cut.start(block), count = cut.count(block);
                     Rows asks = cut.rows(q + h * s.width, q_stride, block);
                     Rows given = cut.rows(gradient + h * s.width, wide, block);
-                    asks.turned_by_pairs(asked.turned + at);
-                    asks.by_pairs(asked.paired + at);
-                    given.turned_by_pairs(asked.given_turned + at);
-                    given.by_pairs(asked.given_paired + at);
+                    asks.by_rows(keys);
+                    turned_by_pairs(keys, padded, asked.turned + at);
+                    by_pairs(keys, padded, asked.paired + at);
+                    given.by_rows(keys);
+                    turned_by_pairs(keys, padded, asked.given_turned + at);
+                    by_pairs(keys, padded, asked.given_paired + at);
                     float *known = asked.logs + (block - first) * BLOCK, *inner = asked.inner + (block - first) * BLOCK;
                     for (int64_t r = 0; r < BLOCK; r++) {
                         V along = {};
@@ -292,9 +328,9 @@ static void attend_backward(const bf16* gradient, const bf16* q, int64_t q_strid
                 }
                 for (int64_t block = first; block < last; block++) {
                     const int64_t start = cut.start(block), seen = cut.count(block), until = cut.end(s.of(block));
-                    Rows held = cut.rows(k + g * s.width, kv_stride, block);
-                    held.by_rows(keys);
-                    held.turned_by_rows(keys_turned);
+                    cut.rows(k + g * s.width, kv_stride, block).by_rows(keys);
+                    by_pairs(keys, padded, values);
+                    turned_by_rows(values, padded, keys_turned);
                     cut.rows(v + g * s.width, kv_stride, block).by_rows(values);
                     memset(dk, 0, 4 * size);
                     memset(dv, 0, 4 * size);
@@ -325,11 +361,12 @@ static void attend_backward(const bf16* gradient, const bf16* q, int64_t q_strid
                 for (int64_t block = first; block < last; block++) {
                     const float* made = asked.gradients + (block - first) * size;
                     bf16* to = of_q + cut.start(block) * of_q_stride + h * s.width;
-                    for (int64_t r = 0; r < cut.count(block); r++)
+                    for (int64_t r = 0; r < cut.count(block); r += W)
                         for (int64_t i = 0; i < s.width; i += W) {
-                            V x;
-                            for (int64_t j = 0; j < W; j++) x[j] = i + j < padded ? made[(i + j) * BLOCK + r] : 0;
-                            store(to + r * of_q_stride + i, x * scale, s.width - i);
+                            V turned[W];
+                            turn((const uint16_t*)(made + i * BLOCK + r), 2 * BLOCK, (uint16_t*)turned, 2 * W);
+                            for (int64_t j = 0; j < least(W, cut.count(block) - r); j++)
+                                store(to + (r + j) * of_q_stride + i, turned[j] * scale, s.width - i);
                         }
                 }
             }
