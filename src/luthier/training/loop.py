@@ -4,6 +4,7 @@ The loss of a step is the weighted sum over all its trained tokens divided by th
 the step is cut into micro-batches.
 """
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -64,6 +65,7 @@ class Trainer:
         self._restore()
         if self._progress.unfinished is not None:
             self._conclude(self._progress.unfinished)
+        gc.freeze()  # a collection need not go through all that was loaded
         for step in range(self._progress.step + 1, self._resolved.total_steps + 1):
             metrics = self._update(step)
             self._progress.step = step
