@@ -109,7 +109,7 @@ class _NormAndProject(torch.autograd.Function):
         out, low = projection.forward(normed, a)
         ctx.save_for_backward(x, factor, low, a)
         ctx.norm, ctx.projection = norm, projection
-        return out  # type: ignore[no-any-return]
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -153,7 +153,7 @@ class _Project(torch.autograd.Function):
         out, low = projection.forward(x, a, residual)
         ctx.save_for_backward(x, low, a)
         ctx.projection = projection
-        return out  # type: ignore[no-any-return]
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -171,7 +171,7 @@ class _ActivateAndProject(torch.autograd.Function):
         out, low = projection.forward(kernels.swiglu(gate_up), a, residual)
         ctx.save_for_backward(gate_up, low, a)
         ctx.projection = projection
-        return out  # type: ignore[no-any-return]
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
