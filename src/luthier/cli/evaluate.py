@@ -74,7 +74,7 @@ _SHOWN = ("full", "slim", "none")
 @click.option("--max-tokens", type=click.IntRange(min=1), help=say("Longest answer, in tokens.", "回答的最大词元数。"))
 @click.option(
     "--concurrency",
-    default=4,
+    default=8,
     show_default=True,
     type=click.IntRange(1, 64),
     help=say("Questions at a time.", "并发数。"),

@@ -33,7 +33,7 @@ def ask_all(
     shown: Shown,
     *,
     max_tokens: int | None = None,
-    concurrency: int = 4,
+    concurrency: int = 8,
     on_answer: Callable[[], None] | None = None,
 ) -> list[Answer]:
     """The answers in the order of the cases. The first error stops the asking and is raised."""

@@ -42,7 +42,7 @@ class Plan:
     functions: bool = False
     shown: Sequence[Shown] = ()
     max_tokens: int | None = None
-    concurrency: int = 4
+    concurrency: int = 8
 
     @property
     def modes(self) -> Sequence[Shown]:
@@ -64,7 +64,7 @@ def evaluate(
     tools: list[dict[str, Any]] | None = None,
     limit: int | None = None,
     max_tokens: int | None = None,
-    concurrency: int = 4,
+    concurrency: int = 8,
     on_step: Callable[[], None] = lambda: None,
 ) -> Report:
     """The report card of `model` on a JSONL file of held-out examples, beside the models of `against`.

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-_LEAST_TOKENS, _MOST_TOKENS = 256, {"cpu": 2048, "cuda": 8192}  # more of them at once are no faster
+_LEAST_TOKENS, _MOST_TOKENS = 256, {"cpu": 3072, "cuda": 8192}  # more of them at once are no faster
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MOST_ARENAS = -1, -3, -8  # malloc.h
 
 

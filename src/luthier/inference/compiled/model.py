@@ -18,6 +18,7 @@ from luthier.inference.compiled.blocks import NOBODYS, TOKENS, Blocks
 from luthier.inference.family import GROUPS, Joined, load
 
 _FIRST_PLACES = 1024  # of texts, whose rotary positions are computed at first
+_TOGETHER = 32  # tokens: OpenVINO compiles for each number of them anew, and keeps what it compiled
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Compiled(Joined):
 
     def run(self, parts: Sequence[Part], adapters: Adapters, hidden: bool) -> torch.Tensor:
         """Logits [N, V] or the last hidden states [N, D] of the tokens that are asked for; good until the next run."""
-        parts = [*parts, *[_NOBODY] * max(1, self._fewest - len(parts))]
+        parts = self._filled(parts)
         ids = _ints(np.concatenate([part.ids for part in parts]))
         if ids.min() < 0 or ids.max() >= self.vocabulary_size:
             raise IndexError("a token is not in the model's vocabulary")
@@ -71,6 +72,14 @@ class Compiled(Joined):
         self._place(parts, lengths)
         self._request.infer(share_outputs=True)
         return torch.from_numpy(self._request.get_tensor("hidden" if hidden else "logits").data)
+
+    def _filled(self, parts: Sequence[Part]) -> list[Part]:
+        """Tokens that nobody asked for beside them, so that there are enough texts and few numbers of tokens."""
+        texts = max(1, self._fewest - len(parts))
+        tokens = sum(len(part.ids) for part in parts) + texts
+        if tokens > _TOGETHER:
+            texts += -tokens % _TOGETHER
+        return [*parts, *[_NOBODY] * texts]
 
     def _place(self, parts: Sequence[Part], lengths: Sequence[int]) -> None:
         """Says where the tokens stand in their texts, and these in the blocks."""
