@@ -101,7 +101,7 @@ def _with_huge_pages() -> None:
     """Starts anew with glibc taking memory in pages of 2 MB where it can: a step goes through gigabytes of it."""
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, sys.orig_argv)
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - itself, with the same arguments
 
 
 if __name__ == "__main__":
