@@ -1,8 +1,9 @@
-"""What `auto` stands for on this machine: a device and the number format of the base weights.
+"""What `auto` stands for on this machine: a device and the number format of the base weights. And its memory.
 
 Asked by training and by serving, so that both compute alike. Imports torch only when it is asked.
 """
 
+import ctypes
 from typing import Literal
 
 Device = Literal["cpu", "cuda"]
@@ -26,3 +27,10 @@ def _cpu_has_bfloat16() -> bool:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def give_back() -> None:
+    """Memory that was freed, to the system: glibc keeps it for later, where it rarely fits, and it would pile up."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

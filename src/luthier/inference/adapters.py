@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from luthier.hardware import give_back
 from luthier.inference.family import GROUPS, Joined
 from luthier.types.errors import BaseModelError
 
@@ -49,7 +50,9 @@ class Adapters:
                 rows = slice(slot * self.ranks[group], (slot + 1) * self.ranks[group])
                 a[rows], b[rows] = 0, 0
                 self._place(a[rows], b[rows], group, parts[group][0])
+        del read
         self._slots[adapter] = slot
+        give_back()  # the file's weights, and what the factors were in before they grew
         return slot
 
     def _place(

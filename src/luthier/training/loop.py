@@ -20,6 +20,7 @@ from transformers import AutoConfig
 from luthier.data import proof
 from luthier.data.mix import Mix
 from luthier.data.render import Renderer
+from luthier.hardware import give_back
 from luthier.training import batches, dataset, memory, native, state, whole
 from luthier.training import model as adapters
 from luthier.training.batches import Item
@@ -204,7 +205,7 @@ class Trainer:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         if time.monotonic() - self._gave_back_at > _GIVE_BACK_EVERY_S:
-            memory.give_back()
+            give_back()  # rows are always of new length
             self._gave_back_at = time.monotonic()
         return _named("train", loss, right / count)
 

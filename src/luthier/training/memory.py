@@ -48,10 +48,3 @@ def keep_what_is_freed() -> None:
     if mallopt is not None:
         for option, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_MMAP_THRESHOLD, 2**25), (_MOST_ARENAS, 1)):
             mallopt(option, value)
-
-
-def give_back() -> None:
-    """Rows are always of new length, so what glibc keeps for later rarely fits, and would pile up."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

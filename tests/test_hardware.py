@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.training import memory
+from luthier.hardware import give_back
 
 
 def _resident_mb() -> float:
@@ -18,6 +18,6 @@ def test_free_memory_between_kept_pieces_goes_back() -> None:
     kept = pieces[::10]
     before = _resident_mb()
     del pieces
-    memory.give_back()
+    give_back()
     assert _resident_mb() < before - 100
     assert len(kept) == 200
