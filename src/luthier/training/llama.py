@@ -34,8 +34,9 @@ class Projection:
         row = rank = 0
         for layer, base in zip(layers, bases, strict=True):
             if isinstance(layer, Linear):
-                columns = slice(rank, rank := rank + layer.r["default"])
-                self._places.append((slice(row, row + base.out_features), columns, layer.scaling["default"]))
+                rows, columns = slice(row, row + base.out_features), slice(rank, rank + layer.r["default"])
+                self._places.append((rows, columns, layer.scaling["default"]))
+                rank = columns.stop
             row += base.out_features
         self._rank = -(-rank // native.MULTIPLE) * native.MULTIPLE
         like = bases[0].weight
