@@ -2,7 +2,7 @@
 
 T tokens, D inputs, O outputs, R rows of the adapters' first factor. `weight` [O, D + R]: the base's weights and beside
 them the second factor; it multiplies x and A x in one product, which is rounded once. `a` [R, D]: the first factor.
-Where the processor has a matrix unit that `native` knows, none of what lies between is ever written to memory.
+Where the processor has a matrix unit that `native` knows, x and A x are never laid side by side.
 """
 
 import torch
