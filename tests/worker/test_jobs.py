@@ -32,14 +32,31 @@ from training.jobs import EXAMPLES
 from training.test_dpo import PAIRS
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _marked() -> Iterator[None]:
+    """Programs started from here on can be told from those of another run of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STARTED_BY_TESTS", str(os.getpid()))
+        yield
+
+
 def trainers() -> list[psutil.Process]:
-    """Trainer programs alive anywhere below this process, or orphaned."""
+    """Trainer programs of these tests that are alive, orphans too."""
     found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        words = process.info["cmdline"] or []
-        if "luthier.training" in words and process.info["status"] != psutil.STATUS_ZOMBIE:
+    for process in psutil.process_iter(["cmdline", "status", "environ"]):
+        words, marks = process.info["cmdline"] or [], process.info["environ"] or {}
+        ours = "luthier.training" in words and marks.get("STARTED_BY_TESTS") == str(os.getpid())
+        if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
+
+
+def await_end(trainer: psutil.Process) -> None:
+    """Without psutil's `wait`, which would take its exit code from the worker, who waits for it too."""
+    end = time.monotonic() + 10
+    while trainer in trainers():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +295,7 @@ def test_cancel_ends_the_trainer(client: OpenAI) -> None:
     (trainer,) = trainers()
     started = time.monotonic()
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
-    trainer.wait(timeout=10)
+    await_end(trainer)
     assert time.monotonic() - started < 10
     assert trainers() == []
     after = messages(client, job.id)
@@ -331,7 +348,7 @@ def test_a_trainer_that_dies_again_and_again_ends_the_job(client: OpenAI) -> Non
         for trainer in trainers():
             trainer.kill()
             killed += 1
-            trainer.wait(10)
+            await_end(trainer)
     job = client.fine_tuning.jobs.retrieve(job.id)
     assert (job.status, job.error.code) == ("failed", "trainer_died")
     assert "died 3 times (signal 9)" in job.error.message
