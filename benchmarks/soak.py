@@ -30,6 +30,7 @@ sys.path[:0] = [str(HERE.parent / "tests")]
 
 from tiny import make_tiny_base  # noqa: E402
 
+PREFIXES = 8_000_000  # bytes: a cache that still fills looks like growth, and this one is soon full
 COUNT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 TOOL: Any = {"type": "function", "function": {"name": "count", "parameters": COUNT}}
 FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "count", "schema": COUNT, "strict": True}}
@@ -96,7 +97,8 @@ def main() -> None:
         base = given.base or make_tiny_base(Path(scratch) / "tiny")
         data = Path(scratch) / "data"
         command = [sys.executable, "-m", "luthier", "serve", "--port", "0", "--data", str(data), "--base", str(base)]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        small = os.environ | {"LUTHIER_PREFIX_CACHE_BYTES": str(PREFIXES)}
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=small)
         try:
             told = soak(_client(data), server.pid, given)
         finally:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from openai import OpenAI
 
 from luthier.catalogue import Catalogue
@@ -17,6 +18,12 @@ from tiny import make_tiny_base
 # Settings that the person who runs the tests has must not reach them; the cache of base models is shared on purpose.
 for name in [name for name in os.environ if name.startswith(("LUTHIER_", "OPENAI_")) and name != "LUTHIER_CACHE"]:
     del os.environ[name]
+
+# A machine that is busy for a moment is no fault that Hypothesis is to find.
+settings.register_profile(
+    "here", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("here")
 
 # A shell that starts a command in the background has it ignore Ctrl-C, which some tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)

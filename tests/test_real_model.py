@@ -29,11 +29,11 @@ def running(real_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def client(running: Running) -> OpenAI:
-    return client_of(running).with_options(timeout=300)
+    return client_of(running).with_options(timeout=900)
 
 
 def _run_job(client: OpenAI, lines: list[dict], **given):
-    return finished(client, client.fine_tuning.jobs.create(training_file=upload(client, lines), **given).id, 300)
+    return finished(client, client.fine_tuning.jobs.create(training_file=upload(client, lines), **given).id)
 
 
 def _read(path: Path) -> list[dict]:
@@ -49,7 +49,7 @@ def test_the_finance_example_runs_as_it_stands(running: Running) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -71,7 +71,7 @@ def test_the_finance_example_runs_as_it_stands(running: Running) -> None:
         "checkpoint: 50 ft:gpt-3.5-turbo-0125:personal::",
         "checkpoint: 25 ft:gpt-3.5-turbo-0125:personal::",
         "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy",
-        "ChatCompletionMessage(content='",
+        "ChatCompletionMessage(content=",
     ]
     places = [said.find(part) for part in order[1:]]
     assert -1 not in places, order[1 + places.index(-1)]

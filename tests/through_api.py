@@ -27,7 +27,7 @@ def running_server(data: Path, base: Path | str, **settings: object) -> Iterator
 
 def client_of(running: Running, **options: object) -> OpenAI:
     key = str(options.pop("api_key", running.endpoint.api_key))
-    return OpenAI(base_url=running.endpoint.base_url, api_key=key, max_retries=0, timeout=120, **options)
+    return OpenAI(base_url=running.endpoint.base_url, api_key=key, max_retries=0, timeout=600, **options)
 
 
 def upload(client: OpenAI, lines: list[Any] | bytes = EXAMPLES, name: str = "train.jsonl") -> str:
@@ -41,8 +41,11 @@ def create(client: OpenAI, training_file: str, **given: Any):
     return client.fine_tuning.jobs.create(training_file=training_file, hyperparameters=hyperparameters, **given)
 
 
-def wait(client: OpenAI, job_id: str, until: Callable[[Any], bool] = lambda job: job.status in OVER, seconds: int = 40):
-    end = time.monotonic() + seconds
+PATIENCE_S = 900  # a busy machine may give a trainer next to nothing; a test that passes never waits so long
+
+
+def wait(client: OpenAI, job_id: str, until: Callable[[Any], bool] = lambda job: job.status in OVER):
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         job = client.fine_tuning.jobs.retrieve(job_id)
         if until(job):
@@ -51,9 +54,9 @@ def wait(client: OpenAI, job_id: str, until: Callable[[Any], bool] = lambda job:
     raise AssertionError(f"{job_id} is still {job.status}: {messages(client, job_id)[-3:]}")
 
 
-def finished(client: OpenAI, job_id: str, seconds: int = 60):
+def finished(client: OpenAI, job_id: str):
     """The job once it has succeeded; a job that failed says why."""
-    job = wait(client, job_id, seconds=seconds)
+    job = wait(client, job_id)
     assert job.status == "succeeded", job.error
     return job
 

@@ -86,8 +86,11 @@ def interrupt_at(poll: int) -> object:
     return interrupt
 
 
+LONG = [("running", 1)] * 200 + [("succeeded", 1)]
+
+
 def test_ctrl_c_leaves_the_job_and_says_how_to_return(api: FakeAPI, luthier: Run) -> None:
-    api.add_job("ftjob-1", MANY, [("running", 1)])
+    api.add_job("ftjob-1", MANY, LONG)
     api.on_retrieve = interrupt_at(3)  # type: ignore[assignment]
     result = luthier("watch", "ftjob-1", "--base-url", api.base_url)
     assert result.exit_code == 130
@@ -97,7 +100,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_return(api: FakeAPI, luthier: Run
 
 
 def test_ctrl_c_with_an_embedded_server_says_where_the_job_stays(api: FakeAPI, embedded: list[Path | None]) -> None:
-    api.add_job("ftjob-1", MANY, [("running", 1)])
+    api.add_job("ftjob-1", MANY, LONG)
     api.on_retrieve = interrupt_at(2)  # type: ignore[assignment]
     result = run("watch", "ftjob-1", "--data", "my data")
     assert result.exit_code == 130

@@ -75,7 +75,7 @@ def _with_known(whole: dict[str, Any], known: dict[str, list[str]]) -> dict[str,
 def _probe(operation: APIOperation, bare: Bare, data: strategies.DataObject) -> None:
     mode = data.draw(strategies.sampled_from(GenerationMode))
     case = data.draw(operation.as_strategy(generation_mode=mode))
-    response = case.call(base_url=bare.url)
+    response = case.call(base_url=bare.url, timeout=120)
     assert response.status_code < 500, response.text
     case.validate_response(response, checks=CHECKS)
 

@@ -25,7 +25,7 @@ def test_the_loop(server: Running, tmp_path: Path) -> None:
         "OPENAI_API_KEY": server.endpoint.api_key,
     }
     command = ["node", script, training_file]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert ran.returncode == 0, ran.stderr
     _check(json.loads(ran.stdout))
 

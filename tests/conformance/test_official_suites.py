@@ -45,14 +45,14 @@ def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     environment = os.environ | {f"LUTHIER_{name.upper()}": str(value) for name, value in settings.items()}
     with log.open("wb") as out:
         process = subprocess.Popen([sys.executable, "-m", "luthier", "serve"], env=environment, stdout=out, stderr=out)
-    address, end = data / "server.json", time.monotonic() + 60
+    address, end = data / "server.json", time.monotonic() + 300
     while not address.exists() or not address.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.1)
     yield json.loads(address.read_text())["base_url"], data
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0, log.read_text()
+    assert process.wait(120) == 0, log.read_text()
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def said(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]
             env=os.environ | address,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
     assert done.returncode == 0, done.stderr

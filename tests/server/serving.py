@@ -148,7 +148,7 @@ class _Script:
             self._freed = True
 
 
-def until(true: Callable[[], object], within_s: float = 10) -> None:
+def until(true: Callable[[], object], within_s: float = 60) -> None:
     """Wait for it; fail when it does not come."""
     deadline = time.monotonic() + within_s
     while not true():

@@ -14,6 +14,7 @@ from sqlalchemy import update
 from luthier.store import Store
 from luthier.store.batches import batches
 from luthier.store.journal import Journal
+from luthier.types.common import now
 
 CHAT = "/v1/chat/completions"
 
@@ -53,7 +54,7 @@ def over(client: OpenAI, batch: str) -> Any:
     def ended() -> bool:
         return client.batches.retrieve(batch).status in ("completed", "failed", "expired", "cancelled")
 
-    until(ended, within_s=30)
+    until(ended, within_s=120)
     return client.batches.retrieve(batch)
 
 
@@ -214,11 +215,14 @@ def test_cancelling_keeps_what_is_done(place: Bare, engine: ScriptedEngine) -> N
 
 def test_a_batch_whose_time_is_over(place: Bare, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was answered in time is kept; what was not says so, and its answer under way is ended."""
-    monkeypatch.setattr("luthier.store.batches.WINDOW_S", 2)
     engine.say("a", endless=True, pause_s=0.01)
     client = place.client()
     lines = [request("short", max_tokens=1), request("long", max_tokens=4000), request("late", max_tokens=4000)]
-    done = over(client, start(client, lines))
+    batch = start(client, lines)
+    journaled(place, batch, 1)
+    for module in ("server.batch_runner", "store.batches"):
+        monkeypatch.setattr(f"luthier.{module}.now", lambda: now() + 2 * 24 * 3600)
+    done = over(client, batch)
     assert done.status == "expired"
     assert done.expired_at >= done.expires_at
     assert [line["custom_id"] for line in results(client, done.output_file_id)] == ["short"]
@@ -230,7 +234,7 @@ def test_a_batch_whose_time_is_over(place: Bare, engine: ScriptedEngine, monkeyp
     assert engine.under_way == 0
 
 
-_MANY = 40
+_MANY = 150
 
 
 def test_a_batch_goes_on_where_it_was_when_the_server_starts_again(
@@ -244,7 +248,7 @@ def test_a_batch_goes_on_where_it_was_when_the_server_starts_again(
     journal = tmp_path / "data" / "batches" / batch / "journal.jsonl"
     answered = journal.read_bytes().splitlines()
     with journal.open("ab") as torn:
-        torn.write(b'{"line": 40, "go')
+        torn.write(b'{"line": 400, "go')
     engine.say("fast")
     with bare_server(tmp_path / "data", tiny_base, engine) as place:
         done = over(place.client(), batch)

@@ -101,7 +101,7 @@ def test_one_that_cannot_be_run_says_why(scripted: OpenAI, engine: ScriptedEngin
 
 def test_cancelled_it_stops_and_keeps_nothing(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("a", endless=True, pause_s=0.01)
-    made = _post(scripted, model="gpt-4o", validation_file=_file(scripted), max_tokens=50)
+    made = _post(scripted, model="gpt-4o", validation_file=_file(scripted), max_tokens=200)
     until(lambda: engine.under_way)
     assert _post(scripted, f"/{made['id']}/cancel")["status"] == "cancelled"
     until(lambda: not engine.under_way, 20)

@@ -21,7 +21,13 @@ def test_keys_do_not_take_one_anothers_places(tiny_base: Path, tmp_path: Path) -
         assert said.usage.prompt_tokens == len(prompt)
         assert "Hello" in said.choices[0].message.content
 
-        ask = {"model": "gpt-3.5-turbo-instruct", "prompt": "a" * 1000, "max_tokens": 1000, "stream": True}
+        ask = {
+            "model": "gpt-3.5-turbo-instruct",
+            "prompt": "a" * 1000,
+            "max_tokens": 1000,
+            "stream": True,
+            "temperature": 0,
+        }
         busy = [one.completions.create(**ask) for _ in range(2)]
         for stream in busy:
             next(iter(stream))

@@ -47,7 +47,7 @@ def test_in_mid_stream(crowded: Bare, narrow: ScriptedEngine) -> None:
 def test_on_a_plain_request(crowded: Bare, narrow: ScriptedEngine, n: int) -> None:
     def impatient() -> None:
         with pytest.raises(openai.APITimeoutError):
-            ask(crowded.client(timeout=0.6), n=n)
+            ask(crowded.client(timeout=3), n=n)
 
     caller = threading.Thread(target=impatient)
     caller.start()

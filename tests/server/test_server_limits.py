@@ -89,13 +89,13 @@ def test_what_is_under_way_is_not_begun_twice(place: Bare, speaker: ScriptedEngi
     """The second is told to come again, as clients do by themselves, and gets the answer of the first then."""
     speaker.say("a", endless=True, pause_s=0.01)
     first: list[httpx.Response] = []
-    caller = threading.Thread(target=lambda: first.append(post(place, headers=again("twice"), max_tokens=60)))
+    caller = threading.Thread(target=lambda: first.append(post(place, headers=again("twice"), max_tokens=300)))
     caller.start()
     until(lambda: speaker.under_way == 1)
-    answer = post(place, headers=again("twice"), max_tokens=60)
+    answer = post(place, headers=again("twice"), max_tokens=300)
     assert (answer.status_code, answer.headers["retry-after"]) == (409, "1")
-    client = place.client(api_key="sk-first-0123456789", max_retries=5)
-    made = client.chat.completions.create(**ASKED, max_tokens=60, extra_headers=again("twice"))
+    client = place.client(api_key="sk-first-0123456789", max_retries=20)
+    made = client.chat.completions.create(**ASKED, max_tokens=300, extra_headers=again("twice"))
     caller.join()
     assert made.id == first[0].json()["id"]
     speaker.say("")

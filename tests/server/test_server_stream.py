@@ -110,12 +110,12 @@ def test_text_is_sent_as_it_comes(scripted: OpenAI, engine: ScriptedEngine) -> N
 
 def test_choices_come_side_by_side(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("a", endless=True, pause_s=0.005)
-    chunks = list(ask(scripted, stream=True, n=3, max_tokens=20))
+    chunks = list(ask(scripted, stream=True, n=3, max_tokens=200))
     order = [chunk.choices[0].index for chunk in chunks]
     assert max(order.index(index) for index in range(3)) < min(
         len(order) - 1 - order[::-1].index(index) for index in range(3)
     )
-    assert [joined(chunks, index) for index in range(3)] == [("a" * 20, "length", [])] * 3
+    assert [joined(chunks, index) for index in range(3)] == [("a" * 200, "length", [])] * 3
     for index in range(3):
         first = next(chunk.choices[0] for chunk in chunks if chunk.choices[0].index == index)
         assert first.delta.role == "assistant"

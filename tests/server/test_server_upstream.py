@@ -201,7 +201,7 @@ def test_answers_that_nobody_can_read_end_a_line_of_a_batch_and_not_the_batch(ne
 @pytest.mark.parametrize("stream", [False, True])
 def test_hanging_up_here_hangs_up_there(near: Bare, far: Far, stream: bool) -> None:
     before = far.left
-    client = near.client(api_key=CLIENT_KEY, timeout=0.5)
+    client = near.client(api_key=CLIENT_KEY, timeout=3)
     if stream:
         chunks = ask(client, "slow", stream=True)
         next(chunks)

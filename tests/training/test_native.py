@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from luthier.training import attention, kernels, native, prefixes, products
-from luthier.training.core import log_probabilities, pack
+from luthier.training.core import _TokenLogProbabilities, log_probabilities, pack
 from luthier.training.layout import Layout
 from training.test_core import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
 from training.test_prefixes import _family, _trained
@@ -117,6 +117,30 @@ def test_projection(dtype: torch.dtype, error: float, rank: int, tokens: int, mo
 
 
 @needs_compiler
+@FORMATS
+@pytest.mark.parametrize("rows", [1, 33, 600])
+def test_output_layer(dtype: torch.dtype, error: float, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More rows and more words than are taken together, and rows that fill no tile; against double precision."""
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(rows, 64).to(dtype).requires_grad_(), torch.randn(4192, 64).div(4).to(dtype)
+    logits = hidden.detach().double() @ weight.double().T
+    targets = torch.randint(4192, (rows,))
+    targets[::3] = logits[::3].argmax(-1)
+
+    def run() -> list[torch.Tensor]:
+        found, likeliest = _TokenLogProbabilities.apply(hidden, weight, targets)
+        return [found, likeliest, *torch.autograd.grad(found.sum(), hidden)]
+
+    expected = logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+    gradient = weight[targets].double() - logits.softmax(-1) @ weight.double()
+    both = _both(monkeypatch, run)
+    for made in both:
+        _assert_near(made, [expected, logits.argmax(-1) == targets, gradient], error)
+    with torch.no_grad():
+        assert torch.equal(_TokenLogProbabilities.apply(hidden, weight, targets)[0], both[0][0])
+
+
+@needs_compiler
 def test_losses_and_gradients(model, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     examples = [_trained(ids, len(ids) // 2) for ids in _family()]
     _assert_same(*_both(monkeypatch, lambda: _loss_and_gradients(model, [examples])))
@@ -129,6 +153,8 @@ def test_what_is_not_a_number_stays_that(model) -> None:  # noqa: F811
     assert kernels.swiglu(torch.cat([bad, bad], 1)).isnan().all()
     assert products.project(bad, bad.new_zeros(32, 32), bad.new_zeros(64, 64), None)[0].isnan().all()
     found, _ = kernels.log_softmax_at(bad.clone(), torch.zeros(3, dtype=torch.long), 4)
+    assert found.isnan().all()
+    found, _ = _TokenLogProbabilities.apply(bad, torch.zeros(64, 32, dtype=torch.bfloat16), torch.zeros(3).long())
     assert found.isnan().all()
     layout = Layout(prefixes.separate([range(3)]), CPU)
     q = bad[:, None]

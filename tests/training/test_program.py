@@ -55,7 +55,7 @@ def test_it_stops_with_its_state_saved(tmp_path: Path, tiny_base: Path, how: str
     started = time.monotonic()
     said = process.stdout.read()
     assert process.wait() == 75
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert (folder / "state" / "state.safetensors").exists()
     assert b"finished" not in said
     for pipe in (process.stdin, process.stdout, process.stderr):

@@ -27,7 +27,7 @@ from luthier.evaluation.service import OpenAIService
 from luthier.inference import EnginePool
 from luthier.inference.pool import EngineOptions
 from luthier.worker import Worker
-from through_api import OVER, client_of, create, finished, losses, messages, running_server, upload, wait
+from through_api import OVER, PATIENCE_S, client_of, create, finished, losses, messages, running_server, upload, wait
 from training.jobs import EXAMPLES
 from training.test_dpo import PAIRS
 
@@ -53,7 +53,7 @@ def trainers() -> list[psutil.Process]:
 
 def await_end(trainer: psutil.Process) -> None:
     """Without psutil's `wait`, which would take its exit code from the worker, who waits for it too."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE_S
     while trainer in trainers():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -93,9 +93,9 @@ def test_preferences_are_trained_from_files_to_model(running: Running, client: O
         model=job.fine_tuned_model, messages=[{"role": "user", "content": "number 3"}], max_tokens=2
     )
     assert answer.choices[0].message.content is not None
-    wait(client, job.id, lambda _: not (running._settings.data / "jobs" / job.id / "state").exists())
-    kept = {path.name for path in (running._settings.data / "jobs" / job.id).iterdir()}
-    assert kept <= {"job.json", "trainer.log", "trainer.lock"}
+    kept = {"job.json", "trainer.log", "trainer.lock"}
+    folder = running._settings.data / "jobs" / job.id
+    wait(client, job.id, lambda _: {path.name for path in folder.iterdir()} <= kept)
     with pytest.raises(BadRequestError, match=r"method\.dpo\.hyperparameters"):
         create(client, files["training_file"], method={"type": "dpo"})
     wrong = wait(client, create(client, files["training_file"]).id)
@@ -296,7 +296,7 @@ def test_cancel_ends_the_trainer(client: OpenAI) -> None:
     started = time.monotonic()
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
     await_end(trainer)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert trainers() == []
     after = messages(client, job.id)
     assert after[-1] == "The job was cancelled"
@@ -330,10 +330,10 @@ def test_pause_and_resume(client: OpenAI) -> None:
 
 
 def test_a_dead_trainer_is_replaced(client: OpenAI) -> None:
-    settings = {"hyperparameters": {"n_epochs": 10, "batch_size": 1}, "seed": 3}
+    settings = {"hyperparameters": {"n_epochs": 30, "batch_size": 1}, "seed": 3}
     whole = finished(client, create(client, upload(client), **settings).id)
     job = create(client, upload(client), **settings)
-    wait(client, job.id, lambda _: len(losses(client, job.id)) > 20)
+    wait(client, job.id, lambda _: len(losses(client, job.id)) > 12)
     trainers()[0].send_signal(signal.SIGKILL)
     job = finished(client, job.id)
     assert losses(client, job.id) == losses(client, whole.id)
@@ -375,7 +375,7 @@ def _serve(data: Path, base: Path, log: Path) -> tuple[subprocess.Popen[bytes], 
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
     address = data / "server.json"
     address.unlink(missing_ok=True)
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     while not address.exists() or not address.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
@@ -395,12 +395,12 @@ def test_a_server_that_ends_loses_nothing(
     job = create(mine, upload(mine), **settings)
     wait(mine, job.id, lambda _: len(losses(mine, job.id)) > 30)
     process.send_signal(how)
-    process.wait(30)
+    process.wait(PATIENCE_S)
     assert how == signal.SIGKILL or trainers() == []
     # Killed: the trainer may still be in its last step; the next worker waits for it and misses nothing it says.
     process, mine = _serve(tmp_path / "data", tiny_base, tmp_path / "log")
     try:
-        job = finished(mine, job.id, seconds=120)
+        job = finished(mine, job.id)
         assert losses(mine, job.id) == losses(client, whole.id)
         told = [line for line in messages(mine, job.id) if line.startswith("Checkpoint created")]
         assert len(told) == len({line.split()[4] for line in told}) == 19  # each epoch but the last, once
@@ -410,4 +410,4 @@ def test_a_server_that_ends_loses_nothing(
         assert answer.choices[0].finish_reason in ("stop", "length")
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0

@@ -32,7 +32,11 @@ def _answer(client: OpenAI, model: str) -> str:
 
 def test_a_model_trained_whole_is_served_and_trained_on(client: OpenAI) -> None:
     file_id = upload(client)
-    short = {"hyperparameters": {"n_epochs": 8, "batch_size": 4, "learning_rate_multiplier": 10}, "metadata": FULL}
+    short = {
+        "hyperparameters": {"n_epochs": 8, "batch_size": 4, "learning_rate_multiplier": 10},
+        "metadata": FULL,
+        "seed": 1,
+    }
     first = finished(client, create(client, file_id, **short).id)
     said = messages(client, first.id)
     assert any(
@@ -43,7 +47,7 @@ def test_a_model_trained_whole_is_served_and_trained_on(client: OpenAI) -> None:
     answer = _answer(client, first.fine_tuned_model)
     assert answer != _answer(client, "gpt-3.5-turbo")
     learnt = losses(client, first.id)[-1][1]
-    once = {"hyperparameters": {"n_epochs": 1, "batch_size": 12}, "model": first.fine_tuned_model}
+    once = {"hyperparameters": {"n_epochs": 1, "batch_size": 12}, "model": first.fine_tuned_model, "seed": 1}
     on_it = finished(client, create(client, file_id, **once).id)
     assert losses(client, on_it.id)[0][1] < 1.5 * learnt
     assert _answer(client, on_it.fine_tuned_model)

@@ -38,8 +38,6 @@ def _options(command: click.Command) -> click.Command:
 )
 @lang_option
 def serve(**given: Any) -> None:
-    from luthier.cli.embedded import Running
-
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("luthier").setLevel(logging.INFO)  # such as which engine serves a base model, and why
     settings = Settings(**{name: _parsed(name, value) for name, value in given.items() if value is not None})
@@ -50,8 +48,17 @@ def serve(**given: Any) -> None:
             os._exit(130)  # asked twice: do not wait; the trainer saves itself when it sees that we are gone
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        _serve(settings, stop)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _serve(settings: Settings, stop: threading.Event) -> None:
+    from luthier.cli.embedded import Running
+
     with Running(settings, report=lambda text: click.echo(text, err=True)) as running:
         click.echo(say("Luthier serves", "Luthier 服务地址：") + f" {running.endpoint.base_url}", err=True)
         click.echo(say("State is kept in", "状态保存在") + f" {settings.data}", err=True)

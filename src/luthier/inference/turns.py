@@ -68,18 +68,21 @@ class Pass:
         self._steps, self.result, self.background = steps, Future[Any](), in_background.get()
         self.key = ""
 
-    def step(self) -> bool:
-        """False when it is over, or nobody waits for it any more."""
+    def step(self, leave: Callable[[str], None]) -> bool:
+        """False when it is over, or nobody waits for it any more; its place is given back before that is heard."""
         try:
             if not self.result.cancelled():
                 next(self._steps)
                 return True
             self._steps.close()
+            leave(self.key)
         except StopIteration as end:
+            leave(self.key)
             if self.result.set_running_or_notify_cancel():
                 self.result.set_result(end.value)
         except Exception as error:
             _log.exception("a forward pass failed")
+            leave(self.key)
             if self.result.set_running_or_notify_cancel():
                 self.result.set_exception(error)
         return False
@@ -189,9 +192,8 @@ class Turns(ABC):
         for work in due:
             if isinstance(work, Stream):
                 streams.append(work)
-            elif not work.step():
+            elif not work.step(self._admission.leave):
                 ended.append(work)
-                self._admission.leave(work.key)
         for stream in streams:
             if stream.cancelled.is_set():
                 self._finish(stream, "cancelled")
@@ -213,5 +215,5 @@ class Turns(ABC):
     def _finish(self, stream: Stream, reason: FinishReason) -> None:
         self.forget(stream)
         stream.finish_reason = reason
+        self._admission.leave(stream.key)  # first: who has heard the end of an answer may ask again at once
         stream.put(None)
-        self._admission.leave(stream.key)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from luthier.data.render import Rendered
-from luthier.training import prefixes
+from luthier.training import native, prefixes
 from luthier.training.dataset import Tokens
 from luthier.training.kernels import log_softmax_at
 from luthier.training.layout import Layout
@@ -109,19 +109,20 @@ class _TokenLogProbabilities(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """hidden [N, D], weight [V, D], targets int [N]."""
         gradient = torch.empty_like(hidden) if hidden.requires_grad else None
-        found, best = [], []
-        for start in range(0, len(targets), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            logits = hidden[part].to(weight.dtype) @ weight.T
-            one, likeliest = log_softmax_at(logits, targets[part], _ROWS)
-            found.append(one)
-            best.append(likeliest)
-            if gradient is not None:  # the logits have become shares
-                gradient[part] = (weight[targets[part]] - logits @ weight).to(gradient.dtype)
+        found, best = torch.empty(len(targets), device=hidden.device), torch.empty_like(targets, dtype=torch.bool)
+        if native.multiplies(hidden, weight) and len(weight) % native.MULTIPLE == 0:
+            wanted = 0 if gradient is None else gradient
+            native.call("head", hidden, hidden, weight, targets, found, best, wanted, *hidden.shape, len(weight))
+        else:
+            for start in range(0, len(targets), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                logits = hidden[part].to(weight.dtype) @ weight.T
+                found[part], best[part] = log_softmax_at(logits, targets[part], _ROWS)
+                if gradient is not None:  # the logits have become shares
+                    gradient[part] = (weight[targets[part]] - logits @ weight).to(gradient.dtype)
         ctx.save_for_backward(gradient)
-        whether = torch.cat(best)
-        ctx.mark_non_differentiable(whether)
-        return torch.cat(found), whether
+        ctx.mark_non_differentiable(best)
+        return found, best
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, None, None]:

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <omp.h>
 #include <vector>
 
@@ -471,6 +472,7 @@ static void attend_backward(const T* gradient, const T* q, int64_t q_stride, con
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #include "tiles.h"
 #include "products.h"
+#include "head.h"
 #else
 namespace tiles {
 static bool granted() { return false; }
@@ -479,6 +481,7 @@ template <class... Given> static void attend_backward(Given...) {}
 template <class... Given> static void project(Given...) {}
 template <class... Given> static void project_backward(Given...) {}
 template <class... Given> static void factors_backward(Given...) {}
+template <class... Given> static void head(Given...) {}
 }  // namespace tiles
 #endif
 
@@ -563,5 +566,10 @@ void luthier_project_backward(int64_t, const bf16* g, const bf16* a, const bf16*
 void luthier_factors_backward(int64_t, const bf16* low, const bf16* of_low, const bf16* x, const bf16* g, float* of_a,
                      float* of_b, int64_t tokens, int64_t inputs, int64_t rank, int64_t outputs, int64_t threads) {
     tiles::factors_backward(low, of_low, x, g, of_a, of_b, tokens, inputs, rank, outputs, threads);
+}
+
+void luthier_head(int64_t, const bf16* x, const bf16* w, const int64_t* targets, float* found, uint8_t* likeliest,
+                  bf16* of_x, int64_t rows, int64_t width, int64_t words, int64_t threads) {
+    tiles::head(x, w, targets, found, likeliest, of_x, rows, width, words, threads);
 }
 }

@@ -18,7 +18,7 @@ import torch
 
 from luthier.settings import Settings
 
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "tiles.h", "products.h"))
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "tiles.h", "products.h", "head.h"))
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 MISSING = "No C++ compiler with OpenMP was found (g++ or clang++): training takes half as long again as with one"
 _HALF = {torch.bfloat16: 1, torch.float32: 0}

@@ -7,7 +7,6 @@ namespace tiles {
 
 constexpr int64_t PANEL_STEP = STEP * STEP;    // halves of 32 rows of a panel, which is 32 columns wide
 constexpr int64_t AT_ONCE = 640 * 1024;        // bytes of panels that stay in a core's cache
-constexpr int64_t ROWS_AT_ONCE = 256;
 
 static inline void fetch(const void* from) { _mm_prefetch((const char*)from, _MM_HINT_T0); }
 
@@ -39,7 +38,8 @@ struct Left {  // [T, width]
     int64_t stride, width;
 };
 
-// 32 rows times a panel, added up over `parts` of K, -> c [32, 32].
+// 32 rows times a panel, added up over `parts` of K, -> c [32, 32]. The rows stay in a core's first cache from panel to
+// panel, since panels pass it by: a quarter faster.
 static inline void multiply(const Left* parts, int count, int64_t row, const uint16_t* panel, float* c) {
     _tile_zero(0);
     _tile_zero(1);
@@ -50,9 +50,9 @@ static inline void multiply(const Left* parts, int count, int64_t row, const uin
         const bf16* a = parts[part].first + row * stride;
         for (int64_t l = 0; l < parts[part].width; l += STEP, panel += PANEL_STEP) {
             _tile_loadd(4, a + l, 2 * stride);
-            _tile_loadd(6, panel, 64);
+            _tile_stream_loadd(6, panel, 64);
             _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(7, panel + PANEL_STEP / 2, 64);
+            _tile_stream_loadd(7, panel + PANEL_STEP / 2, 64);
             _tile_dpbf16ps(1, 4, 7);
             _tile_loadd(5, a + 16 * stride + l, 2 * stride);
             _tile_dpbf16ps(2, 5, 6);
@@ -65,85 +65,88 @@ static inline void multiply(const Left* parts, int count, int64_t row, const uin
     _tile_stored(3, c + 528, 128);
 }
 
-// By all threads together: [T, K] in `parts` times `panels` (-> out [T, 32 panels], plus `residual` if there is one).
-static void product(const Left* parts, int count, const uint16_t* panels, int64_t number, const bf16* residual,
-                    bf16* out, int64_t tokens) {
+// By all threads together: [T, K] in `parts` times `number` panels (-> out [T, 32 number], plus `residual` if there is
+// one). `pack(panel, count, to)` packs some of these. Each thread packs for itself, so that panels lie in its own cache.
+template <class Pack>
+static void product(const Left* parts, int count, Pack pack, int64_t number, const bf16* residual, bf16* out,
+                    int64_t tokens) {
     int64_t k = 0;
     for (int part = 0; part < count; part++) k += parts[part].width;
-    const int64_t size = k * STEP, some = std::max<int64_t>(1, AT_ONCE / (2 * size)), stride = number * STEP;
-    uint16_t* last = halves(STEP * k);  // the last rows, filled up with nothing
+    const int64_t size = k * STEP, most = std::max<int64_t>(1, AT_ONCE / (2 * size)), stride = number * STEP;
+    const int64_t blocks = (number + most - 1) / most, threads = omp_get_num_threads();
+    const int64_t splits = threads / std::gcd(blocks, threads), some_rows = up((tokens + splits - 1) / splits);
+    uint16_t *panels = halves(least(most, number) * size), *last = halves(size);  // the last rows, filled up with nothing
+    int64_t packed = -1;
     alignas(64) float c[STEP * STEP];
-#pragma omp for collapse(2) schedule(dynamic)
-    for (int64_t from = 0; from < number; from += some)
-        for (int64_t rows = 0; rows < tokens; rows += ROWS_AT_ONCE)
-            for (int64_t row = rows; row < least(rows + ROWS_AT_ONCE, tokens); row += STEP) {
-                const int64_t there = least(STEP, tokens - row);
-                const Left* given = parts;
-                Left filled = {(bf16*)last, k, k};
-                if (there < STEP) {
-                    memset(last, 0, 2 * STEP * k);
-                    for (int64_t r = 0; r < there; r++)
-                        for (int64_t part = 0, at = 0; part < count; at += parts[part++].width)
-                            memcpy(last + r * k + at, parts[part].first + (row + r) * parts[part].stride,
-                                   2 * parts[part].width);
-                    given = &filled;
-                }
-                for (int64_t panel = from; panel < least(from + some, number); panel++) {
-                    multiply(given, there < STEP ? 1 : count, there < STEP ? 0 : row, panels + panel * size, c);
-                    for (int64_t r = 0; r < there; r++) {
-                        const int64_t at = (row + r) * stride + panel * STEP;
-                        V a = *(V*)(c + r * STEP), b = *(V*)(c + r * STEP + 16);
-                        if (residual) a += load(residual + at, W), b += load(residual + at + 16, W);
-                        _mm512_storeu_si512(out + at, (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a));
-                    }
+#pragma omp for schedule(dynamic)
+    for (int64_t task = 0; task < blocks * splits; task++) {
+        const int64_t block = task / splits, rows = task % splits * some_rows, until = least(rows + some_rows, tokens);
+        const int64_t from = number * block / blocks, to = number * (block + 1) / blocks;
+        if (block != packed) pack(from, to - from, panels);
+        packed = block;
+        for (int64_t row = rows; row < until; row += STEP) {
+            const int64_t there = least(STEP, until - row);
+            Left filled = {(bf16*)last, k, k};
+            if (there < STEP) {
+                memset(last, 0, 2 * size);
+                for (int64_t r = 0; r < there; r++)
+                    for (int64_t part = 0, at = 0; part < count; at += parts[part++].width)
+                        memcpy(last + r * k + at, parts[part].first + (row + r) * parts[part].stride,
+                               2 * parts[part].width);
+            }
+            for (int64_t panel = from; panel < to; panel++) {
+                if (there < STEP) multiply(&filled, 1, 0, panels + (panel - from) * size, c);
+                else multiply(parts, count, row, panels + (panel - from) * size, c);
+                for (int64_t r = 0; r < there; r++) {
+                    const int64_t at = (row + r) * stride + panel * STEP;
+                    V a = *(V*)(c + r * STEP), b = *(V*)(c + r * STEP + 16);
+                    if (residual) a += load(residual + at, W), b += load(residual + at + 16, W);
+                    _mm512_storeu_si512(out + at, (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a));
                 }
             }
-    free(last);
+        }
+    }
+    free(panels), free(last);
 }
 
 // low [T, R] = x A', out [T, O] = [x, low] w' + residual; x [T, D], a [R, D], w [O, D + R].
 static void project(const bf16* x, const bf16* a, const bf16* w, const bf16* residual, bf16* low, bf16* out,
                     int64_t tokens, int64_t inputs, int64_t rank, int64_t outputs, int threads) {
     const int64_t wide = inputs + rank;
-    uint16_t *first = halves(rank * inputs), *second = halves(outputs * wide);
+    const Left parts[] = {{x, inputs, inputs}, {low, rank, rank}};
+    auto rows_of = [](const bf16* matrix, int64_t k) {
+        return [=](int64_t panel, int64_t count, uint16_t* to) {
+            for (int64_t n = 0; n < count; n++) panel_of_rows(matrix + (panel + n) * STEP * k, k, k, to + n * STEP * k);
+        };
+    };
 #pragma omp parallel num_threads(threads)
     {
         Use use;
-#pragma omp for nowait
-        for (int64_t n = 0; n < rank; n += STEP) panel_of_rows(a + n * inputs, inputs, inputs, first + n * inputs);
-#pragma omp for
-        for (int64_t n = 0; n < outputs; n += STEP) panel_of_rows(w + n * wide, wide, wide, second + n * wide);
-        const Left parts[] = {{x, inputs, inputs}, {low, rank, rank}};
-        product(parts, 1, first, rank / STEP, nullptr, low, tokens);
-        product(parts, rank ? 2 : 1, second, outputs / STEP, residual, out, tokens);
+        product(parts, 1, rows_of(a, inputs), rank / STEP, nullptr, low, tokens);
+        product(parts, rank ? 2 : 1, rows_of(w, wide), outputs / STEP, residual, out, tokens);
     }
-    free(first), free(second);
 }
 
 // of_low [T, R] = g w[:, D:], of_x [T, D] = g w[:, :D] + of_low a; g [T, O].
 static void project_backward(const bf16* g, const bf16* a, const bf16* w, bf16* of_low, bf16* of_x, int64_t tokens,
                              int64_t inputs, int64_t rank, int64_t outputs, int threads) {
-    const int64_t wide = inputs + rank, k = outputs + rank;
-    uint16_t *first = halves(rank * outputs), *second = halves(inputs * k);
+    const int64_t wide = inputs + rank;
+    const Left parts[] = {{g, outputs, outputs}, {of_low, rank, rank}};
+    auto columns_of = [=](const bf16* matrix, int64_t k) {  // of a matrix as wide as w, and for all of k those of a
+        return [=](int64_t panel, int64_t count, uint16_t* to) {
+            for (int64_t row = 0; row < outputs; row += STEP)  // along the rows, as they lie in memory
+                for (int64_t n = 0; n < count; n++)
+                    panel_of_columns(matrix + row * wide + (panel + n) * STEP, wide, STEP, STEP, to + (n * k + row) * STEP);
+            for (int64_t n = 0; n < count && k > outputs; n++)
+                panel_of_columns(a + (panel + n) * STEP, inputs, rank, rank, to + (n * k + outputs) * STEP);
+        };
+    };
 #pragma omp parallel num_threads(threads)
     {
         Use use;
-#pragma omp for nowait
-        for (int64_t n = 0; n < inputs; n += STEP)
-            panel_of_columns(a + n, inputs, rank, rank, second + n * k + outputs * STEP);
-#pragma omp for
-        for (int64_t row = 0; row < outputs; row += STEP) {  // along the rows, as they lie in memory
-            const bf16* from = w + row * wide;
-            for (int64_t n = 0; n < inputs; n += STEP)
-                panel_of_columns(from + n, wide, STEP, STEP, second + n * k + row * STEP);
-            for (int64_t n = 0; n < rank; n += STEP)
-                panel_of_columns(from + inputs + n, wide, STEP, STEP, first + n * outputs + row * STEP);
-        }
-        const Left parts[] = {{g, outputs, outputs}, {of_low, rank, rank}};
-        product(parts, 1, first, rank / STEP, nullptr, of_low, tokens);
-        product(parts, rank ? 2 : 1, second, inputs / STEP, nullptr, of_x, tokens);
+        product(parts, 1, columns_of(w + inputs, outputs), rank / STEP, nullptr, of_low, tokens);
+        product(parts, rank ? 2 : 1, columns_of(w, outputs + rank), inputs / STEP, nullptr, of_x, tokens);
     }
-    free(first), free(second);
 }
 
 // [R, N] float32 += low' [R, T] rows [T, N], for the panels of 32 columns from `begin` to `end`; turned [R, T rounded up].
