@@ -5,8 +5,8 @@
 
 namespace tiles {
 
-constexpr int64_t ROWS_TOGETHER = 512;    // their sums stay in the cores' caches
-constexpr int64_t WORDS_BYTES = 1 << 20;  // of weights, packed twice, that stay there too
+constexpr int64_t SUMS_BYTES = 7 << 19;   // of rows that are taken together: what two cores' caches hold
+constexpr int64_t WORDS_BYTES = 1 << 19;  // of weights, packed twice, that stay there too
 
 struct Words {  // some rows of the weight, packed: as the right side of x w', by columns, and of shares w, by rows
     int64_t first, count;
@@ -74,7 +74,8 @@ static void add(float* c, int64_t width, const uint16_t* shares, int64_t k, cons
 static void head(const bf16* x, const bf16* w, const int64_t* targets, float* found, uint8_t* likeliest, bf16* of_x,
                  int64_t rows, int64_t width, int64_t words, int threads) {
     const int64_t some = least(words, std::max(STEP, WORDS_BYTES / (4 * width) / STEP * STEP));
-    const int64_t parts = (rows + ROWS_TOGETHER - 1) / ROWS_TOGETHER, most_rows = up((rows + parts - 1) / parts);
+    const int64_t together = std::max<int64_t>(256, SUMS_BYTES / (4 * width)), parts = (rows + together - 1) / together;
+    const int64_t most_rows = up((rows + parts - 1) / parts);
     uint16_t *across = halves(some * width), *down = halves(some * width), *all_x = halves(most_rows * width);
     float* all_sums = memory(most_rows * width);
     std::vector<Rows32> known(most_rows / STEP);
