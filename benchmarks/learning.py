@@ -46,18 +46,23 @@ def train(folder: Path, rate: float | None, python: Path) -> tuple[Path, float]:
 
 def right(base: Path, adapter: Path | None, test: dataset.Dataset) -> int:
     """Answers that are the expected ones word for word."""
-    engine = start_engine(base, EngineOptions())
+    engine = start_engine(base, EngineOptions(queue_limit=len(test)))
     asked = []
     for index in range(len(test)):
         (tokens, *_) = test.example(index)
         ids = tokens.ids.tolist()
-        start = next(place for place, weight in enumerate(tokens.weights) if weight)
-        ends = frozenset({ids[-1]})
-        sampling = Sampling(max_tokens=len(ids) - start + 16, stop_ids=ends, temperature=0)
-        asked.append((ids[start:-1], engine.submit(Generation(ids[:start], sampling, adapter))))
+        start, end = first_answer(tokens.weights.tolist())
+        sampling = Sampling(max_tokens=end - start + 16, stop_ids=frozenset({ids[end - 1]}), temperature=0)
+        asked.append((ids[start : end - 1], engine.submit(Generation(ids[:start], sampling, adapter))))
     found = sum([token.id for token in answer] == wanted for wanted, answer in asked)
     engine.close()
     return found
+
+
+def first_answer(weights: list[float]) -> tuple[int, int]:
+    """Where the first trained tokens begin and end; the last of them ends the answer."""
+    start = next(place for place, weight in enumerate(weights) if weight)
+    return start, next((place for place in range(start, len(weights)) if not weights[place]), len(weights))
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ def test_elementwise(dtype: torch.dtype, error: float, width: int, monkeypatch: 
         return [
             *(normed, factors, turned, back, kernels.swiglu(gate_up)),
             kernels.normalise_again(x, weight, factors),
-            kernels.normalise_backward(strided, x, weight, factors),
+            kernels.normalise_backward(strided, x, weight, factors, gradient),
             *kernels.swiglu_backward(strided, gate_up),
         ]
 

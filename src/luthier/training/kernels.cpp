@@ -123,17 +123,18 @@ static void normalise(const T* x, const T* weight, float eps, bool again, T* out
 
 template <class T>
 static void normalise_backward(const T* gradient, int64_t stride, const T* x, const T* weight, const float* factors,
-                               T* out, int64_t tokens, int64_t width, int threads) {
+                               const T* more, T* out, int64_t tokens, int64_t width, int threads) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t t = 0; t < tokens; t++) {
-        const T *g = gradient + t * stride, *row = x + t * width;
+        const T *g = gradient + t * stride, *row = x + t * width, *beside = more + t * width;
         V along = {};
         for (int64_t i = 0; i < width; i += W)
             along += load(g + i, width - i) * load(weight + i, width - i) * load(row + i, width - i);
         float factor = factors[t], share = sum(along) * factor * factor / width;
         for (int64_t i = 0; i < width; i += W)
             store(out + t * width + i,
-                  (load(g + i, width - i) * load(weight + i, width - i) - load(row + i, width - i) * share) * factor,
+                  (load(g + i, width - i) * load(weight + i, width - i) - load(row + i, width - i) * share) * factor +
+                      load(beside + i, width - i),
                   width - i);
     }
 }
@@ -499,8 +500,10 @@ void luthier_normalise(int64_t half, const void* x, const void* weight, float ep
 }
 
 void luthier_normalise_backward(int64_t half, const void* gradient, int64_t stride, const void* x, const void* weight,
-                                const float* factors, void* out, int64_t tokens, int64_t width, int64_t threads) {
-    EITHER(normalise_backward(IN(gradient), stride, IN(x), IN(weight), factors, OUT(out), tokens, width, threads))
+                                const float* factors, const void* more, void* out, int64_t tokens, int64_t width,
+                                int64_t threads) {
+    EITHER(normalise_backward(IN(gradient), stride, IN(x), IN(weight), factors, IN(more), OUT(out), tokens, width,
+                              threads))
 }
 
 void luthier_swiglu(int64_t half, const void* gate_up, void* out, int64_t stride, int64_t tokens, int64_t width,

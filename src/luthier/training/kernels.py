@@ -38,18 +38,18 @@ def normalise_again(x: torch.Tensor, weight: torch.Tensor, factors: torch.Tensor
 
 
 def normalise_backward(
-    gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, factors: torch.Tensor
+    gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, factors: torch.Tensor, more: torch.Tensor
 ) -> torch.Tensor:
-    """The gradient of x, given that of the normalised rows; `factors` as `normalise` found them."""
+    """The gradient of x, given that of the normalised rows, plus `more`; `factors` as `normalise` found them."""
     out = torch.empty_like(x)
-    if native.takes(gradient, x, weight):
-        native.call("normalise_backward", x, gradient, gradient.stride(0), x, weight, factors, out, *x.shape)
+    if native.takes(gradient, x, weight, more):
+        native.call("normalise_backward", x, gradient, gradient.stride(0), x, weight, factors, more, out, *x.shape)
         return out
-    for rows, x_rows, factor, made in _some_rows(_ROWS, gradient, x, factors, out):
+    for rows, x_rows, factor, beside, made in _some_rows(_ROWS, gradient, x, factors, more, out):
         unit = x_rows * factor
         scaled = rows.float() * weight
         along = (scaled * unit).mean(-1, keepdim=True)
-        made.copy_(scaled.sub_(unit.mul_(along)).mul_(factor))
+        made.copy_(scaled.sub_(unit.mul_(along)).mul_(factor).add_(beside))
     return out
 
 

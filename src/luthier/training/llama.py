@@ -22,13 +22,16 @@ _FAMILY = ("llama", "mistral", "qwen2")
 class Projection:
     """Linear layers that read one tensor, as one product: D in, O out in all, R the sum of their ranks, rounded up.
 
-    `weight` [O, D + R]: the base weights and beside them, on the block diagonal, scaling x B. What it multiplies is
-    [x, A x]. The base layers' own weights become views of it.
+    `parameters`: A and B of each layer that has an adapter. `weight` [O, D + R]: the base weights
+    and beside them, on the block diagonal, scaling x B. What it multiplies is [x, A x]. The base layers' own weights
+    become views of it.
     """
 
     def __init__(self, layers: Sequence[Any]) -> None:
         bases = [_base(layer) for layer in layers]
         self._adapted = [layer for layer in layers if isinstance(layer, Linear)]
+        self._factors = [(layer.lora_A["default"].weight, layer.lora_B["default"].weight) for layer in self._adapted]
+        self.parameters = [parameter for pair in self._factors for parameter in pair]
         self._inputs = bases[0].in_features
         self._places: list[tuple[slice, slice, float]] = []  # of each adapter in O and in R, and its scaling
         row = rank = 0
@@ -47,17 +50,11 @@ class Projection:
         biases = [base.bias for base in bases if base.bias is not None]
         self.bias = torch.cat([bias.data for bias in biases]) if biases else None
 
-    @property
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """A and B of each layer that has an adapter."""
-        found = [(layer.lora_A["default"].weight, layer.lora_B["default"].weight) for layer in self._adapted]
-        return [parameter for pair in found for parameter in pair]
-
-    def load(self, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+    def load(self) -> torch.Tensor:
         """Puts the adapters' B in place (zeros while adapters are switched off); returns all of A [R, D]."""
         made = self.weight.new_zeros(self._rank, self._inputs)
         beside = self.weight[:, self._inputs :]
-        for (rows, columns, scaling), a, b in zip(self._places, parameters[::2], parameters[1::2], strict=True):
+        for (rows, columns, scaling), (a, b) in zip(self._places, self._factors, strict=True):
             made[columns] = a
             beside[rows, columns] = 0 if self._adapted[0].disable_adapters else b * scaling
         return made
@@ -99,90 +96,9 @@ class Heads:
         return q, k, v
 
 
-class _NormAndProject(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, norm: Any, projection: Projection, *parameters: torch.Tensor
-    ) -> torch.Tensor:
-        a = projection.load(parameters)
-        normed = torch.empty_like(x)
-        factor = kernels.normalise(x, norm.weight, norm.variance_epsilon, normed)
-        out, low = projection.forward(normed, a)
-        ctx.save_for_backward(x, factor, low, a)
-        ctx.norm, ctx.projection = norm, projection
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, factor, low, a = ctx.saved_tensors
-        of_normed, of_low = ctx.projection.of_input(gradient, a)
-        normed = kernels.normalise_again(x, ctx.norm.weight, factor)
-        of_parameters = ctx.projection.of_parameters(gradient, normed, low, of_low)
-        of_x = kernels.normalise_backward(of_normed, x, ctx.norm.weight, factor) if ctx.needs_input_grad[0] else None
-        return of_x, None, None, *of_parameters
-
-
-class _Attend(torch.autograd.Function):
-    """Rotary positions and attention: qkv [T, (H + 2 G) K], which is used up, -> [T, H K]."""
-
-    @staticmethod
-    def forward(ctx: Any, qkv: torch.Tensor, heads: Heads, layout: Layout) -> torch.Tensor:
-        split = qkv.detach().view(len(qkv), -1, heads.width)
-        kernels.rotate(split[:, : -heads.groups], heads.cos, heads.sin)
-        q, k, v = heads.parts(split)
-        mixed, sums = attention.forward(q, k, v, layout, heads.scale)
-        ctx.save_for_backward(split, mixed, sums)
-        ctx.heads, ctx.layout = heads, layout
-        return mixed.flatten(1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        split, mixed, sums = ctx.saved_tensors
-        heads: Heads = ctx.heads
-        q, k, v = heads.parts(split)
-        made = attention.backward(gradient.view(mixed.shape), q, k, v, mixed, sums, ctx.layout, heads.scale)
-        kernels.rotate(made[:, : -heads.groups], heads.cos, heads.sin, back=True)
-        return made.flatten(1), None, None
-
-
-class _Project(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, residual: torch.Tensor, projection: Projection, *parameters: torch.Tensor
-    ) -> torch.Tensor:
-        a = projection.load(parameters)
-        out, low = projection.forward(x, a, residual)
-        ctx.save_for_backward(x, low, a)
-        ctx.projection = projection
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, low, a = ctx.saved_tensors
-        of_x, of_low = ctx.projection.of_input(gradient, a)
-        return of_x, gradient, None, *ctx.projection.of_parameters(gradient, x, low, of_low)
-
-
-class _ActivateAndProject(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, gate_up: torch.Tensor, residual: torch.Tensor, projection: Projection, *parameters: torch.Tensor
-    ) -> torch.Tensor:
-        a = projection.load(parameters)
-        out, low = projection.forward(kernels.swiglu(gate_up), a, residual)
-        ctx.save_for_backward(gate_up, low, a)
-        ctx.projection = projection
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        gate_up, low, a = ctx.saved_tensors
-        of_active, of_low = ctx.projection.of_input(gradient, a)
-        of_gate_up, active = kernels.swiglu_backward(of_active, gate_up)
-        return of_gate_up, gradient, None, *ctx.projection.of_parameters(gradient, active, low, of_low)
-
-
 class _Layer:
+    """One layer: T tokens of width D in and out. `parameters`: those of its four projections, in their order."""
+
     def __init__(self, layer: Any) -> None:
         attend, dense = layer.self_attn, layer.mlp
         self._norms = layer.input_layernorm, layer.post_attention_layernorm
@@ -190,19 +106,76 @@ class _Layer:
         self._out = Projection([attend.o_proj])
         self._gate_up = Projection([dense.gate_proj, dense.up_proj])
         self._down = Projection([dense.down_proj])
+        self._projections = self._qkv, self._out, self._gate_up, self._down
+        self.parameters = [parameter for one in self._projections for parameter in one.parameters]
+
+    def forward(self, x: torch.Tensor, heads: Heads, layout: Layout) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """x [T, D] -> (the same after this layer, what `backward` needs)."""
+        a = [projection.load() for projection in self._projections]
+        normed, factors = _normalise(x, self._norms[0])
+        qkv, low_qkv = self._qkv.forward(normed, a[0])
+        split = qkv.view(len(x), -1, heads.width)
+        kernels.rotate(split[:, : -heads.groups], heads.cos, heads.sin)
+        mixed, sums = attention.forward(*heads.parts(split), layout, heads.scale)
+        middle, low_out = self._out.forward(mixed.flatten(1), a[1], x)
+        normed, middle_factors = _normalise(middle, self._norms[1])
+        gate_up, low_gate_up = self._gate_up.forward(normed, a[2])
+        out, low_down = self._down.forward(kernels.swiglu(gate_up), a[3], middle)
+        first = [x, factors, low_qkv, split, mixed, sums, low_out]
+        return out, [*a, *first, middle, middle_factors, low_gate_up, gate_up, low_down]
+
+    def backward(
+        self, gradient: torch.Tensor, kept: Sequence[torch.Tensor], heads: Heads, layout: Layout, whole: bool
+    ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+        """(the gradient of x if it is asked for, those of `parameters`), given that of what came out [T, D]."""
+        a, (x, factors, low_qkv, split, mixed, sums, low_out), kept = kept[:4], kept[4:11], kept[11:]
+        middle, middle_factors, low_gate_up, gate_up, low_down = kept
+        of_active, of_low = self._down.of_input(gradient, a[3])
+        of_gate_up, active = kernels.swiglu_backward(of_active, gate_up)
+        of_down = self._down.of_parameters(gradient, active, low_down, of_low)
+        of_normed, of_low = self._gate_up.of_input(of_gate_up, a[2])
+        normed = kernels.normalise_again(middle, self._norms[1].weight, middle_factors)
+        of_gate_up_parameters = self._gate_up.of_parameters(of_gate_up, normed, low_gate_up, of_low)
+        of_middle = kernels.normalise_backward(of_normed, middle, self._norms[1].weight, middle_factors, gradient)
+
+        of_mixed, of_low = self._out.of_input(of_middle, a[1])
+        of_out = self._out.of_parameters(of_middle, mixed.flatten(1), low_out, of_low)
+        q, k, v = heads.parts(split)
+        of_split = attention.backward(of_mixed.view(mixed.shape), q, k, v, mixed, sums, layout, heads.scale)
+        kernels.rotate(of_split[:, : -heads.groups], heads.cos, heads.sin, back=True)
+        of_normed, of_low = self._qkv.of_input(of_split.flatten(1), a[0])
+        normed = kernels.normalise_again(x, self._norms[0].weight, factors)
+        of_qkv = self._qkv.of_parameters(of_split.flatten(1), normed, low_qkv, of_low)
+        of_x = None
+        if whole:
+            of_x = kernels.normalise_backward(of_normed, x, self._norms[0].weight, factors, of_middle)
+        return of_x, [*of_qkv, *of_out, *of_gate_up_parameters, *of_down]
 
     def __call__(self, x: torch.Tensor, heads: Heads, layout: Layout) -> torch.Tensor:
-        """x [T, D] -> [T, D]."""
-        first, second = self._norms
-        rows = _apply(_NormAndProject, x, first, self._qkv, *self._qkv.parameters)
-        rows = _apply(_Attend, rows, heads, layout)
-        x = _apply(_Project, rows, x, self._out, *self._out.parameters)
-        rows = _apply(_NormAndProject, x, second, self._gate_up, *self._gate_up.parameters)
-        return _apply(_ActivateAndProject, rows, x, self._down, *self._down.parameters)
+        """x [T, D] -> [T, D], with gradients for x and `parameters`."""
+        return _Differentiated.apply(x, self, heads, layout, *self.parameters)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _apply(function: Any, *given: Any) -> torch.Tensor:
-    return function.apply(*given)  # type: ignore[no-any-return]
+class _Differentiated(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, layer: _Layer, heads: Heads, layout: Layout, *_: torch.Tensor
+    ) -> torch.Tensor:
+        out, kept = layer.forward(x, heads, layout)
+        ctx.save_for_backward(*kept)
+        ctx.given = layer, heads, layout
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        layer, *given = ctx.given
+        of_x, of_parameters = layer.backward(gradient, ctx.saved_tensors, *given, ctx.needs_input_grad[0])
+        return of_x, None, None, None, *of_parameters
+
+
+def _normalise(x: torch.Tensor, norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    normed = torch.empty_like(x)
+    return normed, kernels.normalise(x, norm.weight, norm.variance_epsilon, normed)
 
 
 class Llama:
