@@ -5,7 +5,7 @@
 Everything of Luthier's is left to `auto`. TRL trains the same LoRA on the same trained tokens, with our epochs,
 batches, order and shape of the schedule, once for each rate; its best run is compared. Each adapter then answers
 the test questions greedily through the same engine, and an answer is right if it is the expected one word for word.
-Definitions of functions are shown to both as the file has them, unless `--definitions none` leaves them out.
+Definitions of functions are shown to both as the files have them; `--definitions none` takes them out of both files.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from training import run, trl_python
 HERE = Path(__file__).parent
 
 from luthier.catalogue import Catalogue  # noqa: E402
-from luthier.data.mix import Mix  # noqa: E402
 from luthier.data.render import Renderer  # noqa: E402
 from luthier.evaluation.statistics import rate as share_of  # noqa: E402
 from luthier.inference import Generation, Sampling  # noqa: E402
@@ -69,17 +68,18 @@ def main() -> None:
     given = _arguments()
     base = Catalogue(Settings().cache).folder(DEFAULT_BASE)
     python = trl_python(Settings().cache)
-    lines = given.train.read_text(encoding="utf-8").splitlines(keepends=True)[: given.examples]
+    lines = _lines(given.train, given.examples, given.definitions)
     told: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        reading = dataset.Reading(Renderer(base), 65_536, mix=Mix.parse(given.definitions))
-        test = dataset.load(_first(given.test, Path(scratch) / "test.jsonl", given.questions), reading, "test")
+        questions = Path(scratch) / "test.jsonl"
+        questions.write_text("".join(_lines(given.test, given.questions, given.definitions)), encoding="utf-8")
+        test = dataset.load(questions, dataset.Reading(Renderer(base), 65_536), "test")
         print(f"{len(lines)} examples, {len(test)} questions", flush=True)
         for rate in (None, *given.rates):
             folder = Path(scratch) / f"{rate or 'auto'}"
             folder.mkdir()
             (folder / "train.jsonl").write_text("".join(lines), encoding="utf-8")
-            JobSpec(str(base), base.name, seed=1, threads=given.threads, definitions=given.definitions).write(folder)
+            JobSpec(str(base), base.name, seed=1, threads=given.threads, definitions="full").write(folder)
             adapter, seconds = train(folder, rate, python)
             hits = right(base, adapter, test)
             name = "luthier, auto" if rate is None else f"trl, {rate:g}"
@@ -93,9 +93,12 @@ def main() -> None:
         given.json.write_text(json.dumps(told, indent=1) + "\n")
 
 
-def _first(path: Path, copy: Path, count: int | None) -> Path:
-    copy.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]), encoding="utf-8")
-    return copy
+def _lines(path: Path, count: int | None, definitions: str) -> list[str]:
+    """The first lines of a file, without the definitions in them if there are to be `none`."""
+    examples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[:count]]
+    if definitions == "none":
+        examples = [{k: v for k, v in one.items() if k not in ("tools", "functions")} for one in examples]
+    return [json.dumps(one, ensure_ascii=False) + "\n" for one in examples]
 
 
 def _arguments() -> argparse.Namespace:
