@@ -8,9 +8,9 @@ namespace tiles {
 constexpr int64_t SUMS_BYTES = 7 << 19;   // of rows that are taken together: what two cores' caches hold
 constexpr int64_t WORDS_BYTES = 1 << 19;  // of weights, packed twice, that stay there too
 
-struct Words {  // some rows of the weight, packed: as the right side of x w', by columns, and of shares w, by rows
+struct Words {  // some rows of the weight, packed as the right side of x w'
     int64_t first, count;
-    const uint16_t *across, *down;
+    const uint16_t* packed;
 };
 
 struct Rows32 {  // what is known of 32 rows so far: the largest logit, the sum beside it, the wanted word's logit
@@ -22,7 +22,7 @@ static void seen(const uint16_t* x, int64_t width, const Words& words, const int
                  float* sums, float* logits, uint16_t* shares) {
     const Left part = {(const bf16*)x, width, width};
     for (int64_t at = 0; at < words.count; at += STEP)
-        multiply(&part, 1, 0, words.across + at * width, logits + at * STEP);
+        multiply(&part, 1, 0, words.packed + at * width, logits + at * STEP);
     for (int64_t r = 0; r < rows; r++) {
         V most_of = all(of.tops[r]), total = {};
         for (int64_t at = 0; at < words.count; at += STEP)
@@ -88,7 +88,7 @@ static void head(const bf16* x, const bf16* w, const int64_t* targets, float* fo
         for (int64_t start = 0; start < rows; start += most_rows) {
             const int64_t there = least(most_rows, rows - start);
             for (int64_t from = 0; from < words; from += some) {
-                const Words block = {from, least(some, words - from), across, down};
+                const Words block = {from, least(some, words - from), across};
                 const bf16* weight = w + from * width;
 #pragma omp for
                 for (int64_t at = 0; at < block.count + (of_x ? width : 0); at += STEP)
