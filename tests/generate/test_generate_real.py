@@ -20,12 +20,11 @@ def test_the_embedded_base_teaches_as_well_as_it_can(
     real_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two questions of a few words, with their answers and second tries."""
-    monkeypatch.setattr("luthier.generate.questions.TOKENS_EACH", 16)
     monkeypatch.setattr("luthier.generate.topics.ROUNDS", 1)
     out = tmp_path / "data.jsonl"
     system = "You are a helpful bank clerk."
     asked = ["--topic", "bank accounts", "--topic", "saving money", "--per-topic", "1", "--batch", "1"]
-    short = ["--sub-topics", "0", "--max-tokens", "32", "--temperature", "0.2", "--system", system]
+    short = ["--sub-topics", "0", "--max-tokens", "32", "--temperature", "0", "--system", system]
     with running_server(tmp_path / "server", str(real_base)) as running:
         where = ["--base-url", running.endpoint.base_url, "--api-key", running.endpoint.api_key]
         command = ["generate", *asked, *short, *where, "--teacher", "gpt-4o-mini", "--out", str(out), "--json"]

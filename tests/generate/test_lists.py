@@ -3,7 +3,7 @@
 import pytest
 
 from luthier.generate.judge import read_opinion
-from luthier.generate.lists import bare, plain_lines, read_json
+from luthier.generate.lists import bare, plain_lines, read_json, whole_items
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,18 @@ def test_an_opinion_with_words_around_it() -> None:
     found = read_opinion('My verdict: {"correct": 5, "helpful": 4, "format": 3, "reason": "dry"} That is all.')
     assert found is not None
     assert (found.lowest, found.reason) == (3, "dry")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"items": [{"number": 1, "text": "一"}, {"number": 2, "te', [{"number": 1, "text": "一"}]),
+        ('```json\n{"items": [\n{"number": 1, "text": "a"},\n', [{"number": 1, "text": "a"}]),
+        ('{"items": [{"number": 1, "text": "a', []),
+        ('{"items"', []),
+        ("1. What is a fee?", None),
+    ],
+)
+def test_a_list_that_was_cut_off_gives_its_whole_entries(text: str, found: list[object] | None) -> None:
+    """Its fragment is never taken for a line of text."""
+    assert whole_items(text) == found

@@ -16,6 +16,7 @@ from luthier.language import Language, say
 
 _NUMBERED = re.compile(r"^\s*(?:[-*•]\s*)?[(（【\[]?(\d{1,3})\s*[.、)）】\]:：．]\s*(.+?)\s*$")
 _FENCE = re.compile(r"^```(?:json)?\s*\n(.*?)\n```\s*$", re.DOTALL)
+_BEGUN = re.compile(r'\s*(?:```(?:json)?\s*)?\{\s*(?:"items"\s*:\s*\[\s*)?')
 _QUOTES = {'"': '"', "“": "”", "「": "」", "'": "'", "‘": "’", "《": ""}  # a title's mark is part of the text
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -88,9 +89,15 @@ class Lists:
         items = value.get("items") if isinstance(value, dict) else None
         if not isinstance(items, list):
             self.counts["bad_json"] += 1
-            return plain_lines(text, count)
+            items = whole_items(text)
+            if items is None:
+                return plain_lines(text, count)
         pairs = [(item.get("number"), item.get("text")) for item in items if isinstance(item, dict)]
-        return {number: words for number, words in pairs if isinstance(number, int) and isinstance(words, str)}
+        return {
+            number: _without_number(words, number)
+            for number, words in pairs
+            if isinstance(number, int) and isinstance(words, str)
+        }
 
 
 def read_json(text: str) -> Any:
@@ -100,6 +107,24 @@ def read_json(text: str) -> Any:
         return json.loads(fenced[1] if fenced else text)
     except (ValueError, RecursionError):
         return None
+
+
+def whole_items(text: str) -> list[dict[str, Any]] | None:
+    """The entries that are whole in a list whose JSON ends too early; None for a text that is no such list."""
+    begun = _BEGUN.match(text)
+    if begun is None:
+        return None
+    found: list[dict[str, Any]] = []
+    place, decoder = begun.end(), json.JSONDecoder()
+    while True:
+        try:
+            item, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            return found
+        if isinstance(item, dict):
+            found.append(item)
+        while text[place : place + 1] in set(" \t\r\n,"):
+            place += 1
 
 
 def plain_lines(text: str, count: int) -> dict[int, str]:
@@ -113,6 +138,12 @@ def plain_lines(text: str, count: int) -> dict[int, str]:
             found.setdefault(int(match[1]), match[2])
     lines = [line.strip() for line in text.split("\n") if line.strip() and line.strip()[-1] not in ":："]
     return found or (dict(enumerate(lines, 1)) if len(lines) == count else {})
+
+
+def _without_number(text: str, number: int) -> str:
+    """Some teachers write the number once more before the text."""
+    match = _NUMBERED.match(text)
+    return match[2] if match and int(match[1]) == number else text
 
 
 def bare(text: str) -> str:

@@ -20,7 +20,7 @@ from luthier.settings import Settings
 
 _SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "tiles.h", "products.h", "head.h"))
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
-MISSING = "No C++ compiler with OpenMP was found (g++ or clang++): training takes half as long again as with one"
+MISSING = "No C++ compiler with OpenMP was found (g++ or clang++): training takes up to twice as long as with one"
 _HALF = {torch.bfloat16: 1, torch.float32: 0}
 MULTIPLE = 32  # of what the sizes of matrices must be, for the matrix unit
 
