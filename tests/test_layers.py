@@ -16,7 +16,7 @@ LINES = [
     {"dashboard"},
     {"server", "worker"},
     {"catalogue", "evaluation", "generate", "inference", "store", "training"},
-    {"data"},
+    {"data", "native"},
     {"settings", "weights"},
     {"hardware", "language", "types"},
 ]

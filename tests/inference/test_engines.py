@@ -20,6 +20,7 @@ from vllm_stand_in import running
 from luthier.data.render import Renderer
 from luthier.hardware import choose as choose_hardware
 from luthier.inference import Engine, EnginePool, Generation, Sampling, in_background
+from luthier.inference.native.model import missing
 from luthier.inference.pool import EngineOptions, VllmOptions
 from luthier.inference.sampling import choose
 from luthier.training.model import hardware, load, save_adapter, trainable
@@ -37,6 +38,12 @@ def _openvino(base: Path, options: EngineOptions) -> Engine:
     from luthier.inference.compiled.engine import OpenVINOEngine
 
     return OpenVINOEngine(base, options)
+
+
+def _native(base: Path, options: EngineOptions) -> Engine:
+    from luthier.inference.native.engine import NativeEngine
+
+    return NativeEngine(base, options)
 
 
 def _batched(base: Path, options: EngineOptions) -> Engine:
@@ -62,6 +69,7 @@ ENGINES: dict[str, Callable[[Path, EngineOptions], Engine]] = {
     "transformers": _transformers,
     "batched": _batched,
     "vllm": _vllm,
+    **({} if missing(torch.float32) else {"native": _native}),
     **({"openvino": _openvino} if find_spec("openvino") else {}),
 }
 OPTIONS = EngineOptions(device="cpu", precision="float32", adapters_in_memory=2, queue_limit=8)

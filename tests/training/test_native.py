@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import luthier.native
 from luthier.training import attention, kernels, native, prefixes, products
 from luthier.training.core import _TokenLogProbabilities, log_probabilities, pack
 from luthier.training.layout import Layout
@@ -167,8 +168,8 @@ def test_without_a_compiler_pytorch_computes(model, monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> None:
         raise subprocess.CalledProcessError(1, "g++")
 
-    monkeypatch.setattr(native, "_compile", broken)
-    monkeypatch.setattr(native, "_fingerprint", lambda *_: "never compiled")
+    monkeypatch.setattr(luthier.native, "_compile", broken)
+    monkeypatch.setattr(luthier.native, "_fingerprint", lambda *_: "never compiled")
     native.library.cache_clear()
     try:
         assert native.library() is None
@@ -182,7 +183,13 @@ def test_without_a_compiler_pytorch_computes(model, monkeypatch: pytest.MonkeyPa
 def test_it_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
     made = []
-    monkeypatch.setattr(native, "_compile", lambda _, path: (made.append(path), path.parent.mkdir(), path.touch()))
+
+    def compiled(_: str, __: Path, path: Path) -> None:
+        made.append(path)
+        path.parent.mkdir()
+        path.touch()
+
+    monkeypatch.setattr(luthier.native, "_compile", compiled)
     native.library.cache_clear()
     try:
         for _ in range(2):

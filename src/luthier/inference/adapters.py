@@ -6,8 +6,10 @@ masked out between the two products. Reads PEFT folders, safetensors only.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -22,38 +24,70 @@ _PREFIX = "base_model.model.model.layers."
 _UNKNOWN = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices", "layer_replication")
 
 
-class Adapters:
-    """The adapters of one model. Slots are reused longest unused first; memory grows with the slots ever in use.
+# For each group: A [r, D] and scaled B [O, r] of each joined layer, None where it has none; and the sum of the ranks.
+Parts = dict[str, tuple[list[tuple[torch.Tensor, torch.Tensor] | None], int]]
+Loaded = TypeVar("Loaded")
 
-    `moves`: how often the factors were put into other memory.
-    """
 
-    moves = 0
+class Slots(ABC, Generic[Loaded]):
+    """The adapters of one model. Slots are reused longest unused first; there are as many as were ever in use."""
 
-    def __init__(self, model: Joined, most: int) -> None:
-        self.model, self._most = model, most
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._slots: dict[Path, int] = {}  # longest unused first
-        self.ranks = dict.fromkeys(GROUPS, 0)  # R: rows of a slot, over all layers of a joined projection
-        self.factors: list[dict[str, tuple[torch.Tensor, torch.Tensor]]] = [{} for _ in range(model.depth)]
+
+    @abstractmethod
+    def load(self, adapter: Path) -> Loaded:
+        """Raises BaseModelError."""
+
+    @abstractmethod
+    def place(self, slot: int, loaded: Loaded) -> None:
+        """Into a slot; the first that is not there yet is a new one."""
 
     def slot(self, adapter: Path, busy: Sequence[Path]) -> int:
         """Where the adapter is, loading it if need be; adapters in `busy` stay. Raises BaseModelError."""
         if adapter in self._slots:
             self._slots[adapter] = self._slots.pop(adapter)
             return self._slots[adapter]
-        read = _read(adapter, self.model)
-        for group in GROUPS:
-            self._make_room(group, max(layer[group][1] for layer in read))
+        loaded = self.load(adapter)
         slot = self._free_slot(busy)
-        for layer, parts in zip(self.factors, read, strict=True):
+        self.place(slot, loaded)
+        self._slots[adapter] = slot
+        del loaded
+        give_back()  # the file's weights, and what the factors were in before they grew
+        return slot
+
+    def _free_slot(self, busy: Sequence[Path]) -> int:
+        idle = next((path for path in self._slots if path not in busy), None)
+        if len(self._slots) >= self._most and idle is not None:
+            return self._slots.pop(idle)
+        return len(self._slots)
+
+
+class Adapters(Slots[list[Parts]]):
+    """`moves`: how often the factors were put into other memory."""
+
+    moves = 0
+
+    def __init__(self, model: Joined, most: int) -> None:
+        super().__init__(most)
+        self.model, self._count = model, 0
+        self.ranks = dict.fromkeys(GROUPS, 0)  # R: rows of a slot, over all layers of a joined projection
+        self.factors: list[dict[str, tuple[torch.Tensor, torch.Tensor]]] = [{} for _ in range(model.depth)]
+
+    def load(self, adapter: Path) -> list[Parts]:
+        return read(adapter, self.model)
+
+    def place(self, slot: int, loaded: list[Parts]) -> None:
+        for group in GROUPS:
+            self._make_room(group, max(layer[group][1] for layer in loaded))
+        if slot == self._count:
+            self._add_slot()
+        for layer, parts in zip(self.factors, loaded, strict=True):
             for group, (a, b) in layer.items():
                 rows = slice(slot * self.ranks[group], (slot + 1) * self.ranks[group])
                 a[rows], b[rows] = 0, 0
                 self._place(a[rows], b[rows], group, parts[group][0])
-        del read
-        self._slots[adapter] = slot
-        give_back()  # the file's weights, and what the factors were in before they grew
-        return slot
 
     def _place(
         self, a: torch.Tensor, b: torch.Tensor, group: str, parts: list[tuple[torch.Tensor, torch.Tensor] | None]
@@ -70,7 +104,7 @@ class Adapters:
 
     def _make_room(self, group: str, rank: int) -> None:
         """Slots of at least `rank` rows; those that are there are spread out."""
-        have, slots = self.ranks[group], len(self._slots)
+        have, slots = self.ranks[group], self._count
         if rank <= have:
             return
         for layer in self.factors:
@@ -82,16 +116,13 @@ class Adapters:
         self.ranks[group] = rank
         self.moves += 1
 
-    def _free_slot(self, busy: Sequence[Path]) -> int:
-        idle = next((path for path in self._slots if path not in busy), None)
-        if len(self._slots) >= self._most and idle is not None:
-            return self._slots.pop(idle)
+    def _add_slot(self) -> None:
         for layer in self.factors:
             for group, (a, b) in layer.items():
                 more = self._new(self.ranks[group], a.shape[1]), self._new(self.ranks[group], b.shape[1])
                 layer[group] = torch.cat([a, more[0]]), torch.cat([b, more[1]])
+        self._count += 1
         self.moves += 1
-        return len(self._slots)
 
     def _new(self, rows: int, columns: int) -> torch.Tensor:
         return torch.zeros(rows, columns, dtype=self.model.dtype, device=self.model.device)
@@ -138,11 +169,8 @@ class Chosen:
         return torch.addmm(out.expand(2, -1), low.expand(2, -1), b[rows])[:1]
 
 
-_Parts = dict[str, tuple[list[tuple[torch.Tensor, torch.Tensor] | None], int]]
-
-
-def _read(folder: Path, model: Joined) -> list[_Parts]:
-    """For each layer and group: (A [r, D], scaled B [O, r]) of each joined layer, and the sum of the ranks."""
+def read(folder: Path, model: Joined) -> list[Parts]:
+    """The factors of each layer. Raises BaseModelError."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "adapter_model.safetensors")
@@ -154,7 +182,7 @@ def _read(folder: Path, model: Joined) -> list[_Parts]:
     left = set(weights)
     made = []
     for layer in range(model.depth):
-        parts: _Parts = {}
+        parts: Parts = {}
         for group, names in GROUPS.items():
             found = [_factors(weights, left, f"{_PREFIX}{layer}.{name}", config) for name in names]
             for pair, size in zip(found, model.sizes[group], strict=True):

@@ -21,6 +21,10 @@ def pick(base: Path, options: EngineOptions) -> Callable[[Path, EngineOptions], 
     """What starts it. Raises BaseModelError when an engine is asked for by name that cannot be here."""
     name, why = _named(options) if options.engine != "auto" else _best(base, options)
     _log.info("%s is served by the engine %s: %s", base.name, name, why)
+    if name == "native":
+        from luthier.inference.native.engine import NativeEngine
+
+        return NativeEngine
     if name == "openvino":
         from luthier.inference.compiled.engine import OpenVINOEngine
 

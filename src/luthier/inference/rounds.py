@@ -17,9 +17,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from luthier.inference.adapters import Adapters
+from luthier.inference.adapters import Slots
 from luthier.inference.engine import Generation, Token
-from luthier.inference.family import Joined
 from luthier.inference.passes import told, unit
 from luthier.inference.pool import EngineOptions
 from luthier.inference.texts import Texts, common
@@ -63,11 +62,16 @@ class Rounds(Turns, Generic[Read, Held]):
     prompts_together = 1  # of how many prompts a round may read: more where one pass takes all of them
 
     def __init__(
-        self, base: Path, options: EngineOptions, model: Joined, let_go: Callable[[Held], None] = lambda _: None
+        self,
+        base: Path,
+        options: EngineOptions,
+        context_tokens: int,
+        adapters: Slots[Any],
+        let_go: Callable[[Held], None] = lambda _: None,
     ) -> None:
         super().__init__(base, options)
-        self.context_tokens = model.context_tokens
-        self.adapters = Adapters(model, options.adapters_in_memory)
+        self.context_tokens = context_tokens
+        self._adapters = adapters
         self._texts = Texts[Held](options.prefix_cache_bytes, let_go)
         self._streams: list[Stream] = []  # those that have a text, as their state
 
@@ -184,7 +188,7 @@ class Rounds(Turns, Generic[Read, Held]):
         if adapter is None:
             return None
         busy = [stream.generation.adapter for stream in self._streams if stream.generation.adapter]
-        return self.adapters.slot(adapter, busy)
+        return self._adapters.slot(adapter, busy)
 
     def _begun(self, ids: list[int], slot: int | None, known: tuple[Held, int] | None, alone: bool) -> Read:
         text = self.opened(slot, known, len(ids), alone)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from luthier.hardware import choose as choose_hardware
-from luthier.inference.adapters import Chosen
+from luthier.inference.adapters import Adapters, Chosen
 from luthier.inference.batched.cache import Rows
 from luthier.inference.batched.llama import Llama
 from luthier.inference.pool import EngineOptions
@@ -27,7 +27,8 @@ class BatchedEngine(Rounds[_Row, torch.Tensor]):
         """Raises BaseModelError."""
         device, precision = choose_hardware(options.device, options.precision)
         self._model = Llama(base, torch.device(device), getattr(torch, precision))
-        super().__init__(base, options, self._model)
+        self.adapters = Adapters(self._model, options.adapters_in_memory)
+        super().__init__(base, options, self._model.context_tokens, self.adapters)
         self._rows = Rows(self._model)
         self._under_way: list[_Row] = []  # by row
         self.start()

@@ -4,7 +4,6 @@ Knows nothing about requests, queues or sampling.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +12,21 @@ import openvino as ov
 import torch
 
 from luthier.inference.adapters import Adapters, Chosen
+from luthier.inference.blocks import NOBODYS, Blocks
 from luthier.inference.compiled import graph
-from luthier.inference.compiled.blocks import NOBODYS, TOKENS, Blocks
-from luthier.inference.family import GROUPS, Joined, load
+from luthier.inference.family import GROUPS, load
+from luthier.inference.paged import Paged, Part
 
+_TOKENS = 32  # of a block: what OpenVINO's paged attention has on processors
 _FIRST_PLACES = 1024  # of texts, whose rotary positions are computed at first
 _TOGETHER = 32  # tokens: OpenVINO compiles for each number of them anew, and keeps what it compiled
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some tokens of a text, which lie behind `past` others in its blocks; there is room for them.
-
-    `asked`: of how many of the last of them something is wanted.
-    """
-
-    ids: Sequence[int]
-    past: int
-    blocks: Sequence[int]
-    slot: int | None
-    asked: int
 
 
 _NOBODY = Part([0], 0, [NOBODYS], None, 0)
 
 
-class Compiled(Joined):
-    def __init__(self, base: Path, dtype: torch.dtype) -> None:
+class Compiled(Paged):
+    def __init__(self, base: Path, dtype: torch.dtype, adapters_in_memory: int) -> None:
         """Raises BaseModelError."""
         model = load(base, dtype)
         super().__init__(model, torch.device("cpu"))
@@ -51,19 +38,20 @@ class Compiled(Joined):
         compiled = _compile(graph.build(model), dtype)
         self._request = compiled.create_infer_request()
         self._ports = {port.any_name: port for port in compiled.inputs}
-        self.blocks = Blocks([port for name, port in self._ports.items() if "_cache." in name])
+        caches = {name: _block(port) for name, port in self._ports.items() if "_cache." in name}
+        self.blocks = Blocks(_TOKENS, caches, dtype.itemsize)
+        self.adapters = self._factors = Adapters(self, adapters_in_memory)
         self._bound: tuple[int, ...] = ()  # which blocks and adapters the request has
         self._masked: tuple[object, ...] = ()  # and for which tokens its masks are
         self._given: dict[str, np.ndarray] = {}
 
-    def run(self, parts: Sequence[Part], adapters: Adapters, hidden: bool) -> torch.Tensor:
-        """Logits [N, V] or the last hidden states [N, D] of the tokens that are asked for; good until the next run."""
+    def run(self, parts: Sequence[Part], hidden: bool) -> torch.Tensor:
         parts = self._filled(parts)
         ids = _ints(np.concatenate([part.ids for part in parts]))
         if ids.min() < 0 or ids.max() >= self.vocabulary_size:
             raise IndexError("a token is not in the model's vocabulary")
         lengths = [len(part.ids) for part in parts]
-        self._bind(adapters, [part.slot for part in parts], lengths)
+        self._bind([part.slot for part in parts], lengths)
         ends = np.cumsum(lengths)
         asked = _ints(np.concatenate([np.arange(end - part.asked, end) for end, part in zip(ends, parts, strict=True)]))
         self._give("ids", ids)
@@ -83,7 +71,7 @@ class Compiled(Joined):
 
     def _place(self, parts: Sequence[Part], lengths: Sequence[int]) -> None:
         """Says where the tokens stand in their texts, and these in the blocks."""
-        used = [part.blocks[: -(-(part.past + len(part.ids)) // TOKENS)] for part in parts]
+        used = [part.blocks[: -(-(part.past + len(part.ids)) // _TOKENS)] for part in parts]
         at = np.concatenate([np.arange(one.past, one.past + len(one.ids)) for one in parts])
         longest = int(at.max()) + 1
         for name, turn in zip(("cos", "sin"), self._turned(longest), strict=True):
@@ -110,8 +98,9 @@ class Compiled(Joined):
         self._given[name] = np.array(value)
         self._request.set_tensor(self._ports[name], ov.Tensor(self._given[name], shared_memory=value.size > 0))
 
-    def _bind(self, adapters: Adapters, slots: Sequence[int | None], lengths: Sequence[int]) -> None:
+    def _bind(self, slots: Sequence[int | None], lengths: Sequence[int]) -> None:
         """Gives the request the blocks, the factors of the adapters in use where they lie, and whose each token is."""
+        adapters = self._factors
         chosen = Chosen(adapters, slots)
         bound = self.blocks.moves, adapters.moves, chosen.first, chosen.count
         masked = *bound, *slots, *lengths
@@ -122,7 +111,10 @@ class Compiled(Joined):
         self._masked = masked
         if bound == self._bound:
             return
-        tensors = dict(self.blocks.tensors)
+        tensors = {
+            name: ov.Tensor(data, list(data.shape), self._ports[name].element_type)
+            for name, data in self.blocks.data.items()
+        }
         for index in range(self.depth):
             for group, sizes in self.shapes.items():
                 rows = chosen.rows(group)
@@ -149,6 +141,10 @@ def _compile(model: ov.Model, dtype: torch.dtype) -> Any:
             "ENABLE_CPU_PINNING": False,  # other programs compute here too, training first of all
         },
     )
+
+
+def _block(port: Any) -> list[int]:
+    return [part.get_length() for part in list(port.partial_shape)[1:]]
 
 
 def _ints(values: Any) -> np.ndarray:

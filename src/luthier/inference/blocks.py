@@ -6,35 +6,32 @@ first block is nobody's: what is written there is not wanted.
 """
 
 import heapq
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import openvino as ov
 
-TOKENS = 32  # of a block: what OpenVINO's paged attention has on processors
 NOBODYS = 0
-_FIRST = 64  # blocks
+_FIRST_TOKENS = 2048
+_LINE = 64  # bytes
 
 
 class Blocks:
-    """`tensors`: the memory of each cache, [blocks, ...]; `moves`: how often it became another."""
+    """`data`: the memory of each cache, [blocks, ...]; `moves`: how often it became another."""
 
     moves = 0
 
-    def __init__(self, caches: Sequence[Any]) -> None:
-        """`caches`: the inputs of the compiled graph that they are for."""
-        self._shapes = {
-            cache.any_name: (cache.element_type, [part.get_length() for part in list(cache.partial_shape)[1:]])
-            for cache in caches
-        }
-        self.block_bytes = sum(kind.size * int(np.prod(shape)) for kind, shape in self._shapes.values())
+    def __init__(self, tokens: int, shapes: Mapping[str, Sequence[int]], itemsize: int) -> None:
+        """`tokens` of a block; for each cache the shape of a block, whose numbers have `itemsize` bytes, 2 or 4."""
+        self.tokens, self._shapes = tokens, shapes
+        self._kind = {2: np.int16, 4: np.float32}[itemsize]
+        self.block_bytes = sum(itemsize * int(np.prod(shape)) for shape in shapes.values())
+        self._first = _FIRST_TOKENS // tokens
         self._clear()
 
     def take(self, count: int) -> list[int]:
         """Blocks that nobody holds, with no meaning yet."""
         while len(self._free) < count:
-            self._grow(max(_FIRST, 2 * len(self._held)))
+            self._grow(max(self._first, 2 * len(self._held)))
         taken = [heapq.heappop(self._free) for _ in range(count)]
         return self.share(taken)
 
@@ -51,13 +48,13 @@ class Blocks:
 
     def copy(self, block: int) -> int:
         (new,) = self.take(1)
-        for data in self._data.values():
+        for data in self.data.values():
             data[new] = data[block]
         return new
 
     def extended(self, blocks: list[int], tokens: int) -> None:
         """Room for so many tokens in a text."""
-        blocks += self.take(max(0, -(-tokens // TOKENS) - len(blocks)))
+        blocks += self.take(max(0, -(-tokens // self.tokens) - len(blocks)))
 
     def forget(self, more_than: int) -> None:
         """Gives memory back when nobody holds a block and it is more than so many bytes."""
@@ -67,22 +64,28 @@ class Blocks:
     def _clear(self) -> None:
         self._held: list[int] = []
         self._free: list[int] = []
-        self._data: dict[str, np.ndarray] = {}
-        self.tensors: dict[str, ov.Tensor] = {}
-        self._grow(_FIRST)
+        self.data: dict[str, np.ndarray] = {}
+        self._grow(self._first)
         self._free.remove(NOBODYS)
         heapq.heapify(self._free)
 
     def _grow(self, count: int) -> None:
         """To so many blocks. Memory that was never written to is not taken from the system yet."""
         have = len(self._held)
-        for name, (kind, shape) in self._shapes.items():
-            data = np.zeros([count, *shape], {2: np.int16, 4: np.float32}[kind.size])
+        for name, shape in self._shapes.items():
+            data = _aligned((count, *shape), self._kind)
             if have:
-                data[:have] = self._data[name]
-            self._data[name] = data
-            self.tensors[name] = ov.Tensor(data, list(data.shape), kind)
+                data[:have] = self.data[name]
+            self.data[name] = data
         self.moves += 1
         self._held += [0] * (count - have)
         for block in range(have, count):
             heapq.heappush(self._free, block)
+
+
+def _aligned(shape: tuple[int, ...], kind: type) -> np.ndarray:
+    """Zeros that begin where a line of the processor's cache does."""
+    size = int(np.prod(shape)) * np.dtype(kind).itemsize
+    room = np.zeros(size + _LINE, np.uint8)
+    start = -room.ctypes.data % _LINE
+    return room[start : start + size].view(kind).reshape(shape)

@@ -1,0 +1,163 @@
+"""A model of the Llama family as `forward.cpp` takes it, and passes through it.
+
+Knows nothing about requests, queues or sampling.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from luthier import native
+from luthier.hardware import give_back
+from luthier.inference.blocks import Blocks
+from luthier.inference.family import GROUPS, load
+from luthier.inference.native.adapters import PackedAdapters
+from luthier.inference.native.panels import chosen, gated, pack, up
+from luthier.inference.paged import Paged, Part
+from luthier.types.errors import BaseModelError
+
+_SOURCE = Path(__file__).with_name("forward.cpp")
+_BLOCK = 64  # tokens
+_FIRST_PLACES = 1024  # of texts, whose rotary positions are computed at first
+
+
+_FIELDS = (
+    *("depth", "width", "heads", "groups", "head", "inner", "words", "layers", "norm", "output", "embeddings"),
+    *("cos", "sin", "keys", "values", "adapters", "tokens", "texts", "ids", "text", "blocks", "asked", "hidden"),
+    *("rows", "made", "threads"),
+)
+
+
+class _Pass(ctypes.Structure):
+    """The struct Pass of `forward.cpp`: numbers and addresses."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in _FIELDS)
+
+
+def missing(dtype: torch.dtype) -> str | None:
+    """Why it cannot compute here with such numbers, if so."""
+    found = _library()
+    if found is None:
+        return native.NO_COMPILER
+    if dtype == torch.bfloat16 and not native.has_matrix_unit(found):
+        return "the processor has no matrix unit (AMX)"
+    return None
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    return native.library(_SOURCE)
+
+
+class Native(Paged):
+    def __init__(self, base: Path, dtype: torch.dtype, adapters_in_memory: int) -> None:
+        """Raises BaseModelError."""
+        if why := missing(dtype):
+            raise BaseModelError(f"The native engine cannot start: {why}.")
+        model = load(base, dtype)
+        super().__init__(model, torch.device("cpu"))
+        config = model.config
+        heads, groups = config.num_attention_heads, config.num_key_value_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        self._epsilon = float(config.rms_norm_eps)
+        self._rotary = model.model.rotary_emb
+        self._turns = torch.empty(2, 0, width // 2)
+        self._kept: dict[str, Any] = {}  # what the pass has addresses of
+        self._moves = 0  # of the blocks, so far
+        self._pass = _Pass(
+            depth=self.depth, width=config.hidden_size, heads=heads, groups=groups, head=width,
+            inner=self.shapes["down"][0], words=self.vocabulary_size,
+        )  # fmt: skip
+        self._give(norm=model.model.norm.weight.float(), layers=self._layers(model.model.layers))
+        tied = model.lm_head.weight is model.model.embed_tokens.weight
+        self._give(output=pack(model.lm_head.weight), embeddings=None if tied else model.model.embed_tokens.weight)
+        shape = {"keys": (groups, up(width), _BLOCK), "values": (groups, _BLOCK, up(width))}
+        caches = {f"{name}.{layer}": shape[name] for name in shape for layer in range(self.depth)}
+        self.blocks = Blocks(_BLOCK, caches, dtype.itemsize)
+        self.adapters = self._packed = PackedAdapters(self, adapters_in_memory)
+        del model
+        give_back()
+
+    def run(self, parts: Sequence[Part], hidden: bool) -> torch.Tensor:
+        """A text's numbers are the same whatever the others; those of one adapter stand together, which is quicker."""
+        slots = [-1 if part.slot is None else part.slot for part in parts]
+        order = sorted(range(len(parts)), key=slots.__getitem__)
+        begins, text, blocks, ids = [0] * len(parts), [], list[int](), list[int]()
+        for at in order:
+            part = parts[at]
+            begins[at] = len(ids)
+            text.append([len(ids), len(part.ids), part.past, len(blocks), slots[at]])
+            blocks += part.blocks[: -(-(part.past + len(part.ids)) // _BLOCK)]
+            ids += part.ids
+        if min(ids) < 0 or max(ids) >= self.vocabulary_size:
+            raise IndexError("a token is not in the model's vocabulary")
+        ends = [begin + len(part.ids) for begin, part in zip(begins, parts, strict=True)]
+        rows = [row for end, part in zip(ends, parts, strict=True) for row in range(end - part.asked, end)]
+        made = torch.empty(len(rows), self._pass.width if hidden else self.vocabulary_size)
+        self._turn(max(part.past + len(part.ids) for part in parts))
+        self._bind()
+        self._give(
+            adapters=np.array([held.table.ctypes.data for held in self._packed.held], np.int64),
+            **{name: np.array(value, np.int32) for name, value in (("ids", ids), ("blocks", blocks), ("rows", rows))},
+            text=np.array(text, np.int64),
+            made=made,
+        )
+        self._pass.tokens, self._pass.texts = len(ids), len(parts)
+        self._pass.asked, self._pass.hidden, self._pass.threads = len(rows), int(hidden), torch.get_num_threads()
+        function: Any = _library()
+        half = ctypes.c_int64(self.dtype == torch.bfloat16)
+        function.luthier_forward(half, ctypes.c_float(self._epsilon), ctypes.byref(self._pass))
+        del self._kept["made"]
+        return made
+
+    def _layers(self, layers: Any) -> np.ndarray:
+        """The addresses of each layer's weights, as the struct Layer has them; the model's own are let go."""
+        made = []
+        for layer in layers:
+            linears = {group: [layer.get_submodule(name) for name in names] for group, names in GROUPS.items()}
+            joined = {group: torch.cat([one.weight for one in ones]) for group, ones in linears.items()}
+            joined["gate_up"] = chosen(joined["gate_up"], gated(linears["down"][0].in_features))
+            bias = linears["qkv"][0].bias
+            kept = [
+                layer.input_layernorm.weight.float(), pack(joined["qkv"]),
+                None if bias is None else torch.cat([one.bias for one in linears["qkv"]]).float(),
+                pack(joined["out"]), layer.post_attention_layernorm.weight.float(), pack(joined["gate_up"]),
+                pack(joined["down"]),
+            ]  # fmt: skip
+            self._kept.setdefault("weights", []).append(kept)
+            made.append([0 if one is None else one.data_ptr() for one in kept])
+            for ones in linears.values():
+                for one in ones:
+                    one.weight.data = one.weight.new_empty(0)
+        return np.array(made, np.int64)
+
+    def _give(self, **given: Any) -> None:
+        """To the pass: the addresses of tensors or arrays, which are kept as long."""
+        for name, value in given.items():
+            self._kept[name] = value
+            address = (
+                value.data_ptr() if isinstance(value, torch.Tensor) else value.ctypes.data if value is not None else 0
+            )
+            setattr(self._pass, name, address)
+
+    def _bind(self) -> None:
+        """Where the blocks are, if they were put into other memory."""
+        if self._moves == self.blocks.moves:
+            return
+        for name in ("keys", "values"):
+            data = [self.blocks.data[f"{name}.{layer}"].ctypes.data for layer in range(self.depth)]
+            self._give(**{name: np.array(data, np.int64)})
+        self._moves = self.blocks.moves
+
+    def _turn(self, places: int) -> None:
+        """Cosines and sines of at least so many places."""
+        if self._turns.shape[1] < places:
+            at = torch.arange(max(_FIRST_PLACES, 2 * places))[None]
+            half = self._turns.shape[2]
+            self._turns = torch.stack([turn[0, :, :half] for turn in self._rotary(torch.zeros(1), at)]).contiguous()
+            self._give(cos=self._turns[0], sin=self._turns[1])
