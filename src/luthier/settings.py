@@ -132,12 +132,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Memory for texts that were read before, so that what a prompt shares with them is not read again.",
     )
-    engine: Literal["auto", "openvino", "batched", "transformers", "vllm", "echo"] = Field(
+    engine: Literal["auto", "native", "openvino", "batched", "transformers", "vllm", "echo"] = Field(
         "auto",
         description=(
-            "What serves base models; auto takes openvino for the Llama family on x86-64 processors, batched for it "
-            "elsewhere, and transformers for the rest. `vllm` asks a vLLM server, see docs/models.md; `echo` says "
-            "prompts back, for trying out clients."
+            "What serves base models; auto takes, for the Llama family, native on processors with a matrix unit (AMX), "
+            "openvino on other x86-64 processors and batched elsewhere, and transformers for the rest. `vllm` asks a "
+            "vLLM server, see docs/models.md; `echo` says prompts back, for trying out clients."
         ),
     )
     vllm_url: str | None = Field(

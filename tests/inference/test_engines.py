@@ -23,8 +23,6 @@ from luthier.inference import Engine, EnginePool, Generation, Sampling, in_backg
 from luthier.inference.native.model import missing
 from luthier.inference.pool import EngineOptions, VllmOptions
 from luthier.inference.sampling import choose
-from luthier.training.model import hardware, load, save_adapter, trainable
-from luthier.training.spec import JobSpec
 from luthier.types.errors import BaseModelError, RateLimitError, UnavailableError
 
 
@@ -80,25 +78,6 @@ def engine(request: pytest.FixtureRequest, tiny_base: Path) -> Iterator[Engine]:
     made = ENGINES[request.param](tiny_base, OPTIONS)
     yield made
     made.close()
-
-
-@pytest.fixture(scope="module")
-def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Four adapters that do different things, of different shapes."""
-    folder, made = tmp_path_factory.mktemp("adapters"), []
-    for seed, (rank, alpha, targets) in enumerate(
-        [(16, 32, "all-linear"), (4, 16, "attention"), (20, 20, "v_proj,down_proj"), (1, 8, "mlp")]
-    ):
-        shape = {"lora_rank": rank, "lora_alpha": alpha, "lora_targets": targets}
-        spec = JobSpec(base=str(tiny_base), base_name="tiny", seed=seed, precision="float32", device="cpu", **shape)
-        model = load(spec, hardware("cpu", "float32"))
-        torch.manual_seed(seed)
-        for name, parameter in trainable(model).items():
-            if "lora_B" in name:
-                parameter.data.normal_(0, 0.3)
-        made.append(folder / f"adapter-{seed}")
-        save_adapter(model, "tiny", "", made[-1])
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -345,7 +324,7 @@ def test_a_pool_starts_an_engine_once(tiny_base: Path) -> None:
         pool.engine(tiny_base)
 
 
-@pytest.mark.parametrize("start", [ENGINES[name] for name in ("batched", "openvino") if name in ENGINES])
+@pytest.mark.parametrize("start", [ENGINES[name] for name in ("batched", "native", "openvino") if name in ENGINES])
 def test_an_engine_says_what_it_has_read_before(
     start: Callable[[Path, EngineOptions], Engine], tiny_base: Path, prompt: list[int]
 ) -> None:
@@ -366,14 +345,17 @@ def test_an_engine_says_what_it_has_read_before(
     engine.close()
 
 
-@pytest.mark.skipif("openvino" not in ENGINES or choose_hardware("cpu", "auto")[1] != "bfloat16", reason="float32 here")
+@pytest.mark.skipif(choose_hardware("cpu", "auto")[1] != "bfloat16", reason="float32 here")
+@pytest.mark.parametrize("name", sorted({"native", "openvino"} & set(ENGINES)))
 def test_an_answer_has_the_same_bits_alone_in_a_batch_and_with_a_known_beginning(
-    tiny_base: Path, adapters: list[Path], prompt: list[int]
+    tiny_base: Path, adapters: list[Path], prompt: list[int], name: str
 ) -> None:
     """In bfloat16, where another order of sums is soon seen, and on several threads, which would share the work."""
     threads = torch.get_num_threads()
+    if name == "native" and missing(torch.bfloat16):
+        pytest.skip(f"{missing(torch.bfloat16)}")
     torch.set_num_threads(2)
-    engine = ENGINES["openvino"](tiny_base, replace(OPTIONS, precision="bfloat16", adapters_in_memory=4))
+    engine = ENGINES[name](tiny_base, replace(OPTIONS, precision="bfloat16", adapters_in_memory=4))
     torch.set_num_threads(threads)
     given = [Generation(prompt[at:] * 3, sampling(max_tokens=100), (None, *adapters)[at % 5]) for at in range(8)]
     alone = [list(engine.submit(generation)) for generation in given]

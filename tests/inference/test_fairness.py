@@ -1,12 +1,11 @@
 """Keys beside one another: many requests of one hold back no other's, and take none of its places."""
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_engines import OPTIONS, sampling
+from test_engines import ENGINES, OPTIONS, sampling
 
 from luthier.inference import Engine, Generation
 from luthier.inference.admission import asked_by, in_turn
@@ -16,7 +15,7 @@ from luthier.types.errors import RateLimitError
 MANY = 40  # more than go together in one pass
 
 
-@pytest.fixture(params=["transformers", "batched", *(["openvino"] if find_spec("openvino") else []), "echo"])
+@pytest.fixture(params=[*sorted(set(ENGINES) - {"vllm"}), "echo"])
 def engine(request: pytest.FixtureRequest, tiny_base: Path):
     made = start_engine(tiny_base, replace(OPTIONS, engine=request.param, queue_limit=MANY))
     yield made

@@ -11,6 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from families import FAMILIES, make_base
 from luthier.inference import Generation, Sampling
+from luthier.inference.native import model
+from luthier.inference.native.model import missing
 from luthier.inference.picking import pick
 from luthier.inference.pool import EngineOptions, start_engine
 from luthier.types.errors import BaseModelError
@@ -29,13 +31,27 @@ def test_answers_are_those_of_transformers(tiny_base: Path, tmp_path: Path, name
         text, attention_mask=torch.ones_like(text), max_new_tokens=20, do_sample=False, eos_token_id=None
     )
     assert pick(base, OPTIONS).__name__ == (FASTEST if family.written_out else "TransformersEngine")
-    for engine_name in ("auto", *(["batched"] if family.written_out else [])):
+    others = ["batched", *([] if missing(torch.float32) else ["native"])]
+    for engine_name in ("auto", *(others if family.written_out else [])):
         engine = start_engine(base, replace(OPTIONS, engine=engine_name))
         greedy = Sampling(max_tokens=20, stop_ids=frozenset(), temperature=0.0)
         answer = [token.id for token in engine.submit(Generation(PROMPT, greedy))]
         engine.close()
         assert answer == wanted[0, len(PROMPT) :].tolist()
         assert len(set(answer)) > 3  # else any engine would do
+
+
+@pytest.mark.skipif(bool(missing(torch.bfloat16)), reason=f"{missing(torch.bfloat16)}")
+def test_where_there_is_a_matrix_unit_native_is_picked_for_bfloat16(tiny_base: Path) -> None:
+    assert pick(tiny_base, replace(OPTIONS, precision="bfloat16")).__name__ == "NativeEngine"
+    assert pick(tiny_base, OPTIONS).__name__ == FASTEST
+
+
+def test_without_a_compiler_another_engine_is_picked(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "_library", lambda: None)
+    assert pick(tiny_base, replace(OPTIONS, precision="bfloat16")).__name__ == FASTEST
+    with pytest.raises(BaseModelError, match="native engine cannot start: No C\\+\\+ compiler"):
+        start_engine(tiny_base, replace(OPTIONS, engine="native"))
 
 
 def test_openvino_of_another_release_is_not_used(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

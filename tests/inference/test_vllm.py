@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_engines import OPTIONS, adapters, ids, prompt, sampling  # noqa: F401 - fixtures
+from test_engines import OPTIONS, ids, prompt, sampling  # noqa: F401 - fixtures
 from vllm_stand_in import StandIn, running
 
 from luthier.inference import Generation

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+import torch
+
 from luthier.hardware import choose as choose_hardware
 from luthier.inference.engine import Engine
 from luthier.inference.family import known
+from luthier.inference.native.model import missing
 from luthier.inference.pool import EngineOptions
 from luthier.types.errors import BaseModelError
 
@@ -39,26 +42,31 @@ def pick(base: Path, options: EngineOptions) -> Callable[[Path, EngineOptions], 
 
 
 def _named(options: EngineOptions) -> tuple[str, str]:
-    missing = _missing() if options.engine == "openvino" else None
-    if missing:
-        raise BaseModelError(f"The engine openvino cannot start: {missing}.")
+    without = _without_openvino() if options.engine == "openvino" else None
+    if without:
+        raise BaseModelError(f"The engine openvino cannot start: {without}.")
     return options.engine, "the settings say so"
 
 
 def _best(base: Path, options: EngineOptions) -> tuple[str, str]:
     if not known(base):
         return "transformers", "the others do not know its architecture"
-    device, _ = choose_hardware(options.device, options.precision)
+    device, precision = choose_hardware(options.device, options.precision)
     if device != "cpu":
         return "batched", "there is a GPU"
+    if precision == "bfloat16":
+        why = missing(torch.bfloat16)
+        if why is None:
+            return "native", "the quickest one on processors with a matrix unit (AMX)"
+        _log.info("the engine native is not taken: %s", why)
     if platform.machine().lower() not in _MEASURED:
         return "batched", "openvino was measured on x86-64 only"
-    missing = _missing()
-    return ("batched", missing) if missing else ("openvino", "the quickest one on x86-64 processors")
+    without = _without_openvino()
+    return ("batched", without) if without else ("openvino", "the quickest one on x86-64 processors without AMX")
 
 
-def _missing() -> str | None:
-    """Why openvino cannot be used, if so."""
+def _without_openvino() -> str | None:
+    """Why it cannot be used, if so."""
     try:
         version = metadata.version("openvino")
     except metadata.PackageNotFoundError:

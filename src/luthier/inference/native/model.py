@@ -71,7 +71,7 @@ class Native(Paged):
         self._moves = 0  # of the blocks, so far
         self._pass = _Pass(
             depth=self.depth, width=config.hidden_size, heads=heads, groups=groups, head=width,
-            inner=self.shapes["down"][0], words=self.vocabulary_size,
+            inner=self.shapes["down"][0], words=self.vocabulary_size, threads=torch.get_num_threads(),
         )  # fmt: skip
         self._give(norm=model.model.norm.weight.float(), layers=self._layers(model.model.layers))
         tied = model.lm_head.weight is model.model.embed_tokens.weight
@@ -108,7 +108,7 @@ class Native(Paged):
             made=made,
         )
         self._pass.tokens, self._pass.texts = len(ids), len(parts)
-        self._pass.asked, self._pass.hidden, self._pass.threads = len(rows), int(hidden), torch.get_num_threads()
+        self._pass.asked, self._pass.hidden = len(rows), int(hidden)
         function: Any = _library()
         half = ctypes.c_int64(self.dtype == torch.bfloat16)
         function.luthier_forward(half, ctypes.c_float(self._epsilon), ctypes.byref(self._pass))

@@ -1,0 +1,28 @@
+"""Adapters of the tiny base, for the tests of engines."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from luthier.training.model import hardware, load, save_adapter, trainable
+from luthier.training.spec import JobSpec
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Four adapters that do different things, of different shapes."""
+    folder, made = tmp_path_factory.mktemp("adapters"), []
+    for seed, (rank, alpha, targets) in enumerate(
+        [(16, 32, "all-linear"), (4, 16, "attention"), (20, 20, "v_proj,down_proj"), (1, 8, "mlp")]
+    ):
+        shape = {"lora_rank": rank, "lora_alpha": alpha, "lora_targets": targets}
+        spec = JobSpec(base=str(tiny_base), base_name="tiny", seed=seed, precision="float32", device="cpu", **shape)
+        model = load(spec, hardware("cpu", "float32"))
+        torch.manual_seed(seed)
+        for name, parameter in trainable(model).items():
+            if "lora_B" in name:
+                parameter.data.normal_(0, 0.3)
+        made.append(folder / f"adapter-{seed}")
+        save_adapter(model, "tiny", "", made[-1])
+    return made

@@ -1,0 +1,113 @@
+"""Passes of the native engine: in bfloat16 near float32, and the same bits whatever stands beside a text."""
+
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from families import FAMILIES, make_base
+from luthier.inference.native.model import Native, missing
+from luthier.inference.native.panels import gated, pack
+from luthier.inference.paged import Part
+from luthier.types.errors import BaseModelError
+
+FORMATS = [
+    pytest.param(dtype, marks=pytest.mark.skipif(bool(missing(dtype)), reason=f"{missing(dtype)}"))
+    for dtype in (torch.float32, torch.bfloat16)
+]
+HALVES = FORMATS[1:]
+LENGTHS = (1, 3, 40, 70, 150, 2, 33, 64)
+
+
+def texts(model: Native, slots: list[int | None], past: int = 0) -> list[Part]:
+    """One of each length, every token asked for; `past` tokens of it are known."""
+    made = []
+    for at, (slot, length) in enumerate(zip(slots, LENGTHS, strict=False)):
+        ids = [(7 * index + 31 * at) % 250 for index in range(length)]
+        blocks: list[int] = []
+        model.blocks.extended(blocks, length)
+        if known := min(past, length - 1):
+            model.run([Part(ids[:known], 0, blocks, slot, 0)], hidden=False)
+        made.append(Part(ids[known:], known, blocks, slot, length - known))
+    return made
+
+
+def loaded(model: Native, folders: list[Path]) -> list[int | None]:
+    return [None, *(model.adapters.slot(folder, folders) for folder in folders), None, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.written_out])
+def test_in_bfloat16_it_is_near_float32(tiny_base: Path, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.1)
+    exact, rounded = (Native(base, kind, 1) for kind in (torch.float32, dtype))
+    found, wanted = (model.run(texts(model, [None] * 8), hidden=False).log_softmax(-1) for model in (rounded, exact))
+    assert (found - wanted).abs().mean() < 0.02 * wanted.std()
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_a_text_has_the_same_bits_in_any_company(tiny_base: Path, adapters: list[Path], dtype: torch.dtype) -> None:
+    """In one pass of all, each alone, read in two pieces, on more threads, and with other adapters in memory."""
+    model = Native(tiny_base, dtype, 4)
+    slots = loaded(model, adapters)
+    together = texts(model, slots)
+    wanted = model.run(together, hidden=False)
+    assert wanted.isfinite().all()
+    assert torch.equal(
+        torch.cat([model.run([part], hidden=False) for part in reversed(texts(model, slots))][::-1]), wanted
+    )
+    pieces = texts(model, slots, past=35)
+    rest = torch.cat([rows[min(35, len(rows) - 1) :] for rows in wanted.split(LENGTHS)])
+    assert torch.equal(model.run(pieces, hidden=False), rest)
+    for threads in (1, 2, 5):
+        model._pass.threads = threads
+        assert torch.equal(model.run(texts(model, slots), hidden=False), wanted)
+    alone = Native(tiny_base, dtype, 4)
+    only = alone.adapters.slot(adapters[2], [])
+    (third,) = texts(alone, [None] * 3 + [only])[3:]
+    assert torch.equal(alone.run([third], hidden=False), wanted.split(LENGTHS)[3])
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_what_a_block_held_before_leaves_no_trace(tiny_base: Path, dtype: torch.dtype) -> None:
+    model = Native(tiny_base, dtype, 1)
+    wanted = model.run(texts(model, [None] * 8), hidden=False)
+    nothing = Native(tiny_base, dtype, 1)
+    for name, data in nothing.blocks.data.items():
+        if name.startswith("values"):
+            data[:] = -1 if dtype == torch.bfloat16 else float("nan")  # all bits set: not a number either
+    assert torch.equal(nothing.run(texts(nothing, [None] * 8), hidden=False), wanted)
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_adapters_that_are_no_numbers_are_refused(
+    tiny_base: Path, adapters: list[Path], tmp_path: Path, dtype: torch.dtype
+) -> None:
+    """What is not a row's own is multiplied with zero, which leaves nothing of numbers only."""
+    broken = copytree(adapters[0], tmp_path / "broken")
+    weights = load_file(broken / "adapter_model.safetensors")
+    weights[max(weights)][0, 0] = float("inf")
+    save_file(weights, broken / "adapter_model.safetensors")
+    with pytest.raises(BaseModelError, match="not finite"):
+        Native(tiny_base, dtype, 1).adapters.slot(broken, [])
+
+
+def test_a_token_that_is_not_in_the_vocabulary_is_refused(tiny_base: Path) -> None:
+    model = Native(tiny_base, torch.float32, 1)
+    with pytest.raises(IndexError, match="vocabulary"):
+        model.run([Part([258], 0, model.blocks.take(1), None, 1)], hidden=False)
+
+
+def test_panels_hold_a_weight_and_zeros() -> None:
+    weight = torch.arange(40 * 50, dtype=torch.float32).view(40, 50)
+    panels = pack(weight).view(2, 64, 32)
+    assert torch.equal(panels.transpose(1, 2).reshape(64, 64)[:40, :50], weight)
+    assert panels.sum() == weight.sum()
+    tiles = pack(weight.bfloat16()).view(2, 2, 2, 16, 16, 2)  # panel, 32 inputs, 16 outputs: pairs, outputs, which
+    assert tiles[1, 1, 0, 3, 5, 1] == weight.bfloat16()[32 + 5, 32 + 7]
+
+
+def test_gate_and_up_stand_side_by_side() -> None:
+    assert gated(20).view(2, 2, 16)[1].tolist() == [[*range(16, 20)] + [-1] * 12, [*range(36, 40)] + [-1] * 12]
