@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t ROWS_AT_ONCE = 32, COLUMNS = 32, BLOCK = 64;  // of a product; keys of a block of the cache
 constexpr int64_t PART = 16;                                    // columns of an adapter's first factor at once
+constexpr int64_t MOST_WIDE = 1024;                             // of a head, rounded up
 constexpr int64_t AT_ONCE = 640 * 1024;                         // bytes of panels that stay in a core's cache
 
 inline int64_t up(int64_t count, int64_t multiple = COLUMNS) { return (count + multiple - 1) / multiple * multiple; }
@@ -35,12 +36,19 @@ struct Floats {
     struct Use { Use() {} };
 
     static int64_t at(int64_t k, int64_t n) { return k * COLUMNS + n; }  // in a panel of 32 columns
-    static int64_t key(int64_t i, int64_t place) { return i * BLOCK + place; }    // in a block of keys [KP, 64]
-    static int64_t value(int64_t place, int64_t i, int64_t width) { return place * width + i; }
+    // Into a block of keys [KP, 64], and of values [64, KP].
+    static void put_key(T* block, int64_t place, const T* key, int64_t width) {
+        for (int64_t i = 0; i < width; i++) block[i * BLOCK + place] = key[i];
+    }
+    static void put_value(T* block, int64_t place, const T* value, int64_t width) {
+        memcpy(block + place * width, value, sizeof(T) * width);
+    }
 
     static void put(T* to, V x) { *(AnyV*)to = x; }
-    static T number(float x) { return x; }
     static float read(T x) { return x; }
+    static V exponential(V x) { return ::exponential(x); }
+    static float sum(V x) { return ::sum(x); }
+    static float most(V x) { return ::most(x); }
 
     template <int64_t N> static void multiply(const Term<T>* terms, int count, int64_t rows, float* c, bool more = false,
                                               int64_t stride = N) {
@@ -81,12 +89,19 @@ struct Halves {
     static int64_t at(int64_t k, int64_t n) {
         return k / 32 * 1024 + n / 16 * 512 + k % 32 / 2 * 32 + n % 16 * 2 + k % 2;
     }
-    static int64_t key(int64_t i, int64_t place) { return i / 2 * 2 * BLOCK + 2 * place + i % 2; }
-    static int64_t value(int64_t place, int64_t i, int64_t width) { return place / 2 * 2 * width + 2 * i + place % 2; }
+    static void put_key(T* block, int64_t place, const T* key, int64_t width) {
+        for (int64_t i = 0; i < width; i += 2) memcpy(block + i * BLOCK + 2 * place, key + i, 2 * sizeof(T));
+    }
+    static void put_value(T* block, int64_t place, const T* value, int64_t width) {
+        T* to = block + place / 2 * 2 * width + place % 2;
+        for (int64_t i = 0; i < width; i++) to[2 * i] = value[i];
+    }
 
     static void put(T* to, V x) { *(AnyS*)to = tiles::narrow(x); }
-    static T number(float x) { return tiles::narrow(all(x))[0]; }
     static float read(T x) { return one((const bf16*)&x); }
+    static V exponential(V x) { return tiles::exponential(x); }
+    static float sum(V x) { return _mm512_reduce_add_ps((__m512)x); }
+    static float most(V x) { return _mm512_reduce_max_ps((__m512)x); }
 
     // Into tiles 0 and 1, and for more than 16 rows 2 and 3; what is added is the same for a row whatever their number.
     template <int64_t N, bool MORE> static inline void add(const Term<T>& one) {
@@ -201,7 +216,7 @@ template <class F> class Forward {
     using T = typename F::T;
     const Pass<T>& p;
     const float epsilon, scale;
-    const int64_t wide, mixed_wide, inner_wide, head_wide, joined, low_wide;  // D, HK, I and K rounded up; HK + 2GK
+    const int64_t wide, mixed_wide, inner_wide, head_wide, joined, low_wide;  // D, HK, I, K and HK + 2GK rounded up
     int64_t blocks;
     std::vector<Run> runs;
     std::vector<int64_t> first_run;  // of each block of 32 rows
@@ -213,7 +228,7 @@ template <class F> class Forward {
   public:
     Forward(const Pass<T>& p, float epsilon)
         : p(p), epsilon(epsilon), scale(1 / __builtin_sqrtf(p.head)), wide(up(p.width)), mixed_wide(up(p.heads * p.head)),
-          inner_wide(up(p.inner)), head_wide(up(p.head)), joined((p.heads + 2 * p.groups) * p.head), low_wide(widest()),
+          inner_wide(up(p.inner)), head_wide(up(p.head)), joined(up((p.heads + 2 * p.groups) * p.head)), low_wide(widest()),
           blocks(up(p.tokens) / ROWS_AT_ONCE), places(p.tokens), text_of(p.tokens) {
         for (int64_t text = 0; text < p.texts; text++) {
             for (int64_t i = 0; i < p.text[text].count; i++) {
@@ -235,14 +250,13 @@ template <class F> class Forward {
         }
         first_run.push_back(runs.size());
         const int64_t rows = blocks * ROWS_AT_ONCE, ends = up(p.asked);
-        char* at = room((4 * (p.width + joined) + sizeof(T) * (wide + p.heads * head_wide + mixed_wide + inner_wide)) * rows +
+        char* at = room((4 * (wide + joined) + sizeof(T) * (wide + p.heads * head_wide + mixed_wide + inner_wide)) * rows +
                         sizeof(T) * (ends * wide + runs.size() * ROWS_AT_ONCE * low_wide) + 8 * 64);
-        take(at, x, rows * p.width), take(at, qkv, rows * joined), take(at, normed, rows * wide);
+        take(at, x, rows * wide), take(at, qkv, rows * joined), take(at, normed, rows * wide);
         take(at, asked, ends * wide), take(at, mixed, rows * mixed_wide), take(at, active, rows * inner_wide);
         take(at, queries, rows * p.heads * head_wide), take(at, low, runs.size() * ROWS_AT_ONCE * low_wide);
         if (mixed_wide > p.heads * p.head) memset(mixed, 0, sizeof(T) * rows * mixed_wide);
         if (inner_wide > up(p.inner, PART)) memset(active, 0, sizeof(T) * rows * inner_wide);
-        if (head_wide > p.head) memset(queries, 0, sizeof(T) * rows * p.heads * head_wide);
     }
 
     void run() {
@@ -254,29 +268,27 @@ template <class F> class Forward {
                 const Layer<T>& of = p.layers[layer];
                 normalise_all(of.norm);
                 project(normed, wide, of.qkv, joined, layer, QKV, [&](auto row, auto count, auto panel, auto c) {
-                    for (int64_t r = 0; r < count; r++)
-                        for (int64_t n = 0; n < least(COLUMNS, joined - panel * COLUMNS); n++) {
-                            const int64_t to = panel * COLUMNS + n;
-                            qkv[(row + r) * joined + to] = c[r * COLUMNS + n] + (of.bias ? of.bias[to] : 0);
-                        }
+                    float* to = qkv + row * joined + panel * COLUMNS;
+                    for (int64_t r = 0; r < count; r++, to += joined, c += COLUMNS)
+                        for (int64_t n = 0; n < COLUMNS; n += W)
+                            put(to + n, get(c + n) + (of.bias ? get(of.bias + panel * COLUMNS + n) : V{}));
                 });
                 turn(layer);
                 attend(layer);
                 auto add = [&](int64_t row, int64_t count, int64_t panel, const float* c) {
-                    const int64_t columns = least(COLUMNS, p.width - panel * COLUMNS);
-                    for (int64_t r = 0; r < count; r++)
-                        for (int64_t n = 0; n < columns; n++)
-                            x[(row + r) * p.width + panel * COLUMNS + n] += c[r * COLUMNS + n];
+                    float* to = x + row * wide + panel * COLUMNS;
+                    for (int64_t r = 0; r < count; r++, to += wide, c += COLUMNS)
+                        for (int64_t n = 0; n < COLUMNS; n += W) put(to + n, get(to + n) + get(c + n));
                 };
                 project(mixed, mixed_wide, of.out, p.width, layer, OUT, add);
                 normalise_all(of.second_norm);
-                const int64_t gated = 2 * up(p.inner, PART);
-                project(normed, wide, of.gate_up, gated, layer, GATE_UP, [&](auto row, auto count, auto panel, auto c) {
-                    for (int64_t r = 0; r < count; r++)
+                const int64_t both = 2 * up(p.inner, PART);
+                project(normed, wide, of.gate_up, both, layer, GATE_UP, [&](auto row, auto count, auto panel, auto c) {
+                    T* to = active + row * inner_wide + panel * PART;
+                    for (int64_t r = 0; r < count; r++, to += inner_wide, c += COLUMNS)
                         for (int64_t n = 0; n < PART; n += W) {
-                            V gate = load(c + r * COLUMNS + n, W), with = load(c + r * COLUMNS + PART + n, W);
-                            F::put(active + (row + r) * inner_wide + panel * PART + n,
-                                   gate / (1 + exponential(-gate)) * with);
+                            V gate = get(c + n);
+                            F::put(to + n, gate / (1 + exponential(-gate)) * get(c + PART + n));
                         }
                 });
                 project(active, inner_wide, of.down, p.width, layer, DOWN, add);
@@ -287,6 +299,9 @@ template <class F> class Forward {
 
   private:
     T* queries;  // [T, H, KP]
+
+    static V get(const float* from) { return *(const AnyV*)from; }
+    static void put(float* to, V x) { *(AnyV*)to = x; }
 
     static char* room(size_t bytes) {  // stays from pass to pass; each thread that passes has its own
         static thread_local std::vector<char> kept;
@@ -313,9 +328,10 @@ template <class F> class Forward {
 #pragma omp for schedule(static) nowait
         for (int64_t row = 0; row < p.tokens; row++) {
             const int64_t id = p.ids[row];
-            const T* panel = p.output + id / COLUMNS * COLUMNS * wide;
-            for (int64_t i = 0; i < p.width; i++)
-                x[row * p.width + i] = F::read(p.embeddings ? p.embeddings[id * p.width + i] : panel[F::at(i, id % COLUMNS)]);
+            const T *own = p.embeddings + id * p.width, *panel = p.output + id / COLUMNS * COLUMNS * wide;
+            float* to = x + row * wide;
+            for (int64_t i = 0; i < p.width; i++) to[i] = F::read(p.embeddings ? own[i] : panel[F::at(i, id % COLUMNS)]);
+            for (int64_t i = p.width; i < wide; i++) to[i] = 0;
         }
         // What a block held before may be no number, which times nothing would still be none.
 #pragma omp for schedule(static)
@@ -332,24 +348,18 @@ template <class F> class Forward {
 
     float factor(const float* row) const {
         V squares = {};
-        for (int64_t i = 0; i < p.width; i += W) {
-            V part = load(row + i, p.width - i);
-            squares += part * part;
-        }
-        return 1 / __builtin_sqrtf(sum(squares) / p.width + epsilon);
+        for (int64_t i = 0; i < wide; i += W) squares += get(row + i) * get(row + i);
+        return 1 / __builtin_sqrtf(F::sum(squares) / p.width + epsilon);
     }
 
     void normalise(const float* row, const float* weight, T* to) const {
         const float by = factor(row);
-        for (int64_t i = 0; i < wide; i += W) {
-            const int64_t there = p.width - i;
-            F::put(to + i, there > 0 ? load(row + i, there) * by * load(weight + i, there) : V{});
-        }
+        for (int64_t i = 0; i < wide; i += W) F::put(to + i, get(row + i) * by * get(weight + i));
     }
 
     void normalise_all(const float* weight) {
 #pragma omp for schedule(static)
-        for (int64_t row = 0; row < p.tokens; row++) normalise(x + row * p.width, weight, normed + row * wide);
+        for (int64_t row = 0; row < p.tokens; row++) normalise(x + row * wide, weight, normed + row * wide);
     }
 
     // x A of every run; rows that are not the run's are zero.
@@ -370,7 +380,7 @@ template <class F> class Forward {
             for (int64_t r = 0; r < ROWS_AT_ONCE; r++)
                 for (int64_t n = 0; n < PART; n += W) {
                     const bool own = runs[run].from <= r && r < runs[run].to;
-                    F::put(to + r * low_wide + n, own ? load(c + r * PART + n, W) : V{});
+                    F::put(to + r * low_wide + n, own ? get(c + r * PART + n) : V{});
                 }
         }
     }
@@ -416,47 +426,45 @@ template <class F> class Forward {
     // Su et al., 2021; keys and values to the cache.
     void turn(int64_t layer) {
         const int64_t half = p.head / 2, all = p.heads + 2 * p.groups;
+        alignas(64) float turned[MOST_WIDE];
+        alignas(64) T rounded[MOST_WIDE];
 #pragma omp for schedule(static)
         for (int64_t task = 0; task < p.tokens * all; task++) {
-            const int64_t row = task / all, one = task % all, place = places[row];
+            const int64_t row = task / all, one = task % all, place = places[row], group = (one - p.heads) % p.groups;
             const float *from = qkv + row * joined + one * p.head, *cos = p.cos + place * half, *sin = p.sin + place * half;
-            const int64_t group = (one - p.heads) % p.groups;
-            const int64_t block = block_of(row, place) + (one < p.heads ? 0 : group * BLOCK * head_wide);
-            if (one >= p.heads + p.groups) {
-                T* to = p.values[layer] + block;
-                for (int64_t i = 0; i < p.head; i++) to[F::value(place % BLOCK, i, head_wide)] = F::number(from[i]);
-                continue;
-            }
-            T* query = queries + (row * p.heads + one) * head_wide;
-            T* key = p.keys[layer] + block;
+            const bool value = one >= p.heads + p.groups;
             for (int64_t i = 0; i < half; i++) {
-                const float first = from[i] * cos[i] - from[half + i] * sin[i];
-                const float second = from[half + i] * cos[i] + from[i] * sin[i];
-                if (one < p.heads) query[i] = F::number(first), query[half + i] = F::number(second);
-                else key[F::key(i, place % BLOCK)] = F::number(first), key[F::key(half + i, place % BLOCK)] = F::number(second);
+                turned[i] = value ? from[i] : from[i] * cos[i] - from[half + i] * sin[i];
+                turned[half + i] = value ? from[half + i] : from[half + i] * cos[i] + from[i] * sin[i];
             }
+            for (int64_t i = p.head; i < head_wide; i++) turned[i] = 0;
+            T* to = one < p.heads ? queries + (row * p.heads + one) * head_wide : rounded;
+            for (int64_t i = 0; i < head_wide; i += W) F::put(to + i, get(turned + i));
+            if (one < p.heads) continue;
+            T* block = (value ? p.values : p.keys)[layer] + block_of(row, place) + group * BLOCK * head_wide;
+            (value ? F::put_value : F::put_key)(block, place % BLOCK, rounded, head_wide);
         }
     }
 
     // A row of scores [64], of which `seen` count, to shares; what is known of the row so far is kept up.
     void to_shares(const float* scores, T* shares, int64_t seen, float& top, float& total, float* out) const {
-        V kept[BLOCK / W], most_of = all(top);
-        for (int64_t i = 0; i < BLOCK / W; i++) {
-            kept[i] = load(scores + i * W, W) * scale;
-            for (int64_t j = 0; i * W + W > seen && j < W; j++)
-                if (i * W + j >= seen) kept[i][j] = -1e30f;
+        V kept[BLOCK / W], most_of = all(top), counted;
+        for (int64_t i = 0; i < W; i++) counted[i] = i;
+        for (int64_t i = 0; i < BLOCK / W; i++, counted += W) {
+            V score = get(scores + i * W) * scale;
+            kept[i] = counted < all(float(seen)) ? score : all(-1e30f);
             most_of = larger(kept[i], most_of);
         }
-        const float now = most(most_of), before = exponential(all(top - now))[0];
+        const float now = F::most(most_of), before = F::exponential(all(top - now))[0];
         V sums = {};
         for (int64_t i = 0; i < BLOCK / W; i++) {
-            V share = exponential(kept[i] - now);
+            V share = F::exponential(kept[i] - now);
             sums += share;
             F::put(shares + i * W, share);
         }
         if (before != 1)
-            for (int64_t i = 0; i < head_wide; i += W) store(out + i, load(out + i, W) * before, W);
-        total = total * before + sum(sums);
+            for (int64_t i = 0; i < head_wide; i += W) put(out + i, get(out + i) * before);
+        total = total * before + F::sum(sums);
         top = now;
     }
 
@@ -493,7 +501,8 @@ template <class F> class Forward {
             }
             for (int64_t r = 0; r < count; r++) {
                 T* to = mixed + (text.begin + (first + r) / each) * mixed_wide + (group * each + (first + r) % each) * p.head;
-                for (int64_t i = 0; i < p.head; i++) to[i] = F::number(out[r * head_wide + i] / totals[r]);
+                for (int64_t i = 0; i < head_wide; i += W) F::put(asks + i, get(out + r * head_wide + i) / totals[r]);
+                memcpy(to, asks, sizeof(T) * p.head);
             }
         }
         ::operator delete[](asks, std::align_val_t(64));
@@ -505,7 +514,7 @@ template <class F> class Forward {
     void end() {
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < p.asked; i++) {
-            const float* row = x + p.rows[i] * p.width;
+            const float* row = x + p.rows[i] * wide;
             if (!p.hidden) {
                 normalise(row, p.norm, asked + i * wide);
                 continue;

@@ -17,7 +17,7 @@ from luthier.hardware import give_back
 from luthier.inference.blocks import Blocks
 from luthier.inference.family import GROUPS, load
 from luthier.inference.native.adapters import PackedAdapters
-from luthier.inference.native.panels import chosen, gated, pack, up
+from luthier.inference.native.panels import COLUMNS, chosen, gated, pack, up
 from luthier.inference.paged import Paged, Part
 from luthier.types.errors import BaseModelError
 
@@ -73,7 +73,7 @@ class Native(Paged):
             depth=self.depth, width=config.hidden_size, heads=heads, groups=groups, head=width,
             inner=self.shapes["down"][0], words=self.vocabulary_size, threads=torch.get_num_threads(),
         )  # fmt: skip
-        self._give(norm=model.model.norm.weight.float(), layers=self._layers(model.model.layers))
+        self._give(norm=_floats(model.model.norm.weight), layers=self._layers(model.model.layers))
         tied = model.lm_head.weight is model.model.embed_tokens.weight
         self._give(output=pack(model.lm_head.weight), embeddings=None if tied else model.model.embed_tokens.weight)
         shape = {"keys": (groups, up(width), _BLOCK), "values": (groups, _BLOCK, up(width))}
@@ -124,9 +124,9 @@ class Native(Paged):
             joined["gate_up"] = chosen(joined["gate_up"], gated(linears["down"][0].in_features))
             bias = linears["qkv"][0].bias
             kept = [
-                layer.input_layernorm.weight.float(), pack(joined["qkv"]),
-                None if bias is None else torch.cat([one.bias for one in linears["qkv"]]).float(),
-                pack(joined["out"]), layer.post_attention_layernorm.weight.float(), pack(joined["gate_up"]),
+                _floats(layer.input_layernorm.weight), pack(joined["qkv"]),
+                None if bias is None else _floats(torch.cat([one.bias for one in linears["qkv"]])),
+                pack(joined["out"]), _floats(layer.post_attention_layernorm.weight), pack(joined["gate_up"]),
                 pack(joined["down"]),
             ]  # fmt: skip
             self._kept.setdefault("weights", []).append(kept)
@@ -161,3 +161,8 @@ class Native(Paged):
             half = self._turns.shape[2]
             self._turns = torch.stack([turn[0, :, :half] for turn in self._rotary(torch.zeros(1), at)]).contiguous()
             self._give(cos=self._turns[0], sin=self._turns[1])
+
+
+def _floats(vector: torch.Tensor) -> torch.Tensor:
+    """In float32 and filled up with zeros, as panels are."""
+    return torch.nn.functional.pad(vector.float(), (0, -len(vector) % COLUMNS))
