@@ -33,7 +33,7 @@ def pointed_at(stand_in: StandIn, base: Path, key: str = "secret") -> VllmEngine
 def test_adapters_are_loaded_once_and_shed_longest_unused_first(
     stand_in: StandIn,
     tiny_base: Path,
-    adapters: list[Path],  # noqa: F811
+    adapters: list[Path],
     prompt: list[int],  # noqa: F811
 ) -> None:
     engine = pointed_at(stand_in, tiny_base)

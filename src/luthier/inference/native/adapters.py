@@ -5,6 +5,7 @@ rows that its own layers need: `starts` says where they begin.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 
 from luthier.inference.adapters import Parts, Slots, read
 from luthier.inference.family import GROUPS, Joined
-from luthier.inference.native.panels import COLUMNS, PART, STEP, chosen, gated, pack, up
+from luthier.inference.native.panels import COLUMNS, PART, STEP, Memory, chosen, gated, pack, up
 from luthier.types.errors import BaseModelError
 
 
@@ -21,7 +22,7 @@ class Packed(NamedTuple):
     """`table` int [22]: the struct Adapter of `forward.cpp`; the others are what it points to."""
 
     table: np.ndarray
-    data: torch.Tensor
+    memory: Memory
     starts: list[np.ndarray]
 
 
@@ -34,18 +35,17 @@ class PackedAdapters(Slots[Packed]):
     def load(self, adapter: Path) -> Packed:
         parts = read(adapter, self._model)
         shapes = {group: _Shape(parts, group, self._model) for group in GROUPS}
-        layers, places = [], []
-        for layer in parts:
-            blocks = [block for group, shape in shapes.items() for block in shape.packed(layer[group][0])]
-            places = np.cumsum([0, *map(len, blocks)]).tolist()
-            layers.append(torch.cat(blocks))
-        data = torch.stack(layers)
-        if not data.isfinite().all():
-            raise BaseModelError("The adapter cannot be used: some of its weights are not finite numbers.")
-        table = [data.data_ptr(), data.shape[1]]
+        blocks = [[block for group in GROUPS for block in shapes[group].packed(layer[group][0])] for layer in parts]
+        places = np.cumsum([0, *map(len, blocks[0])]).tolist()
+        memory = Memory(len(parts) * places[-1], self._model.dtype)
+        for block in chain(*blocks):
+            if not block.isfinite().all():
+                raise BaseModelError("The adapter cannot be used: some of its weights are not finite numbers.")
+            memory.keep(block)
+        table = [memory.address, places[-1]]
         for at, shape in enumerate(shapes.values()):
             table += [shape.rank, shape.depth, *places[2 * at : 2 * at + 2], shape.starts.ctypes.data]
-        return Packed(np.array(table, np.int64), data, [shape.starts for shape in shapes.values()])
+        return Packed(np.array(table, np.int64), memory, [shape.starts for shape in shapes.values()])
 
     def place(self, slot: int, loaded: Packed) -> None:
         self.held[slot:] = [loaded, *self.held[slot + 1 :]]

@@ -17,7 +17,7 @@ from luthier.hardware import give_back
 from luthier.inference.blocks import Blocks
 from luthier.inference.family import GROUPS, load
 from luthier.inference.native.adapters import PackedAdapters
-from luthier.inference.native.panels import COLUMNS, chosen, gated, pack, up
+from luthier.inference.native.panels import COLUMNS, PART, Memory, chosen, gated, pack, size, up
 from luthier.inference.paged import Paged, Part
 from luthier.types.errors import BaseModelError
 
@@ -73,9 +73,16 @@ class Native(Paged):
             depth=self.depth, width=config.hidden_size, heads=heads, groups=groups, head=width,
             inner=self.shapes["down"][0], words=self.vocabulary_size, threads=torch.get_num_threads(),
         )  # fmt: skip
+        shapes = {**self.shapes, "gate_up": (config.hidden_size, 2 * up(config.intermediate_size, PART))}
+        of_layer = sum(size(outputs, inputs) for inputs, outputs in shapes.values())
+        count = self.depth * of_layer + size(self.vocabulary_size, config.hidden_size)
+        self._memory = Memory(count, dtype)
         self._give(norm=_floats(model.model.norm.weight), layers=self._layers(model.model.layers))
         tied = model.lm_head.weight is model.model.embed_tokens.weight
-        self._give(output=pack(model.lm_head.weight), embeddings=None if tied else model.model.embed_tokens.weight)
+        self._give(
+            output=self._memory.keep(pack(model.lm_head.weight)),
+            embeddings=None if tied else model.model.embed_tokens.weight,
+        )
         shape = {"keys": (groups, up(width), _BLOCK), "values": (groups, _BLOCK, up(width))}
         caches = {f"{name}.{layer}": shape[name] for name in shape for layer in range(self.depth)}
         self.blocks = Blocks(_BLOCK, caches, dtype.itemsize)
@@ -117,20 +124,17 @@ class Native(Paged):
 
     def _layers(self, layers: Any) -> np.ndarray:
         """The addresses of each layer's weights, as the struct Layer has them; the model's own are let go."""
-        made = []
+        made, keep = [], self._memory.keep
         for layer in layers:
             linears = {group: [layer.get_submodule(name) for name in names] for group, names in GROUPS.items()}
             joined = {group: torch.cat([one.weight for one in ones]) for group, ones in linears.items()}
             joined["gate_up"] = chosen(joined["gate_up"], gated(linears["down"][0].in_features))
-            bias = linears["qkv"][0].bias
-            kept = [
-                _floats(layer.input_layernorm.weight), pack(joined["qkv"]),
-                None if bias is None else _floats(torch.cat([one.bias for one in linears["qkv"]])),
-                pack(joined["out"]), _floats(layer.post_attention_layernorm.weight), pack(joined["gate_up"]),
-                pack(joined["down"]),
-            ]  # fmt: skip
+            qkv, out, gate_up, down = (keep(pack(joined[group])) for group in GROUPS)
+            bias = None if linears["qkv"][0].bias is None else _floats(torch.cat([one.bias for one in linears["qkv"]]))
+            norms = [_floats(norm.weight) for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
+            kept = [norms[0], qkv, bias, out, norms[1], gate_up, down]
             self._kept.setdefault("weights", []).append(kept)
-            made.append([0 if one is None else one.data_ptr() for one in kept])
+            made.append([native.passed(one).value or 0 for one in kept])
             for ones in linears.values():
                 for one in ones:
                     one.weight.data = one.weight.new_empty(0)

