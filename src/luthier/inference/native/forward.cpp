@@ -18,7 +18,6 @@ namespace {
 
 constexpr int64_t ROWS_AT_ONCE = 32, COLUMNS = 32, BLOCK = 64;  // of a product; keys of a block of the cache
 constexpr int64_t PART = 16;                                    // columns of an adapter's first factor at once
-constexpr int64_t MOST_WIDE = 1024;                             // of a head, rounded up
 constexpr int64_t AT_ONCE = 640 * 1024;                         // bytes of panels that stay in a core's cache
 
 inline int64_t up(int64_t count, int64_t multiple = COLUMNS) { return (count + multiple - 1) / multiple * multiple; }
@@ -212,6 +211,22 @@ struct Run {  // rows of one adapter among 32
     int64_t adapter, from, to;
 };
 
+template <class T> struct Scratch {  // of one thread
+    float *scores, *out, *turned;    // [32, 64], [32, KP], [KP]
+    T *asks, *shares, *rounded;      // [32, KP], [32, 64], [KP]
+
+    explicit Scratch(int64_t width)
+        : scores(of<float>(BLOCK)), out(of<float>(width)), turned(of<float>(width)), asks(of<T>(width)),
+          shares(of<T>(BLOCK)), rounded(of<T>(width)) {}
+    ~Scratch() { free(scores), free(out), free(turned), free(asks), free(shares), free(rounded); }
+
+    template <class Number> static Number* of(int64_t columns) {
+        Number* made = (Number*)memory(ROWS_AT_ONCE * columns);
+        memset(made, 0, sizeof(Number) * ROWS_AT_ONCE * columns);
+        return made;
+    }
+};
+
 template <class F> class Forward {
     using T = typename F::T;
     const Pass<T>& p;
@@ -263,6 +278,7 @@ template <class F> class Forward {
 #pragma omp parallel num_threads(p.threads)
         {
             typename F::Use use;
+            Scratch<T> scratch(head_wide);
             begin();
             for (int64_t layer = 0; layer < p.depth; layer++) {
                 const Layer<T>& of = p.layers[layer];
@@ -273,8 +289,8 @@ template <class F> class Forward {
                         for (int64_t n = 0; n < COLUMNS; n += W)
                             put(to + n, get(c + n) + (of.bias ? get(of.bias + panel * COLUMNS + n) : V{}));
                 });
-                turn(layer);
-                attend(layer);
+                turn(layer, scratch);
+                attend(layer, scratch);
                 auto add = [&](int64_t row, int64_t count, int64_t panel, const float* c) {
                     float* to = x + row * wide + panel * COLUMNS;
                     for (int64_t r = 0; r < count; r++, to += wide, c += COLUMNS)
@@ -424,10 +440,9 @@ template <class F> class Forward {
     }
 
     // Su et al., 2021; keys and values to the cache.
-    void turn(int64_t layer) {
+    void turn(int64_t layer, const Scratch<T>& scratch) {
         const int64_t half = p.head / 2, all = p.heads + 2 * p.groups;
-        alignas(64) float turned[MOST_WIDE];
-        alignas(64) T rounded[MOST_WIDE];
+        float* turned = scratch.turned;
 #pragma omp for schedule(static)
         for (int64_t task = 0; task < p.tokens * all; task++) {
             const int64_t row = task / all, one = task % all, place = places[row], group = (one - p.heads) % p.groups;
@@ -438,11 +453,11 @@ template <class F> class Forward {
                 turned[half + i] = value ? from[half + i] : from[half + i] * cos[i] + from[i] * sin[i];
             }
             for (int64_t i = p.head; i < head_wide; i++) turned[i] = 0;
-            T* to = one < p.heads ? queries + (row * p.heads + one) * head_wide : rounded;
+            T* to = one < p.heads ? queries + (row * p.heads + one) * head_wide : scratch.rounded;
             for (int64_t i = 0; i < head_wide; i += W) F::put(to + i, get(turned + i));
             if (one < p.heads) continue;
             T* block = (value ? p.values : p.keys)[layer] + block_of(row, place) + group * BLOCK * head_wide;
-            (value ? F::put_value : F::put_key)(block, place % BLOCK, rounded, head_wide);
+            (value ? F::put_value : F::put_key)(block, place % BLOCK, scratch.rounded, head_wide);
         }
     }
 
@@ -468,12 +483,10 @@ template <class F> class Forward {
         top = now;
     }
 
-    void attend(int64_t layer) {
+    void attend(int64_t layer, const Scratch<T>& scratch) {
         const int64_t each = p.heads / p.groups, block_size = BLOCK * head_wide;
-        T *asks = new (std::align_val_t(64)) T[ROWS_AT_ONCE * head_wide]();
-        T *shares = new (std::align_val_t(64)) T[ROWS_AT_ONCE * BLOCK]();
-        float *scores = new (std::align_val_t(64)) float[ROWS_AT_ONCE * BLOCK];
-        float *out = new (std::align_val_t(64)) float[ROWS_AT_ONCE * head_wide];
+        T *asks = scratch.asks, *shares = scratch.shares;
+        float *scores = scratch.scores, *out = scratch.out;
 #pragma omp for schedule(dynamic)
         for (int64_t task = int64_t(tasks.size()) * p.groups - 1; task >= 0; task--) {
             const auto [at, first] = tasks[task / p.groups];
@@ -505,10 +518,6 @@ template <class F> class Forward {
                 memcpy(to, asks, sizeof(T) * p.head);
             }
         }
-        ::operator delete[](asks, std::align_val_t(64));
-        ::operator delete[](shares, std::align_val_t(64));
-        ::operator delete[](scores, std::align_val_t(64));
-        ::operator delete[](out, std::align_val_t(64));
     }
 
     void end() {
