@@ -49,7 +49,9 @@ def test_in_bfloat16_it_is_near_float32(tiny_base: Path, tmp_path: Path, name: s
 
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_a_text_has_the_same_bits_in_any_company(tiny_base: Path, adapters: list[Path], dtype: torch.dtype) -> None:
-    """In one pass of all, each alone, read in two pieces, on more threads, and with other adapters in memory."""
+    """In one pass of all, each alone, read in two pieces or token by token, on more threads, and with other adapters in
+    memory.
+    """
     model = Native(tiny_base, dtype, 4)
     slots = loaded(model, adapters)
     together = texts(model, slots)
@@ -61,6 +63,9 @@ def test_a_text_has_the_same_bits_in_any_company(tiny_base: Path, adapters: list
     pieces = texts(model, slots, past=35)
     rest = torch.cat([rows[min(35, len(rows) - 1) :] for rows in wanted.split(LENGTHS)])
     assert torch.equal(model.run(pieces, hidden=False), rest)
+    part = texts(model, slots)[3]
+    told = [Part(part.ids[at : at + 1], at, part.blocks, part.slot, 1) for at in range(len(part.ids))]
+    assert torch.equal(torch.cat([model.run([one], hidden=False) for one in told]), wanted.split(LENGTHS)[3])
     for threads in (1, 2, 5):
         model._pass.threads = threads
         assert torch.equal(model.run(texts(model, slots), hidden=False), wanted)
