@@ -198,3 +198,13 @@ def test_it_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     finally:
         native.library.cache_clear()
     assert len(made) == 1
+
+
+def test_a_compiler_that_cannot_run_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "g++").write_bytes(b"\x7fELF no program")
+    (tmp_path / "g++").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert luthier.native.library(*native._SOURCES) is None
+    assert "kernels.cpp cannot be compiled: [Errno 8] Exec format error" in caplog.text

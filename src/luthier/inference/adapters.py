@@ -58,10 +58,11 @@ class Slots(ABC, Generic[Loaded]):
         return slot
 
     def _free_slot(self, busy: Sequence[Path]) -> int:
+        """One that nobody has; that of an idle adapter is taken from it, whatever becomes of the new one."""
         idle = next((path for path in self._slots if path not in busy), None)
         if len(self._slots) >= self._most and idle is not None:
-            return self._slots.pop(idle)
-        return len(self._slots)
+            del self._slots[idle]
+        return min(set(range(len(self._slots) + 1)) - set(self._slots.values()))
 
 
 class Adapters(Slots[list[Parts]]):
@@ -107,20 +108,27 @@ class Adapters(Slots[list[Parts]]):
         have, slots = self.ranks[group], self._count
         if rank <= have:
             return
+        made = []
         for layer in self.factors:
             old = layer.get(group) or [self._new(0, columns) for columns in self.model.shapes[group]]
             a, b = (self._new(slots * rank, part.shape[1]) for part in old)
             for part, wider in zip(old, (a, b), strict=True):
                 wider.view(slots, rank, part.shape[1])[:, :have] = part.view(slots, have, part.shape[1])
-            layer[group] = a, b
+            made.append((a, b))
+        for layer, pair in zip(self.factors, made, strict=True):
+            layer[group] = pair
         self.ranks[group] = rank
         self.moves += 1
 
     def _add_slot(self) -> None:
-        for layer in self.factors:
-            for group, (a, b) in layer.items():
-                more = self._new(self.ranks[group], a.shape[1]), self._new(self.ranks[group], b.shape[1])
-                layer[group] = torch.cat([a, more[0]]), torch.cat([b, more[1]])
+        self.factors = [
+            {
+                group: (torch.cat([a, self._new(rank, a.shape[1])]), torch.cat([b, self._new(rank, b.shape[1])]))
+                for group, (a, b) in layer.items()
+                for rank in [self.ranks[group]]
+            }
+            for layer in self.factors
+        ]
         self._count += 1
         self.moves += 1
 
@@ -186,8 +194,10 @@ def read(folder: Path, model: Joined) -> list[Parts]:
         for group, names in GROUPS.items():
             found = [_factors(weights, left, f"{_PREFIX}{layer}.{name}", config) for name in names]
             for pair, size in zip(found, model.sizes[group], strict=True):
-                if pair and (pair[0].shape[1], len(pair[1])) != (model.shapes[group][0], size):
-                    raise BaseModelError(f"The adapter is made for another base model: its {group} differ in size.")
+                if pair and (pair[0].shape[1], *pair[1].shape) != (model.shapes[group][0], size, len(pair[0])):
+                    raise BaseModelError(
+                        f"The adapter is broken or made for another base model: its {group} differ in size."
+                    )
             parts[group] = found, sum(len(pair[0]) for pair in found if pair)
         made.append(parts)
     if left:

@@ -66,21 +66,20 @@ class Blocks:
         self._free: list[int] = []
         self.data: dict[str, np.ndarray] = {}
         self._grow(self._first)
-        self._free.remove(NOBODYS)
-        heapq.heapify(self._free)
 
     def _grow(self, count: int) -> None:
-        """To so many blocks. Memory that was never written to is not taken from the system yet."""
+        """To so many blocks, or not at all. Memory that was never written to is not taken from the system yet."""
         have = len(self._held)
-        for name, shape in self._shapes.items():
-            data = _aligned((count, *shape), self._kind)
+        made = {name: _aligned((count, *shape), self._kind) for name, shape in self._shapes.items()}
+        for name, data in made.items():
             if have:
                 data[:have] = self.data[name]
-            self.data[name] = data
+        self.data = made
         self.moves += 1
         self._held += [0] * (count - have)
         for block in range(have, count):
-            heapq.heappush(self._free, block)
+            if block != NOBODYS:
+                heapq.heappush(self._free, block)
 
 
 def _aligned(shape: tuple[int, ...], kind: type) -> np.ndarray:

@@ -5,6 +5,7 @@
 
 import ctypes
 import hashlib
+import logging
 import platform
 import shutil
 import subprocess
@@ -16,20 +17,23 @@ from luthier.settings import Settings
 
 _SHARED = tuple(Path(__file__).with_name(name) for name in ("vectors.h", "unit.h"))
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
-NO_COMPILER = "No C++ compiler with OpenMP was found (g++ or clang++)"
+NO_COMPILER = "No C++ compiler with OpenMP was found that works (g++ or clang++)"
+_log = logging.getLogger(__name__)
 
 
 def library(source: Path, *included: Path) -> ctypes.CDLL | None:
-    """The compiled `source`, which includes others; None without a compiler that knows OpenMP."""
+    """The compiled `source`, which includes others; None without a compiler that knows OpenMP, and the log says why."""
     compiler = next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
     if compiler is None:
         return None
-    path = Settings().cache / "kernels" / f"{_fingerprint(compiler, (source, *included, *_SHARED))}.so"
     try:
+        path = Settings().cache / "kernels" / f"{_fingerprint(compiler, (source, *included, *_SHARED))}.so"
         if not path.exists():
             _compile(compiler, source, path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or b""
+        _log.warning("%s cannot be compiled: %s %s", source.name, error, said.decode(errors="replace")[-2000:])
         return None
 
 

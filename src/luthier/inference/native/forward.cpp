@@ -8,6 +8,7 @@
 // is rounded up to 32, what is beyond being zero. `model.py` lays out what is passed, and `adapters.py` the adapters.
 
 #include "vectors.h"
+#include <new>
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #define UNIT
@@ -553,11 +554,19 @@ int64_t luthier_has_matrix_unit() {
 #endif
 }
 
-// `half`: numbers are bfloat16, which takes the matrix unit.
-void luthier_forward(int64_t half, float epsilon, const void* pass) {
+// `half`: numbers are bfloat16, which takes the matrix unit. False when there is no memory.
+int64_t luthier_forward(int64_t half, float epsilon, const void* pass) {
+    try {
 #ifdef UNIT
-    if (half) return Forward<Halves>(*(const Pass<uint16_t>*)pass, epsilon).run();
+        if (half) {
+            Forward<Halves>(*(const Pass<uint16_t>*)pass, epsilon).run();
+            return true;
+        }
 #endif
-    Forward<Floats>(*(const Pass<float>*)pass, epsilon).run();
+        Forward<Floats>(*(const Pass<float>*)pass, epsilon).run();
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
 }
 }

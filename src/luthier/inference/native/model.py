@@ -118,7 +118,8 @@ class Native(Paged):
         self._pass.asked, self._pass.hidden = len(rows), int(hidden)
         function: Any = _library()
         half = ctypes.c_int64(self.dtype == torch.bfloat16)
-        function.luthier_forward(half, ctypes.c_float(self._epsilon), ctypes.byref(self._pass))
+        if not function.luthier_forward(half, ctypes.c_float(self._epsilon), ctypes.byref(self._pass)):
+            raise MemoryError(f"{len(ids)} tokens in one pass")
         del self._kept["made"]
         return made
 

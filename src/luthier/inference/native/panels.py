@@ -1,6 +1,7 @@
 """Weights as `forward.cpp` multiplies with them: panels of 32 or 16 outputs, filled up with zeros."""
 
 import mmap
+from contextlib import suppress
 
 import torch
 
@@ -18,7 +19,7 @@ class Memory:
 
     def __init__(self, count: int, dtype: torch.dtype) -> None:
         block = mmap.mmap(-1, max(1, count) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(AttributeError, OSError):  # not known to Python, or to the system
             block.madvise(mmap.MADV_HUGEPAGE)
         self._free = torch.frombuffer(block, dtype=dtype)
         self.address: int = self._free.data_ptr()

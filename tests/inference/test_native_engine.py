@@ -1,13 +1,19 @@
 """Passes of the native engine: in bfloat16 near float32, and the same bits whatever stands beside a text."""
 
+import json
+import mmap
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from families import FAMILIES, make_base
+from luthier.inference import blocks
+from luthier.inference.family import GROUPS
+from luthier.inference.native import panels
 from luthier.inference.native.model import Native, missing
 from luthier.inference.native.panels import gated, pack
 from luthier.inference.paged import Part
@@ -75,6 +81,57 @@ def test_a_text_has_the_same_bits_in_any_company(tiny_base: Path, adapters: list
     assert torch.equal(alone.run([third], hidden=False), wanted.split(LENGTHS)[3])
 
 
+def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    """Of another rank on each layer, none on some; what it adds to the weights."""
+    torch.manual_seed(seed)
+    weights, added = {}, {}
+    names = [name for ones in GROUPS.values() for name in ones]
+    for layer in range(len(model.model.layers)):
+        for at, name in enumerate(names):
+            if (rank := (1, 17, 33, 0, 8)[(at + 2 * layer + seed) % 5]) == 0:
+                continue
+            linear = model.model.layers[layer].get_submodule(name)
+            a, b = torch.randn(rank, linear.in_features) * 0.2, torch.randn(linear.out_features, rank) * 0.1
+            key = f"base_model.model.model.layers.{layer}.{name}"
+            weights |= {f"{key}.lora_A.weight": a, f"{key}.lora_B.weight": b}
+            added[f"model.layers.{layer}.{name}"] = b @ a * (8 / rank)
+    folder.mkdir()
+    save_file(weights, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({"lora_alpha": 8}))
+    return added
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("config", [LlamaConfig, Qwen2Config])
+def test_odd_sizes_and_ranks_in_a_pass_of_many_texts(tmp_path: Path, config: type, dtype: torch.dtype) -> None:
+    """Nothing is a multiple of anything; 40 texts of the base and two adapters, against transformers with the adapters
+    merged into its weights.
+    """
+    torch.manual_seed(3)
+    sizes = {"hidden_size": 40, "intermediate_size": 23, "num_attention_heads": 5, "num_key_value_heads": 1}
+    more = {"head_dim": 6, "vocab_size": 259, "num_hidden_layers": 2, "initializer_range": 0.15}
+    plain = AutoModelForCausalLM.from_config(config(**sizes, **more, tie_word_embeddings=config is Qwen2Config))
+    plain.save_pretrained(tmp_path / "base")
+    added = [odd_adapter(tmp_path / f"adapter-{seed}", plain, seed) for seed in range(2)]
+    model = Native(tmp_path / "base", dtype, 2)
+    slots = [model.adapters.slot(tmp_path / f"adapter-{seed}", []) for seed in range(2)]
+    parts = []
+    for at in range(40):
+        ids = [(13 * index + 7 * at) % 259 for index in range(1 + at % 9 if at else 130)]
+        parts.append(Part(ids, 0, model.blocks.take(3), (None, *slots)[at % 3], len(ids)))
+    found = model.run(parts, hidden=False).split([len(part.ids) for part in parts])
+    for which in range(3):
+        for name, change in added[which - 1].items() if which else ():
+            plain.get_submodule(name).weight.data += change
+        for part, logits in list(zip(parts, found, strict=True))[which::3]:
+            with torch.inference_mode():
+                wanted = plain(torch.tensor([part.ids])).logits[0]
+            error = (logits - wanted).abs() / wanted.std()
+            assert error.max() < 1e-3 if dtype == torch.float32 else error.mean() < 0.05
+        for name, change in added[which - 1].items() if which else ():
+            plain.get_submodule(name).weight.data -= change
+
+
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_what_a_block_held_before_leaves_no_trace(tiny_base: Path, dtype: torch.dtype) -> None:
     model = Native(tiny_base, dtype, 1)
@@ -99,6 +156,49 @@ def test_adapters_that_are_no_numbers_are_refused(
         Native(tiny_base, dtype, 1).adapters.slot(broken, [])
 
 
+def test_a_factor_of_another_rank_is_refused(tiny_base: Path, adapters: list[Path], tmp_path: Path) -> None:
+    """One column would be taken for all of them without a word."""
+    broken = copytree(adapters[0], tmp_path / "broken")
+    weights = load_file(broken / "adapter_model.safetensors")
+    name = next(name for name in weights if "lora_B" in name)
+    weights[name] = weights[name][:, :1].clone()
+    save_file(weights, broken / "adapter_model.safetensors")
+    with pytest.raises(BaseModelError, match="broken or made for another base model"):
+        Native(tiny_base, torch.float32, 1).adapters.slot(broken, [])
+
+
+def test_a_system_without_large_pages_will_do(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain(mmap.mmap):
+        def madvise(self, *_: object) -> None:
+            raise OSError(22, "Invalid argument")
+
+    wanted = Native(tiny_base, torch.float32, 1)
+    monkeypatch.setattr(panels.mmap, "mmap", Plain)
+    model = Native(tiny_base, torch.float32, 1)
+    assert torch.equal(*(one.run(texts(one, [None] * 8), hidden=False) for one in (model, wanted)))
+
+
+def test_blocks_that_cannot_grow_stay_as_they_are(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Native(tiny_base, torch.float32, 1)
+    parts = texts(model, [None] * 8)
+    wanted = model.run(parts, hidden=False)
+    real, asked = blocks._aligned, []
+
+    def no_third(*given):
+        asked.append(given)
+        if len(asked) == 3:
+            raise MemoryError
+        return real(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(blocks, "_aligned", no_third)
+        with pytest.raises(MemoryError):
+            model.blocks.take(1000)
+    assert torch.equal(model.run(parts, hidden=False), wanted)
+    assert len(model.blocks.take(1000)) == 1000
+    assert torch.equal(model.run(parts, hidden=False), wanted)
+
+
 def test_a_token_that_is_not_in_the_vocabulary_is_refused(tiny_base: Path) -> None:
     model = Native(tiny_base, torch.float32, 1)
     with pytest.raises(IndexError, match="vocabulary"):
@@ -107,9 +207,9 @@ def test_a_token_that_is_not_in_the_vocabulary_is_refused(tiny_base: Path) -> No
 
 def test_panels_hold_a_weight_and_zeros() -> None:
     weight = torch.arange(40 * 50, dtype=torch.float32).view(40, 50)
-    panels = pack(weight).view(2, 64, 32)
-    assert torch.equal(panels.transpose(1, 2).reshape(64, 64)[:40, :50], weight)
-    assert panels.sum() == weight.sum()
+    made = pack(weight).view(2, 64, 32)
+    assert torch.equal(made.transpose(1, 2).reshape(64, 64)[:40, :50], weight)
+    assert made.sum() == weight.sum()
     tiles = pack(weight.bfloat16()).view(2, 2, 2, 16, 16, 2)  # panel, 32 inputs, 16 outputs: pairs, outputs, which
     assert tiles[1, 1, 0, 3, 5, 1] == weight.bfloat16()[32 + 5, 32 + 7]
 
