@@ -1,161 +1,18 @@
 // A pass of a Llama model for serving: tokens of several texts, each with its own adapter, from ids to logits.
 //
-// In bfloat16 on the matrix unit of x86 processors, in float32 on any: what differs is in `Floats` and `Halves`.
+// In bfloat16 on the matrix unit of x86 processors, in float32 on any: what differs is in `formats.h`.
 // Weights are kept as the products read them, in panels of 32 outputs. Sums are in float32 and so is what layers add
 // to; what is multiplied is rounded. A token's numbers are the same bits whatever stands beside it in a pass.
 //
 // Names: T tokens, D width of the model, H heads, G groups of heads, K width of a head, I inner width. A size with a P
 // is rounded up to 32, what is beyond being zero. `model.py` lays out what is passed, and `adapters.py` the adapters.
 
-#include "vectors.h"
+#include "formats.h"
 #include <new>
-
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
-#define UNIT
-#include "unit.h"
-#endif
 
 namespace {
 
-constexpr int64_t ROWS_AT_ONCE = 32, COLUMNS = 32, BLOCK = 64;  // of a product; keys of a block of the cache
-constexpr int64_t PART = 16;                                    // columns of an adapter's first factor at once
-constexpr int64_t AT_ONCE = 640 * 1024;                         // bytes of panels that stay in a core's cache
-
-inline int64_t up(int64_t count, int64_t multiple = COLUMNS) { return (count + multiple - 1) / multiple * multiple; }
-
-template <class T> struct Term {  // of a sum of products: rows on the left, [32, depth], and a panel
-    const T* left;
-    int64_t stride, depth;
-    const T* panel;
-};
-
-// ---- number formats. A panel of N columns is [depth, N]; of Halves, by tiles of 32 rows and 16 columns, by pairs ----
-
-struct Floats {
-    using T = float;
-    struct Use { Use() {} };
-
-    static int64_t at(int64_t k, int64_t n) { return k * COLUMNS + n; }  // in a panel of 32 columns
-    // Into a block of keys [KP, 64], and of values [64, KP].
-    static void put_key(T* block, int64_t place, const T* key, int64_t width) {
-        for (int64_t i = 0; i < width; i++) block[i * BLOCK + place] = key[i];
-    }
-    static void put_value(T* block, int64_t place, const T* value, int64_t width) {
-        memcpy(block + place * width, value, sizeof(T) * width);
-    }
-
-    static void put(T* to, V x) { *(AnyV*)to = x; }
-    static float read(T x) { return x; }
-    static V exponential(V x) { return ::exponential(x); }
-    static float sum(V x) { return ::sum(x); }
-    static float most(V x) { return ::most(x); }
-
-    template <int64_t N> static void multiply(const Term<T>* terms, int count, int64_t rows, float* c, bool more = false,
-                                              int64_t stride = N) {
-        for (int64_t row = 0; row < rows; row += 4)
-            for (int64_t n = 0; n < N; n += W) {
-                V sums[4];
-                for (int i = 0; i < 4; i++) sums[i] = more ? *(AnyV*)(c + (row + i) * stride + n) : V{};
-                for (int term = 0; term < count; term++) {
-                    const Term<T>& one = terms[term];
-                    const T* left = one.left + row * one.stride;
-                    for (int64_t k = 0; k < one.depth; k++) {
-                        V right = *(const AnyV*)(one.panel + k * N + n);
-                        for (int i = 0; i < 4; i++) sums[i] += left[i * one.stride + k] * right;
-                    }
-                }
-                for (int i = 0; i < 4; i++) *(AnyV*)(c + (row + i) * stride + n) = sums[i];
-            }
-    }
-    static void scores(const T* q, int64_t width, const T* keys, int64_t rows, float* c) {
-        Term<T> term = {q, width, width, keys};
-        multiply<BLOCK>(&term, 1, rows, c);
-    }
-    static void mix(const T* shares, const T* values, int64_t width, int64_t rows, float* out) {
-        for (int64_t row = 0; row < rows; row++)
-            for (int64_t i = 0; i < width; i += W) {
-                V sum = *(AnyV*)(out + row * width + i);
-                for (int64_t k = 0; k < BLOCK; k++) sum += shares[row * BLOCK + k] * *(const AnyV*)(values + k * width + i);
-                *(AnyV*)(out + row * width + i) = sum;
-            }
-    }
-};
-
-#ifdef UNIT
-struct Halves {
-    using T = uint16_t;
-    using Use = tiles::Use;
-
-    static int64_t at(int64_t k, int64_t n) {
-        return k / 32 * 1024 + n / 16 * 512 + k % 32 / 2 * 32 + n % 16 * 2 + k % 2;
-    }
-    static void put_key(T* block, int64_t place, const T* key, int64_t width) {
-        for (int64_t i = 0; i < width; i += 2) memcpy(block + i * BLOCK + 2 * place, key + i, 2 * sizeof(T));
-    }
-    static void put_value(T* block, int64_t place, const T* value, int64_t width) {
-        T* to = block + place / 2 * 2 * width + place % 2;
-        for (int64_t i = 0; i < width; i++) to[2 * i] = value[i];
-    }
-
-    static void put(T* to, V x) { *(AnyS*)to = tiles::narrow(x); }
-    static float read(T x) { return one((const bf16*)&x); }
-    static V exponential(V x) { return tiles::exponential(x); }
-    static float sum(V x) { return _mm512_reduce_add_ps((__m512)x); }
-    static float most(V x) { return _mm512_reduce_max_ps((__m512)x); }
-
-    // Into tiles 0 and 1, and for more than 16 rows 2 and 3; what is added is the same for a row whatever their number.
-    template <int64_t N, bool MORE> static inline void add(const Term<T>& one) {
-        const T *left = one.left, *lower = left + 16 * one.stride, *panel = one.panel;
-        for (int64_t k = 0; k < one.depth; k += 32, panel += 32 * N) {
-            _tile_loadd(4, left + k, 2 * one.stride);
-            if (MORE) _tile_loadd(5, lower + k, 2 * one.stride);
-            if (MORE) _tile_stream_loadd(6, panel, 64); else _tile_loadd(6, panel, 64);
-            _tile_dpbf16ps(0, 4, 6);
-            if (MORE) _tile_dpbf16ps(2, 5, 6);
-            if (N == 16) continue;
-            if (MORE) _tile_stream_loadd(7, panel + 512, 64); else _tile_loadd(7, panel + 512, 64);
-            _tile_dpbf16ps(1, 4, 7);
-            if (MORE) _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-    template <int64_t N> static void multiply(const Term<T>* terms, int count, int64_t rows, float* c) {
-        const bool more = rows > 16;
-        _tile_zero(0);
-        _tile_zero(1);
-        if (more) _tile_zero(2);
-        if (more) _tile_zero(3);
-        for (int term = 0; term < count; term++)
-            if (more) add<N, true>(terms[term]); else add<N, false>(terms[term]);
-        _tile_stored(0, c, 4 * N);
-        if (N > 16) _tile_stored(1, c + 16, 4 * N);
-        if (more) _tile_stored(2, c + 16 * N, 4 * N);
-        if (more && N > 16) _tile_stored(3, c + 16 * N + 16, 4 * N);
-    }
-    // c [32, columns] (+)= a [32, depth] b, 16 rows or 32.
-    template <bool ADD> static void block(float* c, int64_t columns, const T* a, const T* b, int64_t depth, int64_t rows) {
-        if (rows > 16) return tiles::product<ADD>(c, columns, a, depth, b, columns, 32, columns, depth);
-        for (int64_t n = 0; n < columns; n += 32) {
-            if (ADD) _tile_loadd(0, c + n, 4 * columns); else _tile_zero(0);
-            if (ADD) _tile_loadd(1, c + n + 16, 4 * columns); else _tile_zero(1);
-            for (int64_t k = 0; k < depth; k += 32) {
-                _tile_loadd(4, a + k, 2 * depth);
-                _tile_loadd(6, b + k * columns + 2 * n, 4 * columns);
-                _tile_dpbf16ps(0, 4, 6);
-                _tile_loadd(7, b + k * columns + 2 * n + 32, 4 * columns);
-                _tile_dpbf16ps(1, 4, 7);
-            }
-            _tile_stored(0, c + n, 4 * columns);
-            _tile_stored(1, c + n + 16, 4 * columns);
-        }
-    }
-    static void scores(const T* q, int64_t width, const T* keys, int64_t rows, float* c) {
-        block<false>(c, BLOCK, q, keys, width, rows);
-    }
-    static void mix(const T* shares, const T* values, int64_t width, int64_t rows, float* out) {
-        block<true>(out, width, shares, values, BLOCK, rows);
-    }
-};
-#endif
+constexpr int64_t AT_ONCE = 640 * 1024;  // bytes of panels that stay in a core's cache
 
 // ---- what is passed: addresses and numbers, 8 bytes each ----
 
@@ -172,8 +29,9 @@ enum Group { QKV, OUT, GATE_UP, DOWN };
 
 template <class T> struct Adapter {
     struct Factors {
-        int64_t rank, depth, first, second;  // rank: columns of A, a multiple of 16; depth: of B's panels; where they are
-        const int64_t* starts;               // [panels]: from which column of x A each panel multiplies
+        int64_t rank, depth;           // columns of A, a multiple of 16; depth of B's panels
+        int64_t first, second;         // where A and B are in a layer
+        const int64_t* starts;         // [panels]: from which column of x A each panel multiplies
     };
     const T* data;  // all layers, `size` numbers each
     int64_t size;
@@ -243,15 +101,16 @@ template <class F> class Forward {
 
   public:
     Forward(const Pass<T>& p, float epsilon)
-        : p(p), epsilon(epsilon), scale(1 / __builtin_sqrtf(p.head)), wide(up(p.width)), mixed_wide(up(p.heads * p.head)),
-          inner_wide(up(p.inner)), head_wide(up(p.head)), joined(up((p.heads + 2 * p.groups) * p.head)), low_wide(widest()),
-          blocks(up(p.tokens) / ROWS_AT_ONCE), places(p.tokens), text_of(p.tokens) {
+        : p(p), epsilon(epsilon), scale(1 / __builtin_sqrtf(p.head)), wide(up(p.width)),
+          mixed_wide(up(p.heads * p.head)), inner_wide(up(p.inner)), head_wide(up(p.head)),
+          joined(up((p.heads + 2 * p.groups) * p.head)), low_wide(widest()), blocks(up(p.tokens) / ROWS_AT_ONCE),
+          places(p.tokens), text_of(p.tokens) {
         for (int64_t text = 0; text < p.texts; text++) {
             for (int64_t i = 0; i < p.text[text].count; i++) {
                 places[p.text[text].begin + i] = p.text[text].past + i;
                 text_of[p.text[text].begin + i] = text;
             }
-            const int64_t asking = p.text[text].count * (p.heads / p.groups);  // a row for each token and head of a group
+            const int64_t asking = p.text[text].count * (p.heads / p.groups);  // rows: tokens and heads of a group
             for (int64_t row = 0; row < asking; row += ROWS_AT_ONCE) tasks.push_back({text, row});
         }
         for (int64_t block = 0; block < blocks; block++) {
@@ -266,8 +125,8 @@ template <class F> class Forward {
         }
         first_run.push_back(runs.size());
         const int64_t rows = blocks * ROWS_AT_ONCE, ends = up(p.asked);
-        char* at = room((4 * (wide + joined) + sizeof(T) * (wide + p.heads * head_wide + mixed_wide + inner_wide)) * rows +
-                        sizeof(T) * (ends * wide + runs.size() * ROWS_AT_ONCE * low_wide) + 8 * 64);
+        const int64_t of_row = 4 * (wide + joined) + sizeof(T) * (wide + p.heads * head_wide + mixed_wide + inner_wide);
+        char* at = room(of_row * rows + sizeof(T) * (ends * wide + runs.size() * ROWS_AT_ONCE * low_wide) + 8 * 64);
         take(at, x, rows * wide), take(at, qkv, rows * joined), take(at, normed, rows * wide);
         take(at, asked, ends * wide), take(at, mixed, rows * mixed_wide), take(at, active, rows * inner_wide);
         take(at, queries, rows * p.heads * head_wide), take(at, low, runs.size() * ROWS_AT_ONCE * low_wide);
@@ -347,7 +206,8 @@ template <class F> class Forward {
             const int64_t id = p.ids[row];
             const T *own = p.embeddings + id * p.width, *panel = p.output + id / COLUMNS * COLUMNS * wide;
             float* to = x + row * wide;
-            for (int64_t i = 0; i < p.width; i++) to[i] = F::read(p.embeddings ? own[i] : panel[F::at(i, id % COLUMNS)]);
+            for (int64_t i = 0; i < p.width; i++)
+                to[i] = F::read(p.embeddings ? own[i] : panel[F::at(i, id % COLUMNS)]);
             for (int64_t i = p.width; i < wide; i++) to[i] = 0;
         }
         // What a block held before may be no number, which times nothing would still be none.
@@ -405,7 +265,7 @@ template <class F> class Forward {
     template <class Finish> void project(const T* left, int64_t depth, const T* panels, int64_t columns,
                                          int64_t layer, Group group, Finish finish) {
         if (!runs.empty()) lower(left, depth, layer, group);
-        multiply(left, depth, panels, up(columns) / COLUMNS, p.tokens, finish, [&](int64_t block, int64_t panel, Term<T>* to) {
+        auto adapters = [&](int64_t block, int64_t panel, Term<T>* to) {
             int count = 0;
             for (int64_t run = first_run[block]; run < first_run[block + 1]; run++) {
                 const Adapter<T>& adapter = *p.adapters[runs[run].adapter];
@@ -415,16 +275,17 @@ template <class F> class Forward {
                                adapter.data + layer * adapter.size + factors.second + panel * factors.depth * COLUMNS};
             }
             return count;
-        });
+        };
+        multiply(left, depth, panels, up(columns) / COLUMNS, p.tokens, finish, adapters);
     }
 
     // `finish` gets every 32 rows and 32 columns of left times panels, and what `more` adds.
     template <class Finish, class More> void multiply(const T* left, int64_t depth, const T* panels, int64_t number,
                                                       int64_t rows, Finish finish, More more) {
         const int64_t row_blocks = up(rows) / ROWS_AT_ONCE, threads = omp_get_num_threads();
-        int64_t parts = least(number, row_blocks > 1 ? std::max<int64_t>(1, number * depth * COLUMNS * sizeof(T) / AT_ONCE)
-                                                     : threads);
-        int64_t splits = row_blocks > 1 ? least(row_blocks, threads / std::gcd(parts, threads)) : 1;
+        const int64_t in_cache = std::max<int64_t>(1, number * depth * COLUMNS * sizeof(T) / AT_ONCE);
+        const int64_t parts = least(number, row_blocks > 1 ? in_cache : threads);
+        const int64_t splits = row_blocks > 1 ? least(row_blocks, threads / std::gcd(parts, threads)) : 1;
         Term<T> terms[ROWS_AT_ONCE + 1];
         alignas(64) float c[ROWS_AT_ONCE * COLUMNS];
 #pragma omp for schedule(dynamic)
@@ -447,7 +308,8 @@ template <class F> class Forward {
 #pragma omp for schedule(static)
         for (int64_t task = 0; task < p.tokens * all; task++) {
             const int64_t row = task / all, one = task % all, place = places[row], group = (one - p.heads) % p.groups;
-            const float *from = qkv + row * joined + one * p.head, *cos = p.cos + place * half, *sin = p.sin + place * half;
+            const float *from = qkv + row * joined + one * p.head;
+            const float *cos = p.cos + place * half, *sin = p.sin + place * half;
             const bool value = one >= p.heads + p.groups;
             for (int64_t i = 0; i < half; i++) {
                 turned[i] = value ? from[i] : from[i] * cos[i] - from[half + i] * sin[i];
@@ -496,9 +358,10 @@ template <class F> class Forward {
             float tops[ROWS_AT_ONCE], totals[ROWS_AT_ONCE] = {};
             for (float& top : tops) top = -1e30f;
             memset(out, 0, 4 * ROWS_AT_ONCE * head_wide);
+            auto token = [&](int64_t r) { return text.begin + (first + r) / each; };
+            auto head = [&](int64_t r) { return group * each + (first + r) % each; };
             for (int64_t r = 0; r < count; r++)
-                memcpy(asks + r * head_wide,
-                       queries + ((text.begin + (first + r) / each) * p.heads + group * each + (first + r) % each) * head_wide,
+                memcpy(asks + r * head_wide, queries + (token(r) * p.heads + head(r)) * head_wide,
                        sizeof(T) * head_wide);
             const int64_t last = text.past + (first + count - 1) / each;
             for (int64_t block = 0; block <= last / BLOCK; block++) {
@@ -514,9 +377,8 @@ template <class F> class Forward {
                 F::mix(shares, p.values[layer] + held, head_wide, count, out);
             }
             for (int64_t r = 0; r < count; r++) {
-                T* to = mixed + (text.begin + (first + r) / each) * mixed_wide + (group * each + (first + r) % each) * p.head;
                 for (int64_t i = 0; i < head_wide; i += W) F::put(asks + i, get(out + r * head_wide + i) / totals[r]);
-                memcpy(to, asks, sizeof(T) * p.head);
+                memcpy(mixed + token(r) * mixed_wide + head(r) * p.head, asks, sizeof(T) * p.head);
             }
         }
     }
@@ -538,7 +400,8 @@ template <class F> class Forward {
             for (int64_t r = 0; r < count; r++)
                 memcpy(p.made + (row + r) * p.words + panel * COLUMNS, c + r * COLUMNS, 4 * columns);
         };
-        multiply(asked, wide, p.output, up(p.words) / COLUMNS, p.asked, keep, [](int64_t, int64_t, Term<T>*) { return 0; });
+        auto no_more = [](int64_t, int64_t, Term<T>*) { return 0; };
+        multiply(asked, wide, p.output, up(p.words) / COLUMNS, p.asked, keep, no_more);
     }
 };
 

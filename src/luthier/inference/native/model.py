@@ -21,7 +21,7 @@ from luthier.inference.native.panels import COLUMNS, PART, Memory, chosen, gated
 from luthier.inference.paged import Paged, Part
 from luthier.types.errors import BaseModelError
 
-_SOURCE = Path(__file__).with_name("forward.cpp")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("forward.cpp", "formats.h"))
 _BLOCK = 64  # tokens
 _FIRST_PLACES = 1024  # of texts, whose rotary positions are computed at first
 
@@ -51,7 +51,7 @@ def missing(dtype: torch.dtype) -> str | None:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    return native.library(_SOURCE)
+    return native.library(*_SOURCES)
 
 
 class Native(Paged):
