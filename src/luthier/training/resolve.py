@@ -92,6 +92,6 @@ def base_learning_rate(model_type: str, hidden_size: int) -> float:
 
 
 def _batch_size(examples: int, n_epochs: int) -> int:
+    """A power of two; the lower one in doubt, which means more steps."""
     wanted = math.sqrt(examples * n_epochs / _EXAMPLES_OF_BATCH_1)
-    nearest_power = 1 << round(math.log2(max(wanted, 1)))
-    return min(_LARGEST_AUTO_BATCH, nearest_power)
+    return min(_LARGEST_AUTO_BATCH, 1 << math.floor(math.log2(max(wanted, 1))))
