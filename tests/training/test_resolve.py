@@ -19,7 +19,9 @@ def test_auto_is_resolved_and_explained() -> None:
         assert name in made.message
 
 
-@pytest.mark.parametrize(("examples", "batch"), [(10, 1), (100, 2), (200, 2), (800, 4), (1600, 8), (10_000, 16), (100_000, 32)])
+@pytest.mark.parametrize(
+    ("examples", "batch"), [(10, 1), (100, 2), (200, 2), (800, 4), (1600, 8), (10_000, 16), (100_000, 32)]
+)
 def test_batches_grow_with_the_file(examples: int, batch: int) -> None:
     assert resolve({}, examples, "llama", 576).batch_size == batch
 
