@@ -14,7 +14,7 @@ def up(count: int, multiple: int = COLUMNS) -> int:
 
 class Memory:
     """A block of so many numbers, of which parts are taken one after the other. In pages of 2 MB where the system has
-    them, which are read a sixth faster.
+    them: a pass takes some 5 % less.
     """
 
     def __init__(self, count: int, dtype: torch.dtype) -> None:
