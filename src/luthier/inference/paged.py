@@ -19,6 +19,8 @@ from luthier.inference.pool import EngineOptions
 from luthier.inference.rounds import KEPT_BYTES, MOST_ANSWERS, Piece, Rounds, Text
 from luthier.types.errors import BaseModelError
 
+_FIRST_PLACES = 1024  # of texts, whose rotary positions are computed at first
+
 
 @dataclass(frozen=True)
 class Part:
@@ -43,6 +45,22 @@ class Paged(Joined, ABC):
     @abstractmethod
     def run(self, parts: Sequence[Part], hidden: bool) -> torch.Tensor:
         """Logits [N, V] or the last hidden states [N, D] of the tokens that are asked for; good until the next run."""
+
+
+class Rotary:
+    """Cosines and sines of places, computed when they are first needed."""
+
+    def __init__(self, model: Any) -> None:
+        """`model`: of transformers."""
+        self._compute = model.model.rotary_emb
+        self._turns = torch.empty(2, 0, 0)
+
+    def turns(self, places: int) -> torch.Tensor:
+        """[2, P, K] of at least so many places."""
+        if self._turns.shape[1] < places:
+            at = torch.arange(max(_FIRST_PLACES, 2 * places))[None]
+            self._turns = torch.cat(self._compute(torch.zeros(1), at))
+        return self._turns
 
 
 class _Blocks(Text):

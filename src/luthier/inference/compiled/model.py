@@ -15,10 +15,9 @@ from luthier.inference.adapters import Adapters, Chosen
 from luthier.inference.blocks import NOBODYS, Blocks
 from luthier.inference.compiled import graph
 from luthier.inference.family import GROUPS, load
-from luthier.inference.paged import Paged, Part
+from luthier.inference.paged import Paged, Part, Rotary
 
 _TOKENS = 32  # of a block: what OpenVINO's paged attention has on processors
-_FIRST_PLACES = 1024  # of texts, whose rotary positions are computed at first
 _TOGETHER = 32  # tokens: OpenVINO compiles for each number of them anew, and keeps what it compiled
 
 
@@ -26,12 +25,13 @@ _NOBODY = Part([0], 0, [NOBODYS], None, 0)
 
 
 class Compiled(Paged):
+    adapters: Adapters
+
     def __init__(self, base: Path, dtype: torch.dtype, adapters_in_memory: int) -> None:
         """Raises BaseModelError."""
         model = load(base, dtype)
         super().__init__(model, torch.device("cpu"))
-        self._rotary = model.model.rotary_emb
-        self._turns = np.empty((2, 0), np.float32)
+        self._rotary = Rotary(model)
         # With fewer texts, or prompts alone, OpenVINO's attention divides its work otherwise among the threads and adds
         # up in another order: an answer would be rounded otherwise alone than among others. Found by trying.
         self._fewest = max(4, 2 * torch.get_num_threads())
@@ -40,7 +40,7 @@ class Compiled(Paged):
         self._ports = {port.any_name: port for port in compiled.inputs}
         caches = {name: _block(port) for name, port in self._ports.items() if "_cache." in name}
         self.blocks = Blocks(_TOKENS, caches, dtype.itemsize)
-        self.adapters = self._factors = Adapters(self, adapters_in_memory)
+        self.adapters = Adapters(self, adapters_in_memory)
         self._bound: tuple[int, ...] = ()  # which blocks and adapters the request has
         self._masked: tuple[object, ...] = ()  # and for which tokens its masks are
         self._given: dict[str, np.ndarray] = {}
@@ -74,20 +74,13 @@ class Compiled(Paged):
         used = [part.blocks[: -(-(part.past + len(part.ids)) // _TOKENS)] for part in parts]
         at = np.concatenate([np.arange(one.past, one.past + len(one.ids)) for one in parts])
         longest = int(at.max()) + 1
-        for name, turn in zip(("cos", "sin"), self._turned(longest), strict=True):
+        for name, turn in zip(("cos", "sin"), self._rotary.turns(longest).numpy(), strict=True):
             self._give(name, turn[at][:, None, None])
         self._give("past_lens", _ints([part.past for part in parts]))
         self._give("subsequence_begins", _ints(np.cumsum([0, *lengths])))
         self._give("block_indices", _ints(np.concatenate(used)))
         self._give("block_indices_begins", _ints(np.cumsum([0, *map(len, used)])))
         self._give("max_context_len", _ints(longest))
-
-    def _turned(self, places: int) -> np.ndarray:
-        """Cosines and sines [2, P, K] of at least so many places."""
-        if self._turns.shape[1] < places:
-            at = torch.arange(max(_FIRST_PLACES, 2 * places))[None]
-            self._turns = torch.cat(self._rotary(torch.zeros(1), at)).numpy()
-        return self._turns
 
     def _give(self, name: str, value: np.ndarray) -> None:
         """To the request: where it has room of that shape already, into that."""
@@ -100,7 +93,7 @@ class Compiled(Paged):
 
     def _bind(self, slots: Sequence[int | None], lengths: Sequence[int]) -> None:
         """Gives the request the blocks, the factors of the adapters in use where they lie, and whose each token is."""
-        adapters = self._factors
+        adapters = self.adapters
         chosen = Chosen(adapters, slots)
         bound = self.blocks.moves, adapters.moves, chosen.first, chosen.count
         masked = *bound, *slots, *lengths

@@ -48,7 +48,7 @@ template <class T> struct Pass {
     const Layer<T>* layers;
     const float* norm;
     const T *output, *embeddings;
-    const float *cos, *sin;  // [places, K / 2]
+    const float *cos, *sin;  // [places, K], of which the second half is the first once more
     // The cache: for each layer blocks of keys [G, KP, 64] and values [G, 64, KP].
     T* const* keys;
     T* const* values;
@@ -309,7 +309,7 @@ template <class F> class Forward {
         for (int64_t task = 0; task < p.tokens * all; task++) {
             const int64_t row = task / all, one = task % all, place = places[row], group = (one - p.heads) % p.groups;
             const float *from = qkv + row * joined + one * p.head;
-            const float *cos = p.cos + place * half, *sin = p.sin + place * half;
+            const float *cos = p.cos + place * p.head, *sin = p.sin + place * p.head;
             const bool value = one >= p.heads + p.groups;
             for (int64_t i = 0; i < half; i++) {
                 turned[i] = value ? from[i] : from[i] * cos[i] - from[half + i] * sin[i];

@@ -18,12 +18,11 @@ from luthier.inference.blocks import Blocks
 from luthier.inference.family import GROUPS, load
 from luthier.inference.native.adapters import PackedAdapters
 from luthier.inference.native.panels import COLUMNS, PART, Memory, chosen, gated, pack, size, up
-from luthier.inference.paged import Paged, Part
+from luthier.inference.paged import Paged, Part, Rotary
 from luthier.types.errors import BaseModelError
 
 _SOURCES = tuple(Path(__file__).with_name(name) for name in ("forward.cpp", "formats.h"))
 _BLOCK = 64  # tokens
-_FIRST_PLACES = 1024  # of texts, whose rotary positions are computed at first
 
 
 _FIELDS = (
@@ -55,6 +54,8 @@ def _library() -> ctypes.CDLL | None:
 
 
 class Native(Paged):
+    adapters: PackedAdapters
+
     def __init__(self, base: Path, dtype: torch.dtype, adapters_in_memory: int) -> None:
         """Raises BaseModelError."""
         if why := missing(dtype):
@@ -65,8 +66,7 @@ class Native(Paged):
         heads, groups = config.num_attention_heads, config.num_key_value_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
         self._epsilon = float(config.rms_norm_eps)
-        self._rotary = model.model.rotary_emb
-        self._turns = torch.empty(2, 0, width // 2)
+        self._rotary = Rotary(model)
         self._kept: dict[str, Any] = {}  # what the pass has addresses of
         self._moves = 0  # of the blocks, so far
         self._pass = _Pass(
@@ -86,7 +86,7 @@ class Native(Paged):
         shape = {"keys": (groups, up(width), _BLOCK), "values": (groups, _BLOCK, up(width))}
         caches = {f"{name}.{layer}": shape[name] for name in shape for layer in range(self.depth)}
         self.blocks = Blocks(_BLOCK, caches, dtype.itemsize)
-        self.adapters = self._packed = PackedAdapters(self, adapters_in_memory)
+        self.adapters = PackedAdapters(self, adapters_in_memory)
         del model
         give_back()
 
@@ -106,12 +106,14 @@ class Native(Paged):
         ends = [begin + len(part.ids) for begin, part in zip(begins, parts, strict=True)]
         rows = [row for end, part in zip(ends, parts, strict=True) for row in range(end - part.asked, end)]
         made = torch.empty(len(rows), self._pass.width if hidden else self.vocabulary_size)
-        self._turn(max(part.past + len(part.ids) for part in parts))
+        cos, sin = self._rotary.turns(max(part.past + len(part.ids) for part in parts))
         self._bind()
         self._give(
-            adapters=np.array([held.table.ctypes.data for held in self._packed.held], np.int64),
+            adapters=np.array([held.table.ctypes.data for held in self.adapters.held], np.int64),
             **{name: np.array(value, np.int32) for name, value in (("ids", ids), ("blocks", blocks), ("rows", rows))},
             text=np.array(text, np.int64),
+            cos=cos,
+            sin=sin,
             made=made,
         )
         self._pass.tokens, self._pass.texts = len(ids), len(parts)
@@ -145,10 +147,7 @@ class Native(Paged):
         """To the pass: the addresses of tensors or arrays, which are kept as long."""
         for name, value in given.items():
             self._kept[name] = value
-            address = (
-                value.data_ptr() if isinstance(value, torch.Tensor) else value.ctypes.data if value is not None else 0
-            )
-            setattr(self._pass, name, address)
+            setattr(self._pass, name, native.passed(value).value or 0)
 
     def _bind(self) -> None:
         """Where the blocks are, if they were put into other memory."""
@@ -158,14 +157,6 @@ class Native(Paged):
             data = [self.blocks.data[f"{name}.{layer}"].ctypes.data for layer in range(self.depth)]
             self._give(**{name: np.array(data, np.int64)})
         self._moves = self.blocks.moves
-
-    def _turn(self, places: int) -> None:
-        """Cosines and sines of at least so many places."""
-        if self._turns.shape[1] < places:
-            at = torch.arange(max(_FIRST_PLACES, 2 * places))[None]
-            half = self._turns.shape[2]
-            self._turns = torch.stack([turn[0, :, :half] for turn in self._rotary(torch.zeros(1), at)]).contiguous()
-            self._give(cos=self._turns[0], sin=self._turns[1])
 
 
 def _floats(vector: torch.Tensor) -> torch.Tensor:
