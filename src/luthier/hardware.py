@@ -29,6 +29,12 @@ def _cpu_has_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def may_pass(error: BaseException) -> bool:
+    """Whether the machine is at fault, and trying again may help: a full disk, no memory."""
+    out_of_memory = "out of memory" in str(error) or "can't allocate memory" in str(error)  # PyTorch's words
+    return isinstance(error, OSError | MemoryError) or (isinstance(error, RuntimeError) and out_of_memory)
+
+
 def give_back() -> None:
     """Memory that was freed, to the system: glibc keeps it for later, where it rarely fits, and it would pile up."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -322,6 +323,67 @@ def test_a_pool_starts_an_engine_once(tiny_base: Path) -> None:
     assert started == [tiny_base, "closed"]
     with pytest.raises(RuntimeError, match="closed"):
         pool.engine(tiny_base)
+
+
+def test_a_base_that_is_loaded_is_there_while_another_starts(tmp_path: Path) -> None:
+    going, may_go_on = threading.Event(), threading.Event()
+    for name in ("first", "slow"):
+        (tmp_path / name).mkdir()
+
+    def start(base: Path, _: EngineOptions):
+        if base.name == "slow":
+            going.set()
+            assert may_go_on.wait(30)
+        return SimpleNamespace(idle=True, close=lambda: None)
+
+    pool = EnginePool(OPTIONS, start)
+    first = pool.engine(tmp_path / "first")
+    thread = threading.Thread(target=pool.engine, args=(tmp_path / "slow",))
+    thread.start()
+    assert going.wait(30)
+    assert pool.engine(tmp_path / "first") is first
+    may_go_on.set()
+    thread.join()
+    pool.close()
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if name != "vllm"])
+def test_another_model_may_be_loaded_meanwhile(tiny_base: Path, prompt: list[int], name: str) -> None:
+    """transformers sets PyTorch's default format for all threads while it loads one."""
+    given = Generation(prompt * 3, sampling(max_tokens=20))
+    found = []
+    for default in (torch.float32, torch.bfloat16):
+        engine = ENGINES[name](tiny_base, OPTIONS)
+        torch.set_default_dtype(default)
+        try:
+            told = [token.logprob for token in engine.submit(given)]
+            scored = [token.logprob for token in engine.score(prompt, None, 1).result(30)]
+            found.append((told, scored, *engine.embed([prompt], None).result(30)))
+        finally:
+            torch.set_default_dtype(torch.float32)
+            engine.close()
+    assert found[0] == found[1]
+
+
+def test_an_answer_that_cannot_be_kept_ends_and_the_next_comes(
+    tiny_base: Path, prompt: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = _batched(tiny_base, OPTIONS)
+    wanted = [token.id for token in engine.submit(Generation(prompt, sampling()))]
+
+    def full(*_: Any) -> None:
+        raise MemoryError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "held", full)
+        for _ in range(OPTIONS.queue_limit + 1):  # places in the queue are given back
+            with pytest.raises(MemoryError, match="no memory"):
+                list(engine.submit(Generation(prompt, sampling())))
+        patch.setattr(engine, "opened", full)
+        with pytest.raises(MemoryError, match="no memory"):
+            list(engine.submit(Generation(prompt, sampling())))
+    assert [token.id for token in engine.submit(Generation(prompt, sampling()))] == wanted
+    engine.close()
 
 
 @pytest.mark.parametrize("start", [ENGINES[name] for name in ("batched", "native", "openvino") if name in ENGINES])

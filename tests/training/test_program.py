@@ -1,6 +1,7 @@
 """`python -m luthier.training JOBDIR` as a program: its exit codes, its lines, its end."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -37,6 +38,19 @@ def test_what_it_cannot_do_it_says(tmp_path: Path, tiny_base: Path) -> None:
     done = subprocess.run([*PROGRAM, str(tmp_path)], capture_output=True, check=False)
     assert done.returncode == 2
     assert b"usage:" in done.stderr
+
+
+def test_a_full_disk_is_the_machines_fault_and_the_state_before_stays(tmp_path: Path, tiny_base: Path) -> None:
+    folder = write_job(tmp_path / "job", tiny_base)
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))  # the adapter has room, the state has not
+
+    done = subprocess.run([*PROGRAM, str(folder)], capture_output=True, check=False, preexec_fn=no_room)
+    assert done.returncode == 74, done.stderr.decode()
+    assert b"failed" not in done.stdout
+    done = subprocess.run([*PROGRAM, str(folder)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @pytest.mark.parametrize("how", ["signal", "parent"])

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from luthier.inference import Engine
 from luthier.inference.pool import EngineOptions, start_engine
-from luthier.types.errors import JobError
+from luthier.types.errors import JobError, RateLimitError
 from luthier.worker.parity import check
 from training.jobs import train, write_job
 
@@ -53,6 +53,25 @@ def test_an_adapter_served_with_another_scale_is_refused(engine: Engine, adapter
     with pytest.raises(JobError, match="does not give the answers that were trained") as caught:
         check(lambda: engine, adapter, "float32")
     assert caught.value.code == "parity_failed"
+
+
+@pytest.mark.parametrize("fault", [MemoryError("no"), RuntimeError("CUDA out of memory."), RateLimitError("full")])
+def test_what_may_pass_is_no_verdict(engine: Engine, adapter: Path, fault: Exception) -> None:
+    def start() -> Engine:
+        raise fault
+
+    with pytest.raises(type(fault)):
+        check(start, adapter, "float32")
+
+
+def test_long_prompts_are_proved_too(
+    engine: Engine, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.training.loop._PROOF_TOKENS", 4)  # every prompt is longer
+    monkeypatch.setattr("luthier.training.loop._PROOF_ANSWER", 2)
+    folder = write_job(tmp_path / "job", tiny_base, n_epochs=1)
+    (last,) = [event["folder"] for event in train(folder) if event["type"] == "checkpoint"]
+    assert "over 8 tokens of 4 examples" in check(lambda: engine, folder / "checkpoints" / last, "float32")
 
 
 def test_an_adapter_that_cannot_be_served_is_refused(engine: Engine, adapter: Path) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import RowMapping
 
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
@@ -14,6 +15,7 @@ from luthier.inference.pool import EngineOptions
 from luthier.settings import Settings
 from luthier.store import Event, Store
 from luthier.types.errors import JobError
+from luthier.worker.loop import Worker
 from luthier.worker.train import Run
 from store.test_store import JOB
 from training.jobs import EXAMPLES
@@ -79,6 +81,55 @@ def test_the_same_steps_again_are_no_progress(
     """A step that always runs out of memory would otherwise be tried for ever."""
     Script.rounds = [(steps(1, 3), -9) for _ in range(9)]
     assert run_until_over(store, tiny_base, tmp_path, monkeypatch) == ("trainer_died", 3)
+
+
+def test_one_thread_does_not_let_go_of_what_the_other_has_claimed(store: Store, tmp_path: Path) -> None:
+    claimed, released, held = threading.Event(), threading.Event(), []
+
+    class Meeting(Worker):
+        def _validate(self, job: RowMapping) -> None:
+            store.jobs.transition(job["id"], ("validating_files",), "queued", Event("validated"))
+            assert claimed.wait(30)
+
+        def _train(self, job: RowMapping) -> None:
+            claimed.set()
+            assert released.wait(30)
+            held.append(store.jobs.heartbeat(job["id"], job["owner"]))
+            raise JobError("over", "over")
+
+        def _guarded(self, job: RowMapping, handle: Callable[[RowMapping], None]) -> None:
+            super()._guarded(job, handle)
+            released.set()
+
+    store.jobs.create(**JOB)
+    worker = Meeting(Settings(), store, Catalogue(tmp_path), EnginePool(EngineOptions()))
+    worker.start()
+    assert released.wait(30)
+    worker.stop()
+    assert held == ["queued"]
+
+
+def test_faults_of_the_machine_with_steps_between_do_not_add_up(store: Store, tmp_path: Path) -> None:
+    class Faulty(Worker):
+        steps = 0
+
+        def _train(self, job: RowMapping) -> None:
+            store.jobs.transition(job["id"], ("queued",), "running", Event("started"), release=False)
+            if self.steps < 6:  # progress, five times
+                self.steps += 1
+                store.jobs.record(job["id"], Event("a step", type="metrics", data={}, step=self.steps))
+            raise OSError("a disk that is full for a while")
+
+    job = store.jobs.create(**JOB)
+    store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
+    worker = Faulty(Settings(), store, Catalogue(tmp_path), EnginePool(EngineOptions()))
+    worker._stop.wait = lambda _=None: False  # type: ignore[method-assign]
+    rounds = 0
+    while row := store.jobs.claim("w", "queued"):
+        rounds += 1
+        worker._guarded(row, worker._train)
+    assert rounds == 8  # the seventh and eighth without a step
+    assert store.jobs.retrieve(job.id).error.code == "server_error"
 
 
 def test_new_steps_are_progress(store: Store, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

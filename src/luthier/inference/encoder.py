@@ -16,6 +16,7 @@ from transformers import AutoModel
 
 from luthier.hardware import choose as choose_hardware
 from luthier.inference.admission import Admission
+from luthier.inference.loading import load
 from luthier.inference.passes import unit
 from luthier.inference.pool import EngineOptions
 from luthier.types.errors import BaseModelError
@@ -40,18 +41,12 @@ class Encoder:
         try:
             self._pooling = _pooling(folder)
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            model: Any = AutoModel.from_pretrained(
-                folder,
-                dtype=getattr(torch, precision),
-                trust_remote_code=False,
-                use_safetensors=True,
-                local_files_only=True,
-            )
+            model = load(AutoModel, folder, getattr(torch, precision))
         except Exception as error:  # the tokenizer's own errors are of no narrower kind
             raise BaseModelError(f"The embedding model {folder.name} cannot be loaded: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._model = model.to(self._device).eval()
+        self._model = model.to(self._device)
         self.context_tokens = _context_tokens(folder, self._model.config)
         self._admission = Admission(options.queue_limit)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="luthier-encoder")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
+from luthier.inference.loading import load_base
 from luthier.types.errors import BaseModelError
 
 _FAMILY = ("llama", "mistral", "qwen2")
@@ -46,18 +47,13 @@ def known(base: Path) -> bool:
 
 def load(base: Path, dtype: torch.dtype) -> Any:
     """The model of transformers, for reading its weights. Raises BaseModelError."""
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            base, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise BaseModelError(f"The base model {base.name} cannot be loaded: {error}") from error
+    model = load_base(base, dtype)
     if not fits(model.config):
         raise BaseModelError(
             f"The base model {base.name} is not of the Llama family as this engine knows it. "
             "Start with --engine transformers."
         )
-    return model.eval().requires_grad_(False)
+    return model.requires_grad_(False)
 
 
 class Joined:

@@ -53,13 +53,13 @@ class Rotary:
     def __init__(self, model: Any) -> None:
         """`model`: of transformers."""
         self._compute = model.model.rotary_emb
-        self._turns = torch.empty(2, 0, 0)
+        self._turns = torch.empty(2, 0, 0, dtype=torch.float32)
 
     def turns(self, places: int) -> torch.Tensor:
         """[2, P, K] of at least so many places."""
         if self._turns.shape[1] < places:
             at = torch.arange(max(_FIRST_PLACES, 2 * places))[None]
-            self._turns = torch.cat(self._compute(torch.zeros(1), at))
+            self._turns = torch.cat(self._compute(torch.zeros(1, dtype=torch.float32), at))
         return self._turns
 
 
@@ -89,7 +89,8 @@ class PagedEngine(Rounds[_Blocks, list[int]]):
         text = _Blocks(slot, [])
         if known:
             blocks, (whole, rest) = known[0], divmod(known[1], self._blocks.tokens)
-            text.blocks = self._blocks.share(blocks[:whole]) + ([self._blocks.copy(blocks[whole])] if rest else [])
+            last = [self._blocks.copy(blocks[whole])] if rest else []
+            text.blocks = self._blocks.share(blocks[:whole]) + last
         return text
 
     def closed(self, text: _Blocks) -> None:

@@ -70,23 +70,39 @@ class Pool(Generic[Started]):
         self._options, self._start = options, start
         self._engines: dict[Path, Started] = {}
         self._used_at: dict[Path, float] = {}
+        self._starting = threading.Lock()  # one at a time; taken before the other
         self._lock = threading.Lock()
         self._closed = False
 
     def engine(self, base: Path) -> Started:
-        """Waits while another thread starts the same engine, so that a base is loaded once."""
+        """Waits while another thread starts an engine, unless this one has been: a base is loaded once."""
         with self._lock:
-            if self._closed:
-                raise RuntimeError("the engines have been closed")
-            if base not in self._engines:
-                self._make_room()
-                self._engines[base] = self._start(base, self._options)
+            found = self._found(base)
+        return self._started(base) if found is None else found
+
+    def _found(self, base: Path) -> Started | None:
+        if self._closed:
+            raise RuntimeError("the engines have been closed")
+        if base in self._engines:
             self._used_at[base] = monotonic()
-            return self._engines[base]
+        return self._engines.get(base)
+
+    def _started(self, base: Path) -> Started:
+        with self._starting:
+            with self._lock:
+                found = self._found(base)
+                if found is not None:
+                    return found
+                self._make_room()
+            started = self._start(base, self._options)
+            with self._lock:
+                self._engines[base] = started
+                self._used_at[base] = monotonic()
+            return started
 
     def discard(self, base: Path) -> None:
         """The engine of a model that is no more; answers under way end."""
-        with self._lock:
+        with self._starting, self._lock:
             if base in self._engines:
                 self._close(base)
 
@@ -111,7 +127,7 @@ class Pool(Generic[Started]):
         gc.collect()  # models are full of cycles, and theirs is the memory that is wanted back
 
     def close(self) -> None:
-        with self._lock:
+        with self._starting, self._lock:
             self._closed = True
             for engine in self._engines.values():
                 engine.close()

@@ -128,10 +128,12 @@ class Rounds(Turns, Generic[Read, Held]):
     def forget(self, stream: Stream) -> None:
         if stream.state is None:
             return
-        self._keep(stream.generation.adapter, stream.state)
+        text, stream.state = stream.state, None
         self._streams.remove(stream)
-        self.closed(stream.state)
-        stream.state = None
+        try:
+            self._keep(stream.generation.adapter, text)
+        finally:
+            self.closed(text)
 
     def _reading(self, due: list[Stream]) -> list[tuple[Stream, list[int]]]:
         """Whose prompts are read on, and the tokens: those that were begun first, then others that are let in."""
@@ -160,18 +162,17 @@ class Rounds(Turns, Generic[Read, Held]):
         return len(together) == 1 or self.size(tokens) <= times * _MOST_BYTES
 
     def _admit(self, stream: Stream) -> bool:
-        """Gives it a text; False when its adapter cannot be loaded, or when its beginning is soon known."""
+        """Gives it a text; False when it cannot be given one, or when its beginning is soon known."""
         generation = stream.generation
         known = self._texts.find(generation.adapter, generation.prompt)
         if self._soon_known(generation, known[1] if known else 0):
             return False
         try:
-            slot = self._slot(generation.adapter)
+            stream.state = self._begun(generation.prompt, self._slot(generation.adapter), known, alone=False)
         except Exception as error:
             self.failed(stream, error)
             return False
         stream.cached_tokens = known[1] if known else 0
-        stream.state = self._begun(generation.prompt, slot, known, alone=False)
         self._streams.append(stream)
         return True
 
@@ -210,7 +211,7 @@ class Rounds(Turns, Generic[Read, Held]):
     ) -> Generator[None, None, list[list[float]]]:
         made = []
         for prompt in prompts:
-            total = torch.zeros(1)
+            total = torch.zeros(1, dtype=torch.float32)
             with self._alone(prompt, None) as text:
                 while len(text.ids) < len(prompt):
                     text.slot = self._slot(adapter)

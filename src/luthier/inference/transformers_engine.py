@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from luthier.hardware import choose as choose_hardware
 from luthier.inference.engine import Token
+from luthier.inference.loading import load_base
 from luthier.inference.passes import embeddings, scores
 from luthier.inference.pool import EngineOptions
 from luthier.inference.turns import Pass, Stream, Turns
-from luthier.types.errors import BaseModelError
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
@@ -34,14 +34,8 @@ class TransformersEngine(Turns):
         device, precision = choose_hardware(options.device, options.precision)
         self._device: torch.device = torch.device(device)
         self._dtype: torch.dtype = getattr(torch, precision)
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                base, dtype=self._dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True
-            )
-        except (OSError, ValueError) as error:
-            raise BaseModelError(f"The base model {base.name} cannot be loaded: {error}") from error
-        self._model: Any = model.to(self._device).eval()
-        self.context_tokens: int = getattr(model.config, "max_position_embeddings", None) or 4096
+        self._model: Any = load_base(base, self._dtype).to(self._device)
+        self.context_tokens: int = getattr(self._model.config, "max_position_embeddings", None) or 4096
         self._adapters: dict[Path, str] = {}  # longest unused first
         self._active: str | None = None
         self._loaded = 0

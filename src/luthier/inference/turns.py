@@ -213,7 +213,10 @@ class Turns(ABC):
             work.result.set_exception(UnavailableError("The server is shutting down."))
 
     def _finish(self, stream: Stream, reason: FinishReason) -> None:
-        self.forget(stream)
+        try:
+            self.forget(stream)
+        except Exception:  # no memory to keep what was read, say: whoever waits for the answer must hear its end
+            _log.exception("what an answer has left could not be kept")
         stream.finish_reason = reason
         self._admission.leave(stream.key)  # first: who has heard the end of an answer may ask again at once
         stream.put(None)

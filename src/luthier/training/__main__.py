@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from filelock import FileLock
 
+from luthier.hardware import may_pass
 from luthier.types.errors import JobError, LuthierError
 
 STOPPED = 75  # EX_TEMPFAIL
@@ -69,11 +70,10 @@ def _train(folder: Path, emit: Events, stop: threading.Event) -> int:
     except JobError as error:
         emit({"type": "failed", "code": error.code, "message": error.message, "param": error.param})
         return 1
-    except OSError:  # a full disk, say: the machine's fault, which may pass
-        traceback.print_exc()
-        return MACHINE_FAULT
     except Exception as error:
         traceback.print_exc()
+        if may_pass(error):
+            return MACHINE_FAULT
         kind = "" if isinstance(error, LuthierError) else f"{type(error).__name__}: "
         emit({"type": "failed", "code": "training_error", "message": f"{kind}{error}", "param": None})
         return 1

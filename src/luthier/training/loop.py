@@ -36,6 +36,7 @@ Emit = Callable[[dict[str, Any]], None]
 _WARM_UP_SHARE, _LEAST_WARM_UP, _FLOOR = 0.05, 5, 0.1
 _CLIP = 1.0
 _PROOFS, _PROOF_TOKENS = 4, 2048
+_PROOF_ANSWER = 64  # tokens of an answer at least, however long its prompt is
 _VALIDATE_EVERY = 10  # steps between validation losses on one batch; the whole file at the end of each epoch
 _SAVE_EVERY_S = 30.0
 _SAVING_SHARE = 20  # a large state is saved less often: a twentieth of the time at most
@@ -153,6 +154,7 @@ class Trainer:
             self._emit({"type": "note", "message": f"The saved state cannot be read ({error}); training starts over"})
             return
         if found.step:
+            found.most_tokens = min(found.most_tokens, self._progress.most_tokens)  # there may be less memory than then
             self._progress = found
             self._emit({"type": "note", "message": f"Training goes on after step {found.step}"})
 
@@ -287,6 +289,9 @@ class Trainer:
 
     def _save(self) -> None:
         started = time.monotonic()
+        events = self._folder / "events.jsonl"
+        if events.exists():  # of a step that is never taken again, nothing may be lost with the power
+            state.flush(events)
         state.save(self._state, self._progress, self._parameters, self._optimizer)
         self._saved_at = time.monotonic()
         self._save_every_s = max(_SAVE_EVERY_S, _SAVING_SHARE * (self._saved_at - started))
@@ -321,9 +326,9 @@ class Trainer:
         count = min(_PROOFS, len(self._valid or self._train))
         made = []
         for item in self._items(name, range(count)):
-            tokens = dataset.Tokens(item.parts[0].ids[:_PROOF_TOKENS], item.parts[0].weights[:_PROOF_TOKENS])
-            if not tokens.weights[1:].any():
-                continue
+            whole = item.parts[0]
+            end = max(_PROOF_TOKENS, 1 + int(whole.weights[1:].nonzero()[0][0]) + _PROOF_ANSWER)
+            tokens = dataset.Tokens(whole.ids[:end], whole.weights[:end])
             packed = pack([tokens], self._hardware.device)
             with self._hardware.autocast():
                 found, likeliest = log_probabilities(self._model, packed)

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from luthier.hardware import choose
 from luthier.training import llama, whole
 from luthier.training.attention import NAME
 from luthier.training.spec import JobSpec
-from luthier.training.state import flush
+from luthier.training.state import flush, write
 from luthier.types.errors import BaseModelError
 from luthier.weights import lora_targets
 
@@ -129,7 +128,7 @@ def save_adapter(model: Any, base_name: str, template: str, folder: Path) -> Non
     # Left to itself, PEFT would ask a model hub whether the base's vocabulary has changed.
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
-    save_file(tensors, new / "adapter_model.safetensors", metadata={"format": "pt"})
+    write(tensors, new / "adapter_model.safetensors", {"format": "pt"})
     config = model.peft_config["default"]
     kept = config.base_model_name_or_path, config.inference_mode
     config.base_model_name_or_path, config.inference_mode = base_name, True

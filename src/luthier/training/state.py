@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -41,9 +41,17 @@ def save(
         for moment in _MOMENTS:
             tensors[f"{moment}:{name}"] = optimizer.state[parameter][moment].cpu().contiguous()
     new = path.with_suffix(".new")
-    save_file(tensors, new, metadata={"luthier": json.dumps(asdict(progress))})
+    write(tensors, new, {"luthier": json.dumps(asdict(progress))})
     flush(new)
     new.replace(path)
+
+
+def write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """A safetensors file. Raises OSError."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:  # its word for a full disk
+        raise OSError(f"{path}: {error}") from error
 
 
 def flush(path: Path) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from safetensors.torch import save_file
 
 from luthier.training import memory
-from luthier.training.state import flush
+from luthier.training.state import flush, write
 from luthier.types.errors import JobError
 from luthier.types.job_options import TUNING
 from luthier.weights import count
@@ -72,7 +71,7 @@ def save(model: Any, base: Path, template: str, folder: Path, dtype: torch.dtype
         for name, tensor in model.state_dict().items()
         if name not in tied
     }
-    save_file(tensors, new / "model.safetensors", metadata={"format": "pt"})
+    write(tensors, new / "model.safetensors", {"format": "pt"})
     kept, model.config.dtype = model.config.dtype, dtype
     model.config.save_pretrained(new)
     model.config.dtype = kept

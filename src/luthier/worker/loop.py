@@ -48,12 +48,13 @@ class Worker:
             thread.join()
 
     def _loop(self, status: JobStatus, handle: Callable[[RowMapping], None]) -> None:
+        owner = f"{self._owner}-{status}"  # one thread must not let go of what the other has just claimed
         while not self._stop.is_set():
             try:
                 if status == "queued":
                     self._store.jobs.requeue_lost()
                     self._tidy()
-                job = self._store.jobs.claim(self._owner, status)
+                job = self._store.jobs.claim(owner, status)
                 if job is None:
                     self._stop.wait(_POLL_S)
                 else:
@@ -75,21 +76,25 @@ class Worker:
 
     def _guarded(self, job: RowMapping, handle: Callable[[RowMapping], None]) -> None:
         """Whatever goes wrong with one job is that job's, with a message, and no other's."""
+        known_step = self._store.jobs.last_step(job["id"])
         try:
             handle(job)
         except JobError as error:
             self._fail(job["id"], error)
         except Exception as error:
             _log.exception("job %s met an unforeseen error", job["id"])
-            self._try_again(job, error)
+            self._try_again(job, known_step, error)
         finally:
-            self._store.jobs.release(job["id"], self._owner)
+            self._store.jobs.release(job["id"], job["owner"])
             if self._store.jobs.row(job["id"])["status"] in FINAL:
                 clear(self._store.job_folder(job["id"]))
 
-    def _try_again(self, job: RowMapping, error: Exception) -> None:
-        """A fault of the machine (a full disk, a file out of reach) may pass; nothing of the job is thrown away."""
-        attempts = job["attempts"] + 1
+    def _try_again(self, job: RowMapping, known_step: int, error: Exception) -> None:
+        """A fault of the machine (a full disk, a file out of reach) may pass; nothing of the job is thrown away.
+
+        Steps beyond `known_step` were taken since: it was not the same fault all along.
+        """
+        attempts = 1 if self._store.jobs.last_step(job["id"]) > known_step else job["attempts"] + 1
         what = f"{type(error).__name__}: {error}"
         if attempts >= MOST_ATTEMPTS:
             self._fail(job["id"], JobError("server_error", f"The server met an error {attempts} times: {what}"))
@@ -100,13 +105,13 @@ class Worker:
         self._store.jobs.transition(job["id"], (to, "running"), to, said, attempts=attempts, estimated_finish=None)
 
     def _validate(self, job: RowMapping) -> None:
-        with Lease(self._store, job["id"], self._owner, "validating_files", lambda _: None):
+        with Lease(self._store, job["id"], job["owner"], "validating_files", lambda _: None):
             validate(job, self._store, self._catalogue, self._settings.lora_targets)
         event = Event("Files validated, moving job to queued state")
         self._store.jobs.transition(job["id"], ("validating_files",), "queued", event)
 
     def _train(self, job: RowMapping) -> None:
-        Run(job, self._owner, self._store, self._settings, self._catalogue, self._engines, self._stop).run()
+        Run(job, job["owner"], self._store, self._settings, self._catalogue, self._engines, self._stop).run()
 
     def _fail(self, job_id: str, error: JobError) -> None:
         """`failed`, with everything else left as OpenAI leaves it: no model, no result file, `auto` where it was."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from luthier.data.proof import Proof, read
+from luthier.hardware import may_pass
 from luthier.inference import Engine, Token
-from luthier.types.errors import JobError, LuthierError, RateLimitError
+from luthier.types.errors import JobError, LuthierError, RateLimitError, UnavailableError
 
 # Mean difference of log-probabilities, in nats. Rounding in bfloat16 stays under a twentieth of it; an adapter that is
 # left out or scaled by two lies far above. float32 leaves hardly anything to round.
@@ -22,12 +23,15 @@ _WAIT_S = 600.0
 def check(start: Callable[[], Engine], made: Path, precision: str, *, whole: bool = False) -> str:
     """What was found, for an event; `made` is an adapter's folder, or a `whole` model's, `start` gives its engine.
 
-    Raises JobError when the served model is not the one that was trained.
+    Raises JobError when the served model is not the one that was trained. What may pass, a full queue or no memory,
+    is raised as it is.
     """
     try:
         proofs, engine = read(made), start()
         served = [_score(engine, proof, None if whole else made) for proof in proofs]
     except Exception as error:  # whatever an engine cannot do with it, nobody could ask this model anything
+        if may_pass(error) or isinstance(error, RateLimitError | UnavailableError):
+            raise
         why = str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}"
         raise JobError("parity_failed", f"The fine-tuned model cannot be served: {why}") from error
     gaps = [np.abs(logprobs - np.array(proof.logprobs)) for proof, (logprobs, _) in zip(proofs, served, strict=True)]

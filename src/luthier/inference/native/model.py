@@ -105,7 +105,7 @@ class Native(Paged):
             raise IndexError("a token is not in the model's vocabulary")
         ends = [begin + len(part.ids) for begin, part in zip(begins, parts, strict=True)]
         rows = [row for end, part in zip(ends, parts, strict=True) for row in range(end - part.asked, end)]
-        made = torch.empty(len(rows), self._pass.width if hidden else self.vocabulary_size)
+        made = torch.empty(len(rows), self._pass.width if hidden else self.vocabulary_size, dtype=torch.float32)
         cos, sin = self._rotary.turns(max(part.past + len(part.ids) for part in parts))
         self._bind()
         self._give(
