@@ -1,6 +1,7 @@
 """Clients that hang up free their place: for plain requests, streams, and several choices."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import openai
 import pytest
 from openai import OpenAI
 from serving import Bare, ScriptedEngine, bare_server, body_of, until
+
+from luthier.inference import EnginePool
+from luthier.inference.pool import EngineOptions
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
@@ -87,3 +91,28 @@ def test_the_real_engine_goes_on_to_the_next(server: object, client: OpenAI) -> 
         stream.close()
     made = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, max_tokens=3)
     assert made.choices
+
+
+def test_requests_that_wait_for_an_engine_hold_back_nobody_else(tmp_path: Path, tiny_base: Path) -> None:
+    """More of them than the server has threads."""
+    engine, may_start, starting = ScriptedEngine(tiny_base), threading.Event(), threading.Event()
+    engine.say("ok")
+
+    def start(*_: Any) -> ScriptedEngine:
+        starting.set()
+        assert may_start.wait(60)
+        return engine
+
+    with bare_server(tmp_path / "data", tiny_base) as running:
+        running.app.state.luthier.engines = EnginePool(EngineOptions(), start)
+        client, answers = running.client(), list[Any]()
+        callers = [threading.Thread(target=lambda: answers.append(ask(client, max_completion_tokens=8))) for _ in range(60)]
+        for caller in callers:
+            caller.start()
+        assert starting.wait(60)
+        time.sleep(1)  # for the others to come in
+        assert client.with_options(timeout=20).models.list().data
+        may_start.set()
+        for caller in callers:
+            caller.join()
+    assert len(answers) == 60

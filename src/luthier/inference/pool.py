@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -70,15 +70,19 @@ class Pool(Generic[Started]):
         self._options, self._start = options, start
         self._engines: dict[Path, Started] = {}
         self._used_at: dict[Path, float] = {}
-        self._starting = threading.Lock()  # one at a time; taken before the other
+        self._starting = threading.Lock()  # starts and ends, which take long, one at a time; taken before the other
         self._lock = threading.Lock()
         self._closed = False
 
     def engine(self, base: Path) -> Started:
         """Waits while another thread starts an engine, unless this one has been: a base is loaded once."""
-        with self._lock:
-            found = self._found(base)
+        found = self.running(base)
         return self._started(base) if found is None else found
+
+    def running(self, base: Path) -> Started | None:
+        """The engine, if it has been started."""
+        with self._lock:
+            return self._found(base)
 
     def _found(self, base: Path) -> Started | None:
         if self._closed:
@@ -93,7 +97,8 @@ class Pool(Generic[Started]):
                 found = self._found(base)
                 if found is not None:
                     return found
-                self._make_room()
+                gone = self._too_many()
+            _end(gone)
             started = self._start(base, self._options)
             with self._lock:
                 self._engines[base] = started
@@ -102,36 +107,45 @@ class Pool(Generic[Started]):
 
     def discard(self, base: Path) -> None:
         """The engine of a model that is no more; answers under way end."""
-        with self._starting, self._lock:
-            if base in self._engines:
-                self._close(base)
+        with self._starting:
+            with self._lock:
+                gone = [self._taken(base)] if base in self._engines else []
+            _end(gone)
 
-    def _make_room(self) -> None:
-        """Before another engine starts. All that are busy, or were asked for just now, stay, be they too many.
+    def _too_many(self) -> list[Started]:
+        """Those that go before another starts. All that are busy, or were asked for just now, stay.
 
         Those of models that were removed from the disk go.
         """
-        for gone in [base for base, engine in self._engines.items() if engine.idle and not base.exists()]:
-            self._close(gone)
+        removed = [base for base, engine in self._engines.items() if engine.idle and not base.exists()]
+        gone = [self._taken(base) for base in removed]
         now = monotonic()
         while len(self._engines) >= self._options.models_in_memory:
             unused = (base for base, at in self._used_at.items() if now - at > _JUST_NOW_S and self._engines[base].idle)
             oldest = min(unused, key=self._used_at.__getitem__, default=None)
             if oldest is None:
-                return
-            self._close(oldest)
+                break
+            gone.append(self._taken(oldest))
+        return gone
 
-    def _close(self, base: Path) -> None:
+    def _taken(self, base: Path) -> Started:
         del self._used_at[base]
-        self._engines.pop(base).close()
-        gc.collect()  # models are full of cycles, and theirs is the memory that is wanted back
+        return self._engines.pop(base)
 
     def close(self) -> None:
-        with self._starting, self._lock:
-            self._closed = True
-            for engine in self._engines.values():
-                engine.close()
-            self._engines.clear()
+        with self._starting:
+            with self._lock:
+                self._closed = True
+                gone = [self._taken(base) for base in list(self._engines)]
+            _end(gone)
+
+
+def _end(engines: Sequence[Embedder]) -> None:
+    """May take a moment, and nobody who asks for another engine waits for it."""
+    for engine in engines:
+        engine.close()
+    if engines:
+        gc.collect()  # models are full of cycles, and theirs is the memory that is wanted back
 
 
 class EnginePool(Pool[Engine]):

@@ -50,9 +50,9 @@ async def _completion(state: State, asked: Asked) -> dict[str, Any]:
         return _read(await upstream.forward(state, target.upstream, body, "/chat/completions"))
     body.pop("reasoning_effort", None)  # models here do not reason apart from their answer
     body["response_format"] = _only(asked.result)
-    base = await state.base_folder(target.base or "")
+    base, engine = await state.ready(target.base or "")
     request = validated(CreateChatCompletionRequest, body)
-    return await whole(await run_in_threadpool(prepare, state, base, target, request))
+    return await whole(await run_in_threadpool(prepare, state, base, engine, target, request))
 
 
 def _only(result: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +74,7 @@ async def embed(state: State, texts: Sequence[str]) -> list[list[float]]:
             body = {"model": _EMBEDDING, "input": list(texts), "encoding_format": "float"}
             answer = _read(await upstream.forward(state, target.upstream, body, "/embeddings"))
             return [one["embedding"] for one in answer["data"]]
-        base = await state.base_folder(target.base or "")
-        engine = await run_in_threadpool(state.engines.engine, base)
+        base, engine = await state.ready(target.base or "")
         prompts = await run_in_threadpool(token_ids, list(texts), renderer(base, None), engine.context_tokens, "input")
         if not all(0 < len(prompt) <= engine.context_tokens for prompt in prompts):
             raise _server_failure(f"texts for cosine have 1 to {engine.context_tokens} tokens")

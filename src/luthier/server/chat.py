@@ -42,8 +42,8 @@ async def create(request: Request, state: StateOf) -> Response:
         return await while_connected(request, upstream.forward(state, target.upstream, asked, "/chat/completions"))
     body = validated(CreateChatCompletionRequest, asked)
     _refuse_what_needs_another(body)
-    base = await while_connected(request, state.base_folder(target.base or ""))
-    completion = await run_in_threadpool(prepare, state, base, target, body)
+    base, engine = await while_connected(request, state.ready(target.base or ""))
+    completion = await run_in_threadpool(prepare, state, base, engine, target, body)
     served_by = {"x-luthier-served-by": quote(shown(target.base or ""))}
     kept = _keeper(request, state, body)
     if body.stream:

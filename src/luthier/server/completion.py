@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.data import messages as wire
 from luthier.data.render import Renderer
-from luthier.inference import Generation
+from luthier.inference import Engine, Generation
 from luthier.server.calls import CallRules, call_rules
 from luthier.server.constraints import grammar_for
 from luthier.server.inputs import far_too_long
@@ -29,12 +29,11 @@ class Completion(Underway):
     body: CreateChatCompletionRequest
 
 
-def prepare(state: State, base: Path, target: Target, body: CreateChatCompletionRequest) -> Completion:
-    """Everything up to the first token that may take time: weights, rendering. Raises APIError, RenderError."""
+def prepare(state: State, base: Path, engine: Engine, target: Target, body: CreateChatCompletionRequest) -> Completion:
+    """Everything up to the first token that may take time: rendering, say. Raises APIError, RenderError."""
     rendering = renderer(base, target.adapter)
     calls = call_rules(body, target.taught, strict=state.settings.strict_calls)
     grammar = grammar_for(body, calls)
-    engine = state.engines.engine(base)
     _check_messages(engine.context_tokens, len(body.messages))
     _check_texts(engine.context_tokens, rendering, body, calls)
     prompt = _prompt(rendering, body, calls, engine.context_tokens)

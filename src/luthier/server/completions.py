@@ -41,8 +41,8 @@ async def create(request: Request, state: StateOf) -> Response:
         return await while_connected(request, upstream.forward(state, target.upstream, asked, "/completions"))
     body = validated(CreateCompletionRequest, asked)
     _refuse_what_does_not_go_together(body)
-    base = await while_connected(request, state.base_folder(target.base or ""))
-    completion = await run_in_threadpool(prepare, state, base, target, body)
+    base, engine = await while_connected(request, state.ready(target.base or ""))
+    completion = await run_in_threadpool(prepare, state, base, engine, target, body)
     served_by = {"x-luthier-served-by": quote(shown(target.base or ""))}
     if body.stream:
         check_choices(len(completion.generations), state.settings.queue_limit)

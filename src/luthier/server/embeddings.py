@@ -60,10 +60,10 @@ async def create(request: Request, state: StateOf) -> Response:
 async def _model(state: State, target: Target) -> tuple[TextReader, Embedder]:
     """Its tokenizer and what embeds. Raises BaseModelError."""
     if target.embedding_model:
-        encoder = await run_in_threadpool(state.encoders.engine, target.embedding_model)
+        encoder = await state.started(state.encoders, target.embedding_model)
         return encoder, encoder
-    base = await state.base_folder(target.base or "")
-    return renderer(base, target.adapter), await run_in_threadpool(state.engines.engine, base)
+    base, engine = await state.ready(target.base or "")
+    return renderer(base, target.adapter), engine
 
 
 def _prompts(body: CreateEmbeddingRequest, reader: TextReader, context: int) -> list[list[int]]:

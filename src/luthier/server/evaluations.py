@@ -132,9 +132,8 @@ async def losses(body: CreateLossesRequest, request: Request, state: StateOf) ->
     if target.upstream:
         message = f"The model '{body.model}' is of a service elsewhere, which tells no loss of given texts."
         raise BadRequestError(message, param="model", code="losses_not_available")
-    base = await while_connected(request, state.base_folder(target.base or ""))
+    base, engine = await while_connected(request, state.ready(target.base or ""))
     examples = await run_in_threadpool(_rendered, body.examples, base, target.adapter)
-    engine = await run_in_threadpool(state.engines.engine, base)
     found = await while_connected(request, _losses(engine, target.adapter, examples))
     return Losses(model=target.name, data=found)
 

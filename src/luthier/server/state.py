@@ -13,7 +13,8 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.catalogue import Catalogue
 from luthier.data.render import Renderer
-from luthier.inference import EnginePool, Pool, TextEmbedder
+from luthier.inference import Engine, EnginePool, Pool, TextEmbedder
+from luthier.inference.pool import Started
 from luthier.server.caller import CallerOf
 from luthier.server.names import Names
 from luthier.settings import Settings
@@ -36,6 +37,7 @@ class State:
     upstream: httpx.AsyncClient | None = None
     names: Names = field(init=False)
     fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     # Graders may take minutes: they have threads of their own, and no other request waits behind them.
     grading: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
 
@@ -46,15 +48,24 @@ class State:
         """The same with the store as `project` sees it; None: all of it."""
         return replace(self, store=self.store.within(project))
 
-    async def base_folder(self, base: str) -> Path:
-        """The base model's folder, fetched first where it must be; requests that wait for it hold no thread.
+    async def ready(self, base: str) -> tuple[Path, Engine]:
+        """The base model's folder, fetched first where it must be, and its engine, started first where it must be.
 
-        Raises BaseModelError.
+        Either may take minutes; requests that wait for it hold no thread. Raises BaseModelError.
         """
         if not self.catalogue.ready(base):
             async with self.fetching:
-                return await run_in_threadpool(self.catalogue.folder, base)
-        return self.catalogue.folder(base)
+                await run_in_threadpool(self.catalogue.folder, base)
+        folder = self.catalogue.folder(base)
+        return folder, await self.started(self.engines, folder)
+
+    async def started(self, pool: Pool[Started], folder: Path) -> Started:
+        """Raises BaseModelError."""
+        found = pool.running(folder)
+        if found is None:
+            async with self.starting:
+                found = await run_in_threadpool(pool.engine, folder)
+        return found
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luthier.data.render import Renderer
-from luthier.inference import Generation, Token
+from luthier.inference import Engine, Generation, Token
 from luthier.server.inputs import check_room, check_text, token_ids
 from luthier.server.names import Target
 from luthier.server.state import State, renderer
@@ -42,10 +42,9 @@ class TextCompletion(Underway):
         return self.body.best_of or self.n
 
 
-def prepare(state: State, base: Path, target: Target, body: CreateCompletionRequest) -> TextCompletion:
+def prepare(state: State, base: Path, engine: Engine, target: Target, body: CreateCompletionRequest) -> TextCompletion:
     """Everything up to the first token that may take time. Raises APIError, RenderError."""
     rendering = renderer(base, target.adapter)
-    engine = state.engines.engine(base)
     prompts = _prompts(body, target, rendering, engine.context_tokens)
     most = _MAX_TOKENS if body.max_tokens is None else body.max_tokens
     check_room(engine.context_tokens, max(len(prompt.ids) for prompt in prompts), most)
