@@ -100,7 +100,9 @@ def test_other_bytes_than_the_hub_describes_are_not_kept(hub: Hub, own_cache: Pa
     pull(ID, quiet)
 
 
-def test_what_cannot_be_pulled_says_why(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_pulled_says_why(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # for the paths below
     tiny = hub.files[ID]
     config = json.loads(tiny["config.json"])
 
@@ -111,7 +113,7 @@ def test_what_cannot_be_pulled_says_why(hub: Hub, monkeypatch: pytest.MonkeyPatc
     hub.files |= {
         "maker/pickles": without,
         "maker/nothing": {"config.json": b"{}"},
-        "maker/ggufs": {"a-q8_0.gguf": b"", "a-q4_0.gguf": b""},
+        "maker/ggufs": {"a-q8_0.gguf": b"", "a-q4_0.gguf": b"", "a-f16-00001-of-00002.gguf": b""},
         "maker/strange": changed(model_type="strange", auto_map={"AutoModel": "x.Y"}),
         "maker/gptq": changed(quantization_config={"quant_method": "gptq"}),
         "maker/slow": {name: content for name, content in tiny.items() if name != "tokenizer.json"},
@@ -124,6 +126,7 @@ def test_what_cannot_be_pulled_says_why(hub: Hub, monkeypatch: pytest.MonkeyPatc
         "maker/nothing": "no model.safetensors",
         "maker/ggufs": "luthier models pull maker/ggufs/a-q8_0.gguf",
         "maker/ggufs/b.gguf": "has no file b.gguf",
+        "maker/ggufs/a-f16-00001-of-00002.gguf": "is a part of a GGUF file",
         "maker/strange": "code of its own, which is never run",
         "maker/gptq": r"quantised \(gptq\)",
         "maker/slow": "no tokenizer.json",
@@ -132,7 +135,7 @@ def test_what_cannot_be_pulled_says_why(hub: Hub, monkeypatch: pytest.MonkeyPatc
         "modelscope:maker/absent": "has no model maker/absent",
         "no-such-thing": "neither a path nor the id",
         "http://example.org/a": "neither a path nor the id",
-        "../..": "no readable config",
+        "..": "no readable config",
         "./absent": "no file or folder",
     }.items():
         with pytest.raises(BaseModelError, match=said):
@@ -224,6 +227,9 @@ def test_a_gguf_file_becomes_a_base(tmp_path: Path, tiny_base: Path, hub: Hub, m
     assert name == "other"
     assert (fetched / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     assert not list((tmp_path / "cache" / "pulled" / ".part").iterdir())
+    half = _gguf(tmp_path / "half.gguf", tiny_base, without="blk.0.ffn_up")
+    with pytest.raises(ValueError, match=r"lacks 1 weights, such as model\.layers\.0\.mlp\.up_proj\.weight"):
+        pull(str(half), quiet)
     (tmp_path / "broken.gguf").write_bytes(b"GGUF nothing")
     with pytest.raises(BaseModelError, match=r"broken\.gguf"):
         pull(str(tmp_path / "broken.gguf"), quiet)
@@ -266,7 +272,7 @@ def _run(*command: str) -> dict:
     return json.loads(result.stdout)
 
 
-def _gguf(path: Path, base: Path) -> Path:
+def _gguf(path: Path, base: Path, without: str = "") -> Path:
     """A Llama of 1 layer, 32 wide, all its norms 3, with the tiny base's tokens."""
     tokens = sorted(json.loads((base / "tokenizer.json").read_text())["model"]["vocab"].items(), key=lambda one: one[1])
     writer = GGUFWriter(path, "llama")
@@ -287,6 +293,7 @@ def _gguf(path: Path, base: Path) -> Path:
     shapes |= {"blk.0.attn_q": (32, 32), "blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32)}
     shapes |= {"blk.0.attn_output": (32, 32), "blk.0.ffn_down": (32, 64)}
     shapes |= {"blk.0.ffn_up": (64, 32), "blk.0.ffn_gate": (64, 32)}
+    shapes.pop(without, None)
     for name, shape in shapes.items():
         writer.add_tensor(f"{name}.weight", np.full(shape, 3.0, dtype=np.float32))
     writer.write_header_to_file()

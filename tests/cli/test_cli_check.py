@@ -133,9 +133,19 @@ def test_fix_overwrites_only_if_forced(slips: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out.rejects.jsonl").exists()
     assert run("check", slips, "--fix", out, "--force", "--guess").exit_code == 0
     assert len(out.read_text().splitlines()) == 14
+    rejects = tmp_path / "out.rejects.jsonl"
+    before = rejects.read_text()
     assert run("check", out, "--fix", out, "--force").exit_code == 0
     assert len(out.read_text().splitlines()) == 14
-    assert not (tmp_path / "out.rejects.jsonl").exists()
+    assert rejects.read_text() == before  # mended in place, this is the only copy
+    out.write_text(out.read_text() + "nonsense\n")
+    run("check", out, "--fix", out, "--force")
+    assert rejects.read_text().startswith(before)
+    assert "nonsense" in rejects.read_text().removeprefix(before)
+    lines = [line for line in slips.read_text().splitlines(keepends=True) if "messages" in line][:10]
+    slips.write_text("".join(lines))
+    run("check", slips, "--fix", out, "--force")
+    assert not rejects.exists()  # of another file
 
 
 def test_a_diff_writes_nothing(slips: Path, tmp_path: Path) -> None:

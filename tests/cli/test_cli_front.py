@@ -68,3 +68,29 @@ def test_the_language_is_found_wherever_it_stands() -> None:
 
 def test_printable_keeps_text_and_drops_what_moves_the_cursor() -> None:
     assert printable("你好\n\tyes \x1b[2J\x9b1m\rno \ud83d!") == "你好\n\tyes [2J1mno ?!"
+
+
+def test_a_fault_of_the_disk_is_one_line(train: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    shown = run("split", train, "--out", tmp_path / "file" / "folder")
+    assert shown.exit_code == 2
+    assert str(tmp_path / "file" / "folder") in shown.stderr
+    assert "Not a directory" in shown.stderr
+
+
+def test_what_reading_stopped_at_is_said_in_both_languages(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("nonsense\n")
+    said = [run("split", path, "--lang", language).stderr for language in ("en", "zh")]
+    assert "line 1" in said[0].lower()
+    assert "第 1 行" in said[1]
+
+
+@pytest.mark.parametrize("command", [("evaluate", "gpt-4o", "--out"), ("sweep", "--validation", "FILE", "--plot")])
+def test_a_picture_does_not_take_the_place_of_data(train: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
+    before = train.read_bytes()
+    name, *given = [train if part == "FILE" else part for part in command]
+    assert "does not end in" in run(name, train, *given, train).stderr
+    assert train.read_bytes() == before
+    ending = ".html" if name == "evaluate" else ".svg"
+    assert "no folder" in run(name, train, *given, tmp_path / "no" / f"a{ending}").stderr

@@ -169,6 +169,22 @@ def test_a_bad_line_in_a_file_of_utf8_is_no_other_encoding(tmp_path: Path) -> No
         assert [(f.code, f.line) for f in check_file(file.path).findings] == [("encoding_invalid", 13)]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'[{"messages": [{"role": "user", "content": "cut \\ud83d"}, {"role": "assistant", "content": "a"}]}]',
+        b'[{"messages": [{"role": "user", "content": "%s\xff"}]}]' % ("债券" * 300).encode(),
+        b'[{"id": 123456789012345678901234567890, "messages": [{"role": "user", "content": "a"}]}]',
+    ],
+)
+def test_what_json_cannot_hold_everywhere_is_for_the_check(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with prepared(path) as found:
+        (line,) = found.path.read_bytes().splitlines()
+    assert json.loads(line)["messages"]
+
+
 def test_long_arrays_are_read_in_pieces(tmp_path: Path) -> None:
     many = CHATS * 400
     found, _ = read(tmp_path / "file", json.dumps(many, ensure_ascii=False).encode())

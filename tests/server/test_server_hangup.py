@@ -106,7 +106,11 @@ def test_requests_that_wait_for_an_engine_hold_back_nobody_else(tmp_path: Path, 
     with bare_server(tmp_path / "data", tiny_base) as running:
         running.app.state.luthier.engines = EnginePool(EngineOptions(), start)
         client, answers = running.client(), list[Any]()
-        callers = [threading.Thread(target=lambda: answers.append(ask(client, max_completion_tokens=8))) for _ in range(60)]
+
+        def call() -> None:
+            answers.append(ask(client, max_completion_tokens=8))
+
+        callers = [threading.Thread(target=call) for _ in range(60)]
         for caller in callers:
             caller.start()
         assert starting.wait(60)

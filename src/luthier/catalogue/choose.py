@@ -15,13 +15,29 @@ _ABOUT = re.compile(
 )
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors", re.ASCII)
 _PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)", re.ASCII)
+_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.ASCII)
 _MOST_ABOUT_BYTES = 256 * 1024**2
+
+
+def refuse_part(path: str) -> None:
+    """Raises BaseModelError for one of several files that make up a GGUF."""
+    if _PART.search(path):
+        name = Path(path).name
+        raise BaseModelError(
+            say(
+                f"{name} is a part of a GGUF file. Take one that is whole, or join the parts first: "
+                "llama-gguf-split --merge FIRST-PART WHOLE.gguf",
+                f"{name} 只是一个 GGUF 文件的一部分。请选择完整的文件，"
+                "或先合并：llama-gguf-split --merge 第一部分 完整.gguf",
+            )
+        )
 
 
 def files_of(repository: Repository) -> tuple[list[RemoteFile], list[RemoteFile]]:
     """(what describes the model, its weights). Raises BaseModelError where there are no weights to fetch."""
     model = repository.model
     if model.file:
+        refuse_part(model.file)
         weights = [file for file in repository.files if file.path == model.file]
         if weights:
             return [], weights
@@ -37,7 +53,8 @@ def files_of(repository: Repository) -> tuple[list[RemoteFile], list[RemoteFile]
 
 
 def _ggufs(repository: Repository) -> list[str]:
-    return [file.path for file in repository.files if file.path.endswith(".gguf")]
+    paths = [file.path for file in repository.files if file.path.endswith(".gguf")]
+    return [path for path in paths if not _PART.search(path)] or paths
 
 
 def _shown(repository: Repository) -> str:

@@ -16,9 +16,15 @@ _DIGITS_ONE_BY_ONE = ("smollm",)  # values of `tokenizer.ggml.pre`
 
 def convert(source: Path, target: Path) -> None:
     file = {"gguf_file": source.name}
-    model = AutoModelForCausalLM.from_pretrained(
-        source.parent, **file, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    model, found = AutoModelForCausalLM.from_pretrained(
+        source.parent,
+        **file,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.bfloat16,
+        output_loading_info=True,
     )
+    if found["missing_keys"]:  # they would be random numbers
+        raise ValueError(f"it lacks {len(found['missing_keys'])} weights, such as {min(found['missing_keys'])}")
     model.config.name_or_path = source.stem
     model.save_pretrained(target, safe_serialization=True)
     AutoTokenizer.from_pretrained(source.parent, **file).save_pretrained(target)

@@ -11,7 +11,7 @@ import httpx
 from luthier.catalogue import hubs, source
 from luthier.catalogue.bases import ENTRIES, Catalogue, Report
 from luthier.catalogue.checks import check_folder, has_weights
-from luthier.catalogue.choose import files_of
+from luthier.catalogue.choose import files_of, refuse_part
 from luthier.catalogue.download import Progress, download
 from luthier.catalogue.package import run_conversion
 from luthier.catalogue.pulled import Pulled, PulledBases
@@ -125,6 +125,7 @@ class _Pull:
                     f"{path.name} 既不是文件夹，也不是 .gguf 文件。",
                 )
             )
+        refuse_part(path.name)
         revision = f"{path.stat().st_size}-{int(path.stat().st_mtime)}"
         if there:
             return self._same(there, str(path), revision)

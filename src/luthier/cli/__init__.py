@@ -80,9 +80,15 @@ class Front(click.Group):
         try:
             return super().invoke(ctx)
         except LuthierError as error:
-            raise Trouble(str(error)) from error
+            finding = getattr(error, "finding", None)  # what reading a file stopped at, which knows both languages
+            said = f"{finding.text()}. {finding.remedy()}" if finding else str(error)
+            raise Trouble(said) from error
         except ValueError as error:
             raise settings_trouble(error) from error
+        except BrokenPipeError:  # whoever read what is printed has gone; click ends quietly
+            raise
+        except OSError as error:
+            raise Trouble(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
         except KeyboardInterrupt:
             click.echo(err=True)
             ctx.exit(130)

@@ -16,7 +16,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from luthier.cli.connect import open_connection
-from luthier.cli.options import Options, pass_options, server_options_beside_data
+from luthier.cli.options import Options, Picture, pass_options, server_options_beside_data
 from luthier.cli.output import note, notices, print_json
 from luthier.cli.report_card import show_report
 from luthier.cli.trouble import Trouble
@@ -87,7 +87,8 @@ _SHOWN = ("full", "slim", "none")
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Picture(".html"),
+    metavar="FILE.html",
     help=say("Write the report as one HTML page.", "把报告写成一个 HTML 页面。"),
 )
 @server_options_beside_data
@@ -116,15 +117,14 @@ def evaluate(
     questions = _questions(file, plan, functions_file, limit)
     with open_connection(options) as connection:
         report = _evaluated(connection.client, plan, questions, price_in)
-    if out:
-        from luthier.evaluation.page import page
-
-        out.write_text(page(report), encoding="utf-8")
     if options.json:
         print_json(report.to_dict())
     else:
         show_report(report)
     if out:
+        from luthier.evaluation.page import page
+
+        out.write_text(page(report), encoding="utf-8")
         note(say(f"The report is in {out}.", f"报告已写入 {out}。"))
 
 

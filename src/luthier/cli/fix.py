@@ -7,6 +7,7 @@ decide; this file shows it.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -51,8 +52,10 @@ def fix(
         for target in (out, rejects_of(out)):
             if target.exists() and not force:
                 raise _exists(target)
-        rejects_file = stack.enter_context(_written(rejects_of(out), force=force, keep_empty=False))
         mended_file = stack.enter_context(_written(out, force=force))
+        rejects_file = stack.enter_context(_written(rejects_of(out), force=force, keep_empty=False))  # is there first
+        if out.exists() and out.samefile(path) and rejects_of(out).exists():
+            rejects_file.write(rejects_of(out).read_bytes())  # the only copy of lines that were set aside before
         return repair_file(path, mended_file, rejects_file, guess=guess, on_line=on_line)
 
 
@@ -77,11 +80,22 @@ def _written(target: Path, *, force: bool, keep_empty: bool = True) -> Iterator[
         elif force:
             temporary.replace(target)
         else:
-            os.link(temporary, target)  # unlike a rename it fails if the name was taken in the meantime
+            _named(temporary, target)
     except FileExistsError as error:
         raise _exists(target) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _named(temporary: Path, target: Path) -> None:
+    """Unlike a rename, fails if the name was taken in the meantime."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:  # not every file system has links
+        with temporary.open("rb") as source, target.open("xb") as file:
+            shutil.copyfileobj(source, file)
 
 
 def _umask() -> int:

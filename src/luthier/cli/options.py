@@ -32,6 +32,22 @@ class Options:
 pass_options = click.make_pass_decorator(Options, ensure=True)
 
 
+class Picture(click.Path):
+    """A file that is made anew each time, for looking at: its ending keeps it from taking the place of data."""
+
+    def __init__(self, ending: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.ending = ending
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path: Path = super().convert(value, param, ctx)
+        if path.suffix != self.ending:
+            self.fail(say(f"{path} does not end in {self.ending}.", f"{path} 应以 {self.ending} 结尾。"), param, ctx)
+        if not path.parent.is_dir():
+            self.fail(say(f"There is no folder {path.parent}.", f"文件夹 {path.parent} 不存在。"), param, ctx)
+        return path
+
+
 def server_options(command: Command) -> Command:
     """Adds the options of a command that speaks to a server."""
     for option in (lang_option, _json, _data, _api_key, _base_url):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luthier.cli.connect import open_connection
-from luthier.cli.options import Options, pass_options, server_options
+from luthier.cli.options import Options, Picture, pass_options, server_options
 from luthier.cli.output import note, print_json
 from luthier.cli.sweep_report import ranked, show, svg
 from luthier.cli.trials import ROUNDS, Trial, Trials, leaving_all
@@ -183,7 +183,7 @@ def _add_scores(client: openai.OpenAI, results: list[dict[str, Any]], path: Path
 )
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Picture(".svg"),
     metavar="FILE.svg",
     help=say("Write the validation losses as a picture.", "把验证损失画成图片。"),
 )
@@ -218,8 +218,8 @@ def sweep(
             found = [_result(client, trial) for trial in trials]
             _add_scores(client, found, paths[1], score)
     found = ranked(found)
+    print_json(found) if options.json else show(found, SCORES[score][1] if score else None)
     if plot:
         plot.write_text(svg(found), encoding="utf-8")
         note(str(plot))
-    print_json(found) if options.json else show(found, SCORES[score][1] if score else None)
     raise click.exceptions.Exit(0 if found[0]["status"] == "succeeded" else 1)

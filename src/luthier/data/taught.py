@@ -5,6 +5,7 @@ functions when a request does not send them. Knows nothing about jobs or request
 """
 
 import json
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +27,11 @@ class Taught:
     definitions: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, adapter: Path) -> None:
-        (adapter / FILE).write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
+        """On the disk itself: without it a model whose row outlives a power cut could not be read."""
+        with (adapter / FILE).open("w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read(adapter: Path) -> Taught:

@@ -6,13 +6,14 @@ Knows nothing about what was measured.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 _Z = 1.959963984540054  # 97.5 % point of the normal distribution
 _RESAMPLES = 4000
+_NUMBERS_AT_ONCE = 4_000_000
 _CLAIM = 0.025
 _SEED = 20231  # a report made twice from the same answers is the same report
 
@@ -64,9 +65,17 @@ def bootstrap(figure: Callable[[np.ndarray], float], n: int) -> Interval:
     """Any figure of `n` cases, as a function of the cases chosen (int [n]), with its percentile interval."""
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    draws = np.random.default_rng(_SEED).integers(0, n, (_RESAMPLES, n))
-    low, high = np.nanquantile([figure(draw) for draw in draws], (0.025, 0.975))
+    random = np.random.default_rng(_SEED)
+    found = [figure(draw) for rows in _in_parts(n) for draw in random.integers(0, n, (rows, n))]
+    low, high = np.nanquantile(found, (0.025, 0.975))
     return Interval(figure(np.arange(n)), float(low), float(high), n)
+
+
+def _in_parts(n: int) -> Iterator[int]:
+    """Resamples of `n` cases each, so many at a time that a large file needs no more memory than a small one."""
+    at_once = max(1, _NUMBERS_AT_ONCE // n)
+    for start in range(0, _RESAMPLES, at_once):
+        yield min(at_once, _RESAMPLES - start)
 
 
 def paired_rate(first: Sequence[bool], second: Sequence[bool]) -> Difference:
@@ -89,9 +98,10 @@ def paired_mean(first: Sequence[float], second: Sequence[float]) -> Difference:
     if n == 0:
         return Difference(math.nan, math.nan, math.nan, 1.0, 0)
     generator = np.random.default_rng(_SEED)
-    means = gaps[generator.integers(0, n, (_RESAMPLES, n))].mean(axis=1)
+    means = np.concatenate([gaps[generator.integers(0, n, (rows, n))].mean(axis=1) for rows in _in_parts(n)])
     low, high = np.quantile(means, (0.025, 0.975))
-    flipped = (gaps * generator.choice((-1.0, 1.0), (_RESAMPLES, n))).mean(axis=1)
+    signs = (generator.choice((-1.0, 1.0), (rows, n)) for rows in _in_parts(n))
+    flipped = np.concatenate([(gaps * sign).mean(axis=1) for sign in signs])
     as_far = int((np.abs(flipped) >= abs(gaps.mean()) - 1e-12).sum())
     return Difference(float(gaps.mean()), float(low), float(high), (as_far + 1) / (_RESAMPLES + 1), n)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
+_COPIED_BYTES = 1 << 20  # at once
 _STRAY_S = 24 * 3600  # longer than anything takes between its blob and its row
 
 
@@ -39,8 +40,14 @@ class Blobs:
         return self._folder / name
 
     def copy(self, name: str, target: Path) -> None:
-        """A copy of its own: what happens to the blob later does not reach it. Raises FileNotFoundError."""
-        shutil.copyfile(self.path(name), target)
+        """A copy of its own, on the disk itself: what happens to the blob later does not reach it.
+
+        Raises FileNotFoundError.
+        """
+        with self.path(name).open("rb") as source, target.open("wb") as out:
+            shutil.copyfileobj(source, out, _COPIED_BYTES)
+            out.flush()
+            os.fsync(out.fileno())
 
     def sweep(self, known: Collection[str]) -> None:
         """Delete what a crash left: blobs that nobody knows, and halves of blobs, none of them younger than a day."""

@@ -53,6 +53,7 @@ class Worker:
             try:
                 if status == "queued":
                     self._store.jobs.requeue_lost()
+                else:  # the other thread may be training for days
                     self._tidy()
                 job = self._store.jobs.claim(owner, status)
                 if job is None:

@@ -6,11 +6,12 @@ error that names the flag that decides. A line that cannot be converted is passe
 This package does not know what is wrong with an example; only `check` does.
 """
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -69,4 +70,11 @@ def _write(form: Form, shape: Shape | None, out: Path) -> None:
                 file.write(item + b"\n")
                 continue
             made = shape.convert(item) if shape and isinstance(item, dict) else None
-            file.write(orjson.dumps(made or item) + b"\n")
+            file.write(_line(made or item) + b"\n")
+
+
+def _line(item: Any) -> bytes:
+    try:
+        return orjson.dumps(item)
+    except TypeError:  # half a character, a number of more than 64 bits: the check has words for them
+        return json.dumps(item).encode()
