@@ -40,7 +40,8 @@ class Picture(click.Path):
         self.ending = ending
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path: Path = super().convert(value, param, ctx)
+        path = Path(value)
+        super().convert(path, param, ctx)
         if path.suffix != self.ending:
             self.fail(say(f"{path} does not end in {self.ending}.", f"{path} 应以 {self.ending} 结尾。"), param, ctx)
         if not path.parent.is_dir():
