@@ -114,6 +114,22 @@ def test_a_dry_run_asks_nothing_and_a_probe_is_not_paid_twice(generate: Generate
     assert done["requests"]["paid_in_all_runs"] == teacher.paid == sum(probed["requests"].values())
 
 
+def test_the_judge_is_part_of_the_estimate(generate: Generate) -> None:
+    priced = ("--price-in", 1, "--price-out", 2, "--json")
+    judged = (*priced, "--judge", "j", "--judge-price-in", 100, "--judge-price-out", 1000)
+    alone = json.loads(generate("--dry-run", *priced).stdout)
+    both = json.loads(generate("--dry-run", *judged).stdout)
+    completion = both["completion_tokens"] - alone["completion_tokens"]
+    prompt = both["prompt_tokens"] - alone["prompt_tokens"]
+    assert completion == 200 * both["requests"]["judge"] == 800
+    assert prompt > 4 * 800, "a judge reads the answer"
+    assert both["usd"] - alone["usd"] == pytest.approx((prompt * 100 + completion * 1000) / 1e6)
+    assert json.loads(generate("--dry-run", *priced, "--judge", "j").stdout)["usd"] is None
+    probed = json.loads(generate("--probe", *judged, per_topic=20).stdout)
+    assert "judge" in probed["measured"]
+    assert probed["usd"] > 40 * 50 * 1000 / 1e6, "the judge's replies have some 70 tokens each"
+
+
 def test_a_cap_ends_the_run_with_what_was_made(generate: Generate, teacher: TeacherServer, tmp_path: Path) -> None:
     result = generate("--max-cost", "0.008", "--price-in", 1, "--price-out", 2, per_topic=10)
     assert result.exit_code == 1
@@ -224,3 +240,12 @@ def test_calls_with_a_teacher(teacher: TeacherServer, tmp_path: Path) -> None:
     assert report["requests"]["paid_in_this_run"] == teacher.paid
     assert report["by_kind"]["several"] == {"wanted": 0, "made": 0}
     assert run("check", tmp_path / "calls.jsonl").exit_code == 0
+
+
+def test_a_kind_that_misses_its_share_is_exit_code_1(teacher: TeacherServer, tmp_path: Path) -> None:
+    teacher.fault("none of them should be called", times=99, status=400)
+    given = ("--functions", HOME, "--count", 20, "--without-definitions", "--out", tmp_path / "calls.jsonl")
+    result = run("generate", *given, "--teacher", "t", "--base-url", teacher.base_url)
+    assert result.exit_code == 1
+    assert "Only 0 of 2 are 'no call'" in result.stdout
+    assert len((tmp_path / "calls.jsonl").read_text(encoding="utf-8").splitlines()) == 20

@@ -102,6 +102,8 @@ def test_all_that_there_is_comes_once() -> None:
         {"type": "integer", "maximum": -3},
         {"type": "number"},
         {"type": ["integer", "null"], "minimum": 7, "maximum": 7},
+        {"type": "number", "minimum": 0.01, "maximum": 0.2},
+        {"type": "number", "minimum": 0.3, "maximum": 0.3},
     ],
 )
 def test_numbers_fit_their_bounds(schema: dict[str, Any]) -> None:
@@ -111,6 +113,16 @@ def test_numbers_fit_their_bounds(schema: dict[str, Any]) -> None:
         jsonschema.validate(value, schema)
     for bound in ("minimum", "maximum"):
         assert schema.get(bound, found[0]) in found
+
+
+def test_a_narrow_range_has_short_numbers_and_one_without_a_multiple_none() -> None:
+    assert numbers({"type": "number", "exclusiveMinimum": 0, "maximum": 0.2}, random.Random(1)) == [
+        0.2, 0.03, 0.07, 0.1, 0.13, 0.17,
+    ]  # fmt: skip
+    size = {"type": "integer", "multipleOf": 4, "minimum": 5, "maximum": 6}
+    nothing = Definition("f", "", {"type": "object", "properties": {"size": size}, "required": ["size"]})
+    with pytest.raises(OptionsError, match="No values are known for size of f"):
+        plain(CallsWish((nothing,), 10, 1, "en"))
 
 
 @pytest.mark.parametrize(
@@ -261,6 +273,51 @@ def test_the_teacher_is_asked_for_values_that_nobody_knows(server: TeacherServer
     assert outcome.report["made"] == 10
     assert sum("gizmo" in body["messages"][-1]["content"] and "20 different values" in body["messages"][-1]["content"]
                for body in server.asked) == 1  # fmt: skip
+
+
+NO_CALL = "none of them should be called"
+
+
+def no_call_requests(server: TeacherServer) -> list[dict[str, Any]]:
+    return [body for body in server.asked if NO_CALL in body["messages"][-1]["content"]]
+
+
+def test_messages_without_a_call_are_asked_for_in_batches(server: TeacherServer, calls: Calls) -> None:
+    """A service with a limit of 4096 tokens would refuse them all at once."""
+    server.fault(lambda body: body["max_tokens"] > 4096, times=99, status=400)
+    outcome = calls(wish(HOME, 300, with_definitions=False))
+    assert outcome.report["by_kind"]["no_call"] == {"wanted": 36, "made": 36}
+    first, second = no_call_requests(server)[:2]
+    shown = [line for line in second["messages"][-1]["content"].split("\n") if line.endswith("?")]
+    assert "exist already" not in first["messages"][-1]["content"]
+    assert len(shown) == 20
+
+
+def test_a_batch_that_fails_leaves_the_others(server: TeacherServer, calls: Calls) -> None:
+    server.fault(lambda body: "exist already" in str(body), times=99, status=400)
+    outcome = calls(wish(HOME, 300, with_definitions=False))
+    assert outcome.report["by_kind"]["no_call"] == {"wanted": 36, "made": 20}
+    assert outcome.report["made"] == 300
+    assert outcome.report["rejected"]["request_failed"] == 3
+
+
+def test_a_run_that_stops_keeps_the_batches_before(server: TeacherServer, calls: Calls) -> None:
+    server.fault(lambda body: "exist already" in str(body), times=99, status=401)
+    outcome = calls(wish(HOME, 300, with_definitions=False))
+    assert outcome.report["by_kind"]["no_call"]["made"] == 20
+    assert outcome.stopped
+
+
+def test_values_that_were_given_up_stay_so_and_nothing_is_paid_twice(server: TeacherServer, calls: Calls) -> None:
+    server.fault("20 different values", times=6, status=500)
+    definition = Definition("f", "Find a city.", {"type": "object", "properties": {"city": {"type": "string"}},
+                                                  "required": ["city"]})  # fmt: skip
+    asked = CallsWish((definition,), 10, 1, "en")
+    outcome = calls(asked)
+    paid = server.paid
+    again = calls(asked)
+    assert again.examples == outcome.examples
+    assert server.paid == paid
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,14 @@ def test_a_request_that_timed_out_may_have_cost_its_worst(
     assert teacher.budget.spent == pytest.approx(worst + (reply.prompt_tokens + reply.completion_tokens) / 1e6)
 
 
+def test_a_connection_that_never_was_costs_nothing(server: TeacherServer, asking: Asking, journal: Journal) -> None:
+    server.base_url = "http://127.0.0.1:1/v1"
+    (error,), teacher = asking(ask_for(1), most_failures=50)
+    assert isinstance(error, AskError)
+    assert outcomes(journal) == ["refused"] * 6
+    assert teacher.budget.spent == 0
+
+
 def test_newer_names_of_parameters_are_learnt(server: TeacherServer, asking: Asking) -> None:
     server.fault(lambda body: "max_tokens" in body, times=EVERY, status=400, param="max_tokens",
                  code="unsupported_parameter")  # fmt: skip

@@ -1,10 +1,16 @@
 """Topics → examples with a teacher that misbehaves: what is kept, what is not, and that the report says so."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from generate.teacher_server import Body, TeacherServer
+from luthier.generate.errors import CostCapError, OptionsError
+from luthier.generate.journal import Journal
+from luthier.generate.money import Price
 from luthier.generate.plan import Plan, slots
 from luthier.generate.run import Outcome, Ways
 from luthier.generate.topics import Wish
@@ -135,6 +141,82 @@ def test_a_stopped_run_keeps_what_it_made(server: TeacherServer, topics: Topics)
     assert 0 < outcome.report["made"] < 8
     assert outcome.report["made"] == len(outcome.examples)
     assert "cannot be asked" in outcome.report["stopped"]
+
+
+@pytest.mark.parametrize(
+    "planning", ["主题：股票投资\n写出", "主题：股票投资\n请按下面"], ids=["sub-topics", "questions"]
+)
+def test_what_was_given_up_stays_so_and_nothing_is_paid_twice(
+    server: TeacherServer, topics: Topics, planning: str
+) -> None:
+    server.fault(planning, times=6, status=500)
+    outcome = topics(wish(batch=2))
+    paid = server.paid
+    assert outcome.report["made"] == 8
+    assert outcome.report["requests"]["given_up"] == 1
+    again = topics(wish(batch=2))
+    assert again.examples == outcome.examples
+    assert server.paid == paid
+
+
+def test_what_was_given_up_before_a_stop_is_asked_again(server: TeacherServer, topics: Topics) -> None:
+    server.fault(lambda body: "capital" not in str(body), times=10, status=500)
+    assert "failures in a row" in topics(wish(topics=("股票投资",))).report["stopped"]
+    again = topics(wish(topics=("股票投资",)))
+    assert again.report["made"] == 4
+    assert again.report["tokens_by_kind"]["t"]["sub-topics"]["requests"] == 1
+
+
+def test_another_teacher_does_not_forget_what_was_spent(server: TeacherServer, topics: Topics) -> None:
+    prices = {"t": Price(1, 2), "u": Price(1, 2)}
+    first = topics(wish(), Ways("t", prices=prices)).report["usd"]["spent_in_all_runs"]
+    assert first > 0
+    paid = server.paid
+    with pytest.raises(CostCapError, match="is reached"):
+        topics(wish(), Ways("u", prices={"u": Price(1, 2)}, cap=first))
+    assert server.paid == paid
+    both = topics(wish(), Ways("u", prices={"u": Price(1, 2)})).report["usd"]
+    assert both["spent_in_all_runs"] == pytest.approx(2 * first), "the same words from another model"
+
+
+def test_an_older_journal_is_counted_at_published_prices(
+    server: TeacherServer, topics: Topics, journal: Journal
+) -> None:
+    topics(wish(), Ways("gpt-4o"))
+    tokens = sum(entry.prompt_tokens * 2.5 + entry.completion_tokens * 10 for entry in journal.entries())
+    usd = topics(wish(), Ways("u", prices={"u": Price(0, 0)})).report["usd"]
+    assert usd["known"]
+    assert usd["spent_in_all_runs"] == pytest.approx(tokens / 1e6, abs=1e-6)
+
+
+def test_a_price_that_nobody_knows_any_more_is_said_and_refused_under_a_cap(
+    server: TeacherServer, topics: Topics
+) -> None:
+    topics(wish(), Ways("t"))
+    prices = {"u": Price(1, 2)}
+    paid = server.paid
+    with pytest.raises(OptionsError, match="requests to t whose price is not known"):
+        topics(wish(), Ways("u", prices=prices, cap=9.0))
+    assert server.paid == paid
+    assert not topics(wish(), Ways("u", prices=prices)).report["usd"]["known"]
+    assert topics(wish(), Ways("t", prices={"t": Price(1, 2)})).report["usd"]["known"], "and what u cost is noted"
+
+
+def test_a_journal_without_prices_is_carried_on(tmp_path: Path) -> None:
+    path = tmp_path / "old.journal"
+    with closing(sqlite3.connect(path)) as old:
+        old.execute(
+            "CREATE TABLE requests (id INTEGER PRIMARY KEY, key TEXT, slot TEXT, model TEXT, prompt_tokens INTEGER, "
+            "completion_tokens INTEGER, outcome TEXT, reply TEXT)"
+        )
+        old.execute("INSERT INTO requests VALUES (1, 'k', 's', 'm', 10, 20, 'answered', NULL)")
+        old.commit()
+    for _ in range(2):
+        journal = Journal(path)
+        journal.sent("k2", "s", "m", 1, 2, Price(3, 4))
+        assert next(iter(journal.entries())).price is None
+        assert list(journal.entries())[-1].price == Price(3, 4)
+        journal.close()
 
 
 def test_a_plan_is_seeded_balanced_and_begins_with_the_smaller_one() -> None:

@@ -13,7 +13,7 @@ import click
 
 from luthier.cli.connect import Connection, new_async_client, open_connection
 from luthier.cli.generate_options import PROBES, Asked, generate_options
-from luthier.cli.generate_report import print_estimate, print_made, print_shares, progress_bar
+from luthier.cli.generate_report import print_estimate, print_made, print_shares, progress_bar, short_kinds
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import note, print_json
 from luthier.cli.trouble import Trouble
@@ -133,7 +133,8 @@ def _end(options: Options, places: Places, outcome: Outcome) -> None:
         print_json(outcome.report)
     else:
         print_made(places, outcome)
-    raise click.exceptions.Exit(0 if outcome.report["made"] == outcome.report["wanted"] else 1)
+    complete = outcome.report["made"] == outcome.report["wanted"] and not short_kinds(outcome.report)
+    raise click.exceptions.Exit(0 if complete else 1)
 
 
 def _topics_wish(asked: Asked) -> Wish:
@@ -190,7 +191,10 @@ def _dry(asked: Asked, wish: Wish) -> dict[str, Any]:
 
     requests = expected_requests(wish, asked.judge is not None)
     price = _price(asked.price_in, asked.price_out) or known_price(asked.teacher or "")
-    return {"requests": requests, **estimate(wish, requests, price, {})}
+    judge_price = _price(asked.judge_price_in, asked.judge_price_out) or known_price(asked.judge or "")
+    if asked.judge == asked.teacher:
+        judge_price = price
+    return {"requests": requests, **estimate(wish, requests, price, {}, judge_price)}
 
 
 def _made_ready(asked: Asked, journal: Journal | None) -> Places:

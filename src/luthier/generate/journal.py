@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from luthier.generate.errors import JournalError, OptionsError
+from luthier.generate.money import Price
 from luthier.language import say
 
 _TABLES = """
@@ -23,7 +24,8 @@ CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, slot TEXT NOT NULL, model TEXT NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,  -- the worst case until answered
     outcome TEXT NOT NULL,  -- sent, answered, refused (not billed) or lost (may have been billed)
-    reply TEXT
+    reply TEXT,
+    prompt_price REAL, completion_price REAL  -- dollars per million tokens when it was sent; NULL if not known
 );
 CREATE INDEX IF NOT EXISTS answered ON requests (key) WHERE outcome = 'answered';
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -65,6 +67,7 @@ class Entry:
     prompt_tokens: int
     completion_tokens: int
     outcome: str
+    price: Price | None
 
 
 class Journal:
@@ -87,6 +90,7 @@ class Journal:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.executescript(_TABLES)
+            self._add_prices()
             # What was under way when the run before died: nobody will ever hear the answer.
             self._database.execute("UPDATE requests SET outcome = 'lost' WHERE outcome = 'sent'")
         except sqlite3.DatabaseError as error:
@@ -95,6 +99,12 @@ class Journal:
                 say(f"{path} is not a journal: {error}. Move it away.", f"{path} 不是运行日志：{error}。请把它移走。")
             ) from error
 
+    def _add_prices(self) -> None:
+        """Journals of earlier versions have no prices."""
+        columns = {row[1] for row in self._database.execute("PRAGMA table_info(requests)")}
+        for column in {"prompt_price", "completion_price"} - columns:
+            self._database.execute(f"ALTER TABLE requests ADD COLUMN {column} REAL")
+
     def find(self, key: str) -> Reply | None:
         """The reply to a request that was answered before."""
         row = self._execute(
@@ -102,12 +112,16 @@ class Journal:
         ).fetchone()
         return replace(Reply(**json.loads(row[0])), from_journal=True) if row else None
 
-    def sent(self, key: str, slot: str, model: str, prompt_tokens: int, completion_tokens: int) -> int:
+    def sent(
+        self, key: str, slot: str, model: str, prompt_tokens: int, completion_tokens: int, price: Price | None
+    ) -> int:
         """Before a request goes out: at most these tokens. Returns the number under which its outcome is recorded."""
+        prices = (price.prompt, price.completion) if price else (None, None)
         row = self._execute(
-            "INSERT INTO requests (key, slot, model, prompt_tokens, completion_tokens, outcome) "
-            "VALUES (?, ?, ?, ?, ?, 'sent')",
-            (key, slot, model, prompt_tokens, completion_tokens),
+            "INSERT INTO requests "
+            "(key, slot, model, prompt_tokens, completion_tokens, outcome, prompt_price, completion_price) "
+            "VALUES (?, ?, ?, ?, ?, 'sent', ?, ?)",
+            (key, slot, model, prompt_tokens, completion_tokens, *prices),
         )
         return int(row.lastrowid or 0)
 
@@ -126,8 +140,12 @@ class Journal:
 
     def entries(self) -> Iterator[Entry]:
         """Every request of every run, oldest first."""
-        query = "SELECT model, prompt_tokens, completion_tokens, outcome FROM requests ORDER BY id"
-        yield from (Entry(*row) for row in self._execute(query))
+        query = (
+            "SELECT model, prompt_tokens, completion_tokens, outcome, prompt_price, completion_price "
+            "FROM requests ORDER BY id"
+        )
+        for model, prompt, completion, outcome, *prices in self._execute(query):
+            yield Entry(model, prompt, completion, outcome, None if None in prices else Price(*prices))
 
     def fact(self, name: str) -> Any:
         """Something noted by `note`; None if it was not."""

@@ -15,6 +15,7 @@ from luthier.generate.teacher import Teacher
 from luthier.language import Language, say
 
 ASPECTS = ("correct", "helpful", "format")
+OPINION_TOKENS = 200
 _SCORE = {"type": "integer", "minimum": 1, "maximum": 5}
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -58,7 +59,7 @@ class Judge:
         asked = say(f"Question:\n{question}\n\nAnswer:\n{answer}", f"问题：\n{question}\n\n回答：\n{answer}", language)
         messages = ({"role": "system", "content": rubric}, {"role": "user", "content": asked})
         schema = _SCHEMA if self._structured else None
-        reply = await self._teacher.ask(Ask(slot, messages, max_tokens=200, temperature=0.0, schema=schema))
+        reply = await self._teacher.ask(Ask(slot, messages, max_tokens=OPINION_TOKENS, temperature=0.0, schema=schema))
         return read_opinion(reply.text)
 
 

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from luthier.generate.errors import BadAskError
+from luthier.generate.errors import AskError, BadAskError
 from luthier.generate.journal import Ask
 from luthier.generate.teacher import Teacher
 from luthier.language import Language, say
@@ -70,13 +70,29 @@ class Lists:
         self._temperature = temperature
 
     async def ask(
-        self, slot: str, system: str, wish: str, count: int, language: Language, *, tokens_each: int = 100
+        self,
+        slot: str,
+        system: str,
+        wish: str,
+        count: int,
+        language: Language,
+        *,
+        tokens_each: int = 100,
+        last: bool = False,
     ) -> dict[int, str]:
-        """Texts by number, 1 to `count`; numbers that did not come, or not readably, are missing."""
+        """Texts by number, 1 to `count`; numbers that did not come, or not readably, are missing.
+
+        What fails stays failed in reruns, unless it is the `last` try and hardly anything hangs on it.
+        """
         form = "" if self.structured else _plain_form(count, language)
         messages = ({"role": "system", "content": system}, {"role": "user", "content": wish + form})
         ask = Ask(slot, messages, 64 + tokens_each * count, self._temperature, _SCHEMA if self.structured else None)
-        reply = await self.teacher.ask(ask)
+        try:
+            reply = await self.teacher.ask(ask)
+        except AskError as error:
+            if not last:
+                self.teacher.go_without(ask, error)
+            raise
         cut = reply.finish_reason == "length"
         self.counts["lists_cut_off"] += cut
         found = self._items(reply.text, count) if self.structured else plain_lines(reply.text, count)

@@ -49,17 +49,34 @@ class Budget:
     def __init__(self, prices: Mapping[str, Price | None], cap: float | None = None, spent: float = 0.0) -> None:
         """`prices` by model, None where unknown: such a model counts nothing, and cannot be asked under a cap."""
         self._prices, self.cap, self.spent = prices, cap, spent
+        self.unpriced: set[str] = set()  # models that were paid in earlier runs, nobody knows how much
         self._reserved = 0.0
         self._settled = asyncio.Condition()
 
+    def price(self, model: str) -> Price | None:
+        return self._prices.get(model)
+
     def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> float:
-        price = self._prices.get(model)
+        price = self.price(model)
         return price.cost(prompt_tokens, completion_tokens) if price else 0.0
+
+    def earlier_cost(self, model: str, prompt_tokens: int, completion_tokens: int, price: Price | None) -> float | None:
+        """At the price of that time, else at this run's, else at the published one; None where there is none."""
+        price = price or self.price(model) or known_price(model)
+        return price.cost(prompt_tokens, completion_tokens) if price else None
+
+    def add_earlier(self, model: str, prompt_tokens: int, completion_tokens: int, price: Price | None) -> None:
+        """Counts a request of an earlier run, which may have asked another model."""
+        cost = self.earlier_cost(model, prompt_tokens, completion_tokens, price)
+        if cost is None:
+            self.unpriced.add(model)
+        else:
+            self.spent += cost
 
     @property
     def known(self) -> bool:
-        """Whether every model that is asked has a price."""
-        return all(price is not None for price in self._prices.values())
+        """Whether every model that is asked, or was asked by an earlier run, has a price."""
+        return not self.unpriced and all(price is not None for price in self._prices.values())
 
     async def reserve(self, worst: float) -> None:
         """Waits while requests under way may still turn out cheaper; raises CostCapError when there is no room."""

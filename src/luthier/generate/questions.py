@@ -31,9 +31,11 @@ async def sub_topics(lists: Lists, topic: str, count: int, language: Language) -
 
 
 async def questions(
-    lists: Lists, batch: Sequence[Slot], earlier: Sequence[str], language: Language, turn: int
+    lists: Lists, batch: Sequence[Slot], earlier: Sequence[str], language: Language, turn: int, last: bool
 ) -> dict[Slot, str]:
-    """The question for each slot of one topic, as far as they came; `turn` tells apart repeated tries."""
+    """The question for each slot of one topic, as far as they came; `turn` tells apart repeated tries, up to the
+    `last`.
+    """
     system = say(
         "You write down what real users type into a chat window. Each line is the question itself, in the asker's own "
         "words: no acceptance such as 'Sure', no introduction, no quotation marks, no answer.",
@@ -43,7 +45,7 @@ async def questions(
     )
     wish = "\n".join([_task(batch, language), *_shown(earlier, language)])
     name = f"questions/{batch[0].topic}/{turn}/" + ",".join(str(slot.number) for slot in batch)
-    found = await lists.ask(name, system, wish, len(batch), language, tokens_each=TOKENS_EACH)
+    found = await lists.ask(name, system, wish, len(batch), language, tokens_each=TOKENS_EACH, last=last)
     return {slot: found[number] for number, slot in enumerate(batch, 1) if number in found}
 
 

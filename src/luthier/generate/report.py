@@ -59,7 +59,10 @@ def usage_report(teachers: Sequence[Teacher], journal: Journal) -> dict[str, Any
         counts.update(teacher.counts)
     budget = teachers[0].budget
     lost = [entry for entry in journal.entries() if entry.outcome == "lost"]
-    at_risk = sum(budget.cost(entry.model, entry.prompt_tokens, entry.completion_tokens) for entry in lost)
+    at_risk = sum(
+        budget.earlier_cost(entry.model, entry.prompt_tokens, entry.completion_tokens, entry.price) or 0.0
+        for entry in lost
+    )
     return {
         "requests": {
             "paid_in_this_run": counts["answered"],

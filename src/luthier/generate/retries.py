@@ -13,6 +13,8 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 LONGEST_TOLD_S = 600.0  # a service that asks for more than this is not going to answer this run
 _PASSING = (408, 409, 429)
+# By name: what raises them is httpx or httpx2, as the version of `openai` has it.
+_NO_CONNECTION = ("ConnectError", "ConnectTimeout", "PoolTimeout")
 
 
 def is_final(error: openai.APIError) -> bool:
@@ -47,8 +49,11 @@ def _told_s(error: openai.APIError) -> float | None:
 
 
 def may_be_billed(error: BaseException) -> bool:
-    """An error status is not billed. After a time-out, a lost connection or a cancelled wait nobody can know."""
-    return not isinstance(error, openai.APIStatusError)
+    """An error status is not billed, nor what never got a connection. After another time-out, a lost connection or a
+    cancelled wait nobody can know.
+    """
+    unsent = type(error.__cause__).__name__ in _NO_CONNECTION
+    return not (isinstance(error, openai.APIStatusError) or unsent)
 
 
 def message_of(error: openai.APIError) -> str:

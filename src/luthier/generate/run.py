@@ -55,7 +55,7 @@ class Staff:
     """Teacher and judge of one run, with what they share."""
 
     def __init__(self, client: openai.AsyncOpenAI, ways: Ways, journal: Journal, progress: Progress) -> None:
-        """Raises OptionsError for a cap on a model whose price nobody knows."""
+        """Raises OptionsError for a cap on a model whose price nobody knows, also one that an earlier run asked."""
         models = [ways.teacher] + ([ways.judge] if ways.judge else [])
         prices = {model: ways.prices.get(model) for model in models}
         if ways.cap is not None and (unknown := [model for model in models if prices[model] is None]):
@@ -70,7 +70,9 @@ class Staff:
         self.journal, self.budget = journal, Budget(prices, ways.cap)
         for entry in journal.entries():
             if entry.outcome != "refused":
-                self.budget.spent += self.budget.cost(entry.model, entry.prompt_tokens, entry.completion_tokens)
+                self.budget.add_earlier(entry.model, entry.prompt_tokens, entry.completion_tokens, entry.price)
+        if ways.cap is not None and self.budget.unpriced:
+            raise _unpriced(min(self.budget.unpriced), journal)
         self._progress, self.made, self._replies = progress, 0, 0
         limits = Limits(ways.concurrency, ways.requests_per_minute, ways.tokens_per_minute)
         self.all = [
@@ -101,6 +103,17 @@ class Staff:
         return next((teacher.stopped for teacher in self.all if teacher.stopped), None)
 
 
+def _unpriced(model: str, journal: Journal) -> OptionsError:
+    return OptionsError(
+        say(
+            f"--max-cost counts earlier runs too, and {journal.path} holds requests to {model} whose price is not "
+            "known. Choose another --out, or leave --max-cost out.",
+            f"--max-cost 也计入之前的运行，而 {journal.path} 里有发给 {model} 的请求，其价格未知。"
+            "请换一个 --out，或去掉 --max-cost。",
+        )
+    )
+
+
 async def make_topics(
     client: openai.AsyncOpenAI, ways: Ways, wish: Wish, journal: Journal, *, progress: Progress, told: Told
 ) -> Outcome:
@@ -122,8 +135,9 @@ async def make_topics(
     report = {**made, "stopped": None if stopped is None else str(stopped), **usage_report(staff.all, journal)}
     if ways.most_requests is not None:
         requests = expected_requests(wish, judge is not None)
-        price = ways.prices.get(ways.teacher)
-        report["estimate"] = {"requests": requests, **estimate(wish, requests, price, staff.teacher.usage)}
+        price, judge_price = ways.prices.get(ways.teacher), ways.prices.get(ways.judge or "")
+        usage = {**staff.teacher.usage, **({"judge": staff.judge.usage["judge"]} if staff.judge else {})}
+        report["estimate"] = {"requests": requests, **estimate(wish, requests, price, usage, judge_price)}
     return Outcome(run.examples(), run.tally.reject_lines(), report, stopped)
 
 

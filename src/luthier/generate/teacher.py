@@ -20,6 +20,7 @@ from luthier.generate.money import Budget
 from luthier.generate.retries import ATTEMPTS, is_final, may_be_billed, message_of, wait_s
 from luthier.language import say
 
+_GIVEN_UP = "given up "  # and the key of a request: a fact of the journal
 _UNSUPPORTED = ("unsupported_parameter", "unsupported_value")
 _PER_MESSAGE = 16  # tokens around a message in any chat template, generously
 
@@ -60,6 +61,7 @@ class Teacher:
         self._client, self._limits, self._on_reply = client.with_options(max_retries=0), limits, on_reply
         self._most_failures, self._failures, self._most_requests = most_failures, 0, most_requests
         self._stopped: StopError | None = None
+        self._gone: dict[str, str] = {}  # what was given up by key, with the error, until the run is seen to go on
         self._renamed: dict[str, str | None] = {}  # parameters that this model takes under another name, or not at all
         self.counts: Counter[str] = Counter()  # requests by outcome, and tokens, of this run alone
         self.usage: dict[str, Usage] = defaultdict(Usage)  # by the first word of the slot, journal included
@@ -73,12 +75,15 @@ class Teacher:
         """Raises AskError when this request is given up, StopError when the run should end."""
         try:
             found = self.journal.find(ask.key(self.model))
+            gone = None if found else self.journal.fact(_GIVEN_UP + ask.key(self.model))
         except StopError as error:
             self._stopped = error
             raise
         if found:
             self.counts["from_journal"] += 1
             return self._hand_out(ask, found)
+        if gone is not None:
+            raise AskError(gone)
         for attempt in range(ATTEMPTS):
             if self._stopped:
                 raise self._stopped
@@ -99,6 +104,12 @@ class Teacher:
                 await self._wait(error, attempt)
         raise AskError(say("the model refuses the request's parameters", "模型不接受请求的参数"))
 
+    def go_without(self, ask: Ask, error: AskError) -> None:
+        """Later requests are worded without the reply to this one: once one of them is answered, this one stays given
+        up in reruns too, which else would word and pay them all anew.
+        """
+        self._gone[ask.key(self.model)] = str(error)
+
     def _hand_out(self, ask: Ask, reply: Reply) -> Reply:
         self.usage[ask.slot.split("/")[0]].add(reply)
         if self._on_reply:
@@ -116,7 +127,8 @@ class Teacher:
                 raise ProbedError(say("the probing requests are spent", "试探请求已用完"))
             await self.budget.reserve(worst)
             self.counts["sent"] += 1
-            number = self.journal.sent(ask.key(self.model), ask.slot, self.model, prompt, ask.max_tokens)
+            price = self.budget.price(self.model)
+            number = self.journal.sent(ask.key(self.model), ask.slot, self.model, prompt, ask.max_tokens, price)
             try:
                 reply = _read(await self._client.chat.completions.create(**self._parameters(ask)), prompt)
             except BaseException as error:
@@ -125,6 +137,9 @@ class Teacher:
                 self.counts["failed_attempts"] += 1
                 await self.budget.settle(worst, worst if billed else 0.0)
                 raise
+            while self._gone:
+                key, text = self._gone.popitem()
+                self.journal.note(_GIVEN_UP + key, text)
             self.journal.answered(number, reply)
         self._failures = 0
         self.counts.update(answered=1, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)

@@ -2,7 +2,8 @@
 
 Within a round the topics run side by side; within a topic a batch of questions waits for the one before, because it is
 shown it, and answers are asked for as soon as their question is there. What a round does hangs on replies and not on
-their timing, so a rerun asks the same and finds the replies in the journal. Knows nothing about files or terminals.
+their timing, so a rerun asks the same and finds the replies in the journal; what was given up before the last round
+stays given up. Knows nothing about files or terminals.
 """
 
 import asyncio
@@ -105,7 +106,7 @@ class TopicsRun:
         topic, language = batch[0].topic, self.wish.plan.language
         earlier, seen = self._asked.setdefault(topic, []), self._seen.setdefault(topic, Seen())
         try:
-            found = await asking.questions(self.lists, batch, earlier, language, turn)
+            found = await asking.questions(self.lists, batch, earlier, language, turn, turn == ROUNDS - 1)
         except StopError:
             return []
         except AskError as error:

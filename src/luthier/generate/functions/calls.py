@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle, islice
+from itertools import cycle
 from typing import Any
 
 from luthier.generate.errors import AskError, StopError
@@ -20,6 +20,7 @@ from luthier.generate.functions.definitions import Definition
 from luthier.generate.functions.enumerate import Draw, Invocation, first
 from luthier.generate.functions.examples import Drafted, Form, Kind, to_line
 from luthier.generate.functions.grounding import missing_values
+from luthier.generate.functions.phrase import MESSAGES
 from luthier.generate.functions.phrasers import BATCH, Phraser
 from luthier.generate.functions.talk import cannot
 from luthier.generate.functions.templates import ask_back, both, check_phrasing, fields
@@ -73,7 +74,8 @@ def expected_requests(wish: CallsWish) -> dict[str, int]:
     ]
     calls, missing = wanted["call"] + 2 * wanted["several"], wanted["missing"]
     phrasing = math.ceil(math.ceil(calls / wish.each) / BATCH) + math.ceil(missing / BATCH)
-    return {"probe": 1, "values": len(open_text), "phrasings": phrasing, "no_call": 1 + wanted["no_call"]}
+    no_call = math.ceil(wanted["no_call"] / MESSAGES) + wanted["no_call"]
+    return {"probe": 1, "values": len(open_text), "phrasings": phrasing, "no_call": no_call}
 
 
 @dataclass
@@ -216,15 +218,18 @@ class CallsRun:
             self.drafts.append(Drafted("no_call", one.user, answer=cannot(others, language), definitions=others))
 
     async def _no_calls(self, wanted: int) -> None:
-        if wanted <= 0:
-            return
-        try:
-            pairs = await self.phraser.no_calls(self.wish.definitions, wanted)
-        except AskError as error:
-            self._reject("request_failed", "", error=str(error))
-            return
-        new = (pair for pair in pairs if self._is_new(pair[0]))
-        self.drafts += [Drafted("no_call", user, answer=text) for user, text in islice(new, wanted)]
+        """In batches, with as many again for what is missing; the batches before one that failed are kept."""
+        for turn in range(2 * math.ceil(wanted / MESSAGES)):
+            if wanted <= 0:
+                return
+            try:
+                pairs = await self.phraser.no_calls(turn, self.wish.definitions, min(wanted, MESSAGES))
+            except AskError as error:
+                self._reject("request_failed", "", error=str(error))
+                continue
+            new = [Drafted("no_call", user, answer=text) for user, text in pairs if self._is_new(user)]
+            self.drafts += new
+            wanted -= len(new)
 
     def _is_new(self, text: str) -> bool:
         """Equal words are one message: twice the same is a copy, and with another answer a contradiction."""

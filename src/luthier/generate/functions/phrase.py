@@ -12,6 +12,8 @@ from luthier.generate.lists import Lists
 from luthier.language import Language, say
 
 VALUES = 20
+MESSAGES = 20  # that need no call, per request: the limit of tokens grows with them, and services have one
+MOST_SHOWN = 40  # earlier ones that a request shows, the newest
 
 
 async def values(lists: Lists, definition: Definition, name: str, language: Language) -> list[str]:
@@ -62,9 +64,9 @@ async def phrasings(
 
 
 async def no_call_messages(
-    lists: Lists, slot: str, definitions: Sequence[Definition], count: int, language: Language
+    lists: Lists, slot: str, definitions: Sequence[Definition], count: int, language: Language, earlier: Sequence[str]
 ) -> list[str]:
-    """Messages near the functions' subjects that none of them can serve."""
+    """Messages near the functions' subjects that none of them can serve, shown the `earlier` ones."""
     system = say(
         "You write what users type to an assistant. Each line is one message.",
         "你负责写下用户对助理说的话，每一条是一句话。",
@@ -78,5 +80,17 @@ async def no_call_messages(
         "以及没有函数能办的要求。",
         language,
     )
+    wish = "\n".join([wish, *_shown(earlier, language)])
     found = await lists.ask(slot, system, wish, count, language)
     return [found[number] for number in sorted(found)]
+
+
+def _shown(earlier: Sequence[str], language: Language) -> list[str]:
+    if not earlier:
+        return []
+    head = say(
+        "\nThese exist already; do not repeat or rephrase them:",
+        "\n已经有下面这些消息，不要重复，也不要换个说法再写：",
+        language,
+    )
+    return [head, *(f"- {message}" for message in earlier[-MOST_SHOWN:])]

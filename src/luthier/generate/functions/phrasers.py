@@ -33,8 +33,8 @@ class Phraser(Protocol):
     async def phrase(self, slot: str, batch: Sequence[Invocation], each: int) -> list[list[str]]:
         """For each invocation, whose arguments may be fewer than the function requires."""
 
-    async def no_calls(self, definitions: Sequence[Definition], count: int) -> list[tuple[str, str]]:
-        """Messages that need no call, with their answers."""
+    async def no_calls(self, turn: int, definitions: Sequence[Definition], count: int) -> list[tuple[str, str]]:
+        """Messages that need no call, with their answers: at most MESSAGES, others in each turn."""
 
 
 class TemplatePhraser:
@@ -62,9 +62,10 @@ class TemplatePhraser:
             return own_phrasing(draw.next(), call.arguments, self._language)
         return frame(call, list(call.arguments), self._language, self._dice)
 
-    async def no_calls(self, definitions: Sequence[Definition], count: int) -> list[tuple[str, str]]:
+    async def no_calls(self, turn: int, definitions: Sequence[Definition], count: int) -> list[tuple[str, str]]:
         pairs = [(pair["user"], pair["assistant"]) for pair in self._own.no_call]
-        return (pairs + small_talk(definitions, self._language))[:count]
+        pairs += small_talk(definitions, self._language)
+        return pairs[turn * phrase.MESSAGES :][:count]
 
 
 class TeacherPhraser:
@@ -72,6 +73,7 @@ class TeacherPhraser:
 
     def __init__(self, lists: Lists, language: Language, system: str | None, max_tokens: int) -> None:
         self._lists, self._language, self._system, self._max_tokens = lists, language, system, max_tokens
+        self._messages: list[str] = []  # that need no call, so far
 
     async def values(self, definition: Definition, name: str) -> list[str]:
         return await phrase.values(self._lists, definition, name, self._language)
@@ -79,18 +81,13 @@ class TeacherPhraser:
     async def phrase(self, slot: str, batch: Sequence[Invocation], each: int) -> list[list[str]]:
         return await phrase.phrasings(self._lists, slot, batch, each, self._language)
 
-    async def no_calls(self, definitions: Sequence[Definition], count: int) -> list[tuple[str, str]]:
-        made: list[tuple[str, str]] = []
-        for turn in range(2):
-            wanted = count - len(made)
-            if wanted <= 0:
-                break
-            slot = f"no_call/{turn}/{wanted}"
-            messages = await phrase.no_call_messages(self._lists, slot, definitions, wanted, self._language)
-            asks = (self._answer(f"no_call_answers/{turn}/{at}", definitions, m) for at, m in enumerate(messages))
-            texts = await asyncio.gather(*asks)
-            made += [(message, text) for message, text in zip(messages, texts, strict=True) if text]
-        return made
+    async def no_calls(self, turn: int, definitions: Sequence[Definition], count: int) -> list[tuple[str, str]]:
+        slot, earlier = f"no_call/{turn}/{count}", self._messages
+        messages = await phrase.no_call_messages(self._lists, slot, definitions, count, self._language, earlier)
+        self._messages += messages
+        asks = (self._answer(f"no_call_answers/{turn}/{at}", definitions, m) for at, m in enumerate(messages))
+        texts = await asyncio.gather(*asks)
+        return [(message, text) for message, text in zip(messages, texts, strict=True) if text]
 
     async def _answer(self, slot: str, definitions: Sequence[Definition], message: str) -> str | None:
         language = self._language

@@ -5,6 +5,7 @@ or the teacher gave, or an everyday pool. Every value is held against its schema
 """
 
 import json
+import math
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -91,9 +92,20 @@ def numbers(schema: Mapping[str, Any], dice: random.Random) -> list[Any]:
         low = high - 20 * step if low is None else low
         high = low + 20 * step if high is None else high
         first, last = -(-low // step), high // step
-        inside = [dice.randint(int(first), int(last)) for _ in range(_SPREAD)]
-        made = [(int if whole else float)(turn * step) for turn in (first, last, first + 1, *inside)]
+        if not whole and "multipleOf" not in schema and high - low < step:
+            made = _narrow(low, high)
+        elif first > last:
+            made = []  # no multiple of the step is inside
+        else:
+            inside = [dice.randint(int(first), int(last)) for _ in range(_SPREAD)]
+            made = [(int if whole else float)(turn * step) for turn in (first, last, first + 1, *inside)]
     return valid(schema, [int(one) if float(one).is_integer() else one for one in made])
+
+
+def _narrow(low: float, high: float) -> list[float]:
+    """Both bounds and some numbers between, with two digits that tell them apart."""
+    places = 1 - math.floor(math.log10(high - low)) if high > low else 0
+    return [low, high, *(round(low + (high - low) * turn / _SPREAD, places) for turn in range(1, _SPREAD))]
 
 
 def everyday(definition: Definition, name: str, language: Language) -> list[str]:
