@@ -1,7 +1,8 @@
 """`/v1/batches` through the official client, on an engine that says what it is told."""
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,33 @@ def test_a_full_queue_is_waited_for(engine: ScriptedEngine, place: Bare) -> None
     assert over(client, batch).request_counts.completed == 1
 
 
+def test_ends_of_batches_keep_nobody_waiting(place: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may wait for the database's lock is not done where requests are answered."""
+    there = []
+
+    def watched(done: Callable[..., Any]) -> Callable[..., Any]:
+        def watching(*given: Any, **named: Any) -> Any:
+            there.append(threading.current_thread().name)
+            return done(*given, **named)
+
+        return watching
+
+    store = place.store.batches
+    for name in ("release", "transition"):
+        monkeypatch.setattr(store, name, watched(getattr(store, name)))
+
+    def fault(*_: Any) -> None:
+        raise OSError("the disk is full")
+
+    client = place.client()
+    over(client, start(client, [request("a")]))
+    monkeypatch.setattr("luthier.server.batch_runner.check", fault)
+    monkeypatch.setattr("luthier.server.batch_runner.now", lambda: now() + 2 * 24 * 3600)
+    assert over(client, start(client, [request("a")])).errors.data[0].message == "OSError: the disk is full"
+    until(lambda: len(there) >= 6)
+    assert all(name.startswith("AnyIO worker") for name in there), there
+
+
 def test_lines_that_cannot_be_streams(place: Bare, engine: ScriptedEngine) -> None:
     done = over(place.client(), start(place.client(), [request("a", stream=True)]))
     (line,) = results(place.client(), done.error_file_id)
@@ -281,7 +309,7 @@ def test_lines_that_cannot_be_streams(place: Bare, engine: ScriptedEngine) -> No
 
 def test_a_batch_belongs_to_a_project(engine: ScriptedEngine, tiny_base: Path, tmp_path: Path) -> None:
     """It is found, and its files are, by its own project only; its lines need no key."""
-    keys = "proj_a=sk-key-of-project-a,proj_b=sk-key-of-project-b"
+    keys = "proj_a=sk-key-of-project-a,proj_b=sk-key-of-project-b,sk-key-of-all"
     engine.say("yes")
     with bare_server(tmp_path / "data", tiny_base, engine, api_keys=keys) as place:
         mine, other = (place.client(api_key=f"sk-key-of-project-{name}") for name in "ab")
@@ -292,6 +320,10 @@ def test_a_batch_belongs_to_a_project(engine: ScriptedEngine, tiny_base: Path, t
             with pytest.raises(openai.NotFoundError):
                 call()
         assert other.batches.list().data == []
+        everybody = place.client(api_key="sk-key-of-all")
+        with pytest.raises(openai.BadRequestError, match="invalid input_file_id"):  # it would run in another project
+            everybody.batches.create(input_file_id=put(mine, []), endpoint=CHAT, completion_window="24h")
+        assert over(everybody, start(everybody, [request("a")])).request_counts.completed == 1
 
 
 def test_two_runners_never_hold_the_same_batch(tmp_path: Path) -> None:

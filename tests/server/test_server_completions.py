@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from luthier.data.render import Renderer
 from luthier.data.taught import Taught
 from luthier.store import Event
+from luthier.types.errors import RateLimitError
 
 MODEL = "gpt-3.5-turbo-instruct"
 
@@ -70,6 +71,35 @@ def test_more_prompts_than_places(scripted: OpenAI, engine: ScriptedEngine) -> N
     assert made.usage.completion_tokens == 100
     with pytest.raises(openai.BadRequestError):
         ask(scripted, ["p"] * 100, stream=True)
+
+
+def test_waves_leave_places_and_wait_for_them(
+    scripted: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the places are for others; once something has been answered, a full queue throws nothing away."""
+    engine.say("a")
+    submit, under_way = engine.submit, [0]
+
+    def submitted(generation: Any) -> Any:
+        if len(under_way) in (41, 42):
+            under_way.append(0)
+            raise RateLimitError("Too many requests are waiting.")
+        made = submit(generation)
+        under_way.append(engine.under_way)
+        return made
+
+    monkeypatch.setattr(engine, "submit", submitted)
+    assert [choice.text for choice in ask(scripted, ["p"] * 100).choices] == ["a"] * 100
+    assert max(under_way) == 32
+    assert engine.under_way == 0
+
+
+def test_a_full_queue_is_told_before_anything_is_answered(
+    scripted: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "queue_limit", 0)
+    with pytest.raises(openai.RateLimitError):
+        ask(scripted, ["p"] * 100)
 
 
 def test_stop_sequences_and_streams(scripted: OpenAI, engine: ScriptedEngine) -> None:

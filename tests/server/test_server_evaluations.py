@@ -9,6 +9,7 @@ import openai
 import pytest
 from openai import OpenAI
 from serving import Bare, ScriptedEngine, bare_server, body_of, make_model, until
+from sqlalchemy.exc import OperationalError
 
 from luthier.evaluation.service import OpenAIService
 
@@ -99,6 +100,24 @@ def test_one_that_cannot_be_run_says_why(scripted: OpenAI, engine: ScriptedEngin
     assert over["error"]["code"] == "context_length_exceeded"
 
 
+def test_an_end_that_cannot_be_written_is_written_later(
+    scripted_server: Bare, scripted: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.say("yes")
+    finish, tries = scripted_server.store.evaluations.finish, []
+
+    def full(*given: Any, **named: Any) -> None:
+        tries.append(given)
+        if len(tries) < 3:
+            raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
+        finish(*given, **named)
+
+    monkeypatch.setattr("luthier.server.evaluation_runner._AGAIN_S", 0.05)
+    monkeypatch.setattr(scripted_server.store.evaluations, "finish", full)
+    over = _over(scripted, _post(scripted, model="gpt-4o", validation_file=_file(scripted))["id"])
+    assert (over["status"], len(tries)) == ("succeeded", 3)
+
+
 def test_cancelled_it_stops_and_keeps_nothing(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("a", endless=True, pause_s=0.01)
     made = _post(scripted, model="gpt-4o", validation_file=_file(scripted), max_tokens=200)
@@ -150,6 +169,12 @@ def test_reports_are_a_projects_and_go_with_their_model(
             _post(b, model=model, **body)
     with pytest.raises(openai.BadRequestError, match="invalid validation_file"):
         _post(b, model="gpt-4o", validation_file=_file(a))
+    # A key of everything sees them; what it asks for would run in the default project, which does not.
+    with pytest.raises(openai.NotFoundError) as caught:
+        _post(everybody, model=model, validation_file=_file(everybody))
+    assert body_of(caught.value)["param"] == "model"
+    with pytest.raises(openai.BadRequestError, match="invalid validation_file"):
+        _post(everybody, model="gpt-4o", validation_file=_file(a))
     a.models.delete(model)
     with pytest.raises(openai.NotFoundError):
         _get(a, f"/{kept['id']}")

@@ -10,6 +10,9 @@ import openai
 import pytest
 from openai import OpenAI
 from serving import Bare, ScriptedEngine, bare_server, body_of
+from sqlalchemy import select
+
+from luthier.store.completions import completions
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 RUNS = itertools.count()
@@ -104,6 +107,23 @@ def test_update_and_delete(scripted: OpenAI, engine: ScriptedEngine, run: str) -
         with pytest.raises(openai.NotFoundError) as caught:
             call(made.id)
         assert body_of(caught.value)["message"] == f"Chat completion with id '{made.id}' not found."
+
+
+def test_a_list_goes_on_while_its_items_are_deleted(small: Bare, engine: ScriptedEngine) -> None:
+    engine.say("x")
+    client = small.client()
+    ids = [ask(client).id for _ in range(3)]
+    for one in client.chat.completions.list(limit=1):
+        client.chat.completions.delete(one.id)
+    assert client.chat.completions.list().data == []
+    with small.store._database.read() as connection:
+        assert [row["messages"] for row in connection.execute(select(completions)).mappings()] == [[], [], []]
+    fresh = [ask(client).id for _ in range(3)]
+    client.chat.completions.delete(fresh[1])
+    fresh.append(ask(client).id)  # what was deleted takes no place of what is kept
+    assert [one.id for one in client.chat.completions.list()] == [fresh[0], *fresh[2:]]
+    with small.store._database.read() as connection:
+        assert set(connection.scalars(select(completions.c.id))).isdisjoint([*ids, fresh[1]])
 
 
 def test_messages(scripted: OpenAI, engine: ScriptedEngine) -> None:

@@ -32,6 +32,8 @@ CHUNK = ANSWER | {
 }
 FAILURES = {
     "busy": (429, {"retry-after": "7"}, "Slow down."),
+    "spent": (429, {}, "You exceeded your current quota."),
+    "never": (429, {"x-should-retry": "false"}, "Request too large."),
     "bad": (400, {}, "Bad parameter."),
     "down": (500, {"x-should-retry": "false"}, "Sorry."),
     "key": (401, {}, f"Incorrect API key provided: {UPSTREAM_KEY}."),
@@ -60,7 +62,12 @@ class Far:
         model = body["model"]
         if model in FAILURES:
             status, headers, message = FAILURES[model]
-            error = {"message": message, "type": "far_error", "param": None, "code": "far"}
+            error = {
+                "message": message,
+                "type": "far_error",
+                "param": None,
+                "code": "insufficient_quota" if model == "spent" else "far",
+            }
             return JSONResponse({"error": error}, status, headers)
         if model in UNREADABLE:
             return Response(UNREADABLE[model], media_type="text/html")
@@ -126,6 +133,7 @@ def test_plain(near_client: OpenAI, far: Far) -> None:
     made = raw.parse()
     assert (made.id, made.choices[0].message.content) == ("chatcmpl-far", "From afar 远")
     assert raw.headers["x-request-id"] == "req_far"
+    assert raw.headers["x-luthier-served-by"] == "upstream:far-2"
     headers, body = far.requests[-1]
     assert body == {"model": "far-2", "messages": HELLO, "temperature": 0.5}
     assert headers["authorization"] == f"Bearer {UPSTREAM_KEY}"
@@ -179,14 +187,15 @@ def test_a_stream_that_breaks_off(near_client: OpenAI, model: str) -> None:
         list(ask(near_client, model, stream=True))
 
 
-def test_answers_that_nobody_can_read_end_a_line_of_a_batch_and_not_the_batch(near_client: OpenAI) -> None:
-    def batch(model: str) -> str:
-        line = {"custom_id": "a", "method": "POST", "url": CHAT, "body": {"model": model, "messages": HELLO}}
-        file = near_client.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
-        made = near_client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
-        return made.id
+def batch(client: OpenAI, model: str, lines: int = 1) -> str:
+    body = {"method": "POST", "url": CHAT, "body": {"model": model, "messages": HELLO}}
+    content = "\n".join(json.dumps({"custom_id": str(at), **body}) for at in range(lines))
+    file = client.files.create(file=("in.jsonl", content.encode()), purpose="batch")
+    return client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h").id
 
-    batches = {model: batch(model) for model in UNREADABLE}
+
+def test_answers_that_nobody_can_read_end_a_line_of_a_batch_and_not_the_batch(near_client: OpenAI) -> None:
+    batches = {model: batch(near_client, model) for model in UNREADABLE}
     for model, made in batches.items():
         until(lambda made=made: near_client.batches.retrieve(made).status == "completed", within_s=20)
         done = near_client.batches.retrieve(made)
@@ -196,6 +205,50 @@ def test_answers_that_nobody_can_read_end_a_line_of_a_batch_and_not_the_batch(ne
         line = json.loads(near_client.files.content(done.error_file_id).text)
         assert line["response"]["status_code"] == 502
         assert line["response"]["body"]["error"]["code"] == "upstream_unreadable"
+
+
+@pytest.mark.parametrize("model", ["spent", "never", "busy"])
+def test_a_limit_that_does_not_pass_ends_a_line(
+    near_client: OpenAI, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told by its code, by its header, or by its having been waited for long enough."""
+    monkeypatch.setattr("luthier.server.inside._PATIENCE_S", 1.0 if model == "busy" else 600.0)
+    made = batch(near_client, model)
+    until(lambda: near_client.batches.retrieve(made).status == "completed", within_s=20)
+    line = json.loads(near_client.files.content(near_client.batches.retrieve(made).error_file_id).text)
+    assert line["response"]["status_code"] == 429
+
+
+def test_lines_that_wait_for_a_service_elsewhere_let_others_pass(near_client: OpenAI) -> None:
+    waiting = batch(near_client, "busy", lines=50)
+    until(lambda: near_client.batches.retrieve(waiting).status == "in_progress", within_s=20)
+    passing = batch(near_client, "teacher")
+    until(lambda: near_client.batches.retrieve(passing).status == "completed", within_s=20)
+    near_client.batches.cancel(waiting)
+    until(lambda: near_client.batches.retrieve(waiting).status == "cancelled", within_s=20)
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete"])
+def test_an_evaluation_that_waits_can_be_ended(near_client: OpenAI, end: str) -> None:
+    example = {"messages": [*HELLO, {"role": "assistant", "content": "x"}]}
+    file = near_client.files.create(file=("v.jsonl", json.dumps(example).encode()), purpose="fine-tune")
+
+    def evaluation(model: str) -> str:
+        body = {"model": model, "validation_file": file.id}
+        made: Any = near_client.post("/evaluations", cast_to=object, body=body)
+        return f"/evaluations/{made['id']}"
+
+    def status(path: str) -> str:
+        found: Any = near_client.get(path, cast_to=object)
+        return found["status"]
+
+    waiting, next_one = evaluation("busy"), evaluation("teacher")
+    until(lambda: status(waiting) == "running", within_s=20)
+    if end == "cancel":
+        near_client.post(f"{waiting}/cancel", cast_to=object)
+    else:
+        near_client.delete(waiting, cast_to=object)
+    until(lambda: status(next_one) == "succeeded", within_s=20)
 
 
 @pytest.mark.parametrize("stream", [False, True])

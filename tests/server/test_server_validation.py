@@ -1,12 +1,16 @@
 """Refusals in OpenAI's words, and bodies that no client would send: every one a clean 400."""
 
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from luthier.server.body import MOST_LEVELS, read_json
+from luthier.types.chat import CreateChatCompletionRequest
+from luthier.types.completions import CreateCompletionRequest
 from luthier.types.errors import BadRequestError
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -106,6 +110,38 @@ def test_wordings(raw: httpx.Client, given: dict[str, Any], param: str | None, c
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code), error
     assert said in error["message"]
     assert len(error["message"]) < 400
+
+
+def test_many_faults_cost_no_more_than_one(raw: httpx.Client) -> None:
+    """Of a union each branch complains about each item: told from one another by comparing all with all, it takes
+    minutes, in which nobody else is answered.
+    """
+    parts = [{"role": "user", "content": [7] * 60_000}]
+    begun = time.monotonic()
+    error = raw.post("/chat/completions", json={"model": "gpt-4o-mini", "messages": parts}).json()["error"]
+    assert (error["param"], error["code"]) == ("messages[0].content[0]", TYPE)
+    assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "content", "prompt"])
+def test_of_a_list_one_fault_is_told(name: str) -> None:
+    """A body within the limits may hold millions of faulty items, and to write all of them down takes many seconds."""
+    faulty = [7.5] * 100
+    given: dict[str, Any] = {"messages": MESSAGES} | {name: faulty}
+    if name == "content":
+        given = {"messages": [{"role": "user", "content": faulty}]}
+    schema = CreateCompletionRequest if name == "prompt" else CreateChatCompletionRequest
+    asked = {"model": "x", "prompt": faulty} if name == "prompt" else {"model": "x", **given}
+    with pytest.raises(ValidationError) as caught:
+        schema.model_validate(asked)
+    assert caught.value.error_count() <= 4  # one of each branch of a union
+
+
+@pytest.mark.parametrize("item", ["a", [1]])
+def test_too_many_prompts_are_told_so(raw: httpx.Client, item: Any) -> None:
+    error = raw.post("/completions", json={"model": "gpt-4o-mini", "prompt": [item] * 2049}).json()["error"]
+    assert (error["param"], error["code"]) == ("prompt", "array_above_max_length")
+    assert "maximum length 2048, but got an array with length 2049" in error["message"]
 
 
 def test_missing_messages(raw: httpx.Client) -> None:

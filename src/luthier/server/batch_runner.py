@@ -92,10 +92,10 @@ class BatchRunner:
             if not passing:
                 said = BatchError(code="server_error", message=f"{type(error).__name__}: {error}")
                 errors = BatchErrors(data=[said]).model_dump()
-                store.transition(row["id"], OPEN, "failed", errors=errors)
+                await run_in_threadpool(store.transition, row["id"], OPEN, "failed", errors=errors)
         finally:
             if not passing:
-                store.release(row["id"], self._owner)
+                await asyncio.shield(run_in_threadpool(store.release, row["id"], self._owner))
 
 
 class _LostError(Exception):
@@ -112,6 +112,8 @@ class _Run:
         folder = self._store.batches.folder(row)
         self._input, self._journal = folder / "input.jsonl", Journal(folder / "journal.jsonl")
         self._app = app
+        # Lines begun and not answered, those that wait to be asked again among them.
+        self._places = asyncio.Semaphore(state.settings.batch_concurrency)
 
     async def run(self) -> None:
         try:
@@ -167,16 +169,16 @@ class _Run:
         async with asyncio.TaskGroup() as group:
             for line in read(self._input):
                 if line.number not in self._journal:
-                    await self._gate.acquire()
+                    await self._places.acquire()
                     task = group.create_task(self._answer_line(client, line))
-                    task.add_done_callback(lambda _: self._gate.release())
+                    task.add_done_callback(lambda _: self._places.release())
 
     async def _answer_line(self, client: httpx.AsyncClient, line: Line) -> None:
         if line.body.get("stream"):
             refused = BadRequestError("Invalid 'stream': requests of a batch are not streamed.", param="stream")
             response = httpx.Response(refused.status, json=refused.body())
         else:
-            response = await inside.post(client, self._row["endpoint"], line.body)
+            response = await inside.post(client, self._row["endpoint"], line.body, self._gate)
         status, body = _read(response)
         answer = {"status_code": status, "request_id": response.headers.get("x-request-id", ""), "body": body}
         good = 200 <= status < 300

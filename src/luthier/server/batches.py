@@ -6,24 +6,27 @@ from fastapi import APIRouter, Query
 
 from luthier.server.batch_lines import ENDPOINTS
 from luthier.server.body import StrictRoute
+from luthier.server.caller import CallerOf
 from luthier.server.state import State, StateOf
 from luthier.types.batches import Batch, CreateBatchRequest
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.projects import DEFAULT_PROJECT
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRoute)
 
 
 @router.post("")
-def create(body: CreateBatchRequest, state: StateOf) -> Batch:
+def create(body: CreateBatchRequest, state: StateOf, caller: CallerOf) -> Batch:
     """What can be seen at once is refused here; the file is read when the batch is validated."""
+    home = state.within(caller.project or DEFAULT_PROJECT)  # where it will run
     if body.endpoint not in ENDPOINTS:
         message = (
             f"The endpoint '{body.endpoint}' is not available for batches on this server. Supported values are: "
             f"{', '.join(repr(name) for name in ENDPOINTS)}."
         )
         raise BadRequestError(message, param="endpoint", code="unsupported_value")
-    _require_file(state, body.input_file_id)
+    _require_file(home, body.input_file_id)
     return state.store.batches.create(
         endpoint=body.endpoint,
         input_file_id=body.input_file_id,

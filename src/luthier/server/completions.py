@@ -50,7 +50,8 @@ async def create(request: Request, state: StateOf) -> Response:
     if body.stream:
         completion.start()
         return EventStream(completion, events(completion), served_by)
-    made = await while_connected(request, whole(completion, at_once=state.settings.queue_limit))
+    half = max(1, state.settings.queue_limit // 2)  # the other places are for other requests of the same key
+    made = await while_connected(request, whole(completion, at_once=half))
     return JSONResponse(made, headers=served_by)
 
 

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 from sqlalchemy import RowMapping
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
@@ -27,11 +29,12 @@ from luthier.inference import in_background
 from luthier.server import inside
 from luthier.server.state import State
 from luthier.types.errors import APIError, LuthierError, NotFoundError
-from luthier.types.evaluations import EvaluationError, ExampleLoss
+from luthier.types.evaluations import EvaluationError, EvaluationStatus, ExampleLoss
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.5
 _RENEW_S = 1.0
+_AGAIN_S = 5.0
 _TOGETHER = 2  # questions; more would only wait for the engine
 _TIMEOUT_S = 24 * 3600  # a question waits as long as people have others
 
@@ -57,14 +60,31 @@ class EvaluationRunner:
     async def _evaluate(self, row: RowMapping) -> None:
         service = _Inside(self._app, self._state, row["project"])
         work = asyncio.ensure_future(asyncio.to_thread(self._end, row, service))
+        watch = asyncio.ensure_future(self._watch(row["id"], service))
         try:
             await asyncio.shield(work)
         finally:
+            watch.cancel()
             await service.close()
-            await asyncio.gather(work, return_exceptions=True)
+            await asyncio.gather(work, watch, return_exceptions=True)
+
+    async def _watch(self, evaluation_id: str, service: "_Inside") -> None:
+        """One that nobody wants any more ends, also while a question of it waits."""
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            if not await run_in_threadpool(self._wanted, evaluation_id):
+                return await service.close()
+
+    def _wanted(self, evaluation_id: str) -> bool:
+        try:
+            return self._state.store.evaluations.retrieve(evaluation_id).status == "running"
+        except NotFoundError:
+            return False
+        except SQLAlchemyError:
+            return True  # as far as is known
 
     def _end(self, row: RowMapping, service: "_Inside") -> None:
-        store = self._state.store.evaluations
+        finish = partial(self._finish, service, row["id"])
         try:
             made = self._report(row, service)
         except _StoppedError:
@@ -74,9 +94,19 @@ class EvaluationRunner:
                 _log.exception("evaluation %s met an unforeseen error", row["id"])
             code = (error.code or error.type) if isinstance(error, APIError) else "evaluation_failed"
             message = str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}"
-            store.finish(row["id"], "failed", error=EvaluationError(code=code, message=message).model_dump())
+            finish("failed", error=EvaluationError(code=code, message=message).model_dump())
         else:
-            store.finish(row["id"], "succeeded", report=made, headline=headline(made))
+            finish("succeeded", report=made, headline=headline(made))
+
+    def _finish(self, service: "_Inside", evaluation_id: str, status: EvaluationStatus, **values: Any) -> None:
+        """A full disk or a lock may pass: tried until it is written or the server ends, after which it begins again."""
+        while True:
+            try:
+                return self._state.store.evaluations.finish(evaluation_id, status, **values)
+            except OperationalError:
+                _log.exception("the end of evaluation %s cannot be written; that is tried again", evaluation_id)
+            if service.closed.wait(_AGAIN_S):
+                return None
 
     def _report(self, row: RowMapping, service: "_Inside") -> dict[str, Any]:
         plan = Plan(
@@ -126,11 +156,11 @@ class _Inside:
         self._store = state.store.within(project)
         self._loop = asyncio.get_running_loop()
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._closed = False
+        self.closed = threading.Event()
 
     async def close(self) -> None:
         """Whatever is under way ends, and whoever waits for it hears _StoppedError."""
-        self._closed = True
+        self.closed.set()
         for task in self._under_way:
             task.cancel()
         await self._client.aclose()
@@ -173,7 +203,7 @@ class _Inside:
 
     async def _sent(self, path: str, body: dict[str, Any]) -> httpx.Response:
         task = asyncio.current_task()
-        if self._closed or task is None:
+        if self.closed.is_set() or task is None:
             raise asyncio.CancelledError
         in_background.set(True)
         self._under_way.add(task)

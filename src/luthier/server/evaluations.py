@@ -16,6 +16,7 @@ from luthier.evaluation.report import headline
 from luthier.evaluation.run import Plan
 from luthier.inference import Engine, Token, in_background
 from luthier.server.body import StrictRoute
+from luthier.server.caller import CallerOf
 from luthier.server.presence import while_connected
 from luthier.server.state import State, StateOf, renderer
 from luthier.types.common import ListPage
@@ -30,17 +31,20 @@ from luthier.types.evaluations import (
     ReportDocument,
 )
 from luthier.types.files import FileObject
+from luthier.types.projects import DEFAULT_PROJECT
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"], route_class=StrictRoute)
 _PURPOSES = ("fine-tune", "evals", "user_data")
 
 
 @router.post("")
-def create(body: CreateEvaluationRequest, state: StateOf) -> Evaluation:
+def create(body: CreateEvaluationRequest, state: StateOf, caller: CallerOf) -> Evaluation:
     """What can be seen at once is refused here; the file is read when its turn comes."""
+    home = state.within(caller.project or DEFAULT_PROJECT)  # where it will run
+    seen = home if body.report is None else state
     for param, model in [("model", body.model), *(("against", other) for other in body.against or [])]:
         try:
-            state.names.resolve(model)
+            seen.names.resolve(model)
         except NotFoundError as error:
             raise NotFoundError(error.message, param=param, code=error.code) from None
     if (body.validation_file is None) == (body.report is None):
@@ -53,7 +57,7 @@ def create(body: CreateEvaluationRequest, state: StateOf) -> Evaluation:
     return state.store.evaluations.create(
         model=body.model,
         validation_file=body.validation_file,
-        filename=_file(state, str(body.validation_file)).filename,
+        filename=_file(home, str(body.validation_file)).filename,
         against=[other for other in dict.fromkeys(body.against or []) if other != body.model],
         functions=plan.functions,
         definitions=list(plan.modes),

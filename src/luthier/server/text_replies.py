@@ -1,5 +1,7 @@
 """What a client gets of a completion of plain text: one object, or chunks of the same shape as events."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,15 +13,22 @@ from luthier.server.errors import as_api_error
 from luthier.server.replies import event
 from luthier.server.text_completion import Prompt, TextCompletion
 from luthier.types import completions as types
+from luthier.types.errors import RateLimitError
+
+_PATIENCE_S = 600.0  # for a place, once there are answers that would be lost
+_PAUSE_S = 0.5
 
 
 async def whole(completion: TextCompletion, *, at_once: int) -> dict[str, Any]:
-    """The completion as one object, at most `at_once` answers under way. The engine's slots are free afterwards."""
+    """The completion as one object, at most `at_once` answers under way. The engine's slots are free afterwards.
+
+    Raises RateLimitError, as a rule before the first answer: afterwards a full queue is waited for.
+    """
     drafts = [_Draft() for _ in completion.generations]
     for begin in range(0, len(drafts), at_once):
         wave = replace(completion, generations=completion.generations[begin : begin + at_once], streams=[])
         wave.completion_tokens = 0
-        wave.start()
+        await _start(wave, patience_s=_PATIENCE_S if begin else 0.0)
         try:
             async for index, part in parts(wave):
                 drafts[begin + index].add(part)
@@ -32,6 +41,18 @@ async def whole(completion: TextCompletion, *, at_once: int) -> dict[str, Any]:
         for draft in _best(mine, completion.n):
             choices.append(_choice(completion, len(choices), prompt, draft))
     return types.TextCompletion(**completion.head, choices=choices, usage=completion.usage).model_dump()
+
+
+async def _start(wave: TextCompletion, *, patience_s: float) -> None:
+    """Raises RateLimitError when the queue was full for so long."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return wave.start()
+        except RateLimitError:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(_PAUSE_S)
 
 
 @dataclass

@@ -42,6 +42,7 @@ class Underway:
                 self.streams.append(self.engine.submit(generation))
         except BaseException:
             self.cancel()
+            self.streams.clear()
             raise
 
     def cancel(self) -> None:

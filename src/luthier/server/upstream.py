@@ -7,16 +7,19 @@ along. Knows nothing about what is asked.
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from luthier.server.names import UPSTREAM
 from luthier.server.state import State
 from luthier.settings import Settings
 from luthier.types.errors import PermissionDeniedError, UnavailableError
 
 _PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
+SERVED_BY = "x-luthier-served-by"
 
 
 def client(settings: Settings) -> httpx.AsyncClient | None:
@@ -43,6 +46,7 @@ async def forward(state: State, model: str, body: dict[str, Any], path: str) -> 
             await response.aclose()
             raise _refused(response.status_code)
         headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
+        headers[SERVED_BY] = quote(UPSTREAM + model, safe=":/")
         if body.get("stream") and response.is_success:
             return _PassedOn(response, headers)
         try:

@@ -156,8 +156,15 @@ def _most_telling(errors: Sequence[Any], body: Any) -> list[Any]:
     if border is None:
         return [first]
     union = [error for error in errors if error["loc"][:border] == first["loc"][:border]]
-    ranks = [(-len(_path(error, body)), _vagueness(error)) for error in union]
-    return [error for error, rank in zip(union, ranks, strict=True) if rank == min(ranks)]
+    ranks = [(-_depth(error, body), _vagueness(error)) for error in union]
+    best = min(ranks)
+    return [error for error, rank in zip(union, ranks, strict=True) if rank == best]
+
+
+def _depth(error: Any, body: Any) -> int:
+    """How far into the value it got; to find a list too long its items were counted."""
+    counted = 1 if error["type"] == "too_long" else 0
+    return len(_path(error, body)) + counted
 
 
 def _vagueness(error: Any) -> int:

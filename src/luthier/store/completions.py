@@ -94,10 +94,11 @@ class Completions(Scoped):
             return _completion(self._row(connection, completion_id))
 
     def delete(self, completion_id: str) -> None:
-        """Raises NotFoundError."""
+        """Raises NotFoundError. An empty row stays for a while, so that a list goes on after it."""
         with self._database.write() as connection:
-            row = self._row(connection, completion_id)
-            connection.execute(delete(completions).where(completions.c.seq == row["seq"]))
+            this = completions.c.seq == self._row(connection, completion_id)["seq"]
+            nothing: dict[str, Any] = {"metadata": {}, "completion": {}, "messages": []}
+            connection.execute(update(completions).where(this).values(expires_at=0, **nothing))
 
     def delete_expired(self) -> None:
         with self._database.write() as connection:
@@ -116,7 +117,7 @@ class Completions(Scoped):
 
 
 def _prune(connection: Connection, most: int) -> None:
-    newest = select(completions.c.seq).order_by(completions.c.seq.desc())
+    newest = select(completions.c.seq).where(completions.c.expires_at > now()).order_by(completions.c.seq.desc())
     outdated = connection.scalar(newest.offset(most).limit(1)) or 0
     gone = (completions.c.expires_at <= now()) | (completions.c.seq <= outdated)
     connection.execute(delete(completions).where(gone))

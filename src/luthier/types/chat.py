@@ -25,6 +25,9 @@ class RefusalPart(Request):
     refusal: str
 
 
+_Part = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+
+
 class FunctionCall(Request):
     """`arguments`: JSON text."""
 
@@ -42,9 +45,9 @@ class Message(Request):
     """Any role's message; which fields a role may have is checked where it matters, when it is rendered."""
 
     role: Role
-    content: str | list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]] | None = None
+    content: str | Annotated[list[_Part], Field(fail_fast=True)] | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     function_call: FunctionCall | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
@@ -77,7 +80,7 @@ class AllowedTools(Request):
     """`tools` name functions only: {"type": "function", "function": {"name": ...}}."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedTool], Field(min_length=1)]
+    tools: Annotated[list[NamedTool], Field(fail_fast=True, min_length=1)]
 
 
 class AllowedToolsChoice(Request):
@@ -111,13 +114,13 @@ class Prediction(Request):
     """What much of the answer will be: at OpenAI it saves time, and never changes the answer."""
 
     type: Literal["content"]
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
 
 
 class CreateChatCompletionRequest(Request):
     """Defaults are OpenAI's; None means that a parameter was not sent."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)]
     model: Annotated[str, Field(min_length=1)]
     # How tokens are chosen.
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -137,7 +140,7 @@ class CreateChatCompletionRequest(Request):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     # Functions.
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: Annotated[list[FunctionDefinition], Field(min_length=1, max_length=128)] | None = None
@@ -153,7 +156,7 @@ class CreateChatCompletionRequest(Request):
     service_tier: str | None = None
     prediction: Prediction | None = None
     # The one value that asks for nothing more than is here; null alone where there is none.
-    modalities: list[Literal["text"]] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
     reasoning_effort: Literal["none"] | None = None
     verbosity: Literal["medium"] | None = None
     audio: None = None

@@ -8,7 +8,7 @@ from luthier.types.chat import Penalty, StreamOptions, Usage
 from luthier.types.common import Request, Response
 
 FinishReason = Literal["stop", "length", "content_filter"]
-_Tokens = Annotated[list[int], Field(min_length=1)]
+_Tokens = Annotated[list[int], Field(fail_fast=True, min_length=1)]
 
 
 class CreateCompletionRequest(Request):
@@ -17,9 +17,9 @@ class CreateCompletionRequest(Request):
     model: Annotated[str, Field(min_length=1)]
     prompt: (
         str
-        | Annotated[list[str], Field(min_length=1, max_length=2048)]
+        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=2048)]
         | _Tokens
-        | Annotated[list[_Tokens], Field(min_length=1, max_length=2048)]
+        | Annotated[list[_Tokens], Field(fail_fast=True, min_length=1, max_length=2048)]
         | None
     )
     # How tokens are chosen.
