@@ -7,6 +7,7 @@ asked for as numbered lines, and whatever is not such a line is dropped. Knows n
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from luthier.generate.errors import AskError, BadAskError
@@ -14,6 +15,7 @@ from luthier.generate.journal import Ask
 from luthier.generate.teacher import Teacher
 from luthier.language import Language, say
 
+_MOST_SHOWN = 40  # earlier texts that a request shows
 _NUMBERED = re.compile(r"^\s*(?:[-*•]\s*)?[(（【\[]?(\d{1,3})\s*[.、)）】\]:：．]\s*(.+?)\s*$")
 _FENCE = re.compile(r"^```(?:json)?\s*\n(.*?)\n```\s*$", re.DOTALL)
 _BEGUN = re.compile(r'\s*(?:```(?:json)?\s*)?\{\s*(?:"items"\s*:\s*\[\s*)?')
@@ -60,6 +62,11 @@ async def takes_schema(teacher: Teacher) -> bool:
         taken = False
     teacher.journal.note(name, taken)
     return taken
+
+
+def with_earlier(wish: str, head: str, earlier: Sequence[str]) -> str:
+    """`wish`, and under `head` the newest of the `earlier` texts, which are not to come again."""
+    return "\n".join([wish, head, *(f"- {text}" for text in earlier[-_MOST_SHOWN:])]) if earlier else wish
 
 
 class Lists:

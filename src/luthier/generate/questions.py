@@ -6,11 +6,10 @@ such a wish first ("好的，这里有一个问题：") and the acceptance ends 
 
 from collections.abc import Sequence
 
-from luthier.generate.lists import Lists
+from luthier.generate.lists import Lists, with_earlier
 from luthier.generate.plan import Slot
 from luthier.language import Language, say
 
-MOST_SHOWN = 40  # earlier questions that a request shows, the newest
 TOKENS_EACH = 120
 
 
@@ -43,7 +42,12 @@ async def questions(
         "不写“好的”“当然可以”之类的应答语，不写引言，不加引号，不写答案。",
         language,
     )
-    wish = "\n".join([_task(batch, language), *_shown(earlier, language)])
+    head = say(
+        "\nThese exist already; do not repeat or rephrase them:",
+        "\n已经有下面这些问题，不要重复，也不要换个说法再问：",
+        language,
+    )
+    wish = with_earlier(_task(batch, language), head, earlier)
     name = f"questions/{batch[0].topic}/{turn}/" + ",".join(str(slot.number) for slot in batch)
     found = await lists.ask(name, system, wish, len(batch), language, tokens_each=TOKENS_EACH, last=last)
     return {slot: found[number] for number, slot in enumerate(batch, 1) if number in found}
@@ -67,14 +71,3 @@ def _task(batch: Sequence[Slot], language: Language) -> str:
         for number, slot in enumerate(batch, 1)
     ]
     return "\n".join([head, *lines])
-
-
-def _shown(earlier: Sequence[str], language: Language) -> list[str]:
-    if not earlier:
-        return []
-    head = say(
-        "\nThese exist already; do not repeat or rephrase them:",
-        "\n已经有下面这些问题，不要重复，也不要换个说法再问：",
-        language,
-    )
-    return [head, *(f"- {question}" for question in earlier[-MOST_SHOWN:])]

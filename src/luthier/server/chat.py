@@ -12,7 +12,7 @@ from luthier.server.asked import asked_of
 from luthier.server.body import StrictRoute
 from luthier.server.completion import prepare
 from luthier.server.document import reads, streams
-from luthier.server.names import shown
+from luthier.server.names import SERVED_BY, shown
 from luthier.server.presence import while_connected
 from luthier.server.replies import EventStream, Keep, events, whole
 from luthier.server.state import State, StateOf
@@ -44,7 +44,7 @@ async def create(request: Request, state: StateOf) -> Response:
     _refuse_what_needs_another(body)
     base, engine = await while_connected(request, state.ready(target.base or ""))
     completion = await run_in_threadpool(prepare, state, base, engine, target, body)
-    served_by = {"x-luthier-served-by": quote(shown(target.base or ""))}
+    served_by = {SERVED_BY: quote(shown(target.base or ""))}
     kept = _keeper(request, state, body)
     if body.stream:
         completion.start()

@@ -10,7 +10,7 @@ from luthier.server import upstream
 from luthier.server.asked import asked_of
 from luthier.server.body import StrictRoute
 from luthier.server.document import reads, streams
-from luthier.server.names import shown
+from luthier.server.names import SERVED_BY, shown
 from luthier.server.presence import while_connected
 from luthier.server.replies import EventStream
 from luthier.server.state import StateOf
@@ -43,7 +43,7 @@ async def create(request: Request, state: StateOf) -> Response:
     _refuse_what_does_not_go_together(body)
     base, engine = await while_connected(request, state.ready(target.base or ""))
     completion = await run_in_threadpool(prepare, state, base, engine, target, body)
-    served_by = {"x-luthier-served-by": quote(shown(target.base or ""))}
+    served_by = {SERVED_BY: quote(shown(target.base or ""))}
     if body.stream:
         check_choices(len(completion.generations), state.settings.queue_limit)
     await while_connected(request, score_echoes(completion))

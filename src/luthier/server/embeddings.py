@@ -22,7 +22,7 @@ from luthier.server.asked import model_name
 from luthier.server.body import StrictRoute
 from luthier.server.document import reads
 from luthier.server.inputs import TextReader, check_room, token_ids
-from luthier.server.names import Target, shown
+from luthier.server.names import SERVED_BY, Target, shown
 from luthier.server.presence import while_connected
 from luthier.server.state import State, StateOf, renderer
 from luthier.server.validation import validated
@@ -54,7 +54,7 @@ async def create(request: Request, state: StateOf) -> Response:
         usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
     )
     served_by = shown(str(target.embedding_model or target.base))
-    return JSONResponse(answer.model_dump(), headers={"x-luthier-served-by": quote(served_by)})
+    return JSONResponse(answer.model_dump(), headers={SERVED_BY: quote(served_by)})
 
 
 async def _model(state: State, target: Target) -> tuple[TextReader, Embedder]:

@@ -11,8 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.server.body import read_json
 from luthier.server.caller import INSIDE
-from luthier.server.names import UPSTREAM
-from luthier.server.upstream import SERVED_BY
+from luthier.server.names import SERVED_BY, UPSTREAM
 from luthier.types.errors import BadRequestError
 from luthier.types.projects import Caller
 

@@ -19,6 +19,7 @@ from luthier.types.models import Model
 from luthier.types.names import EMBEDDING_NAMES, TUNED, snapshot
 
 UPSTREAM = "upstream:"
+SERVED_BY = "x-luthier-served-by"  # the header that names the weights behind an answer
 
 
 @dataclass(frozen=True)

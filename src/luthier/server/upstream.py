@@ -13,13 +13,12 @@ import httpx
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from luthier.server.names import UPSTREAM
+from luthier.server.names import SERVED_BY, UPSTREAM
 from luthier.server.state import State
 from luthier.settings import Settings
 from luthier.types.errors import PermissionDeniedError, UnavailableError
 
 _PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
-SERVED_BY = "x-luthier-served-by"
 
 
 def client(settings: Settings) -> httpx.AsyncClient | None:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 from luthier.generate.functions.definitions import Definition
 from luthier.generate.functions.enumerate import Invocation
-from luthier.generate.lists import Lists
+from luthier.generate.lists import Lists, with_earlier
 from luthier.language import Language, say
 
 VALUES = 20
 MESSAGES = 20  # that need no call, per request: the limit of tokens grows with them, and services have one
-MOST_SHOWN = 40  # earlier ones that a request shows, the newest
 
 
 async def values(lists: Lists, definition: Definition, name: str, language: Language) -> list[str]:
@@ -80,17 +79,10 @@ async def no_call_messages(
         "以及没有函数能办的要求。",
         language,
     )
-    wish = "\n".join([wish, *_shown(earlier, language)])
-    found = await lists.ask(slot, system, wish, count, language)
-    return [found[number] for number in sorted(found)]
-
-
-def _shown(earlier: Sequence[str], language: Language) -> list[str]:
-    if not earlier:
-        return []
     head = say(
         "\nThese exist already; do not repeat or rephrase them:",
         "\n已经有下面这些消息，不要重复，也不要换个说法再写：",
         language,
     )
-    return [head, *(f"- {message}" for message in earlier[-MOST_SHOWN:])]
+    found = await lists.ask(slot, system, with_earlier(wish, head, earlier), count, language)
+    return [found[number] for number in sorted(found)]
