@@ -19,8 +19,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from luthier.data.check import Quality, check_file
-from luthier.data.quality.look import Quality as Looker
+from luthier.data.check.file_check import Quality, check_file
+from luthier.data.check.quality.runner import Quality as Looker
 
 ENGLISH = (
     "a bond is a loan that you make to a government or company the fund spreads money over many shares so that one bad "

@@ -21,13 +21,13 @@ from training import run, trl_python
 HERE = Path(__file__).parent
 
 from luthier.catalogue import Catalogue  # noqa: E402
-from luthier.data.render import Renderer  # noqa: E402
+from luthier.data.rendering.renderer import Renderer  # noqa: E402
 from luthier.evaluation.statistics import rate as share_of  # noqa: E402
 from luthier.inference import Generation, Sampling  # noqa: E402
 from luthier.inference.pool import EngineOptions, start_engine  # noqa: E402
 from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
 from luthier.training import dataset  # noqa: E402
-from luthier.training.spec import JobSpec  # noqa: E402
+from luthier.training.job_spec import JobSpec  # noqa: E402
 
 
 def train(folder: Path, rate: float | None, python: Path) -> tuple[Path, float]:

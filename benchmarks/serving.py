@@ -25,12 +25,12 @@ import torch
 from serving_llama import LlamaServer
 
 from luthier.catalogue import Catalogue
-from luthier.data.render import Renderer
+from luthier.data.rendering.renderer import Renderer
 from luthier.inference import Engine, Generation, Sampling
 from luthier.inference.pool import EngineOptions, start_engine
 from luthier.settings import DEFAULT_BASE, Settings
-from luthier.training.model import hardware, load, save_adapter, trainable
-from luthier.training.spec import JobSpec
+from luthier.training.job_spec import JobSpec
+from luthier.training.lora.adapter import hardware, load, save_adapter, trainable
 
 ADAPTERS, STREAMS, LONG, REGISTERED, KEPT = 4, 8, 1500, 200, 8
 OURS, PLAIN, LLAMA = "luthier", "transformers", "xllamacpp"

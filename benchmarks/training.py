@@ -32,10 +32,10 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tests")]
 
 from luthier.catalogue import Catalogue  # noqa: E402
-from luthier.data.render import Renderer  # noqa: E402
+from luthier.data.rendering.renderer import Renderer  # noqa: E402
 from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
-from luthier.training import batches, dataset  # noqa: E402
-from luthier.training.spec import JobSpec  # noqa: E402
+from luthier.training import batching, dataset  # noqa: E402
+from luthier.training.job_spec import JobSpec  # noqa: E402
 
 TRL = "trl==1.16.0"
 WORDS = """rate fund price rises falls savers wait risk years bank the of a when its and who may see less""".split()  # noqa: SIM905 - a word list reads best as words
@@ -148,7 +148,7 @@ def trl_python(cache: Path) -> Path:
 def step_tokens(folder: Path, base: Path, batch_size: int) -> list[int]:
     """Tokens of the examples of each step."""
     examples = dataset.load(folder / "train.jsonl", dataset.Reading(Renderer(base), 65_536), "training_file")
-    order = batches.order(1, 0, len(examples))
+    order = batching.order(1, 0, len(examples))
     lengths = [len(examples.example(int(index))[0].ids) for index in order]
     return [sum(lengths[start : start + batch_size]) for start in range(0, len(lengths), batch_size)]
 

@@ -20,12 +20,12 @@ from torch.utils.data import SequentialSampler
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from luthier.data.mix import Mix
-from luthier.data.render import Renderer
-from luthier.training import batches, dataset
-from luthier.training.loop import schedule
-from luthier.training.resolve import resolve
-from luthier.training.spec import JobSpec
+from luthier.data.rendering.renderer import Renderer
+from luthier.data.rendering.tool_dropout import Mix
+from luthier.training import batching, dataset
+from luthier.training.hyperparameters import resolve
+from luthier.training.job_spec import JobSpec
+from luthier.training.trainer import schedule
 
 OUT = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
     examples = dataset.load(folder / "train.jsonl", reading, "training_file")
     config = AutoConfig.from_pretrained(spec.base)
     resolved = resolve(spec.hyperparameters, len(examples), config.model_type, config.hidden_size)
-    order = np.concatenate([batches.order(spec.seed, epoch, len(examples)) for epoch in range(resolved.n_epochs)])
+    order = np.concatenate([batching.order(spec.seed, epoch, len(examples)) for epoch in range(resolved.n_epochs)])
     rows = [examples.example(int(index))[0] for index in order]
     labels = [[int(t) if w else -100 for t, w in zip(row.ids, row.weights, strict=True)] for row in rows]
     data = Dataset.from_dict({"input_ids": [row.ids.tolist() for row in rows], "labels": labels})

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from openai import OpenAI
 
 from luthier.catalogue import Catalogue
-from luthier.cli.embedded import Running
+from luthier.runtime import Running
 from luthier.settings import Settings
 from through_api import client_of, running_server
 from tiny import make_tiny_base

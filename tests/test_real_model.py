@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 
 import luthier
-from luthier.cli.embedded import Running
+from luthier.runtime import Running
 from through_api import client_of, finished, running_server, upload
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from pydantic import SecretStr, ValidationError
 
 from luthier.cli import main
-from luthier.cli.embedded import Running, running_or_embedded
+from luthier.runtime import Running, running_or_embedded
 from luthier.settings import DEFAULT_BASE, Settings
 from luthier.types.errors import LuthierError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from openai import OpenAI
 
-from luthier.cli.embedded import Running
+from luthier.runtime import Running
 from luthier.settings import Settings
 from training.jobs import EXAMPLES
 

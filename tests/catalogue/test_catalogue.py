@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from luthier.catalogue import ENTRIES, BaseModel, Catalogue
-from luthier.catalogue.package import PackagedModel
-from luthier.data.render import Renderer
-from luthier.server.calls import _opening
+from luthier.catalogue.bundled_base import PackagedModel
+from luthier.data.rendering.renderer import Renderer
+from luthier.server.generation.tool_calls import _opening
 from luthier.types.chat import NamedFunction, NamedTool
 from luthier.types.errors import BaseModelError
 

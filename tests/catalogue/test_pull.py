@@ -184,7 +184,7 @@ def test_a_base_without_a_chat_template_gets_one(hub: Hub, tiny_base: Path) -> N
     said: list[str] = []
     _, folder = pull(ID, said.append)
     assert any("no chat template" in line for line in said)
-    from luthier.data.render import Renderer
+    from luthier.data.rendering.renderer import Renderer
 
     renderer = Renderer(folder)
     tool = {"type": "function", "function": {"name": "ping", "parameters": {}}}

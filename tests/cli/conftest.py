@@ -68,7 +68,7 @@ def embedded(api: FakeAPI, monkeypatch: pytest.MonkeyPatch) -> list[Path | None]
         asked.append(data)
         yield Endpoint(api.base_url, "embedded-key", True)
 
-    module = ModuleType("luthier.cli.embedded")
+    module = ModuleType("luthier.runtime")
     module.__dict__["running_or_embedded"] = running_or_embedded
-    monkeypatch.setitem(sys.modules, "luthier.cli.embedded", module)
+    monkeypatch.setitem(sys.modules, "luthier.runtime", module)
     return asked

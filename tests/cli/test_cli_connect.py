@@ -6,7 +6,7 @@ import pytest
 from command_line import Run, run
 from fake_api import MODEL, FakeAPI
 
-from luthier.cli.connect import is_loopback
+from luthier.cli.client import is_loopback
 
 
 def test_no_server_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:

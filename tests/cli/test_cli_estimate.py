@@ -38,7 +38,7 @@ def measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[s
         asked.append(command)
         return subprocess.CompletedProcess(command, 0, "noise\n" + json.dumps(MEASURED) + "\n", "")
 
-    monkeypatch.setattr("luthier.cli.rates.subprocess.run", answer)
+    monkeypatch.setattr("luthier.cli.throughput.subprocess.run", answer)
     return asked
 
 
@@ -93,7 +93,7 @@ def test_a_measurement_that_fails_is_told(
 ) -> None:
     monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
     failed = subprocess.CompletedProcess([], 1, "", "Traceback\nMemoryError: too big")
-    monkeypatch.setattr("luthier.cli.rates.subprocess.run", lambda *_, **__: failed)
+    monkeypatch.setattr("luthier.cli.throughput.subprocess.run", lambda *_, **__: failed)
     shown = run("estimate", file, "--base", tiny_base)
     assert shown.exit_code == 0
     assert "MemoryError: too big" in shown.stderr

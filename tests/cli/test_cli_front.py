@@ -10,7 +10,7 @@ from command_line import run
 
 import luthier
 from luthier.cli import LOOP
-from luthier.cli.speech import language_of, printable
+from luthier.cli.i18n import language_of, printable
 
 HEAVY = {"torch", "transformers", "openai", "fastapi", "sqlalchemy"}
 

@@ -8,11 +8,11 @@ import click
 import pytest
 from command_line import run
 
-from luthier.cli.connect import Connection
+from luthier.cli.client import Connection
 from luthier.cli.options import Options
 from luthier.cli.sweep import grid
+from luthier.cli.sweep_jobs import Trials, leaving_all
 from luthier.cli.sweep_report import ranked
-from luthier.cli.trials import Trials, leaving_all
 from through_api import running_server
 from training.jobs import EXAMPLES
 
@@ -81,7 +81,7 @@ class Simulated:
 
 def trials(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> tuple[Simulated, Trials]:
     made = Simulated(losses)
-    monkeypatch.setattr("luthier.cli.trials.watch_job", made.watch)
+    monkeypatch.setattr("luthier.cli.sweep_jobs.watch_job", made.watch)
     return made, Trials(made, [{"rank": at} for at in range(len(losses))], made.create)
 
 
@@ -106,7 +106,7 @@ def test_an_interrupted_sweep_says_what_is_running(
             raise KeyboardInterrupt
         return simulated.watch(client, at, *rest)
 
-    monkeypatch.setattr("luthier.cli.trials.watch_job", interrupted)
+    monkeypatch.setattr("luthier.cli.sweep_jobs.watch_job", interrupted)
     with (
         pytest.raises(click.exceptions.Exit) as caught,
         leaving_all(Connection(simulated, "", False, None), Options(), two),

@@ -18,7 +18,7 @@ from conformance.compare import differences
 from conformance.extract import EXTRACT
 from conformance.test_official_suites import AREAS, SKIPPED
 from luthier.catalogue import Catalogue
-from luthier.cli.embedded import Running
+from luthier.runtime import Running
 from luthier.server import create_app
 from luthier.settings import Settings
 from luthier.store import Store

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conformance.fetch import NODE_CLIENT, require
-from luthier.cli.embedded import Running
+from luthier.runtime import Running
 from training.jobs import EXAMPLES
 
 

@@ -9,7 +9,7 @@ import pytest
 from openai import OpenAI
 
 from conformance.fetch import OTHER_CLIENTS, require
-from luthier.cli.embedded import Running
+from luthier.runtime import Running
 from through_api import create, finished, upload
 
 pytestmark = pytest.mark.clients

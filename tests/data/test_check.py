@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luthier.data.check import check_file, job_error
+from luthier.data.check.file_check import check_file, job_error
+from luthier.data.check.form import check_example
+from luthier.data.check.form.messages import MESSAGE_KEYS, ROLES
 from luthier.data.findings import CATALOGUE, KEPT_PER_KIND, Finding, FindingError, Report, problem, shown
 from luthier.data.findings.structure import STRUCTURE
-from luthier.data.form import check_example
-from luthier.data.form.messages import MESSAGE_KEYS, ROLES
-from luthier.data.read import MAX_LINE_BYTES, parse_line, read_lines
+from luthier.data.jsonl.reader import MAX_LINE_BYTES, parse_line, read_lines
 
 USER = {"role": "user", "content": "What is a bond?"}
 ANSWER = {"role": "assistant", "content": "A loan."}

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luthier.data import check as checking
-from luthier.data.check import check_file
-from luthier.data.clean import Run, runs
+from luthier.data.check import file_check as checking
+from luthier.data.check.fast_validator import Run, runs
+from luthier.data.check.file_check import check_file
 from luthier.data.findings import Report
 
 texts = st.text(

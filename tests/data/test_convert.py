@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
-from luthier.data.check import check_file
+from luthier.data.check.file_check import check_file
 from luthier.data.convert import Hints, prepared
 from luthier.data.findings import FindingError
 

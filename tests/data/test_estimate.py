@@ -2,7 +2,7 @@
 
 import pytest
 
-from luthier.data.estimate import Estimate, estimate, n_epochs_auto, openai_price, training_cost
+from luthier.data.cost_estimate import Estimate, estimate, n_epochs_auto, openai_price, training_cost
 
 
 def test_the_formula() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from luthier.data.examples import Example, call_form, read_examples, to_example
+from luthier.data.examples.example import Example, call_form, read_examples, to_example
 from luthier.types.errors import LuthierError
 
 USER = {"role": "user", "content": "Hi"}

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from luthier.data.definitions import SHOWN, Shown
-from luthier.data.examples import Example
-from luthier.data.mix import Additions, Mix, show
+from luthier.data.examples.example import Example
+from luthier.data.examples.tool_definitions import SHOWN, Shown
+from luthier.data.rendering.tool_dropout import Additions, Mix, show
 from luthier.types.errors import LuthierError
 
 FUNCTION = {

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from luthier.data.examples import read_examples, to_example
-from luthier.data.numbers import Spread, context_tokens, measure, openai_tokens
-from luthier.data.render import Renderer
+from luthier.data.examples.example import read_examples, to_example
+from luthier.data.rendering.renderer import Renderer
+from luthier.data.token_stats import Spread, context_tokens, measure, openai_tokens
 from luthier.types.errors import RenderError
 
 

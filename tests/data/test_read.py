@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.findings import FindingError
-from luthier.data.read import MAX_DEPTH, Line, fingerprint, parse_json, parse_line, read_lines
+from luthier.data.jsonl.reader import MAX_DEPTH, Line, fingerprint, parse_json, parse_line, read_lines
 
 
 def write(folder: Path, content: bytes) -> Path:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.examples import Example
-from luthier.data.messages import Answer, Call, canonical, definitions, parse
-from luthier.data.render import Renderer
-from luthier.data.template import Template
+from luthier.data.examples.example import Example
+from luthier.data.examples.messages import Answer, Call, canonical, definitions, parse
+from luthier.data.rendering.chat_template import Template
+from luthier.data.rendering.renderer import Renderer
 from luthier.types.chat import FunctionDefinition, Tool
 from luthier.types.errors import BaseModelError, RenderError
 from tiny import TEMPLATE, make_tiny_base

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luthier.data.check import check_file
+from luthier.data.check.file_check import check_file
 from luthier.data.findings import FindingError
 from luthier.data.repair import Repairs, repair_file
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.dealing import components, deal
-from luthier.data.split import Output, Split, split_file
+from luthier.data.split.splitter import Output, Split, split_file
+from luthier.data.split.stratified_groups import components, deal
 from luthier.types.errors import LuthierError
 
 

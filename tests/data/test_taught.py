@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from luthier.data.taught import Taught, read, survey
+from luthier.data.examples.adapter_metadata import Taught, read, survey
 
 PING = {"name": "ping", "parameters": {"type": "object", "properties": {}}}
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]

@@ -11,8 +11,8 @@ import click
 import pytest
 
 from luthier.cli import main
-from luthier.cli.embedded import Running
-from luthier.data.check import check_file
+from luthier.data.check.file_check import check_file
+from luthier.runtime import Running
 from luthier.settings import Settings
 from test_layers import LINE_OF, LINES
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from luthier.data.definitions import Definitions, as_shown, collect, slim
-from luthier.data.examples import Example
-from luthier.evaluation.calls import Expected, Predicted, Verdict, judge, same
+from luthier.data.examples.example import Example
+from luthier.data.examples.tool_definitions import Definitions, as_shown, collect, slim
+from luthier.evaluation.tool_call_match import Expected, Predicted, Verdict, judge, same
 
 LEAVE = {
     "type": "function",

@@ -2,12 +2,12 @@
 
 import pytest
 
-from luthier.evaluation.ask import Answer
-from luthier.evaluation.card import Run, efficiency
+from luthier.evaluation.html_report import page
 from luthier.evaluation.losses import figures
-from luthier.evaluation.page import page
 from luthier.evaluation.report import report
+from luthier.evaluation.sample_answers import Answer
 from luthier.evaluation.statistics import Interval
+from luthier.evaluation.tool_call_report import Run, efficiency
 from luthier.types.evaluations import ExampleLoss
 
 

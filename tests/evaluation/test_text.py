@@ -2,7 +2,7 @@
 
 import pytest
 
-from luthier.evaluation.text import are_labels, chrf, exact_match, macro_f1, plain, repetition, rouge_l, tokens
+from luthier.evaluation.text_metrics import are_labels, chrf, exact_match, macro_f1, plain, repetition, rouge_l, tokens
 
 
 @pytest.mark.parametrize("text", ["基金定投是什么？", "What is a fund?", "ETF 基金"])

@@ -15,7 +15,7 @@ import pytest
 import luthier
 from generate.conftest import run_with
 from generate.teacher_server import TeacherServer
-from luthier.data.check import check_file
+from luthier.data.check.file_check import check_file
 from luthier.generate.errors import OptionsError
 from luthier.generate.functions.calls import CallsWish
 from luthier.generate.functions.definitions import Definition, language_of, read_definitions

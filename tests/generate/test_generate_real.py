@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from luthier.cli import main
-from luthier.data.check import check_file
+from luthier.data.check.file_check import check_file
 from luthier.generate.filters import screen_question
 from through_api import running_server
 

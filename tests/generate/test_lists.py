@@ -3,7 +3,7 @@
 import pytest
 
 from luthier.generate.judge import read_opinion
-from luthier.generate.lists import bare, plain_lines, read_json, whole_items
+from luthier.generate.list_prompts import bare, plain_lines, read_json, whole_items
 
 
 @pytest.mark.parametrize(

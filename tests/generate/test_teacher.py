@@ -9,6 +9,7 @@ import pytest
 
 from generate.conftest import run_with
 from generate.teacher_server import TeacherServer, completion
+from luthier.generate.budget import Budget, Price
 from luthier.generate.errors import (
     AskError,
     BadAskError,
@@ -20,7 +21,6 @@ from luthier.generate.errors import (
 )
 from luthier.generate.journal import _TABLES, Ask, Journal, Reply
 from luthier.generate.limits import Limits
-from luthier.generate.money import Budget, Price
 from luthier.generate.teacher import Teacher, worst_prompt_tokens
 
 Asking = Callable[..., tuple[list[Any], Teacher]]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from generate.teacher_server import Body, TeacherServer
+from luthier.generate.budget import Price
 from luthier.generate.errors import CostCapError, OptionsError
 from luthier.generate.journal import Journal
-from luthier.generate.money import Price
 from luthier.generate.plan import Plan, slots
 from luthier.generate.run import Outcome, Ways
 from luthier.generate.topics import Wish

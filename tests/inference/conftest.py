@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from luthier.training.model import hardware, load, save_adapter, trainable
-from luthier.training.spec import JobSpec
+from luthier.training.job_spec import JobSpec
+from luthier.training.lora.adapter import hardware, load, save_adapter, trainable
 
 
 @pytest.fixture(scope="module")

@@ -18,42 +18,42 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 from vllm_stand_in import running
 
-from luthier.data.render import Renderer
+from luthier.data.rendering.renderer import Renderer
 from luthier.hardware import choose as choose_hardware
 from luthier.inference import Engine, EnginePool, Generation, Sampling, in_background
-from luthier.inference.native.model import missing
+from luthier.inference.engines.native.model import missing
 from luthier.inference.pool import EngineOptions, VllmOptions
-from luthier.inference.sampling import choose
+from luthier.inference.scheduling.sampler import choose
 from luthier.types.errors import BaseModelError, RateLimitError, UnavailableError
 
 
 def _transformers(base: Path, options: EngineOptions) -> Engine:
-    from luthier.inference.transformers_engine import TransformersEngine
+    from luthier.inference.engines.transformers import TransformersEngine
 
     return TransformersEngine(base, options)
 
 
 def _openvino(base: Path, options: EngineOptions) -> Engine:
-    from luthier.inference.compiled.engine import OpenVINOEngine
+    from luthier.inference.engines.openvino.engine import OpenVINOEngine
 
     return OpenVINOEngine(base, options)
 
 
 def _native(base: Path, options: EngineOptions) -> Engine:
-    from luthier.inference.native.engine import NativeEngine
+    from luthier.inference.engines.native.engine import NativeEngine
 
     return NativeEngine(base, options)
 
 
 def _batched(base: Path, options: EngineOptions) -> Engine:
-    from luthier.inference.batched.engine import BatchedEngine
+    from luthier.inference.engines.torch.engine import BatchedEngine
 
     return BatchedEngine(base, options)
 
 
 def _vllm(base: Path, options: EngineOptions) -> Engine:
     """Against a stand-in, which has another engine behind it."""
-    from luthier.inference.vllm.engine import VllmEngine
+    from luthier.inference.engines.vllm.engine import VllmEngine
 
     stack = ExitStack()
     behind = _batched(base, replace(options, queue_limit=1000))

@@ -8,8 +8,8 @@ import pytest
 from test_engines import ENGINES, OPTIONS, sampling
 
 from luthier.inference import Engine, Generation
-from luthier.inference.admission import asked_by, in_turn
 from luthier.inference.pool import start_engine
+from luthier.inference.scheduling.fairness import asked_by, in_turn
 from luthier.types.errors import RateLimitError
 
 MANY = 40  # more than go together in one pass

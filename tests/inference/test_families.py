@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM
 
 from families import FAMILIES, make_base
 from luthier.inference import Generation, Sampling
-from luthier.inference.native import model
-from luthier.inference.native.model import missing
-from luthier.inference.picking import pick
+from luthier.inference.engines.native import model
+from luthier.inference.engines.native.model import missing
 from luthier.inference.pool import EngineOptions, start_engine
+from luthier.inference.registry import pick
 from luthier.types.errors import BaseModelError
 
 OPTIONS = EngineOptions(device="cpu", precision="float32")

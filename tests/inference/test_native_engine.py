@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from families import FAMILIES, make_base
-from luthier.inference import blocks
-from luthier.inference.family import GROUPS
-from luthier.inference.native import panels
-from luthier.inference.native.model import Native, missing
-from luthier.inference.native.panels import gated, pack
-from luthier.inference.paged import Part
+from luthier.inference.engines.fused_layout import GROUPS
+from luthier.inference.engines.native import panels
+from luthier.inference.engines.native.model import Native, missing
+from luthier.inference.engines.native.panels import gated, pack
+from luthier.inference.engines.paged import Part
+from luthier.inference.memory import block_pool
 from luthier.types.errors import BaseModelError
 
 FORMATS = [
@@ -182,7 +182,7 @@ def test_blocks_that_cannot_grow_stay_as_they_are(tiny_base: Path, monkeypatch: 
     model = Native(tiny_base, torch.float32, 1)
     parts = texts(model, [None] * 8)
     wanted = model.run(parts, hidden=False)
-    real, asked = blocks._aligned, []
+    real, asked = block_pool._aligned, []
 
     def no_third(*given):
         asked.append(given)
@@ -191,7 +191,7 @@ def test_blocks_that_cannot_grow_stay_as_they_are(tiny_base: Path, monkeypatch: 
         return real(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(blocks, "_aligned", no_third)
+        patched.setattr(block_pool, "_aligned", no_third)
         with pytest.raises(MemoryError):
             model.blocks.take(1000)
     assert torch.equal(model.run(parts, hidden=False), wanted)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from luthier.inference.batched.cache import Rows
-from luthier.inference.batched.product import Product, packs
+from luthier.inference.engines.torch.cache import Rows
+from luthier.inference.engines.torch.product import Product, packs
 
 CPU = torch.device("cpu")
 

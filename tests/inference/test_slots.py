@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.inference.adapters import Slots
+from luthier.inference.memory.lora_slots import Slots
 
 A, B, C, D, BAD = (Path(name) for name in ("a", "b", "c", "d", "bad"))
 

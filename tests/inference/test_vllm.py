@@ -12,9 +12,9 @@ from test_engines import OPTIONS, ids, prompt, sampling  # noqa: F401 - fixtures
 from vllm_stand_in import StandIn, running
 
 from luthier.inference import Generation
+from luthier.inference.engines.transformers import TransformersEngine
+from luthier.inference.engines.vllm.engine import VllmEngine
 from luthier.inference.pool import VllmOptions, start_engine
-from luthier.inference.transformers_engine import TransformersEngine
-from luthier.inference.vllm.engine import VllmEngine
 from luthier.types.errors import BadRequestError, BaseModelError, UnavailableError
 
 PROGRAM = Path(__file__).with_name("vllm_stand_in.py")

@@ -9,7 +9,7 @@ import torch
 from openai import OpenAI
 from serving import Bare, ScriptedEngine, bare_server
 
-from luthier.cli.embedded import Running
+from luthier.runtime import Running
 
 
 @pytest.fixture(scope="session", autouse=True)

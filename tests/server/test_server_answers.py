@@ -6,8 +6,8 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from luthier.data.messages import parse
-from luthier.server.answers import AnswerText
+from luthier.data.examples.messages import parse
+from luthier.server.generation.stop_and_call_parser import AnswerText
 
 # Few letters, so that sequences overlap and repeat; and what calls are made of.
 WORDS = st.sampled_from(

@@ -13,8 +13,8 @@ from serving import Bare, ScriptedEngine, bare_server, body_of, until
 from sqlalchemy import update
 
 from luthier.store import Store
+from luthier.store.batch_results import Journal
 from luthier.store.batches import batches
-from luthier.store.journal import Journal
 from luthier.types.common import now
 
 CHAT = "/v1/chat/completions"
@@ -23,8 +23,8 @@ CHAT = "/v1/chat/completions"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests wait for the runner often."""
-    monkeypatch.setattr("luthier.server.batch_runner._POLL_S", 0.05)
-    monkeypatch.setattr("luthier.server.batch_runner._RENEW_S", 0.05)
+    monkeypatch.setattr("luthier.server.background.batch_runner._POLL_S", 0.05)
+    monkeypatch.setattr("luthier.server.background.batch_runner._RENEW_S", 0.05)
 
 
 @pytest.fixture
@@ -145,8 +145,8 @@ def test_files_that_are_wrong(place: Bare, engine: ScriptedEngine, lines: Any, e
 
 
 def test_limits(place: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.server.batch_lines.MOST_REQUESTS", 3)
-    monkeypatch.setattr("luthier.server.batch_lines._MOST_ERRORS", 2)
+    monkeypatch.setattr("luthier.server.background.batch_lines.MOST_REQUESTS", 3)
+    monkeypatch.setattr("luthier.server.background.batch_lines._MOST_ERRORS", 2)
     client = place.client()
     failed = over(client, start(client, [request(f"{at}") for at in range(9)]))
     assert [(error.code, error.line) for error in failed.errors.data] == [("too_many_tasks", 4)]
@@ -293,8 +293,8 @@ def test_ends_of_batches_keep_nobody_waiting(place: Bare, monkeypatch: pytest.Mo
 
     client = place.client()
     over(client, start(client, [request("a")]))
-    monkeypatch.setattr("luthier.server.batch_runner.check", fault)
-    monkeypatch.setattr("luthier.server.batch_runner.now", lambda: now() + 2 * 24 * 3600)
+    monkeypatch.setattr("luthier.server.background.batch_runner.check", fault)
+    monkeypatch.setattr("luthier.server.background.batch_runner.now", lambda: now() + 2 * 24 * 3600)
     assert over(client, start(client, [request("a")])).errors.data[0].message == "OSError: the disk is full"
     until(lambda: len(there) >= 6)
     assert all(name.startswith("AnyIO worker") for name in there), there

@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 from serving import ScriptedEngine, bare_server, body_of
 
-from luthier.data.render import Renderer
+from luthier.data.rendering.renderer import Renderer
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello, 你好"}]
 END = {"256": -100, "257": -100}  # so that the tiny model does not end its answer by itself

@@ -11,8 +11,8 @@ from openai import OpenAI
 from serving import Bare, ScriptedEngine, body_of, until
 from transformers import AutoModelForCausalLM
 
-from luthier.data.render import Renderer
-from luthier.data.taught import Taught
+from luthier.data.examples.adapter_metadata import Taught
+from luthier.data.rendering.renderer import Renderer
 from luthier.store import Event
 from luthier.types.errors import RateLimitError
 

@@ -14,12 +14,12 @@ from pydantic import BaseModel
 from serving import Bare, ScriptedEngine, make_model
 from tokenizers import Tokenizer
 
-from luthier.data.definitions import Definitions
-from luthier.data.messages import parse
-from luthier.data.taught import Taught
-from luthier.inference.grammar import Matcher, check
-from luthier.server.calls import call_rules
-from luthier.server.constraints import Constraint, grammar_for
+from luthier.data.examples.adapter_metadata import Taught
+from luthier.data.examples.messages import parse
+from luthier.data.examples.tool_definitions import Definitions
+from luthier.inference.scheduling.structured_output import Matcher, check
+from luthier.server.generation.structured_output import Constraint, grammar_for
+from luthier.server.generation.tool_calls import call_rules
 from luthier.types.chat import CreateChatCompletionRequest, Message, Tool
 
 F = {

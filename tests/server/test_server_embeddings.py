@@ -14,7 +14,7 @@ from openai import OpenAI
 from serving import Bare, body_of, until
 from transformers import AutoModelForCausalLM
 
-from luthier.data.render import Renderer
+from luthier.data.rendering.renderer import Renderer
 
 MODEL = "text-embedding-3-small"
 

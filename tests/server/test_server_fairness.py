@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from openai import RateLimitError
 
-from luthier.data.render import Renderer
+from luthier.data.rendering.renderer import Renderer
 from through_api import client_of, running_server
 
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -259,7 +259,7 @@ def test_files_of_lines_are_named_so(bare_client: OpenAI, purpose: Any, api: str
 
 
 def test_a_batch_file_has_a_limit_of_its_own(bare_client: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.server.files.BATCH_FILE_BYTES", 20)
+    monkeypatch.setattr("luthier.server.routes.files.BATCH_FILE_BYTES", 20)
     bare_client.files.create(file=("x.jsonl", b"x" * 30), purpose="fine-tune")
     with pytest.raises(openai.APIStatusError) as caught:
         bare_client.files.create(file=("x.jsonl", b"x" * 30), purpose="batch")

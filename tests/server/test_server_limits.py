@@ -18,12 +18,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from luthier.server.caller import INSIDE
-from luthier.server.limits import Limits
-from luthier.server.replay import Replay
+from luthier.server.http.auth import INSIDE
+from luthier.server.middleware.idempotency import Replay
+from luthier.server.middleware.rate_limit import Limits
 from luthier.settings import Settings
 from luthier.store import Store
-from luthier.store.replays import Kept, replays
+from luthier.store.idempotency_keys import Kept, replays
 from luthier.types.errors import RateLimitError
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -112,7 +112,7 @@ def test_a_job_is_created_once(bare_client: OpenAI) -> None:
 
 def test_answers_are_kept_for_a_day_and_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
-    monkeypatch.setattr("luthier.store.replays.MOST_KEPT", 3)
+    monkeypatch.setattr("luthier.store.idempotency_keys.MOST_KEPT", 3)
     for at in range(5):
         store.replays.keep(f"k{at}", Kept("asked", 200, {}, b"x"))
     assert [store.replays.find(f"k{at}") is not None for at in range(5)] == [False, False, True, True, True]

@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 from serving import Bare, body_of
 
-from luthier.data.taught import Taught
+from luthier.data.examples.adapter_metadata import Taught
 from luthier.store import Event
 
 TOOL = {"type": "function", "function": {"name": "ping"}}

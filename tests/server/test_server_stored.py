@@ -12,7 +12,7 @@ from openai import OpenAI
 from serving import Bare, ScriptedEngine, bare_server, body_of
 from sqlalchemy import select
 
-from luthier.store.completions import completions
+from luthier.store.stored_completions import completions
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 RUNS = itertools.count()
@@ -177,7 +177,7 @@ def test_they_do_not_stay_for_ever(small: Bare, engine: ScriptedEngine, monkeypa
     ids = [ask(client).id for _ in range(5)]
     assert [one.id for one in client.chat.completions.list()] == ids[2:]
     now = client.chat.completions.retrieve(ids[4]).created
-    monkeypatch.setattr("luthier.store.completions.now", lambda: now + 2 * 24 * 3600 + 5)
+    monkeypatch.setattr("luthier.store.stored_completions.now", lambda: now + 2 * 24 * 3600 + 5)
     assert client.chat.completions.list().data == []
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.retrieve(ids[4])

@@ -271,7 +271,7 @@ def test_an_error_in_mid_stream(
     def broken(token: int) -> bytes:
         raise RuntimeError("no memory left")
 
-    monkeypatch.setattr("luthier.data.render.Renderer.token_bytes", lambda self, token: broken(token))
+    monkeypatch.setattr("luthier.data.rendering.renderer.Renderer.token_bytes", lambda self, token: broken(token))
     with pytest.raises(openai.APIError, match="The server had an error"):
         list(ask(scripted, stream=True, logprobs=True))
     with pytest.raises(openai.InternalServerError) as caught:

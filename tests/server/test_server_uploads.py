@@ -232,11 +232,11 @@ def test_sizes(uploader: OpenAI, place: Bare, monkeypatch: pytest.MonkeyPatch) -
     upload = start(uploader, 90_000)
     add(uploader, upload, b"x" * 90_000)
     assert "100,000" in str(refused(uploader.uploads.parts.create, upload, data=b"x" * 10_001)["message"])
-    monkeypatch.setattr("luthier.server.uploads.PART_BYTES", 500)
+    monkeypatch.setattr("luthier.server.routes.uploads.PART_BYTES", 500)
     with pytest.raises(openai.APIStatusError) as caught:
         uploader.uploads.parts.create(upload, data=b"x" * 501)
     assert caught.value.status_code == 413
-    monkeypatch.setattr("luthier.server.guard.PART_BYTES", 500)
+    monkeypatch.setattr("luthier.server.middleware.access_control.PART_BYTES", 500)
     with pytest.raises(openai.APIStatusError) as caught:
         uploader.uploads.parts.create(upload, data=io.BytesIO(b"x" * 200_000))
     assert caught.value.status_code == 413

@@ -212,7 +212,7 @@ def test_a_limit_that_does_not_pass_ends_a_line(
     near_client: OpenAI, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Told by its code, by its header, or by its having been waited for long enough."""
-    monkeypatch.setattr("luthier.server.inside._PATIENCE_S", 1.0 if model == "busy" else 600.0)
+    monkeypatch.setattr("luthier.server.background.loopback_client._PATIENCE_S", 1.0 if model == "busy" else 600.0)
     made = batch(near_client, model)
     until(lambda: near_client.batches.retrieve(made).status == "completed", within_s=20)
     line = json.loads(near_client.files.content(near_client.batches.retrieve(made).error_file_id).text)

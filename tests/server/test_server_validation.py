@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from luthier.server.body import MOST_LEVELS, read_json
+from luthier.server.http.json_body import MOST_LEVELS, read_json
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.completions import CreateCompletionRequest
 from luthier.types.errors import BadRequestError

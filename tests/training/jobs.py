@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from luthier.training.loop import Stopped, Trainer
-from luthier.training.spec import JobSpec
+from luthier.training.job_spec import JobSpec
+from luthier.training.trainer import Stopped, Trainer
 
 EXAMPLES = [
     {

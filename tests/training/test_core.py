@@ -6,14 +6,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from luthier.data.render import Rendered
-from luthier.training import core
-from luthier.training.attention import packed_attention
-from luthier.training.core import log_probabilities, pack
-from luthier.training.layout import Layout
-from luthier.training.model import hardware, load, trainable
-from luthier.training.prefixes import separate
-from luthier.training.spec import JobSpec
+from luthier.data.rendering.renderer import Rendered
+from luthier.training import logprobs
+from luthier.training.job_spec import JobSpec
+from luthier.training.kernels.attention import packed_attention
+from luthier.training.logprobs import log_probabilities, pack
+from luthier.training.lora.adapter import hardware, load, trainable
+from luthier.training.packing.packed_layout import Layout
+from luthier.training.packing.prefix_tree import separate
 from luthier.types.errors import LuthierError
 
 CPU = torch.device("cpu")
@@ -91,7 +91,7 @@ def test_gradients_are_those_of_autograd(model) -> None:
     base = model.get_base_model()
     hidden = torch.randn(len(batch.targets), base.config.hidden_size, requires_grad=True)
     weight = base.get_output_embeddings().weight.detach()
-    found, likeliest = core._TokenLogProbabilities.apply(hidden, weight, batch.targets)
+    found, likeliest = logprobs._TokenLogProbabilities.apply(hidden, weight, batch.targets)
     (found * batch.weights).sum().backward()
     again = hidden.detach().requires_grad_()
     logits = again @ weight.T
@@ -105,7 +105,7 @@ def test_gradients_are_those_of_autograd(model) -> None:
 def test_chunks_change_nothing(model, monkeypatch: pytest.MonkeyPatch) -> None:
     examples = _examples(60, 31)
     whole = _loss_and_gradients(model, [examples])
-    monkeypatch.setattr(core, "_CHUNK", 7)
+    monkeypatch.setattr(logprobs, "_CHUNK", 7)
     _assert_same(whole, _loss_and_gradients(model, [examples]))
 
 

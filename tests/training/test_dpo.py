@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from luthier.data.preferences import read_preferences
-from luthier.data.render import Renderer
+from luthier.data.examples.preferences import read_preferences
+from luthier.data.rendering.renderer import Renderer
 from luthier.types.errors import LuthierError
 from training.jobs import losses, train, write_job
 

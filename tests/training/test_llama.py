@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from luthier.data.render import Rendered
-from luthier.training import llama, model
-from luthier.training.core import log_probabilities, pack
-from luthier.training.spec import JobSpec
+from luthier.data.rendering.renderer import Rendered
+from luthier.training.job_spec import JobSpec
+from luthier.training.logprobs import log_probabilities, pack
+from luthier.training.lora import adapter, llama
 from training.test_core import CPU, _assert_same, _examples, _loss_and_gradients
 
 SIZES = {
@@ -38,8 +38,8 @@ def _load(folder: Path, kind: str, precision: str = "float32", targets: str = "a
     made.save_pretrained(folder / kind)
     given = {"precision": precision, "device": "cpu", "lora_targets": targets}
     spec = JobSpec(base=str(folder / kind), base_name=kind, seed=5, **given)
-    tuned = model.load(spec, model.hardware("cpu", precision))
-    for name, parameter in model.trainable(tuned).items():
+    tuned = adapter.load(spec, adapter.hardware("cpu", precision))
+    for name, parameter in adapter.trainable(tuned).items():
         if "lora_B" in name:
             parameter.data.normal_(0, 0.1)
     return tuned

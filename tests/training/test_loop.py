@@ -10,12 +10,12 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from luthier.data.examples import Example, read_examples
-from luthier.data.mix import Mix
-from luthier.data.render import Renderer
-from luthier.training import batches, dataset
-from luthier.training.batches import Item
-from luthier.training.loop import Trainer, schedule
+from luthier.data.examples.example import Example, read_examples
+from luthier.data.rendering.renderer import Renderer
+from luthier.data.rendering.tool_dropout import Mix
+from luthier.training import batching, dataset
+from luthier.training.batching import Item
+from luthier.training.trainer import Trainer, schedule
 from luthier.types.errors import JobError
 from training.jobs import EXAMPLES, losses, train, write_job
 from training.test_dpo import PAIRS
@@ -97,7 +97,7 @@ def test_batches_of_any_cut_give_the_same_steps(
     tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = losses(train(write_job(tmp_path / "whole", tiny_base, batch_size=6)))
-    monkeypatch.setattr("luthier.training.memory.micro_batch_tokens", lambda *_: 1)
+    monkeypatch.setattr("luthier.training.token_budget.micro_batch_tokens", lambda *_: 1)
     assert losses(train(write_job(tmp_path / "cut", tiny_base, batch_size=6))) == pytest.approx(whole, rel=1e-4)
 
 
@@ -253,7 +253,7 @@ def test_a_stop_does_not_wait_for_the_whole_validation(
     tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped between two parts of it; the same job goes on as an uninterrupted one, and says the same."""
-    monkeypatch.setattr("luthier.training.loop._AT_ONCE", 1)
+    monkeypatch.setattr("luthier.training.trainer._AT_ONCE", 1)
     whole = train(write_job(tmp_path / "whole", tiny_base, valid=3))
     folder = write_job(tmp_path / "cut", tiny_base, valid=3)
     measured = []
@@ -283,7 +283,7 @@ def test_short_memory_changes_nothing_but_the_time(
     tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ample = losses(train(write_job(tmp_path / "ample", tiny_base)))
-    monkeypatch.setattr("luthier.training.memory.free_bytes", lambda _: 1 << 12)
+    monkeypatch.setattr("luthier.training.token_budget.free_bytes", lambda _: 1 << 12)
     events = train(write_job(tmp_path / "short", tiny_base))
     assert any("computed twice" in event.get("message", "") for event in events)
     assert losses(events) == pytest.approx(ample, rel=1e-5)
@@ -334,9 +334,9 @@ def test_definitions_are_shown_in_a_mix_and_examples_without_a_call_added(tmp_pa
 
 def test_batches_are_shown_alike_and_every_example_comes_once() -> None:
     mix = Mix.parse("40,20,40")
-    made = batches.order_of_mix(7, 2, 203, 8, mix)
+    made = batching.order_of_mix(7, 2, 203, 8, mix)
     assert sorted(made) == list(range(203))
-    assert (made == batches.order_of_mix(7, 2, 203, 8, Mix())).all()
+    assert (made == batching.order_of_mix(7, 2, 203, 8, Mix())).all()
     shown = mix.shown(7, 2, 203)[made]
     kinds = [set(shown[start : start + 8].tolist()) for start in range(0, 203, 8)]
     assert sum(len(kind) > 1 for kind in kinds) <= 2

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import luthier.native
-from luthier.training import attention, kernels, native, prefixes, products
-from luthier.training.core import _TokenLogProbabilities, log_probabilities, pack
-from luthier.training.layout import Layout
+from luthier.training.kernels import attention, bindings, elementwise, lora_linear
+from luthier.training.logprobs import _TokenLogProbabilities, log_probabilities, pack
+from luthier.training.packing import prefix_tree
+from luthier.training.packing.packed_layout import Layout
 from training.test_core import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
 from training.test_prefixes import _family, _trained
 
-needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C++ compiler with OpenMP")
+needs_compiler = pytest.mark.skipif(bindings.library() is None, reason="no C++ compiler with OpenMP")
 FORMATS = pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 
 
@@ -21,7 +22,7 @@ def _both(monkeypatch: pytest.MonkeyPatch, run):
     """What `run` gives compiled, and in PyTorch."""
     compiled = run()
     with monkeypatch.context() as patched:
-        patched.setattr(native, "library", lambda: None)
+        patched.setattr(bindings, "library", lambda: None)
         return compiled, run()
 
 
@@ -43,15 +44,15 @@ def test_elementwise(dtype: torch.dtype, error: float, width: int, monkeypatch: 
 
     def run() -> list[torch.Tensor]:
         normed, turned = torch.empty_like(strided), heads.clone()
-        factors = kernels.normalise(x, weight, 1e-5, normed)
-        kernels.rotate(turned, angles.cos(), angles.sin())
+        factors = elementwise.normalise(x, weight, 1e-5, normed)
+        elementwise.rotate(turned, angles.cos(), angles.sin())
         back = turned.clone()
-        kernels.rotate(back, angles.cos(), angles.sin(), back=True)
+        elementwise.rotate(back, angles.cos(), angles.sin(), back=True)
         return [
-            *(normed, factors, turned, back, kernels.swiglu(gate_up)),
-            kernels.normalise_again(x, weight, factors),
-            kernels.normalise_backward(strided, x, weight, factors, gradient),
-            *kernels.swiglu_backward(strided, gate_up),
+            *(normed, factors, turned, back, elementwise.swiglu(gate_up)),
+            elementwise.normalise_again(x, weight, factors),
+            elementwise.normalise_backward(strided, x, weight, factors, gradient),
+            *elementwise.swiglu_backward(strided, gate_up),
         ]
 
     compiled, plain = _both(monkeypatch, run)
@@ -68,7 +69,7 @@ def test_log_softmax(dtype: torch.dtype, error: float, monkeypatch: pytest.Monke
 
     def run() -> list[torch.Tensor]:
         shares = logits.clone()
-        found, likeliest = kernels.log_softmax_at(shares, targets, 4)
+        found, likeliest = elementwise.log_softmax_at(shares, targets, 4)
         return [found, likeliest, shares]
 
     compiled, plain = _both(monkeypatch, run)
@@ -83,7 +84,7 @@ def test_log_softmax(dtype: torch.dtype, error: float, monkeypatch: pytest.Monke
 def test_attention(dtype: torch.dtype, error: float, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees of prefixes, with segments shorter and longer than a block."""
     long = list(range(150))
-    layout = Layout(prefixes.shared([*_family(), long + [1] * 70, long + [2] * 130]), CPU)
+    layout = Layout(prefix_tree.shared([*_family(), long + [1] * 70, long + [2] * 130]), CPU)
     count = int(layout.segments[:, 1].max())
     torch.manual_seed(0)
     row, gradient = torch.randn(count, 10, width).to(dtype), torch.randn(count, 6, width).to(dtype)
@@ -109,10 +110,12 @@ def test_projection(dtype: torch.dtype, error: float, rank: int, tokens: int, mo
     a, weight = torch.randn(rank, 96).to(dtype), torch.randn(4160, 96 + rank).to(dtype)
 
     def run() -> list[torch.Tensor]:
-        out, low = products.project(x, a, weight, residual)
-        of_x, of_low = products.project_backward(gradient, a, weight)
-        of_factors = products.factors_backward(gradient, x, x[:, :rank].contiguous(), gradient[:, :rank].contiguous())
-        return [products.project(x, a, weight, None)[0], out, low, of_x, of_low, *of_factors]
+        out, low = lora_linear.project(x, a, weight, residual)
+        of_x, of_low = lora_linear.project_backward(gradient, a, weight)
+        of_factors = lora_linear.factors_backward(
+            gradient, x, x[:, :rank].contiguous(), gradient[:, :rank].contiguous()
+        )
+        return [lora_linear.project(x, a, weight, None)[0], out, low, of_x, of_low, *of_factors]
 
     _assert_near(*_both(monkeypatch, run), error)
 
@@ -151,13 +154,13 @@ def test_losses_and_gradients(model, monkeypatch: pytest.MonkeyPatch) -> None:  
 def test_what_is_not_a_number_stays_that(model) -> None:  # noqa: F811
     """A diverged job is to be seen, in bfloat16 too, where rounding could turn it into a number."""
     bad = torch.full((3, 32), float("nan"), dtype=torch.bfloat16)
-    assert kernels.swiglu(torch.cat([bad, bad], 1)).isnan().all()
-    assert products.project(bad, bad.new_zeros(32, 32), bad.new_zeros(64, 64), None)[0].isnan().all()
-    found, _ = kernels.log_softmax_at(bad.clone(), torch.zeros(3, dtype=torch.long), 4)
+    assert elementwise.swiglu(torch.cat([bad, bad], 1)).isnan().all()
+    assert lora_linear.project(bad, bad.new_zeros(32, 32), bad.new_zeros(64, 64), None)[0].isnan().all()
+    found, _ = elementwise.log_softmax_at(bad.clone(), torch.zeros(3, dtype=torch.long), 4)
     assert found.isnan().all()
     found, _ = _TokenLogProbabilities.apply(bad, torch.zeros(64, 32, dtype=torch.bfloat16), torch.zeros(3).long())
     assert found.isnan().all()
-    layout = Layout(prefixes.separate([range(3)]), CPU)
+    layout = Layout(prefix_tree.separate([range(3)]), CPU)
     q = bad[:, None]
     mixed, sums = attention.forward(q, q, q, layout, 1.0)
     assert mixed.isnan().all()
@@ -170,12 +173,12 @@ def test_without_a_compiler_pytorch_computes(model, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(luthier.native, "_compile", broken)
     monkeypatch.setattr(luthier.native, "_fingerprint", lambda *_: "never compiled")
-    native.library.cache_clear()
+    bindings.library.cache_clear()
     try:
-        assert native.library() is None
+        assert bindings.library() is None
         found, _ = log_probabilities(model, pack([_trained(_family()[0], 9)], CPU))
     finally:
-        native.library.cache_clear()
+        bindings.library.cache_clear()
     assert found.isfinite().all()
 
 
@@ -190,13 +193,13 @@ def test_it_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         path.touch()
 
     monkeypatch.setattr(luthier.native, "_compile", compiled)
-    native.library.cache_clear()
+    bindings.library.cache_clear()
     try:
         for _ in range(2):
-            native.library()
-            native.library.cache_clear()
+            bindings.library()
+            bindings.library.cache_clear()
     finally:
-        native.library.cache_clear()
+        bindings.library.cache_clear()
     assert len(made) == 1
 
 
@@ -206,5 +209,5 @@ def test_a_compiler_that_cannot_run_is_none(
     (tmp_path / "g++").write_bytes(b"\x7fELF no program")
     (tmp_path / "g++").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert luthier.native.library(*native._SOURCES) is None
+    assert luthier.native.library(*bindings._SOURCES) is None
     assert "kernels.cpp cannot be compiled: [Errno 8] Exec format error" in caplog.text

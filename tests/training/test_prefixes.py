@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from luthier.data.render import Rendered
-from luthier.training import attention, prefixes
-from luthier.training.attention import attend
-from luthier.training.batches import Item, micro_batches
-from luthier.training.core import log_probabilities, pack
-from luthier.training.layout import Layout
+from luthier.data.rendering.renderer import Rendered
+from luthier.training.batching import Item, micro_batches
+from luthier.training.kernels import attention
+from luthier.training.kernels.attention import attend
+from luthier.training.logprobs import log_probabilities, pack
+from luthier.training.packing import prefix_tree
+from luthier.training.packing.packed_layout import Layout
 from training.test_core import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
 
 
@@ -37,7 +38,7 @@ def _trained(ids: list[int], since: int) -> Rendered:
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.lists(st.sampled_from([0, 0, 0, 1]), min_size=1, max_size=90), min_size=1, max_size=9))
 def test_a_forest_holds_every_example(examples: list[list[int]]) -> None:
-    forest = prefixes.shared(examples)
+    forest = prefix_tree.shared(examples)
     positions = Layout(forest, CPU).positions.numpy()
     for ids, places in zip(examples, forest.places, strict=True):
         assert forest.ids[places].tolist() == ids
@@ -48,11 +49,11 @@ def test_a_forest_holds_every_example(examples: list[list[int]]) -> None:
 
 def test_prefixes_are_shared_where_they_nest() -> None:
     family = _family()
-    forest = prefixes.shared(family)
+    forest = prefix_tree.shared(family)
     own = 5 + 30 + 9 + 3 + 45 + 4 + 60
     assert len(forest.ids) == 50 + 40 + own
-    assert len(prefixes.separate(family).ids) == sum(len(ids) for ids in family)
-    assert len(prefixes.shared([[1, 2, 3], [1, 2, 4]]).ids) == 6  # two tokens are not worth a segment
+    assert len(prefix_tree.separate(family).ids) == sum(len(ids) for ids in family)
+    assert len(prefix_tree.shared([[1, 2, 3], [1, 2, 4]]).ids) == 6  # two tokens are not worth a segment
 
 
 @pytest.mark.parametrize("trained_since", [1, 45, 70])
@@ -67,7 +68,7 @@ def test_shared_is_separate(model, trained_since: int) -> None:  # noqa: F811
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_attention_is_that_of_a_dense_mask(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "_BLOCK", 16)
-    forest = prefixes.shared(_family())
+    forest = prefix_tree.shared(_family())
     count = len(forest.ids)
     seen = torch.zeros(count, count, dtype=torch.bool)
     for places in map(torch.from_numpy, forest.places):

@@ -10,7 +10,12 @@ import pytest
 
 @pytest.mark.parametrize(("tuning", "precision", "share"), [("lora", "float32", 3), ("full", "bfloat16", 6)])
 def test_a_measurement(tuning: str, precision: str, share: int, tiny_base: Path) -> None:
-    command = [sys.executable, "-c", "import luthier.training.rate as r; r._ENOUGH_S = 0.1; r.main()", str(tiny_base)]
+    command = [
+        sys.executable,
+        "-c",
+        "import luthier.training.throughput as r; r._ENOUGH_S = 0.1; r.main()",
+        str(tiny_base),
+    ]
     done = subprocess.run(
         [*command, "--device", "cpu", "--precision", precision, "--tuning", tuning], capture_output=True, check=True
     )

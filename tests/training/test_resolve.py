@@ -2,7 +2,7 @@
 
 import pytest
 
-from luthier.training.resolve import base_learning_rate, resolve
+from luthier.training.hyperparameters import base_learning_rate, resolve
 
 
 def test_numbers_stay_as_they_were_asked_for() -> None:

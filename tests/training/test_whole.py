@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from luthier.data.examples import read_examples
-from luthier.data.render import Renderer
-from luthier.training.core import log_probabilities, pack
-from luthier.training.model import hardware, load, trainable
-from luthier.training.resolve import resolve
-from luthier.training.spec import JobSpec
+from luthier.data.examples.example import read_examples
+from luthier.data.rendering.renderer import Renderer
+from luthier.training.hyperparameters import resolve
+from luthier.training.job_spec import JobSpec
+from luthier.training.logprobs import log_probabilities, pack
+from luthier.training.lora.adapter import hardware, load, trainable
 from luthier.types.errors import JobError
 from training.jobs import EXAMPLES, losses, train, write_job
 from training.test_core import CPU, _examples
@@ -100,7 +100,7 @@ def test_it_goes_on_from_an_adapter(tmp_path: Path, tiny_base: Path) -> None:
 def test_too_little_memory_is_said_before_weights_are_read(
     tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("luthier.training.memory.free_bytes", lambda _: 1 << 18)
+    monkeypatch.setattr("luthier.training.token_budget.free_bytes", lambda _: 1 << 18)
     with pytest.raises(JobError, match=r"weights takes about .* GB of memory, and 0.0 GB are free") as caught:
         train(_job(tmp_path / "job", tiny_base))
     assert caught.value.code == "insufficient_memory"

@@ -20,12 +20,12 @@ import pytest
 from openai import BadRequestError, OpenAI
 
 from luthier.catalogue import Catalogue
-from luthier.cli.embedded import Running
 from luthier.data.findings import Report
 from luthier.evaluation.losses import figures
 from luthier.evaluation.service import OpenAIService
 from luthier.inference import EnginePool
 from luthier.inference.pool import EngineOptions
+from luthier.runtime import Running
 from luthier.worker import Worker
 from through_api import OVER, PATIENCE_S, client_of, create, finished, losses, messages, running_server, upload, wait
 from training.jobs import EXAMPLES

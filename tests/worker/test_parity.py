@@ -67,8 +67,8 @@ def test_what_may_pass_is_no_verdict(engine: Engine, adapter: Path, fault: Excep
 def test_long_prompts_are_proved_too(
     engine: Engine, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("luthier.training.loop._PROOF_TOKENS", 4)  # every prompt is longer
-    monkeypatch.setattr("luthier.training.loop._PROOF_ANSWER", 2)
+    monkeypatch.setattr("luthier.training.trainer._PROOF_TOKENS", 4)  # every prompt is longer
+    monkeypatch.setattr("luthier.training.trainer._PROOF_ANSWER", 2)
     folder = write_job(tmp_path / "job", tiny_base, n_epochs=1)
     (last,) = [event["folder"] for event in train(folder) if event["type"] == "checkpoint"]
     assert "over 8 tokens of 4 examples" in check(lambda: engine, folder / "checkpoints" / last, "float32")

@@ -15,8 +15,8 @@ from luthier.inference.pool import EngineOptions
 from luthier.settings import Settings
 from luthier.store import Event, Store
 from luthier.types.errors import JobError
-from luthier.worker.loop import Worker
-from luthier.worker.train import Run
+from luthier.worker.runner import Worker
+from luthier.worker.training_run import Run
 from store.test_store import JOB
 from training.jobs import EXAMPLES
 
@@ -59,7 +59,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def run_until_over(store: Store, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
     """(the error's code, how many rounds it took)."""
-    monkeypatch.setattr("luthier.worker.train.Child", Script)
+    monkeypatch.setattr("luthier.worker.training_run.Child", Script)
     job = store.jobs.create(**{**JOB, "base": str(base)})
     lines = "".join(json.dumps(example) + "\n" for example in EXAMPLES)
     (store.job_folder(job.id) / "train.jsonl").write_text(lines)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 
-from luthier.cli.embedded import Running
 from luthier.inference.pool import EngineOptions, EnginePool
+from luthier.runtime import Running
 from through_api import client_of, create, finished, losses, messages, running_server, upload
 
 FULL = {"luthier:tuning": "full"}

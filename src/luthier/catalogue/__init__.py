@@ -6,6 +6,6 @@ nothing about jobs, requests or adapters.
 """
 
 from luthier.catalogue.bases import ENTRIES, BaseModel, Catalogue, Report
-from luthier.catalogue.pulled import Pulled
+from luthier.catalogue.local_models import Pulled
 
 __all__ = ["ENTRIES", "BaseModel", "Catalogue", "Pulled", "Report"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from luthier.catalogue.package import PackagedModel, fetch
-from luthier.catalogue.pulled import PulledBases
+from luthier.catalogue.bundled_base import PackagedModel, fetch
+from luthier.catalogue.local_models import PulledBases
 from luthier.types.errors import BaseModelError
 from luthier.types.names import TUNED
 

@@ -15,7 +15,7 @@ import huggingface_hub
 from pydantic import SecretStr
 
 from luthier import __version__
-from luthier.catalogue.source import Hub, HubModel
+from luthier.catalogue.model_spec import Hub, HubModel
 from luthier.language import say
 from luthier.settings import Settings
 from luthier.types.errors import BaseModelError

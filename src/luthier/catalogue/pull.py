@@ -8,13 +8,13 @@ from pathlib import Path
 
 import httpx
 
-from luthier.catalogue import hubs, source
+from luthier.catalogue import hubs, model_spec
 from luthier.catalogue.bases import ENTRIES, Catalogue, Report
-from luthier.catalogue.checks import check_folder, has_weights
-from luthier.catalogue.choose import files_of, refuse_part
+from luthier.catalogue.bundled_base import run_conversion
+from luthier.catalogue.compatibility import check_folder, has_weights
 from luthier.catalogue.download import Progress, download
-from luthier.catalogue.package import run_conversion
-from luthier.catalogue.pulled import Pulled, PulledBases
+from luthier.catalogue.file_filter import files_of, refuse_part
+from luthier.catalogue.local_models import Pulled, PulledBases
 from luthier.language import say
 from luthier.settings import Settings
 from luthier.types.errors import BaseModelError
@@ -44,14 +44,14 @@ def pull(
     if there and not name and not revision:
         report(say(f"{asked} is here already.", f"{asked} 已在本机。"))
         return asked, there.path
-    found = source.read(asked)
-    name = name or source.default_name(found)
-    source.check_name(name)
+    found = model_spec.read(asked)
+    name = name or model_spec.default_name(found)
+    model_spec.check_name(name)
     _check_free(name, settings)
     with catalogue.pulled.lock(name):  # one process pulls, the others find it there
         there = catalogue.pulled.find(name)
         pulling = _Pull(name, catalogue.pulled, settings, report, progress)
-        if isinstance(found, source.HubModel):
+        if isinstance(found, model_spec.HubModel):
             made = pulling.from_hub(found, revision, there)
         else:
             made = pulling.local(found, there)
@@ -74,7 +74,7 @@ class _Pull:
         self._name, self._bases, self._settings = name, bases, settings
         self._report, self._progress = report, progress
 
-    def from_hub(self, model: source.HubModel, revision: str | None, there: Pulled | None) -> Pulled:
+    def from_hub(self, model: model_spec.HubModel, revision: str | None, there: Pulled | None) -> Pulled:
         with hubs.open_client(self._settings, model.hub) as client:
             repository = hubs.look(client, model, revision)
             if there:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import click
 
 from luthier import __version__
-from luthier.cli.speech import lang_option, language_of, use_language
-from luthier.cli.trouble import Trouble, settings_trouble
+from luthier.cli.errors import Trouble, settings_trouble
+from luthier.cli.i18n import lang_option, language_of, use_language
 from luthier.language import say
 from luthier.types.errors import LuthierError
 

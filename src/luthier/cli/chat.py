@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.connect import Connection, open_connection
+from luthier.cli.client import Connection, open_connection
+from luthier.cli.errors import ADDRESS, Trouble, explain
 from luthier.cli.functions_file import faults, read_functions
+from luthier.cli.i18n import printable
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import as_json, note, print_json
-from luthier.cli.speech import printable
-from luthier.cli.trouble import ADDRESS, Trouble, explain
 from luthier.language import say
 
 if TYPE_CHECKING:

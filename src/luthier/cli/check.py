@@ -15,10 +15,10 @@ import click
 
 from luthier.cli.check_numbers import add_numbers, show_example
 from luthier.cli.check_report import check_files, is_converted, print_report, reading_bar
+from luthier.cli.errors import Trouble
 from luthier.cli.fix import fix, print_repairs, refuse_together
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import print_json, results
-from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from luthier.cli.errors import Trouble
+from luthier.cli.i18n import printable
 from luthier.cli.output import note, print_json, print_table, results
-from luthier.cli.speech import printable
-from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def openai_counter() -> Callable[[str], int] | None:
 
 def add_numbers(path: Path, report: Report, base: str | None, on_line: Callable[[int], None] | None) -> None:
     """Measures a file, and adds the numbers and their findings to its report."""
-    from luthier.data.numbers import context_tokens, measure
-    from luthier.data.render import Renderer
+    from luthier.data.rendering.renderer import Renderer
+    from luthier.data.token_stats import context_tokens, measure
 
     name, folder = base_folder(base)
     if folder is None:
@@ -126,9 +126,9 @@ def _summary(numbers: dict[str, Any]) -> str:
 
 def show_example(path: Path, number: int, base: str | None, as_json: bool) -> None:
     """Prints example `number` as the trainer sees it: the tokens that are trained in green, or between marks."""
-    from luthier.data.examples import read_examples
-    from luthier.data.numbers import context_tokens
-    from luthier.data.render import Renderer
+    from luthier.data.examples.example import read_examples
+    from luthier.data.rendering.renderer import Renderer
+    from luthier.data.token_stats import context_tokens
 
     name, folder = base_folder(base)
     if folder is None:

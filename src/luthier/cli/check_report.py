@@ -16,15 +16,15 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.text import Text
 
 from luthier.cli.check_numbers import print_numbers
+from luthier.cli.errors import Trouble
+from luthier.cli.i18n import printable
 from luthier.cli.output import counted_as, notices
-from luthier.cli.speech import printable
-from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:
+    from luthier.data.check.quality.runner import Quality
     from luthier.data.convert import Hints
     from luthier.data.findings import Finding, Report
-    from luthier.data.quality.look import Quality
 
 Measure = Callable[["Path", "Report", "Callable[[int], None] | None"], None]
 SHOWN_PER_CODE = 3
@@ -48,7 +48,7 @@ def check_files(
     With `quality`, also what the examples teach, and what the validation file shares with the training file; `measure`
     adds what it counts.
     """
-    from luthier.data.quality.look import Quality
+    from luthier.data.check.quality.runner import Quality
 
     reports, seen = {}, None
     if training:
@@ -73,7 +73,7 @@ def _check(
     quality: Quality | None = None,
     measure: Measure | None = None,
 ) -> Report:
-    from luthier.data.check import check_file
+    from luthier.data.check.file_check import check_file
     from luthier.data.convert import prepared
     from luthier.data.findings import FindingError, Report
 
@@ -167,7 +167,7 @@ def _print_group(console: Console, findings: list[Finding], count: int) -> None:
 
 
 def _summary(console: Console, path: Path, report: Report) -> None:
-    from luthier.data.estimate import n_epochs_auto
+    from luthier.data.cost_estimate import n_epochs_auto
 
     errors, warnings = (sum(_count(report, group) for group in _groups(report, name)) for name in ("error", "warning"))
     counted = say(f"{path}: {counted_as(report.examples, 'example')}, ", f"{path}：{report.examples} 个样本，")

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from luthier.cli.check_numbers import base_folder, missing, openai_counter
 from luthier.cli.check_report import reading_bar
+from luthier.cli.errors import Trouble
+from luthier.cli.i18n import printable
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import note, print_json, print_table, results, size
-from luthier.cli.rates import rate
-from luthier.cli.speech import printable
-from luthier.cli.trouble import Trouble
+from luthier.cli.throughput import rate
 from luthier.language import say
 
 _SAMPLE_BYTES = 8_000_000
@@ -79,7 +79,7 @@ def estimate(
 
 def _prices(model: str | None) -> dict[str, float]:
     """The price of one model, or of all."""
-    from luthier.data.estimate import openai_price, openai_prices
+    from luthier.data.cost_estimate import openai_price, openai_prices
 
     if model is None:
         return openai_prices()
@@ -92,9 +92,9 @@ def _prices(model: str | None) -> dict[str, float]:
 
 
 def _counted(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
-    from luthier.data.estimate import n_epochs_auto
-    from luthier.data.numbers import context_tokens, measure
-    from luthier.data.render import Renderer
+    from luthier.data.cost_estimate import n_epochs_auto
+    from luthier.data.rendering.renderer import Renderer
+    from luthier.data.token_stats import context_tokens, measure
 
     with reading_bar(file, say(f"counting {file.name}", f"统计 {file.name}")) as on_line:
         numbers = measure(
@@ -124,7 +124,7 @@ def _counted(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
 
 def _at_openai(made: dict[str, Any], prices: dict[str, float]) -> dict[str, Any]:
     """Money by OpenAI's own count of tokens where it is known, else by the base model's."""
-    from luthier.data.estimate import HOSTED_UNTIL, LESSON_USD_PER_1K, training_cost
+    from luthier.data.cost_estimate import HOSTED_UNTIL, LESSON_USD_PER_1K, training_cost
 
     tokens = made["openai_tokens"] or made["tokens"]
     return {
@@ -197,7 +197,7 @@ def _duration(seconds: float) -> str:
 
 
 def _warn(made: dict[str, Any]) -> None:
-    from luthier.data.estimate import MANY_S
+    from luthier.data.cost_estimate import MANY_S
 
     if made["here"] and made["here"]["seconds"] > MANY_S:
         said = say(

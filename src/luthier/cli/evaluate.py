@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from luthier.cli.connect import open_connection
+from luthier.cli.client import open_connection
+from luthier.cli.errors import Trouble
 from luthier.cli.options import Options, Picture, pass_options, server_options_beside_data
 from luthier.cli.output import note, notices, print_json
 from luthier.cli.report_card import show_report
-from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:
     import openai
 
-    from luthier.data.definitions import Shown
+    from luthier.data.examples.tool_definitions import Shown
     from luthier.evaluation.report import Report
     from luthier.evaluation.run import Plan, Questions
 
@@ -122,7 +122,7 @@ def evaluate(
     else:
         show_report(report)
     if out:
-        from luthier.evaluation.page import page
+        from luthier.evaluation.html_report import page
 
         out.write_text(page(report), encoding="utf-8")
         note(say(f"The report is in {out}.", f"报告已写入 {out}。"))
@@ -148,7 +148,7 @@ def _questions(path: Path, plan: Plan, functions_file: Path | None, limit: int |
 
 
 def _definitions(path: Path) -> list[dict[str, Any]] | None:
-    from luthier.data.messages import definitions
+    from luthier.data.examples.messages import definitions
 
     try:
         return definitions(json.loads(path.read_text(encoding="utf-8")), None)

@@ -11,10 +11,10 @@ from urllib.parse import quote
 import click
 import httpx
 
-from luthier.cli.connect import open_client
+from luthier.cli.client import open_client
+from luthier.cli.errors import Trouble
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import as_json, note, print_details, print_json, print_table, results, size, when, working
-from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from luthier.cli.errors import Trouble
+from luthier.cli.i18n import printable
 from luthier.cli.output import counted_as
-from luthier.cli.speech import printable
-from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:

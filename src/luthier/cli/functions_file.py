@@ -9,11 +9,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from luthier.cli.trouble import Trouble
-from luthier.data.definitions import Definitions
-from luthier.data.form.schema import fault_of
-from luthier.data.messages import definitions as in_todays_form
-from luthier.data.taught import survey
+from luthier.cli.errors import Trouble
+from luthier.data.check.form.schema import fault_of
+from luthier.data.examples.adapter_metadata import survey
+from luthier.data.examples.messages import definitions as in_todays_form
+from luthier.data.examples.tool_definitions import Definitions
 from luthier.language import say
 from luthier.types.errors import LuthierError
 

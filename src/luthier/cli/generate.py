@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.connect import Connection, new_async_client, open_connection
+from luthier.cli.client import Connection, new_async_client, open_connection
+from luthier.cli.errors import Trouble
 from luthier.cli.generate_options import PROBES, Asked, generate_options
 from luthier.cli.generate_report import print_estimate, print_made, print_shares, progress_bar, short_kinds
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import note, print_json
-from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:
     import openai
 
+    from luthier.generate.budget import Price
     from luthier.generate.files import Places
     from luthier.generate.functions.calls import CallsWish
     from luthier.generate.journal import Journal
-    from luthier.generate.money import Price
     from luthier.generate.run import Outcome, Progress, Ways
     from luthier.generate.topics import Wish
 
@@ -186,8 +186,8 @@ def _require_teacher(asked: Asked, otherwise: str = "") -> None:
 
 
 def _dry(asked: Asked, wish: Wish) -> dict[str, Any]:
-    from luthier.generate.costs import estimate, expected_requests
-    from luthier.generate.money import known_price
+    from luthier.generate.budget import known_price
+    from luthier.generate.cost_forecast import estimate, expected_requests
 
     requests = expected_requests(wish, asked.judge is not None)
     price = _price(asked.price_in, asked.price_out) or known_price(asked.teacher or "")
@@ -257,7 +257,7 @@ def _ways(connection: Connection, asked: Asked) -> Ways:
 
 
 def _price(prompt: float | None, completion: float | None) -> Price | None:
-    from luthier.generate.money import Price
+    from luthier.generate.budget import Price
 
     if prompt is None and completion is None:
         return None
@@ -273,7 +273,7 @@ def _price_of(connection: Connection, model: str) -> Price | None:
     """Nothing for weights that this project serves; else what OpenAI published for that name, if it did."""
     import openai
 
-    from luthier.generate.money import FREE, known_price
+    from luthier.generate.budget import FREE, known_price
 
     try:
         owner = connection.client.models.retrieve(model).owned_by

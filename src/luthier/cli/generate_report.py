@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from luthier.cli.i18n import printable
 from luthier.cli.output import notices, print_json, print_table, results
-from luthier.cli.speech import printable
 from luthier.language import say
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.connect import open_client
+from luthier.cli.client import open_client
+from luthier.cli.errors import Trouble
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import as_json, note, print_details, print_json, print_table, results, when
 from luthier.cli.plot import VALID, Point, loss_plot
-from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:

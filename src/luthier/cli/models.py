@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from luthier.cli.connect import names_a_server, open_client
+from luthier.cli.client import names_a_server, open_client
+from luthier.cli.errors import Trouble
 from luthier.cli.options import Options, local_options, pass_options, server_options
 from luthier.cli.output import as_json, note, print_details, print_json, print_table, transfer, when
-from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 
@@ -86,7 +86,7 @@ def _pulled(name: str) -> dict[str, Any]:
 
 
 def _in_short(evaluation: dict[str, Any]) -> str:
-    from luthier.evaluation.figures import FIGURES, number
+    from luthier.evaluation.metric_catalog import FIGURES, number
 
     head = evaluation["headline"]
     name, unit = head["figure"], " %" if FIGURES[head["figure"]].unit == "share" else ""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from luthier.cli.speech import lang_option
+from luthier.cli.i18n import lang_option
 from luthier.language import say
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from luthier.cli.speech import printable
+from luthier.cli.i18n import printable
 
 if TYPE_CHECKING:
     from openai import BaseModel

@@ -19,11 +19,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from luthier.cli.check_report import check_files, print_report
-from luthier.cli.connect import Connection, names_a_server, open_connection, same_server
+from luthier.cli.client import Connection, names_a_server, open_connection, same_server
 from luthier.cli.files import upload_file
+from luthier.cli.i18n import printable
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import as_json, note, notices, print_json, working
-from luthier.cli.speech import printable
 from luthier.cli.tune import create_job, python_lines
 from luthier.cli.watch import conclude, leaving, watch_job
 from luthier.language import say
@@ -91,7 +91,7 @@ def _title(number: int, text: str, call: str = "") -> None:
 
 def _prepare(folder: Path) -> tuple[Path, Path]:
     """Check and split, as for a file of one's own."""
-    from luthier.data.split import Output, split_file
+    from luthier.data.split.splitter import Output, split_file
 
     _title(1, say("Check the examples", "检查样本"), "luthier check FILE")
     with resources.as_file(resources.files("luthier") / "examples" / _EXAMPLES) as source:
@@ -128,9 +128,9 @@ def _base_model() -> None:
 def _estimate(options: Options, train: Path) -> None:
     """What the job will come to; tokens are counted by the base model's own tokenizer, when it is here."""
     from luthier.catalogue import Catalogue
-    from luthier.data.estimate import estimate
-    from luthier.data.examples import read_examples
-    from luthier.data.render import Renderer
+    from luthier.data.cost_estimate import estimate
+    from luthier.data.examples.example import read_examples
+    from luthier.data.rendering.renderer import Renderer
     from luthier.settings import Settings
 
     _title(3, say("Estimate", "估算"))

@@ -9,8 +9,8 @@ from luthier.cli.output import print_table, results
 from luthier.language import say
 
 if TYPE_CHECKING:
-    from luthier.evaluation.card import Run
     from luthier.evaluation.report import Report
+    from luthier.evaluation.tool_call_report import Run
 
 _LOSSES = ("full_valid_loss", "full_valid_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
 _COLUMNS = {
@@ -21,7 +21,7 @@ _COLUMNS = {
 
 def show_report(report: Report) -> None:
     """On stdout."""
-    from luthier.evaluation.figures import figure_name
+    from luthier.evaluation.metric_catalog import figure_name
 
     wanted = (*_COLUMNS[report.kind], *_LOSSES)
     names = [name for name in wanted if any(name in run.figures for run in report.runs)]
@@ -45,7 +45,7 @@ def show_report(report: Report) -> None:
 
 
 def _row(run: Run, names: Sequence[str], functions: bool) -> list[str]:
-    from luthier.evaluation.figures import number
+    from luthier.evaluation.metric_catalog import number
 
     cells = [run.model, *([run.shown] if functions else [])]
     for name in names:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from luthier.cli.speech import lang_option
+from luthier.cli.i18n import lang_option
 from luthier.language import say
 from luthier.settings import Settings
 
@@ -57,7 +57,7 @@ def serve(**given: Any) -> None:
 
 
 def _serve(settings: Settings, stop: threading.Event) -> None:
-    from luthier.cli.embedded import Running
+    from luthier.runtime import Running
 
     with Running(settings, report=lambda text: click.echo(text, err=True)) as running:
         click.echo(say("Luthier serves", "Luthier 服务地址：") + f" {running.endpoint.base_url}", err=True)

@@ -14,13 +14,13 @@ import click
 from rich.text import Text
 
 from luthier.cli.check_report import reading_bar
+from luthier.cli.errors import Trouble
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import print_json, print_table, results
-from luthier.cli.trouble import Trouble
 from luthier.language import say
 
 if TYPE_CHECKING:
-    from luthier.data.split import Output, Split
+    from luthier.data.split.splitter import Output, Split
 
 _SHOWN_STRATA = 20
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
@@ -67,7 +67,7 @@ def split(
     out: Path | None,
     force: bool,
 ) -> None:
-    from luthier.data.split import Output, split_file
+    from luthier.data.split.splitter import Output, split_file
 
     folder = out or file.parent
     folder.mkdir(parents=True, exist_ok=True)

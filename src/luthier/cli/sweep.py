@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.connect import open_connection
+from luthier.cli.client import open_connection
+from luthier.cli.errors import Trouble
 from luthier.cli.options import Options, Picture, pass_options, server_options
 from luthier.cli.output import note, print_json
+from luthier.cli.sweep_jobs import ROUNDS, Trial, Trials, leaving_all
 from luthier.cli.sweep_report import ranked, show, svg
-from luthier.cli.trials import ROUNDS, Trial, Trials, leaving_all
-from luthier.cli.trouble import Trouble
 from luthier.cli.tune import file_to_check, uploaded
 from luthier.language import say
 from luthier.types.job_options import RANK, SWEEP, VALIDATE_AT

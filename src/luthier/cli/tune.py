@@ -15,11 +15,11 @@ import click
 
 from luthier.cli.check import METHODS
 from luthier.cli.check_report import check_files, is_converted, print_report
-from luthier.cli.connect import PLACEHOLDER_KEY, Connection, open_connection, same_server
+from luthier.cli.client import PLACEHOLDER_KEY, Connection, open_connection, same_server
+from luthier.cli.errors import Trouble
 from luthier.cli.files import upload_file
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import as_json, note, notices, print_json
-from luthier.cli.trouble import Trouble
 from luthier.cli.watch import conclude, leaving, watch_job
 from luthier.language import say
 from luthier.types import job_options

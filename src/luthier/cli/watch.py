@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from luthier.cli.connect import Connection, open_connection, same_server
+from luthier.cli.client import Connection, open_connection, same_server
+from luthier.cli.i18n import printable
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import as_json, note, notices, print_json
-from luthier.cli.speech import printable
 from luthier.language import say
 from luthier.types.fine_tuning import FINAL
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from luthier.data.definitions import Shown
-from luthier.evaluation.card import HEADLINE, Run
-from luthier.evaluation.figures import FIGURES, is_better, number
+from luthier.data.examples.tool_definitions import Shown
+from luthier.evaluation.metric_catalog import FIGURES, is_better, number
 from luthier.evaluation.statistics import Difference
+from luthier.evaluation.tool_call_report import HEADLINE, Run
 from luthier.language import Language, say
 
 Seen = tuple[str, tuple[str, Shown], tuple[str, Shown], Difference]  # figure, first, second, second minus first

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.data.definitions import Definitions, Shown, as_shown, collect
-from luthier.data.examples import CallForm, Example, call_form
-from luthier.data.messages import definitions as in_one_form
-from luthier.evaluation.calls import Expected
+from luthier.data.examples.example import CallForm, Example, call_form
+from luthier.data.examples.messages import definitions as in_one_form
+from luthier.data.examples.tool_definitions import Definitions, Shown, as_shown, collect
+from luthier.evaluation.tool_call_match import Expected
 from luthier.types.errors import LuthierError
 
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from luthier.data.definitions import Shown
+from luthier.data.examples.tool_definitions import Shown
 from luthier.evaluation.advice import advice
-from luthier.evaluation.card import Run
 from luthier.evaluation.statistics import Difference, paired_mean, paired_rate
+from luthier.evaluation.tool_call_report import Run
 from luthier.language import Language, say
 
 Kind = Literal["functions", "text"]

@@ -6,13 +6,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luthier.data.definitions import Shown
-from luthier.data.examples import Example, read_examples
-from luthier.data.mix import show
-from luthier.evaluation import card, losses, texts
-from luthier.evaluation.ask import ask_all
+from luthier.data.examples.example import Example, read_examples
+from luthier.data.examples.tool_definitions import Shown
+from luthier.data.rendering.tool_dropout import show
+from luthier.evaluation import losses, text_report, tool_call_report
 from luthier.evaluation.cases import Case, cases, known_definitions
 from luthier.evaluation.report import Report, report
+from luthier.evaluation.sample_answers import ask_all
 from luthier.evaluation.service import OpenAIService, Service
 from luthier.language import say
 from luthier.types.errors import LuthierError
@@ -126,7 +126,7 @@ def run(service: Service, plan: Plan, questions: Questions, on_step: Callable[[]
 
 def _one(
     service: Service, plan: Plan, questions: Questions, model: str, shown: Shown, on_step: Callable[[], None]
-) -> card.Run:
+) -> tool_call_report.Run:
     asked = questions.cases
     answers = ask_all(
         service.complete,
@@ -138,9 +138,9 @@ def _one(
         on_answer=on_step,
     )
     if plan.functions:
-        made = card.card(model, shown, asked, answers, known_definitions(asked))
+        made = tool_call_report.card(model, shown, asked, answers, known_definitions(asked))
     else:
-        made = texts.card(model, asked, answers)
+        made = text_report.card(model, asked, answers)
     try:
         found = _losses(service, questions, model, shown, on_step)
     except losses.NotOfferedError:

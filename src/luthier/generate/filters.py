@@ -8,10 +8,10 @@ Knows one text at a time.
 import re
 from dataclasses import dataclass
 
-from luthier.data.quality.cutoff import is_cut_off
-from luthier.data.quality.preamble import strip_preamble
-from luthier.data.quality.refusal import is_refusal, named_maker
-from luthier.data.quality.script import answers_in_another_language
+from luthier.data.check.quality.language_script import answers_in_another_language
+from luthier.data.check.quality.preamble import strip_preamble
+from luthier.data.check.quality.refusal import is_refusal, named_maker
+from luthier.data.check.quality.truncation import is_cut_off
 from luthier.generate.journal import Reply
 from luthier.language import Language
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from luthier.generate.budget import Price
 from luthier.generate.errors import JournalError, OptionsError
-from luthier.generate.money import Price
 from luthier.language import say
 
 _TABLES = """

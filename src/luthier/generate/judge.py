@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.generate.journal import Ask
-from luthier.generate.lists import read_json
+from luthier.generate.list_prompts import read_json
 from luthier.generate.teacher import Teacher
 from luthier.language import Language, say
 

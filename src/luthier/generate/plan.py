@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from luthier.generate.dimensions import LEVELS, PERSONAS, TASKS
+from luthier.generate.diversity import LEVELS, PERSONAS, TASKS
 from luthier.language import Language
 
 

@@ -6,7 +6,7 @@ such a wish first ("好的，这里有一个问题：") and the acceptance ends 
 
 from collections.abc import Sequence
 
-from luthier.generate.lists import Lists, with_earlier
+from luthier.generate.list_prompts import Lists, with_earlier
 from luthier.generate.plan import Slot
 from luthier.language import Language, say
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.data.quality.preamble import strip_preamble
+from luthier.data.check.quality.preamble import strip_preamble
 from luthier.generate.journal import Journal
 from luthier.generate.similarity import distinct_2, gzip_ratio, nearest_likeness
 from luthier.generate.teacher import Teacher

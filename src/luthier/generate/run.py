@@ -10,13 +10,13 @@ from typing import Any
 
 import openai
 
-from luthier.generate.costs import estimate, expected_requests
+from luthier.generate.budget import Budget, Price
+from luthier.generate.cost_forecast import estimate, expected_requests
 from luthier.generate.errors import OptionsError, StopError
 from luthier.generate.journal import Journal
 from luthier.generate.judge import Judge
 from luthier.generate.limits import Limits
-from luthier.generate.lists import Lists, takes_schema
-from luthier.generate.money import Budget, Price
+from luthier.generate.list_prompts import Lists, takes_schema
 from luthier.generate.report import topics_report, usage_report
 from luthier.generate.teacher import Teacher
 from luthier.generate.topics import TopicsRun, Wish

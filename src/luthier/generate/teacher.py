@@ -13,10 +13,10 @@ from typing import Any
 
 import openai
 
+from luthier.generate.budget import Budget
 from luthier.generate.errors import AskError, BadAskError, ProbedError, StopError, TeacherDownError, TeacherRefusesError
 from luthier.generate.journal import Ask, Journal, Reply
 from luthier.generate.limits import Limits
-from luthier.generate.money import Budget
 from luthier.generate.retries import ATTEMPTS, is_final, may_be_billed, message_of, wait_s
 from luthier.language import say
 

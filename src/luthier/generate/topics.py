@@ -13,13 +13,13 @@ from typing import Any
 
 from luthier.generate import questions as asking
 from luthier.generate.answers import answer, direct_style
+from luthier.generate.counters import Tally
 from luthier.generate.errors import AskError, StopError
 from luthier.generate.filters import Screened, screen_answer, screen_question
 from luthier.generate.judge import Judge
-from luthier.generate.lists import Lists
+from luthier.generate.list_prompts import Lists
 from luthier.generate.plan import Plan, Slot, slots
 from luthier.generate.similarity import Seen
-from luthier.generate.tally import Tally
 from luthier.generate.teacher import Teacher
 
 ROUNDS = 3

@@ -43,21 +43,21 @@ def start_engine(base: Path, options: EngineOptions) -> Engine:
     Raises BaseModelError.
     """
     if options.engine == "vllm":
-        from luthier.inference.vllm.engine import VllmEngine
+        from luthier.inference.engines.vllm.engine import VllmEngine
 
         return VllmEngine(base, options)
     if options.engine == "echo":
-        from luthier.inference.echo import EchoEngine
+        from luthier.inference.engines.echo import EchoEngine
 
         return EchoEngine(base, options)
-    from luthier.inference.picking import pick
+    from luthier.inference.registry import pick
 
     return pick(base, options)(base, options)
 
 
 def start_encoder(folder: Path, options: EngineOptions) -> TextEmbedder:
     """The embedding model of a folder. Takes seconds, as an engine does."""
-    from luthier.inference.encoder import Encoder
+    from luthier.inference.engines.embedding import Encoder
 
     return Encoder(folder, options)
 

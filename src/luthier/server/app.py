@@ -11,30 +11,29 @@ from luthier import __version__
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool, Pool
 from luthier.inference.pool import EngineOptions, VllmOptions, start_encoder
-from luthier.server import (
+from luthier.server.background.batch_runner import BatchRunner
+from luthier.server.background.evaluation_runner import EvaluationRunner
+from luthier.server.generation import upstream_proxy
+from luthier.server.http import errors, openapi
+from luthier.server.middleware.access_control import Guard
+from luthier.server.middleware.idempotency import Replay
+from luthier.server.middleware.rate_limit import Limits
+from luthier.server.routes import (
     batches,
-    chat,
-    completions,
-    document,
+    checkpoint_permissions,
     embeddings,
-    errors,
     evaluations,
     files,
-    fine_tuning,
+    fine_tuning_jobs,
     graders,
     model_limits,
     models,
     moderations,
-    permissions,
-    stored,
+    stored_completions,
     uploads,
-    upstream,
 )
-from luthier.server.batch_runner import BatchRunner
-from luthier.server.evaluation_runner import EvaluationRunner
-from luthier.server.guard import Guard
-from luthier.server.limits import Limits
-from luthier.server.replay import Replay
+from luthier.server.routes.chat_completions import router as chat_completions
+from luthier.server.routes.completions import router as completions
 from luthier.server.state import State
 from luthier.settings import Settings
 from luthier.store import Store
@@ -42,13 +41,13 @@ from luthier.store import Store
 _RESOURCES = (
     files,
     uploads,
-    fine_tuning,
+    fine_tuning_jobs,
     model_limits,
-    permissions,
+    checkpoint_permissions,
     graders,
     models,
-    chat,
-    stored,
+    chat_completions,
+    stored_completions,
     completions,
     embeddings,
     moderations,
@@ -79,7 +78,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        state.upstream = upstream.client(settings)
+        state.upstream = upstream_proxy.client(settings)
         runners = [asyncio.create_task(one.run()) for one in (BatchRunner(app, state), EvaluationRunner(app, state))]
         yield
         for runner in runners:
@@ -107,7 +106,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     errors.install(app)
     for resource in _RESOURCES:
         app.include_router(resource.router)
-    document.install(app)
+    openapi.install(app)
     app.add_api_route("/health", _health, include_in_schema=False)
     return app
 

@@ -12,11 +12,11 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from luthier.catalogue import Catalogue
-from luthier.data.render import Renderer
+from luthier.data.rendering.renderer import Renderer
 from luthier.inference import Engine, EnginePool, Pool, TextEmbedder
 from luthier.inference.pool import Started
-from luthier.server.caller import CallerOf
-from luthier.server.names import Names
+from luthier.server.http.auth import CallerOf
+from luthier.server.model_resolver import Names
 from luthier.settings import Settings
 from luthier.store import Store
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from luthier.store.batches import Batches
 from luthier.store.blobs import Blobs
-from luthier.store.completions import Completions
 from luthier.store.database import Database
 from luthier.store.evaluations import Evaluations
 from luthier.store.files import Files
+from luthier.store.idempotency_keys import Replays
 from luthier.store.jobs import Event, Jobs
 from luthier.store.models import FineTunedModel, Models
-from luthier.store.pages import Page
+from luthier.store.pagination import Page
 from luthier.store.permissions import Permissions
-from luthier.store.replays import Replays
+from luthier.store.stored_completions import Completions
 from luthier.store.uploads import Uploads
 
 __all__ = ["Event", "FineTunedModel", "Page", "Store"]

@@ -14,8 +14,8 @@ from sqlalchemy import JSON, Column, Connection, Float, Integer, RowMapping, Str
 
 from luthier.store.database import Database, metadata, project_column
 from luthier.store.files import Files
-from luthier.store.pages import Page, page
-from luthier.store.scope import Scoped
+from luthier.store.pagination import Page, page
+from luthier.store.project_scope import Scoped
 from luthier.types.batches import FINAL, OPEN, WINDOW_S, Batch, BatchStatus
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError

@@ -23,8 +23,8 @@ from sqlalchemy import (
 )
 
 from luthier.store.database import Database, metadata, project_column
-from luthier.store.pages import Page, page
-from luthier.store.scope import Scoped
+from luthier.store.pagination import Page, page
+from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.evaluations import Evaluation, EvaluationStatus

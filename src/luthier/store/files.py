@@ -9,8 +9,8 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database, files
-from luthier.store.pages import Page, page
-from luthier.store.scope import Scoped
+from luthier.store.pagination import Page, page
+from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
 from luthier.types.files import BATCH_FILE_S, FileObject

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from sqlalchemy import Connection, RowMapping, and_, func, insert, or_, select, update
 
 from luthier.store.database import Database, checkpoints, events, jobs
-from luthier.store.filters import with_pairs, without_pairs
-from luthier.store.pages import Page, page
-from luthier.store.scope import Scoped
+from luthier.store.json_filters import with_pairs, without_pairs
+from luthier.store.pagination import Page, page
+from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobErrorBody, JobEvent, JobStatus

@@ -16,7 +16,7 @@ from luthier.store.database import Database, checkpoints, jobs, models
 from luthier.store.evaluations import evaluations
 from luthier.store.jobs import Event, add_event
 from luthier.store.permissions import shared_with
-from luthier.store.scope import Scoped
+from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from luthier.store.database import Database, metadata, models
-from luthier.store.pages import Page, page
+from luthier.store.pagination import Page, page
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
 from luthier.types.permissions import Permission

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database, metadata, project_column
 from luthier.store.files import Files
-from luthier.store.scope import Scoped
+from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.files import FileObject

@@ -59,10 +59,10 @@ def _train(folder: Path, emit: Events, stop: threading.Event) -> int:
     # oneDNN keeps what it compiles for each new shape, 0.3 MB a piece, and rows are always of new length.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     try:
-        from luthier.training import memory
-        from luthier.training.loop import Stopped, Trainer  # torch takes seconds to import
+        from luthier.training import token_budget
+        from luthier.training.trainer import Stopped, Trainer  # torch takes seconds to import
 
-        memory.keep_what_is_freed()
+        token_budget.keep_what_is_freed()
         try:
             Trainer(folder, emit, stop).run()
         except Stopped:

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from luthier.data.definitions import SHOWN, Shown
-from luthier.data.examples import Example, read_examples
-from luthier.data.mix import Additions, Mix, show
-from luthier.data.preferences import read_preferences
-from luthier.data.render import Renderer
-from luthier.training.state import flush
+from luthier.data.examples.example import Example, read_examples
+from luthier.data.examples.preferences import read_preferences
+from luthier.data.examples.tool_definitions import SHOWN, Shown
+from luthier.data.rendering.renderer import Renderer
+from luthier.data.rendering.tool_dropout import Additions, Mix, show
+from luthier.training.resume_state import flush
 from luthier.types.errors import JobError, RenderError
 
 _PARTS = {"supervised": 1, "dpo": 2}

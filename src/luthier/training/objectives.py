@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch.nn import functional
 
-from luthier.training.batches import Item
-from luthier.training.core import Batch
+from luthier.training.batching import Item
+from luthier.training.logprobs import Batch
 
 
 class Objective(Protocol):

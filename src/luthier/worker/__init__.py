@@ -4,6 +4,6 @@ A worker shares nothing with the server but the store. It may be a thread beside
 own; it can be killed at any moment, and whoever takes its jobs over continues them.
 """
 
-from luthier.worker.loop import Worker
+from luthier.worker.runner import Worker
 
 __all__ = ["Worker"]

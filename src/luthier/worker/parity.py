@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from luthier.data.proof import Proof, read
+from luthier.data.rendering.parity_samples import Proof, read
 from luthier.hardware import may_pass
 from luthier.inference import Engine, Token
 from luthier.types.errors import JobError, LuthierError, RateLimitError, UnavailableError

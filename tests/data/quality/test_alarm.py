@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.data.quality.alarm import Alarm
-from luthier.data.quality.batch import Joined
+from luthier.data.check.quality.columns import Joined
+from luthier.data.check.quality.keyword_automaton import Alarm
 
 letters = st.text("ab密码\0 ", max_size=12)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.data.quality.preamble import strip_preamble
+from luthier.data.check.quality.preamble import strip_preamble
 
 CASES = Path(__file__).parents[2] / "fixtures" / "preambles.jsonl"
 

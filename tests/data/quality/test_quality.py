@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from luthier.data.check import check_file
+from luthier.data.check.file_check import check_file
+from luthier.data.check.quality import near_duplicates
+from luthier.data.check.quality.runner import Quality
 from luthier.data.findings import Report
 from luthier.data.findings.quality import QUALITY
-from luthier.data.quality import likeness
-from luthier.data.quality.look import Quality
 
 LONG = "Money in a fund is spread over many shares. " * 3
 
@@ -235,7 +235,7 @@ def test_what_validation_shares_with_training(check: Any) -> None:
 
 
 def test_likeness_is_honest_about_its_limit(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likeness, "LIMIT", 1000)
+    monkeypatch.setattr(near_duplicates, "LIMIT", 1000)
     report = check(several(2500, words, "{}?"))
     assert [(one.seen, one.detail) for one in report.findings if one.code == "likeness_sampled"] == [("1024", "2500")]
 

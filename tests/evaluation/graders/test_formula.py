@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luthier.evaluation.graders.expression import compute
 from luthier.evaluation.graders.failures import GraderFailure
-from luthier.evaluation.graders.formula import compute
 
 VALUES = {"a": 2.0, "b": 3.0, "style_score": 0.5, "名": 7.0}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from luthier.data.findings import FindingError, problem
-from luthier.data.read import MAX_LINE_BYTES, parse_line, read_lines
+from luthier.data.jsonl.reader import MAX_LINE_BYTES, parse_line, read_lines
 
 _SAMPLE = 50  # items that are looked at to recognise the shape
 _PIECE = 256 * 1024

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from luthier.data.examples import kind_of
+from luthier.data.examples.example import kind_of
 from luthier.data.findings import FindingError, problem
 
 QUESTIONS = (

@@ -14,11 +14,11 @@ from typing import IO, Any
 
 import orjson
 
-from luthier.data.clean import runs
-from luthier.data.examples import kind_of
+from luthier.data.check.fast_validator import runs
+from luthier.data.check.form import check_example
+from luthier.data.examples.example import kind_of
 from luthier.data.findings import KEPT_PER_KIND, Finding, FindingError, problem
-from luthier.data.form import check_example
-from luthier.data.read import Line, parse_line, read_blocks, split_lines
+from luthier.data.jsonl.reader import Line, parse_line, read_blocks, split_lines
 from luthier.data.repair.example import mend_example
 from luthier.data.repair.guess import guessed
 from luthier.data.repair.text import mend_text

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from luthier.data.form.messages import MESSAGE_KEYS, ROLES
+from luthier.data.check.form.messages import MESSAGE_KEYS, ROLES
 
 _ROLES = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",

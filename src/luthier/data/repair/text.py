@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from luthier.data.faults import QUOTES
 from luthier.data.findings import FindingError
-from luthier.data.read import parse_json
+from luthier.data.jsonl.reader import parse_json
+from luthier.data.jsonl.syntax_diagnosis import QUOTES
 
 Mended = tuple[Any, list[str]]
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from luthier.evaluation.graders.expression import Formula
 from luthier.evaluation.graders.failures import GraderFailure
-from luthier.evaluation.graders.formula import Formula
 from luthier.evaluation.graders.templates import path_error, paths
 from luthier.types.graders import (
     Grader,

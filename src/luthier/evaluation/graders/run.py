@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.evaluation.graders import models
+from luthier.evaluation.graders.expression import compute
 from luthier.evaluation.graders.failures import GraderFailure, other
-from luthier.evaluation.graders.formula import compute
 from luthier.evaluation.graders.models import Asked, Reply
 from luthier.evaluation.graders.sandbox import Isolation, SandboxUnavailableError, run_source
 from luthier.evaluation.graders.similarity import cosine, similarity

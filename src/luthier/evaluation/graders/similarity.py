@@ -14,7 +14,7 @@ from itertools import pairwise
 from rapidfuzz import fuzz
 from rapidfuzz.distance import LCSseq
 
-from luthier.evaluation.text import tokens
+from luthier.evaluation.text_metrics import tokens
 from luthier.types.graders import Metric
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"

@@ -20,9 +20,9 @@ from luthier.generate.functions.definitions import Definition
 from luthier.generate.functions.enumerate import Draw, Invocation, first
 from luthier.generate.functions.examples import Drafted, Form, Kind, to_line
 from luthier.generate.functions.grounding import missing_values
-from luthier.generate.functions.phrase import MESSAGES
-from luthier.generate.functions.phrasers import BATCH, Phraser
-from luthier.generate.functions.talk import cannot
+from luthier.generate.functions.no_call_dialogues import cannot
+from luthier.generate.functions.paraphrase import MESSAGES
+from luthier.generate.functions.paraphrasers import BATCH, Phraser
 from luthier.generate.functions.templates import ask_back, both, check_phrasing, fields
 from luthier.generate.functions.values import Own, is_closed, needs_words, pool_of
 from luthier.generate.functions.verify import phrasing_fault

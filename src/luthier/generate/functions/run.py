@@ -10,10 +10,10 @@ import openai
 
 from luthier.generate.errors import StopError
 from luthier.generate.functions.calls import CallsRun, CallsWish, shares
-from luthier.generate.functions.phrasers import TeacherPhraser, TemplatePhraser
+from luthier.generate.functions.paraphrasers import TeacherPhraser, TemplatePhraser
 from luthier.generate.functions.values import choices, is_closed
 from luthier.generate.journal import Journal
-from luthier.generate.lists import Lists
+from luthier.generate.list_prompts import Lists
 from luthier.generate.report import diversity, usage_report
 from luthier.generate.run import Outcome, Progress, Staff, Told, Ways, structured
 from luthier.language import say

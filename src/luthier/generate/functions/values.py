@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from luthier.generate.errors import OptionsError
 from luthier.generate.functions.definitions import Definition
 from luthier.generate.functions.patterns import from_pattern
-from luthier.generate.functions.pools import POOLS
+from luthier.generate.functions.value_pools import POOLS
 from luthier.language import Language, say
 
 Pools = dict[str, dict[str, list[Any]]]  # by function, by parameter

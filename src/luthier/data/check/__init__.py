@@ -1,0 +1,1 @@
+"""Structural and quality checks of a training file."""

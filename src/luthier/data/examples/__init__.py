@@ -1,0 +1,1 @@
+"""JSON values to training examples: messages, tool definitions, preference pairs."""

@@ -1,0 +1,1 @@
+"""Bytes to JSON values, line by line, without losing a character."""

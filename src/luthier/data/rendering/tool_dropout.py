@@ -1,0 +1,174 @@
+"""How training shows function definitions: in full, slim, or not at all, so that none of the ways is a surprise later.
+
+A model that always reads the definitions learns to read them; one that never does learns the functions by heart and
+is thrown off when they are sent. In the mix it learns both. Which example is shown how changes from epoch to epoch
+and follows from the seed alone. A file in which every answer is a call teaches that everything is one; small talk
+and requests for something else, answered in words, are added to it. Knows nothing about tokens.
+"""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from luthier.data.examples.example import Example, calls_in
+from luthier.data.examples.messages import definitions as in_one_form
+from luthier.data.examples.tool_definitions import SHOWN, Shown, as_shown
+from luthier.language import Language
+from luthier.types.errors import LuthierError
+
+_ADDED_SHARE = 0.1  # of the file: enough to learn that words are an answer too
+_MOST_SYSTEMS = 100  # system messages that are counted; a file in which each differs has no commonest one
+_STREAM = 77  # numbers of its own, apart from those that order the examples
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of the epochs in which an example is shown with full, slim and no definitions; they add up to 1."""
+
+    full: float = 0.4
+    slim: float = 0.2
+    none: float = 0.4
+
+    @classmethod
+    def parse(cls, text: str) -> "Mix":
+        """From "40,20,40", or "full", "slim", "none" for one way only. Raises LuthierError."""
+        if text in SHOWN:
+            return cls(*(float(text == shown) for shown in SHOWN))
+        try:
+            parts = [float(part) for part in text.split(",")]
+        except ValueError:
+            parts = []
+        if len(parts) != len(SHOWN) or min(parts) < 0 or not sum(parts):
+            raise LuthierError(f"'{text}' is no mix of definitions: write three shares such as 40,20,40, or full.")
+        return cls(*(part / sum(parts) for part in parts))
+
+    def shown(self, seed: int, epoch: int, count: int) -> np.ndarray:
+        """int8 [count]: for each example how it is shown in `epoch`, as its place in `SHOWN`.
+
+        Every example goes through the mix over the epochs, and its start depends on the seed.
+        """
+        return _shown(self, seed, epoch, count)
+
+    @property
+    def plain(self) -> bool:
+        """Whether examples are shown as they are, and nothing else."""
+        return self.full == 1
+
+
+@lru_cache(maxsize=4)
+def _shown(mix: Mix, seed: int, epoch: int, count: int) -> np.ndarray:
+    starts = np.random.default_rng([seed, _STREAM]).random(count)
+    golden = 0.6180339887498949  # steps of the golden ratio visit every share evenly, however few the epochs
+    places = (starts + epoch * golden) % 1
+    return np.searchsorted((mix.full, mix.full + mix.slim), places, side="right").astype(np.int8)
+
+
+def show(example: Example, shown: Shown) -> Example:
+    """The example with its definitions as `shown`, in today's form."""
+    tools = in_one_form(example.tools, example.functions)
+    return replace(example, tools=as_shown(tools, shown), functions=None)
+
+
+class Additions:
+    """Examples without a call, for a file that has definitions and not one of them. Show it every example first."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._all_call = True
+        self._systems: Counter[str] = Counter()
+        self._like: dict[str, Example] = {}  # by system message, an example with definitions
+        self._language: Counter[Language] = Counter()
+
+    def see(self, example: Example) -> None:
+        self._count += 1
+        self._all_call = self._all_call and _calls(example)
+        if not self._all_call or not (example.tools or example.functions):
+            return
+        system = next((str(m.get("content")) for m in example.messages if m["role"] in ("system", "developer")), "")
+        if len(self._like) < _MOST_SYSTEMS or system in self._like:
+            self._systems[system] += 1
+            self._like.setdefault(system, example)
+        self._language[_language(example)] += 1
+
+    def examples(self, seed: int) -> list[Example]:
+        """They take the file's commonest system message and definitions, and its language."""
+        if not self._all_call or not self._systems:
+            return []
+        like = self._like[self._systems.most_common(1)[0][0]]
+        pairs = _PAIRS[self._language.most_common(1)[0][0]]
+        count = min(max(1, round(_ADDED_SHARE * self._count)), len(pairs))
+        opening = [message for message in like.messages if message["role"] in ("system", "developer")][:1]
+        turns = (
+            [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+            for asked, said in random.Random(seed).sample(pairs, count)  # noqa: S311 - a repeatable choice, no secret
+        )
+        return [replace(like, messages=[*opening, *turn]) for turn in turns]
+
+
+def _calls(example: Example) -> bool:
+    return any(True for message in example.messages for _ in calls_in(message))
+
+
+def _language(example: Example) -> Language:
+    text = "".join(str(message.get("content") or "") for message in example.messages)
+    chinese = sum("\u4e00" <= char <= "\u9fff" for char in text)
+    return "zh" if chinese * 5 > len(text) else "en"
+
+
+_PAIRS: dict[Language, list[tuple[str, str]]] = {
+    "en": [
+        ("Hello", "Hello. What would you like to do?"),
+        ("Hi there", "Hi. Tell me what you need."),
+        ("Good morning!", "Good morning. How can I help?"),
+        ("Thanks", "You are welcome."),
+        ("Thank you, that was all.", "You are welcome. Have a good day."),
+        ("Bye", "Goodbye."),
+        ("Who are you?", "I am an assistant that can carry out certain requests for you."),
+        ("What can you do?", "I can carry out certain requests. Tell me what you need and I will see if I can."),
+        ("Tell me a joke", "Jokes are not something I can help with here."),
+        ("Write me a poem about the sea.", "I cannot write poems here."),
+        ("What is the meaning of life?", "That is not something I can answer here."),
+        ("Translate 'good night' into French", "I cannot translate here."),
+        ("Which film should I watch tonight?", "I have no film recommendations."),
+        ("How do I boil an egg?", "Cooking is outside what I can help with here."),
+        ("Who won the match yesterday?", "I do not have sports results."),
+        ("Are you a human?", "No, I am a program."),
+        ("Never mind", "All right."),
+        ("ok", "Tell me when you need something."),
+        ("How old is the universe?", "Science questions are outside what I can help with here."),
+        ("Can you keep a secret?", "I only carry out the requests that you make here."),
+        ("I am bored.", "Tell me if there is something I can do for you."),
+        ("asdfgh", "I did not understand that. What would you like to do?"),
+        ("Sing a song", "I cannot sing."),
+        ("Do my maths homework", "Homework is outside what I can help with here."),
+    ],
+    "zh": [
+        ("你好", "您好，请告诉我您需要办理什么。"),
+        ("在吗", "在的，请讲。"),
+        ("早上好", "早上好，请问需要办理什么？"),
+        ("谢谢", "不客气。"),
+        ("好了，没别的事了，谢谢", "不客气，祝您愉快。"),
+        ("再见", "再见。"),
+        ("你是谁？", "我是一个可以替您处理特定事务的助手。"),
+        ("你能做什么？", "我可以处理特定的请求，请告诉我您的需要。"),
+        ("讲个笑话", "讲笑话不在我能处理的范围内。"),
+        ("写一首关于大海的诗", "我这里不能写诗。"),
+        ("人生的意义是什么？", "这个问题我在这里无法回答。"),
+        ("把“晚安”翻译成法语", "我这里不能做翻译。"),
+        ("今晚看什么电影好？", "我没有电影推荐。"),
+        ("鸡蛋要煮几分钟？", "烹饪问题不在我能处理的范围内。"),
+        ("昨天的比赛谁赢了？", "我没有比赛结果。"),
+        ("你是真人吗？", "不是，我是一个程序。"),
+        ("算了", "好，有需要再告诉我。"),
+        ("嗯", "有需要请直接告诉我。"),
+        ("宇宙有多少岁？", "科学知识不在我能处理的范围内。"),
+        ("我好无聊", "如果有我能办的事，请告诉我。"),
+        ("啊啊啊啊", "我没有听懂，请问您需要办理什么？"),
+        ("唱首歌吧", "我不会唱歌。"),
+        ("帮我写作业", "写作业不在我能处理的范围内。"),
+        ("你觉得我该换个发型吗？", "这个我给不了建议。"),
+    ],
+}

@@ -1,0 +1,1 @@
+"""Train and validation splits without leakage."""

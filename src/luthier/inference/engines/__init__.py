@@ -1,0 +1,1 @@
+"""The engines: each runs one base model with its adapters."""

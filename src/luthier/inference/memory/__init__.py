@@ -1,0 +1,1 @@
+"""KV cache blocks and LoRA slots."""

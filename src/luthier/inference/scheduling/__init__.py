@@ -1,0 +1,1 @@
+"""Continuous batching: the engine loop, the scheduler, fairness, prefix caching, sampling."""

@@ -1,0 +1,97 @@
+"""Requests for a model of a service elsewhere, passed through: the body with the other name, the answer as it comes.
+
+The address and the key are the operator's settings, never part of a request, and no header of the client's goes
+along. Knows nothing about what is asked.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from luthier.server.model_resolver import SERVED_BY, UPSTREAM
+from luthier.server.state import State
+from luthier.settings import Settings
+from luthier.types.errors import PermissionDeniedError, UnavailableError
+
+_PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
+
+
+def client(settings: Settings) -> httpx.AsyncClient | None:
+    if not settings.upstream_base_url:
+        return None
+    key = settings.upstream_api_key
+    headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    timeout = httpx.Timeout(600, connect=10)
+    return httpx.AsyncClient(base_url=settings.upstream_base_url, headers=headers, timeout=timeout)
+
+
+async def forward(state: State, model: str, body: dict[str, Any], path: str) -> Response:
+    """Raises UnavailableError when no service is set or it cannot be reached."""
+    if state.upstream is None:
+        raise UnavailableError(
+            f"The model '{body['model']}' is served elsewhere, but no service is set: "
+            "start the server with LUTHIER_UPSTREAM_BASE_URL and LUTHIER_UPSTREAM_API_KEY.",
+            code="upstream_not_configured",
+        )
+    request = state.upstream.build_request("POST", path, json={**body, "model": model})
+    try:
+        response = await state.upstream.send(request, stream=True)
+        if response.status_code in (401, 403):
+            await response.aclose()
+            raise _refused(response.status_code)
+        headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
+        headers[SERVED_BY] = quote(UPSTREAM + model, safe=":/")
+        if body.get("stream") and response.is_success:
+            return _PassedOn(response, headers)
+        try:
+            return Response(await response.aread(), response.status_code, headers)
+        finally:
+            await response.aclose()
+    except httpx.HTTPError as error:
+        raise _unreachable(error) from error
+
+
+def _refused(status: int) -> PermissionDeniedError:
+    """Its own words are about a key that the client does not have, and may quote it."""
+    return PermissionDeniedError(
+        f"The upstream service refused this server's key (status {status}); its operator can set another with "
+        "LUTHIER_UPSTREAM_API_KEY.",
+        code="upstream_refused",
+    )
+
+
+def _unreachable(error: httpx.HTTPError) -> UnavailableError:
+    message = f"The upstream service could not be reached: {type(error).__name__}: {error}"
+    return UnavailableError(message, code="upstream_unreachable")
+
+
+class _PassedOn(StreamingResponse):
+    """A stream from elsewhere; when the client hangs up, so do we."""
+
+    def __init__(self, response: httpx.Response, headers: dict[str, str]) -> None:
+        super().__init__(_pieces(response), response.status_code, headers)
+        self._response = response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._response.aclose()
+
+
+async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Whole lines, so that an error in the middle of one is an event of its own and not the end of another."""
+    rest = b""
+    try:
+        async for piece in response.aiter_bytes():
+            lines, end, rest = (rest + piece).rpartition(b"\n")
+            if end:
+                yield lines + end
+        yield rest
+    except httpx.HTTPError as error:
+        yield f"\ndata: {json.dumps(_unreachable(error).body())}\n\n".encode()

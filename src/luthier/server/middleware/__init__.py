@@ -1,0 +1,1 @@
+"""ASGI middleware: access control, idempotency keys, rate limits."""

@@ -1,0 +1,1 @@
+"""One file per OpenAI resource, named after its path."""

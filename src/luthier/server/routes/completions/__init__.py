@@ -1,0 +1,1 @@
+"""`/v1/completions`: router, request preparation, response objects."""

@@ -1,0 +1,141 @@
+"""`/v1/files`."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
+
+from luthier.server.http.multipart import check_size, copied, sent_file
+from luthier.server.http.openapi import reads_form
+from luthier.server.http.pagination import list_page
+from luthier.server.state import StateOf
+from luthier.types.common import ListPage
+from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.files import BATCH_FILE_BYTES, FileDeleted, FileObject, FilePurpose
+
+router = APIRouter(prefix="/v1/files", tags=["files"])
+
+
+class FileForm(BaseModel):
+    """What comes with the file; form fields are text."""
+
+    model_config = ConfigDict(extra="forbid")
+    purpose: FilePurpose
+    expires_after_anchor: Literal["created_at"] | None = Field(None, alias="expires_after[anchor]")
+    expires_after_seconds: Annotated[int, Field(ge=3600, le=2592000)] | None = Field(
+        None, alias="expires_after[seconds]"
+    )
+
+
+@router.post("", openapi_extra=reads_form("file", FileForm))
+async def create(request: Request, state: StateOf) -> FileObject:
+    """Multipart: `file`, `purpose`, and `expires_after[anchor]`, `expires_after[seconds]` if it is to go by itself."""
+    async with sent_file(request, "file", FileForm) as (upload, fields):
+        _check_expiry(fields)
+        name, size = filename(upload.filename or ""), upload.size or 0
+        check_kind(name, fields.purpose, size)
+        check_size(size, state.settings.max_file_bytes, "The file", "file")
+        expires = fields.expires_after_seconds
+        return await run_in_threadpool(
+            state.store.files.create, name, fields.purpose, copied(upload), expires_after_s=expires
+        )
+
+
+def _check_expiry(fields: FileForm) -> None:
+    given = {"anchor": fields.expires_after_anchor, "seconds": fields.expires_after_seconds}
+    for name, value in given.items():
+        if value is None and any(given.values()):
+            param = f"expires_after[{name}]"
+            message = f"Missing required parameter: '{param}'."
+            raise BadRequestError(message, param=param, code="missing_required_parameter")
+
+
+def filename(sent: str) -> str:
+    """The last part of a path. In forms a quotation mark travels as %22 (the HTML standard's rule)."""
+    return re.split(r"[/\\]", sent)[-1].replace("%22", '"') or "upload"
+
+
+def check_kind(name: str, purpose: str, size_bytes: int) -> None:
+    """What a file of this purpose must be called, and how large it may be. Raises BadRequestError."""
+    api = {"fine-tune": "Fine-Tuning", "batch": "Batch"}.get(purpose)
+    if api and not name.lower().endswith(".jsonl"):
+        raise BadRequestError(f"Invalid file format for {api} API. Must be .jsonl", param="file")
+    if purpose == "batch":
+        check_size(size_bytes, BATCH_FILE_BYTES, "A file for batches", "file")
+
+
+@router.get("")
+def list_files(
+    state: StateOf,
+    purpose: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10000)] = 10000,
+    order: Literal["asc", "desc"] = "desc",
+    after: str | None = None,
+) -> ListPage[FileObject]:
+    page = state.store.files.list(purpose=purpose, limit=limit, ascending=order == "asc", after=after)
+    return list_page(page)
+
+
+@router.get("/{file_id}")
+def retrieve(file_id: str, state: StateOf) -> FileObject:
+    return state.store.files.retrieve(file_id)
+
+
+@router.get(
+    "/{file_id}/content", response_class=FileResponse, responses={200: {"content": {"application/octet-stream": {}}}}
+)
+def content(file_id: str, state: StateOf) -> FileResponse:
+    file = state.store.files.retrieve(file_id)
+    path = state.store.files.path(file_id)
+    return _Content(path, media_type="application/octet-stream", filename=file.filename)
+
+
+class _Content(FileResponse):
+    """Its refusals as errors of ours: of a file that was deleted in between, and of a range that it does not have."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start: list[Message] = []  # held back until the file is open, for what can only be said before it
+
+        async def send_or_raise(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if message["status"] >= 400:
+                    raise _range_error(message)
+                start.append(message)
+                return
+            while start:
+                await send(start.pop())
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, send_or_raise)
+        except (RuntimeError, FileNotFoundError) as error:
+            if await run_in_threadpool(Path(self.path).exists):
+                raise
+            raise NotFoundError(f"No such File object: {scope['path_params']['file_id']}", param="id") from error
+
+
+def _range_error(refusal: Message) -> BadRequestError:
+    size = Headers(raw=refusal["headers"]).get("content-range")
+    error = BadRequestError(
+        "The header Range names no bytes of this file.", headers={"content-range": size} if size else None
+    )
+    error.status = refusal["status"]
+    return error
+
+
+@router.get("/{file_id}/report")
+def report(file_id: str, state: StateOf) -> dict[str, Any]:
+    """Ours: every finding of the check that a job's validation made of this file."""
+    return state.store.files.report(file_id)
+
+
+@router.delete("/{file_id}")
+def delete(file_id: str, state: StateOf) -> FileDeleted:
+    state.store.files.delete(file_id)
+    return FileDeleted(id=file_id)

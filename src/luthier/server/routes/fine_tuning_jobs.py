@@ -1,0 +1,175 @@
+"""`/v1/fine_tuning/jobs`: a request becomes a row; a worker does the rest."""
+
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from luthier.server.http.json_body import StrictRoute
+from luthier.server.http.pagination import BY_METADATA, Limit, list_page, metadata_pairs
+from luthier.server.model_resolver import Target
+from luthier.server.routes.graders import check_grader
+from luthier.server.state import State, StateOf
+from luthier.types import job_options
+from luthier.types.common import ListPage
+from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.fine_tuning import (
+    Checkpoint,
+    CreateJobRequest,
+    DPOHyperparameters,
+    FineTuningJob,
+    Hyperparameters,
+    JobEvent,
+)
+from luthier.types.names import SUFFIX
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine_tuning"], route_class=StrictRoute)
+
+
+@router.post("")
+def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
+    """Everything that can be seen at once is refused here; the files are read by the worker."""
+    _require_file(state, body.training_file, "training_file")
+    if body.validation_file:
+        _require_file(state, body.validation_file, "validation_file")
+    if body.suffix and not SUFFIX.fullmatch(body.suffix):
+        message = f"Invalid 'suffix': '{body.suffix}'. Letters, digits, '-', '_' and '.' are allowed."
+        raise BadRequestError(message, param="suffix", code="invalid_value")
+    _check_reinforcement(state, body)
+    target = _target(state, body.model)
+    _check_options(body, continues=target.adapter is not None)
+    return state.store.jobs.create(
+        model=target.name,
+        base=target.base,
+        parent=body.model if state.store.models.find(body.model) else None,
+        training_file=body.training_file,
+        validation_file=body.validation_file,
+        suffix=body.suffix,
+        seed=secrets.randbelow(2**31) if body.seed is None else body.seed,
+        method=_method(body),
+        integrations=[integration.model_dump(exclude_none=True) for integration in body.integrations or []],
+        metadata=body.metadata,
+    )
+
+
+@router.get("", openapi_extra=BY_METADATA)
+def list_jobs(request: Request, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[FineTuningJob]:
+    """`metadata[key]=value` in the query keeps jobs that carry the pair, `metadata=null` those without any."""
+    pairs = metadata_pairs(request)
+    page = state.store.jobs.list(limit=limit, after=after, metadata=pairs, without_metadata=pairs is None)
+    return list_page(page)
+
+
+@router.get("/{job_id}")
+def retrieve(job_id: str, state: StateOf) -> FineTuningJob:
+    return state.store.jobs.retrieve(job_id)
+
+
+@router.post("/{job_id}/cancel")
+def cancel(job_id: str, state: StateOf) -> FineTuningJob:
+    return state.store.jobs.cancel(job_id)
+
+
+@router.post("/{job_id}/pause")
+def pause(job_id: str, state: StateOf) -> FineTuningJob:
+    """Answers with the state before: a running job stops after the step it is in, and shows `paused` from then on.
+
+    (OpenAI's specification has no `paused` in what this call may answer.)
+    """
+    before = state.store.jobs.retrieve(job_id)
+    state.store.jobs.pause(job_id)
+    return before
+
+
+@router.post("/{job_id}/resume")
+def resume(job_id: str, state: StateOf) -> FineTuningJob:
+    state.store.jobs.resume(job_id)
+    return state.store.jobs.retrieve(job_id)
+
+
+@router.get("/{job_id}/events")
+def list_events(job_id: str, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[JobEvent]:
+    page = state.store.jobs.events(job_id, limit=limit, after=after)
+    return list_page(page)
+
+
+@router.get("/{job_id}/checkpoints")
+def list_checkpoints(job_id: str, state: StateOf, limit: Limit = 10, after: str | None = None) -> ListPage[Checkpoint]:
+    page = state.store.jobs.checkpoints(job_id, limit=limit, after=after)
+    return list_page(page)
+
+
+def _require_file(state: State, file_id: str, param: str) -> None:
+    try:
+        file = state.store.files.retrieve(file_id)
+    except NotFoundError:
+        raise BadRequestError(f"invalid {param}: {file_id}", param=param) from None
+    if file.purpose != "fine-tune":
+        message = f"File '{file_id}' has purpose '{file.purpose}'; fine-tuning needs a file with purpose 'fine-tune'."
+        raise BadRequestError(message, param=param)
+
+
+def _target(state: State, name: str) -> Target:
+    """What is trained. Raises BadRequestError for what cannot be trained here."""
+    message = f"Model {name} is not available for fine-tuning or does not exist."
+    try:
+        target = state.names.resolve(name)
+    except NotFoundError:
+        raise BadRequestError(message, param="model", code="model_not_available") from None
+    if target.base is None:
+        message += (
+            f" On this server '{name}' is served elsewhere; models are trained here on base models that are here."
+        )
+        raise BadRequestError(message, param="model", code="model_not_available")
+    return target
+
+
+def _method(body: CreateJobRequest) -> dict[str, Any]:
+    """The method as the job shows it. The deprecated top-level `hyperparameters` mean `supervised`."""
+    method = body.method
+    if method is None or method.type == "supervised":
+        nested = method.supervised.hyperparameters if method and method.supervised else None
+        if nested and body.hyperparameters and nested != body.hyperparameters:
+            message = (
+                "'hyperparameters' and 'method.supervised.hyperparameters' say different things; send one of them."
+            )
+            raise BadRequestError(message, param="hyperparameters")
+        chosen = nested or body.hyperparameters or Hyperparameters()
+        return {"type": "supervised", "supervised": {"hyperparameters": chosen.model_dump()}}
+    if method.type == "dpo":
+        if body.hyperparameters:
+            message = "'hyperparameters' belong to the supervised method; send 'method.dpo.hyperparameters'."
+            raise BadRequestError(message, param="hyperparameters")
+        asked = method.dpo.hyperparameters if method.dpo else DPOHyperparameters()
+        return {"type": "dpo", "dpo": {"hyperparameters": asked.model_dump()}}
+    message = (
+        f"The method '{method.type}' is not available on this server. Supported values are: 'supervised' and 'dpo'."
+    )
+    raise BadRequestError(message, param="method.type", code="unsupported_value")
+
+
+def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
+    """What the metadata ask of training; which layers a base model has is seen when its files are there."""
+    try:
+        asked = job_options.read(body.metadata)
+    except ValueError as error:
+        raise BadRequestError(str(error), param="metadata", code="invalid_value") from None
+    if continues and asked.tuning == "lora" and asked.of_adapter:
+        named = ", ".join(f"'{key}'" for key in asked.of_adapter)
+        message = f"The model {body.model} is fine-tuned, and its adapter has its shape already: leave {named} out."
+        raise BadRequestError(message, param="metadata", code="invalid_value")
+
+
+def _check_reinforcement(state: State, body: CreateJobRequest) -> None:
+    """What is wrong with the request is said before it is said that nobody here could run it."""
+    if body.method is None or body.method.type != "reinforcement":
+        return
+    for param, given in (
+        ("method.reinforcement", body.method.reinforcement),
+        ("validation_file", body.validation_file),
+    ):
+        if given is None:
+            message = f"Missing required parameter: '{param}'."
+            raise BadRequestError(message, param=param, code="missing_required_parameter")
+    if body.method.reinforcement:
+        check_grader(state, body.method.reinforcement.grader, "method.reinforcement.grader")

@@ -1,0 +1,47 @@
+"""The job folder: what the trainer is asked to do, in one JSON file beside its data.
+
+job.json          the fields of `JobSpec`
+train.jsonl       checked examples
+valid.jsonl       the same, if there is a validation file
+state/            written by the trainer: where it is, so that it can go on
+checkpoints/      written by the trainer: one folder per epoch, `step-N`: an adapter, or a model that was trained whole
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """`base` and `parent` are folders (a base model; the adapter to continue from). `threads` 0: PyTorch chooses.
+
+    `lora_targets`: see `luthier.weights`. `definitions`: how function definitions are shown, see
+    `luthier.data.rendering.tool_dropout`.
+    `validate_at`: shares of all steps, see `luthier.types.job_options`.
+    """
+
+    base: str
+    base_name: str
+    seed: int
+    method: Literal["supervised", "dpo"] = "supervised"
+    tuning: Literal["lora", "full"] = "lora"
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    lora_targets: str = "all-linear"
+    definitions: str = "40,20,40"
+    validate_at: tuple[float, ...] = ()
+
+    def write(self, folder: Path) -> None:
+        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
+        (folder / "job.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "JobSpec":
+        return cls(**json.loads((folder / "job.json").read_text(encoding="utf-8")))

@@ -1,0 +1,1 @@
+"""Fused kernels, each in PyTorch and in C++, with the bindings that compile them."""

@@ -1,0 +1,1 @@
+"""The trainable models: LoRA adapters and full fine-tuning."""

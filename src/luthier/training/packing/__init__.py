@@ -1,0 +1,1 @@
+"""Sequence packing: packed rows and shared prefixes."""
