@@ -40,7 +40,7 @@ def test_check_loads_no_training_library_and_no_client(train: Path) -> None:
 
 
 def test_version() -> None:
-    assert luthier.__version__ in run("--version").stdout
+    assert run("--version").stdout == f"luthier, version {luthier.__version__}\n"
 
 
 def test_chinese_help_and_the_language_does_not_stay() -> None:
