@@ -88,7 +88,7 @@ class Seeds:
     @property
     def new_model(self) -> str:
         """A copy of a trained adapter, taken over as a worker takes over a checkpoint."""
-        job, self._steps = self._store.jobs.row(self._held_job), self._steps + 1
+        job, self._steps = self._store.jobs.get(self._held_job), self._steps + 1
         trained = self._store.models.find(self.fine_tuned_model)
         assert trained
         source = self._data / "adapter-to-delete"

@@ -62,7 +62,7 @@ def make_model(bare: Bare, client: OpenAI, name: str, folder: Path) -> str:
     folder.mkdir()
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     given = {"name": name, "step": 1, "metrics": {}, "source": folder, "call_form": None}
-    made = bare.store.models.add_checkpoint(bare.store.jobs.row(job.id), **given, event=Event("made"), keep=3)
+    made = bare.store.models.add_checkpoint(bare.store.jobs.get(job.id), **given, event=Event("made"), keep=3)
     assert made == name
     return name
 

@@ -156,7 +156,7 @@ def test_a_model_that_was_taught_to_call(
         source.mkdir()
         (source / "chat_template.jinja").write_text((tiny_base / "chat_template.jinja").read_text())
         name = scripted_server.store.models.add_checkpoint(
-            scripted_server.store.jobs.row(job.id),
+            scripted_server.store.jobs.get(job.id),
             name=f"ft:tiny:personal::{form}",
             step=step,
             metrics={},

@@ -242,7 +242,7 @@ def taught_pairs(scripted_server: Bare, tmp_path: Path, tiny_base: Path) -> str:
     (tmp_path / "adapter" / "chat_template.jinja").write_bytes((tiny_base / "chat_template.jinja").read_bytes())
     name = f"ft:babbage-002:personal::{job.id[-8:]}"
     scripted_server.store.models.add_checkpoint(
-        scripted_server.store.jobs.row(job.id),
+        scripted_server.store.jobs.get(job.id),
         name=name,
         step=1,
         metrics={},

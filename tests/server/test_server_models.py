@@ -24,7 +24,7 @@ def tuned(bare: Bare, tmp_path: Path, tiny_base: Path) -> str:
     (tmp_path / "adapter").mkdir()
     Taught("tools", definitions=[TOOL]).write(tmp_path / "adapter")
     name = f"ft:gpt-4o-mini-2024-07-18:personal:a-b:{job.id[-8:]}"
-    row = bare.store.jobs.row(job.id)
+    row = bare.store.jobs.get(job.id)
     bare.store.models.add_checkpoint(
         row, name=name, step=1, metrics={}, source=tmp_path / "adapter", call_form=None, event=Event("made"), keep=3
     )

@@ -112,8 +112,8 @@ def test_one_job_has_one_worker(store: Store) -> None:
     claimed: list[str] = []
 
     def work(owner: str) -> None:
-        while row := store.jobs.claim(owner, "validating_files"):
-            claimed.append(row["id"])
+        while job := store.jobs.claim(owner, "validating_files"):
+            claimed.append(job.id)
 
     threads = [threading.Thread(target=work, args=(f"worker-{number}",)) for number in range(8)]
     for thread in threads:
@@ -125,7 +125,7 @@ def test_one_job_has_one_worker(store: Store) -> None:
 
 def test_the_oldest_job_comes_first(store: Store) -> None:
     first, second = (store.jobs.create(**JOB).id for _ in range(2))
-    assert [store.jobs.claim("w", "validating_files")["id"] for _ in range(2)] == [first, second]
+    assert [store.jobs.claim("w", "validating_files").id for _ in range(2)] == [first, second]
 
 
 def test_a_lease_that_ran_out_is_free(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_a_lease_that_ran_out_is_free(store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("luthier.store.jobs.time.time", lambda: now + LEASE_S + 1)
     assert store.jobs.requeue_lost() == [job.id]
     assert store.jobs.heartbeat(job.id, "one") is None
-    assert store.jobs.claim("two", "queued")["id"] == job.id
+    assert store.jobs.claim("two", "queued").id == job.id
 
 
 def test_nothing_is_added_to_a_job_that_is_over(store: Store, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def add_checkpoint(
         source.mkdir(exist_ok=True)
         (source / "weights").write_text(str(step))
     return store.models.add_checkpoint(
-        store.jobs.row(job_id),
+        store.jobs.get(job_id),
         name=f"ft:m:personal::{step:08}",
         step=step,
         metrics={"step": step},

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import RowMapping
 
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
 from luthier.inference.pool import EngineOptions
 from luthier.settings import Settings
-from luthier.store import Event, Store
+from luthier.store import Event, Job, Store
 from luthier.types.errors import JobError
 from luthier.worker.runner import Worker
 from luthier.worker.training_run import Run
@@ -22,7 +21,7 @@ from training.jobs import EXAMPLES
 
 
 class Script:
-    """Stands in for the child program: its rounds of events, and how each ends."""
+    """Stands in for the trainer process: its rounds of events, and how each ends."""
 
     rounds: list[tuple[list[dict[str, Any]], int]] = []  # noqa: RUF012 - set by each test
 
@@ -30,6 +29,8 @@ class Script:
         self._events, self._code = self.rounds.pop(0)
         self._file = folder / "events.jsonl"
         (folder / "trainer.log").touch()
+
+    def start(self) -> None: ...
 
     def events(self) -> Iterator[dict[str, Any]]:
         for event in self._events:
@@ -59,16 +60,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def run_until_over(store: Store, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
     """(the error's code, how many rounds it took)."""
-    monkeypatch.setattr("luthier.worker.training_run.Child", Script)
+    monkeypatch.setattr("luthier.worker.training_run.LocalTrainerProcess", Script)
     job = store.jobs.create(**{**JOB, "base": str(base)})
     lines = "".join(json.dumps(example) + "\n" for example in EXAMPLES)
     (store.job_folder(job.id) / "train.jsonl").write_text(lines)
     store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
-    rounds = 0
-    while row := store.jobs.claim("w", "queued"):
+    rounds, engines = 0, EnginePool(EngineOptions())
+    while claimed := store.jobs.claim("w", "queued"):
         rounds += 1
         try:
-            Run(row, "w", store, Settings(), Catalogue(tmp_path), EnginePool(EngineOptions()), threading.Event()).run()
+            Run(claimed, "w", store, Settings(), Catalogue(tmp_path), engines, threading.Event()).run()
         except JobError as error:
             return error.code, rounds
         store.jobs.release(job.id, "w")
@@ -87,17 +88,17 @@ def test_one_thread_does_not_let_go_of_what_the_other_has_claimed(store: Store, 
     claimed, released, held = threading.Event(), threading.Event(), []
 
     class Meeting(Worker):
-        def _validate(self, job: RowMapping) -> None:
-            store.jobs.transition(job["id"], ("validating_files",), "queued", Event("validated"))
+        def _validate(self, job: Job) -> None:
+            store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
             assert claimed.wait(30)
 
-        def _train(self, job: RowMapping) -> None:
+        def _train(self, job: Job) -> None:
             claimed.set()
             assert released.wait(30)
-            held.append(store.jobs.heartbeat(job["id"], job["owner"]))
+            held.append(store.jobs.heartbeat(job.id, job.owner))
             raise JobError("over", "over")
 
-        def _guarded(self, job: RowMapping, handle: Callable[[RowMapping], None]) -> None:
+        def _guarded(self, job: Job, handle: Callable[[Job], None]) -> None:
             super()._guarded(job, handle)
             released.set()
 
@@ -113,11 +114,11 @@ def test_faults_of_the_machine_with_steps_between_do_not_add_up(store: Store, tm
     class Faulty(Worker):
         steps = 0
 
-        def _train(self, job: RowMapping) -> None:
-            store.jobs.transition(job["id"], ("queued",), "running", Event("started"), release=False)
+        def _train(self, job: Job) -> None:
+            store.jobs.transition(job.id, ("queued",), "running", Event("started"), release=False)
             if self.steps < 6:  # progress, five times
                 self.steps += 1
-                store.jobs.record(job["id"], Event("a step", type="metrics", data={}, step=self.steps))
+                store.jobs.record(job.id, Event("a step", type="metrics", data={}, step=self.steps))
             raise OSError("a disk that is full for a while")
 
     job = store.jobs.create(**JOB)
@@ -125,9 +126,9 @@ def test_faults_of_the_machine_with_steps_between_do_not_add_up(store: Store, tm
     worker = Faulty(Settings(), store, Catalogue(tmp_path), EnginePool(EngineOptions()))
     worker._stop.wait = lambda _=None: False  # type: ignore[method-assign]
     rounds = 0
-    while row := store.jobs.claim("w", "queued"):
+    while claimed := store.jobs.claim("w", "queued"):
         rounds += 1
-        worker._guarded(row, worker._train)
+        worker._guarded(claimed, worker._train)
     assert rounds == 8  # the seventh and eighth without a step
     assert store.jobs.retrieve(job.id).error.code == "server_error"
 

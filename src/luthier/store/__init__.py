@@ -10,14 +10,15 @@ from luthier.store.database import Database
 from luthier.store.evaluations import Evaluations
 from luthier.store.files import Files
 from luthier.store.idempotency_keys import Replays
-from luthier.store.jobs import Event, Jobs
+from luthier.store.job_records import Event, Job
+from luthier.store.jobs import Jobs
 from luthier.store.models import FineTunedModel, Models
 from luthier.store.pagination import Page
 from luthier.store.permissions import Permissions
 from luthier.store.stored_completions import Completions
 from luthier.store.uploads import Uploads
 
-__all__ = ["Event", "FineTunedModel", "Page", "Store"]
+__all__ = ["Event", "FineTunedModel", "Job", "Page", "Store"]
 
 
 class Store:
@@ -57,8 +58,7 @@ class Store:
 
     def job_folder(self, job_id: str) -> Path:
         """Where a job's trainer works; `job_id` must be one that the store handed out."""
-        known: str = self.jobs.row(job_id)["id"]
-        folder = self._jobs_folder / known
+        folder = self._jobs_folder / self.jobs.get(job_id).id
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -6,32 +6,21 @@ so that two workers, or a worker and a caller, can never both win. Knows nothing
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, RowMapping, and_, func, insert, or_, select, update
 
 from luthier.store.database import Database, checkpoints, events, jobs
+from luthier.store.job_records import Event, Job, checkpoint, job_event
 from luthier.store.json_filters import with_pairs, without_pairs
 from luthier.store.pagination import Page, page
 from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
-from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobErrorBody, JobEvent, JobStatus
+from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobEvent, JobStatus
 
 LEASE_S = 30.0  # a worker that says nothing for so long has lost its job
 _RENEW_AFTER_S = 5.0  # a heartbeat before that only reads, and costs no write to the disk
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a job has to say. `step` marks metrics: a step that is run again after a crash is recorded once."""
-
-    message: str
-    level: Literal["info", "warn", "error"] = "info"
-    type: Literal["message", "metrics"] = "message"
-    data: dict[str, Any] | None = None
-    step: int | None = None
 
 
 class Jobs(Scoped):
@@ -47,16 +36,16 @@ class Jobs(Scoped):
         with self._database.write() as connection:
             connection.execute(insert(jobs).values(**row, project=self._home))
             add_event(connection, job_id, Event(f"Created fine-tuning job: {job_id}"))
-            return _job(self._row(connection, job_id))
+            return self._job(connection, job_id).to_api()
 
     def retrieve(self, job_id: str) -> FineTuningJob:
         """Raises NotFoundError in OpenAI's words."""
-        return _job(self.row(job_id))
+        return self.get(job_id).to_api()
 
-    def row(self, job_id: str) -> RowMapping:
-        """All columns, those of the queue too. Raises NotFoundError."""
+    def get(self, job_id: str) -> Job:
+        """All columns, those of the queue included. Raises NotFoundError."""
         with self._database.read() as connection:
-            return self._row(connection, job_id)
+            return self._job(connection, job_id)
 
     def list(
         self,
@@ -71,21 +60,21 @@ class Jobs(Scoped):
         if without_metadata:
             query = query.where(without_pairs(jobs.c.metadata))
         with self._database.read() as connection:
-            return page(connection, query, jobs, _job, limit=limit, after=after)
+            return page(connection, query, jobs, _api_job, limit=limit, after=after)
 
     def events(self, job_id: str, *, limit: int, after: str | None) -> Page[JobEvent]:
         """Newest first. Raises NotFoundError."""
         with self._database.read() as connection:
-            self._row(connection, job_id)
+            self._job(connection, job_id)
             query = select(events).where(events.c.job_id == job_id)
-            return page(connection, query, events, _event, limit=limit, after=after)
+            return page(connection, query, events, job_event, limit=limit, after=after)
 
     def checkpoints(self, job_id: str, *, limit: int, after: str | None) -> Page[Checkpoint]:
         """Newest first. Raises NotFoundError."""
         with self._database.read() as connection:
-            self._row(connection, job_id)
+            self._job(connection, job_id)
             query = select(checkpoints).where(checkpoints.c.job_id == job_id)
-            return page(connection, query, checkpoints, _checkpoint, limit=limit, after=after)
+            return page(connection, query, checkpoints, checkpoint, limit=limit, after=after)
 
     def active(self) -> dict[str, int]:
         """How many jobs are not over, by the model that they echo."""
@@ -124,7 +113,7 @@ class Jobs(Scoped):
 
     # -- what workers do -------------------------------------------------------------------------------------
 
-    def claim(self, owner: str, status: JobStatus) -> RowMapping | None:
+    def claim(self, owner: str, status: JobStatus) -> Job | None:
         """The oldest job in `status` that nobody holds, leased to `owner`; None when there is none."""
         free = or_(jobs.c.owner.is_(None), jobs.c.lease_until < time.time())
         oldest = select(jobs.c.id).where(jobs.c.status == status, free).order_by(jobs.c.seq).limit(1)
@@ -134,7 +123,7 @@ class Jobs(Scoped):
                 return None
             lease = {"owner": owner, "lease_until": time.time() + LEASE_S}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(**lease))
-            return self._row(connection, job_id)
+            return self._job(connection, job_id)
 
     def heartbeat(self, job_id: str, owner: str) -> JobStatus | None:
         """Renews the lease; returns the job's status, or None when `owner` no longer holds it."""
@@ -221,11 +210,15 @@ class Jobs(Scoped):
         with self._database.read() as connection:
             return connection.scalars(query.order_by(events.c.step)).all()
 
-    def _row(self, connection: Connection, job_id: str) -> RowMapping:
+    def _job(self, connection: Connection, job_id: str) -> Job:
         row = connection.execute(self._seen(jobs).where(jobs.c.id == job_id)).mappings().first()
         if row is None:
             raise NotFoundError(f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found")
-        return row
+        return Job.from_row(row)
+
+
+def _api_job(row: RowMapping) -> FineTuningJob:
+    return Job.from_row(row).to_api()
 
 
 def add_event(connection: Connection, job_id: str, event: Event) -> None:
@@ -245,39 +238,3 @@ def add_event(connection: Connection, job_id: str, event: Event) -> None:
         if connection.scalar(known) is not None:
             return
     connection.execute(insert(events).values(**row))
-
-
-def _job(row: RowMapping) -> FineTuningJob:
-    method: dict[str, Any] = row["method"]
-    return FineTuningJob(
-        hyperparameters=method[method["type"]]["hyperparameters"],
-        user_provided_suffix=row["suffix"],
-        organization_id=ORGANIZATION_ID,
-        integrations=[_integration(one, row["id"]) for one in row["integrations"]],
-        error=JobErrorBody(**row["error"]) if row["error"] else None,
-        **{key: row[key] for key in _JOB_COLUMNS},
-    )
-
-
-ORGANIZATION_ID = "org-luthier"
-_JOB_COLUMNS = [name for name in FineTuningJob.model_fields if name in jobs.c and name not in ("error", "integrations")]
-
-
-def _integration(asked: dict[str, Any], job_id: str) -> dict[str, Any]:
-    """As OpenAI shows it: the run at the other end has the job's id."""
-    return {**asked, "wandb": {**asked["wandb"], "run_id": job_id}}
-
-
-def _event(row: RowMapping) -> JobEvent:
-    return JobEvent(**{key: row[key] for key in ("id", "created_at", "level", "message", "type", "data")})
-
-
-def _checkpoint(row: RowMapping) -> Checkpoint:
-    return Checkpoint(
-        id=row["id"],
-        created_at=row["created_at"],
-        fine_tuned_model_checkpoint=row["model"],
-        step_number=row["step"],
-        metrics=row["metrics"],
-        fine_tuning_job_id=row["job_id"],
-    )

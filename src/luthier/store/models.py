@@ -14,7 +14,8 @@ from sqlalchemy import Connection, RowMapping, Select, Table, delete, insert, or
 
 from luthier.store.database import Database, checkpoints, jobs, models
 from luthier.store.evaluations import evaluations
-from luthier.store.jobs import Event, add_event
+from luthier.store.job_records import Event, Job
+from luthier.store.jobs import add_event
 from luthier.store.permissions import shared_with
 from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
@@ -70,7 +71,7 @@ class Models(Scoped):
 
     def add_checkpoint(
         self,
-        job: RowMapping,
+        job: Job,
         *,
         name: str,
         step: int,
@@ -86,31 +87,37 @@ class Models(Scoped):
         model's name: that of an earlier run of the same step, where there was one, else `name`. None when the job is
         over and takes nothing more, or when the step was taken over before and has been deleted since.
         """
-        adapter = f"{job['id']}-step-{step}"
+        adapter = f"{job.id}-step-{step}"
         target = self._folder / adapter
         if source.exists():
             shutil.rmtree(target, ignore_errors=True)
             source.rename(target)
         created = now()
         with self._database.write() as connection:
-            known = select(checkpoints.c.model).where(checkpoints.c.job_id == job["id"], checkpoints.c.step == step)
+            known = select(checkpoints.c.model).where(checkpoints.c.job_id == job.id, checkpoints.c.step == step)
             earlier: str | None = connection.scalar(known)
             if earlier is not None or not target.exists():
                 return earlier
             # A later one that is known: this one was known too, and went; a crash may have left its folder.
-            later = select(checkpoints.c.step).where(checkpoints.c.job_id == job["id"], checkpoints.c.step > step)
-            over = connection.scalar(select(jobs.c.status).where(jobs.c.id == job["id"])) in FINAL
+            later = select(checkpoints.c.step).where(checkpoints.c.job_id == job.id, checkpoints.c.step > step)
+            over = connection.scalar(select(jobs.c.status).where(jobs.c.id == job.id)) in FINAL
             if over or connection.scalar(later.limit(1)) is not None:
                 shutil.rmtree(target)
                 return None
-            row = {"id": name, "job_id": job["id"], "base": job["base"], "root": job["model"], "adapter": adapter}
-            row |= {"call_form": call_form, "created_at": created, "project": job["project"]}
+            row: dict[str, Any] = {
+                "id": name,
+                "job_id": job.id,
+                "base": job.base,
+                "root": job.model,
+                "adapter": adapter,
+            }
+            row |= {"call_form": call_form, "created_at": created, "project": job.project}
             connection.execute(insert(models).values(**row))
-            row = {"id": new_id("ftckpt_"), "job_id": job["id"], "model": name, "step": step, "metrics": metrics}
+            row = {"id": new_id("ftckpt_"), "job_id": job.id, "model": name, "step": step, "metrics": metrics}
             connection.execute(insert(checkpoints).values(**row, created_at=created))
             if event:
-                add_event(connection, job["id"], event)
-            older = select(checkpoints.c.model).where(checkpoints.c.job_id == job["id"])
+                add_event(connection, job.id, event)
+            older = select(checkpoints.c.model).where(checkpoints.c.job_id == job.id)
             outdated = connection.scalars(older.order_by(checkpoints.c.step.desc()).offset(keep)).all()
         for old in outdated:
             with suppress(BadRequestError):  # somebody trains on it

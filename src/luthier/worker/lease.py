@@ -38,7 +38,7 @@ class Lease:
         while not self._done.wait(_BEAT_S):
             try:
                 held = self._store.jobs.heartbeat(self._job_id, self._owner)
-                status = held or self._store.jobs.row(self._job_id)["status"]
+                status = held or self._store.jobs.get(self._job_id).status
             except Exception:  # a full disk, say: the lease outlasts many a missed beat
                 _log.exception("a heartbeat of job %s failed", self._job_id)
                 continue

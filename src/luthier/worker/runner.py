@@ -5,12 +5,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from sqlalchemy import RowMapping
-
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
 from luthier.settings import Settings
-from luthier.store import Event, Store
+from luthier.store import Event, Job, Store
 from luthier.types.common import new_id
 from luthier.types.errors import JobError
 from luthier.types.fine_tuning import FINAL, OPEN, JobStatus
@@ -47,7 +45,7 @@ class Worker:
         for thread in self._threads:
             thread.join()
 
-    def _loop(self, status: JobStatus, handle: Callable[[RowMapping], None]) -> None:
+    def _loop(self, status: JobStatus, handle: Callable[[Job], None]) -> None:
         owner = f"{self._owner}-{status}"  # one thread must not let go of what the other has just claimed
         while not self._stop.is_set():
             try:
@@ -75,44 +73,44 @@ class Worker:
         for folder in self._store.finished_job_folders():
             clear(folder)
 
-    def _guarded(self, job: RowMapping, handle: Callable[[RowMapping], None]) -> None:
+    def _guarded(self, job: Job, handle: Callable[[Job], None]) -> None:
         """Whatever goes wrong with one job is that job's, with a message, and no other's."""
-        known_step = self._store.jobs.last_step(job["id"])
+        known_step = self._store.jobs.last_step(job.id)
         try:
             handle(job)
         except JobError as error:
-            self._fail(job["id"], error)
+            self._fail(job.id, error)
         except Exception as error:
-            _log.exception("job %s met an unforeseen error", job["id"])
+            _log.exception("job %s met an unforeseen error", job.id)
             self._try_again(job, known_step, error)
         finally:
-            self._store.jobs.release(job["id"], job["owner"])
-            if self._store.jobs.row(job["id"])["status"] in FINAL:
-                clear(self._store.job_folder(job["id"]))
+            self._store.jobs.release(job.id, job.owner)
+            if self._store.jobs.get(job.id).status in FINAL:
+                clear(self._store.job_folder(job.id))
 
-    def _try_again(self, job: RowMapping, known_step: int, error: Exception) -> None:
+    def _try_again(self, job: Job, known_step: int, error: Exception) -> None:
         """A fault of the machine (a full disk, a file out of reach) may pass; nothing of the job is thrown away.
 
         Steps beyond `known_step` were taken since: it was not the same fault all along.
         """
-        attempts = 1 if self._store.jobs.last_step(job["id"]) > known_step else job["attempts"] + 1
+        attempts = 1 if self._store.jobs.last_step(job.id) > known_step else job.attempts + 1
         what = f"{type(error).__name__}: {error}"
         if attempts >= MOST_ATTEMPTS:
-            self._fail(job["id"], JobError("server_error", f"The server met an error {attempts} times: {what}"))
+            self._fail(job.id, JobError("server_error", f"The server met an error {attempts} times: {what}"))
             return
         self._stop.wait(2 * attempts)
         said = Event(f"The server met an error and tries again: {what}", level="warn")
-        to: JobStatus = "validating_files" if job["status"] == "validating_files" else "queued"
-        self._store.jobs.transition(job["id"], (to, "running"), to, said, attempts=attempts, estimated_finish=None)
+        to: JobStatus = "validating_files" if job.status == "validating_files" else "queued"
+        self._store.jobs.transition(job.id, (to, "running"), to, said, attempts=attempts, estimated_finish=None)
 
-    def _validate(self, job: RowMapping) -> None:
-        with Lease(self._store, job["id"], job["owner"], "validating_files", lambda _: None):
+    def _validate(self, job: Job) -> None:
+        with Lease(self._store, job.id, job.owner, "validating_files", lambda _: None):
             validate(job, self._store, self._catalogue, self._settings.lora_targets)
         event = Event("Files validated, moving job to queued state")
-        self._store.jobs.transition(job["id"], ("validating_files",), "queued", event)
+        self._store.jobs.transition(job.id, ("validating_files",), "queued", event)
 
-    def _train(self, job: RowMapping) -> None:
-        Run(job, job["owner"], self._store, self._settings, self._catalogue, self._engines, self._stop).run()
+    def _train(self, job: Job) -> None:
+        Run(job, job.owner, self._store, self._settings, self._catalogue, self._engines, self._stop).run()
 
     def _fail(self, job_id: str, error: JobError) -> None:
         """`failed`, with everything else left as OpenAI leaves it: no model, no result file, `auto` where it was."""

@@ -1,6 +1,7 @@
-"""The trainer as a child program: started in a process group of its own, heard line by line, ended for certain.
+"""The trainer as a process: a protocol, and its implementation on this machine.
 
-If this process dies, however it dies, the pipe to the child closes, and the child saves its state and ends.
+A local trainer runs in a process group of its own. If the worker dies, however it dies, the pipe to the trainer
+closes, and the trainer saves its state and exits.
 """
 
 import contextlib
@@ -11,37 +12,57 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 
-class Child:
+class TrainerProcess(Protocol):
+    """One run of the trainer on a job folder. `stop`, `kill` and `wait` may be called from any thread."""
+
+    def start(self) -> None:
+        """Returns once the process exists. Raises OSError when it cannot be started."""
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The trainer's events in order, until it exits; one iteration per run."""
+        ...
+
+    def stop(self) -> None:
+        """Requests a graceful exit: the trainer saves its state after the step it is in. Returns at once."""
+
+    def kill(self) -> None:
+        """Ends the trainer and every process it started, without saving. Returns at once."""
+
+    def wait(self) -> int:
+        """Blocks until the trainer has exited; its exit code, negative for a signal."""
+        ...
+
+
+class LocalTrainerProcess:
+    """`python -m luthier.training` as a subprocess; stderr goes to `trainer.log` in the job folder."""
+
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "luthier.training", "--stop-with-parent", str(folder)]
-        with (folder / "trainer.log").open("ab") as log:
+        self._folder = folder
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "luthier.training", "--stop-with-parent", str(self._folder)]
+        with (self._folder / "trainer.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What the trainer says, until it ends."""
-        assert self._process.stdout is not None  # noqa: S101 - it was opened as a pipe
-        for line in self._process.stdout:
-            if line.endswith(b"\n"):  # a trainer that is killed may leave half a line
-                yield json.loads(line)
+        if self._process.stdout:
+            yield from _complete_lines(self._process.stdout)
 
     def stop(self) -> None:
-        """Ask it to save its state and end."""
         if self._process.poll() is None:
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it now, with whatever it started."""
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def wait(self) -> int:
-        """The exit code; negative for a signal."""
         code = self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
@@ -50,11 +71,15 @@ class Child:
 
 
 def earlier_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """What an earlier run of the trainer said; its listener may have died before hearing the end of it."""
+    """Events of earlier runs on the job folder; the worker may have died before it recorded the last of them."""
     path = folder / "events.jsonl"
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):  # the last line may have been cut off
-                yield json.loads(line)
+    if path.exists():
+        with path.open("rb") as file:
+            yield from _complete_lines(file)
+
+
+def _complete_lines(file: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """A trainer that is killed may leave a truncated last line, which is skipped."""
+    for line in file:
+        if line.endswith(b"\n"):
+            yield json.loads(line)

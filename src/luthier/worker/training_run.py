@@ -4,7 +4,6 @@ Whatever the trainer says is recorded as it says it. Metrics and checkpoints are
 is run again from its saved state, by this worker or another, tells its story without gaps or repeats.
 """
 
-import json
 import shutil
 import threading
 import time
@@ -13,16 +12,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import RowMapping
 
 from luthier.catalogue import Catalogue
 from luthier.data.examples import adapter_metadata
 from luthier.hardware import choose as choose_hardware
 from luthier.inference import EnginePool
 from luthier.settings import Settings
-from luthier.store import Event, Store
+from luthier.store import Event, Job, Store
 from luthier.training.job_spec import JobSpec
-from luthier.types import job_options
 from luthier.types.common import now
 from luthier.types.errors import JobError
 from luthier.types.fine_tuning import JobStatus
@@ -31,7 +28,7 @@ from luthier.worker import parity
 from luthier.worker.handlers.validate_job import TRAIN
 from luthier.worker.job_messages import metrics_event, result_file
 from luthier.worker.lease import Lease
-from luthier.worker.trainer_process import Child, earlier_events
+from luthier.worker.trainer_process import LocalTrainerProcess, TrainerProcess, earlier_events
 
 _STOPPED = 75  # the trainer's exit code when it was asked to stop and saved its state
 MOST_ATTEMPTS = 3
@@ -44,7 +41,7 @@ class Run:
 
     def __init__(
         self,
-        job: RowMapping,
+        job: Job,
         owner: str,
         store: Store,
         settings: Settings,
@@ -54,7 +51,7 @@ class Run:
     ) -> None:
         self._job, self._owner, self._store = job, owner, store
         self._settings, self._catalogue, self._engines, self._stop = settings, catalogue, engines, stop
-        self._id: str = job["id"]
+        self._id: str = job.id
         self._folder = store.job_folder(self._id)
         self._was_taken = False  # cancelled, paused, or in another worker's hands
         self._finished: dict[str, Any] | None = None
@@ -76,8 +73,8 @@ class Run:
             self._id, ("queued",), "running", Event("Fine-tuning job started"), release=False
         ):
             return
-        weights = self._catalogue.title(self._job["base"])
-        self._store.jobs.record(self._id, Event(f"{self._job['model']} is served by open weights here: {weights}"))
+        weights = self._catalogue.title(self._job.base)
+        self._store.jobs.record(self._id, Event(f"{self._job.model} is served by open weights here: {weights}"))
         self._known_step = self._store.jobs.last_step(self._id)
         for event in earlier_events(self._folder):
             if event["type"] in ("metrics", "checkpoint"):
@@ -99,16 +96,16 @@ class Run:
                     return False
 
     def _spec(self) -> JobSpec:
-        job, settings, asked = self._job, self._settings, job_options.read(self._job["metadata"])
-        parent = self._store.models.find(job["parent"]) if job["parent"] else None
-        if job["parent"] and not parent:
-            raise JobError("model_not_available", f"The model {job['parent']} does not exist any more.", "model")
+        job, settings, asked = self._job, self._settings, self._job.options
+        parent = self._store.models.find(job.parent) if job.parent else None
+        if job.parent and not parent:
+            raise JobError("model_not_available", f"The model {job.parent} does not exist any more.", "model")
         made = JobSpec(
-            base=str(self._catalogue.folder(job["base"])),
-            base_name=job["base"],
-            seed=job["seed"],
-            method=job["method"]["type"],
-            hyperparameters=job["method"][job["method"]["type"]]["hyperparameters"],
+            base=str(self._catalogue.folder(job.base)),
+            base_name=job.base,
+            seed=job.seed,
+            method=job.method_type,
+            hyperparameters=job.hyperparameters,
             tuning=asked.tuning,
             validate_at=asked.validate_at,
             parent=str(parent.adapter) if parent and not parent.whole else None,
@@ -125,18 +122,19 @@ class Run:
 
     def _adapter(self) -> dict[str, Any]:
         """Its shape: what the job asks for, else the settings. Alpha is twice the rank unless it is given."""
-        asked, settings = job_options.read(self._job["metadata"]), self._settings
+        asked, settings = self._job.options, self._settings
         rank = asked.rank or settings.lora_rank
         alpha = asked.alpha or settings.lora_alpha or 2 * rank
         return {"lora_rank": rank, "lora_alpha": alpha, "lora_targets": asked.targets or settings.lora_targets}
 
     def _survey(self) -> adapter_metadata.Taught:
         """What the training data says of itself, for the model to be served as it was taught."""
-        parent = self._store.models.find(self._job["parent"]) if self._job["parent"] else None
+        parent = self._store.models.find(self._job.parent) if self._job.parent else None
         return adapter_metadata.survey(self._folder / TRAIN, adapter_metadata.read(parent.adapter) if parent else None)
 
     def _run_child(self) -> int:
-        child = Child(self._folder)
+        child = LocalTrainerProcess(self._folder)
+        child.start()
 
         def taken(status: JobStatus | None) -> None:
             self._was_taken = True
@@ -159,7 +157,7 @@ class Run:
             child.wait()
             stopper.join()
 
-    def _stop_child(self, child: Child, over: threading.Event) -> None:
+    def _stop_child(self, child: TrainerProcess, over: threading.Event) -> None:
         while not over.wait(0.1):
             if self._stop.is_set():
                 child.stop()
@@ -182,8 +180,7 @@ class Run:
 
     def _resolved(self, event: dict[str, Any]) -> None:
         """Numbers take the place of `auto`."""
-        method = json.loads(json.dumps(self._job["method"]))
-        method[method["type"]]["hyperparameters"] |= event["hyperparameters"]
+        method = self._job.method_with(event["hyperparameters"])
         events = [Event(event["message"])]
         if event["truncated"]:
             message = f"{event['truncated']} examples are longer than the base model's context and lost their end"
@@ -209,7 +206,7 @@ class Run:
         step = event["step"]
         if step < self._total_steps:  # the last one becomes the fine-tuned model
             job = self._job
-            name = checkpoint_name(job["model"], self._settings.organization, job["suffix"], step)
+            name = checkpoint_name(job.model, self._settings.organization, job.suffix, step)
             said = Event(f"Checkpoint created at step {step} with Snapshot ID: {name}")
             self._keep(event, name, said)
 
@@ -242,11 +239,11 @@ class Run:
 
     def _succeed(self, trained_tokens: int, last: dict[str, Any]) -> None:
         job = self._job
-        name = fine_tuned_name(job["model"], self._settings.organization, job["suffix"])
+        name = fine_tuned_name(job.model, self._settings.organization, job.suffix)
         self._prove(self._folder / "checkpoints" / last["folder"])
         kept = self._keep(last, name, Event(f"New fine-tuned model created: {name}"))
         if kept is None:
-            if self._store.jobs.row(self._id)["status"] == "running":
+            if self._store.jobs.get(self._id).status == "running":
                 raise JobError("model_deleted", "The fine-tuned model was deleted before its job had ended.")
             return  # cancelled at the last moment
         content = result_file(self._store.jobs.metrics(self._id))
@@ -254,7 +251,7 @@ class Run:
         def fill(out: IO[bytes]) -> None:
             out.write(content)
 
-        result = self._store.within(job["project"]).files.create("step_metrics.csv", "fine-tune-results", fill)
+        result = self._store.within(job.project).files.create("step_metrics.csv", "fine-tune-results", fill)
         done = self._store.jobs.transition(
             self._id,
             ("running",),
@@ -268,15 +265,15 @@ class Run:
         )
         if not done:  # cancelled or paused at the last moment: the caller was told so, and that stands
             self._store.files.delete(result.id)
-            if self._store.jobs.row(self._id)["status"] == "cancelled":
+            if self._store.jobs.get(self._id).status == "cancelled":
                 self._store.models.delete(kept)
 
     def _prove(self, made: Path) -> None:
         """Once: a folder that is not here any more was proved, and taken over, by an earlier run."""
         if not made.exists():
             return
-        whole = job_options.read(self._job["metadata"]).tuning == "full"
-        base = made if whole else self._catalogue.folder(self._job["base"])
+        whole = self._job.options.tuning == "full"
+        base = made if whole else self._catalogue.folder(self._job.base)
         _, precision = choose_hardware(self._settings.device, self._settings.precision)
         try:
             said = parity.check(lambda: self._engines.engine(base), made, precision, whole=whole)
@@ -286,7 +283,7 @@ class Run:
         self._store.jobs.record(self._id, Event(said))
 
     def _crashed(self, code: int) -> None:
-        attempts = 1 if self._progress else self._job["attempts"] + 1
+        attempts = 1 if self._progress else self._job.attempts + 1
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if attempts >= MOST_ATTEMPTS:
             log = (self._folder / "trainer.log").read_text(encoding="utf-8", errors="replace").strip()

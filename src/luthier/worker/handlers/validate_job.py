@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-from sqlalchemy import RowMapping
-
 from luthier.catalogue import Catalogue
 from luthier.data.check.file_check import check_file, job_error
 from luthier.data.check.quality.runner import Quality
-from luthier.store import Event, Store
-from luthier.types import job_options
+from luthier.store import Event, Job, Store
 from luthier.types.errors import BaseModelError, JobError, NotFoundError
 from luthier.weights import lora_targets
 
@@ -16,23 +13,23 @@ TRAIN, VALID = "train.jsonl", "valid.jsonl"
 _LEAST_EXAMPLES = 10
 
 
-def validate(job: RowMapping, store: Store, catalogue: Catalogue, default_targets: str) -> None:
+def validate(job: Job, store: Store, catalogue: Catalogue, default_targets: str) -> None:
     """Raises JobError as the job shall show it."""
-    files = [("training_file", job["training_file"], TRAIN, _LEAST_EXAMPLES)]
-    named = f"training file: {job['training_file']}"
-    if job["validation_file"]:
-        files.append(("validation_file", job["validation_file"], VALID, 1))
-        named += f" and validation file: {job['validation_file']}"
-    store.jobs.record(job["id"], Event(f"Validating {named}"))
-    folder = store.job_folder(job["id"])
+    files = [("training_file", job.training_file, TRAIN, _LEAST_EXAMPLES)]
+    named = f"training file: {job.training_file}"
+    if job.validation_file:
+        files.append(("validation_file", job.validation_file, VALID, 1))
+        named += f" and validation file: {job.validation_file}"
+    store.jobs.record(job.id, Event(f"Validating {named}"))
+    folder = store.job_folder(job.id)
     for param, file_id, name, least in files:
-        _check(store, job["id"], folder / name, file_id, param, least, job["method"]["type"])
-    if job["integrations"]:
+        _check(store, job.id, folder / name, file_id, param, least, job.method_type)
+    if job.integrations:
         message = "Integrations are not available on this server; metrics are in the events and the result file only"
-        store.jobs.record(job["id"], Event(message, level="warn"))
+        store.jobs.record(job.id, Event(message, level="warn"))
     try:
-        base = catalogue.folder(job["base"], lambda message: store.jobs.record(job["id"], Event(message)))
-        asked = job_options.read(job["metadata"])
+        base = catalogue.folder(job.base, lambda message: store.jobs.record(job.id, Event(message)))
+        asked = job.options
         if asked.tuning == "lora":
             lora_targets(base, asked.targets or default_targets)
     except BaseModelError as error:

@@ -1,0 +1,117 @@
+"""What the job table holds as types: a job's row, and the event that a transition writes.
+
+Columns are read once, here: a job's hyperparameters stand in its method, the block of which is named by its type.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from sqlalchemy import RowMapping
+
+from luthier.types import job_options
+from luthier.types.fine_tuning import Checkpoint, FineTuningJob, JobErrorBody, JobEvent, JobStatus
+from luthier.types.job_options import JobOptions
+
+ORGANIZATION_ID = "org-luthier"
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event to record. `step` marks metrics: a step that runs again after a crash is recorded once."""
+
+    message: str
+    level: Literal["info", "warn", "error"] = "info"
+    type: Literal["message", "metrics"] = "message"
+    data: dict[str, Any] | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the job table, the columns of the queue included (`owner`, `lease_until`, `attempts`).
+
+    `model` is the name as the job echoes it, `base` the catalogue's name of the weights that are trained, `parent` the
+    fine-tuned model that training continues from. Times are Unix seconds.
+    """
+
+    id: str
+    project: str
+    status: JobStatus
+    model: str
+    base: str
+    parent: str | None
+    training_file: str
+    validation_file: str | None
+    suffix: str | None
+    seed: int
+    method: Mapping[str, Any]
+    integrations: list[dict[str, Any]]
+    metadata: dict[str, str] | None
+    created_at: int
+    finished_at: int | None
+    estimated_finish: int | None
+    fine_tuned_model: str | None
+    trained_tokens: int | None
+    result_files: list[str]
+    error: dict[str, Any] | None
+    owner: str  # empty while no worker holds the lease
+    lease_until: float | None
+    attempts: int
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> "Job":
+        return cls(**{column: row[column] for column in _JOB_COLUMNS if column != "owner"}, owner=row["owner"] or "")
+
+    @property
+    def method_type(self) -> Literal["supervised", "dpo"]:
+        method_type: Literal["supervised", "dpo"] = self.method["type"]
+        return method_type
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Those of the job's method; `auto` until the trainer has resolved them."""
+        return dict(self.method[self.method_type]["hyperparameters"])
+
+    def method_with(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The method with these hyperparameters in place of its own of the same names."""
+        block = self.method[self.method_type]
+        merged = {**block, "hyperparameters": {**block["hyperparameters"], **hyperparameters}}
+        return {**self.method, self.method_type: merged}
+
+    @property
+    def options(self) -> JobOptions:
+        """The `luthier:` keys of the metadata."""
+        return job_options.read(self.metadata)
+
+    def to_api(self) -> FineTuningJob:
+        """As the API shows it; an integration's run has the job's id."""
+        shared = {name: getattr(self, name) for name in _SHARED}
+        return FineTuningJob(
+            hyperparameters=self.hyperparameters,
+            user_provided_suffix=self.suffix,
+            organization_id=ORGANIZATION_ID,
+            integrations=[{**entry, "wandb": {**entry["wandb"], "run_id": self.id}} for entry in self.integrations],
+            error=JobErrorBody(**self.error) if self.error else None,
+            **shared,
+        )
+
+
+_JOB_COLUMNS = [field.name for field in fields(Job)]
+_COMPUTED = ("hyperparameters", "integrations", "error")
+_SHARED = [name for name in FineTuningJob.model_fields if name in _JOB_COLUMNS and name not in _COMPUTED]
+
+
+def job_event(row: RowMapping) -> JobEvent:
+    return JobEvent(**{key: row[key] for key in ("id", "created_at", "level", "message", "type", "data")})
+
+
+def checkpoint(row: RowMapping) -> Checkpoint:
+    return Checkpoint(
+        id=row["id"],
+        created_at=row["created_at"],
+        fine_tuned_model_checkpoint=row["model"],
+        step_number=row["step"],
+        metrics=row["metrics"],
+        fine_tuning_job_id=row["job_id"],
+    )
