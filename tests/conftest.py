@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from openai import OpenAI
 
 from luthier.catalogue import Catalogue
-from luthier.runtime import Running
+from luthier.runtime import LuthierServer
 from luthier.settings import Settings
 from through_api import client_of, running_server
 from tiny import make_tiny_base
@@ -42,13 +42,13 @@ def real_base() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuthierServer]:
     """A server on the tiny base, shared by tests that leave no trace for one another."""
     with running_server(tmp_path_factory.mktemp("server"), tiny_base) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def client(server: Running) -> OpenAI:
+def client(server: LuthierServer) -> OpenAI:
     """The official client, without retries: what the server answers first is what a test sees."""
     return client_of(server)

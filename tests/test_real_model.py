@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 
 import luthier
-from luthier.runtime import Running
+from luthier.runtime import LuthierServer
 from through_api import client_of, finished, running_server, upload
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def running(real_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(real_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuthierServer]:
     """The embedded base by its name, as users have it."""
     assert real_base.is_dir()
     with running_server(tmp_path_factory.mktemp("real"), "smollm2-135m-instruct") as running:
@@ -28,7 +28,7 @@ def running(real_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def client(running: Running) -> OpenAI:
+def client(running: LuthierServer) -> OpenAI:
     return client_of(running).with_options(timeout=900)
 
 
@@ -40,7 +40,7 @@ def _read(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_finance_example_runs_as_it_stands(running: Running) -> None:
+def test_the_finance_example_runs_as_it_stands(running: LuthierServer) -> None:
     """Its own program, with nothing but the two variables that the official client reads."""
     endpoint = running.endpoint
     environment = os.environ | {"OPENAI_BASE_URL": endpoint.base_url, "OPENAI_API_KEY": endpoint.api_key}

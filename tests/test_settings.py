@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from pydantic import SecretStr, ValidationError
 
 from luthier.cli import main
-from luthier.runtime import Running, running_or_embedded
+from luthier.runtime import LuthierServer, running_or_embedded
 from luthier.settings import DEFAULT_BASE, Settings
 from luthier.types.errors import LuthierError
 
@@ -50,7 +50,7 @@ def test_nonsense_is_refused(given: dict) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_no_keys_no_other_bind(host: str, tmp_path: Path) -> None:
     with pytest.raises(LuthierError, match="no keys are set"):
-        Running(Settings(host=host, port=0, data=tmp_path)).__enter__()
+        LuthierServer(Settings(host=host, port=0, data=tmp_path)).__enter__()
     result = CliRunner().invoke(main, ["serve", "--host", host, "--data", str(tmp_path)])
     assert result.exit_code == 2
     assert "LUTHIER_API_KEYS" in result.stderr
@@ -80,9 +80,9 @@ def test_every_setting_is_a_flag() -> None:
 
 def test_one_server_a_folder_and_commands_find_it(tmp_path: Path, tiny_base: Path) -> None:
     settings = Settings(port=0, data=tmp_path / "data", base=str(tiny_base))
-    with Running(settings) as running:
+    with LuthierServer(settings) as running:
         with pytest.raises(LuthierError, match="already runs"):
-            Running(settings).__enter__()
+            LuthierServer(settings).__enter__()
         with running_or_embedded(settings.data) as found:
             assert (found.base_url, found.embedded) == (running.endpoint.base_url, False)
         address = settings.data / "server.json"
@@ -101,10 +101,10 @@ def test_an_address_left_by_a_dead_server_is_ignored(
 
 
 def test_a_port_in_use_is_named(tmp_path: Path, tiny_base: Path) -> None:
-    with Running(Settings(port=0, data=tmp_path / "one", base=str(tiny_base))) as running:
+    with LuthierServer(Settings(port=0, data=tmp_path / "one", base=str(tiny_base))) as running:
         port = int(running.endpoint.base_url.split(":")[2].split("/")[0])
         with pytest.raises(LuthierError, match=f"port {port}"):
-            Running(Settings(port=port, data=tmp_path / "two", base=str(tiny_base))).__enter__()
+            LuthierServer(Settings(port=port, data=tmp_path / "two", base=str(tiny_base))).__enter__()
 
 
 def test_keys_and_their_projects() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from openai import OpenAI
 
-from luthier.runtime import Running
+from luthier.runtime import LuthierServer
 from luthier.settings import Settings
 from training.jobs import EXAMPLES
 
@@ -18,14 +18,14 @@ OVER = ("succeeded", "failed", "cancelled")
 
 
 @contextmanager
-def running_server(data: Path, base: Path | str, **settings: object) -> Iterator[Running]:
+def running_server(data: Path, base: Path | str, **settings: object) -> Iterator[LuthierServer]:
     """A server and its worker on a free port, with `base` behind every name of OpenAI's."""
     given = {"host": "127.0.0.1", "port": 0, "data": data, "base": str(base), **settings}
-    with Running(Settings(**given)) as running:
+    with LuthierServer(Settings(**given)) as running:
         yield running
 
 
-def client_of(running: Running, **options: object) -> OpenAI:
+def client_of(running: LuthierServer, **options: object) -> OpenAI:
     key = str(options.pop("api_key", running.endpoint.api_key))
     return OpenAI(base_url=running.endpoint.base_url, api_key=key, max_retries=0, timeout=600, **options)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from luthier.data.check.file_check import check_file
     from luthier.data.rendering.renderer import Renderer
     from luthier.evaluation import evaluate
-    from luthier.runtime import Running as LuthierServer
+    from luthier.runtime import LuthierServer
     from luthier.server import create_app
     from luthier.settings import Settings
     from luthier.types.errors import APIError, BaseModelError, JobError, LuthierError, RenderError
@@ -57,7 +57,7 @@ _SOURCES = {
     "Catalogue": "luthier.catalogue:Catalogue",
     "JobError": "luthier.types.errors:JobError",
     "LuthierError": "luthier.types.errors:LuthierError",
-    "LuthierServer": "luthier.runtime:Running",
+    "LuthierServer": "luthier.runtime:LuthierServer",
     "RenderError": "luthier.types.errors:RenderError",
     "Renderer": "luthier.data.rendering.renderer:Renderer",
     "Settings": "luthier.settings:Settings",

@@ -38,7 +38,7 @@ class Endpoint:
     embedded: bool
 
 
-class Running:
+class LuthierServer:
     """A server and a worker on `settings.data`, from `with` to the end of it."""
 
     def __init__(self, settings: Settings, *, report: Callable[[str], None] | None = None) -> None:
@@ -47,7 +47,7 @@ class Running:
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = FileLock(settings.data / "server.lock")
 
-    def __enter__(self) -> "Running":
+    def __enter__(self) -> "LuthierServer":
         """Returns when requests are answered. Raises LuthierError when the folder or the port is taken."""
         settings = self._settings
         if not settings.is_loopback() and not settings.api_keys:
@@ -157,7 +157,7 @@ def running_or_embedded(data: Path | None) -> Iterator[Endpoint]:
     if found:
         yield found
         return
-    with Running(settings) as running:
+    with LuthierServer(settings) as running:
         yield running.endpoint
 
 

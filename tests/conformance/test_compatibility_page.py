@@ -18,7 +18,7 @@ from conformance.compare import differences
 from conformance.extract import EXTRACT
 from conformance.test_official_suites import AREAS, SKIPPED
 from luthier.catalogue import Catalogue
-from luthier.runtime import Running
+from luthier.runtime import LuthierServer
 from luthier.server import create_app
 from luthier.settings import Settings
 from luthier.store import Store
@@ -194,7 +194,7 @@ def test_the_page_is_what_the_documents_say() -> None:
 
 @pytest.mark.parametrize(("path", "body", "param", "_why"), REFUSED, ids=[row[2] for row in REFUSED])
 def test_what_is_refused_is_refused(
-    client: OpenAI, server: Running, path: str, body: dict[str, Any], param: str, _why: str
+    client: OpenAI, server: LuthierServer, path: str, body: dict[str, Any], param: str, _why: str
 ) -> None:
     given = {key: upload(client) if value == "FILE" else value for key, value in body.items()}
     answer = httpx.post(f"{server.endpoint.base_url}{path}", json=given)

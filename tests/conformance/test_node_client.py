@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from conformance.fetch import NODE_CLIENT, require
-from luthier.runtime import Running
+from luthier.runtime import LuthierServer
 from training.jobs import EXAMPLES
 
 
 @pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not installed here")
-def test_the_loop(server: Running, tmp_path: Path) -> None:
+def test_the_loop(server: LuthierServer, tmp_path: Path) -> None:
     require(NODE_CLIENT)
     script = shutil.copy(Path(__file__).parent / "node" / "loop.mjs", tmp_path)
     (tmp_path / "node_modules").symlink_to(NODE_CLIENT / "node_modules")

@@ -9,7 +9,7 @@ import pytest
 from openai import OpenAI
 
 from conformance.fetch import OTHER_CLIENTS, require
-from luthier.runtime import Running
+from luthier.runtime import LuthierServer
 from through_api import create, finished, upload
 
 pytestmark = pytest.mark.clients
@@ -22,7 +22,7 @@ def tuned(client: OpenAI) -> str:
 
 
 @pytest.mark.parametrize("name", OTHER_CLIENTS)
-def test_a_conversation(name: str, tuned: str, client: OpenAI, server: Running, tmp_path: Path) -> None:
+def test_a_conversation(name: str, tuned: str, client: OpenAI, server: LuthierServer, tmp_path: Path) -> None:
     """What it hears, whole and streamed, is what OpenAI's own client hears."""
     require(OTHER_CLIENTS[name])
     python, script = OTHER_CLIENTS[name] / "bin" / "python", Path(__file__).parent / "clients" / f"{name}.py"

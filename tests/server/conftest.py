@@ -9,7 +9,7 @@ import torch
 from openai import OpenAI
 from serving import Bare, ScriptedEngine, bare_server
 
-from luthier.runtime import Running
+from luthier.runtime import LuthierServer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,7 +22,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def raw(server: Running) -> Iterator[httpx.Client]:
+def raw(server: LuthierServer) -> Iterator[httpx.Client]:
     """For what the official client would not send."""
     with httpx.Client(base_url=server.endpoint.base_url, timeout=60) as http:
         yield http

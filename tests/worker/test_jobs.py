@@ -25,7 +25,7 @@ from luthier.evaluation.losses import figures
 from luthier.evaluation.service import OpenAIService
 from luthier.inference import EnginePool
 from luthier.inference.pool import EngineOptions
-from luthier.runtime import Running
+from luthier.runtime import LuthierServer
 from luthier.worker import Worker
 from through_api import OVER, PATIENCE_S, client_of, create, finished, losses, messages, running_server, upload, wait
 from training.jobs import EXAMPLES
@@ -60,13 +60,13 @@ def await_end(trainer: psutil.Process) -> None:
 
 
 @pytest.fixture(scope="module")
-def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuthierServer]:
     with running_server(tmp_path_factory.mktemp("data"), tiny_base, precision="float32", threads=1) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def client(running: Running) -> OpenAI:
+def client(running: LuthierServer) -> OpenAI:
     return client_of(running)
 
 
@@ -81,7 +81,7 @@ def test_a_model_trained_on_pairs_completes_prompts_as_it_was_taught(client: Ope
     assert used[0] == len("number 3 ->") < used[1]
 
 
-def test_preferences_are_trained_from_files_to_model(running: Running, client: OpenAI) -> None:
+def test_preferences_are_trained_from_files_to_model(running: LuthierServer, client: OpenAI) -> None:
     """And the folder of a job that is over keeps nothing but what people read."""
     asked = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2, "batch_size": 4, "beta": 0.2}}}
     files = {"training_file": upload(client, PAIRS), "validation_file": upload(client, PAIRS[:2])}
@@ -361,7 +361,7 @@ def test_three_checkpoints_are_kept(client: OpenAI) -> None:
     assert [checkpoint.step_number for checkpoint in kept] == [10, 8, 6]
 
 
-def test_a_deleted_model_is_gone(client: OpenAI, running: Running) -> None:
+def test_a_deleted_model_is_gone(client: OpenAI, running: LuthierServer) -> None:
     job = finished(client, create(client, upload(client), hyperparameters={"n_epochs": 1, "batch_size": 12}).id)
     assert client.models.delete(job.fine_tuned_model).deleted
     assert job.fine_tuned_model not in [model.id for model in client.models.list()]

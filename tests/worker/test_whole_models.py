@@ -7,20 +7,20 @@ import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 
 from luthier.inference.pool import EngineOptions, EnginePool
-from luthier.runtime import Running
+from luthier.runtime import LuthierServer
 from through_api import client_of, create, finished, losses, messages, running_server, upload
 
 FULL = {"luthier:tuning": "full"}
 
 
 @pytest.fixture(scope="module")
-def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuthierServer]:
     with running_server(tmp_path_factory.mktemp("data"), tiny_base, precision="float32", threads=1) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def client(running: Running) -> OpenAI:
+def client(running: LuthierServer) -> OpenAI:
     return client_of(running)
 
 

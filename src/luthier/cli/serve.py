@@ -57,9 +57,9 @@ def serve(**given: Any) -> None:
 
 
 def _serve(settings: Settings, stop: threading.Event) -> None:
-    from luthier.runtime import Running
+    from luthier.runtime import LuthierServer
 
-    with Running(settings, report=lambda text: click.echo(text, err=True)) as running:
+    with LuthierServer(settings, report=lambda text: click.echo(text, err=True)) as running:
         click.echo(say("Luthier serves", "Luthier 服务地址：") + f" {running.endpoint.base_url}", err=True)
         click.echo(say("State is kept in", "状态保存在") + f" {settings.data}", err=True)
         click.echo(
