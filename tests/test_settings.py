@@ -8,8 +8,8 @@ from pydantic import SecretStr, ValidationError
 
 from luthier.cli import main
 from luthier.runtime import LuthierServer, running_or_embedded
-from luthier.settings import DEFAULT_BASE, Settings
-from luthier.types.errors import LuthierError
+from luthier.settings import DEFAULT_BASE, RENAMED, Settings
+from luthier.types.errors import LuthierError, RenamedSettingWarning
 
 
 def test_defaults_are_safe() -> None:
@@ -76,6 +76,35 @@ def test_every_setting_is_a_flag() -> None:
     shown = CliRunner().invoke(main, ["serve", "--help"]).output
     for name in Settings.model_fields:
         assert "--" + name.replace("_", "-") in shown
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_setting_keeps_its_variable_and_flag(old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.warns(RenamedSettingWarning, match=f"{old} was renamed to {new}"):
+        assert getattr(Settings(**{old: 3}), new) == 3
+    monkeypatch.setenv(f"LUTHIER_{old.upper()}", "4")
+    with pytest.warns(RenamedSettingWarning, match=f"LUTHIER_{new.upper()}"):
+        assert getattr(Settings(), new) == 4
+    with pytest.warns(RenamedSettingWarning):
+        assert getattr(Settings(**{new: 5}), new) == 5  # a flag wins over a variable, whatever the names
+    monkeypatch.setenv(f"LUTHIER_{new.upper()}", "6")
+    with pytest.warns(RenamedSettingWarning):
+        assert getattr(Settings(), new) == 6  # the current name wins over the former one
+
+
+def test_the_flag_of_a_renamed_setting_is_hidden_and_warns() -> None:
+    assert "--adapters-in-memory" not in CliRunner().invoke(main, ["serve", "--help"]).output
+    result = CliRunner().invoke(main, ["serve", "--adapters-in-memory", "0"])
+    assert result.exit_code == 2
+    assert "Warning: The setting adapters_in_memory was renamed to lora_slots (--lora-slots" in result.stderr
+    assert "--lora-slots / LUTHIER_LORA_SLOTS: Input should be greater than or equal to 1" in result.stderr
+
+
+def test_a_renamed_variable_warns_in_any_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_ANSWER_TOKENS", "0")
+    result = CliRunner().invoke(main, ["jobs"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Warning: The setting answer_tokens was renamed to default_max_tokens")
 
 
 def test_one_server_a_folder_and_commands_find_it(tmp_path: Path, tiny_base: Path) -> None:

@@ -1,241 +1,271 @@
-"""Every knob of the server, written once.
+"""All settings of the server, each defined once.
 
-The variable `LUTHIER_<NAME>`, the flag of `luthier serve` and the reference page all derive from the fields
-below; a description here is the documentation. This module knows nothing about what the knobs turn.
+The environment variable `LUTHIER_<NAME>`, the flag of `luthier serve` and the reference page are derived from the
+fields below; the descriptions are the documentation. A setting that was renamed keeps its old variable and flag, with
+a warning (`RENAMED`).
 """
 
 import ipaddress
 import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from luthier.language import say
+from luthier.types.errors import RenamedSettingWarning
 from luthier.types.job_options import HIGHEST_ALPHA, HIGHEST_RANK
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS
 
 DEFAULT_BASE = "smollm2-135m-instruct"
+RENAMED = {"adapters_in_memory": "lora_slots", "answer_tokens": "default_max_tokens"}  # old name → current name
+
+_Value = TypeVar("_Value")
 
 
 class Settings(BaseSettings):
-    """Flags win over variables, variables over defaults."""
+    """Precedence: keyword arguments (the flags of `luthier serve`), environment variables, defaults."""
 
-    # An error repeats no value: it may be a key.
+    # Validation errors hide input values, which may be keys.
     model_config = SettingsConfigDict(
         env_prefix="LUTHIER_", extra="forbid", validate_default=True, hide_input_in_errors=True
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on. Other than loopback needs --api-keys.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    host: str = Field("127.0.0.1", description="Address to listen on. Any address but loopback requires --api-keys.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free port.")
     data: Path = Field(
         Path(platformdirs.user_data_dir("luthier")),
-        description="Folder with all state: database, files, jobs, fine-tuned models.",
+        description="Data folder with all state: database, files, jobs, fine-tuned models.",
     )
     cache: Path = Field(
         Path(platformdirs.user_cache_dir("luthier")),
-        description="Folder for what can be fetched again: base models, converted or pulled.",
+        description="Cache folder for what can be fetched or built again: base models, compiled kernels, measurements.",
     )
     api_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
         description=(
-            "Keys that clients must send, separated by commas. None: no key is asked for, on loopback only. "
-            "`proj_NAME=KEY` binds a key to a project; a plain key is the whole organization's."
+            "API keys that clients must send, separated by commas. None: no authentication, on loopback only. "
+            "`proj_NAME=KEY` binds a key to a project; a plain key belongs to the whole organization."
         ),
     )
     base: str = Field(
         DEFAULT_BASE,
-        description="Base model behind OpenAI's names: of the catalogue, a pulled one, or the path of a model folder.",
+        description="Base model behind OpenAI's model names: a catalogue entry, a pulled model or a model folder.",
     )
     hub_endpoint: str | None = Field(
         None,
         description=(
-            "Where `luthier models pull` finds Hugging Face models, such as the address of a mirror. None: the "
+            "Hugging Face endpoint of `luthier models pull`, such as the URL of a mirror. None: the environment "
             "variable HF_ENDPOINT, else https://huggingface.co."
         ),
     )
     hub_token: SecretStr | None = Field(
         None,
         description=(
-            "Token for gated and private models there. None: the one of Hugging Face's own tools (HF_TOKEN or their "
-            "login), unless hub_endpoint is set."
+            "Hugging Face token for gated and private models. None: that of Hugging Face's own tools (HF_TOKEN or "
+            "their login), unless hub_endpoint is set."
         ),
     )
     modelscope_endpoint: str = Field(
-        "https://www.modelscope.cn", description="Where `luthier models pull modelscope:ID` finds models."
+        "https://www.modelscope.cn", description="ModelScope endpoint of `luthier models pull modelscope:ID`."
     )
-    modelscope_token: SecretStr | None = Field(None, description="Token for private models there.")
+    modelscope_token: SecretStr | None = Field(None, description="ModelScope token for private models.")
     embedding_model: Path | None = Field(
         None,
         description=(
-            "Folder of a model made for embeddings, such as BERT or what sentence-transformers saves, behind OpenAI's "
-            "names of embedding models. None: the base model embeds."
+            "Folder of an embedding model (BERT, or a sentence-transformers model) behind OpenAI's embedding model "
+            "names. None: embeddings come from the base model."
         ),
     )
     aliases: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "More names, as JSON: from a name to a base model of the catalogue or a pulled one, the path of a model "
-            'folder, or "upstream:MODEL" for a service elsewhere. Example: {"gpt-4o": "upstream:gpt-4o"}.'
+            "More model names, as a JSON object: from a name to a catalogue entry, a pulled model, the path of a model "
+            'folder, or "upstream:MODEL" for the upstream service. Example: {"gpt-4o": "upstream:gpt-4o"}.'
         ),
     )
     upstream_base_url: str | None = Field(
-        None, description="The service that upstream aliases reach, such as https://api.openai.com/v1."
+        None, description="Upstream service that `upstream:` aliases are proxied to, such as https://api.openai.com/v1."
     )
-    upstream_api_key: SecretStr | None = Field(None, description="The key for that service.")
+    upstream_api_key: SecretStr | None = Field(None, description="API key of the upstream service.")
     organization: str = Field(
         "personal", pattern=r"^[\w.-]{1,64}$", description="Third part of fine-tuned model names."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where training and serving run; auto takes a GPU when there is one."
+        "auto", description="Device of training and serving; auto takes a GPU when there is one."
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="Number format of the base weights; auto takes bfloat16 where the processor has it."
+        "auto", description="Dtype of the base weights; auto takes bfloat16 where the CPU or GPU supports it."
     )
-    threads: int = Field(0, ge=0, description="Processor threads for training; 0 leaves the choice to PyTorch.")
+    threads: int = Field(0, ge=0, description="CPU threads for training; 0 leaves the choice to PyTorch.")
     lora_rank: int = Field(
-        16, ge=1, le=HIGHEST_RANK, description="Rank of new adapters, unless a job's metadata say otherwise."
+        16, ge=1, le=HIGHEST_RANK, description="LoRA rank of new adapters, unless a job's metadata set it."
     )
     lora_alpha: int = Field(
-        0, ge=0, le=HIGHEST_ALPHA, description="Alpha of new adapters, which scales them; 0: twice the rank."
+        0, ge=0, le=HIGHEST_ALPHA, description="LoRA alpha (scale) of new adapters; 0: twice the rank."
     )
     lora_targets: str = Field(
         "all-linear",
         pattern=r"^\w[\w-]*(,\w+)*$",
-        description="Layers that adapters are put on: all-linear, attention, mlp, or names with commas between.",
+        description="Target modules of LoRA: all-linear, attention, mlp, or layer names separated by commas.",
     )
     definitions: str = Field(
         "40,20,40",
         pattern=r"^(full|slim|none|\d+(\.\d+)?,\d+(\.\d+)?,\d+(\.\d+)?)$",
         description=(
-            "How training shows function definitions: in full, slim and not at all, as shares of the epochs; or one of "
-            "full, slim, none."
+            "Tool definitions in training prompts: shares of full, slim and no definitions over all epochs; or one "
+            "of full, slim, none for all."
         ),
     )
-    keep_checkpoints: int = Field(3, ge=1, description="Checkpoints kept per job, the newest; OpenAI keeps three.")
-    adapters_in_memory: int = Field(8, ge=1, description="Fine-tuned models kept loaded; the longest unused goes.")
+    keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept per job; OpenAI keeps three.")
+    lora_slots: int = Field(
+        8, ge=1, description="LoRA adapters kept loaded per base model; the least recently used is evicted."
+    )
     models_in_memory: int = Field(
         4,
         ge=1,
-        description="Base models and models trained whole that are kept loaded; the longest unused goes, once idle.",
+        description="Base models and fully fine-tuned models kept loaded; the least recently used idle one is evicted.",
     )
     python_graders: Literal["off", "sandbox", "limits"] = Field(
         "off",
         description=(
-            "Whether graders may be Python source. `sandbox`: in a child program that the kernel keeps from files, "
-            "network and processes. `limits`: bounded in time and memory only, for trusted users."
+            "Python graders. `sandbox`: run in a child process that the kernel denies files, network and processes. "
+            "`limits`: time and memory limits only, for trusted users."
         ),
     )
     prefix_cache_bytes: int = Field(
         256 * 1024 * 1024,
         ge=0,
-        description="Memory for texts that were read before, so that what a prompt shares with them is not read again.",
+        description="Memory of the prefix cache: KV cache of earlier prompts, reused by prompts with the same prefix.",
     )
     engine: Literal["auto", "native", "openvino", "batched", "transformers", "vllm", "echo"] = Field(
         "auto",
         description=(
-            "What serves base models; auto takes, for the Llama family, native on processors with a matrix unit (AMX), "
-            "openvino on other x86-64 processors and batched elsewhere, and transformers for the rest. `vllm` asks a "
-            "vLLM server, see docs/models.md; `echo` says prompts back, for trying out clients."
+            "Inference engine. auto picks, for the Llama family, native on CPUs with AMX, openvino on other x86-64 "
+            "CPUs and batched (PyTorch) everywhere else; transformers for other architectures. `vllm` uses a vLLM "
+            "server, see docs/models.md; `echo` repeats the prompt, for testing clients."
         ),
     )
     vllm_url: str | None = Field(
-        None, description="A vLLM server that serves the base model. None: the engine vllm starts one itself."
+        None, description="URL of a running vLLM server for the engine `vllm`. None: the engine starts one."
     )
-    vllm_api_key: SecretStr | None = Field(None, description="The key for that server, if it asks for one.")
+    vllm_api_key: SecretStr | None = Field(None, description="API key of the vLLM server, if it requires one.")
     vllm_command: str = Field(
-        "vllm", description="The program that starts vLLM, which may be installed in an environment of its own."
+        "vllm", description="Command that starts vLLM, which may be installed in another environment."
     )
     vllm_arguments: str = Field(
-        "", description="More arguments for it, such as `--gpu-memory-utilization 0.8 --max-lora-rank 128`."
+        "", description="More arguments for vLLM, such as `--gpu-memory-utilization 0.8 --max-lora-rank 128`."
     )
-    max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file that may be sent at once.")
+    max_file_bytes: int = Field(512 * 1024 * 1024, ge=1, description="Largest file of one request.")
     max_upload_bytes: int = Field(
-        8 * 1024**3, ge=1, description="Largest file that may be sent in parts (the Uploads API); OpenAI takes 8 GB."
+        8 * 1024**3, ge=1, description="Largest file of the Uploads API, in all its parts; OpenAI accepts 8 GB."
     )
-    answer_tokens: int = Field(
-        1024, ge=1, description="Most tokens of an answer when the request names no limit of its own."
+    default_max_tokens: int = Field(
+        1024, ge=1, description="Completion tokens of a request that sets neither max_tokens nor max_completion_tokens."
     )
     strict_calls: Literal["taught", "all", "off"] = Field(
         "taught",
         description=(
-            "Which calls are held, while they are written, to the functions that are known and to their schemas. "
-            "`taught`: those of fine-tuned models that were trained with definitions; `all`: those of every model; "
-            "`off`: only those of requests that ask for it, with `strict` or by a `tool_choice`. Answers in words stay "
-            "possible."
+            "Constrained decoding of tool calls to the known functions and their schemas. `taught`: for fine-tuned "
+            "models that were trained with tool definitions; `all`: for every model; `off`: only for requests with "
+            "`strict` or a `tool_choice`. Text answers stay possible."
         ),
     )
-    stored_days: int = Field(30, ge=1, description="Days for which chat completions with `store` are kept.")
+    stored_days: int = Field(30, ge=1, description="Days that stored chat completions (`store: true`) are kept.")
     stored_completions: int = Field(
-        10_000, ge=1, description="Chat completions with `store` that are kept at most; the oldest go first."
+        10_000, ge=1, description="Most stored chat completions; the oldest are deleted first."
     )
-    queue_limit: int = Field(
-        64, ge=1, description="Requests of one key that may wait for an answer; more get status 429."
-    )
+    queue_limit: int = Field(64, ge=1, description="Most waiting requests per API key; further ones get status 429.")
     requests_per_minute: int = Field(
-        0, ge=0, description="Requests for answers that a key may send in a minute; 0: no limit. More get status 429."
+        0, ge=0, description="Inference requests per minute and API key; 0: no limit. Further ones get status 429."
     )
     tokens_per_minute: int = Field(
-        0, ge=0, description="Tokens that a key may ask for in a minute, counted as OpenAI does; 0: no limit."
+        0, ge=0, description="Tokens per minute and API key, counted as OpenAI counts them; 0: no limit."
     )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description=(
-            "Web pages that may call this server from a browser, by origin, separated by commas, such as "
-            "https://app.example; * for all, which needs --api-keys. None: no page of another origin may."
+            "Origins allowed by CORS, separated by commas, such as https://app.example; * allows all and requires "
+            "--api-keys. None: same origin only."
         ),
     )
     batch_concurrency: int = Field(
-        2, ge=1, le=64, description="Requests of batches answered at once; they wait while other requests are."
+        2, ge=1, le=64, description="Batch requests processed concurrently; they yield to interactive requests."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments and environment variables, with renamed settings under their current names."""
+        if isinstance(init_settings, InitSettingsSource):
+            init_settings.init_kwargs = _with_current_names(init_settings.init_kwargs, "")
+        if isinstance(env_settings, EnvSettingsSource):
+            env_settings.env_vars = _with_current_names(env_settings.env_vars, "luthier_")
+        return init_settings, env_settings
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
-        return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+    def _split_commas(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("api_keys")
     @classmethod
-    def _one_project_each(cls, value: list[SecretStr]) -> list[SecretStr]:
+    def _check_projects(cls, value: list[SecretStr]) -> list[SecretStr]:
         for number, entry in enumerate(value, 1):
-            project, key = _bound(entry)
+            project, key = _project_and_key(entry)
             if not key:
-                raise ValueError(f"key {number} is empty: '{project}=' stands without the key that it is for")
-            if any(other[1] == key and other[0] != project for other in map(_bound, value)):
+                raise ValueError(f"key {number} is empty: there is no key after '{project}='")
+            if any(other[1] == key and other[0] != project for other in map(_project_and_key, value)):
                 raise ValueError(f"key {number} is given twice, with different projects")
         return value
 
     @field_validator("cors_origins")
     @classmethod
-    def _as_browsers_send_them(cls, value: list[str]) -> list[str]:
+    def _normalize_origins(cls, value: list[str]) -> list[str]:
         return [origin.lower().rstrip("/") for origin in value]
 
     @field_validator("aliases")
     @classmethod
-    def _plain_names(cls, value: dict[str, str]) -> dict[str, str]:
+    def _check_alias_names(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
             if not name or ":" in name:
-                raise ValueError(f"'{name}' cannot be a name: fine-tuned models are named after it, with ':' between")
+                raise ValueError(f"'{name}' cannot be an alias: it is part of fine-tuned models' names, between ':'")
         return value
 
     @field_validator("data", "cache", "embedding_model")
     @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
+    def _make_absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else None
 
     @model_validator(mode="after")
-    def _all_pages_need_keys(self) -> "Settings":
+    def _require_keys_for_any_origin(self) -> "Settings":
         if "*" in self.cors_origins and not self.api_keys:
-            raise ValueError("cors_origins: '*' lets every web page in, and no keys are set; set api_keys too")
+            raise ValueError("cors_origins: '*' allows every web page and requires api_keys, which are not set")
         return self
 
     def keys(self) -> dict[str, str | None]:
-        """Every key with its project; None: the whole organization's."""
-        return {key: project for project, key in map(_bound, self.api_keys)}
+        """API key → project; None: the whole organization."""
+        return {key: project for project, key in map(_project_and_key, self.api_keys)}
 
     def names(self) -> dict[str, str]:
-        """Every alias with its target: OpenAI's names on the default base, then the operator's own."""
+        """Alias → target: OpenAI's names on the default base model, overridden by `aliases`."""
         openai = [*SNAPSHOTS, *SNAPSHOTS.values(), *OTHER_SNAPSHOTS, *COMPLETION_NAMES]
         return {name: self.base for name in openai} | self.aliases
 
@@ -249,7 +279,24 @@ class Settings(BaseSettings):
             return False
 
 
-def _bound(entry: SecretStr) -> tuple[str | None, str]:
-    """The project and the key of `proj_NAME=KEY`; a key may hold `=` itself."""
-    found = re.fullmatch(r"(proj_[\w-]+)=(.*)", entry.get_secret_value(), re.ASCII)
-    return (found[1], found[2]) if found else (None, entry.get_secret_value())
+def _project_and_key(entry: SecretStr) -> tuple[str | None, str]:
+    """Project and key of `proj_NAME=KEY`; the key itself may contain `=`."""
+    match = re.fullmatch(r"(proj_[\w-]+)=(.*)", entry.get_secret_value(), re.ASCII)
+    return (match[1], match[2]) if match else (None, entry.get_secret_value())
+
+
+def _with_current_names(values: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
+    """`values` with old names replaced; a value under the current name takes precedence."""
+    current: dict[str, Any] = dict(values)
+    for old, new in RENAMED.items():
+        if prefix + old in current:
+            value = current.pop(prefix + old)
+            current.setdefault(prefix + new, value)
+            _warn_renamed(old, new)
+    return current
+
+
+def _warn_renamed(old: str, new: str) -> None:
+    text = say(f"The setting {old} was renamed to {new}", f"设置项 {old} 已改名为 {new}")
+    flag, variable = "--" + new.replace("_", "-"), f"LUTHIER_{new.upper()}"
+    warnings.warn(f"{text} ({flag}, {variable}).", RenamedSettingWarning, stacklevel=2)

@@ -18,7 +18,7 @@ def test_the_leaderboard_runs_to_its_end(real_base: Path, tmp_path: Path) -> Non
     """What the base makes of it is another matter: no question may end with an error."""
     require(BFCL)
     (tmp_path / "test_case_ids_to_generate.json").write_text(json.dumps(ASKED))
-    with running_server(tmp_path / "data", real_base, answer_tokens=64) as running:
+    with running_server(tmp_path / "data", real_base, default_max_tokens=64) as running:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),

@@ -28,7 +28,9 @@ WRONG = "nobody-has-this"
 @pytest.fixture(scope="module")
 def bare(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
     """Without a worker, so that nothing is trained."""
-    with bare_server(tmp_path_factory.mktemp("document"), tiny_base, answer_tokens=8, precision="float32") as running:
+    with bare_server(
+        tmp_path_factory.mktemp("document"), tiny_base, default_max_tokens=8, precision="float32"
+    ) as running:
         yield running
 
 

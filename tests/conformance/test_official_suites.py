@@ -40,7 +40,7 @@ def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """`luthier serve` as a person starts it, on the tiny model: its address and its data folder."""
     folder = tmp_path_factory.mktemp("conformance")
     data, log = folder / "data", folder / "log"
-    settings = {"base": tiny_base, "port": 0, "data": data, "api_keys": ",".join(KEYS), "answer_tokens": 16}
+    settings = {"base": tiny_base, "port": 0, "data": data, "api_keys": ",".join(KEYS), "default_max_tokens": 16}
     settings |= {"precision": "float32", "threads": 1}
     environment = os.environ | {f"LUTHIER_{name.upper()}": str(value) for name, value in settings.items()}
     with log.open("wb") as out:

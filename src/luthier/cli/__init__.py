@@ -11,7 +11,7 @@ from typing import NamedTuple
 import click
 
 from luthier import __version__
-from luthier.cli.errors import Trouble, settings_trouble
+from luthier.cli.errors import Trouble, renamed_settings_shown, settings_trouble
 from luthier.cli.i18n import lang_option, language_of, use_language
 from luthier.language import say
 from luthier.types.errors import LuthierError
@@ -78,7 +78,8 @@ class Front(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with renamed_settings_shown():
+                return super().invoke(ctx)
         except LuthierError as error:
             finding = getattr(error, "finding", None)  # what reading a file stopped at, which knows both languages
             said = f"{finding.text()}. {finding.remedy()}" if finding else str(error)

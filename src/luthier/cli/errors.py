@@ -5,6 +5,7 @@ Knows the `openai` client's exceptions, and imports the client only when there i
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import click
 
 from luthier.cli.i18n import printable
 from luthier.language import say
+from luthier.types.errors import RenamedSettingWarning
 
 if TYPE_CHECKING:
     import openai
@@ -51,6 +53,24 @@ class Trouble(click.ClickException):
         click.echo(click.style(self.opening, fg="red", bold=True) + printable(self.message), file, err=True)
         if self.remedy:
             click.echo(self.remedy, file, err=True)
+
+
+@contextmanager
+def renamed_settings_shown() -> Iterator[None]:
+    """Prints each `RenamedSettingWarning` as one line on stderr, without Python's file and line number."""
+    original = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *position: Any, **options: Any) -> None:
+        if issubclass(category, RenamedSettingWarning):
+            click.echo(click.style(say("Warning: ", "警告："), fg="yellow") + printable(str(message)), err=True)
+        else:
+            original(message, category, *position, **options)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = original
 
 
 @contextmanager

@@ -10,18 +10,9 @@ from typing import Any
 import click
 
 from luthier.cli.i18n import lang_option
+from luthier.cli.settings_flags import add_settings_flags, settings_from_flags
 from luthier.language import say
 from luthier.settings import Settings
-
-
-def _options(command: click.Command) -> click.Command:
-    """A flag for every field of the settings, with its description and variable."""
-    for name, field in Settings.model_fields.items():
-        flag, variable = "--" + name.replace("_", "-"), f"LUTHIER_{name.upper()}"
-        command.params.append(
-            click.Option([flag], metavar="VALUE", help=f"{field.description}  [{variable}]", show_default=False)
-        )
-    return command
 
 
 @click.command(
@@ -40,7 +31,7 @@ def _options(command: click.Command) -> click.Command:
 def serve(**given: Any) -> None:
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("luthier").setLevel(logging.INFO)  # such as which engine serves a base model, and why
-    settings = Settings(**{name: _parsed(name, value) for name, value in given.items() if value is not None})
+    settings = settings_from_flags(given)
     stop = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -69,16 +60,4 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
         click.echo(say("Stopping: the running job saves its state.", "正在停止：运行中的任务正在保存状态。"), err=True)
 
 
-_options(serve)
-
-
-def _parsed(name: str, value: str) -> Any:
-    """Flags are text; a table such as --aliases is written as JSON."""
-    if name != "aliases":
-        return value
-    import json
-
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value  # refused by the settings, which say what is expected
+add_settings_flags(serve)

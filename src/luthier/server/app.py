@@ -61,7 +61,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     options = EngineOptions(
         settings.device,
         settings.precision,
-        settings.adapters_in_memory,
+        settings.lora_slots,
         settings.queue_limit,
         settings.prefix_cache_bytes,
         settings.engine,

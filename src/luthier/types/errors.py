@@ -14,6 +14,9 @@
     ├── BaseModelError            a base model cannot be found, fetched or loaded
     └── RenderError               an example or a request cannot be turned into tokens
 
+    FutureWarning
+    └── RenamedSettingWarning     a setting given under its former name, which still works
+
 Statuses follow what OpenAI's clients do with them: they retry 408, 409, 429 and 5xx, so nothing permanent is
 answered with one of those.
 """
@@ -92,6 +95,10 @@ class JobError(LuthierError):
 
 class BaseModelError(LuthierError):
     """A base model is unknown, cannot be fetched, or its files are not what they should be."""
+
+
+class RenamedSettingWarning(FutureWarning):
+    """A setting was given under its former name; the message names the current one."""
 
 
 class RenderError(LuthierError):

@@ -45,7 +45,7 @@ def prepare(state: State, base: Path, engine: Engine, target: Target, body: Crea
         sampling(
             body,
             index,
-            min(most or state.settings.answer_tokens, room),
+            min(most or state.settings.default_max_tokens, room),
             rendering.stop_ids,
             top_logprobs=body.top_logprobs or 0,
             grammar=grammar,
