@@ -20,7 +20,7 @@ from vllm_stand_in import running
 
 from luthier.data.rendering.renderer import Renderer
 from luthier.hardware import choose as choose_hardware
-from luthier.inference import Engine, EnginePool, Generation, Sampling, in_background
+from luthier.inference import Engine, EnginePool, Generation, Sampling, Token, in_background
 from luthier.inference.engines.native.model import missing
 from luthier.inference.pool import EngineOptions, VllmOptions
 from luthier.inference.scheduling.sampler import choose
@@ -173,6 +173,45 @@ def test_reasons(engine: Engine, prompt: list[int]) -> None:
     stream = engine.submit(Generation(prompt, sampling(max_tokens=2)))
     assert len(list(stream)) == 2
     assert stream.finish_reason == "length"
+
+
+def test_a_callback_receives_what_an_iteration_yields(engine: Engine, prompt: list[int], tmp_path: Path) -> None:
+    """Tokens, then exactly one end: None, or the error; the reason is set and the place in the queue free by then."""
+
+    def events(adapter: Path | None) -> list[Any]:
+        received: list[Any] = []
+        ended = threading.Event()
+
+        def on_token(event: Any) -> None:
+            received.append(event)
+            if not isinstance(event, Token):
+                ended.set()
+
+        streams.append(engine.submit(Generation(prompt, sampling(), adapter), on_token))
+        assert ended.wait(30)
+        return received
+
+    streams: list[Any] = []
+    expected = ids(engine, prompt)
+    *tokens, end = events(None)
+    assert ([token.id for token in tokens], end) == (expected, None)
+    assert streams[0].finish_reason == "length"
+    (error,) = events(tmp_path / "no such adapter")
+    assert "adapter_config" in str(error)
+    assert streams[1].finish_reason == "cancelled"
+
+
+def test_a_callback_that_raises_cancels_its_generation_only(engine: Engine, prompt: list[int]) -> None:
+    def broken(_: Any) -> None:
+        raise RuntimeError("event loop is closed")
+
+    expected = ids(engine, prompt)
+    stream = engine.submit(Generation(prompt, sampling(max_tokens=1500)), broken)
+    assert ids(engine, prompt) == expected
+    end = time.monotonic() + 30
+    while stream.finish_reason is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert stream.finish_reason == "cancelled"
 
 
 def test_a_seed_repeats_and_another_differs(engine: Engine, prompt: list[int]) -> None:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from tokenizers import Tokenizer
 
 from luthier.catalogue import Catalogue
-from luthier.inference import EnginePool, FinishReason, Generation, Token
+from luthier.inference import EnginePool, FinishReason, Generation, OnToken, Token
 from luthier.inference.pool import EngineOptions
 from luthier.server import create_app
 from luthier.settings import Settings
@@ -98,7 +98,7 @@ class ScriptedEngine:
         self.texts, self.endless, self.pause_s = list(texts), endless, pause_s
         self.prompts.clear()
 
-    def submit(self, generation: Generation) -> "_Script":
+    def submit(self, generation: Generation, on_token: OnToken | None = None) -> "_Script":
         if self.under_way >= self.queue_limit:
             raise RateLimitError("Too many requests are waiting.", code="rate_limit_exceeded")
         text = self.texts[len(self.prompts) % len(self.texts)]
@@ -106,7 +106,10 @@ class ScriptedEngine:
         self.grammar = generation.sampling.grammar
         with self.lock:
             self.under_way += 1
-        return _Script(self, self.tokenizer.encode(text).ids, generation.sampling.max_tokens)
+        script = _Script(self, self.tokenizer.encode(text).ids, generation.sampling.max_tokens)
+        if on_token is not None:
+            threading.Thread(target=script.deliver, args=(on_token,), daemon=True).start()
+        return script
 
     def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
         """Each token one nat away, and the likeliest."""
@@ -137,6 +140,11 @@ class _Script:
             time.sleep(self._engine.pause_s)
         self.finish_reason = reason
         self._free()
+
+    def deliver(self, on_token: OnToken) -> None:
+        for token in self:
+            on_token(token)
+        on_token(None)
 
     def cancel(self) -> None:
         self._cancelled.set()

@@ -3,7 +3,7 @@
 Engines know nothing about text, messages or HTTP. Importing this module imports no engine and no torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -53,10 +53,16 @@ class Token:
     top: tuple[tuple[int, float], ...] = ()
 
 
-class TokenStream(Protocol):
-    """Iterate for tokens as they come; `finish_reason` is set when the iteration ends.
+# A token, or the end of the generation: None after its last token, an exception where it failed. Exactly one end comes.
+TokenEvent = Token | Exception | None
+OnToken = Callable[[TokenEvent], None]
 
-    `cached_tokens`: how much of the prompt had been read before; known when the first token comes.
+
+class TokenStream(Protocol):
+    """The handle of a submitted generation; iterate for its tokens unless a callback receives them.
+
+    `finish_reason` is set before the end is delivered; `cached_tokens`, the prompt tokens found in the prefix cache,
+    before the first token is.
     """
 
     finish_reason: FinishReason | None
@@ -101,8 +107,13 @@ class TextEmbedder(Embedder, Protocol):
 class Engine(Embedder, Protocol):
     """One base model in memory, with the adapters that were asked for."""
 
-    def submit(self, generation: Generation) -> TokenStream:
-        """Queue an answer. Raises RateLimitError when the queue is full."""
+    def submit(self, generation: Generation, on_token: OnToken | None = None) -> TokenStream:
+        """Queues a generation.
+
+        `on_token` receives every event in the engine's thread, so it must return at once (`call_soon_threadsafe`,
+        say); the first may come before `submit` returns. Without it, iterate over the stream.
+        Raises RateLimitError when the queue is full; nothing is delivered then.
+        """
         ...
 
     def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":

@@ -9,32 +9,31 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from luthier.inference.engine import FinishReason, Generation, Token, in_background
+from luthier.inference.engine import FinishReason, Generation, OnToken, in_background
 from luthier.inference.pool import EngineOptions
 from luthier.inference.scheduling.fairness import Admission, in_turn
 from luthier.inference.scheduling.sampler import choose
 from luthier.inference.scheduling.structured_output import Matcher
+from luthier.inference.stream import GenerationStream
 from luthier.types.errors import APIError, UnavailableError
 
 _log = logging.getLogger(__name__)
 _BACKGROUND_EVERY = 8  # rounds: so often work that is in no hurry gets a turn while other work waits
 
 
-class Stream:
-    """One answer under way: tokens come in from the engine's thread, go out to whoever iterates."""
+class Stream(GenerationStream):
+    """One answer under way, with the engine's own state of it."""
 
-    def __init__(self, generation: Generation) -> None:
-        self.generation, self.background = generation, in_background.get()
-        self.finish_reason: FinishReason | None = None
-        self.cached_tokens = 0
-        self.cancelled = threading.Event()
+    def __init__(self, generation: Generation, on_token: OnToken | None = None) -> None:
+        super().__init__(generation, on_token)
+        self.background = in_background.get()
         self.key = ""  # whose it is
         self.turn = 0  # the last round in which an engine that takes one after the other took it
         self.next_ids = generation.prompt
@@ -46,19 +45,6 @@ class Stream:
             self.generator.seed()
         else:
             self.generator.manual_seed(generation.sampling.seed % 2**63)
-        self._out: queue.SimpleQueue[Token | Exception | None] = queue.SimpleQueue()
-
-    def put(self, item: Token | Exception | None) -> None:
-        self._out.put(item)
-
-    def __iter__(self) -> Iterator[Token]:
-        while (item := self._out.get()) is not None:
-            if isinstance(item, Exception):
-                raise item
-            yield item
-
-    def cancel(self) -> None:
-        self.cancelled.set()
 
 
 class Pass:
@@ -120,8 +106,8 @@ class Turns(ABC):
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, generation: Generation) -> Stream:
-        return self.queued(lambda: Stream(generation))
+    def submit(self, generation: Generation, on_token: OnToken | None = None) -> Stream:
+        return self.queued(lambda: Stream(generation, on_token))
 
     def queued(self, make: Callable[[], Work]) -> Work:
         """Raises RateLimitError, UnavailableError."""
@@ -158,15 +144,14 @@ class Turns(ABC):
             return
         stream.counts[token.id] += 1
         stream.next_ids = [token.id]
-        stream.put(token)
+        stream.deliver(token)
         if stream.counts.total() >= sampling.max_tokens:
             self._finish(stream, "length")
 
     def failed(self, stream: Stream, error: Exception) -> None:
         if not isinstance(error, APIError):
             _log.error("generation failed", exc_info=error)
-        stream.put(error)
-        self._finish(stream, "cancelled")
+        self._finish(stream, "cancelled", error)
 
     @torch.inference_mode()
     def _run(self) -> None:
@@ -212,11 +197,11 @@ class Turns(ABC):
         elif work.result.set_running_or_notify_cancel():
             work.result.set_exception(UnavailableError("The server is shutting down."))
 
-    def _finish(self, stream: Stream, reason: FinishReason) -> None:
+    def _finish(self, stream: Stream, reason: FinishReason, error: Exception | None = None) -> None:
         try:
             self.forget(stream)
         except Exception:  # no memory to keep what was read, say: whoever waits for the answer must hear its end
             _log.exception("what an answer has left could not be kept")
         stream.finish_reason = reason
         self._admission.leave(stream.key)  # first: who has heard the end of an answer may ask again at once
-        stream.put(None)
+        stream.deliver(error)

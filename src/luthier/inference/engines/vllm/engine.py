@@ -6,50 +6,44 @@ longest unused first. Closing the stream of an answer cancels it there.
 
 import asyncio
 import json
-import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from luthier.inference.engine import FinishReason, Generation, Token
+from luthier.inference.engine import FinishReason, Generation, OnToken, Token
 from luthier.inference.engines.vllm import protocol
 from luthier.inference.engines.vllm.server import VllmServer
 from luthier.inference.pool import EngineOptions
 from luthier.inference.scheduling.fairness import Admission
+from luthier.inference.stream import GenerationStream
 from luthier.types.errors import APIError, BadRequestError, BaseModelError, UnavailableError
 
 
-class VllmStream:
-    """One answer under way."""
+class VllmStream(GenerationStream):
+    """One generation that vLLM computes. It sends `cached_tokens` at the end."""
 
-    def __init__(self, generation: Generation, leave: Callable[[], None]) -> None:
-        """`leave` is called once, when it is over and before anybody hears of that."""
-        self.generation, self._leave, self._lock = generation, leave, threading.Lock()
-        self.finish_reason: FinishReason | None = None
-        self.cached_tokens = 0  # vLLM says it at the end
-        self.out: queue.SimpleQueue[Token | Exception | None] = queue.SimpleQueue()
+    def __init__(self, generation: Generation, on_token: OnToken | None, release: Callable[[], None]) -> None:
+        """`release` frees the place in the queue; it is called once, before the end is delivered."""
+        super().__init__(generation, on_token)
+        self._release, self._lock = release, threading.Lock()
         self.work: Future[None] | None = None
 
-    def __iter__(self) -> Iterator[Token]:
-        while (item := self.out.get()) is not None:
-            if isinstance(item, Exception):
-                raise item
-            yield item
-
-    def over(self, reason: FinishReason) -> None:
-        """The first reason stands."""
+    def finish(self, reason: FinishReason, error: Exception | None = None) -> None:
+        """Later calls do nothing."""
         with self._lock:
-            if self.finish_reason is None:
-                self._leave()
-                self.finish_reason = reason
-                self.out.put(None)
+            if self.finish_reason is not None:
+                return
+            self._release()
+            self.finish_reason = reason
+        self.deliver(error)
 
     def cancel(self) -> None:
+        super().cancel()
         if self.work:
             self.work.cancel()
 
@@ -85,11 +79,13 @@ class VllmEngine:
     def idle(self) -> bool:
         return self._admission.idle
 
-    def submit(self, generation: Generation) -> VllmStream:
+    def submit(self, generation: Generation, on_token: OnToken | None = None) -> VllmStream:
         key = self._enter()
-        stream = VllmStream(generation, lambda: self._admission.leave(key))
+        stream = VllmStream(generation, on_token, lambda: self._admission.leave(key))
         stream.work = self._run(self._answer(stream))
-        stream.work.add_done_callback(lambda _: stream.over("cancelled"))  # where it was before it had begun
+        stream.work.add_done_callback(lambda _: stream.finish("cancelled"))  # cancelled before its first step
+        if stream.cancelled.is_set():  # by its callback, before `work` was set
+            stream.work.cancel()
         return stream
 
     def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
@@ -132,15 +128,14 @@ class VllmEngine:
         await self._client.aclose()
 
     async def _answer(self, stream: VllmStream) -> None:
-        reason: FinishReason = "cancelled"
         try:
-            reason = await self._tokens(stream)
+            stream.finish(await self._tokens(stream))
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            stream.out.put(_unreachable(error))
+            stream.finish("cancelled", _unreachable(error))
         except (APIError, BaseModelError) as error:
-            stream.out.put(error)
+            stream.finish("cancelled", error)
         finally:
-            stream.over(reason)
+            stream.finish("cancelled")
 
     async def _tokens(self, stream: VllmStream) -> FinishReason:
         adapter = stream.generation.adapter
@@ -174,7 +169,7 @@ class VllmEngine:
         for choice in chunk["choices"]:
             for token in protocol.tokens(choice, sampling.top_logprobs):
                 if token.id not in sampling.stop_ids:
-                    stream.out.put(token)
+                    stream.deliver(token)
             if choice.get("finish_reason"):
                 return "stop" if choice["finish_reason"] == "stop" else "length"
         return None
