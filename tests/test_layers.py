@@ -16,7 +16,7 @@ LINES = [
     {"runtime"},
     {"server", "worker"},
     {"catalogue", "evaluation", "generate", "inference", "store", "training"},
-    {"data", "native"},
+    {"arch", "data", "native"},
     {"settings", "weights"},
     {"hardware", "language", "types"},
 ]
@@ -66,6 +66,7 @@ def test_every_room_has_a_line() -> None:
         "luthier.data.check.file_check",
         "luthier.data.rendering.renderer",
         "luthier.cli",
+        "luthier.arch",
     ],
 )
 def test_light_rooms_import_no_torch(module: str) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from families import FAMILIES, make_base
-from luthier.inference.engines.fused_layout import GROUPS
+from luthier.arch.projections import PROJECTIONS
 from luthier.inference.engines.native import panels
 from luthier.inference.engines.native.model import Native, missing
 from luthier.inference.engines.native.panels import gated, pack
@@ -85,7 +85,7 @@ def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, to
     """Of another rank on each layer, none on some; what it adds to the weights."""
     torch.manual_seed(seed)
     weights, added = {}, {}
-    names = [name for ones in GROUPS.values() for name in ones]
+    names = [name for ones in PROJECTIONS.values() for name in ones]
     for layer in range(len(model.model.layers)):
         for at, name in enumerate(names):
             if (rank := (1, 17, 33, 0, 8)[(at + 2 * layer + seed) % 5]) == 0:

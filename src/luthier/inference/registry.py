@@ -2,15 +2,18 @@
 
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
 import torch
 
+from luthier.arch import DecoderSpec
 from luthier.hardware import choose as choose_hardware
 from luthier.inference.engine import Engine
-from luthier.inference.engines.fused_layout import known
+from luthier.inference.engines import native, openvino
+from luthier.inference.engines import torch as batched
+from luthier.inference.engines.fused_model import unsupported_message
 from luthier.inference.engines.native.model import missing
 from luthier.inference.pool import EngineOptions
 from luthier.types.errors import BaseModelError
@@ -18,11 +21,13 @@ from luthier.types.errors import BaseModelError
 _log = logging.getLogger(__name__)
 _OPENVINO = "2026.4."  # releases differ in the inputs of their paged attention
 _MEASURED = ("x86_64", "amd64")
+# The features that each engine computes; the engine transformers runs every architecture.
+BACKENDS = {"native": native.BACKEND, "openvino": openvino.BACKEND, "batched": batched.BACKEND}
 
 
 def pick(base: Path, options: EngineOptions) -> Callable[[Path, EngineOptions], Engine]:
-    """What starts it. Raises BaseModelError when an engine is asked for by name that cannot be here."""
-    name, why = _named(options) if options.engine != "auto" else _best(base, options)
+    """The class of the engine. Raises BaseModelError when the settings name one that cannot run the model here."""
+    name, why = _named(base, options) if options.engine != "auto" else _best(base, options)
     _log.info("%s is served by the engine %s: %s", base.name, name, why)
     if name == "native":
         from luthier.inference.engines.native.engine import NativeEngine
@@ -41,32 +46,48 @@ def pick(base: Path, options: EngineOptions) -> Callable[[Path, EngineOptions], 
     return TransformersEngine
 
 
-def _named(options: EngineOptions) -> tuple[str, str]:
-    without = _without_openvino() if options.engine == "openvino" else None
-    if without:
-        raise BaseModelError(f"The engine openvino cannot start: {without}.")
-    return options.engine, "the settings say so"
+def _named(base: Path, options: EngineOptions) -> tuple[str, str]:
+    backend, spec = BACKENDS.get(options.engine), DecoderSpec.from_folder(base)
+    if backend and backend.refusal(spec):
+        raise BaseModelError(unsupported_message(base, spec, backend))
+    blocked = _without_openvino() if options.engine == "openvino" else None
+    if blocked:
+        raise BaseModelError(f"The engine openvino cannot start: {blocked}.")
+    return options.engine, "the settings name it"
 
 
 def _best(base: Path, options: EngineOptions) -> tuple[str, str]:
-    if not known(base):
-        return "transformers", "the others do not know its architecture"
-    device, precision = choose_hardware(options.device, options.precision)
+    """The first candidate that supports the model and can start here; transformers if there is none."""
+    spec, reason = DecoderSpec.from_folder(base), ""
+    for name, blocked, advantage in _candidates(*choose_hardware(options.device, options.precision)):
+        reason = BACKENDS[name].refusal(spec) or blocked() or ""
+        if not reason:
+            return name, advantage
+        _log.info("%s is not served by the engine %s: %s", base.name, name, reason)
+    return "transformers", f"it runs every architecture, and {reason}"
+
+
+def _candidates(device: str, precision: str) -> Iterator[tuple[str, Callable[[], str | None], str]]:
+    """Fastest first: (engine, why it cannot start on this machine, if so, why it is the fastest)."""
     if device != "cpu":
-        return "batched", "there is a GPU"
+        yield "batched", lambda: None, "it is the fastest engine on a GPU"
+        return
     if precision == "bfloat16":
-        why = missing(torch.bfloat16)
-        if why is None:
-            return "native", "the quickest one on processors with a matrix unit (AMX)"
-        _log.info("the engine native is not taken: %s", why)
-    if platform.machine().lower() not in _MEASURED:
-        return "batched", "openvino was measured on x86-64 only"
-    without = _without_openvino()
-    return ("batched", without) if without else ("openvino", "the quickest one on x86-64 processors without AMX")
+        yield "native", lambda: missing(torch.bfloat16), "it is the fastest engine on CPUs with AMX"
+    yield (
+        "openvino",
+        lambda: _unmeasured() or _without_openvino(),
+        "it is the fastest engine on x86-64 CPUs without AMX",
+    )
+    yield "batched", lambda: None, "it is the fastest engine on this CPU that can start"
+
+
+def _unmeasured() -> str | None:
+    return None if platform.machine().lower() in _MEASURED else "it was measured on x86-64 only"
 
 
 def _without_openvino() -> str | None:
-    """Why it cannot be used, if so."""
+    """Why the engine openvino cannot start, if so."""
     try:
         version = metadata.version("openvino")
     except metadata.PackageNotFoundError:

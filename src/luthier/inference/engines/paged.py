@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from luthier.hardware import choose as choose_hardware
-from luthier.inference.engines.fused_layout import Joined
+from luthier.inference.engines.fused_model import FusedModel
 from luthier.inference.memory.block_pool import Blocks
 from luthier.inference.memory.lora_slots import Slots
 from luthier.inference.pool import EngineOptions
@@ -36,7 +36,7 @@ class Part:
     asked: int
 
 
-class Paged(Joined, ABC):
+class Paged(FusedModel, ABC):
     """A model that makes such passes."""
 
     blocks: Blocks

@@ -16,8 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from luthier.arch.projections import PROJECTIONS
 from luthier.hardware import give_back
-from luthier.inference.engines.fused_layout import GROUPS, Joined
+from luthier.inference.engines.fused_model import FusedModel
 from luthier.types.errors import BaseModelError
 
 _PREFIX = "base_model.model.model.layers."
@@ -70,17 +71,17 @@ class Adapters(Slots[list[Parts]]):
 
     moves = 0
 
-    def __init__(self, model: Joined, most: int) -> None:
+    def __init__(self, model: FusedModel, most: int) -> None:
         super().__init__(most)
         self.model, self._count = model, 0
-        self.ranks = dict.fromkeys(GROUPS, 0)  # R: rows of a slot, over all layers of a joined projection
+        self.ranks = dict.fromkeys(PROJECTIONS, 0)  # R: rows of a slot, over all layers of a joined projection
         self.factors: list[dict[str, tuple[torch.Tensor, torch.Tensor]]] = [{} for _ in range(model.depth)]
 
     def load(self, adapter: Path) -> list[Parts]:
         return read(adapter, self.model)
 
     def place(self, slot: int, loaded: list[Parts]) -> None:
-        for group in GROUPS:
+        for group in PROJECTIONS:
             self._make_room(group, max(layer[group][1] for layer in loaded))
         if slot == self._count:
             self._add_slot()
@@ -177,7 +178,7 @@ class Chosen:
         return torch.addmm(out.expand(2, -1), low.expand(2, -1), b[rows])[:1]
 
 
-def read(folder: Path, model: Joined) -> list[Parts]:
+def read(folder: Path, model: FusedModel) -> list[Parts]:
     """The factors of each layer. Raises BaseModelError."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
@@ -191,7 +192,7 @@ def read(folder: Path, model: Joined) -> list[Parts]:
     made = []
     for layer in range(model.depth):
         parts: Parts = {}
-        for group, names in GROUPS.items():
+        for group, names in PROJECTIONS.items():
             found = [_factors(weights, left, f"{_PREFIX}{layer}.{name}", config) for name in names]
             for pair, size in zip(found, model.sizes[group], strict=True):
                 if pair and (pair[0].shape[1], *pair[1].shape) != (model.shapes[group][0], size, len(pair[0])):

@@ -6,17 +6,37 @@ to make again, and gradients of frozen weights never exist. `adapt` says whether
 other model trains through transformers' own code.
 """
 
+import logging
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from peft.tuners.lora import Linear
 from torch.utils.checkpoint import checkpoint
 
+from luthier.arch import Backend, DecoderSpec, Feature
+from luthier.arch.projections import PROJECTIONS
 from luthier.training.kernels import attention, bindings, elementwise, lora_linear
 from luthier.training.packing.packed_layout import Layout
 
-_FAMILY = ("llama", "mistral", "qwen2")
+BACKEND = Backend(
+    "the fused training path",
+    frozenset(
+        {
+            Feature.GROUPED_QUERY_HEADS,
+            Feature.HEAD_DIM,
+            Feature.QKV_BIAS,
+            Feature.LINEAR_ROPE,
+            Feature.LLAMA3_ROPE,
+            Feature.DYNAMIC_ROPE,
+            Feature.YARN_ROPE,
+            Feature.LONGROPE,
+            Feature.TIED_EMBEDDINGS,
+        }
+    ),
+)
+_log = logging.getLogger(__name__)
 
 
 class Projection:
@@ -202,29 +222,26 @@ class Llama:
 
 
 def adapt(model: Any) -> Llama | None:
-    """None when the model has a part that is not written here."""
+    """The fused path of a PEFT model; None, with the reason in the log, for one that trains through transformers."""
     base = model.get_base_model()
-    config = base.config
-    if config.model_type not in _FAMILY or config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
+    reason = BACKEND.refusal(DecoderSpec.from_config(base.config)) or _refused_layer(base)
+    if reason:
+        _log.warning("the base model trains through transformers, which is slower: %s", reason)
         return None
-    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-        return None
-    names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    for layer in base.model.layers:
-        for name in names:
-            linear = getattr(layer.self_attn, name, None) or getattr(layer.mlp, name, None)
-            if not _known(linear):
-                return None
-        if _base(layer.self_attn.o_proj).bias is not None:
-            return None
     return Llama(model)
 
 
-def _known(linear: Any) -> bool:
-    """Whether a layer is plain, or has one plain adapter."""
-    if not isinstance(linear, Linear):
-        return type(linear) is torch.nn.Linear
-    return not linear.use_dora.get("default") and list(linear.lora_A) == ["default"]
+def _refused_layer(base: Any) -> str | None:
+    """Why an adapter on one of the layers keeps the model from the fused path, if so."""
+    for layer in base.model.layers:
+        for name in chain(*PROJECTIONS.values()):
+            linear = layer.get_submodule(name)
+            if isinstance(linear, Linear):
+                if linear.use_dora.get("default") or list(linear.lora_A) != ["default"]:
+                    return f"{BACKEND.name} supports one plain LoRA adapter, and {name} has another"
+            elif type(linear) is not torch.nn.Linear:
+                return f"{BACKEND.name} does not support layers of the kind {type(linear).__name__}"
+    return None
 
 
 def _base(linear: Any) -> Any:

@@ -1,1 +1,17 @@
-"""The native engine: models of the Llama family in C++, for the matrix unit of x86 processors."""
+"""The native engine: Llama-like decoders in C++, in float32 on any CPU and in bfloat16 on CPUs with AMX."""
+
+from luthier.arch import Backend, Feature
+
+BACKEND = Backend(
+    "the engine native",
+    frozenset(
+        {
+            Feature.GROUPED_QUERY_HEADS,
+            Feature.HEAD_DIM,
+            Feature.QKV_BIAS,
+            Feature.LINEAR_ROPE,
+            Feature.LLAMA3_ROPE,
+            Feature.TIED_EMBEDDINGS,
+        }
+    ),
+)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from luthier.inference.engines.fused_layout import GROUPS, Joined
+from luthier.arch.projections import PROJECTIONS
+from luthier.inference.engines.fused_model import FusedModel
 from luthier.inference.engines.native.panels import COLUMNS, PART, STEP, Memory, chosen, gated, pack, up
 from luthier.inference.memory.lora_slots import Parts, Slots, read
 from luthier.types.errors import BaseModelError
@@ -27,15 +28,17 @@ class Packed(NamedTuple):
 
 
 class PackedAdapters(Slots[Packed]):
-    def __init__(self, model: Joined, most: int) -> None:
+    def __init__(self, model: FusedModel, most: int) -> None:
         super().__init__(most)
         self._model = model
         self.held: list[Packed] = []
 
     def load(self, adapter: Path) -> Packed:
         parts = read(adapter, self._model)
-        shapes = {group: _Shape(parts, group, self._model) for group in GROUPS}
-        blocks = [[block for group in GROUPS for block in shapes[group].packed(layer[group][0])] for layer in parts]
+        shapes = {group: _Shape(parts, group, self._model) for group in PROJECTIONS}
+        blocks = [
+            [block for group, shape in shapes.items() for block in shape.packed(layer[group][0])] for layer in parts
+        ]
         places = np.cumsum([0, *map(len, blocks[0])]).tolist()
         memory = Memory(len(parts) * places[-1], self._model.dtype)
         for block in chain(*blocks):
@@ -54,7 +57,7 @@ class PackedAdapters(Slots[Packed]):
 class _Shape:
     """Of the factors of one group, the same in all layers."""
 
-    def __init__(self, layers: Sequence[Parts], group: str, model: Joined) -> None:
+    def __init__(self, layers: Sequence[Parts], group: str, model: FusedModel) -> None:
         sizes = model.sizes[group]
         parts = zip(*(layer[group][0] for layer in layers), strict=True)
         ranks = [max(len(pair[0]) if pair else 0 for pair in pairs) for pairs in parts]

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from luthier import native
+from luthier.arch.projections import PROJECTIONS
 from luthier.hardware import give_back
-from luthier.inference.engines.fused_layout import GROUPS, load
+from luthier.inference.engines.fused_model import load_decoder
+from luthier.inference.engines.native import BACKEND
 from luthier.inference.engines.native.adapters import PackedAdapters
 from luthier.inference.engines.native.panels import COLUMNS, PART, Memory, chosen, gated, pack, size, up
 from luthier.inference.engines.paged import Paged, Part, Rotary
@@ -60,22 +62,20 @@ class Native(Paged):
         """Raises BaseModelError."""
         if why := missing(dtype):
             raise BaseModelError(f"The native engine cannot start: {why}.")
-        model = load(base, dtype)
-        super().__init__(model, torch.device("cpu"))
-        config = model.config
-        heads, groups = config.num_attention_heads, config.num_key_value_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // heads
-        self._epsilon = float(config.rms_norm_eps)
+        spec, model = load_decoder(base, dtype, BACKEND)
+        super().__init__(spec, dtype, torch.device("cpu"))
+        heads, groups, width = spec.heads, spec.kv_heads, spec.head_dim
+        self._epsilon = spec.norm_eps
         self._rotary = Rotary(model)
         self._kept: dict[str, Any] = {}  # what the pass has addresses of
         self._moves = 0  # of the blocks, so far
         self._pass = _Pass(
-            depth=self.depth, width=config.hidden_size, heads=heads, groups=groups, head=width,
+            depth=self.depth, width=spec.hidden_size, heads=heads, groups=groups, head=width,
             inner=self.shapes["down"][0], words=self.vocabulary_size, threads=torch.get_num_threads(),
         )  # fmt: skip
-        shapes = {**self.shapes, "gate_up": (config.hidden_size, 2 * up(config.intermediate_size, PART))}
+        shapes = {**self.shapes, "gate_up": (spec.hidden_size, 2 * up(spec.intermediate_size, PART))}
         of_layer = sum(size(outputs, inputs) for inputs, outputs in shapes.values())
-        count = self.depth * of_layer + size(self.vocabulary_size, config.hidden_size)
+        count = self.depth * of_layer + size(self.vocabulary_size, spec.hidden_size)
         self._memory = Memory(count, dtype)
         self._give(norm=_floats(model.model.norm.weight), layers=self._layers(model.model.layers))
         tied = model.lm_head.weight is model.model.embed_tokens.weight
@@ -129,10 +129,10 @@ class Native(Paged):
         """The addresses of each layer's weights, as the struct Layer has them; the model's own are let go."""
         made, keep = [], self._memory.keep
         for layer in layers:
-            linears = {group: [layer.get_submodule(name) for name in names] for group, names in GROUPS.items()}
+            linears = {group: [layer.get_submodule(name) for name in names] for group, names in PROJECTIONS.items()}
             joined = {group: torch.cat([one.weight for one in ones]) for group, ones in linears.items()}
             joined["gate_up"] = chosen(joined["gate_up"], gated(linears["down"][0].in_features))
-            qkv, out, gate_up, down = (keep(pack(joined[group])) for group in GROUPS)
+            qkv, out, gate_up, down = (keep(pack(joined[group])) for group in PROJECTIONS)
             bias = None if linears["qkv"][0].bias is None else _floats(torch.cat([one.bias for one in linears["qkv"]]))
             norms = [_floats(norm.weight) for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
             kept = [norms[0], qkv, bias, out, norms[1], gate_up, down]

@@ -20,7 +20,8 @@ import openvino.opset13 as ops
 import torch
 from openvino import Type, op
 
-from luthier.inference.engines.fused_layout import GROUPS
+from luthier.arch import DecoderSpec
+from luthier.arch.projections import PROJECTIONS
 
 _TYPES = {torch.bfloat16: Type.bf16, torch.float32: Type.f32}
 
@@ -34,24 +35,22 @@ def tensor(data: torch.Tensor) -> ov.Tensor:
     return ov.Tensor(plain.numpy(), list(data.shape), kind)
 
 
-def build(model: Any) -> ov.Model:
-    """`model`: of transformers, on the processor, in bfloat16 or float32; its memory must outlive the graph."""
-    return _Builder(model).build()
+def build(model: Any, spec: DecoderSpec) -> ov.Model:
+    """`model`: of transformers, on the CPU, in bfloat16 or float32; its memory must outlive the graph."""
+    return _Builder(model, spec).build()
 
 
 class _Builder:
-    def __init__(self, model: Any) -> None:
-        config = model.config
+    def __init__(self, model: Any, spec: DecoderSpec) -> None:
         self._model, self._kind = model, _TYPES[model.dtype]
-        self._heads, self._groups = config.num_attention_heads, config.num_key_value_heads
-        self._width = getattr(config, "head_dim", None) or config.hidden_size // self._heads
-        self._epsilon = float(config.rms_norm_eps)
+        self._heads, self._groups, self._width = spec.heads, spec.kv_heads, spec.head_dim
+        self._epsilon = spec.norm_eps
         self._inputs: list[Any] = []
         places = ("past_lens", "subsequence_begins", "block_indices", "block_indices_begins")
         self._places = [self._input(name, Type.i32, [-1]) for name in places]
         self._longest = self._input("max_context_len", Type.i32, [])
         self._turn = [self._input(name, Type.f32, [-1, 1, 1, self._width]) for name in ("cos", "sin")]
-        self._masks = {group: self._input(f"mask.{group}", Type.f32, [-1, -1]) for group in GROUPS}
+        self._masks = {group: self._input(f"mask.{group}", Type.f32, [-1, -1]) for group in PROJECTIONS}
 
     def build(self) -> ov.Model:
         body = self._model.model
@@ -81,7 +80,7 @@ class _Builder:
 
     def _project(self, x: Any, layer: Any, index: int, group: str) -> Any:
         """A joined projection with what the adapters add to it."""
-        linears = [layer.get_submodule(name) for name in GROUPS[group]]
+        linears = [layer.get_submodule(name) for name in PROJECTIONS[group]]
         weight = torch.cat([one.weight for one in linears]) if len(linears) > 1 else linears[0].weight
         out = ops.matmul(x, self._weight(weight), False, True)
         if linears[0].bias is not None:

@@ -11,8 +11,9 @@ import numpy as np
 import openvino as ov
 import torch
 
-from luthier.inference.engines.fused_layout import GROUPS, load
-from luthier.inference.engines.openvino import graph
+from luthier.arch.projections import PROJECTIONS
+from luthier.inference.engines.fused_model import load_decoder
+from luthier.inference.engines.openvino import BACKEND, graph
 from luthier.inference.engines.paged import Paged, Part, Rotary
 from luthier.inference.memory.block_pool import NOBODYS, Blocks
 from luthier.inference.memory.lora_slots import Adapters, Chosen
@@ -29,13 +30,13 @@ class Compiled(Paged):
 
     def __init__(self, base: Path, dtype: torch.dtype, adapters_in_memory: int) -> None:
         """Raises BaseModelError."""
-        model = load(base, dtype)
-        super().__init__(model, torch.device("cpu"))
+        spec, model = load_decoder(base, dtype, BACKEND)
+        super().__init__(spec, dtype, torch.device("cpu"))
         self._rotary = Rotary(model)
         # With fewer texts, or prompts alone, OpenVINO's attention divides its work otherwise among the threads and adds
         # up in another order: an answer would be rounded otherwise alone than among others. Found by trying.
         self._fewest = max(4, 2 * torch.get_num_threads())
-        compiled = _compile(graph.build(model), dtype)
+        compiled = _compile(graph.build(model, spec), dtype)
         self._request = compiled.create_infer_request()
         self._ports = {port.any_name: port for port in compiled.inputs}
         caches = {name: _block(port) for name, port in self._ports.items() if "_cache." in name}
@@ -99,7 +100,7 @@ class Compiled(Paged):
         masked = *bound, *slots, *lengths
         if masked == self._masked:
             return
-        for group in GROUPS:
+        for group in PROJECTIONS:
             self._give(f"mask.{group}", np.repeat(chosen.mask(group).float().numpy(), lengths, axis=0))
         self._masked = masked
         if bound == self._bound:

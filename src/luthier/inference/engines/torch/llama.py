@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.nn import functional
 
-from luthier.inference.engines.fused_layout import GROUPS, Joined, load
+from luthier.arch.projections import PROJECTIONS
+from luthier.inference.engines.fused_model import FusedModel, load_decoder
+from luthier.inference.engines.torch import BACKEND
 from luthier.inference.engines.torch.product import Product
 
 # The attention of one layer: (layer, q [T, H, K], k [T, G, K], v [T, G, K]) -> [T, H K].
@@ -34,15 +36,14 @@ class Layer(NamedTuple):
     down: Product
 
 
-class Llama(Joined):
+class Llama(FusedModel):
     def __init__(self, base: Path, device: torch.device, dtype: torch.dtype) -> None:
         """Raises BaseModelError."""
-        model = load(base, dtype).to(device)
-        super().__init__(model, device)
-        body, config = model.model, model.config
-        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
-        self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self._epsilon = float(config.rms_norm_eps)
+        spec, model = load_decoder(base, dtype, BACKEND)
+        super().__init__(spec, dtype, device)
+        body = model.to(device).model
+        self.heads, self.groups, self.width = spec.heads, spec.kv_heads, spec.head_dim
+        self._epsilon = spec.norm_eps
         self.layers = [_layer(layer) for layer in body.layers]
         self._embeddings = body.embed_tokens.weight
         self._norm = body.norm.weight
@@ -85,7 +86,7 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 
 
 def _layer(layer: Any) -> Layer:
-    joined = {group: _join([layer.get_submodule(name) for name in names]) for group, names in GROUPS.items()}
+    joined = {group: _join([layer.get_submodule(name) for name in names]) for group, names in PROJECTIONS.items()}
     return Layer(
         layer.input_layernorm.weight,
         joined["qkv"],

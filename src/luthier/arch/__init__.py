@@ -1,0 +1,17 @@
+"""What the layers of a base model compute, read from its config; and which backend can compute it.
+
+    features.py     the Feature enum: every way in which a decoder departs from the plainest Llama
+    families.py     per model type: the features it always has, and the config keys it honours
+    rotary.py       rotary position embeddings, as old and new configs write them
+    decoder.py      DecoderSpec.from_config(config) -> DecoderSpec | Unsupported
+    projections.py  the fused projections of a layer, and their sizes
+    backend.py      Backend: the features that one implementation supports, and its refusal of others
+
+Imports neither torch nor transformers.
+"""
+
+from luthier.arch.backend import Backend
+from luthier.arch.decoder import DecoderSpec, Unsupported
+from luthier.arch.features import Feature
+
+__all__ = ["Backend", "DecoderSpec", "Feature", "Unsupported"]

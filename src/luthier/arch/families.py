@@ -1,0 +1,132 @@
+"""Llama-like model types: the features that every model of a type has, and the config keys that the type honours.
+
+Defaults are those of transformers 5, whose own code is the reference; `tests/arch` compares them. A model type that is
+not listed here is served and trained by transformers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from luthier.arch.features import Feature
+
+# Keys that every type honours and that no config may leave out.
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+_SHARED: dict[str, Any] = {
+    "num_key_value_heads": None,  # as many as query heads
+    "head_dim": None,  # hidden size / heads
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": False,
+    "rope_theta": 10_000.0,
+    "rope_scaling": None,
+    "rope_parameters": None,
+    "original_max_position_embeddings": None,
+    "quantization_config": None,
+}
+_BIASES: dict[str, Any] = {"attention_bias": False}
+_ALL_BIASES: dict[str, Any] = {"attention_bias": False, "mlp_bias": False}
+_ROUTER: dict[str, Any] = {"router_aux_loss_coef": 0.001, "router_jitter_noise": 0.0, "num_experts_per_tok": 0}
+_QWEN_WINDOW: dict[str, Any] = {"use_sliding_window": False, "sliding_window": 4096}
+_QWEN_WINDOWS: dict[str, Any] = {**_QWEN_WINDOW, "max_window_layers": 28, "layer_types": None}
+_GEMMA: dict[str, Any] = {
+    "num_key_value_heads": 16,
+    "head_dim": 256,
+    "hidden_act": "gelu_pytorch_tanh",
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "use_bidirectional_attention": None,
+}
+_GEMMA2: dict[str, Any] = {
+    **_GEMMA,
+    "num_key_value_heads": 4,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "layer_types": None,
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+}
+_COHERE: dict[str, Any] = {
+    "layer_norm_eps": 1e-5,
+    "logit_scale": 0.0625,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+}
+_GRANITE: dict[str, Any] = {
+    **_ALL_BIASES,
+    "embedding_multiplier": 1.0,
+    "logits_scaling": 1.0,
+    "residual_multiplier": 1.0,
+    "attention_multiplier": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """`options`: the config keys that the type honours beside SIZES, with the value that a config may leave out.
+
+    `full_attention_every`: with windows but without `layer_types`, every so-manieth layer attends to all tokens.
+    """
+
+    features: frozenset[Feature] = frozenset()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    full_attention_every: int | None = None
+
+
+def _family(*features: Feature, full_attention_every: int | None = None, **options: Any) -> Family:
+    return Family(frozenset(features), _SHARED | options, full_attention_every)
+
+
+FAMILIES: dict[str, Family] = {
+    "llama": _family(**_ALL_BIASES),
+    "mistral": _family(num_key_value_heads=8, max_position_embeddings=131_072, sliding_window=4096),
+    "qwen2": _family(Feature.QKV_BIAS, max_position_embeddings=32_768, **_QWEN_WINDOWS),
+    "qwen3": _family(Feature.QK_NORM, head_dim=128, max_position_embeddings=32_768, **_BIASES, **_QWEN_WINDOWS),
+    "qwen3_moe": _family(
+        *(Feature.QK_NORM, Feature.MIXTURE_OF_EXPERTS),
+        num_key_value_heads=4, max_position_embeddings=32_768, **_BIASES, **_QWEN_WINDOW,
+        decoder_sparse_step=1, mlp_only_layers=None, moe_intermediate_size=768, norm_topk_prob=False,
+        num_experts=128, num_local_experts=128, max_window_layers=None, **_ROUTER,
+    ),
+    "mixtral": _family(
+        Feature.MIXTURE_OF_EXPERTS,
+        num_key_value_heads=8, max_position_embeddings=131_072, rms_norm_eps=1e-5, sliding_window=None,
+        num_local_experts=8, **{**_ROUTER, "rope_theta": 1_000_000.0},
+    ),
+    "gemma": _family(Feature.OFFSET_NORM, Feature.EMBEDDING_MULTIPLIER, **{**_GEMMA, "hidden_activation": None}),
+    "gemma2": _family(
+        *(Feature.OFFSET_NORM, Feature.EMBEDDING_MULTIPLIER, Feature.SANDWICH_NORM), full_attention_every=2, **_GEMMA2
+    ),
+    "gemma3_text": _family(
+        *(Feature.OFFSET_NORM, Feature.EMBEDDING_MULTIPLIER, Feature.SANDWICH_NORM, Feature.QK_NORM),
+        full_attention_every=6,
+        **{**_GEMMA2, "max_position_embeddings": 131_072, "rope_theta": 1_000_000.0, "rope_local_base_freq": 10_000.0,
+           "sliding_window_pattern": None, "_sliding_window_pattern": 6, "use_bidirectional_attention": False,
+           "attn_logit_softcapping": None, "final_logit_softcapping": None},
+    ),
+    "phi3": _family(
+        Feature.JOINED_WEIGHTS,
+        max_position_embeddings=4096, rms_norm_eps=1e-5, sliding_window=None, partial_rotary_factor=1.0,
+    ),
+    "smollm3": _family(
+        num_key_value_heads=4, max_position_embeddings=32_768, tie_word_embeddings=True, rope_theta=2_000_000.0,
+        no_rope_layers=None, no_rope_layer_interval=4, use_sliding_window=False, sliding_window=None, layer_types=None,
+        max_window_layers=None, **_ALL_BIASES,
+    ),
+    "granite": _family(**_GRANITE),
+    "olmo2": _family(Feature.POST_NORM, Feature.QK_NORM_ALL_HEADS, rms_norm_eps=1e-5, **_BIASES),
+    "cohere": _family(
+        *(Feature.LAYER_NORM, Feature.PARALLEL_BLOCK, Feature.INTERLEAVED_ROTARY),
+        use_qk_norm=False, rope_theta=500_000.0, **_COHERE,
+    ),
+    "cohere2": _family(
+        *(Feature.LAYER_NORM, Feature.PARALLEL_BLOCK, Feature.INTERLEAVED_ROTARY, Feature.NOPE_LAYERS),
+        full_attention_every=4,
+        head_dim=128, sliding_window=4096, sliding_window_pattern=None, layer_types=None, **_COHERE,
+    ),
+}  # fmt: skip

@@ -1,0 +1,121 @@
+"""The keys of a config as its model type understands them: defaults filled in, derived values computed."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from luthier.arch.families import FAMILIES, SIZES
+from luthier.arch.features import ACTIVATIONS, Feature
+from luthier.arch.inert_keys import INERT, INERT_WHEN_FALSE
+from luthier.arch.rotary import Rotary, read_rotary
+
+_SWITCHES = {  # features that a truthy key stands for
+    "tie_word_embeddings": {Feature.TIED_EMBEDDINGS},
+    "attention_bias": {Feature.QKV_BIAS, Feature.OUTPUT_BIAS},
+    "mlp_bias": {Feature.MLP_BIAS},
+    "use_qk_norm": {Feature.QK_NORM},
+    "use_bidirectional_attention": {Feature.BIDIRECTIONAL_ATTENTION},
+    "quantization_config": {Feature.QUANTIZED_WEIGHTS},
+}
+
+
+class ConfigReader:
+    """Raises ValueError for a config that is not described here, when it is made or read."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.model_type = str(values.get("model_type"))
+        if self.model_type not in FAMILIES:
+            raise ValueError(f"the model type '{self.model_type}' is not described")
+        self._values, self._family = values, FAMILIES[self.model_type]
+        for key in SIZES:
+            if not isinstance(values.get(key), int):
+                raise ValueError(f"its config does not give '{key}'")
+        if undescribed := self._undescribed():
+            raise ValueError(f"its config sets '{undescribed}', whose effect on '{self.model_type}' is not described")
+
+    def _undescribed(self) -> str | None:
+        """The first key that may change what is computed, without that being described."""
+        described = {*self._family.options, *SIZES, *INERT}
+        for key, value in sorted(self._values.items()):
+            off = value in (None, "", [], {}) or (key in INERT_WHEN_FALSE and value is False)
+            if key not in described and not off:
+                return key
+        return None
+
+    def __getitem__(self, key: str) -> Any:
+        """A key's value or default; None for one that the model type does not honour."""
+        if key in SIZES:
+            return self._values[key]
+        options = self._family.options
+        return self._values.get(key, options[key]) if key in options else None
+
+    def head_dim(self) -> int:
+        return int(self["head_dim"] or self["hidden_size"] // self["num_attention_heads"])
+
+    def activation(self) -> str:
+        """A key of ACTIVATIONS."""
+        name = self["hidden_activation"] or self["hidden_act"]
+        if name == "gelu" and self.model_type == "gemma":  # its first release wrote so and meant this
+            name = "gelu_pytorch_tanh"
+        if name not in ACTIVATIONS:
+            raise ValueError(f"the activation '{name}' is not described")
+        return str(name)
+
+    def rotary(self) -> Rotary:
+        rotary = read_rotary(self.__getitem__)
+        if self.model_type == "phi3" and rotary.kind == "yarn":  # its first releases called LongRoPE so
+            rotary = replace(rotary, kind="longrope")
+        return rotary
+
+    def windows(self) -> tuple[int | None, ...]:
+        """Per layer, the tokens that attention reaches back; None for all."""
+        count, window, types = self["num_hidden_layers"], self["sliding_window"], self["layer_types"]
+        if not window or ("use_sliding_window" in self._family.options and not self["use_sliding_window"]):
+            window = None
+        if types is None:
+            return self._windows_without_types(count, window)
+        if undescribed := sorted(set(types) - {"full_attention", "sliding_attention"}):
+            raise ValueError(f"layers of the type '{undescribed[0]}' are not described")
+        if len(types) != count:
+            raise ValueError(f"its config has {count} layers and {len(types)} layer_types")
+        return tuple(window if kind == "sliding_attention" else None for kind in types)
+
+    def _windows_without_types(self, count: int, window: int | None) -> tuple[int | None, ...]:
+        if window is None:
+            return (None,) * count
+        if self["no_rope_layers"] or self["no_rope_layer_interval"]:
+            raise ValueError("sliding windows without 'layer_types' are not described")
+        every = self["sliding_window_pattern"] or self["_sliding_window_pattern"] or self._family.full_attention_every
+        if every:
+            return tuple(window if (layer + 1) % every else None for layer in range(count))
+        first = self["max_window_layers"] or 0
+        return tuple(window if layer >= first else None for layer in range(count))
+
+    def rope_layers(self, windows: tuple[int | None, ...]) -> tuple[bool, ...]:
+        """Per layer, whether queries and keys are rotated."""
+        if Feature.NOPE_LAYERS in self._family.features:  # only layers with a window rotate
+            return tuple(window is not None for window in windows)
+        if rotated := self["no_rope_layers"]:  # named after its zeros
+            return tuple(map(bool, rotated))
+        every = self["no_rope_layer_interval"]
+        return tuple(not every or bool((layer + 1) % every) for layer in range(self["num_hidden_layers"]))
+
+    def attention_scale(self) -> float:
+        if self["attention_multiplier"] is not None:
+            return float(self["attention_multiplier"])
+        return 1 / math.sqrt(self["query_pre_attn_scalar"] or self.head_dim())
+
+    def embedding_multiplier(self) -> float:
+        if Feature.EMBEDDING_MULTIPLIER in self._family.features:
+            return math.sqrt(self["hidden_size"])
+        return float(self["embedding_multiplier"] or 1)
+
+    def logit_scale(self) -> float:
+        """What logits are multiplied by."""
+        return float(self["logit_scale"] or 1) / float(self["logits_scaling"] or 1)
+
+    def structure(self) -> frozenset[Feature]:
+        """The features that no size or constant shows."""
+        switched = [features for key, features in _SWITCHES.items() if self[key]]
+        return self._family.features.union(*switched)

@@ -1,0 +1,74 @@
+"""Rotary position embeddings (Su et al., 2021) as configs write them.
+
+transformers 5 writes `rope_parameters`, one for all layers or one per layer type; earlier versions wrote `rope_theta`,
+`rope_scaling` and `partial_rotary_factor` side by side. Both are read here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.arch.features import ROPE_KINDS, Feature
+
+_PARAMETERS = frozenset(
+    """
+    rope_type type rope_theta partial_rotary_factor factor original_max_position_embeddings attention_factor
+    low_freq_factor high_freq_factor beta_fast beta_slow mscale mscale_all_dim truncate short_factor long_factor
+    short_mscale long_mscale
+    """.split()  # noqa: SIM905 - as short as it gets
+)
+_LEGACY_KINDS = {"su": "longrope"}
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """`kind`: a key of ROPE_KINDS. `local`: that of the windowed layers, where it differs."""
+
+    kind: str
+    theta: float
+    partial_factor: float = 1.0
+    local: "Rotary | None" = None
+
+    @property
+    def features(self) -> set[Feature]:
+        kind = ROPE_KINDS[self.kind]
+        features = {kind} if kind else set()
+        if self.partial_factor != 1:
+            features.add(Feature.PARTIAL_ROTARY)
+        if self.local:
+            features |= {Feature.ROPE_PER_LAYER_TYPE} | self.local.features
+        return features
+
+
+def read_rotary(option: Callable[[str], Any]) -> Rotary:
+    """`option`: the value of a config key, None for one that the model type does not honour.
+
+    Raises ValueError for a kind or a parameter that is not described here.
+    """
+    parameters = option("rope_parameters") or option("rope_scaling") or {}
+    per_layer_type = {key: value for key, value in parameters.items() if isinstance(value, Mapping)}
+    if not per_layer_type:
+        rotary = _read_one(parameters, option)
+        local_theta = option("rope_local_base_freq")
+        return _with_local(rotary, Rotary("default", float(local_theta)) if local_theta else rotary)
+    if set(parameters) - {"full_attention", "sliding_attention"}:
+        raise ValueError(f"rope_parameters for layers of the type '{sorted(parameters)[0]}' are not described")
+    rotary, local = (_read_one(parameters.get(kind) or {}, option) for kind in ("full_attention", "sliding_attention"))
+    return _with_local(rotary, local)
+
+
+def _with_local(rotary: Rotary, local: Rotary) -> Rotary:
+    return rotary if local == rotary else Rotary(rotary.kind, rotary.theta, rotary.partial_factor, local)
+
+
+def _read_one(parameters: Mapping[str, Any], option: Callable[[str], Any]) -> Rotary:
+    kind = parameters.get("rope_type") or parameters.get("type") or "default"
+    kind = _LEGACY_KINDS.get(kind, kind)
+    if kind not in ROPE_KINDS:
+        raise ValueError(f"the RoPE type '{kind}' is not described")
+    undescribed = sorted(key for key in parameters if key not in _PARAMETERS and parameters[key] is not None)
+    if undescribed:
+        raise ValueError(f"the RoPE parameter '{undescribed[0]}' is not described")
+    theta = parameters.get("rope_theta") or option("rope_theta")
+    factor = parameters.get("partial_rotary_factor") or option("partial_rotary_factor") or 1.0
+    return Rotary(kind, float(theta), float(factor))
