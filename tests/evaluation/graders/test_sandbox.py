@@ -110,7 +110,9 @@ def test_no_files(tmp_path: Path, attempt: str) -> None:
 def test_no_processes(attempt: str) -> None:
     said = failure(f"{attempt}\nreturn 1")
     assert "not permitted" in said or "can't start new thread" in said, said
-    assert not [child for child in psutil.Process().children(recursive=True) if "jail.py" in " ".join(child.cmdline())]
+    assert not [
+        child for child in psutil.Process().children(recursive=True) if "sandbox_child.py" in " ".join(child.cmdline())
+    ]
 
 
 def test_no_memory_beyond_its_own() -> None:

@@ -1,8 +1,8 @@
-"""Python graders: each run is a child program with its own interpreter, empty environment and folder; see `jail.py`.
+"""Python graders: each run is a subprocess with its own interpreter, empty environment and temporary folder.
 
-Two strengths. `sandbox`: the kernel keeps the source from files, network and other processes; where it cannot, the
-grader is refused. `limits`: time and memory are bounded and nothing else; for operators who trust whoever writes
-graders. Knows nothing about settings or about what is graded.
+Two isolation levels. `sandbox`: the kernel denies the source access to files, network and other processes
+(`sandbox_child.py`); where the kernel cannot, the grader is refused. `limits`: CPU time and memory are bounded and
+nothing else; for operators who trust everyone who writes graders.
 """
 
 import json
@@ -68,7 +68,7 @@ def _failure(details: str, *, late: bool = False) -> GraderFailure:
 
 def _run(asked: bytes, time_s: float) -> dict[str, Any]:
     """What the child wrote, which may be anything. Raises GraderFailure when it wrote nothing in time."""
-    program = str(Path(__file__).with_name("jail.py"))
+    program = str(Path(__file__).with_name("sandbox_child.py"))
     late, started = threading.Event(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="luthier-grader-") as folder:
         child = subprocess.Popen(

@@ -1,8 +1,8 @@
-"""The program that a Python grader runs in: it gives up its rights, then runs the source. Standard library only.
+"""The program that a Python grader runs in: drops its rights, then runs the source. Standard library only.
 
-Started as `python -I -S jail.py` by `sandbox.py` and by nobody else. From the lock on, the process can compute, read
-the standard library and write its answer. It cannot open any other file (Landlock), and every system call that is
-not on the list below fails (seccomp): there are no sockets, no new processes or threads, no signals to others.
+Started as `python -I -S sandbox_child.py` by `sandbox.py` alone. Once locked down, the process can compute, read the
+standard library and write its result. It cannot open any other file (Landlock), and every system call outside the
+list below fails (seccomp): no sockets, no new processes or threads, no signals to others.
 
 stdin: JSON {isolate, cpu_s, memory_bytes, source, sample, item}; stdout: JSON {reward} or {error} or {unavailable}.
 """
