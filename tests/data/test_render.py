@@ -245,3 +245,36 @@ def test_a_reader_holds_back_half_characters(renderer: Renderer) -> None:
     pieces = [read(token) for token in renderer.prompt([user("你好")])]
     assert "�" not in "".join(pieces)
     assert "你好" in "".join(pieces)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "q"},
+        {"role": ["user"], "content": "q"},
+        {"role": "user", "content": 5},
+        {"role": "user", "content": {"text": "q"}},
+        {"role": "user", "content": [{"type": "text"}]},
+        {"role": "assistant", "content": "a", "weight": "high"},
+        {"role": "assistant", "tool_calls": [{"name": "f", "arguments": "{}"}]},
+        {"role": "assistant", "tool_calls": ["f"]},
+        {"role": "assistant", "function_call": {"name": "f", "arguments": {"a": 1}}},
+    ],
+)
+def test_what_nobody_checked_is_an_error_that_names_the_message(renderer: Renderer, message: dict[str, Any]) -> None:
+    with pytest.raises(RenderError, match="Message 2"):
+        renderer.example(example([{"role": "user", "content": "q"}, message]))
+
+
+@pytest.mark.parametrize("tools", ["[]", [1], ["f"], 3])
+def test_definitions_that_nobody_checked(renderer: Renderer, tools: Any) -> None:
+    with pytest.raises(RenderError, match="definitions"):
+        renderer.example(example([{"role": "user", "content": "q"}], tools))
+
+
+def test_a_text_that_holds_all_private_use_characters_of_the_first_plane(renderer: Renderer) -> None:
+    text = "".join(map(chr, range(0xE000, 0xF900)))
+    ids = renderer.prompt([{"role": "user", "content": text + "<|im_end|>"}])
+    plain = renderer.prompt([{"role": "user", "content": "q"}])
+    assert text + "<|im_end|>" in renderer.decode(ids)
+    assert all(ids.count(stop) == plain.count(stop) for stop in renderer.stop_ids)

@@ -37,13 +37,16 @@ def definitions(
     """Definitions in today's form; None where there are none.
 
     Keys stand in one order and nulls are left out, so that the same definitions read the same to the model, whether
-    they come from a training file or from a request.
+    they come from a training file or from a request. Raises RenderError for what is no list of definitions.
     """
-    plain = [tool.get("function", tool) for tool in tools or []] or functions or []
-    return [
-        {"type": "function", "function": {key: one[key] for key in _DEFINITION if one.get(key) is not None}}
-        for one in plain
-    ] or None
+    try:
+        plain = [tool.get("function", tool) for tool in tools or []] or functions or []
+        return [
+            {"type": "function", "function": {key: one[key] for key in _DEFINITION if one.get(key) is not None}}
+            for one in plain
+        ] or None
+    except (AttributeError, TypeError) as error:
+        raise RenderError("The definitions of functions are not a list of definitions.") from error
 
 
 def canonical(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -51,7 +54,15 @@ def canonical(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Raises RenderError naming the message.
     """
-    return [_canonical(index, message) for index, message in enumerate(messages)]
+    return [_formed(index, message) for index, message in enumerate(messages)]
+
+
+def _formed(index: int, message: dict[str, Any]) -> dict[str, Any]:
+    """Who reads a file or a request looks at its form first; what nobody has looked at must still name its message."""
+    try:
+        return _canonical(index, message)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RenderError(f"Message {index + 1} does not have the form of a message.") from error
 
 
 def _canonical(index: int, message: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +76,8 @@ def _canonical(index: int, message: dict[str, Any]) -> dict[str, Any]:
             {"type": "function", "function": {"name": call["name"], "arguments": _arguments(index, call)}}
             for call in calls
         ]
+    if not isinstance(message.get("weight"), int | float | None):
+        raise TypeError("a weight is a number")
     for key in ("name", "weight", "tool_call_id"):
         if message.get(key) is not None:
             made[key] = message[key]

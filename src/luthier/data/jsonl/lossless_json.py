@@ -6,7 +6,10 @@ that is taught 1000.0 where its teacher wrote 1e3 has been taught something else
 
 import json
 import re
+from itertools import chain
 from typing import Any
+
+from luthier.types.errors import RenderError
 
 
 class Number(float):
@@ -48,9 +51,12 @@ def dumps(value: Any, **options: Any) -> str:
 
 
 def unused_character(*values: Any) -> str:
-    """A private-use character that occurs nowhere in the values."""
+    """A private-use character that occurs nowhere in the values. Raises RenderError if they use every one of them."""
     used = json.dumps(values, ensure_ascii=False, default=str)
-    return next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in used)
+    for code in chain(range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE)):
+        if chr(code) not in used:
+            return chr(code)
+    raise RenderError("The text uses every private-use character of Unicode.")
 
 
 def _has_number(value: Any) -> bool:

@@ -19,6 +19,8 @@ from luthier.types.errors import RenderError
 
 _OURS = Path(__file__).parent / "templates" / "chatml_tools.jinja"
 _BEGINNINGS = ("<|im_start|>", "<start_of_turn>", "<|start_header_id|>")
+# What a template of anybody's may raise beside Jinja's own errors, over a conversation that it does not expect.
+_BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _PROBES: list[list[dict[str, str]]] = [
     [{"role": "user", "content": "a b"}],
     [{"role": "system", "content": "s"}, {"role": "user", "content": "a\nb"}, {"role": "assistant", "content": "c"}],
@@ -45,7 +47,7 @@ class Template:
             return self._template.render(
                 messages=messages, tools=tools, add_generation_prompt=answer_next, **self._tokens
             )
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except (jinja2.TemplateError, *_BROKEN) as error:
             raise RenderError(f"The base model's chat template refuses this conversation: {error}") from error
 
     @property
