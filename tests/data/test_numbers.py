@@ -51,11 +51,10 @@ def test_what_the_context_cuts_off(tmp_path: Path, renderer: Renderer) -> None:
     cut = chat("x", "y" * 500)
     untrained = {"messages": [*chat("x", "y", weight=0)["messages"], *chat("x" * 500, "z", weight=0)["messages"]]}
     made = measure(write(tmp_path, chat("a", "b"), lost, cut, untrained), renderer, 300)
-    assert made.truncated == 3
+    assert (made.truncated, made.counted) == (2, 3)  # that nothing of a line is trained is an error of its form
     assert [(one.code, one.line, one.severity) for one in made.findings] == [
         ("nothing_trainable_in_context", 2, "error"),
         ("truncated", 3, "warning"),
-        ("truncated", 4, "warning"),
     ]
     assert max(made.tokens) == 300
 
@@ -97,3 +96,16 @@ def test_openai_counts_messages_names_and_definitions() -> None:
     assert openai_tokens(to_example(chat("one two", "three", weight=1), 1), words) == 3 + 2 * 3 + 2 + 3
     tools = [{"type": "function", "function": {"name": "f"}}]
     assert openai_tokens(to_example(chat("one two", "three") | {"tools": tools}, 1), words) == 15
+
+
+def test_a_line_with_an_error_is_left_out_and_a_file_of_its_kind_too(tmp_path: Path, renderer: Renderer) -> None:
+    faulty = {"messages": [{"content": "q"}, {"role": "assistant", "content": 5}]}
+    mixed = measure(write(tmp_path, chat("a", "b"), faulty, chat("c", "d"), 7), renderer, 2048)
+    assert (mixed.examples, mixed.sampled, mixed.counted) == (4, 4, 2)
+    assert mixed.total_tokens == sum(mixed.tokens)
+    empty = measure(write(tmp_path, faulty, 7), renderer, 2048)
+    assert (empty.counted, empty.total_tokens, empty.total_openai_tokens) == (0, 0, None)
+
+
+def test_a_sample_of_one_long_line_is_not_empty(tmp_path: Path, renderer: Renderer) -> None:
+    assert measure(write(tmp_path, chat("a", "b" * 300)), renderer, 100, sample_bytes=1).counted == 1

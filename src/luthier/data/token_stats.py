@@ -2,21 +2,24 @@
 
 Counted by the base model's own tokenizer, through the renderer that training uses. Large files are sampled by a seed;
 examples that may be longer than the context are all counted, since one that loses its answer would spoil a job.
-Knows no clock and does not fetch a tokenizer.
+Lines with an error of form are left out: what their tokens would be, nobody can say. Knows no clock and does not
+fetch a tokenizer.
 """
 
 import json
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from luthier.data.examples.example import Example, to_example
+from luthier.data.check.file_check import checked_example
+from luthier.data.examples.example import Example
 from luthier.data.findings import Finding, FindingError, problem
-from luthier.data.jsonl.reader import parse_line, read_lines
+from luthier.data.jsonl.reader import read_lines
 from luthier.data.rendering.renderer import Rendered, Renderer
 from luthier.types.errors import RenderError
 
@@ -49,10 +52,14 @@ class Spread:
 
 @dataclass
 class Numbers:
-    """`counted` of `examples` were counted. `tokens` are those that training sees; `truncated` counts all examples."""
+    """Of `examples`, `sampled` were drawn and `counted` counted: the others have errors or cannot be rendered.
+
+    `tokens` are those that training sees; `truncated` counts all examples.
+    """
 
     examples: int
     context_tokens: int
+    sampled: int = 0
     counted: int = 0
     messages: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -64,13 +71,22 @@ class Numbers:
     @property
     def total_tokens(self) -> int:
         """Of the whole file, in proportion where only a sample was counted."""
-        return round(sum(self.tokens) * self.examples / self.counted) if self.counted else 0
+        return self._of_whole_file(self.tokens)
+
+    @property
+    def total_openai_tokens(self) -> int | None:
+        """Likewise; None where they were not counted."""
+        return self._of_whole_file(self.openai) if self.openai else None
+
+    def _of_whole_file(self, counts: list[int]) -> int:
+        return round(sum(counts) * self.examples / self.sampled) if self.sampled else 0
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         spreads = {name: getattr(self, name) for name in ("messages", "tokens", "trained", "openai")}
         return {
             "examples": self.examples,
+            "sampled": self.sampled,
             "counted": self.counted,
             "context_tokens": self.context_tokens,
             "truncated": self.truncated,
@@ -94,20 +110,19 @@ def measure(
     count_openai: Callable[[str], int] | None = None,
     on_line: Callable[[int], None] | None = None,
 ) -> Numbers:
-    """Count a file whose form has been checked; examples that cannot be rendered are left out."""
+    """Count a file, whatever its lines are; those with an error, and those that cannot be rendered, are left out."""
     numbers = Numbers(0, context)
     waiting: list[tuple[Example, int, bool]] = []
     share = min(1.0, sample_bytes / max(path.stat().st_size, 1))
     dice = random.Random(_SEED)  # noqa: S311 - a sample that anybody can draw again
     for line in read_lines(path):
         numbers.examples += 1
-        sampled = dice.random() < share
+        sampled = dice.random() < share or numbers.examples == 1  # a sample is never empty
+        numbers.sampled += sampled
         # No tokenizer makes more tokens than bytes, and a line has more bytes than its text.
         if sampled or len(line.raw) >= context:
-            try:
-                waiting.append((to_example(parse_line(line), line.number), numbers.examples, sampled))
-            except FindingError:
-                continue
+            with suppress(FindingError):
+                waiting.append((checked_example(line), numbers.examples, sampled))
         if len(waiting) == _BATCH:
             _count(numbers, waiting, renderer, count_openai)
             waiting = []

@@ -14,7 +14,7 @@ import orjson
 from luthier.data.check.exact_duplicates import Copies
 from luthier.data.check.fast_validator import runs
 from luthier.data.check.form import check_example
-from luthier.data.examples.example import ExampleKind, kind_of
+from luthier.data.examples.example import Example, ExampleKind, kind_of, to_example
 from luthier.data.findings import Finding, FindingError, Report, problem
 from luthier.data.jsonl.columnar_parser import Plain, plain
 from luthier.data.jsonl.reader import Block, Line, parse_line, read_blocks, split_lines
@@ -76,6 +76,16 @@ def check_file(
     return check.report
 
 
+def checked_example(line: Line) -> Example:
+    """The example on a line of a file that may have errors; raises `FindingError`, with the line, for its first one."""
+    value = parse_line(line)
+    faults = check_example(value) if isinstance(value, dict) else [problem("data_type", seen=value)]
+    error = next((finding for finding in faults if finding.severity == "error"), None)
+    if error:
+        raise FindingError(error.at(line.number))
+    return to_example(value, line.number)
+
+
 class _Check:
     """One file being checked: what was found so far, and what later lines are held against."""
 
@@ -119,7 +129,9 @@ class _Check:
         example, findings = self._careful(line)
         for finding in findings:
             self.report.add(finding.at(line.number, self.report.examples))
-        if example is not None and not any(finding.severity == "error" for finding in findings):
+        if any(finding.severity == "error" for finding in findings):
+            self.report.faulty += 1
+        elif example is not None:
             self._look(line, example)
 
     def _careful(self, line: Line) -> tuple[dict[str, Any] | None, list[Finding]]:

@@ -105,11 +105,15 @@ class FindingError(LuthierError):
 
 @dataclass
 class Report:
-    """What was found in a file. `counts` counts every finding by code; of each kind the first `KEPT_PER_KIND` stay."""
+    """What was found in a file. `counts` counts every finding by code; of each kind the first `KEPT_PER_KIND` stay.
+
+    `faulty`: how many of the examples have an error of form.
+    """
 
     examples: int = 0
     findings: list[Finding] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    faulty: int = 0
     numbers: dict[str, Any] | None = None  # lengths in tokens, if somebody with a tokenizer has counted them
     _kept: Counter[tuple[str, Severity]] = field(default_factory=Counter, init=False, repr=False)
 
