@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from command_line import run
 
+from luthier.cli.check_numbers import openai_counter
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -70,3 +72,18 @@ def test_show_in_colour(file: Path, tiny_base: Path, monkeypatch: pytest.MonkeyP
     shown = run("check", file, "--base", tiny_base, "--show", 1).stdout
     assert "⟦" not in shown
     assert "\x1b[1;32m债券 0" in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["one two  three\n four " * 20_000, "债券 和 贷款 " * 30_000, "a" * 120_000, "x" + " " * 99_999]
+)
+def test_openai_tokens_of_a_text_beyond_what_is_counted_at_once(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = openai_counter()
+    assert count is not None
+    in_pieces = count(text)
+    monkeypatch.setattr("luthier.cli.check_numbers._PIECE", len(text))
+    whole = openai_counter()
+    assert whole is not None
+    assert whole(text) <= in_pieces <= whole(text) + 2
+    if text.startswith(("one", "债券")):  # single spaces to cut at
+        assert in_pieces == whole(text)

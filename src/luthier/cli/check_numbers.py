@@ -5,7 +5,8 @@ Asks for nothing over the network: where the base model or OpenAI's vocabulary i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from luthier.cli.errors import Trouble
 from luthier.cli.i18n import printable
-from luthier.cli.output import note, print_json, print_table, results
+from luthier.cli.output import counted_as, note, print_json, print_table, results
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _BARS = " ▁▂▃▄▅▆▇█"
 _OPENS, _CLOSES = "⟦", "⟧"  # around trained tokens, where there is no colour
 _OPENAI_VOCABULARY = "o200k_base"  # of the gpt-4o and gpt-4.1 families
+_PIECE = 50_000  # characters: at most 200,000 bytes, so as many tokens, which is the most its package counts at once
 
 
 def base_folder(base: str | None) -> tuple[str, Path | None]:
@@ -41,13 +43,26 @@ def base_folder(base: str | None) -> tuple[str, Path | None]:
 
 
 def openai_counter() -> Callable[[str], int] | None:
-    """Counts by OpenAI's vocabulary, if the package that carries it is installed."""
+    """Counts by OpenAI's vocabulary, if the package that carries it is installed; texts may be of any length."""
     try:
         from bpe_openai import get_encoding
     except ImportError:
         return None
     encoding = get_encoding(_OPENAI_VOCABULARY)
-    return lambda text: len(encoding.encode_ordinary(text))
+    return lambda text: sum(len(encoding.encode_ordinary(piece)) for piece in _pieces(text))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A long text cut before single spaces, which no token crosses; where there is none, anywhere: a token more."""
+    start = 0
+    while len(text) - start > _PIECE:
+        space = text.rfind(" ", start + 1, start + _PIECE)
+        while space > start and text[space - 1].isspace():
+            space = text.rfind(" ", start + 1, space)
+        end = space if space > start else start + _PIECE
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
 def add_numbers(path: Path, report: Report, base: str | None, on_line: Callable[[int], None] | None) -> None:
@@ -62,7 +77,7 @@ def add_numbers(path: Path, report: Report, base: str | None, on_line: Callable[
     made = measure(path, Renderer(folder), context_tokens(folder), count_openai=openai_counter(), on_line=on_line)
     for finding in made.findings:
         report.add(finding)
-    report.numbers = {"base": name, **made.to_dict()}
+    report.numbers = {"base": name, **made.to_dict(), "faulty": report.faulty}
 
 
 def missing(name: str) -> str:
@@ -73,13 +88,46 @@ def missing(name: str) -> str:
     )
 
 
+def uncounted(examples: int, faulty: int) -> str:
+    """Why a file that has examples has no token counts."""
+    if faulty == examples:
+        return say(
+            f"No tokens are counted: every example has an error ({examples:,} of {examples:,}).",
+            f"没有统计 token：全部 {examples:,} 个样本都有错误。",
+        )
+    return say(
+        f"No tokens are counted: {faulty:,} of {counted_as(examples, 'example')} have errors, the others are "
+        "preference pairs or cannot be rendered by the base model's chat template.",
+        f"没有统计 token：{examples:,} 个样本中 {faulty:,} 个有错误，其余是偏好对，或无法用基座模型的对话模板渲染。",
+    )
+
+
+def left_out_of(numbers: dict[str, Any]) -> str:
+    """Which examples the counts leave out; empty if they leave out none."""
+    faulty, examples = numbers["faulty"], numbers["examples"]
+    if faulty:
+        return say(
+            f"Left out of the counts because they have errors: {faulty:,} of {counted_as(examples, 'example')}.",
+            f"未计入有错误的样本：{faulty:,} / {examples:,}。",
+        )
+    if numbers["counted"] < numbers["sampled"]:
+        other = numbers["sampled"] - numbers["counted"]
+        return say(
+            f"Not counted, because they are preference pairs or cannot be rendered by the chat template: {other:,} of "
+            f"{counted_as(numbers['sampled'], 'example')}.",
+            f"未计入偏好对或对话模板无法渲染的样本：{other:,} / {numbers['sampled']:,}。",
+        )
+    return ""
+
+
 def print_numbers(console: Console, path: Path, report: Report) -> None:
     """A section of the report: nothing where nothing was measured."""
     numbers = report.numbers
-    if not numbers or numbers.get("counted") == 0:
+    if not numbers or numbers.get("examples") == 0:
         return
-    if "why" in numbers:
-        console.print(printable(numbers["why"]) + "\n", soft_wrap=True)
+    if "why" in numbers or not numbers["counted"]:
+        why = numbers.get("why") or uncounted(numbers["examples"], numbers["faulty"])
+        console.print(printable(why) + "\n", soft_wrap=True)
         return
     names = {
         "messages": say("messages", "消息"),
@@ -105,7 +153,7 @@ def _histogram(bars: list[int]) -> str:
 def _summary(numbers: dict[str, Any]) -> str:
     base = Path(numbers["base"]).name
     total, context = numbers["total_tokens"], numbers["context_tokens"]
-    is_sample = numbers["counted"] < numbers["examples"]
+    is_sample = numbers["sampled"] < numbers["examples"]
     about = say("about ", "约 ") if is_sample else ""
     text = say(
         f"{about}{total:,} tokens by the tokenizer of {base}; longer than its context of {context:,} tokens: "
@@ -118,6 +166,8 @@ def _summary(numbers: dict[str, Any]) -> str:
             f" Counted on a sample of {numbers['counted']:,} examples (seed 42).",
             f"根据抽样的 {numbers['counted']:,} 个样本统计（种子 42）。",
         )
+    if left_out := left_out_of(numbers):
+        text += say(" ", "") + left_out
     if not numbers["openai"]:
         text += say(" For OpenAI's count too: pip install 'luthier[openai-tokens]'",
                     "同时按 OpenAI 的词表统计：pip install 'luthier[openai-tokens]'")  # fmt: skip
@@ -126,16 +176,18 @@ def _summary(numbers: dict[str, Any]) -> str:
 
 def show_example(path: Path, number: int, base: str | None, as_json: bool) -> None:
     """Prints example `number` as the trainer sees it: the tokens that are trained in green, or between marks."""
-    from luthier.data.examples.example import read_examples
+    from luthier.data.check.file_check import checked_example
+    from luthier.data.jsonl.reader import read_lines
     from luthier.data.rendering.renderer import Renderer
     from luthier.data.token_stats import context_tokens
 
     name, folder = base_folder(base)
     if folder is None:
         raise Trouble(missing(name))
-    example = next((one for count, one in enumerate(read_examples(path), 1) if count == number), None)
-    if example is None:
+    line = next(islice(read_lines(path), number - 1, None), None)
+    if line is None:
         raise Trouble(say(f"{path} has no example {number}.", f"{path} 没有第 {number} 个样本。"))
+    example = checked_example(line)
     renderer, context = Renderer(folder), context_tokens(folder)
     whole = renderer.example(example)
     weights = [0.0, *whole.weights[1:context]]

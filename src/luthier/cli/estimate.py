@@ -5,13 +5,14 @@ Tokens are the base model's own; time is from a measured rate. Refuses nothing. 
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from luthier.cli.check_numbers import base_folder, missing, openai_counter
+from luthier.cli.check_numbers import base_folder, left_out_of, missing, openai_counter, uncounted
 from luthier.cli.check_report import reading_bar
 from luthier.cli.errors import Trouble
 from luthier.cli.i18n import printable
@@ -74,7 +75,7 @@ def estimate(
         print_json(made)
     else:
         _tell(results(), made, file)
-    _warn(made)
+    _warn(made, file)
 
 
 def _prices(model: str | None) -> dict[str, float]:
@@ -92,10 +93,12 @@ def _prices(model: str | None) -> dict[str, float]:
 
 
 def _counted(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
+    from luthier.data.check.file_check import check_file
     from luthier.data.cost_estimate import n_epochs_auto
     from luthier.data.rendering.renderer import Renderer
     from luthier.data.token_stats import context_tokens, measure
 
+    faulty = check_file(file).faulty
     with reading_bar(file, say(f"counting {file.name}", f"统计 {file.name}")) as on_line:
         numbers = measure(
             file,
@@ -106,15 +109,18 @@ def _counted(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
             on_line=on_line,
         )
     if not numbers.counted:
-        raise Trouble(say(f"{file} has no example that can be trained on; see: luthier check {file}",
-                          f"{file} 没有可以训练的样本；请看：luthier check {file}"))  # fmt: skip
-    chosen = epochs or n_epochs_auto(numbers.examples)
-    billed = round(sum(numbers.openai) * numbers.examples / numbers.counted) if numbers.openai else None
+        see = shlex.join(["luthier", "check", str(file)])
+        why = uncounted(numbers.examples, faulty) if numbers.examples else say("It is empty.", "文件是空的。")
+        raise Trouble(say(f"{file} cannot be estimated. {why} See: {see}",
+                          f"{file} 无法估算。{why}请看：{see}"))  # fmt: skip
+    chosen = epochs or n_epochs_auto(numbers.examples - faulty)
     return {
         "examples": numbers.examples,
+        "sampled": numbers.sampled,
         "counted": numbers.counted,
+        "faulty": faulty,
         "tokens": numbers.total_tokens,
-        "openai_tokens": billed,
+        "openai_tokens": numbers.total_openai_tokens,
         "epochs": chosen,
         "epochs_chosen": "given" if epochs else "auto",
         "trained_tokens": numbers.total_tokens * chosen,
@@ -146,7 +152,7 @@ def _here(made: dict[str, Any], measured: dict[str, Any], kept: int, file_bytes:
 
 
 def _tell(console: Console, made: dict[str, Any], file: Path) -> None:
-    about = say("about ", "约 ") if made["counted"] < made["examples"] else ""
+    about = say("about ", "约 ") if made["sampled"] < made["examples"] else ""
     base = Path(made["base"]).name
     how = say(" (auto)", "（auto）") if made["epochs_chosen"] == "auto" else ""
     console.print(printable(say(
@@ -196,9 +202,14 @@ def _duration(seconds: float) -> str:
     return say(f"{seconds / 3600:,.1f} hours", f"{seconds / 3600:,.1f} 小时")
 
 
-def _warn(made: dict[str, Any]) -> None:
+def _warn(made: dict[str, Any], file: Path) -> None:
     from luthier.data.cost_estimate import MANY_S
 
+    if left_out := left_out_of(made):
+        see = shlex.join(["luthier", "check", str(file)])
+        note(say(f"{left_out} A job refuses a file with errors; see: {see}",
+                 f"{left_out}有错误的文件无法用于训练；请看：{see}")
+             if made["faulty"] else left_out, "bold yellow")  # fmt: skip
     if made["here"] and made["here"]["seconds"] > MANY_S:
         said = say(
             "That is more than a thousand hours. Fewer epochs, a sample of the file, a smaller base or a GPU would "
