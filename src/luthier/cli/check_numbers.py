@@ -36,7 +36,7 @@ def base_folder(base: str | None) -> tuple[str, Path | None]:
     name = base or settings.base
     name = str(Path(name).absolute()) if Path(name).is_dir() else name
     catalogue = Catalogue(settings.cache)
-    if not catalogue.known(name):
+    if name not in catalogue:
         raise Trouble(say(f"There is no base model '{name}'. See: luthier models list",
                           f"没有基座模型“{name}”。请看：luthier models list"))  # fmt: skip
     return name, catalogue.folder(name) if catalogue.ready(name) else None

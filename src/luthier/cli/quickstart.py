@@ -22,11 +22,12 @@ from luthier.cli.check_report import check_files, print_report
 from luthier.cli.client import Connection, names_a_server, open_connection, same_server
 from luthier.cli.files import upload_file
 from luthier.cli.i18n import printable
+from luthier.cli.local import default_base, local_catalogue
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import as_json, note, notices, print_json, working
 from luthier.cli.tune import create_job, python_lines
 from luthier.cli.watch import conclude, leaving, watch_job
-from luthier.language import say
+from luthier.language import current, say
 
 if TYPE_CHECKING:
     import openai
@@ -114,33 +115,27 @@ def _prepare(folder: Path) -> tuple[Path, Path]:
 
 def _base_model() -> None:
     """The embedded base, fetched on first use; nothing to say when it is there."""
-    from luthier.catalogue import Catalogue
-    from luthier.catalogue.pull import pull
-    from luthier.settings import Settings
-
-    settings = Settings()
-    if not Catalogue(settings.cache).ready(settings.base):
-        note("\n" + say("The base model is not here yet:", "本机还没有基座模型："))
+    base = default_base()
+    if not local_catalogue().ready(base):
+        note("\n" + say("The base model is not on this machine yet:", "本机还没有基座模型："))
         with working("…"):
-            pull(settings.base, note)
+            local_catalogue().folder(base, note, current())
 
 
 def _estimate(options: Options, train: Path) -> None:
     """What the job will come to; tokens are counted by the base model's own tokenizer, when it is here."""
-    from luthier.catalogue import Catalogue
     from luthier.data.cost_estimate import estimate
     from luthier.data.examples.example import read_examples
     from luthier.data.rendering.renderer import Renderer
-    from luthier.settings import Settings
 
     _title(3, say("Estimate", "估算"))
-    settings = Settings()
-    if names_a_server(options) and not Catalogue(settings.cache).ready(settings.base):
+    base, catalogue = default_base(), local_catalogue()
+    if names_a_server(options) and not catalogue.ready(base):
         note(
             say("The base model is elsewhere, so its tokens are not counted here.", "基座模型不在本机，无法统计词元。")
         )
         return
-    renderer = Renderer(Catalogue(settings.cache).folder(settings.base))
+    renderer = Renderer(catalogue.folder(base))
     tokens = [len(renderer.example(example).ids) for example in read_examples(train)]
     made = estimate(tokens, n_epochs=_JOB["n_epochs"], model=_MODEL)
     note(

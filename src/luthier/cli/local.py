@@ -1,0 +1,54 @@
+"""Settings and base models of this machine, for commands that work without a server.
+
+The settings come from the environment; imports happen inside the functions, so that `luthier --help` stays fast.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luthier.cli.errors import Trouble
+from luthier.language import say
+
+if TYPE_CHECKING:
+    from luthier.catalogue import Catalogue
+    from luthier.cli.options import Options
+    from luthier.settings import Settings
+
+
+def settings_of(options: Options) -> Settings:
+    """Settings from the environment, with the data folder of --data."""
+    from luthier.settings import Settings
+
+    settings = Settings()
+    if options.data:
+        settings.data = options.data.expanduser().absolute()
+    return settings
+
+
+def local_catalogue() -> Catalogue:
+    """The base models on this machine."""
+    from luthier.catalogue import Catalogue
+    from luthier.settings import Settings
+
+    return Catalogue(Settings().cache)
+
+
+def default_base() -> str:
+    """The base model behind OpenAI's model names."""
+    from luthier.settings import Settings
+
+    return Settings().base
+
+
+def base_folder(base: str | None) -> tuple[str, Path | None]:
+    """Name and folder of a base model (None: the default one); the folder is None if it is not on this machine."""
+    name = base or default_base()
+    name = str(Path(name).absolute()) if Path(name).is_dir() else name
+    catalogue = local_catalogue()
+    if name not in catalogue:
+        raise Trouble(
+            say(f"There is no base model '{name}'. See: luthier models list",
+                f"没有基座模型“{name}”。请看：luthier models list"))  # fmt: skip
+    return name, catalogue.folder(name) if catalogue.ready(name) else None
