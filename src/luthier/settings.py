@@ -28,6 +28,7 @@ from luthier.types.errors import RenamedSettingWarning
 from luthier.types.job_options import HIGHEST_ALPHA, HIGHEST_RANK
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS
 
+DEFAULT_CACHE = Path(platformdirs.user_cache_dir("luthier"))
 DEFAULT_BASE = "smollm2-135m-instruct"
 RENAMED = {"adapters_in_memory": "lora_slots", "answer_tokens": "default_max_tokens"}  # old name → current name
 
@@ -49,7 +50,7 @@ class Settings(BaseSettings):
         description="Data folder with all state: database, files, jobs, fine-tuned models.",
     )
     cache: Path = Field(
-        Path(platformdirs.user_cache_dir("luthier")),
+        DEFAULT_CACHE,
         description="Cache folder for what can be fetched or built again: base models, compiled kernels, measurements.",
     )
     api_keys: Annotated[list[SecretStr], NoDecode] = Field(

@@ -48,7 +48,7 @@ def test_where_there_is_a_matrix_unit_native_is_picked_for_bfloat16(tiny_base: P
 
 
 def test_without_a_compiler_another_engine_is_picked(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "_library", lambda: None)
+    monkeypatch.setattr(model, "_library", lambda _: None)
     assert pick(tiny_base, replace(OPTIONS, precision="bfloat16")).__name__ == FASTEST
     with pytest.raises(BaseModelError, match="native engine cannot start: No C\\+\\+ compiler"):
         start_engine(tiny_base, replace(OPTIONS, engine="native"))

@@ -1,16 +1,23 @@
 """Compiled kernels against the same in PyTorch, which is what runs where there is no compiler."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 import luthier.native
+from luthier.catalogue import Catalogue
+from luthier.inference.registry import pick
+from luthier.server import create_app
+from luthier.settings import DEFAULT_CACHE, Settings
+from luthier.store import Store
 from luthier.training.kernels import attention, bindings, elementwise, lora_linear
 from luthier.training.logprobs import _TokenLogProbabilities, log_probabilities, pack
 from luthier.training.packing import prefix_tree
 from luthier.training.packing.packed_layout import Layout
+from training.jobs import train, write_job
 from training.test_core import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
 from training.test_prefixes import _family, _trained
 
@@ -182,25 +189,46 @@ def test_without_a_compiler_pytorch_computes(model, monkeypatch: pytest.MonkeyPa
     assert found.isfinite().all()
 
 
-@needs_compiler
-def test_it_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
-    made = []
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """The paths that a compiler writes to, which is not run."""
+    paths: list[Path] = []
 
-    def compiled(_: str, __: Path, path: Path) -> None:
-        made.append(path)
-        path.parent.mkdir()
+    def compile_(_: str, __: Path, path: Path) -> None:
+        paths.append(path)
+        path.parent.mkdir(exist_ok=True)
         path.touch()
 
-    monkeypatch.setattr(luthier.native, "_compile", compiled)
-    bindings.library.cache_clear()
-    try:
-        for _ in range(2):
-            bindings.library()
-            bindings.library.cache_clear()
-    finally:
+    monkeypatch.setattr(luthier.native, "_compile", compile_)
+    yield paths
+    bindings.use_cache(DEFAULT_CACHE)
+
+
+@needs_compiler
+def test_it_is_compiled_once(tmp_path: Path, compiled: list[Path]) -> None:
+    bindings.use_cache(tmp_path)
+    for _ in range(2):
+        bindings.library()
         bindings.library.cache_clear()
-    assert len(made) == 1
+    assert [path.parent for path in compiled] == [tmp_path / "kernels"]
+
+
+@needs_compiler
+def test_a_job_compiles_into_the_cache_of_its_server(tiny_base: Path, tmp_path: Path, compiled: list[Path]) -> None:
+    train(write_job(tmp_path / "job", tiny_base, n_epochs=1, cache=str(tmp_path / "cache")))
+    assert [path.parent for path in compiled] == [tmp_path / "cache" / "kernels"]
+
+
+@needs_compiler
+def test_an_engine_compiles_into_the_cache_of_its_server(
+    tiny_base: Path, tmp_path: Path, compiled: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data=tmp_path / "data", cache=tmp_path / "cache", device="cpu", precision="bfloat16")
+    tmp_path.joinpath("cache").mkdir()
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "another"))
+    app = create_app(settings, Store(settings.data), Catalogue(settings.cache))
+    assert pick(tiny_base, app.state.luthier.engines._options).__name__ != "NativeEngine"  # the file is empty
+    assert [path.parent for path in compiled] == [tmp_path / "cache" / "kernels"]
 
 
 def test_a_compiler_that_cannot_run_is_none(
@@ -209,5 +237,5 @@ def test_a_compiler_that_cannot_run_is_none(
     (tmp_path / "g++").write_bytes(b"\x7fELF no program")
     (tmp_path / "g++").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert luthier.native.library(*bindings._SOURCES) is None
+    assert luthier.native.load_library(tmp_path, *bindings._SOURCES) is None
     assert "kernels.cpp cannot be compiled: [Errno 8] Exec format error" in caplog.text

@@ -136,3 +136,14 @@ def test_faults_of_the_machine_with_steps_between_do_not_add_up(store: Store, tm
 def test_new_steps_are_progress(store: Store, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Script.rounds = [(steps(1, 3), -9), (steps(1, 4), -9), (steps(2, 6), 74), *[(steps(5, 6), -9)] * 9]
     assert run_until_over(store, tiny_base, tmp_path, monkeypatch) == ("trainer_died", 5)
+
+
+def test_a_trainer_compiles_its_kernels_into_the_cache_of_the_server(
+    store: Store, tiny_base: Path, tmp_path: Path
+) -> None:
+    store.jobs.create(**{**JOB, "base": str(tiny_base)})
+    job = store.jobs.claim("w", "validating_files")
+    assert job
+    settings = Settings(cache=tmp_path / "cache")
+    run = Run(job, "w", store, settings, Catalogue(tmp_path), EnginePool(EngineOptions()), threading.Event())
+    assert run._spec().cache == str(tmp_path / "cache")

@@ -83,6 +83,8 @@ def _measure(settings: Settings, base: Path, full: bool) -> dict[str, Any] | Non
         str(settings.threads),
         "--tuning",
         "full" if full else "lora",
+        "--cache",
+        str(settings.cache),
     ]
     note(say("Training a little to measure this machine (once, about a minute) …",
              "正在试训练一小段，以测量本机速度（只需一次，约一分钟）……"))  # fmt: skip

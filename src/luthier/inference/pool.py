@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from luthier.inference.engine import Embedder, Engine, TextEmbedder
+from luthier.settings import DEFAULT_CACHE
 
 _JUST_NOW_S = 10.0  # between asking for an engine and giving it work
 
@@ -35,6 +36,7 @@ class EngineOptions:
     engine: str = "auto"
     vllm: VllmOptions = VllmOptions()
     models_in_memory: int = 4
+    cache: Path = DEFAULT_CACHE
 
 
 def start_engine(base: Path, options: EngineOptions) -> Engine:

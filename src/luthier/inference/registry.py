@@ -59,7 +59,7 @@ def _named(base: Path, options: EngineOptions) -> tuple[str, str]:
 def _best(base: Path, options: EngineOptions) -> tuple[str, str]:
     """The first candidate that supports the model and can start here; transformers if there is none."""
     spec, reason = DecoderSpec.from_folder(base), ""
-    for name, blocked, advantage in _candidates(*choose_hardware(options.device, options.precision)):
+    for name, blocked, advantage in _candidates(options):
         reason = BACKENDS[name].refusal(spec) or blocked() or ""
         if not reason:
             return name, advantage
@@ -67,13 +67,14 @@ def _best(base: Path, options: EngineOptions) -> tuple[str, str]:
     return "transformers", f"it runs every architecture, and {reason}"
 
 
-def _candidates(device: str, precision: str) -> Iterator[tuple[str, Callable[[], str | None], str]]:
+def _candidates(options: EngineOptions) -> Iterator[tuple[str, Callable[[], str | None], str]]:
     """Fastest first: (engine, why it cannot start on this machine, if so, why it is the fastest)."""
+    device, precision = choose_hardware(options.device, options.precision)
     if device != "cpu":
         yield "batched", lambda: None, "it is the fastest engine on a GPU"
         return
     if precision == "bfloat16":
-        yield "native", lambda: missing(torch.bfloat16), "it is the fastest engine on CPUs with AMX"
+        yield "native", lambda: missing(torch.bfloat16, options.cache), "it is the fastest engine on CPUs with AMX"
     yield (
         "openvino",
         lambda: _unmeasured() or _without_openvino(),

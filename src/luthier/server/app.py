@@ -72,6 +72,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
             settings.vllm_arguments,
         ),
         settings.models_in_memory,
+        settings.cache,
     )
     engines, encoders = EnginePool(options), Pool(options, start_encoder)
     state = State(settings, store, catalogue, engines, encoders)

@@ -19,7 +19,8 @@ class JobSpec:
 
     `lora_targets`: see `luthier.weights`. `definitions`: how function definitions are shown, see
     `luthier.data.rendering.tool_dropout`.
-    `validate_at`: shares of all steps, see `luthier.types.job_options`.
+    `validate_at`: shares of all steps, see `luthier.types.job_options`. `cache`: the folder for compiled kernels; None:
+    the user's cache folder.
     """
 
     base: str
@@ -37,6 +38,7 @@ class JobSpec:
     lora_targets: str = "all-linear"
     definitions: str = "40,20,40"
     validate_at: tuple[float, ...] = ()
+    cache: str | None = None
 
     def write(self, folder: Path) -> None:
         text = json.dumps(asdict(self), ensure_ascii=False, indent=2)

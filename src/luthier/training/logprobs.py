@@ -111,7 +111,7 @@ class _TokenLogProbabilities(torch.autograd.Function):
         """hidden [N, D], weight [V, D], targets int [N]."""
         gradient = torch.empty_like(hidden) if hidden.requires_grad else None
         found, best = torch.empty(len(targets), device=hidden.device), torch.empty_like(targets, dtype=torch.bool)
-        if bindings.multiplies(hidden, weight) and len(weight) % bindings.MULTIPLE == 0:
+        if bindings.supports_amx(hidden, weight) and len(weight) % bindings.AMX_MULTIPLE == 0:
             wanted = 0 if gradient is None else gradient
             bindings.call("head", hidden, hidden, weight, targets, found, best, wanted, *hidden.shape, len(weight))
         else:

@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--cache", help="folder for compiled kernels")
     parser.add_argument("--tuning", choices=["lora", "full"], default="lora")
     given = vars(parser.parse_args())
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")

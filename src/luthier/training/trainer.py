@@ -63,6 +63,8 @@ class Trainer:
         spec = JobSpec.read(self._folder)
         if spec.threads:
             torch.set_num_threads(spec.threads)
+        if spec.cache:
+            bindings.use_cache(Path(spec.cache))
         self._load_data(spec)
         self._load_model(spec)
         self._load_objective(spec)

@@ -113,6 +113,7 @@ class Run:
             precision=settings.precision,
             threads=settings.threads,
             definitions=settings.definitions,
+            cache=str(settings.cache),
             **self._adapter(),
         )
         if not (self._folder / "job.json").exists():

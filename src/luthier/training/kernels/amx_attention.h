@@ -5,7 +5,7 @@
 // Names as in `kernels.cpp`. Beside them P: K rounded up to 32. A matrix that is to stand on the left of a product is
 // kept by rows; one that is to stand on the right, by pairs of rows: [rows / 2, columns, 2].
 
-#include "unit.h"
+#include "amx.h"
 
 namespace tiles {
 

@@ -82,7 +82,7 @@ def forward(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """q [T, H, K], k and v [T, G, K] -> (mixed [T, H, K], the logarithm of each sum float32 [T, H])."""
-    if bindings.takes(q, k, v):
+    if bindings.supports(q, k, v):
         return _native_forward(q, k, v, layout, scale)
     # Parts are added up in float32; where there is one part only, there is nothing to add.
     mixed = torch.empty(q.shape, dtype=torch.float32 if layout.above else q.dtype, device=q.device)
@@ -108,7 +108,7 @@ def backward(
     scale: float,
 ) -> torch.Tensor:
     """The gradients of q, k and v side by side [T, H + 2 G, K], given that of what `forward` found."""
-    if bindings.takes(q, k, v, gradient):
+    if bindings.supports(q, k, v, gradient):
         return _native_backward(gradient.contiguous(), q, k, v, mixed, sums, layout, scale)
     inner = (gradient.float() * mixed).sum(-1)
     dtype = torch.float32 if layout.above else q.dtype

@@ -1,8 +1,7 @@
-"""`kernels.cpp` and what it includes, compiled on this machine: the same as `kernels`, `products` and `attention` in
-less time.
+"""The compiled kernels of training: `kernels.cpp` and its headers, called with tensors.
 
-Compiled once, in a few seconds, into the cache folder. Where there is no C++ compiler, or on a GPU, PyTorch computes.
-Knows nothing of what it runs beyond how to pass it on.
+They compute what `elementwise`, `lora_linear` and `attention` compute in PyTorch, in less time. PyTorch computes on a
+GPU, and where there is no C++ compiler.
 """
 
 import ctypes
@@ -12,47 +11,60 @@ from pathlib import Path
 import torch
 
 from luthier import native
+from luthier.settings import DEFAULT_CACHE
 
 _FILES = ("kernels.cpp", "amx_attention.h", "lora_linear.h", "amx_lm_head.h")
 _SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)
 MISSING = f"{native.NO_COMPILER}: training takes up to twice as long as with one"
-_HALF = {torch.bfloat16: 1, torch.float32: 0}
-MULTIPLE = 32  # of what the sizes of matrices must be, for the matrix unit
+_IS_BF16 = {torch.bfloat16: 1, torch.float32: 0}
+AMX_MULTIPLE = 32  # matrix sizes must be multiples of this for the AMX kernels
+
+_cache_folder = DEFAULT_CACHE
 
 
-def takes(*tensors: torch.Tensor) -> bool:
-    """Whether these can be passed on: rows one after the other, of one number format, in a processor's memory."""
+def use_cache(folder: Path) -> None:
+    """Sets the cache folder that this process compiles into; before the first kernel runs."""
+    global _cache_folder
+    if folder != _cache_folder:
+        _cache_folder = folder
+        library.cache_clear()
+        _has_amx.cache_clear()
+
+
+def supports(*tensors: torch.Tensor) -> bool:
+    """Whether the kernels take these tensors: on the CPU, of one dtype, bfloat16 or float32, with contiguous rows."""
     first = tensors[0]
     return (
         first.device.type == "cpu"
-        and first.dtype in _HALF
+        and first.dtype in _IS_BF16
         and all(tensor.dtype == first.dtype and tensor.stride(-1) == 1 for tensor in tensors)
         and library() is not None
     )
 
 
-def multiplies(*tensors: torch.Tensor) -> bool:
-    """Whether these matrices can be passed on to the processor's matrix unit; only numbers of rows may be odd."""
+def supports_amx(*matrices: torch.Tensor) -> bool:
+    """Whether the AMX kernels take these matrices; their row counts need not be multiples of AMX_MULTIPLE."""
     return (
-        takes(*tensors)
-        and tensors[0].dtype == torch.bfloat16
-        and all(one.is_contiguous() and one.shape[1] % MULTIPLE == 0 for one in tensors)
-        and _has_matrix_unit()
+        supports(*matrices)
+        and matrices[0].dtype == torch.bfloat16
+        and all(matrix.is_contiguous() and matrix.shape[1] % AMX_MULTIPLE == 0 for matrix in matrices)
+        and _has_amx()
     )
 
 
-@cache
-def _has_matrix_unit() -> bool:
-    return native.has_matrix_unit(library())
-
-
-def call(name: str, like: torch.Tensor, *given: torch.Tensor | int | float) -> None:
-    """Runs `luthier_NAME` for numbers as `like` has them, on as many threads as PyTorch uses."""
+def call(name: str, like: torch.Tensor, *arguments: torch.Tensor | int | float) -> None:
+    """Runs `luthier_NAME` in the dtype of `like`, on as many threads as PyTorch uses."""
     function = getattr(library(), f"luthier_{name}")
-    function(ctypes.c_int64(_HALF[like.dtype]), *map(native.passed, given), ctypes.c_int64(torch.get_num_threads()))
+    is_bf16, threads = ctypes.c_int64(_IS_BF16[like.dtype]), ctypes.c_int64(torch.get_num_threads())
+    function(is_bf16, *map(native.argument, arguments), threads)
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """None without a compiler that knows OpenMP."""
-    return native.library(*_SOURCES)
+    """None without a C++ compiler that has OpenMP."""
+    return native.load_library(_cache_folder, *_SOURCES)
+
+
+@cache
+def _has_amx() -> bool:
+    return native.has_amx(library())

@@ -17,7 +17,7 @@ _ROWS = 128
 def normalise(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor) -> torch.Tensor:
     """RMSNorm of x [T, D] into `out`; returns the factor of each row, float32 [T, 1]. Zhang and Sennrich, 2019."""
     factors = torch.empty(len(x), 1, dtype=torch.float32, device=x.device)
-    if bindings.takes(x, weight, out):
+    if bindings.supports(x, weight, out):
         bindings.call("normalise", x, x, weight, eps, 0, out, out.stride(0), factors, *x.shape)
         return factors
     for rows, normed, factor in _some_rows(_ROWS, x, out, factors):
@@ -29,7 +29,7 @@ def normalise(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tens
 def normalise_again(x: torch.Tensor, weight: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     """What `normalise` gave, from its factors."""
     out = torch.empty_like(x)
-    if bindings.takes(x, weight):
+    if bindings.supports(x, weight):
         bindings.call("normalise", x, x, weight, 0.0, 1, out, out.stride(0), factors, *x.shape)
         return out
     for rows, normed, factor in _some_rows(_ROWS, x, out, factors):
@@ -42,7 +42,7 @@ def normalise_backward(
 ) -> torch.Tensor:
     """The gradient of x, given that of the normalised rows, plus `more`; `factors` as `normalise` found them."""
     out = torch.empty_like(x)
-    if bindings.takes(gradient, x, weight, more):
+    if bindings.supports(gradient, x, weight, more):
         bindings.call("normalise_backward", x, gradient, gradient.stride(0), x, weight, factors, more, out, *x.shape)
         return out
     for rows, x_rows, factor, beside, made in _some_rows(_ROWS, gradient, x, factors, more, out):
@@ -55,7 +55,7 @@ def normalise_backward(
 
 def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
     """[T, 2 I] -> [T, I]: silu(gate) * up. Shazeer, 2020."""
-    if bindings.takes(gate_up):
+    if bindings.supports(gate_up):
         out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
         bindings.call("swiglu", out, gate_up, out, out.stride(0), *out.shape)
         return out
@@ -66,7 +66,7 @@ def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
 def swiglu_backward(gradient: torch.Tensor, gate_up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(the gradient of gate_up [T, 2 I], swiglu once more [T, I]), given the gradient [T, I]."""
     out = torch.empty_like(gate_up)
-    if bindings.takes(gradient, gate_up):
+    if bindings.supports(gradient, gate_up):
         active = gradient.new_empty(gradient.shape)
         bindings.call("swiglu_backward", out, gradient, gradient.stride(0), gate_up, out, active, *gradient.shape)
         return out, active
@@ -79,7 +79,7 @@ def swiglu_backward(gradient: torch.Tensor, gate_up: torch.Tensor) -> tuple[torc
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *, back: bool = False) -> None:
     """Turns x [T, H, K] in place, cos and sin [T, 1, K / 2]; `back` undoes it. Su et al., 2021."""
-    if bindings.takes(x, cos, sin):
+    if bindings.supports(x, cos, sin):
         bindings.call("rotate", x, x, x.stride(0), cos, sin, -1.0 if back else 1.0, *x.shape)
         return
     one, two = x.chunk(2, -1)
@@ -94,7 +94,7 @@ def log_softmax_at(logits: torch.Tensor, targets: torch.Tensor, rows_at_once: in
 
     Leaves the softmax in `logits`.
     """
-    if bindings.takes(logits):
+    if bindings.supports(logits):
         values, best = torch.empty(len(logits)), torch.empty(len(logits), dtype=torch.bool)
         bindings.call("log_softmax_at", logits, logits, targets, values, best, *logits.shape)
         return values, best

@@ -4,7 +4,7 @@
 // Written with the vector types of GCC and Clang, so it knows no processor by name. `native.py` compiles it.
 // Names: T tokens, D width, H heads, G groups of heads, K head width. Strides count elements.
 
-#include "vectors.h"
+#include "simd.h"
 
 constexpr int PANEL = W * VECS;
 constexpr int BLOCK = 64;  // queries, and keys, that attention takes at a time
@@ -458,7 +458,7 @@ void luthier_attend_backward(int64_t half, const void* gradient, const void* q, 
     }
 }
 
-int64_t luthier_has_matrix_unit() { return tiles::granted(); }
+int64_t luthier_has_amx() { return tiles::granted(); }
 
 void luthier_project(int64_t, const bf16* x, const bf16* a, const bf16* w, const bf16* residual, bf16* low, bf16* out,
                      int64_t tokens, int64_t inputs, int64_t rank, int64_t outputs, int64_t threads) {

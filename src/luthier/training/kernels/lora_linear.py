@@ -14,7 +14,7 @@ def project(
     x: torch.Tensor, a: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """x [T, D] -> ([x, x A'] weight' + residual [T, O], x A' [T, R])."""
-    if bindings.multiplies(x, a, weight) and len(weight) % bindings.MULTIPLE == 0:
+    if bindings.supports_amx(x, a, weight) and len(weight) % bindings.AMX_MULTIPLE == 0:
         low, out = x.new_empty(len(x), len(a)), x.new_empty(len(x), len(weight))
         bindings.call("project", x, x, a, weight, 0 if residual is None else residual, low, out, *_sizes(x, a, weight))
         return out, low
@@ -28,7 +28,7 @@ def project_backward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(the gradient of x [T, D], that of x A' [T, R]), given that of the outputs [T, O]."""
     inputs = a.shape[1]
-    if bindings.multiplies(gradient, a, weight):
+    if bindings.supports_amx(gradient, a, weight):
         of_low, of_x = gradient.new_empty(len(gradient), len(a)), gradient.new_empty(len(gradient), inputs)
         bindings.call("project_backward", gradient, gradient, a, weight, of_low, of_x, *_sizes(gradient, a, weight))
         return of_x, of_low
@@ -41,7 +41,7 @@ def factors_backward(
     gradient: torch.Tensor, x: torch.Tensor, low: torch.Tensor, of_low: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradients of A [R, D] and of the weight's last columns, turned [R, O], in float32."""
-    if bindings.multiplies(gradient, x, low, of_low):
+    if bindings.supports_amx(gradient, x, low, of_low):
         of_a, of_b = (torch.empty(low.shape[1], size) for size in (x.shape[1], gradient.shape[1]))
         sizes = len(x), x.shape[1], low.shape[1], gradient.shape[1]
         bindings.call("factors_backward", x, low, of_low, x, gradient, of_a, of_b, *sizes)

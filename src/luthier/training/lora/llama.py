@@ -61,7 +61,7 @@ class Projection:
                 self._places.append((rows, columns, layer.scaling["default"]))
                 rank = columns.stop
             row += base.out_features
-        self._rank = -(-rank // bindings.MULTIPLE) * bindings.MULTIPLE
+        self._rank = -(-rank // bindings.AMX_MULTIPLE) * bindings.AMX_MULTIPLE
         like = bases[0].weight
         self.weight = torch.zeros(row, self._inputs + self._rank, dtype=like.dtype, device=like.device)
         for base, part in zip(bases, self.weight.split_with_sizes([b.out_features for b in bases]), strict=True):

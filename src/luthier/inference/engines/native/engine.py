@@ -10,4 +10,6 @@ from luthier.inference.pool import EngineOptions
 class NativeEngine(PagedEngine):
     def __init__(self, base: Path, options: EngineOptions) -> None:
         """Raises BaseModelError."""
-        super().__init__(base, options, Native(base, on_processor(options, "native"), options.adapters_in_memory))
+        super().__init__(
+            base, options, Native(base, on_processor(options, "native"), options.adapters_in_memory, options.cache)
+        )

@@ -6,11 +6,11 @@
 
 #pragma once
 
-#include "vectors.h"
+#include "simd.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #define UNIT
-#include "unit.h"
+#include "amx.h"
 #endif
 
 namespace {

@@ -409,7 +409,7 @@ template <class F> class Forward {
 
 extern "C" {
 
-int64_t luthier_has_matrix_unit() {
+int64_t luthier_has_amx() {
 #ifdef UNIT
     return tiles::granted();
 #else

@@ -5,7 +5,7 @@ Knows nothing about requests, queues or sampling.
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from luthier.inference.engines.native.adapters import PackedAdapters
 from luthier.inference.engines.native.panels import COLUMNS, PART, Memory, chosen, gated, pack, size, up
 from luthier.inference.engines.paged import Paged, Part, Rotary
 from luthier.inference.memory.block_pool import Blocks
+from luthier.settings import DEFAULT_CACHE
 from luthier.types.errors import BaseModelError
 
 _SOURCES = tuple(Path(__file__).with_name(name) for name in ("forward.cpp", "formats.h"))
@@ -40,27 +41,28 @@ class _Pass(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_int64) for name in _FIELDS)
 
 
-def missing(dtype: torch.dtype) -> str | None:
-    """Why it cannot compute here with such numbers, if so."""
-    found = _library()
-    if found is None:
+def missing(dtype: torch.dtype, cache: Path = DEFAULT_CACHE) -> str | None:
+    """Why the engine cannot compute in a dtype on this machine, if so. `cache`: the folder it compiles into."""
+    library = _library(cache)
+    if library is None:
         return native.NO_COMPILER
-    if dtype == torch.bfloat16 and not native.has_matrix_unit(found):
-        return "the processor has no matrix unit (AMX)"
+    if dtype == torch.bfloat16 and not native.has_amx(library):
+        return "the CPU has no AMX"
     return None
 
 
-@cache
-def _library() -> ctypes.CDLL | None:
-    return native.library(*_SOURCES)
+@lru_cache
+def _library(cache: Path) -> ctypes.CDLL | None:
+    return native.load_library(cache, *_SOURCES)
 
 
 class Native(Paged):
     adapters: PackedAdapters
 
-    def __init__(self, base: Path, dtype: torch.dtype, adapters_in_memory: int) -> None:
+    def __init__(self, base: Path, dtype: torch.dtype, adapters_in_memory: int, cache: Path = DEFAULT_CACHE) -> None:
         """Raises BaseModelError."""
-        if why := missing(dtype):
+        self._cache = cache
+        if why := missing(dtype, cache):
             raise BaseModelError(f"The native engine cannot start: {why}.")
         spec, model = load_decoder(base, dtype, BACKEND)
         super().__init__(spec, dtype, torch.device("cpu"))
@@ -118,7 +120,7 @@ class Native(Paged):
         )
         self._pass.tokens, self._pass.texts = len(ids), len(parts)
         self._pass.asked, self._pass.hidden = len(rows), int(hidden)
-        function: Any = _library()
+        function: Any = _library(self._cache)
         half = ctypes.c_int64(self.dtype == torch.bfloat16)
         if not function.luthier_forward(half, ctypes.c_float(self._epsilon), ctypes.byref(self._pass)):
             raise MemoryError(f"{len(ids)} tokens in one pass")
@@ -137,7 +139,7 @@ class Native(Paged):
             norms = [_floats(norm.weight) for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
             kept = [norms[0], qkv, bias, out, norms[1], gate_up, down]
             self._kept.setdefault("weights", []).append(kept)
-            made.append([native.passed(one).value or 0 for one in kept])
+            made.append([native.argument(one).value or 0 for one in kept])
             for ones in linears.values():
                 for one in ones:
                     one.weight.data = one.weight.new_empty(0)
@@ -147,7 +149,7 @@ class Native(Paged):
         """To the pass: the addresses of tensors or arrays, which are kept as long."""
         for name, value in given.items():
             self._kept[name] = value
-            setattr(self._pass, name, native.passed(value).value or 0)
+            setattr(self._pass, name, native.argument(value).value or 0)
 
     def _bind(self) -> None:
         """Where the blocks are, if they were put into other memory."""
