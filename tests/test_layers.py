@@ -17,7 +17,7 @@ LINES = [
     {"server", "worker"},
     {"catalogue", "evaluation", "generate", "inference", "store", "training"},
     {"arch", "data", "native"},
-    {"settings", "weights"},
+    {"plugins", "settings", "weights"},
     {"hardware", "language", "types"},
 ]
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}
