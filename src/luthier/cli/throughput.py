@@ -76,16 +76,8 @@ def _hardware() -> list[str]:
 
 def _measure(settings: Settings, base: Path, full: bool) -> dict[str, Any] | None:
     command = [sys.executable, "-m", "luthier.training.throughput", str(base), "--device", settings.device]
-    command += [
-        "--precision",
-        settings.precision,
-        "--threads",
-        str(settings.threads),
-        "--tuning",
-        "full" if full else "lora",
-        "--cache",
-        str(settings.cache),
-    ]
+    command += ["--precision", settings.precision, "--threads", str(settings.threads)]
+    command += ["--cache", str(settings.cache), "--tuning", "full" if full else "lora"]
     note(say("Training a little to measure this machine (once, about a minute) …",
              "正在试训练一小段，以测量本机速度（只需一次，约一分钟）……"))  # fmt: skip
     try:
