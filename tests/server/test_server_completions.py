@@ -113,6 +113,16 @@ def test_stop_sequences_and_streams(scripted: OpenAI, engine: ScriptedEngine) ->
     assert {(chunk.id, chunk.object, chunk.model) for chunk in chunks} == {(chunks[0].id, "text_completion", MODEL)}
 
 
+def test_cached_tokens_are_reported_whole_and_streamed(
+    scripted: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving._Script.cached_tokens", 3)
+    engine.say("x")
+    whole = ask(scripted)
+    *_, last = ask(scripted, stream=True, stream_options={"include_usage": True})
+    assert whole.usage.prompt_tokens_details.cached_tokens == last.usage.prompt_tokens_details.cached_tokens == 3
+
+
 def test_a_stream_of_several(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("one", "two", "three", "four")
     texts = ["", "", "", ""]

@@ -35,6 +35,7 @@ async def whole(completion: TextCompletion, *, at_once: int) -> dict[str, Any]:
         finally:
             wave.cancel()
         completion.completion_tokens += wave.completion_tokens
+        completion.streams = completion.streams or wave.streams  # the usage reports the first one's cached tokens
     choices: list[types.TextChoice] = []
     for at, prompt in enumerate(completion.prompts):
         mine = drafts[at * completion.candidates : (at + 1) * completion.candidates] or [_Draft()] * completion.n
