@@ -11,7 +11,7 @@ import pytest
 from luthier.catalogue import ENTRIES, Catalogue, CatalogueEntry
 from luthier.catalogue.bundled_base import BundledModel
 from luthier.data.rendering.renderer import Renderer
-from luthier.server.generation.tool_calls import _opening
+from luthier.server.generation.tool_calls import forced_prefix
 from luthier.types.chat import NamedFunction, NamedTool
 from luthier.types.errors import BaseModelError
 
@@ -116,6 +116,6 @@ def test_a_forced_opening_leaves_the_tokens_that_were_learnt(real_base: Path) ->
     renderer = Renderer(real_base)
     text = '<tool_call>\n{"name": "set_light", "arguments": {"room": "hall"}}\n</tool_call>'
     for choice in ("required", NamedTool(type="function", function=NamedFunction(name="set_light"))):
-        opening = _opening(choice)
+        opening = forced_prefix(choice)
         assert text.startswith(opening)
         assert renderer._encode(opening) + renderer._encode(text[len(opening) :]) == renderer._encode(text)

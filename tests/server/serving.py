@@ -74,7 +74,7 @@ def bare_server(data: Path, base: Path, engine: "ScriptedEngine | None" = None, 
     store = Store(data)
     app = create_app(given, store, Catalogue(given.cache))
     if engine is not None:
-        app.state.luthier.engines = EnginePool(EngineOptions(), lambda base, options: engine)
+        app.state.luthier.loader.engines = EnginePool(EngineOptions(), lambda base, options: engine)
     with serving(app) as url:
         yield Bare(url, store, app)
     store.close()

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from luthier.data.examples.messages import parse
-from luthier.server.generation.stop_and_call_parser import AnswerText
+from luthier.server.generation.stop_and_call_parser import StopAndCallParser
 
 # Few letters, so that sequences overlap and repeat; and what calls are made of.
 WORDS = st.sampled_from(
@@ -38,9 +38,9 @@ def _pieces(text: str, cuts: list[int]) -> list[str]:
     return [text[a:b] for a, b in itertools.pairwise(borders)]
 
 
-def _run(text: str, cuts: list[int], stops: list[str], *, calls: bool, opening: str = "") -> tuple[str, object, bool]:
+def _run(text: str, cuts: list[int], stops: list[str], *, calls: bool, prefix: str = "") -> tuple[str, object, bool]:
     """(what was sent, the answer, whether a stop sequence came)"""
-    under_way = AnswerText(stops, calls=calls, opening=opening)
+    under_way = StopAndCallParser(stops, calls=calls, prefix=prefix)
     sent = [under_way.feed(piece) for piece in _pieces(text, cuts)]
     answer, rest = under_way.finish()
     return "".join(sent) + rest, answer, under_way.stopped
@@ -87,13 +87,13 @@ def test_without_definitions_a_call_is_text(text: str, cuts: list[int]) -> None:
 @given(st.sampled_from(['"name"', "\n", "<tool_call>", ":"]), CUTS)
 def test_an_opening_is_no_reason_to_stop(stop: str, cuts: list[int]) -> None:
     text = '"f", "arguments"= {}}'
-    sent, _, stopped = _run(text, cuts, [stop], calls=True, opening='<tool_call>\n{"name": ')
+    sent, _, stopped = _run(text, cuts, [stop], calls=True, prefix='<tool_call>\n{"name": ')
     assert not stopped
     assert sent.endswith(text)
 
 
 def test_text_comes_as_early_as_it_can() -> None:
-    under_way = AnswerText(["STOP"], calls=True)
+    under_way = StopAndCallParser(["STOP"], calls=True)
     assert under_way.feed("Hello, S") == "Hello,"  # white space could be what a call follows
     assert under_way.feed("he said. <to") == " She said."
     assert under_way.feed("ast> ST") == " <toast>"
@@ -103,7 +103,7 @@ def test_text_comes_as_early_as_it_can() -> None:
 
 
 def test_a_forced_call() -> None:
-    under_way = AnswerText([], calls=True, opening='<tool_call>\n{"name": "f", "arguments": ')
+    under_way = StopAndCallParser([], calls=True, prefix='<tool_call>\n{"name": "f", "arguments": ')
     assert [under_way.feed(piece) for piece in ('{"a": ', "[1]}", "}\n</tool_", "call>")] == [""] * 4
     answer, rest = under_way.finish()
     assert (answer.content, rest) == (None, "")

@@ -77,14 +77,14 @@ def test_waves_leave_places_and_wait_for_them(
     scripted: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of the places are for others; once something has been answered, a full queue throws nothing away."""
-    engine.say("a")
+    engine.say("a", pause_s=0.2)  # so that a wave is submitted before any of it ends
     submit, under_way = engine.submit, [0]
 
-    def submitted(generation: Any) -> Any:
+    def submitted(generation: Any, on_token: Any) -> Any:
         if len(under_way) in (41, 42):
             under_way.append(0)
             raise RateLimitError("Too many requests are waiting.")
-        made = submit(generation)
+        made = submit(generation, on_token)
         under_way.append(engine.under_way)
         return made
 

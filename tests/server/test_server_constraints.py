@@ -18,8 +18,8 @@ from luthier.data.examples.adapter_metadata import Taught
 from luthier.data.examples.messages import parse
 from luthier.data.examples.tool_definitions import Definitions
 from luthier.inference.scheduling.structured_output import Matcher, check
-from luthier.server.generation.structured_output import Constraint, grammar_for
-from luthier.server.generation.tool_calls import call_rules
+from luthier.server.generation.structured_output import ResponseGrammar, response_grammar
+from luthier.server.generation.tool_calls import call_policy
 from luthier.types.chat import CreateChatCompletionRequest, Message, Tool
 
 F = {
@@ -168,7 +168,7 @@ def test_the_operator_says_which_calls_are_held() -> None:
     taught = Taught("tools", definitions=TOOLS)
     cases = [(asked, taught), (sent, taught), (sent, Taught())]
     held = {
-        strict: [call_rules(body, of, strict=strict).held_to is not None for body, of in cases]
+        strict: [call_policy(body, of, strict=strict).enforced is not None for body, of in cases]
         for strict in ("taught", "all", "off")
     }
     assert held == {"taught": [True, True, False], "all": [True, True, True], "off": [False, False, False]}
@@ -178,13 +178,13 @@ def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:
     """Where nobody asked for more; a training file may define what the grammar engine does not know."""
     asked = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
     odd = {"type": "function", "function": {"name": "odd", "parameters": {"not": {}}}}
-    rules = call_rules(asked, Taught("tools", definitions=[*TOOLS, odd]), strict="taught")
-    grammar = grammar_for(asked, rules)
+    rules = call_policy(asked, Taught("tools", definitions=[*TOOLS, odd]), strict="taught")
+    grammar = response_grammar(asked, rules)
     assert grammar is not None
     check(grammar, "")
     assert "odd" in grammar
     many = [{"type": "function", "function": {"name": f"f{n}" * 10}} for n in range(5000)]
-    assert grammar_for(asked, call_rules(asked, Taught("tools", definitions=many), strict="taught")) is None
+    assert response_grammar(asked, call_policy(asked, Taught("tools", definitions=many), strict="taught")) is None
 
 
 @pytest.mark.parametrize(
@@ -277,25 +277,25 @@ PING = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
 @pytest.mark.parametrize(
     ("constraint", "text", "taken"),
     [
-        (Constraint(functions=TOOLS), "请问您要请几天？", True),
-        (Constraint(functions=TOOLS), f"我来写。\n{CALL}", True),
-        (Constraint(functions=TOOLS), f"{CALL}\n{PING}", True),
-        (Constraint(functions=TOOLS), ANY_ORDER, True),
-        (Constraint(functions=TOOLS), CALL.replace(', "paid": true', ""), False),
-        (Constraint(functions=TOOLS), CALL.replace('"paid": true', '"days": 3'), False),
-        (Constraint(functions=TOOLS, parallel=False), f"{CALL}\n{PING}", False),
-        (Constraint(functions=TOOLS), CALL.replace("病假", "年假"), False),
-        (Constraint(functions=TOOLS), CALL.replace("write_leave_letter", "fly"), False),
-        (Constraint(functions=TOOLS), PING.replace("{}", '{"x": 1}'), False),
-        (Constraint(functions=TOOLS, required=True), PING, True),
-        (Constraint(functions=TOOLS, required=True), "no", False),
-        (Constraint(document={"type": "object"}, functions=TOOLS), '{"a": 1}', True),
-        (Constraint(document={"type": "object"}, functions=TOOLS), PING, True),
-        (Constraint(document={"type": "object"}, functions=TOOLS), "no", False),
+        (ResponseGrammar(functions=TOOLS), "请问您要请几天？", True),
+        (ResponseGrammar(functions=TOOLS), f"我来写。\n{CALL}", True),
+        (ResponseGrammar(functions=TOOLS), f"{CALL}\n{PING}", True),
+        (ResponseGrammar(functions=TOOLS), ANY_ORDER, True),
+        (ResponseGrammar(functions=TOOLS), CALL.replace(', "paid": true', ""), False),
+        (ResponseGrammar(functions=TOOLS), CALL.replace('"paid": true', '"days": 3'), False),
+        (ResponseGrammar(functions=TOOLS, parallel=False), f"{CALL}\n{PING}", False),
+        (ResponseGrammar(functions=TOOLS), CALL.replace("病假", "年假"), False),
+        (ResponseGrammar(functions=TOOLS), CALL.replace("write_leave_letter", "fly"), False),
+        (ResponseGrammar(functions=TOOLS), PING.replace("{}", '{"x": 1}'), False),
+        (ResponseGrammar(functions=TOOLS, required=True), PING, True),
+        (ResponseGrammar(functions=TOOLS, required=True), "no", False),
+        (ResponseGrammar(document={"type": "object"}, functions=TOOLS), '{"a": 1}', True),
+        (ResponseGrammar(document={"type": "object"}, functions=TOOLS), PING, True),
+        (ResponseGrammar(document={"type": "object"}, functions=TOOLS), "no", False),
     ],
 )
-def test_what_a_grammar_takes(tiny_base: Path, constraint: Constraint, text: str, taken: bool) -> None:
-    assert takes(tiny_base, constraint.grammar(), text) == taken
+def test_what_a_grammar_takes(tiny_base: Path, constraint: ResponseGrammar, text: str, taken: bool) -> None:
+    assert takes(tiny_base, constraint.lark(), text) == taken
 
 
 def takes(base: Path, grammar: str | None, text: str) -> bool:
@@ -335,10 +335,10 @@ def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, called
     if called:
         schema = {"type": "object", "properties": {"a": schema, "b": {"type": "boolean"}}, "required": ["a"]}
         tool = {"function": {"name": "f", "parameters": schema}}
-        made = Constraint(functions=[tool], required=True, parallel=False)
+        made = ResponseGrammar(functions=[tool], required=True, parallel=False)
     else:
-        made = Constraint(document=schema)
-    matcher = Matcher(made.grammar(), tiny_base, [257])
+        made = ResponseGrammar(document=schema)
+    matcher = Matcher(made.lark(), tiny_base, [257])
     said: list[int] = []
     for _ in range(400):
         choices = matcher.allowed().nonzero()[0]

@@ -104,7 +104,7 @@ def test_requests_that_wait_for_an_engine_hold_back_nobody_else(tmp_path: Path, 
         return engine
 
     with bare_server(tmp_path / "data", tiny_base) as running:
-        running.app.state.luthier.engines = EnginePool(EngineOptions(), start)
+        running.app.state.luthier.loader.engines = EnginePool(EngineOptions(), start)
         client, answers = running.client(), list[Any]()
 
         def call() -> None:

@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from luthier.server.http.auth import INSIDE
-from luthier.server.middleware.idempotency import Replay
-from luthier.server.middleware.rate_limit import Limits
+from luthier.server.http.auth import INTERNAL_CALLER
+from luthier.server.middleware.idempotency import Idempotency
+from luthier.server.middleware.rate_limit import RateLimit
 from luthier.settings import Settings
 from luthier.store import Store
 from luthier.store.idempotency_keys import Kept, replays
@@ -135,7 +135,7 @@ def test_a_key_makes_nobody_hold_a_file_in_memory(tmp_path: Path) -> None:
         for path in ("/v1/files", "/v1/uploads/upload_x/parts"):
             headers = [(b"idempotency-key", b"k"), (b"content-type", b"application/json")]
             scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-            await Replay(application, store)(scope, untouched, untouched)
+            await Idempotency(application, store)(scope, untouched, untouched)
 
     async def untouched(*_: Any) -> Any:
         raise AssertionError("the body was read")
@@ -169,7 +169,7 @@ def limited(clock: Clock, **settings: Any) -> Any:
         assert json.loads((await receive())["body"])["model"] == "m"
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    limits = Limits(app, Settings(**settings), clock)
+    limits = RateLimit(app, Settings(**settings), clock)
 
     def ask(
         key: str = "Bearer one", path: str = "/v1/completions", inside: bool = False, **body: Any
@@ -184,7 +184,7 @@ def limited(clock: Clock, **settings: Any) -> Any:
             headers.update({name.decode(): value.decode() for name, value in message["headers"]})
 
         scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"authorization", key.encode())]}
-        asyncio.run(limits(scope | ({INSIDE: True} if inside else {}), receive, send))
+        asyncio.run(limits(scope | ({INTERNAL_CALLER: True} if inside else {}), receive, send))
         return headers
 
     return ask

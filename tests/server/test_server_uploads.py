@@ -236,7 +236,7 @@ def test_sizes(uploader: OpenAI, place: Bare, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(openai.APIStatusError) as caught:
         uploader.uploads.parts.create(upload, data=b"x" * 501)
     assert caught.value.status_code == 413
-    monkeypatch.setattr("luthier.server.middleware.access_control.PART_BYTES", 500)
+    monkeypatch.setattr("luthier.server.http.body_limits.PART_BYTES", 500)
     with pytest.raises(openai.APIStatusError) as caught:
         uploader.uploads.parts.create(upload, data=io.BytesIO(b"x" * 200_000))
     assert caught.value.status_code == 413

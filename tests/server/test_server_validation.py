@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from luthier.server.http.json_body import MOST_LEVELS, read_json
+from luthier.server.http.json_body import MAX_DEPTH, parse_json
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.completions import CreateCompletionRequest
 from luthier.types.errors import BadRequestError
@@ -207,9 +207,9 @@ def test_what_looks_odd_and_is_fine(raw: httpx.Client) -> None:
 
 
 def test_depth_is_counted_in_levels() -> None:
-    read_json(_deep(MOST_LEVELS).encode())
+    parse_json(_deep(MAX_DEPTH).encode())
     with pytest.raises(BadRequestError):
-        read_json(_deep(MOST_LEVELS + 1).encode())
+        parse_json(_deep(MAX_DEPTH + 1).encode())
     wide = json.dumps([[[]]] * 1000)
-    assert read_json(wide.encode()) == json.loads(wide)
-    assert read_json(b'"\\ud83d\\ude00 \\\\ud800"') == "😀 \\ud800"
+    assert parse_json(wide.encode()) == json.loads(wide)
+    assert parse_json(b'"\\ud83d\\ude00 \\\\ud800"') == "😀 \\ud800"

@@ -1,4 +1,4 @@
-"""The application: routes, guard and error bodies put together. Knows nothing about how it is served."""
+"""The ASGI application: routes, middleware, error handlers and the OpenAPI document, put together."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,9 +15,11 @@ from luthier.server.background.batch_runner import BatchRunner
 from luthier.server.background.evaluation_runner import EvaluationRunner
 from luthier.server.generation import upstream_proxy
 from luthier.server.http import errors, openapi
-from luthier.server.middleware.access_control import Guard
-from luthier.server.middleware.idempotency import Replay
-from luthier.server.middleware.rate_limit import Limits
+from luthier.server.middleware.access_control import AccessControl
+from luthier.server.middleware.idempotency import Idempotency
+from luthier.server.middleware.rate_limit import RateLimit
+from luthier.server.model_loader import ModelLoader
+from luthier.server.model_resolver import ModelResolver
 from luthier.server.routes import (
     batches,
     checkpoint_permissions,
@@ -34,7 +36,7 @@ from luthier.server.routes import (
 )
 from luthier.server.routes.chat_completions import router as chat_completions
 from luthier.server.routes.completions import router as completions
-from luthier.server.state import State
+from luthier.server.state import AppState
 from luthier.settings import Settings
 from luthier.store import Store
 
@@ -58,7 +60,36 @@ _RESOURCES = (
 
 def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAPI:
     """An ASGI application over `store`; jobs wait there for a worker, which is not part of it."""
-    options = EngineOptions(
+    options = _engine_options(settings)
+    loader = ModelLoader(catalogue, EnginePool(options), Pool(options, start_encoder))
+    state = AppState(settings, store, ModelResolver(settings, store, catalogue), loader)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        state.upstream = upstream_proxy.create_client(settings)
+        runners = (BatchRunner(app, state), EvaluationRunner(app, state))
+        tasks = [asyncio.create_task(runner.run()) for runner in runners]
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if state.upstream:
+            await state.upstream.aclose()
+        loader.close()
+
+    app = FastAPI(title="Luthier", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.luthier = state
+    _add_middleware(app, settings, store)
+    errors.install(app)
+    for resource in _RESOURCES:
+        app.include_router(resource.router)
+    openapi.install(app)
+    app.add_api_route("/health", _health, include_in_schema=False)
+    return app
+
+
+def _engine_options(settings: Settings) -> EngineOptions:
+    return EngineOptions(
         settings.device,
         settings.precision,
         settings.lora_slots,
@@ -74,28 +105,13 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
         settings.models_in_memory,
         settings.cache,
     )
-    engines, encoders = EnginePool(options), Pool(options, start_encoder)
-    state = State(settings, store, catalogue, engines, encoders)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        state.upstream = upstream_proxy.client(settings)
-        runners = [asyncio.create_task(one.run()) for one in (BatchRunner(app, state), EvaluationRunner(app, state))]
-        yield
-        for runner in runners:
-            runner.cancel()
-        await asyncio.gather(*runners, return_exceptions=True)
-        if state.upstream:
-            await state.upstream.aclose()
-        engines.close()
-        encoders.close()
 
-    app = FastAPI(title="Luthier", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.luthier = state
-    # The last one stands outermost.
-    app.add_middleware(Limits, settings=settings)
-    app.add_middleware(Replay, store=store)
-    app.add_middleware(Guard, settings=settings)
+def _add_middleware(app: FastAPI, settings: Settings, store: Store) -> None:
+    """The last one added is the outermost."""
+    app.add_middleware(RateLimit, settings=settings)
+    app.add_middleware(Idempotency, store=store)
+    app.add_middleware(AccessControl, settings=settings)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -104,12 +120,6 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
             allow_headers=["*"],
             expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
         )
-    errors.install(app)
-    for resource in _RESOURCES:
-        app.include_router(resource.router)
-    openapi.install(app)
-    app.add_api_route("/health", _health, include_in_schema=False)
-    return app
 
 
 async def _health() -> dict[str, str]:

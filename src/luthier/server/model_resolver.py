@@ -1,10 +1,10 @@
-"""What a `model=` name stands for here: a base, a fine-tuned model, or a model elsewhere.
+"""Resolves a `model=` name: a base model, a fine-tuned model, or a model of the upstream service.
 
-A name from a request is only ever looked up, in the store, in the settings and in the catalogue; it is never
-taken for a path.
+A name from a request is looked up in the store, the settings and the catalogue only; it is never used as a path.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,34 +19,57 @@ from luthier.types.models import Model
 from luthier.types.names import EMBEDDING_NAMES, TUNED, snapshot
 
 UPSTREAM = "upstream:"
-SERVED_BY = "x-luthier-served-by"  # the header that names the weights behind an answer
+SERVED_BY = "x-luthier-served-by"  # response header that names the weights
 
 
 @dataclass(frozen=True)
-class Target:
-    """`name` as responses echo it; `base` as the catalogue knows it; `upstream`: a model of the service elsewhere;
-    `embedding_model`: what embeds in the base's place."""
+class ResolvedModel:
+    """What a name stands for: a base model with or without an adapter, or a model of the upstream service.
+
+    Attributes:
+        name: The name that responses echo.
+        base: The base model's name in the catalogue; None for an upstream model.
+        adapter: A PEFT folder on `base`.
+        metadata: What the training data of a fine-tuned model teaches beside its answers.
+        upstream_model: The model's name at the upstream service.
+        embedding_model: The folder of the embedding model that embeds in the base model's place.
+    """
 
     name: str
     base: str | None = None
     adapter: Path | None = None
-    taught: Taught = field(default_factory=Taught)
-    upstream: str | None = None
+    metadata: Taught = field(default_factory=Taught)
+    upstream_model: str | None = None
     embedding_model: Path | None = None
 
+    @property
+    def weights_name(self) -> str:
+        """The name of the weights as clients see it."""
+        return display_name(str(self.embedding_model or self.base or ""))
 
-class Names:
+
+class ModelResolver:
+    """The table of aliases is built once; `within` shares it."""
+
     def __init__(self, settings: Settings, store: Store, catalogue: Catalogue) -> None:
-        self._aliases, self._base, self._store, self._catalogue = settings.names(), settings.base, store, catalogue
-        self._embedding_model = settings.embedding_model
+        self._aliases = settings.names()
+        self._base, self._embedding_model = settings.base, settings.embedding_model
+        self._models, self._catalogue = store.models, catalogue
 
-    def resolve(self, name: str) -> Target:
+    def within(self, store: Store) -> "ModelResolver":
+        """The same aliases and base models, with the fine-tuned models of `store`, a project's view."""
+        scoped = copy(self)
+        scoped._models = store.models
+        return scoped
+
+    def resolve(self, name: str) -> ResolvedModel:
         """Raises NotFoundError in OpenAI's words."""
-        tuned = self._store.models.find(name)
-        if tuned and tuned.whole:
-            return Target(name, tuned.own_base, taught=_taught(tuned.adapter, tuned.call_form))
+        tuned = self._models.find(name)
         if tuned:
-            return Target(name, tuned.base, tuned.adapter, _taught(tuned.adapter, tuned.call_form))
+            metadata = _metadata(tuned.adapter, tuned.call_form)
+            if tuned.whole:
+                return ResolvedModel(name, tuned.own_base, metadata=metadata)
+            return ResolvedModel(name, tuned.base, tuned.adapter, metadata)
         target = self._aliases.get(name)
         if target is None and name in self._catalogue.names():
             target = name
@@ -54,62 +77,62 @@ class Names:
             message = f"The model `{name}` does not exist or you do not have access to it."
             raise NotFoundError(message, code="model_not_found")
         if target.startswith(UPSTREAM):
-            return Target(name, upstream=target.removeprefix(UPSTREAM) or name)
-        return Target(snapshot(name), target)
+            return ResolvedModel(name, upstream_model=target.removeprefix(UPSTREAM) or name)
+        return ResolvedModel(snapshot(name), target)
 
-    def resolve_embedding(self, name: str) -> Target:
-        """OpenAI's names of embedding models too: unless the operator says otherwise the base model embeds."""
+    def resolve_embedding(self, name: str) -> ResolvedModel:
+        """Also accepts OpenAI's names of embedding models: the base model embeds, unless an alias says otherwise."""
         if name in EMBEDDING_NAMES and name not in self._aliases:
-            return Target(name, self._base, embedding_model=self._embedding_model)
+            return ResolvedModel(name, self._base, embedding_model=self._embedding_model)
         return self.resolve(name)
 
-    def list(self) -> Sequence[Model]:
-        """Bases, aliases and fine-tuned models; checkpoints can be called but are not listed, as at OpenAI."""
-        bases = [self.model(name) for name in self._catalogue.names() if name not in self._aliases]
+    def list_models(self) -> Sequence[Model]:
+        """Base models, aliases and fine-tuned models; checkpoints can be called but are not listed, as at OpenAI."""
+        bases = [self.describe(name) for name in self._catalogue.names() if name not in self._aliases]
         aliases = [
             Model(
                 id=name,
                 created=0,
                 owned_by="upstream" if target.startswith(UPSTREAM) else "luthier",
-                root=shown(target),
+                root=display_name(target),
             )
             for name, target in ({name: self._base for name in EMBEDDING_NAMES} | self._aliases).items()
         ]
-        tuned = [self.model(model.id) for model in self._store.models.list() if ":ckpt-step-" not in model.id]
+        tuned = [self.describe(model.id) for model in self._models.list() if ":ckpt-step-" not in model.id]
         return [*bases, *aliases, *tuned]
 
-    def trainable(self) -> dict[str, str]:
-        """Every name that training may start from, with the name that its jobs echo."""
-        here = [name for name, target in self._aliases.items() if not target.startswith(UPSTREAM)]
-        tuned = {model.id: model.id for model in self._store.models.list()}
-        return {name: snapshot(name) for name in [*here, *self._catalogue.names()]} | tuned
+    def trainable_names(self) -> dict[str, str]:
+        """Every name that a job may start from, with the name that the job echoes."""
+        local = [name for name, target in self._aliases.items() if not target.startswith(UPSTREAM)]
+        tuned = {model.id: model.id for model in self._models.list()}
+        return {name: snapshot(name) for name in [*local, *self._catalogue.names()]} | tuned
 
-    def model(self, name: str) -> Model:
-        """Raises NotFoundError in OpenAI's words."""
-        tuned = self._store.models.find(name)
+    def describe(self, name: str) -> Model:
+        """The model object of `/v1/models`. Raises NotFoundError in OpenAI's words."""
+        tuned = self._models.find(name)
         if tuned:
-            owner = name.split(":")[2]
-            return Model(id=name, created=tuned.created_at, owned_by=owner, root=shown(tuned.base), parent=tuned.root)
+            owner, root = name.split(":")[2], display_name(tuned.base)
+            return Model(id=name, created=tuned.created_at, owned_by=owner, root=root, parent=tuned.root)
         try:
             target = self.resolve_embedding(name)
         except NotFoundError:
             message = f"The model '{name}' does not exist"
             raise NotFoundError(message, param="model", code="model_not_found") from None
-        pulled = self._catalogue.pulled.find(name) if name == target.base else None
-        if pulled:
-            where = pulled.source if ":" in pulled.source else None  # no path of this machine is told
-            return Model(id=name, created=pulled.made_at, owned_by="luthier", source=where)
-        root = shown(target.base) if target.base else None
-        return Model(id=name, created=0, owned_by="upstream" if target.upstream else "luthier", root=root)
+        local = self._catalogue.pulled.find(name) if name == target.base else None
+        if local:
+            source = local.source if ":" in local.source else None  # never a path of this machine
+            return Model(id=name, created=local.made_at, owned_by="luthier", source=source)
+        base_name = display_name(target.base) if target.base else None
+        return Model(id=name, created=0, owned_by="upstream" if target.upstream_model else "luthier", root=base_name)
 
 
 @lru_cache(maxsize=1024)
-def _taught(adapter: Path, call_form: CallForm | None) -> Taught:
-    """Adapters of earlier versions say nothing themselves; the store knows how they call."""
-    made = read(adapter)
-    return made if made.call_form or not call_form else replace(made, call_form=call_form)
+def _metadata(adapter: Path, call_form: CallForm | None) -> Taught:
+    """Adapters of earlier versions have no metadata; the store has their `call_form`."""
+    metadata = read(adapter)
+    return metadata if metadata.call_form or not call_form else replace(metadata, call_form=call_form)
 
 
-def shown(base: str) -> str:
-    """A base model as clients see it: of a folder its name, not where it lies."""
+def display_name(base: str) -> str:
+    """A base model as clients see it: of a folder its name, never its path."""
     return Path(base).name if Path(base).is_absolute() else base.removeprefix(TUNED)

@@ -1,82 +1,74 @@
-"""What the routes share, handed to each by FastAPI: with the store as the caller's project sees it."""
+"""What routes share: `AppState`, one for the application, and `State`, its view by one project."""
 
-import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated
 
 import anyio
 import httpx
 from fastapi import Depends, Request
-from starlette.concurrency import run_in_threadpool
 
-from luthier.catalogue import Catalogue
-from luthier.data.rendering.renderer import Renderer
-from luthier.inference import Engine, EnginePool, Pool, TextEmbedder
-from luthier.inference.pool import Started
-from luthier.server.http.auth import CallerOf
-from luthier.server.model_resolver import Names
+from luthier.inference import EnginePool
+from luthier.server.http.auth import CallerDep
+from luthier.server.model_loader import ModelLoader
+from luthier.server.model_resolver import ModelResolver
 from luthier.settings import Settings
 from luthier.store import Store
 
+_MAX_CACHED_PROJECTS = 256
+
+
+@dataclass(frozen=True)
+class State:
+    """The application's state as one project sees it; `store` and `models` hold that project's rows only."""
+
+    app: "AppState"
+    store: Store
+    models: ModelResolver
+
+    @property
+    def settings(self) -> Settings:
+        return self.app.settings
+
+    def within(self, project: str | None) -> "State":
+        return self.app.within(project)
+
 
 @dataclass
-class State:
-    """`upstream`: the client for the service elsewhere, None when none is set.
+class AppState:
+    """Store and model names of all projects, and what no project has for itself.
 
-    `store` and `names` show everything in the one that the application keeps, and what the caller's project may see
-    in those that routes get.
+    Attributes:
+        upstream: The client of the upstream service; None when none is configured.
+        grader_threads: Graders may run for minutes; in threads of their own they block no other request.
     """
 
     settings: Settings
     store: Store
-    catalogue: Catalogue
-    engines: EnginePool
-    encoders: Pool[TextEmbedder]
+    models: ModelResolver
+    loader: ModelLoader
     upstream: httpx.AsyncClient | None = None
-    names: Names = field(init=False)
-    fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
-    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    # Graders may take minutes: they have threads of their own, and no other request waits behind them.
-    grading: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
+    grader_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
 
     def __post_init__(self) -> None:
-        self.names = Names(self.settings, self.store, self.catalogue)
+        self._within = lru_cache(maxsize=_MAX_CACHED_PROJECTS)(self._scope)
 
-    def within(self, project: str | None) -> "State":
-        """The same with the store as `project` sees it; None: all of it."""
-        return replace(self, store=self.store.within(project))
+    @property
+    def engines(self) -> EnginePool:
+        return self.loader.engines
 
-    async def ready(self, base: str) -> tuple[Path, Engine]:
-        """The base model's folder, fetched first where it must be, and its engine, started first where it must be.
+    def within(self, project: str | None) -> State:
+        """The view of `project`, built on its first request; None: of all projects."""
+        return self._within(project)
 
-        Either may take minutes; requests that wait for it hold no thread. Raises BaseModelError.
-        """
-        if not self.catalogue.ready(base):
-            async with self.fetching:
-                await run_in_threadpool(self.catalogue.folder, base)
-        folder = self.catalogue.folder(base)
-        return folder, await self.started(self.engines, folder)
-
-    async def started(self, pool: Pool[Started], folder: Path) -> Started:
-        """Raises BaseModelError."""
-        found = pool.running(folder)
-        if found is None:
-            async with self.starting:
-                found = await run_in_threadpool(pool.engine, folder)
-        return found
+    def _scope(self, project: str | None) -> State:
+        store = self.store.within(project)
+        return State(self, store, self.models.within(store))
 
 
-@lru_cache(maxsize=64)
-def renderer(base: Path, adapter: Path | None) -> Renderer:
-    """The renderer of a base or of an adapter, whose own chat template travels with it."""
-    return Renderer(base, adapter / "chat_template.jinja" if adapter else None)
+def _state(request: Request, caller: CallerDep) -> State:
+    app: AppState = request.app.state.luthier
+    return app.within(caller.project)
 
 
-def _state(request: Request, caller: CallerOf) -> State:
-    shared: State = request.app.state.luthier
-    return shared.within(caller.project)
-
-
-StateOf = Annotated[State, Depends(_state)]
+StateDep = Annotated[State, Depends(_state)]

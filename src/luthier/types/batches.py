@@ -13,6 +13,7 @@ BatchStatus = Literal[
 FINAL: tuple[BatchStatus, ...] = ("failed", "completed", "expired", "cancelled")
 OPEN: tuple[BatchStatus, ...] = ("validating", "in_progress", "finalizing", "cancelling")
 MOST_REQUESTS = 50_000
+BATCH_ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations")  # served here
 WINDOW_S = 24 * 3600
 
 

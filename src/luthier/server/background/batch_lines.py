@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.server.http.json_body import read_json
+from luthier.server.http.json_body import parse_json
 from luthier.types.batches import MOST_REQUESTS, BatchError
 from luthier.types.errors import BadRequestError
 
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations")
 _MOST_ERRORS = 100
 _MOST_INPUTS = 50_000  # of embeddings, over all lines
 
@@ -84,7 +83,7 @@ class _Checking:
                 "too_many_tasks", f"The batch input file contains too many requests. The limit is {MOST_REQUESTS}."
             )
         try:
-            value = read_json(raw)
+            value = parse_json(raw)
         except BadRequestError:
             raise _LineError("invalid_json_line", "This line is not parseable as valid JSON.") from None
         if not isinstance(value, dict):

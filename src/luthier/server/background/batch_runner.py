@@ -20,8 +20,8 @@ from starlette.types import ASGIApp
 from luthier.inference import in_background
 from luthier.server.background import loopback_client
 from luthier.server.background.batch_lines import Checked, Line, check, read
-from luthier.server.http.json_body import read_json
-from luthier.server.state import State
+from luthier.server.http.json_body import parse_json
+from luthier.server.state import AppState
 from luthier.store.batch_results import Journal
 from luthier.types.batches import (
     OPEN,
@@ -49,7 +49,7 @@ _NEVER_RUN = {
 class BatchRunner:
     """`run` until cancelled. Batches that are under way then go on where they were when a server starts again."""
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
+    def __init__(self, app: ASGIApp, state: AppState) -> None:
         self._app, self._state = app, state
         self._owner = new_id("runner-", 12)
         self._gate = asyncio.Semaphore(state.settings.batch_concurrency)
@@ -105,7 +105,7 @@ class _LostError(Exception):
 class _Run:
     """One batch, from wherever it stands to its end."""
 
-    def __init__(self, app: ASGIApp, state: State, row: RowMapping, owner: str, gate: asyncio.Semaphore) -> None:
+    def __init__(self, app: ASGIApp, state: AppState, row: RowMapping, owner: str, gate: asyncio.Semaphore) -> None:
         self._store, self._row, self._id, self._owner, self._gate = state.store, row, str(row["id"]), owner, gate
         self._status: BatchStatus = row["status"]
         self._validated, self._total = row["in_progress_at"] is not None, int(row["request_counts"]["total"])
@@ -237,7 +237,7 @@ class _Run:
 def _read(response: httpx.Response) -> tuple[int, dict[str, Any]]:
     """Status and body. What a service elsewhere sends need not be JSON: an error of its line, not of the batch."""
     try:
-        body = read_json(response.content)
+        body = parse_json(response.content)
     except BadRequestError:
         body = None
     if isinstance(body, dict):

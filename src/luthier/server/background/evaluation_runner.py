@@ -27,7 +27,7 @@ from luthier.evaluation.run import Plan, read, run
 from luthier.evaluation.service import by_epoch
 from luthier.inference import in_background
 from luthier.server.background import loopback_client
-from luthier.server.state import State
+from luthier.server.state import AppState
 from luthier.types.errors import APIError, LuthierError, NotFoundError
 from luthier.types.evaluations import EvaluationError, EvaluationStatus, ExampleLoss
 
@@ -42,7 +42,7 @@ _TIMEOUT_S = 24 * 3600  # a question waits as long as people have others
 class EvaluationRunner:
     """`run` until cancelled. What is running then begins again when a server starts again."""
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
+    def __init__(self, app: ASGIApp, state: AppState) -> None:
         self._app, self._state = app, state
 
     async def run(self) -> None:
@@ -151,7 +151,7 @@ class _Renewal:
 class _Inside:
     """The application as a service (`luthier.evaluation.service`), to be asked from threads until it is closed."""
 
-    def __init__(self, app: ASGIApp, state: State, project: str) -> None:
+    def __init__(self, app: ASGIApp, state: AppState, project: str) -> None:
         self._client = loopback_client.client(app, project, _TIMEOUT_S)
         self._store = state.store.within(project)
         self._loop = asyncio.get_running_loop()

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from luthier.server.http.auth import INSIDE
-from luthier.server.http.json_body import read_json
+from luthier.server.http.auth import INTERNAL_CALLER
+from luthier.server.http.json_body import parse_json
 from luthier.server.model_resolver import SERVED_BY, UPSTREAM
 from luthier.types.errors import BadRequestError
 from luthier.types.projects import Caller
@@ -58,7 +58,7 @@ def _may_pass(response: httpx.Response, attempts: int, waited_s: float) -> bool:
 def _code(response: httpx.Response) -> Any:
     """Of the error; None where what a service elsewhere sends is no error as OpenAI writes them."""
     try:
-        body = read_json(response.content)
+        body = parse_json(response.content)
     except BadRequestError:
         return None
     error = body.get("error") if isinstance(body, dict) else None
@@ -67,6 +67,6 @@ def _code(response: httpx.Response) -> Any:
 
 def _as_caller(app: ASGIApp, caller: Caller) -> ASGIApp:
     async def inside(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, INSIDE: caller}, receive, send)
+        await app({**scope, INTERNAL_CALLER: caller}, receive, send)
 
     return inside

@@ -1,48 +1,50 @@
-"""The one bridge from engines, which are threads, to the server, which is async."""
+"""The bridge from engine threads to the event loop: token callbacks become an async iterator."""
 
 import asyncio
-import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from functools import partial
 
-from luthier.inference import Token, TokenStream
+from luthier.inference import Engine, Generation, Token, TokenEvent, TokenStream
 
 
-async def tokens_of(streams: Sequence[TokenStream]) -> AsyncGenerator[tuple[int, Token | None]]:
-    """(which stream, its token) as they come; None once that stream has ended. Raises what an engine raises.
+class MergedStreams:
+    """Generations that run together on one engine; their tokens arrive in one queue."""
 
-    Whoever stops listening, or is cancelled while waiting, cancels the streams, which frees their slots.
-    """
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[tuple[int, Token | Exception | None]] = asyncio.Queue()
+    def __init__(self, engine: Engine, generations: Sequence[Generation]) -> None:
+        """Submits all generations. Raises RateLimitError with none of them left in the engine's queue."""
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[tuple[int, TokenEvent]] = asyncio.Queue()
+        self.streams: list[TokenStream] = []
+        try:
+            for index, generation in enumerate(generations):
+                self.streams.append(engine.submit(generation, partial(self._deliver, index)))
+        except BaseException:
+            self.cancel()
+            raise
 
-    def hand_over(index: int, item: Token | Exception | None) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the server has ended and nobody listens
-            loop.call_soon_threadsafe(arrived.put_nowait, (index, item))
+    def _deliver(self, index: int, event: TokenEvent) -> None:
+        """Called in the engine's thread."""
+        with suppress(RuntimeError):  # the event loop is closed: the server has shut down
+            self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
 
-    # A thread for each answer, at most as many as the engine's queue holds: they wait, and starve nobody else.
-    for index, stream in enumerate(streams):
-        threading.Thread(
-            target=_listen, args=(stream, partial(hand_over, index)), name="luthier-tokens", daemon=True
-        ).start()
-    try:
-        under_way = len(streams)
-        while under_way:
-            index, item = await arrived.get()
-            if isinstance(item, Exception):
-                raise item
-            under_way -= item is None
-            yield index, item
-    finally:
-        for stream in streams:
+    async def tokens(self) -> AsyncGenerator[tuple[int, Token | None]]:
+        """(index of the generation, its next token), in order of arrival; None after its last token.
+
+        Raises what the engine raises. All generations are cancelled when the iterator is closed or cancelled.
+        """
+        running = len(self.streams)
+        try:
+            while running:
+                index, event = await self._events.get()
+                if isinstance(event, Exception):
+                    raise event
+                running -= event is None
+                yield index, event
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Frees the engine's queue slots; safe at any time."""
+        for stream in self.streams:
             stream.cancel()
-
-
-def _listen(stream: TokenStream, hand_over: Callable[[Token | Exception | None], None]) -> None:
-    try:
-        for token in stream:
-            hand_over(token)
-        hand_over(None)
-    except Exception as error:
-        hand_over(error)

@@ -1,15 +1,16 @@
-"""Texts as completions and embeddings take them: one or several, as text or as token ids."""
+"""Prompts of completions and inputs of embeddings: one or several, each as text or as token ids."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from luthier.types.errors import BadRequestError
 
-Texts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+PromptInput = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+_CHARACTERS_PER_CONTEXT_TOKEN = 16  # hardly any text that fits the context has more
 
 
-class TextReader(Protocol):
-    """A model's tokenizer."""
+class TextTokenizer(Protocol):
+    """A model's tokenizer for plain text."""
 
     @property
     def vocabulary_size(self) -> int: ...
@@ -17,67 +18,74 @@ class TextReader(Protocol):
     def text(self, text: str) -> list[int]: ...
 
 
-def token_ids(given: Texts, reader: TextReader, context: int, param: str) -> list[list[int]]:
-    """The token ids of each text. Raises BadRequestError for ids that this model does not have, and for texts that are
-    far longer than its `context` tokens; who calls checks the rest of the length.
+def tokenize_inputs(inputs: PromptInput, tokenizer: TextTokenizer, context_tokens: int, param: str) -> list[list[int]]:
+    """The token ids of each input.
+
+    Raises BadRequestError for ids outside the vocabulary, and for text far longer than `context_tokens`; the caller
+    checks the exact length.
     """
-    if isinstance(given, str):
-        return [_read(given, reader, context)]
-    if given and isinstance(given[0], int):
-        return [_checked(given, reader, param)]
+    if isinstance(inputs, str):
+        return [_tokenize(inputs, tokenizer, context_tokens)]
+    if inputs and isinstance(inputs[0], int):
+        return [_check_ids(inputs, tokenizer, param)]
     return [
-        _read(one, reader, context) if isinstance(one, str) else _checked(one, reader, f"{param}[{at}]")
-        for at, one in enumerate(given)
+        _tokenize(entry, tokenizer, context_tokens)
+        if isinstance(entry, str)
+        else _check_ids(entry, tokenizer, f"{param}[{index}]")
+        for index, entry in enumerate(inputs)
     ]
 
 
-def far_too_long(text: str, reader: TextReader, context: int) -> bool:
-    """Whether a text has more than twice the tokens that the model has room for, seen from its beginning.
+def exceeds_twice_context(text: str, tokenizer: TextTokenizer, context_tokens: int) -> bool:
+    """Whether a text has more than twice as many tokens as the context, by tokenizing its beginning only.
 
-    A tokenizer keeps the whole server waiting, a second for each megabyte, so it is not given what is refused anyway.
+    Tokenizing blocks the whole server, one second for each megabyte, so a text that is refused anyway is not
+    tokenized to its end.
     """
-    piece, seen = 16 * context, 0  # characters: hardly a text of more than so many fits
-    if len(text) <= piece:
+    chunk, tokens = _CHARACTERS_PER_CONTEXT_TOKEN * context_tokens, 0
+    if len(text) <= chunk:
         return False
-    for begin in range(0, len(text), piece):
-        seen += len(reader.text(text[begin : begin + piece]))
-        if seen > 2 * context:  # cuts, and special tokens around the pieces, make some more of them
+    for start in range(0, len(text), chunk):
+        tokens += len(tokenizer.text(text[start : start + chunk]))
+        if tokens > 2 * context_tokens:  # twice, because each chunk may add special tokens and split a token
             return True
     return False
 
 
-def check_text(text: str, reader: TextReader, context: int) -> None:
-    """Raises BadRequestError."""
-    if far_too_long(text, reader, context):
+def check_text_length(text: str, tokenizer: TextTokenizer, context_tokens: int) -> None:
+    """Raises BadRequestError for a text with more than twice as many tokens as the context."""
+    if exceeds_twice_context(text, tokenizer, context_tokens):
         raise BadRequestError(
-            f"This model's maximum context length is {context} tokens, however you requested more than {2 * context} "
-            "tokens in your prompt. Please reduce your prompt; or completion length."
+            f"This model's maximum context length is {context_tokens} tokens, however you requested more than "
+            f"{2 * context_tokens} tokens in your prompt. Please reduce your prompt; or completion length."
         )
 
 
-def _read(text: str, reader: TextReader, context: int) -> list[int]:
-    check_text(text, reader, context)
-    return reader.text(text)
-
-
-def check_room(context: int, prompt: int, completion: int) -> None:
-    """Raises BadRequestError when a prompt of so many tokens and its completion do not fit."""
-    if prompt + completion > context:
+def check_context_length(context_tokens: int, prompt_tokens: int, completion_tokens: int) -> None:
+    """Raises BadRequestError when a prompt and its completion exceed the context."""
+    requested = prompt_tokens + completion_tokens
+    if requested > context_tokens:
         raise BadRequestError(
-            f"This model's maximum context length is {context} tokens, however you requested {prompt + completion} "
-            f"tokens ({prompt} in your prompt; {completion} for the completion). Please reduce your prompt; or "
-            "completion length."
+            f"This model's maximum context length is {context_tokens} tokens, however you requested {requested} "
+            f"tokens ({prompt_tokens} in your prompt; {completion_tokens} for the completion). Please reduce your "
+            "prompt; or completion length."
         )
 
 
-def _checked(ids: object, reader: TextReader, param: str) -> list[int]:
-    made = [token for token in ids if isinstance(token, int)] if isinstance(ids, Sequence) else []
-    wrong = next((token for token in made if not 0 <= token < reader.vocabulary_size), None)
-    if wrong is not None:
+def _tokenize(text: str, tokenizer: TextTokenizer, context_tokens: int) -> list[int]:
+    check_text_length(text, tokenizer, context_tokens)
+    return tokenizer.text(text)
+
+
+def _check_ids(ids: object, tokenizer: TextTokenizer, param: str) -> list[int]:
+    tokens = [token for token in ids if isinstance(token, int)] if isinstance(ids, Sequence) else []
+    size = tokenizer.vocabulary_size
+    unknown = next((token for token in tokens if not 0 <= token < size), None)
+    if unknown is not None:
         raise BadRequestError(
-            f"Invalid '{param}': this model has no token {wrong}; its token ids are below {reader.vocabulary_size}. "
+            f"Invalid '{param}': this model has no token {unknown}; its token ids are below {size}. "
             "Ids of another model's tokenizer mean other texts here: send the text instead.",
             param=param,
             code="invalid_value",
         )
-    return made
+    return tokens

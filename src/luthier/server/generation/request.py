@@ -1,126 +1,100 @@
-"""Answers on their way out of an engine: what chat completions and plain completions have in common."""
+"""A request to generate choices, prepared and running: what chat completions and plain completions share."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 from luthier import __version__
-from luthier.data.rendering.renderer import Renderer
-from luthier.inference import Engine, Generation, Sampling, TokenStream
-from luthier.server.generation.stop_and_call_parser import AnswerText
-from luthier.server.generation.tool_calls import CallRules
-from luthier.server.model_resolver import Target
+from luthier.inference import Generation
+from luthier.server.generation.async_bridge import MergedStreams
+from luthier.server.generation.choice_stream import ChoiceParser, Part
+from luthier.server.generation.tool_calls import CallPolicy
+from luthier.server.model_loader import LoadedModel
 from luthier.types import chat as types
-from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.common import now
-from luthier.types.completions import CreateCompletionRequest
-from luthier.types.errors import BadRequestError
 
 
-@dataclass(kw_only=True)
-class Underway:
-    """`streams` holds, once started, an answer for each of `generations`; `prompt_tokens` is what usage says."""
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """Prepared for the engine: one choice for each of `generations`.
+
+    Attributes:
+        prompt_tokens: Of all prompts, for the usage.
+        keep_tokens: Whether choices keep their tokens, for log-probabilities.
+    """
 
     id: str
-    target: Target
-    engine: Engine
-    renderer: Renderer
+    model: LoadedModel
     generations: Sequence[Generation]
     prompt_tokens: int
-    stops: Sequence[str] = ()
-    calls: CallRules = field(default_factory=CallRules)
-    with_tokens: bool = False  # whether log-probabilities were asked for
+    stop_sequences: Sequence[str] = ()
+    calls: CallPolicy = field(default_factory=CallPolicy)
+    keep_tokens: bool = False
     created: int = field(default_factory=now)
-    streams: list[TokenStream] = field(default_factory=list)
-    completion_tokens: int = 0
 
-    def start(self) -> None:
-        """Raises RateLimitError with nothing left behind."""
-        try:
-            for generation in self.generations:
-                self.streams.append(self.engine.submit(generation))
-        except BaseException:
-            self.cancel()
-            self.streams.clear()
-            raise
+    def usage(self, completion_tokens: int, cached_tokens: int) -> types.Usage:
+        return types.Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=self.prompt_tokens + completion_tokens,
+            prompt_tokens_details=types.PromptTokensDetails(cached_tokens=cached_tokens),
+        )
 
-    def cancel(self) -> None:
-        for stream in self.streams:
-            stream.cancel()
+    @property
+    def response_fields(self) -> dict[str, Any]:
+        """Fields of the response object and of each of its chunks."""
+        target = self.model.target
+        weights = f"{target.base} {target.adapter} {__version__}"  # the fingerprint changes with these
+        fingerprint = "fp_" + hashlib.sha256(weights.encode()).hexdigest()[:10]
+        return {"id": self.id, "created": self.created, "model": target.name, "system_fingerprint": fingerprint}
 
-    def text(self) -> AnswerText:
-        return AnswerText(self.stops, calls=self.calls.form is not None, opening=self.calls.opening)
+    def new_parser(self) -> ChoiceParser:
+        return ChoiceParser(self.model.renderer.reader(), self.stop_sequences, self.calls, keep_tokens=self.keep_tokens)
+
+
+class RunningRequest:
+    """Some or all generations of a request on the engine."""
+
+    def __init__(self, request: GenerationRequest, first: int = 0, count: int | None = None) -> None:
+        """Submits `count` generations from index `first` on; None: the rest. Raises RateLimitError."""
+        self._request, self._first = request, first
+        stop = None if count is None else first + count
+        self._merged = MergedStreams(request.model.engine, request.generations[first:stop])
+        self.completion_tokens = 0
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens of the first generation that the prefix cache held."""
+        return self._merged.streams[0].cached_tokens if self._merged.streams else 0
 
     @property
     def usage(self) -> types.Usage:
-        prompt, completion = self.prompt_tokens, self.completion_tokens
-        cached = self.streams[0].cached_tokens if self.streams else 0
-        return types.Usage(
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=prompt + completion,
-            prompt_tokens_details=types.PromptTokensDetails(cached_tokens=cached),
-        )
+        return self._request.usage(self.completion_tokens, self.cached_tokens)
 
-    @property
-    def head(self) -> dict[str, Any]:
-        """What an answer and each of its chunks begin with."""
-        return {
-            "id": self.id,
-            "created": self.created,
-            "model": self.target.name,
-            "system_fingerprint": _fingerprint(self.target),
-        }
+    def cancel(self) -> None:
+        self._merged.cancel()
 
+    async def parts(self) -> AsyncGenerator[tuple[int, Part]]:
+        """(index of the choice, its next part); the last part of each choice is a Finish.
 
-def _fingerprint(target: Target) -> str:
-    """Changes with the weights and with the program, as OpenAI's does."""
-    return "fp_" + hashlib.sha256(f"{target.base} {target.adapter} {__version__}".encode()).hexdigest()[:10]
-
-
-def stops(sent: str | Sequence[str] | None) -> Sequence[str]:
-    return [sent] if isinstance(sent, str) else sent or []
-
-
-def logit_bias(sent: Mapping[str, float] | None) -> dict[int, float]:
-    """Raises BadRequestError."""
-    for token in sent or {}:
-        if not (token.isascii() and token.isdecimal() and len(token) < 20):
-            message = f"Invalid key in 'logit_bias': {token[:40]}. Keys are token ids of this model."
-            raise BadRequestError(message, param="logit_bias", code="invalid_value")
-    return {int(token): bias for token, bias in (sent or {}).items()}
-
-
-def sampling(
-    body: CreateChatCompletionRequest | CreateCompletionRequest,
-    index: int,
-    tokens: int,
-    stop_ids: frozenset[int],
-    *,
-    top_logprobs: int,
-    grammar: str | None = None,
-) -> Sampling:
-    """How choice `index` of a request is sampled; choices differ by their seeds. Raises BadRequestError."""
-    return Sampling(
-        max_tokens=tokens,
-        stop_ids=stop_ids,
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
-        logit_bias=logit_bias(body.logit_bias),
-        seed=None if body.seed is None else body.seed + index,
-        top_logprobs=top_logprobs,
-        grammar=grammar,
-    )
-
-
-def check_choices(n: int, queue_limit: int, param: str = "n") -> None:
-    """More choices than the queue holds would be told to come again for ever."""
-    if n > queue_limit:
-        message = (
-            f"Invalid '{param}': integer above maximum value. Expected a value <= {queue_limit}, but got {n} instead "
-            "(the server's queue limit)."
-        )
-        raise BadRequestError(message, param=param, code="integer_above_max_value")
+        Raises what the engine raises.
+        """
+        streams = self._merged.streams
+        parsers = [self._request.new_parser() for _ in streams]
+        async with aclosing(self._merged.tokens()) as tokens:
+            async for index, token in tokens:
+                parser, stream = parsers[index], streams[index]
+                if parser.finished:
+                    continue  # tokens that were delivered before a stop sequence cancelled the stream
+                if token is not None:
+                    self.completion_tokens += 1
+                    for delta in parser.feed(token):
+                        yield self._first + index, delta
+                if token is None or parser.stopped:
+                    stream.cancel()
+                    for part in parser.finish(stream.finish_reason):
+                        yield self._first + index, part
+                    if all(parser.finished for parser in parsers):
+                        return

@@ -1,6 +1,6 @@
-"""Function calls, in both of OpenAI's forms: what a request asks for, and calls as they are sent.
+"""Function calls in both of OpenAI's forms: what a request allows and requires, and calls as they are sent.
 
-`tools` are today's form, `functions` the older one that fine-tuned models may still have been taught.
+`tools` is today's form, `functions` the legacy one, which fine-tuned models may have been trained on.
 """
 
 import json
@@ -14,61 +14,81 @@ from luthier.types.chat import AllowedToolsChoice, CreateChatCompletionRequest, 
 from luthier.types.common import new_id
 from luthier.types.errors import BadRequestError
 
-CallForm = Literal["tools", "functions"]
+WireForm = Literal["tools", "functions"]
 StrictCalls = Literal["taught", "all", "off"]
+Definitions = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class CallRules:
-    """`form`: how calls are sent, None when none are looked for; `definitions`: what the model is told of, in today's
-    form; `held_to`: the only calls that it can make, None for whatever it writes; `asked`: the request wants it so,
-    and a schema that nothing can be held to is its error; `required`: it has to make one; `opening`: what the answer
-    must begin with where one is required and nothing is known of the functions.
+class CallPolicy:
+    """How the calls of one request are prompted, constrained, parsed and sent.
+
+    Attributes:
+        wire_form: The form in which calls are sent; None: generated text is not parsed for calls.
+        parallel: Whether a choice may have several calls.
+        prompt_definitions: The request's definitions, as tools, for the prompt.
+        definitions: The request's definitions, else those that the model was trained with.
+        enforced: The only functions that the model can call, by a grammar; None: calls are not constrained.
+        requested: Whether the request asks for constrained calls: a schema that cannot be enforced is then an error.
+        required: Whether the choice must be a call.
+        forced_prefix: What the text is forced to begin with, when a call is required and no definition is known.
     """
 
-    form: CallForm | None = None
+    wire_form: WireForm | None = None
     parallel: bool = True
-    definitions: list[dict[str, Any]] | None = None
-    held_to: list[dict[str, Any]] | None = None
-    asked: bool = False
-    known: list[dict[str, Any]] | None = None
+    prompt_definitions: Definitions | None = None
+    definitions: Definitions | None = None
+    enforced: Definitions | None = None
+    requested: bool = False
     required: bool = False
-    opening: str = ""
+    forced_prefix: str = ""
 
 
-def call_rules(body: CreateChatCompletionRequest, taught: Taught, *, strict: StrictCalls = "off") -> CallRules:
-    """By the request, else by what a fine-tuned model was `taught`; `strict`: the setting `strict_calls`.
+def call_policy(body: CreateChatCompletionRequest, metadata: Taught, *, strict: StrictCalls = "off") -> CallPolicy:
+    """By the request, else by the `metadata` of a fine-tuned model; `strict`: the setting `strict_calls`.
 
     Raises BadRequestError.
     """
-    _check(body, taught)
+    _check_choice(body, metadata)
     choice = body.tool_choice if body.tool_choice is not None else body.function_call
     if choice == "none":
-        return CallRules()
-    legacy = bool(body.functions) or (taught.call_form == "functions" and not body.tools)
-    tools = [tool.model_dump(exclude_none=True) for tool in body.tools or []]
-    functions = [function.model_dump(exclude_none=True) for function in body.functions or []]
-    sent = wire.definitions(tools, functions)
-    known = sent or taught.definitions or None
-    required = choice == "required" or _chosen(choice) is not None
-    required = choice.allowed_tools.mode == "required" if isinstance(choice, AllowedToolsChoice) else required
-    asked = required or any(tool["function"].get("strict") for tool in sent or [])
-    asked = asked or isinstance(choice, AllowedToolsChoice)
-    held = asked or strict == "all" or (strict == "taught" and bool(taught.definitions))
-    return CallRules(
-        form=("functions" if legacy else "tools") if sent or taught.call_form else None,
+        return CallPolicy()
+    sent = _request_definitions(body)
+    definitions = sent or metadata.definitions or None
+    required = _is_required(choice)
+    requested = required or isinstance(choice, AllowedToolsChoice) or any(_is_strict(tool) for tool in sent or [])
+    enforced = requested or strict == "all" or (strict == "taught" and bool(metadata.definitions))
+    legacy = bool(body.functions) or (metadata.call_form == "functions" and not body.tools)
+    return CallPolicy(
+        wire_form=("functions" if legacy else "tools") if sent or metadata.call_form else None,
         parallel=body.parallel_tool_calls is not False and not legacy,
-        definitions=sent,
-        held_to=_among(known, choice) if held and known else None,
-        asked=asked,
-        known=known,
+        prompt_definitions=sent,
+        definitions=definitions,
+        enforced=_allowed(definitions, choice) if enforced and definitions else None,
+        requested=requested,
         required=required,
-        opening=_opening(choice) if required and not known else "",
+        forced_prefix=forced_prefix(choice) if required and not definitions else "",
     )
 
 
-def _chosen(choice: Any) -> list[str] | None:
-    """The names that a choice allows; None when it names none."""
+def _request_definitions(body: CreateChatCompletionRequest) -> Definitions | None:
+    tools = [tool.model_dump(exclude_none=True) for tool in body.tools or []]
+    functions = [function.model_dump(exclude_none=True) for function in body.functions or []]
+    return wire.definitions(tools, functions)
+
+
+def _is_strict(tool: dict[str, Any]) -> bool:
+    return bool(tool["function"].get("strict"))
+
+
+def _is_required(choice: Any) -> bool:
+    if isinstance(choice, AllowedToolsChoice):
+        return choice.allowed_tools.mode == "required"
+    return choice == "required" or _named_functions(choice) is not None
+
+
+def _named_functions(choice: Any) -> list[str] | None:
+    """The functions that a choice names; None when it names none."""
     if isinstance(choice, AllowedToolsChoice):
         return [tool.function.name for tool in choice.allowed_tools.tools]
     if choice is None or isinstance(choice, str):
@@ -76,73 +96,77 @@ def _chosen(choice: Any) -> list[str] | None:
     return [choice.function.name if isinstance(choice, NamedTool) else choice.name]
 
 
-def _among(known: list[dict[str, Any]], choice: Any) -> list[dict[str, Any]]:
-    names = _chosen(choice)
-    return [tool for tool in known if names is None or tool["function"]["name"] in names]
+def _allowed(definitions: Definitions, choice: Any) -> Definitions:
+    names = _named_functions(choice)
+    return [tool for tool in definitions if names is None or tool["function"]["name"] in names]
 
 
-def _check(body: CreateChatCompletionRequest, taught: Taught) -> None:
+def _check_choice(body: CreateChatCompletionRequest, metadata: Taught) -> None:
+    """Raises BadRequestError for a choice without definitions, and for one of an unknown function."""
     if body.functions and body.tools:
         raise BadRequestError("'functions' and 'tools' cannot be sent together.", param="functions")
-    for param, choice, of, sent in (
+    for param, choice, field, sent_names in (
         ("tool_choice", body.tool_choice, "tools", [tool.function.name for tool in body.tools or []]),
         ("function_call", body.function_call, "functions", [function.name for function in body.functions or []]),
     ):
         if choice is None:
             continue
-        # A model that was taught to call without definitions may be asked to.
-        by_heart = taught.call_form is not None and not (body.tools or body.functions)
-        if not sent and not by_heart:
-            message = f"Invalid value for '{param}': '{param}' is only allowed when '{of}' are specified."
+        # A model that was trained to call without definitions may be required to.
+        trained = metadata.call_form is not None and not (body.tools or body.functions)
+        if not sent_names and not trained:
+            message = f"Invalid value for '{param}': '{param}' is only allowed when '{field}' are specified."
             raise BadRequestError(message, param=param)
-        known = sent or [tool["function"]["name"] for tool in taught.definitions]
-        unknown = [name for name in _chosen(choice) or [] if known and name not in known]
+        names = sent_names or [tool["function"]["name"] for tool in metadata.definitions]
+        unknown = [name for name in _named_functions(choice) or [] if names and name not in names]
         if unknown:
-            where = f"the '{of}'" if sent else "the functions that this model was trained with"
+            where = f"the '{field}'" if sent_names else "the functions that this model was trained with"
             message = f"Invalid value for '{param}': the function '{unknown[0]}' is not among {where}."
             raise BadRequestError(message, param=param)
 
 
-def _opening(choice: Any) -> str:
-    names = _chosen(choice)
+def forced_prefix(choice: Any) -> str:
+    """The beginning of a call, with the function's name where `choice` names a single one."""
+    names = _named_functions(choice)
     if names is None or len(names) > 1:
         return '<tool_call>\n{"name":'
     return f'<tool_call>\n{{"name": {json.dumps(names[0], ensure_ascii=False)}, "arguments":'
 
 
 @dataclass(frozen=True)
-class Called:
-    """`tool_calls` or `function_call`, whichever the form has; the other is None."""
+class GeneratedCalls:
+    """The calls of a choice as they are sent: `tool_calls` or, in the legacy form, `function_call`."""
 
     tool_calls: list[ToolCall] | None = None
     function_call: FunctionCall | None = None
 
     def deltas(self) -> list[dict[str, Any]]:
-        """Streamed: each call opens with its name and empty arguments; the arguments follow."""
+        """For chunks: each call begins with its name and empty arguments; the arguments follow."""
         if self.function_call:
             name, arguments = self.function_call.name, self.function_call.arguments
             return [{"function_call": {"name": name, "arguments": ""}}, {"function_call": {"arguments": arguments}}]
-        made: list[dict[str, Any]] = []
+        deltas: list[dict[str, Any]] = []
         for index, call in enumerate(self.tool_calls or []):
             opening = call.model_dump() | {"function": {"name": call.function.name, "arguments": ""}}
-            made.append({"tool_calls": [{"index": index, **opening}]})
-            made.append({"tool_calls": [{"index": index, "function": {"arguments": call.function.arguments}}]})
-        return made
+            deltas.append({"tool_calls": [{"index": index, **opening}]})
+            deltas.append({"tool_calls": [{"index": index, "function": {"arguments": call.function.arguments}}]})
+        return deltas
 
 
-def calls_as_sent(calls: Sequence[wire.Call], rules: CallRules) -> Called:
-    """The legacy form has one call; so have answers that were asked for without parallel calls."""
-    sent = [FunctionCall(name=_text(call.name), arguments=_escaped(call.arguments)) for call in calls]
-    if rules.form == "functions":
-        return Called(function_call=sent[0])
-    chosen = sent if rules.parallel else sent[:1]
-    return Called([ToolCall(id=new_id("call_"), type="function", function=call) for call in chosen])
+def wire_calls(calls: Sequence[wire.Call], policy: CallPolicy) -> GeneratedCalls:
+    """The legacy form has one call, and so have requests without parallel calls: the first."""
+    functions = [
+        FunctionCall(name=_encodable(call.name), arguments=_escape_surrogates(call.arguments)) for call in calls
+    ]
+    if policy.wire_form == "functions":
+        return GeneratedCalls(function_call=functions[0])
+    functions = functions if policy.parallel else functions[:1]
+    return GeneratedCalls([ToolCall(id=new_id("call_"), type="function", function=function) for function in functions])
 
 
-def _text(name: str) -> str:
+def _encodable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _escaped(arguments: str) -> str:
-    """A model may write half a character as an escape; in JSON text it can be sent as that escape only."""
+def _escape_surrogates(arguments: str) -> str:
+    """A model may generate the escape of a lone surrogate; in JSON text it can be sent as that escape only."""
     return "".join(f"\\u{ord(char):04x}" if "\ud800" <= char <= "\udfff" else char for char in arguments)

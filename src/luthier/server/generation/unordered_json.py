@@ -1,78 +1,87 @@
-"""Grammar rules for the arguments of a call, in whatever order a model was taught to write them.
+"""Grammar rules for the arguments of a call, with the members of objects in any order.
 
-The grammar engine takes the members of an object in the order of its schema only. Training data often has another,
-that of the sentence say, and a model that is held to the schema's order cannot write the call that it knows. Here the
-members come in any order, none missing that is required. What is no plain object keeps the engine's rule.
+llguidance takes the members of an object in the order of its schema only. Training data often has another order, and
+a model constrained to the schema's order cannot write the call that it was trained on. These rules take the members
+in any order and require those that the schema requires. Schemas other than plain objects keep llguidance's rule.
 """
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
-_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-# Members whose coming is kept count of, which takes two to the power of so many rules: required ones, and optional
-# ones while there are few. Other optional ones may come twice; the last then counts, as ever in JSON.
-_MOST_REQUIRED, _MOST_COUNTED = 6, 4
-# Keywords that the rules below heed, or that only describe.
-_OBJECT = {"type", "properties", "required", "additionalProperties"}
-_ARRAY = {"type", "items"}
-_WORDS = {"title", "description", "examples", "default", "$comment", "$schema"}
+_FORMAT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# Tracking which members are missing takes two to the power of their number in rules, so only required members are
+# tracked, and optional ones while there are few. An untracked member may be repeated; the last one counts, as always
+# in JSON.
+_MAX_REQUIRED, _MAX_TRACKED = 6, 4
+# Keywords that the rules implement, and those that only describe.
+_OBJECT_KEYWORDS = {"type", "properties", "required", "additionalProperties"}
+_ARRAY_KEYWORDS = {"type", "items"}
+_ANNOTATIONS = {"title", "description", "examples", "default", "$comment", "$schema"}
 
 
-def as_json(schema: Any) -> str:
-    """As the engine reads it, with blanks as training data is rendered."""
-    return json.dumps({**schema, "x-guidance": _FORM} if isinstance(schema, dict) else schema, ensure_ascii=False)
+def schema_json(schema: Any) -> str:
+    """The schema for llguidance, with the whitespace of rendered training data."""
+    return json.dumps({**schema, "x-guidance": _FORMAT} if isinstance(schema, dict) else schema, ensure_ascii=False)
 
 
-def rules(name: str, schema: Any, *, whole: bool = True) -> Iterator[str]:
-    """Lines of Lark in which the rule `name` stands for a value of the schema."""
-    if whole and "$ref" in json.dumps(schema):
-        yield f"{name}: %json {as_json(schema)}"  # a part of it could not be resolved
-    elif _is_plain_object(schema):
-        yield from _object(name, schema["properties"], schema.get("required") or [])
+def argument_rules(name: str, schema: Any) -> Iterator[str]:
+    """Lark lines in which the rule `name` matches a value of the schema."""
+    if "$ref" in json.dumps(schema):
+        yield f"{name}: %json {schema_json(schema)}"  # a part of it could not resolve its references
+    else:
+        yield from _value_rules(name, schema)
+
+
+def _value_rules(name: str, schema: Any) -> Iterator[str]:
+    if _is_plain_object(schema):
+        yield from _object_rules(name, schema["properties"], schema.get("required") or [])
     elif _is_plain_array(schema):
         yield f'{name}: "[]" | "[" {name}_i (", " {name}_i)* "]"'
-        yield from rules(f"{name}_i", schema["items"], whole=False)
+        yield from _value_rules(f"{name}_i", schema["items"])
     else:
-        yield f"{name}: %json {as_json(schema)}"
+        yield f"{name}: %json {schema_json(schema)}"
 
 
-def _object(name: str, properties: dict[str, Any], required: list[str]) -> Iterator[str]:
-    """`name_m5` says what may follow a member when members 0 and 2 (the bits of 5) have not come yet."""
-    needed = [key for key in properties if key in required]
-    optional = [key for key in properties if key not in required]
-    counted = [*needed, *optional[: max(0, _MOST_COUNTED - len(needed))]]
-    free = [key for key in properties if key not in counted]
-    must = 2 ** len(needed) - 1
-    for index, key in enumerate([*counted, *free]):
+def _object_rules(name: str, properties: dict[str, Any], required_keys: list[str]) -> Iterator[str]:
+    """The rule `name_m5` matches what may follow a member while members 0 and 2 (the bits of 5) are missing."""
+    required = [key for key in properties if key in required_keys]
+    optional = [key for key in properties if key not in required_keys]
+    tracked = [*required, *optional[: max(0, _MAX_TRACKED - len(required))]]
+    untracked = [key for key in properties if key not in tracked]
+    required_mask, full_mask = 2 ** len(required) - 1, 2 ** len(tracked) - 1
+    for index, key in enumerate([*tracked, *untracked]):
         yield f"{name}_{index}: {_quoted(json.dumps(key, ensure_ascii=False) + ': ')} {name}_{index}v"
-        yield from rules(f"{name}_{index}v", properties[key], whole=False)
-    everything = 2 ** len(counted) - 1
-    often = [f"{name}_{index}" for index in range(len(counted), len(properties))]
+        yield from _value_rules(f"{name}_{index}v", properties[key])
+    untracked_rules = [f"{name}_{index}" for index in range(len(tracked), len(properties))]
 
-    def following(missing: int) -> Iterator[str]:
-        yield from (f"{name}_{bit} {name}_m{missing - 2**bit}" for bit in range(len(counted)) if missing & 2**bit)
-        yield from (f"{member} {name}_m{missing}" for member in often)
+    def continuations(missing: int) -> Iterator[str]:
+        yield from (f"{name}_{bit} {name}_m{missing - 2**bit}" for bit in range(len(tracked)) if missing & 2**bit)
+        yield from (f"{member} {name}_m{missing}" for member in untracked_rules)
 
-    empty = [] if needed else ['"{}"']
-    yield f"{name}: " + " | ".join([*empty, *(f'"{{" {one}' for one in following(everything))])
-    for missing in range(everything + 1):
-        ends = [] if missing & must else ['"}"']
-        yield f"{name}_m{missing}: " + " | ".join([*ends, *(f'", " {one}' for one in following(missing))])
+    empty = [] if required else ['"{}"']
+    yield f"{name}: " + " | ".join([*empty, *(f'"{{" {rule}' for rule in continuations(full_mask))])
+    for missing in range(full_mask + 1):
+        end = [] if missing & required_mask else ['"}"']
+        yield f"{name}_m{missing}: " + " | ".join([*end, *(f'", " {rule}' for rule in continuations(missing))])
 
 
 def _is_plain_object(schema: Any) -> bool:
-    if not isinstance(schema, dict) or schema.get("type") != "object" or schema.keys() - _OBJECT - _WORDS:
+    if (
+        not isinstance(schema, dict)
+        or schema.get("type") != "object"
+        or schema.keys() - _OBJECT_KEYWORDS - _ANNOTATIONS
+    ):
         return False
     properties, required = schema.get("properties"), schema.get("required") or []
     if not isinstance(properties, dict) or not properties or not isinstance(required, list):
         return False
-    needed = sum(key in properties for key in required)
-    return not schema.get("additionalProperties") and needed == len(required) <= _MOST_REQUIRED
+    defined = sum(key in properties for key in required)
+    return not schema.get("additionalProperties") and defined == len(required) <= _MAX_REQUIRED
 
 
 def _is_plain_array(schema: Any) -> bool:
-    if not isinstance(schema, dict) or schema.get("type") != "array" or schema.keys() - _ARRAY - _WORDS:
+    if not isinstance(schema, dict) or schema.get("type") != "array" or schema.keys() - _ARRAY_KEYWORDS - _ANNOTATIONS:
         return False
     return _is_plain_object(schema.get("items"))
 

@@ -1,7 +1,6 @@
-"""Requests for a model of a service elsewhere, passed through: the body with the other name, the answer as it comes.
+"""Proxy to the upstream service: the body with the upstream's model name, and its response unchanged.
 
-The address and the key are the operator's settings, never part of a request, and no header of the client's goes
-along. Knows nothing about what is asked.
+Address and key are the operator's settings, never part of a request, and no client header is forwarded.
 """
 
 import json
@@ -18,10 +17,11 @@ from luthier.server.state import State
 from luthier.settings import Settings
 from luthier.types.errors import PermissionDeniedError, UnavailableError
 
-_PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
+_FORWARDED_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
 
 
-def client(settings: Settings) -> httpx.AsyncClient | None:
+def create_client(settings: Settings) -> httpx.AsyncClient | None:
+    """None when no upstream service is configured."""
     if not settings.upstream_base_url:
         return None
     key = settings.upstream_api_key
@@ -31,23 +31,24 @@ def client(settings: Settings) -> httpx.AsyncClient | None:
 
 
 async def forward(state: State, model: str, body: dict[str, Any], path: str) -> Response:
-    """Raises UnavailableError when no service is set or it cannot be reached."""
-    if state.upstream is None:
+    """The upstream's response. Raises UnavailableError when no service is configured or it cannot be reached."""
+    client = state.app.upstream
+    if client is None:
         raise UnavailableError(
             f"The model '{body['model']}' is served elsewhere, but no service is set: "
             "start the server with LUTHIER_UPSTREAM_BASE_URL and LUTHIER_UPSTREAM_API_KEY.",
             code="upstream_not_configured",
         )
-    request = state.upstream.build_request("POST", path, json={**body, "model": model})
+    request = client.build_request("POST", path, json={**body, "model": model})
     try:
-        response = await state.upstream.send(request, stream=True)
+        response = await client.send(request, stream=True)
         if response.status_code in (401, 403):
             await response.aclose()
             raise _refused(response.status_code)
-        headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
+        headers = {name: response.headers[name] for name in _FORWARDED_HEADERS if name in response.headers}
         headers[SERVED_BY] = quote(UPSTREAM + model, safe=":/")
         if body.get("stream") and response.is_success:
-            return _PassedOn(response, headers)
+            return _ProxiedStream(response, headers)
         try:
             return Response(await response.aread(), response.status_code, headers)
         finally:
@@ -57,7 +58,7 @@ async def forward(state: State, model: str, body: dict[str, Any], path: str) -> 
 
 
 def _refused(status: int) -> PermissionDeniedError:
-    """Its own words are about a key that the client does not have, and may quote it."""
+    """Replaces the upstream's own error, which may quote the operator's key."""
     return PermissionDeniedError(
         f"The upstream service refused this server's key (status {status}); its operator can set another with "
         "LUTHIER_UPSTREAM_API_KEY.",
@@ -70,11 +71,11 @@ def _unreachable(error: httpx.HTTPError) -> UnavailableError:
     return UnavailableError(message, code="upstream_unreachable")
 
 
-class _PassedOn(StreamingResponse):
-    """A stream from elsewhere; when the client hangs up, so do we."""
+class _ProxiedStream(StreamingResponse):
+    """Closes the upstream's response when the client disconnects."""
 
     def __init__(self, response: httpx.Response, headers: dict[str, str]) -> None:
-        super().__init__(_pieces(response), response.status_code, headers)
+        super().__init__(_lines(response), response.status_code, headers)
         self._response = response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,14 +85,14 @@ class _PassedOn(StreamingResponse):
             await self._response.aclose()
 
 
-async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Whole lines, so that an error in the middle of one is an event of its own and not the end of another."""
-    rest = b""
+async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Complete lines only, so that an error in the middle of one becomes an event of its own."""
+    partial_line = b""
     try:
-        async for piece in response.aiter_bytes():
-            lines, end, rest = (rest + piece).rpartition(b"\n")
-            if end:
-                yield lines + end
-        yield rest
+        async for chunk in response.aiter_bytes():
+            lines, newline, partial_line = (partial_line + chunk).rpartition(b"\n")
+            if newline:
+                yield lines + newline
+        yield partial_line
     except httpx.HTTPError as error:
         yield f"\ndata: {json.dumps(_unreachable(error).body())}\n\n".encode()

@@ -1,4 +1,4 @@
-"""Whether the client is still there. Work for one that hung up is ended, so that its place is free for another."""
+"""Cancels work whose client has disconnected, so that its queue slot is free for another request."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,24 +10,27 @@ from starlette.requests import ClientDisconnect
 _Result = TypeVar("_Result")
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """What `work` returns. Raises ClientDisconnect when the client goes first; `work` has been cancelled then.
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
+    """The result of `work`, which is cancelled when the client disconnects first.
 
-    For requests whose body has been read: what still comes from the client is its leaving.
+    The request's body must have been read: the only message left is then the disconnect.
+
+    Raises:
+        ClientDisconnect: After `work` has been cancelled.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
+    disconnect = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientDisconnect
         return task.result()
     finally:
         task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        disconnect.cancel()
+        await asyncio.gather(task, disconnect, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

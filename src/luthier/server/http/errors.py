@@ -1,4 +1,4 @@
-"""Everything that goes wrong, as OpenAI's four-key body. An error nobody foresaw says so, and is logged."""
+"""Exceptions as OpenAI's error body with four keys. An unexpected exception is logged and answered with status 500."""
 
 import logging
 
@@ -12,36 +12,37 @@ from luthier.server.http.pydantic_errors import validation_error
 from luthier.types.errors import APIError, BadRequestError, BaseModelError, RenderError, UnavailableError
 
 _log = logging.getLogger(__name__)
-# Trying again changes nothing about these, and OpenAI's clients try again on every 5xx unless they are told.
-_LASTING = {"base_model_unavailable", "upstream_not_configured"}
+# Permanent errors: a retry cannot succeed, and OpenAI's clients retry every 5xx without `x-should-retry: false`.
+_PERMANENT_CODES = {"base_model_unavailable", "upstream_not_configured"}
+_CLIENT_CLOSED_REQUEST = 499
 
 
 def install(app: FastAPI) -> None:
     for kind in (APIError, BaseModelError, RenderError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, _answer)
-    app.add_exception_handler(ClientDisconnect, _nobody_there)
+        app.add_exception_handler(kind, _handle)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
 
 
-async def _answer(request: Request, error: Exception) -> JSONResponse:
+async def _handle(request: Request, error: Exception) -> JSONResponse:
     return error_response(error, request)
 
 
-async def _nobody_there(_: Request, __: Exception) -> Response:
-    return Response(status_code=499)
+async def _handle_disconnect(_: Request, __: Exception) -> Response:
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 
 def error_response(error: Exception, request: Request | None = None) -> JSONResponse:
-    made = as_api_error(error, request)
-    headers = dict(made.headers)
-    if made.status in (409, 429) and "retry-after" not in headers and "x-should-retry" not in headers:
+    api_error = as_api_error(error, request)
+    headers = dict(api_error.headers)
+    if api_error.status in (409, 429) and "retry-after" not in headers and "x-should-retry" not in headers:
         headers["retry-after"] = "1"
-    if made.code in _LASTING:
+    if api_error.code in _PERMANENT_CODES:
         headers["x-should-retry"] = "false"
-    return JSONResponse(made.body(), made.status, headers)
+    return JSONResponse(api_error.body(), api_error.status, headers)
 
 
 def as_api_error(error: Exception, request: Request | None = None) -> APIError:
-    """Any exception as one that can be sent."""
+    """Any exception as an error that can be sent to a client; an unexpected one is logged."""
     match error:
         case APIError():
             return error
@@ -50,37 +51,37 @@ def as_api_error(error: Exception, request: Request | None = None) -> APIError:
         case BaseModelError():
             return UnavailableError(str(error), code="base_model_unavailable")
         case RequestValidationError():
-            return _request_error(error, request)
+            return _request_validation_error(error, request)
         case HTTPException() if isinstance(error.__cause__, APIError):
             return error.__cause__
         case HTTPException():
             return _http_error(error, request)
-    _log.error("unforeseen error", exc_info=error)
+    _log.error("unexpected error", exc_info=error)
     return APIError("The server had an error while processing your request. Sorry about that! Its log has the cause.")
 
 
-def _request_error(error: RequestValidationError, request: Request | None) -> APIError:
-    """FastAPI's places begin with the part of the request: the body, the query, the path."""
+def _request_validation_error(error: RequestValidationError, request: Request | None) -> APIError:
+    """FastAPI's locations begin with the part of the request: body, query or path."""
     part = error.errors()[0]["loc"][0]
-    inside = [{**one, "loc": one["loc"][1:]} for one in error.errors() if one["loc"][0] == part]
+    inside = [{**entry, "loc": entry["loc"][1:]} for entry in error.errors() if entry["loc"][0] == part]
     if part != "body":
         return validation_error(inside, dict(request.query_params) if request else {})
     if isinstance(error.body, bytes):
-        sent = request.headers.get("content-type") if request else None
+        content_type = request.headers.get("content-type") if request else None
         return BadRequestError(
             f"The body of this request is JSON, with the header Content-Type: application/json; "
-            f"the header that came was: {sent}."
+            f"the header that came was: {content_type}."
         )
     return validation_error(inside, error.body)
 
 
 def _http_error(error: HTTPException, request: Request | None) -> APIError:
     method, path = (request.method, request.url.path) if request else ("", "")
-    text = str(error.detail)
+    message = str(error.detail)
     if error.status_code == 404:
-        text = f"Invalid URL ({method} {path})"
+        message = f"Invalid URL ({method} {path})"
     elif error.status_code == 405:
-        text = f"Not allowed to {method} on {path} (HINT: Perhaps you meant another method)"
-    made = BadRequestError(text, headers=error.headers)
-    made.status = error.status_code
-    return made
+        message = f"Not allowed to {method} on {path} (HINT: Perhaps you meant another method)"
+    api_error = BadRequestError(message, headers=error.headers)
+    api_error.status = error.status_code
+    return api_error

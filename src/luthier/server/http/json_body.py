@@ -1,7 +1,7 @@
-"""The JSON of a request, read more strictly than Python's own reader does.
+"""Strict parsing of JSON request bodies.
 
-That one takes NaN, numbers beyond every range, halves of characters (lone surrogates) and any depth; each of these
-would fail later, deep inside, as if it were the server's fault. Knows nothing about what the JSON is to mean.
+`json.loads` accepts NaN, out-of-range numbers, lone surrogates and any nesting depth. Each of these would fail later,
+deep inside the server, as an internal error; here they are refused as bad requests.
 """
 
 import json
@@ -15,55 +15,55 @@ from fastapi.routing import APIRoute
 
 from luthier.types.errors import BadRequestError
 
-MOST_LEVELS = 64
-_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+MAX_DEPTH = 64
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def read_json(raw: bytes) -> Any:
-    """Raises BadRequestError in OpenAI's words for what is not JSON, and in ours for what nobody can use."""
+def parse_json(raw: bytes) -> Any:
+    """Raises BadRequestError: in OpenAI's words for invalid JSON, in ours for valid JSON that cannot be used."""
     try:
         text = raw.decode("utf-8-sig")
-        value = json.loads(text, parse_constant=_not_json, parse_float=_finite)
+        value = json.loads(text, parse_constant=_reject_constant, parse_float=_finite_float)
     except (ValueError, RecursionError):
         raise BadRequestError(
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
             "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
         ) from None
-    if text.count("[") + text.count("{") > MOST_LEVELS:
+    if text.count("[") + text.count("{") > MAX_DEPTH:
         _check_depth(value)
-    if _HALF_CHARACTER.search(text):
-        _check_characters(value)
+    if _SURROGATE_ESCAPE.search(text):
+        _check_surrogates(value)
     return value
 
 
-def _not_json(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+def _reject_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
-def _finite(number: str) -> float:
+def _finite_float(number: str) -> float:
     value = float(number)
     if math.isinf(value):
-        raise ValueError(f"{number} is beyond the range of numbers")
+        raise ValueError(f"{number} is out of range")
     return value
 
 
 def _check_depth(value: Any) -> None:
-    """Level by level, so that the check itself needs no recursion."""
+    """Breadth first, so that the check itself does not recurse."""
     level = [value]
-    for _ in range(MOST_LEVELS):
-        level = [inner for outer in level for inner in _inside(outer)]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in _containers(parent)]
         if not level:
             return
-    raise BadRequestError(f"The JSON body of your request is nested deeper than {MOST_LEVELS} levels.")
+    raise BadRequestError(f"The JSON body of your request is nested deeper than {MAX_DEPTH} levels.")
 
 
-def _inside(value: Any) -> list[Any]:
-    """What a value holds that can itself hold something."""
+def _containers(value: Any) -> list[Any]:
+    """The objects and arrays directly inside a value."""
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [inner for inner in values if isinstance(inner, (dict, list))]
+    return [child for child in values if isinstance(child, (dict, list))]
 
 
-def _check_characters(value: Any) -> None:
+def _check_surrogates(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -75,12 +75,12 @@ def _check_characters(value: Any) -> None:
 class _StrictRequest(Request):
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
-            self._json = read_json(await self.body())
+            self._json = parse_json(await self.body())
         return self._json
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON body is read by `read_json`."""
+    """A route whose JSON body is parsed by `parse_json`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -1,4 +1,4 @@
-"""Multipart bodies: one file and the fields beside it. What is large goes to disk as it comes, never into memory."""
+"""Multipart bodies: one file and the fields beside it. Large files are spooled to disk, never held in memory."""
 
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -17,17 +17,27 @@ _Fields = TypeVar("_Fields", bound=BaseModel)
 
 
 @asynccontextmanager
-async def sent_file(request: Request, name: str, fields: type[_Fields]) -> AsyncIterator[tuple[UploadFile, _Fields]]:
-    """The file in the field `name` and the other fields, both gone when the block ends. Raises BadRequestError."""
-    sent = Message()
-    sent["content-type"] = request.headers.get("content-type", "")
-    if sent.get_content_type() != "multipart/form-data":
-        wanted = ", ".join(f"`{field}`" for field in (name, *fields.model_fields) if "_after_" not in field)
-        raise BadRequestError(f"This request is sent as multipart/form-data, with the fields {wanted}.")
-    if sent.get_content_charset("utf-8") not in ("utf-8", "utf8"):  # some others can write half a character
-        raise BadRequestError("The names and fields of this form are to be in UTF-8.")
+async def parse_form(
+    request: Request, file_field: str, fields: type[_Fields]
+) -> AsyncIterator[tuple[UploadFile, _Fields]]:
+    """The file in `file_field` and the other fields; the file is closed when the block ends.
+
+    Raises BadRequestError.
+    """
+    _check_content_type(request, [file_field, *fields.model_fields])
     async with request.form(max_files=1, max_fields=8) as form:
-        yield _file(form, name), validated(fields, {key: value for key, value in form.items() if key != name})
+        values = {key: value for key, value in form.items() if key != file_field}
+        yield _file(form, file_field), validated(fields, values)
+
+
+def _check_content_type(request: Request, fields: list[str]) -> None:
+    header = Message()
+    header["content-type"] = request.headers.get("content-type", "")
+    if header.get_content_type() != "multipart/form-data":
+        names = ", ".join(f"`{field}`" for field in fields if "_after_" not in field)
+        raise BadRequestError(f"This request is sent as multipart/form-data, with the fields {names}.")
+    if header.get_content_charset("utf-8") not in ("utf-8", "utf8"):  # some others can encode a lone surrogate
+        raise BadRequestError("The names and fields of this form are to be in UTF-8.")
 
 
 def _file(form: FormData, name: str) -> UploadFile:
@@ -43,6 +53,6 @@ def check_size(size_bytes: int, limit_bytes: int, what: str, param: str) -> None
         raise PayloadTooLargeError(f"{what} is larger than {limit_bytes:,} bytes.", param=param, code="file_too_large")
 
 
-def copied(upload: UploadFile) -> Callable[[IO[bytes]], None]:
-    """Fills a blob with what was sent."""
+def blob_writer(upload: UploadFile) -> Callable[[IO[bytes]], None]:
+    """A function that copies the uploaded file into a blob."""
     return lambda out: shutil.copyfileobj(upload.file, out, 1024 * 1024)

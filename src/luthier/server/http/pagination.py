@@ -1,4 +1,4 @@
-"""What routes that list things have in common."""
+"""List endpoints: the `limit` parameter, the `metadata` filter, and pages of the store as OpenAI sends them."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from luthier.server.http.pydantic_errors import validated
 from luthier.store import Page
 from luthier.types.common import ListPage, Metadata
 
-BY_METADATA = {  # `openapi_extra` of a route that reads `metadata_pairs`
+METADATA_PARAMETER = {  # `openapi_extra` of a route that calls `parse_metadata_filter`
     "parameters": [
         {
             "name": "metadata",
@@ -23,23 +23,23 @@ BY_METADATA = {  # `openapi_extra` of a route that reads `metadata_pairs`
 Limit = Annotated[int, Query(ge=0, le=1000)]
 
 
-class _Query(BaseModel):
+class _MetadataQuery(BaseModel):
     metadata: Metadata
 
 
-def metadata_pairs(request: Request) -> dict[str, str] | None:
-    """`metadata[key]=value` of the query; None for `metadata=null`: those without metadata are asked for.
+def parse_metadata_filter(request: Request) -> dict[str, str] | None:
+    """The pairs of `metadata[key]=value` in the query; None for `metadata=null`, which selects rows without metadata.
 
-    Raises BadRequestError for what no metadata can hold.
+    Raises BadRequestError for pairs that no metadata can hold.
     """
     query = request.query_params
     if query.get("metadata") == "null":
         return None
     pairs = {key[len("metadata[") : -1]: query[key] for key in query if key.startswith("metadata[") and key[-1] == "]"}
-    return validated(_Query, {"metadata": pairs}).metadata
+    return validated(_MetadataQuery, {"metadata": pairs}).metadata
 
 
 def list_page(page: Page[Any]) -> ListPage[Any]:
-    """A page of the store as it is sent."""
+    """A page of the store as an OpenAI list object."""
     first, last = (page.data[0].id, page.data[-1].id) if page.data else (None, None)
     return ListPage(data=page.data, first_id=first, last_id=last, has_more=page.has_more)

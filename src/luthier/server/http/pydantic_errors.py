@@ -1,4 +1,4 @@
-"""Pydantic's complaints in OpenAI's words and codes. Knows nothing about HTTP or about any one resource."""
+"""Pydantic's validation errors in OpenAI's words and with OpenAI's codes."""
 
 import re
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from pydantic import BaseModel, ValidationError
 from luthier.types.errors import BadRequestError
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_SHOWN = 100  # characters of a value that an error repeats
+_MAX_QUOTED = 100  # characters of a value that an error quotes
 
 
 def validated(model: type[_Model], value: Any) -> _Model:
-    """Raises BadRequestError about the first thing that is wrong."""
+    """Raises BadRequestError about the first invalid field."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -21,10 +21,10 @@ def validated(model: type[_Model], value: Any) -> _Model:
 
 
 def validation_error(errors: Sequence[Any], body: Any) -> BadRequestError:
-    """About the first of pydantic's `errors`; `body` is what they are about."""
-    best = _most_telling(errors, body)
-    first = best[0]
-    kind, given, context = first["type"], first.get("input"), first.get("ctx") or {}
+    """The error for the most specific of pydantic's `errors` about `body`."""
+    candidates = _most_specific(errors, body)
+    first = candidates[0]
+    kind, value, context = first["type"], first.get("input"), first.get("ctx") or {}
     param = _param(_path(first, body))
     if kind == "union_tag_not_found":
         return validation_error([{"type": "missing", "loc": (*first["loc"], "type")}], body)
@@ -34,18 +34,23 @@ def validation_error(errors: Sequence[Any], body: Any) -> BadRequestError:
     if kind in ("missing", "extra_forbidden"):
         return _missing_or_unknown(kind, param)
     if kind in ("literal_error", "union_tag_invalid"):
-        return _not_among(param, given, context)
+        return _not_in_enum(param, value, context)
     if kind in _LIMITS:
-        return _out_of_range(kind, param, given, context)
+        return _out_of_range(kind, param, value, context)
     if kind in _LENGTHS:
-        return _wrong_length(kind, param, given, context)
-    if _is_about_type(kind):
-        return _wrong_type([error["type"] for error in best], param, given)
-    said = str(first["msg"]).removeprefix("Value error, ")
-    if kind == "string_pattern_mismatch":
-        said = f"string does not match pattern. Expected a string that matches the pattern '{context['pattern']}'"
-    code = kind if kind in _OUR_CODES else "invalid_value"
-    return BadRequestError(f"Invalid '{param}': {said}.", param=param, code=code)
+        return _wrong_length(kind, param, value, context)
+    if _is_type_error(kind):
+        return _wrong_type([error["type"] for error in candidates], param, value)
+    return _invalid_value(first, param)
+
+
+def _invalid_value(error: Any, param: str) -> BadRequestError:
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch":
+        pattern = error["ctx"]["pattern"]
+        reason = f"string does not match pattern. Expected a string that matches the pattern '{pattern}'"
+    code = error["type"] if error["type"] in _CUSTOM_CODES else "invalid_value"
+    return BadRequestError(f"Invalid '{param}': {reason}.", param=param, code=code)
 
 
 def _missing_or_unknown(kind: str, param: str) -> BadRequestError:
@@ -58,18 +63,18 @@ def _missing_or_unknown(kind: str, param: str) -> BadRequestError:
     return BadRequestError(text, param=param, code=code)
 
 
-def _not_among(param: str, given: Any, context: dict[str, Any]) -> BadRequestError:
-    """One of several words was wanted, here or, for a union told apart by a field, in that field."""
+def _not_in_enum(param: str, value: Any, context: dict[str, Any]) -> BadRequestError:
+    """The value, or the discriminator field of a tagged union, is not one of the supported strings."""
     if "discriminator" in context:
         field = context["discriminator"].strip("'")
-        param, given = (f"{param}.{field}" if param else field), context["tag"]
+        param, value = (f"{param}.{field}" if param else field), context["tag"]
     words = re.findall(r"'[^']*'", context.get("expected") or context["expected_tags"])
-    wanted = f"{', '.join(words[:-1])}{',' * (len(words) > 2)} and {words[-1]}" if len(words) > 1 else words[0]
-    text = f"Invalid value: {_shown(given)}. Supported values are: {wanted}."
+    supported = f"{', '.join(words[:-1])}{',' * (len(words) > 2)} and {words[-1]}" if len(words) > 1 else words[0]
+    text = f"Invalid value: {_quoted(value)}. Supported values are: {supported}."
     return BadRequestError(text, param=param, code="invalid_value")
 
 
-_OUR_CODES = ("object_above_max_properties", "property_name_above_max_length")  # raised by our own types
+_CUSTOM_CODES = ("object_above_max_properties", "property_name_above_max_length")  # raised by `luthier.types`
 _LIMITS = {
     "greater_than_equal": ("ge", "below minimum", ">="),
     "greater_than": ("gt", "below minimum", ">"),
@@ -78,14 +83,14 @@ _LIMITS = {
 }
 
 
-def _out_of_range(kind: str, param: str, given: Any, context: dict[str, Any]) -> BadRequestError:
-    """The field decides between integer and decimal: pydantic gives a decimal field's bound as a float."""
-    what, side, sign = _LIMITS[kind]
-    bound = context[what]
+def _out_of_range(kind: str, param: str, value: Any, context: dict[str, Any]) -> BadRequestError:
+    """Integer or decimal by the field, not the value: pydantic's bound for a decimal field is a float."""
+    key, side, sign = _LIMITS[kind]
+    bound = context[key]
     number = "decimal" if isinstance(bound, float) else "integer"
-    wanted = f"{bound:g}" if isinstance(bound, float) else bound
+    limit = f"{bound:g}" if isinstance(bound, float) else bound
     text = (
-        f"Invalid '{param}': {number} {side} value. Expected a value {sign} {wanted}, but got {_shown(given)} instead."
+        f"Invalid '{param}': {number} {side} value. Expected a value {sign} {limit}, but got {_quoted(value)} instead."
     )
     code = f"{number}_{'below_min' if side == 'below minimum' else 'above_max'}_value"
     return BadRequestError(text, param=param, code=code)
@@ -99,16 +104,16 @@ _LENGTHS = {
 }
 
 
-def _wrong_length(kind: str, param: str, given: Any, context: dict[str, Any]) -> BadRequestError:
-    what, side = _LENGTHS[kind]
-    a = f"{'an' if what == 'array' else 'a'} {what}"
-    wanted = f"Expected {a} with {side}imum length {context[f'{side}_length']}"
-    if not given:
-        text, code = f"empty {what}. {wanted}, but got an empty {what} instead.", f"empty_{what}"
+def _wrong_length(kind: str, param: str, value: Any, context: dict[str, Any]) -> BadRequestError:
+    noun, side = _LENGTHS[kind]
+    with_article = f"{'an' if noun == 'array' else 'a'} {noun}"
+    expected = f"Expected {with_article} with {side}imum length {context[f'{side}_length']}"
+    if not value:
+        text, code = f"empty {noun}. {expected}, but got an empty {noun} instead.", f"empty_{noun}"
     else:
         word = "long" if side == "max" else "short"
-        text = f"{what} too {word}. {wanted}, but got {a} with length {len(given)} instead."
-        code = f"{what}_{'above_max' if side == 'max' else 'below_min'}_length"
+        text = f"{noun} too {word}. {expected}, but got {with_article} with length {len(value)} instead."
+        code = f"{noun}_{'above_max' if side == 'max' else 'below_min'}_length"
     return BadRequestError(f"Invalid '{param}': {text}", param=param, code=code)
 
 
@@ -123,16 +128,18 @@ _TYPES = {
 }
 
 
-def _is_about_type(kind: str) -> bool:
+def _is_type_error(kind: str) -> bool:
     return kind.endswith("_type") or kind in ("int_from_float", "int_parsing", "int_parsing_size", "float_parsing")
 
 
-def _wrong_type(kinds: Sequence[str], param: str, given: Any) -> BadRequestError:
-    """What each branch of a union wanted, or the one type that was wanted."""
-    wanted = list(dict.fromkeys(_TYPES.get(kind.split("_")[0], kind.split("_")[0]) for kind in kinds))
-    what = f"one of {' or '.join([wanted[0], *(name.split()[1] for name in wanted[1:])])}" if wanted[1:] else wanted[0]
-    where = f" for '{param}'" if param else ""
-    text = f"Invalid type{where}: expected {what}, but got {_type_name(given)} instead."
+def _wrong_type(kinds: Sequence[str], param: str, value: Any) -> BadRequestError:
+    """`kinds`: the type error of each branch of a union, or of the only type."""
+    expected = list(dict.fromkeys(_TYPES.get(kind.split("_")[0], kind.split("_")[0]) for kind in kinds))
+    types = expected[0]
+    if expected[1:]:
+        types = f"one of {' or '.join([expected[0], *(name.split()[1] for name in expected[1:])])}"
+    location = f" for '{param}'" if param else ""
+    text = f"Invalid type{location}: expected {types}, but got {_type_name(value)} instead."
     return BadRequestError(text, param=param or None, code="invalid_type")
 
 
@@ -141,52 +148,53 @@ def _type_name(value: Any) -> str:
     return "null" if value is None else names.get(type(value), "an object")
 
 
-def _shown(value: Any) -> str:
-    """A value as an error repeats it: not more of it than a person reads."""
+def _quoted(value: Any) -> str:
+    """A value as an error quotes it, cut after its first characters."""
     text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
 
 
-def _most_telling(errors: Sequence[Any], body: Any) -> list[Any]:
-    """Of the branches of a union each complains. The one that got furthest into the value says most, and one about
-    the value more than one about its type; several that want other types come back together.
+def _most_specific(errors: Sequence[Any], body: Any) -> list[Any]:
+    """The errors to report, of those that the branches of a union raise.
+
+    The error deepest inside the value is the most specific, and one about the value more specific than one about its
+    type. Type errors of equal rank are returned together.
     """
     first = errors[0]
-    border = next((at for at, real in enumerate(_real(first, body)) if not real), None)
-    if border is None:
+    union_depth = next((depth for depth, in_body in enumerate(_parts_in_body(first, body)) if not in_body), None)
+    if union_depth is None:
         return [first]
-    union = [error for error in errors if error["loc"][:border] == first["loc"][:border]]
+    union = [error for error in errors if error["loc"][:union_depth] == first["loc"][:union_depth]]
     ranks = [(-_depth(error, body), _vagueness(error)) for error in union]
     best = min(ranks)
     return [error for error, rank in zip(union, ranks, strict=True) if rank == best]
 
 
 def _depth(error: Any, body: Any) -> int:
-    """How far into the value it got; to find a list too long its items were counted."""
-    counted = 1 if error["type"] == "too_long" else 0
-    return len(_path(error, body)) + counted
+    """How deep inside the value the error is; a list that is too long was validated one level deeper."""
+    return len(_path(error, body)) + int(error["type"] == "too_long")
 
 
 def _vagueness(error: Any) -> int:
-    if error["type"] == "literal_error":  # a word was wanted: that is news only to one who sent a word
+    if error["type"] == "literal_error":  # the list of supported strings helps only a client that sent a string
         return 1 if isinstance(error["input"], str) else 3
-    return 2 if _is_about_type(error["type"]) else 0
+    return 2 if _is_type_error(error["type"]) else 0
 
 
-def _real(error: Any, body: Any) -> list[bool]:
-    """For each part of the place whether it is one: pydantic mixes in the branches of unions that it tried."""
-    parts, value, real = error["loc"], body, []
-    for at, part in enumerate(parts):
+def _parts_in_body(error: Any, body: Any) -> list[bool]:
+    """For each part of the location whether it is a key or index of `body`, not the name of a union's branch."""
+    parts, value, in_body = error["loc"], body, []
+    for position, part in enumerate(parts):
         if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
-            real.append(True)
+            in_body.append(True)
             value = value[part]
         else:
-            real.append(error["type"] == "missing" and at == len(parts) - 1)
-    return real
+            in_body.append(error["type"] == "missing" and position == len(parts) - 1)
+    return in_body
 
 
 def _path(error: Any, body: Any) -> list[str | int]:
-    return [part for part, real in zip(error["loc"], _real(error, body), strict=True) if real]
+    return [part for part, in_body in zip(error["loc"], _parts_in_body(error, body), strict=True) if in_body]
 
 
 def _param(path: Sequence[str | int]) -> str:

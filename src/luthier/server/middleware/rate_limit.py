@@ -1,7 +1,7 @@
-"""Requests and tokens per minute of each key, where the operator limits them. OpenAI's headers and its words.
+"""Rate limits: requests and tokens per minute of each API key, with OpenAI's headers and messages.
 
-Tokens are counted before the answer is known, by OpenAI's rule: the larger of what the request asks for at most and a
-quarter of the characters that it sends. Counts are of this process and forgotten when it ends.
+Tokens are counted before generation by OpenAI's rule: the larger of the requested maximum of completion tokens and a
+quarter of the characters sent. Counts live in this process and are lost when it ends.
 """
 
 import hashlib
@@ -14,105 +14,107 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from luthier.server.http.auth import INSIDE
-from luthier.server.http.json_body import read_json
-from luthier.server.middleware.idempotency import body_and_rest
+from luthier.server.http.auth import INTERNAL_CALLER
+from luthier.server.http.buffered_body import buffer_body
+from luthier.server.http.json_body import parse_json
 from luthier.settings import Settings
 from luthier.types.errors import BadRequestError, RateLimitError
 
-_LIMITED = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations"}
+_LIMITED_PATHS = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations"}
+_CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass
-class Bucket:
-    """Refills evenly, `limit` a minute; `left` of it at the time `at`."""
+class TokenBucket:
+    """Refills continuously at `limit` a minute; held `remaining` at `updated_s`."""
 
     limit: int
-    left: float
-    at: float
+    remaining: float
+    updated_s: float
 
     def refill(self, now_s: float) -> None:
-        self.left = min(self.limit, self.left + (now_s - self.at) * self.limit / 60)
-        self.at = now_s
+        self.remaining = min(self.limit, self.remaining + (now_s - self.updated_s) * self.limit / 60)
+        self.updated_s = now_s
 
-    def wait_s(self, wanted: float) -> float:
-        """Until there are so many."""
-        return max(0.0, (wanted - self.left) * 60 / self.limit)
+    def wait_s(self, amount: float) -> float:
+        """Seconds until `amount` is available."""
+        return max(0.0, (amount - self.remaining) * 60 / self.limit)
 
 
-class Limits:
+class RateLimit:
     def __init__(self, app: ASGIApp, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._organization, self._clock = app, settings.organization, clock
-        self._with_keys = bool(settings.api_keys)
+        self._has_keys = bool(settings.api_keys)
         self._per_minute = {"requests": settings.requests_per_minute, "tokens": settings.tokens_per_minute}
-        self._keys: dict[str, dict[str, Bucket]] = {}  # as many as the server has keys: the guard stands before this
+        # One entry for each of the server's keys at most: access control runs before.
+        self._buckets: dict[str, dict[str, TokenBucket]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limited = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _LIMITED
-        if not limited or INSIDE in scope or not any(self._per_minute.values()):
+        limited = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _LIMITED_PATHS
+        if not limited or INTERNAL_CALLER in scope or not any(self._per_minute.values()):
             await self._app(scope, receive, send)
             return
-        body, again = await body_and_rest(receive)
-        buckets = self._buckets(Headers(scope=scope).get("authorization", ""))
-        model, tokens = _asked(body)
+        body, replayed = await buffer_body(receive)
+        buckets = self._refilled_buckets(Headers(scope=scope).get("authorization", ""))
+        model, tokens = _model_and_tokens(body)
         headers = self._spend(buckets, {"requests": 1, "tokens": tokens}, model)
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(headers)
             await send(message)
 
-        await self._app(scope, again, with_headers)
+        await self._app(scope, replayed, send_with_headers)
 
-    def _buckets(self, authorization: str) -> dict[str, Bucket]:
-        """Those of a key, filled up to now; where no keys are asked for, what a client calls its key is nothing."""
-        key = hashlib.sha256(authorization.partition(" ")[2].encode()).hexdigest() if self._with_keys else ""
+    def _refilled_buckets(self, authorization: str) -> dict[str, TokenBucket]:
+        """The buckets of an API key; on a server without keys all clients share them, whatever key they send."""
+        key = hashlib.sha256(authorization.partition(" ")[2].encode()).hexdigest() if self._has_keys else ""
         now_s = self._clock()
-        fresh = {name: Bucket(limit, limit, now_s) for name, limit in self._per_minute.items() if limit}
-        buckets = self._keys.setdefault(key, fresh)
+        full = {name: TokenBucket(limit, limit, now_s) for name, limit in self._per_minute.items() if limit}
+        buckets = self._buckets.setdefault(key, full)
         for bucket in buckets.values():
             bucket.refill(now_s)
         return buckets
 
-    def _spend(self, buckets: dict[str, Bucket], wanted: dict[str, int], model: str) -> dict[str, str]:
+    def _spend(self, buckets: dict[str, TokenBucket], cost: dict[str, int], model: str) -> dict[str, str]:
         """The headers afterwards. Raises RateLimitError with nothing spent."""
         for name, bucket in buckets.items():
-            if bucket.left < wanted[name]:
-                raise self._refusal(buckets, name, wanted[name], model)
+            if bucket.remaining < cost[name]:
+                raise self._exceeded(buckets, name, cost[name], model)
         for name, bucket in buckets.items():
-            bucket.left -= wanted[name]
+            bucket.remaining -= cost[name]
         return _headers(buckets)
 
-    def _refusal(self, buckets: dict[str, Bucket], name: str, wanted: int, model: str) -> RateLimitError:
-        bucket, short = buckets[name], "RPM" if name == "requests" else "TPM"
-        on = f"for {model} in organization {self._organization} on {name} per min ({short}): Limit {bucket.limit}"
-        if wanted > bucket.limit:
-            message = f"Request too large {on}, Requested {wanted}. The input or output tokens must be reduced."
-            return _limited(name, message, {**_headers(buckets), "x-should-retry": "false"})
-        wait_s = bucket.wait_s(wanted)
-        used = bucket.limit - math.floor(bucket.left)
-        message = f"Rate limit reached {on}, Used {used}, Requested {wanted}. Please try again in {_shown(wait_s)}."
-        again = {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
-        return _limited(name, message, {**_headers(buckets), **again})
+    def _exceeded(self, buckets: dict[str, TokenBucket], name: str, cost: int, model: str) -> RateLimitError:
+        bucket, unit = buckets[name], "RPM" if name == "requests" else "TPM"
+        limit = f"for {model} in organization {self._organization} on {name} per min ({unit}): Limit {bucket.limit}"
+        if cost > bucket.limit:
+            message = f"Request too large {limit}, Requested {cost}. The input or output tokens must be reduced."
+            return _rate_limit_error(name, message, {**_headers(buckets), "x-should-retry": "false"})
+        wait_s = bucket.wait_s(cost)
+        used = bucket.limit - math.floor(bucket.remaining)
+        message = f"Rate limit reached {limit}, Used {used}, Requested {cost}. Please try again in {_duration(wait_s)}."
+        retry = {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
+        return _rate_limit_error(name, message, {**_headers(buckets), **retry})
 
 
-def _limited(kind: str, message: str, headers: dict[str, str]) -> RateLimitError:
+def _rate_limit_error(kind: str, message: str, headers: dict[str, str]) -> RateLimitError:
     error = RateLimitError(message, code="rate_limit_exceeded", headers=headers)
     error.type = kind
     return error
 
 
-def _headers(buckets: dict[str, Bucket]) -> dict[str, str]:
-    made = {}
+def _headers(buckets: dict[str, TokenBucket]) -> dict[str, str]:
+    headers = {}
     for name, bucket in buckets.items():
-        made[f"x-ratelimit-limit-{name}"] = str(bucket.limit)
-        made[f"x-ratelimit-remaining-{name}"] = str(math.floor(bucket.left))
-        made[f"x-ratelimit-reset-{name}"] = _shown(bucket.wait_s(bucket.limit))
-    return made
+        headers[f"x-ratelimit-limit-{name}"] = str(bucket.limit)
+        headers[f"x-ratelimit-remaining-{name}"] = str(math.floor(bucket.remaining))
+        headers[f"x-ratelimit-reset-{name}"] = _duration(bucket.wait_s(bucket.limit))
+    return headers
 
 
-def _shown(seconds: float) -> str:
-    """As OpenAI writes it: 20ms, 1.5s, 6m0s."""
+def _duration(seconds: float) -> str:
+    """As OpenAI writes durations: 20ms, 1.5s, 6m0s."""
     if seconds < 1:
         return f"{math.ceil(seconds * 1000)}ms"
     if seconds < 60:
@@ -120,29 +122,29 @@ def _shown(seconds: float) -> str:
     return f"{int(seconds // 60)}m{math.ceil(seconds % 60)}s"
 
 
-def _asked(body: bytes) -> tuple[str, int]:
-    """The model and the tokens to count; what is no request is refused later, for what it is."""
+def _model_and_tokens(body: bytes) -> tuple[str, int]:
+    """The model and the tokens to count. An invalid body is counted too; the route refuses it later."""
     try:
-        asked = read_json(body)
+        request = parse_json(body)
     except BadRequestError:
-        asked = None
-    if not isinstance(asked, dict):
-        return "", math.ceil(len(body) / 4)
-    limits = [asked.get(name) for name in ("max_completion_tokens", "max_tokens")]
-    most = max((limit for limit in limits if isinstance(limit, int)), default=0)
-    texts = (asked.get(name) for name in ("messages", "prompt", "input"))
-    return str(asked.get("model"))[:100], max(most, math.ceil(sum(map(_characters, texts)) / 4))
+        request = None
+    if not isinstance(request, dict):
+        return "", math.ceil(len(body) / _CHARACTERS_PER_TOKEN)
+    limits = [request.get(name) for name in ("max_completion_tokens", "max_tokens")]
+    requested = max((limit for limit in limits if isinstance(limit, int)), default=0)
+    characters = sum(_characters(request.get(name)) for name in ("messages", "prompt", "input"))
+    return str(request.get("model"))[:100], max(requested, math.ceil(characters / _CHARACTERS_PER_TOKEN))
 
 
 def _characters(value: Any) -> int:
-    """Of all texts inside; a token id counts as the four characters that it stands for."""
-    found, left = 0, [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, str):
-            found += len(one)
-        elif isinstance(one, int):
-            found += 4
-        elif isinstance(one, (list, dict)):
-            left += one if isinstance(one, list) else one.values()
-    return found
+    """Of all strings inside the value; a token id counts as the characters of a token."""
+    total, pending = 0, [value]
+    while pending:
+        entry = pending.pop()
+        if isinstance(entry, str):
+            total += len(entry)
+        elif isinstance(entry, int):
+            total += _CHARACTERS_PER_TOKEN
+        elif isinstance(entry, (list, dict)):
+            pending += entry if isinstance(entry, list) else entry.values()
+    return total

@@ -1,14 +1,14 @@
-"""`/v1/batches`: a request becomes a row; `batch_runner` does the rest."""
+"""`/v1/batches`: a request becomes a row, which the batch runner claims."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from luthier.server.background.batch_lines import ENDPOINTS
-from luthier.server.http.auth import CallerOf
+from luthier.server.http.auth import CallerDep
 from luthier.server.http.json_body import StrictRoute
-from luthier.server.state import State, StateOf
-from luthier.types.batches import Batch, CreateBatchRequest
+from luthier.server.http.pagination import list_page
+from luthier.server.state import State, StateDep
+from luthier.types.batches import BATCH_ENDPOINTS, Batch, CreateBatchRequest
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.projects import DEFAULT_PROJECT
@@ -17,16 +17,16 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRou
 
 
 @router.post("")
-def create(body: CreateBatchRequest, state: StateOf, caller: CallerOf) -> Batch:
-    """What can be seen at once is refused here; the file is read when the batch is validated."""
-    home = state.within(caller.project or DEFAULT_PROJECT)  # where it will run
-    if body.endpoint not in ENDPOINTS:
+def create(body: CreateBatchRequest, state: StateDep, caller: CallerDep) -> Batch:
+    """Refuses what the request alone shows to be wrong; the input file is checked when the batch is validated."""
+    owner = state.within(caller.project or DEFAULT_PROJECT)  # the project that the batch runs for
+    if body.endpoint not in BATCH_ENDPOINTS:
         message = (
             f"The endpoint '{body.endpoint}' is not available for batches on this server. Supported values are: "
-            f"{', '.join(repr(name) for name in ENDPOINTS)}."
+            f"{', '.join(repr(name) for name in BATCH_ENDPOINTS)}."
         )
         raise BadRequestError(message, param="endpoint", code="unsupported_value")
-    _require_file(home, body.input_file_id)
+    _require_file(owner, body.input_file_id)
     return state.store.batches.create(
         endpoint=body.endpoint,
         input_file_id=body.input_file_id,
@@ -48,19 +48,17 @@ def _require_file(state: State, file_id: str) -> None:
 
 @router.get("")
 def list_batches(
-    state: StateOf, limit: Annotated[int, Query(ge=1, le=100)] = 20, after: str | None = None
+    state: StateDep, limit: Annotated[int, Query(ge=1, le=100)] = 20, after: str | None = None
 ) -> ListPage[Batch]:
-    page = state.store.batches.list(limit=limit, after=after)
-    first, last = (page.data[0].id, page.data[-1].id) if page.data else (None, None)
-    return ListPage(data=page.data, first_id=first, last_id=last, has_more=page.has_more)
+    return list_page(state.store.batches.list(limit=limit, after=after))
 
 
 @router.get("/{batch_id}")
-def retrieve(batch_id: str, state: StateOf) -> Batch:
+def retrieve(batch_id: str, state: StateDep) -> Batch:
     return state.store.batches.retrieve(batch_id)
 
 
 @router.post("/{batch_id}/cancel")
-def cancel(batch_id: str, state: StateOf) -> Batch:
-    """Answers `cancelling`; `cancelled`, with a file of what was answered by then, follows at once."""
+def cancel(batch_id: str, state: StateDep) -> Batch:
+    """The batch becomes `cancelling`, and `cancelled` once the results so far are in its output file."""
     return state.store.batches.cancel(batch_id)

@@ -1,37 +1,37 @@
 """`/v1/fine_tuning/checkpoints/{name}/permissions`: fine-tuned models and checkpoints shared with other projects.
 
-For keys that are bound to no project. The name of a checkpoint holds `:`, which clients may send as `%3A`.
+For API keys of the whole organization. A checkpoint's name contains `:`, which clients may send as `%3A`.
 """
 
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
 
-from luthier.server.http.auth import CallerOf
+from luthier.server.http.auth import CallerDep
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import Limit, list_page
-from luthier.server.state import StateOf
+from luthier.server.state import StateDep
 from luthier.types.common import ListPage
 from luthier.types.errors import NotFoundError, PermissionDeniedError
 from luthier.types.permissions import CreatePermissionsRequest, Permission, PermissionDeleted
 
 
-def _own_checkpoint(fine_tuned_model_checkpoint: str, state: StateOf, caller: CallerOf) -> str:
-    """The checkpoint's name, where the caller may say who uses it. Raises PermissionDeniedError, NotFoundError."""
+def _own_checkpoint(fine_tuned_model_checkpoint: str, state: StateDep, caller: CallerDep) -> str:
+    """The checkpoint's name, if the caller may change its permissions. Raises PermissionDeniedError, NotFoundError."""
     if not caller.admin:
         raise PermissionDeniedError(
             "You have insufficient permissions for this operation. It requires an admin API key: on this server, one "
             "that is bound to no project.",
             code="insufficient_permissions",
         )
-    found = state.store.models.find(fine_tuned_model_checkpoint)
-    if found is None or caller.project not in (None, found.project):
+    model = state.store.models.find(fine_tuned_model_checkpoint)
+    if model is None or caller.project not in (None, model.project):
         message = f"The model '{fine_tuned_model_checkpoint}' does not exist"
         raise NotFoundError(message, param="fine_tuned_model_checkpoint", code="model_not_found")
-    return found.id
+    return model.id
 
 
-CheckpointOf = Annotated[str, Depends(_own_checkpoint)]
+CheckpointDep = Annotated[str, Depends(_own_checkpoint)]
 
 router = APIRouter(
     prefix="/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
@@ -41,15 +41,15 @@ router = APIRouter(
 
 
 @router.post("")
-def create(checkpoint: CheckpointOf, body: CreatePermissionsRequest, state: StateOf) -> ListPage[Permission]:
-    made = state.store.permissions.create(checkpoint, body.project_ids)
-    return ListPage(data=made, first_id=made[0].id, last_id=made[-1].id)
+def create(checkpoint: CheckpointDep, body: CreatePermissionsRequest, state: StateDep) -> ListPage[Permission]:
+    permissions = state.store.permissions.create(checkpoint, body.project_ids)
+    return ListPage(data=permissions, first_id=permissions[0].id, last_id=permissions[-1].id)
 
 
 @router.get("")
 def list_permissions(
-    checkpoint: CheckpointOf,
-    state: StateOf,
+    checkpoint: CheckpointDep,
+    state: StateDep,
     project_id: str | None = None,
     after: str | None = None,
     limit: Limit = 10,
@@ -63,6 +63,6 @@ def list_permissions(
 
 
 @router.delete("/{permission_id}")
-def delete(checkpoint: CheckpointOf, permission_id: str, state: StateOf) -> PermissionDeleted:
+def delete(checkpoint: CheckpointDep, permission_id: str, state: StateDep) -> PermissionDeleted:
     state.store.permissions.delete(checkpoint, permission_id)
     return PermissionDeleted(id=permission_id)

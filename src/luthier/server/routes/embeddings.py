@@ -1,7 +1,6 @@
-"""`/v1/embeddings`: the mean of a model's last hidden states over the tokens of a text, or what an embedding model
-makes of it; of length 1.
+"""`/v1/embeddings`: vectors of length 1 from an embedding model, or the mean of a base model's last hidden states.
 
-`dimensions` keeps the first ones and brings them back to length 1.
+`dimensions` keeps the first components and rescales them to length 1.
 """
 
 import asyncio
@@ -17,77 +16,77 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from luthier.inference import Embedder
-from luthier.server.generation import upstream_proxy
 from luthier.server.generation.model_param import model_name
-from luthier.server.generation.prompt_inputs import TextReader, check_room, token_ids
-from luthier.server.http.disconnect import while_connected
+from luthier.server.generation.prompt_inputs import TextTokenizer, check_context_length, tokenize_inputs
+from luthier.server.generation.upstream_proxy import forward
+from luthier.server.http.disconnect import cancel_on_disconnect
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.openapi import reads
 from luthier.server.http.pydantic_errors import validated
-from luthier.server.model_resolver import SERVED_BY, Target, shown
-from luthier.server.state import State, StateOf, renderer
+from luthier.server.model_resolver import SERVED_BY, ResolvedModel
+from luthier.server.state import State, StateDep
 from luthier.types.embeddings import CreateEmbeddingRequest, Embedding, EmbeddingList, EmbeddingUsage
 from luthier.types.errors import BadRequestError
 
 router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], route_class=StrictRoute)
-_MOST_TOKENS = 300_000  # of all inputs of a request
+_MAX_TOKENS = 300_000  # of all inputs of a request
 
 
 @router.post("", response_model=EmbeddingList, openapi_extra=reads(CreateEmbeddingRequest))
-async def create(request: Request, state: StateOf) -> Response:
-    asked: Any = await request.json()
-    target = await run_in_threadpool(state.names.resolve_embedding, model_name(asked, CreateEmbeddingRequest))
-    if target.upstream:
-        return await while_connected(request, upstream_proxy.forward(state, target.upstream, asked, "/embeddings"))
-    body = validated(CreateEmbeddingRequest, asked)
-    reader, engine = await while_connected(request, _model(state, target))
-    prompts = await run_in_threadpool(_prompts, body, reader, engine.context_tokens)
-
-    async def vectors() -> list[list[float]]:
-        return await asyncio.wrap_future(engine.embed(prompts, target.adapter))
-
-    made = await while_connected(request, vectors())
-    tokens = sum(len(prompt) for prompt in prompts)
-    answer = EmbeddingList(
-        data=[Embedding(index=at, embedding=_as_asked(vector, body)) for at, vector in enumerate(made)],
+async def create(request: Request, state: StateDep) -> Response:
+    raw: Any = await request.json()
+    target = await run_in_threadpool(state.models.resolve_embedding, model_name(raw, CreateEmbeddingRequest))
+    if target.upstream_model:
+        return await cancel_on_disconnect(request, forward(state, target.upstream_model, raw, "/embeddings"))
+    body = validated(CreateEmbeddingRequest, raw)
+    tokenizer, embedder = await cancel_on_disconnect(request, _load(state, target))
+    inputs = await run_in_threadpool(_tokenize, body, tokenizer, embedder.context_tokens)
+    vectors = await cancel_on_disconnect(request, _embed(embedder, inputs, target))
+    tokens = sum(len(ids) for ids in inputs)
+    response = EmbeddingList(
+        data=[Embedding(index=index, embedding=_encode(vector, body)) for index, vector in enumerate(vectors)],
         model=target.name,
         usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
     )
-    served_by = shown(str(target.embedding_model or target.base))
-    return JSONResponse(answer.model_dump(), headers={SERVED_BY: quote(served_by)})
+    return JSONResponse(response.model_dump(), headers={SERVED_BY: quote(target.weights_name)})
 
 
-async def _model(state: State, target: Target) -> tuple[TextReader, Embedder]:
-    """Its tokenizer and what embeds. Raises BaseModelError."""
+async def _load(state: State, target: ResolvedModel) -> tuple[TextTokenizer, Embedder]:
+    """The model's tokenizer and its embedder. Raises BaseModelError."""
     if target.embedding_model:
-        encoder = await state.started(state.encoders, target.embedding_model)
-        return encoder, encoder
-    base, engine = await state.ready(target.base or "")
-    return renderer(base, target.adapter), engine
+        embedder = await state.app.loader.load_embedder(target.embedding_model)
+        return embedder, embedder
+    model = await state.app.loader.load(target)
+    return model.renderer, model.engine
 
 
-def _prompts(body: CreateEmbeddingRequest, reader: TextReader, context: int) -> list[list[int]]:
+async def _embed(embedder: Embedder, inputs: list[list[int]], target: ResolvedModel) -> list[list[float]]:
+    return await asyncio.wrap_future(embedder.embed(inputs, target.adapter))
+
+
+def _tokenize(body: CreateEmbeddingRequest, tokenizer: TextTokenizer, context_tokens: int) -> list[list[int]]:
     """Token ids of each input. Raises BadRequestError."""
-    prompts = token_ids(body.input, reader, context, "input")
-    if not all(prompts):
+    inputs = tokenize_inputs(body.input, tokenizer, context_tokens, "input")
+    if not all(inputs):
         raise BadRequestError("Invalid 'input': input cannot be an empty string.", param="input", code="invalid_value")
-    check_room(context, max(len(prompt) for prompt in prompts), 0)
-    total = sum(len(prompt) for prompt in prompts)
-    if total > _MOST_TOKENS:
-        message = f"Requested {total} tokens, max {_MOST_TOKENS} tokens per request"
+    check_context_length(context_tokens, max(len(ids) for ids in inputs), 0)
+    total = sum(len(ids) for ids in inputs)
+    if total > _MAX_TOKENS:
+        message = f"Requested {total} tokens, max {_MAX_TOKENS} tokens per request"
         raise BadRequestError(message, param="input", code="max_tokens_per_request")
-    return prompts
+    return inputs
 
 
-def _as_asked(vector: Sequence[float], body: CreateEmbeddingRequest) -> list[float] | str:
-    wanted = body.dimensions or len(vector)
-    if wanted > len(vector):
-        message = f"Invalid value for 'dimensions' = {wanted}. Must be less than or equal to {len(vector)}."
+def _encode(vector: Sequence[float], body: CreateEmbeddingRequest) -> list[float] | str:
+    """With the requested dimensions, in the requested encoding. Raises BadRequestError."""
+    dimensions = body.dimensions or len(vector)
+    if dimensions > len(vector):
+        message = f"Invalid value for 'dimensions' = {dimensions}. Must be less than or equal to {len(vector)}."
         raise BadRequestError(message, param="dimensions")
-    kept = list(vector[:wanted])
-    if wanted < len(vector):
-        length = math.sqrt(sum(value * value for value in kept)) or 1.0
-        kept = [value / length for value in kept]
+    components = list(vector[:dimensions])
+    if dimensions < len(vector):
+        norm = math.sqrt(sum(value * value for value in components)) or 1.0
+        components = [value / norm for value in components]
     if body.encoding_format == "base64":
-        return base64.b64encode(struct.pack(f"<{wanted}f", *kept)).decode()
-    return kept
+        return base64.b64encode(struct.pack(f"<{dimensions}f", *components)).decode()
+    return components

@@ -11,10 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
-from luthier.server.http.multipart import check_size, copied, sent_file
+from luthier.server.http.multipart import blob_writer, check_size, parse_form
 from luthier.server.http.openapi import reads_form
 from luthier.server.http.pagination import list_page
-from luthier.server.state import StateOf
+from luthier.server.state import StateDep
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.files import BATCH_FILE_BYTES, FileDeleted, FileObject, FilePurpose
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/files", tags=["files"])
 
 
 class FileForm(BaseModel):
-    """What comes with the file; form fields are text."""
+    """The fields beside the file; form fields are text."""
 
     model_config = ConfigDict(extra="forbid")
     purpose: FilePurpose
@@ -34,35 +34,35 @@ class FileForm(BaseModel):
 
 
 @router.post("", openapi_extra=reads_form("file", FileForm))
-async def create(request: Request, state: StateOf) -> FileObject:
+async def create(request: Request, state: StateDep) -> FileObject:
     """Multipart: `file`, `purpose`, and `expires_after[anchor]`, `expires_after[seconds]` if it is to go by itself."""
-    async with sent_file(request, "file", FileForm) as (upload, fields):
+    async with parse_form(request, "file", FileForm) as (upload, fields):
         _check_expiry(fields)
-        name, size = filename(upload.filename or ""), upload.size or 0
-        check_kind(name, fields.purpose, size)
-        check_size(size, state.settings.max_file_bytes, "The file", "file")
-        expires = fields.expires_after_seconds
+        name, size_bytes = base_name(upload.filename or ""), upload.size or 0
+        check_purpose(name, fields.purpose, size_bytes)
+        check_size(size_bytes, state.settings.max_file_bytes, "The file", "file")
+        expires_after_s = fields.expires_after_seconds
         return await run_in_threadpool(
-            state.store.files.create, name, fields.purpose, copied(upload), expires_after_s=expires
+            state.store.files.create, name, fields.purpose, blob_writer(upload), expires_after_s=expires_after_s
         )
 
 
 def _check_expiry(fields: FileForm) -> None:
-    given = {"anchor": fields.expires_after_anchor, "seconds": fields.expires_after_seconds}
-    for name, value in given.items():
-        if value is None and any(given.values()):
+    expiry = {"anchor": fields.expires_after_anchor, "seconds": fields.expires_after_seconds}
+    for name, value in expiry.items():
+        if value is None and any(expiry.values()):
             param = f"expires_after[{name}]"
             message = f"Missing required parameter: '{param}'."
             raise BadRequestError(message, param=param, code="missing_required_parameter")
 
 
-def filename(sent: str) -> str:
-    """The last part of a path. In forms a quotation mark travels as %22 (the HTML standard's rule)."""
-    return re.split(r"[/\\]", sent)[-1].replace("%22", '"') or "upload"
+def base_name(path: str) -> str:
+    """The last part of a path. Forms encode a quotation mark as %22 (the HTML standard's rule)."""
+    return re.split(r"[/\\]", path)[-1].replace("%22", '"') or "upload"
 
 
-def check_kind(name: str, purpose: str, size_bytes: int) -> None:
-    """What a file of this purpose must be called, and how large it may be. Raises BadRequestError."""
+def check_purpose(name: str, purpose: str, size_bytes: int) -> None:
+    """Checks the file extension and the size that the purpose allows. Raises BadRequestError."""
     api = {"fine-tune": "Fine-Tuning", "batch": "Batch"}.get(purpose)
     if api and not name.lower().endswith(".jsonl"):
         raise BadRequestError(f"Invalid file format for {api} API. Must be .jsonl", param="file")
@@ -72,7 +72,7 @@ def check_kind(name: str, purpose: str, size_bytes: int) -> None:
 
 @router.get("")
 def list_files(
-    state: StateOf,
+    state: StateDep,
     purpose: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10000)] = 10000,
     order: Literal["asc", "desc"] = "desc",
@@ -83,24 +83,24 @@ def list_files(
 
 
 @router.get("/{file_id}")
-def retrieve(file_id: str, state: StateOf) -> FileObject:
+def retrieve(file_id: str, state: StateDep) -> FileObject:
     return state.store.files.retrieve(file_id)
 
 
 @router.get(
     "/{file_id}/content", response_class=FileResponse, responses={200: {"content": {"application/octet-stream": {}}}}
 )
-def content(file_id: str, state: StateOf) -> FileResponse:
+def content(file_id: str, state: StateDep) -> FileResponse:
     file = state.store.files.retrieve(file_id)
     path = state.store.files.path(file_id)
-    return _Content(path, media_type="application/octet-stream", filename=file.filename)
+    return _FileContent(path, media_type="application/octet-stream", filename=file.filename)
 
 
-class _Content(FileResponse):
-    """Its refusals as errors of ours: of a file that was deleted in between, and of a range that it does not have."""
+class _FileContent(FileResponse):
+    """Raises our errors for a file that was deleted meanwhile, and for a byte range that the file does not have."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start: list[Message] = []  # held back until the file is open, for what can only be said before it
+        start: list[Message] = []  # held back until the file is open: an error can be sent only before it
 
         async def send_or_raise(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -120,22 +120,22 @@ class _Content(FileResponse):
             raise NotFoundError(f"No such File object: {scope['path_params']['file_id']}", param="id") from error
 
 
-def _range_error(refusal: Message) -> BadRequestError:
-    size = Headers(raw=refusal["headers"]).get("content-range")
+def _range_error(response_start: Message) -> BadRequestError:
+    size = Headers(raw=response_start["headers"]).get("content-range")
     error = BadRequestError(
         "The header Range names no bytes of this file.", headers={"content-range": size} if size else None
     )
-    error.status = refusal["status"]
+    error.status = response_start["status"]
     return error
 
 
 @router.get("/{file_id}/report")
-def report(file_id: str, state: StateOf) -> dict[str, Any]:
+def report(file_id: str, state: StateDep) -> dict[str, Any]:
     """Ours: every finding of the check that a job's validation made of this file."""
     return state.store.files.report(file_id)
 
 
 @router.delete("/{file_id}")
-def delete(file_id: str, state: StateOf) -> FileDeleted:
+def delete(file_id: str, state: StateDep) -> FileDeleted:
     state.store.files.delete(file_id)
     return FileDeleted(id=file_id)

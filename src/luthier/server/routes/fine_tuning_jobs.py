@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs`: a request becomes a row; a worker does the rest."""
+"""`/v1/fine_tuning/jobs`: a request becomes a row, which a worker claims."""
 
 import secrets
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from luthier.server.http.json_body import StrictRoute
-from luthier.server.http.pagination import BY_METADATA, Limit, list_page, metadata_pairs
-from luthier.server.model_resolver import Target
+from luthier.server.http.pagination import METADATA_PARAMETER, Limit, list_page, parse_metadata_filter
+from luthier.server.model_resolver import ResolvedModel
 from luthier.server.routes.graders import check_grader
-from luthier.server.state import State, StateOf
+from luthier.server.state import State, StateDep
 from luthier.types import job_options
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, NotFoundError
@@ -27,8 +27,8 @@ router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine_tuning"], route_cl
 
 
 @router.post("")
-def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
-    """Everything that can be seen at once is refused here; the files are read by the worker."""
+def create(body: CreateJobRequest, state: StateDep) -> FineTuningJob:
+    """Refuses what the request alone shows to be wrong; the worker checks the files."""
     _require_file(state, body.training_file, "training_file")
     if body.validation_file:
         _require_file(state, body.validation_file, "validation_file")
@@ -36,7 +36,7 @@ def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
         message = f"Invalid 'suffix': '{body.suffix}'. Letters, digits, '-', '_' and '.' are allowed."
         raise BadRequestError(message, param="suffix", code="invalid_value")
     _check_reinforcement(state, body)
-    target = _target(state, body.model)
+    target = _resolve_trainable(state, body.model)
     _check_options(body, continues=target.adapter is not None)
     return state.store.jobs.create(
         model=target.name,
@@ -52,29 +52,31 @@ def create(body: CreateJobRequest, state: StateOf) -> FineTuningJob:
     )
 
 
-@router.get("", openapi_extra=BY_METADATA)
-def list_jobs(request: Request, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[FineTuningJob]:
-    """`metadata[key]=value` in the query keeps jobs that carry the pair, `metadata=null` those without any."""
-    pairs = metadata_pairs(request)
+@router.get("", openapi_extra=METADATA_PARAMETER)
+def list_jobs(
+    request: Request, state: StateDep, limit: Limit = 20, after: str | None = None
+) -> ListPage[FineTuningJob]:
+    """`metadata[key]=value` in the query selects jobs that have the pair, `metadata=null` those without metadata."""
+    pairs = parse_metadata_filter(request)
     page = state.store.jobs.list(limit=limit, after=after, metadata=pairs, without_metadata=pairs is None)
     return list_page(page)
 
 
 @router.get("/{job_id}")
-def retrieve(job_id: str, state: StateOf) -> FineTuningJob:
+def retrieve(job_id: str, state: StateDep) -> FineTuningJob:
     return state.store.jobs.retrieve(job_id)
 
 
 @router.post("/{job_id}/cancel")
-def cancel(job_id: str, state: StateOf) -> FineTuningJob:
+def cancel(job_id: str, state: StateDep) -> FineTuningJob:
     return state.store.jobs.cancel(job_id)
 
 
 @router.post("/{job_id}/pause")
-def pause(job_id: str, state: StateOf) -> FineTuningJob:
-    """Answers with the state before: a running job stops after the step it is in, and shows `paused` from then on.
+def pause(job_id: str, state: StateDep) -> FineTuningJob:
+    """Responds with the job as it was before: a running job stops after its current step, and is `paused` then.
 
-    (OpenAI's specification has no `paused` in what this call may answer.)
+    (OpenAI's specification has no status `paused` for this response.)
     """
     before = state.store.jobs.retrieve(job_id)
     state.store.jobs.pause(job_id)
@@ -82,19 +84,19 @@ def pause(job_id: str, state: StateOf) -> FineTuningJob:
 
 
 @router.post("/{job_id}/resume")
-def resume(job_id: str, state: StateOf) -> FineTuningJob:
+def resume(job_id: str, state: StateDep) -> FineTuningJob:
     state.store.jobs.resume(job_id)
     return state.store.jobs.retrieve(job_id)
 
 
 @router.get("/{job_id}/events")
-def list_events(job_id: str, state: StateOf, limit: Limit = 20, after: str | None = None) -> ListPage[JobEvent]:
+def list_events(job_id: str, state: StateDep, limit: Limit = 20, after: str | None = None) -> ListPage[JobEvent]:
     page = state.store.jobs.events(job_id, limit=limit, after=after)
     return list_page(page)
 
 
 @router.get("/{job_id}/checkpoints")
-def list_checkpoints(job_id: str, state: StateOf, limit: Limit = 10, after: str | None = None) -> ListPage[Checkpoint]:
+def list_checkpoints(job_id: str, state: StateDep, limit: Limit = 10, after: str | None = None) -> ListPage[Checkpoint]:
     page = state.store.jobs.checkpoints(job_id, limit=limit, after=after)
     return list_page(page)
 
@@ -109,11 +111,11 @@ def _require_file(state: State, file_id: str, param: str) -> None:
         raise BadRequestError(message, param=param)
 
 
-def _target(state: State, name: str) -> Target:
-    """What is trained. Raises BadRequestError for what cannot be trained here."""
+def _resolve_trainable(state: State, name: str) -> ResolvedModel:
+    """Raises BadRequestError for a model that this server cannot train."""
     message = f"Model {name} is not available for fine-tuning or does not exist."
     try:
-        target = state.names.resolve(name)
+        target = state.models.resolve(name)
     except NotFoundError:
         raise BadRequestError(message, param="model", code="model_not_available") from None
     if target.base is None:
@@ -125,7 +127,7 @@ def _target(state: State, name: str) -> Target:
 
 
 def _method(body: CreateJobRequest) -> dict[str, Any]:
-    """The method as the job shows it. The deprecated top-level `hyperparameters` mean `supervised`."""
+    """The method as the job object has it. The deprecated top-level `hyperparameters` mean `supervised`."""
     method = body.method
     if method is None or method.type == "supervised":
         nested = method.supervised.hyperparameters if method and method.supervised else None
@@ -140,8 +142,8 @@ def _method(body: CreateJobRequest) -> dict[str, Any]:
         if body.hyperparameters:
             message = "'hyperparameters' belong to the supervised method; send 'method.dpo.hyperparameters'."
             raise BadRequestError(message, param="hyperparameters")
-        asked = method.dpo.hyperparameters if method.dpo else DPOHyperparameters()
-        return {"type": "dpo", "dpo": {"hyperparameters": asked.model_dump()}}
+        chosen = method.dpo.hyperparameters if method.dpo else DPOHyperparameters()
+        return {"type": "dpo", "dpo": {"hyperparameters": chosen.model_dump()}}
     message = (
         f"The method '{method.type}' is not available on this server. Supported values are: 'supervised' and 'dpo'."
     )
@@ -149,26 +151,26 @@ def _method(body: CreateJobRequest) -> dict[str, Any]:
 
 
 def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
-    """What the metadata ask of training; which layers a base model has is seen when its files are there."""
+    """Checks training options in the metadata; the base model's layers are checked when its files are present."""
     try:
-        asked = job_options.read(body.metadata)
+        options = job_options.read(body.metadata)
     except ValueError as error:
         raise BadRequestError(str(error), param="metadata", code="invalid_value") from None
-    if continues and asked.tuning == "lora" and asked.of_adapter:
-        named = ", ".join(f"'{key}'" for key in asked.of_adapter)
+    if continues and options.tuning == "lora" and options.of_adapter:
+        named = ", ".join(f"'{key}'" for key in options.of_adapter)
         message = f"The model {body.model} is fine-tuned, and its adapter has its shape already: leave {named} out."
         raise BadRequestError(message, param="metadata", code="invalid_value")
 
 
 def _check_reinforcement(state: State, body: CreateJobRequest) -> None:
-    """What is wrong with the request is said before it is said that nobody here could run it."""
+    """Reports what is wrong with the request before the method is refused as not available."""
     if body.method is None or body.method.type != "reinforcement":
         return
-    for param, given in (
+    for param, value in (
         ("method.reinforcement", body.method.reinforcement),
         ("validation_file", body.validation_file),
     ):
-        if given is None:
+        if value is None:
             message = f"Missing required parameter: '{param}'."
             raise BadRequestError(message, param=param, code="missing_required_parameter")
     if body.method.reinforcement:

@@ -1,4 +1,4 @@
-"""Questions to models from inside the server, for graders: through the same names and engines as clients' requests."""
+"""Model calls of graders, through the same model names, engines and upstream service as clients' requests."""
 
 import asyncio
 import json
@@ -9,57 +9,57 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from luthier.evaluation.graders import Asked, GraderFailure, Reply
-from luthier.server.generation import upstream_proxy
-from luthier.server.generation.prompt_inputs import token_ids
+from luthier.server.generation.prompt_inputs import tokenize_inputs
+from luthier.server.generation.response import complete_response
+from luthier.server.generation.upstream_proxy import forward
 from luthier.server.http.errors import as_api_error
 from luthier.server.http.pydantic_errors import validated
 from luthier.server.routes.chat_completions.prepare import prepare
-from luthier.server.routes.chat_completions.response import whole
-from luthier.server.state import State, renderer
+from luthier.server.state import State
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.graders import TokenUsage
 
-_EMBEDDING = "text-embedding-3-small"
+_EMBEDDING_MODEL = "text-embedding-3-small"
 
 
-async def ask(state: State, asked: Asked) -> Reply:
-    """Raises GraderFailure for whatever goes wrong on the way to the model or back."""
+async def complete(state: State, prompt: Asked) -> Reply:
+    """Raises GraderFailure for every error of the model call."""
     try:
-        answer = await _completion(state, asked)
+        response = await _chat_completion(state, prompt)
     except GraderFailure:
         raise
     except Exception as error:
         raise _server_failure(as_api_error(error).message) from error
-    message, used = answer["choices"][0]["message"], answer["usage"]
-    usage = TokenUsage(
-        prompt_tokens=used["prompt_tokens"],
-        completion_tokens=used["completion_tokens"],
-        total_tokens=used["total_tokens"],
-        cached_tokens=(used.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+    message, usage = response["choices"][0]["message"], response["usage"]
+    token_usage = TokenUsage(
+        prompt_tokens=usage["prompt_tokens"],
+        completion_tokens=usage["completion_tokens"],
+        total_tokens=usage["total_tokens"],
+        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
     )
-    return Reply(message.get("content") or "", answer["model"], usage, message.get("refusal"))
+    return Reply(message.get("content") or "", response["model"], token_usage, message.get("refusal"))
 
 
-async def _completion(state: State, asked: Asked) -> dict[str, Any]:
-    target = await run_in_threadpool(state.names.resolve, asked.model)
-    given = asked.sampling.model_dump(exclude_none=True)
-    if "max_completions_tokens" in given:
-        given["max_completion_tokens"] = given.pop("max_completions_tokens")
-    body = {"model": asked.model, "messages": asked.messages, **given}
-    if target.upstream:
-        return _read(await upstream_proxy.forward(state, target.upstream, body, "/chat/completions"))
-    body.pop("reasoning_effort", None)  # models here do not reason apart from their answer
-    body["response_format"] = _only(asked.result)
-    base, engine = await state.ready(target.base or "")
+async def _chat_completion(state: State, prompt: Asked) -> dict[str, Any]:
+    target = await run_in_threadpool(state.models.resolve, prompt.model)
+    sampling = prompt.sampling.model_dump(exclude_none=True)
+    if "max_completions_tokens" in sampling:
+        sampling["max_completion_tokens"] = sampling.pop("max_completions_tokens")
+    body = {"model": prompt.model, "messages": prompt.messages, **sampling}
+    if target.upstream_model:
+        return _json(await forward(state, target.upstream_model, body, "/chat/completions"))
+    body.pop("reasoning_effort", None)  # local models have no separate reasoning
+    body["response_format"] = _result_format(prompt.result)
+    model = await state.app.loader.load(target)
     request = validated(CreateChatCompletionRequest, body)
-    return await whole(await run_in_threadpool(prepare, state, base, engine, target, request))
+    return await complete_response(await run_in_threadpool(prepare, state, model, request), max_running=1)
 
 
-def _only(result: dict[str, Any]) -> dict[str, Any]:
-    """The form of a small model's verdict: the result and nothing else, since it seldom keeps to a form by itself."""
+def _result_format(result_schema: dict[str, Any]) -> dict[str, Any]:
+    """Structured output with the result only: a small model seldom keeps to a format that it is told."""
     schema = {
         "type": "object",
-        "properties": {"result": result},
+        "properties": {"result": result_schema},
         "required": ["result"],
         "additionalProperties": False,
     }
@@ -69,27 +69,33 @@ def _only(result: dict[str, Any]) -> dict[str, Any]:
 async def embed(state: State, texts: Sequence[str]) -> list[list[float]]:
     """A vector for each text, by the model behind OpenAI's embedding names. Raises GraderFailure."""
     try:
-        target = await run_in_threadpool(state.names.resolve_embedding, _EMBEDDING)
-        if target.upstream:
-            body = {"model": _EMBEDDING, "input": list(texts), "encoding_format": "float"}
-            answer = _read(await upstream_proxy.forward(state, target.upstream, body, "/embeddings"))
-            return [one["embedding"] for one in answer["data"]]
-        base, engine = await state.ready(target.base or "")
-        prompts = await run_in_threadpool(token_ids, list(texts), renderer(base, None), engine.context_tokens, "input")
-        if not all(0 < len(prompt) <= engine.context_tokens for prompt in prompts):
-            raise _server_failure(f"texts for cosine have 1 to {engine.context_tokens} tokens")
-        return await asyncio.wrap_future(engine.embed(prompts, None))
+        return await _embeddings(state, list(texts))
     except GraderFailure:
         raise
     except Exception as error:
         raise _server_failure(as_api_error(error).message) from error
 
 
-def _read(response: Response) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(bytes(response.body))
+async def _embeddings(state: State, texts: list[str]) -> list[list[float]]:
+    target = await run_in_threadpool(state.models.resolve_embedding, _EMBEDDING_MODEL)
+    if target.upstream_model:
+        body = {"model": _EMBEDDING_MODEL, "input": texts, "encoding_format": "float"}
+        response = _json(await forward(state, target.upstream_model, body, "/embeddings"))
+        return [entry["embedding"] for entry in response["data"]]
+    model = await state.app.loader.load(target)
+    context_tokens = model.engine.context_tokens
+    inputs = await run_in_threadpool(tokenize_inputs, texts, model.renderer, context_tokens, "input")
+    if not all(0 < len(ids) <= context_tokens for ids in inputs):
+        raise _server_failure(f"texts for cosine have 1 to {context_tokens} tokens")
+    return await asyncio.wrap_future(model.engine.embed(inputs, None))
+
+
+def _json(response: Response) -> dict[str, Any]:
+    """Raises GraderFailure."""
+    body: dict[str, Any] = json.loads(bytes(response.body))
     if response.status_code != 200:
-        raise _server_failure(f"the service elsewhere answered {response.status_code}: {str(answer)[:500]}")
-    return answer
+        raise _server_failure(f"the service elsewhere answered {response.status_code}: {str(body)[:500]}")
+    return body
 
 
 def _server_failure(details: str) -> GraderFailure:

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/alpha/graders`: run a grader, or ask whether it could be run."""
+"""`/v1/fine_tuning/alpha/graders`: runs a grader, or validates it."""
 
 from functools import partial
 
@@ -8,8 +8,8 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.evaluation.graders import Sample, SandboxUnavailableError, Tools, check, grade, parts
 from luthier.server.http.json_body import StrictRoute
-from luthier.server.routes.grader_models import ask, embed
-from luthier.server.state import State, StateOf
+from luthier.server.routes.grader_models import complete, embed
+from luthier.server.state import State, StateDep
 from luthier.types.errors import BadRequestError, NotFoundError, PermissionDeniedError
 from luthier.types.graders import (
     Grader,
@@ -24,43 +24,45 @@ router = APIRouter(prefix="/v1/fine_tuning/alpha/graders", tags=["fine_tuning"],
 
 
 @router.post("/run")
-async def run(body: RunGraderRequest, state: StateOf) -> RunGraderResponse:
-    """Whatever goes wrong while grading is in the answer: the reward is 0 and a flag is set."""
+async def run(body: RunGraderRequest, state: StateDep) -> RunGraderResponse:
+    """An error during grading is part of the response: the reward is 0 and a flag is set."""
     await run_in_threadpool(check_grader, state, body.grader, "grader")
-    python = None if state.settings.python_graders == "off" else state.settings.python_graders
-    if python is None and any(part.type == "python" for part in parts(body.grader)):
-        raise _refused("Python graders are off on this server. Its operator can allow them with --python-graders.")
+    isolation = None if state.settings.python_graders == "off" else state.settings.python_graders
+    if isolation is None and any(part.type == "python" for part in parts(body.grader)):
+        raise _not_available(
+            "Python graders are off on this server. Its operator can allow them with --python-graders."
+        )
     tools = Tools(
-        ask=lambda asked: anyio.from_thread.run(ask, state, asked),
+        ask=lambda prompt: anyio.from_thread.run(complete, state, prompt),
         embed=lambda texts: anyio.from_thread.run(embed, state, texts),
-        python=python,
+        python=isolation,
     )
-    work = partial(grade, body.grader, Sample(body.model_sample), body.item or {}, tools)
+    grade_sample = partial(grade, body.grader, Sample(body.model_sample), body.item or {}, tools)
     try:
-        return await anyio.to_thread.run_sync(work, limiter=state.grading)
+        return await anyio.to_thread.run_sync(grade_sample, limiter=state.app.grader_threads)
     except SandboxUnavailableError as error:
-        raise _refused(str(error)) from error
+        raise _not_available(str(error)) from error
 
 
 @router.post("/validate", response_model_exclude_unset=True)
-def validate(body: ValidateGraderRequest, state: StateOf) -> ValidateGraderRequest:
+def validate(body: ValidateGraderRequest, state: StateDep) -> ValidateGraderRequest:
     check_grader(state, body.grader, "grader")
     return body
 
 
 def check_grader(state: State, grader: Grader, param: str) -> None:
-    """Raises BadRequestError for what is wrong with a grader whatever it grades."""
-    found = check(grader)
-    if found:
-        where = f"{param}.{found[0]}"
-        raise BadRequestError(f"Invalid '{where}': {found[1]}.", param=where, code="invalid_grader")
+    """Raises BadRequestError for a grader that is invalid for every sample."""
+    fault = check(grader)
+    if fault:
+        path, reason = f"{param}.{fault[0]}", fault[1]
+        raise BadRequestError(f"Invalid '{path}': {reason}.", param=path, code="invalid_grader")
     for part in parts(grader):
         if isinstance(part, ScoreModel | LabelModel):
             try:
-                state.names.resolve(part.model)
+                state.models.resolve(part.model)
             except NotFoundError as error:
                 raise BadRequestError(error.message, param=f"{param}.model", code="model_not_found") from None
 
 
-def _refused(message: str) -> PermissionDeniedError:
+def _not_available(message: str) -> PermissionDeniedError:
     return PermissionDeniedError(message, param="grader.type", code="python_grader_not_available")

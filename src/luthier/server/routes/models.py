@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from luthier.data.examples import adapter_metadata
-from luthier.server.http.auth import CallerOf
-from luthier.server.state import StateOf
+from luthier.server.http.auth import CallerDep
+from luthier.server.state import StateDep
 from luthier.types.common import ListPage
 from luthier.types.errors import NotFoundError, PermissionDeniedError
 from luthier.types.models import Model, ModelDeleted
@@ -13,20 +13,20 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("")
-def list_models(state: StateOf) -> ListPage[Model]:
-    return ListPage(data=list(state.names.list()))
+def list_models(state: StateDep) -> ListPage[Model]:
+    return ListPage(data=list(state.models.list_models()))
 
 
 @router.get("/{model:path}")
-def retrieve(model: str, state: StateOf) -> Model:
+def retrieve(model: str, state: StateDep) -> Model:
     tuned = state.store.models.find(model)
     tools = adapter_metadata.read(tuned.adapter).definitions if tuned else None
-    return state.names.model(model).model_copy(update={"tools": tools or None})
+    return state.models.describe(model).model_copy(update={"tools": tools or None})
 
 
 @router.delete("/{model:path}")
-def delete(model: str, state: StateOf, caller: CallerOf) -> ModelDeleted:
-    """One's own fine-tuned models only; the base and other names are the operator's."""
+def delete(model: str, state: StateDep, caller: CallerDep) -> ModelDeleted:
+    """The project's own fine-tuned models only; base models and aliases are the operator's."""
     tuned = state.store.models.find(model)
     if tuned is None and _exists(state, model):
         raise PermissionDeniedError(f"The model '{model}' is not a fine-tuned model and cannot be deleted here.")
@@ -34,13 +34,13 @@ def delete(model: str, state: StateOf, caller: CallerOf) -> ModelDeleted:
         raise PermissionDeniedError(f"The model '{model}' is shared with this project and cannot be deleted from it.")
     state.store.models.delete(model)
     if tuned:
-        state.engines.discard(tuned.adapter)  # a whole model has an engine of its own
+        state.app.engines.discard(tuned.adapter)  # full fine-tuning makes a base model with an engine of its own
     return ModelDeleted(id=model)
 
 
-def _exists(state: StateOf, model: str) -> bool:
+def _exists(state: StateDep, model: str) -> bool:
     try:
-        state.names.model(model)
+        state.models.describe(model)
     except NotFoundError:
         return False
     return True

@@ -1,12 +1,12 @@
-"""`/v1/chat/completions`, those that were asked for with `store`: kept, listed, shown, given metadata, deleted."""
+"""`/v1/chat/completions` of requests with `store`: stored, listed, retrieved, updated, deleted."""
 
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 
 from luthier.server.http.json_body import StrictRoute
-from luthier.server.http.pagination import BY_METADATA, Limit, list_page, metadata_pairs
-from luthier.server.state import State, StateOf
+from luthier.server.http.pagination import METADATA_PARAMETER, Limit, list_page, parse_metadata_filter
+from luthier.server.state import State, StateDep
 from luthier.store import Page
 from luthier.types.chat import CreateChatCompletionRequest, Message
 from luthier.types.common import ListPage
@@ -17,56 +17,58 @@ _ECHOED = {"seed", "tools", "tool_choice", "response_format"}
 _DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 
 
-def keep(state: State, body: CreateChatCompletionRequest, made: dict[str, Any], request_id: str) -> None:
-    """The answer `made` and the messages of the request, for the caller's project."""
-    asked = body.model_dump(exclude_none=True)
-    given = {name: asked[name] for name in _ECHOED & set(asked)} | _DEFAULTS
-    given |= {name: asked[name] for name in _DEFAULTS if name in asked}
+def store_completion(
+    state: State, body: CreateChatCompletionRequest, response: dict[str, Any], request_id: str
+) -> None:
+    """Stores the response and the messages of the request for the caller's project."""
+    sent = body.model_dump(exclude_none=True)
+    parameters = {name: sent[name] for name in _ECHOED & set(sent)} | _DEFAULTS
+    parameters |= {name: sent[name] for name in _DEFAULTS if name in sent}
     stored = StoredCompletion(
-        **made, **given, metadata=body.metadata or {}, input_user=body.user, request_id=request_id
+        **response, **parameters, metadata=body.metadata or {}, input_user=body.user, request_id=request_id
     )
-    messages = [_message(f"{stored.id}-{place}", message) for place, message in enumerate(body.messages)]
+    messages = [_message(f"{stored.id}-{index}", message) for index, message in enumerate(body.messages)]
     settings = state.settings
     state.store.completions.create(stored, messages, days=settings.stored_days, most=settings.stored_completions)
 
 
 def _message(message_id: str, message: Message) -> StoredMessage:
-    """In parts where it came in parts, else with text."""
-    sent = message.model_dump(exclude_none=True)
+    """Content that was sent in parts is stored in parts."""
+    fields = message.model_dump(exclude_none=True)
     if isinstance(message.content, list):
-        sent["content_parts"] = sent.pop("content")
-    known = {name: value for name, value in sent.items() if name in StoredMessage.model_fields}
-    return StoredMessage(**known, id=message_id)
+        fields["content_parts"] = fields.pop("content")
+    stored = {name: value for name, value in fields.items() if name in StoredMessage.model_fields}
+    return StoredMessage(**stored, id=message_id)
 
 
-@router.get("", openapi_extra=BY_METADATA)
+@router.get("", openapi_extra=METADATA_PARAMETER)
 def list_stored(
     request: Request,
-    state: StateOf,
+    state: StateDep,
     model: str | None = None,
     after: str | None = None,
     limit: Limit = 20,
     order: Literal["asc", "desc"] = "asc",
 ) -> ListPage[StoredCompletion]:
-    """`metadata[key]=value` in the query keeps those that carry the pair."""
-    pairs = metadata_pairs(request) or {}
+    """`metadata[key]=value` in the query selects those that have the pair."""
+    pairs = parse_metadata_filter(request) or {}
     return list_page(
         state.store.completions.list(model=model, pairs=pairs, limit=limit, after=after, ascending=order == "asc")
     )
 
 
 @router.get("/{completion_id}")
-def retrieve(completion_id: str, state: StateOf) -> StoredCompletion:
+def retrieve(completion_id: str, state: StateDep) -> StoredCompletion:
     return state.store.completions.retrieve(completion_id)
 
 
 @router.post("/{completion_id}")
-def update(completion_id: str, body: UpdateStoredRequest, state: StateOf) -> StoredCompletion:
+def update(completion_id: str, body: UpdateStoredRequest, state: StateDep) -> StoredCompletion:
     return state.store.completions.update(completion_id, body.metadata or {})
 
 
 @router.delete("/{completion_id}")
-def delete(completion_id: str, state: StateOf) -> StoredDeleted:
+def delete(completion_id: str, state: StateDep) -> StoredDeleted:
     state.store.completions.delete(completion_id)
     return StoredDeleted(id=completion_id)
 
@@ -74,13 +76,13 @@ def delete(completion_id: str, state: StateOf) -> StoredDeleted:
 @router.get("/{completion_id}/messages")
 def list_messages(
     completion_id: str,
-    state: StateOf,
+    state: StateDep,
     after: str | None = None,
     limit: Limit = 20,
     order: Literal["asc", "desc"] = "asc",
 ) -> ListPage[StoredMessage]:
-    found = state.store.completions.messages(completion_id)
-    messages = list(found if order == "asc" else found[::-1])
+    stored = state.store.completions.messages(completion_id)
+    messages = list(stored if order == "asc" else stored[::-1])
     if after is not None:
         ids = [message.id for message in messages]
         messages = messages[ids.index(after) + 1 :] if after in ids else []

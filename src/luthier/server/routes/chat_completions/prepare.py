@@ -1,111 +1,105 @@
-"""A chat request made ready: weights, prompt ids, sampling. Knows nothing about how the answer is sent."""
+"""Prepares a chat completion: call policy, grammar, prompt tokens, sampling."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from luthier.data.examples import messages as wire
 from luthier.data.rendering.renderer import Renderer
-from luthier.inference import Engine, Generation
-from luthier.server.generation.prompt_inputs import far_too_long
-from luthier.server.generation.request import Underway, check_choices, sampling, stops
-from luthier.server.generation.structured_output import grammar_for
-from luthier.server.generation.tool_calls import CallRules, call_rules
-from luthier.server.model_resolver import Target
-from luthier.server.state import State, renderer
+from luthier.inference import Generation
+from luthier.server.generation.prompt_inputs import exceeds_twice_context
+from luthier.server.generation.request import GenerationRequest
+from luthier.server.generation.sampling_params import check_choice_count, sampling_params, stop_sequences
+from luthier.server.generation.structured_output import response_grammar
+from luthier.server.generation.tool_calls import CallPolicy, call_policy
+from luthier.server.model_loader import LoadedModel
+from luthier.server.routes.chat_completions.response import ChatResponseWriter
+from luthier.server.state import State
 from luthier.types.chat import CreateChatCompletionRequest, Message, TextPart
 from luthier.types.common import new_id
 from luthier.types.errors import BadRequestError
 
 _MANY_MESSAGES = 256
+_MIN_MESSAGE_TOKENS = 2
 
 
-@dataclass(kw_only=True)
-class Completion(Underway):
-    """One request on its way, with a generation for each of its `n` choices."""
-
-    body: CreateChatCompletionRequest
-
-
-def prepare(state: State, base: Path, engine: Engine, target: Target, body: CreateChatCompletionRequest) -> Completion:
-    """Everything up to the first token that may take time: rendering, say. Raises APIError, RenderError."""
-    rendering = renderer(base, target.adapter)
-    calls = call_rules(body, target.taught, strict=state.settings.strict_calls)
-    grammar = grammar_for(body, calls)
-    _check_messages(engine.context_tokens, len(body.messages))
-    _check_texts(engine.context_tokens, rendering, body, calls)
-    prompt = _prompt(rendering, body, calls, engine.context_tokens)
-    room = engine.context_tokens - len(prompt)
-    most = body.max_completion_tokens or body.max_tokens
-    _check_room(engine.context_tokens, len(prompt), most)
-    check_choices(body.n or 1, state.settings.queue_limit)
-    samplings = [
-        sampling(
-            body,
-            index,
-            min(most or state.settings.default_max_tokens, room),
-            rendering.stop_ids,
-            top_logprobs=body.top_logprobs or 0,
-            grammar=grammar,
-        )
-        for index in range(body.n or 1)
-    ]
-    return Completion(
-        id=new_id("chatcmpl-", 29),
-        body=body,
-        target=target,
-        engine=engine,
-        renderer=rendering,
-        generations=[Generation(prompt, one, target.adapter) for one in samplings],
-        prompt_tokens=len(prompt),
-        stops=stops(body.stop),
-        calls=calls,
-        with_tokens=bool(body.logprobs),
+def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest) -> ChatResponseWriter:
+    """Raises APIError, RenderError."""
+    settings, context_tokens = state.settings, model.engine.context_tokens
+    calls = call_policy(body, model.target.metadata, strict=settings.strict_calls)
+    grammar = response_grammar(body, calls)
+    _check_message_count(context_tokens, len(body.messages))
+    _check_text_length(context_tokens, model.renderer, body, calls)
+    prompt = _prompt(model.renderer, body, calls, context_tokens)
+    max_tokens = body.max_completion_tokens or body.max_tokens
+    _check_context_length(context_tokens, len(prompt), max_tokens)
+    n = body.n or 1
+    check_choice_count(n, settings.queue_limit)
+    samplings = sampling_params(
+        body,
+        n=n,
+        max_tokens=min(max_tokens or settings.default_max_tokens, context_tokens - len(prompt)),
+        stop_ids=model.renderer.stop_ids,
+        top_logprobs=body.top_logprobs or 0,
+        grammar=grammar,
     )
+    request = GenerationRequest(
+        id=new_id("chatcmpl-", 29),
+        model=model,
+        generations=[Generation(prompt, sampling, model.target.adapter) for sampling in samplings],
+        prompt_tokens=len(prompt),
+        stop_sequences=stop_sequences(body.stop),
+        calls=calls,
+        keep_tokens=bool(body.logprobs),
+    )
+    return ChatResponseWriter(request, body.stream_options)
 
 
-def _prompt(rendering: Renderer, body: CreateChatCompletionRequest, calls: CallRules, context: int) -> list[int]:
+def _prompt(renderer: Renderer, body: CreateChatCompletionRequest, calls: CallPolicy, context_tokens: int) -> list[int]:
+    """The prompt's token ids. Raises BadRequestError, RenderError."""
     messages = [message.model_dump(exclude_none=True) for message in body.messages]
     try:
         if len(messages) > _MANY_MESSAGES:
-            _check_whole(rendering, wire.canonical(messages), calls, context)
-        return rendering.prompt(messages, calls.definitions, calls.opening)
+            _check_rendered_length(renderer, wire.canonical(messages), calls, context_tokens)
+        return renderer.prompt(messages, calls.prompt_definitions, calls.forced_prefix)
     except (RecursionError, TypeError, UnicodeError) as error:
-        # The arguments of a call are JSON in a string: its depth and its characters show only here.
+        # The arguments of a call are JSON in a string: their depth and their characters are not checked before.
         message = f"The messages cannot be turned into tokens: {error}"
         raise BadRequestError(message, param="messages", code="invalid_value") from error
 
 
-def _check_messages(context: int, messages: int) -> None:
-    """A message takes two tokens at the least; rendering thousands of them only to refuse them takes minutes."""
-    if 2 * messages > context:
-        _check_room(context, 2 * messages, None)
+def _check_message_count(context_tokens: int, messages: int) -> None:
+    """Rendering thousands of messages takes minutes; more than the context can hold are refused before."""
+    if _MIN_MESSAGE_TOKENS * messages > context_tokens:
+        _check_context_length(context_tokens, _MIN_MESSAGE_TOKENS * messages, None)
 
 
-def _check_whole(rendering: Renderer, messages: list[dict[str, Any]], calls: CallRules, context: int) -> None:
-    """Rendered at one go, which costs little: the prompt is cut at each answer, at the cost of their square."""
-    whole = rendering.template.render(messages, calls.definitions, answer_next=True)
-    most = len(rendering.text(whole)) - 1  # text may get a special token before it
-    if most > context:
-        _check_room(context, most, None)
+def _check_rendered_length(
+    renderer: Renderer, messages: list[dict[str, Any]], calls: CallPolicy, context_tokens: int
+) -> None:
+    """Renders the template once, which is cheap; the renderer's own cost is quadratic in the assistant messages."""
+    text = renderer.template.render(messages, calls.prompt_definitions, answer_next=True)
+    prompt_tokens = len(renderer.text(text)) - 1  # the tokenizer may add a special token before plain text
+    if prompt_tokens > context_tokens:
+        _check_context_length(context_tokens, prompt_tokens, None)
 
 
-def _check_texts(context: int, rendering: Renderer, body: CreateChatCompletionRequest, calls: CallRules) -> None:
+def _check_text_length(
+    context_tokens: int, renderer: Renderer, body: CreateChatCompletionRequest, calls: CallPolicy
+) -> None:
     texts = [text for message in body.messages for text in _texts(message)]
-    if calls.definitions:
-        texts.append(json.dumps(calls.definitions, ensure_ascii=False))
-    if far_too_long("\n".join(texts), rendering, context):
+    if calls.prompt_definitions:
+        texts.append(json.dumps(calls.prompt_definitions, ensure_ascii=False))
+    if exceeds_twice_context("\n".join(texts), renderer, context_tokens):
         message = (
-            f"This model's maximum context length is {context} tokens. However, your messages resulted in more than "
-            f"{2 * context} tokens. Please reduce the length of the messages."
+            f"This model's maximum context length is {context_tokens} tokens. However, your messages resulted in more "
+            f"than {2 * context_tokens} tokens. Please reduce the length of the messages."
         )
         raise BadRequestError(message, param="messages", code="context_length_exceeded")
 
 
 def _texts(message: Message) -> Iterator[str]:
-    """All of a message that a model reads, whatever a template makes of it."""
+    """All text of a message that a chat template may render."""
     if isinstance(message.content, list):
         yield from (part.text if isinstance(part, TextPart) else part.refusal for part in message.content)
     elif message.content:
@@ -115,15 +109,16 @@ def _texts(message: Message) -> Iterator[str]:
         yield call.arguments
 
 
-def _check_room(context: int, prompt: int, most: int | None) -> None:
-    if prompt + (most or 1) <= context:
+def _check_context_length(context_tokens: int, prompt_tokens: int, max_tokens: int | None) -> None:
+    """Raises BadRequestError when the prompt and `max_tokens`, at least one token, exceed the context."""
+    if prompt_tokens + (max_tokens or 1) <= context_tokens:
         return
-    message = f"This model's maximum context length is {context} tokens. However, "
-    if most is None:
-        message += f"your messages resulted in {prompt} tokens. Please reduce the length of the messages."
+    message = f"This model's maximum context length is {context_tokens} tokens. However, "
+    if max_tokens is None:
+        message += f"your messages resulted in {prompt_tokens} tokens. Please reduce the length of the messages."
     else:
         message += (
-            f"you requested {prompt + most} tokens ({prompt} in the messages, {most} in the completion). "
-            "Please reduce the length of the messages or completion."
+            f"you requested {prompt_tokens + max_tokens} tokens ({prompt_tokens} in the messages, {max_tokens} in the "
+            "completion). Please reduce the length of the messages or completion."
         )
     raise BadRequestError(message, param="messages", code="context_length_exceeded")

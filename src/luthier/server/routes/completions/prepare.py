@@ -1,97 +1,44 @@
-"""A completion of plain text made ready: prompts as token ids, sampling. Knows nothing about how it is sent."""
+"""Prepares a plain completion: prompt tokens and sampling."""
 
-import asyncio
-from dataclasses import dataclass, field
-from pathlib import Path
-
-from luthier.data.rendering.renderer import Renderer
-from luthier.inference import Engine, Generation, Token
-from luthier.server.generation.prompt_inputs import check_room, check_text, token_ids
-from luthier.server.generation.request import Underway, check_choices, sampling, stops
-from luthier.server.model_resolver import Target
-from luthier.server.state import State, renderer
+from luthier.inference import Generation
+from luthier.server.generation.prompt_inputs import check_context_length
+from luthier.server.generation.request import GenerationRequest
+from luthier.server.generation.sampling_params import check_choice_count, sampling_params, stop_sequences
+from luthier.server.model_loader import LoadedModel
+from luthier.server.routes.completions.prompts import tokenize_prompts
+from luthier.server.routes.completions.response import TextResponseWriter
+from luthier.server.state import State
 from luthier.types.common import new_id
 from luthier.types.completions import CreateCompletionRequest
-from luthier.types.errors import BadRequestError
 
-_MAX_TOKENS = 16  # OpenAI's default
-
-
-@dataclass
-class Prompt:
-    """`text` as it is echoed; `echoed`: its tokens after the first, with their log-probabilities where asked for."""
-
-    text: str
-    ids: list[int]
-    echoed: list[Token] = field(default_factory=list)
+_DEFAULT_MAX_TOKENS = 16  # OpenAI's
 
 
-@dataclass(kw_only=True)
-class TextCompletion(Underway):
-    """`candidates` generations for each prompt, one prompt's after the other's; none when no token is wanted."""
+def prepare(state: State, model: LoadedModel, body: CreateCompletionRequest) -> TextResponseWriter:
+    """`best_of` generations for each prompt, grouped by prompt; none for `max_tokens` 0.
 
-    body: CreateCompletionRequest
-    prompts: list[Prompt]
-
-    @property
-    def n(self) -> int:
-        return self.body.n or 1
-
-    @property
-    def candidates(self) -> int:
-        return self.body.best_of or self.n
-
-
-def prepare(state: State, base: Path, engine: Engine, target: Target, body: CreateCompletionRequest) -> TextCompletion:
-    """Everything up to the first token that may take time. Raises APIError, RenderError."""
-    rendering = renderer(base, target.adapter)
-    prompts = _prompts(body, target, rendering, engine.context_tokens)
-    most = _MAX_TOKENS if body.max_tokens is None else body.max_tokens
-    check_room(engine.context_tokens, max(len(prompt.ids) for prompt in prompts), most)
-    candidates = body.best_of or body.n or 1
-    check_choices(candidates, state.settings.queue_limit, "best_of" if body.best_of else "n")
-    samplings = [
-        sampling(body, at, most, rendering.text_stop_ids, top_logprobs=body.logprobs or 0)
-        for at in range(candidates if most else 0)
-    ]
-    return TextCompletion(
-        id=new_id("cmpl-", 29),
-        body=body,
-        target=target,
-        engine=engine,
-        renderer=rendering,
-        prompts=prompts,
-        generations=[Generation(prompt.ids, one, target.adapter) for prompt in prompts for one in samplings],
-        prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
-        stops=stops(body.stop),
-        with_tokens=body.logprobs is not None or candidates > (body.n or 1),
+    Raises APIError, RenderError.
+    """
+    prompts = tokenize_prompts(body, model)
+    max_tokens = _DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
+    check_context_length(model.engine.context_tokens, max(len(prompt.ids) for prompt in prompts), max_tokens)
+    n = body.n or 1
+    best_of = body.best_of or n
+    check_choice_count(best_of, state.settings.queue_limit, "best_of" if body.best_of else "n")
+    samplings = sampling_params(
+        body,
+        n=best_of if max_tokens else 0,
+        max_tokens=max_tokens,
+        stop_ids=model.renderer.text_stop_ids,
+        top_logprobs=body.logprobs or 0,
     )
-
-
-def _prompts(body: CreateCompletionRequest, target: Target, rendering: Renderer, context: int) -> list[Prompt]:
-    given = body.prompt if body.prompt is not None else ""
-    texts = [given] if isinstance(given, str) else [text for text in given if isinstance(text, str)]
-    if not (target.taught.pairs and texts):
-        made = token_ids(given, rendering, context, "prompt")
-        return [
-            Prompt(texts[at] if texts else rendering.decode(ids), ids or [rendering.border])
-            for at, ids in enumerate(made)
-        ]
-    if body.echo and body.logprobs is not None:
-        message = (
-            "Invalid 'logprobs': this model was trained on pairs of prompt and completion, whose prompts stand inside "
-            "a chat template; log-probabilities of an echoed prompt can be had of token ids only."
-        )
-        raise BadRequestError(message, param="logprobs")
-    for text in texts:
-        check_text(text, rendering, context)
-    return [Prompt(text, rendering.prompt([{"role": "user", "content": text}])) for text in texts]
-
-
-async def score_echoes(completion: TextCompletion) -> None:
-    """Where the prompt is echoed with log-probabilities, find them. Raises RateLimitError."""
-    if not completion.body.echo or completion.body.logprobs is None:
-        return
-    for prompt in completion.prompts:
-        scored = completion.engine.score(prompt.ids, completion.target.adapter, completion.body.logprobs)
-        prompt.echoed = await asyncio.wrap_future(scored)
+    adapter = model.target.adapter
+    request = GenerationRequest(
+        id=new_id("cmpl-", 29),
+        model=model,
+        generations=[Generation(prompt.ids, sampling, adapter) for prompt in prompts for sampling in samplings],
+        prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
+        stop_sequences=stop_sequences(body.stop),
+        keep_tokens=body.logprobs is not None or best_of > n,
+    )
+    return TextResponseWriter(request, body, prompts)

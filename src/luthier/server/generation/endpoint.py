@@ -1,0 +1,80 @@
+"""The path of a completion request, from its JSON body to its response, for chat and for plain completions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from luthier.server.generation.model_param import resolve_model
+from luthier.server.generation.response import EventStream, OnComplete, ResponseWriter, complete_response
+from luthier.server.generation.sampling_params import check_choice_count
+from luthier.server.generation.upstream_proxy import forward
+from luthier.server.http.disconnect import cancel_on_disconnect
+from luthier.server.http.pydantic_errors import validated
+from luthier.server.model_loader import LoadedModel
+from luthier.server.model_resolver import SERVED_BY
+from luthier.server.state import State
+from luthier.types.chat import CreateChatCompletionRequest
+from luthier.types.completions import CreateCompletionRequest
+from luthier.types.errors import BadRequestError
+
+Body = TypeVar("Body", CreateChatCompletionRequest, CreateCompletionRequest)
+
+
+@dataclass(frozen=True)
+class CompletionEndpoint(Generic[Body]):
+    """What differs between the two endpoints.
+
+    Attributes:
+        path: The endpoint's path at the upstream service.
+        check: Raises BadRequestError for parameters that exclude each other.
+        prepare: Renders and tokenizes; runs in a worker thread. Raises APIError, RenderError.
+        queue_share: How much of the queue one request that is not streamed may fill.
+        on_complete: What to do with the complete response, if anything.
+    """
+
+    path: str
+    schema: type[Body]
+    check: Callable[[Body], None]
+    prepare: Callable[[State, LoadedModel, Body], ResponseWriter]
+    queue_share: float = 1.0
+    on_complete: Callable[[Request, State, Body], OnComplete | None] = lambda request, state, body: None
+
+
+async def respond(endpoint: CompletionEndpoint[Body], request: Request, state: State) -> Response:
+    """One object, or with `stream` server-sent events; for an upstream model what the upstream service responds.
+
+    Work ends when the client disconnects.
+    """
+    raw, target = await resolve_model(request, state, endpoint.schema)
+    if target.upstream_model:
+        return await cancel_on_disconnect(request, forward(state, target.upstream_model, raw, endpoint.path))
+    body = _validated(endpoint, raw)
+    model = await cancel_on_disconnect(request, state.app.loader.load(target))
+    writer = await run_in_threadpool(endpoint.prepare, state, model, body)
+    headers = {SERVED_BY: quote(target.weights_name)}
+    queue_limit, on_complete = state.settings.queue_limit, endpoint.on_complete(request, state, body)
+    if body.stream:
+        check_choice_count(len(writer.request.generations), queue_limit)
+    await cancel_on_disconnect(request, writer.score_prompts())
+    if body.stream:
+        return EventStream(writer, headers, on_complete)
+    max_running = max(1, int(queue_limit * endpoint.queue_share))
+    response = await cancel_on_disconnect(request, complete_response(writer, max_running))
+    if on_complete:
+        await on_complete(response)
+    return JSONResponse(response, headers=headers)
+
+
+def _validated(endpoint: CompletionEndpoint[Body], raw: dict[str, Any]) -> Body:
+    """Raises BadRequestError."""
+    body = validated(endpoint.schema, raw)
+    endpoint.check(body)
+    if body.stream_options and not body.stream:
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise BadRequestError(message, param="stream_options")
+    return body

@@ -1,0 +1,60 @@
+"""Sampling parameters of a request as the engine takes them."""
+
+from collections.abc import Mapping, Sequence
+
+from luthier.inference import Sampling
+from luthier.types.chat import CreateChatCompletionRequest
+from luthier.types.completions import CreateCompletionRequest
+from luthier.types.errors import BadRequestError
+
+_MAX_TOKEN_ID_DIGITS = 19
+
+
+def sampling_params(
+    body: CreateChatCompletionRequest | CreateCompletionRequest,
+    *,
+    n: int,
+    max_tokens: int,
+    stop_ids: frozenset[int],
+    top_logprobs: int,
+    grammar: str | None = None,
+) -> list[Sampling]:
+    """For each of `n` choices of a prompt; choices differ by their seeds. Raises BadRequestError."""
+    return [
+        Sampling(
+            max_tokens=max_tokens,
+            stop_ids=stop_ids,
+            temperature=1.0 if body.temperature is None else body.temperature,
+            top_p=1.0 if body.top_p is None else body.top_p,
+            presence_penalty=body.presence_penalty or 0.0,
+            frequency_penalty=body.frequency_penalty or 0.0,
+            logit_bias=_logit_bias(body.logit_bias),
+            seed=None if body.seed is None else body.seed + index,
+            top_logprobs=top_logprobs,
+            grammar=grammar,
+        )
+        for index in range(n)
+    ]
+
+
+def _logit_bias(bias_by_id: Mapping[str, float] | None) -> dict[int, float]:
+    """Raises BadRequestError."""
+    for token in bias_by_id or {}:
+        if not (token.isascii() and token.isdecimal() and len(token) <= _MAX_TOKEN_ID_DIGITS):
+            message = f"Invalid key in 'logit_bias': {token[:40]}. Keys are token ids of this model."
+            raise BadRequestError(message, param="logit_bias", code="invalid_value")
+    return {int(token): bias for token, bias in (bias_by_id or {}).items()}
+
+
+def stop_sequences(stop: str | Sequence[str] | None) -> Sequence[str]:
+    return [stop] if isinstance(stop, str) else stop or []
+
+
+def check_choice_count(n: int, queue_limit: int, param: str = "n") -> None:
+    """Raises BadRequestError for more choices than the queue holds: a retry could never succeed."""
+    if n > queue_limit:
+        message = (
+            f"Invalid '{param}': integer above maximum value. Expected a value <= {queue_limit}, but got {n} instead "
+            "(the server's queue limit)."
+        )
+        raise BadRequestError(message, param=param, code="integer_above_max_value")

@@ -1,0 +1,20 @@
+"""How many bytes a request body may have, by the path that it is sent to."""
+
+import re
+
+PART_BYTES = 64 * 1024 * 1024  # of one part of an upload
+_JSON_BYTES = 32 * 1024 * 1024
+_FORM_BYTES = 64 * 1024  # a multipart body's fields and boundaries, beside its file
+_FILES, _PARTS = re.compile("/v1/files"), re.compile("/v1/uploads/[^/]+/parts")
+
+
+def accepts_file(path: str) -> bool:
+    """Whether a body sent to `path` may hold a file, and so be larger than what is buffered in memory."""
+    return bool(_FILES.fullmatch(path) or _PARTS.fullmatch(path))
+
+
+def body_limit_bytes(path: str, max_file_bytes: int) -> int:
+    """Largest body for `path`: a form with a file where one is accepted, JSON elsewhere."""
+    if not accepts_file(path):
+        return _JSON_BYTES
+    return _FORM_BYTES + (PART_BYTES if _PARTS.fullmatch(path) else max_file_bytes)

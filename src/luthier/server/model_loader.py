@@ -1,0 +1,69 @@
+"""Loads what a request generates with: the base model's folder, its engine, and the renderer of its adapter."""
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+
+from luthier.catalogue import Catalogue
+from luthier.data.rendering.renderer import Renderer
+from luthier.inference import Engine, EnginePool, Pool, TextEmbedder
+from luthier.inference.pool import Started
+from luthier.server.model_resolver import ResolvedModel
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """`folder`: the base model's."""
+
+    target: ResolvedModel
+    folder: Path
+    engine: Engine
+
+    @property
+    def renderer(self) -> Renderer:
+        """Takes a second when it is not cached, so it is for worker threads."""
+        return load_renderer(self.folder, self.target.adapter)
+
+
+@dataclass
+class ModelLoader:
+    """Downloads and starts one model at a time; requests that wait for it hold no thread."""
+
+    catalogue: Catalogue
+    engines: EnginePool
+    embedders: Pool[TextEmbedder]
+    _download_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _start_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def load(self, target: ResolvedModel) -> LoadedModel:
+        """The model with a running engine; a download or a start may take minutes. Raises BaseModelError."""
+        base = target.base or ""
+        if not self.catalogue.ready(base):
+            async with self._download_lock:
+                await run_in_threadpool(self.catalogue.folder, base)
+        folder = self.catalogue.folder(base)
+        return LoadedModel(target, folder, await self._start(self.engines, folder))
+
+    async def load_embedder(self, folder: Path) -> TextEmbedder:
+        """Raises BaseModelError."""
+        return await self._start(self.embedders, folder)
+
+    async def _start(self, pool: Pool[Started], folder: Path) -> Started:
+        engine = pool.running(folder)
+        if engine is None:
+            async with self._start_lock:
+                engine = await run_in_threadpool(pool.engine, folder)
+        return engine
+
+    def close(self) -> None:
+        self.engines.close()
+        self.embedders.close()
+
+
+@lru_cache(maxsize=64)
+def load_renderer(base: Path, adapter: Path | None) -> Renderer:
+    """The renderer of a base model or of an adapter, which has a chat template of its own."""
+    return Renderer(base, adapter / "chat_template.jinja" if adapter else None)
