@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-clients check setup base clients clean
+.PHONY: help quickstart test test-fast test-clients check setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
-	@echo "make test         set up, then run all tests"
+	@echo "make test         set up, then run all tests but those of other makers' clients"
+	@echo "make test-fast    set up, then run the tests that need no torch, no network and no model (seconds)"
 	@echo "make test-clients set up, then let LangChain, LiteLLM, llm and bfcl talk to the server"
 	@echo "make check        set up, then ruff and mypy"
 	@echo "make clean        remove $(VENV)"
@@ -17,6 +18,10 @@ quickstart: base
 
 test: base clients
 	$(BIN)/python -m pytest
+
+# The ring `fast` of tests/rings.py: no torch, no network, no model.
+test-fast: setup
+	$(BIN)/python -m pytest --ring fast -n 2
 
 # Clients of other makers, each in an environment of its own (600 MB in all), talk to the server.
 test-clients: setup

@@ -12,8 +12,7 @@ from openai import OpenAI
 from luthier.catalogue import Catalogue
 from luthier.runtime import LuthierServer
 from luthier.settings import Settings
-from through_api import client_of, running_server
-from tiny import make_tiny_base
+from rings import Rings, add_options
 
 # Settings that the person who runs the tests has must not reach them; the cache of base models is shared on purpose.
 for name in [name for name in os.environ if name.startswith(("LUTHIER_", "OPENAI_")) and name != "LUTHIER_CACHE"]:
@@ -29,9 +28,19 @@ settings.load_profile("here")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Rings(config), "rings")
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of 2 layers, 32 wide, with a byte tokenizer and ChatML template: no download, no meaning."""
+    from tiny import make_tiny_base  # imports torch, which the fast ring does without
+
     return make_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
 
 
@@ -44,6 +53,8 @@ def real_base() -> Path:
 @pytest.fixture(scope="session")
 def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuthierServer]:
     """A server on the tiny base, shared by tests that leave no trace for one another."""
+    from through_api import running_server
+
     with running_server(tmp_path_factory.mktemp("server"), tiny_base) as running:
         yield running
 
@@ -51,4 +62,6 @@ def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="session")
 def client(server: LuthierServer) -> OpenAI:
     """The official client, without retries: what the server answers first is what a test sees."""
+    from through_api import client_of
+
     return client_of(server)

@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from luthier.training.job_spec import JobSpec
-from luthier.training.lora.adapter import hardware, load, save_adapter, trainable
 
 
 @pytest.fixture(scope="module")
 def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Four adapters that do different things, of different shapes."""
+    import torch  # here, since the scheduler is tested without it
+
+    from luthier.training.lora.adapter import hardware, load, save_adapter, trainable
+
     folder, made = tmp_path_factory.mktemp("adapters"), []
     for seed, (rank, alpha, targets) in enumerate(
         [(16, 32, "all-linear"), (4, 16, "attention"), (20, 20, "v_proj,down_proj"), (1, 8, "mlp")]
