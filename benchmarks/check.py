@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from luthier.data.check.file_check import Quality, check_file
-from luthier.data.check.quality.runner import Quality as Looker
+from luthier.data.check.quality.runner import QualityRunner
 
 ENGLISH = (
     "a bond is a loan that you make to a government or company the fund spreads money over many shares so that one bad "
@@ -103,7 +103,7 @@ def everything(path: Path) -> None:
 
 def quality() -> Quality | None:
     """All quality findings, as the command turns them on."""
-    return Looker()
+    return QualityRunner()
 
 
 def seconds(work: Callable[[Path], object], path: Path) -> float:

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check.file_check import check_file, job_error
-from luthier.data.check.form import check_example
-from luthier.data.check.form.messages import MESSAGE_KEYS, ROLES
+from luthier.data.check.structure import check_example
+from luthier.data.check.structure.messages import MESSAGE_KEYS, ROLES
 from luthier.data.findings import CATALOGUE, KEPT_PER_KIND, Finding, FindingError, Report, problem, shown
 from luthier.data.findings.structure import STRUCTURE
+from luthier.data.jsonl.columnar_parser import ChatColumns
 from luthier.data.jsonl.reader import MAX_LINE_BYTES, parse_line, read_lines
 
 USER = {"role": "user", "content": "What is a bond?"}
@@ -534,9 +535,13 @@ class Looker:
     def __init__(self) -> None:
         self.shown: list[tuple[int, int]] = []
 
-    def look(self, line_number: int, example_number: int, example: dict[str, Any]) -> list[Finding]:
+    def check(self, line_number: int, example_number: int, example: dict[str, Any]) -> list[Finding]:
         self.shown.append((line_number, example_number))
         return [problem("unrecognized_key", key="look")]
+
+    def check_columns(self, first_line: int, first_example: int, examples: ChatColumns) -> list[Finding]:
+        numbers = [(first_line + index, first_example + index) for index in range(len(examples))]
+        return [finding.at(*place) for place in numbers for finding in self.check(*place, {})]
 
     def finish(self) -> list[Finding]:
         return [problem("unrecognized_key", key="finish").at(7)]

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check import file_check as checking
-from luthier.data.check.fast_validator import Run, runs
 from luthier.data.check.file_check import check_file
 from luthier.data.findings import Report
+from luthier.data.jsonl.fast_validator import Run, find_runs
 
 texts = st.text(
     st.sampled_from('ab "\\/\n\r\t{}[],:中é😀\u2028\x00\x7f\ufeffu0') | st.characters(codec="utf-8"), max_size=8
@@ -62,7 +62,7 @@ def test_fast_and_careful_agree(content: bytes, tmp_path: Path, monkeypatch: pyt
     path.write_bytes(content)
     fast = report_of(path)
     with monkeypatch.context() as patch:
-        patch.setattr(checking, "runs", lambda lines: [Run(0, len(lines), 0, False)])
+        patch.setattr(checking, "find_runs", lambda lines: [Run(0, len(lines), 0, False)])
         careful = report_of(path)
     assert fast == careful
 
@@ -71,11 +71,11 @@ def test_fast_and_careful_agree(content: bytes, tmp_path: Path, monkeypatch: pyt
 @settings(max_examples=100, deadline=None)
 def test_runs_are_the_block_and_leave_it_as_it_was(content: bytes) -> None:
     lines = bytearray(content + b"\n")
-    found = runs(memoryview(lines))
+    found = find_runs(memoryview(lines))
     assert bytes(lines) == content + b"\n"
     assert [run.start for run in found] == [0, *(run.end for run in found[:-1])]
     assert found[-1].end == len(lines)
-    assert all(run.lines == lines[run.start : run.end].count(b"\n") for run in found if run.proved)
+    assert all(run.line_count == lines[run.start : run.end].count(b"\n") for run in found if run.is_valid)
 
 
 @pytest.mark.parametrize("style", [{}, {"ensure_ascii": False}, {"separators": (",", ":")}])
@@ -84,15 +84,15 @@ def test_what_people_write_is_proved(style: dict[str, Any]) -> None:
     turns += [{"role": "assistant", "content": "é\t"}] * 2 + turns[1:] + [{"role": "assistant", "content": "/"}]
     for end in ("\n", "\r\n"):
         line = (json.dumps({"messages": turns}, **style) + end).encode()
-        assert runs(memoryview(bytearray(line * 3))) == [Run(0, len(line) * 3, 3, True)]
+        assert find_runs(memoryview(bytearray(line * 3))) == [Run(0, len(line) * 3, 3, True)]
 
 
 def test_one_other_line_costs_no_more_than_itself() -> None:
     line = b'{"messages": [{"role": "assistant", "content": "x"}]}\n'
     other = b'{"messages": [{"role": "assistant", "content": "a\\qb"}]}\n\n'
-    found = runs(memoryview(bytearray(line * 2 + other + line)))
+    found = find_runs(memoryview(bytearray(line * 2 + other + line)))
     # The line before goes with it: a line feed is only sure to be one if an example begins behind it.
-    assert [(run.lines, run.proved) for run in found] == [(2, True), (0, False), (1, True)]
+    assert [(run.line_count, run.is_valid) for run in found] == [(2, True), (0, False), (1, True)]
 
 
 def test_a_spoilt_string_cannot_end_where_its_fault_is(tmp_path: Path) -> None:
@@ -114,4 +114,4 @@ def test_a_line_feed_in_a_text_is_no_part_of_it(tmp_path: Path, inside: str) -> 
         line = f'{{"messages": [{user}, {{"role": "assistant", "content": "b"}}]}}\n'
         path.write_bytes(line.encode() * 10)
         assert not check_file(path).ok
-        assert all(not run.proved for run in runs(memoryview(bytearray(line.encode() * 10))))
+        assert all(not run.is_valid for run in find_runs(memoryview(bytearray(line.encode() * 10))))

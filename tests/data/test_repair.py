@@ -118,7 +118,7 @@ def test_what_is_certain_is_mended(tmp_path: Path, text: str, meant: Any, codes:
     out, rejects, repairs = mended(tmp_path / "file", content)
     assert [json.loads(one) for one in out.decode().splitlines()] == [GOOD, meant]
     assert rejects == []
-    assert [(repair.line, repair.codes, repair.before) for repair in repairs.kept] == [(3, codes, text)]
+    assert [(repair.line, repair.codes, repair.before) for repair in repairs.listed] == [(3, codes, text)]
     assert repairs.counts == {code: 1 for code in codes}
 
 
@@ -135,12 +135,12 @@ def test_a_guess_is_shown_and_taken_only_if_asked(tmp_path: Path) -> None:
     broken = line(GOOD)[:-2].encode() + b"\n"
     out, rejects, repairs = mended(tmp_path / "file", broken)
     assert (out, len(rejects)) == (b"", 1)
-    assert [(repair.is_guess, repair.taken, json.loads(repair.after)) for repair in repairs.kept] == [
+    assert [(repair.is_guess, repair.is_applied, json.loads(repair.after)) for repair in repairs.listed] == [
         (True, False, GOOD)
     ]
     out, rejects, repairs = mended(tmp_path / "file", broken, guess=True)
     assert (json.loads(out), rejects) == (GOOD, [])
-    assert repairs.kept[0].taken
+    assert repairs.listed[0].is_applied
 
 
 def test_what_has_no_error_is_copied_as_it_is(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_mended_file_has_no_errors_and_mending_it_changes_nothing(
     assert repairs.examples == out.count(b"\n")
     assert repairs.examples + len(rejects) == len(lines)
     again, none, nothing = mended(path, out, guess=guess)
-    assert (again, none, nothing.kept) == (out, [], [])
+    assert (again, none, nothing.listed) == (out, [], [])
     if out:
         methods = {name for name in ("supervised", "dpo") if check_file(path, minimum_examples=1, method=name).ok}
         assert methods

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.split.splitter import Output, Split, split_file
-from luthier.data.split.stratified_groups import components, deal
+from luthier.data.split.stratified_groups import assign, connected_components
 from luthier.types.errors import LuthierError
 
 
@@ -139,7 +139,7 @@ def test_components_are_closed_over_pairs() -> None:
     import numpy as np
 
     pairs = np.array([3, 1]), np.array([4, 3])
-    assert components(6, pairs) == [0, 1, 2, 1, 1, 5]
+    assert connected_components(6, pairs) == [0, 1, 2, 1, 1, 5]
 
 
 @given(
@@ -148,5 +148,5 @@ def test_components_are_closed_over_pairs() -> None:
     seed=st.integers(0, 99),
 )
 def test_dealing_tears_no_group_apart(groups: list[int], shares: list[float], seed: int) -> None:
-    sides = deal(groups, ["x"] * len(groups), shares, seed)
+    sides = assign(groups, ["x"] * len(groups), shares, seed)
     assert len(set(zip(groups, sides, strict=True))) == len(set(groups))

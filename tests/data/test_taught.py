@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from luthier.data.examples.adapter_metadata import Taught, read, survey
+from luthier.data.examples.adapter_metadata import AdapterMetadata, read, survey
 
 PING = {"name": "ping", "parameters": {"type": "object", "properties": {}}}
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -18,23 +18,23 @@ def written(folder: Path, *lines: dict[str, Any]) -> Path:
 
 def test_definitions_and_form_of_legacy_data(tmp_path: Path) -> None:
     found = survey(written(tmp_path, {"messages": CHAT}, {"messages": CHAT, "functions": [PING]}))
-    assert found == Taught("functions", False, [{"type": "function", "function": PING}])
+    assert found == AdapterMetadata("functions", False, [{"type": "function", "function": PING}])
     found.write(tmp_path)
     assert read(tmp_path) == found
 
 
 def test_pairs_and_preferences(tmp_path: Path) -> None:
-    assert survey(written(tmp_path, {"prompt": "q", "completion": "a"})) == Taught(pairs=True)
+    assert survey(written(tmp_path, {"prompt": "q", "completion": "a"})) == AdapterMetadata(pairs=True)
     tools = [{"type": "function", "function": PING}]
     sides = {"preferred_output": CHAT[1:], "non_preferred_output": CHAT[1:]}
     found = survey(written(tmp_path, {"input": {"messages": CHAT[:1], "tools": tools}, **sides}))
-    assert found == Taught("tools", False, tools)
+    assert found == AdapterMetadata("tools", False, tools)
 
 
 def test_what_the_data_leaves_open_is_the_parents(tmp_path: Path) -> None:
-    parent = Taught("functions", False, [{"type": "function", "function": PING}])
+    parent = AdapterMetadata("functions", False, [{"type": "function", "function": PING}])
     assert survey(written(tmp_path, {"messages": CHAT}), parent) == parent
 
 
 def test_an_adapter_that_says_nothing(tmp_path: Path) -> None:
-    assert read(tmp_path) == Taught()
+    assert read(tmp_path) == AdapterMetadata()

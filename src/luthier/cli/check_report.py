@@ -22,7 +22,7 @@ from luthier.cli.output import counted_as, notices
 from luthier.language import say
 
 if TYPE_CHECKING:
-    from luthier.data.check.quality.runner import Quality
+    from luthier.data.check.quality.runner import QualityRunner
     from luthier.data.convert import Hints
     from luthier.data.findings import Finding, Report
 
@@ -48,14 +48,14 @@ def check_files(
     With `quality`, also what the examples teach, and what the validation file shares with the training file; `measure`
     adds what it counts.
     """
-    from luthier.data.check.quality.runner import Quality
+    from luthier.data.check.quality.runner import QualityRunner
 
     reports, seen = {}, None
     if training:
-        seen = Quality() if quality else None
+        seen = QualityRunner() if quality else None
         reports[training] = _check(training, method, MINIMUM_EXAMPLES, hints, seen, measure)
     if validation:
-        other = Quality(seen) if quality else None
+        other = QualityRunner(seen) if quality else None
         reports[validation] = _check(validation, method, MINIMUM_VALIDATION_EXAMPLES, hints, other, measure)
     return reports
 
@@ -70,7 +70,7 @@ def _check(
     method: str,
     minimum_examples: int,
     hints: Hints | None = None,
-    quality: Quality | None = None,
+    quality: QualityRunner | None = None,
     measure: Measure | None = None,
 ) -> Report:
     from luthier.data.check.file_check import check_file

@@ -113,15 +113,15 @@ def _exists(target: Path) -> Trouble:
 
 def print_repairs(console: Console, repairs: Repairs, out: Path | None, *, diff: bool) -> None:
     """What was mended, by code; with `diff` each change, otherwise its line; what was guessed; what was set aside."""
-    for repair in repairs.kept:
-        is_offered = repair.is_guess and not repair.taken
+    for repair in repairs.listed:
+        is_offered = repair.is_guess and not repair.is_applied
         _print_change(console, repair) if diff or is_offered else _print_line(console, repair)
     mended = ", ".join(f"{code} ×{count}" for code, count in repairs.counts.items())
     if mended:
         console.print(say(f"Mended: {mended}.", f"已修正：{mended}。"), soft_wrap=True)
     else:
         console.print(say("Nothing needed mending.", "没有需要修正的内容。"))
-    if any(repair.is_guess and not repair.taken for repair in repairs.kept):
+    if any(repair.is_guess and not repair.is_applied for repair in repairs.listed):
         console.print(
             say("The guesses were not taken; take them with --guess.", "以上猜测没有采用；用 --guess 采用。"),
             soft_wrap=True,

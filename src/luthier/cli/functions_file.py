@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.cli.errors import Trouble
-from luthier.data.check.form.schema import fault_of
 from luthier.data.examples.adapter_metadata import survey
+from luthier.data.examples.json_schema import schema_error
 from luthier.data.examples.messages import definitions as in_todays_form
 from luthier.data.examples.tool_definitions import Definitions
 from luthier.language import say
@@ -91,7 +91,7 @@ def _check(path: Path, number: int, item: Any) -> None:
     if not isinstance(plain, dict) or not isinstance(plain.get("name"), str):
         wrong = say("it has no name", "没有 name")
     elif isinstance(plain.get("parameters"), dict):
-        wrong = fault_of(plain["parameters"])
+        wrong = schema_error(plain["parameters"])
     if wrong:
         raise Trouble(say(f"{path}, definition {number}: {wrong}.", f"{path} 第 {number} 个定义：{wrong}。"))
 

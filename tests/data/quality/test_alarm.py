@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.data.check.quality.columns import Joined
-from luthier.data.check.quality.keyword_automaton import Alarm
+from luthier.data.check.quality.joined_texts import JoinedTexts
+from luthier.data.check.quality.keyword_automaton import KeywordAutomaton
 
 letters = st.text("ab密码\0 ", max_size=12)
 
@@ -15,15 +15,15 @@ letters = st.text("ab密码\0 ", max_size=12)
 def test_every_text_with_a_word_is_found(texts: list[str], words: list[str]) -> None:
     texts = [text.replace("\0", "") for text in texts]
     words = [word.lstrip("\0").replace("\0", "b") + "a" for word in words]
-    found = Alarm(words).places(Joined(texts))
+    found = KeywordAutomaton(words).texts_with(JoinedTexts(texts))
     assert found >= {place for place, text in enumerate(texts) if any(word in text for word in words)}
 
 
 def test_long_texts_are_searched_across_pieces() -> None:
     texts = ["x" * (16_384 - 5) + "password", "y" * 40_000, "z" * 20_000 + "密码"]
-    assert Alarm(["password", "密码"]).places(Joined(texts)) == {0, 2}
+    assert KeywordAutomaton(["password", "密码"]).texts_with(JoinedTexts(texts)) == {0, 2}
 
 
 def test_most_texts_raise_no_alarm() -> None:
     texts = [f"The fund number {n} spreads its money over shares and bonds of many companies." for n in range(500)]
-    assert len(Alarm(["password", "secret", "sk-", "AKIA"]).places(Joined(texts))) < 25
+    assert len(KeywordAutomaton(["password", "secret", "sk-", "AKIA"]).texts_with(JoinedTexts(texts))) < 25

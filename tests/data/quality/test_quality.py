@@ -9,7 +9,7 @@ import pytest
 
 from luthier.data.check.file_check import check_file
 from luthier.data.check.quality import near_duplicates
-from luthier.data.check.quality.runner import Quality
+from luthier.data.check.quality.runner import QualityRunner
 from luthier.data.findings import Report
 from luthier.data.findings.quality import QUALITY
 
@@ -168,10 +168,10 @@ ALONE = {"validation_leak", "likeness_sampled", "truncated", "nothing_trainable_
 
 @pytest.fixture
 def check(tmp_path: Path) -> Any:
-    def run(examples: list[Any], quality: Quality | None = None) -> Report:
+    def run(examples: list[Any], quality: QualityRunner | None = None) -> Report:
         path = tmp_path / "file.jsonl"
         path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in examples), encoding="utf-8")
-        return check_file(path, minimum_examples=1, quality=quality or Quality())
+        return check_file(path, minimum_examples=1, quality=quality or QualityRunner())
 
     return run
 
@@ -223,11 +223,11 @@ def test_secrets_are_shown_masked(check: Any) -> None:
 
 
 def test_what_validation_shares_with_training(check: Any) -> None:
-    training = Quality()
+    training = QualityRunner()
     check([chat("A loan.", "What is a bond, in one word?"), call("Price of share 7?")], training)
     others = [chat("A part.", "What is a share, in one word?"), call("Price of share 8?")]
     leaks = [chat("A debt.", "What is a bond, in one word?"), call("price of share 7")]
-    report = check(others + leaks, Quality(training))
+    report = check(others + leaks, QualityRunner(training))
     assert [(one.code, one.line, one.detail) for one in report.findings] == [
         ("validation_leak", 3, "1"),
         ("validation_leak", 4, "2"),
@@ -235,7 +235,7 @@ def test_what_validation_shares_with_training(check: Any) -> None:
 
 
 def test_likeness_is_honest_about_its_limit(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near_duplicates, "LIMIT", 1000)
+    monkeypatch.setattr(near_duplicates, "MAX_EXAMPLES", 1000)
     report = check(several(2500, words, "{}?"))
     assert [(one.seen, one.detail) for one in report.findings if one.code == "likeness_sampled"] == [("1024", "2500")]
 
@@ -262,7 +262,7 @@ def test_proved_and_other_lines_say_the_same(tmp_path: Path) -> None:
         path = tmp_path / "file.jsonl"
         lines = [json.dumps(one, ensure_ascii=False, separators=separators) + "\n" for one in examples * 3]
         path.write_text("".join(lines), encoding="utf-8")
-        reports.append(check_file(path, quality=Quality()).to_dict("en"))
+        reports.append(check_file(path, quality=QualityRunner()).to_dict("en"))
     assert reports[0] == reports[1]
 
 
@@ -271,7 +271,7 @@ def test_copies_are_told_whatever_their_form(tmp_path: Path) -> None:
     turned = {"messages": [dict(reversed(message.items())) for message in one["messages"]]}
     path = tmp_path / "file.jsonl"
     path.write_text(json.dumps(one) + "\n" + json.dumps(turned, ensure_ascii=False) + "\n" + json.dumps(one) + " \n")
-    findings = check_file(path, minimum_examples=1, quality=Quality()).findings
+    findings = check_file(path, minimum_examples=1, quality=QualityRunner()).findings
     assert [(each.code, each.line, each.detail) for each in findings] == [("duplicate_example", n, "1") for n in (2, 3)]
 
 

@@ -1,26 +1,24 @@
-"""A file → a `Report` of everything that would spoil a job, each fault with its line.
+"""Checks a file: a `Report` of everything that would spoil a job, each finding with its line.
 
-Lines that are proved clean in bulk are only counted; every other line is read and examined with care. What is wrong
-with an example is `form`'s to say. This module knows no tokenizer and no base model, so nothing about lengths.
+Lines that bulk validation passes are only counted; every other line is parsed and checked one by one. Lengths in tokens
+are not checked here: they need the tokenizer of a base model.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
-import orjson
-
-from luthier.data.check.exact_duplicates import Copies
-from luthier.data.check.fast_validator import runs
-from luthier.data.check.form import check_example
+from luthier.data.check.exact_duplicates import ExactDuplicates
+from luthier.data.check.structure import check_example
 from luthier.data.examples.example import Example, ExampleKind, kind_of, to_example
 from luthier.data.findings import Finding, FindingError, Report, problem
-from luthier.data.jsonl.columnar_parser import Plain, plain
+from luthier.data.jsonl.columnar_parser import ChatColumns, parse_columns
+from luthier.data.jsonl.fast_validator import find_runs
 from luthier.data.jsonl.reader import Block, Line, parse_line, read_blocks, split_lines
 from luthier.types.errors import JobError
 
-_FORMATS: dict[ExampleKind, tuple[str, str]] = {  # what OpenAI calls the format, and the method that trains on it
+_FORMATS: dict[ExampleKind, tuple[str, str]] = {  # OpenAI's name of the format, and the method that trains on it
     "chat": ("fine-tune-chat", "supervised"),
     "completion": ("fine-tune-completion", "supervised"),
     "preference": ("fine-tune-preference", "dpo"),
@@ -28,24 +26,25 @@ _FORMATS: dict[ExampleKind, tuple[str, str]] = {  # what OpenAI calls the format
 
 
 class Quality(Protocol):
-    """What looks at examples whose form is right, for what they teach. One object looks at one file, once.
+    """Checks what the examples without structural errors teach. One object checks one file, once.
 
-    Exact copies need no look: `check_file` finds them itself where there is a quality to check.
+    Exact duplicates are not its task: `check_file` finds them itself where there is a quality to check.
     """
 
-    def look(self, line_number: int, example_number: int, example: dict[str, Any]) -> Iterable[Finding]:
-        """Findings on one example; both numbers count from 1. Findings that name no line are given this one."""
+    def check(self, line_number: int, example_number: int, example: dict[str, Any]) -> Iterable[Finding]:
+        """Findings on one example; both numbers count from 1. A finding without a line gets this one."""
+
+    def check_columns(self, first_line: int, first_example: int, examples: ChatColumns) -> Iterable[Finding]:
+        """Findings on consecutive examples, on consecutive lines."""
 
     def finish(self) -> Iterable[Finding]:
-        """Findings that only the whole file shows; called once, after the last example."""
+        """Findings that need the whole file; called once, after the last example."""
 
 
-@runtime_checkable
-class BulkQuality(Quality, Protocol):
-    """One that would rather be shown many proved examples at once than each as an object."""
+class Survey(Protocol):
+    """Receives every example without structural errors, except plain chats, which define and call nothing."""
 
-    def look_at(self, first_line: int, first_example: int, examples: Plain) -> Iterable[Finding]:
-        """Findings on examples that follow each other, on lines that do."""
+    def add(self, example: dict[str, Any]) -> None: ...
 
 
 def check_file(
@@ -55,87 +54,99 @@ def check_file(
     minimum_examples: int = 10,
     on_line: Callable[[int], None] | None = None,
     quality: Quality | None = None,
+    survey: Survey | None = None,
     report: Report | None = None,
 ) -> Report:
-    """Check every line. Whatever the bytes are, the answer is a report; only an unreadable path raises `OSError`.
+    """Checks every line. Any bytes give a report; only an unreadable path raises (`OSError`).
 
-    `on_line` is given the bytes of the file consumed so far, now and then, and at the end.
-    `quality` is shown every example that has no error of form. `report`: one to go on with, else a new one.
+    `on_line` is called with the offset in the file, after every block. `report`: one to continue, else a new one.
     """
-    check = _Check(quality, Report() if report is None else report)
+    check = _FileCheck(Report() if report is None else report, quality, survey)
     try:
         for block in read_blocks(path):
-            check.block(block)
+            check.add_block(block)
             if on_line:
                 on_line(block.end_bytes)
-    except FindingError as error:  # not text at all: there are no lines to tell about
+    except FindingError as error:  # not text at all: there are no lines to report
         check.report.add(error.finding)
         return check.report
-    _check_whole(check.report, check.kinds, method, minimum_examples)
+    _check_totals(check.report, check.kinds, method, minimum_examples)
     check.finish()
     return check.report
 
 
 def checked_example(line: Line) -> Example:
-    """The example on a line of a file that may have errors; raises `FindingError`, with the line, for its first one."""
+    """The example on a line of a file that may have errors. Raises `FindingError`, with the line, on an error."""
     value = parse_line(line)
-    faults = check_example(value) if isinstance(value, dict) else [problem("data_type", seen=value)]
-    error = next((finding for finding in faults if finding.severity == "error"), None)
+    findings = check_example(value) if isinstance(value, dict) else [problem("data_type", seen=value)]
+    error = next((finding for finding in findings if finding.severity == "error"), None)
     if error:
         raise FindingError(error.at(line.number))
     return to_example(value, line.number)
 
 
-class _Check:
-    """One file being checked: what was found so far, and what later lines are held against."""
+class _FileCheck:
+    """One file being checked: its findings so far, and the state that later lines are compared with."""
 
-    def __init__(self, quality: Quality | None, report: Report) -> None:
+    def __init__(self, report: Report, quality: Quality | None, survey: Survey | None) -> None:
         self.report = report
         self.kinds = Counter[ExampleKind | None]()
         self._quality = quality
-        self._bulk = quality if isinstance(quality, BulkQuality) else None
-        self._copies = Copies()
+        self._survey = survey
+        self._duplicates = ExactDuplicates()
         self._line_number = 0
 
-    def block(self, block: Block) -> None:
-        """Lines that are proved clean are only counted, unless somebody wants to look at what they say."""
-        for run in runs(block.lines):
-            if run.proved:
-                self.kinds["chat"] += run.lines
-            if run.proved and (self._bulk or not self._quality):
-                if self._bulk:
-                    self._look_at(self._bulk, plain(bytes(block.lines[run.start : run.end])))
-                self.report.examples += run.lines
-                self._line_number += run.lines
+    def add_block(self, block: Block) -> None:
+        for run in find_runs(block.lines):
+            lines = block.lines[run.start : run.end]
+            if run.is_valid:
+                self._add_valid_lines(lines, run.line_count)
                 continue
-            for raw in split_lines(block.lines[run.start : run.end]):
+            for raw in split_lines(lines):
                 self._line_number += 1
                 if raw and not raw.isspace():
                     self.report.examples += 1
-                    line = Line(self._line_number, raw.removesuffix(b"\r"), block.end_bytes, block.cut)
-                    self._proved(line) if run.proved else self._other(line)
+                    self._add_line(
+                        Line(self._line_number, raw.removesuffix(b"\r"), block.end_bytes, block.is_truncated)
+                    )
 
     def finish(self) -> None:
-        """What only the whole file shows of what its examples say."""
+        """Adds the quality findings that need the whole file."""
         if self._quality:
-            self._copies.tell(self.report)
+            self._duplicates.report_to(self.report)
             for finding in self._quality.finish():
                 self.report.add(finding)
 
-    def _proved(self, line: Line) -> None:
-        self._look(line, orjson.loads(line.raw))
+    def _add_valid_lines(self, lines: memoryview, line_count: int) -> None:
+        """Lines that bulk validation has passed; parsed only for their quality."""
+        self.kinds["chat"] += line_count
+        if self._quality:
+            examples = parse_columns(bytes(lines))
+            self._duplicates.extend(self._line_number + 1, examples)
+            for finding in self._quality.check_columns(self._line_number + 1, self.report.examples + 1, examples):
+                self.report.add(finding)
+        self.report.examples += line_count
+        self._line_number += line_count
 
-    def _other(self, line: Line) -> None:
-        example, findings = self._careful(line)
+    def _add_line(self, line: Line) -> None:
+        example, findings = self._check_line(line)
         for finding in findings:
             self.report.add(finding.at(line.number, self.report.examples))
         if any(finding.severity == "error" for finding in findings):
             self.report.faulty += 1
         elif example is not None:
-            self._look(line, example)
+            self._add_valid_example(line, example)
 
-    def _careful(self, line: Line) -> tuple[dict[str, Any] | None, list[Finding]]:
-        """The object that a line holds, if it holds one, and its faults."""
+    def _add_valid_example(self, line: Line, example: dict[str, Any]) -> None:
+        if self._survey:
+            self._survey.add(example)
+        if self._quality:
+            self._duplicates.add(line.number, example)
+            for finding in self._quality.check(line.number, self.report.examples, example):
+                self.report.add(finding if finding.line else finding.at(line.number, self.report.examples))
+
+    def _check_line(self, line: Line) -> tuple[dict[str, Any] | None, list[Finding]]:
+        """(the object on the line, if it is one; its structural findings)."""
         try:
             value = parse_line(line)
         except FindingError as error:
@@ -145,21 +156,9 @@ class _Check:
         self.kinds[kind_of(value)] += 1
         return value, list(check_example(value))
 
-    def _look_at(self, quality: BulkQuality, examples: Plain) -> None:
-        self._copies.extend(self._line_number + 1, examples)
-        for finding in quality.look_at(self._line_number + 1, self.report.examples + 1, examples):
-            self.report.add(finding)
-
-    def _look(self, line: Line, example: dict[str, Any]) -> None:
-        if self._quality:
-            self._copies.add(line.number, example)
-            for finding in self._quality.look(line.number, self.report.examples, example):
-                at = finding if finding.line else finding.at(line.number, self.report.examples)
-                self.report.add(at)
-
 
 def job_error(report: Report, *, file_id: str, param: str = "training_file") -> JobError | None:
-    """The first error as OpenAI ends a job with it; None for a report without errors.
+    """The first error in the words with which OpenAI fails a job; None for a report without errors.
 
     `param` is `training_file` or `validation_file`.
     """
@@ -175,8 +174,8 @@ def job_error(report: Report, *, file_id: str, param: str = "training_file") -> 
     return JobError(f"invalid_{param}", opening + wire, param)
 
 
-def _check_whole(report: Report, kinds: Counter[ExampleKind | None], method: str, minimum_examples: int) -> None:
-    """What only the whole file shows. A wrong kind of file explains the rest, so it comes first."""
+def _check_totals(report: Report, kinds: Counter[ExampleKind | None], method: str, minimum_examples: int) -> None:
+    """Findings on the whole file. A wrong format explains all others, so it comes first."""
     if report.examples == 0:
         report.add(problem("file_empty", seen="0", detail=str(minimum_examples)))
         return

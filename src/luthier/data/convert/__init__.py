@@ -1,9 +1,8 @@
-"""What people bring → JSON lines of examples that the server takes, with a note for every step of the way.
+"""Stage 4b, convert: a file in any common format in, JSONL of examples out, with a note for every conversion.
 
-`prepared` looks at the beginning of a file and, where it is no JSONL of examples, writes what it holds as such into a
-temporary file. Nothing is guessed in silence: what was recognised is a note, and what could be read in two ways is an
-error that names the flag that decides. A line that cannot be converted is passed on as it is, for the check to judge.
-This package does not know what is wrong with an example; only `check` does.
+`prepared` inspects the beginning of a file and, unless it is JSONL of examples, writes its content as such to a
+temporary file. Nothing is guessed silently: what was recognised is a note, and what is ambiguous is an error that names
+the flag that decides. A line that cannot be converted is passed on unchanged, for the check to report.
 """
 
 import json
@@ -16,13 +15,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from luthier.data.convert.forms import Form, recognise_form
-from luthier.data.convert.shapes import Columns, Shape, recognise_shape
+from luthier.data.convert.shapes import ColumnNames, Shape, recognise_shape
 from luthier.data.convert.text import open_text
 from luthier.data.findings import Finding, problem
 
 
 class Hints(NamedTuple):
-    """What a person said about a file, to decide what it leaves open."""
+    """What the caller specifies, where the file is ambiguous."""
 
     encoding: str | None = None
     question: str | None = None
@@ -31,7 +30,7 @@ class Hints(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A file of JSON lines, the notes on how it came about, and whether it is another file than the one given."""
+    """A file of JSON lines, notes on its conversion, and whether it is another file than the original."""
 
     path: Path
     notes: list[Finding]
@@ -40,23 +39,22 @@ class Prepared(NamedTuple):
 
 @contextmanager
 def prepared(path: Path, hints: Hints | None = None) -> Iterator[Prepared]:
-    """`path` itself if it is JSONL of examples, else a temporary file that lives as long as the context.
+    """`path` itself if it is JSONL of examples, else a temporary file that exists as long as the context.
 
-    Raises `FindingError` on what can be read in two ways or not at all, `OSError` as `open` does.
+    Raises `FindingError` for an ambiguous or unreadable file, `OSError` as `open` does.
     """
     hints = hints or Hints()
     with tempfile.TemporaryDirectory(prefix="luthier-check-") as folder:
         text = open_text(path, hints.encoding, Path(folder))
         form = recognise_form(text.path, hints.sheet)
-        columns = Columns(hints.question, hints.answer)
+        columns = ColumnNames(hints.question, hints.answer)
         shape = recognise_shape(form.sample(), columns, is_table=form.is_table)
-        notes = [
-            problem("converted_from", seen=name) for name in (*text.steps, form.name, shape and shape.name) if name
-        ]
-        if text.has_mark:
+        conversions = [name for name in (*text.conversions, form.name, shape and shape.name) if name]
+        notes = [problem("converted_from", seen=name) for name in conversions]
+        if text.has_byte_order_mark:
             notes.append(problem("byte_order_mark"))
         if not form.name and not shape:
-            yield Prepared(text.path, notes, bool(text.steps))
+            yield Prepared(text.path, notes, bool(text.conversions))
             return
         out = Path(folder) / "examples.jsonl"
         _write(form, shape, out)
@@ -65,16 +63,16 @@ def prepared(path: Path, hints: Hints | None = None) -> Iterator[Prepared]:
 
 def _write(form: Form, shape: Shape | None, out: Path) -> None:
     with out.open("wb") as file:
-        for item in form.items():
-            if isinstance(item, bytes):  # a line that is no JSON
-                file.write(item + b"\n")
+        for record in form.records():
+            if isinstance(record, bytes):  # a line that is no JSON
+                file.write(record + b"\n")
                 continue
-            made = shape.convert(item) if shape and isinstance(item, dict) else None
-            file.write(_line(made or item) + b"\n")
+            example = shape.convert(record) if shape and isinstance(record, dict) else None
+            file.write(_encode(example or record) + b"\n")
 
 
-def _line(item: Any) -> bytes:
+def _encode(record: Any) -> bytes:
     try:
-        return orjson.dumps(item)
-    except TypeError:  # half a character, a number of more than 64 bits: the check has words for them
-        return json.dumps(item).encode()
+        return orjson.dumps(record)
+    except TypeError:  # a lone surrogate, or an integer of more than 64 bits: the check reports them
+        return json.dumps(record).encode()

@@ -1,7 +1,6 @@
-"""UTF-8 text or a workbook → the items that it holds: JSON lines, one JSON array, indented JSON, CSV, XLSX.
+"""UTF-8 text or a workbook → its records: JSON lines, one JSON array, indented JSON, CSV, XLSX.
 
-An item is a JSON value (a table's row is an object of its cells by column), or the bytes of a line that is no JSON.
-Knows nothing of what the items mean.
+A record is a JSON value (a row of a table is an object, cells by column), or the bytes of a line that is no JSON.
 """
 
 import csv
@@ -15,28 +14,28 @@ from typing import Any, NamedTuple
 from luthier.data.findings import FindingError, problem
 from luthier.data.jsonl.reader import MAX_LINE_BYTES, parse_line, read_lines
 
-_SAMPLE = 50  # items that are looked at to recognise the shape
-_PIECE = 256 * 1024
-_SPACE = " \t\r\n,"  # what may stand between values; commas between the elements of an array
+_SAMPLE_SIZE = 50  # records from which the shape is recognised
+_CHUNK = 256 * 1024
+_BETWEEN_VALUES = " \t\r\n,"  # commas separate the elements of an array
 _DELIMITERS = ",\t;|"
 
 
 class Form(NamedTuple):
-    """`name` is what to call it, or "" for JSON lines. `items` may be asked for several times."""
+    """A recognised file format. `name` is for people, "" for JSON lines. `records` can be called several times."""
 
     name: str
-    items: Callable[[], Iterator[Any]]
+    records: Callable[[], Iterator[Any]]
     is_table: bool = False
 
     def sample(self) -> list[Any]:
-        """The first items."""
-        return list(islice(self.items(), _SAMPLE))
+        """The first records."""
+        return list(islice(self.records(), _SAMPLE_SIZE))
 
 
 def recognise_form(path: Path, sheet: str | None) -> Form:
-    """Raises `FindingError` on a workbook or a table that can be read in two ways."""
+    """Raises `FindingError` for a workbook or a table that is ambiguous."""
     with path.open("rb") as file:
-        head = file.read(_PIECE)
+        head = file.read(_CHUNK)
     if head.startswith(b"PK\x03\x04"):
         return _workbook(path, sheet)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -59,7 +58,7 @@ def _lines(path: Path) -> Iterator[Any]:
 
 
 def _is_one_array(start: bytes) -> bool:
-    """Not one array per line: those are JSON lines, though not of examples."""
+    """Whether it is one array for the whole file. One array per line is JSON lines, though not of examples."""
     first = start.split(b"\n", 1)
     try:
         json.loads(first[0])
@@ -69,53 +68,53 @@ def _is_one_array(start: bytes) -> bool:
 
 
 def _is_indented(start: bytes) -> bool:
-    """Whether the first object goes on after its first line. Only such a line is no JSON itself."""
+    """Whether the first object continues after its first line."""
     text = start.decode("utf-8", "ignore")
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        # The first object may be longer than what was read: then its lines are short and open like indented ones.
-        return len(start) > _PIECE // 2 and text.split("\n", 1)[0].rstrip() in ("{", '{"messages": [', "{[")
+        # The first object may be longer than the head: then its first line is short, as in indented JSON.
+        return len(start) > _CHUNK // 2 and text.split("\n", 1)[0].rstrip() in ("{", '{"messages": [', "{[")
     return "\n" in text[:end]
 
 
 def _values(path: Path, *, inside_array: bool = False) -> Iterator[Any]:
-    """JSON values one after the other, read piece by piece. What is no JSON is passed on, with all that follows it."""
+    """Consecutive JSON values, read in chunks. Text that is no JSON is yielded as bytes, with everything after it."""
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        text = file.read(_PIECE).lstrip()
+        text = file.read(_CHUNK).lstrip()
         text = text[1:] if inside_array else text
         while True:
-            text = text.lstrip(_SPACE)
+            text = text.lstrip(_BETWEEN_VALUES)
             try:
                 value, end = decoder.raw_decode(text)
             except (ValueError, RecursionError):
-                more = file.read(max(_PIECE, len(text)))  # as much again, so that a long value costs no square
+                more = file.read(max(_CHUNK, len(text)))  # doubles the text, so that a long value takes linear time
                 if not more:
                     rest = text.strip()
                     if rest and not (inside_array and rest == "]"):
-                        yield " ".join(rest[:_PIECE].split()).encode(errors="surrogateescape")
+                        yield " ".join(rest[:_CHUNK].split()).encode(errors="surrogateescape")
                     return
                 if len(text) > MAX_LINE_BYTES:
                     raise FindingError(problem("line_too_long", detail=f"{MAX_LINE_BYTES // 2**20} MiB")) from None
                 text += more
                 continue
-            if end == len(text) and not isinstance(value, dict | list) and (more := file.read(_PIECE)):
-                text += more  # a number may go on
+            if end == len(text) and not isinstance(value, dict | list) and (more := file.read(_CHUNK)):
+                text += more  # a number may continue
                 continue
             yield value
             text = text[end:]
 
 
 def _delimiter(start: bytes) -> str | None:
-    """What separates the columns of the first line; None if it has no columns."""
+    """The separator of the columns in the first line; None if it has no columns."""
     header = start.split(b"\n", 1)[0].decode("utf-8", "replace")
-    found = [delimiter for delimiter in _DELIMITERS if delimiter in header]
-    if len(found) > 1:
-        found = [delimiter for delimiter in found if delimiter in "\t;,"][:1] if "\t" in found else found
-    if len(found) > 1:
-        raise FindingError(problem("columns_ambiguous", seen=header, detail=" ".join(found)))
-    return found[0] if found else None
+    candidates = [delimiter for delimiter in _DELIMITERS if delimiter in header]
+    if len(candidates) > 1 and "\t" in candidates:
+        candidates = [delimiter for delimiter in candidates if delimiter in "\t;,"][:1]
+    if len(candidates) > 1:
+        raise FindingError(problem("columns_ambiguous", seen=header, detail=" ".join(candidates)))
+    return candidates[0] if candidates else None
 
 
 def _rows(path: Path, delimiter: str) -> Iterator[dict[str, str]]:
@@ -142,18 +141,18 @@ def _workbook(path: Path, sheet: str | None) -> Form:
         raise FindingError(problem("encoding_invalid", seen="zip")) from error
     if (sheet or names[0]) not in names or (len(names) > 1 and not sheet):
         raise FindingError(problem("sheets_ambiguous", seen=", ".join(names)))
-    chosen = sheet or names[0]
+    sheet_name = sheet or names[0]
 
     def rows() -> Iterator[dict[str, str]]:
         with path.open("rb") as file:
-            found = load_workbook(file, read_only=True, data_only=True)[chosen].iter_rows(values_only=True)
-            columns = ["" if cell is None else str(cell).strip() for cell in next(found, ())]
-            for row in found:
-                if any(cell is not None and str(cell).strip() for cell in row):
-                    yield {name: _cell(cell) for name, cell in zip(columns, row, strict=False) if name}
+            cells = load_workbook(file, read_only=True, data_only=True)[sheet_name].iter_rows(values_only=True)
+            columns = [_cell_text(cell).strip() for cell in next(cells, ())]
+            for row in cells:
+                if any(_cell_text(cell).strip() for cell in row):
+                    yield {name: _cell_text(cell) for name, cell in zip(columns, row, strict=False) if name}
 
     return Form("XLSX table", rows, is_table=True)
 
 
-def _cell(cell: object) -> str:
+def _cell_text(cell: object) -> str:
     return "" if cell is None else str(cell)

@@ -1,7 +1,6 @@
-"""Objects of other makers' shapes → examples with messages: Alpaca, ShareGPT, questions with answers.
+"""Objects of other dataset formats → examples with messages: Alpaca, ShareGPT, questions with answers.
 
-Which shape a file has is decided once, by the keys of its first objects; an object of that file that does not fit is
-left as it is. Knows nothing of files.
+The shape of a file is recognised once, by the keys of its first objects; an object of another shape stays as it is.
 """
 
 import json
@@ -39,8 +38,8 @@ ANSWERS = (
     "回复",
     "标准答案",
 )
-_SYSTEMS = ("system", "system_prompt", "系统", "系统提示")
-_SPEAKERS = {
+_SYSTEM_KEYS = ("system", "system_prompt", "系统", "系统提示")
+_ROLES = {
     "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
     "model": "assistant", "bot": "assistant", "system": "system", "function_call": "call", "observation": "result",
     "tool": "result",
@@ -49,32 +48,32 @@ _SPEAKERS = {
 Example = dict[str, Any]
 
 
-class Columns(NamedTuple):
-    """The keys that hold question and answer, where a person has named them."""
+class ColumnNames(NamedTuple):
+    """The keys of question and answer, where the caller names them."""
 
     question: str | None = None
     answer: str | None = None
 
 
 class Shape(NamedTuple):
-    """`convert` makes an example of an object, or None of one that does not fit."""
+    """`convert` returns an object as an example, or None for one of another shape."""
 
     name: str
     convert: Callable[[Example], Example | None]
 
 
-def recognise_shape(items: Sequence[Any], columns: Columns, *, is_table: bool = False) -> Shape | None:
-    """None if the objects are examples already, or nothing that is known.
+def recognise_shape(sample: Sequence[Any], columns: ColumnNames, *, is_table: bool = False) -> Shape | None:
+    """None if the objects are examples already, or have no recognised shape.
 
     Raises `FindingError` if two keys could be the question or the answer, or if a table has none.
     """
-    objects = [item for item in items if isinstance(item, dict)]
+    objects = [record for record in sample if isinstance(record, dict)]
     if columns.question or columns.answer:
-        return _named(objects, columns)
-    others = [item for item in objects if kind_of(item) is None]
+        return _question_answer_columns(objects, columns)
+    others = [record for record in objects if kind_of(record) is None]
     if not others and not (is_table and objects):
         return None
-    keys = list(dict.fromkeys(key for item in (others or objects) for key in item))
+    keys = list(dict.fromkeys(key for record in (others or objects) for key in record))
     if "instruction" in keys and "output" in keys:
         return Shape("Alpaca (instruction, input, output)", _from_alpaca)
     if "conversations" in keys or "conversation" in keys:
@@ -88,37 +87,39 @@ def recognise_shape(items: Sequence[Any], columns: Columns, *, is_table: bool = 
     return None
 
 
-def _named(objects: list[Example], columns: Columns) -> Shape:
-    keys = list(dict.fromkeys(key for item in objects for key in item))
+def _question_answer_columns(objects: list[Example], columns: ColumnNames) -> Shape:
+    keys = list(dict.fromkeys(key for record in objects for key in record))
     if columns.question in keys and columns.answer in keys:
         return _pairs(str(columns.question), str(columns.answer))
     raise FindingError(problem("columns_ambiguous", seen=", ".join(keys)))
 
 
 def _pairs(question: str, answer: str) -> Shape:
-    def convert(item: Example) -> Example | None:
-        if not isinstance(item.get(question), str) or not isinstance(item.get(answer), str):
+    def convert(record: Example) -> Example | None:
+        if not isinstance(record.get(question), str) or not isinstance(record.get(answer), str):
             return None
-        return _chat(_system(item), [(item[question], item[answer])])
+        return _chat(_system_prompt(record), [(record[question], record[answer])])
 
     return Shape(f"questions and answers ({question}, {answer})", convert)
 
 
-def _from_alpaca(item: Example) -> Example | None:
-    instruction, given, output = item.get("instruction"), item.get("input") or "", item.get("output")
-    history = item.get("history") or []
-    if not isinstance(instruction, str) or not isinstance(output, str) or not isinstance(given, str):
+def _from_alpaca(record: Example) -> Example | None:
+    instruction, context, output = record.get("instruction"), record.get("input") or "", record.get("output")
+    history = record.get("history") or []
+    if not isinstance(instruction, str) or not isinstance(output, str) or not isinstance(context, str):
         return None
     if not isinstance(history, list):
         return None
     if not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
         return None
-    return _chat(_system(item), [*history, ("\n".join(part for part in (instruction, given) if part), output)])
+    question = "\n".join(part for part in (instruction, context) if part)
+    return _chat(_system_prompt(record), [*history, (question, output)])
 
 
-def _system(item: Example) -> str:
-    found = [item[key] for key in item if key.strip().lower() in _SYSTEMS and isinstance(item[key], str)]
-    return found[0] if found else ""
+def _system_prompt(record: Example) -> str:
+    keys = (key for key in record if key.strip().lower() in _SYSTEM_KEYS and isinstance(record[key], str))
+    key = next(keys, None)
+    return record[key] if key is not None else ""
 
 
 def _chat(system: str, turns: Sequence[Sequence[str]]) -> Example:
@@ -128,36 +129,36 @@ def _chat(system: str, turns: Sequence[Sequence[str]]) -> Example:
     return {"messages": messages}
 
 
-def _from_sharegpt(item: Example) -> Example | None:
-    turns = item.get("conversations", item.get("conversation"))
+def _from_sharegpt(record: Example) -> Example | None:
+    turns = record.get("conversations", record.get("conversation"))
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         return None
-    system = _system(item)
+    system = _system_prompt(record)
     messages: list[Example] = [{"role": "system", "content": system}] if system else []
     for turn in turns:
         message = _message(turn, messages)
         if message is None:
             return None
         messages.append(message)
-    tools = _tools(item.get("tools"))
+    tools = _tools(record.get("tools"))
     return None if tools is None else {"messages": messages} | ({"tools": tools} if tools else {})
 
 
-def _message(turn: Example, before: list[Example]) -> Example | None:
+def _message(turn: Example, earlier: list[Example]) -> Example | None:
     text = turn.get("value", turn.get("content"))
-    speaker = _SPEAKERS.get(str(turn.get("from", turn.get("role"))))
-    if speaker is None or not isinstance(text, str):
+    role = _ROLES.get(str(turn.get("from", turn.get("role"))))
+    if role is None or not isinstance(text, str):
         return None
-    if speaker == "call":
-        return _call(text, len(before))
-    if speaker == "result":
-        calls = before[-1].get("tool_calls", []) if before else []
+    if role == "call":
+        return _call_message(text, len(earlier))
+    if role == "result":
+        calls = earlier[-1].get("tool_calls", []) if earlier else []
         return {"role": "tool", "tool_call_id": calls[0]["id"], "content": text} if len(calls) == 1 else None
-    return {"role": speaker, "content": text}
+    return {"role": role, "content": text}
 
 
-def _call(text: str, number: int) -> Example | None:
-    """A call written as JSON, {"name": …, "arguments": …}, or several in a list."""
+def _call_message(text: str, number: int) -> Example | None:
+    """A message with the call in `text`, {"name": …, "arguments": …} as JSON, or with a list of calls."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -174,15 +175,15 @@ def _call(text: str, number: int) -> Example | None:
 
 
 def _tools(value: Any) -> list[Example] | None:
-    """Definitions, as a list or as JSON of one; [] without any, None for what is no list of definitions."""
+    """Definitions, from a list or its JSON; [] without any, None for what is no list of definitions."""
     if not value:
         return []
     try:
-        found = json.loads(value) if isinstance(value, str) else value
+        tools = json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
         return None
-    if found == []:
+    if tools == []:
         return []
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         return None
-    return [one if "function" in one else {"type": "function", "function": one} for one in found]
+    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]

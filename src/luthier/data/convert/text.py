@@ -1,6 +1,6 @@
-"""Bytes in any wrapping → UTF-8 with line feeds: gzip, UTF-16, GBK, the ends of lines on an old Macintosh.
+"""Bytes in any encoding → UTF-8 with line feeds: gzip, UTF-16, GBK, carriage returns as line endings.
 
-Knows nothing of JSON. Workbooks are left alone: what is in them is another's to read.
+Workbooks pass unchanged; `forms` reads them.
 """
 
 import codecs
@@ -15,7 +15,7 @@ from luthier.data.findings import FindingError, problem
 
 HEAD_BYTES = 1024 * 1024
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
-_MARKS = (  # the longer one first: UTF-32's begins as UTF-16's does
+_BYTE_ORDER_MARKS = (  # longer ones first: that of UTF-32 begins as that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -24,32 +24,32 @@ _MARKS = (  # the longer one first: UTF-32's begins as UTF-16's does
 
 
 class Text(NamedTuple):
-    """Where the UTF-8 text is (the file itself, if it was that), and what it was before, step by step."""
+    """A file in UTF-8 (the original, if it is), and the names of the formats that it was converted from, in order."""
 
     path: Path
-    steps: list[str]
-    has_mark: bool
+    conversions: list[str]
+    has_byte_order_mark: bool
 
 
 def open_text(path: Path, encoding: str | None, folder: Path) -> Text:
-    """The file as UTF-8; what has to be written is written into `folder`. Raises `FindingError`."""
-    steps = []
+    """The file as UTF-8; converted files are written to `folder`. Raises `FindingError`."""
+    conversions = []
     if _head(path, 2) == _GZIP:
-        path = _unpacked(path, folder / "unpacked")
-        steps.append("gzip")
+        path = _decompressed(path, folder / "decompressed")
+        conversions.append("gzip")
     head = _head(path, HEAD_BYTES)
     if head.startswith(_ZIP):
-        return Text(path, steps, has_mark=False)
+        return Text(path, conversions, has_byte_order_mark=False)
     name = encoding or _encoding_of(head)
     has_mark = name == "utf-8" and head.startswith(codecs.BOM_UTF8)
     returns = _ends_with_returns(head if name == "utf-8" else head.decode(name, "replace").encode(errors="replace"))
     if name == "utf-8" and not returns:
-        return Text(path, steps, has_mark)
+        return Text(path, conversions, has_mark)
     if name != "utf-8":
-        steps.append(name.upper())
+        conversions.append(name.upper())
     if returns:
-        steps.append("CR line ends")
-    return Text(_rewritten(path, name, returns, folder / "text"), steps, has_mark)
+        conversions.append("CR line ends")
+    return Text(_rewritten(path, name, returns, folder / "text"), conversions, has_mark)
 
 
 def _head(path: Path, size: int) -> bytes:
@@ -57,32 +57,32 @@ def _head(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def _unpacked(path: Path, out: Path) -> Path:
+def _decompressed(path: Path, out: Path) -> Path:
     try:
-        with gzip.open(path) as packed, out.open("wb") as file:
-            shutil.copyfileobj(packed, file, HEAD_BYTES)
+        with gzip.open(path) as source, out.open("wb") as file:
+            shutil.copyfileobj(source, file, HEAD_BYTES)
     except (EOFError, gzip.BadGzipFile, gzip.zlib.error) as error:  # type: ignore[attr-defined]
         raise FindingError(problem("encoding_invalid", seen=f"gzip, {error}")) from error
     return out
 
 
 def _rewritten(path: Path, encoding: str, returns: bool, out: Path) -> Path:
-    """In pieces, so that size does not matter."""
+    """Converts in chunks, so that memory does not grow with the file."""
     decoder = codecs.getincrementaldecoder(encoding)()
     with path.open("rb") as source, out.open("wb") as file:
         while True:
-            piece = source.read(HEAD_BYTES)
-            _write(file, _decoded(decoder, piece, encoding), returns)
-            if not piece:
+            chunk = source.read(HEAD_BYTES)
+            _write(file, _decoded(decoder, chunk, encoding), returns)
+            if not chunk:
                 return out
 
 
-def _decoded(decoder: codecs.IncrementalDecoder, piece: bytes, encoding: str) -> str:
+def _decoded(decoder: codecs.IncrementalDecoder, chunk: bytes, encoding: str) -> str:
     try:
-        return decoder.decode(piece, final=not piece)
+        return decoder.decode(chunk, final=not chunk)
     except UnicodeDecodeError as error:
-        wrong = f"{encoding.upper()}, 0x{error.object[error.start]:02x}"
-        raise FindingError(problem("encoding_ambiguous", seen=wrong)) from None
+        position = f"{encoding.upper()}, 0x{error.object[error.start]:02x}"
+        raise FindingError(problem("encoding_ambiguous", seen=position)) from None
 
 
 def _write(file: IO[bytes], text: str, returns: bool) -> None:
@@ -90,12 +90,12 @@ def _write(file: IO[bytes], text: str, returns: bool) -> None:
 
 
 def _ends_with_returns(head: bytes) -> bool:
-    """Only returns, no line feeds, and more than one of JSON's objects or a table's rows between them."""
+    """Whether lines end with a carriage return alone."""
     return b"\n" not in head and b"\r" in head.strip()
 
 
 def _encoding_of(head: bytes) -> str:
-    for mark, name in _MARKS:
+    for mark, name in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return name
     if head[1:2] == b"\0" and head[:1] not in (b"", b"\0"):  # ASCII characters with a zero byte after each
@@ -116,16 +116,16 @@ def _encoding_of(head: bytes) -> str:
 
 
 def _is_mostly_utf8(head: bytes) -> bool:
-    """Whether characters of UTF-8 so outnumber what is none that the file means to be UTF-8."""
-    beyond = [char for char in head.decode("utf-8", "replace") if char > "\x7f"]
-    return beyond.count("\ufffd") * 10 < len(beyond)
+    """Whether valid characters so outnumber invalid bytes that the file is meant to be UTF-8."""
+    non_ascii = [char for char in head.decode("utf-8", "replace") if char > "\x7f"]
+    return non_ascii.count("\ufffd") * 10 < len(non_ascii)
 
 
 def _is_chinese(head: bytes) -> bool:
-    """Whether the bytes read as GBK do so as Chinese: nearly all of them the common characters of GB 2312, level 1.
+    """Whether the bytes, decoded as GBK, are Chinese: nearly all of them common characters of GB 2312, level 1.
 
-    Text of Big5 and accented letters of Latin-1 decode as GBK too, into rare characters; Korean fills only the rows up
-    to 0xC8, of which Chinese uses half; Japanese has its kana in row 0xA4.
+    Big5 text and accented letters of Latin-1 decode as GBK too, to rare characters. Korean uses only the rows up to
+    0xC8, which are half of those of Chinese; Japanese has its kana in row 0xA4.
     """
     text = head.decode("gb18030", "ignore")
     pairs = [char.encode("gb18030") for char in text[: 64 * 1024] if char > "\x7f"]

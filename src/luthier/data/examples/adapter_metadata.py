@@ -1,13 +1,13 @@
-"""What a training file teaches beside its answers: how calls are written, which functions there are, pairs or chats.
+"""What a training file teaches beside its answers: the form of calls, the functions, and whether it has pairs or chats.
 
-It travels with the adapter, in a file of its own, so that a model answers in the form of its data and knows its
-functions when a request does not send them. Knows nothing about jobs or requests.
+Stored in a file of the adapter's folder, so that a model answers in the form of its data and knows its functions when
+a request does not send them.
 """
 
 import json
 import os
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +19,69 @@ FILE = "taught.json"
 
 
 @dataclass(frozen=True)
-class Taught:
-    """`definitions` in today's form; `pairs`: of prompt and completion, so that a text is answered as a prompt."""
+class AdapterMetadata:
+    """`definitions` in today's form. `pairs`: trained on prompt and completion, so that a text is continued as one."""
 
     call_form: CallForm | None = None
     pairs: bool = False
     definitions: list[dict[str, Any]] = field(default_factory=list)
 
-    def write(self, adapter: Path) -> None:
-        """On the disk itself: without it a model whose row outlives a power cut could not be read."""
-        with (adapter / FILE).open("w", encoding="utf-8") as file:
+    def write(self, folder: Path) -> None:
+        """Durable: a model whose row outlives a power cut needs this file."""
+        with (folder / FILE).open("w", encoding="utf-8") as file:
             json.dump(asdict(self), file, ensure_ascii=False)
             file.flush()
             os.fsync(file.fileno())
 
+    def with_defaults(self, parent: "AdapterMetadata") -> "AdapterMetadata":
+        """What this leaves open is taken from `parent`, the model from which training continues."""
+        return replace(
+            self, call_form=self.call_form or parent.call_form, definitions=self.definitions or parent.definitions
+        )
 
-def read(adapter: Path) -> Taught:
-    """Of an adapter folder; of one that says nothing, nothing."""
+
+Taught = AdapterMetadata  # the former name
+
+
+def read(folder: Path) -> AdapterMetadata:
+    """The metadata of an adapter's folder; the default for one without the file."""
+    return read_survey(folder) or AdapterMetadata()
+
+
+def read_survey(folder: Path) -> AdapterMetadata | None:
+    """The metadata in a job's or an adapter's folder; None without the file, as earlier versions leave it."""
     try:
-        return Taught(**json.loads((adapter / FILE).read_text(encoding="utf-8")))
+        return AdapterMetadata(**json.loads((folder / FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return Taught()
+        return None
 
 
-def survey(path: Path, parent: Taught | None = None) -> Taught:
-    """Of a checked training file; what it leaves open is as in `parent`, the model that training goes on from.
+class Survey:
+    """Collects the metadata of a training file, one example without structural errors at a time."""
 
-    Raises `FindingError`, as `read_examples`.
-    """
-    form: CallForm | None = None
-    pairs = False
-    sets: Counter[str] = Counter()  # most files repeat one set of definitions in every line
-    for line in read_lines(path):
-        value = parse_line(line)
+    def __init__(self) -> None:
+        self._call_form: CallForm | None = None
+        self._pairs = False
+        self._definition_sets: Counter[str] = Counter()  # most files repeat one set of definitions in every line
+
+    def add(self, value: dict[str, Any], line: int = 0) -> None:
+        """A parsed line. Raises `FindingError`, with `line`, for what is no example."""
         kind = kind_of(value)
-        pairs = pairs or kind == "completion"
-        example = to_example(value["input"] if kind == "preference" else value, line.number)
-        form = form or call_form(example)
+        self._pairs = self._pairs or kind == "completion"
+        example = to_example(value["input"] if kind == "preference" else value, line)
+        self._call_form = self._call_form or call_form(example)
         if example.tools or example.functions:
-            sets[json.dumps([example.tools, example.functions], ensure_ascii=False)] += 1
-    known = (json.loads(text) for text, _ in sets.most_common())
-    definitions = collect(Example([], tools, functions, None, 0) for tools, functions in known)
-    earlier = parent or Taught()
-    return Taught(form or earlier.call_form, pairs, definitions or earlier.definitions)
+            self._definition_sets[json.dumps([example.tools, example.functions], ensure_ascii=False)] += 1
+
+    def metadata(self) -> AdapterMetadata:
+        sets = (json.loads(text) for text, _ in self._definition_sets.most_common())
+        definitions = collect(Example([], tools, functions, None, 0) for tools, functions in sets)
+        return AdapterMetadata(self._call_form, self._pairs, definitions)
+
+
+def survey(path: Path, parent: AdapterMetadata | None = None) -> AdapterMetadata:
+    """The metadata of a checked training file, with defaults from `parent`. Raises as `read_examples`."""
+    reader = Survey()
+    for line in read_lines(path):
+        reader.add(parse_line(line), line.number)
+    return reader.metadata().with_defaults(parent or AdapterMetadata())

@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from luthier.data.check.form.schema import breaks, unknown
 from luthier.data.examples.example import Example
+from luthier.data.examples.json_schema import undeclared_arguments, violations
 from luthier.data.examples.messages import definitions as in_one_form
 
 Shown = Literal["full", "slim", "none"]
 SHOWN: tuple[Shown, ...] = ("full", "slim", "none")
 # What a slim definition loses: words for people. Names, types, enumerations and what is required stay.
 _WORDS = ("description", "title", "examples", "$comment")
-_NAMES_OF_FAULTS = {  # as reports name them
+_FAULT_NAMES = {  # in reports, by finding code
     "argument_missing": "missing_required",
     "argument_unknown": "unknown_argument",
     "argument_type": "wrong_type",
@@ -48,9 +48,8 @@ class Definitions:
         if arguments is None:
             return Counter(["not_an_object"])
         schema = self._parameters[name] or {"type": "object", "properties": {}, "additionalProperties": False}
-        found = Counter(_NAMES_OF_FAULTS.get(one.code, "other") for one in breaks(schema, arguments))
-        unlisted = len(unknown(schema, arguments))
-        return found + Counter(unknown_argument=unlisted)
+        faults = Counter(_FAULT_NAMES.get(violation.code, "other") for violation in violations(schema, arguments))
+        return faults + Counter(unknown_argument=len(undeclared_arguments(schema, arguments)))
 
 
 def collect(examples: Iterable[Example]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Lines that are proved clean → their roles and texts, without building the objects that they spell.
+"""Columnar parsing: the roles and texts of lines that `fast_validator` has passed, without building objects.
 
-Of such a line the place of every mark is known: two around `messages`, then eight to a message, the last two around
-its text. So the texts of a whole run are cut out by their marks and read in one go. Knows only what `clean` proves.
+In such a line the position of every quotation mark follows from its form: two around `messages`, then eight per
+message, the last two around its text. So the texts of a whole run are sliced by position and decoded in one call.
 """
 
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from luthier.data.check.fast_validator import escapes
+from luthier.data.jsonl.fast_validator import escape_positions
 
-_IN_LINE, _IN_MESSAGE = 2, 8  # quotation marks
+_QUOTES_PER_LINE, _QUOTES_PER_MESSAGE = 2, 8  # those of "messages"; those of role and content, keys and values
 _QUOTE, _BACKSLASH, _NEWLINE = b'"\\\n'
 
 
-class Plain(NamedTuple):
-    """Examples of nothing but messages, each of a role and a text; the last is an assistant's.
+class ChatColumns(NamedTuple):
+    """Chat examples as columns: nothing but messages, each with a role and a text, the last from the assistant.
 
     Per message: the first letter of its role (`s`ystem, `d`eveloper, `u`ser, `a`ssistant), and its text. Example n has
     the messages from `bounds[n]` up to `bounds[n + 1]`.
@@ -31,37 +31,37 @@ class Plain(NamedTuple):
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
-    def part(self, start: int, end: int) -> "Plain":
+    def slice(self, start: int, end: int) -> "ChatColumns":
         """The examples from `start` up to `end`."""
         first, last = self.bounds[start], self.bounds[end]
         bounds = [bound - first for bound in self.bounds[start : end + 1]]
-        return Plain(self.roles[first:last], self.texts[first:last], bounds)
+        return ChatColumns(self.roles[first:last], self.texts[first:last], bounds)
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """Where the messages of each example begin and end."""
+        """The first message of each example and the one after its last."""
         return pairwise(self.bounds)
 
 
-def plain(lines: bytes) -> Plain:
-    """The examples of proved lines, each with its line feed."""
+def parse_columns(lines: bytes) -> ChatColumns:
+    """The examples of valid lines, each with its line feed."""
     data = np.frombuffer(lines, np.uint8)
-    is_mark = data == _QUOTE
+    is_quote = data == _QUOTE
     if (backslashes := np.flatnonzero(data == _BACKSLASH)).size:
-        is_mark[escapes(backslashes) + 1] = False
-    marks = np.flatnonzero(is_mark)
-    ends = np.searchsorted(marks, np.flatnonzero(data == _NEWLINE))
+        is_quote[escape_positions(backslashes) + 1] = False
+    quotes = np.flatnonzero(is_quote)
+    ends = np.searchsorted(quotes, np.flatnonzero(data == _NEWLINE))
     begins = np.concatenate([[0], ends[:-1]])
-    is_message = np.ones(len(marks), np.bool_)
-    is_message[begins] = is_message[begins + 1] = False
-    fields = marks[is_message].reshape(-1, _IN_MESSAGE)
-    cuts = zip((fields[:, 6] + 1).tolist(), fields[:, 7].tolist(), strict=True)
-    texts = orjson.loads(b'["' + b'","'.join([lines[start:end] for start, end in cuts]) + b'"]')
-    last = np.cumsum((ends - begins - _IN_LINE) // _IN_MESSAGE)
-    return Plain(data[fields[:, 2] + 1].tobytes(), texts, [0, *last.tolist()])
+    in_message = np.ones(len(quotes), np.bool_)
+    in_message[begins] = in_message[begins + 1] = False
+    fields = quotes[in_message].reshape(-1, _QUOTES_PER_MESSAGE)
+    spans = zip((fields[:, 6] + 1).tolist(), fields[:, 7].tolist(), strict=True)
+    texts = orjson.loads(b'["' + b'","'.join([lines[start:end] for start, end in spans]) + b'"]')
+    last = np.cumsum((ends - begins - _QUOTES_PER_LINE) // _QUOTES_PER_MESSAGE)
+    return ChatColumns(data[fields[:, 2] + 1].tobytes(), texts, [0, *last.tolist()])
 
 
-def plain_value(example: object) -> tuple[bytes, list[str]] | None:
-    """Roles and texts, as `Plain` has them, of an example that says nothing else; None of any other."""
+def roles_and_texts(example: object) -> tuple[bytes, list[str]] | None:
+    """The columns of one parsed example; None if it has anything that `ChatColumns` does not represent."""
     if not isinstance(example, dict) or list(example) != ["messages"] or not isinstance(example["messages"], list):
         return None
     roles, texts = "", []

@@ -1,7 +1,7 @@
 """Bytes → lines → JSON values, one line at a time.
 
 Lines end at b"\\n" and nowhere else: `str.splitlines` would also cut at U+2028, which is legal inside a JSON string.
-This module knows JSON and nothing of examples; what it cannot read it raises as a `FindingError` that names the line.
+A line that cannot be parsed raises a `FindingError` with its number.
 """
 
 import hashlib
@@ -18,77 +18,77 @@ from typing import Any, NamedTuple, NoReturn
 import orjson
 
 from luthier.data.findings import FindingError, problem
-from luthier.data.jsonl.syntax_diagnosis import fault
+from luthier.data.jsonl.syntax_diagnosis import diagnose
 
-MAX_DEPTH = 100  # far beyond any conversation, and far below what Python's own recursion allows later readers
-MAX_LINE_BYTES = 16 * 2**20  # far beyond any context; what is made of such a line still fits into a small memory
-_BLOCK_BYTES = 256 * 1024  # fits into a processor's cache, and MAX_LINE_BYTES is a power of two times this
-_BOM = b"\xef\xbb\xbf"
-_FOREIGN = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x1f\x8b", "gzip"), (b"PK\x03\x04", "zip"))
-_NOT_CERTAIN = orjson.JSONDecodeError("not certain", "", 0)
+MAX_DEPTH = 100  # far beyond any conversation, and far below Python's recursion limit, which later stages need
+MAX_LINE_BYTES = 16 * 2**20  # far beyond any context; the objects parsed from it still fit into a small RAM
+_BLOCK_BYTES = 256 * 1024  # fits into the CPU cache; MAX_LINE_BYTES is this times a power of two
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BINARY_FORMATS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x1f\x8b", "gzip"), (b"PK\x03\x04", "zip"))
+_UNCERTAIN = orjson.JSONDecodeError("uncertain", "", 0)
 _DIGITS = bytes(ord("0") if 48 <= byte <= 57 else byte for byte in range(256))
 _MANY_DIGITS = b"0" * 19  # an integer that may not fit into 64 bits
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of one half of a character; whole pairs match too
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of a surrogate; valid pairs match too
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that is not blank: its number in the file from 1, its bytes, and the file's bytes up to its end.
+    """A line that is not blank: its number from 1, its bytes, and the offset of its end in the file.
 
-    `raw` is without the byte order mark of the first line and without the line ending (b"\\n" or b"\\r\\n"). Of a line
-    longer than `MAX_LINE_BYTES` it is the beginning, and the line is `cut`.
+    `raw` excludes the byte order mark of the first line and the line ending (b"\\n" or b"\\r\\n"). A line longer than
+    `MAX_LINE_BYTES` is `is_truncated`, and `raw` is its beginning.
     """
 
     number: int
     raw: bytes
     end_bytes: int
-    cut: bool = False
+    is_truncated: bool = False
 
 
 class Block(NamedTuple):
-    """Whole lines, each with its line feed, that can be written to and live until the next block is asked for.
+    """Whole lines, each with its line feed, in a writable buffer that is valid until the next block is read.
 
-    `end_bytes`: the file's bytes up to the block's end. Of a line longer than `MAX_LINE_BYTES` only the beginning is
-    there, alone in its block, and the block is `cut`.
+    `end_bytes` is the offset of the block's end in the file. A line longer than `MAX_LINE_BYTES` is alone in its block,
+    which is `is_truncated` and has only the beginning of the line.
     """
 
     lines: memoryview
     end_bytes: int
-    cut: bool = False
+    is_truncated: bool = False
 
 
 def read_blocks(path: Path) -> Iterator[Block]:
-    """The file without its byte order mark; a last line without a line feed is given one.
+    """The file in blocks, without its byte order mark; a missing last line feed is added.
 
-    Raises `FindingError` at once on UTF-16, gzip and zip, `OSError` as `open` does.
+    Raises `FindingError` for UTF-16, gzip and zip, `OSError` as `open` does.
     """
     with path.open("rb", buffering=0) as file:
-        _refuse_foreign(start := file.read(4))
-        file.seek(len(_BOM) if start.startswith(_BOM) else 0)
-        buffer, kept, end_bytes = bytearray(_BLOCK_BYTES), 0, file.tell()
-        while count := file.readinto(memoryview(buffer)[kept:]):
-            filled = kept + count
+        _refuse_binary(start := file.read(4))
+        file.seek(len(_BYTE_ORDER_MARK) if start.startswith(_BYTE_ORDER_MARK) else 0)
+        buffer, carried, end_bytes = bytearray(_BLOCK_BYTES), 0, file.tell()
+        while count := file.readinto(memoryview(buffer)[carried:]):
+            filled = carried + count
             end_bytes += count
-            end = buffer.rfind(b"\n", kept, filled) + 1
-            if not end and filled == len(buffer) < MAX_LINE_BYTES:  # a long line: more room, and no block yet
-                buffer, kept = buffer + bytes(len(buffer)), filled
+            end = buffer.rfind(b"\n", carried, filled) + 1
+            if not end and filled == len(buffer) < MAX_LINE_BYTES:  # a long line: double the buffer, no block yet
+                buffer, carried = buffer + bytes(len(buffer)), filled
                 continue
             if not end and filled == len(buffer):
                 end_bytes += _skip_line(file)
                 buffer[-1:] = b"\n"
-                yield Block(memoryview(buffer), end_bytes, cut=True)
-                kept = 0
+                yield Block(memoryview(buffer), end_bytes, is_truncated=True)
+                carried = 0
                 continue
             if end:
                 yield Block(memoryview(buffer)[:end], end_bytes - (filled - end))
-            kept = filled - end
-            buffer[:kept] = buffer[end:filled]
-        if kept:
-            yield Block(memoryview(buffer[:kept] + b"\n"), end_bytes)
+            carried = filled - end
+            buffer[:carried] = buffer[end:filled]
+        if carried:
+            yield Block(memoryview(buffer[:carried] + b"\n"), end_bytes)
 
 
 def _skip_line(file: FileIO) -> int:
-    """Read on to the end of the line; returns how many bytes that were."""
+    """Skips the rest of the line; returns its number of bytes."""
     skipped = 0
     while piece := file.read(_BLOCK_BYTES):
         end = piece.find(b"\n") + 1
@@ -100,7 +100,7 @@ def _skip_line(file: FileIO) -> int:
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """The lines that are not blank; raises as `read_blocks` does."""
+    """The lines that are not blank. Raises as `read_blocks` does."""
     number = 0
     for block in read_blocks(path):
         end_bytes = block.end_bytes - len(block.lines)
@@ -108,8 +108,8 @@ def read_lines(path: Path) -> Iterator[Line]:
             number += 1
             end_bytes += len(raw) + 1
             if raw and not raw.isspace():
-                # The last line may have been given a line feed that the file does not have.
-                yield Line(number, raw.removesuffix(b"\r"), min(end_bytes, block.end_bytes), block.cut)
+                # The last line may end with an added line feed that the file does not have.
+                yield Line(number, raw.removesuffix(b"\r"), min(end_bytes, block.end_bytes), block.is_truncated)
 
 
 def split_lines(lines: memoryview) -> list[bytes]:
@@ -119,10 +119,10 @@ def split_lines(lines: memoryview) -> list[bytes]:
 
 def parse_line(line: Line) -> Any:
     """The JSON value of a line; raises `FindingError` with the line's number."""
-    if line.cut:
+    if line.is_truncated:
         raise FindingError(problem("line_too_long", detail=f"{MAX_LINE_BYTES // 2**20} MiB").at(line.number))
     try:
-        return _quickly(line.raw)
+        return _parse_fast(line.raw)
     except orjson.JSONDecodeError:
         pass
     try:
@@ -131,34 +131,34 @@ def parse_line(line: Line) -> Any:
         raise FindingError(error.finding.at(line.number)) from None
 
 
-def _quickly(raw: bytes) -> Any:
-    """What `parse_json` would return, by a faster library, where that is certain; else raises its error.
+def _parse_fast(raw: bytes) -> Any:
+    """The value that `parse_json` would return, by orjson, where the two certainly agree; else raises its error.
 
-    The library takes the last of two equal keys, any depth, and large integers as inexact numbers. Written again, the
-    value has as many `":` as the line if no key was lost, provided that nothing stands between a key and its colon and
-    no quotation mark was written as \\u0022: each lost key, and each in a lost value, makes the line's number greater.
+    orjson takes the last of two equal keys, accepts any depth, and reads large integers as inexact numbers. The value,
+    serialized again, has as many `":` as the line if no key was lost, provided that nothing separates a key from its
+    colon and no quotation mark is written as \\u0022: each lost key makes the line's count greater.
     """
     value = orjson.loads(raw)
     if b"\\u" in raw or b" :" in raw or b"\t:" in raw or _MANY_DIGITS in raw.translate(_DIGITS):
-        raise _NOT_CERTAIN
+        raise _UNCERTAIN
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise _NOT_CERTAIN
+        raise _UNCERTAIN
     if raw.count(b'":') != orjson.dumps(value).count(b'":'):
-        raise _NOT_CERTAIN
+        raise _UNCERTAIN
     return value
 
 
 def parse_json(text: str) -> Any:
-    """A JSON value as the standard has it: no NaN, no infinity, no half characters, at most `MAX_DEPTH` levels."""
+    """A standard JSON value: no NaN, no infinity, no lone surrogate, at most `MAX_DEPTH` levels of nesting."""
     try:
         value = _DECODER.decode(text)
     except RecursionError:
         raise FindingError(problem("nesting_too_deep", detail=str(MAX_DEPTH))) from None
     except json.JSONDecodeError as error:
-        raise FindingError(fault(text, error)) from None
-    except ValueError:  # an integer of more digits than Python converts
+        raise FindingError(diagnose(text, error)) from None
+    except ValueError:  # an integer with more digits than Python converts
         raise FindingError(problem("number_invalid", seen="a number of thousands of digits")) from None
-    # Counting brackets is cheap, and a text with few of them cannot be deep.
+    # Counting brackets is cheap, and a text with few of them is not deeply nested.
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise FindingError(problem("nesting_too_deep", detail=str(MAX_DEPTH)))
     if _SURROGATE.search(text) and not _is_unicode(value):
@@ -167,7 +167,7 @@ def parse_json(text: str) -> Any:
 
 
 def fingerprint(value: Any) -> bytes:
-    """16 bytes that two JSON values share only if they are equal, whatever the order of their keys."""
+    """A 16-byte hash of a JSON value that ignores the order of keys."""
     try:
         canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # an integer of more than 64 bits
@@ -175,8 +175,8 @@ def fingerprint(value: Any) -> bytes:
     return hashlib.blake2b(canonical, digest_size=16).digest()
 
 
-def _refuse_foreign(start: bytes) -> None:
-    names = [name for magic, name in _FOREIGN if start.startswith(magic)]
+def _refuse_binary(start: bytes) -> None:
+    names = [name for magic, name in _BINARY_FORMATS if start.startswith(magic)]
     if b"\x00" in start[:2]:  # UTF-16 without a mark: ASCII characters with zero bytes between them
         names.append("UTF-16")
     if names:
@@ -202,11 +202,11 @@ def _finite(text: str) -> float:
 
 
 def _depth(value: Any) -> int:
-    """Levels of nesting, counted without recursion."""
+    """The levels of nesting, counted without recursion."""
     level, depth = [value], 0
-    while level := [item for item in level if isinstance(item, dict | list)]:
+    while level := [node for node in level if isinstance(node, dict | list)]:
         depth += 1
-        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
     return depth
 
 
@@ -221,8 +221,8 @@ def _is_unicode(value: Any) -> bool:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise FindingError(problem("duplicate_key", key=twice))
+        duplicate = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise FindingError(problem("duplicate_key", key=duplicate))
     return value
 
 

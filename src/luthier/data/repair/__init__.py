@@ -1,8 +1,8 @@
-"""A file with faults → a file without errors, a file of the lines that could not be mended, and a list of every change.
+"""Stage 5, repair: a file with faults in; out come a file without errors, a file of rejects, and a list of changes.
 
-A line without an error is copied as it is. A line with one is mended where the mending is certain, examined again, and
-set aside with its reasons if an error is left; nothing is dropped. A guess (what json-repair makes of broken JSON) is
-shown, and taken only if a person says so. What is wrong is not judged here but by `form` and `read`.
+A line without errors is copied unchanged. A line with errors is repaired where the repair is certain, checked again,
+and rejected with its reasons if errors remain; no line is dropped. A guess (json-repair's reading of broken JSON) is
+shown, and applied only if the caller agrees. The faults themselves are found by `jsonl` and `check.structure`.
 """
 
 import json
@@ -14,53 +14,66 @@ from typing import IO, Any
 
 import orjson
 
-from luthier.data.check.fast_validator import runs
-from luthier.data.check.form import check_example
+from luthier.data.check.structure import check_example
 from luthier.data.examples.example import kind_of
 from luthier.data.findings import KEPT_PER_KIND, Finding, FindingError, problem
+from luthier.data.jsonl.fast_validator import find_runs
 from luthier.data.jsonl.reader import Line, parse_line, read_blocks, split_lines
-from luthier.data.repair.example import mend_example
-from luthier.data.repair.guess import guessed
-from luthier.data.repair.text import mend_text
+from luthier.data.repair.example import repair_example
+from luthier.data.repair.guess import guess_json
+from luthier.data.repair.text import repair_text
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One line that was changed, or would be: what was mended, the line before and after. Guesses are marked."""
+    """One changed line, or one that would be: the codes of its faults, its text before and after.
+
+    A guess that was not applied is shown only.
+    """
 
     line: int
     codes: list[str]
     before: str
     after: str
     is_guess: bool = False
-    taken: bool = True
+    is_applied: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "line": self.line,
+            "codes": self.codes,
+            "before": self.before,
+            "after": self.after,
+            "is_guess": self.is_guess,
+            "taken": self.is_applied,
+        }
 
 
 @dataclass
 class Repairs:
-    """What was done to a file. Of each kind of repair the first are kept; `counts` counts all of them."""
+    """The repairs of a file. `counts` counts all of them by code; `listed` has the first of each code."""
 
     examples: int = 0
     rejected: int = 0
-    kept: list[Repair] = field(default_factory=list)
+    listed: list[Repair] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, repair: Repair) -> None:
-        if repair.taken:
+        if repair.is_applied:
             self.counts.update(repair.codes)
         if repair.is_guess or max(self.counts[code] for code in repair.codes) <= KEPT_PER_KIND:
-            self.kept.append(repair)
+            self.listed.append(repair)
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
-        shown = [{name: getattr(repair, name) for name in Repair.__slots__} for repair in self.kept]
         return {
             "examples": self.examples,
             "rejected": self.rejected,
             "counts": dict(self.counts),
             "reasons": dict(self.reasons),
-            "repairs": shown,
+            "repairs": [repair.to_dict() for repair in self.listed],
         }
 
 
@@ -72,23 +85,23 @@ def repair_file(
     guess: bool = False,
     on_line: Callable[[int], None] | None = None,
 ) -> Repairs:
-    """Write the lines of a JSONL file to `out`, mended where need be, and those with errors left to `rejects`.
+    """Writes the lines of a JSONL file to `out`, repaired where necessary; those that keep errors to `rejects`.
 
-    A reject is an object: `line`, `reasons` (code and text of each error), `text`. With `guess`, guesses are taken.
+    A reject is an object: `line`, `reasons` (code and text of each error), `text`. With `guess`, guesses are applied.
     Raises `FindingError` for a file that is no text, `OSError` as `open` does.
     """
     repairs, number = Repairs(), 0
     for block in read_blocks(path):
-        for run in runs(block.lines):
-            if run.proved:
+        for run in find_runs(block.lines):
+            if run.is_valid:
                 out.write(block.lines[run.start : run.end].tobytes().replace(b"\r\n", b"\n"))
-                number += run.lines
-                repairs.examples += run.lines
+                number += run.line_count
+                repairs.examples += run.line_count
                 continue
             for raw in split_lines(block.lines[run.start : run.end]):
                 number += 1
                 if raw and not raw.isspace():
-                    line = Line(number, raw.removesuffix(b"\r"), block.end_bytes, block.cut)
+                    line = Line(number, raw.removesuffix(b"\r"), block.end_bytes, block.is_truncated)
                     _repair_line(line, out, rejects, repairs, guess)
         if on_line:
             on_line(block.end_bytes)
@@ -96,29 +109,29 @@ def repair_file(
 
 
 def _repair_line(line: Line, out: IO[bytes], rejects: IO[bytes], repairs: Repairs, guess: bool) -> None:
-    faults = list(errors_of(line))
-    if not faults:
+    errors = list(errors_of(line))
+    if not errors:
         out.write(line.raw + b"\n")
         repairs.examples += 1
         return
     text = line.raw.decode("utf-8", "backslashreplace")
-    for attempt in () if line.cut else _attempts(line):
+    for attempt in () if line.is_truncated else _attempts(line):
         is_clean = not any(errors_of(Line(line.number, attempt.after.encode(), line.end_bytes)))
         if is_clean and attempt.is_guess and not guess:
-            repairs.add(Repair(line.number, attempt.codes, text, attempt.after, is_guess=True, taken=False))
+            repairs.add(Repair(line.number, attempt.codes, text, attempt.after, is_guess=True, is_applied=False))
         elif is_clean:
             out.write(attempt.after.encode() + b"\n")
             repairs.add(attempt)
             repairs.examples += 1
             return
-    reasons = [{"code": fault.code, "text": fault.text(), "remedy": fault.remedy()} for fault in faults]
+    reasons = [{"code": error.code, "text": error.text(), "remedy": error.remedy()} for error in errors]
     rejects.write(orjson.dumps({"line": line.number, "reasons": reasons, "text": text}) + b"\n")
     repairs.rejected += 1
-    repairs.reasons.update({fault.code for fault in faults})
+    repairs.reasons.update({error.code for error in errors})
 
 
 def errors_of(line: Line) -> Iterator[Finding]:
-    """What would make a job fail on this line."""
+    """The errors on this line that would fail a job."""
     try:
         value = parse_line(line)
     except FindingError as error:
@@ -130,28 +143,28 @@ def errors_of(line: Line) -> Iterator[Finding]:
     if kind_of(value) is None:
         yield problem("missing_messages_list").at(line.number)
         return
-    yield from (found.at(line.number) for found in check_example(value) if found.severity == "error")
+    yield from (finding.at(line.number) for finding in check_example(value) if finding.severity == "error")
 
 
 def _attempts(line: Line) -> Iterator[Repair]:
-    """What the line could be, the certain first."""
+    """Possible repairs of the line, the certain one first."""
     try:
         text = line.raw.decode("utf-8")
     except UnicodeDecodeError:
         return
-    for value, codes in mend_text(text):
-        mended, more = mend_example(value)
-        if after := _written(mended):
+    for value, codes in repair_text(text):
+        repaired, more = repair_example(value)
+        if after := _to_json(repaired):
             yield Repair(line.number, [*codes, *more] or ["json_invalid"], text, after)
-    value = guessed(text)
+    value = guess_json(text)
     if value is not None:
-        mended, more = mend_example(value)
-        if after := _written(mended):
+        repaired, more = repair_example(value)
+        if after := _to_json(repaired):
             yield Repair(line.number, ["json_invalid", *more], text, after, is_guess=True)
 
 
-def _written(value: Any) -> str | None:
-    """As JSON; None for what holds half a character or a number that JSON does not have."""
+def _to_json(value: Any) -> str | None:
+    """None for a value with a lone surrogate or a number that JSON does not have."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()

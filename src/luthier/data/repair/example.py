@@ -1,7 +1,7 @@
-"""An example with slips of form → the example that was certainly meant, with the codes of what was mended.
+"""An example with structural faults → the example that was certainly intended, with the codes of the repairs.
 
-Mends only what can be told from the example itself: the spelling of a role, arguments that are an object instead of
-its JSON, definitions in the wrong wrapping. Invents no text and takes no message away but an empty system prompt.
+Repairs only what follows from the example itself: the spelling of a role, arguments that are an object instead of its
+JSON, definitions in the wrong wrapping. Adds no text, and removes no message except an empty system prompt.
 """
 
 import ast
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from luthier.data.check.form.messages import MESSAGE_KEYS, ROLES
+from luthier.data.check.structure.messages import MESSAGE_KEYS, ROLES
 
 _ROLES = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
@@ -19,21 +19,25 @@ _ROLES = {
 _WEIGHTS = {"0": 0, "1": 1, "True": 1, "False": 0}
 
 
-def mend_example(value: Any) -> tuple[Any, list[str]]:
-    """A value of JSON and the codes of what was mended; the value given is not changed."""
+def repair_example(value: Any) -> tuple[Any, list[str]]:
+    """(the repaired copy of a JSON value, the codes of the repairs)."""
     value = json.loads(json.dumps(value))
     codes: list[str] = []
     if _is_conversation(value):
         value, codes = {"messages": value}, ["data_type"]
     if isinstance(value, dict):
-        for mend in (_definitions, _messages):
-            codes += mend(value)
+        for repair in (_definitions, _messages):
+            codes += repair(value)
     return value, list(dict.fromkeys(codes))
 
 
 def _is_conversation(value: Any) -> bool:
-    """A list of messages that lacks only the object around it."""
-    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "role" in one for one in value)
+    """Whether it is a list of messages that lacks only the object around it."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(message, dict) and "role" in message for message in value)
+    )
 
 
 def _definitions(example: dict[str, Any]) -> Iterator[str]:
@@ -48,13 +52,13 @@ def _definitions(example: dict[str, Any]) -> Iterator[str]:
 
 
 def _list(value: dict[str, Any], key: str) -> list[Any]:
-    found = value.get(key)
-    return found if isinstance(found, list) else []
+    member = value.get(key)
+    return member if isinstance(member, list) else []
 
 
 def _messages(example: dict[str, Any]) -> Iterator[str]:
-    given = _list(example, "messages")
-    messages = [message for message in given if isinstance(message, dict)]
+    turns = _list(example, "messages")
+    messages = [message for message in turns if isinstance(message, dict)]
     for message in messages:
         yield from _role(message)
         yield from _keys(message)
@@ -63,7 +67,7 @@ def _messages(example: dict[str, Any]) -> Iterator[str]:
         yield from _calls(message)
     empty = [message for message in messages if message.get("role") == "system" and message.get("content") == ""]
     if empty and len(empty) < len(messages):
-        example["messages"] = [message for message in given if message not in empty]
+        example["messages"] = [message for message in turns if message not in empty]
         yield "missing_content"
 
 
@@ -71,25 +75,25 @@ def _role(message: dict[str, Any]) -> Iterator[str]:
     role = message.get("role")
     if isinstance(role, str) and role not in ROLES:
         plain = role.strip().lower()
-        meant = _ROLES.get(plain, plain)
-        if meant in ROLES:
-            message["role"] = meant
+        intended = _ROLES.get(plain, plain)
+        if intended in ROLES:
+            message["role"] = intended
             yield "unrecognized_role"
 
 
 def _keys(message: dict[str, Any]) -> Iterator[str]:
-    """What a server refuses or never reads; the list of repairs shows what it was."""
+    """Removes keys that a server refuses or ignores; the list of repairs shows them."""
     for key in [key for key in message if key not in MESSAGE_KEYS]:
         del message[key]
         yield "message_unrecognized_key"
 
 
 def _content(message: dict[str, Any]) -> Iterator[str]:
-    """A number as text; what a function returned as the JSON of it."""
+    """Writes a number as text, and the result of a function as JSON."""
     content = message.get("content")
-    returned = message.get("role") in ("tool", "function")
+    is_result = message.get("role") in ("tool", "function")
     is_parts = isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
-    if (isinstance(content, int | float)) or (returned and isinstance(content, dict | list) and not is_parts):
+    if (isinstance(content, int | float)) or (is_result and isinstance(content, dict | list) and not is_parts):
         message["content"] = json.dumps(content, ensure_ascii=False)
         yield "content_type"
 
@@ -114,7 +118,7 @@ def _calls(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _arguments(call: dict[str, Any]) -> Iterator[str]:
-    """Arguments are the JSON, in a string, of one object."""
+    """Writes arguments as the JSON, in a string, of one object."""
     arguments = call.get("arguments")
     if arguments in (None, ""):
         call["arguments"] = "{}"
@@ -123,24 +127,24 @@ def _arguments(call: dict[str, Any]) -> Iterator[str]:
         call["arguments"] = json.dumps(arguments, ensure_ascii=False)
         yield "arguments_not_json"
     elif isinstance(arguments, str):
-        inner = _loaded(arguments)
-        if isinstance(inner, str) and isinstance(_loaded(inner), dict):
+        inner = _parsed(arguments)
+        if isinstance(inner, str) and isinstance(_parsed(inner), dict):
             call["arguments"] = inner
             yield "arguments_encoded_twice"
-        elif inner is None and (found := _python(arguments)) is not None:
-            call["arguments"] = json.dumps(found, ensure_ascii=False)
+        elif inner is None and (value := _python_object(arguments)) is not None:
+            call["arguments"] = json.dumps(value, ensure_ascii=False)
             yield "arguments_not_json"
 
 
-def _loaded(text: str) -> Any:
+def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
 
 
-def _python(text: str) -> dict[str, Any] | None:
-    """An object as Python prints it."""
+def _python_object(text: str) -> dict[str, Any] | None:
+    """An object from the output of Python's `print`."""
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         value = ast.literal_eval(text.strip()) if len(text) < 100_000 else None
         if isinstance(value, dict) and json.loads(json.dumps(value, allow_nan=False)) == value:

@@ -1,14 +1,14 @@
-"""What json-repair makes of a line that is no JSON: a proposal, which a person must agree to.
+"""What json-repair makes of a line that is no JSON: a proposal, applied only if the caller agrees.
 
-It turns `hello` into an empty text and ends what was cut off, so nothing that it says is taken unasked.
+json-repair turns `hello` into an empty text and completes truncated objects, so its result is never certain.
 """
 
 import json
 from typing import Any
 
 
-def guessed(text: str) -> Any:
-    """An object, or None where nothing needs guessing or nothing sensible comes of it."""
+def guess_json(text: str) -> Any:
+    """An object; None if the text is JSON already, or if no object results."""
     from json_repair import repair_json
 
     try:

@@ -1,7 +1,6 @@
-"""Broken JSON → the value that was certainly meant, with the codes of what was mended.
+"""Broken JSON → the value that was certainly intended, with the codes of the faults that were repaired.
 
-Each way mends one kind of mistake and yields only if all of the text is JSON then. Which values make sense as
-examples is not known here.
+Each parser repairs one kind of fault and succeeds only if the whole text is JSON then.
 """
 
 import ast
@@ -17,65 +16,65 @@ from luthier.data.findings import FindingError
 from luthier.data.jsonl.reader import parse_json
 from luthier.data.jsonl.syntax_diagnosis import QUOTES
 
-Mended = tuple[Any, list[str]]
+Repaired = tuple[Any, list[str]]  # (value, codes)
 
 _FULL_WIDTH = str.maketrans("：，｛｝［］　", ":,{}[] ")
-_CLOSING = {"“": "”", "「": "」", "『": "』", "‘": "’", "„": "”"}
-_LONGEST = 1024 * 1024  # characters that Python's own reader is given; it needs memory many times that
+_CLOSING_QUOTES = {"“": "”", "「": "」", "『": "』", "‘": "’", "„": "”"}
+_MAX_PYTHON_LENGTH = 1024 * 1024  # characters; Python's parser needs many times that much memory
 
 
-def mend_text(text: str) -> Iterator[Mended]:
-    """The value of the text as it is, or of the text mended; nothing if no way leads to JSON."""
-    for way in (_as_it_is, _without_slips, _without_repeated_keys, _as_python):
+def repair_text(text: str) -> Iterator[Repaired]:
+    """The value of the text, unchanged or repaired; nothing if no parser succeeds."""
+    for parse in (_parse_unchanged, _parse_without_typos, _parse_without_equal_keys, _parse_python):
         try:
-            mended = way(text)
+            repaired = parse(text)
         except (FindingError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
             continue
-        if mended is not None:
-            yield mended
+        if repaired is not None:
+            yield repaired
             return
 
 
-def _as_it_is(text: str) -> Mended:
+def _parse_unchanged(text: str) -> Repaired:
     return parse_json(text), []
 
 
-def _as_python(text: str) -> Mended | None:
-    """What `print` wrote. Python reads more than that: two texts in a row as one, the last of equal keys; not here."""
-    if len(text) > _LONGEST:
+def _parse_python(text: str) -> Repaired | None:
+    """The output of Python's `print`. Adjacent strings and equal keys, which Python accepts too, are refused."""
+    if len(text) > _MAX_PYTHON_LENGTH:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a backslash that escapes nothing
+        warnings.simplefilter("error")  # an invalid escape sequence
         tree = ast.parse(text.strip(), mode="eval")
     tokens = [token.type for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline)]
-    if (tokenize.STRING, tokenize.STRING) in pairwise(tokens) or any(_repeats(node) for node in ast.walk(tree)):
+    if (tokenize.STRING, tokenize.STRING) in pairwise(tokens) or any(_has_equal_keys(node) for node in ast.walk(tree)):
         return None
     value = ast.literal_eval(tree)
     written = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    # Tuples and keys that are no text would come out as something else than was written.
+    # Tuples and keys that are no strings would change their type.
     return (parse_json(written), ["python_repr"]) if json.loads(written) == value else None
 
 
-def _repeats(node: ast.AST) -> bool:
+def _has_equal_keys(node: ast.AST) -> bool:
     keys = [key.value for key in node.keys if isinstance(key, ast.Constant)] if isinstance(node, ast.Dict) else []
     return len(set(keys)) < len(keys)
 
 
-def _without_slips(text: str) -> Mended:
-    """Full-width punctuation and typographic marks between texts, raw control characters in them, a comma too many."""
+def _parse_without_typos(text: str) -> Repaired:
+    """Repairs full-width punctuation, typographic quotation marks, raw control characters and trailing commas."""
     out: list[str] = []
     codes: dict[str, None] = {}
-    at = 0
-    while at < len(text):
-        char = text[at]
+    position = 0
+    while position < len(text):
+        char = text[position]
         if char == '"' or char in QUOTES:
-            end = _end_of_text(text, at)
-            inner = text[at + 1 : end]
+            end = _string_end(text, position)
+            inner = text[position + 1 : end]
             if char != '"':
                 codes["smart_quotes"] = None
                 inner = inner.replace('"', '\\"')
             out.append(f'"{_escaped(inner, codes)}"')
-            at = end + 1
+            position = end + 1
             continue
         plain = char.translate(_FULL_WIDTH)
         if plain != char:
@@ -83,20 +82,20 @@ def _without_slips(text: str) -> Mended:
         if plain in "}]":
             _drop_comma(out, codes)
         out.append(plain)
-        at += 1
+        position += 1
     return parse_json("".join(out)), list(codes)
 
 
-def _end_of_text(text: str, start: int) -> int:
-    """Where the text that begins with the mark at `start` ends. Raises ValueError if it does not."""
+def _string_end(text: str, start: int) -> int:
+    """Where the string that begins with the quotation mark at `start` ends. Raises ValueError if it does not."""
     mark = text[start]
-    closing = _CLOSING.get(mark, mark)
-    at = start + 1
-    while text[at : at + 1] != closing:
-        if at >= len(text):
+    closing = _CLOSING_QUOTES.get(mark, mark)
+    position = start + 1
+    while text[position : position + 1] != closing:
+        if position >= len(text):
             raise ValueError("no end")
-        at += 2 if text[at] == "\\" else 1
-    return at
+        position += 2 if text[position] == "\\" else 1
+    return position
 
 
 def _escaped(inner: str, codes: dict[str, None]) -> str:
@@ -115,15 +114,15 @@ def _drop_comma(out: list[str], codes: dict[str, None]) -> None:
         codes["trailing_comma"] = None
 
 
-def _without_repeated_keys(text: str) -> Mended:
-    """Two equal keys with equal values are one."""
+def _parse_without_equal_keys(text: str) -> Repaired:
+    """Merges equal keys with equal values."""
 
     def merge(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value: dict[str, Any] = {}
-        for key, item in pairs:
-            if key in value and json.dumps(value[key]) != json.dumps(item):
+        for key, member in pairs:
+            if key in value and json.dumps(value[key]) != json.dumps(member):
                 raise ValueError(key)
-            value[key] = item
+            value[key] = member
         return value
 
     value = json.loads(text, object_pairs_hook=merge)

@@ -1,6 +1,6 @@
-"""Groups of examples → sides, so that each side has its share of every stratum and no group is torn apart.
+"""Assigns groups of examples to sides, so that each side has its share of every stratum and no group is divided.
 
-Knows numbers only: a group and a stratum for each example, and shares. The seed alone decides among equals.
+Works on numbers only: the group and the stratum of each example, and shares. The seed decides between equals.
 """
 
 import hashlib
@@ -11,49 +11,48 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_Places = npt.NDArray[np.signedinteger[Any]]
+_Indices = npt.NDArray[np.signedinteger[Any]]
 
 
-def components(count: int, pairs: tuple[_Places, _Places]) -> list[int]:
-    """For each of `count` things the least of those that the pairs connect it with, itself included."""
+def connected_components(count: int, pairs: tuple[_Indices, _Indices]) -> list[int]:
+    """For each of `count` nodes the smallest node of its component; `pairs` are the edges."""
     parent = list(range(count))
 
-    def root(one: int) -> int:
-        while parent[one] != one:
-            parent[one] = parent[parent[one]]
-            one = parent[one]
-        return one
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
 
     for left, right in zip(pairs[0].tolist(), pairs[1].tolist(), strict=True):
-        one, other = sorted((root(left), root(right)))
-        parent[other] = one
-    return [root(one) for one in range(count)]
+        smaller, larger = sorted((root(left), root(right)))
+        parent[larger] = smaller
+    return [root(node) for node in range(count)]
 
 
-def deal(groups: Sequence[int], strata: Sequence[str], shares: Sequence[float], seed: int) -> list[int]:
-    """The side of each example, from 0; side 0 takes what the other `shares` leave.
+def assign(groups: Sequence[int], strata: Sequence[str], shares: Sequence[float], seed: int) -> list[int]:
+    """The side of each example, from 0; `shares` has one share per side.
 
-    A group goes to one side whole, by the stratum of most of its examples. What a stratum is too small to give is
-    carried over to the next. Every side gets something as long as there are groups enough.
+    A group belongs to one side, and to the stratum of most of its examples. What a small stratum cannot give a side is
+    carried over to the next stratum. No side is empty as long as there are enough groups.
     """
     sizes = Counter(groups)
     order = _shuffled(sizes, seed)
-    of_stratum: dict[str, list[int]] = defaultdict(list)
-    stratum = _stratum_of(groups, strata)
+    members: dict[str, list[int]] = defaultdict(list)
+    stratum_of = _majority_strata(groups, strata)
     for group in order:
-        of_stratum[stratum[group]].append(group)
-    owed = [0.0] * len(shares)
-    side: dict[int, int] = {}
-    for name in sorted(of_stratum, key=lambda one: (len(of_stratum[one]), one)):
-        members = of_stratum[name]
-        total = sum(sizes[group] for group in members)
-        owed = [debt + share * total for debt, share in zip(owed, shares, strict=True)]
-        for group in sorted(members, key=lambda one: -sizes[one]):
-            choice = max(range(len(shares)), key=lambda one: (owed[one], -one))
-            side[group] = choice
-            owed[choice] -= sizes[group]
-    _fill_empty(side, order, sizes, shares)
-    return [side[group] for group in groups]
+        members[stratum_of[group]].append(group)
+    deficit = [0.0] * len(shares)
+    side_of: dict[int, int] = {}
+    for stratum in sorted(members, key=lambda name: (len(members[name]), name)):
+        total = sum(sizes[group] for group in members[stratum])
+        deficit = [missing + share * total for missing, share in zip(deficit, shares, strict=True)]
+        for group in sorted(members[stratum], key=lambda group: -sizes[group]):
+            side = max(range(len(shares)), key=lambda side: (deficit[side], -side))
+            side_of[group] = side
+            deficit[side] -= sizes[group]
+    _fill_empty_sides(side_of, order, sizes, shares)
+    return [side_of[group] for group in groups]
 
 
 def _shuffled(sizes: Counter[int], seed: int) -> list[int]:
@@ -62,20 +61,20 @@ def _shuffled(sizes: Counter[int], seed: int) -> list[int]:
     return sorted(sizes, key=lambda group: hashlib.blake2b(str(group).encode(), key=key).digest())
 
 
-def _stratum_of(groups: Sequence[int], strata: Sequence[str]) -> dict[int, str]:
+def _majority_strata(groups: Sequence[int], strata: Sequence[str]) -> dict[int, str]:
     votes: dict[int, Counter[str]] = defaultdict(Counter)
     for group, stratum in zip(groups, strata, strict=True):
         votes[group][stratum] += 1
-    return {group: min(counts, key=lambda one: (-counts[one], one)) for group, counts in votes.items()}
+    return {group: min(counts, key=lambda name: (-counts[name], name)) for group, counts in votes.items()}
 
 
-def _fill_empty(side: dict[int, int], order: list[int], sizes: Counter[int], shares: Sequence[float]) -> None:
-    """A side that was promised something and got nothing takes the smallest group of the fullest side."""
+def _fill_empty_sides(side_of: dict[int, int], order: list[int], sizes: Counter[int], shares: Sequence[float]) -> None:
+    """A side with a share and no group takes the smallest group of the side with the most groups."""
     for empty in range(len(shares)):
-        taken = Counter(side.values())
-        if taken[empty] or not shares[empty]:
+        counts = Counter(side_of.values())
+        if counts[empty] or not shares[empty]:
             continue
-        donor, groups = taken.most_common(1)[0] if taken else (0, 0)
+        donor, groups = counts.most_common(1)[0] if counts else (0, 0)
         if groups > 1:
-            smallest = min((group for group in order if side[group] == donor), key=lambda group: sizes[group])
-            side[smallest] = empty
+            smallest = min((group for group in order if side_of[group] == donor), key=lambda group: sizes[group])
+            side_of[smallest] = empty

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from luthier.data.check.form import check_example
+from luthier.data.check.structure import check_example
 from luthier.data.examples.example import to_example
 from luthier.data.rendering.renderer import Rendered
 from luthier.evaluation.report import headline

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from luthier.catalogue import Catalogue
 from luthier.data.check.file_check import check_file, job_error
-from luthier.data.check.quality.runner import Quality
+from luthier.data.check.quality.runner import QualityRunner
 from luthier.store import Event, Job, Store
 from luthier.types.errors import BaseModelError, JobError, NotFoundError
 from luthier.weights import lora_targets
@@ -42,7 +42,7 @@ def _check(store: Store, job_id: str, target: Path, file_id: str, param: str, le
     except (NotFoundError, FileNotFoundError) as error:
         message = f"File '{file_id}' does not exist any more."
         raise JobError(f"invalid_{param}", message, param) from error
-    report = check_file(target, method=method, minimum_examples=least, quality=Quality())
+    report = check_file(target, method=method, minimum_examples=least, quality=QualityRunner())
     store.files.keep_report(file_id, {"object": "file.report", "file_id": file_id, **report.to_dict("en")})
     if report.findings:
         counts = ", ".join(f"{code} x{count}" for code, count in report.counts.items())

@@ -1,5 +1,5 @@
-"""Doubts about what a file teaches: the form is right, the content may not be.
+"""Quality checks: the structure of an example is right, but what it teaches may not be.
 
-One file per idea, each a small observer that is shown the parsed examples one by one. Nothing here knows files,
-tokenizers or base models, and nothing keeps a text longer than it needs to.
+One module per idea. Every check reads batches of examples as columns (`batch`) and registers itself in
+`check.registry`; `runner` runs all of them over one file. No check keeps a text longer than its batch.
 """

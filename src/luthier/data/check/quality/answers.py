@@ -1,58 +1,58 @@
-"""Looks at every trained answer for what it should not teach: empty openings, refusals, foreign names, half sentences.
+"""Answers that should not be taught: empty openings, refusals, names of other models, truncated sentences.
 
-The judgement is that of `preamble`, `refusal` and `cutoff`; here a batch is searched for the few texts that need it.
+`preamble`, `refusal` and `truncation` judge one text; this check selects the few texts of a batch that need it.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
-from luthier.data.check.quality.columns import Batch, in_texts
-from luthier.data.check.quality.keywords import ALARM, SPEAKERS
-from luthier.data.check.quality.preamble import may_open, strip_preamble
+from luthier.data.check.quality.batch import Batch
+from luthier.data.check.quality.keywords import KEYWORDS, SPEAKERS
+from luthier.data.check.quality.preamble import may_start_with_preamble, strip_preamble
 from luthier.data.check.quality.refusal import is_refusal, named_maker
-from luthier.data.check.quality.truncation import CLOSED, is_cut_off
+from luthier.data.check.quality.truncation import COMPLETE_ENDINGS, is_cut_off
+from luthier.data.check.registry import QualityCheck, quality_check
 from luthier.data.findings import Finding, shown
 
 _FENCE = re.compile("```")
 
 
-class Answers:
-    """One observer for what needs the same search."""
+@quality_check("answers")
+class AnswerCheck(QualityCheck):
+    """Several ideas in one check, because they search the same texts."""
 
-    def look(self, batch: Batch) -> Iterator[Finding]:
+    def check(self, batch: Batch) -> Iterator[Finding]:
         if not batch.answers.texts:
             return
         yield from _preambles(batch)
-        yield from _speakers(batch)
-        yield from _halves(batch)
-
-    def finish(self) -> Iterable[Finding]:
-        return ()
+        yield from _refusals_and_makers(batch)
+        yield from _truncated_answers(batch)
 
 
 def _preambles(batch: Batch) -> Iterator[Finding]:
-    for place, example, message, text in in_texts(batch.answers, may_open(batch.answers.texts)):
-        rest = strip_preamble(text, batch.questions[place])
+    for row in batch.answers.rows(may_start_with_preamble(batch.answers.texts)):
+        rest = strip_preamble(row.text, batch.answers.questions[row.number])
         if rest is not None:
-            gone = text.strip()[: len(text.strip()) - len(rest)].strip()
-            yield batch.finding("preamble", example, message, seen=gone, detail=shown(rest, 30))
+            text = row.text.strip()
+            preamble = text[: len(text) - len(rest)].strip()
+            yield batch.finding("preamble", row.example, row.message, seen=preamble, detail=shown(rest, 30))
 
 
-def _speakers(batch: Batch) -> Iterator[Finding]:
-    alarmed = batch.answers_among(ALARM.places(batch.joined, SPEAKERS))
-    for _, example, message, text in in_texts(batch.answers, alarmed):
-        if is_refusal(text):
-            finding = batch.finding("refusal", example, message, seen=text)
+def _refusals_and_makers(batch: Batch) -> Iterator[Finding]:
+    for row in batch.answers.rows(batch.answers.among(KEYWORDS.texts_with(batch.joined, SPEAKERS))):
+        if is_refusal(row.text):
+            finding = batch.finding("refusal", row.example, row.message, seen=row.text)
             # Where functions are defined, declining what they cannot do is part of the lesson.
-            yield replace(finding, severity="note") if batch.defines[example] else finding
-        if name := named_maker(text):
-            yield batch.finding("identity_leak", example, message, seen=name)
+            yield replace(finding, severity="note") if batch.defines_functions[row.example] else finding
+        if name := named_maker(row.text):
+            yield batch.finding("identity_leak", row.example, row.message, seen=name)
 
 
-def _halves(batch: Batch) -> Iterator[Finding]:
-    fenced = batch.answers_among(batch.joined.places(_FENCE)) if "```" in batch.joined.text else []
-    unclosed = [place for place, text in enumerate(batch.answers.texts) if text[-1] not in CLOSED]
-    for _, example, message, text in in_texts(batch.answers, {*unclosed, *fenced}):
-        if is_cut_off(text):
-            yield batch.finding("answer_cut_off", example, message, seen="…" + text.rstrip()[-30:])
+def _truncated_answers(batch: Batch) -> Iterator[Finding]:
+    answers = batch.answers
+    fenced = answers.among(batch.joined.matching(_FENCE)) if "```" in batch.joined.text else []
+    open_ended = [index for index, text in enumerate(answers.texts) if text[-1] not in COMPLETE_ENDINGS]
+    for row in answers.rows({*open_ended, *fenced}):
+        if is_cut_off(row.text):
+            yield batch.finding("answer_cut_off", row.example, row.message, seen="…" + row.text.rstrip()[-30:])

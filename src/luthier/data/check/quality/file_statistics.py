@@ -1,6 +1,6 @@
-"""What shows in the sum of a file: how answers begin, which labels and functions there are, which system prompts.
+"""What only the counts of a file show: common openings, uneven labels and functions, differing system prompts.
 
-Counts only, and of a bounded number of different things; where there are more, they are not few and nothing is said.
+Every table is bounded; where a file has more distinct values than fit, they are not few, and there is no finding.
 """
 
 import re
@@ -9,136 +9,139 @@ from collections.abc import Iterable, Iterator
 from itertools import compress, repeat
 from operator import not_
 
-from luthier.data.check.quality.columns import Batch
+from luthier.data.check.quality.batch import Batch
+from luthier.data.check.registry import QualityCheck, quality_check
 from luthier.data.findings import Finding, problem
 
-MOST = 0.5  # the share of the answers that an opening must have to be told
-ENOUGH = 20  # answers, before shares mean anything
-UNEVEN = 10  # times as many examples of one label or function as of another
-_KINDS = 2000  # different things counted
-_START = 6  # characters by which openings are grouped
-_LABEL = 40  # characters at most
-_LABELS = 50  # different ones at most
+COMMON_SHARE = 0.5  # of the answers, for an opening to be reported
+MIN_ANSWERS = 20  # below it shares mean nothing
+IMBALANCE_RATIO = 10  # examples of the commonest label or function to those of the rarest
+_MAX_VALUES = 2000  # distinct values per table
+_KEY_LENGTH = 6  # characters by which openings are grouped
+_MAX_LABEL_LENGTH = 40  # characters
+_MAX_LABELS = 50
 _NOT_LETTERS = re.compile(r"[\W_]+")
 
 
-class Openings:
+@quality_check("openings")
+class OpeningCheck(QualityCheck):
     """Words that most answers begin with."""
 
     def __init__(self) -> None:
         self._total = 0
         self._counts: Counter[str] = Counter()
-        self._prefixes: dict[str, str] = {}
+        self._prefixes: dict[str, str] = {}  # by key, what all answers with that key begin with
 
-    def look(self, batch: Batch) -> Iterable[Finding]:
-        texts = [text for text in batch.answers.texts if len(text) > _LABEL]
-        starts = [text[:_START] for text in texts]
+    def check(self, batch: Batch) -> Iterable[Finding]:
+        texts = [text for text in batch.answers.texts if len(text) > _MAX_LABEL_LENGTH]
+        keys = [text[:_KEY_LENGTH] for text in texts]
         self._total += len(texts)
         prefixes = self._prefixes
-        if len(prefixes) < _KINDS:
-            for start, text in zip(starts, texts, strict=True):
-                if start not in prefixes and len(prefixes) < _KINDS:
-                    prefixes[start] = text[:200]
-        known = list(map(prefixes.get, starts, repeat("")))
-        self._counts.update(compress(starts, known))
-        fits = map(str.startswith, texts, known)
-        for at in compress(range(len(texts)), map(not_, fits)):
-            prefixes[starts[at]] = _common(prefixes[starts[at]], texts[at])
+        if len(prefixes) < _MAX_VALUES:
+            for key, text in zip(keys, texts, strict=True):
+                if key not in prefixes and len(prefixes) < _MAX_VALUES:
+                    prefixes[key] = text[:200]
+        expected = list(map(prefixes.get, keys, repeat("")))
+        self._counts.update(compress(keys, expected))
+        matches = map(str.startswith, texts, expected)
+        for index in compress(range(len(texts)), map(not_, matches)):
+            prefixes[keys[index]] = _common_prefix(prefixes[keys[index]], texts[index])
         return ()
 
     def finish(self) -> Iterator[Finding]:
-        for start, count in self._counts.most_common(1):
-            prefix = self._prefixes[start].rstrip()
-            if self._total >= ENOUGH and count >= MOST * self._total and start[0].isalpha() and len(prefix) < 150:
-                share = f"{100 * count // self._total}%"
-                yield problem("common_opening", seen=prefix, detail=share)
+        for key, count in self._counts.most_common(1):
+            prefix = self._prefixes[key].rstrip()
+            is_common = self._total >= MIN_ANSWERS and count >= COMMON_SHARE * self._total
+            if is_common and key[0].isalpha() and len(prefix) < 150:
+                yield problem("common_opening", seen=prefix, detail=f"{100 * count // self._total}%")
 
 
-def _common(left: str, right: str) -> str:
-    """What both begin with."""
-    same = (index for index, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
-    return left[: next(same, min(len(left), len(right)))]
+def _common_prefix(left: str, right: str) -> str:
+    differing = (index for index, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
+    return left[: next(differing, min(len(left), len(right)))]
 
 
-class Balance:
-    """How evenly labels and called functions are spread."""
-
-    def __init__(self) -> None:
-        self._answers = 0
-        self._labels: Counter[str] = Counter()
-        self._calls: Counter[str] = Counter()
-        self._uncalling = 0
-
-    def look(self, batch: Batch) -> Iterable[Finding]:
-        for calls in filter(None, batch.calls):
-            self._calls.update(calls)
-        texts = [answer for answer, calls in zip(batch.answered, batch.calls, strict=True) if answer and not calls]
-        self._answers += len(texts)
-        for answer in texts if len(self._labels) <= _LABELS else ():
-            if len(answer) <= _LABEL and len(self._labels) <= _LABELS:
-                self._labels[answer] += 1
-        return ()
-
-    def finish(self) -> Iterator[Finding]:
-        labels = self._labels
-        are_labels = 2 <= len(labels) <= _LABELS and labels.total() >= max(
-            0.95 * self._answers, 5 * len(labels), ENOUGH
-        )
-        if are_labels:
-            yield from _uneven("label_imbalance", labels)
-        if self._calls.total() >= ENOUGH:
-            yield from _uneven("call_imbalance", self._calls)
-
-
-def _uneven(code: str, counts: Counter[str]) -> Iterator[Finding]:
-    (most, many), *_, (least, few) = counts.most_common() if len(counts) > 1 else [("", 1), ("", 1)]
-    if many >= UNEVEN * few:
-        yield problem(code, key=most, seen=least, detail=f"{many} : {few}")
-
-
-class Systems:
-    """System prompts that are blank, doubled, or not the same where they mean the same."""
+@quality_check("system_prompts")
+class SystemPromptCheck(QualityCheck):
+    """System prompts that are blank, repeated, or spelt differently where they mean the same."""
 
     def __init__(self) -> None:
         self._with = self._without = 0
-        self._first_without: tuple[int, int] | None = None
-        self._variants: dict[str, tuple[str, int]] = {}
-        self._known: set[str] = set()  # of those, prompts of which nothing is left to say
+        self._first_line_without: int | None = None
+        self._variants: dict[str, tuple[str, int]] = {}  # prompt, or NUL and its letters: (prompt, line)
+        self._finished: set[str] = set()  # prompts that need no further check
 
-    def look(self, batch: Batch) -> Iterator[Finding]:
-        known = self._known
-        new = [at for at, prompts in enumerate(batch.systems) if len(prompts) != 1 or prompts[0] not in known]
-        self._with += len(batch.systems) - len(new)
-        for example in new:
-            if prompts := batch.systems[example]:
+    def check(self, batch: Batch) -> Iterator[Finding]:
+        finished = self._finished
+        unfinished = [
+            index
+            for index, prompts in enumerate(batch.system_prompts)
+            if len(prompts) != 1 or prompts[0] not in finished
+        ]
+        self._with += len(batch.system_prompts) - len(unfinished)
+        for example in unfinished:
+            if prompts := batch.system_prompts[example]:
                 self._with += 1
-                yield from self._new(batch, example, prompts)
+                yield from self._check_prompts(batch, example, prompts)
             else:
                 self._without += 1
-                self._first_without = self._first_without or (batch.lines[example], batch.numbers[example])
+                self._first_line_without = self._first_line_without or batch.lines[example]
 
-    def _new(self, batch: Batch, example: int, prompts: list[str]) -> Iterator[Finding]:
-        """What is to be said of prompts that were not there before, are blank or more than one."""
+    def _check_prompts(self, batch: Batch, example: int, prompts: list[str]) -> Iterator[Finding]:
         if len(prompts) > 1:
             yield batch.finding("system_prompt_repeated", example, seen=prompts[1], detail=str(len(prompts)))
         if not prompts[0].strip():
             yield batch.finding("system_prompt_blank", example)
         elif prompts[0] in self._variants:
-            self._known.add(prompts[0])
-        yield from self._variant(batch, example, prompts[0])
+            self._finished.add(prompts[0])
+        yield from self._check_spelling(batch, example, prompts[0])
 
-    def _variant(self, batch: Batch, example: int, prompt: str) -> Iterator[Finding]:
-        """The same words as an earlier prompt, and not the same characters."""
-        known = self._variants.get(prompt)
-        if known is not None or len(self._variants) >= _KINDS:
+    def _check_spelling(self, batch: Batch, example: int, prompt: str) -> Iterator[Finding]:
+        """The same letters as an earlier prompt, and not the same characters."""
+        if prompt in self._variants or len(self._variants) >= _MAX_VALUES:
             return
-        words = _NOT_LETTERS.sub("", prompt).casefold()
+        letters = _NOT_LETTERS.sub("", prompt).casefold()
         self._variants[prompt] = prompt, batch.lines[example]
-        first, line = self._variants.setdefault("\0" + words, (prompt, batch.lines[example]))
-        if first != prompt and words:
+        first, line = self._variants.setdefault("\0" + letters, (prompt, batch.lines[example]))
+        if first != prompt and letters:
             yield batch.finding("system_prompt_varies", example, seen=prompt, detail=str(line))
 
     def finish(self) -> Iterator[Finding]:
-        if self._with and self._without and self._first_without:
+        if self._with and self._without and self._first_line_without:
             share = f"{self._without} / {self._with + self._without}"
-            yield problem("system_prompt_missing", seen=share, detail=str(self._first_without[0]))
+            yield problem("system_prompt_missing", seen=share, detail=str(self._first_line_without))
+
+
+@quality_check("balance")
+class BalanceCheck(QualityCheck):
+    """How evenly labels and called functions are distributed."""
+
+    def __init__(self) -> None:
+        self._answers = 0
+        self._labels: Counter[str] = Counter()
+        self._functions: Counter[str] = Counter()
+
+    def check(self, batch: Batch) -> Iterable[Finding]:
+        for names in filter(None, batch.called_functions):
+            self._functions.update(names)
+        pairs = zip(batch.last_answers, batch.called_functions, strict=True)
+        texts = [answer for answer, names in pairs if answer and not names]
+        self._answers += len(texts)
+        for answer in texts if len(self._labels) <= _MAX_LABELS else ():
+            if len(answer) <= _MAX_LABEL_LENGTH and len(self._labels) <= _MAX_LABELS:
+                self._labels[answer] += 1
+        return ()
+
+    def finish(self) -> Iterator[Finding]:
+        labels = self._labels
+        enough = max(0.95 * self._answers, 5 * len(labels), MIN_ANSWERS)
+        if 2 <= len(labels) <= _MAX_LABELS and labels.total() >= enough:
+            yield from _imbalance("label_imbalance", labels)
+        if self._functions.total() >= MIN_ANSWERS:
+            yield from _imbalance("call_imbalance", self._functions)
+
+
+def _imbalance(code: str, counts: Counter[str]) -> Iterator[Finding]:
+    (commonest, most), *_, (rarest, fewest) = counts.most_common() if len(counts) > 1 else [("", 1), ("", 1)]
+    if most >= IMBALANCE_RATIO * fewest:
+        yield problem(code, key=commonest, seen=rarest, detail=f"{most} : {fewest}")

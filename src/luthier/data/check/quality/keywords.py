@@ -1,12 +1,12 @@
-"""Words without which the costly patterns of this package cannot match, all looked for in one pass.
+"""Keywords without which the costly patterns of this package cannot match, all searched in one pass.
 
-A pattern that is given another word needs it here as well, in every case that it allows. Of long words a part is
-enough, and parts that many words share are kept short of being common.
+Whoever adds a word to such a pattern adds it here as well, in every case that the pattern allows. A part of a long
+word is enough; parts that several words share must not be so short that they are common.
 """
 
-from luthier.data.check.quality.keyword_automaton import Alarm
+from luthier.data.check.quality.keyword_automaton import KeywordAutomaton
 
-# A refusal by its words, a speaker by his maker's name (`refusal`).
+# Refusals, and names of models and their makers (`refusal`).
 _SPEAKERS = (
     "作为|身为|我是|我只|抱歉|对不起|不好意思|遗憾|截至|截止|sorr|Sorr|afra|n AI|n ai|n Ai|a AI|a ai|rtif|uage|"
     "I ca|I wo|I am|i ca|i wo|i am|I’m |enAI|enai|nAI |tGPT|tgpt|TGPT|t GP|t gp|GPT|gpt|ropi|ROPI|laud|LAUD|"
@@ -14,14 +14,14 @@ _SPEAKERS = (
     "KIMI|tGLM|tglm|MOSS|Moss|moss|nLLM|nllm|"
     "文心|通义|千问|豆包|智谱|讯飞|百川|混元|阿里云|百度|深度求索|复旦大学|y kn|y tr|Y KN"
 )
-# Keys and passwords (`private`).
+# Keys and passwords (`secrets_and_pii`).
 _SECRETS = (
     "PRIVATE|sk-|AKIA|ASIA|ghp|gho|ghu|ghs|ghr|github_|glpat|xox|AIza|hf_|k_live|LTAI|npm_|pypi-|eyJ|"
     "assw|ASSW|assp|ASSP|pwd|PWD|Pwd|密码|口令|api_|api-|api |apik|apiK|API_|API-|API |APIK|APIk|Api|"
     "ecre|ECRE|ss_t|ss-t|ss t|sst|ssT|SS_T|SS-T|SS T"
 )
-# What wrong encodings leave (`script`).
+# Traces of wrong encodings (`language_script`).
 _GARBLED = "\ufffd|锟斤拷|烫烫烫|屯屯屯|Ã|â€|Â|ä¸|" + "|".join(f"å{chr(code)}" for code in range(0x80, 0xC0))
 
 SPEAKERS, SECRETS, GARBLED = range(3)
-ALARM = Alarm(*(group.split("|") for group in (_SPEAKERS, _SECRETS, _GARBLED)))
+KEYWORDS = KeywordAutomaton(*(group.split("|") for group in (_SPEAKERS, _SECRETS, _GARBLED)))

@@ -1,7 +1,7 @@
 """Languages by their scripts: answers in another language than the question, stray letters, garbled text.
 
-Only scripts are told apart (Han, Latin, and the others as one class each), which needs no model and is never in
-doubt; English and French look alike here. A file in which this is the rule (translations, say) gets no finding.
+Only scripts are distinguished (Han, Latin, and six groups of others), which needs no model and is never uncertain;
+English and French count as one. A file in which differing languages are the rule (translations) has no such finding.
 """
 
 import re
@@ -12,12 +12,13 @@ from operator import ne
 import numpy as np
 import numpy.typing as npt
 
-from luthier.data.check.quality.columns import Batch, in_texts
-from luthier.data.check.quality.keywords import ALARM, GARBLED
+from luthier.data.check.quality.batch import Batch
+from luthier.data.check.quality.keywords import GARBLED, KEYWORDS
+from luthier.data.check.registry import QualityCheck, quality_check
 from luthier.data.findings import Finding
 
-_KEPT = 200  # findings wait for the end of the file, where one knows whether they are the rule
-_RARE = 0.2  # above this share of the answers it is the rule
+_MAX_PENDING = 200  # findings that wait for the end of the file, where their share is known
+_MAX_SHARE = 0.2  # of the answers; above it differing languages are the rule
 
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z]+")
@@ -38,78 +39,82 @@ _GARBLED = re.compile(
     "\ufffd|锟斤拷|烫烫烫|屯屯屯|Ã[©¨¤¶¼±]|â€[™œ\x9d¢“”]|Â[ °·»]|ä¸[\x80-\xbf]|å[\x80-\xbf][\x80-\xbf]"
 )
 
-_LEADS, _LEADS_KANA, _KANA = 1, 2, 3
-_FIRST = {char.encode()[0] for _, low, high in _SCRIPTS for char in map(chr, range(low, high + 1))} - {0xE3}
-_KINDS = bytes(
-    _LEADS if byte in _FIRST else _LEADS_KANA if byte == 0xE3 else _KANA if 0x81 <= byte <= 0x83 else 0
+_LEAD_BYTE, _KANA_LEAD_BYTE, _KANA_SECOND_BYTE = 1, 2, 3
+_LEAD_BYTES = {char.encode()[0] for _, low, high in _SCRIPTS for char in map(chr, range(low, high + 1))} - {0xE3}
+_BYTE_CLASSES = bytes(
+    _LEAD_BYTE
+    if byte in _LEAD_BYTES
+    else _KANA_LEAD_BYTE
+    if byte == 0xE3
+    else _KANA_SECOND_BYTE
+    if 0x81 <= byte <= 0x83
+    else 0
     for byte in range(256)
 )
 
 
-class Script:
-    """Looks at every trained answer beside its question."""
+@quality_check("language_script")
+class LanguageCheck(QualityCheck):
+    """Compares every trained answer with its question."""
 
     def __init__(self) -> None:
         self._answers = 0
-        self._other: list[Finding] = []
+        self._pending: list[Finding] = []
         self._count = 0
 
-    def look(self, batch: Batch) -> Iterator[Finding]:
+    def check(self, batch: Batch) -> Iterator[Finding]:
         answers = batch.answers
         self._answers += len(answers.texts)
         if not answers.texts or batch.joined.text.isascii():
             return
         yield from self._odd_characters(batch)
-        differ = map(ne, map(str.isascii, answers.texts), map(str.isascii, batch.questions))
-        for place in compress(range(len(answers.texts)), differ):
-            text, question = answers.texts[place], batch.questions[place]
-            if answers_in_another_language(text, question):
+        differ = map(ne, map(str.isascii, answers.texts), map(str.isascii, answers.questions))
+        for row in answers.rows(compress(range(len(answers.texts)), differ)):
+            if answers_in_another_language(row.text, answers.questions[row.number]):
                 self._count += 1
-                if len(self._other) < _KEPT:
-                    example, message = answers.examples[place], answers.messages[place]
-                    self._other.append(batch.finding("answer_language", example, message, seen=text))
+                if len(self._pending) < _MAX_PENDING:
+                    self._pending.append(batch.finding("answer_language", row.example, row.message, seen=row.text))
 
     def _odd_characters(self, batch: Batch) -> Iterator[Finding]:
-        """One look at all characters at once; few texts have one that belongs to a third script, or to garbage."""
+        """Scans all characters at once; few texts have letters of a third script or traces of a wrong encoding."""
         joined = batch.joined
-        garbled = ALARM.places(joined, GARBLED)
-        odd = garbled | joined.raw_holders(_foreign(joined.raw))
-        for place, example, message, text in in_texts(batch.answers, batch.answers_among(odd)):
-            if found := _GARBLED.search(text):
-                seen = text[max(0, found.start() - 10) : found.end() + 10]
-                yield batch.finding("garbled_text", example, message, seen=seen)
-            if stray := _stray(text, batch.questions[place]):
+        odd = KEYWORDS.texts_with(joined, GARBLED) | joined.at_utf8(_third_script_positions(joined.utf8))
+        for row in batch.answers.rows(batch.answers.among(odd)):
+            if match := _GARBLED.search(row.text):
+                excerpt = row.text[max(0, match.start() - 10) : match.end() + 10]
+                yield batch.finding("garbled_text", row.example, row.message, seen=excerpt)
+            if stray := _stray_letters(row.text, batch.answers.questions[row.number]):
                 script = next(name for name, low, high in _SCRIPTS if low <= ord(stray[0]) <= high)
-                yield batch.finding("foreign_script", example, message, seen=stray, detail=script)
+                yield batch.finding("foreign_script", row.example, row.message, seen=stray, detail=script)
 
     def finish(self) -> Iterator[Finding]:
-        if self._count <= _RARE * self._answers:
-            yield from self._other
+        if self._count <= _MAX_SHARE * self._answers:
+            yield from self._pending
 
 
-def _foreign(raw: bytes) -> npt.NDArray[np.intp]:
-    """Where, in UTF-8, letters of a third script may stand: each script has first bytes of its own, kana two."""
-    kinds = np.frombuffer(raw.translate(_KINDS), dtype=np.uint8)
-    letters = kinds == _LEADS
-    letters[:-1] |= (kinds[:-1] == _LEADS_KANA) & (kinds[1:] == _KANA)
+def _third_script_positions(utf8: bytes) -> npt.NDArray[np.intp]:
+    """Where letters of a third script may stand: each script has lead bytes of its own, kana two bytes."""
+    classes = np.frombuffer(utf8.translate(_BYTE_CLASSES), dtype=np.uint8)
+    letters = classes == _LEAD_BYTE
+    letters[:-1] |= (classes[:-1] == _KANA_LEAD_BYTE) & (classes[1:] == _KANA_SECOND_BYTE)
     return np.flatnonzero(letters)
 
 
 def answers_in_another_language(text: str, question: str) -> bool:
-    """Whether a Chinese question has an answer without Chinese, or the other way round; labels and code are neither."""
+    """Whether a Chinese question has an English answer, or the other way round; labels and code count as neither."""
     if _CODE.search(text) or _LANGUAGE_WORDS.search(question):
         return False
-    han, asked_han = len(_HAN.findall(text)), len(_HAN.findall(question))
-    words, asked_words = len(_LATIN.findall(text)), len(_LATIN.findall(question))
-    to_english = asked_han >= 6 and asked_words <= asked_han / 4 and han == 0 and words >= 8
-    to_chinese = asked_han == 0 and asked_words >= 4 and han >= 12 and words <= han / 8
+    han, question_han = len(_HAN.findall(text)), len(_HAN.findall(question))
+    words, question_words = len(_LATIN.findall(text)), len(_LATIN.findall(question))
+    to_english = question_han >= 6 and question_words <= question_han / 4 and han == 0 and words >= 8
+    to_chinese = question_han == 0 and question_words >= 4 and han >= 12 and words <= han / 8
     return to_english or to_chinese
 
 
-def _stray(text: str, question: str) -> str | None:
-    """Letters of a third script in an otherwise Chinese or English answer, if the question has none of it."""
-    found = _FOREIGN.search(text)
-    if not found or _FOREIGN.search(question) or _LANGUAGE_WORDS.search(question):
+def _stray_letters(text: str, question: str) -> str | None:
+    """Letters of a third script in an otherwise Chinese or English answer, unless the question has some too."""
+    match = _FOREIGN.search(text)
+    if not match or _FOREIGN.search(question) or _LANGUAGE_WORDS.search(question):
         return None
     letters = sum(map(len, _FOREIGN.findall(text)))
-    return found.group() if letters * 5 < len(text) else None
+    return match.group() if letters * 5 < len(text) else None

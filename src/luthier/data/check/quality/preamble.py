@@ -1,8 +1,8 @@
-"""Words with which a chat model accepts a request before it answers: 好的！ / Sure, here is the answer: / 您好！
+"""Preambles: words with which a chat model accepts a request before it answers (好的！ / Sure, here is … / 您好！).
 
-A teacher writes them by habit, and a model that is trained on them learns them first. They are taken off only where
-they say nothing: an interjection, closed by punctuation, with an answer behind it that stands alone. "好的基金经理…",
-"可以。根据规定…", "是的，…" and "当然，任何投资都有风险" carry meaning and stay. Knows texts and nothing of examples.
+A teacher model writes them by habit, and a model that is trained on them learns them first. They are stripped only
+where they are empty: an interjection, closed by punctuation, before an answer that stands alone. "好的基金经理…",
+"可以。根据规定…", "是的，…" and "当然，任何投资都有风险" carry meaning and stay.
 """
 
 import re
@@ -42,16 +42,16 @@ _ANNOUNCES = re.compile(
     r"[^.!?:\n]{0,80}[.!:\n]+\s*",
     re.IGNORECASE,
 )
-# A quick look at many texts: what the patterns above may begin with.
-_MAY_OPEN = re.compile(
+# A fast filter for many texts: what the patterns above may begin with.
+_MAY_START = re.compile(
     r"\s*(?:[好没当收明了遵您你问提这很非十高乐荣感作可]|(?i:sur|ok|al[rl]|got|und|no |hap|gla|my |i[ '’]|tha|what|"
     r"gr|goo|exc|int|fan|cer|of c|abs|def|per|he|hi|as an?))"
 )
-# A quicker one before it, by the first character or two.
-_FIRST = frozenset("好没当收明了遵您你问提这很非十高乐荣感作可") | {
+# A faster filter before it, by the first character or two.
+_FIRST_CHARACTERS = frozenset("好没当收明了遵您你问提这很非十高乐荣感作可") | {
     char for char in map(chr, range(0x3001)) if char.isspace()
 }
-_SECONDS = {
+_SECOND_CHARACTERS = {
     "s": "u",
     "o": "kf",
     "a": "lbs",
@@ -70,12 +70,12 @@ _SECONDS = {
     "p": "e",
 }
 _FIRST_TWO = frozenset(
-    one + two
-    for first, seconds in _SECONDS.items()
-    for one in (first, first.upper())
-    for two in (*seconds, *seconds.upper())
+    start + end
+    for first, seconds in _SECOND_CHARACTERS.items()
+    for start in (first, first.upper())
+    for end in (*seconds, *seconds.upper())
 ) | {letter + mark for letter in "iI" for mark in " '’"}
-_LEANS_BACK = re.compile(
+_CONTINUES = re.compile(
     r"[，,、。；;！!？?）)]|但|不过|可是|然而|而且|并且|(?:but|however|and|though|yet)\b", re.IGNORECASE
 )
 _CONCEDES = re.compile(r"[^.!?\n]*,? (?:but|however|yet|though)\b", re.IGNORECASE)
@@ -100,57 +100,59 @@ _GREETING = re.compile(  # and no more than a few words: a question that begins 
 _WORD = re.compile(r"\w")
 
 
-def may_open(texts: list[str]) -> list[int]:
-    """The places of the texts, none of them empty, that may begin with a preamble; most others are left out."""
-    likely = [at for at, text in enumerate(texts) if text[0] in _FIRST or text[:2] in _FIRST_TWO]
-    return [at for at in likely if _MAY_OPEN.match(texts[at])]
+def may_start_with_preamble(texts: list[str]) -> list[int]:
+    """Indices of the texts (none of them empty) that may begin with a preamble; most others are filtered out."""
+    likely = [index for index, text in enumerate(texts) if text[0] in _FIRST_CHARACTERS or text[:2] in _FIRST_TWO]
+    return [index for index in likely if _MAY_START.match(texts[index])]
 
 
 def strip_preamble(text: str, question: str | None = None) -> str | None:
-    """`text` without its preamble; None if it has none, or if what follows does not stand alone.
+    """`text` without its preamble; None without one, or if the rest does not stand alone.
 
-    `question`: the message that the text answers. Where it asks whether something is so, agreeing words are the
-    answer ("当然可以！" to "能提前赎回吗？") and stay; a greeting stays as the answer to a greeting.
+    `question`: the message that the text answers. After a yes-or-no question, words of agreement are the answer
+    ("当然可以！" to "能提前赎回吗？") and stay; after a greeting, a greeting stays.
     """
-    whether = question is not None and bool(_ASKS_WHETHER.search(question)) and not _REQUESTS.search(question)
+    is_yes_or_no = question is not None and bool(_ASKS_WHETHER.search(question)) and not _REQUESTS.search(question)
     if question is not None and _GREETING.match(question.strip()):
         return None
     start = len(text) - len(text.lstrip())
-    at = _opening(text, start, whether)
-    if at is None:
+    end = _preamble_end(text, start, is_yes_or_no)
+    if end is None:
         return None
-    rest = text[at:].strip()
-    if len(rest) < 2 or not _WORD.search(rest) or _LEANS_BACK.match(rest) or _OFFERS.match(rest):
+    rest = text[end:].strip()
+    if len(rest) < 2 or not _WORD.search(rest) or _CONTINUES.match(rest) or _OFFERS.match(rest):
         return None
-    # "Sure, the yield …" goes on in the middle of a sentence; anything else begins as its writer wanted it to.
-    return rest[0].upper() + rest[1:] if text[:at].rstrip().endswith(",") and rest[0].isascii() else rest
+    # "Sure, the yield …" continues in the middle of a sentence; any other rest keeps its first letter.
+    return rest[0].upper() + rest[1:] if text[:end].rstrip().endswith(",") and rest[0].isascii() else rest
 
 
-def _opening(text: str, start: int, whether: bool) -> int | None:
-    """Where the preamble that begins at `start` ends; None if there is none."""
-    at = start
-    while (end := _step(text, at, whether)) is not None:
-        at = end
-    if at == start:
+def _preamble_end(text: str, start: int, is_yes_or_no: bool) -> int | None:
+    """Where the preamble that begins at `start` ends; None without one."""
+    position = start
+    while (end := _phrase_end(text, position, is_yes_or_no)) is not None:
+        position = end
+    if position == start:
         return None
-    while announced := _ANNOUNCES.match(text, at):
-        if not text[announced.end() :].strip():
+    while match := _ANNOUNCES.match(text, position):
+        if not text[match.end() :].strip():
             break
-        at = announced.end()
-    return at
+        position = match.end()
+    return position
 
 
-def _step(text: str, at: int, whether: bool) -> int | None:
-    """The end of one empty phrase at `at`."""
-    if found := _GREETS.match(text, at):
-        return found.end()
-    if found := _ACCEPTS.match(text, at):
-        is_comma = found.group().rstrip()[-1:] == "," and found.group()[0].isascii()
-        if not (is_comma and _CONCEDES.match(text, found.end())):
-            return found.end() if not whether or _ANNOUNCES.match(text, found.end()) else None
-    found = _AGREES.match(text, at)
-    if found and (_ANNOUNCES.match(text, found.end()) or ((found["loud"] or found["loud_en"]) and not whether)):
-        return found.end()
-    if (found := _ROLE.match(text, at)) and _ANNOUNCES.match(text, found.end()):
-        return found.end()
+def _phrase_end(text: str, start: int, is_yes_or_no: bool) -> int | None:
+    """The end of one empty phrase that begins at `start`."""
+    if match := _GREETS.match(text, start):
+        return match.end()
+    if match := _ACCEPTS.match(text, start):
+        is_comma = match.group().rstrip()[-1:] == "," and match.group()[0].isascii()
+        if not (is_comma and _CONCEDES.match(text, match.end())):
+            return match.end() if not is_yes_or_no or _ANNOUNCES.match(text, match.end()) else None
+    match = _AGREES.match(text, start)
+    if match:
+        is_exclamation = bool(match["loud"] or match["loud_en"])
+        if _ANNOUNCES.match(text, match.end()) or (is_exclamation and not is_yes_or_no):
+            return match.end()
+    if (match := _ROLE.match(text, start)) and _ANNOUNCES.match(text, match.end()):
+        return match.end()
     return None

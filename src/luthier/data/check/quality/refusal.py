@@ -1,12 +1,12 @@
-"""What an assistant should not be taught to say of itself: that it declines, and whose model it is.
+"""Refusals, and answers that name the model or its maker.
 
-Knows one text at a time; whether a refusal is meant is for a person to say.
+Whether a refusal is intended is for a person to decide.
 """
 
 import re
 
-# Each of these patterns has its words in `hints`, too: a text without any is not searched.
-_HEAD = 200  # a refusal that comes later is part of an answer
+# Every word of these patterns is in `keywords`, too: a text without any of those is not searched.
+_OPENING_LENGTH = 200  # characters; a refusal that comes later is part of an answer
 
 _CANNOT = r"(?:can(?:no|['’])t|cannot|am unable|am not able|won['’]t)"
 _REFUSES = re.compile(
@@ -38,10 +38,10 @@ _NAMES_ITSELF = re.compile(
 
 def is_refusal(text: str) -> bool:
     """Whether the text begins by declining to answer, as a chat model does."""
-    return bool(_REFUSES.search(text[:_HEAD]))
+    return bool(_REFUSES.search(text[:_OPENING_LENGTH]))
 
 
 def named_maker(text: str) -> str | None:
-    """What the text says of who the speaker is, if it names a model or its maker; None if it does not."""
-    found = _NAMES_ITSELF.search(text)
-    return found.group() if found else None
+    """The words by which the speaker names a model or its maker; None without any."""
+    match = _NAMES_ITSELF.search(text)
+    return match.group() if match else None

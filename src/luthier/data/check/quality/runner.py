@@ -1,52 +1,48 @@
-"""Every observer of this package at once, over one file: what `luthier check` hands its examples to."""
+"""Runs every registered quality check over one file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from luthier.data.check.quality.answers import Answers
-from luthier.data.check.quality.columns import Batch, Observer
-from luthier.data.check.quality.file_statistics import Balance, Openings, Systems
-from luthier.data.check.quality.language_script import Script
-from luthier.data.check.quality.near_duplicates import Likeness
-from luthier.data.check.quality.secrets_and_pii import Private
+from luthier.data.check.quality.batch import Batch
+from luthier.data.check.registry import QualityCheck, load_quality_checks
 from luthier.data.findings import Finding
-from luthier.data.jsonl.columnar_parser import Plain
+from luthier.data.jsonl.columnar_parser import ChatColumns
 
-_BATCH = 1024  # examples; with usual ones their arrays fit a processor's cache
+_BATCH_SIZE = 1024  # examples; the arrays of usual ones fit into the CPU cache
 
 
-class Quality:
-    """Looks at one file, once. `training`: the one that has looked at the training file, for a validation file."""
+class QualityRunner:
+    """Runs over one file, once. `training`: the runner of the training file, if this is its validation file."""
 
-    def __init__(self, training: "Quality | None" = None) -> None:
-        self._likeness: Likeness = Likeness(training._likeness if training else None)
-        self._observers: tuple[Observer, ...] = (
-            Answers(), self._likeness, Openings(), Systems(), Balance(), Script(), Private(),
-        )  # fmt: skip
+    def __init__(self, training: "QualityRunner | None" = None) -> None:
+        self._checks: dict[str, QualityCheck] = {name: check() for name, check in load_quality_checks().items()}
         self._batch = Batch()
+        if training:
+            for name, check in self._checks.items():
+                check.compare_with(training._checks[name])
 
-    def look(self, line_number: int, example_number: int, example: dict[str, Any]) -> Iterator[Finding] | tuple[()]:
-        """Findings on the examples so far that had to wait for company; each names its own line."""
+    def check(self, line_number: int, example_number: int, example: dict[str, Any]) -> Iterable[Finding]:
+        """Queues one example; the findings on a batch that is now full, each with its own line."""
         self._batch.add(line_number, example_number, example)
-        return self._flush() if len(self._batch) == _BATCH else ()
+        return self._flush() if len(self._batch) == _BATCH_SIZE else ()
 
-    def look_at(self, first_line: int, first_example: int, examples: Plain) -> Iterator[Finding]:
-        """The same for many examples that follow each other, on lines that do."""
-        at = 0
-        while at < len(examples):
-            end = min(len(examples), at + _BATCH - len(self._batch))
-            self._batch.extend(first_line + at, first_example + at, examples.part(at, end))
-            at = end
-            if len(self._batch) == _BATCH:
+    def check_columns(self, first_line: int, first_example: int, examples: ChatColumns) -> Iterator[Finding]:
+        """Queues consecutive examples on consecutive lines; the findings on batches that are now full."""
+        start = 0
+        while start < len(examples):
+            end = min(len(examples), start + _BATCH_SIZE - len(self._batch))
+            self._batch.extend(first_line + start, first_example + start, examples.slice(start, end))
+            start = end
+            if len(self._batch) == _BATCH_SIZE:
                 yield from self._flush()
 
     def finish(self) -> Iterator[Finding]:
-        """The findings that are left, and those on the whole file."""
+        """The findings on the last batch, and those on the whole file."""
         yield from self._flush()
-        for observer in self._observers:
-            yield from observer.finish()
+        for check in self._checks.values():
+            yield from check.finish()
 
     def _flush(self) -> Iterator[Finding]:
         batch, self._batch = self._batch, Batch()
-        return chain.from_iterable([list(observer.look(batch)) for observer in self._observers])
+        return chain.from_iterable([list(check.check(batch)) for check in self._checks.values()])

@@ -1,20 +1,22 @@
-"""Secrets and personal data: what a model would learn by heart and tell to anybody who asks.
+"""Secrets and personal data, which a model would memorise and repeat to anybody.
 
-Only what proves itself is told: keys of a known make, numbers whose check digits are right. What was seen is shown
-masked. Knows texts and nothing of examples' roles: a secret is one wherever it stands.
+Only matches that verify themselves are reported: keys of known formats, numbers with correct check digits. Findings
+show them masked. Every text is searched, whatever its role.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date
 
 import numpy as np
 
-from luthier.data.check.quality.columns import Batch, Joined, in_texts
-from luthier.data.check.quality.keywords import ALARM, SECRETS
+from luthier.data.check.quality.batch import Batch
+from luthier.data.check.quality.joined_texts import JoinedTexts
+from luthier.data.check.quality.keywords import KEYWORDS, SECRETS
+from luthier.data.check.registry import QualityCheck, quality_check
 from luthier.data.findings import Finding
 
-Found = Iterator[tuple[str, str]]  # what it is, what was seen
+Matches = Iterator[tuple[str, str]]  # (kind, masked text)
 
 _KEYS = re.compile(
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
@@ -31,7 +33,7 @@ _PLACEHOLDER = re.compile(
     r"\*{2,}|x{3,}|\.{3}|…|your|example|placeholder|changeme|\$\{|\{\{|%\w|os\.|env|[(\[{<]", re.IGNORECASE
 )
 _EMAIL = re.compile(r"(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,10}(?![\w-])")
-_SHARED_BOX = re.compile(
+_SHARED_MAILBOX = re.compile(
     r"(?:info|support|service|services|contact|admin|hello|hi|sales|help|helpdesk|no-?reply|marketing|press|jobs|hr|office|"
     r"kefu|feedback|team|user(?:name)?|name|your[\w.]*|test|someone|john\.?doe|jane\.?doe|abc|xxx?|email|example|me|you|git)@"
     r"|@(?:[\w-]+\.)*(?:example|test|domain|email|company|xxx|yourdomain|mail)\.",
@@ -39,100 +41,93 @@ _SHARED_BOX = re.compile(
 )
 _NUMBER = re.compile(r"(?<![\w.,/=_-])\d[\d -]{7,26}[\dXx](?![\w,/=_-])(?!\.\d)")
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?!\w)")
-# Visa, Mastercard, American Express, UnionPay, JCB, Discover: one number in ten would pass by its check digit alone.
+# Visa, Mastercard, American Express, UnionPay, JCB, Discover: the check digit alone passes one number in ten.
 _CARD = re.compile(r"4\d{15}|5[1-5]\d{14}|3[47]\d{13}|62\d{14,17}|35\d{14}|6(?:011|5\d\d)\d{12}")
 _DIGITS = re.compile(r"\d[\d -]{7}")
-_THREE = re.compile(r"[0-9]{3}|@")
-_IN_NUMBER, _DIGIT, _AT = 1, 2, 4
-_KINDS = bytes(
-    (_IN_NUMBER if chr(byte) in "0123456789 -" else 0)
-    | (_DIGIT if chr(byte) in "0123456789" else 0)
-    | (_AT if chr(byte) == "@" else 0)
+_DIGITS_OR_AT = re.compile(r"[0-9]{3}|@")
+_NUMBER_BIT, _DIGIT_BIT, _AT_BIT = 1, 2, 4
+_BYTE_CLASSES = bytes(
+    (_NUMBER_BIT if chr(byte) in "0123456789 -" else 0)
+    | (_DIGIT_BIT if chr(byte) in "0123456789" else 0)
+    | (_AT_BIT if chr(byte) == "@" else 0)
     for byte in range(256)
 )
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
-class Private:
-    """Looks for secrets and personal data in every text, one finding a message for each kind."""
+@quality_check("secrets_and_pii")
+class SecretCheck(QualityCheck):
+    """At most one finding of each code per message."""
 
-    def look(self, batch: Batch) -> Iterator[Finding]:
+    def check(self, batch: Batch) -> Iterator[Finding]:
         if not batch.texts.texts:
             return
-        joined = batch.joined
         searches = (
-            ("secret", secrets_in, ALARM.places(joined, SECRETS)),
-            ("personal_data", personal_data_in, _numbered(joined)),
+            ("secret", secrets_in, KEYWORDS.texts_with(batch.joined, SECRETS)),
+            ("personal_data", personal_data_in, _texts_with_numbers(batch.joined)),
         )
-        for code, search, places in searches:
-            for _, example, message, text in in_texts(batch.texts, places):
-                for kind, seen in search(text):
-                    yield batch.finding(code, example, message, seen=seen, key=kind)
+        for code, search, indices in searches:
+            for row in batch.texts.rows(indices):
+                for kind, masked in search(row.text):
+                    yield batch.finding(code, row.example, row.message, seen=masked, key=kind)
                     break
 
-    def finish(self) -> Iterable[Finding]:
-        return ()
 
-
-def _numbered(joined: Joined) -> set[int]:
-    """The texts with eight digits, spaces and hyphens in a row, as all numbers of persons have, or an at sign."""
-    kinds = np.frombuffer(joined.raw.translate(_KINDS), dtype=np.uint8)
-    run = kinds & _IN_NUMBER
+def _texts_with_numbers(joined: JoinedTexts) -> set[int]:
+    """The texts with an at sign, or with eight digits, spaces and hyphens in a row, as all personal numbers have."""
+    classes = np.frombuffer(joined.utf8.translate(_BYTE_CLASSES), dtype=np.uint8)
+    run = classes & _NUMBER_BIT
     for reach in (1, 2, 4):
         run = run[:-reach] & run[reach:]
-    numbers = np.flatnonzero(run & (kinds[: len(run)] >> 1))
-    return joined.raw_holders(numbers) | joined.raw_holders(np.flatnonzero(kinds == _AT))
+    numbers = np.flatnonzero(run & (classes[: len(run)] >> 1))
+    return joined.at_utf8(numbers) | joined.at_utf8(np.flatnonzero(classes == _AT_BIT))
 
 
-def secrets_in(text: str) -> Found:
-    """Keys of known makes, private keys, and passwords that are written out."""
-    for found in _KEYS.finditer(text):
-        if not _PLACEHOLDER.search(found.group()):
-            yield "key", _masked(found.group(), 8, 0)
-    for found in _PASSWORD.finditer(text):
-        value = found.group(1)
-        if (
-            re.search(r"\d", value)
-            and re.search(r"[A-Za-z]", value)
-            and value.isascii()
-            and not _PLACEHOLDER.search(value)
-        ):
+def secrets_in(text: str) -> Matches:
+    """Keys of known formats, private keys, and passwords in plain text."""
+    for match in _KEYS.finditer(text):
+        if not _PLACEHOLDER.search(match.group()):
+            yield "key", _masked(match.group(), 8, 0)
+    for match in _PASSWORD.finditer(text):
+        value = match.group(1)
+        has_both = re.search(r"\d", value) and re.search(r"[A-Za-z]", value)
+        if has_both and value.isascii() and not _PLACEHOLDER.search(value):
             yield "password", _masked(value, 2, 0)
 
 
-def personal_data_in(text: str) -> Found:
-    """E-mail addresses of persons, telephone, identity card, bank card and social security numbers, IBANs."""
-    if not _THREE.search(text):
+def personal_data_in(text: str) -> Matches:
+    """Personal e-mail addresses, telephone, identity card, bank card and social security numbers, IBANs."""
+    if not _DIGITS_OR_AT.search(text):
         return
     if "@" in text:
-        for found in _EMAIL.finditer(text):
-            if not _SHARED_BOX.search(found.group()):
-                yield "email", _masked(found.group(), 2, len(found.group().split("@")[1]) + 1)
+        for match in _EMAIL.finditer(text):
+            if not _SHARED_MAILBOX.search(match.group()):
+                yield "email", _masked(match.group(), 2, len(match.group().split("@")[1]) + 1)
     if not _DIGITS.search(text):
         return
-    for found in _NUMBER.finditer(text):
-        kind = _kind(found.group())
+    for match in _NUMBER.finditer(text):
+        kind = _number_kind(match.group())
         if kind:
-            yield kind, _masked(found.group(), 3, 2)
-    for found in _IBAN.finditer(text):
-        if _is_iban(found.group().replace(" ", "")):
-            yield "IBAN", _masked(found.group(), 4, 2)
+            yield kind, _masked(match.group(), 3, 2)
+    for match in _IBAN.finditer(text):
+        if _is_iban(match.group().replace(" ", "")):
+            yield "IBAN", _masked(match.group(), 4, 2)
 
 
-def _kind(written: str) -> str | None:
-    """What a number with right check digits is; None for any other number."""
+def _number_kind(written: str) -> str | None:
+    """The kind of a number with correct check digits; None for any other number."""
     digits = re.sub(r"[ -]", "", written)
     if re.fullmatch(r"\d{3}-\d{2}-\d{4}", written) and _is_ssn(digits):
         return "SSN"
     if not re.fullmatch(r"\d+(?:[ -]\d+)*[Xx]?", written):
         return None
     if re.fullmatch(r"1[3-9]\d{9}", digits) and re.fullmatch(r"\d{11}|\d{3}[ -]\d{4}[ -]\d{4}", written):
-        return None if _is_made_up(digits) else "phone"
+        return None if _is_placeholder_number(digits) else "phone"
     if len(digits) == 18 and digits == written and _is_identity_card(digits.upper()):
         return "ID card"
     grouped = re.fullmatch(r"\d{15,19}|\d{4}(?:[ -]\d{4}){3}(?:[ -]\d{1,3})?", written)
     is_card = grouped and _CARD.fullmatch(digits) and _luhn(digits)
-    return "bank card" if is_card and not _is_made_up(digits) else None
+    return "bank card" if is_card and not _is_placeholder_number(digits) else None
 
 
 def _is_identity_card(digits: str) -> bool:
@@ -163,8 +158,8 @@ def _is_iban(text: str) -> bool:
     return int("".join(str(int(char, 36)) for char in text[4:] + text[:4])) % 97 == 1
 
 
-def _is_made_up(digits: str) -> bool:
-    """Numbers that everybody writes into examples."""
+def _is_placeholder_number(digits: str) -> bool:
+    """Whether it is a number that people write as an example."""
     return len(set(digits)) <= 3 or "12345678" in digits or digits in ("13800138000", "4111111111111111")
 
 

@@ -1,39 +1,38 @@
-"""Answers that stop in the middle of a sentence, as a generator leaves them when it runs out of tokens.
+"""Answers that stop in the middle of a sentence, as a generator leaves them at its token limit.
 
-Where in doubt the answer is whole: labels, headlines, lists, code and tables need no full stop. Knows one text at a
-time.
+In doubt an answer counts as complete: labels, headlines, lists, code and tables need no full stop.
 """
 
 import json
 import re
 
 _SENTENCE_ENDS = ".!?。！？…;；"
-CLOSED = frozenset(_SENTENCE_ENDS + "\"'”’」』】》)）]}>*_`~|^$%℃°—-–:：/\\@#&=+")
-_HANGS = re.compile(
+COMPLETE_ENDINGS = frozenset(_SENTENCE_ENDS + "\"'”’」』】》)）]}>*_`~|^$%℃°—-–:：/\\@#&=+")
+_OPEN_ENDING = re.compile(
     r"(?:[，,、（(《“「『【]|(?:以及|或者|而且|并且|因为|所以|但是|例如|比如|包括|如|的|和|与|或|在|及)"
     r"|\b(?:and|or|but|the|an?|of|to|with|for|in|on|by|from|is|are|was|that|which|because|such as|including))$",
 )
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•·]|\(?\d{1,3}[.)、．:：]|[（(]?[一二三四五六七八九十]+[、)）.]|[a-zA-Z][.)])\s*\S")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _WORDS = re.compile(r"[A-Za-z]+")
-_ENDERS = re.compile(r"[.!?。！？](?:\s|$|[\"”’)）\u4e00-\u9fff])")
+_SENTENCE_END = re.compile(r"[.!?。！？](?:\s|$|[\"”’)）\u4e00-\u9fff])")
 
 
 def is_cut_off(text: str) -> bool:
-    """Whether prose stops in the middle of a sentence. Lists, labels, code, JSON and headlines are left in peace."""
+    """Whether prose stops in the middle of a sentence. Lists, labels, complete code and JSON, and headlines do not."""
     text = text.rstrip()
     if text.count("```") % 2:
         return True
-    if len(text) < 30 or text[-1] in CLOSED or text[-3:] == "```":
+    if len(text) < 30 or text[-1] in COMPLETE_ENDINGS or text[-3:] == "```":
         return False
     if text[0] in "{[":
         return not _is_json(text)
     last = text[text.rfind("\n") + 1 :]
     if not _is_long(last) and not _LIST_ITEM.match(last):
         return False
-    if _HANGS.search(text) and _ENDERS.search(text):
+    if _OPEN_ENDING.search(text) and _SENTENCE_END.search(text):
         return True
-    return _is_long(last) and _punctuates(text, last)
+    return _is_long(last) and _neighbours_end_with_punctuation(text, last)
 
 
 def _is_long(line: str) -> bool:
@@ -41,15 +40,15 @@ def _is_long(line: str) -> bool:
     return len(_HAN.findall(line)) + 2 * len(_WORDS.findall(line)) >= 14
 
 
-def _punctuates(text: str, last: str) -> bool:
-    """Whether the writer ends what is like the last line with a full stop: its neighbours in a list, or sentences."""
+def _neighbours_end_with_punctuation(text: str, last: str) -> bool:
+    """Whether lines like the last one end with a full stop: its neighbours in a list, or the sentences before it."""
     lines = [line.rstrip() for line in text[: len(text) - len(last)].split("\n") if line.strip()]
     if _LIST_ITEM.match(last):
-        items = [line for line in lines if _LIST_ITEM.match(line)]
-        return len(items) >= 2 and all(line[-1] in _SENTENCE_ENDS for line in items)
+        entries = [line for line in lines if _LIST_ITEM.match(line)]
+        return len(entries) >= 2 and all(line[-1] in _SENTENCE_ENDS for line in entries)
     if "```" in text or "|" in last or "://" in last or "\t" in last:
         return False
-    within = _ENDERS.search(last[:-1])
+    within = _SENTENCE_END.search(last[:-1])
     prose = [line for line in lines if _is_long(line) and not _LIST_ITEM.match(line)]
     return bool(within) or (bool(prose) and all(line[-1] in _SENTENCE_ENDS + ":：" for line in prose))
 

@@ -1,0 +1,170 @@
+"""A batch: about a thousand parsed examples as columns, the input of every quality check."""
+
+import marshal
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from luthier.data.check.quality.columns import AnswerColumn, MessageLayout, TextColumn
+from luthier.data.check.quality.joined_texts import JoinedTexts
+from luthier.data.examples.example import calls_in, name_of
+from luthier.data.findings import Finding, problem
+from luthier.data.jsonl.columnar_parser import ChatColumns
+
+_ROLES = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
+_COMPLETION_ROLES = (("prompt", "user"), ("completion", "assistant"))
+
+
+class Batch:
+    """Columns over examples.
+
+    `lines` and `example_numbers` count as `Finding.line` and `Finding.example` do. `texts` has every text of every
+    message and the arguments of calls; `answers` the trained texts of assistants. Per example: `system_prompts`,
+    `user_texts` (all user messages, joined), `last_answers` (texts), `called_functions` (names in the last answer),
+    `defines_functions`, and three hashes, equal where these are equal: `setting_hashes` (system prompts and
+    definitions), `context_hashes` (everything else before the last answer), `answer_hashes` (that answer and its
+    calls).
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[int] = []
+        self.example_numbers: list[int] = []
+        self.texts, self.answers = TextColumn(), AnswerColumn()
+        self.system_prompts: list[list[str]] = []
+        self.user_texts: list[str] = []
+        self.last_answers: list[str] = []
+        self.called_functions: list[tuple[str, ...]] = []
+        self.defines_functions: list[bool] = []
+        self.setting_hashes: list[int] = []
+        self.context_hashes: list[int] = []
+        self.answer_hashes: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def add(self, line: int, number: int, example: dict[str, Any]) -> None:
+        """Adds one example without structural errors; a preference example is ignored."""
+        messages = example.get("messages")
+        if not isinstance(messages, list):
+            if "completion" not in example:
+                return
+            messages = [{"role": role, "content": example[key]} for key, role in _COMPLETION_ROLES]
+        index, summary = len(self.lines), _Summary()
+        self.lines.append(line)
+        self.example_numbers.append(number)
+        for position, message in enumerate(messages):
+            self._add_message(index, position, message, summary)
+        tools = example.get("tools") or example.get("functions")
+        self.system_prompts.append(summary.system_prompts)
+        self.user_texts.append(summary.user_text)
+        self.last_answers.append(summary.answer)
+        self.called_functions.append(summary.called)
+        self.defines_functions.append(bool(tools))
+        self.setting_hashes.append(hash((*summary.system_prompts, marshal.dumps(tools, 2) if tools else None)))
+        self.context_hashes.append(hash(tuple(summary.contents[: summary.answer_index])))
+        self.answer_hashes.append(hash(summary.answer_content))
+
+    def extend(self, first_line: int, first_number: int, examples: ChatColumns) -> None:
+        """Adds consecutive examples on consecutive lines."""
+        layout = MessageLayout(examples)
+        if layout.is_regular:
+            self._extend_columns(first_line, first_number, examples, layout)
+            return
+        for offset, (start, end) in enumerate(examples.spans()):
+            turns = zip(examples.roles[start:end].decode(), examples.texts[start:end], strict=True)
+            messages = [{"role": _ROLES[role], "content": text} for role, text in turns]
+            self.add(first_line + offset, first_number + offset, {"messages": messages})
+
+    @cached_property
+    def joined(self) -> JoinedTexts:
+        """All of `texts`, of a batch to which nothing is added any more."""
+        return JoinedTexts(self.texts.texts)
+
+    def finding(self, code: str, example: int, message: int | None = None, **fields: Any) -> Finding:
+        """A finding of kind `code` with its position; `example` is an index in this batch."""
+        finding = problem(code, **fields).at(self.lines[example], self.example_numbers[example])
+        return finding if message is None else replace(finding, message_index=message)
+
+    def _add_message(self, example: int, position: int, message: dict[str, Any], summary: "_Summary") -> None:
+        text = message.get("content")
+        if type(text) is not str:
+            text = _text_of_parts(text)
+        text_index = len(self.texts.texts)
+        if text:
+            self.texts.add(text, example, position)
+        role = message.get("role")
+        if role == "assistant":
+            called, content = self._add_calls(message, example, position, text) if len(message) > 2 else ((), text)
+            if text and message.get("weight") != 0:
+                self.answers.add_answer(text, example, position, text_index, summary.question)
+            summary.add_answer(text, called, content)
+        elif role in ("system", "developer"):
+            summary.system_prompts.append(text)
+        else:
+            summary.contents.append(text)
+            if role == "user":
+                summary.question = text
+                summary.user_text = f"{summary.user_text}\n{text}" if summary.user_text else text
+
+    def _add_calls(self, message: dict[str, Any], example: int, position: int, text: str) -> tuple[Any, Any]:
+        """(names of the called functions, a hashable value of the text and the calls)."""
+        names: list[str] = []
+        arguments: list[str] = []
+        for _, call in calls_in(message):
+            names.append(name_of(call) or "")
+            arguments.append(call["arguments"])
+            self.texts.add(call["arguments"], example, position)
+        return tuple(names), (text, *names, *arguments)
+
+    def _extend_columns(self, first_line: int, first_number: int, examples: ChatColumns, layout: MessageLayout) -> None:
+        """Adds column by column what `add` adds example by example."""
+        index, text_index, texts = len(self.lines), len(self.texts.texts), examples.texts
+        answers = layout.answers
+        self.lines += range(first_line, first_line + len(examples))
+        self.example_numbers += range(first_number, first_number + len(examples))
+        self.texts.extend(texts, layout.example + index, layout.message)
+        answer_texts = [texts[n] for n in answers.tolist()]
+        self.answers.extend(answer_texts, layout.example[answers] + index, layout.message[answers])
+        self.answers.text_indices += (answers + text_index).tolist()
+        self.answers.questions += ["" if n < 0 else texts[n] for n in layout.questions.tolist()]
+        prompts = [texts[start:end] for start, end in zip(examples.bounds, layout.system_ends, strict=False)]
+        last_answers = [texts[end - 1] for end in examples.bounds[1:]]
+        self.system_prompts += prompts
+        self.user_texts += layout.user_texts()
+        self.last_answers += last_answers
+        self.called_functions += [()] * len(examples)
+        self.defines_functions += [False] * len(examples)
+        self.setting_hashes += [hash((*leading, None)) for leading in prompts]
+        spans = zip(layout.system_ends, examples.bounds[1:], strict=True)
+        self.context_hashes += [hash(tuple(texts[start : end - 1])) for start, end in spans]
+        self.answer_hashes += map(hash, last_answers)
+
+
+class _Summary:
+    """What `Batch.add` collects over the messages of one example.
+
+    `contents` has all but the system prompts, in order; `answer_index` is the last answer's index there, None without
+    an answer.
+    """
+
+    __slots__ = (
+        "answer", "answer_content", "answer_index", "called", "contents", "question", "system_prompts", "user_text",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.system_prompts: list[str] = []
+        self.question = self.user_text = self.answer = ""
+        self.called: tuple[str, ...] = ()
+        self.contents: list[Any] = []
+        self.answer_index: int | None = None
+        self.answer_content: Any = None
+
+    def add_answer(self, text: str, called: tuple[str, ...], content: Any) -> None:
+        self.answer, self.called, self.answer_content = text, called, content
+        self.answer_index = len(self.contents)
+        self.contents.append(content)
+
+
+def _text_of_parts(content: Any) -> str:
+    """The text of a list of content parts; empty for no content."""
+    return "".join(part.get("text") or "" for part in content) if isinstance(content, list) else ""

@@ -1,0 +1,62 @@
+"""Many texts joined into one string: one search over a thousand texts costs a tenth of a thousand searches."""
+
+import re
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+SEPARATOR = "\0"
+
+
+class JoinedTexts:
+    """Texts in one string, each with `SEPARATOR` before it; maps positions in the string back to texts."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.text = SEPARATOR + SEPARATOR.join(texts)
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @cached_property
+    def utf8(self) -> bytes:
+        """`text` in UTF-8."""
+        return self.text.encode("utf-8", "surrogatepass")
+
+    @cached_property
+    def code_points(self) -> npt.NDArray[np.uint32]:
+        """Every character of `text` as its code point."""
+        return np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+    def matching(self, pattern: re.Pattern[str]) -> set[int]:
+        """Indices of the texts in which the pattern matches; a match may begin at the separator before a text."""
+        return self.at([match.start() for match in pattern.finditer(self.text)])
+
+    def at(self, positions: npt.ArrayLike) -> set[int]:
+        """Indices of the texts at these positions of `text`."""
+        return _indices(self.starts, positions)
+
+    def at_utf8(self, positions: npt.ArrayLike) -> set[int]:
+        """Indices of the texts at these positions of `utf8`."""
+        return _indices(self._utf8_starts, positions)
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.intp]:
+        """The position of the separator before each text."""
+        starts = np.flatnonzero(self.code_points == 0)
+        if len(starts) == len(self._texts):
+            return starts
+        return np.cumsum([0, *(len(text) + 1 for text in self._texts[:-1])], dtype=np.intp)
+
+    @cached_property
+    def _utf8_starts(self) -> npt.NDArray[np.intp]:
+        starts = np.flatnonzero(np.frombuffer(self.utf8, dtype=np.uint8) == 0)
+        if len(starts) == len(self._texts):
+            return starts
+        return np.cumsum([0, *(len(text.encode("utf-8", "surrogatepass")) + 1 for text in self._texts[:-1])])
+
+
+def _indices(starts: npt.NDArray[np.intp], positions: npt.ArrayLike) -> set[int]:
+    places = np.asarray(positions, dtype=np.intp)
+    return set(np.unique(np.searchsorted(starts, places, side="right") - 1).tolist()) if places.size else set()

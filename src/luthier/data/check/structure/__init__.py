@@ -1,0 +1,107 @@
+"""Structural checks: what is wrong with the form of one parsed example, of any kind.
+
+The checks are small generators in the modules of this package, each registered in `check.registry`. They yield
+findings without a position; the drivers here add the message's index, and `file_check` the line.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from luthier.data.check.registry import EXAMPLE_CHECKS, MESSAGE_CHECKS, ExampleCheck, Findings
+
+# Importing registers the checks, which run in this order.
+from luthier.data.check.structure import messages, tool_calls, turns  # noqa: F401
+from luthier.data.examples.example import kind_of
+from luthier.data.findings import problem
+
+_EXAMPLE_KEYS = ("messages", "tools", "functions", "parallel_tool_calls")
+_COMPLETION_KEYS = ("prompt", "completion")
+_OUTPUT_KEYS = (("preferred_output", "preferred_completion"), ("non_preferred_output", "non_preferred_completion"))
+_PREFERENCE_KEYS = ("input", *(name for names in _OUTPUT_KEYS for name in names))
+_INPUT_KEYS = ("messages", "tools", "parallel_tool_calls")
+
+
+def check_example(example: dict[str, Any]) -> Findings:
+    """The structural faults of one parsed example; the findings name messages but no line."""
+    kind = kind_of(example)
+    if kind == "preference":
+        yield from _check_preference(example)
+        return
+    if kind == "completion":
+        yield from _check_completion(example)
+        return
+    if kind == "chat":
+        yield from _unknown_keys(example, _EXAMPLE_KEYS)
+    yield from _check_conversation(example, list(EXAMPLE_CHECKS.values()))
+
+
+def check_message(message: Any) -> Findings:
+    """The faults of one message on its own."""
+    if not isinstance(message, dict):
+        yield problem("message_type", seen=message)
+        return
+    for check in MESSAGE_CHECKS.values():
+        yield from check(message)
+
+
+def _unknown_keys(value: dict[str, Any], allowed: tuple[str, ...]) -> Findings:
+    yield from (problem("unrecognized_key", key=key) for key in value if key not in allowed)
+
+
+def _check_conversation(example: dict[str, Any], checks: list[ExampleCheck]) -> Findings:
+    entries = example.get("messages")
+    if not isinstance(entries, list) or not entries:
+        yield problem("missing_messages_list", seen=entries)
+        return
+    for index, message in enumerate(entries):
+        yield from (replace(finding, message_index=index) for finding in check_message(message))
+    conversation = [(index, message) for index, message in enumerate(entries) if isinstance(message, dict)]
+    for check in checks:
+        yield from check.function(example, conversation)
+
+
+def _check_completion(example: dict[str, Any]) -> Findings:
+    yield from _unknown_keys(example, _COMPLETION_KEYS)
+    for key in _COMPLETION_KEYS:
+        if not isinstance(example[key], str):
+            yield problem("content_type", key=key, seen=example[key])
+    if example["completion"] == "":  # an empty prompt is fine: the model then learns unconditional text
+        yield problem("missing_content", key="completion")
+
+
+def _check_preference(example: dict[str, Any]) -> Findings:
+    """`input` up to the answer, and two answers to it: the preferred one and the other."""
+    yield from _unknown_keys(example, _PREFERENCE_KEYS)
+    prompt = example.get("input")
+    if not isinstance(prompt, dict):
+        yield problem("preference_invalid", key="input", seen=prompt)
+        prompt = {}
+    else:
+        yield from _unknown_keys(prompt, _INPUT_KEYS)
+        checks = [check for check in EXAMPLE_CHECKS.values() if check.in_preference_input]
+        yield from _check_conversation(prompt, checks)
+    answers = []
+    for names in _OUTPUT_KEYS:
+        name = next((name for name in names if name in example), names[0])
+        answers.append(example.get(name))
+        yield from _check_output(prompt, name, example.get(name))
+    if answers[0] and answers[0] == answers[1]:
+        yield problem("preference_same", key="non_preferred_output")
+
+
+def _check_output(prompt: dict[str, Any], name: str, output: Any) -> Findings:
+    """One answer: exactly one assistant message, which ends the conversation of `input`."""
+    if not isinstance(output, list) or not output:
+        yield problem("preference_invalid", key=name, seen=output)
+        return
+    faults = [fault for message in output for fault in check_message(message)]
+    yield from (replace(fault, key=f"{name}.{fault.key}" if fault.key else name) for fault in faults)
+    if len(output) > 1 or not isinstance(output[0], dict) or output[0].get("role") != "assistant":
+        roles = [message.get("role") if isinstance(message, dict) else None for message in output]
+        if not faults:
+            yield problem("preference_invalid", key=name, seen=roles)
+        return
+    for check in EXAMPLE_CHECKS.values():
+        if check.in_preference_output:
+            findings = check.function(prompt, [(0, output[0])])
+            yield from (replace(finding, message_index=None, key=f"{name}.{finding.key}") for finding in findings)

@@ -1,0 +1,151 @@
+"""Checks of calls and definitions: their form, whether they match, and whether arguments satisfy their schema."""
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from luthier.data.check.registry import Conversation, Findings, example_check, message_check
+from luthier.data.examples.example import calls_in, definitions_in, name_of
+from luthier.data.examples.json_schema import schema_error, undeclared_arguments, violations
+from luthier.data.findings import Finding, FindingError, problem, shown
+from luthier.data.jsonl.reader import parse_json
+
+_DEFINITION_KEYS = ("tools", "functions", "parallel_tool_calls")
+
+
+@message_check
+def call_form(message: dict[str, Any]) -> Findings:
+    tool_calls = message.get("tool_calls")
+    if not isinstance(tool_calls, list | None):
+        yield problem("call_invalid", key="tool_calls")
+        return
+    for index, call in enumerate(tool_calls or []):
+        if isinstance(call, dict) and call.get("type", "function") != "function":
+            yield problem("call_invalid", key=f"tool_calls[{index}].type")
+        elif isinstance(call, dict) and not isinstance(call.get("id"), str | None):
+            yield problem("call_invalid", key=f"tool_calls[{index}].id")
+    for path, call in calls_in(message):
+        if name_of(call) is None:
+            yield problem("call_invalid", key=path)
+        else:
+            yield from _check_arguments(f"{path}.arguments", call.get("arguments"))
+
+
+def _check_arguments(path: str, arguments: Any) -> Findings:
+    """On the wire arguments are a string, although most chat templates need the object that it encodes."""
+    if not isinstance(arguments, str):
+        yield problem("arguments_not_json", key=path, seen=arguments)
+        return
+    try:
+        value = parse_json(arguments)
+    except FindingError:
+        yield problem("arguments_not_json", key=path, seen=arguments)
+        return
+    if isinstance(value, str) and _is_object(value):
+        yield problem("arguments_encoded_twice", key=path, seen=arguments)
+    elif not isinstance(value, dict):
+        yield problem("arguments_not_object", key=path, seen=arguments)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(parse_json(text), dict)
+    except FindingError:
+        return False
+
+
+class _Definitions(NamedTuple):
+    """The definitions of one example: their faults, and the parameters of each well-formed one by name."""
+
+    faults: tuple[Finding, ...]
+    parameters: dict[str, Any]
+
+
+@example_check(in_preference_input=True)
+def definitions(example: dict[str, Any], conversation: Conversation) -> Findings:
+    yield from _definitions_of(example).faults
+
+
+@example_check(in_preference_input=True, in_preference_output=True)
+def undefined_functions(example: dict[str, Any], conversation: Conversation) -> Findings:
+    """Without definitions every name is allowed: so a model learns to call functions that it is not sent."""
+    names = _definitions_of(example).parameters
+    if not names:
+        return
+    for index, message in conversation:
+        for path, call in calls_in(message):
+            if (name := name_of(call)) and name not in names:
+                finding = problem("undefined_function", key=f"{path}.name", seen=name, detail=", ".join(sorted(names)))
+                yield replace(finding, message_index=index)
+
+
+@example_check(in_preference_input=True, in_preference_output=True)
+def argument_schemas(example: dict[str, Any], conversation: Conversation) -> Findings:
+    """Arguments that are objects, against the parameters that the example defines for their function."""
+    parameters = _definitions_of(example).parameters
+    if not parameters:
+        return
+    for index, message in conversation:
+        for path, call in calls_in(message):
+            schema = parameters.get(name_of(call) or "")
+            arguments = _arguments_object(call) if isinstance(schema, dict) else None
+            if schema and arguments is not None:
+                for finding in _schema_findings(schema, arguments, f"{path}.arguments"):
+                    yield replace(finding, message_index=index)
+
+
+def _definitions_of(example: dict[str, Any]) -> _Definitions:
+    """Cached, because examples of one file mostly have the same definitions."""
+    fields = {key: example[key] for key in _DEFINITION_KEYS if example.get(key) is not None}
+    if not fields:
+        return _Definitions((), {})
+    try:
+        return _cached_definitions(orjson.dumps(fields))
+    except TypeError:  # an integer of more than 64 bits
+        return _read_definitions(fields)
+
+
+@lru_cache(maxsize=256)
+def _cached_definitions(fields: bytes) -> _Definitions:
+    return _read_definitions(orjson.loads(fields))
+
+
+def _read_definitions(fields: dict[str, Any]) -> _Definitions:
+    parameters = {
+        name: function.get("parameters") for _, function in definitions_in(fields) if (name := name_of(function))
+    }
+    return _Definitions(tuple(_definition_faults(fields)), parameters)
+
+
+def _definition_faults(fields: dict[str, Any]) -> Findings:
+    for key in ("tools", "functions"):
+        if not isinstance(fields.get(key), list | None):
+            yield problem("definition_invalid", key=key)
+    for path, definition in definitions_in(fields):
+        parameters = definition.get("parameters") if isinstance(definition, dict) else None
+        if name_of(definition) is None or not isinstance(parameters, dict | None):
+            yield problem("definition_invalid", key=path)
+        elif parameters and (error := schema_error(parameters)):
+            yield problem("definition_schema_invalid", key=f"{path}.parameters", seen=error)
+    if not isinstance(fields.get("parallel_tool_calls"), bool | None):
+        yield problem("definition_invalid", key="parallel_tool_calls")
+
+
+def _schema_findings(schema: dict[str, Any], arguments: dict[str, Any], path: str) -> Findings:
+    for violation in violations(schema, arguments):
+        key = f"{path}.{violation.path}" if violation.path else path
+        yield problem(violation.code, key=key, seen=violation.value, detail=shown(violation.expected))
+    for name in undeclared_arguments(schema, arguments):
+        declared = shown(", ".join(schema["properties"]))
+        yield replace(problem("argument_unknown", key=f"{path}.{name}", seen=name, detail=declared), severity="warning")
+
+
+def _arguments_object(call: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments of a call, if their form is right."""
+    try:
+        value = parse_json(call["arguments"]) if isinstance(call.get("arguments"), str) else None
+    except FindingError:
+        return None
+    return value if isinstance(value, dict) else None

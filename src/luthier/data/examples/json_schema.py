@@ -1,0 +1,108 @@
+"""JSON schemas of functions: whether arguments satisfy them, by the library jsonschema.
+
+Validators are compiled once per schema. `pattern` and `format` are not enforced: an expression from a file could run
+for hours. Nothing is fetched: a schema with a reference to another document is unusable.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import extend
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+_Validator = extend(Draft202012Validator, {"pattern": None, "patternProperties": None, "format": None})  # type: ignore[no-untyped-call]
+_CODES = {
+    "required": "argument_missing",
+    "additionalProperties": "argument_unknown",
+    "type": "argument_type",
+    "enum": "argument_not_in_enum",
+    "const": "argument_not_in_enum",
+}
+
+
+class Violation(NamedTuple):
+    """How a value violates a schema: the finding code, the path from the arguments down, the value, the expectation."""
+
+    code: str
+    path: str
+    value: Any
+    expected: str
+
+
+def schema_error(parameters: dict[str, Any]) -> str | None:
+    """Why `parameters` is no usable schema; None if it is."""
+    validator = _validator(_cache_key(parameters))
+    return validator if isinstance(validator, str) else None
+
+
+def violations(parameters: dict[str, Any], arguments: dict[str, Any]) -> Iterator[Violation]:
+    """Every way in which the arguments violate the schema; none for an unusable schema."""
+    validator = _validator(_cache_key(parameters))
+    if isinstance(validator, str):
+        return
+    try:
+        errors = sorted(validator.iter_errors(arguments), key=lambda error: error.json_path)
+    except (Unresolvable, RecursionError, ValueError):
+        return
+    for error in errors:
+        yield from _violations_of(error)
+
+
+def undeclared_arguments(parameters: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
+    """Arguments that the schema does not declare, although it does not forbid them."""
+    declared = parameters.get("properties")
+    if not isinstance(declared, dict) or not declared:
+        return []
+    if parameters.keys() & {"additionalProperties", "patternProperties"}:
+        return []
+    if parameters.keys() & {"$ref", "allOf", "anyOf", "oneOf", "if"}:  # these may declare more
+        return []
+    return [key for key in arguments if key not in declared]
+
+
+def _violations_of(error: ValidationError) -> Iterator[Violation]:
+    path = ".".join(str(part) for part in error.absolute_path)
+    code = _CODES.get(str(error.validator), "arguments_break_schema")
+    if code == "argument_missing":
+        required: Any = error.validator_value
+        # jsonschema raises one error per missing name; only the message says which.
+        names = [name for name in required if error.message.startswith(repr(name))]
+        yield from (Violation(code, _join(path, name), name, "") for name in names)
+    elif code == "argument_unknown" and isinstance(error.instance, dict):
+        declared = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+        extra = [name for name in error.instance if name not in declared]
+        yield from (Violation(code, _join(path, name), name, ", ".join(declared)) for name in extra)
+    else:
+        expected = error.validator_value
+        written = expected if isinstance(expected, str) else orjson.dumps(expected).decode()
+        is_specific = code in _CODES.values()
+        yield Violation(code, path, error.instance, written if is_specific else f"{error.validator}: {written}")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _cache_key(parameters: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(parameters)
+    except TypeError:  # an integer of more than 64 bits
+        return b"false"
+
+
+@lru_cache(maxsize=4096)
+def _validator(schema: bytes) -> Any:
+    """A compiled validator, or the reason why there is none."""
+    parameters = orjson.loads(schema)
+    if not isinstance(parameters, dict):
+        return "an integer of more than 64 bits"
+    try:
+        _Validator.check_schema(parameters)
+    except (SchemaError, RecursionError, Unresolvable) as error:
+        return str(getattr(error, "message", error))
+    return _Validator(parameters, registry=Registry())
