@@ -9,9 +9,9 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from luthier.server.generation.choice_limits import check_choice_count, max_running_choices
 from luthier.server.generation.model_param import resolve_model
 from luthier.server.generation.response import EventStream, OnComplete, ResponseWriter, complete_response
-from luthier.server.generation.sampling_params import check_choice_count
 from luthier.server.generation.upstream_proxy import forward
 from luthier.server.http.disconnect import cancel_on_disconnect
 from luthier.server.http.pydantic_errors import validated
@@ -57,13 +57,13 @@ async def respond(endpoint: CompletionEndpoint[Body], request: Request, state: S
     model = await cancel_on_disconnect(request, state.app.loader.load(target))
     writer = await run_in_threadpool(endpoint.prepare, state, model, body)
     headers = {SERVED_BY: quote(target.weights_name)}
-    queue_limit, on_complete = state.settings.queue_limit, endpoint.on_complete(request, state, body)
+    on_complete = endpoint.on_complete(request, state, body)
     if body.stream:
-        check_choice_count(len(writer.request.generations), queue_limit)
+        check_choice_count(state, len(writer.request.generations))
     await cancel_on_disconnect(request, writer.score_prompts())
     if body.stream:
         return EventStream(writer, headers, on_complete)
-    max_running = max(1, int(queue_limit * endpoint.queue_share))
+    max_running = max_running_choices(state, endpoint.queue_share)
     response = await cancel_on_disconnect(request, complete_response(writer, max_running))
     if on_complete:
         await on_complete(response)

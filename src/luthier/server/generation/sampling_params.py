@@ -48,13 +48,3 @@ def _logit_bias(bias_by_id: Mapping[str, float] | None) -> dict[int, float]:
 
 def stop_sequences(stop: str | Sequence[str] | None) -> Sequence[str]:
     return [stop] if isinstance(stop, str) else stop or []
-
-
-def check_choice_count(n: int, queue_limit: int, param: str = "n") -> None:
-    """Raises BadRequestError for more choices than the queue holds: a retry could never succeed."""
-    if n > queue_limit:
-        message = (
-            f"Invalid '{param}': integer above maximum value. Expected a value <= {queue_limit}, but got {n} instead "
-            "(the server's queue limit)."
-        )
-        raise BadRequestError(message, param=param, code="integer_above_max_value")

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query
 from luthier.server.http.auth import CallerDep
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import list_page
-from luthier.server.state import State, StateDep
+from luthier.server.routes.input_files import require_file
+from luthier.server.state import StateDep
 from luthier.types.batches import BATCH_ENDPOINTS, Batch, CreateBatchRequest
 from luthier.types.common import ListPage
-from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.errors import BadRequestError
 from luthier.types.projects import DEFAULT_PROJECT
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRoute)
@@ -26,7 +27,7 @@ def create(body: CreateBatchRequest, state: StateDep, caller: CallerDep) -> Batc
             f"{', '.join(repr(name) for name in BATCH_ENDPOINTS)}."
         )
         raise BadRequestError(message, param="endpoint", code="unsupported_value")
-    _require_file(owner, body.input_file_id)
+    require_file(owner, body.input_file_id, "input_file_id", ("batch",), "a batch needs a file with purpose 'batch'")
     return state.store.batches.create(
         endpoint=body.endpoint,
         input_file_id=body.input_file_id,
@@ -34,16 +35,6 @@ def create(body: CreateBatchRequest, state: StateDep, caller: CallerDep) -> Batc
         metadata=body.metadata,
         output_expires_after_s=body.output_expires_after.seconds if body.output_expires_after else None,
     )
-
-
-def _require_file(state: State, file_id: str) -> None:
-    try:
-        file = state.store.files.retrieve(file_id)
-    except NotFoundError:
-        raise BadRequestError(f"invalid input_file_id: {file_id}", param="input_file_id") from None
-    if file.purpose != "batch":
-        message = f"File '{file_id}' has purpose '{file.purpose}'; a batch needs a file with purpose 'batch'."
-        raise BadRequestError(message, param="input_file_id")
 
 
 @router.get("")

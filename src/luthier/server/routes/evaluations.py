@@ -19,6 +19,7 @@ from luthier.server.http.disconnect import cancel_on_disconnect
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import list_page
 from luthier.server.model_loader import LoadedModel
+from luthier.server.routes.input_files import require_file
 from luthier.server.state import State, StateDep
 from luthier.types.common import ListPage
 from luthier.types.errors import BadRequestError, LuthierError, NotFoundError, RenderError
@@ -42,12 +43,7 @@ _PURPOSES = ("fine-tune", "evals", "user_data")
 def create(body: CreateEvaluationRequest, state: StateDep, caller: CallerDep) -> Evaluation:
     """Refuses what the request alone shows to be wrong; the file is read when the evaluation runs."""
     owner = state.within(caller.project or DEFAULT_PROJECT)  # the project that the evaluation runs for
-    models = (owner if body.report is None else state).models
-    for param, model in [("model", body.model), *(("against", other) for other in body.against or [])]:
-        try:
-            models.resolve(model)
-        except NotFoundError as error:
-            raise NotFoundError(error.message, param=param, code=error.code) from None
+    _check_models(owner if body.report is None else state, body)
     if (body.validation_file is None) == (body.report is None):
         raise BadRequestError("Either 'validation_file' or 'report' must be given.", param="validation_file")
     if body.report is not None:
@@ -67,15 +63,18 @@ def create(body: CreateEvaluationRequest, state: StateDep, caller: CallerDep) ->
     )
 
 
+def _check_models(state: State, body: CreateEvaluationRequest) -> None:
+    """Raises NotFoundError that names the parameter."""
+    for param, model in [("model", body.model), *(("against", other) for other in body.against or [])]:
+        try:
+            state.models.resolve(model)
+        except NotFoundError as error:
+            raise NotFoundError(error.message, param=param, code=error.code) from None
+
+
 def _validation_file(state: State, file_id: str) -> FileObject:
-    try:
-        file = state.store.files.retrieve(file_id)
-    except NotFoundError:
-        raise BadRequestError(f"invalid validation_file: {file_id}", param="validation_file") from None
-    if file.purpose not in _PURPOSES:
-        message = f"File '{file_id}' has purpose '{file.purpose}'; an evaluation needs one of {', '.join(_PURPOSES)}."
-        raise BadRequestError(message, param="validation_file")
-    return file
+    requirement = f"an evaluation needs one of {', '.join(_PURPOSES)}"
+    return require_file(state, file_id, "validation_file", _PURPOSES, requirement)
 
 
 def _store_report(state: State, model: str, document: dict[str, Any]) -> Evaluation:

@@ -9,6 +9,7 @@ from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import METADATA_PARAMETER, Limit, list_page, parse_metadata_filter
 from luthier.server.model_resolver import ResolvedModel
 from luthier.server.routes.graders import check_grader
+from luthier.server.routes.input_files import require_file
 from luthier.server.state import State, StateDep
 from luthier.types import job_options
 from luthier.types.common import ListPage
@@ -102,13 +103,7 @@ def list_checkpoints(job_id: str, state: StateDep, limit: Limit = 10, after: str
 
 
 def _require_file(state: State, file_id: str, param: str) -> None:
-    try:
-        file = state.store.files.retrieve(file_id)
-    except NotFoundError:
-        raise BadRequestError(f"invalid {param}: {file_id}", param=param) from None
-    if file.purpose != "fine-tune":
-        message = f"File '{file_id}' has purpose '{file.purpose}'; fine-tuning needs a file with purpose 'fine-tune'."
-        raise BadRequestError(message, param=param)
+    require_file(state, file_id, param, ("fine-tune",), "fine-tuning needs a file with purpose 'fine-tune'")
 
 
 def _resolve_trainable(state: State, name: str) -> ResolvedModel:

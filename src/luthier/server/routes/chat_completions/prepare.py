@@ -7,9 +7,10 @@ from typing import Any
 from luthier.data.examples import messages as wire
 from luthier.data.rendering.renderer import Renderer
 from luthier.inference import Generation
+from luthier.server.generation.choice_limits import check_choice_count
 from luthier.server.generation.prompt_inputs import exceeds_twice_context
 from luthier.server.generation.request import GenerationRequest
-from luthier.server.generation.sampling_params import check_choice_count, sampling_params, stop_sequences
+from luthier.server.generation.sampling_params import sampling_params, stop_sequences
 from luthier.server.generation.structured_output import response_grammar
 from luthier.server.generation.tool_calls import CallPolicy, call_policy
 from luthier.server.model_loader import LoadedModel
@@ -34,7 +35,7 @@ def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest)
     max_tokens = body.max_completion_tokens or body.max_tokens
     _check_context_length(context_tokens, len(prompt), max_tokens)
     n = body.n or 1
-    check_choice_count(n, settings.queue_limit)
+    check_choice_count(state, n)
     samplings = sampling_params(
         body,
         n=n,

@@ -1,9 +1,10 @@
 """Prepares a plain completion: prompt tokens and sampling."""
 
 from luthier.inference import Generation
+from luthier.server.generation.choice_limits import check_choice_count
 from luthier.server.generation.prompt_inputs import check_context_length
 from luthier.server.generation.request import GenerationRequest
-from luthier.server.generation.sampling_params import check_choice_count, sampling_params, stop_sequences
+from luthier.server.generation.sampling_params import sampling_params, stop_sequences
 from luthier.server.model_loader import LoadedModel
 from luthier.server.routes.completions.prompts import tokenize_prompts
 from luthier.server.routes.completions.response import TextResponseWriter
@@ -24,7 +25,7 @@ def prepare(state: State, model: LoadedModel, body: CreateCompletionRequest) -> 
     check_context_length(model.engine.context_tokens, max(len(prompt.ids) for prompt in prompts), max_tokens)
     n = body.n or 1
     best_of = body.best_of or n
-    check_choice_count(best_of, state.settings.queue_limit, "best_of" if body.best_of else "n")
+    check_choice_count(state, best_of, "best_of" if body.best_of else "n")
     samplings = sampling_params(
         body,
         n=best_of if max_tokens else 0,
