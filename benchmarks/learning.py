@@ -73,7 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         questions = Path(scratch) / "test.jsonl"
         questions.write_text("".join(_lines(given.test, given.questions, given.definitions)), encoding="utf-8")
-        test = dataset.load(questions, dataset.Reading(Renderer(base), 65_536), "test")
+        test = dataset.load(questions, dataset.Options(Renderer(base), 65_536), "test")
         print(f"{len(lines)} examples, {len(test)} questions", flush=True)
         for rate in (None, *given.rates):
             folder = Path(scratch) / f"{rate or 'auto'}"

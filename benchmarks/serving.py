@@ -29,8 +29,11 @@ from luthier.data.rendering.renderer import Renderer
 from luthier.inference import Engine, Generation, Sampling
 from luthier.inference.pool import EngineOptions, start_engine
 from luthier.settings import DEFAULT_BASE, Settings
+from luthier.training.compute_device import ComputeDevice
+from luthier.training.durable_files import new_folder
 from luthier.training.job_spec import JobSpec
-from luthier.training.lora.adapter import hardware, load, save_adapter, trainable
+from luthier.training.lora.adapter import write as write_adapter
+from luthier.training.model import load_model, trainable_parameters
 
 ADAPTERS, STREAMS, LONG, REGISTERED, KEPT = 4, 8, 1500, 200, 8
 OURS, PLAIN, LLAMA = "luthier", "transformers", "xllamacpp"
@@ -246,12 +249,14 @@ def _told(found: dict[str, float], unit: str = "/s") -> str:
 
 
 def _adapter(base: Path, folder: Path, seed: int) -> Path:
-    model = load(JobSpec(base=str(base), base_name="base", seed=seed), hardware("auto", "auto"))
+    spec = JobSpec(base=str(base), base_name="base", seed=seed)
+    model = load_model(spec, ComputeDevice.select("auto", "auto"))
     torch.manual_seed(seed)
-    for name, parameter in trainable(model).items():
+    for name, parameter in trainable_parameters(model).items():
         if "lora_B" in name:
             parameter.data.normal_(0, 0.05)
-    save_adapter(model, "base", "", folder)
+    with new_folder(folder) as new:
+        write_adapter(model, "base", new)
     return folder
 
 

@@ -147,8 +147,8 @@ def trl_python(cache: Path) -> Path:
 
 def step_tokens(folder: Path, base: Path, batch_size: int) -> list[int]:
     """Tokens of the examples of each step."""
-    examples = dataset.load(folder / "train.jsonl", dataset.Reading(Renderer(base), 65_536), "training_file")
-    order = batching.order(1, 0, len(examples))
+    examples = dataset.load(folder / "train.jsonl", dataset.Options(Renderer(base), 65_536), "training_file")
+    order = batching.epoch_order(1, 0, len(examples))
     lengths = [len(examples.example(int(index))[0].ids) for index in order]
     return [sum(lengths[start : start + batch_size]) for start in range(0, len(lengths), batch_size)]
 

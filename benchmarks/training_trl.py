@@ -25,7 +25,7 @@ from luthier.data.rendering.tool_dropout import Mix
 from luthier.training import batching, dataset
 from luthier.training.hyperparameters import resolve
 from luthier.training.job_spec import JobSpec
-from luthier.training.trainer import schedule
+from luthier.training.lr_schedule import learning_rate_factor
 
 OUT = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
@@ -47,11 +47,13 @@ def main(folder: Path) -> None:
     spec = JobSpec.read(folder)
     if spec.threads:
         torch.set_num_threads(spec.threads)
-    reading = dataset.Reading(Renderer(Path(spec.base)), 65_536, mix=Mix.parse(spec.definitions))
-    examples = dataset.load(folder / "train.jsonl", reading, "training_file")
+    options = dataset.Options(Renderer(Path(spec.base)), 65_536, mix=Mix.parse(spec.definitions))
+    examples = dataset.load(folder / "train.jsonl", options, "training_file")
     config = AutoConfig.from_pretrained(spec.base)
     resolved = resolve(spec.hyperparameters, len(examples), config.model_type, config.hidden_size)
-    order = np.concatenate([batching.order(spec.seed, epoch, len(examples)) for epoch in range(resolved.n_epochs)])
+    order = np.concatenate(
+        [batching.epoch_order(spec.seed, epoch, len(examples)) for epoch in range(resolved.n_epochs)]
+    )
     rows = [examples.example(int(index))[0] for index in order]
     labels = [[int(t) if w else -100 for t, w in zip(row.ids, row.weights, strict=True)] for row in rows]
     data = Dataset.from_dict({"input_ids": [row.ids.tolist() for row in rows], "labels": labels})
@@ -82,7 +84,7 @@ def main(folder: Path) -> None:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     peak = float(os.environ.get("TRL_RATE", resolved.learning_rate))
     optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=0)
-    rates = LambdaLR(optimizer, lambda step: schedule(step + 1, resolved.total_steps))
+    rates = LambdaLR(optimizer, lambda step: learning_rate_factor(step + 1, resolved.total_steps))
     trainer = InOrder(
         model=model,
         args=given,

@@ -74,9 +74,12 @@ def test_light_rooms_import_no_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_worker_knows_only_the_job_folder_of_training() -> None:
-    """Training is started as a child program; the worker shares the shape of the job folder with it, no more."""
-    for path in (ROOT / "worker").glob("*.py"):
+def test_the_worker_knows_only_the_job_folder_and_the_protocol_of_training() -> None:
+    """Training runs as a subprocess; the worker shares the job's specification and the typed events with it."""
+    allowed = {"luthier.training.job_spec", "luthier.training.protocol"}
+    for path in (ROOT / "worker").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("luthier.training"):
-                assert node.module == "luthier.training.job_spec"
+            if isinstance(node, ast.ImportFrom) and node.module == "luthier.training":
+                assert {f"luthier.training.{alias.name}" for alias in node.names} <= allowed
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("luthier.training"):
+                assert node.module in allowed

@@ -12,7 +12,10 @@ def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     """Four adapters that do different things, of different shapes."""
     import torch  # here, since the scheduler is tested without it
 
-    from luthier.training.lora.adapter import hardware, load, save_adapter, trainable
+    from luthier.training.compute_device import ComputeDevice
+    from luthier.training.durable_files import new_folder
+    from luthier.training.lora import adapter
+    from luthier.training.model import load_model, trainable_parameters
 
     folder, made = tmp_path_factory.mktemp("adapters"), []
     for seed, (rank, alpha, targets) in enumerate(
@@ -20,11 +23,12 @@ def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     ):
         shape = {"lora_rank": rank, "lora_alpha": alpha, "lora_targets": targets}
         spec = JobSpec(base=str(tiny_base), base_name="tiny", seed=seed, precision="float32", device="cpu", **shape)
-        model = load(spec, hardware("cpu", "float32"))
+        model = load_model(spec, ComputeDevice.select("cpu", "float32"))
         torch.manual_seed(seed)
-        for name, parameter in trainable(model).items():
+        for name, parameter in trainable_parameters(model).items():
             if "lora_B" in name:
                 parameter.data.normal_(0, 0.3)
         made.append(folder / f"adapter-{seed}")
-        save_adapter(model, "tiny", "", made[-1])
+        with new_folder(made[-1]) as new:
+            adapter.write(model, "tiny", new)
     return made

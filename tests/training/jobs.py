@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 
+from luthier.training.forward_pass import Stopped
 from luthier.training.job_spec import JobSpec
-from luthier.training.trainer import Stopped, Trainer
+from luthier.training.protocol import Event
+from luthier.training.setup import build_trainer
+from luthier.training.trainer import Trainer
 
 EXAMPLES = [
     {
@@ -46,22 +49,22 @@ def train(
     at_step: Callable[[Trainer], None] | None = None,
     at_start: Callable[[Trainer], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Runs the trainer here; returns what it said. `stop_after` asks it to stop once that step is done."""
+    """Runs the trainer in this process; returns its events as JSON objects. `stop_after`: stop after that step."""
     events: list[dict[str, Any]] = []
     stop = threading.Event()
 
-    def emit(event: dict[str, Any]) -> None:
-        events.append(event)
-        if event["type"] == "metrics" and event["step"] == stop_after:
+    def emit(event: Event) -> None:
+        events.append(event.model_dump())
+        if event.type == "metrics" and event.step == stop_after:
             stop.set()
-        if event["type"] == "metrics" and at_step:
+        if event.type == "metrics" and at_step:
             at_step(trainer)
 
-    trainer = Trainer(folder, emit, stop)
-    if at_start:
-        at_start(trainer)
     threads = torch.get_num_threads()  # a tiny model is slower on many, and tests that follow want them back
     try:
+        trainer = build_trainer(folder, emit, stop)
+        if at_start:
+            at_start(trainer)
         trainer.run()
     except Stopped:
         events.append({"type": "stopped"})

@@ -8,10 +8,11 @@ from transformers import AutoModelForCausalLM
 
 from luthier.data.rendering.renderer import Rendered
 from luthier.training import logprobs
+from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.kernels.attention import packed_attention
 from luthier.training.logprobs import log_probabilities, pack
-from luthier.training.lora.adapter import hardware, load, trainable
+from luthier.training.model import load_model, trainable_parameters
 from luthier.training.packing.packed_layout import Layout
 from luthier.training.packing.prefix_tree import separate
 from luthier.types.errors import LuthierError
@@ -32,9 +33,9 @@ def _examples(*lengths: int) -> list[Rendered]:
 def model(tiny_base: Path):
     """With an adapter that does something: B starts at zero, so that A would have no gradient."""
     spec = JobSpec(base=str(tiny_base), base_name="tiny", seed=5, precision="float32", device="cpu")
-    made = load(spec, hardware("cpu", "float32"))
+    made = load_model(spec, ComputeDevice.select("cpu", "float32"))
     torch.manual_seed(7)
-    for name, parameter in trainable(made).items():
+    for name, parameter in trainable_parameters(made).items():
         if "lora_B" in name:
             parameter.data.normal_(0, 0.1)
     return made
@@ -50,7 +51,7 @@ def _loss_and_gradients(model, groups: list[list[Rendered]]) -> tuple[float, dic
         part = -(log_probabilities(model, batch)[0] * batch.weights).sum() / total
         part.backward()
         loss += part.item()
-    return loss, {name: parameter.grad.clone() for name, parameter in trainable(model).items()}
+    return loss, {name: parameter.grad.clone() for name, parameter in trainable_parameters(model).items()}
 
 
 def _assert_same(one, other, relative: float = 1e-5) -> None:

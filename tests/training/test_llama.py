@@ -7,9 +7,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from luthier.data.rendering.renderer import Rendered
+from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.logprobs import log_probabilities, pack
-from luthier.training.lora import adapter, llama
+from luthier.training.lora import llama
+from luthier.training.model import load_model, trainable_parameters
 from training.test_core import CPU, _assert_same, _examples, _loss_and_gradients
 
 SIZES = {
@@ -38,8 +40,8 @@ def _load(folder: Path, kind: str, precision: str = "float32", targets: str = "a
     made.save_pretrained(folder / kind)
     given = {"precision": precision, "device": "cpu", "lora_targets": targets}
     spec = JobSpec(base=str(folder / kind), base_name=kind, seed=5, **given)
-    tuned = adapter.load(spec, adapter.hardware("cpu", precision))
-    for name, parameter in adapter.trainable(tuned).items():
+    tuned = load_model(spec, ComputeDevice.select("cpu", precision))
+    for name, parameter in trainable_parameters(tuned).items():
         if "lora_B" in name:
             parameter.data.normal_(0, 0.1)
     return tuned
@@ -56,12 +58,12 @@ def _family() -> list[Rendered]:
 )
 def test_losses_and_gradients_are_those_of_transformers(tmp_path: Path, kind: str, targets: str) -> None:
     tuned = _load(tmp_path, kind, targets=targets)
-    assert tuned.luthier_path is not None
+    assert tuned.luthier_fused is not None
     batch = pack(_family(), CPU)
     with torch.no_grad(), tuned.disable_adapter():
         without = log_probabilities(tuned, batch)[0]
     fast = _loss_and_gradients(tuned, [_family()])
-    tuned.luthier_path = None
+    tuned.luthier_fused = None
     _assert_same(fast, _loss_and_gradients(tuned, [_family()]))
     with torch.no_grad(), tuned.disable_adapter():
         assert torch.allclose(without, log_probabilities(tuned, batch)[0], rtol=1e-5, atol=1e-5)
@@ -72,7 +74,7 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_transformers_is(tmp_path: Path)
     exact = _loss_and_gradients(_load(tmp_path / "a", "llama"), [_family()])
     tuned = _load(tmp_path / "b", "llama", "bfloat16")
     fast = _loss_and_gradients(tuned, [_family()])
-    tuned.luthier_path = None
+    tuned.luthier_fused = None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         plain = _loss_and_gradients(tuned, [_family()])
 

@@ -14,8 +14,9 @@ from luthier.data.examples.example import Example, read_examples
 from luthier.data.rendering.renderer import Renderer
 from luthier.data.rendering.tool_dropout import Mix
 from luthier.training import batching, dataset
-from luthier.training.batching import Item
-from luthier.training.trainer import Trainer, schedule
+from luthier.training.batching import TrainingExample
+from luthier.training.lr_schedule import learning_rate_factor
+from luthier.training.trainer import Trainer
 from luthier.types.errors import JobError
 from training.jobs import EXAMPLES, losses, train, write_job
 from training.test_dpo import PAIRS
@@ -57,7 +58,9 @@ def test_only_the_adapter_changes_and_all_of_it(tmp_path: Path, tiny_base: Path)
     seen = {}
 
     def look(trainer) -> None:
-        state = {name: tensor.clone() for name, tensor in trainer._model.state_dict().items()}
+        state = {
+            name: tensor.clone() for name, tensor in trainer._optimizer_step._forward._model.module.state_dict().items()
+        }
         seen.setdefault("first", state)
         seen["last"] = state
 
@@ -107,7 +110,13 @@ def test_the_adapter_is_a_peft_folder(tmp_path: Path, tiny_base: Path) -> None:
     checkpoint = [event for event in train(folder) if event["type"] == "checkpoint"][-1]
     last = folder / "checkpoints" / checkpoint["folder"]
     names = {path.name for path in last.iterdir()}
-    assert names == {"adapter_model.safetensors", "adapter_config.json", "chat_template.jinja", "proof.json"}
+    assert names == {
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "chat_template.jinja",
+        "proof.json",
+        "taught.json",
+    }
     config = json.loads((last / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["peft_type"]) == ("tiny", "LORA")
     assert (config["r"], config["lora_alpha"]) == (16, 32)
@@ -186,7 +195,7 @@ def test_a_job_that_breaks_keeps_its_last_good_checkpoint(
 
     def spoil(trainer: Trainer) -> None:
         if trainer._progress.step == 4:
-            parameter = next(iter(trainer._parameters.values()))
+            parameter = next(iter(trainer._optimizer_step._parameters.values()))
             if what == "nan weight":
                 parameter.data.fill_(float("nan"))
             else:
@@ -218,7 +227,7 @@ def test_a_job_cut_off_goes_on_from_its_last_saved_state(tmp_path: Path, tiny_ba
         train(folder, at_step=cut)
     (folder / "state" / "state.new").write_bytes(b"half a state")  # what a save under way leaves
     again = train(folder)
-    assert any("goes on after step 3" in event.get("message", "") for event in again)
+    assert {"type": "resumed", "step": 3} in again
     assert losses(again) == losses(whole)[3:]
 
 
@@ -246,29 +255,29 @@ def test_with_a_validation_file_the_best_epoch_becomes_the_model(tmp_path: Path,
         for name in (checkpoint["folder"], f"step-{best}")
     )
     assert all(torch.equal(kept[name], then[name]) for name in kept)
-    assert any(f"that of step {best}" in event["message"] for event in events if event["type"] == "note")
+    assert [event["step"] for event in events if event["type"] == "best_epoch"] == [best]
 
 
 def test_a_stop_does_not_wait_for_the_whole_validation(
     tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped between two parts of it; the same job goes on as an uninterrupted one, and says the same."""
-    monkeypatch.setattr("luthier.training.trainer._AT_ONCE", 1)
+    monkeypatch.setattr("luthier.training.forward_pass._EXAMPLES_IN_MEMORY", 1)
     whole = train(write_job(tmp_path / "whole", tiny_base, valid=3))
     folder = write_job(tmp_path / "cut", tiny_base, valid=3)
     measured = []
 
     def count(trainer: Trainer) -> None:
-        some = trainer._items
+        examples = trainer._data.examples
 
-        def stop_at_the_second(name: str, indices, *epoch) -> list[Item]:
-            if name == "valid":
+        def stop_at_the_second(split: str, indices, *epoch) -> list[TrainingExample]:
+            if split == "valid":
                 measured.append(1)
                 if len(measured) == 2:
                     trainer._stop.set()
-            return some(name, indices, *epoch)
+            return examples(split, indices, *epoch)
 
-        trainer._items = stop_at_the_second
+        trainer._data.examples = stop_at_the_second
 
     first = train(folder, at_start=count)
     assert first[-1] == {"type": "stopped"}
@@ -285,14 +294,14 @@ def test_short_memory_changes_nothing_but_the_time(
     ample = losses(train(write_job(tmp_path / "ample", tiny_base)))
     monkeypatch.setattr("luthier.training.token_budget.free_bytes", lambda _: 1 << 12)
     events = train(write_job(tmp_path / "short", tiny_base))
-    assert any("computed twice" in event.get("message", "") for event in events)
+    assert any(event["type"] == "gradient_checkpointing" for event in events)
     assert losses(events) == pytest.approx(ample, rel=1e-5)
 
 
 def test_examples_are_read_from_disk(tmp_path: Path, tiny_base: Path) -> None:
     """What is held in memory does not grow with the file, and a job that goes on renders nothing again."""
     folder = write_job(tmp_path / "job", tiny_base)
-    reading = dataset.Reading(Renderer(tiny_base), 2048)
+    reading = dataset.Options(Renderer(tiny_base), 2048)
     first = dataset.load(folder / "train.jsonl", reading, "training_file")
     (folder / "train.jsonl").unlink()
     again = dataset.load(folder / "train.jsonl", reading, "training_file")
@@ -315,9 +324,7 @@ CALLING = [
 def test_definitions_are_shown_in_a_mix_and_examples_without_a_call_added(tmp_path: Path, tiny_base: Path) -> None:
     folder = write_job(tmp_path / "job", tiny_base, examples=CALLING, n_epochs=3, seed=7)
     events = train(folder)
-    (said,) = [event["message"] for event in events if "Function definitions" in event.get("message", "")]
-    assert "40 %, 20 %, 40 %" in said
-    assert "1 examples without a call were added" in said
+    assert {"type": "tool_dropout", "full": 0.4, "slim": 0.2, "none": 0.4, "added_examples": 1} in events
     made = dataset.Dataset(folder / "train.tokens")
     renderer = Renderer(tiny_base)
     full, slim, none = (renderer.decode(made.example(3, view)[0].ids.tolist()) for view in range(3))
@@ -334,9 +341,9 @@ def test_definitions_are_shown_in_a_mix_and_examples_without_a_call_added(tmp_pa
 
 def test_batches_are_shown_alike_and_every_example_comes_once() -> None:
     mix = Mix.parse("40,20,40")
-    made = batching.order_of_mix(7, 2, 203, 8, mix)
+    made = batching.grouped_epoch_order(7, 2, 203, 8, mix)
     assert sorted(made) == list(range(203))
-    assert (made == batching.order_of_mix(7, 2, 203, 8, Mix())).all()
+    assert (made == batching.grouped_epoch_order(7, 2, 203, 8, Mix())).all()
     shown = mix.shown(7, 2, 203)[made]
     kinds = [set(shown[start : start + 8].tolist()) for start in range(0, 203, 8)]
     assert sum(len(kind) > 1 for kind in kinds) <= 2
@@ -350,13 +357,13 @@ def test_every_example_of_a_longer_file_is_trained(tmp_path: Path, tiny_base: Pa
 
 def test_definitions_as_the_file_has_them(tmp_path: Path, tiny_base: Path) -> None:
     folder = write_job(tmp_path / "job", tiny_base, examples=CALLING, definitions="full")
-    assert not any("Function definitions" in event.get("message", "") for event in train(folder))
+    assert not any(event["type"] == "tool_dropout" for event in train(folder))
     assert len(dataset.Dataset(folder / "train.tokens")) == 12
 
 
 def test_schedule_warms_up_and_comes_down() -> None:
-    rates = [schedule(step, 100) for step in range(1, 101)]
+    rates = [learning_rate_factor(step, 100) for step in range(1, 101)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[-1] == pytest.approx(0.1)
-    assert schedule(1, 1) == 1  # one step is taken at the full rate
+    assert learning_rate_factor(1, 1) == 1  # one step is taken at the full rate

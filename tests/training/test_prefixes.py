@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from luthier.data.rendering.renderer import Rendered
-from luthier.training.batching import Item, micro_batches
+from luthier.training.batching import TrainingExample, micro_batches
 from luthier.training.kernels import attention
 from luthier.training.kernels.attention import attend
 from luthier.training.logprobs import log_probabilities, pack
@@ -88,15 +88,15 @@ def test_attention_is_that_of_a_dense_mask(dtype: torch.dtype, monkeypatch: pyte
         assert (one.grad - other.grad).norm() < error * other.grad.norm()
 
 
-def _cut(examples: list[Rendered]) -> list[list[Item]]:
-    return list(micro_batches([Item(index, (one,)) for index, one in enumerate(examples)], 2048))
+def _cut(examples: list[Rendered]) -> list[list[TrainingExample]]:
+    return list(micro_batches([TrainingExample(index, (one,)) for index, one in enumerate(examples)], 2048))
 
 
 def test_micro_batches_keep_prefixes_together() -> None:
     """The bound counts what examples have for themselves, so a long prefix is not computed once per few of them."""
     first, second = _tokens(1900, 1), _tokens(1900, 2)
     examples = [_trained([*prefix, *_tokens(60, seed)], 1900) for seed in range(8) for prefix in (first, second)]
-    groups = [[item.parts[0] for item in group] for group in _cut(examples)]
+    groups = [[example.sequences[0] for example in group] for group in _cut(examples)]
     assert sorted(map(len, groups)) == [8, 8]
     assert all(len({tuple(one.ids[:1900]) for one in group}) == 1 for group in groups)
     apart = _cut([_trained(_tokens(300, seed), 10) for seed in range(20)])

@@ -26,6 +26,7 @@ def test_it_says_each_event_on_a_line_and_in_the_folder(tmp_path: Path, tiny_bas
     done = subprocess.run([*PROGRAM, str(folder)], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[0] == {"type": "started", "protocol": 2}
     assert events[-1]["type"] == "finished"
     assert (folder / "events.jsonl").read_bytes() == done.stdout
 
@@ -53,7 +54,7 @@ def test_a_full_disk_is_the_machines_fault_and_the_state_before_stays(tmp_path: 
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.parametrize("how", ["signal", "parent"])
+@pytest.mark.parametrize("how", ["signal", "command", "parent"])
 def test_it_stops_with_its_state_saved(tmp_path: Path, tiny_base: Path, how: str) -> None:
     folder = write_job(tmp_path / "job", tiny_base, n_epochs=50)
     process = _start(folder, "--stop-with-parent")
@@ -61,10 +62,13 @@ def test_it_stops_with_its_state_saved(tmp_path: Path, tiny_base: Path, how: str
     for line in process.stdout:
         if json.loads(line)["type"] == "metrics":
             break
+    assert process.stdin is not None
     if how == "signal":
         process.send_signal(signal.SIGTERM)
+    elif how == "command":
+        process.stdin.write(b'{"type": "stop"}\n')
+        process.stdin.flush()
     else:
-        assert process.stdin is not None
         process.stdin.close()  # what a dying parent does
     started = time.monotonic()
     said = process.stdout.read()

@@ -9,10 +9,11 @@ from transformers import AutoModelForCausalLM
 
 from luthier.data.examples.example import read_examples
 from luthier.data.rendering.renderer import Renderer
+from luthier.training.compute_device import ComputeDevice
 from luthier.training.hyperparameters import resolve
 from luthier.training.job_spec import JobSpec
 from luthier.training.logprobs import log_probabilities, pack
-from luthier.training.lora.adapter import hardware, load, trainable
+from luthier.training.model import load_model, trainable_parameters
 from luthier.types.errors import JobError
 from training.jobs import EXAMPLES, losses, train, write_job
 from training.test_core import CPU, _examples
@@ -47,13 +48,13 @@ def test_every_weight_changes_and_the_folder_is_a_model(tmp_path: Path, tiny_bas
     assert [name for name in before if torch.equal(before[name], after[name])] == []
     loss = _plain_loss(AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32), folder, made)
     assert loss == pytest.approx(last["metrics"]["full_valid_loss"], rel=1e-4)
-    assert any(event.get("message", "").endswith("weights are trained: all there are") for event in events)
+    assert any(event["type"] == "trainable_parameters" and event["rank"] is None for event in events)
 
 
 def test_gradients_are_those_of_plain_transformers(tiny_base: Path) -> None:
     """Of every weight, the tied output layer's included, though logits are never kept."""
     spec = JobSpec(base=str(tiny_base), base_name="tiny", seed=1, precision="float32", device="cpu", tuning="full")
-    model = load(spec, hardware("cpu", "float32"))
+    model = load_model(spec, ComputeDevice.select("cpu", "float32"))
     examples = _examples(12, 33, 20)
     batch = pack(examples, CPU)
     found, likeliest = log_probabilities(model, batch)
@@ -64,8 +65,8 @@ def test_gradients_are_those_of_plain_transformers(tiny_base: Path) -> None:
         chosen = logits.log_softmax(-1).gather(-1, torch.tensor(example.ids[1:])[:, None])[:, 0]
         (-(chosen * torch.tensor(example.weights[1:])).sum()).backward()
     wanted = dict(plain.named_parameters())
-    assert trainable(model).keys() == wanted.keys()
-    for name, parameter in trainable(model).items():
+    assert trainable_parameters(model).keys() == wanted.keys()
+    for name, parameter in trainable_parameters(model).items():
         assert (parameter.grad - wanted[name].grad).norm() <= 1e-5 * wanted[name].grad.norm(), name
     with torch.no_grad():
         measured = log_probabilities(model, batch)

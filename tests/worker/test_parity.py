@@ -39,9 +39,9 @@ def adapter(request: pytest.FixtureRequest, tmp_path: Path, tiny_base: Path) -> 
 
 @pytest.mark.parametrize("adapter", SHAPES, indirect=True, ids=lambda shape: shape.get("lora_targets", "all"))
 def test_what_was_trained_is_what_is_served(engine: Engine, adapter: Path) -> None:
-    said = check(lambda: engine, adapter, "float32")
-    assert "of 3 examples" in said
-    assert float(said.split("mean difference ")[1].split()[0]) < 1e-3
+    report = check(lambda: engine, adapter, "float32")
+    assert report.examples == 3
+    assert report.mean_difference < 1e-3
 
 
 def test_an_adapter_served_with_another_scale_is_refused(engine: Engine, adapter: Path) -> None:
@@ -67,11 +67,12 @@ def test_what_may_pass_is_no_verdict(engine: Engine, adapter: Path, fault: Excep
 def test_long_prompts_are_proved_too(
     engine: Engine, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("luthier.training.trainer._PROOF_TOKENS", 4)  # every prompt is longer
-    monkeypatch.setattr("luthier.training.trainer._PROOF_ANSWER", 2)
+    monkeypatch.setattr("luthier.training.checkpointing._PARITY_TOKENS", 4)  # every prompt is longer
+    monkeypatch.setattr("luthier.training.checkpointing._PARITY_ANSWER_TOKENS", 2)
     folder = write_job(tmp_path / "job", tiny_base, n_epochs=1)
     (last,) = [event["folder"] for event in train(folder) if event["type"] == "checkpoint"]
-    assert "over 8 tokens of 4 examples" in check(lambda: engine, folder / "checkpoints" / last, "float32")
+    report = check(lambda: engine, folder / "checkpoints" / last, "float32")
+    assert (report.tokens, report.examples) == (8, 4)
 
 
 def test_an_adapter_that_cannot_be_served_is_refused(engine: Engine, adapter: Path) -> None:

@@ -14,6 +14,7 @@ from luthier.inference.pool import EngineOptions
 from luthier.settings import Settings
 from luthier.store import Event, Job, Store
 from luthier.types.errors import JobError
+from luthier.worker import job_spec_builder
 from luthier.worker.runner import Worker
 from luthier.worker.training_run import Run
 from store.test_store import JOB
@@ -145,5 +146,5 @@ def test_a_trainer_compiles_its_kernels_into_the_cache_of_the_server(
     job = store.jobs.claim("w", "validating_files")
     assert job
     settings = Settings(cache=tmp_path / "cache")
-    run = Run(job, "w", store, settings, Catalogue(tmp_path), EnginePool(EngineOptions()), threading.Event())
-    assert run._spec().cache == str(tmp_path / "cache")
+    spec = job_spec_builder.build(job, store.job_folder(job.id), store, settings, Catalogue(tmp_path))
+    assert spec.cache == str(tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""In which order examples are trained, and which of a step are computed together. Knows no model."""
+"""The order in which examples are trained, and how a batch is cut into micro-batches. Pure functions of numbers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,59 +8,63 @@ from itertools import pairwise
 import numpy as np
 
 from luthier.data.rendering.tool_dropout import Mix
-from luthier.training.dataset import Tokens
+from luthier.training.dataset import TokenSequence
 from luthier.training.packing.prefix_tree import common_length, sort_key
 
 
 @dataclass(frozen=True)
-class Item:
-    """An example: one conversation, or the two of a preference with their log-probabilities before training."""
+class TrainingExample:
+    """One conversation, or for DPO two, with their log-probabilities under the reference model."""
 
     index: int
-    parts: tuple[Tokens, ...]
-    reference: tuple[float, ...] = ()
+    sequences: tuple[TokenSequence, ...]
+    reference_logprobs: tuple[float, ...] = ()
 
 
 @lru_cache(maxsize=1)
-def order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of the examples in an epoch; a function of its arguments alone, so that a resumed job agrees."""
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """int [count]: a permutation. It depends on the arguments alone, so a resumed job has the same order."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 @lru_cache(maxsize=1)
-def order_of_mix(seed: int, epoch: int, count: int, size: int, mix: Mix) -> np.ndarray:
-    """The same, for examples whose definitions are shown in a mix: batches of `size` that are shown alike.
+def grouped_epoch_order(seed: int, epoch: int, count: int, batch_size: int, mix: Mix) -> np.ndarray:
+    """As `epoch_order`, with tool-definition dropout: the examples of a batch show their definitions alike.
 
-    Long definitions are then computed in the steps that show them, once each, and not in every step.
+    Only the batches that show long definitions in full then pay for them, once per batch.
     """
-    shuffled = order(seed, epoch, count)
-    alike = shuffled[np.argsort(mix.shown(seed, epoch, count)[shuffled], kind="stable")]
-    whole = count // size * size
-    chance = np.random.default_rng([seed, epoch, size])
-    return np.concatenate([chance.permutation(alike[:whole].reshape(-1, size)).ravel(), alike[whole:]])
+    shuffled = epoch_order(seed, epoch, count)
+    by_view = shuffled[np.argsort(mix.shown(seed, epoch, count)[shuffled], kind="stable")]
+    full = count // batch_size * batch_size
+    generator = np.random.default_rng([seed, epoch, batch_size])
+    return np.concatenate([generator.permutation(by_view[:full].reshape(-1, batch_size)).ravel(), by_view[full:]])
 
 
-def micro_batches(items: list[Item], most_tokens: int) -> Iterator[list[Item]]:
-    """Items that begin alike together, as many as `most_tokens` hold of what they do not share.
+def micro_batches(examples: list[TrainingExample], max_tokens: int) -> Iterator[list[TrainingExample]]:
+    """Groups examples with a common prefix, up to `max_tokens` tokens that they do not share.
 
-    It changes no result, since the loss is a sum divided by that of the weights of the whole step.
+    The cut does not change the gradient: losses are sums, divided by the weights of the whole batch.
     """
-    ordered = sorted(items, key=lambda item: sort_key(item.parts[0].ids))
-    alike = [0, *(common_length(one.parts[0].ids, two.parts[0].ids) for one, two in pairwise(ordered)), 0]
-    group: list[Item] = []
+    ordered = sorted(examples, key=lambda example: sort_key(example.sequences[0].ids))
+    shared = [
+        0,
+        *(common_length(left.sequences[0].ids, right.sequences[0].ids) for left, right in pairwise(ordered)),
+        0,
+    ]
+    group: list[TrainingExample] = []
     tokens = 0
-    for place, item in enumerate(ordered):
-        whole = _computed(item)
-        if group and tokens + whole - alike[place] > most_tokens:
+    for index, example in enumerate(ordered):
+        length = _packed_length(example)
+        if group and tokens + length - shared[index] > max_tokens:
             yield group
             group = []
-        tokens = whole - alike[place + 1] if not group else tokens + whole - alike[place]
-        group.append(item)
+        tokens = length - shared[index + 1] if not group else tokens + length - shared[index]
+        group.append(example)
     if group:
         yield group
 
 
-def _computed(item: Item) -> int:
-    """Tokens of an item by itself; its conversations share their beginning."""
-    first, *others = item.parts
+def _packed_length(example: TrainingExample) -> int:
+    """Tokens of an example by itself; its sequences share their prefix."""
+    first, *others = example.sequences
     return len(first.ids) + sum(len(other.ids) - common_length(first.ids, other.ids) for other in others)

@@ -1,16 +1,15 @@
-"""Examples as token ids and weights in files, read where they are needed: a million of them take no memory.
+"""Rendered examples as token ids and loss weights in memory-mapped files: memory does not grow with the data set.
 
-From a JSONL file, once per job; a job that goes on finds them there. Knows nothing about the model but its context
-length.
+Written from a JSONL file once per job; a resumed job reads the same files. Independent of the model, except for its
+chat template and context length.
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,25 +18,24 @@ from luthier.data.examples.preferences import read_preferences
 from luthier.data.examples.tool_definitions import SHOWN, Shown
 from luthier.data.rendering.renderer import Renderer
 from luthier.data.rendering.tool_dropout import Additions, Mix, show
-from luthier.training.resume_state import flush
+from luthier.training.durable_files import new_folder
 from luthier.types.errors import JobError, RenderError
 
-_PARTS = {"supervised": 1, "dpo": 2}
+_SEQUENCES_PER_EXAMPLE = {"supervised": 1, "dpo": 2}
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """One conversation: `ids` int32 [T]; `weights` float32 [T], the weight of token t as a target."""
+class TokenSequence:
+    """One rendered conversation: `ids` int32 [T]; `weights` float32 [T], the loss weight of token t as a target."""
 
     ids: np.ndarray
     weights: np.ndarray
 
 
 class Dataset:
-    """`truncated` counts conversations that were longer than the base model's context and lost their end.
+    """`truncated`: conversations that exceeded the base model's context. `added`: examples that are not in the file.
 
-    `views`: in how many ways each example lies here: with full, slim and no definitions, or in one way. `added` counts
-    examples that are not of the file.
+    `views`: renderings of each example, three with tool-definition dropout (full, slim and no definitions), else one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,34 +44,34 @@ class Dataset:
         self.longest: int = about["longest"]
         self.views: int = about["views"]
         self.added: int = about["added"]
-        self._parts: int = about["parts"]
+        self._sequences: int = about["parts"]
         self._ends = np.memmap(folder / "ends", dtype=np.int64, mode="r")
         self._ids = np.memmap(folder / "ids", dtype=np.int32, mode="r")
         self._weights = np.memmap(folder / "weights", dtype=np.float32, mode="r")
 
     def __len__(self) -> int:
-        return len(self._ends) // (self._parts * self.views)
+        return len(self._ends) // (self._sequences * self.views)
 
-    def tokens(self, shown: np.ndarray | None = None) -> int:
-        """Of every example once, each in the view that `shown` int8 [N] says; None: in the first."""
-        lengths = np.diff(self._ends, prepend=0).reshape(len(self), self.views, self._parts).sum(-1)
-        if shown is None or self.views == 1:
+    def tokens(self, views: np.ndarray | None = None) -> int:
+        """Sum over all examples, each in the view that `views` int8 [N] selects; None: in the first."""
+        lengths = np.diff(self._ends, prepend=0).reshape(len(self), self.views, self._sequences).sum(-1)
+        if views is None or self.views == 1:
             return int(lengths[:, 0].sum())
-        return int(np.take_along_axis(lengths, shown[:, None].astype(np.int64), 1).sum())
+        return int(np.take_along_axis(lengths, views[:, None].astype(np.int64), 1).sum())
 
-    def example(self, index: int, view: int = 0) -> tuple[Tokens, ...]:
-        """Supervised: one conversation. dpo: with the preferred answer, and with the other."""
-        first = (index * self.views + min(view, self.views - 1)) * self._parts
-        return tuple(self._conversation(place) for place in range(first, first + self._parts))
+    def example(self, index: int, view: int = 0) -> tuple[TokenSequence, ...]:
+        """Supervised: one conversation. DPO: that with the preferred answer, then that with the other."""
+        first = (index * self.views + min(view, self.views - 1)) * self._sequences
+        return tuple(self._sequence(place) for place in range(first, first + self._sequences))
 
-    def _conversation(self, place: int) -> Tokens:
-        part = slice(int(self._ends[place - 1]) if place else 0, int(self._ends[place]))
-        return Tokens(np.array(self._ids[part]), np.array(self._weights[part]))
+    def _sequence(self, index: int) -> TokenSequence:
+        span = slice(int(self._ends[index - 1]) if index else 0, int(self._ends[index]))
+        return TokenSequence(np.array(self._ids[span]), np.array(self._weights[span]))
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a file becomes a dataset. `mix` is for supervised files whose examples carry definitions."""
+class Options:
+    """How a file is rendered."""
 
     renderer: Renderer
     context_tokens: int
@@ -82,51 +80,65 @@ class Reading:
     seed: int = 0
 
 
-def load(path: Path, reading: Reading, param: str, *, add: bool = False) -> Dataset:
-    """`add`: also examples without a call, where the file lacks them. Raises JobError for one with nothing to train."""
+def load(path: Path, options: Options, param: str, *, add_examples: bool = False) -> Dataset:
+    """The data set of a JSONL file, rendered beside it unless that has been done.
+
+    `add_examples`: with tool-definition dropout, append examples without a call to a file that has none.
+    Raises JobError for an example without trained tokens; `param` is the job parameter that names the file.
+    """
     folder = path.with_suffix(".tokens")
     if not folder.exists():
-        new = folder.with_suffix(".new")
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        _write(new, path, reading, param, add)
-        for file in new.iterdir():
-            flush(file)
-        new.rename(folder)
+        with new_folder(folder) as new:
+            _write(new, path, options, param, add_examples)
     return Dataset(folder)
 
 
-def _write(folder: Path, path: Path, reading: Reading, param: str, add: bool) -> None:
-    truncated = longest = end = 0
-    mixed = reading.method == "supervised" and not reading.mix.plain and _defines(path)
-    views: Sequence[Shown] = SHOWN if mixed else ("full",)
+def _write(folder: Path, path: Path, options: Options, param: str, add_examples: bool) -> None:
+    dropout = options.method == "supervised" and not options.mix.plain and _has_definitions(path)
     additions = Additions()
     with ExitStack() as files:
-        ids, weights, ends = (files.enter_context((folder / name).open("wb")) for name in ("ids", "weights", "ends"))
-
-        def write(example: Example) -> None:
-            nonlocal truncated, longest, end
-            for shown in views:
-                seen = show(example, shown) if mixed else example
-                made, whole = _render(seen, reading.renderer, reading.context_tokens, param)
-                truncated += whole > reading.context_tokens and shown == views[0]
-                longest, end = max(longest, len(made.ids)), end + len(made.ids)
-                ids.write(made.ids.tobytes())
-                weights.write(made.weights.tobytes())
-                ends.write(np.int64(end).tobytes())
-
-        for example in _conversations(path, reading.method):
-            write(example)
-            if mixed and add:
+        streams = [files.enter_context((folder / name).open("wb")) for name in ("ids", "weights", "ends")]
+        writer = _Writer(streams, options, param, SHOWN if dropout else None)
+        for example in _conversations(path, options.method):
+            writer.write(example)
+            if dropout and add_examples:
                 additions.see(example)
-        added = additions.examples(reading.seed)
+        added = additions.examples(options.seed)
         for example in added:
-            write(example)
-    about = {"parts": _PARTS[reading.method], "views": len(views), "truncated": truncated, "longest": longest}
-    (folder / "about.json").write_text(json.dumps(about | {"added": len(added)}), encoding="utf-8")
+            writer.write(example)
+    about = {
+        "parts": _SEQUENCES_PER_EXAMPLE[options.method],
+        "views": len(SHOWN) if dropout else 1,
+        "truncated": writer.truncated,
+        "longest": writer.longest,
+        "added": len(added),
+    }
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
-def _defines(path: Path) -> bool:
+class _Writer:
+    """Appends conversations to the files `ids`, `weights` and `ends`. `views` None: as they are, once."""
+
+    def __init__(
+        self, streams: Sequence[IO[bytes]], options: Options, param: str, views: Sequence[Shown] | None
+    ) -> None:
+        self._ids, self._weights, self._ends = streams
+        self._options, self._param, self._views = options, param, views
+        self.truncated = self.longest = self._end = 0
+
+    def write(self, example: Example) -> None:
+        views = [show(example, view) for view in self._views] if self._views else [example]
+        for number, view in enumerate(views):
+            sequence, full_length = _render(view, self._options, self._param)
+            if number == 0 and full_length > self._options.context_tokens:
+                self.truncated += 1
+            self.longest, self._end = max(self.longest, len(sequence.ids)), self._end + len(sequence.ids)
+            self._ids.write(sequence.ids.tobytes())
+            self._weights.write(sequence.weights.tobytes())
+            self._ends.write(np.int64(self._end).tobytes())
+
+
+def _has_definitions(path: Path) -> bool:
     return any(example.tools or example.functions for example in read_examples(path))
 
 
@@ -139,20 +151,23 @@ def _conversations(path: Path, method: str) -> Iterator[Example]:
         yield pair.non_preferred
 
 
-def _render(example: Example, renderer: Renderer, context_tokens: int, param: str) -> tuple[Tokens, int]:
-    """(the conversation cut to the context, its whole length)."""
+def _render(example: Example, options: Options, param: str) -> tuple[TokenSequence, int]:
+    """(the conversation, truncated to the context; its full length)."""
     try:
-        whole = renderer.example(example)
+        rendered = options.renderer.example(example)
     except RenderError as error:
         raise JobError(f"invalid_{param}", f"Line {example.line}: {error}", param) from error
-    kept: Any = slice(context_tokens)
-    made = Tokens(np.array(whole.ids[kept], dtype=np.int32), np.array(whole.weights[kept], dtype=np.float32))
-    if not made.weights[1:].any():
-        why = f"beyond {context_tokens} tokens" if any(whole.weights[1:]) else "with a weight of 0"
+    context: Any = slice(options.context_tokens)
+    sequence = TokenSequence(
+        np.array(rendered.ids[context], dtype=np.int32), np.array(rendered.weights[context], dtype=np.float32)
+    )
+    if not sequence.weights[1:].any():
+        beyond = f"beyond {options.context_tokens} tokens"
+        why = beyond if any(rendered.weights[1:]) else "with a weight of 0"
         raise JobError(
             f"invalid_{param}",
             f"Line {example.line} has nothing to train: every assistant answer lies {why}. "
             "Shorten the example or remove it.",
             param,
         )
-    return made, len(whole.ids)
+    return sequence, len(rendered.ids)

@@ -1,10 +1,12 @@
-"""The job folder: what the trainer is asked to do, in one JSON file beside its data.
+"""The job folder: the specification of a job as one JSON file beside its data.
 
 job.json          the fields of `JobSpec`
 train.jsonl       checked examples
 valid.jsonl       the same, if there is a validation file
-state/            written by the trainer: where it is, so that it can go on
-checkpoints/      written by the trainer: one folder per epoch, `step-N`: an adapter, or a model that was trained whole
+events.jsonl      written by the trainer: its events, see `luthier.training.protocol`
+state/            written by the trainer: the resume state
+checkpoints/      written by the trainer: a complete model folder per epoch, `step-N`: an adapter's, or with full
+                  fine-tuning a model's; `best` is the epoch with the lowest validation loss
 """
 
 import json
@@ -17,10 +19,9 @@ from typing import Any, Literal
 class JobSpec:
     """`base` and `parent` are folders (a base model; the adapter to continue from). `threads` 0: PyTorch chooses.
 
-    `lora_targets`: see `luthier.weights`. `definitions`: how function definitions are shown, see
-    `luthier.data.rendering.tool_dropout`.
-    `validate_at`: shares of all steps, see `luthier.types.job_options`. `cache`: the folder for compiled kernels; None:
-    the user's cache folder.
+    `lora_targets`: see `luthier.weights`. `definitions`: tool-definition dropout, see
+    `luthier.data.rendering.tool_dropout`. `validate_at`: fractions of all steps, see `luthier.types.job_options`.
+    `cache`: the folder for compiled kernels; None: the user's cache folder.
     """
 
     base: str

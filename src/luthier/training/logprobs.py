@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from luthier.data.rendering.renderer import Rendered
-from luthier.training.dataset import Tokens
+from luthier.training.dataset import TokenSequence
 from luthier.training.kernels import bindings
 from luthier.training.kernels.elementwise import log_softmax_at
 from luthier.training.packing import prefix_tree
@@ -26,7 +26,7 @@ _ROWS = 16  # of them at a time while they are float32, so that they stay in the
 
 
 @dataclass(frozen=True)
-class Batch:
+class PackedBatch:
     """Packed examples. T tokens, N trained positions.
 
     ids int [1, T]; at int [N]: the place before each trained token, more than once where examples share it;
@@ -41,7 +41,7 @@ class Batch:
     owners: torch.Tensor
 
 
-def pack(examples: Sequence[Rendered | Tokens], device: torch.device, *, share: bool = True) -> Batch:
+def pack(examples: Sequence[Rendered | TokenSequence], device: torch.device, *, share: bool = True) -> PackedBatch:
     """One row from many examples; what they share at their beginnings is in it once, unless `share` is off.
 
     The first token of an example is never a target: nothing predicts it.
@@ -60,13 +60,13 @@ def pack(examples: Sequence[Rendered | Tokens], device: torch.device, *, share: 
         for array in (forest.ids, np.concatenate(at), np.concatenate(targets), owners)
     )
     values = torch.from_numpy(np.concatenate(weights)).to(device)
-    return Batch(ids[None], Layout(forest, device), where, wanted, values, owned)
+    return PackedBatch(ids[None], Layout(forest, device), where, wanted, values, owned)
 
 
-def log_probabilities(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def log_probabilities(model: Any, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """(log-probability float32 [N] with gradient, whether the target was the likeliest token bool [N])."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    path = getattr(model, "luthier_path", None)
+    path = getattr(model, "luthier_fused", None)
     if path is not None:
         chosen = path.hidden(batch.ids, batch.layout, batch.at)
     else:

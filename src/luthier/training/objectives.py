@@ -1,4 +1,4 @@
-"""What is learnt, as functions of log-probabilities: the whole difference between the methods of training."""
+"""Training objectives as functions of log-probabilities: the only difference between the training methods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,55 +7,56 @@ from typing import Protocol
 import torch
 from torch.nn import functional
 
-from luthier.training.batching import Item
-from luthier.training.logprobs import Batch
+from luthier.training.batching import TrainingExample
+from luthier.training.logprobs import PackedBatch
 
 
 class Objective(Protocol):
-    def weight(self, items: Sequence[Item]) -> float:
-        """What the sum of losses over these items is divided by."""
+    def normalizer(self, examples: Sequence[TrainingExample]) -> float:
+        """The divisor of the summed losses of these examples."""
 
-    def loss(self, found: torch.Tensor, batch: Batch, items: Sequence[Item]) -> torch.Tensor:
-        """The sum of losses; `found` float32 [N] as `log_probabilities` gives it for all parts of the items."""
+    def loss(self, logprobs: torch.Tensor, batch: PackedBatch, examples: Sequence[TrainingExample]) -> torch.Tensor:
+        """The sum of losses; `logprobs` float32 [N] as `log_probabilities` returns it for all their sequences."""
 
-    def counted(self, batch: Batch) -> torch.Tensor:
-        """bool [N]: the positions whose accuracy is told."""
+    def accuracy_mask(self, batch: PackedBatch) -> torch.Tensor:
+        """bool [N]: the targets that token accuracy counts."""
 
 
 class Supervised:
-    """Cross-entropy: each trained token by its weight."""
+    """Cross-entropy, each target scaled by its weight; normalized by the sum of the weights."""
 
-    def weight(self, items: Sequence[Item]) -> float:
-        return float(sum(item.parts[0].weights[1:].sum(dtype=float) for item in items))
+    def normalizer(self, examples: Sequence[TrainingExample]) -> float:
+        return float(sum(example.sequences[0].weights[1:].sum(dtype=float) for example in examples))
 
-    def loss(self, found: torch.Tensor, batch: Batch, items: Sequence[Item]) -> torch.Tensor:
-        return -(found * batch.weights).sum()
+    def loss(self, logprobs: torch.Tensor, batch: PackedBatch, examples: Sequence[TrainingExample]) -> torch.Tensor:
+        return -(logprobs * batch.weights).sum()
 
-    def counted(self, batch: Batch) -> torch.Tensor:
+    def accuracy_mask(self, batch: PackedBatch) -> torch.Tensor:
         return torch.ones_like(batch.owners, dtype=torch.bool)
 
 
 @dataclass(frozen=True)
 class Preference:
-    """DPO (Rafailov et al., 2023): -log sigmoid(beta (gain of the preferred answer - gain of the other)).
+    """DPO (Rafailov et al., 2023): -log sigmoid(beta (reward of the preferred answer - reward of the other)).
 
-    A gain is the log-probability of an answer less that before training. Accuracy is of the preferred answer.
+    The reward of an answer is its log-probability minus that under the reference model. Token accuracy counts the
+    preferred answers.
     """
 
     beta: float
 
-    def weight(self, items: Sequence[Item]) -> float:
-        return float(len(items))
+    def normalizer(self, examples: Sequence[TrainingExample]) -> float:
+        return float(len(examples))
 
-    def loss(self, found: torch.Tensor, batch: Batch, items: Sequence[Item]) -> torch.Tensor:
-        gains = sums(found, batch, 2 * len(items)).view(-1, 2)
-        gains = gains - gains.new_tensor([item.reference for item in items])
-        return -functional.logsigmoid(self.beta * (gains[:, 0] - gains[:, 1])).sum()
+    def loss(self, logprobs: torch.Tensor, batch: PackedBatch, examples: Sequence[TrainingExample]) -> torch.Tensor:
+        rewards = sequence_logprobs(logprobs, batch, 2 * len(examples)).view(-1, 2)
+        rewards = rewards - rewards.new_tensor([example.reference_logprobs for example in examples])
+        return -functional.logsigmoid(self.beta * (rewards[:, 0] - rewards[:, 1])).sum()
 
-    def counted(self, batch: Batch) -> torch.Tensor:
+    def accuracy_mask(self, batch: PackedBatch) -> torch.Tensor:
         return batch.owners % 2 == 0
 
 
-def sums(found: torch.Tensor, batch: Batch, count: int) -> torch.Tensor:
-    """float32 [count]: the weighted log-probability of each conversation."""
-    return found.new_zeros(count).index_add(0, batch.owners, found * batch.weights)
+def sequence_logprobs(logprobs: torch.Tensor, batch: PackedBatch, count: int) -> torch.Tensor:
+    """float32 [count]: the weighted log-probability of each sequence."""
+    return logprobs.new_zeros(count).index_add(0, batch.owners, logprobs * batch.weights)

@@ -1,77 +1,121 @@
-"""Where a job is, saved so that it can go on: adapter, optimizer and progress in one file that is whole or not there.
+"""The resume state of a job: trained weights, AdamW's moments and progress, in one safetensors file.
 
-The order of examples and the learning rate are functions of the step, and nothing random is drawn after the
-adapter's first weights; so this is all there is, and a resumed job takes the very steps that an uninterrupted
-one would have taken.
+The order of the examples and the learning rate are functions of the step, and nothing random is drawn after the
+adapter's initial weights. So this is the complete state: a resumed job computes the same steps, bit for bit, as an
+uninterrupted one.
 """
 
 import json
-import os
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+
+from luthier.training.durable_files import flush, write_safetensors
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_SAVE_EVERY_S = 30.0
+_MIN_INTERVAL_PER_SAVE = 20  # a large state is saved less often: saving takes at most a twentieth of the time
+
+
+@dataclass
+class BestEpoch:
+    """The epoch with the lowest full validation loss: its last step and that step's metrics."""
+
+    step: int
+    metrics: dict[str, float]
 
 
 @dataclass
 class Progress:
-    """`step`: the last one taken. `unfinished`: its metrics, when validation after it was cut short.
+    """`step`: the last optimizer step. `pending_metrics`: those of that step, when its validation was interrupted.
 
-    `best`: the epoch with the lowest full validation loss, as `step` and `metrics`. `most_tokens`: of a micro-batch.
+    `micro_batch_tokens`: the token budget of a micro-batch, which must not change for losses to be reproduced.
     """
 
     step: int = 0
-    unfinished: dict[str, float] | None = None
-    best: dict[str, Any] | None = None
-    most_tokens: int = 0
+    pending_metrics: dict[str, float] | None = None
+    best_epoch: BestEpoch | None = None
+    micro_batch_tokens: int = 0
 
-
-def save(
-    path: Path, progress: Progress, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
-) -> None:
-    path.parent.mkdir(exist_ok=True)
-    tensors: dict[str, torch.Tensor] = {}
-    for name, parameter in parameters.items():
-        tensors[f"value:{name}"] = parameter.detach().cpu().contiguous()
-        for moment in _MOMENTS:
-            tensors[f"{moment}:{name}"] = optimizer.state[parameter][moment].cpu().contiguous()
-    new = path.with_suffix(".new")
-    write(tensors, new, {"luthier": json.dumps(asdict(progress))})
-    flush(new)
-    new.replace(path)
-
-
-def write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """A safetensors file. Raises OSError."""
-    try:
-        save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:  # its word for a full disk
-        raise OSError(f"{path}: {error}") from error
-
-
-def flush(path: Path) -> None:
-    """To the disk itself: a rename that outlives a power cut must not name an empty file."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def restore(path: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
-    """Puts everything back; a fresh start when there is no saved state."""
-    if not path.exists():
-        return Progress()
-    with safe_open(path, framework="pt") as file:
-        progress = Progress(**json.loads(file.metadata()["luthier"]))
-        for name, parameter in parameters.items():
-            with torch.no_grad():
-                parameter.copy_(file.get_tensor(f"value:{name}"))
-            moments: dict[str, Any] = {
-                moment: file.get_tensor(f"{moment}:{name}").to(parameter.device) for moment in _MOMENTS
+    def to_json(self) -> str:
+        best = self.best_epoch and {"step": self.best_epoch.step, "metrics": self.best_epoch.metrics}
+        return json.dumps(
+            {
+                "step": self.step,
+                "unfinished": self.pending_metrics,
+                "best": best,
+                "most_tokens": self.micro_batch_tokens,
             }
-            step = torch.tensor(float(progress.step), device=parameter.device)
-            optimizer.state[parameter] = {"step": step, **moments}
-    return progress
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Progress":
+        fields = json.loads(text)
+        best = fields.get("best") and BestEpoch(**fields["best"])
+        return cls(fields["step"], fields.get("unfinished"), best, fields.get("most_tokens", 0))
+
+
+class ResumeState:
+    """Saves and restores `progress`, the parameters and the optimizer of one job folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        parameters: dict[str, torch.nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+    ) -> None:
+        self._path = folder / "state" / "state.safetensors"
+        self._events = folder / "events.jsonl"
+        self._parameters, self._optimizer = parameters, optimizer
+        self.progress = progress
+        self._saved_at, self._interval_s = time.monotonic(), _SAVE_EVERY_S
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self._saved_at > self._interval_s
+
+    def save(self) -> None:
+        """Replaces the file in one rename. Steps in it never run again, so their events are flushed first."""
+        started = time.monotonic()
+        if self._events.exists():
+            flush(self._events)
+        self._path.parent.mkdir(exist_ok=True)
+        new = self._path.with_suffix(".new")
+        write_safetensors(self._tensors(), new, {"luthier": self.progress.to_json()})
+        flush(new)
+        new.replace(self._path)
+        self._saved_at = time.monotonic()
+        self._interval_s = max(_SAVE_EVERY_S, _MIN_INTERVAL_PER_SAVE * (self._saved_at - started))
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        tensors: dict[str, torch.Tensor] = {}
+        for name, parameter in self._parameters.items():
+            tensors[f"value:{name}"] = parameter.detach().cpu().contiguous()
+            for moment in _MOMENTS:
+                tensors[f"{moment}:{name}"] = self._optimizer.state[parameter][moment].cpu().contiguous()
+        return tensors
+
+    def restore(self) -> bool:
+        """False when there is no saved state. Raises SafetensorError for a damaged file.
+
+        The token budget never grows above the present one: less memory may be free than when the state was saved.
+        """
+        if not self._path.exists():
+            return False
+        with safe_open(self._path, framework="pt") as file:
+            progress = Progress.from_json(file.metadata()["luthier"])
+            for name, parameter in self._parameters.items():
+                with torch.no_grad():
+                    parameter.copy_(file.get_tensor(f"value:{name}"))
+                moments: dict[str, Any] = {
+                    moment: file.get_tensor(f"{moment}:{name}").to(parameter.device) for moment in _MOMENTS
+                }
+                step = torch.tensor(float(progress.step), device=parameter.device)
+                self._optimizer.state[parameter] = {"step": step, **moments}
+        progress.micro_batch_tokens = min(progress.micro_batch_tokens, self.progress.micro_batch_tokens)
+        self.progress = progress
+        return progress.step > 0

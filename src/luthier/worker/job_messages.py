@@ -1,4 +1,7 @@
-"""What a job's events and result file say, in OpenAI's words. Pure functions."""
+"""The events and the result file of a job, as people read them: every sentence of a training run. Pure functions.
+
+English, and OpenAI's own wording where OpenAI has one; `docs/reference/events.md` lists them.
+"""
 
 import base64
 import csv
@@ -6,16 +9,113 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from luthier.native import NO_COMPILER
 from luthier.store import Event
+from luthier.training import protocol
+from luthier.worker.parity import ParityReport
+
+STARTED = Event("Fine-tuning job started")
+SUCCEEDED = Event("The job has successfully completed")
+STOPPED = Event("The server stopped; the job goes on from its last step when the server is back", level="warn")
 
 
-def metrics_event(step: int, total_steps: int, metrics: dict[str, float]) -> Event:
+def open_weights(model: str, title: str) -> Event:
+    return Event(f"{model} is served by open weights here: {title}")
+
+
+def trainer_notice(event: protocol.Event) -> list[Event]:
+    """Events of a trainer that say what it found or chose; empty for those that are recorded otherwise."""
+    match event:
+        case protocol.Resolved():
+            return _resolved(event)
+        case protocol.ToolDropout():
+            return [Event(_tool_dropout(event))]
+        case protocol.Hardware():
+            return [Event(f"Training on {event.label()}")]
+        case protocol.TrainableParameters():
+            return [Event(_trainable_parameters(event))]
+        case protocol.CompilerMissing():
+            return [Event(f"{NO_COMPILER}: training takes up to twice as long as with one")]
+        case protocol.GradientCheckpointing(longest_tokens=tokens):
+            short = f"Memory is short for examples of {tokens} tokens"
+            return [Event(f"{short}: layers are computed twice to save it")]
+        case protocol.Resumed(step=step):
+            return [Event(f"Training goes on after step {step}")]
+        case protocol.ResumeStateUnreadable(error=error):
+            return [Event(f"The saved state cannot be read ({error}); training starts over")]
+        case protocol.BestEpoch(step=step, full_valid_loss=loss, last_full_valid_loss=last):
+            lowest = "which had the lowest full validation loss"
+            model = f"The fine-tuned model is that of step {step}, {lowest}"
+            return [Event(f"{model}: {loss:.4f}, against {last:.4f} after the last step")]
+    return []
+
+
+def _resolved(event: protocol.Resolved) -> list[Event]:
+    message = f"Learning rate {event.learning_rate:.2e} at its peak"
+    reasons = {
+        "n_epochs": f" (OpenAI's rule for {event.examples} examples)",
+        "batch_size": " (it grows with the square root of the examples)",
+        "beta": " (the DPO paper's)",
+    }
+    choices = [f"{name}={event.hyperparameters[name]:g}{reasons.get(name, '')}" for name in event.auto]
+    if choices:
+        message += "; chosen for auto: " + ", ".join(choices)
+    events = [Event(message)]
+    if event.truncated:
+        message = f"{event.truncated} examples are longer than the base model's context and lost their end"
+        events.append(Event(message, level="warn"))
+    return events
+
+
+def _tool_dropout(event: protocol.ToolDropout) -> str:
+    fractions = ", ".join(f"{100 * fraction:.0f} %" for fraction in (event.full, event.slim, event.none))
+    message = f"Function definitions are shown in full, slim and not at all, in {fractions} of the epochs"
+    if event.added_examples:
+        message += f"; {event.added_examples} examples without a call were added, since the file has none"
+    return message
+
+
+def _trainable_parameters(event: protocol.TrainableParameters) -> str:
+    count = f"{event.count:,} weights are trained"
+    if event.rank is None:
+        return f"{count}: all there are"
+    return f"{count}: LoRA of rank {event.rank}, alpha {event.alpha}, on {', '.join(event.layers)}"
+
+
+def metrics_event(event: protocol.Metrics) -> Event:
     """`Step 60/200: training loss=0.73, validation loss=1.46, full validation loss=1.12`."""
-    losses = [("train_loss", "training loss"), ("valid_loss", "validation loss")]
-    losses.append(("full_valid_loss", "full validation loss"))
-    said = ", ".join(f"{name}={metrics[key]:.2f}" for key, name in losses if key in metrics)
-    data = {"step": step, "total_steps": total_steps, **metrics}
-    return Event(f"Step {step}/{total_steps}: {said}", type="metrics", data=data, step=step)
+    labels = [("train_loss", "training loss"), ("valid_loss", "validation loss")]
+    labels.append(("full_valid_loss", "full validation loss"))
+    losses = ", ".join(f"{label}={event.metrics[key]:.2f}" for key, label in labels if key in event.metrics)
+    data = {"step": event.step, "total_steps": event.total_steps, **event.metrics}
+    return Event(f"Step {event.step}/{event.total_steps}: {losses}", type="metrics", data=data, step=event.step)
+
+
+def checkpoint_created(step: int, name: str) -> Event:
+    return Event(f"Checkpoint created at step {step} with Snapshot ID: {name}")
+
+
+def parity_checked(report: ParityReport) -> Event:
+    return Event(f"Checked: the serving path gives what was trained ({report.summary()})")
+
+
+def model_created(name: str) -> Event:
+    return Event(f"New fine-tuned model created: {name}")
+
+
+def trainer_died(exit_description: str) -> Event:
+    return Event(f"The trainer died ({exit_description}); the job goes on from its last saved step", level="warn")
+
+
+def trainer_died_error(attempts: int, code: int, log: str) -> str:
+    """The message of the failed job; `log` is the end of the trainer's."""
+    hint = " Signal 9 often means that memory ran out." if code == -9 else ""
+    return f"The trainer died {attempts} times ({exit_description(code)}).{hint} {log}"
+
+
+def exit_description(code: int) -> str:
+    """Of an exit code, negative for a signal."""
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def result_file(metrics: Sequence[dict[str, Any]]) -> bytes:

@@ -1,10 +1,11 @@
-"""The parity gate: before a job succeeds, the serving path must say of a few examples what the trainer said of them.
+"""The parity gate: before a job succeeds, the engine that will serve it must reproduce the trainer's log-probabilities.
 
-Both compute with the same weights, so their log-probabilities differ by rounding and nothing else.
+Both compute with the same weights, so the difference is rounding and nothing else.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,59 +17,77 @@ from luthier.types.errors import JobError, LuthierError, RateLimitError, Unavail
 
 # Mean difference of log-probabilities, in nats. Rounding in bfloat16 stays under a twentieth of it; an adapter that is
 # left out or scaled by two lies far above. float32 leaves hardly anything to round.
-MOST = {"bfloat16": 0.1, "float32": 0.005}
-_WAIT_S = 600.0
+MAX_MEAN_DIFFERENCE = {"bfloat16": 0.1, "float32": 0.005}
+_QUEUE_TIMEOUT_S = 600.0
 
 
-def check(start: Callable[[], Engine], made: Path, precision: str, *, whole: bool = False) -> str:
-    """What was found, for an event; `made` is an adapter's folder, or a `whole` model's, `start` gives its engine.
+@dataclass(frozen=True)
+class ParityReport:
+    """`mean_difference` of log-probabilities, in nats; `top_differs`: targets that are likeliest on one side only."""
 
-    Raises JobError when the served model is not the one that was trained. What may pass, a full queue or no memory,
-    is raised as it is.
+    mean_difference: float
+    tokens: int
+    examples: int
+    top_differs: int
+
+    def summary(self) -> str:
+        measured = f"mean difference {self.mean_difference:.4f} over {self.tokens} tokens of {self.examples} examples"
+        return f"{measured}, {self.top_differs} likeliest tokens differ"
+
+
+def check(start: Callable[[], Engine], model: Path, precision: str, *, full: bool = False) -> ParityReport:
+    """Scores the parity samples in the folder `model` (an adapter's, or with `full` a complete model's).
+
+    `start` returns its engine. Raises JobError when the served model is not the one that was trained. Transient
+    errors, such as a full queue or no memory, are raised as they are.
     """
     try:
-        proofs, engine = read(made), start()
-        served = [_score(engine, proof, None if whole else made) for proof in proofs]
-    except Exception as error:  # whatever an engine cannot do with it, nobody could ask this model anything
+        samples, engine = read(model), start()
+        scores = [_score(engine, sample, None if full else model) for sample in samples]
+    except Exception as error:  # whatever an engine cannot do with this model, no request could either
         if may_pass(error) or isinstance(error, RateLimitError | UnavailableError):
             raise
         why = str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}"
         raise JobError("parity_failed", f"The fine-tuned model cannot be served: {why}") from error
-    gaps = [np.abs(logprobs - np.array(proof.logprobs)) for proof, (logprobs, _) in zip(proofs, served, strict=True)]
-    mean = float(np.concatenate(gaps).mean())
-    turned = sum(int((np.array(p.likeliest) != top).sum()) for p, (_, top) in zip(proofs, served, strict=True))
-    tokens = sum(len(gap) for gap in gaps)
-    found = (
-        f"mean difference {mean:.4f} over {tokens} tokens of {len(proofs)} examples, {turned} likeliest tokens differ"
+    gaps = [np.abs(logprobs - np.array(sample.logprobs)) for sample, (logprobs, _) in zip(samples, scores, strict=True)]
+    report = ParityReport(
+        mean_difference=float(np.concatenate(gaps).mean()),
+        tokens=sum(len(gap) for gap in gaps),
+        examples=len(samples),
+        top_differs=sum(
+            int((np.array(sample.likeliest) != is_top).sum())
+            for sample, (_, is_top) in zip(samples, scores, strict=True)
+        ),
     )
-    if not mean <= MOST[precision]:
+    if not report.mean_difference <= MAX_MEAN_DIFFERENCE[precision]:
         worst = max(range(len(gaps)), key=lambda index: float(gaps[index].max()))
-        at = int(gaps[worst].argmax())
+        sample, place = samples[worst], int(gaps[worst].argmax())
         raise JobError(
             "parity_failed",
-            f"The serving path does not give the answers that were trained: {found}, at most {MOST[precision]} is "
-            f"rounding. Example {worst + 1}, token {proofs[worst].at[at]}: {proofs[worst].logprobs[at]:.3f} in "
-            f"training, {served[worst][0][at]:.3f} in serving. Try another --engine, and report it.",
+            f"The serving path does not give the answers that were trained: {report.summary()}, at most "
+            f"{MAX_MEAN_DIFFERENCE[precision]} is rounding. Example {worst + 1}, token {sample.at[place]}: "
+            f"{sample.logprobs[place]:.3f} in training, {scores[worst][0][place]:.3f} in serving. "
+            "Try another --engine, and report it.",
         )
-    return f"Checked: the serving path gives what was trained ({found})"
+    return report
 
 
-def _score(engine: Engine, proof: Proof, adapter: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """(log-probabilities at the trained tokens, whether each is the likeliest there)."""
-    start = min(proof.at, default=1)
-    tokens = _waited(engine, proof, adapter, start)
-    chosen = [tokens[place - start] for place in proof.at]
-    logprobs = np.array([token.logprob for token in chosen])
-    return logprobs, np.array([token.top[0][1] <= token.logprob for token in chosen])
+def _score(engine: Engine, sample: Proof, adapter: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """(log-probabilities of the targets, whether each is the likeliest token at its place)."""
+    start = min(sample.at, default=1)
+    scored = _scored_tokens(engine, sample, adapter, start)
+    targets = [scored[place - start] for place in sample.at]
+    logprobs = np.array([token.logprob for token in targets])
+    return logprobs, np.array([token.top[0][1] <= token.logprob for token in targets])
 
 
-def _waited(engine: Engine, proof: Proof, adapter: Path | None, start: int) -> list[Token]:
-    """Requests of people may fill the queue; the gate waits its turn."""
-    until = time.monotonic() + _WAIT_S
+def _scored_tokens(engine: Engine, sample: Proof, adapter: Path | None, start: int) -> list[Token]:
+    """Retries while interactive requests fill the engine's queue."""
+    deadline = time.monotonic() + _QUEUE_TIMEOUT_S
     while True:
         try:
-            return engine.score(proof.ids, adapter, 1, start=start).result(_WAIT_S)
+            return engine.score(sample.ids, adapter, 1, start=start).result(_QUEUE_TIMEOUT_S)
         except RateLimitError:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)

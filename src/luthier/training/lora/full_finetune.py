@@ -1,8 +1,8 @@
-"""Full fine-tuning: all weights of a base model trained, and the model folder that comes of it.
+"""Full fine-tuning: every weight of a base model is trained, and a complete model folder is written.
 
-Weights, gradients and both moments of AdamW are float32: a step of 1e-4 is lost when it is rounded to bfloat16's
-eight bits. Products of matrices run in bfloat16 where the hardware has it, as with an adapter, and the model is saved
-in the format in which it is served.
+Weights, gradients and both moments of AdamW are float32: a relative step of 1e-4 is lost when rounded to bfloat16's
+eight bits. Matrix products run in bfloat16 where the hardware supports it, as with an adapter, and the model is saved
+in the dtype in which it is served.
 """
 
 import shutil
@@ -13,15 +13,15 @@ import torch
 from peft import PeftModel
 
 from luthier.training import token_budget
-from luthier.training.resume_state import flush, write
+from luthier.training.durable_files import write_safetensors
 from luthier.types.errors import JobError
 from luthier.types.job_options import TUNING
 from luthier.weights import count
 
-_HELD_BYTES = 4  # of each weight
-_STEP_BYTES = 4 + 8 + 2  # its gradient, its moments, and its copy in bfloat16
-_LEAST_TOKENS = 512  # that must fit beside them
-_COPIED = (
+_WEIGHT_BYTES = 4
+_STEP_BYTES = 4 + 8 + 2  # per weight: gradient, moments, and the copy in bfloat16
+_MIN_TOKENS = 512  # whose activations must fit beside them
+_TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -34,10 +34,10 @@ _COPIED = (
 
 
 def require_memory(base: Path, config: Any, device: torch.device) -> None:
-    """Raises JobError when training all weights would not fit into what is free now."""
+    """Raises JobError when training all weights would not fit into the memory that is free now."""
     weights = count(base)
-    activations = _LEAST_TOKENS * token_budget.bytes_per_token(config, torch.float32)
-    needed, free = weights * (_HELD_BYTES + _STEP_BYTES) + activations, token_budget.free_bytes(device)
+    activations = _MIN_TOKENS * token_budget.bytes_per_token(config, torch.float32)
+    needed, free = weights * (_WEIGHT_BYTES + _STEP_BYTES) + activations, token_budget.free_bytes(device)
     if needed > free:
         raise JobError(
             "insufficient_memory",
@@ -48,38 +48,30 @@ def require_memory(base: Path, config: Any, device: torch.device) -> None:
 
 
 def step_bytes(model: Any) -> int:
-    """What the first step will take that is not there before it."""
+    """Memory that the first optimizer step allocates: gradients, moments and bfloat16 copies."""
     return sum(_STEP_BYTES * int(parameter.numel()) for parameter in model.parameters())
 
 
 def prepare(base: Any, parent: str | None) -> Any:
-    """A float32 base with all its weights to be trained; the adapter of `parent` becomes part of them."""
+    """Makes all weights of a float32 base trainable; the adapter of `parent` is merged into them first."""
     if parent:
         base = PeftModel.from_pretrained(base, parent).merge_and_unload()
     return base.requires_grad_(True)
 
 
-def save(model: Any, base: Path, template: str, folder: Path, dtype: torch.dtype) -> None:
-    """A model folder as transformers writes it, with the tokenizer of `base`. It appears whole or not at all."""
-    new = folder.with_name(folder.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    own = {name for name, _ in model.named_parameters()}  # weights that are tied to each other once
+def write(model: Any, base: Path, folder: Path, dtype: torch.dtype) -> None:
+    """Weights and config as transformers writes them, and the tokenizer of `base`."""
+    own = {name for name, _ in model.named_parameters()}  # tied weights once
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - own
     tensors = {
         name: tensor.detach().to(dtype=dtype, device="cpu").contiguous()
         for name, tensor in model.state_dict().items()
         if name not in tied
     }
-    write(tensors, new / "model.safetensors", {"format": "pt"})
-    kept, model.config.dtype = model.config.dtype, dtype
-    model.config.save_pretrained(new)
-    model.config.dtype = kept
-    for name in _COPIED:
+    write_safetensors(tensors, folder / "model.safetensors", {"format": "pt"})
+    training_dtype, model.config.dtype = model.config.dtype, dtype
+    model.config.save_pretrained(folder)
+    model.config.dtype = training_dtype
+    for name in _TOKENIZER_FILES:
         if (base / name).exists():
-            shutil.copyfile(base / name, new / name)
-    (new / "chat_template.jinja").write_text(template, encoding="utf-8")
-    for file in new.iterdir():
-        flush(file)
-    shutil.rmtree(folder, ignore_errors=True)
-    new.rename(folder)
+            shutil.copyfile(base / name, folder / name)

@@ -204,7 +204,7 @@ class Llama:
     def __init__(self, model: Any) -> None:
         self._model = model.get_base_model().model
         self._config = self._model.config
-        self.recompute = False
+        self.gradient_checkpointing = False
         self._layers = [_Layer(layer) for layer in self._model.layers]
 
     def hidden(self, ids: torch.Tensor, layout: Layout, at: torch.Tensor) -> torch.Tensor:
@@ -214,7 +214,7 @@ class Llama:
             heads = Heads(self._config, *self._model.rotary_emb(x, layout.positions[None]))
             x = x[0]
             for layer in self._layers:
-                if self.recompute:
+                if self.gradient_checkpointing:
                     x = checkpoint(layer, x, heads, layout, use_reentrant=False)
                 else:
                     x = layer(x, heads, layout)

@@ -1,0 +1,96 @@
+"""Checkpoints: complete model folders, at the end of each epoch.
+
+A folder holds everything that serving needs: weights and config, the chat template, the adapter metadata (call form
+and tool definitions) and the parity samples.
+"""
+
+from pathlib import Path
+
+import torch
+
+from luthier.data.examples.adapter_metadata import FILE, AdapterMetadata
+from luthier.data.rendering import parity_samples
+from luthier.training import protocol
+from luthier.training.batching import TrainingExample
+from luthier.training.dataset import TokenSequence
+from luthier.training.durable_files import new_folder
+from luthier.training.forward_pass import ForwardPass
+from luthier.training.model import TrainedModel
+from luthier.training.protocol import Emit
+from luthier.training.resume_state import BestEpoch, Progress
+from luthier.training.training_data import Split, TrainingData
+
+_PARITY_SAMPLES, _PARITY_TOKENS = 4, 2048
+_PARITY_ANSWER_TOKENS = 64  # tokens of the answer at least, however long its prompt is
+_BEST = "best"
+
+
+class ModelFolders:
+    """Writes model folders below `checkpoints/`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        model: TrainedModel,
+        chat_template: str,
+        metadata: AdapterMetadata,
+        data: TrainingData,
+        forward: ForwardPass,
+    ) -> None:
+        self._folder = folder / "checkpoints"
+        self._model, self._chat_template, self._metadata = model, chat_template, metadata
+        self._data, self._forward = data, forward
+
+    def write(self, name: str) -> None:
+        """The folder appears complete or not at all."""
+        with new_folder(self._folder / name) as new:
+            self._model.write(new)
+            (new / "chat_template.jinja").write_text(self._chat_template, encoding="utf-8")
+            self._metadata.write(new)
+            parity_samples.write(new, self._parity_samples())
+
+    def complete_earlier(self) -> None:
+        """Adds the metadata to folders of a trainer before protocol 2, which left that to its worker."""
+        for folder in self._folder.glob("*"):
+            if folder.suffix != ".new" and not (folder / FILE).exists():
+                self._metadata.write(folder)
+
+    @torch.no_grad()
+    def _parity_samples(self) -> list[parity_samples.Proof]:
+        """This model's log-probabilities of a few examples, from the validation file if there is one."""
+        split: Split = "valid" if self._data.validation_count else "train"
+        count = min(_PARITY_SAMPLES, len(self._data.splits[split]))
+        return [self._parity_sample(example) for example in self._data.examples(split, range(count))]
+
+    def _parity_sample(self, example: TrainingExample) -> parity_samples.Proof:
+        full = example.sequences[0]
+        first_target = 1 + int(full.weights[1:].nonzero()[0][0])
+        end = max(_PARITY_TOKENS, first_target + _PARITY_ANSWER_TOKENS)
+        sequence = TokenSequence(full.ids[:end], full.weights[:end])
+        micro = self._forward.separately(TrainingExample(example.index, (sequence,)))
+        targets = [index for index, weight in enumerate(sequence.weights) if weight and index]
+        return parity_samples.Proof(sequence.ids.tolist(), targets, micro.logprobs.tolist(), micro.is_top.tolist())
+
+
+class Checkpoints:
+    """With a validation file, the epoch with the lowest full validation loss becomes the fine-tuned model."""
+
+    def __init__(self, folders: ModelFolders, total_steps: int, emit: Emit) -> None:
+        self._folders, self._total_steps, self._emit = folders, total_steps, emit
+
+    def save(self, progress: Progress, metrics: dict[str, float]) -> None:
+        """The checkpoint of the epoch that ends at `progress.step`; updates `progress.best_epoch`."""
+        step, loss = progress.step, metrics.get("full_valid_loss")
+        best = progress.best_epoch
+        if loss is not None and (best is None or loss < best.metrics["full_valid_loss"]):
+            best = progress.best_epoch = BestEpoch(step, metrics)
+            self._folders.write(_BEST)
+        if step == self._total_steps and best and best.step < step:
+            name = _BEST
+            best_loss, last_loss = best.metrics["full_valid_loss"], metrics["full_valid_loss"]
+            self._emit(protocol.BestEpoch(step=best.step, full_valid_loss=best_loss, last_full_valid_loss=last_loss))
+            metrics = {"step": best.step, **best.metrics}
+        else:
+            name = f"step-{step}"
+            self._folders.write(name)
+        self._emit(protocol.Checkpoint(step=step, folder=name, metrics=metrics))

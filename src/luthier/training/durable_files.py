@@ -1,0 +1,38 @@
+"""Files and folders that survive a power cut: complete, or absent."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+
+def flush(path: Path) -> None:
+    """fsync: a rename that outlives a power cut must not name an empty file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder to write into; its files are flushed and it takes the place of `folder` at the end."""
+    new = folder.with_name(folder.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    yield new
+    for file in new.iterdir():
+        flush(file)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+
+
+def write_safetensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Raises OSError."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:  # raised for a full disk, too
+        raise OSError(f"{path}: {error}") from error

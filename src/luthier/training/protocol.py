@@ -1,0 +1,199 @@
+"""Messages between a trainer and the worker that started it: JSON objects, one per line.
+
+The trainer writes events to standard output and to `events.jsonl` in the job folder; the worker writes commands to the
+trainer's standard input. Events carry codes, names and numbers; the worker renders the sentences that people read
+(`luthier.worker.job_messages`). The only text is an error's own message.
+
+Version 2. Trainers of version 1 wrote no `started` event, and sentences where later versions have codes. `metrics` and
+`checkpoint` have kept their form since version 1, so the events of a job that an earlier release began can be
+replayed (`replayable`).
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+VERSION = 2
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    def to_json(self) -> str:
+        """One line without its end. Numbers that are not finite become NaN and Infinity, as `json` writes them."""
+        return json.dumps(self.model_dump(), ensure_ascii=False)
+
+
+class Started(_Message):
+    """First event of every run of a trainer."""
+
+    type: Literal["started"] = "started"
+    protocol: int = VERSION
+
+
+class Resolved(_Message):
+    """Hyperparameters as numbers. `auto`: the names of those that were resolved here; `learning_rate`: the peak.
+
+    `tokens`: of the first epoch. `truncated`: examples that exceed the base model's context.
+    """
+
+    type: Literal["resolved"] = "resolved"
+    hyperparameters: dict[str, int | float]
+    auto: list[str]
+    learning_rate: float
+    total_steps: int
+    examples: int
+    tokens: int
+    truncated: int
+
+
+class ToolDropout(_Message):
+    """Fractions of the epochs in which definitions are shown in full, slim and not at all; examples that were added."""
+
+    type: Literal["tool_dropout"] = "tool_dropout"
+    full: float
+    slim: float
+    none: float
+    added_examples: int
+
+
+class Hardware(_Message):
+    """`name`: the GPU's, or CPU. `dtype`: of the base weights and of matrix products. `threads`: of PyTorch."""
+
+    type: Literal["hardware"] = "hardware"
+    name: str
+    dtype: str
+    threads: int
+
+    def label(self) -> str:
+        return f"{self.name}, {self.dtype}, {self.threads} threads"
+
+
+class TrainableParameters(_Message):
+    """`rank` and `alpha` are None with full fine-tuning; `layers`: names of the linear layers that have LoRA."""
+
+    type: Literal["trainable_parameters"] = "trainable_parameters"
+    count: int
+    rank: int | None = None
+    alpha: int | float | None = None
+    layers: list[str] = []
+
+
+class CompilerMissing(_Message):
+    """No C++ compiler with OpenMP works here: kernels run on PyTorch instead."""
+
+    type: Literal["compiler_missing"] = "compiler_missing"
+
+
+class GradientCheckpointing(_Message):
+    """Activations of the longest example would not fit into memory, so each layer recomputes its own."""
+
+    type: Literal["gradient_checkpointing"] = "gradient_checkpointing"
+    longest_tokens: int
+
+
+class Resumed(_Message):
+    """The resume state was restored; `step` is the last one in it."""
+
+    type: Literal["resumed"] = "resumed"
+    step: int
+
+
+class ResumeStateUnreadable(_Message):
+    """The resume state is damaged; training starts over. `error`: the reader's own message."""
+
+    type: Literal["resume_state_unreadable"] = "resume_state_unreadable"
+    error: str
+
+
+class BestEpoch(_Message):
+    """The fine-tuned model is that of an earlier epoch, whose full validation loss was lower than the last one's."""
+
+    type: Literal["best_epoch"] = "best_epoch"
+    step: int
+    full_valid_loss: float
+    last_full_valid_loss: float
+
+
+class Metrics(_Message):
+    """Of one optimizer step. Unchanged since version 1."""
+
+    type: Literal["metrics"] = "metrics"
+    step: int
+    total_steps: int
+    metrics: dict[str, int | float]
+
+
+class Checkpoint(_Message):
+    """A complete model folder, `checkpoints/FOLDER` in the job folder. Unchanged since version 1."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int
+    folder: str
+    metrics: dict[str, int | float]
+
+
+class Finished(_Message):
+    type: Literal["finished"] = "finished"
+    trained_tokens: int
+
+
+class Failed(_Message):
+    """The fields of a `JobError`; the message comes from the error, whichever room or library raised it."""
+
+    type: Literal["failed"] = "failed"
+    code: str
+    message: str
+    param: str | None
+
+
+Event = (
+    Started
+    | Resolved
+    | ToolDropout
+    | Hardware
+    | TrainableParameters
+    | CompilerMissing
+    | GradientCheckpointing
+    | Resumed
+    | ResumeStateUnreadable
+    | BestEpoch
+    | Metrics
+    | Checkpoint
+    | Finished
+    | Failed
+)
+Emit = Callable[[Event], None]
+
+_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def parse_event(fields: Mapping[str, Any]) -> Event:
+    """Raises ValueError for what is no event of this version."""
+    return _EVENT.validate_python(fields)
+
+
+def replayable(fields: Mapping[str, Any]) -> Metrics | Checkpoint | None:
+    """An event of any version, if it is one that a worker replays from `events.jsonl`; else None."""
+    match fields.get("type"):
+        case "metrics":
+            return Metrics.model_validate(fields)
+        case "checkpoint":
+            return Checkpoint.model_validate(fields)
+    return None
+
+
+class Stop(_Message):
+    """Command: save the resume state after the current optimizer step and exit with code 75."""
+
+    type: Literal["stop"] = "stop"
+
+
+def parse_command(line: bytes) -> Stop | None:
+    """None for a line that is no command of this version, which is ignored."""
+    try:
+        return Stop.model_validate_json(line)
+    except ValidationError:
+        return None

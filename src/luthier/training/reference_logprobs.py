@@ -1,0 +1,29 @@
+"""The reference model of DPO: log-probabilities of both answers before training, computed once per job."""
+
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import torch
+
+from luthier.training.forward_pass import ForwardPass, in_chunks
+from luthier.training.objectives import sequence_logprobs
+from luthier.training.training_data import Split, TrainingData
+
+
+@torch.no_grad()
+def load_or_compute(folder: Path, data: TrainingData, split: Split, forward: ForwardPass, stop: Event) -> np.ndarray:
+    """float32 [examples, 2], memory-mapped from `SPLIT.reference.npy`. Raises Stopped once `stop` is set."""
+    path = folder / f"{split}.reference.npy"
+    if not path.exists():
+        count = len(data.splits[split])
+        logprobs = np.zeros((count, 2), dtype=np.float32)
+        for examples in in_chunks(data, split, range(count), stop):
+            for micro in forward.micro_batches(examples):
+                sums = sequence_logprobs(micro.logprobs, micro.packed, 2 * len(micro.examples)).view(-1, 2)
+                logprobs[[example.index for example in micro.examples]] = sums.cpu()
+        new = path.with_suffix(".new")
+        with new.open("wb") as file:
+            np.save(file, logprobs)
+        new.replace(path)
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))

@@ -1,0 +1,142 @@
+"""Builds the trainer of a job folder, and reports what it was built from."""
+
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig
+
+from luthier.data.examples import adapter_metadata
+from luthier.data.examples.adapter_metadata import AdapterMetadata
+from luthier.data.rendering.renderer import Renderer
+from luthier.data.rendering.tool_dropout import Mix
+from luthier.training import dataset, protocol, reference_logprobs, token_budget
+from luthier.training.checkpointing import Checkpoints, ModelFolders
+from luthier.training.evaluation import Validation
+from luthier.training.forward_pass import ForwardPass
+from luthier.training.hyperparameters import ResolvedHyperparameters, resolve
+from luthier.training.job_spec import JobSpec
+from luthier.training.kernels import bindings
+from luthier.training.model import TrainedModel
+from luthier.training.objectives import Objective, Preference, Supervised
+from luthier.training.protocol import Emit
+from luthier.training.resume_state import Progress, ResumeState
+from luthier.training.trainer import OptimizerStep, Trainer
+from luthier.training.training_data import TrainingData
+
+_MAX_CONTEXT_TOKENS = 65_536  # OpenAI's limit for an example
+
+
+def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
+    """Loads data and model, and restores the resume state.
+
+    Raises JobError for what the caller can correct, Stopped when `stop` is set while reference log-probabilities are
+    computed.
+    """
+    spec = JobSpec.read(folder)
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    if spec.cache:
+        bindings.use_cache(Path(spec.cache))
+    renderer = Renderer(Path(spec.base), Path(spec.parent) / "chat_template.jinja" if spec.parent else None)
+    config = AutoConfig.from_pretrained(spec.base, trust_remote_code=False)
+    data = TrainingData(folder, _rendering(spec, renderer, config))
+    plan = resolve(
+        spec.hyperparameters, len(data.train), config.model_type, config.hidden_size, spec.method, spec.tuning
+    )
+    _report_data(data, plan, Mix.parse(spec.definitions), emit)
+
+    model = TrainedModel(spec)
+    optimizer = torch.optim.AdamW(model.parameters.values(), lr=plan.learning_rate, weight_decay=0, fused=True)
+    _report_model(model, emit)
+    max_tokens = _token_budget(model, data.longest, emit)
+    forward = ForwardPass(model, max_tokens)
+    objective = _objective(folder, spec, plan, data, forward, stop)
+    resume_state = ResumeState(folder, model.parameters, optimizer, Progress(micro_batch_tokens=max_tokens))
+    _restore(resume_state, emit)
+    forward.max_tokens = resume_state.progress.micro_batch_tokens
+
+    folders = ModelFolders(folder, model, renderer.template.text, _adapter_metadata(folder, spec), data, forward)
+    folders.complete_earlier()
+    return Trainer(
+        data,
+        plan,
+        OptimizerStep(forward, objective, optimizer, model.parameters, plan),
+        Validation(data, forward, objective, plan, spec.validate_at, stop),
+        Checkpoints(folders, plan.total_steps, emit),
+        resume_state,
+        emit=emit,
+        stop=stop,
+    )
+
+
+def _rendering(spec: JobSpec, renderer: Renderer, config: Any) -> dataset.Options:
+    context = min(getattr(config, "max_position_embeddings", None) or _MAX_CONTEXT_TOKENS, _MAX_CONTEXT_TOKENS)
+    return dataset.Options(renderer, context, spec.method, Mix.parse(spec.definitions), spec.seed)
+
+
+def _report_data(data: TrainingData, plan: ResolvedHyperparameters, mix: Mix, emit: Emit) -> None:
+    train = data.train
+    emit(
+        protocol.Resolved(
+            hyperparameters=plan.hyperparameters(),
+            auto=list(plan.auto),
+            learning_rate=plan.learning_rate,
+            total_steps=plan.total_steps,
+            examples=len(train),
+            tokens=data.tokens(epoch=0),
+            truncated=train.truncated,
+        )
+    )
+    if train.views > 1:
+        emit(protocol.ToolDropout(full=mix.full, slim=mix.slim, none=mix.none, added_examples=train.added))
+
+
+def _report_model(model: TrainedModel, emit: Emit) -> None:
+    emit(model.compute.describe())
+    emit(model.describe())
+    if model.compute.device.type == "cpu" and bindings.library() is None:
+        emit(protocol.CompilerMissing())
+
+
+def _token_budget(model: TrainedModel, longest: int, emit: Emit) -> int:
+    """Tokens of a micro-batch; turns gradient checkpointing on when the longest example needs it."""
+    memory = model.config, model.compute.device, model.activation_dtype
+    max_tokens = token_budget.micro_batch_tokens(*memory, model.step_bytes())
+    if token_budget.exceeds_memory(longest, *memory):
+        model.enable_gradient_checkpointing()
+        emit(protocol.GradientCheckpointing(longest_tokens=longest))
+    return max_tokens
+
+
+def _objective(
+    folder: Path, spec: JobSpec, plan: ResolvedHyperparameters, data: TrainingData, forward: ForwardPass, stop: Event
+) -> Objective:
+    """DPO reads its reference log-probabilities from the model before it is trained or restored."""
+    if spec.method != "dpo":
+        return Supervised()
+    for split in data.splits:
+        data.reference_logprobs[split] = reference_logprobs.load_or_compute(folder, data, split, forward, stop)
+    return Preference(plan.beta or 0.0)
+
+
+def _restore(resume_state: ResumeState, emit: Emit) -> None:
+    try:
+        restored = resume_state.restore()
+    except SafetensorError as error:
+        emit(protocol.ResumeStateUnreadable(error=str(error)))
+        return
+    if restored:
+        emit(protocol.Resumed(step=resume_state.progress.step))
+
+
+def _adapter_metadata(folder: Path, spec: JobSpec) -> AdapterMetadata:
+    """Call form and tool definitions of the training file; what it leaves open is inherited.
+
+    The job folder holds the survey of a file that was validated. The parent is an adapter, or a base model that was
+    itself fully fine-tuned.
+    """
+    survey = adapter_metadata.read_survey(folder) or adapter_metadata.survey(folder / "train.jsonl")
+    return survey.with_defaults(adapter_metadata.read(Path(spec.parent or spec.base)))

@@ -1,0 +1,97 @@
+"""Checkpoints of a job become models: named, moved to the store, and the last one proved by the parity gate."""
+
+from pathlib import Path
+from typing import IO
+
+from luthier.catalogue import Catalogue
+from luthier.data.examples import adapter_metadata
+from luthier.hardware import choose as choose_hardware
+from luthier.inference import EnginePool
+from luthier.settings import Settings
+from luthier.store import Event, Job, Store
+from luthier.training.protocol import Checkpoint
+from luthier.types.common import now
+from luthier.types.errors import JobError
+from luthier.types.names import checkpoint_name, fine_tuned_name
+from luthier.worker import job_messages, parity
+
+
+class ModelPublisher:
+    """`folder` is the job folder; `engines` are those that will serve the model."""
+
+    def __init__(
+        self, job: Job, folder: Path, store: Store, settings: Settings, catalogue: Catalogue, engines: EnginePool
+    ) -> None:
+        self._job, self._folder, self._store = job, folder, store
+        self._settings, self._catalogue, self._engines = settings, catalogue, engines
+
+    def publish_checkpoint(self, checkpoint: Checkpoint) -> None:
+        name = checkpoint_name(self._job.model, self._settings.organization, self._job.suffix, checkpoint.step)
+        self._publish(checkpoint, name, job_messages.checkpoint_created(checkpoint.step, name))
+
+    def publish_final(self, checkpoint: Checkpoint, trained_tokens: int) -> None:
+        """The fine-tuned model, the result file, and the job's transition to `succeeded`.
+
+        Raises JobError when the parity gate fails, or when the model has been deleted meanwhile.
+        """
+        job, jobs = self._job, self._store.jobs
+        name = fine_tuned_name(job.model, self._settings.organization, job.suffix)
+        self._check_parity(self._folder / "checkpoints" / checkpoint.folder)
+        model = self._publish(checkpoint, name, job_messages.model_created(name))
+        if model is None:
+            if jobs.get(job.id).status == "running":
+                raise JobError("model_deleted", "The fine-tuned model was deleted before its job had ended.")
+            return  # cancelled at the last moment
+        result_file_id = self._write_result_file()
+        succeeded = jobs.transition(
+            job.id,
+            ("running",),
+            "succeeded",
+            job_messages.SUCCEEDED,
+            fine_tuned_model=model,
+            trained_tokens=trained_tokens,
+            result_files=[result_file_id],
+            finished_at=now(),
+            estimated_finish=None,
+        )
+        if not succeeded:  # cancelled or paused at the last moment, which the caller has been told
+            self._store.files.delete(result_file_id)
+            if jobs.get(job.id).status == "cancelled":
+                self._store.models.delete(model)
+
+    def _publish(self, checkpoint: Checkpoint, name: str, event: Event) -> str | None:
+        """The model's name: that of an earlier run of the same step where there was one. None if the job is over."""
+        source = self._folder / "checkpoints" / checkpoint.folder
+        return self._store.models.add_checkpoint(
+            self._job,
+            name=name,
+            step=checkpoint.step,
+            metrics={"step": checkpoint.step, **checkpoint.metrics},
+            source=source,
+            call_form=adapter_metadata.read(source).call_form,
+            event=event,
+            keep=self._settings.keep_checkpoints,
+        )
+
+    def _check_parity(self, model: Path) -> None:
+        """A folder that is absent was checked, and moved to the store, by an earlier run."""
+        if not model.exists():
+            return
+        full = self._job.options.tuning == "full"
+        base = model if full else self._catalogue.folder(self._job.base)
+        _, precision = choose_hardware(self._settings.device, self._settings.precision)
+        try:
+            report = parity.check(lambda: self._engines.engine(base), model, precision, full=full)
+        finally:
+            if full:  # requests will load it from its folder in the store
+                self._engines.discard(model)
+        self._store.jobs.record(self._job.id, job_messages.parity_checked(report))
+
+    def _write_result_file(self) -> str:
+        content = job_messages.result_file(self._store.jobs.metrics(self._job.id))
+
+        def fill(out: IO[bytes]) -> None:
+            out.write(content)
+
+        files = self._store.within(self._job.project).files
+        return files.create("step_metrics.csv", "fine-tune-results", fill).id

@@ -1,0 +1,77 @@
+"""The sentences of a training run, word for word: `docs/reference/events.md` and clients rely on them."""
+
+import pytest
+
+from luthier.store import Event
+from luthier.training import protocol
+from luthier.worker import job_messages
+
+
+def _resolved(**fields) -> protocol.Resolved:
+    values = {"hyperparameters": {}, "auto": [], "learning_rate": 1.264e-3, "total_steps": 6, "examples": 100}
+    return protocol.Resolved(**{**values, "tokens": 467, "truncated": 0, **fields})
+
+
+HYPERPARAMETERS = {"n_epochs": 3, "batch_size": 2, "learning_rate_multiplier": 1.0, "beta": 0.1}
+NOTICES = [
+    (_resolved(), "Learning rate 1.26e-03 at its peak"),
+    (
+        _resolved(hyperparameters=HYPERPARAMETERS, auto=list(HYPERPARAMETERS)),
+        "Learning rate 1.26e-03 at its peak; chosen for auto: n_epochs=3 (OpenAI's rule for 100 examples), "
+        "batch_size=2 (it grows with the square root of the examples), learning_rate_multiplier=1, "
+        "beta=0.1 (the DPO paper's)",
+    ),
+    (
+        protocol.ToolDropout(full=0.4, slim=0.2, none=0.4, added_examples=1),
+        "Function definitions are shown in full, slim and not at all, in 40 %, 20 %, 40 % of the epochs; "
+        "1 examples without a call were added, since the file has none",
+    ),
+    (
+        protocol.ToolDropout(full=0, slim=1, none=0, added_examples=0),
+        "Function definitions are shown in full, slim and not at all, in 0 %, 100 %, 0 % of the epochs",
+    ),
+    (protocol.Hardware(name="CPU", dtype="bfloat16", threads=2), "Training on CPU, bfloat16, 2 threads"),
+    (
+        protocol.TrainableParameters(count=16_384, rank=16, alpha=32, layers=["k_proj", "q_proj"]),
+        "16,384 weights are trained: LoRA of rank 16, alpha 32, on k_proj, q_proj",
+    ),
+    (protocol.TrainableParameters(count=26_848), "26,848 weights are trained: all there are"),
+    (
+        protocol.CompilerMissing(),
+        "No C++ compiler with OpenMP was found that works (g++ or clang++): training takes up to twice as long as "
+        "with one",
+    ),
+    (
+        protocol.GradientCheckpointing(longest_tokens=900),
+        "Memory is short for examples of 900 tokens: layers are computed twice to save it",
+    ),
+    (protocol.Resumed(step=3), "Training goes on after step 3"),
+    (
+        protocol.ResumeStateUnreadable(error="header too small"),
+        "The saved state cannot be read (header too small); training starts over",
+    ),
+    (
+        protocol.BestEpoch(step=30, full_valid_loss=2.38631, last_full_valid_loss=2.4088),
+        "The fine-tuned model is that of step 30, which had the lowest full validation loss: 2.3863, against 2.4088 "
+        "after the last step",
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "message"), NOTICES, ids=lambda value: getattr(value, "type", ""))
+def test_notices(event: protocol.Event, message: str) -> None:
+    assert job_messages.trainer_notice(event) == [Event(message)]
+
+
+def test_truncated_examples_are_a_warning() -> None:
+    _, warning = job_messages.trainer_notice(_resolved(truncated=2))
+    text = "2 examples are longer than the base model's context and lost their end"
+    assert warning == Event(text, level="warn")
+
+
+def test_metrics() -> None:
+    metrics = {"train_loss": 0.731, "valid_loss": 1.46, "full_valid_loss": 1.12}
+    event = job_messages.metrics_event(protocol.Metrics(step=60, total_steps=200, metrics=metrics))
+    assert event.message == "Step 60/200: training loss=0.73, validation loss=1.46, full validation loss=1.12"
+    assert event.data == {"step": 60, "total_steps": 200, **metrics}
+    assert (event.type, event.step) == ("metrics", 60)
