@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 
 from luthier.catalogue import Catalogue  # noqa: E402
 from luthier.data.rendering.renderer import Renderer  # noqa: E402
-from luthier.evaluation.statistics import rate as share_of  # noqa: E402
+from luthier.evaluation.statistics import proportion as share_of  # noqa: E402
 from luthier.inference import Generation, Sampling  # noqa: E402
 from luthier.inference.pool import EngineOptions, start_engine  # noqa: E402
 from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402

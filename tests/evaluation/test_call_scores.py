@@ -7,7 +7,14 @@ import pytest
 
 from luthier.data.examples.example import Example
 from luthier.data.examples.tool_definitions import Definitions, as_shown, collect, slim
-from luthier.evaluation.tool_call_match import Expected, Predicted, Verdict, judge, same
+from luthier.evaluation.tool_call_match import (
+    ExpectedCall,
+    Overlap,
+    PredictedCall,
+    ToolCallScore,
+    json_equal,
+    score_tool_calls,
+)
 
 LEAVE = {
     "type": "function",
@@ -30,29 +37,29 @@ PING = {"type": "function", "function": {"name": "ping"}}
 DEFINITIONS = Definitions([LEAVE, PING])
 
 
-def wanted(function: str = "write_leave_letter", /, acceptable: Any = None, **arguments: Any) -> Expected:
-    return Expected(function, arguments, acceptable)
+def expected_call(function: str = "write_leave_letter", /, acceptable: Any = None, **arguments: Any) -> ExpectedCall:
+    return ExpectedCall(function, arguments, acceptable)
 
 
-def said(function: str = "write_leave_letter", /, **arguments: Any) -> Predicted:
-    return Predicted.read(function, json.dumps(arguments))
+def predicted_call(function: str = "write_leave_letter", /, **arguments: Any) -> PredictedCall:
+    return PredictedCall.parse(function, json.dumps(arguments))
 
 
-def verdict(expected: list[Expected], predicted: list[Predicted], content: str | None = None) -> Verdict:
-    return judge(expected, predicted, content, DEFINITIONS)
+def score(expected: list[ExpectedCall], predicted: list[PredictedCall], content: str | None = None) -> ToolCallScore:
+    return score_tool_calls(expected, predicted, content, DEFINITIONS)
 
 
 def test_the_right_call() -> None:
-    found = verdict([wanted(name="王芳", days=3)], [said(days=3.0, name=" 王芳")])
-    assert found.exact
-    assert found.match
-    assert found.arguments_exact
-    assert (found.calls, found.json_valid, found.schema_valid) == (1, 1, 1)
-    assert (found.found, found.said, found.wanted) == (2, 2, 2)
+    result = score([expected_call(name="王芳", days=3)], [predicted_call(days=3.0, name=" 王芳")])
+    assert result.exact
+    assert result.lenient
+    assert result.arguments_exact
+    assert (result.validity.calls, result.validity.valid_json, result.validity.valid_schema) == (1, 1, 1)
+    assert result.argument_overlap == Overlap(common=2, predicted=2, expected=2)
 
 
 @pytest.mark.parametrize(
-    ("value", "other", "exact", "match"),
+    ("value", "other", "exact", "lenient"),
     [
         ("Paris, France", "paris france", False, True),
         ("张三（研发部）", "张三(研发部)", True, True),
@@ -66,64 +73,64 @@ def test_the_right_call() -> None:
         (None, "", False, False),
     ],
 )
-def test_values_strict_and_lenient(value: Any, other: Any, exact: bool, match: bool) -> None:
-    found = verdict([wanted("ping", x=value)], [said("ping", x=other)])
-    assert (found.exact, found.match) == (exact, match)
-    assert same(value, other) == exact
+def test_values_strict_and_lenient(value: Any, other: Any, exact: bool, lenient: bool) -> None:
+    result = score([expected_call("ping", x=value)], [predicted_call("ping", x=other)])
+    assert (result.exact, result.lenient) == (exact, lenient)
+    assert json_equal(value, other) == exact
 
 
 def test_a_call_where_none_was_wanted_and_the_other_way_round() -> None:
-    too_many = verdict([], [said("ping")])
-    assert (too_many.wanted_call, too_many.called, too_many.exact) == (False, True, False)
-    none = verdict([wanted("ping")], [])
-    assert (none.wanted_call, none.called, none.exact, none.names_right) == (True, False, False, False)
-    text = verdict([], [], "我是金融助理")
+    too_many = score([], [predicted_call("ping")])
+    assert (too_many.expects_call, too_many.has_call, too_many.exact) == (False, True, False)
+    none = score([expected_call("ping")], [])
+    assert (none.expects_call, none.has_call, none.exact, none.names_match) == (True, False, False, False)
+    text = score([], [], "我是金融助理")
     assert text.exact
-    assert text.match
+    assert text.lenient
     assert not text.arguments_exact
 
 
 def test_parallel_calls_pair_in_any_order() -> None:
-    expected = [wanted("ping", city="北京"), wanted("ping", city="上海")]
-    assert verdict(expected, [said("ping", city="上海"), said("ping", city="北京")]).exact
-    assert not verdict(expected, [said("ping", city="上海"), said("ping", city="上海")]).exact
-    assert not verdict(expected, [said("ping", city="上海")]).exact
+    expected = [expected_call("ping", city="北京"), expected_call("ping", city="上海")]
+    assert score(expected, [predicted_call("ping", city="上海"), predicted_call("ping", city="北京")]).exact
+    assert not score(expected, [predicted_call("ping", city="上海"), predicted_call("ping", city="上海")]).exact
+    assert not score(expected, [predicted_call("ping", city="上海")]).exact
 
 
 def test_pairing_looks_beyond_the_first_that_fits() -> None:
     """The first expected call takes either prediction, the second only one of them."""
-    either = wanted("ping", acceptable={"x": [1, 2]}, x=1)
-    one = wanted("ping", x=1)
-    assert verdict([either, one], [said("ping", x=1), said("ping", x=2)]).exact
+    either = expected_call("ping", acceptable={"x": [1, 2]}, x=1)
+    one = expected_call("ping", x=1)
+    assert score([either, one], [predicted_call("ping", x=1), predicted_call("ping", x=2)]).exact
 
 
 def test_acceptable_values_and_what_may_be_left_out() -> None:
     allowed = {"city": ["Beijing", "北京"], "unit": ["C", ""]}
-    expected = [wanted("ping", acceptable=allowed, city="北京")]
-    assert verdict(expected, [said("ping", city="Beijing")]).exact
-    assert verdict(expected, [said("ping", city="北京", unit="C")]).exact
-    assert not verdict(expected, [said("ping", unit="C")]).exact
-    assert not verdict(expected, [said("ping", city="北京", unit="F")]).exact
+    expected = [expected_call("ping", acceptable=allowed, city="北京")]
+    assert score(expected, [predicted_call("ping", city="Beijing")]).exact
+    assert score(expected, [predicted_call("ping", city="北京", unit="C")]).exact
+    assert not score(expected, [predicted_call("ping", unit="C")]).exact
+    assert not score(expected, [predicted_call("ping", city="北京", unit="F")]).exact
 
 
 def test_an_optional_argument_left_out_is_not_exact() -> None:
-    assert not verdict([wanted(name="a", days=1, kind="病假")], [said(name="a", days=1)]).exact
+    assert not score([expected_call(name="a", days=1, kind="病假")], [predicted_call(name="a", days=1)]).exact
 
 
 def test_how_a_schema_is_broken() -> None:
     calls = [
-        said(name="a"),
-        said(name="a", days="3"),
-        said(name="a", days=3, kind="年假"),
-        said(name="a", days=3, reason="x"),
-        said(name="a", days=0),
-        said("fly"),
-        Predicted.read("ping", "{"),
-        Predicted.read("ping", "[1]"),
-        said("ping"),
+        predicted_call(name="a"),
+        predicted_call(name="a", days="3"),
+        predicted_call(name="a", days=3, kind="年假"),
+        predicted_call(name="a", days=3, reason="x"),
+        predicted_call(name="a", days=0),
+        predicted_call("fly"),
+        PredictedCall.parse("ping", "{"),
+        PredictedCall.parse("ping", "[1]"),
+        predicted_call("ping"),
     ]
-    found = verdict([], calls)
-    assert found.faults == {
+    result = score([], calls)
+    assert result.schema_errors == {
         "missing_required": 1,
         "wrong_type": 1,
         "not_in_enum": 1,
@@ -132,18 +139,22 @@ def test_how_a_schema_is_broken() -> None:
         "unknown_function": 1,
         "not_an_object": 2,
     }
-    assert (found.calls, found.json_valid, found.schema_valid, found.unknown_functions) == (9, 7, 1, 1)
+    validity = result.validity
+    assert (validity.calls, validity.valid_json, validity.valid_schema, validity.unknown_functions) == (9, 7, 1, 1)
 
 
 def test_calls_that_stayed_text_are_noticed() -> None:
-    assert verdict([wanted("ping")], [], '<tool_call>\n{"name": "ping"').unparsed
-    assert verdict([wanted("ping")], [], '{"name": "ping", "arguments": {}}').unparsed
-    assert not verdict([wanted("ping")], [], "我叫 ping").unparsed
+    assert score([expected_call("ping")], [], '<tool_call>\n{"name": "ping"').unparsed
+    assert score([expected_call("ping")], [], '{"name": "ping", "arguments": {}}').unparsed
+    assert not score([expected_call("ping")], [], "我叫 ping").unparsed
 
 
 def test_confusion_names_both_sides() -> None:
-    assert verdict([wanted(name="a", days=1)], [said("ping")]).confusion == ("write_leave_letter", "ping")
-    assert verdict([], [said("ping")]).confusion == ("", "ping")
+    assert score([expected_call(name="a", days=1)], [predicted_call("ping")]).confusion == (
+        "write_leave_letter",
+        "ping",
+    )
+    assert score([], [predicted_call("ping")]).confusion == ("", "ping")
 
 
 def test_slim_definitions_keep_names_and_types() -> None:

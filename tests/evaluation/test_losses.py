@@ -2,12 +2,12 @@
 
 import pytest
 
-from luthier.evaluation.html_report import page
-from luthier.evaluation.losses import figures
-from luthier.evaluation.report import report
+from luthier.evaluation.html_report import render_html
+from luthier.evaluation.losses import loss_metrics
+from luthier.evaluation.model_run import ModelRun, efficiency
+from luthier.evaluation.report import build_report
 from luthier.evaluation.sample_answers import Answer
 from luthier.evaluation.statistics import Interval
-from luthier.evaluation.tool_call_report import Run, efficiency
 from luthier.types.evaluations import ExampleLoss
 
 
@@ -17,7 +17,7 @@ def loss(total: float, tokens: int, correct: int, weight: float | None = None) -
 
 
 def test_long_answers_count_by_their_tokens() -> None:
-    made, scores = figures([loss(8.0, 8, 2), loss(1.0, 1, 1), loss(0.0, 1, 1, weight=0)], whole=True)
+    made, scores = loss_metrics([loss(8.0, 8, 2), loss(1.0, 1, 1), loss(0.0, 1, 1, weight=0)], complete=True)
     assert made["full_valid_loss"].value == 1.0  # 9 nats over a weight of 9
     assert made["full_valid_mean_token_accuracy"].value == 0.4  # 4 of 10, not (1/4 + 1 + 1) / 3
     assert {figure.n for figure in made.values()} == {3}
@@ -27,28 +27,28 @@ def test_long_answers_count_by_their_tokens() -> None:
 
 
 def test_a_part_of_a_file_has_another_name_and_nothing_trained_none() -> None:
-    assert set(figures([loss(1.0, 2, 1)], whole=False)[0]) == {"valid_loss", "valid_mean_token_accuracy"}
-    assert figures([loss(0.0, 0, 0)], whole=True) == ({}, {})
-    assert figures([], whole=True) == ({}, {})
+    assert set(loss_metrics([loss(1.0, 2, 1)], complete=False)[0]) == {"valid_loss", "valid_mean_token_accuracy"}
+    assert loss_metrics([loss(0.0, 0, 0)], complete=True) == ({}, {})
+    assert loss_metrics([], complete=True) == ({}, {})
 
 
-def _run(model: str, nats: float, tokens: int) -> Run:
-    figure = Interval(nats, nats, nats, 20)
+def _run(model: str, nats: float, tokens: int) -> ModelRun:
+    interval = Interval(nats, nats, nats, 20)
     scores = {"full_valid_loss": [nats] * 20, "exact_match": [0.0] * 20}
-    figures = {"full_valid_loss": figure, "exact_match": figure}
-    return Run(model, "full", figures, scores, efficiency=efficiency([Answer("a")]), loss_tokens=[tokens] * 20)
+    metrics = {"full_valid_loss": interval, "exact_match": interval}
+    return ModelRun(model, "full", metrics, scores, efficiency=efficiency([Answer("a")]), loss_tokens=[tokens] * 20)
 
 
 def test_less_loss_is_better_where_tokens_are_the_same() -> None:
-    made = report("text", "f", 20, [_run("ft:a", 1.0, 7), _run("a", 2.0, 7), _run("b", 0.5, 9)])
-    compared = {(one.figure, one.first[0]) for one in made.comparisons}
+    made = build_report("text", "f", 20, [_run("ft:a", 1.0, 7), _run("a", 2.0, 7), _run("b", 0.5, 9)])
+    compared = {(comparison.metric, comparison.first[0]) for comparison in made.comparisons}
     assert compared == {("exact_match", "a"), ("exact_match", "b"), ("full_valid_loss", "a")}
     assert "full_valid_loss: ft:a is better than a (-1.000)." in made.advice("en")
 
 
 def test_losses_that_rise_again_are_told_and_drawn() -> None:
-    made = report("text", "f", 20, [_run("ft:a", 1.0, 7)], [(1, 0.5), (2, 0.4), (3, 0.6)])
+    made = build_report("text", "f", 20, [_run("ft:a", 1.0, 7)], [(1, 0.5), (2, 0.4), (3, 0.6)])
     assert any("Overfitting since epoch 2" in line for line in made.advice("en"))
     assert any(line.startswith("第 2 轮之后过拟合") for line in made.advice("zh"))
-    assert page(made, "en").count("<circle") == 3
-    assert "<circle" not in page(report("text", "f", 20, [_run("ft:a", 1.0, 7)]), "en")
+    assert render_html(made, "en").count("<circle") == 3
+    assert "<circle" not in render_html(build_report("text", "f", 20, [_run("ft:a", 1.0, 7)]), "en")

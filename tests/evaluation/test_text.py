@@ -2,7 +2,16 @@
 
 import pytest
 
-from luthier.evaluation.text_metrics import are_labels, chrf, exact_match, macro_f1, plain, repetition, rouge_l, tokens
+from luthier.evaluation.text_metrics import (
+    are_labels,
+    chrf,
+    exact_match,
+    macro_f1,
+    normalize,
+    repetition,
+    rouge_l,
+    tokenize,
+)
 
 
 @pytest.mark.parametrize("text", ["基金定投是什么？", "What is a fund?", "ETF 基金"])
@@ -13,7 +22,7 @@ def test_identical_texts_score_one(text: str) -> None:
 
 
 def test_chinese_characters_are_tokens() -> None:
-    assert tokens("买入ETF基金 2 份") == ["买", "入", "etf", "基", "金", "2", "份"]
+    assert tokenize("买入ETF基金 2 份") == ["买", "入", "etf", "基", "金", "2", "份"]
 
 
 def test_rouge_l_by_hand() -> None:
@@ -54,4 +63,4 @@ def test_macro_f1_by_hand() -> None:
 def test_labels_are_recognised() -> None:
     assert are_labels(["card_lost", "refund", "pin"] * 5)
     assert not are_labels([f"answer number {i}" for i in range(30)])
-    assert plain(" Ａ　b ") == "a b"
+    assert normalize(" Ａ　b ") == "a b"

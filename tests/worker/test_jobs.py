@@ -21,7 +21,7 @@ from openai import BadRequestError, OpenAI
 
 from luthier.catalogue import Catalogue
 from luthier.data.findings import Report
-from luthier.evaluation.losses import figures
+from luthier.evaluation.losses import loss_metrics
 from luthier.evaluation.service import OpenAIService
 from luthier.inference import EnginePool
 from luthier.inference.pool import EngineOptions
@@ -151,12 +151,14 @@ def test_a_job_from_files_to_model(client: OpenAI) -> None:
 def _tells_the_losses_of_training(client: OpenAI, model: str, metrics: Any) -> None:
     """On its validation file; the base has others."""
     service = OpenAIService(client)
-    tuned, base = (figures(service.losses(name, EXAMPLES[:3]), whole=True)[0] for name in (model, "gpt-3.5-turbo"))
+    tuned, base = (
+        loss_metrics(service.losses(name, EXAMPLES[:3]), complete=True)[0] for name in (model, "gpt-3.5-turbo")
+    )
     assert tuned["full_valid_loss"].value == pytest.approx(metrics.full_valid_loss, abs=0.02)
     wanted = metrics.full_valid_mean_token_accuracy
     assert tuned["full_valid_mean_token_accuracy"].value == pytest.approx(wanted, abs=0.05)
     assert abs(base["full_valid_loss"].value - metrics.full_valid_loss) > 0.1
-    assert [epoch for epoch, _ in service.history(model)] == [1, 2]
+    assert [epoch for epoch, _ in service.loss_history(model)] == [1, 2]
 
 
 def test_the_result_file_is_a_csv_in_base64(client: OpenAI) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from luthier.data.examples.tool_definitions import Shown
     from luthier.evaluation.report import Report
-    from luthier.evaluation.run import Plan, Questions
+    from luthier.evaluation.run import EvaluationPlan, EvaluationSet
 
 _SHOWN = ("full", "slim", "none")
 
@@ -122,26 +122,28 @@ def evaluate(
     else:
         show_report(report)
     if out:
-        from luthier.evaluation.html_report import page
+        from luthier.evaluation.html_report import render_html
 
-        out.write_text(page(report), encoding="utf-8")
+        out.write_text(render_html(report), encoding="utf-8")
         note(say(f"The report is in {out}.", f"报告已写入 {out}。"))
 
 
 def _plan(
     models: Sequence[str], functions: bool, shown: Sequence[Shown], max_tokens: int | None, concurrency: int
-) -> Plan:
-    from luthier.evaluation.run import Plan
+) -> EvaluationPlan:
+    from luthier.evaluation.run import EvaluationPlan
 
-    return Plan(models, functions, shown, max_tokens, concurrency)
+    return EvaluationPlan(models, functions, shown, max_tokens, concurrency)
 
 
-def _questions(path: Path, plan: Plan, functions_file: Path | None, limit: int | None) -> Questions:
-    from luthier.evaluation.run import read
+def _questions(path: Path, plan: EvaluationPlan, functions_file: Path | None, limit: int | None) -> EvaluationSet:
+    from luthier.evaluation.run import load_evaluation_set
     from luthier.types.errors import LuthierError
 
     try:
-        return read(path, plan, tools=_definitions(functions_file) if functions_file else None, limit=limit)
+        return load_evaluation_set(
+            path, plan, tools=_definitions(functions_file) if functions_file else None, limit=limit
+        )
     except LuthierError as error:
         remedy = say("Leave --functions out to score texts.", "去掉 --functions 可评估文本回答。")
         raise Trouble(str(error), remedy if plan.functions else "") from error
@@ -156,14 +158,16 @@ def _definitions(path: Path) -> list[dict[str, Any]] | None:
         raise Trouble(say(f"{path} is no list of definitions: {error}", f"{path} 不是函数定义列表：{error}")) from error
 
 
-def _evaluated(client: openai.OpenAI, plan: Plan, questions: Questions, price_in: float | None) -> Report:
-    from luthier.evaluation.run import run
+def _evaluated(
+    client: openai.OpenAI, plan: EvaluationPlan, evaluation_set: EvaluationSet, price_in: float | None
+) -> Report:
+    from luthier.evaluation.run import run_evaluation
     from luthier.evaluation.service import OpenAIService
 
-    with _bar(plan.steps(questions)) as on_step:
+    with _bar(plan.total_steps(evaluation_set)) as on_step:
         service = OpenAIService(client)
-        report = replace(run(service, plan, questions, on_step), price_in=price_in)
-    kept = service.keep(plan.models[0], report.to_dict())
+        report = replace(run_evaluation(service, plan, evaluation_set, on_step), price_in=price_in)
+    kept = service.store_report(plan.models[0], report.to_dict())
     if kept:
         note(say(f"Stored with the model as {kept['id']}.", f"已随模型保存为 {kept['id']}。"))
     return report

@@ -68,7 +68,7 @@ def show(options: Options, model: str) -> None:
 
     with open_client(options) as client:
         details = as_json(client.models.retrieve(model))
-        evaluation = OpenAIService(client).newest(model)
+        evaluation = OpenAIService(client).latest_evaluation(model)
     if not names_a_server(options):
         details |= _pull_details(model)
     if evaluation:
@@ -84,11 +84,11 @@ def _pull_details(name: str) -> dict[str, Any]:
 
 
 def _evaluation_summary(evaluation: dict[str, Any]) -> str:
-    from luthier.evaluation.metric_catalog import FIGURES, number
+    from luthier.evaluation.metric_catalog import METRICS, format_value
 
     headline = evaluation["headline"]
-    name, unit = headline["figure"], " %" if FIGURES[headline["figure"]].unit == "share" else ""
-    value, low, high = (number(name, headline[key]) for key in ("value", "low", "high"))
+    name, unit = headline["figure"], " %" if METRICS[headline["figure"]].unit == "share" else ""
+    value, low, high = (format_value(name, headline[key]) for key in ("value", "low", "high"))
     mode = say(f", definitions {headline['definitions']}", f"，函数定义 {headline['definitions']}")
     figure = f"{name} {value}{unit} [{low}–{high}], n = {headline['n']}{mode if evaluation['functions'] else ''}"
     return f"{figure} · {evaluation['filename']} · {when(evaluation['created_at'])} · {evaluation['id']}"

@@ -9,8 +9,8 @@ from luthier.cli.output import print_table, results
 from luthier.language import say
 
 if TYPE_CHECKING:
+    from luthier.evaluation.model_run import ModelRun
     from luthier.evaluation.report import Report
-    from luthier.evaluation.tool_call_report import Run
 
 _LOSSES = ("full_valid_loss", "full_valid_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
 _COLUMNS = {
@@ -21,13 +21,13 @@ _COLUMNS = {
 
 def show_report(report: Report) -> None:
     """On stdout."""
-    from luthier.evaluation.metric_catalog import figure_name
+    from luthier.evaluation.metric_catalog import metric_name
 
     wanted = (*_COLUMNS[report.kind], *_LOSSES)
-    names = [name for name in wanted if any(name in run.figures for run in report.runs)]
+    names = [name for name in wanted if any(name in run.metrics for run in report.runs)]
     functions = report.kind == "functions"
     head = [say("model", "模型"), *([say("definitions", "函数定义")] if functions else [])]
-    columns = [*head, *map(figure_name, names), say("prompt tokens", "提示词元"), say("seconds", "秒")]
+    columns = [*head, *map(metric_name, names), say("prompt tokens", "提示词元"), say("seconds", "秒")]
     print_table(columns, [_row(run, names, functions) for run in report.runs])
     results().print(
         say(
@@ -37,24 +37,25 @@ def show_report(report: Report) -> None:
     )
     for name, why in {key: why for run in report.runs for key, why in run.not_available.items()}.items():
         results().print(say(f"{name}: {why}.", f"{name}：{why}。"), soft_wrap=True)
-    saving = report.saving_in_words()
+    saving = report.saving_sentence()
     if saving:
         results().print(saving)
     for line in report.advice():
         results().print(f"• {line}", soft_wrap=True)
 
 
-def _row(run: Run, names: Sequence[str], functions: bool) -> list[str]:
-    from luthier.evaluation.metric_catalog import number
+def _row(run: ModelRun, names: Sequence[str], functions: bool) -> list[str]:
+    from luthier.evaluation.metric_catalog import format_value
 
-    cells = [run.model, *([run.shown] if functions else [])]
+    cells = [run.model, *([run.definitions] if functions else [])]
     for name in names:
-        figure = run.figures.get(name)
+        figure = run.metrics.get(name)
         if figure is None:
             cells.append("–")
             continue
         value, low, high = (
-            number(name, value, digits=1 if name in _LOSSES else 0) for value in (figure.value, figure.low, figure.high)
+            format_value(name, value, digits=1 if name in _LOSSES else 0)
+            for value in (figure.value, figure.low, figure.high)
         )
         cells.append(f"{value} [{low}–{high}]")
     return [*cells, f"{run.efficiency['prompt_tokens_mean']:.0f}", f"{run.efficiency['latency_s_p50']:.2f}"]

@@ -97,7 +97,7 @@ def _valid_loss(client: openai.OpenAI, trial: Trial) -> float | None:
 
 def _check_questions(path: Path | None, score: str | None) -> None:
     """Before anything is trained: whether the models can be scored. Raises UsageError, Trouble."""
-    from luthier.evaluation.run import Plan, read
+    from luthier.evaluation.run import EvaluationPlan, load_evaluation_set
     from luthier.types.errors import LuthierError
 
     if score is None:
@@ -105,7 +105,7 @@ def _check_questions(path: Path | None, score: str | None) -> None:
     if path is None:
         raise click.UsageError(say("--score needs the validation file as a path.", "--score 需要以路径给出验证文件。"))
     try:
-        read(path, Plan([""], functions=SCORES[score][0]))
+        load_evaluation_set(path, EvaluationPlan([""], functions=SCORES[score][0]))
     except LuthierError as error:
         raise Trouble(str(error), say("Take another --score.", "请换一种 --score。")) from error
 
@@ -122,7 +122,7 @@ def _add_scores(client: openai.OpenAI, results: list[dict[str, Any]], path: Path
             model = result["fine_tuned_model"]
             note(say(f"Scoring {model}", f"评分：{model}"))
             card = evaluate(client, model, path, functions=functions, definitions=("full",)).runs[0]
-            result["score"] = card.figures[figure].value
+            result["score"] = card.metrics[figure].value
 
 
 @click.command(

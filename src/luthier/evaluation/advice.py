@@ -1,18 +1,21 @@
-"""From figures to advice: what to change before the next round, said only where the numbers bear it out."""
+"""Advice from the metrics of a report: what to change before the next training run, only where they support it."""
 
 from collections.abc import Callable, Iterator, Sequence
 
-from luthier.data.examples.tool_definitions import Shown
-from luthier.evaluation.metric_catalog import FIGURES, is_better, number
-from luthier.evaluation.statistics import Difference
-from luthier.evaluation.tool_call_report import HEADLINE, Run
+from luthier.evaluation.comparison import Comparison
+from luthier.evaluation.metric_catalog import METRICS, format_value, is_improvement
+from luthier.evaluation.model_run import ModelRun
+from luthier.evaluation.tool_call_report import HEADLINE
 from luthier.language import Language, say
 
-Seen = tuple[str, tuple[str, Shown], tuple[str, Shown], Difference]  # figure, first, second, second minus first
-_FEW = 50  # below it an interval is wider than most differences that one hopes for
-_TOLD = ("exact_match", "label_accuracy", "chrf", "full_valid_loss", "valid_loss")  # of texts
-_WEAK, _LEAST_OF_A_CLASS = 0.7, 3
-_FAULTS = {
+Say = Callable[[str, str], str]  # (English, Chinese) in the language of the report
+
+_FEW_CASES = 50  # below it, intervals are wider than most differences of interest
+_COMPARED_TEXT_METRICS = ("exact_match", "label_accuracy", "chrf", "full_valid_loss", "valid_loss")
+_WEAK_ACCURACY, _MIN_CASES_PER_CLASS, _MAX_WEAK_CLASSES = 0.7, 3, 3
+_LOSS_INCREASE = 1.02  # relative change of validation loss that is more than noise
+_DEFECT_RATE = 0.02
+_SCHEMA_ERRORS = {
     "missing_required": ("required arguments are left out", "必填参数缺失"),
     "unknown_argument": ("arguments are made up", "出现了定义之外的参数"),
     "wrong_type": ("arguments have the wrong type", "参数类型不对"),
@@ -22,107 +25,116 @@ _FAULTS = {
 }
 
 
-def advice(
-    runs: Sequence[Run], seen: Sequence[Seen], losses: Sequence[tuple[float, float]], language: Language | None
+def advise(
+    runs: Sequence[ModelRun],
+    comparisons: Sequence[Comparison],
+    losses: Sequence[tuple[float, float]],
+    language: Language | None,
 ) -> list[str]:
-    """Sentences, most urgent first; `runs[0]` is the model that is judged."""
+    """Sentences, most urgent first. `runs[0]` is the evaluated model; `losses`: (epoch, full validation loss)."""
 
-    def words(en: str, zh: str) -> str:
+    def tell(en: str, zh: str) -> str:
         return say(en, zh, language)
 
     main = runs[0]
-    told = (HEADLINE,) if HEADLINE in main.figures else _TOLD
-    made = [*_against_others([one for one in seen if one[0] in told], words), *_overfitting(losses, words)]
-    made += _calls(main, seen, words) if HEADLINE in main.figures else _texts(main, words)
-    made += _classes(main, words)
+    is_calls = HEADLINE in main.metrics
+    compared = (HEADLINE,) if is_calls else _COMPARED_TEXT_METRICS
+    sentences = [
+        *_model_comparisons([comparison for comparison in comparisons if comparison.metric in compared], tell),
+        *_loss_curve(losses, tell),
+        *(_call_quality(main, comparisons, tell) if is_calls else _text_quality(main, tell)),
+        *_weak_classes(main, tell),
+    ]
     cases = len(next(iter(main.scores.values()), []))
-    if cases < _FEW:
-        made.append(
-            words(
-                f"Only {cases} examples were asked: intervals are wide. {_FEW} or more tell models apart better.",
-                f"只测了 {cases} 个样本，区间很宽；{_FEW} 个以上才更容易分出高下。",
+    if cases < _FEW_CASES:
+        sentences.append(
+            tell(
+                f"Only {cases} examples were asked: intervals are wide. {_FEW_CASES} or more tell models apart better.",
+                f"只测了 {cases} 个样本，区间很宽；{_FEW_CASES} 个以上才更容易分出高下。",
             )
         )
-    return made
+    return sentences
 
 
-Words = Callable[[str, str], str]
-
-
-def _against_others(seen: Sequence[Seen], words: Words) -> Iterator[str]:
-    for figure, first, second, difference in seen:
-        if first[0] == second[0]:
+def _model_comparisons(comparisons: Sequence[Comparison], tell: Say) -> Iterator[str]:
+    for comparison in comparisons:
+        metric, (other, definitions), (model, _) = comparison.metric, comparison.first, comparison.second
+        difference = comparison.difference
+        if other == model:
             continue
-        points, n = _difference(figure, difference.value, words), difference.n
-        where = "" if figure != HEADLINE else words(f", definitions {first[1]}", f"，函数定义 {first[1]}")
-        if not difference.seen:
-            yield words(
-                f"{figure}{where}: no difference seen between {second[0]} and {first[0]} at n = {n}.",
-                f"{figure}{where}：n = {n} 时看不出 {second[0]} 与 {first[0]} 有差别。",
+        points, n = _format_difference(metric, difference.value, tell), difference.n
+        where = "" if metric != HEADLINE else tell(f", definitions {definitions}", f"，函数定义 {definitions}")
+        if not difference.significant:
+            yield tell(
+                f"{metric}{where}: no difference seen between {model} and {other} at n = {n}.",
+                f"{metric}{where}：n = {n} 时看不出 {model} 与 {other} 有差别。",
             )
-        elif is_better(figure, difference.value):
-            yield words(
-                f"{figure}{where}: {second[0]} is better than {first[0]} ({points}).",
-                f"{figure}{where}：{second[0]} 比 {first[0]} 好（{points}）。",
+        elif is_improvement(metric, difference.value):
+            yield tell(
+                f"{metric}{where}: {model} is better than {other} ({points}).",
+                f"{metric}{where}：{model} 比 {other} 好（{points}）。",
             )
         else:
-            yield words(
-                f"{figure}{where}: {second[0]} is worse than {first[0]} ({points}). Look at the failures before "
+            yield tell(
+                f"{metric}{where}: {model} is worse than {other} ({points}). Look at the failures before "
                 "anything else.",
-                f"{figure}{where}：{second[0]} 比 {first[0]} 差（{points}）。请先看失败的样本。",
+                f"{metric}{where}：{model} 比 {other} 差（{points}）。请先看失败的样本。",
             )
 
 
-def _difference(figure: str, value: float, words: Words) -> str:
-    made = number(figure, value, sign=True)
-    return words(f"{made} points", f"{made} 个百分点") if FIGURES[figure].unit == "share" else made
+def _format_difference(metric: str, value: float, tell: Say) -> str:
+    text = format_value(metric, value, sign=True)
+    return tell(f"{text} points", f"{text} 个百分点") if METRICS[metric].unit == "share" else text
 
 
-def _overfitting(losses: Sequence[tuple[float, float]], words: Words) -> Iterator[str]:
+def _loss_curve(losses: Sequence[tuple[float, float]], tell: Say) -> Iterator[str]:
     if len(losses) < 2:
         return
     best = min(losses, key=lambda point: point[1])
     last = losses[-1]
-    if last[1] > best[1] * 1.02:
-        yield words(
+    if last[1] > best[1] * _LOSS_INCREASE:
+        yield tell(
             f"Overfitting since epoch {best[0]:g}: validation loss was {best[1]:.3f} there and {last[1]:.3f} at the "
             f"end. Train {best[0]:g} epochs, or use that checkpoint.",
             f"第 {best[0]:g} 轮之后过拟合：验证损失当时为 {best[1]:.3f}，结束时为 {last[1]:.3f}。"
             f"请只训练 {best[0]:g} 轮，或使用那个检查点。",
         )
-    elif best is last and losses[-2][1] > last[1] * 1.02:
-        yield words(
+    elif best is last and losses[-2][1] > last[1] * _LOSS_INCREASE:
+        yield tell(
             "Validation loss was still falling at the end: more epochs, or a higher learning rate, may help.",
             "结束时验证损失仍在下降：增加轮数或提高学习率可能有帮助。",
         )
 
 
-def _calls(main: Run, seen: Sequence[Seen], words: Words) -> Iterator[str]:
-    for figure, first, second, difference in seen:
-        if figure == HEADLINE and first[0] == second[0] == main.model and difference.seen and difference.value < 0:
-            yield words(
-                f"Without definitions ({second[1]}) calls are worse than with them ({first[1]}): the functions are not "
+def _call_quality(main: ModelRun, comparisons: Sequence[Comparison], tell: Say) -> Iterator[str]:
+    for comparison in comparisons:
+        same_model = comparison.first[0] == comparison.second[0] == main.model
+        difference = comparison.difference
+        if comparison.metric == HEADLINE and same_model and difference.significant and difference.value < 0:
+            more, fewer = comparison.first[1], comparison.second[1]
+            yield tell(
+                f"Without definitions ({fewer}) calls are worse than with them ({more}): the functions are not "
                 "learnt by heart yet. Add examples, or epochs.",
-                f"不发送函数定义（{second[1]}）时不如发送时（{first[1]}）：函数还没有被记住。请增加样本或轮数。",
+                f"不发送函数定义（{fewer}）时不如发送时（{more}）：函数还没有被记住。请增加样本或轮数。",
             )
-    irrelevance = main.figures.get("irrelevance_accuracy")
-    if irrelevance and irrelevance.n >= _LEAST_OF_A_CLASS and irrelevance.value < _WEAK:
-        yield words(
+    irrelevance = main.metrics.get("irrelevance_accuracy")
+    if irrelevance and irrelevance.n >= _MIN_CASES_PER_CLASS and irrelevance.value < _WEAK_ACCURACY:
+        yield tell(
             f"Functions are called where nothing should be ({irrelevance.n} such examples): add examples without a "
             "call, 10 to 20 % of the file.",
             f"不该调用函数时调用了（此类样本 {irrelevance.n} 个）：请加入不调用函数的样本，约占 10% 到 20%。",
         )
-    if main.faults:
-        fault, count = next(iter(main.faults.items()))
-        en, zh = _FAULTS.get(fault, ("values break the schema", "取值不符合定义"))
-        yield words(
+    if main.schema_errors:
+        kind, count = next(iter(main.schema_errors.items()))
+        en, zh = _SCHEMA_ERRORS.get(kind, ("values break the schema", "取值不符合定义"))
+        yield tell(
             f"The commonest fault of calls: {en} ({count}). Ask for strict decoding, or add examples that show it.",
             f"调用中最常见的问题：{zh}（{count} 处）。请使用严格解码，或增加示范这一点的样本。",
         )
 
 
-def _texts(main: Run, words: Words) -> Iterator[str]:
-    said = {
+def _text_quality(main: ModelRun, tell: Say) -> Iterator[str]:
+    defects = {
         "preamble_rate": (
             "begins with words like “Sure!”, a habit of the teacher. `luthier check --fix` takes them off the data",
             "以“好的”之类的套话开头：学到了教师模型的习惯。可用 `luthier check --fix` 从数据中去掉",
@@ -137,22 +149,22 @@ def _texts(main: Run, words: Words) -> Iterator[str]:
         ),
         "empty_rate": ("is empty: look for empty answers in the training data", "为空：请检查训练数据中是否有空回答"),
     }
-    for name, (en, zh) in said.items():
-        figure = main.figures.get(name)
-        if figure and figure.value > 0.02:
-            share = f"{100 * figure.value:.0f} %"
-            yield words(f"{share} of the answers: the answer {en}.", f"{share} 的回答{zh}。")
+    for name, (en, zh) in defects.items():
+        rate = main.metrics.get(name)
+        if rate and rate.value > _DEFECT_RATE:
+            share = f"{100 * rate.value:.0f} %"
+            yield tell(f"{share} of the answers: the answer {en}.", f"{share} 的回答{zh}。")
 
 
-def _classes(main: Run, words: Words) -> Iterator[str]:
-    """Functions or labels that are got right too seldom, worst first."""
+def _weak_classes(main: ModelRun, tell: Say) -> Iterator[str]:
+    """Functions or labels with low accuracy, worst first."""
     weak = []
-    for wanted, row in main.confusion.items():
-        n = sum(row.values())
-        if wanted and n >= _LEAST_OF_A_CLASS and row.get(wanted, 0) < _WEAK * n:
-            weak.append((row.get(wanted, 0) / n, wanted, row.get(wanted, 0), n))
-    for _, wanted, right, n in sorted(weak)[:3]:
-        yield words(
-            f"{wanted} is right in {right} of {n}: add examples of it, and of what it is taken for.",
-            f"{wanted} 只对了 {right}/{n}：请增加它以及易混类别的样本。",
+    for label, row in main.confusion.items():
+        n, correct = sum(row.values()), row.get(label, 0)
+        if label and n >= _MIN_CASES_PER_CLASS and correct < _WEAK_ACCURACY * n:
+            weak.append((correct / n, label, correct, n))
+    for _, label, correct, n in sorted(weak)[:_MAX_WEAK_CLASSES]:
+        yield tell(
+            f"{label} is right in {correct} of {n}: add examples of it, and of what it is taken for.",
+            f"{label} 只对了 {correct}/{n}：请增加它以及易混类别的样本。",
         )

@@ -1,7 +1,6 @@
-"""How likely a model finds the right answers: loss and token accuracy on the tokens that training would train.
+"""Teacher-forced loss and token accuracy of a model on reference answers, over the tokens that training would train.
 
-Under OpenAI's names, with their meaning: `full_valid_…` is of a whole validation file, `valid_…` of a part of one.
-Knows nothing about how a token's probability is found.
+Metric names and meanings are OpenAI's: `full_valid_…` covers a whole validation file, `valid_…` a part of one.
 """
 
 import math
@@ -10,36 +9,38 @@ from functools import partial
 
 import numpy as np
 
-from luthier.evaluation.statistics import Interval, bootstrap
+from luthier.evaluation.statistics import Interval, bootstrap_interval
 from luthier.types.errors import LuthierError
 from luthier.types.evaluations import ExampleLoss
 
 
-class NotOfferedError(LuthierError):
-    """The service tells no loss of given texts."""
+class LossesNotAvailableError(LuthierError):
+    """The service does not compute the loss of texts that the client supplies."""
 
 
-def names(*, whole: bool) -> tuple[str, str]:
-    """(loss, token accuracy) as OpenAI calls them."""
-    prefix = "full_valid" if whole else "valid"
+def loss_metric_names(*, complete: bool) -> tuple[str, str]:
+    """(loss, token accuracy); `complete`: over all examples of their file."""
+    prefix = "full_valid" if complete else "valid"
     return f"{prefix}_loss", f"{prefix}_mean_token_accuracy"
 
 
-def figures(found: Sequence[ExampleLoss], *, whole: bool) -> tuple[dict[str, Interval], dict[str, list[float]]]:
-    """The figures, sums over sums and never means of means; and each example's share, whose mean is the figure.
+def loss_metrics(
+    losses: Sequence[ExampleLoss], *, complete: bool
+) -> tuple[dict[str, Interval], dict[str, list[float]]]:
+    """The metrics as ratios of sums, never means of means; and each example's contribution, whose mean is the metric.
 
-    Empty where nothing was trained. `n` is examples: tokens of one answer hang together.
+    Empty when nothing was trained. `n` counts examples: tokens of one answer are not independent.
     """
-    sums = np.array([(one.loss, one.weight, one.correct_tokens, one.tokens) for one in found], dtype=float)
-    made: dict[str, Interval] = {}
+    sums = np.array([(loss.loss, loss.weight, loss.correct_tokens, loss.tokens) for loss in losses], dtype=float)
+    metrics: dict[str, Interval] = {}
     scores: dict[str, list[float]] = {}
-    for column, name in zip((0, 2), names(whole=whole), strict=True):
+    for column, name in zip((0, 2), loss_metric_names(complete=complete), strict=True):
         parts, wholes = (sums[:, column], sums[:, column + 1]) if len(sums) else (sums, sums)
         if wholes.sum():
-            made[name] = bootstrap(partial(_ratio, parts, wholes), len(sums))
+            metrics[name] = bootstrap_interval(partial(_ratio, parts, wholes), len(sums))
             scores[name] = (parts * len(sums) / wholes.sum()).tolist()
-    return made, scores
+    return metrics, scores
 
 
-def _ratio(parts: np.ndarray, wholes: np.ndarray, chosen: np.ndarray) -> float:
-    return float(parts[chosen].sum() / wholes[chosen].sum()) if wholes[chosen].sum() else math.nan
+def _ratio(parts: np.ndarray, wholes: np.ndarray, sample: np.ndarray) -> float:
+    return float(parts[sample].sum() / wholes[sample].sum()) if wholes[sample].sum() else math.nan

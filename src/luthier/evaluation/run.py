@@ -1,4 +1,4 @@
-"""An evaluation from beginning to end: examples in, questions and losses through a service, a report out."""
+"""An evaluation from start to finish: held-out examples in, answers and losses from a service, a report out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from luthier.data.examples.example import Example, read_examples
 from luthier.data.examples.tool_definitions import Shown
 from luthier.data.rendering.tool_dropout import show
-from luthier.evaluation import losses, text_report, tool_call_report
-from luthier.evaluation.cases import Case, cases, known_definitions
-from luthier.evaluation.report import Report, report
-from luthier.evaluation.sample_answers import ask_all
+from luthier.evaluation.cases import Case, build_cases, merge_definitions
+from luthier.evaluation.losses import LossesNotAvailableError, loss_metric_names, loss_metrics
+from luthier.evaluation.model_run import ModelRun
+from luthier.evaluation.report import Report, build_report
+from luthier.evaluation.sample_answers import sample_answers
 from luthier.evaluation.service import OpenAIService, Service
+from luthier.evaluation.text_report import summarize_texts
+from luthier.evaluation.tool_call_report import summarize_tool_calls
 from luthier.language import say
 from luthier.types.errors import LuthierError
 from luthier.types.evaluations import ExampleLoss
@@ -21,36 +24,36 @@ from luthier.types.evaluations import ExampleLoss
 if TYPE_CHECKING:
     import openai
 
-_LOSSES_AT_ONCE = 8
+_LOSSES_PER_REQUEST = 8
 
 
 @dataclass(frozen=True)
-class Questions:
-    """Held-out examples and the cases made of them, in the same order; `whole`: they are all of their file."""
+class EvaluationSet:
+    """Held-out examples and their cases, in the same order; `complete`: all examples of the file are included."""
 
     file: str
     examples: list[Example]
     cases: list[Case]
-    whole: bool
+    complete: bool
 
 
 @dataclass(frozen=True)
-class Plan:
-    """`models`: the one that is judged, then those that it is held against; `shown`: how definitions are sent."""
+class EvaluationPlan:
+    """`models`: the evaluated model, then those to compare it with; `definitions`: how definitions are sent."""
 
     models: Sequence[str]
     functions: bool = False
-    shown: Sequence[Shown] = ()
+    definitions: Sequence[Shown] = ()
     max_tokens: int | None = None
     concurrency: int = 8
 
     @property
     def modes(self) -> Sequence[Shown]:
-        return (self.shown or ("full", "none")) if self.functions else ("full",)
+        return (self.definitions or ("full", "none")) if self.functions else ("full",)
 
-    def steps(self, questions: Questions) -> int:
-        """How often `on_step` is called: for each answer, and for each loss."""
-        return 2 * len(questions.cases) * len(self.models) * len(self.modes)
+    def total_steps(self, evaluation_set: EvaluationSet) -> int:
+        """Calls of `on_step`: one per answer and one per loss."""
+        return 2 * len(evaluation_set.cases) * len(self.models) * len(self.modes)
 
 
 def evaluate(
@@ -67,12 +70,12 @@ def evaluate(
     concurrency: int = 8,
     on_step: Callable[[], None] = lambda: None,
 ) -> Report:
-    """The report card of `model` on a JSONL file of held-out examples, beside the models of `against`.
+    """Evaluates a model on a JSONL file of held-out examples, beside the models of `against`.
 
-    `client`: of any service with OpenAI's API. `functions`: answers are calls, with definitions sent as each of
-    `definitions` says ("full", "slim", "none"; full and none unless given); else they are texts. `tools`: definitions
-    for examples that carry none. `limit`: the first so many examples only. Raises LuthierError for a file that cannot
-    be asked, and what the client raises.
+    `client`: of any service with OpenAI's API. `functions`: answers are tool calls, with definitions sent in each of
+    the ways of `definitions` ("full", "slim", "none"; by default full and none); otherwise they are texts. `tools`:
+    definitions for examples that carry none. `limit`: only the first examples. Raises LuthierError for a file that
+    is not an evaluation set, and the client's errors.
 
         from openai import OpenAI
         from luthier.evaluation import evaluate
@@ -80,101 +83,109 @@ def evaluate(
         print(report.to_dict()["runs"][0]["figures"], report.advice())
     """
     models = list(dict.fromkeys([model, *against]))
-    plan = Plan(models, functions, definitions, max_tokens, concurrency)
-    return run(OpenAIService(client), plan, read(Path(file), plan, tools=tools, limit=limit), on_step)
+    plan = EvaluationPlan(models, functions, definitions, max_tokens, concurrency)
+    evaluation_set = load_evaluation_set(Path(file), plan, tools=tools, limit=limit)
+    return run_evaluation(OpenAIService(client), plan, evaluation_set, on_step)
 
 
-def read(
+def load_evaluation_set(
     path: Path,
-    plan: Plan,
+    plan: EvaluationPlan,
     *,
     name: str | None = None,
     tools: list[dict[str, Any]] | None = None,
     limit: int | None = None,
-) -> Questions:
-    """The questions of a file, which reports call `name`. Raises LuthierError."""
+) -> EvaluationSet:
+    """Reads the cases of a file; `name`: the file's name in the report. Raises LuthierError."""
     examples = list(islice(read_examples(path), None if limit is None else limit + 1))
-    whole = limit is None or len(examples) <= limit
+    complete = limit is None or len(examples) <= limit
     examples = examples[:limit]
-    made = list(cases(examples, tools))
+    cases = list(build_cases(examples, tools))
     name = name or path.name
-    if not made:
+    if not cases:
         raise LuthierError(say(f"{name} has no examples.", f"{name} 中没有样本。"))
-    if plan.functions and not any(case.wanted for case in made):
+    if plan.functions and not any(case.expected_calls for case in cases):
         raise LuthierError(
             say(
                 f"No example of {name} ends with a call, so there are no calls to score; its texts can be.",
                 f"{name} 中没有以函数调用结尾的样本，无法评估函数调用；可以评估文本回答。",
             )
         )
-    return Questions(name, examples, made, whole)
+    return EvaluationSet(name, examples, cases, complete)
 
 
-def run(service: Service, plan: Plan, questions: Questions, on_step: Callable[[], None] = lambda: None) -> Report:
-    """Every model, one after the other, with each way of showing definitions. What `on_step` raises ends it."""
-    made = [
-        _one(service, plan, questions, model, shown, on_step) for model in plan.models for shown in plan.modes
-    ]  # fmt: skip
-    return report(
+def run_evaluation(
+    service: Service, plan: EvaluationPlan, evaluation_set: EvaluationSet, on_step: Callable[[], None] = lambda: None
+) -> Report:
+    """Evaluates the models one after the other, with each way of sending definitions. An error of `on_step` ends the
+    evaluation.
+    """
+    evaluator = _Evaluator(service, plan, evaluation_set, on_step)
+    runs = [evaluator.run(model, definitions) for model in plan.models for definitions in plan.modes]
+    return build_report(
         "functions" if plan.functions else "text",
-        questions.file,
-        len(questions.cases),
-        made,
-        service.history(plan.models[0]),
+        evaluation_set.file,
+        len(evaluation_set.cases),
+        runs,
+        service.loss_history(plan.models[0]),
     )
 
 
-def _one(
-    service: Service, plan: Plan, questions: Questions, model: str, shown: Shown, on_step: Callable[[], None]
-) -> tool_call_report.Run:
-    asked = questions.cases
-    answers = ask_all(
-        service.complete,
-        model,
-        asked,
-        shown,
-        max_tokens=plan.max_tokens,
-        concurrency=plan.concurrency,
-        on_answer=on_step,
-    )
-    if plan.functions:
-        made = tool_call_report.card(model, shown, asked, answers, known_definitions(asked))
-    else:
-        made = text_report.card(model, asked, answers)
-    try:
-        found = _losses(service, questions, model, shown, on_step)
-    except losses.NotOfferedError:
-        why = say(
-            f"not available from the service of {model}: it tells no probabilities of given texts",
-            f"{model} 所在的服务不提供：它不给出指定文本的概率",
+@dataclass(frozen=True)
+class _Evaluator:
+    service: Service
+    plan: EvaluationPlan
+    evaluation_set: EvaluationSet
+    on_step: Callable[[], None]
+
+    def run(self, model: str, definitions: Shown) -> ModelRun:
+        """One model with one way of sending definitions."""
+        run, complete = self._answer_metrics(model, definitions), self.evaluation_set.complete
+        try:
+            losses = self._losses(model, definitions)
+        except LossesNotAvailableError:
+            reason = say(
+                f"not available from the service of {model}: it computes no log-probabilities of supplied texts",
+                f"{model} 所在的服务不提供：它不计算指定文本的对数概率",
+            )
+            return replace(run, not_available=dict.fromkeys(loss_metric_names(complete=complete), reason))
+        metrics, scores = loss_metrics(losses, complete=complete)
+        return replace(
+            run,
+            metrics={**run.metrics, **metrics},
+            scores={**run.scores, **scores},
+            loss_tokens=[loss.tokens for loss in losses],
         )
-        return replace(made, not_available=dict.fromkeys(losses.names(whole=questions.whole), why))
-    figures, scores = losses.figures(found, whole=questions.whole)
-    return replace(
-        made,
-        figures={**made.figures, **figures},
-        scores={**made.scores, **scores},
-        loss_tokens=[one.tokens for one in found],
-    )
+
+    def _answer_metrics(self, model: str, definitions: Shown) -> ModelRun:
+        cases = self.evaluation_set.cases
+        answers = sample_answers(
+            self.service.complete,
+            model,
+            cases,
+            definitions,
+            max_tokens=self.plan.max_tokens,
+            concurrency=self.plan.concurrency,
+            on_answer=self.on_step,
+        )
+        if self.plan.functions:
+            return summarize_tool_calls(model, definitions, cases, answers, merge_definitions(cases))
+        return summarize_texts(model, cases, answers)
+
+    def _losses(self, model: str, definitions: Shown) -> list[ExampleLoss]:
+        pairs = zip(self.evaluation_set.examples, self.evaluation_set.cases, strict=True)
+        examples = [_loss_example(example, case, definitions) for example, case in pairs]
+        losses: list[ExampleLoss] = []
+        for start in range(0, len(examples), _LOSSES_PER_REQUEST):
+            batch = examples[start : start + _LOSSES_PER_REQUEST]
+            losses += self.service.losses(model, batch)
+            for _ in batch:
+                self.on_step()
+        return losses
 
 
-def _losses(
-    service: Service, questions: Questions, model: str, shown: Shown, on_step: Callable[[], None]
-) -> list[ExampleLoss]:
-    sent = [
-        _as_sent(example, case, shown) for example, case in zip(questions.examples, questions.cases, strict=True)
-    ]  # fmt: skip
-    found: list[ExampleLoss] = []
-    for begin in range(0, len(sent), _LOSSES_AT_ONCE):
-        part = sent[begin : begin + _LOSSES_AT_ONCE]
-        found += service.losses(model, part)
-        for _ in part:
-            on_step()
-    return found
-
-
-def _as_sent(example: Example, case: Case, shown: Shown) -> dict[str, Any]:
-    """As training would show it; `acceptable` is for scoring only."""
-    seen = show(replace(example, tools=case.tools, functions=None), shown)
-    messages = [{key: value for key, value in one.items() if key != "acceptable"} for one in seen.messages]
-    return {"messages": messages, "tools": seen.tools} if seen.tools else {"messages": messages}
+def _loss_example(example: Example, case: Case, definitions: Shown) -> dict[str, Any]:
+    """The example as training would render it; `acceptable` is for scoring only."""
+    rendered = show(replace(example, tools=case.tools, functions=None), definitions)
+    messages = [{key: value for key, value in message.items() if key != "acceptable"} for message in rendered.messages]
+    return {"messages": messages, "tools": rendered.tools} if rendered.tools else {"messages": messages}

@@ -1,4 +1,4 @@
-"""Questions to a model, several at a time, and its answers as they came. Knows nothing about what is right."""
+"""Samples a model's answers to evaluation cases, several requests at a time."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -8,62 +8,62 @@ from typing import Any
 
 from luthier.data.examples.tool_definitions import Shown
 from luthier.evaluation.cases import Case
-from luthier.evaluation.tool_call_match import Predicted
+from luthier.evaluation.tool_call_match import PredictedCall
 
-# The body of a chat completion in, the completion as a dictionary out; raises what the service answers.
-Ask = Callable[[dict[str, Any]], dict[str, Any]]
+# From the body of a chat completion request to the completion; raises the error of the service.
+Complete = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`latency_s` includes the wait in the service's queue; tokens are those the service counted."""
+    """`latency_s` includes the wait in the service's queue; token counts are the service's usage."""
 
     content: str | None
-    calls: list[Predicted] = field(default_factory=list)
+    calls: list[PredictedCall] = field(default_factory=list)
     finish_reason: str = "stop"
     prompt_tokens: int = 0
     completion_tokens: int = 0
     latency_s: float = 0.0
 
 
-def ask_all(
-    ask: Ask,
+def sample_answers(
+    complete: Complete,
     model: str,
-    asked: Sequence[Case],
-    shown: Shown,
+    cases: Sequence[Case],
+    definitions: Shown,
     *,
     max_tokens: int | None = None,
     concurrency: int = 8,
     on_answer: Callable[[], None] | None = None,
 ) -> list[Answer]:
-    """The answers in the order of the cases. The first error stops the asking and is raised."""
+    """The answers in the order of the cases. The first error cancels the remaining requests and is raised."""
 
-    def one(case: Case) -> Answer:
-        body = case.request(model, shown)
+    def sample(case: Case) -> Answer:
+        body = case.request(model, definitions)
         if max_tokens:
             body["max_tokens"] = max_tokens
         started = time.perf_counter()
-        answer = read(ask(body), time.perf_counter() - started)
+        answer = parse_completion(complete(body), time.perf_counter() - started)
         if on_answer:
             on_answer()
         return answer
 
     with ThreadPoolExecutor(concurrency) as pool:
-        waiting = [pool.submit(one, case) for case in asked]
+        pending = [pool.submit(sample, case) for case in cases]
         try:
-            return [future.result() for future in waiting]
+            return [future.result() for future in pending]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def read(completion: dict[str, Any], latency_s: float = 0.0) -> Answer:
-    """A chat completion's first choice, with calls in either form."""
+def parse_completion(completion: dict[str, Any], latency_s: float = 0.0) -> Answer:
+    """The first choice of a chat completion, with calls in either form."""
     choice = completion["choices"][0]
     message, usage = choice["message"], completion.get("usage") or {}
     return Answer(
         message.get("content"),
-        [Predicted.read(call["name"], call["arguments"]) for call in _calls(message)],
+        [PredictedCall.parse(call["name"], call["arguments"]) for call in _calls(message)],
         choice.get("finish_reason") or "stop",
         usage.get("prompt_tokens", 0),
         usage.get("completion_tokens", 0),

@@ -1,97 +1,97 @@
-"""The services that are evaluated: what a report asks of one, and any that speaks OpenAI's API as one of them."""
+"""The services that an evaluation can query, and any service with OpenAI's API as one of them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from luthier.evaluation.losses import NotOfferedError
+from luthier.evaluation.losses import LossesNotAvailableError
 from luthier.types.evaluations import ExampleLoss
 
 if TYPE_CHECKING:
     import openai
 
-# Statuses by which services say that they do not know a path.
-_NO_SUCH_PATH = (404, 405, 501)
+_UNKNOWN_PATH_STATUSES = (404, 405, 501)
 
 
 class Service(Protocol):
-    """Safe to ask from several threads. Each method raises what the service answers."""
+    """Methods are thread-safe and raise the service's errors."""
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """A chat completion."""
 
     def losses(self, model: str, examples: Sequence[dict[str, Any]]) -> list[ExampleLoss]:
-        """Of each example, as in a training file. Raises NotOfferedError where there is no such thing."""
+        """The loss of each example, given as in a training file. Raises LossesNotAvailableError."""
 
-    def history(self, model: str) -> list[tuple[float, float]]:
-        """(epoch, full validation loss) of the job that made the model; empty where there is none to be found."""
+    def loss_history(self, model: str) -> list[tuple[float, float]]:
+        """(epoch, full validation loss) of the job that trained the model; empty when not available."""
 
 
 class OpenAIService:
-    """Any service behind the official client. Losses are Luthier's own and of no other service."""
+    """Any service behind the official client. Losses are an extension of Luthier's that other services lack."""
 
     def __init__(self, client: "openai.OpenAI") -> None:
         self._client = client
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._client.chat.completions.create(**body).to_dict()
-        return answer
+        completion: dict[str, Any] = self._client.chat.completions.create(**body).to_dict()
+        return completion
 
     def losses(self, model: str, examples: Sequence[dict[str, Any]]) -> list[ExampleLoss]:
         import openai
 
         try:
-            answer: Any = self._client.post(
+            response: Any = self._client.post(
                 "/evaluations/losses", cast_to=object, body={"model": model, "examples": list(examples)}
             )
         except openai.APIStatusError as error:
             if error.code == "losses_not_available" or (
-                error.status_code in _NO_SUCH_PATH and error.code != "model_not_found"
+                error.status_code in _UNKNOWN_PATH_STATUSES and error.code != "model_not_found"
             ):
-                raise NotOfferedError(str(error)) from error
+                raise LossesNotAvailableError(str(error)) from error
             raise
-        return [ExampleLoss(**one) for one in answer["data"]]
+        return [ExampleLoss(**loss) for loss in response["data"]]
 
-    def keep(self, model: str, report: dict[str, Any]) -> dict[str, Any] | None:
-        """Store a report (`Report.to_dict`) with its model; None where the service keeps no reports."""
+    def store_report(self, model: str, report: dict[str, Any]) -> dict[str, Any] | None:
+        """Stores a JSON report with its model; None when the service stores no reports."""
         import openai
 
         try:
-            kept: Any = self._client.post("/evaluations", cast_to=object, body={"model": model, "report": report})
+            evaluation: Any = self._client.post("/evaluations", cast_to=object, body={"model": model, "report": report})
         except openai.APIStatusError as error:
-            if error.status_code in _NO_SUCH_PATH:
+            if error.status_code in _UNKNOWN_PATH_STATUSES:
                 return None
             raise
-        return dict(kept)
+        return dict(evaluation)
 
-    def newest(self, model: str) -> dict[str, Any] | None:
-        """The newest evaluation of a model that has a headline, without its report; None where there is none."""
+    def latest_evaluation(self, model: str) -> dict[str, Any] | None:
+        """The newest evaluation of a model that has a headline, without its report; None when there is none."""
         import openai
 
         try:
             page: Any = self._client.get("/evaluations", cast_to=object, options={"params": {"model": model}})
         except openai.APIStatusError as error:
-            if error.status_code in _NO_SUCH_PATH:
+            if error.status_code in _UNKNOWN_PATH_STATUSES:
                 return None
             raise
-        return next((one for one in page["data"] if one.get("headline")), None) if isinstance(page, dict) else None
+        evaluations = page["data"] if isinstance(page, dict) else []
+        return next((evaluation for evaluation in evaluations if evaluation.get("headline")), None)
 
-    def history(self, model: str) -> list[tuple[float, float]]:
+    def loss_history(self, model: str) -> list[tuple[float, float]]:
         import openai
 
         if not model.startswith("ft:"):
             return []
         try:
             job = next((job for job in self._client.fine_tuning.jobs.list() if job.fine_tuned_model == model), None)
-            points = list(self._client.fine_tuning.jobs.checkpoints.list(job.id)) if job else []
+            checkpoints = list(self._client.fine_tuning.jobs.checkpoints.list(job.id)) if job else []
         except openai.OpenAIError:
-            return []  # another service may not have jobs at all; the figures stand without them
+            return []  # other services may have no jobs; the report does without the history
         epochs = getattr(job.hyperparameters, "n_epochs", None) if job and job.hyperparameters else None
-        return by_epoch([(point.step_number, point.metrics.full_valid_loss) for point in points], epochs)
+        return losses_by_epoch([(point.step_number, point.metrics.full_valid_loss) for point in checkpoints], epochs)
 
 
-def by_epoch(points: Sequence[tuple[int, float | None]], epochs: Any) -> list[tuple[float, float]]:
-    """(epoch, loss) of checkpoints that are (step, loss), of which the last ends a job of so many epochs."""
-    last = max((step for step, _ in points), default=0)
-    if not isinstance(epochs, int) or not last:
+def losses_by_epoch(checkpoints: Sequence[tuple[int, float | None]], epochs: Any) -> list[tuple[float, float]]:
+    """From (step, loss) to (epoch, loss); the last step ends the last of `epochs` epochs."""
+    last_step = max((step for step, _ in checkpoints), default=0)
+    if not isinstance(epochs, int) or not last_step:
         return []
-    return sorted((round(step * epochs / last, 2), loss) for step, loss in points if loss is not None)
+    return sorted((round(step * epochs / last_step, 2), loss) for step, loss in checkpoints if loss is not None)

@@ -1,7 +1,7 @@
-"""Scores of text answers, right for Chinese as for English. Knows nothing about models or files.
+"""Metrics of text answers that hold for Chinese as for English.
 
-chrF compares runs of characters and needs no words. ROUGE-L needs tokens: each Chinese, Japanese or Korean character
-is one, and so is each word of other scripts (the usual ASCII tokenizer scores identical Chinese texts 0).
+chrF compares character n-grams and needs no tokenizer. ROUGE-L needs tokens: each Chinese, Japanese or Korean
+character is one, and so is each word of other scripts (the usual ASCII tokenizer scores identical Chinese texts 0).
 """
 
 import re
@@ -12,75 +12,77 @@ from rapidfuzz.distance import LCSseq
 
 _CJK = "\u3400-\u9fff\uf900-\ufaff\u3040-\u30ff\uac00-\ud7af"
 _TOKEN = re.compile(f"[{_CJK}]|(?:(?![{_CJK}])[^\\W_])+")
-_NGRAMS, _BETA = 6, 2  # chrF2 with runs of up to six characters, as published (Popović 2015)
-_REPEATED_RUN = 4
+_CHRF_ORDER, _CHRF_BETA = 6, 2  # chrF2 with n-grams of up to six characters, as published (Popović 2015)
+_REPETITION_ORDER = 4
+_MAX_LABEL_TOKENS, _MIN_LABELED_CASES, _MIN_CASES_PER_LABEL = 8, 10, 3
 
 
-def plain(text: str) -> str:
-    """For comparing: full-width forms made half-width, white space to single blanks, case and a final stop dropped."""
+def normalize(text: str) -> str:
+    """For comparison: NFKC, white space collapsed to single blanks, case and a final full stop dropped."""
     return " ".join(unicodedata.normalize("NFKC", text).split()).casefold().rstrip(".。!！")
 
 
 def exact_match(reference: str, answer: str) -> bool:
-    return plain(reference) == plain(answer)
+    return normalize(reference) == normalize(answer)
 
 
-def tokens(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 def chrf(reference: str, answer: str) -> float:
     """chrF2 of one answer, 0 to 1, over characters without white space."""
-    one, other = "".join(reference.split()), "".join(answer.split())
+    reference, answer = "".join(reference.split()), "".join(answer.split())
     scores = []
-    for size in range(1, _NGRAMS + 1):
-        wanted, said = _runs(one, size), _runs(other, size)
-        if wanted and said:
-            hits = (wanted & said).total()
-            scores.append((hits / said.total(), hits / wanted.total()))
+    for order in range(1, _CHRF_ORDER + 1):
+        expected, predicted = _character_ngrams(reference, order), _character_ngrams(answer, order)
+        if expected and predicted:
+            common = (expected & predicted).total()
+            scores.append((common / predicted.total(), common / expected.total()))
     if not scores:
-        return float(one == other)
+        return float(reference == answer)
     precision, recall = (sum(values) / len(scores) for values in zip(*scores, strict=True))
-    return _f(precision, recall, _BETA)
+    return _f_score(precision, recall, _CHRF_BETA)
 
 
 def rouge_l(reference: str, answer: str) -> float:
     """F1 of the longest common subsequence of tokens, 0 to 1."""
-    wanted, said = tokens(reference), tokens(answer)
-    if not wanted or not said:
-        return float(wanted == said)
-    common = LCSseq.similarity(wanted, said)
-    return _f(common / len(said), common / len(wanted), 1)
+    expected, predicted = tokenize(reference), tokenize(answer)
+    if not expected or not predicted:
+        return float(expected == predicted)
+    common = LCSseq.similarity(expected, predicted)
+    return _f_score(common / len(predicted), common / len(expected), 1)
 
 
 def repetition(answer: str) -> float:
-    """The share of runs of four tokens that occurred before in the same answer: near 1 where a model is stuck."""
-    said = tokens(answer)
-    runs = [tuple(said[i : i + _REPEATED_RUN]) for i in range(len(said) - _REPEATED_RUN + 1)]
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+    """The share of token 4-grams that occurred earlier in the same answer: near 1 for a model in a loop."""
+    tokens = tokenize(answer)
+    ngrams = [tuple(tokens[i : i + _REPETITION_ORDER]) for i in range(len(tokens) - _REPETITION_ORDER + 1)]
+    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-def macro_f1(wanted: list[str], said: list[str]) -> float:
-    """The mean of each label's F1 over the labels that are wanted somewhere."""
+def macro_f1(expected: list[str], predicted: list[str]) -> float:
+    """The mean F1 over the labels that occur in `expected`."""
     scores = []
-    for label in set(wanted):
-        hits = sum(one == other == label for one, other in zip(wanted, said, strict=True))
-        scores.append(2 * hits / (wanted.count(label) + said.count(label)))
+    for label in set(expected):
+        hits = sum(left == right == label for left, right in zip(expected, predicted, strict=True))
+        scores.append(2 * hits / (expected.count(label) + predicted.count(label)))
     return sum(scores) / len(scores)
 
 
 def are_labels(references: list[str]) -> bool:
-    """Whether the answers are labels: short, and each of them several times."""
-    counts = Counter(map(plain, references))
-    short = all(len(tokens(label)) <= 8 for label in counts)
-    return short and len(references) >= 10 and len(counts) >= 2 and len(references) >= 3 * len(counts)
+    """Whether the references are labels: short, and each of them repeated."""
+    counts = Counter(map(normalize, references))
+    short = all(len(tokenize(label)) <= _MAX_LABEL_TOKENS for label in counts)
+    enough = len(references) >= max(_MIN_LABELED_CASES, _MIN_CASES_PER_LABEL * len(counts))
+    return short and enough and len(counts) >= 2
 
 
-def _runs(text: str, size: int) -> Counter[str]:
-    return Counter(text[i : i + size] for i in range(len(text) - size + 1))
+def _character_ngrams(text: str, order: int) -> Counter[str]:
+    return Counter(text[i : i + order] for i in range(len(text) - order + 1))
 
 
-def _f(precision: float, recall: float, beta: int) -> float:
+def _f_score(precision: float, recall: float, beta: int) -> float:
     if not precision + recall:
         return 0.0
     return (1 + beta**2) * precision * recall / (beta**2 * precision + recall)

@@ -1,4 +1,4 @@
-"""The report card of text answers: questions and answers of one run in, named figures with intervals out."""
+"""Metrics with intervals for the text answers of one model run."""
 
 from collections.abc import Sequence
 
@@ -7,76 +7,91 @@ import numpy as np
 from luthier.data.check.quality.preamble import strip_preamble
 from luthier.evaluation import text_metrics
 from luthier.evaluation.cases import Case
+from luthier.evaluation.model_run import MAX_FAILURES, ModelRun, confusion_matrix, efficiency, last_message_text
 from luthier.evaluation.sample_answers import Answer
-from luthier.evaluation.statistics import Interval, bootstrap, mean, rate
-from luthier.evaluation.tool_call_report import MOST_FAILURES, Run, efficiency, last_words
+from luthier.evaluation.statistics import Interval, bootstrap_interval, bootstrap_mean, proportion
 
-STUCK = 0.5  # an answer of which half repeats itself
+REPETITION_THRESHOLD = 0.5  # half of the answer's n-grams occurred earlier in it
 
 
-def card(model: str, asked: Sequence[Case], answers: Sequence[Answer]) -> Run:
-    """The figures of one run; labels are scored where the references are labels."""
-    wanted = [case.text or "" for case in asked]
-    said = [answer.content or "" for answer in answers]
-    pairs = list(zip(wanted, said, strict=True))
+def summarize_texts(model: str, cases: Sequence[Case], answers: Sequence[Answer]) -> ModelRun:
+    """The metrics of one run; label metrics are added where the references are labels."""
+    references = [case.reference or "" for case in cases]
+    texts = [answer.content or "" for answer in answers]
+    pairs = list(zip(references, texts, strict=True))
     scores = {
         "exact_match": [float(text_metrics.exact_match(*pair)) for pair in pairs],
         "chrf": [text_metrics.chrf(*pair) for pair in pairs],
         "rouge_l": [text_metrics.rouge_l(*pair) for pair in pairs],
     }
-    figures = {name: _figure(name, values) for name, values in scores.items()}
-    if text_metrics.are_labels(wanted):
-        figures["label_accuracy"] = figures["exact_match"]
-        figures["macro_f1"] = _macro_f1(
-            [text_metrics.plain(one) for one in wanted], [text_metrics.plain(one) for one in said]
-        )
-    figures["length_ratio"] = mean([len(b) / len(a) for a, b in pairs if a])
-    for name, hits in {
-        "preamble_rate": [bool(strip_preamble(one, last_words(case))) for case, one in zip(asked, said, strict=True)],
-        "truncation_rate": [answer.finish_reason == "length" for answer in answers],
-        "repetition_rate": [text_metrics.repetition(one) > STUCK for one in said],
-        "empty_rate": [not one.strip() for one in said],
-    }.items():
-        figures[name] = rate(sum(hits), len(hits))
-    return Run(
+    metrics = {name: _interval(name, values) for name, values in scores.items()}
+    has_labels = text_metrics.are_labels(references)
+    if has_labels:
+        metrics["label_accuracy"] = metrics["exact_match"]
+        metrics["macro_f1"] = _macro_f1(*(list(map(text_metrics.normalize, side)) for side in (references, texts)))
+    metrics["length_ratio"] = bootstrap_mean([len(text) / len(reference) for reference, text in pairs if reference])
+    metrics |= _defect_rates(cases, answers)
+    return ModelRun(
         model,
         "full",
-        {name: figure for name, figure in figures.items() if figure.n},
+        {name: interval for name, interval in metrics.items() if interval.n},
         scores,
-        confusion=_confusion(wanted, said) if "macro_f1" in figures else {},
+        confusion=_label_confusion(references, texts) if has_labels else {},
         efficiency=efficiency(answers),
-        failures=_failures(asked, answers, scores),
+        failures=_failures(cases, answers, scores),
     )
 
 
-def _figure(name: str, values: list[float]) -> Interval:
-    return rate(int(sum(values)), len(values)) if name == "exact_match" else mean(values)
+def _interval(name: str, values: list[float]) -> Interval:
+    return proportion(int(sum(values)), len(values)) if name == "exact_match" else bootstrap_mean(values)
 
 
-def _macro_f1(wanted: list[str], said: list[str]) -> Interval:
-    one, other = np.array(wanted), np.array(said)
-    return bootstrap(lambda chosen: text_metrics.macro_f1(list(one[chosen]), list(other[chosen])), len(wanted))
+def _defect_rates(cases: Sequence[Case], answers: Sequence[Answer]) -> dict[str, Interval]:
+    texts = [answer.content or "" for answer in answers]
+    defects = {
+        "preamble_rate": [
+            bool(strip_preamble(text, last_message_text(case))) for case, text in zip(cases, texts, strict=True)
+        ],
+        "truncation_rate": [answer.finish_reason == "length" for answer in answers],
+        "repetition_rate": [text_metrics.repetition(text) > REPETITION_THRESHOLD for text in texts],
+        "empty_rate": [not text.strip() for text in texts],
+    }
+    return {name: proportion(sum(flags), len(flags)) for name, flags in defects.items()}
 
 
-def _confusion(wanted: list[str], said: list[str]) -> dict[str, dict[str, int]]:
-    """Wanted label → said label → cases; what is no label stands under ""."""
-    known = {text_metrics.plain(one): one for one in wanted}
-    counts: dict[str, dict[str, int]] = {}
-    for one, other in zip(wanted, said, strict=True):
-        row = counts.setdefault(known[text_metrics.plain(one)], {})
-        label = known.get(text_metrics.plain(other), "")
-        row[label] = row.get(label, 0) + 1
-    return counts
+def _macro_f1(references: list[str], texts: list[str]) -> Interval:
+    expected, predicted = np.array(references), np.array(texts)
+    return bootstrap_interval(
+        lambda sample: text_metrics.macro_f1(list(expected[sample]), list(predicted[sample])), len(references)
+    )
+
+
+def _label_confusion(references: list[str], texts: list[str]) -> dict[str, dict[str, int]]:
+    """Each label in the spelling of its last reference; an answer that is no label is ""."""
+    labels = {text_metrics.normalize(reference): reference for reference in references}
+    return confusion_matrix(
+        [
+            (labels[text_metrics.normalize(reference)], labels.get(text_metrics.normalize(text), ""))
+            for reference, text in zip(references, texts, strict=True)
+        ]
+    )
 
 
 def _failures(
-    asked: Sequence[Case], answers: Sequence[Answer], scores: dict[str, list[float]]
+    cases: Sequence[Case], answers: Sequence[Answer], scores: dict[str, list[float]]
 ) -> list[dict[str, object]]:
-    """The answers furthest from their reference, worst first."""
-    order = sorted(range(len(asked)), key=lambda index: scores["chrf"][index])
-    failed: list[dict[str, object]] = []
-    for index in [index for index in order if not scores["exact_match"][index]][:MOST_FAILURES]:
-        case, said = asked[index], answers[index].content
-        chrf = round(scores["chrf"][index], 3)
-        failed.append({"line": case.line, "asked": last_words(case), "wanted": case.text, "said": said, "chrf": chrf})
-    return failed
+    """The answers furthest from their reference, worst first, as rows of the JSON report."""
+    order = sorted(range(len(cases)), key=lambda index: scores["chrf"][index])
+    failures: list[dict[str, object]] = []
+    for index in [index for index in order if not scores["exact_match"][index]][:MAX_FAILURES]:
+        case = cases[index]
+        failures.append(
+            {
+                "line": case.line,
+                "asked": last_message_text(case),
+                "wanted": case.reference,
+                "said": answers[index].content,
+                "chrf": round(scores["chrf"][index], 3),
+            }
+        )
+    return failures

@@ -1,8 +1,8 @@
-"""One answer against the calls that were expected: what was right, what was not, and how it was wrong.
+"""Scores the tool calls of one answer against the expected calls.
 
-The rules are those of the Berkeley Function-Calling Leaderboard's AST check where they make sense for any language
-(order-free pairing, lists of acceptable values, "" for "may be left out"), with strict equality beside its lenient
-one. Knows nothing about models, requests or files.
+The rules are those of the AST check of the Berkeley Function-Calling Leaderboard where they make sense for any
+language (order-free pairing, lists of acceptable values, "" for "may be omitted"), with strict equality beside its
+lenient one.
 """
 
 import json
@@ -16,15 +16,15 @@ from typing import Any
 
 from luthier.data.examples.tool_definitions import Definitions
 
-# What the lenient comparison drops: the leaderboard's list, white space, and Chinese punctuation.
-_DROPPED = re.compile(r"[\s,./\-_*^，。、：；（）《》“”‘’]")
-_MARKUP = re.compile(r"</?tool_call>|\"name\"\s*:\s*\"[^\"]*\"\s*,\s*\"(?:arguments|parameters)\"\s*:")
-_MOST_PAIRINGS = 5  # calls of one answer up to which every pairing is tried; beyond, the first that fits is taken
+# Ignored by the lenient comparison: the leaderboard's list, white space, and Chinese punctuation.
+_IGNORED_CHARACTERS = re.compile(r"[\s,./\-_*^，。、：；（）《》“”‘’]")
+_CALL_MARKUP = re.compile(r"</?tool_call>|\"name\"\s*:\s*\"[^\"]*\"\s*,\s*\"(?:arguments|parameters)\"\s*:")
+_MAX_PERMUTED_CALLS = 5  # every pairing is tried up to here; with more calls, the first match is taken
 
 
 @dataclass(frozen=True)
-class Expected:
-    """`acceptable`: for each argument the values that count as right; an "" among them: it may be left out."""
+class ExpectedCall:
+    """`acceptable`: for each argument, the values that count as correct; an "" among them: it may be omitted."""
 
     name: str
     arguments: dict[str, Any]
@@ -32,15 +32,15 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """A call as it came. `arguments` is None when its text is no JSON object."""
+class PredictedCall:
+    """A call of the model. `text`: its arguments as sent; `arguments`: None when they are not a JSON object."""
 
     name: str
     text: str
     arguments: dict[str, Any] | None
 
     @classmethod
-    def read(cls, name: str, text: str) -> "Predicted":
+    def parse(cls, name: str, text: str) -> "PredictedCall":
         try:
             value = json.loads(text or "{}")
         except (ValueError, RecursionError):
@@ -49,146 +49,163 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One answer. The rates of a report are sums of these fields; see `card`.
+class Overlap:
+    """Sizes of two multisets and of their intersection, for precision and recall."""
 
-    `exact`, `match`: the decision, the number and every call are right, with strict and with lenient comparison.
-    `found`, `said`, `wanted`: (function, argument, value) triples for precision and recall; likewise the names.
-    `faults`: how often each way to break a schema occurs.
-    """
+    common: int = 0
+    predicted: int = 0
+    expected: int = 0
 
-    wanted_call: bool
-    called: bool
-    names_right: bool
-    exact: bool
-    match: bool
-    arguments_exact: bool
-    arguments_match: bool
+    @classmethod
+    def of(cls, predicted: "Counter[Any]", expected: "Counter[Any]") -> "Overlap":
+        return cls((predicted & expected).total(), predicted.total(), expected.total())
+
+
+@dataclass(frozen=True)
+class CallValidity:
+    """Predicted calls and arguments of one answer, and how many of them are valid or unknown."""
+
     calls: int = 0
-    json_valid: int = 0
-    schema_valid: int = 0
+    valid_json: int = 0
+    valid_schema: int = 0
     unknown_functions: int = 0
     arguments: int = 0
     unknown_arguments: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    names_found: int = 0
-    names_said: int = 0
-    names_wanted: int = 0
-    found: int = 0
-    said: int = 0
-    wanted: int = 0
+
+
+@dataclass(frozen=True)
+class ToolCallScore:
+    """The score of one answer; the rates of a report are sums over these (see `tool_call_report`).
+
+    `exact`, `lenient`: the decision, the number of calls and every call are correct, under strict and under lenient
+    comparison. `argument_overlap` counts (function, argument, value) triples. `schema_errors`: occurrences by kind.
+    `unparsed`: a call that stayed in the text. `confusion`: (expected, predicted) first function; "" for no call.
+    """
+
+    expects_call: bool
+    has_call: bool
+    names_match: bool
+    exact: bool
+    lenient: bool
+    validity: CallValidity
+    schema_errors: Counter[str] = field(default_factory=Counter)
+    name_overlap: Overlap = Overlap()
+    argument_overlap: Overlap = Overlap()
     unparsed: bool = False
-    confusion: tuple[str, str] = ("", "")  # (wanted function, said function); "" stands for no call
+    confusion: tuple[str, str] = ("", "")
+
+    @property
+    def arguments_exact(self) -> bool:
+        return self.expects_call and self.exact
 
 
-def judge(
-    wanted: list[Expected], predicted: list[Predicted], content: str | None, definitions: Definitions | None
-) -> Verdict:
-    """The verdict on one answer. Without `definitions` nothing is said about schemas and unknown names."""
-    right_decision = bool(wanted) == bool(predicted)
-    names = Counter(one.name for one in wanted), Counter(one.name for one in predicted)
-    names_right = names[0] == names[1]
-    exact = names_right and _all_pair(wanted, predicted, lenient=False)
-    match = names_right and _all_pair(wanted, predicted, lenient=True)
-    triples = (
-        _triples((one.name, one.arguments) for one in wanted),
-        _triples((one.name, one.arguments or {}) for one in predicted),
+def score_tool_calls(
+    expected: list[ExpectedCall], predicted: list[PredictedCall], content: str | None, definitions: Definitions | None
+) -> ToolCallScore:
+    """Scores one answer. Without `definitions`, schemas and unknown names are not checked."""
+    expected_names = Counter(call.name for call in expected)
+    predicted_names = Counter(call.name for call in predicted)
+    names_match = expected_names == predicted_names  # which implies the same decision and number of calls
+    errors = [definitions.faults(call.name, call.arguments) for call in predicted] if definitions else []
+    return ToolCallScore(
+        expects_call=bool(expected),
+        has_call=bool(predicted),
+        names_match=names_match,
+        exact=names_match and _all_paired(expected, predicted, lenient=False),
+        lenient=names_match and _all_paired(expected, predicted, lenient=True),
+        validity=_validity(predicted, errors),
+        schema_errors=sum(errors, Counter()),
+        name_overlap=Overlap.of(predicted_names, expected_names),
+        argument_overlap=Overlap.of(
+            _argument_triples((call.name, call.arguments or {}) for call in predicted),
+            _argument_triples((call.name, call.arguments) for call in expected),
+        ),
+        unparsed=not predicted and bool(content) and bool(_CALL_MARKUP.search(content or "")),
+        confusion=(expected[0].name if expected else "", predicted[0].name if predicted else ""),
     )
-    checked = [definitions.faults(one.name, one.arguments) for one in predicted] if definitions else []
-    return Verdict(
-        wanted_call=bool(wanted),
-        called=bool(predicted),
-        names_right=names_right,
-        exact=right_decision and exact,
-        match=right_decision and match,
-        arguments_exact=bool(wanted) and exact,
-        arguments_match=bool(wanted) and match,
+
+
+def _validity(predicted: list[PredictedCall], errors: list[Counter[str]]) -> CallValidity:
+    return CallValidity(
         calls=len(predicted),
-        json_valid=sum(one.arguments is not None for one in predicted),
-        schema_valid=sum(not faults for faults in checked),
-        unknown_functions=sum("unknown_function" in faults for faults in checked),
-        arguments=sum(len(one.arguments or {}) for one in predicted),
-        unknown_arguments=sum(faults["unknown_argument"] for faults in checked),
-        faults=sum(checked, Counter()),
-        names_found=(names[0] & names[1]).total(),
-        names_said=names[1].total(),
-        names_wanted=names[0].total(),
-        found=(triples[0] & triples[1]).total(),
-        said=triples[1].total(),
-        wanted=triples[0].total(),
-        unparsed=not predicted and bool(content) and bool(_MARKUP.search(content or "")),
-        confusion=(wanted[0].name if wanted else "", predicted[0].name if predicted else ""),
+        valid_json=sum(call.arguments is not None for call in predicted),
+        valid_schema=sum(not error for error in errors),
+        unknown_functions=sum("unknown_function" in error for error in errors),
+        arguments=sum(len(call.arguments or {}) for call in predicted),
+        unknown_arguments=sum(error["unknown_argument"] for error in errors),
     )
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equal as JSON values: key order is free, 1 is 1.0, true is not 1, strings after NFKC and without outer space."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, str) and isinstance(other, str):
-        return unicodedata.normalize("NFKC", one).strip() == unicodedata.normalize("NFKC", other).strip()
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
+def json_equal(left: Any, right: Any) -> bool:
+    """JSON equality: key order is ignored, 1 equals 1.0, true does not equal 1, strings are compared after NFKC
+    normalization and without surrounding white space.
+    """
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, str) and isinstance(right, str):
+        return unicodedata.normalize("NFKC", left).strip() == unicodedata.normalize("NFKC", right).strip()
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(json_equal(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(json_equal, left, right))
+    return bool(left == right)
 
 
-def normalised(value: Any) -> Any:
+def normalize(value: Any) -> Any:
     """For the lenient comparison: strings without case, width, white space and punctuation."""
     if isinstance(value, str):
-        return _DROPPED.sub("", unicodedata.normalize("NFKC", value)).lower().replace("'", '"')
+        return _IGNORED_CHARACTERS.sub("", unicodedata.normalize("NFKC", value)).lower().replace("'", '"')
     if isinstance(value, dict):
-        return {key: normalised(item) for key, item in value.items()}
-    return [normalised(item) for item in value] if isinstance(value, list) else value
+        return {key: normalize(inner) for key, inner in value.items()}
+    return [normalize(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _all_pair(wanted: list[Expected], predicted: list[Predicted], *, lenient: bool) -> bool:
-    """Whether each expected call has a predicted one of its own, in any order."""
-    if len(wanted) != len(predicted):
+def _all_paired(expected: list[ExpectedCall], predicted: list[PredictedCall], *, lenient: bool) -> bool:
+    """Whether each expected call has a matching predicted call of its own, in any order."""
+    if len(expected) != len(predicted):
         return False
-    fits = [[_fits(one, other, lenient=lenient) for other in predicted] for one in wanted]
-    if len(wanted) <= _MOST_PAIRINGS:
-        return any(all(map(list.__getitem__, fits, order)) for order in permutations(range(len(wanted))))
-    free = set(range(len(predicted)))
-    for row in fits:
-        place = next((index for index in sorted(free) if row[index]), None)
-        if place is None:
+    matches = [[_call_matches(call, other, lenient=lenient) for other in predicted] for call in expected]
+    if len(expected) <= _MAX_PERMUTED_CALLS:
+        return any(all(map(list.__getitem__, matches, order)) for order in permutations(range(len(expected))))
+    unpaired = set(range(len(predicted)))
+    for row in matches:
+        match = next((index for index in sorted(unpaired) if row[index]), None)
+        if match is None:
             return False
-        free.remove(place)
+        unpaired.remove(match)
     return True
 
 
-def _fits(wanted: Expected, said: Predicted, *, lenient: bool) -> bool:
-    if wanted.name != said.name or said.arguments is None:
+def _call_matches(expected: ExpectedCall, predicted: PredictedCall, *, lenient: bool) -> bool:
+    if expected.name != predicted.name or predicted.arguments is None:
         return False
-    allowed = wanted.acceptable or {key: [value] for key, value in wanted.arguments.items()}
-    if not said.arguments.keys() <= allowed.keys():
+    acceptable = expected.acceptable or {key: [value] for key, value in expected.arguments.items()}
+    if not predicted.arguments.keys() <= acceptable.keys():
         return False
     return all(
-        any(_equal(value, said.arguments[key], lenient=lenient) for value in values)
-        if key in said.arguments
-        else "" in values and wanted.acceptable is not None
-        for key, values in allowed.items()
+        any(_values_equal(value, predicted.arguments[key], lenient=lenient) for value in values)
+        if key in predicted.arguments
+        else "" in values and expected.acceptable is not None
+        for key, values in acceptable.items()
     )
 
 
-def _equal(one: Any, other: Any, *, lenient: bool) -> bool:
-    return same(normalised(one), normalised(other)) if lenient else same(one, other)
+def _values_equal(left: Any, right: Any, *, lenient: bool) -> bool:
+    return json_equal(normalize(left), normalize(right)) if lenient else json_equal(left, right)
 
 
-def _triples(calls: Iterable[tuple[str, dict[str, Any]]]) -> Counter[tuple[str, str, str]]:
+def _argument_triples(calls: Iterable[tuple[str, dict[str, Any]]]) -> Counter[tuple[str, str, str]]:
+    """(function, argument, normalized value) of every argument."""
     return Counter(
-        (name, key, json.dumps(_plain(normalised(value)), sort_keys=True))
+        (name, key, json.dumps(_integral_floats_as_int(normalize(value)), sort_keys=True))
         for name, arguments in calls
         for key, value in arguments.items()
     )
 
 
-def _plain(value: Any) -> Any:
-    """1 and 1.0 written alike."""
+def _integral_floats_as_int(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        return {key: _integral_floats_as_int(inner) for key, inner in value.items()}
+    return [_integral_floats_as_int(inner) for inner in value] if isinstance(value, list) else value

@@ -1,183 +1,163 @@
-"""The report card of a model's calls: questions and answers of one run in, named figures with intervals out.
+"""Metrics with intervals for the tool calls of one model run.
 
-Definitions of the figures: docs/evaluation.md. Every figure says how many cases it was taken from; one without any
-is left out, never zero.
+Definitions of the metrics: docs/evaluation.md. Every metric carries the number of cases behind it; a metric without
+any is omitted, never zero.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from luthier.data.examples.tool_definitions import Definitions, Shown
 from luthier.evaluation.cases import Case
+from luthier.evaluation.model_run import MAX_FAILURES, ModelRun, confusion_matrix, efficiency, last_message_text
 from luthier.evaluation.sample_answers import Answer
-from luthier.evaluation.statistics import Interval, bootstrap, rate
-from luthier.evaluation.tool_call_match import Verdict, judge
+from luthier.evaluation.statistics import NO_CASES, Interval, bootstrap_interval, proportion
+from luthier.evaluation.tool_call_match import Overlap, ToolCallScore, score_tool_calls
 
 HEADLINE = "call_exact"
-MOST_FAILURES = 200  # kept in a report: enough to read, and a page that still opens
+Metric = Callable[[Sequence[ToolCallScore]], Interval]
+Condition = Callable[[ToolCallScore], bool]
+Count = Callable[[ToolCallScore], int]
 
 
-@dataclass(frozen=True)
-class Run:
-    """One model with one way of showing definitions.
-
-    `scores`: figures case by case, for pairing; `loss_tokens`: of how many tokens each case's loss is, which tells
-    models that cut text alike; `not_available`: figures that its service does not give, and why.
-    """
-
-    model: str
-    shown: Shown
-    figures: dict[str, Interval]
-    scores: dict[str, list[float]]
-    faults: dict[str, int] = field(default_factory=dict)
-    confusion: dict[str, dict[str, int]] = field(default_factory=dict)
-    efficiency: dict[str, float] = field(default_factory=dict)
-    failures: list[dict[str, object]] = field(default_factory=list)
-    loss_tokens: list[int] = field(default_factory=list)
-    not_available: dict[str, str] = field(default_factory=dict)
-
-
-def card(
-    model: str, shown: Shown, asked: Sequence[Case], answers: Sequence[Answer], definitions: Definitions | None
-) -> Run:
-    """The figures of one run. Without `definitions` those that need a schema are left out."""
-    verdicts = [
-        judge(case.wanted, answer.calls, answer.content, definitions)
-        for case, answer in zip(asked, answers, strict=True)
+def summarize_tool_calls(
+    model: str,
+    definitions_sent: Shown,
+    cases: Sequence[Case],
+    answers: Sequence[Answer],
+    definitions: Definitions | None,
+) -> ModelRun:
+    """The metrics of one run. Without `definitions`, those that need a schema are omitted."""
+    scores = [
+        score_tool_calls(case.expected_calls, answer.calls, answer.content, definitions)
+        for case, answer in zip(cases, answers, strict=True)
     ]
-    made = {name: figure(verdicts) for name, figure in _FIGURES.items() if definitions or name not in _NEED_SCHEMAS}
-    faults = sum((verdict.faults for verdict in verdicts), Counter[str]())
-    return Run(
+    metrics = {name: metric(scores) for name, metric in _METRICS.items() if definitions or name not in _NEED_SCHEMAS}
+    return ModelRun(
         model,
-        shown,
-        {name: interval for name, interval in made.items() if interval.n},
-        {HEADLINE: [float(verdict.exact) for verdict in verdicts]},
-        dict(faults.most_common()),
-        _confusion(verdicts),
+        definitions_sent,
+        {name: interval for name, interval in metrics.items() if interval.n},
+        {HEADLINE: [float(score.exact) for score in scores]},
+        dict(sum((score.schema_errors for score in scores), Counter[str]()).most_common()),
+        confusion_matrix([score.confusion for score in scores]),
         efficiency(answers),
-        _failures(asked, answers, verdicts),
+        _failures(cases, answers, scores),
     )
 
 
-def efficiency(answers: Sequence[Answer]) -> dict[str, float]:
-    """Tokens and seconds: mean, median and 95th percentile."""
-    if not answers:
-        return {}
-    prompt = np.array([answer.prompt_tokens for answer in answers])
-    latency = np.array([answer.latency_s for answer in answers])
-    return {
-        "prompt_tokens": int(prompt.sum()),
-        "prompt_tokens_mean": float(prompt.mean()),
-        "prompt_tokens_p95": float(np.quantile(prompt, 0.95)),
-        "completion_tokens": int(sum(answer.completion_tokens for answer in answers)),
-        "latency_s_p50": float(np.quantile(latency, 0.5)),
-        "latency_s_p95": float(np.quantile(latency, 0.95)),
-    }
+def _rate(condition: Condition, among: Condition = lambda _: True) -> Metric:
+    """The proportion of answers that meet a condition, among those that meet another."""
+
+    def metric(scores: Sequence[ToolCallScore]) -> Interval:
+        selected = [score for score in scores if among(score)]
+        return proportion(sum(map(condition, selected)), len(selected))
+
+    return metric
 
 
-Figure = Callable[[Sequence[Verdict]], Interval]
+def _ratio_of_counts(part: Count, whole: Count) -> Metric:
+    """A share of calls or arguments. The interval resamples cases: calls of one answer are not independent."""
 
-
-def _share(hit: Callable[[Verdict], bool], among: Callable[[Verdict], bool] = lambda _: True) -> Figure:
-    def figure(verdicts: Sequence[Verdict]) -> Interval:
-        chosen = [verdict for verdict in verdicts if among(verdict)]
-        return rate(sum(map(hit, chosen)), len(chosen))
-
-    return figure
-
-
-def _of_calls(part: str, whole: str) -> Figure:
-    """A share of calls or arguments; the interval resamples cases, since calls of one answer hang together."""
-
-    def figure(verdicts: Sequence[Verdict]) -> Interval:
-        parts = np.array([getattr(verdict, part) for verdict in verdicts])
-        wholes = np.array([getattr(verdict, whole) for verdict in verdicts])
+    def metric(scores: Sequence[ToolCallScore]) -> Interval:
+        parts, wholes = np.array(list(map(part, scores))), np.array(list(map(whole, scores)))
         if not wholes.sum():
-            return Interval(math.nan, math.nan, math.nan, 0)
-        if parts.sum() in (0, wholes.sum()):  # resampled, none or all of them stay none or all, which is no interval
-            return rate(int(parts.sum()), int(wholes.sum()))
-        found = bootstrap(lambda chosen: _ratio(parts[chosen].sum(), wholes[chosen].sum()), len(verdicts))
-        return Interval(found.value, found.low, found.high, int(wholes.sum()))
+            return NO_CASES
+        if parts.sum() in (0, wholes.sum()):  # every resample would give 0 or 1, which is no interval
+            return proportion(int(parts.sum()), int(wholes.sum()))
+        interval = bootstrap_interval(lambda sample: _ratio(parts[sample].sum(), wholes[sample].sum()), len(scores))
+        return Interval(interval.value, interval.low, interval.high, int(wholes.sum()))
 
-    return figure
+    return metric
 
 
-def _f1(found: str, said: str, wanted: str) -> Figure:
-    def figure(verdicts: Sequence[Verdict]) -> Interval:
-        counts = np.array([[getattr(verdict, name) for name in (found, said, wanted)] for verdict in verdicts])
+def _f1(overlap: Callable[[ToolCallScore], Overlap]) -> Metric:
+    def metric(scores: Sequence[ToolCallScore]) -> Interval:
+        counts = np.array([(sizes.common, sizes.predicted, sizes.expected) for sizes in map(overlap, scores)])
         if not len(counts) or not counts[:, 2].sum():
-            return Interval(math.nan, math.nan, math.nan, 0)
+            return NO_CASES
 
-        def score(chosen: np.ndarray) -> float:
-            hits, predicted, expected = counts[chosen].sum(axis=0)
-            return _ratio(2 * hits, predicted + expected)
+        def f1(sample: np.ndarray) -> float:
+            common, predicted, expected = counts[sample].sum(axis=0)
+            return _ratio(2 * common, predicted + expected)
 
-        made = bootstrap(score, len(verdicts))
-        return Interval(made.value, made.low, made.high, int(counts[:, 2].sum()))
+        interval = bootstrap_interval(f1, len(scores))
+        return Interval(interval.value, interval.low, interval.high, int(counts[:, 2].sum()))
 
-    return figure
+    return metric
 
 
 def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole else math.nan
 
 
-_FIGURES: dict[str, Figure] = {
-    "call_exact": _share(lambda one: one.exact),
-    "call_match": _share(lambda one: one.match),
-    "call_exact_of_calls": _share(lambda one: one.exact, lambda one: one.wanted_call),
-    "decision_accuracy": _share(lambda one: one.wanted_call == one.called),
-    "call_precision": _share(lambda one: one.wanted_call, lambda one: one.called),
-    "call_recall": _share(lambda one: one.called, lambda one: one.wanted_call),
-    "irrelevance_accuracy": _share(lambda one: not one.called, lambda one: not one.wanted_call),
-    "name_accuracy": _share(lambda one: one.names_right, lambda one: one.wanted_call),
-    "name_f1": _f1("names_found", "names_said", "names_wanted"),
-    "arguments_exact": _share(lambda one: one.arguments_exact, lambda one: one.wanted_call and one.names_right),
-    "arguments_match": _share(lambda one: one.arguments_match, lambda one: one.wanted_call and one.names_right),
-    "argument_f1": _f1("found", "said", "wanted"),
-    "json_valid": _of_calls("json_valid", "calls"),
-    "schema_valid": _of_calls("schema_valid", "calls"),
-    "unknown_function_rate": _of_calls("unknown_functions", "calls"),
-    "unknown_argument_rate": _of_calls("unknown_arguments", "arguments"),
-    "unparsed_call_rate": _share(lambda one: one.unparsed),
+def _exact(score: ToolCallScore) -> bool:
+    return score.exact
+
+
+def _lenient(score: ToolCallScore) -> bool:
+    return score.lenient
+
+
+def _has_call(score: ToolCallScore) -> bool:
+    return score.has_call
+
+
+def _expects_call(score: ToolCallScore) -> bool:
+    return score.expects_call
+
+
+def _expected_names(score: ToolCallScore) -> bool:
+    return score.expects_call and score.names_match
+
+
+def _calls(score: ToolCallScore) -> int:
+    return score.validity.calls
+
+
+_METRICS: dict[str, Metric] = {
+    "call_exact": _rate(_exact),
+    "call_match": _rate(_lenient),
+    "call_exact_of_calls": _rate(_exact, _expects_call),
+    "decision_accuracy": _rate(lambda score: score.expects_call == score.has_call),
+    "call_precision": _rate(_expects_call, _has_call),
+    "call_recall": _rate(_has_call, _expects_call),
+    "irrelevance_accuracy": _rate(lambda score: not score.has_call, lambda score: not score.expects_call),
+    "name_accuracy": _rate(lambda score: score.names_match, _expects_call),
+    "name_f1": _f1(lambda score: score.name_overlap),
+    "arguments_exact": _rate(_exact, _expected_names),
+    "arguments_match": _rate(_lenient, _expected_names),
+    "argument_f1": _f1(lambda score: score.argument_overlap),
+    "json_valid": _ratio_of_counts(lambda score: score.validity.valid_json, _calls),
+    "schema_valid": _ratio_of_counts(lambda score: score.validity.valid_schema, _calls),
+    "unknown_function_rate": _ratio_of_counts(lambda score: score.validity.unknown_functions, _calls),
+    "unknown_argument_rate": _ratio_of_counts(
+        lambda score: score.validity.unknown_arguments, lambda score: score.validity.arguments
+    ),
+    "unparsed_call_rate": _rate(lambda score: score.unparsed),
 }
 _NEED_SCHEMAS = ("schema_valid", "unknown_function_rate", "unknown_argument_rate")
 
 
-def _confusion(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
-    """Wanted function → said function → cases; "" stands for no call."""
-    counts: dict[str, dict[str, int]] = {}
-    for verdict in verdicts:
-        wanted, said = verdict.confusion
-        row = counts.setdefault(wanted, {})
-        row[said] = row.get(said, 0) + 1
-    return counts
-
-
-def _failures(asked: Sequence[Case], answers: Sequence[Answer], verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
-    failed: list[dict[str, object]] = []
-    for case, answer, verdict in zip(asked, answers, verdicts, strict=True):
-        if verdict.exact or len(failed) == MOST_FAILURES:
+def _failures(
+    cases: Sequence[Case], answers: Sequence[Answer], scores: Sequence[ToolCallScore]
+) -> list[dict[str, object]]:
+    """The first answers that are not exact, as rows of the JSON report."""
+    failures: list[dict[str, object]] = []
+    for case, answer, score in zip(cases, answers, scores, strict=True):
+        if score.exact or len(failures) == MAX_FAILURES:
             continue
-        wanted = [{"name": one.name, "arguments": one.arguments} for one in case.wanted]
-        said = [{"name": one.name, "arguments": one.text} for one in answer.calls]
-        failed.append(
+        expected = [{"name": call.name, "arguments": call.arguments} for call in case.expected_calls]
+        predicted = [{"name": call.name, "arguments": call.text} for call in answer.calls]
+        failures.append(
             {
                 "line": case.line,
-                "asked": last_words(case),
-                "wanted": wanted or case.text,
-                "said": said or answer.content,
-                "faults": dict(verdict.faults),
+                "asked": last_message_text(case),
+                "wanted": expected or case.reference,
+                "said": predicted or answer.content,
+                "faults": dict(score.schema_errors),
             }
         )
-    return failed
-
-
-def last_words(case: Case) -> str:
-    """What the model was asked last."""
-    said = [message.get("content") for message in case.messages if message.get("content")]
-    return said[-1] if said and isinstance(said[-1], str) else ""
+    return failures

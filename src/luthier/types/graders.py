@@ -3,9 +3,10 @@
 `label_model` stands inside `multi` only, as there; `multi` takes its graders as one, as a list or by name.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from luthier.types.common import Request, Response
 
@@ -121,7 +122,30 @@ class LabelModel(Request):
     passing_labels: Annotated[list[str], Field(min_length=1)]
 
 
-SubGrader = Annotated[StringCheck | TextSimilarity | Python | ScoreModel | LabelModel, Field(discriminator="type")]
+_BUILT_IN_TYPES = ("string_check", "text_similarity", "python", "score_model", "label_model", "multi")
+_extensions: list[Callable[[], Mapping[str, type[Request]]]] = []
+
+
+def extend_grader_types(requests: Callable[[], Mapping[str, type[Request]]]) -> None:
+    """Accepts further grader types; `requests`: their request models by type, called when one is needed."""
+    _extensions.append(requests)
+
+
+def _extension_or_built_in(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    if isinstance(kind, str) and kind not in _BUILT_IN_TYPES:
+        for requests in _extensions:
+            request = requests().get(kind)
+            if request is not None:
+                return request.model_validate(value)
+    return handler(value)
+
+
+SubGrader = Annotated[
+    StringCheck | TextSimilarity | Python | ScoreModel | LabelModel,
+    Field(discriminator="type"),
+    WrapValidator(_extension_or_built_in),
+]
 _MOST_GRADERS = 32
 
 
@@ -142,7 +166,11 @@ class Multi(Request):
         return {grader.name: grader for grader in (self.graders if isinstance(self.graders, list) else [self.graders])}
 
 
-Grader = Annotated[StringCheck | TextSimilarity | Python | ScoreModel | Multi, Field(discriminator="type")]
+Grader = Annotated[
+    StringCheck | TextSimilarity | Python | ScoreModel | Multi,
+    Field(discriminator="type"),
+    WrapValidator(_extension_or_built_in),
+]
 
 
 class RunGraderRequest(Request):

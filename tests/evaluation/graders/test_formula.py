@@ -82,11 +82,11 @@ def test_what_has_no_result(formula: str, flag: str) -> None:
 def test_any_text_has_a_result_or_a_flag(formula: str) -> None:
     """Where Python reads the same text, it gets the same number."""
     try:
-        found = compute(formula, VALUES)
+        result = compute(formula, VALUES)
     except GraderFailure:
         return
     try:
         expected = eval(formula.replace("^", "**").strip(), {"min": min}, VALUES)  # noqa: S307 - letters a b e i m n
     except (SyntaxError, TypeError, OverflowError):
         return  # such as 01, which is no number to Python
-    assert math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-12)
+    assert math.isclose(result, expected, rel_tol=1e-9, abs_tol=1e-12)

@@ -1,9 +1,24 @@
-"""Graders: an item and a model's sample in, a reward out. Knows nothing about HTTP; a callable asks models."""
+"""Graders: from a model's sample and a data item to a reward.
 
-from luthier.evaluation.graders.check import check, parts
+Each grader type is a plugin of the group `luthier.graders` (see `grader_type`). Access to models and embeddings comes
+from the caller, in a `GraderContext`.
+"""
+
+from luthier.evaluation.graders.context import GraderContext, ModelReply, ModelRequest
 from luthier.evaluation.graders.failures import GraderFailure
-from luthier.evaluation.graders.run import Asked, Reply, Tools, grade
+from luthier.evaluation.graders.run import grade
 from luthier.evaluation.graders.sandbox import SandboxUnavailableError
 from luthier.evaluation.graders.templates import Sample
+from luthier.evaluation.graders.validation import sub_graders, validate_grader
 
-__all__ = ["Asked", "GraderFailure", "Reply", "Sample", "SandboxUnavailableError", "Tools", "check", "grade", "parts"]
+__all__ = [
+    "GraderContext",
+    "GraderFailure",
+    "ModelReply",
+    "ModelRequest",
+    "Sample",
+    "SandboxUnavailableError",
+    "grade",
+    "sub_graders",
+    "validate_grader",
+]

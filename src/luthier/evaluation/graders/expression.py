@@ -1,20 +1,20 @@
-"""Formulas of `multi` graders, read and computed by hand: `0.7 * style + 0.3 * min(facts, 1) ^ 2`.
+"""Formulas of `multi` graders: `0.7 * style + 0.3 * min(facts, 1) ^ 2`, parsed by recursive descent.
 
-Numbers, the graders' names, + - * / and powers (`^` or `**`), parentheses and seven functions: there is nothing else
-that a formula can say, so there is nothing else that it can do.
+The grammar has numbers, names of graders, + - * / and powers (`^` or `**`), parentheses and eight functions, so nothing
+else can be executed.
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping
 
-from luthier.evaluation.graders.failures import formula_parse, invalid_variable, other
+from luthier.evaluation.graders.failures import invalid_formula, invalid_variable, other_failure
 
 _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|([^\W\d]\w*)|(\*\*|[-+*/^(),]))")
-_DEEPEST = 50
-Compute = Callable[[Mapping[str, float]], float]
+_MAX_DEPTH = 50
+Evaluate = Callable[[Mapping[str, float]], float]
 
-_FUNCTIONS: dict[str, tuple[int, int, Callable[..., float]]] = {  # least and most arguments
+_FUNCTIONS: dict[str, tuple[int, int, Callable[..., float]]] = {  # fewest and most arguments
     "min": (1, 99, min),
     "max": (1, 99, max),
     "abs": (1, 1, abs),
@@ -27,101 +27,105 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[..., float]]] = {  # least and mo
 
 
 def compute(formula: str, values: Mapping[str, float]) -> float:
-    """Raises GraderFailure: for what is no formula, for a name without a value, for what has no finite result."""
+    """Raises GraderFailure: for an invalid formula, a name without a value, or a result that is not finite."""
     return Formula(formula)(values)
 
 
 class Formula:
+    """A parsed formula; `names`: the names of graders in it."""
+
     def __init__(self, text: str) -> None:
         """Raises GraderFailure (formula_parse_error)."""
-        self._text, self._at, self._depth = text, 0, 0
+        self._text, self._position, self._depth = text, 0, 0
         self.names: set[str] = set()
         self._kind, self._token = "", ""
         self._next()
-        self._compute = self._sum()
+        self._evaluate = self._sum()
         if self._kind != "end":
             raise self._unexpected()
 
     def __call__(self, values: Mapping[str, float]) -> float:
         """Raises GraderFailure."""
         try:
-            result = float(self._compute(values))
+            result = float(self._evaluate(values))
         except KeyError as error:
             raise invalid_variable(f"{error} is the name of no grader") from None
         except (ArithmeticError, ValueError) as error:
-            raise other(f"the formula has no result: {error}") from None
+            raise other_failure(f"the formula has no result: {error}") from None
         if not math.isfinite(result):
-            raise other("the formula has no finite result")
+            raise other_failure("the formula has no finite result")
         return result
 
     def _next(self) -> None:
-        if not self._text[self._at :].strip():
+        if not self._text[self._position :].strip():
             self._kind, self._token = "end", "its end"
             return
-        found = _TOKEN.match(self._text, self._at)
-        if found is None:
-            raise formula_parse(f"the formula has a character that formulas do not have: {self._text[self._at :][:20]}")
-        self._at = found.end()
-        self._kind = ("number", "name", "sign")[found.lastindex - 1 if found.lastindex else 2]
-        self._token = found[found.lastindex or 0]
+        match = _TOKEN.match(self._text, self._position)
+        if match is None:
+            raise invalid_formula(
+                f"the formula has a character that formulas do not have: {self._text[self._position :][:20]}"
+            )
+        self._position = match.end()
+        self._kind = ("number", "name", "sign")[match.lastindex - 1 if match.lastindex else 2]
+        self._token = match[match.lastindex or 0]
 
     def _unexpected(self) -> Exception:
-        return formula_parse(f"unexpected in the formula: '{self._token}', before character {self._at + 1}")
+        return invalid_formula(f"unexpected in the formula: '{self._token}', before character {self._position + 1}")
 
-    def _take(self, sign: str) -> None:
+    def _expect(self, sign: str) -> None:
         if (self._kind, self._token) != ("sign", sign):
             raise self._unexpected()
         self._next()
 
     def _sign(self, *signs: str) -> str | None:
-        """The sign that comes next, taken, if it is one of these."""
+        """Consumes the next token and returns it if it is one of these signs."""
         if self._kind != "sign" or self._token not in signs:
             return None
         sign = self._token
         self._next()
         return sign
 
-    def _sum(self) -> Compute:
+    def _sum(self) -> Evaluate:
         self._depth += 1
-        if self._depth > _DEEPEST:
-            raise formula_parse(f"the formula is nested deeper than {_DEEPEST} levels")
+        if self._depth > _MAX_DEPTH:
+            raise invalid_formula(f"the formula is nested deeper than {_MAX_DEPTH} levels")
         terms = [("+", self._product())]
         while sign := self._sign("+", "-"):
             terms.append((sign, self._product()))
         self._depth -= 1
         return lambda values: sum(term(values) if sign == "+" else -term(values) for sign, term in terms)
 
-    def _product(self) -> Compute:
+    def _product(self) -> Evaluate:
         factors = [("*", self._signed())]
         while sign := self._sign("*", "/"):
             factors.append((sign, self._signed()))
         return lambda values: _product(values, factors)
 
-    def _signed(self) -> Compute:
-        """A sign binds less than a power: -2 ^ 2 is -4. Many signs in a row are counted, not nested."""
+    def _signed(self) -> Evaluate:
+        """Unary signs bind less than powers: -2 ^ 2 is -4. Repeated signs are counted, not nested."""
         negative = False
         while sign := self._sign("-", "+"):
             negative ^= sign == "-"
         power = self._power()
         return (lambda values: -power(values)) if negative else power
 
-    def _power(self) -> Compute:
-        """From the right: 2 ^ 3 ^ 2 is 2 ^ 9."""
+    def _power(self) -> Evaluate:
+        """Right-associative: 2 ^ 3 ^ 2 is 2 ^ 9."""
         base = self._atom()
         if not self._sign("^", "**"):
             return base
         self._depth += 1
-        if self._depth > _DEEPEST:
-            raise formula_parse(f"the formula is nested deeper than {_DEEPEST} levels")
+        if self._depth > _MAX_DEPTH:
+            raise invalid_formula(f"the formula is nested deeper than {_MAX_DEPTH} levels")
         exponent = self._signed()
         self._depth -= 1
         return lambda values: math.pow(base(values), exponent(values))
 
-    def _atom(self) -> Compute:
+    def _atom(self) -> Evaluate:
         kind, token = self._kind, self._token
         if self._sign("("):
             inner = self._sum()
-            self._take(")")
+            self._expect(")")
             return inner
         if kind not in ("number", "name"):
             raise self._unexpected()
@@ -134,19 +138,19 @@ class Formula:
         self.names.add(token)
         return lambda values: values[token]
 
-    def _call(self, name: str) -> Compute:
+    def _call(self, name: str) -> Evaluate:
         arguments = [self._sum()]
         while self._sign(","):
             arguments.append(self._sum())
-        self._take(")")
-        least, most, function = _FUNCTIONS.get(name, (0, -1, abs))
-        if not least <= len(arguments) <= most:
-            known = ", ".join(_FUNCTIONS)
-            raise formula_parse(f"no function {name} with {len(arguments)} arguments; there are {known}")
+        self._expect(")")
+        min_arguments, max_arguments, function = _FUNCTIONS.get(name, (0, -1, abs))
+        if not min_arguments <= len(arguments) <= max_arguments:
+            names = ", ".join(_FUNCTIONS)
+            raise invalid_formula(f"no function {name} with {len(arguments)} arguments; there are {names}")
         return lambda values: function(*(argument(values) for argument in arguments))
 
 
-def _product(values: Mapping[str, float], factors: list[tuple[str, Compute]]) -> float:
+def _product(values: Mapping[str, float], factors: list[tuple[str, Evaluate]]) -> float:
     result = 1.0
     for sign, factor in factors:
         result = result * factor(values) if sign == "*" else result / factor(values)

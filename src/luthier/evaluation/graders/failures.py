@@ -1,4 +1,4 @@
-"""What may go wrong while grading, each as the flag of OpenAI's answer that it sets."""
+"""Failures of a grader run, each with the flag of OpenAI's response that it sets."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ def invalid_variable(message: str) -> GraderFailure:
     return GraderFailure(message, invalid_variable_error=True)
 
 
-def sample_parse(message: str) -> GraderFailure:
+def sample_not_json(message: str) -> GraderFailure:
     return GraderFailure(message, sample_parse_error=True)
 
 
-def formula_parse(message: str) -> GraderFailure:
+def invalid_formula(message: str) -> GraderFailure:
     return GraderFailure(message, formula_parse_error=True)
 
 
-def other(message: str) -> GraderFailure:
+def other_failure(message: str) -> GraderFailure:
     return GraderFailure(message, other_error=True)

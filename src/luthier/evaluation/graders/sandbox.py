@@ -22,10 +22,10 @@ from luthier.evaluation.graders.failures import GraderFailure
 from luthier.types.errors import LuthierError
 
 Isolation = Literal["sandbox", "limits"]
-TIME_S = 120.0  # as OpenAI's; processor time and time on the wall
-MEMORY_BYTES = 2 * 1024**3  # as OpenAI's
-_ANSWER_BYTES = 64 * 1024
-_AT_ONCE = threading.BoundedSemaphore(max(1, (os.cpu_count() or 2) // 2))
+TIME_S = 120.0  # OpenAI's limit; of CPU time and of wall time
+MEMORY_BYTES = 2 * 1024**3  # OpenAI's limit
+_MAX_OUTPUT_BYTES = 64 * 1024
+_CONCURRENCY = threading.BoundedSemaphore(max(1, (os.cpu_count() or 2) // 2))
 
 
 class SandboxUnavailableError(LuthierError):
@@ -35,18 +35,18 @@ class SandboxUnavailableError(LuthierError):
 def run_source(
     source: str,
     sample: dict[str, Any],
-    item: dict[str, Any],
+    data_item: dict[str, Any],
     isolation: Isolation,
     *,
     time_s: float = TIME_S,
     memory_bytes: int = MEMORY_BYTES,
 ) -> float:
-    """What `grade(sample, item)` returned. Raises GraderFailure, SandboxUnavailableError."""
+    """The reward that `grade(sample, item)` returns. Raises GraderFailure, SandboxUnavailableError."""
     if isolation == "limits" and os.geteuid() == 0:
         raise SandboxUnavailableError("Python graders with limits alone are not run as root, whom limits do not bind.")
-    asked = {"isolate": isolation == "sandbox", "cpu_s": math.ceil(time_s) + 1, "memory_bytes": memory_bytes}
-    with _AT_ONCE:
-        answer = _run(json.dumps({**asked, "source": source, "sample": sample, "item": item}).encode(), time_s)
+    request = {"isolate": isolation == "sandbox", "cpu_s": math.ceil(time_s) + 1, "memory_bytes": memory_bytes}
+    with _CONCURRENCY:
+        answer = _run(json.dumps({**request, "source": source, "sample": sample, "item": data_item}).encode(), time_s)
     if isinstance(answer.get("reward"), float):
         return float(answer["reward"])
     if "unavailable" in answer:
@@ -54,22 +54,22 @@ def run_source(
             f"This system cannot lock Python graders in: {answer['unavailable']}. Its operator may allow weaker "
             "isolation with LUTHIER_PYTHON_GRADERS=limits, if everybody who sends graders is trusted."
         )
-    raise _failure(str(answer.get("error")))
+    raise _runtime_failure(str(answer.get("error")))
 
 
-def _failure(details: str, *, late: bool = False) -> GraderFailure:
+def _runtime_failure(details: str, *, timed_out: bool = False) -> GraderFailure:
     return GraderFailure(
         details,
         python_grader_runtime_error=True,
         python_grader_runtime_error_details=details,
-        unresponsive_reward_error=late,
+        unresponsive_reward_error=timed_out,
     )
 
 
-def _run(asked: bytes, time_s: float) -> dict[str, Any]:
-    """What the child wrote, which may be anything. Raises GraderFailure when it wrote nothing in time."""
+def _run(request: bytes, time_s: float) -> dict[str, Any]:
+    """The child's output, which is untrusted. Raises GraderFailure when there is none in time."""
     program = str(Path(__file__).with_name("sandbox_child.py"))
-    late, started = threading.Event(), time.monotonic()
+    timed_out, started = threading.Event(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="luthier-grader-") as folder:
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", "-B", program],
@@ -80,42 +80,42 @@ def _run(asked: bytes, time_s: float) -> dict[str, Any]:
             cwd=folder,
             start_new_session=True,
         )
-        timer = threading.Timer(time_s, _end, (child, late))
+        timer = threading.Timer(time_s, _kill, (child, timed_out))
         timer.daemon = True
         timer.start()
         try:
-            written = _talk(child, asked)
+            output = _communicate(child, request)
             with suppress(subprocess.TimeoutExpired):
-                child.wait(1)  # it has closed its answer and is about to end
+                child.wait(1)  # it has closed its output and is exiting
         finally:
             timer.cancel()
-            _end(child)
+            _kill(child)
             code = child.wait()
-    # The kernel ends what uses up its processor time, in case the timer does not.
-    if late.is_set() or (code == -signal.SIGKILL and not written and time.monotonic() - started >= time_s):
-        raise _failure(f"The grader took longer than {time_s:g} seconds.", late=True)
+    # The kernel kills a process that exceeds its CPU time, in case the timer does not.
+    if timed_out.is_set() or (code == -signal.SIGKILL and not output and time.monotonic() - started >= time_s):
+        raise _runtime_failure(f"The grader took longer than {time_s:g} seconds.", timed_out=True)
     try:
-        answer = json.loads(written)
+        answer = json.loads(output)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise _failure(f"The grader ended without an answer (exit code {code}).")
+        raise _runtime_failure(f"The grader ended without an answer (exit code {code}).")
     return answer
 
 
-def _talk(child: subprocess.Popen[bytes], asked: bytes) -> bytes:
-    """At most so much of the answer is read as an honest child writes."""
+def _communicate(child: subprocess.Popen[bytes], request: bytes) -> bytes:
+    """Reads at most as much output as an honest child writes."""
     if child.stdin is None or child.stdout is None:
         raise AssertionError("the child was started with pipes")
     with child.stdout:
-        with suppress(BrokenPipeError), child.stdin:  # it may end before it has read everything; its end says why
-            child.stdin.write(asked)
-        return child.stdout.read(_ANSWER_BYTES)
+        with suppress(BrokenPipeError), child.stdin:  # it may exit before reading everything; the exit code says why
+            child.stdin.write(request)
+        return child.stdout.read(_MAX_OUTPUT_BYTES)
 
 
-def _end(child: subprocess.Popen[bytes], late: threading.Event | None = None) -> None:
-    """Kills the child and its group. Until `wait` its number cannot be another's."""
-    if late is not None:
-        late.set()
+def _kill(child: subprocess.Popen[bytes], timed_out: threading.Event | None = None) -> None:
+    """Kills the child and its process group. Its process id cannot be reused before `wait`."""
+    if timed_out is not None:
+        timed_out.set()
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)

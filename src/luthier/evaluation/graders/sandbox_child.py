@@ -18,8 +18,8 @@ import sys
 import traceback
 from pathlib import Path
 
-# The kernel's numbers for x86-64 and for the table that aarch64 uses; None: not in that table.
-_CALLS = {
+# System call numbers of x86-64 and of aarch64 (the generic table); None: not in that table.
+_ALLOWED_SYSTEM_CALLS = {
     "read": (0, 63), "write": (1, 64), "open": (2, None), "close": (3, 57), "stat": (4, None), "fstat": (5, 80),
     "lstat": (6, None), "poll": (7, None), "lseek": (8, 62), "mmap": (9, 222), "mprotect": (10, 226),
     "munmap": (11, 215), "brk": (12, 214), "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135),
@@ -34,8 +34,16 @@ _CALLS = {
     "readlinkat": (267, 78), "faccessat": (269, 48), "getrandom": (318, 278), "statx": (332, 291),
     "rseq": (334, 293), "faccessat2": (439, 439),
 }  # fmt: skip
-_MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, the kernel's name for it
-_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo", "/dev/urandom")
+_ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH constant
+_READABLE_PATHS = (
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/etc/ld.so.cache",
+    "/usr/share/zoneinfo",
+    "/dev/urandom",
+)
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _NO_NEW_PRIVS, _DIE_WITH_PARENT, _SECCOMP = 38, 1, 22
@@ -43,33 +51,33 @@ _ERROR_CHARACTERS = 2000
 
 
 class _UnavailableError(Exception):
-    """This system cannot lock a process in."""
+    """This system cannot isolate the process."""
 
 
 def main() -> None:
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
     try:
-        _limit(asked["cpu_s"], asked["memory_bytes"])
-        if asked["isolate"]:
+        _limit(request["cpu_s"], request["memory_bytes"])
+        if request["isolate"]:
             _isolate()
-        answer = _answer(asked)
+        result = _grade(request)
     except _UnavailableError as error:
-        answer = {"unavailable": str(error)}
-    json.dump(answer, out)
+        result = {"unavailable": str(error)}
+    json.dump(result, out)
     out.close()
     os._exit(0)
 
 
 def _limit(cpu_s: int, memory_bytes: int) -> None:
-    """Processor time, memory, no file with content, no core dump, few open files, no process or thread beside it."""
+    """CPU time, memory, no writes to files, no core dump, few open files, no other process or thread."""
     limits = {"CPU": cpu_s, "AS": memory_bytes, "FSIZE": 0, "CORE": 0, "NOFILE": 64, "NPROC": 1}
-    for name, most in limits.items():
+    for name, value in limits.items():
         try:
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
         except (ValueError, OSError) as error:
             raise _UnavailableError(f"the limit {name} cannot be set: {error}") from None
     os.nice(5)
@@ -77,19 +85,19 @@ def _limit(cpu_s: int, memory_bytes: int) -> None:
 
 def _isolate() -> None:
     machine = platform.machine()
-    if sys.platform != "linux" or machine not in _MACHINES:
+    if sys.platform != "linux" or machine not in _ARCHITECTURES:
         raise _UnavailableError(f"it needs Linux on x86-64 or aarch64, this is {sys.platform} on {machine}")
     kernel = ctypes.CDLL(None, use_errno=True)
     kernel.syscall.restype = ctypes.c_long
     for option, value in ((_DIE_WITH_PARENT, 9), (_NO_NEW_PRIVS, 1)):
         if kernel.prctl(option, value, 0, 0, 0):
             raise _UnavailableError(f"prctl {option}: {os.strerror(ctypes.get_errno())}")
-    _lock_files(kernel)
-    _lock_calls(kernel, *_MACHINES[machine])
+    _restrict_files(kernel)
+    _restrict_system_calls(kernel, *_ARCHITECTURES[machine])
 
 
-def _lock_files(kernel: ctypes.CDLL) -> None:
-    """From here on files can be opened for reading only, and only those of the interpreter (Landlock)."""
+def _restrict_files(kernel: ctypes.CDLL) -> None:
+    """From here on, files can be opened for reading only, and only those of the interpreter (Landlock)."""
 
     def call(number: int, *arguments: object) -> int:
         result: int = kernel.syscall(ctypes.c_long(number), *arguments)
@@ -102,7 +110,7 @@ def _lock_files(kernel: ctypes.CDLL) -> None:
         raise _UnavailableError(f"Landlock of version 3 is needed (Linux 6.2), this kernel has {version}")
     every_right = (1 << (16 if version >= 5 else 15)) - 1
     rules = call(_LANDLOCK_CREATE, struct.pack("Q", every_right), ctypes.c_size_t(8), ctypes.c_uint(0))
-    for path in map(Path, {*_LIBRARIES, *sys.path, str(Path(os.__file__).parent)}):
+    for path in map(Path, {*_READABLE_PATHS, *sys.path, str(Path(os.__file__).parent)}):
         if not path.exists():
             continue
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -113,37 +121,37 @@ def _lock_files(kernel: ctypes.CDLL) -> None:
     os.close(rules)
 
 
-def _lock_calls(kernel: ctypes.CDLL, column: int, architecture: int) -> None:
-    """From here on only the calls of the list are answered; the others fail with EPERM (seccomp)."""
-    load, jump_if_equal, give = 0x20, 0x15, 0x06
+def _restrict_system_calls(kernel: ctypes.CDLL, column: int, architecture: int) -> None:
+    """From here on, only the listed system calls work; all others fail with EPERM (seccomp)."""
+    load, jump_if_equal, return_code = 0x20, 0x15, 0x06
     allow, refuse = 0x7FFF0000, 0x00050000 | 1
-    numbers = sorted(number for both in _CALLS.values() if (number := both[column]) is not None)
-    program = [(load, 0, 0, 4), (jump_if_equal, 1, 0, architecture), (give, 0, 0, refuse), (load, 0, 0, 0)]
+    numbers = sorted(number for both in _ALLOWED_SYSTEM_CALLS.values() if (number := both[column]) is not None)
+    program = [(load, 0, 0, 4), (jump_if_equal, 1, 0, architecture), (return_code, 0, 0, refuse), (load, 0, 0, 0)]
     program += [(jump_if_equal, len(numbers) - place, 0, number) for place, number in enumerate(numbers)]
-    program += [(give, 0, 0, refuse), (give, 0, 0, allow)]
+    program += [(return_code, 0, 0, refuse), (return_code, 0, 0, allow)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
 
     class Filter(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("program", ctypes.c_void_p))
 
-    given = Filter(len(program), ctypes.addressof(code))
-    if kernel.prctl(_SECCOMP, 2, ctypes.byref(given), 0, 0):
+    filter_program = Filter(len(program), ctypes.addressof(code))
+    if kernel.prctl(_SECCOMP, 2, ctypes.byref(filter_program), 0, 0):
         raise _UnavailableError(f"seccomp is not available: {os.strerror(ctypes.get_errno())}")
 
 
-def _answer(asked: dict[str, object]) -> dict[str, object]:
-    """Runs the source. Whatever it does is its answer or its error."""
+def _grade(request: dict[str, object]) -> dict[str, object]:
+    """Runs the source. Whatever it does becomes its result or its error."""
     names: dict[str, object] = {"__name__": "grader", "__file__": "grader.py"}
     try:
-        exec(compile(str(asked["source"]), "grader.py", "exec"), names)  # noqa: S102 - it is what this program is for
+        exec(compile(str(request["source"]), "grader.py", "exec"), names)  # noqa: S102 - it is what this program is for
         grade = names.get("grade")
         if not callable(grade):
             return {"error": "the source defines no function grade(sample, item)"}
-        reward = float(grade(asked["sample"], asked["item"]))
+        reward = float(grade(request["sample"], request["item"]))
         if not math.isfinite(reward):
             return {"error": f"grade returned {reward}, which is no reward"}
         return {"reward": reward}
-    except BaseException as error:  # also SystemExit and KeyboardInterrupt: a grader does not end this program
+    except BaseException as error:  # also SystemExit and KeyboardInterrupt: a grader cannot end this program
         frames = error.__traceback__.tb_next if error.__traceback__ else None  # those of the source, not this one
         return {"error": "".join(traceback.format_exception(None, error, frames))[-_ERROR_CHARACTERS:]}
 

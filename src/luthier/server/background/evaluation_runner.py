@@ -21,10 +21,10 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
-from luthier.evaluation.losses import NotOfferedError
+from luthier.evaluation.losses import LossesNotAvailableError
 from luthier.evaluation.report import headline
-from luthier.evaluation.run import Plan, read, run
-from luthier.evaluation.service import by_epoch
+from luthier.evaluation.run import EvaluationPlan, load_evaluation_set, run_evaluation
+from luthier.evaluation.service import losses_by_epoch
 from luthier.inference import in_background
 from luthier.server.background import loopback_client
 from luthier.server.state import AppState
@@ -109,7 +109,7 @@ class EvaluationRunner:
                 return None
 
     def _report(self, row: RowMapping, service: "_Inside") -> dict[str, Any]:
-        plan = Plan(
+        plan = EvaluationPlan(
             [row["model"], *row["against"]], bool(row["functions"]), row["definitions"], row["max_tokens"], _TOGETHER
         )
         with tempfile.TemporaryDirectory() as folder:
@@ -118,10 +118,10 @@ class EvaluationRunner:
                 self._state.store.files.within(row["project"]).copy(row["validation_file"], path)
             except (NotFoundError, FileNotFoundError) as error:
                 raise LuthierError("The validation file does not exist any more.") from error
-            questions = read(path, plan, name=row["filename"], limit=row["limit"])
-        renew = _Renewal(self._state.store.evaluations.progress, row["id"], plan.steps(questions))
+            evaluation_set = load_evaluation_set(path, plan, name=row["filename"], limit=row["limit"])
+        renew = _Renewal(self._state.store.evaluations.progress, row["id"], plan.total_steps(evaluation_set))
         renew()
-        return run(service, plan, questions, renew.step).to_dict()
+        return run_evaluation(service, plan, evaluation_set, renew.step).to_dict()
 
 
 class _StoppedError(Exception):
@@ -173,11 +173,11 @@ class _Inside:
             answer = self._asked("/v1/evaluations/losses", {"model": model, "examples": list(examples)})
         except APIError as error:
             if error.code == "losses_not_available":
-                raise NotOfferedError(error.message) from error
+                raise LossesNotAvailableError(error.message) from error
             raise
         return [ExampleLoss(**one) for one in answer["data"]]
 
-    def history(self, model: str) -> list[tuple[float, float]]:
+    def loss_history(self, model: str) -> list[tuple[float, float]]:
         tuned = self._store.models.find(model)
         if tuned is None:
             return []
@@ -187,7 +187,7 @@ class _Inside:
             return []
         points = self._store.jobs.checkpoints(tuned.job_id, limit=100, after=None).data
         losses = [(one.step_number, one.metrics.get("full_valid_loss")) for one in points]
-        return by_epoch(losses, job.hyperparameters.get("n_epochs"))
+        return losses_by_epoch(losses, job.hyperparameters.get("n_epochs"))
 
     def _asked(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Raises APIError with what the application answered, and _StoppedError when the server ends."""

@@ -12,7 +12,7 @@ from luthier.data.check.structure import check_example
 from luthier.data.examples.example import to_example
 from luthier.data.rendering.renderer import Rendered
 from luthier.evaluation.report import headline
-from luthier.evaluation.run import Plan
+from luthier.evaluation.run import EvaluationPlan
 from luthier.inference import Token, in_background
 from luthier.server.http.auth import CallerDep
 from luthier.server.http.disconnect import cancel_on_disconnect
@@ -50,7 +50,7 @@ def create(body: CreateEvaluationRequest, state: StateDep, caller: CallerDep) ->
         return _store_report(state, body.model, body.report)
     if body.definitions and not body.functions:
         raise BadRequestError("'definitions' is for evaluations with 'functions'.", param="definitions")
-    plan = Plan([], bool(body.functions), list(dict.fromkeys(body.definitions or [])))
+    plan = EvaluationPlan([], bool(body.functions), list(dict.fromkeys(body.definitions or [])))
     return state.store.evaluations.create(
         model=body.model,
         validation_file=body.validation_file,

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from luthier.evaluation.graders import Asked, GraderFailure, Reply
+from luthier.evaluation.graders import GraderFailure, ModelReply, ModelRequest
 from luthier.server.generation.prompt_inputs import tokenize_inputs
 from luthier.server.generation.response import complete_response
 from luthier.server.generation.upstream_proxy import forward
@@ -22,10 +22,10 @@ from luthier.types.graders import TokenUsage
 _EMBEDDING_MODEL = "text-embedding-3-small"
 
 
-async def complete(state: State, prompt: Asked) -> Reply:
+async def complete(state: State, request: ModelRequest) -> ModelReply:
     """Raises GraderFailure for every error of the model call."""
     try:
-        response = await _chat_completion(state, prompt)
+        response = await _chat_completion(state, request)
     except GraderFailure:
         raise
     except Exception as error:
@@ -37,22 +37,22 @@ async def complete(state: State, prompt: Asked) -> Reply:
         total_tokens=usage["total_tokens"],
         cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
     )
-    return Reply(message.get("content") or "", response["model"], token_usage, message.get("refusal"))
+    return ModelReply(message.get("content") or "", response["model"], token_usage, message.get("refusal"))
 
 
-async def _chat_completion(state: State, prompt: Asked) -> dict[str, Any]:
-    target = await run_in_threadpool(state.models.resolve, prompt.model)
-    sampling = prompt.sampling.model_dump(exclude_none=True)
+async def _chat_completion(state: State, request: ModelRequest) -> dict[str, Any]:
+    target = await run_in_threadpool(state.models.resolve, request.model)
+    sampling = request.sampling.model_dump(exclude_none=True)
     if "max_completions_tokens" in sampling:
         sampling["max_completion_tokens"] = sampling.pop("max_completions_tokens")
-    body = {"model": prompt.model, "messages": prompt.messages, **sampling}
+    body = {"model": request.model, "messages": request.messages, **sampling}
     if target.upstream_model:
         return _json(await forward(state, target.upstream_model, body, "/chat/completions"))
     body.pop("reasoning_effort", None)  # local models have no separate reasoning
-    body["response_format"] = _result_format(prompt.result)
+    body["response_format"] = _result_format(request.result_schema)
     model = await state.app.loader.load(target)
-    request = validated(CreateChatCompletionRequest, body)
-    return await complete_response(await run_in_threadpool(prepare, state, model, request), max_running=1)
+    completion = validated(CreateChatCompletionRequest, body)
+    return await complete_response(await run_in_threadpool(prepare, state, model, completion), max_running=1)
 
 
 def _result_format(result_schema: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,14 @@ import anyio
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from luthier.evaluation.graders import Sample, SandboxUnavailableError, Tools, check, grade, parts
+from luthier.evaluation.graders import (
+    GraderContext,
+    Sample,
+    SandboxUnavailableError,
+    grade,
+    sub_graders,
+    validate_grader,
+)
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.routes.grader_models import complete, embed
 from luthier.server.state import State, StateDep
@@ -28,16 +35,16 @@ async def run(body: RunGraderRequest, state: StateDep) -> RunGraderResponse:
     """An error during grading is part of the response: the reward is 0 and a flag is set."""
     await run_in_threadpool(check_grader, state, body.grader, "grader")
     isolation = None if state.settings.python_graders == "off" else state.settings.python_graders
-    if isolation is None and any(part.type == "python" for part in parts(body.grader)):
+    if isolation is None and any(part.type == "python" for part in sub_graders(body.grader)):
         raise _not_available(
             "Python graders are off on this server. Its operator can allow them with --python-graders."
         )
-    tools = Tools(
-        ask=lambda prompt: anyio.from_thread.run(complete, state, prompt),
+    context = GraderContext(
+        complete=lambda prompt: anyio.from_thread.run(complete, state, prompt),
         embed=lambda texts: anyio.from_thread.run(embed, state, texts),
         python=isolation,
     )
-    grade_sample = partial(grade, body.grader, Sample(body.model_sample), body.item or {}, tools)
+    grade_sample = partial(grade, body.grader, Sample(body.model_sample), body.item or {}, context)
     try:
         return await anyio.to_thread.run_sync(grade_sample, limiter=state.app.grader_threads)
     except SandboxUnavailableError as error:
@@ -52,11 +59,11 @@ def validate(body: ValidateGraderRequest, state: StateDep) -> ValidateGraderRequ
 
 def check_grader(state: State, grader: Grader, param: str) -> None:
     """Raises BadRequestError for a grader that is invalid for every sample."""
-    fault = check(grader)
-    if fault:
-        path, reason = f"{param}.{fault[0]}", fault[1]
+    problem = validate_grader(grader)
+    if problem:
+        path, reason = f"{param}.{problem[0]}", problem[1]
         raise BadRequestError(f"Invalid '{path}': {reason}.", param=path, code="invalid_grader")
-    for part in parts(grader):
+    for part in sub_graders(grader):
         if isinstance(part, ScoreModel | LabelModel):
             try:
                 state.models.resolve(part.model)

@@ -1,0 +1,64 @@
+"""The interface of a grader type, and the types by name: plugins of the group `luthier.graders`.
+
+The built-in types follow OpenAI's specification and have their request models in `luthier.types.graders`. A type of
+another distribution brings its own, with the name of its entry point as the value of `type`:
+
+    class RegexRequest(Request):
+        type: Literal["regex"]
+        name: str
+        pattern: str
+
+    class RegexGrader(GraderType[RegexRequest]):
+        request = RegexRequest
+
+        def reward(self, grader, sample, data_item, context):
+            return float(re.search(grader.pattern, sample.text) is not None)
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, ClassVar, Generic, TypeVar
+
+from luthier import plugins
+from luthier.evaluation.graders.context import GraderContext
+from luthier.evaluation.graders.templates import Sample
+from luthier.types.common import Request
+from luthier.types.graders import extend_grader_types
+
+GROUP: plugins.Group = "luthier.graders"
+RequestT = TypeVar("RequestT", bound=Request)
+
+
+class GraderType(ABC, Generic[RequestT]):
+    """One way to grade; stateless, one instance per process."""
+
+    request: ClassVar[type[Request]]
+
+    def templates(self, grader: RequestT) -> Iterable[tuple[str, str]]:
+        """(field, text) of every text of the grader in which `{{…}}` is replaced."""
+        return ()
+
+    def problem(self, grader: RequestT) -> tuple[str, str] | None:
+        """(field, message) of what is wrong with the grader whatever it grades; templates are checked elsewhere."""
+        return None
+
+    @abstractmethod
+    def reward(self, grader: RequestT, sample: Sample, data_item: dict[str, Any], context: GraderContext) -> float:
+        """The reward. Raises GraderFailure, which means a reward of 0 with a flag."""
+
+
+@cache
+def grader_type(name: str) -> GraderType[Any]:
+    """Raises PluginError when the plugin of that name fails to import."""
+    grader: GraderType[Any] = plugins.load(GROUP)[name]()
+    return grader
+
+
+def extension_requests() -> Mapping[str, type[Request]]:
+    """The request models of the types that other distributions provide, by type."""
+    table = plugins.load(GROUP)
+    return {name: grader_type(name).request for name in table if not table.is_built_in(name)}
+
+
+extend_grader_types(extension_requests)

@@ -1,0 +1,46 @@
+"""Problems of a grader that do not depend on what it grades: impossible variables, invalid formulas, unknown labels."""
+
+from luthier.evaluation.graders.expression import Formula
+from luthier.evaluation.graders.failures import GraderFailure
+from luthier.evaluation.graders.grader_type import grader_type
+from luthier.evaluation.graders.templates import path_error, paths
+from luthier.types.graders import Grader, Multi, SubGrader
+
+
+def validate_grader(grader: Grader) -> tuple[str, str] | None:
+    """(field, message) of the first problem; None for a valid grader."""
+    return _multi_problem(grader) if isinstance(grader, Multi) else _problem(grader)
+
+
+def sub_graders(grader: Grader) -> list[SubGrader]:
+    """The parts of a `multi` grader; any other grader alone."""
+    return list(grader.named().values()) if isinstance(grader, Multi) else [grader]
+
+
+def _multi_problem(grader: Multi) -> tuple[str, str] | None:
+    by_name = grader.named()
+    if isinstance(grader.graders, list) and len(by_name) < len(grader.graders):
+        return "graders", "two graders have the same name, so the formula cannot tell them apart"
+    for name, part in by_name.items():
+        problem = _problem(part)
+        if problem:
+            return f"graders.{name}.{problem[0]}", problem[1]
+    try:
+        formula = Formula(grader.calculate_output)
+    except GraderFailure as error:
+        return "calculate_output", str(error)
+    unknown = sorted(formula.names - set(by_name))
+    if unknown:
+        names = ", ".join(f"'{name}'" for name in by_name)
+        return "calculate_output", f"'{unknown[0]}' is the name of no grader; there are {names}"
+    return None
+
+
+def _problem(grader: SubGrader) -> tuple[str, str] | None:
+    kind = grader_type(grader.type)
+    for field, text in kind.templates(grader):
+        for path in paths(text):
+            error = path_error(path)
+            if error:
+                return field, error
+    return kind.problem(grader)
