@@ -1,4 +1,4 @@
-"""The server's tests share its shared server, one without a worker, and one whose engine says what it is told."""
+"""Fixtures of the server's tests: clients, and servers without a worker, with a scripted engine, and with API keys."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from luthier.runtime import LuthierServer
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """The tiny model gains nothing from a second thread, and on a busy machine the two wait for each other."""
+    """One torch thread: a second one gains the tiny model nothing, and slows it on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -23,14 +23,14 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def raw(server: LuthierServer) -> Iterator[httpx.Client]:
-    """For what the official client would not send."""
+    """For requests that the official client would not send."""
     with httpx.Client(base_url=server.endpoint.base_url, timeout=60) as http:
         yield http
 
 
 @pytest.fixture(scope="session")
 def bare(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
-    """Without a worker: jobs stay as they are until a test moves them."""
+    """A server without a worker: jobs keep their status until a test changes it."""
     with bare_server(tmp_path_factory.mktemp("bare"), tiny_base) as running:
         yield running
 
@@ -55,7 +55,7 @@ def scripted_server(
 
 @pytest.fixture(scope="session")
 def scripted(scripted_server: Bare) -> OpenAI:
-    """A client of the server whose answers are those of `engine.say`."""
+    """A client of the server that answers with the texts of `engine.say`."""
     return scripted_server.client()
 
 

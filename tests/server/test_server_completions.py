@@ -1,4 +1,4 @@
-"""`/v1/completions` through the official client: whole and streamed, on the tiny base and on a scripted engine."""
+"""`/v1/completions` through the official client: complete and streamed, on the tiny base and on a scripted engine."""
 
 from pathlib import Path
 from typing import Any
@@ -19,64 +19,64 @@ from luthier.types.errors import RateLimitError
 MODEL = "gpt-3.5-turbo-instruct"
 
 
-def ask(client: OpenAI, prompt: Any = "Once", **given: Any) -> Any:
-    return client.completions.create(model=MODEL, prompt=prompt, **given)
+def complete(client: OpenAI, prompt: Any = "Once", **params: Any) -> Any:
+    return client.completions.create(model=MODEL, prompt=prompt, **params)
 
 
 def test_the_shape_of_an_answer(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say(" upon a time")
-    made = ask(scripted)
-    assert made.id.startswith("cmpl-")
-    assert (made.object, made.model) == ("text_completion", MODEL)
-    (choice,) = made.choices
+    response = complete(scripted)
+    assert response.id.startswith("cmpl-")
+    assert (response.object, response.model) == ("text_completion", MODEL)
+    (choice,) = response.choices
     assert (choice.text, choice.index, choice.logprobs, choice.finish_reason) == (" upon a time", 0, None, "stop")
-    assert (made.usage.prompt_tokens, made.usage.completion_tokens, made.usage.total_tokens) == (4, 12, 16)
-    assert made.system_fingerprint
+    assert (response.usage.prompt_tokens, response.usage.completion_tokens, response.usage.total_tokens) == (4, 12, 16)
+    assert response.system_fingerprint
     assert engine.prompts == ["Once"]  # as it stands, in no template
 
 
 def test_sixteen_tokens_unless_asked_for_more(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("x" * 100)
-    assert (ask(scripted).choices[0].text, ask(scripted).choices[0].finish_reason) == ("x" * 16, "length")
-    assert len(ask(scripted, max_tokens=40).choices[0].text) == 40
+    assert (complete(scripted).choices[0].text, complete(scripted).choices[0].finish_reason) == ("x" * 16, "length")
+    assert len(complete(scripted, max_tokens=40).choices[0].text) == 40
     for streamed in (False, True):
-        made = ask(scripted, max_tokens=0, stream=streamed)
-        choices = [chunk.choices[0] for chunk in made] if streamed else made.choices
+        response = complete(scripted, max_tokens=0, stream=streamed)
+        choices = [chunk.choices[0] for chunk in response] if streamed else response.choices
         assert ([choice.text for choice in choices], choices[-1].finish_reason) == ([""], "length")
 
 
 def test_prompts_of_every_kind(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("!")
-    assert len(ask(scripted, ["one", "two"], n=2).choices) == 4
+    assert len(complete(scripted, ["one", "two"], n=2).choices) == 4
     assert engine.prompts == ["one", "one", "two", "two"]
     ids = engine.tokenizer.encode("three").ids
     engine.say("!")
-    made = ask(scripted, [ids, ids[:2]], echo=True)
-    assert [choice.text for choice in made.choices] == ["three!", "th!"]
-    assert [choice.index for choice in made.choices] == [0, 1]
-    assert ask(scripted, ids).usage.prompt_tokens == 5
+    response = complete(scripted, [ids, ids[:2]], echo=True)
+    assert [choice.text for choice in response.choices] == ["three!", "th!"]
+    assert [choice.index for choice in response.choices] == [0, 1]
+    assert complete(scripted, ids).usage.prompt_tokens == 5
     engine.say("!")
     for empty in ("", None, [""]):
-        assert ask(scripted, empty, echo=True).choices[0].text == "!"
+        assert complete(scripted, empty, echo=True).choices[0].text == "!"
     assert engine.prompts == ["<|im_end|>"] * 3  # the tiny base has no other border between documents
     engine.say("!")
-    assert ask(scripted, "<|im_start|>user\n").usage.prompt_tokens == 6  # special tokens are what they say
+    assert complete(scripted, "<|im_start|>user\n").usage.prompt_tokens == 6  # special tokens are what they say
 
 
 def test_more_prompts_than_places(scripted: OpenAI, engine: ScriptedEngine) -> None:
-    """A plain request waits for its own answers; a stream needs a place for each."""
+    """A request that is not streamed runs in waves; a stream needs a queue slot for each choice."""
     engine.say("a", "b")
-    made = ask(scripted, ["p"] * 100)
-    assert [choice.text for choice in made.choices] == ["a", "b"] * 50
-    assert made.usage.completion_tokens == 100
+    response = complete(scripted, ["p"] * 100)
+    assert [choice.text for choice in response.choices] == ["a", "b"] * 50
+    assert response.usage.completion_tokens == 100
     with pytest.raises(openai.BadRequestError):
-        ask(scripted, ["p"] * 100, stream=True)
+        complete(scripted, ["p"] * 100, stream=True)
 
 
 def test_waves_leave_places_and_wait_for_them(
     scripted: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of the places are for others; once something has been answered, a full queue throws nothing away."""
+    """A request takes half of the queue at most; after its first wave it waits while the queue is full."""
     engine.say("a", pause_s=0.2)  # so that a wave is submitted before any of it ends
     submit, under_way = engine.submit, [0]
 
@@ -84,12 +84,12 @@ def test_waves_leave_places_and_wait_for_them(
         if len(under_way) in (41, 42):
             under_way.append(0)
             raise RateLimitError("Too many requests are waiting.")
-        made = submit(generation, on_token)
+        response = submit(generation, on_token)
         under_way.append(engine.under_way)
-        return made
+        return response
 
     monkeypatch.setattr(engine, "submit", submitted)
-    assert [choice.text for choice in ask(scripted, ["p"] * 100).choices] == ["a"] * 100
+    assert [choice.text for choice in complete(scripted, ["p"] * 100).choices] == ["a"] * 100
     assert max(under_way) == 32
     assert engine.under_way == 0
 
@@ -99,14 +99,14 @@ def test_a_full_queue_is_told_before_anything_is_answered(
 ) -> None:
     monkeypatch.setattr(engine, "queue_limit", 0)
     with pytest.raises(openai.RateLimitError):
-        ask(scripted, ["p"] * 100)
+        complete(scripted, ["p"] * 100)
 
 
 def test_stop_sequences_and_streams(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("a b. c d")
-    whole = ask(scripted, stop=[".", "d"])
+    whole = complete(scripted, stop=[".", "d"])
     assert (whole.choices[0].text, whole.choices[0].finish_reason) == ("a b", "stop")
-    chunks = list(ask(scripted, stop=".", stream=True, echo=True, stream_options={"include_usage": True}))
+    chunks = list(complete(scripted, stop=".", stream=True, echo=True, stream_options={"include_usage": True}))
     assert "".join(chunk.choices[0].text for chunk in chunks[:-1]) == "Oncea b"
     assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]] == [None] * (len(chunks) - 2) + ["stop"]
     assert (chunks[-1].choices, chunks[-1].usage.total_tokens) == ([], whole.usage.total_tokens)
@@ -118,15 +118,15 @@ def test_cached_tokens_are_reported_whole_and_streamed(
 ) -> None:
     monkeypatch.setattr("serving._Script.cached_tokens", 3)
     engine.say("x")
-    whole = ask(scripted)
-    *_, last = ask(scripted, stream=True, stream_options={"include_usage": True})
+    whole = complete(scripted)
+    *_, last = complete(scripted, stream=True, stream_options={"include_usage": True})
     assert whole.usage.prompt_tokens_details.cached_tokens == last.usage.prompt_tokens_details.cached_tokens == 3
 
 
 def test_a_stream_of_several(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("one", "two", "three", "four")
     texts = ["", "", "", ""]
-    for chunk in ask(scripted, ["p", "q"], n=2, stream=True):
+    for chunk in complete(scripted, ["p", "q"], n=2, stream=True):
         texts[chunk.choices[0].index] += chunk.choices[0].text
     assert sorted(texts) == ["four", "one", "three", "two"]
 
@@ -144,60 +144,66 @@ def test_the_wire(scripted_server: Bare, engine: ScriptedEngine) -> None:
 
 
 def test_best_of_returns_the_likeliest(client: OpenAI) -> None:
-    """All candidates are paid for; those that come back are the best, in order."""
-    every = ask(client, n=6, seed=3, logprobs=0, max_tokens=5)
-    best = ask(client, n=2, best_of=6, seed=3, logprobs=0, max_tokens=5)
+    """The usage counts all candidates; the response has the best ones, best first."""
+    every = complete(client, n=6, seed=3, logprobs=0, max_tokens=5)
+    best = complete(client, n=2, best_of=6, seed=3, logprobs=0, max_tokens=5)
     assert best.usage.completion_tokens == every.usage.completion_tokens
 
     def mean(choice: Any) -> float:
         return sum(choice.logprobs.token_logprobs) / len(choice.logprobs.token_logprobs)
 
-    wanted = sorted((mean(choice) for choice in every.choices), reverse=True)[:2]
-    assert [mean(choice) for choice in best.choices] == pytest.approx(wanted, abs=1e-3)
-    assert ask(client, best_of=3, max_tokens=2).choices[0].logprobs is None
+    expected = sorted((mean(choice) for choice in every.choices), reverse=True)[:2]
+    assert [mean(choice) for choice in best.choices] == pytest.approx(expected, abs=1e-3)
+    assert complete(client, best_of=3, max_tokens=2).choices[0].logprobs is None
 
 
 def test_log_probabilities(client: OpenAI) -> None:
-    made = ask(client, "ab", logprobs=3, max_tokens=4, seed=1, logit_bias={"257": -100})
-    found = made.choices[0].logprobs
-    assert len(found.tokens) == len(found.token_logprobs) == len(found.top_logprobs) == len(found.text_offset) == 4
-    assert found.text_offset[0] == 2
-    for token, logprob, top in zip(found.tokens, found.token_logprobs, found.top_logprobs, strict=True):
+    response = complete(client, "ab", logprobs=3, max_tokens=4, seed=1, logit_bias={"257": -100})
+    reported = response.choices[0].logprobs
+    assert (
+        len(reported.tokens)
+        == len(reported.token_logprobs)
+        == len(reported.top_logprobs)
+        == len(reported.text_offset)
+        == 4
+    )
+    assert reported.text_offset[0] == 2
+    for token, logprob, top in zip(reported.tokens, reported.token_logprobs, reported.top_logprobs, strict=True):
         assert top[token] == logprob
         assert len(top) in (3, 4)
-    assert ask(client, logprobs=0, max_tokens=1).choices[0].logprobs.top_logprobs is None
+    assert complete(client, logprobs=0, max_tokens=1).choices[0].logprobs.top_logprobs is None
 
 
 def test_scoring_a_text(client: OpenAI, tiny_base: Path) -> None:
-    """`echo` with `max_tokens` 0 and `logprobs`: what evaluation harnesses ask for; streamed it is the same."""
+    """`echo` with `max_tokens` 0 and `logprobs`, as evaluation harnesses send it; complete and streamed."""
     text = "Twelve times eleven."
-    (choice,) = ask(client, text, echo=True, max_tokens=0, logprobs=2).choices
+    (choice,) = complete(client, text, echo=True, max_tokens=0, logprobs=2).choices
     assert (choice.text, choice.finish_reason) == (text, "length")
-    found = choice.logprobs
-    assert "".join(found.tokens) == text
-    assert found.text_offset == list(range(len(text)))
-    assert found.token_logprobs[0] is None
-    assert found.top_logprobs[0] is None
+    reported = choice.logprobs
+    assert "".join(reported.tokens) == text
+    assert reported.text_offset == list(range(len(text)))
+    assert reported.token_logprobs[0] is None
+    assert reported.top_logprobs[0] is None
     model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
     ids = torch.tensor([Renderer(tiny_base).text(text)])
     with torch.inference_mode():
-        wanted = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
-    assert found.token_logprobs[1:] == pytest.approx(wanted.tolist(), abs=0.1)  # bfloat16, where the server has it
-    streamed = [chunk.choices[0] for chunk in ask(client, text, echo=True, max_tokens=0, logprobs=2, stream=True)]
-    assert (streamed[0].text, streamed[0].logprobs) == (text, found)
+        expected = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+    assert reported.token_logprobs[1:] == pytest.approx(expected.tolist(), abs=0.1)  # bfloat16, where the server has it
+    streamed = [chunk.choices[0] for chunk in complete(client, text, echo=True, max_tokens=0, logprobs=2, stream=True)]
+    assert (streamed[0].text, streamed[0].logprobs) == (text, reported)
 
 
 def test_echo_and_what_follows_have_one_count(client: OpenAI) -> None:
-    (choice,) = ask(client, "ab", echo=True, max_tokens=3, logprobs=1, logit_bias={"257": -100}).choices
-    found = choice.logprobs
+    (choice,) = complete(client, "ab", echo=True, max_tokens=3, logprobs=1, logit_bias={"257": -100}).choices
+    reported = choice.logprobs
     assert choice.text.startswith("ab")
-    assert found.tokens[:2] == ["a", "b"]
-    assert len(found.tokens) == 5
-    assert found.text_offset[:3] == [0, 1, 2]
+    assert reported.tokens[:2] == ["a", "b"]
+    assert len(reported.tokens) == 5
+    assert reported.text_offset[:3] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
-    ("given", "param", "said"),
+    ("params", "param", "message"),
     [
         ({"suffix": "the end"}, "suffix", "not available"),
         ({"n": 3, "best_of": 2}, "best_of", "you must set 'n' (currently 3)"),
@@ -218,11 +224,11 @@ def test_echo_and_what_follows_have_one_count(client: OpenAI) -> None:
         ({"messages": []}, "messages", "Unknown parameter"),
     ],
 )
-def test_refusals(scripted_server: Bare, given: dict[str, Any], param: str | None, said: str) -> None:
+def test_refusals(scripted_server: Bare, params: dict[str, Any], param: str | None, message: str) -> None:
     with scripted_server.http() as http:
-        answer = http.post("/completions", json={"model": MODEL, "prompt": "Once", **given})
+        answer = http.post("/completions", json={"model": MODEL, "prompt": "Once", **params})
     assert answer.status_code == 400
-    assert said in answer.json()["error"]["message"]
+    assert message in answer.json()["error"]["message"]
     assert answer.json()["error"]["param"] == param
 
 
@@ -243,7 +249,7 @@ def test_which_models(client: OpenAI, raw: httpx.Client) -> None:
 
 @pytest.fixture
 def taught_pairs(scripted_server: Bare, tmp_path: Path, tiny_base: Path) -> str:
-    """A fine-tuned model that is marked as trained on pairs; the scripted engine reads no weights."""
+    """A fine-tuned model with the metadata of one trained on pairs; the scripted engine reads no weights."""
     client = scripted_server.client()
     file = client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model="babbage-002", training_file=file.id)
@@ -268,10 +274,10 @@ def test_a_model_trained_on_pairs_is_asked_as_it_was_taught(
     scripted: OpenAI, engine: ScriptedEngine, taught_pairs: str
 ) -> None:
     engine.say("Paris")
-    made = scripted.completions.create(model=taught_pairs, prompt="Capital of France ->", echo=True)
-    assert made.choices[0].text == "Capital of France ->Paris"
-    asked = "<|im_start|>user\nCapital of France -><|im_end|>\n<|im_start|>assistant\n"
-    assert engine.prompts[0].endswith(asked)
+    response = scripted.completions.create(model=taught_pairs, prompt="Capital of France ->", echo=True)
+    assert response.choices[0].text == "Capital of France ->Paris"
+    body = "<|im_start|>user\nCapital of France -><|im_end|>\n<|im_start|>assistant\n"
+    assert engine.prompts[0].endswith(body)
     engine.say("x")
     scripted.completions.create(model=taught_pairs, prompt=engine.tokenizer.encode("as it is").ids)
     assert engine.prompts == ["as it is"]
@@ -281,11 +287,11 @@ def test_a_model_trained_on_pairs_is_asked_as_it_was_taught(
 
 def test_clients_that_hang_up(scripted_server: Bare, engine: ScriptedEngine) -> None:
     engine.say("a", endless=True, pause_s=0.005)
-    stream = ask(scripted_server.client(), stream=True, n=2, max_tokens=4000)
+    stream = complete(scripted_server.client(), stream=True, n=2, max_tokens=4000)
     next(stream)
     stream.close()
     until(lambda: engine.under_way == 0)
     with pytest.raises(openai.APITimeoutError):
-        ask(scripted_server.client(timeout=0.3), max_tokens=4000)
+        complete(scripted_server.client(timeout=0.3), max_tokens=4000)
     until(lambda: engine.under_way == 0)
     engine.say("")

@@ -19,32 +19,39 @@ from luthier.data.rendering.renderer import Renderer
 MODEL = "text-embedding-3-small"
 
 
-def embed(client: OpenAI, given: Any, **options: Any) -> list[list[float]]:
-    """As floats, whatever they travelled as."""
-    return [item.embedding for item in client.embeddings.create(model=MODEL, input=given, **options).data]
+def embed(client: OpenAI, params: Any, **options: Any) -> list[list[float]]:
+    """The vectors as floats, from either encoding."""
+    return [entry.embedding for entry in client.embeddings.create(model=MODEL, input=params, **options).data]
 
 
 def test_the_mean_of_the_hidden_states(client: OpenAI, tiny_base: Path) -> None:
-    made = client.embeddings.create(model=MODEL, input="abc")
-    assert (made.object, made.model, made.data[0].object, made.data[0].index) == ("list", MODEL, "embedding", 0)
-    assert (made.usage.prompt_tokens, made.usage.total_tokens) == (3, 3)
+    response = client.embeddings.create(model=MODEL, input="abc")
+    assert (response.object, response.model, response.data[0].object, response.data[0].index) == (
+        "list",
+        MODEL,
+        "embedding",
+        0,
+    )
+    assert (response.usage.prompt_tokens, response.usage.total_tokens) == (3, 3)
     model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
     with torch.inference_mode():
         ids = torch.tensor([Renderer(tiny_base).text("abc")])
-        wanted = model(ids, output_hidden_states=True).hidden_states[-1][0].float().mean(0)
-    wanted = wanted / wanted.norm()
-    assert made.data[0].embedding == pytest.approx(wanted.tolist(), abs=0.02)  # the server may use float32 or bfloat16
+        expected = model(ids, output_hidden_states=True).hidden_states[-1][0].float().mean(0)
+    expected = expected / expected.norm()
+    assert response.data[0].embedding == pytest.approx(
+        expected.tolist(), abs=0.02
+    )  # the server may use float32 or bfloat16
 
 
 def test_texts_and_tokens_in_their_order(client: OpenAI) -> None:
-    one, two = embed(client, ["first", "a second text"])
-    assert embed(client, "first")[0] == pytest.approx(one, abs=0.02)
-    assert one != pytest.approx(two, abs=0.02)
+    first, second = embed(client, ["first", "a second text"])
+    assert embed(client, "first")[0] == pytest.approx(first, abs=0.02)
+    assert first != pytest.approx(second, abs=0.02)
     ids = client.embeddings.create  # a token of the tiny base is a byte
     assert len(ids(model=MODEL, input=[10, 20, 30]).data) == 1
     assert len(ids(model=MODEL, input=[[10, 20], [30]]).data) == 2
-    assert embed(client, ["a second text", "first"])[1] == pytest.approx(one, abs=0.02)
-    assert all(math.hypot(*vector) == pytest.approx(1, abs=1e-5) for vector in (one, two))
+    assert embed(client, ["a second text", "first"])[1] == pytest.approx(first, abs=0.02)
+    assert all(math.hypot(*vector) == pytest.approx(1, abs=1e-5) for vector in (first, second))
 
 
 def test_base64_is_the_same_as_floats(raw: httpx.Client) -> None:
@@ -69,7 +76,7 @@ def test_dimensions(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "param", "said"),
+    ("body", "param", "reason"),
     [
         ({"input": ""}, "input", "cannot be an empty string"),
         ({"input": ["a", ""]}, "input", "cannot be an empty string"),
@@ -87,16 +94,16 @@ def test_dimensions(client: OpenAI) -> None:
         ({}, "input", "Missing required parameter"),
     ],
 )
-def test_refusals(raw: httpx.Client, body: dict[str, Any], param: str | None, said: str) -> None:
+def test_refusals(raw: httpx.Client, body: dict[str, Any], param: str | None, reason: str) -> None:
     answer = raw.post("/embeddings", json={"model": MODEL, **body})
     assert answer.status_code == 400
     error = answer.json()["error"]
-    assert said in error["message"]
+    assert reason in error["message"]
     assert error["param"] == param
 
 
 def test_which_models_embed(client: OpenAI) -> None:
-    """OpenAI's embedding names, and whatever else has weights here; embedding names do not chat."""
+    """OpenAI's embedding names and every local model embed; embedding names do not chat."""
     listed = {model.id for model in client.models.list()}
     for name in (MODEL, "text-embedding-3-large", "text-embedding-ada-002"):
         assert name in listed

@@ -1,4 +1,4 @@
-"""The engine `echo` behind the API, and how the server is fair between keys."""
+"""The engine `echo` behind the API, and fairness between API keys."""
 
 import threading
 from pathlib import Path
@@ -15,24 +15,24 @@ HELLO = [{"role": "user", "content": "Hello"}]
 def test_keys_do_not_take_one_anothers_places(tiny_base: Path, tmp_path: Path) -> None:
     keys = "key-of-one,key-of-another"
     with running_server(tmp_path, tiny_base, engine="echo", api_keys=keys, queue_limit=2) as running:
-        one, another = (client_of(running, api_key=key) for key in keys.split(","))
+        first, another = (client_of(running, api_key=key) for key in keys.split(","))
         prompt = Renderer(tiny_base).prompt(HELLO)
-        said = one.chat.completions.create(model="gpt-4o", messages=HELLO, temperature=0)
-        assert said.usage.prompt_tokens == len(prompt)
-        assert "Hello" in said.choices[0].message.content
+        text = first.chat.completions.create(model="gpt-4o", messages=HELLO, temperature=0)
+        assert text.usage.prompt_tokens == len(prompt)
+        assert "Hello" in text.choices[0].message.content
 
-        ask = {
+        complete = {
             "model": "gpt-3.5-turbo-instruct",
             "prompt": "a" * 1000,
             "max_tokens": 1000,
             "stream": True,
             "temperature": 0,
         }
-        busy = [one.completions.create(**ask) for _ in range(2)]
+        busy = [first.completions.create(**complete) for _ in range(2)]
         for stream in busy:
             next(iter(stream))
         with pytest.raises(RateLimitError) as refused:
-            one.chat.completions.create(model="gpt-4o", messages=HELLO)
+            first.chat.completions.create(model="gpt-4o", messages=HELLO)
         assert refused.value.response.headers["retry-after"] == "1"
         answered = threading.Thread(
             target=another.chat.completions.create, kwargs={"model": "gpt-4o", "messages": HELLO}

@@ -1,4 +1,4 @@
-"""`/v1/files` through the official client, and raw where it would not go."""
+"""`/v1/files` through the official client, and raw requests that the client would not send."""
 
 import io
 import os
@@ -20,36 +20,41 @@ LIMIT = 200_000
 
 @pytest.fixture(scope="module")
 def small(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
-    """A server that takes small files only."""
+    """A server with a small file size limit."""
     with bare_server(tmp_path_factory.mktemp("small"), tiny_base, max_file_bytes=LIMIT) as running:
         yield running
 
 
 def test_create_retrieve_content_delete(client: OpenAI) -> None:
     content = bytes(range(256)) * 40
-    made = client.files.create(file=("train.jsonl", content), purpose="fine-tune")
-    assert made.id.startswith("file-")
-    assert (made.object, made.bytes, made.filename, made.purpose) == ("file", 10240, "train.jsonl", "fine-tune")
-    assert (made.status, made.expires_at) == ("processed", None)
-    assert client.files.retrieve(made.id) == made
-    assert client.files.wait_for_processing(made.id).status == "processed"
-    assert client.files.content(made.id).read() == content
-    deleted = client.files.delete(made.id)
-    assert (deleted.id, deleted.object, deleted.deleted) == (made.id, "file", True)
+    created = client.files.create(file=("train.jsonl", content), purpose="fine-tune")
+    assert created.id.startswith("file-")
+    assert (created.object, created.bytes, created.filename, created.purpose) == (
+        "file",
+        10240,
+        "train.jsonl",
+        "fine-tune",
+    )
+    assert (created.status, created.expires_at) == ("processed", None)
+    assert client.files.retrieve(created.id) == created
+    assert client.files.wait_for_processing(created.id).status == "processed"
+    assert client.files.content(created.id).read() == content
+    deleted = client.files.delete(created.id)
+    assert (deleted.id, deleted.object, deleted.deleted) == (created.id, "file", True)
     with pytest.raises(openai.NotFoundError):
-        client.files.retrieve(made.id)
+        client.files.retrieve(created.id)
 
 
 def test_unknown_and_deleted_files_are_not_found(client: OpenAI) -> None:
-    made = client.files.create(file=("x.jsonl", LINE), purpose="fine-tune")
-    client.files.delete(made.id)
-    for file_id in (made.id, "file-unknown", "a/b", "file-中"):
+    created = client.files.create(file=("x.jsonl", LINE), purpose="fine-tune")
+    client.files.delete(created.id)
+    for file_id in (created.id, "file-unknown", "a/b", "file-中"):
         for call in (client.files.retrieve, client.files.content, client.files.delete):
             with pytest.raises(openai.NotFoundError) as caught:
                 call(file_id)
-            if file_id == made.id:
+            if file_id == created.id:
                 assert body_of(caught.value) == {
-                    "message": f"No such File object: {made.id}",
+                    "message": f"No such File object: {created.id}",
                     "type": "invalid_request_error",
                     "param": "id",
                     "code": None,
@@ -58,7 +63,7 @@ def test_unknown_and_deleted_files_are_not_found(client: OpenAI) -> None:
 
 def test_list_by_order_cursor_and_purpose(bare_client: OpenAI) -> None:
     files = [bare_client.files.create(file=(f"{n}.jsonl", LINE), purpose="evals").id for n in range(5)]
-    other = bare_client.files.create(file=("o.jsonl", LINE), purpose="user_data").id
+    second = bare_client.files.create(file=("o.jsonl", LINE), purpose="user_data").id
     page = bare_client.files.list(purpose="evals", order="asc", limit=2)
     assert [file.id for file in page.data] == files[:2]
     assert page.has_more
@@ -67,7 +72,7 @@ def test_list_by_order_cursor_and_purpose(bare_client: OpenAI) -> None:
     assert [file.id for file in bare_client.files.list(purpose="evals")] == files[::-1]
     after = bare_client.files.list(purpose="evals", after=files[3])
     assert ([file.id for file in after.data], after.has_more) == (files[2::-1], False)
-    assert bare_client.files.list().data[0].id == other
+    assert bare_client.files.list().data[0].id == second
     assert bare_client.files.list(after="file-unknown").data == []
     assert bare_client.files.list(purpose="vision").data == []
 
@@ -90,10 +95,10 @@ def test_list_refuses(raw: httpx.Client, query: str, code: str) -> None:
 
 
 def test_expires_after(client: OpenAI) -> None:
-    made = client.files.create(
+    created = client.files.create(
         file=("x.jsonl", LINE), purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 3600}
     )
-    assert made.expires_at == made.created_at + 3600
+    assert created.expires_at == created.created_at + 3600
 
 
 @pytest.mark.parametrize(
@@ -120,7 +125,7 @@ def test_create_refuses_fields(raw: httpx.Client, fields: dict[str, str], param:
 
 
 def test_create_without_a_file(raw: httpx.Client) -> None:
-    """With no file part at all, with text in its place, as JSON, and as a form that is none."""
+    """Without a file part, with text in its place, as JSON, and as an invalid form."""
     missing = raw.post("/files", data={"purpose": "fine-tune"}, files={"other": ("x", b"")})
     assert missing.json()["error"]["message"] == "Missing required parameter: 'file'."
     text = raw.post("/files", files={"purpose": (None, "fine-tune"), "file": (None, "text")})
@@ -138,7 +143,7 @@ def test_create_without_a_file(raw: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "kept"),
+    ("sent", "stored"),
     [
         ("训练数据.jsonl", "训练数据.jsonl"),
         ('say "hi".jsonl', 'say "hi".jsonl'),
@@ -149,10 +154,10 @@ def test_create_without_a_file(raw: httpx.Client) -> None:
         ("é" * 300 + ".jsonl", "é" * 300 + ".jsonl"),
     ],
 )
-def test_file_names(client: OpenAI, raw: httpx.Client, sent: str, kept: str) -> None:
-    made = client.files.create(file=(sent, LINE), purpose="fine-tune")
-    assert made.filename == kept
-    answer = raw.get(f"/files/{made.id}/content")
+def test_file_names(client: OpenAI, raw: httpx.Client, sent: str, stored: str) -> None:
+    created = client.files.create(file=(sent, LINE), purpose="fine-tune")
+    assert created.filename == stored
+    answer = raw.get(f"/files/{created.id}/content")
     assert answer.content == LINE
     assert answer.headers["content-disposition"].startswith("attachment; filename")
 
@@ -164,7 +169,7 @@ def form(content_type: str, name: bytes = b"a.txt") -> dict[str, Any]:
 
 
 def test_forms_are_in_utf_8(raw: httpx.Client) -> None:
-    """In other character sets a file name can hold what nothing can write, or not be read at all."""
+    """In other character sets a file name can hold lone surrogates, or be undecodable."""
     for charset in ("unicode_escape", "utf-7", "punycode"):
         answer = raw.post("/files", **form(f"multipart/form-data; boundary=X; charset={charset}", b"a\\ud800+2AA-"))
         assert answer.status_code == 400
@@ -182,21 +187,21 @@ def test_content_that_goes_while_it_is_asked_for(
         bare_client.files.content(file.id)
     (tmp_path / "gone").touch()
 
-    def looked_at(response: FileResponse, found: os.stat_result) -> None:  # the last thing before it is opened
+    def looked_at(response: FileResponse, listed: os.stat_result) -> None:  # the last thing before it is opened
         Path(response.path).unlink()
-        response.headers["content-length"] = str(found.st_size)
+        response.headers["content-length"] = str(listed.st_size)
 
     monkeypatch.setattr(FileResponse, "set_stat_headers", looked_at)
     with pytest.raises(openai.NotFoundError, match=f"No such File object: {file.id}"):
         bare_client.files.content(file.id)
 
 
-@pytest.mark.parametrize(("asked", "status"), [("bytes=9-", 416), ("lines=1-2", 400)])
-def test_ranges_of_content(raw: httpx.Client, client: OpenAI, asked: str, status: int) -> None:
+@pytest.mark.parametrize(("params", "status"), [("bytes=9-", 416), ("lines=1-2", 400)])
+def test_ranges_of_content(raw: httpx.Client, client: OpenAI, params: str, status: int) -> None:
     path = f"/files/{client.files.create(file=('x.txt', b'abc'), purpose='vision').id}/content"
     part = raw.get(path, headers={"range": "bytes=1-1"})
     assert (part.status_code, part.content) == (206, b"b")
-    refused = raw.get(path, headers={"range": asked})
+    refused = raw.get(path, headers={"range": params})
     assert refused.status_code == status
     assert set(refused.json()["error"]) == {"message", "type", "param", "code"}
     assert refused.headers.get("content-range") == ("bytes */3" if status == 416 else None)
@@ -214,7 +219,7 @@ def test_a_file_that_is_too_large(small: Bare) -> None:
 
 
 def test_a_large_body_that_says_nothing_of_its_length(small: Bare) -> None:
-    """Chunked: what comes past the limit is thrown away as it comes."""
+    """Chunked bodies: bytes beyond the limit are discarded on arrival."""
 
     def chunks() -> Iterator[bytes]:
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
@@ -242,11 +247,11 @@ def test_a_client_that_goes_away_while_sending(small: Bare) -> None:
 
 @pytest.mark.parametrize("purpose", ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"])
 def test_every_purpose(bare_client: OpenAI, purpose: Any) -> None:
-    """Files of batches go after 30 days unless told otherwise; all others stay."""
-    made = bare_client.files.create(file=("x.jsonl", LINE), purpose=purpose)
-    assert bare_client.files.list(purpose=purpose).data[0].id == made.id
-    assert made.expires_at == (made.created_at + 30 * 86400 if purpose == "batch" else None)
-    bare_client.files.delete(made.id)
+    """Batch files expire after 30 days by default; all others do not expire."""
+    created = bare_client.files.create(file=("x.jsonl", LINE), purpose=purpose)
+    assert bare_client.files.list(purpose=purpose).data[0].id == created.id
+    assert created.expires_at == (created.created_at + 30 * 86400 if purpose == "batch" else None)
+    bare_client.files.delete(created.id)
 
 
 @pytest.mark.parametrize(("purpose", "api"), [("fine-tune", "Fine-Tuning"), ("batch", "Batch")])

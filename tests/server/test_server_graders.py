@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/alpha/graders`, through the official client where it can say it."""
+"""`/v1/fine_tuning/alpha/graders`, through the official client where it supports the request."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,15 +53,15 @@ def test_string_check(bare_client: OpenAI, operation: str, sample: str, reward: 
 
 
 def test_the_answer_has_every_field(bare_client: OpenAI) -> None:
-    found = run(bare_client, FUZZY, "abcd", "abce")
-    assert found.reward == 0.75
-    told = found.model_dump()
-    assert (told["sub_rewards"], told["model_grader_token_usage_per_model"]) == ({}, {})
-    metadata = told["metadata"]
+    result = run(bare_client, FUZZY, "abcd", "abce")
+    assert result.reward == 0.75
+    fields = result.model_dump()
+    assert (fields["sub_rewards"], fields["model_grader_token_usage_per_model"]) == ({}, {})
+    metadata = fields["metadata"]
     assert (metadata["name"], metadata["type"], metadata["scores"]) == ("fuzzy", "text_similarity", {})
     assert (metadata["token_usage"], metadata["sampled_model_name"]) == (None, None)
     assert 0 < metadata["execution_time"] < 5
-    flags = found.metadata.errors.to_dict()
+    flags = result.metadata.errors.to_dict()
     assert len(flags) == 14
     assert not any(flags.values())
 
@@ -69,36 +69,36 @@ def test_the_answer_has_every_field(bare_client: OpenAI) -> None:
 def test_cosine_uses_the_base_models_embeddings(bare_client: OpenAI) -> None:
     cosine = {**FUZZY, "evaluation_metric": "cosine"}
     assert run(bare_client, cosine, "the same", "the same").reward == pytest.approx(1, abs=1e-4)
-    one, other = bare_client.embeddings.create(model="text-embedding-3-small", input=["left", "right"]).data
-    expected = sum(a * b for a, b in zip(one.embedding, other.embedding, strict=True))
+    first, second = bare_client.embeddings.create(model="text-embedding-3-small", input=["left", "right"]).data
+    expected = sum(a * b for a, b in zip(first.embedding, second.embedding, strict=True))
     assert run(bare_client, cosine, "left", "right").reward == pytest.approx(expected, abs=1e-3)
     errors = run(bare_client, cosine, "", "right").metadata.errors.to_dict()
     assert "1 to 2048 tokens" in errors["model_grader_server_error_details"]
 
 
 @pytest.mark.parametrize(
-    ("said", "reward"),
+    ("answer", "reward"),
     [('{"steps": [], "result": 0.75}', 0.75), ('Sure! {"result": 7}', 1), ('{"result": -3}', 0), ("0.5", 0.5),
      ('{"result": "0.25"}', 0.25)],
 )  # fmt: skip
-def test_score_model(scripted: OpenAI, engine: ScriptedEngine, said: str, reward: float) -> None:
-    engine.say(said)
-    found = run(scripted, SCORE, "given", "wanted")
-    assert found.reward == reward
+def test_score_model(scripted: OpenAI, engine: ScriptedEngine, answer: str, reward: float) -> None:
+    engine.say(answer)
+    result = run(scripted, SCORE, "given", "wanted")
+    assert result.reward == reward
     (prompt,) = engine.prompts
     assert "Right answer: wanted" in prompt
     assert "Given: given" in prompt
-    assert found.metadata.sampled_model_name == "gpt-4o-mini-2024-07-18"
-    used = found.model_grader_token_usage_per_model["gpt-4o-mini-2024-07-18"]
-    assert used["completion_tokens"] == len(said.encode())
-    assert used["total_tokens"] == used["prompt_tokens"] + used["completion_tokens"] == found.metadata.token_usage
+    assert result.metadata.sampled_model_name == "gpt-4o-mini-2024-07-18"
+    used = result.model_grader_token_usage_per_model["gpt-4o-mini-2024-07-18"]
+    assert used["completion_tokens"] == len(answer.encode())
+    assert used["total_tokens"] == used["prompt_tokens"] + used["completion_tokens"] == result.metadata.token_usage
 
 
 def test_a_base_model_is_held_to_the_form_of_a_verdict(bare_client: OpenAI) -> None:
-    """Random weights say nothing sensible, and still a number or a label comes back."""
-    found = run(bare_client, multi("label", {"label": LABEL}))
-    assert found.reward in (0, 1)
-    assert not any(found.metadata.errors.to_dict().values())
+    """Random weights generate nothing sensible, yet structured outputs give a number or a label."""
+    result = run(bare_client, multi("label", {"label": LABEL}))
+    assert result.reward in (0, 1)
+    assert not any(result.metadata.errors.to_dict().values())
 
 
 def test_a_range_of_its_own(scripted: OpenAI, engine: ScriptedEngine) -> None:
@@ -107,31 +107,31 @@ def test_a_range_of_its_own(scripted: OpenAI, engine: ScriptedEngine) -> None:
     assert "from 1 to 5" in engine.prompts[0]
 
 
-@pytest.mark.parametrize("said", ["no idea", '{"result": null}', '{"result": true}', '{"result": ', '{"x": 1}', ""])
-def test_a_judge_that_gives_no_number(scripted: OpenAI, engine: ScriptedEngine, said: str) -> None:
-    engine.say(said)
-    found = run(scripted, SCORE)
-    assert found.reward == 0
-    assert found.metadata.errors.to_dict()["model_grader_parse_error"]
-    assert found.metadata.token_usage > 0
+@pytest.mark.parametrize("answer", ["no idea", '{"result": null}', '{"result": true}', '{"result": ', '{"x": 1}', ""])
+def test_a_judge_that_gives_no_number(scripted: OpenAI, engine: ScriptedEngine, answer: str) -> None:
+    engine.say(answer)
+    result = run(scripted, SCORE)
+    assert result.reward == 0
+    assert result.metadata.errors.to_dict()["model_grader_parse_error"]
+    assert result.metadata.token_usage > 0
 
 
 def test_multi(scripted: OpenAI, engine: ScriptedEngine) -> None:
-    """The formula's names are the keys of an object, or the graders' own names in a list."""
+    """The formula's variables are the keys of an object, or the names of the graders in a list."""
     engine.say('{"result": "good"}')
     graders = {"exact": EQUAL, "near": FUZZY, "label": LABEL}
-    found = run(scripted, multi("0.5 * exact + 0.25 * near + label ^ 2", graders), "abcd", "abce")
-    assert found.reward == pytest.approx(0.25 * 0.75 + 1)
-    assert found.sub_rewards == {"exact": 0, "near": 0.75, "label": 1} == found.metadata.scores
-    assert list(found.model_grader_token_usage_per_model) == ["gpt-4o-mini-2024-07-18"]
+    result = run(scripted, multi("0.5 * exact + 0.25 * near + label ^ 2", graders), "abcd", "abce")
+    assert result.reward == pytest.approx(0.25 * 0.75 + 1)
+    assert result.sub_rewards == {"exact": 0, "near": 0.75, "label": 1} == result.metadata.scores
+    assert list(result.model_grader_token_usage_per_model) == ["gpt-4o-mini-2024-07-18"]
     assert run(scripted, multi("max(check, fuzzy)", [EQUAL, FUZZY]), "abcd", "abce").reward == 0.75
     assert run(scripted, multi("1 - check", EQUAL)).reward == 0
     engine.say('{"result": "bad"}')
     assert run(scripted, multi("label", {"label": LABEL})).reward == 0
     engine.say('{"result": "excellent"}')
-    found = run(scripted, multi("label + exact", {"label": LABEL, "exact": EQUAL}))
-    assert found.reward == 1  # a part that fails counts as 0
-    assert found.metadata.errors.to_dict()["model_grader_parse_error"]
+    result = run(scripted, multi("label + exact", {"label": LABEL, "exact": EQUAL}))
+    assert result.reward == 1  # a part that fails counts as 0
+    assert result.metadata.errors.to_dict()["model_grader_parse_error"]
 
 
 @pytest.mark.parametrize(
@@ -148,9 +148,9 @@ def test_multi(scripted: OpenAI, engine: ScriptedEngine) -> None:
     ],
 )  # fmt: skip
 def test_what_fails_is_flagged(scripted: OpenAI, grader: Any, flag: str) -> None:
-    found = run(scripted, grader)
-    flags = found.metadata.errors.to_dict()
-    assert found.reward == 0
+    result = run(scripted, grader)
+    flags = result.metadata.errors.to_dict()
+    assert result.reward == 0
     assert [name for name, value in flags.items() if value is True] == [flag]
 
 
@@ -161,9 +161,9 @@ def test_python_graders(open_server: Bare, bare_client: OpenAI) -> None:
     except openai.PermissionDeniedError as error:
         pytest.skip(error.message)
     assert run(client, multi("py * 2", [PYTHON]), label="ab").reward == 1
-    found = run(client, {**PYTHON, "source": "def grade(sample, item):\n    return open('/etc/passwd')"})
-    errors = found.metadata.errors.to_dict()
-    assert (found.reward, errors["python_grader_runtime_error"]) == (0, True)
+    result = run(client, {**PYTHON, "source": "def grade(sample, item):\n    return open('/etc/passwd')"})
+    errors = result.metadata.errors.to_dict()
+    assert (result.reward, errors["python_grader_runtime_error"]) == (0, True)
     assert "PermissionError" in errors["python_grader_runtime_error_details"]
 
 

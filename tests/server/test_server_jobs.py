@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs` as far as the server goes: what a worker makes of a job is tested beside the worker."""
+"""`/v1/fine_tuning/jobs` without a worker, whose tests are in tests/worker."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -48,15 +48,15 @@ def test_a_new_job(bare_client: OpenAI, file_id: str) -> None:
 
 
 def test_defaults(bare_client: OpenAI, file_id: str) -> None:
-    """A seed is made up; the older `hyperparameters` mean the supervised method; 2.0 is a whole number in JSON."""
-    given = {"n_epochs": 2.0}
-    job = bare_client.fine_tuning.jobs.create(model="gpt-3.5-turbo", training_file=file_id, hyperparameters=given)
+    """A missing seed is drawn; top-level `hyperparameters` mean the supervised method; 2.0 is an integer in JSON."""
+    options = {"n_epochs": 2.0}
+    job = bare_client.fine_tuning.jobs.create(model="gpt-3.5-turbo", training_file=file_id, hyperparameters=options)
     assert 0 <= job.seed < 2**31
     assert job.method.type == "supervised"
     assert job.method.supervised.hyperparameters.n_epochs == 2
-    same = {"type": "supervised", "supervised": {"hyperparameters": given}}
+    same = {"type": "supervised", "supervised": {"hyperparameters": options}}
     job = bare_client.fine_tuning.jobs.create(
-        model="gpt-4o", training_file=file_id, hyperparameters=given, method=same, validation_file=None
+        model="gpt-4o", training_file=file_id, hyperparameters=options, method=same, validation_file=None
     )
     assert job.hyperparameters.n_epochs == 2
 
@@ -141,26 +141,26 @@ _REFUSED: list[tuple[dict[str, object], str | None, str | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "param", "code", "said"), _REFUSED, ids=[str(case[0])[:50] for case in _REFUSED])
+@pytest.mark.parametrize(("options", "param", "code", "reason"), _REFUSED, ids=[str(case[0])[:50] for case in _REFUSED])
 def test_create_refuses(
-    http: httpx.Client, file_id: str, given: dict[str, object], param: str | None, code: str | None, said: str
+    http: httpx.Client, file_id: str, options: dict[str, object], param: str | None, code: str | None, reason: str
 ) -> None:
-    answer = http.post("/fine_tuning/jobs", json={"model": "gpt-4o-mini", "training_file": file_id} | given)
+    answer = http.post("/fine_tuning/jobs", json={"model": "gpt-4o-mini", "training_file": file_id} | options)
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code), error
-    assert said in error["message"]
+    assert reason in error["message"]
 
 
 def test_reinforcement_is_understood_and_refused(http: httpx.Client, file_id: str) -> None:
-    """What is wrong with it is said first; what is right is refused by name, for good (a 400 is not tried again)."""
+    """Errors in the request are reported first; a valid request is refused with a 400, which clients do not retry."""
 
     def answer(grader: object) -> dict[str, object]:
         every = {"compute_multiplier": 1.5, "eval_interval": 3, "eval_samples": "auto", "reasoning_effort": "low"}
         body = {"model": "gpt-4o-mini", "training_file": file_id, "validation_file": file_id}
-        found = http.post("/fine_tuning/jobs", json=body | _reinforcement(grader, n_epochs=2, **every))
-        assert found.status_code == 400
-        error: dict[str, object] = found.json()["error"]
+        selected = http.post("/fine_tuning/jobs", json=body | _reinforcement(grader, n_epochs=2, **every))
+        assert selected.status_code == 400
+        error: dict[str, object] = selected.json()["error"]
         return error
 
     wrong = answer({**_GRADER, "input": "{{item}}"})
@@ -171,7 +171,7 @@ def test_reinforcement_is_understood_and_refused(http: httpx.Client, file_id: st
 
 
 def test_blocks_of_other_methods_have_no_effect(bare_client: OpenAI, file_id: str) -> None:
-    """As the official client's own tests send them."""
+    """Requests of the official client's own tests."""
     auto = {"batch_size": "auto", "learning_rate_multiplier": "auto", "n_epochs": "auto"}
     more = {
         "compute_multiplier": "auto",
@@ -195,10 +195,10 @@ def test_integrations_are_shown_with_the_run_they_would_be(bare_client: OpenAI, 
     wandb = {"project": "p", "name": "n", "entity": "e", "tags": ["t"]}
     jobs = bare_client.fine_tuning.jobs
     job = jobs.create(model="gpt-4o", training_file=file_id, integrations=[{"type": "wandb", "wandb": wandb}])
-    assert [one.to_dict() for one in job.integrations] == [{"type": "wandb", "wandb": {**wandb, "run_id": job.id}}]
+    assert [entry.to_dict() for entry in job.integrations] == [{"type": "wandb", "wandb": {**wandb, "run_id": job.id}}]
     assert jobs.retrieve(job.id) == job
-    told = job.to_dict()
-    assert (told["usage_metrics"], told["shared_with_openai"]) == (None, False)
+    listed = job.to_dict()
+    assert (listed["usage_metrics"], listed["shared_with_openai"]) == (None, False)
 
 
 def test_model_limits(http: httpx.Client, bare_client: OpenAI, file_id: str) -> None:
@@ -222,16 +222,16 @@ def test_create_without_what_it_needs(http: httpx.Client, missing: str) -> None:
 
 
 def test_a_file_for_something_else(bare_client: OpenAI, file_id: str) -> None:
-    other = bare_client.files.create(file=("x.jsonl", LINE), purpose="batch").id
-    for given in ({"training_file": other}, {"training_file": file_id, "validation_file": other}):
+    second = bare_client.files.create(file=("x.jsonl", LINE), purpose="batch").id
+    for options in ({"training_file": second}, {"training_file": file_id, "validation_file": second}):
         with pytest.raises(openai.BadRequestError) as caught:
-            bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", **given)
+            bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", **options)
         assert "purpose 'batch'" in str(body_of(caught.value)["message"])
 
 
 @pytest.mark.parametrize("path", ["/fine_tuning/jobs", "/chat/completions"])
 def test_more_metadata_than_anything_can_have_is_refused(raw: httpx.Client, path: str) -> None:
-    answer = raw.get(path, params={f"metadata[{at}]": "x" for at in range(2000)})
+    answer = raw.get(path, params={f"metadata[{index}]": "x" for index in range(2000)})
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "object_above_max_properties"
 
@@ -256,9 +256,9 @@ def test_list_pages_and_metadata(bare_client: OpenAI, file_id: str) -> None:
     quoted = create(**{"a\"b'c\\": "x", "$": "y"})
     assert [job.id for job in jobs.list(extra_query={"metadata": {"a\"b'c\\": "x", "$": "y"}})] == [quoted]
     without = [create(), bare_client.fine_tuning.jobs.create(model="gpt-4o", training_file=file_id).id]
-    found = [job.id for job in jobs.list(extra_query={"metadata": "null"})]
-    assert found[:2] == without[::-1]
-    assert not {quoted, odd, *ids} & set(found)
+    selected = [job.id for job in jobs.list(extra_query={"metadata": "null"})]
+    assert selected[:2] == without[::-1]
+    assert not {quoted, odd, *ids} & set(selected)
 
 
 def test_a_limit_of_0_is_an_empty_page(bare_client: OpenAI, file_id: str) -> None:
@@ -310,7 +310,7 @@ _MOVES: dict[str, dict[str, str | None]] = {  # what becomes of a job in each st
 def test_cancel_pause_resume(
     bare: Bare, bare_client: OpenAI, file_id: str, state: Any, move: str, becomes: str | None
 ) -> None:
-    """A refusal is a 400, which the clients do not send again."""
+    """The error is a 400, which clients do not retry."""
     jobs = bare_client.fine_tuning.jobs
     job = jobs.create(model="gpt-4o", training_file=file_id)
     if state != "validating_files":

@@ -1,4 +1,4 @@
-"""`/v1/models`, with fine-tuned models put there through the store."""
+"""`/v1/models`, with fine-tuned models added through the store."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -17,7 +17,7 @@ LINE = b'{"messages": []}\n'
 
 @pytest.fixture
 def tuned(bare: Bare, tmp_path: Path, tiny_base: Path) -> str:
-    """The name of a fine-tuned model whose adapter is empty: enough to be listed and deleted."""
+    """The name of a fine-tuned model with an empty adapter folder, which can be listed and deleted."""
     client = bare.client()
     file = client.files.create(file=("x.jsonl", LINE), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
@@ -39,16 +39,16 @@ def test_list_names_bases_aliases_and_fine_tuned_models(bare_client: OpenAI, tun
 
 
 def test_no_path_of_this_machine_is_told(bare_client: OpenAI, tiny_base: Path, tuned: str) -> None:
-    told = bare_client.models.list().model_dump_json() + bare_client.models.retrieve("gpt-4o").model_dump_json()
-    told += bare_client.models.retrieve(tuned).model_dump_json()
-    assert str(tiny_base.parent) not in told
+    fields = bare_client.models.list().model_dump_json() + bare_client.models.retrieve("gpt-4o").model_dump_json()
+    fields += bare_client.models.retrieve(tuned).model_dump_json()
+    assert str(tiny_base.parent) not in fields
 
 
 def test_retrieve(bare_client: OpenAI, bare: Bare, tuned: str) -> None:
     assert bare_client.models.retrieve("gpt-4o-mini").id == "gpt-4o-mini"
-    shown = bare_client.models.retrieve(tuned)
-    assert shown.id == tuned
-    assert shown.to_dict()["tools"] == [TOOL]
+    listed = bare_client.models.retrieve(tuned)
+    assert listed.id == tuned
+    assert listed.to_dict()["tools"] == [TOOL]
     with bare.http() as http:  # as some clients send it, and as others do
         for spelled in (tuned, quote(tuned, safe="")):
             assert http.get(f"/models/{spelled}").json()["id"] == tuned

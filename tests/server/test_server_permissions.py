@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/checkpoints/{name}/permissions`: shared models are there while the permission is, and no longer."""
+"""`/v1/fine_tuning/checkpoints/{name}/permissions`: models are shared while the permission exists."""
 
 import itertools
 from pathlib import Path
@@ -17,7 +17,7 @@ NUMBERS = itertools.count(1)
 
 @pytest.fixture
 def tuned(keyed: Bare, a: OpenAI, tmp_path: Path) -> str:
-    """A checkpoint of project A, new for each test."""
+    """A new checkpoint of project A."""
     name = f"ft:gpt-4o-mini-2024-07-18:personal:shared:{next(NUMBERS):08}:ckpt-step-1"
     return make_model(keyed, a, name, tmp_path / "adapter")
 
@@ -44,9 +44,9 @@ def test_a_model_can_be_used_while_it_is_shared(
 
     permissions = everybody.fine_tuning.checkpoints.permissions
     assert uses(b) == [False] * 4
-    (given,) = permissions.create(tuned, project_ids=["proj_b"])
+    (granted,) = permissions.create(tuned, project_ids=["proj_b"])
     assert uses(b) == [True] * 4
-    assert permissions.delete(given.id, fine_tuned_model_checkpoint=tuned).deleted
+    assert permissions.delete(granted.id, fine_tuned_model_checkpoint=tuned).deleted
     assert uses(b) == [False] * 4
     assert _works(lambda: a.chat.completions.create(model=tuned, messages=HELLO))
 
@@ -74,18 +74,18 @@ def test_a_shared_model_is_not_ones_own(a: OpenAI, b: OpenAI, everybody: OpenAI,
 
 
 def test_permissions_come_as_openai_sends_them(http: httpx.Client, tuned: str) -> None:
-    made = http.post(f"/{tuned}/permissions", json={"project_ids": ["proj_1", "proj_2", "proj_1"]}).json()
-    assert (made["object"], made["has_more"]) == ("list", False)
-    assert [set(one) for one in made["data"]] == [{"id", "object", "created_at", "project_id"}] * 2
-    assert [one["project_id"] for one in made["data"]] == ["proj_1", "proj_2"]
-    assert (made["first_id"], made["last_id"]) == (made["data"][0]["id"], made["data"][1]["id"])
-    one = made["data"][0]
-    assert one["object"] == "checkpoint.permission"
-    assert one["id"].startswith("cp_")
-    again = http.post(f"/{quote(tuned, safe='')}/permissions", json={"project_ids": ["proj_2", "proj_3"]}).json()
-    assert again["data"][0] == made["data"][1]  # given once
-    deleted = http.delete(f"/{quote(tuned, safe='')}/permissions/{one['id']}").json()
-    assert deleted == {"id": one["id"], "object": "checkpoint.permission", "deleted": True}
+    created = http.post(f"/{tuned}/permissions", json={"project_ids": ["proj_1", "proj_2", "proj_1"]}).json()
+    assert (created["object"], created["has_more"]) == ("list", False)
+    assert [set(entry) for entry in created["data"]] == [{"id", "object", "created_at", "project_id"}] * 2
+    assert [entry["project_id"] for entry in created["data"]] == ["proj_1", "proj_2"]
+    assert (created["first_id"], created["last_id"]) == (created["data"][0]["id"], created["data"][1]["id"])
+    entry = created["data"][0]
+    assert entry["object"] == "checkpoint.permission"
+    assert entry["id"].startswith("cp_")
+    repeated = http.post(f"/{quote(tuned, safe='')}/permissions", json={"project_ids": ["proj_2", "proj_3"]}).json()
+    assert repeated["data"][0] == created["data"][1]  # given once
+    deleted = http.delete(f"/{quote(tuned, safe='')}/permissions/{entry['id']}").json()
+    assert deleted == {"id": entry["id"], "object": "checkpoint.permission", "deleted": True}
     empty = http.get(f"/{tuned}/permissions", params={"project_id": "proj_1"}).json()
     assert empty == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
 
@@ -94,13 +94,13 @@ def test_pages_both_ways(everybody: OpenAI, tuned: str) -> None:
     permissions = everybody.fine_tuning.checkpoints.permissions
     names = [f"proj_{number}" for number in range(7)]
     permissions.create(tuned, project_ids=names)
-    assert [one.project_id for one in permissions.list(tuned, limit=3)] == names[::-1]
-    assert [one.project_id for one in permissions.list(tuned, limit=3, order="ascending")] == names
+    assert [entry.project_id for entry in permissions.list(tuned, limit=3)] == names[::-1]
+    assert [entry.project_id for entry in permissions.list(tuned, limit=3, order="ascending")] == names
     (only,) = permissions.list(tuned, project_id="proj_4")
     assert only.project_id == "proj_4"
     with pytest.warns(DeprecationWarning, match="paginated list"):
         page = permissions.retrieve(tuned, limit=2, order="ascending", after=only.id)
-    assert ([one.project_id for one in page.data], page.has_more) == (["proj_5", "proj_6"], False)
+    assert ([entry.project_id for entry in page.data], page.has_more) == (["proj_5", "proj_6"], False)
     assert page.last_id == page.data[-1].id
     with pytest.warns(DeprecationWarning, match="paginated list"):
         assert len(permissions.retrieve(tuned).data) == 7
@@ -108,7 +108,7 @@ def test_pages_both_ways(everybody: OpenAI, tuned: str) -> None:
 
 
 def test_only_admin_keys_may(a: OpenAI, b: OpenAI, tuned: str) -> None:
-    """Not even the key of the project that owns the model."""
+    """Including the key of the project that owns the model."""
     for client in (a, b):
         permissions = client.fine_tuning.checkpoints.permissions
         for call in (
@@ -141,8 +141,8 @@ def test_what_is_no_checkpoint(everybody: OpenAI, http: httpx.Client, tuned: str
         "param": "fine_tuned_model_checkpoint",
         "code": "model_not_found",
     }
-    (given,) = permissions.create(tuned, project_ids=["proj_b"])
-    for checkpoint, permission in ((tuned, "cp_nope"), (name, given.id)):
+    (granted,) = permissions.create(tuned, project_ids=["proj_b"])
+    for checkpoint, permission in ((tuned, "cp_nope"), (name, granted.id)):
         assert http.delete(f"/{quote(checkpoint, safe='')}/permissions/{permission}").status_code == 404
 
 

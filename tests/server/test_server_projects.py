@@ -1,4 +1,4 @@
-"""Projects: what belongs to one is not there for another, in the words for what does not exist."""
+"""Projects: for one project the rows of another do not exist, in the same words."""
 
 from collections.abc import Callable
 from typing import Any
@@ -63,16 +63,16 @@ def test_what_is_anothers_is_not_found(
     kind: str,
     call: Callable[[OpenAI, dict[str, str]], Any],
 ) -> None:
-    """The answer is that for an id which never existed, to the letter."""
+    """The error is identical to that for an id that never existed."""
     ids = {"file": file_id, "upload": upload_id, "job": job_id, "model": tuned}
     unknown = {kind: value[:-1] + "?" for kind, value in ids.items()}
     with pytest.raises(openai.NotFoundError) as caught:
         call(b, ids)
     with pytest.raises(openai.NotFoundError) as never:
         call(b, unknown)
-    said, expected = body_of(caught.value), body_of(never.value)
+    message, expected = body_of(caught.value), body_of(never.value)
     expected["message"] = str(expected["message"]).replace(unknown[kind], ids[kind])
-    assert said == expected
+    assert message == expected
 
 
 def test_lists_show_what_is_ones_own(
@@ -86,18 +86,18 @@ def test_lists_show_what_is_ones_own(
 
 def test_a_job_needs_files_and_a_model_of_its_project(b: OpenAI, file_id: str, tuned: str) -> None:
     own = b.files.create(file=("x.jsonl", LINE), purpose="fine-tune").id
-    for given, said in (
+    for params, message in (
         ({"training_file": file_id, "model": "gpt-4o"}, f"invalid training_file: {file_id}"),
         ({"training_file": own, "validation_file": file_id, "model": "gpt-4o"}, f"invalid validation_file: {file_id}"),
         ({"training_file": own, "model": tuned}, f"Model {tuned} is not available"),
     ):
         with pytest.raises(openai.BadRequestError) as caught:
-            b.fine_tuning.jobs.create(**given)
-        assert str(body_of(caught.value)["message"]).startswith(said)
+            b.fine_tuning.jobs.create(**params)
+        assert str(body_of(caught.value)["message"]).startswith(message)
 
 
 def test_an_upload_becomes_a_file_of_its_project(a: OpenAI, b: OpenAI, everybody: OpenAI) -> None:
-    """Even where a key of the whole organization completes it."""
+    """Also when a key of the whole organization completes the upload."""
     upload = a.uploads.create(filename="x.jsonl", purpose="fine-tune", bytes=3, mime_type="text/jsonl")
     part = a.uploads.parts.create(upload.id, data=b"{}\n")
     file = everybody.uploads.complete(upload.id, part_ids=[part.id]).file
@@ -117,8 +117,8 @@ def test_a_key_of_the_organization_acts_as_the_project_it_names(
     as_b = keyed.client(api_key="sk-key-of-all", project="proj_b")
     with pytest.raises(openai.NotFoundError):
         as_b.files.retrieve(file_id)
-    made = as_b.files.create(file=("y.jsonl", LINE), purpose="fine-tune").id
-    assert b.files.retrieve(made).id == made
+    created = as_b.files.create(file=("y.jsonl", LINE), purpose="fine-tune").id
+    assert b.files.retrieve(created).id == created
     own = everybody.files.create(file=("z.jsonl", LINE), purpose="fine-tune").id  # of the default project
     assert keyed.client(api_key="sk-key-of-all", project="default").files.retrieve(own).id == own
     for client in (a, b):
@@ -142,9 +142,9 @@ def test_a_key_of_a_project_names_no_other(keyed: Bare, project: str, code: str)
     assert body_of(caught.value)["code"] == code
 
 
-@pytest.mark.parametrize("given", ["proj_a=sk-key-of-a", "proj_a", "sk-key-of-b", "=sk-key-of-all"])
-def test_the_project_is_no_part_of_the_key(keyed: Bare, given: str) -> None:
-    with httpx.Client(base_url=keyed.url, headers={"authorization": f"Bearer {given}"}) as http:
+@pytest.mark.parametrize("params", ["proj_a=sk-key-of-a", "proj_a", "sk-key-of-b", "=sk-key-of-all"])
+def test_the_project_is_no_part_of_the_key(keyed: Bare, params: str) -> None:
+    with httpx.Client(base_url=keyed.url, headers={"authorization": f"Bearer {params}"}) as http:
         assert http.get("/v1/models").status_code == 401
 
 

@@ -15,8 +15,8 @@ END = {"256": -100, "257": -100}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 
-def ask(client: OpenAI, **given: Any) -> Any:
-    return client.chat.completions.create(**{"model": "gpt-4o-mini", "messages": HELLO, "max_tokens": 40} | given)
+def complete(client: OpenAI, **params: Any) -> Any:
+    return client.chat.completions.create(**{"model": "gpt-4o-mini", "messages": HELLO, "max_tokens": 40} | params)
 
 
 def joined(chunks: list[Any], index: int = 0) -> tuple[str, str | None, list[Any]]:
@@ -26,8 +26,8 @@ def joined(chunks: list[Any], index: int = 0) -> tuple[str, str | None, list[Any
     return "".join(choice.delta.content or "" for choice in mine), mine[-1].finish_reason, tokens
 
 
-def lines(http: httpx.Client, **given: Any) -> list[str]:
-    body = {"model": "gpt-4o-mini", "messages": HELLO, "stream": True, **given}
+def lines(http: httpx.Client, **params: Any) -> list[str]:
+    body = {"model": "gpt-4o-mini", "messages": HELLO, "stream": True, **params}
     answer = http.post("/chat/completions", json=body)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -37,8 +37,8 @@ def lines(http: httpx.Client, **given: Any) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_streamed_is_whole(client: OpenAI, seed: int) -> None:
-    """Random bytes make every kind of broken character."""
-    given: dict[str, Any] = {
+    """Random bytes produce every kind of invalid UTF-8."""
+    params: dict[str, Any] = {
         "seed": seed,
         "n": 2,
         "logprobs": True,
@@ -46,8 +46,8 @@ def test_streamed_is_whole(client: OpenAI, seed: int) -> None:
         "stop": ["a", "\n"],
         "temperature": 1.3,
     }
-    whole = ask(client, **given)
-    chunks = list(ask(client, stream=True, stream_options={"include_usage": True}, **given))
+    whole = complete(client, **params)
+    chunks = list(complete(client, stream=True, stream_options={"include_usage": True}, **params))
     for choice in whole.choices:
         text, reason, tokens = joined(chunks, choice.index)
         assert (text, reason) == (choice.message.content, choice.finish_reason)
@@ -89,19 +89,19 @@ def test_an_empty_answer(scripted_server: Bare, engine: ScriptedEngine) -> None:
 
 
 def test_usage_comes_last_when_asked_for(client: OpenAI) -> None:
-    given = {"max_tokens": 4, "logit_bias": END, "stream": True}
-    chunks = list(ask(client, stream_options={"include_usage": True}, **given))
+    params = {"max_tokens": 4, "logit_bias": END, "stream": True}
+    chunks = list(complete(client, stream_options={"include_usage": True}, **params))
     assert chunks[-1].choices == []
     assert chunks[-1].usage.completion_tokens == 4
     assert all(chunk.usage is None for chunk in chunks[:-1])
     assert all(len(chunk.choices) == 1 for chunk in chunks[:-1])
-    assert list(ask(client, stream_options={}, **given))[-1].usage is None
+    assert list(complete(client, stream_options={}, **params))[-1].usage is None
 
 
 def test_text_is_sent_as_it_comes(scripted: OpenAI, engine: ScriptedEngine) -> None:
-    """The first chunk is here while the engine still talks."""
+    """The first chunk arrives while the engine still generates."""
     engine.say("abc", endless=True, pause_s=0.01)
-    stream = ask(scripted, stream=True, max_tokens=4000)
+    stream = complete(scripted, stream=True, max_tokens=4000)
     received = [next(stream).choices[0].delta.content for _ in range(4)]
     assert received == ["", "a", "b", "c"]
     assert engine.under_way == 1
@@ -110,7 +110,7 @@ def test_text_is_sent_as_it_comes(scripted: OpenAI, engine: ScriptedEngine) -> N
 
 def test_choices_come_side_by_side(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("a", endless=True, pause_s=0.005)
-    chunks = list(ask(scripted, stream=True, n=3, max_tokens=200))
+    chunks = list(complete(scripted, stream=True, n=3, max_tokens=200))
     order = [chunk.choices[0].index for chunk in chunks]
     assert max(order.index(index) for index in range(3)) < min(
         len(order) - 1 - order[::-1].index(index) for index in range(3)
@@ -124,8 +124,8 @@ def test_choices_come_side_by_side(scripted: OpenAI, engine: ScriptedEngine) -> 
 @pytest.mark.parametrize("stop", ["wor", ["o, w", "zzz"], "!"])
 def test_stop_sequences_never_show(scripted: OpenAI, engine: ScriptedEngine, stop: Any) -> None:
     engine.say("Hello, world!")
-    whole = ask(scripted, stop=stop)
-    chunks = list(ask(scripted, stop=stop, stream=True, stream_options={"include_usage": True}))
+    whole = complete(scripted, stop=stop)
+    chunks = list(complete(scripted, stop=stop, stream=True, stream_options={"include_usage": True}))
     assert joined(chunks)[:2] == (whole.choices[0].message.content, "stop")
     details = {"prompt_tokens_details"}  # the second time the prompt has been read before
     assert chunks[-1].usage.model_dump(exclude=details) == whole.usage.model_dump(exclude=details)
@@ -138,13 +138,13 @@ def test_the_clients_helper(client: OpenAI) -> None:
         kinds = [event.type for event in stream]
     assert {"content.delta", "logprobs.content.delta"} <= set(kinds)
     final = stream.current_completion_snapshot.choices[0]
-    same = ask(client, max_tokens=8, seed=2, logit_bias=END, logprobs=True).choices[0]
+    same = complete(client, max_tokens=8, seed=2, logit_bias=END, logprobs=True).choices[0]
     assert (final.message.content, final.finish_reason) == (same.message.content, "length")
 
 
 def test_one_call(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say('<tool_call>\n{"name": "f", "arguments": {"city": "苏州"}}\n</tool_call>')
-    chunks = list(ask(scripted, stream=True, tools=[TOOL], max_tokens=500))
+    chunks = list(complete(scripted, stream=True, tools=[TOOL], max_tokens=500))
     deltas = [chunk.choices[0].delta for chunk in chunks]
     assert (deltas[0].role, deltas[0].content) == ("assistant", None)
     opening = deltas[0].tool_calls[0]
@@ -163,25 +163,25 @@ def test_text_and_parallel_calls_through_the_helper(scripted: OpenAI, engine: Sc
     )
     with scripted.chat.completions.stream(model="gpt-4o", messages=HELLO, tools=[TOOL]) as stream:
         message = stream.get_final_completion().choices[0].message
-    whole = ask(scripted, tools=[TOOL], max_tokens=500).choices[0].message
-    for one in (message, whole):
-        assert one.content == "I look."
-        assert [json.loads(call.function.arguments) for call in one.tool_calls] == [{"n": 1}, {"n": 2}]
-    chunks = list(ask(scripted, stream=True, tools=[TOOL], max_tokens=500))
+    whole = complete(scripted, tools=[TOOL], max_tokens=500).choices[0].message
+    for entry in (message, whole):
+        assert entry.content == "I look."
+        assert [json.loads(call.function.arguments) for call in entry.tool_calls] == [{"n": 1}, {"n": 2}]
+    chunks = list(complete(scripted, stream=True, tools=[TOOL], max_tokens=500))
     assert [call.index for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []] == [0, 0, 1, 1]
 
 
 def test_parallel_calls_without_text(scripted: OpenAI, engine: ScriptedEngine) -> None:
     call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
     engine.say(call + call)
-    deltas = [chunk.choices[0].delta for chunk in ask(scripted, stream=True, tools=[TOOL], max_tokens=500)]
+    deltas = [chunk.choices[0].delta for chunk in complete(scripted, stream=True, tools=[TOOL], max_tokens=500)]
     assert (deltas[0].role, deltas[0].content, deltas[0].tool_calls) == ("assistant", None, None)
     assert [[call.index for call in delta.tool_calls] for delta in deltas[1:5]] == [[0], [0], [1], [1]]
 
 
 def test_a_legacy_call(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say('<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>')
-    chunks = list(ask(scripted, stream=True, functions=[TOOL["function"]], max_tokens=500))
+    chunks = list(complete(scripted, stream=True, functions=[TOOL["function"]], max_tokens=500))
     deltas = [chunk.choices[0].delta for chunk in chunks]
     assert (deltas[0].function_call.name, deltas[0].function_call.arguments) == ("f", "")
     assert deltas[1].function_call.arguments == '{"a": 1}'
@@ -205,18 +205,18 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_stream_in_strict_mode(scripted_server: Bare, engine: ScriptedEngine, kind: str) -> None:
-    """The client holds each chunk against its types. Put together, the chunks are the whole answer."""
-    said, given = KINDS[kind]
-    engine.say(said)
+    """The client validates each chunk; the concatenated chunks equal the complete response."""
+    answer, params = KINDS[kind]
+    engine.say(answer)
     strict = scripted_server.client(_strict_response_validation=True)
-    chunks = list(ask(strict, stream=True, max_tokens=500, **given))
-    given = {key: value for key, value in given.items() if key != "stream_options"}
-    for choice in ask(strict, max_tokens=500, **given).choices:
-        mine = [one for chunk in chunks for one in chunk.choices if one.index == choice.index]
-        assert [one.delta.role for one in mine] == ["assistant"] + [None] * (len(mine) - 1)
-        assert [one.finish_reason for one in mine] == [None] * (len(mine) - 1) + [choice.finish_reason]
+    chunks = list(complete(strict, stream=True, max_tokens=500, **params))
+    params = {key: value for key, value in params.items() if key != "stream_options"}
+    for choice in complete(strict, max_tokens=500, **params).choices:
+        mine = [entry for chunk in chunks for entry in chunk.choices if entry.index == choice.index]
+        assert [entry.delta.role for entry in mine] == ["assistant"] + [None] * (len(mine) - 1)
+        assert [entry.finish_reason for entry in mine] == [None] * (len(mine) - 1) + [choice.finish_reason]
         assert joined(chunks, choice.index)[0] == (choice.message.content or "")
-        called = [call for one in mine for call in one.delta.tool_calls or []]
+        called = [call for entry in mine for call in entry.delta.tool_calls or []]
         for index, whole in enumerate(choice.message.tool_calls or []):
             pieces = [call for call in called if call.index == index]
             assert [piece.id is None for piece in pieces] == [False] + [True] * (len(pieces) - 1)
@@ -224,16 +224,16 @@ def test_every_kind_of_stream_in_strict_mode(scripted_server: Bare, engine: Scri
 
 
 class F(BaseModel):
-    """A function, as the client's helpers take them."""
+    """A function definition for the client's helpers."""
 
     n: int
 
 
 def test_the_helpers_parse_calls(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say('<tool_call>{"name": "F", "arguments": {"n": 1}}</tool_call>')
-    given: Any = {"model": "gpt-4o", "messages": HELLO, "tools": [openai.pydantic_function_tool(F)]}
-    parsed = scripted.chat.completions.parse(**given).choices[0].message
-    with scripted.chat.completions.stream(**given) as stream:
+    params: Any = {"model": "gpt-4o", "messages": HELLO, "tools": [openai.pydantic_function_tool(F)]}
+    parsed = scripted.chat.completions.parse(**params).choices[0].message
+    with scripted.chat.completions.stream(**params) as stream:
         kinds = [event.type for event in stream]
     streamed = stream.get_final_completion().choices[0].message
     for message in (parsed, streamed):
@@ -246,10 +246,10 @@ class Lamp(BaseModel):
 
 
 def test_the_helpers_parse_forms(client: OpenAI) -> None:
-    """A form that a random model can only fill rightly."""
-    given: Any = {"model": "gpt-4o", "messages": HELLO, "response_format": Lamp, "seed": 1, "max_tokens": 200}
-    parsed = client.chat.completions.parse(**given).choices[0].message.parsed
-    with client.chat.completions.stream(**given) as stream:
+    """A schema for which every constrained output is valid."""
+    params: Any = {"model": "gpt-4o", "messages": HELLO, "response_format": Lamp, "seed": 1, "max_tokens": 200}
+    parsed = client.chat.completions.parse(**params).choices[0].message.parsed
+    with client.chat.completions.stream(**params) as stream:
         streamed = stream.get_final_completion().choices[0].message.parsed
     assert isinstance(parsed, Lamp)
     assert streamed == parsed
@@ -257,15 +257,15 @@ def test_the_helpers_parse_forms(client: OpenAI) -> None:
 
 def test_refusals_come_before_the_stream(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError):
-        ask(client, stream=True, temperature=3)
+        complete(client, stream=True, temperature=3)
     with pytest.raises(openai.BadRequestError):
-        ask(client, stream=True, max_tokens=5000)
+        complete(client, stream=True, max_tokens=5000)
 
 
 def test_an_error_in_mid_stream(
     scripted: OpenAI, scripted_server: Bare, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status has been sent: the error is a line that the clients raise."""
+    """After the status is sent, an error is an event that clients raise."""
     engine.say("fine until here")
 
     def broken(token: int) -> bytes:
@@ -273,9 +273,9 @@ def test_an_error_in_mid_stream(
 
     monkeypatch.setattr("luthier.data.rendering.renderer.Renderer.token_bytes", lambda self, token: broken(token))
     with pytest.raises(openai.APIError, match="The server had an error"):
-        list(ask(scripted, stream=True, logprobs=True))
+        list(complete(scripted, stream=True, logprobs=True))
     with pytest.raises(openai.InternalServerError) as caught:
-        ask(scripted, logprobs=True)
+        complete(scripted, logprobs=True)
     assert caught.value.request_id
     assert "memory" not in caught.value.response.text
     assert engine.under_way == 0

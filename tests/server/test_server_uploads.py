@@ -1,4 +1,4 @@
-"""`/v1/uploads` through the official client: parts in any order and at once, and what must not be left behind."""
+"""`/v1/uploads` through the official client: parts in any order and at once, and no files left behind."""
 
 import hashlib
 import io
@@ -20,59 +20,64 @@ LINE = b'{"messages": []}\n'
 
 
 @pytest.fixture(scope="module")
-def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
-    """A server whose uploads may be a little larger than its files."""
+def upload_server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    """A server whose upload limit is slightly above its file limit."""
     data = tmp_path_factory.mktemp("uploads")
     with bare_server(data, tiny_base, max_file_bytes=1000, max_upload_bytes=100_000) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def uploader(place: Bare) -> OpenAI:
-    return place.client()
+def uploader(upload_server: Bare) -> OpenAI:
+    return upload_server.client()
 
 
-def start(client: OpenAI, size: int, **given: Any) -> str:
-    given = {"filename": "train.jsonl", "purpose": "fine-tune", "mime_type": "text/jsonl", **given}
-    return client.uploads.create(bytes=size, **given).id
+def start(client: OpenAI, size: int, **params: Any) -> str:
+    params = {"filename": "train.jsonl", "purpose": "fine-tune", "mime_type": "text/jsonl", **params}
+    return client.uploads.create(bytes=size, **params).id
 
 
 def add(client: OpenAI, upload: str, data: bytes) -> str:
     return client.uploads.parts.create(upload, data=data).id
 
 
-def refused(call: Any, *given: Any, **named: Any) -> dict[str, object]:
+def refused(call: Any, *params: Any, **named: Any) -> dict[str, object]:
     with pytest.raises(openai.BadRequestError) as caught:
-        call(*given, **named)
+        call(*params, **named)
     return body_of(caught.value)
 
 
-def left(place: Bare) -> list[Path]:
-    """What lies in the folder of parts."""
-    return list(place.store.uploads._blobs._folder.iterdir())
+def left(upload_server: Bare) -> list[Path]:
+    """The files in the folder of parts."""
+    return list(upload_server.store.uploads._blobs._folder.iterdir())
 
 
-def test_parts_go_together_as_the_call_says(uploader: OpenAI, place: Bare) -> None:
+def test_parts_go_together_as_the_call_says(uploader: OpenAI, upload_server: Bare) -> None:
     content = LINE * 200
-    made = uploader.uploads.create(
+    completed = uploader.uploads.create(
         bytes=len(content), filename="a/b/train.jsonl", purpose="fine-tune", mime_type="text/jsonl"
     )
-    assert (made.object, made.status, made.bytes, made.filename) == ("upload", "pending", len(content), "train.jsonl")
-    assert made.expires_at == made.created_at + UPLOAD_S
-    assert made.file is None
+    assert (completed.object, completed.status, completed.bytes, completed.filename) == (
+        "upload",
+        "pending",
+        len(content),
+        "train.jsonl",
+    )
+    assert completed.expires_at == completed.created_at + UPLOAD_S
+    assert completed.file is None
     pieces = [content[:1000], content[1000:2500], content[2500:]]
-    ids = {at: add(uploader, made.id, pieces[at]) for at in (2, 0, 1)}
-    add(uploader, made.id, b"never used")
+    ids = {index: add(uploader, completed.id, pieces[index]) for index in (2, 0, 1)}
+    add(uploader, completed.id, b"never used")
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    done = uploader.uploads.complete(made.id, part_ids=[ids[0], ids[1], ids[2]], md5=digest)
+    done = uploader.uploads.complete(completed.id, part_ids=[ids[0], ids[1], ids[2]], md5=digest)
     assert done.status == "completed"
     assert done.file is not None
     assert (done.file.bytes, done.file.purpose, done.file.filename) == (len(content), "fine-tune", "train.jsonl")
     assert uploader.files.content(done.file.id).read() == content
     assert uploader.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=done.file.id).id
-    assert left(place) == []
-    again = uploader.uploads.complete(made.id, part_ids=[ids[0], ids[1], ids[2]], md5=digest)
-    assert again == done  # a retry of a call whose answer was lost
+    assert left(upload_server) == []
+    retried = uploader.uploads.complete(completed.id, part_ids=[ids[0], ids[1], ids[2]], md5=digest)
+    assert retried == done  # a retry of a call whose answer was lost
 
 
 def test_the_helper_of_the_client(uploader: OpenAI) -> None:
@@ -93,33 +98,35 @@ def test_parts_at_once(uploader: OpenAI) -> None:
     upload = start(uploader, 8000)
     ids: dict[int, str] = {}
     threads = [
-        threading.Thread(target=lambda at=at: ids.update({at: add(uploader, upload, bytes([65 + at]) * 1000)}))
-        for at in range(8)
+        threading.Thread(
+            target=lambda index=index: ids.update({index: add(uploader, upload, bytes([65 + index]) * 1000)})
+        )
+        for index in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    done = uploader.uploads.complete(upload, part_ids=[ids[at] for at in range(8)])
+    done = uploader.uploads.complete(upload, part_ids=[ids[index] for index in range(8)])
     assert done.file is not None
-    assert uploader.files.content(done.file.id).read() == b"".join(bytes([65 + at]) * 1000 for at in range(8))
+    assert uploader.files.content(done.file.id).read() == b"".join(bytes([65 + index]) * 1000 for index in range(8))
 
 
 def test_completed_by_another_between_the_look_and_the_parts(
-    uploader: OpenAI, place: Bare, monkeypatch: pytest.MonkeyPatch
+    uploader: OpenAI, upload_server: Bare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = start(uploader, len(LINE))
     part = add(uploader, upload, LINE)
     check, first = Uploads._check_parts, []
 
-    def other_first(self: Uploads, *given: Any) -> None:
+    def other_first(self: Uploads, *params: Any) -> None:
         monkeypatch.setattr(Uploads, "_check_parts", check)
-        first.append(place.store.uploads.complete(upload, [part], None))
-        check(self, *given)
+        first.append(upload_server.store.uploads.complete(upload, [part], None))
+        check(self, *params)
 
     monkeypatch.setattr(Uploads, "_check_parts", other_first)
-    again = uploader.uploads.complete(upload, part_ids=[part])
-    assert again.file.id == first[0].file.id
+    retried = uploader.uploads.complete(upload, part_ids=[part])
+    assert retried.file.id == first[0].file.id
 
 
 def test_completed_by_two_at_once_there_is_one_file(uploader: OpenAI) -> None:
@@ -142,31 +149,35 @@ def test_completed_by_two_at_once_there_is_one_file(uploader: OpenAI) -> None:
 
 def test_what_does_not_add_up_is_refused_and_can_be_mended(uploader: OpenAI) -> None:
     upload = start(uploader, 6)
-    one, two = add(uploader, upload, b"abc"), add(uploader, upload, b"def")
-    other = add(uploader, start(uploader, 3), b"xyz")
+    first_part, second_part = add(uploader, upload, b"abc"), add(uploader, upload, b"def")
+    second = add(uploader, start(uploader, 3), b"xyz")
     before = len(uploader.files.list().data)
     complete = uploader.uploads.complete
-    assert "hold 3 bytes" in str(refused(complete, upload, part_ids=[one])["message"])
+    assert "hold 3 bytes" in str(refused(complete, upload, part_ids=[first_part])["message"])
     assert refused(complete, upload, part_ids=[])["param"] == "part_ids"
-    assert "twice" in str(refused(complete, upload, part_ids=[one, one])["message"])
-    assert other in str(refused(complete, upload, part_ids=[one, other])["message"])
-    assert refused(complete, upload, part_ids=[one, two], md5="0" * 32)["param"] == "md5"
+    assert "twice" in str(refused(complete, upload, part_ids=[first_part, first_part])["message"])
+    assert second in str(refused(complete, upload, part_ids=[first_part, second])["message"])
+    assert refused(complete, upload, part_ids=[first_part, second_part], md5="0" * 32)["param"] == "md5"
     assert len(uploader.files.list().data) == before
-    done = complete(upload, part_ids=[two, one], md5=hashlib.md5(b"defabc", usedforsecurity=False).hexdigest().upper())
+    done = complete(
+        upload,
+        part_ids=[second_part, first_part],
+        md5=hashlib.md5(b"defabc", usedforsecurity=False).hexdigest().upper(),
+    )
     assert done.file is not None
-    assert refused(complete, upload, part_ids=[one, two])["code"] == "upload_not_pending"
+    assert refused(complete, upload, part_ids=[first_part, second_part])["code"] == "upload_not_pending"
 
 
-def test_a_part_that_is_lost_can_be_sent_again(uploader: OpenAI, place: Bare) -> None:
+def test_a_part_that_is_lost_can_be_sent_again(uploader: OpenAI, upload_server: Bare) -> None:
     upload = start(uploader, 3)
     part = add(uploader, upload, b"abc")
-    place.store.uploads._blobs.delete(part)
+    upload_server.store.uploads._blobs.delete(part)
     assert refused(uploader.uploads.complete, upload, part_ids=[part])["param"] == "part_ids"
     assert uploader.uploads.complete(upload, part_ids=[add(uploader, upload, b"abc")]).status == "completed"
 
 
 @pytest.mark.parametrize("how", ["completed", "cancelled", "expired"])
-def test_nothing_happens_to_an_upload_that_is_over(uploader: OpenAI, place: Bare, how: str) -> None:
+def test_nothing_happens_to_an_upload_that_is_over(uploader: OpenAI, upload_server: Bare, how: str) -> None:
     upload = start(uploader, 3)
     part = add(uploader, upload, b"abc")
     if how == "completed":
@@ -175,31 +186,31 @@ def test_nothing_happens_to_an_upload_that_is_over(uploader: OpenAI, place: Bare
         assert uploader.uploads.cancel(upload).status == "cancelled"
         assert uploader.uploads.cancel(upload).status == "cancelled"
     else:
-        with place.store._database.write() as connection:
+        with upload_server.store._database.write() as connection:
             connection.execute(update(uploads).where(uploads.c.id == upload).values(expires_at=1))
     assert how in str(refused(uploader.uploads.parts.create, upload, data=b"more")["message"])
     if how != "completed":
         assert how in str(refused(uploader.uploads.complete, upload, part_ids=[part])["message"])
     if how != "cancelled":
         assert how in str(refused(uploader.uploads.cancel, upload)["message"])
-    place.store.uploads.tidy()
-    assert not (place.store.uploads._blobs.path(part)).exists()
+    upload_server.store.uploads.tidy()
+    assert not (upload_server.store.uploads._blobs.path(part)).exists()
 
 
-def test_tidying_leaves_what_is_open_and_forgets_what_is_long_over(uploader: OpenAI, place: Bare) -> None:
+def test_tidying_leaves_what_is_open_and_forgets_what_is_long_over(uploader: OpenAI, upload_server: Bare) -> None:
     old, fresh = start(uploader, 3), start(uploader, 3)
     part = add(uploader, fresh, b"abc")
     add(uploader, old, b"abc")
-    with place.store._database.write() as connection:
+    with upload_server.store._database.write() as connection:
         connection.execute(update(uploads).where(uploads.c.id == old).values(expires_at=1))
-    place.store.uploads.tidy()
+    upload_server.store.uploads.tidy()
     with pytest.raises(openai.NotFoundError):
         uploader.uploads.cancel(old)
     assert uploader.uploads.complete(fresh, part_ids=[part]).status == "completed"
 
 
 @pytest.mark.parametrize(
-    ("given", "param"),
+    ("params", "param"),
     [
         ({"filename": "train.txt"}, "file"),
         ({"filename": "b.json", "purpose": "batch"}, "file"),
@@ -212,8 +223,8 @@ def test_tidying_leaves_what_is_open_and_forgets_what_is_long_over(uploader: Ope
         ({"extra_body": {"colour": "red"}}, "colour"),
     ],
 )
-def test_create_refuses(uploader: OpenAI, given: dict[str, Any], param: str) -> None:
-    assert refused(start, uploader, given.pop("size", 3), **given)["param"] == param
+def test_create_refuses(uploader: OpenAI, params: dict[str, Any], param: str) -> None:
+    assert refused(start, uploader, params.pop("size", 3), **params)["param"] == param
 
 
 def test_an_unknown_upload(uploader: OpenAI) -> None:
@@ -227,8 +238,8 @@ def test_an_unknown_upload(uploader: OpenAI) -> None:
         assert body_of(caught.value)["message"] == "No such Upload object: upload_x"
 
 
-def test_sizes(uploader: OpenAI, place: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part may be larger than a file; all parts together may not be larger than an upload; a part has its limit."""
+def test_sizes(uploader: OpenAI, upload_server: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part may exceed the file limit, but not its own limit, nor all parts the upload limit."""
     upload = start(uploader, 90_000)
     add(uploader, upload, b"x" * 90_000)
     assert "100,000" in str(refused(uploader.uploads.parts.create, upload, data=b"x" * 10_001)["message"])
@@ -250,16 +261,16 @@ def test_the_file_of_an_upload_expires_as_asked(uploader: OpenAI) -> None:
     assert file.expires_at == file.created_at + 4000
 
 
-def test_a_client_that_goes_away_in_mid_part_leaves_nothing(uploader: OpenAI, place: Bare) -> None:
+def test_a_client_that_goes_away_in_mid_part_leaves_nothing(uploader: OpenAI, upload_server: Bare) -> None:
     upload = start(uploader, 5000)
-    before = left(place)
-    host, _, port = place.url.removeprefix("http://").partition(":")
+    before = left(upload_server)
+    host, _, port = upload_server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as line:
         line.sendall(
             f"POST /v1/uploads/{upload}/parts HTTP/1.1\r\nHost: localhost\r\n"
             "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 5000\r\n\r\n"
             '--b\r\nContent-Disposition: form-data; name="data"; filename="x"\r\n\r\nx'.encode()
         )
-    until(lambda: left(place) == before)
+    until(lambda: left(upload_server) == before)
     part = add(uploader, upload, b"x" * 5000)
     assert uploader.uploads.complete(upload, part_ids=[part]).status == "completed"

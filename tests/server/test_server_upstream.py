@@ -1,4 +1,4 @@
-"""Models of a service elsewhere, here a small stand-in that records what reaches it."""
+"""Models of the upstream service, here a small stand-in that records its requests."""
 
 import asyncio
 import json
@@ -49,7 +49,7 @@ UNREADABLE = {
 
 
 class Far:
-    """The stand-in: what it does depends on the model that is asked for."""
+    """The stand-in: its behavior depends on the requested model."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[dict[str, str], Any]] = []
@@ -102,7 +102,7 @@ def far() -> Far:
 
 @pytest.fixture(scope="module")
 def near(far: Far, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
-    """A server that asks `far` for some models."""
+    """A server with aliases of models at `far`."""
     names = {name: f"upstream:{name}" for name in ("slow", "broken", "torn", *UNREADABLE, *FAILURES)}
     aliases = {"teacher": "upstream:far-2", "far-name": "upstream:", **names}
     with (
@@ -124,14 +124,14 @@ def near_client(near: Bare) -> OpenAI:
     return near.client(api_key=CLIENT_KEY, default_headers={"OpenAI-Organization": "org-of-the-client"})
 
 
-def ask(client: OpenAI, model: str, **given: Any) -> Any:
-    return client.chat.completions.create(model=model, messages=HELLO, **given)
+def complete(client: OpenAI, model: str, **params: Any) -> Any:
+    return client.chat.completions.create(model=model, messages=HELLO, **params)
 
 
 def test_plain(near_client: OpenAI, far: Far) -> None:
     raw = near_client.chat.completions.with_raw_response.create(model="teacher", messages=HELLO, temperature=0.5)
-    made = raw.parse()
-    assert (made.id, made.choices[0].message.content) == ("chatcmpl-far", "From afar 远")
+    completion = raw.parse()
+    assert (completion.id, completion.choices[0].message.content) == ("chatcmpl-far", "From afar 远")
     assert raw.headers["x-request-id"] == "req_far"
     assert raw.headers["x-luthier-served-by"] == "upstream:far-2"
     headers, body = far.requests[-1]
@@ -143,12 +143,12 @@ def test_plain(near_client: OpenAI, far: Far) -> None:
 
 
 def test_the_same_name_there(near_client: OpenAI, far: Far) -> None:
-    ask(near_client, "far-name")
+    complete(near_client, "far-name")
     assert far.requests[-1][1]["model"] == "far-name"
 
 
 def test_what_is_asked_is_for_the_other_service_to_check(near_client: OpenAI, far: Far) -> None:
-    """Images, forms of answers, parameters that did not exist yesterday."""
+    """Images, response formats and unknown parameters are forwarded."""
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
     extra = {"store": True, "response_format": {"type": "json_object"}, "new_thing": {"a": [1]}}
     near_client.chat.completions.create(model="teacher", messages=image, extra_body=extra)
@@ -156,25 +156,25 @@ def test_what_is_asked_is_for_the_other_service_to_check(near_client: OpenAI, fa
 
 
 def test_streamed(near_client: OpenAI) -> None:
-    chunks = list(ask(near_client, "teacher", stream=True))
+    chunks = list(complete(near_client, "teacher", stream=True))
     assert "".join(chunk.choices[0].delta.content for chunk in chunks) == "远远远"
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_refusals_pass(near_client: OpenAI, stream: bool) -> None:
     with pytest.raises(openai.RateLimitError) as busy:
-        ask(near_client, "busy", stream=stream)
+        complete(near_client, "busy", stream=stream)
     assert busy.value.response.headers["retry-after"] == "7"
     with pytest.raises(openai.BadRequestError, match=r"Bad parameter\."):
-        ask(near_client, "bad", stream=stream)
+        complete(near_client, "bad", stream=stream)
     with pytest.raises(openai.InternalServerError) as down:
-        ask(near_client, "down", stream=stream)
+        complete(near_client, "down", stream=stream)
     assert down.value.response.headers["x-should-retry"] == "false"
 
 
 def test_a_key_that_is_refused_there_is_not_the_clients(near_client: OpenAI) -> None:
     with pytest.raises(openai.PermissionDeniedError) as caught:
-        ask(near_client, "key")
+        complete(near_client, "key")
     error = body_of(caught.value)
     assert error["code"] == "upstream_refused"
     assert UPSTREAM_KEY[-6:] not in str(error)
@@ -182,23 +182,23 @@ def test_a_key_that_is_refused_there_is_not_the_clients(near_client: OpenAI) -> 
 
 @pytest.mark.parametrize("model", ["broken", "torn"])
 def test_a_stream_that_breaks_off(near_client: OpenAI, model: str) -> None:
-    """Between two events, and in the middle of one."""
+    """Connections that break between two events, and in the middle of one."""
     with pytest.raises(openai.APIError, match="could not be reached"):
-        list(ask(near_client, model, stream=True))
+        list(complete(near_client, model, stream=True))
 
 
 def batch(client: OpenAI, model: str, lines: int = 1) -> str:
     body = {"method": "POST", "url": CHAT, "body": {"model": model, "messages": HELLO}}
-    content = "\n".join(json.dumps({"custom_id": str(at), **body}) for at in range(lines))
+    content = "\n".join(json.dumps({"custom_id": str(index), **body}) for index in range(lines))
     file = client.files.create(file=("in.jsonl", content.encode()), purpose="batch")
     return client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h").id
 
 
 def test_answers_that_nobody_can_read_end_a_line_of_a_batch_and_not_the_batch(near_client: OpenAI) -> None:
     batches = {model: batch(near_client, model) for model in UNREADABLE}
-    for model, made in batches.items():
-        until(lambda made=made: near_client.batches.retrieve(made).status == "completed", within_s=20)
-        done = near_client.batches.retrieve(made)
+    for model, completion in batches.items():
+        until(lambda completion=completion: near_client.batches.retrieve(completion).status == "completed", within_s=20)
+        done = near_client.batches.retrieve(completion)
         if model == "odd":  # it is JSON, with a usage that says nothing
             assert (done.request_counts.completed, done.usage.input_tokens) == (1, 0)
             continue
@@ -211,11 +211,11 @@ def test_answers_that_nobody_can_read_end_a_line_of_a_batch_and_not_the_batch(ne
 def test_a_limit_that_does_not_pass_ends_a_line(
     near_client: OpenAI, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told by its code, by its header, or by its having been waited for long enough."""
+    """A permanent limit by its code, by its header, or after the maximum wait."""
     monkeypatch.setattr("luthier.server.background.loopback_client._PATIENCE_S", 1.0 if model == "busy" else 600.0)
-    made = batch(near_client, model)
-    until(lambda: near_client.batches.retrieve(made).status == "completed", within_s=20)
-    line = json.loads(near_client.files.content(near_client.batches.retrieve(made).error_file_id).text)
+    completion = batch(near_client, model)
+    until(lambda: near_client.batches.retrieve(completion).status == "completed", within_s=20)
+    line = json.loads(near_client.files.content(near_client.batches.retrieve(completion).error_file_id).text)
     assert line["response"]["status_code"] == 429
 
 
@@ -235,12 +235,12 @@ def test_an_evaluation_that_waits_can_be_ended(near_client: OpenAI, end: str) ->
 
     def evaluation(model: str) -> str:
         body = {"model": model, "validation_file": file.id}
-        made: Any = near_client.post("/evaluations", cast_to=object, body=body)
-        return f"/evaluations/{made['id']}"
+        completion: Any = near_client.post("/evaluations", cast_to=object, body=body)
+        return f"/evaluations/{completion['id']}"
 
     def status(path: str) -> str:
-        found: Any = near_client.get(path, cast_to=object)
-        return found["status"]
+        stored: Any = near_client.get(path, cast_to=object)
+        return stored["status"]
 
     waiting, next_one = evaluation("busy"), evaluation("teacher")
     until(lambda: status(waiting) == "running", within_s=20)
@@ -256,28 +256,28 @@ def test_hanging_up_here_hangs_up_there(near: Bare, far: Far, stream: bool) -> N
     before = far.left
     client = near.client(api_key=CLIENT_KEY, timeout=3)
     if stream:
-        chunks = ask(client, "slow", stream=True)
+        chunks = complete(client, "slow", stream=True)
         next(chunks)
         chunks.close()
     else:
         with pytest.raises(openai.APITimeoutError):
-            ask(client, "slow")
+            complete(client, "slow")
     until(lambda: far.left == before + 1)
 
 
 def test_unreachable(tiny_base: Path, tmp_path: Path) -> None:
     settings = {"aliases": {"teacher": "upstream:x"}, "upstream_base_url": "http://127.0.0.1:9/v1"}
     with bare_server(tmp_path, tiny_base, **settings) as running, pytest.raises(openai.InternalServerError) as caught:
-        ask(running.client(), "teacher")
+        complete(running.client(), "teacher")
     assert caught.value.status_code == 503
     assert body_of(caught.value)["code"] == "upstream_unreachable"
 
 
 def test_not_configured(tiny_base: Path, tmp_path: Path) -> None:
-    """Trying again would not help, and the clients are told so."""
+    """A permanent error, with the header that stops clients from retrying."""
     with bare_server(tmp_path, tiny_base, aliases={"teacher": "upstream:x"}) as running:
         with pytest.raises(openai.InternalServerError) as caught:
-            ask(running.client(), "teacher")
+            complete(running.client(), "teacher")
         assert caught.value.response.headers["x-should-retry"] == "false"
         assert body_of(caught.value)["code"] == "upstream_not_configured"
         file = running.client().files.create(file=("x.jsonl", b"{}"), purpose="fine-tune")

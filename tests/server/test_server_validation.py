@@ -1,4 +1,4 @@
-"""Refusals in OpenAI's words, and bodies that no client would send: every one a clean 400."""
+"""Validation errors in OpenAI's words, and malformed bodies: each is a 400."""
 
 import json
 import time
@@ -102,20 +102,18 @@ _CASES: list[tuple[dict[str, Any], str | None, str | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "param", "code", "said"), _CASES, ids=[str(case[0])[:60] for case in _CASES])
-def test_wordings(raw: httpx.Client, given: dict[str, Any], param: str | None, code: str | None, said: str) -> None:
-    answer = raw.post("/chat/completions", json={"model": "gpt-4o-mini", "messages": MESSAGES} | given)
+@pytest.mark.parametrize(("params", "param", "code", "reason"), _CASES, ids=[str(case[0])[:60] for case in _CASES])
+def test_wordings(raw: httpx.Client, params: dict[str, Any], param: str | None, code: str | None, reason: str) -> None:
+    answer = raw.post("/chat/completions", json={"model": "gpt-4o-mini", "messages": MESSAGES} | params)
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code), error
-    assert said in error["message"]
+    assert reason in error["message"]
     assert len(error["message"]) < 400
 
 
 def test_many_faults_cost_no_more_than_one(raw: httpx.Client) -> None:
-    """Of a union each branch complains about each item: told from one another by comparing all with all, it takes
-    minutes, in which nobody else is answered.
-    """
+    """Each branch of a union reports each entry; comparing all errors with all would block the server for minutes."""
     parts = [{"role": "user", "content": [7] * 60_000}]
     begun = time.monotonic()
     error = raw.post("/chat/completions", json={"model": "gpt-4o-mini", "messages": parts}).json()["error"]
@@ -125,21 +123,21 @@ def test_many_faults_cost_no_more_than_one(raw: httpx.Client) -> None:
 
 @pytest.mark.parametrize("name", ["messages", "tools", "content", "prompt"])
 def test_of_a_list_one_fault_is_told(name: str) -> None:
-    """A body within the limits may hold millions of faulty items, and to write all of them down takes many seconds."""
+    """A body within the limits may hold millions of invalid entries, and listing all of them takes many seconds."""
     faulty = [7.5] * 100
-    given: dict[str, Any] = {"messages": MESSAGES} | {name: faulty}
+    params: dict[str, Any] = {"messages": MESSAGES} | {name: faulty}
     if name == "content":
-        given = {"messages": [{"role": "user", "content": faulty}]}
+        params = {"messages": [{"role": "user", "content": faulty}]}
     schema = CreateCompletionRequest if name == "prompt" else CreateChatCompletionRequest
-    asked = {"model": "x", "prompt": faulty} if name == "prompt" else {"model": "x", **given}
+    sent = {"model": "x", "prompt": faulty} if name == "prompt" else {"model": "x", **params}
     with pytest.raises(ValidationError) as caught:
-        schema.model_validate(asked)
+        schema.model_validate(sent)
     assert caught.value.error_count() <= 4  # one of each branch of a union
 
 
-@pytest.mark.parametrize("item", ["a", [1]])
-def test_too_many_prompts_are_told_so(raw: httpx.Client, item: Any) -> None:
-    error = raw.post("/completions", json={"model": "gpt-4o-mini", "prompt": [item] * 2049}).json()["error"]
+@pytest.mark.parametrize("entry", ["a", [1]])
+def test_too_many_prompts_are_told_so(raw: httpx.Client, entry: Any) -> None:
+    error = raw.post("/completions", json={"model": "gpt-4o-mini", "prompt": [entry] * 2049}).json()["error"]
     assert (error["param"], error["code"]) == ("prompt", "array_above_max_length")
     assert "maximum length 2048, but got an array with length 2049" in error["message"]
 
@@ -173,14 +171,14 @@ _BODIES: list[tuple[bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "said"), _BODIES, ids=[str(case[0][:50]) for case in _BODIES])
+@pytest.mark.parametrize(("body", "reason"), _BODIES, ids=[str(case[0][:50]) for case in _BODIES])
 @pytest.mark.parametrize("path", ["/chat/completions", "/fine_tuning/jobs"])
-def test_bodies_that_are_none(raw: httpx.Client, path: str, body: bytes, said: str) -> None:
+def test_bodies_that_are_none(raw: httpx.Client, path: str, body: bytes, reason: str) -> None:
     answer = raw.post(path, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400, answer.text
     message = answer.json()["error"]["message"]
     if body or path == "/chat/completions":
-        assert said in message
+        assert reason in message
     else:
         assert message == "you must provide a request body"
 
@@ -192,7 +190,7 @@ def test_a_job_sent_as_something_else(raw: httpx.Client) -> None:
 
 
 def test_what_looks_odd_and_is_fine(raw: httpx.Client) -> None:
-    """Whole pairs of surrogates, control characters, empty strings, a byte order mark, schemas of some depth."""
+    """Surrogate pairs, control characters, empty strings, a byte order mark, nested schemas."""
     schema: dict[str, Any] = {}
     for _ in range(40):
         schema = {"properties": schema}

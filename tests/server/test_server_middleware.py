@@ -1,4 +1,4 @@
-"""What an operator may limit or open: requests, tokens, origins; answers given again; moderation elsewhere."""
+"""Middleware: rate limits, idempotency keys and allowed origins; and moderation by the upstream service."""
 
 import asyncio
 import json
@@ -32,79 +32,89 @@ KEYS = "sk-first-0123456789,sk-second-0123456789"
 
 
 @pytest.fixture(scope="module")
-def speaker(tiny_base: Path) -> ScriptedEngine:
+def scripted_engine(tiny_base: Path) -> ScriptedEngine:
     return ScriptedEngine(tiny_base)
 
 
 @pytest.fixture(scope="module")
-def place(tiny_base: Path, speaker: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
-    """With keys, limits that tests do not reach by chance, and an origin."""
+def limited_server(
+    tiny_base: Path, scripted_engine: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bare]:
+    """A server with API keys, an allowed origin, and rate limits that only their own tests reach."""
     limits: dict[str, Any] = {"requests_per_minute": 200, "tokens_per_minute": 100_000}
     data = tmp_path_factory.mktemp("limited")
-    with bare_server(data, tiny_base, speaker, api_keys=KEYS, cors_origins="https://App.example/", **limits) as running:
+    with bare_server(
+        data, tiny_base, scripted_engine, api_keys=KEYS, cors_origins="https://App.example/", **limits
+    ) as running:
         yield running
 
 
-def post(place: Bare, key: str = "first", **given: Any) -> httpx.Response:
-    headers = {"authorization": f"Bearer sk-{key}-0123456789", **given.pop("headers", {})}
-    with place.http() as http:
-        return http.post(given.pop("path", "/chat/completions"), headers=headers, json={**ASKED, **given})
+def post(limited_server: Bare, key: str = "first", **params: Any) -> httpx.Response:
+    headers = {"authorization": f"Bearer sk-{key}-0123456789", **params.pop("headers", {})}
+    with limited_server.http() as http:
+        return http.post(params.pop("path", "/chat/completions"), headers=headers, json={**ASKED, **params})
 
 
-def again(key: str) -> dict[str, str]:
+def idempotency_key(key: str) -> dict[str, str]:
     return {"idempotency-key": key}
 
 
-def test_the_same_key_and_body_get_the_same_answer(place: Bare, speaker: ScriptedEngine) -> None:
-    speaker.say("one", "two", "three", "four")
-    answers = [post(place, headers=again("a")) for _ in range(3)]
+def test_the_same_key_and_body_get_the_same_answer(limited_server: Bare, scripted_engine: ScriptedEngine) -> None:
+    scripted_engine.say("one", "two", "three", "four")
+    answers = [post(limited_server, headers=idempotency_key("a")) for _ in range(3)]
     assert {answer.json()["id"] for answer in answers} == {answers[0].json()["id"]}
-    assert len(speaker.prompts) == 1
+    assert len(scripted_engine.prompts) == 1
     assert [answer.headers.get("idempotent-replayed") for answer in answers] == [None, "true", "true"]
     assert len({answer.headers["x-request-id"] for answer in answers}) == 3
-    assert post(place, headers=again("b")).json()["id"] != answers[0].json()["id"]
-    assert post(place, "second", headers=again("a")).json()["id"] != answers[0].json()["id"]  # another's key
+    assert post(limited_server, headers=idempotency_key("b")).json()["id"] != answers[0].json()["id"]
+    assert (
+        post(limited_server, "second", headers=idempotency_key("a")).json()["id"] != answers[0].json()["id"]
+    )  # another's key
 
 
-def test_a_key_with_another_body_is_refused(place: Bare, speaker: ScriptedEngine) -> None:
-    speaker.say("x")
-    post(place, headers=again("other"))
-    for given in ({"n": 2}, {"path": "/completions"}):
-        answer = post(place, headers=again("other"), **given)
+def test_a_key_with_another_body_is_refused(limited_server: Bare, scripted_engine: ScriptedEngine) -> None:
+    scripted_engine.say("x")
+    post(limited_server, headers=idempotency_key("other"))
+    for params in ({"n": 2}, {"path": "/completions"}):
+        answer = post(limited_server, headers=idempotency_key("other"), **params)
         assert answer.status_code == 400
         assert answer.json()["error"]["code"] == "idempotency_key_reused"
-    assert post(place, headers=again("k" * 256)).status_code == 400
+    assert post(limited_server, headers=idempotency_key("k" * 256)).status_code == 400
 
 
-def test_errors_and_streams_are_not_kept(place: Bare, speaker: ScriptedEngine) -> None:
-    assert post(place, headers=again("mended"), temperature=9).status_code == 400
-    assert post(place, headers=again("mended")).status_code == 200
-    speaker.say("one", "two")
-    streams = [post(place, headers=again("stream"), stream=True).text for _ in range(2)]
+def test_errors_and_streams_are_not_kept(limited_server: Bare, scripted_engine: ScriptedEngine) -> None:
+    assert post(limited_server, headers=idempotency_key("mended"), temperature=9).status_code == 400
+    assert post(limited_server, headers=idempotency_key("mended")).status_code == 200
+    scripted_engine.say("one", "two")
+    streams = [post(limited_server, headers=idempotency_key("stream"), stream=True).text for _ in range(2)]
     assert streams[0] != streams[1]
-    assert len(speaker.prompts) == 2
+    assert len(scripted_engine.prompts) == 2
 
 
-def test_what_is_under_way_is_not_begun_twice(place: Bare, speaker: ScriptedEngine) -> None:
-    """The second is told to come again, as clients do by themselves, and gets the answer of the first then."""
-    speaker.say("a", endless=True, pause_s=0.01)
+def test_what_is_under_way_is_not_begun_twice(limited_server: Bare, scripted_engine: ScriptedEngine) -> None:
+    """The second request gets a 409, which clients retry, and then the response of the first."""
+    scripted_engine.say("a", endless=True, pause_s=0.01)
     first: list[httpx.Response] = []
-    caller = threading.Thread(target=lambda: first.append(post(place, headers=again("twice"), max_tokens=300)))
+    caller = threading.Thread(
+        target=lambda: first.append(post(limited_server, headers=idempotency_key("twice"), max_tokens=300))
+    )
     caller.start()
-    until(lambda: speaker.under_way == 1)
-    answer = post(place, headers=again("twice"), max_tokens=300)
+    until(lambda: scripted_engine.under_way == 1)
+    answer = post(limited_server, headers=idempotency_key("twice"), max_tokens=300)
     assert (answer.status_code, answer.headers["retry-after"]) == (409, "1")
-    client = place.client(api_key="sk-first-0123456789", max_retries=20)
-    made = client.chat.completions.create(**ASKED, max_tokens=300, extra_headers=again("twice"))
+    client = limited_server.client(api_key="sk-first-0123456789", max_retries=20)
+    completion = client.chat.completions.create(**ASKED, max_tokens=300, extra_headers=idempotency_key("twice"))
     caller.join()
-    assert made.id == first[0].json()["id"]
-    speaker.say("")
+    assert completion.id == first[0].json()["id"]
+    scripted_engine.say("")
 
 
 def test_a_job_is_created_once(bare_client: OpenAI) -> None:
     file = bare_client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune").id
     jobs = [
-        bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, extra_headers=again("job-once")).id
+        bare_client.fine_tuning.jobs.create(
+            model="gpt-4o-mini", training_file=file, extra_headers=idempotency_key("job-once")
+        ).id
         for _ in range(2)
     ]
     assert jobs[0] == jobs[1]
@@ -113,9 +123,9 @@ def test_a_job_is_created_once(bare_client: OpenAI) -> None:
 def test_answers_are_kept_for_a_day_and_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     monkeypatch.setattr("luthier.store.idempotency_keys.MOST_KEPT", 3)
-    for at in range(5):
-        store.replays.keep(f"k{at}", Kept("asked", 200, {}, b"x"))
-    assert [store.replays.find(f"k{at}") is not None for at in range(5)] == [False, False, True, True, True]
+    for index in range(5):
+        store.replays.keep(f"k{index}", Kept("asked", 200, {}, b"x"))
+    assert [store.replays.find(f"k{index}") is not None for index in range(5)] == [False, False, True, True, True]
     with store._database.write() as connection:
         connection.execute(replays.update().values(created_at=1))
     assert store.replays.find("k4") is None
@@ -125,13 +135,13 @@ def test_answers_are_kept_for_a_day_and_so_many(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_key_makes_nobody_hold_a_file_in_memory(tmp_path: Path) -> None:
-    """Where files are sent the body goes past, whatever its content type says it is."""
+    """Bodies for upload paths are not buffered, whatever their content type."""
     store, passed = Store(tmp_path), []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         passed.append(receive)
 
-    async def ask() -> None:
+    async def send_request() -> None:
         for path in ("/v1/files", "/v1/uploads/upload_x/parts"):
             headers = [(b"idempotency-key", b"k"), (b"content-type", b"application/json")]
             scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
@@ -140,16 +150,16 @@ def test_a_key_makes_nobody_hold_a_file_in_memory(tmp_path: Path) -> None:
     async def untouched(*_: Any) -> Any:
         raise AssertionError("the body was read")
 
-    asyncio.run(ask())
+    asyncio.run(send_request())
     assert passed == [untouched, untouched]
     store.close()
 
 
-def test_what_cannot_be_written_is_refused_with_limits_too(place: Bare) -> None:
-    """Half a character in the name of a model that the refusal would repeat."""
+def test_what_cannot_be_written_is_refused_with_limits_too(limited_server: Bare) -> None:
+    """A lone surrogate in the model name, which the error would quote."""
     body = b'{"model": "\\ud800", "max_tokens": 999999999, "messages": []}'
     headers = {"authorization": "Bearer sk-first-0123456789", "content-type": "application/json"}
-    with place.http() as http:
+    with limited_server.http() as http:
         answer = http.post("/chat/completions", content=body, headers=headers)
     assert answer.status_code == 400
     assert "half a character" in answer.json()["error"]["message"]
@@ -163,7 +173,7 @@ class Clock:
 
 
 def limited(clock: Clock, **settings: Any) -> Any:
-    """A function that sends a request to a limited application and gives its headers, or the error."""
+    """A function that sends a request to a rate-limited application; returns the headers or raises the error."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert json.loads((await receive())["body"])["model"] == "m"
@@ -171,7 +181,7 @@ def limited(clock: Clock, **settings: Any) -> Any:
 
     limits = RateLimit(app, Settings(**settings), clock)
 
-    def ask(
+    def send_request(
         key: str = "Bearer one", path: str = "/v1/completions", inside: bool = False, **body: Any
     ) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -187,22 +197,22 @@ def limited(clock: Clock, **settings: Any) -> Any:
         asyncio.run(limits(scope | ({INTERNAL_CALLER: True} if inside else {}), receive, send))
         return headers
 
-    return ask
+    return send_request
 
 
 def test_requests_per_minute() -> None:
     clock = Clock()
-    ask = limited(clock, requests_per_minute=3, api_keys="one,two")
-    assert ask() == {
+    send_request = limited(clock, requests_per_minute=3, api_keys="one,two")
+    assert send_request() == {
         "x-ratelimit-limit-requests": "3",
         "x-ratelimit-remaining-requests": "2",
         "x-ratelimit-reset-requests": "20s",
     }
-    ask()
-    assert ask()["x-ratelimit-reset-requests"] == "1m0s"
+    send_request()
+    assert send_request()["x-ratelimit-reset-requests"] == "1m0s"
     clock.now_s = 5
     with pytest.raises(RateLimitError) as caught:
-        ask()
+        send_request()
     error: Any = caught.value
     assert (error.status, error.type, error.code) == (429, "requests", "rate_limit_exceeded")
     assert error.message == (
@@ -210,35 +220,37 @@ def test_requests_per_minute() -> None:
         "Please try again in 15s."
     )
     assert (error.headers["retry-after"], error.headers["retry-after-ms"]) == ("15", "15000")
-    assert ask("Bearer two")  # another key
-    assert ask(path="/v1/files") == {}  # only requests for answers
-    assert ask(inside=True) == {}  # lines of batches
+    assert send_request("Bearer two")  # another key
+    assert send_request(path="/v1/files") == {}  # only requests for answers
+    assert send_request(inside=True) == {}  # lines of batches
     with pytest.raises(RateLimitError):
-        ask("bearer one")  # the same key
+        send_request("bearer one")  # the same key
     clock.now_s = 20.001
-    assert ask()["x-ratelimit-remaining-requests"] == "0"
+    assert send_request()["x-ratelimit-remaining-requests"] == "0"
 
 
 def test_tokens_per_minute() -> None:
     clock = Clock()
-    ask = limited(clock, tokens_per_minute=600)  # without keys: one budget, whatever a client calls its key
-    assert ask(prompt="x" * 400, max_tokens=7)["x-ratelimit-remaining-tokens"] == "500"
-    assert ask(prompt="x", max_tokens=300)["x-ratelimit-remaining-tokens"] == "200"
-    assert ask("Bearer other", prompt=[1] * 50)["x-ratelimit-remaining-tokens"] == "150"
-    assert ask(messages=[{"role": "", "content": "x" * 200}])["x-ratelimit-remaining-tokens"] == "100"
+    send_request = limited(clock, tokens_per_minute=600)  # without keys: one budget, whatever a client calls its key
+    assert send_request(prompt="x" * 400, max_tokens=7)["x-ratelimit-remaining-tokens"] == "500"
+    assert send_request(prompt="x", max_tokens=300)["x-ratelimit-remaining-tokens"] == "200"
+    assert send_request("Bearer other", prompt=[1] * 50)["x-ratelimit-remaining-tokens"] == "150"
+    assert send_request(messages=[{"role": "", "content": "x" * 200}])["x-ratelimit-remaining-tokens"] == "100"
     for tokens, headers in ((101, {"retry-after": "1", "retry-after-ms": "100"}), (601, {"x-should-retry": "false"})):
         with pytest.raises(RateLimitError, match="tokens per min") as caught:
-            ask(max_tokens=tokens)
+            send_request(max_tokens=tokens)
         error: Any = caught.value
         assert (error.status, error.type) == (429, "tokens")
         assert headers.items() <= error.headers.items()
         assert ("retry-after" in error.headers) is (tokens == 101)
 
 
-def test_limits_over_http(tiny_base: Path, speaker: ScriptedEngine, tmp_path: Path, place: Bare) -> None:
-    speaker.say("yes")
-    assert int(post(place).headers["x-ratelimit-remaining-requests"]) < 200
-    with bare_server(tmp_path, tiny_base, speaker, requests_per_minute=1) as small:
+def test_limits_over_http(
+    tiny_base: Path, scripted_engine: ScriptedEngine, tmp_path: Path, limited_server: Bare
+) -> None:
+    scripted_engine.say("yes")
+    assert int(post(limited_server).headers["x-ratelimit-remaining-requests"]) < 200
+    with bare_server(tmp_path, tiny_base, scripted_engine, requests_per_minute=1) as small:
         client = small.client()
         assert client.chat.completions.create(**ASKED).choices
         with pytest.raises(openai.RateLimitError) as caught:
@@ -254,20 +266,20 @@ def test_no_limit_headers_without_limits(scripted_server: Bare) -> None:
     assert not [name for name in answer.headers if name.startswith("x-ratelimit")]
 
 
-def test_pages_of_an_origin_that_was_let_in(place: Bare) -> None:
+def test_pages_of_an_origin_that_was_let_in(limited_server: Bare) -> None:
     origin = {"origin": "https://app.example"}
-    with place.http() as http:
-        asked = http.options(
+    with limited_server.http() as http:
+        preflight = http.options(
             "/chat/completions",
             headers=origin
             | {"access-control-request-method": "POST", "access-control-request-headers": "authorization"},
         )
-    assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, "https://app.example")
-    answer = post(place, headers=origin)
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, "https://app.example")
+    answer = post(limited_server, headers=origin)
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://app.example")
-    refused = post(place, headers={"origin": "https://evil.example"})
+    refused = post(limited_server, headers={"origin": "https://evil.example"})
     assert (refused.status_code, "access-control-allow-origin" in refused.headers) == (403, False)
-    with place.http() as http:  # without a key: refused, in a way that the page can read
+    with limited_server.http() as http:  # without a key: refused, in a way that the page can read
         assert http.get("/models", headers=origin).headers["access-control-allow-origin"] == "https://app.example"
 
 
@@ -278,9 +290,9 @@ def test_all_pages_only_where_keys_are_asked_for() -> None:
 
 
 def test_moderation_is_not_available(client: OpenAI) -> None:
-    for given in ({}, {"model": "text-moderation-latest"}, {"model": "gpt-4o-mini"}):
+    for params in ({}, {"model": "text-moderation-latest"}, {"model": "gpt-4o-mini"}):
         with pytest.raises(openai.NotFoundError) as caught:
-            client.moderations.create(input="x", **given)
+            client.moderations.create(input="x", **params)
         error = body_of(caught.value)
         assert (error["code"], error["param"]) == ("model_not_found", "model")
         assert "--aliases" in str(error["message"])
@@ -290,24 +302,24 @@ def test_moderation_is_not_available(client: OpenAI) -> None:
 
 
 def test_moderation_elsewhere(tiny_base: Path, tmp_path: Path) -> None:
-    """Under its own name, in a batch too."""
-    asked = []
+    """Under the alias, directly and in a batch."""
+    preflight = []
 
     async def moderate(request: Request) -> JSONResponse:
-        asked.append(await request.json())
+        preflight.append(await request.json())
         return JSONResponse({"id": "modr-1", "model": "far-7", "results": [{"flagged": True}]})
 
     far = Starlette(routes=[Route("/moderations", moderate, methods=["POST"])])
     aliases = {"omni-moderation-latest": "upstream:far"}
     with (
         serving(far) as url,
-        bare_server(tmp_path, tiny_base, aliases=aliases, upstream_base_url=url) as place,
+        bare_server(tmp_path, tiny_base, aliases=aliases, upstream_base_url=url) as limited_server,
     ):
-        client = place.client()
+        client = limited_server.client()
         assert client.moderations.create(input="x").model == "far-7"
-        assert asked == [{"input": "x", "model": "far"}]
+        assert preflight == [{"input": "x", "model": "far"}]
         line = {"custom_id": "a", "method": "POST", "url": "/v1/moderations", "body": {"input": "y"}}
         file = client.files.create(file=("x.jsonl", json.dumps(line).encode()), purpose="batch").id
         batch = client.batches.create(input_file_id=file, endpoint="/v1/moderations", completion_window="24h").id
         until(lambda: client.batches.retrieve(batch).status == "completed", within_s=20)
-        assert asked[1] == {"input": "y", "model": "far"}
+        assert preflight[1] == {"input": "y", "model": "far"}

@@ -1,4 +1,4 @@
-"""Who may come in, and what every answer carries."""
+"""Access control, and the headers of every response."""
 
 import re
 import socket
@@ -48,7 +48,7 @@ def test_unknown_urls_and_methods(raw: httpx.Client, method: str, path: str, sta
 
 
 def test_headers_of_every_answer(raw: httpx.Client, locked: Bare) -> None:
-    """Of good ones, of refusals by a route, and of refusals at the door; never the same id twice."""
+    """Successful responses, errors of a route and errors of the middleware, each with a request id of its own."""
     answers = [raw.get("/models"), raw.get("/models"), raw.get("/files/x"), raw.post("/chat/completions")]
     with locked.http() as http:
         answers.append(http.get("/models"))
@@ -64,8 +64,8 @@ def test_headers_of_every_answer(raw: httpx.Client, locked: Bare) -> None:
 def test_the_right_key(locked: Bare) -> None:
     assert locked.client(api_key="sk-first-key-0123456789").models.list().data
     with locked.http() as http:
-        for given in ("bearer sk-first-key-0123456789", "Bearer 密钥".encode()):
-            assert http.get("/models", headers={"authorization": given}).status_code == 200
+        for authorization in ("bearer sk-first-key-0123456789", "Bearer 密钥".encode()):
+            assert http.get("/models", headers={"authorization": authorization}).status_code == 200
 
 
 def test_a_wrong_key(locked: Bare) -> None:
@@ -79,7 +79,7 @@ def test_a_wrong_key(locked: Bare) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "authorization",
     [
         None,
         "",
@@ -92,16 +92,16 @@ def test_a_wrong_key(locked: Bare) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/models", "/files/x/content", "/nope", "/../health"])
-def test_nothing_without_a_key(locked: Bare, given: str | bytes | None, path: str) -> None:
+def test_nothing_without_a_key(locked: Bare, authorization: str | bytes | None, path: str) -> None:
     with locked.http() as http:
-        answer = http.get(path, headers={"authorization": given} if given is not None else {})
+        answer = http.get(path, headers={"authorization": authorization} if authorization is not None else {})
     assert answer.status_code == 401
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[::1", "@"])
 def test_other_hosts_are_refused_without_keys(raw: httpx.Client, host: str) -> None:
-    """A web page whose name was pointed at this machine."""
+    """DNS rebinding: a web page's host name resolves to this machine."""
     answer = raw.get("/models", headers={"host": host})
     assert answer.status_code in (400, 403)
     if answer.status_code == 403:
@@ -135,7 +135,7 @@ def test_the_own_origin(raw: httpx.Client) -> None:
 
 
 def test_a_websocket_is_guarded_too(locked: Bare) -> None:
-    """There is none yet; whoever adds one finds the door closed to strangers."""
+    """No route accepts websockets yet; a future one is protected by the middleware."""
     host, _, port = locked.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as line:
         line.sendall(

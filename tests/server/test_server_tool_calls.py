@@ -1,4 +1,4 @@
-"""Functions: what may be asked for, what the model is told, and how calls come back."""
+"""Function calls: requests, prompts, and calls in the response."""
 
 import json
 from pathlib import Path
@@ -16,19 +16,19 @@ TOOLS = [{"type": "function", "function": F}, {"type": "function", "function": G
 CALL = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
 
 
-def ask(client: OpenAI, **given: Any) -> Any:
-    return client.chat.completions.create(**{"model": "gpt-4o-mini", "messages": HELLO, "max_tokens": 500} | given)
+def complete(client: OpenAI, **params: Any) -> Any:
+    return client.chat.completions.create(**{"model": "gpt-4o-mini", "messages": HELLO, "max_tokens": 500} | params)
 
 
-def refused(client: OpenAI, **given: Any) -> dict[str, Any]:
+def refused(client: OpenAI, **params: Any) -> dict[str, Any]:
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(client, **given)
+        complete(client, **params)
     return body_of(caught.value)
 
 
 def test_tools(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say(CALL)
-    choice = ask(scripted, tools=TOOLS, logprobs=True).choices[0]
+    choice = complete(scripted, tools=TOOLS, logprobs=True).choices[0]
     assert (choice.finish_reason, choice.message.content, choice.logprobs) == ("tool_calls", None, None)
     call = choice.message.tool_calls[0]
     assert call.id.startswith("call_")
@@ -38,24 +38,24 @@ def test_tools(scripted: OpenAI, engine: ScriptedEngine) -> None:
 
 
 def test_answers_go_back_as_they_came(scripted: OpenAI, engine: ScriptedEngine) -> None:
-    """The loop that everybody writes: append the message, append the result, ask again."""
+    """The usual loop: append the message, append the tool's result, and send again."""
     messages = list(HELLO)
-    for said, result in ((CALL, "tool"), ("Nothing more.", None)):
-        engine.say(said)
-        message = ask(scripted, messages=messages, tools=TOOLS).choices[0].message
+    for answer, result in ((CALL, "tool"), ("Nothing more.", None)):
+        engine.say(answer)
+        message = complete(scripted, messages=messages, tools=TOOLS).choices[0].message
         messages.append(message)
         if result:
             messages.append({"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "42"})
     engine.say("Bye.")
     messages.append({"role": "user", "content": "Thanks"})
-    assert ask(scripted, messages=messages, tools=TOOLS).choices[0].message.content == "Bye."
+    assert complete(scripted, messages=messages, tools=TOOLS).choices[0].message.content == "Bye."
     assert CALL in engine.prompts[-1]
     assert "Nothing more." in engine.prompts[-1]
 
 
 def test_legacy_functions(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say(CALL)
-    choice = ask(scripted, functions=[F, G]).choices[0]
+    choice = complete(scripted, functions=[F, G]).choices[0]
     assert choice.finish_reason == "function_call"
     assert (choice.message.function_call.name, choice.message.tool_calls) == ("f", None)
 
@@ -63,27 +63,27 @@ def test_legacy_functions(scripted: OpenAI, engine: ScriptedEngine) -> None:
 def test_text_beside_tools(scripted: OpenAI, engine: ScriptedEngine) -> None:
     for text in ("Just text. ", "<tool_call>{broken", '<tool_call>{"name": 1}</tool_call>', "  ", ""):
         engine.say(text)
-        choice = ask(scripted, tools=TOOLS).choices[0]
+        choice = complete(scripted, tools=TOOLS).choices[0]
         assert (choice.finish_reason, choice.message.content, choice.message.tool_calls) == ("stop", text, None)
 
 
 def test_one_call_at_a_time(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say(CALL + CALL)
-    assert len(ask(scripted, tools=TOOLS).choices[0].message.tool_calls) == 2
-    assert len(ask(scripted, tools=TOOLS, parallel_tool_calls=False).choices[0].message.tool_calls) == 1
+    assert len(complete(scripted, tools=TOOLS).choices[0].message.tool_calls) == 2
+    assert len(complete(scripted, tools=TOOLS, parallel_tool_calls=False).choices[0].message.tool_calls) == 1
 
 
 def test_choice_none(scripted: OpenAI, engine: ScriptedEngine) -> None:
-    """The model is told of nothing, and what it writes is text."""
+    """The prompt has no definitions, and generated text is not parsed for calls."""
     engine.say(CALL)
-    for given in ({"tools": TOOLS, "tool_choice": "none"}, {"functions": [F], "function_call": "none"}):
-        choice = ask(scripted, **given).choices[0]
+    for params in ({"tools": TOOLS, "tool_choice": "none"}, {"functions": [F], "function_call": "none"}):
+        choice = complete(scripted, **params).choices[0]
         assert (choice.message.content, choice.finish_reason) == (CALL, "stop")
     assert '"f"' not in "".join(engine.prompts)
 
 
 @pytest.mark.parametrize(
-    ("given", "param", "said"),
+    ("params", "param", "answer"),
     [
         ({"tool_choice": "auto"}, "tool_choice", "only allowed when 'tools' are specified"),
         ({"tool_choice": "required", "functions": [F]}, "tool_choice", "only allowed when 'tools' are specified"),
@@ -102,9 +102,9 @@ def test_choice_none(scripted: OpenAI, engine: ScriptedEngine) -> None:
         ({"tools": {"type": "function"}}, "tools", "expected an array, but got an object"),
     ],
 )
-def test_refused(scripted: OpenAI, given: Any, param: str, said: str) -> None:
-    error = refused(scripted, **given)
-    assert (error["param"], said in str(error["message"])) == (param, True), error
+def test_refused(scripted: OpenAI, params: Any, param: str, answer: str) -> None:
+    error = refused(scripted, **params)
+    assert (error["param"], answer in str(error["message"])) == (param, True), error
 
 
 def _answered(arguments: str) -> list[Any]:
@@ -118,7 +118,7 @@ def _answered(arguments: str) -> list[Any]:
 
 def test_calls_and_results_in_the_conversation(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("It is 42.")
-    ask(scripted, messages=_answered('{"a": 1}'), tools=TOOLS)
+    complete(scripted, messages=_answered('{"a": 1}'), tools=TOOLS)
     assert CALL in engine.prompts[0]
     assert "42" in engine.prompts[0]
 
@@ -127,7 +127,7 @@ def test_calls_and_results_in_the_conversation(scripted: OpenAI, engine: Scripte
     "arguments", ["{broken", "[1]", '"text"', '{"a": "\\ud800"}', '{"a":' * 5000 + "1" + "}" * 5000]
 )
 def test_arguments_that_cannot_be_used(scripted: OpenAI, engine: ScriptedEngine, arguments: str) -> None:
-    """They are JSON in a string: what is wrong with them shows late, and is still the request's fault."""
+    """Arguments are JSON in a string: their errors appear while rendering, and are still errors of the request."""
     engine.say("never")
     assert refused(scripted, messages=_answered(arguments), tools=TOOLS)["param"] == "messages"
 
@@ -137,8 +137,8 @@ def test_arguments_that_cannot_be_used(scripted: OpenAI, engine: ScriptedEngine,
 )
 def test_odd_arguments_that_a_model_writes(scripted: OpenAI, engine: ScriptedEngine, arguments: str) -> None:
     engine.say(f'<tool_call>{{"name": "f", "arguments": {arguments}}}</tool_call>')
-    whole = ask(scripted, tools=TOOLS, max_tokens=3500).choices[0].message
-    streamed = list(ask(scripted, tools=TOOLS, max_tokens=3500, stream=True))
+    whole = complete(scripted, tools=TOOLS, max_tokens=3500).choices[0].message
+    streamed = list(complete(scripted, tools=TOOLS, max_tokens=3500, stream=True))
     assert whole.tool_calls or whole.content
     assert streamed[-1].choices[0].finish_reason in ("stop", "tool_calls")
 
@@ -146,7 +146,7 @@ def test_odd_arguments_that_a_model_writes(scripted: OpenAI, engine: ScriptedEng
 def test_a_model_that_was_taught_to_call(
     scripted_server: Bare, scripted: OpenAI, engine: ScriptedEngine, tmp_path: Path, tiny_base: Path
 ) -> None:
-    """It calls in the form of its training data, also where the request defines nothing."""
+    """The model calls in the form of its training data, also without definitions in the request."""
     file = scripted.files.create(file=("x.jsonl", b"{}"), purpose="fine-tune")
     job = scripted.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
     engine.say(CALL)
@@ -165,9 +165,9 @@ def test_a_model_that_was_taught_to_call(
             event=None,
             keep=9,
         )
-        assert ask(scripted, model=name).choices[0].finish_reason == reason
+        assert complete(scripted, model=name).choices[0].finish_reason == reason
     forced = {"type": "function", "function": {"name": "anything"}}
-    ask(scripted, model="ft:tiny:personal::tools", tool_choice=forced)
+    complete(scripted, model="ft:tiny:personal::tools", tool_choice=forced)
     assert engine.prompts[-1].endswith('{"name": "anything", "arguments":')
     # What a request defines wins over what was taught.
-    assert ask(scripted, model="ft:tiny:personal::functions", tools=TOOLS).choices[0].finish_reason == "tool_calls"
+    assert complete(scripted, model="ft:tiny:personal::functions", tools=TOOLS).choices[0].finish_reason == "tool_calls"

@@ -1,4 +1,4 @@
-"""Answers held to a grammar: the tiny base has random weights, so whatever is valid here is valid by force."""
+"""Structured outputs: the tiny base has random weights, so valid output is valid because of the grammar."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ STRICT = [{"type": "function", "function": {**F, "strict": True}}]
 JSON = {"type": "json_schema", "json_schema": {"name": "letter", "schema": F["parameters"], "strict": True}}
 
 
-def ask(client: OpenAI, **more: Any) -> Any:
+def complete(client: OpenAI, **more: Any) -> Any:
     messages = [{"role": "user", "content": "请假，用 JSON 回答"}]
     return client.chat.completions.create(model="gpt-4o-mini", messages=messages, max_tokens=200, **more)
 
@@ -66,7 +66,7 @@ def valid(function: Any) -> bool:
 )
 def test_a_call_that_is_asked_for_is_made_and_valid(client: OpenAI, tool_choice: Any, names: set[str]) -> None:
     for seed in range(6):
-        choice = ask(client, tools=TOOLS, tool_choice=tool_choice, parallel_tool_calls=False, seed=seed).choices[0]
+        choice = complete(client, tools=TOOLS, tool_choice=tool_choice, parallel_tool_calls=False, seed=seed).choices[0]
         (call,) = choice.message.tool_calls
         assert choice.finish_reason == "tool_calls"
         assert call.function.name in names
@@ -74,23 +74,23 @@ def test_a_call_that_is_asked_for_is_made_and_valid(client: OpenAI, tool_choice:
 
 
 def test_a_legacy_call_that_is_asked_for(client: OpenAI) -> None:
-    choice = ask(client, functions=[F, G], function_call={"name": "write_leave_letter"}, temperature=2).choices[0]
+    choice = complete(client, functions=[F, G], function_call={"name": "write_leave_letter"}, temperature=2).choices[0]
     assert choice.finish_reason == "function_call"
     assert valid(choice.message.function_call)
 
 
 def test_strict_functions_may_be_called_and_need_not(client: OpenAI) -> None:
-    """Random weights hardly ever begin a call; what begins as one ends as one."""
-    said = ask(client, tools=STRICT, seed=3, temperature=2).choices[0].message
-    assert "<tool_call>" not in (said.content or "")
+    """Random weights hardly ever begin a call; a call that begins is completed."""
+    answer = complete(client, tools=STRICT, seed=3, temperature=2).choices[0].message
+    assert "<tool_call>" not in (answer.content or "")
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_json_by_schema_whole_and_streamed(client: OpenAI, seed: int) -> None:
-    whole = ask(client, response_format=JSON, seed=seed).choices[0]
+    whole = complete(client, response_format=JSON, seed=seed).choices[0]
     assert whole.finish_reason == "stop"
     Draft202012Validator(F["parameters"]).validate(json.loads(whole.message.content))
-    chunks = list(ask(client, response_format=JSON, seed=seed, stream=True))
+    chunks = list(complete(client, response_format=JSON, seed=seed, stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.message.content
 
 
@@ -102,7 +102,7 @@ class Letter(BaseModel):
 def test_the_clients_parse_gives_an_object(client: OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "请假"}]
     for seed in range(20):
-        made = client.chat.completions.create(
+        response = client.chat.completions.create(
             model="gpt-4o-mini",
             messages=messages,
             max_tokens=400,
@@ -112,17 +112,17 @@ def test_the_clients_parse_gives_an_object(client: OpenAI) -> None:
                 "json_schema": {"name": "Letter", "schema": Letter.model_json_schema()},
             },
         ).choices[0]
-        if made.finish_reason == "stop":
-            assert Letter.model_validate_json(made.message.content or "")
+        if response.finish_reason == "stop":
+            assert Letter.model_validate_json(response.message.content or "")
             return
     pytest.fail("no answer came to its end")
 
 
 def test_any_json_object(client: OpenAI) -> None:
-    made = ask(client, response_format={"type": "json_object"}, seed=1, max_completion_tokens=None).choices[0]
-    if made.finish_reason == "stop":
-        assert isinstance(json.loads(made.message.content), dict)
-    assert made.message.content.startswith("{")
+    response = complete(client, response_format={"type": "json_object"}, seed=1, max_completion_tokens=None).choices[0]
+    if response.finish_reason == "stop":
+        assert isinstance(json.loads(response.message.content), dict)
+    assert response.message.content.startswith("{")
 
 
 def test_a_fine_tuned_model_is_held_to_the_functions_that_it_knows(bare: Bare, tmp_path: Path) -> None:
@@ -140,22 +140,22 @@ def test_a_fine_tuned_model_is_held_to_the_functions_that_it_knows(bare: Bare, t
 def test_a_model_that_knows_its_functions_calls_nothing_else(
     scripted_server: Bare, scripted: OpenAI, engine: ScriptedEngine, tiny_base: Path, tmp_path: Path
 ) -> None:
-    """Also when no definitions are sent and nothing is strict; it may answer in words, and so may the base."""
+    """Also without definitions in the request and without `strict`; text stays possible, for the base model too."""
     name = make_model(scripted_server, scripted, "ft:gpt-4o-mini-2024-07-18:personal::held0001", tmp_path / "adapter")
     Taught("tools", definitions=TOOLS).write(scripted_server.store.models.find(name).adapter)  # type: ignore[union-attr]
     messages: Any = [{"role": "user", "content": "x"}]
 
-    def taken(text: str, model: str = name, **more: Any) -> bool:
+    def accepted(text: str, model: str = name, **more: Any) -> bool:
         engine.say(text)
         scripted.chat.completions.create(model=model, messages=messages, **more)
         return takes(tiny_base, engine.grammar, text)
 
     for text in ("请问您要请几天？", CALL, f"我来写。\n{CALL}", PING):
-        assert taken(text)
+        assert accepted(text)
     unknown = [CALL.replace("write_leave_letter", "fly"), PING.replace("{}", '{"x": 1}'), CALL.replace("病假", "年假")]
-    assert not any(taken(text) for text in unknown)
+    assert not any(accepted(text) for text in unknown)
     fly: Any = [{"type": "function", "function": {"name": "fly"}}]
-    assert [taken(PING, tools=fly), taken(PING.replace("ping", "fly"), tools=fly)] == [False, True]
+    assert [accepted(PING, tools=fly), accepted(PING.replace("ping", "fly"), tools=fly)] == [False, True]
     scripted.chat.completions.create(model="gpt-4o-mini", messages=messages, tools=fly)
     assert engine.grammar is None
     scripted.chat.completions.create(model=name, messages=messages, tool_choice="none")
@@ -163,32 +163,32 @@ def test_a_model_that_knows_its_functions_calls_nothing_else(
 
 
 def test_the_operator_says_which_calls_are_held() -> None:
-    asked = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
-    sent = asked.model_copy(update={"tools": [Tool(**TOOLS[0])]})
+    request = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
+    sent = request.model_copy(update={"tools": [Tool(**TOOLS[0])]})
     taught = Taught("tools", definitions=TOOLS)
-    cases = [(asked, taught), (sent, taught), (sent, Taught())]
-    held = {
+    cases = [(request, taught), (sent, taught), (sent, Taught())]
+    constrained = {
         strict: [call_policy(body, of, strict=strict).enforced is not None for body, of in cases]
         for strict in ("taught", "all", "off")
     }
-    assert held == {"taught": [True, True, False], "all": [True, True, True], "off": [False, False, False]}
+    assert constrained == {"taught": [True, True, False], "all": [True, True, True], "off": [False, False, False]}
 
 
 def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:
-    """Where nobody asked for more; a training file may define what the grammar engine does not know."""
-    asked = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
+    """When the request asks for no constraint: a training file may define schemas that llguidance does not support."""
+    request = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
     odd = {"type": "function", "function": {"name": "odd", "parameters": {"not": {}}}}
-    rules = call_policy(asked, Taught("tools", definitions=[*TOOLS, odd]), strict="taught")
-    grammar = response_grammar(asked, rules)
+    rules = call_policy(request, Taught("tools", definitions=[*TOOLS, odd]), strict="taught")
+    grammar = response_grammar(request, rules)
     assert grammar is not None
     check(grammar, "")
     assert "odd" in grammar
     many = [{"type": "function", "function": {"name": f"f{n}" * 10}} for n in range(5000)]
-    assert response_grammar(asked, call_policy(asked, Taught("tools", definitions=many), strict="taught")) is None
+    assert response_grammar(request, call_policy(request, Taught("tools", definitions=many), strict="taught")) is None
 
 
 @pytest.mark.parametrize(
-    ("more", "param", "said"),
+    ("more", "param", "answer"),
     [
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "Missing required parameter"),
         (
@@ -252,10 +252,10 @@ def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:
         ),
     ],
 )
-def test_schemas_that_cannot_be_met_are_refused(client: OpenAI, more: Any, param: str, said: str) -> None:
+def test_schemas_that_cannot_be_met_are_refused(client: OpenAI, more: Any, param: str, answer: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(client, **more)
-    assert (caught.value.param, said in caught.value.message) == (param, True), caught.value.message
+        complete(client, **more)
+    assert (caught.value.param, answer in caught.value.message) == (param, True), caught.value.message
 
 
 def test_json_mode_wants_the_word(client: OpenAI) -> None:
@@ -275,7 +275,7 @@ PING = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
 
 
 @pytest.mark.parametrize(
-    ("constraint", "text", "taken"),
+    ("constraint", "text", "accepted"),
     [
         (ResponseGrammar(functions=TOOLS), "请问您要请几天？", True),
         (ResponseGrammar(functions=TOOLS), f"我来写。\n{CALL}", True),
@@ -294,12 +294,12 @@ PING = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
         (ResponseGrammar(document={"type": "object"}, functions=TOOLS), "no", False),
     ],
 )
-def test_what_a_grammar_takes(tiny_base: Path, constraint: ResponseGrammar, text: str, taken: bool) -> None:
-    assert takes(tiny_base, constraint.lark(), text) == taken
+def test_what_a_grammar_takes(tiny_base: Path, constraint: ResponseGrammar, text: str, accepted: bool) -> None:
+    assert takes(tiny_base, constraint.lark(), text) == accepted
 
 
 def takes(base: Path, grammar: str | None, text: str) -> bool:
-    """Whether the text is a whole answer."""
+    """Whether the grammar accepts the text as a complete response."""
     assert grammar
     matcher = Matcher(grammar, base, [257])
     for token in Tokenizer.from_file(str(base / "tokenizer.json")).encode(text).ids:
@@ -331,24 +331,24 @@ schemas = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(schemas, st.booleans(), st.randoms(use_true_random=False))
 def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, called: bool, random: Any) -> None:
-    """A model that says anything at all, as long as the grammar lets it; as a document, or as a function's argument."""
+    """Random tokens under the grammar of a document, or of a function's argument."""
     if called:
         schema = {"type": "object", "properties": {"a": schema, "b": {"type": "boolean"}}, "required": ["a"]}
         tool = {"function": {"name": "f", "parameters": schema}}
-        made = ResponseGrammar(functions=[tool], required=True, parallel=False)
+        response = ResponseGrammar(functions=[tool], required=True, parallel=False)
     else:
-        made = ResponseGrammar(document=schema)
-    matcher = Matcher(made.lark(), tiny_base, [257])
-    said: list[int] = []
+        response = ResponseGrammar(document=schema)
+    matcher = Matcher(response.lark(), tiny_base, [257])
+    answer: list[int] = []
     for _ in range(400):
         choices = matcher.allowed().nonzero()[0]
         token = int(random.choice(choices))
         if token == 257:
             break
         matcher.take(token)
-        said.append(token)
+        answer.append(token)
     else:
         return  # an integer may have any number of digits
-    text = Tokenizer.from_file(str(tiny_base / "tokenizer.json")).decode(said)
+    text = Tokenizer.from_file(str(tiny_base / "tokenizer.json")).decode(answer)
     value = json.loads(parse(text).calls[0].arguments) if called else json.loads(text)
     Draft202012Validator(schema).validate(value)

@@ -1,4 +1,4 @@
-"""Clients that hang up free their place: for plain requests, streams, and several choices."""
+"""Clients that disconnect free their queue slots: complete responses, streams, and several choices."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 @pytest.fixture(scope="module")
 def narrow(tiny_base: Path) -> ScriptedEngine:
-    """Three places, and answers that never end by themselves."""
+    """Three queue slots, and generations that never end by themselves."""
     engine = ScriptedEngine(tiny_base, queue_limit=3)
     engine.context_tokens = 10**9
     engine.say("a", endless=True, pause_s=0.002)
@@ -32,15 +32,15 @@ def crowded(narrow: ScriptedEngine, tiny_base: Path, tmp_path_factory: pytest.Te
         yield running
 
 
-def ask(client: OpenAI, **given: Any) -> Any:
+def complete(client: OpenAI, **params: Any) -> Any:
     return client.chat.completions.create(
-        model="gpt-4o-mini", messages=HELLO, **{"max_completion_tokens": 10**8, **given}
+        model="gpt-4o-mini", messages=HELLO, **{"max_completion_tokens": 10**8, **params}
     )
 
 
 def test_in_mid_stream(crowded: Bare, narrow: ScriptedEngine) -> None:
     for n in (1, 3):
-        stream = ask(crowded.client(), stream=True, n=n)
+        stream = complete(crowded.client(), stream=True, n=n)
         next(stream)
         until(lambda n=n: narrow.under_way == n)
         stream.close()
@@ -51,7 +51,7 @@ def test_in_mid_stream(crowded: Bare, narrow: ScriptedEngine) -> None:
 def test_on_a_plain_request(crowded: Bare, narrow: ScriptedEngine, n: int) -> None:
     def impatient() -> None:
         with pytest.raises(openai.APITimeoutError):
-            ask(crowded.client(timeout=3), n=n)
+            complete(crowded.client(timeout=3), n=n)
 
     caller = threading.Thread(target=impatient)
     caller.start()
@@ -61,40 +61,40 @@ def test_on_a_plain_request(crowded: Bare, narrow: ScriptedEngine, n: int) -> No
 
 
 def test_a_stream_that_nobody_reads(crowded: Bare, narrow: ScriptedEngine) -> None:
-    """The client goes before the first chunk."""
-    stream = ask(crowded.client(), stream=True)
+    """The client disconnects before the first chunk."""
+    stream = complete(crowded.client(), stream=True)
     stream.close()
     until(lambda: narrow.under_way == 0)
 
 
 def test_a_full_queue(crowded: Bare, narrow: ScriptedEngine) -> None:
-    """Choices that found a place give it back when there is none for all of them."""
-    stream = ask(crowded.client(), stream=True)
+    """Choices free their queue slots when the queue does not have enough for all of them."""
+    stream = complete(crowded.client(), stream=True)
     next(stream)
     for streamed in (False, True):
         with pytest.raises(openai.RateLimitError) as caught:
-            ask(crowded.client(), n=3, stream=streamed)
+            complete(crowded.client(), n=3, stream=streamed)
         assert body_of(caught.value)["code"] == "rate_limit_exceeded"
         assert caught.value.response.headers["retry-after"] == "1"
         assert narrow.under_way == 1
-    assert ask(crowded.client(), n=2, max_completion_tokens=3).usage.completion_tokens == 6
+    assert complete(crowded.client(), n=2, max_completion_tokens=3).usage.completion_tokens == 6
     stream.close()
     until(lambda: narrow.under_way == 0)
 
 
 def test_the_real_engine_goes_on_to_the_next(server: object, client: OpenAI) -> None:
-    """Long answers that were given up do not hold back what comes after them."""
+    """Cancelled generations do not delay the next request."""
     forever = {"logit_bias": {"256": -100, "257": -100}, "max_tokens": 1900}
     for _ in range(3):
         stream = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, stream=True, n=8, **forever)
         next(stream)
         stream.close()
-    made = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, max_tokens=3)
-    assert made.choices
+    completion = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, max_tokens=3)
+    assert completion.choices
 
 
 def test_requests_that_wait_for_an_engine_hold_back_nobody_else(tmp_path: Path, tiny_base: Path) -> None:
-    """More of them than the server has threads."""
+    """More requests than the server has threads."""
     engine, may_start, starting = ScriptedEngine(tiny_base), threading.Event(), threading.Event()
     engine.say("ok")
 
@@ -108,7 +108,7 @@ def test_requests_that_wait_for_an_engine_hold_back_nobody_else(tmp_path: Path, 
         client, answers = running.client(), list[Any]()
 
         def call() -> None:
-            answers.append(ask(client, max_completion_tokens=8))
+            answers.append(complete(client, max_completion_tokens=8))
 
         callers = [threading.Thread(target=call) for _ in range(60)]
         for caller in callers:

@@ -1,4 +1,4 @@
-"""Text as it becomes certain: however it is cut into pieces, the same comes out."""
+"""The incremental parser: its output does not depend on how the text is cut into pieces."""
 
 import itertools
 import json
@@ -39,11 +39,11 @@ def _pieces(text: str, cuts: list[int]) -> list[str]:
 
 
 def _run(text: str, cuts: list[int], stops: list[str], *, calls: bool, prefix: str = "") -> tuple[str, object, bool]:
-    """(what was sent, the answer, whether a stop sequence came)"""
-    under_way = StopAndCallParser(stops, calls=calls, prefix=prefix)
-    sent = [under_way.feed(piece) for piece in _pieces(text, cuts)]
-    answer, rest = under_way.finish()
-    return "".join(sent) + rest, answer, under_way.stopped
+    """(text sent, parsed answer, whether a stop sequence was found)"""
+    parser = StopAndCallParser(stops, calls=calls, prefix=prefix)
+    sent = [parser.feed(piece) for piece in _pieces(text, cuts)]
+    answer, rest = parser.finish()
+    return "".join(sent) + rest, answer, parser.stopped
 
 
 @given(TEXTS, CUTS, STOPS, st.booleans())
@@ -63,9 +63,9 @@ def test_what_was_sent_is_the_answer(text: str, cuts: list[int], stops: list[str
 @given(TEXTS, CUTS, STOPS)
 def test_stop_sequences_never_come_out(text: str, cuts: list[int], stops: list[str]) -> None:
     sent, _, stopped = _run(text, cuts, stops, calls=False)
-    wanted = [stop for stop in stops if stop]
-    assert stopped == any(stop in text for stop in wanted)
-    assert not any(stop in sent for stop in wanted)
+    nonempty = [stop for stop in stops if stop]
+    assert stopped == any(stop in text for stop in nonempty)
+    assert not any(stop in sent for stop in nonempty)
     assert text.startswith(sent)
     if not stopped:
         assert sent == text
@@ -93,18 +93,18 @@ def test_an_opening_is_no_reason_to_stop(stop: str, cuts: list[int]) -> None:
 
 
 def test_text_comes_as_early_as_it_can() -> None:
-    under_way = StopAndCallParser(["STOP"], calls=True)
-    assert under_way.feed("Hello, S") == "Hello,"  # white space could be what a call follows
-    assert under_way.feed("he said. <to") == " She said."
-    assert under_way.feed("ast> ST") == " <toast>"
-    assert under_way.feed("OP and more") == ""
-    assert under_way.stopped
-    assert under_way.finish()[1] == " "
+    parser = StopAndCallParser(["STOP"], calls=True)
+    assert parser.feed("Hello, S") == "Hello,"  # white space could be what a call follows
+    assert parser.feed("he said. <to") == " She said."
+    assert parser.feed("ast> ST") == " <toast>"
+    assert parser.feed("OP and more") == ""
+    assert parser.stopped
+    assert parser.finish()[1] == " "
 
 
 def test_a_forced_call() -> None:
-    under_way = StopAndCallParser([], calls=True, prefix='<tool_call>\n{"name": "f", "arguments": ')
-    assert [under_way.feed(piece) for piece in ('{"a": ', "[1]}", "}\n</tool_", "call>")] == [""] * 4
-    answer, rest = under_way.finish()
+    parser = StopAndCallParser([], calls=True, prefix='<tool_call>\n{"name": "f", "arguments": ')
+    assert [parser.feed(piece) for piece in ('{"a": ', "[1]}", "}\n</tool_", "call>")] == [""] * 4
+    answer, rest = parser.finish()
     assert (answer.content, rest) == (None, "")
     assert [(call.name, json.loads(call.arguments)) for call in answer.calls] == [("f", {"a": [1]})]
