@@ -23,8 +23,9 @@ HERE = Path(__file__).parent
 from luthier.catalogue import Catalogue  # noqa: E402
 from luthier.data.rendering.renderer import Renderer  # noqa: E402
 from luthier.evaluation.statistics import proportion as share_of  # noqa: E402
-from luthier.inference import Generation, Sampling  # noqa: E402
-from luthier.inference.pool import EngineOptions, start_engine  # noqa: E402
+from luthier.inference import EngineRequest, SamplingParams  # noqa: E402
+from luthier.inference.options import EngineOptions  # noqa: E402
+from luthier.inference.registry import build_engine  # noqa: E402
 from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
 from luthier.training import dataset  # noqa: E402
 from luthier.training.job_spec import JobSpec  # noqa: E402
@@ -45,14 +46,14 @@ def train(folder: Path, rate: float | None, python: Path) -> tuple[Path, float]:
 
 def right(base: Path, adapter: Path | None, test: dataset.Dataset) -> int:
     """Answers that are the expected ones word for word."""
-    engine = start_engine(base, EngineOptions(queue_limit=len(test)))
+    engine = build_engine(base, EngineOptions(max_requests_per_key=len(test)))
     asked = []
     for index in range(len(test)):
         (tokens, *_) = test.example(index)
         ids = tokens.ids.tolist()
         start, end = first_answer(tokens.weights.tolist())
-        sampling = Sampling(max_tokens=end - start + 16, stop_ids=frozenset({ids[end - 1]}), temperature=0)
-        asked.append((ids[start : end - 1], engine.submit(Generation(ids[:start], sampling, adapter))))
+        sampling = SamplingParams(max_tokens=end - start + 16, stop_ids=frozenset({ids[end - 1]}), temperature=0)
+        asked.append((ids[start : end - 1], engine.submit(EngineRequest(ids[:start], sampling, adapter))))
     found = sum([token.id for token in answer] == wanted for wanted, answer in asked)
     engine.close()
     return found

@@ -26,8 +26,9 @@ from serving_llama import LlamaServer
 
 from luthier.catalogue import Catalogue
 from luthier.data.rendering.renderer import Renderer
-from luthier.inference import Engine, Generation, Sampling
-from luthier.inference.pool import EngineOptions, start_engine
+from luthier.inference import Engine, EngineRequest, SamplingParams
+from luthier.inference.options import EngineOptions
+from luthier.inference.registry import build_engine
 from luthier.settings import DEFAULT_BASE, Settings
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.durable_files import new_folder
@@ -69,12 +70,12 @@ class Bench:
         self.adapters = [_adapter(base, scratch / f"adapter-{seed}", seed) for seed in range(ADAPTERS)]
         self.name: str = arguments.engine
         self.ours = self.engine(prefix_cache_bytes=0)
-        self.plain = start_engine(base, EngineOptions(engine="transformers"))
+        self.plain = build_engine(base, EngineOptions(engine="transformers"))
         self.llama = LlamaServer(base, self.adapters, scratch, Settings().cache, arguments.llama)
         self.nbytes = sum(file.stat().st_size for file in base.glob("*.safetensors"))
 
     def engine(self, **options: int) -> Engine:
-        return start_engine(self.base, EngineOptions(**{"engine": self.name, "adapters_in_memory": KEPT, **options}))
+        return build_engine(self.base, EngineOptions(**{"engine": self.name, "max_loras": KEPT, **options}))
 
     def medians(self, cases: dict[str, Callable[[], float]]) -> dict[str, float]:
         found: dict[str, list[float]] = {name: [] for name in cases}
@@ -160,7 +161,7 @@ def _seen_before(bench: Bench) -> list[Row]:
 
 
 def _switch(bench: Bench) -> list[Row]:
-    engine = bench.engine(adapters_in_memory=2, prefix_cache_bytes=0)
+    engine = bench.engine(max_loras=2, prefix_cache_bytes=0)
     first, prompt = bench.adapters[0], bench.short
     for adapter in bench.adapters[:3]:
         _first(engine, prompt, adapter)
@@ -211,17 +212,17 @@ def _check_adapters(bench: Bench) -> None:
 
 
 def _answer(engine: Engine, prompt: list[int], adapter: Path | None) -> list[int]:
-    sampling = Sampling(max_tokens=16, stop_ids=frozenset(), temperature=0)
-    return [token.id for token in engine.submit(Generation(prompt, sampling, adapter))]
+    sampling = SamplingParams(max_tokens=16, stop_ids=frozenset(), temperature=0)
+    return [token.id for token in engine.submit(EngineRequest(prompt, sampling, adapter))]
 
 
 def _rate(
     engine: Engine, prompt: list[int], adapters: list[Path | None] | list[Path], streams: int, tokens: int
 ) -> float:
     """Tokens per second of so many answers begun at once."""
-    sampling = Sampling(max_tokens=tokens, stop_ids=frozenset(), temperature=0)
+    sampling = SamplingParams(max_tokens=tokens, stop_ids=frozenset(), temperature=0)
     started = time.perf_counter()
-    answers = [engine.submit(Generation(prompt, sampling, adapters[i % len(adapters)])) for i in range(streams)]
+    answers = [engine.submit(EngineRequest(prompt, sampling, adapters[i % len(adapters)])) for i in range(streams)]
     made = sum(len(list(answer)) for answer in answers)
     return made / (time.perf_counter() - started)
 
@@ -234,8 +235,8 @@ def _llama_rate(bench: Bench, streams: int) -> float:
 
 def _first(engine: Engine, prompt: list[int], adapter: Path | None) -> float:
     """Seconds to the first token."""
-    sampling = Sampling(max_tokens=1, stop_ids=frozenset(), temperature=0)
-    return _seconds(lambda: list(engine.submit(Generation(prompt, sampling, adapter))))
+    sampling = SamplingParams(max_tokens=1, stop_ids=frozenset(), temperature=0)
+    return _seconds(lambda: list(engine.submit(EngineRequest(prompt, sampling, adapter))))
 
 
 def _seconds(work: Callable[[], object]) -> float:

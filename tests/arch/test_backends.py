@@ -9,8 +9,8 @@ from transformers import AutoConfig
 
 from families import FAMILIES, make_base
 from luthier.arch import Backend, DecoderSpec, Feature, Unsupported
-from luthier.inference.pool import EngineOptions, start_engine
-from luthier.inference.registry import BACKENDS, pick
+from luthier.inference.options import EngineOptions
+from luthier.inference.registry import BACKENDS, build_engine, select_engine
 from luthier.training.lora import llama
 from luthier.types.errors import BaseModelError
 
@@ -58,7 +58,7 @@ def qwen3(tiny_base: Path, tmp_path: Path) -> Path:
 
 def test_auto_says_why_transformers_serves(qwen3: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="luthier"):
-        assert pick(qwen3, OPTIONS).__name__ == "TransformersEngine"
+        assert select_engine(qwen3, OPTIONS).name == "transformers"
     assert (
         f"{qwen3.name} is served by the engine transformers: it runs every architecture, and the engine batched does "
         "not support QK-norm"
@@ -69,4 +69,4 @@ def test_auto_says_why_transformers_serves(qwen3: Path, caplog: pytest.LogCaptur
 def test_a_forced_engine_refuses_by_name(qwen3: Path, name: str) -> None:
     options = EngineOptions(device="cpu", precision="float32", engine=name)
     with pytest.raises(BaseModelError, match=rf"the engine {name} does not support QK-norm\. Start with --engine tr"):
-        start_engine(qwen3, options)
+        build_engine(qwen3, options)

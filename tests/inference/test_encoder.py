@@ -10,7 +10,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from luthier.inference.pool import EngineOptions, start_encoder
+from luthier.inference.options import EngineOptions
+from luthier.inference.registry import build_embedding_model
 from luthier.types.errors import BaseModelError
 from server.serving import bare_server
 
@@ -63,7 +64,7 @@ def make_encoder(folder: Path, *modes: str, steps: tuple[str, ...] = ("Transform
 def test_vectors_are_those_of_transformers(tmp_path: Path, modes: list[str], pool: Any) -> None:
     """Alone or together with others: padding changes nothing."""
     folder = make_encoder(tmp_path / "bert", *modes)
-    encoder = start_encoder(folder, OPTIONS)
+    encoder = build_embedding_model(folder, OPTIONS)
     model = BertModel.from_pretrained(folder).eval()
     prompts = [encoder.text(text) for text in TEXTS]
     made = torch.tensor(encoder.embed(prompts, None).result(30))
@@ -86,7 +87,7 @@ def test_what_is_not_understood_is_refused(tmp_path: Path) -> None:
     ]
     for folder in folders:
         with pytest.raises(BaseModelError, match=f"The embedding model {folder.name} cannot be loaded"):
-            start_encoder(folder, OPTIONS)
+            build_embedding_model(folder, OPTIONS)
 
 
 def test_behind_the_names_of_openais_embedding_models(tmp_path: Path, tiny_base: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -20,35 +21,16 @@ from vllm_stand_in import running
 
 from luthier.data.rendering.renderer import Renderer
 from luthier.hardware import choose as choose_hardware
-from luthier.inference import Engine, EnginePool, Generation, Sampling, Token, in_background
-from luthier.inference.engines.native.model import missing
-from luthier.inference.pool import EngineOptions, VllmOptions
-from luthier.inference.scheduling.sampler import choose
+from luthier.inference import Engine, EnginePool, EngineRequest, SamplingParams, Token, low_priority
+from luthier.inference.engines.native.library import unavailable
+from luthier.inference.options import EngineOptions, VllmOptions
+from luthier.inference.registry import build_engine
+from luthier.inference.scheduling.sampler import sample_token
 from luthier.types.errors import BaseModelError, RateLimitError, UnavailableError
 
 
-def _transformers(base: Path, options: EngineOptions) -> Engine:
-    from luthier.inference.engines.transformers import TransformersEngine
-
-    return TransformersEngine(base, options)
-
-
-def _openvino(base: Path, options: EngineOptions) -> Engine:
-    from luthier.inference.engines.openvino.engine import OpenVINOEngine
-
-    return OpenVINOEngine(base, options)
-
-
-def _native(base: Path, options: EngineOptions) -> Engine:
-    from luthier.inference.engines.native.engine import NativeEngine
-
-    return NativeEngine(base, options)
-
-
-def _batched(base: Path, options: EngineOptions) -> Engine:
-    from luthier.inference.engines.torch.engine import BatchedEngine
-
-    return BatchedEngine(base, options)
+def _named(name: str) -> Callable[[Path, EngineOptions], Engine]:
+    return lambda base, options: build_engine(base, replace(options, engine=name))
 
 
 def _vllm(base: Path, options: EngineOptions) -> Engine:
@@ -56,22 +38,22 @@ def _vllm(base: Path, options: EngineOptions) -> Engine:
     from luthier.inference.engines.vllm.engine import VllmEngine
 
     stack = ExitStack()
-    behind = _batched(base, replace(options, queue_limit=1000))
+    behind = _named("batched")(base, replace(options, max_requests_per_key=1000))
     served = stack.enter_context(running(base, behind))
-    engine = VllmEngine(base, replace(options, vllm=VllmOptions(served.url)))
+    engine = VllmEngine(base, replace(options, vllm=VllmOptions(url=served.url)))
     close = engine.close
     engine.close = lambda: (close(), stack.close())  # type: ignore[method-assign]
     return engine
 
 
 ENGINES: dict[str, Callable[[Path, EngineOptions], Engine]] = {
-    "transformers": _transformers,
-    "batched": _batched,
+    "transformers": _named("transformers"),
+    "batched": _named("batched"),
     "vllm": _vllm,
-    **({} if missing(torch.float32) else {"native": _native}),
-    **({"openvino": _openvino} if find_spec("openvino") else {}),
+    **({} if unavailable(torch.float32) else {"native": _named("native")}),
+    **({"openvino": _named("openvino")} if find_spec("openvino") else {}),
 }
-OPTIONS = EngineOptions(device="cpu", precision="float32", adapters_in_memory=2, queue_limit=8)
+OPTIONS = EngineOptions(device="cpu", precision="float32", max_loras=2, max_requests_per_key=8)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -86,12 +68,12 @@ def prompt(tiny_base: Path) -> list[int]:
     return Renderer(tiny_base).prompt([{"role": "user", "content": "Tell me something."}])
 
 
-def sampling(**given) -> Sampling:
-    return Sampling(**{"max_tokens": 24, "stop_ids": frozenset(), "temperature": 0.0, **given})
+def sampling(**given) -> SamplingParams:
+    return SamplingParams(**{"max_tokens": 24, "stop_ids": frozenset(), "temperature": 0.0, **given})
 
 
 def ids(engine: Engine, prompt: list[int], adapter: Path | None = None, **given) -> list[int]:
-    return [token.id for token in engine.submit(Generation(prompt, sampling(**given), adapter))]
+    return [token.id for token in engine.submit(EngineRequest(prompt, sampling(**given), adapter))]
 
 
 def reference(base: Path, prompt: list[int], adapter: Path | None) -> list[int]:
@@ -126,7 +108,7 @@ def test_the_first_adapter_may_be_on_some_layers_only(
 def test_answers_under_way_together_are_as_alone(engine: Engine, adapters: list[Path], prompt: list[int]) -> None:
     alone = [ids(engine, prompt[place:], adapter) for place, adapter in enumerate([None, *adapters[:2], None])]
     streams = [
-        engine.submit(Generation(prompt[place:], sampling(), adapter))
+        engine.submit(EngineRequest(prompt[place:], sampling(), adapter))
         for place, adapter in enumerate([None, *adapters[:2], None])
     ]
     assert [[token.id for token in stream] for stream in streams] == alone
@@ -143,7 +125,7 @@ def test_a_text_that_was_read_before_changes_nothing(engine: Engine, adapters: l
     assert ids(engine, longer, adapters[0]) == ids(engine, longer, adapters[0])
     assert ids(engine, cold, adapters[0]) == other
     assert ids(engine, long) != first  # the base has not read it as the adapter did
-    streams = [engine.submit(Generation(long, sampling(), adapters[0])) for _ in range(3)]
+    streams = [engine.submit(EngineRequest(long, sampling(), adapters[0])) for _ in range(3)]
     assert [[token.id for token in stream] for stream in streams] == [first] * 3
 
 
@@ -152,12 +134,14 @@ def test_more_answers_than_go_together(engine: Engine, adapters: list[Path], pro
     given = [(prompt[: len(prompt) - index], (None, *adapters)[index % 5], 3 + 4 * (index % 4)) for index in range(8)]
     alone = [ids(engine, text, adapter, max_tokens=most) for text, adapter, most in given]
     for _ in range(3):
-        streams = [engine.submit(Generation(text, sampling(max_tokens=most), adapter)) for text, adapter, most in given]
+        streams = [
+            engine.submit(EngineRequest(text, sampling(max_tokens=most), adapter)) for text, adapter, most in given
+        ]
         assert [[token.id for token in stream] for stream in streams] == alone
 
 
 def test_a_long_answer_does_not_hold_back_a_short_one(engine: Engine, prompt: list[int]) -> None:
-    long = engine.submit(Generation(prompt, sampling(max_tokens=1500)))
+    long = engine.submit(EngineRequest(prompt, sampling(max_tokens=1500)))
     assert len(ids(engine, prompt, max_tokens=3)) == 3
     assert long.finish_reason is None
     long.cancel()
@@ -167,10 +151,10 @@ def test_a_long_answer_does_not_hold_back_a_short_one(engine: Engine, prompt: li
 
 def test_reasons(engine: Engine, prompt: list[int]) -> None:
     first = ids(engine, prompt)
-    stream = engine.submit(Generation(prompt, sampling(stop_ids=frozenset({first[4]}))))
+    stream = engine.submit(EngineRequest(prompt, sampling(stop_ids=frozenset({first[4]}))))
     assert [token.id for token in stream] == first[: first.index(first[4])]
     assert stream.finish_reason == "stop"
-    stream = engine.submit(Generation(prompt, sampling(max_tokens=2)))
+    stream = engine.submit(EngineRequest(prompt, sampling(max_tokens=2)))
     assert len(list(stream)) == 2
     assert stream.finish_reason == "length"
 
@@ -187,7 +171,7 @@ def test_a_callback_receives_what_an_iteration_yields(engine: Engine, prompt: li
             if not isinstance(event, Token):
                 ended.set()
 
-        streams.append(engine.submit(Generation(prompt, sampling(), adapter), on_token))
+        streams.append(engine.submit(EngineRequest(prompt, sampling(), adapter), on_token))
         assert ended.wait(30)
         return received
 
@@ -206,7 +190,7 @@ def test_a_callback_that_raises_cancels_its_generation_only(engine: Engine, prom
         raise RuntimeError("event loop is closed")
 
     expected = ids(engine, prompt)
-    stream = engine.submit(Generation(prompt, sampling(max_tokens=1500)), broken)
+    stream = engine.submit(EngineRequest(prompt, sampling(max_tokens=1500)), broken)
     assert ids(engine, prompt) == expected
     end = time.monotonic() + 30
     while stream.finish_reason is None and time.monotonic() < end:
@@ -222,7 +206,7 @@ def test_a_seed_repeats_and_another_differs(engine: Engine, prompt: list[int]) -
 
 def test_logprobs_are_the_models_own(engine: Engine, tiny_base: Path, prompt: list[int]) -> None:
     """At temperature 1, whatever the temperature and the bias of the request."""
-    (token,) = engine.submit(Generation(prompt, sampling(max_tokens=1, top_logprobs=5, logit_bias={65: 100})))
+    (token,) = engine.submit(EngineRequest(prompt, sampling(max_tokens=1, top_logprobs=5, logit_bias={65: 100})))
     model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
     with torch.no_grad():
         expected = model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
@@ -234,9 +218,9 @@ def test_logprobs_are_the_models_own(engine: Engine, tiny_base: Path, prompt: li
 
 
 def test_work_in_the_background_waits_for_the_rest_but_does_not_starve(engine: Engine, prompt: list[int]) -> None:
-    reset = in_background.set(True)
-    slow = engine.submit(Generation(prompt, sampling(max_tokens=1500)))
-    in_background.reset(reset)
+    reset = low_priority.set(True)
+    slow = engine.submit(EngineRequest(prompt, sampling(max_tokens=1500)))
+    low_priority.reset(reset)
     arrived: list[float] = []
     listener = threading.Thread(target=lambda: arrived.extend(time.monotonic() for _ in slow))
     listener.start()
@@ -277,9 +261,11 @@ def test_scores_from_a_place_on_are_those_of_the_whole_text(
 
 
 def test_the_queue_is_bounded(engine: Engine, prompt: list[int]) -> None:
-    streams = [engine.submit(Generation(prompt, sampling(max_tokens=1500))) for _ in range(OPTIONS.queue_limit)]
+    streams = [
+        engine.submit(EngineRequest(prompt, sampling(max_tokens=1500))) for _ in range(OPTIONS.max_requests_per_key)
+    ]
     with pytest.raises(RateLimitError):
-        engine.submit(Generation(prompt, sampling()))
+        engine.submit(EngineRequest(prompt, sampling()))
     for stream in streams:
         stream.cancel()
         list(stream)
@@ -312,13 +298,13 @@ def test_an_adapter_for_another_base_leaves_the_others_as_they_were(
 def test_closing_ends_answers_under_way(tiny_base: Path, prompt: list[int]) -> None:
     for start in ENGINES.values():
         engine = start(tiny_base, OPTIONS)
-        stream = engine.submit(Generation(prompt, sampling(max_tokens=1500)))
+        stream = engine.submit(EngineRequest(prompt, sampling(max_tokens=1500)))
         next(iter(stream))
         engine.close()
         list(stream)
         assert stream.finish_reason == "cancelled"
         with pytest.raises(UnavailableError):
-            engine.submit(Generation(prompt, sampling()))
+            engine.submit(EngineRequest(prompt, sampling()))
 
 
 def test_the_engine_of_a_base_that_was_removed_goes_when_another_starts(tmp_path: Path) -> None:
@@ -389,7 +375,7 @@ def test_a_base_that_is_loaded_is_there_while_another_starts(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", [name for name in ENGINES if name != "vllm"])
 def test_another_model_may_be_loaded_meanwhile(tiny_base: Path, prompt: list[int], name: str) -> None:
     """transformers sets PyTorch's default format for all threads while it loads one."""
-    given = Generation(prompt * 3, sampling(max_tokens=20))
+    given = EngineRequest(prompt * 3, sampling(max_tokens=20))
     found = []
     for default in (torch.float32, torch.bfloat16):
         engine = ENGINES[name](tiny_base, OPTIONS)
@@ -407,21 +393,21 @@ def test_another_model_may_be_loaded_meanwhile(tiny_base: Path, prompt: list[int
 def test_an_answer_that_cannot_be_kept_ends_and_the_next_comes(
     tiny_base: Path, prompt: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine: Any = _batched(tiny_base, OPTIONS)
-    wanted = [token.id for token in engine.submit(Generation(prompt, sampling()))]
+    engine: Any = ENGINES["batched"](tiny_base, OPTIONS)
+    wanted = [token.id for token in engine.submit(EngineRequest(prompt, sampling()))]
 
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise MemoryError("no memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "held", full)
-        for _ in range(OPTIONS.queue_limit + 1):  # places in the queue are given back
+        patch.setattr(engine.scheduler.kv_cache, "prefix_bytes", full)
+        for _ in range(OPTIONS.max_requests_per_key + 1):  # places in the queue are given back
             with pytest.raises(MemoryError, match="no memory"):
-                list(engine.submit(Generation(prompt, sampling())))
-        patch.setattr(engine, "opened", full)
+                list(engine.submit(EngineRequest(prompt, sampling())))
+        patch.setattr(engine.scheduler.kv_cache, "allocate", full)
         with pytest.raises(MemoryError, match="no memory"):
-            list(engine.submit(Generation(prompt, sampling())))
-    assert [token.id for token in engine.submit(Generation(prompt, sampling()))] == wanted
+            list(engine.submit(EngineRequest(prompt, sampling())))
+    assert [token.id for token in engine.submit(EngineRequest(prompt, sampling()))] == wanted
     engine.close()
 
 
@@ -432,15 +418,15 @@ def test_an_engine_says_what_it_has_read_before(
     engine = start(tiny_base, OPTIONS)
     streams = []
     for text in (prompt, prompt, [*prompt, 65], prompt[20:]):
-        streams.append(engine.submit(Generation(text, sampling(max_tokens=2))))
+        streams.append(engine.submit(EngineRequest(text, sampling(max_tokens=2))))
         list(streams[-1])
     assert [stream.cached_tokens for stream in streams] == [0, len(prompt) - 2, len(prompt) - 1, 0]
-    together = [Generation([*range(100), *range(100), last, 7], sampling(max_tokens=2)) for last in (1, 2, 3)]
+    together = [EngineRequest([*range(100), *range(100), last, 7], sampling(max_tokens=2)) for last in (1, 2, 3)]
     streams = [engine.submit(generation) for generation in together]
     assert all(len(list(stream)) == 2 for stream in streams)
     assert [stream.cached_tokens for stream in streams] == [0, 200, 200]
     engine.score([*range(50, 150), 1, 2, 3], None, 1, start=101).result(30)
-    stream = engine.submit(Generation([*range(50, 150), 5, 6], sampling(max_tokens=1)))
+    stream = engine.submit(EngineRequest([*range(50, 150), 5, 6], sampling(max_tokens=1)))
     list(stream)
     assert stream.cached_tokens == 100  # what stood before the tokens that were scored
     engine.close()
@@ -453,12 +439,12 @@ def test_an_answer_has_the_same_bits_alone_in_a_batch_and_with_a_known_beginning
 ) -> None:
     """In bfloat16, where another order of sums is soon seen, and on several threads, which would share the work."""
     threads = torch.get_num_threads()
-    if name == "native" and missing(torch.bfloat16):
-        pytest.skip(f"{missing(torch.bfloat16)}")
+    if name == "native" and unavailable(torch.bfloat16):
+        pytest.skip(f"{unavailable(torch.bfloat16)}")
     torch.set_num_threads(2)
-    engine = ENGINES[name](tiny_base, replace(OPTIONS, precision="bfloat16", adapters_in_memory=4))
+    engine = ENGINES[name](tiny_base, replace(OPTIONS, precision="bfloat16", max_loras=4))
     torch.set_num_threads(threads)
-    given = [Generation(prompt[at:] * 3, sampling(max_tokens=100), (None, *adapters)[at % 5]) for at in range(8)]
+    given = [EngineRequest(prompt[at:] * 3, sampling(max_tokens=100), (None, *adapters)[at % 5]) for at in range(8)]
     alone = [list(engine.submit(generation)) for generation in given]
     for _ in range(2):
         streams = [engine.submit(generation) for generation in given]
@@ -484,14 +470,14 @@ def test_a_base_without_weights_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_bias_and_penalties(given: dict, counts: dict, wanted: int) -> None:
-    logits = torch.tensor([0.0, 2.0, 3.0, -1.0])
-    assert choose(logits, sampling(**given), counts, None).id == wanted
+    logits = np.array([0.0, 2.0, 3.0, -1.0], np.float32)
+    assert sample_token(logits, sampling(**given), counts, np.random.default_rng()).id == wanted
 
 
 def test_top_p_keeps_the_nucleus() -> None:
     """Shares 0.64, 0.24, 0.09, 0.03: two tokens hold 0.7, and the first alone holds 0.5."""
-    logits = torch.tensor([3.0, 2.0, 1.0, 0.0])
-    generator = torch.Generator().manual_seed(0)
+    logits = np.array([3.0, 2.0, 1.0, 0.0], np.float32)
+    random = np.random.default_rng(0)
     for top_p, allowed in [(0.5, {0}), (0.7, {0, 1}), (0.9, {0, 1, 2}), (1.0, {0, 1, 2, 3}), (0.0, {0})]:
-        drawn = {choose(logits, sampling(temperature=1.0, top_p=top_p), {}, generator).id for _ in range(400)}
+        drawn = {sample_token(logits, sampling(temperature=1.0, top_p=top_p), {}, random).id for _ in range(400)}
         assert drawn == allowed

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from test_engines import ENGINES, OPTIONS, sampling
 
-from luthier.inference import Engine, Generation
-from luthier.inference.pool import start_engine
-from luthier.inference.scheduling.fairness import asked_by, in_turn
+from luthier.inference import Engine, EngineRequest
+from luthier.inference.pool import build_engine
+from luthier.inference.scheduling.fairness import fairness_key, round_robin
 from luthier.types.errors import RateLimitError
 
 MANY = 40  # more than go together in one pass
@@ -17,22 +17,22 @@ MANY = 40  # more than go together in one pass
 
 @pytest.fixture(params=[*sorted(set(ENGINES) - {"vllm"}), "echo"])
 def engine(request: pytest.FixtureRequest, tiny_base: Path):
-    made = start_engine(tiny_base, replace(OPTIONS, engine=request.param, queue_limit=MANY))
+    made = build_engine(tiny_base, replace(OPTIONS, engine=request.param, max_requests_per_key=MANY))
     yield made
     made.close()
 
 
 def submit(engine: Engine, key: str, tokens: int):
-    reset = asked_by.set(key)
+    reset = fairness_key.set(key)
     try:
-        return engine.submit(Generation([5, 6, 7], sampling(max_tokens=tokens)))
+        return engine.submit(EngineRequest([5, 6, 7], sampling(max_tokens=tokens)))
     finally:
-        asked_by.reset(reset)
+        fairness_key.reset(reset)
 
 
 def test_one_of_each_key_goes_before_the_second_of_any() -> None:
     works = [SimpleNamespace(key=name[0], name=name) for name in ("a1", "a2", "a3", "b1", "c1", "b2")]
-    assert [work.name for work in in_turn(works)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
+    assert [work.name for work in round_robin(works)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
 def test_many_requests_of_one_key_do_not_hold_back_another(engine: Engine) -> None:

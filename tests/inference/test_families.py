@@ -10,15 +10,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from families import FAMILIES, make_base
-from luthier.inference import Generation, Sampling
-from luthier.inference.engines.native import model
-from luthier.inference.engines.native.model import missing
-from luthier.inference.pool import EngineOptions, start_engine
-from luthier.inference.registry import pick
+from luthier.inference import EngineRequest, SamplingParams
+from luthier.inference.engines.native import library
+from luthier.inference.engines.native.library import unavailable
+from luthier.inference.options import EngineOptions
+from luthier.inference.registry import build_engine, select_engine
 from luthier.types.errors import BaseModelError
 
 OPTIONS = EngineOptions(device="cpu", precision="float32")
-FASTEST = "OpenVINOEngine" if find_spec("openvino") else "BatchedEngine"
+FASTEST = "openvino" if find_spec("openvino") else "batched"
 PROMPT = [index % 200 for index in range(0, 900, 7)]
 
 
@@ -30,33 +30,33 @@ def test_answers_are_those_of_transformers(tiny_base: Path, tmp_path: Path, name
     wanted = AutoModelForCausalLM.from_pretrained(base).generate(
         text, attention_mask=torch.ones_like(text), max_new_tokens=20, do_sample=False, eos_token_id=None
     )
-    assert pick(base, OPTIONS).__name__ == (FASTEST if family.written_out else "TransformersEngine")
-    others = ["batched", *([] if missing(torch.float32) else ["native"])]
+    assert select_engine(base, OPTIONS).name == (FASTEST if family.written_out else "transformers")
+    others = ["batched", *([] if unavailable(torch.float32) else ["native"])]
     for engine_name in ("auto", *(others if family.written_out else [])):
-        engine = start_engine(base, replace(OPTIONS, engine=engine_name))
-        greedy = Sampling(max_tokens=20, stop_ids=frozenset(), temperature=0.0)
-        answer = [token.id for token in engine.submit(Generation(PROMPT, greedy))]
+        engine = build_engine(base, replace(OPTIONS, engine=engine_name))
+        greedy = SamplingParams(max_tokens=20, stop_ids=frozenset(), temperature=0.0)
+        answer = [token.id for token in engine.submit(EngineRequest(PROMPT, greedy))]
         engine.close()
         assert answer == wanted[0, len(PROMPT) :].tolist()
         assert len(set(answer)) > 3  # else any engine would do
 
 
-@pytest.mark.skipif(bool(missing(torch.bfloat16)), reason=f"{missing(torch.bfloat16)}")
+@pytest.mark.skipif(bool(unavailable(torch.bfloat16)), reason=f"{unavailable(torch.bfloat16)}")
 def test_where_there_is_a_matrix_unit_native_is_picked_for_bfloat16(tiny_base: Path) -> None:
-    assert pick(tiny_base, replace(OPTIONS, precision="bfloat16")).__name__ == "NativeEngine"
-    assert pick(tiny_base, OPTIONS).__name__ == FASTEST
+    assert select_engine(tiny_base, replace(OPTIONS, precision="bfloat16")).name == "native"
+    assert select_engine(tiny_base, OPTIONS).name == FASTEST
 
 
 def test_without_a_compiler_another_engine_is_picked(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "_library", lambda _: None)
-    assert pick(tiny_base, replace(OPTIONS, precision="bfloat16")).__name__ == FASTEST
+    monkeypatch.setattr(library, "_library", lambda _: None)
+    assert select_engine(tiny_base, replace(OPTIONS, precision="bfloat16")).name == FASTEST
     with pytest.raises(BaseModelError, match="native engine cannot start: No C\\+\\+ compiler"):
-        start_engine(tiny_base, replace(OPTIONS, engine="native"))
+        build_engine(tiny_base, replace(OPTIONS, engine="native"))
 
 
 def test_openvino_of_another_release_is_not_used(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its paged attention may take other inputs; `auto` goes on without it, and who names it is told."""
     monkeypatch.setattr(metadata, "version", lambda _: "2027.1.0")
-    assert pick(tiny_base, OPTIONS).__name__ == "BatchedEngine"
+    assert select_engine(tiny_base, OPTIONS).name == "batched"
     with pytest.raises(BaseModelError, match=r"2027\.1\.0 is installed"):
-        pick(tiny_base, replace(OPTIONS, engine="openvino"))
+        select_engine(tiny_base, replace(OPTIONS, engine="openvino"))

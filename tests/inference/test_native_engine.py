@@ -13,43 +13,48 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 from families import FAMILIES, make_base
 from luthier.arch.projections import PROJECTIONS
 from luthier.inference.engines.native import panels
-from luthier.inference.engines.native.model import Native, missing
-from luthier.inference.engines.native.panels import gated, pack
-from luthier.inference.engines.paged import Part
+from luthier.inference.engines.native.library import unavailable
+from luthier.inference.engines.native.panels import interleaved, pack
+from luthier.inference.engines.native.runner import NativeRunner
 from luthier.inference.memory import block_pool
+from luthier.inference.model_runner import Chunk
 from luthier.types.errors import BaseModelError
 
 FORMATS = [
-    pytest.param(dtype, marks=pytest.mark.skipif(bool(missing(dtype)), reason=f"{missing(dtype)}"))
+    pytest.param(dtype, marks=pytest.mark.skipif(bool(unavailable(dtype)), reason=f"{unavailable(dtype)}"))
     for dtype in (torch.float32, torch.bfloat16)
 ]
 HALVES = FORMATS[1:]
 LENGTHS = (1, 3, 40, 70, 150, 2, 33, 64)
 
 
-def texts(model: Native, slots: list[int | None], past: int = 0) -> list[Part]:
+def logits(model: NativeRunner, chunks: list[Chunk]) -> torch.Tensor:
+    return torch.from_numpy(model.run(chunks))
+
+
+def texts(model: NativeRunner, slots: list[int | None], past: int = 0) -> list[Chunk]:
     """One of each length, every token asked for; `past` tokens of it are known."""
     made = []
     for at, (slot, length) in enumerate(zip(slots, LENGTHS, strict=False)):
         ids = [(7 * index + 31 * at) % 250 for index in range(length)]
         blocks: list[int] = []
-        model.blocks.extended(blocks, length)
+        model.pool.extend(blocks, length)
         if known := min(past, length - 1):
-            model.run([Part(ids[:known], 0, blocks, slot, 0)], hidden=False)
-        made.append(Part(ids[known:], known, blocks, slot, length - known))
+            logits(model, [Chunk(ids[:known], 0, blocks, slot, 0)])
+        made.append(Chunk(ids[known:], known, blocks, slot, length - known))
     return made
 
 
-def loaded(model: Native, folders: list[Path]) -> list[int | None]:
-    return [None, *(model.adapters.slot(folder, folders) for folder in folders), None, 0, 1]
+def loaded(model: NativeRunner, folders: list[Path]) -> list[int | None]:
+    return [None, *(model.adapters.acquire(folder, folders) for folder in folders), None, 0, 1]
 
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.written_out])
 def test_in_bfloat16_it_is_near_float32(tiny_base: Path, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.1)
-    exact, rounded = (Native(base, kind, 1) for kind in (torch.float32, dtype))
-    found, wanted = (model.run(texts(model, [None] * 8), hidden=False).log_softmax(-1) for model in (rounded, exact))
+    exact, rounded = (NativeRunner(base, kind, 1) for kind in (torch.float32, dtype))
+    found, wanted = (logits(model, texts(model, [None] * 8)).log_softmax(-1) for model in (rounded, exact))
     assert (found - wanted).abs().mean() < 0.02 * wanted.std()
 
 
@@ -58,27 +63,25 @@ def test_a_text_has_the_same_bits_in_any_company(tiny_base: Path, adapters: list
     """In one pass of all, each alone, read in two pieces or token by token, on more threads, and with other adapters in
     memory.
     """
-    model = Native(tiny_base, dtype, 4)
+    model = NativeRunner(tiny_base, dtype, 4)
     slots = loaded(model, adapters)
     together = texts(model, slots)
-    wanted = model.run(together, hidden=False)
+    wanted = logits(model, together)
     assert wanted.isfinite().all()
-    assert torch.equal(
-        torch.cat([model.run([part], hidden=False) for part in reversed(texts(model, slots))][::-1]), wanted
-    )
+    assert torch.equal(torch.cat([logits(model, [part]) for part in reversed(texts(model, slots))][::-1]), wanted)
     pieces = texts(model, slots, past=35)
     rest = torch.cat([rows[min(35, len(rows) - 1) :] for rows in wanted.split(LENGTHS)])
-    assert torch.equal(model.run(pieces, hidden=False), rest)
+    assert torch.equal(logits(model, pieces), rest)
     part = texts(model, slots)[3]
-    told = [Part(part.ids[at : at + 1], at, part.blocks, part.slot, 1) for at in range(len(part.ids))]
-    assert torch.equal(torch.cat([model.run([one], hidden=False) for one in told]), wanted.split(LENGTHS)[3])
+    told = [Chunk(part.token_ids[at : at + 1], at, part.cache, part.lora_slot, 1) for at in range(len(part.token_ids))]
+    assert torch.equal(torch.cat([logits(model, [one]) for one in told]), wanted.split(LENGTHS)[3])
     for threads in (1, 2, 5):
         model._pass.threads = threads
-        assert torch.equal(model.run(texts(model, slots), hidden=False), wanted)
-    alone = Native(tiny_base, dtype, 4)
-    only = alone.adapters.slot(adapters[2], [])
+        assert torch.equal(logits(model, texts(model, slots)), wanted)
+    alone = NativeRunner(tiny_base, dtype, 4)
+    only = alone.adapters.acquire(adapters[2], [])
     (third,) = texts(alone, [None] * 3 + [only])[3:]
-    assert torch.equal(alone.run([third], hidden=False), wanted.split(LENGTHS)[3])
+    assert torch.equal(logits(alone, [third]), wanted.split(LENGTHS)[3])
 
 
 def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
@@ -113,20 +116,20 @@ def test_odd_sizes_and_ranks_in_a_pass_of_many_texts(tmp_path: Path, config: typ
     plain = AutoModelForCausalLM.from_config(config(**sizes, **more, tie_word_embeddings=config is Qwen2Config))
     plain.save_pretrained(tmp_path / "base")
     added = [odd_adapter(tmp_path / f"adapter-{seed}", plain, seed) for seed in range(2)]
-    model = Native(tmp_path / "base", dtype, 2)
-    slots = [model.adapters.slot(tmp_path / f"adapter-{seed}", []) for seed in range(2)]
+    model = NativeRunner(tmp_path / "base", dtype, 2)
+    slots = [model.adapters.acquire(tmp_path / f"adapter-{seed}", []) for seed in range(2)]
     parts = []
     for at in range(40):
         ids = [(13 * index + 7 * at) % 259 for index in range(1 + at % 9 if at else 130)]
-        parts.append(Part(ids, 0, model.blocks.take(3), (None, *slots)[at % 3], len(ids)))
-    found = model.run(parts, hidden=False).split([len(part.ids) for part in parts])
+        parts.append(Chunk(ids, 0, model.pool.allocate(3), (None, *slots)[at % 3], len(ids)))
+    found = logits(model, parts).split([len(part.token_ids) for part in parts])
     for which in range(3):
         for name, change in added[which - 1].items() if which else ():
             plain.get_submodule(name).weight.data += change
-        for part, logits in list(zip(parts, found, strict=True))[which::3]:
+        for part, rows in list(zip(parts, found, strict=True))[which::3]:
             with torch.inference_mode():
-                wanted = plain(torch.tensor([part.ids])).logits[0]
-            error = (logits - wanted).abs() / wanted.std()
+                wanted = plain(torch.tensor([part.token_ids])).logits[0]
+            error = (rows - wanted).abs() / wanted.std()
             assert error.max() < 1e-3 if dtype == torch.float32 else error.mean() < 0.05
         for name, change in added[which - 1].items() if which else ():
             plain.get_submodule(name).weight.data -= change
@@ -134,13 +137,13 @@ def test_odd_sizes_and_ranks_in_a_pass_of_many_texts(tmp_path: Path, config: typ
 
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_what_a_block_held_before_leaves_no_trace(tiny_base: Path, dtype: torch.dtype) -> None:
-    model = Native(tiny_base, dtype, 1)
-    wanted = model.run(texts(model, [None] * 8), hidden=False)
-    nothing = Native(tiny_base, dtype, 1)
-    for name, data in nothing.blocks.data.items():
+    model = NativeRunner(tiny_base, dtype, 1)
+    wanted = logits(model, texts(model, [None] * 8))
+    nothing = NativeRunner(tiny_base, dtype, 1)
+    for name, data in nothing.pool.data.items():
         if name.startswith("values"):
             data[:] = -1 if dtype == torch.bfloat16 else float("nan")  # all bits set: not a number either
-    assert torch.equal(nothing.run(texts(nothing, [None] * 8), hidden=False), wanted)
+    assert torch.equal(logits(nothing, texts(nothing, [None] * 8)), wanted)
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
@@ -153,7 +156,7 @@ def test_adapters_that_are_no_numbers_are_refused(
     weights[max(weights)][0, 0] = float("inf")
     save_file(weights, broken / "adapter_model.safetensors")
     with pytest.raises(BaseModelError, match="not finite"):
-        Native(tiny_base, dtype, 1).adapters.slot(broken, [])
+        NativeRunner(tiny_base, dtype, 1).adapters.acquire(broken, [])
 
 
 def test_a_factor_of_another_rank_is_refused(tiny_base: Path, adapters: list[Path], tmp_path: Path) -> None:
@@ -164,7 +167,7 @@ def test_a_factor_of_another_rank_is_refused(tiny_base: Path, adapters: list[Pat
     weights[name] = weights[name][:, :1].clone()
     save_file(weights, broken / "adapter_model.safetensors")
     with pytest.raises(BaseModelError, match="broken or made for another base model"):
-        Native(tiny_base, torch.float32, 1).adapters.slot(broken, [])
+        NativeRunner(tiny_base, torch.float32, 1).adapters.acquire(broken, [])
 
 
 def test_a_system_without_large_pages_will_do(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,17 +175,17 @@ def test_a_system_without_large_pages_will_do(tiny_base: Path, monkeypatch: pyte
         def madvise(self, *_: object) -> None:
             raise OSError(22, "Invalid argument")
 
-    wanted = Native(tiny_base, torch.float32, 1)
+    wanted = NativeRunner(tiny_base, torch.float32, 1)
     monkeypatch.setattr(panels.mmap, "mmap", Plain)
-    model = Native(tiny_base, torch.float32, 1)
-    assert torch.equal(*(one.run(texts(one, [None] * 8), hidden=False) for one in (model, wanted)))
+    model = NativeRunner(tiny_base, torch.float32, 1)
+    assert torch.equal(*(logits(one, texts(one, [None] * 8)) for one in (model, wanted)))
 
 
 def test_blocks_that_cannot_grow_stay_as_they_are(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Native(tiny_base, torch.float32, 1)
+    model = NativeRunner(tiny_base, torch.float32, 1)
     parts = texts(model, [None] * 8)
-    wanted = model.run(parts, hidden=False)
-    real, asked = block_pool._aligned, []
+    wanted = logits(model, parts)
+    real, asked = block_pool._aligned_zeros, []
 
     def no_third(*given):
         asked.append(given)
@@ -191,18 +194,18 @@ def test_blocks_that_cannot_grow_stay_as_they_are(tiny_base: Path, monkeypatch: 
         return real(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(block_pool, "_aligned", no_third)
+        patched.setattr(block_pool, "_aligned_zeros", no_third)
         with pytest.raises(MemoryError):
-            model.blocks.take(1000)
-    assert torch.equal(model.run(parts, hidden=False), wanted)
-    assert len(model.blocks.take(1000)) == 1000
-    assert torch.equal(model.run(parts, hidden=False), wanted)
+            model.pool.allocate(1000)
+    assert torch.equal(logits(model, parts), wanted)
+    assert len(model.pool.allocate(1000)) == 1000
+    assert torch.equal(logits(model, parts), wanted)
 
 
 def test_a_token_that_is_not_in_the_vocabulary_is_refused(tiny_base: Path) -> None:
-    model = Native(tiny_base, torch.float32, 1)
+    model = NativeRunner(tiny_base, torch.float32, 1)
     with pytest.raises(IndexError, match="vocabulary"):
-        model.run([Part([258], 0, model.blocks.take(1), None, 1)], hidden=False)
+        logits(model, [Chunk([258], 0, model.pool.allocate(1), None, 1)])
 
 
 def test_panels_hold_a_weight_and_zeros() -> None:
@@ -215,4 +218,4 @@ def test_panels_hold_a_weight_and_zeros() -> None:
 
 
 def test_gate_and_up_stand_side_by_side() -> None:
-    assert gated(20).view(2, 2, 16)[1].tolist() == [[*range(16, 20)] + [-1] * 12, [*range(36, 40)] + [-1] * 12]
+    assert interleaved(20).view(2, 2, 16)[1].tolist() == [[*range(16, 20)] + [-1] * 12, [*range(36, 40)] + [-1] * 12]

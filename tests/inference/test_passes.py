@@ -7,17 +7,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from luthier.inference import Engine, Generation, Sampling
-from luthier.inference.pool import EngineOptions, start_engine
+from luthier.inference import Engine, EngineRequest, SamplingParams
+from luthier.inference.options import EngineOptions
+from luthier.inference.registry import build_engine
 from luthier.types.errors import RateLimitError, UnavailableError
 
-OPTIONS = EngineOptions(device="cpu", precision="float32", queue_limit=3)
+OPTIONS = EngineOptions(device="cpu", precision="float32", max_requests_per_key=3)
 PROMPTS = [[5], list(range(40, 90)), [7, 8, 9], list(range(200)) * 4, [7, 8, 9]]
 
 
 @pytest.fixture
 def engine(tiny_base: Path) -> Iterator[Engine]:
-    made = start_engine(tiny_base, OPTIONS)
+    made = build_engine(tiny_base, OPTIONS)
     yield made
     made.close()
 
@@ -56,8 +57,8 @@ def test_scores_are_what_the_model_says_of_each_token(engine: Engine, reference)
 
 def test_passes_and_answers_share_the_engine(engine: Engine) -> None:
     """Places are counted together and given back; what nobody waits for is dropped."""
-    forever = Sampling(1500, frozenset(), temperature=0)
-    streams = [engine.submit(Generation([1, 2], forever)) for _ in range(OPTIONS.queue_limit - 1)]
+    forever = SamplingParams(1500, frozenset(), temperature=0)
+    streams = [engine.submit(EngineRequest([1, 2], forever)) for _ in range(OPTIONS.max_requests_per_key - 1)]
     passed = engine.embed([[1, 2, 3]] * 4000, None)
     with pytest.raises(RateLimitError):
         engine.embed([[1]], None)
@@ -76,7 +77,7 @@ def test_a_pass_that_fails_is_nobody_elses_trouble(engine: Engine) -> None:
 
 
 def test_passes_end_with_the_engine(tiny_base: Path) -> None:
-    engine = start_engine(tiny_base, OPTIONS)
+    engine = build_engine(tiny_base, OPTIONS)
     waiting = engine.embed([list(range(250)) * 8] * 200, None)
     engine.close()
     with pytest.raises(UnavailableError):

@@ -11,10 +11,10 @@ import pytest
 from test_engines import OPTIONS, ids, prompt, sampling  # noqa: F401 - fixtures
 from vllm_stand_in import StandIn, running
 
-from luthier.inference import Generation
-from luthier.inference.engines.transformers import TransformersEngine
+from luthier.inference import EngineRequest
 from luthier.inference.engines.vllm.engine import VllmEngine
-from luthier.inference.pool import VllmOptions, start_engine
+from luthier.inference.options import VllmOptions
+from luthier.inference.registry import build_engine
 from luthier.types.errors import BadRequestError, BaseModelError, UnavailableError
 
 PROGRAM = Path(__file__).with_name("vllm_stand_in.py")
@@ -22,12 +22,12 @@ PROGRAM = Path(__file__).with_name("vllm_stand_in.py")
 
 @pytest.fixture
 def stand_in(tiny_base: Path) -> Iterator[StandIn]:
-    with running(tiny_base, TransformersEngine(tiny_base, OPTIONS), key="secret") as made:
+    with running(tiny_base, build_engine(tiny_base, replace(OPTIONS, engine="transformers")), key="secret") as made:
         yield made
 
 
 def pointed_at(stand_in: StandIn, base: Path, key: str = "secret") -> VllmEngine:
-    return VllmEngine(base, replace(OPTIONS, vllm=VllmOptions(stand_in.url + "/v1", key)))
+    return VllmEngine(base, replace(OPTIONS, vllm=VllmOptions(url=stand_in.url + "/v1", api_key=key)))
 
 
 def test_adapters_are_loaded_once_and_shed_longest_unused_first(
@@ -59,7 +59,7 @@ def test_an_answer_that_is_cancelled_is_let_go_of_there(
     prompt: list[int],  # noqa: F811
 ) -> None:
     engine = pointed_at(stand_in, tiny_base)
-    stream = engine.submit(Generation(prompt, sampling(max_tokens=1900)))
+    stream = engine.submit(EngineRequest(prompt, sampling(max_tokens=1900)))
     next(iter(stream))
     assert stand_in.open == 1
     stream.cancel()
@@ -68,7 +68,7 @@ def test_an_answer_that_is_cancelled_is_let_go_of_there(
     while stand_in.open and time.monotonic() < end:
         time.sleep(0.01)
     assert stand_in.open == 0
-    at_once = engine.submit(Generation(prompt, sampling(max_tokens=1900)))
+    at_once = engine.submit(EngineRequest(prompt, sampling(max_tokens=1900)))
     at_once.cancel()
     list(at_once)
     assert at_once.finish_reason == "cancelled"
@@ -81,7 +81,7 @@ def test_nothing_is_left_to_the_models_own_defaults(
     prompt: list[int],  # noqa: F811
 ) -> None:
     engine = pointed_at(stand_in, tiny_base)
-    stream = engine.submit(Generation(prompt, sampling(max_tokens=2, seed=2**70, logit_bias={65: 5.0})))
+    stream = engine.submit(EngineRequest(prompt, sampling(max_tokens=2, seed=2**70, logit_bias={65: 5.0})))
     list(stream)
     engine.close()
     assert stream.cached_tokens == 7
@@ -98,9 +98,9 @@ def test_errors_say_what_to_do(stand_in: StandIn, tiny_base: Path, tmp_path: Pat
     with pytest.raises(BaseModelError, match="asked for is other"):
         pointed_at(stand_in, tmp_path / "other")
     with pytest.raises(BaseModelError, match=r"No vLLM answers at http://127\.0\.0\.1:1"):
-        start_engine(tiny_base, replace(OPTIONS, engine="vllm", vllm=VllmOptions("http://127.0.0.1:1")))
+        build_engine(tiny_base, replace(OPTIONS, engine="vllm", vllm=VllmOptions(url="http://127.0.0.1:1")))
     with pytest.raises(BaseModelError, match="which is not installed"):
-        start_engine(tiny_base, replace(OPTIONS, engine="vllm", vllm=VllmOptions(command="no-such-vllm")))
+        build_engine(tiny_base, replace(OPTIONS, engine="vllm", vllm=VllmOptions(command="no-such-vllm")))
     engine = pointed_at(stand_in, tiny_base)
     with pytest.raises(BadRequestError, match="LUTHIER_EMBEDDING_MODEL"):
         engine.embed([prompt], None)

@@ -157,9 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _generation(body: dict[str, Any], adapter: Path | None) -> Any:
-    from luthier.inference import Generation, Sampling
+    from luthier.inference import EngineRequest, SamplingParams
 
-    sampling = Sampling(
+    sampling = SamplingParams(
         max_tokens=body["max_tokens"],
         stop_ids=frozenset(body["stop_token_ids"]),
         temperature=body["temperature"],
@@ -171,7 +171,7 @@ def _generation(body: dict[str, Any], adapter: Path | None) -> Any:
         top_logprobs=body["logprobs"],
         grammar=body.get("structured_outputs", {}).get("grammar"),
     )
-    return Generation(body["prompt"], sampling, adapter)
+    return EngineRequest(body["prompt"], sampling, adapter)
 
 
 def _choice(token: Any, reason: str | None) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from starlette.types import ASGIApp
 from tokenizers import Tokenizer
 
 from luthier.catalogue import Catalogue
-from luthier.inference import EnginePool, FinishReason, Generation, OnToken, Token
-from luthier.inference.pool import EngineOptions
+from luthier.inference import EnginePool, EngineRequest, FinishReason, OnToken, Token
+from luthier.inference.options import EngineOptions
 from luthier.server import create_app
 from luthier.settings import Settings
 from luthier.store import Event, Store
@@ -98,7 +98,7 @@ class ScriptedEngine:
         self.texts, self.endless, self.pause_s = list(texts), endless, pause_s
         self.prompts.clear()
 
-    def submit(self, generation: Generation, on_token: OnToken | None = None) -> "_Script":
+    def submit(self, generation: EngineRequest, on_token: OnToken | None = None) -> "_Script":
         if self.under_way >= self.queue_limit:
             raise RateLimitError("Too many requests are waiting.", code="rate_limit_exceeded")
         text = self.texts[len(self.prompts) % len(self.texts)]

@@ -12,7 +12,7 @@ from openai import OpenAI
 from serving import Bare, ScriptedEngine, bare_server, body_of, until
 
 from luthier.inference import EnginePool
-from luthier.inference.pool import EngineOptions
+from luthier.inference.options import EngineOptions
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 

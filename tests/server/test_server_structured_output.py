@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from luthier.data.examples.adapter_metadata import Taught
 from luthier.data.examples.messages import parse
 from luthier.data.examples.tool_definitions import Definitions
-from luthier.inference.scheduling.structured_output import Matcher, check
+from luthier.inference.scheduling.structured_output import GrammarMatcher, validate_grammar
 from luthier.server.generation.structured_output import ResponseGrammar, response_grammar
 from luthier.server.generation.tool_calls import call_policy
 from luthier.types.chat import CreateChatCompletionRequest, Message, Tool
@@ -181,7 +181,7 @@ def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:
     rules = call_policy(request, Taught("tools", definitions=[*TOOLS, odd]), strict="taught")
     grammar = response_grammar(request, rules)
     assert grammar is not None
-    check(grammar, "")
+    validate_grammar(grammar, "")
     assert "odd" in grammar
     many = [{"type": "function", "function": {"name": f"f{n}" * 10}} for n in range(5000)]
     assert response_grammar(request, call_policy(request, Taught("tools", definitions=many), strict="taught")) is None
@@ -301,11 +301,11 @@ def test_what_a_grammar_takes(tiny_base: Path, constraint: ResponseGrammar, text
 def takes(base: Path, grammar: str | None, text: str) -> bool:
     """Whether the grammar accepts the text as a complete response."""
     assert grammar
-    matcher = Matcher(grammar, base, [257])
+    matcher = GrammarMatcher(grammar, base, [257])
     for token in Tokenizer.from_file(str(base / "tokenizer.json")).encode(text).ids:
         if not matcher.allowed()[token]:
             return False
-        matcher.take(token)
+        matcher.consume(token)
     return bool(matcher.allowed()[257])
 
 
@@ -338,14 +338,14 @@ def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, called
         response = ResponseGrammar(functions=[tool], required=True, parallel=False)
     else:
         response = ResponseGrammar(document=schema)
-    matcher = Matcher(response.lark(), tiny_base, [257])
+    matcher = GrammarMatcher(response.lark(), tiny_base, [257])
     answer: list[int] = []
     for _ in range(400):
         choices = matcher.allowed().nonzero()[0]
         token = int(random.choice(choices))
         if token == 257:
             break
-        matcher.take(token)
+        matcher.consume(token)
         answer.append(token)
     else:
         return  # an integer may have any number of digits

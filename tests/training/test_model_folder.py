@@ -12,8 +12,9 @@ import pytest
 from luthier.data.examples import adapter_metadata
 from luthier.data.rendering import parity_samples
 from luthier.data.rendering.renderer import Renderer
-from luthier.inference import Generation, Sampling
-from luthier.inference.pool import EngineOptions, start_engine
+from luthier.inference import EngineRequest, SamplingParams
+from luthier.inference.options import EngineOptions
+from luthier.inference.registry import build_engine
 from training.jobs import losses, train, write_job
 from training.test_loop import CALLING, TOOL
 
@@ -44,9 +45,9 @@ def test_a_model_folder_is_complete_and_served(tmp_path: Path, tiny_base: Path, 
     model, full = tmp_path / "model", tuning == "full"
     renderer = Renderer(model if full else tiny_base, model / "chat_template.jinja")
     prompt = renderer.prompt([{"role": "user", "content": "do 3"}], tools=metadata.definitions)
-    engine = start_engine(model if full else tiny_base, EngineOptions(device="cpu", precision="float32"))
-    generation = Generation(
-        prompt, Sampling(max_tokens=4, stop_ids=frozenset(), temperature=0), None if full else model
+    engine = build_engine(model if full else tiny_base, EngineOptions(device="cpu", precision="float32"))
+    generation = EngineRequest(
+        prompt, SamplingParams(max_tokens=4, stop_ids=frozenset(), temperature=0), None if full else model
     )
     tokens = list(engine.submit(generation))
     engine.close()

@@ -24,7 +24,7 @@ from luthier.data.findings import Report
 from luthier.evaluation.losses import loss_metrics
 from luthier.evaluation.service import OpenAIService
 from luthier.inference import EnginePool
-from luthier.inference.pool import EngineOptions
+from luthier.inference.options import EngineOptions
 from luthier.runtime import LuthierServer
 from luthier.worker import Worker
 from through_api import OVER, PATIENCE_S, client_of, create, finished, losses, messages, running_server, upload, wait

@@ -8,7 +8,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from luthier.inference import Engine
-from luthier.inference.pool import EngineOptions, start_engine
+from luthier.inference.options import EngineOptions
+from luthier.inference.registry import build_engine
 from luthier.types.errors import JobError, RateLimitError
 from luthier.worker.parity import check
 from training.jobs import train, write_job
@@ -16,7 +17,7 @@ from training.jobs import train, write_job
 
 @pytest.fixture(scope="module", params=["auto", "batched", "transformers"])
 def engine(request: pytest.FixtureRequest, tiny_base: Path) -> Iterator[Engine]:
-    made = start_engine(tiny_base, EngineOptions(device="cpu", precision="float32", engine=request.param))
+    made = build_engine(tiny_base, EngineOptions(device="cpu", precision="float32", engine=request.param))
     yield made
     made.close()
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from families import FAMILIES, make_base
-from luthier.inference.pool import EngineOptions, start_engine
+from luthier.inference.options import EngineOptions
+from luthier.inference.registry import build_engine
 from luthier.types.errors import LuthierError
 from luthier.worker.parity import check
 from training.jobs import EXAMPLES, train, write_job
@@ -19,7 +20,7 @@ def test_what_was_trained_is_what_is_served(tiny_base: Path, tmp_path: Path, nam
     losses = [event["metrics"]["train_loss"] for event in events if event["type"] == "metrics"]
     assert losses[-1] < losses[0]
     (last,) = [event["folder"] for event in events if event["type"] == "checkpoint"][-1:]
-    engine = start_engine(base, EngineOptions(device="cpu", precision="float32"))
+    engine = build_engine(base, EngineOptions(device="cpu", precision="float32"))
     report = check(lambda: engine, folder / "checkpoints" / last, "float32")
     engine.close()
     assert report.mean_difference < 1e-3

@@ -10,7 +10,7 @@ import pytest
 
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
-from luthier.inference.pool import EngineOptions
+from luthier.inference.options import EngineOptions
 from luthier.settings import Settings
 from luthier.store import Event, Job, Store
 from luthier.types.errors import JobError

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 
-from luthier.inference.pool import EngineOptions, EnginePool
+from luthier.inference.options import EngineOptions
+from luthier.inference.pool import EnginePool
 from luthier.runtime import LuthierServer
 from through_api import client_of, create, finished, losses, messages, running_server, upload
 
@@ -74,7 +75,7 @@ def test_the_longest_unused_engine_goes_unless_it_is_busy(tmp_path: Path, monkey
     for name in ("one", "two", "three", "four"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr("luthier.inference.pool.monotonic", lambda: now[0])
-    pool = EnginePool(EngineOptions(models_in_memory=2), _Engine)
+    pool = EnginePool(EngineOptions(max_models=2), _Engine)
     one, two = pool.engine(tmp_path / "one"), pool.engine(tmp_path / "two")
     three = pool.engine(tmp_path / "three")
     assert [one.closed, two.closed] == [False, False]  # asked for just now: work may be on its way

@@ -1,32 +1,39 @@
-"""Base model + adapter + prompt ids → tokens; one small Engine protocol, several engines."""
+"""Base model + adapter + prompt ids → tokens.
+
+Engine = EngineLoop(Scheduler(KVCache, LoraSlots, PrefixCache), ModelRunner): an engine writes the runner only.
+"""
 
 from luthier.inference.engine import (
     Embedder,
     Engine,
+    EngineRequest,
     FinishReason,
-    Generation,
     OnToken,
-    Sampling,
+    SamplingParams,
     TextEmbedder,
     Token,
     TokenEvent,
     TokenStream,
-    in_background,
 )
+from luthier.inference.options import EngineOptions, VllmOptions
 from luthier.inference.pool import EnginePool, Pool
+from luthier.inference.scheduling.fairness import fairness_key, low_priority
 
 __all__ = [
     "Embedder",
     "Engine",
+    "EngineOptions",
     "EnginePool",
+    "EngineRequest",
     "FinishReason",
-    "Generation",
     "OnToken",
     "Pool",
-    "Sampling",
+    "SamplingParams",
     "TextEmbedder",
     "Token",
     "TokenEvent",
     "TokenStream",
-    "in_background",
+    "VllmOptions",
+    "fairness_key",
+    "low_priority",
 ]

@@ -1,26 +1,22 @@
-"""What an engine is: prompt ids, sampling and an adapter in, tokens with log-probabilities out.
+"""The Engine protocol: prompt ids, sampling parameters and an adapter in, tokens with log-probabilities out.
 
 Engines know nothing about text, messages or HTTP. Importing this module imports no engine and no torch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
-# Set where work is submitted that is in no hurry: while other work waits, it gets a turn only now and then.
-in_background: ContextVar[bool] = ContextVar("in_background", default=False)
-
 
 @dataclass(frozen=True)
-class Sampling:
-    """`temperature` 0 is greedy. Tokens in `stop_ids` end the answer and are not part of it.
+class SamplingParams:
+    """`temperature` 0 is greedy. Tokens in `stop_ids` end the generation and are not part of it.
 
-    `grammar`: what the answer must follow, see `inference.grammar`.
+    `grammar`: constrains the output, see `scheduling.structured_output`.
     """
 
     max_tokens: int
@@ -36,11 +32,11 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Generation:
-    """One answer to produce. `adapter`: a PEFT folder on the engine's base model, or None for the base itself."""
+class EngineRequest:
+    """`adapter`: a PEFT folder for the engine's base model, or None for the base model itself."""
 
     prompt: list[int]
-    sampling: Sampling
+    sampling: SamplingParams
     adapter: Path | None = None
 
 
@@ -76,17 +72,17 @@ class TokenStream(Protocol):
 
 
 class Embedder(Protocol):
-    """What makes vectors of texts."""
+    """Turns token ids into vectors."""
 
     context_tokens: int
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is queued or under way."""
+        """Whether nothing is waiting or running."""
         ...
 
     def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
-        """For each prompt float [D] of length 1: a base model's is the mean of its last hidden states.
+        """For each prompt float [D] of length 1; of a base model, the mean of its last hidden states.
 
         Raises RateLimitError.
         """
@@ -96,7 +92,7 @@ class Embedder(Protocol):
 
 
 class TextEmbedder(Embedder, Protocol):
-    """A model made for embeddings, with a tokenizer of its own."""
+    """An embedding model, with a tokenizer of its own."""
 
     @property
     def vocabulary_size(self) -> int: ...
@@ -105,9 +101,9 @@ class TextEmbedder(Embedder, Protocol):
 
 
 class Engine(Embedder, Protocol):
-    """One base model in memory, with the adapters that were asked for."""
+    """One base model in memory, with LoRA adapters loaded on demand."""
 
-    def submit(self, generation: Generation, on_token: OnToken | None = None) -> TokenStream:
+    def submit(self, request: EngineRequest, on_token: OnToken | None = None) -> TokenStream:
         """Queues a generation.
 
         `on_token` receives every event in the engine's thread, so it must return at once (`call_soon_threadsafe`,
@@ -117,8 +113,8 @@ class Engine(Embedder, Protocol):
         ...
 
     def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
-        """The tokens `prompt[start:]`, as the model finds them likely after what stands before, with `top` others each.
+        """The tokens `prompt[start:]` with their log-probabilities and the `top` likeliest tokens at each position.
 
-        `start` is 1 at least. Raises RateLimitError.
+        `start` is at least 1. Raises RateLimitError.
         """
         ...

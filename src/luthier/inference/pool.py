@@ -1,155 +1,101 @@
-"""One engine per base model, started on first use. Importing this module imports no torch."""
+"""One engine per base model, built on first use, with LRU eviction of idle engines."""
 
 import gc
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Generic, TypeVar
 
-from luthier.inference.engine import Embedder, Engine, TextEmbedder
-from luthier.settings import DEFAULT_CACHE
+from luthier.inference.engine import Embedder, Engine
+from luthier.inference.options import EngineOptions
+from luthier.inference.registry import build_engine
 
-_JUST_NOW_S = 10.0  # between asking for an engine and giving it work
+_RECENT_S = 10.0  # between getting an engine and submitting to it
 
-
-@dataclass(frozen=True)
-class VllmOptions:
-    """As in the settings vllm_url, vllm_api_key, vllm_command and vllm_arguments."""
-
-    url: str | None = None
-    api_key: str | None = None
-    command: str = "vllm"
-    arguments: str = ""
+AnyModel = TypeVar("AnyModel", bound=Embedder)
 
 
-@dataclass(frozen=True)
-class EngineOptions:
-    """As in the settings of the same names."""
-
-    device: str = "auto"
-    precision: str = "auto"
-    adapters_in_memory: int = 8
-    queue_limit: int = 64
-    prefix_cache_bytes: int = 256 * 1024 * 1024
-    engine: str = "auto"
-    vllm: VllmOptions = VllmOptions()
-    models_in_memory: int = 4
-    cache: Path = DEFAULT_CACHE
-
-
-def start_engine(base: Path, options: EngineOptions) -> Engine:
-    """The engine for a base model folder, which `inference.picking` picks. Takes seconds: it reads the weights.
-
-    Raises BaseModelError.
-    """
-    if options.engine == "vllm":
-        from luthier.inference.engines.vllm.engine import VllmEngine
-
-        return VllmEngine(base, options)
-    if options.engine == "echo":
-        from luthier.inference.engines.echo import EchoEngine
-
-        return EchoEngine(base, options)
-    from luthier.inference.registry import pick
-
-    return pick(base, options)(base, options)
-
-
-def start_encoder(folder: Path, options: EngineOptions) -> TextEmbedder:
-    """The embedding model of a folder. Takes seconds, as an engine does."""
-    from luthier.inference.engines.embedding import Encoder
-
-    return Encoder(folder, options)
-
-
-Started = TypeVar("Started", bound=Embedder)
-
-
-class Pool(Generic[Started]):
-    def __init__(self, options: EngineOptions, start: Callable[[Path, EngineOptions], Started]) -> None:
-        self._options, self._start = options, start
-        self._engines: dict[Path, Started] = {}
+class Pool(Generic[AnyModel]):
+    def __init__(self, options: EngineOptions, build: Callable[[Path, EngineOptions], AnyModel]) -> None:
+        self._options, self._build = options, build
+        self._engines: dict[Path, AnyModel] = {}
         self._used_at: dict[Path, float] = {}
-        self._starting = threading.Lock()  # starts and ends, which take long, one at a time; taken before the other
+        # Building and closing take long and happen one at a time; acquired before `_lock`.
+        self._build_lock = threading.Lock()
         self._lock = threading.Lock()
         self._closed = False
 
-    def engine(self, base: Path) -> Started:
-        """Waits while another thread starts an engine, unless this one has been: a base is loaded once."""
-        found = self.running(base)
-        return self._started(base) if found is None else found
+    def engine(self, base: Path) -> AnyModel:
+        """Blocks while another thread builds an engine, unless this one is loaded: a base is loaded once."""
+        return self.running(base) or self._load(base)
 
-    def running(self, base: Path) -> Started | None:
-        """The engine, if it has been started."""
+    def running(self, base: Path) -> AnyModel | None:
+        """The engine, if it is loaded."""
         with self._lock:
-            return self._found(base)
+            return self._lookup(base)
 
-    def _found(self, base: Path) -> Started | None:
+    def discard(self, base: Path) -> None:
+        """Closes the engine of a deleted model, if it is loaded; its generations are cancelled."""
+        with self._build_lock:
+            with self._lock:
+                evicted = [self._evict(base)] if base in self._engines else []
+            _close(evicted)
+
+    def close(self) -> None:
+        with self._build_lock:
+            with self._lock:
+                self._closed = True
+                evicted = [self._evict(base) for base in list(self._engines)]
+            _close(evicted)
+
+    def _lookup(self, base: Path) -> AnyModel | None:
         if self._closed:
             raise RuntimeError("the engines have been closed")
         if base in self._engines:
             self._used_at[base] = monotonic()
         return self._engines.get(base)
 
-    def _started(self, base: Path) -> Started:
-        with self._starting:
+    def _load(self, base: Path) -> AnyModel:
+        with self._build_lock:
             with self._lock:
-                found = self._found(base)
-                if found is not None:
-                    return found
-                gone = self._too_many()
-            _end(gone)
-            started = self._start(base, self._options)
+                engine = self._lookup(base)
+                if engine is not None:
+                    return engine
+                evicted = self._make_room()
+            _close(evicted)
+            engine = self._build(base, self._options)
             with self._lock:
-                self._engines[base] = started
+                self._engines[base] = engine
                 self._used_at[base] = monotonic()
-            return started
+            return engine
 
-    def discard(self, base: Path) -> None:
-        """The engine of a model that is no more; answers under way end."""
-        with self._starting:
-            with self._lock:
-                gone = [self._taken(base)] if base in self._engines else []
-            _end(gone)
-
-    def _too_many(self) -> list[Started]:
-        """Those that go before another starts. All that are busy, or were asked for just now, stay.
-
-        Those of models that were removed from the disk go.
-        """
-        removed = [base for base, engine in self._engines.items() if engine.idle and not base.exists()]
-        gone = [self._taken(base) for base in removed]
+    def _make_room(self) -> list[AnyModel]:
+        """Evicts idle engines of deleted models, then the least recently used ones that are idle and not recent."""
+        deleted = [base for base, engine in self._engines.items() if engine.idle and not base.exists()]
+        evicted = [self._evict(base) for base in deleted]
         now = monotonic()
-        while len(self._engines) >= self._options.models_in_memory:
-            unused = (base for base, at in self._used_at.items() if now - at > _JUST_NOW_S and self._engines[base].idle)
-            oldest = min(unused, key=self._used_at.__getitem__, default=None)
+        while len(self._engines) >= self._options.max_models:
+            idle = (base for base, time in self._used_at.items() if now - time > _RECENT_S and self._engines[base].idle)
+            oldest = min(idle, key=self._used_at.__getitem__, default=None)
             if oldest is None:
                 break
-            gone.append(self._taken(oldest))
-        return gone
+            evicted.append(self._evict(oldest))
+        return evicted
 
-    def _taken(self, base: Path) -> Started:
+    def _evict(self, base: Path) -> AnyModel:
         del self._used_at[base]
         return self._engines.pop(base)
 
-    def close(self) -> None:
-        with self._starting:
-            with self._lock:
-                self._closed = True
-                gone = [self._taken(base) for base in list(self._engines)]
-            _end(gone)
 
-
-def _end(engines: Sequence[Embedder]) -> None:
-    """May take a moment, and nobody who asks for another engine waits for it."""
+def _close(engines: Sequence[Embedder]) -> None:
+    """May take a moment; callers that need another loaded engine do not wait for it."""
     for engine in engines:
         engine.close()
     if engines:
-        gc.collect()  # models are full of cycles, and theirs is the memory that is wanted back
+        gc.collect()  # models are full of reference cycles
 
 
 class EnginePool(Pool[Engine]):
-    def __init__(self, options: EngineOptions, start: Callable[[Path, EngineOptions], Engine] = start_engine) -> None:
-        super().__init__(options, start)
+    def __init__(self, options: EngineOptions, build: Callable[[Path, EngineOptions], Engine] = build_engine) -> None:
+        super().__init__(options, build)

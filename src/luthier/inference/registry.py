@@ -1,70 +1,109 @@
-"""Which engine serves a base model on this machine, and why: `auto` goes by what was measured, see docs/serving.md."""
+"""The engines, the choice between them, and their construction.
+
+An engine is a plugin of the group `luthier.engines`: a factory `(base, options) -> ModelRunner | Engine`. A runner is
+served by an EngineLoop with a scheduler of its own. `auto` goes by measurements, see docs/serving.md.
+Importing this module imports no engine and no torch.
+"""
 
 import logging
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
-
-from luthier.arch import DecoderSpec
+from luthier import plugins
+from luthier.arch import Backend, DecoderSpec
 from luthier.hardware import choose as choose_hardware
-from luthier.inference.engine import Engine
+from luthier.inference.engine import Engine, TextEmbedder
 from luthier.inference.engines import native, openvino
 from luthier.inference.engines import torch as batched
-from luthier.inference.engines.fused_model import unsupported_message
-from luthier.inference.engines.native.model import missing
-from luthier.inference.pool import EngineOptions
+from luthier.inference.model_runner import ModelRunner
+from luthier.inference.options import EngineOptions
+from luthier.inference.scheduling.loop import EngineLoop
+from luthier.inference.scheduling.prefix_cache import PrefixCache
+from luthier.inference.scheduling.scheduler import RunnerLimits, Scheduler
 from luthier.types.errors import BaseModelError
 
 _log = logging.getLogger(__name__)
 _OPENVINO = "2026.4."  # releases differ in the inputs of their paged attention
 _MEASURED = ("x86_64", "amd64")
-# The features that each engine computes; the engine transformers runs every architecture.
-BACKENDS = {"native": native.BACKEND, "openvino": openvino.BACKEND, "batched": batched.BACKEND}
+
+Factory = Callable[[Path, EngineOptions], ModelRunner | Engine]
 
 
-def pick(base: Path, options: EngineOptions) -> Callable[[Path, EngineOptions], Engine]:
-    """The class of the engine. Raises BaseModelError when the settings name one that cannot run the model here."""
-    name, why = _named(base, options) if options.engine != "auto" else _best(base, options)
-    _log.info("%s is served by the engine %s: %s", base.name, name, why)
-    if name == "native":
-        from luthier.inference.engines.native.engine import NativeEngine
-
-        return NativeEngine
-    if name == "openvino":
-        from luthier.inference.engines.openvino.engine import OpenVINOEngine
-
-        return OpenVINOEngine
-    if name == "batched":
-        from luthier.inference.engines.torch.engine import BatchedEngine
-
-        return BatchedEngine
-    from luthier.inference.engines.transformers import TransformersEngine
-
-    return TransformersEngine
+def engines() -> Mapping[str, Factory]:
+    """All engines by name, built-in and of other distributions; each is imported when it is looked up."""
+    return plugins.load("luthier.engines")
 
 
-def _named(base: Path, options: EngineOptions) -> tuple[str, str]:
-    backend, spec = BACKENDS.get(options.engine), DecoderSpec.from_folder(base)
-    if backend and backend.refusal(spec):
-        raise BaseModelError(unsupported_message(base, spec, backend))
-    blocked = _without_openvino() if options.engine == "openvino" else None
+# The features of engines that do not run every architecture.
+BACKENDS: dict[str, Backend] = {
+    "native": native.BACKEND,
+    "openvino": openvino.BACKEND,
+    "batched": batched.BACKEND,
+}
+
+
+def build_engine(base: Path, options: EngineOptions) -> Engine:
+    """The engine for a base model folder. Takes seconds: it reads the weights. Raises BaseModelError."""
+    engine = engines()[select_engine(base, options).name](base, options)
+    return serve(base, engine, options) if isinstance(engine, ModelRunner) else engine
+
+
+def serve(base: Path, runner: ModelRunner, options: EngineOptions) -> EngineLoop:
+    """Engine = EngineLoop(Scheduler(KVCache, LoraSlots, PrefixCache), ModelRunner)."""
+    prefix_cache = PrefixCache(
+        options.prefix_cache_bytes if runner.prefix_caching else 0, runner.kv_cache.release_prefix
+    )
+    scheduler = Scheduler(runner.kv_cache, runner.adapters, prefix_cache, RunnerLimits.of(runner))
+    return EngineLoop(base, runner, scheduler, options.max_requests_per_key)
+
+
+def build_embedding_model(folder: Path, options: EngineOptions) -> TextEmbedder:
+    """The embedding model of a folder. Takes seconds. Raises BaseModelError."""
+    from luthier.inference.engines.embedding import EmbeddingModel
+
+    return EmbeddingModel(folder, options)
+
+
+class Selection(NamedTuple):
+    name: str
+    reason: str
+
+
+def select_engine(base: Path, options: EngineOptions) -> Selection:
+    """Raises BaseModelError when the options name an engine that cannot run the model here."""
+    selection = _fastest(base, options) if options.engine == "auto" else _named(base, options)
+    _log.info("%s is served by the engine %s: %s", base.name, selection.name, selection.reason)
+    return selection
+
+
+def _named(base: Path, options: EngineOptions) -> Selection:
+    name = options.engine
+    if name not in engines():
+        raise BaseModelError(f"There is no engine {name}. The engines are: {', '.join(engines())}.")
+    if name in BACKENDS:
+        spec = DecoderSpec.from_folder(base)
+        if BACKENDS[name].refusal(spec):
+            from luthier.inference.engines.fused_model import unsupported_message
+
+            raise BaseModelError(unsupported_message(base, spec, BACKENDS[name]))
+    blocked = _openvino_unavailable() if name == "openvino" else None
     if blocked:
         raise BaseModelError(f"The engine openvino cannot start: {blocked}.")
-    return options.engine, "the settings name it"
+    return Selection(name, "the settings name it")
 
 
-def _best(base: Path, options: EngineOptions) -> tuple[str, str]:
+def _fastest(base: Path, options: EngineOptions) -> Selection:
     """The first candidate that supports the model and can start here; transformers if there is none."""
     spec, reason = DecoderSpec.from_folder(base), ""
-    for name, blocked, advantage in _candidates(options):
-        reason = BACKENDS[name].refusal(spec) or blocked() or ""
+    for name, unavailable, advantage in _candidates(options):
+        reason = BACKENDS[name].refusal(spec) or unavailable() or ""
         if not reason:
-            return name, advantage
+            return Selection(name, advantage)
         _log.info("%s is not served by the engine %s: %s", base.name, name, reason)
-    return "transformers", f"it runs every architecture, and {reason}"
+    return Selection("transformers", f"it runs every architecture, and {reason}")
 
 
 def _candidates(options: EngineOptions) -> Iterator[tuple[str, Callable[[], str | None], str]]:
@@ -74,20 +113,28 @@ def _candidates(options: EngineOptions) -> Iterator[tuple[str, Callable[[], str 
         yield "batched", lambda: None, "it is the fastest engine on a GPU"
         return
     if precision == "bfloat16":
-        yield "native", lambda: missing(torch.bfloat16, options.cache), "it is the fastest engine on CPUs with AMX"
+        yield "native", lambda: _native_unavailable(options.cache), "it is the fastest engine on CPUs with AMX"
     yield (
         "openvino",
-        lambda: _unmeasured() or _without_openvino(),
+        lambda: _unmeasured() or _openvino_unavailable(),
         "it is the fastest engine on x86-64 CPUs without AMX",
     )
     yield "batched", lambda: None, "it is the fastest engine on this CPU that can start"
+
+
+def _native_unavailable(cache: Path) -> str | None:
+    import torch
+
+    from luthier.inference.engines.native.library import unavailable
+
+    return unavailable(torch.bfloat16, cache)
 
 
 def _unmeasured() -> str | None:
     return None if platform.machine().lower() in _MEASURED else "it was measured on x86-64 only"
 
 
-def _without_openvino() -> str | None:
+def _openvino_unavailable() -> str | None:
     """Why the engine openvino cannot start, if so."""
     try:
         version = metadata.version("openvino")

@@ -5,7 +5,7 @@ import queue
 import threading
 from collections.abc import Iterator
 
-from luthier.inference.engine import FinishReason, Generation, OnToken, Token, TokenEvent
+from luthier.inference.engine import FinishReason, OnToken, Token, TokenEvent
 
 _log = logging.getLogger(__name__)
 
@@ -13,8 +13,7 @@ _log = logging.getLogger(__name__)
 class GenerationStream:
     """Implements TokenStream. Without `on_token` events go into a queue, which `__iter__` reads."""
 
-    def __init__(self, generation: Generation, on_token: OnToken | None = None) -> None:
-        self.generation = generation
+    def __init__(self, on_token: OnToken | None = None) -> None:
         self.finish_reason: FinishReason | None = None
         self.cached_tokens = 0
         self.cancelled = threading.Event()

@@ -10,7 +10,8 @@ from starlette.middleware.cors import CORSMiddleware
 from luthier import __version__
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool, Pool
-from luthier.inference.pool import EngineOptions, VllmOptions, start_encoder
+from luthier.inference.options import EngineOptions, VllmOptions
+from luthier.inference.registry import build_embedding_model
 from luthier.server.background.batch_runner import BatchRunner
 from luthier.server.background.evaluation_runner import EvaluationRunner
 from luthier.server.generation import upstream_proxy
@@ -61,7 +62,7 @@ _RESOURCES = (
 def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAPI:
     """An ASGI application over `store`; jobs wait there for a worker, which is not part of it."""
     options = _engine_options(settings)
-    loader = ModelLoader(catalogue, EnginePool(options), Pool(options, start_encoder))
+    loader = ModelLoader(catalogue, EnginePool(options), Pool(options, build_embedding_model))
     state = AppState(settings, store, ModelResolver(settings, store, catalogue), loader)
 
     @asynccontextmanager
@@ -90,20 +91,20 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
 
 def _engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
-        settings.device,
-        settings.precision,
-        settings.lora_slots,
-        settings.queue_limit,
-        settings.prefix_cache_bytes,
-        settings.engine,
-        VllmOptions(
-            settings.vllm_url,
-            settings.vllm_api_key.get_secret_value() if settings.vllm_api_key else None,
-            settings.vllm_command,
-            settings.vllm_arguments,
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
+        max_models=settings.models_in_memory,
+        max_loras=settings.lora_slots,
+        max_requests_per_key=settings.queue_limit,
+        prefix_cache_bytes=settings.prefix_cache_bytes,
+        vllm=VllmOptions(
+            url=settings.vllm_url,
+            api_key=settings.vllm_api_key.get_secret_value() if settings.vllm_api_key else None,
+            command=settings.vllm_command,
+            arguments=settings.vllm_arguments,
         ),
-        settings.models_in_memory,
-        settings.cache,
+        cache=settings.cache,
     )
 
 

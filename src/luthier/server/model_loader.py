@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from luthier.catalogue import Catalogue
 from luthier.data.rendering.renderer import Renderer
 from luthier.inference import Engine, EnginePool, Pool, TextEmbedder
-from luthier.inference.pool import Started
+from luthier.inference.pool import AnyModel
 from luthier.server.model_resolver import ResolvedModel
 
 
@@ -51,7 +51,7 @@ class ModelLoader:
         """Raises BaseModelError."""
         return await self._start(self.embedders, folder)
 
-    async def _start(self, pool: Pool[Started], folder: Path) -> Started:
+    async def _start(self, pool: Pool[AnyModel], folder: Path) -> AnyModel:
         engine = pool.running(folder)
         if engine is None:
             async with self._start_lock:

@@ -1,69 +1,64 @@
-"""An engine without a model: it says the prompt back, token by token, and ends. For trying out clients and for tests.
+"""The echo engine: no model, no torch. It repeats the prompt token by token and ends; for clients and for tests.
 
-Everything around a model is as it is elsewhere: the queue, turns, sampling parameters, grammars, usage.
+Everything around the model is real: the queue, scheduling, sampling parameters, structured outputs, usage.
 """
 
 import json
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+import numpy as np
 
-from luthier.inference.engine import Token
-from luthier.inference.pool import EngineOptions
-from luthier.inference.scheduling.loop import Pass, Stream, Turns
-from luthier.inference.scheduling.scoring import unit
+from luthier.inference.engine import EngineRequest
+from luthier.inference.memory.kv_cache import NoCache
+from luthier.inference.memory.lora_slots import IgnoredLora
+from luthier.inference.model_runner import Chunk, ModelRunner
+from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError
 
-_SURE = 10.0  # the logit of the token that comes next; all others have 0
-_WIDTH = 64
+_LIKELY = 10.0  # the logit of the token that comes next; all others have 0
+_HIDDEN_SIZE = 64
 
 
-class EchoEngine(Turns):
+class EchoRunner(ModelRunner):
+    prefix_caching = False
+    max_prefills = None
+
     def __init__(self, base: Path, options: EngineOptions) -> None:
-        super().__init__(base, options)
+        """Raises BaseModelError."""
         try:
             config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-            self._size = int(config["vocab_size"])
-            self.context_tokens: int = config.get("max_position_embeddings") or 4096
+            self._vocabulary_size = int(config["vocab_size"])
         except (OSError, ValueError, KeyError) as error:
             raise BaseModelError(f"The base model {base.name} cannot be loaded: {error}") from error
-        self.start()
+        self.context_tokens: int = config.get("max_position_embeddings") or 4096
+        self.kv_cache = NoCache()
+        self.adapters = IgnoredLora(options.max_loras)
 
-    def advance(self, due: list[Stream]) -> None:
-        for stream in due:
-            said, stop_ids = stream.counts.total(), stream.generation.sampling.stop_ids
-            text = [token for token in stream.generation.prompt if token not in stop_ids]
-            over = not text or (said >= len(text) and stop_ids)
-            self.chosen(stream, self._logits(sorted(stop_ids) if over else [text[said % len(text)]]))
+    def run(self, chunks: Sequence[Chunk], hidden: bool = False) -> np.ndarray:
+        likely = [tokens for chunk in chunks for tokens in self._next_tokens(chunk)]
+        rows = np.zeros((len(likely), _HIDDEN_SIZE if hidden else self._vocabulary_size), np.float32)
+        for row, tokens in zip(rows, likely, strict=True):
+            if hidden:
+                row[tokens[0] % _HIDDEN_SIZE] = 1  # embeddings count the tokens of a prompt, folded
+            else:
+                row[tokens] = _LIKELY
+        return rows
 
-    def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
-        """Counts of tokens, by id, folded to a few places."""
-        return self.queued(lambda: Pass(self._embeddings(prompts))).result
+    def _next_tokens(self, chunk: Chunk) -> list[list[int]]:
+        """The likely tokens after each output position: without a request, each token is expected again."""
+        if chunk.request is None:
+            ids = chunk.token_ids
+            return [[token] for token in ids[len(ids) - chunk.outputs :]]
+        if not chunk.outputs:
+            return []
+        return [_echo(chunk.request, chunk.past + len(chunk.token_ids) - len(chunk.request.prompt))]
 
-    def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
-        return self.queued(lambda: Pass(self._scores(prompt[start - 1 :], top))).result
 
-    def _embeddings(self, prompts: Sequence[list[int]]) -> Generator[None, None, list[list[float]]]:
-        made = [unit(torch.bincount(torch.tensor(one) % _WIDTH, minlength=_WIDTH).float()) for one in prompts]
-        yield
-        return made
-
-    def _scores(self, prompt: list[int], top: int) -> Generator[None, None, list[Token]]:
-        """Each token is thought to come again."""
-        made = []
-        for before, token in pairwise(prompt):
-            logprobs = self._logits([before]).log_softmax(-1)
-            values, ids = logprobs.topk(top)
-            best = tuple(zip(ids.tolist(), values.tolist(), strict=True))
-            made.append(Token(token, float(logprobs[token]), best))
-        yield
-        return made
-
-    def _logits(self, likely: list[int]) -> torch.Tensor:
-        """float [V]"""
-        logits = torch.zeros(self._size)
-        logits[likely] = _SURE
-        return logits
+def _echo(request: EngineRequest, generated: int) -> list[int]:
+    """The prompt without stop tokens; then a stop token, or without any the prompt again and again."""
+    stop_ids = request.sampling.stop_ids
+    text = [token for token in request.prompt if token not in stop_ids]
+    if not text or (generated >= len(text) and stop_ids):
+        return sorted(stop_ids)
+    return [text[generated % len(text)]]

@@ -1,7 +1,7 @@
-"""Models as transformers reads them from a folder, one at a time.
+"""Loading models with transformers, one at a time.
 
-While transformers reads one, PyTorch's default number format is that model's, for all threads. So two must not be read
-at once, and what an engine computes with says its format itself.
+While transformers loads a model, PyTorch's default dtype is that model's, in all threads: two must not load at once,
+and code of the engines names dtypes explicitly.
 """
 
 import threading
@@ -11,15 +11,17 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from luthier.hardware import choose as choose_hardware
+from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError
 
-_one_at_a_time = threading.Lock()
+_load_lock = threading.Lock()
 
 
-def load(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """`kind`: a class of transformers with `from_pretrained`, whose errors are raised as they are."""
-    with _one_at_a_time:
-        return kind.from_pretrained(
+def load_model(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """`model_class`: of transformers, with `from_pretrained`, whose errors are raised unchanged."""
+    with _load_lock:
+        return model_class.from_pretrained(
             folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True
         ).eval()
 
@@ -27,6 +29,20 @@ def load(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
 def load_base(base: Path, dtype: torch.dtype) -> Any:
     """Raises BaseModelError."""
     try:
-        return load(AutoModelForCausalLM, base, dtype)
+        return load_model(AutoModelForCausalLM, base, dtype)
     except (OSError, ValueError) as error:
         raise BaseModelError(f"The base model {base.name} cannot be loaded: {error}") from error
+
+
+def hardware_of(options: EngineOptions) -> tuple[torch.device, torch.dtype]:
+    """The device and dtype to compute with."""
+    device, precision = choose_hardware(options.device, options.precision)
+    return torch.device(device), getattr(torch, precision)
+
+
+def cpu_dtype(options: EngineOptions, engine: str) -> torch.dtype:
+    """For an engine that runs on CPUs only. Raises BaseModelError where the options choose another device."""
+    device, dtype = hardware_of(options)
+    if device.type != "cpu":
+        raise BaseModelError(f"The {engine} engine computes on the CPU. Start with --device cpu.")
+    return dtype

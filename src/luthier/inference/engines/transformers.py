@@ -1,116 +1,148 @@
-"""The plain engine: transformers with PEFT, on any hardware that PyTorch runs on.
+"""The transformers engine: any architecture, with PEFT adapters, one sequence per pass.
 
-One thread owns the model. Answers under way take turns, a token each, so a long one does not hold back a short
-one; adapters share the base's weights, are loaded on first use and shed longest unused first.
+transformers has no batch of sequences with different adapters, so one sequence of each key runs per step.
 """
 
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import Future
-from functools import partial
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 from transformers import DynamicCache
 from transformers.utils import logging as transformers_logging
 
-from luthier.hardware import choose as choose_hardware
-from luthier.inference.engine import Token
-from luthier.inference.engines.model_loading import load_base
-from luthier.inference.pool import EngineOptions
-from luthier.inference.scheduling.loop import Pass, Stream, Turns
-from luthier.inference.scheduling.scoring import embeddings, scores
+from luthier.inference.engines.model_loading import hardware_of, load_base
+from luthier.inference.memory.lora_slots import LoraSlots
+from luthier.inference.model_runner import Chunk, ModelRunner
+from luthier.inference.options import EngineOptions
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")
 
+_UNSET = -1  # the active slot after PEFT has changed it
 
-class TransformersEngine(Turns):
-    def __init__(self, base: Path, options: EngineOptions) -> None:
-        super().__init__(base, options)
-        device, precision = choose_hardware(options.device, options.precision)
-        self._device: torch.device = torch.device(device)
-        self._dtype: torch.dtype = getattr(torch, precision)
-        self._model: Any = load_base(base, self._dtype).to(self._device)
-        self.context_tokens: int = getattr(self._model.config, "max_position_embeddings", None) or 4096
-        self._adapters: dict[Path, str] = {}  # longest unused first
-        self._active: str | None = None
-        self._loaded = 0
-        self._turn = 0
-        self.start()
 
-    def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
-        ready = partial(self._with_adapter, adapter)
-        return self.queued(lambda: Pass(embeddings(ready, prompts, self._device))).result
+class DynamicCaches:
+    """A KVCache: a cache of transformers for each sequence. Prefixes are not shared."""
 
-    def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
-        ready = partial(self._with_adapter, adapter)
-        return self.queued(lambda: Pass(scores(ready, prompt, top, start, self._device, DynamicCache()))).result
+    def __init__(self, config: Any, itemsize: int) -> None:
+        heads = getattr(config, "num_attention_heads", 0)
+        head_dim = getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0)
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        self._token_bytes = 2 * getattr(config, "num_hidden_layers", 0) * kv_heads * head_dim * itemsize
 
-    def advance(self, due: list[Stream]) -> None:
-        """One after the other, since transformers has no batch of several adapters: of each key the one that has
-        waited longest, so that whoever sends many requests slows down nobody else's.
-        """
-        self._turn += 1
-        for stream in {stream.key: stream for stream in sorted(reversed(due), key=lambda one: -one.turn)}.values():
-            stream.turn = self._turn
-            try:
-                logits = self._logits(stream)
-            except Exception as error:
-                self.failed(stream, error)
-            else:
-                self.chosen(stream, logits)
+    def allocate(self, tokens: int, prefix: tuple[None, int] | None, *, private: bool) -> DynamicCache:
+        return DynamicCache()
 
-    @torch.inference_mode()
-    def _logits(self, stream: Stream) -> torch.Tensor:
-        self._use(stream.generation.adapter)
-        if stream.state is None:
-            stream.state = DynamicCache()
-        ids = torch.tensor([stream.next_ids], device=self._device)
-        made = self._model(input_ids=ids, past_key_values=stream.state, use_cache=True, logits_to_keep=1)
-        logits: torch.Tensor = made.logits[0, -1]
-        return logits
+    def free(self, handle: DynamicCache) -> None:
+        """The garbage collector does it."""
 
-    def _with_adapter(self, adapter: Path | None) -> Any:
-        self._use(adapter)
-        return self._model
+    def prefix_bytes(self, handle: DynamicCache, tokens: int) -> int:
+        return 0
 
-    def _use(self, adapter: Path | None) -> None:
-        """Make the model that of `adapter`, loading it if need be."""
-        name = None if adapter is None else self._loaded_name(adapter)
-        if name == self._active:
-            return
-        if name is None:
-            self._model.base_model.disable_adapter_layers()
+    def save_prefix(self, handle: DynamicCache, tokens: int) -> None:
+        raise NotImplementedError("the transformers engine has no prefix caching")
+
+    def release_prefix(self, prefix: None) -> None:
+        pass
+
+    def required_bytes(self, lengths: Sequence[int]) -> int:
+        return sum(lengths) * self._token_bytes
+
+
+class PeftSlots(LoraSlots[str]):
+    """Adapters inside a PEFT model; a slot is a PEFT adapter name."""
+
+    def __init__(self, model: Any, dtype: torch.dtype, max_loras: int) -> None:
+        super().__init__(max_loras)
+        self.model, self._dtype = model, dtype
+        self._names: dict[int, str] = {}
+        self._loads = 0
+        self._active: int | None = None
+
+    def load(self, adapter: Path) -> str:
+        self._loads += 1
+        name = f"adapter{self._loads}"
+        self._active = _UNSET
+        if isinstance(self.model, PeftModel):
+            self.model.load_adapter(str(adapter), name)
         else:
-            self._model.set_adapter(name)
-            self._model.base_model.enable_adapter_layers()
-        self._active = name
-
-    def _loaded_name(self, adapter: Path) -> str:
-        name = self._adapters.pop(adapter, None)
-        if name is None:
-            self._loaded += 1
-            name = f"adapter{self._loaded}"
-            if isinstance(self._model, PeftModel):
-                self._model.load_adapter(str(adapter), name)
-            else:
-                self._model = PeftModel.from_pretrained(self._model, str(adapter), name).eval()
-            self._to_serving_dtype(name)
-        self._adapters[adapter] = name
-        while len(self._adapters) > self._options.adapters_in_memory:
-            oldest = next(iter(self._adapters))
-            self._model.delete_adapter(self._adapters.pop(oldest))
-            self._active = "?"  # whatever PEFT activated when it let go, `_use` sets it again
-        return name
-
-    def _to_serving_dtype(self, name: str) -> None:
-        """PEFT loads adapters in float32; matrix products with them run in the base's format, as in training."""
-        for key, parameter in self._model.named_parameters():
+            self.model = PeftModel.from_pretrained(self.model, str(adapter), name).eval()
+        # PEFT loads adapters in float32; products with them run in the base model's dtype, as in training.
+        for key, parameter in self.model.named_parameters():
             if f".{name}." in key:
                 parameter.data = parameter.data.to(self._dtype)
                 parameter.requires_grad_(False)
-        self._active = "?"
+        return name
+
+    def store(self, slot: int, weights: str) -> None:
+        if slot in self._names:
+            self.model.delete_adapter(self._names.pop(slot))
+        self._names[slot] = weights
+        self._active = _UNSET  # deleting an adapter activates another
+
+    def activate(self, slot: int | None) -> Any:
+        """The model with the adapter of a slot, or None for the base model."""
+        if slot != self._active:
+            if slot is None:
+                if isinstance(self.model, PeftModel):
+                    self.model.base_model.disable_adapter_layers()
+            else:
+                self.model.set_adapter(self._names[slot])
+                self.model.base_model.enable_adapter_layers()
+            self._active = slot
+        return self.model
+
+
+class TransformersRunner(ModelRunner):
+    batched = False
+    prefill_tokens = None  # some architectures of transformers cannot continue a prompt
+    prefix_caching = False
+    adapters: PeftSlots
+
+    def __init__(self, base: Path, options: EngineOptions) -> None:
+        """Raises BaseModelError."""
+        self._device, dtype = hardware_of(options)
+        model = load_base(base, dtype).to(self._device)
+        self.context_tokens: int = getattr(model.config, "max_position_embeddings", None) or 4096
+        self.kv_cache = DynamicCaches(model.config, dtype.itemsize)
+        self.adapters = PeftSlots(model, dtype, options.max_loras)
+
+    def thread_context(self) -> AbstractContextManager[object]:
+        return torch.inference_mode()
+
+    def run(self, chunks: Sequence[Chunk], hidden: bool = False) -> np.ndarray:
+        if hidden and len(chunks) > 1:
+            return self._padded_states(chunks)
+        return np.concatenate([self._outputs(chunk, hidden).float().cpu().numpy() for chunk in chunks])
+
+    def _outputs(self, chunk: Chunk, hidden: bool) -> torch.Tensor:
+        model = self.adapters.activate(chunk.lora_slot)
+        ids = torch.tensor([chunk.token_ids], device=self._device)
+        if hidden:
+            states = _body(model)(input_ids=ids, past_key_values=chunk.cache, use_cache=True).last_hidden_state[0]
+        else:
+            arguments = {"past_key_values": chunk.cache, "use_cache": True, "logits_to_keep": max(chunk.outputs, 1)}
+            states = model(input_ids=ids, **arguments).logits[0]
+        rows: torch.Tensor = states[len(states) - chunk.outputs :]
+        return rows
+
+    def _padded_states(self, chunks: Sequence[Chunk]) -> np.ndarray:
+        """Whole prompts in one pass. Padding stands at the end, where causal attention lets no token see it."""
+        model = self.adapters.activate(chunks[0].lora_slot)
+        ids = torch.zeros((len(chunks), max(len(chunk.token_ids) for chunk in chunks)), dtype=torch.long)
+        for row, chunk in enumerate(chunks):
+            ids[row, : len(chunk.token_ids)] = torch.tensor(chunk.token_ids)
+        states = _body(model)(input_ids=ids.to(self._device), use_cache=False).last_hidden_state.float().cpu()
+        return np.concatenate([rows[: len(chunk.token_ids)] for rows, chunk in zip(states, chunks, strict=True)])
+
+
+def _body(model: Any) -> Any:
+    """The model without its LM head; adapters are inside it."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return causal.base_model

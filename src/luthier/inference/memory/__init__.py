@@ -1,1 +1,1 @@
-"""KV cache blocks and LoRA slots."""
+"""Memory of the engines: KV caches and LoRA slots."""

@@ -1,8 +1,8 @@
-"""Keys and values in blocks of some tokens each, which several texts may share.
+"""Block pool of a paged KV cache: blocks of a fixed number of tokens, with reference counts.
 
-A text is the list of its blocks. Blocks are counted: whoever holds one has taken or shared it, and releases it. Only
-the last block of a text is ever written to, and only by one; who wants to go on from inside a block copies it. The
-first block is nobody's: what is written there is not wanted.
+A sequence's block table is the list of its blocks. Sequences with a common prefix share blocks; only the last block
+of a sequence is written to, and only by its single owner, so continuing inside a shared block copies it first.
+Block 0 is the null block; padding writes go there.
 """
 
 import heapq
@@ -10,81 +10,87 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-NOBODYS = 0
-_FIRST_TOKENS = 2048
-_LINE = 64  # bytes
+NULL_BLOCK = 0
+_INITIAL_TOKENS = 2048
+_CACHE_LINE = 64  # bytes
 
 
-class Blocks:
-    """`data`: the memory of each cache, [blocks, ...]; `moves`: how often it became another."""
+class BlockPool:
+    """`data`: the memory of each cache tensor, [blocks, ...]; `reallocations` counts how often it moved."""
 
-    moves = 0
+    reallocations = 0
 
-    def __init__(self, tokens: int, shapes: Mapping[str, Sequence[int]], itemsize: int) -> None:
-        """`tokens` of a block; for each cache the shape of a block, whose numbers have `itemsize` bytes, 2 or 4."""
-        self.tokens, self._shapes = tokens, shapes
-        self._kind = {2: np.int16, 4: np.float32}[itemsize]
+    def __init__(self, block_size: int, shapes: Mapping[str, Sequence[int]], itemsize: int) -> None:
+        """`block_size`: tokens per block; `shapes`: of one block of each cache tensor, in elements of `itemsize` bytes
+        (2 or 4).
+        """
+        self.block_size, self._shapes = block_size, shapes
+        self._dtype = {2: np.int16, 4: np.float32}[itemsize]
         self.block_bytes = sum(itemsize * int(np.prod(shape)) for shape in shapes.values())
-        self._first = _FIRST_TOKENS // tokens
-        self._clear()
+        self._initial_blocks = _INITIAL_TOKENS // block_size
+        self._reset()
 
-    def take(self, count: int) -> list[int]:
-        """Blocks that nobody holds, with no meaning yet."""
+    def allocate(self, count: int) -> list[int]:
+        """Free blocks with undefined contents, lowest index first; grows the pool as needed. Raises MemoryError."""
         while len(self._free) < count:
-            self._grow(max(self._first, 2 * len(self._held)))
-        taken = [heapq.heappop(self._free) for _ in range(count)]
-        return self.share(taken)
+            self._grow(max(self._initial_blocks, 2 * len(self._ref_counts)))
+        return self.share([heapq.heappop(self._free) for _ in range(count)])
 
     def share(self, blocks: Sequence[int]) -> list[int]:
+        """Increments the reference counts."""
         for block in blocks:
-            self._held[block] += 1
+            self._ref_counts[block] += 1
         return list(blocks)
 
-    def release(self, blocks: Sequence[int]) -> None:
+    def free(self, blocks: Sequence[int]) -> None:
+        """Decrements the reference counts."""
         for block in blocks:
-            self._held[block] -= 1
-            if not self._held[block]:
+            self._ref_counts[block] -= 1
+            if not self._ref_counts[block]:
                 heapq.heappush(self._free, block)
 
     def copy(self, block: int) -> int:
-        (new,) = self.take(1)
+        (duplicate,) = self.allocate(1)
         for data in self.data.values():
-            data[new] = data[block]
-        return new
+            data[duplicate] = data[block]
+        return duplicate
 
-    def extended(self, blocks: list[int], tokens: int) -> None:
-        """Room for so many tokens in a text."""
-        blocks += self.take(max(0, -(-tokens // self.tokens) - len(blocks)))
+    def extend(self, block_table: list[int], tokens: int) -> None:
+        """Appends blocks until the table has room for `tokens` tokens."""
+        block_table += self.allocate(max(0, self.blocks_for(tokens) - len(block_table)))
 
-    def forget(self, more_than: int) -> None:
-        """Gives memory back when nobody holds a block and it is more than so many bytes."""
-        if len(self._free) == len(self._held) - 1 and len(self._held) * self.block_bytes > more_than:
-            self._clear()
+    def blocks_for(self, tokens: int) -> int:
+        return -(-tokens // self.block_size)
 
-    def _clear(self) -> None:
-        self._held: list[int] = []
-        self._free: list[int] = []
+    def trim(self, max_bytes: int) -> None:
+        """Shrinks a pool of more than `max_bytes` to its initial size, provided that no block is in use."""
+        if len(self._free) == len(self._ref_counts) - 1 and len(self._ref_counts) * self.block_bytes > max_bytes:
+            self._reset()
+
+    def _reset(self) -> None:
+        self._ref_counts: list[int] = []
+        self._free: list[int] = []  # a heap
         self.data: dict[str, np.ndarray] = {}
-        self._grow(self._first)
+        self._grow(self._initial_blocks)
 
     def _grow(self, count: int) -> None:
-        """To so many blocks, or not at all. Memory that was never written to is not taken from the system yet."""
-        have = len(self._held)
-        made = {name: _aligned((count, *shape), self._kind) for name, shape in self._shapes.items()}
-        for name, data in made.items():
-            if have:
-                data[:have] = self.data[name]
-        self.data = made
-        self.moves += 1
-        self._held += [0] * (count - have)
-        for block in range(have, count):
-            if block != NOBODYS:
+        """To `count` blocks, or not at all. The OS backs memory with pages only when it is written to."""
+        old_count = len(self._ref_counts)
+        grown = {name: _aligned_zeros((count, *shape), self._dtype) for name, shape in self._shapes.items()}
+        for name, data in grown.items():
+            if old_count:
+                data[:old_count] = self.data[name]
+        self.data = grown
+        self.reallocations += 1
+        self._ref_counts += [0] * (count - old_count)
+        for block in range(old_count, count):
+            if block != NULL_BLOCK:
                 heapq.heappush(self._free, block)
 
 
-def _aligned(shape: tuple[int, ...], kind: type) -> np.ndarray:
-    """Zeros that begin where a line of the processor's cache does."""
-    size = int(np.prod(shape)) * np.dtype(kind).itemsize
-    room = np.zeros(size + _LINE, np.uint8)
-    start = -room.ctypes.data % _LINE
-    return room[start : start + size].view(kind).reshape(shape)
+def _aligned_zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Zeros whose address is a multiple of the CPU's cache line."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + _CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % _CACHE_LINE
+    return memory[start : start + size].view(dtype).reshape(shape)

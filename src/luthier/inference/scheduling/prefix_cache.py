@@ -1,6 +1,6 @@
-"""Texts that were read before: what an engine keeps of them, found again by how a prompt begins.
+"""Prefix caching: keys and values of computed sequences, found again by how a prompt begins; LRU eviction.
 
-Knows nothing about what is kept, and nothing about tokens' meaning.
+Works on token ids and opaque prefixes of a KVCache.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,63 +10,66 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-LEAST_SHARED = 16  # tokens: less is computed again sooner than taken over
+MIN_PREFIX_TOKENS = 16  # recomputing less is faster than reusing it
 
-Held = TypeVar("Held")
+Prefix = TypeVar("Prefix")
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept(Generic[Held]):
+class _Entry(Generic[Prefix]):
     adapter: Path | None
-    ids: np.ndarray
-    data: Held
+    token_ids: np.ndarray
+    prefix: Prefix
     size: int
 
 
-class Texts(Generic[Held]):
-    """Texts that were read before, for each adapter, longest unused first; `most_bytes` bounds them, 0 keeps none.
+class PrefixCache(Generic[Prefix]):
+    """Entries per adapter, at most `max_bytes` in total; 0 disables caching."""
 
-    `let_go`: told of what is kept no longer.
-    """
+    def __init__(self, max_bytes: int, release: Callable[[Prefix], None] = lambda _: None) -> None:
+        """`release` is called with each evicted prefix."""
+        self._max_bytes, self._release = max_bytes, release
+        self._entries: list[_Entry[Prefix]] = []  # least recently used first
 
-    def __init__(self, most_bytes: int, let_go: Callable[[Held], None] = lambda _: None) -> None:
-        self._most, self._let_go, self._kept = most_bytes, let_go, list[_Kept[Held]]()
+    @property
+    def enabled(self) -> bool:
+        return self._max_bytes > 0
 
-    def find(self, adapter: Path | None, ids: Sequence[int]) -> tuple[Held, int] | None:
-        """The text that begins like `ids` the longest, and how many tokens of it to take over: not the last two."""
-        wanted = np.asarray(ids[:-2], dtype=np.int32)
-        best, most = None, LEAST_SHARED - 1
-        for kept in self._kept:
-            if kept.adapter == adapter and (count := common(kept.ids, wanted)) > most:
-                best, most = kept, count
+    def find(self, adapter: Path | None, token_ids: Sequence[int]) -> tuple[Prefix, int] | None:
+        """The entry with the longest common prefix and its length; the last two tokens are always computed."""
+        prompt = np.asarray(token_ids[:-2], dtype=np.int32)
+        best, longest = None, MIN_PREFIX_TOKENS - 1
+        for entry in self._entries:
+            if entry.adapter == adapter and (count := common_length(entry.token_ids, prompt)) > longest:
+                best, longest = entry, count
         if best is None:
             return None
-        self._kept.remove(best)
-        self._kept.append(best)
-        return best.data, most
+        self._entries.remove(best)
+        self._entries.append(best)
+        return best.prefix, longest
 
-    def keep(self, adapter: Path | None, ids: Sequence[int], size: int, hold: Callable[[], Held]) -> None:
-        """A text of so many bytes, unless it is known; shorter ones that it begins with go."""
-        mine = np.asarray(ids, dtype=np.int32)
-        if len(mine) < LEAST_SHARED or size > self._most:
+    def store(self, adapter: Path | None, token_ids: Sequence[int], size: int, save: Callable[[], Prefix]) -> None:
+        """Adds an entry of `size` bytes unless another covers it; entries that it covers are evicted."""
+        prompt = np.asarray(token_ids, dtype=np.int32)
+        if not self.enabled or len(prompt) < MIN_PREFIX_TOKENS or size > self._max_bytes:
             return
-        for kept in [kept for kept in self._kept if kept.adapter == adapter]:
-            count = common(kept.ids, mine)
-            if count == len(mine):
+        for entry in [entry for entry in self._entries if entry.adapter == adapter]:
+            count = common_length(entry.token_ids, prompt)
+            if count == len(prompt):
                 return
-            if count == len(kept.ids):
-                self._drop(kept)
-        self._kept.append(_Kept(adapter, mine, hold(), size))
-        while sum(kept.size for kept in self._kept) > self._most:
-            self._drop(self._kept[0])
+            if count == len(entry.token_ids):
+                self._evict(entry)
+        self._entries.append(_Entry(adapter, prompt, save(), size))
+        while sum(entry.size for entry in self._entries) > self._max_bytes:
+            self._evict(self._entries[0])
 
-    def _drop(self, kept: _Kept[Held]) -> None:
-        self._kept.remove(kept)
-        self._let_go(kept.data)
+    def _evict(self, entry: _Entry[Prefix]) -> None:
+        self._entries.remove(entry)
+        self._release(entry.prefix)
 
 
-def common(one: np.ndarray, other: np.ndarray) -> int:
-    """How many tokens two texts begin with alike."""
-    size = min(len(one), len(other))
-    differ = np.nonzero(one[:size] != other[:size])[0]
-    return int(differ[0]) if len(differ) else size
+def common_length(first: np.ndarray, second: np.ndarray) -> int:
+    """Tokens of the common prefix."""
+    size = min(len(first), len(second))
+    differences = np.nonzero(first[:size] != second[:size])[0]
+    return int(differences[0]) if len(differences) else size

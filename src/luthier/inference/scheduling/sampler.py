@@ -1,66 +1,99 @@
-"""From the logits of one position to a token. Pure functions of their arguments and a generator."""
+"""Sampling: from the logits of one position to a token. NumPy only."""
 
 import math
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
-import torch
 
-from luthier.inference.engine import Sampling, Token
+from luthier.inference.engine import SamplingParams, Token
+from luthier.inference.logprobs import log_sum_exp, top_tokens
+from luthier.inference.scheduling.structured_output import GrammarMatcher
+
+_GREEDY_BELOW = 1e-5  # temperature
 
 
-def choose(
-    logits: torch.Tensor,
-    sampling: Sampling,
+class TokenSampler:
+    """Sampling state of one generation: token counts, random generator, grammar."""
+
+    def __init__(self, params: SamplingParams, base: Path) -> None:
+        """`base`: the model folder, whose tokenizer a grammar needs."""
+        self._params, self._base = params, base
+        self._counts: Counter[int] = Counter()
+        self._matcher: GrammarMatcher | None = None
+        self._random = np.random.default_rng(None if params.seed is None else params.seed % 2**63)
+
+    def sample(self, logits: np.ndarray) -> Token:
+        """The next token from logits float32 [V]. Raises BadRequestError for a grammar that cannot be met."""
+        params = self._params
+        if params.grammar and self._matcher is None:
+            self._matcher = GrammarMatcher(params.grammar, self._base, params.stop_ids)
+        allowed = self._matcher.allowed() if self._matcher else None
+        token = sample_token(logits, params, self._counts, self._random, allowed)
+        if self._matcher:
+            self._matcher.consume(token.id)
+        if token.id not in params.stop_ids:
+            self._counts[token.id] += 1
+        return token
+
+
+def sample_token(
+    logits: np.ndarray,
+    params: SamplingParams,
     counts: dict[int, int],
-    generator: torch.Generator | None,
+    random: np.random.Generator,
     allowed: np.ndarray | None = None,
 ) -> Token:
-    """logits float [V]; `counts`: how often each token was generated so far, for the penalties.
+    """logits float32 [V]; `counts`: generated tokens, for the penalties; `random`: for temperatures above 0.
 
-    `allowed` bool [at most V]: the tokens that may be chosen; log-probabilities stay those of the model.
+    `allowed` bool [at most V] masks the choice; log-probabilities stay those of the unmasked model.
     """
-    logits = logits.float().cpu()
-    scores = _adjusted(logits, sampling, counts)
+    scores = _penalized(logits, params, counts)
     if allowed is not None:
         size = min(len(allowed), len(scores))
-        barred = torch.full_like(scores, -math.inf)
-        scores = barred.index_put((torch.from_numpy(allowed[:size].nonzero()[0]),), scores[:size][allowed[:size]])
-    if sampling.temperature < 1e-5:
-        chosen = int(scores.numpy().argmax())
+        masked = np.full_like(scores, -math.inf)
+        np.copyto(masked[:size], scores[:size], where=allowed[:size])
+        scores = masked
+    if params.temperature < _GREEDY_BELOW:
+        token = int(scores.argmax())
     else:
-        shares = _nucleus((scores / sampling.temperature).softmax(-1), sampling.top_p)
-        chosen = int(torch.multinomial(shares, 1, generator=generator))
-    whole = _log_sum(logits.numpy())
-    top: tuple[tuple[int, float], ...] = ()
-    if sampling.top_logprobs:
-        values, ids = (logits - whole).topk(sampling.top_logprobs)
-        top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
-    return Token(chosen, float(logits[chosen]) - whole, top)
+        token = _draw(_nucleus(_softmax(scores / np.float32(params.temperature)), params.top_p), random)
+    normalizer = log_sum_exp(logits)
+    return Token(token, float(logits[token] - normalizer), top_tokens(logits, normalizer, params.top_logprobs))
 
 
-def _log_sum(logits: np.ndarray) -> float:
-    """Of the exponentials. With numpy, since PyTorch wakes all its threads for it."""
-    most = logits.max()
-    return float(most + np.log(np.exp(logits - most).sum()))
-
-
-def _adjusted(logits: torch.Tensor, sampling: Sampling, counts: dict[int, int]) -> torch.Tensor:
+def _penalized(logits: np.ndarray, params: SamplingParams, counts: dict[int, int]) -> np.ndarray:
     """Bias and penalties as OpenAI defines them: mu[j] - c[j] * frequency - (c[j] > 0) * presence."""
-    if not (sampling.logit_bias or (counts and (sampling.frequency_penalty or sampling.presence_penalty))):
+    if not (params.logit_bias or (counts and (params.frequency_penalty or params.presence_penalty))):
         return logits
-    logits = logits.clone()
-    for token, bias in sampling.logit_bias.items():
-        if 0 <= token < len(logits):
-            logits[token] += bias
+    scores = logits.copy()
+    for token, bias in params.logit_bias.items():
+        if 0 <= token < len(scores):
+            scores[token] += bias
     for token, count in counts.items():
-        logits[token] -= count * sampling.frequency_penalty + sampling.presence_penalty
-    return logits
+        scores[token] -= count * params.frequency_penalty + params.presence_penalty
+    return scores
 
 
-def _nucleus(shares: torch.Tensor, top_p: float) -> torch.Tensor:
-    """The likeliest tokens that together hold `top_p` of the probability; the first always stays."""
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(scores - scores.max())
+    probabilities: np.ndarray = exponentials / exponentials.sum()
+    return probabilities
+
+
+def _nucleus(probabilities: np.ndarray, top_p: float) -> np.ndarray:
+    """Zeroes all but the likeliest tokens that together reach `top_p`; the first always stays."""
     if top_p >= 1:
-        return shares
-    ordered, ids = shares.sort(descending=True)
-    ordered[ordered.cumsum(-1) - ordered > top_p] = 0
-    return torch.zeros_like(shares).scatter(0, ids, ordered)
+        return probabilities
+    order = np.argsort(-probabilities)
+    ordered = probabilities[order]
+    dropped = order[np.cumsum(ordered) - ordered > top_p]
+    probabilities[dropped] = 0
+    return probabilities
+
+
+def _draw(probabilities: np.ndarray, random: np.random.Generator) -> int:
+    """One token, by inverse transform sampling; the probabilities need not sum to 1."""
+    cumulative = probabilities.cumsum(dtype=np.float64)
+    token = int(cumulative.searchsorted(random.random() * cumulative[-1], side="right"))
+    return min(token, int(probabilities.nonzero()[0][-1])) if token == len(probabilities) else token

@@ -1,254 +1,248 @@
-"""Rounds: what engines share that read many texts of the base and of several adapters together.
+"""The scheduler: which sequences run in each step, with which tokens. Pure Python, no torch.
 
-A round is some tokens of prompts that are still to be read, and one token for every answer whose prompt has been: a
-long prompt does not hold back answers under way, and these do not hold back a new one. Who is let in, whose turn it
-is, what was read before and what is kept is decided here; how tokens are computed and where their keys and values lie
-is the engine's.
+Continuous batching with chunked prefill: each step runs at most 512 prompt tokens plus one decode token per running
+sequence, so a long prompt holds back no running sequence, nor do these hold back a new one.
 """
 
-from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 
-from luthier.inference.engine import Generation, Token
-from luthier.inference.memory.lora_slots import Slots
-from luthier.inference.pool import EngineOptions
-from luthier.inference.scheduling.loop import Pass, Stream, Turns
-from luthier.inference.scheduling.prefix_cache import Texts, common
-from luthier.inference.scheduling.scoring import told, unit
+from luthier.inference.memory.kv_cache import KVCache
+from luthier.inference.memory.lora_slots import LoraSlots
+from luthier.inference.model_runner import Chunk, ModelRunner
+from luthier.inference.scheduling.fairness import due
+from luthier.inference.scheduling.prefix_cache import PrefixCache, common_length
+from luthier.inference.scheduling.prompt_task import PromptTask
+from luthier.inference.scheduling.sequence import GenerationSequence
 
-MOST_ANSWERS = 16  # in one pass; more wait
-KEPT_BYTES = 1 << 27  # of keys and values: what stays reserved when nothing is under way
-_MOST_BYTES = 1 << 30  # of keys and values; an answer that needs more by itself is given it
-_PIECE = 512  # tokens of prompts that are read in one round
-# Tokens of a prompt that are read at once: attention adds up for one in another order than for several, and how a
-# prompt is cut, or how much of it is known, must not decide how an answer is rounded.
-_LEAST_READ = 2
-_WORTH_WAITING = 64  # tokens that another is reading: fewer are sooner read twice than waited for
-_TOLD = 256  # tokens of a text of which something is asked: their logits are in memory at once
-
-
-class Text:
-    """As far as it has been read: its tokens and its adapter's slot; `going_on`: its prompt is behind it."""
-
-    def __init__(self, slot: int | None) -> None:
-        self.slot, self.going_on = slot, False
-        self.ids: list[int] = []
-
-
-Read = TypeVar("Read", bound=Text)
-Held = TypeVar("Held")
+MAX_RUNNING = 16  # sequences; more wait
+_MAX_CACHE_BYTES = 1 << 30  # of all running sequences; a single one may exceed it
+# A prefill chunk has at least two tokens: attention sums in another order for one query than for several, and neither
+# the cut of a prompt nor the cached part of it must decide how logits are rounded.
+_MIN_CHUNK = 2
+_DEFER_TOKENS = 64  # common with a prompt that is being prefilled: from here on waiting beats computing it twice
 
 
 @dataclass(frozen=True)
-class Piece(Generic[Read]):
-    """The next tokens of a text, one or more; of so many of the last of them it is asked what comes next."""
+class RunnerLimits:
+    """What the scheduler respects of a ModelRunner, see there."""
 
-    text: Read
-    ids: Sequence[int]
-    asked: int
+    context_tokens: int
+    batched: bool = True
+    max_prefills: int | None = 1
+    prefill_tokens: int | None = 512
+
+    @classmethod
+    def of(cls, runner: ModelRunner) -> "RunnerLimits":
+        return cls(runner.context_tokens, runner.batched, runner.max_prefills, runner.prefill_tokens)
 
 
-class Rounds(Turns, Generic[Read, Held]):
-    """`Read`: a text as the engine has it, `Held`: what it keeps of one that was read."""
+@dataclass
+class Step:
+    """One step's work: a chunk for each of `sequences`, prompt tasks to advance, and sequences that failed so far."""
 
-    prompts_together = 1  # of how many prompts a round may read: more where one pass takes all of them
+    tasks: list[PromptTask] = field(default_factory=list)
+    sequences: list[GenerationSequence] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    failed: list[tuple[GenerationSequence, Exception]] = field(default_factory=list)
+
+    def passes(self, batched: bool) -> "list[Step]":
+        """The step's forward passes: one for all of its sequences, or one for each."""
+        if batched:
+            return [Step(sequences=self.sequences, chunks=self.chunks)] if self.chunks else []
+        pairs = zip(self.sequences, self.chunks, strict=True)
+        return [Step(sequences=[sequence], chunks=[chunk]) for sequence, chunk in pairs]
+
+    def add(self, sequence: GenerationSequence, token_ids: Sequence[int]) -> None:
+        past = len(sequence.computed)
+        complete = sequence.decoding or past + len(token_ids) == len(sequence.request.prompt)
+        self.sequences.append(sequence)
+        self.chunks.append(
+            Chunk(
+                token_ids=token_ids,
+                past=past,
+                cache=sequence.cache,
+                lora_slot=sequence.lora_slot,
+                outputs=int(complete),
+                decode=sequence.decoding,
+                request=sequence.request,
+            )
+        )
+
+
+class Scheduler:
+    """Used by the engine loop's thread only."""
 
     def __init__(
         self,
-        base: Path,
-        options: EngineOptions,
-        context_tokens: int,
-        adapters: Slots[Any],
-        let_go: Callable[[Held], None] = lambda _: None,
+        kv_cache: KVCache[Any, Any],
+        lora_slots: LoraSlots[Any],
+        prefix_cache: PrefixCache[Any],
+        limits: RunnerLimits,
     ) -> None:
-        super().__init__(base, options)
-        self.context_tokens = context_tokens
-        self._adapters = adapters
-        self._texts = Texts[Held](options.prefix_cache_bytes, let_go)
-        self._streams: list[Stream] = []  # those that have a text, as their state
+        self.kv_cache, self.prefix_cache, self.limits = kv_cache, prefix_cache, limits
+        self._lora_slots = lora_slots
+        self._works: list[GenerationSequence | PromptTask] = []
+        self._running: list[GenerationSequence] = []
+        self._step_number = 0
 
-    @abstractmethod
-    def forward(self, pieces: Sequence[Piece[Read]], hidden: bool) -> torch.Tensor:
-        """Logits [N, V], or the last hidden states [N, D], where they are asked for, in the order of the pieces.
+    @property
+    def works(self) -> Sequence[GenerationSequence | PromptTask]:
+        """All sequences, waiting and running, and all prompt tasks."""
+        return self._works
 
-        Only one piece is of a text that is not `going_on`, unless `prompts_together` says more.
-        """
+    def add(self, work: GenerationSequence | PromptTask) -> None:
+        self._works.append(work)
 
-    @abstractmethod
-    def opened(self, slot: int | None, known: tuple[Held, int] | None, tokens: int, alone: bool) -> Read:
-        """A text that will have at least so many tokens, of which the first are `known`.
+    def schedule(self) -> Step:
+        self._step_number += 1
+        works = due(self._works, self._step_number)
+        step = Step(tasks=[work for work in works if isinstance(work, PromptTask)])
+        sequences = [work for work in works if isinstance(work, GenerationSequence)]
+        if self.limits.batched:
+            self._schedule_batch(step, sequences)
+        else:
+            self._schedule_one_per_key(step, sequences)
+        for sequence in step.sequences:
+            sequence.last_step = self._step_number
+        return step
 
-        `alone`: it is never passed together with others.
-        """
+    def commit(self, step: Step) -> list[GenerationSequence]:
+        """After the runner has computed the step: the sequences to sample for, in the order of the output rows."""
+        sampled = []
+        for sequence, chunk in zip(step.sequences, step.chunks, strict=True):
+            sequence.computed += chunk.token_ids
+            if not chunk.outputs:
+                continue
+            sampled.append(sequence)
+            if not sequence.decoding:
+                sequence.decoding = True
+                try:
+                    self._store_prefix(sequence)
+                except Exception as error:
+                    step.failed.append((sequence, error))
+        return sampled
 
-    @abstractmethod
-    def closed(self, text: Read) -> None:
-        """Nobody reads on in it: its place is free."""
-
-    @abstractmethod
-    def held(self, text: Read, tokens: int) -> tuple[int, Callable[[], Held]]:
-        """What keeping so many tokens of a text takes, in bytes, and what does it."""
-
-    @abstractmethod
-    def size(self, tokens: Sequence[int]) -> int:
-        """Bytes of texts of so many tokens each, under way together."""
-
-    def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
-        return self.queued(lambda: Pass(self._embeddings(prompts, adapter))).result
-
-    def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
-        return self.queued(lambda: Pass(self._scores(prompt, adapter, top, start))).result
-
-    def advance(self, due: list[Stream]) -> None:
-        writing = [stream for stream in due if stream.state and stream.state.going_on]
-        pieces = [Piece(stream.state, stream.next_ids[-1:], 1) for stream in writing]
-        reading = self._reading(due)
-        for stream, ids in reading:
-            whole = len(stream.state.ids) + len(ids) == len(stream.generation.prompt)
-            pieces.append(Piece(stream.state, ids, int(whole)))
-        if not pieces:
+    def remove(self, work: GenerationSequence | PromptTask) -> None:
+        """Ends a sequence or task: frees its cache, after what was computed has gone to the prefix cache."""
+        self._works.remove(work)
+        if not isinstance(work, GenerationSequence) or not work.admitted:
             return
-        logits = self._read_on(pieces)
-        for stream, _ in reading:
-            if len(stream.state.ids) == len(stream.generation.prompt):
-                stream.state.going_on = True
-                self._keep(stream.generation.adapter, stream.state)
-                writing.append(stream)
-        for stream, row in zip(writing, logits, strict=True):
-            self.chosen(stream, row)
-
-    def forget(self, stream: Stream) -> None:
-        if stream.state is None:
-            return
-        text, stream.state = stream.state, None
-        self._streams.remove(stream)
+        self._running.remove(work)
+        work.admitted = False
         try:
-            self._keep(stream.generation.adapter, text)
+            self._store_prefix(work)
         finally:
-            self.closed(text)
+            handle, work.cache = work.cache, None
+            self.kv_cache.free(handle)
 
-    def _reading(self, due: list[Stream]) -> list[tuple[Stream, list[int]]]:
-        """Whose prompts are read on, and the tokens: those that were begun first, then others that are let in."""
-        made: list[tuple[Stream, list[int]]] = []
-        left = _PIECE
-        begun = [stream for stream in due if stream.state and not stream.state.going_on]
-        for stream in [*begun, *(stream for stream in due if stream.state is None)]:
-            if left < 2 * _LEAST_READ or len(made) == self.prompts_together:
-                break
-            if stream.state or (self._has_room(stream) and self._admit(stream)):
-                rest = stream.generation.prompt[len(stream.state.ids) :]
-                count = min(left, len(rest) if len(rest) <= left else len(rest) - _LEAST_READ)
-                made.append((stream, rest[:count]))
-                left -= count
-        return made
-
-    def _has_room(self, stream: Stream) -> bool:
-        """For all that the answers under way may become. A key that has none of them has twice the room, so that many
-        requests of another do not hold it back.
-        """
-        times = 1 if any(one.key == stream.key for one in self._streams) else 2
-        if len(self._streams) >= times * MOST_ANSWERS:
-            return False
-        together = [one.generation for one in (*self._streams, stream)]
-        tokens = [min(len(one.prompt) + one.sampling.max_tokens, self.context_tokens) for one in together]
-        return len(together) == 1 or self.size(tokens) <= times * _MOST_BYTES
-
-    def _admit(self, stream: Stream) -> bool:
-        """Gives it a text; False when it cannot be given one, or when its beginning is soon known."""
-        generation = stream.generation
-        known = self._texts.find(generation.adapter, generation.prompt)
-        if self._soon_known(generation, known[1] if known else 0):
-            return False
-        try:
-            stream.state = self._begun(generation.prompt, self._slot(generation.adapter), known, alone=False)
-        except Exception as error:
-            self.failed(stream, error)
-            return False
-        stream.cached_tokens = known[1] if known else 0
-        self._streams.append(stream)
-        return True
-
-    def _soon_known(self, generation: Generation, known: int) -> bool:
-        """Whether another is just reading what it begins with, so that it need not be read twice."""
-        if not self._options.prefix_cache_bytes:
-            return False
-        mine = np.asarray(generation.prompt[:-1], dtype=np.int32)
-        reading = [one.generation for one in self._streams if not one.state.going_on]
-        others = [np.asarray(one.prompt, dtype=np.int32) for one in reading if one.adapter == generation.adapter]
-        return max((common(mine, other) for other in others), default=0) - known >= _WORTH_WAITING
-
-    def _slot(self, adapter: Path | None) -> int | None:
+    def lora_slot(self, adapter: Path | None) -> int | None:
+        """Raises BaseModelError."""
         if adapter is None:
             return None
-        busy = [stream.generation.adapter for stream in self._streams if stream.generation.adapter]
-        return self._adapters.slot(adapter, busy)
-
-    def _begun(self, ids: list[int], slot: int | None, known: tuple[Held, int] | None, alone: bool) -> Read:
-        text = self.opened(slot, known, len(ids), alone)
-        text.ids = ids[: known[1]] if known else []
-        return text
-
-    def _read_on(self, pieces: Sequence[Piece[Read]], hidden: bool = False) -> torch.Tensor:
-        made = self.forward(pieces, hidden)
-        for piece in pieces:
-            piece.text.ids += piece.ids
-        return made
-
-    def _keep(self, adapter: Path | None, text: Any, tokens: int | None = None) -> None:
-        count = len(text.ids) if tokens is None else tokens
-        self._texts.keep(adapter, text.ids[:count], *self.held(text, count))
-
-    def _embeddings(
-        self, prompts: Sequence[list[int]], adapter: Path | None
-    ) -> Generator[None, None, list[list[float]]]:
-        made = []
-        for prompt in prompts:
-            total = torch.zeros(1, dtype=torch.float32)
-            with self._alone(prompt, None) as text:
-                while len(text.ids) < len(prompt):
-                    text.slot = self._slot(adapter)
-                    ids = prompt[len(text.ids) : len(text.ids) + _TOLD]
-                    total = total + self._read_on([Piece(text, ids, len(ids))], hidden=True).float().sum(0).cpu()
-                    yield
-            made.append(unit(total / len(prompt)))
-        return made
-
-    def _scores(
-        self, prompt: list[int], adapter: Path | None, top: int, start: int
-    ) -> Generator[None, None, list[Token]]:
-        """What stands before the tokens that are asked for is taken over from texts that were read, and kept."""
-        made: list[Token] = []
-        known = self._texts.find(adapter, prompt[:start])
-        with self._alone(prompt, known) as text:
-            while len(made) < len(prompt) - start:
-                text.slot = self._slot(adapter)
-                ids = self._scored(text, prompt, start)
-                asked = max(0, min(len(ids), len(text.ids) + len(ids) + 1 - start))
-                logits = self._read_on([Piece(text, ids, asked)])
-                made += told(logits, prompt[len(text.ids) + 1 - asked : len(text.ids) + 1], top)
-                yield
-            if made and 2 * (known[1] if known else 0) < start - 1:  # else most of it is there already
-                self._keep(adapter, text, start - 1)
-        return made
-
-    def _scored(self, text: Read, prompt: list[int], start: int) -> list[int]:
-        """The tokens to read next: more at once as long as nothing is asked of them. The last has nothing after it."""
-        at = len(text.ids)
-        size = _PIECE if at + _PIECE < start else _TOLD
-        return prompt[at : min(at + size, len(prompt) - 1)]
+        in_use = [sequence.request.adapter for sequence in self._running if sequence.request.adapter]
+        return self._lora_slots.acquire(adapter, in_use)
 
     @contextmanager
-    def _alone(self, ids: list[int], known: tuple[Held, int] | None) -> Iterator[Read]:
-        text = self._begun(ids, None, known, alone=True)
+    def private_cache(self, tokens: int, prefix: tuple[Any, int] | None) -> Iterator[Any]:
+        """A cache handle for a prompt task."""
+        handle = self.kv_cache.allocate(tokens, prefix, private=True)
         try:
-            yield text
+            yield handle
         finally:
-            self.closed(text)
+            self.kv_cache.free(handle)
+
+    def store_prefix(self, adapter: Path | None, token_ids: Sequence[int], handle: Any) -> None:
+        if not self.prefix_cache.enabled:
+            return
+        count = len(token_ids)
+        size = self.kv_cache.prefix_bytes(handle, count)
+        self.prefix_cache.store(adapter, token_ids, size, lambda: self.kv_cache.save_prefix(handle, count))
+
+    def _store_prefix(self, sequence: GenerationSequence) -> None:
+        self.store_prefix(sequence.request.adapter, sequence.computed, sequence.cache)
+
+    def _schedule_batch(self, step: Step, sequences: Sequence[GenerationSequence]) -> None:
+        """Every decode token, then prefill chunks: of running sequences first, then of newly admitted ones."""
+        for sequence in sequences:
+            if sequence.decoding:
+                step.add(sequence, sequence.uncomputed)
+        budget = self.limits.prefill_tokens
+        prefills = 0
+        running = [sequence for sequence in sequences if sequence.admitted and not sequence.decoding]
+        for sequence in [*running, *(sequence for sequence in sequences if not sequence.admitted)]:
+            if prefills == self.limits.max_prefills or (budget is not None and budget < 2 * _MIN_CHUNK):
+                return
+            if sequence.admitted or self._admit(sequence, step):
+                token_ids = _prefill_chunk(sequence, budget)
+                step.add(sequence, token_ids)
+                prefills += 1
+                budget = None if budget is None else budget - len(token_ids)
+
+    def _schedule_one_per_key(self, step: Step, sequences: Sequence[GenerationSequence]) -> None:
+        """One sequence of each key, the least recently run first, so that many requests of a key slow down no other."""
+        scheduled: set[str] = set()
+        for sequence in sorted(sequences, key=lambda sequence: sequence.last_step):
+            if sequence.key not in scheduled and (sequence.admitted or self._admit(sequence, step)):
+                scheduled.add(sequence.key)
+                decoding = sequence.decoding
+                step.add(
+                    sequence, sequence.uncomputed if decoding else _prefill_chunk(sequence, self.limits.prefill_tokens)
+                )
+
+    def _admit(self, sequence: GenerationSequence, step: Step) -> bool:
+        """Allocates its cache; False when it must wait, or failed."""
+        if not self._has_room(sequence):
+            return False
+        request = sequence.request
+        prefix = self.prefix_cache.find(request.adapter, request.prompt)
+        cached = prefix[1] if prefix else 0
+        if self._prefix_is_being_computed(sequence, cached):
+            return False
+        try:
+            sequence.lora_slot = self.lora_slot(request.adapter)
+            sequence.cache = self.kv_cache.allocate(len(request.prompt), prefix, private=False)
+        except Exception as error:
+            step.failed.append((sequence, error))
+            return False
+        sequence.computed = request.prompt[:cached]
+        sequence.stream.cached_tokens = cached
+        sequence.admitted = True
+        self._running.append(sequence)
+        return True
+
+    def _has_room(self, sequence: GenerationSequence) -> bool:
+        """For the longest that all running sequences may become. A key without a running sequence gets double room,
+        so that many requests of another key do not hold it back.
+        """
+        factor = 1 if any(running.key == sequence.key for running in self._running) else 2
+        if len(self._running) >= factor * MAX_RUNNING:
+            return False
+        requests = [running.request for running in (*self._running, sequence)]
+        context = self.limits.context_tokens
+        lengths = [min(len(request.prompt) + request.sampling.max_tokens, context) for request in requests]
+        return len(requests) == 1 or self.kv_cache.required_bytes(lengths) <= factor * _MAX_CACHE_BYTES
+
+    def _prefix_is_being_computed(self, sequence: GenerationSequence, cached: int) -> bool:
+        """Whether a running prefill shares so much of the prompt that its prefix is worth waiting for."""
+        if not self.prefix_cache.enabled:
+            return False
+        request = sequence.request
+        prompt = np.asarray(request.prompt[:-1], dtype=np.int32)
+        prefills = [running.request for running in self._running if not running.decoding]
+        prompts = [np.asarray(other.prompt, dtype=np.int32) for other in prefills if other.adapter == request.adapter]
+        longest = max((common_length(prompt, other) for other in prompts), default=0)
+        return longest - cached >= _DEFER_TOKENS
+
+
+def _prefill_chunk(sequence: GenerationSequence, budget: int | None) -> Sequence[int]:
+    """The next tokens of a prompt; never leaves fewer than `_MIN_CHUNK` for the next step."""
+    rest = sequence.uncomputed
+    if budget is None or len(rest) <= budget:
+        return rest
+    return rest[: min(budget, len(rest) - _MIN_CHUNK)]

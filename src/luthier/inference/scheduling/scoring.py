@@ -1,85 +1,95 @@
-"""What a model says of a text that is already there: its embedding, and how likely it finds each token.
+"""Embeddings and scores of prompts: generators that run one forward pass per step, so that decoding goes on beside."""
 
-Each function is a generator that yields between two forward passes, so that the engine can give answers under way
-their turn, and returns its result. Knows nothing about adapters, queues or text.
-"""
+from collections.abc import Generator, Sequence
+from pathlib import Path
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any
-
-import torch
+import numpy as np
 
 from luthier.inference.engine import Token
+from luthier.inference.logprobs import unit_vector
+from luthier.inference.model_runner import Chunk, ModelRunner
+from luthier.inference.scheduling.scheduler import Scheduler
 
-_PASS_TOKENS = 2048  # of a padded batch: what one forward pass may hold
-_SCORED_TOKENS = 256  # logits of so many positions are in memory at once
-
-
-def embeddings(
-    ready: Callable[[], Any], prompts: Sequence[list[int]], device: torch.device
-) -> Generator[None, None, list[list[float]]]:
-    """For each prompt float [D] of length 1: the mean of the last hidden states over its tokens.
-
-    `ready`: the causal model as it is to be used now. Prompts of like length share a pass; padding stands at the end,
-    where causal attention lets no real token see it.
-    """
-    order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
-    made: dict[int, list[float]] = {}
-    while order:
-        width = len(prompts[order[-1]])  # the longest that is left sets the width, and so how many go together
-        batch = [order.pop() for _ in range(min(len(order), max(1, _PASS_TOKENS // width)))]
-        ids = torch.zeros((len(batch), width), dtype=torch.long, device=device)
-        for row, at in enumerate(batch):
-            ids[row, : len(prompts[at])] = torch.tensor(prompts[at])
-        with torch.inference_mode():
-            hidden = _body(ready())(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, D]
-            for row, at in enumerate(batch):
-                made[at] = unit(hidden[row, : len(prompts[at])].float().mean(0))
-        yield
-    return [made[at] for at in range(len(prompts))]
+_OUTPUT_TOKENS = 256  # tokens whose outputs, logits [N, V], are in memory at once
+_PREFILL_TOKENS = 512  # tokens without outputs per pass
 
 
-def unit(vector: torch.Tensor) -> list[float]:
-    """float [D] of length 1."""
-    values: list[float] = torch.nn.functional.normalize(vector, dim=-1).tolist()
-    return values
+class PromptPasses:
+    """Passes over prompts with private caches, on a runner and the memory that a scheduler manages."""
+
+    def __init__(self, scheduler: Scheduler, runner: ModelRunner) -> None:
+        self._scheduler, self._runner = scheduler, runner
+
+    def embeddings(
+        self, prompts: Sequence[list[int]], adapter: Path | None
+    ) -> Generator[None, None, list[list[float]]]:
+        """For each prompt float [D] of length 1: the mean of the last hidden states over its tokens."""
+        vectors: dict[int, list[float]] = {}
+        for batch in _batches(prompts):
+            if len(batch) == 1:
+                vectors[batch[0]] = yield from self._embedding(prompts[batch[0]], adapter)
+                continue
+            states = self._short_prompts([prompts[index] for index in batch], adapter)
+            ends = np.cumsum([len(prompts[index]) for index in batch])[:-1]
+            for index, rows in zip(batch, np.split(states, ends), strict=True):
+                vectors[index] = unit_vector(rows.mean(0))
+            yield
+        return [vectors[index] for index in range(len(prompts))]
+
+    def _short_prompts(self, prompts: Sequence[list[int]], adapter: Path | None) -> np.ndarray:
+        """The last hidden states [N, D] of several prompts, in one pass."""
+        slot, cache = self._scheduler.lora_slot(adapter), self._scheduler.kv_cache
+        handles = [cache.allocate(len(prompt), None, private=True) for prompt in prompts]
+        try:
+            return self._runner.run(
+                [Chunk(ids, 0, handle, slot, len(ids)) for ids, handle in zip(prompts, handles, strict=True)],
+                hidden=True,
+            )
+        finally:
+            for handle in handles:
+                cache.free(handle)
+
+    def _embedding(self, prompt: list[int], adapter: Path | None) -> Generator[None, None, list[float]]:
+        total = np.zeros(1, np.float32)
+        with self._scheduler.private_cache(len(prompt), None) as handle:
+            for past in range(0, len(prompt), _OUTPUT_TOKENS):
+                ids = prompt[past : past + _OUTPUT_TOKENS]
+                slot = self._scheduler.lora_slot(adapter)
+                total = total + self._runner.run([Chunk(ids, past, handle, slot, len(ids))], hidden=True).sum(0)
+                yield
+        return unit_vector(total / len(prompt))
+
+    def scores(
+        self, prompt: list[int], adapter: Path | None, top: int, start: int
+    ) -> Generator[None, None, list[Token]]:
+        """The tokens `prompt[start:]` with their log-probabilities. Reuses and stores the prefix before them."""
+        scheduler = self._scheduler
+        tokens: list[Token] = []
+        prefix = scheduler.prefix_cache.find(adapter, prompt[:start])
+        past = cached = prefix[1] if prefix else 0
+        with scheduler.private_cache(len(prompt), prefix) as handle:
+            while len(tokens) < len(prompt) - start:
+                size = _PREFILL_TOKENS if past + _PREFILL_TOKENS < start else _OUTPUT_TOKENS
+                end = min(past + size, len(prompt) - 1)  # nothing follows the last token
+                outputs = max(0, min(end - past, end + 1 - start))
+                chunk = Chunk(prompt[past:end], past, handle, scheduler.lora_slot(adapter), outputs)
+                tokens += self._runner.logprobs(chunk, prompt[end + 1 - outputs : end + 1], top)
+                past = end
+                yield
+            if tokens and 2 * cached < start - 1:  # otherwise most of it is cached already
+                scheduler.store_prefix(adapter, prompt[: start - 1], handle)
+        return tokens
 
 
-def scores(
-    ready: Callable[[], Any], prompt: list[int], top: int, start: int, device: torch.device, cache: Any
-) -> Generator[None, None, list[Token]]:
-    """The tokens of `prompt` from place `start` on, each with its log-probability after what stands before it.
-
-    `cache`: empty, of transformers; `top`: how many of the likeliest come with each.
-    """
-    made: list[Token] = []
-    for begin in range(0, len(prompt) - 1, _SCORED_TOKENS):
-        end = min(begin + _SCORED_TOKENS, len(prompt) - 1)
-        ids = torch.tensor([prompt[begin:end]], device=device)
-        asked = max(0, min(end - begin, end + 1 - start))
-        with torch.inference_mode():
-            logits = ready()(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=max(asked, 1)).logits
-            made += told(logits[0], prompt[end + 1 - asked : end + 1], top)
-        yield
-    return made
-
-
-def told(logits: torch.Tensor, tokens: Sequence[int], top: int) -> list[Token]:
-    """What the last of logits [T, V] say of so many tokens that come after them."""
-    if not tokens:
-        return []
-    logits = logits[-len(tokens) :].float()
-    whole = logits.logsumexp(-1)
-    values, likeliest = logits.topk(top, dim=-1)
-    chosen = logits.gather(-1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0] - whole
-    best = (values - whole[:, None]).tolist(), likeliest.tolist()
-    return [
-        Token(token, logprob, tuple(zip(ids, logprobs, strict=True)))
-        for token, logprob, logprobs, ids in zip(tokens, chosen.tolist(), *best, strict=True)
-    ]
-
-
-def _body(model: Any) -> Any:
-    """The model without its output layer; adapters sit inside it."""
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return causal.base_model
+def _batches(prompts: Sequence[list[int]]) -> list[list[int]]:
+    """Indices of prompts that share a pass: of similar lengths, together at most `_OUTPUT_TOKENS`."""
+    batches: list[list[int]] = []
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    longest = 0
+    for index in order:
+        if batches and (len(batches[-1]) + 1) * longest <= _OUTPUT_TOKENS:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+            longest = len(prompts[index])
+    return batches

@@ -1,7 +1,6 @@
-"""Constrained decoding: a grammar in, before each token the set of those that may follow.
+"""Structured outputs: constrained decoding with llguidance grammars (Lark with JSON schemas inside).
 
-Grammars are llguidance's (Lark with JSON schemas inside); what they describe is for others to say. Importing this
-module imports neither torch nor the grammar engine.
+Importing this module imports neither torch nor llguidance.
 """
 
 from collections.abc import Iterable
@@ -13,27 +12,27 @@ import numpy as np
 
 from luthier.types.errors import BadRequestError
 
-GRAMMAR_CHARACTERS = 256 * 1024
+MAX_GRAMMAR_CHARACTERS = 256 * 1024
 
 
-class Matcher:
-    """One answer being written. Feed it every token that was chosen, in order."""
+class GrammarMatcher:
+    """The grammar state of one generation; consumes its tokens in order."""
 
     def __init__(self, grammar: str, base: Path, stop_ids: Iterable[int]) -> None:
-        """`base`: the model folder, for its tokenizer.json. Raises BadRequestError for a grammar that cannot be met."""
+        """`base`: the model folder with its tokenizer.json. Raises BadRequestError for a grammar that cannot be met."""
         stops = tuple(sorted(stop_ids))
         tokenizer = _tokenizer(base, stops)
         self._matcher: Any = _compiled(grammar, base, stops).deep_copy()
-        self._words = np.zeros((tokenizer.vocab_size + 31) // 32, dtype=np.int32)
+        self._mask_words = np.zeros((tokenizer.vocab_size + 31) // 32, dtype=np.int32)
         self._raise_error()
 
     def allowed(self) -> np.ndarray:
-        """bool [V] over the tokenizer's vocabulary: what may come next; stop tokens where the answer may end."""
-        self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
+        """bool [V] over the tokenizer's vocabulary: tokens that may follow; stop tokens where the output may end."""
+        self._matcher.unsafe_compute_mask_ptr(self._mask_words.ctypes.data, self._mask_words.nbytes)
         self._raise_error()
-        return np.unpackbits(self._words.view(np.uint8), bitorder="little").astype(bool)
+        return np.unpackbits(self._mask_words.view(np.uint8), bitorder="little").astype(bool)
 
-    def take(self, token: int) -> None:
+    def consume(self, token: int) -> None:
         self._matcher.consume_token(token)
         self._raise_error()
 
@@ -42,20 +41,20 @@ class Matcher:
             raise BadRequestError(f"The answer cannot be held to its schema: {self._matcher.get_error()}")
 
 
-def check(grammar: str, param: str) -> None:
-    """Raises BadRequestError for a grammar that the engine does not take, with the reason."""
+def validate_grammar(grammar: str, param: str) -> None:
+    """Raises BadRequestError, which names `param` and the reason."""
     from llguidance import LLMatcher
 
-    why = f"it is longer than {GRAMMAR_CHARACTERS} characters" if len(grammar) > GRAMMAR_CHARACTERS else ""
-    why = why or LLMatcher.validate_grammar(grammar)
-    if why:
-        message = f"Invalid schema for '{param}': {why}"
+    reason = f"it is longer than {MAX_GRAMMAR_CHARACTERS} characters" if len(grammar) > MAX_GRAMMAR_CHARACTERS else ""
+    reason = reason or LLMatcher.validate_grammar(grammar)
+    if reason:
+        message = f"Invalid schema for '{param}': {reason}"
         raise BadRequestError(message, param=param, code="invalid_json_schema")
 
 
 @lru_cache(maxsize=64)
 def _compiled(grammar: str, base: Path, stop_ids: tuple[int, ...]) -> Any:
-    """At its beginning: an answer goes on with a copy, which takes a thousandth of the time."""
+    """In its initial state; copying it takes a thousandth of the time of compiling."""
     from llguidance import LLMatcher
 
     return LLMatcher(_tokenizer(base, stop_ids), grammar)

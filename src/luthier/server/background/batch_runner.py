@@ -1,7 +1,7 @@
 """Batches are run here, beside the routes: each line is sent through the application itself, as its own request.
 
 So a line is checked, answered and refused exactly as it would be over HTTP. Lines run in the background: engines
-give their answers a turn only now and then while others wait (`luthier.inference.in_background`).
+give their answers a turn only now and then while others wait (`luthier.inference.low_priority`).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from sqlalchemy import RowMapping
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
-from luthier.inference import in_background
+from luthier.inference import low_priority
 from luthier.server.background import loopback_client
 from luthier.server.background.batch_lines import Checked, Line, check, read
 from luthier.server.http.json_body import parse_json
@@ -56,7 +56,7 @@ class BatchRunner:
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        in_background.set(True)
+        low_priority.set(True)
         store = self._state.store.batches
         try:
             while True:

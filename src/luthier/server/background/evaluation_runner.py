@@ -25,7 +25,7 @@ from luthier.evaluation.losses import LossesNotAvailableError
 from luthier.evaluation.report import headline
 from luthier.evaluation.run import EvaluationPlan, load_evaluation_set, run_evaluation
 from luthier.evaluation.service import losses_by_epoch
-from luthier.inference import in_background
+from luthier.inference import low_priority
 from luthier.server.background import loopback_client
 from luthier.server.state import AppState
 from luthier.types.errors import APIError, LuthierError, NotFoundError
@@ -205,7 +205,7 @@ class _Inside:
         task = asyncio.current_task()
         if self.closed.is_set() or task is None:
             raise asyncio.CancelledError
-        in_background.set(True)
+        low_priority.set(True)
         self._under_way.add(task)
         try:
             return await loopback_client.post(self._client, path, body)

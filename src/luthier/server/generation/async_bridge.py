@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from functools import partial
 
-from luthier.inference import Engine, Generation, Token, TokenEvent, TokenStream
+from luthier.inference import Engine, EngineRequest, Token, TokenEvent, TokenStream
 
 
 class MergedStreams:
     """Generations that run together on one engine; their tokens arrive in one queue."""
 
-    def __init__(self, engine: Engine, generations: Sequence[Generation]) -> None:
+    def __init__(self, engine: Engine, generations: Sequence[EngineRequest]) -> None:
         """Submits all generations. Raises RateLimitError with none of them left in the engine's queue."""
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, TokenEvent]] = asyncio.Queue()

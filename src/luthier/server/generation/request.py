@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier import __version__
-from luthier.inference import Generation
+from luthier.inference import EngineRequest
 from luthier.server.generation.async_bridge import MergedStreams
 from luthier.server.generation.choice_stream import ChoiceParser, Part
 from luthier.server.generation.tool_calls import CallPolicy
@@ -27,7 +27,7 @@ class GenerationRequest:
 
     id: str
     model: LoadedModel
-    generations: Sequence[Generation]
+    generations: Sequence[EngineRequest]
     prompt_tokens: int
     stop_sequences: Sequence[str] = ()
     calls: CallPolicy = field(default_factory=CallPolicy)

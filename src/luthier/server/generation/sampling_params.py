@@ -1,8 +1,8 @@
-"""Sampling parameters of a request as the engine takes them."""
+"""SamplingParams parameters of a request as the engine takes them."""
 
 from collections.abc import Mapping, Sequence
 
-from luthier.inference import Sampling
+from luthier.inference import SamplingParams
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.completions import CreateCompletionRequest
 from luthier.types.errors import BadRequestError
@@ -18,10 +18,10 @@ def sampling_params(
     stop_ids: frozenset[int],
     top_logprobs: int,
     grammar: str | None = None,
-) -> list[Sampling]:
+) -> list[SamplingParams]:
     """For each of `n` choices of a prompt; choices differ by their seeds. Raises BadRequestError."""
     return [
-        Sampling(
+        SamplingParams(
             max_tokens=max_tokens,
             stop_ids=stop_ids,
             temperature=1.0 if body.temperature is None else body.temperature,

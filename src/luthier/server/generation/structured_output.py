@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from luthier.inference.scheduling.structured_output import check
+from luthier.inference.scheduling.structured_output import validate_grammar
 from luthier.server.generation.strict_schema import check_strict
 from luthier.server.generation.tool_calls import CallPolicy, Definitions
 from luthier.server.generation.unordered_json import argument_rules, schema_json
@@ -106,7 +106,7 @@ def _best_effort_grammar(functions: str, *, parallel: bool) -> str | None:
 
 def _is_supported(functions: Definitions) -> bool:
     try:
-        check(ResponseGrammar(functions=functions).lark(), "tools")
+        validate_grammar(ResponseGrammar(functions=functions).lark(), "tools")
     except BadRequestError:
         return False
     return True
@@ -118,7 +118,7 @@ def _name_only(tool: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _check_cached(grammar: str, param: str) -> None:
-    check(grammar, param)
+    validate_grammar(grammar, param)
 
 
 def _document_schema(body: CreateChatCompletionRequest) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from luthier.inference.scheduling.fairness import asked_by
+from luthier.inference.scheduling.fairness import fairness_key
 from luthier.server.http.auth import INTERNAL_CALLER, authenticate
 from luthier.server.http.body_limits import body_limit_bytes
 from luthier.server.http.errors import error_response
@@ -53,7 +53,7 @@ class AccessControl:
 
         try:
             caller = scope.get(INTERNAL_CALLER) or self._authorize(HTTPConnection(scope))
-            asked_by.set(self._fairness_key(scope))
+            fairness_key.set(self._fairness_key(scope))
             scope.setdefault("state", {}).update(caller=caller, request_id=request_id)
             await self._app(scope, self._limit_body(scope, receive), send_with_headers)
         except Exception as error:  # unexpected ones too, so that their responses carry a request id

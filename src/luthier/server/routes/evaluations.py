@@ -13,7 +13,7 @@ from luthier.data.examples.example import to_example
 from luthier.data.rendering.renderer import Rendered
 from luthier.evaluation.report import headline
 from luthier.evaluation.run import EvaluationPlan
-from luthier.inference import Token, in_background
+from luthier.inference import Token, low_priority
 from luthier.server.http.auth import CallerDep
 from luthier.server.http.disconnect import cancel_on_disconnect
 from luthier.server.http.json_body import StrictRoute
@@ -156,7 +156,7 @@ def _render(examples: Sequence[dict[str, Any]], model: LoadedModel) -> list[Rend
 
 async def _losses(model: LoadedModel, examples: Sequence[Rendered]) -> list[ExampleLoss]:
     """One example at a time, so that they take a single place in the queue."""
-    in_background.set(True)
+    low_priority.set(True)
     engine, adapter, results = model.engine, model.target.adapter, []
     for example in examples:
         ids = example.ids[: engine.context_tokens]

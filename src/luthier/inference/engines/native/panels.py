@@ -1,64 +1,69 @@
-"""Weights as `forward.cpp` multiplies with them: panels of 32 or 16 outputs, filled up with zeros."""
+"""Weights in the layout that `forward.cpp` multiplies with: zero-padded panels of 32 or 16 outputs."""
 
 import mmap
 from contextlib import suppress
 
 import torch
 
-COLUMNS, PART, STEP = 32, 16, 32  # outputs of a panel, of half of one, and what the number of inputs is a multiple of
+# Outputs of a panel, of half a panel; the number of inputs is a multiple of the third.
+PANEL, HALF_PANEL, INPUT_MULTIPLE = 32, 16, 32
 
 
-def up(count: int, multiple: int = COLUMNS) -> int:
+def round_up(count: int, multiple: int = PANEL) -> int:
     return -(-count // multiple) * multiple
 
 
-class Memory:
-    """A block of so many numbers, of which parts are taken one after the other. In pages of 2 MB where the system has
-    them: a pass takes some 5 % less.
+class Arena:
+    """Memory for a number of elements, handed out piece by piece. Uses pages of 2 MB where the operating system has
+    them: a pass takes about 5 % less time.
     """
 
     def __init__(self, count: int, dtype: torch.dtype) -> None:
-        block = mmap.mmap(-1, max(1, count) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        with suppress(AttributeError, OSError):  # not known to Python, or to the system
-            block.madvise(mmap.MADV_HUGEPAGE)
-        self._free = torch.frombuffer(block, dtype=dtype)
+        memory = mmap.mmap(-1, max(1, count) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with suppress(AttributeError, OSError):  # unknown to Python, or to the operating system
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        self._free = torch.frombuffer(memory, dtype=dtype)
         self.address: int = self._free.data_ptr()
 
-    def keep(self, numbers: torch.Tensor) -> torch.Tensor:
-        kept, self._free = self._free[: len(numbers)], self._free[len(numbers) :]
-        return kept.copy_(numbers)
+    def store(self, elements: torch.Tensor) -> torch.Tensor:
+        """A copy in the arena."""
+        stored, self._free = self._free[: len(elements)], self._free[len(elements) :]
+        return stored.copy_(elements)
 
 
-def size(outputs: int, inputs: int) -> int:
-    """Numbers of a weight in panels."""
-    return up(outputs) * up(inputs, STEP)
+def packed_size(outputs: int, inputs: int) -> int:
+    """Elements of a packed weight."""
+    return round_up(outputs) * round_up(inputs, INPUT_MULTIPLE)
 
 
-def pack(weight: torch.Tensor, columns: int = COLUMNS) -> torch.Tensor:
-    """weight [O, D] -> panels of `columns` outputs each: in float32 [D, columns] after one another. In bfloat16, for
-    every 32 inputs, tiles of 16 outputs, which hold the inputs by pairs: [16, 16, 2].
+def pack(weight: torch.Tensor, panel: int = PANEL) -> torch.Tensor:
+    """weight [O, D] -> panels of `panel` outputs each: in float32 [D, panel] one after another. In bfloat16, for every
+    32 inputs, tiles of 16 outputs with the inputs in pairs: [16, 16, 2].
     """
-    outputs, inputs = up(len(weight), columns), up(weight.shape[1], STEP)
-    filled = weight.new_zeros(outputs, inputs)
-    filled[: len(weight), : weight.shape[1]] = weight
+    outputs, inputs = round_up(len(weight), panel), round_up(weight.shape[1], INPUT_MULTIPLE)
+    padded = weight.new_zeros(outputs, inputs)
+    padded[: len(weight), : weight.shape[1]] = weight
     if weight.dtype == torch.float32:
-        return filled.view(-1, columns, inputs).transpose(1, 2).reshape(-1)
-    tiles = filled.view(torch.int32).view(-1, columns // PART, PART, inputs // STEP, STEP // 2)
+        return padded.view(-1, panel, inputs).transpose(1, 2).reshape(-1)
+    tiles = padded.view(torch.int32).view(
+        -1, panel // HALF_PANEL, HALF_PANEL, inputs // INPUT_MULTIPLE, INPUT_MULTIPLE // 2
+    )
     return tiles.permute(0, 3, 1, 4, 2).contiguous().view(-1).view(weight.dtype)
 
 
-def gated(inner: int) -> torch.Tensor:
-    """Which of the outputs of gate and up, joined, stands where in panels: 16 of gate and beside them the same of up;
-    -1 where none is. int [2 I], I rounded up to 16.
+def interleaved(intermediate_size: int) -> torch.Tensor:
+    """The order of the fused gate and up outputs in panels: 16 of gate beside the same 16 of up; -1 for padding.
+
+    int [2 I], I rounded up to 16.
     """
-    gate = torch.full((up(inner, PART),), -1)
-    gate[:inner] = torch.arange(inner)
-    both = torch.stack([gate.view(-1, PART), torch.where(gate < 0, -1, gate + inner).view(-1, PART)], 1)
-    return both.view(-1)
+    gate = torch.full((round_up(intermediate_size, HALF_PANEL),), -1)
+    gate[:intermediate_size] = torch.arange(intermediate_size)
+    up = torch.where(gate < 0, -1, gate + intermediate_size)
+    return torch.stack([gate.view(-1, HALF_PANEL), up.view(-1, HALF_PANEL)], 1).view(-1)
 
 
-def chosen(rows: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-    """The rows with these numbers; zeros for -1."""
-    made = rows[which.clamp(min=0)]
-    made[which < 0] = 0
-    return made
+def gather_rows(rows: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """The rows at these indices; zeros for -1."""
+    gathered = rows[indices.clamp(min=0)]
+    gathered[indices < 0] = 0
+    return gathered

@@ -1,26 +1,29 @@
-"""Requests to vLLM's server and what it answers: token ids in, tokens with log-probabilities out.
+"""vLLM's wire format: requests with token ids, responses with tokens and log-probabilities. Sends nothing itself.
 
-Source: vLLM's OpenAI-compatible server, `vllm/entrypoints/openai/completion/protocol.py`. Sends nothing itself.
+Source: vLLM's OpenAI-compatible server, `vllm/entrypoints/openai/completion/protocol.py`.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from luthier.inference.engine import Generation, Token
+from luthier.inference.engine import EngineRequest, Token
 from luthier.types.errors import APIError, BadRequestError, UnavailableError
 
+_MIN_TOP_P = 1e-6  # vLLM refuses 0; the likeliest token always stays
 
-def request(generation: Generation, model: str) -> dict[str, Any]:
-    """The body for `/v1/completions`. Everything is said, so that nothing of the model's own defaults comes in."""
-    sampling = generation.sampling
+
+def completion_request(request: EngineRequest, model: str) -> dict[str, Any]:
+    """The body for `/v1/completions`, with every parameter set so that no default of the model applies."""
+    sampling = request.sampling
     body = {
         "model": model,
-        "prompt": generation.prompt,
+        "prompt": request.prompt,
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
-        "top_p": sampling.top_p or 1e-6,  # 0 is no share to vLLM; the likeliest token always stays
+        "top_p": sampling.top_p or _MIN_TOP_P,
         "top_k": 0,
         "min_p": 0.0,
         "repetition_penalty": 1.0,
@@ -28,7 +31,7 @@ def request(generation: Generation, model: str) -> dict[str, Any]:
         "frequency_penalty": sampling.frequency_penalty,
         "seed": None if sampling.seed is None else sampling.seed % 2**63,
         "stop_token_ids": sorted(sampling.stop_ids),
-        "ignore_eos": True,  # the stop tokens above say it all
+        "ignore_eos": True,  # the stop token ids include it where it applies
         "logprobs": sampling.top_logprobs,
         "return_tokens_as_token_ids": True,
         "return_token_ids": True,
@@ -42,42 +45,48 @@ def request(generation: Generation, model: str) -> dict[str, Any]:
     return body
 
 
-def tokens(choice: dict[str, Any], top: int) -> Iterator[Token]:
-    """Those of one chunk."""
-    said = choice.get("logprobs") or {}
+def chunk_tokens(choice: dict[str, Any], top: int) -> Iterator[Token]:
+    """The tokens of one streamed chunk."""
+    logprobs = choice.get("logprobs") or {}
     ids = choice.get("token_ids") or []
-    likely = said.get("top_logprobs") or [None] * len(ids)
-    for place, token in enumerate(ids):
-        best = {_id(name): value for name, value in (likely[place] or {}).items()}
-        likeliest = sorted(best.items(), key=lambda one: -one[1])[:top]
-        yield Token(token, float(said["token_logprobs"][place]), tuple(likeliest))
+    top_logprobs = logprobs.get("top_logprobs") or [None] * len(ids)
+    for index, token in enumerate(ids):
+        values = {_token_id(name): value for name, value in (top_logprobs[index] or {}).items()}
+        yield Token(token, float(logprobs["token_logprobs"][index]), _likeliest(values, top))
 
 
 def score_request(prompt: list[int], model: str, top: int) -> dict[str, Any]:
-    """For the log-probabilities of a text that is there; vLLM generates a token at least."""
+    """For the log-probabilities of a prompt; vLLM generates at least one token."""
     return {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": top}
 
 
-def scored(prompt: list[int], choice: dict[str, Any], top: int, start: int) -> list[Token]:
-    """The tokens of a prompt from place `start` on."""
-    made = []
-    for token, said in zip(prompt[start:], choice["prompt_logprobs"][start:], strict=True):
-        values = {int(one): float(about["logprob"]) for one, about in said.items()}
-        likeliest = sorted(values.items(), key=lambda one: -one[1])[:top]
-        made.append(Token(token, values[token], tuple(likeliest)))
-    return made
+def scored_tokens(prompt: list[int], choice: dict[str, Any], top: int, start: int) -> list[Token]:
+    """The tokens of `prompt[start:]`."""
+    tokens = []
+    for token, logprobs in zip(prompt[start:], choice["prompt_logprobs"][start:], strict=True):
+        values = {int(other): float(details["logprob"]) for other, details in logprobs.items()}
+        tokens.append(Token(token, values[token], _likeliest(values, top)))
+    return tokens
 
 
 def adapter_name(adapter: Path) -> str:
-    """A name for these weights and no others, also on a server that outlives us."""
+    """Unique to these weights, also on a server that outlives this process."""
     changed = (adapter / "adapter_model.safetensors").stat().st_mtime_ns
     return "luthier-" + hashlib.sha256(f"{adapter} {changed}".encode()).hexdigest()[:20]
 
 
-def trouble(status: int, body: Any) -> APIError:
-    """An error of vLLM's as one that can be sent on."""
-    said = body.get("error", body) if isinstance(body, dict) else body
-    message = str(said.get("message", said) if isinstance(said, dict) else said)[:1000]
+def parse(content: bytes) -> Any:
+    """A JSON body, or as text what is none."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode("utf-8", "replace")
+
+
+def api_error(status: int, body: Any) -> APIError:
+    """vLLM's error, for the client."""
+    error = body.get("error", body) if isinstance(body, dict) else body
+    message = str(error.get("message", error) if isinstance(error, dict) else error)[:1000]
     if status == 400:
         return BadRequestError(f"vLLM refuses the request: {message}")
     if status in (401, 403):
@@ -85,6 +94,10 @@ def trouble(status: int, body: Any) -> APIError:
     return UnavailableError(f"vLLM answered with status {status}: {message}")
 
 
-def _id(name: str) -> int:
-    """`token_id:123`"""
+def _likeliest(values: dict[int, float], top: int) -> tuple[tuple[int, float], ...]:
+    return tuple(sorted(values.items(), key=lambda pair: -pair[1])[:top])
+
+
+def _token_id(name: str) -> int:
+    """From `token_id:123`."""
     return int(name.rpartition(":")[2])

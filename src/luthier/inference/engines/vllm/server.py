@@ -1,6 +1,6 @@
-"""vLLM started here as a child program: on loopback, with a key of its own, its log beside it.
+"""A vLLM server as a subprocess: on loopback, with a random API key and a log file.
 
-vLLM may live in an environment of its own; it is a command to us, never an import.
+vLLM may be installed in an environment of its own, so it is started as a command and never imported.
 """
 
 import os
@@ -16,16 +16,16 @@ from pathlib import Path
 
 import httpx
 
-from luthier.inference.pool import EngineOptions
+from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError
 
-_START_S = 900.0  # reading weights and compiling take minutes
-_STOP_S = 20.0
-_HIGHEST_RANK = 64  # of adapters; memory is set aside for it
+_START_TIMEOUT_S = 900.0  # loading weights and compiling take minutes
+_STOP_TIMEOUT_S = 20.0
+_MAX_LORA_RANK = 64  # vLLM reserves memory for it
 
 
 class VllmServer:
-    """Answers when the constructor returns."""
+    """Ready when the constructor returns."""
 
     def __init__(self, base: Path, options: EngineOptions) -> None:
         """Raises BaseModelError."""
@@ -45,7 +45,7 @@ class VllmServer:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # it has children of its own, which end with it
+            start_new_session=True,  # a process group, so that its children end with it
         )
         try:
             self._wait()
@@ -54,7 +54,7 @@ class VllmServer:
             raise
 
     def _wait(self) -> None:
-        end = time.monotonic() + _START_S
+        deadline = time.monotonic() + _START_TIMEOUT_S
         while True:
             code = self._child.poll()
             if code is not None:
@@ -64,18 +64,20 @@ class VllmServer:
                     return
             except httpx.HTTPError:
                 pass
-            if time.monotonic() > end:
-                raise BaseModelError(f"vLLM did not start within {_START_S:.0f} s. Its log ends: {self._tail()}")
+            if time.monotonic() > deadline:
+                raise BaseModelError(
+                    f"vLLM did not start within {_START_TIMEOUT_S:.0f} s. Its log ends: {self._tail()}"
+                )
             time.sleep(0.1)
 
     def _tail(self) -> str:
         return Path(self._log.name).read_text(encoding="utf-8", errors="replace").strip()[-1500:]
 
     def close(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
             try:
-                os.killpg(self._child.pid, number)
-                self._child.wait(_STOP_S)
+                os.killpg(self._child.pid, signal_number)
+                self._child.wait(_STOP_TIMEOUT_S)
                 break
             except ProcessLookupError:
                 break
@@ -86,15 +88,15 @@ class VllmServer:
 
 
 def _arguments(base: Path, port: int, options: EngineOptions) -> list[str]:
-    """What the engine relies on; a person's own arguments come last and win."""
-    adapters = str(options.adapters_in_memory)
-    made = ["serve", str(base), "--host", "127.0.0.1", "--port", str(port), "--served-model-name", "base"]
-    made += ["--enable-lora", "--max-loras", adapters, "--max-cpu-loras", adapters]
-    made += ["--max-lora-rank", str(_HIGHEST_RANK), "--generation-config", "vllm"]
-    made += ["--structured-outputs-config.backend", "guidance", "--enable-prompt-tokens-details"]
+    """Arguments that the engine relies on; the setting's own come last and override them."""
+    max_loras = str(options.max_loras)
+    arguments = ["serve", str(base), "--host", "127.0.0.1", "--port", str(port), "--served-model-name", "base"]
+    arguments += ["--enable-lora", "--max-loras", max_loras, "--max-cpu-loras", max_loras]
+    arguments += ["--max-lora-rank", str(_MAX_LORA_RANK), "--generation-config", "vllm"]
+    arguments += ["--structured-outputs-config.backend", "guidance", "--enable-prompt-tokens-details"]
     if options.precision != "auto":
-        made += ["--dtype", options.precision]
-    return made + shlex.split(options.vllm.arguments)
+        arguments += ["--dtype", options.precision]
+    return arguments + shlex.split(options.vllm.arguments)
 
 
 def _free_port() -> int:

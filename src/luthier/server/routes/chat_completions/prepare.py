@@ -6,7 +6,7 @@ from typing import Any
 
 from luthier.data.examples import messages as wire
 from luthier.data.rendering.renderer import Renderer
-from luthier.inference import Generation
+from luthier.inference import EngineRequest
 from luthier.server.generation.choice_limits import check_choice_count
 from luthier.server.generation.prompt_inputs import exceeds_twice_context
 from luthier.server.generation.request import GenerationRequest
@@ -47,7 +47,7 @@ def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest)
     request = GenerationRequest(
         id=new_id("chatcmpl-", 29),
         model=model,
-        generations=[Generation(prompt, sampling, model.target.adapter) for sampling in samplings],
+        generations=[EngineRequest(prompt, sampling, model.target.adapter) for sampling in samplings],
         prompt_tokens=len(prompt),
         stop_sequences=stop_sequences(body.stop),
         calls=calls,

@@ -1,6 +1,6 @@
 """Prepares a plain completion: prompt tokens and sampling."""
 
-from luthier.inference import Generation
+from luthier.inference import EngineRequest
 from luthier.server.generation.choice_limits import check_choice_count
 from luthier.server.generation.prompt_inputs import check_context_length
 from luthier.server.generation.request import GenerationRequest
@@ -37,7 +37,7 @@ def prepare(state: State, model: LoadedModel, body: CreateCompletionRequest) -> 
     request = GenerationRequest(
         id=new_id("cmpl-", 29),
         model=model,
-        generations=[Generation(prompt.ids, sampling, adapter) for prompt in prompts for sampling in samplings],
+        generations=[EngineRequest(prompt.ids, sampling, adapter) for prompt in prompts for sampling in samplings],
         prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
         stop_sequences=stop_sequences(body.stop),
         keep_tokens=body.logprobs is not None or best_of > n,

@@ -1,0 +1,174 @@
+"""The native engine: one pass of `forward.cpp` over chunks of several sequences, each with its own adapter."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from luthier import native
+from luthier.arch.projections import PROJECTIONS
+from luthier.hardware import give_back
+from luthier.inference.engines.fused_model import FusedModel, load_decoder
+from luthier.inference.engines.model_loading import cpu_dtype
+from luthier.inference.engines.native import BACKEND
+from luthier.inference.engines.native.library import ForwardPass, unavailable
+from luthier.inference.engines.native.packed_lora import PackedLora
+from luthier.inference.engines.native.panels import (
+    HALF_PANEL,
+    PANEL,
+    Arena,
+    gather_rows,
+    interleaved,
+    pack,
+    packed_size,
+    round_up,
+)
+from luthier.inference.engines.rotary_table import RotaryTable
+from luthier.inference.memory.block_pool import BlockPool
+from luthier.inference.memory.paged_cache import PagedCache
+from luthier.inference.model_runner import Chunk, ModelRunner
+from luthier.inference.options import EngineOptions
+from luthier.settings import DEFAULT_CACHE
+from luthier.types.errors import BaseModelError
+
+_BLOCK_SIZE = 64  # tokens
+
+
+def build(base: Path, options: EngineOptions) -> "NativeRunner":
+    """Raises BaseModelError."""
+    return NativeRunner(base, cpu_dtype(options, "native"), options.max_loras, options.cache)
+
+
+class NativeRunner(ModelRunner):
+    adapters: PackedLora
+    max_prefills = None
+
+    def __init__(self, base: Path, dtype: torch.dtype, max_loras: int, cache: Path = DEFAULT_CACHE) -> None:
+        """Raises BaseModelError."""
+        if reason := unavailable(dtype, cache):
+            raise BaseModelError(f"The native engine cannot start: {reason}.")
+        self._cache = cache
+        spec, weights = load_decoder(base, dtype, BACKEND)
+        self._model = FusedModel(spec, dtype, torch.device("cpu"))
+        self.context_tokens = spec.context_tokens
+        self._rotary = RotaryTable(weights)
+        self._referenced: dict[str, Any] = {}  # objects whose addresses the pass has
+        self._pass = ForwardPass(
+            depth=spec.layers, width=spec.hidden_size, heads=spec.heads, groups=spec.kv_heads, head=spec.head_dim,
+            inner=spec.intermediate_size, words=spec.vocab_size, threads=torch.get_num_threads(),
+        )  # fmt: skip
+        self._pack_weights(weights)
+        keys = spec.kv_heads, round_up(spec.head_dim), _BLOCK_SIZE
+        values = spec.kv_heads, _BLOCK_SIZE, round_up(spec.head_dim)
+        shapes = {f"keys.{layer}": keys for layer in range(spec.layers)}
+        shapes |= {f"values.{layer}": values for layer in range(spec.layers)}
+        self.pool = BlockPool(_BLOCK_SIZE, shapes, dtype.itemsize)
+        self._bound_reallocations = 0  # of the pool, when the pass got its addresses
+        self.kv_cache = PagedCache(self.pool)
+        self.adapters = PackedLora(self._model, max_loras)
+        del weights
+        give_back()
+
+    def thread_context(self) -> AbstractContextManager[object]:
+        return torch.inference_mode()
+
+    def run(self, chunks: Sequence[Chunk], hidden: bool = False) -> np.ndarray:
+        """Batch-invariant. Sequences with the same adapter stand together, which is faster."""
+        for chunk in chunks:
+            self.pool.extend(chunk.cache, chunk.past + len(chunk.token_ids))
+        slots = [-1 if chunk.lora_slot is None else chunk.lora_slot for chunk in chunks]
+        begins, sequences, blocks, ids = [0] * len(chunks), [], list[int](), list[int]()
+        for index in sorted(range(len(chunks)), key=slots.__getitem__):
+            chunk = chunks[index]
+            begins[index] = len(ids)
+            sequences.append([len(ids), len(chunk.token_ids), chunk.past, len(blocks), slots[index]])
+            blocks += chunk.cache[: self.pool.blocks_for(chunk.past + len(chunk.token_ids))]
+            ids += chunk.token_ids
+        if min(ids) < 0 or max(ids) >= self._model.vocabulary_size:
+            raise IndexError("a token is not in the model's vocabulary")
+        ends = [begin + len(chunk.token_ids) for begin, chunk in zip(begins, chunks, strict=True)]
+        rows = [row for end, chunk in zip(ends, chunks, strict=True) for row in range(end - chunk.outputs, end)]
+        out = np.empty((len(rows), self._pass.width if hidden else self._model.vocabulary_size), np.float32)
+        cos, sin = self._rotary.lookup(max(chunk.past + len(chunk.token_ids) for chunk in chunks))
+        self._bind_pool()
+        self._point(
+            adapters=np.array([adapter.table.ctypes.data for adapter in self.adapters.adapters], np.int64),
+            ids=np.array(ids, np.int32),
+            blocks=np.array(blocks, np.int32),
+            rows=np.array(rows, np.int32),
+            text=np.array(sequences, np.int64),
+            cos=cos,
+            sin=sin,
+            made=out,
+        )
+        self._pass.tokens, self._pass.texts = len(ids), len(chunks)
+        self._pass.asked, self._pass.hidden = len(rows), int(hidden)
+        if not self._pass.run(self._cache, self._model.dtype, self._model.spec.norm_eps):
+            raise MemoryError(f"{len(ids)} tokens in one pass")
+        del self._referenced["made"]
+        return out
+
+    def _pack_weights(self, weights: Any) -> None:
+        """Copies all weights into one arena, layer by layer, and frees those of `weights`."""
+        spec, shapes = self._model.spec, dict(self._model.shapes)
+        shapes["gate_up"] = spec.hidden_size, 2 * round_up(spec.intermediate_size, HALF_PANEL)
+        per_layer = sum(packed_size(outputs, inputs) for inputs, outputs in shapes.values())
+        count = spec.layers * per_layer + packed_size(spec.vocab_size, spec.hidden_size)
+        arena = Arena(count, self._model.dtype)
+        tied = weights.lm_head.weight is weights.model.embed_tokens.weight
+        self._point(
+            norm=_padded_floats(weights.model.norm.weight),
+            layers=np.array([self._pack_layer(layer, arena) for layer in weights.model.layers], np.int64),
+            output=arena.store(pack(weights.lm_head.weight)),
+            embeddings=None if tied else weights.model.embed_tokens.weight,
+        )
+
+    def _pack_layer(self, layer: Any, arena: Arena) -> list[int]:
+        """The addresses of the struct Layer of `forward.cpp`."""
+        linears = {name: [layer.get_submodule(path) for path in paths] for name, paths in PROJECTIONS.items()}
+        fused = {name: torch.cat([linear.weight for linear in parts]) for name, parts in linears.items()}
+        fused["gate_up"] = gather_rows(fused["gate_up"], interleaved(linears["down"][0].in_features))
+        packed = {name: arena.store(pack(weight)) for name, weight in fused.items()}
+        biases = [linear.bias for linear in linears["qkv"]]
+        fields = [
+            _padded_floats(layer.input_layernorm.weight),
+            packed["qkv"],
+            None if biases[0] is None else _padded_floats(torch.cat(biases)),
+            packed["out"],
+            _padded_floats(layer.post_attention_layernorm.weight),
+            packed["gate_up"],
+            packed["down"],
+        ]
+        self._referenced.setdefault("layer weights", []).append(fields)
+        for parts in linears.values():
+            for linear in parts:
+                linear.weight.data = linear.weight.new_empty(0)
+        return [_address(field) for field in fields]
+
+    def _point(self, **fields: Any) -> None:
+        """Sets fields of the pass to the addresses of tensors or arrays, and keeps those alive."""
+        self._referenced |= fields
+        for name, value in fields.items():
+            setattr(self._pass, name, _address(value))
+
+    def _bind_pool(self) -> None:
+        """The addresses of the blocks, if they have moved."""
+        if self._bound_reallocations == self.pool.reallocations:
+            return
+        for name in ("keys", "values"):
+            addresses = [self.pool.data[f"{name}.{layer}"].ctypes.data for layer in range(self._model.depth)]
+            self._point(**{name: np.array(addresses, np.int64)})
+        self._bound_reallocations = self.pool.reallocations
+
+
+def _address(value: Any) -> int:
+    """0 for None."""
+    return int(native.argument(value).value or 0)
+
+
+def _padded_floats(vector: torch.Tensor) -> torch.Tensor:
+    """In float32 and zero-padded, as panels are."""
+    return torch.nn.functional.pad(vector.float(), (0, -len(vector) % PANEL))

@@ -1,0 +1,91 @@
+"""LoRA factors from PEFT folders (safetensors only), for models with fused projections."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from luthier.arch.projections import PROJECTIONS
+from luthier.inference.engines.fused_model import FusedModel
+from luthier.types.errors import BaseModelError
+
+_PREFIX = "base_model.model.model.layers."
+_UNSUPPORTED = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices", "layer_replication")
+
+
+class LoraFactors(NamedTuple):
+    """`a` [r, D] and `b` [O, r] of one linear layer, scaling included in `b`."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+
+    @property
+    def rank(self) -> int:
+        return len(self.a)
+
+
+# Per fused projection of a layer, the factors of each linear layer in it; None where it has none.
+LayerFactors = dict[str, list[LoraFactors | None]]
+
+
+def read_adapter(folder: Path, model: FusedModel) -> list[LayerFactors]:
+    """The factors of each layer. Raises BaseModelError."""
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        weights = load_file(folder / "adapter_model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BaseModelError(f"The adapter cannot be read: adapter_config.json or its weights: {error}") from error
+    unsupported = [name for name in _UNSUPPORTED if config.get(name)]
+    if unsupported or config.get("bias", "none") != "none":
+        names = ", ".join(unsupported) or "bias"
+        raise BaseModelError(f"The adapter uses {names}, which this engine does not support.")
+    unread = set(weights)
+    layers = []
+    for layer in range(model.depth):
+        factors = {
+            projection: [_factors(weights, unread, f"{_PREFIX}{layer}.{name}", config) for name in names]
+            for projection, names in PROJECTIONS.items()
+        }
+        _check_shapes(factors, model)
+        layers.append(factors)
+    if unread:
+        raise BaseModelError(f"The adapter has weights that this engine does not support, such as {sorted(unread)[0]}.")
+    return layers
+
+
+def total_rank(factors: list[LoraFactors | None]) -> int:
+    return sum(part.rank for part in factors if part)
+
+
+def _check_shapes(factors: LayerFactors, model: FusedModel) -> None:
+    for projection, parts in factors.items():
+        for part, outputs in zip(parts, model.sizes[projection], strict=True):
+            inputs = model.shapes[projection][0]
+            if part and (part.a.shape[1], *part.b.shape) != (inputs, outputs, part.rank):
+                raise BaseModelError(
+                    f"The adapter is broken or made for another base model: its {projection} differ in size."
+                )
+
+
+def _factors(
+    weights: Mapping[str, torch.Tensor], unread: set[str], name: str, config: Mapping[str, Any]
+) -> LoraFactors | None:
+    keys = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
+    if keys[0] not in weights:
+        return None
+    unread.difference_update(keys)
+    a, b = weights[keys[0]], weights[keys[1]]
+    alpha = _alpha(config.get("alpha_pattern"), name, config["lora_alpha"])
+    return LoraFactors(a, b * (alpha / len(a) ** 0.5 if config.get("use_rslora") else alpha / len(a)))
+
+
+def _alpha(patterns: object, name: str, default: object) -> float:
+    """PEFT's patterns match the end of a module's path."""
+    for pattern, value in (patterns or {}).items() if isinstance(patterns, dict) else ():
+        if name.endswith(str(pattern)):
+            return float(value)
+    return float(str(default))
