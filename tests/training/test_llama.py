@@ -90,6 +90,6 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_transformers_is(tmp_path: Path)
 )
 def test_what_is_not_written_out_goes_through_transformers(tmp_path: Path, kind: str, more: dict) -> None:
     tuned = _load(tmp_path, kind, **more)
-    assert llama.adapt(tuned) is None
+    assert llama.fuse(tuned) is None
     together = _loss_and_gradients(tuned, [_family()])
     _assert_same(together, _loss_and_gradients(tuned, [[one] for one in _family()]))

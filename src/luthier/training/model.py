@@ -80,7 +80,7 @@ def load_model(spec: JobSpec, compute: ComputeDevice) -> Any:
     if full:
         return full_finetune.prepare(base, spec.parent).to(compute.device).train()
     model = adapter.attach(base, spec).to(compute.device).train()
-    model.luthier_fused = llama.adapt(model)
+    model.luthier_fused = llama.fuse(model)
     return model
 
 

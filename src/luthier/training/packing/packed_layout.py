@@ -1,6 +1,6 @@
-"""Where the tokens of a packed row lie, as attention needs it.
+"""The layout of a packed row: which tokens attend to which.
 
-A token attends to its own segment up to itself and to all of the segments above it; `prefixes` makes the segments.
+A token attends to its own segment up to itself, and to every segment above it in the prefix tree.
 """
 
 from collections.abc import Iterator
@@ -9,51 +9,55 @@ import torch
 
 from luthier.training.packing.prefix_tree import Forest, Segment
 
-# Segments of unlike length stand in one padded batch as long as padding takes no more than this share of it, and
-# the batch no more tokens than that: what attention makes of it, block by block, then stays in a processor's cache.
-_MOST_PADDING = 0.3
-_MOST_TOKENS = 512
+# Segments of similar length are one padded batch, as long as padding is at most this fraction of it and the batch has
+# no more tokens than that: the scores of attention, block by block, then stay in a CPU's cache.
+_MAX_PADDING = 0.3
+_MAX_TOKENS = 512
 
 
-class Group:
-    """Segments side by side as one padded batch: N segments, L the longest. One alone is a slice of the row."""
+class SegmentGroup:
+    """Segments as one padded batch: N segments, L the longest. A single segment is a slice of the row."""
 
     def __init__(self, members: list[Segment], device: torch.device) -> None:
         self.count, self.longest = len(members), members[-1].length
         self._slice = slice(members[0].start, members[0].stop) if self.count == 1 else None
         if self._slice:
             return
-        put = torch.cat([torch.arange(segment.length) + index * self.longest for index, segment in enumerate(members)])
+        slots = torch.cat(
+            [torch.arange(segment.length) + index * self.longest for index, segment in enumerate(members)]
+        )
         rows = torch.cat([torch.arange(segment.start, segment.stop) for segment in members])
-        take = torch.full((self.count * self.longest,), members[0].start)
-        take[put] = rows
-        empty = torch.ones(len(take), dtype=torch.bool)
-        empty[put] = False
+        row_of_slot = torch.full((self.count * self.longest,), members[0].start)
+        row_of_slot[slots] = rows
+        empty = torch.ones(len(row_of_slot), dtype=torch.bool)
+        empty[slots] = False
         padding = empty.nonzero()[:, 0]
-        self._take, self._put, self._rows, self._padding = (t.to(device) for t in (take, put, rows, padding))
+        self._row_of_slot, self._slots, self._rows, self._padding = (
+            indices.to(device) for indices in (row_of_slot, slots, rows, padding)
+        )
 
     def gather(self, rows: torch.Tensor, padding: float | None = None) -> torch.Tensor:
-        """[T, ...] -> [N, L, ...]; padding holds the number given, or whatever."""
+        """[T, ...] -> [N, L, ...]; padding is filled with `padding`, or undefined."""
         if self._slice:
             return rows[None, self._slice]
-        padded = rows.index_select(0, self._take)
+        padded = rows.index_select(0, self._row_of_slot)
         if padding is not None:
             padded.index_fill_(0, self._padding, padding)
         return padded.view(self.count, self.longest, *rows.shape[1:])
 
     def scatter(self, padded: torch.Tensor, rows: torch.Tensor) -> None:
-        """Puts [N, L, ...] where it belongs in [T, ...]; the dtype becomes that of `rows`."""
+        """Writes [N, L, ...] to its rows of [T, ...], in the dtype of `rows`."""
         if self._slice:
             rows[self._slice] = padded[0]
         else:
-            rows.index_copy_(0, self._rows, padded.flatten(0, 1).index_select(0, self._put).to(rows.dtype))
+            rows.index_copy_(0, self._rows, padded.flatten(0, 1).index_select(0, self._slots).to(rows.dtype))
 
 
 class Layout:
-    """`positions` int [T]; `above`: for each shared segment its tokens, and those of its descendants, as slices.
+    """`positions` int [T]. `above`: for each shared segment its rows, and those of its descendants, as slices.
 
-    `segments` int64 [S, 4], as `native` reads them: where each starts, stops, where its descendants end, and which
-    segment it hangs below; -1 for none.
+    `segments` int64 [S, 4], as the kernels read them: start, stop, the end of its descendants, and the index of its
+    parent segment, -1 without one. `longest`: tokens of the longest example.
     """
 
     def __init__(self, forest: Forest, device: torch.device) -> None:
@@ -61,8 +65,8 @@ class Layout:
         positions = [torch.arange(segment.position, segment.position + segment.length) for segment in segments]
         self.positions = torch.cat(positions).to(device)
         self.longest = max(segment.position + segment.length for segment in segments)
-        self.segments = torch.tensor([(s.start, s.stop, s.end, above) for s, above in _with_parents(segments)])
-        self.groups = [Group(members, device) for members in _alike(segments)]
+        self.segments = torch.tensor([(s.start, s.stop, s.end, parent) for s, parent in _with_parents(segments)])
+        self.groups = [SegmentGroup(members, device) for members in _by_length(segments)]
         self.above = [
             (slice(segment.start, segment.stop), slice(segment.stop, segment.end))
             for segment in segments
@@ -71,7 +75,7 @@ class Layout:
 
 
 def _with_parents(segments: list[Segment]) -> Iterator[tuple[Segment, int]]:
-    """Segments stand depth first, so those that a segment hangs below are the last that have not ended."""
+    """Each segment with the index of its parent: depth first, so the parent is the last segment that has not ended."""
     open_: list[int] = []
     for index, segment in enumerate(segments):
         while open_ and segments[open_[-1]].end <= segment.start:
@@ -80,13 +84,13 @@ def _with_parents(segments: list[Segment]) -> Iterator[tuple[Segment, int]]:
         open_.append(index)
 
 
-def _alike(segments: list[Segment]) -> list[list[Segment]]:
-    """Segments of like length together."""
+def _by_length(segments: list[Segment]) -> list[list[Segment]]:
+    """Groups segments of similar length."""
     groups: list[list[Segment]] = []
     tokens = 0
     for segment in sorted(segments, key=lambda segment: segment.length):
         padded = segment.length * (len(groups[-1]) + 1) if groups else 0
-        if not groups or padded - tokens - segment.length > _MOST_PADDING * padded or padded > _MOST_TOKENS:
+        if not groups or padded - tokens - segment.length > _MAX_PADDING * padded or padded > _MAX_TOKENS:
             groups.append([])
             tokens = 0
         groups[-1].append(segment)

@@ -1,8 +1,8 @@
-"""Which tokens of a micro-batch are computed once: the examples as a forest of shared prefixes.
+"""Shared prefixes of a micro-batch as a forest: their tokens are computed once.
 
-Examples that begin alike share a segment, and so on below it; what an example has for itself is a segment of its
-own. A packed row holds the segments depth first, so the descendants of a segment follow it without a gap. Knows
-nothing about models or tensors.
+Examples with a common prefix share a segment, and recursively below it; the rest of an example is a segment of its
+own. A packed row holds the segments depth first, so the descendants of a segment follow it without a gap. Pure token
+ids: independent of models and tensors.
 """
 
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from itertools import pairwise
 
 import numpy as np
 
-# A segment of its own costs a few more calls in each layer, about as much as this many tokens.
-_LEAST_SAVED_TOKENS = 32
+# A further segment costs a few more calls in each layer, about as much as this many tokens.
+_MIN_SAVED_TOKENS = 32
 
 Ids = Sequence[int] | np.ndarray
 
 
 @dataclass
 class Segment:
-    """`length` tokens of the row from `start`; the first has position `position` in each of its examples.
+    """`length` tokens of the row from `start`; the first is at `position` in each of its examples.
 
-    Its descendants fill the row from its own end up to `end`.
+    Its descendants fill the row from `stop` to `end`.
     """
 
     start: int
@@ -36,84 +36,86 @@ class Segment:
 
 @dataclass
 class Forest:
-    """`ids` int [T], the row; `places[i]` int [length of example i], where its tokens stand in the row."""
+    """`ids` int [T], the packed row; `places[i]` int [length of example i]: the row indices of its tokens."""
 
     ids: np.ndarray
     segments: list[Segment]
     places: list[np.ndarray]
 
 
-def common_length(one: Ids, other: Ids) -> int:
-    """Tokens that both begin with."""
-    count = min(len(one), len(other))
-    differs = np.nonzero(np.asarray(one[:count]) != np.asarray(other[:count]))[0]
+def common_length(left: Ids, right: Ids) -> int:
+    """Tokens of the common prefix."""
+    count = min(len(left), len(right))
+    differs = np.nonzero(np.asarray(left[:count]) != np.asarray(right[:count]))[0]
     return int(differs[0]) if len(differs) else count
 
 
 def sort_key(ids: Ids) -> bytes:
-    """Sorts examples that begin alike side by side."""
+    """Orders examples so that those with a common prefix are neighbours."""
     return np.asarray(ids, dtype=">u4").tobytes()
 
 
 def separate(examples: Sequence[Ids]) -> Forest:
     """One segment per example: nothing is shared."""
-    return _Grower(examples).grow(share=False)
+    return _ForestBuilder(examples).build(share=False)
 
 
 def shared(examples: Sequence[Ids]) -> Forest:
-    """Common prefixes once, wherever that saves more than it costs."""
-    return _Grower(examples).grow(share=True)
+    """Common prefixes are in the row once, wherever that saves more than it costs."""
+    return _ForestBuilder(examples).build(share=True)
 
 
-class _Grower:
+class _ForestBuilder:
     def __init__(self, examples: Sequence[Ids]) -> None:
         self._examples = [np.asarray(ids) for ids in examples]
         self._order = list(range(len(examples)))
+        self._common: list[int] = []  # prefix lengths of neighbours in the order
         self._row: list[np.ndarray] = []
         self._length = 0
         self._segments: list[Segment] = []
         self._places: list[list[np.ndarray]] = [[] for _ in examples]
 
-    def grow(self, *, share: bool) -> Forest:
+    def build(self, *, share: bool) -> Forest:
         if share:
             self._order.sort(key=lambda index: sort_key(self._examples[index]))
             self._common = [
-                common_length(self._examples[one], self._examples[two]) for one, two in pairwise(self._order)
+                common_length(self._examples[left], self._examples[right]) for left, right in pairwise(self._order)
             ]
-            self._group(0, len(self._order), 0)
+            self._add_group(0, len(self._order), 0)
         else:
             for place in range(len(self._order)):
-                self._leaf(place, 0)
+                self._add_leaf(place, 0)
         places = [np.concatenate(parts) for parts in self._places]
         return Forest(np.concatenate(self._row), self._segments, places)
 
-    def _group(self, low: int, high: int, depth: int) -> None:
-        """The examples at `low` to `high` in the order, of which the first `depth` tokens are placed."""
+    def _add_group(self, low: int, high: int, depth: int) -> None:
+        """Adds the examples `low` to `high` of the order, whose first `depth` tokens are in the row already."""
         if high - low == 1:
-            return self._leaf(low, depth)
+            return self._add_leaf(low, depth)
         common = min(self._common[low : high - 1])
         segment = None
-        if (high - low - 1) * (common - depth) >= _LEAST_SAVED_TOKENS:
-            segment = self._place(self._order[low:high], depth, common)
+        if (high - low - 1) * (common - depth) >= _MIN_SAVED_TOKENS:
+            segment = self._add_segment(self._order[low:high], depth, common)
             depth = common
         start = low
         for place in range(low, high):
             if place == high - 1 or self._common[place] == common:
-                self._group(start, place + 1, depth)
+                self._add_group(start, place + 1, depth)
                 start = place + 1
         if segment:
             segment.end = self._length
         return None
 
-    def _leaf(self, place: int, depth: int) -> None:
+    def _add_leaf(self, place: int, depth: int) -> None:
         index = self._order[place]
         if len(self._examples[index]) > depth:
-            self._place([index], depth, len(self._examples[index]))
+            self._add_segment([index], depth, len(self._examples[index]))
 
-    def _place(self, owners: list[int], since: int, until: int) -> Segment:
-        segment = Segment(self._length, until - since, since, self._length + until - since)
+    def _add_segment(self, owners: list[int], start: int, stop: int) -> Segment:
+        """Tokens `start` to `stop` of the examples `owners`, which share them."""
+        segment = Segment(self._length, stop - start, start, self._length + stop - start)
         self._segments.append(segment)
-        self._row.append(self._examples[owners[0]][since:until])
+        self._row.append(self._examples[owners[0]][start:stop])
         self._length = segment.stop
         for index in owners:
             self._places[index].append(np.arange(segment.start, segment.stop))
