@@ -9,16 +9,16 @@ from luthier.inference import Engine, EngineRequest, Token, TokenEvent, TokenStr
 
 
 class MergedStreams:
-    """Generations that run together on one engine; their tokens arrive in one queue."""
+    """Engine requests that run together; their tokens arrive in one queue."""
 
-    def __init__(self, engine: Engine, generations: Sequence[EngineRequest]) -> None:
-        """Submits all generations. Raises RateLimitError with none of them left in the engine's queue."""
+    def __init__(self, engine: Engine, requests: Sequence[EngineRequest]) -> None:
+        """Submits all requests. Raises RateLimitError with none of them left in the engine's queue."""
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, TokenEvent]] = asyncio.Queue()
         self.streams: list[TokenStream] = []
         try:
-            for index, generation in enumerate(generations):
-                self.streams.append(engine.submit(generation, partial(self._deliver, index)))
+            for index, request in enumerate(requests):
+                self.streams.append(engine.submit(request, partial(self._deliver, index)))
         except BaseException:
             self.cancel()
             raise
@@ -29,9 +29,9 @@ class MergedStreams:
             self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
 
     async def tokens(self) -> AsyncGenerator[tuple[int, Token | None]]:
-        """(index of the generation, its next token), in order of arrival; None after its last token.
+        """(index of the request, its next token), in order of arrival; None after its last token.
 
-        Raises what the engine raises. All generations are cancelled when the iterator is closed or cancelled.
+        Raises what the engine raises. All requests are cancelled when the iterator is closed or cancelled.
         """
         running = len(self.streams)
         try:

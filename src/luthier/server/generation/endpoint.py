@@ -59,7 +59,7 @@ async def respond(endpoint: CompletionEndpoint[Body], request: Request, state: S
     headers = {SERVED_BY: quote(target.weights_name)}
     on_complete = endpoint.on_complete(request, state, body)
     if body.stream:
-        check_choice_count(state, len(writer.request.generations))
+        check_choice_count(state, len(writer.request.engine_requests))
     await cancel_on_disconnect(request, writer.score_prompts())
     if body.stream:
         return EventStream(writer, headers, on_complete)

@@ -18,7 +18,7 @@ from luthier.types.common import now
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationRequest:
-    """Prepared for the engine: one choice for each of `generations`.
+    """Prepared for the engine: one choice for each of `engine_requests`.
 
     Attributes:
         prompt_tokens: Of all prompts, for the usage.
@@ -27,7 +27,7 @@ class GenerationRequest:
 
     id: str
     model: LoadedModel
-    generations: Sequence[EngineRequest]
+    engine_requests: Sequence[EngineRequest]
     prompt_tokens: int
     stop_sequences: Sequence[str] = ()
     calls: CallPolicy = field(default_factory=CallPolicy)
@@ -55,13 +55,13 @@ class GenerationRequest:
 
 
 class RunningRequest:
-    """Some or all generations of a request on the engine."""
+    """A request whose choices, or some of them, run on the engine."""
 
     def __init__(self, request: GenerationRequest, first: int = 0, count: int | None = None) -> None:
-        """Submits `count` generations from index `first` on; None: the rest. Raises RateLimitError."""
+        """Submits `count` choices from index `first` on; None: the rest. Raises RateLimitError."""
         self._request, self._first = request, first
         stop = None if count is None else first + count
-        self._merged = MergedStreams(request.model.engine, request.generations[first:stop])
+        self._merged = MergedStreams(request.model.engine, request.engine_requests[first:stop])
         self.completion_tokens = 0
 
     @property

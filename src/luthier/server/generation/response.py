@@ -57,7 +57,7 @@ async def complete_response(writer: ResponseWriter, max_running: int) -> dict[st
     Raises RateLimitError, normally before the first choice: afterwards it waits for a place in the queue.
     """
     request, completion_tokens, cached_tokens = writer.request, 0, 0
-    choices = [GeneratedChoice() for _ in request.generations]
+    choices = [GeneratedChoice() for _ in request.engine_requests]
     for first in range(0, len(choices), max_running):
         running = await _submit(request, first, max_running, timeout_s=_QUEUE_TIMEOUT_S if first else 0.0)
         try:
@@ -101,7 +101,7 @@ async def _events(
     writer: ResponseWriter, running: RunningRequest, on_complete: OnComplete | None
 ) -> AsyncIterator[str]:
     """Events in OpenAI's order; an error during generation becomes an event that OpenAI's clients raise."""
-    choices = [GeneratedChoice() for _ in writer.request.generations]
+    choices = [GeneratedChoice() for _ in writer.request.engine_requests]
     no_usage = {"usage": None} if writer.include_usage else {}
     try:
         for chunk in writer.opening_chunks():

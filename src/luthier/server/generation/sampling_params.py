@@ -1,4 +1,4 @@
-"""SamplingParams parameters of a request as the engine takes them."""
+"""Sampling parameters of a request as the engine takes them."""
 
 from collections.abc import Mapping, Sequence
 

@@ -47,7 +47,7 @@ def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest)
     request = GenerationRequest(
         id=new_id("chatcmpl-", 29),
         model=model,
-        generations=[EngineRequest(prompt, sampling, model.target.adapter) for sampling in samplings],
+        engine_requests=[EngineRequest(prompt, sampling, model.target.adapter) for sampling in samplings],
         prompt_tokens=len(prompt),
         stop_sequences=stop_sequences(body.stop),
         calls=calls,

@@ -45,7 +45,6 @@ _ENDPOINT = CompletionEndpoint("/chat/completions", CreateChatCompletionRequest,
 async def create(request: Request, state: StateDep) -> Response:
     """Plain, or with `stream` as server-sent events. The header `x-luthier-served-by` names the weights.
 
-    The body is a CreateChatCompletionRequest when the model is here; what is asked of a service elsewhere is for that
-    service to check.
+    The body is a CreateChatCompletionRequest for local models; the upstream service validates requests for its own.
     """
     return await respond(_ENDPOINT, request, state)

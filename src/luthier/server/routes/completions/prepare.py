@@ -16,7 +16,7 @@ _DEFAULT_MAX_TOKENS = 16  # OpenAI's
 
 
 def prepare(state: State, model: LoadedModel, body: CreateCompletionRequest) -> TextResponseWriter:
-    """`best_of` generations for each prompt, grouped by prompt; none for `max_tokens` 0.
+    """`best_of` choices for each prompt, grouped by prompt; none for `max_tokens` 0.
 
     Raises APIError, RenderError.
     """
@@ -37,7 +37,7 @@ def prepare(state: State, model: LoadedModel, body: CreateCompletionRequest) -> 
     request = GenerationRequest(
         id=new_id("cmpl-", 29),
         model=model,
-        generations=[EngineRequest(prompt.ids, sampling, adapter) for prompt in prompts for sampling in samplings],
+        engine_requests=[EngineRequest(prompt.ids, sampling, adapter) for prompt in prompts for sampling in samplings],
         prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
         stop_sequences=stop_sequences(body.stop),
         keep_tokens=body.logprobs is not None or best_of > n,

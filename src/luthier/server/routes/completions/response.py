@@ -59,7 +59,7 @@ class TextResponseWriter(ResponseWriter):
             if self._body.echo:
                 logprobs = self._prompt_logprobs(prompt) if self._body.logprobs is not None else None
                 yield self._chunk([TextChoice(text=prompt.text, index=index, logprobs=logprobs)])
-            if not self.request.generations:
+            if not self.request.engine_requests:
                 yield self._chunk([TextChoice(text="", index=index, finish_reason="length")])
 
     def chunks(self, index: int, part: Part) -> Iterable[dict[str, Any]]:

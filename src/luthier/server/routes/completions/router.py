@@ -46,7 +46,7 @@ _ENDPOINT = CompletionEndpoint("/completions", CreateCompletionRequest, _check, 
 async def create(request: Request, state: StateDep) -> Response:
     """Plain, or with `stream` as server-sent events; the body is a CreateCompletionRequest.
 
-    A text is continued as it stands, special tokens in it included. To a model that was trained on pairs of prompt and
-    completion it is sent in the form in which the prompts of the pairs were; token ids are always sent as they are.
+    Text is continued unchanged, including special tokens in it. A model that was trained on pairs of prompt and
+    completion gets it in the chat template of the pairs' prompts; token ids are always sent unchanged.
     """
     return await respond(_ENDPOINT, request, state)
