@@ -12,7 +12,7 @@ import luthier
 ROOT = Path(luthier.__file__).parent
 # From the front door down; rooms on one line are neighbours.
 LINES = [
-    {"cli"},
+    {"asgi", "cli"},
     {"runtime"},
     {"server", "worker"},
     {"catalogue", "evaluation", "generate", "inference", "store", "training"},

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +18,7 @@ from luthier.settings import Settings
 from training.jobs import EXAMPLES
 
 OVER = ("succeeded", "failed", "cancelled")
+PATIENCE_S = 900  # a busy machine may give a trainer next to nothing; a test that passes never waits so long
 
 
 @contextmanager
@@ -30,6 +34,23 @@ def client_of(running: LuthierServer, **options: object) -> OpenAI:
     return OpenAI(base_url=running.endpoint.base_url, api_key=key, max_retries=0, timeout=600, **options)
 
 
+def serve(data: Path, base: Path, log: Path, *flags: str) -> tuple[subprocess.Popen[bytes], OpenAI]:
+    """`luthier serve` as a person starts it."""
+    environment = os.environ | {"LUTHIER_BASE": str(base), "LUTHIER_PRECISION": "float32", "LUTHIER_THREADS": "1"}
+    command = [sys.executable, "-m", "luthier", "serve", "--port", "0", "--data", str(data), *flags]
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+    address = data / "server.json"
+    address.unlink(missing_ok=True)
+    end = time.monotonic() + PATIENCE_S
+    while not address.exists() or not address.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+    found = json.loads(address.read_text())
+    return process, OpenAI(base_url=found["base_url"], api_key=found["api_key"], max_retries=2)
+
+
 def upload(client: OpenAI, lines: list[Any] | bytes = EXAMPLES, name: str = "train.jsonl") -> str:
     content = lines if isinstance(lines, bytes) else "".join(json.dumps(line) + "\n" for line in lines).encode()
     return client.files.create(file=(name, io.BytesIO(content)), purpose="fine-tune").id
@@ -39,9 +60,6 @@ def create(client: OpenAI, training_file: str, **given: Any):
     hyperparameters = given.pop("hyperparameters", {"n_epochs": 2, "batch_size": 4})
     given.setdefault("model", "gpt-3.5-turbo")
     return client.fine_tuning.jobs.create(training_file=training_file, hyperparameters=hyperparameters, **given)
-
-
-PATIENCE_S = 900  # a busy machine may give a trainer next to nothing; a test that passes never waits so long
 
 
 def wait(client: OpenAI, job_id: str, until: Callable[[Any], bool] = lambda job: job.status in OVER):

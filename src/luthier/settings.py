@@ -204,6 +204,13 @@ class Settings(BaseSettings):
     batch_concurrency: int = Field(
         2, ge=1, le=64, description="Batch requests processed concurrently; they yield to interactive requests."
     )
+    worker: bool = Field(
+        True,
+        description=(
+            "Whether the server itself trains jobs and runs batches and evaluations; false leaves them to "
+            "`luthier worker` on the same data folder."
+        ),
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -24,6 +24,8 @@ from luthier.server import create_app
 from luthier.settings import Settings
 from luthier.store import Event, Store
 from luthier.types.errors import RateLimitError
+from luthier.worker import Worker, WorkerContext
+from luthier.worker.runner import request_handlers
 from tiny import TEMPLATE
 
 
@@ -41,7 +43,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
 
 @dataclass
 class Bare:
-    """A server without a worker: jobs stay as they are until a test moves them."""
+    """A server whose worker runs batches and evaluations only: jobs stay as they are until a test moves them."""
 
     url: str
     store: Store
@@ -76,7 +78,12 @@ def bare_server(data: Path, base: Path, engine: "ScriptedEngine | None" = None, 
     if engine is not None:
         app.state.luthier.loader.engines = EnginePool(EngineOptions(), lambda base, options: engine)
     with serving(app) as url:
+        engines, loopback = app.state.luthier.engines, app.state.loopback
+        context = WorkerContext(given, store, Catalogue(given.cache), engines, loopback)
+        worker = Worker(context, request_handlers(context))
+        worker.start()
         yield Bare(url, store, app)
+        worker.stop()
     store.close()
 
 

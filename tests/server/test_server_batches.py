@@ -13,7 +13,7 @@ from serving import Bare, ScriptedEngine, bare_server, body_of, until
 from sqlalchemy import update
 
 from luthier.store import Store
-from luthier.store.batch_results import Journal
+from luthier.store.batch_results import BatchResults
 from luthier.store.batches import batches
 from luthier.types.common import now
 
@@ -23,8 +23,8 @@ CHAT = "/v1/chat/completions"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests wait for the runner often."""
-    monkeypatch.setattr("luthier.server.background.batch_runner._POLL_S", 0.05)
-    monkeypatch.setattr("luthier.server.background.batch_runner._RENEW_S", 0.05)
+    monkeypatch.setattr("luthier.worker.lane._POLL_S", 0.05)
+    monkeypatch.setattr("luthier.worker.handlers.run_batch._PROGRESS_S", 0.05)
 
 
 @pytest.fixture
@@ -145,8 +145,8 @@ def test_files_that_are_wrong(place: Bare, engine: ScriptedEngine, lines: Any, e
 
 
 def test_limits(place: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.server.background.batch_lines.MOST_REQUESTS", 3)
-    monkeypatch.setattr("luthier.server.background.batch_lines._MOST_ERRORS", 2)
+    monkeypatch.setattr("luthier.worker.batch_input.MOST_REQUESTS", 3)
+    monkeypatch.setattr("luthier.worker.batch_input._MOST_ERRORS", 2)
     client = place.client()
     failed = over(client, start(client, [request(f"{at}") for at in range(9)]))
     assert [(error.code, error.line) for error in failed.errors.data] == [("too_many_tasks", 4)]
@@ -221,7 +221,7 @@ def test_a_batch_whose_time_is_over(place: Bare, engine: ScriptedEngine, monkeyp
     lines = [request("short", max_tokens=1), request("long", max_tokens=4000), request("late", max_tokens=4000)]
     batch = start(client, lines)
     journaled(place, batch, 1)
-    for module in ("server.batch_runner", "store.batches"):
+    for module in ("worker.handlers.run_batch", "store.batches"):
         monkeypatch.setattr(f"luthier.{module}.now", lambda: now() + 2 * 24 * 3600)
     done = over(client, batch)
     assert done.status == "expired"
@@ -285,19 +285,19 @@ def test_ends_of_batches_keep_nobody_waiting(place: Bare, monkeypatch: pytest.Mo
         return watching
 
     store = place.store.batches
-    for name in ("release", "transition"):
-        monkeypatch.setattr(store, name, watched(getattr(store, name)))
+    for part, name in ((store.queue, "release"), (store, "transition")):
+        monkeypatch.setattr(part, name, watched(getattr(part, name)))
 
     def fault(*_: Any) -> None:
         raise OSError("the disk is full")
 
     client = place.client()
     over(client, start(client, [request("a")]))
-    monkeypatch.setattr("luthier.server.background.batch_runner.check", fault)
-    monkeypatch.setattr("luthier.server.background.batch_runner.now", lambda: now() + 2 * 24 * 3600)
+    monkeypatch.setattr("luthier.worker.handlers.run_batch.check_input", fault)
+    monkeypatch.setattr("luthier.worker.handlers.run_batch.now", lambda: now() + 2 * 24 * 3600)
     assert over(client, start(client, [request("a")])).errors.data[0].message == "OSError: the disk is full"
     until(lambda: len(there) >= 6)
-    assert all(name.startswith("AnyIO worker") for name in there), there
+    assert all(name.startswith("luthier-batches-") for name in there), there
 
 
 def test_lines_that_cannot_be_streams(place: Bare, engine: ScriptedEngine) -> None:
@@ -326,28 +326,30 @@ def test_a_batch_belongs_to_a_project(engine: ScriptedEngine, tiny_base: Path, t
         assert over(everybody, start(everybody, [request("a")])).request_counts.completed == 1
 
 
-def test_two_runners_never_hold_the_same_batch(tmp_path: Path) -> None:
+def test_two_workers_never_hold_the_same_batch(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.batches.create(endpoint=CHAT, input_file_id="file-1", completion_window="24h")
-    assert len(store.batches.claim("one", 5)) == 1
-    assert store.batches.claim("two", 5) == []
-    (batch,) = store.batches.list(limit=5, after=None).data
-    assert store.batches.renew(batch.id, "one") == "validating"
-    assert store.batches.renew(batch.id, "two") is None
+    batch = store.batches.create(endpoint=CHAT, input_file_id="file-1", completion_window="24h")
+    queue = store.batches.queue
+    claimed = store.batches.claim("one")
+    assert claimed
+    assert claimed.id == batch.id
+    assert store.batches.claim("two") is None
+    assert queue.heartbeat(batch.id, "one") == "validating"
+    assert queue.heartbeat(batch.id, "two") is None
     with store._database.write() as connection:
         connection.execute(update(batches).values(lease_until=1.0))
-    assert len(store.batches.claim("two", 5)) == 1
-    assert store.batches.renew(batch.id, "one") is None
+    assert store.batches.claim("two")
+    assert queue.heartbeat(batch.id, "one") is None
     store.close()
 
 
-def test_a_journal_reads_back_what_it_was_given(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j")
-    journal.add(2, good=True, usage={"input": 3}, result={"text": "中"})
-    journal.add(1, good=False, usage={"input": 4}, result={"text": "x"})
-    journal.close()
-    again = Journal(tmp_path / "j")
-    assert (again.good, again.bad, again.usage) == (1, 1, {"input": 7})
+def test_results_are_read_back_after_a_restart(tmp_path: Path) -> None:
+    results = BatchResults(tmp_path / "j")
+    results.add(2, succeeded=True, usage={"input": 3}, result={"text": "中"})
+    results.add(1, succeeded=False, usage={"input": 4}, result={"text": "x"})
+    results.close()
+    again = BatchResults(tmp_path / "j")
+    assert (again.completed, again.failed, again.usage) == (1, 1, {"input": 7})
     assert (1 in again, 2 in again, 3 in again) == (True, True, False)
-    assert (again.result(2), again.is_good(2), again.is_good(1)) == ({"text": "中"}, True, False)
+    assert (again.read(2), again.succeeded(2), again.succeeded(1)) == ({"text": "中"}, True, False)
     again.close()

@@ -12,6 +12,8 @@ from serving import Bare, ScriptedEngine, bare_server, body_of, make_model, unti
 from sqlalchemy.exc import OperationalError
 
 from luthier.evaluation.service import OpenAIService
+from luthier.store import Store
+from luthier.store.worker_locks import WorkerLocks
 
 CHAT = [
     {"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "ab" * n}]} for n in (1, 5)
@@ -112,7 +114,7 @@ def test_an_end_that_cannot_be_written_is_written_later(
             raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
         finish(*given, **named)
 
-    monkeypatch.setattr("luthier.server.background.evaluation_runner._AGAIN_S", 0.05)
+    monkeypatch.setattr("luthier.worker.handlers.run_evaluation._RETRY_S", 0.05)
     monkeypatch.setattr(scripted_server.store.evaluations, "finish", full)
     over = _over(scripted, _post(scripted, model="gpt-4o", validation_file=_file(scripted))["id"])
     assert (over["status"], len(tries)) == ("succeeded", 3)
@@ -138,9 +140,43 @@ def test_a_server_that_ends_begins_it_again(tiny_base: Path, tmp_path: Path) -> 
     assert not engine.under_way
     engine.say("yes")
     with bare_server(tmp_path, tiny_base, engine) as second:
-        assert _get(second.client(), f"/{made['id']}")["status"] == "running"
-        second.store.evaluations.start_over()
         assert _over(second.client(), made["id"])["status"] == "succeeded"
+
+
+def _with_dead_worker(data: Path, evaluation_id: str) -> None:
+    """The evaluation was running in a process that was killed."""
+    store = Store(data)
+    dead = WorkerLocks(data / "workers")
+    owner = f"{dead.register()}/evaluations"
+    claimed = store.evaluations.claim(owner)
+    assert claimed
+    assert claimed.id == evaluation_id
+    for lock in dead._own.values():
+        lock.release()
+    store.close()
+
+
+def test_an_evaluation_that_kills_its_worker_fails_in_the_end(tiny_base: Path, tmp_path: Path) -> None:
+    """Tried three times, at once after each death; a worker that stops in good order is no death."""
+    engine = ScriptedEngine(tiny_base)
+    engine.say("yes")
+    store = Store(tmp_path)
+    file = store.files.create("v.jsonl", "fine-tune", lambda out: out.write(json.dumps(CHAT[0]).encode()) and None)
+    values = {"validation_file": file.id, "filename": "v.jsonl", "against": [], "functions": False}
+    values |= {"definitions": ["full"], "limit": None, "max_tokens": None}
+    first, second = (store.evaluations.create(model="gpt-4o", **values).id for _ in range(2))
+    stopped = store.evaluations.claim("stopped")
+    assert stopped
+    store.evaluations.requeue(stopped.id, "stopped")
+    store.close()
+    for _ in range(3):
+        _with_dead_worker(tmp_path, first)
+        Store(tmp_path).release_dead_workers()
+    with bare_server(tmp_path, tiny_base, engine) as place:
+        over = _over(place.client(), first)
+        assert (over["status"], over["error"]["code"]) == ("failed", "worker_died")
+        assert "died 3 times" in over["error"]["message"]
+        assert _over(place.client(), second)["status"] == "succeeded"
 
 
 FIGURE = {"value": 0.5, "low": 0.2, "high": 0.8, "n": 4}

@@ -8,10 +8,10 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from luthier.server.http.json_body import MAX_DEPTH, parse_json
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.completions import CreateCompletionRequest
 from luthier.types.errors import BadRequestError
+from luthier.types.strict_json import MAX_DEPTH, parse_json
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 NOT_JSON = "We could not parse the JSON body of your request."

@@ -11,11 +11,18 @@ from luthier.types.projects import DEFAULT_PROJECT
 MODEL = "ft:gpt-4o-mini-2024-07-18:personal::00000001"
 
 
+@pytest.fixture(params=range(1, migrations.SCHEMA_VERSION))
+def version(request: pytest.FixtureRequest) -> int:
+    """Every earlier schema version."""
+    return int(request.param)
+
+
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """A data folder whose database has schema version 1."""
+def old(tmp_path: Path, version: int) -> Path:
+    """A data folder whose database has that version."""
+    dump = Path(__file__).parent / f"version_{version}.sql"
     with sqlite3.connect(tmp_path / "luthier.db") as connection:
-        connection.executescript((Path(__file__).parent / "version_1.sql").read_text(encoding="utf-8"))
+        connection.executescript(dump.read_text(encoding="utf-8"))
     connection.close()
     return tmp_path
 
@@ -34,15 +41,29 @@ def _tables(folder: Path) -> dict[str, set[tuple[object, ...]]]:
     return found
 
 
-def test_an_old_database_keeps_what_it_holds(old: Path) -> None:
+def test_an_old_database_keeps_what_it_holds(old: Path, version: int) -> None:
     store = Store(old)
     for seen in (store, store.within(DEFAULT_PROJECT)):
-        assert seen.files.retrieve("file-of-version-1").filename == "a.jsonl"
-        assert seen.jobs.retrieve("ftjob-of-version-1").metadata == {"team": "a"}
-        assert len(seen.jobs.events("ftjob-of-version-1", limit=9, after=None).data) == 2
-        assert seen.jobs.checkpoints("ftjob-of-version-1", limit=9, after=None).data[0].step_number == 1
+        assert seen.files.retrieve(f"file-of-version-{version}").filename == "a.jsonl"
+        assert seen.jobs.retrieve(f"ftjob-of-version-{version}").metadata == {"team": "a"}
+        assert len(seen.jobs.events(f"ftjob-of-version-{version}", limit=9, after=None).data) == 2
+        assert seen.jobs.checkpoints(f"ftjob-of-version-{version}", limit=9, after=None).data[0].step_number == 1
         assert [model.id for model in seen.models.list()] == [MODEL]
     assert store.within("proj_other").models.list() == []
+    store.close()
+
+
+def test_work_of_an_earlier_version_goes_on(tmp_path: Path, old: Path, version: int) -> None:
+    """Version 2 ran evaluations without a lease, and leased batches to owners that cannot be told alive from dead."""
+    if version < 2:
+        return
+    store = Store(old)
+    evaluation = store.evaluations.claim("worker-new/evaluations")
+    assert evaluation
+    assert (evaluation.id, evaluation.attempts) == ("evaluation-of-version-2", 1)
+    batch = store.batches.claim("worker-new/batches")  # its lease has expired
+    assert batch
+    assert batch.id == "batch-of-version-2"
     store.close()
 
 
@@ -55,7 +76,8 @@ def test_it_becomes_what_a_new_one_is(old: Path) -> None:
 
 def test_a_step_that_fails_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = _tables(old)
-    steps = {**migrations._STEPS, 1: {**migrations._STEPS[1], "events": ["job_id TEXT"]}}
+    last = max(migrations._STEPS)
+    steps = {**migrations._STEPS, last: {**migrations._STEPS[last], "events": ["job_id TEXT"]}}
     monkeypatch.setattr(migrations, "_STEPS", steps)
     with pytest.raises(Exception, match="duplicate column name: job_id"):
         Store(old)

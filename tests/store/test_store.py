@@ -10,7 +10,7 @@ from typing import IO, Any
 import pytest
 
 from luthier.store import Event, Store
-from luthier.store.jobs import LEASE_S
+from luthier.store.work_queue import LEASE_S
 from luthier.types.errors import BadRequestError, LuthierError, NotFoundError
 
 JOB: dict[str, Any] = {
@@ -132,13 +132,13 @@ def test_a_lease_that_ran_out_is_free(store: Store, monkeypatch: pytest.MonkeyPa
     job = store.jobs.create(**JOB)
     store.jobs.claim("one", "validating_files")
     store.jobs.transition(job.id, ("validating_files",), "running", Event("started"), release=False)
-    assert store.jobs.heartbeat(job.id, "one") == "running"
-    assert store.jobs.heartbeat(job.id, "two") is None
+    assert store.jobs.queue.heartbeat(job.id, "one") == "running"
+    assert store.jobs.queue.heartbeat(job.id, "two") is None
     assert store.jobs.requeue_lost() == []
     now = __import__("time").time()
-    monkeypatch.setattr("luthier.store.jobs.time.time", lambda: now + LEASE_S + 1)
+    monkeypatch.setattr("luthier.store.work_queue.time.time", lambda: now + LEASE_S + 1)
     assert store.jobs.requeue_lost() == [job.id]
-    assert store.jobs.heartbeat(job.id, "one") is None
+    assert store.jobs.queue.heartbeat(job.id, "one") is None
     assert store.jobs.claim("two", "queued").id == job.id
 
 

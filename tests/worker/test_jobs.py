@@ -6,8 +6,6 @@ import math
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,15 +17,23 @@ import psutil
 import pytest
 from openai import BadRequestError, OpenAI
 
-from luthier.catalogue import Catalogue
 from luthier.data.findings import Report
 from luthier.evaluation.losses import loss_metrics
 from luthier.evaluation.service import OpenAIService
-from luthier.inference import EnginePool
-from luthier.inference.options import EngineOptions
 from luthier.runtime import LuthierServer
-from luthier.worker import Worker
-from through_api import OVER, PATIENCE_S, client_of, create, finished, losses, messages, running_server, upload, wait
+from through_api import (
+    OVER,
+    PATIENCE_S,
+    client_of,
+    create,
+    finished,
+    losses,
+    messages,
+    running_server,
+    serve,
+    upload,
+    wait,
+)
 from training.jobs import EXAMPLES
 from training.test_dpo import PAIRS
 
@@ -263,7 +269,7 @@ def test_a_file_deleted_before_its_job_starts_is_named(tmp_path: Path, tiny_base
         file_id = upload(client)
         job = create(client, file_id)
         client.files.delete(file_id)
-        running._worker = Worker(running._settings, running._store, Catalogue(tmp_path), EnginePool(EngineOptions()))
+        running._worker = running._installation.worker()
         running._worker.start()
         job = wait(client, job.id)
     assert (job.status, job.error.code) == ("failed", "invalid_training_file")
@@ -369,23 +375,6 @@ def test_a_deleted_model_is_gone(client: OpenAI, running: LuthierServer) -> None
     assert job.fine_tuned_model not in [model.id for model in client.models.list()]
 
 
-def _serve(data: Path, base: Path, log: Path) -> tuple[subprocess.Popen[bytes], OpenAI]:
-    """`luthier serve` as a person starts it."""
-    environment = os.environ | {"LUTHIER_BASE": str(base), "LUTHIER_PRECISION": "float32", "LUTHIER_THREADS": "1"}
-    command = [sys.executable, "-m", "luthier", "serve", "--port", "0", "--data", str(data)]
-    with log.open("ab") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
-    address = data / "server.json"
-    address.unlink(missing_ok=True)
-    end = time.monotonic() + PATIENCE_S
-    while not address.exists() or not address.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.1)
-    found = json.loads(address.read_text())
-    return process, OpenAI(base_url=found["base_url"], api_key=found["api_key"], max_retries=2)
-
-
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_a_server_that_ends_loses_nothing(
     client: OpenAI, tmp_path: Path, tiny_base: Path, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
@@ -393,14 +382,14 @@ def test_a_server_that_ends_loses_nothing(
     """The job goes on from where it was, and takes the very steps of one that was left in peace."""
     settings = {"hyperparameters": {"n_epochs": 20, "batch_size": 1}, "seed": 3}
     whole = finished(client, create(client, upload(client), **settings).id)
-    process, mine = _serve(tmp_path / "data", tiny_base, tmp_path / "log")
+    process, mine = serve(tmp_path / "data", tiny_base, tmp_path / "log")
     job = create(mine, upload(mine), **settings)
     wait(mine, job.id, lambda _: len(losses(mine, job.id)) > 30)
     process.send_signal(how)
     process.wait(PATIENCE_S)
     assert how == signal.SIGKILL or trainers() == []
     # Killed: the trainer may still be in its last step; the next worker waits for it and misses nothing it says.
-    process, mine = _serve(tmp_path / "data", tiny_base, tmp_path / "log")
+    process, mine = serve(tmp_path / "data", tiny_base, tmp_path / "log")
     try:
         job = finished(mine, job.id)
         assert losses(mine, job.id) == losses(client, whole.id)

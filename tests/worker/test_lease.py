@@ -1,5 +1,6 @@
 """The lease: one missed beat is no reason to lose sight of a job."""
 
+import itertools
 import threading
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ from luthier.worker.lease import Lease
 
 
 def test_a_failed_heartbeat_is_not_the_last() -> None:
-    beats = iter([OSError("disk full"), "running", OSError("disk full"), "cancelled"])
+    beats = itertools.chain([OSError("disk full"), "running", OSError("disk full")], itertools.repeat("cancelled"))
     taken, told = [], threading.Event()
 
     def heartbeat(job_id: str, owner: str) -> str:
@@ -20,7 +21,7 @@ def test_a_failed_heartbeat_is_not_the_last() -> None:
         taken.append(status)
         told.set()
 
-    store = SimpleNamespace(jobs=SimpleNamespace(heartbeat=heartbeat))
-    with Lease(store, "ftjob-1", "worker-1", "running", on_taken):
+    queue = SimpleNamespace(heartbeat=heartbeat)
+    with Lease(queue, "ftjob-1", "worker-1", ("running",), on_taken):
         assert told.wait(10)
     assert taken == ["cancelled"]

@@ -1,9 +1,11 @@
 """One run of a trainer, with a trainer that says what the test wants."""
 
+import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +16,8 @@ from luthier.inference.options import EngineOptions
 from luthier.settings import Settings
 from luthier.store import Event, Job, Store
 from luthier.types.errors import JobError
-from luthier.worker import job_spec_builder
-from luthier.worker.runner import Worker
+from luthier.worker import Worker, WorkerContext, job_spec_builder
+from luthier.worker.handlers.job_handler import JobHandler
 from luthier.worker.training_run import Run
 from store.test_store import JOB
 from training.jobs import EXAMPLES
@@ -73,7 +75,7 @@ def run_until_over(store: Store, base: Path, tmp_path: Path, monkeypatch: pytest
             Run(claimed, "w", store, Settings(), Catalogue(tmp_path), engines, threading.Event()).run()
         except JobError as error:
             return error.code, rounds
-        store.jobs.release(job.id, "w")
+        store.jobs.queue.release(job.id, "w")
     raise AssertionError("the job is neither over nor queued")
 
 
@@ -85,51 +87,59 @@ def test_the_same_steps_again_are_no_progress(
     assert run_until_over(store, tiny_base, tmp_path, monkeypatch) == ("trainer_died", 3)
 
 
-def test_one_thread_does_not_let_go_of_what_the_other_has_claimed(store: Store, tmp_path: Path) -> None:
+def context_of(store: Store, tmp_path: Path) -> WorkerContext:
+    """Of a worker that sends no requests."""
+    engines = EnginePool(EngineOptions())
+    return WorkerContext(Settings(), store, Catalogue(tmp_path), engines, SimpleNamespace(loop=None))
+
+
+def test_one_lane_does_not_release_what_another_has_claimed(store: Store, tmp_path: Path) -> None:
     claimed, released, held = threading.Event(), threading.Event(), []
 
-    class Meeting(Worker):
-        def _validate(self, job: Job) -> None:
-            store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
-            assert claimed.wait(30)
+    def validate(job: Job, _: WorkerContext) -> None:
+        store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
+        assert claimed.wait(30)
 
-        def _train(self, job: Job) -> None:
-            claimed.set()
-            assert released.wait(30)
-            held.append(store.jobs.heartbeat(job.id, job.owner))
-            raise JobError("over", "over")
+    def train(job: Job, _: WorkerContext) -> None:
+        claimed.set()
+        assert released.wait(30)
+        held.append(store.jobs.queue.heartbeat(job.id, job.owner))
+        raise JobError("over", "over")
 
-        def _guarded(self, job: Job, handle: Callable[[Job], None]) -> None:
-            super()._guarded(job, handle)
+    class Meeting(JobHandler):
+        def run(self, job: Job) -> None:
+            super().run(job)
             released.set()
 
     store.jobs.create(**JOB)
-    worker = Meeting(Settings(), store, Catalogue(tmp_path), EnginePool(EngineOptions()))
+    context = context_of(store, tmp_path)
+    worker = Worker(context, [Meeting(context, "validating_files", validate), JobHandler(context, "queued", train)])
     worker.start()
     assert released.wait(30)
     worker.stop()
     assert held == ["queued"]
 
 
-def test_faults_of_the_machine_with_steps_between_do_not_add_up(store: Store, tmp_path: Path) -> None:
-    class Faulty(Worker):
-        steps = 0
+def test_faults_of_the_machine_with_steps_between_do_not_add_up(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps_taken = itertools.count(1)
 
-        def _train(self, job: Job) -> None:
-            store.jobs.transition(job.id, ("queued",), "running", Event("started"), release=False)
-            if self.steps < 6:  # progress, five times
-                self.steps += 1
-                store.jobs.record(job.id, Event("a step", type="metrics", data={}, step=self.steps))
-            raise OSError("a disk that is full for a while")
+    def train(job: Job, _: WorkerContext) -> None:
+        store.jobs.transition(job.id, ("queued",), "running", Event("started"), release=False)
+        step = next(steps_taken)
+        if step <= 6:  # progress, five times
+            store.jobs.record(job.id, Event("a step", type="metrics", data={}, step=step))
+        raise OSError("a disk that is full for a while")
 
+    monkeypatch.setattr("luthier.worker.handlers.job_handler._BACKOFF_S", 0)
     job = store.jobs.create(**JOB)
     store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
-    worker = Faulty(Settings(), store, Catalogue(tmp_path), EnginePool(EngineOptions()))
-    worker._stop.wait = lambda _=None: False  # type: ignore[method-assign]
+    handler = JobHandler(context_of(store, tmp_path), "queued", train)
     rounds = 0
-    while claimed := store.jobs.claim("w", "queued"):
+    while claim := handler.claim("w", ()):
         rounds += 1
-        worker._guarded(claimed, worker._train)
+        claim.run()
     assert rounds == 8  # the seventh and eighth without a step
     assert store.jobs.retrieve(job.id).error.code == "server_error"
 

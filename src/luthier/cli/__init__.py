@@ -31,6 +31,8 @@ LOOP = (
           "用自带的样本把整个流程走一遍。"),
     Entry("serve", "luthier.cli.serve:serve", "Run the server that OpenAI's clients speak to.",
           "启动服务器，OpenAI 客户端直接连接。"),
+    Entry("worker", "luthier.cli.worker:worker", "Run a worker alone, beside a server or without one.",
+          "单独运行工作进程，与服务器配合或独立运行。"),
     Entry("generate", "luthier.cli.generate:generate", "Examples written by a teacher model, checked and counted.",
           "由教师模型编写样本，并检查、计数。"),
     Entry("check", "luthier.cli.check:check", "Check a training file: every error with its line and remedy.",

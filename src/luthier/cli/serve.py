@@ -1,16 +1,14 @@
-"""`luthier serve`: the server and its worker. Its flags are the settings, one each."""
+"""`luthier serve`: the server and its worker. Every setting is a flag."""
 
 import logging
-import os
-import signal
 import threading
-from types import FrameType
 from typing import Any
 
 import click
 
 from luthier.cli.i18n import lang_option
 from luthier.cli.settings_flags import add_settings_flags, settings_from_flags
+from luthier.cli.signals import stop_on_signals
 from luthier.language import say
 from luthier.settings import Settings
 
@@ -27,31 +25,25 @@ from luthier.settings import Settings
         "OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=luthier python your_code.py",
     )
 )
+@click.option(
+    "--no-worker",
+    is_flag=True,
+    help=say("As --worker false: `luthier worker` trains.", "同 --worker false：由 luthier worker 负责训练。"),
+)
 @lang_option
-def serve(**given: Any) -> None:
+def serve(no_worker: bool, **flags: Any) -> None:
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("luthier").setLevel(logging.INFO)  # such as which engine serves a base model, and why
-    settings = settings_from_flags(given)
-    stop = threading.Event()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(130)  # asked twice: do not wait; the trainer saves itself when it sees that we are gone
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    settings = settings_from_flags({**flags, "worker": "false"} if no_worker else flags)
+    with stop_on_signals() as stop:
         _serve(settings, stop)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _serve(settings: Settings, stop: threading.Event) -> None:
     from luthier.runtime import LuthierServer
 
-    with LuthierServer(settings, report=lambda text: click.echo(text, err=True)) as running:
-        click.echo(say("Luthier serves", "Luthier 服务地址：") + f" {running.endpoint.base_url}", err=True)
+    with LuthierServer(settings, report=lambda text: click.echo(text, err=True)) as server:
+        click.echo(say("Luthier serves", "Luthier 服务地址：") + f" {server.endpoint.base_url}", err=True)
         click.echo(say("State is kept in", "状态保存在") + f" {settings.data}", err=True)
         click.echo(
             say("Press Ctrl-C to stop; jobs go on where they were.", "按 Ctrl-C 停止，任务下次从原处继续。"), err=True

@@ -12,8 +12,7 @@ from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool, Pool
 from luthier.inference.options import EngineOptions, VllmOptions
 from luthier.inference.registry import build_embedding_model
-from luthier.server.background.batch_runner import BatchRunner
-from luthier.server.background.evaluation_runner import EvaluationRunner
+from luthier.server.background.loopback_client import LoopbackClient
 from luthier.server.generation import upstream_proxy
 from luthier.server.http import errors, openapi
 from luthier.server.middleware.access_control import AccessControl
@@ -68,12 +67,9 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.upstream = upstream_proxy.create_client(settings)
-        runners = (BatchRunner(app, state), EvaluationRunner(app, state))
-        tasks = [asyncio.create_task(runner.run()) for runner in runners]
+        loopback = app.state.loopback = LoopbackClient(app, asyncio.get_running_loop())
         yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await loopback.aclose()
         if state.upstream:
             await state.upstream.aclose()
         loader.close()

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
 
-from luthier.store.batches import Batches
+from luthier.store.batches import Batches, ClaimedBatch
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database
-from luthier.store.evaluations import Evaluations
+from luthier.store.evaluations import ClaimedEvaluation, Evaluations
 from luthier.store.files import Files
 from luthier.store.idempotency_keys import Replays
 from luthier.store.job_records import Event, Job
@@ -17,13 +17,24 @@ from luthier.store.pagination import Page
 from luthier.store.permissions import Permissions
 from luthier.store.stored_completions import Completions
 from luthier.store.uploads import Uploads
+from luthier.store.work_queue import LeasedTable
+from luthier.store.worker_locks import WorkerLocks
 
-__all__ = ["Event", "FineTunedModel", "Job", "Page", "Store"]
+__all__ = [
+    "ClaimedBatch",
+    "ClaimedEvaluation",
+    "Event",
+    "FineTunedModel",
+    "Job",
+    "LeasedTable",
+    "Page",
+    "Store",
+]
 
 
 class Store:
-    """All state, in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters, and models that were
-    trained whole), and what is under way in `jobs/` and `batches/`.
+    """All state, in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters, and models after
+    full fine-tuning), the working folders of `jobs/` and `batches/`, and `workers/` (locks).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,6 +51,7 @@ class Store:
         self.completions = Completions(self._database)
         self.permissions = Permissions(self._database)
         self.replays = Replays(self._database)
+        self.workers = WorkerLocks(folder / "workers")
         self.files.sweep()
         self.uploads.sweep()
 
@@ -55,6 +67,18 @@ class Store:
         seen.completions = self.completions.within(project)
         seen.jobs, seen.models = self.jobs.within(project), self.models.within(project)
         return seen
+
+    def release_dead_workers(self) -> None:
+        """Ends the leases of workers on this data folder whose process has ended."""
+        for worker_id in self.workers.collect_dead():
+            for queue in (self.jobs.queue, self.batches.queue, self.evaluations.queue):
+                queue.release_worker(worker_id)
+
+    def delete_expired(self) -> None:
+        """Deletes expired files, uploads and stored completions."""
+        self.files.delete_expired()
+        self.uploads.tidy()
+        self.completions.delete_expired()
 
     def job_folder(self, job_id: str) -> Path:
         """Where a job's trainer works; `job_id` must be one that the store handed out."""

@@ -1,27 +1,26 @@
-"""Batches: a row each, and while it is worked on a folder with its input and the journal of its results.
+"""Batches: a row each, and while one is worked on a folder with its input and its results so far.
 
-The table is the queue: a runner claims a row and renews its lease; one that says nothing for a while has lost it to
-another. A change of status is one guarded `UPDATE`. Knows nothing about how a request is answered.
+The table is a queue (`luthier.store.work_queue`). Every open status can be claimed: a batch goes on from wherever its
+last worker left it.
 """
 
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from sqlalchemy import JSON, Column, Connection, Float, Integer, RowMapping, String, Table, Text, insert, select, update
+from sqlalchemy import JSON, Column, Connection, Float, Integer, RowMapping, String, Table, Text, insert, update
 
 from luthier.store.database import Database, metadata, project_column
 from luthier.store.files import Files
 from luthier.store.pagination import Page, page
 from luthier.store.project_scope import Scoped
+from luthier.store.work_queue import LeasedTable
 from luthier.types.batches import FINAL, OPEN, WINDOW_S, Batch, BatchStatus
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.files import FileObject
 
-LEASE_S = 30.0
 _TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 
 batches = Table(
@@ -50,11 +49,23 @@ batches = Table(
 )
 
 
+AnyBatch = TypeVar("AnyBatch", bound=Batch)
+
+
+class ClaimedBatch(Batch):
+    """A batch that a worker has leased."""
+
+    project: str
+    expires_at: int
+    output_expires_after_s: int | None
+
+
 class Batches(Scoped):
     def __init__(self, database: Database, folder: Path, files: Files) -> None:
         self._database, self._folder, self._files = database, folder, files
+        self.queue = LeasedTable(database, batches)
 
-    # -- what callers do -------------------------------------------------------------------------------------
+    # -- for the API -----------------------------------------------------------------------------------------
 
     def create(self, **values: Any) -> Batch:
         created, batch_id = now(), new_id("batch_", 32)
@@ -62,12 +73,12 @@ class Batches(Scoped):
         counts = {"total": 0, "completed": 0, "failed": 0}
         with self._database.write() as connection:
             connection.execute(insert(batches).values(**row, **values, request_counts=counts, project=self._home))
-            return _batch(self._row(connection, batch_id))
+            return self._find(connection, batch_id)
 
     def retrieve(self, batch_id: str) -> Batch:
         """Raises NotFoundError in OpenAI's words."""
         with self._database.read() as connection:
-            return _batch(self._row(connection, batch_id))
+            return self._find(connection, batch_id)
 
     def list(self, *, limit: int, after: str | None) -> Page[Batch]:
         """Newest first."""
@@ -75,97 +86,67 @@ class Batches(Scoped):
             return page(connection, self._seen(batches), batches, _batch, limit=limit, after=after)
 
     def cancel(self, batch_id: str) -> Batch:
-        """What is answered by then is kept. Raises NotFoundError, and BadRequestError for a batch that is over."""
-        with self._database.write() as connection:
-            row = self._row(connection, batch_id)
-            if row["status"] in ("validating", "in_progress"):
-                _to(connection, batch_id, (row["status"],), "cancelling")
-            elif row["status"] not in ("cancelling", "cancelled"):
-                raise BadRequestError(f"Cannot cancel a batch with status '{row['status']}'.")
-            return _batch(self._row(connection, batch_id))
+        """Results so far are kept. Raises NotFoundError, and BadRequestError for a batch that has ended."""
+        status = self.retrieve(batch_id).status
+        if status not in ("cancelling", "cancelled") and not self.transition(
+            batch_id, ("validating", "in_progress"), "cancelling"
+        ):
+            status = self.retrieve(batch_id).status
+            raise BadRequestError(f"Cannot cancel a batch with status '{status}'.")
+        return self.retrieve(batch_id)
 
-    # -- what runners do -------------------------------------------------------------------------------------
+    # -- for workers -----------------------------------------------------------------------------------------
 
-    def claim(self, owner: str, most: int) -> Sequence[RowMapping]:
-        """Up to `most` open batches that nobody holds, oldest first; they are `owner`'s until the lease runs out."""
-        free = batches.c.lease_until.is_(None) | (batches.c.lease_until < time.time())
-        wanted = select(batches).where(batches.c.status.in_(OPEN), free).order_by(batches.c.seq).limit(most)
-        with self._database.read() as connection:
-            if not connection.execute(wanted).first():  # asking must not cost a write
-                return []
-        with self._database.write() as connection:
-            rows = connection.execute(wanted).mappings().all()
-            mine = batches.c.id.in_([row["id"] for row in rows])
-            connection.execute(update(batches).where(mine).values(owner=owner, lease_until=time.time() + LEASE_S))
-        return rows
+    def claim(self, owner: str, excluding: Collection[str] = ()) -> ClaimedBatch | None:
+        """Leases the oldest open batch to `owner`; None when there is none to claim."""
+        row = self.queue.claim(owner, OPEN, excluding=excluding)
+        return _batch(row, ClaimedBatch) if row else None
 
-    def renew(self, batch_id: str, owner: str, **progress: Any) -> BatchStatus | None:
-        """Keep the batch for another while and note its progress; its status, or None when it is somebody else's."""
-        with self._database.write() as connection:
-            mine = (batches.c.id == batch_id) & (batches.c.owner == owner)
-            lease = {"lease_until": time.time() + LEASE_S, **progress}
-            if not connection.execute(update(batches).where(mine).values(**lease)).rowcount:
-                return None
-            status: BatchStatus = self._row(connection, batch_id)["status"]
-            return status
+    def transition(self, batch_id: str, allowed: Sequence[BatchStatus], to: BatchStatus, **values: Any) -> bool:
+        """As `LeasedTable.transition`, with the time of the change, and the lease goes on.
 
-    def release(self, batch_id: str, owner: str) -> None:
-        with self._database.write() as connection:
-            mine = (batches.c.id == batch_id) & (batches.c.owner == owner)
-            connection.execute(update(batches).where(mine).values(owner=None, lease_until=None))
-
-    def forget_runners(self) -> None:
-        """For the one server of a data folder, at its start: whoever held a batch is gone."""
-        with self._database.write() as connection:
-            connection.execute(update(batches).values(owner=None, lease_until=None))
-
-    def transition(self, batch_id: str, since: Sequence[BatchStatus], to: BatchStatus, **values: Any) -> bool:
-        """Whether it was in one of `since` and is now in `to`, with the time of it noted."""
-        with self._database.write() as connection:
-            done = _to(connection, batch_id, since, to, **values)
-        if done and to in FINAL:
+        The folder of a batch that ends is deleted.
+        """
+        values[f"{to}_at"] = now()
+        changed = self.queue.transition(batch_id, allowed, to, release=False, **values)
+        if changed and to in FINAL:
             shutil.rmtree(self._folder / batch_id, ignore_errors=True)
-        return done
+        return changed
 
-    def keep_file(
-        self, batch: RowMapping, column: str, filename: str, fill: Callable[[IO[bytes]], None]
+    def attach_results(
+        self, batch: ClaimedBatch, column: str, filename: str, fill: Callable[[IO[bytes]], None]
     ) -> FileObject | None:
-        """A file of results, named in `column`, in one step; None when the batch has it already."""
+        """Creates a result file and sets `column` to its id in one transaction; None when the batch has one already."""
 
-        def name_it(connection: Connection, file: FileObject) -> None:
-            free = (batches.c.id == batch["id"]) & batches.c[column].is_(None)
-            if not connection.execute(update(batches).where(free).values({column: file.id})).rowcount:
-                raise _TakenError
+        def set_column(connection: Connection, file: FileObject) -> None:
+            unset = (batches.c.id == batch.id) & batches.c[column].is_(None)
+            if not connection.execute(update(batches).where(unset).values({column: file.id})).rowcount:
+                raise _AttachedError
 
-        expires = batch["output_expires_after_s"]
+        expires = batch.output_expires_after_s
         try:
-            return self._files.within(batch["project"]).create(
-                filename, "batch_output", fill, expires_after_s=expires, also=name_it
+            return self._files.within(batch.project).create(
+                filename, "batch_output", fill, expires_after_s=expires, also=set_column
             )
-        except _TakenError:
+        except _AttachedError:
             return None
 
-    def folder(self, batch: RowMapping) -> Path:
-        """Where its input and its journal lie until it is over."""
-        folder = self._folder / str(batch["id"])
+    def folder(self, batch_id: str) -> Path:
+        """The folder of its input and its results, until the batch has ended."""
+        folder = self._folder / batch_id
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _row(self, connection: Connection, batch_id: str) -> RowMapping:
+    def _find(self, connection: Connection, batch_id: str) -> Batch:
         row = connection.execute(self._seen(batches).where(batches.c.id == batch_id)).mappings().first()
         if row is None:
             raise NotFoundError(f"No batch found with id '{batch_id}'.")
-        return row
+        return _batch(row)
 
 
-class _TakenError(Exception):
-    """The file was kept before."""
+class _AttachedError(Exception):
+    """The batch has a file in that column already."""
 
 
-def _to(connection: Connection, batch_id: str, since: Sequence[BatchStatus], to: BatchStatus, **values: Any) -> bool:
-    guarded = update(batches).where(batches.c.id == batch_id, batches.c.status.in_(since))
-    return bool(connection.execute(guarded.values({"status": to, f"{to}_at": now(), **values})).rowcount)
-
-
-def _batch(row: RowMapping) -> Batch:
-    return Batch(**{key: row[key] for key in Batch.model_fields if key in row})
+def _batch(row: RowMapping, kind: type[AnyBatch] = Batch) -> AnyBatch:  # type: ignore[assignment]
+    return kind(**{key: row[key] for key in kind.model_fields if key in row})

@@ -1,15 +1,17 @@
-"""Evaluations: a row each, with its report when it is over. They go when their model goes.
+"""Evaluations: a row each, with the report once it has succeeded. Deleting a model deletes its evaluations.
 
-The table is the queue of the one server of a data folder. A change of status is one guarded `UPDATE`. Knows nothing
-about how a model is asked.
+The table is a queue (`luthier.store.work_queue`). An evaluation starts again from its first question when its worker
+dies, and counts how often that happened.
 """
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     JSON,
     Column,
     Connection,
+    Float,
     Integer,
     RowMapping,
     Select,
@@ -19,12 +21,12 @@ from sqlalchemy import (
     delete,
     insert,
     select,
-    update,
 )
 
 from luthier.store.database import Database, metadata, project_column
 from luthier.store.pagination import Page, page
 from luthier.store.project_scope import Scoped
+from luthier.store.work_queue import LeasedTable
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.evaluations import Evaluation, EvaluationStatus
@@ -50,102 +52,97 @@ evaluations = Table(
     Column("error", JSON),
     Column("headline", JSON),
     Column("report", JSON),
+    Column("owner", String(64)),
+    Column("lease_until", Float),
+    Column("attempts", Integer, nullable=False, server_default="0"),  # starts, those that a stopped worker undid aside
     project_column(),
 )
-_BRIEF = [column for column in evaluations.c if column.name != "report"]
+_WITHOUT_REPORT = [column for column in evaluations.c if column.name != "report"]
+_OPEN: tuple[EvaluationStatus, ...] = ("queued", "running")
+
+AnyEvaluation = TypeVar("AnyEvaluation", bound=Evaluation)
+
+
+class ClaimedEvaluation(Evaluation):
+    """An evaluation that a worker has leased; `attempts` counts this run of it too."""
+
+    project: str
+    attempts: int
 
 
 class Evaluations(Scoped):
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.queue = LeasedTable(database, evaluations)
 
-    # -- what callers do -------------------------------------------------------------------------------------
+    # -- for the API -----------------------------------------------------------------------------------------
 
     def create(self, *, status: EvaluationStatus = "queued", **values: Any) -> Evaluation:
-        """To be run; or, with another status, one that is over."""
+        """A queued evaluation; with another status, one that has finished already."""
         evaluation_id = new_id("evaluation-")
         row = {"id": evaluation_id, "status": status, "created_at": now(), "project": self._home}
         row |= {"done": 0, "total": 0, **values} | ({} if status == "queued" else {"finished_at": now()})
         with self._database.write() as connection:
             connection.execute(insert(evaluations).values(**row))
-            return _evaluation(self._row(connection, evaluation_id))
+            return self._find(connection, evaluation_id)
 
     def retrieve(self, evaluation_id: str) -> Evaluation:
-        """With its report. Raises NotFoundError."""
+        """Includes the report. Raises NotFoundError."""
         with self._database.read() as connection:
-            return _evaluation(self._row(connection, evaluation_id))
+            return self._find(connection, evaluation_id)
 
     def list(self, *, model: str | None, limit: int, after: str | None) -> Page[Evaluation]:
-        """Newest first, without their reports."""
-        wanted = self._seen_briefly()
-        wanted = wanted if model is None else wanted.where(evaluations.c.model == model)
+        """Newest first, without reports."""
+        query = self._without_reports()
+        query = query if model is None else query.where(evaluations.c.model == model)
         with self._database.read() as connection:
-            return page(connection, wanted, evaluations, _evaluation, limit=limit, after=after)
+            return page(connection, query, evaluations, _evaluation, limit=limit, after=after)
 
     def cancel(self, evaluation_id: str) -> Evaluation:
-        """Raises NotFoundError, and BadRequestError for one that is over."""
-        with self._database.write() as connection:
-            row = self._row(connection, evaluation_id)
-            if row["status"] != "cancelled" and not _to(connection, evaluation_id, "cancelled"):
-                raise BadRequestError(f"Cannot cancel an evaluation with status '{row['status']}'.")
-            return _evaluation(self._row(connection, evaluation_id))
+        """Raises NotFoundError, and BadRequestError for an evaluation that has finished."""
+        status = self.retrieve(evaluation_id).status
+        if status != "cancelled" and not self.queue.transition(
+            evaluation_id, _OPEN, "cancelled", release=False, finished_at=now()
+        ):
+            status = self.retrieve(evaluation_id).status
+            raise BadRequestError(f"Cannot cancel an evaluation with status '{status}'.")
+        return self.retrieve(evaluation_id)
 
     def delete(self, evaluation_id: str) -> None:
-        """Raises NotFoundError; one that is running ends."""
+        """Raises NotFoundError. The worker of a running evaluation stops at its next heartbeat."""
         with self._database.write() as connection:
-            self._row(connection, evaluation_id)
+            self._find(connection, evaluation_id)
             connection.execute(delete(evaluations).where(evaluations.c.id == evaluation_id))
 
-    # -- what the runner does --------------------------------------------------------------------------------
+    # -- for workers -----------------------------------------------------------------------------------------
 
-    def next(self) -> RowMapping | None:
-        """The oldest that waits; it is running now."""
-        wanted = select(evaluations).where(evaluations.c.status == "queued").order_by(evaluations.c.seq).limit(1)
-        with self._database.read() as connection:
-            if connection.execute(wanted).first() is None:  # asking must not cost a write
-                return None
-        with self._database.write() as connection:
-            row = connection.execute(wanted).mappings().first()
-            if row:
-                this = evaluations.c.id == row["id"]
-                connection.execute(update(evaluations).where(this).values(status="running", done=0))
-            return row
+    def claim(self, owner: str, excluding: Collection[str] = ()) -> ClaimedEvaluation | None:
+        """Leases the oldest evaluation that waits or whose worker died; it is `running` from now on."""
+        attempts = evaluations.c.attempts + 1
+        row = self.queue.claim(owner, _OPEN, excluding=excluding, status="running", done=0, attempts=attempts)
+        return _evaluation(row, ClaimedEvaluation) if row else None
 
-    def progress(self, evaluation_id: str, done: int, total: int) -> bool:
-        """Whether it is still wanted."""
-        this = (evaluations.c.id == evaluation_id) & (evaluations.c.status == "running")
-        with self._database.write() as connection:
-            return bool(connection.execute(update(evaluations).where(this).values(done=done, total=total)).rowcount)
+    def finish(self, evaluation_id: str, owner: str, status: EvaluationStatus, **values: Any) -> None:
+        """Changes nothing when the evaluation was cancelled or deleted, or is another worker's by now."""
+        if status == "succeeded":
+            values["done"] = evaluations.c.total
+        self.queue.transition(evaluation_id, ("running",), status, owner=owner, finished_at=now(), **values)
 
-    def finish(self, evaluation_id: str, status: EvaluationStatus, **values: Any) -> None:
-        """Of one that was cancelled or deleted meanwhile nothing is kept."""
-        with self._database.write() as connection:
-            _to(connection, evaluation_id, status, **values)
+    def requeue(self, evaluation_id: str, owner: str) -> None:
+        """Undoes `claim`, for a worker that stops."""
+        attempts = evaluations.c.attempts - 1
+        self.queue.transition(evaluation_id, ("running",), "queued", owner=owner, done=0, attempts=attempts)
 
-    def start_over(self) -> None:
-        """For the one server of a data folder, at its start: what was running runs again, from its beginning."""
-        with self._database.write() as connection:
-            running = evaluations.c.status == "running"
-            connection.execute(update(evaluations).where(running).values(status="queued"))
+    def _without_reports(self) -> Select[Any]:
+        query = select(*_WITHOUT_REPORT)
+        return query if self._project is None else query.where(evaluations.c.project == self._project)
 
-    def _seen_briefly(self) -> Select[Any]:
-        brief = select(*_BRIEF)
-        return brief if self._project is None else brief.where(evaluations.c.project == self._project)
-
-    def _row(self, connection: Connection, evaluation_id: str) -> RowMapping:
+    def _find(self, connection: Connection, evaluation_id: str) -> Evaluation:
         row = connection.execute(self._seen(evaluations).where(evaluations.c.id == evaluation_id)).mappings().first()
         if row is None:
             raise NotFoundError(f"No such evaluation: {evaluation_id}", param="evaluation_id")
-        return row
+        return _evaluation(row)
 
 
-def _to(connection: Connection, evaluation_id: str, to: EvaluationStatus, **values: Any) -> bool:
-    if to == "succeeded":
-        values["done"] = evaluations.c.total
-    going_on = (evaluations.c.id == evaluation_id) & evaluations.c.status.in_(("queued", "running"))
-    changed = update(evaluations).where(going_on).values(status=to, finished_at=now(), **values)
-    return bool(connection.execute(changed).rowcount)
-
-
-def _evaluation(row: RowMapping) -> Evaluation:
-    return Evaluation(**{key: row[key] for key in Evaluation.model_fields if key in row})
+def _evaluation(row: RowMapping, kind: type[AnyEvaluation] = Evaluation) -> AnyEvaluation:  # type: ignore[assignment]
+    return kind(**{key: row[key] for key in kind.model_fields if key in row})

@@ -1,29 +1,40 @@
-"""A job held: the lease is renewed in the background, and what others did to the job is noticed."""
+"""A lease in use: renewed in the background, with notice when the work is cancelled, paused or lost."""
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
-
-from luthier.store import Store
-from luthier.types.fine_tuning import JobStatus
+from typing import Protocol
 
 _log = logging.getLogger(__name__)
-_BEAT_S = 0.5  # how soon a cancelled job is noticed; the lease itself lasts far longer
+_BEAT_S = 0.5  # how soon a cancellation is noticed; the lease itself lasts far longer
+
+
+class Heartbeats(Protocol):
+    """The part of `LeasedTable` that a lease needs."""
+
+    def heartbeat(self, row_id: str, owner: str) -> str | None: ...
+    def status(self, row_id: str) -> str | None: ...
 
 
 class Lease:
-    """While entered, calls `on_taken` once, from its own thread, when the job is no longer ours to run:
+    """While entered, renews the lease of `owner` on a row.
 
-    its new status (`cancelled`, `paused` ...), or None when another worker holds it.
+    `on_lost` is called once, from the lease's own thread, when the row leaves `statuses` or gets another owner: with
+    the row's new status (`cancelled`, `paused` ...), or None when another worker has it or the row was deleted.
     """
 
     def __init__(
-        self, store: Store, job_id: str, owner: str, expected: JobStatus, on_taken: Callable[[JobStatus | None], None]
+        self,
+        queue: Heartbeats,
+        row_id: str,
+        owner: str,
+        statuses: Collection[str],
+        on_lost: Callable[[str | None], None] = lambda _status: None,
     ) -> None:
-        self._store, self._job_id, self._owner = store, job_id, owner
-        self._expected, self._on_taken = expected, on_taken
-        self._done = threading.Event()
+        self._queue, self._row_id, self._owner = queue, row_id, owner
+        self._statuses, self._on_lost = statuses, on_lost
+        self._released = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="luthier-lease", daemon=True)
 
     def __enter__(self) -> "Lease":
@@ -31,17 +42,20 @@ class Lease:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._done.set()
+        self._released.set()
         self._thread.join()
 
     def _beat(self) -> None:
-        while not self._done.wait(_BEAT_S):
+        lost = False
+        while not self._released.wait(_BEAT_S):
             try:
-                held = self._store.jobs.heartbeat(self._job_id, self._owner)
-                status = held or self._store.jobs.get(self._job_id).status
-            except Exception:  # a full disk, say: the lease outlasts many a missed beat
-                _log.exception("a heartbeat of job %s failed", self._job_id)
+                status = self._queue.heartbeat(self._row_id, self._owner)
+                new_status = status or self._queue.status(self._row_id)
+            except Exception:  # a full disk, for example; the lease outlasts many missed heartbeats
+                _log.exception("a heartbeat of %s failed", self._row_id)
                 continue
-            if held != self._expected:
-                self._on_taken(None if status == self._expected else status)
+            if status not in self._statuses and not lost:
+                lost = True
+                self._on_lost(None if new_status in self._statuses else new_status)
+            if status is None:
                 return

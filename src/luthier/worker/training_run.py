@@ -12,7 +12,6 @@ from luthier.settings import Settings
 from luthier.store import Event, Job, Store
 from luthier.training import protocol
 from luthier.types.errors import JobError
-from luthier.types.fine_tuning import JobStatus
 from luthier.worker import job_messages, job_spec_builder
 from luthier.worker.lease import Lease
 from luthier.worker.model_publisher import ModelPublisher
@@ -66,7 +65,7 @@ class Run:
                 with lock.acquire(timeout=1):
                     return True
             except Timeout:
-                if self._stop.is_set() or self._store.jobs.heartbeat(self._job.id, self._owner) != "queued":
+                if self._stop.is_set() or self._store.jobs.queue.heartbeat(self._job.id, self._owner) != "queued":
                     return False
 
     def _run_trainer(self) -> int:
@@ -74,7 +73,7 @@ class Run:
         trainer = LocalTrainerProcess(self._folder)
         trainer.start()
 
-        def on_lease_lost(status: JobStatus | None) -> None:
+        def on_lease_lost(status: str | None) -> None:
             self._lease_lost = True
             if status in ("paused", "queued"):  # queued: paused, and resumed at once
                 trainer.stop()
@@ -85,7 +84,7 @@ class Run:
         stopper = threading.Thread(target=self._stop_with_worker, args=(trainer, exited), daemon=True)
         stopper.start()
         try:
-            with Lease(self._store, self._job.id, self._owner, "running", on_lease_lost):
+            with Lease(self._store.jobs.queue, self._job.id, self._owner, ("running",), on_lease_lost):
                 for fields in trainer.events():
                     self._events.record(protocol.parse_event(fields))
                 return trainer.wait()

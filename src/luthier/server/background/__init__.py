@@ -1,1 +1,1 @@
-"""Batches and evaluations: work that outlives a request and goes through the application itself."""
+"""The door through which workers send requests to the application."""

@@ -1,4 +1,6 @@
-"""The application's requests to itself, for work that goes on in the background: whose they are, and trying again."""
+"""The application's requests to itself, for batches and evaluations: sent in the process, as a project's own requests,
+with low priority and with retries.
+"""
 
 import asyncio
 import itertools
@@ -9,54 +11,67 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from luthier.inference import low_priority
 from luthier.server.http.auth import INTERNAL_CALLER
-from luthier.server.http.json_body import parse_json
 from luthier.server.model_resolver import SERVED_BY, UPSTREAM
 from luthier.types.errors import BadRequestError
 from luthier.types.projects import Caller
+from luthier.types.strict_json import parse_json
 
-_ATTEMPTS = 5
-_PATIENCE_S = 600.0  # with the limits of a service elsewhere: those of a minute pass, those of a month do not
-
-
-def client(app: ASGIApp, project: str, timeout_s: float) -> httpx.AsyncClient:
-    """Its requests are the project's, and are checked, answered and refused exactly as over HTTP."""
-    transport = httpx.ASGITransport(_as_caller(app, Caller(project=project, admin=False)))
-    return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=timeout_s)
+_MAX_ATTEMPTS = 5  # for server errors
+_UPSTREAM_LIMITS_S = 600.0  # limits per minute pass in that time, monthly ones do not
+_MAX_BACKOFF_S = 30.0
+_TIMEOUT_S = 24 * 3600.0  # a request waits as long as interactive ones keep the engine busy
 
 
-async def post(
-    client: httpx.AsyncClient,
-    path: str,
-    body: dict[str, Any],
-    gate: AbstractAsyncContextManager[Any] = nullcontext(),  # noqa: B008
-) -> httpx.Response:
-    """The answer, after faults that may pass have passed or have been borne long enough. `gate` is held while it is
-    asked for, and free for others in between.
-    """
-    begun = time.monotonic()
-    for attempt in itertools.count():
-        async with gate:
-            response = await client.post(path, json=body)
-        if not _may_pass(response, attempt + 1, time.monotonic() - begun):
-            return response
-        await asyncio.sleep(min(30.0, 0.5 * 2 ** min(attempt, 6)))
-    raise AssertionError("unreachable")
+class LoopbackClient:
+    """Requests are validated, answered and refused exactly as over HTTP. Implements the worker's `Application`."""
+
+    def __init__(self, app: ASGIApp, loop: asyncio.AbstractEventLoop) -> None:
+        """`loop`: the event loop that runs `app`, where `post` must be awaited."""
+        self._app, self.loop = app, loop
+        self._clients: dict[str, httpx.AsyncClient] = {}
+
+    async def post(
+        self, project: str, path: str, body: dict[str, Any], gate: AbstractAsyncContextManager[Any] | None = None
+    ) -> httpx.Response:
+        """The response, after retries of transient errors. `gate` is held during each attempt, not between them."""
+        low_priority.set(True)
+        started, client = time.monotonic(), self._client(project)
+        for attempt in itertools.count():
+            async with gate or nullcontext():
+                response = await client.post(path, json=body)
+            if not _is_transient(response, attempt + 1, time.monotonic() - started):
+                return response
+            await asyncio.sleep(min(_MAX_BACKOFF_S, 0.5 * 2 ** min(attempt, 6)))
+        raise AssertionError("unreachable")
+
+    def _client(self, project: str) -> httpx.AsyncClient:
+        if project not in self._clients:
+            transport = httpx.ASGITransport(_as_caller(self._app, Caller(project=project, admin=False)))
+            self._clients[project] = httpx.AsyncClient(
+                transport=transport, base_url="http://localhost", timeout=_TIMEOUT_S
+            )
+        return self._clients[project]
+
+    async def aclose(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
 
 
-def _may_pass(response: httpx.Response, attempts: int, waited_s: float) -> bool:
-    """Our own full queues do, however often; limits elsewhere for a while; of other faults so many are borne."""
+def _is_transient(response: httpx.Response, attempts: int, waited_s: float) -> bool:
+    """Our own full queues always are, upstream rate limits for a while, server errors a few times."""
     if response.headers.get("x-should-retry") == "false":
         return False
     if response.status_code != 429:
-        return response.status_code >= 500 and attempts < _ATTEMPTS
+        return response.status_code >= 500 and attempts < _MAX_ATTEMPTS
     if not response.headers.get(SERVED_BY, "").startswith(UPSTREAM):
         return True
-    return _code(response) != "insufficient_quota" and waited_s < _PATIENCE_S
+    return _error_code(response) != "insufficient_quota" and waited_s < _UPSTREAM_LIMITS_S
 
 
-def _code(response: httpx.Response) -> Any:
-    """Of the error; None where what a service elsewhere sends is no error as OpenAI writes them."""
+def _error_code(response: httpx.Response) -> Any:
+    """None where an upstream error does not have OpenAI's form."""
     try:
         body = parse_json(response.content)
     except BadRequestError:
@@ -66,7 +81,7 @@ def _code(response: httpx.Response) -> Any:
 
 
 def _as_caller(app: ASGIApp, caller: Caller) -> ASGIApp:
-    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, INTERNAL_CALLER: caller}, receive, send)
 
-    return inside
+    return call

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.server.http.auth import INTERNAL_CALLER
 from luthier.server.http.buffered_body import buffer_body
-from luthier.server.http.json_body import parse_json
 from luthier.settings import Settings
 from luthier.types.errors import BadRequestError, RateLimitError
+from luthier.types.strict_json import parse_json
 
 _LIMITED_PATHS = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations"}
 _CHARACTERS_PER_TOKEN = 4

@@ -1,4 +1,4 @@
-"""The input of a batch: what a line must be. Knows nothing about how a request is answered."""
+"""The input file of a batch: its lines, and the check that all of them are valid requests."""
 
 import json
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.server.http.json_body import parse_json
 from luthier.types.batches import MOST_REQUESTS, BatchError
 from luthier.types.errors import BadRequestError
+from luthier.types.strict_json import parse_json
 
 _MOST_ERRORS = 100
-_MOST_INPUTS = 50_000  # of embeddings, over all lines
+_MOST_INPUTS = 50_000  # for embeddings, over all lines
 
 
 @dataclass(frozen=True)
 class Line:
-    """A request of the batch; `number` counts from 1."""
+    """One request of the batch; `number` is its line in the file, from 1."""
 
     number: int
     custom_id: str
@@ -24,8 +24,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """`model`: the one that all lines ask; `errors`: nothing is run when there are any."""
+class InputCheck:
+    """`model`: the model that all lines name; with any `errors` no request of the batch is sent."""
 
     total: int
     model: str | None
@@ -38,8 +38,8 @@ class _LineError(Exception):
         self.code, self.message, self.param = code, message, param
 
 
-def read(path: Path) -> Iterator[Line]:
-    """The lines of a checked file."""
+def read_lines(path: Path) -> Iterator[Line]:
+    """The lines of a file that `check_input` found valid."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             if raw.strip():
@@ -47,35 +47,35 @@ def read(path: Path) -> Iterator[Line]:
                 yield Line(number, value["custom_id"], value["body"])
 
 
-def check(path: Path, endpoint: str) -> Checked:
-    """Every line, up to the hundredth that is wrong."""
+def check_input(path: Path, endpoint: str) -> InputCheck:
+    """Checks every line, up to the hundredth error."""
     errors: list[BatchError] = []
-    checking = _Checking(endpoint)
+    checker = _LineChecker(endpoint)
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             if not raw.strip():
                 continue
             try:
-                checking.take_in(raw)
+                checker.check(raw)
             except _LineError as error:
                 errors.append(BatchError(code=error.code, message=error.message, param=error.param, line=number))
                 if len(errors) == _MOST_ERRORS or error.code == "too_many_tasks":
                     break
-    if not checking.total and not errors:
+    if not checker.total and not errors:
         message = "The input file is empty. Please ensure that the batch contains at least one request."
         errors.append(BatchError(code="empty_file", message=message))
-    return Checked(checking.total, checking.model, errors)
+    return InputCheck(checker.total, checker.model, errors)
 
 
-class _Checking:
-    """What a line must agree on with those before it."""
+class _LineChecker:
+    """Checks lines one after another, each also against those before it."""
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint, self._ids, self._inputs = endpoint, set[str](), 0
         self.total = 0
         self.model: str | None = None
 
-    def take_in(self, raw: bytes) -> None:
+    def check(self, raw: bytes) -> None:
         """Raises _LineError."""
         self.total += 1
         if self.total > MOST_REQUESTS:
@@ -93,12 +93,12 @@ class _Checking:
         self._check_inputs(value["body"])
 
     def _check_fields(self, value: dict[str, Any]) -> None:
-        for name, kind in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
+        for name, expected in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
             if name not in value:
                 raise _LineError("missing_required_parameter", f"Missing required parameter: '{name}'.", name)
-            if not isinstance(value[name], kind):
-                what = "an object" if kind is dict else "a string"
-                raise _LineError("invalid_type", f"Invalid type for '{name}': expected {what}.", name)
+            if not isinstance(value[name], expected):
+                noun = "an object" if expected is dict else "a string"
+                raise _LineError("invalid_type", f"Invalid type for '{name}': expected {noun}.", name)
         custom_id = value["custom_id"]
         if custom_id in self._ids:
             message = (
@@ -128,11 +128,11 @@ class _Checking:
         self.model = model
 
     def _check_inputs(self, body: dict[str, Any]) -> None:
-        given = body.get("input")
-        if self._endpoint != "/v1/embeddings" or not isinstance(given, list):
+        inputs = body.get("input")
+        if self._endpoint != "/v1/embeddings" or not isinstance(inputs, list):
             self._inputs += self._endpoint == "/v1/embeddings"
         else:
-            self._inputs += 1 if given and isinstance(given[0], int) else len(given)
+            self._inputs += 1 if inputs and isinstance(inputs[0], int) else len(inputs)
         if self._inputs > _MOST_INPUTS:
             message = f"The requests of a batch may embed {_MOST_INPUTS} inputs together."
             raise _LineError("too_many_tasks", message, "body.input")

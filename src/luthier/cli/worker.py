@@ -1,0 +1,48 @@
+"""`luthier worker`: a worker without a server, in a process of its own."""
+
+import logging
+from pathlib import Path
+
+import click
+
+from luthier.cli.i18n import lang_option
+from luthier.cli.signals import stop_on_signals
+from luthier.language import say
+from luthier.settings import Settings
+
+
+@click.command(
+    help=say(
+        "Run a worker alone: it trains jobs and runs batches and evaluations of a data folder, while a server runs "
+        "there or not. Start the server with --no-worker to leave all of that to workers. Settings such as "
+        "LUTHIER_DEVICE are read from the environment, as `luthier serve` reads them.\n\n"
+        "Example: luthier serve --no-worker, and in another terminal: luthier worker",
+        "单独运行一个工作进程：执行某个数据文件夹中的训练任务、批处理和评测，无论那里是否有服务器在运行。"
+        "用 --no-worker 启动服务器，就把这些全部交给工作进程。"
+        "LUTHIER_DEVICE 等设置从环境变量读取，与 luthier serve 相同。\n\n"
+        "例子：luthier serve --no-worker，然后在另一个终端里：luthier worker",
+    )
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help=say("Data folder; that of the server.  [LUTHIER_DATA]", "数据文件夹，与服务器的相同。  [LUTHIER_DATA]"),
+)
+@lang_option
+def worker(data: Path | None) -> None:
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("luthier").setLevel(logging.INFO)
+    settings = Settings() if data is None else Settings(data=data)
+    with stop_on_signals() as stop:
+        from luthier.runtime import LuthierWorker
+
+        with LuthierWorker(settings):
+            click.echo(say("Working on", "正在处理") + f" {settings.data}", err=True)
+            click.echo(
+                say("Press Ctrl-C to stop; jobs go on where they were.", "按 Ctrl-C 停止，任务下次从原处继续。"),
+                err=True,
+            )
+            stop.wait()
+            click.echo(
+                say("Stopping: the running job saves its state.", "正在停止：运行中的任务正在保存状态。"), err=True
+            )

@@ -1,0 +1,146 @@
+"""A durable queue: a table whose rows workers lease.
+
+The owner of a lease works on its row. Heartbeats renew a lease; without them it expires, and another worker takes
+over. A change of status is one guarded `UPDATE ... WHERE status IN (...)`, with its event in the same transaction, so
+that of two that race only one succeeds.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, or_, select, update
+
+from luthier.store.database import Database
+
+LEASE_S = 30.0
+_RENEW_AFTER_S = 5.0  # an earlier heartbeat only reads
+OWNER_SEPARATOR = "/"  # an owner is a worker's id, this, and which of its lanes
+
+OnRow = Callable[[Connection, str], None]
+
+
+def _no_event(_connection: Connection, _row_id: str) -> None:
+    pass
+
+
+class LeasedTable:
+    """The queue over a table with the columns `seq`, `id`, `status`, `owner` and `lease_until`.
+
+    `on_row` of `transition` and `requeue_lost` runs in the transaction of the change, for what belongs with it.
+    """
+
+    def __init__(self, database: Database, table: Table) -> None:
+        self._database, self._table, self._columns = database, table, table.c
+
+    def claim(
+        self, owner: str, statuses: Sequence[str], *, excluding: Collection[str] = (), **values: Any
+    ) -> RowMapping | None:
+        """Leases the oldest row in one of `statuses` that has no valid lease; None when there is none.
+
+        `excluding`: ids not to claim, such as those that the caller still works on although their lease expired.
+        `values` are set together with the lease.
+        """
+        columns = self._columns
+        claimable = and_(columns.status.in_(list(statuses)), self.unleased(), columns.id.not_in(list(excluding)))
+        oldest = select(columns.id).where(claimable).order_by(columns.seq).limit(1)
+        with self._database.read() as connection:
+            if connection.scalar(oldest) is None:  # polling takes no write lock
+                return None
+        with self._database.write() as connection:
+            row_id = connection.scalar(oldest.with_for_update(skip_locked=True))
+            if row_id is None:
+                return None
+            this = columns.id == row_id
+            lease = {"owner": owner, "lease_until": time.time() + LEASE_S}
+            connection.execute(update(self._table).where(this).values(**lease, **values))
+            return connection.execute(select(self._table).where(this)).mappings().one()
+
+    def heartbeat(self, row_id: str, owner: str, **values: Any) -> str | None:
+        """Renews the lease and sets `values`; the row's status, or None when `owner` no longer holds the lease."""
+        columns = self._columns
+        mine = self._owned(row_id, owner)
+        with self._database.read() as connection:
+            row = connection.execute(select(columns.status, columns.lease_until).where(mine)).first()
+        if row is None:
+            return None
+        now = time.time()
+        if values or row.lease_until < now + LEASE_S - _RENEW_AFTER_S:
+            with self._database.write() as connection:
+                renewed = update(self._table).where(mine).values(lease_until=now + LEASE_S, **values)
+                if not connection.execute(renewed).rowcount:
+                    return None
+        return str(row.status)
+
+    def status(self, row_id: str) -> str | None:
+        """None for a row that does not exist any more."""
+        with self._database.read() as connection:
+            return connection.scalar(select(self._columns.status).where(self._columns.id == row_id))
+
+    def release(self, row_id: str, owner: str, *, retry_after_s: float = 0.0) -> None:
+        """Ends `owner`'s lease; the row can be claimed again, by anyone, after `retry_after_s`."""
+        lease_until = time.time() + retry_after_s if retry_after_s else None
+        with self._database.write() as connection:
+            mine = self._owned(row_id, owner)
+            connection.execute(update(self._table).where(mine).values(owner=None, lease_until=lease_until))
+
+    def release_worker(self, worker_id: str) -> None:
+        """Ends every lease of a worker that is dead."""
+        owned = self._columns.owner.startswith(worker_id + OWNER_SEPARATOR, autoescape=True)
+        with self._database.read() as connection:
+            if connection.scalar(select(self._columns.id).where(owned).limit(1)) is None:
+                return
+        with self._database.write() as connection:
+            connection.execute(update(self._table).where(owned).values(owner=None, lease_until=None))
+
+    def transition(
+        self,
+        row_id: str,
+        allowed: Sequence[str],
+        to: str,
+        *,
+        release: bool = True,
+        owner: str | None = None,
+        on_row: OnRow = _no_event,
+        **values: Any,
+    ) -> bool:
+        """Changes the status from one of `allowed` to `to`; False, and nothing changes, for a row in another status.
+
+        `release`: the lease ends with the old status. `owner`: only while it holds the lease.
+        """
+        guard = and_(self._columns.id == row_id, self._columns.status.in_(list(allowed)))
+        if owner is not None:
+            guard &= self._columns.owner == owner
+        if release:
+            values |= {"owner": None, "lease_until": None}
+        with self._database.write() as connection:
+            if not connection.execute(update(self._table).where(guard).values(status=to, **values)).rowcount:
+                return False
+            on_row(connection, row_id)
+            return True
+
+    def requeue_lost(
+        self, running: str, queued: str, *, excluding: Collection[str] = (), on_row: OnRow = _no_event, **values: Any
+    ) -> Sequence[str]:
+        """Rows in the status `running` without a valid lease return to `queued`; their ids."""
+        columns = self._columns
+        lost = and_(columns.status == running, self.unleased(), columns.id.not_in(list(excluding)))
+        with self._database.read() as connection:
+            if connection.scalar(select(columns.id).where(lost).limit(1)) is None:
+                return []
+        with self._database.write() as connection:
+            ids = connection.scalars(select(columns.id).where(lost).order_by(columns.seq)).all()
+            lease = {"owner": None, "lease_until": None}
+            requeued = update(self._table).where(columns.id.in_(ids)).values(status=queued, **lease, **values)
+            connection.execute(requeued)
+            for row_id in ids:
+                on_row(connection, row_id)
+        return ids
+
+    def _owned(self, row_id: str, owner: str) -> ColumnElement[bool]:
+        return and_(self._columns.id == row_id, self._columns.owner == owner)
+
+    def unleased(self) -> ColumnElement[bool]:
+        """Without an owner and not waiting to be retried, or with a lease that has expired."""
+        lease_until = self._columns.lease_until
+        return or_(lease_until.is_(None), lease_until < time.time())

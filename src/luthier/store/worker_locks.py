@@ -1,0 +1,56 @@
+"""Lock files of the workers on a data folder, by which a dead worker is told from a live one.
+
+A worker locks a file of its own for as long as its process lives; the kernel releases the lock however the process
+ends. A lock that can be taken belongs to a dead worker, whose leases need not expire first.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from luthier.types.common import new_id
+
+_SUFFIX = ".lock"
+
+
+class WorkerLocks:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._own: dict[str, FileLock] = {}
+
+    def register(self) -> str:
+        """The id of a new worker, alive from now on."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            worker_id = new_id("worker-", 12)
+            lock = self._lock(worker_id)
+            lock.acquire()
+            if Path(lock.lock_file).exists():  # `collect_dead` may have removed it between its creation and its lock
+                self._own[worker_id] = lock
+                return worker_id
+            lock.release()
+
+    def unregister(self, worker_id: str) -> None:
+        """For a worker that has released its leases."""
+        self._path(worker_id).unlink(missing_ok=True)
+        self._own.pop(worker_id).release()
+
+    def collect_dead(self) -> Iterator[str]:
+        """The ids of workers whose process has ended; each is forgotten once the consumer asks for the next."""
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            worker_id = path.name.removesuffix(_SUFFIX)
+            if worker_id in self._own:
+                continue
+            try:
+                with self._lock(worker_id).acquire(timeout=0):
+                    yield worker_id
+                    path.unlink(missing_ok=True)
+            except Timeout:
+                continue
+
+    def _path(self, worker_id: str) -> Path:
+        return self._folder / f"{worker_id}{_SUFFIX}"
+
+    def _lock(self, worker_id: str) -> FileLock:
+        return FileLock(self._path(worker_id), thread_local=False)

@@ -1,0 +1,57 @@
+"""The application as workers see it: requests of batches and evaluations are sent through it, without a network.
+
+`Application` is implemented where the application is (`luthier.server.background`), and given to the worker.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, Protocol, TypeVar
+
+import httpx
+
+Result = TypeVar("Result")
+
+
+class Application(Protocol):
+    """Its coroutines run on `loop`, in a thread that is not the worker's."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    async def post(
+        self, project: str, path: str, body: dict[str, Any], gate: AbstractAsyncContextManager[Any] | None = None
+    ) -> httpx.Response:
+        """The response to a request of `project`, with low priority; transient errors are retried.
+
+        `gate` is held during each attempt, and free between attempts.
+        """
+        ...
+
+
+class LoopTask(Generic[Result]):
+    """A coroutine that runs on another thread's event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result]) -> None:
+        self._loop, self._ended = loop, threading.Event()
+
+        def start() -> None:
+            self._task = loop.create_task(coroutine)
+            self._task.add_done_callback(lambda _: self._ended.set())
+
+        loop.call_soon_threadsafe(start)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether the coroutine has ended."""
+        return self._ended.wait(timeout_s)
+
+    def cancel(self) -> None:
+        """Returns once the coroutine has ended."""
+        if not self._ended.is_set():
+            self._loop.call_soon_threadsafe(lambda: self._task.cancel())
+            self._ended.wait()
+
+    def result(self) -> Result:
+        """Of a coroutine that has ended. Raises what it raised."""
+        return self._task.result()

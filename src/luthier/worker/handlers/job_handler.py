@@ -1,0 +1,83 @@
+"""Fine-tuning jobs in a lane: claimed by status, and every outcome recorded as the job's next status."""
+
+import logging
+from collections.abc import Callable, Collection
+
+from luthier.store import Event, Job
+from luthier.types.errors import JobError
+from luthier.types.fine_tuning import FINAL, OPEN, JobStatus
+from luthier.worker.context import WorkerContext
+from luthier.worker.handlers.validate_job import validate
+from luthier.worker.lane import Claim
+from luthier.worker.lease import Lease
+from luthier.worker.training_run import MOST_ATTEMPTS, Run, clear
+
+_log = logging.getLogger(__name__)
+_BACKOFF_S = 2.0  # times the number of attempts
+
+RunJob = Callable[[Job, WorkerContext], None]
+
+
+class JobHandler:
+    """Runs `run` for jobs in `status`, one at a time. Raising JobError fails the job; other errors are retried."""
+
+    concurrency = 1
+
+    def __init__(self, context: WorkerContext, status: JobStatus, run: RunJob) -> None:
+        self._context, self._status, self._run_job, self.name = context, status, run, status
+        self._store = context.store
+
+    def claim(self, owner: str, excluding: Collection[str]) -> Claim | None:
+        if self._status == "queued":
+            self._store.jobs.requeue_lost(excluding)
+        job = self._store.jobs.claim(owner, self._status, excluding)
+        return Claim(job.id, lambda: self.run(job)) if job else None
+
+    def run(self, job: Job) -> None:
+        """An error is this job's alone: it fails or is retried, and the lane goes on."""
+        step_before = self._store.jobs.last_step(job.id)
+        try:
+            self._run_job(job, self._context)
+        except JobError as error:
+            self._fail(job.id, error)
+        except Exception as error:
+            _log.exception("job %s met an unexpected error", job.id)
+            self._retry(job, step_before, error)
+        finally:
+            self._store.jobs.queue.release(job.id, job.owner)
+            if self._store.jobs.get(job.id).status in FINAL:
+                clear(self._store.job_folder(job.id))
+
+    def _retry(self, job: Job, step_before: int, error: Exception) -> None:
+        """Faults of the machine (a full disk, an unreadable file) may be transient; nothing of the job is discarded.
+
+        Attempts without a new step add up; steps beyond `step_before` start the count anew.
+        """
+        attempts = 1 if self._store.jobs.last_step(job.id) > step_before else job.attempts + 1
+        description = f"{type(error).__name__}: {error}"
+        if attempts >= MOST_ATTEMPTS:
+            self._fail(job.id, JobError("server_error", f"The server met an error {attempts} times: {description}"))
+            return
+        self._context.stop.wait(_BACKOFF_S * attempts)
+        event = Event(f"The server met an error and tries again: {description}", level="warn")
+        to: JobStatus = "validating_files" if job.status == "validating_files" else "queued"
+        self._store.jobs.transition(job.id, (to, "running"), to, event, attempts=attempts, estimated_finish=None)
+
+    def _fail(self, job_id: str, error: JobError) -> None:
+        """As at OpenAI, a failed job has no model and no result file, and `auto` stays where it was."""
+        event = Event(f"The job failed: {error.message}", level="error")
+        body = {"code": error.code, "message": error.message, "param": error.param}
+        self._store.jobs.transition(job_id, OPEN, "failed", event, error=body, estimated_finish=None)
+
+
+def validate_job(job: Job, context: WorkerContext) -> None:
+    """`validating_files` to `queued`. Raises JobError."""
+    with Lease(context.store.jobs.queue, job.id, job.owner, ("validating_files",)):
+        validate(job, context.store, context.catalogue, context.settings.lora_targets)
+    event = Event("Files validated, moving job to queued state")
+    context.store.jobs.transition(job.id, ("validating_files",), "queued", event)
+
+
+def train_job(job: Job, context: WorkerContext) -> None:
+    """`queued` through `running` to `succeeded`, or back to `queued`. Raises JobError."""
+    Run(job, job.owner, context.store, context.settings, context.catalogue, context.engines, context.stop).run()

@@ -1,0 +1,85 @@
+"""Lanes: each claims one kind of work from its queue and runs it, up to so much at a time."""
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+_log = logging.getLogger(__name__)
+_POLL_S = 0.3
+_AFTER_ERROR_S = 1.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A row that was leased. `run` works on it and releases the lease."""
+
+    row_id: str
+    run: Callable[[], None]
+
+
+class Handler(Protocol):
+    """One kind of work."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def concurrency(self) -> int:
+        """Rows that are worked on at a time."""
+        ...
+
+    def claim(self, owner: str, excluding: Collection[str]) -> Claim | None:
+        """The next row, leased to `owner`, except those of `excluding`, which run already; None without one."""
+        ...
+
+
+class Lane:
+    """Runs one handler's work until `stop` is set; `join` returns when nothing of it runs any more."""
+
+    def __init__(self, handler: Handler, owner: str, stop: threading.Event) -> None:
+        self._handler, self._owner, self._stop = handler, owner, stop
+        self._slots = threading.Semaphore(handler.concurrency)
+        self._running: dict[str, threading.Thread] = {}
+        self._thread = threading.Thread(target=self._loop, name=f"luthier-{handler.name}")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join()
+        for thread in list(self._running.values()):
+            thread.join()
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            if not self._slots.acquire(timeout=_POLL_S):
+                continue
+            if self._stop.is_set():  # what was interrupted just now is for another worker
+                return
+            try:
+                claim = self._handler.claim(self._owner, list(self._running))
+            except Exception:
+                _log.exception("claiming %s failed; it is tried again", self._handler.name)
+                claim = None
+                self._stop.wait(_AFTER_ERROR_S)
+            if claim is None:
+                self._slots.release()
+                self._stop.wait(_POLL_S)
+            else:
+                self._start(claim)
+
+    def _start(self, claim: Claim) -> None:
+        thread = threading.Thread(target=self._run, args=(claim,), name=f"luthier-{self._handler.name}-{claim.row_id}")
+        self._running[claim.row_id] = thread
+        thread.start()
+
+    def _run(self, claim: Claim) -> None:
+        try:
+            claim.run()
+        except Exception:
+            _log.exception("%s met an unexpected error", claim.row_id)
+            self._stop.wait(_AFTER_ERROR_S)
+        finally:
+            del self._running[claim.row_id]
+            self._slots.release()
