@@ -48,7 +48,7 @@ def test_a_stream_that_breaks_off_is_one_message(api: FakeAPI, luthier: Run) -> 
 def typed(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """What a person at a terminal types; None is Ctrl-D."""
     lines: list[str | None] = []
-    monkeypatch.setattr("luthier.cli.chat._ask", lambda prompt: lines.pop(0))
+    monkeypatch.setattr("luthier.cli.chat._read_line", lambda prompt: lines.pop(0))
     monkeypatch.setattr("luthier.cli.chat._on_terminal", lambda: True)
     return lines
 

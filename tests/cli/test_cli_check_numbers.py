@@ -21,7 +21,7 @@ def test_numbers_are_a_section(file: Path, tiny_base: Path) -> None:
     result = run("check", file, "--base", tiny_base)
     assert result.exit_code == 0
     assert "trained tokens" in result.stdout
-    assert "by the tokenizer of tiny" in result.stdout
+    assert "with the tokenizer of tiny" in result.stdout
     assert "sample" not in result.stdout
 
 
@@ -81,7 +81,7 @@ def test_openai_tokens_of_a_text_beyond_what_is_counted_at_once(text: str, monke
     count = openai_counter()
     assert count is not None
     in_pieces = count(text)
-    monkeypatch.setattr("luthier.cli.check_numbers._PIECE", len(text))
+    monkeypatch.setattr("luthier.cli.check_numbers._CHUNK_CHARACTERS", len(text))
     whole = openai_counter()
     assert whole is not None
     assert whole(text) <= in_pieces <= whole(text) + 2

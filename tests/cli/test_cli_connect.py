@@ -13,7 +13,7 @@ def test_no_server_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
     result = run("jobs", "--base-url", "http://127.0.0.1:9/v1")
     assert result.exit_code == 2
-    assert "No server answers at http://127.0.0.1:9/v1." in result.stderr
+    assert "There is no server at http://127.0.0.1:9/v1." in result.stderr
     assert "luthier serve" in result.stderr
     assert result.stdout == ""
 
@@ -51,14 +51,14 @@ def test_a_web_page_is_not_the_api(api: FakeAPI, luthier: Run, command: str) -> 
     api.failures += [(200, b"<html>a portal</html>")] * 2
     result = luthier(*command.split())
     assert result.exit_code == 2
-    assert "is not this API" in result.stderr
+    assert "does not serve this API" in result.stderr
 
 
 def test_a_web_page_answers_nothing(api: FakeAPI, luthier: Run) -> None:
     api.failures.append((200, b"<html>a portal</html>"))
     result = luthier("chat", "m", "Hi")
     assert result.exit_code == 2
-    assert "no answer" in result.stderr
+    assert "empty stream" in result.stderr
 
 
 def test_errors_in_chinese(luthier: Run) -> None:

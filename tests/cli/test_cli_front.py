@@ -9,7 +9,7 @@ import pytest
 from command_line import run
 
 import luthier
-from luthier.cli import LOOP
+from luthier.cli import COMMANDS
 from luthier.cli.i18n import language_of, printable
 
 HEAVY = {"torch", "transformers", "openai", "fastapi", "sqlalchemy"}
@@ -25,8 +25,8 @@ def modules_after(*args: str) -> set[str]:
 def test_help_teaches_the_loop_in_order() -> None:
     shown = run("--help").stdout
     names = ["quickstart", "serve", "check", "tune", "watch", "jobs", "files", "models", "chat"]
-    assert [entry.name for entry in LOOP if entry.name in names] == names
-    names = [entry.name for entry in LOOP]
+    assert [entry.name for entry in COMMANDS if entry.name in names] == names
+    names = [entry.name for entry in COMMANDS]
     places = [shown.index(f"\n  {name}") for name in names]
     assert places == sorted(places)
 

@@ -22,7 +22,7 @@ def test_files_and_proof(examples: Path) -> None:
     result = run("split", examples)
     assert result.exit_code == 0
     assert "40 groups" in result.stdout
-    assert "0 examples on two sides" in result.stdout
+    assert "0 examples in two files" in result.stdout
     train, valid = (examples.with_name(f"all.{side}.jsonl") for side in ("train", "valid"))
     assert f"luthier tune {train} --validation {valid}" in result.stdout
     lines = train.read_text().splitlines() + valid.read_text().splitlines()
@@ -49,7 +49,7 @@ def test_nothing_is_replaced_unasked(examples: Path) -> None:
 
 def test_chinese(examples: Path) -> None:
     shown = run("split", examples, "--lang", "zh").stdout
-    assert "跨边的样本 0 个" in shown
+    assert "跨文件的样本 0 个" in shown
     assert "groups" not in shown
 
 

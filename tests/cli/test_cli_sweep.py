@@ -11,7 +11,7 @@ from command_line import run
 from luthier.cli.client import Connection
 from luthier.cli.options import Options
 from luthier.cli.sweep import grid
-from luthier.cli.sweep_jobs import Trials, leaving_all
+from luthier.cli.sweep_jobs import Trials, detaching_all
 from luthier.cli.sweep_report import ranked
 from through_api import running_server
 from training.jobs import EXAMPLES
@@ -87,12 +87,12 @@ def trials(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> tuple[Simula
 
 def test_half_of_the_jobs_stop_at_a_quarter_and_half_of_the_others_at_half(monkeypatch: pytest.MonkeyPatch) -> None:
     simulated, five = trials(monkeypatch, [5.0, 1.0, 4.0, 2.0, 3.0])
-    five.halved()
+    five.run_halving()
     assert simulated.steps == [2, 8, 2, 8, 4]
     assert [trial.job.status for trial in five] == ["cancelled", "succeeded", "cancelled", "succeeded", "cancelled"]
     assert simulated.said.index(("cancelled", 0)) < simulated.said.index(("running", 1))
     simulated, one = trials(monkeypatch, [1.0])
-    one.halved()
+    one.run_halving()
     assert simulated.said == [("succeeded", 0)]
 
 
@@ -109,9 +109,9 @@ def test_an_interrupted_sweep_says_what_is_running(
     monkeypatch.setattr("luthier.cli.sweep_jobs.watch_job", interrupted)
     with (
         pytest.raises(click.exceptions.Exit) as caught,
-        leaving_all(Connection(simulated, "", False, None), Options(), two),
+        detaching_all(Connection(simulated, "", False, None), Options(), two),
     ):
-        two.halved()
+        two.run_halving()
     assert caught.value.exit_code == 130
     said = capsys.readouterr().err
     assert "0  paused  rank=0" in said
@@ -136,7 +136,7 @@ def test_scores_are_checked_before_anything_is_trained(tmp_path: Path) -> None:
     valid = tmp_path / "valid.jsonl"
     valid.write_text(json.dumps(EXAMPLES[0]) + "\n")
     given = ("sweep", "file-a", "--epochs", "1,2", "--base-url", "http://127.0.0.1:1/v1", "--api-key", "k")
-    assert "as a path" in run(*given, "--validation", "file-b", "--score", "exact").stderr
+    assert "a local validation file" in run(*given, "--validation", "file-b", "--score", "exact").stderr
     refused = run(*given, "--validation", valid, "--score", "calls")
     assert refused.exit_code != 0
     assert "another --score" in refused.stderr

@@ -34,11 +34,11 @@ def test_events_of_one_second_may_trade_places(api: FakeAPI) -> None:
     job = api.add_job("ftjob-1", MANY[:30], [("running", 30)])
     with client(api) as caller:
         feed = EventFeed(caller, "ftjob-1")
-        first = [item.id for item in feed.fresh()]
+        first = [item.id for item in feed.new_events()]
         job.events = [*MANY[:28], MANY[30], MANY[28], MANY[29]]
         job.script = [("running", 31)]
-        assert [item.id for item in feed.fresh()] == [MANY[30]["id"]]
-        assert feed.fresh() == []
+        assert [item.id for item in feed.new_events()] == [MANY[30]["id"]]
+        assert feed.new_events() == []
     assert first == [item["id"] for item in MANY[:30]]
 
 
@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_return(api: FakeAPI, luthier: Run
     api.on_retrieve = interrupt_at(3)  # type: ignore[assignment]
     result = luthier("watch", "ftjob-1", "--base-url", api.base_url)
     assert result.exit_code == 130
-    assert "goes on" in result.stderr
+    assert "continues" in result.stderr
     assert f"luthier watch ftjob-1 --base-url {api.base_url}" in result.stderr
     assert not any(path.endswith("cancel") for _, path, _ in api.requests)
 
@@ -104,7 +104,7 @@ def test_ctrl_c_with_an_embedded_server_says_where_the_job_stays(api: FakeAPI, e
     api.on_retrieve = interrupt_at(2)  # type: ignore[assignment]
     result = run("watch", "ftjob-1", "--data", "my data")
     assert result.exit_code == 130
-    assert "stays in my data" in result.stderr
+    assert "is saved in my data" in result.stderr
     assert "luthier watch ftjob-1 --data 'my data'" in result.stderr
 
 

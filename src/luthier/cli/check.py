@@ -1,4 +1,4 @@
-"""`luthier check`: what is wrong with a training file, told by kind of fault, before anything is uploaded.
+"""`luthier check`: the errors of a training file, by kind, before it is uploaded.
 
 Needs no server and loads no training library.
 """
@@ -15,10 +15,10 @@ import click
 
 from luthier.cli.check_numbers import add_numbers, show_example
 from luthier.cli.check_report import check_files, is_converted, print_report, reading_bar
-from luthier.cli.errors import Trouble
-from luthier.cli.fix import fix, print_repairs, refuse_together
+from luthier.cli.errors import CliError
+from luthier.cli.fix import check_flags, fix, print_repairs
 from luthier.cli.options import Options, local_options, pass_options
-from luthier.cli.output import print_json, results
+from luthier.cli.output import print_json, stdout_console
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ METHODS = ("supervised", "dpo")
 
 
 class _Encoding(click.ParamType[str]):
-    """A text encoding that Python knows."""
+    """Option type: a text encoding of Python's codecs."""
 
     name = "encoding"
 
@@ -39,7 +39,7 @@ class _Encoding(click.ParamType[str]):
             "".encode(value)
             return codecs.lookup(value).name
         except LookupError:
-            self.fail(say(f"{value} is no text encoding.", f"{value} 不是文本编码。"), param, ctx)
+            self.fail(say(f"{value} is not a text encoding.", f"{value} 不是文本编码。"), param, ctx)
 
 
 ENCODING = _Encoding()
@@ -47,13 +47,13 @@ ENCODING = _Encoding()
 
 @click.command(
     help=say(
-        "Check a training file before it is uploaded: every fault with its line and its remedy. Other forms (Alpaca, "
-        "ShareGPT, a JSON array, CSV, XLSX, gzip, GBK, UTF-16) are read too; --fix writes them as JSONL. Exit code 0 "
-        "if it can be trained on, 1 if it has errors, 2 if it could not be checked.\n\n"
+        "Check a training file before it is uploaded: every error with its line and remedy. Other formats (Alpaca, "
+        "ShareGPT, a JSON array, CSV, XLSX, gzip, GBK, UTF-16) are read too; --fix converts them to JSONL. Exit code 0 "
+        "if the file is ready for training, 1 if it has errors, 2 if it could not be checked.\n\n"
         "Examples: luthier check train.jsonl --validation valid.jsonl\n\n"
         "luthier check train.csv --fix train.jsonl",
-        "上传之前检查训练文件：指出每个问题所在的行和改法。其他形式（Alpaca、ShareGPT、JSON 数组、CSV、XLSX、gzip、"
-        "GBK、UTF-16）也能读，--fix 把它们写成 JSONL。可以训练时退出码为 0，有错误时为 1，无法检查时为 2。\n\n"
+        "上传之前检查训练文件：指出每个错误所在的行和改法。其他格式（Alpaca、ShareGPT、JSON 数组、CSV、XLSX、gzip、"
+        "GBK、UTF-16）也能读取，--fix 把它们转换为 JSONL。可以训练时退出码为 0，有错误时为 1，无法检查时为 2。\n\n"
         "例子：luthier check train.jsonl --validation valid.jsonl\n\n"
         "luthier check train.csv --fix train.jsonl",
     )
@@ -70,15 +70,16 @@ ENCODING = _Encoding()
     "--quality/--no-quality",
     default=True,
     help=say(
-        "Also look at what the examples teach: preambles, refusals, near copies, leaks, secrets … (the default).",
-        "同时检查样本教的内容：应答语、拒答、近似重复、泄漏、机密信息等（默认）。",
+        "Also check data quality: preambles, refusals, near duplicates, leakage, secrets and so on (the default).",
+        "同时检查数据质量：应答语、拒答、近似重复、泄漏、机密信息等（默认）。",
     ),
 )
 @click.option(
     "--base",
     metavar="NAME",
     help=say(
-        "The base model whose tokenizer counts; else that of the settings.", "用哪个基座模型的分词器统计；默认取设置。"
+        "Base model whose tokenizer counts tokens; default: setting `base`.",
+        "用来统计 token 的基座模型；默认取设置 base。",
     ),
 )
 @click.option(
@@ -86,27 +87,27 @@ ENCODING = _Encoding()
     type=click.IntRange(min=1),
     metavar="N",
     help=say(
-        "Print example N as the trainer sees it, trained tokens in green.",
-        "按训练器看到的样子打印第 N 个样本，参与训练的 token 为绿色。",
+        "Print the rendered example N, with trained tokens in green.",
+        "打印第 N 个样本渲染后的内容，参与训练的 token 为绿色。",
     ),
 )
 @click.option(
     "--encoding",
     metavar="NAME",
     type=ENCODING,
-    help=say("The encoding of a file that is not UTF-8.", "不是 UTF-8 的文件的编码。"),
+    help=say("Encoding of the file, if not UTF-8.", "文件的编码（如果不是 UTF-8）。"),
 )
-@click.option("--question", metavar="COLUMN", help=say("The column that holds the question.", "问题所在的列。"))
-@click.option("--answer", metavar="COLUMN", help=say("The column that holds the answer.", "答案所在的列。"))
-@click.option("--sheet", metavar="NAME", help=say("The sheet of a workbook.", "工作簿中的工作表。"))
+@click.option("--question", metavar="COLUMN", help=say("Column of the question.", "问题所在的列。"))
+@click.option("--answer", metavar="COLUMN", help=say("Column of the answer.", "回答所在的列。"))
+@click.option("--sheet", metavar="NAME", help=say("Sheet of a workbook.", "工作簿中的工作表。"))
 @click.option(
     "--fix",
     "fix_to",
     metavar="OUT",
     type=click.Path(dir_okay=False, path_type=Path),
     help=say(
-        "Write a mended copy, and beside it OUT.rejects.jsonl with the lines that cannot be mended.",
-        "写出修正后的副本；无法修正的行写入旁边的 OUT.rejects.jsonl。",
+        "Write a repaired copy to OUT, and lines that cannot be repaired to OUT.rejects.jsonl.",
+        "把修复后的副本写入 OUT，无法修复的行写入 OUT.rejects.jsonl。",
     ),
 )
 @click.option(
@@ -118,7 +119,8 @@ ENCODING = _Encoding()
     "--guess",
     is_flag=True,
     help=say(
-        "Take guesses at broken JSON too; look at --diff first.", "对损坏的 JSON 也采用猜测的结果；请先看 --diff。"
+        "Also apply guesses at broken JSON; review them with --diff first.",
+        "对损坏的 JSON 也采用猜测的结果；请先用 --diff 查看。",
     ),
 )
 @click.option("--force", is_flag=True, help=say("Overwrite OUT.", "覆盖已有的 OUT。"))
@@ -149,35 +151,35 @@ def check(
     def measure(path: Path, report: Report, on_line: Callable[[int], None] | None) -> None:
         add_numbers(path, report, base, on_line)
 
-    refuse_together(fix_to, validation, force=force, guess=guess, diff=diff)
-    given: Hints | None = Hints(**hints)
-    repairs = _repaired(file, fix_to, given, force=force, guess=guess) if fix_to or diff else None
+    check_flags(fix_to, validation, force=force, guess=guess, diff=diff)
+    file_hints: Hints | None = Hints(**hints)
+    repairs = _repair(file, fix_to, file_hints, force=force, guess=guess) if fix_to or diff else None
     if repairs and not options.json:
-        print_repairs(results(), repairs, fix_to, diff=diff)
+        print_repairs(stdout_console(), repairs, fix_to, diff=diff)
     if repairs and fix_to:
-        file, given = fix_to, None
-    reports = check_files(file, validation, method, given, quality=quality, measure=measure)
+        file, file_hints = fix_to, None
+    reports = check_files(file, validation, method, file_hints, quality=quality, measure=measure)
     ok = all(report.ok for report in reports.values())
     if options.json:
         fixed = {"fix": repairs.to_dict()} if repairs else {}
-        print_json({"ok": ok, "files": [_described(path, report) for path, report in reports.items()], **fixed})
+        print_json({"ok": ok, "files": [_to_dict(path, report) for path, report in reports.items()], **fixed})
     else:
         for path, report in reports.items():
-            print_report(results(), path, report)
+            print_report(stdout_console(), path, report)
         if ok:
-            results().print(say("Next: ", "下一步：") + _next(reports), soft_wrap=True)
+            stdout_console().print(say("Next: ", "下一步：") + _next_command(reports), soft_wrap=True)
     raise click.exceptions.Exit(0 if ok else 1)
 
 
-def _repaired(path: Path, out: Path | None, hints: Hints | None, *, force: bool, guess: bool) -> Repairs | None:
-    """What was mended; None if it cannot be told what the file is, which the check then says."""
+def _repair(path: Path, out: Path | None, hints: Hints | None, *, force: bool, guess: bool) -> Repairs | None:
+    """Repairs the file; None if its format is unknown, which the check then reports."""
     from luthier.data.convert import prepared
     from luthier.data.findings import FindingError
 
     try:
         with (
             prepared(path, hints) as file,
-            reading_bar(file.path, say(f"mending {path.name}", f"修正 {path.name}")) as on_line,
+            reading_bar(file.path, say(f"repairing {path.name}", f"修复 {path.name}")) as on_line,
         ):
             repairs = fix(file.path, out, force=force, guess=guess, on_line=on_line)
             for note in file.notes:
@@ -186,10 +188,10 @@ def _repaired(path: Path, out: Path | None, hints: Hints | None, *, force: bool,
     except FindingError:
         return None
     except OSError as error:
-        raise Trouble(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
+        raise CliError(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
 
 
-def _next(reports: dict[Path, Report]) -> str:
+def _next_command(reports: dict[Path, Report]) -> str:
     for path, report in reports.items():
         if is_converted(report):
             return shlex.join(["luthier", "check", str(path), "--fix", f"{path.stem}.fixed.jsonl"])
@@ -197,5 +199,5 @@ def _next(reports: dict[Path, Report]) -> str:
     return shlex.join(["luthier", "tune", file, *(word for path in validation for word in ("--validation", path))])
 
 
-def _described(path: Path, report: Report) -> dict[str, Any]:
+def _to_dict(path: Path, report: Report) -> dict[str, Any]:
     return {"path": str(path), **report.to_dict()}

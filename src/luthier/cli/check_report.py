@@ -1,7 +1,4 @@
-"""Training files checked by `luthier.data`, with a progress bar, and what was found, shown by kind of fault.
-
-All judgement is `luthier.data`'s; this file asks for it and shows it.
-"""
+"""Runs the checks of `luthier.data` with a progress bar, and prints their findings by kind."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.text import Text
 
 from luthier.cli.check_numbers import print_numbers
-from luthier.cli.errors import Trouble
+from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
-from luthier.cli.output import counted_as, notices
+from luthier.cli.output import plural, stderr_console
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 Measure = Callable[["Path", "Report", "Callable[[int], None] | None"], None]
 SHOWN_PER_CODE = 3
 MINIMUM_EXAMPLES = 10
-# Validation is measured, not learnt from: one example is enough.
+# A validation file is only evaluated: one example is enough.
 MINIMUM_VALIDATION_EXAMPLES = 1
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -43,25 +40,28 @@ def check_files(
     quality: bool = True,
     measure: Measure | None = None,
 ) -> dict[Path, Report]:
-    """The reports of the files that are given, with a progress bar on stderr; raises Trouble if one is unreadable.
+    """One report per file, with a progress bar on stderr. Raises CliError for an unreadable file.
 
-    With `quality`, also what the examples teach, and what the validation file shares with the training file; `measure`
-    adds what it counts.
+    Args:
+        quality: also checks data quality, and leakage between training and validation file.
+        measure: adds token statistics to a report.
     """
     from luthier.data.check.quality.runner import QualityRunner
 
-    reports, seen = {}, None
+    reports, training_quality = {}, None
     if training:
-        seen = QualityRunner() if quality else None
-        reports[training] = _check(training, method, MINIMUM_EXAMPLES, hints, seen, measure)
+        training_quality = QualityRunner() if quality else None
+        reports[training] = _check(training, method, MINIMUM_EXAMPLES, hints, training_quality, measure)
     if validation:
-        other = QualityRunner(seen) if quality else None
-        reports[validation] = _check(validation, method, MINIMUM_VALIDATION_EXAMPLES, hints, other, measure)
+        validation_quality = QualityRunner(training_quality) if quality else None
+        reports[validation] = _check(
+            validation, method, MINIMUM_VALIDATION_EXAMPLES, hints, validation_quality, measure
+        )
     return reports
 
 
 def is_converted(report: Report) -> bool:
-    """Whether the file is in a form that no server takes, so that `--fix` must write it first."""
+    """Whether the file is not JSONL, so that `--fix` must convert it before an upload."""
     return bool(report.counts["converted_from"])
 
 
@@ -95,51 +95,51 @@ def _check(
                 with reading_bar(file.path, say(f"counting {path.name}", f"统计 {path.name}")) as on_line:
                     measure(file.path, report, on_line)
             return report
-    except FindingError as error:  # what the file is cannot be told
+    except FindingError as error:  # the format is unknown
         report.add(error.finding)
         return report
     except OSError as error:
-        raise Trouble(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
+        raise CliError(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
 
 
 @contextmanager
 def reading_bar(path: Path, text: str) -> Iterator[Callable[[int], None] | None]:
-    """A function that is told how many bytes of `path` are done; None where stderr is no terminal."""
+    """Yields a callback for the number of bytes read from `path`; None if stderr is not a terminal."""
     total = path.stat().st_size
-    console = notices()
+    console = stderr_console()
     if not console.is_terminal:
         yield None
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(text, total=total)
-        shown = 0
+        displayed = 0
 
         def on_line(done: int) -> None:
-            # A file may have millions of short lines, and a bar has a hundred places.
-            nonlocal shown
-            if done - shown >= total // 100:
-                shown = done
+            # At most 100 updates: a file may have millions of short lines.
+            nonlocal displayed
+            if done - displayed >= total // 100:
+                displayed = done
                 progress.update(task, completed=done)
 
         yield on_line
 
 
 def print_report(console: Console, path: Path, report: Report) -> None:
-    """The sections, one after the other."""
+    """Prints the sections of a report."""
     for section in SECTIONS:
         section(console, path, report)
 
 
-def _findings(console: Console, path: Path, report: Report) -> None:
-    """Findings by code, the worst first, each code with its first lines and one remedy."""
+def _print_findings(console: Console, path: Path, report: Report) -> None:
+    """Findings by code, the most severe first; per code the first lines and one remedy."""
     for severity in STYLES:
         for findings in _groups(report, severity):
             _print_group(console, findings, _count(report, findings))
 
 
 def _groups(report: Report, severity: str) -> list[list[Finding]]:
-    """The findings of one severity, by code, in the order of their first lines."""
+    """The findings of one severity by code, in the order of their first lines."""
     groups: dict[str, list[Finding]] = defaultdict(list)
     for finding in report.findings:
         if finding.severity == severity:
@@ -148,7 +148,7 @@ def _groups(report: Report, severity: str) -> list[list[Finding]]:
 
 
 def _count(report: Report, findings: list[Finding]) -> int:
-    """How many there were in all. A report keeps only the first findings of a kind; its counts know the rest."""
+    """The total number of findings; a report stores only the first ones of a code, and a count."""
     code, severity = findings[0].code, findings[0].severity
     others = sum(finding.code == code and finding.severity != severity for finding in report.findings)
     return report.counts[code] - others
@@ -166,20 +166,18 @@ def _print_group(console: Console, findings: list[Finding], count: int) -> None:
     console.print(printable(f"  → {findings[0].remedy()}\n"), soft_wrap=True)
 
 
-def _summary(console: Console, path: Path, report: Report) -> None:
+def _print_summary(console: Console, path: Path, report: Report) -> None:
     from luthier.data.cost_estimate import n_epochs_auto
 
     errors, warnings = (sum(_count(report, group) for group in _groups(report, name)) for name in ("error", "warning"))
-    counted = say(f"{path}: {counted_as(report.examples, 'example')}, ", f"{path}：{report.examples} 个样本，")
-    found = say(
-        f"{counted_as(errors, 'error')}, {counted_as(warnings, 'warning')}.", f"{errors} 个错误，{warnings} 个警告。"
-    )
-    text = Text.assemble(counted, (found, STYLES["error"] if errors else "green"))
+    examples = say(f"{path}: {plural(report.examples, 'example')}, ", f"{path}：{report.examples} 个样本，")
+    totals = say(f"{plural(errors, 'error')}, {plural(warnings, 'warning')}.", f"{errors} 个错误，{warnings} 个警告。")
+    text = Text.assemble(examples, (totals, STYLES["error"] if errors else "green"))
     if not errors:
         epochs = n_epochs_auto(report.examples)
-        text.append(say(f' Epochs if left to "auto": {epochs}.', f"轮数为 auto 时取 {epochs}。"))
+        text.append(say(f' Epochs with "auto": {epochs}.', f"auto 的训练轮数为 {epochs}。"))
     console.print(text, soft_wrap=True)
 
 
-# Every section is given the console, the file and its report. The summary comes last, where the eye is.
-SECTIONS: tuple[Callable[[Console, Path, Report], None], ...] = (_findings, print_numbers, _summary)
+# Sections take the console, the file and its report. The summary comes last, next to the prompt.
+SECTIONS: tuple[Callable[[Console, Path, Report], None], ...] = (_print_findings, print_numbers, _print_summary)

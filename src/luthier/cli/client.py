@@ -1,10 +1,10 @@
-"""From options to an `openai.OpenAI` client that has a server behind it.
+"""From options to a connected `openai.OpenAI` client.
 
-    --base-url or OPENAI_BASE_URL             that server, whoever runs it
-    else --data, LUTHIER_DATA or the default  the server running on that folder, else an embedded one
+    --base-url or OPENAI_BASE_URL             that server
+    else --data, LUTHIER_DATA or the default  the server running on that data folder, else an embedded server
 
-What was typed wins over what the environment says. Knows nothing about how a server is started; the embedded one is
-imported only when it is needed.
+Options on the command line take precedence over environment variables. The embedded server is imported only when it is
+needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from luthier.cli.errors import Trouble, explained
+from luthier.cli.errors import CliError, client_errors_translated
 from luthier.cli.options import Options
 from luthier.language import say
 
@@ -30,7 +30,7 @@ PLACEHOLDER_KEY = "luthier"
 
 @dataclass(frozen=True)
 class Connection:
-    """A client and what is behind it: `embedded` servers end with the command, `data` is the folder asked for."""
+    """A client and its server. An `embedded` server ends with the command; `data` is the folder of --data, if any."""
 
     client: openai.OpenAI
     address: str
@@ -40,37 +40,37 @@ class Connection:
 
 @contextmanager
 def open_client(options: Options) -> Iterator[openai.OpenAI]:
-    """The client alone, for commands that need not know what is behind it."""
+    """The client of `open_connection`, for commands that need nothing else."""
     with open_connection(options) as connection:
         yield connection.client
 
 
 @contextmanager
 def open_connection(options: Options) -> Iterator[Connection]:
-    """A client for as long as the context lasts; inside it, the client's exceptions become `Trouble`."""
+    """A client for the duration of the context; inside it, exceptions of the client become `CliError`."""
     with ExitStack() as stack:
-        if names_a_server(options):
+        if has_server_address(options):
             address, embedded = _address(options.base_url or ""), False
             key = options.api_key or _placeholder(address)
         else:
             address, key, embedded = _local_server(options, stack)
-        stack.enter_context(explained(address))
+        stack.enter_context(client_errors_translated(address))
         client = stack.enter_context(new_client(address, key))
         yield Connection(client, address, embedded, options.data)
 
 
-def same_server(options: Options) -> str:
-    """The options that lead the next command to the same server; what the environment says needs no repeating."""
+def server_flags(options: Options) -> str:
+    """The command-line flags that select the same server for a follow-up command, with a leading space."""
     flags = ""
-    if names_a_server(options) and "base_url" in options.typed:
+    if has_server_address(options) and "base_url" in options.on_command_line:
         flags += f" --base-url {shlex.quote(str(options.base_url))}"
-    elif "data" in options.typed:
+    elif "data" in options.on_command_line:
         flags += f" --data {shlex.quote(str(options.data))}"
     return flags
 
 
 def new_client(address: str, key: str) -> openai.OpenAI:
-    """A client for `address`. One for this machine ignores proxies: HTTP_PROXY is meant for other machines."""
+    """A client for the base URL `address`. Proxies (HTTP_PROXY) are ignored for loopback addresses."""
     import openai
 
     if is_loopback(address):
@@ -79,18 +79,18 @@ def new_client(address: str, key: str) -> openai.OpenAI:
 
 
 def new_async_client(client: openai.OpenAI, timeout_s: float) -> openai.AsyncOpenAI:
-    """For many requests at once to the same server; of one request no more than `timeout_s`."""
+    """An async client for the same server; `timeout_s` applies per request."""
     import openai
 
     address, key = str(client.base_url), client.api_key
     if is_loopback(address):
-        web = openai.DefaultAsyncHttpxClient(trust_env=False)
-        return openai.AsyncOpenAI(base_url=address, api_key=key, http_client=web, timeout=timeout_s)
+        http_client = openai.DefaultAsyncHttpxClient(trust_env=False)
+        return openai.AsyncOpenAI(base_url=address, api_key=key, http_client=http_client, timeout=timeout_s)
     return openai.AsyncOpenAI(base_url=address, api_key=key, timeout=timeout_s)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether the URL names this machine."""
+    """Whether the URL's host is this machine."""
     host = urlsplit(address).hostname or ""
     if host == "localhost":
         return True
@@ -100,31 +100,32 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def names_a_server(options: Options) -> bool:
-    """Whether the options name one; a typed --data is not overruled by an address that only the environment names."""
-    return bool(options.base_url) and not ("data" in options.typed and "base_url" not in options.typed)
+def has_server_address(options: Options) -> bool:
+    """Whether a server address is set. --data on the command line overrides OPENAI_BASE_URL in the environment."""
+    typed = options.on_command_line
+    return bool(options.base_url) and not ("data" in typed and "base_url" not in typed)
 
 
 def _local_server(options: Options, stack: ExitStack) -> tuple[str, str, bool]:
-    """(base URL, key, embedded). OPENAI_API_KEY is not used here: it belongs to the service that it was made for."""
-    from luthier.cli.output import working
+    """(base URL, API key, embedded). OPENAI_API_KEY is not used, since it belongs to another service."""
+    from luthier.cli.output import spinner
     from luthier.runtime import running_or_embedded
 
-    with working(say("Looking for a server, or starting one …", "正在连接或启动服务器……")):
+    with spinner(say("Connecting to a server, or starting one …", "正在连接或启动服务器……")):
         endpoint = stack.enter_context(running_or_embedded(options.data))
-    typed_key = options.api_key if "api_key" in options.typed else None
-    return endpoint.base_url, typed_key or endpoint.api_key, endpoint.embedded
+    api_key = options.api_key if "api_key" in options.on_command_line else None
+    return endpoint.base_url, api_key or endpoint.api_key, endpoint.embedded
 
 
 def _address(text: str) -> str:
-    """`localhost:8000` means `http://localhost:8000/v1`; an address with a path is taken as it stands."""
+    """Completes `localhost:8000` to `http://localhost:8000/v1`; an address with a path is kept."""
     if "://" not in text:
         text = ("http://" if is_loopback(f"http://{text}") else "https://") + text
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Trouble(
-            say(f"{text} is not the address of a server.", f"{text} 不是服务器地址。"),
-            say("An address looks like http://127.0.0.1:8000/v1.", "地址形如 http://127.0.0.1:8000/v1。"),
+        raise CliError(
+            say(f"{text} is not a server address.", f"{text} 不是服务器地址。"),
+            say("Example of an address: http://127.0.0.1:8000/v1", "地址示例：http://127.0.0.1:8000/v1"),
         )
     return f"{parts.scheme}://{parts.netloc}/v1" if parts.path in ("", "/") else text
 
@@ -132,7 +133,7 @@ def _address(text: str) -> str:
 def _placeholder(address: str) -> str:
     if is_loopback(address):
         return PLACEHOLDER_KEY
-    raise Trouble(
-        say(f"{address} needs a key.", f"{address} 需要密钥。"),
-        say("Pass it with --api-key or OPENAI_API_KEY.", "用 --api-key 或 OPENAI_API_KEY 给出。"),
+    raise CliError(
+        say(f"{address} requires an API key.", f"{address} 需要 API 密钥。"),
+        say("Set it with --api-key or OPENAI_API_KEY.", "用 --api-key 或 OPENAI_API_KEY 给出。"),
     )

@@ -1,6 +1,6 @@
-"""What goes wrong, said once: the cause, the remedy, an exit code; never a traceback.
+"""Errors of the command line: cause, remedy and exit code instead of a traceback.
 
-Knows the `openai` client's exceptions, and imports the client only when there is one to explain.
+The `openai` client is imported only when one of its exceptions is translated.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from luthier.types.errors import RenamedSettingWarning
 if TYPE_CHECKING:
     import openai
 
-# By status: what to do about it. Statuses that are not here have their remedy in the server's message.
+# Remedies by HTTP status. For other statuses the server's message contains the remedy.
 REMEDIES = {
     401: (
-        "Pass the server's key with --api-key or OPENAI_API_KEY.",
-        "用 --api-key 或 OPENAI_API_KEY 给出服务器的密钥。",
+        "Set the server's API key with --api-key or OPENAI_API_KEY.",
+        "用 --api-key 或 OPENAI_API_KEY 给出服务器的 API 密钥。",
     ),
     404: (
-        "`luthier jobs`, `luthier files` and `luthier models` list what this server has.",
+        "`luthier jobs`, `luthier files` and `luthier models` list the objects of this server.",
         "`luthier jobs`、`luthier files`、`luthier models` 会列出该服务器上有什么。",
     ),
-    429: ("The server is busy or a limit is reached: try again later.", "服务器繁忙或已达限额：请稍后再试。"),
-    500: ("The server's own log says more.", "详情见服务器自己的日志。"),
+    429: ("The server is busy or a rate limit is exceeded: try again later.", "服务器繁忙或超过速率限制：请稍后再试。"),
+    500: ("See the server's log for details.", "详情见服务器的日志。"),
 }
-WOUND_DOWN = (
-    "OpenAI takes no new fine-tuning jobs. Leave out --base-url and OPENAI_BASE_URL to train on this machine.",
+OPENAI_CLOSED = (
+    "OpenAI no longer accepts fine-tuning jobs. Leave out --base-url and OPENAI_BASE_URL to train on this machine.",
     "OpenAI 已不再接受新的微调任务。去掉 --base-url 和 OPENAI_BASE_URL，即可在本机训练。",
 )
-ADDRESS = ("Is the address right? It usually ends in /v1.", "地址对吗？通常以 /v1 结尾。")
+ADDRESS_HINT = ("Is the address correct? It usually ends in /v1.", "地址对吗？通常以 /v1 结尾。")
 
 
-class Trouble(click.ClickException):
-    """Ends the command with a cause and a remedy on stderr."""
+class CliError(click.ClickException):
+    """Ends the command with exit code 2, and cause and remedy on stderr."""
 
     exit_code = 2
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
-        # Shown when the command is over, and its --lang with it: so the language is chosen here.
-        self.opening, self.remedy = say("Error: ", "错误："), remedy
+        # Chosen here, because the language of --lang no longer applies when click shows the error.
+        self.prefix, self.remedy = say("Error: ", "错误："), remedy
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(click.style(self.opening, fg="red", bold=True) + printable(self.message), file, err=True)
+        click.echo(click.style(self.prefix, fg="red", bold=True) + printable(self.message), file, err=True)
         if self.remedy:
             click.echo(self.remedy, file, err=True)
 
@@ -74,73 +74,75 @@ def renamed_settings_shown() -> Iterator[None]:
 
 
 @contextmanager
-def explained(address: str) -> Iterator[None]:
-    """Inside it, every exception of the `openai` client becomes a `Trouble`."""
+def client_errors_translated(address: str) -> Iterator[None]:
+    """Raises every exception of the `openai` client as a `CliError`."""
     import openai
 
     try:
         yield
     except openai.OpenAIError as error:
-        raise explain(error, address) from error
+        raise translate_client_error(error, address) from error
     except AttributeError as error:
-        # The client hands on the text of an answer that is not JSON; the first look for a field then fails.
+        # For a response that is not JSON the client returns its text, and the first attribute access fails.
         if not isinstance(error.obj, str):
             raise
-        raise Trouble(
-            say(f"What answers at {address} is not this API.", f"{address} 应答的不是这个接口。"), say(*ADDRESS)
+        raise CliError(
+            say(f"{address} does not serve this API.", f"{address} 提供的不是这个 API。"), say(*ADDRESS_HINT)
         ) from error
 
 
-def explain(error: openai.OpenAIError, address: str) -> Trouble:
-    """`error` as a person can act on it; `address` is the server's base URL."""
+def translate_client_error(error: openai.OpenAIError, address: str) -> CliError:
+    """The `CliError` of a client exception; `address` is the server's base URL."""
     import openai
 
     if isinstance(error, openai.APITimeoutError):
-        return Trouble(say(f"{address} did not answer in time.", f"{address} 没有及时应答。"), say(*REMEDIES[500]))
+        return CliError(say(f"{address} timed out.", f"{address} 响应超时。"), say(*REMEDIES[500]))
     if isinstance(error, openai.APIConnectionError):
-        return Trouble(
-            say(f"No server answers at {address}.", f"{address} 没有服务器应答。"),
+        return CliError(
+            say(f"There is no server at {address}.", f"{address} 没有服务器。"),
             say(
                 "Start one with `luthier serve`, correct the address, or leave out --base-url and OPENAI_BASE_URL: "
-                "the command then brings its own server.",
-                "用 `luthier serve` 启动服务器，或改正地址；去掉 --base-url 和 OPENAI_BASE_URL 时，命令会自带服务器。",
+                "the command then starts its own server.",
+                "用 `luthier serve` 启动服务器，或改正地址；去掉 --base-url 和 OPENAI_BASE_URL 时，"
+                "命令会自己启动服务器。",
             ),
         )
     if isinstance(error, openai.APIStatusError):
-        return Trouble(_message(error, address), _remedy(error))
+        return CliError(_message(error, address), _remedy(error))
     text = getattr(error, "message", None) or str(error)
-    return Trouble(say(f"The server's answer broke off: {text}", f"服务器的应答中断：{text}"), say(*REMEDIES[500]))
+    return CliError(say(f"The server's response was cut off: {text}", f"服务器的响应中断：{text}"), say(*REMEDIES[500]))
 
 
 def _message(error: openai.APIStatusError, address: str) -> str:
     if isinstance(error.body, dict) and error.body.get("message"):
         return str(error.body["message"])
     return say(
-        f"{address} answered with status {error.status_code} and no OpenAI error.",
-        f"{address} 返回状态 {error.status_code}，而且不是 OpenAI 格式的错误。",
+        f"{address} returned status {error.status_code} without an error in OpenAI's format.",
+        f"{address} 返回状态 {error.status_code}，且没有 OpenAI 格式的错误信息。",
     )
 
 
 def _remedy(error: openai.APIStatusError) -> str:
     if error.code == "training_not_available":
-        return say(*WOUND_DOWN)
+        return say(*OPENAI_CLOSED)
     if not isinstance(error.body, dict):
-        return say(*ADDRESS)
+        return say(*ADDRESS_HINT)
     status = 500 if error.status_code >= 500 else error.status_code
     return say(*REMEDIES[status]) if status in REMEDIES else ""
 
 
-def settings_trouble(error: ValueError) -> Exception:
-    """What is wrong with the settings, by flag and variable; any other ValueError as it is."""
+def settings_error(error: ValueError) -> Exception:
+    """A `CliError` that names the flag and variable of each invalid setting; any other ValueError is returned as is."""
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
     if isinstance(error, SettingsError):
-        return Trouble(str(error), say("Tables are written as JSON.", "表格类的设置用 JSON 书写。"))
+        return CliError(str(error), say("Settings with several values are JSON objects.", "多值设置用 JSON 对象书写。"))
     if not isinstance(error, ValidationError) or error.title != "Settings":
         return error
     lines = []
-    for problem in error.errors():
-        name = str(problem["loc"][0])
-        lines.append(f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {problem['msg']}")
-    return Trouble("\n".join(lines), say("`luthier serve --help` explains them.", "`luthier serve --help` 有说明。"))
+    for detail in error.errors():
+        name = str(detail["loc"][0])
+        lines.append(f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {detail['msg']}")
+    hint = say("`luthier serve --help` describes the settings.", "设置的说明见 `luthier serve --help`。")
+    return CliError("\n".join(lines), hint)

@@ -1,6 +1,6 @@
-"""`luthier estimate`: what training on a file takes: tokens, money at OpenAI, and time, memory and disk here.
+"""`luthier estimate`: tokens, cost at OpenAI, and time, memory and disk of training on this machine.
 
-Tokens are the base model's own; time is from a measured rate. Refuses nothing. Needs no server.
+Tokens are counted with the base model's tokenizer; time follows from the measured throughput. Needs no server.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 import click
 from rich.console import Console
 
-from luthier.cli.check_numbers import base_folder, left_out_of, missing, openai_counter, uncounted
+from luthier.cli.check_numbers import excluded_examples, missing_base, nothing_counted, openai_counter
 from luthier.cli.check_report import reading_bar
-from luthier.cli.errors import Trouble
+from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
+from luthier.cli.local import base_folder, settings_of
 from luthier.cli.options import Options, local_options, pass_options
-from luthier.cli.output import note, print_json, print_table, results, size
-from luthier.cli.throughput import rate
+from luthier.cli.output import format_bytes, note, print_json, print_table, stdout_console
+from luthier.cli.throughput import throughput
 from luthier.language import say
 
 _SAMPLE_BYTES = 8_000_000
@@ -26,10 +27,10 @@ _SAMPLE_BYTES = 8_000_000
 
 @click.command(
     help=say(
-        "What training on a file takes: tokens × epochs, what OpenAI charged for as much, and minutes, memory and disk "
-        "on this machine, from a short measurement that is made once.\n\n"
+        "Estimate training on a file: tokens × epochs, OpenAI's price, and time, memory and disk on this machine, from "
+        "a short measurement that is made once.\n\n"
         "Example: luthier estimate train.jsonl --epochs 3",
-        "训练一个文件的代价：token × 轮数、OpenAI 的收费，以及在本机上的时间、内存和磁盘（根据一次简短的实测）。\n\n"
+        "估算训练一个文件所需：token × 轮数、OpenAI 的价格，以及在本机上的时间、内存和磁盘（根据一次简短的实测）。\n\n"
         "例子：luthier estimate train.jsonl --epochs 3",
     )
 )
@@ -37,62 +38,64 @@ _SAMPLE_BYTES = 8_000_000
 @click.option(
     "--model",
     metavar="NAME",
-    help=say("One of OpenAI's models; else all of the price table.", "OpenAI 的某个模型；默认列出全部价格。"),
+    help=say("OpenAI model to price; default: all.", "要计价的 OpenAI 模型；默认全部。"),
 )
 @click.option(
-    "--epochs", type=click.IntRange(1, 50), help=say("Else as a job would choose.", "默认与任务自动选择的相同。")
+    "--epochs",
+    type=click.IntRange(1, 50),
+    help=say("Epochs; default: as a job with `auto`.", "训练轮数；默认同 auto。"),
 )
 @click.option(
     "--base",
     metavar="NAME",
-    help=say("The base model to train; else that of the settings.", "要训练的基座模型；默认取设置。"),
+    help=say("Base model; default: setting `base`.", "基座模型；默认取设置 base。"),
 )
 @click.option(
     "--full",
     is_flag=True,
-    help=say("Of training all weights, as `tune --full` does.", "训练全部权重（同 tune --full）。"),
+    help=say("Full fine-tuning, as with `tune --full`.", "全量微调（同 tune --full）。"),
 )
 @click.option("--measure", type=click.Choice(["once", "again", "never"]), default="once", show_default=True,
-              help=say("Measure this machine if that was not done yet, anew, or not at all.",
-                       "测量本机速度：未测过才测、重新测、不测。"))  # fmt: skip
+              help=say("Measure the throughput of this machine: once, again, or never.",
+                       "测量本机的训练速度：只测一次、重新测、不测。"))  # fmt: skip
 @local_options
 @pass_options
 def estimate(
     options: Options, file: Path, model: str | None, epochs: int | None, base: str | None, full: bool, measure: str
 ) -> None:
-    from luthier.settings import Settings
-
     name, folder = base_folder(base)
     if folder is None:
-        raise Trouble(missing(name))
-    prices = _prices(model)
-    made = _counted(file, folder, epochs)
-    measured = rate(Settings(), folder, full=full, anew=measure == "again") if measure != "never" else None
-    made["base"] = name
-    made["openai"] = _at_openai(made, prices)
-    made["here"] = _here(made, measured, Settings().keep_checkpoints, file.stat().st_size) if measured else None
+        raise CliError(missing_base(name))
+    prices, settings = _prices(model), settings_of(options)
+    document = _count_tokens(file, folder, epochs)
+    measured = throughput(settings, folder, full=full, again=measure == "again") if measure != "never" else None
+    document["base"] = name
+    document["openai"] = _openai_cost(document, prices)
+    document["here"] = (
+        _local_cost(document, measured, settings.keep_checkpoints, file.stat().st_size) if measured else None
+    )
     if options.json:
-        print_json(made)
+        print_json(document)
     else:
-        _tell(results(), made, file)
-    _warn(made, file)
+        _print_estimate(stdout_console(), document, file)
+    _print_warnings(document, file)
 
 
 def _prices(model: str | None) -> dict[str, float]:
-    """The price of one model, or of all."""
+    """Model → price per 1M training tokens, of one model or of all."""
     from luthier.data.cost_estimate import openai_price, openai_prices
 
     if model is None:
         return openai_prices()
     price = openai_price(model)
     if price is None:
-        known = ", ".join(openai_prices())
-        raise Trouble(say(f"OpenAI published no training price by token for {model}. Known: {known}",
-                          f"OpenAI 没有公布 {model} 按 token 的训练价格。已知：{known}"))  # fmt: skip
+        priced = ", ".join(openai_prices())
+        raise CliError(say(f"OpenAI published no training price per token for {model}. Priced models: {priced}",
+                          f"OpenAI 没有公布 {model} 按 token 的训练价格。有价格的模型：{priced}"))  # fmt: skip
     return {model: price}
 
 
-def _counted(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
+def _count_tokens(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
     from luthier.data.check.file_check import check_file
     from luthier.data.cost_estimate import n_epochs_auto
     from luthier.data.rendering.renderer import Renderer
@@ -109,11 +112,12 @@ def _counted(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
             on_line=on_line,
         )
     if not numbers.counted:
-        see = shlex.join(["luthier", "check", str(file)])
-        why = uncounted(numbers.examples, faulty) if numbers.examples else say("It is empty.", "文件是空的。")
-        raise Trouble(say(f"{file} cannot be estimated. {why} See: {see}",
-                          f"{file} 无法估算。{why}请看：{see}"))  # fmt: skip
-    chosen = epochs or n_epochs_auto(numbers.examples - faulty)
+        command = shlex.join(["luthier", "check", str(file)])
+        empty = say("It is empty.", "文件是空的。")
+        reason = nothing_counted(numbers.examples, faulty) if numbers.examples else empty
+        raise CliError(say(f"{file} cannot be estimated. {reason} See: {command}",
+                           f"{file} 无法估算。{reason}请看：{command}"))  # fmt: skip
+    n_epochs = epochs or n_epochs_auto(numbers.examples - faulty)
     return {
         "examples": numbers.examples,
         "sampled": numbers.sampled,
@@ -121,74 +125,82 @@ def _counted(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
         "faulty": faulty,
         "tokens": numbers.total_tokens,
         "openai_tokens": numbers.total_openai_tokens,
-        "epochs": chosen,
+        "epochs": n_epochs,
         "epochs_chosen": "given" if epochs else "auto",
-        "trained_tokens": numbers.total_tokens * chosen,
+        "trained_tokens": numbers.total_tokens * n_epochs,
         "truncated": numbers.truncated,
     }
 
 
-def _at_openai(made: dict[str, Any], prices: dict[str, float]) -> dict[str, Any]:
-    """Money by OpenAI's own count of tokens where it is known, else by the base model's."""
+def _openai_cost(counts: dict[str, Any], prices: dict[str, float]) -> dict[str, Any]:
+    """Cost at OpenAI, by OpenAI's token count if available, else by the base model's."""
     from luthier.data.cost_estimate import HOSTED_UNTIL, LESSON_USD_PER_1K, training_cost
 
-    tokens = made["openai_tokens"] or made["tokens"]
+    tokens, n_epochs = counts["openai_tokens"] or counts["tokens"], counts["epochs"]
     return {
         "until": HOSTED_UNTIL,
         "tokens": tokens,
-        "usd": {name: training_cost(tokens, made["epochs"], price / 1000) for name, price in prices.items()},
+        "usd": {name: training_cost(tokens, n_epochs, price / 1000) for name, price in prices.items()},
         "usd_per_1m": prices,
-        "lesson_usd": training_cost(tokens, made["epochs"], LESSON_USD_PER_1K),
+        "lesson_usd": training_cost(tokens, n_epochs, LESSON_USD_PER_1K),
     }
 
 
-def _here(made: dict[str, Any], measured: dict[str, Any], kept: int, file_bytes: int) -> dict[str, Any]:
-    adapters = (kept + 1) * measured["adapter_bytes"]  # the checkpoints of a job, and the model made of the last
+def _local_cost(
+    counts: dict[str, Any], measured: dict[str, Any], keep_checkpoints: int, file_bytes: int
+) -> dict[str, Any]:
+    adapters = (keep_checkpoints + 1) * measured["adapter_bytes"]  # the checkpoints and the fine-tuned model
     return {
         **measured,
-        "seconds": made["trained_tokens"] / measured["tokens_per_s"],
-        "disk_bytes": adapters + measured["state_bytes"] + 2 * file_bytes,  # the upload, and the job's copy
+        "seconds": counts["trained_tokens"] / measured["tokens_per_s"],
+        "disk_bytes": adapters + measured["state_bytes"] + 2 * file_bytes,  # the upload and the job's copy
     }
 
 
-def _tell(console: Console, made: dict[str, Any], file: Path) -> None:
-    about = say("about ", "约 ") if made["sampled"] < made["examples"] else ""
-    base = Path(made["base"]).name
-    how = say(" (auto)", "（auto）") if made["epochs_chosen"] == "auto" else ""
+def _print_estimate(console: Console, document: dict[str, Any], file: Path) -> None:
+    approximately = say("about ", "约 ") if document["sampled"] < document["examples"] else ""
+    base = Path(document["base"]).name
+    auto = say(" (auto)", "（auto）") if document["epochs_chosen"] == "auto" else ""
+    examples, tokens, epochs = document["examples"], document["tokens"], document["epochs"]
     console.print(printable(say(
-        f"{file}: {made['examples']:,} examples, {about}{made['tokens']:,} tokens of {base} × {made['epochs']} "
-        f"epochs{how} = {made['trained_tokens']:,} tokens to train.\n",
-        f"{file}：{made['examples']:,} 个样本，{about}{made['tokens']:,} 个 token（{base}）× {made['epochs']} 轮{how}"
-        f" = 训练 {made['trained_tokens']:,} 个 token。\n",
+        f"{file}: {examples:,} examples, {approximately}{tokens:,} tokens of {base} × {epochs} epochs{auto} = "
+        f"{document['trained_tokens']:,} trained tokens.\n",
+        f"{file}：{examples:,} 个样本，{approximately}{tokens:,} 个 token（{base}）× {epochs} 轮{auto}"
+        f" = 训练 {document['trained_tokens']:,} 个 token。\n",
     )), soft_wrap=True)  # fmt: skip
-    _tell_openai(console, made["openai"], made)
-    if made["here"]:
-        _tell_here(console, made["here"])
+    _print_openai_cost(console, document["openai"], document)
+    if document["here"]:
+        _print_local_cost(console, document["here"])
 
 
-def _tell_openai(console: Console, openai: dict[str, Any], made: dict[str, Any]) -> None:
-    whose = say("its own count", "按其词表") if made["openai_tokens"] else say("counted as above", "按上面的统计")
+def _print_openai_cost(console: Console, openai: dict[str, Any], document: dict[str, Any]) -> None:
+    epochs = document["epochs"]
+    source = say("OpenAI's count", "按 OpenAI 的词表") if document["openai_tokens"] else say("as above", "按上面的统计")
     console.print(say(
-        f"At OpenAI, {openai['tokens']:,} tokens ({whose}) × {made['epochs']} epochs cost, by its last price table "
-        f"(it takes no new fine-tuning jobs after {openai['until']}):",
-        f"在 OpenAI，{openai['tokens']:,} 个 token（{whose}）× {made['epochs']} 轮，按最后公布的价格"
+        f"At OpenAI, {openai['tokens']:,} tokens ({source}) × {epochs} epochs cost, by its last price list "
+        f"(no new fine-tuning jobs after {openai['until']}):",
+        f"在 OpenAI，{openai['tokens']:,} 个 token（{source}）× {epochs} 轮，按最后公布的价格"
         f"（{openai['until']} 之后不再接受新的微调任务）：",
     ), soft_wrap=True)  # fmt: skip
     rows = [(name, f"${openai['usd_per_1m'][name]:.2f}", f"${cost:,.2f}") for name, cost in openai["usd"].items()]
     print_table([say("model", "模型"), say("per 1M tokens", "每百万 token"), say("training", "训练费用")], rows)
     console.print(say(
-        f"By the sum of many courses, $0.016 per 1k tokens × tokens × epochs: ${openai['lesson_usd']:,.2f}. (10,000 "
-        "tokens × 10 epochs = $1.60. That rate was the price of using a tuned gpt-3.5-turbo; training cost half.)\n",
-        f"按许多课程的算法，每千 token $0.016 × token × 轮数：${openai['lesson_usd']:,.2f}。（10,000 token × 10 轮 = "
-        "$1.60。这其实是微调后 gpt-3.5-turbo 的使用价格，训练价格是它的一半。）\n",
+        f"By the formula of many courses, $0.016 per 1k tokens × epochs: ${openai['lesson_usd']:,.2f}. (10,000 tokens "
+        "× 10 epochs = $1.60. That was the price of using a fine-tuned gpt-3.5-turbo; training cost half.)\n",
+        f"按许多课程的算法，每千 token $0.016 × 轮数：${openai['lesson_usd']:,.2f}。（10,000 个 token × 10 轮 = $1.60。"
+        "这其实是使用微调后 gpt-3.5-turbo 的价格，训练价格是它的一半。）\n",
     ), soft_wrap=True)  # fmt: skip
 
 
-def _tell_here(console: Console, here: dict[str, Any]) -> None:
-    time, memory, disk = _duration(here["seconds"]), size(here["peak_memory_bytes"]), size(here["disk_bytes"])
+def _print_local_cost(console: Console, here: dict[str, Any]) -> None:
+    time, memory, disk = (
+        _duration(here["seconds"]),
+        format_bytes(here["peak_memory_bytes"]),
+        format_bytes(here["disk_bytes"]),
+    )
     console.print(say(
-        f"Here ({here['hardware']}, measured: {here['tokens_per_s']:,} tokens/s): about {time}, {memory} of memory, "
-        f"{disk} on disk; no money but for the electricity.",
+        f"On this machine ({here['hardware']}, measured: {here['tokens_per_s']:,} tokens/s): about {time}, {memory} of "
+        f"memory, {disk} of disk; no cost but electricity.",
         f"在本机（{here['hardware']}，实测 {here['tokens_per_s']:,} token/秒）：约 {time}，内存 {memory}，磁盘 {disk}；"
         "除电费外不花钱。",
     ), soft_wrap=True)  # fmt: skip
@@ -202,21 +214,23 @@ def _duration(seconds: float) -> str:
     return say(f"{seconds / 3600:,.1f} hours", f"{seconds / 3600:,.1f} 小时")
 
 
-def _warn(made: dict[str, Any], file: Path) -> None:
+def _print_warnings(document: dict[str, Any], file: Path) -> None:
     from luthier.data.cost_estimate import MANY_S
 
-    if left_out := left_out_of(made):
-        see = shlex.join(["luthier", "check", str(file)])
-        note(say(f"{left_out} A job refuses a file with errors; see: {see}",
-                 f"{left_out}有错误的文件无法用于训练；请看：{see}")
-             if made["faulty"] else left_out, "bold yellow")  # fmt: skip
-    if made["here"] and made["here"]["seconds"] > MANY_S:
-        said = say(
-            "That is more than a thousand hours. Fewer epochs, a sample of the file, a smaller base or a GPU would "
-            "help; nothing keeps you from starting.",
-            "这超过一千小时。可以减少轮数、抽取部分样本、换更小的基座模型或使用 GPU；要开始也不会被阻止。",
+    if excluded := excluded_examples(document):
+        command = shlex.join(["luthier", "check", str(file)])
+        note(say(f"{excluded} Jobs reject files with errors; see: {command}",
+                 f"{excluded}有错误的文件无法用于训练；请看：{command}")
+             if document["faulty"] else excluded, "bold yellow")  # fmt: skip
+    if document["here"] and document["here"]["seconds"] > MANY_S:
+        note(
+            say(
+                "That is more than a thousand hours. Consider fewer epochs, a sample of the file, a smaller base model "
+                "or a GPU.",
+                "这超过一千小时。可以考虑减少轮数、抽取部分样本、换更小的基座模型或使用 GPU。",
+            ),
+            "bold yellow",
         )
-        note(said, "bold yellow")
-    if made["truncated"]:
-        note(say(f"{made['truncated']:,} examples are longer than the base model's context; see: luthier check",
-                 f"{made['truncated']:,} 个样本超过基座模型的上下文；请看：luthier check"), "yellow")  # fmt: skip
+    if document["truncated"]:
+        note(say(f"{document['truncated']:,} examples are longer than the base model's context; see: luthier check",
+                 f"{document['truncated']:,} 个样本超过基座模型的上下文；请看：luthier check"), "yellow")  # fmt: skip

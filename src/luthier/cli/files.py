@@ -1,4 +1,4 @@
-"""`luthier files`: what the server keeps. A face of `client.files`, nothing more."""
+"""`luthier files`: `client.files` on the command line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ import click
 import httpx
 
 from luthier.cli.client import open_client
-from luthier.cli.errors import Trouble
+from luthier.cli.errors import CliError
 from luthier.cli.options import Options, pass_options, server_options
-from luthier.cli.output import as_json, note, print_details, print_json, print_table, results, size, when, working
+from luthier.cli.output import (
+    format_bytes,
+    local_time,
+    note,
+    print_details,
+    print_json,
+    print_table,
+    spinner,
+    stdout_console,
+    to_json,
+)
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -26,12 +36,12 @@ PURPOSES = ("fine-tune", "assistants", "batch", "vision", "user_data", "evals")
 
 def upload_file(client: openai.OpenAI, path: Path, purpose: FilePurpose = "fine-tune") -> FileObject:
     """Uploads `path` and waits until the server has processed it."""
-    with working(say(f"Uploading {path.name} …", f"正在上传 {path.name}……")):
+    with spinner(say(f"Uploading {path.name} …", f"正在上传 {path.name}……")):
         uploaded = client.files.create(file=path, purpose=purpose)
         if uploaded.status == "uploaded":
             uploaded = client.files.wait_for_processing(uploaded.id, poll_interval=1)
     if uploaded.status == "error":
-        raise Trouble(
+        raise CliError(
             say(
                 f"The server could not read {path.name}: {uploaded.status_details}",
                 f"服务器无法读取 {path.name}：{uploaded.status_details}",
@@ -69,12 +79,14 @@ def files(ctx: click.Context) -> None:
 def list_files(options: Options, purpose: str | None, limit: int) -> None:
     with open_client(options) as client:
         pages = client.files.list(limit=limit, purpose=purpose) if purpose else client.files.list(limit=limit)
-        found = list(islice(pages, limit))
+        listed = list(islice(pages, limit))
     if options.json:
-        print_json([as_json(file) for file in found])
+        print_json([to_json(file) for file in listed])
         return
     columns = ("id", say("name", "文件名"), say("purpose", "用途"), say("size", "大小"), say("created", "创建时间"))
-    print_table(columns, [(f.id, f.filename, f.purpose, size(f.bytes), when(f.created_at)) for f in found])
+    print_table(
+        columns, [(f.id, f.filename, f.purpose, format_bytes(f.bytes), local_time(f.created_at)) for f in listed]
+    )
 
 
 @files.command(
@@ -92,7 +104,7 @@ def upload(options: Options, paths: tuple[Path, ...], purpose: FilePurpose) -> N
     with open_client(options) as client:
         uploaded = [upload_file(client, path, purpose) for path in paths]
     if options.json:
-        print_json([as_json(file) for file in uploaded])
+        print_json([to_json(file) for file in uploaded])
     else:
         for file in uploaded:
             click.echo(f"{file.id}  {file.filename}")
@@ -110,14 +122,14 @@ def upload(options: Options, paths: tuple[Path, ...], purpose: FilePurpose) -> N
 @pass_options
 def show(options: Options, file_id: str) -> None:
     with open_client(options) as client:
-        found = as_json(client.files.retrieve(file_id))
-    print_json(found) if options.json else print_details(found)
+        details = to_json(client.files.retrieve(file_id))
+    print_json(details) if options.json else print_details(details)
 
 
 @files.command(
     "report",
     help=say(
-        "Show what the check found in a file when a job validated it. Exit code 1 if it has errors.\n\n"
+        "Show the findings of the check when a job validated a file. Exit code 1 if it has errors.\n\n"
         "Example: luthier files report file-abc123",
         "查看微调任务校验文件时发现的问题。文件有错误时退出码为 1。\n\n例子：luthier files report file-abc123",
     ),
@@ -130,33 +142,33 @@ def report(options: Options, file_id: str) -> None:
     from luthier.data.findings import Report
 
     with open_client(options) as client:
-        # Luthier's own route; the client has no method for it.
+        # A route of Luthier's own, without a client method.
         path = f"/files/{quote(file_id, safe='')}/report"
-        found = client.get(path, cast_to=httpx.Response).json()
+        document = client.get(path, cast_to=httpx.Response).json()
     if options.json:
-        print_json(found)
+        print_json(document)
     else:
-        print_report(results(), Path(file_id), Report.from_dict(found))
-    raise click.exceptions.Exit(0 if found["ok"] else 1)
+        print_report(stdout_console(), Path(file_id), Report.from_dict(document))
+    raise click.exceptions.Exit(0 if document["ok"] else 1)
 
 
 @files.command(
     "download",
     help=say(
-        "Download a file byte for byte, under its own name unless -o names another; -o - writes to stdout.\n\n"
+        "Download a file unchanged, under its own name unless -o sets another; -o - writes to stdout.\n\n"
         "Example: luthier files download file-abc123 -o train.jsonl",
         "原样下载文件；默认使用原文件名，可用 -o 指定，-o - 写到标准输出。\n\n"
         "例子：luthier files download file-abc123 -o train.jsonl",
     ),
 )
 @click.argument("file_id")
-@click.option("-o", "--output", metavar="PATH", help=say("Where to write.", "写到哪里。"))
-@click.option("--force", is_flag=True, help=say("Overwrite.", "覆盖已有文件。"))
+@click.option("-o", "--output", metavar="PATH", help=say("Output path.", "输出路径。"))
+@click.option("--force", is_flag=True, help=say("Overwrite an existing file.", "覆盖已有文件。"))
 @server_options
 @pass_options
 def download(options: Options, file_id: str, output: str | None, force: bool) -> None:
     with open_client(options) as client:
-        # The server chose the name, so only its last part is used: nothing is written outside this folder.
+        # The name comes from the server: only its last component is used, so the file stays in this folder.
         name = output or Path(client.files.retrieve(file_id).filename).name or file_id
         content = client.files.content(file_id).read()
     if name == "-" and not options.json:
@@ -174,18 +186,18 @@ def _write(path: Path, content: bytes, force: bool) -> None:
         with path.open("wb" if force else "xb") as target:
             target.write(content)
     except FileExistsError as error:
-        raise Trouble(
-            say(f"{path} exists already.", f"{path} 已存在。"),
-            say("Overwrite it with --force, or name another with -o.", "用 --force 覆盖，或用 -o 另选路径。"),
+        raise CliError(
+            say(f"{path} already exists.", f"{path} 已存在。"),
+            say("Overwrite it with --force, or choose another path with -o.", "用 --force 覆盖，或用 -o 另选路径。"),
         ) from error
     except OSError as error:
-        raise Trouble(say(f"{path} cannot be written: {error}", f"{path} 无法写入：{error}")) from error
+        raise CliError(say(f"{path} cannot be written: {error}", f"{path} 无法写入：{error}")) from error
 
 
 @files.command(
     "delete",
     help=say(
-        "Delete files; jobs that were trained on them are not touched.\n\nExample: luthier files delete file-abc123",
+        "Delete files; jobs that were trained on them are not affected.\n\nExample: luthier files delete file-abc123",
         "删除文件；用它们训练过的微调任务不受影响。\n\n例子：luthier files delete file-abc123",
     ),
 )
@@ -196,7 +208,7 @@ def delete(options: Options, file_ids: tuple[str, ...]) -> None:
     with open_client(options) as client:
         deleted = [client.files.delete(file_id) for file_id in file_ids]
     if options.json:
-        print_json([as_json(answer) for answer in deleted])
+        print_json([to_json(answer) for answer in deleted])
         return
     for answer in deleted:
         note(say(f"Deleted {answer.id}.", f"已删除 {answer.id}。"))

@@ -1,6 +1,6 @@
-"""`--functions FILE`: the definitions in a file, as a request sends them, and calls held against them for a person.
+"""`--functions FILE`: function definitions from a file, and validation of calls against them.
 
-A file is a JSON list of tools or of functions, an object that holds one, or a training file, whose definitions are
+The file is a JSON list of tools or functions, an object with such a list, or a training file, whose definitions are
 collected.
 """
 
@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from luthier.cli.errors import Trouble
+from luthier.cli.errors import CliError
 from luthier.data.examples.adapter_metadata import survey
 from luthier.data.examples.json_schema import schema_error
 from luthier.data.examples.messages import definitions as in_todays_form
@@ -17,34 +17,34 @@ from luthier.data.examples.tool_definitions import Definitions
 from luthier.language import say
 from luthier.types.errors import LuthierError
 
-_FAULTS = {
-    "unknown_function": ("no such function is defined", "没有定义这个函数"),
-    "not_an_object": ("the arguments are no JSON object", "参数不是 JSON 对象"),
+_ERRORS = {
+    "unknown_function": ("the function is not defined", "没有定义这个函数"),
+    "not_an_object": ("the arguments are not a JSON object", "参数不是 JSON 对象"),
     "missing_required": ("a required argument is missing", "缺少必填参数"),
     "unknown_argument": ("an argument is not defined", "有未定义的参数"),
     "wrong_type": ("an argument has the wrong type", "有参数类型不对"),
-    "not_in_enum": ("an argument is not one of the values allowed", "有参数不在允许的取值之内"),
+    "not_in_enum": ("an argument is not one of the allowed values", "有参数不在允许的取值之内"),
 }
 
 
 def read_functions(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """`{"tools": [...]}` or, from a file in the older form, `{"functions": [...]}`. Raises Trouble."""
-    found = _listed(path)
-    if found is None:
-        found = _of_training_file(path)
-    if not found:
-        raise Trouble(
-            say(f"{path} holds no function definitions.", f"{path} 里没有函数定义。"),
+    """`{"tools": [...]}`, or `{"functions": [...]}` for the legacy form. Raises CliError."""
+    definitions = _from_json(path)
+    if definitions is None:
+        definitions = _from_training_file(path)
+    if not definitions:
+        raise CliError(
+            say(f"{path} contains no function definitions.", f"{path} 里没有函数定义。"),
             say(
-                "Write a JSON list of tools or of functions, or name a training file that has them.",
-                "请写成 tools 或 functions 的 JSON 列表，或给出带有定义的训练文件。",
+                "Pass a JSON list of tools or functions, or a training file with definitions.",
+                "请给出 tools 或 functions 的 JSON 列表，或带有定义的训练文件。",
             ),
         )
-    return found
+    return definitions
 
 
-def faults(definitions: dict[str, list[dict[str, Any]]], name: str, arguments: str) -> str:
-    """What is wrong with a call, in words; nothing where it is as it should be, or where nothing is defined."""
+def call_errors(definitions: dict[str, list[dict[str, Any]]], name: str, arguments: str) -> str:
+    """The errors of a call, in words; empty for a valid call, or without definitions."""
     tools = in_todays_form(definitions.get("tools"), definitions.get("functions"))
     if not tools:
         return ""
@@ -52,17 +52,17 @@ def faults(definitions: dict[str, list[dict[str, Any]]], name: str, arguments: s
         value = json.loads(arguments)
     except ValueError:
         value = None
-    found: Counter[str] = Definitions(tools).faults(name, value if isinstance(value, dict) else None)
-    other = ("the arguments break the schema", "参数不符合定义")
-    return say("; ", "；").join(say(*_FAULTS.get(code, other)) for code in found)
+    codes: Counter[str] = Definitions(tools).faults(name, value if isinstance(value, dict) else None)
+    other = ("the arguments do not match the schema", "参数不符合定义")
+    return say("; ", "；").join(say(*_ERRORS.get(code, other)) for code in codes)
 
 
-def _listed(path: Path) -> dict[str, list[dict[str, Any]]] | None:
-    """None for what is not one JSON document, or is an example."""
+def _from_json(path: Path) -> dict[str, list[dict[str, Any]]] | None:
+    """None if the file is not a single JSON document, or is a training example."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise Trouble(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
+        raise CliError(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
     except (ValueError, RecursionError):
         return None
     if isinstance(value, dict):
@@ -71,41 +71,41 @@ def _listed(path: Path) -> dict[str, list[dict[str, Any]]] | None:
         value = value.get("tools") or value.get("functions") or [value]
     if not isinstance(value, list):
         return {}
-    for number, item in enumerate(value, 1):
-        _check(path, number, item)
+    for number, definition in enumerate(value, 1):
+        _check(path, number, definition)
     if not value:
         return {}
-    wrapped = ["function" in item for item in value]
+    wrapped = ["function" in definition for definition in value]
     if all(wrapped):
         return {"tools": value}
     if any(wrapped):
-        raise Trouble(
-            say(f"{path} mixes tools and functions; write one form.", f"{path} 混用了 tools 和 functions，请统一写法。")
+        raise CliError(
+            say(f"{path} mixes tools and functions; use one form.", f"{path} 混用了 tools 和 functions，请统一写法。")
         )
     return {"functions": value}
 
 
-def _check(path: Path, number: int, item: Any) -> None:
-    plain = item.get("function", item) if isinstance(item, dict) else None
-    wrong = None
-    if not isinstance(plain, dict) or not isinstance(plain.get("name"), str):
-        wrong = say("it has no name", "没有 name")
-    elif isinstance(plain.get("parameters"), dict):
-        wrong = schema_error(plain["parameters"])
-    if wrong:
-        raise Trouble(say(f"{path}, definition {number}: {wrong}.", f"{path} 第 {number} 个定义：{wrong}。"))
+def _check(path: Path, number: int, definition: Any) -> None:
+    function = definition.get("function", definition) if isinstance(definition, dict) else None
+    error = None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        error = say("it has no name", "没有 name")
+    elif isinstance(function.get("parameters"), dict):
+        error = schema_error(function["parameters"])
+    if error:
+        raise CliError(say(f"{path}, definition {number}: {error}.", f"{path} 第 {number} 个定义：{error}。"))
 
 
-def _of_training_file(path: Path) -> dict[str, list[dict[str, Any]]]:
+def _from_training_file(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
-        taught = survey(path)
+        metadata = survey(path)
     except (LuthierError, ValueError, KeyError, TypeError) as error:
-        raise Trouble(
+        raise CliError(
             say(f"{path} is neither JSON nor a training file: {error}", f"{path} 既不是 JSON，也不是训练文件：{error}"),
-            say("`luthier check` says more.", "`luthier check` 有详细说明。"),
+            say("Run `luthier check` for details.", "详情请运行 `luthier check`。"),
         ) from error
-    if not taught.definitions:
+    if not metadata.definitions:
         return {}
-    if taught.call_form == "functions":
-        return {"functions": [tool["function"] for tool in taught.definitions]}
-    return {"tools": taught.definitions}
+    if metadata.call_form == "functions":
+        return {"functions": [tool["function"] for tool in metadata.definitions]}
+    return {"tools": metadata.definitions}

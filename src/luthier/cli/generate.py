@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luthier.cli.client import Connection, new_async_client, open_connection
-from luthier.cli.errors import Trouble
+from luthier.cli.errors import CliError
 from luthier.cli.generate_options import PROBES, Asked, generate_options
 from luthier.cli.generate_report import print_estimate, print_made, print_shares, progress_bar, short_kinds
 from luthier.cli.options import Options, pass_options, server_options
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 def generate(options: Options, /, **given: Any) -> None:
     asked = Asked(**given)
     if asked.topics and asked.functions:
-        raise Trouble(
+        raise CliError(
             say("Topics or functions?", "主题还是函数？"),
             say("Make the two sets one after the other, each with its own --out.",
                 "请分两次生成，各用各的 --out。"),
@@ -76,12 +76,12 @@ def _refuse_idle(asked: Asked) -> None:
         idle, belongs = {"--judge": asked.judge, "--style": asked.style}, "--topic"
         idle |= {"--task": asked.task, "--persona": asked.persona}
     if asked.no_teacher and asked.teacher:
-        raise Trouble(
+        raise CliError(
             say("With a teacher or without?", "要不要教师模型？"),
             say("Give --teacher or --no-teacher.", "--teacher 和 --no-teacher 只能选一个。"),
         )
     if flags := [flag for flag, given in idle.items() if given]:
-        raise Trouble(
+        raise CliError(
             say(f"{flags[0]} does nothing here.", f"{flags[0]} 在这里不起作用。"),
             say(f"It belongs to {belongs}.", f"它要配合 {belongs} 使用。"),
         )
@@ -143,7 +143,7 @@ def _topics_wish(asked: Asked) -> Wish:
 
     topics = tuple(dict.fromkeys(topic.strip() for topic in asked.topics if topic.strip()))
     if not topics:
-        raise Trouble(
+        raise CliError(
             say("There is nothing to write about.", "没有可写的内容。"),
             say("Give topics (--topic 股票投资 --topic 银行理财) or definitions (--functions FILE).",
                 "请给出主题（--topic 股票投资 --topic 银行理财）或函数定义（--functions FILE）。"),
@@ -178,7 +178,7 @@ def _calls_wish(asked: Asked) -> CallsWish:
 def _require_teacher(asked: Asked, otherwise: str = "") -> None:
     if asked.teacher and not asked.no_teacher:
         return
-    raise Trouble(
+    raise CliError(
         say("Who should write the examples?", "由哪个模型来编写样本？"),
         say(f"Name a model with --teacher{otherwise}; `luthier models` lists those of the server.",
             f"请用 --teacher 指定模型{otherwise}；`luthier models` 会列出服务器上的模型。"),
@@ -262,7 +262,7 @@ def _price(prompt: float | None, completion: float | None) -> Price | None:
     if prompt is None and completion is None:
         return None
     if prompt is None or completion is None:
-        raise Trouble(
+        raise CliError(
             say("A price has two parts.", "价格要成对给出。"),
             say("Give both --price-in and --price-out.", "请同时给出 --price-in 和 --price-out。"),
         )

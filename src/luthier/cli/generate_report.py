@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from luthier.cli.i18n import printable
-from luthier.cli.output import notices, print_json, print_table, results
+from luthier.cli.output import print_json, print_table, stderr_console, stdout_console
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ KINDS = {
 @contextmanager
 def progress_bar(total: int) -> Iterator[Callable[[int, int, float], None]]:
     """A function that is told of examples made, replies and dollars; it draws where stderr is a terminal."""
-    console = notices()
+    console = stderr_console()
     if not console.is_terminal:
         yield lambda made, replies, dollars: None
         return
@@ -51,7 +51,7 @@ def progress_bar(total: int) -> Iterator[Callable[[int, int, float], None]]:
 
 def print_made(places: Places, outcome: Outcome) -> None:
     """The figures that a person should look at before training on the file."""
-    report, console = outcome.report, results()
+    report, console = outcome.report, stdout_console()
     parts = report.get("by_topic") or report["by_kind"]
     rows = [(KINDS.get(name, (name, name)), row) for name, row in parts.items()]
     print_table(("", say("made", "已完成")), [(say(*name), f"{row['made']}/{row['wanted']}") for name, row in rows])
@@ -144,7 +144,7 @@ def _money(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _print_end(places: Places, outcome: Outcome) -> None:
-    report, console = outcome.report, results()
+    report, console = outcome.report, stdout_console()
     made, wanted = report["made"], report["wanted"]
     for kind in short_kinds(report):
         row, name = report["by_kind"][kind], KINDS[kind]
@@ -179,15 +179,15 @@ def print_estimate(as_json: bool, wish: Wish, estimate: dict[str, Any]) -> None:
     columns = (say("slot", "位置"), say("kind", "类型"), say("asker", "提问者"), say("level", "程度"))
     print_table(columns, [(slot.id, slot.task, slot.persona, slot.level) for slot in first[:SHOWN_SLOTS]])
     if len(first) > SHOWN_SLOTS:
-        results().print(say(f"… and {len(first) - SHOWN_SLOTS} more", f"……还有 {len(first) - SHOWN_SLOTS} 个"))
+        stdout_console().print(say(f"… and {len(first) - SHOWN_SLOTS} more", f"……还有 {len(first) - SHOWN_SLOTS} 个"))
     requests = estimate["requests"]
     named = ", ".join(f"{kind} {count}" for kind, count in requests.items())
-    results().print(
+    stdout_console().print(
         say(f"\nRequests, if nothing is asked twice: {sum(requests.values())} ({named}).",
             f"\n预计请求数（没有重问时）：{sum(requests.values())}（{named}）。"), soft_wrap=True)  # fmt: skip
     dollars = "?" if estimate["usd"] is None else f"${estimate['usd']:.4f}"
     measured = bool(estimate["measured"])
-    results().print(
+    stdout_console().print(
         say(f"Tokens: {estimate['prompt_tokens']} + {estimate['completion_tokens']}; cost: {dollars}, "
             + ("measured on a few requests." if measured else "every reply at its limit."),
             f"token：{estimate['prompt_tokens']} + {estimate['completion_tokens']}；费用：{dollars}，"
@@ -205,7 +205,7 @@ def print_shares(as_json: bool, wish: CallsWish) -> None:
     print_table(("", say("examples", "样本")), [(say(*KINDS[kind]), count) for kind, count in wanted.items()])
     named = ", ".join(f"{kind} {count}" for kind, count in requests.items())
     total = sum(requests.values())
-    results().print(
+    stdout_console().print(
         say(f"Requests with a teacher: {total} ({named}).", f"使用教师模型时的请求数：{total}（{named}）。"),
         soft_wrap=True,
     )

@@ -1,6 +1,6 @@
-"""How commands speak: in the language that `--lang` or the locale names, and without a terminal's control characters.
+"""The language of commands (`--lang` or the locale), and text without terminal control characters.
 
-Imported by the front door before anything else, so it must stay small.
+Imported by every command line first, so it must stay small.
 """
 
 import os
@@ -16,17 +16,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 VARIABLE = "LUTHIER_LANG"
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
-# C0 and C1 controls but tab and newline: text of models and servers must not move the cursor or retitle a window.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# C0 and C1 controls except tab and newline: model output must not move the cursor or change the window title.
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    """`text` without control characters and without halves of surrogate pairs."""
-    return _CONTROLS.sub("", text).encode("utf-8", "replace").decode()
+    """`text` without control characters and lone surrogates."""
+    return _CONTROL_CHARACTERS.sub("", text).encode("utf-8", "replace").decode()
 
 
 def language_of(args: Sequence[str]) -> str | None:
-    """The value of `--lang` among `args`, wherever it stands before a `--`."""
+    """The value of `--lang` anywhere in `args` before a `--`."""
     for position, word in enumerate(args):
         if word == "--":
             return None
@@ -38,9 +38,9 @@ def language_of(args: Sequence[str]) -> str | None:
 
 
 def use_language(ctx: click.Context, language: str | None) -> None:
-    """Speak `language` until `ctx` closes, in this process and in the programs that it starts.
+    """Sets `LUTHIER_LANG` until `ctx` closes, for this process and its child processes.
 
-    Anything but one of `LANGUAGES` is left for click to refuse.
+    Values that are not in `LANGUAGES` are ignored here; click rejects them.
     """
     if language not in LANGUAGES:
         return
@@ -55,18 +55,18 @@ def use_language(ctx: click.Context, language: str | None) -> None:
     ctx.call_on_close(restore)
 
 
-def _speak(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+def _set_language(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     use_language(ctx, value)
 
 
 def lang_option(command: Command) -> Command:
-    """Adds `--lang`; its help is in both languages, for those who cannot read the current one."""
-    add = click.option(
+    """Adds `--lang`. Its help is in both languages, for people who cannot read the current one."""
+    option = click.option(
         "--lang",
         type=click.Choice(LANGUAGES),
         expose_value=False,
         is_eager=True,
-        callback=_speak,
-        help="Speak English or Chinese. 使用英文或中文。",
+        callback=_set_language,
+        help="Language: English or Chinese. 语言：英文或中文。",
     )
-    return add(command)
+    return option(command)

@@ -1,4 +1,4 @@
-"""`luthier jobs`: a face of `client.fine_tuning.jobs`, and the result file made readable."""
+"""`luthier jobs`: `client.fine_tuning.jobs` on the command line, and result files as CSV or plot."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luthier.cli.client import open_client
-from luthier.cli.errors import Trouble
+from luthier.cli.errors import CliError
 from luthier.cli.options import Options, pass_options, server_options
-from luthier.cli.output import as_json, note, print_details, print_json, print_table, results, when
-from luthier.cli.plot import VALID, Point, loss_plot
+from luthier.cli.output import local_time, note, print_details, print_json, print_table, stdout_console, to_json
+from luthier.cli.plot import VALIDATION_MARK, Point, loss_plot
 from luthier.language import say
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
 
-PAGE = 100
+PAGE_SIZE = 100
 
 
 @click.group(
     invoke_without_command=True,
     help=say(
-        "List jobs; with a command, look into one or steer it.\n\nExample: luthier jobs results ftjob-abc123 --plot",
-        "列出微调任务；加上子命令可查看或控制某个任务。\n\n例子：luthier jobs results ftjob-abc123 --plot",
+        "List jobs; subcommands show or control one job.\n\nExample: luthier jobs results ftjob-abc123 --plot",
+        "列出微调任务；子命令用来查看或控制某个任务。\n\n例子：luthier jobs results ftjob-abc123 --plot",
     ),
 )
 @server_options
@@ -48,12 +48,12 @@ def jobs(ctx: click.Context) -> None:
 @pass_options
 def list_jobs(options: Options, limit: int) -> None:
     with open_client(options) as client:
-        found = list(islice(client.fine_tuning.jobs.list(limit=min(limit, PAGE)), limit))
+        listed = list(islice(client.fine_tuning.jobs.list(limit=min(limit, PAGE_SIZE)), limit))
     if options.json:
-        print_json([as_json(job) for job in found])
+        print_json([to_json(job) for job in listed])
         return
     columns = ("id", say("status", "状态"), say("model", "模型"), say("created", "创建时间"), say("result", "结果"))
-    print_table(columns, [(job.id, job.status, job.model, when(job.created_at), _result(job)) for job in found])
+    print_table(columns, [(job.id, job.status, job.model, local_time(job.created_at), _result(job)) for job in listed])
 
 
 def _result(job: FineTuningJob) -> str | None:
@@ -70,16 +70,17 @@ def _result(job: FineTuningJob) -> str | None:
 @pass_options
 def show(options: Options, job_id: str) -> None:
     with open_client(options) as client:
-        found = as_json(client.fine_tuning.jobs.retrieve(job_id))
-    print_json(found) if options.json else print_details(found)
+        details = to_json(client.fine_tuning.jobs.retrieve(job_id))
+    print_json(details) if options.json else print_details(details)
 
 
 @jobs.command(
     "events",
     help=say(
-        "The latest events, oldest first; as JSON in the server's order, newest first.\n\n"
+        "The latest events, oldest first; with --json in the server's order, newest first.\n\n"
         "Example: luthier jobs events ftjob-abc123 --limit 50",
-        "最近的事件，旧的在前；JSON 保持服务器的顺序，新的在前。\n\n例子：luthier jobs events ftjob-abc123 --limit 50",
+        "最近的事件，旧的在前；加 --json 时保持服务器的顺序，新的在前。\n\n"
+        "例子：luthier jobs events ftjob-abc123 --limit 50",
     ),
 )
 @click.argument("job_id")
@@ -88,31 +89,31 @@ def show(options: Options, job_id: str) -> None:
 @pass_options
 def events(options: Options, job_id: str, limit: int) -> None:
     with open_client(options) as client:
-        found = list(islice(client.fine_tuning.jobs.list_events(job_id, limit=min(limit, PAGE)), limit))
+        newest = list(islice(client.fine_tuning.jobs.list_events(job_id, limit=min(limit, PAGE_SIZE)), limit))
     if options.json:
-        print_json([as_json(event) for event in found])
+        print_json([to_json(event) for event in newest])
         return
     columns = (say("time", "时间"), say("level", "级别"), say("message", "消息"))
-    print_table(columns, [(when(event.created_at), event.level, event.message) for event in reversed(found)])
+    print_table(columns, [(local_time(event.created_at), event.level, event.message) for event in reversed(newest)])
 
 
 @jobs.command(
     "checkpoints",
-    help=say("The checkpoints of a job; each name can be chatted with.\n\n"
+    help=say("The checkpoints of a job; each is a model that can be used by its name.\n\n"
              "Example: luthier jobs checkpoints ftjob-abc123",
-             "微调任务的检查点；每个名称都可直接用于对话。\n\n例子：luthier jobs checkpoints ftjob-abc123"),
+             "微调任务的检查点；每个都是可按名称使用的模型。\n\n例子：luthier jobs checkpoints ftjob-abc123"),
 )  # fmt: skip
 @click.argument("job_id")
 @server_options
 @pass_options
 def checkpoints(options: Options, job_id: str) -> None:
     with open_client(options) as client:
-        found = [as_json(checkpoint) for checkpoint in client.fine_tuning.jobs.checkpoints.list(job_id)]
+        listed = [to_json(checkpoint) for checkpoint in client.fine_tuning.jobs.checkpoints.list(job_id)]
     if options.json:
-        print_json(found)
+        print_json(listed)
         return
     columns = ("model", say("step", "步"), say("training loss", "训练损失"), say("validation loss", "验证损失"))
-    print_table(columns, [_checkpoint_row(checkpoint) for checkpoint in found])
+    print_table(columns, [_checkpoint_row(checkpoint) for checkpoint in listed])
 
 
 def _checkpoint_row(checkpoint: dict[str, Any]) -> tuple[object, ...]:
@@ -122,8 +123,8 @@ def _checkpoint_row(checkpoint: dict[str, Any]) -> tuple[object, ...]:
     return checkpoint["fine_tuned_model_checkpoint"], checkpoint["step_number"], *losses
 
 
-def _steering(name: str, en: str, zh: str) -> None:
-    """Registers `luthier jobs NAME ID`, which calls the method of that name and prints the job's new status."""
+def _add_control_command(name: str, en: str, zh: str) -> None:
+    """Registers `luthier jobs NAME ID`, which calls the client method NAME and prints the job's new status."""
 
     @jobs.command(
         name,
@@ -134,39 +135,39 @@ def _steering(name: str, en: str, zh: str) -> None:
     @click.argument("job_id")
     @server_options
     @pass_options
-    def steer(options: Options, job_id: str) -> None:
+    def control(options: Options, job_id: str) -> None:
         with open_client(options) as client:
             job: FineTuningJob = getattr(client.fine_tuning.jobs, name)(job_id)
-        print_json(as_json(job)) if options.json else note(f"{job.id}  {job.status}")
+        print_json(to_json(job)) if options.json else note(f"{job.id}  {job.status}")
 
 
-_steering("cancel", "Cancel a job for good.", "取消微调任务，不可恢复。")
-_steering("pause", "Pause a job; its progress is kept.", "暂停微调任务，进度会保留。")
-_steering("resume", "Resume a paused job.", "继续已暂停的微调任务。")
+_add_control_command("cancel", "Cancel a job permanently.", "取消微调任务，不可恢复。")
+_add_control_command("pause", "Pause a job; its progress is saved.", "暂停微调任务，进度会保存。")
+_add_control_command("resume", "Resume a paused job.", "继续已暂停的微调任务。")
 
 
 @jobs.command(
     "results",
     help=say(
-        "The result file of a job as CSV: step, losses, accuracies; --plot draws the losses instead.\n\n"
+        "The result file of a job as CSV: step, losses, accuracies; --plot draws the loss curves instead.\n\n"
         "Example: luthier jobs results ftjob-abc123 --plot",
         "以 CSV 打印任务的结果文件：步、损失、准确率；--plot 改为画出损失曲线。\n\n"
         "例子：luthier jobs results ftjob-abc123 --plot",
     ),
 )
 @click.argument("job_id")
-@click.option("--plot", is_flag=True, help=say("Draw the losses.", "画出损失曲线。"))
+@click.option("--plot", is_flag=True, help=say("Draw the loss curves.", "画出损失曲线。"))
 @server_options
 @pass_options
 def job_results(options: Options, job_id: str, plot: bool) -> None:
     with open_client(options) as client:
         job = client.fine_tuning.jobs.retrieve(job_id)
         if not job.result_files:
-            raise Trouble(
+            raise CliError(
                 say(
                     f"{job_id} has no result file: it is {job.status}.", f"{job_id} 没有结果文件：状态为 {job.status}。"
                 ),
-                say(f"Follow it to its end: luthier watch {job_id}", f"等待任务结束：luthier watch {job_id}"),
+                say(f"Wait for it to end: luthier watch {job_id}", f"等待任务结束：luthier watch {job_id}"),
             )
         text = decode_results(client.files.content(job.result_files[0]).read())
     rows = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
@@ -179,12 +180,12 @@ def job_results(options: Options, job_id: str, plot: bool) -> None:
 
 
 def decode_results(content: bytes) -> str:
-    """The CSV in a result file: OpenAI sends it as base64 for chat models and as it is for completion models."""
+    """The CSV of a result file: base64-encoded for chat models, plain for completion models, as OpenAI sends it."""
     try:
-        # Base64 has no commas; a CSV of several columns has.
+        # Base64 contains no commas; a CSV with several columns does.
         return (content if b"," in content else base64.b64decode(content)).decode("utf-8-sig")
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise Trouble(say("The result file is not a CSV.", "结果文件不是 CSV。")) from error
+        raise CliError(say("The result file is not a CSV.", "结果文件不是 CSV。")) from error
 
 
 def _number(value: str | None) -> float | int | None:
@@ -196,10 +197,10 @@ def _number(value: str | None) -> float | int | None:
 
 def _print_plot(rows: list[dict[str, Any]]) -> None:
     points = [Point(int(row["step"]), row.get("train_loss"), row.get("valid_loss")) for row in rows]
-    console = results()
-    drawing = loss_plot(points, width=max(20, min(console.width, 100) - 12))
-    if not drawing:
-        note(say("The result file holds no losses.", "结果文件里没有损失值。"))
+    console = stdout_console()
+    plot = loss_plot(points, width=max(20, min(console.width, 100) - 12))
+    if not plot:
+        note(say("The result file contains no losses.", "结果文件里没有损失值。"))
         return
-    console.print(say(f"█ training loss  {VALID} validation loss", f"█ 训练损失  {VALID} 验证损失"))
-    console.print(drawing)
+    console.print(say(f"█ training loss  {VALIDATION_MARK} validation loss", f"█ 训练损失  {VALIDATION_MARK} 验证损失"))
+    console.print(plot)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luthier.cli.errors import Trouble
+from luthier.cli.errors import CliError
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def base_folder(base: str | None) -> tuple[str, Path | None]:
     name = str(Path(name).absolute()) if Path(name).is_dir() else name
     catalogue = local_catalogue()
     if name not in catalogue:
-        raise Trouble(
+        raise CliError(
             say(f"There is no base model '{name}'. See: luthier models list",
                 f"没有基座模型“{name}”。请看：luthier models list"))  # fmt: skip
     return name, catalogue.folder(name) if catalogue.ready(name) else None

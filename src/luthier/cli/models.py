@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from luthier.cli.client import names_a_server, open_client
-from luthier.cli.errors import Trouble
+from luthier.cli.client import has_server_address, open_client
+from luthier.cli.errors import CliError
 from luthier.cli.local import default_base, local_catalogue, settings_of
 from luthier.cli.options import Options, local_options, pass_options, server_options
-from luthier.cli.output import as_json, note, print_details, print_json, print_table, transfer, when
+from luthier.cli.output import download_bars, local_time, note, print_details, print_json, print_table, to_json
 from luthier.language import say
 
 
@@ -41,13 +41,18 @@ def models(ctx: click.Context) -> None:
 @pass_options
 def list_models(options: Options) -> None:
     with open_client(options) as client:
-        listed = [as_json(model) for model in client.models.list()]
+        listed = [to_json(model) for model in client.models.list()]
     if options.json:
         print_json(listed)
         return
     columns = ("id", say("owner", "所有者"), say("created", "创建时间"), say("from", "来源"))
     rows = [
-        (model["id"], model.get("owned_by"), when(model.get("created")), model.get("parent") or model.get("source"))
+        (
+            model["id"],
+            model.get("owned_by"),
+            local_time(model.get("created")),
+            model.get("parent") or model.get("source"),
+        )
         for model in listed
     ]
     print_table(columns, rows)
@@ -67,9 +72,9 @@ def show(options: Options, model: str) -> None:
     from luthier.evaluation.service import OpenAIService
 
     with open_client(options) as client:
-        details = as_json(client.models.retrieve(model))
+        details = to_json(client.models.retrieve(model))
         evaluation = OpenAIService(client).latest_evaluation(model)
-    if not names_a_server(options):
+    if not has_server_address(options):
         details |= _pull_details(model)
     if evaluation:
         details["evaluation"] = evaluation if options.json else _evaluation_summary(evaluation)
@@ -91,7 +96,7 @@ def _evaluation_summary(evaluation: dict[str, Any]) -> str:
     value, low, high = (format_value(name, headline[key]) for key in ("value", "low", "high"))
     mode = say(f", definitions {headline['definitions']}", f"，函数定义 {headline['definitions']}")
     figure = f"{name} {value}{unit} [{low}–{high}], n = {headline['n']}{mode if evaluation['functions'] else ''}"
-    return f"{figure} · {evaluation['filename']} · {when(evaluation['created_at'])} · {evaluation['id']}"
+    return f"{figure} · {evaluation['filename']} · {local_time(evaluation['created_at'])} · {evaluation['id']}"
 
 
 @models.command(
@@ -110,7 +115,7 @@ def delete(options: Options, model: str, yes: bool) -> None:
     if not yes and sys.stdin.isatty():
         click.confirm(say(f"Delete {model} permanently?", f"永久删除 {model}？"), abort=True, err=True)
     with open_client(options) as client:
-        deleted = as_json(client.models.delete(model))
+        deleted = to_json(client.models.delete(model))
     print_json(deleted) if options.json else note(say(f"Deleted {model}.", f"已删除 {model}。"))
 
 
@@ -145,7 +150,7 @@ def pull(options: Options, source: str | None, name: str | None, revision: str |
 
     if source is None:
         source = default_base()
-    with transfer(say("downloading", "下载")) as progress:
+    with download_bars(say("downloading", "下载")) as progress:
         model_id, folder = pull_model(source, settings_of(options), note, progress, name=name, revision=revision)
     print_json({"id": model_id, "path": str(folder)}) if options.json else click.echo(folder)
 
@@ -169,13 +174,13 @@ def remove(options: Options, name: str, force: bool) -> None:
     if pulled.find(name) is None:
         names = ", ".join(model.name for model in pulled) or say("none", "无")
         hint = say(" Fine-tuned models: `luthier models delete`.", "微调模型请用 `luthier models delete`。")
-        raise Trouble(
+        raise CliError(
             say(f"No base model '{name}' was pulled.", f"没有获取过基座模型“{name}”。"),
             say(f"Pulled: {names}.", f"已获取：{names}。") + (hint if name.startswith("ft:") else ""),
         )
     dependents = _dependents(settings_of(options).data, name)
     if dependents and not force:
-        raise Trouble(
+        raise CliError(
             say(
                 f"{len(dependents)} fine-tuned models and jobs depend on {name}, such as {dependents[0]}.",
                 f"有 {len(dependents)} 个微调模型或任务依赖 {name}，例如 {dependents[0]}。",

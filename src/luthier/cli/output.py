@@ -1,7 +1,4 @@
-"""Where words go: results to stdout, everything else to stderr; tables, JSON, times and sizes.
-
-Knows rich; knows nothing about the API's objects beyond their being models that can be turned into JSON.
-"""
+"""Output: results to stdout, everything else to stderr; tables, JSON, progress bars, times and sizes."""
 
 from __future__ import annotations
 
@@ -22,36 +19,36 @@ if TYPE_CHECKING:
     from openai import BaseModel
     from rich.progress import TaskID
 
-# Wide enough that a table in a pipe or a file loses nothing; a terminal has its own width.
+# Width of tables in a pipe or file, where nothing may be cut off; terminals have their own width.
 PIPE_WIDTH = 240
 
 
-def results() -> Console:
-    """stdout: what was asked for."""
+def stdout_console() -> Console:
+    """stdout, for results."""
     return _console(stderr=False)
 
 
-def notices() -> Console:
-    """stderr: progress, explanations, errors."""
+def stderr_console() -> Console:
+    """stderr, for progress, notices and errors."""
     return _console(stderr=True)
 
 
 def _console(*, stderr: bool) -> Console:
     console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
-    return console if console.is_terminal else Console(
-        stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPE_WIDTH
-    )  # fmt: skip
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
 
 
 def note(text: str, style: str = "") -> None:
-    """One paragraph on stderr."""
-    notices().print(Text(printable(text), style=style), soft_wrap=True)
+    """Prints one paragraph to stderr."""
+    stderr_console().print(Text(printable(text), style=style), soft_wrap=True)
 
 
 @contextmanager
-def working(text: str) -> Iterator[None]:
-    """A spinner with `text` while the body runs; nothing where stderr is no terminal."""
-    console = notices()
+def spinner(text: str) -> Iterator[None]:
+    """Shows `text` with a spinner while the body runs, if stderr is a terminal."""
+    console = stderr_console()
     if not console.is_terminal:
         yield
         return
@@ -60,73 +57,73 @@ def working(text: str) -> Iterator[None]:
 
 
 @contextmanager
-def transfer(text: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar per file, on a terminal; call what it yields with the file, its bytes that are here, all of its bytes."""
+def download_bars(text: str) -> Iterator[Callable[[str, int, int], None]]:
+    """One progress bar per file, if stderr is a terminal. Yields a callback (file, bytes done, total bytes)."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    console = notices()
+    console = stderr_console()
     if not console.is_terminal:
         yield lambda *_: None
         return
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}", markup=False), *columns, console=console) as shown:
+    with Progress(TextColumn("{task.description}", markup=False), *columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
         def advance(file: str, done: int, total: int) -> None:
             if file not in tasks:
-                tasks[file] = shown.add_task(printable(f"{text} {file}"), total=total or None)
-            shown.update(tasks[file], completed=done)
+                tasks[file] = bars.add_task(printable(f"{text} {file}"), total=total or None)
+            bars.update(tasks[file], completed=done)
 
         yield advance
 
 
-def as_json(value: BaseModel) -> dict[str, Any]:
-    """The object as the server sent it, unknown keys included."""
+def to_json(value: BaseModel) -> dict[str, Any]:
+    """The object as the server sent it, including unknown keys."""
     return value.to_dict(mode="json", warnings=False)
 
 
 def print_json(value: Any) -> None:
-    """The one JSON document on stdout."""
+    """Prints the JSON document of --json to stdout."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout. The first column is never cut, because it holds what the next command needs."""
+    """Prints a table to stdout. The first column is never wrapped: it holds the ids for the next command."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(columns):
         table.add_column(column, no_wrap=position == 0, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    results().print(table)
+    stdout_console().print(table)
 
 
 def print_details(value: dict[str, Any]) -> None:
-    """`key  value` lines on stdout; what is nested stays JSON, what is null is left out; times are readable."""
+    """Prints `key  value` lines to stdout: nested values as JSON, times as local time, no null values."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for key, item in value.items():
-        is_empty = not any(v is not None for v in item.values()) if isinstance(item, dict) else item in (None, [])
+    for key, field in value.items():
+        is_empty = all(v is None for v in field.values()) if isinstance(field, dict) else field in (None, [])
         if not is_empty:
             is_time = key.endswith(("_at", "_finish")) or key == "created"
-            table.add_row(key, Text(when(item) if is_time else _cell(item)))
-    results().print(table)
+            table.add_row(key, Text(local_time(field) if is_time else _cell(field)))
+    stdout_console().print(table)
 
 
-def when(seconds: object) -> str:
-    """Unix seconds as local time; anything else is no time."""
+def local_time(seconds: object) -> str:
+    """Unix seconds as local time; a dash for anything else."""
     if not isinstance(seconds, (int, float)) or seconds <= 0:
         return "–"
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def counted_as(count: int, noun: str) -> str:
-    """`1 error`, `2 errors`; for English only."""
+def plural(count: int, noun: str) -> str:
+    """`1 error`, `2 errors`. English only."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def size(count: int) -> str:
-    """A number of bytes, rounded, in binary units."""
+def format_bytes(count: int) -> str:
+    """A rounded number of bytes in binary units."""
     amount = float(count)
     for unit in ("B", "KiB", "MiB"):
         if amount < 1024:

@@ -1,4 +1,4 @@
-"""A loss curve in block characters, for terminals and logs. Knows nothing about jobs or files."""
+"""Loss curves in block characters, for terminals and logs."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -6,11 +6,11 @@ from statistics import fmean
 from typing import NamedTuple
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
-VALID = "●"
+VALIDATION_MARK = "●"
 
 
 class Point(NamedTuple):
-    """The losses after one step; None where nothing was measured."""
+    """Losses after one step; None if not measured."""
 
     step: int
     train_loss: float | None
@@ -18,9 +18,9 @@ class Point(NamedTuple):
 
 
 def loss_plot(points: Sequence[Point], width: int = 64, height: int = 12) -> str:
-    """Training loss as bars from zero, each the mean of the steps under it; validation loss as dots.
+    """Training loss as bars from zero (each the mean of its steps), validation loss as dots.
 
-    `points` are ordered by step. Text of `height` + 2 lines; empty if there is no loss to draw.
+    `points` are ordered by step. Returns `height` + 2 lines; an empty string without losses.
     """
     groups = _groups(points, width)
     train = [_mean(point.train_loss for point in group) for group in groups]
@@ -31,14 +31,14 @@ def loss_plot(points: Sequence[Point], width: int = 64, height: int = 12) -> str
     repeat = max(1, width // len(groups))
     lines = [_row(train, valid, top, level, height, repeat) for level in reversed(range(height))]
     labels = {0: f"{top:.2f}", height // 2: f"{top * (height - height // 2) / height:.2f}"}
-    drawn = [f"{labels.get(row, ''):>8} │{line}" for row, line in enumerate(lines)]
+    rows = [f"{labels.get(row, ''):>8} │{line}" for row, line in enumerate(lines)]
     first, last = str(points[0].step), str(points[-1].step)
     span = len(groups) * repeat
-    return "\n".join([*drawn, f"{'0.00':>8} └{'─' * span}", f"{'':>10}{first}{last:>{max(1, span - len(first))}}"])
+    return "\n".join([*rows, f"{'0.00':>8} └{'─' * span}", f"{'':>10}{first}{last:>{max(1, span - len(first))}}"])
 
 
 def _groups(points: Sequence[Point], width: int) -> list[Sequence[Point]]:
-    """At most `width` runs of neighbouring points, as equal in length as they can be; none is empty."""
+    """At most `width` non-empty groups of consecutive points, of nearly equal size."""
     count = min(width, len(points))
     edges = [round(index * len(points) / count) for index in range(count + 1)] if count else [0]
     return [points[start:end] for start, end in pairwise(edges)]
@@ -50,32 +50,32 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _row(train: list[float | None], valid: list[float | None], top: float, level: int, height: int, repeat: int) -> str:
-    """The characters of one row; `level` counts from the bottom."""
+    """One row of characters; `level` counts from the bottom."""
     cells = []
     for bar, dot in zip(train, valid, strict=True):
         eighths = round(((bar or 0.0) / top * height - level) * 8)
         cell = BLOCKS[min(8, max(0, eighths))] * repeat
         if dot is not None and min(height - 1, int(dot / top * height)) == level:
-            cell = VALID + cell[1:]
+            cell = VALIDATION_MARK + cell[1:]
         cells.append(cell)
     return "".join(cells).rstrip()
 
 
-def curves(series: Sequence[tuple[str, Sequence[tuple[int, float]]]], width: int = 64, height: int = 12) -> str:
-    """Several curves of (step, loss), each drawn with its letter; where they meet the first in the list is seen.
+def curve_plot(series: Sequence[tuple[str, Sequence[tuple[int, float]]]], width: int = 64, height: int = 12) -> str:
+    """Curves of (step, loss), each drawn with its letter; where they overlap, the first in the list wins.
 
-    Text of `height` + 2 lines; empty if there is nothing to draw.
+    Returns `height` + 2 lines; an empty string without points.
     """
     points = [point for _, curve in series for point in curve]
     if not points:
         return ""
     last = max(step for step, _ in points)
-    low, high = (edge(loss for _, loss in points) for edge in (min, max))
+    low, high = (limit(loss for _, loss in points) for limit in (min, max))
     cells = [[" "] * width for _ in range(height)]
     for letter, curve in reversed(series):
         for step, loss in curve:
             row = round((high - loss) / max(high - low, 1e-9) * (height - 1))
             cells[row][round(step / last * (width - 1))] = letter
     labels = {0: f"{high:.3f}", height - 1: f"{low:.3f}"}
-    drawn = [f"{labels.get(row, ''):>8} │{''.join(line).rstrip()}" for row, line in enumerate(cells)]
-    return "\n".join([*drawn, f"{'':>8} └{'─' * width}", f"{'':>10}0{last:>{width - 1}}"])
+    rows = [f"{labels.get(row, ''):>8} │{''.join(line).rstrip()}" for row, line in enumerate(cells)]
+    return "\n".join([*rows, f"{'':>8} └{'─' * width}", f"{'':>10}0{last:>{width - 1}}"])

@@ -1,11 +1,11 @@
-"""A report of `luthier evaluate` on a terminal: the table, what definitions cost, what the numbers say."""
+"""The report of `luthier evaluate` on a terminal: metrics table, prompt tokens saved, advice."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from luthier.cli.output import print_table, results
+from luthier.cli.output import print_table, stdout_console
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -19,29 +19,28 @@ _COLUMNS = {
 }
 
 
-def show_report(report: Report) -> None:
-    """On stdout."""
+def print_report_card(report: Report) -> None:
+    """Prints the report to stdout."""
     from luthier.evaluation.metric_catalog import metric_name
 
-    wanted = (*_COLUMNS[report.kind], *_LOSSES)
-    names = [name for name in wanted if any(name in run.metrics for run in report.runs)]
+    names = [name for name in (*_COLUMNS[report.kind], *_LOSSES) if any(name in run.metrics for run in report.runs)]
     functions = report.kind == "functions"
-    head = [say("model", "模型"), *([say("definitions", "函数定义")] if functions else [])]
-    columns = [*head, *map(metric_name, names), say("prompt tokens", "提示词元"), say("seconds", "秒")]
+    labels = [say("model", "模型"), *([say("definitions", "工具定义")] if functions else [])]
+    columns = [*labels, *map(metric_name, names), say("prompt tokens", "提示 token"), say("seconds", "秒")]
     print_table(columns, [_row(run, names, functions) for run in report.runs])
-    results().print(
+    stdout_console().print(
         say(
-            f"\nShares in % [95 % interval], n = {report.examples} examples of {report.file}",
-            f"\n比例为 % [95% 区间]，n = {report.examples}，样本来自 {report.file}",
+            f"\nPercentages with 95 % confidence intervals, n = {report.examples} examples of {report.file}",
+            f"\n百分比及 95% 置信区间，n = {report.examples}，样本来自 {report.file}",
         )
     )
-    for name, why in {key: why for run in report.runs for key, why in run.not_available.items()}.items():
-        results().print(say(f"{name}: {why}.", f"{name}：{why}。"), soft_wrap=True)
+    for name, reason in {key: reason for run in report.runs for key, reason in run.not_available.items()}.items():
+        stdout_console().print(say(f"{name}: {reason}.", f"{name}：{reason}。"), soft_wrap=True)
     saving = report.saving_sentence()
     if saving:
-        results().print(saving)
+        stdout_console().print(saving)
     for line in report.advice():
-        results().print(f"• {line}", soft_wrap=True)
+        stdout_console().print(f"• {line}", soft_wrap=True)
 
 
 def _row(run: ModelRun, names: Sequence[str], functions: bool) -> list[str]:
@@ -49,13 +48,13 @@ def _row(run: ModelRun, names: Sequence[str], functions: bool) -> list[str]:
 
     cells = [run.model, *([run.definitions] if functions else [])]
     for name in names:
-        figure = run.metrics.get(name)
-        if figure is None:
+        metric = run.metrics.get(name)
+        if metric is None:
             cells.append("–")
             continue
         value, low, high = (
             format_value(name, value, digits=1 if name in _LOSSES else 0)
-            for value in (figure.value, figure.low, figure.high)
+            for value in (metric.value, metric.low, metric.high)
         )
         cells.append(f"{value} [{low}–{high}]")
     return [*cells, f"{run.efficiency['prompt_tokens_mean']:.0f}", f"{run.efficiency['latency_s_p50']:.2f}"]

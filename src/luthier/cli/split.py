@@ -1,6 +1,6 @@
-"""`luthier split`: hold some examples out, so that a model can be measured on what it has not seen.
+"""`luthier split`: holds out validation and test examples. Needs no server.
 
-Which go where is `luthier.data`'s to decide; this file names the files and shows the proof. Needs no server.
+The split is made by `luthier.data`; this module names the files and prints the statistics.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import click
 from rich.text import Text
 
 from luthier.cli.check_report import reading_bar
-from luthier.cli.errors import Trouble
+from luthier.cli.errors import CliError
 from luthier.cli.options import Options, local_options, pass_options
-from luthier.cli.output import print_json, print_table, results
+from luthier.cli.output import print_json, print_table, stdout_console
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -28,33 +28,33 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 @click.command(
     help=say(
-        "Split a file into a training and a validation file, and a test file if asked. Examples that ask the same, or "
-        "nearly, stay on one side; labels, called functions or system prompts are spread evenly; the same seed gives "
+        "Split a file into a training file, a validation file and, with --test, a test file. Duplicates and near "
+        "duplicates stay in one file; labels, called functions or system prompts are stratified; the same seed gives "
         "the same split. The files are written beside FILE: FILE.train.jsonl and so on.\n\n"
         "Example: luthier split examples.jsonl --validation 0.2 --test 0.1",
-        "把文件拆成训练文件和验证文件，需要时再加测试文件。问题相同或相近的样本分在同一边；标签、调用的函数或 system "
-        "提示均匀分布；种子相同则结果相同。文件写在 FILE 旁边：FILE.train.jsonl 等。\n\n"
+        "把文件拆成训练文件和验证文件，加 --test 时还有测试文件。相同或近似重复的样本分在同一文件；标签、调用的函数或"
+        "系统提示按比例分层；种子相同则结果相同。文件写在 FILE 旁边：FILE.train.jsonl 等。\n\n"
         "例子：luthier split examples.jsonl --validation 0.2 --test 0.1",
     )
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--validation", type=_SHARE, default=0.2, show_default=True,
-              help=say("Share of the examples for validation.", "验证样本的比例。"))  # fmt: skip
-@click.option("--test", type=_SHARE, help=say("Share for a test file.", "测试样本的比例。"))
-@click.option("--seed", type=int, default=42, show_default=True, help=say("Decides among equals.", "随机种子。"))
+              help=say("Fraction of validation examples.", "验证样本的比例。"))  # fmt: skip
+@click.option("--test", type=_SHARE, help=say("Fraction of test examples.", "测试样本的比例。"))
+@click.option("--seed", type=int, default=42, show_default=True, help=say("Random seed.", "随机种子。"))
 @click.option(
     "--by",
     default="auto",
     metavar="WHAT",
     show_default=True,
     help=say(
-        "What to spread evenly: label, function, system, none, a key of the examples such as metadata.topic, or auto.",
-        "按什么均匀分布：label、function、system、none、样本里的键（例如 metadata.topic），或 auto。",
+        "Stratify by: label, function, system, none, a key of the examples such as metadata.topic, or auto.",
+        "分层依据：label、function、system、none、样本里的键（例如 metadata.topic），或 auto。",
     ),
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-              help=say("Where to write; else beside FILE.", "写到哪个文件夹；默认在 FILE 旁边。"))  # fmt: skip
-@click.option("--force", is_flag=True, help=say("Replace files that are there.", "覆盖已有的文件。"))
+              help=say("Output folder; default: that of FILE.", "输出文件夹；默认与 FILE 相同。"))  # fmt: skip
+@click.option("--force", is_flag=True, help=say("Overwrite existing files.", "覆盖已有文件。"))
 @local_options
 @pass_options
 def split(
@@ -77,41 +77,43 @@ def split(
         outputs.append(Output("test", paths["test"], test))
     try:
         with reading_bar(file, say(f"splitting {file.name}", f"拆分 {file.name}")) as on_line:
-            made = split_file(file, paths["train"], outputs, seed=seed, by=by, overwrite=force, on_line=on_line)
+            result = split_file(file, paths["train"], outputs, seed=seed, by=by, overwrite=force, on_line=on_line)
     except OSError as error:
-        raise Trouble(say(f"The files cannot be written: {error}", f"无法写入文件：{error}")) from error
-    outputs.insert(0, Output("train", paths["train"], 1 - sum(one.share for one in outputs)))
+        raise CliError(say(f"The files cannot be written: {error}", f"无法写入文件：{error}")) from error
+    outputs.insert(0, Output("train", paths["train"], 1 - sum(output.share for output in outputs)))
     if options.json:
         files = {
-            one.name: {"path": str(one.path), "examples": count}
-            for one, count in zip(outputs, made.counts, strict=True)
+            output.name: {"path": str(output.path), "examples": count}
+            for output, count in zip(outputs, result.counts, strict=True)
         }
-        print_json({"files": files, "seed": seed, **asdict(made)})
+        print_json({"files": files, "seed": seed, **asdict(result)})
     else:
-        _tell(outputs, made)
-    raise click.exceptions.Exit(1 if made.overlap else 0)
+        _print_split(outputs, result)
+    raise click.exceptions.Exit(1 if result.overlap else 0)
 
 
-def _tell(outputs: list[Output], made: Split) -> None:
-    console = results()
+def _print_split(outputs: list[Output], result: Split) -> None:
+    console = stdout_console()
     names = {"train": say("train", "训练"), "validation": say("validation", "验证"), "test": say("test", "测试")}
-    for one, count in zip(outputs, made.counts, strict=True):
-        share = f"{count / max(sum(made.counts), 1):.0%}"
-        console.print(f"{names[one.name]:12} {count:8,}  {share:>4}  {one.path}", soft_wrap=True)
+    for output, count in zip(outputs, result.counts, strict=True):
+        share = f"{count / max(sum(result.counts), 1):.0%}"
+        console.print(f"{names[output.name]:12} {count:8,}  {share:>4}  {output.path}", soft_wrap=True)
     console.print()
-    if len(made.strata) > 1:
-        rows = [(name, *counts) for name, counts in sorted(made.strata.items(), key=lambda item: -sum(item[1]))]
-        print_table([made.by, *(names[one.name] for one in outputs)], rows[:_SHOWN_STRATA])
+    if len(result.strata) > 1:
+        by_size = sorted(result.strata.items(), key=lambda stratum: -sum(stratum[1]))
+        rows = [(name, *counts) for name, counts in by_size]
+        print_table([result.by, *(names[output.name] for output in outputs)], rows[:_SHOWN_STRATA])
         if len(rows) > _SHOWN_STRATA:
             more = len(rows) - _SHOWN_STRATA
             console.print(say(f"… and {more} more", f"……还有 {more} 类"))
         console.print()
-    proof = say(
-        f"{made.groups:,} groups; {made.kept_together:,} examples have copies or near copies and stay with them "
-        f"(largest group: {made.largest_group}). Compared again as written: {made.overlap} examples on two sides.",
-        f"共 {made.groups:,} 组；{made.kept_together:,} 个样本有相同或相近的样本，都分在同一边（最大的组有 "
-        f"{made.largest_group} 个）。写出后重新比较：跨边的样本 {made.overlap} 个。",
+    statistics = say(
+        f"{result.groups:,} groups; {result.kept_together:,} examples have duplicates or near duplicates and share a "
+        f"file with them (largest group: {result.largest_group}). Verified after writing: {result.overlap} examples in "
+        "two files.",
+        f"共 {result.groups:,} 组；{result.kept_together:,} 个样本有相同或近似重复的样本，都分在同一文件（最大的组有 "
+        f"{result.largest_group} 个）。写出后复核：跨文件的样本 {result.overlap} 个。",
     )
-    console.print(Text(proof, style="bold red" if made.overlap else "green"), soft_wrap=True)
-    train, valid = (shlex.quote(str(one.path)) for one in outputs[:2])
+    console.print(Text(statistics, style="bold red" if result.overlap else "green"), soft_wrap=True)
+    train, valid = (shlex.quote(str(output.path)) for output in outputs[:2])
     console.print(say("Next: ", "下一步：") + f"luthier tune {train} --validation {valid}", soft_wrap=True)

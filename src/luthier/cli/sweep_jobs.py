@@ -1,6 +1,6 @@
-"""The jobs of a sweep, one after the other: each to its end, or in rounds of which the better half stays.
+"""The jobs of a sweep, one after the other: a grid, or successive halving.
 
-A paused job goes on as if nothing had happened, so what is trained in one round is not trained again in the next.
+Halving pauses and resumes jobs, so no step is trained twice.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.client import Connection, same_server
+from luthier.cli.client import Connection, server_flags
 from luthier.cli.options import Options
-from luthier.cli.output import note, notices
+from luthier.cli.output import note, stderr_console
 from luthier.cli.watch import EventFeed, watch_job
 from luthier.language import say
 from luthier.types.fine_tuning import FINAL
@@ -24,115 +24,117 @@ if TYPE_CHECKING:
     import openai
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
-ROUNDS = (0.25, 0.5)  # after these shares of its steps a job is ranked
+ROUNDS = (0.25, 0.5)  # fractions of the steps after which halving ranks the jobs
 
 
 @dataclass
 class Trial:
-    """One combination. `curve`: (step, full validation loss); `losses`: those by which the rounds rank, by share."""
+    """One combination. `curve`: (step, full validation loss); `losses`: fraction of the steps → validation loss."""
 
-    chosen: dict[str, Any]
+    parameters: dict[str, Any]
     job: FineTuningJob | None = None
     feed: EventFeed | None = None
     curve: list[tuple[int, float]] = field(default_factory=list)
     losses: dict[float, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.chosen.items())
+        return ", ".join(f"{name}={value}" for name, value in self.parameters.items())
 
-    def loss(self, share: float) -> float:
-        """Of a job that failed, or has none, infinity."""
+    def loss(self, fraction: float) -> float:
+        """The loss of a round; infinity for a failed job or without a measurement."""
         failed = self.job is not None and self.job.status in ("failed", "cancelled")
-        return float("inf") if failed else self.losses.get(share, float("inf"))
+        return float("inf") if failed else self.losses.get(fraction, float("inf"))
 
-    def note(self, event: FineTuningJobEvent) -> None:
-        """Later events of a round that was over change nothing: a job is paused a few steps after it."""
+    def record(self, event: FineTuningJobEvent) -> None:
+        """Records the validation loss of an event. The first one of a round counts: jobs pause a few steps later."""
         data = event.data if isinstance(event.data, dict) else {}
         if data.get("full_valid_loss") is None:
             return
         step, loss = int(data["step"]), float(data["full_valid_loss"])
         self.curve.append((step, loss))
-        for share in ROUNDS:
-            if step >= step_at(share, int(data["total_steps"])):
-                self.losses.setdefault(share, loss)
+        for fraction in ROUNDS:
+            if step >= step_at(fraction, int(data["total_steps"])):
+                self.losses.setdefault(fraction, loss)
 
 
 class Trials(list[Trial]):
+    """All trials of a sweep; `create` creates the job of a combination."""
+
     def __init__(
         self,
         client: openai.OpenAI,
         combinations: Sequence[dict[str, Any]],
         create: Callable[[dict[str, Any]], FineTuningJob],
     ) -> None:
-        super().__init__(Trial(chosen) for chosen in combinations)
+        super().__init__(map(Trial, combinations))
         self._client, self._create = client, create
 
-    def all(self) -> None:
+    def run_all(self) -> None:
+        """Trains every combination to the end."""
         for number, trial in enumerate(self, 1):
-            named = say(f"Job {number} of {len(self)}: {trial}", f"第 {number}/{len(self)} 个任务：{trial}")
-            self._go(trial, named)
+            title = say(f"Job {number} of {len(self)}: {trial}", f"第 {number}/{len(self)} 个任务：{trial}")
+            self._run(trial, title)
 
-    def halved(self) -> None:
-        """A quarter of the steps for all, half of them for the better half, the rest for the better half of those."""
-        left: list[Trial] = list(self)
-        for share in ROUNDS:
-            for trial in left if len(left) > 1 else ():
-                per_cent = f"{100 * share:.0f} %"
-                self._go(
-                    trial, say(f"To {per_cent} of its steps: {trial}", f"训练到总步数的 {per_cent}：{trial}"), share
-                )
-            left.sort(key=lambda trial: trial.loss(share))
-            kept = (len(left) + 1) // 2
-            for trial in left[kept:]:
-                self._drop(trial)
-            left = left[:kept]
-        for trial in left:
-            self._go(trial, say(f"To its end: {trial}", f"训练到结束：{trial}"))
+    def run_halving(self) -> None:
+        """Successive halving: after each round the worse half is cancelled."""
+        remaining: list[Trial] = list(self)
+        for fraction in ROUNDS:
+            for trial in remaining if len(remaining) > 1 else ():
+                percent = f"{100 * fraction:.0f} %"
+                title = say(f"Training to {percent} of the steps: {trial}", f"训练到总步数的 {percent}：{trial}")
+                self._run(trial, title, fraction)
+            remaining.sort(key=lambda trial: trial.loss(fraction))
+            survivors = (len(remaining) + 1) // 2
+            for trial in remaining[survivors:]:
+                self._cancel(trial)
+            remaining = remaining[:survivors]
+        for trial in remaining:
+            self._run(trial, say(f"Training to the end: {trial}", f"训练到结束：{trial}"))
 
-    def _go(self, trial: Trial, named: str, share: float | None = None) -> None:
-        """On to a share of its steps, where it is paused; else to its end."""
+    def _run(self, trial: Trial, title: str, fraction: float | None = None) -> None:
+        """Creates or resumes the job, and pauses it after a fraction of its steps (None: trains to the end)."""
         jobs = self._client.fine_tuning.jobs
         if trial.job is None:
-            trial.job = self._create(trial.chosen)
+            trial.job = self._create(trial.parameters)
             trial.feed = EventFeed(self._client, trial.job.id)
         elif trial.job.status in FINAL:
             return
         else:
             jobs.resume(trial.job.id)
-        note(named)
+        note(title)
 
-        def enough(events: list[FineTuningJobEvent]) -> bool:
+        def round_is_over(events: list[FineTuningJobEvent]) -> bool:
             for event in events:
-                trial.note(event)
-            return share in trial.losses
+                trial.record(event)
+            return fraction in trial.losses
 
-        trial.job = watch_job(self._client, trial.job.id, notices(), trial.feed, enough)
+        trial.job = watch_job(self._client, trial.job.id, stderr_console(), trial.feed, round_is_over)
         if trial.job.status not in FINAL:
-            trial.job = self._paused(trial)
+            trial.job = self._pause(trial)
 
-    def _paused(self, trial: Trial) -> FineTuningJob:
+    def _pause(self, trial: Trial) -> FineTuningJob:
         import openai
 
-        assert trial.job is not None  # noqa: S101 - only called for one that runs
+        assert trial.job is not None  # noqa: S101 - the trial is running
         try:
             self._client.fine_tuning.jobs.pause(trial.job.id)
         except openai.BadRequestError:  # it ended in the meantime
-            return watch_job(self._client, trial.job.id, notices(), trial.feed)
+            return watch_job(self._client, trial.job.id, stderr_console(), trial.feed)
         return self._client.fine_tuning.jobs.retrieve(trial.job.id)
 
-    def _drop(self, trial: Trial) -> None:
+    def _cancel(self, trial: Trial) -> None:
         if trial.job is not None and trial.job.status not in FINAL:
             trial.job = self._client.fine_tuning.jobs.cancel(trial.job.id)
-            note(say(f"Dropped: {trial}", f"淘汰：{trial}"))
+            note(say(f"Cancelled: {trial}", f"已淘汰：{trial}"))
 
 
 @contextmanager
-def leaving_all(connection: Connection, options: Options, trials: Trials) -> Iterator[None]:
-    """Ctrl-C inside it ends the command with code 130 and says what becomes of each job."""
+def detaching_all(connection: Connection, options: Options, trials: Trials) -> Iterator[None]:
+    """Turns Ctrl-C into exit code 130 and a message about what happens to the jobs."""
     try:
         yield
     except KeyboardInterrupt:
-        flags = same_server(options)
+        flags = server_flags(options)
         note("")
         for trial in trials:
             if trial.job is not None:
@@ -141,15 +143,18 @@ def leaving_all(connection: Connection, options: Options, trials: Trials) -> Ite
         if connection.embedded:
             folder = connection.data or say("the data folder", "数据文件夹")
             note(
-                say(f"The jobs stay in {folder} and wait for a server there.", f"任务保存在 {folder}，等待服务器启动。")
+                say(
+                    f"The jobs are saved in {folder}; start a server there.",
+                    f"任务保存在 {folder}，请在其上启动服务器。",
+                )
             )
         note(
             say(
-                f"A running job goes on to its end: luthier watch JOB{flags}. A paused one waits: luthier jobs resume "
-                f"JOB{flags}. Or end it: luthier jobs cancel JOB{flags}.",
-                f"运行中的任务会继续到结束：luthier watch JOB{flags}。"
-                f"已暂停的任务等待恢复：luthier jobs resume JOB{flags}。"
-                f"也可以结束它：luthier jobs cancel JOB{flags}。",
+                f"A running job continues: luthier watch JOB{flags}. Resume a paused job: luthier jobs resume "
+                f"JOB{flags}. Cancel a job: luthier jobs cancel JOB{flags}.",
+                f"运行中的任务会继续：luthier watch JOB{flags}。"
+                f"恢复已暂停的任务：luthier jobs resume JOB{flags}。"
+                f"取消任务：luthier jobs cancel JOB{flags}。",
             )
         )
         raise click.exceptions.Exit(130) from None

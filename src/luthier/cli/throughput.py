@@ -1,6 +1,6 @@
-"""How fast this machine trains a base model: measured once by a child program, then remembered in the cache.
+"""Training throughput of this machine: measured once in a child process, cached in the cache folder.
 
-A measurement belongs to the base model, the settings and the hardware; anything else is measured anew.
+The cache key consists of base model, settings and hardware.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 600
 
 
-def rate(settings: Settings, base: Path, *, full: bool = False, anew: bool = False) -> dict[str, Any] | None:
-    """What `luthier.training.throughput` measured on this machine; None, with a notice, if it could not be measured.
+def throughput(settings: Settings, base: Path, *, full: bool = False, again: bool = False) -> dict[str, Any] | None:
+    """The result of `luthier.training.throughput`; None, with a notice, if the measurement failed.
 
-    `full`: of training all weights instead of an adapter.
+    `full`: of full fine-tuning instead of LoRA. `again`: ignores the cached result.
     """
     path = settings.cache / "rates.json"
-    known = _read(path)
+    cached = _read(path)
     key = " | ".join(
         [
             base.name,
@@ -40,29 +40,29 @@ def rate(settings: Settings, base: Path, *, full: bool = False, anew: bool = Fal
             *(["full"] if full else []),
         ]
     )
-    if anew or key not in known:
-        made = _measure(settings, base, full)
-        if made is None:
+    if again or key not in cached:
+        result = _measure(settings, base, full)
+        if result is None:
             return None
-        known = {**_read(path), key: made}
+        cached = {**_read(path), key: result}
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps(known, indent=1), encoding="utf-8")
-        new.replace(path)
-    found: dict[str, Any] = known[key]
-    return found
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(cached, indent=1), encoding="utf-8")
+        temporary.replace(path)
+    measured: dict[str, Any] = cached[key]
+    return measured
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _hardware() -> list[str]:
-    """Processor, cores, GPUs and PyTorch, told without importing it."""
+    """CPU, cores, GPUs and PyTorch's version, without importing torch."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -78,14 +78,14 @@ def _measure(settings: Settings, base: Path, full: bool) -> dict[str, Any] | Non
     command = [sys.executable, "-m", "luthier.training.throughput", str(base), "--device", settings.device]
     command += ["--precision", settings.precision, "--threads", str(settings.threads)]
     command += ["--cache", str(settings.cache), "--tuning", "full" if full else "lora"]
-    note(say("Training a little to measure this machine (once, about a minute) …",
-             "正在试训练一小段，以测量本机速度（只需一次，约一分钟）……"))  # fmt: skip
+    note(say("Measuring the training throughput of this machine (once, about a minute) …",
+             "正在测量本机的训练速度（只需一次，约一分钟）……"))  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
-        made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
+        result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
-        said = done.stderr.strip().splitlines()[-1:] if not isinstance(error, subprocess.TimeoutExpired) else []
-        why = said[0] if said else type(error).__name__
-        note(say(f"The speed could not be measured: {why}", f"无法测量速度：{why}"), "yellow")
+        output = process.stderr.strip().splitlines() if not isinstance(error, subprocess.TimeoutExpired) else []
+        cause = output[-1] if output else type(error).__name__
+        note(say(f"The throughput could not be measured: {cause}", f"无法测量训练速度：{cause}"), "yellow")
         return None
-    return made
+    return result

@@ -1,6 +1,6 @@
-"""`luthier tune`: from a file to a fine-tuned model: check, upload, create the job, watch, show how to use it.
+"""`luthier tune`: from a file to a fine-tuned model: check, upload, create the job, watch it, show how to use it.
 
-Each part is another command's; this file is their order. Knows nothing that `client.fine_tuning.jobs` does not.
+Each step is also a command of its own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import click
 
 from luthier.cli.check import METHODS
 from luthier.cli.check_report import check_files, is_converted, print_report
-from luthier.cli.client import PLACEHOLDER_KEY, Connection, open_connection, same_server
-from luthier.cli.errors import Trouble
+from luthier.cli.client import PLACEHOLDER_KEY, Connection, open_connection, server_flags
+from luthier.cli.errors import CliError
 from luthier.cli.files import upload_file
 from luthier.cli.options import Options, pass_options, server_options
-from luthier.cli.output import as_json, note, notices, print_json
-from luthier.cli.watch import conclude, leaving, watch_job
+from luthier.cli.output import note, print_json, stderr_console, to_json
+from luthier.cli.watch import detaching, print_outcome, watch_job
 from luthier.language import say
 from luthier.types import job_options
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     import openai
     from openai.types.fine_tuning import FineTuningJob
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8000/v1"
+SERVE_ADDRESS = "http://127.0.0.1:8000/v1"
 
 
 def auto_or(number: Callable[[str], float]) -> Callable[[str], float | str]:
-    """An option's type: a number, or `auto` for the server to choose."""
+    """Option type: a number or `auto`."""
 
     def convert(text: str) -> float | str:
         try:
@@ -44,13 +44,13 @@ def auto_or(number: Callable[[str], float]) -> Callable[[str], float | str]:
     return convert
 
 
-def python_lines(connection: Connection, model: str, messages: list[dict[str, str]] | None = None) -> str:
-    """Four lines of Python that use `model`. A key is printed only if it is the placeholder of a keyless server."""
-    address = DEFAULT_ADDRESS if connection.embedded else connection.address
-    # An embedded server is gone by now; the one that `luthier serve` starts on this machine asks for no key.
+def python_example(connection: Connection, model: str, messages: list[dict[str, str]] | None = None) -> str:
+    """Python code that uses `model`. Only the placeholder key of a server without keys is printed."""
+    address = SERVE_ADDRESS if connection.embedded else connection.address
+    # The embedded server has ended; one that `luthier serve` starts on this machine needs no key.
     keyless = connection.embedded or connection.client.api_key == PLACEHOLDER_KEY
     key = f', api_key="{PLACEHOLDER_KEY}"' if keyless else ""
-    shown = "message" if messages else "message.content"  # an answer to messages of one's own may be a call
+    attribute = "message" if messages else "message.content"  # the answer to custom messages may be a tool call
     messages = messages or [{"role": "user", "content": say("Hello!", "你好！")}]
     return "\n".join(
         (
@@ -58,22 +58,23 @@ def python_lines(connection: Connection, model: str, messages: list[dict[str, st
             f'client = OpenAI(base_url="{address}"{key})',
             f'answer = client.chat.completions.create(model="{model}", '
             f"messages={json.dumps(messages, ensure_ascii=False)})",
-            f"print(answer.choices[0].{shown})",
+            f"print(answer.choices[0].{attribute})",
         )
     )
 
 
 def create_job(
-    client: openai.OpenAI, training_file: str, validation_file: str | None, given: dict[str, Any], method: str
+    client: openai.OpenAI, training_file: str, validation_file: str | None, parameters: dict[str, Any], method: str
 ) -> FineTuningJob:
-    """Creates the job; of `given`, what is None is left for the server to choose.
+    """Creates a job; `parameters` that are None keep the server's defaults.
 
-    Supervised hyperparameters travel at the top level, which every compatible service reads.
+    Supervised hyperparameters are sent at the top level, which every compatible service reads.
     """
     names = ("n_epochs", "batch_size", "learning_rate_multiplier")
-    hyperparameters = {name: given[name] for name in names if given[name] is not None}
-    request: dict[str, Any] = {name: given[name] for name in ("model", "suffix", "seed") if given[name] is not None}
-    metadata = job_metadata(given)
+    hyperparameters = {name: parameters[name] for name in names if parameters[name] is not None}
+    names = ("model", "suffix", "seed")
+    request: dict[str, Any] = {name: parameters[name] for name in names if parameters[name] is not None}
+    metadata = job_metadata(parameters)
     if metadata:
         request["metadata"] = metadata
     if validation_file:
@@ -86,11 +87,11 @@ def create_job(
     return job
 
 
-def job_metadata(given: dict[str, Any]) -> dict[str, str]:
-    """What Luthier reads in a job's metadata. Raises UsageError."""
+def job_metadata(parameters: dict[str, Any]) -> dict[str, str]:
+    """Luthier's own parameters (rank, alpha, targets, full) as job metadata. Raises UsageError."""
     keys = {"rank": job_options.RANK, "alpha": job_options.ALPHA, "targets": job_options.TARGETS}
-    metadata = {key: str(given[name]) for name, key in keys.items() if given.get(name) is not None}
-    if given.get("full"):
+    metadata = {key: str(parameters[name]) for name, key in keys.items() if parameters.get(name) is not None}
+    if parameters.get("full"):
         metadata[job_options.TUNING] = "full"
     try:
         job_options.read(metadata)
@@ -99,8 +100,8 @@ def job_metadata(given: dict[str, Any]) -> dict[str, str]:
     return metadata
 
 
-def file_to_check(name: str | None) -> Path | None:
-    """The path, if `name` is one; None for a `file-…` id. Raises UsageError for what is neither."""
+def local_file(name: str | None) -> Path | None:
+    """The path if `name` is a file; None for a `file-…` id. Raises UsageError for anything else."""
     if name is None:
         return None
     path = Path(name)
@@ -113,15 +114,15 @@ def file_to_check(name: str | None) -> Path | None:
     )
 
 
-def _stop_on_errors(training: Path | None, validation: Path | None, method: str) -> None:
+def _exit_on_errors(training: Path | None, validation: Path | None, method: str) -> None:
     reports = check_files(training, validation, method)
     for path, report in reports.items():
-        print_report(notices(), path, report)
+        print_report(stderr_console(), path, report)
     if not all(report.ok for report in reports.values()):
         note(
             say(
-                "Nothing was uploaded. Correct the errors, or leave the check to the server with --no-check.",
-                "没有上传任何内容。请改正错误，或用 --no-check 留给服务器检查。",
+                "Nothing was uploaded. Correct the errors, or skip this check with --no-check; the server checks too.",
+                "没有上传任何内容。请改正错误，或用 --no-check 跳过此检查（服务器也会检查）。",
             ),
             "red",
         )
@@ -129,32 +130,32 @@ def _stop_on_errors(training: Path | None, validation: Path | None, method: str)
     for path, report in reports.items():
         if is_converted(report):
             out = f"{path.stem}.fixed.jsonl"
-            raise Trouble(
+            raise CliError(
                 say(
-                    f"Nothing was uploaded. {path} is not JSONL of examples, and no server takes it as it is.",
-                    f"没有上传任何内容。{path} 不是由样本组成的 JSONL，服务器不接受。",
+                    f"Nothing was uploaded. {path} is not a JSONL file of examples, which servers require.",
+                    f"没有上传任何内容。{path} 不是服务器所要求的 JSONL 样本文件。",
                 ),
                 say(
-                    f"Write it as such: luthier check {shlex.quote(str(path))} --fix {shlex.quote(out)}",
+                    f"Convert it first: luthier check {shlex.quote(str(path))} --fix {shlex.quote(out)}",
                     f"请先转换：luthier check {shlex.quote(str(path))} --fix {shlex.quote(out)}",
                 ),
             )
 
 
-def uploaded(client: openai.OpenAI, name: str | None, path: Path | None) -> str | None:
-    """The id of a file: of `path` once it is uploaded, else `name` is one."""
+def upload_if_local(client: openai.OpenAI, name: str | None, path: Path | None) -> str | None:
+    """The file id: of `path` after its upload, or `name` itself without a path."""
     if path is None:
         return name
     file_id = upload_file(client, path).id
-    note(say(f"{path} is {file_id}", f"{path} 的编号为 {file_id}"))
+    note(say(f"{path} uploaded as {file_id}", f"{path} 已上传为 {file_id}"))
     return file_id
 
 
 def _print_result(options: Options, connection: Connection, job: FineTuningJob) -> None:
     if options.json:
-        print_json(as_json(job))
+        print_json(to_json(job))
     elif job.fine_tuned_model:
-        flags = same_server(options)
+        flags = server_flags(options)
         if connection.embedded:
             note(say(f"Serve it: luthier serve{flags}", f"启动服务：luthier serve{flags}"))
         note(
@@ -164,13 +165,13 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
             )
         )
         note(say("In Python:", "在 Python 里："))
-        click.echo(python_lines(connection, job.fine_tuned_model))
+        click.echo(python_example(connection, job.fine_tuned_model))
 
 
 @click.command(
     help=say(
-        "Train a model on TRAIN_FILE, a path or a file-… id: checks it, uploads it, creates the job and watches it to "
-        "its end. Exit code 1 if the file has errors or the job fails.\n\n"
+        "Train a model on TRAIN_FILE, a path or a file-… id: check and upload the file, create the job and watch it "
+        "until it ends. Exit code 1 if the file has errors or the job fails.\n\n"
         "Example: luthier tune train.jsonl --suffix finance --epochs 3",
         "用 TRAIN_FILE（路径或 file-… 编号）训练模型：检查、上传、创建微调任务，并观察到结束。"
         "文件有错误或任务失败时退出码为 1。\n\n例子：luthier tune train.jsonl --suffix finance --epochs 3",
@@ -181,47 +182,46 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
     "--validation", metavar="FILE", help=say("The validation file, a path or an id.", "验证文件：路径或编号。")
 )
 @click.option("--model", default="gpt-3.5-turbo", show_default=True, help=say("The model to start from.", "起始模型。"))
-@click.option("--suffix", help=say("A part of the new model's name.", "新模型名称中的后缀。"))
-@click.option(
-    "--epochs", "n_epochs", type=auto_or(int), metavar="N|auto", help=say("Passes over the file.", "训练轮数。")
-)
+@click.option("--suffix", help=say("Suffix in the new model's name.", "新模型名称中的后缀。"))
+@click.option("--epochs", "n_epochs", type=auto_or(int), metavar="N|auto", help=say("Epochs.", "训练轮数。"))
 @click.option("--batch-size", type=auto_or(int), metavar="N|auto", help=say("Examples per step.", "每步的样本数。"))
 @click.option(
     "--learning-rate-multiplier",
     type=auto_or(float),
     metavar="X|auto",
-    help=say("Scales the learning rate.", "学习率的倍数。"),
+    help=say("Learning rate multiplier.", "学习率的倍数。"),
 )
 @click.option(
     "--rank",
     type=int,
     metavar="N",
     help=say(
-        "Rank of the adapter. On Luthier only, as are the next two.", "适配器的秩。与下面两项一样，仅限 Luthier。"
+        "LoRA rank of the adapter. Luthier only, as are the next two.",
+        "适配器的 LoRA 秩。与下面两项一样，仅限 Luthier。",
     ),
 )
 @click.option(
-    "--alpha", type=int, metavar="N", help=say("Its alpha; twice the rank unless given.", "alpha，默认为秩的两倍。")
+    "--alpha", type=int, metavar="N", help=say("LoRA alpha; by default twice the rank.", "LoRA alpha，默认为秩的两倍。")
 )
 @click.option(
     "--targets",
     metavar="NAME,NAME",
     help=say(
-        "Layers that get an adapter: all-linear, attention, mlp, or names such as q_proj,v_proj.",
-        "加适配器的层：all-linear、attention、mlp，或层名，例如 q_proj,v_proj。",
+        "LoRA target modules: all-linear, attention, mlp, or names such as q_proj,v_proj.",
+        "LoRA 的目标模块：all-linear、attention、mlp，或层名，例如 q_proj,v_proj。",
     ),
 )
 @click.option(
     "--full",
     is_flag=True,
     help=say(
-        "Train all weights instead of an adapter; takes some 18 bytes of memory a weight. On Luthier only.",
-        "训练全部权重而不是适配器，每个权重约需 18 字节内存。仅限 Luthier。",
+        "Full fine-tuning instead of LoRA; needs about 18 bytes of memory per weight. Luthier only.",
+        "全量微调而不是 LoRA，每个权重约需 18 字节内存。仅限 Luthier。",
     ),
 )
-@click.option("--seed", type=int, help=say("Makes the job repeatable.", "随机种子，使训练可以重现。"))
+@click.option("--seed", type=int, help=say("Random seed; makes the job reproducible.", "随机种子，使训练可以重现。"))
 @click.option("--method", type=click.Choice(METHODS), default="supervised", show_default=True)
-@click.option("--no-check", is_flag=True, help=say("Leave the check to the server.", "不在本地检查，留给服务器。"))
+@click.option("--no-check", is_flag=True, help=say("Do not check files before the upload.", "上传前不检查文件。"))
 @click.option("--no-watch", is_flag=True, help=say("Create the job and return.", "创建任务后立即返回。"))
 @server_options
 @pass_options
@@ -233,29 +233,29 @@ def tune(
     method: str,
     no_check: bool,
     no_watch: bool,
-    **given: Any,
+    **parameters: Any,
 ) -> None:
-    training_path, validation_path = file_to_check(train_file), file_to_check(validation)
-    job_metadata(given)
+    training_path, validation_path = local_file(train_file), local_file(validation)
+    job_metadata(parameters)  # before anything is uploaded
     if not no_check:
-        _stop_on_errors(training_path, validation_path, method)
+        _exit_on_errors(training_path, validation_path, method)
     with open_connection(options) as connection:
         client = connection.client
-        training_id = uploaded(client, train_file, training_path) or train_file
-        validation_id = uploaded(client, validation, validation_path)
-        job = create_job(client, training_id, validation_id, given, method)
+        training_id = upload_if_local(client, train_file, training_path) or train_file
+        validation_id = upload_if_local(client, validation, validation_path)
+        job = create_job(client, training_id, validation_id, parameters, method)
         if no_watch and not connection.embedded:
-            print_json(as_json(job)) if options.json else click.echo(job.id)
+            print_json(to_json(job)) if options.json else click.echo(job.id)
             return
         if no_watch:
             note(
                 say(
-                    "The server ends with this command, so the job is watched.",
-                    "服务器随本命令结束，因此仍会观察到任务结束。",
+                    "--no-watch is ignored: the server ends with this command.",
+                    "已忽略 --no-watch：服务器会随本命令结束。",
                 )
             )
-        with leaving(connection, options, job.id):
-            job = watch_job(client, job.id, notices())
-        code = conclude(job)
+        with detaching(connection, options, job.id):
+            job = watch_job(client, job.id, stderr_console())
+        code = print_outcome(job)
         _print_result(options, connection, job)
     raise click.exceptions.Exit(code)
