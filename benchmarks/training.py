@@ -1,13 +1,13 @@
-"""How fast training is, against TRL's SFTTrainer and against what the processor can do.
+"""Training throughput, against TRL's SFTTrainer and against the CPU's matrix product rate.
 
     python benchmarks/training.py                       # ordinary chats, then function calls with definitions
     python benchmarks/training.py --case growth         # ten times the examples: time and memory
 
-The same base model, adapter weights, examples, order, batches, optimizer and learning rates on both sides; the
-same interpreter's torch and transformers. Rounds alternate. TRL is installed once, into an environment of its own
-in the cache folder. Tokens per second are those of the examples (a prefix counts in each of them), without the
-first step. `--exact` also runs TRL in float32, once, for its losses. Prints a table, writes `training-CASE.json` and
-the loss curves, `training-CASE.svg`.
+Both sides have the same base model, adapter weights, examples, order, batches, optimizer and learning rates, and the
+same interpreter's torch and transformers. Runs alternate. TRL is installed once, into its own environment in the
+cache folder. Tokens per second count the tokens of the examples (a shared prefix in each of them), without the first
+step. `--exact` also runs TRL in float32, once, for its losses. Prints a table, writes `training-CASE.json` and the
+loss curves, `training-CASE.svg`.
 """
 
 import argparse
@@ -43,55 +43,55 @@ WORDS = """rate fund price rises falls savers wait risk years bank the of a when
 
 def chats(count: int) -> list[dict[str, Any]]:
     """Ordinary chats of 60 to 500 tokens; the answer is about half of them."""
-    chance = random.Random(1)
+    generator = random.Random(1)
 
     def text(words: int) -> str:
-        return " ".join(chance.choices(WORDS, k=words))
+        return " ".join(generator.choices(WORDS, k=words))
 
-    made = []
+    examples = []
     for _ in range(count):
-        words = chance.randint(20, 220)
+        words = generator.randint(20, 220)
         turns = [{"role": "user", "content": text(words)}, {"role": "assistant", "content": text(words)}]
-        made.append({"messages": [{"role": "system", "content": text(8)}, *turns]})
-    return made
+        examples.append({"messages": [{"role": "system", "content": text(8)}, *turns]})
+    return examples
 
 
 def calls(count: int) -> list[dict[str, Any]]:
     """Function calls under about 1,500 tokens of definitions that all examples share."""
-    chance = random.Random(2)
+    generator = random.Random(2)
     names = [f"{verb}_{noun}" for verb in ("get", "list", "compare") for noun in ("stock", "fund", "rate", "bank")]
     tools = [_definition(name) for name in names]
-    made = []
+    examples = []
     for number in range(count):
-        name, code = chance.choice(names), f"{chance.randint(100000, 999999)}"
-        asked = f"Please {name.replace('_', ' the ')} number {code} over {number % 30 + 1} days."
+        name, code = generator.choice(names), f"{generator.randint(100000, 999999)}"
+        question = f"Please {name.replace('_', ' the ')} number {code} over {number % 30 + 1} days."
         function = {"name": name, "arguments": json.dumps({"code": code, "days": number % 30 + 1})}
         call = {"role": "assistant", "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
-        made.append({"messages": [{"role": "user", "content": asked}, call], "tools": tools})
-    return made
+        examples.append({"messages": [{"role": "user", "content": question}, call], "tools": tools})
+    return examples
 
 
 def _definition(name: str) -> dict[str, Any]:
     code = {"type": "string", "description": f"The six digits of what to {name.replace('_', ' the ')} for."}
     days = {"type": "integer", "description": "Days to look back from today, weekends and holidays not counted."}
     parameters = {"type": "object", "properties": {"code": code, "days": days}, "required": ["code"]}
-    said = f"Look up and {name.replace('_', ' the ')} as the exchange published it, newest first."
-    return {"type": "function", "function": {"name": name, "description": said, "parameters": parameters}}
+    description = f"Look up and {name.replace('_', ' the ')} as the exchange published it, newest first."
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
 def write_job(folder: Path, base: Path, examples: list[dict[str, Any]], batch_size: int, threads: int) -> Path:
     folder.mkdir(parents=True)
     lines = (json.dumps(example) + "\n" for example in examples)
     (folder / "train.jsonl").write_text("".join(lines), encoding="utf-8")
-    asked = {"n_epochs": 1, "batch_size": batch_size, "learning_rate_multiplier": 0.5}
-    JobSpec(str(base), base.name, seed=1, hyperparameters=asked, threads=threads, definitions="full").write(folder)
+    numbers = {"n_epochs": 1, "batch_size": batch_size, "learning_rate_multiplier": 0.5}
+    JobSpec(str(base), base.name, seed=1, hyperparameters=numbers, threads=threads, definitions="full").write(folder)
     return folder
 
 
 def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """The events that a program tells, losses and times of its steps, and its peak memory.
+    """Runs a trainer: its events, the losses and times of its steps, and its peak memory.
 
-    `own_mb` leaves out pages of files that are mapped, which the system takes back when it needs them (Linux only).
+    `own_mb` excludes mapped files, whose pages the system can reclaim (Linux only).
     """
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | environment)
     assert process.stdout is not None
@@ -117,7 +117,7 @@ def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
 
 
 def _own_mb(pid: int) -> int:
-    """Memory of a process that is no file's, in MB; 0 where the system does not tell."""
+    """Anonymous resident memory of a process in MB; 0 on other systems than Linux."""
     status = Path(f"/proc/{pid}/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return sum(int(line.split()[1]) // 1024 for line in lines if line.startswith("RssAnon"))
@@ -133,7 +133,7 @@ def trl(folder: Path, python: Path, **variables: str) -> dict[str, Any]:
 
 
 def trl_python(cache: Path) -> Path:
-    """The interpreter of an environment with TRL, which sees this one's packages. Made once."""
+    """The interpreter of an environment with TRL, which also sees this one's packages. Created once."""
     folder = cache / "benchmarks" / TRL.replace("==", "-")
     if not (folder / "ready").exists():
         print(f"Installing {TRL} into {folder} (once)", file=sys.stderr)
@@ -153,12 +153,13 @@ def step_tokens(folder: Path, base: Path, batch_size: int) -> list[int]:
     return [sum(lengths[start : start + batch_size]) for start in range(0, len(lengths), batch_size)]
 
 
-def rate(found: dict[str, Any], tokens: list[int]) -> float:
-    return sum(tokens[1:]) / (found["times"][-1] - found["times"][0])
+def throughput(outcome: dict[str, Any], tokens: list[int]) -> float:
+    """Tokens per second of a run, without its first step."""
+    return sum(tokens[1:]) / (outcome["times"][-1] - outcome["times"][0])
 
 
 def ceiling(threads: int, parameters: int = 134_500_000) -> float:
-    """Tokens per second if nothing but matrix products took time, at the best rate measured just now."""
+    """Tokens per second if only matrix products took time, at the highest rate measured now."""
     if threads:
         torch.set_num_threads(threads)
     x, w = (torch.randn(*shape, dtype=torch.bfloat16) for shape in ((2048, 576), (576, 3072)))
@@ -170,62 +171,63 @@ def ceiling(threads: int, parameters: int = 134_500_000) -> float:
     return best / (4 * parameters)
 
 
-def compare(case: str, given: argparse.Namespace, base: Path, cache: Path) -> dict[str, Any]:
-    examples = {"chats": chats, "calls": calls}[case](given.steps * given.batch_size)
+def compare(case: str, options: argparse.Namespace, base: Path, cache: Path) -> dict[str, Any]:
+    examples = {"chats": chats, "calls": calls}[case](options.steps * options.batch_size)
     with tempfile.TemporaryDirectory() as scratch:
-        master = write_job(Path(scratch) / "job", base, examples, given.batch_size, given.threads)
-        tokens = step_tokens(master, base, given.batch_size)
-        found: dict[str, list[dict[str, Any]]] = {"luthier": [], "trl": []}
-        for round_ in range(given.rounds):
-            for name, runs in found.items():
-                if name == "trl" and given.no_trl:
+        master = write_job(Path(scratch) / "job", base, examples, options.batch_size, options.threads)
+        tokens = step_tokens(master, base, options.batch_size)
+        outcomes: dict[str, list[dict[str, Any]]] = {"luthier": [], "trl": []}
+        for repetition in range(options.rounds):
+            for name, runs in outcomes.items():
+                if name == "trl" and options.no_trl:
                     continue
-                folder = Path(scratch) / f"{name}-{round_}"
+                folder = Path(scratch) / f"{name}-{repetition}"
                 shutil.copytree(master, folder)
                 runs.append(ours(folder) if name == "luthier" else trl(folder, trl_python(cache)))
-                print(f"{case}: {name} {rate(runs[-1], tokens):.0f} tokens/s", file=sys.stderr)
-        if given.exact:
+                print(f"{case}: {name} {throughput(runs[-1], tokens):.0f} tokens/s", file=sys.stderr)
+        if options.exact:
             folder = Path(scratch) / "exact"
             shutil.copytree(master, folder)
-            found["trl, float32"] = [trl(folder, trl_python(cache), TRL_FLOAT32="1", TRL_AT_ONCE="4")]
-    return report(case, found, tokens, ceiling(given.threads), given)
+            outcomes["trl, float32"] = [trl(folder, trl_python(cache), TRL_FLOAT32="1", TRL_AT_ONCE="4")]
+    return report(case, outcomes, tokens, ceiling(options.threads), options)
 
 
 def report(
-    case: str, found: dict[str, list[dict[str, Any]]], tokens: list[int], most: float, given: argparse.Namespace
+    case: str, outcomes: dict[str, list[dict[str, Any]]], tokens: list[int], limit: float, options: argparse.Namespace
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {"case": case, "tokens_per_step": tokens, "ceiling_tokens_per_s": most}
-    for name, runs in found.items():
+    """Prints and writes the comparison; `limit` in tokens per second."""
+    summary: dict[str, Any] = {"case": case, "tokens_per_step": tokens, "ceiling_tokens_per_s": limit}
+    for name, runs in outcomes.items():
         if runs:
-            told[name] = {
-                "tokens_per_s": statistics.median(rate(one, tokens) for one in runs),
-                "all_tokens_per_s": [rate(one, tokens) for one in runs],
-                "peak_mb": max(one["peak_mb"] for one in runs),
+            summary[name] = {
+                "tokens_per_s": statistics.median(throughput(outcome, tokens) for outcome in runs),
+                "all_tokens_per_s": [throughput(outcome, tokens) for outcome in runs],
+                "peak_mb": max(outcome["peak_mb"] for outcome in runs),
                 "losses": runs[0]["losses"],
             }
-            share = told[name]["tokens_per_s"] / most
-            speed = f"{told[name]['tokens_per_s']:8.0f} tokens/s  {share:4.0%} of the ceiling"
-            print(f"{case:6} {name:13}{speed}  peak {told[name]['peak_mb']} MB")
-    if len(found["trl"]):
-        told["ratio"] = told["luthier"]["tokens_per_s"] / told["trl"]["tokens_per_s"]
-        told["memory_ratio"] = told["luthier"]["peak_mb"] / told["trl"]["peak_mb"]
-        print(f"{case:6} {told['ratio']:.1f} times as fast, {told['memory_ratio']:.2f} of the memory")
-    for one, other in combinations([name for name in found if name in told], 2):
-        gap = max(abs(a - b) for a, b in zip(told[one]["losses"], told[other]["losses"], strict=True))
-        told[f"largest_loss_gap of {one} and {other}"] = gap
-        print(f"{case:6} losses of {one} and {other} apart by at most {gap:.4f}")
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / f"training-{case}.json").write_text(json.dumps(told, indent=1) + "\n")
-    curves = {name: told[name]["losses"] for name in found if name in told}
-    (given.out / f"training-{case}.svg").write_text(svg(curves))
-    return told
+            fraction = summary[name]["tokens_per_s"] / limit
+            speed = f"{summary[name]['tokens_per_s']:8.0f} tokens/s  {fraction:4.0%} of the ceiling"
+            print(f"{case:6} {name:13}{speed}  peak {summary[name]['peak_mb']} MB")
+    if len(outcomes["trl"]):
+        summary["ratio"] = summary["luthier"]["tokens_per_s"] / summary["trl"]["tokens_per_s"]
+        summary["memory_ratio"] = summary["luthier"]["peak_mb"] / summary["trl"]["peak_mb"]
+        print(f"{case:6} {summary['ratio']:.1f} times as fast, {summary['memory_ratio']:.2f} of the memory")
+    for left, right in combinations([name for name in outcomes if name in summary], 2):
+        gap = max(abs(a - b) for a, b in zip(summary[left]["losses"], summary[right]["losses"], strict=True))
+        summary[f"largest_loss_gap of {left} and {right}"] = gap
+        print(f"{case:6} losses of {left} and {right} apart by at most {gap:.4f}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"training-{case}.json").write_text(json.dumps(summary, indent=1) + "\n")
+    curves = {name: summary[name]["losses"] for name in outcomes if name in summary}
+    (options.out / f"training-{case}.svg").write_text(svg(curves))
+    return summary
 
 
 def svg(curves: dict[str, list[float]], width: int = 640, height: int = 360) -> str:
     """Losses by step, a line each."""
     values = [value for curve in curves.values() for value in curve]
     low, high = min(values), max(values)
-    made = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">']
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">']
     styles = (("#1f77b4", "5", ""), ("#d62728", "2", ' stroke-dasharray="6 4"'), ("#111", "1.5", ""))
     for (name, curve), (colour, thick, dash) in zip(curves.items(), styles, strict=False):
         points = " ".join(
@@ -233,30 +235,31 @@ def svg(curves: dict[str, list[float]], width: int = 640, height: int = 360) -> 
             f"{20 + (height - 50) * (high - value) / max(high - low, 1e-9):.1f}"
             for at, value in enumerate(curve)
         )
-        made.append(f'<polyline fill="none" stroke="{colour}" stroke-width="{thick}"{dash} points="{points}"/>')
-        made.append(f'<text x="{width - 140}" y="{32 + 9 * len(made)}" fill="{colour}">{name}</text>')
-    made.append(f'<text x="4" y="24">{high:.2f}</text><text x="4" y="{height - 30}">{low:.2f}</text>')
-    made.append(f'<text x="{width // 2}" y="{height - 8}">steps 1 to {max(map(len, curves.values()))}</text></svg>')
-    return "\n".join(made) + "\n"
+        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="{thick}"{dash} points="{points}"/>')
+        lines.append(f'<text x="{width - 140}" y="{32 + 9 * len(lines)}" fill="{colour}">{name}</text>')
+    lines.append(f'<text x="4" y="24">{high:.2f}</text><text x="4" y="{height - 30}">{low:.2f}</text>')
+    lines.append(f'<text x="{width // 2}" y="{height - 8}">steps 1 to {max(map(len, curves.values()))}</text></svg>')
+    return "\n".join(lines) + "\n"
 
 
-def growth(given: argparse.Namespace) -> None:
-    """Ten times the examples, on a tiny model, so that what grows is not hidden by matrix products."""
+def growth(options: argparse.Namespace) -> None:
+    """Ten times the examples, on a tiny model, so that matrix products do not hide what grows."""
     from tiny import make_tiny_base
 
-    found = {}
+    measured = {}
     with tempfile.TemporaryDirectory() as scratch:
         base = make_tiny_base(Path(scratch) / "tiny")
-        for count in (given.growth, 10 * given.growth):
+        for count in (options.growth, 10 * options.growth):
             examples = [{"messages": example["messages"]} for example in _short(count)]
-            folder = write_job(Path(scratch) / str(count), base, examples, 32, given.threads or 1)
-            since = time.perf_counter()
-            told = ours(folder)
-            found[count] = (time.perf_counter() - since, told["peak_mb"])
-            own = f", {told['own_mb']} MB without pages of files" if told["own_mb"] else ""
-            print(f"growth {count:8} examples {found[count][0]:7.1f} s  peak {told['peak_mb']} MB{own}")
-    (one, one_mb), (ten, ten_mb) = found.values()
-    print(f"growth 10 times the examples: {ten / one:.1f} times the time, {ten_mb / one_mb:.2f} of the memory")
+            folder = write_job(Path(scratch) / str(count), base, examples, 32, options.threads or 1)
+            start = time.perf_counter()
+            outcome = ours(folder)
+            measured[count] = (time.perf_counter() - start, outcome["peak_mb"])
+            own = f", {outcome['own_mb']} MB without pages of files" if outcome["own_mb"] else ""
+            print(f"growth {count:8} examples {measured[count][0]:7.1f} s  peak {outcome['peak_mb']} MB{own}")
+    (small_s, small_mb), (large_s, large_mb) = measured.values()
+    ratios = f"{large_s / small_s:.1f} times the time, {large_mb / small_mb:.2f} of the memory"
+    print(f"growth 10 times the examples: {ratios}")
 
 
 def _short(count: int) -> list[dict[str, Any]]:
@@ -275,14 +278,14 @@ def main() -> None:
     parser.add_argument("--exact", action="store_true", help="losses of TRL in float32 too")
     parser.add_argument("--no-trl", action="store_true", help="Luthier alone")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    given = parser.parse_args()
+    options = parser.parse_args()
     cache = Settings().cache
-    if given.case == "growth":
-        growth(given)
+    if options.case == "growth":
+        growth(options)
         return
     base = Catalogue(cache).folder(DEFAULT_BASE)
-    for case in ("chats", "calls") if given.case == "all" else (given.case,):
-        compare(case, given, base, cache)
+    for case in ("chats", "calls") if options.case == "all" else (options.case,):
+        compare(case, options, base, cache)
 
 
 if __name__ == "__main__":
