@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from luthier.cli import main
-from luthier.generate.functions.values import read_own
+from luthier.generate.functions.values import read_user_content
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / name for name in ("generate.md", "generate.zh-CN.md")]
@@ -47,6 +47,6 @@ def test_the_file_of_values_is_read(tmp_path: Path) -> None:
     (shown,) = [code for kind, code in FENCED.findall(PAGES[0].read_text(encoding="utf-8")) if kind == "json"]
     path = tmp_path / "values.json"
     path.write_text(shown, encoding="utf-8")
-    own = read_own(path)
+    own = read_user_content(path)
     assert own.values == json.loads(shown)["values"]
     assert len(own.phrasings["write_leave_letter"]) == 2

@@ -10,13 +10,13 @@ import pytest
 
 from generate.teacher_server import TeacherServer
 from luthier.generate.journal import Journal
-from luthier.generate.run import Outcome, Ways, make_topics
-from luthier.generate.topics import Wish
+from luthier.generate.run import GenerationResult, TeacherOptions, generate_from_topics
+from luthier.generate.topics import TopicSpec
 
 
 @pytest.fixture(autouse=True)
 def _quick_and_english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.generate.retries.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("luthier.generate.retries.FIRST_DELAY_S", 0.01)
     monkeypatch.setenv("LUTHIER_LANG", "en")
 
 
@@ -34,24 +34,29 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 @pytest.fixture
-def told() -> list[str]:
-    """What the run said aloud."""
+def notifications() -> list[str]:
+    """The run's notifications."""
     return []
 
 
 @pytest.fixture
-def topics(server: TeacherServer, journal: Journal, told: list[str]) -> Callable[..., Outcome]:
-    """Makes the examples of a wish."""
+def topics(server: TeacherServer, journal: Journal, notifications: list[str]) -> Callable[..., GenerationResult]:
+    """Generates the examples of a specification."""
 
-    def make(wish: Wish, ways: Ways | None = None) -> Outcome:
+    def generate(spec: TopicSpec, options: TeacherOptions | None = None) -> GenerationResult:
         return run_with(
             server,
-            lambda client: make_topics(
-                client, ways or Ways("t"), wish, journal, progress=lambda *_: None, told=told.append
+            lambda client: generate_from_topics(
+                client,
+                options or TeacherOptions("t"),
+                spec,
+                journal,
+                progress=lambda *_: None,
+                notify=notifications.append,
             ),
         )
 
-    return make
+    return generate
 
 
 def run_with(

@@ -17,20 +17,20 @@ from generate.conftest import run_with
 from generate.teacher_server import TeacherServer
 from luthier.data.check.file_check import check_file
 from luthier.generate.errors import OptionsError
-from luthier.generate.functions.calls import CallsWish
-from luthier.generate.functions.definitions import Definition, language_of, read_definitions
-from luthier.generate.functions.enumerate import first
+from luthier.generate.functions.calls import CallSpec
+from luthier.generate.functions.definitions import FunctionDefinition, detect_language, read_definitions
+from luthier.generate.functions.enumerate import take_invocations
 from luthier.generate.functions.grounding import chinese_number, missing_values
-from luthier.generate.functions.run import make_calls, make_plain_calls
-from luthier.generate.functions.values import Own, numbers, pool_of, read_own
+from luthier.generate.functions.run import generate_calls, generate_calls_from_templates
+from luthier.generate.functions.values import UserContent, number_values, read_user_content, value_pool
 from luthier.generate.journal import Journal
-from luthier.generate.run import Outcome, Ways
+from luthier.generate.run import GenerationResult, TeacherOptions
 
 EXAMPLES = Path(luthier.__file__).parent / "examples"
 LEAVE = EXAMPLES / "leave_letter.functions.json"
 HOME = EXAMPLES / "smart_home.tools.json"
-OWN = read_own(EXAMPLES / "leave_letter.values.json")
-RICH = Definition(
+OWN = read_user_content(EXAMPLES / "leave_letter.values.json")
+RICH = FunctionDefinition(
     "book",
     "Book a table.",
     {
@@ -50,13 +50,15 @@ RICH = Definition(
 )
 
 
-def wish(path: Path, count: int = 60, own: Own | None = None, **given: Any) -> CallsWish:
+def spec(path: Path, count: int = 60, own: UserContent | None = None, **given: Any) -> CallSpec:
     definitions = read_definitions(path)
-    return CallsWish(tuple(definitions), count, 1, language_of(definitions), own=own or Own(), **given)
+    return CallSpec(
+        tuple(definitions), count, 1, detect_language(definitions), user_content=own or UserContent(), **given
+    )
 
 
-def plain(asked: CallsWish) -> Outcome:
-    return asyncio.run(make_plain_calls(asked))
+def plain(spec: CallSpec) -> GenerationResult:
+    return asyncio.run(generate_calls_from_templates(spec))
 
 
 def called(line: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -67,8 +69,8 @@ def called(line: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def test_invocations_satisfy_the_schema_and_go_through_every_choice() -> None:
     names = ["guests", "code", "name", "dates"]
-    pools = {name: pool_of(RICH, name, Own(), {}, 1, "en") for name in names}
-    found = [call.arguments for call in first(RICH, pools, 1, 400)]
+    pools = {name: value_pool(RICH, name, UserContent(), {}, 1, "en") for name in names}
+    found = [call.arguments for call in take_invocations(RICH, pools, 1, 400)]
     assert len({json.dumps(one, sort_keys=True) for one in found}) == len(found) == 400
     valid = jsonschema.Draft202012Validator(RICH.parameters)
     assert all(valid.is_valid(one) for one in found)
@@ -81,15 +83,17 @@ def test_invocations_satisfy_the_schema_and_go_through_every_choice() -> None:
 
 def test_too_many_combinations_are_sampled() -> None:
     properties = {f"p{n}": {"enum": list(range(9))} for n in range(9)}
-    wide = Definition("wide", "", {"type": "object", "properties": properties, "required": list(properties)})
-    found = first(wide, {}, 1, 50)
+    wide = FunctionDefinition("wide", "", {"type": "object", "properties": properties, "required": list(properties)})
+    found = take_invocations(wide, {}, 1, 50)
     assert len({call.key for call in found}) == 50
-    assert first(wide, {}, 1, 50) == found != first(wide, {}, 2, 50)
+    assert take_invocations(wide, {}, 1, 50) == found != take_invocations(wide, {}, 2, 50)
 
 
 def test_all_that_there_is_comes_once() -> None:
-    small = Definition("small", "", {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]})
-    assert [call.arguments for call in first(small, {}, 1, 99)] in ([{"on": True}, {"on": False}],
+    small = FunctionDefinition(
+        "small", "", {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}
+    )
+    assert [call.arguments for call in take_invocations(small, {}, 1, 99)] in ([{"on": True}, {"on": False}],
                                                                   [{"on": False}, {"on": True}])  # fmt: skip
 
 
@@ -107,7 +111,7 @@ def test_all_that_there_is_comes_once() -> None:
     ],
 )
 def test_numbers_fit_their_bounds(schema: dict[str, Any]) -> None:
-    found = numbers(schema, random.Random(1))
+    found = number_values(schema, random.Random(1))
     assert found
     for value in found:
         jsonschema.validate(value, schema)
@@ -116,13 +120,13 @@ def test_numbers_fit_their_bounds(schema: dict[str, Any]) -> None:
 
 
 def test_a_narrow_range_has_short_numbers_and_one_without_a_multiple_none() -> None:
-    assert numbers({"type": "number", "exclusiveMinimum": 0, "maximum": 0.2}, random.Random(1)) == [
+    assert number_values({"type": "number", "exclusiveMinimum": 0, "maximum": 0.2}, random.Random(1)) == [
         0.2, 0.03, 0.07, 0.1, 0.13, 0.17,
     ]  # fmt: skip
     size = {"type": "integer", "multipleOf": 4, "minimum": 5, "maximum": 6}
-    nothing = Definition("f", "", {"type": "object", "properties": {"size": size}, "required": ["size"]})
+    nothing = FunctionDefinition("f", "", {"type": "object", "properties": {"size": size}, "required": ["size"]})
     with pytest.raises(OptionsError, match="No values are known for size of f"):
-        plain(CallsWish((nothing,), 10, 1, "en"))
+        plain(CallSpec((nothing,), 10, 1, "en"))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +182,7 @@ def test_every_form_without_a_teacher_checks_clean_and_is_grounded(
     tmp_path: Path, form: Any, with_definitions: bool, path: Path
 ) -> None:
     own = OWN if path == LEAVE else None
-    outcome = plain(wish(path, 60, own, form=form, with_definitions=with_definitions, system="Call a function."))
+    outcome = plain(spec(path, 60, own, form=form, with_definitions=with_definitions, system="Call a function."))
     assert outcome.report["made"] == 60
     written = tmp_path / "calls.jsonl"
     written.write_text("".join(json.dumps(line) + "\n" for line in outcome.examples))
@@ -198,7 +202,7 @@ def test_every_form_without_a_teacher_checks_clean_and_is_grounded(
 
 
 def test_the_leave_letter_set_is_varied_and_asks_back() -> None:
-    outcome = plain(wish(LEAVE, 200, OWN, form="functions"))
+    outcome = plain(spec(LEAVE, 200, OWN, form="functions"))
     assert outcome.report["made"] == 200
     assert outcome.report["by_kind"]["no_call"]["made"] == 24
     users = [line["messages"][0]["content"] for line in outcome.examples]
@@ -214,7 +218,7 @@ def test_the_leave_letter_set_is_varied_and_asks_back() -> None:
 
 
 def test_a_wish_whose_function_is_taken_away_is_not_called_for() -> None:
-    outcome = plain(wish(HOME, 100))
+    outcome = plain(spec(HOME, 100))
     fewer = [line for line in outcome.examples if len(line["tools"]) < 6]
     assert len(fewer) == 4
     for line in fewer:
@@ -224,15 +228,17 @@ def test_a_wish_whose_function_is_taken_away_is_not_called_for() -> None:
     assert all(len({json.dumps(call) for call in called(line)}) == 2 for line in several)
 
 
-Calls = Callable[[CallsWish], Outcome]
+Calls = Callable[[CallSpec], GenerationResult]
 
 
 @pytest.fixture
-def calls(server: TeacherServer, journal: Journal, told: list[str]) -> Calls:
-    def make(asked: CallsWish) -> Outcome:
+def calls(server: TeacherServer, journal: Journal, notifications: list[str]) -> Calls:
+    def make(spec: CallSpec) -> GenerationResult:
         return run_with(
             server,
-            lambda client: make_calls(client, Ways("t"), asked, journal, progress=lambda *_: None, told=told.append),
+            lambda client: generate_calls(
+                client, TeacherOptions("t"), spec, journal, progress=lambda *_: None, notify=notifications.append
+            ),
         )
 
     return make
@@ -241,21 +247,21 @@ def calls(server: TeacherServer, journal: Journal, told: list[str]) -> Calls:
 @pytest.mark.parametrize("structured", [True, False])
 def test_a_teacher_phrases_and_is_checked(server: TeacherServer, calls: Calls, structured: bool) -> None:
     server.structured = structured
-    outcome = calls(wish(HOME, 40))
+    outcome = calls(spec(HOME, 40))
     assert outcome.report["made"] == 40
     for line in outcome.examples:
         if line["messages"][-1]["content"] is None:
             for _, arguments in called(line):
                 assert missing_values(line["messages"][0]["content"], arguments) == []
     paid = server.paid
-    again = calls(wish(HOME, 40))
+    again = calls(spec(HOME, 40))
     assert again.examples == outcome.examples
     assert server.paid == paid
 
 
 def test_phrasings_without_their_values_are_rejected_and_asked_again(server: TeacherServer, calls: Calls) -> None:
     server.fault(") — ", times=1, text='{"items": [{"number": 1, "text": "Lights, please."}]}')
-    outcome = calls(wish(HOME, 40))
+    outcome = calls(spec(HOME, 40))
     assert outcome.report["made"] == 40
     assert outcome.report["rejected"]["value_missing"] == 1
     (reject,) = [line for line in outcome.rejects if line["reason"] == "value_missing"]
@@ -268,8 +274,8 @@ def test_the_teacher_is_asked_for_values_that_nobody_knows(server: TeacherServer
     path.write_text(json.dumps({"functions": [{"name": "f", "description": "Find a gadget.", "parameters": {
         "type": "object", "properties": {"gizmo": {"type": "string"}}, "required": ["gizmo"]}}]}))  # fmt: skip
     with pytest.raises(OptionsError, match="No values are known for gizmo of f"):
-        plain(wish(path, 10))
-    outcome = calls(wish(path, 10))
+        plain(spec(path, 10))
+    outcome = calls(spec(path, 10))
     assert outcome.report["made"] == 10
     assert sum("gizmo" in body["messages"][-1]["content"] and "20 different values" in body["messages"][-1]["content"]
                for body in server.asked) == 1  # fmt: skip
@@ -285,17 +291,17 @@ def no_call_requests(server: TeacherServer) -> list[dict[str, Any]]:
 def test_messages_without_a_call_are_asked_for_in_batches(server: TeacherServer, calls: Calls) -> None:
     """A service with a limit of 4096 tokens would refuse them all at once."""
     server.fault(lambda body: body["max_tokens"] > 4096, times=99, status=400)
-    outcome = calls(wish(HOME, 300, with_definitions=False))
+    outcome = calls(spec(HOME, 300, with_definitions=False))
     assert outcome.report["by_kind"]["no_call"] == {"wanted": 36, "made": 36}
-    first, second = no_call_requests(server)[:2]
+    take_invocations, second = no_call_requests(server)[:2]
     shown = [line for line in second["messages"][-1]["content"].split("\n") if line.endswith("?")]
-    assert "exist already" not in first["messages"][-1]["content"]
+    assert "exist already" not in take_invocations["messages"][-1]["content"]
     assert len(shown) == 20
 
 
 def test_a_batch_that_fails_leaves_the_others(server: TeacherServer, calls: Calls) -> None:
     server.fault(lambda body: "exist already" in str(body), times=99, status=400)
-    outcome = calls(wish(HOME, 300, with_definitions=False))
+    outcome = calls(spec(HOME, 300, with_definitions=False))
     assert outcome.report["by_kind"]["no_call"] == {"wanted": 36, "made": 20}
     assert outcome.report["made"] == 300
     assert outcome.report["rejected"]["request_failed"] == 3
@@ -303,19 +309,19 @@ def test_a_batch_that_fails_leaves_the_others(server: TeacherServer, calls: Call
 
 def test_a_run_that_stops_keeps_the_batches_before(server: TeacherServer, calls: Calls) -> None:
     server.fault(lambda body: "exist already" in str(body), times=99, status=401)
-    outcome = calls(wish(HOME, 300, with_definitions=False))
+    outcome = calls(spec(HOME, 300, with_definitions=False))
     assert outcome.report["by_kind"]["no_call"]["made"] == 20
     assert outcome.stopped
 
 
 def test_values_that_were_given_up_stay_so_and_nothing_is_paid_twice(server: TeacherServer, calls: Calls) -> None:
     server.fault("20 different values", times=6, status=500)
-    definition = Definition("f", "Find a city.", {"type": "object", "properties": {"city": {"type": "string"}},
+    definition = FunctionDefinition("f", "Find a city.", {"type": "object", "properties": {"city": {"type": "string"}},
                                                   "required": ["city"]})  # fmt: skip
-    asked = CallsWish((definition,), 10, 1, "en")
-    outcome = calls(asked)
+    spec = CallSpec((definition,), 10, 1, "en")
+    outcome = calls(spec)
     paid = server.paid
-    again = calls(asked)
+    again = calls(spec)
     assert again.examples == outcome.examples
     assert server.paid == paid
 
@@ -347,7 +353,7 @@ def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, content: str,
 @pytest.mark.parametrize("template", ["{name", "{nobody}", "{} {name}"])
 def test_own_phrasings_that_cannot_be_filled_in_are_named(template: str) -> None:
     with pytest.raises(OptionsError, match="is none of its parameters"):
-        plain(wish(LEAVE, 10, Own(phrasings={"write_leave_letter": [template]})))
+        plain(spec(LEAVE, 10, UserContent(phrasings={"write_leave_letter": [template]})))
 
 
 def test_references_and_alternatives_are_followed(tmp_path: Path) -> None:
@@ -360,7 +366,7 @@ def test_references_and_alternatives_are_followed(tmp_path: Path) -> None:
     }
     path = tmp_path / "defs.json"
     path.write_text(json.dumps([{"name": "f", "description": "Book a box.", "parameters": parameters}]))
-    outcome = plain(wish(path, 20))
+    outcome = plain(spec(path, 20))
     arguments = [given for line in outcome.examples if not line["messages"][-1]["content"] for _, given in called(line)]
     assert {given["size"] for given in arguments} == {"small", "large"}
     assert all(isinstance(given["days"], int) for given in arguments)

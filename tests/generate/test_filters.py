@@ -3,14 +3,14 @@
 import pytest
 
 from luthier.generate.filters import screen_answer, screen_question
-from luthier.generate.journal import Reply
+from luthier.generate.journal import TeacherReply
 
 QUESTION = "基金定投适合什么样的人？"
 GOOD = "基金定投适合有稳定收入、又没有时间看盘的人。"
 
 
-def answered(text: str, finish_reason: str = "stop", refusal: str | None = None) -> Reply:
-    return Reply(text, finish_reason, 10, 10, refusal)
+def answered(text: str, finish_reason: str = "stop", refusal: str | None = None) -> TeacherReply:
+    return TeacherReply(text, finish_reason, 10, 10, refusal)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_preambles_come_off_and_are_counted(opening: str) -> None:
         (answered("<think>还没想完"), "thinking"),
     ],
 )
-def test_bad_answers_have_a_reason(reply: Reply, reason: str) -> None:
+def test_bad_answers_have_a_reason(reply: TeacherReply, reason: str) -> None:
     assert screen_answer(reply, QUESTION).reason == reason
 
 

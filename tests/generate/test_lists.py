@@ -2,8 +2,8 @@
 
 import pytest
 
-from luthier.generate.judge import read_opinion
-from luthier.generate.list_prompts import bare, plain_lines, read_json, whole_items
+from luthier.generate.judge import parse_scores
+from luthier.generate.list_prompts import complete_items, numbered_lines, read_json, strip_quotes
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from luthier.generate.list_prompts import bare, plain_lines, read_json, whole_it
     ],
 )
 def test_lines_for_a_list_of_two(text: str, found: dict[int, str]) -> None:
-    assert plain_lines(text, 2) == found
+    assert numbered_lines(text, 2) == found
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_lines_for_a_list_of_two(text: str, found: dict[int, str]) -> None:
     ],
 )
 def test_quotation_marks_around_a_text_go(text: str, inside: str) -> None:
-    assert bare(text) == inside
+    assert strip_quotes(text) == inside
 
 
 @pytest.mark.parametrize("text", ['{"a": 1}', '```json\n{"a": 1}\n```', '  {"a": 1}\n'])
@@ -57,11 +57,11 @@ def test_json_with_or_without_a_fence(text: str) -> None:
     ],
 )
 def test_an_opinion_without_scores_is_none(text: str) -> None:
-    assert read_opinion(text) is None
+    assert parse_scores(text) is None
 
 
 def test_an_opinion_with_words_around_it() -> None:
-    found = read_opinion('My verdict: {"correct": 5, "helpful": 4, "format": 3, "reason": "dry"} That is all.')
+    found = parse_scores('My verdict: {"correct": 5, "helpful": 4, "format": 3, "reason": "dry"} That is all.')
     assert found is not None
     assert (found.lowest, found.reason) == (3, "dry")
 
@@ -78,4 +78,4 @@ def test_an_opinion_with_words_around_it() -> None:
 )
 def test_a_list_that_was_cut_off_gives_its_whole_entries(text: str, found: list[object] | None) -> None:
     """Its fragment is never taken for a line of text."""
-    assert whole_items(text) == found
+    assert complete_items(text) == found

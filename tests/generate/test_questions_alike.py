@@ -2,7 +2,14 @@
 
 import random
 
-from luthier.generate.similarity import ALIKE, Seen, distinct_2, likeness, nearest_likeness, shingles
+from luthier.generate.similarity import (
+    NEAR_DUPLICATE_THRESHOLD,
+    NearDuplicateFilter,
+    distinct_2,
+    jaccard,
+    mean_nearest_similarity,
+    shingles,
+)
 
 
 def test_the_search_agrees_with_comparing_all() -> None:
@@ -10,23 +17,23 @@ def test_the_search_agrees_with_comparing_all() -> None:
     texts = ["".join(dice.choices("基金股票风险收益", k=12)) for _ in range(40)]
     texts += [text[:-2] + "？" for text in texts]
     dice.shuffle(texts)
-    seen, kept = Seen(), list[frozenset[str]]()
+    seen, kept = NearDuplicateFilter(), list[frozenset[str]]()
     for text in texts:
-        is_new = all(likeness(shingles(text), other) < ALIKE for other in kept)
-        assert seen.is_new(text) is is_new
+        is_new = all(jaccard(shingles(text), other) < NEAR_DUPLICATE_THRESHOLD for other in kept)
+        assert seen.add(text) is is_new
         kept += [shingles(text)] if is_new else []
     assert 40 <= len(kept) < 80
 
 
 def test_case_width_and_punctuation_do_not_count() -> None:
-    seen = Seen()
-    assert seen.is_new("什么是 ETF？")
-    assert not seen.is_new("什么是ｅｔｆ")
-    assert not seen.is_new("？！")
+    seen = NearDuplicateFilter()
+    assert seen.add("什么是 ETF？")
+    assert not seen.add("什么是ｅｔｆ")
+    assert not seen.add("？！")
 
 
 def test_figures_of_variety() -> None:
-    assert nearest_likeness(["基金怎么选择", "基金怎么选择", "天气如何"]) == 2 / 3
+    assert mean_nearest_similarity(["基金怎么选择", "基金怎么选择", "天气如何"]) == 2 / 3
     assert distinct_2(["abc abc abc"]) == 1 / 2
     assert distinct_2(["一二一二"]) == 2 / 3
     assert distinct_2([]) is None

@@ -11,28 +11,28 @@ from generate.teacher_server import Body, TeacherServer
 from luthier.generate.budget import Price
 from luthier.generate.errors import CostCapError, OptionsError
 from luthier.generate.journal import Journal
-from luthier.generate.plan import Plan, slots
-from luthier.generate.run import Outcome, Ways
-from luthier.generate.topics import Wish
+from luthier.generate.plan import Plan, plan_slots
+from luthier.generate.run import GenerationResult, TeacherOptions
+from luthier.generate.topics import TopicSpec
 
-Topics = Callable[..., Outcome]
+Topics = Callable[..., GenerationResult]
 SYSTEM = "你是金融助理。"
 
 
-def wish(per_topic: int = 4, topics: tuple[str, ...] = ("股票投资", "银行理财"), **given: object) -> Wish:
-    return Wish(Plan(topics, per_topic, 42, "zh"), SYSTEM, **given)
+def spec(per_topic: int = 4, topics: tuple[str, ...] = ("股票投资", "银行理财"), **given: object) -> TopicSpec:
+    return TopicSpec(Plan(topics, per_topic, 42, "zh"), SYSTEM, **given)
 
 
 def is_answer(body: Body) -> bool:
     return body["messages"][0]["content"].startswith(SYSTEM)
 
 
-def answers(outcome: Outcome) -> list[str]:
+def answers(outcome: GenerationResult) -> list[str]:
     return [example["messages"][-1]["content"] for example in outcome.examples]
 
 
 def test_answers_are_replies_to_the_bare_question_as_served(server: TeacherServer, topics: Topics) -> None:
-    outcome = topics(wish())
+    outcome = topics(spec())
     asked = [body["messages"] for body in server.asked if is_answer(body)]
     system = {"role": "system", "content": SYSTEM}
     for example in outcome.examples:
@@ -45,7 +45,7 @@ def test_answers_are_replies_to_the_bare_question_as_served(server: TeacherServe
 
 
 def test_later_questions_are_shown_the_earlier_ones_of_their_topic(server: TeacherServer, topics: Topics) -> None:
-    outcome = topics(wish(batch=2))
+    outcome = topics(spec(batch=2))
     questions = [example["messages"][1]["content"] for example in outcome.examples]
     sent = [body["messages"][-1]["content"] for body in server.asked]
     wishes = [text for text in sent if "请按下面" in text]
@@ -57,7 +57,7 @@ def test_later_questions_are_shown_the_earlier_ones_of_their_topic(server: Teach
 
 def test_preambles_are_measured_and_taken_off(server: TeacherServer, topics: Topics) -> None:
     server.prefix = "好的，"
-    outcome = topics(wish())
+    outcome = topics(spec())
     report = outcome.report["answers"]
     assert (report["preamble_rate_before"], report["preamble_rate_after"]) == (1.0, 0.0)
     assert not [text for text in answers(outcome) if text.startswith("好的")]
@@ -65,7 +65,7 @@ def test_preambles_are_measured_and_taken_off(server: TeacherServer, topics: Top
 
 def test_what_was_cut_off_is_never_kept(server: TeacherServer, topics: Topics) -> None:
     server.fault(is_answer, times=3, text="市盈率是股价除以", finish_reason="length")
-    outcome = topics(wish())
+    outcome = topics(spec())
     assert outcome.report["made"] == 8
     assert outcome.report["answers"]["rejected"] == {"truncated": 3}
     assert "市盈率是股价除以" not in answers(outcome)
@@ -85,7 +85,7 @@ def test_what_was_cut_off_is_never_kept(server: TeacherServer, topics: Topics) -
 )
 def test_bad_answers_are_rejected_with_a_reason(server: TeacherServer, topics: Topics, text: str, reason: str) -> None:
     server.fault(is_answer, times=1, text=text)
-    outcome = topics(wish())
+    outcome = topics(spec())
     assert outcome.report["answers"]["rejected"] == {reason: 1}
     assert text not in answers(outcome)
     assert outcome.report["made"] == 8
@@ -93,7 +93,7 @@ def test_bad_answers_are_rejected_with_a_reason(server: TeacherServer, topics: T
 
 def test_a_teacher_that_repeats_itself_makes_less_and_says_so(server: TeacherServer, topics: Topics) -> None:
     server.fault("请按下面", times=99, text='{"items": [{"number": 1, "text": "股票型基金的费用怎么计算？"}]}')
-    outcome = topics(wish(topics=("股票投资", "基金费用")))
+    outcome = topics(spec(topics=("股票投资", "基金费用")))
     assert outcome.report["made"] == 1, "the two topics share a question, and it is kept once"
     assert outcome.report["questions"]["rejected"]["duplicate"] >= 3
     assert outcome.report["questions"]["rejected"]["missing"] > 0
@@ -102,20 +102,20 @@ def test_a_teacher_that_repeats_itself_makes_less_and_says_so(server: TeacherSer
 def test_bad_json_and_wrong_schema_are_counted_and_asked_again(server: TeacherServer, topics: Topics) -> None:
     server.fault("请按下面", text="{这不是 JSON")
     server.fault("请按下面", text='{"questions": ["怎么选股票？"]}')
-    outcome = topics(wish())
+    outcome = topics(spec())
     assert outcome.report["made"] == 8
     assert outcome.report["lists"]["bad_json"] == 2
 
 
 @pytest.mark.parametrize("structured", [False, None])
 def test_without_structured_output_numbered_lines_are_asked_for_and_that_is_said(
-    server: TeacherServer, topics: Topics, told: list[str], structured: bool | None
+    server: TeacherServer, topics: Topics, notifications: list[str], structured: bool | None
 ) -> None:
     server.structured = structured
-    outcome = topics(wish())
+    outcome = topics(spec())
     assert outcome.report["made"] == 8
     assert outcome.report["lists"]["structured"] is False
-    assert "numbered lines" in told[0]
+    assert "numbered lines" in notifications[0]
     assert not any("以下是问题" in example["messages"][1]["content"] for example in outcome.examples)
     assert sum("response_format" in body for body in server.asked) == 1, "probed once"
 
@@ -126,7 +126,7 @@ def test_the_judge_decides_and_is_heard(server: TeacherServer, topics: Topics) -
 
     server.fault(judging, text='{"correct": 2, "helpful": 5, "format": 5, "reason": "数字不对"}')
     server.fault(judging, text="很好")
-    outcome = topics(wish(), Ways("t", judge="j"))
+    outcome = topics(spec(), TeacherOptions("t", judge="j"))
     assert outcome.report["made"] == 8
     assert outcome.report["answers"]["rejected"] == {"judge": 1, "judge_unreadable": 1}
     low = next(line for line in outcome.rejects if line["reason"] == "judge")
@@ -137,7 +137,7 @@ def test_the_judge_decides_and_is_heard(server: TeacherServer, topics: Topics) -
 
 def test_a_stopped_run_keeps_what_it_made(server: TeacherServer, topics: Topics) -> None:
     server.fault(lambda body: is_answer(body) and server.paid > 8, times=99, status=401)
-    outcome = topics(wish())
+    outcome = topics(spec())
     assert 0 < outcome.report["made"] < 8
     assert outcome.report["made"] == len(outcome.examples)
     assert "cannot be asked" in outcome.report["stopped"]
@@ -150,41 +150,41 @@ def test_what_was_given_up_stays_so_and_nothing_is_paid_twice(
     server: TeacherServer, topics: Topics, planning: str
 ) -> None:
     server.fault(planning, times=6, status=500)
-    outcome = topics(wish(batch=2))
+    outcome = topics(spec(batch=2))
     paid = server.paid
     assert outcome.report["made"] == 8
     assert outcome.report["requests"]["given_up"] == 1
-    again = topics(wish(batch=2))
+    again = topics(spec(batch=2))
     assert again.examples == outcome.examples
     assert server.paid == paid
 
 
 def test_what_was_given_up_before_a_stop_is_asked_again(server: TeacherServer, topics: Topics) -> None:
     server.fault(lambda body: "capital" not in str(body), times=10, status=500)
-    assert "failures in a row" in topics(wish(topics=("股票投资",))).report["stopped"]
-    again = topics(wish(topics=("股票投资",)))
+    assert "failures in a row" in topics(spec(topics=("股票投资",))).report["stopped"]
+    again = topics(spec(topics=("股票投资",)))
     assert again.report["made"] == 4
     assert again.report["tokens_by_kind"]["t"]["sub-topics"]["requests"] == 1
 
 
 def test_another_teacher_does_not_forget_what_was_spent(server: TeacherServer, topics: Topics) -> None:
     prices = {"t": Price(1, 2), "u": Price(1, 2)}
-    first = topics(wish(), Ways("t", prices=prices)).report["usd"]["spent_in_all_runs"]
+    first = topics(spec(), TeacherOptions("t", prices=prices)).report["usd"]["spent_in_all_runs"]
     assert first > 0
     paid = server.paid
     with pytest.raises(CostCapError, match="is reached"):
-        topics(wish(), Ways("u", prices={"u": Price(1, 2)}, cap=first))
+        topics(spec(), TeacherOptions("u", prices={"u": Price(1, 2)}, cost_cap=first))
     assert server.paid == paid
-    both = topics(wish(), Ways("u", prices={"u": Price(1, 2)})).report["usd"]
+    both = topics(spec(), TeacherOptions("u", prices={"u": Price(1, 2)})).report["usd"]
     assert both["spent_in_all_runs"] == pytest.approx(2 * first), "the same words from another model"
 
 
 def test_an_older_journal_is_counted_at_published_prices(
     server: TeacherServer, topics: Topics, journal: Journal
 ) -> None:
-    topics(wish(), Ways("gpt-4o"))
-    tokens = sum(entry.prompt_tokens * 2.5 + entry.completion_tokens * 10 for entry in journal.entries())
-    usd = topics(wish(), Ways("u", prices={"u": Price(0, 0)})).report["usd"]
+    topics(spec(), TeacherOptions("gpt-4o"))
+    tokens = sum(entry.prompt_tokens * 2.5 + entry.completion_tokens * 10 for entry in journal.records())
+    usd = topics(spec(), TeacherOptions("u", prices={"u": Price(0, 0)})).report["usd"]
     assert usd["known"]
     assert usd["spent_in_all_runs"] == pytest.approx(tokens / 1e6, abs=1e-6)
 
@@ -192,14 +192,16 @@ def test_an_older_journal_is_counted_at_published_prices(
 def test_a_price_that_nobody_knows_any_more_is_said_and_refused_under_a_cap(
     server: TeacherServer, topics: Topics
 ) -> None:
-    topics(wish(), Ways("t"))
+    topics(spec(), TeacherOptions("t"))
     prices = {"u": Price(1, 2)}
     paid = server.paid
     with pytest.raises(OptionsError, match="requests to t whose price is not known"):
-        topics(wish(), Ways("u", prices=prices, cap=9.0))
+        topics(spec(), TeacherOptions("u", prices=prices, cost_cap=9.0))
     assert server.paid == paid
-    assert not topics(wish(), Ways("u", prices=prices)).report["usd"]["known"]
-    assert topics(wish(), Ways("t", prices={"t": Price(1, 2)})).report["usd"]["known"], "and what u cost is noted"
+    assert not topics(spec(), TeacherOptions("u", prices=prices)).report["usd"]["known"]
+    assert topics(spec(), TeacherOptions("t", prices={"t": Price(1, 2)})).report["usd"]["known"], (
+        "and what u cost is noted"
+    )
 
 
 def test_a_journal_without_prices_is_carried_on(tmp_path: Path) -> None:
@@ -213,15 +215,15 @@ def test_a_journal_without_prices_is_carried_on(tmp_path: Path) -> None:
         old.commit()
     for _ in range(2):
         journal = Journal(path)
-        journal.sent("k2", "s", "m", 1, 2, Price(3, 4))
-        assert next(iter(journal.entries())).price is None
-        assert list(journal.entries())[-1].price == Price(3, 4)
+        journal.record_sent("k2", "s", "m", 1, 2, Price(3, 4))
+        assert next(iter(journal.records())).price is None
+        assert list(journal.records())[-1].price == Price(3, 4)
         journal.close()
 
 
 def test_a_plan_is_seeded_balanced_and_begins_with_the_smaller_one() -> None:
     def plan(count: int, seed: int = 1):
-        return slots(Plan(("a", "b"), count, seed, "en"), {"a": ["x", "y"]})
+        return plan_slots(Plan(("a", "b"), count, seed, "en"), {"a": ["x", "y"]})
 
     large = plan(16)
     assert plan(5)["a"] == large["a"][:5]

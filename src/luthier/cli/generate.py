@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     import openai
 
     from luthier.generate.budget import Price
-    from luthier.generate.files import Places
-    from luthier.generate.functions.calls import CallsWish
+    from luthier.generate.files import OutputFiles
+    from luthier.generate.functions.calls import CallSpec
     from luthier.generate.journal import Journal
-    from luthier.generate.run import Outcome, Progress, Ways
-    from luthier.generate.topics import Wish
+    from luthier.generate.run import GenerationResult, Progress, TeacherOptions
+    from luthier.generate.topics import TopicSpec
 
-    Make = Callable[[openai.AsyncOpenAI, Ways, Journal, Progress], Awaitable[Outcome]]
+    Make = Callable[[openai.AsyncOpenAI, TeacherOptions, Journal, Progress], Awaitable[GenerationResult]]
 
 
 @click.command(
@@ -88,15 +88,17 @@ def _refuse_idle(asked: Asked) -> None:
 
 
 def _topics(options: Options, asked: Asked) -> None:
-    from luthier.generate.run import make_topics
+    from luthier.generate.run import generate_from_topics
 
     wish = _topics_wish(asked)
     if asked.dry_run:
         print_estimate(options.json, wish, _dry(asked, wish))
         return
 
-    def make(client: openai.AsyncOpenAI, ways: Ways, journal: Journal, progress: Progress) -> Awaitable[Outcome]:
-        return make_topics(client, ways, wish, journal, progress=progress, told=note)
+    def make(
+        client: openai.AsyncOpenAI, ways: TeacherOptions, journal: Journal, progress: Progress
+    ) -> Awaitable[GenerationResult]:
+        return generate_from_topics(client, ways, wish, journal, progress=progress, notify=note)
 
     with open_connection(options) as connection:
         outcome, places = _run(connection, asked, wish.plan.total, make)
@@ -107,7 +109,7 @@ def _topics(options: Options, asked: Asked) -> None:
 
 
 def _calls(options: Options, asked: Asked) -> None:
-    from luthier.generate.functions.run import make_calls, make_plain_calls
+    from luthier.generate.functions.run import generate_calls, generate_calls_from_templates
 
     wish = _calls_wish(asked)
     if asked.dry_run or asked.probe:
@@ -115,12 +117,14 @@ def _calls(options: Options, asked: Asked) -> None:
         return
     if asked.no_teacher:
         places = _made_ready(asked, None)
-        outcome = asyncio.run(make_plain_calls(wish))
+        outcome = asyncio.run(generate_calls_from_templates(wish))
         places.write(outcome.examples, outcome.rejects, outcome.report, None)
         _end(options, places, outcome)
 
-    def make(client: openai.AsyncOpenAI, ways: Ways, journal: Journal, progress: Progress) -> Awaitable[Outcome]:
-        return make_calls(client, ways, wish, journal, progress=progress, told=note)
+    def make(
+        client: openai.AsyncOpenAI, ways: TeacherOptions, journal: Journal, progress: Progress
+    ) -> Awaitable[GenerationResult]:
+        return generate_calls(client, ways, wish, journal, progress=progress, notify=note)
 
     _require_teacher(asked, say(" or --no-teacher for templates", "，或用 --no-teacher 套模板"))
     with open_connection(options) as connection:
@@ -128,7 +132,7 @@ def _calls(options: Options, asked: Asked) -> None:
     _end(options, places, outcome)
 
 
-def _end(options: Options, places: Places, outcome: Outcome) -> None:
+def _end(options: Options, places: OutputFiles, outcome: GenerationResult) -> None:
     if options.json:
         print_json(outcome.report)
     else:
@@ -137,9 +141,9 @@ def _end(options: Options, places: Places, outcome: Outcome) -> None:
     raise click.exceptions.Exit(0 if complete else 1)
 
 
-def _topics_wish(asked: Asked) -> Wish:
-    from luthier.generate.plan import Plan, language_of
-    from luthier.generate.topics import Wish
+def _topics_wish(asked: Asked) -> TopicSpec:
+    from luthier.generate.plan import Plan, detect_language
+    from luthier.generate.topics import TopicSpec
 
     topics = tuple(dict.fromkeys(topic.strip() for topic in asked.topics if topic.strip()))
     if not topics:
@@ -149,20 +153,22 @@ def _topics_wish(asked: Asked) -> Wish:
                 "请给出主题（--topic 股票投资 --topic 银行理财）或函数定义（--functions FILE）。"),
         )  # fmt: skip
     _require_teacher(asked)
-    language = "zh" if asked.language == "zh" else "en" if asked.language else language_of(topics)
+    language = "zh" if asked.language == "zh" else "en" if asked.language else detect_language(topics)
     plan = Plan(topics, asked.per_topic, asked.seed, language, asked.task, asked.persona)
-    return Wish(plan, asked.system, asked.style, asked.sub_topics, asked.batch, asked.max_tokens, asked.temperature)
+    return TopicSpec(
+        plan, asked.system, asked.style, asked.sub_topics, asked.batch, asked.max_tokens, asked.temperature
+    )
 
 
-def _calls_wish(asked: Asked) -> CallsWish:
-    from luthier.generate.functions.calls import CallsWish
-    from luthier.generate.functions.definitions import language_of, read_definitions
-    from luthier.generate.functions.values import Own, read_own
+def _calls_wish(asked: Asked) -> CallSpec:
+    from luthier.generate.functions.calls import CallSpec
+    from luthier.generate.functions.definitions import detect_language, read_definitions
+    from luthier.generate.functions.values import UserContent, read_user_content
 
     assert asked.functions  # noqa: S101 - the caller's branch
     definitions = read_definitions(asked.functions)
-    language = "zh" if asked.language == "zh" else "en" if asked.language else language_of(definitions)
-    return CallsWish(
+    language = "zh" if asked.language == "zh" else "en" if asked.language else detect_language(definitions)
+    return CallSpec(
         definitions=tuple(definitions),
         count=asked.count,
         seed=asked.seed,
@@ -170,7 +176,7 @@ def _calls_wish(asked: Asked) -> CallsWish:
         form="functions" if asked.form == "functions" else "tools",
         with_definitions=not asked.without_definitions,
         system=asked.system,
-        own=read_own(asked.values) if asked.values else Own(),
+        user_content=read_user_content(asked.values) if asked.values else UserContent(),
         each=asked.phrasings,
     )
 
@@ -185,38 +191,38 @@ def _require_teacher(asked: Asked, otherwise: str = "") -> None:
     )  # fmt: skip
 
 
-def _dry(asked: Asked, wish: Wish) -> dict[str, Any]:
-    from luthier.generate.budget import known_price
+def _dry(asked: Asked, wish: TopicSpec) -> dict[str, Any]:
+    from luthier.generate.budget import published_price
     from luthier.generate.cost_forecast import estimate, expected_requests
 
     requests = expected_requests(wish, asked.judge is not None)
-    price = _price(asked.price_in, asked.price_out) or known_price(asked.teacher or "")
-    judge_price = _price(asked.judge_price_in, asked.judge_price_out) or known_price(asked.judge or "")
+    price = _price(asked.price_in, asked.price_out) or published_price(asked.teacher or "")
+    judge_price = _price(asked.judge_price_in, asked.judge_price_out) or published_price(asked.judge or "")
     if asked.judge == asked.teacher:
         judge_price = price
     return {"requests": requests, **estimate(wish, requests, price, {}, judge_price)}
 
 
-def _made_ready(asked: Asked, journal: Journal | None) -> Places:
-    from luthier.generate.files import Places
+def _made_ready(asked: Asked, journal: Journal | None) -> OutputFiles:
+    from luthier.generate.files import OutputFiles
 
-    places = Places(asked.out)
+    places = OutputFiles(asked.out)
     places.out.parent.mkdir(parents=True, exist_ok=True)
     if not asked.force and not asked.probe:
-        places.refuse_to_overwrite(journal)
+        places.check_overwrite(journal)
     return places
 
 
-def _run(connection: Connection, asked: Asked, total: int, make: Make) -> tuple[Outcome, Places]:
+def _run(connection: Connection, asked: Asked, total: int, make: Make) -> tuple[GenerationResult, OutputFiles]:
     """With a teacher: the journal is open for as long as it is asked."""
-    from luthier.generate.files import Places
+    from luthier.generate.files import OutputFiles
     from luthier.generate.journal import Journal
 
     ways = _ways(connection, asked)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal(Places(asked.out).journal)
+    journal = Journal(OutputFiles(asked.out).journal)
 
-    async def run() -> Outcome:
+    async def run() -> GenerationResult:
         async with new_async_client(connection.client, asked.timeout) as client:
             with progress_bar(total) as progress:
                 return await make(client, ways, journal, progress)
@@ -235,8 +241,8 @@ def _run(connection: Connection, asked: Asked, total: int, make: Make) -> tuple[
     return outcome, places
 
 
-def _ways(connection: Connection, asked: Asked) -> Ways:
-    from luthier.generate.run import Ways
+def _ways(connection: Connection, asked: Asked) -> TeacherOptions:
+    from luthier.generate.run import TeacherOptions
 
     if asked.judge == asked.teacher:
         note(say("The judge is the teacher: models are kind to their own answers.",
@@ -244,15 +250,15 @@ def _ways(connection: Connection, asked: Asked) -> Ways:
     prices = {asked.teacher or "": _price(asked.price_in, asked.price_out)}
     if asked.judge:
         prices.setdefault(asked.judge, _price(asked.judge_price_in, asked.judge_price_out))
-    return Ways(
+    return TeacherOptions(
         teacher=asked.teacher or "",
         judge=asked.judge,
         prices={model: given or _price_of(connection, model) for model, given in prices.items()},
-        cap=asked.max_cost,
+        cost_cap=asked.max_cost,
         concurrency=asked.concurrency,
         requests_per_minute=asked.requests_per_minute,
         tokens_per_minute=asked.tokens_per_minute,
-        most_requests=PROBES if asked.probe else None,
+        max_requests=PROBES if asked.probe else None,
     )
 
 
@@ -273,10 +279,10 @@ def _price_of(connection: Connection, model: str) -> Price | None:
     """Nothing for weights that this project serves; else what OpenAI published for that name, if it did."""
     import openai
 
-    from luthier.generate.budget import FREE, known_price
+    from luthier.generate.budget import FREE, published_price
 
     try:
         owner = connection.client.models.retrieve(model).owned_by
     except openai.APIStatusError:
         owner = ""  # services that list no models still answer chats
-    return FREE if owner == "luthier" or (connection.embedded and owner != "upstream") else known_price(model)
+    return FREE if owner == "luthier" or (connection.embedded and owner != "upstream") else published_price(model)

@@ -17,10 +17,10 @@ from luthier.cli.output import print_json, print_table, stderr_console, stdout_c
 from luthier.language import say
 
 if TYPE_CHECKING:
-    from luthier.generate.files import Places
-    from luthier.generate.functions.calls import CallsWish
-    from luthier.generate.run import Outcome
-    from luthier.generate.topics import Wish
+    from luthier.generate.files import OutputFiles
+    from luthier.generate.functions.calls import CallSpec
+    from luthier.generate.run import GenerationResult
+    from luthier.generate.topics import TopicSpec
 
 SHOWN_SLOTS = 8
 KINDS = {
@@ -49,7 +49,7 @@ def progress_bar(total: int) -> Iterator[Callable[[int, int, float], None]]:
         yield show
 
 
-def print_made(places: Places, outcome: Outcome) -> None:
+def print_made(places: OutputFiles, outcome: GenerationResult) -> None:
     """The figures that a person should look at before training on the file."""
     report, console = outcome.report, stdout_console()
     parts = report.get("by_topic") or report["by_kind"]
@@ -143,7 +143,7 @@ def _money(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     )
 
 
-def _print_end(places: Places, outcome: Outcome) -> None:
+def _print_end(places: OutputFiles, outcome: GenerationResult) -> None:
     report, console = outcome.report, stdout_console()
     made, wanted = report["made"], report["wanted"]
     for kind in short_kinds(report):
@@ -166,12 +166,12 @@ def _print_end(places: Places, outcome: Outcome) -> None:
         console.print(say(f"Next: luthier check {places.out}", f"下一步：luthier check {places.out}"), soft_wrap=True)
 
 
-def print_estimate(as_json: bool, wish: Wish, estimate: dict[str, Any]) -> None:
+def print_estimate(as_json: bool, wish: TopicSpec, estimate: dict[str, Any]) -> None:
     """The plan and what it comes to."""
-    from luthier.generate.plan import slots
+    from luthier.generate.plan import plan_slots
 
     plan = wish.plan
-    first = [slot for row in slots(plan, {}).values() for slot in row]
+    first = [slot for row in plan_slots(plan, {}).values() for slot in row]
     if as_json:
         shown = [{name: getattr(slot, name) for name in slot.__slots__} for slot in first]
         print_json({"wanted": plan.total, "slots": shown, **estimate})
@@ -194,11 +194,11 @@ def print_estimate(as_json: bool, wish: Wish, estimate: dict[str, Any]) -> None:
             + ("按几个真实请求估算。" if measured else "按每个回复都用满上限计算。")), soft_wrap=True)  # fmt: skip
 
 
-def print_shares(as_json: bool, wish: CallsWish) -> None:
+def print_shares(as_json: bool, wish: CallSpec) -> None:
     """What a run over function definitions would make, and the requests that a teacher would get."""
-    from luthier.generate.functions.calls import expected_requests, shares
+    from luthier.generate.functions.calls import expected_requests, kind_counts
 
-    wanted, requests = shares(wish), expected_requests(wish)
+    wanted, requests = kind_counts(wish), expected_requests(wish)
     if as_json:
         print_json({"wanted": wish.count, "by_kind": wanted, "requests": requests})
         return

@@ -1,7 +1,7 @@
-"""A teacher model → examples: topics → questions → answers, and function definitions → calls.
+"""Generates training examples with a teacher model: topics → questions → answers, and function definitions → calls.
 
     plan ─▶ questions ─▶ answers ─▶ filters ─▶ judge ─▶ examples, rejects, report
-                 └── teacher ── limits · money · journal
+                 └── teacher ── rate limits · budget · journal
 
-The teacher is whatever answers chat requests behind an `openai.AsyncOpenAI` client. No torch, no server of its own.
+The teacher is any service behind an `openai.AsyncOpenAI` client.
 """

@@ -1,16 +1,16 @@
-"""A question → the teacher's answer to it, asked as the fine-tuned model will be asked.
+"""Asks the teacher a question exactly as the fine-tuned model will be asked.
 
-The request is the serving system prompt and the bare question, nothing else: what comes back is the reply that a user
-would get, and the example shows the model the very prompt that it will see. A second try may tell the teacher more;
-those words never reach the example. Knows nothing about judging answers.
+The request is the serving system prompt and the bare question: the reply is what a user would get, and the example
+shows the model the prompt that it will see in use. A retry may give the teacher a style instruction, which is never
+part of the example.
 """
 
-from luthier.generate.journal import Ask, Reply
+from luthier.generate.journal import TeacherReply, TeacherRequest
 from luthier.generate.teacher import Teacher
 from luthier.language import Language, say
 
 
-async def answer(
+async def request_answer(
     teacher: Teacher,
     slot: str,
     system: str | None,
@@ -19,15 +19,17 @@ async def answer(
     style: str | None = None,
     max_tokens: int,
     temperature: float,
-) -> Reply:
-    """`style` is told to the teacher after the system prompt and is no part of the example."""
-    told = "\n".join(part for part in (system, style) if part)
-    asked = ({"role": "system", "content": told},) if told else ()
-    return await teacher.ask(Ask(slot, (*asked, {"role": "user", "content": question}), max_tokens, temperature))
+) -> TeacherReply:
+    """`style`: an instruction to the teacher after the system prompt; not part of the example."""
+    instructions = "\n".join(part for part in (system, style) if part)
+    messages = ({"role": "system", "content": instructions},) if instructions else ()
+    return await teacher.ask(
+        TeacherRequest(slot, (*messages, {"role": "user", "content": question}), max_tokens, temperature)
+    )
 
 
 def direct_style(language: Language, max_tokens: int) -> str:
-    """For a second try, after an answer that was cut off, refused or wrapped in chatter."""
+    """The style instruction of a retry, after an answer that was truncated, refused or wrapped in chatter."""
     return say(
         "Begin with the answer itself: no 'Sure', 'Certainly', greeting or repetition of the question, and no offer of "
         f"further help at the end. Be complete within about {max_tokens // 2} words.",

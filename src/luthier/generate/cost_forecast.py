@@ -1,65 +1,62 @@
-"""What a run will come to before it is made: requests and money, as a bound and, after a few real requests, measured.
-
-Knows plans and usage, asks nobody.
-"""
+"""Forecast of a run's requests and cost: an upper bound, or measured on a few real requests."""
 
 import math
 from typing import Any
 
 from luthier.generate.budget import Price
-from luthier.generate.judge import OPINION_TOKENS
-from luthier.generate.questions import TOKENS_EACH
+from luthier.generate.judge import MAX_JUDGE_TOKENS
+from luthier.generate.questions import TOKENS_PER_QUESTION
 from luthier.generate.teacher import Usage
-from luthier.generate.topics import Wish
+from luthier.generate.topics import TopicSpec
 
-_QUESTION_PROMPT = 900  # tokens of a request for questions with the earlier ones shown, generously
-_BARE_PROMPT = 200
-_RUBRIC = 300
+_QUESTION_PROMPT_TOKENS = 900  # with the earlier questions shown; a generous bound
+_BARE_PROMPT_TOKENS = 200
+_RUBRIC_TOKENS = 300
 
 
-def expected_requests(wish: Wish, judged: bool) -> dict[str, int]:
-    """By kind, when nothing has to be asked twice."""
-    plan = wish.plan
-    batches = len(plan.topics) * math.ceil(plan.per_topic / wish.batch)
-    found = {"probe": 1, "sub-topics": len(plan.topics) if wish.sub_topics else 0, "questions": batches}
-    found["answers"] = plan.total
+def expected_requests(spec: TopicSpec, judged: bool) -> dict[str, int]:
+    """Requests by kind when nothing has to be repeated."""
+    plan = spec.plan
+    batches = len(plan.topics) * math.ceil(plan.per_topic / spec.batch)
+    requests = {"probe": 1, "sub-topics": len(plan.topics) if spec.sub_topics else 0, "questions": batches}
+    requests["answers"] = plan.total
     if judged:
-        found["judge"] = plan.total
-    return found
+        requests["judge"] = plan.total
+    return requests
 
 
 def estimate(
-    wish: Wish,
+    spec: TopicSpec,
     requests: dict[str, int],
     price: Price | None,
     usage: dict[str, Usage],
     judge_price: Price | None = None,
 ) -> dict[str, Any]:
-    """Tokens and dollars of teacher and judge: each kind at its measured mean where `usage` has one, else at its limit.
-    No dollars where a price is not known.
+    """Tokens and dollars of teacher and judge. Each kind of request counts at its measured mean where `usage` has it,
+    else at its limit. No dollars where a price is unknown.
     """
     limits = {
         "probe": (50, 64),
-        "sub-topics": (200, 64 + 30 * wish.sub_topics),
-        "questions": (_QUESTION_PROMPT, 64 + TOKENS_EACH * wish.batch),
-        "answers": (_BARE_PROMPT + 2 * len(wish.system or ""), wish.max_tokens),
-        "judge": (_RUBRIC + TOKENS_EACH + wish.max_tokens, OPINION_TOKENS),
+        "sub-topics": (200, 64 + 30 * spec.sub_topics),
+        "questions": (_QUESTION_PROMPT_TOKENS, 64 + TOKENS_PER_QUESTION * spec.batch),
+        "answers": (_BARE_PROMPT_TOKENS + 2 * len(spec.system or ""), spec.max_tokens),
+        "judge": (_RUBRIC_TOKENS + TOKENS_PER_QUESTION + spec.max_tokens, MAX_JUDGE_TOKENS),
     }
     limits = {kind: limit for kind, limit in limits.items() if kind in requests}
-    prompt, completion, dollars, known = 0, 0, 0.0, True
-    for kind, (most_prompt, most_completion) in limits.items():
+    prompt_tokens, completion_tokens, dollars, is_priced = 0, 0, 0.0, True
+    for kind, (prompt_each, completion_each) in limits.items():
         measured = usage.get(kind)
         if measured and measured.requests:
-            most_prompt = round(measured.prompt_tokens / measured.requests)
-            most_completion = round(measured.completion_tokens / measured.requests)
-        prompts, completions = requests[kind] * most_prompt, requests[kind] * most_completion
-        prompt, completion = prompt + prompts, completion + completions
-        each = judge_price if kind == "judge" else price
-        known = known and each is not None
-        dollars += each.cost(prompts, completions) if each else 0.0
+            prompt_each = round(measured.prompt_tokens / measured.requests)
+            completion_each = round(measured.completion_tokens / measured.requests)
+        kind_prompt, kind_completion = requests[kind] * prompt_each, requests[kind] * completion_each
+        prompt_tokens, completion_tokens = prompt_tokens + kind_prompt, completion_tokens + kind_completion
+        kind_price = judge_price if kind == "judge" else price
+        is_priced = is_priced and kind_price is not None
+        dollars += kind_price.cost(kind_prompt, kind_completion) if kind_price else 0.0
     return {
         "measured": sorted(kind for kind in limits if kind in usage and usage[kind].requests),
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "usd": round(dollars, 4) if known else None,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "usd": round(dollars, 4) if is_priced else None,
     }

@@ -1,67 +1,64 @@
-"""What happened to every text of a run, counted as it happens; the report is made of it.
-
-Knows no teacher and no files.
-"""
+"""Counts of what happened to every text of a run; the report is built from them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from luthier.generate.filters import Screened
-from luthier.generate.judge import Opinion
+from luthier.generate.filters import ScreenedText
+from luthier.generate.judge import JudgeScores
 
 
 @dataclass
-class Stage:
-    """Texts of one kind: how many came, how many with a preamble, and why some were not kept."""
+class StageCounts:
+    """Texts of one kind: how many were received, how many with a preamble, and the reasons of rejection."""
 
-    seen: int = 0
+    received: int = 0
     preambles: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def to_dict(self, kept: int, kept_preambles: int) -> dict[str, Any]:
+    def to_dict(self, accepted: int, accepted_preambles: int) -> dict[str, Any]:
         return {
-            "seen": self.seen,
-            "kept": kept,
-            "preamble_rate_before": _rate(self.preambles, self.seen),
-            "preamble_rate_after": _rate(kept_preambles, kept),
+            "seen": self.received,
+            "kept": accepted,
+            "preamble_rate_before": _rate(self.preambles, self.received),
+            "preamble_rate_after": _rate(accepted_preambles, accepted),
             "rejected": dict(self.reasons.most_common()),
         }
 
 
 @dataclass
-class Tally:
-    """`rejects` are lines of the rejects file, each with the place where it belongs in the order."""
+class RunCounters:
+    """`rejects`: lines of the rejects file, each with its sort key."""
 
-    questions: Stage = field(default_factory=Stage)
-    answers: Stage = field(default_factory=Stage)
-    opinions: list[Opinion] = field(default_factory=list)
-    unread_opinions: int = 0
-    second_tries: int = 0
+    questions: StageCounts = field(default_factory=StageCounts)
+    answers: StageCounts = field(default_factory=StageCounts)
+    scores: list[JudgeScores] = field(default_factory=list)
+    unparsable_scores: int = 0
+    retries: int = 0
     rejects: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
 
-    def count(self, stage: Stage, screened: Screened) -> None:
-        stage.seen += 1
+    def count(self, stage: StageCounts, screened: ScreenedText) -> None:
+        stage.received += 1
         stage.preambles += screened.preamble
 
-    def reject(self, place: tuple[Any, ...], stage: str, reason: str, **what: Any) -> None:
-        counted = self.questions if stage == "question" else self.answers
-        counted.reasons[reason] += 1
-        self.rejects.append((place, {"stage": stage, "reason": reason, **what}))
+    def reject(self, sort_key: tuple[Any, ...], stage: str, reason: str, **details: Any) -> None:
+        counts = self.questions if stage == "question" else self.answers
+        counts.reasons[reason] += 1
+        self.rejects.append((sort_key, {"stage": stage, "reason": reason, **details}))
 
     def reject_lines(self) -> list[dict[str, Any]]:
-        """In the order of the plan, whatever order the replies came in."""
+        """In the order of the plan, whatever the order of the replies."""
         return [line for _, line in sorted(self.rejects, key=lambda pair: pair[0])]
 
-    def judged(self) -> dict[str, Any] | None:
-        """Mean scores by aspect over everything that was judged."""
-        if not self.opinions and not self.unread_opinions:
+    def judge_summary(self) -> dict[str, Any] | None:
+        """Mean scores by aspect over all judged answers; None without a judge."""
+        if not self.scores and not self.unparsable_scores:
             return None
-        count = len(self.opinions)
-        aspects = self.opinions[0].scores if self.opinions else {}
-        means = {name: round(sum(o.scores[name] for o in self.opinions) / count, 2) for name in aspects}
-        return {"judged": count, "unreadable": self.unread_opinions, "mean_scores": means}
+        judged = len(self.scores)
+        aspects = self.scores[0].scores if self.scores else {}
+        means = {name: round(sum(scores.scores[name] for scores in self.scores) / judged, 2) for name in aspects}
+        return {"judged": judged, "unreadable": self.unparsable_scores, "mean_scores": means}
 
 
-def _rate(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
+def _rate(part: int, total: int) -> float | None:
+    return round(part / total, 4) if total else None

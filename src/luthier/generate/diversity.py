@@ -1,7 +1,4 @@
-"""What makes one question different from the next, in both languages: kind of task, who asks, how much they know.
-
-Data only.
-"""
+"""The axes along which questions differ, in both languages: kind of task, persona, level of knowledge."""
 
 from luthier.language import Language
 

@@ -1,51 +1,51 @@
-"""What ends a run of the generator, and what ends one request of it.
+"""Errors that end a run of the generator, and errors that end one request of it.
 
 LuthierError
-├── StopError                the whole run stops; what was made so far stays usable
-│   ├── CostCapError         the next request could pass the money cap
-│   ├── TeacherDownError     too many failures in a row
-│   ├── TeacherRefusesError  a wrong key, model or request: trying again cannot help
-│   ├── JournalError         what is paid for can no longer be kept
-│   └── ProbedError          as many requests were made as an estimate needs
-├── AskError                 one request was given up; its slot may be tried again
-│   └── BadAskError          the service does not take this request as it stands
-└── OptionsError             what was asked for does not fit together
+├── RunStoppedError             the whole run stops; the examples so far remain valid
+│   ├── CostCapError            the next request could exceed the cost cap
+│   ├── TeacherUnavailableError too many consecutive failures
+│   ├── TeacherRejectedError    permanent: a wrong key, model or request
+│   ├── JournalError            paid replies can no longer be recorded
+│   └── ProbeCompleteError      an estimate has made all its requests
+├── RequestFailedError          one request was given up; its slot may be retried
+│   └── RequestRejectedError    the service rejects this request as it is
+└── OptionsError                options or input files are inconsistent
 """
 
 from luthier.types.errors import LuthierError
 
 
-class StopError(LuthierError):
-    """The run stops here; the journal keeps what was paid for."""
+class RunStoppedError(LuthierError):
+    """The run stops; the journal keeps the paid replies."""
 
 
-class CostCapError(StopError):
+class CostCapError(RunStoppedError):
     """The next request could cost more than what is left under the cap."""
 
 
-class TeacherDownError(StopError):
-    """So many requests failed one after the other that more would be wasted."""
+class TeacherUnavailableError(RunStoppedError):
+    """Too many consecutive requests failed."""
 
 
-class TeacherRefusesError(StopError):
-    """The service will never answer this run as it stands: key, model or quota."""
+class TeacherRejectedError(RunStoppedError):
+    """The service permanently rejects this run: key, model or quota."""
 
 
-class JournalError(StopError):
+class JournalError(RunStoppedError):
     """The disk is full, or the journal is damaged."""
 
 
-class ProbedError(StopError):
-    """Not a failure: a dry run has asked what it wanted to ask."""
+class ProbeCompleteError(RunStoppedError):
+    """Not a failure: a dry run has made all the requests that it needs."""
 
 
-class AskError(LuthierError):
-    """One request failed for good."""
+class RequestFailedError(LuthierError):
+    """One request was given up."""
 
 
-class BadAskError(AskError):
+class RequestRejectedError(RequestFailedError):
     """Status 400 or 422: the same request would fail again, another may not."""
 
 
 class OptionsError(LuthierError):
-    """Options, files or definitions that generation cannot begin with."""
+    """Options, files or definitions with which generation cannot start."""

@@ -1,6 +1,6 @@
-"""Where a run writes: the examples, what was rejected, the report and the journal, side by side.
+"""The output files of a run, side by side: examples, rejects, report and journal.
 
-Every file is written whole beside its place and renamed into it. Knows nothing about what is written.
+Each file is written under a temporary name and renamed into place.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from luthier.generate.errors import OptionsError
 from luthier.generate.journal import Journal
 from luthier.language import say
 
-_OUTPUT = "output sha256"
+_OUTPUT_HASH_FACT = "output sha256"
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class OutputFiles:
     """For `data.jsonl`: `data.rejects.jsonl`, `data.report.json` and `data.journal` in the same folder."""
 
     out: Path
@@ -36,11 +36,11 @@ class Places:
     def journal(self) -> Path:
         return self.out.with_name(f"{self.out.stem}.journal")
 
-    def refuse_to_overwrite(self, journal: Journal | None) -> None:
-        """Raises OptionsError if `out` is there and was not written by the run that `journal` belongs to."""
+    def check_overwrite(self, journal: Journal | None) -> None:
+        """Raises OptionsError if `out` exists and was not written by the run of `journal`."""
         if not self.out.exists():
             return
-        if journal is not None and self.out.is_file() and journal.fact(_OUTPUT) == _sha256(self.out):
+        if journal is not None and self.out.is_file() and journal.get_fact(_OUTPUT_HASH_FACT) == _sha256(self.out):
             return
         raise OptionsError(
             say(
@@ -57,27 +57,27 @@ class Places:
         report: dict[str, Any],
         journal: Journal | None,
     ) -> None:
-        """The journal notes the examples' hash before they appear, so that a crash in between is no overwriting."""
+        """Records the hash of the examples in the journal first, so that a rerun after a crash may replace them."""
         raw = _lines(examples)
         if journal is not None:
-            journal.note(_OUTPUT, hashlib.sha256(raw).hexdigest())
+            journal.set_fact(_OUTPUT_HASH_FACT, hashlib.sha256(raw).hexdigest())
         _write(self.rejects, _lines(rejects))
         _write(self.report, (json.dumps(report, ensure_ascii=False, indent=2) + "\n").encode())
         _write(self.out, raw)
 
 
 def _lines(values: Iterable[dict[str, Any]]) -> bytes:
-    # Half a character, which a teacher may well send, cannot be written as UTF-8.
+    # A lone surrogate, which a teacher may send, cannot be encoded as UTF-8.
     return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode("utf-8", "replace")
 
 
 def _write(path: Path, raw: bytes) -> None:
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("wb") as file:
         file.write(raw)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    temporary.replace(path)
 
 
 def _sha256(path: Path) -> str:

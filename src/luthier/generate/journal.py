@@ -1,8 +1,7 @@
 """The journal beside the output: every request that was sent, and every reply that was paid for.
 
-A reply is on disk before anyone uses it, so a run that was killed goes on where it was and asks nothing twice. The key
-of a request is a hash of all that decides its answer. SQLite in WAL mode, flushed at every commit. Knows nothing about
-what the requests are for.
+A reply is on disk before it is used, so a run that was killed resumes where it was and pays for nothing twice. The key
+of a request is a hash of everything that determines its reply. SQLite in WAL mode, flushed at every commit.
 """
 
 import hashlib
@@ -19,7 +18,7 @@ from luthier.generate.budget import Price
 from luthier.generate.errors import JournalError, OptionsError
 from luthier.language import say
 
-_TABLES = """
+_SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, slot TEXT NOT NULL, model TEXT NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,  -- the worst case until answered
@@ -33,8 +32,11 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One request. `slot` says what it is for: the same words for two slots are two requests."""
+class TeacherRequest:
+    """One request. `slot`: its purpose; equal messages for two slots are two requests.
+
+    The field names are part of `key` and must not change, or journals of earlier versions could not be resumed.
+    """
 
     slot: str
     messages: tuple[dict[str, str], ...]
@@ -48,8 +50,8 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back. `from_journal`: it was paid for by an earlier run."""
+class TeacherReply:
+    """A reply of the teacher. `from_journal`: paid for by an earlier run. The field names are keys in the journal."""
 
     text: str
     finish_reason: str
@@ -60,8 +62,8 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One request that was sent, as far as money is concerned."""
+class RequestRecord:
+    """The cost of one request that was sent."""
 
     model: str
     prompt_tokens: int
@@ -71,7 +73,7 @@ class Entry:
 
 
 class Journal:
-    """Open for one run at a time. Raises OptionsError when another run holds it or the file is no journal."""
+    """Open for one run at a time. Raises OptionsError when another run holds it or the file is not a journal."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,9 +91,9 @@ class Journal:
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
-            self._database.executescript(_TABLES)
-            self._add_prices()
-            # What was under way when the run before died: nobody will ever hear the answer.
+            self._database.executescript(_SCHEMA)
+            self._migrate_prices()
+            # Requests that were pending when the previous run died: their replies are lost.
             self._database.execute("UPDATE requests SET outcome = 'lost' WHERE outcome = 'sent'")
         except sqlite3.DatabaseError as error:
             self._lock.release()
@@ -99,23 +101,23 @@ class Journal:
                 say(f"{path} is not a journal: {error}. Move it away.", f"{path} 不是运行日志：{error}。请把它移走。")
             ) from error
 
-    def _add_prices(self) -> None:
-        """Journals of earlier versions have no prices."""
+    def _migrate_prices(self) -> None:
+        """Migrates journals of versions without prices."""
         columns = {row[1] for row in self._database.execute("PRAGMA table_info(requests)")}
         for column in {"prompt_price", "completion_price"} - columns:
             self._database.execute(f"ALTER TABLE requests ADD COLUMN {column} REAL")
 
-    def find(self, key: str) -> Reply | None:
-        """The reply to a request that was answered before."""
+    def find_reply(self, key: str) -> TeacherReply | None:
+        """The recorded reply to a request, if any."""
         row = self._execute(
             "SELECT reply FROM requests WHERE key = ? AND outcome = 'answered' LIMIT 1", (key,)
         ).fetchone()
-        return replace(Reply(**json.loads(row[0])), from_journal=True) if row else None
+        return replace(TeacherReply(**json.loads(row[0])), from_journal=True) if row else None
 
-    def sent(
+    def record_sent(
         self, key: str, slot: str, model: str, prompt_tokens: int, completion_tokens: int, price: Price | None
     ) -> int:
-        """Before a request goes out: at most these tokens. Returns the number under which its outcome is recorded."""
+        """Before a request is sent, with its worst-case tokens. Returns the number of its record."""
         prices = (price.prompt, price.completion) if price else (None, None)
         row = self._execute(
             "INSERT INTO requests "
@@ -125,34 +127,34 @@ class Journal:
         )
         return int(row.lastrowid or 0)
 
-    def answered(self, number: int, reply: Reply) -> None:
-        kept = {name: value for name, value in asdict(reply).items() if name != "from_journal"}
+    def record_reply(self, number: int, reply: TeacherReply) -> None:
+        recorded = {name: value for name, value in asdict(reply).items() if name != "from_journal"}
         self._execute(
             "UPDATE requests SET outcome = 'answered', reply = ?, prompt_tokens = ?, completion_tokens = ? "
             "WHERE id = ?",
-            (json.dumps(kept, ensure_ascii=True), reply.prompt_tokens, reply.completion_tokens, number),
+            (json.dumps(recorded, ensure_ascii=True), reply.prompt_tokens, reply.completion_tokens, number),
         )
 
-    def failed(self, number: int, *, billed: bool) -> None:
-        """`billed`: nobody can know that it was not, as after a time-out."""
+    def record_failure(self, number: int, *, billed: bool) -> None:
+        """`billed`: the request may have been billed, as after a timeout."""
         outcome = "lost" if billed else "refused"
         self._execute("UPDATE requests SET outcome = ? WHERE id = ?", (outcome, number))
 
-    def entries(self) -> Iterator[Entry]:
-        """Every request of every run, oldest first."""
+    def records(self) -> Iterator[RequestRecord]:
+        """The requests of all runs, oldest first."""
         query = (
             "SELECT model, prompt_tokens, completion_tokens, outcome, prompt_price, completion_price "
             "FROM requests ORDER BY id"
         )
         for model, prompt, completion, outcome, *prices in self._execute(query):
-            yield Entry(model, prompt, completion, outcome, None if None in prices else Price(*prices))
+            yield RequestRecord(model, prompt, completion, outcome, None if None in prices else Price(*prices))
 
-    def fact(self, name: str) -> Any:
-        """Something noted by `note`; None if it was not."""
+    def get_fact(self, name: str) -> Any:
+        """The value recorded by `set_fact`; None if there is none."""
         row = self._execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return json.loads(row[0]) if row else None
 
-    def note(self, name: str, value: Any) -> None:
+    def set_fact(self, name: str, value: Any) -> None:
         self._execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:

@@ -1,7 +1,7 @@
-"""A second model's opinion of an example: correct, helpful and well formed, 1 to 5 each.
+"""A second model's scores of an example: correct, helpful and well formed, 1 to 5 each.
 
-The judge sees the question, the answer and the rubric, never who wrote it. An opinion that cannot be read is no
-opinion: it is counted and the example is not kept on its strength. Knows nothing about what happens to an example.
+The judge sees the question, the answer and the rubric, never the author. Scores that cannot be parsed are counted, and
+the example is rejected.
 """
 
 import json
@@ -9,13 +9,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.generate.journal import Ask
+from luthier.generate.journal import TeacherRequest
 from luthier.generate.list_prompts import read_json
 from luthier.generate.teacher import Teacher
 from luthier.language import Language, say
 
 ASPECTS = ("correct", "helpful", "format")
-OPINION_TOKENS = 200
+MAX_JUDGE_TOKENS = 200
 _SCORE = {"type": "integer", "minimum": 1, "maximum": 5}
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -26,8 +26,8 @@ _SCHEMA: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """Scores by aspect, and why in the judge's words."""
+class JudgeScores:
+    """Scores by aspect, with the judge's reason."""
 
     scores: dict[str, int]
     reason: str
@@ -38,13 +38,13 @@ class Opinion:
 
 
 class Judge:
-    """`structured`: whether the judging model takes a JSON schema."""
+    """`structured`: whether the judging model supports JSON schemas."""
 
     def __init__(self, teacher: Teacher, structured: bool, language: Language) -> None:
         self._teacher, self._structured, self._language = teacher, structured, language
 
-    async def opinion(self, slot: str, question: str, answer: str) -> Opinion | None:
-        """None when the reply holds no scores. Raises AskError and StopError as the teacher does."""
+    async def score(self, slot: str, question: str, answer: str) -> JudgeScores | None:
+        """None when the reply has no valid scores. Raises RequestFailedError and RunStoppedError like the teacher."""
         language = self._language
         rubric = say(
             "You judge one answer. Score 1 (bad) to 5 (excellent): correct: are the facts, numbers and reasoning "
@@ -56,28 +56,30 @@ class Judge:
             '只回复 JSON：{"correct": n, "helpful": n, "format": n, "reason": "一句话"}',
             language,
         )
-        asked = say(f"Question:\n{question}\n\nAnswer:\n{answer}", f"问题：\n{question}\n\n回答：\n{answer}", language)
-        messages = ({"role": "system", "content": rubric}, {"role": "user", "content": asked})
+        prompt = say(f"Question:\n{question}\n\nAnswer:\n{answer}", f"问题：\n{question}\n\n回答：\n{answer}", language)
+        messages = ({"role": "system", "content": rubric}, {"role": "user", "content": prompt})
         schema = _SCHEMA if self._structured else None
-        reply = await self._teacher.ask(Ask(slot, messages, max_tokens=OPINION_TOKENS, temperature=0.0, schema=schema))
-        return read_opinion(reply.text)
+        reply = await self._teacher.ask(
+            TeacherRequest(slot, messages, max_tokens=MAX_JUDGE_TOKENS, temperature=0.0, schema=schema)
+        )
+        return parse_scores(reply.text)
 
 
-def read_opinion(text: str) -> Opinion | None:
-    """From JSON, also with words around it."""
+def parse_scores(text: str) -> JudgeScores | None:
+    """From JSON, also with text around it."""
     value = read_json(text)
     if not isinstance(value, dict):
-        inner = re.search(r"\{.*\}", text, re.DOTALL)
-        value = _loads(inner[0]) if inner else None
+        match = re.search(r"\{.*\}", text, re.DOTALL)
+        value = _parse_json(match[0]) if match else None
     if not isinstance(value, dict):
         return None
     scores = {aspect: value.get(aspect) for aspect in ASPECTS}
     if not all(isinstance(score, int) and 1 <= score <= 5 for score in scores.values()):
         return None
-    return Opinion({name: int(score) for name, score in scores.items() if score}, str(value.get("reason", "")))
+    return JudgeScores({name: int(score) for name, score in scores.items() if score}, str(value.get("reason", "")))
 
 
-def _loads(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

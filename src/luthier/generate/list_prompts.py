@@ -1,7 +1,7 @@
-"""Asking a teacher for a numbered list of short texts, and reading what comes: the one shape of all planning requests.
+"""Requests a numbered list of short texts and parses the reply: the one shape of all planning requests.
 
-Where the teacher takes a JSON schema, the list comes as JSON and has no room for "好的，以下是……" around it; else it is
-asked for as numbered lines, and whatever is not such a line is dropped. Knows nothing about what the texts are.
+Teachers that support JSON schemas return the list as JSON, which has no room for "好的，以下是……" around it; others are
+asked for numbered lines, and any other line is dropped.
 """
 
 import json
@@ -10,15 +10,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from luthier.generate.errors import AskError, BadAskError
-from luthier.generate.journal import Ask
+from luthier.generate.errors import RequestFailedError, RequestRejectedError
+from luthier.generate.journal import TeacherRequest
 from luthier.generate.teacher import Teacher
 from luthier.language import Language, say
 
-_MOST_SHOWN = 40  # earlier texts that a request shows
+_MAX_EXISTING_SHOWN = 40  # texts that a prompt shows
 _NUMBERED = re.compile(r"^\s*(?:[-*•]\s*)?[(（【\[]?(\d{1,3})\s*[.、)）】\]:：．]\s*(.+?)\s*$")
 _FENCE = re.compile(r"^```(?:json)?\s*\n(.*?)\n```\s*$", re.DOTALL)
-_BEGUN = re.compile(r'\s*(?:```(?:json)?\s*)?\{\s*(?:"items"\s*:\s*\[\s*)?')
+_LIST_START = re.compile(r'\s*(?:```(?:json)?\s*)?\{\s*(?:"items"\s*:\s*\[\s*)?')
 _QUOTES = {'"': '"', "“": "”", "「": "」", "'": "'", "‘": "’", "《": ""}  # a title's mark is part of the text
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -36,7 +36,7 @@ _SCHEMA: dict[str, Any] = {
     "required": ["items"],
     "additionalProperties": False,
 }
-_PROBE: dict[str, Any] = {
+_PROBE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"capital": {"type": "string"}},
     "required": ["capital"],
@@ -44,82 +44,88 @@ _PROBE: dict[str, Any] = {
 }
 
 
-async def takes_schema(teacher: Teacher) -> bool:
-    """Whether the teacher answers in JSON when a schema asks for it; probed once per journal.
+async def supports_json_schema(teacher: Teacher) -> bool:
+    """Whether the teacher answers in JSON when given a schema; probed once per journal.
 
-    A service may refuse `response_format`, or take it and ignore it: so the probe's words do not ask for JSON.
+    A service may reject `response_format`, or accept and ignore it, so the probe's text does not ask for JSON.
     """
-    name = f"takes_schema {teacher.model}"
-    noted = teacher.journal.fact(name)
-    if noted is not None:
-        return bool(noted)
+    fact = f"takes_schema {teacher.model}"
+    recorded = teacher.journal.get_fact(fact)
+    if recorded is not None:
+        return bool(recorded)
     question = {"role": "user", "content": "What is the capital of France?"}
     try:
-        reply = await teacher.ask(Ask("probe", (question,), max_tokens=64, temperature=0.0, schema=_PROBE))
+        reply = await teacher.ask(
+            TeacherRequest("probe", (question,), max_tokens=64, temperature=0.0, schema=_PROBE_SCHEMA)
+        )
         value = read_json(reply.text)
-        taken = isinstance(value, dict) and isinstance(value.get("capital"), str)
-    except BadAskError:
-        taken = False
-    teacher.journal.note(name, taken)
-    return taken
+        is_supported = isinstance(value, dict) and isinstance(value.get("capital"), str)
+    except RequestRejectedError:
+        is_supported = False
+    teacher.journal.set_fact(fact, is_supported)
+    return is_supported
 
 
-def with_earlier(wish: str, head: str, earlier: Sequence[str]) -> str:
-    """`wish`, and under `head` the newest of the `earlier` texts, which are not to come again."""
-    return "\n".join([wish, head, *(f"- {text}" for text in earlier[-_MOST_SHOWN:])]) if earlier else wish
+def with_existing_texts(prompt: str, heading: str, existing: Sequence[str]) -> str:
+    """`prompt`, followed by `heading` and the newest of the `existing` texts, which are not to be repeated."""
+    lines = [f"- {text}" for text in existing[-_MAX_EXISTING_SHOWN:]]
+    return "\n".join([prompt, heading, *lines]) if lines else prompt
 
 
-class Lists:
-    """Asks `teacher` for lists; `counts` tells how many replies were bad JSON or cut off."""
+class ListPrompter:
+    """`counts`: replies that were invalid JSON or truncated."""
 
     def __init__(self, teacher: Teacher, structured: bool, temperature: float = 0.7) -> None:
         self.teacher, self.structured, self.counts = teacher, structured, Counter[str]()
         self._temperature = temperature
 
-    async def ask(
+    async def request_list(
         self,
         slot: str,
         system: str,
-        wish: str,
+        prompt: str,
         count: int,
         language: Language,
         *,
-        tokens_each: int = 100,
+        tokens_per_text: int = 100,
         last: bool = False,
     ) -> dict[int, str]:
-        """Texts by number, 1 to `count`; numbers that did not come, or not readably, are missing.
+        """Texts by number, 1 to `count`; numbers that are missing or unreadable in the reply are absent.
 
-        What fails stays failed in reruns, unless it is the `last` try and hardly anything hangs on it.
+        A failed request stays failed in reruns, unless it is the `last` try and hardly anything depends on it.
         """
-        form = "" if self.structured else _plain_form(count, language)
-        messages = ({"role": "system", "content": system}, {"role": "user", "content": wish + form})
-        ask = Ask(slot, messages, 64 + tokens_each * count, self._temperature, _SCHEMA if self.structured else None)
+        instruction = "" if self.structured else _numbered_lines_instruction(count, language)
+        messages = ({"role": "system", "content": system}, {"role": "user", "content": prompt + instruction})
+        schema = _SCHEMA if self.structured else None
+        request = TeacherRequest(slot, messages, 64 + tokens_per_text * count, self._temperature, schema)
         try:
-            reply = await self.teacher.ask(ask)
-        except AskError as error:
+            reply = await self.teacher.ask(request)
+        except RequestFailedError as error:
             if not last:
-                self.teacher.go_without(ask, error)
+                self.teacher.mark_given_up(request, error)
             raise
-        cut = reply.finish_reason == "length"
-        self.counts["lists_cut_off"] += cut
-        found = self._items(reply.text, count) if self.structured else plain_lines(reply.text, count)
-        if cut and found and not self.structured:
-            found.pop(max(found))  # its end is missing
-        return {number: bare(text) for number, text in found.items() if 1 <= number <= count and bare(text)}
+        is_truncated = reply.finish_reason == "length"
+        self.counts["lists_cut_off"] += is_truncated
+        texts = self._parse_items(reply.text, count) if self.structured else numbered_lines(reply.text, count)
+        if is_truncated and texts and not self.structured:
+            texts.pop(max(texts))  # its end is missing
+        return {
+            number: strip_quotes(text) for number, text in texts.items() if 1 <= number <= count and strip_quotes(text)
+        }
 
-    def _items(self, text: str, count: int) -> dict[int, str]:
-        value = read_json(text)
+    def _parse_items(self, reply: str, count: int) -> dict[int, str]:
+        value = read_json(reply)
         items = value.get("items") if isinstance(value, dict) else None
         if not isinstance(items, list):
             self.counts["bad_json"] += 1
-            items = whole_items(text)
+            items = complete_items(reply)
             if items is None:
-                return plain_lines(text, count)
-        pairs = [(item.get("number"), item.get("text")) for item in items if isinstance(item, dict)]
+                return numbered_lines(reply, count)
+        pairs = [(entry.get("number"), entry.get("text")) for entry in items if isinstance(entry, dict)]
         return {
-            number: _without_number(words, number)
-            for number, words in pairs
-            if isinstance(number, int) and isinstance(words, str)
+            number: _without_number(text, number)
+            for number, text in pairs
+            if isinstance(number, int) and isinstance(text, str)
         }
 
 
@@ -132,52 +138,52 @@ def read_json(text: str) -> Any:
         return None
 
 
-def whole_items(text: str) -> list[dict[str, Any]] | None:
-    """The entries that are whole in a list whose JSON ends too early; None for a text that is no such list."""
-    begun = _BEGUN.match(text)
-    if begun is None:
+def complete_items(text: str) -> list[dict[str, Any]] | None:
+    """The complete entries of a list whose JSON was truncated; None for a text that is not such a list."""
+    start = _LIST_START.match(text)
+    if start is None:
         return None
-    found: list[dict[str, Any]] = []
-    place, decoder = begun.end(), json.JSONDecoder()
+    entries: list[dict[str, Any]] = []
+    position, decoder = start.end(), json.JSONDecoder()
     while True:
         try:
-            item, place = decoder.raw_decode(text, place)
+            entry, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
-            return found
-        if isinstance(item, dict):
-            found.append(item)
-        while text[place : place + 1] in set(" \t\r\n,"):
-            place += 1
+            return entries
+        if isinstance(entry, dict):
+            entries.append(entry)
+        while text[position : position + 1] in set(" \t\r\n,"):
+            position += 1
 
 
-def plain_lines(text: str, count: int) -> dict[int, str]:
-    """`1. …` lines by number, the first of each; where none is numbered, the lines as they stand if there are `count`.
+def numbered_lines(text: str, count: int) -> dict[int, str]:
+    """`1. …` lines by number, the first of each; without any, all lines if there are exactly `count`.
 
-    A line that ends with a colon announces others and is none of them.
+    A line that ends with a colon introduces others and does not count.
     """
-    found: dict[int, str] = {}
+    numbered: dict[int, str] = {}
     for line in text.split("\n"):
         if match := _NUMBERED.match(line):
-            found.setdefault(int(match[1]), match[2])
+            numbered.setdefault(int(match[1]), match[2])
     lines = [line.strip() for line in text.split("\n") if line.strip() and line.strip()[-1] not in ":："]
-    return found or (dict(enumerate(lines, 1)) if len(lines) == count else {})
+    return numbered or (dict(enumerate(lines, 1)) if len(lines) == count else {})
 
 
 def _without_number(text: str, number: int) -> str:
-    """Some teachers write the number once more before the text."""
+    """Some teachers repeat the number before the text."""
     match = _NUMBERED.match(text)
     return match[2] if match and int(match[1]) == number else text
 
 
-def bare(text: str) -> str:
-    """Without white space and quotation marks around it, and without halves of characters."""
+def strip_quotes(text: str) -> str:
+    """Without surrounding white space, quotation marks and lone surrogates."""
     text = text.encode("utf-8", "replace").decode().strip().strip("*").strip()
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         return text[1:-1].strip()
     return text
 
 
-def _plain_form(count: int, language: Language) -> str:
+def _numbered_lines_instruction(count: int, language: Language) -> str:
     if count == 1:
         return say("\n\nWrite this one line and nothing else.", "\n\n只输出这一行，不要输出任何其他文字。", language)
     return say(

@@ -1,8 +1,8 @@
-"""Topics → slots: which questions there will be, before any is asked.
+"""Plans the questions of each topic before any is requested.
 
-A slot is one example to be made: topic × sub-topic × task × persona × level. Each dimension runs through its values in
-shuffled rounds, so all of them come equally often; a slot depends on the seed, its topic and its number alone, so a
-larger plan begins with the smaller one, and a rerun finds its replies in the journal. Knows no teacher.
+A slot is one example to generate: topic × sub-topic × task × persona × level. Each axis cycles through its values in
+shuffled rounds, so all values are equally frequent. A slot depends on seed, topic and number only, so a larger plan
+starts with the smaller one, and a rerun finds its replies in the journal.
 """
 
 import random
@@ -15,7 +15,7 @@ from luthier.language import Language
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is wanted. `tasks` and `personas` may be empty: then the language's own lists are used."""
+    """`tasks` and `personas` may be empty, for the defaults of the language."""
 
     topics: tuple[str, ...]
     per_topic: int
@@ -31,7 +31,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One example to be made; `number` counts from 0 within its topic."""
+    """One example to generate; `number` counts from 0 within its topic."""
 
     topic: str
     number: int
@@ -45,13 +45,13 @@ class Slot:
         return f"{self.topic}/{self.number}"
 
 
-def language_of(topics: Sequence[str]) -> Language:
+def detect_language(topics: Sequence[str]) -> Language:
     """Chinese when any topic has a Chinese character, else English."""
     return "zh" if any("\u4e00" <= character <= "\u9fff" for topic in topics for character in topic) else "en"
 
 
-def slots(plan: Plan, sub_topics: Mapping[str, Sequence[str]]) -> dict[str, list[Slot]]:
-    """The slots of each topic, `plan.per_topic` each; a topic without sub-topics stands for itself."""
+def plan_slots(plan: Plan, sub_topics: Mapping[str, Sequence[str]]) -> dict[str, list[Slot]]:
+    """`plan.per_topic` slots of each topic; a topic without sub-topics stands for itself."""
     return {topic: [_slot(plan, topic, sub_topics.get(topic) or (), n) for n in range(plan.per_topic)]
             for topic in plan.topics}  # fmt: skip
 
@@ -71,8 +71,8 @@ def _slot(plan: Plan, topic: str, sub_topics: Sequence[str], number: int) -> Slo
 
 
 def _pick(values: Sequence[str], number: int, seed: str) -> str:
-    """The value for a slot: each round of `len(values)` slots is a shuffle of all values."""
-    turn, place = divmod(number, len(values))
+    """The value of a slot: each round of `len(values)` slots is a permutation of all values."""
+    round_number, index = divmod(number, len(values))
     order = list(values)
-    random.Random(f"{seed}/{turn}").shuffle(order)  # noqa: S311 - a plan, no secret
-    return order[place]
+    random.Random(f"{seed}/{round_number}").shuffle(order)  # noqa: S311 - a plan, no secret
+    return order[index]

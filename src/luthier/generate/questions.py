@@ -1,39 +1,39 @@
-"""Slots → questions, as the people in the slots would ask them: several per request, shown the earlier ones.
+"""Requests questions for slots, as their personas would ask them: several per request, with the earlier ones shown.
 
-The teacher is asked for the question itself, by number, and not to "generate a question about …": a chat model accepts
-such a wish first ("好的，这里有一个问题：") and the acceptance ends up in the data. Knows nothing about answers.
+The prompt asks for the question itself, by number, and not to "generate a question about …": a chat model acknowledges
+such a request first ("好的，这里有一个问题："), and the acknowledgement ends up in the data.
 """
 
 from collections.abc import Sequence
 
-from luthier.generate.list_prompts import Lists, with_earlier
+from luthier.generate.list_prompts import ListPrompter, with_existing_texts
 from luthier.generate.plan import Slot
 from luthier.language import Language, say
 
-TOKENS_EACH = 120
+TOKENS_PER_QUESTION = 120
 
 
-async def sub_topics(lists: Lists, topic: str, count: int, language: Language) -> list[str]:
-    """At most `count` different ones, in the teacher's order; fewer if it knows no more."""
+async def request_sub_topics(lists: ListPrompter, topic: str, count: int, language: Language) -> list[str]:
+    """At most `count` distinct ones, in the teacher's order."""
     system = say(
         "You divide subjects into parts. You name each part in a few words.",
         "你负责把一个主题拆成若干部分，每个部分用几个字命名。",
         language,
     )
-    wish = say(
+    prompt = say(
         f"Subject: {topic}\nName {count} parts of it that people ask about and that hardly overlap.",
         f"主题：{topic}\n写出其中 {count} 个人们常会问到、彼此少有重叠的部分。",
         language,
     )
-    found = await lists.ask(f"sub-topics/{topic}", system, wish, count, language, tokens_each=30)
-    return list(dict.fromkeys(found[number] for number in sorted(found)))
+    texts = await lists.request_list(f"sub-topics/{topic}", system, prompt, count, language, tokens_per_text=30)
+    return list(dict.fromkeys(texts[number] for number in sorted(texts)))
 
 
-async def questions(
-    lists: Lists, batch: Sequence[Slot], earlier: Sequence[str], language: Language, turn: int, last: bool
+async def request_questions(
+    lists: ListPrompter, batch: Sequence[Slot], existing: Sequence[str], language: Language, attempt: int, last: bool
 ) -> dict[Slot, str]:
-    """The question for each slot of one topic, as far as they came; `turn` tells apart repeated tries, up to the
-    `last`.
+    """The questions of slots of one topic; a slot whose question is missing in the reply is absent. `attempt` tells
+    retries apart, `last` marks the last one.
     """
     system = say(
         "You write down what real users type into a chat window. Each line is the question itself, in the asker's own "
@@ -42,20 +42,22 @@ async def questions(
         "不写“好的”“当然可以”之类的应答语，不写引言，不加引号，不写答案。",
         language,
     )
-    head = say(
+    heading = say(
         "\nThese exist already; do not repeat or rephrase them:",
         "\n已经有下面这些问题，不要重复，也不要换个说法再问：",
         language,
     )
-    wish = with_earlier(_task(batch, language), head, earlier)
-    name = f"questions/{batch[0].topic}/{turn}/" + ",".join(str(slot.number) for slot in batch)
-    found = await lists.ask(name, system, wish, len(batch), language, tokens_each=TOKENS_EACH, last=last)
-    return {slot: found[number] for number, slot in enumerate(batch, 1) if number in found}
+    prompt = with_existing_texts(_task(batch, language), heading, existing)
+    slot_name = f"questions/{batch[0].topic}/{attempt}/" + ",".join(str(slot.number) for slot in batch)
+    texts = await lists.request_list(
+        slot_name, system, prompt, len(batch), language, tokens_per_text=TOKENS_PER_QUESTION, last=last
+    )
+    return {slot: texts[number] for number, slot in enumerate(batch, 1) if number in texts}
 
 
 def _task(batch: Sequence[Slot], language: Language) -> str:
     topic, count = batch[0].topic, len(batch)
-    head = say(
+    heading = say(
         f"Subject: {topic}\nWrite {count} questions, one for each line below; each can be understood without the "
         "others. The asker's role shows in the situation and is not named.",
         f"主题：{topic}\n请按下面每一行的要求各写一个问题，共 {count} 个，每个单独看也能看懂。"
@@ -70,4 +72,4 @@ def _task(batch: Sequence[Slot], language: Language) -> str:
         )
         for number, slot in enumerate(batch, 1)
     ]
-    return "\n".join([head, *lines])
+    return "\n".join([heading, *lines])

@@ -1,7 +1,4 @@
-"""What a run came to, as one document: made and missing, what was wrong, how varied, tokens and money.
-
-Numbers only; the sentences around them are the command's. Knows finished runs and asks nobody.
-"""
+"""The report of a run as one JSON document: examples, rejections, diversity, tokens and cost. Numbers only."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,43 +6,44 @@ from typing import Any
 
 from luthier.data.check.quality.preamble import strip_preamble
 from luthier.generate.journal import Journal
-from luthier.generate.similarity import distinct_2, gzip_ratio, nearest_likeness
+from luthier.generate.similarity import distinct_2, gzip_ratio, mean_nearest_similarity
 from luthier.generate.teacher import Teacher
-from luthier.generate.topics import TopicsRun
+from luthier.generate.topics import TopicRun
 
 
-def topics_report(run: TopicsRun) -> dict[str, Any]:
-    """The part that is about questions and answers."""
-    made = list(run.made.values())
-    questions, answers = [one.question for one in made], [one.answer for one in made]
-    left = sum(strip_preamble(one.answer, one.question) is not None for one in made)
-    left_in_questions = sum(strip_preamble(question) is not None for question in questions)
-    by_topic = Counter(slot.topic for slot in run.made)
-    plan = run.wish.plan
+def topic_report(run: TopicRun) -> dict[str, Any]:
+    """The part on questions and answers."""
+    examples = list(run.examples_by_slot.values())
+    questions, answers = [example.question for example in examples], [example.answer for example in examples]
+    answer_preambles = sum(strip_preamble(example.answer, example.question) is not None for example in examples)
+    question_preambles = sum(strip_preamble(question) is not None for question in questions)
+    by_topic = Counter(slot.topic for slot in run.examples_by_slot)
+    plan = run.spec.plan
     return {
         "wanted": plan.total,
-        "made": len(made),
+        "made": len(examples),
         "by_topic": {topic: {"wanted": plan.per_topic, "made": by_topic[topic]} for topic in plan.topics},
-        "questions": run.tally.questions.to_dict(len(made), left_in_questions),
-        "answers": run.tally.answers.to_dict(len(made), left) | {"second_tries": run.tally.second_tries},
+        "questions": run.counters.questions.to_dict(len(examples), question_preambles),
+        "answers": run.counters.answers.to_dict(len(examples), answer_preambles)
+        | {"second_tries": run.counters.retries},
         "lists": {"structured": run.lists.structured, **run.lists.counts},
-        "judge": run.tally.judged(),
+        "judge": run.counters.judge_summary(),
         "diversity": {"questions": diversity(questions), "answers": diversity(answers)},
-        "answer_characters": spread([len(answer) for answer in answers]),
+        "answer_characters": length_range([len(answer) for answer in answers]),
     }
 
 
 def diversity(texts: Sequence[str]) -> dict[str, float | None]:
-    """Figures for sets of like size; None where there are too few texts."""
-    figures = {
+    """Metrics for comparing sets of similar size; None where there are too few texts."""
+    metrics = {
         "distinct_2": distinct_2(texts),
-        "nearest_likeness": nearest_likeness(texts),
+        "nearest_likeness": mean_nearest_similarity(texts),
         "gzip_ratio": gzip_ratio(texts),
     }
-    return {name: None if value is None else round(value, 4) for name, value in figures.items()}
+    return {name: None if value is None else round(value, 4) for name, value in metrics.items()}
 
 
-def spread(lengths: Sequence[int]) -> dict[str, int] | None:
+def length_range(lengths: Sequence[int]) -> dict[str, int] | None:
     ordered = sorted(lengths)
     if not ordered:
         return None
@@ -53,21 +51,21 @@ def spread(lengths: Sequence[int]) -> dict[str, int] | None:
 
 
 def usage_report(teachers: Sequence[Teacher], journal: Journal) -> dict[str, Any]:
-    """Requests and tokens of this run, and the money of all runs on this journal."""
+    """Requests and tokens of this run, and the cost of all runs on this journal."""
     counts: Counter[str] = Counter()
     for teacher in teachers:
         counts.update(teacher.counts)
     budget = teachers[0].budget
-    lost = [entry for entry in journal.entries() if entry.outcome == "lost"]
+    lost = [record for record in journal.records() if record.outcome == "lost"]
     at_risk = sum(
-        budget.earlier_cost(entry.model, entry.prompt_tokens, entry.completion_tokens, entry.price) or 0.0
-        for entry in lost
+        budget.earlier_cost(record.model, record.prompt_tokens, record.completion_tokens, record.price) or 0.0
+        for record in lost
     )
     return {
         "requests": {
             "paid_in_this_run": counts["answered"],
             "from_journal": counts["from_journal"],
-            "paid_in_all_runs": sum(entry.outcome == "answered" for entry in journal.entries()),
+            "paid_in_all_runs": sum(record.outcome == "answered" for record in journal.records()),
             "retries": counts["retries"],
             "rate_limited": counts["rate_limited"],
             "given_up": counts["given_up"],
@@ -75,15 +73,15 @@ def usage_report(teachers: Sequence[Teacher], journal: Journal) -> dict[str, Any
         },
         "tokens_of_this_run": {"prompt": counts["prompt_tokens"], "completion": counts["completion_tokens"]},
         "usd": {
-            "known": budget.known,
-            "spent_in_all_runs": round(budget.spent, 6) if budget.known else None,
-            "of_it_possibly_billed_without_an_answer": round(at_risk, 6) if budget.known else None,
-            "cap": budget.cap,
+            "known": budget.is_priced,
+            "spent_in_all_runs": round(budget.spent, 6) if budget.is_priced else None,
+            "of_it_possibly_billed_without_an_answer": round(at_risk, 6) if budget.is_priced else None,
+            "cap": budget.cost_cap,
         },
         "tokens_by_kind": {teacher.model: by_kind(teacher) for teacher in teachers},
     }
 
 
 def by_kind(teacher: Teacher) -> Mapping[str, dict[str, int]]:
-    """Requests and tokens by what they were for, answers out of the journal included."""
+    """Requests and tokens by purpose, replies from the journal included."""
     return {kind: dict(vars(usage)) for kind, usage in sorted(teacher.usage.items())}

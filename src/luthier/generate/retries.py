@@ -1,40 +1,37 @@
-"""Which failures pass, how long to wait for that, and which may have cost money all the same.
-
-Knows the exceptions of the `openai` client and nothing about a run.
-"""
+"""Classification of the `openai` client's errors: transient or permanent, billed or not; and the retry delays."""
 
 import email.utils
 import time
 
 import openai
 
-ATTEMPTS = 6
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
-LONGEST_TOLD_S = 600.0  # a service that asks for more than this is not going to answer this run
-_PASSING = (408, 409, 429)
-# By name: what raises them is httpx or httpx2, as the version of `openai` has it.
-_NO_CONNECTION = ("ConnectError", "ConnectTimeout", "PoolTimeout")
+MAX_ATTEMPTS = 6
+FIRST_DELAY_S = 1.0
+MAX_DELAY_S = 60.0
+MAX_RETRY_AFTER_S = 600.0  # with a longer delay the service is not going to serve this run
+_TRANSIENT_STATUSES = (408, 409, 429)
+# By name: they are of httpx or httpx2, depending on the version of `openai`.
+_NOT_CONNECTED = ("ConnectError", "ConnectTimeout", "PoolTimeout")
 
 
-def is_final(error: openai.APIError) -> bool:
-    """Whether the same request would fail again: a bad request or key, an unknown model, an empty account."""
+def is_permanent(error: openai.APIError) -> bool:
+    """Whether the same request would fail again: a bad request or key, an unknown model, an exhausted quota."""
     if isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota":
         return True
     if not isinstance(error, openai.APIStatusError):
-        return not isinstance(error, openai.APIConnectionError)  # a time-out is a connection error
-    return error.status_code < 500 and error.status_code not in _PASSING
+        return not isinstance(error, openai.APIConnectionError)  # timeouts are connection errors
+    return error.status_code < 500 and error.status_code not in _TRANSIENT_STATUSES
 
 
-def wait_s(error: openai.APIError, attempt: int, chance: float) -> float:
-    """Seconds until the next attempt: what the service says, else doubled each time and spread by `chance` (0 to 1)."""
-    told = _told_s(error)
-    if told is not None:
-        return min(told, LONGEST_TOLD_S) + 0.1 * chance
-    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**attempt) * (0.5 + chance)
+def retry_delay_s(error: openai.APIError, attempt: int, jitter: float) -> float:
+    """Seconds before the next attempt: as the service says, else exponential backoff with jitter (`jitter`: 0 to 1)."""
+    retry_after = _retry_after_s(error)
+    if retry_after is not None:
+        return min(retry_after, MAX_RETRY_AFTER_S) + 0.1 * jitter
+    return min(MAX_DELAY_S, FIRST_DELAY_S * 2.0**attempt) * (0.5 + jitter)
 
 
-def _told_s(error: openai.APIError) -> float | None:
+def _retry_after_s(error: openai.APIError) -> float | None:
     """`retry-after-ms`, or `retry-after` in seconds or as a date (RFC 9110, section 10.2.3)."""
     if not isinstance(error, openai.APIStatusError):
         return None
@@ -49,15 +46,15 @@ def _told_s(error: openai.APIError) -> float | None:
 
 
 def may_be_billed(error: BaseException) -> bool:
-    """An error status is not billed, nor what never got a connection. After another time-out, a lost connection or a
-    cancelled wait nobody can know.
+    """False for an error status and for a request without a connection. After a timeout, a lost connection or a
+    cancelled wait it is unknown, hence True.
     """
-    unsent = type(error.__cause__).__name__ in _NO_CONNECTION
-    return not (isinstance(error, openai.APIStatusError) or unsent)
+    not_sent = type(error.__cause__).__name__ in _NOT_CONNECTED
+    return not (isinstance(error, openai.APIStatusError) or not_sent)
 
 
-def message_of(error: openai.APIError) -> str:
-    """The service's own words where it has some."""
+def error_message(error: openai.APIError) -> str:
+    """The service's own message where there is one."""
     body = error.body if isinstance(error.body, dict) else {}
     text = str(body.get("message") or error.message)
     status = f"{error.status_code}: " if isinstance(error, openai.APIStatusError) else ""

@@ -1,9 +1,9 @@
-"""Topics → examples: rounds of questions and answers until each slot holds an example or the rounds are over.
+"""Generates examples from topics: rounds of questions and answers until every slot holds an example or the rounds end.
 
-Within a round the topics run side by side; within a topic a batch of questions waits for the one before, because it is
-shown it, and answers are asked for as soon as their question is there. What a round does hangs on replies and not on
-their timing, so a rerun asks the same and finds the replies in the journal; what was given up before the last round
-stays given up. Knows nothing about files or terminals.
+Within a round, topics run concurrently. Within a topic, a batch of questions waits for the one before, which its prompt
+shows, and each answer is requested as soon as its question exists. A round depends on replies and never on their
+timing, so a rerun makes the same requests and finds the replies in the journal; requests given up before the last
+round stay given up.
 """
 
 import asyncio
@@ -11,23 +11,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from luthier.generate import questions as asking
-from luthier.generate.answers import answer, direct_style
-from luthier.generate.counters import Tally
-from luthier.generate.errors import AskError, StopError
-from luthier.generate.filters import Screened, screen_answer, screen_question
+from luthier.generate.answers import direct_style, request_answer
+from luthier.generate.counters import RunCounters
+from luthier.generate.errors import RequestFailedError, RunStoppedError
+from luthier.generate.filters import ScreenedText, screen_answer, screen_question
 from luthier.generate.judge import Judge
-from luthier.generate.list_prompts import Lists
-from luthier.generate.plan import Plan, Slot, slots
-from luthier.generate.similarity import Seen
+from luthier.generate.list_prompts import ListPrompter
+from luthier.generate.plan import Plan, Slot, plan_slots
+from luthier.generate.questions import request_questions, request_sub_topics
+from luthier.generate.similarity import NearDuplicateFilter
 from luthier.generate.teacher import Teacher
 
 ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """How the examples of a plan are made. `system` is the serving prompt and part of each example."""
+class TopicSpec:
+    """How to generate the examples of a plan. `system`: the serving prompt, part of each example."""
 
     plan: Plan
     system: str | None = None
@@ -40,161 +40,176 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class QuestionAnswer:
     question: str
     answer: str
 
 
 @dataclass
-class TopicsRun:
-    """One run over all topics. `made` and `tally` are good at any time, also after the run was stopped."""
+class TopicRun:
+    """`examples_by_slot` and `counters` are consistent at any time, also after the run was stopped."""
 
-    wish: Wish
+    spec: TopicSpec
     teacher: Teacher
-    lists: Lists
+    lists: ListPrompter
     judge: Judge | None = None
-    on_made: Callable[[int], None] = lambda made: None
-    tally: Tally = field(default_factory=Tally)
-    made: dict[Slot, Made] = field(default_factory=dict)
-    _asked: dict[str, list[str]] = field(default_factory=dict)
-    _seen: dict[str, Seen] = field(default_factory=dict)
-    _everywhere: Seen = field(default_factory=Seen)
+    on_progress: Callable[[int], None] = lambda count: None
+    counters: RunCounters = field(default_factory=RunCounters)
+    examples_by_slot: dict[Slot, QuestionAnswer] = field(default_factory=dict)
+    _questions: dict[str, list[str]] = field(default_factory=dict)  # by topic
+    _filters: dict[str, NearDuplicateFilter] = field(default_factory=dict)  # by topic
+    _global_filter: NearDuplicateFilter = field(default_factory=NearDuplicateFilter)
 
     async def run(self) -> None:
-        """Returns when all is made, the rounds are over or the teacher has stopped."""
-        plan = slots(self.wish.plan, await self._sub_topics())
-        for turn in range(ROUNDS):
-            waiting = {topic: [slot for slot in row if slot not in self.made] for topic, row in plan.items()}
-            if self.teacher.stopped or not any(waiting.values()):
+        """Returns when every slot has an example, the rounds are over or the teacher has stopped."""
+        plan = plan_slots(self.spec.plan, await self._sub_topics())
+        for round_number in range(ROUNDS):
+            pending = {
+                topic: [slot for slot in slots if slot not in self.examples_by_slot] for topic, slots in plan.items()
+            }
+            if self.teacher.stopped or not any(pending.values()):
                 return
             async with asyncio.TaskGroup() as group:
-                for row in waiting.values():
-                    group.create_task(self._round(row, turn))
-            self._drop_copies([slot for row in waiting.values() for slot in row], turn)
+                for slots in pending.values():
+                    group.create_task(self._round(slots, round_number))
+            self._drop_duplicates([slot for slots in pending.values() for slot in slots], round_number)
 
     def examples(self) -> list[dict[str, Any]]:
         """In the order of the plan."""
-        order = {topic: at for at, topic in enumerate(self.wish.plan.topics)}
-        ordered = sorted(self.made.items(), key=lambda item: (order[item[0].topic], item[0].number))
-        return [_example(self.wish.system, made) for _, made in ordered]
+        order = {topic: index for index, topic in enumerate(self.spec.plan.topics)}
+        slots = sorted(self.examples_by_slot, key=lambda slot: (order[slot.topic], slot.number))
+        return [_to_line(self.spec.system, self.examples_by_slot[slot]) for slot in slots]
 
     async def _sub_topics(self) -> dict[str, list[str]]:
-        plan, count = self.wish.plan, self.wish.sub_topics
+        plan, count = self.spec.plan, self.spec.sub_topics
         if not count:
             return {}
 
-        async def ask(topic: str) -> list[str]:
+        async def request(topic: str) -> list[str]:
             try:
-                return await asking.sub_topics(self.lists, topic, count, plan.language)
-            except (AskError, StopError):
+                return await request_sub_topics(self.lists, topic, count, plan.language)
+            except (RequestFailedError, RunStoppedError):
                 return []  # the topic then stands for itself
 
         async with asyncio.TaskGroup() as group:
-            tasks = {topic: group.create_task(ask(topic)) for topic in plan.topics}
+            tasks = {topic: group.create_task(request(topic)) for topic in plan.topics}
         return {topic: task.result() for topic, task in tasks.items()}
 
-    async def _round(self, waiting: Sequence[Slot], turn: int) -> None:
+    async def _round(self, pending: Sequence[Slot], round_number: int) -> None:
+        size = self.spec.batch
         async with asyncio.TaskGroup() as group:
-            for batch in _batches(waiting, self.wish.batch):
+            for start in range(0, len(pending), size):
                 if self.teacher.stopped:
                     return
-                for slot, question in await self._questions(batch, turn):
-                    group.create_task(self._answer(slot, question, turn))
+                for slot, question in await self._accepted_questions(pending[start : start + size], round_number):
+                    group.create_task(self._answer(slot, question, round_number))
 
-    async def _questions(self, batch: Sequence[Slot], turn: int) -> list[tuple[Slot, str]]:
-        """The questions that pass, each remembered as asked."""
-        topic, language = batch[0].topic, self.wish.plan.language
-        earlier, seen = self._asked.setdefault(topic, []), self._seen.setdefault(topic, Seen())
+    async def _accepted_questions(self, batch: Sequence[Slot], round_number: int) -> list[tuple[Slot, str]]:
+        """The questions of a batch that pass the filters; later prompts of the topic show them."""
+        topic, language = batch[0].topic, self.spec.plan.language
+        existing = self._questions.setdefault(topic, [])
+        is_last = round_number == ROUNDS - 1
         try:
-            found = await asking.questions(self.lists, batch, earlier, language, turn, turn == ROUNDS - 1)
-        except StopError:
+            questions = await request_questions(self.lists, batch, existing, language, round_number, is_last)
+        except RunStoppedError:
             return []
-        except AskError as error:
+        except RequestFailedError as error:
             for slot in batch:
-                self._reject(slot, turn, "question", "request_failed", error=str(error))
+                self._reject(slot, round_number, "question", "request_failed", error=str(error))
             return []
-        kept = []
+        accepted = []
         for slot in batch:
-            if slot not in found:
-                self._reject(slot, turn, "question", "missing")
-                continue
-            screened = screen_question(found[slot], language)
-            self.tally.count(self.tally.questions, screened)
-            reason = screened.reason or (None if seen.is_new(screened.text) else "duplicate")
-            if reason:
-                self._reject(slot, turn, "question", reason, question=screened.text)
-                continue
-            earlier.append(screened.text)
-            kept.append((slot, screened.text))
-        return kept
+            question = self._screen_question(slot, questions.get(slot), round_number)
+            if question is not None:
+                existing.append(question)
+                accepted.append((slot, question))
+        return accepted
 
-    async def _answer(self, slot: Slot, question: str, turn: int) -> None:
-        """Asked as served; if that answer cannot be kept, once more with a word to the teacher about style."""
-        styles = (self.wish.style, direct_style(self.wish.plan.language, self.wish.max_tokens))
+    def _screen_question(self, slot: Slot, question: str | None, round_number: int) -> str | None:
+        """The repaired question; None after rejecting it."""
+        if question is None:
+            self._reject(slot, round_number, "question", "missing")
+            return None
+        screened = screen_question(question, self.spec.plan.language)
+        self.counters.count(self.counters.questions, screened)
+        duplicates = self._filters.setdefault(slot.topic, NearDuplicateFilter())
+        reason = screened.reason or (None if duplicates.add(screened.text) else "duplicate")
+        if reason:
+            self._reject(slot, round_number, "question", reason, question=screened.text)
+            return None
+        return screened.text
+
+    async def _answer(self, slot: Slot, question: str, round_number: int) -> None:
+        """Requested as in serving; if that answer is rejected, once more with a style instruction."""
+        styles = (self.spec.style, direct_style(self.spec.plan.language, self.spec.max_tokens))
         for attempt, style in enumerate(styles):
-            self.tally.second_tries += attempt
+            self.counters.retries += attempt
+            name = f"{slot.id}/{round_number}/{attempt}"
             try:
-                screened = await self._asked_once(f"answers/{slot.id}/{turn}/{attempt}", question, style)
-                reason, extra = screened.reason, dict[str, Any]()
+                screened = await self._screened_answer(f"answers/{name}", question, style)
+                reason, details = screened.reason, dict[str, Any]()
                 if reason is None:
-                    reason, extra = await self._judged(f"judge/{slot.id}/{turn}/{attempt}", question, screened.text)
-            except StopError:
+                    reason, details = await self._judge(f"judge/{name}", question, screened.text)
+            except RunStoppedError:
                 return
-            except AskError as error:
-                self._reject(slot, turn, "answer", "request_failed", question=question, error=str(error))
+            except RequestFailedError as error:
+                self._reject(slot, round_number, "answer", "request_failed", question=question, error=str(error))
                 return
             if reason is None:
-                self.made[slot] = Made(question, screened.text)
-                self.on_made(len(self.made))
+                self.examples_by_slot[slot] = QuestionAnswer(question, screened.text)
+                self.on_progress(len(self.examples_by_slot))
                 return
-            self._reject(slot, turn, "answer", reason, question=question, answer=screened.text, **extra)
+            self._reject(slot, round_number, "answer", reason, question=question, answer=screened.text, **details)
 
-    async def _asked_once(self, name: str, question: str, style: str | None) -> Screened:
-        wish = self.wish
-        reply = await answer(
+    async def _screened_answer(self, slot_name: str, question: str, style: str | None) -> ScreenedText:
+        spec = self.spec
+        reply = await request_answer(
             self.teacher,
-            name,
-            wish.system,
+            slot_name,
+            spec.system,
             question,
             style=style,
-            max_tokens=wish.max_tokens,
-            temperature=wish.temperature,
+            max_tokens=spec.max_tokens,
+            temperature=spec.temperature,
         )
         screened = screen_answer(reply, question)
-        self.tally.count(self.tally.answers, screened)
+        self.counters.count(self.counters.answers, screened)
         return screened
 
-    async def _judged(self, name: str, question: str, text: str) -> tuple[str | None, dict[str, Any]]:
-        """Why the judge would not keep it, and what it said; (None, {}) where there is no judge."""
+    async def _judge(self, slot_name: str, question: str, answer: str) -> tuple[str | None, dict[str, Any]]:
+        """The reason of rejection with the judge's scores; (None, {}) for an accepted answer or without a judge."""
         if self.judge is None:
             return None, {}
-        opinion = await self.judge.opinion(name, question, text)
-        if opinion is None:
-            self.tally.unread_opinions += 1
+        scores = await self.judge.score(slot_name, question, answer)
+        if scores is None:
+            self.counters.unparsable_scores += 1
             return "judge_unreadable", {}
-        self.tally.opinions.append(opinion)
-        if opinion.lowest >= self.wish.lowest_score:
+        self.counters.scores.append(scores)
+        if scores.lowest >= self.spec.lowest_score:
             return None, {}
-        return "judge", {"scores": opinion.scores, "judge_said": opinion.reason}
+        return "judge", {"scores": scores.scores, "judge_said": scores.reason}
 
-    def _drop_copies(self, slots_of_round: Sequence[Slot], turn: int) -> None:
-        """Across topics, in the order of the plan: what two topics have in common is kept once."""
+    def _drop_duplicates(self, slots_of_round: Sequence[Slot], round_number: int) -> None:
+        """Across topics, in the order of the plan: the first of near duplicates stays."""
         for slot in slots_of_round:
-            made = self.made.get(slot)
-            if made and not self._everywhere.is_new(made.question):
-                del self.made[slot]
-                self._reject(slot, turn, "question", "duplicate", question=made.question, answer=made.answer)
+            example = self.examples_by_slot.get(slot)
+            if example and not self._global_filter.add(example.question):
+                del self.examples_by_slot[slot]
+                texts = {"question": example.question, "answer": example.answer}
+                self._reject(slot, round_number, "question", "duplicate", **texts)
 
-    def _reject(self, slot: Slot, turn: int, stage: str, reason: str, **what: Any) -> None:
-        place = (self.wish.plan.topics.index(slot.topic), slot.number, turn, len(self.tally.rejects))
-        self.tally.reject(place, stage, reason, topic=slot.topic, slot=slot.id, **what)
-
-
-def _batches(row: Sequence[Slot], size: int) -> list[Sequence[Slot]]:
-    return [row[at : at + size] for at in range(0, len(row), size)]
+    def _reject(self, slot: Slot, round_number: int, stage: str, reason: str, **details: Any) -> None:
+        topic = self.spec.plan.topics.index(slot.topic)
+        sort_key = (topic, slot.number, round_number, len(self.counters.rejects))
+        self.counters.reject(sort_key, stage, reason, topic=slot.topic, slot=slot.id, **details)
 
 
-def _example(system: str | None, made: Made) -> dict[str, Any]:
-    head = [{"role": "system", "content": system}] if system else []
-    pair = [{"role": "user", "content": made.question}, {"role": "assistant", "content": made.answer}]
-    return {"messages": [*head, *pair]}
+def _to_line(system: str | None, example: QuestionAnswer) -> dict[str, Any]:
+    system_messages = [{"role": "system", "content": system}] if system else []
+    return {
+        "messages": [
+            *system_messages,
+            {"role": "user", "content": example.question},
+            {"role": "assistant", "content": example.answer},
+        ]
+    }

@@ -1,4 +1,5 @@
-"""Function definitions → examples of calls: every kind of invocation, phrased as people would ask for it, verified.
+"""Generates tool-call examples from function definitions: invocations in all their variety, phrased as users would ask
+for them, verified.
 
-definitions ─▶ values ─▶ invocations ─▶ phrasings (teacher or templates) ─▶ verified examples
+    definitions ─▶ values ─▶ invocations ─▶ phrasings (teacher or templates) ─▶ verified examples
 """

@@ -1,9 +1,9 @@
-"""Definitions → a whole set of examples: calls, messages without a call, with something missing, with several calls.
+"""Generates a complete set of call examples: single calls, no call, missing arguments, several calls.
 
-Of a hundred examples about 70 are single calls, 12 need no call, 10 leave out something required (the answer asks
-back) and 8 ask for two things at once; the legacy form holds one call per answer and has none of the last. Where one
-kind runs out of words, single calls make up for it. Every call is held against its schema, every phrasing against the
-values of its call. Knows phrasers and writes no file.
+Of a hundred examples about 70 are single calls, 12 need no call, 10 lack a required value (the answer asks for it) and
+8 ask for two things at once; the legacy form holds one call per answer and has none of the last. Where one kind runs
+out of messages, single calls fill the gap. Every call is validated against its schema, every message against the values
+of its call.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
-from luthier.generate.errors import AskError, StopError
-from luthier.generate.functions.definitions import Definition
-from luthier.generate.functions.enumerate import Draw, Invocation, first
-from luthier.generate.functions.examples import Drafted, Form, Kind, to_line
+from luthier.generate.errors import RequestFailedError, RunStoppedError
+from luthier.generate.functions.definitions import FunctionDefinition
+from luthier.generate.functions.enumerate import Invocation, ShuffledDraw, take_invocations
+from luthier.generate.functions.examples import DraftExample, Form, Kind, to_line
 from luthier.generate.functions.grounding import missing_values
-from luthier.generate.functions.no_call_dialogues import cannot
-from luthier.generate.functions.paraphrase import MESSAGES
-from luthier.generate.functions.paraphrasers import BATCH, Phraser
-from luthier.generate.functions.templates import ask_back, both, check_phrasing, fields
-from luthier.generate.functions.values import Own, is_closed, needs_words, pool_of
-from luthier.generate.functions.verify import phrasing_fault
+from luthier.generate.functions.no_call_dialogues import out_of_scope_answer
+from luthier.generate.functions.paraphrase import MESSAGES_PER_REQUEST
+from luthier.generate.functions.paraphrasers import BATCH, Paraphraser
+from luthier.generate.functions.templates import check_phrasing, clarifying_question, join_messages, template_fields
+from luthier.generate.functions.values import UserContent, is_closed, needs_text_values, value_pool
+from luthier.generate.functions.verify import rejection_reason
 from luthier.generate.similarity import shingles
 from luthier.language import Language
 
@@ -33,212 +33,222 @@ ROUNDS = 4
 
 
 @dataclass(frozen=True)
-class CallsWish:
-    """`each`: phrasings per invocation. Without `with_definitions` the lines hold none: the model learns them."""
+class CallSpec:
+    """`each`: phrasings per invocation. Without `with_definitions` the lines have no definitions, so the model must
+    memorize them.
+    """
 
-    definitions: tuple[Definition, ...]
+    definitions: tuple[FunctionDefinition, ...]
     count: int
     seed: int
     language: Language
     form: Form = "tools"
     with_definitions: bool = True
     system: str | None = None
-    own: Own = field(default_factory=Own)
+    user_content: UserContent = field(default_factory=UserContent)
     each: int = 2
 
     def __post_init__(self) -> None:
-        """Raises OptionsError for an own phrasing that cannot be filled in."""
+        """Raises OptionsError for a phrasing of the user that cannot be filled in."""
         for definition in self.definitions:
-            for template in self.own.phrasings.get(definition.name, []):
+            for template in self.user_content.phrasings.get(definition.name, []):
                 check_phrasing(template, definition)
 
 
-def shares(wish: CallsWish) -> dict[Kind, int]:
-    """How many examples of each kind."""
-    can_miss = any(one.required for one in wish.definitions)
-    missing = round(wish.count * 0.10) if can_miss else 0
-    several = round(wish.count * 0.08) if wish.form == "tools" else 0
-    no_call = round(wish.count * 0.12)
-    return {"call": wish.count - missing - several - no_call, "no_call": no_call, "missing": missing,
-            "several": several}  # fmt: skip
+def kind_counts(spec: CallSpec) -> dict[Kind, int]:
+    """The number of examples of each kind."""
+    can_miss = any(definition.required for definition in spec.definitions)
+    missing = round(spec.count * 0.10) if can_miss else 0
+    several = round(spec.count * 0.08) if spec.form == "tools" else 0
+    no_call = round(spec.count * 0.12)
+    call = spec.count - missing - several - no_call
+    return {"call": call, "no_call": no_call, "missing": missing, "several": several}
 
 
-def expected_requests(wish: CallsWish) -> dict[str, int]:
-    """By kind, when every phrasing is kept."""
-    wanted = shares(wish)
-    open_text = [
+def expected_requests(spec: CallSpec) -> dict[str, int]:
+    """Requests by kind when no phrasing is rejected."""
+    counts = kind_counts(spec)
+    open_parameters = [
         name
-        for one in wish.definitions
-        for name, schema in one.properties.items()
-        if needs_words(schema) and not wish.own.pool(one, name)
+        for definition in spec.definitions
+        for name, schema in definition.properties.items()
+        if needs_text_values(schema) and not spec.user_content.pool(definition, name)
     ]
-    calls, missing = wanted["call"] + 2 * wanted["several"], wanted["missing"]
-    phrasing = math.ceil(math.ceil(calls / wish.each) / BATCH) + math.ceil(missing / BATCH)
-    no_call = math.ceil(wanted["no_call"] / MESSAGES) + wanted["no_call"]
-    return {"probe": 1, "values": len(open_text), "phrasings": phrasing, "no_call": no_call}
+    calls, missing = counts["call"] + 2 * counts["several"], counts["missing"]
+    phrasing = math.ceil(math.ceil(calls / spec.each) / BATCH) + math.ceil(missing / BATCH)
+    no_call = math.ceil(counts["no_call"] / MESSAGES_PER_REQUEST) + counts["no_call"]
+    return {"probe": 1, "values": len(open_parameters), "phrasings": phrasing, "no_call": no_call}
 
 
 @dataclass
-class CallsRun:
-    """`drafts` and `rejects` are good at any time, also after the run was stopped."""
+class CallRun:
+    """`drafts` and `rejects` are consistent at any time, also after the run was stopped."""
 
-    wish: CallsWish
-    phraser: Phraser
-    on_made: Callable[[int], None] = lambda made: None
-    drafts: list[Drafted] = field(default_factory=list)
+    spec: CallSpec
+    paraphraser: Paraphraser
+    on_progress: Callable[[int], None] = lambda count: None
+    drafts: list[DraftExample] = field(default_factory=list)
     rejects: list[dict[str, Any]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
-    _said: set[frozenset[str]] = field(default_factory=set)
+    _message_fingerprints: set[frozenset[str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._rng = random.Random(f"{self.spec.seed}/calls")  # noqa: S311 - not a secret
+        partial_names = {definition.name: self._user_partial_names(definition) for definition in self.spec.definitions}
+        self._partial_names = {name: draw for name, draw in partial_names.items() if draw}
 
     async def run(self) -> None:
-        """Raises OptionsError for a parameter that nobody has values for."""
-        wish, wanted = self.wish, shares(self.wish)
-        self._dice = random.Random(f"{wish.seed}/calls")  # noqa: S311 - a plan, no secret
-        self._partial = {one.name: draw for one in wish.definitions if (draw := self._own_partial(one))}
+        """Raises OptionsError for a text parameter without values."""
+        spec, counts = self.spec, kind_counts(self.spec)
         try:
             streams = await self._streams()
-            # With its function taken away, a wish that is otherwise fine must not be called for.
-            taken = wanted["no_call"] // 3 if wish.with_definitions and len(wish.definitions) > 1 else 0
-            calls = await self._fill("call", wanted["call"] + 2 * wanted["several"] + taken, streams)
-            self._deal(calls, wanted["call"], wanted["several"])
-            self.drafts += await self._fill("missing", wanted["missing"], streams)
-            await self._no_calls(wanted["no_call"] - sum(one.kind == "no_call" for one in self.drafts))
-            self.drafts += await self._fill("call", wish.count - len(self.drafts), streams, "more")
-        except StopError:
+            # A request whose function is not among the definitions needs no call.
+            without_function = counts["no_call"] // 3 if spec.with_definitions and len(spec.definitions) > 1 else 0
+            calls = await self._fill("call", counts["call"] + 2 * counts["several"] + without_function, streams)
+            self._distribute(calls, counts["call"], counts["several"])
+            self.drafts += await self._fill("missing", counts["missing"], streams)
+            no_calls = sum(draft.kind == "no_call" for draft in self.drafts)
+            await self._add_no_calls(counts["no_call"] - no_calls)
+            self.drafts += await self._fill("call", spec.count - len(self.drafts), streams, "more")
+        except RunStoppedError:
             pass
-        self.on_made(len(self.drafts))
+        self.on_progress(len(self.drafts))
 
     def lines(self) -> list[dict[str, Any]]:
-        """In a shuffled order, so that the first lines of the file are like all the others."""
-        definitions = self.wish.definitions if self.wish.with_definitions else None
-        order = random.Random(self.wish.seed).sample(self.drafts, len(self.drafts))  # noqa: S311
-        return [to_line(drafted, self.wish.form, self.wish.system, definitions) for drafted in order]
+        """In shuffled order, so that the first lines of the file are representative."""
+        definitions = self.spec.definitions if self.spec.with_definitions else None
+        order = random.Random(self.spec.seed).sample(self.drafts, len(self.drafts))  # noqa: S311
+        return [to_line(draft, self.spec.form, self.spec.system, definitions) for draft in order]
 
     async def _streams(self) -> list[Iterator[Invocation]]:
-        """For each definition its invocations, from the first again when there are no more."""
-        found: list[Iterator[Invocation]] = []
-        for definition in self.wish.definitions:
+        """The invocations of each definition, cycling."""
+        streams: list[Iterator[Invocation]] = []
+        for definition in self.spec.definitions:
             names = [name for name, schema in definition.properties.items() if not is_closed(schema)]
             pools = {name: await self._pool(definition, name) for name in names}
-            found.append(cycle(first(definition, pools, self.wish.seed, 2 * self.wish.count + 20)))
-        return found
+            streams.append(cycle(take_invocations(definition, pools, self.spec.seed, 2 * self.spec.count + 20)))
+        return streams
 
-    async def _pool(self, definition: Definition, name: str) -> list[Any]:
-        given: list[str] = []
-        if needs_words(definition.properties[name]) and not self.wish.own.pool(definition, name):
+    async def _pool(self, definition: FunctionDefinition, name: str) -> list[Any]:
+        suggestions: list[str] = []
+        if needs_text_values(definition.properties[name]) and not self.spec.user_content.pool(definition, name):
             try:
-                given = await self.phraser.values(definition, name)
-            except AskError:
-                given = []  # then an everyday pool, or an error that names the parameter
-        teacher = {definition.name: {name: given}}
-        return pool_of(definition, name, self.wish.own, teacher, self.wish.seed, self.wish.language)
+                suggestions = await self.paraphraser.values(definition, name)
+            except RequestFailedError:
+                suggestions = []  # then a common pool, or an error that names the parameter
+        pools = {definition.name: {name: suggestions}}
+        return value_pool(definition, name, self.spec.user_content, pools, self.spec.seed, self.spec.language)
 
     async def _fill(
-        self, kind: Kind, wanted: int, streams: Sequence[Iterator[Invocation]], name: str = ""
-    ) -> list[Drafted]:
-        """`wanted` drafts of single calls, whole or with something missing, from all definitions alike."""
-        made: list[Drafted] = []
-        rows = [row for row, one in zip(streams, self.wish.definitions, strict=True) if kind == "call" or one.required]
-        turns = cycle(rows)
-        each = 1 if kind == "missing" else self.wish.each  # what is left out is varied before its wording
-        for turn in range(ROUNDS):
-            still = -(-(wanted - len(made)) // each)
-            if still <= 0:
+        self, kind: Kind, count: int, streams: Sequence[Iterator[Invocation]], name: str = ""
+    ) -> list[DraftExample]:
+        """`count` drafts of single calls, complete or with missing arguments, evenly from all definitions."""
+        drafts: list[DraftExample] = []
+        pairs = zip(streams, self.spec.definitions, strict=True)
+        next_stream = cycle([stream for stream, definition in pairs if kind == "call" or definition.required])
+        each = 1 if kind == "missing" else self.spec.each  # the missing value varies before the wording
+        for round_number in range(ROUNDS):
+            batch = -(-(count - len(drafts)) // each)
+            if batch <= 0:
                 break
-            calls = [next(next(turns)) for _ in range(still)]
-            shown = [self._cut(call) for call in calls] if kind == "missing" else calls
-            phrased = await self._phrased(f"{name or kind}/{turn}", shown, each)
-            for call, part, texts in zip(calls, shown, phrased, strict=True):
-                made += [one for text in texts if (one := self._draft(kind, text, call, part))]
-        self.on_made(len(self.drafts) + len(made[:wanted]))
-        return made[:wanted]
+            calls = [next(next(next_stream)) for _ in range(batch)]
+            phrased_calls = [self._without_required(call) for call in calls] if kind == "missing" else calls
+            phrasings = await self._phrasings(f"{name or kind}/{round_number}", phrased_calls, each)
+            for call, phrased_call, texts in zip(calls, phrased_calls, phrasings, strict=True):
+                drafts += [draft for text in texts if (draft := self._draft(kind, text, call, phrased_call))]
+        self.on_progress(len(self.drafts) + len(drafts[:count]))
+        return drafts[:count]
 
-    async def _phrased(self, slot: str, calls: Sequence[Invocation], each: int) -> list[list[str]]:
-        """Phrasings of each call in its place; those of a batch that failed are empty."""
+    async def _phrasings(self, slot: str, calls: Sequence[Invocation], each: int) -> list[list[str]]:
+        """The phrasings of each call; empty for those of a failed batch."""
 
-        async def ask(at: int) -> list[list[str]]:
-            batch = calls[at : at + BATCH]
+        async def ask(start: int) -> list[list[str]]:
+            batch = calls[start : start + BATCH]
             try:
-                return await self.phraser.phrase(f"{slot}/{at}", batch, each)
-            except StopError:
+                return await self.paraphraser.phrase(f"{slot}/{start}", batch, each)
+            except RunStoppedError:
                 return [[] for _ in batch]
-            except AskError as error:
+            except RequestFailedError as error:
                 self._reject("request_failed", "", error=str(error))
                 return [[] for _ in batch]
 
-        found = await asyncio.gather(*(ask(at) for at in range(0, len(calls), BATCH)))
-        return [texts for batch in found for texts in batch]
+        batches = await asyncio.gather(*(ask(start) for start in range(0, len(calls), BATCH)))
+        return [texts for batch in batches for texts in batch]
 
-    def _draft(self, kind: Kind, text: str, call: Invocation, part: Invocation) -> Drafted | None:
-        """A draft that passed every check; else it is among the rejects."""
-        fault = phrasing_fault(text, [call]) if kind == "call" else None
-        if kind == "missing" and missing_values(text, part.arguments):
-            fault = "value_missing"
-        if fault is None and not self._is_new(text):
-            fault = "duplicate"
-        if fault:
-            self._reject(fault, text, call={"name": call.definition.name, "arguments": part.arguments})
+    def _draft(self, kind: Kind, text: str, call: Invocation, phrased_call: Invocation) -> DraftExample | None:
+        """A draft that passed every check; None after rejecting it."""
+        reason = rejection_reason(text, [call]) if kind == "call" else None
+        if kind == "missing" and missing_values(text, phrased_call.arguments):
+            reason = "value_missing"
+        if reason is None and not self._is_new(text):
+            reason = "duplicate"
+        if reason:
+            self._reject(reason, text, call={"name": call.definition.name, "arguments": phrased_call.arguments})
             return None
         if kind == "call":
-            return Drafted("call", text, (call,))
-        absent = [name for name in call.definition.required if name not in part.arguments]
-        return Drafted("missing", text, answer=ask_back(call.definition, absent, self.wish.language, self._dice))
+            return DraftExample("call", text, (call,))
+        absent = [name for name in call.definition.required if name not in phrased_call.arguments]
+        question = clarifying_question(call.definition, absent, self.spec.language, self._rng)
+        return DraftExample("missing", text, answer=question)
 
-    def _cut(self, call: Invocation) -> Invocation:
-        """The call with something required left out: as a person's own phrasing does, else one or two at random."""
+    def _without_required(self, call: Invocation) -> Invocation:
+        """The call without something required: as in a phrasing of the user, else without one or two at random."""
         definition = call.definition
-        partial = self._partial.get(definition.name)
-        if partial:
-            keep = partial.next()
+        partial_names = self._partial_names.get(definition.name)
+        if partial_names:
+            kept_names = partial_names.next()
         else:
-            # A truth value is said by the wish itself ("lock", "unlock"), so it is not what is missing.
-            open_ones = [name for name in definition.required if not is_closed(definition.properties[name])]
-            loose = open_ones or list(definition.required)
-            gone = set(self._dice.sample(loose, min(len(loose), self._dice.choice((1, 1, 2)))))
-            keep = set(call.arguments) - gone
-        return Invocation(definition, {name: value for name, value in call.arguments.items() if name in keep})
+            # A boolean is part of the request itself ("lock", "unlock"), so it is never missing.
+            open_names = [name for name in definition.required if not is_closed(definition.properties[name])]
+            removable = open_names or list(definition.required)
+            removed = set(self._rng.sample(removable, min(len(removable), self._rng.choice((1, 1, 2)))))
+            kept_names = set(call.arguments) - removed
+        return Invocation(definition, {name: value for name, value in call.arguments.items() if name in kept_names})
 
-    def _own_partial(self, definition: Definition) -> Draw | None:
-        """What a person's own phrasings say where they leave out something required."""
-        own = [fields(text) for text in self.wish.own.phrasings.get(definition.name, [])]
-        partial = [names for names in own if names < set(definition.required)]
-        return Draw(partial, self._dice) if partial else None
+    def _user_partial_names(self, definition: FunctionDefinition) -> ShuffledDraw | None:
+        """The names in phrasings of the user that leave out something required."""
+        phrasings = self.spec.user_content.phrasings.get(definition.name, [])
+        names_by_phrasing = list(map(template_fields, phrasings))
+        partial_names = [names for names in names_by_phrasing if names < set(definition.required)]
+        return ShuffledDraw(partial_names, self._rng) if partial_names else None
 
-    def _deal(self, calls: list[Drafted], single: int, several: int) -> None:
-        """Single calls first; then pairs become one message; what is left loses its function."""
-        language = self.wish.language
+    def _distribute(self, calls: list[DraftExample], single: int, several: int) -> None:
+        """Distributes calls: single calls first, then pairs that become one message; the rest lose their function."""
+        language = self.spec.language
         self.drafts += calls[:single]
-        paired, taken = calls[single : single + 2 * several], calls[single + 2 * several :]
-        half = len(paired) // 2  # neighbours are phrasings of the same call, so each goes with one further on
-        for one, two in zip(paired[:half], paired[half:], strict=False):
-            text = both(one.user, two.user, language, self._dice)
-            self.drafts.append(Drafted("several", text, (*one.calls, *two.calls)))
-        for one in taken:
-            others = tuple(d for d in self.wish.definitions if d != one.calls[0].definition)
-            self.drafts.append(Drafted("no_call", one.user, answer=cannot(others, language), definitions=others))
+        paired, without_function = calls[single : single + 2 * several], calls[single + 2 * several :]
+        half = len(paired) // 2  # neighbours phrase the same call, so each is joined with one further on
+        for first, second in zip(paired[:half], paired[half:], strict=False):
+            text = join_messages(first.user, second.user, language, self._rng)
+            self.drafts.append(DraftExample("several", text, (*first.calls, *second.calls)))
+        for draft in without_function:
+            others = tuple(other for other in self.spec.definitions if other != draft.calls[0].definition)
+            answer = out_of_scope_answer(others, language)
+            self.drafts.append(DraftExample("no_call", draft.user, answer=answer, definitions=others))
 
-    async def _no_calls(self, wanted: int) -> None:
-        """In batches, with as many again for what is missing; the batches before one that failed are kept."""
-        for turn in range(2 * math.ceil(wanted / MESSAGES)):
-            if wanted <= 0:
+    async def _add_no_calls(self, count: int) -> None:
+        """In batches, with as many again for what is missing; a failed batch does not affect the others."""
+        for round_number in range(2 * math.ceil(count / MESSAGES_PER_REQUEST)):
+            if count <= 0:
                 return
             try:
-                pairs = await self.phraser.no_calls(turn, self.wish.definitions, min(wanted, MESSAGES))
-            except AskError as error:
+                batch = min(count, MESSAGES_PER_REQUEST)
+                pairs = await self.paraphraser.no_calls(round_number, self.spec.definitions, batch)
+            except RequestFailedError as error:
                 self._reject("request_failed", "", error=str(error))
                 continue
-            new = [Drafted("no_call", user, answer=text) for user, text in pairs if self._is_new(user)]
+            new = [DraftExample("no_call", user, answer=text) for user, text in pairs if self._is_new(user)]
             self.drafts += new
-            wanted -= len(new)
+            count -= len(new)
 
     def _is_new(self, text: str) -> bool:
-        """Equal words are one message: twice the same is a copy, and with another answer a contradiction."""
-        runs = shingles(text)
-        if runs in self._said:
+        """Equal messages are duplicates, and contradictions when their answers differ."""
+        fingerprint = shingles(text)
+        if fingerprint in self._message_fingerprints:
             return False
-        self._said.add(runs)
+        self._message_fingerprints.add(fingerprint)
         return True
 
-    def _reject(self, reason: str, text: str, **what: Any) -> None:
+    def _reject(self, reason: str, text: str, **details: Any) -> None:
         self.reasons[reason] += 1
-        self.rejects.append({"stage": "phrasing", "reason": reason, "user": text, **what})
+        self.rejects.append({"stage": "phrasing", "reason": reason, "user": text, **details})

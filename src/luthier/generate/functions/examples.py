@@ -1,14 +1,11 @@
-"""Words and calls → a line of a training file, in either of OpenAI's forms.
-
-Knows the wire and nothing about where words and calls come from.
-"""
+"""Writes draft examples as lines of a training file, in either of OpenAI's forms."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from luthier.generate.functions.definitions import Definition
+from luthier.generate.functions.definitions import FunctionDefinition
 from luthier.generate.functions.enumerate import Invocation
 
 Form = Literal["tools", "functions"]
@@ -16,35 +13,37 @@ Kind = Literal["call", "no_call", "missing", "several"]
 
 
 @dataclass(frozen=True)
-class Drafted:
-    """An example before it is written: `calls`, or else the `answer` in words. `definitions`: None for all of them."""
+class DraftExample:
+    """`calls`, or else the text `answer`. `definitions`: those of the line; None for all."""
 
     kind: Kind
     user: str
     calls: tuple[Invocation, ...] = ()
     answer: str = ""
-    definitions: tuple[Definition, ...] | None = None
+    definitions: tuple[FunctionDefinition, ...] | None = None
 
 
 def to_line(
-    drafted: Drafted, form: Form, system: str | None, definitions: Sequence[Definition] | None
+    draft: DraftExample, form: Form, system: str | None, definitions: Sequence[FunctionDefinition] | None
 ) -> dict[str, Any]:
-    """`definitions` stand in the line; None leaves them out, so that the model must learn them."""
-    head = [{"role": "system", "content": system}] if system else []
-    line: dict[str, Any] = {"messages": [*head, {"role": "user", "content": drafted.user}, _assistant(drafted, form)]}
+    """`definitions` are part of the line; None omits them, so that the model must memorize them."""
+    system_messages = [{"role": "system", "content": system}] if system else []
+    messages = [*system_messages, {"role": "user", "content": draft.user}, _assistant(draft, form)]
+    line: dict[str, Any] = {"messages": messages}
     if definitions is None:
         return line
-    chosen = [one.to_dict() for one in drafted.definitions or definitions]
-    line[form] = [{"type": "function", "function": one} for one in chosen] if form == "tools" else chosen
+    functions = [definition.to_dict() for definition in draft.definitions or definitions]
+    as_tools = form == "tools"
+    line[form] = [{"type": "function", "function": function} for function in functions] if as_tools else functions
     return line
 
 
-def _assistant(drafted: Drafted, form: Form) -> dict[str, Any]:
-    if not drafted.calls:
-        return {"role": "assistant", "content": drafted.answer}
+def _assistant(draft: DraftExample, form: Form) -> dict[str, Any]:
+    if not draft.calls:
+        return {"role": "assistant", "content": draft.answer}
     calls = [
         {"name": call.definition.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)}
-        for call in drafted.calls
+        for call in draft.calls
     ]
     if form == "functions":
         return {"role": "assistant", "content": None, "function_call": calls[0]}

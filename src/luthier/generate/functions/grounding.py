@@ -1,8 +1,8 @@
-"""Whether the values of a call can be found in the words that ask for it.
+"""Checks that the values of a call occur in the user's message.
 
-A call whose values the user never said teaches a model to make values up. Numbers count as digits or in words, up to
-what people write in words; text counts without case, width, spaces and punctuation. Truth values have no words of
-their own and are not looked for.
+A call with values that the user did not mention teaches a model to invent them. Numbers count in digits or words, up to
+what people write in words; text is compared ignoring case, width, spaces and punctuation. Booleans have no words of
+their own and are not checked.
 """
 
 import re
@@ -19,13 +19,17 @@ _NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)\s*([百千万亿]?)")
 
 
 def missing_values(text: str, arguments: Mapping[str, Any]) -> list[str]:
-    """The parameters whose value `text` does not hold."""
-    words, said = unicodedata.normalize("NFKC", text).lower(), _numbers(text)
-    return [name for name, value in arguments.items() if not all(_is_in(one, words, said) for one in _leaves(value))]
+    """The parameters whose value does not occur in `text`."""
+    normalized, numbers = unicodedata.normalize("NFKC", text).lower(), _numbers(text)
+
+    def occurs(value: Any) -> bool:
+        return all(_occurs(leaf, normalized, numbers) for leaf in _leaf_values(value))
+
+    return [name for name, value in arguments.items() if not occurs(value)]
 
 
 def chinese_number(value: int) -> str:
-    """0 to 99 in Chinese numerals; digits beyond."""
+    """0 to 99 in Chinese numerals; digits for other numbers."""
     if not 0 <= value <= 99:
         return str(value)
     tens, ones = divmod(value, 10)
@@ -34,46 +38,46 @@ def chinese_number(value: int) -> str:
     return ("" if tens == 1 else _DIGITS[tens]) + "十" + (_DIGITS[ones] if ones else "")
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _leaf_values(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         for inner in value.values():
-            yield from _leaves(inner)
+            yield from _leaf_values(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _leaves(inner)
+            yield from _leaf_values(inner)
     else:
         yield value
 
 
-def _is_in(value: Any, words: str, said: set[float]) -> bool:
+def _occurs(value: Any, text: str, numbers: set[float]) -> bool:
     if value is None or isinstance(value, bool):
         return True
     if isinstance(value, (int, float)):
-        return float(value) in said or (isinstance(value, int) and _in_words(value, words))
-    return _plain(str(value)) in _plain(words)
+        return float(value) in numbers or (isinstance(value, int) and _occurs_in_words(value, text))
+    return _normalize(str(value)) in _normalize(text)
 
 
-def _plain(text: str) -> str:
+def _normalize(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKC", text).lower() if c.isalnum())
 
 
 def _numbers(text: str) -> set[float]:
-    """Every number that stands there in digits, 1万 as 10000."""
-    found = set()
+    """Every number in digits, with 1万 as 10000."""
+    numbers = set()
     for digits, unit in _NUMBER.findall(unicodedata.normalize("NFKC", text)):
         number = float(digits.replace(",", ""))
-        found |= {number * _UNITS.get(unit, 1)} | {abs(number)}
-    return found
+        numbers |= {number * _UNITS.get(unit, 1)} | {abs(number)}
+    return numbers
 
 
-def _in_words(value: int, words: str) -> bool:
-    """两 stands for two before a measure word; a numeral inside a longer one does not count."""
+def _occurs_in_words(value: int, text: str) -> bool:
+    """两 is 2 before a measure word; a numeral inside a longer one does not count."""
     if not 0 <= value <= 99:
         return False
     forms = [chinese_number(value)] + (["两"] if value == 2 else [])
     for form in forms:
-        if re.search(rf"(?<![零一二三四五六七八九十百千万]){form}(?![零一二三四五六七八九十百千万])", words):
+        if re.search(rf"(?<![零一二三四五六七八九十百千万]){form}(?![零一二三四五六七八九十百千万])", text):
             return True
     tens, ones = divmod(value, 10)
     word = _SMALL[value] if value <= 20 else _TENS[tens] + (f"[- ]?{_SMALL[ones]}" if ones else "")
-    return bool(re.search(rf"\b{word}\b(?![- ](?:{_ONES})\b)", words))
+    return bool(re.search(rf"\b{word}\b(?![- ](?:{_ONES})\b)", text))

@@ -1,7 +1,4 @@
-"""Where the words of calls come from: a teacher, or templates. Both answer the same three questions.
-
-What they say is checked by others. Know no files and no forms of examples.
-"""
+"""Sources of user messages: a teacher, or templates. Both are unverified."""
 
 import asyncio
 import random
@@ -9,101 +6,110 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
 
-from luthier.generate.answers import answer
-from luthier.generate.errors import AskError, StopError
+from luthier.generate.answers import request_answer
+from luthier.generate.errors import RequestFailedError, RunStoppedError
 from luthier.generate.filters import screen_answer
 from luthier.generate.functions import paraphrase
-from luthier.generate.functions.definitions import Definition
-from luthier.generate.functions.enumerate import Draw, Invocation
-from luthier.generate.functions.no_call_dialogues import small_talk
-from luthier.generate.functions.templates import fields, frame, own_phrasing, wish_of
-from luthier.generate.functions.values import Own
-from luthier.generate.list_prompts import Lists
+from luthier.generate.functions.definitions import FunctionDefinition
+from luthier.generate.functions.enumerate import Invocation, ShuffledDraw
+from luthier.generate.functions.no_call_dialogues import no_call_dialogues
+from luthier.generate.functions.templates import fill_phrasing, frame_message, request_phrase, template_fields
+from luthier.generate.functions.values import UserContent
+from luthier.generate.list_prompts import ListPrompter
 from luthier.language import Language, say
 
 BATCH = 3
 
 
-class Phraser(Protocol):
-    """`slot` tells requests apart; lists may come back shorter than asked for, never longer."""
+class Paraphraser(Protocol):
+    """`slot` tells requests apart; lists may be shorter than requested, never longer."""
 
-    async def values(self, definition: Definition, name: str) -> list[str]:
-        """For an open parameter of text; empty: others must know."""
+    async def values(self, definition: FunctionDefinition, name: str) -> list[str]:
+        """Values of an open text parameter; empty for none."""
 
     async def phrase(self, slot: str, batch: Sequence[Invocation], each: int) -> list[list[str]]:
-        """For each invocation, whose arguments may be fewer than the function requires."""
+        """Messages for each invocation, which may lack required arguments."""
 
-    async def no_calls(self, turn: int, definitions: Sequence[Definition], count: int) -> list[tuple[str, str]]:
-        """Messages that need no call, with their answers: at most MESSAGES, others in each turn."""
+    async def no_calls(
+        self, batch_number: int, definitions: Sequence[FunctionDefinition], count: int
+    ) -> list[tuple[str, str]]:
+        """At most MESSAGES_PER_REQUEST messages that need no call, with their answers; different ones per batch."""
 
 
-class TemplatePhraser:
-    """A person's own phrasings where they name just the arguments that there are, else frames."""
+class TemplateParaphraser:
+    """The user's own phrasings where they name exactly the arguments of the call, else generic frames."""
 
-    def __init__(self, own: Own, language: Language, seed: int) -> None:
-        self._own, self._language = own, language
-        self._dice = random.Random(f"{seed}/phrases")  # noqa: S311 - a plan, no secret
-        self._draws: dict[tuple[str, frozenset[str]], Draw] = {}
-        for name, templates in own.phrasings.items():
+    def __init__(self, user_content: UserContent, language: Language, seed: int) -> None:
+        self._user_content, self._language = user_content, language
+        self._rng = random.Random(f"{seed}/phrases")  # noqa: S311 - a plan, no secret
+        self._draws: dict[tuple[str, frozenset[str]], ShuffledDraw] = {}
+        for name, templates in user_content.phrasings.items():
             by_fields = defaultdict(list)
             for template in templates:
-                by_fields[frozenset(fields(template))].append(template)
-            self._draws |= {(name, names): Draw(rows, self._dice) for names, rows in by_fields.items()}
+                by_fields[frozenset(template_fields(template))].append(template)
+            self._draws |= {(name, names): ShuffledDraw(templates, self._rng) for names, templates in by_fields.items()}
 
-    async def values(self, definition: Definition, name: str) -> list[str]:
+    async def values(self, definition: FunctionDefinition, name: str) -> list[str]:
         return []
 
     async def phrase(self, slot: str, batch: Sequence[Invocation], each: int) -> list[list[str]]:
-        return [[self._one(call) for _ in range(each)] for call in batch]
+        return [[self._phrasing(call) for _ in range(each)] for call in batch]
 
-    def _one(self, call: Invocation) -> str:
+    def _phrasing(self, call: Invocation) -> str:
         draw = self._draws.get((call.definition.name, frozenset(call.arguments)))
         if draw:
-            return own_phrasing(draw.next(), call.arguments, self._language)
-        return frame(call, list(call.arguments), self._language, self._dice)
+            return fill_phrasing(draw.next(), call.arguments, self._language)
+        return frame_message(call, list(call.arguments), self._language, self._rng)
 
-    async def no_calls(self, turn: int, definitions: Sequence[Definition], count: int) -> list[tuple[str, str]]:
-        pairs = [(pair["user"], pair["assistant"]) for pair in self._own.no_call]
-        pairs += small_talk(definitions, self._language)
-        return pairs[turn * paraphrase.MESSAGES :][:count]
+    async def no_calls(
+        self, batch_number: int, definitions: Sequence[FunctionDefinition], count: int
+    ) -> list[tuple[str, str]]:
+        pairs = [(pair["user"], pair["assistant"]) for pair in self._user_content.no_call]
+        pairs += no_call_dialogues(definitions, self._language)
+        return pairs[batch_number * paraphrase.MESSAGES_PER_REQUEST :][:count]
 
 
-class TeacherPhraser:
-    """Asks in lists; the answers to messages without a call are the teacher's own, told what it can do."""
+class TeacherParaphraser:
+    """Requests lists; the answers to messages without a call are the teacher's, which is told what it can do."""
 
-    def __init__(self, lists: Lists, language: Language, system: str | None, max_tokens: int) -> None:
+    def __init__(self, lists: ListPrompter, language: Language, system: str | None, max_tokens: int) -> None:
         self._lists, self._language, self._system, self._max_tokens = lists, language, system, max_tokens
-        self._messages: list[str] = []  # that need no call, so far
+        self._no_call_messages: list[str] = []  # so far
 
-    async def values(self, definition: Definition, name: str) -> list[str]:
-        return await paraphrase.values(self._lists, definition, name, self._language)
+    async def values(self, definition: FunctionDefinition, name: str) -> list[str]:
+        return await paraphrase.request_values(self._lists, definition, name, self._language)
 
     async def phrase(self, slot: str, batch: Sequence[Invocation], each: int) -> list[list[str]]:
-        return await paraphrase.phrasings(self._lists, slot, batch, each, self._language)
+        return await paraphrase.request_phrasings(self._lists, slot, batch, each, self._language)
 
-    async def no_calls(self, turn: int, definitions: Sequence[Definition], count: int) -> list[tuple[str, str]]:
-        slot, earlier = f"no_call/{turn}/{count}", self._messages
-        messages = await paraphrase.no_call_messages(self._lists, slot, definitions, count, self._language, earlier)
-        self._messages += messages
-        asks = (self._answer(f"no_call_answers/{turn}/{at}", definitions, m) for at, m in enumerate(messages))
-        texts = await asyncio.gather(*asks)
+    async def no_calls(
+        self, batch_number: int, definitions: Sequence[FunctionDefinition], count: int
+    ) -> list[tuple[str, str]]:
+        slot, existing = f"no_call/{batch_number}/{count}", self._no_call_messages
+        messages = await paraphrase.request_no_call_messages(
+            self._lists, slot, definitions, count, self._language, existing
+        )
+        self._no_call_messages += messages
+        slot = f"no_call_answers/{batch_number}"
+        answers = (self._answer(f"{slot}/{index}", definitions, message) for index, message in enumerate(messages))
+        texts = await asyncio.gather(*answers)
         return [(message, text) for message, text in zip(messages, texts, strict=True) if text]
 
-    async def _answer(self, slot: str, definitions: Sequence[Definition], message: str) -> str | None:
+    async def _answer(self, slot: str, definitions: Sequence[FunctionDefinition], message: str) -> str | None:
         language = self._language
-        able = "; ".join(wish_of(one, language) for one in definitions)
+        abilities = "; ".join(request_phrase(definition, language) for definition in definitions)
         style = say(
-            f"You can do this and nothing else: {able}. This message needs none of it. Answer briefly in plain words; "
-            "if it asks for something you cannot do, say so in one sentence.",
-            f"你能办的只有：{able}。这条消息用不到它们。用一两句话直接回答；如果要求的事办不了，就用一句话说明。",
+            f"You can do this and nothing else: {abilities}. This message needs none of it. Answer briefly in plain "
+            "words; if it asks for something you cannot do, say so in one sentence.",
+            f"你能办的只有：{abilities}。这条消息用不到它们。用一两句话直接回答；如果要求的事办不了，就用一句话说明。",
             language,
         )
         try:
-            reply = await answer(
+            reply = await request_answer(
                 self._lists.teacher, slot, self._system, message, style=style, max_tokens=self._max_tokens,
                 temperature=0.7,
             )  # fmt: skip
-        except (AskError, StopError):
-            return None  # of a run that stops, the answers that came are kept
+        except (RequestFailedError, RunStoppedError):
+            return None  # of a stopped run, the answers so far are kept
         screened = screen_answer(reply, message)
         return None if screened.reason else screened.text

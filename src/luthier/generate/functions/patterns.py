@@ -1,31 +1,36 @@
-"""Text that fits a simple pattern: fixed characters, \\d, [A-Z], [a-z], [0-9], each with a count.
+"""Generates text for simple patterns: fixed characters, \\d, [A-Z], [a-z], [0-9], each with an optional count.
 
-That covers codes and numbers, which is what patterns in definitions mostly are; for any other pattern nothing is made.
+These cover the codes and numbers that patterns of definitions mostly describe; other patterns give no text.
 """
 
 import random
 import re
 import string
 
-_SETS = {r"\d": string.digits, "[0-9]": string.digits, "[A-Z]": string.ascii_uppercase, "[a-z]": string.ascii_lowercase}
-_PIECE = re.compile(r"(\\d|\[0-9\]|\[A-Z\]|\[a-z\]|\\[.+-]|[\w\- /:])(?:\{(\d{1,2})(?:,\d*)?\})?")
+_CHARACTER_SETS = {
+    r"\d": string.digits,
+    "[0-9]": string.digits,
+    "[A-Z]": string.ascii_uppercase,
+    "[a-z]": string.ascii_lowercase,
+}
+_ELEMENT = re.compile(r"(\\d|\[0-9\]|\[A-Z\]|\[a-z\]|\\[.+-]|[\w\- /:])(?:\{(\d{1,2})(?:,\d*)?\})?")
 
 
 def from_pattern(pattern: str, seed: str, count: int = 12) -> list[str]:
-    """Up to `count` texts; empty when the pattern holds anything else."""
-    inside = pattern.removeprefix("^").removesuffix("$")
-    pieces, at = [], 0
-    while at < len(inside):
-        found = _PIECE.match(inside, at)
-        if not found:
+    """Up to `count` texts; empty when the pattern has any other element."""
+    body = pattern.removeprefix("^").removesuffix("$")
+    elements, position = [], 0
+    while position < len(body):
+        match = _ELEMENT.match(body, position)
+        if not match:
             return []
-        pieces.append((found[1], int(found[2] or 1)))
-        at = found.end()
-    dice = random.Random(seed + pattern)  # noqa: S311 - made-up codes, no secret
-    return ["".join(_piece(kind, times, dice) for kind, times in pieces) for _ in range(count)]
+        elements.append((match[1], int(match[2] or 1)))
+        position = match.end()
+    rng = random.Random(seed + pattern)  # noqa: S311 - made-up codes, no secret
+    return ["".join(_repeat(element, repetitions, rng) for element, repetitions in elements) for _ in range(count)]
 
 
-def _piece(kind: str, times: int, dice: random.Random) -> str:
-    if kind in _SETS:
-        return "".join(dice.choices(_SETS[kind], k=times))
-    return kind[-1] * times
+def _repeat(element: str, count: int, rng: random.Random) -> str:
+    if element in _CHARACTER_SETS:
+        return "".join(rng.choices(_CHARACTER_SETS[element], k=count))
+    return element[-1] * count

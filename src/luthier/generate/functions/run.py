@@ -1,88 +1,105 @@
-"""A run over function definitions, with a teacher or without, and its report.
-
-Knows no terminal and writes no file but the teacher's journal.
-"""
+"""Runs over function definitions, with a teacher or with templates, and their report."""
 
 from collections import Counter
 from typing import Any
 
 import openai
 
-from luthier.generate.errors import StopError
-from luthier.generate.functions.calls import CallsRun, CallsWish, shares
-from luthier.generate.functions.paraphrasers import TeacherPhraser, TemplatePhraser
-from luthier.generate.functions.values import choices, is_closed
+from luthier.generate.functions.calls import CallRun, CallSpec, kind_counts
+from luthier.generate.functions.paraphrasers import TeacherParaphraser, TemplateParaphraser
+from luthier.generate.functions.values import closed_values, is_closed
 from luthier.generate.journal import Journal
-from luthier.generate.list_prompts import Lists
+from luthier.generate.list_prompts import ListPrompter
 from luthier.generate.report import diversity, usage_report
-from luthier.generate.run import Outcome, Progress, Staff, Told, Ways, structured
+from luthier.generate.run import (
+    GenerationResult,
+    Notify,
+    Progress,
+    RunContext,
+    TeacherOptions,
+    supports_structured_output,
+)
 from luthier.language import say
 
 
-async def make_plain_calls(wish: CallsWish) -> Outcome:
-    """Phrased by templates alone. Raises OptionsError for a parameter that nobody has values for."""
-    run = CallsRun(wish, TemplatePhraser(wish.own, wish.language, wish.seed))
+async def generate_calls_from_templates(spec: CallSpec) -> GenerationResult:
+    """Without a teacher. Raises OptionsError for a text parameter without values."""
+    run = CallRun(spec, TemplateParaphraser(spec.user_content, spec.language, spec.seed))
     await run.run()
-    own = all(wish.own.phrasings.get(one.name) for one in wish.definitions)
-    worth = say(
-        "No teacher: the words are your own phrasings with values filled in. It teaches names, arguments and form; "
-        "wishes worded quite otherwise need a teacher's or real users' words."
-        if own
-        else "No teacher: the words are stiff frames around the descriptions. It teaches names, arguments and form, "
+    return GenerationResult(
+        run.lines(), run.rejects, _report(run) | {"teacher": None, "worth": _worth(spec), "stopped": None}
+    )
+
+
+def _worth(spec: CallSpec) -> str:
+    """What a model can learn from the examples, for the report."""
+    if all(spec.user_content.phrasings.get(definition.name) for definition in spec.definitions):
+        return say(
+            "No teacher: the words are your own phrasings with values filled in. It teaches names, arguments and form; "
+            "wishes worded quite otherwise need a teacher's or real users' words.",
+            "没有教师模型：用的是你自己的说法，填上不同的取值。能教会函数名、参数和格式；"
+            "差别很大的说法仍需要教师模型或真实用户的原话。",
+        )
+    return say(
+        "No teacher: the words are stiff frames around the descriptions. It teaches names, arguments and form, "
         "good for trying the loop; real users will word things otherwise. Add phrasings with --values, or a teacher.",
-        "没有教师模型：用的是你自己的说法，填上不同的取值。能教会函数名、参数和格式；"
-        "差别很大的说法仍需要教师模型或真实用户的原话。"
-        if own
-        else "没有教师模型：用的是围绕描述的固定句式，比较生硬。能教会函数名、参数和格式，适合先走通流程；"
+        "没有教师模型：用的是围绕描述的固定句式，比较生硬。能教会函数名、参数和格式，适合先走通流程；"
         "真实用户的说法会不一样。请用 --values 补充说法，或用教师模型。",
     )
-    return Outcome(run.lines(), run.rejects, _report(run) | {"teacher": None, "worth": worth, "stopped": None})
 
 
-async def make_calls(
-    client: openai.AsyncOpenAI, ways: Ways, wish: CallsWish, journal: Journal, *, progress: Progress, told: Told
-) -> Outcome:
-    """Phrased by the teacher. Raises OptionsError as above, and a StopError that comes before anything was asked."""
-    staff = Staff(client, ways, journal, progress)
-    lists = Lists(staff.teacher, await structured(staff.teacher, told))
-    run = CallsRun(wish, TeacherPhraser(lists, wish.language, wish.system, max_tokens=300), staff.on_made)
+async def generate_calls(
+    client: openai.AsyncOpenAI,
+    options: TeacherOptions,
+    spec: CallSpec,
+    journal: Journal,
+    *,
+    progress: Progress,
+    notify: Notify,
+) -> GenerationResult:
+    """With a teacher. Raises OptionsError as above, and RunStoppedError when the first request fails."""
+    context = RunContext(client, options, journal, progress)
+    lists = ListPrompter(context.teacher, await supports_structured_output(context.teacher, notify))
+    paraphraser = TeacherParaphraser(lists, spec.language, spec.system, max_tokens=300)
+    run = CallRun(spec, paraphraser, context.on_examples)
     await run.run()
-    stopped: StopError | None = staff.stopped
+    stopped = context.stopped
     report = _report(run) | {
-        "teacher": ways.teacher,
+        "teacher": options.teacher,
         "lists": {"structured": lists.structured, **lists.counts},
         "stopped": None if stopped is None else str(stopped),
-        **usage_report(staff.all, journal),
+        **usage_report(context.teachers, journal),
     }
-    return Outcome(run.lines(), run.rejects, report, stopped)
+    return GenerationResult(run.lines(), run.rejects, report, stopped)
 
 
-def _report(run: CallsRun) -> dict[str, Any]:
-    wish, wanted = run.wish, shares(run.wish)
-    kinds = Counter(one.kind for one in run.drafts)
-    functions = Counter(call.definition.name for one in run.drafts for call in one.calls)
+def _report(run: CallRun) -> dict[str, Any]:
+    spec, counts = run.spec, kind_counts(run.spec)
+    kinds = Counter(draft.kind for draft in run.drafts)
+    functions = Counter(call.definition.name for draft in run.drafts for call in draft.calls)
     return {
-        "wanted": wish.count,
+        "wanted": spec.count,
         "made": len(run.drafts),
-        "form": wish.form,
-        "with_definitions": wish.with_definitions,
-        "by_kind": {kind: {"wanted": count, "made": kinds[kind]} for kind, count in wanted.items()},
-        "by_function": {one.name: functions[one.name] for one in wish.definitions},
-        "choices_covered": _covered(run),
+        "form": spec.form,
+        "with_definitions": spec.with_definitions,
+        "by_kind": {kind: {"wanted": count, "made": kinds[kind]} for kind, count in counts.items()},
+        "by_function": {definition.name: functions[definition.name] for definition in spec.definitions},
+        "choices_covered": _value_coverage(run),
         "calls_verified": sum(functions.values()),
         "rejected": dict(run.reasons.most_common()),
-        "diversity": {"phrasings": diversity([one.user for one in run.drafts])},
+        "diversity": {"phrasings": diversity([draft.user for draft in run.drafts])},
     }
 
 
-def _covered(run: CallsRun) -> dict[str, str]:
-    """Of each closed parameter, how many of its values are called for: `set_light.room` 8/8."""
-    calls = [call for one in run.drafts for call in one.calls]
-    found = {}
-    for definition in run.wish.definitions:
+def _value_coverage(run: CallRun) -> dict[str, str]:
+    """For each closed parameter, how many of its values occur in calls: `set_light.room` 8/8."""
+    calls = [call for draft in run.drafts for call in draft.calls]
+    coverage = {}
+    for definition in run.spec.definitions:
+        arguments = [call.arguments for call in calls if call.definition == definition]
         for name, schema in definition.properties.items():
             if is_closed(schema):
-                given = [c.arguments[name] for c in calls if c.definition == definition and name in c.arguments]
-                every = choices(schema)
-                found[f"{definition.name}.{name}"] = f"{sum(value in given for value in every)}/{len(every)}"
-    return found
+                used = [values[name] for values in arguments if name in values]
+                possible = closed_values(schema)
+                coverage[f"{definition.name}.{name}"] = f"{sum(value in used for value in possible)}/{len(possible)}"
+    return coverage

@@ -1,8 +1,7 @@
 """Phrasings without a teacher: frames around a function's description and its parameters, in Chinese and English.
 
-A person's own phrasings ("我是{dept}的{name}，想请{days}天假") come first where there are any; `{days:zh}` writes
-a number in Chinese numerals. Frames read stiffly; that is what a set without a teacher is worth. Knows words and no
-schemas.
+A user's own phrasings ("我是{dept}的{name}，想请{days}天假") take precedence; `{days:zh}` writes Chinese
+numerals. The frames read stiffly; examples without a teacher are for trying the workflow.
 """
 
 import json
@@ -12,52 +11,52 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luthier.generate.errors import OptionsError
-from luthier.generate.functions.definitions import Definition
+from luthier.generate.functions.definitions import FunctionDefinition
 from luthier.generate.functions.enumerate import Invocation
 from luthier.generate.functions.grounding import chinese_number
 from luthier.language import Language, say
 
 _FRAMES: dict[Language, tuple[str, ...]] = {
     "zh": (
-        "请{wish}，{values}。",
-        "帮我{wish}：{values}。",
-        "{values}，请{wish}。",
-        "麻烦{wish}，{values}，谢谢。",
-        "我需要{wish}，{values}。",
-        "能不能{wish}？{values}。",
-        "想{wish}，{values}",
-        "{wish}，{values}，尽快。",
+        "请{request}，{values}。",
+        "帮我{request}：{values}。",
+        "{values}，请{request}。",
+        "麻烦{request}，{values}，谢谢。",
+        "我需要{request}，{values}。",
+        "能不能{request}？{values}。",
+        "想{request}，{values}",
+        "{request}，{values}，尽快。",
     ),
     "en": (
-        "Please {wish}: {values}.",
-        "Can you {wish}? {Values}.",
-        "I need you to {wish}, {values}.",
-        "{Values}. Please {wish}.",
-        "{Wish}, {values}.",
-        "Could you {wish} with {values}?",
-        "Hi, {wish} please, {values}.",
-        "{Wish}. {Values}, thanks.",
+        "Please {request}: {values}.",
+        "Can you {request}? {Values}.",
+        "I need you to {request}, {values}.",
+        "{Values}. Please {request}.",
+        "{Request}, {values}.",
+        "Could you {request} with {values}?",
+        "Hi, {request} please, {values}.",
+        "{Request}. {Values}, thanks.",
     ),
 }
-_BARE: dict[Language, tuple[str, ...]] = {
-    "zh": ("请{wish}。", "帮我{wish}。", "麻烦{wish}，谢谢。", "能{wish}吗？", "我想{wish}。"),
-    "en": ("Please {wish}.", "Can you {wish}?", "I need you to {wish}.", "{Wish}, please."),
+_BARE_FRAMES: dict[Language, tuple[str, ...]] = {
+    "zh": ("请{request}。", "帮我{request}。", "麻烦{request}，谢谢。", "能{request}吗？", "我想{request}。"),
+    "en": ("Please {request}.", "Can you {request}?", "I need you to {request}.", "{Request}, please."),
 }
-_PAIRS: dict[Language, tuple[str, ...]] = {
+_VALUE_FRAMES: dict[Language, tuple[str, ...]] = {
     "zh": ("{label}是{value}", "{label}：{value}", "{label}为{value}", "{label}{value}"),
     "en": ("the {label} is {value}", "{label} {value}", "{label}: {value}"),
 }
-_BOTH: dict[Language, tuple[str, ...]] = {
-    "zh": ("{one}另外，{two}", "{one}还有，{two}", "两件事：{one}{two}"),
-    "en": ("{one} Also: {two}", "{one} And another thing: {two}", "Two things. {one} {two}"),
+_TWO_REQUESTS: dict[Language, tuple[str, ...]] = {
+    "zh": ("{first}另外，{second}", "{first}还有，{second}", "两件事：{first}{second}"),
+    "en": ("{first} Also: {second}", "{first} And another thing: {second}", "Two things. {first} {second}"),
 }
-_ASKS: dict[Language, tuple[str, ...]] = {
+_CLARIFYING_QUESTIONS: dict[Language, tuple[str, ...]] = {
     "zh": ("请告诉我{labels}。", "还需要{labels}，请补充一下。", "请问{labels}是什么？"),
     "en": ("What is the {labels}?", "I also need the {labels}.", "Please tell me the {labels}."),
 }
 
 
-class _Words(string.Formatter):
+class _NumeralFormatter(string.Formatter):
     """`{days:zh}` in Chinese numerals; everything else as text."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
@@ -66,18 +65,18 @@ class _Words(string.Formatter):
         return "两" if value == 2 else chinese_number(value)  # a measure word follows
 
 
-_FORMATTER = _Words()
+_FORMATTER = _NumeralFormatter()
 
 
-def fields(template: str) -> set[str]:
-    """The parameters that a template names. Raises ValueError for one that cannot be read."""
+def template_fields(template: str) -> set[str]:
+    """The parameters that a template names. Raises ValueError for an invalid template."""
     return {name for _, name, _, _ in _FORMATTER.parse(template) if name is not None}
 
 
-def check_phrasing(template: str, definition: Definition) -> None:
-    """Raises OptionsError for braces that do not match, or that name no parameter."""
+def check_phrasing(template: str, definition: FunctionDefinition) -> None:
+    """Raises OptionsError for unbalanced braces and for braces that name no parameter."""
     try:
-        unknown = fields(template) - set(definition.properties)
+        unknown = template_fields(template) - set(definition.properties)
     except ValueError:
         unknown = {"{}"}
     if unknown:
@@ -91,67 +90,75 @@ def check_phrasing(template: str, definition: Definition) -> None:
         )
 
 
-def own_phrasing(template: str, arguments: Mapping[str, Any], language: Language) -> str:
-    values = {name: value if isinstance(value, int) else shown(value, language) for name, value in arguments.items()}
+def fill_phrasing(template: str, arguments: Mapping[str, Any], language: Language) -> str:
+    values = {
+        name: value if isinstance(value, int) else format_value(value, language) for name, value in arguments.items()
+    }
     return _FORMATTER.vformat(template, (), values)
 
 
-def frame(invocation: Invocation, names: Sequence[str], language: Language, dice: random.Random) -> str:
-    """A phrasing that says the values of `names`, in a shuffled order."""
-    wish = wish_of(invocation.definition, language)
+def frame_message(invocation: Invocation, names: Sequence[str], language: Language, rng: random.Random) -> str:
+    """A phrasing with the values of `names`, in shuffled order."""
+    request = request_phrase(invocation.definition, language)
     if not names:
-        return dice.choice(_BARE[language]).format(wish=wish, Wish=_capital(wish))
-    pair = dice.choice(_PAIRS[language])
-    order = dice.sample(list(names), len(names))
-    label = invocation.definition.label
-    said = [pair.format(label=label(n, language), value=shown(invocation.arguments[n], language)) for n in order]
-    values = ("，" if language == "zh" else ", ").join(said)
-    template = dice.choice(_FRAMES[language])
-    return template.format(wish=wish, Wish=_capital(wish), values=values, Values=_capital(values))
+        return rng.choice(_BARE_FRAMES[language]).format(request=request, Request=_capitalize(request))
+    value_frame = rng.choice(_VALUE_FRAMES[language])
+    order = rng.sample(list(names), len(names))
+    label, arguments = invocation.definition.label, invocation.arguments
+    pairs = [
+        value_frame.format(label=label(name, language), value=format_value(arguments[name], language)) for name in order
+    ]
+    values = ("，" if language == "zh" else ", ").join(pairs)
+    template = rng.choice(_FRAMES[language])
+    return template.format(request=request, Request=_capitalize(request), values=values, Values=_capitalize(values))
 
 
-def both(one: str, two: str, language: Language, dice: random.Random) -> str:
-    """Two wishes in one message."""
-    return dice.choice(_BOTH[language]).format(one=_closed(one, language), two=two)
+def join_messages(first: str, second: str, language: Language, rng: random.Random) -> str:
+    """Two requests in one message."""
+    return rng.choice(_TWO_REQUESTS[language]).format(first=_with_full_stop(first, language), second=second)
 
 
-def ask_back(definition: Definition, names: Sequence[str], language: Language, dice: random.Random) -> str:
-    """The answer to a wish that leaves out what is required."""
+def clarifying_question(
+    definition: FunctionDefinition, names: Sequence[str], language: Language, rng: random.Random
+) -> str:
+    """The answer to a request that lacks required values."""
     labels = [definition.label(name, language) for name in names]
-    joined = listed(labels, language)
-    templates = _ASKS[language] if len(labels) == 1 or language == "en" else _ASKS[language][:2]
-    text = dice.choice(templates).format(labels=joined)
+    joined = join_list(labels, language)
+    templates = _CLARIFYING_QUESTIONS[language]
+    if len(labels) > 1 and language == "zh":
+        templates = templates[:2]  # the last one asks for a single value
+    text = rng.choice(templates).format(labels=joined)
     return text.replace("What is the", "What are the") if len(labels) > 1 else text
 
 
-def shown(value: Any, language: Language) -> str:
-    """A value as a person writes it."""
+def format_value(value: Any, language: Language) -> str:
+    """A value as people write it."""
     if isinstance(value, bool):
         return {"zh": ("否", "是"), "en": ("no", "yes")}[language][value]
     if isinstance(value, list):
-        return listed([shown(one, language) for one in value], language)
+        return join_list([format_value(inner, language) for inner in value], language)
     if isinstance(value, dict):
-        return "，".join(f"{name} {shown(one, language)}" for name, one in value.items())
+        return "，".join(f"{name} {format_value(inner, language)}" for name, inner in value.items())
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def wish_of(definition: Definition, language: Language) -> str:
-    """The description as the object of a request: its first sentence, without its stop."""
+def request_phrase(definition: FunctionDefinition, language: Language) -> str:
+    """The description as the object of a request: its first sentence, without the final stop."""
     text = definition.description.split("\n")[0]
     text = text.split("。")[0] if language == "zh" else text.split(". ")[0].removesuffix(".")
     text = text.strip() or definition.name.replace("_", " ")
     return text[0].lower() + text[1:] if text[:2].istitle() else text
 
 
-def _capital(text: str) -> str:
+def _capitalize(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _closed(text: str, language: Language) -> str:
+def _with_full_stop(text: str, language: Language) -> str:
     return text if text[-1:] in "。？！.?!" else text + ("。" if language == "zh" else ".")
 
 
-def listed(parts: Sequence[str], language: Language) -> str:
+def join_list(parts: Sequence[str], language: Language) -> str:
     if len(parts) < 2:
         return "".join(parts)
     head, last = parts[:-1], parts[-1]

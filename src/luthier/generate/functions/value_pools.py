@@ -1,11 +1,11 @@
-"""Everyday values for parameters that are plain text, found by words in a parameter's name or description.
+"""Common values of text parameters, selected by words in a parameter's name or description.
 
-For sets that no teacher helps with. Data only, parted by `|`; names of people are made up of common parts.
+For generation without a teacher; separated by `|`. Names of people are made up of common parts.
 """
 
 from luthier.language import Language
 
-# (words, values): the first row of which a word occurs in the parameter's name or description is taken.
+# (words, values): the first row with a word that occurs in the parameter's name or description applies.
 POOLS: dict[Language, tuple[tuple[str, str], ...]] = {
     "zh": (
         ("部门|dept", "市场部|财务部|研发部|人事部|行政部|采购部|客服部|法务部|生产部|物流部"),

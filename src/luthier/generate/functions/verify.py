@@ -1,7 +1,4 @@
-"""Each example held against its definitions before it is kept: name, JSON Schema, and the user's words.
-
-Knows finished invocations with their phrasing; the form of an example is another file's.
-"""
+"""Verifies an example against its definitions: names, JSON Schema, and the user's words."""
 
 from collections.abc import Sequence
 
@@ -11,23 +8,23 @@ from luthier.generate.functions.enumerate import Invocation
 from luthier.generate.functions.grounding import missing_values
 
 
-def schema_fault(invocation: Invocation) -> str | None:
-    """What breaks the schema, in its validator's words; also an argument that no property names."""
+def schema_violation(invocation: Invocation) -> str | None:
+    """The first violation of the schema, in the validator's words; also for an argument that no property defines."""
     definition = invocation.definition
     unknown = [name for name in invocation.arguments if name not in definition.properties]
     if unknown:
         return f"unexpected argument {unknown[0]}"
-    check = Draft202012Validator(definition.parameters, format_checker=Draft202012Validator.FORMAT_CHECKER)
-    error = next(iter(check.iter_errors(invocation.arguments)), None)
+    validator = Draft202012Validator(definition.parameters, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    error = next(iter(validator.iter_errors(invocation.arguments)), None)
     return None if error is None else f"{'.'.join(map(str, error.path)) or 'arguments'}: {error.message}"
 
 
-def phrasing_fault(text: str, calls: Sequence[Invocation]) -> str | None:
-    """The reason not to keep a phrasing of these calls: schema, value_missing or empty."""
+def rejection_reason(text: str, calls: Sequence[Invocation]) -> str | None:
+    """The reason to reject a message for these calls: schema, value_missing or empty."""
     if not text.strip():
         return "empty"
     for call in calls:
-        if schema_fault(call):
+        if schema_violation(call):
             return "schema"
         if missing_values(text, call.arguments):
             return "value_missing"
