@@ -25,7 +25,7 @@ from pydantic_settings import (
 
 from luthier.language import say
 from luthier.types.errors import RenamedSettingWarning
-from luthier.types.job_options import HIGHEST_ALPHA, HIGHEST_RANK
+from luthier.types.job_options import MAX_ALPHA, MAX_RANK
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS
 
 DEFAULT_CACHE = Path(platformdirs.user_cache_dir("luthier"))
@@ -111,11 +111,9 @@ class Settings(BaseSettings):
     )
     threads: int = Field(0, ge=0, description="CPU threads for training; 0 leaves the choice to PyTorch.")
     lora_rank: int = Field(
-        16, ge=1, le=HIGHEST_RANK, description="LoRA rank of new adapters, unless a job's metadata set it."
+        16, ge=1, le=MAX_RANK, description="LoRA rank of new adapters, unless a job's metadata set it."
     )
-    lora_alpha: int = Field(
-        0, ge=0, le=HIGHEST_ALPHA, description="LoRA alpha (scale) of new adapters; 0: twice the rank."
-    )
+    lora_alpha: int = Field(0, ge=0, le=MAX_ALPHA, description="LoRA alpha (scale) of new adapters; 0: twice the rank.")
     lora_targets: str = Field(
         "all-linear",
         pattern=r"^\w[\w-]*(,\w+)*$",

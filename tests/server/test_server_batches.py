@@ -145,7 +145,7 @@ def test_files_that_are_wrong(place: Bare, engine: ScriptedEngine, lines: Any, e
 
 
 def test_limits(place: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.worker.batch_input.MOST_REQUESTS", 3)
+    monkeypatch.setattr("luthier.worker.batch_input.MAX_REQUESTS", 3)
     monkeypatch.setattr("luthier.worker.batch_input._MOST_ERRORS", 2)
     client = place.client()
     failed = over(client, start(client, [request(f"{at}") for at in range(9)]))

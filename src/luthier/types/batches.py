@@ -1,4 +1,4 @@
-"""`Batch`: many requests in one file, answered when there is time, in another."""
+"""`Batch`: many requests in an input file, processed in the background into an output file."""
 
 from typing import Annotated, Literal
 
@@ -12,13 +12,13 @@ BatchStatus = Literal[
 ]
 FINAL: tuple[BatchStatus, ...] = ("failed", "completed", "expired", "cancelled")
 OPEN: tuple[BatchStatus, ...] = ("validating", "in_progress", "finalizing", "cancelling")
-MOST_REQUESTS = 50_000
-BATCH_ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations")  # served here
+MAX_REQUESTS = 50_000
+BATCH_ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations")  # implemented here
 WINDOW_S = 24 * 3600
 
 
 class CreateBatchRequest(Request):
-    """`endpoint`: OpenAI's; those that are not served here are refused by name."""
+    """`endpoint`: all of OpenAI's; those in `BATCH_ENDPOINTS` are served, the others rejected by name."""
 
     input_file_id: Annotated[str, Field(min_length=1, max_length=256)]
     endpoint: Literal[
@@ -37,7 +37,7 @@ class CreateBatchRequest(Request):
 
 
 class BatchError(Response):
-    """`line` counts from 1; null where the error is about the whole file."""
+    """`line` counts from 1; null for an error of the whole file."""
 
     code: str
     message: str
@@ -73,7 +73,7 @@ class BatchUsage(Response):
 
 
 class Batch(Response):
-    """Times are Unix seconds; `model` is there once the file was validated."""
+    """Times are in Unix seconds; `model` is set once the file has been validated."""
 
     id: str
     object: Literal["batch"] = "batch"

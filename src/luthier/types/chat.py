@@ -1,7 +1,7 @@
-"""Chat completions: the request as OpenAI's specification has it, and what answers it.
+"""Chat completions: request and response of OpenAI's specification.
 
-The request reads every parameter of the specification, so that clients written for it are understood; what this
-server cannot do is refused by name, never ignored where it would change the answer.
+The request accepts every parameter of the specification. A parameter that this server does not support is rejected by
+name, unless ignoring it cannot change the answer.
 """
 
 from typing import Annotated, Any, Literal
@@ -42,7 +42,7 @@ class ToolCall(Request):
 
 
 class Message(Request):
-    """Any role's message; which fields a role may have is checked where it matters, when it is rendered."""
+    """A message of any role; the fields that a role may have are checked by the renderer."""
 
     role: Role
     content: str | Annotated[list[_Part], Field(fail_fast=True)] | None = None
@@ -52,7 +52,7 @@ class Message(Request):
     tool_call_id: str | None = None
     refusal: str | None = None
     audio: dict[str, Any] | None = None
-    annotations: list[Any] | None = None  # of an answer that is sent back as it came; says nothing to a model
+    annotations: list[Any] | None = None  # of an assistant message that is sent back; not rendered
 
 
 class FunctionDefinition(Request):
@@ -89,7 +89,7 @@ class AllowedToolsChoice(Request):
 
 
 class JsonSchema(Request):
-    """`schema` is an attribute of pydantic's models, hence the other name here."""
+    """`document` is `schema` on the wire, a name that pydantic reserves."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     document: dict[str, Any] | None = Field(None, alias="schema")
@@ -111,18 +111,18 @@ Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
 class Prediction(Request):
-    """What much of the answer will be: at OpenAI it saves time, and never changes the answer."""
+    """Predicted output. OpenAI uses it for speed only, so it is accepted and ignored."""
 
     type: Literal["content"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)]
 
 
 class CreateChatCompletionRequest(Request):
-    """Defaults are OpenAI's; None means that a parameter was not sent."""
+    """Defaults are OpenAI's; None: the parameter was not sent."""
 
     messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)]
     model: Annotated[str, Field(min_length=1)]
-    # How tokens are chosen.
+    # Sampling.
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
@@ -133,19 +133,19 @@ class CreateChatCompletionRequest(Request):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    # What comes back.
+    # Output.
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    # Functions.
+    # Tools.
     tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: Annotated[list[FunctionDefinition], Field(min_length=1, max_length=128)] | None = None
     function_call: Literal["none", "auto"] | NamedFunction | None = None
-    # Read, and of no effect on an answer made here.
+    # Accepted, without effect on a local answer.
     store: bool | None = None
     metadata: Metadata | None = None
     user: str | None = None
@@ -155,7 +155,7 @@ class CreateChatCompletionRequest(Request):
     prompt_cache_options: dict[str, Any] | None = None
     service_tier: str | None = None
     prediction: Prediction | None = None
-    # The one value that asks for nothing more than is here; null alone where there is none.
+    # Only the value that is supported; None where there is no such value.
     modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
     reasoning_effort: Literal["none"] | None = None
     verbosity: Literal["medium"] | None = None
@@ -165,7 +165,7 @@ class CreateChatCompletionRequest(Request):
 
 
 class TopLogprob(Response):
-    """`bytes`: the UTF-8 bytes of the token, which may be part of a character."""
+    """`bytes`: the UTF-8 bytes of the token, possibly an incomplete character."""
 
     token: str
     logprob: float
@@ -181,12 +181,12 @@ class Logprobs(Response):
     refusal: list[TokenLogprob] | None = None
 
 
-def _left_out_when_null(schema: dict[str, Any]) -> None:
+def _optional_calls(schema: dict[str, Any]) -> None:
     schema["required"] = [name for name in schema["required"] if name not in ("tool_calls", "function_call")]
 
 
 class AnswerMessage(Response):
-    model_config = ConfigDict(json_schema_extra=_left_out_when_null)
+    model_config = ConfigDict(json_schema_extra=_optional_calls)
 
     role: Literal["assistant"] = "assistant"
     content: str | None

@@ -1,4 +1,4 @@
-"""What every resource shares: the strict request base, ids, times, list pages."""
+"""Shared by all resources: strict request base class, ids, times, list pages, metadata."""
 
 import secrets
 import string
@@ -12,7 +12,7 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 def new_id(prefix: str, length: int = 24) -> str:
-    """A random id such as `file-` + 24 letters and digits, in the shape of OpenAI's."""
+    """A random id in OpenAI's format, such as `file-` + 24 letters and digits."""
     return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
@@ -22,48 +22,50 @@ def now() -> int:
 
 
 class Request(BaseModel):
-    """A request body: what is not in OpenAI's specification is refused, as OpenAI refuses it."""
+    """A request body. Parameters outside OpenAI's specification are rejected, as OpenAI does."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
 
 
 class Response(BaseModel):
-    """A response body. Every field is sent, also one that has its default; the schema says so."""
+    """A response body. All fields are sent, including defaults; the schema marks them as required."""
 
     model_config = ConfigDict(protected_namespaces=(), json_schema_serialization_defaults_required=True)
 
 
-Item = TypeVar("Item", bound=BaseModel)
+Resource = TypeVar("Resource", bound=BaseModel)
 
 
-class ListPage(Response, Generic[Item]):
+class ListPage(Response, Generic[Resource]):
     """A cursor page; `first_id` and `last_id` are null when `data` is empty."""
 
     object: Literal["list"] = "list"
-    data: list[Item]
+    data: list[Resource]
     first_id: str | None = None
     last_id: str | None = None
     has_more: bool = False
 
 
-def _at_most_16(value: dict[str, str]) -> dict[str, str]:
-    if len(value) > _PAIRS:
+def _check_metadata(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > _MAX_PAIRS:
         raise PydanticCustomError(
             "object_above_max_properties",
             "too many properties. Expected an object with at most {most} properties, but got an object with {count} "
             "properties instead",
-            {"most": _PAIRS, "count": len(value)},
+            {"most": _MAX_PAIRS, "count": len(value)},
         )
     for key in value:
-        if len(key) > _KEY_CHARACTERS:
+        if len(key) > _MAX_KEY_CHARACTERS:
             raise PydanticCustomError(
                 "property_name_above_max_length",
                 "property name too long. Expected a property name with maximum length {most}, but got one with length "
                 "{count} instead",
-                {"most": _KEY_CHARACTERS, "count": len(key)},
+                {"most": _MAX_KEY_CHARACTERS, "count": len(key)},
             )
     return value
 
 
-_PAIRS, _KEY_CHARACTERS, _VALUE_CHARACTERS = 16, 64, 512
-Metadata = Annotated[dict[str, Annotated[str, Field(max_length=_VALUE_CHARACTERS)]], AfterValidator(_at_most_16)]
+_MAX_PAIRS, _MAX_KEY_CHARACTERS, _MAX_VALUE_CHARACTERS = 16, 64, 512
+Metadata = Annotated[
+    dict[str, Annotated[str, Field(max_length=_MAX_VALUE_CHARACTERS)]], AfterValidator(_check_metadata)
+]

@@ -1,4 +1,4 @@
-"""Completions of plain text, OpenAI's older API: the request as the specification has it, and what answers it."""
+"""Plain text completions, OpenAI's legacy API: request and response of the specification."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ _Tokens = Annotated[list[int], Field(fail_fast=True, min_length=1)]
 
 
 class CreateCompletionRequest(Request):
-    """Defaults are OpenAI's; None means that a parameter was not sent. `prompt` null: the beginning of a document."""
+    """Defaults are OpenAI's; None: the parameter was not sent. `prompt` null: the beginning of a document."""
 
     model: Annotated[str, Field(min_length=1)]
     prompt: (
@@ -22,7 +22,7 @@ class CreateCompletionRequest(Request):
         | Annotated[list[_Tokens], Field(fail_fast=True, min_length=1, max_length=2048)]
         | None
     )
-    # How tokens are chosen.
+    # Sampling.
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
@@ -33,21 +33,21 @@ class CreateCompletionRequest(Request):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    # What comes back.
+    # Output.
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    # Read, so that it can be refused by name.
+    # Accepted by the parser, rejected by name.
     suffix: str | None = None
-    # Read, and of no effect.
+    # Accepted, without effect.
     user: str | None = None
 
 
 class TextLogprobs(Response):
-    """One entry for each token. The first token of an echoed prompt follows nothing: its probability is null.
+    """One entry per token. The first token of an echoed prompt has no context: its log-probability is null.
 
-    `text_offset`: where the token begins, in characters from the beginning of the prompt.
+    `text_offset`: start of the token, in characters from the start of the prompt.
     """
 
     tokens: list[str]
@@ -64,7 +64,7 @@ class TextChoice(Response):
 
 
 class TextCompletion(Response):
-    """Also the shape of each chunk of a stream, without `usage`."""
+    """The response, and each chunk of a stream (without `usage`)."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"

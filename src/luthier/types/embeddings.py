@@ -10,7 +10,7 @@ _Tokens = Annotated[list[int], Field(min_length=1, max_length=2048)]
 
 
 class CreateEmbeddingRequest(Request):
-    """`input`: a text or the token ids of one, or up to 2,048 of either kind."""
+    """`input`: a text or its token ids, or up to 2,048 of either."""
 
     input: (
         str
@@ -25,7 +25,7 @@ class CreateEmbeddingRequest(Request):
 
 
 class Embedding(Response):
-    """`embedding`: floats, or base64 of them as 32-bit little-endian."""
+    """`embedding`: floats, or base64 of little-endian float32."""
 
     object: Literal["embedding"] = "embedding"
     index: int

@@ -1,10 +1,10 @@
-"""How an error travels. Apart from the errors themselves, which are raised where pydantic need not be loaded."""
+"""Response body of errors. Apart from the errors themselves, which are also raised where pydantic is not loaded."""
 
 from luthier.types.common import Response
 
 
 class ErrorDetail(Response):
-    """All four keys are always there."""
+    """All four keys are always present."""
 
     message: str
     type: str
@@ -13,6 +13,6 @@ class ErrorDetail(Response):
 
 
 class ErrorBody(Response):
-    """What a client reads when something went wrong."""
+    """Response body of an error."""
 
     error: ErrorDetail

@@ -1,4 +1,4 @@
-"""The one error tree. Every error that a caller may see is one of these.
+"""The error tree: every error that a client or user may see.
 
     LuthierError
     ├── APIError                  answered over HTTP with OpenAI's four-key body
@@ -17,8 +17,7 @@
     FutureWarning
     └── RenamedSettingWarning     a setting given under its former name, which still works
 
-Statuses follow what OpenAI's clients do with them: they retry 408, 409, 429 and 5xx, so nothing permanent is
-answered with one of those.
+OpenAI's clients retry the statuses 408, 409, 429 and 5xx, so permanent errors have other statuses.
 """
 
 from collections.abc import Mapping
@@ -26,11 +25,11 @@ from typing import Any
 
 
 class LuthierError(Exception):
-    """Something went wrong that a person can act on; the message says what and how."""
+    """Root of the tree. The message says what went wrong and what to do."""
 
 
 class APIError(LuthierError):
-    """An error as OpenAI's clients read it: `message`, `type`, `param` and `code`."""
+    """An error response in OpenAI's format: `message`, `type`, `param` and `code`."""
 
     status = 500
     type = "server_error"
@@ -47,7 +46,7 @@ class APIError(LuthierError):
         self.message, self.param, self.code, self.headers = message, param, code, headers or {}
 
     def body(self) -> dict[str, Any]:
-        """The response body: all four keys are required by OpenAI's schema."""
+        """The response body. OpenAI's schema requires all four keys."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
@@ -68,7 +67,7 @@ class NotFoundError(APIError):
 
 
 class ConflictError(APIError):
-    """Something else is under way that ends soon: the clients try again by themselves."""
+    """A conflicting operation is in progress and ends soon; OpenAI's clients retry by themselves."""
 
     status, type = 409, "invalid_request_error"
 
@@ -86,7 +85,7 @@ class UnavailableError(APIError):
 
 
 class JobError(LuthierError):
-    """Ends a job. `code` and `param` are OpenAI's (`invalid_training_file`, `training_file` ...)."""
+    """Ends a job as `failed`. `code` and `param` are OpenAI's (`invalid_training_file`, `training_file` ...)."""
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -94,7 +93,7 @@ class JobError(LuthierError):
 
 
 class BaseModelError(LuthierError):
-    """A base model is unknown, cannot be fetched, or its files are not what they should be."""
+    """A base model is unknown, cannot be fetched, or has invalid files."""
 
 
 class RenamedSettingWarning(FutureWarning):
@@ -102,4 +101,4 @@ class RenamedSettingWarning(FutureWarning):
 
 
 class RenderError(LuthierError):
-    """A conversation cannot be rendered for this base model; the message names the message and the cause."""
+    """A conversation cannot be rendered for this base model; the text names the message and the cause."""

@@ -1,4 +1,4 @@
-"""Evaluations: held-out examples put to models. Luthier's own; OpenAI's specification has nothing of the kind."""
+"""Evaluations of models on held-out examples: an API of Luthier's own."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,21 +6,21 @@ from pydantic import BaseModel, Field
 
 from luthier.types.common import Request, Response
 
-MOST_EXAMPLES = 64
+MAX_EXAMPLES = 64
 
 
 class CreateLossesRequest(Request):
-    """`examples`: as in a training file, with definitions as the model is to see them."""
+    """`examples`: as in a training file, with tool definitions in the form that is evaluated."""
 
     model: Annotated[str, Field(min_length=1)]
-    examples: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_EXAMPLES)]
+    examples: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_EXAMPLES)]
 
 
 class ExampleLoss(Response):
-    """Sums over the trained tokens of one example, so that a loss of many examples is Σ `loss` / Σ `weight`.
+    """Sums over the trained tokens of one example; the mean loss of several is Σ `loss` / Σ `weight`.
 
-    `loss`: of negative log-probabilities by weight, in nats; `correct_tokens`: of `tokens`, those that the model finds
-    likeliest; `truncated`: the example is longer than the model's context and was cut there, as in training.
+    `loss`: weighted negative log-likelihood in nats; `correct_tokens`: number of `tokens` that are the model's argmax;
+    `truncated`: the example exceeded the model's context and was truncated, as in training.
     """
 
     loss: float
@@ -50,7 +50,7 @@ class Figure(BaseModel):
 
 
 class ReportRun(BaseModel):
-    """As much of a run as has to be known to keep its report; the rest is kept as it is."""
+    """The validated part of a run; a stored report keeps the rest unchanged."""
 
     model: str
     definitions: Definitions
@@ -58,7 +58,7 @@ class ReportRun(BaseModel):
 
 
 class ReportDocument(BaseModel):
-    """A report as `luthier evaluate --json` prints it; the first of the runs is the model that it is about."""
+    """The report of `luthier evaluate --json`; its first run is the evaluated model."""
 
     kind: Literal["functions", "text"]
     file: str
@@ -66,10 +66,10 @@ class ReportDocument(BaseModel):
 
 
 class CreateEvaluationRequest(Request):
-    """Either a `validation_file` is put to the models, or a `report` that a client made is kept.
+    """Either evaluates on a `validation_file`, or stores a `report` made by a client.
 
-    `against`: models to compare with; `functions`: the answers are calls, with definitions sent as each of
-    `definitions` says; `limit`: the first so many examples only; `max_tokens`: of an answer.
+    `against`: models to compare with; `functions`: the answers are tool calls, with each form of `definitions` in the
+    requests; `limit`: uses only the first examples; `max_tokens`: of each answer.
     """
 
     model: Annotated[str, Field(min_length=1)]
@@ -83,7 +83,7 @@ class CreateEvaluationRequest(Request):
 
 
 class Headline(Response):
-    """The one figure that stands for a report, of the model that it is about, with its 95 % interval."""
+    """The main metric of a report for the evaluated model, with its 95 % confidence interval."""
 
     figure: str
     definitions: Definitions
@@ -99,7 +99,7 @@ class EvaluationError(Response):
 
 
 class Evaluation(Response):
-    """`done` of `total` steps are an answer or a loss each; `report` is there when one evaluation is asked for."""
+    """A step of `done` and `total` is one answer or one loss; `report` is only sent when a single one is retrieved."""
 
     id: str
     object: Literal["evaluation"] = "evaluation"

@@ -1,4 +1,4 @@
-"""`File`: an uploaded file, or one that a job or a batch wrote."""
+"""`File`: an uploaded file, or the output of a job or batch."""
 
 from typing import Annotated, Literal
 
@@ -8,11 +8,11 @@ from luthier.types.common import Request, Response
 
 FilePurpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
 BATCH_FILE_BYTES = 200 * 1024 * 1024
-BATCH_FILE_S = 30 * 24 * 3600  # files of batches go after so long unless they are told otherwise
+BATCH_FILE_S = 30 * 24 * 3600  # default expiry of batch files
 
 
 class ExpiresAfter(Request):
-    """Seconds after the file's own creation, from an hour to 30 days."""
+    """Expiry in seconds after the file's creation, from an hour to 30 days."""
 
     anchor: Literal["created_at"]
     seconds: Annotated[int, Field(ge=3600, le=2592000)]

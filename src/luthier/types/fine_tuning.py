@@ -1,6 +1,6 @@
 """`FineTuningJob`, its events and checkpoints, and the request that creates one.
 
-Field by field after OpenAI's published OpenAPI file. `auto` stands until the job runs; then numbers replace it.
+The fields are those of OpenAI's published OpenAPI file. `auto` is replaced by numbers when the job runs.
 """
 
 from typing import Annotated, Any, Literal, get_args
@@ -18,7 +18,7 @@ MethodType = Literal["supervised", "dpo", "reinforcement"]
 
 
 class Hyperparameters(Request):
-    """Ranges as OpenAI documents them; `learning_rate_multiplier` scales the base model's own rate."""
+    """Ranges as documented by OpenAI; `learning_rate_multiplier` scales the base model's default learning rate."""
 
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
     batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
@@ -26,8 +26,8 @@ class Hyperparameters(Request):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _whole_float(cls, value: Any) -> Any:
-        """JSON has one number type: 2.0 is a whole number (a bool is not)."""
+    def _accept_integral_float(cls, value: Any) -> Any:
+        """JSON has one number type: 2.0 is an integer."""
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -51,7 +51,7 @@ class ReinforcementHyperparameters(Hyperparameters):
 
 
 class ReinforcementMethod(Request):
-    """`response_format` is in OpenAI's guide and not in its specification."""
+    """`response_format` is in OpenAI's guide but not in its specification."""
 
     grader: Grader
     hyperparameters: ReinforcementHyperparameters = ReinforcementHyperparameters()
@@ -59,7 +59,7 @@ class ReinforcementMethod(Request):
 
 
 class Method(Request):
-    """How the model is trained; blocks of other methods than `type` are read and have no effect."""
+    """Training method; blocks of other methods than `type` are accepted without effect."""
 
     type: MethodType
     supervised: SupervisedMethod | None = None
@@ -91,7 +91,7 @@ class CreateJobRequest(Request):
     metadata: Metadata | None = None
 
 
-# Answered as they were asked for; their schemas name what is always there.
+# Sent back as received; these schemas name the properties that are always present.
 _INTEGRATION = WithJsonSchema(
     {
         "type": "object",
@@ -114,7 +114,7 @@ class JobErrorBody(Response):
 
 
 class FineTuningJob(Response):
-    """Times are Unix seconds; `trained_tokens` counts every token of every example, once per epoch."""
+    """Times are in Unix seconds; `trained_tokens` counts all tokens of all examples, once per epoch."""
 
     id: str
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
@@ -136,12 +136,12 @@ class FineTuningJob(Response):
     integrations: list[Annotated[dict[str, Any], _INTEGRATION]] = Field(default_factory=list)
     metadata: dict[str, str] | None = None
     method: Annotated[dict[str, Any], _METHOD]
-    usage_metrics: None = None  # sent by OpenAI, in no specification
+    usage_metrics: None = None  # sent by OpenAI, but not in its specification
     shared_with_openai: Literal[False] = False
 
 
 class ModelLimits(Response):
-    """`max_total_jobs`: null, as there is no such limit here."""
+    """`max_total_jobs`: always null, as there is no such limit."""
 
     max_total_jobs: int | None = None
     max_concurrent_jobs: int

@@ -1,6 +1,6 @@
-"""Graders: how a model's output becomes a reward. Requests and answers field by field after OpenAI's OpenAPI file.
+"""Graders: rewards for model outputs. The fields are those of OpenAI's OpenAPI file.
 
-`label_model` stands inside `multi` only, as there; `multi` takes its graders as one, as a list or by name.
+As there, `label_model` is only valid inside `multi`, whose graders are one object, a list or an object by name.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidatorFunctionWr
 
 from luthier.types.common import Request, Response
 
-SOURCE_BYTES = 256 * 1024
+MAX_SOURCE_BYTES = 256 * 1024
 Name = Annotated[str, Field(min_length=1)]
 Metric = Literal[
     "cosine", "fuzzy_match", "bleu", "gleu", "meteor",
@@ -18,19 +18,19 @@ Metric = Literal[
 ]  # fmt: skip
 
 
-def _ne(value: Any) -> Any:
+def _normalize_operation(value: Any) -> Any:
     """OpenAI's guide writes `neq` where its specification has `ne`."""
     return "ne" if value == "neq" else value
 
 
 class StringCheck(Request):
-    """`like` and `ilike`: the reference occurs in the input, with and without regard to case."""
+    """`like` and `ilike`: the input contains the reference, case-sensitively and case-insensitively."""
 
     type: Literal["string_check"]
     name: Name
     input: str
     reference: str
-    operation: Annotated[Literal["eq", "ne", "like", "ilike"], BeforeValidator(_ne)]
+    operation: Annotated[Literal["eq", "ne", "like", "ilike"], BeforeValidator(_normalize_operation)]
 
 
 class TextSimilarity(Request):
@@ -42,9 +42,9 @@ class TextSimilarity(Request):
     pass_threshold: float | None = None
 
 
-def _short_enough(source: str) -> str:
-    if len(source.encode("utf-8", "replace")) >= SOURCE_BYTES:
-        raise ValueError(f"the source of a grader is smaller than {SOURCE_BYTES // 1024} kB")
+def _check_source_size(source: str) -> str:
+    if len(source.encode("utf-8", "replace")) >= MAX_SOURCE_BYTES:
+        raise ValueError(f"the source of a grader is smaller than {MAX_SOURCE_BYTES // 1024} kB")
     return source
 
 
@@ -53,7 +53,7 @@ class Python(Request):
 
     type: Literal["python"]
     name: Name
-    source: Annotated[str, AfterValidator(_short_enough)]
+    source: Annotated[str, AfterValidator(_check_source_size)]
     image_tag: str | None = None
     pass_threshold: float | None = None
 
@@ -146,7 +146,7 @@ SubGrader = Annotated[
     Field(discriminator="type"),
     WrapValidator(_extension_or_built_in),
 ]
-_MOST_GRADERS = 32
+_MAX_GRADERS = 32
 
 
 class Multi(Request):
@@ -154,13 +154,13 @@ class Multi(Request):
     name: Name
     graders: (
         SubGrader
-        | Annotated[list[SubGrader], Field(min_length=1, max_length=_MOST_GRADERS)]
-        | Annotated[dict[str, SubGrader], Field(min_length=1, max_length=_MOST_GRADERS)]
+        | Annotated[list[SubGrader], Field(min_length=1, max_length=_MAX_GRADERS)]
+        | Annotated[dict[str, SubGrader], Field(min_length=1, max_length=_MAX_GRADERS)]
     )
     calculate_output: Annotated[str, Field(min_length=1, max_length=4096)]
 
     def named(self) -> dict[str, SubGrader]:
-        """By the names that the formula uses: the keys of an object, else the graders' own names."""
+        """The graders by their names in the formula: the keys of an object, else their own names."""
         if isinstance(self.graders, dict):
             return self.graders
         return {grader.name: grader for grader in (self.graders if isinstance(self.graders, list) else [self.graders])}
@@ -184,7 +184,7 @@ class ValidateGraderRequest(Request):
 
 
 class GraderErrors(Response):
-    """What went wrong, if anything did; the reward is 0 then."""
+    """The errors of a grading; any error makes the reward 0."""
 
     formula_parse_error: bool = False
     sample_parse_error: bool = False
@@ -203,7 +203,7 @@ class GraderErrors(Response):
 
 
 class GraderMetadata(Response):
-    """`execution_time` in seconds; `token_usage`: all tokens of the models that graded."""
+    """`execution_time` is in seconds; `token_usage` counts all tokens of the grader models."""
 
     name: str
     type: str

@@ -1,4 +1,4 @@
-"""`Model`: something that `model=` may name."""
+"""`Model`: a base model, fine-tuned model, checkpoint or alias."""
 
 from typing import Any, Literal
 
@@ -6,9 +6,10 @@ from luthier.types.common import Response
 
 
 class Model(Response):
-    """For a fine-tuned model `root` names the weights it stands on, `parent` the model that its job named; `tools`,
-    only where one model is asked for, are the definitions that it was trained with. `source`: the hub and id that a
-    base model was pulled from.
+    """`root`: the base model of a fine-tuned model; `parent`: the model that its job named.
+
+    `tools`: the tool definitions of its training, only sent when a single model is retrieved. `source`: the hub id of
+    a pulled base model.
     """
 
     id: str
@@ -18,7 +19,7 @@ class Model(Response):
     root: str | None = None
     parent: str | None = None
     source: str | None = None
-    shutdown_date: str | None = None  # models here have none
+    shutdown_date: str | None = None  # always null
     tools: list[dict[str, Any]] | None = None
 
 

@@ -1,4 +1,4 @@
-"""Moderations: the request. Its answer is that of the service elsewhere that gives it."""
+"""Moderations: the request. The response is passed through from the upstream service."""
 
 from typing import Annotated, Any
 

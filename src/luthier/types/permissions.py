@@ -1,4 +1,4 @@
-"""`checkpoint.permission`: a project that may use a fine-tuned model or checkpoint of another."""
+"""`checkpoint.permission`: lets a project use a fine-tuned model or checkpoint of another project."""
 
 from typing import Annotated, Literal
 

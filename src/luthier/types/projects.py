@@ -1,4 +1,4 @@
-"""Projects: what files, jobs and models belong to, and who asks for them. Knows nothing about keys or HTTP."""
+"""Projects, which own files, jobs and models, and the caller of a request."""
 
 import re
 from dataclasses import dataclass
@@ -9,8 +9,10 @@ PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. `project`: the one whose objects are seen and made, None for the whole organization's, whose new
-    objects belong to the default project; `admin`: whether checkpoint permissions may be managed.
+    """The authenticated caller of a request.
+
+    `project`: scope of all reads and writes; None: the whole organization, whose new objects belong to the default
+    project. `admin`: may manage checkpoint permissions.
     """
 
     project: str | None = None

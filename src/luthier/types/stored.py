@@ -1,4 +1,4 @@
-"""Stored chat completions: answers that were asked for with `store`, and the messages that led to them."""
+"""Stored chat completions: responses to requests with `store`, and their messages."""
 
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ class UpdateStoredRequest(Request):
 
 
 class StoredCompletion(ChatCompletion):
-    """The answer, with what was asked for. `input_user` is the request's `user`."""
+    """The response with its request parameters; `input_user` is the request's `user`."""
 
     request_id: str | None = None
     metadata: dict[str, str]
@@ -27,7 +27,7 @@ class StoredCompletion(ChatCompletion):
 
 
 class StoredMessage(Response):
-    """A message of the request; one that was sent in parts has them in `content_parts` and no `content`."""
+    """A message of the request. Content sent in parts is in `content_parts`, and `content` is null."""
 
     id: str
     role: str

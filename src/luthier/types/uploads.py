@@ -1,4 +1,4 @@
-"""`Upload`: a file that comes in parts, for files that are too large for one request."""
+"""`Upload`: a file sent in parts, for files too large for one request."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
 
 
 class CreateUploadRequest(Request):
-    """`bytes`: the size of the whole file, which its parts must add up to."""
+    """`bytes`: size of the complete file; the parts must add up to it."""
 
     filename: Annotated[str, Field(min_length=1, max_length=1024)]
     purpose: UploadPurpose
@@ -22,14 +22,14 @@ class CreateUploadRequest(Request):
 
 
 class CompleteUploadRequest(Request):
-    """`part_ids` in the order in which the parts make the file; `md5` of the whole file, in hexadecimal."""
+    """`part_ids` in file order; `md5` of the complete file, in hexadecimal."""
 
     part_ids: Annotated[list[str], Field(max_length=100_000)]
     md5: str | None = None
 
 
 class Upload(Response):
-    """`file` is there once the upload is completed; `expires_at` is when an upload that is not goes."""
+    """`file` is set once the upload is completed; an upload that is not completed is deleted at `expires_at`."""
 
     id: str
     object: Literal["upload"] = "upload"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.types.batches import MOST_REQUESTS, BatchError
+from luthier.types.batches import MAX_REQUESTS, BatchError
 from luthier.types.errors import BadRequestError
 from luthier.types.strict_json import parse_json
 
@@ -78,9 +78,9 @@ class _LineChecker:
     def check(self, raw: bytes) -> None:
         """Raises _LineError."""
         self.total += 1
-        if self.total > MOST_REQUESTS:
+        if self.total > MAX_REQUESTS:
             raise _LineError(
-                "too_many_tasks", f"The batch input file contains too many requests. The limit is {MOST_REQUESTS}."
+                "too_many_tasks", f"The batch input file contains too many requests. The limit is {MAX_REQUESTS}."
             )
         try:
             value = parse_json(raw)

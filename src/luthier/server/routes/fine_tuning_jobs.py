@@ -151,8 +151,8 @@ def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
         options = job_options.read(body.metadata)
     except ValueError as error:
         raise BadRequestError(str(error), param="metadata", code="invalid_value") from None
-    if continues and options.tuning == "lora" and options.of_adapter:
-        named = ", ".join(f"'{key}'" for key in options.of_adapter)
+    if continues and options.tuning == "lora" and options.adapter_keys:
+        named = ", ".join(f"'{key}'" for key in options.adapter_keys)
         message = f"The model {body.model} is fine-tuned, and its adapter has its shape already: leave {named} out."
         raise BadRequestError(message, param="metadata", code="invalid_value")
 
