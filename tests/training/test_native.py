@@ -51,14 +51,14 @@ def test_elementwise(dtype: torch.dtype, error: float, width: int, monkeypatch: 
 
     def run() -> list[torch.Tensor]:
         normed, turned = torch.empty_like(strided), heads.clone()
-        factors = elementwise.normalise(x, weight, 1e-5, normed)
-        elementwise.rotate(turned, angles.cos(), angles.sin())
+        factors = elementwise.rms_norm(x, weight, 1e-5, normed)
+        elementwise.apply_rotary(turned, angles.cos(), angles.sin())
         back = turned.clone()
-        elementwise.rotate(back, angles.cos(), angles.sin(), back=True)
+        elementwise.apply_rotary(back, angles.cos(), angles.sin(), inverse=True)
         return [
             *(normed, factors, turned, back, elementwise.swiglu(gate_up)),
-            elementwise.normalise_again(x, weight, factors),
-            elementwise.normalise_backward(strided, x, weight, factors, gradient),
+            elementwise.rms_norm_recompute(x, weight, factors),
+            elementwise.rms_norm_backward(strided, x, weight, factors, gradient),
             *elementwise.swiglu_backward(strided, gate_up),
         ]
 
@@ -117,12 +117,12 @@ def test_projection(dtype: torch.dtype, error: float, rank: int, tokens: int, mo
     a, weight = torch.randn(rank, 96).to(dtype), torch.randn(4160, 96 + rank).to(dtype)
 
     def run() -> list[torch.Tensor]:
-        out, low = lora_linear.project(x, a, weight, residual)
-        of_x, of_low = lora_linear.project_backward(gradient, a, weight)
-        of_factors = lora_linear.factors_backward(
+        out, low = lora_linear.lora_linear(x, a, weight, residual)
+        of_x, of_low = lora_linear.lora_linear_backward(gradient, a, weight)
+        of_factors = lora_linear.lora_factors_backward(
             gradient, x, x[:, :rank].contiguous(), gradient[:, :rank].contiguous()
         )
-        return [lora_linear.project(x, a, weight, None)[0], out, low, of_x, of_low, *of_factors]
+        return [lora_linear.lora_linear(x, a, weight, None)[0], out, low, of_x, of_low, *of_factors]
 
     _assert_near(*_both(monkeypatch, run), error)
 
@@ -162,7 +162,7 @@ def test_what_is_not_a_number_stays_that(model) -> None:  # noqa: F811
     """A diverged job is to be seen, in bfloat16 too, where rounding could turn it into a number."""
     bad = torch.full((3, 32), float("nan"), dtype=torch.bfloat16)
     assert elementwise.swiglu(torch.cat([bad, bad], 1)).isnan().all()
-    assert lora_linear.project(bad, bad.new_zeros(32, 32), bad.new_zeros(64, 64), None)[0].isnan().all()
+    assert lora_linear.lora_linear(bad, bad.new_zeros(32, 32), bad.new_zeros(64, 64), None)[0].isnan().all()
     found, _ = elementwise.log_softmax_at(bad.clone(), torch.zeros(3, dtype=torch.long), 4)
     assert found.isnan().all()
     found, _ = _TokenLogProbabilities.apply(bad, torch.zeros(64, 32, dtype=torch.bfloat16), torch.zeros(3).long())

@@ -67,7 +67,7 @@ def test_shared_is_separate(model, trained_since: int) -> None:  # noqa: F811
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_attention_is_that_of_a_dense_mask(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "_BLOCK", 16)
+    monkeypatch.setattr(attention, "_QUERY_BLOCK", 16)
     forest = prefix_tree.shared(_family())
     count = len(forest.ids)
     seen = torch.zeros(count, count, dtype=torch.bool)

@@ -1,7 +1,7 @@
-// The matrix unit of x86 processors (AMX, bfloat16): how a thread takes it, and what products and attention share.
+// AMX, the matrix extension of x86 CPUs, in bfloat16: tile configuration, one matrix product, and operand layouts.
 //
-// A matrix that is to stand on the left of a product is kept by rows; one that is to stand on the right, by pairs of
-// rows: [rows / 2, columns, 2].
+// A tile has 16 rows of 64 bytes. The left operand of a product is kept by rows; the right operand interleaves pairs of
+// rows, [rows / 2, columns, 2], because the instruction multiplies two bf16 of the inner dimension at a time.
 
 #pragma once
 
@@ -9,32 +9,32 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-namespace tiles {
+namespace amx {
 
-constexpr int64_t STEP = 32;  // what the sizes of a product are multiples of
+constexpr int64_t STEP = 32;  // sizes of a product are multiples of two tiles
 
-static bool granted() {  // Linux gives a process the unit's registers when it asks for them
-    static const bool given = syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
-    return given;
+static bool available() {  // Linux grants a process the tile registers on request
+    static const bool granted = syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
+    return granted;
 }
 
-class Use {  // of the unit by one thread; leaves it as others had it
-    alignas(64) uint8_t before[64] = {};
+class TileConfig {  // configures the tiles of one thread: eight of 16 rows by 64 bytes; restores the former state
+    alignas(64) uint8_t previous[64] = {};
 
   public:
-    Use() {
-        alignas(64) uint8_t shape[64] = {1};
-        for (int tile = 0; tile < 8; tile++) shape[16 + 2 * tile] = 64, shape[48 + tile] = 16;
-        _tile_storeconfig(before);
-        _tile_loadconfig(shape);
+    TileConfig() {
+        alignas(64) uint8_t config[64] = {1};
+        for (int tile = 0; tile < 8; tile++) config[16 + 2 * tile] = 64, config[48 + tile] = 16;
+        _tile_storeconfig(previous);
+        _tile_loadconfig(config);
     }
-    ~Use() { _tile_loadconfig(before); }
+    ~TileConfig() { _tile_loadconfig(previous); }
 };
 
-// C [M, N] (+)= A [M, K] B [K, N]; M, N and K are multiples of STEP.
+// C [M, N] (+)= A [M, K] B [K, N] with B in pairs of rows; M, N and K are multiples of STEP.
 template <bool ADD>
-static inline void product(float* c, int64_t ldc, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb,
-                           int64_t m, int64_t n, int64_t k) {
+static inline void matmul(float* c, int64_t ldc, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb,
+                          int64_t m, int64_t n, int64_t k) {
     for (int64_t i = 0; i < m; i += 32)
         for (int64_t j = 0; j < n; j += 32) {
             float *upper = c + i * ldc + j, *lower = upper + 16 * ldc;
@@ -66,29 +66,31 @@ static inline void product(float* c, int64_t ldc, const uint16_t* a, int64_t lda
         }
 }
 
-static inline int64_t up(int64_t count) { return (count + STEP - 1) / STEP * STEP; }
+static inline int64_t round_up(int64_t count) { return (count + STEP - 1) / STEP * STEP; }
 
-static const V PLACES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static inline uint16_t* alloc_bf16(int64_t count) { return (uint16_t*)alloc_floats((count + 1) / 2); }
 
-static inline S narrow(V x) { return (S)_mm512_cvtneps_pbh((__m512)x); }
+static const V LANE_INDEX = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-static inline V exponential(V x) {  // to 4e-6 relative; nothing of it is left far below zero
+static inline S to_bf16(V x) { return (S)_mm512_cvtneps_pbh((__m512)x); }
+
+static inline V vexp(V x) {  // exp with a relative error of 4e-6; underflows to 0 for very negative x
     V scaled = x * 1.44269504f;
-    V whole = (V)_mm512_roundscale_ps((__m512)scaled, 8), r = scaled - whole;
-    V p = all(1.5353362e-4f);  // Cephes, exp2f
+    V integer = (V)_mm512_roundscale_ps((__m512)scaled, 8), r = scaled - integer;
+    V p = broadcast(1.5353362e-4f);  // Cephes, exp2f
     p = p * r + 1.3398874e-3f;
     p = p * r + 9.6184374e-3f;
     p = p * r + 5.5503325e-2f;
     p = p * r + 2.4022648e-1f;
     p = p * r + 6.9314720e-1f;
     p = p * r + 1.0f;
-    return (V)_mm512_scalef_ps((__m512)p, (__m512)whole);
+    return (V)_mm512_scalef_ps((__m512)p, (__m512)integer);
 }
 
-// 16 rows of 16 pairs, or of floats -> 16 times 16 rows.
-static inline void turn(const uint16_t* w, int64_t stride, uint16_t* to, int64_t to_stride) {
+// Transposes 16 x 16 elements of 32 bits: floats, or pairs of bf16. Strides count bf16.
+static inline void transpose_16x16(const uint16_t* from, int64_t stride, uint16_t* to, int64_t to_stride) {
     __m512i r[16], t[16];
-    for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(w + i * stride);
+    for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(from + i * stride);
     for (int i = 0; i < 16; i += 2) {
         t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
         t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
@@ -109,13 +111,13 @@ static inline void turn(const uint16_t* w, int64_t stride, uint16_t* to, int64_t
     }
 }
 
-// Two rows of 32 -> pairs, of the first 16 and of the others.
-static inline void pair_up(__m512i one, __m512i two, uint16_t* first, uint16_t* others) {
+// Interleaves two rows of 32 bf16 to pairs: the first 16 columns, and the last 16.
+static inline void interleave_rows(__m512i upper, __m512i lower, uint16_t* first_half, uint16_t* second_half) {
     alignas(64) static const uint16_t order[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
                                                    8,  40, 9,  41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
     const __m512i left = _mm512_load_si512(order), right = _mm512_add_epi16(left, _mm512_set1_epi16(16));
-    _mm512_storeu_si512(first, _mm512_permutex2var_epi16(one, left, two));
-    _mm512_storeu_si512(others, _mm512_permutex2var_epi16(one, right, two));
+    _mm512_storeu_si512(first_half, _mm512_permutex2var_epi16(upper, left, lower));
+    _mm512_storeu_si512(second_half, _mm512_permutex2var_epi16(upper, right, lower));
 }
 
-}  // namespace tiles
+}  // namespace amx

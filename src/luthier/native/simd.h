@@ -1,6 +1,6 @@
-// Vectors of floats, and the two number formats that they are read from and written to: float32 and bfloat16.
+// SIMD vectors of float32, loaded from and stored to the two dtypes of the kernels: float32 and bfloat16.
 //
-// Written with the vector types of GCC and Clang, so it knows no processor by name.
+// Written with the vector extensions of GCC and Clang, so that the same source compiles to AVX-512, AVX2, SSE or NEON.
 
 #pragma once
 
@@ -12,26 +12,27 @@
 #include <omp.h>
 #include <vector>
 
+// W: float32 lanes of a vector. REGISTER_ROWS x REGISTER_VECS: the block of a matrix product that fits into registers.
 #if defined(__AVX512F__)
-constexpr int W = 16, ROWS = 8, VECS = 2;  // floats of a vector; the block of a product that stays in registers
+constexpr int W = 16, REGISTER_ROWS = 8, REGISTER_VECS = 2;
 #elif defined(__AVX__)
-constexpr int W = 8, ROWS = 4, VECS = 2;
+constexpr int W = 8, REGISTER_ROWS = 4, REGISTER_VECS = 2;
 #else
-constexpr int W = 4, ROWS = 8, VECS = 2;
+constexpr int W = 4, REGISTER_ROWS = 8, REGISTER_VECS = 2;
 #endif
 
 typedef float V __attribute__((vector_size(4 * W)));
 typedef uint32_t U __attribute__((vector_size(4 * W)));
-typedef int32_t I __attribute__((vector_size(4 * W)));
 typedef uint16_t S __attribute__((vector_size(2 * W)));
-typedef float AnyV __attribute__((vector_size(4 * W), aligned(4), may_alias));     // the same anywhere in memory
-typedef uint16_t AnyS __attribute__((vector_size(2 * W), aligned(2), may_alias));
+typedef float UnalignedV __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef uint16_t UnalignedS __attribute__((vector_size(2 * W), aligned(2), may_alias));
 struct bf16 { uint16_t bits; };
 
-static inline V all(float x) { return x - V{}; }
+static inline V broadcast(float x) { return x - V{}; }
 
+// The first `count` elements, at most W; the other lanes are zero.
 static inline V load(const float* from, int64_t count) {
-    if (count >= W) return *(const AnyV*)from;
+    if (count >= W) return *(const UnalignedV*)from;
     V x = {};
     memcpy(&x, from, 4 * count);
     return x;
@@ -39,57 +40,59 @@ static inline V load(const float* from, int64_t count) {
 
 static inline V load(const bf16* from, int64_t count) {
     S bits = {};
-    if (count >= W) bits = *(const AnyS*)from; else memcpy(&bits, from, 2 * count);
+    if (count >= W) bits = *(const UnalignedS*)from; else memcpy(&bits, from, 2 * count);
     return (V)(__builtin_convertvector(bits, U) << 16);
 }
 
 static inline void store(float* to, V x, int64_t count) {
-    if (count >= W) *(AnyV*)to = x; else memcpy(to, &x, 4 * count);
+    if (count >= W) *(UnalignedV*)to = x; else memcpy(to, &x, 4 * count);
 }
 
-static inline S rounded(V x, const bf16*) {  // to the nearest, ties to even; not a number stays that
+static inline S round_to_bf16(V x) {  // to the nearest, ties to even; NaN stays NaN
     U bits = (U)x;
     bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     return __builtin_convertvector(x == x ? bits : 0x7fc0 - U{}, S);
 }
 
 static inline void store(bf16* to, V x, int64_t count) {
-    S bits = rounded(x, to);
-    if (count >= W) *(AnyS*)to = bits; else memcpy(to, &bits, 2 * count);
+    S bits = round_to_bf16(x);
+    if (count >= W) *(UnalignedS*)to = bits; else memcpy(to, &bits, 2 * count);
 }
 
-static inline V as_kept(V x, const float*) { return x; }
-static inline V as_kept(V x, const bf16* like) { return (V)(__builtin_convertvector(rounded(x, like), U) << 16); }
+// x rounded to the dtype of the pointer, and back to float32.
+static inline V rounded_like(V x, const float*) { return x; }
+static inline V rounded_like(V x, const bf16*) { return (V)(__builtin_convertvector(round_to_bf16(x), U) << 16); }
 
-static inline float one(const float* x) { return *x; }
-static inline float one(const bf16* x) {
+static inline float to_float(const float* x) { return *x; }
+static inline float to_float(const bf16* x) {
     uint32_t bits = (uint32_t)x->bits << 16;
-    float made;
-    memcpy(&made, &bits, 4);
-    return made;
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
 }
 
-static inline float sum(V x) {
+static inline float reduce_sum(V x) {
     float total = 0;
     for (int i = 0; i < W; i++) total += x[i];
     return total;
 }
 
-static inline float most(V x) {
-    float top = x[0];
-    for (int i = 1; i < W; i++) top = x[i] > top ? x[i] : top;
-    return top;
+static inline float reduce_max(V x) {
+    float maximum = x[0];
+    for (int i = 1; i < W; i++) maximum = x[i] > maximum ? x[i] : maximum;
+    return maximum;
 }
 
-static inline V larger(V x, V y) { return x > y ? x : y; }
+static inline V vmax(V x, V y) { return x > y ? x : y; }
 
-static inline V exponential(V given) {  // to 2e-7 relative; 0 below e^-60, which beside 1 is nothing
-    V x = given < all(-60.0f) ? all(-60.0f) : given;
-    x = x > all(88.0f) ? all(88.0f) : x;
-    V shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the lowest bits are the rounded number
-    V whole = shifted - 12582912.0f;
-    V r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
-    V p = all(1.9875691500e-4f);
+// exp with a relative error of 2e-7 (Cephes, expf); 0 below e^-60, which is negligible beside 1.
+static inline V vexp(V argument) {
+    V x = argument < broadcast(-60.0f) ? broadcast(-60.0f) : argument;
+    x = x > broadcast(88.0f) ? broadcast(88.0f) : x;
+    V shifted = x * 1.44269504f + 12582912.0f;  // + 1.5 * 2^23: the lowest bits hold the rounded integer
+    V integer = shifted - 12582912.0f;
+    V r = x - integer * 0.693359375f + integer * 2.12194440e-4f;
+    V p = broadcast(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
@@ -97,9 +100,10 @@ static inline V exponential(V given) {  // to 2e-7 relative; 0 below e^-60, whic
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
     p *= (V)((((U)shifted - 0x4b400000u) + 127u) << 23);
-    return given < all(-60.0f) ? V{} : p;
+    return argument < broadcast(-60.0f) ? V{} : p;
 }
 
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static float* memory(int64_t floats) { return (float*)aligned_alloc(64, (4 * floats + 4095) / 4096 * 4096); }
+// Uninitialised, aligned to 64 bytes, in whole pages.
+static float* alloc_floats(int64_t count) { return (float*)aligned_alloc(64, (4 * count + 4095) / 4096 * 4096); }

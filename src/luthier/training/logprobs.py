@@ -123,7 +123,7 @@ class _TokenLogProbabilities(torch.autograd.Function):
         is_top = torch.empty_like(targets, dtype=torch.bool)
         if bindings.supports_amx(hidden, weight) and len(weight) % bindings.AMX_MULTIPLE == 0:
             out = 0 if gradient is None else gradient
-            bindings.call("head", hidden, hidden, weight, targets, logprobs, is_top, out, *hidden.shape, len(weight))
+            bindings.call("lm_head", hidden, hidden, weight, targets, logprobs, is_top, out, *hidden.shape, len(weight))
         else:
             for start in range(0, len(targets), _CHUNK):
                 rows = slice(start, start + _CHUNK)

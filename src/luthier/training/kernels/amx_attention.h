@@ -1,271 +1,289 @@
-// Attention on the matrix unit of x86 processors (AMX, bfloat16): `kernels.cpp` says what is computed, and takes this
-// where the unit is there. A segment is cut into blocks of 64 tokens, packed as the unit reads them and filled up with
-// zeros. Shares and their gradients are rounded to bfloat16 for the products, which add up in float32.
+// The attention of `attention.h` in bfloat16 on AMX. A segment is cut into blocks of 64 tokens, packed in the operand
+// layouts of `amx.h` and padded with zeros. Probabilities and the gradients of scores are rounded to bfloat16 for the
+// products, which accumulate in float32.
 //
-// Names as in `kernels.cpp`. Beside them P: K rounded up to 32. A matrix that is to stand on the left of a product is
-// kept by rows; one that is to stand on the right, by pairs of rows: [rows / 2, columns, 2].
+// Names as in `attention.h`; P: K rounded up to 32.
 
-#include "amx.h"
+namespace amx {
 
-namespace tiles {
-
-struct Rows {  // of one head in one block: `count` of them, K wide, `stride` from one to the next
+struct HeadRows {  // one head of one block: `count` rows, K wide, `stride` apart
     const bf16* first;
-    int64_t stride, count, width, padded;
+    int64_t stride, count, head_width, padded_width;
 
-    void by_rows(uint16_t* to) const {  // [64, P]
-        memset(to, 0, 2 * BLOCK * padded);
-        for (int64_t r = 0; r < count; r++) memcpy(to + r * padded, first + r * stride, 2 * width);
+    void copy(uint16_t* to) const {  // [64, P]
+        memset(to, 0, 2 * BLOCK * padded_width);
+        for (int64_t r = 0; r < count; r++) memcpy(to + r * padded_width, first + r * stride, 2 * head_width);
     }
 };
 
-// Of a block by rows [64, P]: by pairs [64 / 2, P, 2]; turned, by pairs [P / 2, 64, 2]; and of one by pairs: turned,
-// by rows [P, 64].
-static void by_pairs(const uint16_t* rows, int64_t padded, uint16_t* to) {
+// The layouts of a block, from rows [64, P]: pairs [64 / 2, P, 2], and transposed pairs [P / 2, 64, 2]; and from pairs,
+// transposed rows [P, 64].
+static void to_pairs(const uint16_t* rows, int64_t padded_width, uint16_t* to) {
     for (int64_t r = 0; r < BLOCK; r += 2)
-        for (int64_t i = 0; i < padded; i += STEP) {
-            const uint16_t* from = rows + r * padded + i;
-            uint16_t* at = to + r * padded + 2 * i;
-            pair_up(_mm512_loadu_si512(from), _mm512_loadu_si512(from + padded), at, at + STEP);
+        for (int64_t i = 0; i < padded_width; i += STEP) {
+            const uint16_t* from = rows + r * padded_width + i;
+            uint16_t* pairs = to + r * padded_width + 2 * i;
+            interleave_rows(_mm512_loadu_si512(from), _mm512_loadu_si512(from + padded_width), pairs, pairs + STEP);
         }
 }
-static void turned_by_pairs(const uint16_t* rows, int64_t padded, uint16_t* to) {
-    for (int64_t i = 0; i < padded; i += STEP)
-        for (int64_t r = 0; r < BLOCK; r += 16) turn(rows + r * padded + i, padded, to + i * BLOCK + 2 * r, 2 * BLOCK);
+static void to_transposed_pairs(const uint16_t* rows, int64_t padded_width, uint16_t* to) {
+    for (int64_t i = 0; i < padded_width; i += STEP)
+        for (int64_t r = 0; r < BLOCK; r += 16)
+            transpose_16x16(rows + r * padded_width + i, padded_width, to + i * BLOCK + 2 * r, 2 * BLOCK);
 }
-static void turned_by_rows(const uint16_t* pairs, int64_t padded, uint16_t* to) {
-    for (int64_t i = 0; i < padded; i += 16)
-        for (int64_t r = 0; r < BLOCK; r += STEP) turn(pairs + r * padded + 2 * i, 2 * padded, to + i * BLOCK + r, BLOCK);
+static void to_transposed_rows(const uint16_t* pairs, int64_t padded_width, uint16_t* to) {
+    for (int64_t i = 0; i < padded_width; i += 16)
+        for (int64_t r = 0; r < BLOCK; r += STEP)
+            transpose_16x16(pairs + r * padded_width + 2 * i, 2 * padded_width, to + i * BLOCK + r, BLOCK);
 }
 
-struct Cut {  // block after block, the tokens of all segments
-    const Shape& s;
-    int64_t padded, size;
+struct Blocks {  // the tokens of all segments, block after block
+    const AttentionShape& s;
+    int64_t padded_width, size;
 
-    explicit Cut(const Shape& s) : s(s), padded(up(s.width)), size(BLOCK * padded) {}
+    explicit Blocks(const AttentionShape& s) : s(s), padded_width(round_up(s.head_width)), size(BLOCK * padded_width) {}
 
     int64_t start(int64_t block) const {
-        const Segment& own = s.of(block);
-        return own.start + (block - own.block) * BLOCK;
+        const Segment& own = s.segment_of(block);
+        return own.start + (block - own.first_block) * BLOCK;
     }
-    int64_t count(int64_t block) const { return least(BLOCK, s.of(block).stop - start(block)); }
+    int64_t count(int64_t block) const { return min64(BLOCK, s.segment_of(block).stop - start(block)); }
     int64_t end(const Segment& segment) const {  // after the last block of its descendants
-        int64_t last = segment.block + (segment.stop - segment.start + BLOCK - 1) / BLOCK;
-        while (last < s.blocks && s.of(last).start < segment.end) {
-            const Segment& next = s.of(last);
-            last = next.block + (next.stop - next.start + BLOCK - 1) / BLOCK;
+        int64_t last = segment.first_block + (segment.stop - segment.start + BLOCK - 1) / BLOCK;
+        while (last < s.blocks && s.segment_of(last).start < segment.end) {
+            const Segment& next = s.segment_of(last);
+            last = next.first_block + (next.stop - next.start + BLOCK - 1) / BLOCK;
         }
         return last;
     }
-    Rows rows(const bf16* from, int64_t stride, int64_t block) const {
-        return {from + start(block) * stride, stride, count(block), s.width, padded};
+    HeadRows rows(const bf16* from, int64_t stride, int64_t block) const {
+        return {from + start(block) * stride, stride, count(block), s.head_width, padded_width};
     }
 };
 
-static uint16_t* halves(int64_t count) { return (uint16_t*)memory((count + 1) / 2); }
-
-// One row of scores [64] to shares, of which `seen` are not nothing; what is known of the row so far is kept up.
-static inline void to_shares(const float* scores, uint16_t* shares, float scale, int64_t seen, int64_t padded,
-                             float& top, float& total, float* out) {
-    V kept[BLOCK / W], most_of = all(top);
+// One row of scores [64], of which `visible` count, to probabilities relative to the row's maximum so far; rescales the
+// row's sum and its accumulated output where the maximum grows.
+static inline void online_softmax(const float* scores, uint16_t* probabilities, float scale, int64_t visible,
+                                  int64_t padded_width, float& row_max, float& row_sum, float* accumulated) {
+    V scaled[BLOCK / W], maxima = broadcast(row_max);
     for (int64_t i = 0; i < BLOCK / W; i++) {
         V x = load(scores + i * W, W) * scale;
-        if (i * W + W > seen) x = PLACES < all(float(seen - i * W)) ? x : all(-1e30f);
-        kept[i] = x;
-        most_of = larger(x, most_of);
+        if (i * W + W > visible) x = LANE_INDEX < broadcast(float(visible - i * W)) ? x : broadcast(MINUS_INFINITY);
+        scaled[i] = x;
+        maxima = vmax(x, maxima);
     }
-    float now = _mm512_reduce_max_ps((__m512)most_of), before = exponential(all(top - now))[0];
+    float maximum = _mm512_reduce_max_ps((__m512)maxima), rescale = vexp(broadcast(row_max - maximum))[0];
     V sums = {};
     for (int64_t i = 0; i < BLOCK / W; i++) {
-        V share = exponential(kept[i] - now);
-        sums += share;
-        *(AnyS*)(shares + i * W) = narrow(share);
+        V exponential = vexp(scaled[i] - maximum);
+        sums += exponential;
+        *(UnalignedS*)(probabilities + i * W) = to_bf16(exponential);
     }
-    if (before != 1)
-        for (int64_t i = 0; i < padded; i += W) store(out + i, load(out + i, W) * before, W);
-    total = total * before + _mm512_reduce_add_ps((__m512)sums);
-    top = now;
+    if (rescale != 1)
+        for (int64_t i = 0; i < padded_width; i += W) store(accumulated + i, load(accumulated + i, W) * rescale, W);
+    row_sum = row_sum * rescale + _mm512_reduce_add_ps((__m512)sums);
+    row_max = maximum;
 }
 
-static void attend(const bf16* q, int64_t q_stride, const bf16* k, const bf16* v, int64_t kv_stride, bf16* mixed,
-                   float* logs, float scale, const Shape& s, int threads) {
-    const Cut cut(s);
-    const int64_t size = cut.size, padded = cut.padded;
-    uint16_t *keys = halves(s.blocks * s.groups * size), *values = halves(s.blocks * s.groups * size);
+static void attend(const bf16* q, int64_t q_stride, const bf16* k, const bf16* v, int64_t kv_stride, bf16* out,
+                   float* logsumexp, float scale, const AttentionShape& s, int threads) {
+    const Blocks blocks(s);
+    const int64_t size = blocks.size, padded_width = blocks.padded_width;
+    uint16_t *keys = alloc_bf16(s.blocks * s.kv_heads * size), *values = alloc_bf16(s.blocks * s.kv_heads * size);
 #pragma omp parallel num_threads(threads)
     {
-        Use use;
-        uint16_t* queries = halves(size);  // and before, keys and values by rows
+        TileConfig config;
+        uint16_t* queries = alloc_bf16(size);  // first, keys and values by rows
 #pragma omp for collapse(2)
         for (int64_t block = 0; block < s.blocks; block++)
-            for (int64_t g = 0; g < s.groups; g++) {
-                int64_t at = (block * s.groups + g) * size;
-                cut.rows(k + g * s.width, kv_stride, block).by_rows(queries);
-                turned_by_pairs(queries, padded, keys + at);
-                cut.rows(v + g * s.width, kv_stride, block).by_rows(queries);
-                by_pairs(queries, padded, values + at);
+            for (int64_t g = 0; g < s.kv_heads; g++) {
+                int64_t offset = (block * s.kv_heads + g) * size;
+                blocks.rows(k + g * s.head_width, kv_stride, block).copy(queries);
+                to_transposed_pairs(queries, padded_width, keys + offset);
+                blocks.rows(v + g * s.head_width, kv_stride, block).copy(queries);
+                to_pairs(queries, padded_width, values + offset);
             }
-        float *out = memory(size), *scores = memory(BLOCK * BLOCK);
-        uint16_t* shares = halves(BLOCK * BLOCK);
+        float *accumulated = alloc_floats(size), *scores = alloc_floats(BLOCK * BLOCK);
+        uint16_t* probabilities = alloc_bf16(BLOCK * BLOCK);
 #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t task = 0; task < s.blocks; task++)
             for (int64_t h = 0; h < s.heads; h++) {
-                int64_t block = s.blocks - 1 - task, g = h / (s.heads / s.groups);
-                int64_t start = cut.start(block), count = cut.count(block);
-                const Segment& own = s.of(block);
-                float tops[BLOCK], totals[BLOCK] = {};
-                for (float& top : tops) top = -1e30f;
-                memset(out, 0, 4 * size);
-                memset(shares, 0, 2 * BLOCK * BLOCK);
-                cut.rows(q + h * s.width, q_stride, block).by_rows(queries);
-                for (const Segment* from = &own; from; from = from->parent < 0 ? nullptr : &s.all[from->parent])
-                    for (int64_t at = from->block; from->start + (at - from->block) * BLOCK < from->stop; at++) {
-                        if (at > block && from == &own) break;
-                        int64_t seen = cut.count(at), held = (at * s.groups + g) * size;
-                        product<false>(scores, BLOCK, queries, padded, keys + held, BLOCK, up(count), up(seen), padded);
+                int64_t block = s.blocks - 1 - task, g = h / (s.heads / s.kv_heads);
+                int64_t start = blocks.start(block), count = blocks.count(block);
+                const Segment& own = s.segment_of(block);
+                float row_max[BLOCK], row_sum[BLOCK] = {};
+                for (float& maximum : row_max) maximum = MINUS_INFINITY;
+                memset(accumulated, 0, 4 * size);
+                memset(probabilities, 0, 2 * BLOCK * BLOCK);
+                blocks.rows(q + h * s.head_width, q_stride, block).copy(queries);
+                for (const Segment* from = &own; from; from = from->parent < 0 ? nullptr : &s.segments[from->parent])
+                    for (int64_t kb = from->first_block; from->start + (kb - from->first_block) * BLOCK < from->stop;
+                         kb++) {
+                        if (kb > block && from == &own) break;
+                        int64_t key_count = blocks.count(kb), offset = (kb * s.kv_heads + g) * size;
+                        matmul<false>(scores, BLOCK, queries, padded_width, keys + offset, BLOCK, round_up(count),
+                                      round_up(key_count), padded_width);
                         for (int64_t r = 0; r < count; r++)
-                            to_shares(scores + r * BLOCK, shares + r * BLOCK, scale, at == block ? r + 1 : seen, padded,
-                                      tops[r], totals[r], out + r * padded);
-                        product<true>(out, padded, shares, BLOCK, values + held, padded, up(count), padded, up(seen));
+                            online_softmax(scores + r * BLOCK, probabilities + r * BLOCK, scale,
+                                           kb == block ? r + 1 : key_count, padded_width, row_max[r], row_sum[r],
+                                           accumulated + r * padded_width);
+                        matmul<true>(accumulated, padded_width, probabilities, BLOCK, values + offset, padded_width,
+                                     round_up(count), padded_width, round_up(key_count));
                     }
                 for (int64_t r = 0; r < count; r++) {
-                    bf16* to = mixed + ((start + r) * s.heads + h) * s.width;
-                    for (int64_t i = 0; i < s.width; i += W)
-                        store(to + i, load(out + r * padded + i, W) * (1 / totals[r]), s.width - i);
-                    logs[(start + r) * s.heads + h] = tops[r] + __builtin_logf(totals[r]);
+                    bf16* to = out + ((start + r) * s.heads + h) * s.head_width;
+                    for (int64_t i = 0; i < s.head_width; i += W)
+                        store(to + i, load(accumulated + r * padded_width + i, W) * (1 / row_sum[r]), s.head_width - i);
+                    logsumexp[(start + r) * s.heads + h] = row_max[r] + __builtin_logf(row_sum[r]);
                 }
             }
-        free(out), free(scores), free(queries), free(shares);
+        free(accumulated), free(scores), free(queries), free(probabilities);
     }
     free(keys), free(values);
 }
 
-// Two keys' scores and products with the gradient [2, 64 queries] -> their shares and the gradients of their scores, by
-// rows, and the latter by pairs too. The first query that sees a key is `since` for the first, the next for the other.
-static inline void to_gradients(const float* scores, const float* products, const float* logs, const float* inner,
-                                float scale, int64_t since, bool second, uint16_t* shares, uint16_t* of_scores,
-                                uint16_t* paired) {
+// For two keys, their scores and the products of their values with the gradient [2, 64 queries] -> the probabilities
+// and the gradients of the scores, by rows, and the latter by pairs too. The first query that sees the first key is
+// `since`, the one that sees the second key is the next.
+static inline void score_gradients(const float* scores, const float* value_products, const float* logsumexp,
+                                   const float* delta, float scale, int64_t since, bool has_second,
+                                   uint16_t* probabilities, uint16_t* grad_scores, uint16_t* grad_score_pairs) {
     for (int64_t i = 0; i < BLOCK; i += W) {
-        S of[2];
+        S rounded[2];
         for (int64_t r = 0; r < 2; r++) {
-            const bool none = r == 1 && !second;
-            V p = exponential(load(scores + r * BLOCK + i, W) * scale - load(logs + i, W));
-            if (none) p = V{};
-            if (i < since + r) p = PLACES < all(float(since + r - i)) ? V{} : p;
-            V d = p * (load(products + r * BLOCK + i, W) - load(inner + i, W));
-            of[r] = narrow(none ? V{} : d);
-            *(AnyS*)(shares + r * BLOCK + i) = narrow(p);
-            *(AnyS*)(of_scores + r * BLOCK + i) = of[r];
+            const bool absent = r == 1 && !has_second;
+            V p = vexp(load(scores + r * BLOCK + i, W) * scale - load(logsumexp + i, W));
+            if (absent) p = V{};
+            if (i < since + r) p = LANE_INDEX < broadcast(float(since + r - i)) ? V{} : p;
+            V ds = p * (load(value_products + r * BLOCK + i, W) - load(delta + i, W));
+            rounded[r] = to_bf16(absent ? V{} : ds);
+            *(UnalignedS*)(probabilities + r * BLOCK + i) = to_bf16(p);
+            *(UnalignedS*)(grad_scores + r * BLOCK + i) = rounded[r];
         }
-        *(U*)(paired + 2 * i) = __builtin_convertvector(of[0], U) | __builtin_convertvector(of[1], U) << 16;
+        *(U*)(grad_score_pairs + 2 * i) =
+            __builtin_convertvector(rounded[0], U) | __builtin_convertvector(rounded[1], U) << 16;
     }
 }
 
-// The queries of one head and their gradients, for all blocks of a root.
-struct Asked {
-    uint16_t *turned, *paired, *given_turned, *given_paired;  // [blocks, 64 P]
-    float *logs, *inner, *gradients;                          // [blocks, 64], [blocks, 64], [blocks, P, 64]
+struct QueryBlocks {  // the queries of one head and the gradients of their outputs, for all blocks of a root
+    uint16_t *q_transposed, *q_pairs, *grad_transposed, *grad_pairs;  // [blocks, 64 P]
+    float *logsumexp, *delta, *grad_q;                                // [blocks, 64], [blocks, 64], [blocks, P, 64]
 
-    Asked(int64_t blocks, int64_t size)
-        : turned(halves(blocks * size)), paired(halves(blocks * size)), given_turned(halves(blocks * size)),
-          given_paired(halves(blocks * size)), logs(memory(blocks * BLOCK)), inner(memory(blocks * BLOCK)),
-          gradients(memory(blocks * size)) {}
-    ~Asked() {
-        free(turned), free(paired), free(given_turned), free(given_paired), free(logs), free(inner), free(gradients);
+    QueryBlocks(int64_t blocks, int64_t size)
+        : q_transposed(alloc_bf16(blocks * size)), q_pairs(alloc_bf16(blocks * size)),
+          grad_transposed(alloc_bf16(blocks * size)), grad_pairs(alloc_bf16(blocks * size)),
+          logsumexp(alloc_floats(blocks * BLOCK)), delta(alloc_floats(blocks * BLOCK)),
+          grad_q(alloc_floats(blocks * size)) {}
+    ~QueryBlocks() {
+        free(q_transposed), free(q_pairs), free(grad_transposed), free(grad_pairs), free(logsumexp), free(delta),
+            free(grad_q);
     }
 };
 
-static void attend_backward(const bf16* gradient, const bf16* q, int64_t q_stride, const bf16* k, const bf16* v,
-                            int64_t kv_stride, const bf16* mixed, const float* logs, bf16* of_q, int64_t of_q_stride,
-                            bf16* of_k, bf16* of_v, int64_t of_kv_stride, float scale, const Shape& s, int threads) {
-    const Cut cut(s);
-    const int64_t size = cut.size, padded = cut.padded, shared = s.heads / s.groups, wide = s.heads * s.width;
-    float *of_keys = memory(s.tokens * wide), *of_values = memory(s.tokens * wide);  // of each head for itself
-    int64_t most = 0;
-    for (int64_t root : s.roots) most = std::max(most, cut.end(s.all[root]) - s.all[root].block);
+static void attend_backward(const bf16* grad_out, const bf16* q, int64_t q_stride, const bf16* k, const bf16* v,
+                            int64_t kv_stride, const bf16* out, const float* logsumexp, bf16* grad_q,
+                            int64_t grad_q_stride, bf16* grad_k, bf16* grad_v, int64_t grad_kv_stride, float scale,
+                            const AttentionShape& s, int threads) {
+    const Blocks blocks(s);
+    const int64_t size = blocks.size, padded_width = blocks.padded_width;
+    const int64_t heads_per_kv = s.heads / s.kv_heads, row_width = s.heads * s.head_width;
+    float *grad_keys = alloc_floats(s.tokens * row_width), *grad_values = alloc_floats(s.tokens * row_width);
+    int64_t most_blocks = 0;
+    for (int64_t root : s.roots)
+        most_blocks = std::max(most_blocks, blocks.end(s.segments[root]) - s.segments[root].first_block);
 #pragma omp parallel num_threads(threads)
     {
-        Use use;
-        Asked asked(most, size);
-        uint16_t *keys = halves(size), *keys_turned = halves(size), *values = halves(size);
-        uint16_t *shares = halves(BLOCK * BLOCK), *of_scores = halves(BLOCK * BLOCK), *paired = halves(BLOCK * BLOCK);
-        float *scores = memory(BLOCK * BLOCK), *products = memory(BLOCK * BLOCK);
-        float *dk = memory(size), *dv = memory(size);
+        TileConfig config;
+        QueryBlocks query(most_blocks, size);
+        uint16_t *keys = alloc_bf16(size), *keys_transposed = alloc_bf16(size), *values = alloc_bf16(size);
+        uint16_t *probabilities = alloc_bf16(BLOCK * BLOCK), *grad_scores = alloc_bf16(BLOCK * BLOCK);
+        uint16_t* grad_score_pairs = alloc_bf16(BLOCK * BLOCK);
+        float *scores = alloc_floats(BLOCK * BLOCK), *value_products = alloc_floats(BLOCK * BLOCK);
+        float *dk = alloc_floats(size), *dv = alloc_floats(size);
 #pragma omp for collapse(2) schedule(dynamic)
         for (size_t task = 0; task < s.roots.size(); task++)
             for (int64_t h = 0; h < s.heads; h++) {
-                const Segment& root = s.all[s.roots[task]];
-                const int64_t first = root.block, last = cut.end(root), g = h / shared;
-                memset(asked.gradients, 0, 4 * (last - first) * size);
+                const Segment& root = s.segments[s.roots[task]];
+                const int64_t first = root.first_block, last = blocks.end(root), g = h / heads_per_kv;
+                memset(query.grad_q, 0, 4 * (last - first) * size);
                 for (int64_t block = first; block < last; block++) {
-                    int64_t at = (block - first) * size, start = cut.start(block), count = cut.count(block);
-                    Rows asks = cut.rows(q + h * s.width, q_stride, block);
-                    Rows given = cut.rows(gradient + h * s.width, wide, block);
-                    asks.by_rows(keys);
-                    turned_by_pairs(keys, padded, asked.turned + at);
-                    by_pairs(keys, padded, asked.paired + at);
-                    given.by_rows(keys);
-                    turned_by_pairs(keys, padded, asked.given_turned + at);
-                    by_pairs(keys, padded, asked.given_paired + at);
-                    float *known = asked.logs + (block - first) * BLOCK, *inner = asked.inner + (block - first) * BLOCK;
+                    int64_t offset = (block - first) * size, start = blocks.start(block), count = blocks.count(block);
+                    HeadRows q_rows = blocks.rows(q + h * s.head_width, q_stride, block);
+                    HeadRows grad_rows = blocks.rows(grad_out + h * s.head_width, row_width, block);
+                    q_rows.copy(keys);
+                    to_transposed_pairs(keys, padded_width, query.q_transposed + offset);
+                    to_pairs(keys, padded_width, query.q_pairs + offset);
+                    grad_rows.copy(keys);
+                    to_transposed_pairs(keys, padded_width, query.grad_transposed + offset);
+                    to_pairs(keys, padded_width, query.grad_pairs + offset);
+                    float* block_logsumexp = query.logsumexp + (block - first) * BLOCK;
+                    float* delta = query.delta + (block - first) * BLOCK;
                     for (int64_t r = 0; r < BLOCK; r++) {
-                        V along = {};
-                        for (int64_t i = 0; r < count && i < s.width; i += W)
-                            along += load(given.first + r * wide + i, s.width - i) *
-                                     load(mixed + (start + r) * wide + h * s.width + i, s.width - i);
-                        inner[r] = sum(along);
-                        known[r] = r < count ? logs[(start + r) * s.heads + h] : 1e30f;  // nothing of it is left
+                        V dot = {};
+                        for (int64_t i = 0; r < count && i < s.head_width; i += W)
+                            dot += load(grad_rows.first + r * row_width + i, s.head_width - i) *
+                                   load(out + (start + r) * row_width + h * s.head_width + i, s.head_width - i);
+                        delta[r] = reduce_sum(dot);
+                        // Padding: exp(score - 1e30) is 0.
+                        block_logsumexp[r] = r < count ? logsumexp[(start + r) * s.heads + h] : 1e30f;
                     }
                 }
-                for (int64_t block = first; block < last; block++) {
-                    const int64_t start = cut.start(block), seen = cut.count(block), until = cut.end(s.of(block));
-                    cut.rows(k + g * s.width, kv_stride, block).by_rows(keys);
-                    by_pairs(keys, padded, values);
-                    turned_by_rows(values, padded, keys_turned);
-                    cut.rows(v + g * s.width, kv_stride, block).by_rows(values);
+                for (int64_t block = first; block < last; block++) {  // of keys
+                    const int64_t start = blocks.start(block), key_count = blocks.count(block);
+                    const int64_t until = blocks.end(s.segment_of(block));
+                    blocks.rows(k + g * s.head_width, kv_stride, block).copy(keys);
+                    to_pairs(keys, padded_width, values);
+                    to_transposed_rows(values, padded_width, keys_transposed);
+                    blocks.rows(v + g * s.head_width, kv_stride, block).copy(values);
                     memset(dk, 0, 4 * size);
                     memset(dv, 0, 4 * size);
-                    memset(shares, 0, 2 * BLOCK * BLOCK);
-                    memset(of_scores, 0, 2 * BLOCK * BLOCK);
-                    memset(paired, 0, 2 * BLOCK * BLOCK);
-                    for (int64_t by = block; by < until; by++) {
-                        const int64_t at = (by - first) * size, count = up(cut.count(by)), rows = up(seen);
-                        product<false>(scores, BLOCK, keys, padded, asked.turned + at, BLOCK, rows, count, padded);
-                        product<false>(products, BLOCK, values, padded, asked.given_turned + at, BLOCK, rows, count,
-                                       padded);
-                        for (int64_t r = 0; r < seen; r += 2)
-                            to_gradients(scores + r * BLOCK, products + r * BLOCK, asked.logs + (by - first) * BLOCK,
-                                         asked.inner + (by - first) * BLOCK, scale, by == block ? r : -1, r + 1 < seen,
-                                         shares + r * BLOCK, of_scores + r * BLOCK, paired + r * BLOCK);
-                        product<true>(dv, padded, shares, BLOCK, asked.given_paired + at, padded, rows, padded, count);
-                        product<true>(dk, padded, of_scores, BLOCK, asked.paired + at, padded, rows, padded, count);
-                        product<true>(asked.gradients + at, BLOCK, keys_turned, BLOCK, paired, BLOCK, padded, count,
-                                      rows);
+                    memset(probabilities, 0, 2 * BLOCK * BLOCK);
+                    memset(grad_scores, 0, 2 * BLOCK * BLOCK);
+                    memset(grad_score_pairs, 0, 2 * BLOCK * BLOCK);
+                    for (int64_t qb = block; qb < until; qb++) {  // of queries that see these keys
+                        const int64_t offset = (qb - first) * size, count = round_up(blocks.count(qb));
+                        const int64_t rows = round_up(key_count);
+                        matmul<false>(scores, BLOCK, keys, padded_width, query.q_transposed + offset, BLOCK, rows,
+                                      count, padded_width);
+                        matmul<false>(value_products, BLOCK, values, padded_width, query.grad_transposed + offset,
+                                      BLOCK, rows, count, padded_width);
+                        for (int64_t r = 0; r < key_count; r += 2)
+                            score_gradients(scores + r * BLOCK, value_products + r * BLOCK,
+                                            query.logsumexp + (qb - first) * BLOCK, query.delta + (qb - first) * BLOCK,
+                                            scale, qb == block ? r : -1, r + 1 < key_count, probabilities + r * BLOCK,
+                                            grad_scores + r * BLOCK, grad_score_pairs + r * BLOCK);
+                        matmul<true>(dv, padded_width, probabilities, BLOCK, query.grad_pairs + offset, padded_width,
+                                     rows, padded_width, count);
+                        matmul<true>(dk, padded_width, grad_scores, BLOCK, query.q_pairs + offset, padded_width, rows,
+                                     padded_width, count);
+                        matmul<true>(query.grad_q + offset, BLOCK, keys_transposed, BLOCK, grad_score_pairs, BLOCK,
+                                     padded_width, count, rows);
                     }
-                    for (int64_t r = 0; r < seen; r++)
-                        for (int64_t i = 0; i < s.width; i += W) {
-                            int64_t to = (start + r) * wide + h * s.width + i;
-                            store(of_keys + to, load(dk + r * padded + i, W) * scale, s.width - i);
-                            store(of_values + to, load(dv + r * padded + i, W), s.width - i);
+                    for (int64_t r = 0; r < key_count; r++)
+                        for (int64_t i = 0; i < s.head_width; i += W) {
+                            int64_t to = (start + r) * row_width + h * s.head_width + i;
+                            store(grad_keys + to, load(dk + r * padded_width + i, W) * scale, s.head_width - i);
+                            store(grad_values + to, load(dv + r * padded_width + i, W), s.head_width - i);
                         }
                 }
                 for (int64_t block = first; block < last; block++) {
-                    const float* made = asked.gradients + (block - first) * size;
-                    bf16* to = of_q + cut.start(block) * of_q_stride + h * s.width;
-                    for (int64_t r = 0; r < cut.count(block); r += W)
-                        for (int64_t i = 0; i < s.width; i += W) {
-                            V turned[W];
-                            turn((const uint16_t*)(made + i * BLOCK + r), 2 * BLOCK, (uint16_t*)turned, 2 * W);
-                            for (int64_t j = 0; j < least(W, cut.count(block) - r); j++)
-                                store(to + (r + j) * of_q_stride + i, turned[j] * scale, s.width - i);
+                    const float* transposed = query.grad_q + (block - first) * size;
+                    bf16* to = grad_q + blocks.start(block) * grad_q_stride + h * s.head_width;
+                    for (int64_t r = 0; r < blocks.count(block); r += W)
+                        for (int64_t i = 0; i < s.head_width; i += W) {
+                            V rows[W];
+                            transpose_16x16((const uint16_t*)(transposed + i * BLOCK + r), 2 * BLOCK, (uint16_t*)rows,
+                                            2 * W);
+                            for (int64_t j = 0; j < min64(W, blocks.count(block) - r); j++)
+                                store(to + (r + j) * grad_q_stride + i, rows[j] * scale, s.head_width - i);
                         }
                 }
             }
-        free(keys), free(keys_turned), free(values), free(shares), free(of_scores), free(paired);
-        free(scores), free(products), free(dk), free(dv);
-        sum_heads(of_keys, of_values, of_k, of_v, of_kv_stride, s);
+        free(keys), free(keys_transposed), free(values), free(probabilities), free(grad_scores);
+        free(grad_score_pairs), free(scores), free(value_products), free(dk), free(dv);
+        sum_over_query_heads(grad_keys, grad_values, grad_k, grad_v, grad_kv_stride, s);
     }
-    free(of_keys), free(of_values);
+    free(grad_keys), free(grad_values);
 }
 
-}  // namespace tiles
+}  // namespace amx

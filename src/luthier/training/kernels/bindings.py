@@ -13,9 +13,8 @@ import torch
 from luthier import native
 from luthier.settings import DEFAULT_CACHE
 
-_FILES = ("kernels.cpp", "amx_attention.h", "lora_linear.h", "amx_lm_head.h")
+_FILES = ("kernels.cpp", "elementwise.h", "attention.h", "amx_attention.h", "lora_linear.h", "amx_lm_head.h")
 _SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)
-MISSING = f"{native.NO_COMPILER}: training takes up to twice as long as with one"
 _IS_BF16 = {torch.bfloat16: 1, torch.float32: 0}
 AMX_MULTIPLE = 32  # matrix sizes must be multiples of this for the AMX kernels
 

@@ -1,7 +1,7 @@
-"""The elementwise parts of a Llama layer, forward and backward, as plain functions of tensors.
+"""The elementwise parts of a Llama layer, forward and backward: RMSNorm, SwiGLU, rotary embeddings, log softmax.
 
-Each does little work on much memory, so what counts is how often memory is gone through: once where `native` can
-run, and else some rows at a time, which stay in the processor's cache from one operation to the next.
+They are bound by memory bandwidth: the compiled kernels go through memory once; PyTorch processes some rows at a time,
+which stay in the CPU's cache from one operation to the next.
 """
 
 from collections.abc import Iterator
@@ -14,42 +14,43 @@ from luthier.training.kernels import bindings
 _ROWS = 128
 
 
-def normalise(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor) -> torch.Tensor:
-    """RMSNorm of x [T, D] into `out`; returns the factor of each row, float32 [T, 1]. Zhang and Sennrich, 2019."""
-    factors = torch.empty(len(x), 1, dtype=torch.float32, device=x.device)
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor) -> torch.Tensor:
+    """RMSNorm of x [T, D] into `out`; returns 1 / RMS of each row, float32 [T, 1]. Zhang and Sennrich, 2019."""
+    inverse_rms = torch.empty(len(x), 1, dtype=torch.float32, device=x.device)
     if bindings.supports(x, weight, out):
-        bindings.call("normalise", x, x, weight, eps, 0, out, out.stride(0), factors, *x.shape)
-        return factors
-    for rows, normed, factor in _some_rows(_ROWS, x, out, factors):
-        factor.copy_((rows.float().square().mean(-1, keepdim=True) + eps).rsqrt_())
-        torch.mul((rows * factor).to(x.dtype), weight, out=normed)
-    return factors
+        bindings.call("rms_norm", x, x, weight, eps, 0, out, out.stride(0), inverse_rms, *x.shape)
+        return inverse_rms
+    for rows, normed, scale in _row_blocks(_ROWS, x, out, inverse_rms):
+        scale.copy_((rows.float().square().mean(-1, keepdim=True) + eps).rsqrt_())
+        torch.mul((rows * scale).to(x.dtype), weight, out=normed)
+    return inverse_rms
 
 
-def normalise_again(x: torch.Tensor, weight: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """What `normalise` gave, from its factors."""
+def rms_norm_recompute(x: torch.Tensor, weight: torch.Tensor, inverse_rms: torch.Tensor) -> torch.Tensor:
+    """The output of `rms_norm` [T, D] once more, from the 1 / RMS that it returned."""
     out = torch.empty_like(x)
     if bindings.supports(x, weight):
-        bindings.call("normalise", x, x, weight, 0.0, 1, out, out.stride(0), factors, *x.shape)
+        bindings.call("rms_norm", x, x, weight, 0.0, 1, out, out.stride(0), inverse_rms, *x.shape)
         return out
-    for rows, normed, factor in _some_rows(_ROWS, x, out, factors):
-        torch.mul((rows * factor).to(x.dtype), weight, out=normed)
+    for rows, normed, scale in _row_blocks(_ROWS, x, out, inverse_rms):
+        torch.mul((rows * scale).to(x.dtype), weight, out=normed)
     return out
 
 
-def normalise_backward(
-    gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, factors: torch.Tensor, more: torch.Tensor
+def rms_norm_backward(
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, inverse_rms: torch.Tensor, residual_grad: torch.Tensor
 ) -> torch.Tensor:
-    """The gradient of x, given that of the normalised rows, plus `more`; `factors` as `normalise` found them."""
+    """The gradient of x [T, D], given that of the output, plus the gradient of the residual branch."""
     out = torch.empty_like(x)
-    if bindings.supports(gradient, x, weight, more):
-        bindings.call("normalise_backward", x, gradient, gradient.stride(0), x, weight, factors, more, out, *x.shape)
+    if bindings.supports(grad, x, weight, residual_grad):
+        arguments = grad, grad.stride(0), x, weight, inverse_rms, residual_grad, out
+        bindings.call("rms_norm_backward", x, *arguments, *x.shape)
         return out
-    for rows, x_rows, factor, beside, made in _some_rows(_ROWS, gradient, x, factors, more, out):
-        unit = x_rows * factor
-        scaled = rows.float() * weight
-        along = (scaled * unit).mean(-1, keepdim=True)
-        made.copy_(scaled.sub_(unit.mul_(along)).mul_(factor).add_(beside))
+    for rows, x_rows, scale, residual, grad_x in _row_blocks(_ROWS, grad, x, inverse_rms, residual_grad, out):
+        unit = x_rows * scale
+        weighted = rows.float() * weight
+        projection = (weighted * unit).mean(-1, keepdim=True)
+        grad_x.copy_(weighted.sub_(unit.mul_(projection)).mul_(scale).add_(residual))
     return out
 
 
@@ -63,54 +64,55 @@ def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
     return functional.silu(gate).mul_(up)
 
 
-def swiglu_backward(gradient: torch.Tensor, gate_up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(the gradient of gate_up [T, 2 I], swiglu once more [T, I]), given the gradient [T, I]."""
-    out = torch.empty_like(gate_up)
-    if bindings.supports(gradient, gate_up):
-        active = gradient.new_empty(gradient.shape)
-        bindings.call("swiglu_backward", out, gradient, gradient.stride(0), gate_up, out, active, *gradient.shape)
-        return out, active
-    (gate, up), (of_gate, of_up) = gate_up.chunk(2, -1), out.chunk(2, -1)
-    active = functional.silu(gate)
-    torch.mul(gradient, active, out=of_up)
-    torch.ops.aten.silu_backward.grad_input(gradient * up, gate, grad_input=of_gate)
-    return out, active.mul_(up)
+def swiglu_backward(grad: torch.Tensor, gate_up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(the gradient of gate_up [T, 2 I], the activation [T, I] recomputed), given the gradient [T, I]."""
+    grad_gate_up = torch.empty_like(gate_up)
+    if bindings.supports(grad, gate_up):
+        activation = grad.new_empty(grad.shape)
+        arguments = grad, grad.stride(0), gate_up, grad_gate_up, activation
+        bindings.call("swiglu_backward", grad_gate_up, *arguments, *grad.shape)
+        return grad_gate_up, activation
+    (gate, up), (grad_gate, grad_up) = gate_up.chunk(2, -1), grad_gate_up.chunk(2, -1)
+    silu = functional.silu(gate)
+    torch.mul(grad, silu, out=grad_up)
+    torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=grad_gate)
+    return grad_gate_up, silu.mul_(up)
 
 
-def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *, back: bool = False) -> None:
-    """Turns x [T, H, K] in place, cos and sin [T, 1, K / 2]; `back` undoes it. Su et al., 2021."""
+def apply_rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *, inverse: bool = False) -> None:
+    """Rotates x [T, H, K] in place; cos and sin [T, 1, K / 2]; `inverse` rotates back. Su et al., 2021."""
+    sign = -1 if inverse else 1
     if bindings.supports(x, cos, sin):
-        bindings.call("rotate", x, x, x.stride(0), cos, sin, -1.0 if back else 1.0, *x.shape)
+        bindings.call("apply_rotary", x, x, x.stride(0), cos, sin, float(sign), *x.shape)
         return
-    one, two = x.chunk(2, -1)
-    sign = -1 if back else 1
-    first = (one * cos).addcmul_(two, sin, value=-sign)
-    torch.mul(two, cos, out=two).addcmul_(one, sin, value=sign)
-    one.copy_(first)
+    first, second = x.chunk(2, -1)
+    rotated = (first * cos).addcmul_(second, sin, value=-sign)
+    torch.mul(second, cos, out=second).addcmul_(first, sin, value=sign)
+    first.copy_(rotated)
 
 
 def log_softmax_at(logits: torch.Tensor, targets: torch.Tensor, rows_at_once: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(log softmax of logits [N, V] at targets [N] in float32, whether nothing is likelier bool [N]).
+    """(log softmax of logits [N, V] at targets [N], float32, and whether each target is an argmax, bool [N]).
 
-    Leaves the softmax in `logits`.
+    Replaces `logits` by their softmax.
     """
     if bindings.supports(logits):
-        values, best = torch.empty(len(logits)), torch.empty(len(logits), dtype=torch.bool)
-        bindings.call("log_softmax_at", logits, logits, targets, values, best, *logits.shape)
-        return values, best
-    found, likeliest = [], []
-    wanted = logits.gather(-1, targets[:, None]).float()
-    for rows, given in _some_rows(rows_at_once, logits, wanted):
-        top = rows.amax(-1, keepdim=True).float()
-        shares = rows.float().sub_(top).exp_()
-        total = shares.sum(-1, keepdim=True)
-        rows.copy_(shares.div_(total))
-        found.append((given - top - total.log())[:, 0])
-        likeliest.append((given >= top)[:, 0])
-    return torch.cat(found), torch.cat(likeliest)
+        logprobs, is_argmax = torch.empty(len(logits)), torch.empty(len(logits), dtype=torch.bool)
+        bindings.call("log_softmax_at", logits, logits, targets, logprobs, is_argmax, *logits.shape)
+        return logprobs, is_argmax
+    logprob_blocks, argmax_blocks = [], []
+    target_logits = logits.gather(-1, targets[:, None]).float()
+    for rows, target in _row_blocks(rows_at_once, logits, target_logits):
+        maximum = rows.amax(-1, keepdim=True).float()
+        exponentials = rows.float().sub_(maximum).exp_()
+        total = exponentials.sum(-1, keepdim=True)
+        rows.copy_(exponentials.div_(total))
+        logprob_blocks.append((target - maximum - total.log())[:, 0])
+        argmax_blocks.append((target >= maximum)[:, 0])
+    return torch.cat(logprob_blocks), torch.cat(argmax_blocks)
 
 
-def _some_rows(count: int, *tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+def _row_blocks(count: int, *tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
     """The tensors, `count` rows of each at a time."""
     for start in range(0, len(tensors[0]), count):
         yield tuple(tensor[start : start + count] for tensor in tensors)

@@ -52,12 +52,12 @@ class FusedLinear:
         self, x: torch.Tensor, a: torch.Tensor, residual: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """x [T, D] -> (all outputs [T, O], plus `residual`; A x [T, R])."""
-        out, low = lora_linear.project(x, a, self.weight, residual)
+        out, low = lora_linear.lora_linear(x, a, self.weight, residual)
         return (out if self.bias is None else out.add_(self.bias)), low
 
     def input_gradient(self, gradient: torch.Tensor, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The gradient of the outputs [T, O] -> (of x [T, D], of A x [T, R])."""
-        return lora_linear.project_backward(gradient, a, self.weight)
+        return lora_linear.lora_linear_backward(gradient, a, self.weight)
 
     def parameter_gradients(
         self, gradient: torch.Tensor, x: torch.Tensor, low: torch.Tensor, low_gradient: torch.Tensor
@@ -65,7 +65,7 @@ class FusedLinear:
         """Of `parameters`, in their order."""
         if not self._blocks:
             return []
-        a_all, b_all = lora_linear.factors_backward(gradient, x, low, low_gradient)
+        a_all, b_all = lora_linear.lora_factors_backward(gradient, x, low, low_gradient)
         pairs = ((a_all[columns], b_all[columns, rows].T * scaling) for rows, columns, scaling in self._blocks)
         return [gradient for pair in pairs for gradient in pair]
 

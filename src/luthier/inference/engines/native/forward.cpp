@@ -1,407 +1,379 @@
-// A pass of a Llama model for serving: tokens of several texts, each with its own adapter, from ids to logits.
+// A forward pass of a Llama-like decoder for serving: chunks of several sequences, each with its own LoRA adapter, from
+// token ids to logits.
 //
-// In bfloat16 on the matrix unit of x86 processors, in float32 on any: what differs is in `formats.h`.
-// Weights are kept as the products read them, in panels of 32 outputs. Sums are in float32 and so is what layers add
-// to; what is multiplied is rounded. A token's numbers are the same bits whatever stands beside it in a pass.
+// In bfloat16 on AMX, in float32 on any CPU: `formats.h` has what differs. Weights lie in panels of 32 outputs, the order
+// in which the products read them. Residuals and sums are float32; operands of products are rounded to the dtype.
+// Batch-invariant: the numbers of a token have the same bits whatever else is in the pass.
 //
-// Names: T tokens, D width of the model, H heads, G groups of heads, K width of a head, I inner width. A size with a P
-// is rounded up to 32, what is beyond being zero. `model.py` lays out what is passed, and `adapters.py` the adapters.
+// T tokens, D hidden size, H query heads, G key/value heads, K head width, I intermediate size. P and "padded": rounded
+// up to 32, with zeros beyond.
 
 #include "formats.h"
+#include "pass.h"
 #include <new>
 
 namespace {
 
-constexpr int64_t AT_ONCE = 640 * 1024;  // bytes of panels that stay in a core's cache
+constexpr int64_t CACHED_BYTES = 640 * 1024;  // of panels, which stay in a core's L2 cache
+constexpr float MINUS_INFINITY = -1e30f;
 
-// ---- what is passed: addresses and numbers, 8 bytes each ----
-
-template <class T> struct Layer {
-    const float* norm;
-    const T* qkv;
-    const float* bias;  // [HK + 2GK] or null
-    const T* out;
-    const float* second_norm;
-    const T *gate_up, *down;
-};
-
-enum Group { QKV, OUT, GATE_UP, DOWN };
-
-template <class T> struct Adapter {
-    struct Factors {
-        int64_t rank, depth;           // columns of A, a multiple of 16; depth of B's panels
-        int64_t first, second;         // where A and B are in a layer
-        const int64_t* starts;         // [panels]: from which column of x A each panel multiplies
-    };
-    const T* data;  // all layers, `size` numbers each
-    int64_t size;
-    Factors groups[4];
-};
-
-struct Text {  // of the tokens of a pass, `count` from `begin` on; it has `past` before them
-    int64_t begin, count, past, block, adapter;  // block: which of `blocks` is its first; adapter: -1 for none
-};
-
-template <class T> struct Pass {
-    // The model: float32 where nothing else is said; embeddings null when they are the output layer's weights.
-    int64_t depth, width, heads, groups, head, inner, words;
-    const Layer<T>* layers;
-    const float* norm;
-    const T *output, *embeddings;
-    const float *cos, *sin;  // [places, K], of which the second half is the first once more
-    // The cache: for each layer blocks of keys [G, KP, 64] and values [G, 64, KP].
-    T* const* keys;
-    T* const* values;
-    const Adapter<T>* const* adapters;
-    // The pass. `rows`: the tokens of which the logits [N, words], or the last states [N, D], are asked for.
-    int64_t tokens, texts;
-    const int32_t* ids;
-    const Text* text;
-    const int32_t* blocks;
-    int64_t asked, hidden;
-    const int32_t* rows;
-    float* made;
-    int64_t threads;
-};
-
-// ---- the pass ----
-
-struct Run {  // rows of one adapter among 32
+struct AdapterRun {  // consecutive rows of one adapter within a block of 32 rows
     int64_t adapter, from, to;
 };
 
-template <class T> struct Scratch {  // of one thread
-    float *scores, *out, *turned;    // [32, 64], [32, KP], [KP]
-    T *asks, *shares, *rounded;      // [32, KP], [32, 64], [KP]
+template <class T> struct Scratch {      // of one thread
+    float *scores, *out, *rotated;       // [32, 64], [32, P], [P]
+    T *queries, *probabilities, *rounded;  // [32, P], [32, 64], [P]
 
     explicit Scratch(int64_t width)
-        : scores(of<float>(BLOCK)), out(of<float>(width)), turned(of<float>(width)), asks(of<T>(width)),
-          shares(of<T>(BLOCK)), rounded(of<T>(width)) {}
-    ~Scratch() { free(scores), free(out), free(turned), free(asks), free(shares), free(rounded); }
+        : scores(zeros<float>(BLOCK)), out(zeros<float>(width)), rotated(zeros<float>(width)),
+          queries(zeros<T>(width)), probabilities(zeros<T>(BLOCK)), rounded(zeros<T>(width)) {}
+    ~Scratch() { free(scores), free(out), free(rotated), free(queries), free(probabilities), free(rounded); }
 
-    template <class Number> static Number* of(int64_t columns) {
-        Number* made = (Number*)memory(ROWS_AT_ONCE * columns);
-        memset(made, 0, sizeof(Number) * ROWS_AT_ONCE * columns);
-        return made;
+    template <class Number> static Number* zeros(int64_t columns) {
+        Number* memory = (Number*)alloc_floats(ROWS * columns);
+        memset(memory, 0, sizeof(Number) * ROWS * columns);
+        return memory;
     }
 };
 
 template <class F> class Forward {
     using T = typename F::T;
-    const Pass<T>& p;
+    const ForwardPass<T>& p;
     const float epsilon, scale;
-    const int64_t wide, mixed_wide, inner_wide, head_wide, joined, low_wide;  // D, HK, I, K and HK + 2GK rounded up
-    int64_t blocks;
-    std::vector<Run> runs;
+    // D, HK, I, K and HK + 2GK padded; the columns of x A.
+    const int64_t hidden_width, heads_width, inner_width, head_width, qkv_width, low_width;
+    int64_t row_blocks;
+    std::vector<AdapterRun> runs;
     std::vector<int64_t> first_run;  // of each block of 32 rows
-    std::vector<int64_t> places, text_of;
-    std::vector<std::pair<int64_t, int64_t>> tasks;  // of attention: a text and the first of 32 rows
+    std::vector<int64_t> positions, sequence_of;  // of each token
+    std::vector<std::pair<int64_t, int64_t>> attention_tasks;  // a sequence, and the first of 32 (token, head) rows
     float *x, *qkv;
-    T *normed, *asked, *mixed, *active, *low;
+    T *normed, *outputs, *attended, *activation, *low;
 
   public:
-    Forward(const Pass<T>& p, float epsilon)
-        : p(p), epsilon(epsilon), scale(1 / __builtin_sqrtf(p.head)), wide(up(p.width)),
-          mixed_wide(up(p.heads * p.head)), inner_wide(up(p.inner)), head_wide(up(p.head)),
-          joined(up((p.heads + 2 * p.groups) * p.head)), low_wide(widest()), blocks(up(p.tokens) / ROWS_AT_ONCE),
-          places(p.tokens), text_of(p.tokens) {
-        for (int64_t text = 0; text < p.texts; text++) {
-            for (int64_t i = 0; i < p.text[text].count; i++) {
-                places[p.text[text].begin + i] = p.text[text].past + i;
-                text_of[p.text[text].begin + i] = text;
+    Forward(const ForwardPass<T>& p, float epsilon)
+        : p(p), epsilon(epsilon), scale(1 / __builtin_sqrtf(p.head_width)), hidden_width(round_up(p.hidden_size)),
+          heads_width(round_up(p.heads * p.head_width)), inner_width(round_up(p.intermediate_size)),
+          head_width(round_up(p.head_width)), qkv_width(round_up((p.heads + 2 * p.kv_heads) * p.head_width)),
+          low_width(widest_low()), row_blocks(round_up(p.token_count) / ROWS), positions(p.token_count),
+          sequence_of(p.token_count) {
+        for (int64_t index = 0; index < p.sequence_count; index++) {
+            for (int64_t i = 0; i < p.sequences[index].count; i++) {
+                positions[p.sequences[index].begin + i] = p.sequences[index].past + i;
+                sequence_of[p.sequences[index].begin + i] = index;
             }
-            const int64_t asking = p.text[text].count * (p.heads / p.groups);  // rows: tokens and heads of a group
-            for (int64_t row = 0; row < asking; row += ROWS_AT_ONCE) tasks.push_back({text, row});
+            const int64_t query_rows = p.sequences[index].count * (p.heads / p.kv_heads);
+            for (int64_t row = 0; row < query_rows; row += ROWS) attention_tasks.push_back({index, row});
         }
-        for (int64_t block = 0; block < blocks; block++) {
+        for (int64_t block = 0; block < row_blocks; block++) {
             first_run.push_back(runs.size());
-            for (int64_t row = 0; row < rows_of(block, p.tokens); row++) {
-                const int64_t adapter = p.text[text_of[block * ROWS_AT_ONCE + row]].adapter;
+            for (int64_t row = 0; row < rows_of(block, p.token_count); row++) {
+                const int64_t adapter = p.sequences[sequence_of[block * ROWS + row]].adapter;
                 if (adapter < 0) continue;
-                const bool goes_on = int64_t(runs.size()) > first_run.back() && runs.back().adapter == adapter;
-                if (goes_on && runs.back().to == row) runs.back().to++;
+                const bool same = int64_t(runs.size()) > first_run.back() && runs.back().adapter == adapter;
+                if (same && runs.back().to == row) runs.back().to++;
                 else runs.push_back({adapter, row, row + 1});
             }
         }
         first_run.push_back(runs.size());
-        const int64_t rows = blocks * ROWS_AT_ONCE, ends = up(p.asked);
-        const int64_t of_row = 4 * (wide + joined) + sizeof(T) * (wide + p.heads * head_wide + mixed_wide + inner_wide);
-        char* at = room(of_row * rows + sizeof(T) * (ends * wide + runs.size() * ROWS_AT_ONCE * low_wide) + 8 * 64);
-        take(at, x, rows * wide), take(at, qkv, rows * joined), take(at, normed, rows * wide);
-        take(at, asked, ends * wide), take(at, mixed, rows * mixed_wide), take(at, active, rows * inner_wide);
-        take(at, queries, rows * p.heads * head_wide), take(at, low, runs.size() * ROWS_AT_ONCE * low_wide);
-        if (mixed_wide > p.heads * p.head) memset(mixed, 0, sizeof(T) * rows * mixed_wide);
-        if (inner_wide > up(p.inner, PART)) memset(active, 0, sizeof(T) * rows * inner_wide);
+        const int64_t rows = row_blocks * ROWS, output_rows = round_up(p.output_count);
+        const int64_t row_bytes = 4 * (hidden_width + qkv_width) +
+                                  sizeof(T) * (hidden_width + p.heads * head_width + heads_width + inner_width);
+        char* free_memory = workspace(
+            row_bytes * rows + sizeof(T) * (output_rows * hidden_width + runs.size() * ROWS * low_width) + 8 * 64);
+        take(free_memory, x, rows * hidden_width), take(free_memory, qkv, rows * qkv_width);
+        take(free_memory, normed, rows * hidden_width), take(free_memory, outputs, output_rows * hidden_width);
+        take(free_memory, attended, rows * heads_width), take(free_memory, activation, rows * inner_width);
+        take(free_memory, queries, rows * p.heads * head_width);
+        take(free_memory, low, runs.size() * ROWS * low_width);
+        if (heads_width > p.heads * p.head_width) memset(attended, 0, sizeof(T) * rows * heads_width);
+        if (inner_width > round_up(p.intermediate_size, HALF_PANEL)) memset(activation, 0, sizeof(T) * rows * inner_width);
     }
 
     void run() {
 #pragma omp parallel num_threads(p.threads)
         {
-            typename F::Use use;
-            Scratch<T> scratch(head_wide);
-            begin();
-            for (int64_t layer = 0; layer < p.depth; layer++) {
-                const Layer<T>& of = p.layers[layer];
-                normalise_all(of.norm);
-                project(normed, wide, of.qkv, joined, layer, QKV, [&](auto row, auto count, auto panel, auto c) {
-                    float* to = qkv + row * joined + panel * COLUMNS;
-                    for (int64_t r = 0; r < count; r++, to += joined, c += COLUMNS)
-                        for (int64_t n = 0; n < COLUMNS; n += W)
-                            put(to + n, get(c + n) + (of.bias ? get(of.bias + panel * COLUMNS + n) : V{}));
+            typename F::TileConfig config;
+            Scratch<T> scratch(head_width);
+            embed();
+            for (int64_t index = 0; index < p.layer_count; index++) {
+                const Layer<T>& layer = p.layers[index];
+                rms_norm_all(layer.input_norm);
+                project(normed, hidden_width, layer.qkv, qkv_width, index, QKV,
+                        [&](auto row, auto count, auto panel, auto c) {
+                    float* to = qkv + row * qkv_width + panel * PANEL;
+                    for (int64_t r = 0; r < count; r++, to += qkv_width, c += PANEL)
+                        for (int64_t n = 0; n < PANEL; n += W)
+                            put(to + n, get(c + n) + (layer.qkv_bias ? get(layer.qkv_bias + panel * PANEL + n) : V{}));
                 });
-                turn(layer, scratch);
-                attend(layer, scratch);
-                auto add = [&](int64_t row, int64_t count, int64_t panel, const float* c) {
-                    float* to = x + row * wide + panel * COLUMNS;
-                    for (int64_t r = 0; r < count; r++, to += wide, c += COLUMNS)
-                        for (int64_t n = 0; n < COLUMNS; n += W) put(to + n, get(to + n) + get(c + n));
+                rotate_and_cache(index, scratch);
+                attend(index, scratch);
+                auto add_to_residual = [&](int64_t row, int64_t count, int64_t panel, const float* c) {
+                    float* to = x + row * hidden_width + panel * PANEL;
+                    for (int64_t r = 0; r < count; r++, to += hidden_width, c += PANEL)
+                        for (int64_t n = 0; n < PANEL; n += W) put(to + n, get(to + n) + get(c + n));
                 };
-                project(mixed, mixed_wide, of.out, p.width, layer, OUT, add);
-                normalise_all(of.second_norm);
-                const int64_t both = 2 * up(p.inner, PART);
-                project(normed, wide, of.gate_up, both, layer, GATE_UP, [&](auto row, auto count, auto panel, auto c) {
-                    T* to = active + row * inner_wide + panel * PART;
-                    for (int64_t r = 0; r < count; r++, to += inner_wide, c += COLUMNS)
-                        for (int64_t n = 0; n < PART; n += W) {
+                project(attended, heads_width, layer.out, p.hidden_size, index, OUT, add_to_residual);
+                rms_norm_all(layer.post_attention_norm);
+                const int64_t gate_up_width = 2 * round_up(p.intermediate_size, HALF_PANEL);
+                project(normed, hidden_width, layer.gate_up, gate_up_width, index, GATE_UP,
+                        [&](auto row, auto count, auto panel, auto c) {
+                    T* to = activation + row * inner_width + panel * HALF_PANEL;
+                    for (int64_t r = 0; r < count; r++, to += inner_width, c += PANEL)
+                        for (int64_t n = 0; n < HALF_PANEL; n += W) {
                             V gate = get(c + n);
-                            F::put(to + n, gate / (1 + exponential(-gate)) * get(c + PART + n));
+                            F::store(to + n, gate / (1 + vexp(-gate)) * get(c + HALF_PANEL + n));
                         }
                 });
-                project(active, inner_wide, of.down, p.width, layer, DOWN, add);
+                project(activation, inner_width, layer.down, p.hidden_size, index, DOWN, add_to_residual);
             }
-            end();
+            write_outputs();
         }
     }
 
   private:
-    T* queries;  // [T, H, KP]
+    T* queries;  // [T, H, P]
 
-    static V get(const float* from) { return *(const AnyV*)from; }
-    static void put(float* to, V x) { *(AnyV*)to = x; }
+    static V get(const float* from) { return *(const UnalignedV*)from; }
+    static void put(float* to, V x) { *(UnalignedV*)to = x; }
 
-    static char* room(size_t bytes) {  // stays from pass to pass; each thread that passes has its own
-        static thread_local std::vector<char> kept;
-        if (kept.size() < bytes + 64) kept.resize(bytes + 64);
-        return kept.data() + (64 - (uintptr_t)kept.data() % 64) % 64;
+    static char* workspace(size_t bytes) {  // reused from pass to pass; one per calling thread
+        static thread_local std::vector<char> memory;
+        if (memory.size() < bytes + 64) memory.resize(bytes + 64);
+        return memory.data() + (64 - (uintptr_t)memory.data() % 64) % 64;
     }
-    template <class Number> static void take(char*& at, Number*& to, int64_t count) {
-        to = (Number*)at;
-        at += up(sizeof(Number) * count, 64);
+    template <class Number> static void take(char*& free_memory, Number*& to, int64_t count) {
+        to = (Number*)free_memory;
+        free_memory += round_up(sizeof(Number) * count, 64);
     }
-    static int64_t rows_of(int64_t block, int64_t rows) { return least(ROWS_AT_ONCE, rows - block * ROWS_AT_ONCE); }
+    static int64_t rows_of(int64_t block, int64_t rows) { return min64(ROWS, rows - block * ROWS); }
 
-    int64_t widest() const {  // columns of x A that are read, of any adapter
-        int64_t most = 0;
-        for (int64_t text = 0; text < p.texts; text++) {
-            if (p.text[text].adapter < 0) continue;
-            for (const auto& group : p.adapters[p.text[text].adapter]->groups)
-                most = std::max(most, group.rank + group.depth);
+    int64_t widest_low() const {  // columns of x A that are read, of any adapter
+        int64_t widest = 0;
+        for (int64_t index = 0; index < p.sequence_count; index++) {
+            if (p.sequences[index].adapter < 0) continue;
+            for (const auto& factors : p.adapters[p.sequences[index].adapter]->projections)
+                widest = std::max(widest, factors.rank + factors.panel_rank);
         }
-        return up(most);
+        return round_up(widest);
     }
 
-    void begin() {
+    void embed() {
 #pragma omp for schedule(static) nowait
-        for (int64_t row = 0; row < p.tokens; row++) {
-            const int64_t id = p.ids[row];
-            const T *own = p.embeddings + id * p.width, *panel = p.output + id / COLUMNS * COLUMNS * wide;
-            float* to = x + row * wide;
-            for (int64_t i = 0; i < p.width; i++)
-                to[i] = F::read(p.embeddings ? own[i] : panel[F::at(i, id % COLUMNS)]);
-            for (int64_t i = p.width; i < wide; i++) to[i] = 0;
+        for (int64_t row = 0; row < p.token_count; row++) {
+            const int64_t id = p.token_ids[row];
+            const T *embedding = p.embeddings + id * p.hidden_size;
+            const T *panel = p.lm_head + id / PANEL * PANEL * hidden_width;
+            float* to = x + row * hidden_width;
+            for (int64_t i = 0; i < p.hidden_size; i++)
+                to[i] = F::to_float(p.embeddings ? embedding[i] : panel[F::panel_index(i, id % PANEL)]);
+            for (int64_t i = p.hidden_size; i < hidden_width; i++) to[i] = 0;
         }
-        // What a block held before may be no number, which times nothing would still be none.
+        // Zeroes new value blocks: a probability of 0 times a stale NaN would be NaN.
 #pragma omp for schedule(static)
-        for (int64_t layer = 0; layer < p.depth; layer++)
-            for (int64_t row = 0; row < p.tokens; row++)
-                if (places[row] % BLOCK == 0)
-                    memset(p.values[layer] + block_of(row, places[row]), 0, sizeof(T) * p.groups * BLOCK * head_wide);
+        for (int64_t layer = 0; layer < p.layer_count; layer++)
+            for (int64_t row = 0; row < p.token_count; row++)
+                if (positions[row] % BLOCK == 0)
+                    memset(p.values[layer] + block_offset(row, positions[row]), 0,
+                           sizeof(T) * p.kv_heads * BLOCK * head_width);
     }
 
-    int64_t block_of(int64_t row, int64_t place) const {
-        const Text& text = p.text[text_of[row]];
-        return p.blocks[text.block + place / BLOCK] * p.groups * BLOCK * head_wide;
+    int64_t block_offset(int64_t row, int64_t position) const {
+        const Sequence& sequence = p.sequences[sequence_of[row]];
+        return p.block_table[sequence.first_block + position / BLOCK] * p.kv_heads * BLOCK * head_width;
     }
 
-    float factor(const float* row) const {
+    float inverse_rms(const float* row) const {
         V squares = {};
-        for (int64_t i = 0; i < wide; i += W) squares += get(row + i) * get(row + i);
-        return 1 / __builtin_sqrtf(F::sum(squares) / p.width + epsilon);
+        for (int64_t i = 0; i < hidden_width; i += W) squares += get(row + i) * get(row + i);
+        return 1 / __builtin_sqrtf(F::reduce_sum(squares) / p.hidden_size + epsilon);
     }
 
-    void normalise(const float* row, const float* weight, T* to) const {
-        const float by = factor(row);
-        for (int64_t i = 0; i < wide; i += W) F::put(to + i, get(row + i) * by * get(weight + i));
+    void rms_norm(const float* row, const float* weight, T* to) const {
+        const float factor = inverse_rms(row);
+        for (int64_t i = 0; i < hidden_width; i += W) F::store(to + i, get(row + i) * factor * get(weight + i));
     }
 
-    void normalise_all(const float* weight) {
+    void rms_norm_all(const float* weight) {
 #pragma omp for schedule(static)
-        for (int64_t row = 0; row < p.tokens; row++) normalise(x + row * wide, weight, normed + row * wide);
+        for (int64_t row = 0; row < p.token_count; row++)
+            rms_norm(x + row * hidden_width, weight, normed + row * hidden_width);
     }
 
-    // x A of every run; rows that are not the run's are zero.
-    void lower(const T* left, int64_t depth, int64_t layer, Group group) {
+    // low = x A for every run; rows outside the run are zero.
+    void multiply_a(const T* left, int64_t depth, int64_t layer, Projection projection) {
 #pragma omp for schedule(dynamic)
-        for (size_t task = 0; task < runs.size() * (low_wide / PART); task++) {
-            const int64_t run = task / (low_wide / PART), column = task % (low_wide / PART) * PART;
+        for (size_t task = 0; task < runs.size() * (low_width / HALF_PANEL); task++) {
+            const int64_t run = task / (low_width / HALF_PANEL), column = task % (low_width / HALF_PANEL) * HALF_PANEL;
             const Adapter<T>& adapter = *p.adapters[runs[run].adapter];
-            const auto& factors = adapter.groups[group];
-            T* to = low + run * ROWS_AT_ONCE * low_wide + column;
+            const auto& factors = adapter.projections[projection];
+            T* to = low + run * ROWS * low_width + column;
             const int64_t block = std::upper_bound(first_run.begin(), first_run.end(), run) - first_run.begin() - 1;
-            alignas(64) float c[ROWS_AT_ONCE * PART] = {};
+            alignas(64) float c[ROWS * HALF_PANEL] = {};
             if (column < factors.rank) {
-                const T* panel = adapter.data + layer * adapter.size + factors.first + column * depth;
-                Term<T> term = {left + block * ROWS_AT_ONCE * depth, depth, depth, panel};
-                F::template multiply<PART>(&term, 1, rows_of(block, p.tokens), c);
+                const T* panel = adapter.data + layer * adapter.layer_size + factors.a_offset + column * depth;
+                Term<T> term = {left + block * ROWS * depth, depth, depth, panel};
+                F::template multiply<HALF_PANEL>(&term, 1, rows_of(block, p.token_count), c);
             }
-            for (int64_t r = 0; r < ROWS_AT_ONCE; r++)
-                for (int64_t n = 0; n < PART; n += W) {
-                    const bool own = runs[run].from <= r && r < runs[run].to;
-                    F::put(to + r * low_wide + n, own ? get(c + r * PART + n) : V{});
+            for (int64_t r = 0; r < ROWS; r++)
+                for (int64_t n = 0; n < HALF_PANEL; n += W) {
+                    const bool in_run = runs[run].from <= r && r < runs[run].to;
+                    F::store(to + r * low_width + n, in_run ? get(c + r * HALF_PANEL + n) : V{});
                 }
         }
     }
 
     template <class Finish> void project(const T* left, int64_t depth, const T* panels, int64_t columns,
-                                         int64_t layer, Group group, Finish finish) {
-        if (!runs.empty()) lower(left, depth, layer, group);
-        auto adapters = [&](int64_t block, int64_t panel, Term<T>* to) {
+                                         int64_t layer, Projection projection, Finish finish) {
+        if (!runs.empty()) multiply_a(left, depth, layer, projection);
+        auto lora_terms = [&](int64_t block, int64_t panel, Term<T>* to) {
             int count = 0;
             for (int64_t run = first_run[block]; run < first_run[block + 1]; run++) {
                 const Adapter<T>& adapter = *p.adapters[runs[run].adapter];
-                const auto& factors = adapter.groups[group];
+                const auto& factors = adapter.projections[projection];
                 if (!factors.rank) continue;
-                to[count++] = {low + run * ROWS_AT_ONCE * low_wide + factors.starts[panel], low_wide, factors.depth,
-                               adapter.data + layer * adapter.size + factors.second + panel * factors.depth * COLUMNS};
+                to[count++] = {low + run * ROWS * low_width + factors.starts[panel], low_width, factors.panel_rank,
+                               adapter.data + layer * adapter.layer_size + factors.b_offset +
+                                   panel * factors.panel_rank * PANEL};
             }
             return count;
         };
-        multiply(left, depth, panels, up(columns) / COLUMNS, p.tokens, finish, adapters);
+        multiply(left, depth, panels, round_up(columns) / PANEL, p.token_count, finish, lora_terms);
     }
 
-    // `finish` gets every 32 rows and 32 columns of left times panels, and what `more` adds.
-    template <class Finish, class More> void multiply(const T* left, int64_t depth, const T* panels, int64_t number,
-                                                      int64_t rows, Finish finish, More more) {
-        const int64_t row_blocks = up(rows) / ROWS_AT_ONCE, threads = omp_get_num_threads();
-        const int64_t in_cache = std::max<int64_t>(1, number * depth * COLUMNS * sizeof(T) / AT_ONCE);
-        const int64_t parts = least(number, row_blocks > 1 ? in_cache : threads);
-        const int64_t splits = row_blocks > 1 ? least(row_blocks, threads / std::gcd(parts, threads)) : 1;
-        Term<T> terms[ROWS_AT_ONCE + 1];
-        alignas(64) float c[ROWS_AT_ONCE * COLUMNS];
+    // Left times panels, plus the products of `more_terms`; `finish` gets each 32 rows by 32 columns of the result.
+    template <class Finish, class MoreTerms>
+    void multiply(const T* left, int64_t depth, const T* panels, int64_t panel_count, int64_t rows, Finish finish,
+                  MoreTerms more_terms) {
+        const int64_t blocks = round_up(rows) / ROWS, threads = omp_get_num_threads();
+        const int64_t cached_parts = std::max<int64_t>(1, panel_count * depth * PANEL * sizeof(T) / CACHED_BYTES);
+        const int64_t parts = min64(panel_count, blocks > 1 ? cached_parts : threads);
+        const int64_t splits = blocks > 1 ? min64(blocks, threads / std::gcd(parts, threads)) : 1;
+        Term<T> terms[ROWS + 1];
+        alignas(64) float c[ROWS * PANEL];
 #pragma omp for schedule(dynamic)
         for (int64_t task = 0; task < parts * splits; task++) {
             const int64_t part = task / splits, split = task % splits;
-            for (int64_t block = row_blocks * split / splits; block < row_blocks * (split + 1) / splits; block++)
-                for (int64_t panel = number * part / parts; panel < number * (part + 1) / parts; panel++) {
-                    terms[0] = {left + block * ROWS_AT_ONCE * depth, depth, depth, panels + panel * depth * COLUMNS};
-                    const int count = 1 + more(block, panel, terms + 1);
-                    F::template multiply<COLUMNS>(terms, count, rows_of(block, rows), c);
-                    finish(block * ROWS_AT_ONCE, rows_of(block, rows), panel, c);
+            for (int64_t block = blocks * split / splits; block < blocks * (split + 1) / splits; block++)
+                for (int64_t panel = panel_count * part / parts; panel < panel_count * (part + 1) / parts; panel++) {
+                    terms[0] = {left + block * ROWS * depth, depth, depth, panels + panel * depth * PANEL};
+                    const int count = 1 + more_terms(block, panel, terms + 1);
+                    F::template multiply<PANEL>(terms, count, rows_of(block, rows), c);
+                    finish(block * ROWS, rows_of(block, rows), panel, c);
                 }
         }
     }
 
-    // Su et al., 2021; keys and values to the cache.
-    void turn(int64_t layer, const Scratch<T>& scratch) {
-        const int64_t half = p.head / 2, all = p.heads + 2 * p.groups;
-        float* turned = scratch.turned;
+    // Rotates queries and keys (Su et al., 2021); writes keys and values to the KV cache.
+    void rotate_and_cache(int64_t layer, const Scratch<T>& scratch) {
+        const int64_t half = p.head_width / 2, qkv_heads = p.heads + 2 * p.kv_heads;
+        float* rotated = scratch.rotated;
 #pragma omp for schedule(static)
-        for (int64_t task = 0; task < p.tokens * all; task++) {
-            const int64_t row = task / all, one = task % all, place = places[row], group = (one - p.heads) % p.groups;
-            const float *from = qkv + row * joined + one * p.head;
-            const float *cos = p.cos + place * p.head, *sin = p.sin + place * p.head;
-            const bool value = one >= p.heads + p.groups;
+        for (int64_t task = 0; task < p.token_count * qkv_heads; task++) {
+            const int64_t row = task / qkv_heads, head = task % qkv_heads, position = positions[row];
+            const int64_t kv_head = (head - p.heads) % p.kv_heads;
+            const float *from = qkv + row * qkv_width + head * p.head_width;
+            const float *cos = p.cos + position * p.head_width, *sin = p.sin + position * p.head_width;
+            const bool is_value = head >= p.heads + p.kv_heads;
             for (int64_t i = 0; i < half; i++) {
-                turned[i] = value ? from[i] : from[i] * cos[i] - from[half + i] * sin[i];
-                turned[half + i] = value ? from[half + i] : from[half + i] * cos[i] + from[i] * sin[i];
+                rotated[i] = is_value ? from[i] : from[i] * cos[i] - from[half + i] * sin[i];
+                rotated[half + i] = is_value ? from[half + i] : from[half + i] * cos[i] + from[i] * sin[i];
             }
-            for (int64_t i = p.head; i < head_wide; i++) turned[i] = 0;
-            T* to = one < p.heads ? queries + (row * p.heads + one) * head_wide : scratch.rounded;
-            for (int64_t i = 0; i < head_wide; i += W) F::put(to + i, get(turned + i));
-            if (one < p.heads) continue;
-            T* block = (value ? p.values : p.keys)[layer] + block_of(row, place) + group * BLOCK * head_wide;
-            (value ? F::put_value : F::put_key)(block, place % BLOCK, scratch.rounded, head_wide);
+            for (int64_t i = p.head_width; i < head_width; i++) rotated[i] = 0;
+            T* to = head < p.heads ? queries + (row * p.heads + head) * head_width : scratch.rounded;
+            for (int64_t i = 0; i < head_width; i += W) F::store(to + i, get(rotated + i));
+            if (head < p.heads) continue;
+            T* block = (is_value ? p.values : p.keys)[layer] + block_offset(row, position) + kv_head * BLOCK * head_width;
+            (is_value ? F::store_value : F::store_key)(block, position % BLOCK, scratch.rounded, head_width);
         }
     }
 
-    // A row of scores [64], of which `seen` count, to shares; what is known of the row so far is kept up.
-    void to_shares(const float* scores, T* shares, int64_t seen, float& top, float& total, float* out) const {
-        V kept[BLOCK / W], most_of = all(top), counted;
-        for (int64_t i = 0; i < W; i++) counted[i] = i;
-        for (int64_t i = 0; i < BLOCK / W; i++, counted += W) {
+    // A row of scores [64], of which `visible` count, to probabilities relative to the row's maximum so far; rescales the
+    // row's sum and output where the maximum grows.
+    void online_softmax(const float* scores, T* probabilities, int64_t visible, float& row_max, float& row_sum,
+                        float* out) const {
+        V scaled[BLOCK / W], maxima = broadcast(row_max), column;
+        for (int64_t i = 0; i < W; i++) column[i] = i;
+        for (int64_t i = 0; i < BLOCK / W; i++, column += W) {
             V score = get(scores + i * W) * scale;
-            kept[i] = counted < all(float(seen)) ? score : all(-1e30f);
-            most_of = larger(kept[i], most_of);
+            scaled[i] = column < broadcast(float(visible)) ? score : broadcast(MINUS_INFINITY);
+            maxima = vmax(scaled[i], maxima);
         }
-        const float now = F::most(most_of), before = F::exponential(all(top - now))[0];
+        const float maximum = F::reduce_max(maxima), rescale = F::vexp(broadcast(row_max - maximum))[0];
         V sums = {};
         for (int64_t i = 0; i < BLOCK / W; i++) {
-            V share = F::exponential(kept[i] - now);
-            sums += share;
-            F::put(shares + i * W, share);
+            V exponential = F::vexp(scaled[i] - maximum);
+            sums += exponential;
+            F::store(probabilities + i * W, exponential);
         }
-        if (before != 1)
-            for (int64_t i = 0; i < head_wide; i += W) put(out + i, get(out + i) * before);
-        total = total * before + F::sum(sums);
-        top = now;
+        if (rescale != 1)
+            for (int64_t i = 0; i < head_width; i += W) put(out + i, get(out + i) * rescale);
+        row_sum = row_sum * rescale + F::reduce_sum(sums);
+        row_max = maximum;
     }
 
+    // A task is one key/value head of 32 rows: tokens times the query heads that share it.
     void attend(int64_t layer, const Scratch<T>& scratch) {
-        const int64_t each = p.heads / p.groups, block_size = BLOCK * head_wide;
-        T *asks = scratch.asks, *shares = scratch.shares;
+        const int64_t heads_per_kv = p.heads / p.kv_heads, block_size = BLOCK * head_width;
+        T *rows = scratch.queries, *probabilities = scratch.probabilities;
         float *scores = scratch.scores, *out = scratch.out;
 #pragma omp for schedule(dynamic)
-        for (int64_t task = int64_t(tasks.size()) * p.groups - 1; task >= 0; task--) {
-            const auto [at, first] = tasks[task / p.groups];
-            const Text& text = p.text[at];
-            const int64_t group = task % p.groups, count = least(ROWS_AT_ONCE, text.count * each - first);
-            float tops[ROWS_AT_ONCE], totals[ROWS_AT_ONCE] = {};
-            for (float& top : tops) top = -1e30f;
-            memset(out, 0, 4 * ROWS_AT_ONCE * head_wide);
-            auto token = [&](int64_t r) { return text.begin + (first + r) / each; };
-            auto head = [&](int64_t r) { return group * each + (first + r) % each; };
+        for (int64_t task = int64_t(attention_tasks.size()) * p.kv_heads - 1; task >= 0; task--) {
+            const auto [index, first] = attention_tasks[task / p.kv_heads];
+            const Sequence& sequence = p.sequences[index];
+            const int64_t kv_head = task % p.kv_heads, count = min64(ROWS, sequence.count * heads_per_kv - first);
+            float row_max[ROWS], row_sum[ROWS] = {};
+            for (float& maximum : row_max) maximum = MINUS_INFINITY;
+            memset(out, 0, 4 * ROWS * head_width);
+            auto token = [&](int64_t r) { return sequence.begin + (first + r) / heads_per_kv; };
+            auto head = [&](int64_t r) { return kv_head * heads_per_kv + (first + r) % heads_per_kv; };
             for (int64_t r = 0; r < count; r++)
-                memcpy(asks + r * head_wide, queries + (token(r) * p.heads + head(r)) * head_wide,
-                       sizeof(T) * head_wide);
-            const int64_t last = text.past + (first + count - 1) / each;
+                memcpy(rows + r * head_width, queries + (token(r) * p.heads + head(r)) * head_width,
+                       sizeof(T) * head_width);
+            const int64_t last = sequence.past + (first + count - 1) / heads_per_kv;
             for (int64_t block = 0; block <= last / BLOCK; block++) {
-                const int64_t held = (p.blocks[text.block + block] * p.groups + group) * block_size;
-                F::scores(asks, head_wide, p.keys[layer] + held, count, scores);
+                const int64_t offset =
+                    (p.block_table[sequence.first_block + block] * p.kv_heads + kv_head) * block_size;
+                F::score(rows, head_width, p.keys[layer] + offset, count, scores);
                 for (int64_t r = 0; r < count; r++) {
-                    const int64_t seen = text.past + (first + r) / each + 1 - block * BLOCK;
-                    if (seen > 0)
-                        to_shares(scores + r * BLOCK, shares + r * BLOCK, least(seen, BLOCK), tops[r], totals[r],
-                                  out + r * head_wide);
-                    else memset(shares + r * BLOCK, 0, sizeof(T) * BLOCK);
+                    const int64_t visible = sequence.past + (first + r) / heads_per_kv + 1 - block * BLOCK;
+                    if (visible > 0)
+                        online_softmax(scores + r * BLOCK, probabilities + r * BLOCK, min64(visible, BLOCK), row_max[r],
+                                       row_sum[r], out + r * head_width);
+                    else memset(probabilities + r * BLOCK, 0, sizeof(T) * BLOCK);
                 }
-                F::mix(shares, p.values[layer] + held, head_wide, count, out);
+                F::accumulate_values(probabilities, p.values[layer] + offset, head_width, count, out);
             }
             for (int64_t r = 0; r < count; r++) {
-                for (int64_t i = 0; i < head_wide; i += W) F::put(asks + i, get(out + r * head_wide + i) / totals[r]);
-                memcpy(mixed + token(r) * mixed_wide + head(r) * p.head, asks, sizeof(T) * p.head);
+                for (int64_t i = 0; i < head_width; i += W)
+                    F::store(rows + i, get(out + r * head_width + i) / row_sum[r]);
+                memcpy(attended + token(r) * heads_width + head(r) * p.head_width, rows, sizeof(T) * p.head_width);
             }
         }
     }
 
-    void end() {
+    void write_outputs() {
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < p.asked; i++) {
-            const float* row = x + p.rows[i] * wide;
-            if (!p.hidden) {
-                normalise(row, p.norm, asked + i * wide);
+        for (int64_t i = 0; i < p.output_count; i++) {
+            const float* row = x + p.output_rows[i] * hidden_width;
+            if (!p.returns_hidden) {
+                rms_norm(row, p.final_norm, outputs + i * hidden_width);
                 continue;
             }
-            const float by = factor(row);
-            for (int64_t n = 0; n < p.width; n++) p.made[i * p.width + n] = row[n] * by * p.norm[n];
+            const float factor = inverse_rms(row);
+            for (int64_t n = 0; n < p.hidden_size; n++)
+                p.out[i * p.hidden_size + n] = row[n] * factor * p.final_norm[n];
         }
-        if (p.hidden || !p.asked) return;
-        auto keep = [&](int64_t row, int64_t count, int64_t panel, const float* c) {
-            const int64_t columns = least(COLUMNS, p.words - panel * COLUMNS);
+        if (p.returns_hidden || !p.output_count) return;
+        auto copy_logits = [&](int64_t row, int64_t count, int64_t panel, const float* c) {
+            const int64_t columns = min64(PANEL, p.vocabulary_size - panel * PANEL);
             for (int64_t r = 0; r < count; r++)
-                memcpy(p.made + (row + r) * p.words + panel * COLUMNS, c + r * COLUMNS, 4 * columns);
+                memcpy(p.out + (row + r) * p.vocabulary_size + panel * PANEL, c + r * PANEL, 4 * columns);
         };
-        auto no_more = [](int64_t, int64_t, Term<T>*) { return 0; };
-        multiply(asked, wide, p.output, up(p.words) / COLUMNS, p.asked, keep, no_more);
+        auto no_more_terms = [](int64_t, int64_t, Term<T>*) { return 0; };
+        multiply(outputs, hidden_width, p.lm_head, round_up(p.vocabulary_size) / PANEL, p.output_count, copy_logits,
+                 no_more_terms);
     }
 };
 
@@ -410,23 +382,23 @@ template <class F> class Forward {
 extern "C" {
 
 int64_t luthier_has_amx() {
-#ifdef UNIT
-    return tiles::granted();
+#ifdef HAS_AMX
+    return amx::available();
 #else
     return false;
 #endif
 }
 
-// `half`: numbers are bfloat16, which takes the matrix unit. False when there is no memory.
-int64_t luthier_forward(int64_t half, float epsilon, const void* pass) {
+// `is_bf16`: the dtype is bfloat16, which needs AMX; else float32. Returns false when memory runs out.
+int64_t luthier_forward(int64_t is_bf16, float epsilon, const void* pass) {
     try {
-#ifdef UNIT
-        if (half) {
-            Forward<Halves>(*(const Pass<uint16_t>*)pass, epsilon).run();
+#ifdef HAS_AMX
+        if (is_bf16) {
+            Forward<Bfloat16>(*(const ForwardPass<uint16_t>*)pass, epsilon).run();
             return true;
         }
 #endif
-        Forward<Floats>(*(const Pass<float>*)pass, epsilon).run();
+        Forward<Float32>(*(const ForwardPass<float>*)pass, epsilon).run();
         return true;
     } catch (const std::bad_alloc&) {
         return false;

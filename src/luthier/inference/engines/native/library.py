@@ -10,25 +10,26 @@ import torch
 from luthier import native
 from luthier.settings import DEFAULT_CACHE
 
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("forward.cpp", "formats.h"))
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("forward.cpp", "formats.h", "pass.h"))
 
 _FIELDS = (
-    *("depth", "width", "heads", "groups", "head", "inner", "words", "layers", "norm", "output", "embeddings"),
-    *("cos", "sin", "keys", "values", "adapters", "tokens", "texts", "ids", "text", "blocks", "asked", "hidden"),
-    *("rows", "made", "threads"),
+    *("layer_count", "hidden_size", "heads", "kv_heads", "head_width", "intermediate_size", "vocabulary_size"),
+    *("layers", "final_norm", "lm_head", "embeddings", "cos", "sin", "keys", "values", "adapters"),
+    *("token_count", "sequence_count", "token_ids", "sequences", "block_table", "output_count", "returns_hidden"),
+    *("output_rows", "out", "threads"),
 )
 
 
 class ForwardPass(ctypes.Structure):
-    """The struct Pass of `forward.cpp`: integers and addresses."""
+    """The struct ForwardPass of `pass.h`: integers and addresses."""
 
     _fields_ = tuple((name, ctypes.c_int64) for name in _FIELDS)
 
     def run(self, cache: Path, dtype: torch.dtype, epsilon: float) -> bool:
         """False when memory runs out."""
         library: Any = _library(cache)
-        half = ctypes.c_int64(dtype == torch.bfloat16)
-        return bool(library.luthier_forward(half, ctypes.c_float(epsilon), ctypes.byref(self)))
+        is_bf16 = ctypes.c_int64(dtype == torch.bfloat16)
+        return bool(library.luthier_forward(is_bf16, ctypes.c_float(epsilon), ctypes.byref(self)))
 
 
 def unavailable(dtype: torch.dtype, cache: Path = DEFAULT_CACHE) -> str | None:

@@ -22,7 +22,7 @@ from luthier.types.errors import BaseModelError
 
 
 class PackedAdapter(NamedTuple):
-    """`table` int64 [22]: the struct Adapter of `forward.cpp`, which points into the others."""
+    """`table` int64 [22]: the struct Adapter of `pass.h`, which points into the others."""
 
     table: np.ndarray
     arena: Arena

@@ -57,8 +57,9 @@ class NativeRunner(ModelRunner):
         self._rotary = RotaryTable(weights)
         self._referenced: dict[str, Any] = {}  # objects whose addresses the pass has
         self._pass = ForwardPass(
-            depth=spec.layers, width=spec.hidden_size, heads=spec.heads, groups=spec.kv_heads, head=spec.head_dim,
-            inner=spec.intermediate_size, words=spec.vocab_size, threads=torch.get_num_threads(),
+            layer_count=spec.layers, hidden_size=spec.hidden_size, heads=spec.heads, kv_heads=spec.kv_heads,
+            head_width=spec.head_dim, intermediate_size=spec.intermediate_size, vocabulary_size=spec.vocab_size,
+            threads=torch.get_num_threads(),
         )  # fmt: skip
         self._pack_weights(weights)
         keys = spec.kv_heads, round_up(spec.head_dim), _BLOCK_SIZE
@@ -91,24 +92,24 @@ class NativeRunner(ModelRunner):
             raise IndexError("a token is not in the model's vocabulary")
         ends = [begin + len(chunk.token_ids) for begin, chunk in zip(begins, chunks, strict=True)]
         rows = [row for end, chunk in zip(ends, chunks, strict=True) for row in range(end - chunk.outputs, end)]
-        out = np.empty((len(rows), self._pass.width if hidden else self._model.vocabulary_size), np.float32)
+        out = np.empty((len(rows), self._pass.hidden_size if hidden else self._model.vocabulary_size), np.float32)
         cos, sin = self._rotary.lookup(max(chunk.past + len(chunk.token_ids) for chunk in chunks))
         self._bind_pool()
         self._point(
             adapters=np.array([adapter.table.ctypes.data for adapter in self.adapters.adapters], np.int64),
-            ids=np.array(ids, np.int32),
-            blocks=np.array(blocks, np.int32),
-            rows=np.array(rows, np.int32),
-            text=np.array(sequences, np.int64),
+            token_ids=np.array(ids, np.int32),
+            block_table=np.array(blocks, np.int32),
+            output_rows=np.array(rows, np.int32),
+            sequences=np.array(sequences, np.int64),
             cos=cos,
             sin=sin,
-            made=out,
+            out=out,
         )
-        self._pass.tokens, self._pass.texts = len(ids), len(chunks)
-        self._pass.asked, self._pass.hidden = len(rows), int(hidden)
+        self._pass.token_count, self._pass.sequence_count = len(ids), len(chunks)
+        self._pass.output_count, self._pass.returns_hidden = len(rows), int(hidden)
         if not self._pass.run(self._cache, self._model.dtype, self._model.spec.norm_eps):
             raise MemoryError(f"{len(ids)} tokens in one pass")
-        del self._referenced["made"]
+        del self._referenced["out"]
         return out
 
     def _pack_weights(self, weights: Any) -> None:
@@ -120,14 +121,14 @@ class NativeRunner(ModelRunner):
         arena = Arena(count, self._model.dtype)
         tied = weights.lm_head.weight is weights.model.embed_tokens.weight
         self._point(
-            norm=_padded_floats(weights.model.norm.weight),
+            final_norm=_padded_floats(weights.model.norm.weight),
             layers=np.array([self._pack_layer(layer, arena) for layer in weights.model.layers], np.int64),
-            output=arena.store(pack(weights.lm_head.weight)),
+            lm_head=arena.store(pack(weights.lm_head.weight)),
             embeddings=None if tied else weights.model.embed_tokens.weight,
         )
 
     def _pack_layer(self, layer: Any, arena: Arena) -> list[int]:
-        """The addresses of the struct Layer of `forward.cpp`."""
+        """The addresses of the struct Layer of `pass.h`."""
         linears = {name: [layer.get_submodule(path) for path in paths] for name, paths in PROJECTIONS.items()}
         fused = {name: torch.cat([linear.weight for linear in parts]) for name, parts in linears.items()}
         fused["gate_up"] = gather_rows(fused["gate_up"], interleaved(linears["down"][0].in_features))
