@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.hardware import give_back
+from luthier.hardware import release_memory
 
 
 def _resident_mb() -> float:
@@ -18,6 +18,6 @@ def test_free_memory_between_kept_pieces_goes_back() -> None:
     kept = pieces[::10]
     before = _resident_mb()
     del pieces
-    give_back()
+    release_memory()
     assert _resident_mb() < before - 100
     assert len(kept) == 200

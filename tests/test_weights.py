@@ -6,7 +6,7 @@ import pytest
 
 from luthier.types import job_options
 from luthier.types.errors import BaseModelError, JobError
-from luthier.weights import count, lora_targets
+from luthier.weights import count_parameters, lora_targets
 
 
 def test_layers_are_named_and_counted(tiny_base: Path) -> None:
@@ -16,7 +16,7 @@ def test_layers_are_named_and_counted(tiny_base: Path) -> None:
     assert lora_targets(tiny_base, "all-linear") == "all-linear"
     width, vocabulary = 32, 258
     layer = 2 * width + 2 * width**2 + 2 * width * width // 2 + 3 * width * 2 * width
-    assert count(tiny_base) == vocabulary * width + 2 * layer + width
+    assert count_parameters(tiny_base) == vocabulary * width + 2 * layer + width
 
 
 @pytest.mark.parametrize("asked", ["q_proj,c_attn", "embed_tokens", "attn", "input_layernorm"])
@@ -30,10 +30,10 @@ def test_layers_that_are_not_there_are_refused_with_those_that_are(tiny_base: Pa
 
 def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(BaseModelError, match="no weights"):
-        count(tmp_path)
+        count_parameters(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(BaseModelError, match="cannot be read"):
-        count(tmp_path)
+        count_parameters(tmp_path)
 
 
 def test_options_are_read_once_and_in_order() -> None:

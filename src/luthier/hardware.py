@@ -1,6 +1,6 @@
-"""What `auto` stands for on this machine: a device and the number format of the base weights. And its memory.
+"""The device and dtype that `auto` selects on this machine, and its memory.
 
-Asked by training and by serving, so that both compute alike. Imports torch only when it is asked.
+Shared by training and serving, so that both compute alike. Imports torch only when a function needs it.
 """
 
 import ctypes
@@ -10,18 +10,18 @@ Device = Literal["cpu", "cuda"]
 Precision = Literal["bfloat16", "float32"]
 
 
-def choose(device: str, precision: str) -> tuple[Device, Precision]:
-    """`auto` takes a GPU when there is one, and bfloat16 where the processor computes with it."""
+def select_hardware(device: str, precision: str) -> tuple[Device, Precision]:
+    """(device, dtype of the base weights). `auto` selects a GPU if there is one, and bfloat16 if it is fast."""
     import torch
 
-    chosen: Device = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    selected: Device = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
     if precision != "auto":
-        return chosen, "float32" if precision == "float32" else "bfloat16"
-    fast = torch.cuda.is_bf16_supported() if chosen == "cuda" else _cpu_has_bfloat16()
-    return chosen, "bfloat16" if fast else "float32"
+        return selected, "float32" if precision == "float32" else "bfloat16"
+    fast = torch.cuda.is_bf16_supported() if selected == "cuda" else _cpu_supports_bfloat16()
+    return selected, "bfloat16" if fast else "float32"
 
 
-def _cpu_has_bfloat16() -> bool:
+def _cpu_supports_bfloat16() -> bool:
     import torch
 
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -29,14 +29,17 @@ def _cpu_has_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether the machine is at fault, and trying again may help: a full disk, no memory."""
+def is_transient(error: BaseException) -> bool:
+    """Whether the machine caused the error, and a retry may succeed: a full disk, no memory."""
     out_of_memory = "out of memory" in str(error) or "can't allocate memory" in str(error)  # PyTorch's words
     return isinstance(error, OSError | MemoryError) or (isinstance(error, RuntimeError) and out_of_memory)
 
 
-def give_back() -> None:
-    """Memory that was freed, to the system: glibc keeps it for later, where it rarely fits, and it would pile up."""
+def release_memory() -> None:
+    """Returns freed memory to the system: glibc keeps it for later, where it rarely fits, and it would pile up."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+choose, may_pass, give_back = select_hardware, is_transient, release_memory  # former names

@@ -1,7 +1,7 @@
-"""Which language a person reads: English or Chinese.
+"""The language of the user: English or Chinese.
 
-Every sentence for people is written in both, side by side, and chosen here. What travels over the API stays
-English, word for word as OpenAI sends it. This module knows nothing about who prints the sentence.
+Every sentence for people is written in both, side by side, and selected here. What travels over the API stays English,
+word for word as OpenAI sends it.
 """
 
 import os
@@ -20,5 +20,5 @@ def current() -> Language:
 
 
 def say(en: str, zh: str, language: Language | None = None) -> str:
-    """`en` or `zh`, whichever `language` (default: the environment's) asks for."""
+    """`en` or `zh`, by `language` (default: that of the environment)."""
     return zh if (language or current()) == "zh" else en

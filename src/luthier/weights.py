@@ -1,6 +1,6 @@
-"""What the safetensors files of a model folder say of themselves: which layers there are, and how many weights.
+"""The headers of the safetensors files in a model folder: which layers there are, and how many parameters.
 
-Reads their headers alone, without torch. Knows nothing about architectures beyond how layers are commonly named.
+Reads headers only, without torch. Nothing is assumed about architectures but the usual names of layers.
 """
 
 import re
@@ -16,48 +16,53 @@ _GROUPS = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "f
 _LAYER = re.compile(r"\.\d+\.(?:.*\.)?(\w+)\.(\w+)\.weight")  # …layers.0.self_attn.q_proj.weight
 
 
-def shapes(folder: Path) -> dict[str, list[int]]:
-    """The shape of every tensor. Raises BaseModelError."""
-    found: dict[str, list[int]] = {}
+def tensor_shapes(folder: Path) -> dict[str, list[int]]:
+    """The shape of every tensor by name. Raises BaseModelError."""
+    shapes: dict[str, list[int]] = {}
     try:
         for file in sorted(folder.glob("*.safetensors")):
             with safe_open(file, "np") as tensors:
-                found |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+                shapes |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise BaseModelError(f"The weights of {folder.name} cannot be read: {error}") from error
-    if not found:
+    if not shapes:
         raise BaseModelError(f"The folder {folder.name} has no weights as safetensors.")
-    return found
+    return shapes
 
 
-def count(folder: Path) -> int:
-    """How many numbers the weights are. Raises BaseModelError."""
-    return sum(prod(shape) for shape in shapes(folder).values())
+def count_parameters(folder: Path) -> int:
+    """The number of parameters. Raises BaseModelError."""
+    return sum(prod(shape) for shape in tensor_shapes(folder).values())
 
 
-def lora_targets(folder: Path, asked: str) -> str | list[str]:
-    """What `asked` (`all-linear`, `attention`, `mlp`, or names with commas between) stands for in this base model,
-    as PEFT takes it.
+def lora_targets(folder: Path, targets: str) -> str | list[str]:
+    """`targets` as PEFT takes it, for this base model: `all-linear`, or names of layers.
 
-    Raises JobError naming the layers that there are, BaseModelError.
+    `targets` is `all-linear`, `attention`, `mlp`, or names separated by commas. Raises JobError naming the layers that
+    exist, BaseModelError.
     """
-    if asked == ALL_LINEAR:
-        return asked
+    if targets == ALL_LINEAR:
+        return targets
     parents = {
-        found[2]: found[1]
-        for name, shape in shapes(folder).items()
-        if len(shape) == 2 and (found := _LAYER.search(name))
+        match[2]: match[1]
+        for name, shape in tensor_shapes(folder).items()
+        if len(shape) == 2 and (match := _LAYER.search(name))
     }
     groups = {
         group: [name for name, parent in parents.items() if any(word in parent for word in words)]
         for group, words in _GROUPS.items()
     }
-    names = groups.get(asked, asked.split(","))
-    unknown = [name for name in names if name not in parents]
-    if unknown or not names:
-        known = "; ".join(f"{group}: {', '.join(layers)}" for group, layers in groups.items() if layers)
-        rest = [name for name in parents if not any(name in layers for layers in groups.values())]
-        known = "; ".join([known, f"others: {', '.join(rest)}"] if rest else [known])
-        what = "has no layers named " + ", ".join(f"'{name}'" for name in unknown or [asked])
-        raise JobError("invalid_targets", f"The base model {what}. It has {known}. Or take '{ALL_LINEAR}'.", "metadata")
+    names = groups.get(targets, targets.split(","))
+    missing = [name for name in names if name not in parents]
+    if missing or not names:
+        raise JobError("invalid_targets", _target_error(missing or [targets], list(parents), groups), "metadata")
     return names
+
+
+def _target_error(missing: list[str], layers: list[str], groups: dict[str, list[str]]) -> str:
+    existing = [f"{group}: {', '.join(names)}" for group, names in groups.items() if names]
+    others = [name for name in layers if not any(name in names for names in groups.values())]
+    if others:
+        existing.append(f"others: {', '.join(others)}")
+    quoted = ", ".join(f"'{name}'" for name in missing)
+    return f"The base model has no layers named {quoted}. It has {'; '.join(existing)}. Or take '{ALL_LINEAR}'."

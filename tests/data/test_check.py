@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from luthier.data.check.file_check import check_file, job_error
 from luthier.data.check.structure import check_example
 from luthier.data.check.structure.messages import MESSAGE_KEYS, ROLES
-from luthier.data.findings import CATALOGUE, KEPT_PER_KIND, Finding, FindingError, Report, problem, shown
+from luthier.data.findings import (
+    CATALOGUE,
+    MAX_FINDINGS_PER_KIND,
+    Finding,
+    FindingError,
+    Report,
+    make_finding,
+    printable,
+)
 from luthier.data.findings.structure import STRUCTURE
 from luthier.data.jsonl.columnar_parser import ChatColumns
 from luthier.data.jsonl.reader import MAX_LINE_BYTES, parse_line, read_lines
@@ -377,9 +385,9 @@ def test_progress_reaches_the_last_line(check: Any) -> None:
 
 
 def test_a_flood_of_faults_is_counted_but_not_kept(check: Any) -> None:
-    report = check(b"{\n" * (KEPT_PER_KIND + 50))
-    assert report.counts["json_invalid"] == KEPT_PER_KIND + 50
-    assert len(report.findings) == KEPT_PER_KIND
+    report = check(b"{\n" * (MAX_FINDINGS_PER_KIND + 50))
+    assert report.counts["json_invalid"] == MAX_FINDINGS_PER_KIND + 50
+    assert len(report.findings) == MAX_FINDINGS_PER_KIND
 
 
 OPENING = "The job failed due to an invalid training file. "
@@ -465,7 +473,7 @@ def test_a_validation_file_is_called_one(check: Any) -> None:
 def test_every_sentence_can_be_said(code: str, language: Any) -> None:
     wire = CATALOGUE[code].wire
     for key in [*wire] if not isinstance(wire, str) else ["{key}"]:
-        finding = problem(code, key=key, seen="{seen}", detail="5").at(3, 2)
+        finding = make_finding(code, key=key, value="{seen}", detail="5").at(3, 2)
         for text in (finding.text(language), finding.remedy(language), finding.wire(file_id="file-X")):
             assert text
             assert "None" not in text.replace("message None", "")
@@ -482,9 +490,9 @@ def test_a_report_is_json(check: Any) -> None:
 
 
 def test_what_is_shown_is_safe_to_print() -> None:
-    assert shown("a\x1b[2J\nb\ud83d　c") == "a\ufffd[2J b\ufffd c"
-    assert len(shown("x" * 1000)) == 61
-    assert shown({"中": 1}) == '{"中": 1}'
+    assert printable("a\x1b[2J\nb\ud83d　c") == "a\ufffd[2J b\ufffd c"
+    assert len(printable("x" * 1000)) == 61
+    assert printable({"中": 1}) == '{"中": 1}'
 
 
 anything = st.recursive(
@@ -537,14 +545,14 @@ class Looker:
 
     def check(self, line_number: int, example_number: int, example: dict[str, Any]) -> list[Finding]:
         self.shown.append((line_number, example_number))
-        return [problem("unrecognized_key", key="look")]
+        return [make_finding("unrecognized_key", key="look")]
 
     def check_columns(self, first_line: int, first_example: int, examples: ChatColumns) -> list[Finding]:
         numbers = [(first_line + index, first_example + index) for index in range(len(examples))]
         return [finding.at(*place) for place in numbers for finding in self.check(*place, {})]
 
     def finish(self) -> list[Finding]:
-        return [problem("unrecognized_key", key="finish").at(7)]
+        return [make_finding("unrecognized_key", key="finish").at(7)]
 
 
 def test_quality_is_shown_what_has_no_error_of_form(check: Any) -> None:

@@ -35,7 +35,7 @@ def read(path: Path, content: bytes, **hints: str) -> tuple[list[Any], list[str]
     with prepared(path, Hints(**hints)) as file:
         found = [json.loads(line) for line in file.path.read_bytes().decode("utf-8-sig").split("\n") if line]
         assert file.converted == any(note.code == "converted_from" for note in file.notes)
-        return found, [note.seen or note.code for note in file.notes]
+        return found, [note.value or note.code for note in file.notes]
 
 
 def workbook(path: Path, *sheets: str) -> bytes:

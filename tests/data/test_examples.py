@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from luthier.data.examples.example import Example, call_form, read_examples, to_example
+from luthier.data.examples.example import Example, read_examples, to_example
 from luthier.types.errors import LuthierError
 
 USER = {"role": "user", "content": "Hi"}
@@ -26,14 +26,14 @@ def test_examples_come_as_they_are_written(tmp_path: Path) -> None:
     full: dict[str, Any] = {"messages": [USER, ANSWER | {"weight": 0}], "tools": TOOLS, "parallel_tool_calls": False}
     plain: dict[str, Any] = {"messages": [USER, CALL], "functions": [], "tools": None}
     assert list(read_examples(write(tmp_path, full, plain))) == [
-        Example(full["messages"], TOOLS, None, False, 1),
-        Example(plain["messages"], None, None, None, 2),
+        Example(full["messages"], TOOLS, False, 1),
+        Example(plain["messages"], line=2),
     ]
 
 
 def test_a_pair_is_a_conversation_of_two(tmp_path: Path) -> None:
     (example,) = read_examples(write(tmp_path, {"prompt": "Hi", "completion": "Hello."}))
-    assert example == Example([USER, ANSWER], None, None, None, 1)
+    assert example == Example([USER, ANSWER], line=1)
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_invalid_json_is_refused_by_line(tmp_path: Path) -> None:
     ],
 )
 def test_the_form_of_calls(example: dict[str, Any], form: str | None) -> None:
-    assert call_form(to_example(example, 1)) == form
+    assert to_example(example, 1).call_form == form

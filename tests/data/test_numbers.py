@@ -8,7 +8,7 @@ import pytest
 
 from luthier.data.examples.example import read_examples, to_example
 from luthier.data.rendering.renderer import Renderer
-from luthier.data.token_stats import Spread, context_tokens, measure, openai_tokens
+from luthier.data.token_stats import Distribution, context_tokens, measure, openai_tokens
 from luthier.types.errors import RenderError
 
 
@@ -78,11 +78,11 @@ def test_a_sample_is_told_repeats_and_misses_no_long_example(tmp_path: Path, ren
 
 
 def test_spread() -> None:
-    spread = Spread.of(list(range(1, 101)))
+    spread = Distribution.of(list(range(1, 101)))
     assert (spread.total, spread.min, spread.max, spread.mean) == (5050, 1, 100, 50.5)
     assert (spread.p5, spread.p95) == (pytest.approx(5.95), pytest.approx(95.05))
     assert spread.bars == [10] * 10
-    assert Spread.of([3]).bars == [1, *[0] * 9]
+    assert Distribution.of([3]).bars == [1, *[0] * 9]
 
 
 def test_context_of_a_base(tiny_base: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.examples.example import Example
-from luthier.data.examples.messages import Answer, Call, canonical, definitions, parse
+from luthier.data.examples.messages import Answer, Call, normalize_messages, normalize_tools, parse_answer
 from luthier.data.rendering.chat_template import Template
 from luthier.data.rendering.renderer import Renderer
 from luthier.types.chat import FunctionDefinition, Tool
@@ -26,7 +26,7 @@ def renderer(tiny_base: Path) -> Renderer:
 
 
 def example(messages: list[dict[str, Any]], tools: Any = None, functions: Any = None) -> Example:
-    return Example(messages, tools, functions, None, 1)
+    return Example(messages, normalize_tools(tools, functions), line=1)
 
 
 def call(name: str, arguments: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ CHATS = [
 
 @pytest.mark.parametrize("messages", CHATS)
 def test_plain_chats_are_written_as_the_base_writes_them(renderer: Renderer, messages: list[dict[str, Any]]) -> None:
-    own = Template(TEMPLATE, {}).render(canonical(messages), None)
+    own = Template(TEMPLATE, {}).render(normalize_messages(messages), None)
     assert renderer.decode(renderer.example(example(messages)).ids) == own
 
 
@@ -138,7 +138,7 @@ def test_calls_come_back_as_they_went_in(renderer: Renderer, several: list[dict[
     several = [_clean(arguments) for arguments in several]
     calls = [call("f", arguments)["tool_calls"][0] for arguments in several]
     said = trained(renderer, example([user("x"), {"role": "assistant", "tool_calls": calls}]))
-    answer = parse(said.removesuffix("<|im_end|>"))
+    answer = parse_answer(said.removesuffix("<|im_end|>"))
     assert answer.content is None
     assert [json.loads(one.arguments) for one in answer.calls] == several
 
@@ -154,20 +154,20 @@ def test_calls_come_back_as_they_went_in(renderer: Renderer, several: list[dict[
 )
 def test_arguments_come_back_digit_by_digit(renderer: Renderer, arguments: str) -> None:
     said = trained(renderer, example([user("x"), call("f", arguments)]))
-    assert parse(said.removesuffix("<|im_end|>")).calls == [Call("f", arguments)]
+    assert parse_answer(said.removesuffix("<|im_end|>")).calls == [Call("f", arguments)]
 
 
 @pytest.mark.parametrize("content", ["Let me look.", " a ", "a\n", "查一下：\n\n"])
 def test_text_beside_calls_comes_back(renderer: Renderer, content: str) -> None:
     calls = [call("f", {"a": 1})["tool_calls"][0], call("g", {})["tool_calls"][0]]
     said = trained(renderer, example([user("x"), {"role": "assistant", "content": content, "tool_calls": calls}]))
-    answer = parse(said.removesuffix("<|im_end|>"))
+    answer = parse_answer(said.removesuffix("<|im_end|>"))
     assert answer == Answer(content, [Call("f", '{"a": 1}'), Call("g", "{}")])
 
 
 def test_blank_text_around_calls_is_none() -> None:
     text = '\n\n<tool_call>{"name": "f"}</tool_call>\n\n<tool_call>{"name": "g"}</tool_call>\n'
-    assert parse(text) == Answer(None, [Call("f", "{}"), Call("g", "{}")])
+    assert parse_answer(text) == Answer(None, [Call("f", "{}"), Call("g", "{}")])
 
 
 @pytest.mark.parametrize(
@@ -175,27 +175,27 @@ def test_blank_text_around_calls_is_none() -> None:
     ["<tool_call>\nnot json\n</tool_call>", '<tool_call>{"name": 3}</tool_call>', '<tool_call>{"a": 1}', "plain"],
 )
 def test_what_is_no_call_stays_text(text: str) -> None:
-    assert parse(text) == Answer(text)
+    assert parse_answer(text) == Answer(text)
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"{}"'])
 def test_arguments_that_are_no_object_are_refused_by_place(arguments: str) -> None:
     message = {"role": "assistant", "function_call": {"name": "f", "arguments": arguments}}
     with pytest.raises(RenderError, match=r"Message 2: the arguments of f"):
-        canonical([user("x"), message])
+        normalize_messages([user("x"), message])
 
 
 def test_parts_of_text_are_joined_and_others_refused() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert canonical([{"role": "user", "content": parts}])[0]["content"] == "ab"
+    assert normalize_messages([{"role": "user", "content": parts}])[0]["content"] == "ab"
     with pytest.raises(RenderError, match="not text"):
-        canonical([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}])
+        normalize_messages([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}])
 
 
 def test_definitions_take_todays_form() -> None:
-    assert definitions(None, [TOOL["function"]]) == [TOOL]
-    assert definitions([TOOL], None) == [TOOL]
-    assert definitions([], None) is None
+    assert normalize_tools(None, [TOOL["function"]]) == [TOOL]
+    assert normalize_tools([TOOL], None) == [TOOL]
+    assert normalize_tools([], None) is None
 
 
 def test_definitions_read_the_same_wherever_they_come_from() -> None:
@@ -203,8 +203,8 @@ def test_definitions_read_the_same_wherever_they_come_from() -> None:
     parameters = {"type": "object", "properties": {"b": {"default": None}, "a": {}}}
     written = {"strict": None, "parameters": parameters, "name": "f", "description": "d"}
     sent = Tool(type="function", function=FunctionDefinition(**written)).model_dump(exclude_none=True)
-    assert json.dumps(definitions([sent], None)) == json.dumps(definitions(None, [written]))
-    assert json.dumps(definitions([sent], None)[0]["function"]["parameters"]) == json.dumps(parameters)
+    assert json.dumps(normalize_tools([sent], None)) == json.dumps(normalize_tools(None, [written]))
+    assert json.dumps(normalize_tools([sent], None)[0]["function"]["parameters"]) == json.dumps(parameters)
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_tokens_know_their_bytes(renderer: Renderer) -> None:
 
 
 def test_a_reader_holds_back_half_characters(renderer: Renderer) -> None:
-    read = renderer.reader()
+    read = renderer.stream_decoder()
     pieces = [read(token) for token in renderer.prompt([user("你好")])]
     assert "�" not in "".join(pieces)
     assert "你好" in "".join(pieces)

@@ -3,20 +3,20 @@
 import re
 from pathlib import Path
 
-from luthier.data.findings import CATALOGUE
+from luthier.data.findings import all_kinds
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "check.md"
 OPENING, CLOSING = "<!-- codes: made by python tests/docs/test_check_page.py -->\n", "<!-- end of codes -->\n"
 ORDER = ("error", "warning", "note")
 # The placeholders of sentences, as a reader of the page may see them.
-WORDS = {"seen": "…", "detail": "…", "key": "key", "line": "n", "message": "n", "example": "n"}
+WORDS = {"value": "…", "detail": "…", "key": "key", "line": "n", "message": "n", "example": "n"}
 
 
 def table() -> str:
     rows = [
         f"| `{code}` | {kind.severity} | {_cell(kind.en)} | {_cell(kind.remedy_en)} |\n"
         for severity in ORDER
-        for code, kind in CATALOGUE.items()
+        for code, kind in all_kinds().items()
         if kind.severity == severity
     ]
     return "| code | severity | what | remedy |\n|---|---|---|---|\n" + "".join(rows)

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from luthier.data.examples.example import Example
-from luthier.data.examples.tool_definitions import Definitions, as_shown, collect, slim
+from luthier.data.examples.tool_definitions import FunctionSchemas, collect_definitions, slim, with_detail
 from luthier.evaluation.tool_call_match import (
     ExpectedCall,
     Overlap,
@@ -34,7 +33,7 @@ LEAVE = {
     },
 }
 PING = {"type": "function", "function": {"name": "ping"}}
-DEFINITIONS = Definitions([LEAVE, PING])
+DEFINITIONS = FunctionSchemas([LEAVE, PING])
 
 
 def expected_call(function: str = "write_leave_letter", /, acceptable: Any = None, **arguments: Any) -> ExpectedCall:
@@ -172,15 +171,10 @@ def test_slim_definitions_keep_names_and_types() -> None:
             "required": ["name", "days"],
         },
     }
-    assert as_shown([LEAVE], "none") is None
-    assert as_shown([LEAVE], "full") == [LEAVE]
+    assert with_detail([LEAVE], "none") is None
+    assert with_detail([LEAVE], "full") == [LEAVE]
 
 
 def test_definitions_are_collected_over_examples() -> None:
     other = {"type": "function", "function": {"name": "ping", "description": "rare"}}
-    examples = [
-        Example([], [LEAVE, PING], None, None, 1),
-        Example([], [other], None, None, 2),
-        Example([], None, [PING["function"]], None, 3),
-    ]
-    assert collect(examples) == [LEAVE, PING]
+    assert collect_definitions([[LEAVE, PING], [other], [PING]]) == [LEAVE, PING]

@@ -11,7 +11,7 @@ from openai import OpenAI
 from serving import Bare, ScriptedEngine, body_of, until
 from transformers import AutoModelForCausalLM
 
-from luthier.data.examples.adapter_metadata import Taught
+from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.data.rendering.renderer import Renderer
 from luthier.store import Event
 from luthier.types.errors import RateLimitError
@@ -254,7 +254,7 @@ def taught_pairs(scripted_server: Bare, tmp_path: Path, tiny_base: Path) -> str:
     file = client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model="babbage-002", training_file=file.id)
     (tmp_path / "adapter").mkdir()
-    Taught(pairs=True).write(tmp_path / "adapter")
+    AdapterMetadata(pairs=True).write(tmp_path / "adapter")
     (tmp_path / "adapter" / "chat_template.jinja").write_bytes((tiny_base / "chat_template.jinja").read_bytes())
     name = f"ft:babbage-002:personal::{job.id[-8:]}"
     scripted_server.store.models.add_checkpoint(

@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 from serving import Bare, body_of
 
-from luthier.data.examples.adapter_metadata import Taught
+from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.store import Event
 
 TOOL = {"type": "function", "function": {"name": "ping"}}
@@ -22,7 +22,7 @@ def tuned(bare: Bare, tmp_path: Path, tiny_base: Path) -> str:
     file = client.files.create(file=("x.jsonl", LINE), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
     (tmp_path / "adapter").mkdir()
-    Taught("tools", definitions=[TOOL]).write(tmp_path / "adapter")
+    AdapterMetadata("tools", definitions=[TOOL]).write(tmp_path / "adapter")
     name = f"ft:gpt-4o-mini-2024-07-18:personal:a-b:{job.id[-8:]}"
     row = bare.store.jobs.get(job.id)
     bare.store.models.add_checkpoint(

@@ -6,7 +6,7 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from luthier.data.examples.messages import parse
+from luthier.data.examples.messages import parse_answer
 from luthier.server.generation.stop_and_call_parser import StopAndCallParser
 
 # Few letters, so that sequences overlap and repeat; and what calls are made of.
@@ -74,7 +74,7 @@ def test_stop_sequences_never_come_out(text: str, cuts: list[int], stops: list[s
 @given(TEXTS, CUTS)
 def test_calls_are_those_of_the_whole_text(text: str, cuts: list[int]) -> None:
     sent, answer, _ = _run(text, cuts, [], calls=True)
-    expected = parse(text)
+    expected = parse_answer(text)
     assert answer.calls == expected.calls
     assert sent.strip() == (expected.content or "").strip()
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from serving import Bare, ScriptedEngine, make_model
 from tokenizers import Tokenizer
 
-from luthier.data.examples.adapter_metadata import Taught
-from luthier.data.examples.messages import parse
-from luthier.data.examples.tool_definitions import Definitions
+from luthier.data.examples.adapter_metadata import AdapterMetadata
+from luthier.data.examples.messages import parse_answer
+from luthier.data.examples.tool_definitions import FunctionSchemas
 from luthier.inference.scheduling.structured_output import GrammarMatcher, validate_grammar
 from luthier.server.generation.structured_output import ResponseGrammar, response_grammar
 from luthier.server.generation.tool_calls import call_policy
@@ -47,7 +47,7 @@ def complete(client: OpenAI, **more: Any) -> Any:
 
 
 def valid(function: Any) -> bool:
-    return not Definitions(TOOLS).faults(function.name, json.loads(function.arguments))
+    return not FunctionSchemas(TOOLS).faults(function.name, json.loads(function.arguments))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_fine_tuned_model_is_held_to_the_functions_that_it_knows(bare: Bare, t
     client = bare.client()
     name = make_model(bare, client, "ft:gpt-4o-mini-2024-07-18:personal::abcd1234", tmp_path / "adapter")
     adapter = bare.store.models.find(name).adapter  # type: ignore[union-attr]
-    Taught("tools", definitions=TOOLS).write(adapter)
+    AdapterMetadata("tools", definitions=TOOLS).write(adapter)
     messages: Any = [{"role": "user", "content": "x"}]
     with pytest.raises(openai.BadRequestError, match="'fly' is not among the functions that this model was trained"):
         client.chat.completions.create(
@@ -142,7 +142,7 @@ def test_a_model_that_knows_its_functions_calls_nothing_else(
 ) -> None:
     """Also without definitions in the request and without `strict`; text stays possible, for the base model too."""
     name = make_model(scripted_server, scripted, "ft:gpt-4o-mini-2024-07-18:personal::held0001", tmp_path / "adapter")
-    Taught("tools", definitions=TOOLS).write(scripted_server.store.models.find(name).adapter)  # type: ignore[union-attr]
+    AdapterMetadata("tools", definitions=TOOLS).write(scripted_server.store.models.find(name).adapter)  # type: ignore[union-attr]
     messages: Any = [{"role": "user", "content": "x"}]
 
     def accepted(text: str, model: str = name, **more: Any) -> bool:
@@ -165,8 +165,8 @@ def test_a_model_that_knows_its_functions_calls_nothing_else(
 def test_the_operator_says_which_calls_are_held() -> None:
     request = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
     sent = request.model_copy(update={"tools": [Tool(**TOOLS[0])]})
-    taught = Taught("tools", definitions=TOOLS)
-    cases = [(request, taught), (sent, taught), (sent, Taught())]
+    taught = AdapterMetadata("tools", definitions=TOOLS)
+    cases = [(request, taught), (sent, taught), (sent, AdapterMetadata())]
     constrained = {
         strict: [call_policy(body, of, strict=strict).enforced is not None for body, of in cases]
         for strict in ("taught", "all", "off")
@@ -178,13 +178,13 @@ def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:
     """When the request asks for no constraint: a training file may define schemas that llguidance does not support."""
     request = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
     odd = {"type": "function", "function": {"name": "odd", "parameters": {"not": {}}}}
-    rules = call_policy(request, Taught("tools", definitions=[*TOOLS, odd]), strict="taught")
+    rules = call_policy(request, AdapterMetadata("tools", definitions=[*TOOLS, odd]), strict="taught")
     grammar = response_grammar(request, rules)
     assert grammar is not None
     validate_grammar(grammar, "")
     assert "odd" in grammar
     many = [{"type": "function", "function": {"name": f"f{n}" * 10}} for n in range(5000)]
-    assert response_grammar(request, call_policy(request, Taught("tools", definitions=many), strict="taught")) is None
+    assert response_grammar(request, call_policy(request, AdapterMetadata("tools", definitions=many), strict="taught")) is None
 
 
 @pytest.mark.parametrize(
@@ -350,5 +350,5 @@ def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, called
     else:
         return  # an integer may have any number of digits
     text = Tokenizer.from_file(str(tiny_base / "tokenizer.json")).decode(answer)
-    value = json.loads(parse(text).calls[0].arguments) if called else json.loads(text)
+    value = json.loads(parse_answer(text).calls[0].arguments) if called else json.loads(text)
     Draft202012Validator(schema).validate(value)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from luthier.data.examples.example import Example, read_examples
 from luthier.data.rendering.renderer import Renderer
-from luthier.data.rendering.tool_dropout import Mix
+from luthier.data.rendering.tool_dropout import ToolDropout
 from luthier.training import batching, dataset
 from luthier.training.batching import TrainingExample
 from luthier.training.lr_schedule import learning_rate_factor
@@ -162,7 +162,7 @@ def test_weight_zero_is_not_learnt(tiny_base: Path) -> None:
         {"role": "user", "content": "b"},
         {"role": "assistant", "content": "ok"},
     ]
-    rendered = Renderer(tiny_base).example(Example(turns, None, None, None, 1))
+    rendered = Renderer(tiny_base).example(Example(turns, line=1))
     learnt = [token for token, weight in zip(rendered.ids, rendered.weights, strict=True) if weight]
     assert Renderer(tiny_base).decode(learnt) == "ok<|im_end|>"
 
@@ -308,7 +308,7 @@ def test_examples_are_read_from_disk(tmp_path: Path, tiny_base: Path) -> None:
     assert len(again) == len(first) == len(EXAMPLES)
     assert again.tokens() == first.tokens()
     assert all(isinstance(value, np.memmap | int) for value in vars(again).values())
-    turns = Example(EXAMPLES[5]["messages"], None, None, None, 6)
+    turns = Example(EXAMPLES[5]["messages"], line=6)
     assert again.example(5)[0].ids.tolist() == reading.renderer.example(turns).ids
     assert again.example(5)[0].weights.tolist() == reading.renderer.example(turns).weights
 
@@ -333,18 +333,18 @@ def test_definitions_are_shown_in_a_mix_and_examples_without_a_call_added(tmp_pa
     assert "<tools>" not in none
     assert all("<tool_call>" in text for text in (full, slim, none))
     assert "<tool_call>" not in renderer.decode(made.example(12, 2)[0].ids.tolist())
-    shown = [Mix().shown(7, epoch, 13) for epoch in range(3)]
+    shown = [ToolDropout().levels(7, epoch, 13) for epoch in range(3)]
     assert events[-1]["trained_tokens"] == sum(
         len(made.example(index, int(view))[0].ids) for epoch in shown for index, view in enumerate(epoch)
     )
 
 
 def test_batches_are_shown_alike_and_every_example_comes_once() -> None:
-    mix = Mix.parse("40,20,40")
+    mix = ToolDropout.parse("40,20,40")
     made = batching.grouped_epoch_order(7, 2, 203, 8, mix)
     assert sorted(made) == list(range(203))
-    assert (made == batching.grouped_epoch_order(7, 2, 203, 8, Mix())).all()
-    shown = mix.shown(7, 2, 203)[made]
+    assert (made == batching.grouped_epoch_order(7, 2, 203, 8, ToolDropout())).all()
+    shown = mix.levels(7, 2, 203)[made]
     kinds = [set(shown[start : start + 8].tolist()) for start in range(0, 203, 8)]
     assert sum(len(kind) > 1 for kind in kinds) <= 2
     assert len({min(kind) for kind in kinds[:8]}) > 1  # and the batches do not come sorted

@@ -183,7 +183,7 @@ def _repair(path: Path, out: Path | None, hints: Hints | None, *, force: bool, g
         ):
             repairs = fix(file.path, out, force=force, guess=guess, on_line=on_line)
             for note in file.notes:
-                repairs.counts[f"{note.code} ({note.seen})" if note.seen else note.code] += 1
+                repairs.counts[f"{note.code} ({note.value})" if note.value else note.code] += 1
             return repairs
     except FindingError:
         return None

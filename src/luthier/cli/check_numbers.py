@@ -58,12 +58,12 @@ def add_numbers(path: Path, report: Report, base: str | None, on_line: Callable[
 
     name, folder = base_folder(base)
     if folder is None:
-        report.numbers = {"base": name, "why": missing_base(name)}
+        report.token_stats = {"base": name, "why": missing_base(name)}
         return
     stats = measure(path, Renderer(folder), context_tokens(folder), count_openai=openai_counter(), on_line=on_line)
     for finding in stats.findings:
         report.add(finding)
-    report.numbers = {"base": name, **stats.to_dict(), "faulty": report.faulty}
+    report.token_stats = {"base": name, **stats.to_dict(), "faulty": report.faulty}
 
 
 def missing_base(name: str) -> str:
@@ -108,7 +108,7 @@ def excluded_examples(numbers: dict[str, Any]) -> str:
 
 def print_numbers(console: Console, path: Path, report: Report) -> None:
     """Prints the section of token statistics, if there are any."""
-    numbers = report.numbers
+    numbers = report.token_stats
     if not numbers or numbers.get("examples") == 0:
         return
     if "why" in numbers or not numbers["counted"]:

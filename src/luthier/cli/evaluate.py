@@ -25,7 +25,7 @@ from luthier.language import say
 if TYPE_CHECKING:
     import openai
 
-    from luthier.data.examples.tool_definitions import Shown
+    from luthier.data.examples.tool_definitions import DefinitionDetail
     from luthier.evaluation.report import Report
     from luthier.evaluation.run import EvaluationPlan, EvaluationSet
 
@@ -99,7 +99,7 @@ def evaluate(
     file: Path | None,
     functions: bool,
     against: tuple[str, ...],
-    definitions: tuple[Shown, ...],
+    definitions: tuple[DefinitionDetail, ...],
     functions_file: Path | None,
     limit: int | None,
     max_tokens: int | None,
@@ -129,7 +129,7 @@ def evaluate(
 
 
 def _plan(
-    models: Sequence[str], functions: bool, definitions: Sequence[Shown], max_tokens: int | None, concurrency: int
+    models: Sequence[str], functions: bool, definitions: Sequence[DefinitionDetail], max_tokens: int | None, concurrency: int
 ) -> EvaluationPlan:
     from luthier.evaluation.run import EvaluationPlan
 
@@ -150,10 +150,10 @@ def _load(path: Path, plan: EvaluationPlan, functions_file: Path | None, limit: 
 
 
 def _definitions(path: Path) -> list[dict[str, Any]] | None:
-    from luthier.data.examples.messages import definitions
+    from luthier.data.examples.messages import normalize_tools
 
     try:
-        return definitions(json.loads(path.read_text(encoding="utf-8")), None)
+        return normalize_tools(json.loads(path.read_text(encoding="utf-8")), None)
     except (ValueError, AttributeError, TypeError) as error:
         raise CliError(
             say(f"{path} is not a list of tool definitions: {error}", f"{path} 不是工具定义列表：{error}")

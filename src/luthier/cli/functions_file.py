@@ -12,8 +12,8 @@ from typing import Any
 from luthier.cli.errors import CliError
 from luthier.data.examples.adapter_metadata import survey
 from luthier.data.examples.json_schema import schema_error
-from luthier.data.examples.messages import definitions as in_todays_form
-from luthier.data.examples.tool_definitions import Definitions
+from luthier.data.examples.messages import normalize_tools
+from luthier.data.examples.tool_definitions import FunctionSchemas
 from luthier.language import say
 from luthier.types.errors import LuthierError
 
@@ -45,14 +45,14 @@ def read_functions(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 def call_errors(definitions: dict[str, list[dict[str, Any]]], name: str, arguments: str) -> str:
     """The errors of a call, in words; empty for a valid call, or without definitions."""
-    tools = in_todays_form(definitions.get("tools"), definitions.get("functions"))
+    tools = normalize_tools(definitions.get("tools"), definitions.get("functions"))
     if not tools:
         return ""
     try:
         value = json.loads(arguments)
     except ValueError:
         value = None
-    codes: Counter[str] = Definitions(tools).faults(name, value if isinstance(value, dict) else None)
+    codes: Counter[str] = FunctionSchemas(tools).faults(name, value if isinstance(value, dict) else None)
     other = ("the arguments do not match the schema", "参数不符合定义")
     return say("; ", "；").join(say(*_ERRORS.get(code, other)) for code in codes)
 

@@ -1,13 +1,13 @@
-"""How long and how dear a job will be: arithmetic on token counts.
+"""Duration and cost of a job: arithmetic on token counts.
 
-Counting the tokens is the caller's part, since only a base model's own tokenizer counts them rightly; nothing here
-knows a tokenizer or a clock. Prices are those that OpenAI last published, for comparison with training at home.
+The caller counts the tokens with the base model's tokenizer and measures the speed of training. Prices are those that
+OpenAI last published, for comparison with training on your own hardware.
 """
 
 import re
 from dataclasses import dataclass
 
-# USD per 1M training tokens. o4-mini was billed by the hour and is not here.
+# USD per 1M training tokens. o4-mini was billed by the hour and is not listed.
 _TRAINING_USD_PER_1M = {
     "gpt-4.1": 25.00,
     "gpt-4.1-mini": 5.00,
@@ -18,17 +18,17 @@ _TRAINING_USD_PER_1M = {
     "davinci-002": 6.00,
     "babbage-002": 0.40,
 }
-# The rate in the lesson's sum, 10,000 tokens x 10 epochs = $1.60: what *using* a fine-tuned gpt-3.5-turbo cost per
-# 1,000 tokens of output in 2023. Training it cost $0.008, so the same job was billed at $0.80.
+# The rate in the lesson's calculation, 10,000 tokens x 10 epochs = $1.60: the price of 1,000 tokens of *output* of a
+# fine-tuned gpt-3.5-turbo in 2023. Training cost $0.008, so the same job was billed at $0.80.
 LESSON_USD_PER_1K = 0.016
 HOSTED_UNTIL = "2027-01-06"  # OpenAI takes no fine-tuning job after this day
-MANY_S = 1000 * 3600.0  # a job this long wants a second thought
+MANY_S = 1000 * 3600.0  # the duration above which a warning is due
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")  # gpt-4o-2024-08-06, gpt-3.5-turbo-0125
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`tokens` is one pass over the file, `trained_tokens` all passes; None is "not known", never zero."""
+    """`tokens` counts one epoch, `trained_tokens` all of them; None is unknown, never zero."""
 
     examples: int
     tokens: int
@@ -39,7 +39,7 @@ class Estimate:
 
 
 def n_epochs_auto(n: int) -> int:
-    """The epochs that OpenAI chooses for `n` examples: 3, more for a small file, fewer for a very large one.
+    """OpenAI's number of epochs for `n` examples: 3, more for a small file, fewer for a very large one.
 
     Source: the OpenAI cookbook's data preparation notebook (targets of 100 and 25,000 examples, 1 to 25 epochs).
     """
@@ -72,7 +72,7 @@ def training_cost(tokens: int, epochs: int, usd_per_1k: float) -> float:
 def estimate(
     tokens_per_example: list[int], *, n_epochs: int, model: str, tokens_per_s: float | None = None
 ) -> Estimate:
-    """What a job on these examples comes to; `tokens_per_s` is the measured speed of training, if there is one."""
+    """The tokens, price and duration of a job; `tokens_per_s` is the measured training throughput, if known."""
     tokens = sum(tokens_per_example)
     trained_tokens = tokens * n_epochs
     price = openai_price(model)

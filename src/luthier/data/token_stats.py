@@ -1,9 +1,8 @@
-"""Token counts of a file: how long its examples are, how much of them is trained, and what a context cuts off.
+"""Stage 5, token statistics: a file in; lengths, trained tokens, and what the context truncates, out.
 
-Counted by the base model's own tokenizer, through the renderer that training uses. Large files are sampled by a seed;
-examples that may be longer than the context are all counted, since one that loses its answer would spoil a job.
-Lines with an error of form are left out: what their tokens would be, nobody can say. Knows no clock and does not
-fetch a tokenizer.
+Counted by the base model's tokenizer, through the renderer that training uses. Large files are sampled by a fixed seed;
+examples that may be longer than the context are all counted, because one that loses its answer would fail a job. Lines
+with a structural error are left out: they cannot be rendered.
 """
 
 import json
@@ -12,27 +11,27 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from luthier.data.check.file_check import checked_example
 from luthier.data.examples.example import Example
-from luthier.data.findings import Finding, FindingError, problem
+from luthier.data.findings import Finding, FindingError, make_finding
 from luthier.data.jsonl.reader import read_lines
 from luthier.data.rendering.renderer import Rendered, Renderer
 from luthier.types.errors import RenderError
 
-SAMPLE_BYTES = 2_000_000  # of a larger file a sample of about this size is counted: a second or two
-LONGEST_CONTEXT = 65_536  # OpenAI's limit for an example, and the trainer's
-_BATCH = 64
+SAMPLE_BYTES = 2_000_000  # the size of the sample from a larger file, which takes a second or two
+MAX_CONTEXT_TOKENS = 65_536  # OpenAI's limit for an example, and the trainer's
+_BATCH_SIZE = 64
 _BARS = 10
 _SEED = 42
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Of one number per example. `bars`: how many examples fall into each of ten equal steps from `min` to `max`."""
+class Distribution:
+    """Of one number per example. `bars`: a histogram of ten equal bins from `min` to `max`."""
 
     total: int
     min: int
@@ -43,7 +42,7 @@ class Spread:
     bars: list[int]
 
     @classmethod
-    def of(cls, values: list[int]) -> "Spread":
+    def of(cls, values: list[int]) -> "Distribution":
         low, high = np.percentile(values, [5, 95])
         bars = np.histogram(values, bins=_BARS, range=(min(values), max(max(values), min(values) + 1)))[0]
         mean = sum(values) / len(values)
@@ -51,10 +50,10 @@ class Spread:
 
 
 @dataclass
-class Numbers:
+class TokenStats:
     """Of `examples`, `sampled` were drawn and `counted` counted: the others have errors or cannot be rendered.
 
-    `tokens` are those that training sees; `truncated` counts all examples.
+    Per counted example: `messages`, `tokens` (as training sees them), `trained`, `openai`. `truncated`: of all.
     """
 
     examples: int
@@ -70,20 +69,20 @@ class Numbers:
 
     @property
     def total_tokens(self) -> int:
-        """Of the whole file, in proportion where only a sample was counted."""
-        return self._of_whole_file(self.tokens)
+        """Of the whole file, extrapolated from the sample."""
+        return self._extrapolate(self.tokens)
 
     @property
     def total_openai_tokens(self) -> int | None:
-        """Likewise; None where they were not counted."""
-        return self._of_whole_file(self.openai) if self.openai else None
+        """Of the whole file, extrapolated from the sample; None if they were not counted."""
+        return self._extrapolate(self.openai) if self.openai else None
 
-    def _of_whole_file(self, counts: list[int]) -> int:
+    def _extrapolate(self, counts: list[int]) -> int:
         return round(sum(counts) * self.examples / self.sampled) if self.sampled else 0
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
-        spreads = {name: getattr(self, name) for name in ("messages", "tokens", "trained", "openai")}
+        columns = {name: getattr(self, name) for name in ("messages", "tokens", "trained", "openai")}
         return {
             "examples": self.examples,
             "sampled": self.sampled,
@@ -91,14 +90,22 @@ class Numbers:
             "context_tokens": self.context_tokens,
             "truncated": self.truncated,
             "total_tokens": self.total_tokens,
-            **{name: vars(Spread.of(values)) if values else None for name, values in spreads.items()},
+            **{name: vars(Distribution.of(values)) if values else None for name, values in columns.items()},
         }
 
 
+class _Candidate(NamedTuple):
+    """An example to render: its number in the file, and whether it belongs to the sample."""
+
+    example: Example
+    number: int
+    is_sampled: bool
+
+
 def context_tokens(base: Path) -> int:
-    """The most tokens of an example that training on this base model folder sees."""
+    """The maximum length of an example when training on this base model's folder."""
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    return min(config.get("max_position_embeddings") or LONGEST_CONTEXT, LONGEST_CONTEXT)
+    return min(config.get("max_position_embeddings") or MAX_CONTEXT_TOKENS, MAX_CONTEXT_TOKENS)
 
 
 def measure(
@@ -109,74 +116,72 @@ def measure(
     sample_bytes: int = SAMPLE_BYTES,
     count_openai: Callable[[str], int] | None = None,
     on_line: Callable[[int], None] | None = None,
-) -> Numbers:
-    """Count a file, whatever its lines are; those with an error, and those that cannot be rendered, are left out."""
-    numbers = Numbers(0, context)
-    waiting: list[tuple[Example, int, bool]] = []
+) -> TokenStats:
+    """The statistics of any file. Lines with errors, and examples that cannot be rendered, are left out."""
+    stats = TokenStats(0, context)
+    candidates: list[_Candidate] = []
     share = min(1.0, sample_bytes / max(path.stat().st_size, 1))
-    dice = random.Random(_SEED)  # noqa: S311 - a sample that anybody can draw again
+    generator = random.Random(_SEED)  # noqa: S311 - a reproducible sample
     for line in read_lines(path):
-        numbers.examples += 1
-        sampled = dice.random() < share or numbers.examples == 1  # a sample is never empty
-        numbers.sampled += sampled
-        # No tokenizer makes more tokens than bytes, and a line has more bytes than its text.
-        if sampled or len(line.raw) >= context:
+        stats.examples += 1
+        is_sampled = generator.random() < share or stats.examples == 1  # a sample is never empty
+        stats.sampled += is_sampled
+        # A text has at most as many tokens as bytes, and a line more bytes than its text.
+        if is_sampled or len(line.raw) >= context:
             with suppress(FindingError):
-                waiting.append((checked_example(line), numbers.examples, sampled))
-        if len(waiting) == _BATCH:
-            _count(numbers, waiting, renderer, count_openai)
-            waiting = []
+                candidates.append(_Candidate(checked_example(line), stats.examples, is_sampled))
+        if len(candidates) == _BATCH_SIZE:
+            _count(stats, candidates, renderer, count_openai)
+            candidates = []
         if on_line:
             on_line(line.end_bytes)
-    _count(numbers, waiting, renderer, count_openai)
-    return numbers
+    _count(stats, candidates, renderer, count_openai)
+    return stats
 
 
 def _count(
-    numbers: Numbers,
-    waiting: list[tuple[Example, int, bool]],
-    renderer: Renderer,
-    count_openai: Callable[[str], int] | None,
+    stats: TokenStats, candidates: list[_Candidate], renderer: Renderer, count_openai: Callable[[str], int] | None
 ) -> None:
-    rendered = renderer.batch([example for example, _, _ in waiting])
-    for (example, number, sampled), whole in zip(waiting, rendered, strict=True):
-        if isinstance(whole, RenderError):
+    results = renderer.batch([candidate.example for candidate in candidates])
+    for candidate, rendered in zip(candidates, results, strict=True):
+        if isinstance(rendered, RenderError):
             continue
-        numbers.findings += (one.at(example.line, number) for one in _fit(whole, numbers))
-        if sampled:
-            numbers.counted += 1
-            numbers.messages.append(len(example.messages))
-            numbers.tokens.append(min(len(whole.ids), numbers.context_tokens))
-            numbers.trained.append(sum(map(bool, whole.weights[1 : numbers.context_tokens])))
+        example = candidate.example
+        stats.findings += (finding.at(example.line, candidate.number) for finding in _check_length(rendered, stats))
+        if candidate.is_sampled:
+            stats.counted += 1
+            stats.messages.append(len(example.messages))
+            stats.tokens.append(min(len(rendered.ids), stats.context_tokens))
+            stats.trained.append(sum(map(bool, rendered.weights[1 : stats.context_tokens])))
             if count_openai:
-                numbers.openai.append(openai_tokens(example, count_openai))
+                stats.openai.append(openai_tokens(example, count_openai))
 
 
-def _fit(whole: Rendered, numbers: Numbers) -> Iterator[Finding]:
-    """What the context cuts off; counts it."""
-    context = numbers.context_tokens
-    if len(whole.ids) <= context:
+def _check_length(rendered: Rendered, stats: TokenStats) -> Iterator[Finding]:
+    """A finding if the context truncates the example, which is counted."""
+    context = stats.context_tokens
+    if len(rendered.ids) <= context:
         return
-    numbers.truncated += 1
-    left = any(whole.weights[1:context])
-    if any(whole.weights[1:]) and not left:
-        yield problem("nothing_trainable_in_context", seen=len(whole.ids), detail=str(context))
-    else:
-        yield problem("truncated", seen=len(whole.ids), detail=str(context))
+    stats.truncated += 1
+    loses_all = any(rendered.weights[1:]) and not any(rendered.weights[1:context])
+    code = "nothing_trainable_in_context" if loses_all else "truncated"
+    yield make_finding(code, value=len(rendered.ids), detail=str(context))
 
 
 def openai_tokens(example: Example, count: Callable[[str], int]) -> int:
-    """About what OpenAI bills: 3 tokens a message and 3 an example beside the texts, as its cookbook counts.
+    """The approximate tokens that OpenAI bills: the texts, plus 3 per message and 3 per example (OpenAI's cookbook).
 
-    Definitions and calls are counted as JSON, which is near what OpenAI makes of them and not exact.
+    Definitions and calls are counted as JSON, which is close to OpenAI's own rendering and not exact.
     """
     total = 3
     for message in example.messages:
-        total += 3 + sum(count(_plain(value)) for key, value in message.items() if key != "weight" and value)
+        total += 3 + sum(count(_as_text(value)) for key, value in message.items() if key != "weight" and value)
         total += bool(message.get("name"))
-    definitions = example.tools or example.functions
-    return total + (count(_plain(definitions)) if definitions else 0)
+    if not example.tools:
+        return total
+    definitions = [tool["function"] for tool in example.tools] if example.has_functions else example.tools
+    return total + count(_as_text(definitions))
 
 
-def _plain(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

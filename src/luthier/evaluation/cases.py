@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.data.examples.example import CallForm, Example, call_form
-from luthier.data.examples.messages import definitions as as_tools
-from luthier.data.examples.tool_definitions import Definitions, Shown, as_shown, collect
+from luthier.data.examples.example import CallForm, Example
+from luthier.data.examples.tool_definitions import DefinitionDetail, FunctionSchemas, collect_definitions, with_detail
 from luthier.evaluation.tool_call_match import ExpectedCall
 from luthier.types.errors import LuthierError
 
@@ -27,9 +26,9 @@ class Case:
     tools: list[dict[str, Any]] | None
     form: CallForm | None
 
-    def request(self, model: str, definitions: Shown) -> dict[str, Any]:
+    def request(self, model: str, definitions: DefinitionDetail) -> dict[str, Any]:
         """The body of a greedy chat completion, with definitions in full, slim or omitted."""
-        tools = as_shown(self.tools, definitions)
+        tools = with_detail(self.tools, definitions)
         body: dict[str, Any] = {"model": model, "messages": self.messages, "temperature": 0}
         if tools and self.form == "functions":
             body["functions"] = [tool["function"] for tool in tools]
@@ -48,8 +47,8 @@ def build_cases(examples: Iterable[Example], definitions: list[dict[str, Any]] |
             raise LuthierError(f"Line {example.line} has no question with an assistant's answer after it.")
         answer = example.messages[index]
         try:
-            tools = as_tools(example.tools, example.functions) or definitions
-            form = call_form(example) or ("tools" if tools else None)
+            tools = example.tools or definitions
+            form = example.call_form or ("tools" if tools else None)
             case = Case(example.line, example.messages[:index], _expected_calls(answer), _text(answer), tools, form)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise LuthierError(
@@ -59,10 +58,10 @@ def build_cases(examples: Iterable[Example], definitions: list[dict[str, Any]] |
         yield case
 
 
-def merge_definitions(cases: list[Case]) -> Definitions | None:
+def merge_definitions(cases: list[Case]) -> FunctionSchemas | None:
     """Every function that any of the cases defines; None when there is none."""
-    tools = collect(Example([], case.tools, None, None, case.line) for case in cases if case.tools)
-    return Definitions(tools) if tools else None
+    tools = collect_definitions(case.tools for case in cases if case.tools)
+    return FunctionSchemas(tools) if tools else None
 
 
 def _expected_calls(answer: dict[str, Any]) -> list[ExpectedCall]:

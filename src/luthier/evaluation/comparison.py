@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from luthier.data.examples.tool_definitions import Shown
+from luthier.data.examples.tool_definitions import DefinitionDetail
 from luthier.evaluation.statistics import Difference
 
 
@@ -11,6 +11,6 @@ class Comparison:
     """`second` against `first`: each a model with the definitions that it was sent."""
 
     metric: str
-    first: tuple[str, Shown]
-    second: tuple[str, Shown]
+    first: tuple[str, DefinitionDetail]
+    second: tuple[str, DefinitionDetail]
     difference: Difference

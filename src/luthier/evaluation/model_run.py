@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from luthier.data.examples.tool_definitions import Shown
+from luthier.data.examples.tool_definitions import DefinitionDetail
 from luthier.evaluation.cases import Case
 from luthier.evaluation.sample_answers import Answer
 from luthier.evaluation.statistics import Interval
@@ -22,7 +22,7 @@ class ModelRun:
     """
 
     model: str
-    definitions: Shown
+    definitions: DefinitionDetail
     metrics: dict[str, Interval]
     scores: dict[str, list[float]]
     schema_errors: dict[str, int] = field(default_factory=dict)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.data.examples.example import Example, read_examples
-from luthier.data.examples.tool_definitions import Shown
-from luthier.data.rendering.tool_dropout import show
+from luthier.data.examples.tool_definitions import DefinitionDetail
+from luthier.data.rendering.tool_dropout import apply_detail
 from luthier.evaluation.cases import Case, build_cases, merge_definitions
 from luthier.evaluation.losses import LossesNotAvailableError, loss_metric_names, loss_metrics
 from luthier.evaluation.model_run import ModelRun
@@ -43,12 +43,12 @@ class EvaluationPlan:
 
     models: Sequence[str]
     functions: bool = False
-    definitions: Sequence[Shown] = ()
+    definitions: Sequence[DefinitionDetail] = ()
     max_tokens: int | None = None
     concurrency: int = 8
 
     @property
-    def modes(self) -> Sequence[Shown]:
+    def modes(self) -> Sequence[DefinitionDetail]:
         return (self.definitions or ("full", "none")) if self.functions else ("full",)
 
     def total_steps(self, evaluation_set: EvaluationSet) -> int:
@@ -63,7 +63,7 @@ def evaluate(
     *,
     against: Sequence[str] = (),
     functions: bool = False,
-    definitions: Sequence[Shown] = (),
+    definitions: Sequence[DefinitionDetail] = (),
     tools: list[dict[str, Any]] | None = None,
     limit: int | None = None,
     max_tokens: int | None = None,
@@ -138,7 +138,7 @@ class _Evaluator:
     evaluation_set: EvaluationSet
     on_step: Callable[[], None]
 
-    def run(self, model: str, definitions: Shown) -> ModelRun:
+    def run(self, model: str, definitions: DefinitionDetail) -> ModelRun:
         """One model with one way of sending definitions."""
         run, complete = self._answer_metrics(model, definitions), self.evaluation_set.complete
         try:
@@ -157,7 +157,7 @@ class _Evaluator:
             loss_tokens=[loss.tokens for loss in losses],
         )
 
-    def _answer_metrics(self, model: str, definitions: Shown) -> ModelRun:
+    def _answer_metrics(self, model: str, definitions: DefinitionDetail) -> ModelRun:
         cases = self.evaluation_set.cases
         answers = sample_answers(
             self.service.complete,
@@ -172,7 +172,7 @@ class _Evaluator:
             return summarize_tool_calls(model, definitions, cases, answers, merge_definitions(cases))
         return summarize_texts(model, cases, answers)
 
-    def _losses(self, model: str, definitions: Shown) -> list[ExampleLoss]:
+    def _losses(self, model: str, definitions: DefinitionDetail) -> list[ExampleLoss]:
         pairs = zip(self.evaluation_set.examples, self.evaluation_set.cases, strict=True)
         examples = [_loss_example(example, case, definitions) for example, case in pairs]
         losses: list[ExampleLoss] = []
@@ -184,8 +184,8 @@ class _Evaluator:
         return losses
 
 
-def _loss_example(example: Example, case: Case, definitions: Shown) -> dict[str, Any]:
+def _loss_example(example: Example, case: Case, definitions: DefinitionDetail) -> dict[str, Any]:
     """The example as training would render it; `acceptable` is for scoring only."""
-    rendered = show(replace(example, tools=case.tools, functions=None), definitions)
+    rendered = apply_detail(replace(example, tools=case.tools), definitions)
     messages = [{key: value for key, value in message.items() if key != "acceptable"} for message in rendered.messages]
     return {"messages": messages, "tools": rendered.tools} if rendered.tools else {"messages": messages}

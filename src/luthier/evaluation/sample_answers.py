@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from luthier.data.examples.tool_definitions import Shown
+from luthier.data.examples.tool_definitions import DefinitionDetail
 from luthier.evaluation.cases import Case
 from luthier.evaluation.tool_call_match import PredictedCall
 
@@ -30,7 +30,7 @@ def sample_answers(
     complete: Complete,
     model: str,
     cases: Sequence[Case],
-    definitions: Shown,
+    definitions: DefinitionDetail,
     *,
     max_tokens: int | None = None,
     concurrency: int = 8,

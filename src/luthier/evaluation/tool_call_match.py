@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
 
-from luthier.data.examples.tool_definitions import Definitions
+from luthier.data.examples.tool_definitions import FunctionSchemas
 
 # Ignored by the lenient comparison: the leaderboard's list, white space, and Chinese punctuation.
 _IGNORED_CHARACTERS = re.compile(r"[\s,./\-_*^，。、：；（）《》“”‘’]")
@@ -100,7 +100,10 @@ class ToolCallScore:
 
 
 def score_tool_calls(
-    expected: list[ExpectedCall], predicted: list[PredictedCall], content: str | None, definitions: Definitions | None
+    expected: list[ExpectedCall],
+    predicted: list[PredictedCall],
+    content: str | None,
+    definitions: FunctionSchemas | None,
 ) -> ToolCallScore:
     """Scores one answer. Without `definitions`, schemas and unknown names are not checked."""
     expected_names = Counter(call.name for call in expected)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from luthier.data.examples.tool_definitions import Definitions, Shown
+from luthier.data.examples.tool_definitions import DefinitionDetail, FunctionSchemas
 from luthier.evaluation.cases import Case
 from luthier.evaluation.model_run import MAX_FAILURES, ModelRun, confusion_matrix, efficiency, last_message_text
 from luthier.evaluation.sample_answers import Answer
@@ -25,10 +25,10 @@ Count = Callable[[ToolCallScore], int]
 
 def summarize_tool_calls(
     model: str,
-    definitions_sent: Shown,
+    definitions_sent: DefinitionDetail,
     cases: Sequence[Case],
     answers: Sequence[Answer],
-    definitions: Definitions | None,
+    definitions: FunctionSchemas | None,
 ) -> ModelRun:
     """The metrics of one run. Without `definitions`, those that need a schema are omitted."""
     scores = [

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from luthier.catalogue import Catalogue
-from luthier.data.examples.adapter_metadata import Taught, read
+from luthier.data.examples.adapter_metadata import AdapterMetadata, read
 from luthier.data.examples.example import CallForm
 from luthier.settings import Settings
 from luthier.store import Store
@@ -38,7 +38,7 @@ class ResolvedModel:
     name: str
     base: str | None = None
     adapter: Path | None = None
-    metadata: Taught = field(default_factory=Taught)
+    metadata: AdapterMetadata = field(default_factory=AdapterMetadata)
     upstream_model: str | None = None
     embedding_model: Path | None = None
 
@@ -127,7 +127,7 @@ class ModelResolver:
 
 
 @lru_cache(maxsize=1024)
-def _metadata(adapter: Path, call_form: CallForm | None) -> Taught:
+def _metadata(adapter: Path, call_form: CallForm | None) -> AdapterMetadata:
     """Adapters of earlier versions have no metadata; the store has their `call_form`."""
     metadata = read(adapter)
     return metadata if metadata.call_form or not call_form else replace(metadata, call_form=call_form)

@@ -16,7 +16,7 @@ from typing import IO
 
 from filelock import FileLock
 
-from luthier.hardware import may_pass
+from luthier.hardware import is_transient
 from luthier.training import protocol
 from luthier.types.errors import JobError, LuthierError
 
@@ -77,7 +77,7 @@ def _train(folder: Path, emit: protocol.Emit, stop: threading.Event) -> int:
         return 1
     except Exception as error:
         traceback.print_exc()
-        if may_pass(error):
+        if is_transient(error):
             return MACHINE_FAULT
         prefix = "" if isinstance(error, LuthierError) else f"{type(error).__name__}: "
         emit(protocol.Failed(code="training_error", message=f"{prefix}{error}", param=None))

@@ -56,20 +56,22 @@ class ModelFolders:
                 self._metadata.write(folder)
 
     @torch.no_grad()
-    def _parity_samples(self) -> list[parity_samples.Proof]:
+    def _parity_samples(self) -> list[parity_samples.ParitySample]:
         """This model's log-probabilities of a few examples, from the validation file if there is one."""
         split: Split = "valid" if self._data.validation_count else "train"
         count = min(_PARITY_SAMPLES, len(self._data.splits[split]))
         return [self._parity_sample(example) for example in self._data.examples(split, range(count))]
 
-    def _parity_sample(self, example: TrainingExample) -> parity_samples.Proof:
+    def _parity_sample(self, example: TrainingExample) -> parity_samples.ParitySample:
         full = example.sequences[0]
         first_target = 1 + int(full.weights[1:].nonzero()[0][0])
         end = max(_PARITY_TOKENS, first_target + _PARITY_ANSWER_TOKENS)
         sequence = TokenSequence(full.ids[:end], full.weights[:end])
         micro = self._forward.separately(TrainingExample(example.index, (sequence,)))
         targets = [index for index, weight in enumerate(sequence.weights) if weight and index]
-        return parity_samples.Proof(sequence.ids.tolist(), targets, micro.logprobs.tolist(), micro.is_top.tolist())
+        return parity_samples.ParitySample(
+            sequence.ids.tolist(), targets, micro.logprobs.tolist(), micro.is_top.tolist()
+        )
 
 
 class Checkpoints:

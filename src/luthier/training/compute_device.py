@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from luthier.hardware import choose
+from luthier.hardware import select_hardware
 from luthier.training.protocol import Hardware
 
 
@@ -18,7 +18,7 @@ class ComputeDevice:
     @classmethod
     def select(cls, device: str, precision: str) -> "ComputeDevice":
         """Resolves `auto` as serving does."""
-        device_type, dtype = choose(device, precision)
+        device_type, dtype = select_hardware(device, precision)
         return cls(torch.device(device_type), getattr(torch, dtype))
 
     def autocast(self) -> torch.autocast:

@@ -15,9 +15,9 @@ import numpy as np
 
 from luthier.data.examples.example import Example, read_examples
 from luthier.data.examples.preferences import read_preferences
-from luthier.data.examples.tool_definitions import SHOWN, Shown
+from luthier.data.examples.tool_definitions import DETAIL_LEVELS, DefinitionDetail
 from luthier.data.rendering.renderer import Renderer
-from luthier.data.rendering.tool_dropout import Additions, Mix, show
+from luthier.data.rendering.tool_dropout import NoCallExamples, ToolDropout, apply_detail
 from luthier.training.durable_files import new_folder
 from luthier.types.errors import JobError, RenderError
 
@@ -76,7 +76,7 @@ class Options:
     renderer: Renderer
     context_tokens: int
     method: str = "supervised"
-    mix: Mix = field(default_factory=lambda: Mix(1, 0, 0))
+    mix: ToolDropout = field(default_factory=lambda: ToolDropout(1, 0, 0))
     seed: int = 0
 
 
@@ -94,21 +94,21 @@ def load(path: Path, options: Options, param: str, *, add_examples: bool = False
 
 
 def _write(folder: Path, path: Path, options: Options, param: str, add_examples: bool) -> None:
-    dropout = options.method == "supervised" and not options.mix.plain and _has_definitions(path)
-    additions = Additions()
+    dropout = options.method == "supervised" and not options.mix.is_off and _has_definitions(path)
+    additions = NoCallExamples()
     with ExitStack() as files:
         streams = [files.enter_context((folder / name).open("wb")) for name in ("ids", "weights", "ends")]
-        writer = _Writer(streams, options, param, SHOWN if dropout else None)
+        writer = _Writer(streams, options, param, DETAIL_LEVELS if dropout else None)
         for example in _conversations(path, options.method):
             writer.write(example)
             if dropout and add_examples:
-                additions.see(example)
+                additions.observe(example)
         added = additions.examples(options.seed)
         for example in added:
             writer.write(example)
     about = {
         "parts": _SEQUENCES_PER_EXAMPLE[options.method],
-        "views": len(SHOWN) if dropout else 1,
+        "views": len(DETAIL_LEVELS) if dropout else 1,
         "truncated": writer.truncated,
         "longest": writer.longest,
         "added": len(added),
@@ -120,14 +120,14 @@ class _Writer:
     """Appends conversations to the files `ids`, `weights` and `ends`. `views` None: as they are, once."""
 
     def __init__(
-        self, streams: Sequence[IO[bytes]], options: Options, param: str, views: Sequence[Shown] | None
+        self, streams: Sequence[IO[bytes]], options: Options, param: str, views: Sequence[DefinitionDetail] | None
     ) -> None:
         self._ids, self._weights, self._ends = streams
         self._options, self._param, self._views = options, param, views
         self.truncated = self.longest = self._end = 0
 
     def write(self, example: Example) -> None:
-        views = [show(example, view) for view in self._views] if self._views else [example]
+        views = [apply_detail(example, view) for view in self._views] if self._views else [example]
         for number, view in enumerate(views):
             sequence, full_length = _render(view, self._options, self._param)
             if number == 0 and full_length > self._options.context_tokens:
@@ -139,7 +139,7 @@ class _Writer:
 
 
 def _has_definitions(path: Path) -> bool:
-    return any(example.tools or example.functions for example in read_examples(path))
+    return any(example.tools for example in read_examples(path))
 
 
 def _conversations(path: Path, method: str) -> Iterator[Example]:

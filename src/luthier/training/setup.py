@@ -11,7 +11,7 @@ from transformers import AutoConfig
 from luthier.data.examples import adapter_metadata
 from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.data.rendering.renderer import Renderer
-from luthier.data.rendering.tool_dropout import Mix
+from luthier.data.rendering.tool_dropout import ToolDropout
 from luthier.training import dataset, protocol, reference_logprobs, token_budget
 from luthier.training.checkpointing import Checkpoints, ModelFolders
 from luthier.training.evaluation import Validation
@@ -46,7 +46,7 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
     plan = resolve(
         spec.hyperparameters, len(data.train), config.model_type, config.hidden_size, spec.method, spec.tuning
     )
-    _report_data(data, plan, Mix.parse(spec.definitions), emit)
+    _report_data(data, plan, ToolDropout.parse(spec.definitions), emit)
 
     model = TrainedModel(spec)
     optimizer = torch.optim.AdamW(model.parameters.values(), lr=plan.learning_rate, weight_decay=0, fused=True)
@@ -74,10 +74,10 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
 
 def _rendering(spec: JobSpec, renderer: Renderer, config: Any) -> dataset.Options:
     context = min(getattr(config, "max_position_embeddings", None) or _MAX_CONTEXT_TOKENS, _MAX_CONTEXT_TOKENS)
-    return dataset.Options(renderer, context, spec.method, Mix.parse(spec.definitions), spec.seed)
+    return dataset.Options(renderer, context, spec.method, ToolDropout.parse(spec.definitions), spec.seed)
 
 
-def _report_data(data: TrainingData, plan: ResolvedHyperparameters, mix: Mix, emit: Emit) -> None:
+def _report_data(data: TrainingData, plan: ResolvedHyperparameters, mix: ToolDropout, emit: Emit) -> None:
     train = data.train
     emit(
         protocol.Resolved(

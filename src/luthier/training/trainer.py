@@ -7,7 +7,7 @@ from threading import Event
 
 import torch
 
-from luthier.hardware import give_back
+from luthier.hardware import release_memory
 from luthier.training.batching import TrainingExample
 from luthier.training.checkpointing import Checkpoints
 from luthier.training.evaluation import TokenAccuracy, Validation, named_metrics
@@ -123,5 +123,5 @@ class Trainer:
     def _trim_memory(self) -> None:
         """Packed rows vary in length, so that glibc collects free blocks that do not fit the next row."""
         if time.monotonic() - self._trimmed_at > _TRIM_MEMORY_EVERY_S:
-            give_back()
+            release_memory()
             self._trimmed_at = time.monotonic()

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from luthier.data.rendering.tool_dropout import Mix
+from luthier.data.rendering.tool_dropout import ToolDropout
 from luthier.training import batching, dataset
 from luthier.training.batching import TrainingExample
 from luthier.training.hyperparameters import ResolvedHyperparameters
@@ -21,7 +21,7 @@ class TrainingData:
     """
 
     def __init__(self, folder: Path, options: dataset.Options) -> None:
-        self._mix: Mix = options.mix
+        self._mix: ToolDropout = options.mix
         self._seed = options.seed
         self.splits: dict[Split, dataset.Dataset] = {
             "train": dataset.load(folder / "train.jsonl", options, "training_file", add_examples=True)
@@ -44,7 +44,7 @@ class TrainingData:
         return max(split.longest for split in self.splits.values())
 
     def tokens(self, epoch: int) -> int:
-        return self.train.tokens(self._mix.shown(self._seed, epoch, len(self.train)))
+        return self.train.tokens(self._mix.levels(self._seed, epoch, len(self.train)))
 
     def batch(self, step: int, plan: ResolvedHyperparameters) -> list[TrainingExample]:
         """The examples of an optimizer step, counted from 1."""
@@ -59,7 +59,7 @@ class TrainingData:
     def examples(self, split: Split, indices: Iterable[int], epoch: int = 0) -> list[TrainingExample]:
         """Validation always renders as in the first epoch, so that its losses can be compared."""
         source, reference = self.splits[split], self.reference_logprobs.get(split)
-        views = self._mix.shown(self._seed, epoch, len(source))
+        views = self._mix.levels(self._seed, epoch, len(source))
         return [
             TrainingExample(
                 index,

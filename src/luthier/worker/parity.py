@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from luthier.data.rendering.parity_samples import Proof, read
-from luthier.hardware import may_pass
+from luthier.data.rendering.parity_samples import ParitySample, read
+from luthier.hardware import is_transient
 from luthier.inference import Engine, Token
 from luthier.types.errors import JobError, LuthierError, RateLimitError, UnavailableError
 
@@ -45,7 +45,7 @@ def check(start: Callable[[], Engine], model: Path, precision: str, *, full: boo
         samples, engine = read(model), start()
         scores = [_score(engine, sample, None if full else model) for sample in samples]
     except Exception as error:  # whatever an engine cannot do with this model, no request could either
-        if may_pass(error) or isinstance(error, RateLimitError | UnavailableError):
+        if is_transient(error) or isinstance(error, RateLimitError | UnavailableError):
             raise
         why = str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}"
         raise JobError("parity_failed", f"The fine-tuned model cannot be served: {why}") from error
@@ -65,23 +65,23 @@ def check(start: Callable[[], Engine], model: Path, precision: str, *, full: boo
         raise JobError(
             "parity_failed",
             f"The serving path does not give the answers that were trained: {report.summary()}, at most "
-            f"{MAX_MEAN_DIFFERENCE[precision]} is rounding. Example {worst + 1}, token {sample.at[place]}: "
+            f"{MAX_MEAN_DIFFERENCE[precision]} is rounding. Example {worst + 1}, token {sample.positions[place]}: "
             f"{sample.logprobs[place]:.3f} in training, {scores[worst][0][place]:.3f} in serving. "
             "Try another --engine, and report it.",
         )
     return report
 
 
-def _score(engine: Engine, sample: Proof, adapter: Path | None) -> tuple[np.ndarray, np.ndarray]:
+def _score(engine: Engine, sample: ParitySample, adapter: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """(log-probabilities of the targets, whether each is the likeliest token at its place)."""
-    start = min(sample.at, default=1)
+    start = min(sample.positions, default=1)
     scored = _scored_tokens(engine, sample, adapter, start)
-    targets = [scored[place - start] for place in sample.at]
+    targets = [scored[place - start] for place in sample.positions]
     logprobs = np.array([token.logprob for token in targets])
     return logprobs, np.array([token.top[0][1] <= token.logprob for token in targets])
 
 
-def _scored_tokens(engine: Engine, sample: Proof, adapter: Path | None, start: int) -> list[Token]:
+def _scored_tokens(engine: Engine, sample: ParitySample, adapter: Path | None, start: int) -> list[Token]:
     """Retries while interactive requests fill the engine's queue."""
     deadline = time.monotonic() + _QUEUE_TIMEOUT_S
     while True:

@@ -196,7 +196,7 @@ def test_places_are_told(check: Any) -> None:
     report = check([chat("A loan."), chat("Great question! A share is a part.", "And a share?", "Be brief.")])
     (finding,) = [one for one in report.findings if one.code == "preamble"]
     assert (finding.line, finding.example, finding.message_index) == (2, 2, 2)
-    assert finding.seen == "Great question!"
+    assert finding.value == "Great question!"
 
 
 def test_what_is_not_trained_teaches_nothing(check: Any) -> None:
@@ -219,7 +219,7 @@ def test_long_answers_may_be_worded_in_several_ways(check: Any) -> None:
 
 def test_secrets_are_shown_masked(check: Any) -> None:
     (finding,) = check([chat("Write to ann.smith@gmail.com.")]).findings
-    assert finding.seen == "an****@gmail.com"
+    assert finding.value == "an****@gmail.com"
 
 
 def test_what_validation_shares_with_training(check: Any) -> None:
@@ -237,7 +237,7 @@ def test_what_validation_shares_with_training(check: Any) -> None:
 def test_likeness_is_honest_about_its_limit(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_duplicates, "MAX_EXAMPLES", 1000)
     report = check(several(2500, words, "{}?"))
-    assert [(one.seen, one.detail) for one in report.findings if one.code == "likeness_sampled"] == [("1024", "2500")]
+    assert [(one.value, one.detail) for one in report.findings if one.code == "likeness_sampled"] == [("1024", "2500")]
 
 
 def test_examples_in_many_batches_are_all_seen(check: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from luthier.data.check.duplicate_keys import pairs_with_first
-from luthier.data.findings import Report, problem
+from luthier.data.findings import Report, make_finding
 from luthier.data.jsonl.columnar_parser import ChatColumns, roles_and_texts
 from luthier.data.jsonl.reader import fingerprint
 
@@ -45,7 +45,7 @@ class ExactDuplicates:
         digests, lines = np.frombuffer(self._fingerprints, np.uint64), np.frombuffer(self._lines, np.uint64)
         firsts, laters = pairs_with_first(digests)
         findings = (
-            problem("duplicate_example", detail=str(lines[first])).at(int(lines[later]))
+            make_finding("duplicate_example", detail=str(lines[first])).at(int(lines[later]))
             for first, later in zip(firsts, laters, strict=True)
         )
         report.add_many("duplicate_example", findings, len(laters))

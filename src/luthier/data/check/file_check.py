@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from luthier.data.check.exact_duplicates import ExactDuplicates
 from luthier.data.check.structure import check_example
 from luthier.data.examples.example import Example, ExampleKind, kind_of, to_example
-from luthier.data.findings import Finding, FindingError, Report, problem
+from luthier.data.findings import Finding, FindingError, Report, make_finding
 from luthier.data.jsonl.columnar_parser import ChatColumns, parse_columns
 from luthier.data.jsonl.fast_validator import find_runs
 from luthier.data.jsonl.reader import Block, Line, parse_line, read_blocks, split_lines
@@ -78,7 +78,7 @@ def check_file(
 def checked_example(line: Line) -> Example:
     """The example on a line of a file that may have errors. Raises `FindingError`, with the line, on an error."""
     value = parse_line(line)
-    findings = check_example(value) if isinstance(value, dict) else [problem("data_type", seen=value)]
+    findings = check_example(value) if isinstance(value, dict) else [make_finding("data_type", value=value)]
     error = next((finding for finding in findings if finding.severity == "error"), None)
     if error:
         raise FindingError(error.at(line.number))
@@ -152,7 +152,7 @@ class _FileCheck:
         except FindingError as error:
             return None, [error.finding]
         if not isinstance(value, dict):
-            return None, [problem("data_type", seen=line.raw.decode().strip())]
+            return None, [make_finding("data_type", value=line.raw.decode().strip())]
         self.kinds[kind_of(value)] += 1
         return value, list(check_example(value))
 
@@ -177,12 +177,12 @@ def job_error(report: Report, *, file_id: str, param: str = "training_file") -> 
 def _check_totals(report: Report, kinds: Counter[ExampleKind | None], method: str, minimum_examples: int) -> None:
     """Findings on the whole file. A wrong format explains all others, so it comes first."""
     if report.examples == 0:
-        report.add(problem("file_empty", seen="0", detail=str(minimum_examples)))
+        report.add(make_finding("file_empty", value="0", detail=str(minimum_examples)))
         return
     for name, trains in (_FORMATS[kind] for kind in kinds if kind):
         if trains != method:
-            report.add(problem("method_mismatch", key=trains, seen=name, detail=method), first=True)
+            report.add(make_finding("method_mismatch", key=trains, value=name, detail=method), first=True)
     if set(kinds) == {None}:
-        report.add(problem("unexpected_format"), first=True)
+        report.add(make_finding("unexpected_format"), first=True)
     if report.examples < minimum_examples:
-        report.add(problem("too_few_examples", seen=report.examples, detail=str(minimum_examples)))
+        report.add(make_finding("too_few_examples", value=report.examples, detail=str(minimum_examples)))

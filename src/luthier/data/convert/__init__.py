@@ -17,7 +17,7 @@ import orjson
 from luthier.data.convert.forms import Form, recognise_form
 from luthier.data.convert.shapes import ColumnNames, Shape, recognise_shape
 from luthier.data.convert.text import open_text
-from luthier.data.findings import Finding, problem
+from luthier.data.findings import Finding, make_finding
 
 
 class Hints(NamedTuple):
@@ -50,9 +50,9 @@ def prepared(path: Path, hints: Hints | None = None) -> Iterator[Prepared]:
         columns = ColumnNames(hints.question, hints.answer)
         shape = recognise_shape(form.sample(), columns, is_table=form.is_table)
         conversions = [name for name in (*text.conversions, form.name, shape and shape.name) if name]
-        notes = [problem("converted_from", seen=name) for name in conversions]
+        notes = [make_finding("converted_from", value=name) for name in conversions]
         if text.has_byte_order_mark:
-            notes.append(problem("byte_order_mark"))
+            notes.append(make_finding("byte_order_mark"))
         if not form.name and not shape:
             yield Prepared(text.path, notes, bool(text.conversions))
             return

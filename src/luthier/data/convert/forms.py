@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from luthier.data.findings import FindingError, problem
+from luthier.data.findings import FindingError, make_finding
 from luthier.data.jsonl.reader import MAX_LINE_BYTES, parse_line, read_lines
 
 _SAMPLE_SIZE = 50  # records from which the shape is recognised
@@ -96,7 +96,7 @@ def _values(path: Path, *, inside_array: bool = False) -> Iterator[Any]:
                         yield " ".join(rest[:_CHUNK].split()).encode(errors="surrogateescape")
                     return
                 if len(text) > MAX_LINE_BYTES:
-                    raise FindingError(problem("line_too_long", detail=f"{MAX_LINE_BYTES // 2**20} MiB")) from None
+                    raise FindingError(make_finding("line_too_long", detail=f"{MAX_LINE_BYTES // 2**20} MiB")) from None
                 text += more
                 continue
             if end == len(text) and not isinstance(value, dict | list) and (more := file.read(_CHUNK)):
@@ -113,7 +113,7 @@ def _delimiter(start: bytes) -> str | None:
     if len(candidates) > 1 and "\t" in candidates:
         candidates = [delimiter for delimiter in candidates if delimiter in "\t;,"][:1]
     if len(candidates) > 1:
-        raise FindingError(problem("columns_ambiguous", seen=header, detail=" ".join(candidates)))
+        raise FindingError(make_finding("columns_ambiguous", value=header, detail=" ".join(candidates)))
     return candidates[0] if candidates else None
 
 
@@ -127,7 +127,7 @@ def _rows(path: Path, delimiter: str) -> Iterator[dict[str, str]]:
                 if any(cell.strip() for cell in row):
                     yield dict(zip(columns, row, strict=False))
         except csv.Error as error:
-            raise FindingError(problem("columns_ambiguous", seen=str(error))) from error
+            raise FindingError(make_finding("columns_ambiguous", value=str(error))) from error
 
 
 def _workbook(path: Path, sheet: str | None) -> Form:
@@ -138,9 +138,9 @@ def _workbook(path: Path, sheet: str | None) -> Form:
         with path.open("rb") as file:
             names = load_workbook(file, read_only=True, data_only=True).sheetnames
     except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise FindingError(problem("encoding_invalid", seen="zip")) from error
+        raise FindingError(make_finding("encoding_invalid", value="zip")) from error
     if (sheet or names[0]) not in names or (len(names) > 1 and not sheet):
-        raise FindingError(problem("sheets_ambiguous", seen=", ".join(names)))
+        raise FindingError(make_finding("sheets_ambiguous", value=", ".join(names)))
     sheet_name = sheet or names[0]
 
     def rows() -> Iterator[dict[str, str]]:

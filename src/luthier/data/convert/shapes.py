@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from luthier.data.examples.example import kind_of
-from luthier.data.findings import FindingError, problem
+from luthier.data.findings import FindingError, make_finding
 
 QUESTIONS = (
     "question",
@@ -83,7 +83,7 @@ def recognise_shape(sample: Sequence[Any], columns: ColumnNames, *, is_table: bo
     if len(questions) == 1 and len(answers) == 1:
         return _pairs(questions[0], answers[0])
     if is_table or (questions and answers):
-        raise FindingError(problem("columns_ambiguous", seen=", ".join(keys)))
+        raise FindingError(make_finding("columns_ambiguous", value=", ".join(keys)))
     return None
 
 
@@ -91,7 +91,7 @@ def _question_answer_columns(objects: list[Example], columns: ColumnNames) -> Sh
     keys = list(dict.fromkeys(key for record in objects for key in record))
     if columns.question in keys and columns.answer in keys:
         return _pairs(str(columns.question), str(columns.answer))
-    raise FindingError(problem("columns_ambiguous", seen=", ".join(keys)))
+    raise FindingError(make_finding("columns_ambiguous", value=", ".join(keys)))
 
 
 def _pairs(question: str, answer: str) -> Shape:

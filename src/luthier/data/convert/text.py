@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 
 from charset_normalizer import from_bytes
 
-from luthier.data.findings import FindingError, problem
+from luthier.data.findings import FindingError, make_finding
 
 HEAD_BYTES = 1024 * 1024
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
@@ -62,7 +62,7 @@ def _decompressed(path: Path, out: Path) -> Path:
         with gzip.open(path) as source, out.open("wb") as file:
             shutil.copyfileobj(source, file, HEAD_BYTES)
     except (EOFError, gzip.BadGzipFile, gzip.zlib.error) as error:  # type: ignore[attr-defined]
-        raise FindingError(problem("encoding_invalid", seen=f"gzip, {error}")) from error
+        raise FindingError(make_finding("encoding_invalid", value=f"gzip, {error}")) from error
     return out
 
 
@@ -82,7 +82,7 @@ def _decoded(decoder: codecs.IncrementalDecoder, chunk: bytes, encoding: str) ->
         return decoder.decode(chunk, final=not chunk)
     except UnicodeDecodeError as error:
         position = f"{encoding.upper()}, 0x{error.object[error.start]:02x}"
-        raise FindingError(problem("encoding_ambiguous", seen=position)) from None
+        raise FindingError(make_finding("encoding_ambiguous", value=position)) from None
 
 
 def _write(file: IO[bytes], text: str, returns: bool) -> None:
@@ -111,7 +111,7 @@ def _encoding_of(head: bytes) -> str:
             return "gb18030"
         guess = from_bytes(head[: 64 * 1024]).best()
         seen = f"0x{head[error.start]:02x}" + (f", {guess.encoding}?" if guess else "")
-        raise FindingError(problem("encoding_ambiguous", seen=seen)) from None
+        raise FindingError(make_finding("encoding_ambiguous", value=seen)) from None
     return "utf-8"
 
 

@@ -1,7 +1,8 @@
 """What a training file teaches beside its answers: the form of calls, the functions, and whether it has pairs or chats.
 
 Stored in a file of the adapter's folder, so that a model answers in the form of its data and knows its functions when
-a request does not send them.
+a request does not send them. Validation leaves the same file in the job's folder, so that the training file is not
+parsed again for it.
 """
 
 import json
@@ -11,8 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.data.examples.example import CallForm, Example, call_form, kind_of, to_example
-from luthier.data.examples.tool_definitions import collect
+from luthier.data.examples.example import CallForm, kind_of, to_example
+from luthier.data.examples.tool_definitions import collect_definitions
 from luthier.data.jsonl.reader import parse_line, read_lines
 
 FILE = "taught.json"
@@ -40,20 +41,9 @@ class AdapterMetadata:
         )
 
 
-Taught = AdapterMetadata  # the former name
-
-
 def read(folder: Path) -> AdapterMetadata:
     """The metadata of an adapter's folder; the default for one without the file."""
     return read_survey(folder) or AdapterMetadata()
-
-
-def read_survey(folder: Path) -> AdapterMetadata | None:
-    """The metadata in a job's or an adapter's folder; None without the file, as earlier versions leave it."""
-    try:
-        return AdapterMetadata(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
 
 
 class Survey:
@@ -62,20 +52,20 @@ class Survey:
     def __init__(self) -> None:
         self._call_form: CallForm | None = None
         self._pairs = False
-        self._definition_sets: Counter[str] = Counter()  # most files repeat one set of definitions in every line
+        self._tool_lists: Counter[str] = Counter()  # most files repeat one list of tools in every line
 
     def add(self, value: dict[str, Any], line: int = 0) -> None:
         """A parsed line. Raises `FindingError`, with `line`, for what is no example."""
         kind = kind_of(value)
         self._pairs = self._pairs or kind == "completion"
         example = to_example(value["input"] if kind == "preference" else value, line)
-        self._call_form = self._call_form or call_form(example)
-        if example.tools or example.functions:
-            self._definition_sets[json.dumps([example.tools, example.functions], ensure_ascii=False)] += 1
+        self._call_form = self._call_form or example.call_form
+        if example.tools:
+            self._tool_lists[json.dumps(example.tools, ensure_ascii=False)] += 1
 
     def metadata(self) -> AdapterMetadata:
-        sets = (json.loads(text) for text, _ in self._definition_sets.most_common())
-        definitions = collect(Example([], tools, functions, None, 0) for tools, functions in sets)
+        """The metadata so far."""
+        definitions = collect_definitions(json.loads(text) for text, _ in self._tool_lists.most_common())
         return AdapterMetadata(self._call_form, self._pairs, definitions)
 
 
@@ -85,3 +75,11 @@ def survey(path: Path, parent: AdapterMetadata | None = None) -> AdapterMetadata
     for line in read_lines(path):
         reader.add(parse_line(line), line.number)
     return reader.metadata().with_defaults(parent or AdapterMetadata())
+
+
+def read_survey(folder: Path) -> AdapterMetadata | None:
+    """What validation has left in a job's folder; None for a folder without it, as earlier versions leave it."""
+    try:
+        return AdapterMetadata(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None

@@ -1,7 +1,6 @@
-"""JSON values → examples: the one shape that everything after the check works on.
+"""JSON values → `Example`s, with tools in one form.
 
-This module trusts a file that `check` has passed; it looks again only at what would otherwise end in a traceback.
-It knows nothing about tokens, and changes no message.
+Expects a file that `check` has passed; only what would otherwise be a traceback raises here. Messages are not changed.
 """
 
 from collections.abc import Iterator
@@ -9,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from luthier.data.findings import FindingError, problem
+from luthier.data.examples.messages import normalize_tools
+from luthier.data.findings import FindingError, make_finding
 from luthier.data.jsonl.reader import parse_line, read_lines
+from luthier.types.errors import RenderError
 
 ExampleKind = Literal["chat", "completion", "preference"]
 CallForm = Literal["tools", "functions"]
@@ -19,36 +20,67 @@ _PREFERENCE_KEYS = {"preferred_output", "non_preferred_output", "preferred_compl
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A conversation with its definitions. Absent, null and empty definitions are all None; `line` counts from 1."""
+    """A conversation with its definitions. `line` counts from 1.
+
+    `tools` in today's form, None without any; `has_functions`: the file has them in the older form, `functions`.
+    """
 
     messages: list[dict[str, Any]]
-    tools: list[dict[str, Any]] | None
-    functions: list[dict[str, Any]] | None
-    parallel_tool_calls: bool | None
-    line: int
+    tools: list[dict[str, Any]] | None = None
+    parallel_tool_calls: bool | None = None
+    line: int = 0
+    has_functions: bool = False
+
+    @property
+    def call_form(self) -> CallForm | None:
+        """The form of the calls, or else of the definitions: `tools`, or the older `functions`; None without any."""
+        for message in self.messages:
+            if message.get("tool_calls"):
+                return "tools"
+            if message.get("function_call"):
+                return "functions"
+        if not self.tools:
+            return None
+        return "functions" if self.has_functions else "tools"
 
 
 def read_examples(path: Path) -> Iterator[Example]:
-    """The examples of a checked file, in order. Raises `FindingError`, a `LuthierError`, that names the line."""
+    """The examples of a checked file, in order. Raises `FindingError`, a `LuthierError`, with the line."""
     for line in read_lines(path):
         yield to_example(parse_line(line), line.number)
 
 
 def to_example(value: Any, line: int) -> Example:
-    """A parsed line as an example; a prompt/completion pair becomes a user and an assistant message."""
+    """A parsed line as an example; a prompt/completion pair becomes a user and an assistant message.
+
+    Raises `FindingError`.
+    """
     kind = kind_of(value) if isinstance(value, dict) else None
     if kind == "completion":
         messages = [{"role": "user", "content": value["prompt"]}, {"role": "assistant", "content": value["completion"]}]
-        return Example(messages, None, None, None, line)
-    turns = value["messages"] if kind == "chat" else None
-    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
-        raise FindingError(problem("missing_messages_list").at(line))
-    tools, functions = value.get("tools") or None, value.get("functions") or None
-    return Example(turns, tools, functions, value.get("parallel_tool_calls"), line)
+        return Example(messages, line=line)
+    if kind != "chat":
+        raise FindingError(make_finding("missing_messages_list").at(line))
+    return to_conversation(value, value["messages"], line)
+
+
+def to_conversation(definitions: dict[str, Any], messages: Any, line: int) -> Example:
+    """An example of these messages, with the tools of the object `definitions`. Raises `FindingError`."""
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        raise FindingError(make_finding("missing_messages_list").at(line))
+    tools, functions = definitions.get("tools") or None, definitions.get("functions") or None
+    try:
+        normalized = normalize_tools(tools, functions)
+    except RenderError as error:
+        raise FindingError(
+            make_finding("definition_invalid", key="tools" if tools else "functions").at(line)
+        ) from error
+    parallel = definitions.get("parallel_tool_calls")
+    return Example(messages, normalized, parallel, line, has_functions=not tools and bool(functions))
 
 
 def kind_of(value: dict[str, Any]) -> ExampleKind | None:
-    """Which of OpenAI's kinds of examples this object means to be, by its keys alone."""
+    """Which of OpenAI's kinds of examples this object is, by its keys alone."""
     if "messages" in value:
         return "chat"
     if not _PREFERENCE_KEYS.isdisjoint(value):
@@ -57,19 +89,19 @@ def kind_of(value: dict[str, Any]) -> ExampleKind | None:
 
 
 def calls_in(message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Each call of a message as it stands, well formed or not: the path to it, and its name with its arguments."""
+    """(path, function with its arguments) of each call in a message, unchanged, whether well-formed or not."""
     if message.get("function_call") is not None:
         yield "function_call", message["function_call"]
-    for path, call in _items(message, "tool_calls"):
+    for path, call in _members(message, "tool_calls"):
         yield f"{path}.function", call.get("function") if isinstance(call, dict) else None
 
 
 def definitions_in(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Each definition of a parsed line as it stands, well formed or not, with the path to it."""
-    for path, tool in _items(value, "tools"):
+    """(path, function) of each definition in a parsed line, unchanged, whether well-formed or not."""
+    for path, tool in _members(value, "tools"):
         is_function = isinstance(tool, dict) and tool.get("type", "function") == "function"
         yield path, tool.get("function") if is_function else None
-    yield from _items(value, "functions")
+    yield from _members(value, "functions")
 
 
 def name_of(function: Any) -> str | None:
@@ -78,19 +110,7 @@ def name_of(function: Any) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def call_form(example: Example) -> CallForm | None:
-    """Which form of calls the example makes, or else defines: `tools`, or the older `functions`; None without any."""
-    for message in example.messages:
-        if message.get("tool_calls"):
-            return "tools"
-        if message.get("function_call"):
-            return "functions"
-    if example.tools:
-        return "tools"
-    return "functions" if example.functions else None
-
-
-def _items(value: dict[str, Any], key: str) -> Iterator[tuple[str, Any]]:
-    items = value.get(key)
-    for index, item in enumerate(items if isinstance(items, list) else []):
-        yield f"{key}[{index}]", item
+def _members(value: dict[str, Any], key: str) -> Iterator[tuple[str, Any]]:
+    members = value.get(key)
+    for index, member in enumerate(members if isinstance(members, list) else []):
+        yield f"{key}[{index}]", member

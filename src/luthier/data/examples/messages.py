@@ -1,8 +1,8 @@
-"""Messages as they travel, made into the one form that templates read; and answers, made into messages again.
+"""Messages and tools from the wire → the one form that chat templates take; generated text → an answer.
 
-Legacy `functions`/`function_call` and today's `tools`/`tool_calls` become the same: definitions as tools, calls
-with arguments as an object. (On the wire arguments are a JSON *string*; a template would encode that string once
-more and so teach the wrong target.) Knows nothing about tokens or templates.
+The older `functions`/`function_call` and today's `tools`/`tool_calls` become the same: definitions as tools, calls with
+arguments as an object. On the wire arguments are a JSON *string*; a template would encode that string a second time and
+so teach the wrong target.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from typing import Any
 from luthier.data.jsonl import lossless_json
 from luthier.types.errors import RenderError
 
-_DEFINITION = ("name", "description", "parameters", "strict")
-_OPENS, _CLOSES = "<tool_call>", "</tool_call>"
+_FUNCTION_KEYS = ("name", "description", "parameters", "strict")
+_CALL_START, _CALL_END = "<tool_call>", "</tool_call>"
 
 
 @dataclass(frozen=True)
@@ -25,54 +25,57 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an assistant said: text, calls, or both."""
+    """An assistant's answer: text, calls, or both."""
 
     content: str | None
     calls: list[Call] = field(default_factory=list)
 
 
-def definitions(
+def normalize_tools(
     tools: list[dict[str, Any]] | None, functions: list[dict[str, Any]] | None
 ) -> list[dict[str, Any]] | None:
-    """Definitions in today's form; None where there are none.
+    """Definitions in today's form; None without any.
 
-    Keys stand in one order and nulls are left out, so that the same definitions read the same to the model, whether
-    they come from a training file or from a request. Raises RenderError for what is no list of definitions.
+    Keys are in one order and nulls are dropped, so that a model reads the same definitions from a training file and
+    from a request. Raises RenderError for what is no list of definitions.
     """
     try:
-        plain = [tool.get("function", tool) for tool in tools or []] or functions or []
+        definitions = [tool.get("function", tool) for tool in tools or []] or functions or []
         return [
-            {"type": "function", "function": {key: one[key] for key in _DEFINITION if one.get(key) is not None}}
-            for one in plain
+            {
+                "type": "function",
+                "function": {key: function[key] for key in _FUNCTION_KEYS if function.get(key) is not None},
+            }
+            for function in definitions
         ] or None
     except (AttributeError, TypeError) as error:
         raise RenderError("The definitions of functions are not a list of definitions.") from error
 
 
-def canonical(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every message with `role`, `content` (text) and, where it calls, `tool_calls` with arguments as objects.
+def normalize_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every message with `role`, `content` (text) and, if it calls, `tool_calls` with arguments as objects.
 
-    Raises RenderError naming the message.
+    Raises RenderError with the number of the message.
     """
-    return [_formed(index, message) for index, message in enumerate(messages)]
+    return [_normalize_any(index, message) for index, message in enumerate(messages)]
 
 
-def _formed(index: int, message: dict[str, Any]) -> dict[str, Any]:
-    """Who reads a file or a request looks at its form first; what nobody has looked at must still name its message."""
+def _normalize_any(index: int, message: dict[str, Any]) -> dict[str, Any]:
+    """Files and requests are validated first; for messages that were not, the error still names the message."""
     try:
-        return _canonical(index, message)
+        return _normalize(index, message)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RenderError(f"Message {index + 1} does not have the form of a message.") from error
 
 
-def _canonical(index: int, message: dict[str, Any]) -> dict[str, Any]:
+def _normalize(index: int, message: dict[str, Any]) -> dict[str, Any]:
     role = {"developer": "system", "function": "tool"}.get(message["role"], message["role"])
-    made: dict[str, Any] = {"role": role, "content": _content(index, message.get("content"))}
+    normalized: dict[str, Any] = {"role": role, "content": _text(index, message.get("content"))}
     calls = [call["function"] for call in message.get("tool_calls") or []]
     if message.get("function_call"):
         calls.append(message["function_call"])
     if calls:
-        made["tool_calls"] = [
+        normalized["tool_calls"] = [
             {"type": "function", "function": {"name": call["name"], "arguments": _arguments(index, call)}}
             for call in calls
         ]
@@ -80,11 +83,11 @@ def _canonical(index: int, message: dict[str, Any]) -> dict[str, Any]:
         raise TypeError("a weight is a number")
     for key in ("name", "weight", "tool_call_id"):
         if message.get(key) is not None:
-            made[key] = message[key]
-    return made
+            normalized[key] = message[key]
+    return normalized
 
 
-def _content(index: int, content: Any) -> str:
+def _text(index: int, content: Any) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     parts = [part for part in content if part.get("type") != "refusal"]
@@ -103,44 +106,44 @@ def _arguments(index: int, call: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def parse(text: str) -> Answer:
-    """The answer that a model wrote. Calls that cannot be read stay in the text, where they can be seen.
+def parse_answer(text: str) -> Answer:
+    """The answer in generated text. Calls that cannot be parsed stay in the text, visible to the reader.
 
-    The line break that a template puts between text and the first call is not the text's.
+    The line break that a template puts between text and the first call is dropped.
     """
     calls: list[Call] = []
-    rest, done = "", 0
-    while (at := text.find(_OPENS, done)) >= 0:
-        found = _call_at(text, at + len(_OPENS))
-        end = at + len(_OPENS)
-        if found:
-            call, end = found
+    content, done = "", 0
+    while (start := text.find(_CALL_START, done)) >= 0:
+        end = start + len(_CALL_START)
+        parsed = _parse_call(text, end)
+        if parsed:
+            call, end = parsed
             calls.append(call)
-            rest += text[done:at].strip() if len(calls) > 1 else text[:at].removesuffix("\n")
+            content += text[done:start].strip() if len(calls) > 1 else text[:start].removesuffix("\n")
         else:
-            rest += text[done:end]
+            content += text[done:end]
         done = end
     if not calls:
         return Answer(text)
-    rest += text[done:].strip()
-    return Answer(rest if rest and not rest.isspace() else None, calls)
+    content += text[done:].strip()
+    return Answer(content if content and not content.isspace() else None, calls)
 
 
-def _call_at(text: str, start: int) -> tuple[Call, int] | None:
-    """The call written from `start` on, and where it ends; its strings may hold the closing mark too."""
+def _parse_call(text: str, start: int) -> tuple[Call, int] | None:
+    """(the call that begins at `start`, where it ends). Its strings may contain the end mark too."""
     try:
-        value, end = lossless_json.DECODER.raw_decode(text, _past_space(text, start))
+        value, end = lossless_json.DECODER.raw_decode(text, _skip_space(text, start))
         name, arguments = value["name"], value.get("arguments", {})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     if not isinstance(name, str) or not isinstance(arguments, dict):
         return None
-    closing = _past_space(text, end)
-    end = closing + len(_CLOSES) if text.startswith(_CLOSES, closing) else end
+    closing = _skip_space(text, end)
+    end = closing + len(_CALL_END) if text.startswith(_CALL_END, closing) else end
     return Call(name, lossless_json.dumps(arguments)), end
 
 
-def _past_space(text: str, start: int) -> int:
+def _skip_space(text: str, start: int) -> int:
     while start < len(text) and text[start].isspace():
         start += 1
     return start

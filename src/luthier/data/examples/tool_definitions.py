@@ -1,21 +1,17 @@
-"""Function definitions: collected from examples, made slim, and held against the calls that are made.
-
-Knows nothing about models: which definitions are sent, and what a wrong call means, is for others to say.
-"""
+"""Tool definitions: collected from examples, reduced in detail, and compared with the calls that are made."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from luthier.data.examples.example import Example
 from luthier.data.examples.json_schema import undeclared_arguments, violations
-from luthier.data.examples.messages import definitions as in_one_form
 
-Shown = Literal["full", "slim", "none"]
-SHOWN: tuple[Shown, ...] = ("full", "slim", "none")
-# What a slim definition loses: words for people. Names, types, enumerations and what is required stay.
-_WORDS = ("description", "title", "examples", "$comment")
+Tools = list[dict[str, Any]]
+DefinitionDetail = Literal["full", "slim", "none"]
+DETAIL_LEVELS: tuple[DefinitionDetail, ...] = ("full", "slim", "none")
+# Keys that a slim definition lacks: text for people. Names, types, enumerations and `required` stay.
+_TEXT_KEYS = ("description", "title", "examples", "$comment")
 _FAULT_NAMES = {  # in reports, by finding code
     "argument_missing": "missing_required",
     "argument_unknown": "unknown_argument",
@@ -24,10 +20,10 @@ _FAULT_NAMES = {  # in reports, by finding code
 }
 
 
-class Definitions:
+class FunctionSchemas:
     """A set of functions by name, in today's form (`{"type": "function", "function": {...}}`)."""
 
-    def __init__(self, tools: list[dict[str, Any]]) -> None:
+    def __init__(self, tools: Tools) -> None:
         self.tools = tools
         self._parameters = {tool["function"]["name"]: tool["function"].get("parameters") for tool in tools}
 
@@ -39,7 +35,7 @@ class Definitions:
         return list(self._parameters)
 
     def faults(self, name: str, arguments: dict[str, Any] | None) -> Counter[str]:
-        """How a call breaks its function's schema; empty when it does not. `arguments` None: they are no object.
+        """How a call violates its function's schema; empty if it does not. `arguments` is None if they are no object.
 
         Keys: unknown_function, not_an_object, missing_required, unknown_argument, wrong_type, not_in_enum, other.
         """
@@ -52,32 +48,35 @@ class Definitions:
         return faults + Counter(unknown_argument=len(undeclared_arguments(schema, arguments)))
 
 
-def collect(examples: Iterable[Example]) -> list[dict[str, Any]]:
-    """Every function that the examples define, in order of first sight; of versions that differ the most frequent."""
+def collect_definitions(tool_lists: Iterable[Tools]) -> Tools:
+    """Every function that is defined, in order of first occurrence; of differing versions the most frequent."""
     versions: dict[str, Counter[str]] = {}
-    for example in examples:
-        for tool in in_one_form(example.tools, example.functions) or []:
+    for tools in tool_lists:
+        for tool in tools:
             versions.setdefault(tool["function"]["name"], Counter())[json.dumps(tool, ensure_ascii=False)] += 1
     return [json.loads(counts.most_common(1)[0][0]) for counts in versions.values()]
 
 
-def slim(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def slim(tools: Tools) -> Tools:
     """The same definitions with names, types and enumerations only."""
-    return [{**tool, "function": _without_words(tool["function"])} for tool in tools]
+    return [{**tool, "function": _without_text(tool["function"])} for tool in tools]
 
 
-def as_shown(tools: list[dict[str, Any]] | None, shown: Shown) -> list[dict[str, Any]] | None:
-    if not tools or shown == "none":
+def with_detail(tools: Tools | None, detail: DefinitionDetail) -> Tools | None:
+    """The definitions as a prompt includes them at this level of detail; None for none."""
+    if not tools or detail == "none":
         return None
-    return tools if shown == "full" else slim(tools)
+    return tools if detail == "full" else slim(tools)
 
 
-def _without_words(schema: Any, *, names: bool = False) -> Any:
-    """`names`: the keys of this object are names of arguments, which may well be called "description"."""
+def _without_text(schema: Any, *, keys_are_names: bool = False) -> Any:
+    """`keys_are_names`: the keys of this object are names of arguments, which may be "description" too."""
     if isinstance(schema, dict):
         return {
-            key: _without_words(value, names=key in ("properties", "$defs", "definitions") and not names)
+            key: _without_text(
+                value, keys_are_names=key in ("properties", "$defs", "definitions") and not keys_are_names
+            )
             for key, value in schema.items()
-            if names or key not in _WORDS
+            if keys_are_names or key not in _TEXT_KEYS
         }
-    return [_without_words(item) for item in schema] if isinstance(schema, list) else schema
+    return [_without_text(element) for element in schema] if isinstance(schema, list) else schema

@@ -1,8 +1,8 @@
-"""What can be wrong with a file: one `Finding` per fault, one entry in `CATALOGUE` per kind of fault.
+"""Stage 1, findings: the vocabulary of everything that can be wrong with a file.
 
-A kind has its severity, a sentence and a remedy in English and Chinese, and `wire`: the sentence of a failed job, in
-OpenAI's own words where they are known. The seven kinds that OpenAI's cookbook counts keep the cookbook's names.
-This module knows nothing about how a fault is found, nor about files; it only says.
+A `Finding` is one fault; `CATALOGUE` has one entry per kind of fault, with its severity, a sentence and a remedy in
+English and Chinese, and `wire`: the sentence of a failed job, in OpenAI's own words where they are known. The seven
+kinds that OpenAI's cookbook counts have the cookbook's names. A `Report` collects the findings on one file.
 """
 
 import json
@@ -16,14 +16,25 @@ from luthier.data.findings.kinds import Kind, Severity
 from luthier.data.findings.quality import QUALITY
 from luthier.data.findings.structure import STRUCTURE
 from luthier.language import Language, say
+from luthier.plugins import load
 from luthier.types.errors import LuthierError
 
-KEPT_PER_KIND = 100  # a 512 MB file of nothing but faults must not fill the memory; `counts` still counts them all
+MAX_FINDINGS_PER_KIND = 100  # bounds the memory of a report on a huge faulty file; `counts` still counts all of them
 CATALOGUE: dict[str, Kind] = STRUCTURE | QUALITY
+_JSON_KEYS = {  # on the wire and in stored reports, by field
+    "code": "code",
+    "severity": "severity",
+    "line": "line",
+    "message_index": "message_index",
+    "key": "key",
+    "value": "seen",
+    "detail": "detail",
+    "example": "example",
+}
 
 
-def shown(value: object, limit: int = 60) -> str:
-    """A value as a person may see it: one line, cut to `limit` characters, safe to print on any terminal."""
+def printable(value: object, limit: int = 60) -> str:
+    """A value as text for people: one line, cut to `limit` characters, safe to print on any terminal."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     head = "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text[:limit])
     return head + "…" if len(text) > limit else head
@@ -31,30 +42,33 @@ def shown(value: object, limit: int = 60) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault. `line` and `example` count from 1 (blank lines are lines, not examples), `message_index` from 0."""
+    """One fault. `line` and `example` count from 1 (blank lines are lines, not examples), `message_index` from 0.
+
+    `value` is what stands there, `detail` the second fact of the sentence: what was expected, or where.
+    """
 
     code: str
     severity: Severity
     line: int | None = None
     message_index: int | None = None
     key: str | None = None
-    seen: str = ""
-    detail: str = ""  # the second fact of the sentence: what was expected, or where
+    value: str = ""
+    detail: str = ""
     example: int | None = None
 
     def text(self, language: Language | None = None) -> str:
-        """Where and what, in one sentence."""
-        kind = CATALOGUE[self.code]
-        return self._where(language) + say(kind.en, kind.zh, language).format_map(self._fields())
+        """The position and the fault, in one sentence."""
+        kind = kind_of_code(self.code)
+        return self._position(language) + say(kind.en, kind.zh, language).format_map(self._fields())
 
     def remedy(self, language: Language | None = None) -> str:
         """What to do about it."""
-        kind = CATALOGUE[self.code]
+        kind = kind_of_code(self.code)
         return say(kind.remedy_en, kind.remedy_zh, language).format_map(self._fields())
 
     def wire(self, *, file_id: str = "", param: str = "training_file") -> str:
-        """The sentence of a failed job, as OpenAI words it; always English, messages counted from 1."""
-        wire = CATALOGUE[self.code].wire
+        """The sentence of a failed job, in OpenAI's words; always English, messages counted from 1."""
+        wire = kind_of_code(self.code).wire
         template = wire if isinstance(wire, str) else wire[self.key or ""]
         place = f"Line {self.line}" + ("" if self.message_index is None else f", message {self.message_index + 1}")
         at = place if self.key is None else f'{place}, key "{self.key}"'
@@ -62,25 +76,25 @@ class Finding:
         return template.format_map(self._fields() | {"file_id": file_id, "which": which, "place": place, "at": at})
 
     def at(self, line: int, example: int | None = None) -> "Finding":
-        """The same finding, with its place in the file."""
+        """The same finding, with its position in the file."""
         return replace(self, line=line, example=example)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Finding":
-        """What `to_dict` made; the sentences are said anew. Raises KeyError for a code that is not known here."""
-        CATALOGUE[fields["code"]]
-        return cls(**{name: fields[name] for name in cls.__slots__})
+        """The inverse of `to_dict`; sentences are written again. Raises KeyError for a code that does not exist."""
+        kind_of_code(fields["code"])
+        return cls(**{name: fields[key] for name, key in _JSON_KEYS.items()})
 
     def to_dict(self, language: Language | None = None) -> dict[str, Any]:
         """Every field, with the sentence and the remedy."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
+        fields = {key: getattr(self, name) for name, key in _JSON_KEYS.items()}
         return fields | {"text": self.text(language), "remedy": self.remedy(language)}
 
     def _fields(self) -> dict[str, Any]:
         message = None if self.message_index is None else self.message_index + 1
         return {name: getattr(self, name) for name in self.__slots__} | {"message": message}
 
-    def _where(self, language: Language | None) -> str:
+    def _position(self, language: Language | None) -> str:
         if self.line is None:
             return ""
         if self.message_index is None:
@@ -89,10 +103,20 @@ class Finding:
         return say(f"line {self.line}, message {message}: ", f"第 {self.line} 行第 {message} 条消息：", language)
 
 
-def problem(code: str, *, key: str | None = None, seen: object = "", detail: str = "") -> Finding:
-    """A finding of the catalogue's severity that does not say yet where it is; `key` and `seen` are made printable."""
-    safe_key = None if key is None else shown(key)
-    return Finding(code, CATALOGUE[code].severity, key=safe_key, seen=shown(seen), detail=detail)
+def kind_of_code(code: str) -> Kind:
+    """Of the catalogue, or of a quality check that has kinds of its own. Raises KeyError."""
+    return CATALOGUE[code] if code in CATALOGUE else all_kinds()[code]
+
+
+def all_kinds() -> dict[str, Kind]:
+    """The catalogue and the kinds of all quality checks, by code."""
+    return CATALOGUE | {code: kind for check in load("luthier.checks").values() for code, kind in check.kinds.items()}
+
+
+def make_finding(code: str, *, key: str | None = None, value: object = "", detail: str = "") -> Finding:
+    """A finding with the catalogue's severity and no position yet; `key` and `value` are made printable."""
+    safe_key = None if key is None else printable(key)
+    return Finding(code, kind_of_code(code).severity, key=safe_key, value=printable(value), detail=detail)
 
 
 class FindingError(LuthierError):
@@ -105,32 +129,33 @@ class FindingError(LuthierError):
 
 @dataclass
 class Report:
-    """What was found in a file. `counts` counts every finding by code; of each kind the first `KEPT_PER_KIND` stay.
+    """The findings on a file.
 
-    `faulty`: how many of the examples have an error of form.
+    `counts` counts all of them by code, `findings` has the first `MAX_FINDINGS_PER_KIND` of each kind. `faulty`: how
+    many of the examples have a structural error. `token_stats`: token counts, if the caller has a tokenizer.
     """
 
     examples: int = 0
     findings: list[Finding] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     faulty: int = 0
-    numbers: dict[str, Any] | None = None  # lengths in tokens, if somebody with a tokenizer has counted them
-    _kept: Counter[tuple[str, Severity]] = field(default_factory=Counter, init=False, repr=False)
+    token_stats: dict[str, Any] | None = None
+    _per_kind: Counter[tuple[str, Severity]] = field(default_factory=Counter, init=False, repr=False)
 
     def add(self, finding: Finding, *, first: bool = False) -> None:
-        """Count a finding and keep it, at the end or (what is true of the whole file) at the front."""
+        """Adds a finding at the end or, with `first`, at the front, where findings on the whole file belong."""
         self.counts[finding.code] += 1
         kind = finding.code, finding.severity
-        self._kept[kind] += 1
-        if self._kept[kind] <= KEPT_PER_KIND:
+        self._per_kind[kind] += 1
+        if self._per_kind[kind] <= MAX_FINDINGS_PER_KIND:
             self.findings.insert(0 if first else len(self.findings), finding)
 
     def add_many(self, code: str, findings: Iterable[Finding], count: int) -> None:
-        """Findings of one kind, `count` in all, of which no more are asked for than are kept."""
-        for finding in islice(findings, KEPT_PER_KIND):
+        """Adds `count` findings of one kind, of which `findings` yields no more than are listed."""
+        for finding in islice(findings, MAX_FINDINGS_PER_KIND):
             self.add(finding)
-        if count > KEPT_PER_KIND:
-            self.counts[code] += count - KEPT_PER_KIND
+        if count > MAX_FINDINGS_PER_KIND:
+            self.counts[code] += count - MAX_FINDINGS_PER_KIND
 
     @property
     def ok(self) -> bool:
@@ -139,12 +164,12 @@ class Report:
 
     @property
     def first_error(self) -> Finding | None:
-        """The error that a failed job tells of."""
+        """The error that fails a job."""
         return next((finding for finding in self.findings if finding.severity == "error"), None)
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "Report":
-        """What `to_dict` made. Raises KeyError or TypeError for anything else."""
+        """The inverse of `to_dict`. Raises KeyError or TypeError for anything else."""
         findings = [Finding.from_dict(fields) for fields in value["findings"]]
         return cls(examples=value["examples"], findings=findings, counts=Counter(value["counts"]))
 
@@ -155,5 +180,5 @@ class Report:
             "examples": self.examples,
             "counts": dict(self.counts),
             "findings": [finding.to_dict(language) for finding in self.findings],
-            **({"numbers": self.numbers} if self.numbers else {}),
+            **({"numbers": self.token_stats} if self.token_stats else {}),
         }

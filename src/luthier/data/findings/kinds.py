@@ -1,4 +1,4 @@
-"""The form of a kind of fault. Knows none of them."""
+"""The fields of a kind of finding."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -7,11 +7,14 @@ Severity = Literal["error", "warning", "note"]
 
 
 class Kind(NamedTuple):
-    """The sentences of one code. They may use the fields of `Finding`; `wire` also `{at}`, `{place}` and `{which}`."""
+    """The sentences of one code, with the fields of `Finding` as placeholders.
+
+    `wire` also has `{at}`, `{place}` and `{which}`; a mapping selects its sentence by the finding's key.
+    """
 
     severity: Severity
     en: str
     zh: str
     remedy_en: str
     remedy_zh: str
-    wire: str | Mapping[str, str]  # a mapping chooses by the finding's key
+    wire: str | Mapping[str, str]

@@ -4,42 +4,42 @@ from luthier.data.findings.kinds import Kind
 
 _JSONL = (
     "Expected file to have JSONL format, where every line is a JSON dictionary. "
-    'Line {line} is not a dictionary (HINT: line starts with: "{seen:.1}...").'
+    'Line {line} is not a dictionary (HINT: line starts with: "{value:.1}...").'
 )
-_N_EXAMPLES = "{which} file has {seen} example(s), but must have at least {detail} examples"
+_N_EXAMPLES = "{which} file has {value} example(s), but must have at least {detail} examples"
 _NO_CONTENT = '{place}, key "__root__": At least one of content or function_call must be set.'
 
 STRUCTURE: dict[str, Kind] = {
     "encoding_invalid": Kind(
-        "error", "the text is not UTF-8 (found {seen})", "不是 UTF-8 编码（遇到 {seen}）",
+        "error", "the text is not UTF-8 (found {value})", "不是 UTF-8 编码（遇到 {value}）",
         'Save the file as plain UTF-8, for example with open(path, "w", encoding="utf-8").',
         '请把文件另存为 UTF-8（不压缩），例如用 open(path, "w", encoding="utf-8") 写出。',
-        "Line {line} is not valid UTF-8 (found {seen})."),
+        "Line {line} is not valid UTF-8 (found {value})."),
     "converted_from": Kind(
-        "note", "read as {seen} and converted", "按 {seen} 读取并作了转换",
+        "note", "read as {value} and converted", "按 {value} 读取并作了转换",
         "Lines are numbered as in the converted file; write that one with --fix OUT, for the server takes only JSONL.",
         "行号按转换后的文件计；服务器只接受 JSONL，请用 --fix OUT 写出转换后的文件。",
-        "The file was read as {seen}."),
+        "The file was read as {value}."),
     "byte_order_mark": Kind(
         "note", "the file begins with a byte order mark, which is skipped", "文件以字节顺序标记（BOM）开头，已跳过",
         "Nothing needs to be done; --fix OUT writes the file without it.", "不需要处理；--fix OUT 写出的文件没有它。",
         "The file begins with a byte order mark."),
     "encoding_ambiguous": Kind(
-        "error", "the text is not UTF-8, and its encoding cannot be told for certain (found {seen})",
-        "不是 UTF-8 编码，也无法确定是哪种编码（遇到 {seen}）",
+        "error", "the text is not UTF-8, and its encoding cannot be told for certain (found {value})",
+        "不是 UTF-8 编码，也无法确定是哪种编码（遇到 {value}）",
         "Name the encoding: --encoding gb18030, big5, cp1252 …; or save the file as UTF-8.",
         "请指定编码：--encoding gb18030、big5、cp1252 等；或把文件另存为 UTF-8。",
-        "The file is not valid UTF-8 (found {seen})."),
+        "The file is not valid UTF-8 (found {value})."),
     "columns_ambiguous": Kind(
-        "error", "which columns hold the question and the answer cannot be told: {seen}",
-        "无法判断问题和答案在哪一列：{seen}",
+        "error", "which columns hold the question and the answer cannot be told: {value}",
+        "无法判断问题和答案在哪一列：{value}",
         "Name them: --question COLUMN --answer COLUMN; columns are separated by commas, semicolons or tabs, not by two "
         "of these.",
         "请指定：--question 列名 --answer 列名；列之间只用逗号、分号或制表符中的一种分隔。",
         _JSONL),
     "sheets_ambiguous": Kind(
-        "error", "which sheet of the workbook holds the examples cannot be told: {seen}",
-        "无法判断样本在工作簿的哪个工作表：{seen}",
+        "error", "which sheet of the workbook holds the examples cannot be told: {value}",
+        "无法判断样本在工作簿的哪个工作表：{value}",
         "Name it: --sheet NAME.", "请指定：--sheet 工作表名。",
         _JSONL),
     "line_too_long": Kind(
@@ -48,39 +48,39 @@ STRUCTURE: dict[str, Kind] = {
         "每行写一个样本；可用于训练的对话不会这么长。",
         "Line {line} is longer than {detail}."),
     "json_invalid": Kind(
-        "error", "not valid JSON from character {detail} on: {seen}", "从第 {detail} 个字符起不是合法的 JSON：{seen}",
+        "error", "not valid JSON from character {detail} on: {value}", "从第 {detail} 个字符起不是合法的 JSON：{value}",
         "Write one JSON object per line; an array, indented JSON or CSV must be rewritten that way.",
         "每行写一个完整的 JSON 对象；JSON 数组、带缩进的 JSON 和 CSV 都要改写成这种形式。",
         _JSONL),
     "smart_quotes": Kind(
-        "error", "typographic quotation marks instead of \" at character {detail}: {seen}",
-        "第 {detail} 个字符处用了弯引号，应为 \"：{seen}",
+        "error", "typographic quotation marks instead of \" at character {detail}: {value}",
+        "第 {detail} 个字符处用了弯引号，应为 \"：{value}",
         'Write the straight mark " around keys and texts; --fix does it.', '键和文本要用直引号 "；--fix 可以改正。',
         _JSONL),
     "full_width_punctuation": Kind(
-        "error", "full-width punctuation in the JSON at character {detail}: {seen}",
-        "第 {detail} 个字符处的 JSON 用了全角标点：{seen}",
+        "error", "full-width punctuation in the JSON at character {detail}: {value}",
+        "第 {detail} 个字符处的 JSON 用了全角标点：{value}",
         "Write , : {{ }} [ ] half-width between texts; --fix does it.",
         "文本之外的 , : {{ }} [ ] 要用半角；--fix 可以改正。",
         _JSONL),
     "trailing_comma": Kind(
-        "error", "a comma before a closing bracket at character {detail}: {seen}",
-        "第 {detail} 个字符处，右括号前多了逗号：{seen}",
+        "error", "a comma before a closing bracket at character {detail}: {value}",
+        "第 {detail} 个字符处，右括号前多了逗号：{value}",
         "Remove the comma; --fix does it.", "请删去这个逗号；--fix 可以改正。",
         _JSONL),
     "python_repr": Kind(
-        "error", "written by Python's print, not as JSON, from character {detail} on: {seen}",
-        "从第 {detail} 个字符起是 Python 的打印形式，不是 JSON：{seen}",
+        "error", "written by Python's print, not as JSON, from character {detail} on: {value}",
+        "从第 {detail} 个字符起是 Python 的打印形式，不是 JSON：{value}",
         "Write lines with json.dumps(example, ensure_ascii=False), not with str(example); --fix does it.",
         "请用 json.dumps(example, ensure_ascii=False) 写出，不要用 str(example)；--fix 可以改正。",
         _JSONL),
     "control_character": Kind(
-        "error", "a raw control character ({seen}) inside a text, at character {detail}",
-        "第 {detail} 个字符处，文本里有未转义的控制字符（{seen}）",
+        "error", "a raw control character ({value}) inside a text, at character {detail}",
+        "第 {detail} 个字符处，文本里有未转义的控制字符（{value}）",
         "Write a line break as \\n and a tab as \\t; --fix does it.", "换行写成 \\n，制表符写成 \\t；--fix 可以改正。",
         _JSONL),
     "line_truncated": Kind(
-        "error", "the line ends in the middle of the example: …{seen}", "这一行在样本中间就结束了：……{seen}",
+        "error", "the line ends in the middle of the example: …{value}", "这一行在样本中间就结束了：……{value}",
         "Write the file again; a program was probably stopped, or a disk full.",
         "请重新写出文件；可能是程序中途停止或磁盘已满。",
         _JSONL),
@@ -90,9 +90,9 @@ STRUCTURE: dict[str, Kind] = {
         "Keep one of them; --fix does it where both values are equal.", "请只保留一个；两个值相同时 --fix 可以改正。",
         "Line {line} has the key '{key}' twice in one object."),
     "number_invalid": Kind(
-        "error", "{seen} is not a JSON number", "{seen} 不是合法的 JSON 数字",
+        "error", "{value} is not a JSON number", "{value} 不是合法的 JSON 数字",
         "Write a finite number or null.", "请写有限的数字或 null。",
-        "Line {line} has {seen}, which is not a JSON number."),
+        "Line {line} has {value}, which is not a JSON number."),
     "nesting_too_deep": Kind(
         "error", "nested more than {detail} levels deep", "嵌套超过 {detail} 层",
         "Flatten the example; no conversation needs this depth.", "请减少嵌套；对话数据用不到这么深的层次。",
@@ -107,7 +107,7 @@ STRUCTURE: dict[str, Kind] = {
         "Write one example per line; at least {detail} are needed.", "每行写一个样本；至少需要 {detail} 个。",
         _N_EXAMPLES),
     "too_few_examples": Kind(
-        "error", "{seen} example(s), at least {detail} are needed", "只有 {seen} 个样本，至少需要 {detail} 个",
+        "error", "{value} example(s), at least {detail} are needed", "只有 {value} 个样本，至少需要 {detail} 个",
         "Add examples; 50 to 100 good ones are a sound start.", "请增加样本；50 到 100 个高质量样本是好的起点。",
         _N_EXAMPLES),
     "unexpected_format": Kind(
@@ -115,13 +115,13 @@ STRUCTURE: dict[str, Kind] = {
         'Write each example as {{"messages": [...]}}.', '请把每个样本写成 {{"messages": [...]}}。',
         "Unexpected file format, expected either prompt/completion pairs or chat messages."),
     "method_mismatch": Kind(
-        "error", "the file is in the {seen} format, which the method '{detail}' does not train on",
-        "文件是 {seen} 格式，不能用训练方法“{detail}”来训练",
+        "error", "the file is in the {value} format, which the method '{detail}' does not train on",
+        "文件是 {value} 格式，不能用训练方法“{detail}”来训练",
         "Choose the method '{key}', or another file.", "请改用训练方法“{key}”，或换一个文件。",
-        "Input file {file_id} is in the {seen} format, but the specified fine-tuning job is not using '{key}' "
+        "Input file {file_id} is in the {value} format, but the specified fine-tuning job is not using '{key}' "
         "as the training method (provided method={detail})."),
     "data_type": Kind(
-        "error", "not a JSON object: {seen}", "不是 JSON 对象：{seen}",
+        "error", "not a JSON object: {value}", "不是 JSON 对象：{value}",
         'Write each line as one object, {{"messages": [...]}}; take examples out of an enclosing array.',
         '每行应是一个对象 {{"messages": [...]}}；请把样本从外层数组里取出来。',
         _JSONL),
@@ -130,7 +130,7 @@ STRUCTURE: dict[str, Kind] = {
         'Give the example a list "messages" of at least one message.', "请给样本加上至少含一条消息的 “messages” 列表。",
         'Line {line}, key "messages": Input should be a valid list with at least one message'),
     "message_type": Kind(
-        "error", "the message is not an object: {seen}", "消息不是对象：{seen}",
+        "error", "the message is not an object: {value}", "消息不是对象：{value}",
         'Write the message as {{"role": ..., "content": ...}}.', '请把消息写成 {{"role": ..., "content": ...}}。',
         "{at}: Input should be a valid dictionary"),
     "message_missing_key": Kind(
@@ -145,16 +145,16 @@ STRUCTURE: dict[str, Kind] = {
         "请删去 “{key}” 或改正拼写；调用和 weight 只属于 assistant 消息。",
         "{at}: Extra inputs are not permitted"),
     "unrecognized_role": Kind(
-        "error", "unknown role: {seen}", "未知的角色：{seen}",
+        "error", "unknown role: {value}", "未知的角色：{value}",
         "Use one of: {detail}.", "请使用以下角色之一：{detail}。",
-        "Example {example}, message {message} No match for discriminator 'role' and value '{seen}' "
+        "Example {example}, message {message} No match for discriminator 'role' and value '{value}' "
         "(allowed values: {detail})"),
     "missing_content": Kind(
         "error", '"{key}" is empty and there is no call', "“{key}” 为空，也没有函数调用",
         "Write the text, or remove the message.", "请写上内容，或删去这条消息。",
         _NO_CONTENT),
     "content_type": Kind(
-        "error", '"{key}" must be text, found {seen}', "“{key}” 必须是文本，现在是 {seen}",
+        "error", '"{key}" must be text, found {value}', "“{key}” 必须是文本，现在是 {value}",
         'Use a string; content may also be a list of {{"type": "text", "text": ...}} parts.',
         '请使用字符串；content 也可以是由 {{"type": "text", "text": ...}} 组成的列表。',
         "{at}: Input should be a valid string"),
@@ -163,8 +163,8 @@ STRUCTURE: dict[str, Kind] = {
         "End the example with the answer that the model should give.", "请在样本末尾写上希望模型给出的回答。",
         "Line {line}: at least one message from the assistant is required"),
     "last_message_not_assistant": Kind(
-        "warning", "the last message is from {seen}; what follows the last answer teaches nothing",
-        "最后一条消息来自 {seen}；最后一个回答之后的内容不会被学习",
+        "warning", "the last message is from {value}; what follows the last answer teaches nothing",
+        "最后一条消息来自 {value}；最后一个回答之后的内容不会被学习",
         "End the example with an assistant message.", "请以 assistant 消息结束样本。",
         "{place}: the last message should be from the assistant"),
     "unrecognized_key": Kind(
@@ -177,39 +177,39 @@ STRUCTURE: dict[str, Kind] = {
         '调用应写成 {{"name": ..., "arguments": "<JSON>"}}；在 tool_calls 里放在 "function" 下，与 "id" 并列。',
         "{at}: Input should be a valid function call"),
     "arguments_not_json": Kind(
-        "error", '"{key}" must be a string that holds JSON, found {seen}',
-        "“{key}” 必须是内容为 JSON 的字符串，现在是 {seen}",
+        "error", '"{key}" must be a string that holds JSON, found {value}',
+        "“{key}” 必须是内容为 JSON 的字符串，现在是 {value}",
         "Write the arguments with json.dumps(...).", "请用 json.dumps(...) 写出参数。",
         "{at}: Input should be a valid JSON string"),
     "arguments_not_object": Kind(
-        "error", '"{key}" must hold a JSON object, found {seen}', "“{key}” 里必须是 JSON 对象，现在是 {seen}",
+        "error", '"{key}" must hold a JSON object, found {value}', "“{key}” 里必须是 JSON 对象，现在是 {value}",
         'Name each argument: {{"name": value}}.', '请写出每个参数的名字：{{"名字": 值}}。',
         "{at}: Input should be a valid JSON object"),
     "arguments_encoded_twice": Kind(
-        "error", "\"{key}\" is JSON in JSON: a string that holds a string, {seen}",
-        "“{key}” 编码了两次，是字符串里的字符串：{seen}",
+        "error", "\"{key}\" is JSON in JSON: a string that holds a string, {value}",
+        "“{key}” 编码了两次，是字符串里的字符串：{value}",
         "Call json.dumps once, on the object; --fix does it.", "只对对象调用一次 json.dumps；--fix 可以改正。",
         "{at}: Input should be a valid JSON object"),
     "argument_missing": Kind(
-        "error", 'the required argument "{seen}" is missing', "缺少必填参数 “{seen}”",
+        "error", 'the required argument "{value}" is missing', "缺少必填参数 “{value}”",
         "Add it, or let the assistant ask for it; or take it out of the definition's required.",
         "请补上，或让 assistant 追问；也可以从定义的 required 中去掉。",
         "{at}: Field required"),
     "argument_unknown": Kind(
-        "error", 'the definition has no argument "{seen}"', "定义里没有参数 “{seen}”",
+        "error", 'the definition has no argument "{value}"', "定义里没有参数 “{value}”",
         "Correct the name (defined: {detail}), or define it.", "请改正名字（已定义：{detail}），或补上定义。",
         "{at}: Extra inputs are not permitted"),
     "argument_type": Kind(
-        "error", '"{key}" must be of type {detail}, found {seen}', "“{key}” 的类型必须是 {detail}，现在是 {seen}",
+        "error", '"{key}" must be of type {detail}, found {value}', "“{key}” 的类型必须是 {detail}，现在是 {value}",
         "Write the value in that type (a number without quotation marks), or correct the definition.",
         "请按该类型写值（数字不加引号），或改正定义。",
         "{at}: Input should be a valid {detail}"),
     "argument_not_in_enum": Kind(
-        "error", '"{key}" is {seen}, which is not one of {detail}', "“{key}” 是 {seen}，不在 {detail} 之中",
+        "error", '"{key}" is {value}, which is not one of {detail}', "“{key}” 是 {value}，不在 {detail} 之中",
         "Use one of the values that are defined, or define this one too.", "请使用已定义的值，或把这个值加进定义。",
         "{at}: Input should be one of {detail}"),
     "arguments_break_schema": Kind(
-        "error", '"{key}" is {seen}, which breaks its schema ({detail})', "“{key}” 是 {seen}，不符合定义（{detail}）",
+        "error", '"{key}" is {value}, which breaks its schema ({detail})', "“{key}” 是 {value}，不符合定义（{detail}）",
         "Correct the value, or the definition.", "请改正这个值，或改正定义。",
         "{at}: Input does not match the function's parameters ({detail})"),
     "definition_invalid": Kind(
@@ -220,18 +220,18 @@ STRUCTURE: dict[str, Kind] = {
         "functions 写里层的对象；parallel_tool_calls 写 true 或 false。",
         "{at}: Input should be a valid definition"),
     "definition_schema_invalid": Kind(
-        "warning", '"{key}" is not a valid JSON schema, so calls were not held against it: {seen}',
-        "“{key}” 不是合法的 JSON Schema，因此没有用它核对调用：{seen}",
+        "warning", '"{key}" is not a valid JSON schema, so calls were not held against it: {value}',
+        "“{key}” 不是合法的 JSON Schema，因此没有用它核对调用：{value}",
         "Use the types string, number, integer, boolean, array, object; write required as a list of names.",
         "类型只用 string、number、integer、boolean、array、object；required 写成名字的列表。",
         "{at}: Input should be a valid JSON schema"),
     "undefined_function": Kind(
-        "error", "calls {seen}, which the example does not define", "调用了样本没有定义的函数 {seen}",
+        "error", "calls {value}, which the example does not define", "调用了样本没有定义的函数 {value}",
         "Define it, correct the name (defined: {detail}), or leave out all definitions.",
         "请补上定义、改正名字（已定义：{detail}），或去掉全部定义。",
-        "{at}: function '{seen}' is not defined in this example"),
+        "{at}: function '{value}' is not defined in this example"),
     "tool_result_without_call": Kind(
-        "warning", "a result ({seen}) that no earlier message called for", "这个结果（{seen}）之前没有对应的调用",
+        "warning", "a result ({value}) that no earlier message called for", "这个结果（{value}）之前没有对应的调用",
         "Give it the tool_call_id, or the function name, of an earlier call.",
         "请填写之前某次调用的 tool_call_id 或函数名。",
         "{at}: no earlier call matches this result"),
@@ -242,8 +242,8 @@ STRUCTURE: dict[str, Kind] = {
         "请在调用之后补上角色为 tool（function）的结果消息，或让样本以调用结束。",
         "{at}: no result follows this call"),
     "weight_invalid": Kind(
-        "error", "weight must be 0 or 1, on an assistant message only; found {seen}",
-        "weight 只能是 0 或 1，且只能写在 assistant 消息上；现在是 {seen}",
+        "error", "weight must be 0 or 1, on an assistant message only; found {value}",
+        "weight 只能是 0 或 1，且只能写在 assistant 消息上；现在是 {value}",
         "Write 0 (not trained) or 1 (trained), or remove it.", "请写 0（不训练）或 1（训练），或删去。",
         "{at}: Input should be 0 or 1"),
     "nothing_trainable": Kind(
@@ -253,8 +253,8 @@ STRUCTURE: dict[str, Kind] = {
         "请至少让一条 assistant 消息的 weight 为 1，或删去这个样本。",
         "Line {line}: at least one assistant message must have a non-zero weight"),
     "preference_invalid": Kind(
-        "error", '"{key}" is not as a preference pair has it, found {seen}',
-        "“{key}” 不符合偏好样本的写法，现在是 {seen}",
+        "error", '"{key}" is not as a preference pair has it, found {value}',
+        "“{key}” 不符合偏好样本的写法，现在是 {value}",
         'Write {{"input": {{"messages": [...]}}, "preferred_output": [answer], "non_preferred_output": [answer]}}; '
         "each answer is one assistant message.",
         '写成 {{"input": {{"messages": [...]}}, "preferred_output": [回答], "non_preferred_output": [回答]}}，'

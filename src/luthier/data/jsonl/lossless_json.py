@@ -1,7 +1,7 @@
-"""JSON whose numbers keep the digits they were written with: 1e3 stays 1e3, and 1.10 stays 1.10.
+"""JSON whose numbers keep their digits: 1e3 stays 1e3, and 1.10 stays 1.10.
 
-The arguments of a call are read and written several times on their way from a training file to a client; a model
-that is taught 1000.0 where its teacher wrote 1e3 has been taught something else. Knows nothing of calls.
+The arguments of a call are decoded and encoded several times between a training file and a client; a model that is
+taught 1000.0 where its teacher wrote 1e3 learns something else.
 """
 
 import json
@@ -12,13 +12,13 @@ from typing import Any
 from luthier.types.errors import RenderError
 
 
-class Number(float):
-    """A number that `repr` would write in another way; it compares and computes as the float it is."""
+class LosslessNumber(float):
+    """A number with another spelling than its `repr`; compares and computes as a float."""
 
-    def __new__(cls, text: str) -> "Number":
-        made = super().__new__(cls, text)
-        made.text = text
-        return made
+    def __new__(cls, text: str) -> "LosslessNumber":
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
 
     text: str
 
@@ -30,24 +30,25 @@ class Number(float):
 
 def _number(text: str) -> float | int:
     plain: float | int = float(text) if any(mark in text for mark in ".eE") else int(text)
-    return plain if repr(plain) == text else Number(text)
+    return plain if repr(plain) == text else LosslessNumber(text)
 
 
-def _refuse(constant: str) -> float:
+def _refuse_constant(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")
 
 
-DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=_refuse)
+DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=_refuse_constant)
 
 
 def dumps(value: Any, **options: Any) -> str:
-    """As `json.dumps`, with every `Number` in its own digits."""
+    """As `json.dumps`, with every `LosslessNumber` in its own digits."""
     options.setdefault("ensure_ascii", False)
-    if not _has_number(value):
+    if not _has_lossless_number(value):
         return json.dumps(value, **options)
     guard = unused_character(value)
-    written = re.escape(json.dumps(guard, ensure_ascii=options["ensure_ascii"])[1:-1])
-    return re.sub(f'"{written}(.*?){written}"', r"\1", json.dumps(_marked(value, guard), **options))
+    encoded_guard = re.escape(json.dumps(guard, ensure_ascii=options["ensure_ascii"])[1:-1])
+    guarded = json.dumps(_with_guarded_numbers(value, guard), **options)
+    return re.sub(f'"{encoded_guard}(.*?){encoded_guard}"', r"\1", guarded)
 
 
 def unused_character(*values: Any) -> str:
@@ -59,17 +60,17 @@ def unused_character(*values: Any) -> str:
     raise RenderError("The text uses every private-use character of Unicode.")
 
 
-def _has_number(value: Any) -> bool:
+def _has_lossless_number(value: Any) -> bool:
     if isinstance(value, dict):
-        return any(_has_number(item) for item in value.values())
+        return any(_has_lossless_number(member) for member in value.values())
     if isinstance(value, list):
-        return any(_has_number(item) for item in value)
-    return isinstance(value, Number)
+        return any(_has_lossless_number(element) for element in value)
+    return isinstance(value, LosslessNumber)
 
 
-def _marked(value: Any, guard: str) -> Any:
+def _with_guarded_numbers(value: Any, guard: str) -> Any:
     if isinstance(value, dict):
-        return {key: _marked(item, guard) for key, item in value.items()}
+        return {key: _with_guarded_numbers(member, guard) for key, member in value.items()}
     if isinstance(value, list):
-        return [_marked(item, guard) for item in value]
-    return f"{guard}{value.text}{guard}" if isinstance(value, Number) else value
+        return [_with_guarded_numbers(element, guard) for element in value]
+    return f"{guard}{value.text}{guard}" if isinstance(value, LosslessNumber) else value

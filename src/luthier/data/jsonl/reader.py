@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
-from luthier.data.findings import FindingError, problem
+from luthier.data.findings import FindingError, make_finding
 from luthier.data.jsonl.syntax_diagnosis import diagnose
 
 MAX_DEPTH = 100  # far beyond any conversation, and far below Python's recursion limit, which later stages need
@@ -120,7 +120,7 @@ def split_lines(lines: memoryview) -> list[bytes]:
 def parse_line(line: Line) -> Any:
     """The JSON value of a line; raises `FindingError` with the line's number."""
     if line.is_truncated:
-        raise FindingError(problem("line_too_long", detail=f"{MAX_LINE_BYTES // 2**20} MiB").at(line.number))
+        raise FindingError(make_finding("line_too_long", detail=f"{MAX_LINE_BYTES // 2**20} MiB").at(line.number))
     try:
         return _parse_fast(line.raw)
     except orjson.JSONDecodeError:
@@ -153,16 +153,16 @@ def parse_json(text: str) -> Any:
     try:
         value = _DECODER.decode(text)
     except RecursionError:
-        raise FindingError(problem("nesting_too_deep", detail=str(MAX_DEPTH))) from None
+        raise FindingError(make_finding("nesting_too_deep", detail=str(MAX_DEPTH))) from None
     except json.JSONDecodeError as error:
         raise FindingError(diagnose(text, error)) from None
     except ValueError:  # an integer with more digits than Python converts
-        raise FindingError(problem("number_invalid", seen="a number of thousands of digits")) from None
+        raise FindingError(make_finding("number_invalid", value="a number of thousands of digits")) from None
     # Counting brackets is cheap, and a text with few of them is not deeply nested.
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise FindingError(problem("nesting_too_deep", detail=str(MAX_DEPTH)))
+        raise FindingError(make_finding("nesting_too_deep", detail=str(MAX_DEPTH)))
     if _SURROGATE.search(text) and not _is_unicode(value):
-        raise FindingError(problem("lone_surrogate"))
+        raise FindingError(make_finding("lone_surrogate"))
     return value
 
 
@@ -180,24 +180,24 @@ def _refuse_binary(start: bytes) -> None:
     if b"\x00" in start[:2]:  # UTF-16 without a mark: ASCII characters with zero bytes between them
         names.append("UTF-16")
     if names:
-        raise FindingError(problem("encoding_invalid", seen=names[0]).at(1))
+        raise FindingError(make_finding("encoding_invalid", value=names[0]).at(1))
 
 
 def _decode(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FindingError(problem("encoding_invalid", seen=f"0x{raw[error.start]:02x}")) from None
+        raise FindingError(make_finding("encoding_invalid", value=f"0x{raw[error.start]:02x}")) from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise FindingError(problem("number_invalid", seen=name))
+    raise FindingError(make_finding("number_invalid", value=name))
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise FindingError(problem("number_invalid", seen=text))
+        raise FindingError(make_finding("number_invalid", value=text))
     return number
 
 
@@ -222,7 +222,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         duplicate = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise FindingError(problem("duplicate_key", key=duplicate))
+        raise FindingError(make_finding("duplicate_key", key=duplicate))
     return value
 
 

@@ -6,7 +6,7 @@ Based on the text and the position of Python's JSON error alone; a mistake that 
 import json
 import re
 
-from luthier.data.findings import Finding, problem
+from luthier.data.findings import Finding, make_finding
 
 QUOTES = "“”„‟‘’‚‛＂＇「」『』"
 FULL_WIDTH = "：，｛｝［］、；　"
@@ -22,19 +22,19 @@ def diagnose(text: str, error: json.JSONDecodeError) -> Finding:
     excerpt = text[max(0, position - _CONTEXT) : position + _CONTEXT]
     detail = str(position + 1)
     if error.msg.startswith("Invalid control character"):
-        return problem("control_character", seen=f"U+{ord(here or chr(0)):04X}", detail=detail)
+        return make_finding("control_character", value=f"U+{ord(here or chr(0)):04X}", detail=detail)
     if here and here in QUOTES:
-        return problem("smart_quotes", seen=excerpt, detail=detail)
+        return make_finding("smart_quotes", value=excerpt, detail=detail)
     if here and here in FULL_WIDTH:
-        return problem("full_width_punctuation", seen=excerpt, detail=detail)
+        return make_finding("full_width_punctuation", value=excerpt, detail=detail)
     if here == "'" or _PYTHON_CONSTANT.match(text, position):
-        return problem("python_repr", seen=excerpt, detail=detail)
+        return make_finding("python_repr", value=excerpt, detail=detail)
     # Python 3.13 reports the position of the comma, earlier versions that of the bracket.
     if (here in ("}", "]") and _TRAILING_COMMA.search(before)) or re.match(r",\s*[}\]]", text[position:]):
-        return problem("trailing_comma", seen=excerpt, detail=detail)
+        return make_finding("trailing_comma", value=excerpt, detail=detail)
     if _is_truncated(text, error):
-        return problem("line_truncated", seen=text[-_CONTEXT * 2 :])
-    return problem("json_invalid", seen=text, detail=detail)
+        return make_finding("line_truncated", value=text[-_CONTEXT * 2 :])
+    return make_finding("json_invalid", value=text, detail=detail)
 
 
 def _is_truncated(text: str, error: json.JSONDecodeError) -> bool:

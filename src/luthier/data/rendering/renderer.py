@@ -1,9 +1,9 @@
-"""The one renderer: messages, tools and functions become token ids and a weight per token, and answers come back.
+"""The renderer: messages and tools → token ids and a loss weight per token; token ids → text.
 
-Training and serving both go through here, so what a model was taught to read is what it is given to read. The
-text is cut at the borders of every assistant answer and the pieces are encoded apart: an answer's tokens are the
-same whether they were written in a training file or generated. Special tokens that appear inside the content of
-a message are encoded as the plain characters they are; only the template can write a real one.
+Training and serving share it, so a served model sees exactly what it was trained on. The text is split at both ends of
+every assistant answer and the segments are encoded separately: an answer has the same tokens in a training file and
+when it is generated. A special token inside the content of a message is encoded as plain characters; only the template
+can write a real one.
 """
 
 import json
@@ -16,23 +16,23 @@ from typing import Any
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from luthier.data.examples import messages as wire
 from luthier.data.examples.example import Example
+from luthier.data.examples.messages import normalize_messages
 from luthier.data.jsonl import lossless_json
-from luthier.data.rendering.chat_template import Template, choose, fallback
+from luthier.data.rendering.chat_template import Template, fallback_template, select_template
 from luthier.types.errors import BaseModelError, RenderError
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """`ids` int [T]; `weights` float [T]: the weight of token t as a target, 0 where nothing is learnt."""
+    """`ids` int [T]; `weights` float [T]: the loss weight of token t as a target, 0 if it is not trained."""
 
     ids: list[int]
     weights: list[float]
 
 
 class Renderer:
-    """For one base model, or for one adapter with the template that travels with it."""
+    """For one base model, or for one adapter with its own template."""
 
     def __init__(self, base: Path, template: Path | None = None) -> None:
         """`base`: a model folder (tokenizer.json, tokenizer_config.json, chat_template.jinja).
@@ -42,14 +42,18 @@ class Renderer:
         try:
             self._tokenizer = Tokenizer.from_str((base / "tokenizer.json").read_text(encoding="utf-8"))
             config = json.loads((base / "tokenizer_config.json").read_text(encoding="utf-8"))
-            tokens = {key: _text(config[key]) for key in ("bos_token", "eos_token", "pad_token") if config.get(key)}
+            tokens = {
+                key: _token_text(config[key]) for key in ("bos_token", "eos_token", "pad_token") if config.get(key)
+            }
             vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
             if template is not None:
                 self.template = Template(template.read_text(encoding="utf-8"), tokens)
             else:
                 file = base / "chat_template.jinja"
                 own = file.read_text(encoding="utf-8") if file.exists() else config.get("chat_template")
-                self.template = choose(own, tokens, vocabulary) if own else fallback(tokens, vocabulary)
+                self.template = (
+                    select_template(own, tokens, vocabulary) if own else fallback_template(tokens, vocabulary)
+                )
             self.stop_ids = _stop_ids(base, vocabulary.get(tokens.get("eos_token", "")))
         except (OSError, ValueError, KeyError, RenderError) as error:
             raise BaseModelError(
@@ -63,76 +67,74 @@ class Renderer:
         """
         ids: list[int] = []
         weights: list[float] = []
-        tools = wire.definitions(example.tools, example.functions)
-        for text, weight in self._pieces(wire.canonical(example.messages), tools):
-            piece = self._encode(text)
-            ids += piece
-            weights += [weight] * len(piece)
+        for text, weight in self._segments(normalize_messages(example.messages), example.tools):
+            tokens = self._encode(text)
+            ids += tokens
+            weights += [weight] * len(tokens)
         return Rendered(ids, weights)
 
     def batch(self, examples: Sequence[Example]) -> list[Rendered | RenderError]:
-        """`example` for each, encoded together, which takes all processor cores; the error of one spares the others."""
-        made: list[list[tuple[str, float]] | RenderError] = []
+        """`example` for each, encoded together on all CPU cores; an example that fails is its error in the result."""
+        segmented: list[list[tuple[str, float]] | RenderError] = []
         for example in examples:
             try:
-                tools = wire.definitions(example.tools, example.functions)
-                made.append(self._pieces(wire.canonical(example.messages), tools))
+                segmented.append(self._segments(normalize_messages(example.messages), example.tools))
             except RenderError as error:
-                made.append(error)
-        texts = [text for pieces in made if isinstance(pieces, list) for text, _ in pieces]
+                segmented.append(error)
+        texts = [text for segments in segmented if isinstance(segments, list) for text, _ in segments]
         encoded = iter(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False))
-        return [self._joined(pieces, encoded) if isinstance(pieces, list) else pieces for pieces in made]
+        return [self._join(segments, encoded) if isinstance(segments, list) else segments for segments in segmented]
 
     @staticmethod
-    def _joined(pieces: list[tuple[str, float]], encoded: Iterator[Any]) -> Rendered:
+    def _join(segments: list[tuple[str, float]], encoded: Iterator[Any]) -> Rendered:
         ids: list[int] = []
         weights: list[float] = []
-        for _, weight in pieces:
-            piece = next(encoded).ids
-            ids += piece
-            weights += [weight] * len(piece)
+        for _, weight in segments:
+            tokens = next(encoded).ids
+            ids += tokens
+            weights += [weight] * len(tokens)
         return Rendered(ids, weights)
 
     def prompt(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None, opening: str = ""
     ) -> list[int]:
-        """A conversation up to where the assistant answers, or goes on after `opening`.
+        """The ids of a conversation up to the assistant's turn, which begins with `opening`.
 
         `tools`: definitions in today's form. Raises RenderError.
         """
-        pieces = self._pieces(wire.canonical(messages), tools, answer_next=True)
-        return [token for text in [*(text for text, _ in pieces), opening] for token in self._encode(text)]
+        segments = self._segments(normalize_messages(messages), tools, answer_next=True)
+        return [token for text in [*(text for text, _ in segments), opening] for token in self._encode(text)]
 
     def text(self, text: str) -> list[int]:
-        """Plain text as it stands in documents, without a chat template; special tokens in it are what they say."""
+        """The ids of plain text, without a chat template; special tokens in it are real ones."""
         return self._tokenizer.encode(text, add_special_tokens=True).ids
 
     @cached_property
     def text_stop_ids(self) -> frozenset[int]:
-        """Tokens that end plain text: those that end an answer, and the border between documents."""
-        return self.stop_ids | {self.border}
+        """Tokens that end plain text: those that end an answer, and the document separator."""
+        return self.stop_ids | {self.document_separator}
 
     @cached_property
-    def border(self) -> int:
-        """The token between two documents; a model that has none is given the one that ends its answers."""
-        known = (self._tokenizer.token_to_id(token) for token in ("<|endoftext|>", "<|end_of_text|>", "</s>"))
-        return next((token for token in known if token is not None), min(self.stop_ids, default=0))
+    def document_separator(self) -> int:
+        """The token between two documents; for a model without one, the token that ends its answers."""
+        candidates = (self._tokenizer.token_to_id(token) for token in ("<|endoftext|>", "<|end_of_text|>", "</s>"))
+        return next((token for token in candidates if token is not None), min(self.stop_ids, default=0))
 
     @property
     def vocabulary_size(self) -> int:
-        """Token ids are below it."""
+        """The number of token ids."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
 
-    def reader(self) -> Callable[[int], str]:
-        """Reads an answer token by token: each call returns the text that became whole with its token."""
+    def stream_decoder(self) -> Callable[[int], str]:
+        """An incremental decoder: each call takes one token and returns the text that it completes."""
         stream = DecodeStream(skip_special_tokens=False)
         return lambda token: stream.step(self._tokenizer, token) or ""
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes that one token stands for (a part of a character, perhaps)."""
+        """The bytes of one token, which may be a part of a character."""
         piece = self._tokenizer.id_to_token(token)
         if piece is None:
             return b""
@@ -148,56 +150,56 @@ class Renderer:
     def _special_texts(self) -> list[str]:
         return sorted((token.content for token in self._tokenizer.get_added_tokens_decoder().values()), key=len)
 
-    def _pieces(
+    def _segments(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, answer_next: bool = False
     ) -> list[tuple[str, float]]:
-        """(text, weight) pairs: cut before each assistant answer, and after the token that ends it."""
+        """(text, weight) pairs, split before each assistant answer and after the token that ends it."""
         guard = lossless_json.unused_character(messages, tools)
         safe, safe_tools = self._guarded(messages, guard), self._guarded(tools, guard)
-        whole = self.template.render(safe, safe_tools, answer_next=answer_next)
-        pieces: list[tuple[str, float]] = []
+        full = self.template.render(safe, safe_tools, answer_next=answer_next)
+        segments: list[tuple[str, float]] = []
         done = 0
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
             before = self.template.render(safe[:index], safe_tools, answer_next=True)
             until = self.template.render(safe[: index + 1], safe_tools)
-            if not (until.startswith(before) and whole.startswith(until) and len(before) >= done):
-                if answer_next:  # nothing is learnt here: the text is what the maker's own tools would send
-                    return [(part, 0.0) for part in whole.split(guard) if part]
+            if not (until.startswith(before) and full.startswith(until) and len(before) >= done):
+                if answer_next:  # nothing is trained here, so the text need not be split
+                    return [(part, 0.0) for part in full.split(guard) if part]
                 raise RenderError(
                     f"The base model's chat template rewrites earlier turns, so the tokens of message {index + 1} "
                     "cannot be told apart. Use a base model with a template that only appends."
                 )
             end = max(len(until.rstrip()), len(before))  # the line break after the end-of-turn token is never generated
             weight = float(message["weight"] if message.get("weight") is not None else 1)
-            pieces += [(whole[done : len(before)], 0.0), (whole[len(before) : end], weight)]
+            segments += [(full[done : len(before)], 0.0), (full[len(before) : end], weight)]
             done = end
-        pieces.append((whole[done:], 0.0))
-        return [(part, weight) for text, weight in pieces for part in text.split(guard) if part]
+        segments.append((full[done:], 0.0))
+        return [(part, weight) for text, weight in segments for part in text.split(guard) if part]
 
     def _guarded(self, value: Any, guard: str) -> Any:
-        """A copy in which every special token inside content is split by `guard`, where it will be cut."""
+        """A copy in which `guard` splits every special token inside content; the text is split there later."""
         if isinstance(value, str):
             for special in self._special_texts:
                 value = value.replace(special, special[:1] + guard + special[1:])
             return value
         if isinstance(value, list):
-            return [self._guarded(item, guard) for item in value]
+            return [self._guarded(element, guard) for element in value]
         if isinstance(value, dict):
-            return {self._guarded(key, guard): self._guarded(item, guard) for key, item in value.items()}
+            return {self._guarded(key, guard): self._guarded(member, guard) for key, member in value.items()}
         return value
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def _text(token: Any) -> str:
+def _token_text(token: Any) -> str:
     return str(token["content"]) if isinstance(token, dict) else str(token)
 
 
 def _stop_ids(base: Path, eos: int | None) -> frozenset[int]:
-    """Tokens that end an answer: the generation settings', and the tokenizer's end token."""
+    """Tokens that end an answer: those of the generation settings, and the tokenizer's end token."""
     path = base / "generation_config.json"
     configured = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
     ids = configured if isinstance(configured, list) else [configured]
@@ -205,7 +207,7 @@ def _stop_ids(base: Path, eos: int | None) -> frozenset[int]:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """Byte-level BPE's alphabet: a printable character for each byte (as GPT-2 published it)."""
+    """The alphabet of byte-level BPE: a printable character for each byte (GPT-2's table)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     table = {chr(byte): byte for byte in printable}
     rest = [byte for byte in range(256) if byte not in printable]

@@ -1,9 +1,9 @@
-"""How training shows function definitions: in full, slim, or not at all, so that none of the ways is a surprise later.
+"""Tool-definition dropout: training includes an example's definitions in full, slim, or not at all.
 
-A model that always reads the definitions learns to read them; one that never does learns the functions by heart and
-is thrown off when they are sent. In the mix it learns both. Which example is shown how changes from epoch to epoch
-and follows from the seed alone. A file in which every answer is a call teaches that everything is one; small talk
-and requests for something else, answered in words, are added to it. Knows nothing about tokens.
+A model that always reads the definitions learns to read them; one that never does memorises the functions and is
+thrown off when they are sent. With dropout it learns both. The level of an example changes from epoch to epoch and
+follows from the seed alone. A file in which every answer is a call teaches that everything is one, so examples of
+small talk and of other requests, answered in words, are added to it.
 """
 
 import random
@@ -14,101 +14,102 @@ from functools import lru_cache
 import numpy as np
 
 from luthier.data.examples.example import Example, calls_in
-from luthier.data.examples.messages import definitions as in_one_form
-from luthier.data.examples.tool_definitions import SHOWN, Shown, as_shown
+from luthier.data.examples.tool_definitions import DETAIL_LEVELS, DefinitionDetail, with_detail
 from luthier.language import Language
 from luthier.types.errors import LuthierError
 
 _ADDED_SHARE = 0.1  # of the file: enough to learn that words are an answer too
-_MOST_SYSTEMS = 100  # system messages that are counted; a file in which each differs has no commonest one
-_STREAM = 77  # numbers of its own, apart from those that order the examples
+_MAX_SYSTEM_PROMPTS = 100  # distinct ones that are counted; a file with more has no commonest one
+_RANDOM_STREAM = 77  # separates these random numbers from those that order the examples
+_GOLDEN_RATIO = 0.6180339887498949
 
 
 @dataclass(frozen=True)
-class Mix:
-    """Shares of the epochs in which an example is shown with full, slim and no definitions; they add up to 1."""
+class ToolDropout:
+    """Shares of the epochs in which an example has full, slim and no definitions; they add up to 1."""
 
     full: float = 0.4
     slim: float = 0.2
     none: float = 0.4
 
     @classmethod
-    def parse(cls, text: str) -> "Mix":
-        """From "40,20,40", or "full", "slim", "none" for one way only. Raises LuthierError."""
-        if text in SHOWN:
-            return cls(*(float(text == shown) for shown in SHOWN))
+    def parse(cls, text: str) -> "ToolDropout":
+        """From "40,20,40", or "full", "slim", "none" for one level only. Raises LuthierError."""
+        if text in DETAIL_LEVELS:
+            return cls(*(float(text == level) for level in DETAIL_LEVELS))
         try:
             parts = [float(part) for part in text.split(",")]
         except ValueError:
             parts = []
-        if len(parts) != len(SHOWN) or min(parts) < 0 or not sum(parts):
+        if len(parts) != len(DETAIL_LEVELS) or min(parts) < 0 or not sum(parts):
             raise LuthierError(f"'{text}' is no mix of definitions: write three shares such as 40,20,40, or full.")
         return cls(*(part / sum(parts) for part in parts))
 
-    def shown(self, seed: int, epoch: int, count: int) -> np.ndarray:
-        """int8 [count]: for each example how it is shown in `epoch`, as its place in `SHOWN`.
+    def levels(self, seed: int, epoch: int, count: int) -> np.ndarray:
+        """int8 [count]: the level of each example in `epoch`, as an index of `DETAIL_LEVELS`.
 
-        Every example goes through the mix over the epochs, and its start depends on the seed.
+        Every example visits the levels over the epochs; where it starts depends on the seed.
         """
-        return _shown(self, seed, epoch, count)
+        return _levels(self, seed, epoch, count)
 
     @property
-    def plain(self) -> bool:
-        """Whether examples are shown as they are, and nothing else."""
+    def is_off(self) -> bool:
+        """Whether all examples always have their full definitions."""
         return self.full == 1
 
 
 @lru_cache(maxsize=4)
-def _shown(mix: Mix, seed: int, epoch: int, count: int) -> np.ndarray:
-    starts = np.random.default_rng([seed, _STREAM]).random(count)
-    golden = 0.6180339887498949  # steps of the golden ratio visit every share evenly, however few the epochs
-    places = (starts + epoch * golden) % 1
-    return np.searchsorted((mix.full, mix.full + mix.slim), places, side="right").astype(np.int8)
+def _levels(dropout: ToolDropout, seed: int, epoch: int, count: int) -> np.ndarray:
+    starts = np.random.default_rng([seed, _RANDOM_STREAM]).random(count)
+    # Steps of the golden ratio visit every share evenly, however few the epochs.
+    phases = (starts + epoch * _GOLDEN_RATIO) % 1
+    bounds = (dropout.full, dropout.full + dropout.slim)
+    return np.searchsorted(bounds, phases, side="right").astype(np.int8)
 
 
-def show(example: Example, shown: Shown) -> Example:
-    """The example with its definitions as `shown`, in today's form."""
-    tools = in_one_form(example.tools, example.functions)
-    return replace(example, tools=as_shown(tools, shown), functions=None)
+def apply_detail(example: Example, detail: DefinitionDetail) -> Example:
+    """The example with its definitions at this level."""
+    return replace(example, tools=with_detail(example.tools, detail))
 
 
-class Additions:
-    """Examples without a call, for a file that has definitions and not one of them. Show it every example first."""
+class NoCallExamples:
+    """Examples without a call, for a file that has definitions and no such example. It observes every example first."""
 
     def __init__(self) -> None:
         self._count = 0
         self._all_call = True
-        self._systems: Counter[str] = Counter()
-        self._like: dict[str, Example] = {}  # by system message, an example with definitions
-        self._language: Counter[Language] = Counter()
+        self._system_prompts: Counter[str] = Counter()
+        self._templates: dict[str, Example] = {}  # by system prompt, an example with definitions
+        self._languages: Counter[Language] = Counter()
 
-    def see(self, example: Example) -> None:
+    def observe(self, example: Example) -> None:
         self._count += 1
-        self._all_call = self._all_call and _calls(example)
-        if not self._all_call or not (example.tools or example.functions):
+        self._all_call = self._all_call and _has_call(example)
+        if not self._all_call or not example.tools:
             return
-        system = next((str(m.get("content")) for m in example.messages if m["role"] in ("system", "developer")), "")
-        if len(self._like) < _MOST_SYSTEMS or system in self._like:
-            self._systems[system] += 1
-            self._like.setdefault(system, example)
-        self._language[_language(example)] += 1
+        prompts = (str(turn.get("content")) for turn in example.messages if turn["role"] in ("system", "developer"))
+        prompt = next(prompts, "")
+        if len(self._templates) < _MAX_SYSTEM_PROMPTS or prompt in self._templates:
+            self._system_prompts[prompt] += 1
+            self._templates.setdefault(prompt, example)
+        self._languages[_language(example)] += 1
 
     def examples(self, seed: int) -> list[Example]:
-        """They take the file's commonest system message and definitions, and its language."""
-        if not self._all_call or not self._systems:
+        """Examples with the file's commonest system prompt and definitions, in its language."""
+        if not self._all_call or not self._system_prompts:
             return []
-        like = self._like[self._systems.most_common(1)[0][0]]
-        pairs = _PAIRS[self._language.most_common(1)[0][0]]
+        template = self._templates[self._system_prompts.most_common(1)[0][0]]
+        pairs = _PAIRS[self._languages.most_common(1)[0][0]]
         count = min(max(1, round(_ADDED_SHARE * self._count)), len(pairs))
-        opening = [message for message in like.messages if message["role"] in ("system", "developer")][:1]
+        prompt = [message for message in template.messages if message["role"] in ("system", "developer")][:1]
         turns = (
-            [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
-            for asked, said in random.Random(seed).sample(pairs, count)  # noqa: S311 - a repeatable choice, no secret
+            [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+            for question, answer in random.Random(seed).sample(pairs, count)  # noqa: S311 - repeatable, no secret
         )
-        return [replace(like, messages=[*opening, *turn]) for turn in turns]
+        return [replace(template, messages=[*prompt, *turn]) for turn in turns]
 
 
-def _calls(example: Example) -> bool:
+def _has_call(example: Example) -> bool:
     return any(True for message in example.messages for _ in calls_in(message))
 
 

@@ -16,7 +16,7 @@ import orjson
 
 from luthier.data.check.structure import check_example
 from luthier.data.examples.example import kind_of
-from luthier.data.findings import KEPT_PER_KIND, Finding, FindingError, problem
+from luthier.data.findings import MAX_FINDINGS_PER_KIND, Finding, FindingError, make_finding
 from luthier.data.jsonl.fast_validator import find_runs
 from luthier.data.jsonl.reader import Line, parse_line, read_blocks, split_lines
 from luthier.data.repair.example import repair_example
@@ -63,7 +63,7 @@ class Repairs:
     def add(self, repair: Repair) -> None:
         if repair.is_applied:
             self.counts.update(repair.codes)
-        if repair.is_guess or max(self.counts[code] for code in repair.codes) <= KEPT_PER_KIND:
+        if repair.is_guess or max(self.counts[code] for code in repair.codes) <= MAX_FINDINGS_PER_KIND:
             self.listed.append(repair)
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,10 +138,10 @@ def errors_of(line: Line) -> Iterator[Finding]:
         yield error.finding
         return
     if not isinstance(value, dict):
-        yield problem("data_type", seen=value).at(line.number)
+        yield make_finding("data_type", value=value).at(line.number)
         return
     if kind_of(value) is None:
-        yield problem("missing_messages_list").at(line.number)
+        yield make_finding("missing_messages_list").at(line.number)
         return
     yield from (finding.at(line.number) for finding in check_example(value) if finding.severity == "error")
 

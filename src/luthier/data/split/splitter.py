@@ -19,7 +19,7 @@ from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.near_duplicates import Rows, fingerprints, related
 from luthier.data.check.structure import check_example
 from luthier.data.examples.example import kind_of
-from luthier.data.findings import shown
+from luthier.data.findings import printable
 from luthier.data.jsonl.reader import parse_line, read_lines
 from luthier.data.split.stratified_groups import assign, connected_components
 from luthier.language import say
@@ -173,11 +173,11 @@ def _stratify(columns: _Columns, by: str) -> tuple[str, list[str]]:
     if by not in STRATIFIERS:
         if all(value is None for value in columns.values):
             raise LuthierError(say(f'no example has the key "{by}"', f"没有样本含有 “{by}” 这个键"))
-        return by, [shown(value) for value in columns.values]
+        return by, [printable(value) for value in columns.values]
     strata: dict[str, Callable[[_Features], str]] = {
-        "label": lambda features: shown(features.answer),
+        "label": lambda features: printable(features.answer),
         "function": lambda features: " + ".join(sorted(set(features.calls))) or "–",
-        "system": lambda features: shown(features.system_prompt) or "–",
+        "system": lambda features: printable(features.system_prompt) or "–",
         "none": lambda features: "all",
     }
     stratifier = by if by != "auto" else _best_stratifier(columns.features)

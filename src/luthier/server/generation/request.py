@@ -51,7 +51,9 @@ class GenerationRequest:
         return {"id": self.id, "created": self.created, "model": target.name, "system_fingerprint": fingerprint}
 
     def new_parser(self) -> ChoiceParser:
-        return ChoiceParser(self.model.renderer.reader(), self.stop_sequences, self.calls, keep_tokens=self.keep_tokens)
+        return ChoiceParser(
+            self.model.renderer.stream_decoder(), self.stop_sequences, self.calls, keep_tokens=self.keep_tokens
+        )
 
 
 class RunningRequest:

@@ -5,7 +5,7 @@ Complete and streamed responses are made from the same pieces.
 
 from collections.abc import Sequence
 
-from luthier.data.examples.messages import Answer, parse
+from luthier.data.examples.messages import Answer, parse_answer
 
 _CALL_OPENS = "<tool_call>"
 
@@ -45,7 +45,7 @@ class StopAndCallParser:
 
     def finish(self) -> tuple[Answer, str]:
         """The complete answer, and its text that was not sent yet."""
-        answer = parse(self._text) if self._parse_calls else Answer(self._text)
+        answer = parse_answer(self._text) if self._parse_calls else Answer(self._text)
         content = answer.content or ""
         rest = content[self.sent :]
         self.sent = max(self.sent, len(content))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.data.examples import messages as wire
-from luthier.data.examples.adapter_metadata import Taught
+from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.types.chat import AllowedToolsChoice, CreateChatCompletionRequest, FunctionCall, NamedTool, ToolCall
 from luthier.types.common import new_id
 from luthier.types.errors import BadRequestError
@@ -44,7 +44,9 @@ class CallPolicy:
     forced_prefix: str = ""
 
 
-def call_policy(body: CreateChatCompletionRequest, metadata: Taught, *, strict: StrictCalls = "off") -> CallPolicy:
+def call_policy(
+    body: CreateChatCompletionRequest, metadata: AdapterMetadata, *, strict: StrictCalls = "off"
+) -> CallPolicy:
     """By the request, else by the `metadata` of a fine-tuned model; `strict`: the setting `strict_calls`.
 
     Raises BadRequestError.
@@ -74,7 +76,7 @@ def call_policy(body: CreateChatCompletionRequest, metadata: Taught, *, strict: 
 def _request_definitions(body: CreateChatCompletionRequest) -> Definitions | None:
     tools = [tool.model_dump(exclude_none=True) for tool in body.tools or []]
     functions = [function.model_dump(exclude_none=True) for function in body.functions or []]
-    return wire.definitions(tools, functions)
+    return wire.normalize_tools(tools, functions)
 
 
 def _is_strict(tool: dict[str, Any]) -> bool:
@@ -101,7 +103,7 @@ def _allowed(definitions: Definitions, choice: Any) -> Definitions:
     return [tool for tool in definitions if names is None or tool["function"]["name"] in names]
 
 
-def _check_choice(body: CreateChatCompletionRequest, metadata: Taught) -> None:
+def _check_choice(body: CreateChatCompletionRequest, metadata: AdapterMetadata) -> None:
     """Raises BadRequestError for a choice without definitions, and for one of an unknown function."""
     if body.functions and body.tools:
         raise BadRequestError("'functions' and 'tools' cannot be sent together.", param="functions")

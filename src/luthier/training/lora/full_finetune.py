@@ -16,7 +16,7 @@ from luthier.training import token_budget
 from luthier.training.durable_files import write_safetensors
 from luthier.types.errors import JobError
 from luthier.types.job_options import TUNING
-from luthier.weights import count
+from luthier.weights import count_parameters
 
 _WEIGHT_BYTES = 4
 _STEP_BYTES = 4 + 8 + 2  # per weight: gradient, moments, and the copy in bfloat16
@@ -35,7 +35,7 @@ _TOKENIZER_FILES = (
 
 def require_memory(base: Path, config: Any, device: torch.device) -> None:
     """Raises JobError when training all weights would not fit into the memory that is free now."""
-    weights = count(base)
+    weights = count_parameters(base)
     activations = _MIN_TOKENS * token_budget.bytes_per_token(config, torch.float32)
     needed, free = weights * (_WEIGHT_BYTES + _STEP_BYTES) + activations, token_budget.free_bytes(device)
     if needed > free:

@@ -12,13 +12,12 @@ from luthier.data.check.quality.keywords import KEYWORDS, SPEAKERS
 from luthier.data.check.quality.preamble import may_start_with_preamble, strip_preamble
 from luthier.data.check.quality.refusal import is_refusal, named_maker
 from luthier.data.check.quality.truncation import COMPLETE_ENDINGS, is_cut_off
-from luthier.data.check.registry import QualityCheck, quality_check
-from luthier.data.findings import Finding, shown
+from luthier.data.check.registry import QualityCheck
+from luthier.data.findings import Finding, printable
 
 _FENCE = re.compile("```")
 
 
-@quality_check("answers")
 class AnswerCheck(QualityCheck):
     """Several ideas in one check, because they search the same texts."""
 
@@ -36,17 +35,17 @@ def _preambles(batch: Batch) -> Iterator[Finding]:
         if rest is not None:
             text = row.text.strip()
             preamble = text[: len(text) - len(rest)].strip()
-            yield batch.finding("preamble", row.example, row.message, seen=preamble, detail=shown(rest, 30))
+            yield batch.finding("preamble", row.example, row.message, value=preamble, detail=printable(rest, 30))
 
 
 def _refusals_and_makers(batch: Batch) -> Iterator[Finding]:
     for row in batch.answers.rows(batch.answers.among(KEYWORDS.texts_with(batch.joined, SPEAKERS))):
         if is_refusal(row.text):
-            finding = batch.finding("refusal", row.example, row.message, seen=row.text)
+            finding = batch.finding("refusal", row.example, row.message, value=row.text)
             # Where functions are defined, declining what they cannot do is part of the lesson.
             yield replace(finding, severity="note") if batch.defines_functions[row.example] else finding
         if name := named_maker(row.text):
-            yield batch.finding("identity_leak", row.example, row.message, seen=name)
+            yield batch.finding("identity_leak", row.example, row.message, value=name)
 
 
 def _truncated_answers(batch: Batch) -> Iterator[Finding]:
@@ -55,4 +54,4 @@ def _truncated_answers(batch: Batch) -> Iterator[Finding]:
     open_ended = [index for index, text in enumerate(answers.texts) if text[-1] not in COMPLETE_ENDINGS]
     for row in answers.rows({*open_ended, *fenced}):
         if is_cut_off(row.text):
-            yield batch.finding("answer_cut_off", row.example, row.message, seen="…" + row.text.rstrip()[-30:])
+            yield batch.finding("answer_cut_off", row.example, row.message, value="…" + row.text.rstrip()[-30:])

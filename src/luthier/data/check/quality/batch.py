@@ -8,7 +8,7 @@ from typing import Any
 from luthier.data.check.quality.columns import AnswerColumn, MessageLayout, TextColumn
 from luthier.data.check.quality.joined_texts import JoinedTexts
 from luthier.data.examples.example import calls_in, name_of
-from luthier.data.findings import Finding, problem
+from luthier.data.findings import Finding, make_finding
 from luthier.data.jsonl.columnar_parser import ChatColumns
 
 _ROLES = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
@@ -82,7 +82,7 @@ class Batch:
 
     def finding(self, code: str, example: int, message: int | None = None, **fields: Any) -> Finding:
         """A finding of kind `code` with its position; `example` is an index in this batch."""
-        finding = problem(code, **fields).at(self.lines[example], self.example_numbers[example])
+        finding = make_finding(code, **fields).at(self.lines[example], self.example_numbers[example])
         return finding if message is None else replace(finding, message_index=message)
 
     def _add_message(self, example: int, position: int, message: dict[str, Any], summary: "_Summary") -> None:

@@ -10,8 +10,8 @@ from itertools import compress, repeat
 from operator import not_
 
 from luthier.data.check.quality.batch import Batch
-from luthier.data.check.registry import QualityCheck, quality_check
-from luthier.data.findings import Finding, problem
+from luthier.data.check.registry import QualityCheck
+from luthier.data.findings import Finding, make_finding
 
 COMMON_SHARE = 0.5  # of the answers, for an opening to be reported
 MIN_ANSWERS = 20  # below it shares mean nothing
@@ -23,7 +23,6 @@ _MAX_LABELS = 50
 _NOT_LETTERS = re.compile(r"[\W_]+")
 
 
-@quality_check("openings")
 class OpeningCheck(QualityCheck):
     """Words that most answers begin with."""
 
@@ -53,7 +52,7 @@ class OpeningCheck(QualityCheck):
             prefix = self._prefixes[key].rstrip()
             is_common = self._total >= MIN_ANSWERS and count >= COMMON_SHARE * self._total
             if is_common and key[0].isalpha() and len(prefix) < 150:
-                yield problem("common_opening", seen=prefix, detail=f"{100 * count // self._total}%")
+                yield make_finding("common_opening", value=prefix, detail=f"{100 * count // self._total}%")
 
 
 def _common_prefix(left: str, right: str) -> str:
@@ -61,7 +60,6 @@ def _common_prefix(left: str, right: str) -> str:
     return left[: next(differing, min(len(left), len(right)))]
 
 
-@quality_check("system_prompts")
 class SystemPromptCheck(QualityCheck):
     """System prompts that are blank, repeated, or spelt differently where they mean the same."""
 
@@ -89,7 +87,7 @@ class SystemPromptCheck(QualityCheck):
 
     def _check_prompts(self, batch: Batch, example: int, prompts: list[str]) -> Iterator[Finding]:
         if len(prompts) > 1:
-            yield batch.finding("system_prompt_repeated", example, seen=prompts[1], detail=str(len(prompts)))
+            yield batch.finding("system_prompt_repeated", example, value=prompts[1], detail=str(len(prompts)))
         if not prompts[0].strip():
             yield batch.finding("system_prompt_blank", example)
         elif prompts[0] in self._variants:
@@ -104,15 +102,14 @@ class SystemPromptCheck(QualityCheck):
         self._variants[prompt] = prompt, batch.lines[example]
         first, line = self._variants.setdefault("\0" + letters, (prompt, batch.lines[example]))
         if first != prompt and letters:
-            yield batch.finding("system_prompt_varies", example, seen=prompt, detail=str(line))
+            yield batch.finding("system_prompt_varies", example, value=prompt, detail=str(line))
 
     def finish(self) -> Iterator[Finding]:
         if self._with and self._without and self._first_line_without:
             share = f"{self._without} / {self._with + self._without}"
-            yield problem("system_prompt_missing", seen=share, detail=str(self._first_line_without))
+            yield make_finding("system_prompt_missing", value=share, detail=str(self._first_line_without))
 
 
-@quality_check("balance")
 class BalanceCheck(QualityCheck):
     """How evenly labels and called functions are distributed."""
 
@@ -144,4 +141,4 @@ class BalanceCheck(QualityCheck):
 def _imbalance(code: str, counts: Counter[str]) -> Iterator[Finding]:
     (commonest, most), *_, (rarest, fewest) = counts.most_common() if len(counts) > 1 else [("", 1), ("", 1)]
     if most >= IMBALANCE_RATIO * fewest:
-        yield problem(code, key=commonest, seen=rarest, detail=f"{most} : {fewest}")
+        yield make_finding(code, key=commonest, value=rarest, detail=f"{most} : {fewest}")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.keywords import GARBLED, KEYWORDS
-from luthier.data.check.registry import QualityCheck, quality_check
+from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
 
 _MAX_PENDING = 200  # findings that wait for the end of the file, where their share is known
@@ -53,7 +53,6 @@ _BYTE_CLASSES = bytes(
 )
 
 
-@quality_check("language_script")
 class LanguageCheck(QualityCheck):
     """Compares every trained answer with its question."""
 
@@ -73,7 +72,7 @@ class LanguageCheck(QualityCheck):
             if answers_in_another_language(row.text, answers.questions[row.number]):
                 self._count += 1
                 if len(self._pending) < _MAX_PENDING:
-                    self._pending.append(batch.finding("answer_language", row.example, row.message, seen=row.text))
+                    self._pending.append(batch.finding("answer_language", row.example, row.message, value=row.text))
 
     def _odd_characters(self, batch: Batch) -> Iterator[Finding]:
         """Scans all characters at once; few texts have letters of a third script or traces of a wrong encoding."""
@@ -82,10 +81,10 @@ class LanguageCheck(QualityCheck):
         for row in batch.answers.rows(batch.answers.among(odd)):
             if match := _GARBLED.search(row.text):
                 excerpt = row.text[max(0, match.start() - 10) : match.end() + 10]
-                yield batch.finding("garbled_text", row.example, row.message, seen=excerpt)
+                yield batch.finding("garbled_text", row.example, row.message, value=excerpt)
             if stray := _stray_letters(row.text, batch.answers.questions[row.number]):
                 script = next(name for name, low, high in _SCRIPTS if low <= ord(stray[0]) <= high)
-                yield batch.finding("foreign_script", row.example, row.message, seen=stray, detail=script)
+                yield batch.finding("foreign_script", row.example, row.message, value=stray, detail=script)
 
     def finish(self) -> Iterator[Finding]:
         if self._count <= _MAX_SHARE * self._answers:

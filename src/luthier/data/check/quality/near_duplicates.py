@@ -15,8 +15,8 @@ from luthier.data.check.duplicate_keys import DuplicateKeys, Pairs, pairs_with_f
 from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.number_fingerprint import number_fingerprints
 from luthier.data.check.quality.similarity import BANDS, BINS, estimated_jaccard, minhash
-from luthier.data.check.registry import QualityCheck, quality_check
-from luthier.data.findings import Finding, problem
+from luthier.data.check.registry import QualityCheck
+from luthier.data.findings import Finding, make_finding
 
 MAX_EXAMPLES = 1_000_000
 MIN_SIMILARITY = 0.85  # of the trigrams of two questions; estimated to within 0.05
@@ -42,7 +42,6 @@ _Row = np.dtype(
 Rows = npt.NDArray[np.void]
 
 
-@quality_check("near_duplicates")
 class NearDuplicateCheck(QualityCheck):
     """Collects fingerprints; all findings come at the end."""
 
@@ -73,7 +72,7 @@ class NearDuplicateCheck(QualityCheck):
         if self._training is not None:
             yield from _leaks(rows, self._training.rows())
         if self._examples > MAX_EXAMPLES:
-            yield problem("likeness_sampled", seen=len(rows), detail=str(self._examples))
+            yield make_finding("likeness_sampled", value=len(rows), detail=str(self._examples))
 
     def rows(self) -> Rows:
         """The fingerprints, in the order of the file."""
@@ -158,4 +157,4 @@ def _earliest_partners(
 
 
 def _finding(code: str, row: np.void, first: np.void) -> Finding:
-    return problem(code, detail=str(first["line"])).at(int(row["line"]), int(row["number"]))
+    return make_finding(code, detail=str(first["line"])).at(int(row["line"]), int(row["number"]))

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any
 
 from luthier.data.check.quality.batch import Batch
-from luthier.data.check.registry import QualityCheck, load_quality_checks
+from luthier.data.check.registry import QualityCheck, quality_checks
 from luthier.data.findings import Finding
 from luthier.data.jsonl.columnar_parser import ChatColumns
 
@@ -16,7 +16,7 @@ class QualityRunner:
     """Runs over one file, once. `training`: the runner of the training file, if this is its validation file."""
 
     def __init__(self, training: "QualityRunner | None" = None) -> None:
-        self._checks: dict[str, QualityCheck] = {name: check() for name, check in load_quality_checks().items()}
+        self._checks: dict[str, QualityCheck] = {name: check() for name, check in quality_checks().items()}
         self._batch = Batch()
         if training:
             for name, check in self._checks.items():

@@ -13,7 +13,7 @@ import numpy as np
 from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.joined_texts import JoinedTexts
 from luthier.data.check.quality.keywords import KEYWORDS, SECRETS
-from luthier.data.check.registry import QualityCheck, quality_check
+from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
 
 Matches = Iterator[tuple[str, str]]  # (kind, masked text)
@@ -55,7 +55,6 @@ _BYTE_CLASSES = bytes(
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
-@quality_check("secrets_and_pii")
 class SecretCheck(QualityCheck):
     """At most one finding of each code per message."""
 
@@ -69,7 +68,7 @@ class SecretCheck(QualityCheck):
         for code, search, indices in searches:
             for row in batch.texts.rows(indices):
                 for kind, masked in search(row.text):
-                    yield batch.finding(code, row.example, row.message, seen=masked, key=kind)
+                    yield batch.finding(code, row.example, row.message, value=masked, key=kind)
                     break
 
 

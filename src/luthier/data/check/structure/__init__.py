@@ -12,7 +12,7 @@ from luthier.data.check.registry import EXAMPLE_CHECKS, MESSAGE_CHECKS, ExampleC
 # Importing registers the checks, which run in this order.
 from luthier.data.check.structure import messages, tool_calls, turns  # noqa: F401
 from luthier.data.examples.example import kind_of
-from luthier.data.findings import problem
+from luthier.data.findings import make_finding
 
 _EXAMPLE_KEYS = ("messages", "tools", "functions", "parallel_tool_calls")
 _COMPLETION_KEYS = ("prompt", "completion")
@@ -38,20 +38,20 @@ def check_example(example: dict[str, Any]) -> Findings:
 def check_message(message: Any) -> Findings:
     """The faults of one message on its own."""
     if not isinstance(message, dict):
-        yield problem("message_type", seen=message)
+        yield make_finding("message_type", value=message)
         return
     for check in MESSAGE_CHECKS.values():
         yield from check(message)
 
 
 def _unknown_keys(value: dict[str, Any], allowed: tuple[str, ...]) -> Findings:
-    yield from (problem("unrecognized_key", key=key) for key in value if key not in allowed)
+    yield from (make_finding("unrecognized_key", key=key) for key in value if key not in allowed)
 
 
 def _check_conversation(example: dict[str, Any], checks: list[ExampleCheck]) -> Findings:
     entries = example.get("messages")
     if not isinstance(entries, list) or not entries:
-        yield problem("missing_messages_list", seen=entries)
+        yield make_finding("missing_messages_list", value=entries)
         return
     for index, message in enumerate(entries):
         yield from (replace(finding, message_index=index) for finding in check_message(message))
@@ -64,9 +64,9 @@ def _check_completion(example: dict[str, Any]) -> Findings:
     yield from _unknown_keys(example, _COMPLETION_KEYS)
     for key in _COMPLETION_KEYS:
         if not isinstance(example[key], str):
-            yield problem("content_type", key=key, seen=example[key])
+            yield make_finding("content_type", key=key, value=example[key])
     if example["completion"] == "":  # an empty prompt is fine: the model then learns unconditional text
-        yield problem("missing_content", key="completion")
+        yield make_finding("missing_content", key="completion")
 
 
 def _check_preference(example: dict[str, Any]) -> Findings:
@@ -74,7 +74,7 @@ def _check_preference(example: dict[str, Any]) -> Findings:
     yield from _unknown_keys(example, _PREFERENCE_KEYS)
     prompt = example.get("input")
     if not isinstance(prompt, dict):
-        yield problem("preference_invalid", key="input", seen=prompt)
+        yield make_finding("preference_invalid", key="input", value=prompt)
         prompt = {}
     else:
         yield from _unknown_keys(prompt, _INPUT_KEYS)
@@ -86,20 +86,20 @@ def _check_preference(example: dict[str, Any]) -> Findings:
         answers.append(example.get(name))
         yield from _check_output(prompt, name, example.get(name))
     if answers[0] and answers[0] == answers[1]:
-        yield problem("preference_same", key="non_preferred_output")
+        yield make_finding("preference_same", key="non_preferred_output")
 
 
 def _check_output(prompt: dict[str, Any], name: str, output: Any) -> Findings:
     """One answer: exactly one assistant message, which ends the conversation of `input`."""
     if not isinstance(output, list) or not output:
-        yield problem("preference_invalid", key=name, seen=output)
+        yield make_finding("preference_invalid", key=name, value=output)
         return
     faults = [fault for message in output for fault in check_message(message)]
     yield from (replace(fault, key=f"{name}.{fault.key}" if fault.key else name) for fault in faults)
     if len(output) > 1 or not isinstance(output[0], dict) or output[0].get("role") != "assistant":
         roles = [message.get("role") if isinstance(message, dict) else None for message in output]
         if not faults:
-            yield problem("preference_invalid", key=name, seen=roles)
+            yield make_finding("preference_invalid", key=name, value=roles)
         return
     for check in EXAMPLE_CHECKS.values():
         if check.in_preference_output:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.data.check.registry import Findings, message_check
-from luthier.data.findings import problem
+from luthier.data.findings import make_finding
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 MESSAGE_KEYS = ("role", "content", "name", "function_call", "tool_calls", "tool_call_id", "weight", "refusal", "audio")
@@ -17,17 +17,19 @@ def message_keys(message: dict[str, Any]) -> Findings:
     for key, value in message.items():
         misplaced = key in _CALL_KEYS and value and message.get("role", "assistant") != "assistant"
         if key not in MESSAGE_KEYS or misplaced:
-            yield problem("message_unrecognized_key", key=key)
+            yield make_finding("message_unrecognized_key", key=key)
         elif key in _TEXT_KEYS and not isinstance(value, str | None):
-            yield problem("content_type", key=key, seen=value)
+            yield make_finding("content_type", key=key, value=value)
 
 
 @message_check
 def role(message: dict[str, Any]) -> Findings:
     if "role" not in message:
-        yield problem("message_missing_key", key="role")
+        yield make_finding("message_missing_key", key="role")
     elif message["role"] not in ROLES:
-        yield problem("unrecognized_role", key="role", seen=message["role"], detail=", ".join(f"'{r}'" for r in ROLES))
+        yield make_finding(
+            "unrecognized_role", key="role", value=message["role"], detail=", ".join(f"'{r}'" for r in ROLES)
+        )
 
 
 @message_check
@@ -36,11 +38,11 @@ def content(message: dict[str, Any]) -> Findings:
     value = message.get("content")
     calls = message.get("function_call") is not None or bool(message.get("tool_calls"))
     if value is None and not calls:
-        yield problem("missing_content" if "content" in message else "message_missing_key", key="content")
+        yield make_finding("missing_content" if "content" in message else "message_missing_key", key="content")
     elif value is not None and not _is_text(value):
-        yield problem("content_type", key="content", seen=value)
+        yield make_finding("content_type", key="content", value=value)
     elif value is not None and not _has_text(value) and not calls:
-        finding = problem("missing_content", key="content")
+        finding = make_finding("missing_content", key="content")
         is_result = message.get("role") in ("tool", "function")  # a function may return nothing
         yield replace(finding, severity="warning") if is_result else finding
 
@@ -63,4 +65,4 @@ def weight(message: dict[str, Any]) -> Findings:
     if value is None:
         return
     if isinstance(value, bool) or value not in (0, 1) or message.get("role", "assistant") != "assistant":
-        yield problem("weight_invalid", key="weight", seen=value)
+        yield make_finding("weight_invalid", key="weight", value=value)

@@ -9,7 +9,7 @@ import orjson
 from luthier.data.check.registry import Conversation, Findings, example_check, message_check
 from luthier.data.examples.example import calls_in, definitions_in, name_of
 from luthier.data.examples.json_schema import schema_error, undeclared_arguments, violations
-from luthier.data.findings import Finding, FindingError, problem, shown
+from luthier.data.findings import Finding, FindingError, make_finding, printable
 from luthier.data.jsonl.reader import parse_json
 
 _DEFINITION_KEYS = ("tools", "functions", "parallel_tool_calls")
@@ -19,16 +19,16 @@ _DEFINITION_KEYS = ("tools", "functions", "parallel_tool_calls")
 def call_form(message: dict[str, Any]) -> Findings:
     tool_calls = message.get("tool_calls")
     if not isinstance(tool_calls, list | None):
-        yield problem("call_invalid", key="tool_calls")
+        yield make_finding("call_invalid", key="tool_calls")
         return
     for index, call in enumerate(tool_calls or []):
         if isinstance(call, dict) and call.get("type", "function") != "function":
-            yield problem("call_invalid", key=f"tool_calls[{index}].type")
+            yield make_finding("call_invalid", key=f"tool_calls[{index}].type")
         elif isinstance(call, dict) and not isinstance(call.get("id"), str | None):
-            yield problem("call_invalid", key=f"tool_calls[{index}].id")
+            yield make_finding("call_invalid", key=f"tool_calls[{index}].id")
     for path, call in calls_in(message):
         if name_of(call) is None:
-            yield problem("call_invalid", key=path)
+            yield make_finding("call_invalid", key=path)
         else:
             yield from _check_arguments(f"{path}.arguments", call.get("arguments"))
 
@@ -36,17 +36,17 @@ def call_form(message: dict[str, Any]) -> Findings:
 def _check_arguments(path: str, arguments: Any) -> Findings:
     """On the wire arguments are a string, although most chat templates need the object that it encodes."""
     if not isinstance(arguments, str):
-        yield problem("arguments_not_json", key=path, seen=arguments)
+        yield make_finding("arguments_not_json", key=path, value=arguments)
         return
     try:
         value = parse_json(arguments)
     except FindingError:
-        yield problem("arguments_not_json", key=path, seen=arguments)
+        yield make_finding("arguments_not_json", key=path, value=arguments)
         return
     if isinstance(value, str) and _is_object(value):
-        yield problem("arguments_encoded_twice", key=path, seen=arguments)
+        yield make_finding("arguments_encoded_twice", key=path, value=arguments)
     elif not isinstance(value, dict):
-        yield problem("arguments_not_object", key=path, seen=arguments)
+        yield make_finding("arguments_not_object", key=path, value=arguments)
 
 
 def _is_object(text: str) -> bool:
@@ -77,7 +77,9 @@ def undefined_functions(example: dict[str, Any], conversation: Conversation) -> 
     for index, message in conversation:
         for path, call in calls_in(message):
             if (name := name_of(call)) and name not in names:
-                finding = problem("undefined_function", key=f"{path}.name", seen=name, detail=", ".join(sorted(names)))
+                finding = make_finding(
+                    "undefined_function", key=f"{path}.name", value=name, detail=", ".join(sorted(names))
+                )
                 yield replace(finding, message_index=index)
 
 
@@ -122,24 +124,26 @@ def _read_definitions(fields: dict[str, Any]) -> _Definitions:
 def _definition_faults(fields: dict[str, Any]) -> Findings:
     for key in ("tools", "functions"):
         if not isinstance(fields.get(key), list | None):
-            yield problem("definition_invalid", key=key)
+            yield make_finding("definition_invalid", key=key)
     for path, definition in definitions_in(fields):
         parameters = definition.get("parameters") if isinstance(definition, dict) else None
         if name_of(definition) is None or not isinstance(parameters, dict | None):
-            yield problem("definition_invalid", key=path)
+            yield make_finding("definition_invalid", key=path)
         elif parameters and (error := schema_error(parameters)):
-            yield problem("definition_schema_invalid", key=f"{path}.parameters", seen=error)
+            yield make_finding("definition_schema_invalid", key=f"{path}.parameters", value=error)
     if not isinstance(fields.get("parallel_tool_calls"), bool | None):
-        yield problem("definition_invalid", key="parallel_tool_calls")
+        yield make_finding("definition_invalid", key="parallel_tool_calls")
 
 
 def _schema_findings(schema: dict[str, Any], arguments: dict[str, Any], path: str) -> Findings:
     for violation in violations(schema, arguments):
         key = f"{path}.{violation.path}" if violation.path else path
-        yield problem(violation.code, key=key, seen=violation.value, detail=shown(violation.expected))
+        yield make_finding(violation.code, key=key, value=violation.value, detail=printable(violation.expected))
     for name in undeclared_arguments(schema, arguments):
-        declared = shown(", ".join(schema["properties"]))
-        yield replace(problem("argument_unknown", key=f"{path}.{name}", seen=name, detail=declared), severity="warning")
+        declared = printable(", ".join(schema["properties"]))
+        yield replace(
+            make_finding("argument_unknown", key=f"{path}.{name}", value=name, detail=declared), severity="warning"
+        )
 
 
 def _arguments_object(call: dict[str, Any]) -> dict[str, Any] | None:

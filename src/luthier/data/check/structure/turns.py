@@ -6,20 +6,20 @@ from typing import Any
 
 from luthier.data.check.registry import Conversation, Findings, example_check
 from luthier.data.examples.example import calls_in, name_of
-from luthier.data.findings import problem
+from luthier.data.findings import make_finding
 
 
 @example_check()
 def assistant_messages(example: dict[str, Any], conversation: Conversation) -> Findings:
     answers = [message for _, message in conversation if message.get("role") == "assistant"]
     if not answers:
-        yield problem("example_missing_assistant_message")
+        yield make_finding("example_missing_assistant_message")
         return
     if all(message.get("weight") == 0 for message in answers):
-        yield problem("nothing_trainable")
+        yield make_finding("nothing_trainable")
     index, last = conversation[-1]
     if last.get("role") != "assistant":
-        yield replace(problem("last_message_not_assistant", seen=last.get("role")), message_index=index)
+        yield replace(make_finding("last_message_not_assistant", value=last.get("role")), message_index=index)
 
 
 @example_check(in_preference_input=True)
@@ -30,7 +30,9 @@ def results_without_call(example: dict[str, Any], conversation: Conversation) ->
         role = message.get("role")
         key = "tool_call_id" if role == "tool" else "name" if role == "function" else None
         if key and (message.get(key) is None or message[key] not in earlier[key]):
-            yield replace(problem("tool_result_without_call", key=key, seen=message.get(key)), message_index=index)
+            yield replace(
+                make_finding("tool_result_without_call", key=key, value=message.get(key)), message_index=index
+            )
         earlier["name"] += [name_of(call) for _, call in calls_in(message)]
         tool_calls = message.get("tool_calls")
         if isinstance(tool_calls, list):
@@ -53,7 +55,7 @@ def calls_without_result(example: dict[str, Any], conversation: Conversation) ->
             pending = left if len(left) < len(pending) else []
             continue
         for call_index, path, _ in pending:
-            yield replace(problem("call_without_result", key=path), message_index=call_index)
+            yield replace(make_finding("call_without_result", key=path), message_index=call_index)
         pending = [(index, path, result_key) for path, result_key in _expected_results(message)]
 
 

@@ -12,7 +12,7 @@ class TextLogprobsWriter:
     """Writes the tokens of one text in order; `offset`: where the first token begins, in characters."""
 
     def __init__(self, renderer: Renderer, top_logprobs: int | None, offset: int) -> None:
-        self._renderer, self._decode = renderer, renderer.reader()
+        self._renderer, self._decode = renderer, renderer.stream_decoder()
         self._top_logprobs, self._offset = top_logprobs, offset
 
     def write(self, tokens: Sequence[Token]) -> TextLogprobs:

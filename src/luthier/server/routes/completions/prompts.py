@@ -32,7 +32,7 @@ def tokenize_prompts(body: CreateCompletionRequest, model: LoadedModel) -> list[
     if model.target.metadata.pairs and texts:
         return _templated(body, texts, renderer, context_tokens)
     return [
-        Prompt(texts[index] if texts else renderer.decode(ids), ids or [renderer.border])
+        Prompt(texts[index] if texts else renderer.decode(ids), ids or [renderer.document_separator])
         for index, ids in enumerate(tokenize_inputs(prompt_param, renderer, context_tokens, "prompt"))
     ]
 
