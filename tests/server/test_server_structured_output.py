@@ -184,7 +184,10 @@ def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:
     validate_grammar(grammar, "")
     assert "odd" in grammar
     many = [{"type": "function", "function": {"name": f"f{n}" * 10}} for n in range(5000)]
-    assert response_grammar(request, call_policy(request, AdapterMetadata("tools", definitions=many), strict="taught")) is None
+    assert (
+        response_grammar(request, call_policy(request, AdapterMetadata("tools", definitions=many), strict="taught"))
+        is None
+    )
 
 
 @pytest.mark.parametrize(

@@ -287,3 +287,23 @@ def test_a_report_lives_as_long_as_its_file(store: Store) -> None:
     with pytest.raises(NotFoundError):
         store.files.report(file.id)
     assert not list(store.files._blobs._folder.glob("*.report"))
+
+
+def test_placed_content_outlives_its_file(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a hard link, or as a copy where the target is on another file system; again over an earlier one."""
+    file = put(store, b"one\ntwo\n")
+    linked, copied = tmp_path / "linked.jsonl", tmp_path / "copied.jsonl"
+    linked.write_bytes(b"earlier")
+    store.files.place(file.id, linked)
+    assert linked.stat().st_nlink == 2
+
+    def refuse(*paths: object) -> None:
+        raise OSError("another file system")
+
+    monkeypatch.setattr("luthier.store.blobs.os.link", refuse)
+    store.files.place(file.id, copied)
+    assert copied.stat().st_nlink == 1
+    store.files.delete(file.id)
+    assert linked.read_bytes() == copied.read_bytes() == b"one\ntwo\n"
+    with pytest.raises(NotFoundError):
+        store.files.place(file.id, linked)

@@ -129,7 +129,11 @@ def evaluate(
 
 
 def _plan(
-    models: Sequence[str], functions: bool, definitions: Sequence[DefinitionDetail], max_tokens: int | None, concurrency: int
+    models: Sequence[str],
+    functions: bool,
+    definitions: Sequence[DefinitionDetail],
+    max_tokens: int | None,
+    concurrency: int,
 ) -> EvaluationPlan:
     from luthier.evaluation.run import EvaluationPlan
 

@@ -39,11 +39,22 @@ class Blobs:
         """Where the blob lies, to be read."""
         return self._folder / name
 
-    def copy(self, name: str, target: Path) -> None:
-        """A copy of its own, on the disk itself: what happens to the blob later does not reach it.
+    def place(self, name: str, target: Path) -> None:
+        """Makes the content readable at `target`, durably: as a hard link, or as a copy on another file system.
 
-        Raises FileNotFoundError.
+        A blob is never modified, so the link stays what it is; deleting the blob does not affect it. Raises
+        FileNotFoundError.
         """
+        target.unlink(missing_ok=True)
+        try:
+            os.link(self.path(name), target)
+        except FileNotFoundError:
+            raise
+        except OSError:  # another file system, or one without hard links
+            self._copy(name, target)
+        _sync_folder(target.parent)
+
+    def _copy(self, name: str, target: Path) -> None:
         with self.path(name).open("rb") as source, target.open("wb") as out:
             shutil.copyfileobj(source, out, _COPIED_BYTES)
             out.flush()
@@ -57,3 +68,15 @@ class Blobs:
 
     def delete(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flushes a new directory entry to disk, where the system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -78,9 +78,9 @@ class Files(Scoped):
             raise NotFoundError(f"No such File object: {file_id}", param="id")
         return path
 
-    def copy(self, file_id: str, target: Path) -> None:
-        """Raises NotFoundError."""
-        self._blobs.copy(self.retrieve(file_id).id, target)
+    def place(self, file_id: str, target: Path) -> None:
+        """Makes the content readable at `target`, where it outlives the file. Raises NotFoundError."""
+        self._blobs.place(self.retrieve(file_id).id, target)
 
     def keep_report(self, file_id: str, report: dict[str, Any]) -> None:
         """What the check found, beside the file and for as long as it; a file that is gone by now gets none."""

@@ -108,7 +108,7 @@ class BatchRun:
     def _validate(self) -> bool:
         """Copies the input file and checks it; whether the batch goes on."""
         try:
-            self._store.files.copy(self._batch.input_file_id, self._input)
+            self._store.files.place(self._batch.input_file_id, self._input)
             check = check_input(self._input, self._batch.endpoint)
         except (NotFoundError, FileNotFoundError):
             error = BatchError(code="invalid_input_file", message="The input file does not exist any more.")

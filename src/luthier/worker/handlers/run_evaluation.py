@@ -108,7 +108,7 @@ class EvaluationRun:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "validation.jsonl"
             try:
-                self._store.files.within(evaluation.project).copy(evaluation.validation_file or "", path)
+                self._store.files.within(evaluation.project).place(evaluation.validation_file or "", path)
             except (NotFoundError, FileNotFoundError) as error:
                 raise LuthierError("The validation file does not exist any more.") from error
             return load_evaluation_set(path, plan, name=evaluation.filename or "", limit=evaluation.limit)
