@@ -40,6 +40,3 @@ def release_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-choose, may_pass, give_back = select_hardware, is_transient, release_memory  # former names

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from vllm_stand_in import running
 
 from luthier.data.rendering.renderer import Renderer
-from luthier.hardware import choose as choose_hardware
+from luthier.hardware import select_hardware
 from luthier.inference import Engine, EnginePool, EngineRequest, SamplingParams, Token, low_priority
 from luthier.inference.engines.native.library import unavailable
 from luthier.inference.options import EngineOptions, VllmOptions
@@ -432,7 +432,7 @@ def test_an_engine_says_what_it_has_read_before(
     engine.close()
 
 
-@pytest.mark.skipif(choose_hardware("cpu", "auto")[1] != "bfloat16", reason="float32 here")
+@pytest.mark.skipif(select_hardware("cpu", "auto")[1] != "bfloat16", reason="float32 here")
 @pytest.mark.parametrize("name", sorted({"native", "openvino"} & set(ENGINES)))
 def test_an_answer_has_the_same_bits_alone_in_a_batch_and_with_a_known_beginning(
     tiny_base: Path, adapters: list[Path], prompt: list[int], name: str

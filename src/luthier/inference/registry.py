@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from luthier import plugins
 from luthier.arch import Backend, DecoderSpec
-from luthier.hardware import choose as choose_hardware
+from luthier.hardware import select_hardware
 from luthier.inference.engine import Engine, TextEmbedder
 from luthier.inference.engines import native, openvino
 from luthier.inference.engines import torch as batched
@@ -108,7 +108,7 @@ def _fastest(base: Path, options: EngineOptions) -> Selection:
 
 def _candidates(options: EngineOptions) -> Iterator[tuple[str, Callable[[], str | None], str]]:
     """Fastest first: (engine, why it cannot start on this machine, if so, why it is the fastest)."""
-    device, precision = choose_hardware(options.device, options.precision)
+    device, precision = select_hardware(options.device, options.precision)
     if device != "cpu":
         yield "batched", lambda: None, "it is the fastest engine on a GPU"
         return

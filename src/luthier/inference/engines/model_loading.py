@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from luthier.hardware import choose as choose_hardware
+from luthier.hardware import select_hardware
 from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError
 
@@ -36,7 +36,7 @@ def load_base(base: Path, dtype: torch.dtype) -> Any:
 
 def hardware_of(options: EngineOptions) -> tuple[torch.device, torch.dtype]:
     """The device and dtype to compute with."""
-    device, precision = choose_hardware(options.device, options.precision)
+    device, precision = select_hardware(options.device, options.precision)
     return torch.device(device), getattr(torch, precision)
 
 

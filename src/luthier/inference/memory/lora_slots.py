@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from luthier.hardware import give_back
+from luthier.hardware import release_memory
 
 Weights = TypeVar("Weights")
 
@@ -35,7 +35,7 @@ class LoraSlots(ABC, Generic[Weights]):
         self.store(slot, weights)
         self._slots[adapter] = slot
         del weights
-        give_back()  # the file's weights, and memory that the slots had before they grew
+        release_memory()  # the file's weights, and memory that the slots had before they grew
         return slot
 
     def _free_slot(self, in_use: Sequence[Path]) -> int:

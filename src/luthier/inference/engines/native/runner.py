@@ -10,7 +10,7 @@ import torch
 
 from luthier import native
 from luthier.arch.projections import PROJECTIONS
-from luthier.hardware import give_back
+from luthier.hardware import release_memory
 from luthier.inference.engines.fused_model import FusedModel, load_decoder
 from luthier.inference.engines.model_loading import cpu_dtype
 from luthier.inference.engines.native import BACKEND
@@ -71,7 +71,7 @@ class NativeRunner(ModelRunner):
         self.kv_cache = PagedCache(self.pool)
         self.adapters = PackedLora(self._model, max_loras)
         del weights
-        give_back()
+        release_memory()
 
     def thread_context(self) -> AbstractContextManager[object]:
         return torch.inference_mode()
