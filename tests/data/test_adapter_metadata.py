@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from luthier.data.examples.adapter_metadata import AdapterMetadata, read, survey
+from luthier.data.check.file_check import check_file
+from luthier.data.examples.adapter_metadata import AdapterMetadata, Survey, read, read_survey, survey
 
 PING = {"name": "ping", "parameters": {"type": "object", "properties": {}}}
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -38,3 +39,25 @@ def test_what_the_data_leaves_open_is_the_parents(tmp_path: Path) -> None:
 
 def test_an_adapter_that_says_nothing(tmp_path: Path) -> None:
     assert read(tmp_path) == AdapterMetadata()
+
+
+def test_validation_surveys_in_the_same_pass(tmp_path: Path) -> None:
+    """Plain chats, which bulk validation passes without parsing, have nothing to add."""
+    tools = [{"type": "function", "function": PING}]
+    call = {
+        "role": "assistant",
+        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "ping", "arguments": "{}"}}],
+    }
+    path = written(
+        tmp_path,
+        {"messages": CHAT},
+        {"messages": [CHAT[0], call], "tools": tools},
+        {"messages": CHAT, "functions": [PING]},
+        {"prompt": "q", "completion": "a"},
+    )
+    found = Survey()
+    assert check_file(path, minimum_examples=1, survey=found).ok
+    assert found.metadata() == survey(path) == AdapterMetadata("tools", True, tools)
+    assert read_survey(tmp_path) is None
+    found.metadata().write(tmp_path)
+    assert read_survey(tmp_path) == found.metadata()
