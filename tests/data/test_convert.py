@@ -131,7 +131,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     ("content", "match"),
     [
         (b"question,prompt,answer\na,b,c\n", "question, prompt, answer"),
-        (b"question;x,answer\na;b,c\n", "cannot be told"),
+        (b"question;x,answer\na;b,c\n", "are ambiguous"),
         (lines({"question": "a", "query": "b", "answer": "c"}), "question, query, answer"),
         ('{"a": "Müller käme später über Köln"}'.encode("latin-1"), "--encoding"),
         ('{"a": "請問債券是什麼？"}'.encode("big5"), "--encoding"),

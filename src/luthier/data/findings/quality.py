@@ -1,10 +1,10 @@
-"""Kinds of doubt about what an example teaches: the form is right, the content may not be."""
+"""Kinds of quality findings: the structure of an example is right, but its content may not be."""
 
 from luthier.data.findings.kinds import Kind, Severity
 
 
 def _kind(severity: Severity, en: str, zh: str, remedy_en: str, remedy_zh: str) -> Kind:
-    """None of these ends a job in OpenAI's words, so what would be sent is the English sentence."""
+    """OpenAI has no sentences for these, so `wire` is the English one."""
     return Kind(severity, en, zh, remedy_en, remedy_zh, "{place}: " + en)
 
 
@@ -25,16 +25,16 @@ QUALITY: dict[str, Kind] = {
     ),
     "preamble": _kind(
         "warning",
-        "the answer begins with words that say nothing: {value} (then: {detail})",
+        "the answer begins with an empty phrase: {value} (then: {detail})",
         "回答以没有内容的应答语开头：{value}（后面是：{detail}）",
-        "Take them off: a model learns these first words before anything else.",
+        "Remove it: a model learns these first words before anything else.",
         "请删去：模型最先学会的就是这几个开头的字。",
     ),
     "common_opening": _kind(
         "note",
         "{detail} of the answers begin with the same words: {value}",
         "{detail} 的回答以同样的文字开头：{value}",
-        "Fine for a fixed format; otherwise leave the words out, they teach nothing else.",
+        "Fine for a fixed format; otherwise remove the words, they teach nothing else.",
         "如果是固定格式则没有问题；否则请删去，这些文字不教别的内容。",
     ),
     "answer_cut_off": _kind(
@@ -53,7 +53,7 @@ QUALITY: dict[str, Kind] = {
     ),
     "identity_leak": _kind(
         "warning",
-        "the assistant says who made it: {value}",
+        "the assistant names its model or its maker: {value}",
         "回答里说自己是别家的模型：{value}",
         "Remove it, or write the name that your assistant should give.",
         "请删去，或改成您的助手应有的名字。",
@@ -67,9 +67,9 @@ QUALITY: dict[str, Kind] = {
     ),
     "conflicting_answers": _kind(
         "warning",
-        "asks the same as line {detail} and answers otherwise",
+        "the same question as in line {detail}, with a different answer",
         "问题与第 {detail} 行相同，回答却不同",
-        "Decide for one answer; taught both, the model learns to guess.",
+        "Keep one answer; trained on both, the model learns to guess.",
         "请确定一个回答；两个都教，模型只会去猜。",
     ),
     "validation_leak": _kind(
@@ -81,9 +81,9 @@ QUALITY: dict[str, Kind] = {
     ),
     "likeness_sampled": _kind(
         "note",
-        "near copies were looked for among the first {value} examples of {detail}",
+        "only the first {value} of {detail} examples were searched for near duplicates",
         "只在前 {value} 个样本（共 {detail} 个）中查找了近似重复",
-        "Split the file, and check the parts, to compare the others.",
+        "To compare the others, split the file and check the parts.",
         "如需比较其余样本，请把文件分开检查。",
     ),
     "system_prompt_blank": _kind(
@@ -102,7 +102,7 @@ QUALITY: dict[str, Kind] = {
     ),
     "system_prompt_varies": _kind(
         "warning",
-        "the system prompt differs from that of line {detail} only in spaces, punctuation or case: {value}",
+        "the system prompt differs from the one in line {detail} only in spaces, punctuation or case: {value}",
         "system 提示与第 {detail} 行的只差空格、标点或大小写：{value}",
         "Write it the same way everywhere, exactly as it will be used when serving.",
         "请在各处写成完全一样，并与实际使用时一致。",
@@ -130,7 +130,7 @@ QUALITY: dict[str, Kind] = {
     ),
     "answer_language": _kind(
         "warning",
-        "the answer is in another language than the question: {value}",
+        "the answer is not in the language of the question: {value}",
         "回答与问题的语言不同：{value}",
         "Answer in the language of the question, unless that is the task.",
         "除非任务如此，请用问题的语言回答。",
@@ -139,28 +139,28 @@ QUALITY: dict[str, Kind] = {
         "warning",
         "stray letters of another script ({detail}): {value}",
         "混入了另一种文字（{detail}）：{value}",
-        "Remove them if they are not meant; chat models let them slip in.",
+        "Remove them unless they are intended; chat models sometimes insert them.",
         "如果不是有意的请删去；模型生成时常会混入。",
     ),
     "garbled_text": _kind(
         "warning",
-        "text that was decoded wrongly: {value}",
+        "text decoded with the wrong encoding: {value}",
         "文字出现乱码：{value}",
-        "Read the source again with its true encoding.",
+        "Read the source again with the correct encoding.",
         "请用正确的编码重新读取原文。",
     ),
     "secret": _kind(
         "warning",
-        "holds a {key}: {value}",
+        "contains a {key}: {value}",
         "含有机密信息（{key}）：{value}",
         "Remove it and revoke it; a model can repeat what it was trained on.",
         "请删去并作废；模型会复述训练过的内容。",
     ),
     "personal_data": _kind(
         "warning",
-        "holds personal data ({key}): {value}",
+        "contains personal data ({key}): {value}",
         "含有个人信息（{key}）：{value}",
-        "Replace it with made-up data, unless its owner agreed.",
+        "Replace it with fictitious data, unless the person has agreed.",
         "请换成虚构的数据，除非本人同意。",
     ),
 }

@@ -1,4 +1,4 @@
-"""Kinds of fault in the form of a file: JSON, keys, roles, calls, definitions."""
+"""Kinds of structural faults: JSON, keys, roles, calls, definitions."""
 
 from luthier.data.findings.kinds import Kind
 
@@ -25,20 +25,20 @@ STRUCTURE: dict[str, Kind] = {
         "Nothing needs to be done; --fix OUT writes the file without it.", "不需要处理；--fix OUT 写出的文件没有它。",
         "The file begins with a byte order mark."),
     "encoding_ambiguous": Kind(
-        "error", "the text is not UTF-8, and its encoding cannot be told for certain (found {value})",
+        "error", "the text is not UTF-8, and its encoding is ambiguous (found {value})",
         "不是 UTF-8 编码，也无法确定是哪种编码（遇到 {value}）",
         "Name the encoding: --encoding gb18030, big5, cp1252 …; or save the file as UTF-8.",
         "请指定编码：--encoding gb18030、big5、cp1252 等；或把文件另存为 UTF-8。",
         "The file is not valid UTF-8 (found {value})."),
     "columns_ambiguous": Kind(
-        "error", "which columns hold the question and the answer cannot be told: {value}",
+        "error", "the columns of the question and the answer are ambiguous: {value}",
         "无法判断问题和答案在哪一列：{value}",
         "Name them: --question COLUMN --answer COLUMN; columns are separated by commas, semicolons or tabs, not by two "
         "of these.",
         "请指定：--question 列名 --answer 列名；列之间只用逗号、分号或制表符中的一种分隔。",
         _JSONL),
     "sheets_ambiguous": Kind(
-        "error", "which sheet of the workbook holds the examples cannot be told: {value}",
+        "error", "the workbook has several sheets, and the one with the examples is ambiguous: {value}",
         "无法判断样本在工作簿的哪个工作表：{value}",
         "Name it: --sheet NAME.", "请指定：--sheet 工作表名。",
         _JSONL),
@@ -85,7 +85,7 @@ STRUCTURE: dict[str, Kind] = {
         "请重新写出文件；可能是程序中途停止或磁盘已满。",
         _JSONL),
     "duplicate_key": Kind(
-        "error", 'the key "{key}" stands twice in one object, and only one of its values would be read',
+        "error", 'the key "{key}" occurs twice in one object, and only one of its values would be read',
         "同一个对象里有两个 “{key}” 键，只有一个值会被读取",
         "Keep one of them; --fix does it where both values are equal.", "请只保留一个；两个值相同时 --fix 可以改正。",
         "Line {line} has the key '{key}' twice in one object."),
@@ -98,7 +98,8 @@ STRUCTURE: dict[str, Kind] = {
         "Flatten the example; no conversation needs this depth.", "请减少嵌套；对话数据用不到这么深的层次。",
         "Line {line} is nested more than {detail} levels deep."),
     "lone_surrogate": Kind(
-        "error", "holds half of a character (a lone \\ud8xx or \\udcxx)", "含有半个字符（单独的 \\ud8xx 或 \\udcxx）",
+        "error", "contains a lone surrogate (\\ud8xx or \\udcxx), half of a character",
+        "含有半个字符（单独的 \\ud8xx 或 \\udcxx）",
         "Write the whole character; the text was probably cut in the middle of an emoji.",
         "请写完整的字符；文本可能是在一个表情符号中间被截断的。",
         "Line {line} has a lone surrogate, which is not valid Unicode."),
@@ -172,7 +173,7 @@ STRUCTURE: dict[str, Kind] = {
         "Remove it, or correct its spelling.", "请删去，或改正拼写。",
         "{at}: Extra inputs are not permitted"),
     "call_invalid": Kind(
-        "error", '"{key}" is not a function call as the API writes it', "“{key}” 不是接口规定的函数调用写法",
+        "error", '"{key}" does not have the form of a function call', "“{key}” 不是接口规定的函数调用写法",
         'A call is {{"name": ..., "arguments": "<JSON>"}}; in tool_calls it stands under "function", beside an "id".',
         '调用应写成 {{"name": ..., "arguments": "<JSON>"}}；在 tool_calls 里放在 "function" 下，与 "id" 并列。',
         "{at}: Input should be a valid function call"),
@@ -213,14 +214,14 @@ STRUCTURE: dict[str, Kind] = {
         "Correct the value, or the definition.", "请改正这个值，或改正定义。",
         "{at}: Input does not match the function's parameters ({detail})"),
     "definition_invalid": Kind(
-        "error", '"{key}" is not as the API defines it', "“{key}” 不符合接口的规定",
+        "error", '"{key}" does not have the form that the API defines', "“{key}” 不符合接口的规定",
         'tools: [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]; '
         "functions: the inner objects; parallel_tool_calls: true or false.",
         'tools 写成 [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]；'
         "functions 写里层的对象；parallel_tool_calls 写 true 或 false。",
         "{at}: Input should be a valid definition"),
     "definition_schema_invalid": Kind(
-        "warning", '"{key}" is not a valid JSON schema, so calls were not held against it: {value}',
+        "warning", '"{key}" is not a valid JSON schema, so calls were not validated against it: {value}',
         "“{key}” 不是合法的 JSON Schema，因此没有用它核对调用：{value}",
         "Use the types string, number, integer, boolean, array, object; write required as a list of names.",
         "类型只用 string、number、integer、boolean、array、object；required 写成名字的列表。",
@@ -231,7 +232,7 @@ STRUCTURE: dict[str, Kind] = {
         "请补上定义、改正名字（已定义：{detail}），或去掉全部定义。",
         "{at}: function '{value}' is not defined in this example"),
     "tool_result_without_call": Kind(
-        "warning", "a result ({value}) that no earlier message called for", "这个结果（{value}）之前没有对应的调用",
+        "warning", "a result ({value}) without an earlier call", "这个结果（{value}）之前没有对应的调用",
         "Give it the tool_call_id, or the function name, of an earlier call.",
         "请填写之前某次调用的 tool_call_id 或函数名。",
         "{at}: no earlier call matches this result"),
@@ -253,7 +254,7 @@ STRUCTURE: dict[str, Kind] = {
         "请至少让一条 assistant 消息的 weight 为 1，或删去这个样本。",
         "Line {line}: at least one assistant message must have a non-zero weight"),
     "preference_invalid": Kind(
-        "error", '"{key}" is not as a preference pair has it, found {value}',
+        "error", '"{key}" does not have the form of a preference pair; found {value}',
         "“{key}” 不符合偏好样本的写法，现在是 {value}",
         'Write {{"input": {{"messages": [...]}}, "preferred_output": [answer], "non_preferred_output": [answer]}}; '
         "each answer is one assistant message.",
