@@ -17,7 +17,7 @@ from generate.conftest import run_with
 from generate.teacher_server import TeacherServer
 from luthier.data.check.file_check import check_file
 from luthier.generate.errors import OptionsError
-from luthier.generate.functions.calls import CallSpec
+from luthier.generate.functions.call_spec import CallSpec
 from luthier.generate.functions.definitions import FunctionDefinition, detect_language, read_definitions
 from luthier.generate.functions.enumerate import take_invocations
 from luthier.generate.functions.grounding import chinese_number, missing_values

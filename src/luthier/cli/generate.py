@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from luthier.generate.budget import Price
     from luthier.generate.files import OutputFiles
-    from luthier.generate.functions.calls import CallSpec
+    from luthier.generate.functions.call_spec import CallSpec
     from luthier.generate.journal import Journal
     from luthier.generate.run import GenerationResult, Progress, TeacherOptions
     from luthier.generate.topics import TopicSpec
@@ -161,7 +161,7 @@ def _topics_wish(asked: Asked) -> TopicSpec:
 
 
 def _calls_wish(asked: Asked) -> CallSpec:
-    from luthier.generate.functions.calls import CallSpec
+    from luthier.generate.functions.call_spec import CallSpec
     from luthier.generate.functions.definitions import detect_language, read_definitions
     from luthier.generate.functions.values import UserContent, read_user_content
 

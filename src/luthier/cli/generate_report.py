@@ -18,7 +18,7 @@ from luthier.language import say
 
 if TYPE_CHECKING:
     from luthier.generate.files import OutputFiles
-    from luthier.generate.functions.calls import CallSpec
+    from luthier.generate.functions.call_spec import CallSpec
     from luthier.generate.run import GenerationResult
     from luthier.generate.topics import TopicSpec
 
@@ -196,7 +196,7 @@ def print_estimate(as_json: bool, wish: TopicSpec, estimate: dict[str, Any]) -> 
 
 def print_shares(as_json: bool, wish: CallSpec) -> None:
     """What a run over function definitions would make, and the requests that a teacher would get."""
-    from luthier.generate.functions.calls import expected_requests, kind_counts
+    from luthier.generate.functions.call_spec import expected_requests, kind_counts
 
     wanted, requests = kind_counts(wish), expected_requests(wish)
     if as_json:

@@ -5,7 +5,8 @@ from typing import Any
 
 import openai
 
-from luthier.generate.functions.calls import CallRun, CallSpec, kind_counts
+from luthier.generate.functions.call_spec import CallSpec, kind_counts
+from luthier.generate.functions.calls import CallRun
 from luthier.generate.functions.paraphrasers import TeacherParaphraser, TemplateParaphraser
 from luthier.generate.functions.values import closed_values, is_closed
 from luthier.generate.journal import Journal
