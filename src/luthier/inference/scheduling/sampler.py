@@ -87,7 +87,7 @@ def _nucleus(probabilities: np.ndarray, top_p: float) -> np.ndarray:
         return probabilities
     order = np.argsort(-probabilities)
     ordered = probabilities[order]
-    dropped = order[np.cumsum(ordered) - ordered > top_p]
+    dropped = order[ordered.cumsum(dtype=np.float64) - ordered > top_p]
     probabilities[dropped] = 0
     return probabilities
 

@@ -40,7 +40,9 @@ class TorchRunner(ModelRunner):
         return self._outputs(chunks, hidden).float().cpu().numpy()
 
     def logprobs(self, chunk: Chunk, targets: Sequence[int], top: int) -> list[Token]:
-        """On the model's device: logits of hundreds of positions need not be copied."""
+        """On a GPU, the logits of hundreds of positions stay there; on a CPU, NumPy is faster."""
+        if self._model.device.type == "cpu":
+            return super().logprobs(chunk, targets, top)
         return token_logprobs(self._outputs([chunk], hidden=False), targets, top)
 
     def _outputs(self, chunks: Sequence[Chunk], hidden: bool) -> torch.Tensor:
