@@ -45,7 +45,7 @@ class _Application:
 @asynccontextmanager
 async def _running(settings: Settings) -> AsyncIterator[FastAPI]:
     """The application, with its worker unless the settings turn it off."""
-    with server_lock(settings.data):
+    with server_lock(settings):
         installation = await asyncio.to_thread(Installation.open, settings)
         try:
             async with installation.app.router.lifespan_context(installation.app):

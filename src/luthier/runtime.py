@@ -71,7 +71,7 @@ class LuthierServer:
 
     def __init__(self, settings: Settings, *, report: Report | None = None) -> None:
         """With `report`, the base model is made ready before requests are answered; progress goes to `report`."""
-        self._settings, self._report = settings, report
+        self._settings, self._report, self.data = settings, report, settings.data
         self._exit = ExitStack()
 
     def __enter__(self) -> "LuthierServer":
@@ -79,7 +79,7 @@ class LuthierServer:
         settings = self._settings
         require_keys(settings)
         with ExitStack() as stack:
-            stack.enter_context(server_lock(settings.data))
+            stack.enter_context(server_lock(settings))
             listener = _listen(settings)
             stack.callback(listener.close)
             self._installation = Installation.open(settings)
@@ -124,7 +124,7 @@ class LuthierWorker:
     """A worker alone on `settings.data`, while entered, whether or not a server runs there."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._exit = settings, ExitStack()
+        self._settings, self.data, self._exit = settings, settings.data, ExitStack()
 
     def __enter__(self) -> "LuthierWorker":
         with ExitStack() as stack:
@@ -143,8 +143,9 @@ class LuthierWorker:
 
 
 @contextmanager
-def server_lock(data: Path) -> Iterator[None]:
+def server_lock(settings: Settings) -> Iterator[None]:
     """Raises LuthierError when a server runs on the data folder."""
+    data = settings.data
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(data / _LOCK, thread_local=False)
     try:

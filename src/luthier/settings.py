@@ -23,6 +23,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from luthier.hardware import Device, Precision, select_hardware
 from luthier.language import say
 from luthier.types.errors import RenamedSettingWarning
 from luthier.types.job_options import MAX_ALPHA, MAX_RANK
@@ -274,6 +275,10 @@ class Settings(BaseSettings):
         """Alias → target: OpenAI's names on the default base model, overridden by `aliases`."""
         openai = [*SNAPSHOTS, *SNAPSHOTS.values(), *OTHER_SNAPSHOTS, *COMPLETION_NAMES]
         return {name: self.base for name in openai} | self.aliases
+
+    def hardware(self) -> tuple[Device, Precision]:
+        """Device and dtype, with `auto` resolved for this machine. Imports torch."""
+        return select_hardware(self.device, self.precision)
 
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""

@@ -57,7 +57,8 @@ def quiet(*_: object) -> None:
 
 def pull(source: str, notify: Notify, progress: Progress = quiet, **options: str) -> tuple[str, Path]:
     """Pulls with the settings of the environment."""
-    return pull_model(source, Settings(), notify, progress, **options)
+    settings = Settings()
+    return pull_model(source, Catalogue(settings.cache), settings, notify, progress, **options)
 
 
 @pytest.mark.parametrize("source", [ID, f"modelscope:{ID}"])

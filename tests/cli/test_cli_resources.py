@@ -9,6 +9,7 @@ import pytest
 from command_line import Run, run
 from fake_api import MODEL, RESULTS, FakeAPI, happy_script, step_event
 
+from luthier.catalogue import Catalogue
 from luthier.cli.plot import Point, loss_plot
 from luthier.settings import Settings
 from luthier.types.errors import BaseModelError
@@ -104,7 +105,7 @@ def test_models(luthier: Run) -> None:
 
 
 def test_pull_tells_what_it_does_and_prints_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pull(source: str, _: Settings, notify: Callable[[str], None], *__: object, **___: object) -> tuple[str, Path]:
+    def pull(source: str, _: Catalogue, __: Settings, notify: Callable[[str], None], *rest: object, **options: object):
         if source == "bad":
             raise BaseModelError("No such base model.")
         notify("Fetching …")

@@ -55,6 +55,7 @@ class Catalogue:
     """
 
     def __init__(self, cache: Path, fine_tuned: Path | None = None) -> None:
+        self.cache = cache
         self._converted, self._fine_tuned = cache / "bases", fine_tuned
         self.pulled = LocalModels(cache / "pulled")
 

@@ -24,6 +24,7 @@ _RESERVED_BYTES = 512 * 1024**2  # disk space that a pull leaves free
 
 def pull_model(
     source: str,
+    catalogue: Catalogue,
     settings: Settings,
     notify: Notify,
     progress: Progress = lambda *_: None,
@@ -35,13 +36,13 @@ def pull_model(
 
     Args:
         source: a catalogue entry, hub id, folder or GGUF file.
+        settings: hub endpoints and tokens, and the names that are in use.
         notify: receives a message per step, in the language of the environment.
         name: the name in requests; None: the hub id, or the name of the file or folder.
         revision: branch, tag or commit; None: the hub's default branch.
     Raises:
         BaseModelError
     """
-    catalogue = Catalogue(settings.cache)
     if source in ENTRIES:
         return source, catalogue.folder(source, notify, current())
     local = catalogue.pulled.find(source)

@@ -16,7 +16,7 @@ from luthier.cli.check_numbers import excluded_examples, missing_base, nothing_c
 from luthier.cli.check_report import reading_bar
 from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
-from luthier.cli.local import base_folder, settings_of
+from luthier.cli.local import base_folder, local_catalogue, settings_of
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import format_bytes, note, print_json, print_table, stdout_console
 from luthier.cli.throughput import throughput
@@ -68,7 +68,10 @@ def estimate(
         raise CliError(missing_base(name))
     prices, settings = _prices(model), settings_of(options)
     document = _count_tokens(file, folder, epochs)
-    measured = throughput(settings, folder, full=full, again=measure == "again") if measure != "never" else None
+    measured = None
+    if measure != "never":
+        cache = local_catalogue().cache
+        measured = throughput(settings, cache, folder, full=full, again=measure == "again")
     document["base"] = name
     document["openai"] = _openai_cost(document, prices)
     document["here"] = (

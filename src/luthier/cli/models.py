@@ -151,7 +151,9 @@ def pull(options: Options, source: str | None, name: str | None, revision: str |
     if source is None:
         source = default_base()
     with download_bars(say("downloading", "下载")) as progress:
-        model_id, folder = pull_model(source, settings_of(options), note, progress, name=name, revision=revision)
+        model_id, folder = pull_model(
+            source, local_catalogue(), settings_of(options), note, progress, name=name, revision=revision
+        )
     print_json({"id": model_id, "path": str(folder)}) if options.json else click.echo(folder)
 
 

@@ -44,7 +44,7 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
 
     with LuthierServer(settings, report=lambda text: click.echo(text, err=True)) as server:
         click.echo(say("Luthier serves", "Luthier 服务地址：") + f" {server.endpoint.base_url}", err=True)
-        click.echo(say("State is kept in", "状态保存在") + f" {settings.data}", err=True)
+        click.echo(say("State is kept in", "状态保存在") + f" {server.data}", err=True)
         click.echo(
             say("Press Ctrl-C to stop; jobs go on where they were.", "按 Ctrl-C 停止，任务下次从原处继续。"), err=True
         )

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 600
 
 
-def throughput(settings: Settings, base: Path, *, full: bool = False, again: bool = False) -> dict[str, Any] | None:
+def throughput(
+    settings: Settings, cache: Path, base: Path, *, full: bool = False, again: bool = False
+) -> dict[str, Any] | None:
     """The result of `luthier.training.throughput`; None, with a notice, if the measurement failed.
 
     `full`: of full fine-tuning instead of LoRA. `again`: ignores the cached result.
     """
-    path = settings.cache / "rates.json"
+    path = cache / "rates.json"
     cached = _read(path)
     key = " | ".join(
         [
@@ -41,7 +43,7 @@ def throughput(settings: Settings, base: Path, *, full: bool = False, again: boo
         ]
     )
     if again or key not in cached:
-        result = _measure(settings, base, full)
+        result = _measure(settings, cache, base, full)
         if result is None:
             return None
         cached = {**_read(path), key: result}
@@ -74,10 +76,10 @@ def _hardware() -> list[str]:
     return [cpu, str(os.cpu_count()), *cards, visible, version("torch")]
 
 
-def _measure(settings: Settings, base: Path, full: bool) -> dict[str, Any] | None:
+def _measure(settings: Settings, cache: Path, base: Path, full: bool) -> dict[str, Any] | None:
     command = [sys.executable, "-m", "luthier.training.throughput", str(base), "--device", settings.device]
     command += ["--precision", settings.precision, "--threads", str(settings.threads)]
-    command += ["--cache", str(settings.cache), "--tuning", "full" if full else "lora"]
+    command += ["--cache", str(cache), "--tuning", "full" if full else "lora"]
     note(say("Measuring the training throughput of this machine (once, about a minute) …",
              "正在测量本机的训练速度（只需一次，约一分钟）……"))  # fmt: skip
     try:

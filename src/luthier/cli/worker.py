@@ -36,8 +36,8 @@ def worker(data: Path | None) -> None:
     with stop_on_signals() as stop:
         from luthier.runtime import LuthierWorker
 
-        with LuthierWorker(settings):
-            click.echo(say("Working on", "正在处理") + f" {settings.data}", err=True)
+        with LuthierWorker(settings) as running:
+            click.echo(say("Working on", "正在处理") + f" {running.data}", err=True)
             click.echo(
                 say("Press Ctrl-C to stop; jobs go on where they were.", "按 Ctrl-C 停止，任务下次从原处继续。"),
                 err=True,

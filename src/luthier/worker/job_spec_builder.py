@@ -35,7 +35,7 @@ def build(job: Job, folder: Path, store: Store, settings: Settings, catalogue: C
         precision=settings.precision,
         threads=settings.threads,
         definitions=settings.definitions,
-        cache=str(settings.cache),
+        cache=str(catalogue.cache),
         lora_rank=rank,
         lora_alpha=options.alpha or settings.lora_alpha or 2 * rank,
         lora_targets=options.targets or settings.lora_targets,

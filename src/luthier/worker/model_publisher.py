@@ -5,7 +5,6 @@ from typing import IO
 
 from luthier.catalogue import Catalogue
 from luthier.data.examples import adapter_metadata
-from luthier.hardware import select_hardware
 from luthier.inference import EnginePool
 from luthier.settings import Settings
 from luthier.store import Event, Job, Store
@@ -79,7 +78,7 @@ class ModelPublisher:
             return
         full = self._job.options.tuning == "full"
         base = model if full else self._catalogue.folder(self._job.base)
-        _, precision = select_hardware(self._settings.device, self._settings.precision)
+        _, precision = self._settings.hardware()
         try:
             report = parity.check(lambda: self._engines.engine(base), model, precision, full=full)
         finally:
