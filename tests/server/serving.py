@@ -82,8 +82,10 @@ def bare_server(data: Path, base: Path, engine: "ScriptedEngine | None" = None, 
         context = WorkerContext(given, store, Catalogue(given.cache), engines, loopback)
         worker = Worker(context, request_handlers(context))
         worker.start()
-        yield Bare(url, store, app)
-        worker.stop()
+        try:
+            yield Bare(url, store, app)
+        finally:
+            worker.stop()
     store.close()
 
 

@@ -23,7 +23,7 @@ from luthier.server.middleware.idempotency import Idempotency
 from luthier.server.middleware.rate_limit import RateLimit
 from luthier.settings import Settings
 from luthier.store import Store
-from luthier.store.idempotency_keys import Kept, replays
+from luthier.store.idempotency_keys import StoredResponse, idempotency_keys
 from luthier.types.errors import RateLimitError
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -122,15 +122,21 @@ def test_a_job_is_created_once(bare_client: OpenAI) -> None:
 
 def test_answers_are_kept_for_a_day_and_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
-    monkeypatch.setattr("luthier.store.idempotency_keys.MOST_KEPT", 3)
+    monkeypatch.setattr("luthier.store.idempotency_keys.MAX_KEYS", 3)
     for index in range(5):
-        store.replays.keep(f"k{index}", Kept("asked", 200, {}, b"x"))
-    assert [store.replays.find(f"k{index}") is not None for index in range(5)] == [False, False, True, True, True]
+        store.idempotency_keys.save(f"k{index}", StoredResponse("asked", 200, {}, b"x"))
+    assert [store.idempotency_keys.find(f"k{index}") is not None for index in range(5)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
     with store._database.write() as connection:
-        connection.execute(replays.update().values(created_at=1))
-    assert store.replays.find("k4") is None
-    store.replays.keep("large", Kept("asked", 200, {}, b"x" * (1024 * 1024 + 1)))
-    assert store.replays.find("large") is None
+        connection.execute(idempotency_keys.update().values(created_at=1))
+    assert store.idempotency_keys.find("k4") is None
+    store.idempotency_keys.save("large", StoredResponse("asked", 200, {}, b"x" * (1024 * 1024 + 1)))
+    assert store.idempotency_keys.find("large") is None
     store.close()
 
 

@@ -12,7 +12,7 @@ from openai import OpenAI
 from serving import Bare, ScriptedEngine, bare_server, body_of
 from sqlalchemy import select
 
-from luthier.store.stored_completions import completions
+from luthier.store.stored_completions import stored_completions
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 RUNS = itertools.count()
@@ -129,13 +129,13 @@ def test_a_list_goes_on_while_its_items_are_deleted(small: Bare, engine: Scripte
         client.chat.completions.delete(entry.id)
     assert client.chat.completions.list().data == []
     with small.store._database.read() as connection:
-        assert [row["messages"] for row in connection.execute(select(completions)).mappings()] == [[], [], []]
+        assert [row["messages"] for row in connection.execute(select(stored_completions)).mappings()] == [[], [], []]
     fresh = [complete(client).id for _ in range(3)]
     client.chat.completions.delete(fresh[1])
     fresh.append(complete(client).id)  # what was deleted takes no place of what is kept
     assert [entry.id for entry in client.chat.completions.list()] == [fresh[0], *fresh[2:]]
     with small.store._database.read() as connection:
-        assert set(connection.scalars(select(completions.c.id))).isdisjoint([*ids, fresh[1]])
+        assert set(connection.scalars(select(stored_completions.c.id))).isdisjoint([*ids, fresh[1]])
 
 
 def test_messages(scripted: OpenAI, engine: ScriptedEngine) -> None:
@@ -193,7 +193,7 @@ def test_they_do_not_stay_for_ever(small: Bare, engine: ScriptedEngine, monkeypa
     assert client.chat.completions.list().data == []
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.retrieve(ids[4])
-    small.store.completions.delete_expired()
+    small.store.stored_completions.delete_expired()
     monkeypatch.undo()  # nothing of them is left, whatever the clock says
     assert client.chat.completions.list().data == []
     fresh = complete(client).id

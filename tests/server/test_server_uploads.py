@@ -14,7 +14,7 @@ from openai import OpenAI
 from serving import Bare, bare_server, body_of, until
 from sqlalchemy import update
 
-from luthier.store.uploads import UPLOAD_S, Uploads, uploads
+from luthier.store.uploads import EXPIRES_AFTER_S, Uploads, uploads
 
 LINE = b'{"messages": []}\n'
 
@@ -63,7 +63,7 @@ def test_parts_go_together_as_the_call_says(uploader: OpenAI, upload_server: Bar
         len(content),
         "train.jsonl",
     )
-    assert completed.expires_at == completed.created_at + UPLOAD_S
+    assert completed.expires_at == completed.created_at + EXPIRES_AFTER_S
     assert completed.file is None
     pieces = [content[:1000], content[1000:2500], content[2500:]]
     ids = {index: add(uploader, completed.id, pieces[index]) for index in (2, 0, 1)}
@@ -193,7 +193,7 @@ def test_nothing_happens_to_an_upload_that_is_over(uploader: OpenAI, upload_serv
         assert how in str(refused(uploader.uploads.complete, upload, part_ids=[part])["message"])
     if how != "cancelled":
         assert how in str(refused(uploader.uploads.cancel, upload)["message"])
-    upload_server.store.uploads.tidy()
+    upload_server.store.uploads.delete_expired()
     assert not (upload_server.store.uploads._blobs.path(part)).exists()
 
 
@@ -203,7 +203,7 @@ def test_tidying_leaves_what_is_open_and_forgets_what_is_long_over(uploader: Ope
     add(uploader, old, b"abc")
     with upload_server.store._database.write() as connection:
         connection.execute(update(uploads).where(uploads.c.id == old).values(expires_at=1))
-    upload_server.store.uploads.tidy()
+    upload_server.store.uploads.delete_expired()
     with pytest.raises(openai.NotFoundError):
         uploader.uploads.cancel(old)
     assert uploader.uploads.complete(fresh, part_ids=[part]).status == "completed"

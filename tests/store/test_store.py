@@ -216,7 +216,7 @@ def test_a_whole_model_stays_while_others_start_from_it(store: Store, tmp_path: 
         return made
 
     name = whole(store.jobs.create(**JOB).id, "1")
-    on_it = {**JOB, "base": store.models.find(name).own_base}
+    on_it = {**JOB, "base": store.models.find(name).standalone_base}
     job = store.jobs.create(**on_it)
     with pytest.raises(BadRequestError, match="start from"):
         store.models.delete(name)
@@ -279,11 +279,11 @@ def test_a_report_lives_as_long_as_its_file(store: Store) -> None:
     file = store.files.create("a.jsonl", "fine-tune", lambda out: None)
     with pytest.raises(NotFoundError, match="no job has validated"):
         store.files.report(file.id)
-    store.files.keep_report(file.id, {"ok": True})
-    store.files.sweep()
+    store.files.save_report(file.id, {"ok": True})
+    store.files.delete_orphans()
     assert store.files.report(file.id) == {"ok": True}
     store.files.delete(file.id)
-    store.files.keep_report(file.id, {"ok": True})
+    store.files.save_report(file.id, {"ok": True})
     with pytest.raises(NotFoundError):
         store.files.report(file.id)
     assert not list(store.files._blobs._folder.glob("*.report"))

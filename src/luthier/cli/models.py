@@ -202,6 +202,6 @@ def _dependents(data: Path, base: str) -> list[str]:
         return []
     store = Store(data)
     try:
-        return [*(model.id for model in store.models.list() if model.base == base), *store.jobs.open_on(base)]
+        return [*(model.id for model in store.models.list() if model.base == base), *store.jobs.unfinished_on(base)]
     finally:
         store.close()

@@ -67,8 +67,8 @@ class ModelResolver:
         tuned = self._models.find(name)
         if tuned:
             metadata = _metadata(tuned.adapter, tuned.call_form)
-            if tuned.whole:
-                return ResolvedModel(name, tuned.own_base, metadata=metadata)
+            if tuned.standalone:
+                return ResolvedModel(name, tuned.standalone_base, metadata=metadata)
             return ResolvedModel(name, tuned.base, tuned.adapter, metadata)
         target = self._aliases.get(name)
         if target is None and name in self._catalogue.names():

@@ -1,4 +1,4 @@
-"""The only code that touches the database or the blobs."""
+"""Durable state. The only code that accesses the database and the blobs."""
 
 from collections.abc import Iterator
 from copy import copy
@@ -9,13 +9,13 @@ from luthier.store.blobs import Blobs
 from luthier.store.database import Database
 from luthier.store.evaluations import ClaimedEvaluation, Evaluations
 from luthier.store.files import Files
-from luthier.store.idempotency_keys import Replays
+from luthier.store.idempotency_keys import IdempotencyKeys
 from luthier.store.job_records import Event, Job
 from luthier.store.jobs import Jobs
 from luthier.store.models import FineTunedModel, Models
 from luthier.store.pagination import Page
 from luthier.store.permissions import Permissions
-from luthier.store.stored_completions import Completions
+from luthier.store.stored_completions import StoredCompletions
 from luthier.store.uploads import Uploads
 from luthier.store.work_queue import LeasedTable
 from luthier.store.worker_locks import WorkerLocks
@@ -48,25 +48,21 @@ class Store:
         self.jobs = Jobs(self._database)
         self.models_folder = folder / "models"
         self.models = Models(self._database, self.models_folder)
-        self.completions = Completions(self._database)
+        self.stored_completions = StoredCompletions(self._database)
         self.permissions = Permissions(self._database)
-        self.replays = Replays(self._database)
+        self.idempotency_keys = IdempotencyKeys(self._database)
         self.workers = WorkerLocks(folder / "workers")
-        self.files.sweep()
-        self.uploads.sweep()
+        self.files.delete_orphans()
+        self.uploads.delete_orphans()
 
     def within(self, project: str | None) -> "Store":
-        """The same state as `project` sees it: what belongs to another is not found. None: everything.
-
-        For a request or a job; the store itself is the one to close.
-        """
-        seen = copy(self)
-        seen.files, seen.uploads = self.files.within(project), self.uploads.within(project)
-        seen.batches = self.batches.within(project)
-        seen.evaluations = self.evaluations.within(project)
-        seen.completions = self.completions.within(project)
-        seen.jobs, seen.models = self.jobs.within(project), self.models.within(project)
-        return seen
+        """The same store, scoped to `project`; None: all projects. Only the original store is closed."""
+        scoped = copy(self)
+        scoped.files, scoped.uploads = self.files.within(project), self.uploads.within(project)
+        scoped.batches, scoped.evaluations = self.batches.within(project), self.evaluations.within(project)
+        scoped.stored_completions = self.stored_completions.within(project)
+        scoped.jobs, scoped.models = self.jobs.within(project), self.models.within(project)
+        return scoped
 
     def release_dead_workers(self) -> None:
         """Ends the leases of workers on this data folder whose process has ended."""
@@ -77,17 +73,17 @@ class Store:
     def delete_expired(self) -> None:
         """Deletes expired files, uploads and stored completions."""
         self.files.delete_expired()
-        self.uploads.tidy()
-        self.completions.delete_expired()
+        self.uploads.delete_expired()
+        self.stored_completions.delete_expired()
 
     def job_folder(self, job_id: str) -> Path:
-        """Where a job's trainer works; `job_id` must be one that the store handed out."""
+        """The folder that a job's trainer works in. Raises NotFoundError."""
         folder = self._jobs_folder / self.jobs.get(job_id).id
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def finished_job_folders(self) -> Iterator[Path]:
-        """Folders of jobs that are over; one that ended in the hands of no worker was never tidied."""
+        """Folders of finished jobs that no worker holds; a job that was cancelled while queued was never cleared."""
         for job_id in self.jobs.finished():
             folder = self._jobs_folder / job_id
             if folder.exists():

@@ -13,7 +13,7 @@ from sqlalchemy import JSON, Column, Connection, Float, Integer, RowMapping, Str
 
 from luthier.store.database import Database, metadata, project_column
 from luthier.store.files import Files
-from luthier.store.pagination import Page, page
+from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.work_queue import LeasedTable
 from luthier.types.batches import FINAL, OPEN, WINDOW_S, Batch, BatchStatus
@@ -72,7 +72,9 @@ class Batches(Scoped):
         row = {"id": batch_id, "status": "validating", "created_at": created, "expires_at": created + WINDOW_S}
         counts = {"total": 0, "completed": 0, "failed": 0}
         with self._database.write() as connection:
-            connection.execute(insert(batches).values(**row, **values, request_counts=counts, project=self._home))
+            connection.execute(
+                insert(batches).values(**row, **values, request_counts=counts, project=self._new_row_project)
+            )
             return self._find(connection, batch_id)
 
     def retrieve(self, batch_id: str) -> Batch:
@@ -83,7 +85,7 @@ class Batches(Scoped):
     def list(self, *, limit: int, after: str | None) -> Page[Batch]:
         """Newest first."""
         with self._database.read() as connection:
-            return page(connection, self._seen(batches), batches, _batch, limit=limit, after=after)
+            return fetch_page(connection, self._visible(batches), batches, _batch, limit=limit, after=after)
 
     def cancel(self, batch_id: str) -> Batch:
         """Results so far are kept. Raises NotFoundError, and BadRequestError for a batch that has ended."""
@@ -138,7 +140,7 @@ class Batches(Scoped):
         return folder
 
     def _find(self, connection: Connection, batch_id: str) -> Batch:
-        row = connection.execute(self._seen(batches).where(batches.c.id == batch_id)).mappings().first()
+        row = connection.execute(self._visible(batches).where(batches.c.id == batch_id)).mappings().first()
         if row is None:
             raise NotFoundError(f"No batch found with id '{batch_id}'.")
         return _batch(row)

@@ -1,6 +1,6 @@
-"""Bytes under names that the store made up. No name from a request ever reaches this module.
+"""Bytes under names that the store chose; names from requests never reach this module.
 
-A blob appears whole or not at all: it is written beside its place, flushed to disk, then renamed.
+A blob is written to a temporary file, synced to disk, then renamed: it exists completely or not at all.
 """
 
 import os
@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
-_COPIED_BYTES = 1 << 20  # at once
-_STRAY_S = 24 * 3600  # longer than anything takes between its blob and its row
+_COPY_BYTES = 1 << 20
+_ORPHAN_AGE_S = 24 * 3600  # longer than any time between the creation of a blob and that of its row
 
 
 class Blobs:
@@ -21,7 +21,7 @@ class Blobs:
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, fill: Callable[[IO[bytes]], None]) -> int:
-        """Let `fill` write the content; returns its size in bytes. What `fill` raises leaves nothing behind."""
+        """The blob of what `fill` writes; its size in bytes. An error of `fill` leaves nothing behind."""
         handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".new-")
         try:
             with os.fdopen(handle, "wb") as out:
@@ -36,7 +36,7 @@ class Blobs:
         return size
 
     def path(self, name: str) -> Path:
-        """Where the blob lies, to be read."""
+        """The blob's file, for reading."""
         return self._folder / name
 
     def place(self, name: str, target: Path) -> None:
@@ -56,14 +56,14 @@ class Blobs:
 
     def _copy(self, name: str, target: Path) -> None:
         with self.path(name).open("rb") as source, target.open("wb") as out:
-            shutil.copyfileobj(source, out, _COPIED_BYTES)
+            shutil.copyfileobj(source, out, _COPY_BYTES)
             out.flush()
             os.fsync(out.fileno())
 
-    def sweep(self, known: Collection[str]) -> None:
-        """Delete what a crash left: blobs that nobody knows, and halves of blobs, none of them younger than a day."""
+    def delete_orphans(self, names: Collection[str]) -> None:
+        """Deletes blobs not in `names` and temporary files, both left by crashes, once they are a day old."""
         for path in self._folder.iterdir():
-            if path.name not in known and path.stat().st_mtime < time.time() - _STRAY_S:
+            if path.name not in names and path.stat().st_mtime < time.time() - _ORPHAN_AGE_S:
                 path.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:

@@ -1,7 +1,7 @@
-"""Tables and transactions. Every statement of the project runs inside `read()` or `write()`.
+"""Tables and transactions. Every statement runs inside `Database.read` or `Database.write`.
 
-SQLite in WAL mode by default: readers never wait, a write takes the lock at its start (`BEGIN IMMEDIATE`), so a
-guarded `UPDATE` and its event row are one atomic step. Knows nothing about what the rows mean.
+SQLite in WAL mode: readers never wait for writers, and a write transaction takes the lock at its start
+(`BEGIN IMMEDIATE`), so that a guarded `UPDATE` and its event are atomic.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ metadata = MetaData()
 
 
 def project_column() -> Column[str]:
-    """For tables whose rows belong to a project."""
+    """The project that a row belongs to."""
     return Column("project", String(64), nullable=False, server_default=DEFAULT_PROJECT)
 
 
@@ -62,7 +62,7 @@ jobs = Table(
     Column("id", String(64), unique=True, nullable=False),
     Column("status", String(32), nullable=False, index=True),
     Column("model", Text, nullable=False),  # as the job echoes it
-    Column("base", Text, nullable=False),  # the catalogue's name: the weights that are trained
+    Column("base", Text, nullable=False),  # the catalogue's name of the base model
     Column("parent", Text),  # the fine-tuned model that training continues from
     Column("training_file", String(64), nullable=False),
     Column("validation_file", String(64)),
@@ -78,7 +78,7 @@ jobs = Table(
     Column("trained_tokens", Integer),
     Column("result_files", JSON, nullable=False),
     Column("error", JSON),
-    # The queue: who works on the job, until when nobody else may, and how often one started in vain.
+    # The queue's columns; `attempts`: runs without progress.
     Column("owner", String(64)),
     Column("lease_until", Float),
     Column("attempts", Integer, nullable=False, default=0),
@@ -96,7 +96,7 @@ events = Table(
     Column("type", String(16), nullable=False),
     Column("message", Text, nullable=False),
     Column("data", JSON),
-    Column("step", Integer),  # metrics only: one row per step, however often the step was run
+    Column("step", Integer),  # metrics only: one row per step, also when the step runs again
     UniqueConstraint("job_id", "step"),
     Index("events_by_job", "job_id", "seq"),
 )
@@ -109,8 +109,8 @@ models = Table(
     Column("job_id", ForeignKey("jobs.id"), nullable=False),
     Column("base", Text, nullable=False),
     Column("root", Text, nullable=False),
-    Column("adapter", String(64), nullable=False),  # folder under `models/`, named by us
-    Column("call_form", String(16)),  # "tools", "functions" or null: how the training data wrote its calls
+    Column("adapter", String(64), nullable=False),  # the folder's name under `models/`
+    Column("call_form", String(16)),  # "tools", "functions" or null: how the training data wrote calls
     Column("created_at", Integer, nullable=False),
     project_column(),
 )
@@ -130,7 +130,7 @@ checkpoints = Table(
 
 
 class Database:
-    """One database file; safe to share between threads, and between processes on one machine."""
+    """One database file, shared by threads and by processes of one machine."""
 
     def __init__(self, path: Path) -> None:
         self._engine = create_engine(
@@ -147,13 +147,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view; never waits for a writer."""
+        """A transaction with a consistent snapshot; never waits for a writer."""
         with self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """All or nothing; one at a time."""
+        """A transaction that holds the write lock from its start."""
         with self._engine.connect().execution_options(write=True) as connection, connection.begin():
             yield connection
 
@@ -162,7 +162,7 @@ class Database:
 
 
 def _configure(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions are begun by `_begin`, not by the driver
+    connection.isolation_level = None  # `_begin` starts transactions, not the driver
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000"):
         cursor.execute(f"PRAGMA {pragma}")

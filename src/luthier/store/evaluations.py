@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from luthier.store.database import Database, metadata, project_column
-from luthier.store.pagination import Page, page
+from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.work_queue import LeasedTable
 from luthier.types.common import new_id, now
@@ -80,7 +80,7 @@ class Evaluations(Scoped):
     def create(self, *, status: EvaluationStatus = "queued", **values: Any) -> Evaluation:
         """A queued evaluation; with another status, one that has finished already."""
         evaluation_id = new_id("evaluation-")
-        row = {"id": evaluation_id, "status": status, "created_at": now(), "project": self._home}
+        row = {"id": evaluation_id, "status": status, "created_at": now(), "project": self._new_row_project}
         row |= {"done": 0, "total": 0, **values} | ({} if status == "queued" else {"finished_at": now()})
         with self._database.write() as connection:
             connection.execute(insert(evaluations).values(**row))
@@ -96,7 +96,7 @@ class Evaluations(Scoped):
         query = self._without_reports()
         query = query if model is None else query.where(evaluations.c.model == model)
         with self._database.read() as connection:
-            return page(connection, query, evaluations, _evaluation, limit=limit, after=after)
+            return fetch_page(connection, query, evaluations, _evaluation, limit=limit, after=after)
 
     def cancel(self, evaluation_id: str) -> Evaluation:
         """Raises NotFoundError, and BadRequestError for an evaluation that has finished."""
@@ -138,7 +138,7 @@ class Evaluations(Scoped):
         return query if self._project is None else query.where(evaluations.c.project == self._project)
 
     def _find(self, connection: Connection, evaluation_id: str) -> Evaluation:
-        row = connection.execute(self._seen(evaluations).where(evaluations.c.id == evaluation_id)).mappings().first()
+        row = connection.execute(self._visible(evaluations).where(evaluations.c.id == evaluation_id)).mappings().first()
         if row is None:
             raise NotFoundError(f"No such evaluation: {evaluation_id}", param="evaluation_id")
         return _evaluation(row)

@@ -9,13 +9,13 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database, files
-from luthier.store.pagination import Page, page
+from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
 from luthier.types.files import BATCH_FILE_S, FileObject
 
-REPORT = ".report"  # after a file's id: the blob of what the check found in it
+_REPORT = ".report"  # appended to a file's id: the blob of its validation report
 
 
 class Files(Scoped):
@@ -31,9 +31,9 @@ class Files(Scoped):
         expires_after_s: int | None = None,
         also: Callable[[Connection, FileObject], None] = lambda connection, file: None,
     ) -> FileObject:
-        """Store what `fill` writes; the row is there only once the bytes are on disk.
+        """A file of what `fill` writes. Its row is inserted once the bytes are on disk.
 
-        `also` happens in the row's transaction; what it raises leaves no file behind.
+        `also` runs in the row's transaction; an error of it leaves no file behind.
         """
         file_id, created = new_id("file-"), now()
         size = self._blobs.write(file_id, fill)
@@ -49,7 +49,7 @@ class Files(Scoped):
         }
         try:
             with self._database.write() as connection:
-                connection.execute(insert(files).values(**values, project=self._home))
+                connection.execute(insert(files).values(**values, project=self._new_row_project))
                 also(connection, FileObject(**values))
         except BaseException:
             self._blobs.delete(file_id)
@@ -57,22 +57,22 @@ class Files(Scoped):
         return FileObject(**values)
 
     def retrieve(self, file_id: str) -> FileObject:
-        """Raises NotFoundError in OpenAI's words; an expired file is not found."""
+        """Raises NotFoundError in OpenAI's words, also for an expired file."""
         with self._database.read() as connection:
-            row = connection.execute(self._seen(files).where(files.c.id == file_id)).mappings().first()
+            row = connection.execute(self._visible(files).where(files.c.id == file_id)).mappings().first()
         if row is None or (row["expires_at"] and row["expires_at"] <= now()):
             raise NotFoundError(f"No such File object: {file_id}", param="id")
         return _file(row)
 
     def list(self, *, purpose: str | None, limit: int, ascending: bool, after: str | None) -> Page[FileObject]:
         with self._database.read() as connection:
-            query = self._seen(files).where((files.c.expires_at.is_(None)) | (files.c.expires_at > now()))
+            query = self._visible(files).where((files.c.expires_at.is_(None)) | (files.c.expires_at > now()))
             if purpose:
                 query = query.where(files.c.purpose == purpose)
-            return page(connection, query, files, _file, limit=limit, after=after, ascending=ascending)
+            return fetch_page(connection, query, files, _file, limit=limit, after=after, ascending=ascending)
 
     def path(self, file_id: str) -> Path:
-        """The content on disk. Raises NotFoundError, also for a file that is being deleted."""
+        """The content's path. Raises NotFoundError, also for a file that is being deleted."""
         path = self._blobs.path(self.retrieve(file_id).id)
         if not path.exists():
             raise NotFoundError(f"No such File object: {file_id}", param="id")
@@ -82,22 +82,22 @@ class Files(Scoped):
         """Makes the content readable at `target`, where it outlives the file. Raises NotFoundError."""
         self._blobs.place(self.retrieve(file_id).id, target)
 
-    def keep_report(self, file_id: str, report: dict[str, Any]) -> None:
-        """What the check found, beside the file and for as long as it; a file that is gone by now gets none."""
-        name = file_id + REPORT
-        self._blobs.write(name, lambda out: _write(out, report))
+    def save_report(self, file_id: str, report: dict[str, Any]) -> None:
+        """Stores a validation report, which is deleted with its file; nothing for a file that was deleted already."""
+        name = file_id + _REPORT
+        self._blobs.write(name, lambda out: _write_json(out, report))
         try:
             self.retrieve(file_id)
         except NotFoundError:
             self._blobs.delete(name)
 
     def report(self, file_id: str) -> dict[str, Any]:
-        """Raises NotFoundError, also for a file that no job has validated yet."""
+        """The validation report. Raises NotFoundError, also for a file that no job has validated."""
         try:
-            found: dict[str, Any] = json.loads(self._blobs.path(self.retrieve(file_id).id + REPORT).read_bytes())
+            report: dict[str, Any] = json.loads(self._blobs.path(self.retrieve(file_id).id + _REPORT).read_bytes())
         except FileNotFoundError:
             raise NotFoundError(f"File {file_id} has no report: no job has validated it yet.", param="id") from None
-        return found
+        return report
 
     def delete_expired(self) -> None:
         with self._database.read() as connection:
@@ -105,11 +105,11 @@ class Files(Scoped):
         for file_id in expired:
             self._delete(file_id)
 
-    def sweep(self) -> None:
-        """Delete what a crash left of files without a row."""
+    def delete_orphans(self) -> None:
+        """Deletes the blobs that crashes left without a row."""
         with self._database.read() as connection:
             ids = set(connection.scalars(select(files.c.id)))
-        self._blobs.sweep(ids | {file_id + REPORT for file_id in ids})
+        self._blobs.delete_orphans(ids | {file_id + _REPORT for file_id in ids})
 
     def delete(self, file_id: str) -> None:
         """Raises NotFoundError."""
@@ -120,10 +120,10 @@ class Files(Scoped):
         with self._database.write() as connection:
             connection.execute(delete(files).where(files.c.id == file_id))
         self._blobs.delete(file_id)
-        self._blobs.delete(file_id + REPORT)
+        self._blobs.delete(file_id + _REPORT)
 
 
-def _write(out: IO[bytes], report: dict[str, Any]) -> None:
+def _write_json(out: IO[bytes], report: dict[str, Any]) -> None:
     out.write(json.dumps(report, ensure_ascii=False).encode())
 
 

@@ -1,7 +1,4 @@
-"""Answers that are kept for a day, to be given again to whoever asks the same with the same key.
-
-Knows nothing about requests: a key and what was asked come as digests.
-"""
+"""Responses stored under idempotency keys, for a day. Keys and requests are stored as digests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +8,16 @@ from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, delete
 from luthier.store.database import Database, metadata
 from luthier.types.common import now
 
-KEPT_S = 24 * 3600
-MOST_KEPT = 10_000
-MOST_BYTES = 1024 * 1024  # a longer answer is not kept
+RETENTION_S = 24 * 3600
+MAX_KEYS = 10_000
+MAX_RESPONSE_BYTES = 1024 * 1024  # a larger response is not stored
 
-replays = Table(
+idempotency_keys = Table(
     "replays",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
     Column("key", String(64), unique=True, nullable=False),
-    Column("asked", String(64), nullable=False),
+    Column("asked", String(64), nullable=False),  # the digest of the request
     Column("status", Integer, nullable=False),
     Column("headers", JSON, nullable=False),
     Column("body", LargeBinary, nullable=False),
@@ -29,32 +26,35 @@ replays = Table(
 
 
 @dataclass(frozen=True)
-class Kept:
-    """`asked`: a digest of the request that it answers."""
+class StoredResponse:
+    """`request_digest`: of the request that got this response."""
 
-    asked: str
+    request_digest: str
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-class Replays:
+class IdempotencyKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, key: str) -> Kept | None:
+    def find(self, key: str) -> StoredResponse | None:
+        table = idempotency_keys
         with self._database.read() as connection:
-            fresh = select(replays).where(replays.c.key == key, replays.c.created_at > now() - KEPT_S)
-            row = connection.execute(fresh).mappings().first()
-        return Kept(row["asked"], row["status"], row["headers"], row["body"]) if row else None
+            valid = select(table).where(table.c.key == key, table.c.created_at > now() - RETENTION_S)
+            row = connection.execute(valid).mappings().first()
+        return StoredResponse(row["asked"], row["status"], row["headers"], row["body"]) if row else None
 
-    def keep(self, key: str, answer: Kept) -> None:
-        """For a day, or until so many newer ones have come."""
-        if len(answer.body) > MOST_BYTES:
+    def save(self, key: str, response: StoredResponse) -> None:
+        """Replaces the response of the key. Expired keys are deleted, and the oldest beyond MAX_KEYS."""
+        if len(response.body) > MAX_RESPONSE_BYTES:
             return
-        values = {"asked": answer.asked, "status": answer.status, "headers": dict(answer.headers), "body": answer.body}
+        table = idempotency_keys
+        values = {"status": response.status, "headers": dict(response.headers), "body": response.body}
+        values |= {"key": key, "asked": response.request_digest, "created_at": now()}
         with self._database.write() as connection:
-            connection.execute(delete(replays).where((replays.c.created_at <= now() - KEPT_S) | (replays.c.key == key)))
-            made = connection.execute(insert(replays).values(key=key, **values, created_at=now()))
-            newest: int = made.inserted_primary_key[0] if made.inserted_primary_key else 0
-            connection.execute(delete(replays).where(replays.c.seq <= newest - MOST_KEPT))
+            connection.execute(delete(table).where((table.c.created_at <= now() - RETENTION_S) | (table.c.key == key)))
+            inserted = connection.execute(insert(table).values(**values)).inserted_primary_key
+            newest: int = inserted[0] if inserted else 0
+            connection.execute(delete(table).where(table.c.seq <= newest - MAX_KEYS))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 from luthier.store.database import Database, checkpoints, events, jobs
 from luthier.store.job_records import Event, Job, checkpoint, job_event
 from luthier.store.json_filters import with_pairs, without_pairs
-from luthier.store.pagination import Page, page
+from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.work_queue import LeasedTable
 from luthier.types.common import new_id, now
@@ -31,7 +31,7 @@ class Jobs(Scoped):
         job_id = new_id("ftjob-")
         row = {"id": job_id, "status": "validating_files", "created_at": now(), "result_files": [], **values}
         with self._database.write() as connection:
-            connection.execute(insert(jobs).values(**row, project=self._home))
+            connection.execute(insert(jobs).values(**row, project=self._new_row_project))
             add_event(connection, job_id, Event(f"Created fine-tuning job: {job_id}"))
             return self._find(connection, job_id).to_api()
 
@@ -53,29 +53,29 @@ class Jobs(Scoped):
         without_metadata: bool = False,
     ) -> Page[FineTuningJob]:
         """Newest first. `metadata`: only jobs with all of these pairs."""
-        query = self._seen(jobs).where(with_pairs(jobs.c.metadata, metadata or {}))
+        query = self._visible(jobs).where(with_pairs(jobs.c.metadata, metadata or {}))
         if without_metadata:
             query = query.where(without_pairs(jobs.c.metadata))
         with self._database.read() as connection:
-            return page(connection, query, jobs, _api_job, limit=limit, after=after)
+            return fetch_page(connection, query, jobs, _api_job, limit=limit, after=after)
 
     def events(self, job_id: str, *, limit: int, after: str | None) -> Page[JobEvent]:
         """Newest first. Raises NotFoundError."""
         with self._database.read() as connection:
             self._find(connection, job_id)
             query = select(events).where(events.c.job_id == job_id)
-            return page(connection, query, events, job_event, limit=limit, after=after)
+            return fetch_page(connection, query, events, job_event, limit=limit, after=after)
 
     def checkpoints(self, job_id: str, *, limit: int, after: str | None) -> Page[Checkpoint]:
         """Newest first. Raises NotFoundError."""
         with self._database.read() as connection:
             self._find(connection, job_id)
             query = select(checkpoints).where(checkpoints.c.job_id == job_id)
-            return page(connection, query, checkpoints, checkpoint, limit=limit, after=after)
+            return fetch_page(connection, query, checkpoints, checkpoint, limit=limit, after=after)
 
     def active(self) -> dict[str, int]:
         """The number of unfinished jobs per model, as the jobs echo it."""
-        unfinished = self._seen(jobs).where(jobs.c.status.in_(OPEN)).subquery()
+        unfinished = self._visible(jobs).where(jobs.c.status.in_(OPEN)).subquery()
         query = select(unfinished.c.model, func.count()).group_by(unfinished.c.model)
         with self._database.read() as connection:
             return {model: count for model, count in connection.execute(query)}
@@ -161,11 +161,11 @@ class Jobs(Scoped):
         with self._database.read() as connection:
             return connection.scalars(query).all()
 
-    def open_on(self, base: str) -> Sequence[str]:
+    def unfinished_on(self, base: str) -> Sequence[str]:
         """The ids of unfinished jobs that train the base model `base`."""
         with self._database.read() as connection:
-            open_jobs = select(jobs.c.id).where(jobs.c.base == base, jobs.c.status.not_in(FINAL))
-            return connection.scalars(open_jobs).all()
+            unfinished = select(jobs.c.id).where(jobs.c.base == base, jobs.c.status.not_in(FINAL))
+            return connection.scalars(unfinished).all()
 
     def last_step(self, job_id: str) -> int:
         """The latest step with a metrics event, 0 for none."""
@@ -179,7 +179,7 @@ class Jobs(Scoped):
             return connection.scalars(query.order_by(events.c.step)).all()
 
     def _find(self, connection: Connection, job_id: str) -> Job:
-        row = connection.execute(self._seen(jobs).where(jobs.c.id == job_id)).mappings().first()
+        row = connection.execute(self._visible(jobs).where(jobs.c.id == job_id)).mappings().first()
         if row is None:
             raise NotFoundError(f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found")
         return Job.from_row(row)

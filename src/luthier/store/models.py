@@ -1,10 +1,10 @@
-"""Fine-tuned models and checkpoints as models: a row and a folder each, an adapter's or a whole model's.
+"""Fine-tuned models, checkpoints among them: a row and a folder each, with an adapter or a complete model.
 
-The folders lie under `models/` and are named by us; no name from a request is ever part of a path.
+The folders lie under `models/`; their names never come from a request.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,10 @@ from luthier.types.names import TUNED
 
 @dataclass(frozen=True)
 class FineTunedModel:
-    """`adapter` is a PEFT folder, or that of a `whole` model, which needs no base.
+    """`adapter`: a PEFT folder; after full fine-tuning, the folder of a complete model.
 
-    `call_form` says how the training data wrote calls (`tools`, `functions`).
+    `base`: the catalogue's name of the base model. `root`: the model that the job named. `call_form`: how the training
+    data wrote calls.
     """
 
     id: str
@@ -41,13 +42,13 @@ class FineTunedModel:
     created_at: int
 
     @property
-    def whole(self) -> bool:
-        """Whether all weights were trained: the folder is a base of its own."""
+    def standalone(self) -> bool:
+        """After full fine-tuning: the folder is a complete model, which needs no base."""
         return (self.adapter / "config.json").is_file()
 
     @property
-    def own_base(self) -> str:
-        """A whole model's name as a base."""
+    def standalone_base(self) -> str:
+        """The name of a standalone model as a base model."""
         return TUNED + self.adapter.name
 
 
@@ -57,17 +58,16 @@ class Models(Scoped):
         folder.mkdir(parents=True, exist_ok=True)
 
     def find(self, name: str) -> FineTunedModel | None:
-        """One of the project's own, or one that it has a permission for."""
+        """A model of the project, or one that is shared with it; None where there is none."""
         with self._database.read() as connection:
-            row = connection.execute(self._seen(models).where(models.c.id == name)).mappings().first()
+            row = connection.execute(self._visible(models).where(models.c.id == name)).mappings().first()
         return self._model(row) if row else None
 
     def list(self) -> Sequence[FineTunedModel]:
         """Oldest first."""
         with self._database.read() as connection:
-            return [
-                self._model(row) for row in connection.execute(self._seen(models).order_by(models.c.seq)).mappings()
-            ]
+            rows = connection.execute(self._visible(models).order_by(models.c.seq)).mappings()
+            return [self._model(row) for row in rows]
 
     def add_checkpoint(
         self,
@@ -75,65 +75,54 @@ class Models(Scoped):
         *,
         name: str,
         step: int,
-        metrics: dict[str, Any],
+        metrics: Mapping[str, Any],
         source: Path,
         call_form: str | None,
         event: Event | None,
         keep: int,
     ) -> str | None:
-        """Take over the adapter folder `source` as a model, checkpoint and event; of the job's, the newest `keep` stay.
+        """Moves the folder `source` under `models/` and adds its model, checkpoint and event; keeps the `keep` newest.
 
-        Can be done again after a crash at any point: the folder's new place follows from job and step. Returns the
-        model's name: that of an earlier run of the same step, where there was one, else `name`. None when the job is
-        over and takes nothing more, or when the step was taken over before and has been deleted since.
+        Idempotent after a crash at any point, since job and step determine the folder. The model's name: that of an
+        earlier run of the step, else `name`. None for a job that has finished, and for a step whose model was added
+        earlier and deleted since.
         """
         adapter = f"{job.id}-step-{step}"
         target = self._folder / adapter
         if source.exists():
             shutil.rmtree(target, ignore_errors=True)
             source.rename(target)
-        created = now()
         with self._database.write() as connection:
-            known = select(checkpoints.c.model).where(checkpoints.c.job_id == job.id, checkpoints.c.step == step)
-            earlier: str | None = connection.scalar(known)
-            if earlier is not None or not target.exists():
-                return earlier
-            # A later one that is known: this one was known too, and went; a crash may have left its folder.
-            later = select(checkpoints.c.step).where(checkpoints.c.job_id == job.id, checkpoints.c.step > step)
-            over = connection.scalar(select(jobs.c.status).where(jobs.c.id == job.id)) in FINAL
-            if over or connection.scalar(later.limit(1)) is not None:
+            recorded: str | None = connection.scalar(
+                select(checkpoints.c.model).where(checkpoints.c.job_id == job.id, checkpoints.c.step == step)
+            )
+            if recorded is not None or not target.exists():
+                return recorded
+            if _takes_no_checkpoint(connection, job.id, step):
                 shutil.rmtree(target)
                 return None
-            row: dict[str, Any] = {
-                "id": name,
-                "job_id": job.id,
-                "base": job.base,
-                "root": job.model,
-                "adapter": adapter,
-            }
-            row |= {"call_form": call_form, "created_at": created, "project": job.project}
-            connection.execute(insert(models).values(**row))
-            row = {"id": new_id("ftckpt_"), "job_id": job.id, "model": name, "step": step, "metrics": metrics}
-            connection.execute(insert(checkpoints).values(**row, created_at=created))
+            _insert(connection, job, name, adapter, call_form)
+            row = {"id": new_id("ftckpt_"), "job_id": job.id, "model": name, "step": step, "metrics": dict(metrics)}
+            connection.execute(insert(checkpoints).values(**row, created_at=now()))
             if event:
                 add_event(connection, job.id, event)
-            older = select(checkpoints.c.model).where(checkpoints.c.job_id == job.id)
-            outdated = connection.scalars(older.order_by(checkpoints.c.step.desc()).offset(keep)).all()
-        for old in outdated:
-            with suppress(BadRequestError):  # somebody trains on it
-                self.delete(old)
+            newest_first = select(checkpoints.c.model).where(checkpoints.c.job_id == job.id)
+            outdated = connection.scalars(newest_first.order_by(checkpoints.c.step.desc()).offset(keep)).all()
+        for model in outdated:
+            with suppress(BadRequestError):  # another job or model is based on it
+                self.delete(model)
         return name
 
     def delete(self, name: str) -> None:
-        """The model with its permissions, evaluations, checkpoint entry and folder; one's own only.
+        """Deletes a model of the project with its permissions, evaluations, checkpoint and folder.
 
-        Raises NotFoundError, and BadRequestError for a whole model that others are adapters on.
+        Raises NotFoundError, and BadRequestError for a standalone model that adapters or unfinished jobs are based on.
         """
         model = self.find(name)
         if model is None or self._project not in (None, model.project):
             raise NotFoundError(f"The model '{name}' does not exist", param="model", code="model_not_found")
         with self._database.write() as connection:
-            if model.whole and self._is_a_base(connection, model.own_base):
+            if model.standalone and self._is_base(connection, model.standalone_base):
                 message = f"The model '{name}' is what other models or jobs start from; delete or cancel those first."
                 raise BadRequestError(message, param="model", code="model_in_use")
             connection.execute(delete(checkpoints).where(checkpoints.c.model == name))
@@ -141,14 +130,15 @@ class Models(Scoped):
             connection.execute(delete(models).where(models.c.id == name))
         shutil.rmtree(model.adapter, ignore_errors=True)
 
-    def _is_a_base(self, connection: Connection, base: str) -> bool:
-        """Of an adapter, or of a job that is not over; a whole model that came of it has its own weights."""
-        built = connection.execute(select(models).where(models.c.base == base)).mappings()
-        going = select(jobs.c.id).where(jobs.c.base == base, jobs.c.status.not_in(FINAL)).limit(1)
-        return any(not self._model(row).whole for row in built) or connection.scalar(going) is not None
+    def _is_base(self, connection: Connection, base: str) -> bool:
+        """Of an adapter or an unfinished job; a standalone model trained from it has weights of its own."""
+        derived = connection.execute(select(models).where(models.c.base == base)).mappings()
+        unfinished = select(jobs.c.id).where(jobs.c.base == base, jobs.c.status.not_in(FINAL)).limit(1)
+        has_adapter = any(not self._model(row).standalone for row in derived)
+        return has_adapter or connection.scalar(unfinished) is not None
 
-    def _seen(self, table: Table) -> Select[Any]:
-        """A project sees what is shared with it, too."""
+    def _visible(self, table: Table) -> Select[Any]:
+        """Includes the models that are shared with the project."""
         if self._project is None:
             return select(table)
         return select(table).where(or_(table.c.project == self._project, table.c.id.in_(shared_with(self._project))))
@@ -156,3 +146,16 @@ class Models(Scoped):
     def _model(self, row: RowMapping) -> FineTunedModel:
         values = {key: row[key] for key in ("id", "job_id", "project", "base", "root", "call_form", "created_at")}
         return FineTunedModel(**values, adapter=self._folder / row["adapter"])
+
+
+def _takes_no_checkpoint(connection: Connection, job_id: str, step: int) -> bool:
+    """For a finished job, and a step before a recorded one: its model was deleted, and a crash left its folder."""
+    finished = connection.scalar(select(jobs.c.status).where(jobs.c.id == job_id)) in FINAL
+    later = select(checkpoints.c.step).where(checkpoints.c.job_id == job_id, checkpoints.c.step > step).limit(1)
+    return finished or connection.scalar(later) is not None
+
+
+def _insert(connection: Connection, job: Job, name: str, adapter: str, call_form: str | None) -> None:
+    row: dict[str, Any] = {"id": name, "job_id": job.id, "base": job.base, "root": job.model, "adapter": adapter}
+    row |= {"call_form": call_form, "created_at": now(), "project": job.project}
+    connection.execute(insert(models).values(**row))

@@ -1,4 +1,4 @@
-"""Cursor pages over any table with `seq` (order of creation) and `id` (the cursor)."""
+"""Cursor pagination over any table with `seq` (order of creation) and `id` (the cursor)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ class Page(Generic[Item]):
     has_more: bool
 
 
-def page(
+def fetch_page(
     connection: Connection,
     query: Select[Any],
     table: Table,
-    make: Callable[[RowMapping], Item],
+    build: Callable[[RowMapping], Item],
     *,
     limit: int,
     after: str | None,
     ascending: bool = False,
 ) -> Page[Item]:
-    """Up to `limit` items after the one with id `after`; a cursor that does not exist gives an empty page."""
+    """Up to `limit` rows after the row with id `after`; empty for a cursor that does not exist."""
     if after is not None:
         seq = connection.scalar(select(table.c.seq).where(table.c.id == after))
         if seq is None:
@@ -33,4 +33,4 @@ def page(
         query = query.where(table.c.seq > seq if ascending else table.c.seq < seq)
     order = table.c.seq.asc() if ascending else table.c.seq.desc()
     rows = connection.execute(query.order_by(order).limit(limit + 1)).mappings().all()
-    return Page([make(row) for row in rows[:limit]], len(rows) > limit)
+    return Page([build(row) for row in rows[:limit]], len(rows) > limit)

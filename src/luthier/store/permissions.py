@@ -1,7 +1,4 @@
-"""Checkpoint permissions: which projects may use a model that is not theirs. `models` asks here at every look.
-
-Knows nothing about who may give them.
-"""
+"""Checkpoint permissions: the projects that may use a model of another project."""
 
 from collections.abc import Sequence
 
@@ -21,7 +18,7 @@ from sqlalchemy import (
 )
 
 from luthier.store.database import Database, metadata, models
-from luthier.store.pagination import Page, page
+from luthier.store.pagination import Page, fetch_page
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
 from luthier.types.permissions import Permission
@@ -32,14 +29,14 @@ permissions = Table(
     Column("seq", Integer, primary_key=True, autoincrement=True),
     Column("id", String(64), unique=True, nullable=False),
     Column("model", ForeignKey("models.id", ondelete="CASCADE"), nullable=False),
-    Column("project", String(64), nullable=False),  # that may use it
+    Column("project", String(64), nullable=False),  # the one that may use the model
     Column("created_at", Integer, nullable=False),
     UniqueConstraint("model", "project"),
 )
 
 
 def shared_with(project: str) -> ScalarSelect[str]:
-    """The names of the models that `project` may use although they are another's."""
+    """The names of the models of other projects that `project` may use."""
     return select(permissions.c.model).where(permissions.c.project == project).scalar_subquery()
 
 
@@ -48,11 +45,11 @@ class Permissions:
         self._database = database
 
     def create(self, model: str, projects: Sequence[str]) -> list[Permission]:
-        """One for each project, in this order; a project that has one keeps it. Raises NotFoundError."""
+        """One permission per project, in order; an existing one is returned as it is. Raises NotFoundError."""
         with self._database.write() as connection:
             if connection.scalar(select(models.c.seq).where(models.c.id == model)) is None:
                 raise NotFoundError(f"The model '{model}' does not exist", code="model_not_found")
-            return [_given(connection, model, project) for project in dict.fromkeys(projects)]
+            return [_grant(connection, model, project) for project in dict.fromkeys(projects)]
 
     def list(
         self, model: str, *, project: str | None, limit: int, after: str | None, ascending: bool
@@ -61,23 +58,25 @@ class Permissions:
         if project is not None:
             query = query.where(permissions.c.project == project)
         with self._database.read() as connection:
-            return page(connection, query, permissions, _permission, limit=limit, after=after, ascending=ascending)
+            return fetch_page(
+                connection, query, permissions, _permission, limit=limit, after=after, ascending=ascending
+            )
 
     def delete(self, model: str, permission_id: str) -> None:
-        """From the next request on the project does not see the model any more. Raises NotFoundError."""
+        """The project loses access with its next request. Raises NotFoundError."""
         this = (permissions.c.model == model) & (permissions.c.id == permission_id)
         with self._database.write() as connection:
             if not connection.execute(delete(permissions).where(this)).rowcount:
                 raise NotFoundError(f"No such checkpoint permission: {permission_id}", param="permission_id")
 
 
-def _given(connection: Connection, model: str, project: str) -> Permission:
+def _grant(connection: Connection, model: str, project: str) -> Permission:
     this = (permissions.c.model == model) & (permissions.c.project == project)
-    found = select(permissions).where(this)
-    if connection.execute(found).first() is None:
+    existing = select(permissions).where(this)
+    if connection.execute(existing).first() is None:
         row = {"id": new_id("cp_"), "model": model, "project": project, "created_at": now()}
         connection.execute(insert(permissions).values(**row))
-    return _permission(connection.execute(found).mappings().one())
+    return _permission(connection.execute(existing).mappings().one())
 
 
 def _permission(row: RowMapping) -> Permission:

@@ -1,4 +1,4 @@
-"""What a project sees of the store: its own rows. Knows nothing about who asks."""
+"""Project scope: the rows of one project, or of all."""
 
 from copy import copy
 from typing import Any, Self
@@ -9,20 +9,23 @@ from luthier.types.projects import DEFAULT_PROJECT
 
 
 class Scoped:
-    """A part of the store, over tables with a column `project`. It shows everything until it is narrowed."""
+    """A part of the store over tables with a column `project`. Unscoped until `within` is called."""
 
     _project: str | None = None
 
     def within(self, project: str | None) -> Self:
-        """The same as `project` sees it; new rows are that project's. None: everything, new rows the default's."""
-        seen = copy(self)
-        seen._project = project
-        return seen
+        """The same part, scoped to `project`, which new rows belong to.
+
+        None: the rows of all projects; new rows belong to the default project.
+        """
+        scoped = copy(self)
+        scoped._project = project
+        return scoped
 
     @property
-    def _home(self) -> str:
-        """The project of new rows."""
+    def _new_row_project(self) -> str:
         return self._project or DEFAULT_PROJECT
 
-    def _seen(self, table: Table) -> Select[Any]:
+    def _visible(self, table: Table) -> Select[Any]:
+        """Selects the rows of the scope."""
         return select(table) if self._project is None else select(table).where(table.c.project == self._project)

@@ -1,4 +1,4 @@
-"""Stored chat completions: a row each, for so many days and so many at most. Knows nothing about how one is made."""
+"""Stored chat completions: a row each, with an expiry and a limit on their number."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from luthier.store.database import Database, metadata, project_column
 from luthier.store.json_filters import with_pairs
-from luthier.store.pagination import Page, page
+from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.types.common import now
 from luthier.types.errors import NotFoundError
@@ -29,7 +29,7 @@ from luthier.types.stored import StoredCompletion, StoredMessage
 
 _DAY_S = 24 * 3600
 
-completions = Table(
+stored_completions = Table(
     "completions",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
@@ -44,12 +44,12 @@ completions = Table(
 )
 
 
-class Completions(Scoped):
+class StoredCompletions(Scoped):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, completion: StoredCompletion, messages: list[StoredMessage], *, days: int, most: int) -> None:
-        """Keeps it for `days`; of all that are kept, everybody's, the newest `most` stay."""
+    def create(self, completion: StoredCompletion, messages: list[StoredMessage], *, days: int, max_rows: int) -> None:
+        """Stores a completion for `days`; beyond `max_rows`, of all projects together, the oldest are deleted."""
         row: dict[str, Any] = {
             "id": completion.id,
             "model": completion.model,
@@ -58,11 +58,11 @@ class Completions(Scoped):
             "messages": [message.model_dump() for message in messages],
             "created_at": completion.created,
             "expires_at": now() + days * _DAY_S,
-            "project": self._home,
+            "project": self._new_row_project,
         }
         with self._database.write() as connection:
-            connection.execute(insert(completions).values(**row))
-            _prune(connection, most)
+            connection.execute(insert(stored_completions).values(**row))
+            _prune(connection, max_rows)
 
     def retrieve(self, completion_id: str) -> StoredCompletion:
         """Raises NotFoundError."""
@@ -72,12 +72,13 @@ class Completions(Scoped):
     def list(
         self, *, model: str | None, pairs: Mapping[str, str], limit: int, after: str | None, ascending: bool
     ) -> Page[StoredCompletion]:
-        """A model may be named as requests name it or as answers do."""
-        query = self._kept().where(with_pairs(completions.c.metadata, pairs))
+        """`model`: an alias, or the snapshot that responses name."""
+        query = self._unexpired().where(with_pairs(stored_completions.c.metadata, pairs))
         if model is not None:
-            query = query.where(completions.c.model.in_({model, snapshot(model)}))
+            query = query.where(stored_completions.c.model.in_({model, snapshot(model)}))
         with self._database.read() as connection:
-            return page(connection, query, completions, _completion, limit=limit, after=after, ascending=ascending)
+            table = stored_completions
+            return fetch_page(connection, query, table, _completion, limit=limit, after=after, ascending=ascending)
 
     def messages(self, completion_id: str) -> Sequence[StoredMessage]:
         """In the order of the request. Raises NotFoundError."""
@@ -89,38 +90,39 @@ class Completions(Scoped):
         """Raises NotFoundError."""
         with self._database.write() as connection:
             row = self._row(connection, completion_id)
-            this = completions.c.seq == row["seq"]
-            connection.execute(update(completions).where(this).values(metadata=dict(metadata)))
+            this = stored_completions.c.seq == row["seq"]
+            connection.execute(update(stored_completions).where(this).values(metadata=dict(metadata)))
             return _completion(self._row(connection, completion_id))
 
     def delete(self, completion_id: str) -> None:
-        """Raises NotFoundError. An empty row stays for a while, so that a list goes on after it."""
+        """Raises NotFoundError. An empty row stays until it is pruned, so that it remains valid as a cursor."""
         with self._database.write() as connection:
-            this = completions.c.seq == self._row(connection, completion_id)["seq"]
-            nothing: dict[str, Any] = {"metadata": {}, "completion": {}, "messages": []}
-            connection.execute(update(completions).where(this).values(expires_at=0, **nothing))
+            this = stored_completions.c.seq == self._row(connection, completion_id)["seq"]
+            emptied: dict[str, Any] = {"metadata": {}, "completion": {}, "messages": []}
+            connection.execute(update(stored_completions).where(this).values(expires_at=0, **emptied))
 
     def delete_expired(self) -> None:
         with self._database.write() as connection:
-            connection.execute(delete(completions).where(completions.c.expires_at <= now()))
+            connection.execute(delete(stored_completions).where(stored_completions.c.expires_at <= now()))
 
-    def _kept(self) -> Any:
-        return self._seen(completions).where(completions.c.expires_at > now())
+    def _unexpired(self) -> Any:
+        return self._visible(stored_completions).where(stored_completions.c.expires_at > now())
 
     def _row(self, connection: Connection, completion_id: str) -> RowMapping:
         row: RowMapping | None = (
-            connection.execute(self._kept().where(completions.c.id == completion_id)).mappings().first()
+            connection.execute(self._unexpired().where(stored_completions.c.id == completion_id)).mappings().first()
         )
         if row is None:
             raise NotFoundError(f"Chat completion with id '{completion_id}' not found.", param="completion_id")
         return row
 
 
-def _prune(connection: Connection, most: int) -> None:
-    newest = select(completions.c.seq).where(completions.c.expires_at > now()).order_by(completions.c.seq.desc())
-    outdated = connection.scalar(newest.offset(most).limit(1)) or 0
-    gone = (completions.c.expires_at <= now()) | (completions.c.seq <= outdated)
-    connection.execute(delete(completions).where(gone))
+def _prune(connection: Connection, max_rows: int) -> None:
+    columns = stored_completions.c
+    newest_first = select(columns.seq).where(columns.expires_at > now()).order_by(columns.seq.desc())
+    last_outdated = connection.scalar(newest_first.offset(max_rows).limit(1)) or 0
+    outdated = (columns.expires_at <= now()) | (columns.seq <= last_outdated)
+    connection.execute(delete(stored_completions).where(outdated))
 
 
 def _completion(row: RowMapping) -> StoredCompletion:

@@ -1,7 +1,7 @@
-"""Uploads: a row each, a row and a blob for each part, and at the end one file made of them.
+"""Uploads: a row each, a row and a blob for each part, and on completion one file of all parts.
 
-What decides whether an upload is open is one guarded `UPDATE`, so of two calls that end it only one does. Knows
-nothing about HTTP or about which sizes and kinds of files are allowed.
+An upload ends by one guarded `UPDATE`, so that of two calls that race to end it only one succeeds. Limits on sizes and
+purposes are the caller's.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.files import FileObject
 from luthier.types.uploads import Upload, UploadPart, UploadStatus
 
-UPLOAD_S = 3600  # an upload that is not completed by then is gone
-_REMEMBERED_S = 24 * 3600  # how long one that is over can still be asked for
-_PIECE_BYTES = 1024 * 1024
+EXPIRES_AFTER_S = 3600
+_RETENTION_S = 24 * 3600  # of the rows of ended uploads, after their expiry
+_CHUNK_BYTES = 1024 * 1024
 
 uploads = Table(
     "uploads",
@@ -50,7 +50,7 @@ uploads = Table(
     Column("status", String(16), nullable=False),
     Column("created_at", Integer, nullable=False),
     Column("expires_at", Integer, nullable=False),
-    Column("part_ids", JSON),  # as completed, so that the same call again gets the same answer
+    Column("part_ids", JSON),  # as completed, so that a repeated call gets the same response
     Column("file", JSON),
     project_column(),
 )
@@ -68,7 +68,7 @@ parts = Table(
 
 class Uploads(Scoped):
     def __init__(self, database: Database, blobs: Blobs, files: Files) -> None:
-        """`blobs`: where parts lie, apart from the files."""
+        """`blobs`: of the parts, apart from those of files."""
         self._database, self._blobs, self._files = database, blobs, files
 
     def create(self, filename: str, purpose: str, size_bytes: int, *, file_expires_after_s: int | None) -> Upload:
@@ -81,10 +81,10 @@ class Uploads(Scoped):
             "file_expires_after_s": file_expires_after_s,
             "status": "pending",
             "created_at": created,
-            "expires_at": created + UPLOAD_S,
+            "expires_at": created + EXPIRES_AFTER_S,
         }
         with self._database.write() as connection:
-            connection.execute(insert(uploads).values(**values, project=self._home))
+            connection.execute(insert(uploads).values(**values, project=self._new_row_project))
             return _upload(self._row(connection, values["id"]))
 
     def retrieve(self, upload_id: str) -> Upload:
@@ -92,22 +92,23 @@ class Uploads(Scoped):
         with self._database.read() as connection:
             return _upload(self._row(connection, upload_id))
 
-    def add_part(self, upload_id: str, fill: Callable[[IO[bytes]], None], *, most_bytes: int) -> UploadPart:
-        """Store what `fill` writes as a part, as long as all parts together hold at most `most_bytes`.
+    def add_part(self, upload_id: str, fill: Callable[[IO[bytes]], None], *, max_bytes: int) -> UploadPart:
+        """A part of what `fill` writes, while all parts together have at most `max_bytes`.
 
-        Raises NotFoundError, and BadRequestError when the upload is not open or full; nothing is left behind then.
+        Raises NotFoundError, and BadRequestError when the upload is not pending or would be too large; nothing is left
+        behind then.
         """
-        self._require_open(upload_id)
+        self._require_pending(upload_id)
         part_id = new_id("part_")
         size = self._blobs.write(part_id, fill)
         values: dict[str, Any] = {"id": part_id, "upload_id": upload_id, "created_at": now()}
         try:
             with self._database.write() as connection:
-                _check_open(self._row(connection, upload_id))
-                held = select(func.sum(parts.c.bytes)).where(parts.c.upload_id == upload_id)
-                if (connection.scalar(held) or 0) + size > most_bytes:
+                _check_pending(self._row(connection, upload_id))
+                total = select(func.sum(parts.c.bytes)).where(parts.c.upload_id == upload_id)
+                if (connection.scalar(total) or 0) + size > max_bytes:
                     raise BadRequestError(
-                        f"The parts of this upload would hold more than {most_bytes:,} bytes.", param="data"
+                        f"The parts of this upload would hold more than {max_bytes:,} bytes.", param="data"
                     )
                 connection.execute(insert(parts).values(**values, bytes=size))
         except BaseException:
@@ -116,11 +117,11 @@ class Uploads(Scoped):
         return UploadPart(**values)
 
     def complete(self, upload_id: str, part_ids: Sequence[str], md5: str | None) -> Upload:
-        """The file of these parts, in this order, and the upload completed: both or neither.
+        """Creates the file of these parts, in this order, and completes the upload, in one transaction.
 
-        The same call again gets the same answer. Raises NotFoundError and BadRequestError.
+        Idempotent: a repeated call gets the same response. Raises NotFoundError and BadRequestError.
         """
-        row = self._require_open(upload_id, or_completed_from=part_ids)
+        row = self._require_pending(upload_id, or_completed_from=part_ids)
         if row["status"] == "completed":
             return _upload(row)
 
@@ -136,51 +137,53 @@ class Uploads(Scoped):
                 expires_after_s=row["file_expires_after_s"],
                 also=completed,
             )
-        except (FileNotFoundError, BadRequestError, _OverError) as error:
-            row = self._require_open(upload_id, or_completed_from=part_ids)  # did somebody else end it meanwhile?
+        except (FileNotFoundError, BadRequestError, _EndedError) as error:
+            row = self._require_pending(
+                upload_id, or_completed_from=part_ids
+            )  # another call may have ended it meanwhile
             if row["status"] != "completed":
                 if isinstance(error, BadRequestError):
                     raise
                 message = "A part of this upload cannot be read any more. Add it again, with a new id."
                 raise BadRequestError(message, param="part_ids") from error
             return _upload(row)
-        self._forget_parts(upload_id)
+        self._delete_parts(upload_id)
         return self.retrieve(upload_id)
 
     def cancel(self, upload_id: str) -> Upload:
-        """Its parts go. An upload that was cancelled before stays as it is. Raises NotFoundError, BadRequestError."""
+        """Deletes the parts; idempotent. Raises NotFoundError; BadRequestError for an upload that ended otherwise."""
         with self._database.write() as connection:
             row = self._row(connection, upload_id)
             if row["status"] != "cancelled":
-                _check_open(row)
+                _check_pending(row)
                 _end(connection, upload_id, "cancelled")
             row = self._row(connection, upload_id)
-        self._forget_parts(upload_id)
+        self._delete_parts(upload_id)
         return _upload(row)
 
-    def tidy(self) -> None:
-        """Parts of uploads that are over go, and uploads that ended long ago are forgotten."""
+    def delete_expired(self) -> None:
+        """Deletes the parts of ended and expired uploads, and the rows of uploads that ended long ago."""
         with self._database.write() as connection:
-            late = (uploads.c.status == "pending") & (uploads.c.expires_at <= now())
-            connection.execute(update(uploads).where(late).values(status="expired"))
-            over = select(parts.c.upload_id).join(uploads).where(uploads.c.status != "pending").distinct()
-            left = connection.scalars(over).all()
-        for upload_id in left:
-            self._forget_parts(upload_id)
+            expired = (uploads.c.status == "pending") & (uploads.c.expires_at <= now())
+            connection.execute(update(uploads).where(expired).values(status="expired"))
+            ended = select(parts.c.upload_id).join(uploads).where(uploads.c.status != "pending").distinct()
+            ended_ids = connection.scalars(ended).all()
+        for upload_id in ended_ids:
+            self._delete_parts(upload_id)
         with self._database.write() as connection:
-            old = (uploads.c.expires_at <= now() - _REMEMBERED_S) & uploads.c.id.not_in(select(parts.c.upload_id))
+            old = (uploads.c.expires_at <= now() - _RETENTION_S) & uploads.c.id.not_in(select(parts.c.upload_id))
             connection.execute(delete(uploads).where(old))
 
-    def sweep(self) -> None:
-        """Delete what a crash left of parts without a row."""
+    def delete_orphans(self) -> None:
+        """Deletes the blobs that crashes left of parts without a row."""
         with self._database.read() as connection:
-            self._blobs.sweep(set(connection.scalars(select(parts.c.id))))
+            self._blobs.delete_orphans(set(connection.scalars(select(parts.c.id))))
 
-    def _require_open(self, upload_id: str, *, or_completed_from: Sequence[str] | None = None) -> RowMapping:
+    def _require_pending(self, upload_id: str, *, or_completed_from: Sequence[str] | None = None) -> RowMapping:
         with self._database.read() as connection:
             row = self._row(connection, upload_id)
         if row["status"] != "completed" or or_completed_from is None or row["part_ids"] != list(or_completed_from):
-            _check_open(row)
+            _check_pending(row)
         return row
 
     def _check_parts(self, upload: RowMapping, part_ids: Sequence[str]) -> None:
@@ -199,19 +202,19 @@ class Uploads(Scoped):
             )
 
     def _join(self, part_ids: Sequence[str], md5: str | None, out: IO[bytes]) -> None:
-        """Piece by piece, so that memory stays flat however large the file is."""
-        found = hashlib.md5(usedforsecurity=False)
+        """In chunks, so that memory use does not depend on the size of the file."""
+        digest = hashlib.md5(usedforsecurity=False)
         for part_id in part_ids:
             with self._blobs.path(part_id).open("rb") as part:
-                while piece := part.read(_PIECE_BYTES):
-                    out.write(piece)
+                while chunk := part.read(_CHUNK_BYTES):
+                    out.write(chunk)
                     if md5 is not None:
-                        found.update(piece)
-        if md5 is not None and found.hexdigest() != md5.lower():
-            message = f"The md5 of the parts is {found.hexdigest()}, not '{md5[:64]}'."
+                        digest.update(chunk)
+        if md5 is not None and digest.hexdigest() != md5.lower():
+            message = f"The md5 of the parts is {digest.hexdigest()}, not '{md5[:64]}'."
             raise BadRequestError(message, param="md5")
 
-    def _forget_parts(self, upload_id: str) -> None:
+    def _delete_parts(self, upload_id: str) -> None:
         with self._database.read() as connection:
             ids = connection.scalars(select(parts.c.id).where(parts.c.upload_id == upload_id)).all()
         for part_id in ids:
@@ -220,29 +223,29 @@ class Uploads(Scoped):
             connection.execute(delete(parts).where(parts.c.upload_id == upload_id))
 
     def _row(self, connection: Connection, upload_id: str) -> RowMapping:
-        row = connection.execute(self._seen(uploads).where(uploads.c.id == upload_id)).mappings().first()
+        row = connection.execute(self._visible(uploads).where(uploads.c.id == upload_id)).mappings().first()
         if row is None:
             raise NotFoundError(f"No such Upload object: {upload_id}", param="id")
         return row
 
 
-class _OverError(Exception):
-    """The upload was ended by somebody else between the look and the update."""
+class _EndedError(Exception):
+    """Another call ended the upload between the check and the update."""
 
 
 def _end(connection: Connection, upload_id: str, status: UploadStatus, **values: Any) -> None:
-    is_open = (uploads.c.id == upload_id) & (uploads.c.status == "pending")
-    if not connection.execute(update(uploads).where(is_open).values(status=status, **values)).rowcount:
-        raise _OverError
+    pending = (uploads.c.id == upload_id) & (uploads.c.status == "pending")
+    if not connection.execute(update(uploads).where(pending).values(status=status, **values)).rowcount:
+        raise _EndedError
 
 
 def _status(row: RowMapping) -> UploadStatus:
-    late = row["status"] == "pending" and row["expires_at"] <= now()
-    status: UploadStatus = "expired" if late else row["status"]
+    expired = row["status"] == "pending" and row["expires_at"] <= now()
+    status: UploadStatus = "expired" if expired else row["status"]
     return status
 
 
-def _check_open(row: RowMapping) -> None:
+def _check_pending(row: RowMapping) -> None:
     status = _status(row)
     if status != "pending":
         message = (

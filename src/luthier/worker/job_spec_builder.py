@@ -30,7 +30,7 @@ def build(job: Job, folder: Path, store: Store, settings: Settings, catalogue: C
         hyperparameters=job.hyperparameters,
         tuning=options.tuning,
         validate_at=options.validate_at,
-        parent=str(parent.adapter) if parent and not parent.whole else None,
+        parent=str(parent.adapter) if parent and not parent.standalone else None,
         device=settings.device,
         precision=settings.precision,
         threads=settings.threads,

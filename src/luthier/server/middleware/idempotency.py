@@ -16,7 +16,7 @@ from luthier.server.http.auth import INTERNAL_CALLER
 from luthier.server.http.body_limits import accepts_file
 from luthier.server.http.buffered_body import buffer_body
 from luthier.store import Store
-from luthier.store.idempotency_keys import MOST_BYTES, Kept
+from luthier.store.idempotency_keys import MAX_RESPONSE_BYTES, StoredResponse
 from luthier.types.errors import BadRequestError, ConflictError
 
 _MAX_KEY_CHARACTERS = 255
@@ -24,7 +24,7 @@ _MAX_KEY_CHARACTERS = 255
 
 class Idempotency:
     def __init__(self, app: ASGIApp, store: Store) -> None:
-        self._app, self._responses = app, store.replays
+        self._app, self._responses = app, store.idempotency_keys
         self._in_progress: set[str] = set()  # digests of keys whose first request has no response yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +44,7 @@ class Idempotency:
                 return
         finally:
             self._in_progress.discard(key)
-        if stored.asked != request_digest:
+        if stored.request_digest != request_digest:
             raise _reused_key(header)
         headers = {**stored.headers, "idempotent-replayed": "true"}
         await Response(stored.body, stored.status, headers)(scope, replayed, send)
@@ -54,9 +54,9 @@ class Idempotency:
     ) -> None:
         """Stores the response before its last bytes are sent, so that a client's next request finds it."""
 
-        async def store(response: Kept | None) -> None:
+        async def store(response: StoredResponse | None) -> None:
             if response:
-                await run_in_threadpool(self._responses.keep, key, response)
+                await run_in_threadpool(self._responses.save, key, response)
             self._in_progress.discard(key)
 
         await self._app(scope, receive, _ResponseRecorder(send, request_digest, store))
@@ -68,7 +68,9 @@ class _ResponseRecorder:
     `on_complete` is called before the last bytes are sent, with None for a response that cannot be stored.
     """
 
-    def __init__(self, send: Send, request_digest: str, on_complete: Callable[[Kept | None], Awaitable[None]]) -> None:
+    def __init__(
+        self, send: Send, request_digest: str, on_complete: Callable[[StoredResponse | None], Awaitable[None]]
+    ) -> None:
         self._send, self._request_digest, self._on_complete = send, request_digest, on_complete
         self._status, self._headers, self._body = 0, Headers(), bytearray()
 
@@ -85,11 +87,11 @@ class _ResponseRecorder:
     @property
     def _storable(self) -> bool:
         streamed = self._headers.get("content-type", "").startswith("text/event-stream")
-        return 200 <= self._status < 300 and not streamed and len(self._body) <= MOST_BYTES
+        return 200 <= self._status < 300 and not streamed and len(self._body) <= MAX_RESPONSE_BYTES
 
-    def _response(self) -> Kept:
+    def _response(self) -> StoredResponse:
         headers = {name: value for name, value in self._headers.items() if not name.startswith("x-ratelimit")}
-        return Kept(self._request_digest, self._status, headers, bytes(self._body))
+        return StoredResponse(self._request_digest, self._status, headers, bytes(self._body))
 
 
 def _idempotency_key(scope: Scope) -> str | None:

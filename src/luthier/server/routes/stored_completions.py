@@ -29,7 +29,9 @@ def store_completion(
     )
     messages = [_message(f"{stored.id}-{index}", message) for index, message in enumerate(body.messages)]
     settings = state.settings
-    state.store.completions.create(stored, messages, days=settings.stored_days, most=settings.stored_completions)
+    state.store.stored_completions.create(
+        stored, messages, days=settings.stored_days, max_rows=settings.stored_completions
+    )
 
 
 def _message(message_id: str, message: Message) -> StoredMessage:
@@ -53,23 +55,25 @@ def list_stored(
     """`metadata[key]=value` in the query selects those that have the pair."""
     pairs = parse_metadata_filter(request) or {}
     return list_page(
-        state.store.completions.list(model=model, pairs=pairs, limit=limit, after=after, ascending=order == "asc")
+        state.store.stored_completions.list(
+            model=model, pairs=pairs, limit=limit, after=after, ascending=order == "asc"
+        )
     )
 
 
 @router.get("/{completion_id}")
 def retrieve(completion_id: str, state: StateDep) -> StoredCompletion:
-    return state.store.completions.retrieve(completion_id)
+    return state.store.stored_completions.retrieve(completion_id)
 
 
 @router.post("/{completion_id}")
 def update(completion_id: str, body: UpdateStoredRequest, state: StateDep) -> StoredCompletion:
-    return state.store.completions.update(completion_id, body.metadata or {})
+    return state.store.stored_completions.update(completion_id, body.metadata or {})
 
 
 @router.delete("/{completion_id}")
 def delete(completion_id: str, state: StateDep) -> StoredDeleted:
-    state.store.completions.delete(completion_id)
+    state.store.stored_completions.delete(completion_id)
     return StoredDeleted(id=completion_id)
 
 
@@ -81,7 +85,7 @@ def list_messages(
     limit: Limit = 20,
     order: Literal["asc", "desc"] = "asc",
 ) -> ListPage[StoredMessage]:
-    stored = state.store.completions.messages(completion_id)
+    stored = state.store.stored_completions.messages(completion_id)
     messages = list(stored if order == "asc" else stored[::-1])
     if after is not None:
         ids = [message.id for message in messages]

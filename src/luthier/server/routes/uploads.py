@@ -65,7 +65,7 @@ async def add_part(upload_id: str, request: Request, state: StateDep) -> UploadP
     async with parse_form(request, "data", _NoFields) as (part, _):
         check_size(part.size or 0, PART_BYTES, "The part", "data")
         limit = state.settings.max_upload_bytes
-        return await run_in_threadpool(state.store.uploads.add_part, upload_id, blob_writer(part), most_bytes=limit)
+        return await run_in_threadpool(state.store.uploads.add_part, upload_id, blob_writer(part), max_bytes=limit)
 
 
 @router.post("/{upload_id}/complete")

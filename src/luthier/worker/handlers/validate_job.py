@@ -80,7 +80,7 @@ def _place(file: _InputFile, folder: Path, store: Store) -> Path:
 
 def _record_report(file: _InputFile, job: Job, store: Store, report: Report) -> None:
     file_id = file.file_id
-    store.files.keep_report(file_id, {"object": "file.report", "file_id": file_id, **report.to_dict("en")})
+    store.files.save_report(file_id, {"object": "file.report", "file_id": file_id, **report.to_dict("en")})
     if report.findings:
         counts = ", ".join(f"{code} x{count}" for code, count in report.counts.items())
         message = f"Findings in {file_id}: {counts}. All of them: GET /v1/files/{file_id}/report"
