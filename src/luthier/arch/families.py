@@ -12,6 +12,15 @@ from luthier.arch.features import Feature
 
 # Keys that every type honours and that no config may leave out.
 SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+# Keys that stand for features where they are true; a family may give them another meaning.
+SWITCHES = {
+    "tie_word_embeddings": {Feature.TIED_EMBEDDINGS},
+    "attention_bias": {Feature.QKV_BIAS, Feature.OUTPUT_BIAS},
+    "mlp_bias": {Feature.MLP_BIAS},
+    "use_qk_norm": {Feature.QK_NORM},
+    "use_bidirectional_attention": {Feature.BIDIRECTIONAL_ATTENTION},
+    "quantization_config": {Feature.QUANTIZED_WEIGHTS},
+}
 
 _SHARED: dict[str, Any] = {
     "num_key_value_heads": None,  # as many as query heads
@@ -70,16 +79,23 @@ _GRANITE: dict[str, Any] = {
 class Family:
     """`options`: the config keys that the type honours beside SIZES, with the value that a config may leave out.
 
-    `full_attention_every`: with windows but without `layer_types`, every so-manieth layer attends to all tokens.
+    `switches`: the keys that stand for features where they are true.
+    `full_attention_every`: with windows but without `layer_types`, every n-th layer attends to all tokens.
     """
 
     features: frozenset[Feature] = frozenset()
     options: Mapping[str, Any] = field(default_factory=dict)
+    switches: Mapping[str, set[Feature]] = field(default_factory=lambda: SWITCHES)
     full_attention_every: int | None = None
 
 
-def _family(*features: Feature, full_attention_every: int | None = None, **options: Any) -> Family:
-    return Family(frozenset(features), _SHARED | options, full_attention_every)
+def _family(
+    *features: Feature,
+    switches: Mapping[str, set[Feature]] | None = None,
+    full_attention_every: int | None = None,
+    **options: Any,
+) -> Family:
+    return Family(frozenset(features), _SHARED | options, {**SWITCHES, **(switches or {})}, full_attention_every)
 
 
 FAMILIES: dict[str, Family] = {

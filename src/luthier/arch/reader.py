@@ -10,15 +10,6 @@ from luthier.arch.features import ACTIVATIONS, Feature
 from luthier.arch.inert_keys import INERT, INERT_WHEN_FALSE
 from luthier.arch.rotary import Rotary, read_rotary
 
-_SWITCHES = {  # features that a truthy key stands for
-    "tie_word_embeddings": {Feature.TIED_EMBEDDINGS},
-    "attention_bias": {Feature.QKV_BIAS, Feature.OUTPUT_BIAS},
-    "mlp_bias": {Feature.MLP_BIAS},
-    "use_qk_norm": {Feature.QK_NORM},
-    "use_bidirectional_attention": {Feature.BIDIRECTIONAL_ATTENTION},
-    "quantization_config": {Feature.QUANTIZED_WEIGHTS},
-}
-
 
 class ConfigReader:
     """Raises ValueError for a config that is not described here, when it is made or read."""
@@ -117,5 +108,5 @@ class ConfigReader:
 
     def structure(self) -> frozenset[Feature]:
         """The features that no size or constant shows."""
-        switched = [features for key, features in _SWITCHES.items() if self[key]]
+        switched = [features for key, features in self._family.switches.items() if self[key]]
         return self._family.features.union(*switched)
