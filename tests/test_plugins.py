@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import fake_distribution
 import luthier
 from luthier import plugins
+from luthier.settings import Settings
 
 Install = Callable[..., None]
 
@@ -23,20 +25,9 @@ def _fresh_table() -> Iterator[None]:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Puts a distribution with entry points and modules on the import path, without pip."""
 
     def install(name: str, group: str, entries: dict[str, str], **modules: str) -> None:
-        folder = tmp_path / name
-        metadata = folder / f"{name}-1.5.dist-info"
-        metadata.mkdir(parents=True)
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
-        lines = [f"{key} = {value}" for key, value in entries.items()]
-        (metadata / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
-        for module, source in modules.items():
-            (folder / f"{module}.py").write_text(source)
-        monkeypatch.syspath_prepend(str(folder))
-        for module in modules:
-            monkeypatch.delitem(sys.modules, module, raising=False)
+        fake_distribution.install(monkeypatch, tmp_path / name, name, group, entries, **modules)
 
     return install
 
@@ -108,3 +99,14 @@ def test_the_package_publishes_its_built_in_plugins() -> None:
     path = tools["dynamic"]["entry-points"]["file"]
     assert (root / path).samefile(Path(luthier.__file__).with_name("plugins.ini"))
     assert "plugins.ini" in tools["package-data"]["luthier"]
+
+
+def test_an_engine_of_another_distribution_is_named_by_the_setting(install: Install) -> None:
+    from luthier.inference.options import EngineOptions
+    from luthier.inference.pool import EnginePool
+    from luthier.types.errors import BaseModelError
+
+    install("acme", "luthier.engines", {"fast": "acme_engine:build"})
+    EnginePool(EngineOptions(engine=Settings(engine="fast").engine))
+    with pytest.raises(BaseModelError, match=r"no engine slow.*echo, fast\."):
+        EnginePool(EngineOptions(engine="slow"))

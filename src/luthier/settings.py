@@ -149,12 +149,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Memory of the prefix cache: KV cache of earlier prompts, reused by prompts with the same prefix.",
     )
-    engine: Literal["auto", "native", "openvino", "batched", "transformers", "vllm", "echo"] = Field(
+    engine: str = Field(
         "auto",
         description=(
             "Inference engine. auto picks, for the Llama family, native on CPUs with AMX, openvino on other x86-64 "
             "CPUs and batched (PyTorch) everywhere else; transformers for other architectures. `vllm` uses a vLLM "
-            "server, see docs/models.md; `echo` repeats the prompt, for testing clients."
+            "server, see docs/models.md; `echo` repeats the prompt, for testing clients. Plugins may add others."
         ),
     )
     vllm_url: str | None = Field(

@@ -10,6 +10,10 @@ import pytest
 from openai import OpenAI
 from serving import Bare, ScriptedEngine, bare_server, body_of, make_model
 
+from fake_distribution import install
+from luthier import plugins
+from luthier.evaluation.graders.grader_type import grader_type
+
 CHECK = {"type": "string_check", "name": "check", "input": "{{sample.output_text}}", "reference": "{{item.label}}"}
 EQUAL: Any = {**CHECK, "operation": "eq"}
 FUZZY: Any = {**CHECK, "type": "text_similarity", "name": "fuzzy", "evaluation_metric": "fuzzy_match"}
@@ -229,3 +233,50 @@ def test_another_projects_model_judges_nobody(a: OpenAI, b: OpenAI, keyed: Bare,
 def test_run_needs_a_grader_and_a_sample(bare: Bare, body: Any) -> None:
     with httpx.Client(base_url=f"{bare.url}/v1") as http:
         assert http.post("/fine_tuning/alpha/graders/run", json=body).status_code == 400
+
+
+REGEX = """
+import re
+from typing import Literal
+from luthier.evaluation.graders.grader_type import GraderType
+from luthier.types.common import Request
+
+class RegexRequest(Request):
+    type: Literal["regex"]
+    name: str
+    pattern: str
+
+class RegexGrader(GraderType[RegexRequest]):
+    request = RegexRequest
+
+    def problem(self, grader):
+        return None if grader.pattern else ("pattern", "an empty pattern matches everything")
+
+    def reward(self, grader, sample, data_item, context):
+        return float(re.search(grader.pattern, sample.text) is not None)
+"""
+
+
+@pytest.fixture
+def _regex_grader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A grader type of another distribution."""
+    entries = {"regex": "acme_graders:RegexGrader"}
+    install(monkeypatch, tmp_path / "acme", "acme", "luthier.graders", entries, acme_graders=REGEX)
+    plugins.load.cache_clear()
+    yield
+    plugins.load.cache_clear()
+    grader_type.cache_clear()
+
+
+@pytest.mark.usefixtures("_regex_grader")
+def test_a_grader_of_a_plugin_is_run_and_validated(bare: Bare, bare_client: OpenAI) -> None:
+    regex = {"type": "regex", "name": "digits", "pattern": "[0-9]+"}
+    response = run(bare_client, regex, "42 is the answer")
+    assert (response.reward, response.metadata.type) == (1, "regex")
+    assert run(bare_client, multi("digits + check", [regex, EQUAL]), "right").reward == 1
+    with bare.http() as http:
+        assert http.post("/fine_tuning/alpha/graders/validate", json={"grader": regex}).json() == {"grader": regex}
+        for grader, param in [({**regex, "more": 1}, "grader.more"), ({**regex, "pattern": ""}, "grader.pattern"),
+                              ({**regex, "type": "regexp"}, "grader.type")]:  # fmt: skip
+            response = http.post("/fine_tuning/alpha/graders/validate", json={"grader": grader})
+            assert (response.status_code, response.json()["error"]["param"]) == (400, param)

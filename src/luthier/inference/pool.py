@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from luthier.inference.engine import Embedder, Engine
 from luthier.inference.options import EngineOptions
-from luthier.inference.registry import build_engine
+from luthier.inference.registry import build_engine, check_engine_name
 
 _RECENT_S = 10.0  # between getting an engine and submitting to it
 
@@ -98,4 +98,6 @@ def _close(engines: Sequence[Embedder]) -> None:
 
 class EnginePool(Pool[Engine]):
     def __init__(self, options: EngineOptions, build: Callable[[Path, EngineOptions], Engine] = build_engine) -> None:
+        """Raises BaseModelError for an unknown engine name."""
+        check_engine_name(options.engine)
         super().__init__(options, build)

@@ -67,6 +67,12 @@ def build_embedding_model(folder: Path, options: EngineOptions) -> TextEmbedder:
     return EmbeddingModel(folder, options)
 
 
+def check_engine_name(name: str) -> None:
+    """Raises BaseModelError for a name that is neither `auto` nor that of an engine."""
+    if name != "auto" and name not in engines():
+        raise BaseModelError(f"There is no engine {name}. The engines are: auto, {', '.join(engines())}.")
+
+
 class Selection(NamedTuple):
     name: str
     reason: str
@@ -81,8 +87,7 @@ def select_engine(base: Path, options: EngineOptions) -> Selection:
 
 def _named(base: Path, options: EngineOptions) -> Selection:
     name = options.engine
-    if name not in engines():
-        raise BaseModelError(f"There is no engine {name}. The engines are: {', '.join(engines())}.")
+    check_engine_name(name)
     if name in BACKENDS:
         spec = DecoderSpec.from_folder(base)
         if BACKENDS[name].refusal(spec):

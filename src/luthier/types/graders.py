@@ -6,7 +6,16 @@ As there, `label_model` is only valid inside `multi`, whose graders are one obje
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidatorFunctionWrapHandler,
+    WrapSerializer,
+    WrapValidator,
+)
 
 from luthier.types.common import Request, Response
 
@@ -141,10 +150,17 @@ def _extension_or_built_in(value: Any, handler: ValidatorFunctionWrapHandler) ->
     return handler(value)
 
 
+def _serialize_extension(value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+    if value.type in _BUILT_IN_TYPES:
+        return handler(value)
+    return value.model_dump(mode=info.mode, exclude_unset=info.exclude_unset)
+
+
 SubGrader = Annotated[
     StringCheck | TextSimilarity | Python | ScoreModel | LabelModel,
     Field(discriminator="type"),
     WrapValidator(_extension_or_built_in),
+    WrapSerializer(_serialize_extension),
 ]
 _MAX_GRADERS = 32
 
@@ -170,6 +186,7 @@ Grader = Annotated[
     StringCheck | TextSimilarity | Python | ScoreModel | Multi,
     Field(discriminator="type"),
     WrapValidator(_extension_or_built_in),
+    WrapSerializer(_serialize_extension),
 ]
 
 
