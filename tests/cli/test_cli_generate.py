@@ -202,13 +202,13 @@ def test_chinese_and_a_bar_in_a_terminal(generate: Generate, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--teacher", "t"], "nothing to write about"),
-        (["--topic", "a"], "Who should write"),
+        (["--teacher", "t"], "nothing to generate"),
+        (["--topic", "a"], "no teacher model"),
         (["--topic", "a", "--teacher", "t", "--price-in", "1"], "--price-out"),
-        (["--topic", "a", "--teacher", "t", "--without-definitions"], "--without-definitions does nothing here"),
-        (["--functions", HOME, "--teacher", "t", "--judge", "j"], "--judge does nothing here"),
-        (["--functions", HOME, "--teacher", "t", "--no-teacher"], "Give --teacher or --no-teacher"),
-        (["--functions", HOME, "--topic", "a"], "Topics or functions?"),
+        (["--topic", "a", "--teacher", "t", "--without-definitions"], "--without-definitions has no effect here"),
+        (["--functions", HOME, "--teacher", "t", "--judge", "j"], "--judge has no effect here"),
+        (["--functions", HOME, "--teacher", "t", "--no-teacher"], "--teacher and --no-teacher cannot be combined"),
+        (["--functions", HOME, "--topic", "a"], "--topic and --functions cannot be combined"),
     ],
 )
 def test_what_is_missing_or_idle_is_named(teacher: TeacherServer, args: list[object], said: str) -> None:

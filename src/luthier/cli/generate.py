@@ -1,6 +1,6 @@
-"""`luthier generate`: examples from a teacher, by topics or by function definitions.
+"""`luthier generate`: training examples from a teacher model, by topics or by function definitions.
 
-All making is `luthier.generate`'s; this file reads the options, finds the teacher's service and shows what came out.
+Generation is `luthier.generate`'s; this module reads options, connects to the teacher's service and prints the result.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import click
 
 from luthier.cli.client import Connection, new_async_client, open_connection
 from luthier.cli.errors import CliError
-from luthier.cli.generate_options import PROBES, Asked, generate_options
-from luthier.cli.generate_report import print_estimate, print_made, print_shares, progress_bar, short_kinds
+from luthier.cli.generate_options import PROBE_REQUESTS, GenerateOptions, generate_options
+from luthier.cli.generate_report import print_call_plan, print_estimate, print_result, progress_bar, unmet_kinds
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import note, print_json
 from luthier.language import say
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from luthier.generate.run import GenerationResult, Progress, TeacherOptions
     from luthier.generate.topics import TopicSpec
 
-    Make = Callable[[openai.AsyncOpenAI, TeacherOptions, Journal, Progress], Awaitable[GenerationResult]]
+    Generator = Callable[[openai.AsyncOpenAI, TeacherOptions, Journal, Progress], Awaitable[GenerationResult]]
 
 
 @click.command(
     help=say(
-        "Write training examples with a teacher model: topics become varied questions, and each answer is the "
-        "teacher's reply to the bare question under --system, the prompt that the tuned model will be served with. "
-        "Preambles are taken off, cut-off answers, refusals and copies are rejected, and a report beside the file "
-        "counts it all. With --functions, calls are made from definitions and verified against them. Killed or "
-        "stopped, the same command goes on where it was and pays for nothing twice. Exit code 0 if all was made, 1 if "
-        "less, 2 if it could not run.\n\n"
+        "Generate training examples with a teacher model. Topics become varied questions; each answer is the teacher's "
+        "reply to the question alone under --system, the system prompt of serving. Preambles are removed; truncated "
+        "answers, refusals and duplicates are rejected; a report beside the file counts all of it. With --functions, "
+        "tool calls are generated from definitions and verified against them. An interrupted command resumes when it "
+        "is run again, and no request is paid for twice. Exit code 0 if all examples were made, 1 if fewer, 2 if it "
+        "could not run.\n\n"
         "Example: luthier generate --topic 股票投资 --topic 银行理财 --per-topic 10 --teacher gpt-4o --out qa.jsonl\n\n"
         "Example: luthier generate --functions tools.json --count 200 --teacher gpt-4o --out calls.jsonl",
-        "用教师模型编写训练样本：从主题得到各不相同的问题，回答则是教师模型在 --system（微调后实际使用的系统提示词）下"
-        "对原问题的直接回复。开头的“好的”之类会去掉，被截断的回答、拒答和重复会剔除，文件旁边的报告逐项计数。"
-        "用 --functions 时，按函数定义生成调用并逐一核对。中途被杀或停下后，重新运行同一条命令会接着做，"
-        "不会为同一个请求付两次钱。全部完成时退出码为 0，不足时为 1，无法运行时为 2。\n\n"
+        "用教师模型生成训练样本。主题变成各不相同的问题；回答是教师模型在 --system（推理时的系统提示）下对问题的回复。"
+        "开头的应答语会去掉；被截断的回答、拒答和重复会剔除；文件旁边的报告逐项计数。"
+        "用 --functions 时，按工具定义生成调用并逐一校验。中断后重新运行同一条命令会继续，同一个请求不会付费两次。"
+        "全部完成时退出码为 0，不足时为 1，无法运行时为 2。\n\n"
         "例子：luthier generate --topic 股票投资 --topic 银行理财 --per-topic 10 --teacher gpt-4o --out qa.jsonl\n\n"
         "例子：luthier generate --functions tools.json --count 200 --teacher gpt-4o --out calls.jsonl",
     )
@@ -53,230 +53,247 @@ if TYPE_CHECKING:
 @generate_options
 @server_options
 @pass_options
-def generate(options: Options, /, **given: Any) -> None:
-    asked = Asked(**given)
-    if asked.topics and asked.functions:
+def generate(options: Options, /, **flags: Any) -> None:
+    generation = GenerateOptions.from_flags(flags)
+    if generation.topic.topics and generation.call.functions:
         raise CliError(
-            say("Topics or functions?", "主题还是函数？"),
-            say("Make the two sets one after the other, each with its own --out.",
+            say("--topic and --functions cannot be combined.", "--topic 和 --functions 不能同时使用。"),
+            say("Generate the two files one after the other, each with its own --out.",
                 "请分两次生成，各用各的 --out。"),
         )  # fmt: skip
-    _refuse_idle(asked)
-    if asked.functions:
-        _calls(options, asked)
+    _reject_unused_flags(generation)
+    if generation.call.functions:
+        _generate_calls(options, generation)
     else:
-        _topics(options, asked)
+        _generate_topics(options, generation)
 
 
-def _refuse_idle(asked: Asked) -> None:
-    """Options that would change nothing are said, not skipped."""
-    idle: dict[str, object] = {"--values": asked.values, "--no-teacher": asked.no_teacher}
-    idle["--without-definitions"], belongs = asked.without_definitions, "--functions"
-    if asked.functions:
-        idle, belongs = {"--judge": asked.judge, "--style": asked.style}, "--topic"
-        idle |= {"--task": asked.task, "--persona": asked.persona}
-    if asked.no_teacher and asked.teacher:
+def _reject_unused_flags(options: GenerateOptions) -> None:
+    """Raises CliError for flags without effect in the selected mode."""
+    topic, call, models = options.topic, options.call, options.models
+    if call.no_teacher and models.teacher:
         raise CliError(
-            say("With a teacher or without?", "要不要教师模型？"),
-            say("Give --teacher or --no-teacher.", "--teacher 和 --no-teacher 只能选一个。"),
+            say("--teacher and --no-teacher cannot be combined.", "--teacher 和 --no-teacher 不能同时使用。"),
+            say("Leave out one of them.", "请去掉其中一个。"),
         )
-    if flags := [flag for flag, given in idle.items() if given]:
+    if call.functions:
+        mode = "--topic"
+        unused: dict[str, object] = {"--judge": models.judge, "--style": topic.style}
+        unused |= {"--task": topic.task, "--persona": topic.persona}
+    else:
+        mode = "--functions"
+        unused = {"--values": call.values, "--no-teacher": call.no_teacher}
+        unused["--without-definitions"] = call.without_definitions
+    if flags := [flag for flag, value in unused.items() if value]:
         raise CliError(
-            say(f"{flags[0]} does nothing here.", f"{flags[0]} 在这里不起作用。"),
-            say(f"It belongs to {belongs}.", f"它要配合 {belongs} 使用。"),
+            say(f"{flags[0]} has no effect here.", f"{flags[0]} 在这里不起作用。"),
+            say(f"Use it with {mode}.", f"它要与 {mode} 一起使用。"),
         )
 
 
-def _topics(options: Options, asked: Asked) -> None:
+def _generate_topics(options: Options, generation: GenerateOptions) -> None:
     from luthier.generate.run import generate_from_topics
 
-    wish = _topics_wish(asked)
-    if asked.dry_run:
-        print_estimate(options.json, wish, _dry(asked, wish))
+    spec = _topic_spec(generation)
+    if generation.dry_run:
+        print_estimate(options.json, spec, _forecast(generation, spec))
         return
 
-    def make(
-        client: openai.AsyncOpenAI, ways: TeacherOptions, journal: Journal, progress: Progress
+    def run(
+        client: openai.AsyncOpenAI, teacher: TeacherOptions, journal: Journal, progress: Progress
     ) -> Awaitable[GenerationResult]:
-        return generate_from_topics(client, ways, wish, journal, progress=progress, notify=note)
+        return generate_from_topics(client, teacher, spec, journal, progress=progress, notify=note)
 
     with open_connection(options) as connection:
-        outcome, places = _run(connection, asked, wish.plan.total, make)
-    if asked.probe:
-        print_estimate(options.json, wish, outcome.report["estimate"])
+        result, files = _run(connection, generation, spec.plan.total, run)
+    if generation.probe:
+        print_estimate(options.json, spec, result.report["estimate"])
     else:
-        _end(options, places, outcome)
+        _finish(options, files, result)
 
 
-def _calls(options: Options, asked: Asked) -> None:
+def _generate_calls(options: Options, generation: GenerateOptions) -> None:
     from luthier.generate.functions.run import generate_calls, generate_calls_from_templates
 
-    wish = _calls_wish(asked)
-    if asked.dry_run or asked.probe:
-        print_shares(options.json, wish)
+    spec = _call_spec(generation)
+    if generation.dry_run or generation.probe:
+        print_call_plan(options.json, spec)
         return
-    if asked.no_teacher:
-        places = _made_ready(asked, None)
-        outcome = asyncio.run(generate_calls_from_templates(wish))
-        places.write(outcome.examples, outcome.rejects, outcome.report, None)
-        _end(options, places, outcome)
+    if generation.call.no_teacher:
+        files = _output_files(generation, None)
+        result = asyncio.run(generate_calls_from_templates(spec))
+        files.write(result.examples, result.rejects, result.report, None)
+        _finish(options, files, result)
 
-    def make(
-        client: openai.AsyncOpenAI, ways: TeacherOptions, journal: Journal, progress: Progress
+    def run(
+        client: openai.AsyncOpenAI, teacher: TeacherOptions, journal: Journal, progress: Progress
     ) -> Awaitable[GenerationResult]:
-        return generate_calls(client, ways, wish, journal, progress=progress, notify=note)
+        return generate_calls(client, teacher, spec, journal, progress=progress, notify=note)
 
-    _require_teacher(asked, say(" or --no-teacher for templates", "，或用 --no-teacher 套模板"))
+    _require_teacher(generation, say(", or use templates with --no-teacher", "，或用 --no-teacher 使用模板"))
     with open_connection(options) as connection:
-        outcome, places = _run(connection, asked, wish.count, make)
-    _end(options, places, outcome)
+        result, files = _run(connection, generation, spec.count, run)
+    _finish(options, files, result)
 
 
-def _end(options: Options, places: OutputFiles, outcome: GenerationResult) -> None:
+def _finish(options: Options, files: OutputFiles, result: GenerationResult) -> None:
     if options.json:
-        print_json(outcome.report)
+        print_json(result.report)
     else:
-        print_made(places, outcome)
-    complete = outcome.report["made"] == outcome.report["wanted"] and not short_kinds(outcome.report)
+        print_result(files, result)
+    complete = result.report["made"] == result.report["wanted"] and not unmet_kinds(result.report)
     raise click.exceptions.Exit(0 if complete else 1)
 
 
-def _topics_wish(asked: Asked) -> TopicSpec:
+def _topic_spec(options: GenerateOptions) -> TopicSpec:
     from luthier.generate.plan import Plan, detect_language
     from luthier.generate.topics import TopicSpec
 
-    topics = tuple(dict.fromkeys(topic.strip() for topic in asked.topics if topic.strip()))
+    topic = options.topic
+    topics = tuple(dict.fromkeys(name.strip() for name in topic.topics if name.strip()))
     if not topics:
         raise CliError(
-            say("There is nothing to write about.", "没有可写的内容。"),
-            say("Give topics (--topic 股票投资 --topic 银行理财) or definitions (--functions FILE).",
-                "请给出主题（--topic 股票投资 --topic 银行理财）或函数定义（--functions FILE）。"),
+            say("There is nothing to generate.", "没有可生成的内容。"),
+            say("Pass topics (--topic 股票投资 --topic 银行理财) or tool definitions (--functions FILE).",
+                "请给出主题（--topic 股票投资 --topic 银行理财）或工具定义（--functions FILE）。"),
         )  # fmt: skip
-    _require_teacher(asked)
-    language = "zh" if asked.language == "zh" else "en" if asked.language else detect_language(topics)
-    plan = Plan(topics, asked.per_topic, asked.seed, language, asked.task, asked.persona)
+    _require_teacher(options)
+    language = "zh" if options.language == "zh" else "en" if options.language else detect_language(topics)
+    plan = Plan(topics, topic.per_topic, options.seed, language, topic.task, topic.persona)
     return TopicSpec(
-        plan, asked.system, asked.style, asked.sub_topics, asked.batch, asked.max_tokens, asked.temperature
+        plan, options.system, topic.style, topic.sub_topics, topic.batch, topic.max_tokens, topic.temperature
     )
 
 
-def _calls_wish(asked: Asked) -> CallSpec:
+def _call_spec(options: GenerateOptions) -> CallSpec:
     from luthier.generate.functions.call_spec import CallSpec
     from luthier.generate.functions.definitions import detect_language, read_definitions
     from luthier.generate.functions.values import UserContent, read_user_content
 
-    assert asked.functions  # noqa: S101 - the caller's branch
-    definitions = read_definitions(asked.functions)
-    language = "zh" if asked.language == "zh" else "en" if asked.language else detect_language(definitions)
+    call = options.call
+    assert call.functions  # noqa: S101 - checked by the caller
+    definitions = read_definitions(call.functions)
+    language = "zh" if options.language == "zh" else "en" if options.language else detect_language(definitions)
     return CallSpec(
         definitions=tuple(definitions),
-        count=asked.count,
-        seed=asked.seed,
+        count=call.count,
+        seed=options.seed,
         language=language,
-        form="functions" if asked.form == "functions" else "tools",
-        with_definitions=not asked.without_definitions,
-        system=asked.system,
-        user_content=read_user_content(asked.values) if asked.values else UserContent(),
-        each=asked.phrasings,
+        form="functions" if call.form == "functions" else "tools",
+        with_definitions=not call.without_definitions,
+        system=options.system,
+        user_content=read_user_content(call.values) if call.values else UserContent(),
+        each=call.phrasings,
     )
 
 
-def _require_teacher(asked: Asked, otherwise: str = "") -> None:
-    if asked.teacher and not asked.no_teacher:
+def _require_teacher(options: GenerateOptions, alternative: str = "") -> None:
+    if options.models.teacher and not options.call.no_teacher:
         return
     raise CliError(
-        say("Who should write the examples?", "由哪个模型来编写样本？"),
-        say(f"Name a model with --teacher{otherwise}; `luthier models` lists those of the server.",
-            f"请用 --teacher 指定模型{otherwise}；`luthier models` 会列出服务器上的模型。"),
+        say("There is no teacher model.", "没有指定教师模型。"),
+        say(f"Choose one with --teacher{alternative}; `luthier models` lists the models of the server.",
+            f"请用 --teacher 指定{alternative}；`luthier models` 会列出服务器上的模型。"),
     )  # fmt: skip
 
 
-def _dry(asked: Asked, wish: TopicSpec) -> dict[str, Any]:
+def _forecast(options: GenerateOptions, spec: TopicSpec) -> dict[str, Any]:
+    """The expected requests, and the cost if every reply reaches its token limit."""
     from luthier.generate.budget import published_price
     from luthier.generate.cost_forecast import estimate, expected_requests
 
-    requests = expected_requests(wish, asked.judge is not None)
-    price = _price(asked.price_in, asked.price_out) or published_price(asked.teacher or "")
-    judge_price = _price(asked.judge_price_in, asked.judge_price_out) or published_price(asked.judge or "")
-    if asked.judge == asked.teacher:
-        judge_price = price
-    return {"requests": requests, **estimate(wish, requests, price, {}, judge_price)}
+    teacher, judge = options.models.teacher, options.models.judge
+    requests = expected_requests(spec, judge is not None)
+    price = _teacher_price(options) or published_price(teacher or "")
+    judge_price = price if judge == teacher else _judge_price(options) or published_price(judge or "")
+    return {"requests": requests, **estimate(spec, requests, price, {}, judge_price)}
 
 
-def _made_ready(asked: Asked, journal: Journal | None) -> OutputFiles:
+def _output_files(options: GenerateOptions, journal: Journal | None) -> OutputFiles:
     from luthier.generate.files import OutputFiles
 
-    places = OutputFiles(asked.out)
-    places.out.parent.mkdir(parents=True, exist_ok=True)
-    if not asked.force and not asked.probe:
-        places.check_overwrite(journal)
-    return places
+    files = OutputFiles(options.out)
+    files.out.parent.mkdir(parents=True, exist_ok=True)
+    if not options.force and not options.probe:
+        files.check_overwrite(journal)
+    return files
 
 
-def _run(connection: Connection, asked: Asked, total: int, make: Make) -> tuple[GenerationResult, OutputFiles]:
-    """With a teacher: the journal is open for as long as it is asked."""
+def _run(
+    connection: Connection, options: GenerateOptions, total: int, generator: Generator
+) -> tuple[GenerationResult, OutputFiles]:
+    """Runs a generator with the teacher; the journal stays open until the output files are written."""
     from luthier.generate.files import OutputFiles
     from luthier.generate.journal import Journal
 
-    ways = _ways(connection, asked)
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal(OutputFiles(asked.out).journal)
+    teacher = _teacher_options(connection, options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(OutputFiles(options.out).journal)
 
     async def run() -> GenerationResult:
-        async with new_async_client(connection.client, asked.timeout) as client:
+        async with new_async_client(connection.client, options.models.timeout) as client:
             with progress_bar(total) as progress:
-                return await make(client, ways, journal, progress)
+                return await generator(client, teacher, journal, progress)
 
     try:
-        places = _made_ready(asked, journal)
-        outcome = asyncio.run(run())
-        if not asked.probe:
-            places.write(outcome.examples, outcome.rejects, outcome.report, journal)
+        files = _output_files(options, journal)
+        result = asyncio.run(run())
+        if not options.probe:
+            files.write(result.examples, result.rejects, result.report, journal)
     except KeyboardInterrupt:
-        note(say("Stopped. What was paid for is in the journal: the same command goes on from here.",
-                 "已停止。付过费的回答都在运行日志里：重新运行同一条命令即可继续。"))  # fmt: skip
+        note(say("Stopped. Replies so far are in the journal: run the same command again to resume.",
+                 "已停止。已有的回复保存在运行日志里：重新运行同一条命令即可继续。"))  # fmt: skip
         raise
     finally:
         journal.close()
-    return outcome, places
+    return result, files
 
 
-def _ways(connection: Connection, asked: Asked) -> TeacherOptions:
+def _teacher_options(connection: Connection, options: GenerateOptions) -> TeacherOptions:
     from luthier.generate.run import TeacherOptions
 
-    if asked.judge == asked.teacher:
-        note(say("The judge is the teacher: models are kind to their own answers.",
-                 "评审模型就是教师模型：模型对自己的回答往往手软。"), "yellow")  # fmt: skip
-    prices = {asked.teacher or "": _price(asked.price_in, asked.price_out)}
-    if asked.judge:
-        prices.setdefault(asked.judge, _price(asked.judge_price_in, asked.judge_price_out))
+    models = options.models
+    if models.judge == models.teacher:
+        note(say("The judge is the teacher itself: models score their own answers too high.",
+                 "评审模型就是教师模型：模型对自己的回答往往打分偏高。"), "yellow")  # fmt: skip
+    prices = {models.teacher or "": _teacher_price(options)}
+    if models.judge:
+        prices.setdefault(models.judge, _judge_price(options))
     return TeacherOptions(
-        teacher=asked.teacher or "",
-        judge=asked.judge,
-        prices={model: given or _price_of(connection, model) for model, given in prices.items()},
-        cost_cap=asked.max_cost,
-        concurrency=asked.concurrency,
-        requests_per_minute=asked.requests_per_minute,
-        tokens_per_minute=asked.tokens_per_minute,
-        max_requests=PROBES if asked.probe else None,
+        teacher=models.teacher or "",
+        judge=models.judge,
+        prices={model: price or _lookup_price(connection, model) for model, price in prices.items()},
+        cost_cap=options.cost.max_cost,
+        concurrency=models.concurrency,
+        requests_per_minute=models.requests_per_minute,
+        tokens_per_minute=models.tokens_per_minute,
+        max_requests=PROBE_REQUESTS if options.probe else None,
     )
 
 
-def _price(prompt: float | None, completion: float | None) -> Price | None:
+def _teacher_price(options: GenerateOptions) -> Price | None:
+    return _price("--price", options.cost.price_in, options.cost.price_out)
+
+
+def _judge_price(options: GenerateOptions) -> Price | None:
+    return _price("--judge-price", options.cost.judge_price_in, options.cost.judge_price_out)
+
+
+def _price(flag: str, prompt: float | None, completion: float | None) -> Price | None:
     from luthier.generate.budget import Price
 
     if prompt is None and completion is None:
         return None
     if prompt is None or completion is None:
         raise CliError(
-            say("A price has two parts.", "价格要成对给出。"),
-            say("Give both --price-in and --price-out.", "请同时给出 --price-in 和 --price-out。"),
+            say("A price has two parts.", "价格由两部分组成。"),
+            say(f"Pass both {flag}-in and {flag}-out.", f"请同时给出 {flag}-in 和 {flag}-out。"),
         )
     return Price(prompt, completion)
 
 
-def _price_of(connection: Connection, model: str) -> Price | None:
-    """Nothing for weights that this project serves; else what OpenAI published for that name, if it did."""
+def _lookup_price(connection: Connection, model: str) -> Price | None:
+    """Free for models served by Luthier; else the price that OpenAI published for the name, if any."""
     import openai
 
     from luthier.generate.budget import FREE, published_price
@@ -284,5 +301,5 @@ def _price_of(connection: Connection, model: str) -> Price | None:
     try:
         owner = connection.client.models.retrieve(model).owned_by
     except openai.APIStatusError:
-        owner = ""  # services that list no models still answer chats
+        owner = ""  # a service that lists no models may still serve chat completions
     return FREE if owner == "luthier" or (connection.embedded and owner != "upstream") else published_price(model)

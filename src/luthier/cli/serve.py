@@ -15,11 +15,11 @@ from luthier.settings import Settings
 
 @click.command(
     help=say(
-        "Run the server: OpenAI's files, fine-tuning, models and chat completions under /v1, and the worker that "
-        "trains. Each flag is a setting; the variable in brackets sets it too.\n\n"
+        "Run the server: OpenAI's API under /v1 (files, fine-tuning, models, chat completions and more), and the "
+        "worker that trains. Each flag is a setting, which the environment variable in brackets sets too.\n\n"
         "Example: luthier serve --port 8000, then in another terminal: "
         "OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=luthier python your_code.py",
-        "启动服务器：在 /v1 下提供 OpenAI 的文件、微调、模型和对话接口，并启动负责训练的工作进程。"
+        "启动服务器：在 /v1 下提供 OpenAI 的 API（文件、微调、模型、对话等），并启动负责训练的工作进程。"
         "每个选项都是一项设置，也可以用方括号中的环境变量给出（设置的说明为英文）。\n\n"
         "例子：luthier serve --port 8000，然后在另一个终端里："
         "OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=luthier python your_code.py",
@@ -28,12 +28,12 @@ from luthier.settings import Settings
 @click.option(
     "--no-worker",
     is_flag=True,
-    help=say("As --worker false: `luthier worker` trains.", "同 --worker false：由 luthier worker 负责训练。"),
+    help=say("Same as --worker false; train with `luthier worker`.", "同 --worker false；由 luthier worker 训练。"),
 )
 @lang_option
 def serve(no_worker: bool, **flags: Any) -> None:
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
-    logging.getLogger("luthier").setLevel(logging.INFO)  # such as which engine serves a base model, and why
+    logging.getLogger("luthier").setLevel(logging.INFO)  # such as the engine of a base model, and the reason
     settings = settings_from_flags({**flags, "worker": "false"} if no_worker else flags)
     with stop_on_signals() as stop:
         _serve(settings, stop)
@@ -43,13 +43,14 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
     from luthier.runtime import LuthierServer
 
     with LuthierServer(settings, report=lambda text: click.echo(text, err=True)) as server:
-        click.echo(say("Luthier serves", "Luthier 服务地址：") + f" {server.endpoint.base_url}", err=True)
-        click.echo(say("State is kept in", "状态保存在") + f" {server.data}", err=True)
+        click.echo(say("Luthier is listening on", "Luthier 服务地址：") + f" {server.endpoint.base_url}", err=True)
+        click.echo(say("Data folder:", "数据文件夹：") + f" {server.data}", err=True)
         click.echo(
-            say("Press Ctrl-C to stop; jobs go on where they were.", "按 Ctrl-C 停止，任务下次从原处继续。"), err=True
+            say("Press Ctrl-C to stop; jobs resume at the next start.", "按 Ctrl-C 停止，任务下次继续。"),
+            err=True,
         )
         stop.wait()
-        click.echo(say("Stopping: the running job saves its state.", "正在停止：运行中的任务正在保存状态。"), err=True)
+        click.echo(say("Stopping: the running job is saving its state.", "正在停止：任务正在保存状态。"), err=True)
 
 
 add_settings_flags(serve)
