@@ -1,25 +1,25 @@
-"""Keys beside one another: many requests of one hold back no other's, and take none of its places."""
+"""Fairness between keys: many requests of one key hold back no other's and fill only their own queue."""
 
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_engines import ENGINES, OPTIONS, sampling
+from engines import ENGINES, OPTIONS, sampling
 
 from luthier.inference import Engine, EngineRequest
 from luthier.inference.pool import build_engine
 from luthier.inference.scheduling.fairness import fairness_key, round_robin
 from luthier.types.errors import RateLimitError
 
-MANY = 40  # more than go together in one pass
+MANY = 40  # more than run at once
 
 
 @pytest.fixture(params=[*sorted(set(ENGINES) - {"vllm"}), "echo"])
 def engine(request: pytest.FixtureRequest, tiny_base: Path):
-    made = build_engine(tiny_base, replace(OPTIONS, engine=request.param, max_requests_per_key=MANY))
-    yield made
-    made.close()
+    engine = build_engine(tiny_base, replace(OPTIONS, engine=request.param, max_requests_per_key=MANY))
+    yield engine
+    engine.close()
 
 
 def submit(engine: Engine, key: str, tokens: int):
@@ -30,7 +30,7 @@ def submit(engine: Engine, key: str, tokens: int):
         fairness_key.reset(reset)
 
 
-def test_one_of_each_key_goes_before_the_second_of_any() -> None:
+def test_round_robin_takes_one_of_each_key_first() -> None:
     works = [SimpleNamespace(key=name[0], name=name) for name in ("a1", "a2", "a3", "b1", "c1", "b2")]
     assert [work.name for work in round_robin(works)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
@@ -49,8 +49,8 @@ def test_many_requests_of_one_key_do_not_hold_back_another(engine: Engine) -> No
     assert len(list(submit(engine, "greedy", 2))) == 2
 
 
-def test_answers_of_one_key_go_on_side_by_side(engine: Engine) -> None:
-    """A short one is not behind a long one, nor does a long one stand still while short ones come."""
+def test_generations_of_one_key_run_side_by_side(engine: Engine) -> None:
+    """A long generation holds back no short one, nor do short ones starve it."""
     long = submit(engine, "one", 300)
     while long.finish_reason is None:
         assert len(list(submit(engine, "one", 3))) == 3

@@ -1,4 +1,4 @@
-"""Each family on a tiny random model: the engine that `auto` picks answers as transformers does."""
+"""Each model family, tiny and random: the engine that `auto` selects generates what transformers does."""
 
 from dataclasses import replace
 from importlib import metadata
@@ -23,11 +23,11 @@ PROMPT = [index % 200 for index in range(0, 900, 7)]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_answers_are_those_of_transformers(tiny_base: Path, tmp_path: Path, name: str) -> None:
+def test_greedy_tokens_are_those_of_transformers(tiny_base: Path, tmp_path: Path, name: str) -> None:
     family = FAMILIES[name]
     base = make_base(tmp_path, tiny_base, family, spread=0.5)
     text = torch.tensor([PROMPT])
-    wanted = AutoModelForCausalLM.from_pretrained(base).generate(
+    expected = AutoModelForCausalLM.from_pretrained(base).generate(
         text, attention_mask=torch.ones_like(text), max_new_tokens=20, do_sample=False, eos_token_id=None
     )
     assert select_engine(base, OPTIONS).name == (FASTEST if family.written_out else "transformers")
@@ -37,17 +37,17 @@ def test_answers_are_those_of_transformers(tiny_base: Path, tmp_path: Path, name
         greedy = SamplingParams(max_tokens=20, stop_ids=frozenset(), temperature=0.0)
         answer = [token.id for token in engine.submit(EngineRequest(PROMPT, greedy))]
         engine.close()
-        assert answer == wanted[0, len(PROMPT) :].tolist()
+        assert answer == expected[0, len(PROMPT) :].tolist()
         assert len(set(answer)) > 3  # else any engine would do
 
 
 @pytest.mark.skipif(bool(unavailable(torch.bfloat16)), reason=f"{unavailable(torch.bfloat16)}")
-def test_where_there_is_a_matrix_unit_native_is_picked_for_bfloat16(tiny_base: Path) -> None:
+def test_native_is_selected_for_bfloat16_on_cpus_with_amx(tiny_base: Path) -> None:
     assert select_engine(tiny_base, replace(OPTIONS, precision="bfloat16")).name == "native"
     assert select_engine(tiny_base, OPTIONS).name == FASTEST
 
 
-def test_without_a_compiler_another_engine_is_picked(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_another_engine_is_selected(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "_library", lambda _: None)
     assert select_engine(tiny_base, replace(OPTIONS, precision="bfloat16")).name == FASTEST
     with pytest.raises(BaseModelError, match="native engine cannot start: No C\\+\\+ compiler"):
@@ -55,7 +55,7 @@ def test_without_a_compiler_another_engine_is_picked(tiny_base: Path, monkeypatc
 
 
 def test_openvino_of_another_release_is_not_used(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its paged attention may take other inputs; `auto` goes on without it, and who names it is told."""
+    """Its paged attention may take other inputs: `auto` selects another engine, and selecting it by name fails."""
     monkeypatch.setattr(metadata, "version", lambda _: "2027.1.0")
     assert select_engine(tiny_base, OPTIONS).name == "batched"
     with pytest.raises(BaseModelError, match=r"2027\.1\.0 is installed"):

@@ -1,4 +1,4 @@
-"""Passes of the native engine: in bfloat16 near float32, and the same bits whatever stands beside a text."""
+"""The native engine's forward pass: bfloat16 close to float32, and batch-invariant."""
 
 import json
 import mmap
@@ -32,17 +32,17 @@ def logits(model: NativeRunner, chunks: list[Chunk]) -> torch.Tensor:
     return torch.from_numpy(model.run(chunks))
 
 
-def texts(model: NativeRunner, slots: list[int | None], past: int = 0) -> list[Chunk]:
-    """One of each length, every token asked for; `past` tokens of it are known."""
-    made = []
+def sequences(model: NativeRunner, slots: list[int | None], past: int = 0) -> list[Chunk]:
+    """One of each length, with outputs at every token; the first `past` tokens are computed already."""
+    chunks = []
     for at, (slot, length) in enumerate(zip(slots, LENGTHS, strict=False)):
         ids = [(7 * index + 31 * at) % 250 for index in range(length)]
         blocks: list[int] = []
         model.pool.extend(blocks, length)
-        if known := min(past, length - 1):
-            logits(model, [Chunk(ids[:known], 0, blocks, slot, 0)])
-        made.append(Chunk(ids[known:], known, blocks, slot, length - known))
-    return made
+        if cached := min(past, length - 1):
+            logits(model, [Chunk(ids[:cached], 0, blocks, slot, 0)])
+        chunks.append(Chunk(ids[cached:], cached, blocks, slot, length - cached))
+    return chunks
 
 
 def loaded(model: NativeRunner, folders: list[Path]) -> list[int | None]:
@@ -51,37 +51,39 @@ def loaded(model: NativeRunner, folders: list[Path]) -> list[int | None]:
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.written_out])
-def test_in_bfloat16_it_is_near_float32(tiny_base: Path, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+def test_bfloat16_is_close_to_float32(tiny_base: Path, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.1)
     exact, rounded = (NativeRunner(base, kind, 1) for kind in (torch.float32, dtype))
-    found, wanted = (logits(model, texts(model, [None] * 8)).log_softmax(-1) for model in (rounded, exact))
-    assert (found - wanted).abs().mean() < 0.02 * wanted.std()
+    rounded_rows, expected = (logits(model, sequences(model, [None] * 8)).log_softmax(-1) for model in (rounded, exact))
+    assert (rounded_rows - expected).abs().mean() < 0.02 * expected.std()
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
-def test_a_text_has_the_same_bits_in_any_company(tiny_base: Path, adapters: list[Path], dtype: torch.dtype) -> None:
-    """In one pass of all, each alone, read in two pieces or token by token, on more threads, and with other adapters in
+def test_batch_invariance(tiny_base: Path, adapters: list[Path], dtype: torch.dtype) -> None:
+    """In one pass of all, each alone, in two chunks or token by token, on more threads, and with other adapters in
     memory.
     """
     model = NativeRunner(tiny_base, dtype, 4)
     slots = loaded(model, adapters)
-    together = texts(model, slots)
-    wanted = logits(model, together)
-    assert wanted.isfinite().all()
-    assert torch.equal(torch.cat([logits(model, [part]) for part in reversed(texts(model, slots))][::-1]), wanted)
-    pieces = texts(model, slots, past=35)
-    rest = torch.cat([rows[min(35, len(rows) - 1) :] for rows in wanted.split(LENGTHS)])
+    together = sequences(model, slots)
+    expected = logits(model, together)
+    assert expected.isfinite().all()
+    assert torch.equal(torch.cat([logits(model, [part]) for part in reversed(sequences(model, slots))][::-1]), expected)
+    pieces = sequences(model, slots, past=35)
+    rest = torch.cat([rows[min(35, len(rows) - 1) :] for rows in expected.split(LENGTHS)])
     assert torch.equal(logits(model, pieces), rest)
-    part = texts(model, slots)[3]
-    told = [Chunk(part.token_ids[at : at + 1], at, part.cache, part.lora_slot, 1) for at in range(len(part.token_ids))]
-    assert torch.equal(torch.cat([logits(model, [one]) for one in told]), wanted.split(LENGTHS)[3])
+    part = sequences(model, slots)[3]
+    decodes = [
+        Chunk(part.token_ids[at : at + 1], at, part.cache, part.lora_slot, 1) for at in range(len(part.token_ids))
+    ]
+    assert torch.equal(torch.cat([logits(model, [chunk]) for chunk in decodes]), expected.split(LENGTHS)[3])
     for threads in (1, 2, 5):
         model._pass.threads = threads
-        assert torch.equal(logits(model, texts(model, slots)), wanted)
+        assert torch.equal(logits(model, sequences(model, slots)), expected)
     alone = NativeRunner(tiny_base, dtype, 4)
     only = alone.adapters.acquire(adapters[2], [])
-    (third,) = texts(alone, [None] * 3 + [only])[3:]
-    assert torch.equal(logits(alone, [third]), wanted.split(LENGTHS)[3])
+    (third,) = sequences(alone, [None] * 3 + [only])[3:]
+    assert torch.equal(logits(alone, [third]), expected.split(LENGTHS)[3])
 
 
 def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
@@ -106,9 +108,9 @@ def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, to
 
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("config", [LlamaConfig, Qwen2Config])
-def test_odd_sizes_and_ranks_in_a_pass_of_many_texts(tmp_path: Path, config: type, dtype: torch.dtype) -> None:
-    """Nothing is a multiple of anything; 40 texts of the base and two adapters, against transformers with the adapters
-    merged into its weights.
+def test_odd_sizes_and_ranks_in_a_pass_of_many_sequences(tmp_path: Path, config: type, dtype: torch.dtype) -> None:
+    """Nothing is a multiple of anything; 40 sequences of the base and two adapters, against transformers with merged
+    adapters.
     """
     torch.manual_seed(3)
     sizes = {"hidden_size": 40, "intermediate_size": 23, "num_attention_heads": 5, "num_key_value_heads": 1}
@@ -122,35 +124,35 @@ def test_odd_sizes_and_ranks_in_a_pass_of_many_texts(tmp_path: Path, config: typ
     for at in range(40):
         ids = [(13 * index + 7 * at) % 259 for index in range(1 + at % 9 if at else 130)]
         parts.append(Chunk(ids, 0, model.pool.allocate(3), (None, *slots)[at % 3], len(ids)))
-    found = logits(model, parts).split([len(part.token_ids) for part in parts])
+    outputs = logits(model, parts).split([len(part.token_ids) for part in parts])
     for which in range(3):
         for name, change in added[which - 1].items() if which else ():
             plain.get_submodule(name).weight.data += change
-        for part, rows in list(zip(parts, found, strict=True))[which::3]:
+        for part, rows in list(zip(parts, outputs, strict=True))[which::3]:
             with torch.inference_mode():
-                wanted = plain(torch.tensor([part.token_ids])).logits[0]
-            error = (rows - wanted).abs() / wanted.std()
+                expected = plain(torch.tensor([part.token_ids])).logits[0]
+            error = (rows - expected).abs() / expected.std()
             assert error.max() < 1e-3 if dtype == torch.float32 else error.mean() < 0.05
         for name, change in added[which - 1].items() if which else ():
             plain.get_submodule(name).weight.data -= change
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
-def test_what_a_block_held_before_leaves_no_trace(tiny_base: Path, dtype: torch.dtype) -> None:
+def test_former_contents_of_blocks_leave_no_trace(tiny_base: Path, dtype: torch.dtype) -> None:
     model = NativeRunner(tiny_base, dtype, 1)
-    wanted = logits(model, texts(model, [None] * 8))
+    expected = logits(model, sequences(model, [None] * 8))
     nothing = NativeRunner(tiny_base, dtype, 1)
     for name, data in nothing.pool.data.items():
         if name.startswith("values"):
             data[:] = -1 if dtype == torch.bfloat16 else float("nan")  # all bits set: not a number either
-    assert torch.equal(logits(nothing, texts(nothing, [None] * 8)), wanted)
+    assert torch.equal(logits(nothing, sequences(nothing, [None] * 8)), expected)
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
-def test_adapters_that_are_no_numbers_are_refused(
+def test_adapters_that_are_not_finite_are_refused(
     tiny_base: Path, adapters: list[Path], tmp_path: Path, dtype: torch.dtype
 ) -> None:
-    """What is not a row's own is multiplied with zero, which leaves nothing of numbers only."""
+    """Other adapters' rows are multiplied with zero, which yields zero for finite numbers only."""
     broken = copytree(adapters[0], tmp_path / "broken")
     weights = load_file(broken / "adapter_model.safetensors")
     weights[max(weights)][0, 0] = float("inf")
@@ -160,7 +162,7 @@ def test_adapters_that_are_no_numbers_are_refused(
 
 
 def test_a_factor_of_another_rank_is_refused(tiny_base: Path, adapters: list[Path], tmp_path: Path) -> None:
-    """One column would be taken for all of them without a word."""
+    """A single column would broadcast silently."""
     broken = copytree(adapters[0], tmp_path / "broken")
     weights = load_file(broken / "adapter_model.safetensors")
     name = next(name for name in weights if "lora_B" in name)
@@ -170,36 +172,36 @@ def test_a_factor_of_another_rank_is_refused(tiny_base: Path, adapters: list[Pat
         NativeRunner(tiny_base, torch.float32, 1).adapters.acquire(broken, [])
 
 
-def test_a_system_without_large_pages_will_do(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huge_pages_are_optional(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Plain(mmap.mmap):
         def madvise(self, *_: object) -> None:
             raise OSError(22, "Invalid argument")
 
-    wanted = NativeRunner(tiny_base, torch.float32, 1)
+    plain = NativeRunner(tiny_base, torch.float32, 1)
     monkeypatch.setattr(panels.mmap, "mmap", Plain)
     model = NativeRunner(tiny_base, torch.float32, 1)
-    assert torch.equal(*(logits(one, texts(one, [None] * 8)) for one in (model, wanted)))
+    assert torch.equal(*(logits(runner, sequences(runner, [None] * 8)) for runner in (model, plain)))
 
 
-def test_blocks_that_cannot_grow_stay_as_they_are(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_that_cannot_grow_stays_as_it_is(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = NativeRunner(tiny_base, torch.float32, 1)
-    parts = texts(model, [None] * 8)
-    wanted = logits(model, parts)
-    real, asked = block_pool._aligned_zeros, []
+    parts = sequences(model, [None] * 8)
+    expected = logits(model, parts)
+    aligned_zeros, calls = block_pool._aligned_zeros, []
 
-    def no_third(*given):
-        asked.append(given)
-        if len(asked) == 3:
+    def fails_at_third(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
             raise MemoryError
-        return real(*given)
+        return aligned_zeros(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(block_pool, "_aligned_zeros", no_third)
+        patched.setattr(block_pool, "_aligned_zeros", fails_at_third)
         with pytest.raises(MemoryError):
             model.pool.allocate(1000)
-    assert torch.equal(logits(model, parts), wanted)
+    assert torch.equal(logits(model, parts), expected)
     assert len(model.pool.allocate(1000)) == 1000
-    assert torch.equal(logits(model, parts), wanted)
+    assert torch.equal(logits(model, parts), expected)
 
 
 def test_a_token_that_is_not_in_the_vocabulary_is_refused(tiny_base: Path) -> None:
@@ -210,9 +212,9 @@ def test_a_token_that_is_not_in_the_vocabulary_is_refused(tiny_base: Path) -> No
 
 def test_panels_hold_a_weight_and_zeros() -> None:
     weight = torch.arange(40 * 50, dtype=torch.float32).view(40, 50)
-    made = pack(weight).view(2, 64, 32)
-    assert torch.equal(made.transpose(1, 2).reshape(64, 64)[:40, :50], weight)
-    assert made.sum() == weight.sum()
+    packed = pack(weight).view(2, 64, 32)
+    assert torch.equal(packed.transpose(1, 2).reshape(64, 64)[:40, :50], weight)
+    assert packed.sum() == weight.sum()
     tiles = pack(weight.bfloat16()).view(2, 2, 2, 16, 16, 2)  # panel, 32 inputs, 16 outputs: pairs, outputs, which
     assert tiles[1, 1, 0, 3, 5, 1] == weight.bfloat16()[32 + 5, 32 + 7]
 

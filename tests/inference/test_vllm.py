@@ -1,4 +1,4 @@
-"""What is vLLM's own about its engine: starting it, pointing at it, loading adapters, errors."""
+"""The vllm engine: starting a server or connecting to one, loading adapters, errors."""
 
 import shlex
 import sys
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_engines import OPTIONS, ids, prompt, sampling  # noqa: F401 - fixtures
+from engines import OPTIONS, ids, sampling
 from vllm_stand_in import StandIn, running
 
 from luthier.inference import EngineRequest
@@ -22,21 +22,21 @@ PROGRAM = Path(__file__).with_name("vllm_stand_in.py")
 
 @pytest.fixture
 def stand_in(tiny_base: Path) -> Iterator[StandIn]:
-    with running(tiny_base, build_engine(tiny_base, replace(OPTIONS, engine="transformers")), key="secret") as made:
-        yield made
+    with running(tiny_base, build_engine(tiny_base, replace(OPTIONS, engine="transformers")), key="secret") as server:
+        yield server
 
 
-def pointed_at(stand_in: StandIn, base: Path, key: str = "secret") -> VllmEngine:
+def connected(stand_in: StandIn, base: Path, key: str = "secret") -> VllmEngine:
     return VllmEngine(base, replace(OPTIONS, vllm=VllmOptions(url=stand_in.url + "/v1", api_key=key)))
 
 
-def test_adapters_are_loaded_once_and_shed_longest_unused_first(
+def test_adapters_are_loaded_once_and_unloaded_in_lru_order(
     stand_in: StandIn,
     tiny_base: Path,
     adapters: list[Path],
-    prompt: list[int],  # noqa: F811
+    prompt: list[int],
 ) -> None:
-    engine = pointed_at(stand_in, tiny_base)
+    engine = connected(stand_in, tiny_base)
     for index in (0, 1, 0, 2, 0, 1):
         ids(engine, prompt, adapters[index], max_tokens=1)
     engine.close()
@@ -44,21 +44,21 @@ def test_adapters_are_loaded_once_and_shed_longest_unused_first(
     names = [name for _, name in stand_in.loads]
     assert kinds == ["load", "load", "unload", "load", "unload", "load"]
     assert [names[2], names[4], names[5]] == [names[1], names[3], names[1]]
-    again = pointed_at(stand_in, tiny_base)  # what is loaded there from before is used
+    again = connected(stand_in, tiny_base)  # adapters that are loaded already are used
     assert len(ids(again, prompt, adapters[0], max_tokens=1)) == 1
     assert len(stand_in.loads) == 6
     assert len(ids(again, prompt, adapters[0], max_tokens=1)) == 1
-    stand_in.adapters.clear()  # as when it was started anew
+    stand_in.adapters.clear()  # as after a restart
     assert len(ids(again, prompt, adapters[0], max_tokens=1)) == 1
     again.close()
 
 
-def test_an_answer_that_is_cancelled_is_let_go_of_there(
+def test_cancelling_closes_the_request_to_vllm(
     stand_in: StandIn,
     tiny_base: Path,
-    prompt: list[int],  # noqa: F811
+    prompt: list[int],
 ) -> None:
-    engine = pointed_at(stand_in, tiny_base)
+    engine = connected(stand_in, tiny_base)
     stream = engine.submit(EngineRequest(prompt, sampling(max_tokens=1900)))
     next(iter(stream))
     assert stand_in.open == 1
@@ -68,19 +68,19 @@ def test_an_answer_that_is_cancelled_is_let_go_of_there(
     while stand_in.open and time.monotonic() < end:
         time.sleep(0.01)
     assert stand_in.open == 0
-    at_once = engine.submit(EngineRequest(prompt, sampling(max_tokens=1900)))
-    at_once.cancel()
-    list(at_once)
-    assert at_once.finish_reason == "cancelled"
+    immediate = engine.submit(EngineRequest(prompt, sampling(max_tokens=1900)))
+    immediate.cancel()
+    list(immediate)
+    assert immediate.finish_reason == "cancelled"
     engine.close()
 
 
-def test_nothing_is_left_to_the_models_own_defaults(
+def test_requests_override_the_models_default_parameters(
     stand_in: StandIn,
     tiny_base: Path,
-    prompt: list[int],  # noqa: F811
+    prompt: list[int],
 ) -> None:
-    engine = pointed_at(stand_in, tiny_base)
+    engine = connected(stand_in, tiny_base)
     stream = engine.submit(EngineRequest(prompt, sampling(max_tokens=2, seed=2**70, logit_bias={65: 5.0})))
     list(stream)
     engine.close()
@@ -92,16 +92,16 @@ def test_nothing_is_left_to_the_models_own_defaults(
     assert 0 <= body["seed"] < 2**63
 
 
-def test_errors_say_what_to_do(stand_in: StandIn, tiny_base: Path, tmp_path: Path, prompt: list[int]) -> None:  # noqa: F811
+def test_errors_say_what_to_do(stand_in: StandIn, tiny_base: Path, tmp_path: Path, prompt: list[int]) -> None:
     with pytest.raises(BaseModelError, match="LUTHIER_VLLM_API_KEY"):
-        pointed_at(stand_in, tiny_base, "wrong")
+        connected(stand_in, tiny_base, "wrong")
     with pytest.raises(BaseModelError, match="asked for is other"):
-        pointed_at(stand_in, tmp_path / "other")
+        connected(stand_in, tmp_path / "other")
     with pytest.raises(BaseModelError, match=r"No vLLM answers at http://127\.0\.0\.1:1"):
         build_engine(tiny_base, replace(OPTIONS, engine="vllm", vllm=VllmOptions(url="http://127.0.0.1:1")))
     with pytest.raises(BaseModelError, match="which is not installed"):
         build_engine(tiny_base, replace(OPTIONS, engine="vllm", vllm=VllmOptions(command="no-such-vllm")))
-    engine = pointed_at(stand_in, tiny_base)
+    engine = connected(stand_in, tiny_base)
     with pytest.raises(BadRequestError, match="LUTHIER_EMBEDDING_MODEL"):
         engine.embed([prompt], None)
     stand_in.name = "restarted under another name"
@@ -110,7 +110,7 @@ def test_errors_say_what_to_do(stand_in: StandIn, tiny_base: Path, tmp_path: Pat
     engine.close()
 
 
-def test_it_is_started_and_ended(tiny_base: Path) -> None:
+def test_the_server_process_starts_and_ends_with_the_engine(tiny_base: Path) -> None:
     command = f"{shlex.quote(sys.executable)} {shlex.quote(str(PROGRAM))}"
     engine = VllmEngine(tiny_base, replace(OPTIONS, vllm=VllmOptions(command=command)))
     assert engine.context_tokens == 2048

@@ -1,6 +1,6 @@
-"""A stand-in for vLLM's server: its protocol over HTTP, with the plain engine behind it.
+"""A stand-in for vLLM's server: its protocol over HTTP, with one of our engines behind it.
 
-Run as a program it takes vLLM's arguments, refuses those it does not know, and has no model behind it.
+Run as a program, it parses vLLM's arguments, rejects unknown ones, and has no model.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass
 class StandIn:
-    """`engine`: anything that is an Engine; `loads` and `bodies` are what was asked of it."""
+    """`engine`: any Engine; `loads` and `bodies` record requests."""
 
     base: str
     engine: Any = None
@@ -32,12 +32,12 @@ class StandIn:
 
 @contextmanager
 def running(base: Path, engine: Any, key: str = "") -> Iterator[StandIn]:
-    made = StandIn(str(base), engine, key)
-    server = _server(made, 0)
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
+    stand_in = StandIn(str(base), engine, key)
+    server = _server(stand_in, 0)
+    stand_in.url = f"http://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
-        yield made
+        yield stand_in
     finally:
         server.shutdown()
         server.server_close()
@@ -99,10 +99,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _score(self, body: dict[str, Any]) -> None:
         adapter = self.state.adapters.get(body["model"])
         tokens = self.state.engine.score(body["prompt"], adapter, body["prompt_logprobs"]).result(60)
-        said: list[Any] = [None]
+        prompt_logprobs: list[Any] = [None]
         for token in tokens:
-            said.append({str(one): {"logprob": value} for one, value in (*token.top, (token.id, token.logprob))})
-        self._answer(200, {"choices": [{"prompt_logprobs": said, "text": ""}]})
+            prompt_logprobs.append(
+                {str(other): {"logprob": value} for other, value in (*token.top, (token.id, token.logprob))}
+            )
+        self._answer(200, {"choices": [{"prompt_logprobs": prompt_logprobs, "text": ""}]})
 
     def _complete(self, body: dict[str, Any]) -> None:
         self.state.bodies.append(body)
@@ -117,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             for token in stream:
                 self._chunk({"choices": [_choice(token, None)]})
             reason = stream.finish_reason
-            # As vLLM does it, the token that ended an answer is told too.
+            # As in vLLM, the last chunk has the stop token.
             ending = [min(body["stop_token_ids"])] if reason == "stop" else []
             last = {
                 "token_ids": ending,
@@ -128,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._chunk({"choices": [], "usage": usage})
             self.wfile.write(b"data: [DONE]\n\n")
         except OSError:
-            pass  # nobody listens any more
+            pass  # the client has disconnected
         except Exception as error:
             self._chunk({"error": {"message": str(error)}})
         finally:
@@ -175,9 +177,9 @@ def _generation(body: dict[str, Any], adapter: Path | None) -> Any:
 
 
 def _choice(token: Any, reason: str | None) -> dict[str, Any]:
-    best = {f"token_id:{one}": value for one, value in (*token.top, (token.id, token.logprob))}
-    said = {"tokens": [f"token_id:{token.id}"], "token_logprobs": [token.logprob], "top_logprobs": [best]}
-    return {"token_ids": [token.id], "logprobs": said, "finish_reason": reason}
+    best = {f"token_id:{other}": value for other, value in (*token.top, (token.id, token.logprob))}
+    logprobs = {"tokens": [f"token_id:{token.id}"], "token_logprobs": [token.logprob], "top_logprobs": [best]}
+    return {"token_ids": [token.id], "logprobs": logprobs, "finish_reason": reason}
 
 
 def main() -> None:
@@ -191,11 +193,11 @@ def main() -> None:
     parser.add_argument("--structured-outputs-config.backend")
     parser.add_argument("--enable-lora", action="store_true", required=True)
     parser.add_argument("--enable-prompt-tokens-details", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     if os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] != "True":
         parser.error("no adapters at run time")
-    stand_in = StandIn(given.base, key=os.environ["VLLM_API_KEY"], name=given.served_model_name)
-    _server(stand_in, int(given.port)).serve_forever()
+    stand_in = StandIn(arguments.base, key=os.environ["VLLM_API_KEY"], name=arguments.served_model_name)
+    _server(stand_in, int(arguments.port)).serve_forever()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Models made for embeddings, as their folders describe them, against transformers."""
+"""Embedding models, as their folders describe them, against transformers."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def make_encoder(folder: Path, *modes: str, steps: tuple[str, ...] = ("Transform
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )
-    tokenizer.enable_truncation(5)  # as many folders have it; a text that is too long is refused, not cut
+    tokenizer.enable_truncation(5)  # as many folders have it; a text that is too long must be refused, not truncated
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
     config = BertConfig(
@@ -67,18 +67,18 @@ def test_vectors_are_those_of_transformers(tmp_path: Path, modes: list[str], poo
     encoder = build_embedding_model(folder, OPTIONS)
     model = BertModel.from_pretrained(folder).eval()
     prompts = [encoder.text(text) for text in TEXTS]
-    made = torch.tensor(encoder.embed(prompts, None).result(30))
-    for ids, found in zip(prompts, made, strict=True):
+    vectors = torch.tensor(encoder.embed(prompts, None).result(30))
+    for ids, vector in zip(prompts, vectors, strict=True):
         assert (ids[0], ids[-1]) == (1, 2)
         with torch.inference_mode():
-            wanted = pool(model(torch.tensor([ids])).last_hidden_state[0])
-        torch.testing.assert_close(found, wanted / wanted.norm(), atol=1e-5, rtol=1e-4)
+            expected = pool(model(torch.tensor([ids])).last_hidden_state[0])
+        torch.testing.assert_close(vector, expected / expected.norm(), atol=1e-5, rtol=1e-4)
     assert encoder.context_tokens == 32
     assert len(encoder.text("a" * 50)) == 52
     encoder.close()
 
 
-def test_what_is_not_understood_is_refused(tmp_path: Path) -> None:
+def test_unsupported_modules_and_poolings_are_refused(tmp_path: Path) -> None:
     folders = [
         make_encoder(tmp_path / "max", "pooling_mode_max_tokens"),
         make_encoder(tmp_path / "two", "pooling_mode_cls_token", "pooling_mode_mean_tokens"),
@@ -94,10 +94,10 @@ def test_behind_the_names_of_openais_embedding_models(tmp_path: Path, tiny_base:
     folder = make_encoder(tmp_path / "bert", "pooling_mode_cls_token")
     with bare_server(tmp_path / "data", tiny_base, embedding_model=folder) as place:
         client = place.client()
-        made = client.embeddings.create(model="text-embedding-3-small", input=TEXTS)
-        assert [len(item.embedding) for item in made.data] == [16] * 4
-        assert made.usage.prompt_tokens == sum(len(text) + 2 for text in TEXTS)
-        assert made.data[0].embedding == pytest.approx(made.data[3].embedding, abs=1e-5)
+        response = client.embeddings.create(model="text-embedding-3-small", input=TEXTS)
+        assert [len(entry.embedding) for entry in response.data] == [16] * 4
+        assert response.usage.prompt_tokens == sum(len(text) + 2 for text in TEXTS)
+        assert response.data[0].embedding == pytest.approx(response.data[3].embedding, abs=1e-5)
         assert len(client.embeddings.create(model="gpt-4o-mini", input="a").data[0].embedding) == 32
         with pytest.raises(openai.BadRequestError, match="maximum context length is 32 tokens"):
             client.embeddings.create(model="text-embedding-3-small", input="a" * 31)
