@@ -1,4 +1,4 @@
-"""Servers for tests: an application on a free port, and an engine that says what a test tells it to."""
+"""Servers for tests: an application on a free port, and an engine that generates the texts of a test."""
 
 import itertools
 import threading
@@ -43,7 +43,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
 
 @dataclass
 class Bare:
-    """A server whose worker runs batches and evaluations only: jobs stay as they are until a test moves them."""
+    """A server whose worker runs batches and evaluations only: jobs keep their status until a test changes it."""
 
     url: str
     store: Store
@@ -58,28 +58,28 @@ class Bare:
 
 
 def make_model(bare: Bare, client: OpenAI, name: str, folder: Path) -> str:
-    """A fine-tuned model of the client's project, made as a worker makes it; `folder` becomes its adapter's."""
+    """A fine-tuned model of the client's project, added as a worker adds it; `folder` becomes its adapter folder."""
     file = client.files.create(file=("x.jsonl", b'{"messages": []}\n'), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
     folder.mkdir()
     (folder / "chat_template.jinja").write_text(TEMPLATE)
-    given = {"name": name, "step": 1, "metrics": {}, "source": folder, "call_form": None}
-    made = bare.store.models.add_checkpoint(bare.store.jobs.get(job.id), **given, event=Event("made"), keep=3)
-    assert made == name
+    values = {"name": name, "step": 1, "metrics": {}, "source": folder, "call_form": None}
+    created = bare.store.models.add_checkpoint(bare.store.jobs.get(job.id), **values, event=Event("made"), keep=3)
+    assert created == name
     return name
 
 
 @contextmanager
 def bare_server(data: Path, base: Path, engine: "ScriptedEngine | None" = None, **settings: object) -> Iterator[Bare]:
-    """With `engine`, nothing else is asked for tokens."""
-    given = Settings(host="127.0.0.1", data=data, base=str(base), **settings)
+    """With `engine`, it generates for every model."""
+    server_settings = Settings(host="127.0.0.1", data=data, base=str(base), **settings)
     store = Store(data)
-    app = create_app(given, store, Catalogue(given.cache))
+    app = create_app(server_settings, store, Catalogue(server_settings.cache))
     if engine is not None:
         app.state.luthier.loader.engines = EnginePool(EngineOptions(), lambda base, options: engine)
     with serving(app) as url:
         engines, loopback = app.state.luthier.engines, app.state.loopback
-        context = WorkerContext(given, store, Catalogue(given.cache), engines, loopback)
+        context = WorkerContext(server_settings, store, Catalogue(server_settings.cache), engines, loopback)
         worker = Worker(context, request_handlers(context))
         worker.start()
         try:
@@ -90,7 +90,7 @@ def bare_server(data: Path, base: Path, engine: "ScriptedEngine | None" = None, 
 
 
 class ScriptedEngine:
-    """Says `texts`, one after the other, byte by byte; with `endless` the last byte again and again until cancelled."""
+    """Generates `texts` in turn, byte by byte; with `endless` it repeats the last byte until cancelled."""
 
     context_tokens = 4096
     idle = True
@@ -121,10 +121,10 @@ class ScriptedEngine:
         return script
 
     def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
-        """Each token one nat away, and the likeliest."""
-        made: Future[list[Token]] = Future()
-        made.set_result([Token(token, -1.0, ((token, -1.0),)) for token in prompt[start:]])
-        return made
+        """Every token has log-probability -1 and is the most likely one."""
+        scored: Future[list[Token]] = Future()
+        scored.set_result([Token(token, -1.0, ((token, -1.0),)) for token in prompt[start:]])
+        return scored
 
     def close(self) -> None:
         pass
@@ -165,10 +165,10 @@ class _Script:
             self._freed = True
 
 
-def until(true: Callable[[], object], within_s: float = 60) -> None:
-    """Wait for it; fail when it does not come."""
+def until(condition: Callable[[], object], within_s: float = 60) -> None:
+    """Polls until `condition` returns a true value; fails after `within_s`."""
     deadline = time.monotonic() + within_s
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.01)
 

@@ -153,3 +153,9 @@ def test_without_keys_everything_is_there_and_a_project_may_be_named(bare: Bare)
     assert bare.client().files.retrieve(in_a).id == in_a
     with pytest.raises(openai.NotFoundError):
         bare.client(project="proj_b").files.retrieve(in_a)
+
+
+def test_the_view_of_a_project_is_built_once(keyed: Bare) -> None:
+    state = keyed.app.state.luthier
+    assert state.within("proj_a") is state.within("proj_a")
+    assert state.within("proj_a").store is not state.within("proj_b").store

@@ -196,9 +196,9 @@ def batch(client: OpenAI, model: str, lines: int = 1) -> str:
 
 def test_answers_that_nobody_can_read_end_a_line_of_a_batch_and_not_the_batch(near_client: OpenAI) -> None:
     batches = {model: batch(near_client, model) for model in UNREADABLE}
-    for model, completion in batches.items():
-        until(lambda completion=completion: near_client.batches.retrieve(completion).status == "completed", within_s=20)
-        done = near_client.batches.retrieve(completion)
+    for model, batch_id in batches.items():
+        until(lambda batch_id=batch_id: near_client.batches.retrieve(batch_id).status == "completed", within_s=20)
+        done = near_client.batches.retrieve(batch_id)
         if model == "odd":  # it is JSON, with a usage that says nothing
             assert (done.request_counts.completed, done.usage.input_tokens) == (1, 0)
             continue
@@ -212,10 +212,12 @@ def test_a_limit_that_does_not_pass_ends_a_line(
     near_client: OpenAI, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A permanent limit by its code, by its header, or after the maximum wait."""
-    monkeypatch.setattr("luthier.server.background.loopback_client._PATIENCE_S", 1.0 if model == "busy" else 600.0)
-    completion = batch(near_client, model)
-    until(lambda: near_client.batches.retrieve(completion).status == "completed", within_s=20)
-    line = json.loads(near_client.files.content(near_client.batches.retrieve(completion).error_file_id).text)
+    monkeypatch.setattr(
+        "luthier.server.background.loopback_client._UPSTREAM_LIMITS_S", 1.0 if model == "busy" else 600.0
+    )
+    batch_id = batch(near_client, model)
+    until(lambda: near_client.batches.retrieve(batch_id).status == "completed", within_s=20)
+    line = json.loads(near_client.files.content(near_client.batches.retrieve(batch_id).error_file_id).text)
     assert line["response"]["status_code"] == 429
 
 
@@ -235,8 +237,8 @@ def test_an_evaluation_that_waits_can_be_ended(near_client: OpenAI, end: str) ->
 
     def evaluation(model: str) -> str:
         body = {"model": model, "validation_file": file.id}
-        completion: Any = near_client.post("/evaluations", cast_to=object, body=body)
-        return f"/evaluations/{completion['id']}"
+        created: Any = near_client.post("/evaluations", cast_to=object, body=body)
+        return f"/evaluations/{created['id']}"
 
     def status(path: str) -> str:
         stored: Any = near_client.get(path, cast_to=object)

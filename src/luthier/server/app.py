@@ -9,17 +9,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from luthier import __version__
 from luthier.catalogue import Catalogue
-from luthier.inference import EnginePool, Pool
-from luthier.inference.options import EngineOptions, VllmOptions
-from luthier.inference.registry import build_embedding_model
 from luthier.server.background.loopback_client import LoopbackClient
-from luthier.server.generation import upstream_proxy
 from luthier.server.http import errors, openapi
 from luthier.server.middleware.access_control import AccessControl
 from luthier.server.middleware.idempotency import Idempotency
 from luthier.server.middleware.rate_limit import RateLimit
-from luthier.server.model_loader import ModelLoader
-from luthier.server.model_resolver import ModelResolver
 from luthier.server.routes import (
     batches,
     checkpoint_permissions,
@@ -60,19 +54,15 @@ _RESOURCES = (
 
 def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAPI:
     """An ASGI application over `store`; jobs wait there for a worker, which is not part of it."""
-    options = _engine_options(settings)
-    loader = ModelLoader(catalogue, EnginePool(options), Pool(options, build_embedding_model))
-    state = AppState(settings, store, ModelResolver(settings, store, catalogue), loader)
+    state = AppState.create(settings, store, catalogue)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        state.upstream = upstream_proxy.create_client(settings)
+        state.open()
         loopback = app.state.loopback = LoopbackClient(app, asyncio.get_running_loop())
         yield
         await loopback.aclose()
-        if state.upstream:
-            await state.upstream.aclose()
-        loader.close()
+        await state.aclose()
 
     app = FastAPI(title="Luthier", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.luthier = state
@@ -83,25 +73,6 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     openapi.install(app)
     app.add_api_route("/health", _health, include_in_schema=False)
     return app
-
-
-def _engine_options(settings: Settings) -> EngineOptions:
-    return EngineOptions(
-        engine=settings.engine,
-        device=settings.device,
-        precision=settings.precision,
-        max_models=settings.models_in_memory,
-        max_loras=settings.lora_slots,
-        max_requests_per_key=settings.queue_limit,
-        prefix_cache_bytes=settings.prefix_cache_bytes,
-        vllm=VllmOptions(
-            url=settings.vllm_url,
-            api_key=settings.vllm_api_key.get_secret_value() if settings.vllm_api_key else None,
-            command=settings.vllm_command,
-            arguments=settings.vllm_arguments,
-        ),
-        cache=settings.cache,
-    )
 
 
 def _add_middleware(app: FastAPI, settings: Settings, store: Store) -> None:

@@ -10,8 +10,11 @@ from starlette.concurrency import run_in_threadpool
 from luthier.catalogue import Catalogue
 from luthier.data.rendering.renderer import Renderer
 from luthier.inference import Engine, EnginePool, Pool, TextEmbedder
+from luthier.inference.options import EngineOptions, VllmOptions
 from luthier.inference.pool import AnyModel
+from luthier.inference.registry import build_embedding_model
 from luthier.server.model_resolver import ResolvedModel
+from luthier.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class ModelLoader:
     _download_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _start_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @classmethod
+    def create(cls, settings: Settings, catalogue: Catalogue) -> "ModelLoader":
+        options = _engine_options(settings)
+        return cls(catalogue, EnginePool(options), Pool(options, build_embedding_model))
+
     async def load(self, target: ResolvedModel) -> LoadedModel:
         """The model with a running engine; a download or a start may take minutes. Raises BaseModelError."""
         base = target.base or ""
@@ -61,6 +69,25 @@ class ModelLoader:
     def close(self) -> None:
         self.engines.close()
         self.embedders.close()
+
+
+def _engine_options(settings: Settings) -> EngineOptions:
+    return EngineOptions(
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
+        max_models=settings.models_in_memory,
+        max_loras=settings.lora_slots,
+        max_requests_per_key=settings.queue_limit,
+        prefix_cache_bytes=settings.prefix_cache_bytes,
+        vllm=VllmOptions(
+            url=settings.vllm_url,
+            api_key=settings.vllm_api_key.get_secret_value() if settings.vllm_api_key else None,
+            command=settings.vllm_command,
+            arguments=settings.vllm_arguments,
+        ),
+        cache=settings.cache,
+    )
 
 
 @lru_cache(maxsize=64)

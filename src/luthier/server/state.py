@@ -8,8 +8,10 @@ import anyio
 import httpx
 from fastapi import Depends, Request
 
+from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
 from luthier.server.http.auth import CallerDep
+from luthier.server.http.upstream_client import create_upstream_client
 from luthier.server.model_loader import ModelLoader
 from luthier.server.model_resolver import ModelResolver
 from luthier.settings import Settings
@@ -50,6 +52,11 @@ class AppState:
     upstream: httpx.AsyncClient | None = None
     grader_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
 
+    @classmethod
+    def create(cls, settings: Settings, store: Store, catalogue: Catalogue) -> "AppState":
+        resolver = ModelResolver(settings, store, catalogue)
+        return cls(settings, store, resolver, ModelLoader.create(settings, catalogue))
+
     def __post_init__(self) -> None:
         self._within = lru_cache(maxsize=_MAX_CACHED_PROJECTS)(self._scope)
 
@@ -60,6 +67,16 @@ class AppState:
     def within(self, project: str | None) -> State:
         """The view of `project`, built on its first request; None: of all projects."""
         return self._within(project)
+
+    def open(self) -> None:
+        """When the application starts."""
+        self.upstream = create_upstream_client(self.settings)
+
+    async def aclose(self) -> None:
+        """When the application ends."""
+        if self.upstream:
+            await self.upstream.aclose()
+        self.loader.close()
 
     def _scope(self, project: str | None) -> State:
         store = self.store.within(project)

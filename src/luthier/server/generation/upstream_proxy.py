@@ -1,6 +1,6 @@
 """Proxy to the upstream service: the body with the upstream's model name, and its response unchanged.
 
-Address and key are the operator's settings, never part of a request, and no client header is forwarded.
+No header of the client is forwarded.
 """
 
 import json
@@ -14,20 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from luthier.server.model_resolver import SERVED_BY, UPSTREAM
 from luthier.server.state import State
-from luthier.settings import Settings
 from luthier.types.errors import PermissionDeniedError, UnavailableError
 
 _FORWARDED_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
-
-
-def create_client(settings: Settings) -> httpx.AsyncClient | None:
-    """None when no upstream service is configured."""
-    if not settings.upstream_base_url:
-        return None
-    key = settings.upstream_api_key
-    headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-    timeout = httpx.Timeout(600, connect=10)
-    return httpx.AsyncClient(base_url=settings.upstream_base_url, headers=headers, timeout=timeout)
 
 
 async def forward(state: State, model: str, body: dict[str, Any], path: str) -> Response:
