@@ -4,8 +4,8 @@
     python benchmarks/check.py --file train.jsonl  on a file of your own
     python benchmarks/check.py --gigabyte          time and memory on files of 0.25, 0.5 and 1 GB
 
-The plain script is the loop that OpenAI's cookbook prints for a chat file: the standard library, seven counts, no line
-numbers. Both are timed in turn, several times, by the processor's clock; what counts is the ratio.
+The plain script is the loop of OpenAI's cookbook for a chat file: the standard library, seven counts, no line numbers.
+Both are timed alternately, several times, in CPU time; what counts is the ratio.
 """
 
 import argparse
@@ -34,7 +34,7 @@ EN, ZH = ENGLISH.split(), CHINESE.split()
 
 
 def plain(path: Path) -> tuple[int, dict[str, int]]:
-    """The cookbook's checks: how many examples, and how many faults of each of its classes."""
+    """The cookbook's checks: (the number of examples, the number of faults by class)."""
     errors: dict[str, int] = defaultdict(int)
     with path.open(encoding="utf-8") as file:
         dataset = [json.loads(line) for line in file]
@@ -62,33 +62,33 @@ def plain(path: Path) -> tuple[int, dict[str, int]]:
     return len(dataset), dict(errors)
 
 
-def sentence(dice: random.Random, chinese: bool, words: int) -> str:
+def sentence(generator: random.Random, chinese: bool, words: int) -> str:
     if chinese:
-        return "".join(dice.choices(ZH, k=words)) + dice.choice("。！？")
-    return " ".join(dice.choices(EN, k=words)).capitalize() + "."
+        return "".join(generator.choices(ZH, k=words)) + generator.choice("。！？")
+    return " ".join(generator.choices(EN, k=words)).capitalize() + "."
 
 
-def answer(dice: random.Random, chinese: bool) -> str:
+def answer(generator: random.Random, chinese: bool) -> str:
     """Running text, a numbered list over several lines, or a sentence with quotation marks."""
-    style = dice.random()
+    style = generator.random()
     if style < 0.55:
-        return ("" if chinese else " ").join(sentence(dice, chinese, 12) for _ in range(dice.randint(1, 4)))
+        return ("" if chinese else " ").join(sentence(generator, chinese, 12) for _ in range(generator.randint(1, 4)))
     if style < 0.9:
-        return "\n".join(f"{n}. {sentence(dice, chinese, 9)}" for n in range(1, dice.randint(3, 5)))
-    return f'"{dice.choice(ZH if chinese else EN)}": ' + sentence(dice, chinese, 12)
+        return "\n".join(f"{n}. {sentence(generator, chinese, 9)}" for n in range(1, generator.randint(3, 5)))
+    return f'"{generator.choice(ZH if chinese else EN)}": ' + sentence(generator, chinese, 12)
 
 
 def generate(path: Path, examples: int) -> None:
-    dice = random.Random(42)
+    generator = random.Random(42)
     with path.open("w", encoding="utf-8") as file:
         for number in range(examples):
-            chinese = dice.random() < 0.5
+            chinese = generator.random() < 0.5
             system = "你是一名严谨的理财助理，回答简短。" if chinese else "You are a careful assistant. Answer briefly."
             messages = [{"role": "system", "content": system}]
-            for _ in range(1 + (dice.random() < 0.2)):
-                question = f"{number}: " + sentence(dice, chinese, dice.randint(5, 12))
+            for _ in range(1 + (generator.random() < 0.2)):
+                question = f"{number}: " + sentence(generator, chinese, generator.randint(5, 12))
                 messages.append({"role": "user", "content": question})
-                messages.append({"role": "assistant", "content": answer(dice, chinese)})
+                messages.append({"role": "assistant", "content": answer(generator, chinese)})
             file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
 
 
@@ -102,11 +102,11 @@ def everything(path: Path) -> None:
 
 
 def quality() -> Quality | None:
-    """All quality findings, as the command turns them on."""
+    """Every quality check, as the command runs them."""
     return QualityRunner()
 
 
-def seconds(work: Callable[[Path], object], path: Path) -> float:
+def cpu_time_s(work: Callable[[Path], object], path: Path) -> float:
     start = time.process_time()
     work(path)
     return time.process_time() - start
@@ -116,21 +116,23 @@ def compare(path: Path, rounds: int) -> None:
     contenders: dict[str, Callable[[Path], object]] = {"plain script": plain, "check, structure only": structure}
     if quality():
         contenders["check, all findings"] = everything
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, work in contenders.items():
-            taken[name].append(seconds(work, path))
+            times[name].append(cpu_time_s(work, path))
     examples = check_file(path).examples
-    for name, times in taken.items():
-        ratios = sorted(base / mine for base, mine in zip(taken["plain script"], times, strict=True))
+    for name, own_times in times.items():
+        ratios = sorted(
+            plain_time / own_time for plain_time, own_time in zip(times["plain script"], own_times, strict=True)
+        )
         print(
-            f"{name:24} {examples / min(times):12,.0f} examples/s   "
+            f"{name:24} {examples / min(own_times):12,.0f} examples/s   "
             f"{ratios[len(ratios) // 2]:6.1f} times the plain script (median; {ratios[0]:.1f} to {ratios[-1]:.1f})"
         )
 
 
 def gigabyte(folder: Path) -> None:
-    """Time must grow as the file does, memory not at all. The measured process is this one, from its start on."""
+    """Time must grow linearly with the file, memory not at all. Peak memory is that of this process since its start."""
     seed = folder / "seed.jsonl"
     generate(seed, 100_000)
     content = seed.read_bytes()
@@ -140,9 +142,9 @@ def gigabyte(folder: Path) -> None:
             while file.tell() < size:
                 file.write(content)
         for name, work in {"structure": structure, **({"all findings": everything} if quality() else {})}.items():
-            took = seconds(work, path)
+            elapsed = cpu_time_s(work, path)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-            print(f"{size / 2**30:4.2f} GiB  {name:14} {took:6.1f} s   peak memory so far {peak / 2**20:5.0f} MiB")
+            print(f"{size / 2**30:4.2f} GiB  {name:14} {elapsed:6.1f} s   peak memory so far {peak / 2**20:5.0f} MiB")
 
 
 def main() -> None:
@@ -151,15 +153,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--file", type=Path)
     parser.add_argument("--gigabyte", action="store_true")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if given.gigabyte:
+        if options.gigabyte:
             gigabyte(Path(folder))
             return
-        path = given.file or Path(folder) / "chat.jsonl"
-        if not given.file:
-            generate(path, given.examples)
-        compare(path, given.rounds)
+        path = options.file or Path(folder) / "chat.jsonl"
+        if not options.file:
+            generate(path, options.examples)
+        compare(path, options.rounds)
 
 
 if __name__ == "__main__":

@@ -110,8 +110,8 @@ def _encoding_of(head: bytes) -> str:
         if _is_chinese(head):
             return "gb18030"
         guess = from_bytes(head[: 64 * 1024]).best()
-        seen = f"0x{head[error.start]:02x}" + (f", {guess.encoding}?" if guess else "")
-        raise FindingError(make_finding("encoding_ambiguous", value=seen)) from None
+        excerpt = f"0x{head[error.start]:02x}" + (f", {guess.encoding}?" if guess else "")
+        raise FindingError(make_finding("encoding_ambiguous", value=excerpt)) from None
     return "utf-8"
 
 

@@ -92,13 +92,24 @@ def split_file(
     stratifier, strata = _stratify(columns, by)
     groups, sides = _assign_sides(columns.rows, strata, shares, seed)
     overlap = _write(path, targets, sides)
-    sizes = Counter(groups)
-    table = {name: [0] * len(targets) for name in sorted(set(strata))}
+    sizes = Counter(groups).values()
+    return Split(
+        stratifier,
+        counts=[sides.count(side) for side in range(len(targets))],
+        groups=len(sizes),
+        kept_together=sum(size for size in sizes if size > 1),
+        largest_group=max(sizes, default=0),
+        overlap=overlap,
+        strata=_cross_table(strata, sides, len(targets)),
+    )
+
+
+def _cross_table(strata: list[str], sides: list[int], side_count: int) -> dict[str, list[int]]:
+    """By stratum, the number of its examples on each side."""
+    table = {name: [0] * side_count for name in sorted(set(strata))}
     for stratum, side in zip(strata, sides, strict=True):
         table[stratum][side] += 1
-    together = sum(size for size in sizes.values() if size > 1)
-    counts = [sides.count(side) for side in range(len(targets))]
-    return Split(stratifier, counts, len(sizes), together, max(sizes.values(), default=0), overlap, table)
+    return table
 
 
 def _check_targets(path: Path, targets: list[Path], overwrite: bool) -> None:
