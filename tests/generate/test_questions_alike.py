@@ -2,13 +2,12 @@
 
 import random
 
+from luthier.data.check.quality.similarity import jaccard, trigrams
 from luthier.generate.similarity import (
     NEAR_DUPLICATE_THRESHOLD,
     NearDuplicateFilter,
     distinct_2,
-    jaccard,
     mean_nearest_similarity,
-    shingles,
 )
 
 
@@ -19,9 +18,9 @@ def test_the_search_agrees_with_comparing_all() -> None:
     dice.shuffle(texts)
     seen, kept = NearDuplicateFilter(), list[frozenset[str]]()
     for text in texts:
-        is_new = all(jaccard(shingles(text), other) < NEAR_DUPLICATE_THRESHOLD for other in kept)
+        is_new = all(jaccard(trigrams(text), other) < NEAR_DUPLICATE_THRESHOLD for other in kept)
         assert seen.add(text) is is_new
-        kept += [shingles(text)] if is_new else []
+        kept += [trigrams(text)] if is_new else []
     assert 40 <= len(kept) < 80
 
 

@@ -5,25 +5,14 @@ Exact set operations: for the hundreds of questions of one run, not for files of
 
 import gzip
 import random
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
+from luthier.data.check.quality.similarity import jaccard, trigrams
+
 NEAR_DUPLICATE_THRESHOLD = 0.7  # Jaccard similarity from which Self-Instruct (arXiv 2212.10560) drops a question
 _MAX_SAMPLE = 400
-
-
-def shingles(text: str) -> frozenset[str]:
-    """Character trigrams, ignoring case, width, white space and punctuation."""
-    plain = "".join(c for c in unicodedata.normalize("NFKC", text).lower() if c.isalnum())
-    return frozenset(plain[index : index + 3] for index in range(max(1, len(plain) - 2))) if plain else frozenset()
-
-
-def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
-    """Jaccard similarity, 0 to 1."""
-    shared = len(left & right)
-    return shared / (len(left) + len(right) - shared) if left or right else 1.0
 
 
 class NearDuplicateFilter:
@@ -31,18 +20,20 @@ class NearDuplicateFilter:
 
     def __init__(self) -> None:
         self._sizes: list[int] = []
-        self._texts_by_shingle: dict[str, list[int]] = defaultdict(list)  # indices of texts
+        self._texts_by_trigram: dict[str, list[int]] = defaultdict(list)  # indices of texts
 
     def add(self, text: str) -> bool:
         """Adds a text and returns True, unless it is a near duplicate or has no letters and digits."""
-        trigrams = shingles(text)
-        shared = Counter(index for shingle in trigrams for index in self._texts_by_shingle.get(shingle, ()))
-        unions = {index: len(trigrams) + self._sizes[index] - common for index, common in shared.items()}
-        if not trigrams or any(shared[index] >= NEAR_DUPLICATE_THRESHOLD * union for index, union in unions.items()):
+        text_trigrams = trigrams(text)
+        shared = Counter(index for trigram in text_trigrams for index in self._texts_by_trigram.get(trigram, ()))
+        unions = {index: len(text_trigrams) + self._sizes[index] - common for index, common in shared.items()}
+        if not text_trigrams or any(
+            shared[index] >= NEAR_DUPLICATE_THRESHOLD * union for index, union in unions.items()
+        ):
             return False
-        for shingle in trigrams:
-            self._texts_by_shingle[shingle].append(len(self._sizes))
-        self._sizes.append(len(trigrams))
+        for trigram in text_trigrams:
+            self._texts_by_trigram[trigram].append(len(self._sizes))
+        self._sizes.append(len(text_trigrams))
         return True
 
 
@@ -67,11 +58,11 @@ def mean_nearest_similarity(texts: Sequence[str], seed: int = 0) -> float | None
         sample = random.Random(seed).sample(sample, _MAX_SAMPLE)  # noqa: S311 - not a secret
     if len(sample) < 2:
         return None
-    sets = [shingles(text) for text in sample]
+    sets = [trigrams(text) for text in sample]
     nearest = [0.0] * len(sets)
-    for index, trigrams in enumerate(sets):
+    for index, own in enumerate(sets):
         for other in range(index):
-            similarity = jaccard(trigrams, sets[other])
+            similarity = jaccard(own, sets[other])
             nearest[index], nearest[other] = max(nearest[index], similarity), max(nearest[other], similarity)
     return sum(nearest) / len(nearest)
 

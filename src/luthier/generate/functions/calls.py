@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
+from luthier.data.check.quality.similarity import trigrams
 from luthier.generate.errors import RequestFailedError, RunStoppedError
 from luthier.generate.functions.call_spec import CallSpec, kind_counts
 from luthier.generate.functions.definitions import FunctionDefinition
@@ -27,7 +28,6 @@ from luthier.generate.functions.paraphrasers import BATCH, Paraphraser
 from luthier.generate.functions.templates import clarifying_question, join_messages, template_fields
 from luthier.generate.functions.values import is_closed, needs_text_values, value_pool
 from luthier.generate.functions.verify import rejection_reason
-from luthier.generate.similarity import shingles
 
 ROUNDS = 4
 
@@ -195,7 +195,7 @@ class CallRun:
 
     def _is_new(self, text: str) -> bool:
         """Equal messages are duplicates, and contradictions when their answers differ."""
-        fingerprint = shingles(text)
+        fingerprint = trigrams(text)
         if fingerprint in self._message_fingerprints:
             return False
         self._message_fingerprints.add(fingerprint)
