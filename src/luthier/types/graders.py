@@ -156,11 +156,14 @@ def _serialize_extension(value: Any, handler: SerializerFunctionWrapHandler, inf
     return value.model_dump(mode=info.mode, exclude_unset=info.exclude_unset)
 
 
+# A lambda, since the annotation of a named function would replace the JSON schema of responses.
+_EXTENSION_SERIALIZER = WrapSerializer(lambda value, handler, info: _serialize_extension(value, handler, info))
+
 SubGrader = Annotated[
     StringCheck | TextSimilarity | Python | ScoreModel | LabelModel,
     Field(discriminator="type"),
     WrapValidator(_extension_or_built_in),
-    WrapSerializer(_serialize_extension),
+    _EXTENSION_SERIALIZER,
 ]
 _MAX_GRADERS = 32
 
@@ -186,7 +189,7 @@ Grader = Annotated[
     StringCheck | TextSimilarity | Python | ScoreModel | Multi,
     Field(discriminator="type"),
     WrapValidator(_extension_or_built_in),
-    WrapSerializer(_serialize_extension),
+    _EXTENSION_SERIALIZER,
 ]
 
 
