@@ -4,18 +4,14 @@ One server owns a data folder at a time: it holds a lock there and leaves its ad
 owner only, for commands to find. Any number of workers may share the folder.
 """
 
-import asyncio
 import json
 import secrets
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import uvicorn
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
 from pydantic import SecretStr
@@ -23,14 +19,13 @@ from pydantic import SecretStr
 from luthier.catalogue import Catalogue
 from luthier.language import say
 from luthier.server import create_app
+from luthier.server.hosting import listen, running_lifespan, serving
 from luthier.settings import Settings
 from luthier.store import Store
 from luthier.types.errors import BaseModelError, LuthierError
 from luthier.worker import Worker, WorkerContext
 
 _ADDRESS, _LOCK = "server.json", "server.lock"
-_START_POLL_S = 0.02
-_SHUTDOWN_S = 5  # for open responses
 
 Report = Callable[[str], None]
 
@@ -80,40 +75,21 @@ class LuthierServer:
         require_keys(settings)
         with ExitStack() as stack:
             stack.enter_context(server_lock(settings))
-            listener = _listen(settings)
+            listener = listen(settings.host, settings.port)
             stack.callback(listener.close)
             self._installation = Installation.open(settings)
             stack.callback(self._installation.store.close)
             if self._report:
                 _prepare_base(settings.base, self._installation.catalogue, self._report)
-            stack.callback(self._serve(listener))
+            stack.enter_context(serving(self._installation.app, listener))
             if settings.worker:
                 self._worker = self._installation.worker()
                 self._worker.start()
                 stack.callback(lambda: self._worker.stop())
-            self.endpoint = _endpoint(settings, listener)
-            stack.callback(_publish_address(settings.data, self.endpoint))
+            self.endpoint = _endpoint(settings, listener.getsockname()[1])
+            stack.enter_context(_published_address(settings.data, self.endpoint))
             self._exit = stack.pop_all()
         return self
-
-    def _serve(self, listener: socket.socket) -> Callable[[], None]:
-        """Serves the application from a thread; returns what stops it."""
-        config = uvicorn.Config(
-            self._installation.app, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            if not thread.is_alive():
-                raise LuthierError("The server ended while starting; its log says why.")
-            thread.join(_START_POLL_S)
-
-        def stop() -> None:
-            server.should_exit = True
-            thread.join()
-
-        return stop
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """The running job saves its state; open responses are ended."""
@@ -130,7 +106,7 @@ class LuthierWorker:
         with ExitStack() as stack:
             installation = Installation.open(self._settings)
             stack.callback(installation.store.close)
-            stack.enter_context(_running_lifespan(installation.app))
+            stack.enter_context(running_lifespan(installation.app))
             worker = installation.worker()
             worker.start()
             stack.callback(worker.stop)
@@ -193,23 +169,6 @@ def running_or_embedded(data: Path | None) -> Iterator[Endpoint]:
         yield server.endpoint
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise LuthierError(
-            say(
-                f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Try --port 0.",
-                f"无法监听 {settings.host} 端口 {settings.port}：{error.strerror}。可以试试 --port 0。",
-            )
-        ) from error
-    return listener
-
-
 def _prepare_base(base: str, catalogue: Catalogue, report: Report) -> None:
     """Downloads the base model before the first request. A server without it still serves other models."""
     try:
@@ -219,22 +178,25 @@ def _prepare_base(base: str, catalogue: Catalogue, report: Report) -> None:
         report(say("The base model is not ready:", "基座模型尚未就绪：") + f" {error}")
 
 
-def _endpoint(settings: Settings, listener: socket.socket) -> Endpoint:
+def _endpoint(settings: Settings, port: int) -> Endpoint:
     """With a key of the whole organization where there is one, so that commands on this machine see everything."""
     keys = settings.keys()
     key = next((key for key, project in keys.items() if project is None), next(iter(keys), "luthier"))
-    port = listener.getsockname()[1]
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
     return Endpoint(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1", key, True)
 
 
-def _publish_address(data: Path, endpoint: Endpoint) -> Callable[[], None]:
-    """Writes the address file; returns what removes it."""
+@contextmanager
+def _published_address(data: Path, endpoint: Endpoint) -> Iterator[None]:
+    """Leaves the address file in the data folder meanwhile."""
     path = data / _ADDRESS
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(json.dumps({"base_url": endpoint.base_url, "api_key": endpoint.api_key}))
-    return lambda: path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _running_endpoint(data: Path) -> Endpoint | None:
@@ -250,28 +212,3 @@ def _running_endpoint(data: Path) -> Endpoint | None:
         return Endpoint(address["base_url"], address["api_key"], embedded=False)
     lock.release()  # the address was left behind by a server that died
     return None
-
-
-@contextmanager
-def _running_lifespan(app: FastAPI) -> Iterator[None]:
-    """Runs the application's lifespan on an event loop in a thread, without listening anywhere."""
-    started = threading.Event()
-    stop = asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def live() -> None:
-        async with app.router.lifespan_context(app):
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(live()), name="luthier-application", daemon=True)
-    thread.start()
-    while not started.wait(_START_POLL_S):
-        if not thread.is_alive():
-            raise LuthierError("The worker's application ended while starting; the log says why.")
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()

@@ -69,7 +69,7 @@ class BatchRun:
     """One batch, from its current status to its end, or until it is interrupted."""
 
     def __init__(self, context: WorkerContext, batch: ClaimedBatch, owner: str, gate: asyncio.Semaphore) -> None:
-        self._store, self._application, self._stop = context.store, context.application, context.stop
+        self._context, self._store = context, context.store
         self._batch, self._owner, self._gate = batch, owner, gate
         self._status: BatchStatus = batch.status
         self._validated, self._total = batch.in_progress_at is not None, batch.request_counts.total
@@ -77,8 +77,6 @@ class BatchRun:
         self._input, self._results = folder / "input.jsonl", BatchResults(folder / "journal.jsonl")
         self._saved: dict[str, Any] = {}  # progress as last written to the store
         self._lost = threading.Event()  # another worker has the batch
-        # Lines that were started and have no result, those that wait to be retried among them.
-        self._line_slots = asyncio.Semaphore(context.settings.batch_concurrency)
 
     def run(self) -> None:
         queue, working = self._store.batches.queue, ("validating", "in_progress", "finalizing")
@@ -103,7 +101,7 @@ class BatchRun:
 
     def _interrupted(self) -> bool:
         """The worker stops while lines are still to be answered."""
-        return self._stop.is_set() and self._status == "in_progress" and now() < self._batch.expires_at
+        return self._context.stop.is_set() and self._status == "in_progress" and now() < self._batch.expires_at
 
     def _validate(self) -> bool:
         """Copies the input file and checks it; whether the batch goes on."""
@@ -125,7 +123,7 @@ class BatchRun:
 
     def _answer(self) -> None:
         """Returns when every line has a result, the batch was cancelled or has expired, or the worker stops."""
-        task = LoopTask(self._application.loop, self._answer_lines())
+        task = LoopTask(self._context.application.loop, self._answer_lines())
         try:
             while not task.wait(_PROGRESS_S) and self._goes_on():
                 self._save_progress()
@@ -135,7 +133,7 @@ class BatchRun:
             task.cancel()
 
     def _goes_on(self) -> bool:
-        ended = self._lost.is_set() or self._stop.is_set() or now() >= self._batch.expires_at
+        ended = self._lost.is_set() or self._context.stop.is_set() or now() >= self._batch.expires_at
         return self._status == "in_progress" and not ended
 
     def _save_progress(self) -> None:
@@ -147,12 +145,14 @@ class BatchRun:
             self._lost.set()
 
     async def _answer_lines(self) -> None:
+        # Lines that were started and have no result, those that wait to be retried among them.
+        slots = asyncio.Semaphore(self._context.settings.batch_concurrency)
         async with asyncio.TaskGroup() as group:
             for line in read_lines(self._input):
                 if line.number not in self._results:
-                    await self._line_slots.acquire()
+                    await slots.acquire()
                     task = group.create_task(self._answer_line(line))
-                    task.add_done_callback(lambda _: self._line_slots.release())
+                    task.add_done_callback(lambda _: slots.release())
 
     async def _answer_line(self, line: Line) -> None:
         if line.body.get("stream"):
@@ -160,7 +160,7 @@ class BatchRun:
             response = httpx.Response(error.status, json=error.body())
         else:
             batch = self._batch
-            response = await self._application.post(batch.project, batch.endpoint, line.body, self._gate)
+            response = await self._context.application.post(batch.project, batch.endpoint, line.body, self._gate)
         status, body = read_response(response)
         result = {"status_code": status, "request_id": response.headers.get("x-request-id", ""), "body": body}
         succeeded = 200 <= status < 300

@@ -1,0 +1,76 @@
+"""Runs an ASGI application from a thread of this process: on a socket, or its lifespan alone."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from luthier.language import say
+from luthier.types.errors import LuthierError
+
+_POLL_S = 0.02
+_SHUTDOWN_S = 5  # for open responses
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one. Raises LuthierError."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise LuthierError(
+            say(
+                f"Cannot listen on {host} port {port}: {error.strerror}. Try --port 0.",
+                f"无法监听 {host} 端口 {port}：{error.strerror}。可以试试 --port 0。",
+            )
+        ) from error
+    return listener
+
+
+@contextmanager
+def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
+    """Answers requests on `listener`, which is closed at the end. Raises LuthierError when the start fails."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise LuthierError("The server ended while starting; its log says why.")
+            thread.join(_POLL_S)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@contextmanager
+def running_lifespan(app: FastAPI) -> Iterator[None]:
+    """Runs the application's lifespan on an event loop of its own, for requests from within the process only."""
+    started, stop, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
+
+    async def live() -> None:
+        async with app.router.lifespan_context(app):
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(live()), name="luthier-application", daemon=True)
+    thread.start()
+    try:
+        while not started.wait(_POLL_S):
+            if not thread.is_alive():
+                raise LuthierError("The application ended while starting; the log says why.")
+        yield
+    finally:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
