@@ -18,7 +18,7 @@ from luthier.store import Event, Job, Store
 from luthier.types.errors import JobError
 from luthier.worker import Worker, WorkerContext, job_spec_builder
 from luthier.worker.handlers.job_handler import JobHandler
-from luthier.worker.training_run import Run
+from luthier.worker.training_run import TrainingRun
 from store.test_store import JOB
 from training.jobs import EXAMPLES
 
@@ -68,11 +68,11 @@ def run_until_over(store: Store, base: Path, tmp_path: Path, monkeypatch: pytest
     lines = "".join(json.dumps(example) + "\n" for example in EXAMPLES)
     (store.job_folder(job.id) / "train.jsonl").write_text(lines)
     store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
-    rounds, engines = 0, EnginePool(EngineOptions())
+    rounds = 0
     while claimed := store.jobs.claim("w", "queued"):
         rounds += 1
         try:
-            Run(claimed, "w", store, Settings(), Catalogue(tmp_path), engines, threading.Event()).run()
+            TrainingRun(claimed, context_of(store, tmp_path)).run()
         except JobError as error:
             return error.code, rounds
         store.jobs.queue.release(job.id, "w")
@@ -155,6 +155,5 @@ def test_a_trainer_compiles_its_kernels_into_the_cache_of_the_server(
     store.jobs.create(**{**JOB, "base": str(tiny_base)})
     job = store.jobs.claim("w", "validating_files")
     assert job
-    settings = Settings(cache=tmp_path / "cache")
-    spec = job_spec_builder.build(job, store.job_folder(job.id), store, settings, Catalogue(tmp_path))
-    assert spec.cache == str(tmp_path / "cache")
+    spec = job_spec_builder.build(job, context_of(store, tmp_path))
+    assert spec.cache == str(tmp_path)

@@ -1,29 +1,28 @@
 """`job.json` for the trainer: from a job's row, its metadata, and the server's settings."""
 
 from dataclasses import replace
-from pathlib import Path
 
-from luthier.catalogue import Catalogue
-from luthier.settings import Settings
-from luthier.store import Job, Store
+from luthier.store import Job
 from luthier.training.job_spec import JobSpec
 from luthier.types.errors import JobError
+from luthier.worker.context import WorkerContext
 
 _FIXED_AT_START = ("lora_rank", "lora_alpha", "lora_targets", "definitions")
 
 
-def build(job: Job, folder: Path, store: Store, settings: Settings, catalogue: Catalogue) -> JobSpec:
+def build(job: Job, context: WorkerContext) -> JobSpec:
     """What the job asks for, else the settings. A resumed job keeps the shape of the adapter that it began with.
 
     Raises JobError when the model to continue from was deleted.
     """
+    store, settings = context.store, context.settings
     parent = store.models.find(job.parent) if job.parent else None
     if job.parent and not parent:
         raise JobError("model_not_available", f"The model {job.parent} does not exist any more.", "model")
     options = job.options
     rank = options.rank or settings.lora_rank
     spec = JobSpec(
-        base=str(catalogue.folder(job.base)),
+        base=str(context.catalogue.folder(job.base)),
         base_name=job.base,
         seed=job.seed,
         method=job.method_type,
@@ -35,11 +34,12 @@ def build(job: Job, folder: Path, store: Store, settings: Settings, catalogue: C
         precision=settings.precision,
         threads=settings.threads,
         definitions=settings.definitions,
-        cache=str(catalogue.cache),
+        cache=str(context.catalogue.cache),
         lora_rank=rank,
         lora_alpha=options.alpha or settings.lora_alpha or 2 * rank,
         lora_targets=options.targets or settings.lora_targets,
     )
+    folder = store.job_folder(job.id)
     if not (folder / "job.json").exists():
         return spec
     earlier = JobSpec.read(folder)

@@ -3,26 +3,23 @@
 from pathlib import Path
 from typing import IO
 
-from luthier.catalogue import Catalogue
 from luthier.data.examples import adapter_metadata
-from luthier.inference import EnginePool
-from luthier.settings import Settings
-from luthier.store import Event, Job, Store
+from luthier.store import Event, Job
 from luthier.training.protocol import Checkpoint
 from luthier.types.common import now
 from luthier.types.errors import JobError
 from luthier.types.names import checkpoint_name, fine_tuned_name
 from luthier.worker import job_messages, parity
+from luthier.worker.context import WorkerContext
 
 
 class ModelPublisher:
-    """`folder` is the job folder; `engines` are those that will serve the model."""
+    """The engines of `context` are those that will serve the model."""
 
-    def __init__(
-        self, job: Job, folder: Path, store: Store, settings: Settings, catalogue: Catalogue, engines: EnginePool
-    ) -> None:
-        self._job, self._folder, self._store = job, folder, store
-        self._settings, self._catalogue, self._engines = settings, catalogue, engines
+    def __init__(self, job: Job, context: WorkerContext) -> None:
+        self._job, self._store, self._settings = job, context.store, context.settings
+        self._catalogue, self._engines = context.catalogue, context.engines
+        self._checkpoints = context.store.job_folder(job.id) / "checkpoints"
 
     def publish_checkpoint(self, checkpoint: Checkpoint) -> None:
         name = checkpoint_name(self._job.model, self._settings.organization, self._job.suffix, checkpoint.step)
@@ -35,7 +32,7 @@ class ModelPublisher:
         """
         job, jobs = self._job, self._store.jobs
         name = fine_tuned_name(job.model, self._settings.organization, job.suffix)
-        self._check_parity(self._folder / "checkpoints" / checkpoint.folder)
+        self._check_parity(self._checkpoints / checkpoint.folder)
         model = self._publish(checkpoint, name, job_messages.model_created(name))
         if model is None:
             if jobs.get(job.id).status == "running":
@@ -60,7 +57,7 @@ class ModelPublisher:
 
     def _publish(self, checkpoint: Checkpoint, name: str, event: Event) -> str | None:
         """The model's name: that of an earlier run of the same step where there was one. None if the job is over."""
-        source = self._folder / "checkpoints" / checkpoint.folder
+        source = self._checkpoints / checkpoint.folder
         return self._store.models.add_checkpoint(
             self._job,
             name=name,

@@ -12,7 +12,7 @@ from luthier.worker.handlers.job_handler import JobHandler, train_job, validate_
 from luthier.worker.handlers.run_batch import BatchHandler
 from luthier.worker.handlers.run_evaluation import EvaluationHandler
 from luthier.worker.lane import Handler, Lane
-from luthier.worker.training_run import clear
+from luthier.worker.training_run import delete_work_files
 
 _log = logging.getLogger(__name__)
 _DEAD_WORKERS_S = 1.0
@@ -70,6 +70,6 @@ def _keep_house(store: Store, stop: threading.Event) -> None:
                 tidied = time.monotonic()
                 store.delete_expired()
                 for folder in store.finished_job_folders():
-                    clear(folder)
+                    delete_work_files(folder)
         except Exception:
             _log.exception("housekeeping met an unexpected error and goes on")

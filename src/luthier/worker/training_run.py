@@ -6,13 +6,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from luthier.catalogue import Catalogue
-from luthier.inference import EnginePool
-from luthier.settings import Settings
-from luthier.store import Event, Job, Store
+from luthier.store import Event, Job
 from luthier.training import protocol
 from luthier.types.errors import JobError
 from luthier.worker import job_messages, job_spec_builder
+from luthier.worker.context import WorkerContext
 from luthier.worker.lease import Lease
 from luthier.worker.model_publisher import ModelPublisher
 from luthier.worker.trainer_events import TrainerEvents
@@ -21,39 +19,30 @@ from luthier.worker.trainer_process import LocalTrainerProcess, TrainerProcess
 _STOPPED = 75  # the trainer's exit code after a graceful stop, with its resume state saved
 _KEPT_FILES = ("job.json", "trainer.log", "trainer.lock")
 _LOG_CHARACTERS = 500  # of the trainer's log in the error of a failed job
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 
 
-class Run:
-    """`owner` holds the lease of the job. `stop` is set when the worker has to end."""
+class TrainingRun:
+    """The job's owner holds its lease."""
 
-    def __init__(
-        self,
-        job: Job,
-        owner: str,
-        store: Store,
-        settings: Settings,
-        catalogue: Catalogue,
-        engines: EnginePool,
-        stop: threading.Event,
-    ) -> None:
-        self._job, self._owner, self._store, self._stop = job, owner, store, stop
-        self._settings, self._catalogue = settings, catalogue
-        self._folder = store.job_folder(job.id)
-        self._publisher = ModelPublisher(job, self._folder, store, settings, catalogue, engines)
-        self._events = TrainerEvents(job, store, self._publisher)
+    def __init__(self, job: Job, context: WorkerContext) -> None:
+        self._job, self._context, self._store = job, context, context.store
+        self._folder = context.store.job_folder(job.id)
+        self._publisher = ModelPublisher(job, context)
+        self._events = TrainerEvents(job, context.store, self._publisher)
         self._lease_lost = False  # cancelled, paused, or held by another worker
 
     def run(self) -> None:
         """Leaves the job in its next state. Raises JobError when the job failed."""
-        spec = job_spec_builder.build(self._job, self._folder, self._store, self._settings, self._catalogue)
-        spec.write(self._folder)
+        job_spec_builder.build(self._job, self._context).write(self._folder)
         if not self._wait_for_earlier_trainer():
             return
         jobs = self._store.jobs
         if not jobs.transition(self._job.id, ("queued",), "running", job_messages.STARTED, release=False):
             return
-        jobs.record(self._job.id, job_messages.open_weights(self._job.model, self._catalogue.title(self._job.base)))
+        jobs.record(
+            self._job.id, job_messages.open_weights(self._job.model, self._context.catalogue.title(self._job.base))
+        )
         self._events.replay(self._folder)
         self._finish(self._run_trainer())
 
@@ -65,7 +54,10 @@ class Run:
                 with lock.acquire(timeout=1):
                     return True
             except Timeout:
-                if self._stop.is_set() or self._store.jobs.queue.heartbeat(self._job.id, self._owner) != "queued":
+                if (
+                    self._context.stop.is_set()
+                    or self._store.jobs.queue.heartbeat(self._job.id, self._job.owner) != "queued"
+                ):
                     return False
 
     def _run_trainer(self) -> int:
@@ -84,7 +76,7 @@ class Run:
         stopper = threading.Thread(target=self._stop_with_worker, args=(trainer, exited), daemon=True)
         stopper.start()
         try:
-            with Lease(self._store.jobs.queue, self._job.id, self._owner, ("running",), on_lease_lost):
+            with Lease(self._store.jobs.queue, self._job.id, self._job.owner, ("running",), on_lease_lost):
                 for fields in trainer.events():
                     self._events.record(protocol.parse_event(fields))
                 return trainer.wait()
@@ -96,7 +88,7 @@ class Run:
 
     def _stop_with_worker(self, trainer: TrainerProcess, exited: threading.Event) -> None:
         while not exited.wait(0.1):
-            if self._stop.is_set():
+            if self._context.stop.is_set():
                 trainer.stop()
                 return
 
@@ -116,7 +108,7 @@ class Run:
     def _handle_crash(self, code: int) -> None:
         """Requeues the job. Raises JobError after too many attempts without a new step."""
         attempts = 1 if self._events.made_progress else self._job.attempts + 1
-        if attempts >= MOST_ATTEMPTS:
+        if attempts >= MAX_ATTEMPTS:
             log = (self._folder / "trainer.log").read_text(encoding="utf-8", errors="replace").strip()
             message = job_messages.trainer_died_error(attempts, code, log[-_LOG_CHARACTERS:])
             raise JobError("trainer_died", message)
@@ -128,7 +120,7 @@ class Run:
         )
 
 
-def clear(folder: Path) -> None:
+def delete_work_files(folder: Path) -> None:
     """Deletes the data, state and checkpoints of a job that is over; its spec and its trainer's log stay."""
     for path in folder.iterdir():
         if path.name in _KEPT_FILES:

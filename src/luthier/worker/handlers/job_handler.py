@@ -10,7 +10,7 @@ from luthier.worker.context import WorkerContext
 from luthier.worker.handlers.validate_job import validate
 from luthier.worker.lane import Claim
 from luthier.worker.lease import Lease
-from luthier.worker.training_run import MOST_ATTEMPTS, Run, clear
+from luthier.worker.training_run import MAX_ATTEMPTS, TrainingRun, delete_work_files
 
 _log = logging.getLogger(__name__)
 _BACKOFF_S = 2.0  # times the number of attempts
@@ -46,7 +46,7 @@ class JobHandler:
         finally:
             self._store.jobs.queue.release(job.id, job.owner)
             if self._store.jobs.get(job.id).status in FINAL:
-                clear(self._store.job_folder(job.id))
+                delete_work_files(self._store.job_folder(job.id))
 
     def _retry(self, job: Job, step_before: int, error: Exception) -> None:
         """Faults of the machine (a full disk, an unreadable file) may be transient; nothing of the job is discarded.
@@ -55,7 +55,7 @@ class JobHandler:
         """
         attempts = 1 if self._store.jobs.last_step(job.id) > step_before else job.attempts + 1
         description = f"{type(error).__name__}: {error}"
-        if attempts >= MOST_ATTEMPTS:
+        if attempts >= MAX_ATTEMPTS:
             self._fail(job.id, JobError("server_error", f"The server met an error {attempts} times: {description}"))
             return
         self._context.stop.wait(_BACKOFF_S * attempts)
@@ -80,4 +80,4 @@ def validate_job(job: Job, context: WorkerContext) -> None:
 
 def train_job(job: Job, context: WorkerContext) -> None:
     """`queued` through `running` to `succeeded`, or back to `queued`. Raises JobError."""
-    Run(job, job.owner, context.store, context.settings, context.catalogue, context.engines, context.stop).run()
+    TrainingRun(job, context).run()
