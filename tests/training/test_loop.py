@@ -59,7 +59,7 @@ def test_only_the_adapter_changes_and_all_of_it(tmp_path: Path, tiny_base: Path)
 
     def look(trainer) -> None:
         state = {
-            name: tensor.clone() for name, tensor in trainer._optimizer_step._forward._model.module.state_dict().items()
+            name: tensor.clone() for name, tensor in trainer._optimizer_step._forward.model.module.state_dict().items()
         }
         seen.setdefault("first", state)
         seen["last"] = state

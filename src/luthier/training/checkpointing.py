@@ -15,7 +15,6 @@ from luthier.training.batching import TrainingExample
 from luthier.training.dataset import TokenSequence
 from luthier.training.durable_files import new_folder
 from luthier.training.forward_pass import ForwardPass
-from luthier.training.model import TrainedModel
 from luthier.training.protocol import Emit
 from luthier.training.resume_state import BestEpoch, Progress
 from luthier.training.training_data import Split, TrainingData
@@ -31,20 +30,18 @@ class ModelFolders:
     def __init__(
         self,
         folder: Path,
-        model: TrainedModel,
         chat_template: str,
         metadata: AdapterMetadata,
         data: TrainingData,
         forward: ForwardPass,
     ) -> None:
         self._folder = folder / "checkpoints"
-        self._model, self._chat_template, self._metadata = model, chat_template, metadata
-        self._data, self._forward = data, forward
+        self._chat_template, self._metadata, self._data, self._forward = chat_template, metadata, data, forward
 
     def write(self, name: str) -> None:
         """The folder appears complete or not at all."""
         with new_folder(self._folder / name) as new:
-            self._model.write(new)
+            self._forward.model.write(new)
             (new / "chat_template.jinja").write_text(self._chat_template, encoding="utf-8")
             self._metadata.write(new)
             parity_samples.write(new, self._parity_samples())

@@ -33,7 +33,7 @@ class ForwardPass:
     """`max_tokens`: the token budget of a micro-batch."""
 
     def __init__(self, model: TrainedModel, max_tokens: int) -> None:
-        self._model = model
+        self.model = model
         self.max_tokens = max_tokens
 
     def micro_batches(self, examples: list[TrainingExample]) -> Iterator[MicroBatch]:
@@ -44,9 +44,9 @@ class ForwardPass:
         return self._run([example])
 
     def _run(self, group: list[TrainingExample]) -> MicroBatch:
-        packed = pack([sequence for example in group for sequence in example.sequences], self._model.compute.device)
-        with self._model.compute.autocast():
-            return MicroBatch(group, packed, *log_probabilities(self._model.module, packed))
+        packed = pack([sequence for example in group for sequence in example.sequences], self.model.compute.device)
+        with self.model.compute.autocast():
+            return MicroBatch(group, packed, *log_probabilities(self.model.module, packed))
 
 
 def in_chunks(data: TrainingData, split: Split, indices: range, stop: Event) -> Iterator[list[TrainingExample]]:

@@ -47,25 +47,20 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
         spec.hyperparameters, len(data.train), config.model_type, config.hidden_size, spec.method, spec.tuning
     )
     _report_data(data, plan, ToolDropout.parse(spec.definitions), emit)
-
     model = TrainedModel(spec)
-    optimizer = torch.optim.AdamW(model.parameters.values(), lr=plan.learning_rate, weight_decay=0, fused=True)
     _report_model(model, emit)
-    max_tokens = _token_budget(model, data.longest, emit)
-    forward = ForwardPass(model, max_tokens)
+    forward = ForwardPass(model, _token_budget(model, data.longest, emit))
     objective = _objective(folder, spec, plan, data, forward, stop)
-    resume_state = ResumeState(folder, model.parameters, optimizer, Progress(micro_batch_tokens=max_tokens))
+    optimizer = torch.optim.AdamW(model.parameters.values(), lr=plan.learning_rate, weight_decay=0, fused=True)
+    resume_state = ResumeState(folder, model.parameters, optimizer, Progress(micro_batch_tokens=forward.max_tokens))
     _restore(resume_state, emit)
     forward.max_tokens = resume_state.progress.micro_batch_tokens
-
-    folders = ModelFolders(folder, model, renderer.template.text, _adapter_metadata(folder, spec), data, forward)
-    folders.complete_earlier()
     return Trainer(
         data,
         plan,
         OptimizerStep(forward, objective, optimizer, model.parameters, plan),
         Validation(data, forward, objective, plan, spec.validate_at, stop),
-        Checkpoints(folders, plan.total_steps, emit),
+        Checkpoints(_model_folders(folder, spec, renderer, data, forward), plan.total_steps, emit),
         resume_state,
         emit=emit,
         stop=stop,
@@ -130,6 +125,14 @@ def _restore(resume_state: ResumeState, emit: Emit) -> None:
         return
     if restored:
         emit(protocol.Resumed(step=resume_state.progress.step))
+
+
+def _model_folders(
+    folder: Path, spec: JobSpec, renderer: Renderer, data: TrainingData, forward: ForwardPass
+) -> ModelFolders:
+    folders = ModelFolders(folder, renderer.template.text, _adapter_metadata(folder, spec), data, forward)
+    folders.complete_earlier()
+    return folders
 
 
 def _adapter_metadata(folder: Path, spec: JobSpec) -> AdapterMetadata:

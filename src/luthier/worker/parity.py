@@ -35,6 +35,23 @@ class ParityReport:
         return f"{measured}, {self.top_differs} likeliest tokens differ"
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """Of one sample: what serving computes at its targets. Arrays [targets]."""
+
+    sample: ParitySample
+    logprobs: np.ndarray
+    is_top: np.ndarray
+
+    @property
+    def gaps(self) -> np.ndarray:
+        return np.asarray(np.abs(self.logprobs - np.array(self.sample.logprobs)))
+
+    @property
+    def top_differs(self) -> int:
+        return int((np.array(self.sample.likeliest) != self.is_top).sum())
+
+
 def check(start: Callable[[], Engine], model: Path, precision: str, *, full: bool = False) -> ParityReport:
     """Scores the parity samples in the folder `model` (an adapter's, or with `full` a complete model's).
 
@@ -43,42 +60,37 @@ def check(start: Callable[[], Engine], model: Path, precision: str, *, full: boo
     """
     try:
         samples, engine = read(model), start()
-        scores = [_score(engine, sample, None if full else model) for sample in samples]
+        compared = [_score(engine, sample, None if full else model) for sample in samples]
     except Exception as error:  # whatever an engine cannot do with this model, no request could either
         if is_transient(error) or isinstance(error, RateLimitError | UnavailableError):
             raise
         why = str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}"
         raise JobError("parity_failed", f"The fine-tuned model cannot be served: {why}") from error
-    gaps = [np.abs(logprobs - np.array(sample.logprobs)) for sample, (logprobs, _) in zip(samples, scores, strict=True)]
-    report = ParityReport(
-        mean_difference=float(np.concatenate(gaps).mean()),
-        tokens=sum(len(gap) for gap in gaps),
-        examples=len(samples),
-        top_differs=sum(
-            int((np.array(sample.likeliest) != is_top).sum())
-            for sample, (_, is_top) in zip(samples, scores, strict=True)
-        ),
-    )
+    gaps = np.concatenate([comparison.gaps for comparison in compared])
+    top_differs = sum(comparison.top_differs for comparison in compared)
+    report = ParityReport(float(gaps.mean()), len(gaps), len(samples), top_differs)
     if not report.mean_difference <= MAX_MEAN_DIFFERENCE[precision]:
-        worst = max(range(len(gaps)), key=lambda index: float(gaps[index].max()))
-        sample, place = samples[worst], int(gaps[worst].argmax())
-        raise JobError(
-            "parity_failed",
-            f"The serving path does not give the answers that were trained: {report.summary()}, at most "
-            f"{MAX_MEAN_DIFFERENCE[precision]} is rounding. Example {worst + 1}, token {sample.positions[place]}: "
-            f"{sample.logprobs[place]:.3f} in training, {scores[worst][0][place]:.3f} in serving. "
-            "Try another --engine, and report it.",
-        )
+        raise JobError("parity_failed", _failure(report, compared, MAX_MEAN_DIFFERENCE[precision]))
     return report
 
 
-def _score(engine: Engine, sample: ParitySample, adapter: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """(log-probabilities of the targets, whether each is the likeliest token at its place)."""
+def _failure(report: ParityReport, compared: list[_Comparison], limit: float) -> str:
+    """Names the target with the largest difference."""
+    number, worst = max(enumerate(compared, 1), key=lambda numbered: float(numbered[1].gaps.max()))
+    target = int(worst.gaps.argmax())
+    return (
+        f"The serving path does not give the answers that were trained: {report.summary()}, at most {limit} is "
+        f"rounding. Example {number}, token {worst.sample.positions[target]}: {worst.sample.logprobs[target]:.3f} in "
+        f"training, {worst.logprobs[target]:.3f} in serving. Try another --engine, and report it."
+    )
+
+
+def _score(engine: Engine, sample: ParitySample, adapter: Path | None) -> _Comparison:
     start = min(sample.positions, default=1)
     scored = _scored_tokens(engine, sample, adapter, start)
     targets = [scored[place - start] for place in sample.positions]
     logprobs = np.array([token.logprob for token in targets])
-    return logprobs, np.array([token.top[0][1] <= token.logprob for token in targets])
+    return _Comparison(sample, logprobs, np.array([token.top[0][1] <= token.logprob for token in targets]))
 
 
 def _scored_tokens(engine: Engine, sample: ParitySample, adapter: Path | None, start: int) -> list[Token]:

@@ -40,24 +40,20 @@ class TrainingRun:
         jobs = self._store.jobs
         if not jobs.transition(self._job.id, ("queued",), "running", job_messages.STARTED, release=False):
             return
-        jobs.record(
-            self._job.id, job_messages.open_weights(self._job.model, self._context.catalogue.title(self._job.base))
-        )
+        weights = self._context.catalogue.title(self._job.base)
+        jobs.record(self._job.id, job_messages.open_weights(self._job.model, weights))
         self._events.replay(self._folder)
         self._finish(self._run_trainer())
 
     def _wait_for_earlier_trainer(self) -> bool:
         """A trainer whose worker died may still be saving its state. False when the lease is lost meanwhile."""
-        lock = FileLock(self._folder / "trainer.lock")
+        lock, queue = FileLock(self._folder / "trainer.lock"), self._store.jobs.queue
         while True:
             try:
                 with lock.acquire(timeout=1):
                     return True
             except Timeout:
-                if (
-                    self._context.stop.is_set()
-                    or self._store.jobs.queue.heartbeat(self._job.id, self._job.owner) != "queued"
-                ):
+                if self._context.stop.is_set() or queue.heartbeat(self._job.id, self._job.owner) != "queued":
                     return False
 
     def _run_trainer(self) -> int:
