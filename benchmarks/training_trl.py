@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
     spec = JobSpec.read(folder)
     if spec.threads:
         torch.set_num_threads(spec.threads)
-    options = dataset.Options(Renderer(Path(spec.base)), 65_536, mix=ToolDropout.parse(spec.definitions))
+    options = dataset.Options(Renderer(Path(spec.base)), 65_536, dropout=ToolDropout.parse(spec.definitions))
     examples = dataset.load(folder / "train.jsonl", options, "training_file")
     config = AutoConfig.from_pretrained(spec.base)
     resolved = resolve(spec.hyperparameters, len(examples), config.model_type, config.hidden_size)

@@ -16,7 +16,7 @@ from luthier.inference import EngineRequest, SamplingParams
 from luthier.inference.options import EngineOptions
 from luthier.inference.registry import build_engine
 from training.jobs import losses, train, write_job
-from training.test_loop import CALLING, TOOL
+from training.test_trainer import CALLING, TOOL
 
 
 def _last_checkpoint(folder: Path, events: list[dict[str, Any]]) -> Path:

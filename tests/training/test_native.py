@@ -18,8 +18,8 @@ from luthier.training.logprobs import _TokenLogProbabilities, log_probabilities,
 from luthier.training.packing import prefix_tree
 from luthier.training.packing.packed_layout import Layout
 from training.jobs import train, write_job
-from training.test_core import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
-from training.test_prefixes import _family, _trained
+from training.test_logprobs import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
+from training.test_prefix_tree import _family, _trained
 
 needs_compiler = pytest.mark.skipif(bindings.library() is None, reason="no C++ compiler with OpenMP")
 FORMATS = pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])

@@ -35,7 +35,7 @@ from through_api import (
     wait,
 )
 from training.jobs import EXAMPLES
-from training.test_dpo import PAIRS
+from training.test_preference import PAIRS
 
 
 @pytest.fixture(scope="module", autouse=True)

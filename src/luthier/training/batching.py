@@ -28,13 +28,13 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def grouped_epoch_order(seed: int, epoch: int, count: int, batch_size: int, mix: ToolDropout) -> np.ndarray:
+def grouped_epoch_order(seed: int, epoch: int, count: int, batch_size: int, dropout: ToolDropout) -> np.ndarray:
     """As `epoch_order`, with tool-definition dropout: the examples of a batch show their definitions alike.
 
     Only the batches that show long definitions in full then pay for them, once per batch.
     """
     shuffled = epoch_order(seed, epoch, count)
-    by_view = shuffled[np.argsort(mix.levels(seed, epoch, count)[shuffled], kind="stable")]
+    by_view = shuffled[np.argsort(dropout.levels(seed, epoch, count)[shuffled], kind="stable")]
     full = count // batch_size * batch_size
     generator = np.random.default_rng([seed, epoch, batch_size])
     return np.concatenate([generator.permutation(by_view[:full].reshape(-1, batch_size)).ravel(), by_view[full:]])

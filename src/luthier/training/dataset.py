@@ -76,7 +76,7 @@ class Options:
     renderer: Renderer
     context_tokens: int
     method: str = "supervised"
-    mix: ToolDropout = field(default_factory=lambda: ToolDropout(1, 0, 0))
+    dropout: ToolDropout = field(default_factory=lambda: ToolDropout(1, 0, 0))
     seed: int = 0
 
 
@@ -94,7 +94,7 @@ def load(path: Path, options: Options, param: str, *, add_examples: bool = False
 
 
 def _write(folder: Path, path: Path, options: Options, param: str, add_examples: bool) -> None:
-    dropout = options.method == "supervised" and not options.mix.is_off and _has_definitions(path)
+    dropout = options.method == "supervised" and not options.dropout.is_off and _has_definitions(path)
     additions = NoCallExamples()
     with ExitStack() as files:
         streams = [files.enter_context((folder / name).open("wb")) for name in ("ids", "weights", "ends")]

@@ -72,7 +72,7 @@ def _rendering(spec: JobSpec, renderer: Renderer, config: Any) -> dataset.Option
     return dataset.Options(renderer, context, spec.method, ToolDropout.parse(spec.definitions), spec.seed)
 
 
-def _report_data(data: TrainingData, plan: ResolvedHyperparameters, mix: ToolDropout, emit: Emit) -> None:
+def _report_data(data: TrainingData, plan: ResolvedHyperparameters, dropout: ToolDropout, emit: Emit) -> None:
     train = data.train
     emit(
         protocol.Resolved(
@@ -86,7 +86,7 @@ def _report_data(data: TrainingData, plan: ResolvedHyperparameters, mix: ToolDro
         )
     )
     if train.views > 1:
-        emit(protocol.ToolDropout(full=mix.full, slim=mix.slim, none=mix.none, added_examples=train.added))
+        emit(protocol.ToolDropout(full=dropout.full, slim=dropout.slim, none=dropout.none, added_examples=train.added))
 
 
 def _report_model(model: TrainedModel, emit: Emit) -> None:

@@ -21,7 +21,7 @@ class TrainingData:
     """
 
     def __init__(self, folder: Path, options: dataset.Options) -> None:
-        self._mix: ToolDropout = options.mix
+        self._dropout: ToolDropout = options.dropout
         self._seed = options.seed
         self.splits: dict[Split, dataset.Dataset] = {
             "train": dataset.load(folder / "train.jsonl", options, "training_file", add_examples=True)
@@ -44,14 +44,14 @@ class TrainingData:
         return max(split.longest for split in self.splits.values())
 
     def tokens(self, epoch: int) -> int:
-        return self.train.tokens(self._mix.levels(self._seed, epoch, len(self.train)))
+        return self.train.tokens(self._dropout.levels(self._seed, epoch, len(self.train)))
 
     def batch(self, step: int, plan: ResolvedHyperparameters) -> list[TrainingExample]:
         """The examples of an optimizer step, counted from 1."""
         epoch, number = divmod(step - 1, plan.steps_per_epoch)
         count = len(self.train)
         if self.train.views > 1:
-            order = batching.grouped_epoch_order(self._seed, epoch, count, plan.batch_size, self._mix)
+            order = batching.grouped_epoch_order(self._seed, epoch, count, plan.batch_size, self._dropout)
         else:
             order = batching.epoch_order(self._seed, epoch, count)
         return self.examples("train", order[number * plan.batch_size : (number + 1) * plan.batch_size], epoch)
@@ -59,7 +59,7 @@ class TrainingData:
     def examples(self, split: Split, indices: Iterable[int], epoch: int = 0) -> list[TrainingExample]:
         """Validation always renders as in the first epoch, so that its losses can be compared."""
         source, reference = self.splits[split], self.reference_logprobs.get(split)
-        views = self._mix.levels(self._seed, epoch, len(source))
+        views = self._dropout.levels(self._seed, epoch, len(source))
         return [
             TrainingExample(
                 index,

@@ -16,7 +16,7 @@ from luthier.training.kernels.attention import attend
 from luthier.training.logprobs import log_probabilities, pack
 from luthier.training.packing import prefix_tree
 from luthier.training.packing.packed_layout import Layout
-from training.test_core import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
+from training.test_logprobs import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
 
 
 def _tokens(length: int, seed: int) -> list[int]:

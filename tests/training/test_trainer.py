@@ -19,7 +19,7 @@ from luthier.training.lr_schedule import learning_rate_factor
 from luthier.training.trainer import Trainer
 from luthier.types.errors import JobError
 from training.jobs import EXAMPLES, losses, train, write_job
-from training.test_dpo import PAIRS
+from training.test_preference import PAIRS
 
 
 class PowerCutError(Exception):

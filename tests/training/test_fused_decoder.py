@@ -12,7 +12,7 @@ from luthier.training.job_spec import JobSpec
 from luthier.training.logprobs import log_probabilities, pack
 from luthier.training.lora import llama
 from luthier.training.model import load_model, trainable_parameters
-from training.test_core import CPU, _assert_same, _examples, _loss_and_gradients
+from training.test_logprobs import CPU, _assert_same, _examples, _loss_and_gradients
 
 SIZES = {
     "vocab_size": 300,

@@ -16,8 +16,8 @@ from luthier.training.logprobs import log_probabilities, pack
 from luthier.training.model import load_model, trainable_parameters
 from luthier.types.errors import JobError
 from training.jobs import EXAMPLES, losses, train, write_job
-from training.test_core import CPU, _examples
-from training.test_dpo import PAIRS
+from training.test_logprobs import CPU, _examples
+from training.test_preference import PAIRS
 
 
 def _job(folder: Path, base: Path, **given) -> Path:
