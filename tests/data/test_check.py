@@ -379,7 +379,7 @@ def test_a_file_that_is_not_text_says_only_that(check: Any) -> None:
 def test_progress_reaches_the_last_line(check: Any) -> None:
     seen: list[int] = []
     content = raw(*different(10))
-    check(content + b"\n\n", on_line=seen.append)
+    check(content + b"\n\n", on_progress=seen.append)
     assert seen[-1] == len(content) + 2
     assert seen == sorted(seen)
 

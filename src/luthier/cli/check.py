@@ -148,8 +148,8 @@ def check(
             show_example(ready.path, show, base, options.json)
         return
 
-    def measure(path: Path, report: Report, on_line: Callable[[int], None] | None) -> None:
-        add_numbers(path, report, base, on_line)
+    def measure(path: Path, report: Report, on_progress: Callable[[int], None] | None) -> None:
+        add_numbers(path, report, base, on_progress)
 
     check_flags(fix_to, validation, force=force, guess=guess, diff=diff)
     file_hints: Hints | None = Hints(**hints)
@@ -179,9 +179,9 @@ def _repair(path: Path, out: Path | None, hints: Hints | None, *, force: bool, g
     try:
         with (
             prepared(path, hints) as file,
-            reading_bar(file.path, say(f"repairing {path.name}", f"修复 {path.name}")) as on_line,
+            reading_bar(file.path, say(f"repairing {path.name}", f"修复 {path.name}")) as on_progress,
         ):
-            repairs = fix(file.path, out, force=force, guess=guess, on_line=on_line)
+            repairs = fix(file.path, out, force=force, guess=guess, on_progress=on_progress)
             for note in file.notes:
                 repairs.counts[f"{note.code} ({note.value})" if note.value else note.code] += 1
             return repairs

@@ -51,7 +51,7 @@ def _chunks(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def add_numbers(path: Path, report: Report, base: str | None, on_line: Callable[[int], None] | None) -> None:
+def add_numbers(path: Path, report: Report, base: str | None, on_progress: Callable[[int], None] | None) -> None:
     """Adds the token statistics of a file, and their findings, to its report."""
     from luthier.data.rendering.renderer import Renderer
     from luthier.data.token_stats import context_tokens, measure
@@ -60,7 +60,9 @@ def add_numbers(path: Path, report: Report, base: str | None, on_line: Callable[
     if folder is None:
         report.token_stats = {"base": name, "why": missing_base(name)}
         return
-    stats = measure(path, Renderer(folder), context_tokens(folder), count_openai=openai_counter(), on_line=on_line)
+    stats = measure(
+        path, Renderer(folder), context_tokens(folder), count_openai=openai_counter(), on_progress=on_progress
+    )
     for finding in stats.findings:
         report.add(finding)
     report.token_stats = {"base": name, **stats.to_dict(), "faulty": report.faulty}

@@ -82,18 +82,18 @@ def _check(
         with prepared(path, hints) as file:
             for note in file.notes:
                 report.add(note)
-            with reading_bar(file.path, say(f"checking {path.name}", f"检查 {path.name}")) as on_line:
+            with reading_bar(file.path, say(f"checking {path.name}", f"检查 {path.name}")) as on_progress:
                 check_file(
                     file.path,
                     method=method,
                     minimum_examples=minimum_examples,
-                    on_line=on_line,
+                    on_progress=on_progress,
                     quality=quality,
                     report=report,
                 )
             if measure:
-                with reading_bar(file.path, say(f"counting {path.name}", f"统计 {path.name}")) as on_line:
-                    measure(file.path, report, on_line)
+                with reading_bar(file.path, say(f"counting {path.name}", f"统计 {path.name}")) as on_progress:
+                    measure(file.path, report, on_progress)
             return report
     except FindingError as error:  # the format is unknown
         report.add(error.finding)
@@ -115,14 +115,14 @@ def reading_bar(path: Path, text: str) -> Iterator[Callable[[int], None] | None]
         task = progress.add_task(text, total=total)
         displayed = 0
 
-        def on_line(done: int) -> None:
+        def on_progress(done: int) -> None:
             # At most 100 updates: a file may have millions of short lines.
             nonlocal displayed
             if done - displayed >= total // 100:
                 displayed = done
                 progress.update(task, completed=done)
 
-        yield on_line
+        yield on_progress
 
 
 def print_report(console: Console, path: Path, report: Report) -> None:

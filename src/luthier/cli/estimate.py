@@ -105,14 +105,14 @@ def _count_tokens(file: Path, folder: Path, epochs: int | None) -> dict[str, Any
     from luthier.data.token_stats import context_tokens, measure
 
     faulty = check_file(file).faulty
-    with reading_bar(file, say(f"counting {file.name}", f"统计 {file.name}")) as on_line:
+    with reading_bar(file, say(f"counting {file.name}", f"统计 {file.name}")) as on_progress:
         numbers = measure(
             file,
             Renderer(folder),
             context_tokens(folder),
             sample_bytes=_SAMPLE_BYTES,
             count_openai=openai_counter(),
-            on_line=on_line,
+            on_progress=on_progress,
         )
     if not numbers.counted:
         command = shlex.join(["luthier", "check", str(file)])

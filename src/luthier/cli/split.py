@@ -76,8 +76,10 @@ def split(
     if test:
         outputs.append(Output("test", paths["test"], test))
     try:
-        with reading_bar(file, say(f"splitting {file.name}", f"拆分 {file.name}")) as on_line:
-            result = split_file(file, paths["train"], outputs, seed=seed, by=by, overwrite=force, on_line=on_line)
+        with reading_bar(file, say(f"splitting {file.name}", f"拆分 {file.name}")) as on_progress:
+            result = split_file(
+                file, paths["train"], outputs, seed=seed, by=by, overwrite=force, on_progress=on_progress
+            )
     except OSError as error:
         raise CliError(say(f"The files cannot be written: {error}", f"无法写入文件：{error}")) from error
     outputs.insert(0, Output("train", paths["train"], 1 - sum(output.share for output in outputs)))

@@ -115,7 +115,7 @@ def measure(
     *,
     sample_bytes: int = SAMPLE_BYTES,
     count_openai: Callable[[str], int] | None = None,
-    on_line: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> TokenStats:
     """The statistics of any file. Lines with errors, and examples that cannot be rendered, are left out."""
     stats = TokenStats(0, context)
@@ -133,8 +133,8 @@ def measure(
         if len(candidates) == _BATCH_SIZE:
             _count(stats, candidates, renderer, count_openai)
             candidates = []
-        if on_line:
-            on_line(line.end_bytes)
+        if on_progress:
+            on_progress(line.end_bytes)
     _count(stats, candidates, renderer, count_openai)
     return stats
 

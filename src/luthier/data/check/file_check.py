@@ -52,21 +52,21 @@ def check_file(
     *,
     method: str = "supervised",
     minimum_examples: int = 10,
-    on_line: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
     quality: Quality | None = None,
     survey: Survey | None = None,
     report: Report | None = None,
 ) -> Report:
     """Checks every line. Any bytes give a report; only an unreadable path raises (`OSError`).
 
-    `on_line` is called with the offset in the file, after every block. `report`: one to continue, else a new one.
+    `on_progress` is called with the offset in the file, after every block. `report`: one to continue, else a new one.
     """
     check = _FileCheck(Report() if report is None else report, quality, survey)
     try:
         for block in read_blocks(path):
             check.add_block(block)
-            if on_line:
-                on_line(block.end_bytes)
+            if on_progress:
+                on_progress(block.end_bytes)
     except FindingError as error:  # not text at all: there are no lines to report
         check.report.add(error.finding)
         return check.report

@@ -83,7 +83,7 @@ def repair_file(
     rejects: IO[bytes],
     *,
     guess: bool = False,
-    on_line: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Repairs:
     """Writes the lines of a JSONL file to `out`, repaired where necessary; those that keep errors to `rejects`.
 
@@ -103,8 +103,8 @@ def repair_file(
                 if raw and not raw.isspace():
                     line = Line(number, raw.removesuffix(b"\r"), block.end_bytes, block.is_truncated)
                     _repair_line(line, out, rejects, repairs, guess)
-        if on_line:
-            on_line(block.end_bytes)
+        if on_progress:
+            on_progress(block.end_bytes)
     return repairs
 
 

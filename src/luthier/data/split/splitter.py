@@ -75,7 +75,7 @@ def split_file(
     seed: int = 42,
     by: str = "auto",
     overwrite: bool = False,
-    on_line: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Split:
     """Writes the training file `train` and the `others`, all of them or none.
 
@@ -88,7 +88,7 @@ def split_file(
                                "各部分的比例必须大于 0，并给训练留下样本"))  # fmt: skip
     targets = [train, *(output.path for output in others)]
     _check_targets(path, targets, overwrite)
-    columns = _read(path, by, on_line)
+    columns = _read(path, by, on_progress)
     stratifier, strata = _stratify(columns, by)
     groups, sides = _assign_sides(columns.rows, strata, shares, seed)
     overlap = _write(path, targets, sides)
@@ -139,7 +139,7 @@ class _Columns(NamedTuple):
     features: list[_Features]
 
 
-def _read(path: Path, by: str, on_line: Callable[[int], None] | None = None) -> _Columns:
+def _read(path: Path, by: str, on_progress: Callable[[int], None] | None = None) -> _Columns:
     values: list[Any] = []
     parts: list[Rows] = []
     features: list[_Features] = []
@@ -158,8 +158,8 @@ def _read(path: Path, by: str, on_line: Callable[[int], None] | None = None) -> 
         batch.add(line.number, number, _comparable(value))
         if len(batch) == _BATCH_SIZE:
             batch = flush(batch)
-        if on_line:
-            on_line(line.end_bytes)
+        if on_progress:
+            on_progress(line.end_bytes)
     flush(batch)
     return _Columns(values, np.concatenate(parts), features)
 
