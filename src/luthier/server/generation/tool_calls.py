@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from luthier.data.examples import messages as wire
 from luthier.data.examples.adapter_metadata import AdapterMetadata
+from luthier.data.examples.messages import Call, normalize_tools
 from luthier.types.chat import AllowedToolsChoice, CreateChatCompletionRequest, FunctionCall, NamedTool, ToolCall
 from luthier.types.common import new_id
 from luthier.types.errors import BadRequestError
@@ -76,7 +76,7 @@ def call_policy(
 def _request_definitions(body: CreateChatCompletionRequest) -> Definitions | None:
     tools = [tool.model_dump(exclude_none=True) for tool in body.tools or []]
     functions = [function.model_dump(exclude_none=True) for function in body.functions or []]
-    return wire.normalize_tools(tools, functions)
+    return normalize_tools(tools, functions)
 
 
 def _is_strict(tool: dict[str, Any]) -> bool:
@@ -154,7 +154,7 @@ class GeneratedCalls:
         return deltas
 
 
-def wire_calls(calls: Sequence[wire.Call], policy: CallPolicy) -> GeneratedCalls:
+def wire_calls(calls: Sequence[Call], policy: CallPolicy) -> GeneratedCalls:
     """The legacy form has one call, and so have requests without parallel calls: the first."""
     functions = [
         FunctionCall(name=_encodable(call.name), arguments=_escape_surrogates(call.arguments)) for call in calls

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from luthier.data.examples import messages as wire
+from luthier.data.examples.messages import normalize_messages
 from luthier.data.rendering.renderer import Renderer
 from luthier.inference import EngineRequest
 from luthier.server.generation.choice_limits import check_choice_count
@@ -61,7 +61,7 @@ def _prompt(renderer: Renderer, body: CreateChatCompletionRequest, calls: CallPo
     messages = [message.model_dump(exclude_none=True) for message in body.messages]
     try:
         if len(messages) > _MANY_MESSAGES:
-            _check_rendered_length(renderer, wire.normalize_messages(messages), calls, context_tokens)
+            _check_rendered_length(renderer, normalize_messages(messages), calls, context_tokens)
         return renderer.prompt(messages, calls.prompt_definitions, calls.forced_prefix)
     except (RecursionError, TypeError, UnicodeError) as error:
         # The arguments of a call are JSON in a string: their depth and their characters are not checked before.
