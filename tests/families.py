@@ -1,4 +1,4 @@
-"""The families of models that are trained and served: a tiny random one of each."""
+"""The model families that are trained and served: a tiny random model of each."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -22,12 +22,12 @@ from transformers import (
 
 @dataclass(frozen=True)
 class Family:
-    """`written_out`: an engine of our own knows it; `refused`: what training says that it does not know of it."""
+    """`fused`: every engine supports it. `training_error`: what matches the error, if training refuses it."""
 
     config: type
-    more: dict[str, Any] = field(default_factory=dict)
-    written_out: bool = False
-    refused: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    fused: bool = False
+    training_error: str = ""
 
 
 _LLAMA3 = {
@@ -40,19 +40,19 @@ _LLAMA3 = {
 }
 _UNTIED = {"head_dim": 8, "tie_word_embeddings": False}
 FAMILIES = {
-    "llama": Family(LlamaConfig, {"rope_parameters": _LLAMA3}, written_out=True),
-    "llama with wide heads": Family(LlamaConfig, {"head_dim": 16, "tie_word_embeddings": False}, written_out=True),
-    "mistral": Family(MistralConfig, {"sliding_window": None}, written_out=True),
+    "llama": Family(LlamaConfig, {"rope_parameters": _LLAMA3}, fused=True),
+    "llama with wide heads": Family(LlamaConfig, {"head_dim": 16, "tie_word_embeddings": False}, fused=True),
+    "mistral": Family(MistralConfig, {"sliding_window": None}, fused=True),
     "mistral with a wide window": Family(MistralConfig, {"sliding_window": 4096}),
     "mistral with a short window": Family(
-        MistralConfig, {"sliding_window": 16}, refused="sliding window of 16 tokens, shorter"
+        MistralConfig, {"sliding_window": 16}, training_error="sliding window of 16 tokens, shorter"
     ),
-    "qwen2": Family(Qwen2Config, written_out=True),
+    "qwen2": Family(Qwen2Config, fused=True),
     "qwen3": Family(Qwen3Config, {"head_dim": 8}),
     "gemma": Family(GemmaConfig, {"head_dim": 8}),
-    "gemma2": Family(Gemma2Config, {**_UNTIED, "sliding_window": 64}, refused="final_logit_softcapping"),
+    "gemma2": Family(Gemma2Config, {**_UNTIED, "sliding_window": 64}, training_error="final_logit_softcapping"),
     "gemma2 with soft caps in attention": Family(
-        Gemma2Config, {**_UNTIED, "final_logit_softcapping": None}, refused="soft caps"
+        Gemma2Config, {**_UNTIED, "final_logit_softcapping": None}, training_error="soft caps"
     ),
     "gemma3": Family(Gemma3TextConfig, {**_UNTIED, "query_pre_attn_scalar": 8, "sliding_window": 512}),
     "phi3": Family(Phi3Config, {"sliding_window": None}),
@@ -75,12 +75,14 @@ def make_base(folder: Path, tiny_base: Path, family: Family, spread: float) -> P
         bos_token_id=256,
         eos_token_id=257,
         pad_token_id=257,
-        **family.more,
+        **family.options,
     )
     base = shutil.copytree(tiny_base, folder / "base")
     model = AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
-        if parameter.dim() == 1:  # biases and norms are zeros and ones as they come: leaving them out would not show
+        if (
+            parameter.dim() == 1
+        ):  # initialised to zeros and ones, biases and norms that are left out would not be noticed
             parameter.data += torch.randn_like(parameter) * 0.2
     model.save_pretrained(base)
     return base

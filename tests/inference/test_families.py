@@ -1,4 +1,4 @@
-"""Each model family, tiny and random: the engine that `auto` selects generates what transformers does."""
+"""Each family on a tiny random model: the engine that `auto` selects generates what transformers generates."""
 
 from dataclasses import replace
 from importlib import metadata
@@ -23,26 +23,26 @@ PROMPT = [index % 200 for index in range(0, 900, 7)]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_greedy_tokens_are_those_of_transformers(tiny_base: Path, tmp_path: Path, name: str) -> None:
+def test_tokens_are_those_of_transformers(tiny_base: Path, tmp_path: Path, name: str) -> None:
     family = FAMILIES[name]
     base = make_base(tmp_path, tiny_base, family, spread=0.5)
-    text = torch.tensor([PROMPT])
+    prompt = torch.tensor([PROMPT])
     expected = AutoModelForCausalLM.from_pretrained(base).generate(
-        text, attention_mask=torch.ones_like(text), max_new_tokens=20, do_sample=False, eos_token_id=None
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False, eos_token_id=None
     )
-    assert select_engine(base, OPTIONS).name == (FASTEST if family.written_out else "transformers")
+    assert select_engine(base, OPTIONS).name == (FASTEST if family.fused else "transformers")
     others = ["batched", *([] if unavailable(torch.float32) else ["native"])]
-    for engine_name in ("auto", *(others if family.written_out else [])):
+    for engine_name in ("auto", *(others if family.fused else [])):
         engine = build_engine(base, replace(OPTIONS, engine=engine_name))
         greedy = SamplingParams(max_tokens=20, stop_ids=frozenset(), temperature=0.0)
-        answer = [token.id for token in engine.submit(EngineRequest(PROMPT, greedy))]
+        tokens = [token.id for token in engine.submit(EngineRequest(PROMPT, greedy))]
         engine.close()
-        assert answer == expected[0, len(PROMPT) :].tolist()
-        assert len(set(answer)) > 3  # else any engine would do
+        assert tokens == expected[0, len(PROMPT) :].tolist()
+        assert len(set(tokens)) > 3  # else any engine would pass
 
 
 @pytest.mark.skipif(bool(unavailable(torch.bfloat16)), reason=f"{unavailable(torch.bfloat16)}")
-def test_native_is_selected_for_bfloat16_on_cpus_with_amx(tiny_base: Path) -> None:
+def test_with_amx_native_is_selected_for_bfloat16(tiny_base: Path) -> None:
     assert select_engine(tiny_base, replace(OPTIONS, precision="bfloat16")).name == "native"
     assert select_engine(tiny_base, OPTIONS).name == FASTEST
 
@@ -54,8 +54,8 @@ def test_without_a_compiler_another_engine_is_selected(tiny_base: Path, monkeypa
         build_engine(tiny_base, replace(OPTIONS, engine="native"))
 
 
-def test_openvino_of_another_release_is_not_used(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its paged attention may take other inputs: `auto` selects another engine, and selecting it by name fails."""
+def test_another_release_of_openvino_is_not_used(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its paged attention may take other inputs: `auto` skips it, and naming it is an error."""
     monkeypatch.setattr(metadata, "version", lambda _: "2027.1.0")
     assert select_engine(tiny_base, OPTIONS).name == "batched"
     with pytest.raises(BaseModelError, match=r"2027\.1\.0 is installed"):

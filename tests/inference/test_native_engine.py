@@ -1,4 +1,4 @@
-"""The native engine's forward pass: bfloat16 close to float32, and batch-invariant."""
+"""Passes of the native engine: bfloat16 is close to float32, and every pass is batch-invariant, bit by bit."""
 
 import json
 import mmap
@@ -20,11 +20,11 @@ from luthier.inference.memory import block_pool
 from luthier.inference.model_runner import Chunk
 from luthier.types.errors import BaseModelError
 
-FORMATS = [
+DTYPES = [
     pytest.param(dtype, marks=pytest.mark.skipif(bool(unavailable(dtype)), reason=f"{unavailable(dtype)}"))
     for dtype in (torch.float32, torch.bfloat16)
 ]
-HALVES = FORMATS[1:]
+BFLOAT16 = DTYPES[1:]
 LENGTHS = (1, 3, 40, 70, 150, 2, 33, 64)
 
 
@@ -32,11 +32,11 @@ def logits(model: NativeRunner, chunks: list[Chunk]) -> torch.Tensor:
     return torch.from_numpy(model.run(chunks))
 
 
-def sequences(model: NativeRunner, slots: list[int | None], past: int = 0) -> list[Chunk]:
-    """One of each length, with outputs at every token; the first `past` tokens are computed already."""
+def chunks_of(model: NativeRunner, slots: list[int | None], past: int = 0) -> list[Chunk]:
+    """One chunk of each length, with outputs for every token; the first `past` tokens are in the KV cache."""
     chunks = []
-    for at, (slot, length) in enumerate(zip(slots, LENGTHS, strict=False)):
-        ids = [(7 * index + 31 * at) % 250 for index in range(length)]
+    for number, (slot, length) in enumerate(zip(slots, LENGTHS, strict=False)):
+        ids = [(7 * index + 31 * number) % 250 for index in range(length)]
         blocks: list[int] = []
         model.pool.extend(blocks, length)
         if cached := min(past, length - 1):
@@ -45,52 +45,53 @@ def sequences(model: NativeRunner, slots: list[int | None], past: int = 0) -> li
     return chunks
 
 
-def loaded(model: NativeRunner, folders: list[Path]) -> list[int | None]:
+def slots_of(model: NativeRunner, folders: list[Path]) -> list[int | None]:
+    """The slot of each chunk: adapters, and the base model at both ends and between."""
     return [None, *(model.adapters.acquire(folder, folders) for folder in folders), None, 0, 1]
 
 
-@pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.written_out])
+@pytest.mark.parametrize("dtype", BFLOAT16)
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.fused])
 def test_bfloat16_is_close_to_float32(tiny_base: Path, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.1)
     exact, rounded = (NativeRunner(base, kind, 1) for kind in (torch.float32, dtype))
-    rounded_rows, expected = (logits(model, sequences(model, [None] * 8)).log_softmax(-1) for model in (rounded, exact))
-    assert (rounded_rows - expected).abs().mean() < 0.02 * expected.std()
+    low, reference = (logits(model, chunks_of(model, [None] * 8)).log_softmax(-1) for model in (rounded, exact))
+    assert (low - reference).abs().mean() < 0.02 * reference.std()
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
-def test_batch_invariance(tiny_base: Path, adapters: list[Path], dtype: torch.dtype) -> None:
-    """In one pass of all, each alone, in two chunks or token by token, on more threads, and with other adapters in
-    memory.
-    """
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_passes_are_batch_invariant(tiny_base: Path, adapters: list[Path], dtype: torch.dtype) -> None:
+    """All sequences in one pass, each alone, in two chunks, token by token, on more threads, beside other adapters."""
     model = NativeRunner(tiny_base, dtype, 4)
-    slots = loaded(model, adapters)
-    together = sequences(model, slots)
+    slots = slots_of(model, adapters)
+    together = chunks_of(model, slots)
     expected = logits(model, together)
     assert expected.isfinite().all()
-    assert torch.equal(torch.cat([logits(model, [part]) for part in reversed(sequences(model, slots))][::-1]), expected)
-    pieces = sequences(model, slots, past=35)
+    assert torch.equal(
+        torch.cat([logits(model, [chunk]) for chunk in reversed(chunks_of(model, slots))][::-1]), expected
+    )
+    second_chunks = chunks_of(model, slots, past=35)
     rest = torch.cat([rows[min(35, len(rows) - 1) :] for rows in expected.split(LENGTHS)])
-    assert torch.equal(logits(model, pieces), rest)
-    part = sequences(model, slots)[3]
-    decodes = [
-        Chunk(part.token_ids[at : at + 1], at, part.cache, part.lora_slot, 1) for at in range(len(part.token_ids))
+    assert torch.equal(logits(model, second_chunks), rest)
+    chunk = chunks_of(model, slots)[3]
+    single_tokens = [
+        Chunk(chunk.token_ids[at : at + 1], at, chunk.cache, chunk.lora_slot, 1) for at in range(len(chunk.token_ids))
     ]
-    assert torch.equal(torch.cat([logits(model, [chunk]) for chunk in decodes]), expected.split(LENGTHS)[3])
+    assert torch.equal(torch.cat([logits(model, [token]) for token in single_tokens]), expected.split(LENGTHS)[3])
     for threads in (1, 2, 5):
         model._pass.threads = threads
-        assert torch.equal(logits(model, sequences(model, slots)), expected)
+        assert torch.equal(logits(model, chunks_of(model, slots)), expected)
     alone = NativeRunner(tiny_base, dtype, 4)
     only = alone.adapters.acquire(adapters[2], [])
-    (third,) = sequences(alone, [None] * 3 + [only])[3:]
+    (third,) = chunks_of(alone, [None] * 3 + [only])[3:]
     assert torch.equal(logits(alone, [third]), expected.split(LENGTHS)[3])
 
 
 def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
-    """Of another rank on each layer, none on some; what it adds to the weights."""
+    """Ranks differ between layers, and some have no adapter. Returns what it adds to the weights."""
     torch.manual_seed(seed)
     weights, added = {}, {}
-    names = [name for ones in PROJECTIONS.values() for name in ones]
+    names = [name for paths in PROJECTIONS.values() for name in paths]
     for layer in range(len(model.model.layers)):
         for at, name in enumerate(names):
             if (rank := (1, 17, 33, 0, 8)[(at + 2 * layer + seed) % 5]) == 0:
@@ -106,11 +107,11 @@ def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, to
     return added
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("config", [LlamaConfig, Qwen2Config])
 def test_odd_sizes_and_ranks_in_a_pass_of_many_sequences(tmp_path: Path, config: type, dtype: torch.dtype) -> None:
-    """Nothing is a multiple of anything; 40 sequences of the base and two adapters, against transformers with merged
-    adapters.
+    """No size is a multiple of a tile; 40 sequences of the base model and two adapters, against transformers with the
+    adapters merged into its weights.
     """
     torch.manual_seed(3)
     sizes = {"hidden_size": 40, "intermediate_size": 23, "num_attention_heads": 5, "num_key_value_heads": 1}
@@ -120,39 +121,39 @@ def test_odd_sizes_and_ranks_in_a_pass_of_many_sequences(tmp_path: Path, config:
     added = [odd_adapter(tmp_path / f"adapter-{seed}", plain, seed) for seed in range(2)]
     model = NativeRunner(tmp_path / "base", dtype, 2)
     slots = [model.adapters.acquire(tmp_path / f"adapter-{seed}", []) for seed in range(2)]
-    parts = []
-    for at in range(40):
-        ids = [(13 * index + 7 * at) % 259 for index in range(1 + at % 9 if at else 130)]
-        parts.append(Chunk(ids, 0, model.pool.allocate(3), (None, *slots)[at % 3], len(ids)))
-    outputs = logits(model, parts).split([len(part.token_ids) for part in parts])
+    chunks = []
+    for number in range(40):
+        ids = [(13 * index + 7 * number) % 259 for index in range(1 + number % 9 if number else 130)]
+        chunks.append(Chunk(ids, 0, model.pool.allocate(3), (None, *slots)[number % 3], len(ids)))
+    outputs = logits(model, chunks).split([len(chunk.token_ids) for chunk in chunks])
     for which in range(3):
         for name, change in added[which - 1].items() if which else ():
             plain.get_submodule(name).weight.data += change
-        for part, rows in list(zip(parts, outputs, strict=True))[which::3]:
+        for chunk, rows in list(zip(chunks, outputs, strict=True))[which::3]:
             with torch.inference_mode():
-                expected = plain(torch.tensor([part.token_ids])).logits[0]
+                expected = plain(torch.tensor([chunk.token_ids])).logits[0]
             error = (rows - expected).abs() / expected.std()
             assert error.max() < 1e-3 if dtype == torch.float32 else error.mean() < 0.05
         for name, change in added[which - 1].items() if which else ():
             plain.get_submodule(name).weight.data -= change
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
-def test_former_contents_of_blocks_leave_no_trace(tiny_base: Path, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_stale_contents_of_a_block_leave_no_trace(tiny_base: Path, dtype: torch.dtype) -> None:
     model = NativeRunner(tiny_base, dtype, 1)
-    expected = logits(model, sequences(model, [None] * 8))
-    nothing = NativeRunner(tiny_base, dtype, 1)
-    for name, data in nothing.pool.data.items():
+    expected = logits(model, chunks_of(model, [None] * 8))
+    stale = NativeRunner(tiny_base, dtype, 1)
+    for name, data in stale.pool.data.items():
         if name.startswith("values"):
-            data[:] = -1 if dtype == torch.bfloat16 else float("nan")  # all bits set: not a number either
-    assert torch.equal(logits(nothing, sequences(nothing, [None] * 8)), expected)
+            data[:] = -1 if dtype == torch.bfloat16 else float("nan")  # all bits set, which is NaN too
+    assert torch.equal(logits(stale, chunks_of(stale, [None] * 8)), expected)
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
-def test_adapters_that_are_not_finite_are_refused(
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_adapters_with_infinities_are_refused(
     tiny_base: Path, adapters: list[Path], tmp_path: Path, dtype: torch.dtype
 ) -> None:
-    """Other adapters' rows are multiplied with zero, which yields zero for finite numbers only."""
+    """Rows of other adapters are masked by multiplying with zero, which infinities would survive."""
     broken = copytree(adapters[0], tmp_path / "broken")
     weights = load_file(broken / "adapter_model.safetensors")
     weights[max(weights)][0, 0] = float("inf")
@@ -162,7 +163,7 @@ def test_adapters_that_are_not_finite_are_refused(
 
 
 def test_a_factor_of_another_rank_is_refused(tiny_base: Path, adapters: list[Path], tmp_path: Path) -> None:
-    """A single column would broadcast silently."""
+    """One column would be broadcast to all of them silently."""
     broken = copytree(adapters[0], tmp_path / "broken")
     weights = load_file(broken / "adapter_model.safetensors")
     name = next(name for name in weights if "lora_B" in name)
@@ -173,38 +174,38 @@ def test_a_factor_of_another_rank_is_refused(tiny_base: Path, adapters: list[Pat
 
 
 def test_huge_pages_are_optional(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Plain(mmap.mmap):
+    class WithoutHugePages(mmap.mmap):
         def madvise(self, *_: object) -> None:
             raise OSError(22, "Invalid argument")
 
-    plain = NativeRunner(tiny_base, torch.float32, 1)
-    monkeypatch.setattr(panels.mmap, "mmap", Plain)
+    expected = NativeRunner(tiny_base, torch.float32, 1)
+    monkeypatch.setattr(panels.mmap, "mmap", WithoutHugePages)
     model = NativeRunner(tiny_base, torch.float32, 1)
-    assert torch.equal(*(logits(runner, sequences(runner, [None] * 8)) for runner in (model, plain)))
+    assert torch.equal(*(logits(one, chunks_of(one, [None] * 8)) for one in (model, expected)))
 
 
-def test_a_pool_that_cannot_grow_stays_as_it_is(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_that_cannot_grow_stays_usable(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = NativeRunner(tiny_base, torch.float32, 1)
-    parts = sequences(model, [None] * 8)
-    expected = logits(model, parts)
-    aligned_zeros, calls = block_pool._aligned_zeros, []
+    chunks = chunks_of(model, [None] * 8)
+    expected = logits(model, chunks)
+    real, calls = block_pool._aligned_zeros, []
 
-    def fails_at_third(*arguments):
+    def third_fails(*arguments):
         calls.append(arguments)
         if len(calls) == 3:
             raise MemoryError
-        return aligned_zeros(*arguments)
+        return real(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(block_pool, "_aligned_zeros", fails_at_third)
+        patched.setattr(block_pool, "_aligned_zeros", third_fails)
         with pytest.raises(MemoryError):
             model.pool.allocate(1000)
-    assert torch.equal(logits(model, parts), expected)
+    assert torch.equal(logits(model, chunks), expected)
     assert len(model.pool.allocate(1000)) == 1000
-    assert torch.equal(logits(model, parts), expected)
+    assert torch.equal(logits(model, chunks), expected)
 
 
-def test_a_token_that_is_not_in_the_vocabulary_is_refused(tiny_base: Path) -> None:
+def test_tokens_outside_the_vocabulary_are_refused(tiny_base: Path) -> None:
     model = NativeRunner(tiny_base, torch.float32, 1)
     with pytest.raises(IndexError, match="vocabulary"):
         logits(model, [Chunk([258], 0, model.pool.allocate(1), None, 1)])
@@ -219,5 +220,5 @@ def test_panels_hold_a_weight_and_zeros() -> None:
     assert tiles[1, 1, 0, 3, 5, 1] == weight.bfloat16()[32 + 5, 32 + 7]
 
 
-def test_gate_and_up_stand_side_by_side() -> None:
+def test_gate_and_up_are_interleaved() -> None:
     assert interleaved(20).view(2, 2, 16)[1].tolist() == [[*range(16, 20)] + [-1] * 12, [*range(36, 40)] + [-1] * 12]

@@ -1,4 +1,4 @@
-"""The path written out for the Llama family, against transformers and PEFT with the same weights."""
+"""The fused training path against transformers and PEFT with the same weights."""
 
 from pathlib import Path
 
@@ -33,13 +33,13 @@ FAMILY = {
 def _load(folder: Path, kind: str, precision: str = "float32", targets: str = "all-linear", **more):
     torch.manual_seed(4)
     config = AutoConfig.for_model(kind, **SIZES, **FAMILY.get(kind, {}), **more)
-    made = AutoModelForCausalLM.from_config(config)
-    for parameter in made.parameters():
+    model = AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
         if parameter.dim() == 1:  # biases and norms are otherwise zeros and ones
             parameter.data += torch.randn_like(parameter) * 0.2
-    made.save_pretrained(folder / kind)
-    given = {"precision": precision, "device": "cpu", "lora_targets": targets}
-    spec = JobSpec(base=str(folder / kind), base_name=kind, seed=5, **given)
+    model.save_pretrained(folder / kind)
+    options = {"precision": precision, "device": "cpu", "lora_targets": targets}
+    spec = JobSpec(base=str(folder / kind), base_name=kind, seed=5, **options)
     tuned = load_model(spec, ComputeDevice.select("cpu", precision))
     for name, parameter in trainable_parameters(tuned).items():
         if "lora_B" in name:
@@ -70,7 +70,7 @@ def test_losses_and_gradients_are_those_of_transformers(tmp_path: Path, kind: st
     assert not torch.allclose(without, log_probabilities(tuned, batch)[0], atol=1e-2)
 
 
-def test_in_bfloat16_it_is_as_near_to_float32_as_transformers_is(tmp_path: Path) -> None:
+def test_bfloat16_is_as_close_to_float32_as_in_transformers(tmp_path: Path) -> None:
     exact = _loss_and_gradients(_load(tmp_path / "a", "llama"), [_family()])
     tuned = _load(tmp_path / "b", "llama", "bfloat16")
     fast = _loss_and_gradients(tuned, [_family()])
@@ -78,8 +78,8 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_transformers_is(tmp_path: Path)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         plain = _loss_and_gradients(tuned, [_family()])
 
-    def distance(found) -> float:
-        return sum((found[1][name].float() - exact[1][name]).norm() / exact[1][name].norm() for name in exact[1])
+    def distance(result) -> float:
+        return sum((result[1][name].float() - exact[1][name]).norm() / exact[1][name].norm() for name in exact[1])
 
     assert fast[0] == pytest.approx(exact[0], rel=1e-2)
     assert distance(fast) < 1.2 * distance(plain)
@@ -88,7 +88,7 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_transformers_is(tmp_path: Path)
 @pytest.mark.parametrize(
     ("kind", "more"), [("llama", {"hidden_act": "gelu"}), ("llama", {"mlp_bias": True}), ("qwen3", {})]
 )
-def test_what_is_not_written_out_goes_through_transformers(tmp_path: Path, kind: str, more: dict) -> None:
+def test_unsupported_models_train_through_transformers(tmp_path: Path, kind: str, more: dict) -> None:
     tuned = _load(tmp_path, kind, **more)
     assert llama.fuse(tuned) is None
     together = _loss_and_gradients(tuned, [_family()])

@@ -1,4 +1,4 @@
-"""Compiled kernels against the same in PyTorch, which is what runs where there is no compiler."""
+"""Compiled kernels against their PyTorch versions, which run where there is no compiler."""
 
 import subprocess
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ from training.test_logprobs import CPU, _assert_same, _loss_and_gradients, model
 from training.test_prefix_tree import _family, _trained
 
 needs_compiler = pytest.mark.skipif(bindings.library() is None, reason="no C++ compiler with OpenMP")
-FORMATS = pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+DTYPES = pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 
 
 def _both(monkeypatch: pytest.MonkeyPatch, run):
-    """What `run` gives compiled, and in PyTorch."""
+    """The results of `run`: compiled, and in PyTorch."""
     compiled = run()
     with monkeypatch.context() as patched:
         patched.setattr(bindings, "library", lambda: None)
@@ -39,7 +39,7 @@ def _assert_near(compiled, plain, error: float) -> None:
 
 
 @needs_compiler
-@FORMATS
+@DTYPES
 @pytest.mark.parametrize("width", [7, 64, 100])
 def test_elementwise(dtype: torch.dtype, error: float, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
@@ -50,15 +50,15 @@ def test_elementwise(dtype: torch.dtype, error: float, width: int, monkeypatch: 
     strided = torch.cat([gradient, gradient], 1)[:, :width]
 
     def run() -> list[torch.Tensor]:
-        normed, turned = torch.empty_like(strided), heads.clone()
-        factors = elementwise.rms_norm(x, weight, 1e-5, normed)
-        elementwise.apply_rotary(turned, angles.cos(), angles.sin())
-        back = turned.clone()
-        elementwise.apply_rotary(back, angles.cos(), angles.sin(), inverse=True)
+        normed, rotated = torch.empty_like(strided), heads.clone()
+        inverse_rms = elementwise.rms_norm(x, weight, 1e-5, normed)
+        elementwise.apply_rotary(rotated, angles.cos(), angles.sin())
+        restored = rotated.clone()
+        elementwise.apply_rotary(restored, angles.cos(), angles.sin(), inverse=True)
         return [
-            *(normed, factors, turned, back, elementwise.swiglu(gate_up)),
-            elementwise.rms_norm_recompute(x, weight, factors),
-            elementwise.rms_norm_backward(strided, x, weight, factors, gradient),
+            *(normed, inverse_rms, rotated, restored, elementwise.swiglu(gate_up)),
+            elementwise.rms_norm_recompute(x, weight, inverse_rms),
+            elementwise.rms_norm_backward(strided, x, weight, inverse_rms, gradient),
             *elementwise.swiglu_backward(strided, gate_up),
         ]
 
@@ -68,16 +68,16 @@ def test_elementwise(dtype: torch.dtype, error: float, width: int, monkeypatch: 
 
 
 @needs_compiler
-@FORMATS
+@DTYPES
 def test_log_softmax(dtype: torch.dtype, error: float, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     logits = torch.randn(9, 303).mul(20).to(dtype)
     targets = torch.cat([logits[:4].argmax(-1), torch.arange(5)])
 
     def run() -> list[torch.Tensor]:
-        shares = logits.clone()
-        found, likeliest = elementwise.log_softmax_at(shares, targets, 4)
-        return [found, likeliest, shares]
+        probabilities = logits.clone()
+        logprobs, is_argmax = elementwise.log_softmax_at(probabilities, targets, 4)
+        return [logprobs, is_argmax, probabilities]
 
     compiled, plain = _both(monkeypatch, run)
     _assert_near(compiled, plain, error)
@@ -86,7 +86,7 @@ def test_log_softmax(dtype: torch.dtype, error: float, monkeypatch: pytest.Monke
 
 
 @needs_compiler
-@FORMATS
+@DTYPES
 @pytest.mark.parametrize("width", [12, 64, 80])
 def test_attention(dtype: torch.dtype, error: float, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees of prefixes, with segments shorter and longer than a block."""
@@ -99,39 +99,39 @@ def test_attention(dtype: torch.dtype, error: float, width: int, monkeypatch: py
     q, k, v = row.split_with_sizes([6, 2, 2], 1)
 
     def run() -> list[torch.Tensor]:
-        mixed, sums = attention.forward(q, k, v, layout, 0.3)
-        return [mixed, sums, *attention.backward(gradient, q, k, v, mixed, sums, layout, 0.3).split([6, 2, 2], 1)]
+        out, logsumexp = attention.forward(q, k, v, layout, 0.3)
+        return [out, logsumexp, *attention.backward(gradient, q, k, v, out, logsumexp, layout, 0.3).split([6, 2, 2], 1)]
 
     assert len(layout.above) == 3
     _assert_near(*_both(monkeypatch, run), error)
 
 
 @needs_compiler
-@FORMATS
+@DTYPES
 @pytest.mark.parametrize("rank", [0, 32, 64])
 @pytest.mark.parametrize("tokens", [1, 33, 300])
 def test_projection(dtype: torch.dtype, error: float, rank: int, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wider than what a core takes at a time, and rows that fill no tile."""
+    """More panels than fit into a core's cache, and row counts that are no multiple of a tile."""
     torch.manual_seed(0)
     x, residual, gradient = (torch.randn(tokens, size).to(dtype) for size in (96, 4160, 4160))
     a, weight = torch.randn(rank, 96).to(dtype), torch.randn(4160, 96 + rank).to(dtype)
 
     def run() -> list[torch.Tensor]:
         out, low = lora_linear.lora_linear(x, a, weight, residual)
-        of_x, of_low = lora_linear.lora_linear_backward(gradient, a, weight)
-        of_factors = lora_linear.lora_factors_backward(
+        grad_x, grad_low = lora_linear.lora_linear_backward(gradient, a, weight)
+        grad_factors = lora_linear.lora_factors_backward(
             gradient, x, x[:, :rank].contiguous(), gradient[:, :rank].contiguous()
         )
-        return [lora_linear.lora_linear(x, a, weight, None)[0], out, low, of_x, of_low, *of_factors]
+        return [lora_linear.lora_linear(x, a, weight, None)[0], out, low, grad_x, grad_low, *grad_factors]
 
     _assert_near(*_both(monkeypatch, run), error)
 
 
 @needs_compiler
-@FORMATS
+@DTYPES
 @pytest.mark.parametrize("rows", [1, 33, 600])
 def test_output_layer(dtype: torch.dtype, error: float, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More rows and more words than are taken together, and rows that fill no tile; against double precision."""
+    """More rows and words than one block, and row counts that are no multiple of a tile; against float64."""
     torch.manual_seed(0)
     hidden, weight = torch.randn(rows, 64).to(dtype).requires_grad_(), torch.randn(4192, 64).div(4).to(dtype)
     logits = hidden.detach().double() @ weight.double().T
@@ -139,14 +139,14 @@ def test_output_layer(dtype: torch.dtype, error: float, rows: int, monkeypatch: 
     targets[::3] = logits[::3].argmax(-1)
 
     def run() -> list[torch.Tensor]:
-        found, likeliest = _TokenLogProbabilities.apply(hidden, weight, targets)
-        return [found, likeliest, *torch.autograd.grad(found.sum(), hidden)]
+        logprobs, is_argmax = _TokenLogProbabilities.apply(hidden, weight, targets)
+        return [logprobs, is_argmax, *torch.autograd.grad(logprobs.sum(), hidden)]
 
     expected = logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
     gradient = weight[targets].double() - logits.softmax(-1) @ weight.double()
     both = _both(monkeypatch, run)
-    for made in both:
-        _assert_near(made, [expected, logits.argmax(-1) == targets, gradient], error)
+    for results in both:
+        _assert_near(results, [expected, logits.argmax(-1) == targets, gradient], error)
     with torch.no_grad():
         assert torch.equal(_TokenLogProbabilities.apply(hidden, weight, targets)[0], both[0][0])
 
@@ -158,20 +158,20 @@ def test_losses_and_gradients(model, monkeypatch: pytest.MonkeyPatch) -> None:  
 
 
 @needs_compiler
-def test_what_is_not_a_number_stays_that(model) -> None:  # noqa: F811
-    """A diverged job is to be seen, in bfloat16 too, where rounding could turn it into a number."""
+def test_nan_stays_nan(model) -> None:  # noqa: F811
+    """A diverged job must show, in bfloat16 too, where rounding could turn NaN into a number."""
     bad = torch.full((3, 32), float("nan"), dtype=torch.bfloat16)
     assert elementwise.swiglu(torch.cat([bad, bad], 1)).isnan().all()
     assert lora_linear.lora_linear(bad, bad.new_zeros(32, 32), bad.new_zeros(64, 64), None)[0].isnan().all()
-    found, _ = elementwise.log_softmax_at(bad.clone(), torch.zeros(3, dtype=torch.long), 4)
-    assert found.isnan().all()
-    found, _ = _TokenLogProbabilities.apply(bad, torch.zeros(64, 32, dtype=torch.bfloat16), torch.zeros(3).long())
-    assert found.isnan().all()
+    logprobs, _ = elementwise.log_softmax_at(bad.clone(), torch.zeros(3, dtype=torch.long), 4)
+    assert logprobs.isnan().all()
+    logprobs, _ = _TokenLogProbabilities.apply(bad, torch.zeros(64, 32, dtype=torch.bfloat16), torch.zeros(3).long())
+    assert logprobs.isnan().all()
     layout = Layout(prefix_tree.separate([range(3)]), CPU)
     q = bad[:, None]
-    mixed, sums = attention.forward(q, q, q, layout, 1.0)
-    assert mixed.isnan().all()
-    assert attention.backward(q, q, q, q, mixed, sums, layout, 1.0).isnan().all()
+    out, logsumexp = attention.forward(q, q, q, layout, 1.0)
+    assert out.isnan().all()
+    assert attention.backward(q, q, q, q, out, logsumexp, layout, 1.0).isnan().all()
 
 
 def test_without_a_compiler_pytorch_computes(model, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
@@ -183,10 +183,10 @@ def test_without_a_compiler_pytorch_computes(model, monkeypatch: pytest.MonkeyPa
     bindings.library.cache_clear()
     try:
         assert bindings.library() is None
-        found, _ = log_probabilities(model, pack([_trained(_family()[0], 9)], CPU))
+        logprobs, _ = log_probabilities(model, pack([_trained(_family()[0], 9)], CPU))
     finally:
         bindings.library.cache_clear()
-    assert found.isfinite().all()
+    assert logprobs.isfinite().all()
 
 
 @pytest.fixture

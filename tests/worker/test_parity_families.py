@@ -12,7 +12,7 @@ from luthier.worker.parity import check
 from training.jobs import EXAMPLES, train, write_job
 
 
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if not family.refused])
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if not family.training_error])
 def test_what_was_trained_is_what_is_served(tiny_base: Path, tmp_path: Path, name: str) -> None:
     base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.2)
     folder = write_job(tmp_path / "job", base, valid=2, n_epochs=2, batch_size=5, learning_rate_multiplier=5)
@@ -26,8 +26,8 @@ def test_what_was_trained_is_what_is_served(tiny_base: Path, tmp_path: Path, nam
     assert report.mean_difference < 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.refused])
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.training_error])
 def test_what_training_does_not_know_is_refused_by_name(tiny_base: Path, tmp_path: Path, name: str) -> None:
     base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.2)
-    with pytest.raises(LuthierError, match=FAMILIES[name].refused):
+    with pytest.raises(LuthierError, match=FAMILIES[name].training_error):
         train(write_job(tmp_path / "job", base, EXAMPLES))
