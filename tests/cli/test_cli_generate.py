@@ -80,7 +80,7 @@ def test_a_file_of_somebody_else_is_not_overwritten_and_nothing_is_asked(
     assert refused.exit_code == 2
     assert "--force" in refused.stderr
     assert path.read_text() == "mine\n"
-    assert not teacher.asked
+    assert not teacher.requests
     assert generate("--force").exit_code == 0
     assert generate().exit_code == 0, "its own output may be written again"
     path.write_text("edited\n")
@@ -104,7 +104,7 @@ def test_a_dry_run_asks_nothing_and_a_probe_is_not_paid_twice(generate: Generate
     estimate = json.loads(dry.stdout)
     assert estimate["requests"] == {"probe": 1, "sub-topics": 2, "questions": 2, "answers": 4}
     assert len(estimate["slots"]) == 4
-    assert not teacher.asked
+    assert not teacher.requests
     probed = json.loads(generate("--probe", "--price-in", 1, "--price-out", 2, "--json", per_topic=20).stdout)
     assert probed["measured"] == ["answers", "probe", "questions", "sub-topics"]
     assert 0 < probed["usd"] < estimate["usd"] * 10
@@ -145,7 +145,7 @@ def test_a_cap_without_a_price_is_refused_before_anything_is_asked(generate: Gen
     result = generate("--max-cost", "1")
     assert result.exit_code == 2
     assert "--price-in" in result.stderr
-    assert not teacher.asked
+    assert not teacher.requests
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -158,7 +158,7 @@ def test_killed_in_mid_run_it_goes_on_and_pays_for_nothing_twice(
     program = [sys.executable, "-m", "luthier", "generate", *given, "--base-url", teacher.base_url]
     killed = subprocess.Popen(program, cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL)
     try:
-        _wait_for(lambda: _answered(tmp_path / "data.journal") == 9 and len(teacher.asked) == 9 + concurrency)
+        _wait_for(lambda: _answered(tmp_path / "data.journal") == 9 and len(teacher.requests) == 9 + concurrency)
     finally:
         killed.send_signal(signal.SIGKILL)
         killed.wait()

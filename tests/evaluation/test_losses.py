@@ -17,11 +17,11 @@ def loss(total: float, tokens: int, correct: int, weight: float | None = None) -
 
 
 def test_long_answers_count_by_their_tokens() -> None:
-    made, scores = loss_metrics([loss(8.0, 8, 2), loss(1.0, 1, 1), loss(0.0, 1, 1, weight=0)], complete=True)
-    assert made["full_valid_loss"].value == 1.0  # 9 nats over a weight of 9
-    assert made["full_valid_mean_token_accuracy"].value == 0.4  # 4 of 10, not (1/4 + 1 + 1) / 3
-    assert {figure.n for figure in made.values()} == {3}
-    for name, figure in made.items():
+    metrics, scores = loss_metrics([loss(8.0, 8, 2), loss(1.0, 1, 1), loss(0.0, 1, 1, weight=0)], complete=True)
+    assert metrics["full_valid_loss"].value == 1.0  # 9 nats over a weight of 9
+    assert metrics["full_valid_mean_token_accuracy"].value == 0.4  # 4 of 10, not (1/4 + 1 + 1) / 3
+    assert {figure.n for figure in metrics.values()} == {3}
+    for name, figure in metrics.items():
         assert sum(scores[name]) / 3 == pytest.approx(figure.value)
         assert figure.low <= figure.value <= figure.high
 
@@ -40,15 +40,15 @@ def _run(model: str, nats: float, tokens: int) -> ModelRun:
 
 
 def test_less_loss_is_better_where_tokens_are_the_same() -> None:
-    made = build_report("text", "f", 20, [_run("ft:a", 1.0, 7), _run("a", 2.0, 7), _run("b", 0.5, 9)])
-    compared = {(comparison.metric, comparison.first[0]) for comparison in made.comparisons}
+    report = build_report("text", "f", 20, [_run("ft:a", 1.0, 7), _run("a", 2.0, 7), _run("b", 0.5, 9)])
+    compared = {(comparison.metric, comparison.first[0]) for comparison in report.comparisons}
     assert compared == {("exact_match", "a"), ("exact_match", "b"), ("full_valid_loss", "a")}
-    assert "full_valid_loss: ft:a is better than a (-1.000)." in made.advice("en")
+    assert "full_valid_loss: ft:a is better than a (-1.000)." in report.advice("en")
 
 
 def test_losses_that_rise_again_are_told_and_drawn() -> None:
-    made = build_report("text", "f", 20, [_run("ft:a", 1.0, 7)], [(1, 0.5), (2, 0.4), (3, 0.6)])
-    assert any("Overfitting since epoch 2" in line for line in made.advice("en"))
-    assert any(line.startswith("第 2 轮之后过拟合") for line in made.advice("zh"))
-    assert render_html(made, "en").count("<circle") == 3
+    report = build_report("text", "f", 20, [_run("ft:a", 1.0, 7)], [(1, 0.5), (2, 0.4), (3, 0.6)])
+    assert any("Overfitting since epoch 2" in line for line in report.advice("en"))
+    assert any(line.startswith("第 2 轮之后过拟合") for line in report.advice("zh"))
+    assert render_html(report, "en").count("<circle") == 3
     assert "<circle" not in render_html(build_report("text", "f", 20, [_run("ft:a", 1.0, 7)]), "en")

@@ -56,7 +56,7 @@ class TeacherServer:
 
     def __init__(self) -> None:
         self.structured: bool | None = True
-        self.faults, self.asked = list[Fault](), list[Body]()
+        self.faults, self.requests = list[Fault](), list[Body]()
         self.paid, self.answer_at_most = 0, 10**9
         self.prefix = ""  # of every answer to a question
         self._lock, self._over = Lock(), Event()
@@ -73,18 +73,20 @@ class TeacherServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def fault(self, match: Callable[[Body], bool] | str, **what: Any) -> None:
+    def fault(self, match: Callable[[Body], bool] | str, **effects: Any) -> None:
         """`match` as text: what the last message contains."""
-        found = match if callable(match) else lambda body: match in body["messages"][-1]["content"]
-        self.faults.append(Fault(found, **what))
+        matches = match if callable(match) else lambda body: match in body["messages"][-1]["content"]
+        self.faults.append(Fault(matches, **effects))
 
     def respond(self, body: Body) -> tuple[int, dict[str, str], Body] | None:
         """None: the connection is closed without an answer, when the server ends."""
         with self._lock:
-            self.asked.append(body)
+            self.requests.append(body)
             if self.structured is False and "response_format" in body:
                 return 400, {}, {"error": {"message": "no response_format here", "param": "response_format"}}
-            fault = next((one for one in self.faults if one.times > 0 and one.match(body)), None)
+            fault = next(
+                (candidate for candidate in self.faults if candidate.times > 0 and candidate.match(body)), None
+            )
             if fault:
                 fault.times -= 1
             holds = self.paid >= self.answer_at_most or (fault is not None and fault.hang)
@@ -111,27 +113,27 @@ class TeacherServer:
                 return '{"capital": "Paris"}'
             if "correct" in properties:
                 return '{"correct": 5, "helpful": 5, "format": 5, "reason": "fine"}'
-            texts = enumerate(listed(dice, words, wanted(words)), 1)
+            texts = enumerate(listed(dice, words, requested_count(words)), 1)
             return json.dumps({"items": [{"number": n, "text": text} for n, text in texts]})
         if re.search(r"只输出|exactly \d+ lines|this one line", words):
-            texts = enumerate(listed(dice, words, wanted(words)), 1)
+            texts = enumerate(listed(dice, words, requested_count(words)), 1)
             return "\n".join(["好的，以下是问题：", *(f"{n}. {text}" for n, text in texts)])
         return self.prefix + sentence(dice, words)
 
 
 def listed(dice: random.Random, words: str, count: int) -> list[str]:
     """Phrasings that hold the values where calls are shown, else questions."""
-    made = [question(dice, words) for _ in range(count)]
+    texts = [question(dice, words) for _ in range(count)]
     for numbers, arguments in re.findall(r"^([\d, ]+): \w+\((\{.*\})\) — ", words, re.MULTILINE):
         values = " ".join(str(value) for value in json.loads(arguments).values())
         for number in numbers.split(","):
-            made[int(number) - 1] += f" {values}."
-    return made
+            texts[int(number) - 1] += f" {values}."
+    return texts
 
 
-def wanted(words: str) -> int:
-    found = re.search(r"(?:共|写出其中|写出|Write|Name) (\d+)", words)
-    return int(found[1]) if found else 1
+def requested_count(words: str) -> int:
+    match = re.search(r"(?:共|写出其中|写出|Write|Name) (\d+)", words)
+    return int(match[1]) if match else 1
 
 
 def question(dice: random.Random, words: str) -> str:
@@ -149,7 +151,7 @@ def sentence(dice: random.Random, words: str) -> str:
 def completion(body: Body, text: str, finish_reason: str) -> Body:
     message = {"role": "assistant", "content": text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}
-    prompt = sum(len(one["content"]) for one in body["messages"])
+    prompt = sum(len(entry["content"]) for entry in body["messages"])
     usage = {"prompt_tokens": prompt, "completion_tokens": len(text), "total_tokens": prompt + len(text)}
     return {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"],
             "choices": [choice], "usage": usage}  # fmt: skip

@@ -50,10 +50,10 @@ RICH = FunctionDefinition(
 )
 
 
-def spec(path: Path, count: int = 60, own: UserContent | None = None, **given: Any) -> CallSpec:
+def spec(path: Path, count: int = 60, own: UserContent | None = None, **options: Any) -> CallSpec:
     definitions = read_definitions(path)
     return CallSpec(
-        tuple(definitions), count, 1, detect_language(definitions), user_content=own or UserContent(), **given
+        tuple(definitions), count, 1, detect_language(definitions), user_content=own or UserContent(), **options
     )
 
 
@@ -70,23 +70,23 @@ def called(line: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def test_invocations_satisfy_the_schema_and_go_through_every_choice() -> None:
     names = ["guests", "code", "name", "dates"]
     pools = {name: value_pool(RICH, name, UserContent(), {}, 1, "en") for name in names}
-    found = [call.arguments for call in take_invocations(RICH, pools, 1, 400)]
-    assert len({json.dumps(one, sort_keys=True) for one in found}) == len(found) == 400
+    arguments = [call.arguments for call in take_invocations(RICH, pools, 1, 400)]
+    assert len({json.dumps(values, sort_keys=True) for values in arguments}) == len(arguments) == 400
     valid = jsonschema.Draft202012Validator(RICH.parameters)
-    assert all(valid.is_valid(one) for one in found)
-    combined = {(one["size"], one.get("outside")) for one in found}
+    assert all(valid.is_valid(values) for values in arguments)
+    combined = {(values["size"], values.get("outside")) for values in arguments}
     assert combined == set(product(["small", "large"], [None, True, False]))
-    assert {2, 9} <= {one["guests"] for one in found}
-    optional = Counter(tuple(sorted(set(one) - {"size", "guests"})) for one in found)
+    assert {2, 9} <= {values["guests"] for values in arguments}
+    optional = Counter(tuple(sorted(set(values) - {"size", "guests"})) for values in arguments)
     assert len(optional) == 2**5
 
 
 def test_too_many_combinations_are_sampled() -> None:
     properties = {f"p{n}": {"enum": list(range(9))} for n in range(9)}
     wide = FunctionDefinition("wide", "", {"type": "object", "properties": properties, "required": list(properties)})
-    found = take_invocations(wide, {}, 1, 50)
-    assert len({call.key for call in found}) == 50
-    assert take_invocations(wide, {}, 1, 50) == found != take_invocations(wide, {}, 2, 50)
+    calls = take_invocations(wide, {}, 1, 50)
+    assert len({call.key for call in calls}) == 50
+    assert take_invocations(wide, {}, 1, 50) == calls != take_invocations(wide, {}, 2, 50)
 
 
 def test_all_that_there_is_comes_once() -> None:
@@ -111,12 +111,12 @@ def test_all_that_there_is_comes_once() -> None:
     ],
 )
 def test_numbers_fit_their_bounds(schema: dict[str, Any]) -> None:
-    found = number_values(schema, random.Random(1))
-    assert found
-    for value in found:
+    values = number_values(schema, random.Random(1))
+    assert values
+    for value in values:
         jsonschema.validate(value, schema)
     for bound in ("minimum", "maximum"):
-        assert schema.get(bound, found[0]) in found
+        assert schema.get(bound, values[0]) in values
 
 
 def test_a_narrow_range_has_short_numbers_and_one_without_a_multiple_none() -> None:
@@ -189,7 +189,9 @@ def test_every_form_without_a_teacher_checks_clean_and_is_grounded(
     report = check_file(written)
     assert report.ok, report.findings
     assert not [f for f in report.findings if f.severity != "note"]
-    schemas = {one.name: jsonschema.Draft202012Validator(one.parameters) for one in read_definitions(path)}
+    schemas = {
+        definition.name: jsonschema.Draft202012Validator(definition.parameters) for definition in read_definitions(path)
+    }
     for line in outcome.examples:
         assert (form in line) is with_definitions
         user, last = line["messages"][-2]["content"], line["messages"][-1]
@@ -278,14 +280,14 @@ def test_the_teacher_is_asked_for_values_that_nobody_knows(server: TeacherServer
     outcome = calls(spec(path, 10))
     assert outcome.report["made"] == 10
     assert sum("gizmo" in body["messages"][-1]["content"] and "20 different values" in body["messages"][-1]["content"]
-               for body in server.asked) == 1  # fmt: skip
+               for body in server.requests) == 1  # fmt: skip
 
 
 NO_CALL = "none of them should be called"
 
 
 def no_call_requests(server: TeacherServer) -> list[dict[str, Any]]:
-    return [body for body in server.asked if NO_CALL in body["messages"][-1]["content"]]
+    return [body for body in server.requests if NO_CALL in body["messages"][-1]["content"]]
 
 
 def test_messages_without_a_call_are_asked_for_in_batches(server: TeacherServer, calls: Calls) -> None:
@@ -294,9 +296,9 @@ def test_messages_without_a_call_are_asked_for_in_batches(server: TeacherServer,
     outcome = calls(spec(HOME, 300, with_definitions=False))
     assert outcome.report["by_kind"]["no_call"] == {"wanted": 36, "made": 36}
     take_invocations, second = no_call_requests(server)[:2]
-    shown = [line for line in second["messages"][-1]["content"].split("\n") if line.endswith("?")]
+    existing = [line for line in second["messages"][-1]["content"].split("\n") if line.endswith("?")]
     assert "exist already" not in take_invocations["messages"][-1]["content"]
-    assert len(shown) == 20
+    assert len(existing) == 20
 
 
 def test_a_batch_that_fails_leaves_the_others(server: TeacherServer, calls: Calls) -> None:
@@ -327,7 +329,7 @@ def test_values_that_were_given_up_stay_so_and_nothing_is_paid_twice(server: Tea
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("not json", "cannot be read"),
         ("[]", "holds no function definitions"),
@@ -343,10 +345,10 @@ def test_values_that_were_given_up_stay_so_and_nothing_is_paid_twice(server: Tea
         ),
     ],
 )
-def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, content: str, said: str) -> None:
+def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "defs.json"
     path.write_text(content)
-    with pytest.raises(OptionsError, match=said):
+    with pytest.raises(OptionsError, match=message):
         read_definitions(path)
 
 
@@ -367,7 +369,12 @@ def test_references_and_alternatives_are_followed(tmp_path: Path) -> None:
     path = tmp_path / "defs.json"
     path.write_text(json.dumps([{"name": "f", "description": "Book a box.", "parameters": parameters}]))
     outcome = plain(spec(path, 20))
-    arguments = [given for line in outcome.examples if not line["messages"][-1]["content"] for _, given in called(line)]
-    assert {given["size"] for given in arguments} == {"small", "large"}
-    assert all(isinstance(given["days"], int) for given in arguments)
+    arguments = [
+        call_arguments
+        for line in outcome.examples
+        if not line["messages"][-1]["content"]
+        for _, call_arguments in called(line)
+    ]
+    assert {call_arguments["size"] for call_arguments in arguments} == {"small", "large"}
+    assert all(isinstance(call_arguments["days"], int) for call_arguments in arguments)
     assert "$ref" not in json.dumps(outcome.examples)

@@ -23,11 +23,11 @@ def test_the_embedded_base_teaches_as_well_as_it_can(
     monkeypatch.setattr("luthier.generate.topics.ROUNDS", 1)
     out = tmp_path / "data.jsonl"
     system = "You are a helpful bank clerk."
-    asked = ["--topic", "bank accounts", "--topic", "saving money", "--per-topic", "1", "--batch", "1"]
+    topics = ["--topic", "bank accounts", "--topic", "saving money", "--per-topic", "1", "--batch", "1"]
     short = ["--sub-topics", "0", "--max-tokens", "32", "--temperature", "0", "--system", system]
     with running_server(tmp_path / "server", str(real_base)) as running:
         where = ["--base-url", running.endpoint.base_url, "--api-key", running.endpoint.api_key]
-        command = ["generate", *asked, *short, *where, "--teacher", "gpt-4o-mini", "--out", str(out), "--json"]
+        command = ["generate", *topics, *short, *where, "--teacher", "gpt-4o-mini", "--out", str(out), "--json"]
         first = CliRunner().invoke(main, command)
         again = CliRunner().invoke(main, command)
     report = json.loads(first.stdout)
@@ -44,5 +44,5 @@ def test_the_embedded_base_teaches_as_well_as_it_can(
         assert line["messages"][0] == {"role": "system", "content": system}
         assert screen_question(line["messages"][1]["content"], "en").reason is None
     if lines:
-        assert not [found for found in check_file(out, minimum_examples=1).findings if found.severity == "error"]
+        assert not [finding for finding in check_file(out, minimum_examples=1).findings if finding.severity == "error"]
     assert json.loads(again.stdout)["requests"]["paid_in_this_run"] == 0, "everything was in the journal"

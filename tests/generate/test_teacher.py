@@ -27,8 +27,8 @@ Asking = Callable[..., tuple[list[Any], Teacher]]
 EVERY = 99
 
 
-def ask_for(number: int, **given: Any) -> TeacherRequest:
-    return TeacherRequest(f"answers/{number}", ({"role": "user", "content": f"question {number}"},), 50, **given)
+def request(number: int, **options: Any) -> TeacherRequest:
+    return TeacherRequest(f"answers/{number}", ({"role": "user", "content": f"question {number}"},), 50, **options)
 
 
 @pytest.fixture
@@ -36,16 +36,16 @@ def asking(server: TeacherServer, journal: Journal) -> Asking:
     """The outcomes of asks sent side by side, errors included, and the teacher that was asked."""
 
     def ask(
-        *asks: TeacherRequest,
+        *requests: TeacherRequest,
         budget: Budget | None = None,
         limits: RateLimits | None = None,
         timeout: float = 20,
-        **given: Any,
+        **options: Any,
     ):
         async def run(client: Any):
-            one = budget or Budget({"t": Price(1, 1)})
-            teacher = Teacher(client, "t", journal, one, limits or RateLimits(), **given)
-            return await asyncio.gather(*map(teacher.ask, asks), return_exceptions=True), teacher
+            run_budget = budget or Budget({"t": Price(1, 1)})
+            teacher = Teacher(client, "t", journal, run_budget, limits or RateLimits(), **options)
+            return await asyncio.gather(*map(teacher.ask, requests), return_exceptions=True), teacher
 
         return run_with(server, run, timeout)
 
@@ -57,8 +57,8 @@ def outcomes(journal: Journal) -> list[str]:
 
 
 def test_a_reply_is_paid_for_once(server: TeacherServer, asking: Asking) -> None:
-    (first,), _ = asking(ask_for(1))
-    (again, other), teacher = asking(ask_for(1), ask_for(2))
+    (first,), _ = asking(request(1))
+    (again, other), teacher = asking(request(1), request(2))
     assert again.text == first.text
     assert (first.from_journal, again.from_journal, other.from_journal) == (False, True, False)
     assert server.paid == 2
@@ -66,18 +66,18 @@ def test_a_reply_is_paid_for_once(server: TeacherServer, asking: Asking) -> None
 
 
 def test_the_same_words_for_another_slot_are_another_request(server: TeacherServer, asking: Asking) -> None:
-    one = ask_for(1)
-    asking(one, TeacherRequest("answers/other", one.messages, 50), ask_for(1, temperature=0.1))
+    first = request(1)
+    asking(first, TeacherRequest("answers/other", first.messages, 50), request(1, temperature=0.1))
     assert server.paid == 3
 
 
 def test_retry_after_is_honoured_by_everyone(server: TeacherServer, asking: Asking) -> None:
     server.fault("question 1", status=429, headers={"retry-after": "0.4"})
     begun = time.monotonic()
-    replies, teacher = asking(ask_for(1), ask_for(2), ask_for(3), limits=RateLimits(concurrency=1))
+    replies, teacher = asking(request(1), request(2), request(3), limits=RateLimits(concurrency=1))
     assert time.monotonic() - begun >= 0.4
     assert all(isinstance(reply, TeacherReply) for reply in replies)
-    assert [body["messages"][0]["content"][-1] for body in server.asked] == ["1", "2", "3", "1"]
+    assert [body["messages"][0]["content"][-1] for body in server.requests] == ["1", "2", "3", "1"]
     assert teacher.counts["rate_limited"] == 1
     assert server.paid == 3
 
@@ -85,25 +85,25 @@ def test_retry_after_is_honoured_by_everyone(server: TeacherServer, asking: Aski
 @pytest.mark.parametrize("status", [408, 500, 503])
 def test_passing_failures_are_tried_again(server: TeacherServer, asking: Asking, journal: Journal, status: int) -> None:
     server.fault("question", status=status, times=2)
-    (reply,), _ = asking(ask_for(1))
+    (reply,), _ = asking(request(1))
     assert isinstance(reply, TeacherReply)
     assert outcomes(journal) == ["refused", "refused", "answered"]
 
 
 def test_a_failure_that_does_not_pass_gives_up_that_request_alone(server: TeacherServer, asking: Asking) -> None:
     server.fault("question 1", status=500, times=EVERY)
-    (lost, kept), teacher = asking(ask_for(1), ask_for(2), max_consecutive_failures=50)
+    (lost, answered), teacher = asking(request(1), request(2), max_consecutive_failures=50)
     assert isinstance(lost, RequestFailedError)
-    assert isinstance(kept, TeacherReply)
-    assert len(server.asked) == 7
+    assert isinstance(answered, TeacherReply)
+    assert len(server.requests) == 7
     assert teacher.stopped is None
 
 
 def test_many_failures_in_a_row_break_the_circuit(server: TeacherServer, asking: Asking) -> None:
     server.fault("question", status=500, times=EVERY)
-    found, teacher = asking(*map(ask_for, range(40)), max_consecutive_failures=7, limits=RateLimits(concurrency=1))
-    assert all(isinstance(error, TeacherUnavailableError) for error in found)
-    assert len(server.asked) == 7
+    results, teacher = asking(*map(request, range(40)), max_consecutive_failures=7, limits=RateLimits(concurrency=1))
+    assert all(isinstance(error, TeacherUnavailableError) for error in results)
+    assert len(server.requests) == 7
     assert "7 failures in a row; the last: 500: scripted 500" in str(teacher.stopped)
 
 
@@ -112,32 +112,32 @@ def test_many_failures_in_a_row_break_the_circuit(server: TeacherServer, asking:
 )
 def test_what_cannot_get_better_ends_the_run_at_once(server: TeacherServer, asking: Asking, what: dict) -> None:
     server.fault("question", times=EVERY, **what)
-    found, _ = asking(ask_for(1), ask_for(2), limits=RateLimits(concurrency=1))
-    assert all(isinstance(error, TeacherRejectedError) for error in found)
-    assert len(server.asked) == 1
+    results, _ = asking(request(1), request(2), limits=RateLimits(concurrency=1))
+    assert all(isinstance(error, TeacherRejectedError) for error in results)
+    assert len(server.requests) == 1
 
 
 def test_one_bad_request_among_good_ones_is_that_ones_fault(server: TeacherServer, asking: Asking) -> None:
     server.fault("question 2", status=400, times=EVERY)
-    found, _ = asking(ask_for(1), ask_for(2), ask_for(3), limits=RateLimits(concurrency=1))
-    assert [type(one) for one in found] == [TeacherReply, RequestRejectedError, TeacherReply]
-    assert len(server.asked) == 3
+    results, _ = asking(request(1), request(2), request(3), limits=RateLimits(concurrency=1))
+    assert [type(result) for result in results] == [TeacherReply, RequestRejectedError, TeacherReply]
+    assert len(server.requests) == 3
 
 
 def test_a_request_that_timed_out_may_have_cost_its_worst(
     server: TeacherServer, asking: Asking, journal: Journal
 ) -> None:
     server.fault("question", hang=True)
-    (reply,), teacher = asking(ask_for(1), timeout=2)
+    (reply,), teacher = asking(request(1), timeout=2)
     assert isinstance(reply, TeacherReply)
     assert outcomes(journal) == ["lost", "answered"]
-    worst = (max_prompt_tokens(ask_for(1)) + 50) / 1e6
+    worst = (max_prompt_tokens(request(1)) + 50) / 1e6
     assert teacher.budget.spent == pytest.approx(worst + (reply.prompt_tokens + reply.completion_tokens) / 1e6)
 
 
 def test_a_connection_that_never_was_costs_nothing(server: TeacherServer, asking: Asking, journal: Journal) -> None:
     server.base_url = "http://127.0.0.1:1/v1"
-    (error,), teacher = asking(ask_for(1), max_consecutive_failures=50)
+    (error,), teacher = asking(request(1), max_consecutive_failures=50)
     assert isinstance(error, RequestFailedError)
     assert outcomes(journal) == ["refused"] * 6
     assert teacher.budget.spent == 0
@@ -148,21 +148,21 @@ def test_newer_names_of_parameters_are_learnt(server: TeacherServer, asking: Ask
                  code="unsupported_parameter")  # fmt: skip
     server.fault(lambda body: "temperature" in body, times=EVERY, status=400, param="temperature",
                  code="unsupported_value")  # fmt: skip
-    replies, _ = asking(ask_for(1), ask_for(2))
+    replies, _ = asking(request(1), request(2))
     assert all(isinstance(reply, TeacherReply) for reply in replies)
-    assert server.asked[-1]["max_completion_tokens"] == 50
-    assert not {"max_tokens", "temperature"} & set(server.asked[-1])
+    assert server.requests[-1]["max_completion_tokens"] == 50
+    assert not {"max_tokens", "temperature"} & set(server.requests[-1])
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_the_cap_is_never_passed_and_used_up(server: TeacherServer, asking: Asking, concurrency: int) -> None:
     """Each request can cost 75 tokens at worst, and costs less."""
-    worst = max_prompt_tokens(ask_for(10)) + 50
+    worst = max_prompt_tokens(request(10)) + 50
     budget = Budget({"t": Price(1e6, 1e6)}, cost_cap=400.0)
     server.fault("question", times=EVERY, text="1234567890")
-    found, teacher = asking(*map(ask_for, range(10, 40)), budget=budget, limits=RateLimits(concurrency))
-    replies = [one for one in found if isinstance(one, TeacherReply)]
-    assert budget.spent == sum(one.prompt_tokens + one.completion_tokens for one in replies) <= 400
+    results, teacher = asking(*map(request, range(10, 40)), budget=budget, limits=RateLimits(concurrency))
+    replies = [reply for reply in results if isinstance(reply, TeacherReply)]
+    assert budget.spent == sum(reply.prompt_tokens + reply.completion_tokens for reply in replies) <= 400
     assert budget.spent + worst > 400, "a request more would have fitted"
     assert isinstance(teacher.stopped, CostCapError)
     assert server.paid == len(replies)
@@ -170,31 +170,33 @@ def test_the_cap_is_never_passed_and_used_up(server: TeacherServer, asking: Aski
 
 def test_requests_per_minute_are_spread(server: TeacherServer, asking: Asking) -> None:
     begun = time.monotonic()
-    asking(*map(ask_for, range(4)), limits=RateLimits(8, requests_per_minute=600))
+    asking(*map(request, range(4)), limits=RateLimits(8, requests_per_minute=600))
     assert time.monotonic() - begun >= 0.3
 
 
 def test_what_is_no_completion_is_an_error(server: TeacherServer, asking: Asking, monkeypatch: Any) -> None:
     monkeypatch.setattr("generate.teacher_server.completion", lambda *_: {"choices": []})
-    (error,), _ = asking(ask_for(1))
+    (error,), _ = asking(request(1))
     assert isinstance(error, RequestFailedError)
 
 
 def test_a_service_that_counts_no_tokens_is_counted_at_the_most(
     server: TeacherServer, asking: Asking, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("generate.teacher_server.completion", lambda *given: completion(*given) | {"usage": None})
-    (reply,), teacher = asking(ask_for(1))
-    assert (reply.prompt_tokens, reply.completion_tokens) == (max_prompt_tokens(ask_for(1)), len(reply.text.encode()))
+    monkeypatch.setattr(
+        "generate.teacher_server.completion", lambda *arguments: completion(*arguments) | {"usage": None}
+    )
+    (reply,), teacher = asking(request(1))
+    assert (reply.prompt_tokens, reply.completion_tokens) == (max_prompt_tokens(request(1)), len(reply.text.encode()))
     assert teacher.budget.spent > 0
 
 
 def test_without_a_journal_nothing_more_is_spent(server: TeacherServer, asking: Asking, journal: Journal) -> None:
     journal._database.execute("DROP TABLE requests")
-    found, teacher = asking(ask_for(1), ask_for(2))
-    assert all(isinstance(error, JournalError) for error in found)
+    results, teacher = asking(request(1), request(2))
+    assert all(isinstance(error, JournalError) for error in results)
     assert isinstance(teacher.stopped, JournalError)
-    assert not server.asked
+    assert not server.requests
     journal._database.executescript(_SCHEMA)
 
 

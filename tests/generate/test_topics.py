@@ -19,8 +19,8 @@ Topics = Callable[..., GenerationResult]
 SYSTEM = "你是金融助理。"
 
 
-def spec(per_topic: int = 4, topics: tuple[str, ...] = ("股票投资", "银行理财"), **given: object) -> TopicSpec:
-    return TopicSpec(Plan(topics, per_topic, 42, "zh"), SYSTEM, **given)
+def spec(per_topic: int = 4, topics: tuple[str, ...] = ("股票投资", "银行理财"), **options: object) -> TopicSpec:
+    return TopicSpec(Plan(topics, per_topic, 42, "zh"), SYSTEM, **options)
 
 
 def is_answer(body: Body) -> bool:
@@ -33,21 +33,21 @@ def answers(outcome: GenerationResult) -> list[str]:
 
 def test_answers_are_replies_to_the_bare_question_as_served(server: TeacherServer, topics: Topics) -> None:
     outcome = topics(spec())
-    asked = [body["messages"] for body in server.asked if is_answer(body)]
+    prompts = [body["messages"] for body in server.requests if is_answer(body)]
     system = {"role": "system", "content": SYSTEM}
     for example in outcome.examples:
         *prompt, reply = example["messages"]
-        assert prompt in asked
+        assert prompt in prompts
         assert prompt[0] == system
         assert reply["role"] == "assistant"
-    assert len(asked) == len(outcome.examples) == 8
+    assert len(prompts) == len(outcome.examples) == 8
     assert outcome.report["by_topic"] == {topic: {"wanted": 4, "made": 4} for topic in ("股票投资", "银行理财")}
 
 
 def test_later_questions_are_shown_the_earlier_ones_of_their_topic(server: TeacherServer, topics: Topics) -> None:
     outcome = topics(spec(batch=2))
     questions = [example["messages"][1]["content"] for example in outcome.examples]
-    sent = [body["messages"][-1]["content"] for body in server.asked]
+    sent = [body["messages"][-1]["content"] for body in server.requests]
     wishes = [text for text in sent if "请按下面" in text]
     assert len(wishes) == 4
     second = next(text for text in wishes if "股票投资" in text and "不要重复" in text)
@@ -117,7 +117,7 @@ def test_without_structured_output_numbered_lines_are_asked_for_and_that_is_said
     assert outcome.report["lists"]["structured"] is False
     assert "numbered lines" in notifications[0]
     assert not any("以下是问题" in example["messages"][1]["content"] for example in outcome.examples)
-    assert sum("response_format" in body for body in server.asked) == 1, "probed once"
+    assert sum("response_format" in body for body in server.requests) == 1, "probed once"
 
 
 def test_the_judge_decides_and_is_heard(server: TeacherServer, topics: Topics) -> None:
@@ -132,7 +132,7 @@ def test_the_judge_decides_and_is_heard(server: TeacherServer, topics: Topics) -
     low = next(line for line in outcome.rejects if line["reason"] == "judge")
     assert (low["scores"]["correct"], low["judge_said"]) == (2, "数字不对")
     assert outcome.report["judge"]["judged"] == 9
-    assert {body["model"] for body in server.asked} == {"t", "j"}
+    assert {body["model"] for body in server.requests} == {"t", "j"}
 
 
 def test_a_stopped_run_keeps_what_it_made(server: TeacherServer, topics: Topics) -> None:

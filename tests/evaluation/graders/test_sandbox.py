@@ -59,8 +59,8 @@ def test_an_honest_grader() -> None:
     ids=["tcp", "unix", "http", "libc", "io_uring"],
 )
 def test_no_network(body: str) -> None:
-    said = failure(body + "\nreturn 1")
-    assert "not permitted" in said or "AssertionError: 1" in said or "name resolution" in said, said
+    message = failure(body + "\nreturn 1")
+    assert "not permitted" in message or "AssertionError: 1" in message or "name resolution" in message, message
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_no_files(tmp_path: Path, attempt: str) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")
     before = secret.stat()
-    said = failure(f"SECRET, FOLDER = {str(secret)!r}, {str(tmp_path)!r}\n{attempt}\nreturn 1")
-    assert "PermissionError" in said, said
+    message = failure(f"SECRET, FOLDER = {str(secret)!r}, {str(tmp_path)!r}\n{attempt}\nreturn 1")
+    assert "PermissionError" in message, message
     assert secret.read_text() == "secret"
     assert (secret.stat().st_mode, secret.stat().st_mtime) == (before.st_mode, before.st_mtime)
     assert list(tmp_path.iterdir()) == [secret]
@@ -109,8 +109,8 @@ def test_no_files(tmp_path: Path, attempt: str) -> None:
     ],
 )
 def test_no_processes(attempt: str) -> None:
-    said = failure(f"{attempt}\nreturn 1")
-    assert "not permitted" in said or "can't start new thread" in said, said
+    message = failure(f"{attempt}\nreturn 1")
+    assert "not permitted" in message or "can't start new thread" in message, message
     assert not [
         child for child in psutil.Process().children(recursive=True) if "sandbox_child.py" in " ".join(child.cmdline())
     ]
@@ -135,7 +135,7 @@ def test_its_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ("return 'x'", "could not convert"),
         ("return None", "TypeError"),
@@ -150,13 +150,13 @@ def test_its_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
          "os._exit(0)", "None"),
     ],
 )  # fmt: skip
-def test_what_is_no_reward(body: str, said: str) -> None:
-    assert said in failure(body)
+def test_what_is_no_reward(body: str, message: str) -> None:
+    assert message in failure(body)
 
 
 def test_a_source_that_does_not_compile() -> None:
-    for source, said in (("def grade(:", "SyntaxError"), ("x = 1", "defines no function"), ("(" * 5000, "Error")):
-        with pytest.raises(GraderFailure, match=said):
+    for source, message in (("def grade(:", "SyntaxError"), ("x = 1", "defines no function"), ("(" * 5000, "Error")):
+        with pytest.raises(GraderFailure, match=message):
             run_source(source, {}, {}, "sandbox")
 
 

@@ -47,9 +47,9 @@ def test_equal_is_one_and_nothing_in_common_is_none(metric: Metric) -> None:
 
 def test_long_texts_are_quick() -> None:
     """Linear or nearly: a quadratic metric would take minutes here."""
-    one, other = "词 word 语 " * 5_000, "word 语 词 x " * 5_000
+    first, second = "词 word 语 " * 5_000, "word 语 词 x " * 5_000
     for metric in ("bleu", "gleu", "meteor", "rouge_2", "rouge_l"):
-        assert 0 < similarity(metric, one, other) < 1  # type: ignore[arg-type]
+        assert 0 < similarity(metric, first, second) < 1  # type: ignore[arg-type]
 
 
 def test_cosine() -> None:

@@ -16,19 +16,19 @@ def test_the_search_agrees_with_comparing_all() -> None:
     texts = ["".join(dice.choices("基金股票风险收益", k=12)) for _ in range(40)]
     texts += [text[:-2] + "？" for text in texts]
     dice.shuffle(texts)
-    seen, kept = NearDuplicateFilter(), list[frozenset[str]]()
+    duplicates, accepted = NearDuplicateFilter(), list[frozenset[str]]()
     for text in texts:
-        is_new = all(jaccard(trigrams(text), other) < NEAR_DUPLICATE_THRESHOLD for other in kept)
-        assert seen.add(text) is is_new
-        kept += [trigrams(text)] if is_new else []
-    assert 40 <= len(kept) < 80
+        is_new = all(jaccard(trigrams(text), other) < NEAR_DUPLICATE_THRESHOLD for other in accepted)
+        assert duplicates.add(text) is is_new
+        accepted += [trigrams(text)] if is_new else []
+    assert 40 <= len(accepted) < 80
 
 
 def test_case_width_and_punctuation_do_not_count() -> None:
-    seen = NearDuplicateFilter()
-    assert seen.add("什么是 ETF？")
-    assert not seen.add("什么是ｅｔｆ")
-    assert not seen.add("？！")
+    duplicates = NearDuplicateFilter()
+    assert duplicates.add("什么是 ETF？")
+    assert not duplicates.add("什么是ｅｔｆ")
+    assert not duplicates.add("？！")
 
 
 def test_figures_of_variety() -> None:

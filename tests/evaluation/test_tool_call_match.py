@@ -99,8 +99,8 @@ def test_parallel_calls_pair_in_any_order() -> None:
 def test_pairing_looks_beyond_the_first_that_fits() -> None:
     """The first expected call takes either prediction, the second only one of them."""
     either = expected_call("ping", acceptable={"x": [1, 2]}, x=1)
-    one = expected_call("ping", x=1)
-    assert score([either, one], [predicted_call("ping", x=1), predicted_call("ping", x=2)]).exact
+    only_one = expected_call("ping", x=1)
+    assert score([either, only_one], [predicted_call("ping", x=1), predicted_call("ping", x=2)]).exact
 
 
 def test_acceptable_values_and_what_may_be_left_out() -> None:
@@ -157,8 +157,8 @@ def test_confusion_names_both_sides() -> None:
 
 
 def test_slim_definitions_keep_names_and_types() -> None:
-    (made,) = slim([LEAVE])
-    assert made["function"] == {
+    (tool,) = slim([LEAVE])
+    assert tool["function"] == {
         "name": "write_leave_letter",
         "parameters": {
             "type": "object",

@@ -7,7 +7,7 @@ from luthier.generate.list_prompts import complete_items, numbered_lines, read_j
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("1. 甲\n2. 乙", {1: "甲", 2: "乙"}),
         ("好的，以下是两个问题：\n\n1、甲\n2、乙\n希望对你有帮助！", {1: "甲", 2: "乙"}),
@@ -22,8 +22,8 @@ from luthier.generate.list_prompts import complete_items, numbered_lines, read_j
         ("", {}),
     ],
 )
-def test_lines_for_a_list_of_two(text: str, found: dict[int, str]) -> None:
-    assert numbered_lines(text, 2) == found
+def test_lines_for_a_list_of_two(text: str, expected: dict[int, str]) -> None:
+    assert numbered_lines(text, 2) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_an_opinion_without_scores_is_none(text: str) -> None:
 
 
 def test_an_opinion_with_words_around_it() -> None:
-    found = parse_scores('My verdict: {"correct": 5, "helpful": 4, "format": 3, "reason": "dry"} That is all.')
-    assert found is not None
-    assert (found.lowest, found.reason) == (3, "dry")
+    scores = parse_scores('My verdict: {"correct": 5, "helpful": 4, "format": 3, "reason": "dry"} That is all.')
+    assert scores is not None
+    assert (scores.lowest, scores.reason) == (3, "dry")
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ('{"items": [{"number": 1, "text": "一"}, {"number": 2, "te', [{"number": 1, "text": "一"}]),
         ('```json\n{"items": [\n{"number": 1, "text": "a"},\n', [{"number": 1, "text": "a"}]),
@@ -76,6 +76,6 @@ def test_an_opinion_with_words_around_it() -> None:
         ("1. What is a fee?", None),
     ],
 )
-def test_a_list_that_was_cut_off_gives_its_whole_entries(text: str, found: list[object] | None) -> None:
+def test_a_list_that_was_cut_off_gives_its_whole_entries(text: str, expected: list[object] | None) -> None:
     """Its fragment is never taken for a line of text."""
-    assert complete_items(text) == found
+    assert complete_items(text) == expected
