@@ -43,7 +43,7 @@ NOTICES = [
     ),
     (
         protocol.GradientCheckpointing(longest_tokens=900),
-        "Memory is short for examples of 900 tokens: layers are computed twice to save it",
+        "Memory is short for examples of 900 tokens: gradient checkpointing saves it",
     ),
     (protocol.Resumed(step=3), "Training goes on after step 3"),
     (

@@ -1,4 +1,4 @@
-"""The metrics of a report: their order, display names, direction and number format."""
+"""The metrics of a report: their order, display names, direction and how their figures are printed."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -39,15 +39,14 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = folder
         self._database = Database(folder / "luthier.db")
-        self._jobs_folder = folder / "jobs"
         self.files = Files(self._database, Blobs(folder / "files"))
         self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
         self.batches = Batches(self._database, folder / "batches", self.files)
         self.evaluations = Evaluations(self._database)
         self.jobs = Jobs(self._database)
-        self.models_folder = folder / "models"
-        self.models = Models(self._database, self.models_folder)
+        self.models = Models(self._database, folder / "models")
         self.stored_completions = StoredCompletions(self._database)
         self.permissions = Permissions(self._database)
         self.idempotency_keys = IdempotencyKeys(self._database)
@@ -76,16 +75,20 @@ class Store:
         self.uploads.delete_expired()
         self.stored_completions.delete_expired()
 
+    @property
+    def models_folder(self) -> Path:
+        return self._folder / "models"
+
     def job_folder(self, job_id: str) -> Path:
         """The folder that a job's trainer works in. Raises NotFoundError."""
-        folder = self._jobs_folder / self.jobs.get(job_id).id
+        folder = self._folder / "jobs" / self.jobs.get(job_id).id
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def finished_job_folders(self) -> Iterator[Path]:
         """Folders of finished jobs that no worker holds; a job that was cancelled while queued was never cleared."""
         for job_id in self.jobs.finished():
-            folder = self._jobs_folder / job_id
+            folder = self._folder / "jobs" / job_id
             if folder.exists():
                 yield folder
 

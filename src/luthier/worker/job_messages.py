@@ -38,7 +38,7 @@ def trainer_notice(event: protocol.Event) -> list[Event]:
             return [Event(f"{NO_COMPILER}: training takes up to twice as long as with one")]
         case protocol.GradientCheckpointing(longest_tokens=tokens):
             short = f"Memory is short for examples of {tokens} tokens"
-            return [Event(f"{short}: layers are computed twice to save it")]
+            return [Event(f"{short}: gradient checkpointing saves it")]
         case protocol.Resumed(step=step):
             return [Event(f"Training goes on after step {step}")]
         case protocol.ResumeStateUnreadable(error=error):

@@ -35,7 +35,7 @@ class Idempotency:
         body, replayed = await buffer_body(receive)
         key, request_digest = _key_digest(scope, header), _digest(scope["path"], body)
         if key in self._in_progress:
-            raise ConflictError(f"A request with the idempotency key '{header}' is under way. Please try again.")
+            raise ConflictError(f"A request with the idempotency key '{header}' is still running. Please try again.")
         self._in_progress.add(key)
         try:
             stored = await run_in_threadpool(self._responses.find, key)

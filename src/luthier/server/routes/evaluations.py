@@ -132,7 +132,7 @@ async def losses(body: CreateLossesRequest, request: Request, state: StateDep) -
     """Teacher-forced losses on the tokens that training would train. Runs at low priority."""
     target = await run_in_threadpool(state.models.resolve, body.model)
     if target.upstream_model:
-        message = f"The model '{body.model}' is of a service elsewhere, which tells no loss of given texts."
+        message = f"The model '{body.model}' is served upstream, and upstream services report no loss of given texts."
         raise BadRequestError(message, param="model", code="losses_not_available")
     model = await cancel_on_disconnect(request, state.app.loader.load(target))
     examples = await run_in_threadpool(_render, body.examples, model)

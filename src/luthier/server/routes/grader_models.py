@@ -94,7 +94,7 @@ def _json(response: Response) -> dict[str, Any]:
     """Raises GraderFailure."""
     body: dict[str, Any] = json.loads(bytes(response.body))
     if response.status_code != 200:
-        raise _server_failure(f"the service elsewhere answered {response.status_code}: {str(body)[:500]}")
+        raise _server_failure(f"the upstream service answered {response.status_code}: {str(body)[:500]}")
     return body
 
 

@@ -36,7 +36,7 @@ def _upstream_model(state: State, name: str) -> str:
     if upstream_model is None:
         raise NotFoundError(
             f"The model `{name}` is not available for moderation: no model on this server judges content. Its operator "
-            f'can name one of a service elsewhere, as in --aliases \'{{"{name}": "upstream:{name}"}}\'.',
+            f'can name an upstream model, as in --aliases \'{{"{name}": "upstream:{name}"}}\'.',
             param="model",
             code="model_not_found",
         )

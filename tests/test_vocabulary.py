@@ -1,0 +1,109 @@
+"""The words of docs/glossary.md: names that say what a thing is, phrases that the field uses, pointers that exist."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import luthier
+
+PACKAGE = Path(luthier.__file__).parent
+ROOT = Path(__file__).parents[1]
+GLOSSARY = ROOT / "docs" / "glossary.md"
+
+# They only point at something, or name nothing at all.
+POINTING = set(
+    re.split(
+        " ",
+        "one found made at asked said given wanted known kept told taken shown seen got held "
+        "item thing stuff obj tmp val res ret data1",
+    )
+)
+MAX_SHARE = 0.01
+
+# Phrases, never single words: each has a term in the glossary.
+BANNED = (
+    "the processor",
+    "matrix unit",
+    "number format",
+    "under way",
+    "service elsewhere",
+    "services elsewhere",
+    "model elsewhere",
+    "texts that were read",
+    "text that was read",
+    "longest unused",
+    "trained whole",
+    "held to a grammar",
+    "keys and values in blocks",
+    "adapters side by side",
+    "let in beyond",
+    "layers are computed twice",
+    "beginnings that are alike",
+    "makes its gradient on the way forward",
+    "what it is asked",
+    "what it says",
+    "gives back memory",
+    "is nobody's",
+    "computed a second time on the way back",
+    "what was read before",
+)
+_BANNED = re.compile(
+    "|".join(re.escape(phrase).replace(r"\ ", r"\s+(?:[#*/]+\s+)?") for phrase in BANNED), re.IGNORECASE
+)
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Parameters, variables and attributes, once for each place that binds them; not `self` and `cls`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+
+
+def test_names_say_what_a_thing_is() -> None:
+    names = Counter(name.strip("_") for path in PACKAGE.rglob("*.py") for name in _names(path))
+    del names["self"], names["cls"]
+    pointing = {name: names[name] for name in POINTING if names[name]}
+    assert sum(pointing.values()) <= MAX_SHARE * names.total(), pointing
+
+
+def _texts() -> list[Path]:
+    code = [path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".cpp", ".h"}]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    return sorted([*code, *(page for page in pages if page != GLOSSARY and page.name != "CHANGELOG.md")])
+
+
+@pytest.mark.parametrize("path", _texts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_phrases_are_those_of_the_field(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    hits = [f"line {text.count(chr(10), 0, match.start()) + 1}: {match[0]!r}" for match in _BANNED.finditer(text)]
+    assert not hits, "docs/glossary.md has the terms to use"
+
+
+def _rows() -> list[list[str]]:
+    lines = GLOSSARY.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return [row for row in rows if row[0] != "term"]
+
+
+@pytest.mark.parametrize("row", _rows(), ids=lambda row: row[0])
+def test_glossary_terms_are_whole_and_their_code_exists(row: list[str]) -> None:
+    assert len(row) == 6
+    assert all(row), "every cell is filled: term, 术语, meaning, 含义, not, in code"
+    for pointer in re.findall(r"`([^`]+)`", row[5]):
+        path, _, name = pointer.partition("::")
+        target = PACKAGE / path
+        assert target.exists(), pointer
+        if name:
+            defined = {node.name for node in ast.walk(ast.parse(target.read_text())) if isinstance(node, ast.ClassDef)}
+            assert name in defined, pointer
+
+
+def test_every_term_is_there_once() -> None:
+    terms = Counter(row[0] for row in _rows())
+    assert [term for term, count in terms.items() if count > 1] == []
