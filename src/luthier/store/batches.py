@@ -1,7 +1,7 @@
 """Batches: a row each, and while one is worked on a folder with its input and its results so far.
 
-The table is a queue (`luthier.store.work_queue`). Every open status can be claimed: a batch goes on from wherever its
-last worker left it.
+The table is a queue (`luthier.store.work_queue`). Every open status can be claimed: a worker continues a batch from
+the results of the last one.
 """
 
 import shutil
@@ -105,7 +105,7 @@ class Batches(Scoped):
         return _batch(row, ClaimedBatch) if row else None
 
     def transition(self, batch_id: str, allowed: Sequence[BatchStatus], to: BatchStatus, **values: Any) -> bool:
-        """As `LeasedTable.transition`, with the time of the change, and the lease goes on.
+        """As `LeasedTable.transition`, with the time of the change; the lease is not released.
 
         The folder of a batch that ends is deleted.
         """

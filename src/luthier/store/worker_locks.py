@@ -1,7 +1,7 @@
-"""Lock files of the workers on a data folder, by which a dead worker is told from a live one.
+"""Lock files that distinguish live workers from dead ones.
 
-A worker locks a file of its own for as long as its process lives; the kernel releases the lock however the process
-ends. A lock that can be taken belongs to a dead worker, whose leases need not expire first.
+Each worker of a data folder locks a file of its own while its process lives; the kernel releases the lock however the
+process ends. A lock that can be acquired belongs to a dead worker, whose leases can end before they expire.
 """
 
 from collections.abc import Iterator

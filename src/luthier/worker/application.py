@@ -1,6 +1,6 @@
-"""The application as workers see it: requests of batches and evaluations are sent through it, without a network.
+"""The interface through which workers send requests of batches and evaluations to the application.
 
-`Application` is implemented where the application is (`luthier.server.background`), and given to the worker.
+`luthier.server.background` implements it; `luthier.runtime` injects the implementation.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class Application(Protocol):
     ) -> httpx.Response:
         """The response to a request of `project`, with low priority; transient errors are retried.
 
-        `gate` is held during each attempt, and free between attempts.
+        `gate` is acquired for each attempt and released between attempts.
         """
         ...
 

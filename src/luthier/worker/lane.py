@@ -1,4 +1,4 @@
-"""Lanes: each claims one kind of work from its queue and runs it, up to so much at a time."""
+"""Lanes: each claims rows of one queue and runs them in threads, with limited concurrency."""
 
 import logging
 import threading
@@ -13,29 +13,29 @@ _AFTER_ERROR_S = 1.0
 
 @dataclass(frozen=True)
 class Claim:
-    """A row that was leased. `run` works on it and releases the lease."""
+    """A leased row. `run` processes it and releases the lease."""
 
     row_id: str
     run: Callable[[], None]
 
 
 class Handler(Protocol):
-    """One kind of work."""
+    """One kind of work, such as training."""
 
     @property
     def name(self) -> str: ...
     @property
     def concurrency(self) -> int:
-        """Rows that are worked on at a time."""
+        """Rows that run at the same time."""
         ...
 
     def claim(self, owner: str, excluding: Collection[str]) -> Claim | None:
-        """The next row, leased to `owner`, except those of `excluding`, which run already; None without one."""
+        """Leases the next row to `owner`; None without one. `excluding`: ids of rows that run already."""
         ...
 
 
 class Lane:
-    """Runs one handler's work until `stop` is set; `join` returns when nothing of it runs any more."""
+    """Runs the rows of one handler until `stop` is set; `join` returns once none is running."""
 
     def __init__(self, handler: Handler, owner: str, stop: threading.Event) -> None:
         self._handler, self._owner, self._stop = handler, owner, stop
@@ -55,7 +55,7 @@ class Lane:
         while not self._stop.is_set():
             if not self._slots.acquire(timeout=_POLL_S):
                 continue
-            if self._stop.is_set():  # what was interrupted just now is for another worker
+            if self._stop.is_set():  # a row that this lane has just requeued is for another worker
                 return
             try:
                 claim = self._handler.claim(self._owner, list(self._running))

@@ -30,17 +30,17 @@ def request_handlers(context: WorkerContext) -> list[Handler]:
 
 
 class Worker:
-    """To be started, and stopped before its store is closed."""
+    """Runs until stopped. Stop it before closing its store."""
 
     def __init__(self, context: WorkerContext, handlers: Sequence[Handler] | None = None) -> None:
         """Without `handlers`: all kinds of work."""
         self._store, self._stop = context.store, context.stop
         self._handlers = handlers if handlers is not None else [*job_handlers(context), *request_handlers(context)]
         self._lanes: list[Lane] = []
-        self._housekeeping = threading.Thread(target=_keep_house, args=(self._store, self._stop), daemon=True)
+        self._housekeeping = threading.Thread(target=_housekeeping, args=(self._store, self._stop), daemon=True)
 
     def start(self) -> None:
-        """Work that a dead worker left goes on at once."""
+        """Takes over the work of dead workers at once."""
         self._store.release_dead_workers()
         self._id = self._store.workers.register()
         # An owner per lane: a lane must not release what another has just claimed.
@@ -52,7 +52,7 @@ class Worker:
         self._housekeeping.start()
 
     def stop(self) -> None:
-        """Returns when the running job has saved its state, no subprocess is left, and all leases are released."""
+        """Returns once the running job has saved its state, subprocesses have exited and leases are released."""
         self._stop.set()
         for lane in self._lanes:
             lane.join()
@@ -60,8 +60,8 @@ class Worker:
         self._store.workers.unregister(self._id)
 
 
-def _keep_house(store: Store, stop: threading.Event) -> None:
-    """Takes over from dead workers, and deletes what has expired and what finished jobs left."""
+def _housekeeping(store: Store, stop: threading.Event) -> None:
+    """Ends the leases of dead workers; deletes expired files and the working files of finished jobs."""
     tidied = -_TIDY_S
     while not stop.wait(_DEAD_WORKERS_S):
         try:
@@ -72,4 +72,4 @@ def _keep_house(store: Store, stop: threading.Event) -> None:
                 for folder in store.finished_job_folders():
                     delete_work_files(folder)
         except Exception:
-            _log.exception("housekeeping met an unexpected error and goes on")
+            _log.exception("housekeeping met an unexpected error; it is tried again")

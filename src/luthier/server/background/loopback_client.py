@@ -1,6 +1,4 @@
-"""The application's requests to itself, for batches and evaluations: sent in the process, as a project's own requests,
-with low priority and with retries.
-"""
+"""In-process requests to the application, for batches and evaluations: on behalf of a project, with low priority."""
 
 import asyncio
 import itertools
@@ -35,7 +33,7 @@ class LoopbackClient:
     async def post(
         self, project: str, path: str, body: dict[str, Any], gate: AbstractAsyncContextManager[Any] | None = None
     ) -> httpx.Response:
-        """The response, after retries of transient errors. `gate` is held during each attempt, not between them."""
+        """The response, after retries of transient errors. `gate` is acquired for each attempt only."""
         low_priority.set(True)
         started, client = time.monotonic(), self._client(project)
         for attempt in itertools.count():

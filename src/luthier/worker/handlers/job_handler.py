@@ -1,4 +1,4 @@
-"""Fine-tuning jobs in a lane: claimed by status, and every outcome recorded as the job's next status."""
+"""Fine-tuning jobs: one handler per status, which records every outcome as the job's next status."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -34,7 +34,7 @@ class JobHandler:
         return Claim(job.id, lambda: self.run(job)) if job else None
 
     def run(self, job: Job) -> None:
-        """An error is this job's alone: it fails or is retried, and the lane goes on."""
+        """Runs one job. An error fails or retries this job and does not end the lane."""
         step_before = self._store.jobs.last_step(job.id)
         try:
             self._run_job(job, self._context)
@@ -49,9 +49,9 @@ class JobHandler:
                 delete_work_files(self._store.job_folder(job.id))
 
     def _retry(self, job: Job, step_before: int, error: Exception) -> None:
-        """Faults of the machine (a full disk, an unreadable file) may be transient; nothing of the job is discarded.
+        """Requeues the job after an error of the machine (a full disk, an unreadable file), which may be transient.
 
-        Attempts without a new step add up; steps beyond `step_before` start the count anew.
+        Fails it after MOST_ATTEMPTS attempts without a step after `step_before`.
         """
         attempts = 1 if self._store.jobs.last_step(job.id) > step_before else job.attempts + 1
         description = f"{type(error).__name__}: {error}"

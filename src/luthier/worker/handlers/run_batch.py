@@ -1,7 +1,7 @@
 """Batches: every line is sent through the application as a request of its own, with low priority.
 
-A line is therefore validated, answered and refused exactly as over HTTP. A batch can be interrupted at any time; its
-results so far are in a file, and the next run goes on from there.
+A line is therefore validated, answered and refused exactly as over HTTP. A batch can be interrupted at any time: its
+results so far are in a file, and the next run continues after them.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ class BatchRun:
         return self._context.stop.is_set() and self._status == "in_progress" and now() < self._batch.expires_at
 
     def _validate(self) -> bool:
-        """Copies the input file and checks it; whether the batch goes on."""
+        """Checks a copy of the input file; False when the batch has failed."""
         try:
             self._store.files.place(self._batch.input_file_id, self._input)
             check = check_input(self._input, self._batch.endpoint)
@@ -125,14 +125,14 @@ class BatchRun:
         """Returns when every line has a result, the batch was cancelled or has expired, or the worker stops."""
         task = LoopTask(self._context.application.loop, self._answer_lines())
         try:
-            while not task.wait(_PROGRESS_S) and self._goes_on():
+            while not task.wait(_PROGRESS_S) and self._continues():
                 self._save_progress()
             if task.wait(0):
                 task.result()
         finally:
             task.cancel()
 
-    def _goes_on(self) -> bool:
+    def _continues(self) -> bool:
         ended = self._lost.is_set() or self._context.stop.is_set() or now() >= self._batch.expires_at
         return self._status == "in_progress" and not ended
 
@@ -182,5 +182,5 @@ class BatchRun:
         batches.transition(batch_id, ("finalizing", "cancelling"), outcome, **columns)
 
     def _lines(self) -> Iterator[Line]:
-        """None for a batch that was cancelled before its input was found valid."""
+        """Empty for a batch that was cancelled before its input was validated."""
         return read_lines(self._input) if self._validated else iter(())
