@@ -80,37 +80,40 @@ class NativeRunner(ModelRunner):
         """Batch-invariant. Sequences with the same adapter stand together, which is faster."""
         for chunk in chunks:
             self.pool.extend(chunk.cache, chunk.past + len(chunk.token_ids))
+        self._set_chunks(chunks)
+        cos, sin = self._rotary.lookup(max(chunk.past + len(chunk.token_ids) for chunk in chunks))
+        size = self._pass.hidden_size if hidden else self._model.vocabulary_size
+        out = np.empty((self._pass.output_count, size), np.float32)
+        self._bind_pool()
+        adapters = np.array([adapter.table.ctypes.data for adapter in self.adapters.adapters], np.int64)
+        self._point(adapters=adapters, cos=cos, sin=sin, out=out)
+        self._pass.returns_hidden = int(hidden)
+        if not self._pass.run(self._cache, self._model.dtype, self._model.spec.norm_eps):
+            raise MemoryError(f"{self._pass.token_count} tokens in one pass")
+        del self._referenced["out"]
+        return out
+
+    def _set_chunks(self, chunks: Sequence[Chunk]) -> None:
+        """Points the pass to the tokens, the struct Sequence of each chunk, the block tables and the output rows."""
         slots = [-1 if chunk.lora_slot is None else chunk.lora_slot for chunk in chunks]
-        begins, sequences, blocks, ids = [0] * len(chunks), [], list[int](), list[int]()
+        ends, sequences, blocks, ids = [0] * len(chunks), [], list[int](), list[int]()
         for index in sorted(range(len(chunks)), key=slots.__getitem__):
             chunk = chunks[index]
-            begins[index] = len(ids)
             sequences.append([len(ids), len(chunk.token_ids), chunk.past, len(blocks), slots[index]])
             blocks += chunk.cache[: self.pool.blocks_for(chunk.past + len(chunk.token_ids))]
             ids += chunk.token_ids
+            ends[index] = len(ids)
         if min(ids) < 0 or max(ids) >= self._model.vocabulary_size:
             raise IndexError("a token is not in the model's vocabulary")
-        ends = [begin + len(chunk.token_ids) for begin, chunk in zip(begins, chunks, strict=True)]
         rows = [row for end, chunk in zip(ends, chunks, strict=True) for row in range(end - chunk.outputs, end)]
-        out = np.empty((len(rows), self._pass.hidden_size if hidden else self._model.vocabulary_size), np.float32)
-        cos, sin = self._rotary.lookup(max(chunk.past + len(chunk.token_ids) for chunk in chunks))
-        self._bind_pool()
         self._point(
-            adapters=np.array([adapter.table.ctypes.data for adapter in self.adapters.adapters], np.int64),
             token_ids=np.array(ids, np.int32),
+            sequences=np.array(sequences, np.int64),
             block_table=np.array(blocks, np.int32),
             output_rows=np.array(rows, np.int32),
-            sequences=np.array(sequences, np.int64),
-            cos=cos,
-            sin=sin,
-            out=out,
         )
         self._pass.token_count, self._pass.sequence_count = len(ids), len(chunks)
-        self._pass.output_count, self._pass.returns_hidden = len(rows), int(hidden)
-        if not self._pass.run(self._cache, self._model.dtype, self._model.spec.norm_eps):
-            raise MemoryError(f"{len(ids)} tokens in one pass")
-        del self._referenced["out"]
-        return out
+        self._pass.output_count = len(rows)
 
     def _pack_weights(self, weights: Any) -> None:
         """Copies all weights into one arena, layer by layer, and frees those of `weights`."""
