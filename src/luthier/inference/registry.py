@@ -1,7 +1,7 @@
 """The engines, the choice between them, and their construction.
 
 An engine is a plugin of the group `luthier.engines`: a factory `(base, options) -> ModelRunner | Engine`. A runner is
-served by an EngineLoop with a scheduler of its own. `auto` goes by measurements, see docs/serving.md.
+served by an EngineLoop with a scheduler of its own. `auto` follows measurements, see docs/serving.md.
 Importing this module imports no engine and no torch.
 """
 

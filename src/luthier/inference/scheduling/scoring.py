@@ -1,4 +1,4 @@
-"""Embeddings and scores of prompts: generators that run one forward pass per step, so that decoding goes on beside."""
+"""Embeddings and scores of prompts: generators that run one forward pass per step, between decode steps."""
 
 from collections.abc import Generator, Sequence
 from pathlib import Path

@@ -69,7 +69,7 @@ class TorchRunner(ModelRunner):
         return states
 
     def _decode(self, chunks: Sequence[Chunk]) -> torch.Tensor:
-        """Hidden states [B, D] of one token each. Rows between them that are not scheduled are computed in vain."""
+        """Hidden states [B, D] of one token each; rows between them that are not scheduled are computed and dropped."""
         if not chunks:
             return torch.empty(0, 0)
         cache, device = self.kv_cache, self._model.device

@@ -197,8 +197,7 @@ async def _served_model(client: httpx.AsyncClient, base: Path, *, ours: bool) ->
         root = str(model.get("root") or model["id"])
         if not ours and root != str(base) and Path(root).name.lower() not in base.name.lower():
             raise BaseModelError(
-                f"vLLM at {client.base_url} serves {root}, and asked for is {base.name}. "
-                f"Start it with `vllm serve {base}`."
+                f"vLLM at {client.base_url} serves {root}, not {base.name}. Start it with `vllm serve {base}`."
             )
         return str(model["id"]), int(model["max_model_len"])
     except (httpx.HTTPError, StopIteration, ValueError, KeyError, TypeError) as error:
