@@ -53,7 +53,7 @@ PUBLISHED: dict[str, tuple[dict[str, Any], set[Feature]]] = {
         _config(
             *("llama", 576, 1536, 30, 9, 49152),
             num_key_value_heads=3, tie_word_embeddings=True, rope_theta=1e5, is_llama_config=True,
-            rope_interleaved=False, **{"transformers.js_config": {"dtype": "q4"}},
+            rope_interleaved=False, _model_name_or_path="SmolLM2", **{"transformers.js_config": {"dtype": "q4"}},
         ),
         {GQA, TIED},
     ),

@@ -12,7 +12,7 @@ from luthier.arch.rotary import Rotary, read_rotary
 
 
 class ConfigReader:
-    """Raises ValueError for a config that is not described here, when it is made or read."""
+    """The constructor and the methods raise ValueError for a config that is not described here."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.model_type = str(values.get("model_type"))
