@@ -137,7 +137,7 @@ def test_a_file_of_which_no_line_can_be_counted(language: str, path: Path, tiny_
     estimated = run("estimate", path, "--base", tiny_base, "--measure", "never", "--lang", language)
     assert estimated.exit_code == 2
     assert "luthier check" in estimated.stderr
-    sentences = {"en": f"every example has an error ({total} of {total})", "zh": f"全部 {total} 个样本都有错误"}
+    sentences = {"en": f"all {total} examples have errors", "zh": f"全部 {total} 个样本都有错误"}
     sentence = sentences[language]
     assert sentence in checked.stdout
     assert sentence in estimated.stderr
