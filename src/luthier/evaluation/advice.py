@@ -16,11 +16,11 @@ _WEAK_ACCURACY, _MIN_CASES_PER_CLASS, _MAX_WEAK_CLASSES = 0.7, 3, 3
 _LOSS_INCREASE = 1.02  # relative change of validation loss that is more than noise
 _DEFECT_RATE = 0.02
 _SCHEMA_ERRORS = {
-    "missing_required": ("required arguments are left out", "必填参数缺失"),
-    "unknown_argument": ("arguments are made up", "出现了定义之外的参数"),
+    "missing_required": ("required arguments are missing", "必填参数缺失"),
+    "unknown_argument": ("arguments are not in the definition", "出现了定义之外的参数"),
     "wrong_type": ("arguments have the wrong type", "参数类型不对"),
-    "not_in_enum": ("values lie outside their enumeration", "取值不在枚举范围内"),
-    "unknown_function": ("functions are called that do not exist", "调用了不存在的函数"),
+    "not_in_enum": ("values are not in their enumeration", "取值不在枚举范围内"),
+    "unknown_function": ("unknown functions are called", "调用了不存在的函数"),
     "not_an_object": ("arguments are not a JSON object", "参数不是 JSON 对象"),
 }
 
@@ -113,14 +113,14 @@ def _call_quality(main: ModelRun, comparisons: Sequence[Comparison], tell: Say) 
         if comparison.metric == HEADLINE and same_model and difference.significant and difference.value < 0:
             more, fewer = comparison.first[1], comparison.second[1]
             yield tell(
-                f"Without definitions ({fewer}) calls are worse than with them ({more}): the functions are not "
-                "learnt by heart yet. Add examples, or epochs.",
+                f"Without definitions ({fewer}) calls are worse than with them ({more}): the model "
+                "has not memorized the functions yet. Add examples, or epochs.",
                 f"不发送函数定义（{fewer}）时不如发送时（{more}）：函数还没有被记住。请增加样本或轮数。",
             )
     irrelevance = main.metrics.get("irrelevance_accuracy")
     if irrelevance and irrelevance.n >= _MIN_CASES_PER_CLASS and irrelevance.value < _WEAK_ACCURACY:
         yield tell(
-            f"Functions are called where nothing should be ({irrelevance.n} such examples): add examples without a "
+            f"Functions are called where no call is expected ({irrelevance.n} such examples): add examples without a "
             "call, 10 to 20 % of the file.",
             f"不该调用函数时调用了（此类样本 {irrelevance.n} 个）：请加入不调用函数的样本，约占 10% 到 20%。",
         )
@@ -128,7 +128,7 @@ def _call_quality(main: ModelRun, comparisons: Sequence[Comparison], tell: Say) 
         kind, count = next(iter(main.schema_errors.items()))
         en, zh = _SCHEMA_ERRORS.get(kind, ("values break the schema", "取值不符合定义"))
         yield tell(
-            f"The commonest fault of calls: {en} ({count}). Ask for strict decoding, or add examples that show it.",
+            f"The most frequent error in calls: {en} ({count}). Use strict decoding, or add correct examples.",
             f"调用中最常见的问题：{zh}（{count} 处）。请使用严格解码，或增加示范这一点的样本。",
         )
 
@@ -136,7 +136,7 @@ def _call_quality(main: ModelRun, comparisons: Sequence[Comparison], tell: Say) 
 def _text_quality(main: ModelRun, tell: Say) -> Iterator[str]:
     defects = {
         "preamble_rate": (
-            "begins with words like “Sure!”, a habit of the teacher. `luthier check --fix` takes them off the data",
+            "begins with words like “Sure!”, a habit of the teacher. `luthier check --fix` removes them from the data",
             "以“好的”之类的套话开头：学到了教师模型的习惯。可用 `luthier check --fix` 从数据中去掉",
         ),
         "truncation_rate": (

@@ -52,7 +52,7 @@ def build_cases(examples: Iterable[Example], definitions: list[dict[str, Any]] |
             case = Case(example.line, example.messages[:index], _expected_calls(answer), _text(answer), tools, form)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise LuthierError(
-                f"Line {example.line} cannot be asked: {type(error).__name__}: {error}. "
+                f"Line {example.line} cannot be evaluated: {type(error).__name__}: {error}. "
                 "`luthier check` says what is wrong with it."
             ) from error
         yield case

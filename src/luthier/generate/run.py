@@ -167,8 +167,8 @@ async def supports_structured_output(teacher: Teacher, notify: Notify) -> bool:
     if not supported:
         notify(
             say(
-                f"{teacher.model} does not answer by a JSON schema (response_format); it is asked for numbered lines "
-                "instead, and what is not such a line is dropped.",
+                f"{teacher.model} does not support JSON schemas (response_format): numbered lines are requested "
+                "instead, and any other text is dropped.",
                 f"{teacher.model} 不支持 JSON schema 结构化输出（response_format）："
                 "改为要求按编号逐行输出，其余文字丢弃。",
             )

@@ -43,7 +43,9 @@ def run_source(
 ) -> float:
     """The reward that `grade(sample, item)` returns. Raises GraderFailure, SandboxUnavailableError."""
     if isolation == "limits" and os.geteuid() == 0:
-        raise SandboxUnavailableError("Python graders with limits alone are not run as root, whom limits do not bind.")
+        raise SandboxUnavailableError(
+            "Python graders with limits only are not run as root: the limits do not bind root."
+        )
     request = {"isolate": isolation == "sandbox", "cpu_s": math.ceil(time_s) + 1, "memory_bytes": memory_bytes}
     with _CONCURRENCY:
         answer = _run(json.dumps({**request, "source": source, "sample": sample, "item": data_item}).encode(), time_s)
@@ -51,7 +53,7 @@ def run_source(
         return float(answer["reward"])
     if "unavailable" in answer:
         raise SandboxUnavailableError(
-            f"This system cannot lock Python graders in: {answer['unavailable']}. Its operator may allow weaker "
+            f"This system cannot isolate Python graders: {answer['unavailable']}. Its operator may allow weaker "
             "isolation with LUTHIER_PYTHON_GRADERS=limits, if everybody who sends graders is trusted."
         )
     raise _runtime_failure(str(answer.get("error")))

@@ -36,14 +36,14 @@ def _worth(spec: CallSpec) -> str:
     """What a model can learn from the examples, for the report."""
     if all(spec.user_content.phrasings.get(definition.name) for definition in spec.definitions):
         return say(
-            "No teacher: the words are your own phrasings with values filled in. It teaches names, arguments and form; "
-            "wishes worded quite otherwise need a teacher's or real users' words.",
+            "No teacher: the messages are your own phrasings with values filled in. They teach names, arguments and "
+            "form; requests in other words need a teacher's or real users' messages.",
             "没有教师模型：用的是你自己的说法，填上不同的取值。能教会函数名、参数和格式；"
             "差别很大的说法仍需要教师模型或真实用户的原话。",
         )
     return say(
-        "No teacher: the words are stiff frames around the descriptions. It teaches names, arguments and form, "
-        "good for trying the loop; real users will word things otherwise. Add phrasings with --values, or a teacher.",
+        "No teacher: the messages are stiff frames around the descriptions. They teach names, arguments and form, good "
+        "for trying the workflow; real users phrase requests differently. Add phrasings with --values, or a teacher.",
         "没有教师模型：用的是围绕描述的固定句式，比较生硬。能教会函数名、参数和格式，适合先走通流程；"
         "真实用户的说法会不一样。请用 --values 补充说法，或用教师模型。",
     )
