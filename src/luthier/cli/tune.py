@@ -94,7 +94,7 @@ def job_metadata(parameters: dict[str, Any]) -> dict[str, str]:
     if parameters.get("full"):
         metadata[job_options.TUNING] = "full"
     try:
-        job_options.read(metadata)
+        job_options.parse(metadata)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     return metadata

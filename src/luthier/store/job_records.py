@@ -82,7 +82,7 @@ class Job:
     @property
     def options(self) -> JobOptions:
         """The `luthier:` keys of the metadata."""
-        return job_options.read(self.metadata)
+        return job_options.parse(self.metadata)
 
     def to_api(self) -> FineTuningJob:
         """As the API shows it; an integration's run has the job's id."""

@@ -39,7 +39,7 @@ class JobOptions:
         return [key for key, value in shape.items() if value is not None]
 
 
-def read(metadata: Mapping[str, str] | None) -> JobOptions:
+def parse(metadata: Mapping[str, str] | None) -> JobOptions:
     """Raises ValueError with a message for the client."""
     values = {key: value for key, value in (metadata or {}).items() if key.startswith(PREFIX)}
     for key in values:

@@ -148,7 +148,7 @@ def _method(body: CreateJobRequest) -> dict[str, Any]:
 def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
     """Checks training options in the metadata; the base model's layers are checked when its files are present."""
     try:
-        options = job_options.read(body.metadata)
+        options = job_options.parse(body.metadata)
     except ValueError as error:
         raise BadRequestError(str(error), param="metadata", code="invalid_value") from None
     if continues and options.tuning == "lora" and options.adapter_keys:
