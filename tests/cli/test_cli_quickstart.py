@@ -12,8 +12,8 @@ def test_quickstart_runs_by_itself_and_the_model_stays(tmp_path: Path, tiny_base
     command = [sys.executable, "-m", "luthier", "quickstart", "--data", str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    parts = ["170 examples, 0 errors", "136 examples to learn from, 34", "tokens × 2 epochs", "Step 68/68", "Base: 0/8"]
-    for part in parts:
+    counts = ["170 examples, 0 errors", "136 examples for training, 34 held out", "tokens × 2 epochs", "Step 68/68"]
+    for part in [*counts, "Base model: 0/8"]:
         assert part in done.stderr
     lines = done.stdout.strip().splitlines()
     assert len(lines) == 4
