@@ -27,18 +27,18 @@ EXAMPLES = [
 
 
 def write_job(
-    folder: Path, base: Path, examples: list[dict[str, Any]] = EXAMPLES, valid: int = 0, **given: Any
+    folder: Path, base: Path, examples: list[dict[str, Any]] = EXAMPLES, valid: int = 0, **overrides: Any
 ) -> Path:
-    """A job folder: the last `valid` examples are held out; `given` are hyperparameters, or fields of the spec."""
+    """A job folder: the last `valid` examples are held out; `overrides` are hyperparameters, or fields of the spec."""
     folder.mkdir(parents=True)
     names = ("n_epochs", "batch_size", "learning_rate_multiplier")
-    hyperparameters = {"n_epochs": 2, "batch_size": 4} | {key: given.pop(key) for key in names if key in given}
+    hyperparameters = {"n_epochs": 2, "batch_size": 4} | {key: overrides.pop(key) for key in names if key in overrides}
     lines = [json.dumps(example, ensure_ascii=False) + "\n" for example in examples]
     (folder / "train.jsonl").write_text("".join(lines[: len(lines) - valid]), encoding="utf-8")
     if valid:
         (folder / "valid.jsonl").write_text("".join(lines[-valid:]), encoding="utf-8")
     fields = {"base": str(base), "base_name": "tiny", "seed": 1, "precision": "float32", "device": "cpu", "threads": 1}
-    JobSpec(**{**fields, **given}, hyperparameters=hyperparameters).write(folder)
+    JobSpec(**{**fields, **overrides}, hyperparameters=hyperparameters).write(folder)
     return folder
 
 

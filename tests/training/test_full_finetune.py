@@ -20,8 +20,8 @@ from training.test_logprobs import CPU, _examples
 from training.test_preference import PAIRS
 
 
-def _job(folder: Path, base: Path, **given) -> Path:
-    return write_job(folder, base, tuning="full", learning_rate_multiplier=10, **given)
+def _job(folder: Path, base: Path, **overrides) -> Path:
+    return write_job(folder, base, tuning="full", learning_rate_multiplier=10, **overrides)
 
 
 def _plain_loss(model, folder: Path, base: Path) -> float:
@@ -42,11 +42,11 @@ def test_every_weight_changes_and_the_folder_is_a_model(tmp_path: Path, tiny_bas
     events = train(folder)
     assert losses(events)[-1] < losses(events)[0] / 2
     (last,) = [event for event in events if event["type"] == "checkpoint"][-1:]
-    made = folder / "checkpoints" / last["folder"]
-    before, after = (load_file(path / "model.safetensors") for path in (tiny_base, made))
+    model = folder / "checkpoints" / last["folder"]
+    before, after = (load_file(path / "model.safetensors") for path in (tiny_base, model))
     assert before.keys() == after.keys()  # tied weights once
     assert [name for name in before if torch.equal(before[name], after[name])] == []
-    loss = _plain_loss(AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32), folder, made)
+    loss = _plain_loss(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), folder, model)
     assert loss == pytest.approx(last["metrics"]["full_valid_loss"], rel=1e-4)
     assert any(event["type"] == "trainable_parameters" and event["rank"] is None for event in events)
 
@@ -57,33 +57,33 @@ def test_gradients_are_those_of_plain_transformers(tiny_base: Path) -> None:
     model = load_model(spec, ComputeDevice.select("cpu", "float32"))
     examples = _examples(12, 33, 20)
     batch = pack(examples, CPU)
-    found, likeliest = log_probabilities(model, batch)
-    (-(found * batch.weights).sum()).backward()
+    logprobs, likeliest = log_probabilities(model, batch)
+    (-(logprobs * batch.weights).sum()).backward()
     plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
     for example in examples:
         logits = plain(torch.tensor([example.ids])).logits[0, :-1]
         chosen = logits.log_softmax(-1).gather(-1, torch.tensor(example.ids[1:])[:, None])[:, 0]
         (-(chosen * torch.tensor(example.weights[1:])).sum()).backward()
-    wanted = dict(plain.named_parameters())
-    assert trainable_parameters(model).keys() == wanted.keys()
+    expected = dict(plain.named_parameters())
+    assert trainable_parameters(model).keys() == expected.keys()
     for name, parameter in trainable_parameters(model).items():
-        assert (parameter.grad - wanted[name].grad).norm() <= 1e-5 * wanted[name].grad.norm(), name
+        assert (parameter.grad - expected[name].grad).norm() <= 1e-5 * expected[name].grad.norm(), name
     with torch.no_grad():
         measured = log_probabilities(model, batch)
-    assert torch.allclose(measured[0], found, rtol=1e-5)
+    assert torch.allclose(measured[0], logprobs, rtol=1e-5)
     assert torch.equal(measured[1], likeliest)
 
 
 @pytest.mark.parametrize("method", ["supervised", "dpo"])
 def test_a_resumed_job_is_an_uninterrupted_one(tmp_path: Path, tiny_base: Path, method: str) -> None:
-    given = {"method": method, "examples": PAIRS if method == "dpo" else EXAMPLES}
-    whole = train(_job(tmp_path / "whole", tiny_base, **given))
-    folder = _job(tmp_path / "cut", tiny_base, **given)
+    overrides = {"method": method, "examples": PAIRS if method == "dpo" else EXAMPLES}
+    whole = train(_job(tmp_path / "whole", tiny_base, **overrides))
+    folder = _job(tmp_path / "cut", tiny_base, **overrides)
     assert losses(train(folder, stop_after=4)) + losses(train(folder)) == losses(whole)
-    one, two = (
+    uninterrupted, resumed = (
         load_file(tmp_path / name / "checkpoints" / "step-6" / "model.safetensors") for name in ("whole", "cut")
     )
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert all(torch.equal(uninterrupted[name], resumed[name]) for name in uninterrupted)
 
 
 def test_it_goes_on_from_an_adapter(tmp_path: Path, tiny_base: Path) -> None:

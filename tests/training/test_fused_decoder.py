@@ -48,13 +48,16 @@ def _load(folder: Path, kind: str, precision: str = "float32", targets: str = "a
 
 
 def _family() -> list[Rendered]:
-    one, two, *rest = _examples(60, 90, 7, 33)
-    return [one, two, *rest, Rendered(one.ids[:45] + two.ids, [*one.weights[:45], *two.weights])]
+    first, second, *rest = _examples(60, 90, 7, 33)
+    return [first, second, *rest, Rendered(first.ids[:45] + second.ids, [*first.weights[:45], *second.weights])]
 
 
 @pytest.mark.parametrize(
     ("kind", "targets"),
-    [*((kind, "all-linear") for kind in FAMILY), *(("qwen2", one) for one in ("mlp", "attention", "k_proj,up_proj"))],
+    [
+        *((kind, "all-linear") for kind in FAMILY),
+        *(("qwen2", targets) for targets in ("mlp", "attention", "k_proj,up_proj")),
+    ],
 )
 def test_losses_and_gradients_are_those_of_transformers(tmp_path: Path, kind: str, targets: str) -> None:
     tuned = _load(tmp_path, kind, targets=targets)
@@ -92,4 +95,4 @@ def test_unsupported_models_train_through_transformers(tmp_path: Path, kind: str
     tuned = _load(tmp_path, kind, **more)
     assert llama.fuse(tuned) is None
     together = _loss_and_gradients(tuned, [_family()])
-    _assert_same(together, _loss_and_gradients(tuned, [[one] for one in _family()]))
+    _assert_same(together, _loss_and_gradients(tuned, [[example] for example in _family()]))

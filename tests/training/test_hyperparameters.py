@@ -6,16 +6,16 @@ from luthier.training.hyperparameters import base_learning_rate, resolve
 
 
 def test_numbers_stay_as_they_were_asked_for() -> None:
-    made = resolve({"n_epochs": 7, "batch_size": 3, "learning_rate_multiplier": 0.5}, 20, "llama", 576)
-    assert made.hyperparameters() == {"n_epochs": 7, "batch_size": 3, "learning_rate_multiplier": 0.5}
-    assert (made.steps_per_epoch, made.total_steps) == (7, 49)
-    assert made.auto == ()
+    resolved = resolve({"n_epochs": 7, "batch_size": 3, "learning_rate_multiplier": 0.5}, 20, "llama", 576)
+    assert resolved.hyperparameters() == {"n_epochs": 7, "batch_size": 3, "learning_rate_multiplier": 0.5}
+    assert (resolved.steps_per_epoch, resolved.total_steps) == (7, 49)
+    assert resolved.auto == ()
 
 
 def test_auto_is_resolved_and_named() -> None:
-    made = resolve({}, 100, "llama", 576)
-    assert made.hyperparameters() == {"n_epochs": 3, "batch_size": 2, "learning_rate_multiplier": 1.0}
-    assert made.auto == ("n_epochs", "batch_size", "learning_rate_multiplier")
+    resolved = resolve({}, 100, "llama", 576)
+    assert resolved.hyperparameters() == {"n_epochs": 3, "batch_size": 2, "learning_rate_multiplier": 1.0}
+    assert resolved.auto == ("n_epochs", "batch_size", "learning_rate_multiplier")
 
 
 @pytest.mark.parametrize(

@@ -22,23 +22,23 @@ CPU = torch.device("cpu")
 
 def _examples(*lengths: int) -> list[Rendered]:
     generator = torch.Generator().manual_seed(3)
-    made = []
+    examples = []
     for length in lengths:
         ids = torch.randint(0, 256, (length,), generator=generator).tolist()
-        made.append(Rendered(ids, [0.0 if place < length // 3 else 1.0 for place in range(length)]))
-    return made
+        examples.append(Rendered(ids, [0.0 if place < length // 3 else 1.0 for place in range(length)]))
+    return examples
 
 
 @pytest.fixture(scope="module")
 def model(tiny_base: Path):
     """With an adapter that does something: B starts at zero, so that A would have no gradient."""
     spec = JobSpec(base=str(tiny_base), base_name="tiny", seed=5, precision="float32", device="cpu")
-    made = load_model(spec, ComputeDevice.select("cpu", "float32"))
+    model = load_model(spec, ComputeDevice.select("cpu", "float32"))
     torch.manual_seed(7)
-    for name, parameter in trainable_parameters(made).items():
+    for name, parameter in trainable_parameters(model).items():
         if "lora_B" in name:
             parameter.data.normal_(0, 0.1)
-    return made
+    return model
 
 
 def _loss_and_gradients(model, groups: list[list[Rendered]]) -> tuple[float, dict[str, torch.Tensor]]:
@@ -54,15 +54,17 @@ def _loss_and_gradients(model, groups: list[list[Rendered]]) -> tuple[float, dic
     return loss, {name: parameter.grad.clone() for name, parameter in trainable_parameters(model).items()}
 
 
-def _assert_same(one, other, relative: float = 1e-5) -> None:
-    assert one[0] == pytest.approx(other[0], rel=relative)
-    for name, gradient in one[1].items():
-        assert (gradient - other[1][name]).norm() <= relative * gradient.norm() + 1e-9, name
+def _assert_same(left, right, relative: float = 1e-5) -> None:
+    assert left[0] == pytest.approx(right[0], rel=relative)
+    for name, gradient in left[1].items():
+        assert (gradient - right[1][name]).norm() <= relative * gradient.norm() + 1e-9, name
 
 
 def test_packed_is_separate(model) -> None:
     examples = _examples(5, 40, 17, 9)
-    _assert_same(_loss_and_gradients(model, [examples]), _loss_and_gradients(model, [[one] for one in examples]))
+    _assert_same(
+        _loss_and_gradients(model, [examples]), _loss_and_gradients(model, [[example] for example in examples])
+    )
 
 
 def test_accumulated_is_whole(model) -> None:
@@ -92,13 +94,13 @@ def test_gradients_are_those_of_autograd(model) -> None:
     base = model.get_base_model()
     hidden = torch.randn(len(batch.targets), base.config.hidden_size, requires_grad=True)
     weight = base.get_output_embeddings().weight.detach()
-    found, likeliest = logprobs._TokenLogProbabilities.apply(hidden, weight, batch.targets)
-    (found * batch.weights).sum().backward()
+    values, likeliest = logprobs._TokenLogProbabilities.apply(hidden, weight, batch.targets)
+    (values * batch.weights).sum().backward()
     again = hidden.detach().requires_grad_()
     logits = again @ weight.T
     reference = logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
     (reference * batch.weights).sum().backward()
-    assert torch.allclose(found, reference, atol=1e-5)
+    assert torch.allclose(values, reference, atol=1e-5)
     assert torch.allclose(hidden.grad, again.grad, atol=1e-5)
     assert torch.equal(likeliest, logits.argmax(-1) == batch.targets)
 
@@ -124,11 +126,11 @@ def test_an_example_learns_nothing_from_its_neighbours(model) -> None:
     first, second = _examples(18, 18)
     other = Rendered(second.ids[::-1], second.weights)
     with torch.no_grad():
-        one = log_probabilities(model, pack([first, second], CPU))[0]
-        two = log_probabilities(model, pack([first, other], CPU))[0]
+        before = log_probabilities(model, pack([first, second], CPU))[0]
+        after = log_probabilities(model, pack([first, other], CPU))[0]
     count = sum(1 for weight in first.weights[1:] if weight)
-    assert torch.equal(one[:count], two[:count])
-    assert not torch.equal(one[count:], two[count:])
+    assert torch.equal(before[:count], after[:count])
+    assert not torch.equal(before[count:], after[count:])
 
 
 def test_weights_scale_what_is_learnt(model) -> None:

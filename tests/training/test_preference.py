@@ -24,16 +24,16 @@ PAIRS = [
 ]
 
 
-def _job(folder: Path, base: Path, **given):
-    return write_job(folder, base, PAIRS, method="dpo", **given)
+def _job(folder: Path, base: Path, **overrides):
+    return write_job(folder, base, PAIRS, method="dpo", **overrides)
 
 
 def _log_probability(reference, renderer: Renderer, example) -> float:
     rendered = renderer.example(example)
     with torch.no_grad():
-        shares = reference(torch.tensor([rendered.ids])).logits[0, :-1].log_softmax(-1)
-    found = shares.gather(-1, torch.tensor(rendered.ids[1:])[:, None])[:, 0]
-    return float((found * torch.tensor(rendered.weights[1:])).sum())
+        distribution = reference(torch.tensor([rendered.ids])).logits[0, :-1].log_softmax(-1)
+    logprobs = distribution.gather(-1, torch.tensor(rendered.ids[1:])[:, None])[:, 0]
+    return float((logprobs * torch.tensor(rendered.weights[1:])).sum())
 
 
 def test_a_job_prefers_what_it_is_shown(tmp_path: Path, tiny_base: Path) -> None:
@@ -51,13 +51,13 @@ def test_the_reference_is_the_model_before_training(tmp_path: Path, tiny_base: P
     train(folder)
     renderer = Renderer(tiny_base)
     plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
-    found = np.load(folder / "train.reference.npy")
-    for row, pair in zip(found, read_preferences(folder / "train.jsonl"), strict=True):
-        wanted = [_log_probability(plain, renderer, side) for side in (pair.preferred, pair.non_preferred)]
-        assert row == pytest.approx(wanted, rel=1e-4)
+    reference = np.load(folder / "train.reference.npy")
+    for row, pair in zip(reference, read_preferences(folder / "train.jsonl"), strict=True):
+        expected = [_log_probability(plain, renderer, side) for side in (pair.preferred, pair.non_preferred)]
+        assert row == pytest.approx(expected, rel=1e-4)
     again = _job(tmp_path / "again", tiny_base, parent=str(folder / "checkpoints" / "step-6"))
     assert losses(train(again))[0] == pytest.approx(np.log(2), rel=1e-5)
-    assert not np.allclose(np.load(again / "train.reference.npy"), found, rtol=1e-2)
+    assert not np.allclose(np.load(again / "train.reference.npy"), reference, rtol=1e-2)
 
 
 def test_a_resumed_job_is_an_uninterrupted_one(tmp_path: Path, tiny_base: Path) -> None:
@@ -66,8 +66,8 @@ def test_a_resumed_job_is_an_uninterrupted_one(tmp_path: Path, tiny_base: Path) 
     both = losses(train(folder, stop_after=4)) + losses(train(folder))
     assert both == losses(whole)
     last = "checkpoints/step-9/adapter_model.safetensors"
-    one, two = (load_file(tmp_path / name / last) for name in ("whole", "cut"))
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    uninterrupted, resumed = (load_file(tmp_path / name / last) for name in ("whole", "cut"))
+    assert all(torch.equal(uninterrupted[name], resumed[name]) for name in uninterrupted)
 
 
 def test_answers_of_the_input_are_not_learnt(tmp_path: Path, tiny_base: Path) -> None:
@@ -80,11 +80,11 @@ def test_answers_of_the_input_are_not_learnt(tmp_path: Path, tiny_base: Path) ->
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(pair) + "\n")
     renderer = Renderer(tiny_base)
-    for found in read_preferences(path):
-        for side, answer in ((found.preferred, "yes"), (found.non_preferred, "no")):
-            made = renderer.example(side)
-            learnt = [token for token, weight in zip(made.ids, made.weights, strict=True) if weight]
-            assert renderer.decode(learnt) == f"{answer}<|im_end|>"
+    for pair in read_preferences(path):
+        for side, answer in ((pair.preferred, "yes"), (pair.non_preferred, "no")):
+            rendered = renderer.example(side)
+            trained = [token for token, weight in zip(rendered.ids, rendered.weights, strict=True) if weight]
+            assert renderer.decode(trained) == f"{answer}<|im_end|>"
     path.write_text('{"input": {"messages": []}, "preferred_output": "yes"}\n')
     with pytest.raises(LuthierError, match="1"):
         list(read_preferences(path))

@@ -61,7 +61,10 @@ def test_shared_is_separate(model, trained_since: int) -> None:  # noqa: F811
     """Also where the shared tokens are themselves trained, by every example that has them."""
     examples = [_trained(ids, min(trained_since, len(ids) - 1)) for ids in _family()]
     assert len(pack(examples, CPU).layout.above) == 2
-    together, apart = _loss_and_gradients(model, [examples]), _loss_and_gradients(model, [[one] for one in examples])
+    together, apart = (
+        _loss_and_gradients(model, [examples]),
+        _loss_and_gradients(model, [[example] for example in examples]),
+    )
     _assert_same(together, apart)
 
 
@@ -70,26 +73,26 @@ def test_attention_is_that_of_a_dense_mask(dtype: torch.dtype, monkeypatch: pyte
     monkeypatch.setattr(attention, "_QUERY_BLOCK", 16)
     forest = prefix_tree.shared(_family())
     count = len(forest.ids)
-    seen = torch.zeros(count, count, dtype=torch.bool)
+    mask = torch.zeros(count, count, dtype=torch.bool)
     for places in map(torch.from_numpy, forest.places):
-        seen[places[:, None], places] |= torch.ones(len(places), len(places), dtype=torch.bool).tril()
+        mask[places[:, None], places] |= torch.ones(len(places), len(places), dtype=torch.bool).tril()
     torch.manual_seed(0)
-    given = [torch.randn(count, heads, 16).mul(2).to(dtype).requires_grad_() for heads in (6, 2, 2)]
+    inputs = [torch.randn(count, heads, 16).mul(2).to(dtype).requires_grad_() for heads in (6, 2, 2)]
     gradient = torch.randn(count, 6, 16).to(dtype)
-    plain = [tensor.detach().double().requires_grad_() for tensor in given]
+    plain = [tensor.detach().double().requires_grad_() for tensor in inputs]
     laid = [tensor.transpose(0, 1)[None] for tensor in plain]
-    reference = torch.nn.functional.scaled_dot_product_attention(*laid, attn_mask=seen, scale=0.3, enable_gqa=True)
-    ours = attend(*given, Layout(forest, CPU), 0.3)
+    reference = torch.nn.functional.scaled_dot_product_attention(*laid, attn_mask=mask, scale=0.3, enable_gqa=True)
+    ours = attend(*inputs, Layout(forest, CPU), 0.3)
     reference[0].transpose(0, 1).backward(gradient.double())
     ours.backward(gradient)
     error = 1e-5 if dtype == torch.float32 else 1e-2
     assert (ours - reference[0].transpose(0, 1)).norm() < error * reference.norm()
-    for one, other in zip(given, plain, strict=True):
-        assert (one.grad - other.grad).norm() < error * other.grad.norm()
+    for tensor, expected in zip(inputs, plain, strict=True):
+        assert (tensor.grad - expected.grad).norm() < error * expected.grad.norm()
 
 
 def _cut(examples: list[Rendered]) -> list[list[TrainingExample]]:
-    return list(micro_batches([TrainingExample(index, (one,)) for index, one in enumerate(examples)], 2048))
+    return list(micro_batches([TrainingExample(index, (example,)) for index, example in enumerate(examples)], 2048))
 
 
 def test_micro_batches_keep_prefixes_together() -> None:
@@ -98,7 +101,7 @@ def test_micro_batches_keep_prefixes_together() -> None:
     examples = [_trained([*prefix, *_tokens(60, seed)], 1900) for seed in range(8) for prefix in (first, second)]
     groups = [[example.sequences[0] for example in group] for group in _cut(examples)]
     assert sorted(map(len, groups)) == [8, 8]
-    assert all(len({tuple(one.ids[:1900]) for one in group}) == 1 for group in groups)
+    assert all(len({tuple(sequence.ids[:1900]) for sequence in group}) == 1 for group in groups)
     apart = _cut([_trained(_tokens(300, seed), 10) for seed in range(20)])
     assert [len(group) for group in apart] == [6, 6, 6, 2]
 
@@ -118,7 +121,7 @@ def test_the_loss_with_prefixes_is_that_of_plain_transformers(model, tiny_base: 
         batch = pack(examples, CPU)
         ours = -(log_probabilities(model, batch)[0] * batch.weights).sum().item()
         for example in examples:
-            shares = reference(torch.tensor([example.ids])).logits[0, :-1].log_softmax(-1)
-            found = shares.gather(-1, torch.tensor(example.ids[1:])[:, None])[:, 0]
-            total -= (found * torch.tensor(example.weights[1:])).sum().item()
+            distribution = reference(torch.tensor([example.ids])).logits[0, :-1].log_softmax(-1)
+            logprobs = distribution.gather(-1, torch.tensor(example.ids[1:])[:, None])[:, 0]
+            total -= (logprobs * torch.tensor(example.weights[1:])).sum().item()
     assert ours == pytest.approx(total, rel=1e-5)

@@ -71,10 +71,10 @@ def test_it_stops_with_its_state_saved(tmp_path: Path, tiny_base: Path, how: str
     else:
         process.stdin.close()  # what a dying parent does
     started = time.monotonic()
-    said = process.stdout.read()
+    remaining = process.stdout.read()
     assert process.wait() == 75
     assert time.monotonic() - started < 60
     assert (folder / "state" / "state.safetensors").exists()
-    assert b"finished" not in said
+    assert b"finished" not in remaining
     for pipe in (process.stdin, process.stdout, process.stderr):
         pipe.close()

@@ -19,9 +19,9 @@ def test_a_measurement(tuning: str, precision: str, share: int, tiny_base: Path)
     done = subprocess.run(
         [*command, "--device", "cpu", "--precision", precision, "--tuning", tuning], capture_output=True, check=True
     )
-    made = json.loads(done.stdout.splitlines()[-1])
-    assert made["tokens_per_s"] > 0
-    assert made["steps"] >= 1
-    assert made["hardware"].startswith(f"CPU, {precision}")
-    assert made["peak_memory_bytes"] > made["state_bytes"] > 0
-    assert made["adapter_bytes"] == made["state_bytes"] // share
+    measurement = json.loads(done.stdout.splitlines()[-1])
+    assert measurement["tokens_per_s"] > 0
+    assert measurement["steps"] >= 1
+    assert measurement["hardware"].startswith(f"CPU, {precision}")
+    assert measurement["peak_memory_bytes"] > measurement["state_bytes"] > 0
+    assert measurement["adapter_bytes"] == measurement["state_bytes"] // share

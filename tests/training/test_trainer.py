@@ -45,28 +45,28 @@ def test_a_job_learns_and_leaves_its_story(tmp_path: Path, tiny_base: Path) -> N
 
 def test_the_whole_validation_file_is_measured_where_a_job_asks_for_it(tmp_path: Path, tiny_base: Path) -> None:
     """Besides the ends of epochs; the steps themselves are those of a job that did not ask."""
-    given = {"valid": 2, "n_epochs": 2}
-    plain = train(write_job(tmp_path / "plain", tiny_base, **given))
-    asked = train(write_job(tmp_path / "asked", tiny_base, **given, validate_at=[0.25, 0.5]))
-    assert losses(asked) == losses(plain)
-    measured = {event["step"] for event in asked if "full_valid_loss" in event.get("metrics", {})}
+    overrides = {"valid": 2, "n_epochs": 2}
+    plain = train(write_job(tmp_path / "plain", tiny_base, **overrides))
+    validated = train(write_job(tmp_path / "validated", tiny_base, **overrides, validate_at=[0.25, 0.5]))
+    assert losses(validated) == losses(plain)
+    measured = {event["step"] for event in validated if "full_valid_loss" in event.get("metrics", {})}
     assert measured == {2, 3, 6}  # of six steps
 
 
 def test_only_the_adapter_changes_and_all_of_it(tmp_path: Path, tiny_base: Path) -> None:
     folder = write_job(tmp_path / "job", tiny_base, n_epochs=2)
-    seen = {}
+    states = {}
 
     def look(trainer) -> None:
         state = {
             name: tensor.clone() for name, tensor in trainer._optimizer_step._forward.model.module.state_dict().items()
         }
-        seen.setdefault("first", state)
-        seen["last"] = state
+        states.setdefault("first", state)
+        states["last"] = state
 
     train(folder, at_step=look)
-    changed = {name for name, tensor in seen["first"].items() if not torch.equal(tensor, seen["last"][name])}
-    assert changed == {name for name in seen["first"] if "lora_" in name}
+    changed = {name for name, tensor in states["first"].items() if not torch.equal(tensor, states["last"][name])}
+    assert changed == {name for name in states["first"] if "lora_" in name}
     layers = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     assert len(changed) == 2 * len(layers) * 2  # two layers deep; A and B of each linear layer
 
@@ -89,11 +89,11 @@ def test_a_resumed_job_is_an_uninterrupted_one(tmp_path: Path, tiny_base: Path, 
 
 
 def test_a_seed_reproduces_and_another_differs(tmp_path: Path, tiny_base: Path) -> None:
-    one, two, other = (
+    first, again, other = (
         losses(train(write_job(tmp_path / name, tiny_base, seed=seed))) for name, seed in [("a", 1), ("b", 1), ("c", 2)]
     )
-    assert one == two
-    assert one != other
+    assert first == again
+    assert first != other
 
 
 def test_batches_of_any_cut_give_the_same_steps(
@@ -250,11 +250,11 @@ def test_with_a_validation_file_the_best_epoch_becomes_the_model(tmp_path: Path,
     checkpoint = [event for event in events if event["type"] == "checkpoint"][-1]
     assert (checkpoint["step"], checkpoint["metrics"]["step"]) == (24, best)
     assert checkpoint["metrics"]["full_valid_loss"] == epochs[best]
-    kept, then = (
+    best_weights, epoch_weights = (
         load_file(folder / "checkpoints" / name / "adapter_model.safetensors")
         for name in (checkpoint["folder"], f"step-{best}")
     )
-    assert all(torch.equal(kept[name], then[name]) for name in kept)
+    assert all(torch.equal(best_weights[name], epoch_weights[name]) for name in best_weights)
     assert [event["step"] for event in events if event["type"] == "best_epoch"] == [best]
 
 
@@ -282,9 +282,9 @@ def test_a_stop_does_not_wait_for_the_whole_validation(
     first = train(folder, at_start=count)
     assert first[-1] == {"type": "stopped"}
     assert len(measured) == 2
-    told = ("metrics", "checkpoint", "finished")
-    assert [event for event in first + train(folder) if event["type"] in told] == [
-        event for event in whole if event["type"] in told
+    resumable_types = ("metrics", "checkpoint", "finished")
+    assert [event for event in first + train(folder) if event["type"] in resumable_types] == [
+        event for event in whole if event["type"] in resumable_types
     ]
 
 
@@ -325,27 +325,27 @@ def test_definitions_are_shown_in_a_mix_and_examples_without_a_call_added(tmp_pa
     folder = write_job(tmp_path / "job", tiny_base, examples=CALLING, n_epochs=3, seed=7)
     events = train(folder)
     assert {"type": "tool_dropout", "full": 0.4, "slim": 0.2, "none": 0.4, "added_examples": 1} in events
-    made = dataset.Dataset(folder / "train.tokens")
+    tokens = dataset.Dataset(folder / "train.tokens")
     renderer = Renderer(tiny_base)
-    full, slim, none = (renderer.decode(made.example(3, view)[0].ids.tolist()) for view in range(3))
+    full, slim, none = (renderer.decode(tokens.example(3, view)[0].ids.tolist()) for view in range(3))
     assert '"description": "does it"' in full
     assert '"name": "f", "parameters"' in slim
     assert "<tools>" not in none
     assert all("<tool_call>" in text for text in (full, slim, none))
-    assert "<tool_call>" not in renderer.decode(made.example(12, 2)[0].ids.tolist())
-    shown = [ToolDropout().levels(7, epoch, 13) for epoch in range(3)]
+    assert "<tool_call>" not in renderer.decode(tokens.example(12, 2)[0].ids.tolist())
+    levels = [ToolDropout().levels(7, epoch, 13) for epoch in range(3)]
     assert events[-1]["trained_tokens"] == sum(
-        len(made.example(index, int(view))[0].ids) for epoch in shown for index, view in enumerate(epoch)
+        len(tokens.example(index, int(view))[0].ids) for epoch in levels for index, view in enumerate(epoch)
     )
 
 
 def test_batches_are_shown_alike_and_every_example_comes_once() -> None:
     mix = ToolDropout.parse("40,20,40")
-    made = batching.grouped_epoch_order(7, 2, 203, 8, mix)
-    assert sorted(made) == list(range(203))
-    assert (made == batching.grouped_epoch_order(7, 2, 203, 8, ToolDropout())).all()
-    shown = mix.levels(7, 2, 203)[made]
-    kinds = [set(shown[start : start + 8].tolist()) for start in range(0, 203, 8)]
+    order = batching.grouped_epoch_order(7, 2, 203, 8, mix)
+    assert sorted(order) == list(range(203))
+    assert (order == batching.grouped_epoch_order(7, 2, 203, 8, ToolDropout())).all()
+    levels = mix.levels(7, 2, 203)[order]
+    kinds = [set(levels[start : start + 8].tolist()) for start in range(0, 203, 8)]
     assert sum(len(kind) > 1 for kind in kinds) <= 2
     assert len({min(kind) for kind in kinds[:8]}) > 1  # and the batches do not come sorted
 

@@ -26,9 +26,9 @@ def client(running: LuthierServer) -> OpenAI:
 
 
 def _answer(client: OpenAI, model: str) -> str:
-    asked = [{"role": "user", "content": "number 3"}]
-    made = client.chat.completions.create(model=model, messages=asked, max_tokens=8, temperature=0)
-    return made.choices[0].message.content
+    question = [{"role": "user", "content": "number 3"}]
+    completion = client.chat.completions.create(model=model, messages=question, max_tokens=8, temperature=0)
+    return completion.choices[0].message.content
 
 
 def test_a_model_trained_whole_is_served_and_trained_on(client: OpenAI) -> None:
@@ -39,9 +39,9 @@ def test_a_model_trained_whole_is_served_and_trained_on(client: OpenAI) -> None:
         "seed": 1,
     }
     first = finished(client, create(client, file_id, **short).id)
-    said = messages(client, first.id)
+    texts = messages(client, first.id)
     assert any(
-        text.startswith("Checked: the serving path gives what was trained (mean difference 0.00") for text in said
+        text.startswith("Checked: the serving path gives what was trained (mean difference 0.00") for text in texts
     )
     model = client.models.retrieve(first.fine_tuned_model)
     assert model.to_dict()["parent"] == "gpt-3.5-turbo-0125"
@@ -76,15 +76,15 @@ def test_the_longest_unused_engine_goes_unless_it_is_busy(tmp_path: Path, monkey
         (tmp_path / name).mkdir()
     monkeypatch.setattr("luthier.inference.pool.monotonic", lambda: now[0])
     pool = EnginePool(EngineOptions(max_models=2), _Engine)
-    one, two = pool.engine(tmp_path / "one"), pool.engine(tmp_path / "two")
+    first, second = pool.engine(tmp_path / "first"), pool.engine(tmp_path / "second")
     three = pool.engine(tmp_path / "three")
-    assert [one.closed, two.closed] == [False, False]  # asked for just now: work may be on its way
+    assert [first.closed, second.closed] == [False, False]  # asked for just now: work may be on its way
     now[0] += 60
-    assert pool.engine(tmp_path / "one") is one
-    one.idle = three.idle = False
+    assert pool.engine(tmp_path / "first") is first
+    first.idle = three.idle = False
     now[0] += 60
     pool.engine(tmp_path / "four")
-    assert [engine.closed for engine in (one, two, three)] == [False, True, False]
+    assert [engine.closed for engine in (first, second, three)] == [False, True, False]
     pool.discard(tmp_path / "three")
     assert three.closed
     assert pool.engine(tmp_path / "three") is not three

@@ -17,9 +17,9 @@ from training.jobs import train, write_job
 
 @pytest.fixture(scope="module", params=["auto", "batched", "transformers"])
 def engine(request: pytest.FixtureRequest, tiny_base: Path) -> Iterator[Engine]:
-    made = build_engine(tiny_base, EngineOptions(device="cpu", precision="float32", engine=request.param))
-    yield made
-    made.close()
+    engine = build_engine(tiny_base, EngineOptions(device="cpu", precision="float32", engine=request.param))
+    yield engine
+    engine.close()
 
 
 SHAPES = [
