@@ -3,6 +3,7 @@
 import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,6 +119,28 @@ def test_one_lane_does_not_release_what_another_has_claimed(store: Store, tmp_pa
     assert released.wait(30)
     worker.stop()
     assert held == ["queued"]
+
+
+def test_the_lease_is_renewed_until_the_job_has_ended(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Verifying a model may take longer than a lease lasts, after its trainer has exited."""
+    monkeypatch.setattr("luthier.store.work_queue.LEASE_S", 1.5)
+    monkeypatch.setattr("luthier.store.work_queue._RENEW_AFTER_S", 0)
+    lost = []
+
+    def verify(job: Job, _: WorkerContext) -> None:
+        store.jobs.transition(job.id, ("queued",), "running", Event("started"), release=False)
+        for _step in range(8):
+            time.sleep(0.4)
+            lost.extend(store.jobs.requeue_lost())  # as another worker does
+
+    job = store.jobs.create(**JOB)
+    store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
+    claim = JobHandler(context_of(store, tmp_path), "queued", verify).claim("w", ())
+    assert claim
+    claim.run()
+    assert lost == []
 
 
 def test_faults_of_the_machine_with_steps_between_do_not_add_up(

@@ -34,10 +34,14 @@ class JobHandler:
         return Claim(job.id, lambda: self.run(job)) if job else None
 
     def run(self, job: Job) -> None:
-        """Runs one job. An error fails or retries this job and does not end the lane."""
+        """Runs one job, with its lease renewed all along: after training too, while the model is verified.
+
+        An error fails or retries this job and does not end the lane.
+        """
         step_before = self._store.jobs.last_step(job.id)
         try:
-            self._run_job(job, self._context)
+            with Lease(self._store.jobs.queue, job.id, job.owner, (self._status, "running")):
+                self._run_job(job, self._context)
         except JobError as error:
             self._fail(job.id, error)
         except Exception as error:
@@ -72,8 +76,7 @@ class JobHandler:
 
 def validate_job(job: Job, context: WorkerContext) -> None:
     """`validating_files` to `queued`. Raises JobError."""
-    with Lease(context.store.jobs.queue, job.id, job.owner, ("validating_files",)):
-        validate(job, context.store, context.catalogue, context.settings.lora_targets)
+    validate(job, context.store, context.catalogue, context.settings.lora_targets)
     event = Event("Files validated, moving job to queued state")
     context.store.jobs.transition(job.id, ("validating_files",), "queued", event)
 
