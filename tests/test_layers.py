@@ -14,7 +14,7 @@ ROOT = Path(luthier.__file__).parent
 LINES = [
     {"asgi", "cli"},
     {"runtime"},
-    {"server", "worker"},
+    {"migrate", "server", "worker"},
     {"catalogue", "evaluation", "generate", "inference", "store", "training"},
     {"arch", "data", "native"},
     {"plugins", "settings", "weights"},

@@ -33,6 +33,8 @@ COMMANDS = (
           "启动供 OpenAI 客户端连接的服务器。"),
     Entry("worker", "luthier.cli.worker:worker", "Run a worker alone, beside a server or without one.",
           "单独运行工作进程，与服务器配合或独立运行。"),
+    Entry("migrate", "luthier.cli.migrate:migrate", "Save a hosted fine-tuning account before it is switched off.",
+          "在托管的微调账号关闭之前保存其内容。"),
     Entry("generate", "luthier.cli.generate:generate", "Generate examples with a teacher model.",
           "用教师模型生成样本。"),
     Entry("check", "luthier.cli.check:check", "Check a training file: every error with line and remedy.",

@@ -50,8 +50,8 @@ def open_connection(options: Options) -> Iterator[Connection]:
     """A client for the duration of the context; inside it, exceptions of the client become `CliError`."""
     with ExitStack() as stack:
         if has_server_address(options):
-            address, embedded = _address(options.base_url or ""), False
-            key = options.api_key or _placeholder(address)
+            address, embedded = server_address(options), False
+            key = server_key(options, address)
         else:
             address, key, embedded = _local_server(options, stack)
         stack.enter_context(client_errors_translated(address))
@@ -117,8 +117,9 @@ def _local_server(options: Options, stack: ExitStack) -> tuple[str, str, bool]:
     return endpoint.base_url, api_key or endpoint.api_key, endpoint.embedded
 
 
-def _address(text: str) -> str:
-    """Completes `localhost:8000` to `http://localhost:8000/v1`; an address with a path is kept."""
+def server_address(options: Options, default: str = "") -> str:
+    """The base URL. `localhost:8000` is completed to `http://localhost:8000/v1`; an address with a path is kept."""
+    text = options.base_url or default
     if "://" not in text:
         text = ("http://" if is_loopback(f"http://{text}") else "https://") + text
     parts = urlsplit(text)
@@ -130,7 +131,10 @@ def _address(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}/v1" if parts.path in ("", "/") else text
 
 
-def _placeholder(address: str) -> str:
+def server_key(options: Options, address: str) -> str:
+    """The API key; a placeholder for a server on this machine. Raises CliError where a key is missing."""
+    if options.api_key:
+        return options.api_key
     if is_loopback(address):
         return PLACEHOLDER_KEY
     raise CliError(

@@ -56,6 +56,13 @@ def server_options(command: Command) -> Command:
     return command
 
 
+def account_options(command: Command) -> Command:
+    """Adds the options of a command that reads a hosted account and never a local data folder."""
+    for option in (lang_option, _json, _api_key, _account_url):
+        command = option(command)
+    return command
+
+
 def server_options_with_file(command: Command) -> Command:
     """The same for `evaluate`, where --data may also be the file of held-out examples."""
     for option in (lang_option, _json, _data_or_file, _api_key, _base_url):
@@ -95,6 +102,15 @@ _base_url = _shared(
         "The server's address, such as http://127.0.0.1:8000/v1. Default: the server running on the data folder, else "
         "one that is started for this command.",
         "服务器地址，例如 http://127.0.0.1:8000/v1。默认连接数据文件夹上正在运行的服务器，没有则为本命令启动一个。",
+    ),
+    "OPENAI_BASE_URL",
+    metavar="URL",
+)
+_account_url = _shared(
+    "--base-url",
+    say(
+        "The account's address, such as https://NAME.openai.azure.com/openai/v1. Default: https://api.openai.com/v1.",
+        "账号的地址，例如 https://NAME.openai.azure.com/openai/v1。默认为 https://api.openai.com/v1。",
     ),
     "OPENAI_BASE_URL",
     metavar="URL",

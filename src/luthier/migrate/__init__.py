@@ -1,0 +1,5 @@
+"""Saving what a hosted fine-tuning account holds before it is switched off: inventory, recording, import.
+
+An account is any service with OpenAI's API, reached through the official `openai` client: OpenAI, Azure, or
+another Luthier.
+"""

@@ -1,0 +1,103 @@
+"""An account behind OpenAI's API: paged lists, retries with Retry-After, downloads that resume, classified errors."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import openai
+
+from luthier.generate.retries import MAX_ATTEMPTS, error_message, is_permanent, retry_delay_s
+
+if TYPE_CHECKING:
+    from openai import BaseModel
+
+T = TypeVar("T")
+Provider = Literal["openai", "azure", "other"]
+PAGE_SIZE = 100
+_AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".openai.azure.us")
+_GONE_CODES = ("model_not_found", "DeploymentNotFound", "model_deprecated", "deployment_not_found")
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A part of the account that could not be read: its name, the error's status, code and message."""
+
+    area: str
+    status: int | None
+    code: str | None
+    message: str
+
+
+def gap(area: str, error: openai.APIError) -> Gap:
+    status = error.status_code if isinstance(error, openai.APIStatusError) else None
+    return Gap(area, status, error.code if isinstance(error.code, str) else None, error_message(error))
+
+
+def provider_of(base_url: str) -> Provider:
+    """The service behind an address, by its host."""
+    host = (urlsplit(base_url).hostname or "").lower()
+    if host == "api.openai.com" or host.endswith(".api.openai.com"):
+        return "openai"
+    return "azure" if host.endswith(_AZURE_HOSTS) else "other"
+
+
+def is_model_gone(error: openai.APIError) -> bool:
+    """Whether a model was switched off, deleted or is not available to this project."""
+    if not isinstance(error, openai.APIStatusError):
+        return False
+    return error.status_code in (404, 410) or error.code in _GONE_CODES
+
+
+class Account:
+    """Requests to one account. For one event loop."""
+
+    def __init__(self, client: openai.AsyncOpenAI, *, concurrency: int = 8) -> None:
+        self.client = client.with_options(max_retries=0)
+        self.base_url = str(client.base_url)
+        self.provider = provider_of(self.base_url)
+        self._places = asyncio.Semaphore(concurrency)
+
+    async def call(self, request: Callable[[], Awaitable[T]]) -> T:
+        """The result of a free request; rate limits and other transient errors are retried.
+
+        Raises:
+            openai.APIError: a permanent error, or the last transient one.
+        """
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                async with self._places:
+                    return await request()
+            except openai.APIError as error:
+                if attempt == MAX_ATTEMPTS - 1 or is_permanent(error):
+                    raise
+                await asyncio.sleep(retry_delay_s(error, attempt, random.random()))  # noqa: S311 - jitter
+        raise AssertionError("unreachable")
+
+    async def pages(
+        self, list_page: Callable[..., Awaitable[Any]], **query: Any
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """The pages of a list, as JSON. A cursor that comes twice ends the list."""
+        cursors: set[str] = set()
+        after: str | None = None
+        while True:
+            cursor = {"after": after} if after else {}
+            page = await self.call(lambda cursor=cursor: list_page(**query, **cursor, limit=PAGE_SIZE))  # type: ignore[misc]
+            entries = [to_json(entry) for entry in page.data or []]
+            yield entries
+            after = entries[-1].get("id") if entries else None
+            if not after or not getattr(page, "has_more", False) or after in cursors:
+                return
+            cursors.add(after)
+
+    async def list_all(self, list_page: Callable[..., Awaitable[Any]], **query: Any) -> list[dict[str, Any]]:
+        return [entry async for page in self.pages(list_page, **query) for entry in page]
+
+
+def to_json(value: BaseModel) -> dict[str, Any]:
+    """The object as the service sent it, including unknown keys."""
+    return value.to_dict(mode="json", warnings=False)

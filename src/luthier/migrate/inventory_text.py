@@ -1,0 +1,121 @@
+"""The words of an inventory, for the terminal and the HTML page."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from luthier.language import Language, say
+from luthier.migrate.inventory import FileEntry, Inventory, ModelEntry, losses
+
+if TYPE_CHECKING:
+    import jinja2
+
+ROLES = {"training": ("training", "训练"), "validation": ("validation", "验证"), "result": ("results", "结果")}
+_FILE_STATES = {"available": ("available", "可下载"), "deleted": ("DELETED", "已删除"), "unknown": ("unknown", "未知")}
+
+
+def columns(language: Language | None = None) -> list[str]:
+    """Titles of the table of models."""
+    return [
+        say("model", "模型", language),
+        say("days left", "剩余天数", language),
+        say("last day", "最后一天", language),
+        say("state", "状态", language),
+        say("base", "基座", language),
+        say("job", "任务", language),
+        say("files", "文件", language),
+        say("checkpoints", "检查点", language),
+    ]
+
+
+def days_left(inventory: Inventory, model: ModelEntry) -> str:
+    days = model.days_left(inventory.today)
+    return "–" if days is None else str(days)
+
+
+def last_day(model: ModelEntry, language: Language | None = None) -> str:
+    """The shutdown date and its source."""
+    if model.local:
+        return say("none", "无", language)
+    shutdown = model.shutdown
+    if shutdown is None:
+        return say("not published", "未公布", language)
+    prefix = "≥ " if shutdown.earliest else ""
+    source = say("from the account", "账号给出", language)
+    if shutdown.source == "published":
+        source = say("published", "已公布", language)
+    return f"{prefix}{shutdown.date.isoformat()} ({source})"
+
+
+def model_state(model: ModelEntry, language: Language | None = None) -> str:
+    if model.listed is None:
+        return say("unknown", "未知", language)
+    return say("listed", "在列表中", language) if model.listed else say("not listed any more", "已不在列表中", language)
+
+
+def file_state(file: FileEntry, language: Language | None = None) -> str:
+    return say(*_FILE_STATES[file.state], language)
+
+
+def notes(inventory: Inventory, language: Language | None = None) -> list[str]:
+    """What limits the inventory: the project of the key, parts that could not be read, the last training day."""
+    lines = []
+    if day := inventory.last_training_day:
+        lines.append(
+            say(f"Last day for new training jobs there: {day}.", f"该服务接受新训练任务的最后一天：{day}。", language)
+        )
+    if inventory.provider != "azure":
+        lines.append(
+            say(
+                "A key sees one project only. For other projects, run this again with their keys, or with --project.",
+                "一个密钥只能看到一个项目。其他项目请换用它们的密钥，或加 --project 再运行一次。",
+                language,
+            )
+        )
+    else:
+        lines.append(
+            say(
+                "On Azure a model answers under the name of its deployment; a model without one has to be deployed "
+                "before its answers can be recorded.",
+                "在 Azure 上要用部署名调用模型；没有部署的模型，录制回答之前需要先部署。",
+                language,
+            )
+        )
+    lines += [
+        say(
+            f"Not readable with this key: {area.area} ({area.message})",
+            f"此密钥无法读取：{area.area}（{area.message}）",
+            language,
+        )
+        for area in inventory.gaps
+    ]
+    return lines
+
+
+def render_html(inventory: Inventory, language: Language | None = None) -> str:
+    """One self-contained page without scripts or external resources."""
+    return _template().render(
+        inventory=inventory,
+        losses=losses(inventory, language),
+        notes=notes(inventory, language),
+        columns=columns(language),
+        days=lambda model: days_left(inventory, model),
+        last_day=lambda model: last_day(model, language),
+        state=lambda model: model_state(model, language),
+        file_state=lambda file: file_state(file, language),
+        role_name=lambda role: say(*ROLES[role], language),
+        words=lambda en, zh: say(en, zh, language),
+        language=language,
+        lang=say("en", "zh-CN", language),
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("luthier.migrate"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("inventory.html.jinja")

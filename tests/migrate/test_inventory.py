@@ -1,0 +1,122 @@
+"""The inventory of an account, read over real HTTP; shutdown dates; what is lost first."""
+
+import asyncio
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from luthier.migrate.account import Account, provider_of
+from luthier.migrate.inventory import Inventory, losses
+from luthier.migrate.inventory_text import render_html
+from luthier.migrate.shutdown import account_date, base_of, published_date
+from luthier.migrate.survey import Survey
+from migrate.accounts import ROUTER, SUPPORT, VISION, RunningAccount, account
+
+TODAY = date(2026, 11, 29)
+
+
+def survey(base_url: str, key: str = "sk-test", project: str | None = None) -> Inventory:
+    async def read() -> Inventory:
+        http_client = openai.DefaultAsyncHttpxClient(trust_env=False)
+        async with openai.AsyncOpenAI(
+            base_url=base_url, api_key=key, project=project, http_client=http_client
+        ) as client:
+            return await Survey(Account(client)).inventory(TODAY, project)
+
+    return asyncio.run(read())
+
+
+def _read(tmp_path: Path, document: dict[str, Any], **options: Any) -> Inventory:
+    with RunningAccount(tmp_path / "account", document) as running:
+        return survey(running.base_url, **options)
+
+
+def test_models_with_their_last_days_files_and_checkpoints(tmp_path: Path) -> None:
+    inventory = _read(tmp_path, account())
+    assert [model.id for model in inventory.models] == [ROUTER, VISION, SUPPORT]  # the base's date in GET /models wins
+    assert [model.days_left(TODAY) for model in inventory.models] == [46, 46, 52]
+    assert len(inventory.jobs) == 34  # two pages
+    support = inventory.models[2].job
+    assert support is not None
+    assert support.checkpoints == (f"{SUPPORT}:ckpt-step-10", f"{SUPPORT}:ckpt-step-20")
+    states = {file_id: file.state for file_id, file in inventory.files.items()}
+    assert states["file-gone"] == "deleted"
+    assert states["file-valid1"] == "available"
+    assert inventory.stored.count == 25
+    assert inventory.gaps == ()
+
+
+def test_what_is_lost_comes_in_the_order_of_its_last_day(tmp_path: Path) -> None:
+    inventory = _read(tmp_path, account())
+    entries = losses(inventory, "en")
+    assert [loss.kind for loss in entries] == [
+        "stored_completions", "answers", "answers", "batch_outputs", "files", "jobs"
+    ]  # fmt: skip
+    days = [loss.days_left for loss in entries if loss.days_left is not None]
+    assert days == sorted(days)
+
+
+def test_an_absolute_learning_rate_is_warned_about(tmp_path: Path) -> None:
+    document = _read(tmp_path, account()).to_dict()
+    warned = [job["id"] for job in document["jobs"] if job["warnings"]]
+    assert warned == ["ftjob-2"]
+
+
+def test_parts_that_the_key_may_not_read_are_gaps(tmp_path: Path) -> None:
+    inventory = _read(tmp_path, account(forbidden={"/fine_tuning": "training_not_available"}))
+    assert [(gap.area, gap.status, gap.code) for gap in inventory.gaps] == [("jobs", 403, "training_not_available")]
+    assert [model.id for model in inventory.models] == [ROUTER, VISION, SUPPORT]
+    assert inventory.files["file-valid1"].state == "available"
+
+
+def test_a_wrong_key_and_an_account_that_refuses_everything_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(openai.AuthenticationError):
+        _read(tmp_path, account(), key="wrong")
+    with pytest.raises(openai.PermissionDeniedError):
+        _read(tmp_path / "all", account(forbidden={"/": "denied"}))
+
+
+def test_another_project_has_other_jobs(tmp_path: Path) -> None:
+    document = account() | {"projects": {"proj_2": []}}
+    with RunningAccount(tmp_path / "account", document) as running:
+        assert survey(running.base_url, project="proj_2").jobs == ()
+        assert len(survey(running.base_url, project="proj_1").jobs) == 34
+
+
+def test_the_page_escapes_what_the_account_says(tmp_path: Path) -> None:
+    document = account()
+    document["models"].append({"id": "ft:<script>:x::y", "object": "model", "created": 1, "owned_by": "acme"})
+    inventory = _read(tmp_path, document)
+    for language in ("en", "zh"):
+        page = render_html(inventory, language)
+        assert "<script>" not in page
+        assert SUPPORT in page
+
+
+@pytest.mark.parametrize(
+    ("url", "provider"),
+    [
+        ("https://api.openai.com/v1", "openai"),
+        ("https://eu.api.openai.com/v1", "openai"),
+        ("https://acme.openai.azure.com/openai/v1/", "azure"),
+        ("https://acme.services.ai.azure.com/api/projects/p/openai/v1", "azure"),
+        ("https://api.openai.com.example.org/v1", "other"),
+        ("http://127.0.0.1:8000/v1", "other"),
+    ],
+)
+def test_the_provider_is_known_by_its_host(url: str, provider: str) -> None:
+    assert provider_of(url) == provider
+
+
+def test_dates_are_the_accounts_else_the_published_ones() -> None:
+    dates = {base: published_date(base, "openai") for base in ("gpt-4o-mini-2024-07-18", "gpt-3.5-turbo-1106", "qwen")}
+    assert [shutdown and shutdown.date for shutdown in dates.values()] == [date(2027, 1, 14), date(2026, 9, 28), None]
+    azure = published_date("gpt-4.1-2025-04-14", "azure")
+    assert azure
+    assert (azure.date, azure.earliest) == (date(2027, 10, 14), True)
+    assert account_date(None) is None
+    assert base_of("gpt-4o-mini-2024-07-18.ft-0e208cf33a6a466994aff31a08aba678") == "gpt-4o-mini-2024-07-18"
+    assert base_of("gpt-4o") is None
