@@ -30,6 +30,7 @@ _FAST = (
     "docs/",
     "evaluation/",
     "generate/",
+    "migrate/",
     "store/",
     "test_",
     "inference/test_scheduler",
