@@ -10,6 +10,8 @@ import openai
 import pytest
 from serving import Bare, bare_server, body_of
 
+from luthier.runtime import LuthierServer
+
 KEYS = "sk-first-key-0123456789,密钥"
 
 
@@ -91,12 +93,56 @@ def test_a_wrong_key(locked: Bare) -> None:
         "Bearer ÿþ".encode("latin-1"),
     ],
 )
-@pytest.mark.parametrize("path", ["/models", "/files/x/content", "/nope", "/../health"])
+@pytest.mark.parametrize("path", ["/models", "/files/x/content", "/nope", "/health/", "/healthy"])
 def test_nothing_without_a_key(locked: Bare, authorization: str | bytes | None, path: str) -> None:
     with locked.http() as http:
         answer = http.get(path, headers={"authorization": authorization} if authorization is not None else {})
     assert answer.status_code == 401
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_probes_send_no_key(locked: Bare, raw: httpx.Client, path: str, method: str) -> None:
+    """Under any host name: Kubernetes sends the address of the pod."""
+    own = str(raw.base_url).removesuffix("/v1/")
+    for url in (locked.url, own):
+        answer = httpx.request(method, url + path, headers={"host": "10.2.3.4:8000"})
+        assert answer.status_code == 200
+        assert answer.headers["x-request-id"]
+    assert httpx.post(locked.url + path).status_code == 401
+
+
+def test_a_browser_asks_before_it_reaches_a_private_network(
+    tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("cors")
+    with bare_server(folder, tiny_base, api_keys=KEYS, cors_origins="https://chat.example") as running:
+        ask = {"access-control-request-method": "POST", "access-control-request-private-network": "true"}
+        url = f"{running.url}/v1/chat/completions"
+        allowed = httpx.options(url, headers=ask | {"origin": "https://chat.example"})
+        assert (allowed.status_code, allowed.headers["access-control-allow-private-network"]) == (200, "true")
+        refused = httpx.options(url, headers=ask | {"origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in refused.headers
+
+
+def test_an_idle_connection_outlives_a_pollers_pause(server: LuthierServer) -> None:
+    """The commonest pause between polls is five seconds."""
+    host, port = httpx.URL(server.endpoint.base_url).host, httpx.URL(server.endpoint.base_url).port
+    with socket.create_connection((host, port or 80), timeout=6) as line:
+        line.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while not line.recv(4096).endswith(b"}"):
+            pass
+        with pytest.raises(TimeoutError):
+            line.recv(1)
+        line.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in line.recv(4096)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "BR", "deflate, gzip"])
+def test_a_compressed_body_is_called_what_it_is(raw: httpx.Client, encoding: str) -> None:
+    answer = raw.post("/chat/completions", content=b"\x1f\x8b", headers={"content-encoding": encoding})
+    assert (answer.status_code, encoding.lower() in answer.json()["error"]["message"]) == (415, True)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[::1", "@"])
@@ -106,6 +152,7 @@ def test_other_hosts_are_refused_without_keys(raw: httpx.Client, host: str) -> N
     assert answer.status_code in (400, 403)
     if answer.status_code == 403:
         assert "loopback" in answer.json()["error"]["message"]
+        assert "--api-keys" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:99", "[::1]:8000"])

@@ -31,6 +31,7 @@ def lines(http: httpx.Client, **params: Any) -> list[str]:
     answer = http.post("/chat/completions", json=body)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
+    assert (answer.headers["x-accel-buffering"], answer.headers["cache-control"]) == ("no", "no-cache")
     assert answer.text.endswith("\n\n")
     return answer.text.removesuffix("\n\n").split("\n\n")
 

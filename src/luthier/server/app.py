@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
 
 from luthier import __version__
@@ -71,7 +71,8 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     for resource in _RESOURCES:
         app.include_router(resource.router)
     openapi.install(app)
-    app.add_api_route("/health", _health, include_in_schema=False)
+    app.add_api_route("/health", _health, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route("/ready", _ready, methods=["GET", "HEAD"], include_in_schema=False)
     return app
 
 
@@ -86,9 +87,18 @@ def _add_middleware(app: FastAPI, settings: Settings, store: Store) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
+            allow_private_network=True,  # the origins are the operator's own list
             expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
         )
 
 
 async def _health() -> dict[str, str]:
+    """The process answers requests."""
     return {"status": "ok", "version": __version__}
+
+
+def _ready(request: Request) -> dict[str, str]:
+    """The database answers too; otherwise the exception becomes status 500. Models load with their first request."""
+    state: AppState = request.app.state.luthier
+    state.store.files.list(purpose=None, limit=1, ascending=False, after=None)
+    return {"status": "ready"}

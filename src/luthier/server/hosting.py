@@ -14,6 +14,9 @@ from luthier.types.errors import LuthierError
 
 _POLL_S = 0.02
 _SHUTDOWN_S = 5  # for open responses
+# Longer than connection pools of clients and proxies keep an idle connection (aiohttp 15, nginx 60, Go 90), so that
+# none of them sends a request on a connection that the server is about to close.
+_KEEP_ALIVE_S = 180
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -36,7 +39,13 @@ def listen(host: str, port: int) -> socket.socket:
 @contextmanager
 def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
     """Answers requests on `listener`, which is closed at the end. Raises LuthierError when the start fails."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

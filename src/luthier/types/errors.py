@@ -66,6 +66,10 @@ class NotFoundError(APIError):
     status, type = 404, "invalid_request_error"
 
 
+class UnsupportedMediaTypeError(APIError):
+    status, type = 415, "invalid_request_error"
+
+
 class ConflictError(APIError):
     """A conflicting operation is in progress and ends soon; OpenAI's clients retry by themselves."""
 

@@ -21,6 +21,7 @@ OnComplete = Callable[[dict[str, Any]], Awaitable[None]]
 
 _QUEUE_TIMEOUT_S = 600.0  # for a place in the queue, once there are choices that would be lost
 _QUEUE_POLL_S = 0.5
+_STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # proxies send every event at once
 
 
 class ResponseWriter(ABC):
@@ -88,7 +89,8 @@ class EventStream(StreamingResponse):
     def __init__(self, writer: ResponseWriter, headers: dict[str, str], on_complete: OnComplete | None = None) -> None:
         """Submits the request. Raises RateLimitError."""
         self._running = RunningRequest(writer.request)
-        super().__init__(_events(writer, self._running, on_complete), media_type="text/event-stream", headers=headers)
+        events = _events(writer, self._running, on_complete)
+        super().__init__(events, media_type="text/event-stream", headers=_STREAM_HEADERS | headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -17,10 +17,11 @@ from luthier.server.http.body_limits import body_limit_bytes
 from luthier.server.http.errors import error_response
 from luthier.settings import Settings
 from luthier.types.common import new_id
-from luthier.types.errors import APIError, PayloadTooLargeError, PermissionDeniedError
+from luthier.types.errors import APIError, PayloadTooLargeError, PermissionDeniedError, UnsupportedMediaTypeError
 from luthier.types.projects import Caller
 
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+_PROBE_PATHS = {"/health", "/ready"}  # for Docker, Kubernetes and load balancers, which send no key
 
 
 class AccessControl:
@@ -52,7 +53,7 @@ class AccessControl:
             await send(message)
 
         try:
-            caller = scope.get(INTERNAL_CALLER) or self._authorize(HTTPConnection(scope))
+            caller = scope.get(INTERNAL_CALLER) or self._caller(HTTPConnection(scope))
             fairness_key.set(self._fairness_key(scope))
             scope.setdefault("state", {}).update(caller=caller, request_id=request_id)
             await self._app(scope, self._limit_body(scope, receive), send_with_headers)
@@ -76,10 +77,17 @@ class AccessControl:
             return f"batches of {scope[INTERNAL_CALLER].project}"
         return Headers(scope=scope).get("authorization", "") if self._keys else ""
 
+    def _caller(self, connection: HTTPConnection) -> Caller:
+        """Probes are answered to everyone: their Host header is often the address of a pod. Raises APIError."""
+        if connection.scope["method"] in ("GET", "HEAD") and connection.scope["path"] in _PROBE_PATHS:
+            return Caller(project=None, admin=False)
+        return self._authorize(connection)
+
     def _authorize(self, connection: HTTPConnection) -> Caller:
         """Raises APIError."""
         caller = authenticate(connection.headers, self._keys)
         self._check_host_and_origin(connection.headers)
+        _check_encoding(connection.headers)
         content_length = connection.headers.get("content-length", "")
         limit = self._body_limit_bytes(connection.scope)
         if content_length.isdecimal() and int(content_length[:20]) > limit:
@@ -89,7 +97,10 @@ class AccessControl:
     def _check_host_and_origin(self, headers: Headers) -> None:
         host = headers.get("host", "").lower()
         if not self._keys and _hostname(host) not in _LOOPBACK_NAMES | {self._settings.host}:
-            raise PermissionDeniedError(f"This server has no keys and answers to loopback names only, not to '{host}'.")
+            raise PermissionDeniedError(
+                f"This server has no keys and answers to loopback names only, not to '{host}'. To reach it under other "
+                "names, as from a container, start it with --api-keys or LUTHIER_API_KEYS."
+            )
         origin = headers.get("origin")
         allowed = self._settings.cors_origins
         if origin and origin.lower().partition("://")[2] != host and not {"*", origin.lower()} & set(allowed):
@@ -111,6 +122,15 @@ class AccessControl:
 
     def _body_limit_bytes(self, scope: Scope) -> int:
         return body_limit_bytes(scope["path"], self._settings.max_file_bytes)
+
+
+def _check_encoding(headers: Headers) -> None:
+    """Raises UnsupportedMediaTypeError for a compressed body."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaTypeError(
+            f"The body is compressed (Content-Encoding: {encoding[:40]}); this server reads uncompressed bodies only."
+        )
 
 
 def _body_too_large(limit_bytes: int) -> APIError:
