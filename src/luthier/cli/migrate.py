@@ -6,27 +6,17 @@ The work is `luthier.migrate`'s; this module reads options, connects to the acco
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from luthier.cli.client import new_async_client, new_client, server_address, server_key
 from luthier.cli.errors import client_errors_translated
+from luthier.cli.migrate_account import AccountOptions, account_progress, project_options
+from luthier.cli.migrate_record import record
 from luthier.cli.migrate_report import print_inventory
 from luthier.cli.options import GeneratedFile, Options, account_options, pass_options
-from luthier.cli.output import note, print_json, spinner
+from luthier.cli.output import note, print_json
 from luthier.language import say
-
-if TYPE_CHECKING:
-    from luthier.migrate.account import Account
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-OPENAI_URL = "https://api.openai.com/v1"
-TIMEOUT_S = 120.0
 
 
 @click.group(
@@ -39,14 +29,6 @@ TIMEOUT_S = 120.0
 )
 def migrate() -> None:
     pass
-
-
-def project_options(command: Command) -> Command:
-    project = click.option("--project", envvar="OPENAI_PROJECT_ID", show_envvar=True, metavar="ID",
-                           help=say("The project of the account.", "账号中的项目。"))  # fmt: skip
-    organization = click.option("--organization", envvar="OPENAI_ORG_ID", show_envvar=True, metavar="ID",
-                                help=say("The organization of the account.", "账号所属的组织。"))  # fmt: skip
-    return project(organization(command))
 
 
 @migrate.command(
@@ -64,32 +46,26 @@ def project_options(command: Command) -> Command:
 @account_options
 @pass_options
 def inventory(options: Options, html: Path | None, project: str | None, organization: str | None) -> None:
+    from luthier.migrate.inventory import Inventory
     from luthier.migrate.inventory_text import render_html
-    from luthier.migrate.survey import Survey
+    from luthier.migrate.recorder import take_inventory
 
-    address = server_address(options, OPENAI_URL)
-    with client_errors_translated(address), spinner(say("Reading the account …", "正在读取账号……")):
+    target = AccountOptions(options, project, organization)
 
-        async def read() -> Any:
-            async with _account(options, project, organization) as account:
-                return await Survey(account).inventory(datetime.now(UTC).date(), project)
+    async def read() -> Inventory:
+        async with target.open() as account:
+            with account_progress() as progress:
+                return await take_inventory(account, project, progress)
 
-        survey = asyncio.run(read())
+    with client_errors_translated(target.address):
+        entries = asyncio.run(read())
     if html:
-        html.write_text(render_html(survey), encoding="utf-8")
+        html.write_text(render_html(entries), encoding="utf-8")
         note(say(f"Written: {html}", f"已写入：{html}"))
     if options.json:
-        print_json(survey.to_dict())
+        print_json(entries.to_dict())
     else:
-        print_inventory(survey)
+        print_inventory(entries)
 
 
-@asynccontextmanager
-async def _account(options: Options, project: str | None, organization: str | None) -> AsyncIterator[Account]:
-    from luthier.migrate.account import Account
-
-    address = server_address(options, OPENAI_URL)
-    with new_client(address, server_key(options, address)) as client:
-        async with new_async_client(client, TIMEOUT_S) as plain:
-            scoped = plain.with_options(project=project, organization=organization)
-            yield Account(scoped)
+migrate.add_command(record)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -17,8 +19,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from luthier.migrate.inventory import FileEntry, Inventory, ModelEntry
+    from luthier.migrate.recorder import ModelPlan, Recording
 
 _URGENT_DAYS = 60
+_SOURCES = {
+    "validation": ("validation file", "验证文件"),
+    "training": ("training file (seen in training)", "训练文件（训练时见过）"),
+    "prompts": ("--prompts", "--prompts"),
+    "stored_completions": ("stored completions", "已保存的补全"),
+}
 _LOSS_COLUMNS = 24  # of days left and last day
 _TITLE_COLUMNS = 20
 # Words of Latin letters and numbers are kept whole; Chinese breaks after any character, never before punctuation.
@@ -112,12 +121,7 @@ def _print_block(console: Console, inventory: Inventory, model: ModelEntry) -> N
     rows.append((titles[7], str(len(job.checkpoints)) if job else "–"))
     rows += [("!", warning) for warning in (job.warnings() if job else [])]
     console.print(_text(model.id, "bold"), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for title, value in rows:
-        table.add_row(_text(title), _wrap(value, console.width - _TITLE_COLUMNS))
-    console.print(table)
+    _print_rows(console, rows)
     console.print()
 
 
@@ -130,6 +134,134 @@ def _file_rows(inventory: Inventory, model: ModelEntry) -> list[tuple[str, FileE
         size = format_bytes(file.bytes).replace(" ", _NO_BREAK_SPACE) if file.bytes is not None else ""
         rows.append((say(*ROLES[role]), file, f"{file_state(file)} {size}".rstrip()))
     return rows
+
+
+def print_plans(inventory: Inventory, plans: Sequence[ModelPlan], max_tokens: int) -> None:
+    """Prints what recording will do and cost."""
+    console = stdout_console()
+    stored, files = inventory.stored, [file for file in inventory.files.values() if file.state == "available"]
+    size = format_bytes(sum(file.bytes or 0 for file in files)).replace(" ", _NO_BREAK_SPACE)
+    free = say(
+        f"Free: {len(inventory.jobs)} jobs, {len(files)} files ({size}), {stored.count} stored completions, "
+        f"{len(inventory.batches)} batches.",
+        f"免费：{len(inventory.jobs)} 个任务、{len(files)} 个文件（{size}）、{stored.count} 个已保存的补全、"
+        f"{len(inventory.batches)} 个批处理。",
+    )
+    console.print(_wrap(free, console.width))
+    console.print()
+    for plan in plans:
+        console.print(_text(plan.model.id, "bold"), soft_wrap=True)
+        _print_rows(console, _plan_rows(plan))
+    pending = [plan for plan in plans if plan.pending]
+    if not pending:
+        console.print(say("There is no question to send.", "没有要提的问题。"))
+        return
+    total = say(f"Sending it all: {cost_text(pending)}.", f"全部提问：{cost_text(pending)}。")
+    console.print(_wrap(total, console.width), style="bold")
+    limit = say(
+        f"At most: if every byte of a prompt were a token and every answer had {max_tokens} tokens.",
+        f"“最多”按提示的每个字节都是一个 token、每个回答都达到 {max_tokens} 个 token 计算。",
+    )
+    console.print(_wrap(limit, console.width))
+
+
+def cost_text(plans: Sequence[ModelPlan]) -> str:
+    """`40 questions to 2 models: about $0.02, at most $0.81`."""
+    count, models = sum(len(plan.pending) for plan in plans), len(plans)
+    head = say(f"{count} questions to {models} models", f"向 {models} 个模型提 {count} 个问题")
+    if any(plan.price is None for plan in plans):
+        return head + say(", price unknown", "，价格未知")
+    typical, highest = sum(plan.typical_cost or 0 for plan in plans), sum(plan.max_cost or 0 for plan in plans)
+    about, most = _dollars(typical), _dollars(highest)
+    return head + say(f": about {about}, at most {most}", f"：约 {about}，最多 {most}")
+
+
+def _plan_rows(plan: ModelPlan) -> list[tuple[str, str]]:
+    sources = sorted({question.source for question in plan.questions})
+    rows = [
+        (say("questions", "问题"), str(len(plan.questions))),
+        (say("answered", "已回答"), str(len(plan.questions) - len(plan.pending))),
+        (say("from", "来源"), ", ".join(say(*_SOURCES[source]) for source in sources) or "–"),
+    ]
+    if plan.price is None:
+        return [*rows, (say("cost", "费用"), say("price unknown: pass --price-in and --price-out",
+                                                 "价格未知：请给出 --price-in 和 --price-out"))]  # fmt: skip
+    about, most = _dollars(plan.typical_cost or 0), _dollars(plan.max_cost or 0)
+    cost = say(f"about {about}, at most {most}", f"约 {about}，最多 {most}")
+    return [*rows, (say("cost", "费用"), cost)]
+
+
+def _dollars(amount: float) -> str:
+    """Cents, and parts of a cent below ten dollars; rounded up, so that a cap of the sum shown suffices."""
+    digits = 2 if amount >= 10 else 4
+    return f"${math.ceil(amount * 10**digits) / 10**digits:.{digits}f}"
+
+
+def print_recording(recording: Recording) -> None:
+    """Prints what the folder holds, what is missing and why."""
+    console = stdout_console()
+    counts, files = recording.counts, [file for file in recording.files if file.get("path")]
+    size = format_bytes(sum(file["recorded_bytes"] for file in files)).replace(" ", _NO_BREAK_SPACE)
+    rows = [
+        (say("jobs", "任务"), str(counts["jobs"])),
+        (say("files", "文件"), f"{len(files)} ({size})"),
+        (say("stored", "已保存的补全"), str(counts["stored_completions"])),
+        (say("batches", "批处理"), str(counts["batches"])),
+    ]
+    _print_rows(console, rows)
+    for model in recording.answers:
+        console.print(_text(model.model, "bold"), soft_wrap=True)
+        answered = [(say("answers", "回答"), f"{model.answered}/{model.questions}")]
+        _print_rows(console, [*answered, *([("!", str(model.stopped["message"]))] if model.stopped else [])])
+    if recording.answers:
+        requests = recording.requests
+        text = say(
+            f"{requests.get('sent', 0)} requests sent, {requests.get('lost_in_all_runs', 0)} lost in all runs "
+            f"(may have been billed), ${recording.spent_usd:.4f} in all runs.",
+            f"本次发出 {requests.get('sent', 0)} 个请求；历次丢失 {requests.get('lost_in_all_runs', 0)} 个"
+            f"（可能已计费）；历次合计 ${recording.spent_usd:.4f}。",
+        )
+        console.print(_wrap(text, console.width))
+    for line in _missing(recording):
+        console.print(_wrap(line, console.width), style="yellow")
+    folder = recording.folder
+    if recording.is_complete:
+        console.print(say(f"Complete: {folder}", f"录制完成：{folder}"), soft_wrap=True, markup=False)
+    else:
+        text = say(
+            f"Incomplete: {folder}. Run the same command again to record what is missing.",
+            f"尚未完成：{folder}。重新运行同一条命令即可补录缺失的部分。",
+        )
+        console.print(_text(text, "bold red"), soft_wrap=True)
+
+
+def _missing(recording: Recording) -> Iterator[str]:
+    if recording.without_answers:
+        yield recording.without_answers
+    for file in recording.deleted_files:
+        yield say(f"{file['id']} was deleted from the account before.", f"{file['id']} 早已从账号中删除。")
+    for file in recording.failed_files:
+        message = file["error"]["message"]
+        yield say(f"{file['id']} could not be downloaded: {message}", f"{file['id']} 无法下载：{message}")
+    for gap in recording.gaps:
+        yield say(f"Not readable with this key: {gap.area} ({gap.message})",
+                  f"此密钥无法读取：{gap.area}（{gap.message}）")  # fmt: skip
+    if recording.vision_jobs:
+        jobs = ", ".join(recording.vision_jobs)
+        yield say(f"Trained on images, recorded, but not trainable with Luthier: {jobs}",
+                  f"用图像训练，已录制，但 Luthier 不能训练：{jobs}")  # fmt: skip
+    for job in recording.inventory.jobs:
+        yield from (f"{job.id}: {warning}" for warning in job.warnings())
+
+
+def _print_rows(console: Console, rows: Sequence[tuple[str, str]]) -> None:
+    """Rows of a title and a text that wraps."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for title, value in rows:
+        table.add_row(_text(title), _wrap(value, console.width - _TITLE_COLUMNS))
+    console.print(table)
 
 
 def _wrap(text: str, width: int) -> Text:

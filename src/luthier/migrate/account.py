@@ -60,7 +60,7 @@ class Account:
         self.client = client.with_options(max_retries=0)
         self.base_url = str(client.base_url)
         self.provider = provider_of(self.base_url)
-        self._places = asyncio.Semaphore(concurrency)
+        self.places = asyncio.Semaphore(concurrency)
 
     async def call(self, request: Callable[[], Awaitable[T]]) -> T:
         """The result of a free request; rate limits and other transient errors are retried.
@@ -70,7 +70,7 @@ class Account:
         """
         for attempt in range(MAX_ATTEMPTS):
             try:
-                async with self._places:
+                async with self.places:
                     return await request()
             except openai.APIError as error:
                 if attempt == MAX_ATTEMPTS - 1 or is_permanent(error):

@@ -62,6 +62,11 @@ def base_of(model: str) -> str | None:
     return base if separator else None
 
 
+def undated(base: str) -> str:
+    """`gpt-4o` for `gpt-4o-2024-08-06`."""
+    return _DATE_SUFFIX.sub("", base)
+
+
 def is_fine_tuned(model: str) -> bool:
     return base_of(model) is not None
 
@@ -82,7 +87,7 @@ def account_date(text: object) -> Shutdown | None:
 def published_date(base: str, provider: Provider) -> Shutdown | None:
     """The published date of a base model; None for models without one."""
     table = _AZURE if provider == "azure" else _OPENAI
-    for name in (base, _DATE_SUFFIX.sub("", base)):
+    for name in (base, undated(base)):
         if name in table:
             return Shutdown(table[name], "published", earliest=provider == "azure")
     return None

@@ -1,0 +1,305 @@
+"""Answers of old models: each question is paid for once, under a cost cap, and on disk before anything else happens.
+
+The journal of `luthier.generate` records every request before it is sent. A request that was pending when the process
+was killed is lost and asked once more; the report counts such requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import openai
+
+from luthier.generate.budget import Budget, Price
+from luthier.generate.errors import CostCapError, JournalError
+from luthier.generate.journal import Journal, TeacherReply
+from luthier.generate.limits import RateLimits
+from luthier.generate.retries import MAX_ATTEMPTS, error_message, is_permanent, may_be_billed, retry_delay_s
+from luthier.language import say
+from luthier.migrate.account import Account, is_model_gone, to_json
+from luthier.migrate.folder import JsonLines
+from luthier.migrate.questions import Question
+
+_OPTIONAL_PARAMETERS = ("logprobs", "top_logprobs", "temperature", "seed")
+_MAX_LOST = 2  # attempts of one question that ended without a reply and may have been billed
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOptions:
+    """`max_tokens` per answer; `cost_cap` in US dollars over all runs of the folder, None for none."""
+
+    max_tokens: int = 1024
+    top_logprobs: int = 5
+    cost_cap: float | None = None
+    concurrency: int = 4
+    requests_per_minute: float | None = None
+
+
+class StoppedError(Exception):
+    """No further question is sent: to one model (`everywhere` False) or to any."""
+
+    def __init__(self, reason: dict[str, Any], *, everywhere: bool) -> None:
+        super().__init__(reason["message"])
+        self.reason, self.everywhere = reason, everywhere
+
+
+@dataclass
+class ModelAnswers:
+    """Counts of one model; `stopped`: why its remaining questions were not sent."""
+
+    model: str
+    questions: int = 0
+    answered: int = 0
+    failed: int = 0
+    stopped: dict[str, Any] | None = None
+
+    @property
+    def missing(self) -> int:
+        return self.questions - self.answered
+
+
+@dataclass
+class _Target:
+    """A model with the name under which it answers, and parameters that it turned out not to accept."""
+
+    model: str
+    name: str
+    lines: JsonLines
+    rejected: set[str] = field(default_factory=set)
+    stopped: StoppedError | None = None
+
+
+class AnswerRecorder:
+    """Puts questions to models. For one event loop."""
+
+    def __init__(
+        self,
+        account: Account,
+        journal: Journal,
+        prices: Mapping[str, Price | None],
+        options: AnswerOptions,
+        *,
+        progress: Callable[[int, float], None] = lambda answers, dollars: None,
+    ) -> None:
+        self._client, self._journal, self._options, self._progress = account.client, journal, options, progress
+        self.budget = budget_of(journal, prices, options.cost_cap)
+        self._limits = RateLimits(options.concurrency, options.requests_per_minute)
+        self._stopped: StoppedError | None = None
+        self.counts: Counter[str] = Counter()
+
+    async def record(self, model: str, name: str, questions: Sequence[Question], lines: JsonLines) -> ModelAnswers:
+        """Asks what has no answer yet. The first question goes alone, since it may be the model's last."""
+        target = _Target(model, name, lines, stopped=self._stopped)
+        pending = [question for question in questions if not _is_answered(lines, question)]
+        for batch in (pending[:1], pending[1:]):
+            await self._ask_all(target, batch)
+        if target.stopped:
+            self._mark_unsent(target, pending)
+        if lines.has_superseded_lines:
+            lines.rewrite()
+        answered = sum(_is_answered(lines, question) for question in questions)
+        failed = sum(bool(lines.entries.get(question.id, {}).get("error")) for question in questions)
+        reason = target.stopped.reason if target.stopped else None
+        return ModelAnswers(model, len(questions), answered, failed, reason)
+
+    async def _ask_all(self, target: _Target, questions: Iterable[Question]) -> None:
+        tasks = [asyncio.create_task(self._ask(target, question)) for question in questions]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask(self, target: _Target, question: Question) -> None:
+        key = f"{target.model} {question.id}"
+        recorded = self._journal.find_reply(key)
+        if recorded:  # paid by a run that ended before it wrote the answer
+            self._write(target, question, response=json.loads(recorded.text))
+            self.counts["from_journal"] += 1
+            return
+        try:
+            response = await self._response(target, question, key)
+        except StoppedError as error:
+            target.stopped = error
+            if error.everywhere:
+                self._stopped = error
+        except openai.APIError as error:
+            self._write(target, question, error=_error_body(error))
+        else:
+            self._write(target, question, response=response)
+            self.counts["answered"] += 1
+        self._progress(self.counts["answered"], self.budget.spent)
+
+    async def _response(self, target: _Target, question: Question, key: str) -> dict[str, Any]:
+        """Raises StoppedError, or openai.APIError for this question alone."""
+        lost = 0
+        for attempt in range(MAX_ATTEMPTS + len(_OPTIONAL_PARAMETERS)):
+            try:
+                return await self._attempt(target, question, key)
+            except openai.APIError as error:
+                if isinstance(error, openai.BadRequestError) and _drop_parameter(target, error):
+                    continue
+                if stop := _stop_reason(error, target.model):
+                    raise stop from error
+                lost += may_be_billed(error)
+                if is_permanent(error) or attempt >= MAX_ATTEMPTS - 1 or lost >= _MAX_LOST:
+                    raise
+                await self._back_off(error, attempt)
+        raise AssertionError("unreachable")
+
+    async def _attempt(self, target: _Target, question: Question, key: str) -> dict[str, Any]:
+        """One request: reserved, recorded, sent, settled."""
+        model, max_tokens = target.model, self._options.max_tokens
+        prompt_tokens = question.max_prompt_tokens
+        max_cost = self.budget.cost(model, prompt_tokens, max_tokens)
+        async with self._limits.permit(prompt_tokens + max_tokens):
+            if stopped := target.stopped or self._stopped:
+                raise stopped
+            try:
+                await self.budget.reserve(max_cost)
+                price = self.budget.price(model)
+                number = self._journal.record_sent(key, question.source, model, prompt_tokens, max_tokens, price)
+            except (CostCapError, JournalError) as error:
+                code = "cost_cap" if isinstance(error, CostCapError) else "journal"
+                raise StoppedError({"status": None, "code": code, "message": str(error)}, everywhere=True) from error
+            self.counts["sent"] += 1
+            try:
+                completion = await self._client.chat.completions.create(**self._parameters(target, question))
+                response = to_json(completion)
+                reply = _reply(response, prompt_tokens, max_tokens)
+            except BaseException as error:
+                billed = may_be_billed(error)
+                self._journal.record_failure(number, billed=billed)
+                self.counts["lost" if billed else "refused"] += 1
+                await self.budget.settle(max_cost, max_cost if billed else 0.0)
+                raise
+            self._journal.record_reply(number, reply)
+        await self.budget.settle(max_cost, self.budget.cost(model, reply.prompt_tokens, reply.completion_tokens))
+        return response
+
+    def _parameters(self, target: _Target, question: Question) -> dict[str, Any]:
+        parameters = {
+            "logprobs": True,
+            "top_logprobs": self._options.top_logprobs,
+            "temperature": 0,
+            "seed": 0,
+            "max_completion_tokens": self._options.max_tokens,
+        }
+        if "max_completion_tokens" in target.rejected:
+            parameters["max_tokens"] = parameters.pop("max_completion_tokens")
+        sent = {name: value for name, value in parameters.items() if name not in target.rejected}
+        return {"model": target.name, **question.body, **sent}
+
+    async def _back_off(self, error: openai.APIError, attempt: int) -> None:
+        """A rate limit delays every request, any other failure only this one."""
+        delay_s = retry_delay_s(error, attempt, random.random())  # noqa: S311 - jitter
+        self.counts["retries"] += 1
+        if isinstance(error, openai.RateLimitError):
+            self._limits.pause(delay_s)
+        else:
+            await asyncio.sleep(delay_s)
+
+    def _write(
+        self,
+        target: _Target,
+        question: Question,
+        *,
+        response: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> None:
+        target.lines.append(_line(self._parameters(target, question), target.model, question, response, error))
+
+    def _mark_unsent(self, target: _Target, questions: Iterable[Question]) -> None:
+        """The remaining questions, with the reason why they have no answer; a later run asks them."""
+        assert target.stopped  # noqa: S101 - checked by the caller
+        target.lines.append(
+            *(
+                _line(self._parameters(target, question), target.model, question, None, target.stopped.reason)
+                for question in questions
+                if question.id not in target.lines.entries
+            )
+        )
+
+
+def budget_of(journal: Journal, prices: Mapping[str, Price | None], cost_cap: float | None = None) -> Budget:
+    """A budget that counts what earlier runs of the folder have spent."""
+    budget = Budget(prices, cost_cap)
+    for record in journal.records():
+        if record.outcome != "refused":
+            budget.add_earlier(record.model, record.prompt_tokens, record.completion_tokens, record.price)
+    return budget
+
+
+def _line(
+    request: dict[str, Any],
+    model: str,
+    question: Question,
+    response: dict[str, Any] | None,
+    error: dict[str, Any] | None,
+) -> dict[str, Any]:
+    return {
+        "custom_id": question.id,
+        "model": model,
+        "source": question.source,
+        "definitions": question.definitions,
+        "request": request,
+        "reference": question.reference,
+        "response": response,
+        "error": error,
+        "recorded_at": int(time.time()),
+    }
+
+
+def _is_answered(lines: JsonLines, question: Question) -> bool:
+    return bool(lines.entries.get(question.id, {}).get("response"))
+
+
+def _reply(response: dict[str, Any], max_prompt: int, max_completion: int) -> TeacherReply:
+    """The response as the journal records it. A service that sends no usage is counted at the upper bounds."""
+    usage = response.get("usage") or {}
+    choices = response.get("choices") or [{}]
+    return TeacherReply(
+        text=json.dumps(response, ensure_ascii=True),
+        finish_reason=choices[0].get("finish_reason") or "stop",
+        prompt_tokens=usage.get("prompt_tokens") or max_prompt,
+        completion_tokens=usage.get("completion_tokens") or max_completion,
+    )
+
+
+def _error_body(error: openai.APIError) -> dict[str, Any]:
+    status = error.status_code if isinstance(error, openai.APIStatusError) else None
+    return {"status": status, "code": error.code, "message": error_message(error)}
+
+
+def _drop_parameter(target: _Target, error: openai.BadRequestError) -> bool:
+    """Some models take no log-probabilities or temperature; older services call the limit `max_tokens`. True: retry."""
+    name = error.param
+    if name not in (*_OPTIONAL_PARAMETERS, "max_completion_tokens") or name in target.rejected:
+        return False
+    target.rejected |= {"logprobs", "top_logprobs"} if name in ("logprobs", "top_logprobs") else {name}
+    return True
+
+
+def _stop_reason(error: openai.APIError, model: str) -> StoppedError | None:
+    """Errors after which further questions are pointless: to this model, or with this key to any."""
+    body = _error_body(error)
+    if isinstance(error, openai.AuthenticationError):
+        message = say(
+            f"The key may not use models ({body['message']}). Use a key that may, and run the same command again.",
+            f"此密钥不能调用模型（{body['message']}）。请换用有权限的密钥，再运行同一条命令。",
+        )
+        return StoppedError({**body, "message": message}, everywhere=True)
+    if isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota":
+        return StoppedError(body, everywhere=True)
+    if is_model_gone(error) or isinstance(error, openai.PermissionDeniedError):
+        message = say(f"{model} does not answer: {body['message']}", f"{model} 不再回答：{body['message']}")
+        return StoppedError({**body, "message": message}, everywhere=False)
+    return None

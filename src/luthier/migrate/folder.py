@@ -1,0 +1,140 @@
+"""The recording folder: files named after ids of the account, JSON lines that survive a crash, atomic documents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,150}")
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
+_COPY_BYTES = 1 << 20
+
+
+def file_stem(remote_id: str) -> str:
+    """A file name for an id of the account. Ids with other characters than `A-Za-z0-9_.-` get a hash, so that no two
+    ids share a name and no id leaves its folder.
+    """
+    if _PLAIN_ID.fullmatch(remote_id) and not remote_id.endswith("."):
+        return remote_id
+    digest = hashlib.sha256(remote_id.encode()).hexdigest()[:8]
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", remote_id).strip("_")[:150] + "-" + digest
+
+
+def file_suffix(filename: str) -> str:
+    """The extension of a file's own name, if it is a plain one."""
+    suffix = Path(filename).suffix
+    return suffix if _SUFFIX.fullmatch(suffix) else ""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a document as a whole: after a crash the path holds the earlier or the new text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".new")
+    with partial.open("w", encoding="utf-8") as out:
+        out.write(text)
+        _sync(out)
+    partial.replace(path)
+
+
+def write_json(path: Path, document: Any) -> None:
+    write_text(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        while chunk := source.read(_COPY_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class JsonLines:
+    """Objects by their id, one per line. Appended lines are on disk before `append` returns; a line that a crash cut
+    off is dropped when the file is opened again. Of two lines with one id the later one holds.
+    """
+
+    def __init__(self, path: Path, key: str = "id") -> None:
+        self.path, self._key = path, key
+        self.entries: dict[str, dict[str, Any]] = {}
+        self._lines = 0
+        if path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        content = self.path.read_bytes()
+        end = content.rfind(b"\n") + 1
+        for line in content[:end].splitlines():
+            entry = json.loads(line)
+            self.entries[str(entry[self._key])] = entry
+            self._lines += 1
+        if end < len(content):
+            with self.path.open("r+b") as target:
+                target.truncate(end)
+
+    def append(self, *entries: dict[str, Any]) -> None:
+        if not entries:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as out:
+            out.writelines(json.dumps(entry, ensure_ascii=True) + "\n" for entry in entries)
+            _sync(out)
+        self._lines += len(entries)
+        self.entries.update({str(entry[self._key]): entry for entry in entries})
+
+    def merge(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Adds or replaces objects and rewrites the file; objects that are gone from the account stay."""
+        self.entries.update({str(entry[self._key]): entry for entry in entries})
+        self.rewrite()
+
+    def rewrite(self) -> None:
+        """Writes every object once, if there are any."""
+        if self.entries:
+            lines = (json.dumps(entry, ensure_ascii=True) + "\n" for entry in self.entries.values())
+            write_text(self.path, "".join(lines))
+            self._lines = len(self.entries)
+
+    @property
+    def has_superseded_lines(self) -> bool:
+        return self._lines > len(self.entries)
+
+
+def _sync(out: IO[Any]) -> None:
+    out.flush()
+    os.fsync(out.fileno())
+
+
+class RecordingFolder:
+    """The paths of a recording."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def create(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / "files").mkdir(exist_ok=True)
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.sqlite"
+
+    def lines(self, name: str, key: str = "id") -> JsonLines:
+        """`jobs`, `files`, `stored_completions` or `batches`."""
+        return JsonLines(self.root / f"{name}.jsonl", key)
+
+    def of_job(self, kind: str, job_id: str) -> JsonLines:
+        """`events` or `checkpoints` of one job."""
+        return JsonLines(self.root / kind / f"{file_stem(job_id)}.jsonl")
+
+    def answers(self, model: str) -> JsonLines:
+        return JsonLines(self.root / "answers" / f"{file_stem(model)}.jsonl", key="custom_id")
+
+    def file(self, file_id: str, filename: str) -> Path:
+        return self.root / "files" / (file_stem(file_id) + file_suffix(filename))
+
+    def relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
