@@ -59,27 +59,37 @@ def advise(
 def _model_comparisons(comparisons: Sequence[Comparison], tell: Say) -> Iterator[str]:
     for comparison in comparisons:
         metric, (other, definitions), (model, _) = comparison.metric, comparison.first, comparison.second
-        difference = comparison.difference
         if other == model:
             continue
-        points, n = _format_difference(metric, difference.value, tell), difference.n
         where = "" if metric != HEADLINE else tell(f", definitions {definitions}", f"，函数定义 {definitions}")
-        if not difference.significant:
-            yield tell(
-                f"{metric}{where}: no difference seen between {model} and {other} at n = {n}.",
-                f"{metric}{where}：n = {n} 时看不出 {model} 与 {other} 有差别。",
+        title = tell(METRICS[metric].en, METRICS[metric].zh)
+        yield f"{title}{where}" + tell(": ", "：") + _verdict(comparison, model, other, tell)
+
+
+def _verdict(comparison: Comparison, model: str, other: str, tell: Say) -> str:
+    metric, difference = comparison.metric, comparison.difference
+    points, n = _format_difference(metric, difference.value, tell), difference.n
+    if not difference.significant:
+        if difference.value and not difference.decidable:
+            return tell(
+                f"{model} differs from {other} by {points}; {n} examples are too few for a verdict.",
+                f"{model} 与 {other} 相差 {points}；只有 {n} 个样本，不足以下结论。",
             )
-        elif is_improvement(metric, difference.value):
-            yield tell(
-                f"{metric}{where}: {model} is better than {other} ({points}).",
-                f"{metric}{where}：{model} 比 {other} 好（{points}）。",
+        if difference.interval_excludes_zero:
+            return tell(
+                f"{model} differs from {other} by {points}, which is not certain at n = {n} (p = {difference.p:.2f}).",
+                f"{model} 与 {other} 相差 {points}，但 n = {n} 时还不能确定（p = {difference.p:.2f}）。",
             )
-        else:
-            yield tell(
-                f"{metric}{where}: {model} is worse than {other} ({points}). Look at the failures before "
-                "anything else.",
-                f"{metric}{where}：{model} 比 {other} 差（{points}）。请先看失败的样本。",
-            )
+        return tell(
+            f"no difference seen between {model} and {other} at n = {n}.",
+            f"n = {n} 时看不出 {model} 与 {other} 有差别。",
+        )
+    if is_improvement(metric, difference.value):
+        return tell(f"{model} is better than {other} ({points}).", f"{model} 比 {other} 好（{points}）。")
+    return tell(
+        f"{model} is worse than {other} ({points}). Look at the failures before anything else.",
+        f"{model} 比 {other} 差（{points}）。请先看失败的样本。",
+    )
 
 
 def _format_difference(metric: str, value: float, tell: Say) -> str:
@@ -141,7 +151,7 @@ def _text_quality(main: ModelRun, tell: Say) -> Iterator[str]:
         ),
         "truncation_rate": (
             "stops at the token limit: raise --max-tokens, or check that training answers end properly",
-            "因达到词元上限而中断：请提高 --max-tokens，或检查训练数据中的回答是否完整",
+            "因达到token上限而中断：请提高 --max-tokens，或检查训练数据中的回答是否完整",
         ),
         "repetition_rate": (
             "repeats itself: fewer epochs, a lower learning rate, or more varied answers",

@@ -41,8 +41,17 @@ class Difference:
     n: int
 
     @property
+    def decidable(self) -> bool:
+        """Whether the test can reach the significance level at all: two-sided, at best p = 2 / 2^n."""
+        return 2.0 ** (1 - self.n) < _SIGNIFICANCE_LEVEL
+
+    @property
+    def interval_excludes_zero(self) -> bool:
+        return bool(self.n > 0 and not self.low <= 0 <= self.high)
+
+    @property
     def significant(self) -> bool:
-        return bool(self.n > 0 and not self.low <= 0 <= self.high and self.p < _SIGNIFICANCE_LEVEL)
+        return self.interval_excludes_zero and self.p < _SIGNIFICANCE_LEVEL
 
 
 def proportion(hits: int, n: int) -> Interval:
