@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from luthier.cli.client import Connection, open_connection, server_flags
 from luthier.cli.i18n import printable
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import note, print_json, stderr_console, to_json
+from luthier.cli.progress_texts import event_text, phase_text
 from luthier.language import say
 from luthier.types.fine_tuning import FINAL
 
@@ -31,18 +32,10 @@ if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
 POLL_S = 1.0
+QUIET_S = 2.0  # of silence after which a line says what is being done
 # The client's retries back off up to 8 s each: enough time to restart the server of a watched job.
 POLL_RETRIES = 6
 
-STATUSES = {
-    "validating_files": ("validating files", "验证文件"),
-    "queued": ("queued", "排队"),
-    "running": ("running", "训练"),
-    "paused": ("paused", "已暂停"),
-    "succeeded": ("succeeded", "成功"),
-    "failed": ("failed", "失败"),
-    "cancelled": ("cancelled", "已取消"),
-}
 STYLES = {"warn": "yellow", "error": "red"}
 _STEP = re.compile(r"Step (\d+)/(\d+)")
 
@@ -125,15 +118,23 @@ def watch_job(
 
 @contextmanager
 def _event_lines(console: Console) -> Iterator[Show]:
-    last_status = ""
+    """One line per event, and one for a phase that has been silent for `QUIET_S`."""
+    progress, announced, last_output = JobProgress(), "", time.monotonic()
 
     def show(job: FineTuningJob, events: list[FineTuningJobEvent]) -> None:
-        nonlocal last_status
+        nonlocal announced, last_output
         for event in events:
+            progress.add(event)
             console.print(_line(event), soft_wrap=True)
-        if _is_paused(job) and last_status != job.status:
-            console.print(_paused(job), soft_wrap=True)
-        last_status = job.status
+        if events:
+            last_output = time.monotonic()
+        phase = _paused(job) if _is_paused(job) else progress.phase(job)
+        is_quiet = progress.is_between_events(job) and time.monotonic() - last_output >= QUIET_S
+        if phase != announced and (_is_paused(job) or is_quiet):
+            console.print(f"{datetime.now():%H:%M:%S}  {phase}", soft_wrap=True)
+            announced = phase
+        if job.status == "running" and not progress.is_between_events(job):
+            announced = ""
 
     yield show
 
@@ -145,51 +146,93 @@ def _progress_bar(console: Console) -> Iterator[Show]:
         BarColumn(bar_width=None),
         TextColumn("{task.fields[steps]}"),
         TextColumn("{task.fields[losses]}"),
-        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[remaining]}"),
     )
-    with Progress(*columns, console=console, expand=True, refresh_per_second=4) as progress:
-        task = progress.add_task("…", total=None, steps="", losses="")
-        losses: dict[str, float] = {}
+    progress = JobProgress()
+    with Progress(*columns, console=console, expand=True, refresh_per_second=4) as bar:
+        task = bar.add_task("…", total=None, steps="", losses="", remaining="")
 
         def show(job: FineTuningJob, events: list[FineTuningJobEvent]) -> None:
-            progress.update(task, description=_paused(job) if _is_paused(job) else _status(job))
             for event in events:
-                step = step_metrics(event)
-                if step is None:
-                    progress.console.print(_line(event), soft_wrap=True)
-                    continue
-                _update_losses(losses, step)
-                steps, text = f"{step.step}/{step.total}", _format_losses(losses)
-                progress.update(task, completed=step.step, total=step.total, steps=steps, losses=text)
+                if not progress.add(event):
+                    bar.console.print(_line(event))
+            phase = _paused(job) if _is_paused(job) else progress.phase(job)
+            bar.update(task, description=phase, remaining=progress.remaining(job))
+            if progress.step:
+                steps = f"{progress.step}/{progress.total}"
+                bar.update(task, completed=progress.step, total=progress.total, steps=steps, losses=progress.losses())
 
         yield show
 
 
-def _update_losses(losses: dict[str, float], step: StepMetrics) -> None:
-    """Keeps the last validation loss, which is not measured at every step."""
-    if step.train_loss is not None:
-        losses["train"] = step.train_loss
-    if step.valid_loss is not None:
-        losses["valid"] = step.valid_loss
+@dataclass
+class JobProgress:
+    """What the metrics events of a job have said so far."""
+
+    step: int = 0
+    total: int = 0
+    _train_loss: float | None = None
+    _valid_loss: float | None = None  # the last one measured; not every step has one
+    _first: tuple[int, int] | None = None  # step and time of the first metrics event
+    _last_time: int = 0
+
+    def add(self, event: FineTuningJobEvent) -> bool:
+        """Returns whether it is a metrics event."""
+        metrics = step_metrics(event)
+        if metrics is None:
+            if event.message.startswith(("Training goes on", "Fine-tuning job started")):
+                self._first = None  # the pause before does not count
+            return False
+        self.step, self.total = metrics.step, metrics.total
+        self._first, self._last_time = self._first or (metrics.step, event.created_at), event.created_at
+        if metrics.train_loss is not None:
+            self._train_loss = metrics.train_loss
+        if metrics.valid_loss is not None:
+            self._valid_loss = metrics.valid_loss
+        return True
+
+    def phase(self, job: FineTuningJob) -> str:
+        return phase_text(str(job.status), self.step, self.total)
+
+    def is_between_events(self, job: FineTuningJob) -> bool:
+        """Whether the job waits in the queue, loads the model or compares it after the last step."""
+        return job.status == "queued" or (job.status == "running" and (not self.step or self.step >= self.total))
+
+    def losses(self) -> str:
+        names = (
+            (say("training loss", "训练损失"), self._train_loss),
+            (say("validation loss", "验证损失"), self._valid_loss),
+        )
+        return "  ".join(f"{name} {loss:.3f}" for name, loss in names if loss is not None)
+
+    def remaining(self, job: FineTuningJob) -> str:
+        """Time left by the mean duration of the steps, or by the server's estimate; empty if neither is known."""
+        if job.status != "running" or not self.step or self.step >= self.total:
+            return ""
+        if self._first and self._last_time > self._first[1]:
+            duration_s = (self._last_time - self._first[1]) / (self.step - self._first[0])
+            finish = self._last_time + duration_s * (self.total - self.step)
+        elif job.estimated_finish:
+            finish = float(job.estimated_finish)
+        else:
+            return ""
+        return say(f"{_duration(finish - time.time())} left", f"剩 {_duration(finish - time.time())}")
 
 
-def _format_losses(losses: dict[str, float]) -> str:
-    names = {"train": say("training loss", "训练损失"), "valid": say("validation loss", "验证损失")}
-    return "  ".join(f"{name} {losses[key]:.3f}" for key, name in names.items() if key in losses)
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _line(event: FineTuningJobEvent) -> Text:
     time_of_day = datetime.fromtimestamp(event.created_at).strftime("%H:%M:%S")
-    return Text(f"{time_of_day}  {printable(event.message)}", style=STYLES.get(event.level, ""))
+    return Text(f"{time_of_day}  {printable(event_text(event.message))}", style=STYLES.get(event.level, ""))
 
 
 def _is_paused(job: FineTuningJob) -> bool:
     # The client's type lacks this status.
     return str(job.status) == "paused"
-
-
-def _status(job: FineTuningJob) -> str:
-    return say(*STATUSES.get(job.status, (job.status, job.status)))
 
 
 def _paused(job: FineTuningJob) -> str:

