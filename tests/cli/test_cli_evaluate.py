@@ -130,7 +130,7 @@ def test_losses_come_from_services_that_tell_them(
     line = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "您好"}]
     path.write_text(json.dumps({"messages": line}) * 1 + "\n" + json.dumps({"messages": line}) + "\n")
     shown = luthier("evaluate", TUNED, "--against", BASE, "--data", path).stdout
-    assert "full_valid_loss: not available from the service" in shown
+    assert "loss: not available from the service" in shown
     made = json.loads(luthier("evaluate", TUNED, path, "--json").stdout)["runs"][0]
     assert "full_valid_loss" not in made["figures"]
     assert set(made["not_available"]) == {"full_valid_loss", "full_valid_mean_token_accuracy"}

@@ -84,9 +84,9 @@ def list_files(options: Options, purpose: str | None, limit: int) -> None:
         print_json([to_json(file) for file in listed])
         return
     columns = ("id", say("name", "文件名"), say("purpose", "用途"), say("size", "大小"), say("created", "创建时间"))
-    print_table(
-        columns, [(f.id, f.filename, f.purpose, format_bytes(f.bytes), local_time(f.created_at)) for f in listed]
-    )
+    rows = [(f.id, f.filename, f.purpose, format_bytes(f.bytes), local_time(f.created_at)) for f in listed]
+    empty = say("No files yet: luthier files upload train.jsonl", "还没有文件：luthier files upload train.jsonl")
+    print_table(columns, rows, empty=empty)
 
 
 @files.command(

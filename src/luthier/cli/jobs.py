@@ -16,6 +16,7 @@ from luthier.cli.errors import CliError
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import local_time, note, print_details, print_json, print_table, stdout_console, to_json
 from luthier.cli.plot import VALIDATION_MARK, Point, loss_plot
+from luthier.cli.progress_texts import event_text, status_text
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -53,11 +54,17 @@ def list_jobs(options: Options, limit: int) -> None:
         print_json([to_json(job) for job in listed])
         return
     columns = ("id", say("status", "状态"), say("model", "模型"), say("created", "创建时间"), say("result", "结果"))
-    print_table(columns, [(job.id, job.status, job.model, local_time(job.created_at), _result(job)) for job in listed])
+    rows = [
+        (job.id, status_text(job.status), job.model, local_time(job.created_at), job.fine_tuned_model or _error(job))
+        for job in listed
+    ]
+    print_table(
+        columns, rows, empty=say("No jobs yet: luthier tune train.jsonl", "还没有任务：luthier tune train.jsonl")
+    )
 
 
-def _result(job: FineTuningJob) -> str | None:
-    return job.fine_tuned_model or (job.error.code if job.error else None)
+def _error(job: FineTuningJob) -> str | None:
+    return job.error.code if job.error else None
 
 
 @jobs.command(
@@ -94,7 +101,10 @@ def events(options: Options, job_id: str, limit: int) -> None:
         print_json([to_json(event) for event in newest])
         return
     columns = (say("time", "时间"), say("level", "级别"), say("message", "消息"))
-    print_table(columns, [(local_time(event.created_at), event.level, event.message) for event in reversed(newest)])
+    rows = [(local_time(event.created_at), event.level, event_text(event.message)) for event in reversed(newest)]
+    print_table(columns, rows, text_column=True)
+    if len(newest) == limit:
+        note(say(f"The last {limit}; more with --limit.", f"仅最近 {limit} 条；用 --limit 查看更多。"), "dim")
 
 
 @jobs.command(
@@ -112,8 +122,14 @@ def checkpoints(options: Options, job_id: str) -> None:
     if options.json:
         print_json(listed)
         return
-    columns = ("model", say("step", "步"), say("training loss", "训练损失"), say("validation loss", "验证损失"))
-    print_table(columns, [_checkpoint_row(checkpoint) for checkpoint in listed])
+    columns = (
+        say("model", "模型"),
+        say("step", "步"),
+        say("training loss", "训练损失"),
+        say("validation loss", "验证损失"),
+    )
+    rows = [_checkpoint_row(checkpoint) for checkpoint in listed]
+    print_table(columns, rows, empty=say("No checkpoints yet.", "还没有检查点。"))
 
 
 def _checkpoint_row(checkpoint: dict[str, Any]) -> tuple[object, ...]:
@@ -138,7 +154,7 @@ def _add_control_command(name: str, en: str, zh: str) -> None:
     def control(options: Options, job_id: str) -> None:
         with open_client(options) as client:
             job: FineTuningJob = getattr(client.fine_tuning.jobs, name)(job_id)
-        print_json(to_json(job)) if options.json else note(f"{job.id}  {job.status}")
+        print_json(to_json(job)) if options.json else note(f"{job.id}  {status_text(job.status)}")
 
 
 _add_control_command("cancel", "Cancel a job permanently.", "取消微调任务，不可恢复。")
@@ -165,7 +181,8 @@ def job_results(options: Options, job_id: str, plot: bool) -> None:
         if not job.result_files:
             raise CliError(
                 say(
-                    f"{job_id} has no result file: it is {job.status}.", f"{job_id} 没有结果文件：状态为 {job.status}。"
+                    f"{job_id} has no result file: it is {job.status}.",
+                    f"{job_id} 没有结果文件：状态为{status_text(job.status)}。",
                 ),
                 say(f"Wait for it to end: luthier watch {job_id}", f"等待任务结束：luthier watch {job_id}"),
             )

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Width of tables in a pipe or file, where nothing may be cut off; terminals have their own width.
 PIPE_WIDTH = 240
+_GAP = "  "  # between the columns of a table
+_MIN_TEXT_WIDTH = 30  # of a column of sentences; narrower ones are hard to read
 
 
 def stdout_console() -> Console:
@@ -87,27 +90,81 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table to stdout. The first column is never wrapped: it holds the ids for the next command."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, text_column: bool = False, empty: str = ""
+) -> None:
+    """Prints a table to stdout. Cells are never wrapped or cut off.
+
+    Rows that are wider than the terminal are printed as one block each: the first cell as its heading, a line for
+    each other cell.
+
+    Args:
+        text_column: the last column holds sentences, which wrap between words.
+        empty: printed instead of a table without rows.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    console = stdout_console()
+    if empty and not cells:
+        console.print(empty, soft_wrap=True)
+    elif _fits(columns, cells, console, text_column):
+        if not console.is_terminal:
+            console.width = max(PIPE_WIDTH, table_width(columns, cells))
+        console.print(_grid(columns, cells, text_column))
+    else:
+        _print_blocks(columns, cells, console)
+
+
+def table_width(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Terminal cells of the widest row."""
+    widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _fits(columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console, text_column: bool) -> bool:
+    if not console.is_terminal:
+        return True
+    if not text_column:
+        return table_width(columns, rows) <= console.width
+    width = table_width(columns[:-1], [row[:-1] for row in rows])
+    return width + len(_GAP) + _MIN_TEXT_WIDTH <= console.width
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], text_column: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, len(_GAP), 0, 0))
     for position, column in enumerate(columns):
-        table.add_column(column, no_wrap=position == 0, overflow="fold")
+        wraps = text_column and position == len(columns) - 1
+        table.add_column(column, no_wrap=not wraps, overflow="fold" if wraps else "ignore")
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    stdout_console().print(table)
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _print_blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    label_width = max(map(cell_len, columns))
+    for number, (heading, *values) in enumerate(rows):
+        if number:
+            console.print()
+        console.print(Text(heading, style="bold"), soft_wrap=True)
+        for label, value in zip(columns[1:], values, strict=True):
+            padding = " " * (label_width - cell_len(label))
+            console.print(Text(f"  {label}{padding}{_GAP}{value}"), soft_wrap=True)
 
 
 def print_details(value: dict[str, Any]) -> None:
-    """Prints `key  value` lines to stdout: nested values as JSON, times as local time, no null values."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    """Prints `key  value` lines to stdout: nested values as JSON, times as local time, no null values.
+
+    Long values are left to the terminal to wrap, so that ids can be copied whole.
+    """
+    rows = []
     for key, field in value.items():
         is_empty = all(v is None for v in field.values()) if isinstance(field, dict) else field in (None, [])
         if not is_empty:
             is_time = key.endswith(("_at", "_finish")) or key == "created"
-            table.add_row(key, Text(local_time(field) if is_time else _cell(field)))
-    stdout_console().print(table)
+            rows.append((key, local_time(field) if is_time else _cell(field)))
+    width = max((cell_len(key) for key, _ in rows), default=0)
+    for key, text in rows:
+        line = Text.assemble((key + " " * (width - cell_len(key)), "bold"), _GAP, text)
+        stdout_console().print(line, soft_wrap=True)
 
 
 def local_time(seconds: object) -> str:
