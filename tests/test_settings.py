@@ -40,11 +40,23 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         {"organization": "a:b"},
         {"keep_checkpoints": 0},
         {"aliases": {"a:b": "x"}},
+        {"aliases": {"ft:a b": "x"}},
+        {"aliases": {"proj_a=a:b": "x"}},
+        {"aliases": {"a": "upstream:|"}},
+        {"aliases": {"a": "upstream:b|upstream:c"}},
     ],
 )
 def test_nonsense_is_refused(given: dict) -> None:
     with pytest.raises(ValidationError):
         Settings(**given)
+
+
+def test_a_projects_aliases_take_precedence() -> None:
+    settings = Settings(aliases={"proj_a=gpt-4o": "upstream:", "gpt-4o": "x", "a=b": "y", "proj_b=gpt-4": "z"})
+    assert settings.names()["gpt-4o"] == settings.names("proj_b")["gpt-4o"] == "x"
+    assert settings.names("proj_a")["gpt-4o"] == "upstream:"
+    assert settings.names("proj_a")["gpt-4"] == DEFAULT_BASE
+    assert settings.names()["a=b"] == "y"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])

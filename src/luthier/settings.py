@@ -25,9 +25,11 @@ from pydantic_settings import (
 
 from luthier.hardware import Device, Precision, select_hardware
 from luthier.language import say
+from luthier.types.aliases import check_alias_name, parse_target
 from luthier.types.errors import RenamedSettingWarning
 from luthier.types.job_options import MAX_ALPHA, MAX_RANK
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS
+from luthier.types.projects import DEFAULT_PROJECT
 
 DEFAULT_CACHE = Path(platformdirs.user_cache_dir("luthier"))
 DEFAULT_BASE = "smollm2-135m-instruct"
@@ -93,8 +95,11 @@ class Settings(BaseSettings):
     aliases: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "More model names, as a JSON object: from a name to a catalogue entry, a pulled model, the path of a model "
-            'folder, or "upstream:MODEL" for the upstream service. Example: {"gpt-4o": "upstream:gpt-4o"}.'
+            "More model names, as a JSON object: from a name to a catalogue entry, a pulled or fine-tuned model, the "
+            'path of a model folder, or "upstream:MODEL" for the upstream service. Example: {"gpt-4o": '
+            '"upstream:gpt-4o"}. "upstream:" is the same name there; "upstream:|MODEL" is that one, and the local '
+            "MODEL once the upstream service no longer has it. A name may be that of a fine-tuned model (ft:...); "
+            "`proj_NAME=` before a name limits it to a project."
         ),
     )
     upstream_base_url: str | None = Field(
@@ -251,9 +256,10 @@ class Settings(BaseSettings):
     @field_validator("aliases")
     @classmethod
     def _check_alias_names(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if not name or ":" in name:
-                raise ValueError(f"'{name}' cannot be an alias: it is part of fine-tuned models' names, between ':'")
+        for entry, target in value.items():
+            _, name = _project_and_name(entry)
+            check_alias_name(name)
+            parse_target(name, target)
         return value
 
     @field_validator("data", "cache", "embedding_model")
@@ -271,10 +277,15 @@ class Settings(BaseSettings):
         """API key → project; None: the whole organization."""
         return {key: project for project, key in map(_project_and_key, self.api_keys)}
 
-    def names(self) -> dict[str, str]:
-        """Alias → target: OpenAI's names on the default base model, overridden by `aliases`."""
-        openai = [*SNAPSHOTS, *SNAPSHOTS.values(), *OTHER_SNAPSHOTS, *COMPLETION_NAMES]
-        return {name: self.base for name in openai} | self.aliases
+    def names(self, project: str | None = None) -> dict[str, str]:
+        """Alias → target: OpenAI's names on the default base model, overridden by `aliases`.
+
+        An alias of `project` overrides the one for all projects; without `project`, only those for all are returned.
+        """
+        names = dict.fromkeys((*SNAPSHOTS, *SNAPSHOTS.values(), *OTHER_SNAPSHOTS, *COMPLETION_NAMES), self.base)
+        owned = [(*_project_and_name(entry), target) for entry, target in self.aliases.items()]
+        names |= {name: target for owner, name, target in owned if owner is None}
+        return names | {name: target for owner, name, target in owned if owner is not None and owner == project}
 
     def hardware(self) -> tuple[Device, Precision]:
         """Device and dtype, with `auto` resolved for this machine. Imports torch."""
@@ -294,6 +305,12 @@ def _project_and_key(entry: SecretStr) -> tuple[str | None, str]:
     """Project and key of `proj_NAME=KEY`; the key itself may contain `=`."""
     match = re.fullmatch(r"(proj_[\w-]+)=(.*)", entry.get_secret_value(), re.ASCII)
     return (match[1], match[2]) if match else (None, entry.get_secret_value())
+
+
+def _project_and_name(entry: str) -> tuple[str | None, str]:
+    """Project and name of the alias `proj_NAME=ALIAS`; None: all projects."""
+    match = re.fullmatch(rf"({DEFAULT_PROJECT}|proj_[\w-]+)=(.+)", entry, re.ASCII | re.DOTALL)
+    return (match[1], match[2]) if match else (None, entry)
 
 
 def _with_current_names(values: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:

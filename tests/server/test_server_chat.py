@@ -285,8 +285,11 @@ def test_unknown_models(client: OpenAI) -> None:
     for name in ("gpt-nope", "ft:gpt-4o-mini:personal::abcdefgh", "/etc/passwd", "../tiny"):
         with pytest.raises(openai.NotFoundError) as caught:
             complete(client, model=name)
-        assert body_of(caught.value) == {
-            "message": f"The model `{name}` does not exist or you do not have access to it.",
+        error = body_of(caught.value)
+        message, _, hint = str(error.pop("message")).partition("access to it.")
+        assert message == f"The model `{name}` does not exist or you do not have "
+        assert ("LUTHIER_ALIASES" in hint) is name.startswith("ft:")
+        assert error == {
             "type": "invalid_request_error",
             "param": None,
             "code": "model_not_found",

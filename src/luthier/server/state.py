@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
+from luthier.server.generation.gone_models import GoneModels
 from luthier.server.http.auth import CallerDep
 from luthier.server.http.upstream_client import create_upstream_client
 from luthier.server.model_loader import ModelLoader
@@ -42,6 +43,7 @@ class AppState:
 
     Attributes:
         upstream: The client of the upstream service; None when none is configured.
+        gone_models: The models that the upstream service no longer has.
         grader_threads: Graders may run for minutes; in threads of their own they block no other request.
     """
 
@@ -50,6 +52,7 @@ class AppState:
     models: ModelResolver
     loader: ModelLoader
     upstream: httpx.AsyncClient | None = None
+    gone_models: GoneModels = field(default_factory=GoneModels)
     grader_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
 
     @classmethod
@@ -80,7 +83,7 @@ class AppState:
 
     def _scope(self, project: str | None) -> State:
         store = self.store.within(project)
-        return State(self, store, self.models.within(store))
+        return State(self, store, self.models.within(store, project))
 
 
 def _state(request: Request, caller: CallerDep) -> State:

@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.inference import low_priority
 from luthier.server.http.auth import INTERNAL_CALLER
-from luthier.server.model_resolver import SERVED_BY, UPSTREAM
+from luthier.server.model_resolver import SERVED_BY
+from luthier.types.aliases import UPSTREAM
 from luthier.types.errors import BadRequestError
 from luthier.types.projects import Caller
 from luthier.types.strict_json import parse_json

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
@@ -12,11 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from luthier.server.generation.choice_limits import check_choice_count, max_running_choices
 from luthier.server.generation.model_param import resolve_model
 from luthier.server.generation.response import EventStream, OnComplete, ResponseWriter, complete_response
-from luthier.server.generation.upstream_proxy import forward
+from luthier.server.generation.upstream_proxy import forward_unless_gone
 from luthier.server.http.disconnect import cancel_on_disconnect
 from luthier.server.http.pydantic_errors import validated
 from luthier.server.model_loader import LoadedModel
-from luthier.server.model_resolver import SERVED_BY
+from luthier.server.model_resolver import SERVED_BY, ResolvedModel
 from luthier.server.state import State
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.completions import CreateCompletionRequest
@@ -48,15 +47,24 @@ class CompletionEndpoint(Generic[Body]):
 async def respond(endpoint: CompletionEndpoint[Body], request: Request, state: State) -> Response:
     """One object, or with `stream` server-sent events; for an upstream model what the upstream service responds.
 
-    Work ends when the client disconnects.
+    A local successor responds once the upstream service no longer has its model. Work ends when the client disconnects.
     """
     raw, target = await resolve_model(request, state, endpoint.schema)
     if target.upstream_model:
-        return await cancel_on_disconnect(request, forward(state, target.upstream_model, raw, endpoint.path))
+        forwarded = await cancel_on_disconnect(request, forward_unless_gone(state, target, raw, endpoint.path))
+        if forwarded is not None:
+            return forwarded
+    return await _respond_locally(endpoint, request, state, raw, target)
+
+
+async def _respond_locally(
+    endpoint: CompletionEndpoint[Body], request: Request, state: State, raw: dict[str, Any], target: ResolvedModel
+) -> Response:
+    """For an upstream model that is gone, its successor's response."""
     body = _validated(endpoint, raw)
-    model = await cancel_on_disconnect(request, state.app.loader.load(target))
+    model = await cancel_on_disconnect(request, state.app.loader.load(target.successor or target))
     writer = await run_in_threadpool(endpoint.prepare, state, model, body)
-    headers = {SERVED_BY: quote(target.weights_name)}
+    headers = {SERVED_BY: target.served_by}
     on_complete = endpoint.on_complete(request, state, body)
     if body.stream:
         check_choice_count(state, len(writer.request.engine_requests))

@@ -4,46 +4,103 @@ No header of the client is forwarded.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 from fastapi.responses import Response, StreamingResponse
+from starlette.background import BackgroundTask
 from starlette.types import Receive, Scope, Send
 
-from luthier.server.model_resolver import SERVED_BY, UPSTREAM
+from luthier.server.generation.gone_models import says_gone
+from luthier.server.model_resolver import SERVED_BY, ResolvedModel
 from luthier.server.state import State
+from luthier.types.aliases import UPSTREAM
 from luthier.types.errors import PermissionDeniedError, UnavailableError
 
+# Receives the complete body of a successful response after its last byte has been sent; never raises.
+OnAnswer = Callable[[bytes], Awaitable[None]]
+
 _FORWARDED_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
+_MAX_RECORDED_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class UpstreamCall:
+    """A request for the upstream service: the client's `body` for the model `model` there, to the endpoint `path`."""
+
+    model: str
+    body: dict[str, Any]
+    path: str
+    on_answer: OnAnswer | None = None
 
 
 async def forward(state: State, model: str, body: dict[str, Any], path: str) -> Response:
     """The upstream's response. Raises UnavailableError when no service is configured or it cannot be reached."""
+    call = UpstreamCall(model, body, path)
+    try:
+        return await _response(call, await _send(state, call))
+    except httpx.HTTPError as error:
+        raise _unreachable(error) from error
+
+
+async def forward_unless_gone(
+    state: State, target: ResolvedModel, body: dict[str, Any], path: str, on_answer: OnAnswer | None = None
+) -> Response | None:
+    """The upstream's response for `target.upstream_model`; None when the model is gone and `target` has a successor.
+
+    Only the upstream service itself says that: errors of the network, its limits and its failures are responses like
+    any other. Raises UnavailableError like `forward`.
+    """
+    call = UpstreamCall(target.upstream_model or target.name, body, path, on_answer)
+    if target.successor and call.model in state.app.gone_models:
+        return None
+    try:
+        response = await _send(state, call)
+        if target.successor and response.status_code in (400, 403, 404, 410):
+            try:
+                gone = says_gone(response.status_code, await response.aread())
+            finally:
+                await response.aclose()
+            if gone:
+                state.app.gone_models.add(call.model, target.name, target.successor.weights_name)
+                return None
+        return await _response(call, response)
+    except httpx.HTTPError as error:
+        raise _unreachable(error) from error
+
+
+async def _send(state: State, call: UpstreamCall) -> httpx.Response:
+    """The response, with its body unread."""
     client = state.app.upstream
     if client is None:
         raise UnavailableError(
-            f"The model '{body['model']}' is served elsewhere, but no service is set: "
+            f"The model '{call.body['model']}' is served elsewhere, but no service is set: "
             "start the server with LUTHIER_UPSTREAM_BASE_URL and LUTHIER_UPSTREAM_API_KEY.",
             code="upstream_not_configured",
         )
-    request = client.build_request("POST", path, json={**body, "model": model})
+    request = client.build_request("POST", call.path, json={**call.body, "model": call.model})
+    return await client.send(request, stream=True)
+
+
+async def _response(call: UpstreamCall, response: httpx.Response) -> Response:
+    if response.status_code in (401, 403):
+        await response.aclose()
+        raise _refused(response.status_code)
+    headers = {name: response.headers[name] for name in _FORWARDED_HEADERS if name in response.headers}
+    headers[SERVED_BY] = quote(UPSTREAM + call.model, safe=":/")
+    on_answer = call.on_answer if response.is_success else None
+    if call.body.get("stream") and response.is_success:
+        return _ProxiedStream(response, headers, on_answer)
     try:
-        response = await client.send(request, stream=True)
-        if response.status_code in (401, 403):
-            await response.aclose()
-            raise _refused(response.status_code)
-        headers = {name: response.headers[name] for name in _FORWARDED_HEADERS if name in response.headers}
-        headers[SERVED_BY] = quote(UPSTREAM + model, safe=":/")
-        if body.get("stream") and response.is_success:
-            return _ProxiedStream(response, headers)
-        try:
-            return Response(await response.aread(), response.status_code, headers)
-        finally:
-            await response.aclose()
-    except httpx.HTTPError as error:
-        raise _unreachable(error) from error
+        content = await response.aread()
+    finally:
+        await response.aclose()
+    recorded = on_answer and len(content) <= _MAX_RECORDED_BYTES
+    task = BackgroundTask(on_answer, content) if on_answer and recorded else None
+    return Response(content, response.status_code, headers, background=task)
 
 
 def _refused(status: int) -> PermissionDeniedError:
@@ -61,17 +118,27 @@ def _unreachable(error: httpx.HTTPError) -> UnavailableError:
 
 
 class _ProxiedStream(StreamingResponse):
-    """Closes the upstream's response when the client disconnects."""
+    """Closes the upstream's response when the client disconnects. With `on_answer`, copies what it forwards."""
 
-    def __init__(self, response: httpx.Response, headers: dict[str, str]) -> None:
-        super().__init__(_lines(response), response.status_code, headers)
-        self._response = response
+    def __init__(self, response: httpx.Response, headers: dict[str, str], on_answer: OnAnswer | None) -> None:
+        self._response, self._on_answer = response, on_answer
+        self._copy = bytearray()
+        lines = _lines(response)
+        super().__init__(self._copied(lines) if on_answer else lines, response.status_code, headers)
+
+    async def _copied(self, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in lines:
+            if len(self._copy) <= _MAX_RECORDED_BYTES:
+                self._copy += chunk
+            yield chunk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
             await self._response.aclose()
+            if self._on_answer and 0 < len(self._copy) <= _MAX_RECORDED_BYTES:
+                await self._on_answer(bytes(self._copy))
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:

@@ -42,7 +42,7 @@ def create(body: CreateJobRequest, state: StateDep) -> FineTuningJob:
     return state.store.jobs.create(
         model=target.name,
         base=target.base,
-        parent=body.model if state.store.models.find(body.model) else None,
+        parent=target.fine_tuned,
         training_file=body.training_file,
         validation_file=body.validation_file,
         suffix=body.suffix,

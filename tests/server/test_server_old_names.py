@@ -1,0 +1,298 @@
+"""Names of models that were fine-tuned at another service: at that service while they live, here afterwards."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+from serving import Bare, ScriptedEngine, bare_server, body_of, make_model, serving
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+OLD = "ft:gpt-4o-mini-2024-07-18:acme:support:AbCd1234"
+OTHER = "ft:gpt-4.1-2025-04-14:acme::ZzYy9876:ckpt-step-90"
+LOCAL = "ft:gpt-4o-mini-2024-07-18:personal:support:aaaabbbb"
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+GONE = [
+    (404, {"code": "model_not_found", "message": "The model does not exist"}),
+    (404, {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}),
+    (410, {"code": None, "message": "Gone."}),
+    (400, {"code": "model_deprecated", "message": "This model was shut down."}),
+    (403, {"code": "model_not_available", "message": "Fine-tuned models are no longer available."}),
+]
+STILL_THERE = [
+    (404, {"code": None, "message": "Invalid URL"}),
+    (400, {"code": "invalid_value", "message": "Bad temperature."}),
+    (403, {"code": "model_not_found", "message": "Project does not have access to model."}),
+    (401, {"code": "invalid_api_key", "message": "Incorrect API key."}),
+    (429, {"code": "rate_limit_exceeded", "message": "Slow down."}),
+    (500, {"code": "model_deprecated", "message": "Sorry."}),
+]
+
+
+class OldService:
+    """Answers chats and completions until `error` is set: a status and an error object."""
+
+    def __init__(self) -> None:
+        self.error: tuple[int, dict[str, Any]] | None = None
+        self.models: list[str] = []  # of all requests
+        self.app = Starlette(
+            routes=[
+                Route("/v1/chat/completions", self.chat, methods=["POST"]),
+                Route("/v1/completions", self.completion, methods=["POST"]),
+            ]
+        )
+
+    async def chat(self, request: Request) -> Response:
+        body = await request.json()
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "old"}}
+        deltas = [{"role": "assistant", "content": "o"}, {"content": "ld"}, {}]
+        chunks = [{"index": 0, "delta": delta, "finish_reason": None if delta else "stop"} for delta in deltas]
+        return self._answer(body, "chat.completion", choice, chunks)
+
+    async def completion(self, request: Request) -> Response:
+        choice = {"index": 0, "finish_reason": "stop", "text": "old", "logprobs": None}
+        return self._answer(await request.json(), "text_completion", choice, [choice])
+
+    def _answer(self, body: dict[str, Any], kind: str, choice: dict[str, Any], chunks: list[Any]) -> Response:
+        self.models.append(body["model"])
+        if self.error:
+            status, error = self.error
+            return JSONResponse({"error": {"type": "invalid_request_error", "param": None, **error}}, status)
+        answer = {"id": f"cmpl-old-{len(self.models)}", "object": kind, "created": 1, "model": body["model"]}
+        if not body.get("stream"):
+            return JSONResponse({**answer, "choices": [choice], "usage": USAGE})
+        lines = [f"data: {json.dumps({**answer, 'choices': [chunk]})}\n\n" for chunk in chunks]
+        return StreamingResponse(iter([*lines, "data: [DONE]\n\n"]), media_type="text/event-stream")
+
+
+@pytest.fixture(scope="module")
+def old_service() -> Iterator[tuple[OldService, str]]:
+    service = OldService()
+    with serving(service.app) as url:
+        yield service, f"{url}/v1"
+
+
+@pytest.fixture(autouse=True)
+def old(old_service: tuple[OldService, str]) -> OldService:
+    service = old_service[0]
+    service.error = None
+    service.models.clear()
+    return service
+
+
+@contextmanager
+def near(
+    old_service: tuple[OldService, str], base: Path, data: Path, aliases: dict[str, str], **settings: Any
+) -> Iterator[Bare]:
+    """A server that says "new", with the fine-tuned model LOCAL in the default project."""
+    engine = ScriptedEngine(base)
+    engine.say("new")
+    upstream = {"upstream_base_url": old_service[1], "upstream_api_key": "sk-old"}
+    with bare_server(data / "data", base, engine, aliases=aliases, **(upstream | settings)) as running:
+        make_model(running, running.client(api_key=settings.get("api_keys", "none").split(",")[0]), LOCAL, data / "a")
+        yield running
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def ask(client: OpenAI, model: str, *, stream: bool = False) -> tuple[str, str]:
+    """The answer and the header that names what gave it."""
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=HELLO, stream=stream)
+    answer: Any = raw.parse()
+    if stream:
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices)
+    else:
+        text = answer.choices[0].message.content
+    return text, raw.headers["x-luthier-served-by"]
+
+
+def complete(client: OpenAI, model: str, *, stream: bool = False) -> str:
+    answer: Any = client.completions.create(model=model, prompt="Hello", stream=stream)
+    return "".join(chunk.choices[0].text for chunk in answer) if stream else answer.choices[0].text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_old_name_goes_to_the_old_service(
+    old: OldService, old_service: tuple[OldService, str], tiny_base: Path, data: Path, stream: bool
+) -> None:
+    with near(old_service, tiny_base, data, {OLD: "upstream:", "support": f"upstream:{OTHER}"}) as running:
+        client = running.client()
+        assert ask(client, OLD, stream=stream) == ("old", f"upstream:{OLD}")
+        assert ask(client, "support", stream=stream) == ("old", f"upstream:{OTHER}")
+        assert complete(client, OLD, stream=stream) == "old"
+    assert old.models == [OLD, OTHER, OLD]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("target", [LOCAL, "BASE"])
+def test_an_old_name_goes_to_a_model_here(
+    old: OldService, old_service: tuple[OldService, str], tiny_base: Path, data: Path, target: str, stream: bool
+) -> None:
+    with near(old_service, tiny_base, data, {OLD: target.replace("BASE", str(tiny_base))}) as running:
+        client = running.client()
+        assert ask(client, OLD, stream=stream) == ("new", "tiny")
+        assert complete(client, OLD, stream=stream) == "new"
+        assert client.chat.completions.create(model=OLD, messages=HELLO).model == OLD
+    assert old.models == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("error", GONE, ids=lambda error: f"{error[0]}-{error[1]['code']}")
+def test_the_successor_answers_when_the_old_service_says_that_the_model_is_gone(
+    old: OldService,
+    old_service: tuple[OldService, str],
+    tiny_base: Path,
+    data: Path,
+    error: tuple[int, dict[str, Any]],
+    stream: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with near(old_service, tiny_base, data, {OLD: f"upstream:|{LOCAL}", OTHER: "upstream:"}) as running:
+        client = running.client()
+        assert ask(client, OLD, stream=stream) == ("old", f"upstream:{OLD}")
+        old.error = error
+        assert ask(client, OLD, stream=stream) == ("new", f"tiny; instead-of=upstream:{OLD}")
+        assert f"no longer has {OLD}: tiny answers for {OLD}" in caplog.text
+        asked = len(old.models)
+        assert complete(client, OLD, stream=stream) == "new"
+        assert len(old.models) == asked  # for a while it is not asked again
+        with pytest.raises(openai.APIStatusError):
+            ask(client, OTHER, stream=stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("error", STILL_THERE, ids=lambda error: f"{error[0]}-{error[1]['code']}")
+def test_other_errors_are_passed_on(
+    old: OldService,
+    old_service: tuple[OldService, str],
+    tiny_base: Path,
+    data: Path,
+    error: tuple[int, dict[str, Any]],
+    stream: bool,
+) -> None:
+    with near(old_service, tiny_base, data, {OLD: f"upstream:|{LOCAL}"}) as running:
+        client = running.client()
+        old.error = error
+        for call in (ask, complete):
+            with pytest.raises(openai.APIStatusError) as caught:
+                call(client, OLD, stream=stream)
+            assert caught.value.status_code == (403 if error[0] == 401 else error[0])
+        old.error = None
+        assert ask(client, OLD, stream=stream)[0] == "old"
+
+
+def test_a_service_that_cannot_be_reached_is_not_gone(
+    old_service: tuple[OldService, str], tiny_base: Path, data: Path
+) -> None:
+    nobody = {"upstream_base_url": "http://127.0.0.1:9/v1"}
+    with near(old_service, tiny_base, data, {OLD: f"upstream:|{LOCAL}"}, **nobody) as running:
+        with pytest.raises(openai.InternalServerError) as caught:
+            ask(running.client(), OLD)
+        assert body_of(caught.value)["code"] == "upstream_unreachable"
+
+
+def test_a_model_that_is_gone_is_asked_for_again_after_a_while(
+    old: OldService, old_service: tuple[OldService, str], tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.server.generation.gone_models._RECHECK_S", 0.0)
+    with near(old_service, tiny_base, data, {OLD: f"upstream:|{LOCAL}"}) as running:
+        old.error = GONE[0]
+        assert ask(running.client(), OLD)[0] == "new"
+        old.error = None
+        assert ask(running.client(), OLD)[0] == "old"
+
+
+def test_a_successor_that_is_missing_changes_nothing(
+    old: OldService, old_service: tuple[OldService, str], tiny_base: Path, data: Path
+) -> None:
+    with near(old_service, tiny_base, data, {OLD: "upstream:|ft:never:made:x:y"}) as running:
+        assert ask(running.client(), OLD)[0] == "old"
+        old.error = GONE[0]
+        with pytest.raises(openai.NotFoundError):
+            ask(running.client(), OLD)
+
+
+def test_models_tell_what_stands_behind_a_name(
+    old_service: tuple[OldService, str], tiny_base: Path, data: Path
+) -> None:
+    aliases = {OLD: f"upstream:|{LOCAL}", OTHER: LOCAL, "ft:a:b::c": "upstream:", "ft:a:b::d": str(tiny_base)}
+    with near(old_service, tiny_base, data, {**aliases, "ft:a:b::e": "ft:never:made:x:y"}) as running:
+        client = running.client()
+        listed: dict[str, Any] = {model.id: model.to_dict() for model in client.models.list()}
+        assert (listed[OLD]["root"], listed[OLD]["owned_by"]) == (f"upstream:{OLD}|{LOCAL}", "upstream")
+        assert (listed[OTHER]["root"], listed[OTHER]["owned_by"]) == (LOCAL, "luthier")
+        assert listed["ft:a:b::c"]["root"] == "upstream:ft:a:b::c"
+        assert listed["ft:a:b::d"]["root"] == "tiny"
+        assert "ft:a:b::e" not in listed
+        for name in (*aliases, LOCAL):
+            assert client.models.retrieve(name).to_dict() == {**listed[name], "tools": None}
+
+
+def test_a_name_of_one_project(old_service: tuple[OldService, str], tiny_base: Path, data: Path) -> None:
+    aliases = {f"proj_shop={OLD}": "upstream:", f"default={OLD}": LOCAL, f"proj_lab={OTHER}": "upstream:"}
+    keys = "sk-everyone,proj_shop=sk-shop,proj_lab=sk-lab"
+    with near(old_service, tiny_base, data, aliases, api_keys=keys) as running:
+        everyone, shop, lab = (running.client(api_key=key) for key in ("sk-everyone", "sk-shop", "sk-lab"))
+        assert ask(shop, OLD)[0] == "old"
+        assert ask(everyone, OLD)[0] == "new"
+        assert ask(lab, OTHER)[0] == "old"
+        for client, name in ((lab, OLD), (shop, OTHER), (everyone, OTHER)):
+            with pytest.raises(openai.NotFoundError):
+                ask(client, name)
+            assert name not in [model.id for model in client.models.list()]
+        headers = {"OpenAI-Project": "proj_shop"}
+        assert ask(everyone.with_options(default_headers=headers), OLD)[0] == "old"
+
+
+def test_another_projects_model_is_not_reached_through_a_name(
+    old_service: tuple[OldService, str], tiny_base: Path, data: Path
+) -> None:
+    keys = "sk-everyone,proj_shop=sk-shop"
+    with near(old_service, tiny_base, data, {OLD: LOCAL}, api_keys=keys) as running:
+        assert ask(running.client(api_key="sk-everyone"), OLD)[0] == "new"
+        with pytest.raises(openai.NotFoundError) as caught:
+            ask(running.client(api_key="sk-shop"), OLD)
+        assert LOCAL not in str(body_of(caught.value))
+
+
+def test_an_unknown_old_name_is_told_how_to_set_it(
+    old_service: tuple[OldService, str], tiny_base: Path, data: Path
+) -> None:
+    with near(old_service, tiny_base, data, {}) as running:
+        client = running.client()
+        for call in (lambda: ask(client, OLD), lambda: complete(client, OLD), lambda: client.models.retrieve(OLD)):
+            with pytest.raises(openai.NotFoundError) as caught:
+                call()
+            error = body_of(caught.value)
+            assert error["code"] == "model_not_found"
+            assert 'LUTHIER_ALIASES=\'{"NAME": "upstream:"}\'' in str(error["message"])
+        with pytest.raises(openai.NotFoundError) as caught:
+            ask(client, "gpt-nope")
+        assert "LUTHIER" not in str(body_of(caught.value))
+
+
+def test_a_job_continues_the_model_behind_an_old_name(
+    old_service: tuple[OldService, str], tiny_base: Path, data: Path
+) -> None:
+    with near(old_service, tiny_base, data, {OLD: LOCAL, OTHER: f"upstream:|{LOCAL}"}) as running:
+        client = running.client()
+        file = client.files.create(file=("x.jsonl", b'{"messages": []}\n'), purpose="fine-tune")
+        job = client.fine_tuning.jobs.create(model=OLD, training_file=file.id)
+        assert job.model == OLD
+        assert running.store.jobs.get(job.id).parent == LOCAL
+        limits: Any = client.get("/fine_tuning/model_limits", cast_to=object)
+        assert OLD in limits
+        assert OTHER not in limits
+        with pytest.raises(openai.BadRequestError):
+            client.fine_tuning.jobs.create(model=OTHER, training_file=file.id)
