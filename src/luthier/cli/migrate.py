@@ -12,6 +12,7 @@ import click
 
 from luthier.cli.errors import client_errors_translated
 from luthier.cli.migrate_account import AccountOptions, account_progress, project_options
+from luthier.cli.migrate_import import import_recording
 from luthier.cli.migrate_record import record
 from luthier.cli.migrate_report import print_inventory
 from luthier.cli.options import GeneratedFile, Options, account_options, pass_options
@@ -69,3 +70,4 @@ def inventory(options: Options, html: Path | None, project: str | None, organiza
 
 
 migrate.add_command(record)
+migrate.add_command(import_recording)

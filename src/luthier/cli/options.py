@@ -56,6 +56,13 @@ def server_options(command: Command) -> Command:
     return command
 
 
+def data_options(command: Command) -> Command:
+    """Adds the options of a command that writes to a data folder itself."""
+    for option in (lang_option, _json, _data):
+        command = option(command)
+    return command
+
+
 def account_options(command: Command) -> Command:
     """Adds the options of a command that reads a hosted account and never a local data folder."""
     for option in (lang_option, _json, _api_key, _account_url):

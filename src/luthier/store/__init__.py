@@ -10,6 +10,7 @@ from luthier.store.database import Database
 from luthier.store.evaluations import ClaimedEvaluation, Evaluations
 from luthier.store.files import Files
 from luthier.store.idempotency_keys import IdempotencyKeys
+from luthier.store.imports import Imports
 from luthier.store.job_records import Event, Job
 from luthier.store.jobs import Jobs
 from luthier.store.models import FineTunedModel, Models
@@ -42,6 +43,7 @@ class Store:
         self._folder = folder
         self._database = Database(folder / "luthier.db")
         self.files = Files(self._database, Blobs(folder / "files"))
+        self.imports = Imports(self._database, Blobs(folder / "files"))
         self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
         self.batches = Batches(self._database, folder / "batches", self.files)
         self.evaluations = Evaluations(self._database)
@@ -61,6 +63,7 @@ class Store:
         scoped.batches, scoped.evaluations = self.batches.within(project), self.evaluations.within(project)
         scoped.stored_completions = self.stored_completions.within(project)
         scoped.jobs, scoped.models = self.jobs.within(project), self.models.within(project)
+        scoped.imports = self.imports.within(project)
         return scoped
 
     def release_dead_workers(self) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select
+from sqlalchemy import Connection, RowMapping, Select, Table, delete, insert, select
 
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database, files
+from luthier.store.imports import imported_files
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
@@ -116,9 +117,15 @@ class Files(Scoped):
         self.retrieve(file_id)
         self._delete(file_id)
 
+    def _visible(self, table: Table) -> Select[Any]:
+        """With the origin of imported files as `status_details`."""
+        origin = ("Imported from " + imported_files.c.source).label("status_details")
+        return super()._visible(table).add_columns(origin).outerjoin(imported_files, imported_files.c.id == table.c.id)
+
     def _delete(self, file_id: str) -> None:
         with self._database.write() as connection:
             connection.execute(delete(files).where(files.c.id == file_id))
+            connection.execute(delete(imported_files).where(imported_files.c.id == file_id))
         self._blobs.delete(file_id)
         self._blobs.delete(file_id + _REPORT)
 

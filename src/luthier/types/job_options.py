@@ -12,7 +12,8 @@ PREFIX = "luthier:"
 RANK, ALPHA, TARGETS, TUNING = "luthier:rank", "luthier:alpha", "luthier:targets", "luthier:tuning"
 VALIDATE_AT = "luthier:validate_at"
 SWEEP = "luthier:sweep"  # marks the jobs of a sweep; no effect on training
-KEYS = (RANK, ALPHA, TARGETS, TUNING, VALIDATE_AT, SWEEP)
+IMPORTED_FROM = "luthier:imported_from"  # marks the jobs of another service; no effect on training
+KEYS = (RANK, ALPHA, TARGETS, TUNING, VALIDATE_AT, SWEEP, IMPORTED_FROM)
 MAX_RANK, MAX_ALPHA = 512, 4096
 
 Tuning = Literal["lora", "full"]
