@@ -71,6 +71,45 @@ def test_a_refused_key_is_exit_code_2_and_leaves_no_output(
     assert not (tmp_path / "data.jsonl").exists()
 
 
+def served(root: str, owner: str = "luthier") -> dict[str, object]:
+    return {"id": "t", "object": "model", "created": 0, "owned_by": owner, "root": root}
+
+
+@pytest.mark.parametrize("root", ["smollm2-135m-instruct", "Qwen3-0.6B", "my_500M_model"])
+def test_a_small_model_under_another_name_needs_a_yes(
+    generate: Generate, teacher: TeacherServer, tmp_path: Path, root: str
+) -> None:
+    teacher.models["t"] = served(root)
+    refused = generate()
+    assert refused.exit_code == 2
+    assert root in refused.stderr
+    assert "--yes" in refused.stderr
+    assert not teacher.requests
+    assert not (tmp_path / "data.jsonl").exists()
+    assert generate("--yes").exit_code == 0
+
+
+def test_a_small_judge_needs_a_yes_too(generate: Generate, teacher: TeacherServer) -> None:
+    teacher.models["j"] = served("smollm2-135m-instruct")
+    assert "another --judge" in generate("--judge", "j").stderr
+    assert not teacher.requests
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        served("qwen3-8b"),
+        served("qwen2.5-7b-instruct"),
+        served("house-model"),
+        served("t"),
+        served("x-135m", "upstream"),
+    ],
+)
+def test_other_teachers_need_none(generate: Generate, teacher: TeacherServer, model: dict[str, object]) -> None:
+    teacher.models["t"] = model
+    assert generate().exit_code == 0
+
+
 def test_a_file_of_somebody_else_is_not_overwritten_and_nothing_is_asked(
     generate: Generate, teacher: TeacherServer, tmp_path: Path
 ) -> None:

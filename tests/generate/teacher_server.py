@@ -59,6 +59,8 @@ class TeacherServer:
         self.faults, self.requests = list[Fault](), list[Body]()
         self.paid, self.answer_at_most = 0, 10**9
         self.prefix = ""  # of every answer to a question
+        self.models: dict[str, Body] = {}  # what is listed
+        self.wrap: Callable[[str], Body] | None = None  # makes the fields of a message from its text
         self._lock, self._over = Lock(), Event()
 
     def __enter__(self) -> "TeacherServer":
@@ -99,7 +101,10 @@ class TeacherServer:
             error = {"message": f"scripted {fault.status}", "type": "x", "code": fault.code, "param": fault.param}
             return fault.status, fault.headers, {"error": error}
         text = fault.text if fault and fault.text is not None else self.say(body)
-        return 200, {}, completion(body, text, fault.finish_reason if fault else "stop")
+        sent = completion(body, text, fault.finish_reason if fault else "stop")
+        if self.wrap:
+            sent["choices"][0]["message"] |= self.wrap(text)
+        return 200, {}, sent
 
     def say(self, body: Body) -> str:
         """A list where one is asked for, scores for a judge, else an answer."""
@@ -170,7 +175,8 @@ def _handler(teacher: TeacherServer) -> type[BaseHTTPRequestHandler]:
             self._send(*answer)
 
         def do_GET(self) -> None:
-            self._send(404, {}, {"error": {"message": "no models are listed here"}})
+            model = teacher.models.get(self.path.rsplit("/", 1)[-1])
+            self._send(200, {}, model) if model else self._send(404, {}, {"error": {"message": "no such model"}})
 
         def _send(self, status: int, headers: dict[str, str], value: Body) -> None:
             raw = json.dumps(value).encode()

@@ -28,14 +28,20 @@ def test_the_embedded_base_teaches_as_well_as_it_can(
     with running_server(tmp_path / "server", str(real_base)) as running:
         where = ["--base-url", running.endpoint.base_url, "--api-key", running.endpoint.api_key]
         command = ["generate", *topics, *short, *where, "--teacher", "gpt-4o-mini", "--out", str(out), "--json"]
+        refused = CliRunner().invoke(main, command)
+        command.append("--yes")
         first = CliRunner().invoke(main, command)
         again = CliRunner().invoke(main, command)
+    assert refused.exit_code == 2
+    assert "--yes" in refused.stderr
+    assert not out.exists()
     report = json.loads(first.stdout)
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     rejects = [json.loads(line) for line in (tmp_path / "data.rejects.jsonl").read_text(encoding="utf-8").splitlines()]
     assert first.exit_code == (0 if report["made"] == 2 else 1)
     assert len(lines) == report["made"] == sum(row["made"] for row in report["by_topic"].values())
-    assert len(rejects) == sum(report["questions"]["rejected"].values()) + sum(report["answers"]["rejected"].values())
+    rejected = [sum(report[stage]["rejected"].values()) for stage in ("questions", "answers")]
+    assert len(rejects) == sum(rejected) + report["lists"].get("unusable", 0)
     assert report["questions"]["seen"] > 0
     assert report["requests"]["paid_in_this_run"] >= 2
     assert report["usd"]["spent_in_all_runs"] == 0

@@ -3,7 +3,7 @@
 import pytest
 
 from luthier.generate.judge import parse_scores
-from luthier.generate.list_prompts import complete_items, numbered_lines, read_json, strip_quotes
+from luthier.generate.list_parsing import complete_items, numbered_lines, read_json, strip_quotes
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from luthier.generate.list_prompts import complete_items, numbered_lines, read_j
         ("好的，以下是两个问题：\n\n1、甲\n2、乙\n希望对你有帮助！", {1: "甲", 2: "乙"}),
         ("Sure! Here they are:\n(1) one\n (2) two", {1: "one", 2: "two"}),
         ("【1】甲\n【2】乙", {1: "甲", 2: "乙"}),
-        ("**1.** one\n- 2. two", {2: "two"}),
+        ("**1.** one\n- 2. two", {1: "one", 2: "two"}),
         ("1. one\n1. again", {1: "one"}),
         ("one\ntwo", {1: "one", 2: "two"}),
         ("Here:\none\n\ntwo\n", {1: "one", 2: "two"}),

@@ -15,6 +15,7 @@ from luthier.cli.client import Connection, new_async_client, open_connection
 from luthier.cli.errors import CliError
 from luthier.cli.generate_options import PROBE_REQUESTS, GenerateOptions, generate_options
 from luthier.cli.generate_report import print_call_plan, print_estimate, print_result, progress_bar, unmet_kinds
+from luthier.cli.generate_teacher import confirm_teacher
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import note, print_json
 from luthier.language import say
@@ -226,6 +227,10 @@ def _run(
     from luthier.generate.files import OutputFiles
     from luthier.generate.journal import Journal
 
+    if not options.yes:
+        for flag, model in (("--teacher", options.models.teacher), ("--judge", options.models.judge)):
+            if model:
+                confirm_teacher(connection.client, flag, model)
     teacher = _teacher_options(connection, options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(OutputFiles(options.out).journal)

@@ -79,6 +79,7 @@ class GenerateOptions:
     dry_run: bool
     probe: bool
     force: bool
+    yes: bool
 
     @classmethod
     def from_flags(cls, values: Mapping[str, Any]) -> "GenerateOptions":
@@ -178,4 +179,6 @@ _MODES = (
     _option("--probe", f"Estimate the cost with at most {PROBE_REQUESTS} requests; the run reuses their replies.",
             f"用最多 {PROBE_REQUESTS} 个请求估算费用；正式运行会使用它们的回复。", is_flag=True),
     _option("--force", "Overwrite existing files.", "覆盖已有文件。", is_flag=True),
+    _option("--yes", "Use the teacher without asking, even if its name stands for a small model of this server.",
+            "不再确认：即使教师模型的名称背后是本服务器上的小模型，也照样使用。", is_flag=True),
 )  # fmt: skip

@@ -7,6 +7,7 @@ part of the example.
 
 from luthier.generate.journal import TeacherReply, TeacherRequest
 from luthier.generate.teacher import Teacher
+from luthier.generate.thinking_room import ask_with_room
 from luthier.language import Language, say
 
 
@@ -23,8 +24,8 @@ async def request_answer(
     """`style`: an instruction to the teacher after the system prompt; not part of the example."""
     instructions = "\n".join(part for part in (system, style) if part)
     messages = ({"role": "system", "content": instructions},) if instructions else ()
-    return await teacher.ask(
-        TeacherRequest(slot, (*messages, {"role": "user", "content": question}), max_tokens, temperature)
+    return await ask_with_room(
+        teacher, TeacherRequest(slot, (*messages, {"role": "user", "content": question}), max_tokens, temperature)
     )
 
 

@@ -5,6 +5,7 @@ LuthierError
 │   ├── CostCapError            the next request could exceed the cost cap
 │   ├── TeacherUnavailableError too many consecutive failures
 │   ├── TeacherRejectedError    permanent: a wrong key, model or request
+│   ├── UnusableListsError      the teacher's lists hold nothing that can be used
 │   ├── JournalError            paid replies can no longer be recorded
 │   └── ProbeCompleteError      an estimate has made all its requests
 ├── RequestFailedError          one request was given up; its slot may be retried
@@ -29,6 +30,10 @@ class TeacherUnavailableError(RunStoppedError):
 
 class TeacherRejectedError(RunStoppedError):
     """The service permanently rejects this run: key, model or quota."""
+
+
+class UnusableListsError(RunStoppedError):
+    """Several lists in a row held nothing usable, also when requested anew."""
 
 
 class JournalError(RunStoppedError):

@@ -1,7 +1,7 @@
 """Screens the teacher's texts: the repaired text, or the reason of rejection.
 
-Reasons appear in the rejects file and are counted in the report. What can be repaired is repaired first (a preamble or
-a think block is removed), and the preamble is still counted.
+Reasons appear in the rejects file and are counted in the report. What can be repaired is repaired first (a preamble, a
+thinking block or a code fence around prose is removed), and the preamble is still counted.
 """
 
 import re
@@ -12,9 +12,11 @@ from luthier.data.check.quality.preamble import strip_preamble
 from luthier.data.check.quality.refusal import is_refusal, named_maker
 from luthier.data.check.quality.truncation import is_cut_off
 from luthier.generate.journal import TeacherReply
+from luthier.generate.reply_text import has_thinking_mark, split_reasoning, unfenced_prose
 from luthier.language import Language
 
-_THINK_BLOCK = re.compile(r"^\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL | re.IGNORECASE)
+_COMPLETE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")  # as services name it
+WORDLESS = ("empty", "thinking")  # reasons of an answer that gave nothing
 _CHINESE_CHARACTER = re.compile(r"[\u4e00-\u9fff]")
 _LATIN_LETTER = re.compile(r"[A-Za-z]")
 MAX_QUESTION_CHARACTERS = 600  # anything longer is an essay or a list of questions
@@ -37,12 +39,14 @@ def screen_answer(reply: TeacherReply, question: str) -> ScreenedText:
     """Reasons: truncated, content_filter, refusal, empty, identity, cut_off, loop, language, thinking."""
     if reply.finish_reason == "length":
         return ScreenedText(reply.text, "truncated", _has_preamble(reply.text, question))
-    if reply.finish_reason not in ("stop", "eos"):
+    if reply.finish_reason.lower() not in _COMPLETE:
         return ScreenedText(reply.text, reply.finish_reason)  # content_filter, tool_calls
     if reply.refusal:
         return ScreenedText(reply.refusal, "refusal")
     text, had_preamble = _repaired(reply.text, question)
     reason = _defect(text)
+    if reason == "empty" and reply.reasoning:
+        reason = "thinking"
     if reason is None and is_cut_off(text):
         reason = "cut_off"
     if reason is None and answers_in_another_language(text, question):
@@ -62,19 +66,22 @@ def screen_question(text: str, language: Language) -> ScreenedText:
 
 
 def _repaired(text: str, question: str | None) -> tuple[str, bool]:
-    text = _THINK_BLOCK.sub("", text, count=1).strip()
+    reasoning, words = split_reasoning(text)
+    if reasoning and not words:
+        return text.strip(), False  # nothing but thinking, which `_defect` names
+    text = unfenced_prose(words)
     stripped = strip_preamble(text, question)
-    return (text, False) if stripped is None else (stripped.strip(), True)
+    return (text, False) if stripped is None else (unfenced_prose(stripped.strip()), True)
 
 
 def _has_preamble(text: str, question: str) -> bool:
-    return strip_preamble(_THINK_BLOCK.sub("", text, count=1).strip(), question) is not None
+    return strip_preamble(split_reasoning(text)[1], question) is not None
 
 
 def _defect(text: str) -> str | None:
     if not text:
         return "empty"
-    if "<think" in text[:200].lower() or "</think" in text.lower():
+    if has_thinking_mark(text):
         return "thinking"
     if is_refusal(text):
         return "refusal"

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from luthier.generate.budget import Price
 from luthier.generate.errors import JournalError, OptionsError
+from luthier.generate.reply_text import has_thinking_mark, split_reasoning
 from luthier.language import say
 
 _SCHEMA = """
@@ -51,7 +52,10 @@ class TeacherRequest:
 
 @dataclass(frozen=True, slots=True)
 class TeacherReply:
-    """A reply of the teacher. `from_journal`: paid for by an earlier run. The field names are keys in the journal."""
+    """A reply of the teacher. `from_journal`: paid for by an earlier run. The field names are keys in the journal.
+
+    `text`: as the teacher wrote it, with any thinking inside it; `reasoning`: what came beside or in parts of its own.
+    """
 
     text: str
     finish_reason: str
@@ -59,6 +63,21 @@ class TeacherReply:
     completion_tokens: int
     refusal: str | None = None
     from_journal: bool = False
+    reasoning: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The text without thinking."""
+        return split_reasoning(self.text)[1]
+
+    @property
+    def thinks_aloud(self) -> bool:
+        return bool(self.reasoning) or has_thinking_mark(self.text)
+
+    @property
+    def teacher_said(self) -> str:
+        """All of it, for people who read the rejects."""
+        return f"<think>{self.reasoning}</think>\n{self.text}" if self.reasoning else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +148,8 @@ class Journal:
 
     def record_reply(self, number: int, reply: TeacherReply) -> None:
         recorded = {name: value for name, value in asdict(reply).items() if name != "from_journal"}
+        if reply.reasoning is None:
+            del recorded["reasoning"]  # a key that earlier versions cannot read
         self._execute(
             "UPDATE requests SET outcome = 'answered', reply = ?, prompt_tokens = ?, completion_tokens = ? "
             "WHERE id = ?",

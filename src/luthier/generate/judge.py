@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.generate.journal import TeacherRequest
-from luthier.generate.list_prompts import read_json
+from luthier.generate.list_parsing import read_json
+from luthier.generate.list_prompts import SHOWN_CHARACTERS
+from luthier.generate.reply_text import shortened
 from luthier.generate.teacher import Teacher
+from luthier.generate.thinking_room import ask_with_room
 from luthier.language import Language, say
 
 ASPECTS = ("correct", "helpful", "format")
@@ -43,8 +46,11 @@ class Judge:
     def __init__(self, teacher: Teacher, structured: bool, language: Language) -> None:
         self._teacher, self._structured, self._language = teacher, structured, language
 
-    async def score(self, slot: str, question: str, answer: str) -> JudgeScores | None:
-        """None when the reply has no valid scores. Raises RequestFailedError and RunStoppedError like the teacher."""
+    async def score(self, slot: str, question: str, answer: str) -> JudgeScores | str:
+        """The reply itself when it has no valid scores; one without words is first requested anew.
+
+        Raises RequestFailedError and RunStoppedError like the teacher.
+        """
         language = self._language
         rubric = say(
             "You judge one answer. Score 1 (bad) to 5 (excellent): correct: are the facts, numbers and reasoning "
@@ -59,10 +65,13 @@ class Judge:
         prompt = say(f"Question:\n{question}\n\nAnswer:\n{answer}", f"问题：\n{question}\n\n回答：\n{answer}", language)
         messages = ({"role": "system", "content": rubric}, {"role": "user", "content": prompt})
         schema = _SCHEMA if self._structured else None
-        reply = await self._teacher.ask(
-            TeacherRequest(slot, messages, max_tokens=MAX_JUDGE_TOKENS, temperature=0.0, schema=schema)
-        )
-        return parse_scores(reply.text)
+        reply = None
+        for name in (slot, f"{slot}/anew"):
+            request = TeacherRequest(name, messages, max_tokens=MAX_JUDGE_TOKENS, temperature=0.0, schema=schema)
+            reply = await ask_with_room(self._teacher, request)
+            if reply.words:
+                return parse_scores(reply.words) or shortened(reply.teacher_said, SHOWN_CHARACTERS)
+        return shortened(reply.teacher_said, SHOWN_CHARACTERS) if reply else ""
 
 
 def parse_scores(text: str) -> JudgeScores | None:

@@ -1,25 +1,26 @@
 """Requests a numbered list of short texts and parses the reply: the one shape of all planning requests.
 
 Teachers that support JSON schemas return the list as JSON, which has no room for "好的，以下是……" around it; others are
-asked for numbered lines, and any other line is dropped.
+asked for numbered lines, and any other line is dropped. What a teacher thinks aloud is never read as a list.
 """
 
-import json
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from luthier.generate.errors import RequestFailedError, RequestRejectedError
+from luthier.generate.errors import RequestFailedError, RequestRejectedError, UnusableListsError
 from luthier.generate.journal import TeacherRequest
+from luthier.generate.list_parsing import parse_list, read_json, strip_quotes
+from luthier.generate.reply_text import shortened
 from luthier.generate.teacher import Teacher
+from luthier.generate.thinking_room import ask_with_room, thinks_fact
 from luthier.language import Language, say
 
 _MAX_EXISTING_SHOWN = 40  # texts that a prompt shows
-_NUMBERED = re.compile(r"^\s*(?:[-*•]\s*)?[(（【\[]?(\d{1,3})\s*[.、)）】\]:：．]\s*(.+?)\s*$")
-_FENCE = re.compile(r"^```(?:json)?\s*\n(.*?)\n```\s*$", re.DOTALL)
-_LIST_START = re.compile(r'\s*(?:```(?:json)?\s*)?\{\s*(?:"items"\s*:\s*\[\s*)?')
-_QUOTES = {'"': '"', "“": "”", "「": "」", "'": "'", "‘": "’", "《": ""}  # a title's mark is part of the text
+_REPEATS = 1  # of a request whose list gave nothing
+_MAX_UNUSABLE_LISTS = 4  # in a row, each requested anew
+SHOWN_CHARACTERS = 2000  # of a reply, in the rejects
 _SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -55,10 +56,12 @@ async def supports_json_schema(teacher: Teacher) -> bool:
         return bool(recorded)
     question = {"role": "user", "content": "What is the capital of France?"}
     try:
-        reply = await teacher.ask(
-            TeacherRequest("probe", (question,), max_tokens=64, temperature=0.0, schema=_PROBE_SCHEMA)
+        reply = await ask_with_room(
+            teacher, TeacherRequest("probe", (question,), max_tokens=64, temperature=0.0, schema=_PROBE_SCHEMA)
         )
-        value = read_json(reply.text)
+        if reply.thinks_aloud:
+            teacher.journal.set_fact(thinks_fact(teacher.model), True)
+        value = read_json(reply.words)
         is_supported = isinstance(value, dict) and isinstance(value.get("capital"), str)
     except RequestRejectedError:
         is_supported = False
@@ -72,12 +75,25 @@ def with_existing_texts(prompt: str, heading: str, existing: Sequence[str]) -> s
     return "\n".join([prompt, heading, *lines]) if lines else prompt
 
 
+@dataclass(frozen=True, slots=True)
+class ListReply:
+    """`texts` by number, from 1; numbers that are missing or unreadable in the reply are absent."""
+
+    texts: dict[int, str]
+    teacher_said: str = ""
+
+    def ordered(self) -> list[str]:
+        """The distinct texts, by number."""
+        return list(dict.fromkeys(self.texts[number] for number in sorted(self.texts)))
+
+
 class ListPrompter:
-    """`counts`: replies that were invalid JSON or truncated."""
+    """`counts`: replies that were invalid JSON, truncated or unusable; `rejects`: lines of the rejects file."""
 
     def __init__(self, teacher: Teacher, structured: bool, temperature: float = 0.7) -> None:
         self.teacher, self.structured, self.counts = teacher, structured, Counter[str]()
-        self._temperature = temperature
+        self.rejects: list[dict[str, Any]] = []
+        self._temperature, self._unusable_in_a_row = temperature, 0
 
     async def request_list(
         self,
@@ -89,98 +105,67 @@ class ListPrompter:
         *,
         tokens_per_text: int = 100,
         last: bool = False,
-    ) -> dict[int, str]:
-        """Texts by number, 1 to `count`; numbers that are missing or unreadable in the reply are absent.
+        is_usable: Callable[[str], bool] = bool,
+    ) -> ListReply:
+        """Up to `count` texts. A list without any usable text is requested anew, as numbered lines.
 
         A failed request stays failed in reruns, unless it is the `last` try and hardly anything depends on it.
+        Raises UnusableListsError after several unusable lists in a row.
         """
-        instruction = "" if self.structured else _numbered_lines_instruction(count, language)
-        messages = ({"role": "system", "content": system}, {"role": "user", "content": prompt + instruction})
-        schema = _SCHEMA if self.structured else None
-        request = TeacherRequest(slot, messages, 64 + tokens_per_text * count, self._temperature, schema)
+        max_tokens, reply = 64 + tokens_per_text * count, ListReply({})
+        for attempt in range(1 + _REPEATS):
+            structured = self.structured and attempt == 0
+            instruction = "" if structured else _numbered_lines_instruction(count, language)
+            messages = ({"role": "system", "content": system}, {"role": "user", "content": prompt + instruction})
+            schema = _SCHEMA if structured else None
+            name = f"{slot}/anew-{attempt}" if attempt else slot
+            request = TeacherRequest(name, messages, max_tokens, self._temperature, schema)
+            reply = await self._request(request, count, last)
+            if any(is_usable(text) for text in reply.texts.values()):
+                self._unusable_in_a_row = 0
+                return reply
+            self.counts["unusable"] += 1
+            self.reject(name, "list", "unusable", reply.teacher_said)
+        self._unusable_in_a_row += 1
+        if self._unusable_in_a_row >= _MAX_UNUSABLE_LISTS:
+            raise self.teacher.stop(_unusable_lists(self.teacher.model, self._unusable_in_a_row, reply.teacher_said))
+        return reply
+
+    async def _request(self, request: TeacherRequest, count: int, last: bool) -> ListReply:
         try:
-            reply = await self.teacher.ask(request)
+            reply = await ask_with_room(self.teacher, request)
         except RequestFailedError as error:
             if not last:
                 self.teacher.mark_given_up(request, error)
             raise
         is_truncated = reply.finish_reason == "length"
         self.counts["lists_cut_off"] += is_truncated
-        texts = self._parse_items(reply.text, count) if self.structured else numbered_lines(reply.text, count)
-        if is_truncated and texts and not self.structured:
+        texts, form = parse_list(reply.words, count)
+        self.counts["bad_json"] += bool(request.schema) and form != "schema"
+        if is_truncated and texts and form == "lines" and not request.schema:
             texts.pop(max(texts))  # its end is missing
-        return {
-            number: strip_quotes(text) for number, text in texts.items() if 1 <= number <= count and strip_quotes(text)
-        }
+        stripped = {number: strip_quotes(text) for number, text in texts.items() if 1 <= number <= count}
+        return ListReply({number: text for number, text in stripped.items() if text}, reply.teacher_said)
 
-    def _parse_items(self, reply: str, count: int) -> dict[int, str]:
-        value = read_json(reply)
-        items = value.get("items") if isinstance(value, dict) else None
-        if not isinstance(items, list):
-            self.counts["bad_json"] += 1
-            items = complete_items(reply)
-            if items is None:
-                return numbered_lines(reply, count)
-        pairs = [(entry.get("number"), entry.get("text")) for entry in items if isinstance(entry, dict)]
-        return {
-            number: _without_number(text, number)
-            for number, text in pairs
-            if isinstance(number, int) and isinstance(text, str)
-        }
+    def reject(self, slot: str, stage: str, reason: str, teacher_said: str, **details: Any) -> None:
+        said = shortened(teacher_said, SHOWN_CHARACTERS)
+        self.rejects.append({"stage": stage, "reason": reason, "slot": slot, **details, "teacher_said": said})
+
+    def reject_lines(self) -> list[dict[str, Any]]:
+        """In an order that does not depend on the timing of the replies."""
+        return sorted(self.rejects, key=lambda line: str(line["slot"]))
 
 
-def read_json(text: str) -> Any:
-    """The JSON value of a reply, also inside a code fence; None for anything else."""
-    fenced = _FENCE.match(text.strip())
-    try:
-        return json.loads(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def complete_items(text: str) -> list[dict[str, Any]] | None:
-    """The complete entries of a list whose JSON was truncated; None for a text that is not such a list."""
-    start = _LIST_START.match(text)
-    if start is None:
-        return None
-    entries: list[dict[str, Any]] = []
-    position, decoder = start.end(), json.JSONDecoder()
-    while True:
-        try:
-            entry, position = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError):
-            return entries
-        if isinstance(entry, dict):
-            entries.append(entry)
-        while text[position : position + 1] in set(" \t\r\n,"):
-            position += 1
-
-
-def numbered_lines(text: str, count: int) -> dict[int, str]:
-    """`1. …` lines by number, the first of each; without any, all lines if there are exactly `count`.
-
-    A line that ends with a colon introduces others and does not count.
-    """
-    numbered: dict[int, str] = {}
-    for line in text.split("\n"):
-        if match := _NUMBERED.match(line):
-            numbered.setdefault(int(match[1]), match[2])
-    lines = [line.strip() for line in text.split("\n") if line.strip() and line.strip()[-1] not in ":："]
-    return numbered or (dict(enumerate(lines, 1)) if len(lines) == count else {})
-
-
-def _without_number(text: str, number: int) -> str:
-    """Some teachers repeat the number before the text."""
-    match = _NUMBERED.match(text)
-    return match[2] if match and int(match[1]) == number else text
-
-
-def strip_quotes(text: str) -> str:
-    """Without surrounding white space, quotation marks and lone surrogates."""
-    text = text.encode("utf-8", "replace").decode().strip().strip("*").strip()
-    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
-        return text[1:-1].strip()
-    return text
+def _unusable_lists(model: str, count: int, teacher_said: str) -> UnusableListsError:
+    shown = shortened(" ".join(teacher_said.split()), 200)
+    return UnusableListsError(
+        say(
+            f'{model} answered {count} lists in a row with nothing usable; the last reply: "{shown}". '
+            "Choose a more capable teacher (--teacher). Every reply is in the rejects.",
+            f"{model} 连续 {count} 次没有给出可用的列表；最近一次回复：“{shown}”。"
+            "请换一个能力更强的教师模型（--teacher）。所有回复都写在剔除文件里。",
+        )
+    )
 
 
 def _numbered_lines_instruction(count: int, language: Language) -> str:

@@ -6,7 +6,8 @@ such a request first ("好的，这里有一个问题："), and the acknowledgem
 
 from collections.abc import Sequence
 
-from luthier.generate.list_prompts import ListPrompter, with_existing_texts
+from luthier.generate.filters import screen_question
+from luthier.generate.list_prompts import ListPrompter, ListReply, with_existing_texts
 from luthier.generate.plan import Slot
 from luthier.language import Language, say
 
@@ -25,15 +26,16 @@ async def request_sub_topics(lists: ListPrompter, topic: str, count: int, langua
         f"主题：{topic}\n写出其中 {count} 个人们常会问到、彼此少有重叠的部分。",
         language,
     )
-    texts = await lists.request_list(f"sub-topics/{topic}", system, prompt, count, language, tokens_per_text=30)
-    return list(dict.fromkeys(texts[number] for number in sorted(texts)))
+    reply = await lists.request_list(f"sub-topics/{topic}", system, prompt, count, language, tokens_per_text=30)
+    return reply.ordered()
 
 
 async def request_questions(
     lists: ListPrompter, batch: Sequence[Slot], existing: Sequence[str], language: Language, attempt: int, last: bool
-) -> dict[Slot, str]:
-    """The questions of slots of one topic; a slot whose question is missing in the reply is absent. `attempt` tells
-    retries apart, `last` marks the last one.
+) -> ListReply:
+    """The questions of slots of one topic, by the place of their slot in `batch`, from 1.
+
+    `attempt` tells retries apart, `last` marks the last one.
     """
     system = say(
         "You write down what real users type into a chat window. Each line is the question itself, in the asker's own "
@@ -49,10 +51,16 @@ async def request_questions(
     )
     prompt = with_existing_texts(_task(batch, language), heading, existing)
     slot_name = f"questions/{batch[0].topic}/{attempt}/" + ",".join(str(slot.number) for slot in batch)
-    texts = await lists.request_list(
-        slot_name, system, prompt, len(batch), language, tokens_per_text=TOKENS_PER_QUESTION, last=last
+    return await lists.request_list(
+        slot_name,
+        system,
+        prompt,
+        len(batch),
+        language,
+        tokens_per_text=TOKENS_PER_QUESTION,
+        last=last,
+        is_usable=lambda text: screen_question(text, language).reason is None,
     )
-    return {slot: texts[number] for number, slot in enumerate(batch, 1) if number in texts}
 
 
 def _task(batch: Sequence[Slot], language: Language) -> str:

@@ -151,7 +151,7 @@ async def generate_from_topics(
     }
     if options.max_requests is not None:
         report["estimate"] = _measured_estimate(context, options, spec)
-    return GenerationResult(run.examples(), run.counters.reject_lines(), report, stopped)
+    return GenerationResult(run.examples(), [*run.counters.reject_lines(), *lists.reject_lines()], report, stopped)
 
 
 def _measured_estimate(context: RunContext, options: TeacherOptions, spec: TopicSpec) -> dict[str, Any]:

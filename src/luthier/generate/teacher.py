@@ -23,6 +23,7 @@ from luthier.generate.errors import (
 )
 from luthier.generate.journal import Journal, TeacherReply, TeacherRequest
 from luthier.generate.limits import RateLimits
+from luthier.generate.reply_text import shortened, text_and_reasoning
 from luthier.generate.retries import MAX_ATTEMPTS, error_message, is_permanent, may_be_billed, retry_delay_s
 from luthier.language import say
 
@@ -108,6 +109,10 @@ class Teacher:
                     raise self._give_up(error, request) from error
                 await self._back_off(error, attempt)
         raise RequestFailedError(say("the model refuses the request's parameters", "模型不接受请求的参数"))
+
+    def stop(self, error: RunStoppedError) -> RunStoppedError:
+        """Ends the run: no further request is sent. Returns the error, to raise."""
+        return self._breaker.stop(error)
 
     def mark_given_up(self, request: TeacherRequest, error: RequestFailedError) -> None:
         """Keeps a request given up in reruns, once a later request is answered: later prompts depend on its absence,
@@ -207,15 +212,16 @@ def _parse_reply(completion: Any, max_prompt: int) -> TeacherReply:
     """A service that sends no usage is counted at the upper bounds."""
     choices = getattr(completion, "choices", None)
     if not choices or choices[0].message is None:
-        raise RequestFailedError(say("what came back is no chat completion", "返回的不是聊天补全"))
+        shown = shortened(str(completion), 200)
+        raise RequestFailedError(say(f"what came back is no chat completion: {shown}", f"返回的不是聊天补全：{shown}"))
     choice = choices[0]
-    # Lone surrogates cannot be sent in a later request.
-    text = (choice.message.content or "").encode("utf-8", "replace").decode()
-    usage = completion.usage
+    text, reasoning = text_and_reasoning(choice.message)
+    usage = getattr(completion, "usage", None)
     return TeacherReply(
         text=text,
         finish_reason=choice.finish_reason or "stop",
         prompt_tokens=(usage and usage.prompt_tokens) or max_prompt,
-        completion_tokens=(usage and usage.completion_tokens) or len(text.encode()),
+        completion_tokens=(usage and usage.completion_tokens) or len((text + (reasoning or "")).encode()),
         refusal=getattr(choice.message, "refusal", None),
+        reasoning=reasoning,
     )

@@ -14,11 +14,12 @@ from typing import Any
 from luthier.generate.answers import direct_style, request_answer
 from luthier.generate.counters import RunCounters
 from luthier.generate.errors import RequestFailedError, RunStoppedError
-from luthier.generate.filters import ScreenedText, screen_answer, screen_question
+from luthier.generate.filters import WORDLESS, ScreenedText, screen_answer, screen_question
 from luthier.generate.judge import Judge
-from luthier.generate.list_prompts import ListPrompter
+from luthier.generate.list_prompts import SHOWN_CHARACTERS, ListPrompter
 from luthier.generate.plan import Plan, Slot, plan_slots
 from luthier.generate.questions import request_questions, request_sub_topics
+from luthier.generate.reply_text import shortened
 from luthier.generate.similarity import NearDuplicateFilter
 from luthier.generate.teacher import Teacher
 
@@ -110,7 +111,7 @@ class TopicRun:
         existing = self._questions.setdefault(topic, [])
         is_last = round_number == ROUNDS - 1
         try:
-            questions = await request_questions(self.lists, batch, existing, language, round_number, is_last)
+            reply = await request_questions(self.lists, batch, existing, language, round_number, is_last)
         except RunStoppedError:
             return []
         except RequestFailedError as error:
@@ -118,18 +119,19 @@ class TopicRun:
                 self._reject(slot, round_number, "question", "request_failed", error=str(error))
             return []
         accepted = []
-        for slot in batch:
-            question = self._screen_question(slot, questions.get(slot), round_number)
+        for number, slot in enumerate(batch, 1):
+            if number not in reply.texts:
+                said = shortened(reply.teacher_said, SHOWN_CHARACTERS)
+                self._reject(slot, round_number, "question", "missing", teacher_said=said)
+                continue
+            question = self._screen_question(slot, reply.texts[number], round_number)
             if question is not None:
                 existing.append(question)
                 accepted.append((slot, question))
         return accepted
 
-    def _screen_question(self, slot: Slot, question: str | None, round_number: int) -> str | None:
+    def _screen_question(self, slot: Slot, question: str, round_number: int) -> str | None:
         """The repaired question; None after rejecting it."""
-        if question is None:
-            self._reject(slot, round_number, "question", "missing")
-            return None
         screened = screen_question(question, self.spec.plan.language)
         self.counters.count(self.counters.questions, screened)
         duplicates = self._filters.setdefault(slot.topic, NearDuplicateFilter())
@@ -140,13 +142,17 @@ class TopicRun:
         return screened.text
 
     async def _answer(self, slot: Slot, question: str, round_number: int) -> None:
-        """Requested as in serving; if that answer is rejected, once more with a style instruction."""
-        styles = (self.spec.style, direct_style(self.spec.plan.language, self.spec.max_tokens))
-        for attempt, style in enumerate(styles):
-            self.counters.retries += attempt
-            name = f"{slot.id}/{round_number}/{attempt}"
+        """Requested as in serving; if that answer is rejected, once more with a style instruction.
+
+        An answer without words is first requested anew as it was.
+        """
+        retry_style = direct_style(self.spec.plan.language, self.spec.max_tokens)
+        attempts = [(f"{slot.id}/{round_number}/0", self.spec.style), (f"{slot.id}/{round_number}/1", retry_style)]
+        repeats_left = 1
+        while attempts:
+            name, style = attempts.pop(0)
             try:
-                screened = await self._screened_answer(f"answers/{name}", question, style)
+                screened, said = await self._screened_answer(f"answers/{name}", question, style)
                 reason, details = screened.reason, dict[str, Any]()
                 if reason is None:
                     reason, details = await self._judge(f"judge/{name}", question, screened.text)
@@ -159,9 +165,16 @@ class TopicRun:
                 self.examples_by_slot[slot] = QuestionAnswer(question, screened.text)
                 self.on_progress(len(self.examples_by_slot))
                 return
+            if said != screened.text:
+                details["teacher_said"] = said
             self._reject(slot, round_number, "answer", reason, question=question, answer=screened.text, **details)
+            if reason in WORDLESS and repeats_left:
+                repeats_left -= 1
+                attempts.insert(0, (f"{name}/anew", style))
+            self.counters.retries += bool(attempts)
 
-    async def _screened_answer(self, slot_name: str, question: str, style: str | None) -> ScreenedText:
+    async def _screened_answer(self, slot_name: str, question: str, style: str | None) -> tuple[ScreenedText, str]:
+        """(the screened text, all that the teacher said)."""
         spec = self.spec
         reply = await request_answer(
             self.teacher,
@@ -174,16 +187,16 @@ class TopicRun:
         )
         screened = screen_answer(reply, question)
         self.counters.count(self.counters.answers, screened)
-        return screened
+        return screened, reply.teacher_said
 
     async def _judge(self, slot_name: str, question: str, answer: str) -> tuple[str | None, dict[str, Any]]:
         """The reason of rejection with the judge's scores; (None, {}) for an accepted answer or without a judge."""
         if self.judge is None:
             return None, {}
         scores = await self.judge.score(slot_name, question, answer)
-        if scores is None:
+        if isinstance(scores, str):
             self.counters.unparsable_scores += 1
-            return "judge_unreadable", {}
+            return "judge_unreadable", {"judge_said": scores}
         self.counters.scores.append(scores)
         if scores.lowest >= self.spec.lowest_score:
             return None, {}

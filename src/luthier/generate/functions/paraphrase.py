@@ -33,8 +33,8 @@ async def request_values(
         language,
     )
     slot = f"values/{definition.name}/{name}"
-    texts = await lists.request_list(slot, system, prompt, VALUES_PER_REQUEST, language, tokens_per_text=30)
-    return list(dict.fromkeys(texts[number] for number in sorted(texts)))
+    reply = await lists.request_list(slot, system, prompt, VALUES_PER_REQUEST, language, tokens_per_text=30)
+    return reply.ordered()
 
 
 async def request_phrasings(
@@ -60,7 +60,7 @@ async def request_phrasings(
         f"写出 {count} 条用户消息；调用前面的编号就是要写的消息，它们要表达的正是这个调用：\n",
         language,
     ) + "\n".join(lines)
-    texts = await lists.request_list(slot, system, prompt, count, language, tokens_per_text=100)
+    texts = (await lists.request_list(slot, system, prompt, count, language, tokens_per_text=100)).texts
     return [[texts[n] for n in range(index * each + 1, (index + 1) * each + 1) if n in texts]
             for index in range(len(batch))]  # fmt: skip
 
@@ -92,5 +92,5 @@ async def request_no_call_messages(
         "\n已经有下面这些消息，不要重复，也不要换个说法再写：",
         language,
     )
-    texts = await lists.request_list(slot, system, with_existing_texts(prompt, heading, existing), count, language)
-    return [texts[number] for number in sorted(texts)]
+    reply = await lists.request_list(slot, system, with_existing_texts(prompt, heading, existing), count, language)
+    return [reply.texts[number] for number in sorted(reply.texts)]

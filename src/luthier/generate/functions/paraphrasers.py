@@ -8,7 +8,7 @@ from typing import Protocol
 
 from luthier.generate.answers import request_answer
 from luthier.generate.errors import RequestFailedError, RunStoppedError
-from luthier.generate.filters import screen_answer
+from luthier.generate.filters import WORDLESS, screen_answer
 from luthier.generate.functions import paraphrase
 from luthier.generate.functions.definitions import FunctionDefinition
 from luthier.generate.functions.enumerate import Invocation, ShuffledDraw
@@ -104,12 +104,18 @@ class TeacherParaphraser:
             f"你能办的只有：{abilities}。这条消息用不到它们。用一两句话直接回答；如果要求的事办不了，就用一句话说明。",
             language,
         )
-        try:
-            reply = await request_answer(
-                self._lists.teacher, slot, self._system, message, style=style, max_tokens=self._max_tokens,
-                temperature=0.7,
-            )  # fmt: skip
-        except (RequestFailedError, RunStoppedError):
-            return None  # of a stopped run, the answers so far are kept
-        screened = screen_answer(reply, message)
-        return None if screened.reason else screened.text
+        for name in (slot, f"{slot}/anew"):
+            try:
+                reply = await request_answer(
+                    self._lists.teacher, name, self._system, message, style=style, max_tokens=self._max_tokens,
+                    temperature=0.7,
+                )  # fmt: skip
+            except (RequestFailedError, RunStoppedError):
+                return None  # of a stopped run, the answers so far are kept
+            screened = screen_answer(reply, message)
+            if screened.reason is None:
+                return screened.text
+            self._lists.reject(name, "no_call_answer", screened.reason, reply.teacher_said, user=message)
+            if screened.reason not in WORDLESS:
+                break
+        return None

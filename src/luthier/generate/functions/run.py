@@ -71,7 +71,7 @@ async def generate_calls(
         "stopped": None if stopped is None else str(stopped),
         **usage_report(context.teachers, journal),
     }
-    return GenerationResult(run.lines(), run.rejects, report, stopped)
+    return GenerationResult(run.lines(), [*run.rejects, *lists.reject_lines()], report, stopped)
 
 
 def _report(run: CallRun) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""Checks what stands behind the name of a teacher: an alias may lead a large model's name to a small model."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from luthier.cli.errors import CliError
+from luthier.language import say
+
+if TYPE_CHECKING:
+    import openai
+
+_SMALL = 1_000_000_000  # parameters; smaller models follow no instruction to write data
+_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)\s*([mb])(?![a-z0-9])", re.IGNORECASE)
+
+
+def parameter_count(name: str) -> float | None:
+    """Of a base model, as its name tells it (135m, 0.6B); None where it tells nothing."""
+    match = _SIZE.search(name.replace("_", "-"))
+    return float(match[1]) * (1e6 if match[2].lower() == "m" else 1e9) if match else None
+
+
+def confirm_teacher(client: openai.OpenAI, flag: str, model: str) -> None:
+    """Asks for a yes before a small model of this server teaches under another name.
+
+    Raises CliError where nobody can be asked, click.Abort for a no.
+    """
+    import openai
+
+    try:
+        details = client.models.retrieve(model)
+    except openai.APIStatusError:
+        return  # a service that lists no models
+    base = str(getattr(details, "root", None) or "")
+    count = parameter_count(base)
+    if details.owned_by in ("upstream", "openai") or base == model or count is None or count >= _SMALL:
+        return
+    size = f"{count / 1e6:g}M"
+    problem = say(
+        f"{model} is not the model of that name here: this server answers with {base} ({size} parameters), which is "
+        "too small to write training data.",
+        f"{model} 在这里不是同名的那个模型：本服务器用 {base}（{size} 参数）来回答，它太小，写不出可用的训练数据。",
+    )
+    if not sys.stdin.isatty():
+        raise CliError(
+            problem,
+            say(
+                f"Pass --base-url and --api-key of a service with a capable model, another {flag}, or --yes to use "
+                "it all the same.",
+                f"请用 --base-url 和 --api-key 指定有强模型的服务，换一个 {flag}，或加 --yes 仍然使用它。",
+            ),
+        )
+    click.confirm(say(f"{problem} Use it all the same?", f"{problem}仍然使用？"), abort=True, err=True)
