@@ -97,7 +97,7 @@ CASES: dict[str, tuple[list[Any], list[Any]]] = {
             answer(content=[]),
             answer(content=None, tool_calls=[]),
             answer(content=None, refusal="No."),
-            chat(USER | {"content": ""}, ANSWER),
+            chat({"role": "system", "content": ""}, USER, ANSWER),
             {"prompt": "x", "completion": ""},
         ],
         [answer(content=" "), chat(USER, CALL | {"content": ""})],

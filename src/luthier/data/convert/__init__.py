@@ -7,17 +7,23 @@ the flag that decides. A line that cannot be converted is passed on unchanged, f
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from luthier.data.convert.forms import Form, recognise_form
-from luthier.data.convert.shapes import ColumnNames, Shape, recognise_shape
+from luthier.data.convert.shapes import ColumnNames, Shape, is_misfit, recognise_shape
 from luthier.data.convert.text import open_text
+from luthier.data.examples.key_meanings import is_harmless
 from luthier.data.findings import Finding, make_finding
+
+_LONG_TEXT = 60  # characters
+_MAX_UNUSED_KEYS = 20
 
 
 class Hints(NamedTuple):
@@ -46,29 +52,57 @@ def prepared(path: Path, hints: Hints | None = None) -> Iterator[Prepared]:
     hints = hints or Hints()
     with tempfile.TemporaryDirectory(prefix="luthier-check-") as folder:
         text = open_text(path, hints.encoding, Path(folder))
-        form = recognise_form(text.path, hints.sheet)
+        form = recognise_form(text.path, hints.sheet, [name for name in (hints.question, hints.answer) if name])
         columns = ColumnNames(hints.question, hints.answer)
         shape = recognise_shape(form.sample(), columns, is_table=form.is_table)
         conversions = [name for name in (*text.conversions, form.name, shape and shape.name) if name]
         notes = [make_finding("converted_from", value=name) for name in conversions]
         if text.has_byte_order_mark:
             notes.append(make_finding("byte_order_mark"))
+        if form.titles:
+            notes.append(make_finding("rows_skipped", value=" / ".join(form.titles), detail=str(len(form.titles))))
         if not form.name and not shape:
             yield Prepared(text.path, notes, bool(text.conversions))
             return
         out = Path(folder) / "examples.jsonl"
-        _write(form, shape, out)
-        yield Prepared(out, notes, converted=True)
+        unused = _Unused()
+        unused.add(form.unused)
+        _write(form, shape, out, unused)
+        yield Prepared(out, [*notes, *unused.findings()], converted=True)
 
 
-def _write(form: Form, shape: Shape | None, out: Path) -> None:
+class _Unused:
+    """Keys of which no example holds the values: how often each occurs, with a sample."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[str]()
+        self._samples: dict[str, Any] = {}
+        self._texts = Counter[str]()  # values that may be more than a name
+
+    def add(self, members: dict[str, Any]) -> None:
+        for key, value in members.items():
+            self._counts[key] += 1
+            self._samples.setdefault(key, value)
+            self._texts[key] += not is_harmless(key, value) and len(str(value)) > _LONG_TEXT
+
+    def findings(self) -> Iterator[Finding]:
+        """One per key; a warning where most values are long texts."""
+        for key, count in self._counts.most_common(_MAX_UNUSED_KEYS):
+            finding = make_finding("column_unused", key=key, value=self._samples[key], detail=str(count))
+            yield replace(finding, severity="warning") if self._texts[key] * 2 > count else finding
+
+
+def _write(form: Form, shape: Shape | None, out: Path, unused: _Unused) -> None:
     with out.open("wb") as file:
         for record in form.records():
             if isinstance(record, bytes):  # a line that is no JSON
                 file.write(record + b"\n")
                 continue
-            example = shape.convert(record) if shape and isinstance(record, dict) else None
-            file.write(_encode(example or record) + b"\n")
+            is_object = isinstance(record, dict) and not is_misfit(record)
+            converted = shape.convert(record) if shape and is_object else None
+            if converted:
+                unused.add(converted.unused)
+            file.write(_encode(converted.example if converted else record) + b"\n")
 
 
 def _encode(record: Any) -> bytes:

@@ -1,16 +1,18 @@
-"""UTF-8 text or a workbook → its records: JSON lines, one JSON array, indented JSON, CSV, XLSX.
+"""UTF-8 text or a binary table → its records: JSON lines, one JSON array, indented JSON, CSV, XLSX, Parquet.
 
 A record is a JSON value (a row of a table is an object, cells by column), or the bytes of a line that is no JSON.
 """
 
-import csv
 import json
-import zipfile
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from luthier.data.convert.tables import csv_rows, has_known_names, looks_like_table, open_table, records
+from luthier.data.convert.workbooks import PARQUET, is_workbook, parquet_rows, workbook_rows
+from luthier.data.examples.example import kind_of
 from luthier.data.findings import FindingError, make_finding
 from luthier.data.jsonl.reader import MAX_LINE_BYTES, parse_line, read_lines
 
@@ -18,35 +20,88 @@ _SAMPLE_SIZE = 50  # records from which the shape is recognised
 _CHUNK = 256 * 1024
 _BETWEEN_VALUES = " \t\r\n,"  # commas separate the elements of an array
 _DELIMITERS = ",\t;|"
+_JSON_IN_TEXT = re.compile(r"""[\[{]\s*["'{\[]|["']\s*:""")  # in no name of a column
 
 
 class Form(NamedTuple):
-    """A recognised file format. `name` is for people, "" for JSON lines. `records` can be called several times."""
+    """A recognised file format. `name` is for people, "" for JSON lines. `records` can be called several times.
+
+    `unused`: members around the records; `titles`: texts above the header of a table.
+    """
 
     name: str
     records: Callable[[], Iterator[Any]]
     is_table: bool = False
+    unused: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    titles: Sequence[str] = ()
 
     def sample(self) -> list[Any]:
         """The first records."""
         return list(islice(self.records(), _SAMPLE_SIZE))
 
 
-def recognise_form(path: Path, sheet: str | None) -> Form:
-    """Raises `FindingError` for a workbook or a table that is ambiguous."""
+def recognise_form(path: Path, sheet: str | None, named: Sequence[str] = ()) -> Form:
+    """`named`: columns that the caller names. Raises `FindingError` for a workbook or a table that is ambiguous."""
     with path.open("rb") as file:
         head = file.read(_CHUNK)
-    if head.startswith(b"PK\x03\x04"):
-        return _workbook(path, sheet)
+    if is_workbook(head):
+        rows = workbook_rows(path, sheet)
+        return _table("XLSX table", lambda: open_table(rows(), named))
+    if head.startswith(PARQUET):
+        return Form("Parquet table", lambda: parquet_rows(path), is_table=True)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"[") and start[1:].lstrip().startswith((b"{", b"]")) and _is_one_array(start):
-        return Form("JSON array", lambda: _values(path, inside_array=True))
+        return _unwrapped(Form("JSON array", lambda: _values(path, inside_array=True)))
     if start.startswith(b"{"):
-        return Form("indented JSON", lambda: _values(path)) if _is_indented(start) else Form("", lambda: _lines(path))
+        form = Form("indented JSON", lambda: _values(path)) if _is_indented(start) else Form("", lambda: _lines(path))
+        return _unwrapped(form)
     delimiter = _delimiter(start)
-    if delimiter is None:
+    if delimiter is None or not looks_like_table(csv_rows(path, delimiter)):
         return Form("", lambda: _lines(path))
-    return Form("CSV table", lambda: _rows(path, delimiter), is_table=True)
+    return _table("CSV table", lambda: open_table(csv_rows(path, delimiter), named))
+
+
+def _table(name: str, open_rows: Callable[[], Any]) -> Form:
+    return Form(name, lambda: records(open_rows()), is_table=True, titles=open_rows().titles)
+
+
+def _unwrapped(form: Form) -> Form:
+    """The records inside a single object: a list under one key, or the columns that pandas writes."""
+    first = list(islice(form.records(), 2))
+    value = first[0] if len(first) == 1 else None
+    if not isinstance(value, dict) or kind_of(value):
+        return form
+    if rows := _pandas_rows(value):
+        return Form("columns of pandas", lambda: iter(rows), is_table=True)
+    lists = [key for key, member in value.items() if _is_list_of_examples(member) and "conversation" not in key.lower()]
+    if len(lists) != 1:
+        return form
+    rest = {key: member for key, member in value.items() if key != lists[0]}
+    return Form(f"the list “{lists[0]}” of one object", lambda: iter(value[lists[0]]), unused=rest)
+
+
+def _is_list_of_examples(value: Any) -> bool:
+    """Whether it is a list of objects with the keys of examples in some shape."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(member, dict) for member in value)
+        and has_known_names(value[0], at_least=1)
+        and not value[0].keys() & {"role", "from"}
+    )
+
+
+def _pandas_rows(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of DataFrame.to_json, by columns or split; [] for anything else."""
+    columns = list(value.values())
+    are_columns = columns and all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns)
+    if are_columns and all(key.isdigit() for key in columns[0]):
+        return [{name: column[key] for name, column in value.items()} for key in columns[0]]
+    names, data = value.get("columns"), value.get("data")
+    if not isinstance(names, list) or not isinstance(data, list):
+        return []
+    are_rows = all(isinstance(row, list) and len(row) == len(names) for row in data)
+    return [dict(zip(names, row, strict=True)) for row in data] if are_rows else []
 
 
 def _lines(path: Path) -> Iterator[Any]:
@@ -109,6 +164,8 @@ def _values(path: Path, *, inside_array: bool = False) -> Iterator[Any]:
 def _delimiter(start: bytes) -> str | None:
     """The separator of the columns in the first line; None if it has no columns."""
     header = start.split(b"\n", 1)[0].decode("utf-8", "replace")
+    if _JSON_IN_TEXT.search(header) or _is_json(header):
+        return None
     candidates = [delimiter for delimiter in _DELIMITERS if delimiter in header]
     if len(candidates) > 1 and "\t" in candidates:
         candidates = [delimiter for delimiter in candidates if delimiter in "\t;,"][:1]
@@ -117,42 +174,9 @@ def _delimiter(start: bytes) -> str | None:
     return candidates[0] if candidates else None
 
 
-def _rows(path: Path, delimiter: str) -> Iterator[dict[str, str]]:
-    csv.field_size_limit(MAX_LINE_BYTES)
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        try:
-            rows = csv.reader(file, delimiter=delimiter)
-            columns = [name.strip() for name in next(rows, [])]
-            for row in rows:
-                if any(cell.strip() for cell in row):
-                    yield dict(zip(columns, row, strict=False))
-        except csv.Error as error:
-            raise FindingError(make_finding("columns_ambiguous", value=str(error))) from error
-
-
-def _workbook(path: Path, sheet: str | None) -> Form:
-    from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
-
+def _is_json(text: str) -> bool:
     try:
-        with path.open("rb") as file:
-            names = load_workbook(file, read_only=True, data_only=True).sheetnames
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise FindingError(make_finding("encoding_invalid", value="zip")) from error
-    if (sheet or names[0]) not in names or (len(names) > 1 and not sheet):
-        raise FindingError(make_finding("sheets_ambiguous", value=", ".join(names)))
-    sheet_name = sheet or names[0]
-
-    def rows() -> Iterator[dict[str, str]]:
-        with path.open("rb") as file:
-            cells = load_workbook(file, read_only=True, data_only=True)[sheet_name].iter_rows(values_only=True)
-            columns = [_cell_text(cell).strip() for cell in next(cells, ())]
-            for row in cells:
-                if any(_cell_text(cell).strip() for cell in row):
-                    yield {name: _cell_text(cell) for name, cell in zip(columns, row, strict=False) if name}
-
-    return Form("XLSX table", rows, is_table=True)
-
-
-def _cell_text(cell: object) -> str:
-    return "" if cell is None else str(cell)
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

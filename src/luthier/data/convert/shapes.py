@@ -1,12 +1,24 @@
-"""Objects of other dataset formats → examples with messages: Alpaca, ShareGPT, questions with answers.
+"""Objects of other dataset formats → examples, for `convert`: which format a file has, and what its objects become.
 
 The shape of a file is recognised once, by the keys of its first objects; an object of another shape stays as it is.
+Every key of an object is accounted for: used, or passed on to the check if it decides the meaning, or listed as unused.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from luthier.data.convert.conversations import FOREIGN_ROLES, from_conversation, from_turn_pairs
+from luthier.data.convert.preferences import REJECTED, from_preference
+from luthier.data.convert.records import (
+    CONTEXTS,
+    Converted,
+    Example,
+    account,
+    decoded,
+    find,
+    history_turns,
+    system_prompt,
+)
 from luthier.data.examples.example import kind_of
 from luthier.data.findings import FindingError, make_finding
 
@@ -38,14 +50,7 @@ ANSWERS = (
     "回复",
     "标准答案",
 )
-_SYSTEM_KEYS = ("system", "system_prompt", "系统", "系统提示")
-_ROLES = {
-    "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
-    "model": "assistant", "bot": "assistant", "system": "system", "function_call": "call", "observation": "result",
-    "tool": "result",
-}  # fmt: skip
-
-Example = dict[str, Any]
+_CONVERSATIONS = ("conversations", "conversation")
 
 
 class ColumnNames(NamedTuple):
@@ -59,7 +64,7 @@ class Shape(NamedTuple):
     """`convert` returns an object as an example, or None for one of another shape."""
 
     name: str
-    convert: Callable[[Example], Example | None]
+    convert: Callable[[Example], Converted | None]
 
 
 def recognise_shape(sample: Sequence[Any], columns: ColumnNames, *, is_table: bool = False) -> Shape | None:
@@ -68,122 +73,139 @@ def recognise_shape(sample: Sequence[Any], columns: ColumnNames, *, is_table: bo
     Raises `FindingError` if two keys could be the question or the answer, or if a table has none.
     """
     objects = [record for record in sample if isinstance(record, dict)]
+    if is_table:
+        objects = [record for record in objects if not is_misfit(record)] or objects
     if columns.question or columns.answer:
-        return _question_answer_columns(objects, columns)
+        return _named_columns(objects, columns)
+    if is_table and any(isinstance(record.get("messages"), str) for record in objects):
+        return Shape("messages as JSON text", _from_text)
+    shape = _shape_of_messages(objects)
+    if shape:
+        return shape
     others = [record for record in objects if kind_of(record) is None]
     if not others and not (is_table and objects):
         return None
     keys = list(dict.fromkeys(key for record in (others or objects) for key in record))
+    return _shape_of_keys(keys, others or objects, is_table)
+
+
+def is_misfit(record: Example) -> bool:
+    """Whether it is a row that does not fit the header of its table; see `tables`."""
+    return record.keys() == {"columns", "row", "row_line"}
+
+
+def _shape_of_messages(objects: list[Example]) -> Shape | None:
+    """Of objects that look like examples by their keys, but whose values have another form."""
+    if any(REJECTED.intersection(map(str.lower, record)) for record in objects):
+        return Shape("preference pairs (chosen, rejected)", from_preference)
+    if any(isinstance(record.get("prompt"), list) and "completion" in record for record in objects):
+        return Shape("prompt and completion as messages", _from_message_lists)
+    if any(_has_foreign_roles(record) for record in objects):
+        return Shape("messages of the roles tool_call and tool_response", _from_foreign_roles)
+    return None
+
+
+def _shape_of_keys(keys: list[str], objects: list[Example], is_table: bool) -> Shape | None:
+    conversation = next((key for key in _CONVERSATIONS if key in keys), None)
+    if conversation:
+        values = [record.get(conversation) for record in objects]
+        if any(isinstance(turns, list) and turns and _is_turn_pair(turns[0]) for turns in values):
+            return Shape("conversations of question and answer", lambda record: from_turn_pairs(record, conversation))
+        return Shape("ShareGPT (conversations)", lambda record: from_conversation(record, conversation))
+    questions, answers = _named(keys, QUESTIONS), _named(keys, ANSWERS)
+    if "instruction" in keys and len(questions) > 1:
+        questions = [key for key in questions if key != "input"]
     if "instruction" in keys and "output" in keys:
-        return Shape("Alpaca (instruction, input, output)", _from_alpaca)
-    if "conversations" in keys or "conversation" in keys:
-        return Shape("ShareGPT (conversations)", _from_sharegpt)
-    questions = [key for key in keys if key.strip().lower() in QUESTIONS]
-    answers = [key for key in keys if key.strip().lower() in ANSWERS]
-    if len(questions) == 1 and len(answers) == 1:
-        return _pairs(questions[0], answers[0])
-    if is_table or (questions and answers):
+        questions, answers = ["instruction"], ["output"]
+    if len(questions) == 1 and len(answers) == 1 and _are_texts(objects, questions[0], answers[0]):
+        is_alpaca = (questions[0], answers[0]) == ("instruction", "output")
+        return _pairs(questions[0], answers[0], keys, "Alpaca (instruction, input, output)" if is_alpaca else "")
+    if is_table or (len(questions) + len(answers) > 2 and questions and answers):
         raise FindingError(make_finding("columns_ambiguous", value=", ".join(keys)))
     return None
 
 
-def _question_answer_columns(objects: list[Example], columns: ColumnNames) -> Shape:
+def _named(keys: list[str], names: tuple[str, ...]) -> list[str]:
+    return [key for key in keys if key.strip().lower() in names]
+
+
+def _are_texts(objects: list[Example], question: str, answer: str) -> bool:
+    """Whether an object has a question and an answer in text, and none a list of messages."""
+    return any(isinstance(record.get(question), str) for record in objects) and not any(
+        isinstance(record.get(key), list | dict) for record in objects for key in (question, answer)
+    )
+
+
+def _named_columns(objects: list[Example], columns: ColumnNames) -> Shape:
     keys = list(dict.fromkeys(key for record in objects for key in record))
     if columns.question in keys and columns.answer in keys:
-        return _pairs(str(columns.question), str(columns.answer))
+        return _pairs(str(columns.question), str(columns.answer), keys)
     raise FindingError(make_finding("columns_ambiguous", value=", ".join(keys)))
 
 
-def _pairs(question: str, answer: str) -> Shape:
-    def convert(record: Example) -> Example | None:
-        if not isinstance(record.get(question), str) or not isinstance(record.get(answer), str):
+def _pairs(question: str, answer: str, keys: list[str], name: str = "") -> Shape:
+    """Of questions and answers. A context stands before a question and after an instruction."""
+    contexts = [key for key in _named(keys, CONTEXTS) if key not in (question, answer)]
+
+    def convert(record: Example) -> Converted | None:
+        if not isinstance(record.get(question), str):
             return None
-        return _chat(_system_prompt(record), [(record[question], record[answer])])
+        texts = {key: record[key] for key in contexts if isinstance(record.get(key), str)}
+        after = [key for key in texts if question.strip().lower() == "instruction" or key.strip().lower() == "input"]
+        before = [key for key in texts if key not in after]
+        parts = [*(texts[key] for key in before if texts[key]), record[question]]
+        text = "\n\n".join(parts)
+        text = "\n".join(part for part in (text, *(texts[key] for key in after)) if part)
+        system = system_prompt(record)
+        history = find(record, ("history", "历史"))
+        turns = history_turns(record.get(history)) if history else []
+        messages: list[Example] = [{"role": "system", "content": system.value}] if system.value else []
+        for asked, answered in turns or []:
+            messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+        messages += [{"role": "user", "content": text}, {"role": "assistant", "content": record.get(answer)}]
+        used = {question, answer, *texts, *system.keys, *([history] if history and turns is not None else [])}
+        return account(record, {"messages": messages}, used)
 
-    return Shape(f"questions and answers ({question}, {answer})", convert)
+    columns = ", ".join((question, answer, *contexts))
+    return Shape(name or f"questions and answers ({columns})", convert)
 
 
-def _from_alpaca(record: Example) -> Example | None:
-    instruction, context, output = record.get("instruction"), record.get("input") or "", record.get("output")
-    history = record.get("history") or []
-    if not isinstance(instruction, str) or not isinstance(output, str) or not isinstance(context, str):
+def _is_turn_pair(turn: Any) -> bool:
+    """Whether a turn has both a question and an answer, and no speaker."""
+    if not isinstance(turn, dict) or turn.keys() & {"from", "role", "value"}:
+        return False
+    return bool(_named(list(turn), QUESTIONS) and _named(list(turn), ANSWERS))
+
+
+def _from_text(record: Example) -> Converted | None:
+    """Decodes the JSON texts of `messages` and definitions, as a table holds them."""
+    messages = decoded(record.get("messages"))
+    if not isinstance(messages, list):
         return None
-    if not isinstance(history, list):
+    example: Example = {"messages": messages}
+    for key in ("tools", "functions", "parallel_tool_calls"):
+        value = decoded(record.get(key))
+        if value not in (None, "", []):
+            example[key] = value
+    return account(record, example, {"messages", "tools", "functions", "parallel_tool_calls"})
+
+
+def _from_message_lists(record: Example) -> Converted | None:
+    prompt, completion = record.get("prompt"), record.get("completion")
+    if not isinstance(prompt, list):
         return None
-    if not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
-        return None
-    question = "\n".join(part for part in (instruction, context) if part)
-    return _chat(_system_prompt(record), [*history, (question, output)])
+    answer = completion if isinstance(completion, list) else [{"role": "assistant", "content": completion}]
+    tools = decoded(record.get("tools"))
+    example = {"messages": [*prompt, *answer]} | ({"tools": tools} if tools else {})
+    return account(record, example, {"prompt", "completion", "tools"})
 
 
-def _system_prompt(record: Example) -> str:
-    keys = (key for key in record if key.strip().lower() in _SYSTEM_KEYS and isinstance(record[key], str))
-    key = next(keys, None)
-    return record[key] if key is not None else ""
+def _has_foreign_roles(record: Example) -> bool:
+    messages = record.get("messages")
+    return isinstance(messages, list) and any(
+        isinstance(message, dict) and str(message.get("role")) in FOREIGN_ROLES for message in messages
+    )
 
 
-def _chat(system: str, turns: Sequence[Sequence[str]]) -> Example:
-    messages = [{"role": "system", "content": system}] if system else []
-    for question, answer in turns:
-        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return {"messages": messages}
-
-
-def _from_sharegpt(record: Example) -> Example | None:
-    turns = record.get("conversations", record.get("conversation"))
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        return None
-    system = _system_prompt(record)
-    messages: list[Example] = [{"role": "system", "content": system}] if system else []
-    for turn in turns:
-        message = _message(turn, messages)
-        if message is None:
-            return None
-        messages.append(message)
-    tools = _tools(record.get("tools"))
-    return None if tools is None else {"messages": messages} | ({"tools": tools} if tools else {})
-
-
-def _message(turn: Example, earlier: list[Example]) -> Example | None:
-    text = turn.get("value", turn.get("content"))
-    role = _ROLES.get(str(turn.get("from", turn.get("role"))))
-    if role is None or not isinstance(text, str):
-        return None
-    if role == "call":
-        return _call_message(text, len(earlier))
-    if role == "result":
-        calls = earlier[-1].get("tool_calls", []) if earlier else []
-        return {"role": "tool", "tool_call_id": calls[0]["id"], "content": text} if len(calls) == 1 else None
-    return {"role": role, "content": text}
-
-
-def _call_message(text: str, number: int) -> Example | None:
-    """A message with the call in `text`, {"name": …, "arguments": …} as JSON, or with a list of calls."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    calls = []
-    for index, call in enumerate(value if isinstance(value, list) else [value]):
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            return None
-        arguments = call.get("arguments", {})
-        written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        function = {"name": call["name"], "arguments": written}
-        calls.append({"id": f"call_{number}_{index}", "type": "function", "function": function})
-    return {"role": "assistant", "tool_calls": calls}
-
-
-def _tools(value: Any) -> list[Example] | None:
-    """Definitions, from a list or its JSON; [] without any, None for what is no list of definitions."""
-    if not value:
-        return []
-    try:
-        tools = json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        return None
-    if tools == []:
-        return []
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        return None
-    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]
+def _from_foreign_roles(record: Example) -> Converted | None:
+    return from_conversation(record, "messages") if _has_foreign_roles(record) else None

@@ -1,6 +1,6 @@
 """Bytes in any encoding → UTF-8 with line feeds: gzip, UTF-16, GBK, carriage returns as line endings.
 
-Workbooks pass unchanged; `forms` reads them.
+Workbooks and Parquet files pass unchanged; `forms` reads them.
 """
 
 import codecs
@@ -11,6 +11,7 @@ from typing import IO, NamedTuple
 
 from charset_normalizer import from_bytes
 
+from luthier.data.convert.workbooks import PARQUET, refuse_binary
 from luthier.data.findings import FindingError, make_finding
 
 HEAD_BYTES = 1024 * 1024
@@ -38,7 +39,8 @@ def open_text(path: Path, encoding: str | None, folder: Path) -> Text:
         path = _decompressed(path, folder / "decompressed")
         conversions.append("gzip")
     head = _head(path, HEAD_BYTES)
-    if head.startswith(_ZIP):
+    refuse_binary(path, head)
+    if head.startswith((_ZIP, PARQUET)):
         return Text(path, conversions, has_byte_order_mark=False)
     name = encoding or _encoding_of(head)
     has_mark = name == "utf-8" and head.startswith(codecs.BOM_UTF8)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from luthier.data.findings.conversion import CONVERSION, VARIANTS
 from luthier.data.findings.kinds import Kind, Severity
 from luthier.data.findings.quality import QUALITY
 from luthier.data.findings.structure import STRUCTURE
@@ -20,7 +21,7 @@ from luthier.plugins import load
 from luthier.types.errors import LuthierError
 
 MAX_FINDINGS_PER_KIND = 100  # bounds the memory of a report on a huge faulty file; `counts` still counts all of them
-CATALOGUE: dict[str, Kind] = STRUCTURE | QUALITY
+CATALOGUE: dict[str, Kind] = STRUCTURE | CONVERSION | QUALITY
 _JSON_KEYS = {  # on the wire and in stored reports, by field
     "code": "code",
     "severity": "severity",
@@ -58,12 +59,12 @@ class Finding:
 
     def text(self, language: Language | None = None) -> str:
         """The position and the fault, in one sentence."""
-        kind = kind_of_code(self.code)
+        kind = self._kind()
         return self._position(language) + say(kind.en, kind.zh, language).format_map(self._fields())
 
     def remedy(self, language: Language | None = None) -> str:
         """What to do about it."""
-        kind = kind_of_code(self.code)
+        kind = self._kind()
         return say(kind.remedy_en, kind.remedy_zh, language).format_map(self._fields())
 
     def wire(self, *, file_id: str = "", param: str = "training_file") -> str:
@@ -89,6 +90,10 @@ class Finding:
         """Every field, with the sentence and the remedy."""
         fields = {key: getattr(self, name) for name, key in _JSON_KEYS.items()}
         return fields | {"text": self.text(language), "remedy": self.remedy(language)}
+
+    def _kind(self) -> Kind:
+        """The sentences of the code, or of a special case of it, which `detail` names."""
+        return VARIANTS.get((self.code, self.detail)) or kind_of_code(self.code)
 
     def _fields(self) -> dict[str, Any]:
         message = None if self.message_index is None else self.message_index + 1

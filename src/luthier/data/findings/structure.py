@@ -127,7 +127,8 @@ STRUCTURE: dict[str, Kind] = {
         '每行应是一个对象 {{"messages": [...]}}；请把样本从外层数组里取出来。',
         _JSONL),
     "missing_messages_list": Kind(
-        "error", '"messages" is missing, empty or not a list', "“messages” 缺失、为空或不是列表",
+        "error", '"messages" is missing, empty or not a list (keys here: {detail})',
+        "“messages” 缺失、为空或不是列表（这里的键：{detail}）",
         'Give the example a list "messages" of at least one message.', "请给样本加上至少含一条消息的 “messages” 列表。",
         'Line {line}, key "messages": Input should be a valid list with at least one message'),
     "message_type": Kind(

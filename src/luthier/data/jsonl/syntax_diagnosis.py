@@ -12,6 +12,7 @@ QUOTES = "“”„‟‘’‚‛＂＇「」『』"
 FULL_WIDTH = "：，｛｝［］、；　"
 _TRAILING_COMMA = re.compile(r",\s*$")
 _PYTHON_CONSTANT = re.compile(r"(True|False|None)\b")
+_ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
 _CONTEXT = 20  # characters shown on either side
 
 
@@ -27,6 +28,8 @@ def diagnose(text: str, error: json.JSONDecodeError) -> Finding:
         return make_finding("smart_quotes", value=excerpt, detail=detail)
     if here and here in FULL_WIDTH:
         return make_finding("full_width_punctuation", value=excerpt, detail=detail)
+    if is_foreign_space(here):
+        return make_finding("full_width_punctuation", value=f"U+{ord(here):04X}: {excerpt}", detail=detail)
     if here == "'" or _PYTHON_CONSTANT.match(text, position):
         return make_finding("python_repr", value=excerpt, detail=detail)
     # Python 3.13 reports the position of the comma, earlier versions that of the bracket.
@@ -34,7 +37,14 @@ def diagnose(text: str, error: json.JSONDecodeError) -> Finding:
         return make_finding("trailing_comma", value=excerpt, detail=detail)
     if _is_truncated(text, error):
         return make_finding("line_truncated", value=text[-_CONTEXT * 2 :])
-    return make_finding("json_invalid", value=text, detail=detail)
+    if error.msg.startswith("Invalid \\escape"):
+        return make_finding("json_invalid", value=excerpt, detail=detail)
+    return make_finding("json_invalid", value=excerpt if position > _CONTEXT else text, detail=detail)
+
+
+def is_foreign_space(char: str) -> bool:
+    """Whether it is a space that JSON does not have between values, such as U+00A0, or one of no width."""
+    return bool(char) and ((char.isspace() and char not in " \t\r\n") or char in _ZERO_WIDTH)
 
 
 def _is_truncated(text: str, error: json.JSONDecodeError) -> bool:

@@ -2,7 +2,8 @@
 
 A line without errors is copied unchanged. A line with errors is repaired where the repair is certain, checked again,
 and rejected with its reasons if errors remain; no line is dropped. A guess (json-repair's reading of broken JSON) is
-shown, and applied only if the caller agrees. The faults themselves are found by `jsonl` and `check.structure`.
+shown if no letter is lost by it, and applied only if the caller agrees. The faults themselves are found by `jsonl` and
+`check.structure`.
 """
 
 import json
@@ -15,12 +16,11 @@ from typing import IO, Any
 import orjson
 
 from luthier.data.check.structure import check_example
-from luthier.data.examples.example import kind_of
 from luthier.data.findings import MAX_FINDINGS_PER_KIND, Finding, FindingError, make_finding
 from luthier.data.jsonl.fast_validator import find_runs
 from luthier.data.jsonl.reader import Line, parse_line, read_blocks, split_lines
 from luthier.data.repair.example import repair_example
-from luthier.data.repair.guess import guess_json
+from luthier.data.repair.guess import guess_json, loses_no_text
 from luthier.data.repair.text import repair_text
 
 
@@ -140,9 +140,6 @@ def errors_of(line: Line) -> Iterator[Finding]:
     if not isinstance(value, dict):
         yield make_finding("data_type", value=value).at(line.number)
         return
-    if kind_of(value) is None:
-        yield make_finding("missing_messages_list").at(line.number)
-        return
     yield from (finding.at(line.number) for finding in check_example(value) if finding.severity == "error")
 
 
@@ -159,7 +156,8 @@ def _attempts(line: Line) -> Iterator[Repair]:
     value = guess_json(text)
     if value is not None:
         repaired, more = repair_example(value)
-        if after := _to_json(repaired):
+        after = _to_json(repaired)
+        if after and loses_no_text(text, after):
             yield Repair(line.number, ["json_invalid", *more], text, after, is_guess=True)
 
 

@@ -1,7 +1,8 @@
 """An example with structural faults → the example that was certainly intended, with the codes of the repairs.
 
 Repairs only what follows from the example itself: the spelling of a role, arguments that are an object instead of its
-JSON, definitions in the wrong wrapping. Adds no text, and removes no message except an empty system prompt.
+JSON, definitions in the wrong wrapping. Adds no text, and removes none: no message except an empty system prompt, and
+no key that holds text or says what is trained.
 """
 
 import ast
@@ -11,11 +12,15 @@ from contextlib import suppress
 from typing import Any
 
 from luthier.data.check.structure.messages import MESSAGE_KEYS, ROLES
+from luthier.data.examples.example import definitions_in, kind_of
+from luthier.data.examples.key_meanings import is_empty, is_harmless, meaning_of, truth_of
 
 _ROLES = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
     "ai": "assistant", "用户": "user", "助手": "assistant", "系统": "system",
 }  # fmt: skip
+_DEFINITIONS = ("tools", "functions")
+_TEXT_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}  # by type, the key of the text
 _WEIGHTS = {"0": 0, "1": 1, "True": 1, "False": 0}
 
 
@@ -23,10 +28,12 @@ def repair_example(value: Any) -> tuple[Any, list[str]]:
     """(the repaired copy of a JSON value, the codes of the repairs)."""
     value = json.loads(json.dumps(value))
     codes: list[str] = []
+    if isinstance(value, str) and isinstance(inner := _parsed(value), dict | list):
+        value, codes = inner, ["data_type"]
     if _is_conversation(value):
         value, codes = {"messages": value}, ["data_type"]
     if isinstance(value, dict):
-        for repair in (_definitions, _messages):
+        for repair in (_json_texts, _definitions, _system_prompt, _messages, _completion):
             codes += repair(value)
     return value, list(dict.fromkeys(codes))
 
@@ -40,15 +47,59 @@ def _is_conversation(value: Any) -> bool:
     )
 
 
+def _json_texts(example: dict[str, Any]) -> Iterator[str]:
+    """Decodes messages and definitions that are JSON in a string."""
+    for key, code in (("messages", "missing_messages_list"), *((key, "definition_invalid") for key in _DEFINITIONS)):
+        if isinstance(text := example.get(key), str) and isinstance(value := _parsed(text), list):
+            example[key] = value
+            yield code
+        elif key in _DEFINITIONS and isinstance(text, str) and is_empty(text):
+            del example[key]
+            yield code
+
+
 def _definitions(example: dict[str, Any]) -> Iterator[str]:
     for index, tool in enumerate(tools := _list(example, "tools")):
         if isinstance(tool, dict) and "function" not in tool and isinstance(tool.get("name"), str):
-            tools[index] = {"type": "function", "function": tool}
+            function = {key: value for key, value in tool.items() if (key, value) != ("type", "function")}
+            tools[index] = {"type": "function", "function": function}
             yield "definition_invalid"
     for index, function in enumerate(functions := _list(example, "functions")):
         if isinstance(function, dict) and "name" not in function and isinstance(function.get("function"), dict):
             functions[index] = function["function"]
             yield "definition_invalid"
+    for _, function in definitions_in(example):
+        if isinstance(function, dict):
+            yield from _empty_objects(function)
+
+
+def _empty_objects(function: dict[str, Any]) -> Iterator[str]:
+    """Writes {} for [], which PHP writes for both."""
+    if function.get("parameters") == []:
+        function["parameters"] = {}
+        yield "definition_invalid"
+    parameters = function.get("parameters")
+    if isinstance(parameters, dict) and parameters.get("properties") == []:
+        parameters["properties"] = {}
+        yield "definition_schema_invalid"
+
+
+def _system_prompt(example: dict[str, Any]) -> Iterator[str]:
+    """Makes a system prompt beside the messages their first one, if they have none."""
+    messages = _list(example, "messages")
+    keys = [key for key, value in example.items() if isinstance(value, str) and meaning_of(key, value) == "system"]
+    roles = [message.get("role") for message in messages if isinstance(message, dict)]
+    if roles and len(keys) == 1 and "system" not in roles and "developer" not in roles:
+        example["messages"] = [{"role": "system", "content": example.pop(keys[0])}, *messages]
+        yield "system_key"
+
+
+def _completion(example: dict[str, Any]) -> Iterator[str]:
+    """Writes a number or a truth value as text, as JSON does."""
+    for key in ("prompt", "completion"):
+        if kind_of(example) == "completion" and isinstance(example[key], int | float):
+            example[key] = json.dumps(example[key])
+            yield "content_type"
 
 
 def _list(value: dict[str, Any], key: str) -> list[Any]:
@@ -62,6 +113,8 @@ def _messages(example: dict[str, Any]) -> Iterator[str]:
     for message in messages:
         yield from _role(message)
         yield from _keys(message)
+        yield from _refusal(message)
+        yield from _parts(message)
         yield from _content(message)
         yield from _weight(message)
         yield from _calls(message)
@@ -82,10 +135,44 @@ def _role(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _keys(message: dict[str, Any]) -> Iterator[str]:
-    """Removes keys that a server refuses or ignores; the list of repairs shows them."""
+    """Writes flags of training as `weight`, and removes other unknown keys if nothing is lost with them."""
+    is_answer = message.get("role") == "assistant"
     for key in [key for key in message if key not in MESSAGE_KEYS]:
-        del message[key]
-        yield "message_unrecognized_key"
+        value = message[key]
+        if meaning_of(key, value) == "loss":
+            truth = truth_of(value)
+            if key.strip().lower() in ("mask", "masked") or truth is None or (truth and not is_answer):
+                continue  # a mask may mean either, and only answers can be trained
+            if is_answer and message.get("weight", int(truth)) != int(truth):
+                continue
+            del message[key]
+            if is_answer:
+                message["weight"] = int(truth)
+            yield "loss_key"
+        elif meaning_of(key, value) is None and is_harmless(key, value):
+            del message[key]
+            yield "message_unrecognized_key"
+
+
+def _refusal(message: dict[str, Any]) -> Iterator[str]:
+    """Makes a refusal the content of a message that has none."""
+    refusal = message.get("refusal")
+    has_call = message.get("tool_calls") or message.get("function_call")
+    if message.get("content") is None and isinstance(refusal, str) and refusal and not has_call:
+        message["content"] = message.pop("refusal")
+        yield "missing_content"
+
+
+def _parts(message: dict[str, Any]) -> Iterator[str]:
+    """Writes parts of other APIs that hold a text alone as parts of the type text."""
+    for index, part in enumerate(parts := _list(message, "content")):
+        if not isinstance(part, dict) or str(part.get("type")) not in _TEXT_PARTS:
+            continue
+        text = part.get(_TEXT_PARTS[part["type"]])
+        rest = {key: value for key, value in part.items() if key not in ("type", _TEXT_PARTS[part["type"]])}
+        if isinstance(text, str) and all(map(is_empty, rest.values())):
+            parts[index] = {"type": "text", "text": text}
+            yield "content_type"
 
 
 def _content(message: dict[str, Any]) -> Iterator[str]:
@@ -111,18 +198,45 @@ def _weight(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _calls(message: dict[str, Any]) -> Iterator[str]:
+    yield from _call_forms(message)
     wrapped = [call.get("function") for call in _list(message, "tool_calls") if isinstance(call, dict)]
     for call in [message.get("function_call"), *wrapped]:
         if isinstance(call, dict) and "name" in call:
             yield from _arguments(call)
 
 
+def _call_forms(message: dict[str, Any]) -> Iterator[str]:
+    """Decodes a call that is written as text, and puts a flat one under `function`."""
+    text = message.get("function_call")
+    if isinstance(text, str) and _is_call(call := _parsed(text) or _python_object(text)):
+        message["function_call"] = call
+        yield "call_invalid"
+    for index, call in enumerate(calls := _list(message, "tool_calls")):
+        text = call.get("function") if isinstance(call, dict) else None
+        if isinstance(text, str) and _is_call(function := _parsed(text) or _python_object(text)):
+            call["function"] = function
+            yield "call_invalid"
+        if isinstance(call, dict) and "function" not in call:
+            function = {key: value for key, value in call.items() if key in ("name", "arguments")}
+            rest = {key: value for key, value in call.items() if key not in function}
+            if _is_call(function) and rest.keys() <= {"id", "type"}:
+                calls[index] = {"type": "function"} | rest | {"function": function}
+                yield "call_invalid"
+
+
+def _is_call(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("name"), str) and value.keys() <= {"name", "arguments"}
+
+
 def _arguments(call: dict[str, Any]) -> Iterator[str]:
     """Writes arguments as the JSON, in a string, of one object."""
     arguments = call.get("arguments")
-    if arguments in (None, ""):
+    if (arguments in (None, "") and "parameters" not in call) or arguments == []:
         call["arguments"] = "{}"
         yield "arguments_not_json"
+    elif isinstance(arguments, str) and arguments.strip() == "[]":  # which PHP writes for no arguments
+        call["arguments"] = "{}"
+        yield "arguments_not_object"
     elif isinstance(arguments, dict):
         call["arguments"] = json.dumps(arguments, ensure_ascii=False)
         yield "arguments_not_json"

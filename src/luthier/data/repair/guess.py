@@ -4,7 +4,12 @@ json-repair turns `hello` into an empty text and completes truncated objects, so
 """
 
 import json
+import re
+from collections import Counter
 from typing import Any
+
+_CONSTANT = re.compile(r"\b(?:None|True|False|null|true|false|undefined|NaN)\b")
+_UNICODE_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 def guess_json(text: str) -> Any:
@@ -22,3 +27,13 @@ def guess_json(text: str) -> Any:
     except (ValueError, RecursionError, IndexError):
         return None
     return value if isinstance(value, dict) and value else None
+
+
+def loses_no_text(before: str, after: str) -> bool:
+    """Whether `after` has every letter and digit of `before`, as often, whatever the order."""
+    return not Counter(_letters(before)) - Counter(_letters(after))
+
+
+def _letters(text: str) -> str:
+    text = _UNICODE_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+    return "".join(char for char in _CONSTANT.sub("", text) if char.isalnum())

@@ -6,6 +6,7 @@ Each parser repairs one kind of fault and succeeds only if the whole text is JSO
 import ast
 import io
 import json
+import re
 import tokenize
 import warnings
 from collections.abc import Iterator
@@ -14,18 +15,30 @@ from typing import Any
 
 from luthier.data.findings import FindingError
 from luthier.data.jsonl.reader import parse_json
-from luthier.data.jsonl.syntax_diagnosis import QUOTES
+from luthier.data.jsonl.syntax_diagnosis import QUOTES, is_foreign_space
 
 Repaired = tuple[Any, list[str]]  # (value, codes)
 
 _FULL_WIDTH = str.maketrans("：，｛｝［］　", ":,{}[] ")
 _CLOSING_QUOTES = {"“": "”", "「": "」", "『": "』", "‘": "’", "„": "”"}
+_LINE_NUMBER = re.compile(r"\s*\d+\s*[:.)|\t]\s*(?=[{\[])")
+# A backslash that begins no escape, after pairs of them.
+_BAD_ESCAPE = re.compile(r"""((?<!\\)(?:\\\\)*)\\([^"\\/bfnrtu]|u(?![0-9a-fA-F]{4}))""")
+_UNPRINTED_ESCAPE = re.compile(r"\\[abfv0-7N\n]")  # Python reads these escapes, but its `print` writes none of them
+_ESCAPED = re.compile(r"\\\\")
+_LETTER_ESCAPE = re.compile(r"\\[bfnrt]\w")
+_WORD = re.compile(r"""[^\s"]+""")
+# Commands of LaTeX that begin as an escape does: with one of them, all single backslashes are in doubt.
+_COMMAND = re.compile(
+    r"\\(?:frac|forall|beta|bar|begin|binom|bf|bot|bullet|big\w*|boldsymbol|theta|times|text\w*|tan|tau|to|top|rho|right\w*|"
+    r"nu|neq|ne|nabla|neg|not|notin|ni)(?![a-z])"
+)
 _MAX_PYTHON_LENGTH = 1024 * 1024  # characters; Python's parser needs many times that much memory
 
 
 def repair_text(text: str) -> Iterator[Repaired]:
     """The value of the text, unchanged or repaired; nothing if no parser succeeds."""
-    for parse in (_parse_unchanged, _parse_without_typos, _parse_without_equal_keys, _parse_python):
+    for parse in _PARSERS:
         try:
             repaired = parse(text)
         except (FindingError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
@@ -35,13 +48,32 @@ def repair_text(text: str) -> Iterator[Repaired]:
             return
 
 
+def _parse_without_number(text: str) -> Repaired | None:
+    """Removes the number of the line, as an editor prints it before an object."""
+    match = _LINE_NUMBER.match(text)
+    return (parse_json(text[match.end() :]), ["json_invalid"]) if match else None
+
+
+def _parse_with_backslashes(text: str) -> Repaired | None:
+    """Doubles backslashes that begin no escape (\\sum, C:\\Users); None if a valid escape beside them is in doubt."""
+    if not _BAD_ESCAPE.search(text):
+        return None
+    for word in _WORD.findall(text):
+        if _BAD_ESCAPE.search(word) and _LETTER_ESCAPE.search(_ESCAPED.sub("", word)):
+            return None  # C:\\Users\\new: is this a line break?
+    if _COMMAND.search(_ESCAPED.sub("", text)):
+        return None
+    doubled = _BAD_ESCAPE.sub(lambda match: match[1] + ("" if match[2] == "'" else "\\\\") + match[2], text)
+    return parse_json(doubled), ["json_invalid"]
+
+
 def _parse_unchanged(text: str) -> Repaired:
     return parse_json(text), []
 
 
 def _parse_python(text: str) -> Repaired | None:
     """The output of Python's `print`. Adjacent strings and equal keys, which Python accepts too, are refused."""
-    if len(text) > _MAX_PYTHON_LENGTH:
+    if len(text) > _MAX_PYTHON_LENGTH or _UNPRINTED_ESCAPE.search(_ESCAPED.sub("", text)):
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # an invalid escape sequence
@@ -76,7 +108,7 @@ def _parse_without_typos(text: str) -> Repaired:
             out.append(f'"{_escaped(inner, codes)}"')
             position = end + 1
             continue
-        plain = char.translate(_FULL_WIDTH)
+        plain = " " if is_foreign_space(char) else char.translate(_FULL_WIDTH)
         if plain != char:
             codes["full_width_punctuation"] = None
         if plain in "}]":
@@ -127,3 +159,13 @@ def _parse_without_equal_keys(text: str) -> Repaired:
 
     value = json.loads(text, object_pairs_hook=merge)
     return parse_json(json.dumps(value, ensure_ascii=False)), ["duplicate_key"]
+
+
+_PARSERS = (
+    _parse_unchanged,
+    _parse_without_typos,
+    _parse_without_equal_keys,
+    _parse_with_backslashes,
+    _parse_python,
+    _parse_without_number,
+)

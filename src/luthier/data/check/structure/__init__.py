@@ -11,14 +11,17 @@ from luthier.data.check.registry import EXAMPLE_CHECKS, MESSAGE_CHECKS, ExampleC
 
 # Importing registers the checks, which run in this order.
 from luthier.data.check.structure import messages, tool_calls, turns  # noqa: F401
+from luthier.data.check.structure.messages import MEANING_CODES
 from luthier.data.examples.example import kind_of
-from luthier.data.findings import make_finding
+from luthier.data.examples.key_meanings import meaning_of
+from luthier.data.findings import make_finding, printable
 
 _EXAMPLE_KEYS = ("messages", "tools", "functions", "parallel_tool_calls")
 _COMPLETION_KEYS = ("prompt", "completion")
 _OUTPUT_KEYS = (("preferred_output", "preferred_completion"), ("non_preferred_output", "non_preferred_completion"))
 _PREFERENCE_KEYS = ("input", *(name for names in _OUTPUT_KEYS for name in names))
 _INPUT_KEYS = ("messages", "tools", "parallel_tool_calls")
+_MISFIT_KEYS = {"columns", "row", "row_line"}
 
 
 def check_example(example: dict[str, Any]) -> Findings:
@@ -29,6 +32,9 @@ def check_example(example: dict[str, Any]) -> Findings:
         return
     if kind == "completion":
         yield from _check_completion(example)
+        return
+    if example.keys() == _MISFIT_KEYS:
+        yield from _check_misfit(example)
         return
     if kind == "chat":
         yield from _unknown_keys(example, _EXAMPLE_KEYS)
@@ -45,13 +51,29 @@ def check_message(message: Any) -> Findings:
 
 
 def _unknown_keys(value: dict[str, Any], allowed: tuple[str, ...]) -> Findings:
-    yield from (make_finding("unrecognized_key", key=key) for key in value if key not in allowed)
+    for key, member in value.items():
+        if key not in allowed:
+            meaning = meaning_of(key, member)
+            code = MEANING_CODES[meaning] if meaning else "unrecognized_key"
+            yield make_finding(code, key=key, value=member)
+
+
+def _check_misfit(row: dict[str, Any]) -> Findings:
+    """A row of a table that does not fit its header, as the converters write it."""
+    cells, columns, number = row["row"], row["columns"], str(row["row_line"])
+    is_broken = isinstance(cells, list) and any(isinstance(cell, str) and '"' in cell for cell in cells)
+    if is_broken:
+        yield make_finding("quotation_unclosed", key=number, value=" | ".join(map(str, cells)))
+    else:
+        counts = [len(value) if isinstance(value, list) else 0 for value in (cells, columns)]
+        yield make_finding("row_misfit", key=number, value=counts[0], detail=str(counts[1]))
 
 
 def _check_conversation(example: dict[str, Any], checks: list[ExampleCheck]) -> Findings:
     entries = example.get("messages")
     if not isinstance(entries, list) or not entries:
-        yield make_finding("missing_messages_list", value=entries)
+        detail = "text" if isinstance(entries, str) and entries.strip() else printable(", ".join(example) or "–")
+        yield make_finding("missing_messages_list", value=entries, detail=detail)
         return
     for index, message in enumerate(entries):
         yield from (replace(finding, message_index=index) for finding in check_message(message))

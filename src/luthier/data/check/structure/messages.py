@@ -4,20 +4,37 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.data.check.registry import Findings, message_check
-from luthier.data.findings import make_finding
+from luthier.data.examples.key_meanings import Meaning, is_empty, meaning_of
+from luthier.data.findings import Finding, make_finding
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 MESSAGE_KEYS = ("role", "content", "name", "function_call", "tool_calls", "tool_call_id", "weight", "refusal", "audio")
+MEANING_CODES: dict[Meaning, str] = {
+    "loss": "loss_key",
+    "reasoning": "reasoning_key",
+    "media": "not_text",
+    "preference": "preference_key",
+    "rating": "meaningful_key",
+    "context": "meaningful_key",
+    "system": "system_key",
+    "arguments": "meaningful_key",
+}
 _CALL_KEYS = ("function_call", "tool_calls")
 _TEXT_KEYS = ("name", "tool_call_id", "refusal")
+_MEDIA_WORDS = ("image", "audio", "video", "file", "media")
+_TEXT_PARTS = ("input_text", "output_text", "refusal")  # types of parts that hold text and nothing else
 
 
 @message_check
 def message_keys(message: dict[str, Any]) -> Findings:
     for key, value in message.items():
         misplaced = key in _CALL_KEYS and value and message.get("role", "assistant") != "assistant"
+        if key not in MESSAGE_KEYS and is_empty(value):
+            continue
         if key not in MESSAGE_KEYS or misplaced:
-            yield make_finding("message_unrecognized_key", key=key)
+            meaning = None if key in MESSAGE_KEYS else meaning_of(key, value)
+            code = MEANING_CODES[meaning] if meaning else "message_unrecognized_key"
+            yield make_finding(code, key=key, value=value)
         elif key in _TEXT_KEYS and not isinstance(value, str | None):
             yield make_finding("content_type", key=key, value=value)
 
@@ -37,14 +54,34 @@ def content(message: dict[str, Any]) -> Findings:
     """An assistant message with a call needs no content. A `refusal` does not replace it: it is not rendered."""
     value = message.get("content")
     calls = message.get("function_call") is not None or bool(message.get("tool_calls"))
-    if value is None and not calls:
-        yield make_finding("missing_content" if "content" in message else "message_missing_key", key="content")
+    if isinstance(message.get("audio"), dict) and message["audio"]:
+        yield make_finding("not_text", key="audio", value=message["audio"])
+    elif value is None and not calls:
+        refusal = message.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            yield make_finding("missing_content", key="refusal", value=refusal, detail="refusal")
+        else:
+            yield make_finding("missing_content" if "content" in message else "message_missing_key", key="content")
     elif value is not None and not _is_text(value):
-        yield make_finding("content_type", key="content", value=value)
+        yield _content_fault(value)
     elif value is not None and not _has_text(value) and not calls:
         finding = make_finding("missing_content", key="content")
-        is_result = message.get("role") in ("tool", "function")  # a function may return nothing
-        yield replace(finding, severity="warning") if is_result else finding
+        may_be_empty = message.get("role") in ("tool", "function", "user")  # no result, or the assistant speaks first
+        yield replace(finding, severity="warning") if may_be_empty else finding
+
+
+def _content_fault(value: Any) -> Finding:
+    """Of content that is no text: parts of other types are named."""
+    parts = value if isinstance(value, list) else [value]
+    types = [str(part["type"]) for part in parts if isinstance(part, dict) and part.get("type", "text") != "text"]
+    if not types:
+        return make_finding("content_type", key="content", value=value)
+    if all(name in _TEXT_PARTS for name in types):
+        return make_finding("content_type", key="content", value=", ".join(dict.fromkeys(types)), detail="parts")
+    other = next(name for name in types if name not in _TEXT_PARTS)
+    if any(word in other for word in _MEDIA_WORDS):
+        return make_finding("content_type", key="content", value=other, detail="media")
+    return make_finding("content_type", key="content", value=value)
 
 
 def _is_text(value: Any) -> bool:

@@ -27,7 +27,9 @@ def call_form(message: dict[str, Any]) -> Findings:
         elif isinstance(call, dict) and not isinstance(call.get("id"), str | None):
             yield make_finding("call_invalid", key=f"tool_calls[{index}].id")
     for path, call in calls_in(message):
-        if name_of(call) is None:
+        if isinstance(call, str):
+            yield make_finding("call_invalid", key=path, value=call, detail="text")
+        elif name_of(call) is None:
             yield make_finding("call_invalid", key=path)
         else:
             yield from _check_arguments(f"{path}.arguments", call.get("arguments"))

@@ -1,0 +1,108 @@
+"""Preference pairs of other formats → OpenAI's: a conversation, a preferred answer and another one.
+
+The answers are texts, messages, or whole conversations that differ in the last message; any of these may be JSON text.
+"""
+
+from typing import Any
+
+from luthier.data.convert.conversations import definitions, from_conversation
+from luthier.data.convert.records import (
+    CONTEXTS,
+    Converted,
+    Example,
+    account,
+    decoded,
+    find,
+    history_turns,
+    system_prompt,
+)
+
+CHOSEN = frozenset(("chosen", "chosen_response", "chosen_output", "preferred", "chosen_messages"))
+REJECTED = frozenset(("rejected", "rejected_response", "rejected_output", "dispreferred", "rejected_messages"))
+_PROMPTS = ("messages", "conversations", "conversation", "prompt", "instruction", "question", "query", "input", "问题")
+
+
+def from_preference(record: Example) -> Converted | None:
+    """None for an object without a rejected answer, or one whose sides do not fit together."""
+    rejected_key, chosen_key = find(record, REJECTED), find(record, CHOSEN)
+    if rejected_key is None:
+        return None
+    prompt, used, tools = _prompt(record, {rejected_key, chosen_key or ""})
+    rejected = _side(record[rejected_key])
+    if chosen_key is None:
+        chosen = prompt  # the conversation ends with the good answer
+        prompt = []
+    else:
+        chosen = _side(record[chosen_key])
+        used.add(chosen_key)
+    used.add(rejected_key)
+    pair = _pair(prompt, chosen, rejected)
+    if pair is None:
+        return None
+    tools = tools or _tools_inside(record, chosen_key or rejected_key)
+    if tools:
+        pair["input"]["tools"] = tools
+    return account(record, pair, used)
+
+
+def _pair(prompt: list[Example], chosen: list[Example], rejected: list[Example]) -> Example | None:
+    if not chosen or not rejected:
+        return None
+    if not prompt or len(chosen) > 1:
+        before = chosen[:-1]
+        if prompt and before[-len(prompt) :] != prompt and prompt[: len(before)] != before:
+            return None
+        prompt = before if len(before) >= len(prompt) else prompt
+    if len(rejected) > 1 and rejected[:-1] != prompt:
+        return None
+    if not prompt:
+        return None
+    return {"input": {"messages": prompt}, "preferred_output": chosen[-1:], "non_preferred_output": rejected[-1:]}
+
+
+def _side(value: Any) -> list[Example]:
+    """The messages of one side, the answer last; [] for what is neither text nor messages."""
+    value = decoded(value) if isinstance(value, str) and value.lstrip()[:1] in "[{" else value
+    if isinstance(value, str):
+        return [{"role": "assistant", "content": value}]
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):
+        value = value["messages"]
+    return _messages(value if isinstance(value, list) else [value])
+
+
+def _messages(turns: list[Any]) -> list[Example]:
+    converted = from_conversation({"turns": turns}, "turns")
+    if converted is None or converted.unused:
+        return []
+    messages: list[Example] = converted.example["messages"]
+    return messages
+
+
+def _prompt(record: Example, answers: set[str]) -> tuple[list[Example], set[str], Any]:
+    """(the messages before the answers, the keys that hold them, the definitions)."""
+    system = system_prompt(record)
+    used = {*system.keys, "tools"}
+    messages: list[Example] = [{"role": "system", "content": system.value}] if system.value else []
+    history = find(record, ("history",))
+    turns = history_turns(record[history]) if history else []
+    if history and turns is not None:
+        used.add(history)
+        for asked, answered in turns:
+            messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    key = next((name for name in _PROMPTS if name in record and name not in answers), None)
+    value = record.get(key) if key else None
+    if isinstance(value, list):
+        messages += _messages(value)
+        used.add(str(key))
+    elif isinstance(value, str):
+        contexts = [name for name in record if name.strip().lower() in CONTEXTS and name != key]
+        texts = {name: record[name] for name in contexts if isinstance(record[name], str)}
+        messages.append({"role": "user", "content": "\n".join(filter(None, (value, *texts.values())))})
+        used |= {str(key), *texts}
+    return messages, used, definitions(record.get("tools"))
+
+
+def _tools_inside(record: Example, key: str) -> Any:
+    """Definitions beside the messages of one side."""
+    side = decoded(record[key])
+    return definitions(side.get("tools")) if isinstance(side, dict) else None

@@ -1,0 +1,80 @@
+"""What the converters share: the account of an object's keys, and readers of values that are JSON or its text."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from luthier.data.examples.key_meanings import is_empty, meaning_of, truth_of
+
+SYSTEMS = ("system", "system_prompt", "系统", "系统提示", "系统提示词", "systemprompt", "system_message")
+CONTEXTS = (
+    "input", "context", "passage", "document", "background", "knowledge", "evidence", "article", "paragraph",
+    "输入", "上下文", "材料", "背景", "文章", "段落", "参考资料",
+)  # fmt: skip
+
+Example = dict[str, Any]
+
+
+class Converted(NamedTuple):
+    """An example, and the members of the original that it does not hold."""
+
+    example: Example
+    unused: dict[str, Any]
+
+
+class SystemPrompt(NamedTuple):
+    """A system prompt, "" without one, and the keys that hold it."""
+
+    value: str
+    keys: list[str]
+
+
+def account(record: Example, example: Example, used: Iterable[str]) -> Converted:
+    """Members that decide the meaning stay in the example, where the check refuses them; others are unused."""
+    used = set(used)
+    rest = {key: value for key, value in record.items() if key not in used and not _is_settled(key, value)}
+    meaningful = {key: value for key, value in rest.items() if key not in example and meaning_of(key, value)}
+    return Converted(example | meaningful, {key: value for key, value in rest.items() if key not in meaningful})
+
+
+def _is_settled(key: str, value: Any) -> bool:
+    """Whether the member says nothing, or only that the answer is a good one."""
+    return is_empty(value) or (meaning_of(key, False) == "preference" and truth_of(value) is True)
+
+
+def find(record: Example, names: Iterable[str]) -> str | None:
+    """The first key that is one of these names, in any case."""
+    names = tuple(names)
+    return next((key for key in record if key.strip().lower() in names), None)
+
+
+def system_prompt(record: Example) -> SystemPrompt:
+    """Of the members that hold one."""
+    key = next((key for key in record if key.strip().lower() in SYSTEMS and isinstance(record[key], str)), None)
+    return SystemPrompt("", []) if key is None else SystemPrompt(record[key], [key])
+
+
+def decoded(value: Any) -> Any:
+    """The value of a JSON text; any other value, and a text that is no JSON, unchanged."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def history_turns(value: Any) -> list[tuple[str, str]] | None:
+    """The pairs of earlier questions and answers; None for what is no list of pairs."""
+    turns = [] if is_empty(value) else decoded(value)
+    if not isinstance(turns, list):
+        return None
+    pairs = []
+    for turn in turns:
+        pair = list(turn.values()) if isinstance(turn, dict) else turn
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            return None
+        if isinstance(turn, dict) and turn.keys() & {"role", "from", "content", "value"}:
+            return None
+        pairs.append((pair[0], pair[1]))
+    return pairs

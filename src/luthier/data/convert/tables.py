@@ -1,0 +1,156 @@
+"""Rows of a table → records: the header found, each row checked against it.
+
+A row that does not fit the header becomes a misfit, `{"columns": …, "row": …, "row_line": …}`, which the check names:
+none of its cells is lost or moved to another column. Titles above the header are skipped, with a note.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from luthier.data.convert.records import CONTEXTS, SYSTEMS
+from luthier.data.convert.shapes import ANSWERS, QUESTIONS
+from luthier.data.findings import FindingError, make_finding
+from luthier.data.jsonl.reader import MAX_LINE_BYTES
+
+_HEADER_ROWS = 20  # rows among which the header is searched
+_MAX_RECORD_LINES = 10_000  # lines of one row in quotation marks; more are an unclosed mark
+_LONGEST_NAME = 40  # characters
+_NO_NAME = re.compile(r"^\s*[\[{<*#>-]|:\s+\S|[.!?。！？]\s*$")  # JSON, markup, YAML, a sentence
+_KNOWN = {*QUESTIONS, *ANSWERS, *CONTEXTS, *SYSTEMS, "messages", "conversations", "chosen", "rejected", "instruction"}
+
+Cells = Sequence[str]
+
+
+class Row(NamedTuple):
+    """Cells, with the number of their first line; `is_broken` for one whose quotation marks are not closed."""
+
+    line: int
+    cells: Cells
+    is_broken: bool = False
+
+
+class Table(NamedTuple):
+    """The columns, the rows below them, and the texts of the rows above them."""
+
+    columns: list[str]
+    rows: Iterator[Row]
+    titles: list[str]
+
+
+def open_table(rows: Iterable[Row], named: Sequence[str] = ()) -> Table:
+    """Finds the header: the row with a known name, or one that the caller `named`; else the first of several cells.
+
+    Raises `FindingError` for two columns of one name.
+    """
+    iterator = iter(rows)
+    head = list(islice(iterator, _HEADER_ROWS))
+    filled = [index for index, row in enumerate(head) if any(cell.strip() for cell in row.cells)]
+    if not filled:
+        return Table([], iter(()), [])
+    known = _KNOWN | {name.strip().lower() for name in named}
+    start = next((index for index in filled if _has_names(head[index], known)), None)
+    if start is None:
+        start = next((index for index in filled if _cell_count(head[index]) > 1), filled[0])
+    columns = [cell.strip() for cell in head[start].cells]
+    repeated = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
+    if repeated:
+        raise FindingError(make_finding("column_duplicate", key=repeated[0], value=", ".join(columns)))
+    titles = [" ".join(filter(None, map(str.strip, row.cells))) for row in head[:start]]
+    return Table(columns, chain(head[start + 1 :], iterator), [title for title in titles if title])
+
+
+def records(table: Table) -> Iterator[dict[str, Any]]:
+    """The rows as objects, cells by column, blank rows left out. A column without a name is called after its number."""
+    columns = table.columns
+    names = [name or f"column {number}" for number, name in enumerate(columns, 1)]
+    width = max((index for index, name in enumerate(columns, 1) if name), default=0)
+    for row in table.rows:
+        cells = row.cells
+        if not any(cell.strip() for cell in cells) and not row.is_broken:
+            continue
+        extra = [cell for cell in cells[len(columns) :] if cell.strip()]
+        if row.is_broken or extra or len(cells) < width:
+            yield {"columns": columns, "row": list(cells), "row_line": row.line}
+            continue
+        pairs = zip(names, columns, cells, strict=False)
+        yield {name: cell for name, column, cell in pairs if column or cell.strip()}
+
+
+def csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
+    """The rows of a CSV file. A row with an unclosed quotation mark is its first line alone."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        lines = _Lines(file)
+        while True:
+            start = lines.number
+            try:
+                row = next(csv.reader(lines, delimiter=delimiter, strict=True), None)
+                if row is None:
+                    return
+                yield Row(start + 1, row)
+            except csv.Error:
+                first = lines.rewind_to_second()
+                yield Row(start + 1, first.rstrip("\r\n").split(delimiter), is_broken=True)
+
+
+class _Lines:
+    """The lines of a file, of which those of the current row can be read again."""
+
+    def __init__(self, file: Iterable[str]) -> None:
+        self._file = iter(file)
+        self._ahead: list[str] = []  # read before, to be read again; the next one last
+        self._row: list[str] = []
+        self.number = 0
+
+    def __iter__(self) -> "_Lines":
+        """Begins a row."""
+        self._row = []
+        return self
+
+    def __next__(self) -> str:
+        if len(self._row) >= _MAX_RECORD_LINES:
+            raise csv.Error("a row of too many lines")
+        line = self._ahead.pop() if self._ahead else next(self._file)
+        self._row.append(line)
+        self.number += 1
+        return line
+
+    def rewind_to_second(self) -> str:
+        """Goes back to the second line of the row; returns the first."""
+        first, *rest = self._row
+        self._ahead += reversed(rest)
+        self.number -= len(rest)
+        return first
+
+
+def looks_like_table(rows: Iterable[Row]) -> bool:
+    """Whether text is a table: known names in its header, or most rows with as many cells."""
+    head = list(islice(rows, _HEADER_ROWS))
+    if not head:
+        return False
+    if any(_has_names(row, _KNOWN) for row in head[:5]):
+        return True
+    if any(len(cell) > _LONGEST_NAME or _NO_NAME.search(cell) for cell in head[0].cells):
+        return False
+    widths = [len(row.cells) for row in head[1:] if any(cell.strip() for cell in row.cells)]
+    return len(head[0].cells) > 1 and widths.count(len(head[0].cells)) * 2 > len(widths)
+
+
+def _has_names(row: Row, known: set[str]) -> bool:
+    """Whether two cells are known names; one is enough for a row of one cell."""
+    found = sum(cell.strip().lower() in known for cell in row.cells)
+    return found >= min(2, _cell_count(row)) and found > 0
+
+
+def has_known_names(names: Iterable[str], *, at_least: int) -> bool:
+    """Whether so many of the names are those of questions, answers or other members of examples."""
+    return sum(name.strip().lower() in _KNOWN for name in names) >= at_least
+
+
+def _cell_count(row: Row) -> int:
+    return sum(bool(cell.strip()) for cell in row.cells)

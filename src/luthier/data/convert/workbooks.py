@@ -1,0 +1,136 @@
+"""Binary tables → rows: XLSX by openpyxl, Parquet by pyarrow (an extra); other binary formats are named and refused."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from luthier.data.convert.tables import Row
+from luthier.data.findings import FindingError, make_finding
+
+PARQUET = b"PAR1"
+_ZIP = b"PK\x03\x04"
+_NAMES = (  # magic bytes of formats that are not read
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Excel 97 (.xls) or Word 97 (.doc)"),
+    (b"PK\x05\x06", "zip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!", "RAR"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ", "xz"),
+    (b"%PDF-", "PDF"),
+    (b"ARROW1", "Arrow"),
+    (b"SQLite format 3", "SQLite"),
+    (b"\x89PNG", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x80\x02", "pickle"),
+    (b"\x80\x04\x95", "pickle"),
+    (b"\x89HDF", "HDF5"),
+)
+_ZIP_NAMES = (  # a member that tells the format of a zip
+    ("word/document.xml", "Word (.docx)"),
+    ("ppt/presentation.xml", "PowerPoint (.pptx)"),
+    ("xl/workbook.bin", "Excel (.xlsb)"),
+    ("content.xml", "OpenDocument (.ods, .odt)"),
+    ("Index/Document.iwa", "Numbers"),
+)
+_ROWS_AT_ONCE = 1024
+
+
+def refuse_binary(path: Path, head: bytes) -> None:
+    """Raises `FindingError` for a binary format that cannot be read, by its name; `head`: the first bytes."""
+    name = next((name for magic, name in _NAMES if head.startswith(magic)), None)
+    if name is None and head.startswith(_ZIP):
+        name = _zip_format(path)
+    if name:
+        raise FindingError(make_finding("format_unsupported", value=name))
+
+
+def _zip_format(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        raise FindingError(make_finding("encoding_invalid", value="zip")) from None
+    if "xl/workbook.xml" in members:
+        return None
+    return next((name for member, name in _ZIP_NAMES if member in members), f"zip: {', '.join(members[:5])}")
+
+
+def is_workbook(head: bytes) -> bool:
+    """Whether it is an XLSX file, of those that `refuse_binary` lets pass."""
+    return head.startswith(_ZIP)
+
+
+def workbook_rows(path: Path, sheet: str | None) -> Callable[[], Iterator[Row]]:
+    """The rows of the sheet, or of the only one that has any. Raises `FindingError` if several have."""
+    from openpyxl import load_workbook
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    content = path.read_bytes()
+    try:
+        names = load_workbook(BytesIO(content), read_only=True, data_only=True).sheetnames
+        filled = [sheet] if sheet else [name for name in names if next(_filled_rows(content, name), None)]
+    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        if sheet and isinstance(error, KeyError):
+            raise FindingError(make_finding("sheets_ambiguous", value=", ".join(names))) from error
+        raise FindingError(make_finding("encoding_invalid", value="zip")) from error
+    if (sheet and sheet not in names) or len(filled) > 1:
+        raise FindingError(make_finding("sheets_ambiguous", value=", ".join(names if sheet else filled)))
+    name = filled[0] if filled else names[0]
+    return lambda: _filled_rows(content, name)
+
+
+def _filled_rows(content: bytes, sheet: str) -> Iterator[Row]:
+    """The rows of a sheet that have any text, of the width of the widest cell."""
+    from openpyxl import load_workbook
+
+    book = load_workbook(BytesIO(content), read_only=True, data_only=True)
+    if sheet not in book.sheetnames:
+        return
+    worksheet = book[sheet]
+    worksheet.reset_dimensions()  # some programs write too small ones
+    width = 0
+    for number, row in enumerate(worksheet.iter_rows(values_only=True), 1):
+        cells = [_cell_text(cell) for cell in row]
+        width = max(width, len(cells))
+        if any(cell.strip() for cell in cells):
+            yield Row(number, cells + [""] * (width - len(cells)))
+
+
+def _cell_text(cell: object) -> str:
+    if not isinstance(cell, str):
+        return "" if cell is None else str(cell)
+    if "_x" not in cell:
+        return cell
+    from openpyxl.utils.escape import unescape  # _x000D_ is a carriage return
+
+    text: str = unescape(cell)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file. Raises `FindingError` without pyarrow, or for a broken file."""
+    try:
+        from pyarrow import ArrowException  # type: ignore[import-not-found,unused-ignore]
+        from pyarrow.parquet import ParquetFile  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        raise FindingError(make_finding("parquet_extra")) from None
+    try:
+        for batch in ParquetFile(path).iter_batches(_ROWS_AT_ONCE):
+            for row in batch.to_pylist():
+                yield {key: _json_value(value) for key, value in row.items() if value is not None}
+    except (ArrowException, OSError) as error:
+        raise FindingError(make_finding("encoding_invalid", value=f"Parquet, {error}")) from error
+
+
+def _json_value(value: Any) -> Any:
+    """A value of Arrow as JSON has it: structures without their null members, other types as text."""
+    if isinstance(value, dict):
+        return {key: _json_value(member) for key, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [_json_value(member) for member in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,77 @@
+"""What the keys beside an example's own say, by their names: whether leaving one out changes what is learned.
+
+An unused key that decides the meaning of an example is an error, for `check`; any other is a note.
+"""
+
+from typing import Any, Literal
+
+Meaning = Literal["loss", "reasoning", "media", "preference", "rating", "context", "system", "arguments"]
+
+_NAMES: dict[Meaning, str] = {
+    "loss": """loss loss_mask trainable train training is_trained train_on_turn mask masked weight 训练""",
+    "reasoning": """
+        reasoning_content reasoning reasoning_details thinking thinking_blocks thought thoughts think chain_of_thought
+        cot complex_cot rationale analysis scratchpad 思考 思考过程 推理 推理过程 思维链""",
+    "media": """
+        image images image_url image_urls image_path video videos audio audios picture pictures 图片 图像 视频 音频""",
+    "preference": """
+        chosen rejected chosen_response rejected_response rejected_responses preferred dispreferred rejected_messages
+        rejected_output chosen_output kto_tag desirable is_good is_correct correct accepted approved thumbs_up
+        is_preferred 是否正确 是否采纳""",
+    "rating": """
+        rating ratings score scores stars reward quality quality_score overall_score grade rank ranking feedback vote
+        votes 评分 分数 打分 得分 星级 评价""",
+    "context": """
+        context contexts history input passage document documents background knowledge evidence article paragraph
+        reference references retrieved 上下文 材料 背景 历史 输入 参考资料 文章 段落""",
+    "system": """
+        system system_prompt system_message systemprompt system_instruction instructions persona 系统 系统提示
+        系统提示词""",
+    "arguments": """parameters args kwargs""",
+}
+_MEANINGS: dict[str, Meaning] = {name: meaning for meaning, names in _NAMES.items() for name in names.split()}
+_HARMLESS = frozenset(
+    """
+    id ids idx index uid uuid qid no number row line source sources dataset origin url link category categories class
+    type task tag tags topic topics domain subject lang language locale model model_name generator engine created
+    created_at updated updated_at date time timestamp author annotator user_id session_id conversation_id message_id
+    name title split meta metadata version hash md5 sha256 difficulty level length num_tokens tokens usage
+    序号 编号 来源 类别 分类 标签 日期 时间 作者 主题 语言 难度
+    """.split()  # noqa: SIM905 - a list of words is easier to read
+)
+_EMPTY_TEXTS = frozenset(("", "[]", "{}", "null", "none", "nan", "n/a", "#n/a"))
+_NO = frozenset(("false", "0", "no", "0.0", "否"))
+_YES = frozenset(("true", "1", "yes", "1.0", "是"))
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value holds nothing, so that nothing is lost without it."""
+    if isinstance(value, str):
+        return value.strip().lower() in _EMPTY_TEXTS
+    return value is None or value == [] or value == {}
+
+
+def meaning_of(key: str, value: Any) -> Meaning | None:
+    """What a key decides in the meaning of its example; None for nothing, as with an empty value."""
+    if is_empty(value):
+        return None
+    name = key.strip().lower()
+    meaning = _MEANINGS.get(name)
+    if name == "label" and truth_of(value) is not None:  # of TRL's unpaired preferences; other labels are classes
+        meaning = "preference"
+    if meaning == "preference" and truth_of(value) is True:  # a good answer, which is to be trained
+        return None
+    return meaning
+
+
+def truth_of(value: Any) -> bool | None:
+    """The truth that a flag holds, in whatever spelling; None for any other value."""
+    text = str(value).strip().lower() if isinstance(value, bool | int | float | str) else ""
+    return True if text in _YES else False if text in _NO else None
+
+
+def is_harmless(key: str, value: Any) -> bool:
+    """Whether the key names or describes the example, and no text of it is lost without the key."""
+    if key.strip().lower() in _HARMLESS or isinstance(value, bool | int | float):
+        return True
+    return is_empty(value)

@@ -1,0 +1,115 @@
+"""Kinds of findings on foreign formats: files that cannot be read, rows out of shape, keys that are not used."""
+
+from luthier.data.findings.kinds import Kind
+
+_EXTRA = "{at}: Extra inputs are not permitted"
+
+CONVERSION: dict[str, Kind] = {
+    "format_unsupported": Kind(
+        "error", "this is a file of the format {value}, which is not read", "这是 {value} 格式的文件，无法读取",
+        "Save it as JSONL, CSV or .xlsx; unpack an archive and check the files in it.",
+        "请另存为 JSONL、CSV 或 .xlsx；压缩包请先解压，再检查里面的文件。",
+        "The file is in the format {value}, not JSONL."),
+    "parquet_extra": Kind(
+        "error", "this is a Parquet file; reading it needs the extra “parquet”, which is not installed",
+        "这是 Parquet 文件；读取它需要可选组件 parquet，目前没有安装",
+        'Install it with pip install "luthier[parquet]", or write the data as JSONL: dataset.to_json("train.jsonl").',
+        '请用 pip install "luthier[parquet]" 安装，或把数据写成 JSONL：dataset.to_json("train.jsonl")。',
+        "The file is in the Parquet format, not JSONL."),
+    "column_duplicate": Kind(
+        "error", "two columns have the name “{key}”: {value}", "有两列都叫“{key}”：{value}",
+        "Rename or delete one of them, so that it is clear which one is meant.",
+        "请改名或删去其中一列，以便确定用的是哪一列。",
+        "The table has two columns '{key}'."),
+    "row_misfit": Kind(
+        "error", "row {key} of the table has {value} cells, and its header {detail}: a separator or a quotation mark "
+        "is missing or too many", "表格第 {key} 行有 {value} 个单元格，而表头有 {detail} 列：缺少或多了分隔符、引号",
+        'Put a cell that holds the separator or a line break in quotation marks ("…"); write a mark in it twice ("").',
+        '含有分隔符或换行的单元格要用引号括起来（"…"），其中的引号写两次（""）。',
+        "Line {line} does not fit the header of the table."),
+    "quotation_unclosed": Kind(
+        "error", "row {key} of the table has a quotation mark that is not closed as it should be: {value}",
+        "表格第 {key} 行的引号没有正确闭合：{value}",
+        'Close it at the end of the cell, and write a mark inside a cell twice ("").',
+        '请在单元格末尾补上引号；单元格里面的引号写两次（""）。',
+        "Line {line} has an unclosed quotation mark."),
+    "rows_skipped": Kind(
+        "note", "rows above the header of the table, not used: {value}", "表头之前的行没有使用：{value}",
+        "Fine if they are a title; otherwise name the columns with --question and --answer.",
+        "如果只是标题则没有问题；否则请用 --question 和 --answer 指定列名。",
+        "Rows above the header were skipped."),
+    "column_unused": Kind(
+        "note", "“{key}” is not used ({detail} values, such as {value})",
+        "没有使用“{key}”（{detail} 个值，例如 {value}）",
+        "Fine for a name or a source; if the answer depends on it, write it into the question.",
+        "如果只是编号或来源则没有问题；如果回答要依据它，请写进问题里。",
+        "The key '{key}' is not used."),
+    "meaningful_key": Kind(
+        "error", "“{key}” decides what this example means, and is not used: {value}",
+        "“{key}” 决定这个样本的含义，却不会被使用：{value}",
+        "Write a context into the question; delete answers that a rating condemns; then delete the key.",
+        "上下文请写进问题；评分低的回答请删去样本；之后再删去这个键。",
+        _EXTRA),
+    "loss_key": Kind(
+        "error", "“{key}” says whether this message is trained; here “weight” does that: {value}",
+        "“{key}” 表示这条消息是否参与训练，这里要用 “weight”：{value}",
+        'Write "weight": 0 (not trained) or 1 (trained) on the assistant message; --fix does it.',
+        '请在 assistant 消息上写 "weight": 0（不训练）或 1（训练）；--fix 可以改正。',
+        _EXTRA),
+    "reasoning_key": Kind(
+        "error", "“{key}” holds reasoning, which is not trained from there: {value}",
+        "“{key}” 里是思考过程，写在这里不会被学习：{value}",
+        "Write it into content (<think>…</think> before the answer) if the model is to think, else delete it.",
+        "如果要让模型思考，请写进 content（<think>…</think> 放在回答之前）；否则请删去。",
+        _EXTRA),
+    "not_text": Kind(
+        "error", "“{key}” holds an image, sound or a file; the models here read and write text only: {value}",
+        "“{key}” 是图片、声音或文件，而这里的模型只能读写文本：{value}",
+        "Remove the example, or write in words what is seen or heard.",
+        "请删去这个样本，或用文字写出其中的内容。",
+        "{at}: Input should be text"),
+    "preference_key": Kind(
+        "error", "“{key}” marks a better or worse answer, which this method does not read: {value}",
+        "“{key}” 表示回答的好坏，这种训练方法不会使用：{value}",
+        "Delete the examples with bad answers; or write pairs (input, preferred_output, non_preferred_output) and "
+        "train with --method dpo.",
+        "请删去回答不好的样本；或写成偏好样本（input、preferred_output、non_preferred_output），用 --method dpo 训练。",
+        _EXTRA),
+    "system_key": Kind(
+        "error", "“{key}” stands beside the messages, where no system prompt is read: {value}",
+        "“{key}” 写在 messages 之外，不会当作 system 提示使用：{value}",
+        'Write it as the first message, {{"role": "system", "content": ...}}; --fix does it.',
+        '请写成第一条消息 {{"role": "system", "content": ...}}；--fix 可以改正。',
+        _EXTRA),
+}  # fmt: skip
+
+VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sentences of a special case
+    ("missing_messages_list", "text"): Kind(
+        "error", '"messages" is a text instead of a list: {value}', "“messages” 是文本，不是列表：{value}",
+        "If the text is the list as JSON, decode it, with json.loads; --fix does it.",
+        "如果文本就是列表的 JSON，请用 json.loads 解码；--fix 可以改正。",
+        'Line {line}, key "messages": Input should be a valid list with at least one message'),
+    ("missing_content", "refusal"): Kind(
+        "error", "“refusal” holds the answer ({value}), and content, which is learned, is empty",
+        "回答写在 “refusal” 里（{value}），而用来学习的 content 是空的",
+        "Write the refusal as content, if the model is to decline here; --fix does it.",
+        "如果希望模型在这里拒绝，请把它写进 content；--fix 可以改正。",
+        "{at}: content is empty"),
+    ("content_type", "parts"): Kind(
+        "error", "“{key}” has parts of the type {value}; in messages the type of text is “text”",
+        "“{key}” 里有 {value} 类型的内容，消息里的文本类型应为 “text”",
+        'Write a text as {{"type": "text", "text": ...}}; --fix does it.',
+        '文本请写成 {{"type": "text", "text": ...}}；--fix 可以改正。',
+        "{at}: Input should be a valid string"),
+    ("call_invalid", "text"): Kind(
+        "error", "“{key}” is no call written as JSON: {value}", "“{key}” 不是用 JSON 写的函数调用：{value}",
+        'Write it with json.dumps: {{"name": ..., "arguments": {{...}}}}, with no other key.',
+        '请用 json.dumps 写出：{{"name": ..., "arguments": {{...}}}}，不含别的键。',
+        "{at}: Input should be a valid function call"),
+    ("content_type", "media"): Kind(
+        "error", "“{key}” holds an image, sound or a file; the models here read and write text only: {value}",
+        "“{key}” 是图片、声音或文件，而这里的模型只能读写文本：{value}",
+        "Remove the example, or write in words what is seen or heard.",
+        "请删去这个样本，或用文字写出其中的内容。",
+        "{at}: Input should be text"),
+}  # fmt: skip

@@ -1,0 +1,230 @@
+"""Tables keep their shape: every cell stays in its column, or its row is named and goes to the rejects."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openpyxl import Workbook
+
+from luthier.data.check.file_check import check_file
+from luthier.data.convert import Hints, prepared
+from luthier.data.findings import Finding, FindingError, Report
+from luthier.data.repair import repair_file
+
+ROWS = [(f"Capital of land {n}?", f"City, {n}") for n in range(6)]
+
+
+def checked(path: Path, content: str | bytes, **hints: str) -> tuple[list[tuple[str, Any]], list[Finding]]:
+    """The questions and answers of the converted file, and the findings on it."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with prepared(path, Hints(**hints)) as file:
+        report = Report()
+        for note in file.notes:
+            report.add(note)
+        check_file(file.path, minimum_examples=1, report=report)
+        texts = [line for line in file.path.read_text().split("\n") if line.startswith('{"messages"')]
+    chats = [json.loads(text)["messages"] for text in texts]
+    pairs = [(chat[-2]["content"], chat[-1]["content"]) for chat in chats]
+    return pairs, [finding for finding in report.findings if finding.code != "converted_from"]
+
+
+def table(*rows: tuple[Any, ...]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue()
+
+
+def workbook(path: Path, sheets: dict[str, list[tuple[Any, ...]]]) -> bytes:
+    book = Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        ("Where?,here, or there\n", "row_misfit"),
+        ("Where?\n", "row_misfit"),
+        ('Where?,"here\n', "quotation_unclosed"),
+        ('"Where"?,here\n', "quotation_unclosed"),
+        ('Where?,"here" or there\n', "quotation_unclosed"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named_alone(tmp_path: Path, row: str, code: str) -> None:
+    content = table(("question", "answer"), *ROWS[:3]) + row + table(*ROWS[3:])
+    pairs, findings = checked(tmp_path / "t.csv", content)
+    assert pairs == ROWS
+    assert [(f.code, f.severity, f.line, f.key) for f in findings] == [(code, "error", 4, "5")]
+    out, rejects = io.BytesIO(), io.BytesIO()
+    with prepared(tmp_path / "t.csv") as file:
+        repair_file(file.path, out, rejects)
+    (reject,) = rejects.getvalue().splitlines()
+    text = json.loads(reject)["text"]
+    assert all(word in text for word in ("Where", *(["here"] if "here" in row else [])))
+
+
+@given(
+    cells=st.lists(
+        st.lists(st.text(alphabet='ab,"\n ;', min_size=1, max_size=8), min_size=1, max_size=4), min_size=1, max_size=6
+    ),
+    quoted=st.booleans(),
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_letter_of_a_table_is_lost(tmp_path: Path, cells: list[list[str]], quoted: bool) -> None:
+    rows = "".join(",".join(row) + "\n" for row in cells)
+    content = "question,answer\n" + (table(*map(tuple, cells)) if quoted else rows)
+    path = tmp_path / "t.csv"
+    path.write_text(content, newline="")
+    try:
+        with prepared(path) as file:
+            written = file.path.read_text()
+    except FindingError:
+        return
+    letters = content.removeprefix("question,answer\n")
+    converted = [json.loads(line) for line in written.splitlines()]
+    texts = "".join(
+        "".join(value["row"]) if "row" in value else "".join(str(m["content"]) for m in value["messages"])
+        for value in converted
+    )
+    assert [texts.count(letter) for letter in "ab"] == [letters.count(letter) for letter in "ab"]
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(FindingError, match="two columns have the name “reply”"):
+        checked(tmp_path / "t.csv", "q,reply,reply\na,b,c\n")
+
+
+def test_columns_without_a_name(tmp_path: Path) -> None:
+    pairs, findings = checked(tmp_path / "t.csv", ",question,answer,\n0,a,b,\n1,c,d,\n")
+    assert pairs == [("a", "b"), ("c", "d")]
+    assert [(f.code, f.key, f.severity) for f in findings] == [("column_unused", "column 1", "note")]
+
+
+def test_a_column_of_long_texts_is_a_warning(tmp_path: Path) -> None:
+    remark = "see the manual, chapter four, where the matter is treated at length"
+    _, findings = checked(tmp_path / "t.csv", table(("question", "answer", "remark"), ("a", "b", remark)))
+    assert [(f.code, f.key, f.severity) for f in findings] == [("column_unused", "remark", "warning")]
+
+
+@pytest.mark.parametrize("top", [[("Quiz 2024",)], [("Quiz", None, None), (), ("made by", "us", "all")]])
+def test_titles_above_a_table(tmp_path: Path, top: list[tuple[Any, ...]]) -> None:
+    rows = [*top, ("Question", "Answer"), *ROWS]
+    pairs, findings = checked(tmp_path / "b.xlsx", workbook(tmp_path / "b.xlsx", {"A": rows}))
+    assert pairs == ROWS
+    assert [f.code for f in findings] == ["rows_skipped"]
+    assert "Quiz" in findings[0].text("en")
+
+
+def test_a_table_that_begins_elsewhere(tmp_path: Path) -> None:
+    rows = [(), (), *((None, None, *row) for row in (("提问", "回复"), *ROWS))]
+    assert checked(tmp_path / "b.xlsx", workbook(tmp_path / "b.xlsx", {"A": rows}))[0] == ROWS
+
+
+def test_empty_sheets_are_passed_over(tmp_path: Path) -> None:
+    book = {"Sheet2": [], "Sheet3": [(None, " ")], "Data": [("question", "answer"), *ROWS]}
+    assert checked(tmp_path / "b.xlsx", workbook(tmp_path / "b.xlsx", book))[0] == ROWS
+    book["Old"] = book["Data"]
+    with pytest.raises(FindingError, match="ambiguous: Data, Old"):
+        checked(tmp_path / "b.xlsx", workbook(tmp_path / "b.xlsx", book))
+
+
+def test_line_breaks_of_excel(tmp_path: Path) -> None:
+    rows = [("question", "answer"), ("one_x000D_\ntwo", "three\nfour"), ("a_x0009_b", "snake_x_case")]
+    pairs, _ = checked(tmp_path / "b.xlsx", workbook(tmp_path / "b.xlsx", {"A": rows}))
+    assert pairs == [("one\ntwo", "three\nfour"), ("a\tb", "snake_x_case")]
+
+
+CHAT = {"messages": [{"role": "user", "content": "a, b"}, {"role": "assistant", "content": "c, d"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("".join(json.dumps(CHAT["messages"]) + "\n" for _ in range(3)), "data_type"),
+        ("".join(json.dumps(json.dumps(CHAT)) + "\n" for _ in range(3)), "data_type"),
+        ("".join(f"{n}) {json.dumps(CHAT)}\n" for n in range(1, 4)), "json_invalid"),
+        ("".join(f"[{n}, {json.dumps('a, b')}]\n" for n in range(3)), "data_type"),
+        ("Dear all, please find the data below, as agreed.\nHello, Anna\nBye, Tom\n", "json_invalid"),
+        ("- question: a, b\n  answer: c, d\n", "json_invalid"),
+    ],
+)
+def test_what_is_no_table(tmp_path: Path, content: str, code: str) -> None:
+    _, findings = checked(tmp_path / "f", content)
+    errors = [finding for finding in findings if finding.severity == "error" and finding.line]
+    assert {finding.code for finding in errors} == {code}
+    assert errors[0].line == 1
+
+
+def test_conversations_in_the_cells_of_a_table(tmp_path: Path) -> None:
+    rows = [("id", "messages", "tools"), ("a1", json.dumps(CHAT["messages"]), "[]")]
+    pairs, findings = checked(tmp_path / "t.csv", table(*rows))
+    assert pairs == [("a, b", "c, d")]
+    assert [f.key for f in findings] == ["id"]
+
+
+def test_messages_in_text_are_decoded_by_a_repair(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text(json.dumps({"messages": json.dumps(CHAT["messages"])}))
+    assert "is a text" in check_file(tmp_path / "f", minimum_examples=1).findings[0].text("en")
+    out, rejects = io.BytesIO(), io.BytesIO()
+    repair_file(tmp_path / "f", out, rejects)
+    assert (json.loads(out.getvalue()), rejects.getvalue()) == (CHAT, b"")
+
+
+def test_lists_texts_and_numbered_lines_can_be_repaired(tmp_path: Path) -> None:
+    lines = [json.dumps(CHAT["messages"]), json.dumps(json.dumps(CHAT)), f"7: {json.dumps(CHAT)}", json.dumps(CHAT)]
+    (tmp_path / "f").write_text("\n".join(lines))
+    out, rejects = io.BytesIO(), io.BytesIO()
+    repair_file(tmp_path / "f", out, rejects)
+    assert [json.loads(line) for line in out.getvalue().splitlines()] == [CHAT] * 4
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "Excel 97"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"7z\xbc\xaf\x27\x1c00", "7z"),
+        (b"SQLite format 3\x00", "SQLite"),
+    ],
+)
+def test_other_binary_formats_get_one_sentence(tmp_path: Path, content: bytes, name: str) -> None:
+    with pytest.raises(FindingError, match=f"{name}.*which is not read") as error:
+        checked(tmp_path / "f", content)
+    assert error.value.finding.code == "format_unsupported"
+
+
+def test_a_zip_names_what_is_in_it(tmp_path: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
+        archive.writestr("data.csv", "a,b")
+    with pytest.raises(FindingError, match=r"zip: data\.csv"):
+        checked(tmp_path / "f.zip", (tmp_path / "f.zip").read_bytes())
+
+
+def test_parquet_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(FindingError, match=r"luthier\[parquet\]"):
+        checked(tmp_path / "f.parquet", b"PAR1" + bytes(20) + b"PAR1")
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(
+        pyarrow.table({"question": [q for q, _ in ROWS], "answer": [a for _, a in ROWS]}), tmp_path / "p"
+    )
+    assert checked(tmp_path / "p", (tmp_path / "p").read_bytes())[0] == ROWS
+    messages = [CHAT["messages"], [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]]
+    parquet.write_table(pyarrow.table({"messages": messages}), tmp_path / "p")
+    assert checked(tmp_path / "p", (tmp_path / "p").read_bytes())[0] == [("a, b", "c, d"), ("x", "y")]
