@@ -190,8 +190,8 @@ def handler(api: FakeAPI) -> type[BaseHTTPRequestHandler]:
     routes = (
         (re.compile(r"/v1/evaluations/?(.*)"), lambda *request: api.evaluations_route(*request)),  # of Luthier alone
         (re.compile(r"/v1/files/?(.*)"), api.files_route),
-        (re.compile(r"/v1/fine_tuning/jobs/?(.*)"), api.jobs_route),
-        (re.compile(r"/v1/models/?(.*)"), api.models_route),
+        (re.compile(r"/v1/fine_tuning/jobs/?(.*)"), lambda *request: api.jobs_route(*request)),
+        (re.compile(r"/v1/models/?(.*)"), lambda *request: api.models_route(*request)),
         (re.compile(r"/v1/chat/completions()"), lambda *request: api.chat_route(*request)),  # tests may set another
     )
 

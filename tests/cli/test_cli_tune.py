@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import Run, run
@@ -45,12 +46,13 @@ def test_errors_in_the_file_stop_before_anything_is_sent(api: FakeAPI, luthier: 
 
 
 def test_ids_and_a_validation_file(api: FakeAPI, luthier: Run, train: Path) -> None:
+    api.add_file("file-abc", "train.jsonl", b"")
     assert luthier("tune", "file-abc", "--validation", train, "--method", "dpo", "--no-check").exit_code == 0
     assert api.bodies("/v1/fine_tuning/jobs") == [
         {
             "model": "gpt-3.5-turbo",
             "training_file": "file-abc",
-            "validation_file": "file-1",
+            "validation_file": "file-2",
             "method": {"type": "dpo", "dpo": {"hyperparameters": {}}},
         }
     ]
@@ -98,3 +100,43 @@ def test_an_embedded_server_is_watched_anyway(api: FakeAPI, embedded: list[Path 
 
 def test_a_persons_key_is_not_printed(api: FakeAPI, luthier: Run, train: Path) -> None:
     assert "sk-secret" not in luthier("tune", train, "--api-key", "sk-secret").output
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--epochs", "500"),
+        ("--batch-size", "0"),
+        ("--learning-rate-multiplier", "0"),
+        ("--suffix", "模 型"),
+        ("--seed", "-1"),
+        ("--validation", "file-none"),
+    ],
+)
+def test_what_the_server_would_refuse_uploads_nothing(
+    api: FakeAPI, luthier: Run, train: Path, wrong: tuple[str, str]
+) -> None:
+    assert luthier("tune", train, *wrong).exit_code == 2
+    assert api.files == {}
+
+
+def test_an_unknown_model_uploads_nothing(api: FakeAPI, luthier: Run, train: Path) -> None:
+    error = {"message": "no", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}
+    api.failures.append((404, json.dumps({"error": error}).encode()))
+    result = luthier("tune", train, "--model", "gpt-9")
+    assert result.exit_code == 2
+    assert "no model gpt-9" in result.stderr
+    assert api.files == {}
+
+
+def test_a_refused_job_leaves_no_files(
+    api: FakeAPI, luthier: Run, train: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = api.jobs_route
+
+    def refuse(method: str, *rest: Any) -> Any:
+        return None if method == "POST" else original(method, *rest)
+
+    monkeypatch.setattr(api, "jobs_route", refuse)
+    assert luthier("tune", train).exit_code == 2
+    assert api.files == {}

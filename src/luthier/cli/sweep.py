@@ -20,7 +20,7 @@ from luthier.cli.options import GeneratedFile, Options, pass_options, server_opt
 from luthier.cli.output import note, print_json
 from luthier.cli.sweep_jobs import ROUNDS, Trial, Trials, detaching_all
 from luthier.cli.sweep_report import print_ranking, ranked, svg_plot
-from luthier.cli.tune import local_file, upload_if_local
+from luthier.cli.tune import check_request, local_file, upload_if_local
 from luthier.language import say
 from luthier.types.job_options import RANK, SWEEP, VALIDATE_AT
 
@@ -214,6 +214,7 @@ def sweep(
     _check_score(paths[1], score)
     with open_connection(options) as connection:
         client = connection.client
+        check_request(client, {"model": model}, [(train_file, paths[0]), (validation, paths[1])])
         files = {
             "training_file": upload_if_local(client, train_file, paths[0]) or train_file,
             "validation_file": upload_if_local(client, validation, paths[1]) or validation,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from luthier.cli.output import note, print_json, stderr_console, to_json
 from luthier.cli.watch import detaching, print_outcome, watch_job
 from luthier.language import say
 from luthier.types import job_options
+from luthier.types.names import SUFFIX
 
 if TYPE_CHECKING:
     import openai
@@ -142,6 +144,75 @@ def _exit_on_errors(training: Path | None, validation: Path | None, method: str)
             )
 
 
+def _check_ranges(parameters: dict[str, Any]) -> None:
+    """The ranges of OpenAI's specification, before anything is uploaded. Raises UsageError."""
+    for name, flag, highest in (("n_epochs", "--epochs", 50), ("batch_size", "--batch-size", 256)):
+        value = parameters.get(name)
+        if isinstance(value, int) and not 1 <= value <= highest:
+            message = f"{flag} {value} is not between 1 and {highest}."
+            raise click.UsageError(say(message, f"{flag} {value} 不在 1 到 {highest} 之间。"))
+    rate = parameters.get("learning_rate_multiplier")
+    if isinstance(rate, float) and not rate > 0:
+        message = say(f"{rate} is not greater than 0.", f"{rate} 应大于 0。")
+        raise click.UsageError(f"--learning-rate-multiplier {message}")
+    suffix = parameters.get("suffix")
+    if suffix is not None and not SUFFIX.fullmatch(suffix):
+        raise click.UsageError(
+            say(
+                f"--suffix {suffix}: 1 to 64 letters, digits, '_', '.' and '-' are allowed.",
+                f"--suffix {suffix}：只能用 1 到 64 个字母、数字、“_”、“.”、“-”。",
+            )
+        )
+    seed = parameters.get("seed")
+    if seed is not None and not 0 <= seed < 2**31:
+        raise click.UsageError(
+            say(f"--seed {seed} is not between 0 and 2^31 - 1.", f"--seed {seed} 不在 0 到 2^31 - 1 之间。")
+        )
+
+
+def check_request(
+    client: openai.OpenAI, parameters: dict[str, Any], files: list[tuple[str | None, Path | None]]
+) -> None:
+    """Checks that the model and the files named by id exist, before anything is uploaded. Raises CliError.
+
+    Services that answer these calls with anything but OpenAI's "not found" are left to decide for themselves.
+    """
+    import openai
+
+    for name, path in files:
+        if name and path is None:
+            client.files.retrieve(name)
+    try:
+        client.models.retrieve(parameters["model"])
+    except openai.NotFoundError as error:
+        if error.code != "model_not_found":
+            return
+        raise CliError(
+            say(
+                f"There is no model {parameters['model']} here. Nothing was uploaded.",
+                f"没有模型 {parameters['model']}。没有上传任何内容。",
+            ),
+            say("These exist: luthier models list", "可用的模型：luthier models list"),
+        ) from error
+    except openai.APIStatusError:
+        return
+
+
+@contextmanager
+def deleted_on_refusal(client: openai.OpenAI, file_ids: Sequence[str | None]) -> Iterator[None]:
+    """Deletes the files that were uploaded for a job that the server refuses."""
+    import openai
+
+    try:
+        yield
+    except (openai.BadRequestError, openai.NotFoundError, openai.PermissionDeniedError):
+        for file_id in file_ids:
+            if file_id:
+                with suppress(openai.OpenAIError):
+                    client.files.delete(file_id)
+        raise
+
+
 def upload_if_local(client: openai.OpenAI, name: str | None, path: Path | None) -> str | None:
     """The file id: of `path` after its upload, or `name` itself without a path."""
     if path is None:
@@ -237,13 +308,19 @@ def tune(
 ) -> None:
     training_path, validation_path = local_file(train_file), local_file(validation)
     job_metadata(parameters)  # before anything is uploaded
+    _check_ranges(parameters)
     if not no_check:
         _exit_on_errors(training_path, validation_path, method)
     with open_connection(options) as connection:
         client = connection.client
+        check_request(client, parameters, [(train_file, training_path), (validation, validation_path)])
         training_id = upload_if_local(client, train_file, training_path) or train_file
         validation_id = upload_if_local(client, validation, validation_path)
-        job = create_job(client, training_id, validation_id, parameters, method)
+        uploaded = [
+            file_id for file_id, path in ((training_id, training_path), (validation_id, validation_path)) if path
+        ]
+        with deleted_on_refusal(client, uploaded):
+            job = create_job(client, training_id, validation_id, parameters, method)
         if no_watch and not connection.embedded:
             print_json(to_json(job)) if options.json else click.echo(job.id)
             return
