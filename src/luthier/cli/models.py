@@ -7,12 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.text import Text
 
 from luthier.cli.client import has_server_address, open_client
 from luthier.cli.errors import CliError
+from luthier.cli.i18n import printable
 from luthier.cli.local import default_base, local_catalogue, settings_of
 from luthier.cli.options import Options, local_options, pass_options, server_options
-from luthier.cli.output import download_bars, local_time, note, print_details, print_json, print_table, to_json
+from luthier.cli.output import (
+    download_bars,
+    local_time,
+    note,
+    print_details,
+    print_json,
+    print_table,
+    stdout_console,
+    to_json,
+)
 from luthier.language import say
 
 
@@ -45,17 +56,36 @@ def list_models(options: Options) -> None:
     if options.json:
         print_json(listed)
         return
-    columns = ("id", say("owner", "所有者"), say("created", "创建时间"), say("from", "来源"))
-    rows = [
-        (
-            model["id"],
-            model.get("owned_by"),
-            local_time(model.get("created")),
-            model.get("parent") or model.get("source"),
+    _print_models(listed)
+
+
+def _print_models(listed: list[dict[str, Any]]) -> None:
+    """Fine-tuned models, base models, and the names that stand for each of them."""
+    tuned = [model for model in listed if str(model["id"]).startswith("ft:")]
+    names = [model for model in listed if model not in tuned and model.get("root")]
+    bases = [model for model in listed if model not in tuned and not model.get("root")]
+    if tuned:
+        _heading(say("Fine-tuned models", "微调模型"))
+        columns = (say("model", "模型"), say("base", "基座"), say("created", "创建时间"))
+        print_table(columns, [(m["id"], m.get("root") or m.get("parent"), local_time(m.get("created"))) for m in tuned])
+    if bases:
+        _heading(say("Models", "模型"))
+        print_table((say("model", "模型"), say("source", "来源")), [(m["id"], m.get("source")) for m in bases])
+    by_target: dict[str, list[str]] = {}
+    for model in names:
+        target = (
+            f"{model['root']} ({say('upstream', '上游服务')})" if model.get("owned_by") == "upstream" else model["root"]
         )
-        for model in listed
-    ]
-    print_table(columns, rows)
+        by_target.setdefault(str(target), []).append(str(model["id"]))
+    for target, aliases in by_target.items():
+        _heading(say(f"{len(aliases)} names for {target}", f"{target} 的 {len(aliases)} 个名称"))
+        stdout_console().print(Text(printable(", ".join(aliases))))
+    if not listed:
+        stdout_console().print(say("No models.", "没有模型。"))
+
+
+def _heading(text: str) -> None:
+    stdout_console().print(Text(printable(text), style="bold"), soft_wrap=True)
 
 
 @models.command(
