@@ -5,7 +5,8 @@ Imported by every command line first, so it must stay small.
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -53,6 +54,20 @@ def use_language(ctx: click.Context, language: str | None) -> None:
             os.environ[VARIABLE] = before
 
     ctx.call_on_close(restore)
+
+
+@contextmanager
+def language_set(language: str | None) -> Iterator[None]:
+    """`LUTHIER_LANG` is `language` meanwhile, unless it is not in `LANGUAGES`."""
+    before = os.environ.get(VARIABLE)
+    if language in LANGUAGES:
+        os.environ[VARIABLE] = language
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def _set_language(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

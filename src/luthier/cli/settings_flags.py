@@ -8,13 +8,32 @@ from typing import Any
 
 import click
 
+from luthier.cli.settings_texts import CHINESE, TOPICS
+from luthier.language import say
 from luthier.settings import RENAMED, Settings
+
+
+class SettingsCommand(click.Command):
+    """A command whose help lists the settings by topic."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        topics = dict.fromkeys((say(*topic), names) for topic, names in TOPICS)
+        grouped = {name for _, names in topics for name in names}
+        rest = tuple(name for name in records if name in Settings.model_fields and name not in grouped)
+        own = tuple(name for name in records if name and name not in Settings.model_fields)
+        sections = [(say("Options", "选项"), own), *topics, (say("More settings", "其他设置"), rest)]
+        for title, names in sections:
+            rows = [record for name in names if (record := records.get(name))]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
 
 def add_settings_flags(command: click.Command) -> click.Command:
     """Adds a flag for every setting, with its description and variable, and a hidden one for every former name."""
     for name, field in Settings.model_fields.items():
-        text = f"{field.description}  [LUTHIER_{name.upper()}]"
+        text = f"{say(field.description or '', CHINESE.get(name, field.description or ''))}  [LUTHIER_{name.upper()}]"
         command.params.append(click.Option([_flag(name)], metavar="VALUE", help=text, show_default=False))
     command.params.extend(click.Option([_flag(name)], hidden=True) for name in RENAMED)
     return command

@@ -37,9 +37,12 @@ def worker(data: Path | None) -> None:
         from luthier.runtime import LuthierWorker
 
         with LuthierWorker(settings) as running:
-            click.echo(say("Working on", "正在处理") + f" {running.data}", err=True)
+            click.echo(say("Working on ", "工作数据文件夹：") + str(running.data), err=True)
             click.echo(
-                say("Press Ctrl-C to stop; jobs go on where they were.", "按 Ctrl-C 停止，任务下次从原处继续。"),
+                say(
+                    "Press Ctrl-C to stop; jobs resume on the next start.",
+                    "按 Ctrl-C 停止；任务在下次启动后从断点继续。",
+                ),
                 err=True,
             )
             stop.wait()
