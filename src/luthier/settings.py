@@ -6,6 +6,7 @@ a warning (`RENAMED`).
 """
 
 import ipaddress
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    TomlConfigSettingsSource,
 )
 
 from luthier.hardware import Device, Precision, select_hardware
@@ -38,8 +40,14 @@ RENAMED = {"adapters_in_memory": "lora_slots", "answer_tokens": "default_max_tok
 _Value = TypeVar("_Value")
 
 
+def config_path() -> Path:
+    """The config file, whether or not it exists: `LUTHIER_CONFIG`, else `config.toml` in the user's config folder."""
+    named = os.environ.get("LUTHIER_CONFIG")
+    return Path(named) if named else Path(platformdirs.user_config_dir("luthier")) / "config.toml"
+
+
 class Settings(BaseSettings):
-    """Precedence: keyword arguments (the flags of `luthier serve`), environment variables, defaults."""
+    """Precedence: keyword arguments (the flags of `luthier serve`), environment variables, config file, defaults."""
 
     # Validation errors hide input values, which may be keys.
     model_config = SettingsConfigDict(
@@ -225,12 +233,14 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments and environment variables, with renamed settings under their current names."""
+        """Arguments, environment variables and the config file, with renamed settings under their current names."""
+        config = TomlConfigSettingsSource(settings_cls, toml_file=config_path())
+        config.init_kwargs = _with_current_names(config.init_kwargs, "")
         if isinstance(init_settings, InitSettingsSource):
             init_settings.init_kwargs = _with_current_names(init_settings.init_kwargs, "")
         if isinstance(env_settings, EnvSettingsSource):
             env_settings.env_vars = _with_current_names(env_settings.env_vars, "luthier_")
-        return init_settings, env_settings
+        return init_settings, env_settings, config
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod

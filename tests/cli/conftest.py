@@ -20,6 +20,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "LUTHIER_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LUTHIER_LANG", "en")
+    monkeypatch.setenv("LUTHIER_CONFIG", str(tmp_path / "no-config.toml"))
     monkeypatch.setattr("luthier.cli.watch.POLL_S", 0.005)
     monkeypatch.chdir(tmp_path)
 

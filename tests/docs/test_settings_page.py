@@ -19,9 +19,9 @@ HEAD = f"""# Settings of the server
 
 Made from `src/luthier/settings.py` by `{COMMAND}`; change it there.
 
-Each setting is a flag of `luthier serve` and an environment variable; a flag wins over a variable. Other commands
-read the variables when they start a server for themselves, which then listens on loopback, on a free port and with a
-key of its own.
+Each setting is a flag of `luthier serve` and an environment variable; a flag wins over a variable, and both over the
+same name in the config file (docs/config.md). Other commands read the variables and the file when they start a server
+for themselves, which then listens on loopback, on a free port and with a key of its own.
 
 | flag | variable | default | meaning |
 |---|---|---|---|

@@ -5,14 +5,17 @@ imported when the command is called, so help is fast and `luthier check` never l
 reach the server only through the official `openai` client.
 """
 
+import difflib
 import importlib
-from typing import NamedTuple
+import sys
+from typing import Any, NamedTuple
 
 import click
 
 from luthier import __version__
+from luthier.cli import click_texts
 from luthier.cli.errors import CliError, renamed_settings_shown, settings_error
-from luthier.cli.i18n import lang_option, language_of, use_language
+from luthier.cli.i18n import lang_option, language_of, language_set, use_language
 from luthier.language import say
 from luthier.types.errors import LuthierError
 
@@ -58,6 +61,11 @@ COMMANDS = (
           "与基座模型或微调模型对话。"),
     Entry("evaluate", "luthier.cli.evaluate:evaluate", "Evaluate models on held-out examples: tool calls or text.",
           "用留出的样本评估模型：工具调用或文本。"),
+    Entry("alias", "luthier.cli.alias:alias", "Short names for models.", "给模型起短名称。"),
+    Entry("config", "luthier.cli.config:config", "Where settings are kept in a file.", "用文件保存设置。"),
+    Entry("doctor", "luthier.cli.doctor:doctor", "Check this machine and installation.", "检查本机和安装情况。"),
+    Entry("completion", "luthier.cli.completion:completion", "Shell completion for bash, zsh and fish.",
+          "bash、zsh、fish 的自动补全。"),
 )  # fmt: skip
 
 
@@ -74,6 +82,23 @@ class MainGroup(click.Group):
                 command: click.Command = getattr(importlib.import_module(module), attribute)
                 return command
         return None
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Keeps the language of `--lang` until errors are shown, which happens after the context has closed."""
+        words = args[0] if args else options.get("args")
+        with language_set(language_of(sys.argv[1:] if words is None else words)):
+            return super().main(*args, **options)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggests the nearest command for a misspelt one."""
+        names = self.list_commands(ctx)
+        near = difflib.get_close_matches(args[0], names, n=1) if args and args[0] not in names else []
+        if near and not args[0].startswith("-"):
+            ctx.fail(say(f"No such command '{args[0]}'. Did you mean {near[0]}?",
+                         f"没有命令 '{args[0]}'。是否指 {near[0]}？"))  # fmt: skip
+        return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Applies `--lang` before a command is imported, so that its help is in that language too."""
@@ -115,6 +140,9 @@ class MainGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section(say("Workflow", "工作流程")):
             formatter.write_dl([(entry.name, say(entry.en, entry.zh)) for entry in COMMANDS])
+
+
+click_texts.install()
 
 
 @click.group(cls=MainGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,6 +5,7 @@ The `openai` client is imported only when one of its exceptions is translated.
 
 from __future__ import annotations
 
+import tomllib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,14 @@ def settings_error(error: ValueError) -> Exception:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    if isinstance(error, tomllib.TOMLDecodeError):
+        from luthier.settings import config_path
+
+        path = config_path()
+        return CliError(
+            say(f"{path} is not valid TOML: {error}", f"{path} 不是有效的 TOML：{error}"),
+            say("Lines look like: port = 8080", "每行的格式如：port = 8080"),
+        )
     if isinstance(error, SettingsError):
         return CliError(str(error), say("Settings with several values are JSON objects.", "多值设置用 JSON 对象书写。"))
     if not isinstance(error, ValidationError) or error.title != "Settings":
@@ -144,5 +153,8 @@ def settings_error(error: ValueError) -> Exception:
     for detail in error.errors():
         name = str(detail["loc"][0])
         lines.append(f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {detail['msg']}")
-    hint = say("`luthier serve --help` describes the settings.", "设置的说明见 `luthier serve --help`。")
+    hint = say(
+        "`luthier serve --help` describes the settings; those in a file are in: luthier config path",
+        "设置的说明见 `luthier serve --help`；写在文件中的设置见：luthier config path",
+    )
     return CliError("\n".join(lines), hint)

@@ -1,0 +1,217 @@
+"""`luthier doctor`: a table of checks of this machine and installation.
+
+A check is a function from `Settings` to `Finding`s, registered in `CHECKS`. Checks change nothing, and none needs a
+server.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from luthier.cli.local import settings_of
+from luthier.cli.options import Options, pass_options, server_options
+from luthier.cli.output import format_bytes, print_json, spinner, stdout_console
+from luthier.language import say
+
+if TYPE_CHECKING:
+    from luthier.settings import Settings
+
+_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16", "sve")
+_LEAST_DISK, _LEAST_MEMORY = 2 * 1024**3, 2 * 1024**3
+_MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `name` is a stable key; `text` and `remedy` are in the user's language."""
+
+    name: str
+    status: Literal["ok", "warning", "error"]
+    text: str
+    remedy: str = ""
+
+
+def _version(settings: Settings) -> Iterator[Finding]:
+    versions = f"Luthier {importlib.metadata.version('luthier')}, Python {platform.python_version()}"
+    yield Finding("version", "ok", f"{versions}, {platform.system()} {platform.machine()}")
+
+
+def _config(settings: Settings) -> Iterator[Finding]:
+    from luthier.settings import config_path
+
+    path = config_path()
+    names = ", ".join(sorted(settings.model_fields_set)) or "–"
+    where = say(f"{path}, settings: {names}", f"{path}，设置：{names}")
+    absent = say(f"none at {path}; settings: {names}", f"{path} 不存在；设置：{names}")
+    yield Finding("config", "ok", where if path.is_file() else absent)
+    unknown = [name for name in os.environ if name.startswith("LUTHIER_") and not _is_known(name)]
+    if unknown:
+        yield Finding(
+            "environment",
+            "warning",
+            say(f"variables without effect: {', '.join(unknown)}", f"不起作用的环境变量：{', '.join(unknown)}"),
+            say("The names are in `luthier serve --help`.", "变量名见 `luthier serve --help`。"),
+        )
+
+
+def _is_known(variable: str) -> bool:
+    from luthier.settings import RENAMED, Settings
+
+    name = variable.removeprefix("LUTHIER_").lower()
+    return name in Settings.model_fields or name in RENAMED or name in ("lang", "config")
+
+
+def _cpu(settings: Settings) -> Iterator[Finding]:
+    try:
+        flags = set(re.findall(r"\S+", Path("/proc/cpuinfo").read_text(encoding="utf-8")))
+    except OSError:
+        flags = set()
+    features = " ".join(name for name in _FEATURES if name in flags) or "–"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("cpu", "ok", say(f"{cores} cores, features: {features}", f"{cores} 核，指令集：{features}"))
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        match = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
+        free = int(match[1]) * 1024 if match else free
+    except (OSError, ValueError):
+        return
+    text = say(
+        f"{format_bytes(free)} of {format_bytes(total)} free", f"可用 {format_bytes(free)}，共 {format_bytes(total)}"
+    )
+    remedy = say("Training the bundled base needs about 2 GiB.", "训练自带的基座模型约需 2 GiB。")
+    yield Finding("memory", "ok", text) if free >= _LEAST_MEMORY else Finding("memory", "warning", text, remedy)
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    for name, folder in (("data", settings.data), ("cache", settings.cache)):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not os.access(existing, os.W_OK):
+            text = say(f"{folder} is not writable", f"{folder} 不可写")
+            yield Finding(name, "error", text, say(f"Choose another with --{name}.", f"用 --{name} 另选一个。"))
+            continue
+        free = shutil.disk_usage(existing).free
+        text = say(f"{folder}, {format_bytes(free)} free", f"{folder}，可用 {format_bytes(free)}")
+        remedy = say("Checkpoints and base models may not fit.", "检查点和基座模型可能放不下。")
+        yield Finding(name, "ok", text) if free >= _LEAST_DISK else Finding(name, "warning", text, remedy)
+
+
+def _port(settings: Settings) -> Iterator[Finding]:
+    host, port = settings.host, settings.port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            text = say(f"{host}:{port} cannot be used: {error.strerror}", f"{host}:{port} 不可用：{error.strerror}")
+            hint = say("A server may be running there; else: --port", "可能已有服务器在该端口运行；否则换一个：--port")
+            yield Finding("port", "warning", text, hint)
+            return
+    yield Finding("port", "ok", say(f"{host}:{port} is free", f"{host}:{port} 可用"))
+
+
+def _compiler(settings: Settings) -> Iterator[Finding]:
+    found = next((path for name in ("g++", "clang++") if (path := shutil.which(name))), None)
+    if found:
+        yield Finding("compiler", "ok", found)
+        return
+    remedy = say(
+        "Without one training takes up to twice as long: install g++.", "没有它训练时间最多会加倍：请安装 g++。"
+    )
+    yield Finding("compiler", "warning", say("no g++ or clang++", "没有 g++ 或 clang++"), remedy)
+
+
+def _base_model(settings: Settings) -> Iterator[Finding]:
+    from luthier.catalogue import Catalogue
+
+    catalogue, base = Catalogue(settings.cache), settings.base
+    if base not in catalogue:
+        text = say(f"there is no base model {base}", f"没有基座模型 {base}")
+        yield Finding("base", "error", text, say("See: luthier models list", "请看：luthier models list"))
+    elif not catalogue.ready(base):
+        text = say(f"{base} is not on this machine yet", f"本机还没有 {base}")
+        yield Finding("base", "warning", text, say("Fetch it: luthier models pull", "获取：luthier models pull"))
+    else:
+        yield Finding("base", "ok", f"{base}, {catalogue.folder(base)}")
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    """What `auto` selects; imports torch."""
+    from luthier.catalogue import Catalogue
+    from luthier.inference.options import EngineOptions
+    from luthier.inference.registry import select_engine
+    from luthier.types.errors import LuthierError
+
+    device, precision = settings.hardware()
+    yield Finding("hardware", "ok", say(f"device {device}, dtype {precision}", f"设备 {device}，数据类型 {precision}"))
+    catalogue = Catalogue(settings.cache)
+    if settings.base not in catalogue or not catalogue.ready(settings.base):
+        return
+    options = EngineOptions(engine=settings.engine, device=device, precision=precision, cache=settings.cache)
+    try:
+        selection = select_engine(catalogue.folder(settings.base), options)
+    except LuthierError as error:
+        yield Finding("engine", "error", str(error))
+        return
+    yield Finding(
+        "engine", "ok", say(f"{selection.name}: {selection.reason}", f"{selection.name}（{selection.reason}）")
+    )
+
+
+Check = Callable[["Settings"], Iterator[Finding]]
+CHECKS: list[Check] = [_version, _config, _cpu, _memory, _disk, _port, _compiler, _base_model, _engine]
+
+
+@click.command(
+    help=say(
+        "Check this machine: CPU, compiler, memory, disk, port, base model, and the engine that `auto` selects and "
+        "why. Exit code 1 if something is broken.\n\nExample: luthier doctor --json",
+        "检查本机：CPU、编译器、内存、磁盘、端口、基座模型，以及 auto 选择的推理引擎和原因。"
+        "有错误时退出码为 1。\n\n例子：luthier doctor --json",
+    )
+)
+@server_options
+@pass_options
+def doctor(options: Options) -> None:
+    settings = settings_of(options)
+    with spinner(say("Checking this machine …", "正在检查本机……")):
+        findings = [finding for check in CHECKS for finding in _findings(check, settings)]
+    if options.json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            _print(finding)
+    sys.exit(1 if any(finding.status == "error" for finding in findings) else 0)
+
+
+def _findings(check: Check, settings: Settings) -> list[Finding]:
+    """A check that fails is a finding itself: one broken part must not hide the others."""
+    try:
+        return list(check(settings))
+    except Exception as error:
+        return [Finding(check.__name__.strip("_"), "error", f"{type(error).__name__}: {error}")]
+
+
+def _print(finding: Finding) -> None:
+    from rich.text import Text
+
+    mark, style = _MARKS[finding.status]
+    line = Text.assemble((mark, style), f" {finding.name:<12}{finding.text}")
+    stdout_console().print(line, soft_wrap=True)
+    if finding.remedy:
+        stdout_console().print(Text(" " * 14 + finding.remedy), soft_wrap=True)

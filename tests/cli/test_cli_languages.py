@@ -1,0 +1,95 @@
+"""Chinese help, errors, statuses and events; lines that fit 80 cells."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+from command_line import run
+
+from luthier.cli import COMMANDS, main
+from luthier.cli.click_texts import cell_width
+from luthier.cli.progress_texts import STATUSES, event_text, status_text
+from luthier.cli.settings_texts import CHINESE, TOPICS
+from luthier.settings import Settings
+from luthier.training import protocol
+from luthier.worker import job_messages
+
+
+def command_lines() -> list[tuple[str, ...]]:
+    """Every command and subcommand."""
+    lines: list[tuple[str, ...]] = [()]
+    for entry in COMMANDS:
+        lines.append((entry.name,))
+        command = main.get_command(click.Context(main), entry.name)
+        if isinstance(command, click.Group):
+            lines += [(entry.name, name) for name in command.commands]
+    return lines
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_help_fits_80_cells(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_LANG", language)
+    for line in command_lines():
+        for text in run(*line, "--help").stdout.splitlines():
+            assert cell_width(text) <= 80 or " " not in text.strip(), (line, text)
+
+
+def is_chinese(text: str) -> bool:
+    return any("\u4e00" <= character <= "\u9fff" for character in text)
+
+
+def test_clicks_own_texts_are_chinese() -> None:
+    words = [sys.executable, "-m", "luthier", "--lang", "zh", "tune", "--help"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # click keeps its help option
+    assert "Usage" not in shown
+    assert "Show this" not in shown
+    for words in (["chekc"], ["tune"], ["jobs", "list", "--limit", "0"], ["check", "no-such-file"], ["tune", "--no"]):
+        result = run("--lang", "zh", *words)
+        assert result.exit_code == 2
+        assert is_chinese(result.stderr.splitlines()[-1]), result.stderr
+
+
+def test_a_misspelt_command_gets_a_suggestion() -> None:
+    assert "Did you mean check?" in run("chekc").stderr
+
+
+def test_every_setting_has_a_chinese_description_and_a_topic() -> None:
+    assert set(CHINESE) <= set(Settings.model_fields)
+    assert {name for _, names in TOPICS for name in names} <= set(Settings.model_fields)
+    assert all(map(is_chinese, CHINESE.values()))
+
+
+EVENTS = [
+    job_messages.STARTED,
+    job_messages.SUCCEEDED,
+    job_messages.STOPPED,
+    job_messages.open_weights("gpt-4o", "Base"),
+    *job_messages.trainer_notice(protocol.Hardware(name="CPU", dtype="float32", threads=2)),
+    *job_messages.trainer_notice(protocol.TrainableParameters(count=10)),
+    *job_messages.trainer_notice(protocol.TrainableParameters(count=10, rank=4, alpha=8, layers=["q_proj"])),
+    *job_messages.trainer_notice(protocol.CompilerMissing()),
+    *job_messages.trainer_notice(protocol.Resumed(step=3)),
+    job_messages.checkpoint_created(3, "ft:x"),
+    job_messages.model_created("ft:x"),
+    job_messages.trainer_died("signal 9"),
+]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.message[:30])
+def test_events_are_shown_in_chinese_and_stay_english_on_the_wire(
+    event: job_messages.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_chinese(event.message)
+    assert event_text(event.message) == event.message
+    monkeypatch.setenv("LUTHIER_LANG", "zh")
+    assert is_chinese(event_text(event.message))
+
+
+def test_the_gates_event_and_unknown_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_LANG", "zh")
+    summary = "mean difference 0.0012 over 96 tokens of 4 examples, 0 likeliest tokens differ"
+    text = event_text(f"Checked: the serving path gives what was trained ({summary})")
+    assert text == "已核对：推理结果与训练一致（4 个样本、96 个 token 的平均差异为 0.0012，最可能的 token 有 0 个不同）"
+    assert event_text("Something new") == "Something new"
+    assert [status_text(status) for status in (*STATUSES, "new")][-1] == "new"
