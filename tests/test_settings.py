@@ -41,6 +41,7 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         {"keep_checkpoints": 0},
         {"aliases": {"a:b": "x"}},
         {"aliases": {"ft:a b": "x"}},
+        {"capture": "proj a"},
         {"aliases": {"proj_a=a:b": "x"}},
         {"aliases": {"a": "upstream:|"}},
         {"aliases": {"a": "upstream:b|upstream:c"}},

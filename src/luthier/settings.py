@@ -31,7 +31,7 @@ from luthier.types.aliases import check_alias_name, parse_target
 from luthier.types.errors import RenamedSettingWarning
 from luthier.types.job_options import MAX_ALPHA, MAX_RANK
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS
-from luthier.types.projects import DEFAULT_PROJECT
+from luthier.types.projects import DEFAULT_PROJECT, PROJECT_ID
 
 DEFAULT_CACHE = Path(platformdirs.user_cache_dir("luthier"))
 DEFAULT_BASE = "smollm2-135m-instruct"
@@ -114,6 +114,14 @@ class Settings(BaseSettings):
         None, description="Upstream service that `upstream:` aliases are proxied to, such as https://api.openai.com/v1."
     )
     upstream_api_key: SecretStr | None = Field(None, description="API key of the upstream service.")
+    capture: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description=(
+            "Projects, separated by commas, or `all`, whose chat completions that pass through to the upstream service "
+            "are stored, with the metadata luthier:captured=true, within `stored_days` and `stored_completions`. "
+            "`default` is the project of keys without one. None: nothing is stored."
+        ),
+    )
     organization: str = Field(
         "personal", pattern=r"^[\w.-]{1,64}$", description="Third part of fine-tuned model names."
     )
@@ -242,7 +250,7 @@ class Settings(BaseSettings):
             env_settings.env_vars = _with_current_names(env_settings.env_vars, "luthier_")
         return init_settings, env_settings, config
 
-    @field_validator("api_keys", "cors_origins", mode="before")
+    @field_validator("api_keys", "cors_origins", "capture", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -262,6 +270,14 @@ class Settings(BaseSettings):
     @classmethod
     def _normalize_origins(cls, value: list[str]) -> list[str]:
         return [origin.lower().rstrip("/") for origin in value]
+
+    @field_validator("capture")
+    @classmethod
+    def _check_captured(cls, value: list[str]) -> list[str]:
+        for project in value:
+            if not PROJECT_ID.fullmatch(project):
+                raise ValueError(f"'{project}' is not the name of a project")
+        return value
 
     @field_validator("aliases")
     @classmethod
@@ -296,6 +312,10 @@ class Settings(BaseSettings):
         owned = [(*_project_and_name(entry), target) for entry, target in self.aliases.items()]
         names |= {name: target for owner, name, target in owned if owner is None}
         return names | {name: target for owner, name, target in owned if owner is not None and owner == project}
+
+    def captures(self, project: str | None) -> bool:
+        """Whether chat completions of `project` are captured; None: the whole organization's, in the default one."""
+        return "all" in self.capture or (project or DEFAULT_PROJECT) in self.capture
 
     def hardware(self) -> tuple[Device, Precision]:
         """Device and dtype, with `auto` resolved for this machine. Imports torch."""

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai import OpenAI
-from serving import Bare, ScriptedEngine, bare_server, body_of, make_model, serving
+from serving import Bare, ScriptedEngine, bare_server, body_of, make_model, serving, until
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -43,6 +44,10 @@ class OldService:
     def __init__(self) -> None:
         self.error: tuple[int, dict[str, Any]] | None = None
         self.models: list[str] = []  # of all requests
+        self.message: dict[str, Any] | None = None
+        self.deltas: list[dict[str, Any]] = []
+        self.id = ""  # of every answer; else each has its own
+        self.breaks_off = False
         self.app = Starlette(
             routes=[
                 Route("/v1/chat/completions", self.chat, methods=["POST"]),
@@ -53,8 +58,11 @@ class OldService:
     async def chat(self, request: Request) -> Response:
         body = await request.json()
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "old"}}
-        deltas = [{"role": "assistant", "content": "o"}, {"content": "ld"}, {}]
-        chunks = [{"index": 0, "delta": delta, "finish_reason": None if delta else "stop"} for delta in deltas]
+        if self.message:
+            choice["message"] = self.message
+        deltas = self.deltas or [{"role": "assistant", "content": "o"}, {"content": "ld"}]
+        chunks = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+        chunks.append({"index": 0, "delta": {}, "finish_reason": "stop"})
         return self._answer(body, "chat.completion", choice, chunks)
 
     async def completion(self, request: Request) -> Response:
@@ -66,11 +74,12 @@ class OldService:
         if self.error:
             status, error = self.error
             return JSONResponse({"error": {"type": "invalid_request_error", "param": None, **error}}, status)
-        answer = {"id": f"cmpl-old-{len(self.models)}", "object": kind, "created": 1, "model": body["model"]}
+        answer = {"id": self.id or f"cmpl-old-{len(self.models)}", "object": kind, "created": 1, "model": body["model"]}
         if not body.get("stream"):
             return JSONResponse({**answer, "choices": [choice], "usage": USAGE})
         lines = [f"data: {json.dumps({**answer, 'choices': [chunk]})}\n\n" for chunk in chunks]
-        return StreamingResponse(iter([*lines, "data: [DONE]\n\n"]), media_type="text/event-stream")
+        end = [] if self.breaks_off else ["data: [DONE]\n\n"]
+        return StreamingResponse(iter([*lines, *end]), media_type="text/event-stream")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +92,7 @@ def old_service() -> Iterator[tuple[OldService, str]]:
 @pytest.fixture(autouse=True)
 def old(old_service: tuple[OldService, str]) -> OldService:
     service = old_service[0]
-    service.error = None
+    service.__dict__ |= {"error": None, "message": None, "deltas": [], "id": "", "breaks_off": False}
     service.models.clear()
     return service
 
@@ -205,7 +214,7 @@ def test_a_service_that_cannot_be_reached_is_not_gone(
 def test_a_model_that_is_gone_is_asked_for_again_after_a_while(
     old: OldService, old_service: tuple[OldService, str], tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("luthier.server.generation.gone_models._RECHECK_S", 0.0)
+    monkeypatch.setattr("luthier.server.http.gone_models._RECHECK_S", 0.0)
     with near(old_service, tiny_base, data, {OLD: f"upstream:|{LOCAL}"}) as running:
         old.error = GONE[0]
         assert ask(running.client(), OLD)[0] == "new"
@@ -296,3 +305,137 @@ def test_a_job_continues_the_model_behind_an_old_name(
         assert OTHER not in limits
         with pytest.raises(openai.BadRequestError):
             client.fine_tuning.jobs.create(model=OTHER, training_file=file.id)
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "lookup", "arguments": '{"id": 7}'}}
+DELTAS = [
+    {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **CALL, "function": {"name": "lookup"}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": '{"id"'}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": ": 7}"}}]},
+]
+TOOLS: Any = [{"type": "function", "function": {"name": "lookup", "parameters": {"type": "object"}}}]
+
+
+def captured(client: OpenAI, count: int, **query: Any) -> list[dict[str, Any]]:
+    def completions() -> list[Any]:
+        return list(client.chat.completions.list(metadata={"luthier:captured": "true"}, **query))
+
+    until(lambda: len(completions()) >= count, within_s=10)
+    stored = completions()
+    assert len(stored) == count
+    return [completion.to_dict() for completion in stored]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_captured_answers_are_stored(
+    old: OldService, old_service: tuple[OldService, str], tiny_base: Path, data: Path, stream: bool
+) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:,x"}}
+    messages: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [picture]}]
+    old.message = {"role": "assistant", "content": None, "tool_calls": [CALL], "annotations": [{"a": 1}]}
+    old.deltas = DELTAS
+    with near(old_service, tiny_base, data, {"support": f"upstream:{OLD}"}, capture="default") as running:
+        client = running.client()
+        params: Any = {"metadata": {"ticket": "9"}, "temperature": 0.25, "tools": TOOLS, "user": "u-1"}
+        answer: Any = client.chat.completions.create(model="support", messages=messages, stream=stream, **params)
+        answer_id = {chunk.id for chunk in answer}.pop() if stream else answer.id
+        [stored] = captured(client, 1, model="support")
+        assert stored["id"] == answer_id
+        assert stored["choices"][0]["message"]["tool_calls"] == [CALL]
+        assert stored["choices"][0]["finish_reason"] == "stop"
+        assert stored["usage"]["total_tokens"] == (0 if stream else 5)
+        assert (stored["temperature"], stored["tools"], stored["input_user"]) == (0.25, TOOLS, "u-1")
+        tags = {"ticket": "9", "luthier:captured": "true", "luthier:upstream_model": OLD}
+        assert stored["metadata"] == tags
+        sent = client.chat.completions.messages.list(answer_id).data
+        assert [message.content for message in sent] == ["Be brief.", None]
+        assert sent[1].to_dict()["content_parts"] == [picture]
+        assert client.chat.completions.retrieve(answer_id).choices[0].message.tool_calls
+
+
+def test_capturing_changes_no_byte(
+    old: OldService, old_service: tuple[OldService, str], tiny_base: Path, data: Path
+) -> None:
+    old.id = "chatcmpl-same"
+    with near(old_service, tiny_base, data, {OLD: "upstream:"}, capture="all") as running, running.http() as near_http:
+        for stream in (False, True):
+            body = {"model": OLD, "messages": HELLO, "stream": stream}
+            there = httpx.post(f"{old_service[1]}/chat/completions", json=body)
+            here = near_http.post("/chat/completions", json=body)
+            assert here.content == there.content
+            assert here.headers["content-type"] == there.headers["content-type"]
+        first, second = captured(running.client(), 2)
+        assert first["id"] == "chatcmpl-same"
+        assert second["id"] != first["id"]  # an id that was given twice does not lose the second answer
+        assert first["choices"][0]["message"]["content"] == second["choices"][0]["message"]["content"] == "old"
+
+
+def test_only_the_projects_that_are_named_are_captured(
+    old_service: tuple[OldService, str], tiny_base: Path, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"api_keys": "sk-everyone,proj_shop=sk-shop", "capture": "proj_shop"}
+    with near(old_service, tiny_base, data, {OLD: "upstream:"}, **settings) as running:
+        assert caplog.text.count("capture is on for proj_shop") == 1
+        everyone, shop = running.client(api_key="sk-everyone"), running.client(api_key="sk-shop")
+        for client in (everyone, shop):
+            ask(client, OLD)
+            ask(client, OLD, stream=True)
+        assert {stored["model"] for stored in captured(shop, 2)} == {OLD}
+        captured(everyone, 2)  # those of the shop, which the whole organization sees
+
+
+def test_nothing_is_captured_unless_it_is_set(
+    old_service: tuple[OldService, str], tiny_base: Path, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with near(old_service, tiny_base, data, {OLD: "upstream:"}) as running:
+        ask(running.client(), OLD)
+        assert captured(running.client(), 0) == []
+    assert "capture" not in caplog.text
+
+
+def test_answers_that_are_not_complete_or_not_the_old_services_are_not_captured(
+    old: OldService, old_service: tuple[OldService, str], tiny_base: Path, data: Path
+) -> None:
+    aliases = {OLD: f"upstream:|{LOCAL}"}
+    with near(old_service, tiny_base, data, aliases, capture="all", stored_completions=2) as running:
+        client = running.client()
+        old.breaks_off = True
+        ask(client, OLD, stream=True)
+        old.error = STILL_THERE[1]
+        with pytest.raises(openai.BadRequestError):
+            ask(client, OLD)
+        old.error = GONE[0]
+        assert ask(client, OLD)[0] == "new"
+        running.app.state.luthier.gone_models._until_s.clear()
+        old.error, old.breaks_off = None, False
+        assert captured(client, 0) == []
+        ids = [client.chat.completions.create(model=OLD, messages=HELLO).id for _ in range(4)]
+        until(lambda: ids[-1] in [stored["id"] for stored in captured(client, 2)])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_failure_to_store_hurts_no_answer(
+    old: OldService,
+    old_service: tuple[OldService, str],
+    tiny_base: Path,
+    data: Path,
+    stream: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    with near(old_service, tiny_base, data, {OLD: "upstream:"}, capture="all") as running:
+        old.message = {"role": "assistant", "content": {"secret": "s3cret"}}
+        old.deltas = [{"role": "assistant", "tool_calls": [{"index": 0, "type": "custom", "id": "s3cret"}]}]
+        raw = running.client().chat.completions.with_raw_response.create(model=OLD, messages=HELLO, stream=stream)
+        assert raw.status_code == 200
+        if stream:
+            list(raw.parse())
+        until(lambda: "was not captured: fields that cannot be stored: choices.0.message" in caplog.text)
+        assert "s3cret" not in caplog.text
+        old.message, old.deltas = None, []
+        monkeypatch.setattr("luthier.store.stored_completions.StoredCompletions.create", full)
+        assert ask(running.client(), OLD, stream=stream)[0] == "old"
+        until(lambda: "was not captured: OSError" in caplog.text)

@@ -1,5 +1,6 @@
 """What routes share: `AppState`, one for the application, and `State`, its view by one project."""
 
+import logging
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated
@@ -10,14 +11,15 @@ from fastapi import Depends, Request
 
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
-from luthier.server.generation.gone_models import GoneModels
 from luthier.server.http.auth import CallerDep
+from luthier.server.http.gone_models import GoneModels
 from luthier.server.http.upstream_client import create_upstream_client
 from luthier.server.model_loader import ModelLoader
 from luthier.server.model_resolver import ModelResolver
 from luthier.settings import Settings
 from luthier.store import Store
 
+_log = logging.getLogger(__name__)
 _MAX_CACHED_PROJECTS = 256
 
 
@@ -74,6 +76,14 @@ class AppState:
     def open(self) -> None:
         """When the application starts."""
         self.upstream = create_upstream_client(self.settings)
+        if self.settings.capture:
+            _log.warning(
+                "capture is on for %s: chat completions that pass through to the upstream service are stored for %d "
+                "days, the newest %d at most",
+                "all projects" if "all" in self.settings.capture else ", ".join(self.settings.capture),
+                self.settings.stored_days,
+                self.settings.stored_completions,
+            )
 
     async def aclose(self) -> None:
         """When the application ends."""

@@ -23,7 +23,7 @@ from luthier.store.json_filters import with_pairs
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.types.common import now
-from luthier.types.errors import NotFoundError
+from luthier.types.errors import ConflictError, NotFoundError
 from luthier.types.names import snapshot
 from luthier.types.stored import StoredCompletion, StoredMessage
 
@@ -49,7 +49,10 @@ class StoredCompletions(Scoped):
         self._database = database
 
     def create(self, completion: StoredCompletion, messages: list[StoredMessage], *, days: int, max_rows: int) -> None:
-        """Stores a completion for `days`; beyond `max_rows`, of all projects together, the oldest are deleted."""
+        """Stores a completion for `days`; beyond `max_rows`, of all projects together, the oldest are deleted.
+
+        Raises ConflictError when there is a completion with that id.
+        """
         row: dict[str, Any] = {
             "id": completion.id,
             "model": completion.model,
@@ -61,6 +64,8 @@ class StoredCompletions(Scoped):
             "project": self._new_row_project,
         }
         with self._database.write() as connection:
+            if connection.scalar(select(stored_completions.c.seq).where(stored_completions.c.id == completion.id)):
+                raise ConflictError(f"There is a chat completion with id '{completion.id}' already.")
             connection.execute(insert(stored_completions).values(**row))
             _prune(connection, max_rows)
 

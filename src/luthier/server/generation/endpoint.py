@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from luthier.server.generation.choice_limits import check_choice_count, max_running_choices
 from luthier.server.generation.model_param import resolve_model
 from luthier.server.generation.response import EventStream, OnComplete, ResponseWriter, complete_response
-from luthier.server.generation.upstream_proxy import forward_unless_gone
+from luthier.server.generation.upstream_proxy import OnAnswer, UpstreamCall, forward_unless_gone
 from luthier.server.http.disconnect import cancel_on_disconnect
 from luthier.server.http.pydantic_errors import validated
 from luthier.server.model_loader import LoadedModel
@@ -34,6 +34,7 @@ class CompletionEndpoint(Generic[Body]):
         prepare: Renders and tokenizes; runs in a worker thread. Raises APIError, RenderError.
         queue_share: How much of the queue one request that is not streamed may fill.
         on_complete: What to do with the complete response, if anything.
+        on_upstream_answer: What to do with a successful answer of the upstream service, if anything.
     """
 
     path: str
@@ -42,6 +43,7 @@ class CompletionEndpoint(Generic[Body]):
     prepare: Callable[[State, LoadedModel, Body], ResponseWriter]
     queue_share: float = 1.0
     on_complete: Callable[[Request, State, Body], OnComplete | None] = lambda request, state, body: None
+    on_upstream_answer: Callable[[Request, State, UpstreamCall], OnAnswer | None] = lambda request, state, call: None
 
 
 async def respond(endpoint: CompletionEndpoint[Body], request: Request, state: State) -> Response:
@@ -51,7 +53,9 @@ async def respond(endpoint: CompletionEndpoint[Body], request: Request, state: S
     """
     raw, target = await resolve_model(request, state, endpoint.schema)
     if target.upstream_model:
-        forwarded = await cancel_on_disconnect(request, forward_unless_gone(state, target, raw, endpoint.path))
+        call = UpstreamCall(target.upstream_model, raw, endpoint.path)
+        on_answer = endpoint.on_upstream_answer(request, state, call)
+        forwarded = await cancel_on_disconnect(request, forward_unless_gone(state, call, target, on_answer))
         if forwarded is not None:
             return forwarded
     return await _respond_locally(endpoint, request, state, raw, target)

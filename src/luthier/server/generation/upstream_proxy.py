@@ -4,6 +4,7 @@ No header of the client is forwarded.
 """
 
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.types import Receive, Scope, Send
 
-from luthier.server.generation.gone_models import says_gone
+from luthier.server.http.gone_models import says_gone
 from luthier.server.model_resolver import SERVED_BY, ResolvedModel
 from luthier.server.state import State
 from luthier.types.aliases import UPSTREAM
@@ -23,8 +24,9 @@ from luthier.types.errors import PermissionDeniedError, UnavailableError
 # Receives the complete body of a successful response after its last byte has been sent; never raises.
 OnAnswer = Callable[[bytes], Awaitable[None]]
 
+_log = logging.getLogger(__name__)
 _FORWARDED_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
-_MAX_RECORDED_BYTES = 16 * 1024 * 1024
+_MAX_COPIED_BYTES = 16 * 1024 * 1024  # of a stream
 
 
 @dataclass(frozen=True)
@@ -34,27 +36,25 @@ class UpstreamCall:
     model: str
     body: dict[str, Any]
     path: str
-    on_answer: OnAnswer | None = None
 
 
 async def forward(state: State, model: str, body: dict[str, Any], path: str) -> Response:
     """The upstream's response. Raises UnavailableError when no service is configured or it cannot be reached."""
     call = UpstreamCall(model, body, path)
     try:
-        return await _response(call, await _send(state, call))
+        return await _response(call, await _send(state, call), None)
     except httpx.HTTPError as error:
         raise _unreachable(error) from error
 
 
 async def forward_unless_gone(
-    state: State, target: ResolvedModel, body: dict[str, Any], path: str, on_answer: OnAnswer | None = None
+    state: State, call: UpstreamCall, target: ResolvedModel, on_answer: OnAnswer | None = None
 ) -> Response | None:
-    """The upstream's response for `target.upstream_model`; None when the model is gone and `target` has a successor.
+    """The upstream's response; None when its model is gone and `target`, the alias of it, has a successor.
 
     Only the upstream service itself says that: errors of the network, its limits and its failures are responses like
     any other. Raises UnavailableError like `forward`.
     """
-    call = UpstreamCall(target.upstream_model or target.name, body, path, on_answer)
     if target.successor and call.model in state.app.gone_models:
         return None
     try:
@@ -67,7 +67,7 @@ async def forward_unless_gone(
             if gone:
                 state.app.gone_models.add(call.model, target.name, target.successor.weights_name)
                 return None
-        return await _response(call, response)
+        return await _response(call, response, on_answer)
     except httpx.HTTPError as error:
         raise _unreachable(error) from error
 
@@ -85,21 +85,19 @@ async def _send(state: State, call: UpstreamCall) -> httpx.Response:
     return await client.send(request, stream=True)
 
 
-async def _response(call: UpstreamCall, response: httpx.Response) -> Response:
+async def _response(call: UpstreamCall, response: httpx.Response, on_answer: OnAnswer | None) -> Response:
     if response.status_code in (401, 403):
         await response.aclose()
         raise _refused(response.status_code)
     headers = {name: response.headers[name] for name in _FORWARDED_HEADERS if name in response.headers}
     headers[SERVED_BY] = quote(UPSTREAM + call.model, safe=":/")
-    on_answer = call.on_answer if response.is_success else None
     if call.body.get("stream") and response.is_success:
         return _ProxiedStream(response, headers, on_answer)
     try:
         content = await response.aread()
     finally:
         await response.aclose()
-    recorded = on_answer and len(content) <= _MAX_RECORDED_BYTES
-    task = BackgroundTask(on_answer, content) if on_answer and recorded else None
+    task = BackgroundTask(on_answer, content) if on_answer and response.is_success else None
     return Response(content, response.status_code, headers, background=task)
 
 
@@ -118,7 +116,7 @@ def _unreachable(error: httpx.HTTPError) -> UnavailableError:
 
 
 class _ProxiedStream(StreamingResponse):
-    """Closes the upstream's response when the client disconnects. With `on_answer`, copies what it forwards."""
+    """Closes the upstream's response when the client disconnects. With `on_answer`, keeps a copy for it."""
 
     def __init__(self, response: httpx.Response, headers: dict[str, str], on_answer: OnAnswer | None) -> None:
         self._response, self._on_answer = response, on_answer
@@ -128,8 +126,12 @@ class _ProxiedStream(StreamingResponse):
 
     async def _copied(self, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for chunk in lines:
-            if len(self._copy) <= _MAX_RECORDED_BYTES:
+            if self._on_answer:
                 self._copy += chunk
+            if len(self._copy) > _MAX_COPIED_BYTES:
+                _log.warning("a stream of more than %d bytes was not captured", _MAX_COPIED_BYTES)
+                self._on_answer = None
+                self._copy.clear()
             yield chunk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,7 +139,7 @@ class _ProxiedStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._response.aclose()
-            if self._on_answer and 0 < len(self._copy) <= _MAX_RECORDED_BYTES:
+            if self._on_answer:
                 await self._on_answer(bytes(self._copy))
 
 

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from luthier.evaluation.graders import GraderFailure, ModelReply, ModelRequest
 from luthier.server.generation.prompt_inputs import tokenize_inputs
 from luthier.server.generation.response import complete_response
-from luthier.server.generation.upstream_proxy import forward, forward_unless_gone
+from luthier.server.generation.upstream_proxy import UpstreamCall, forward, forward_unless_gone
 from luthier.server.http.errors import as_api_error
 from luthier.server.http.pydantic_errors import validated
 from luthier.server.routes.chat_completions.prepare import prepare
@@ -47,7 +47,8 @@ async def _chat_completion(state: State, request: ModelRequest) -> dict[str, Any
         sampling["max_completion_tokens"] = sampling.pop("max_completions_tokens")
     body = {"model": request.model, "messages": request.messages, **sampling}
     if target.upstream_model:
-        forwarded = await forward_unless_gone(state, target, body, "/chat/completions")
+        call = UpstreamCall(target.upstream_model, body, "/chat/completions")
+        forwarded = await forward_unless_gone(state, call, target)
         if forwarded is not None:
             return _json(forwarded)
     body.pop("reasoning_effort", None)  # local models have no separate reasoning

@@ -8,7 +8,7 @@ from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import METADATA_PARAMETER, Limit, list_page, parse_metadata_filter
 from luthier.server.state import State, StateDep
 from luthier.store import Page
-from luthier.types.chat import CreateChatCompletionRequest, Message
+from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.common import ListPage
 from luthier.types.stored import StoredCompletion, StoredDeleted, StoredMessage, UpdateStoredRequest
 
@@ -21,26 +21,33 @@ def store_completion(
     state: State, body: CreateChatCompletionRequest, response: dict[str, Any], request_id: str
 ) -> None:
     """Stores the response and the messages of the request for the caller's project."""
-    sent = body.model_dump(exclude_none=True)
-    parameters = {name: sent[name] for name in _ECHOED & set(sent)} | _DEFAULTS
-    parameters |= {name: sent[name] for name in _DEFAULTS if name in sent}
+    parameters = request_parameters(body.model_dump(exclude_none=True))
     stored = StoredCompletion(
         **response, **parameters, metadata=body.metadata or {}, input_user=body.user, request_id=request_id
     )
-    messages = [_message(f"{stored.id}-{index}", message) for index, message in enumerate(body.messages)]
+    messages = [message.model_dump(exclude_none=True) for message in body.messages]
+    save(state, stored, [stored_message(f"{stored.id}-{index}", fields) for index, fields in enumerate(messages)])
+
+
+def save(state: State, completion: StoredCompletion, messages: list[StoredMessage]) -> None:
+    """Within the limits of the settings. Raises ConflictError for an id that is already stored."""
     settings = state.settings
     state.store.stored_completions.create(
-        stored, messages, days=settings.stored_days, max_rows=settings.stored_completions
+        completion, messages, days=settings.stored_days, max_rows=settings.stored_completions
     )
 
 
-def _message(message_id: str, message: Message) -> StoredMessage:
+def request_parameters(body: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a request body that a stored completion has, with their defaults."""
+    return _DEFAULTS | {name: value for name, value in body.items() if name in _ECHOED | set(_DEFAULTS)}
+
+
+def stored_message(message_id: str, fields: dict[str, Any]) -> StoredMessage:
     """Content that was sent in parts is stored in parts."""
-    fields = message.model_dump(exclude_none=True)
-    if isinstance(message.content, list):
-        fields["content_parts"] = fields.pop("content")
     stored = {name: value for name, value in fields.items() if name in StoredMessage.model_fields}
-    return StoredMessage(**stored, id=message_id)
+    if isinstance(stored.get("content"), list):
+        stored["content_parts"] = stored.pop("content")
+    return StoredMessage(**{**stored, "id": message_id})
 
 
 @router.get("", openapi_extra=METADATA_PARAMETER)

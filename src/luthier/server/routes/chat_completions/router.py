@@ -10,6 +10,7 @@ from luthier.server.generation.endpoint import CompletionEndpoint, respond
 from luthier.server.generation.response import OnComplete
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.openapi import reads, streams
+from luthier.server.routes.chat_completions.capture import capture
 from luthier.server.routes.chat_completions.prepare import prepare
 from luthier.server.routes.stored_completions import store_completion
 from luthier.server.state import State, StateDep
@@ -33,7 +34,9 @@ def _store(request: Request, state: State, body: CreateChatCompletionRequest) ->
     return store if body.store else None
 
 
-_ENDPOINT = CompletionEndpoint("/chat/completions", CreateChatCompletionRequest, _check, prepare, on_complete=_store)
+_ENDPOINT = CompletionEndpoint(
+    "/chat/completions", CreateChatCompletionRequest, _check, prepare, on_complete=_store, on_upstream_answer=capture
+)
 
 
 @router.post(

@@ -1,0 +1,104 @@
+"""Captures chat completions that pass through to the upstream service, as stored ones with the metadata `CAPTURED`.
+
+A failure to store is logged, without content, and leaves the response as it is.
+"""
+
+import logging
+import re
+from typing import Any
+
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from luthier.server.generation.stream_assembly import assemble_stream
+from luthier.server.generation.upstream_proxy import OnAnswer, UpstreamCall
+from luthier.server.routes.stored_completions import request_parameters, save, stored_message
+from luthier.server.state import State
+from luthier.types.common import new_id
+from luthier.types.errors import ConflictError
+from luthier.types.stored import StoredCompletion
+from luthier.types.strict_json import parse_json
+
+CAPTURED = {"luthier:captured": "true"}
+UPSTREAM_MODEL = "luthier:upstream_model"  # metadata key, where the requested name is an alias of another
+
+_log = logging.getLogger(__name__)
+_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}  # streams need not report it
+
+
+def capture(request: Request, state: State, call: UpstreamCall) -> OnAnswer | None:
+    """What to do with a successful answer to `call`; None where the settings do not capture the caller's project."""
+    if not state.settings.captures(request.state.caller.project):
+        return None
+
+    async def store(content: bytes) -> None:
+        try:
+            await run_in_threadpool(_store, state, call, content, request.state.request_id)
+        except Exception as error:  # whatever it is, the client has its answer
+            _log.warning("an answer of %s was not captured: %s", call.model, _reason(error))
+
+    return store
+
+
+def _store(state: State, call: UpstreamCall, content: bytes, request_id: str) -> None:
+    """Under the upstream's id, unless another stored completion has it."""
+    answer = assemble_stream(content) if call.body.get("stream") else parse_json(content)
+    if answer is None:
+        _log.info("a stream of %s that ended early was not captured", call.model)
+        return
+    for completion_id in (answer["id"], new_id("chatcmpl-")):
+        if not _ID.fullmatch(completion_id):
+            continue
+        completion = _completion(call, {**answer, "id": completion_id}, request_id)
+        messages = [stored_message(f"{completion_id}-{i}", sent) for i, sent in enumerate(call.body["messages"])]
+        try:
+            save(state, completion, messages)
+        except ConflictError:
+            continue
+        return
+
+
+def _completion(call: UpstreamCall, answer: dict[str, Any], request_id: str) -> StoredCompletion:
+    """Fields of other services are dropped."""
+    sent = _without_nulls(call.body)
+    if "functions" in sent:
+        tools = [{"type": "function", "function": function} for function in sent["functions"]]
+        sent.setdefault("tools", tools)
+    metadata = {**sent.get("metadata", {}), **CAPTURED}
+    if call.model != sent["model"]:
+        metadata[UPSTREAM_MODEL] = call.model
+    fields = _without_nulls(answer)
+    fields |= {"model": sent["model"], "choices": [_choice(choice) for choice in answer["choices"]]}
+    usage = _without_nulls(answer.get("usage") or _NO_USAGE)
+    fields["usage"] = {name: _without_nulls(n) if isinstance(n, dict) else n for name, n in usage.items()}
+    known = {name: value for name, value in fields.items() if name in StoredCompletion.model_fields}
+    return StoredCompletion(
+        **{**known, **request_parameters(sent)},
+        metadata=metadata,
+        input_user=sent.get("user"),
+        request_id=request_id,
+    )
+
+
+def _choice(choice: dict[str, Any]) -> dict[str, Any]:
+    """Without annotations, and with calls as their type has them."""
+    message = {name: value for name, value in choice["message"].items() if name != "annotations"}
+    message.setdefault("content", None)
+    if message.get("tool_calls"):
+        names = ("id", "type", "function")
+        message["tool_calls"] = [{name: call[name] for name in names} for call in message["tool_calls"]]
+    return {**choice, "message": message}
+
+
+def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry for name, entry in value.items() if entry is not None}
+
+
+def _reason(error: Exception) -> str:
+    """Never with the values, which are people's data."""
+    if isinstance(error, ValidationError):
+        fields = [".".join(map(str, entry["loc"])) for entry in error.errors(include_input=False)]
+        return f"fields that cannot be stored: {', '.join(fields[:5])}"
+    return type(error).__name__
