@@ -58,3 +58,23 @@ def test_a_wrong_key_is_explained(luthier: Run) -> None:
     result = luthier("migrate", "inventory", "--api-key", "wrong")
     assert result.exit_code == 2
     assert "--api-key" in result.stderr
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_recording_fits_eighty_columns(luthier: Run, monkeypatch: pytest.MonkeyPatch, language: str) -> None:
+    monkeypatch.setattr("luthier.cli.output.PIPE_WIDTH", 80)
+    for flags in (["--dry-run"], ["--out", "recording"]):
+        lines = luthier("migrate", "record", *flags, "--lang", language).stdout.splitlines()
+        assert max(map(cell_len, lines)) <= 80
+
+
+def test_an_address_without_a_service_is_told_soon(luthier: Run) -> None:
+    result = luthier("migrate", "inventory", "--base-url", "http://127.0.0.1:9/v1")
+    assert result.exit_code == 2
+    assert "cannot be reached" in result.stderr
+    assert "luthier serve" not in result.stderr
+
+
+def test_flags_that_make_no_sense_are_explained(luthier: Run) -> None:
+    assert "--price-out" in luthier("migrate", "record", "--price-in", "1").stderr
+    assert "MODEL=NAME" in luthier("migrate", "record", "--deployment", "support").stderr

@@ -28,6 +28,7 @@ class Faults:
     rate_limit_every: int = 0
     retry_after_s: float = 0.05
     forbidden: dict[str, str] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
     off_after: dict[str, int] = field(default_factory=dict)
     cut_downloads_at: int = 0  # bytes after which the first download of each file is cut off
     ranges: bool = True
@@ -148,6 +149,9 @@ class Handler(BaseHTTPRequestHandler):
     def _allowed(self, path: str) -> bool:
         if self.headers.get("Authorization") == "Bearer wrong":
             self._error(401, "Incorrect API key provided.", "invalid_api_key")
+            return False
+        if path.startswith(tuple(self.account.faults.absent)):
+            self._error(404, f"Invalid URL ({self.command} /v1{path})", None)
             return False
         for prefix, code in self.account.faults.forbidden.items():
             if path.startswith(prefix):

@@ -102,3 +102,19 @@ def test_a_folder_with_neither_is_explained(tmp_path: Path) -> None:
     result = import_(tmp_path / "empty", tmp_path / "data")
     assert result.exit_code == 2
     assert "manifest.json" in result.stderr
+
+
+def test_a_luthier_is_an_account_too(recorded: tuple[RunningAccount, Path], tmp_path: Path) -> None:
+    _, recording = recorded
+    import_(recording, tmp_path / "data")
+    settings = Settings(host="127.0.0.1", port=0, data=tmp_path / "data", worker=False)
+    with LuthierServer(settings) as server:
+        words = ["migrate", "record", "--base-url", server.endpoint.base_url, "--api-key", server.endpoint.api_key]
+        result = CliRunner().invoke(main, [*words, "--no-answers", "--json", "--out", str(tmp_path / "again")])
+    manifest = json.loads(result.stdout)
+    assert manifest["gaps"] == []
+    assert manifest["counts"]["jobs"] == 34
+    names = {path.name for path in (recording / "files").iterdir()}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again" / "files").iterdir()} == {
+        name: (recording / "files" / name).read_bytes() for name in names
+    }

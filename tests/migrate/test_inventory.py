@@ -10,7 +10,7 @@ import pytest
 
 from luthier.migrate.account import Account, provider_of
 from luthier.migrate.inventory import Inventory, losses
-from luthier.migrate.inventory_text import render_html
+from luthier.migrate.inventory_text import notes, render_html
 from luthier.migrate.shutdown import account_date, base_of, published_date
 from luthier.migrate.survey import Survey
 from migrate.accounts import ROUTER, SUPPORT, VISION, RunningAccount, account
@@ -120,3 +120,29 @@ def test_dates_are_the_accounts_else_the_published_ones() -> None:
     assert account_date(None) is None
     assert base_of("gpt-4o-mini-2024-07-18.ft-0e208cf33a6a466994aff31a08aba678") == "gpt-4o-mini-2024-07-18"
     assert base_of("gpt-4o") is None
+
+
+def test_models_that_are_off_are_no_longer_a_loss(tmp_path: Path) -> None:
+    document = account()
+    model = "ft:gpt-3.5-turbo-0125:acme::DDDD4444"
+    document["models"].append({"id": model, "object": "model", "created": 1, "owned_by": "acme"})
+    inventory = _read(tmp_path, document)
+    assert inventory.models[0].id == model
+    assert inventory.models[0].is_off(TODAY)
+    assert sum(loss.count for loss in losses(inventory) if loss.kind == "answers") == 3
+    assert any("off already: 1" in line for line in notes(inventory, "en"))
+
+
+def test_a_part_that_the_service_does_not_have_is_told_as_such(tmp_path: Path) -> None:
+    inventory = _read(tmp_path, account(absent=["/batches"]))
+    assert [gap.is_absent for gap in inventory.gaps] == [True]
+    assert any("does not have: batches" in line for line in notes(inventory, "en"))
+
+
+def test_the_inventory_of_a_luthier_has_no_last_day(tmp_path: Path) -> None:
+    document = account()
+    for model in document["models"]:
+        model["owned_by"] = "luthier"
+    inventory = _read(tmp_path, document)
+    assert [model.days_left(TODAY) for model in inventory.models] == [52, None, None]  # one date is the account's own
+    assert "answers" not in {loss.kind for loss in losses(inventory)}

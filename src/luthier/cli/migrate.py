@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 
-from luthier.cli.errors import client_errors_translated
-from luthier.cli.migrate_account import AccountOptions, account_progress, project_options
+from luthier.cli.migrate_account import AccountOptions, account_errors, account_progress, project_options
 from luthier.cli.migrate_import import import_recording
 from luthier.cli.migrate_record import record
 from luthier.cli.migrate_report import print_inventory
@@ -58,7 +57,7 @@ def inventory(options: Options, html: Path | None, project: str | None, organiza
             with account_progress() as progress:
                 return await take_inventory(account, project, progress)
 
-    with client_errors_translated(target.address):
+    with account_errors(target.address):
         entries = asyncio.run(read())
     if html:
         html.write_text(render_html(entries), encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from luthier.cli.client import new_async_client, new_client, server_address, server_key
+from luthier.cli.errors import CliError, client_errors_translated
 from luthier.cli.options import Options
 from luthier.cli.output import note, stderr_console
 from luthier.language import say
@@ -53,6 +54,24 @@ class AccountOptions:
         with new_client(self.address, server_key(self.options, self.address)) as client:
             async with new_async_client(client, TIMEOUT_S) as plain:
                 yield Account(plain.with_options(project=self.project, organization=self.organization))
+
+
+@contextmanager
+def account_errors(address: str) -> Iterator[None]:
+    """Raises exceptions of the client as `CliError`; an account is no server that could be started."""
+    import openai
+
+    try:
+        with client_errors_translated(address):
+            yield
+    except CliError as error:
+        if not isinstance(error.__cause__, openai.APIConnectionError):
+            raise
+        raise CliError(
+            say(f"{address} cannot be reached: {error.__cause__}", f"无法连接 {address}：{error.__cause__}"),
+            say("Check the address, the network and the proxy. What is recorded so far stays; run it again.",
+                "请检查地址、网络和代理。已录制的内容都在；重新运行即可。"),
+        ) from error  # fmt: skip
 
 
 def project_options(command: Command) -> Command:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.errors import CliError, client_errors_translated
-from luthier.cli.migrate_account import AccountOptions, account_progress, project_options
+from luthier.cli.errors import CliError
+from luthier.cli.migrate_account import AccountOptions, account_errors, account_progress, project_options
 from luthier.cli.migrate_report import cost_text, print_plans, print_recording
 from luthier.cli.options import Options, account_options, pass_options
 from luthier.cli.output import note, print_json
@@ -222,7 +222,7 @@ class _Run:
                 with account_progress() as progress:
                     return await dry_run(account, self.folder, self.options, self.target.project, progress)
 
-        with client_errors_translated(self.target.address):
+        with account_errors(self.target.address):
             inventory, plans = asyncio.run(plan())
         if self.target.options.json:
             print_json({"inventory": inventory.to_dict(), "plans": [plan.to_dict() for plan in plans]})
@@ -236,7 +236,7 @@ class _Run:
         self.folder.create()
         journal = Journal(self.folder.journal)
         try:
-            with client_errors_translated(self.target.address):
+            with account_errors(self.target.address):
                 recording, plans = asyncio.run(self._collect())
                 write_manifest(recording)
                 if not self.no_answers:

@@ -93,7 +93,7 @@ def _model_table(inventory: Inventory) -> Table:
             _text(model.id),
             days_left(inventory, model),
             _text(last_day(model)),
-            _text(model_state(model)),
+            _text(model_state(inventory, model)),
             _text(model.base or "–"),
             _text(f"{job.id}, {job.method}" if job else "–"),
             _text("\n".join(f"{role} {file.id} {state}" for role, file, state in _file_rows(inventory, model)) or "–"),
@@ -113,7 +113,7 @@ def _print_block(console: Console, inventory: Inventory, model: ModelEntry) -> N
     rows = [
         (titles[1], days_left(inventory, model)),
         (titles[2], last_day(model)),
-        (titles[3], model_state(model)),
+        (titles[3], model_state(inventory, model)),
         (titles[4], model.base or "–"),
         (titles[5], f"{job.id}, {job.method}" if job else "–"),
     ]
@@ -224,18 +224,18 @@ def print_recording(recording: Recording) -> None:
         console.print(_wrap(text, console.width))
     for line in _missing(recording):
         console.print(_wrap(line, console.width), style="yellow")
-    folder = recording.folder
     if recording.is_complete:
-        console.print(say(f"Complete: {folder}", f"录制完成：{folder}"), soft_wrap=True, markup=False)
-    else:
-        text = say(
-            f"Incomplete: {folder}. Run the same command again to record what is missing.",
-            f"尚未完成：{folder}。重新运行同一条命令即可补录缺失的部分。",
-        )
-        console.print(_text(text, "bold red"), soft_wrap=True)
+        console.print(_text(say(f"Complete: {recording.folder}", f"录制完成：{recording.folder}")), soft_wrap=True)
+        return
+    console.print(_text(say(f"Incomplete: {recording.folder}", f"尚未完成：{recording.folder}"), "bold red"),
+                  soft_wrap=True)  # fmt: skip
+    console.print(_wrap(say("Run the same command again to record what is missing.",
+                            "重新运行同一条命令即可补录缺失的部分。"), console.width))  # fmt: skip
 
 
 def _missing(recording: Recording) -> Iterator[str]:
+    from luthier.migrate.inventory_text import gap_text
+
     if recording.without_answers:
         yield recording.without_answers
     for file in recording.deleted_files:
@@ -243,9 +243,7 @@ def _missing(recording: Recording) -> Iterator[str]:
     for file in recording.failed_files:
         message = file["error"]["message"]
         yield say(f"{file['id']} could not be downloaded: {message}", f"{file['id']} 无法下载：{message}")
-    for gap in recording.gaps:
-        yield say(f"Not readable with this key: {gap.area} ({gap.message})",
-                  f"此密钥无法读取：{gap.area}（{gap.message}）")  # fmt: skip
+    yield from map(gap_text, recording.gaps)
     if recording.vision_jobs:
         jobs = ", ".join(recording.vision_jobs)
         yield say(f"Trained on images, recorded, but not trainable with Luthier: {jobs}",

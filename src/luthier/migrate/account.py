@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Provider = Literal["openai", "azure", "other"]
 PAGE_SIZE = 100
+_FIRST_ATTEMPTS = 2  # at an address that has not answered yet, which may be a wrong one
+_ABSENT_STATUSES = (404, 405, 501)
 _AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".openai.azure.us")
 _GONE_CODES = ("model_not_found", "DeploymentNotFound", "model_deprecated", "deployment_not_found")
 
@@ -31,6 +33,11 @@ class Gap:
     status: int | None
     code: str | None
     message: str
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the service does not have this part at all, which is nothing that a key could change."""
+        return self.status in _ABSENT_STATUSES
 
 
 def gap(area: str, error: openai.APIError) -> Gap:
@@ -61,6 +68,7 @@ class Account:
         self.base_url = str(client.base_url)
         self.provider = provider_of(self.base_url)
         self.places = asyncio.Semaphore(concurrency)
+        self._is_reached = False
 
     async def call(self, request: Callable[[], Awaitable[T]]) -> T:
         """The result of a free request; rate limits and other transient errors are retried.
@@ -71,11 +79,16 @@ class Account:
         for attempt in range(MAX_ATTEMPTS):
             try:
                 async with self.places:
-                    return await request()
+                    response = await request()
             except openai.APIError as error:
-                if attempt == MAX_ATTEMPTS - 1 or is_permanent(error):
+                self._is_reached |= isinstance(error, openai.APIStatusError)
+                attempts = MAX_ATTEMPTS if self._is_reached else _FIRST_ATTEMPTS
+                if attempt >= attempts - 1 or is_permanent(error):
                     raise
                 await asyncio.sleep(retry_delay_s(error, attempt, random.random()))  # noqa: S311 - jitter
+            else:
+                self._is_reached = True
+                return response
         raise AssertionError("unreachable")
 
     async def pages(

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from luthier.language import say
+from luthier.types.errors import LuthierError
+
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,150}")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 _COPY_BYTES = 1 << 20
@@ -68,9 +71,12 @@ class JsonLines:
     def _read(self) -> None:
         content = self.path.read_bytes()
         end = content.rfind(b"\n") + 1
-        for line in content[:end].splitlines():
-            entry = json.loads(line)
-            self.entries[str(entry[self._key])] = entry
+        for number, line in enumerate(content[:end].split(b"\n")[:-1], start=1):
+            try:
+                entry = json.loads(line)
+                self.entries[str(entry[self._key])] = entry
+            except (ValueError, KeyError, TypeError) as error:
+                raise _damaged(self.path, number) from error
             self._lines += 1
         if end < len(content):
             with self.path.open("r+b") as target:
@@ -101,6 +107,27 @@ class JsonLines:
     @property
     def has_superseded_lines(self) -> bool:
         return self._lines > len(self.entries)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises LuthierError for anything but a JSON object."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(path, getattr(error, "lineno", 1)) from error
+    if not isinstance(document, dict):
+        raise _damaged(path, 1)
+    return document
+
+
+def _damaged(path: Path, line: int) -> LuthierError:
+    return LuthierError(
+        say(
+            f"{path}, line {line}, is not what a recording has there. Mend or delete the line; recording again brings "
+            "it back.",
+            f"{path} 第 {line} 行不是录制应有的内容。请修正或删除该行；再次录制会补上。",
+        )
+    )
 
 
 def _sync(out: IO[Any]) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from luthier.language import say
-from luthier.migrate.folder import RecordingFolder
+from luthier.migrate.folder import RecordingFolder, read_json, sha256
 from luthier.store import Store
 from luthier.types.errors import LuthierError
 from luthier.types.job_options import IMPORTED_FROM
@@ -62,13 +61,13 @@ def import_folder(root: Path, store: Store) -> ImportResult:
 
 
 def _import_recording(folder: RecordingFolder, store: Store) -> ImportResult:
-    manifest = json.loads((folder.root / "manifest.json").read_text(encoding="utf-8"))
+    manifest = read_json(folder.root / "manifest.json")
     result = ImportResult(str(manifest.get("base_url") or folder.root))
     for file in _by_time(folder.lines("files").entries):
         path = _content(folder.root, file)
         if path is None:
             result.missing.append(str(file["id"]))
-        elif file.get("sha256") and _digest(path) != file["sha256"]:
+        elif file.get("sha256") and sha256(path) != file["sha256"]:
             result.damaged.append(str(file["id"]))
         else:
             added = store.imports.add_file(file, path, result.source)
@@ -86,7 +85,7 @@ def _import_files(root: Path, paths: list[Path], store: Store) -> ImportResult:
     """Ids are derived from the content and the name: the same file has the same id in every run."""
     result = ImportResult(root.resolve().as_uri())
     for path in paths:
-        digest = hashlib.sha256(path.name.encode() + b"\0" + _digest(path).encode()).hexdigest()[:24]
+        digest = hashlib.sha256(path.name.encode() + b"\0" + sha256(path).encode()).hexdigest()[:24]
         file = {"id": f"file-{digest}", "filename": path.name, "purpose": "fine-tune"}
         added = store.imports.add_file(file, path, result.source)
         (result.files if added else result.present).append(file["id"])
@@ -103,9 +102,3 @@ def _content(root: Path, file: dict[str, Any]) -> Path | None:
     path = (root / str(name)).resolve() if name else None
     inside = path is not None and path.is_relative_to((root / "files").resolve())
     return path if path and inside and path.is_file() else None
-
-
-def _digest(path: Path) -> str:
-    from luthier.migrate.folder import sha256
-
-    return sha256(path)

@@ -97,6 +97,10 @@ class ModelEntry:
     def days_left(self, today: date) -> int | None:
         return self.shutdown.days_left(today) if self.shutdown else None
 
+    def is_off(self, today: date) -> bool:
+        days = self.days_left(today)
+        return days is not None and days < 0
+
 
 @dataclass(frozen=True, slots=True)
 class StoredCompletions:
@@ -227,7 +231,7 @@ def _batch_losses(inventory: Inventory, language: Language | None) -> Iterable[L
 def _answer_losses(inventory: Inventory, language: Language | None) -> Iterable[Loss]:
     by_day: dict[Shutdown | None, int] = {}
     for model in inventory.models:
-        if not model.local and model.listed is not False:
+        if not model.local and model.listed is not False and not model.is_off(inventory.today):
             by_day[model.shutdown] = by_day.get(model.shutdown, 0) + 1
     for shutdown, count in by_day.items():
         text = say(

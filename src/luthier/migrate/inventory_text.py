@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from luthier.language import Language, say
+from luthier.migrate.account import Gap
 from luthier.migrate.inventory import FileEntry, Inventory, ModelEntry, losses
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def last_day(model: ModelEntry, language: Language | None = None) -> str:
     return f"{prefix}{shutdown.date.isoformat()} ({source})"
 
 
-def model_state(model: ModelEntry, language: Language | None = None) -> str:
+def model_state(inventory: Inventory, model: ModelEntry, language: Language | None = None) -> str:
+    if model.is_off(inventory.today):
+        return say("switched off", "已关闭", language)
     if model.listed is None:
         return say("unknown", "未知", language)
     return say("listed", "在列表中", language) if model.listed else say("not listed any more", "已不在列表中", language)
@@ -82,15 +85,30 @@ def notes(inventory: Inventory, language: Language | None = None) -> list[str]:
                 language,
             )
         )
-    lines += [
-        say(
-            f"Not readable with this key: {area.area} ({area.message})",
-            f"此密钥无法读取：{area.area}（{area.message}）",
+    if off := sum(model.is_off(inventory.today) for model in inventory.models):
+        lines.append(
+            say(
+                f"Models that are off already: {off}. Their files and jobs can still be saved.",
+                f"已经关闭的模型：{off} 个。它们的文件和任务仍可保存。",
+                language,
+            )
+        )
+    return lines + [gap_text(area, language) for area in inventory.gaps]
+
+
+def gap_text(area: Gap, language: Language | None = None) -> str:
+    """Why a part of the account is missing."""
+    if area.is_absent:
+        return say(
+            f"This service does not have: {area.area} ({area.message})",
+            f"此服务没有：{area.area}（{area.message}）",
             language,
         )
-        for area in inventory.gaps
-    ]
-    return lines
+    return say(
+        f"Not readable with this key: {area.area} ({area.message})",
+        f"此密钥无法读取：{area.area}（{area.message}）",
+        language,
+    )
 
 
 def render_html(inventory: Inventory, language: Language | None = None) -> str:
@@ -102,7 +120,7 @@ def render_html(inventory: Inventory, language: Language | None = None) -> str:
         columns=columns(language),
         days=lambda model: days_left(inventory, model),
         last_day=lambda model: last_day(model, language),
-        state=lambda model: model_state(model, language),
+        state=lambda model: model_state(inventory, model, language),
         file_state=lambda file: file_state(file, language),
         role_name=lambda role: say(*ROLES[role], language),
         words=lambda en, zh: say(en, zh, language),

@@ -112,7 +112,8 @@ class Recording:
     @property
     def is_complete(self) -> bool:
         missing = any(model.missing for model in self.answers)
-        return not (self.gaps or self.failed_files or missing or self.without_answers)
+        refused = any(not area.is_absent for area in self.gaps)
+        return not (refused or self.failed_files or missing or self.without_answers)
 
     def to_dict(self) -> dict[str, Any]:
         recorded = [file for file in self.files if file.get("path")]
