@@ -18,11 +18,13 @@ from luthier.cli.output import (
     download_bars,
     local_time,
     note,
+    plural,
     print_details,
     print_json,
     print_table,
     stdout_console,
     to_json,
+    wrap_text,
 )
 from luthier.language import say
 
@@ -74,12 +76,15 @@ def _print_models(listed: list[dict[str, Any]]) -> None:
     by_target: dict[str, list[str]] = {}
     for model in names:
         target = (
-            f"{model['root']} ({say('upstream', '上游服务')})" if model.get("owned_by") == "upstream" else model["root"]
+            say(f"{model['root']} (upstream)", f"{model['root']}（上游服务）")
+            if model.get("owned_by") == "upstream"
+            else model["root"]
         )
         by_target.setdefault(str(target), []).append(str(model["id"]))
     for target, aliases in by_target.items():
-        _heading(say(f"{len(aliases)} names for {target}", f"{target} 的 {len(aliases)} 个名称"))
-        stdout_console().print(Text(printable(", ".join(aliases))))
+        _heading(say(f"{plural(len(aliases), 'name')} for {target}", f"代表 {target} 的名称，共 {len(aliases)} 个"))
+        names_line = wrap_text(printable(", ".join(aliases)), stdout_console().width)
+        stdout_console().print(Text(names_line), soft_wrap=True)
     if not listed:
         stdout_console().print(say("No models.", "没有模型。"))
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from luthier.cli.click_texts import CellTextWrapper
 from luthier.cli.i18n import printable
 
 if TYPE_CHECKING:
@@ -106,10 +107,12 @@ def print_table(
     console = stdout_console()
     if empty and not cells:
         console.print(empty, soft_wrap=True)
-    elif _fits(columns, cells, console, text_column):
+    elif text_column and console.is_terminal:
+        _print_with_text(columns, cells, console)
+    elif _fits(columns, cells, console):
         if not console.is_terminal:
             console.width = max(PIPE_WIDTH, table_width(columns, cells))
-        console.print(_grid(columns, cells, text_column))
+        console.print(_grid(columns, cells))
     else:
         _print_blocks(columns, cells, console)
 
@@ -120,23 +123,39 @@ def table_width(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
     return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
-def _fits(columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console, text_column: bool) -> bool:
-    if not console.is_terminal:
-        return True
-    if not text_column:
-        return table_width(columns, rows) <= console.width
-    width = table_width(columns[:-1], [row[:-1] for row in rows])
-    return width + len(_GAP) + _MIN_TEXT_WIDTH <= console.width
+def _fits(columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> bool:
+    return not console.is_terminal or table_width(columns, rows) <= console.width
 
 
-def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], text_column: bool) -> Table:
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, len(_GAP), 0, 0))
-    for position, column in enumerate(columns):
-        wraps = text_column and position == len(columns) - 1
-        table.add_column(column, no_wrap=not wraps, overflow="fold" if wraps else "ignore")
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ignore")
     for row in rows:
         table.add_row(*map(Text, row))
     return table
+
+
+def _print_with_text(columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    """The last column wraps between words, in a column of its own if there is room."""
+    widths = [max(map(cell_len, column)) for column in zip(columns[:-1], *(row[:-1] for row in rows), strict=True)]
+    indent = sum(widths) + len(_GAP) * len(widths)
+    indent = indent if indent + _MIN_TEXT_WIDTH <= console.width else 2
+    for style, row in (("bold", columns), *(("", row) for row in rows)):
+        cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row[:-1], widths, strict=True)]
+        line = wrap_text(_GAP.join([*cells, row[-1]]), console.width, indent)
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
+def wrap_text(text: str, width: int, indent: int = 0) -> str:
+    """`text` with line breaks between words and Chinese characters, further lines indented.
+
+    Words that are longer than a line, such as model names, stay whole, so that they can be copied.
+    """
+    wrapper = CellTextWrapper(
+        width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
+    return "\n".join(wrapper.fill(line) for line in text.split("\n"))
 
 
 def _print_blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from luthier.cli.output import print_table, stdout_console, table_width
+from luthier.cli.output import print_table, stdout_console, table_width, wrap_text
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def print_report_card(report: Report) -> None:
         console.print(say(f"{title}: {reason}.", f"{title}：{reason}。"), soft_wrap=True)
     saving = report.saving_sentence()
     if saving:
-        console.print(Text(saving))
+        console.print(Text(wrap_text(saving, console.width)), soft_wrap=True)
     for line in report.advice():
-        console.print(Text(f"• {line}"))
+        console.print(Text(wrap_text(f"• {line}", console.width, 2)), soft_wrap=True)
 
 
 def _letters(report: Report) -> list[str]:

@@ -15,6 +15,8 @@ from luthier.cli.progress_texts import status_text
 from luthier.cli.svg_chart import Series, line_chart
 from luthier.language import say
 
+_SHORT = {"learning_rate_multiplier": "lr_multiplier", "n_epochs": "epochs"}  # column titles
+
 
 def ranked(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Sorted: successful jobs first, then by highest score (if any), then by lowest validation loss."""
@@ -45,7 +47,13 @@ def print_ranking(ranked: list[dict[str, Any]], metric: str | None) -> None:
         stdout_console().print(Text(f"{letter}  {result['fine_tuned_model'] or result['job']}"), soft_wrap=True)
     stdout_console().print()
     score_columns = [_score_title(metric)] if metric else []
-    columns = ("", *names, say("status", "状态"), *score_columns, say("validation loss", "验证损失"))
+    columns = (
+        "",
+        *(_SHORT.get(name, name) for name in names),
+        say("status", "状态"),
+        *score_columns,
+        say("validation loss", "验证损失"),
+    )
     rows = [_ranking_row(letter, result, bool(metric)) for letter, result in zip(letters, ranked, strict=True)]
     print_table(columns, rows)
     plot = curve_plot([(letter, result["curve"]) for letter, result in zip(letters, ranked, strict=True)])

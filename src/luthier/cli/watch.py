@@ -22,7 +22,7 @@ from rich.text import Text
 from luthier.cli.client import Connection, open_connection, server_flags
 from luthier.cli.i18n import printable
 from luthier.cli.options import Options, pass_options, server_options
-from luthier.cli.output import note, print_json, stderr_console, to_json
+from luthier.cli.output import note, print_json, stderr_console, to_json, wrap_text
 from luthier.cli.progress_texts import event_text, phase_text
 from luthier.language import say
 from luthier.types.fine_tuning import FINAL
@@ -155,7 +155,9 @@ def _progress_bar(console: Console) -> Iterator[Show]:
         def show(job: FineTuningJob, events: list[FineTuningJobEvent]) -> None:
             for event in events:
                 if not progress.add(event):
-                    bar.console.print(_line(event))
+                    line = _line(event)
+                    line.plain = wrap_text(line.plain, console.width, 10)
+                    bar.console.print(line, soft_wrap=True)
             phase = _paused(job) if _is_paused(job) else progress.phase(job)
             bar.update(task, description=phase, remaining=progress.remaining(job))
             if progress.step:

@@ -151,7 +151,7 @@ def _text_quality(main: ModelRun, tell: Say) -> Iterator[str]:
         ),
         "truncation_rate": (
             "stops at the token limit: raise --max-tokens, or check that training answers end properly",
-            "因达到token上限而中断：请提高 --max-tokens，或检查训练数据中的回答是否完整",
+            "因达到 token 上限而中断：请提高 --max-tokens，或检查训练数据中的回答是否完整",
         ),
         "repetition_rate": (
             "repeats itself: fewer epochs, a lower learning rate, or more varied answers",

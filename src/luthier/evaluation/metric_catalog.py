@@ -45,9 +45,9 @@ METRICS: dict[str, MetricInfo] = {
     "repetition_rate": MetricInfo("repetitive", "重复", lower_is_better=True),
     "empty_rate": MetricInfo("empty", "为空", lower_is_better=True),
     "full_valid_loss": MetricInfo("loss", "损失", lower_is_better=True, unit="nats"),
-    "full_valid_mean_token_accuracy": MetricInfo("token accuracy", "token准确率"),
+    "full_valid_mean_token_accuracy": MetricInfo("token accuracy", "token 准确率"),
     "valid_loss": MetricInfo("loss, first examples", "损失（前若干样本）", lower_is_better=True, unit="nats"),
-    "valid_mean_token_accuracy": MetricInfo("token accuracy, first examples", "token准确率（前若干样本）"),
+    "valid_mean_token_accuracy": MetricInfo("token accuracy, first examples", "token 准确率（前若干样本）"),
 }
 
 

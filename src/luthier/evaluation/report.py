@@ -53,7 +53,7 @@ class Report:
         full, none, share = saving["prompt_tokens_full"], saving["prompt_tokens_none"], 100 * saving["share_saved"]
         text = say(
             f"Without definitions a question costs {none:.0f} prompt tokens instead of {full:.0f}: {share:.0f} % less",
-            f"不发送函数定义时，每个问题的提示token从 {full:.0f} 降到 {none:.0f}：节省 {share:.0f}%",
+            f"不发送函数定义时，每个问题的提示 token 从 {full:.0f} 降到 {none:.0f}：节省 {share:.0f}%",
             language,
         )
         if self.price_in is None:
@@ -61,7 +61,7 @@ class Report:
         money, price = f"${saving['usd_saved_per_million_questions']:,.2f}", f"${self.price_in:g}"
         return text + say(
             f", {money} per million questions at {price} per million tokens.",
-            f"；按每百万token {price} 计，每百万次提问节省 {money}。",
+            f"；按每百万 token {price} 计，每百万次提问节省 {money}。",
             language,
         )
 
