@@ -98,7 +98,7 @@ def account_progress() -> Iterator[Callable[..., None]]:
 
         def show(part: str, done: int, total: int, dollars: float | None = None) -> None:
             if part not in tasks:
-                tasks[part] = bars.add_task(part, total=None)
+                tasks[part] = bars.add_task(_description(part, dollars), total=None)
             bars.update(tasks[part], description=_description(part, dollars), completed=done, total=total or None)
 
         yield show
