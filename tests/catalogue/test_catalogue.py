@@ -11,8 +11,6 @@ import pytest
 from luthier.catalogue import ENTRIES, Catalogue, CatalogueEntry
 from luthier.catalogue.bundled_base import BundledModel
 from luthier.data.rendering.renderer import Renderer
-from luthier.server.generation.tool_calls import forced_prefix
-from luthier.types.chat import NamedFunction, NamedTool
 from luthier.types.errors import BaseModelError
 
 
@@ -115,7 +113,7 @@ def test_a_forced_opening_leaves_the_tokens_that_were_learnt(real_base: Path) ->
     """Made to call, a model goes on from tokens that it knows from its training."""
     renderer = Renderer(real_base)
     text = '<tool_call>\n{"name": "set_light", "arguments": {"room": "hall"}}\n</tool_call>'
-    for choice in ("required", NamedTool(type="function", function=NamedFunction(name="set_light"))):
-        opening = forced_prefix(choice)
+    for function in (None, "set_light"):
+        opening = renderer.call_form.opening(function)
         assert text.startswith(opening)
         assert renderer._encode(opening) + renderer._encode(text[len(opening) :]) == renderer._encode(text)

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.examples.example import Example
-from luthier.data.examples.messages import Answer, Call, normalize_messages, normalize_tools, parse_answer
+from luthier.data.examples.messages import Answer, Call, normalize_messages, normalize_tools
+from luthier.data.rendering.call_form import parse_answer
 from luthier.data.rendering.chat_template import Template
+from luthier.data.rendering.hermes_form import HERMES
 from luthier.data.rendering.renderer import Renderer
 from luthier.types.chat import FunctionDefinition, Tool
 from luthier.types.errors import BaseModelError, RenderError
@@ -138,7 +140,7 @@ def test_calls_come_back_as_they_went_in(renderer: Renderer, several: list[dict[
     several = [_clean(arguments) for arguments in several]
     calls = [call("f", arguments)["tool_calls"][0] for arguments in several]
     said = trained(renderer, example([user("x"), {"role": "assistant", "tool_calls": calls}]))
-    answer = parse_answer(said.removesuffix("<|im_end|>"))
+    answer = parse_answer(said.removesuffix("<|im_end|>"), HERMES)
     assert answer.content is None
     assert [json.loads(one.arguments) for one in answer.calls] == several
 
@@ -154,20 +156,20 @@ def test_calls_come_back_as_they_went_in(renderer: Renderer, several: list[dict[
 )
 def test_arguments_come_back_digit_by_digit(renderer: Renderer, arguments: str) -> None:
     said = trained(renderer, example([user("x"), call("f", arguments)]))
-    assert parse_answer(said.removesuffix("<|im_end|>")).calls == [Call("f", arguments)]
+    assert parse_answer(said.removesuffix("<|im_end|>"), HERMES).calls == [Call("f", arguments)]
 
 
 @pytest.mark.parametrize("content", ["Let me look.", " a ", "a\n", "查一下：\n\n"])
 def test_text_beside_calls_comes_back(renderer: Renderer, content: str) -> None:
     calls = [call("f", {"a": 1})["tool_calls"][0], call("g", {})["tool_calls"][0]]
     said = trained(renderer, example([user("x"), {"role": "assistant", "content": content, "tool_calls": calls}]))
-    answer = parse_answer(said.removesuffix("<|im_end|>"))
+    answer = parse_answer(said.removesuffix("<|im_end|>"), HERMES)
     assert answer == Answer(content, [Call("f", '{"a": 1}'), Call("g", "{}")])
 
 
 def test_blank_text_around_calls_is_none() -> None:
     text = '\n\n<tool_call>{"name": "f"}</tool_call>\n\n<tool_call>{"name": "g"}</tool_call>\n'
-    assert parse_answer(text) == Answer(None, [Call("f", "{}"), Call("g", "{}")])
+    assert parse_answer(text, HERMES) == Answer(None, [Call("f", "{}"), Call("g", "{}")])
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_blank_text_around_calls_is_none() -> None:
     ["<tool_call>\nnot json\n</tool_call>", '<tool_call>{"name": 3}</tool_call>', '<tool_call>{"a": 1}', "plain"],
 )
 def test_what_is_no_call_stays_text(text: str) -> None:
-    assert parse_answer(text) == Answer(text)
+    assert parse_answer(text, HERMES) == Answer(text)
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"{}"'])

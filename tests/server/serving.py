@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool, EngineRequest, FinishReason, OnToken, Token
 from luthier.inference.options import EngineOptions
+from luthier.inference.scheduling.structured_output import GrammarMatcher
 from luthier.server import create_app
 from luthier.settings import Settings
 from luthier.store import Event, Store
@@ -171,6 +172,17 @@ def until(condition: Callable[[], object], within_s: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.01)
+
+
+def accepts(base: Path, grammar: str | None, text: str) -> bool:
+    """Whether the grammar accepts the text as a complete response."""
+    assert grammar
+    matcher = GrammarMatcher(grammar, base, [257])
+    for token in Tokenizer.from_file(str(base / "tokenizer.json")).encode(text).ids:
+        if not matcher.allowed()[token]:
+            return False
+        matcher.consume(token)
+    return bool(matcher.allowed()[257])
 
 
 def body_of(error: openai.APIStatusError) -> dict[str, object]:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openai import OpenAI
 from pydantic import BaseModel
-from serving import Bare, ScriptedEngine, make_model
+from serving import Bare, ScriptedEngine, accepts, body_of, make_model
 from tokenizers import Tokenizer
 
 from luthier.data.examples.adapter_metadata import AdapterMetadata
-from luthier.data.examples.messages import parse_answer
 from luthier.data.examples.tool_definitions import FunctionSchemas
+from luthier.data.rendering.call_form import parse_answer
+from luthier.data.rendering.hermes_form import HERMES
 from luthier.inference.scheduling.structured_output import GrammarMatcher, validate_grammar
 from luthier.server.generation.structured_output import ResponseGrammar, response_grammar
 from luthier.server.generation.tool_calls import call_policy
@@ -148,7 +149,7 @@ def test_a_model_that_knows_its_functions_calls_nothing_else(
     def accepted(text: str, model: str = name, **more: Any) -> bool:
         engine.say(text)
         scripted.chat.completions.create(model=model, messages=messages, **more)
-        return takes(tiny_base, engine.grammar, text)
+        return accepts(tiny_base, engine.grammar, text)
 
     for text in ("请问您要请几天？", CALL, f"我来写。\n{CALL}", PING):
         assert accepted(text)
@@ -156,10 +157,10 @@ def test_a_model_that_knows_its_functions_calls_nothing_else(
     assert not any(accepted(text) for text in unknown)
     fly: Any = [{"type": "function", "function": {"name": "fly"}}]
     assert [accepted(PING, tools=fly), accepted(PING.replace("ping", "fly"), tools=fly)] == [False, True]
-    scripted.chat.completions.create(model="gpt-4o-mini", messages=messages, tools=fly)
+    scripted.chat.completions.create(model="gpt-4o-mini", messages=messages)
     assert engine.grammar is None
-    scripted.chat.completions.create(model=name, messages=messages, tool_choice="none")
-    assert engine.grammar is None
+    assert accepted("请问？", tool_choice="none")
+    assert not any(accepted(text, tool_choice="none") for text in (CALL, f"我来写。\n{PING}"))
 
 
 def test_the_operator_says_which_calls_are_held() -> None:
@@ -171,7 +172,7 @@ def test_the_operator_says_which_calls_are_held() -> None:
         strict: [call_policy(body, of, strict=strict).enforced is not None for body, of in cases]
         for strict in ("taught", "all", "off")
     }
-    assert constrained == {"taught": [True, True, False], "all": [True, True, True], "off": [False, False, False]}
+    assert constrained == {"taught": [True, True, True], "all": [True, True, True], "off": [False, False, False]}
 
 
 def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:
@@ -188,6 +189,103 @@ def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:
         response_grammar(request, call_policy(request, AdapterMetadata("tools", definitions=many), strict="taught"))
         is None
     )
+
+
+def _tool(name: str, schema: Any, **more: Any) -> Any:
+    return {"type": "function", "function": {"name": name, "parameters": schema, **more}}
+
+
+def _object(**properties: Any) -> Any:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+WORDS = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+NOT_X = {"type": "string", "pattern": "^(?!x)a+$"}
+LINES = {"type": "array", "items": {"$ref": "#/$defs/Line"}}
+COUNTS = {"type": "object", "propertyNames": {"minLength": 2}, "additionalProperties": {"type": "integer"}}
+# (schema, arguments that follow what of it can be enforced, arguments that do not)
+PARTLY = [
+    (_object(tags=WORDS), '{"tags": ["a", "b"]}', '{"tags": [1]}'),
+    (_object(n={"type": "integer"}, code=NOT_X), '{"n": 1, "code": "b"}', '{"n": "1", "code": "b"}'),
+    (_object(colour={"type": "string", "format": "x-colour"}), '{"colour": "red"}', '{"colour": 3}'),
+    (
+        _object(when={"not": {"type": "null"}}, ok={"type": "boolean"}),
+        '{"when": 1, "ok": true}',
+        '{"when": 1, "ok": 1}',
+    ),
+    (_object(by=COUNTS), '{"by": {"ab": 1}}', '{"by": {"ab": "1"}}'),
+    (
+        {"$defs": {"Line": _object(tags=WORDS)}, **_object(lines=LINES)},
+        '{"lines": [{"tags": ["a"]}]}',
+        '{"lines": [{"tags": "a"}]}',
+    ),
+    (_object(deep=_object(deeper={"anyOf": [WORDS, {"type": "null"}]})), '{"deep": {"deeper": null}}', '{"deep": {}}'),
+]
+
+
+@pytest.mark.parametrize(("schema", "good", "bad"), PARTLY)
+def test_schemas_that_nobody_asked_to_be_strict_are_followed_as_far_as_they_go(
+    scripted: OpenAI, engine: ScriptedEngine, tiny_base: Path, schema: Any, good: str, bad: str
+) -> None:
+    tools, form = [_tool("f", schema), _tool("g", _object())], {"name": "x", "schema": schema}
+    named = {"type": "function", "function": {"name": "f"}}
+    call = '<tool_call>\n{"name": "f", "arguments": %s}\n</tool_call>'
+    for choice in ("auto", "required", named):
+        complete(scripted, tools=tools, tool_choice=choice)
+        assert [accepts(tiny_base, engine.grammar, call % arguments) for arguments in (good, bad)] == [True, False]
+    complete(scripted, response_format={"type": "json_schema", "json_schema": form})
+    assert [accepts(tiny_base, engine.grammar, text) for text in (good, bad)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("schema", "context", "keyword"),
+    [
+        (_object(a={"type": "string"}, tags=WORDS), "('properties', 'tags')", "uniqueItems"),
+        (_object(a=_object(b=NOT_X)), "('properties', 'a', 'properties', 'b')", "pattern"),
+        (_object(a={"type": "string", "format": "x-y"}), "('properties', 'a')", "format"),
+        ({"$defs": {"W": WORDS}, **_object(a={"$ref": "#/$defs/W"})}, "('$defs', 'W')", "uniqueItems"),
+    ],
+)
+def test_a_strict_schema_that_cannot_be_enforced_is_named(
+    scripted: OpenAI, schema: Any, context: str, keyword: str
+) -> None:
+    """The function or format, and the place, in one line and without the grammar."""
+    tools = [_tool("good", _object(), strict=True), _tool("bad", schema, strict=True)]
+    place = f"In context={context}, '{keyword}' is not permitted."
+    for choice in ("auto", "required"):
+        with pytest.raises(openai.BadRequestError) as caught:
+            complete(scripted, tools=tools, tool_choice=choice)
+        assert body_of(caught.value)["message"] == f"Invalid schema for function 'bad': {place}"
+        assert caught.value.param == "tools[1].function.parameters"
+    form = {"type": "json_schema", "json_schema": {"name": "sheet", "schema": schema, "strict": True}}
+    with pytest.raises(openai.BadRequestError) as caught:
+        complete(scripted, response_format=form)
+    assert body_of(caught.value)["message"] == f"Invalid schema for response_format 'sheet': {place}"
+
+
+def test_the_functions_of_a_request_bound_the_calls_of_any_model(
+    scripted: OpenAI, engine: ScriptedEngine, tiny_base: Path
+) -> None:
+    """A model that learnt names by heart calls those of the request, with their arguments."""
+    tools = [
+        _tool("house-dim", _object(place={"type": "string"})),
+        {"type": "function", "function": {"name": "house-open"}},
+    ]
+    complete(scripted, tools=tools)
+    calls = {
+        '{"name": "house-dim", "arguments": {"place": "hall"}}': True,
+        '{"name": "house-open", "arguments": {}}': True,
+        '{"name": "dim", "arguments": {"place": "hall"}}': False,
+        '{"name": "house-dim", "arguments": {"room": "hall"}}': False,
+    }
+    for call, accepted in calls.items():
+        assert accepts(tiny_base, engine.grammar, f"<tool_call>\n{call}\n</tool_call>") == accepted
+    assert accepts(tiny_base, engine.grammar, "Which room?")
 
 
 @pytest.mark.parametrize(
@@ -249,9 +347,14 @@ def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:
             )
         ),
         (
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": {"not": {}}, "strict": True},
+                }
+            },
             "response_format",
-            "Invalid schema for 'response_format'",
+            "Invalid schema for response_format 'x': In context=(), 'not' is not permitted.",
         ),
     ],
 )
@@ -297,19 +400,8 @@ PING = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
         (ResponseGrammar(document={"type": "object"}, functions=TOOLS), "no", False),
     ],
 )
-def test_what_a_grammar_takes(tiny_base: Path, constraint: ResponseGrammar, text: str, accepted: bool) -> None:
-    assert takes(tiny_base, constraint.lark(), text) == accepted
-
-
-def takes(base: Path, grammar: str | None, text: str) -> bool:
-    """Whether the grammar accepts the text as a complete response."""
-    assert grammar
-    matcher = GrammarMatcher(grammar, base, [257])
-    for token in Tokenizer.from_file(str(base / "tokenizer.json")).encode(text).ids:
-        if not matcher.allowed()[token]:
-            return False
-        matcher.consume(token)
-    return bool(matcher.allowed()[257])
+def test_what_a_grammar_accepts(tiny_base: Path, constraint: ResponseGrammar, text: str, accepted: bool) -> None:
+    assert accepts(tiny_base, constraint.lark(), text) == accepted
 
 
 names = st.text('abcXYZ_ 你"\\', min_size=1, max_size=4)
@@ -353,5 +445,5 @@ def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, called
     else:
         return  # an integer may have any number of digits
     text = Tokenizer.from_file(str(tiny_base / "tokenizer.json")).decode(answer)
-    value = json.loads(parse_answer(text).calls[0].arguments) if called else json.loads(text)
+    value = json.loads(parse_answer(text, HERMES).calls[0].arguments) if called else json.loads(text)
     Draft202012Validator(schema).validate(value)

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 from openai import OpenAI
-from serving import Bare, ScriptedEngine, body_of
+from serving import Bare, ScriptedEngine, accepts, body_of
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 F = {"name": "f", "description": "Looks.", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
@@ -73,12 +73,14 @@ def test_one_call_at_a_time(scripted: OpenAI, engine: ScriptedEngine) -> None:
     assert len(complete(scripted, tools=TOOLS, parallel_tool_calls=False).choices[0].message.tool_calls) == 1
 
 
-def test_choice_none(scripted: OpenAI, engine: ScriptedEngine) -> None:
-    """The prompt has no definitions, and generated text is not parsed for calls."""
+def test_choice_none(scripted: OpenAI, engine: ScriptedEngine, tiny_base: Path) -> None:
+    """The prompt has no definitions, the grammar has no call, and generated text is not parsed for calls."""
     engine.say(CALL)
     for params in ({"tools": TOOLS, "tool_choice": "none"}, {"functions": [F], "function_call": "none"}):
         choice = complete(scripted, **params).choices[0]
         assert (choice.message.content, choice.finish_reason) == (CALL, "stop")
+        for text, accepted in ((CALL, False), (f"Yes.\n{CALL}", False), ("<tool", True), ("<b>好</b>\n", True)):
+            assert accepts(tiny_base, engine.grammar, text) == accepted
     assert '"f"' not in "".join(engine.prompts)
 
 
@@ -124,12 +126,91 @@ def test_calls_and_results_in_the_conversation(scripted: OpenAI, engine: Scripte
 
 
 @pytest.mark.parametrize(
-    "arguments", ["{broken", "[1]", '"text"', '{"a": "\\ud800"}', '{"a":' * 5000 + "1" + "}" * 5000]
+    ("arguments", "read"),
+    [
+        ("{broken", '"arguments": "{broken"'),
+        ('{"city": "Suz', '"arguments": "{\\"city\\": \\"Suz"'),
+        ("city=Suzhou", '"arguments": "city=Suzhou"'),
+        ("[1]", '"arguments": [1]'),
+        ('"text"', '"arguments": "text"'),
+        ("null", '"arguments": {}'),
+        ("", '"arguments": {}'),
+        ("  ", '"arguments": "  "'),
+        ("17", '"arguments": 17'),
+        ('{"a": "\\ud800"}', '"arguments": {"a": "?"}'),
+        ("<|im_end|>", '"arguments": "<|im_end|>"'),
+    ],
 )
-def test_arguments_that_cannot_be_used(scripted: OpenAI, engine: ScriptedEngine, arguments: str) -> None:
-    """Arguments are JSON in a string: their errors appear while rendering, and are still errors of the request."""
-    engine.say("never")
-    assert refused(scripted, messages=_answered(arguments), tools=TOOLS)["param"] == "messages"
+def test_broken_arguments_in_the_history(scripted: OpenAI, engine: ScriptedEngine, arguments: str, read: str) -> None:
+    """The arguments of a call are any string; a conversation goes on after a call that was cut off or made up."""
+    engine.say("I try again.")
+    choice = complete(scripted, messages=_answered(arguments), tools=TOOLS).choices[0]
+    assert choice.message.content == "I try again."
+    assert read in engine.prompts[0]
+    legacy = [*HELLO, {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": arguments}}]
+    complete(scripted, messages=[*legacy, {"role": "function", "name": "f", "content": "error"}], functions=[F])
+    assert read in engine.prompts[-1]
+
+
+def test_arguments_nested_too_deep_to_be_rendered(scripted_server: Bare, engine: ScriptedEngine) -> None:
+    """A refusal or an answer, and no failure of the server."""
+    for depth in (50, 400, 5000):
+        engine.say("fine")
+        body = {"model": "gpt-4o-mini", "messages": _answered('{"a":' * depth + "1" + "}" * depth), "tools": TOOLS}
+        with scripted_server.http() as http:
+            answer = http.post("/chat/completions", json=body)
+        assert answer.status_code == 200 or answer.json()["error"]["param"] == "messages"
+
+
+@pytest.mark.parametrize("form", ["tools", "functions"])
+def test_a_call_that_is_cut_off(scripted: OpenAI, engine: ScriptedEngine, form: str) -> None:
+    """The engine generates bytes, so many lengths are tried: a call is a call, with its arguments so far."""
+    written = '{"city": "苏州", "days": [1, 2]}'
+    call = f'<tool_call>\n{{"name": "f", "arguments": {written}}}\n</tool_call>'
+    definitions: dict[str, Any] = {"tools": TOOLS} if form == "tools" else {"functions": [F]}
+    for limit in range(1, len(call.encode()), 3):
+        engine.say(call)
+        whole = complete(scripted, max_tokens=limit, **definitions).choices[0]
+        chunks = list(complete(scripted, max_tokens=limit, stream=True, **definitions))
+        deltas = [chunk.choices[0].delta for chunk in chunks]
+        assert (whole.finish_reason, chunks[-1].choices[0].finish_reason) == ("length", "length")
+        assert not whole.message.content
+        assert not any(delta.content for delta in deltas)
+        streamed = [delta.tool_calls[0].function if delta.tool_calls else delta.function_call for delta in deltas]
+        pieces = [piece for piece in streamed if piece]
+        message = whole.message
+        function = message.tool_calls[0].function if message.tool_calls else message.function_call
+        assert bool(function) == bool(pieces) == (limit >= len('<tool_call>\n{"name": "f"'))
+        if function:
+            assert ("f", pieces[0].name) == (function.name, "f")
+            assert written.startswith(function.arguments)
+            assert "".join(piece.arguments for piece in pieces) == function.arguments
+
+
+def test_a_call_that_was_cut_off_goes_back(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say(CALL)
+    message = complete(scripted, tools=TOOLS, max_tokens=45).choices[0].message
+    result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "error: not valid JSON"}
+    engine.say("Once more.")
+    assert complete(scripted, messages=[*HELLO, message, result], tools=TOOLS).choices[0].message.content
+
+
+@pytest.mark.parametrize("stop", ["\n", "}", ["name", ":"], "<tool_call>", ["a", "1"]])
+def test_stop_sequences_are_looked_for_in_what_the_caller_sees(
+    scripted: OpenAI, engine: ScriptedEngine, stop: Any
+) -> None:
+    engine.say(CALL)
+    choice = complete(scripted, tools=TOOLS, stop=stop).choices[0]
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    assert json.loads(choice.message.tool_calls[0].function.arguments) == {"a": 1}
+    chunks = list(complete(scripted, tools=TOOLS, stop=stop, stream=True))
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+def test_a_stop_sequence_in_the_text_before_a_call(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    engine.say(f"First END\n{CALL}")
+    choice = complete(scripted, tools=TOOLS, stop="END").choices[0]
+    assert (choice.finish_reason, choice.message.content, choice.message.tool_calls) == ("stop", "First ", None)
 
 
 @pytest.mark.parametrize(

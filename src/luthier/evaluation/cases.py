@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.data.examples.example import CallForm, Example
+from luthier.data.examples.example import Example, WireForm
 from luthier.data.examples.tool_definitions import DefinitionDetail, FunctionSchemas, collect_definitions, with_detail
 from luthier.evaluation.tool_call_match import ExpectedCall
 from luthier.types.errors import LuthierError
@@ -24,7 +24,7 @@ class Case:
     expected_calls: list[ExpectedCall]
     reference: str | None
     tools: list[dict[str, Any]] | None
-    form: CallForm | None
+    form: WireForm | None
 
     def request(self, model: str, definitions: DefinitionDetail) -> dict[str, Any]:
         """The body of a greedy chat completion, with definitions in full, slim or omitted."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from luthier.catalogue import Catalogue
 from luthier.data.examples.adapter_metadata import AdapterMetadata, read
-from luthier.data.examples.example import CallForm
+from luthier.data.examples.example import WireForm
 from luthier.settings import Settings
 from luthier.store import Store
 from luthier.store.models import FineTunedModel
@@ -189,7 +189,7 @@ def _alias_hint(name: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _metadata(adapter: Path, call_form: CallForm | None) -> AdapterMetadata:
+def _metadata(adapter: Path, call_form: WireForm | None) -> AdapterMetadata:
     """Adapters of earlier versions have no metadata; the store has their `call_form`."""
     metadata = read(adapter)
     return metadata if metadata.call_form or not call_form else replace(metadata, call_form=call_form)

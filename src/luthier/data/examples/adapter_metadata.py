@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.data.examples.example import CallForm, kind_of, to_example
+from luthier.data.examples.example import WireForm, kind_of, to_example
 from luthier.data.examples.tool_definitions import collect_definitions
 from luthier.data.jsonl.reader import parse_line, read_lines
 
@@ -23,7 +23,7 @@ FILE = "taught.json"
 class AdapterMetadata:
     """`definitions` in today's form. `pairs`: trained on prompt and completion, so that a text is continued as one."""
 
-    call_form: CallForm | None = None
+    call_form: WireForm | None = None
     pairs: bool = False
     definitions: list[dict[str, Any]] = field(default_factory=list)
 
@@ -50,7 +50,7 @@ class Survey:
     """Collects the metadata of a training file, one example without structural errors at a time."""
 
     def __init__(self) -> None:
-        self._call_form: CallForm | None = None
+        self._call_form: WireForm | None = None
         self._pairs = False
         self._tool_lists: Counter[str] = Counter()  # most files repeat one list of tools in every line
 

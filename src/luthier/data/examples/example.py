@@ -14,7 +14,7 @@ from luthier.data.jsonl.reader import parse_line, read_lines
 from luthier.types.errors import RenderError
 
 ExampleKind = Literal["chat", "completion", "preference"]
-CallForm = Literal["tools", "functions"]
+WireForm = Literal["tools", "functions"]
 _PREFERENCE_KEYS = {"preferred_output", "non_preferred_output", "preferred_completion", "non_preferred_completion"}
 
 
@@ -32,7 +32,7 @@ class Example:
     has_functions: bool = False
 
     @property
-    def call_form(self) -> CallForm | None:
+    def call_form(self) -> WireForm | None:
         """The form of the calls, or else of the definitions: `tools`, or the older `functions`; None without any."""
         for message in self.messages:
             if message.get("tool_calls"):

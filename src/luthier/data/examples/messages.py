@@ -1,10 +1,11 @@
-"""Messages and tools from the wire → the one form that chat templates take; generated text → an answer.
+"""Messages and tools from the wire → the one form that chat templates take.
 
 The older `functions`/`function_call` and today's `tools`/`tool_calls` become the same: definitions as tools, calls with
 arguments as an object. On the wire arguments are a JSON *string*; a template would encode that string a second time and
 so teach the wrong target.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,6 @@ from luthier.data.jsonl import lossless_json
 from luthier.types.errors import RenderError
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
-_CALL_START, _CALL_END = "<tool_call>", "</tool_call>"
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,30 @@ def normalize_tools(
         raise RenderError("The definitions of functions are not a list of definitions.") from error
 
 
-def normalize_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def normalize_messages(
+    messages: list[dict[str, Any]], replay: Callable[[str], Any] | None = None
+) -> list[dict[str, Any]]:
     """Every message with `role`, `content` (text) and, if it calls, `tool_calls` with arguments as objects.
 
-    Raises RenderError with the number of the message.
+    Args:
+        replay: What a template gets for arguments that are no JSON object, as a model may have written them earlier
+            in a conversation; None: such arguments are an error, since nobody wants to train them.
+
+    Raises:
+        RenderError: With the number of the message.
     """
-    return [_normalize_any(index, message) for index, message in enumerate(messages)]
+    return [_normalize_any(index, message, replay) for index, message in enumerate(messages)]
 
 
-def _normalize_any(index: int, message: dict[str, Any]) -> dict[str, Any]:
+def _normalize_any(index: int, message: dict[str, Any], replay: Callable[[str], Any] | None) -> dict[str, Any]:
     """Files and requests are validated first; for messages that were not, the error still names the message."""
     try:
-        return _normalize(index, message)
+        return _normalize(index, message, replay)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RenderError(f"Message {index + 1} does not have the form of a message.") from error
 
 
-def _normalize(index: int, message: dict[str, Any]) -> dict[str, Any]:
+def _normalize(index: int, message: dict[str, Any], replay: Callable[[str], Any] | None) -> dict[str, Any]:
     role = {"developer": "system", "function": "tool"}.get(message["role"], message["role"])
     normalized: dict[str, Any] = {"role": role, "content": _text(index, message.get("content"))}
     calls = [call["function"] for call in message.get("tool_calls") or []]
@@ -76,7 +83,7 @@ def _normalize(index: int, message: dict[str, Any]) -> dict[str, Any]:
         calls.append(message["function_call"])
     if calls:
         normalized["tool_calls"] = [
-            {"type": "function", "function": {"name": call["name"], "arguments": _arguments(index, call)}}
+            {"type": "function", "function": {"name": call["name"], "arguments": _arguments(index, call, replay)}}
             for call in calls
         ]
     if not isinstance(message.get("weight"), int | float | None):
@@ -96,7 +103,9 @@ def _text(index: int, content: Any) -> str:
     return "".join(part["text"] for part in parts)
 
 
-def _arguments(index: int, call: dict[str, Any]) -> dict[str, Any]:
+def _arguments(index: int, call: dict[str, Any], replay: Callable[[str], Any] | None) -> Any:
+    if replay:
+        return _replayed_arguments(call["arguments"] or "{}", replay)
     try:
         arguments = lossless_json.DECODER.decode(call["arguments"] or "{}")
     except (ValueError, RecursionError) as error:
@@ -106,44 +115,18 @@ def _arguments(index: int, call: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def parse_answer(text: str) -> Answer:
-    """The answer in generated text. Calls that cannot be parsed stay in the text, visible to the reader.
-
-    The line break that a template puts between text and the first call is dropped.
-    """
-    calls: list[Call] = []
-    content, done = "", 0
-    while (start := text.find(_CALL_START, done)) >= 0:
-        end = start + len(_CALL_START)
-        parsed = _parse_call(text, end)
-        if parsed:
-            call, end = parsed
-            calls.append(call)
-            content += text[done:start].strip() if len(calls) > 1 else text[:start].removesuffix("\n")
-        else:
-            content += text[done:end]
-        done = end
-    if not calls:
-        return Answer(text)
-    content += text[done:].strip()
-    return Answer(content if content and not content.isspace() else None, calls)
-
-
-def _parse_call(text: str, start: int) -> tuple[Call, int] | None:
-    """(the call that begins at `start`, where it ends). Its strings may contain the end mark too."""
+def _replayed_arguments(text: str, replay: Callable[[str], Any]) -> Any:
+    """Any text is taken; an escaped half of a character, which no tokenizer can encode, becomes a question mark."""
     try:
-        value, end = lossless_json.DECODER.raw_decode(text, _skip_space(text, start))
-        name, arguments = value["name"], value.get("arguments", {})
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    if not isinstance(name, str) or not isinstance(arguments, dict):
-        return None
-    closing = _skip_space(text, end)
-    end = closing + len(_CALL_END) if text.startswith(_CALL_END, closing) else end
-    return Call(name, lossless_json.dumps(arguments)), end
-
-
-def _skip_space(text: str, start: int) -> int:
-    while start < len(text) and text[start].isspace():
-        start += 1
-    return start
+        arguments = lossless_json.DECODER.decode(text)
+        encoded = lossless_json.dumps(arguments)
+        encodable = encoded.encode("utf-8", "replace").decode()
+        if encodable != encoded:
+            text, arguments = encodable, lossless_json.DECODER.decode(encodable)
+    except ValueError:
+        return replay(text)
+    except RecursionError:  # nested too deep to be rendered as JSON
+        return text
+    if arguments is None:
+        return {}
+    return arguments if isinstance(arguments, dict) else replay(text)

@@ -19,7 +19,9 @@ from tokenizers.decoders import DecodeStream
 from luthier.data.examples.example import Example
 from luthier.data.examples.messages import normalize_messages
 from luthier.data.jsonl import lossless_json
+from luthier.data.rendering.call_form import CallForm
 from luthier.data.rendering.chat_template import Template, fallback_template, select_template
+from luthier.data.rendering.hermes_form import HERMES
 from luthier.types.errors import BaseModelError, RenderError
 
 
@@ -33,6 +35,8 @@ class Rendered:
 
 class Renderer:
     """For one base model, or for one adapter with its own template."""
+
+    call_form: CallForm = HERMES
 
     def __init__(self, base: Path, template: Path | None = None) -> None:
         """`base`: a model folder (tokenizer.json, tokenizer_config.json, chat_template.jinja).
@@ -102,8 +106,12 @@ class Renderer:
 
         `tools`: definitions in today's form. Raises RenderError.
         """
-        segments = self._segments(normalize_messages(messages), tools, answer_next=True)
+        segments = self._segments(self.replayed(messages), tools, answer_next=True)
         return [token for text in [*(text for text, _ in segments), opening] for token in self._encode(text)]
+
+    def replayed(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The messages of a request in the form that the template takes. Raises RenderError."""
+        return normalize_messages(messages, self.call_form.replayed_arguments)
 
     def text(self, text: str) -> list[int]:
         """The ids of plain text, without a chat template; special tokens in it are real ones."""

@@ -48,7 +48,7 @@ def validate_grammar(grammar: str, param: str) -> None:
     reason = f"it is longer than {MAX_GRAMMAR_CHARACTERS} characters" if len(grammar) > MAX_GRAMMAR_CHARACTERS else ""
     reason = reason or LLMatcher.validate_grammar(grammar)
     if reason:
-        message = f"Invalid schema for '{param}': {reason}"
+        message = f"Invalid schema for '{param}': {reason.splitlines()[0]}"  # the rest is the grammar
         raise BadRequestError(message, param=param, code="invalid_json_schema")
 
 

@@ -7,10 +7,12 @@ complete and for streamed responses.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from luthier.data.rendering.call_form import ArgumentsText, CallEvent, CallReader, CallStart, VisibleText
 from luthier.inference import FinishReason, Token
-from luthier.server.generation.stop_and_call_parser import StopAndCallParser
-from luthier.server.generation.tool_calls import CallPolicy, GeneratedCalls, wire_calls
+from luthier.server.generation.stop_sequences import StopSequenceFilter
+from luthier.server.generation.tool_calls import CallDelta, CallPolicy, GeneratedCalls, encodable_name
 from luthier.types import chat as types
+from luthier.types.common import new_id
 from luthier.types.errors import UnavailableError
 
 
@@ -27,7 +29,7 @@ class Finish:
     reason: types.FinishReason
 
 
-Part = TextDelta | GeneratedCalls | Finish
+Part = TextDelta | CallDelta | Finish
 
 
 @dataclass
@@ -36,7 +38,7 @@ class GeneratedChoice:
 
     text: str = ""
     tokens: list[Token] = field(default_factory=list)
-    calls: GeneratedCalls | None = None
+    calls: GeneratedCalls = field(default_factory=GeneratedCalls)
     finish_reason: types.FinishReason = "length"
 
     def add(self, part: Part) -> None:
@@ -44,10 +46,24 @@ class GeneratedChoice:
             case TextDelta():
                 self.text += part.text
                 self.tokens += part.tokens
-            case GeneratedCalls():
-                self.calls = part
+            case CallDelta():
+                self.calls.add(part)
             case Finish():
                 self.finish_reason = part.reason
+
+
+class _PlainReader:
+    """Generated text that is not read for calls."""
+
+    def __init__(self) -> None:
+        self._length = 0
+
+    def feed(self, piece: str) -> list[CallEvent]:
+        self._length += len(piece)
+        return [VisibleText(piece, self._length - len(piece))] if piece else []
+
+    def finish(self, *, cut_off: bool) -> list[CallEvent]:
+        return []
 
 
 class ChoiceParser:
@@ -59,48 +75,75 @@ class ChoiceParser:
         *,
         keep_tokens: bool,
     ) -> None:
-        """`decode`: the text that a token completes, as of `Renderer.reader`."""
-        self._text = StopAndCallParser(stop_sequences, calls=calls.wire_form is not None, prefix=calls.forced_prefix)
+        """`decode`: the text that a token completes, as of `Renderer.stream_decoder`."""
+        self._reader: CallReader = calls.form.new_reader() if calls.wire_form else _PlainReader()
+        self._stops = StopSequenceFilter(stop_sequences, protected=len(calls.forced_prefix))
         self._decode, self._calls, self._keep_tokens = decode, calls, keep_tokens
-        self._pending: list[tuple[int, Token]] = []  # (offset in the text, token) of tokens that no part has yet
+        self._pending: list[tuple[int, int, Token]] = []  # (start, end, token) of tokens that no part has yet
+        self._length = len(calls.forced_prefix)  # of the generated text
+        self._call_count = 0
+        self._reader.feed(calls.forced_prefix)
         self.finished = False
 
     @property
     def stopped(self) -> bool:
         """Whether a stop sequence was generated."""
-        return self._text.stopped
+        return self._stops.stopped
 
-    def feed(self, token: Token) -> Iterator[TextDelta]:
+    def feed(self, token: Token) -> Iterator[Part]:
+        text = self._decode(token.id)
         if self._keep_tokens:
-            self._pending.append((len(self._text), token))
-        text = self._text.feed(self._decode(token.id))
-        if text:
-            yield TextDelta(text, self._take_tokens(self._text.sent))
+            self._pending.append((self._length, self._length + len(text), token))
+        self._length += len(text)
+        yield from self._parts(self._reader.feed(text))
 
     def finish(self, reason: FinishReason | None) -> Iterator[Part]:
         """The remaining parts. Raises UnavailableError when the engine was closed during generation."""
         self.finished = True
         if reason == "cancelled" and not self.stopped:
             raise UnavailableError("The server is shutting down.")
-        answer, rest = self._text.finish()
+        if not self.stopped:
+            yield from self._parts(self._reader.finish(cut_off=reason == "length"))
+        yield from self._text_part(self._stops.flush())
         # An incomplete character's bytes decode to no text, but their tokens were generated and are reported.
-        is_all_text = not self.stopped and not answer.calls
-        tokens = [token for _, token in self._pending] if is_all_text else self._take_tokens(self._text.sent)
-        if rest or tokens:
-            yield TextDelta(rest, tokens)
-        if answer.calls:
-            yield wire_calls(answer.calls, self._calls)
-        yield Finish(self._finish_reason(reason, has_calls=bool(answer.calls)))
+        if self._pending and not self.stopped and not self._call_count and self._stops.position == self._length:
+            yield TextDelta("", [token for _, _, token in self._pending])
+        yield Finish(self._finish_reason(reason))
 
-    def _take_tokens(self, end: int) -> list[Token]:
-        """The pending tokens that begin before offset `end`."""
-        tokens = [token for offset, token in self._pending if offset < end]
-        self._pending = self._pending[len(tokens) :]
-        return tokens
+    def _parts(self, events: Sequence[CallEvent]) -> Iterator[Part]:
+        for event in events:
+            if self.stopped:
+                return
+            match event:
+                case VisibleText():
+                    yield from self._text_part(self._stops.feed(event.text, event.start))
+                case CallStart():
+                    yield from self._text_part(self._stops.flush())
+                    self._call_count += 1
+                    yield from self._call_part(id=new_id("call_"), name=encodable_name(event.name))
+                case ArgumentsText():
+                    yield from self._call_part(arguments=event.text)
 
-    def _finish_reason(self, reason: FinishReason | None, *, has_calls: bool) -> types.FinishReason:
+    def _text_part(self, text: str) -> Iterator[TextDelta]:
+        if text:
+            end = self._stops.position
+            yield TextDelta(text, self._take_tokens(end - len(text), end))
+
+    def _call_part(self, *, id: str | None = None, name: str | None = None, arguments: str = "") -> Iterator[CallDelta]:
+        """The legacy form has one call, and so have requests without parallel calls: the first."""
+        legacy = self._calls.wire_form == "functions"
+        if self._call_count == 1 or (self._calls.parallel and not legacy):
+            yield CallDelta(self._call_count - 1, legacy=legacy, id=id, name=name, arguments=arguments)
+
+    def _take_tokens(self, start: int, end: int) -> list[Token]:
+        """The pending tokens of the text from `start` to `end`; those of markup before it are dropped."""
+        earlier = [entry for entry in self._pending if entry[0] < end]
+        self._pending = self._pending[len(earlier) :]
+        return [token for token_start, token_end, token in earlier if token_start >= start or token_end > start]
+
+    def _finish_reason(self, reason: FinishReason | None) -> types.FinishReason:
         if reason == "length" and not self.stopped:
             return "length"
-        if has_calls:
+        if self._call_count:
             return "function_call" if self._calls.wire_form == "functions" else "tool_calls"
         return "stop"

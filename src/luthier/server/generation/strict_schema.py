@@ -11,10 +11,14 @@ def check_strict(schema: dict[str, Any], owner: str, param: str) -> None:
     for path, part in _object_schemas(schema, ()):
         fault = _fault(part)
         if fault:
-            context = "(" + ", ".join(f"'{step}'" for step in path) + ("," if len(path) == 1 else "") + ")"
-            message = f"Invalid schema for {owner}: In context={context}, {fault}."
+            message = f"Invalid schema for {owner}: In context={context_of(path)}, {fault}."
             code = "invalid_function_parameters" if "tools" in param else None
             raise BadRequestError(message, param=param, code=code)
+
+
+def context_of(path: tuple[str, ...]) -> str:
+    """A place in a schema as OpenAI writes it: a Python tuple."""
+    return "(" + ", ".join(f"'{step}'" for step in path) + ("," if len(path) == 1 else "") + ")"
 
 
 def _fault(schema: dict[str, Any]) -> str | None:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from luthier.data.rendering.argument_grammar import close_schema, schema_json
+from luthier.data.rendering.call_form import CallForm
+from luthier.data.rendering.hermes_form import HERMES
 from luthier.inference.scheduling.structured_output import validate_grammar
-from luthier.server.generation.strict_schema import check_strict
-from luthier.server.generation.tool_calls import CallPolicy, Definitions
-from luthier.server.generation.unordered_json import argument_rules, schema_json
-from luthier.types.chat import CreateChatCompletionRequest
+from luthier.server.generation.schema_support import first_unsupported, is_supported, relaxed
+from luthier.server.generation.strict_schema import check_strict, context_of
+from luthier.server.generation.tool_calls import CallPolicy, Definitions, is_strict
+from luthier.types.chat import CreateChatCompletionRequest, JsonSchema
 from luthier.types.errors import BadRequestError
-
-_CALL_OPENS = "<tool_call>"
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class ResponseGrammar:
         functions: Definitions of the functions that may be called.
         required: Whether the response must be a call.
         parallel: Whether it may be several calls.
+        form: How the base model writes calls.
     """
 
     document: dict[str, Any] | None = None
     functions: Definitions | None = None
     required: bool = False
     parallel: bool = True
+    form: CallForm = HERMES
 
     def lark(self) -> str:
         """The grammar for llguidance."""
@@ -41,34 +44,18 @@ class ResponseGrammar:
         if self.document is not None:
             rules.append(f"document: %json {schema_json(self.document)}")
         if self.functions:
-            names = [f"call_{index}" for index in range(len(self.functions))]
-            rules += [
-                f"calls: opening call{self._more_calls}",
-                f"opening: {json.dumps(_CALL_OPENS)}",
-                f"call: {' | '.join(names)}",
-            ]
-            rules += [
-                rule for index, tool in enumerate(self.functions) for rule in _call_rules(index, tool["function"])
-            ]
-        rules.append(self._start_rule())
+            rules += self.form.grammar_rules(self.functions, parallel=self.parallel)
+        rules += self._start_rules()
         return "%llguidance {}\n" + "\n".join(rules) + "\n"
 
-    @property
-    def _more_calls(self) -> str:
-        return ' ("\\n" opening call)*' if self.parallel else ""
-
-    def _start_rule(self) -> str:
+    def _start_rules(self) -> list[str]:
         if not self.functions:
-            return "start: document"
+            return ["start: document"] if self.document is not None else ["start: TEXT", self.form.text_rule]
         if self.required:
-            return "start: calls"
+            return ["start: calls"]
         if self.document is not None:
-            return "start: document | calls"
-        return (
-            f"start: TEXT | lead call{self._more_calls}\n"
-            f"lead[lazy]: /(.|\\n)*/ {json.dumps(_CALL_OPENS)}\n"
-            f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{_CALL_OPENS}(.|\\n)*/"
-        )
+            return ["start: document | calls"]
+        return ["start: TEXT | text_and_calls", self.form.text_rule]
 
 
 def response_grammar(body: CreateChatCompletionRequest, calls: CallPolicy) -> str | None:
@@ -79,41 +66,79 @@ def response_grammar(body: CreateChatCompletionRequest, calls: CallPolicy) -> st
             check_strict(close_schema(tool.function.parameters), f"function '{tool.function.name}'", param)
     document = _document_schema(body)
     functions = calls.definitions if document is not None and calls.wire_form else calls.enforced
+    if calls.forbidden and document is None:
+        return ResponseGrammar(form=calls.form).lark()
     if document is None and not functions:
         return None
-    if document is None and functions and not calls.requested:
-        return _best_effort_grammar(json.dumps(functions), parallel=calls.parallel)
-    grammar = ResponseGrammar(document, functions, calls.required, calls.parallel).lark()
-    _check_cached(grammar, "tools" if document is None else "response_format")
+    chosen = _enforceable(json.dumps(functions), calls.form) if functions else None
+    if document is None and not chosen:
+        if calls.required:
+            raise BadRequestError("Invalid 'tools': too many functions to require a call of one.", param="tools")
+        return None
+    grammar = ResponseGrammar(document, chosen, calls.required, calls.parallel, calls.form).lark()
+    if document is not None:
+        _check_cached(grammar, "response_format")
     return grammar
 
 
 @lru_cache(maxsize=64)
-def _best_effort_grammar(functions: str, *, parallel: bool) -> str | None:
-    """For constraints that the request does not ask for, so that no schema is an error.
+def _enforceable(functions: str, form: CallForm) -> Definitions | None:
+    """The functions, as far as their schemas go.
 
-    A function whose schema llguidance does not support is constrained by its name only, all functions are where
-    together they are too large, and none where even the names are.
+    A function whose schema is not supported is constrained by what of it is, or by its name; all functions are by
+    their names where together they are too large, and none is where even the names are.
+
+    Raises:
+        BadRequestError: For a strict function that cannot be enforced, with its name and the place.
     """
     exact: Definitions = json.loads(functions)
+    if _fits(exact, form):
+        return exact
     names = [_name_only(tool) for tool in exact]
-    chosen = exact if _is_supported(exact) else names if _is_supported(names) else None
-    if chosen is names:  # the names fit, so there are few enough functions to check one by one
-        mixed = [tool if _is_supported([tool]) else name for tool, name in zip(exact, names, strict=True)]
-        chosen = mixed if _is_supported(mixed) else names
-    return ResponseGrammar(functions=chosen, parallel=parallel).lark() if chosen else None
+    if _fits(names, form):  # so there are few enough functions to check one by one
+        parts = [tool if _fits([tool], form) else _reduced(tool, index, form) for index, tool in enumerate(exact)]
+        names = [tool if is_strict(tool) else name for tool, name in zip(exact, names, strict=True)]
+        for candidates in (parts, names):
+            if _fits(candidates, form):
+                return candidates
+    if any(is_strict(tool) for tool in exact):
+        validate_grammar(ResponseGrammar(functions=exact, form=form).lark(), "tools")
+    return None
 
 
-def _is_supported(functions: Definitions) -> bool:
+def _fits(functions: Definitions, form: CallForm) -> bool:
     try:
-        validate_grammar(ResponseGrammar(functions=functions).lark(), "tools")
+        validate_grammar(ResponseGrammar(functions=functions, form=form).lark(), "tools")
     except BadRequestError:
         return False
     return True
 
 
+def _reduced(tool: dict[str, Any], index: int, form: CallForm) -> dict[str, Any]:
+    """The definition without what cannot be enforced. Raises BadRequestError for a strict one."""
+    function = tool["function"]
+    if is_strict(tool):
+        param = f"tools[{index}].function.parameters"
+        raise _unsupported(function.get("parameters") or {}, f"function '{function['name']}'", param)
+    parameters = relaxed(function.get("parameters"))
+    if not isinstance(parameters, dict):
+        return _name_only(tool)
+    if "properties" not in parameters:  # what was removed may have named members
+        parameters.setdefault("additionalProperties", True)
+    smaller = {"function": function | {"parameters": parameters}}
+    return smaller if _fits([smaller], form) else _name_only(tool)
+
+
 def _name_only(tool: dict[str, Any]) -> dict[str, Any]:
     return {"function": {"name": tool["function"]["name"], "parameters": {"additionalProperties": True}}}
+
+
+def _unsupported(schema: dict[str, Any], owner: str, param: str) -> BadRequestError:
+    """The error for a strict schema that cannot be enforced: its owner and the place, in OpenAI's words."""
+    path, keyword = first_unsupported(schema) or ((), None)
+    fault = f"'{keyword}' is not permitted" if keyword else "this schema is not supported"
+    message = f"Invalid schema for {owner}: In context={context_of(path)}, {fault}."
+    return BadRequestError(message, param=param, code="invalid_function_parameters" if "tools" in param else None)
 
 
 @lru_cache(maxsize=256)
@@ -136,26 +161,17 @@ def _document_schema(body: CreateChatCompletionRequest) -> dict[str, Any] | None
     if json_schema is None:
         message = "Missing required parameter: 'response_format.json_schema'."
         raise BadRequestError(message, param="response_format.json_schema", code="missing_required_parameter")
+    return _requested_schema(json_schema)
+
+
+def _requested_schema(json_schema: JsonSchema) -> dict[str, Any]:
+    """The schema to enforce: all of a strict one, and what can be enforced of any other."""
     schema = json_schema.document or {"type": "object"}
     if json_schema.strict:
-        check_strict(schema, f"response_format '{json_schema.name}'", "response_format")
-    return schema
-
-
-def _call_rules(index: int, function: dict[str, Any]) -> list[str]:
-    opening = f'\n{{"name": {json.dumps(function["name"], ensure_ascii=False)}, "arguments": '
-    return [
-        f"call_{index}: {json.dumps(opening, ensure_ascii=False)} arguments_{index} {json.dumps('}')} "
-        f"{json.dumps(chr(10) + '</tool_call>')}",
-        *argument_rules(f"arguments_{index}", close_schema(function.get("parameters"))),
-    ]
-
-
-def close_schema(parameters: dict[str, Any] | None) -> dict[str, Any]:
-    """The schema of a function's parameters without additional properties, unless it has a combinator or `$ref`."""
-    schema = dict(parameters or {})
-    if not schema.keys() & {"$ref", "anyOf", "oneOf", "allOf"}:
-        schema.setdefault("type", "object")
-        schema.setdefault("properties", {})
-        schema.setdefault("additionalProperties", False)
-    return schema
+        owner = f"response_format '{json_schema.name}'"
+        check_strict(schema, owner, "response_format")
+        if not is_supported(schema):
+            raise _unsupported(schema, owner, "response_format")
+        return schema
+    reduced = relaxed(schema)
+    return reduced if isinstance(reduced, dict) else {"type": "object"}

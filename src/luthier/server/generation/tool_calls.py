@@ -3,18 +3,17 @@
 `tools` is today's form, `functions` the legacy one, which fine-tuned models may have been trained on.
 """
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.data.examples.adapter_metadata import AdapterMetadata
-from luthier.data.examples.messages import Call, normalize_tools
+from luthier.data.examples.example import WireForm
+from luthier.data.examples.messages import normalize_tools
+from luthier.data.rendering.call_form import CallForm
+from luthier.data.rendering.hermes_form import HERMES
 from luthier.types.chat import AllowedToolsChoice, CreateChatCompletionRequest, FunctionCall, NamedTool, ToolCall
-from luthier.types.common import new_id
 from luthier.types.errors import BadRequestError
 
-WireForm = Literal["tools", "functions"]
 StrictCalls = Literal["taught", "all", "off"]
 Definitions = list[dict[str, Any]]
 
@@ -24,28 +23,34 @@ class CallPolicy:
     """How the calls of one request are prompted, constrained, parsed and sent.
 
     Attributes:
+        form: How the base model writes calls.
         wire_form: The form in which calls are sent; None: generated text is not parsed for calls.
         parallel: Whether a choice may have several calls.
         prompt_definitions: The request's definitions, as tools, for the prompt.
         definitions: The request's definitions, else those that the model was trained with.
         enforced: The only functions that the model can call, by a grammar; None: calls are not constrained.
-        requested: Whether the request asks for constrained calls: a schema that cannot be enforced is then an error.
         required: Whether the choice must be a call.
+        forbidden: Whether the choice must be text.
         forced_prefix: What the text is forced to begin with, when a call is required and no definition is known.
     """
 
+    form: CallForm = HERMES
     wire_form: WireForm | None = None
     parallel: bool = True
     prompt_definitions: Definitions | None = None
     definitions: Definitions | None = None
     enforced: Definitions | None = None
-    requested: bool = False
     required: bool = False
+    forbidden: bool = False
     forced_prefix: str = ""
 
 
 def call_policy(
-    body: CreateChatCompletionRequest, metadata: AdapterMetadata, *, strict: StrictCalls = "off"
+    body: CreateChatCompletionRequest,
+    metadata: AdapterMetadata,
+    *,
+    strict: StrictCalls = "off",
+    form: CallForm = HERMES,
 ) -> CallPolicy:
     """By the request, else by the `metadata` of a fine-tuned model; `strict`: the setting `strict_calls`.
 
@@ -54,33 +59,38 @@ def call_policy(
     _check_choice(body, metadata)
     choice = body.tool_choice if body.tool_choice is not None else body.function_call
     if choice == "none":
-        return CallPolicy()
+        return CallPolicy(form=form, forbidden=True)
     sent = _request_definitions(body)
-    definitions = sent or metadata.definitions or None
+    definitions = sent or [_without_strict(tool) for tool in metadata.definitions] or None
     required = _is_required(choice)
-    requested = required or isinstance(choice, AllowedToolsChoice) or any(_is_strict(tool) for tool in sent or [])
-    enforced = requested or strict == "all" or (strict == "taught" and bool(metadata.definitions))
+    requested = required or isinstance(choice, AllowedToolsChoice) or any(is_strict(tool) for tool in sent or [])
+    enforced = requested or strict != "off"
     legacy = bool(body.functions) or (metadata.call_form == "functions" and not body.tools)
     return CallPolicy(
+        form=form,
         wire_form=("functions" if legacy else "tools") if sent or metadata.call_form else None,
         parallel=body.parallel_tool_calls is not False and not legacy,
         prompt_definitions=sent,
         definitions=definitions,
         enforced=_allowed(definitions, choice) if enforced and definitions else None,
-        requested=requested,
         required=required,
-        forced_prefix=forced_prefix(choice) if required and not definitions else "",
+        forced_prefix=_forced_prefix(choice, form) if required and not definitions else "",
     )
+
+
+def is_strict(tool: dict[str, Any]) -> bool:
+    return bool(tool["function"].get("strict"))
+
+
+def _without_strict(tool: dict[str, Any]) -> dict[str, Any]:
+    """A definition from the training data: the request does not ask for it to be strict."""
+    return {**tool, "function": {key: value for key, value in tool["function"].items() if key != "strict"}}
 
 
 def _request_definitions(body: CreateChatCompletionRequest) -> Definitions | None:
     tools = [tool.model_dump(exclude_none=True) for tool in body.tools or []]
     functions = [function.model_dump(exclude_none=True) for function in body.functions or []]
     return normalize_tools(tools, functions)
-
-
-def _is_strict(tool: dict[str, Any]) -> bool:
-    return bool(tool["function"].get("strict"))
 
 
 def _is_required(choice: Any) -> bool:
@@ -126,49 +136,58 @@ def _check_choice(body: CreateChatCompletionRequest, metadata: AdapterMetadata) 
             raise BadRequestError(message, param=param)
 
 
-def forced_prefix(choice: Any) -> str:
+def _forced_prefix(choice: Any, form: CallForm) -> str:
     """The beginning of a call, with the function's name where `choice` names a single one."""
     names = _named_functions(choice)
-    if names is None or len(names) > 1:
-        return '<tool_call>\n{"name":'
-    return f'<tool_call>\n{{"name": {json.dumps(names[0], ensure_ascii=False)}, "arguments":'
+    return form.opening(names[0] if names and len(names) == 1 else None)
 
 
 @dataclass(frozen=True)
+class CallDelta:
+    """The next piece of call `index`; `id` and `name` with its first piece only."""
+
+    index: int
+    legacy: bool = False
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+    def delta(self) -> dict[str, Any]:
+        """For a chunk: `tool_calls` or, in the legacy form, `function_call`."""
+        function = {"arguments": self.arguments}
+        if self.name is not None:
+            function = {"name": self.name} | function
+        if self.legacy:
+            return {"function_call": function}
+        opening = {} if self.id is None else {"id": self.id, "type": "function"}
+        return {"tool_calls": [{"index": self.index, **opening, "function": function}]}
+
+
+@dataclass
 class GeneratedCalls:
     """The calls of a choice as they are sent: `tool_calls` or, in the legacy form, `function_call`."""
 
     tool_calls: list[ToolCall] | None = None
     function_call: FunctionCall | None = None
 
-    def deltas(self) -> list[dict[str, Any]]:
-        """For chunks: each call begins with its name and empty arguments; the arguments follow."""
-        if self.function_call:
-            name, arguments = self.function_call.name, self.function_call.arguments
-            return [{"function_call": {"name": name, "arguments": ""}}, {"function_call": {"arguments": arguments}}]
-        deltas: list[dict[str, Any]] = []
-        for index, call in enumerate(self.tool_calls or []):
-            opening = call.model_dump() | {"function": {"name": call.function.name, "arguments": ""}}
-            deltas.append({"tool_calls": [{"index": index, **opening}]})
-            deltas.append({"tool_calls": [{"index": index, "function": {"arguments": call.function.arguments}}]})
-        return deltas
+    def __bool__(self) -> bool:
+        return bool(self.tool_calls or self.function_call)
+
+    def add(self, piece: CallDelta) -> None:
+        if piece.name is not None:
+            self._begin(piece)
+        function = self.function_call or (self.tool_calls or [])[piece.index].function
+        function.arguments += piece.arguments
+
+    def _begin(self, piece: CallDelta) -> None:
+        function = FunctionCall(name=piece.name or "", arguments="")
+        if piece.legacy:
+            self.function_call = function
+        else:
+            call = ToolCall(id=piece.id or "", type="function", function=function)
+            self.tool_calls = [*(self.tool_calls or []), call]
 
 
-def wire_calls(calls: Sequence[Call], policy: CallPolicy) -> GeneratedCalls:
-    """The legacy form has one call, and so have requests without parallel calls: the first."""
-    functions = [
-        FunctionCall(name=_encodable(call.name), arguments=_escape_surrogates(call.arguments)) for call in calls
-    ]
-    if policy.wire_form == "functions":
-        return GeneratedCalls(function_call=functions[0])
-    functions = functions if policy.parallel else functions[:1]
-    return GeneratedCalls([ToolCall(id=new_id("call_"), type="function", function=function) for function in functions])
-
-
-def _encodable(name: str) -> str:
+def encodable_name(name: str) -> str:
+    """A model may write the escape of half a character, which no response can carry."""
     return name.encode("utf-8", "replace").decode()
-
-
-def _escape_surrogates(arguments: str) -> str:
-    """A model may generate the escape of a lone surrogate; in JSON text it can be sent as that escape only."""
-    return "".join(f"\\u{ord(char):04x}" if "\ud800" <= char <= "\udfff" else char for char in arguments)

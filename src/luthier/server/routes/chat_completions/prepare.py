@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from luthier.data.examples.messages import normalize_messages
 from luthier.data.rendering.renderer import Renderer
 from luthier.inference import EngineRequest
 from luthier.server.generation.choice_limits import check_choice_count
@@ -27,11 +26,12 @@ _MIN_MESSAGE_TOKENS = 2
 def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest) -> ChatResponseWriter:
     """Raises APIError, RenderError."""
     settings, context_tokens = state.settings, model.engine.context_tokens
-    calls = call_policy(body, model.target.metadata, strict=settings.strict_calls)
+    renderer = model.renderer
+    calls = call_policy(body, model.target.metadata, strict=settings.strict_calls, form=renderer.call_form)
     grammar = response_grammar(body, calls)
     _check_message_count(context_tokens, len(body.messages))
-    _check_text_length(context_tokens, model.renderer, body, calls)
-    prompt = _prompt(model.renderer, body, calls, context_tokens)
+    _check_text_length(context_tokens, renderer, body, calls)
+    prompt = _prompt(renderer, body, calls, context_tokens)
     max_tokens = body.max_completion_tokens or body.max_tokens
     _check_context_length(context_tokens, len(prompt), max_tokens)
     n = body.n or 1
@@ -40,7 +40,7 @@ def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest)
         body,
         n=n,
         max_tokens=min(max_tokens or settings.default_max_tokens, context_tokens - len(prompt)),
-        stop_ids=model.renderer.stop_ids,
+        stop_ids=renderer.stop_ids,
         top_logprobs=body.top_logprobs or 0,
         grammar=grammar,
     )
@@ -61,7 +61,7 @@ def _prompt(renderer: Renderer, body: CreateChatCompletionRequest, calls: CallPo
     messages = [message.model_dump(exclude_none=True) for message in body.messages]
     try:
         if len(messages) > _MANY_MESSAGES:
-            _check_rendered_length(renderer, normalize_messages(messages), calls, context_tokens)
+            _check_rendered_length(renderer, renderer.replayed(messages), calls, context_tokens)
         return renderer.prompt(messages, calls.prompt_definitions, calls.forced_prefix)
     except (RecursionError, TypeError, UnicodeError) as error:
         # The arguments of a call are JSON in a string: their depth and their characters are not checked before.

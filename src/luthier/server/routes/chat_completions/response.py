@@ -8,7 +8,7 @@ from luthier.inference import Token
 from luthier.server.generation.choice_stream import Finish, GeneratedChoice, Part, TextDelta
 from luthier.server.generation.request import GenerationRequest
 from luthier.server.generation.response import ResponseWriter
-from luthier.server.generation.tool_calls import GeneratedCalls
+from luthier.server.generation.tool_calls import CallDelta
 from luthier.types import chat as types
 
 _MIN_LOGPROB = -9999.0  # OpenAI's value for a token that is practically impossible
@@ -32,8 +32,8 @@ class ChatResponseWriter(ResponseWriter):
         return response
 
     def _choice(self, index: int, choice: GeneratedChoice) -> types.Choice:
-        calls = choice.calls or GeneratedCalls()
-        content = None if choice.calls and not choice.text else choice.text
+        calls = choice.calls
+        content = None if calls and not choice.text else choice.text
         return types.Choice(
             index=index,
             message=types.AnswerMessage(
@@ -44,13 +44,14 @@ class ChatResponseWriter(ResponseWriter):
         )
 
     def chunks(self, index: int, part: Part) -> Iterable[dict[str, Any]]:
-        """The first chunk of a choice has its role, with empty content or with the choice's only call."""
-        deltas, tokens, finish_reason = _deltas(part)
+        """The first chunk of a choice has its role, with empty content or with the beginning of a call."""
+        delta, tokens, finish_reason = _delta(part)
+        deltas = [delta]
         if index not in self._started:
             self._started.add(index)
-            is_calls = isinstance(part, GeneratedCalls)
-            role = {"role": "assistant", "content": None if is_calls else "", "refusal": None}
-            deltas = [role | deltas[0], *deltas[1:]] if _is_single_call(part) else [role, *deltas]
+            is_call = isinstance(part, CallDelta)
+            role = {"role": "assistant", "content": None if is_call else "", "refusal": None}
+            deltas = [role | delta] if is_call else [role, delta]
         choices = [types.ChunkChoice(index=index, delta=delta) for delta in deltas]
         choices[-1].logprobs = self._logprobs(tokens) if tokens else None
         choices[-1].finish_reason = finish_reason
@@ -66,18 +67,14 @@ class ChatResponseWriter(ResponseWriter):
         return token_logprobs(tokens, self.request.model.renderer) if self.request.keep_tokens else None
 
 
-def _deltas(part: Part) -> tuple[list[dict[str, Any]], list[Token], types.FinishReason | None]:
+def _delta(part: Part) -> tuple[dict[str, Any], list[Token], types.FinishReason | None]:
     match part:
         case TextDelta():
-            return [{"content": part.text}], part.tokens, None
-        case GeneratedCalls():
-            return part.deltas(), [], None
+            return {"content": part.text}, part.tokens, None
+        case CallDelta():
+            return part.delta(), [], None
         case Finish():
-            return [{}], [], part.reason
-
-
-def _is_single_call(part: Part) -> bool:
-    return isinstance(part, GeneratedCalls) and len(part.tool_calls or []) <= 1
+            return {}, [], part.reason
 
 
 def token_logprobs(tokens: Sequence[Token], renderer: Renderer) -> types.Logprobs:

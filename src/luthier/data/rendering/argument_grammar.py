@@ -33,6 +33,16 @@ def argument_rules(name: str, schema: Any) -> Iterator[str]:
         yield from _value_rules(name, schema)
 
 
+def close_schema(parameters: dict[str, Any] | None) -> dict[str, Any]:
+    """The schema of a function's parameters without additional properties, unless it has a combinator or `$ref`."""
+    schema = dict(parameters or {})
+    if not schema.keys() & {"$ref", "anyOf", "oneOf", "allOf"}:
+        schema.setdefault("type", "object")
+        schema.setdefault("properties", {})
+        schema.setdefault("additionalProperties", False)
+    return schema
+
+
 def _value_rules(name: str, schema: Any) -> Iterator[str]:
     if _is_plain_object(schema):
         yield from _object_rules(name, schema["properties"], schema.get("required") or [])
