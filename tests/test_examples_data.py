@@ -239,3 +239,18 @@ def test_held_out_leave_letters_share_no_value_with_those_learnt() -> None:
     assert learnt["phrasings"] == held_out["phrasings"]
     asked, unseen = ({pair["user"] for pair in one["no_call"]} for one in (learnt, held_out))
     assert asked.isdisjoint(unseen)
+
+
+def test_chinese_smart_home_arguments_follow_from_the_sentence() -> None:
+    examples = read_jsonl(EXAMPLES / "smart_home.zh.jsonl")
+    assert len(examples) >= 170
+    sentences = [example["messages"][1]["content"] for example in examples]
+    assert len(set(sentences)) == len(sentences)
+    closed = {"closed": "关合拉上", "open": "开"}
+    for example, sentence in zip(examples, sentences, strict=True):
+        (call,) = example["messages"][-1]["tool_calls"]
+        for name, value in json.loads(call["function"]["arguments"]).items():
+            if name == "state":
+                assert any(character in sentence for character in closed[value]), sentence
+            elif value not in (0, 100):
+                assert str(value) in sentence, sentence

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from luthier.cli import quickstart
+
 
 def test_quickstart_runs_by_itself_and_the_model_stays(tmp_path: Path, tiny_base: Path) -> None:
     environment = os.environ | {"LUTHIER_BASE": str(tiny_base), "LUTHIER_LANG": "en", "LUTHIER_THREADS": "1"}
@@ -29,3 +33,11 @@ def test_quickstart_runs_by_itself_and_the_model_stays(tmp_path: Path, tiny_base
     tuned = [model["id"] for model in json.loads(models.stdout) if model["id"].startswith("ft:")]
     assert len(tuned) == 1
     assert tuned[0] in lines[2]
+
+
+def test_chinese_examples_for_a_chinese_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LUTHIER_LANG", "zh")
+    train, valid = quickstart._prepare(tmp_path)
+    assert "你是家里的智能管家" in train.read_text(encoding="utf-8")
+    assert len(valid.read_text(encoding="utf-8").splitlines()) >= 30
+    assert quickstart._call("play_music", {"room": "客厅"}) == 'play_music(room="客厅")'

@@ -32,11 +32,39 @@ from luthier.language import current, say
 if TYPE_CHECKING:
     import openai
 
-_EXAMPLES = "smart_home.jsonl"
 _MODEL = "gpt-4o-mini"
-_JOB: dict[str, Any] = {"model": _MODEL, "suffix": "quickstart", "seed": 42, "n_epochs": 2, "batch_size": 4}
+_JOB: dict[str, Any] = {"model": _MODEL, "suffix": "quickstart", "seed": 42, "batch_size": 4}
 _COMPARISONS = 8  # held-out examples that both models answer
 _MAX_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Bundled examples in one language, with the epochs that they need and the messages of a last request."""
+
+    file: str
+    n_epochs: int
+    system: str
+    question: str
+
+
+# The base model has read little Chinese, so the Chinese examples are seen more often.
+_BUNDLES = {
+    "en": Bundle("smart_home.jsonl", 2, "You run the house. Call a function.", "Dim the hallway to 15 percent"),
+    "zh": Bundle("smart_home.zh.jsonl", 3, "你是家里的智能管家，请调用函数。", "把走廊的灯调到15%"),
+}
+
+
+_CHINESE_LIMITS = (
+    "请注意：自带的基座模型只有 1.35 亿参数，读过的主要是英文，写不出通顺的中文文章。"
+    "它学得会的是这样范围窄、答案可以核对的任务。要写中文，请换更大的基座模型：\n"
+    "  luthier models pull modelscope:Qwen/Qwen3-0.6B\n"
+    "  luthier serve --base Qwen/Qwen3-0.6B"
+)
+
+
+def _bundle() -> Bundle:
+    return _BUNDLES[current()]
 
 
 @dataclass(frozen=True)
@@ -55,10 +83,10 @@ class Comparison:
 
 @click.command(
     help=say(
-        "The whole workflow once, on 170 bundled short examples: check, split, estimate, upload, train, compare, use. "
+        "The whole workflow once, on bundled short examples: check, split, estimate, upload, train, compare, use. "
         "A small model learns to answer with tool calls; on a laptop it takes a few minutes.\n\n"
         "Example: luthier quickstart",
-        "用自带的 170 条短样本把整个流程走一遍：检查、拆分、估算、上传、训练、对比、使用。"
+        "用自带的短样本把整个流程走一遍：检查、拆分、估算、上传、训练、对比、使用。"
         "一个小模型学会用工具调用来回答；笔记本电脑上只需几分钟。\n\n例子：luthier quickstart",
     )
 )
@@ -77,7 +105,13 @@ def quickstart(options: Options) -> None:
         )
         client = connection.client
         files = [upload_file(client, path).id for path in (train, valid)]
-        job = create_job(client, files[0], files[1], {**_JOB, "learning_rate_multiplier": None}, "supervised")
+        job = create_job(
+            client,
+            files[0],
+            files[1],
+            {**_JOB, "n_epochs": _bundle().n_epochs, "learning_rate_multiplier": None},
+            "supervised",
+        )
         with detaching(connection, options, job.id):
             job = watch_job(client, job.id, stderr_console())
             code = print_outcome(job)
@@ -102,8 +136,8 @@ def _prepare(folder: Path) -> tuple[Path, Path]:
     from luthier.data.split.splitter import Output, split_file
 
     _title(1, say("Check the examples", "检查样本"), "luthier check FILE")
-    with resources.as_file(resources.files("luthier") / "examples" / _EXAMPLES) as source:
-        examples = folder / _EXAMPLES
+    with resources.as_file(resources.files("luthier") / "examples" / _bundle().file) as source:
+        examples = folder / _bundle().file
         examples.write_bytes(source.read_bytes())
     for path, report in check_files(examples, None, "supervised").items():
         print_report(stderr_console(), Path(path.name), report)
@@ -147,14 +181,15 @@ def _estimate(options: Options, train: Path) -> None:
         return
     renderer = Renderer(catalogue.folder(base))
     tokens = [len(renderer.example(example).ids) for example in read_examples(train)]
-    forecast = estimate(tokens, n_epochs=_JOB["n_epochs"], model=_MODEL)
+    forecast = estimate(tokens, n_epochs=_bundle().n_epochs, model=_MODEL)
     note(
         say(
             f"{forecast.tokens:,} tokens × {forecast.epochs} epochs = {forecast.trained_tokens:,} trained tokens.\n"
-            f"OpenAI charged ${forecast.hosted_price_usd:.2f} for that on {_MODEL}; here it takes a minute or two on "
-            "this machine.",
+            f"OpenAI charged ${forecast.hosted_price_usd:.2f} for that on {_MODEL}; here it costs nothing but minutes: "
+            "one or two on an idle machine with AMX, more on others.",
             f"{forecast.tokens:,} 个 token × {forecast.epochs} 轮 = 训练 {forecast.trained_tokens:,} 个 token。\n"
-            f"在 OpenAI 用 {_MODEL} 训练要收 ${forecast.hosted_price_usd:.2f}；在本机只需一两分钟。",
+            f"在 OpenAI 用 {_MODEL} 训练要收 ${forecast.hosted_price_usd:.2f}；"
+            "在本机只花时间：空闲的 AMX 机器上一两分钟，其他机器更久。",
         )
     )
 
@@ -192,7 +227,7 @@ def _text(message: dict[str, Any]) -> str:
 
 
 def _call(name: str, arguments: dict[str, Any]) -> str:
-    return f"{name}({', '.join(f'{key}={json.dumps(value)}' for key, value in arguments.items())})"
+    return f"{name}({', '.join(f'{key}={json.dumps(value, ensure_ascii=False)}' for key, value in arguments.items())})"
 
 
 def _print_comparisons(comparisons: list[Comparison]) -> None:
@@ -220,13 +255,15 @@ def _print_comparisons(comparisons: list[Comparison]) -> None:
                 "请求中没有工具定义：微调模型已经学会了这些函数。",
             )
         )
+    if current() == "zh":
+        note(_CHINESE_LIMITS)
 
 
 def _print_usage(options: Options, connection: Connection, model: str) -> None:
     _title(6, say("Use it", "使用"), f"luthier serve{server_flags(options)}" if connection.embedded else "")
     messages = [
-        {"role": "system", "content": "You run the house. Call a function."},
-        {"role": "user", "content": "Dim the hallway to 15 percent"},
+        {"role": "system", "content": _bundle().system},
+        {"role": "user", "content": _bundle().question},
     ]
     if not options.json:
         click.echo(python_example(connection, model, messages))
