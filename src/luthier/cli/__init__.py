@@ -7,6 +7,7 @@ reach the server only through the official `openai` client.
 
 import difflib
 import importlib
+import io
 import sys
 from typing import Any, NamedTuple
 
@@ -85,6 +86,9 @@ class MainGroup(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Keeps the language of `--lang` until errors are shown, which happens after the context has closed."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # such as Chinese on an ASCII terminal
         words = args[0] if args else options.get("args")
         with language_set(language_of(sys.argv[1:] if words is None else words)):
             return super().main(*args, **options)

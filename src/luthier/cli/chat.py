@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from luthier.cli.errors import ADDRESS_HINT, CliError, translate_client_error
 from luthier.cli.functions_file import call_errors, read_functions
 from luthier.cli.i18n import printable
 from luthier.cli.options import Options, pass_options, server_options
-from luthier.cli.output import note, print_json, to_json
+from luthier.cli.output import note, print_json, spinner, to_json
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -88,8 +89,13 @@ class Conversation:
     def stream_reply(self) -> Reply:
         """Streams the next answer to stdout and appends it to the messages."""
         reply, chunk = Reply(), None
-        with self.connection.client.chat.completions.create(**self.request(), stream=True) as chunks:
-            for chunk in chunks:
+        with ExitStack() as waiting:
+            # The first answer of a model waits for its weights to be loaded.
+            waiting.enter_context(spinner(say("Waiting for the model …", "正在等待模型……")))
+            chunks = self.connection.client.chat.completions.create(**self.request(), stream=True)
+            first = next(chunks, None)
+        with chunks:
+            for chunk in chain([first] if first else [], chunks):
                 for choice in chunk.choices:
                     click.echo(printable(reply.add(choice.delta)), nl=False)
         if chunk is None:
@@ -110,15 +116,21 @@ class Conversation:
         return reply
 
 
+def _chat_help() -> str:
+    return say("Ctrl-D ends the chat, /new clears the history.", "Ctrl-D 结束，/new 清空对话。")
+
+
 def chat_loop(conversation: Conversation) -> None:
     """A conversation on a terminal; Ctrl-D, or Ctrl-C at the prompt, ends it."""
-    note(say("Ctrl-D ends the chat, /new clears the history.", "Ctrl-D 结束，/new 清空对话。"), "dim")
+    note(_chat_help(), "dim")
     first_turn = len(conversation.messages)
     while True:
         text = _read_line("> ")
         if text is None:
             return
-        if text == "/new":
+        if text in ("/help", "/?"):
+            note(_chat_help(), "dim")
+        elif text == "/new":
             del conversation.messages[first_turn:]
         elif text:
             with _rolled_back_on_error(conversation):
