@@ -70,21 +70,21 @@ class _Engine:
         self.closed = True
 
 
-def test_the_longest_unused_engine_goes_unless_it_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_idle_engine_is_evicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    for name in ("one", "two", "three", "four"):
+    for name in ("first", "second", "third", "fourth"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr("luthier.inference.pool.monotonic", lambda: now[0])
     pool = EnginePool(EngineOptions(max_models=2), _Engine)
     first, second = pool.engine(tmp_path / "first"), pool.engine(tmp_path / "second")
-    three = pool.engine(tmp_path / "three")
-    assert [first.closed, second.closed] == [False, False]  # asked for just now: work may be on its way
+    third = pool.engine(tmp_path / "third")
+    assert [first.closed, second.closed] == [False, False]  # used just now: a request may follow
     now[0] += 60
     assert pool.engine(tmp_path / "first") is first
-    first.idle = three.idle = False
+    first.idle = third.idle = False
     now[0] += 60
-    pool.engine(tmp_path / "four")
-    assert [engine.closed for engine in (first, second, three)] == [False, True, False]
-    pool.discard(tmp_path / "three")
-    assert three.closed
-    assert pool.engine(tmp_path / "three") is not three
+    pool.engine(tmp_path / "fourth")
+    assert [engine.closed for engine in (first, second, third)] == [False, True, False]
+    pool.discard(tmp_path / "third")
+    assert third.closed
+    assert pool.engine(tmp_path / "third") is not third
