@@ -1,0 +1,36 @@
+"""Verdicts agree with the figures beside them."""
+
+import pytest
+
+from luthier.evaluation.comparison import Comparison
+from luthier.evaluation.model_run import ModelRun
+from luthier.evaluation.report import build_report
+from luthier.evaluation.statistics import Difference, paired_means, paired_proportions
+
+
+def verdict(difference: Difference) -> str:
+    run = ModelRun("tuned", "full", {}, {"full_valid_loss": [0.0] * difference.n})
+    report = build_report("text", "valid.jsonl", difference.n, [run])
+    report.comparisons.append(Comparison("full_valid_loss", ("base", "full"), ("tuned", "full"), difference))
+    return report.advice("en")[0]
+
+
+def test_five_examples_that_plainly_differ_are_too_few_for_a_verdict() -> None:
+    text = verdict(paired_means([2.9, 2.8, 3.0, 2.7, 2.9], [0.05] * 5))
+    assert text == "loss: tuned differs from base by -2.810; 5 examples are too few for a verdict."
+
+
+def test_equal_models_show_no_difference_at_any_size() -> None:
+    assert "no difference seen" in verdict(paired_means([1.0] * 5, [1.0] * 5))
+    assert "no difference seen" in verdict(paired_means([1.0, 2.0] * 20, [2.0, 1.0] * 20))
+
+
+def test_an_interval_without_zero_is_called_uncertain() -> None:
+    assert "not certain at n = 9 (p = 0.04)" in verdict(Difference(-0.3, -0.5, -0.1, 0.04, 9))
+
+
+@pytest.mark.parametrize(("n", "decidable"), [(0, False), (5, False), (6, False), (7, True), (50, True)])
+def test_the_test_can_decide_from_seven_examples(n: int, decidable: bool) -> None:
+    difference = paired_proportions([False] * n, [True] * n)
+    assert difference.decidable == decidable
+    assert difference.p < 0.025 or not decidable
