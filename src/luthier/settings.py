@@ -313,6 +313,18 @@ class Settings(BaseSettings):
         names |= {name: target for owner, name, target in owned if owner is None}
         return names | {name: target for owner, name, target in owned if owner is not None and owner == project}
 
+    def dated_upstream_models(self) -> list[str]:
+        """The upstream models whose shutdown date matters: fine-tuned ones, and those with a local successor."""
+        names = [(_project_and_name(entry)[1], target) for entry, target in self.aliases.items()]
+        targets = [parse_target(name, target) for name, target in names]
+        return sorted(
+            {
+                target.upstream_model
+                for target in targets
+                if target.upstream_model and (target.local or target.upstream_model.startswith("ft:"))
+            }
+        )
+
     def captures(self, project: str | None) -> bool:
         """Whether chat completions of `project` are captured; None: the whole organization's, in the default one."""
         return "all" in self.capture or (project or DEFAULT_PROJECT) in self.capture

@@ -1,5 +1,6 @@
 """Names of models that were fine-tuned at another service: at that service while they live, here afterwards."""
 
+import datetime as dt
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,18 +43,28 @@ class OldService:
     """Answers chats and completions until `error` is set: a status and an error object."""
 
     def __init__(self) -> None:
+        self.reset()
+        self.app = Starlette(
+            routes=[
+                Route("/v1/chat/completions", self.chat, methods=["POST"]),
+                Route("/v1/models/{name}", self.model),
+                Route("/v1/completions", self.completion, methods=["POST"]),
+            ]
+        )
+
+    def reset(self) -> None:
         self.error: tuple[int, dict[str, Any]] | None = None
         self.models: list[str] = []  # of all requests
         self.message: dict[str, Any] | None = None
         self.deltas: list[dict[str, Any]] = []
         self.id = ""  # of every answer; else each has its own
         self.breaks_off = False
-        self.app = Starlette(
-            routes=[
-                Route("/v1/chat/completions", self.chat, methods=["POST"]),
-                Route("/v1/completions", self.completion, methods=["POST"]),
-            ]
-        )
+        self.shutdown_dates: dict[str, str] = {}  # by model
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        date = self.shutdown_dates.get(name)
+        return JSONResponse({"id": name, "object": "model", "shutdown_date": date}, 200 if date else 404)
 
     async def chat(self, request: Request) -> Response:
         body = await request.json()
@@ -92,7 +103,14 @@ def old_service() -> Iterator[tuple[OldService, str]]:
 @pytest.fixture(autouse=True)
 def old(old_service: tuple[OldService, str]) -> OldService:
     service = old_service[0]
-    service.__dict__ |= {"error": None, "message": None, "deltas": [], "id": "", "breaks_off": False}
+    service.__dict__ |= {
+        "error": None,
+        "message": None,
+        "deltas": [],
+        "id": "",
+        "breaks_off": False,
+        "shutdown_dates": {},
+    }
     service.models.clear()
     return service
 
@@ -157,46 +175,44 @@ def test_an_old_name_goes_to_a_model_here(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("error", GONE, ids=lambda error: f"{error[0]}-{error[1]['code']}")
 def test_the_successor_answers_when_the_old_service_says_that_the_model_is_gone(
     old: OldService,
     old_service: tuple[OldService, str],
     tiny_base: Path,
     data: Path,
-    error: tuple[int, dict[str, Any]],
     stream: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with near(old_service, tiny_base, data, {OLD: f"upstream:|{LOCAL}", OTHER: "upstream:"}) as running:
-        client = running.client()
-        assert ask(client, OLD, stream=stream) == ("old", f"upstream:{OLD}")
-        old.error = error
-        assert ask(client, OLD, stream=stream) == ("new", f"tiny; instead-of=upstream:{OLD}")
-        assert f"no longer has {OLD}: tiny answers for {OLD}" in caplog.text
-        asked = len(old.models)
-        assert complete(client, OLD, stream=stream) == "new"
-        assert len(old.models) == asked  # for a while it is not asked again
-        with pytest.raises(openai.APIStatusError):
-            ask(client, OTHER, stream=stream)
+        client, upstream_models = running.client(), running.app.state.luthier.upstream_models
+        for error in GONE:
+            old.error = None
+            upstream_models._gone_until_s.clear()
+            assert ask(client, OLD, stream=stream) == ("old", f"upstream:{OLD}")
+            old.error = error
+            assert ask(client, OLD, stream=stream) == ("new", f"tiny; instead-of=upstream:{OLD}"), error
+            requests = len(old.models)
+            assert complete(client, OLD, stream=stream) == "new"
+            assert len(old.models) == requests  # for a while it is not asked again
+            upstream_models._gone_until_s.clear()
+            assert complete(client, OLD, stream=stream) == "new"
+            with pytest.raises(openai.APIStatusError):
+                ask(client, OTHER, stream=stream)
+        assert caplog.text.count(f"no longer has {OLD}: tiny answers for {OLD}") == 2 * len(GONE)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("error", STILL_THERE, ids=lambda error: f"{error[0]}-{error[1]['code']}")
 def test_other_errors_are_passed_on(
-    old: OldService,
-    old_service: tuple[OldService, str],
-    tiny_base: Path,
-    data: Path,
-    error: tuple[int, dict[str, Any]],
-    stream: bool,
+    old: OldService, old_service: tuple[OldService, str], tiny_base: Path, data: Path, stream: bool
 ) -> None:
     with near(old_service, tiny_base, data, {OLD: f"upstream:|{LOCAL}"}) as running:
         client = running.client()
-        old.error = error
-        for call in (ask, complete):
-            with pytest.raises(openai.APIStatusError) as caught:
-                call(client, OLD, stream=stream)
-            assert caught.value.status_code == (403 if error[0] == 401 else error[0])
+        for error in STILL_THERE:
+            old.error = error
+            for call in (ask, complete):
+                with pytest.raises(openai.APIStatusError) as caught:
+                    call(client, OLD, stream=stream)
+                assert caught.value.status_code == (403 if error[0] == 401 else error[0])
         old.error = None
         assert ask(client, OLD, stream=stream)[0] == "old"
 
@@ -214,12 +230,37 @@ def test_a_service_that_cannot_be_reached_is_not_gone(
 def test_a_model_that_is_gone_is_asked_for_again_after_a_while(
     old: OldService, old_service: tuple[OldService, str], tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("luthier.server.http.gone_models._RECHECK_S", 0.0)
+    monkeypatch.setattr("luthier.server.http.upstream_models._RECHECK_S", 0.0)
     with near(old_service, tiny_base, data, {OLD: f"upstream:|{LOCAL}"}) as running:
         old.error = GONE[0]
         assert ask(running.client(), OLD)[0] == "new"
         old.error = None
         assert ask(running.client(), OLD)[0] == "old"
+
+
+@pytest.mark.parametrize("dated", [OLD, "gpt-4o-mini-2024-07-18"], ids=["model", "base"])
+def test_the_successor_answers_after_the_shutdown_date(
+    old: OldService,
+    old_service: tuple[OldService, str],
+    tiny_base: Path,
+    data: Path,
+    dated: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    old.shutdown_dates[dated] = "2027-01-14"
+    aliases = {OLD: f"upstream:|{LOCAL}", "support": f"upstream:{OLD}"}
+    with near(old_service, tiny_base, data, aliases) as running:
+        client, upstream_models = running.client(), running.app.state.luthier.upstream_models
+        until(lambda: client.models.retrieve(OLD).to_dict()["shutdown_date"] == "2027-01-14", within_s=10)
+        upstream_models._today = lambda: dt.date(2027, 1, 14)
+        assert ask(client, OLD)[0] == "old"
+        upstream_models._today = lambda: dt.date(2027, 1, 15)
+        for _ in range(2):
+            assert ask(client, OLD) == ("new", f"tiny; instead-of=upstream:{OLD}")
+        assert caplog.text.count(f"switched {OLD} off on 2027-01-14") == 1
+        assert ask(client, "support")[0] == "old"  # it has no successor
+        upstream_models._dates[OLD] = dt.date(2027, 4, 1)  # the service moved it
+        assert ask(client, OLD)[0] == "old"
 
 
 def test_a_successor_that_is_missing_changes_nothing(
@@ -406,7 +447,7 @@ def test_answers_that_are_not_complete_or_not_the_old_services_are_not_captured(
             ask(client, OLD)
         old.error = GONE[0]
         assert ask(client, OLD)[0] == "new"
-        running.app.state.luthier.gone_models._until_s.clear()
+        running.app.state.luthier.upstream_models._gone_until_s.clear()
         old.error, old.breaks_off = None, False
         assert captured(client, 0) == []
         ids = [client.chat.completions.create(model=OLD, messages=HELLO).id for _ in range(4)]

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from luthier.catalogue import Catalogue
 from luthier.data.examples.adapter_metadata import AdapterMetadata, read
 from luthier.data.examples.example import WireForm
+from luthier.server.http.upstream_models import UpstreamModels
 from luthier.settings import Settings
 from luthier.store import Store
 from luthier.store.models import FineTunedModel
@@ -65,8 +66,8 @@ class ResolvedModel:
 class ModelResolver:
     """The tables of aliases are built once for each project."""
 
-    def __init__(self, settings: Settings, store: Store, catalogue: Catalogue) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, store: Store, catalogue: Catalogue, upstream_models: UpstreamModels) -> None:
+        self._settings, self._upstream_models = settings, upstream_models
         self._aliases = _parse_aliases(settings, DEFAULT_PROJECT)
         self._base, self._embedding_model = settings.base, settings.embedding_model
         self._models, self._catalogue = store.models, catalogue
@@ -121,7 +122,7 @@ class ModelResolver:
         bases = [self.describe(name) for name in self._catalogue.names() if name not in self._aliases]
         embedding = {name: AliasTarget(local=self._base) for name in EMBEDDING_NAMES}
         aliases = [
-            _describe_alias(name, target)
+            self._describe_alias(name, target)
             for name, target in (embedding | self._aliases).items()
             if target.upstream_model or _is_available(target, tuned)
         ]
@@ -148,12 +149,22 @@ class ModelResolver:
             message = f"The model '{name}' does not exist{_alias_hint(name)}"
             raise NotFoundError(message, param="model", code="model_not_found") from None
         if name in self._aliases:
-            return _describe_alias(name, self._aliases[name])
+            return self._describe_alias(name, self._aliases[name])
         local = self._catalogue.pulled.find(name) if name == target.base else None
         if local:
             source = local.source if ":" in local.source else None  # never a path of this machine
             return Model(id=name, created=local.made_at, owned_by="luthier", source=source)
         return Model(id=name, created=0, owned_by="luthier", root=display_name(target.base) if target.base else None)
+
+    def _describe_alias(self, name: str, target: AliasTarget) -> Model:
+        """`root` is the target in the setting's notation, with the upstream model's name and without paths."""
+        local = display_name(target.local) if target.local else None
+        if target.upstream_model is None:
+            return Model(id=name, created=0, owned_by="luthier", root=local)
+        root = UPSTREAM + target.upstream_model + (SEPARATOR + local if local else "")
+        date = self._upstream_models.shutdown_date(target.upstream_model)
+        shutdown_date = date.isoformat() if date else None
+        return Model(id=name, created=0, owned_by="upstream", root=root, shutdown_date=shutdown_date)
 
 
 def _parse_aliases(settings: Settings, project: str) -> dict[str, AliasTarget]:
@@ -168,13 +179,6 @@ def _is_available(target: AliasTarget, fine_tuned: Collection[str]) -> bool:
 def _describe_fine_tuned(model: FineTunedModel) -> Model:
     owner, root = model.id.split(":")[2], display_name(model.base)
     return Model(id=model.id, created=model.created_at, owned_by=owner, root=root, parent=model.root)
-
-
-def _describe_alias(name: str, target: AliasTarget) -> Model:
-    """`root` is the target in the setting's notation, with the upstream model's name and without paths."""
-    upstream = UPSTREAM + target.upstream_model if target.upstream_model else None
-    root = SEPARATOR.join(part for part in (upstream, target.local and display_name(target.local)) if part)
-    return Model(id=name, created=0, owned_by="upstream" if upstream else "luthier", root=root)
 
 
 def _alias_hint(name: str) -> str:

@@ -1,5 +1,6 @@
 """What routes share: `AppState`, one for the application, and `State`, its view by one project."""
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,8 +13,8 @@ from fastapi import Depends, Request
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
 from luthier.server.http.auth import CallerDep
-from luthier.server.http.gone_models import GoneModels
 from luthier.server.http.upstream_client import create_upstream_client
+from luthier.server.http.upstream_models import UpstreamModels
 from luthier.server.model_loader import ModelLoader
 from luthier.server.model_resolver import ModelResolver
 from luthier.settings import Settings
@@ -45,7 +46,7 @@ class AppState:
 
     Attributes:
         upstream: The client of the upstream service; None when none is configured.
-        gone_models: The models that the upstream service no longer has.
+        upstream_models: Which models the upstream service still has.
         grader_threads: Graders may run for minutes; in threads of their own they block no other request.
     """
 
@@ -53,16 +54,18 @@ class AppState:
     store: Store
     models: ModelResolver
     loader: ModelLoader
+    upstream_models: UpstreamModels
     upstream: httpx.AsyncClient | None = None
-    gone_models: GoneModels = field(default_factory=GoneModels)
     grader_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
 
     @classmethod
     def create(cls, settings: Settings, store: Store, catalogue: Catalogue) -> "AppState":
-        resolver = ModelResolver(settings, store, catalogue)
-        return cls(settings, store, resolver, ModelLoader.create(settings, catalogue))
+        upstream_models = UpstreamModels()
+        resolver = ModelResolver(settings, store, catalogue, upstream_models)
+        return cls(settings, store, resolver, ModelLoader.create(settings, catalogue), upstream_models)
 
     def __post_init__(self) -> None:
+        self._dates: asyncio.Task[None] | None = None
         self._within = lru_cache(maxsize=_MAX_CACHED_PROJECTS)(self._scope)
 
     @property
@@ -74,8 +77,11 @@ class AppState:
         return self._within(project)
 
     def open(self) -> None:
-        """When the application starts."""
+        """When the application starts, in its event loop."""
         self.upstream = create_upstream_client(self.settings)
+        dated = self.settings.dated_upstream_models()
+        if self.upstream and dated:
+            self._dates = asyncio.create_task(self.upstream_models.follow_dates(self.upstream, dated))
         if self.settings.capture:
             _log.warning(
                 "capture is on for %s: chat completions that pass through to the upstream service are stored for %d "
@@ -87,6 +93,8 @@ class AppState:
 
     async def aclose(self) -> None:
         """When the application ends."""
+        if self._dates:
+            self._dates.cancel()
         if self.upstream:
             await self.upstream.aclose()
         self.loader.close()

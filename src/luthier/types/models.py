@@ -19,7 +19,7 @@ class Model(Response):
     root: str | None = None
     parent: str | None = None
     source: str | None = None
-    shutdown_date: str | None = None  # always null
+    shutdown_date: str | None = None  # YYYY-MM-DD, of an alias whose upstream model has one
     tools: list[dict[str, Any]] | None = None
 
 

@@ -15,7 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.types import Receive, Scope, Send
 
-from luthier.server.http.gone_models import says_gone
+from luthier.server.http.upstream_models import says_gone
 from luthier.server.model_resolver import SERVED_BY, ResolvedModel
 from luthier.server.state import State
 from luthier.types.aliases import UPSTREAM
@@ -55,7 +55,7 @@ async def forward_unless_gone(
     Only the upstream service itself says that: errors of the network, its limits and its failures are responses like
     any other. Raises UnavailableError like `forward`.
     """
-    if target.successor and call.model in state.app.gone_models:
+    if target.successor and state.app.upstream_models.is_gone(call.model):
         return None
     try:
         response = await _send(state, call)
@@ -65,7 +65,7 @@ async def forward_unless_gone(
             finally:
                 await response.aclose()
             if gone:
-                state.app.gone_models.add(call.model, target.name, target.successor.weights_name)
+                state.app.upstream_models.report_gone(call.model, target.name, target.successor.weights_name)
                 return None
         return await _response(call, response, on_answer)
     except httpx.HTTPError as error:
