@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import httpx
 import openai
 import pytest
 from openai import OpenAI
@@ -109,7 +110,10 @@ def test_logit_bias_forces_a_token(client: OpenAI) -> None:
     assert response.choices[0].message.content == "QQQQQQ"
     response = complete(client, logit_bias={forced: 100, "257": -100}, frequency_penalty=2, max_tokens=6)
     assert response.choices[0].message.content == "QQQQQQ"  # a bias of 100 outweighs it
-    response = complete(client, logit_bias={"99999999999": 100}, max_tokens=2)  # a token of another model's
+    for unknown in ("99999999999", "258", "100257"):  # tokens of other models
+        error = refused(client, logit_bias={unknown: 100})
+        assert (error["param"], f"no token {unknown}" in str(error["message"])) == ("logit_bias", True)
+    response = complete(client, logit_bias={forced: 100}, max_tokens=2)
     assert response.choices[0].message.content is not None
 
 
@@ -206,13 +210,44 @@ def test_many_messages_that_do_not_fit_are_rendered_once(scripted: OpenAI, monke
 
 
 def test_context_length(client: OpenAI) -> None:
-    error = refused(client, max_tokens=4000)
+    error = refused(client, max_tokens=128_001)
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
     assert "maximum context length is 2048 tokens" in str(error["message"])
     long = [{"role": "user", "content": "x" * 2100}]
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="gpt-4o-mini", messages=long)
     assert "your messages resulted in" in str(body_of(caught.value)["message"])
+
+
+@pytest.mark.parametrize("limit", [{"max_tokens": 2049}, {"max_tokens": 16_384}, {"max_completion_tokens": 128_000}])
+def test_a_limit_that_is_legal_for_a_hosted_model_is_a_bound(
+    scripted: OpenAI, engine: ScriptedEngine, limit: Any
+) -> None:
+    """Clients set the largest output of the hosted model; the rest of the context is the bound then."""
+    engine.say("ab", endless=True)
+    response = scripted.chat.completions.create(model="gpt-4o-mini", messages=HELLO, **limit)
+    assert response.choices[0].finish_reason == "length"
+    most = min(engine.context_tokens - response.usage.prompt_tokens, *limit.values())
+    assert response.usage.completion_tokens == most
+
+
+@pytest.mark.parametrize("role", ["user", "system", "developer", "tool"])
+def test_content_that_is_missing(client: OpenAI, raw: httpx.Client, role: str) -> None:
+    for content, words in (({}, "null"), ({"content": None}, "null"), ({"content": []}, "empty array")):
+        messages = [{"role": "user", "content": ""}, {"role": role, "tool_call_id": "x", **content}]
+        answer = raw.post("/chat/completions", json={"model": "gpt-4o-mini", "messages": messages})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"], words in error["message"]) == (400, "messages[1].content", True)
+
+
+@pytest.mark.parametrize("key", ["cache_control", "id", "x"])
+@pytest.mark.parametrize(
+    ("role", "part"), [("user", {"type": "text", "text": "a"}), ("assistant", {"type": "refusal", "refusal": "a"})]
+)
+def test_a_key_too_many_in_a_part(raw: httpx.Client, key: str, role: str, part: Any) -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": role, "content": [part, part | {key: {"type": "text"}}]}]
+    error = raw.post("/chat/completions", json={"model": "gpt-4o-mini", "messages": messages}).json()["error"]
+    assert error["param"] == f"messages[1].content[1].{key}"
 
 
 def test_roles_and_content_parts(scripted: OpenAI, engine: ScriptedEngine) -> None:

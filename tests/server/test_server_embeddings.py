@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from luthier.data.rendering.renderer import Renderer
 
 MODEL = "text-embedding-3-small"
+BASE = "gpt-4o-mini"  # every local model embeds; ids are those of its own tokenizer
 
 
 def embed(client: OpenAI, params: Any, **options: Any) -> list[list[float]]:
@@ -48,8 +49,8 @@ def test_texts_and_tokens_in_their_order(client: OpenAI) -> None:
     assert embed(client, "first")[0] == pytest.approx(first, abs=0.02)
     assert first != pytest.approx(second, abs=0.02)
     ids = client.embeddings.create  # a token of the tiny base is a byte
-    assert len(ids(model=MODEL, input=[10, 20, 30]).data) == 1
-    assert len(ids(model=MODEL, input=[[10, 20], [30]]).data) == 2
+    assert len(ids(model=BASE, input=[10, 20, 30]).data) == 1
+    assert len(ids(model=BASE, input=[[10, 20], [30]]).data) == 2
     assert embed(client, ["a second text", "first"])[1] == pytest.approx(first, abs=0.02)
     assert all(math.hypot(*vector) == pytest.approx(1, abs=1e-5) for vector in (first, second))
 
@@ -83,8 +84,11 @@ def test_dimensions(client: OpenAI) -> None:
         ({"input": []}, "input", "empty array"),
         ({"input": ["a"] * 2049}, "input", "2048"),
         ({"input": [[]]}, "input[0]", "empty array"),
-        ({"input": [300]}, "input", "no token 300"),
-        ({"input": [[1], [-1]]}, "input[1]", "no token -1"),
+        ({"input": [300], "model": BASE}, "input", "no token 300"),
+        ({"input": [[1], [-1]], "model": BASE}, "input[1]", "no token -1"),
+        ({"input": [15, 19]}, "input", "ids of OpenAI's tokenizer"),
+        ({"input": [[15, 19], [17]]}, "input", "check_embedding_ctx_length=False"),
+        ({"input": [[300]], "model": "text-embedding-ada-002"}, "input", "ids of OpenAI's tokenizer"),
         ({"input": {"a": 1}}, "input", "expected one of"),
         ({"input": "x" * 2049}, None, "maximum context length is 2048 tokens"),
         ({"input": ["x" * 2000] * 151}, "input", "max 300000 tokens per request"),

@@ -94,6 +94,31 @@ def test_list_refuses(raw: httpx.Client, query: str, code: str) -> None:
     assert answer.json()["error"]["param"] == query.partition("=")[0]
 
 
+@pytest.mark.parametrize("purpose", ["fine-tune", "batch", "user_data"])
+def test_an_empty_file(raw: httpx.Client, purpose: str) -> None:
+    answer = raw.post("/files", data={"purpose": purpose}, files={"file": ("x.jsonl", b"")})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "File is empty.")
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("=?utf-8?B?5pWw5o2uLmpzb25s?=", "数据.jsonl"),
+        ("=?UTF-8?Q?caf=C3=A9=2Ejsonl?=", "café.jsonl"),
+        ("=?.jsonl", "=?.jsonl"),
+    ],
+)
+def test_a_name_as_net_sends_it(raw: httpx.Client, sent: str, name: str) -> None:
+    """An encoded word of mail, in a form."""
+    body = (
+        '--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n--b\r\n'
+        f'Content-Disposition: form-data; name="file"; filename="{sent}"\r\n\r\n{{}}\n\r\n--b--\r\n'
+    )
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    answer = raw.post("/files", content=body.encode(), headers=headers)
+    assert (answer.status_code, answer.json().get("filename")) == (200, name)
+
+
 def test_expires_after(client: OpenAI) -> None:
     created = client.files.create(
         file=("x.jsonl", LINE), purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 3600}

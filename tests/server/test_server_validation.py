@@ -211,3 +211,19 @@ def test_depth_is_counted_in_levels() -> None:
     wide = json.dumps([[[]]] * 1000)
     assert parse_json(wide.encode()) == json.loads(wide)
     assert parse_json(b'"\\ud83d\\ude00 \\\\ud800"') == "😀 \\ud800"
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "param", "number"),
+    [
+        ({"n_epochs": "3"}, "hyperparameters.n_epochs", "an integer"),
+        ({"batch_size": "8"}, "hyperparameters.batch_size", "an integer"),
+        ({"learning_rate_multiplier": "0.5"}, "hyperparameters.learning_rate_multiplier", "a decimal"),
+    ],
+)
+def test_a_number_in_a_string(raw: httpx.Client, hyperparameters: Any, param: str, number: str) -> None:
+    body = {"model": "gpt-4o-mini", "training_file": "file-x", "hyperparameters": hyperparameters}
+    error = raw.post("/fine_tuning/jobs", json=body).json()["error"]
+    assert error["param"] == param
+    assert "'auto'" in error["message"]
+    assert number in error["message"]

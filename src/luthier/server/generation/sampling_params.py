@@ -16,6 +16,7 @@ def sampling_params(
     n: int,
     max_tokens: int,
     stop_ids: frozenset[int],
+    vocabulary_size: int,
     top_logprobs: int,
     grammar: str | None = None,
 ) -> list[SamplingParams]:
@@ -28,7 +29,7 @@ def sampling_params(
             top_p=1.0 if body.top_p is None else body.top_p,
             presence_penalty=body.presence_penalty or 0.0,
             frequency_penalty=body.frequency_penalty or 0.0,
-            logit_bias=_logit_bias(body.logit_bias),
+            logit_bias=_logit_bias(body.logit_bias, vocabulary_size),
             seed=None if body.seed is None else body.seed + index,
             top_logprobs=top_logprobs,
             grammar=grammar,
@@ -37,11 +38,17 @@ def sampling_params(
     ]
 
 
-def _logit_bias(bias_by_id: Mapping[str, float] | None) -> dict[int, float]:
+def _logit_bias(bias_by_id: Mapping[str, float] | None, vocabulary_size: int) -> dict[int, float]:
     """Raises BadRequestError."""
     for token in bias_by_id or {}:
         if not (token.isascii() and token.isdecimal() and len(token) <= _MAX_TOKEN_ID_DIGITS):
             message = f"Invalid key in 'logit_bias': {token[:40]}. Keys are token ids of this model."
+            raise BadRequestError(message, param="logit_bias", code="invalid_value")
+        if int(token) >= vocabulary_size:
+            message = (
+                f"Invalid key in 'logit_bias': this model has no token {token}; its token ids are below "
+                f"{vocabulary_size}. Ids of another model's tokenizer mean other texts here."
+            )
             raise BadRequestError(message, param="logit_bias", code="invalid_value")
     return {int(token): bias for token, bias in (bias_by_id or {}).items()}
 

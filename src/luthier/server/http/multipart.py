@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from email.message import Message
 from typing import IO, TypeVar
 
@@ -45,7 +47,18 @@ def _file(form: FormData, name: str) -> UploadFile:
     if not isinstance(upload, UploadFile):
         message = f"Missing required parameter: '{name}'."
         raise BadRequestError(message, param=name, code="missing_required_parameter")
+    upload.filename = _decoded_name(upload.filename or "")
     return upload
+
+
+def _decoded_name(name: str) -> str:
+    """.NET's HttpClient sends a name beyond ASCII as a mail header's encoded word."""
+    if not (name.startswith("=?") and name.endswith("?=")):
+        return name
+    try:
+        return str(make_header(decode_header(name)))
+    except (HeaderParseError, LookupError, ValueError):
+        return name
 
 
 def check_size(size_bytes: int, limit_bytes: int, what: str, param: str) -> None:

@@ -34,7 +34,9 @@ def validation_error(errors: Sequence[Any], body: Any) -> BadRequestError:
     if kind in ("missing", "extra_forbidden"):
         return _missing_or_unknown(kind, param)
     if kind in ("literal_error", "union_tag_invalid"):
-        return _not_in_enum(param, value, context)
+        path = _path(first, body)
+        numbers = [error["type"] for error in errors if _is_number_error(error["type"]) and _path(error, body) == path]
+        return _not_in_enum(param, value, context, numbers)
     if kind in _LIMITS:
         return _out_of_range(kind, param, value, context)
     if kind in _LENGTHS:
@@ -63,13 +65,18 @@ def _missing_or_unknown(kind: str, param: str) -> BadRequestError:
     return BadRequestError(text, param=param, code=code)
 
 
-def _not_in_enum(param: str, value: Any, context: dict[str, Any]) -> BadRequestError:
-    """The value, or the discriminator field of a tagged union, is not one of the supported strings."""
+def _not_in_enum(param: str, value: Any, context: dict[str, Any], numbers: Sequence[str]) -> BadRequestError:
+    """The value, or the discriminator field of a tagged union, is not one of the supported strings.
+
+    `numbers`: the type errors of numbers that are supported beside the strings.
+    """
     if "discriminator" in context:
         field = context["discriminator"].strip("'")
         param, value = (f"{param}.{field}" if param else field), context["tag"]
     words = re.findall(r"'[^']*'", context.get("expected") or context["expected_tags"])
     supported = f"{', '.join(words[:-1])}{',' * (len(words) > 2)} and {words[-1]}" if len(words) > 1 else words[0]
+    if numbers:
+        supported += f", or {_TYPES[numbers[0].split('_')[0]]} (a number, not a string with digits)"
     text = f"Invalid value: {_quoted(value)}. Supported values are: {supported}."
     return BadRequestError(text, param=param, code="invalid_value")
 
@@ -132,6 +139,10 @@ def _is_type_error(kind: str) -> bool:
     return kind.endswith("_type") or kind in ("int_from_float", "int_parsing", "int_parsing_size", "float_parsing")
 
 
+def _is_number_error(kind: str) -> bool:
+    return _is_type_error(kind) and kind.split("_")[0] in ("int", "float")
+
+
 def _wrong_type(kinds: Sequence[str], param: str, value: Any) -> BadRequestError:
     """`kinds`: the type error of each branch of a union, or of the only type."""
     expected = list(dict.fromkeys(_TYPES.get(kind.split("_")[0], kind.split("_")[0]) for kind in kinds))
@@ -185,12 +196,19 @@ def _parts_in_body(error: Any, body: Any) -> list[bool]:
     """For each part of the location whether it is a key or index of `body`, not the name of a union's branch."""
     parts, value, in_body = error["loc"], body, []
     for position, part in enumerate(parts):
-        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
+        if _is_tag(value, part, parts[position + 1 :]):
+            in_body.append(False)
+        elif (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
             in_body.append(True)
             value = value[part]
         else:
             in_body.append(error["type"] == "missing" and position == len(parts) - 1)
     return in_body
+
+
+def _is_tag(value: Any, part: Any, rest: Sequence[Any]) -> bool:
+    """Whether `part` is the tag of a union's branch, not the field of the same name, such as `text` of a text part."""
+    return isinstance(value, dict) and bool(rest) and value.get("type") == part and rest[0] in value
 
 
 def _path(error: Any, body: Any) -> list[str | int]:

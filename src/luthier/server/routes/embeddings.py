@@ -27,6 +27,7 @@ from luthier.server.model_resolver import SERVED_BY, ResolvedModel
 from luthier.server.state import State, StateDep
 from luthier.types.embeddings import CreateEmbeddingRequest, Embedding, EmbeddingList, EmbeddingUsage
 from luthier.types.errors import BadRequestError
+from luthier.types.names import EMBEDDING_NAMES
 
 router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], route_class=StrictRoute)
 _MAX_TOKENS = 300_000  # of all inputs of a request
@@ -40,6 +41,7 @@ async def create(request: Request, state: StateDep) -> Response:
         return await cancel_on_disconnect(request, forward(state, target.upstream_model, raw, "/embeddings"))
     body = validated(CreateEmbeddingRequest, raw)
     tokenizer, embedder = await cancel_on_disconnect(request, _load(state, target))
+    _refuse_hosted_ids(body)
     inputs = await run_in_threadpool(_tokenize, body, tokenizer, embedder.context_tokens)
     vectors = await cancel_on_disconnect(request, _embed(embedder, inputs, target))
     tokens = sum(len(ids) for ids in inputs)
@@ -49,6 +51,22 @@ async def create(request: Request, state: StateDep) -> Response:
         usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
     )
     return JSONResponse(response.model_dump(), headers={SERVED_BY: quote(target.weights_name)})
+
+
+def _refuse_hosted_ids(body: CreateEmbeddingRequest) -> None:
+    """Token ids under a hosted model's name are those of its tokenizer, which this model does not have.
+
+    Raises BadRequestError.
+    """
+    is_text = isinstance(body.input, str) or all(isinstance(entry, str) for entry in body.input)
+    if body.model in EMBEDDING_NAMES and not is_text:
+        raise BadRequestError(
+            f"Invalid 'input': token ids sent to '{body.model}' are ids of OpenAI's tokenizer, and a local model with "
+            "another tokenizer answers under this name. Send the text instead (LangChain: "
+            "OpenAIEmbeddings(check_embedding_ctx_length=False)), or use the local model's own name with its own ids.",
+            param="input",
+            code="invalid_value",
+        )
 
 
 async def _load(state: State, target: ResolvedModel) -> tuple[TextTokenizer, Embedder]:

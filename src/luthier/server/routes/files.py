@@ -41,6 +41,8 @@ async def create(request: Request, state: StateDep) -> FileObject:
         name, size_bytes = base_name(upload.filename or ""), upload.size or 0
         check_purpose(name, fields.purpose, size_bytes)
         check_size(size_bytes, state.settings.max_file_bytes, "The file", "file")
+        if not size_bytes:
+            raise BadRequestError("File is empty.", param="file")
         expires_after_s = fields.expires_after_seconds
         return await run_in_threadpool(
             state.store.files.create, name, fields.purpose, blob_writer(upload), expires_after_s=expires_after_s

@@ -21,6 +21,9 @@ from luthier.types.errors import BadRequestError
 
 _MANY_MESSAGES = 256
 _MIN_MESSAGE_TOKENS = 2
+# The largest output of a hosted model. Clients set what is legal there as an upper bound, so up to this the rest of the
+# context is the bound, if it is smaller.
+_MAX_OUTPUT_TOKENS = 128_000
 
 
 def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest) -> ChatResponseWriter:
@@ -33,7 +36,8 @@ def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest)
     _check_text_length(context_tokens, renderer, body, calls)
     prompt = _prompt(renderer, body, calls, context_tokens)
     max_tokens = body.max_completion_tokens or body.max_tokens
-    _check_context_length(context_tokens, len(prompt), max_tokens)
+    is_bound = max_tokens is None or max_tokens <= _MAX_OUTPUT_TOKENS
+    _check_context_length(context_tokens, len(prompt), None if is_bound else max_tokens)
     n = body.n or 1
     check_choice_count(state, n)
     samplings = sampling_params(
@@ -41,6 +45,7 @@ def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest)
         n=n,
         max_tokens=min(max_tokens or settings.default_max_tokens, context_tokens - len(prompt)),
         stop_ids=renderer.stop_ids,
+        vocabulary_size=renderer.vocabulary_size,
         top_logprobs=body.top_logprobs or 0,
         grammar=grammar,
     )

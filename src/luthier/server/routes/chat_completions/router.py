@@ -21,10 +21,24 @@ from luthier.types.errors import BadRequestError
 router = APIRouter(prefix="/v1/chat/completions", tags=["chat"], route_class=StrictRoute)
 
 
+_ROLES_WITH_CONTENT = ("user", "system", "developer", "tool")
+
+
 def _check(body: CreateChatCompletionRequest) -> None:
     if body.top_logprobs is not None and not body.logprobs:
         message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
         raise BadRequestError(message, param="top_logprobs")
+    for index, message_param in enumerate(body.messages):
+        if message_param.role in _ROLES_WITH_CONTENT and not message_param.content and message_param.content != "":
+            _refuse_content(message_param, f"messages[{index}].content")
+
+
+def _refuse_content(message: types.Message, param: str) -> None:
+    """Raises BadRequestError, in OpenAI's words."""
+    if message.content is None:
+        raise BadRequestError("Invalid value for 'content': expected a string, got null.", param=param)
+    text = f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead."
+    raise BadRequestError(text, param=param, code="empty_array")
 
 
 def _store(request: Request, state: State, body: CreateChatCompletionRequest) -> OnComplete | None:

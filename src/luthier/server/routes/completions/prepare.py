@@ -31,6 +31,7 @@ def prepare(state: State, model: LoadedModel, body: CreateCompletionRequest) -> 
         n=best_of if max_tokens else 0,
         max_tokens=max_tokens,
         stop_ids=model.renderer.text_stop_ids,
+        vocabulary_size=model.renderer.vocabulary_size,
         top_logprobs=body.logprobs or 0,
     )
     adapter = model.target.adapter
