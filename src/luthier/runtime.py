@@ -66,7 +66,8 @@ class LuthierServer:
 
     def __init__(self, settings: Settings, *, report: Report | None = None) -> None:
         """With `report`, the base model is made ready before requests are answered; progress goes to `report`."""
-        self._settings, self._report, self.data = settings, report, settings.data
+        self._settings, self._report = settings, report
+        self.data, self.base = settings.data, settings.base
         self._exit = ExitStack()
 
     def __enter__(self) -> "LuthierServer":

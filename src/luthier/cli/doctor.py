@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from luthier.cli.local import settings_of
+from luthier.cli.local import default_base, local_catalogue, settings_of
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import format_bytes, print_json, spinner, stdout_console
 from luthier.language import say
@@ -99,7 +99,7 @@ def _memory(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    for name, folder in (("data", settings.data), ("cache", settings.cache)):
+    for name, folder in (("data", settings.data), ("cache", local_catalogue().cache)):
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not os.access(existing, os.W_OK):
             text = say(f"{folder} is not writable", f"{folder} 不可写")
@@ -126,9 +126,9 @@ def _port(settings: Settings) -> Iterator[Finding]:
 
 
 def _compiler(settings: Settings) -> Iterator[Finding]:
-    found = next((path for name in ("g++", "clang++") if (path := shutil.which(name))), None)
-    if found:
-        yield Finding("compiler", "ok", found)
+    compiler = next((path for name in ("g++", "clang++") if (path := shutil.which(name))), None)
+    if compiler:
+        yield Finding("compiler", "ok", compiler)
         return
     remedy = say(
         "Without one training takes up to twice as long: install g++.", "没有它训练时间最多会加倍：请安装 g++。"
@@ -137,9 +137,7 @@ def _compiler(settings: Settings) -> Iterator[Finding]:
 
 
 def _base_model(settings: Settings) -> Iterator[Finding]:
-    from luthier.catalogue import Catalogue
-
-    catalogue, base = Catalogue(settings.cache), settings.base
+    catalogue, base = local_catalogue(), default_base()
     if base not in catalogue:
         text = say(f"there is no base model {base}", f"没有基座模型 {base}")
         yield Finding("base", "error", text, say("See: luthier models list", "请看：luthier models list"))
@@ -152,19 +150,18 @@ def _base_model(settings: Settings) -> Iterator[Finding]:
 
 def _engine(settings: Settings) -> Iterator[Finding]:
     """What `auto` selects; imports torch."""
-    from luthier.catalogue import Catalogue
     from luthier.inference.options import EngineOptions
     from luthier.inference.registry import select_engine
     from luthier.types.errors import LuthierError
 
     device, precision = settings.hardware()
     yield Finding("hardware", "ok", say(f"device {device}, dtype {precision}", f"设备 {device}，数据类型 {precision}"))
-    catalogue = Catalogue(settings.cache)
-    if settings.base not in catalogue or not catalogue.ready(settings.base):
+    catalogue, base = local_catalogue(), default_base()
+    if base not in catalogue or not catalogue.ready(base):
         return
-    options = EngineOptions(engine=settings.engine, device=device, precision=precision, cache=settings.cache)
+    options = EngineOptions(engine=settings.engine, device=device, precision=precision, cache=catalogue.cache)
     try:
-        selection = select_engine(catalogue.folder(settings.base), options)
+        selection = select_engine(catalogue.folder(base), options)
     except LuthierError as error:
         yield Finding("engine", "error", str(error))
         return

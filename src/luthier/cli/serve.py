@@ -46,7 +46,7 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
     with LuthierServer(settings, report=lambda text: click.echo(text, err=True)) as server:
         click.echo(say("Luthier is listening on ", "Luthier 服务地址：") + server.endpoint.base_url, err=True)
         click.echo(say("Data folder: ", "数据文件夹：") + str(server.data), err=True)
-        click.echo(_names(settings), err=True)
+        click.echo(_names(server.base, settings), err=True)
         click.echo(
             say(
                 "Press Ctrl-C to stop; jobs resume at the next start.",
@@ -58,10 +58,10 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
         click.echo(say("Stopping; a running job saves its state.", "正在停止；运行中的任务会保存状态。"), err=True)
 
 
-def _names(settings: Settings) -> str:
+def _names(base: str, settings: Settings) -> str:
     """The model behind OpenAI's names, and the aliases."""
     aliases = "".join(f", {name} → {target}" for name, target in sorted(settings.aliases.items()))
-    text = say(f"OpenAI's model names stand for {settings.base}", f"OpenAI 的模型名称代表 {settings.base}")
+    text = say(f"OpenAI's model names stand for {base}", f"OpenAI 的模型名称代表 {base}")
     return text + (aliases if current() == "en" else aliases.replace(", ", "，"))
 
 

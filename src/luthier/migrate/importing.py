@@ -70,13 +70,13 @@ def _import_recording(folder: RecordingFolder, store: Store) -> ImportResult:
         elif file.get("sha256") and sha256(path) != file["sha256"]:
             result.damaged.append(str(file["id"]))
         else:
-            added = store.imports.add_file(file, path, result.source)
+            added = store.imports().add_file(file, path, result.source)
             (result.files if added else result.present).append(str(file["id"]))
     for job in _by_time(folder.lines("jobs").entries):
         job_id = str(job["id"])
         events, checkpoints = (folder.of_job(kind, job_id).entries.values() for kind in ("events", "checkpoints"))
         metadata = {**(job.get("metadata") or {}), IMPORTED_FROM: result.source[:_MAX_VALUE]}
-        added = store.imports.add_job(job, list(events), list(checkpoints), metadata)
+        added = store.imports().add_job(job, list(events), list(checkpoints), metadata)
         (result.jobs if added else result.present).append(job_id)
     return result
 
@@ -87,7 +87,7 @@ def _import_files(root: Path, paths: list[Path], store: Store) -> ImportResult:
     for path in paths:
         digest = hashlib.sha256(path.name.encode() + b"\0" + sha256(path).encode()).hexdigest()[:24]
         file = {"id": f"file-{digest}", "filename": path.name, "purpose": "fine-tune"}
-        added = store.imports.add_file(file, path, result.source)
+        added = store.imports().add_file(file, path, result.source)
         (result.files if added else result.present).append(file["id"])
     return result
 

@@ -43,7 +43,6 @@ class Store:
         self._folder = folder
         self._database = Database(folder / "luthier.db")
         self.files = Files(self._database, Blobs(folder / "files"))
-        self.imports = Imports(self._database, Blobs(folder / "files"))
         self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
         self.batches = Batches(self._database, folder / "batches", self.files)
         self.evaluations = Evaluations(self._database)
@@ -63,8 +62,11 @@ class Store:
         scoped.batches, scoped.evaluations = self.batches.within(project), self.evaluations.within(project)
         scoped.stored_completions = self.stored_completions.within(project)
         scoped.jobs, scoped.models = self.jobs.within(project), self.models.within(project)
-        scoped.imports = self.imports.within(project)
         return scoped
+
+    def imports(self) -> Imports:
+        """Adds files and jobs of another service, to the project that this store is scoped to."""
+        return Imports(self._database, Blobs(self._folder / "files")).within(self.files.project)
 
     def release_dead_workers(self) -> None:
         """Ends the leases of workers on this data folder whose process has ended."""

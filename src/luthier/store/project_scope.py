@@ -23,6 +23,10 @@ class Scoped:
         return scoped
 
     @property
+    def project(self) -> str | None:
+        return self._project
+
+    @property
     def _new_row_project(self) -> str:
         return self._project or DEFAULT_PROJECT
 
