@@ -58,3 +58,13 @@ def test_chinese(examples: Path) -> None:
 )
 def test_what_cannot_be_done_is_exit_code_2(examples: Path, arguments: tuple[str, ...]) -> None:
     assert run("split", examples, *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "nothing is left for validation"), ("zh", "没有样本")])
+def test_a_side_that_would_be_empty_is_refused(tmp_path: Path, language: str, words: str) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}))
+    result = run("split", path, "--lang", language)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert not (tmp_path / "one.train.jsonl").exists()

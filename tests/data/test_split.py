@@ -150,3 +150,55 @@ def test_components_are_closed_over_pairs() -> None:
 def test_dealing_tears_no_group_apart(groups: list[int], shares: list[float], seed: int) -> None:
     sides = assign(groups, ["x"] * len(groups), shares, seed)
     assert len(set(zip(groups, sides, strict=True))) == len(set(groups))
+
+
+INSTRUCTIONS = [
+    "Say whether the guest liked the room. Answer with one word, friendly or hostile, nothing else.\n\nGuest: {}",
+    "{}\n\n以上是一位住客的留言，请判断他的态度，只回答“好”或“差”，不要解释。",
+]
+WORDS = [
+    "red",
+    "blue",
+    "green",
+    "black",
+    "white",
+    "round",
+    "flat",
+    "tall",
+    "short",
+    "warm",
+    "cold",
+    "soft",
+    "hard",
+    "old",
+    "new",
+    "thin",
+]
+
+
+@pytest.mark.parametrize("instruction", INSTRUCTIONS)
+def test_what_all_examples_share_does_not_bind_them(tmp_path: Path, instruction: str) -> None:
+    remarks = [f"{a} {b}" for a in WORDS for b in WORDS if a < b][:100]
+    values = [
+        {"prompt": instruction.format(remark), "completion": "ab"[number < 50]} for number, remark in enumerate(remarks)
+    ]
+    made = split(tmp_path, b"".join(json.dumps(value).encode() + b"\n" for value in values), 0.2)[1]
+    assert made.counts == [80, 20]
+    assert made.strata == {"a": [40, 10], "b": [40, 10]}
+
+
+@given(sizes=st.lists(st.integers(2, 30), min_size=2, max_size=12), share=st.sampled_from([0.05, 0.1, 0.2, 0.3]))
+@settings(max_examples=60, deadline=None)
+def test_every_stratum_of_two_groups_is_on_both_sides(sizes: list[int], share: float) -> None:
+    strata = [str(stratum) for stratum, size in enumerate(sizes) for _ in range(size)]
+    sides = assign(range(len(strata)), strata, [1 - share, share], seed=1)
+    if len(sizes) <= share * len(strata):
+        assert {stratum for stratum, side in zip(strata, sides, strict=True) if side} == set(strata)
+    assert {stratum for stratum, side in zip(strata, sides, strict=True) if not side} == set(strata)
+
+
+@pytest.mark.parametrize("content", [line(1) + b"\n", b"".join(line(1, str(n)) + b"\n" for n in range(12))])
+def test_an_empty_side_is_an_error_where_it_is_not_allowed(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(LuthierError, match="nothing is left for"):
+        split(tmp_path, content, 0.2, allow_empty=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["all.jsonl"]

@@ -78,8 +78,9 @@ def split(
     try:
         with reading_bar(file, say(f"splitting {file.name}", f"拆分 {file.name}")) as on_progress:
             result = split_file(
-                file, paths["train"], outputs, seed=seed, by=by, overwrite=force, on_progress=on_progress
-            )
+                file, paths["train"], outputs, seed=seed, by=by, overwrite=force, allow_empty=False,
+                on_progress=on_progress,
+            )  # fmt: skip
     except OSError as error:
         raise CliError(say(f"The files cannot be written: {error}", f"无法写入文件：{error}")) from error
     outputs.insert(0, Output("train", paths["train"], 1 - sum(output.share for output in outputs)))

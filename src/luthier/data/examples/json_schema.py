@@ -7,15 +7,17 @@ for hours. Nothing is fetched: a schema with a reference to another document is 
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import orjson
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 _Validator = extend(Draft202012Validator, {"pattern": None, "patternProperties": None, "format": None})  # type: ignore[no-untyped-call]
+_NO_FORMATS = FormatChecker(formats=())  # a pattern in JavaScript's syntax is a good one
 _CODES = {
     "required": "argument_missing",
     "additionalProperties": "argument_unknown",
@@ -102,7 +104,39 @@ def _validator(schema: bytes) -> Any:
     if not isinstance(parameters, dict):
         return "an integer of more than 64 bits"
     try:
-        _Validator.check_schema(parameters)
+        _Validator.check_schema(parameters, format_checker=_NO_FORMATS)
     except (SchemaError, RecursionError, Unresolvable) as error:
         return str(getattr(error, "message", error))
+    unresolved = next((pointer for pointer in _references(parameters) if not _resolves(parameters, pointer)), None)
+    if unresolved is not None:
+        return f"$ref {unresolved}"
     return _Validator(parameters, registry=Registry())
+
+
+def _references(schema: dict[str, Any]) -> Iterator[str]:
+    """The values of all `$ref` in a schema, but for those inside values such as `enum`."""
+    stack: list[Any] = [schema]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                yield node["$ref"]
+            stack += [member for key, member in node.items() if key not in ("enum", "const", "default", "examples")]
+        elif isinstance(node, list):
+            stack += node
+
+
+def _resolves(schema: dict[str, Any], pointer: str) -> bool:
+    """Whether a reference points to a part of the schema itself. Names of anchors are not followed here."""
+    if not pointer.startswith("#"):
+        return pointer == schema.get("$id")
+    node: Any = schema
+    for part in pointer[1:].split("/")[1:]:
+        part = unquote(part).replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        elif isinstance(node, dict) and part in node:
+            node = node[part]
+        else:
+            return False
+    return True

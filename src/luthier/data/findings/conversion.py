@@ -1,4 +1,4 @@
-"""Kinds of findings on foreign formats: files that cannot be read, rows out of shape, keys that are not used."""
+"""Kinds of findings on foreign formats: unreadable files, rows out of shape, unused keys, forms that are not served."""
 
 from luthier.data.findings.kinds import Kind
 
@@ -81,6 +81,12 @@ CONVERSION: dict[str, Kind] = {
         'Write it as the first message, {{"role": "system", "content": ...}}; --fix does it.',
         '请写成第一条消息 {{"role": "system", "content": ...}}；--fix 可以改正。',
         _EXTRA),
+    "function_name": Kind(
+        "warning", "“{key}” is called {value}, a name that requests to a server may not use",
+        "“{key}” 的名字是 {value}，向服务器发请求时不能用这样的名字",
+        "Use 1 to 64 letters (a-z), digits, _ and -, in the definition and in the calls.",
+        "请只用 1 到 64 个英文字母、数字、_ 和 -，定义和调用里都要改。",
+        "{at}: Invalid function name"),
 }  # fmt: skip
 
 VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sentences of a special case

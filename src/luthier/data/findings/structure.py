@@ -224,8 +224,10 @@ STRUCTURE: dict[str, Kind] = {
     "definition_schema_invalid": Kind(
         "warning", '"{key}" is not a valid JSON schema, so calls were not validated against it: {value}',
         "“{key}” 不是合法的 JSON Schema，因此没有用它核对调用：{value}",
-        "Use the types string, number, integer, boolean, array, object; write required as a list of names.",
-        "类型只用 string、number、integer、boolean、array、object；required 写成名字的列表。",
+        "Use the types string, number, integer, boolean, array, object; write required as a list of names; point $ref "
+        "into the same schema, such as #/$defs/NAME.",
+        "类型只用 string、number、integer、boolean、array、object；required 写成名字的列表；$ref 只能指向"
+        "同一个定义内部，例如 #/$defs/名字。",
         "{at}: Input should be a valid JSON schema"),
     "undefined_function": Kind(
         "error", "calls {value}, which the example does not define", "调用了样本没有定义的函数 {value}",

@@ -17,6 +17,7 @@ import numpy as np
 
 from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.near_duplicates import Rows, fingerprints, related
+from luthier.data.check.quality.shared_text import SharedText
 from luthier.data.check.structure import check_example
 from luthier.data.examples.example import kind_of
 from luthier.data.findings import printable
@@ -75,12 +76,13 @@ def split_file(
     seed: int = 42,
     by: str = "auto",
     overwrite: bool = False,
+    allow_empty: bool = True,
     on_progress: Callable[[int], None] | None = None,
 ) -> Split:
     """Writes the training file `train` and the `others`, all of them or none.
 
     `by`: one of `STRATIFIERS`, or a key of the examples (a dot descends). Raises `LuthierError` if the file is not
-    JSONL, has no such key, or an output would replace a file.
+    JSONL, has no such key, an output would replace a file, or, without `allow_empty`, would have no example.
     """
     shares = [1 - sum(output.share for output in others), *(output.share for output in others)]
     if not all(0 < share < 1 for share in shares):
@@ -91,7 +93,9 @@ def split_file(
     columns = _read(path, by, on_progress)
     stratifier, strata = _stratify(columns, by)
     groups, sides = _assign_sides(columns.rows, strata, shares, seed)
-    overlap = _write(path, targets, sides)
+    if not allow_empty:
+        _check_sides(sides, len(set(groups)), ["train", *(output.name for output in others)])
+    overlap = _write(path, targets, sides, columns.shared)
     sizes = Counter(groups).values()
     return Split(
         stratifier,
@@ -110,6 +114,24 @@ def _cross_table(strata: list[str], sides: list[int], side_count: int) -> dict[s
     for stratum, side in zip(strata, sides, strict=True):
         table[stratum][side] += 1
     return table
+
+
+def _check_sides(sides: list[int], group_count: int, names: list[str]) -> None:
+    empty = [name for side, name in enumerate(names) if side not in sides]
+    if not empty:
+        return
+    count, listed = len(sides), ", ".join(empty)
+    if group_count == count:
+        raise LuthierError(say(f"there are too few examples to split ({count}): nothing is left for {listed}",
+                               f"样本太少（{count} 个），无法拆分：{listed} 没有样本"))  # fmt: skip
+    raise LuthierError(
+        say(
+            f"the {count} examples ask the same questions, or nearly (groups: {group_count}), and a group stays in one "
+            f"file: nothing is left for {listed}; add examples with other questions",
+            f"{count} 个样本的问题相同或几乎相同（共 {group_count} 组），每组只能在一个文件里：{listed} 没有样本；"
+            "请补充别的问题",
+        )
+    )
 
 
 def _check_targets(path: Path, targets: list[Path], overwrite: bool) -> None:
@@ -132,21 +154,29 @@ class _Features(NamedTuple):
 
 
 class _Columns(NamedTuple):
-    """Per example: its value of the key `by` (if that is a key), its fingerprints, and its features."""
+    """Per example: its value of the key `by` (if that is a key), its fingerprints, and its features.
+
+    `shared`: the text that most of the examples share, which is not compared.
+    """
 
     values: list[Any]
     rows: Rows
     features: list[_Features]
+    shared: SharedText
 
 
-def _read(path: Path, by: str, on_progress: Callable[[int], None] | None = None) -> _Columns:
+def _read(
+    path: Path, by: str, on_progress: Callable[[int], None] | None = None, shared: SharedText | None = None
+) -> _Columns:
     values: list[Any] = []
     parts: list[Rows] = []
     features: list[_Features] = []
     batch = Batch()
 
     def flush(batch: Batch) -> Batch:
-        parts.append(fingerprints(batch))
+        nonlocal shared
+        shared = SharedText(batch.user_texts) if shared is None else shared
+        parts.append(fingerprints(batch, shared))
         prompts = ("\n".join(texts) for texts in batch.system_prompts)
         features.extend(map(_Features, batch.last_answers, batch.called_functions, prompts))
         return Batch()
@@ -161,7 +191,7 @@ def _read(path: Path, by: str, on_progress: Callable[[int], None] | None = None)
         if on_progress:
             on_progress(line.end_bytes)
     flush(batch)
-    return _Columns(values, np.concatenate(parts), features)
+    return _Columns(values, np.concatenate(parts), features, shared or SharedText())
 
 
 def _comparable(value: Any) -> dict[str, Any]:
@@ -224,7 +254,7 @@ def _assign_sides(rows: Rows, strata: list[str], shares: list[float], seed: int)
         pairs = np.concatenate([pairs[0], lefts[across]]), np.concatenate([pairs[1], rights[across]])
 
 
-def _write(path: Path, targets: list[Path], sides: list[int]) -> int:
+def _write(path: Path, targets: list[Path], sides: list[int], shared: SharedText) -> int:
     """Copies each line to its side, under temporary names until all are complete and compared; returns the overlap."""
     temporary = [target.with_name(f".{target.name}.new") for target in targets]
     try:
@@ -232,7 +262,7 @@ def _write(path: Path, targets: list[Path], sides: list[int]) -> int:
             files = [stack.enter_context(file.open("wb")) for file in temporary]
             for line, side in zip(read_lines(path), sides, strict=True):
                 files[side].write(line.raw + b"\n")
-        overlap = len(set(_related_across(temporary)))
+        overlap = len(set(_related_across(temporary, shared)))
         for file, target in zip(temporary, targets, strict=True):
             file.replace(target)
     finally:
@@ -241,9 +271,9 @@ def _write(path: Path, targets: list[Path], sides: list[int]) -> int:
     return overlap
 
 
-def _related_across(paths: list[Path]) -> Iterator[int]:
+def _related_across(paths: list[Path], shared: SharedText) -> Iterator[int]:
     """Indices of examples that are related to one in another of the files, read again from the files."""
-    parts = [_read(path, "none").rows for path in paths]
+    parts = [_read(path, "none", shared=shared).rows for path in paths]
     side = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     lefts, rights = related(np.concatenate(parts))
     yield from rights[side[lefts] != side[rights]].tolist()

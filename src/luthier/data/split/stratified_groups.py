@@ -34,7 +34,8 @@ def assign(groups: Sequence[int], strata: Sequence[str], shares: Sequence[float]
     """The side of each example, from 0; `shares` has one share per side.
 
     A group belongs to one side, and to the stratum of most of its examples. What a small stratum cannot give a side is
-    carried over to the next stratum. No side is empty as long as there are enough groups.
+    carried over to the next stratum. Every side has each stratum, and no side is empty, as long as there are enough
+    groups.
     """
     sizes = Counter(groups)
     order = _shuffled(sizes, seed)
@@ -51,8 +52,48 @@ def assign(groups: Sequence[int], strata: Sequence[str], shares: Sequence[float]
             side = max(range(len(shares)), key=lambda side: (deficit[side], -side))
             side_of[group] = side
             deficit[side] -= sizes[group]
+    _spread_strata(side_of, members, sizes, shares)
     _fill_empty_sides(side_of, order, sizes, shares)
     return [side_of[group] for group in groups]
+
+
+def _spread_strata(
+    side_of: dict[int, int], members: dict[str, list[int]], sizes: Counter[int], shares: Sequence[float]
+) -> None:
+    """Gives every side a group of each stratum that has enough of them, in exchange for one of a larger stratum."""
+    sides = [side for side, share in enumerate(shares) if share]
+    for stratum in sorted(members, key=lambda name: (len(members[name]), name)):
+        if len(members[stratum]) < len(sides):
+            continue
+        for side in sides:
+            counts = Counter(side_of[group] for group in members[stratum])
+            if counts[side]:
+                continue
+            donor = max(sides, key=lambda other: counts[other])
+            moved = min(
+                (group for group in members[stratum] if side_of[group] == donor), key=lambda group: sizes[group]
+            )
+            back = _exchange(side_of, members, sizes, side, sizes[moved])
+            if back is not None or _has_room(side_of, sizes, shares, side, sizes[moved]):
+                side_of[moved] = side
+                if back is not None:
+                    side_of[back] = donor
+
+
+def _exchange(
+    side_of: dict[int, int], members: dict[str, list[int]], sizes: Counter[int], side: int, size: int
+) -> int | None:
+    """A group of about this size that the side can spare: of the stratum with the most groups there, at least two."""
+    on_side = [[group for group in groups if side_of[group] == side] for groups in members.values()]
+    largest = max(on_side, key=len, default=[])
+    candidates = [group for group in largest if sizes[group] <= 2 * size] if len(largest) > 1 else []
+    return min(candidates, key=lambda group: abs(sizes[group] - size), default=None)
+
+
+def _has_room(side_of: dict[int, int], sizes: Counter[int], shares: Sequence[float], side: int, size: int) -> bool:
+    """Whether a side stays below one and a half times its share with so many more examples."""
+    count = sum(sizes[group] for group, other in side_of.items() if other == side)
+    return count + size <= 1.5 * shares[side] * sum(sizes.values())
 
 
 def _shuffled(sizes: Counter[int], seed: int) -> list[int]:

@@ -1,9 +1,10 @@
 """A batch: about a thousand parsed examples as columns, the input of every quality check."""
 
+import json
 import marshal
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from luthier.data.check.quality.columns import AnswerColumn, MessageLayout, TextColumn
 from luthier.data.check.quality.joined_texts import JoinedTexts
@@ -15,15 +16,25 @@ _ROLES = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
 _COMPLETION_ROLES = (("prompt", "user"), ("completion", "assistant"))
 
 
+class Call(NamedTuple):
+    """One call: its position, its arguments as JSON, the texts before it and the definitions, both as text."""
+
+    example: int
+    message: int
+    arguments: str
+    context: str
+    definitions: str
+
+
 class Batch:
     """Columns over examples.
 
     `lines` and `example_numbers` count as `Finding.line` and `Finding.example` do. `texts` has every text of every
-    message and the arguments of calls; `answers` the trained texts of assistants. Per example: `system_prompts`,
-    `user_texts` (all user messages, joined), `last_answers` (texts), `called_functions` (names in the last answer),
-    `defines_functions`, and three hashes, equal where these are equal: `setting_hashes` (system prompts and
-    definitions), `context_hashes` (everything else before the last answer), `answer_hashes` (that answer and its
-    calls).
+    message and the arguments of calls; `answers` the trained texts of assistants; `calls` the calls of all answers. Per
+    example: `system_prompts`, `user_texts` (all user messages, joined), `last_answers` (texts), `called_functions`
+    (names in the last answer), `defines_functions`, and three hashes, equal where these are equal: `setting_hashes`
+    (system prompts and definitions), `context_hashes` (everything else before the last answer), `answer_hashes` (that
+    answer and its calls).
     """
 
     def __init__(self) -> None:
@@ -35,6 +46,7 @@ class Batch:
         self.last_answers: list[str] = []
         self.called_functions: list[tuple[str, ...]] = []
         self.defines_functions: list[bool] = []
+        self.calls: list[Call] = []
         self.setting_hashes: list[int] = []
         self.context_hashes: list[int] = []
         self.answer_hashes: list[int] = []
@@ -49,12 +61,12 @@ class Batch:
             if "completion" not in example:
                 return
             messages = [{"role": role, "content": example[key]} for key, role in _COMPLETION_ROLES]
-        index, summary = len(self.lines), _Summary()
+        tools = example.get("tools") or example.get("functions")
+        index, summary = len(self.lines), _Summary(tools)
         self.lines.append(line)
         self.example_numbers.append(number)
         for position, message in enumerate(messages):
             self._add_message(index, position, message, summary)
-        tools = example.get("tools") or example.get("functions")
         self.system_prompts.append(summary.system_prompts)
         self.user_texts.append(summary.user_text)
         self.last_answers.append(summary.answer)
@@ -94,7 +106,7 @@ class Batch:
             self.texts.add(text, example, position)
         role = message.get("role")
         if role == "assistant":
-            called, content = self._add_calls(message, example, position, text) if len(message) > 2 else ((), text)
+            called, content = self._add_calls(message, example, position, summary) if len(message) > 2 else ((), text)
             if text and message.get("weight") != 0:
                 self.answers.add_answer(text, example, position, text_index, summary.question)
             summary.add_answer(text, called, content)
@@ -106,7 +118,7 @@ class Batch:
                 summary.question = text
                 summary.user_text = f"{summary.user_text}\n{text}" if summary.user_text else text
 
-    def _add_calls(self, message: dict[str, Any], example: int, position: int, text: str) -> tuple[Any, Any]:
+    def _add_calls(self, message: dict[str, Any], example: int, position: int, summary: "_Summary") -> tuple[Any, Any]:
         """(names of the called functions, a hashable value of the text and the calls)."""
         names: list[str] = []
         arguments: list[str] = []
@@ -114,6 +126,11 @@ class Batch:
             names.append(name_of(call) or "")
             arguments.append(call["arguments"])
             self.texts.add(call["arguments"], example, position)
+        content = message.get("content")
+        text = content if type(content) is str else _text_of_parts(content)
+        if arguments:
+            context = "\n".join((*summary.system_prompts, *map(str, summary.contents), text))
+            self.calls += [Call(example, position, written, context, summary.definitions) for written in arguments]
         return tuple(names), (text, *names, *arguments)
 
     def _extend_columns(self, first_line: int, first_number: int, examples: ChatColumns, layout: MessageLayout) -> None:
@@ -148,16 +165,23 @@ class _Summary:
     """
 
     __slots__ = (
-        "answer", "answer_content", "answer_index", "called", "contents", "question", "system_prompts", "user_text",
+        "answer", "answer_content", "answer_index", "called", "contents", "question", "system_prompts", "tools",
+        "user_text",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, tools: Any) -> None:
+        self.tools = tools
         self.system_prompts: list[str] = []
         self.question = self.user_text = self.answer = ""
         self.called: tuple[str, ...] = ()
         self.contents: list[Any] = []
         self.answer_index: int | None = None
         self.answer_content: Any = None
+
+    @property
+    def definitions(self) -> str:
+        """As JSON."""
+        return json.dumps(self.tools, ensure_ascii=False) if self.tools else ""
 
     def add_answer(self, text: str, called: tuple[str, ...], content: Any) -> None:
         self.answer, self.called, self.answer_content = text, called, content

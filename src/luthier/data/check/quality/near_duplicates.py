@@ -14,13 +14,16 @@ import numpy.typing as npt
 from luthier.data.check.duplicate_keys import DuplicateKeys, Pairs, pairs_with_first
 from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.number_fingerprint import number_fingerprints
+from luthier.data.check.quality.shared_text import SharedText
 from luthier.data.check.quality.similarity import BANDS, BINS, estimated_jaccard, minhash
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding, make_finding
+from luthier.data.findings.kinds import Kind
 
 MAX_EXAMPLES = 1_000_000
 MIN_SIMILARITY = 0.85  # of the trigrams of two questions; estimated to within 0.05
 SHORT_ANSWER = 40  # characters; a longer answer has more than one good wording
+MIN_ALIKE, MOST = 10, 0.6  # if more examples, and more of them, are near duplicates, that is one finding
 _OPENING = 16  # characters of the answer that near duplicates share
 
 _CHUNK = 65_536  # pairs per comparison, which bounds the temporary memory
@@ -45,19 +48,34 @@ Rows = npt.NDArray[np.void]
 class NearDuplicateCheck(QualityCheck):
     """Collects fingerprints; all findings come at the end."""
 
+    kinds = {  # noqa: RUF012 - as the base class declares it
+        "mostly_alike": Kind(
+            "note",
+            "{value} of {detail} examples are nearly the same as an earlier one (this one and line {key}, for example)",
+            "{detail} 个样本中有 {value} 个与之前的样本几乎相同（例如这一个和第 {key} 行）",
+            "Fine if their small differences are what the model should learn; otherwise add examples of other kinds.",
+            "如果模型要学的正是这些细小的差别则没有问题；否则请补充其他种类的样本。",
+            "{place}: {value} of {detail} examples are nearly the same as an earlier one",
+        )
+    }
+
     def __init__(self) -> None:
         self._training: NearDuplicateCheck | None = None
         self._rows: Rows = np.empty(0, _Row)
         self._filled = self._examples = 0
+        self._shared: SharedText | None = None
 
     def compare_with(self, training: QualityCheck) -> None:
         self._training = training if isinstance(training, NearDuplicateCheck) else None
+        self._shared = self._training._shared if self._training else None
 
     def check(self, batch: Batch) -> tuple[()]:
         if self._examples < MAX_EXAMPLES and len(batch):
             if not self._filled:  # virtual memory for all; pages that are not written take no RAM
                 self._rows = np.empty(MAX_EXAMPLES + len(batch), _Row)
-            new = fingerprints(batch)[: len(self._rows) - self._filled]
+            if self._shared is None:
+                self._shared = SharedText(batch.user_texts)
+            new = fingerprints(batch, self._shared)[: len(self._rows) - self._filled]
             self._rows[self._filled : self._filled + len(new)] = new
             self._filled += len(new)
         self._examples += len(batch)
@@ -79,8 +97,8 @@ class NearDuplicateCheck(QualityCheck):
         return self._rows[: self._filled]
 
 
-def fingerprints(batch: Batch) -> Rows:
-    """One row per example, by which it can be compared with others."""
+def fingerprints(batch: Batch, shared: SharedText) -> Rows:
+    """One row per example, by which it can be compared with others, but for the text that most of them share."""
     rows = np.empty(len(batch), _Row)
     rows["line"], rows["number"] = batch.lines, batch.example_numbers
     calls = np.fromiter(map(bool, batch.called_functions), dtype=np.bool_, count=len(batch))
@@ -91,7 +109,7 @@ def fingerprints(batch: Batch) -> Rows:
     openings = np.array([hash(answer[:_OPENING]) for answer in batch.last_answers], dtype=np.int64)
     same = np.where(calls, rows["answer"], openings).view(np.uint64)
     rows["key"] = same * _MULTIPLIER ^ number_fingerprints(batch.user_texts)
-    rows["sketch"], rows["bands"] = minhash(batch.user_texts)
+    rows["sketch"], rows["bands"] = minhash(shared.remove_from(batch.user_texts))
     return rows
 
 
@@ -133,7 +151,13 @@ def _conflicts(rows: Rows) -> Iterator[Finding]:
 def _near_duplicates(rows: Rows) -> Iterator[Finding]:
     lefts, rights = similar_pairs(rows)
     same_setting = rows["setting"][lefts] == rows["setting"][rights]
-    for first, later in _earliest_partners(lefts[same_setting], rights[same_setting]):
+    partners = list(_earliest_partners(lefts[same_setting], rights[same_setting]))
+    if len(partners) > MIN_ALIKE and len(partners) > MOST * len(rows):
+        first, later = partners[0]
+        finding = make_finding("mostly_alike", value=len(partners), detail=str(len(rows)), key=str(rows[later]["line"]))
+        yield finding.at(int(rows[first]["line"]), int(rows[first]["number"]))
+        return
+    for first, later in partners:
         yield _finding("near_duplicate", rows[later], rows[first])
 
 

@@ -9,19 +9,27 @@ import re
 _SENTENCE_ENDS = ".!?。！？…;；"
 COMPLETE_ENDINGS = frozenset(_SENTENCE_ENDS + "\"'”’」』】》)）]}>*_`~|^$%℃°—-–:：/\\@#&=+")
 _OPEN_ENDING = re.compile(
-    r"(?:[，,、（(《“「『【]|(?:以及|或者|而且|并且|因为|所以|但是|例如|比如|包括|如|的|和|与|或|在|及)"
+    r"(?:[，,、（(《“「『【]|(?:以及|或者|而且|并且|因为|所以|但是|但|例如|比如|包括|如|的|和|与|或|在|及)"
     r"|\b(?:and|or|but|the|an?|of|to|with|for|in|on|by|from|is|are|was|that|which|because|such as|including))$",
 )
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•·]|\(?\d{1,3}[.)、．:：]|[（(]?[一二三四五六七八九十]+[、)）.]|[a-zA-Z][.)])\s*\S")
+_EMPTY_ITEM = re.compile(r"\n[ \t]*(?:[-*+•]|\d{1,3}[.)、）])$")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _WORDS = re.compile(r"[A-Za-z]+")
 _SENTENCE_END = re.compile(r"[.!?。！？](?:\s|$|[\"”’)）\u4e00-\u9fff])")
+
+
+def may_end_with_empty_item(text: str) -> bool:
+    """Whether the end may be the mark of a list entry without the entry; only a few characters are inspected."""
+    return text[-1] in "-*+•" or (text[-1] in ".)、）" and text[-2:-1].isdigit())
 
 
 def is_cut_off(text: str) -> bool:
     """Whether prose stops in the middle of a sentence. Lists, labels, complete code and JSON, and headlines do not."""
     text = text.rstrip()
     if text.count("```") % 2:
+        return True
+    if _EMPTY_ITEM.search(text[-12:]) and len(text) >= 30:
         return True
     if len(text) < 30 or text[-1] in COMPLETE_ENDINGS or text[-3:] == "```":
         return False

@@ -1,5 +1,6 @@
 """Checks of calls and definitions: their form, whether they match, and whether arguments satisfy their schema."""
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from luthier.data.examples.json_schema import schema_error, undeclared_arguments
 from luthier.data.findings import Finding, FindingError, make_finding, printable
 from luthier.data.jsonl.reader import parse_json
 
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # as the API defines it
 _DEFINITION_KEYS = ("tools", "functions", "parallel_tool_calls")
 
 
@@ -131,7 +133,11 @@ def _definition_faults(fields: dict[str, Any]) -> Findings:
         parameters = definition.get("parameters") if isinstance(definition, dict) else None
         if name_of(definition) is None or not isinstance(parameters, dict | None):
             yield make_finding("definition_invalid", key=path)
-        elif parameters and (error := schema_error(parameters)):
+            continue
+        name = str(name_of(definition))
+        if not _NAME.fullmatch(name):
+            yield make_finding("function_name", key=path, value=name)
+        if parameters and (error := schema_error(parameters)):
             yield make_finding("definition_schema_invalid", key=f"{path}.parameters", value=error)
     if not isinstance(fields.get("parallel_tool_calls"), bool | None):
         yield make_finding("definition_invalid", key="parallel_tool_calls")

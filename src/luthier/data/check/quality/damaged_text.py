@@ -1,0 +1,124 @@
+"""Texts that a program has damaged: escapes read wrongly or twice, values that are missing, marks of a template."""
+
+import re
+from collections.abc import Iterator
+
+from luthier.data.check.quality.batch import Batch
+from luthier.data.check.registry import QualityCheck
+from luthier.data.findings import Finding
+from luthier.data.findings.kinds import Kind
+
+# Control characters, and what is left of a command of LaTeX whose backslash and first letter became one.
+_CONTROL = re.compile(
+    r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]\w{0,12}"
+    r"|\t(?:imes|heta|ext\{|extbf|au\b|anh\b)|\r(?:ho\b|ight|angle|m\{)|\n(?:eq\b|abla\b|u\b(?= )|otin\b)"
+)
+# Filters for many texts: bytes that are no such character, and parts of what the patterns match.
+_NO_CONTROL = bytes({0, 9, 10, 13} | set(range(32, 256)) - {127})
+_RESTS = (
+    "\times",
+    "\theta",
+    "\text",
+    "\tau",
+    "\tanh",
+    "\rho",
+    "\right",
+    "\rangle",
+    "\rm{",
+    "\neq",
+    "\nabla",
+    "\nu ",
+    "\notin",
+)
+_MARKS = ("{", "[", "<%", "<YOUR", "<INSERT", "<your", "<insert")
+_RESIDUE = re.compile(r"_x00[0-9A-Fa-f]{2}_|\\u[0-9a-fA-F]{4}|&(?:nbsp|amp|quot|lt|gt|apos);|&#x?[0-9a-fA-F]{2,6};")
+_PLACEHOLDER = re.compile(
+    r"\{\{\s*[\w.\u4e00-\u9fff -]{1,40}\s*\}\}|\$\{\w{1,40}\}|<%=?[^%\n]{1,40}%>"
+    r"|\{(?:user_?name|name|author|company|date|city|product|title|email|姓名|名字|作者|公司|日期|城市|产品)\}"
+    r"|\[(?:(?:your|insert)[ _][^\]\n]{1,30}|name|company|date|姓名|名字|您的[^\]\n]{1,10}|公司(?:名称)?|日期)\](?!\()"
+    r"|<(?:YOUR|INSERT)[_ A-Z]{2,30}>",
+    re.IGNORECASE,
+)
+_MISSING = frozenset(
+    ("nan", "none", "null", "n/a", "na", "#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!",
+     "undefined", "nil", "<na>", "nat", "inf", "-inf", "[object_object]", "nonetype", "missing")
+)  # fmt: skip
+_LONGEST_MISSING = 16  # characters
+_CODE = re.compile(r"```|^ {4}|<[a-z]+[ />]|\bdef |\bfunction\b|\bimport ", re.MULTILINE)
+
+
+class DamagedTextCheck(QualityCheck):
+    """Searches all texts for traces of escapes, and the answers for missing values and marks of a template."""
+
+    kinds = {  # noqa: RUF012 - as the base class declares it
+        "escape_damage": Kind(
+            "warning",
+            "a control character in the text, perhaps a backslash sequence such as \\f of \\frac: {value}",
+            "文本里有控制字符，可能是把 \\frac 之类的反斜杠当成了转义（\\f）：{value}",
+            "Write a backslash in JSON twice (\\\\frac), or let json.dumps do it.",
+            "JSON 里的反斜杠要写两次（\\\\frac），或交给 json.dumps。",
+            "{place}: a control character in the text",
+        ),
+        "escape_residue": Kind(
+            "warning",
+            "an escape that was not decoded: {value}",
+            "有没有解码的转义：{value}",
+            "Decode it before writing: a model would learn to write it so.",
+            "请在写出之前解码；否则模型会学着这样写。",
+            "{place}: an escape that was not decoded",
+        ),
+        "placeholder": Kind(
+            "warning",
+            "a placeholder that was not filled in: {value}",
+            "有没有填写的占位符：{value}",
+            "Fill it in; the model would learn to write the mark itself.",
+            "请填上实际内容；否则模型会学着写出占位符。",
+            "{place}: a placeholder that was not filled in",
+        ),
+        "missing_value": Kind(
+            "warning",
+            "the answer is only {value}, as a program writes a missing value",
+            "回答只有 {value}，像是程序写出的缺失值",
+            "Write the answer, or remove the example; if it is a label, it may stay.",
+            "请写上回答或删去样本；如果它是一个标签，可以保留。",
+            "{place}: the answer is a missing value",
+        ),
+    }
+
+    def check(self, batch: Batch) -> Iterator[Finding]:
+        if not batch.texts.texts:
+            return
+        yield from _escapes(batch)
+        yield from _placeholders(batch)
+        yield from _missing_values(batch)
+
+
+def _escapes(batch: Batch) -> Iterator[Finding]:
+    text = batch.joined.text
+    if batch.joined.utf8.translate(None, _NO_CONTROL) or any(rest in text for rest in _RESTS):
+        for row in batch.texts.rows(batch.joined.matching(_CONTROL)):
+            if match := _CONTROL.search(row.text):
+                yield batch.finding("escape_damage", row.example, row.message, value=ascii(match.group())[1:-1])
+    if "_x00" not in text and "\\u" not in text and "&" not in text:
+        return
+    for row in batch.texts.rows(batch.joined.matching(_RESIDUE)):
+        match = _RESIDUE.search(row.text)
+        if match and not _CODE.search(row.text) and row.text[:1] not in "{[":
+            yield batch.finding("escape_residue", row.example, row.message, value=match.group())
+
+
+def _placeholders(batch: Batch) -> Iterator[Finding]:
+    answers, text = batch.answers, batch.joined.text
+    if not any(mark in text for mark in _MARKS):
+        return
+    for row in answers.rows(answers.among(batch.joined.matching(_PLACEHOLDER))):
+        match = _PLACEHOLDER.search(row.text)
+        if match and match.group() not in answers.questions[row.number] and not _CODE.search(row.text):
+            yield batch.finding("placeholder", row.example, row.message, value=match.group())
+
+
+def _missing_values(batch: Batch) -> Iterator[Finding]:
+    short = [index for index, text in enumerate(batch.answers.texts) if len(text) <= _LONGEST_MISSING]
+    for row in batch.answers.rows(short):
+        if row.text.strip().lower().replace(" ", "_") in _MISSING:
+            yield batch.finding("missing_value", row.example, row.message, value=row.text.strip())

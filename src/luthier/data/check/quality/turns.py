@@ -1,0 +1,77 @@
+"""Turns as nobody takes them when a model is served: preambles in questions, and two answers in a row.
+
+A question that a generator wrote begins with its acceptance of the task (好的，这里有一个关于股票的问题：…). After the
+first of two answers, a served model stops.
+"""
+
+import re
+from collections.abc import Iterator
+
+from luthier.data.check.quality.batch import Batch
+from luthier.data.check.registry import QualityCheck
+from luthier.data.findings import Finding, printable
+from luthier.data.findings.kinds import Kind
+
+_ACCEPTS = (
+    r"(?:好的|好|当然可以|当然|没有?问题|可以的?|明白了?|收到)[，,。.！!~\s]+"
+    r"|(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|great|no problem|gladly)[!.,\s]+"
+)
+_ANNOUNCES = (
+    r"(?:这里|这儿|以下|下面|如下)[^。！？!?：:\n]{0,40}(?:问题|提问|疑问|题目|例子|示例)[^。！？!?：:\n]{0,15}[：:]"
+    r"|(?:here(?:'s|’s| is| are)|below (?:is|are)|this is)\b[^.!?:\n]{0,80}"
+    r"\b(?:questions?|quer(?:y|ies)|prompts?|examples?|requests?)\b[^.!?:\n]{0,60}:"
+)
+_PREAMBLE = re.compile(rf"\s*(?:(?P<accepts>{_ACCEPTS})\s*)?(?P<announces>{_ANNOUNCES})?", re.IGNORECASE)
+_LOUD = re.compile(r"\s*(?:好的|当然可以|当然|没有?问题|sure|certainly|of course|absolutely)\s*[！!]", re.IGNORECASE)
+_TOPIC = re.compile(r"关于|about|regarding|on the topic", re.IGNORECASE)
+_FIRST = frozenset("好当没可明收这以下如sSoOcCaAgGnNhHbBtT \n\t")
+
+
+class TurnCheck(QualityCheck):
+    """Judges the first question of each example, and the order of its answers."""
+
+    kinds = {  # noqa: RUF012 - as the base class declares it
+        "question_preamble": Kind(
+            "warning",
+            "the question begins with the words of the model that wrote it: {value} (then: {detail})",
+            "问题开头留着生成它的模型的应答语：{value}（后面是：{detail}）",
+            "Remove them: nobody who asks writes so, and the model should not expect it.",
+            "请删去：真正的用户不会这样提问。",
+            "{place}: the question begins with a preamble",
+        ),
+        "assistant_repeated": Kind(
+            "warning",
+            "a second assistant message in a row: when it is served, the model stops after the first",
+            "连续两条 assistant 消息：实际使用时，模型说完第一条就会停下",
+            "Join them: one message may hold both words and calls.",
+            "请合并：一条消息可以同时有文字和调用。",
+            "{place}: a second assistant message in a row",
+        ),
+    }
+
+    def check(self, batch: Batch) -> Iterator[Finding]:
+        for example, text in enumerate(batch.user_texts):
+            if text[:1] in _FIRST and (end := _preamble_end(text)):
+                rest = text[end:].strip()
+                yield batch.finding("question_preamble", example, value=text[:end].strip(), detail=printable(rest, 30))
+        yield from _repeated_answers(batch)
+
+
+def _repeated_answers(batch: Batch) -> Iterator[Finding]:
+    """Messages right after a trained answer of the same example that are answers or calls themselves."""
+    answers = set(zip(batch.answers.examples, batch.answers.messages, strict=True))
+    seconds = answers | {(call.example, call.message) for call in batch.calls}
+    for example, message in sorted(seconds):
+        if (example, message - 1) in answers:
+            yield batch.finding("assistant_repeated", example, message)
+
+
+def _preamble_end(text: str) -> int:
+    """Where the words before the question end; 0 without any, or if nothing follows."""
+    match = _PREAMBLE.match(text)
+    if not match or not text[match.end() :].strip():
+        return 0
+    if match["announces"] and (match["accepts"] or _TOPIC.search(match["announces"])):
+        return match.end()
+    loud = _LOUD.match(text)  # "好的！如何……" accepts a task; "好的，那……" goes on talking
+    return loud.end() if loud and text[loud.end() :].strip() else 0
