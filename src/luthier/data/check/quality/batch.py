@@ -26,15 +26,23 @@ class Call(NamedTuple):
     definitions: str
 
 
+class Hashes(NamedTuple):
+    """Per example, equal where these are equal: `setting` (system prompts and definitions), `context` (everything else
+    before the last answer), `answer` (that answer and its calls).
+    """
+
+    setting: list[int]
+    context: list[int]
+    answer: list[int]
+
+
 class Batch:
     """Columns over examples.
 
     `lines` and `example_numbers` count as `Finding.line` and `Finding.example` do. `texts` has every text of every
     message and the arguments of calls; `answers` the trained texts of assistants; `calls` the calls of all answers. Per
     example: `system_prompts`, `user_texts` (all user messages, joined), `last_answers` (texts), `called_functions`
-    (names in the last answer), `defines_functions`, and three hashes, equal where these are equal: `setting_hashes`
-    (system prompts and definitions), `context_hashes` (everything else before the last answer), `answer_hashes` (that
-    answer and its calls).
+    (names in the last answer), `defines_functions`, and `hashes`.
     """
 
     def __init__(self) -> None:
@@ -47,9 +55,7 @@ class Batch:
         self.called_functions: list[tuple[str, ...]] = []
         self.defines_functions: list[bool] = []
         self.calls: list[Call] = []
-        self.setting_hashes: list[int] = []
-        self.context_hashes: list[int] = []
-        self.answer_hashes: list[int] = []
+        self.hashes = Hashes([], [], [])
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -72,9 +78,9 @@ class Batch:
         self.last_answers.append(summary.answer)
         self.called_functions.append(summary.called)
         self.defines_functions.append(bool(tools))
-        self.setting_hashes.append(hash((*summary.system_prompts, marshal.dumps(tools, 2) if tools else None)))
-        self.context_hashes.append(hash(tuple(summary.contents[: summary.answer_index])))
-        self.answer_hashes.append(hash(summary.answer_content))
+        self.hashes.setting.append(hash((*summary.system_prompts, marshal.dumps(tools, 2) if tools else None)))
+        self.hashes.context.append(hash(tuple(summary.contents[: summary.answer_index])))
+        self.hashes.answer.append(hash(summary.answer_content))
 
     def extend(self, first_line: int, first_number: int, examples: ChatColumns) -> None:
         """Adds consecutive examples on consecutive lines."""
@@ -151,10 +157,10 @@ class Batch:
         self.last_answers += last_answers
         self.called_functions += [()] * len(examples)
         self.defines_functions += [False] * len(examples)
-        self.setting_hashes += [hash((*leading, None)) for leading in prompts]
+        self.hashes.setting.extend(hash((*leading, None)) for leading in prompts)
         spans = zip(layout.system_ends, examples.bounds[1:], strict=True)
-        self.context_hashes += [hash(tuple(texts[start : end - 1])) for start, end in spans]
-        self.answer_hashes += map(hash, last_answers)
+        self.hashes.context.extend(hash(tuple(texts[start : end - 1])) for start, end in spans)
+        self.hashes.answer.extend(map(hash, last_answers))
 
 
 class _Summary:

@@ -105,7 +105,7 @@ def fingerprints(batch: Batch, shared: SharedText) -> Rows:
     lengths = np.fromiter(map(len, batch.last_answers), dtype=np.intp, count=len(batch))
     rows["has_question"] = np.fromiter(map(bool, batch.user_texts), dtype=np.bool_, count=len(batch))
     rows["is_short"] = calls | (lengths <= SHORT_ANSWER)
-    rows["setting"], rows["context"], rows["answer"] = batch.setting_hashes, batch.context_hashes, batch.answer_hashes
+    rows["setting"], rows["context"], rows["answer"] = batch.hashes
     openings = np.array([hash(answer[:_OPENING]) for answer in batch.last_answers], dtype=np.int64)
     same = np.where(calls, rows["answer"], openings).view(np.uint64)
     rows["key"] = same * _MULTIPLIER ^ number_fingerprints(batch.user_texts)
