@@ -120,7 +120,6 @@ def test_completions_and_embeddings(place: Bare, engine: ScriptedEngine, client:
 @pytest.mark.parametrize(
     ("lines", "errors"),
     [
-        (b"", [("empty_file", None, None)]),
         (b"\n\n", [("empty_file", None, None)]),
         (b'{"custom_id": \n[]\n', [("invalid_json_line", None, 1), ("invalid_json_line", None, 2)]),
         ([request("a"), request("b"), request("a")], [("duplicate_custom_id", "custom_id", 3)]),
@@ -157,7 +156,7 @@ def test_limits(place: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_creation_refuses(place: Bare) -> None:
     client = place.client()
     other = client.files.create(file=("x.jsonl", b"{}"), purpose="user_data").id
-    deleted = put(client, [])
+    deleted = put(client, [request("a")])
     client.files.delete(deleted)
     for given, param in (
         ({"input_file_id": "file-none"}, "input_file_id"),
