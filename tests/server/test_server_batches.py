@@ -321,7 +321,7 @@ def test_a_batch_belongs_to_a_project(engine: ScriptedEngine, tiny_base: Path, t
         assert other.batches.list().data == []
         everybody = place.client(api_key="sk-key-of-all")
         with pytest.raises(openai.BadRequestError, match="invalid input_file_id"):  # it would run in another project
-            everybody.batches.create(input_file_id=put(mine, []), endpoint=CHAT, completion_window="24h")
+            everybody.batches.create(input_file_id=put(mine, [request("a")]), endpoint=CHAT, completion_window="24h")
         assert over(everybody, start(everybody, [request("a")])).request_counts.completed == 1
 
 
