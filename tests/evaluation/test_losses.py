@@ -43,7 +43,7 @@ def test_less_loss_is_better_where_tokens_are_the_same() -> None:
     report = build_report("text", "f", 20, [_run("ft:a", 1.0, 7), _run("a", 2.0, 7), _run("b", 0.5, 9)])
     compared = {(comparison.metric, comparison.first[0]) for comparison in report.comparisons}
     assert compared == {("exact_match", "a"), ("exact_match", "b"), ("full_valid_loss", "a")}
-    assert "full_valid_loss: ft:a is better than a (-1.000)." in report.advice("en")
+    assert "loss: ft:a is better than a (-1.000)." in report.advice("en")
 
 
 def test_losses_that_rise_again_are_told_and_drawn() -> None:

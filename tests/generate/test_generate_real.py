@@ -29,12 +29,13 @@ def test_the_embedded_base_teaches_as_well_as_it_can(
         where = ["--base-url", running.endpoint.base_url, "--api-key", running.endpoint.api_key]
         command = ["generate", *topics, *short, *where, "--teacher", "gpt-4o-mini", "--out", str(out), "--json"]
         refused = CliRunner().invoke(main, command)
+        written = out.exists()
         command.append("--yes")
         first = CliRunner().invoke(main, command)
         again = CliRunner().invoke(main, command)
     assert refused.exit_code == 2
     assert "--yes" in refused.stderr
-    assert not out.exists()
+    assert not written
     report = json.loads(first.stdout)
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     rejects = [json.loads(line) for line in (tmp_path / "data.rejects.jsonl").read_text(encoding="utf-8").splitlines()]

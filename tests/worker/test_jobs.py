@@ -211,7 +211,7 @@ def test_training_goes_on_from_a_fine_tuned_model(client: OpenAI) -> None:
         (b"\n".join(json.dumps(line).encode() for line in EXAMPLES) + b'\n{"messages": [', None, "Line 13"),
         ([*EXAMPLES, {"messages": [{"content": "no role"}]}], None, "Example 13, message 1 Discriminator 'role'"),
         ([{"prompts": "?"}] * 10, None, "Unexpected file format"),
-        (b"", "invalid_n_examples", "0 example(s)"),
+        (b"\n", "invalid_n_examples", "0 example(s)"),
         (os.urandom(2000), None, ""),
     ],
     ids=["too few", "not JSON", "no role", "other format", "empty", "noise"],
