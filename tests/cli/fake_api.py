@@ -92,6 +92,9 @@ class FakeAPI:
     # One method per resource; each returns a body, or None for 404.
 
     def files_route(self, method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
+        if rest == ["from_completions"]:
+            about = self.add_file("file-stored", body["filename"], json.dumps(body).encode())
+            return {"file": about, "examples": 2, "skipped": {"cut_off": 1}}
         if method == "POST":
             return self.add_file(f"file-{len(self.files) + 1}", *body["file"])
         if not rest:
@@ -135,6 +138,9 @@ class FakeAPI:
         return None
 
     def chat_route(self, method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
+        if method == "GET":  # stored ones
+            messages = [{"id": "m", "role": "user", "content": "How are\nyou?"}]
+            return page(messages if rest else [self.chat_route("POST", [], query, {"model": "gpt-4o"})])
         about = {"id": "chatcmpl-1", "created": 1_700_000_000, "model": body["model"]}
         if not body.get("stream"):
             message = {"role": "assistant", "content": "Hello", "refusal": None}
@@ -192,7 +198,7 @@ def handler(api: FakeAPI) -> type[BaseHTTPRequestHandler]:
         (re.compile(r"/v1/files/?(.*)"), api.files_route),
         (re.compile(r"/v1/fine_tuning/jobs/?(.*)"), lambda *request: api.jobs_route(*request)),
         (re.compile(r"/v1/models/?(.*)"), lambda *request: api.models_route(*request)),
-        (re.compile(r"/v1/chat/completions()"), lambda *request: api.chat_route(*request)),  # tests may set another
+        (re.compile(r"/v1/chat/completions/?(.*)"), lambda *request: api.chat_route(*request)),  # tests may set another
     )
 
     class Handler(BaseHTTPRequestHandler):

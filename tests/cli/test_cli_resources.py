@@ -140,3 +140,19 @@ def test_a_model_is_shown_with_its_newest_evaluation(
     shown = luthier("models", "show", MODEL).stdout
     assert "call_exact 95.0 % [90.0–97.5], n = 120, definitions none · valid.jsonl" in shown
     assert json.loads(luthier("models", "show", MODEL, "--json").stdout)["evaluation"]["id"] == "evaluation-2"
+
+
+def test_files_from_completions(luthier: Run, api: FakeAPI) -> None:
+    done = luthier("files", "from-completions", "--model", "gpt-4o", "--metadata", "task=a=b", "--filename", "s.jsonl")
+    assert done.stdout == "file-stored  s.jsonl\n"
+    assert "2 examples" in done.stderr
+    assert "1 left out: cut off." in done.stderr
+    sent = json.loads(api.files["file-stored"][1])
+    assert sent == {"model": "gpt-4o", "metadata": {"task": "a=b"}, "filename": "s.jsonl"}
+    api.files.clear()
+    shown = luthier("files", "from-completions", "--show", "1").stdout
+    assert "How are you?" in shown
+    assert "Hello" in shown
+    assert not api.files
+    refused = luthier("files", "from-completions", "--metadata", "task")
+    assert (refused.exit_code, "KEY=VALUE" in refused.stderr) == (2, True)

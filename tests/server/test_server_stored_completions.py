@@ -1,6 +1,7 @@
 """Chat completions with `store`: kept for their project, for a limited time."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,56 @@ def test_list_refuses(scripted_server: Bare, query: str) -> None:
     with httpx.Client(base_url=f"{scripted_server.url}/v1") as http:
         answer = http.get(f"/chat/completions?{query}")
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, query.partition("=")[0])
+
+
+TOOLS: Any = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+CALL_TEXT = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
+
+
+def export(client: OpenAI, **body: Any) -> Any:
+    return client.post("/files/from_completions", body=body, cast_to=httpx.Response).json()
+
+
+def test_stored_completions_become_a_training_file(scripted: OpenAI, engine: ScriptedEngine, run: str) -> None:
+    turns: Any = [*HELLO, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "more"}]
+    parts: Any = [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
+    pair = {"metadata": {"run": run}}
+    engine.say("good day", "你好", CALL_TEXT, CALL_TEXT, "", "never ending")
+    complete(scripted, **pair, messages=turns)
+    complete(scripted, **pair, messages=parts)
+    called = complete(scripted, **pair, tools=TOOLS)
+    complete(scripted, **pair, functions=[TOOLS[0]["function"]])
+    complete(scripted, **pair)
+    complete(scripted, **pair, max_tokens=2)
+    complete(scripted, **pair, model="gpt-4o")
+    exported = export(scripted, **pair, model="gpt-4o-mini", filename="mine.jsonl")
+    assert exported["skipped"] == {"empty": 1, "cut_off": 1}
+    file = exported["file"]
+    assert (exported["examples"], file["filename"], file["purpose"]) == (4, "mine.jsonl", "fine-tune")
+    lines = scripted.files.content(file["id"]).text.splitlines()
+    call = called.choices[0].message.tool_calls[0].to_dict()
+    assert [json.loads(line) for line in lines] == [
+        {
+            "messages": [
+                turns[0],
+                {"role": "assistant", "content": "Yes?", "weight": 0},
+                turns[2],
+                {"role": "assistant", "content": "good day"},
+            ]
+        },
+        {"messages": [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "你好"}]},
+        {"messages": [*HELLO, {"role": "assistant", "tool_calls": [call]}], "tools": TOOLS},
+        {
+            "messages": [*HELLO, {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}],
+            "functions": [TOOLS[0]["function"]],
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"), [({"metadata": {"run": "none of this"}}, "metadata"), ({"filename": "../x.jsonl"}, "filename")]
+)
+def test_a_file_without_examples_is_refused(scripted: OpenAI, body: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        export(scripted, **body)
+    assert refused.value.param == param

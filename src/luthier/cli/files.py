@@ -13,6 +13,7 @@ import httpx
 
 from luthier.cli.client import open_client
 from luthier.cli.errors import CliError
+from luthier.cli.files_from_completions import from_completions
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import (
     format_bytes,
@@ -63,6 +64,9 @@ def upload_file(client: openai.OpenAI, path: Path, purpose: FilePurpose = "fine-
 def files(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_files)
+
+
+files.add_command(from_completions)
 
 
 @files.command(

@@ -17,6 +17,7 @@ from luthier.server.middleware.rate_limit import RateLimit
 from luthier.server.routes import (
     batches,
     checkpoint_permissions,
+    completions_export,
     embeddings,
     evaluations,
     files,
@@ -36,6 +37,7 @@ from luthier.store import Store
 
 _RESOURCES = (
     files,
+    completions_export,
     uploads,
     fine_tuning_jobs,
     model_limits,

@@ -1,9 +1,12 @@
 """Stored chat completions: responses to requests with `store`, and their messages."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from luthier.types.chat import ChatCompletion
 from luthier.types.common import Metadata, Request, Response
+from luthier.types.files import FileObject
 
 
 class UpdateStoredRequest(Request):
@@ -44,3 +47,19 @@ class StoredDeleted(Response):
     id: str
     object: Literal["chat.completion.deleted"] = "chat.completion.deleted"
     deleted: bool = True
+
+
+class ExportRequest(Request):
+    """Which stored completions become examples: those of the model, and with all pairs of the metadata."""
+
+    model: str | None = None
+    metadata: Metadata | None = None
+    filename: Annotated[str, Field(pattern=r"^[^/\\\x00]{1,200}\.jsonl$")] = "completions.jsonl"
+
+
+class CompletionsExport(Response):
+    """`file`: the training file. `skipped`: completions that are no examples, by reason."""
+
+    file: FileObject
+    examples: int
+    skipped: dict[str, int]

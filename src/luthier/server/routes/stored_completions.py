@@ -38,7 +38,13 @@ def save(state: State, completion: StoredCompletion, messages: list[StoredMessag
 
 
 def request_parameters(body: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of a request body that a stored completion has, with their defaults."""
+    """The parameters of a request body that a stored completion has, with their defaults.
+
+    The older `functions` are stored as tools.
+    """
+    if "functions" in body:
+        tools = [{"type": "function", "function": function} for function in body["functions"]]
+        body = {"tools": tools, **body}
     return _DEFAULTS | {name: value for name, value in body.items() if name in _ECHOED | set(_DEFAULTS)}
 
 

@@ -63,9 +63,6 @@ def _store(state: State, call: UpstreamCall, content: bytes, request_id: str) ->
 def _completion(call: UpstreamCall, answer: dict[str, Any], request_id: str) -> StoredCompletion:
     """Fields of other services are dropped."""
     sent = _without_nulls(call.body)
-    if "functions" in sent:
-        tools = [{"type": "function", "function": function} for function in sent["functions"]]
-        sent.setdefault("tools", tools)
     metadata = {**sent.get("metadata", {}), **CAPTURED}
     if call.model != sent["model"]:
         metadata[UPSTREAM_MODEL] = call.model
