@@ -136,6 +136,7 @@ _REFUSED: list[tuple[dict[str, object], str | None, str | None, str]] = [
     ({"metadata": {"k": 1}}, "metadata.k", "invalid_type", "expected a string, but got an integer"),
     ({"integrations": [{"type": "wandb"}]}, "integrations[0].wandb", "missing_required_parameter", "wandb"),
     ({"integrations": [{"type": "x", "wandb": {"project": "p"}}]}, "integrations[0].type", "invalid_value", "'x'"),
+    ({"test_file": "file-x"}, "test_file", "unknown_parameter", "belongs to the method 'reinforcement'"),
     ({"epochs": 3}, "epochs", "unknown_parameter", "Unknown parameter: 'epochs'."),
     ({"Epochs-now": 3}, "Epochs-now", "unknown_parameter", "Unknown parameter: 'Epochs-now'."),
 ]
@@ -152,12 +153,18 @@ def test_create_refuses(
     assert reason in error["message"]
 
 
-def test_reinforcement_is_understood_and_refused(http: httpx.Client, file_id: str) -> None:
+_SCORE_MODEL = {"type": "score_model", "name": "x", "model": "o3", "input": [{"role": "user", "content": "Grade it."}]}
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "o4-mini-2025-04-16", "o1-nope"])
+@pytest.mark.parametrize("file_param", ["validation_file", "test_file"])
+def test_reinforcement_is_understood_and_refused(http: httpx.Client, file_id: str, model: str, file_param: str) -> None:
     """Errors in the request are reported first; a valid request is refused with a 400, which clients do not retry."""
 
     def answer(grader: object) -> dict[str, object]:
         every = {"compute_multiplier": 1.5, "eval_interval": 3, "eval_samples": "auto", "reasoning_effort": "low"}
-        body = {"model": "gpt-4o-mini", "training_file": file_id, "validation_file": file_id}
+        every |= {"etest_samples": 2}
+        body = {"model": model, "training_file": file_id, file_param: file_id}
         selected = http.post("/fine_tuning/jobs", json=body | _reinforcement(grader, n_epochs=2, **every))
         assert selected.status_code == 400
         error: dict[str, object] = selected.json()["error"]
@@ -165,9 +172,10 @@ def test_reinforcement_is_understood_and_refused(http: httpx.Client, file_id: st
 
     wrong = answer({**_GRADER, "input": "{{item}}"})
     assert (wrong["param"], wrong["code"]) == ("method.reinforcement.grader.input", "invalid_grader")
-    right = answer(_GRADER)
-    assert (right["param"], right["code"]) == ("method.type", "unsupported_value")
-    assert "'reinforcement' is not available on this server" in str(right["message"])
+    for grader in (_GRADER, _SCORE_MODEL):
+        right = answer(grader)
+        assert (right["param"], right["code"]) == ("method.type", "unsupported_value")
+        assert "'reinforcement' is not available on this server" in str(right["message"])
 
 
 def test_blocks_of_other_methods_have_no_effect(bare_client: OpenAI, file_id: str) -> None:

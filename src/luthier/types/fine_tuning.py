@@ -48,6 +48,7 @@ class ReinforcementHyperparameters(Hyperparameters):
     compute_multiplier: Auto | Annotated[float, Field(gt=1e-5, le=10)] = "auto"
     eval_interval: Auto | Annotated[int, Field(ge=1)] = "auto"
     eval_samples: Auto | Annotated[int, Field(ge=1)] = "auto"
+    etest_samples: Auto | Annotated[int, Field(ge=1)] = "auto"  # as OpenAI's notebook sends it
 
 
 class ReinforcementMethod(Request):
@@ -80,9 +81,12 @@ class Integration(Request):
 
 
 class CreateJobRequest(Request):
+    """`test_file`: of the method `reinforcement`, as OpenAI's notebook sends it; not in OpenAI's specification."""
+
     model: Annotated[str, Field(min_length=1)]
     training_file: Annotated[str, Field(min_length=1)]
     validation_file: Annotated[str, Field(min_length=1)] | None = None
+    test_file: Annotated[str, Field(min_length=1)] | None = None
     hyperparameters: Hyperparameters | None = None
     method: Method | None = None
     suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import METADATA_PARAMETER, Limit, list_page, parse_metadata_filter
 from luthier.server.model_resolver import ResolvedModel
-from luthier.server.routes.graders import check_grader
+from luthier.server.routes.graders import check_grader_form
 from luthier.server.routes.input_files import require_file
 from luthier.server.state import State, StateDep
 from luthier.types import job_options
@@ -36,7 +36,7 @@ def create(body: CreateJobRequest, state: StateDep) -> FineTuningJob:
     if body.suffix and not SUFFIX.fullmatch(body.suffix):
         message = f"Invalid 'suffix': '{body.suffix}'. Letters, digits, '-', '_' and '.' are allowed."
         raise BadRequestError(message, param="suffix", code="invalid_value")
-    _check_reinforcement(state, body)
+    _check_reinforcement(body)
     target = _resolve_trainable(state, body.model)
     _check_options(body, continues=target.adapter is not None)
     return state.store.jobs.create(
@@ -133,16 +133,11 @@ def _method(body: CreateJobRequest) -> dict[str, Any]:
             raise BadRequestError(message, param="hyperparameters")
         chosen = nested or body.hyperparameters or Hyperparameters()
         return {"type": "supervised", "supervised": {"hyperparameters": chosen.model_dump()}}
-    if method.type == "dpo":
-        if body.hyperparameters:
-            message = "'hyperparameters' belong to the supervised method; send 'method.dpo.hyperparameters'."
-            raise BadRequestError(message, param="hyperparameters")
-        chosen = method.dpo.hyperparameters if method.dpo else DPOHyperparameters()
-        return {"type": "dpo", "dpo": {"hyperparameters": chosen.model_dump()}}
-    message = (
-        f"The method '{method.type}' is not available on this server. Supported values are: 'supervised' and 'dpo'."
-    )
-    raise BadRequestError(message, param="method.type", code="unsupported_value")
+    if body.hyperparameters:
+        message = "'hyperparameters' belong to the supervised method; send 'method.dpo.hyperparameters'."
+        raise BadRequestError(message, param="hyperparameters")
+    chosen = method.dpo.hyperparameters if method.dpo else DPOHyperparameters()
+    return {"type": "dpo", "dpo": {"hyperparameters": chosen.model_dump()}}
 
 
 def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
@@ -157,16 +152,23 @@ def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
         raise BadRequestError(message, param="metadata", code="invalid_value")
 
 
-def _check_reinforcement(state: State, body: CreateJobRequest) -> None:
-    """Reports what is wrong with the request before the method is refused as not available."""
+def _check_reinforcement(body: CreateJobRequest) -> None:
+    """Refuses the method, for whichever model, after reporting what is wrong with the request."""
     if body.method is None or body.method.type != "reinforcement":
+        if body.test_file:
+            message = "Unknown parameter: 'test_file'. It belongs to the method 'reinforcement'."
+            raise BadRequestError(message, param="test_file", code="unknown_parameter")
         return
     for param, value in (
         ("method.reinforcement", body.method.reinforcement),
-        ("validation_file", body.validation_file),
+        ("validation_file", body.validation_file or body.test_file),
     ):
         if value is None:
             message = f"Missing required parameter: '{param}'."
             raise BadRequestError(message, param=param, code="missing_required_parameter")
     if body.method.reinforcement:
-        check_grader(state, body.method.reinforcement.grader, "method.reinforcement.grader")
+        check_grader_form(body.method.reinforcement.grader, "method.reinforcement.grader")
+    message = (
+        "The method 'reinforcement' is not available on this server. Supported values are: 'supervised' and 'dpo'."
+    )
+    raise BadRequestError(message, param="method.type", code="unsupported_value")

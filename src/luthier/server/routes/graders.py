@@ -59,16 +59,21 @@ def validate(body: ValidateGraderRequest, state: StateDep) -> ValidateGraderRequ
 
 def check_grader(state: State, grader: Grader, param: str) -> None:
     """Raises BadRequestError for a grader that is invalid for every sample."""
-    problem = validate_grader(grader)
-    if problem:
-        path, reason = f"{param}.{problem[0]}", problem[1]
-        raise BadRequestError(f"Invalid '{path}': {reason}.", param=path, code="invalid_grader")
+    check_grader_form(grader, param)
     for part in sub_graders(grader):
         if isinstance(part, ScoreModel | LabelModel):
             try:
                 state.models.resolve(part.model)
             except NotFoundError as error:
                 raise BadRequestError(error.message, param=f"{param}.model", code="model_not_found") from None
+
+
+def check_grader_form(grader: Grader, param: str) -> None:
+    """As `check_grader`, without the models that grade."""
+    problem = validate_grader(grader)
+    if problem:
+        path, reason = f"{param}.{problem[0]}", problem[1]
+        raise BadRequestError(f"Invalid '{path}': {reason}.", param=path, code="invalid_grader")
 
 
 def _not_available(message: str) -> PermissionDeniedError:
