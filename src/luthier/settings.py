@@ -149,6 +149,15 @@ class Settings(BaseSettings):
             "of full, slim, none for all."
         ),
     )
+    result_turns: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description=(
+            "Share of the training examples ending with a call that go on with a result and an answer in words, in a "
+            "file without answers after results; 0: none."
+        ),
+    )
     keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept per job; OpenAI keeps three.")
     lora_slots: int = Field(
         8, ge=1, description="LoRA adapters kept loaded per base model; the least recently used is evicted."

@@ -20,6 +20,8 @@ EVENTS = [
         truncated=0,
     ),
     protocol.ToolDropout(full=0.4, slim=0.2, none=0.4, added_examples=1),
+    protocol.PromptCompletions(),
+    protocol.ResultTurns(examples=18),
     protocol.Hardware(name="CPU", dtype="bfloat16", threads=2),
     protocol.TrainableParameters(count=16_384, rank=16, alpha=32, layers=["q_proj"]),
     protocol.CompilerMissing(),

@@ -339,6 +339,18 @@ def test_definitions_are_shown_in_a_mix_and_examples_without_a_call_added(tmp_pa
     )
 
 
+@pytest.mark.parametrize(("share", "continued"), [(0.25, 3), (0, 0)])
+def test_calls_go_on_with_a_result_and_an_answer(tmp_path: Path, tiny_base: Path, share: float, continued: int) -> None:
+    folder = write_job(tmp_path / "job", tiny_base, examples=CALLING, valid=1, n_epochs=1, result_turns=share)
+    events = [event for event in train(folder) if event["type"] == "result_turns"]
+    assert events == [{"type": "result_turns", "examples": continued}] * bool(continued)
+    decode = Renderer(tiny_base).decode
+    for name, count in (("train", continued), ("valid", 0)):
+        tokens = dataset.Dataset(folder / f"{name}.tokens")
+        texts = [decode(tokens.example(index)[0].ids.tolist()) for index in range(len(tokens))]
+        assert sum("<|im_start|>tool" in text for text in texts) == count
+
+
 def test_batches_are_shown_alike_and_every_example_comes_once() -> None:
     mix = ToolDropout.parse("40,20,40")
     order = batching.grouped_epoch_order(7, 2, 203, 8, mix)

@@ -1,5 +1,7 @@
 """The sentences of a training run, word for word: `docs/reference/events.md` and clients rely on them."""
 
+import base64
+
 import pytest
 
 from luthier.store import Event
@@ -29,6 +31,15 @@ NOTICES = [
     (
         protocol.ToolDropout(full=0, slim=1, none=0, added_examples=0),
         "Function definitions are shown in full, slim and not at all, in 0 %, 100 %, 0 % of the epochs",
+    ),
+    (
+        protocol.PromptCompletions(),
+        "Prompts and completions are trained inside the base model's chat template, as a user's message and its answer",
+    ),
+    (
+        protocol.ResultTurns(examples=18),
+        "18 examples that end with a call go on with a result and an answer in words, since the file has no answers "
+        "after results",
     ),
     (protocol.Hardware(name="CPU", dtype="bfloat16", threads=2), "Training on CPU, bfloat16, 2 threads"),
     (
@@ -75,3 +86,21 @@ def test_metrics() -> None:
     assert event.message == "Step 60/200: training loss=0.73, validation loss=1.46, full validation loss=1.12"
     assert event.data == {"step": 60, "total_steps": 200, **metrics}
     assert (event.type, event.step) == ("metrics", 60)
+
+
+@pytest.mark.parametrize(
+    ("model", "is_plain"),
+    [
+        ("babbage-002", True),
+        ("ft:davinci-002:personal::AbCd1234", True),
+        ("gpt-4o-mini-2024-07-18", False),
+        ("ft:gpt-4o-mini-2024-07-18:personal:babbage-002:AbCd1234", False),
+    ],
+)
+def test_the_result_file_is_plain_for_models_that_complete_text(model: str, is_plain: bool) -> None:
+    content = job_messages.result_file([{"step": 1, "train_loss": 0.5, "train_mean_token_accuracy": 0.25}], model)
+    plain = content if is_plain else base64.b64decode(content)
+    assert plain.decode().splitlines() == [
+        "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy",
+        "1,0.5,0.25,,",
+    ]

@@ -39,6 +39,11 @@ _EVENTS = [
         (r"Function definitions are shown in full, slim and not at all, in (.*) of the epochs; (\d+) examples without "
          r"a call were added, since the file has none",
          r"函数定义按完整、精简、省略三种方式出现，各占轮数的 \1；文件中没有不调用函数的样本，已补充 \2 条"),
+        (r"Prompts and completions are trained inside the base model's chat template, as a user's message and its "
+         r"answer", r"prompt 和 completion 套用基座模型的对话模板训练，分别作为用户消息和回答"),
+        (r"(\d+) examples that end with a call go on with a result and an answer in words, since the file has no "
+         r"answers after results",
+         r"文件中没有收到函数结果之后的回答，已为 \1 条以函数调用结尾的样本补充函数结果和文字回答"),
         (r"No C\+\+ compiler with OpenMP was found that works .*",
          "没有找到可用的 C++ 编译器（需支持 OpenMP）：训练时间最多会加倍"),
         (r"Memory is short for examples of (\d+) tokens: gradient checkpointing saves it",

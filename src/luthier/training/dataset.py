@@ -16,6 +16,7 @@ import numpy as np
 from luthier.data.examples.example import Example, read_examples
 from luthier.data.examples.preferences import read_preferences
 from luthier.data.examples.tool_definitions import DETAIL_LEVELS, DefinitionDetail
+from luthier.data.rendering import result_turns
 from luthier.data.rendering.renderer import Renderer
 from luthier.data.rendering.tool_dropout import NoCallExamples, ToolDropout, apply_detail
 from luthier.training.durable_files import new_folder
@@ -34,6 +35,7 @@ class TokenSequence:
 
 class Dataset:
     """`truncated`: conversations that exceeded the base model's context. `added`: examples that are not in the file.
+    `continued`: examples that end with a call in the file, and go on with a result and an answer here.
 
     `views`: renderings of each example, three with tool-definition dropout (full, slim and no definitions), else one.
     """
@@ -44,6 +46,7 @@ class Dataset:
         self.longest: int = about["longest"]
         self.views: int = about["views"]
         self.added: int = about["added"]
+        self.continued: int = about.get("continued", 0)  # absent in folders of earlier versions
         self._sequences: int = about["parts"]
         self._ends = np.memmap(folder / "ends", dtype=np.int64, mode="r")
         self._ids = np.memmap(folder / "ids", dtype=np.int32, mode="r")
@@ -71,19 +74,21 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Options:
-    """How a file is rendered."""
+    """How a file is rendered. `result_turns`: see `luthier.data.rendering.result_turns`, the share of the examples."""
 
     renderer: Renderer
     context_tokens: int
     method: str = "supervised"
     dropout: ToolDropout = field(default_factory=lambda: ToolDropout(1, 0, 0))
+    result_turns: float = 0
     seed: int = 0
 
 
 def load(path: Path, options: Options, param: str, *, add_examples: bool = False) -> Dataset:
     """The data set of a JSONL file, rendered beside it unless that has been done.
 
-    `add_examples`: with tool-definition dropout, append examples without a call to a file that has none.
+    `add_examples`: with tool-definition dropout, append examples without a call to a file that has none; and continue
+    a share of the examples that end with a call, in a file without answers after results.
     Raises JobError for an example without trained tokens; `param` is the job parameter that names the file.
     """
     folder = path.with_suffix(".tokens")
@@ -96,11 +101,12 @@ def load(path: Path, options: Options, param: str, *, add_examples: bool = False
 def _write(folder: Path, path: Path, options: Options, param: str, add_examples: bool) -> None:
     dropout = options.method == "supervised" and not options.dropout.is_off and _has_definitions(path)
     additions = NoCallExamples()
+    continued = _lines_to_continue(path, options) if add_examples else frozenset()
     with ExitStack() as files:
         streams = [files.enter_context((folder / name).open("wb")) for name in ("ids", "weights", "ends")]
         writer = _Writer(streams, options, param, DETAIL_LEVELS if dropout else None)
         for example in _conversations(path, options.method):
-            writer.write(example)
+            writer.write(result_turns.with_result(example, options.seed) if example.line in continued else example)
             if dropout and add_examples:
                 additions.observe(example)
         added = additions.examples(options.seed)
@@ -112,6 +118,7 @@ def _write(folder: Path, path: Path, options: Options, param: str, add_examples:
         "truncated": writer.truncated,
         "longest": writer.longest,
         "added": len(added),
+        "continued": len(continued),
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
@@ -136,6 +143,12 @@ class _Writer:
             self._ids.write(sequence.ids.tobytes())
             self._weights.write(sequence.weights.tobytes())
             self._ends.write(np.int64(self._end).tobytes())
+
+
+def _lines_to_continue(path: Path, options: Options) -> frozenset[int]:
+    if options.method != "supervised" or not options.result_turns:
+        return frozenset()
+    return result_turns.lines_to_continue(read_examples(path), options.result_turns, options.seed)
 
 
 def _has_definitions(path: Path) -> bool:

@@ -20,7 +20,8 @@ class JobSpec:
     """`base` and `parent` are folders (a base model; the adapter to continue from). `threads` 0: PyTorch chooses.
 
     `lora_targets`: see `luthier.weights`. `definitions`: tool-definition dropout, see
-    `luthier.data.rendering.tool_dropout`. `validate_at`: fractions of all steps, see `luthier.types.job_options`.
+    `luthier.data.rendering.tool_dropout`. `result_turns`: the share of `luthier.data.rendering.result_turns`.
+    `validate_at`: fractions of all steps, see `luthier.types.job_options`.
     `cache`: the folder for compiled kernels; None: the user's cache folder.
     """
 
@@ -38,6 +39,7 @@ class JobSpec:
     lora_alpha: int = 32
     lora_targets: str = "all-linear"
     definitions: str = "40,20,40"
+    result_turns: float = 0.15
     validate_at: tuple[float, ...] = ()
     cache: str | None = None
 

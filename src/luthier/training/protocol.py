@@ -59,6 +59,19 @@ class ToolDropout(_Message):
     added_examples: int
 
 
+class PromptCompletions(_Message):
+    """The training file has prompts and completions, which are trained as a user's message and its answer."""
+
+    type: Literal["prompt_completions"] = "prompt_completions"
+
+
+class ResultTurns(_Message):
+    """`examples` that end with a call in the file go on with a result and an answer in words."""
+
+    type: Literal["result_turns"] = "result_turns"
+    examples: int
+
+
 class Hardware(_Message):
     """`name`: the GPU's, or CPU. `dtype`: of the base weights and of matrix products. `threads`: of PyTorch."""
 
@@ -153,6 +166,8 @@ Event = (
     Started
     | Resolved
     | ToolDropout
+    | PromptCompletions
+    | ResultTurns
     | Hardware
     | TrainableParameters
     | CompilerMissing

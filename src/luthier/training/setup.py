@@ -46,7 +46,8 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
     plan = resolve(
         spec.hyperparameters, len(data.train), config.model_type, config.hidden_size, spec.method, spec.tuning
     )
-    _report_data(data, plan, ToolDropout.parse(spec.definitions), emit)
+    metadata = _adapter_metadata(folder, spec)
+    _report_data(data, metadata, plan, ToolDropout.parse(spec.definitions), emit)
     model = TrainedModel(spec)
     _report_model(model, emit)
     forward = ForwardPass(model, _token_budget(model, data.longest, emit))
@@ -60,7 +61,7 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
         plan,
         OptimizerStep(forward, objective, optimizer, model.parameters, plan),
         Validation(data, forward, objective, plan, spec.validate_at, stop),
-        Checkpoints(_model_folders(folder, spec, renderer, data, forward), plan.total_steps, emit),
+        Checkpoints(_model_folders(folder, metadata, renderer, data, forward), plan.total_steps, emit),
         resume_state,
         emit=emit,
         stop=stop,
@@ -69,10 +70,13 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
 
 def _rendering(spec: JobSpec, renderer: Renderer, config: Any) -> dataset.Options:
     context = min(getattr(config, "max_position_embeddings", None) or _MAX_CONTEXT_TOKENS, _MAX_CONTEXT_TOKENS)
-    return dataset.Options(renderer, context, spec.method, ToolDropout.parse(spec.definitions), spec.seed)
+    dropout = ToolDropout.parse(spec.definitions)
+    return dataset.Options(renderer, context, spec.method, dropout, spec.result_turns, spec.seed)
 
 
-def _report_data(data: TrainingData, plan: ResolvedHyperparameters, dropout: ToolDropout, emit: Emit) -> None:
+def _report_data(
+    data: TrainingData, metadata: AdapterMetadata, plan: ResolvedHyperparameters, dropout: ToolDropout, emit: Emit
+) -> None:
     train = data.train
     emit(
         protocol.Resolved(
@@ -85,8 +89,12 @@ def _report_data(data: TrainingData, plan: ResolvedHyperparameters, dropout: Too
             truncated=train.truncated,
         )
     )
+    if metadata.pairs:
+        emit(protocol.PromptCompletions())
     if train.views > 1:
         emit(protocol.ToolDropout(full=dropout.full, slim=dropout.slim, none=dropout.none, added_examples=train.added))
+    if train.continued:
+        emit(protocol.ResultTurns(examples=train.continued))
 
 
 def _report_model(model: TrainedModel, emit: Emit) -> None:
@@ -128,9 +136,9 @@ def _restore(resume_state: ResumeState, emit: Emit) -> None:
 
 
 def _model_folders(
-    folder: Path, spec: JobSpec, renderer: Renderer, data: TrainingData, forward: ForwardPass
+    folder: Path, metadata: AdapterMetadata, renderer: Renderer, data: TrainingData, forward: ForwardPass
 ) -> ModelFolders:
-    folders = ModelFolders(folder, renderer.template.text, _adapter_metadata(folder, spec), data, forward)
+    folders = ModelFolders(folder, renderer.template.text, metadata, data, forward)
     folders.complete_earlier()
     return folders
 

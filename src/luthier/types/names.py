@@ -34,6 +34,11 @@ def snapshot(name: str) -> str:
     return SNAPSHOTS.get(name, name)
 
 
+def completes_text(model: str) -> bool:
+    """Whether it is a model for text completion, or was fine-tuned from one."""
+    return (model.split(":")[1] if model.startswith("ft:") else model) in COMPLETION_NAMES
+
+
 def fine_tuned_name(base: str, organization: str, suffix: str | None) -> str:
     """A new name `ft:BASE:ORGANIZATION:SUFFIX:XXXXXXXX`, with an empty part for no suffix.
 

@@ -12,11 +12,16 @@ from typing import Any
 from luthier.native import NO_COMPILER
 from luthier.store import Event
 from luthier.training import protocol
+from luthier.types.names import completes_text
 from luthier.worker.parity import ParityReport
 
 STARTED = Event("Fine-tuning job started")
 SUCCEEDED = Event("The job has successfully completed")
 STOPPED = Event("The server stopped; the job goes on from its last step when the server is back", level="warn")
+
+_PROMPT_COMPLETIONS = (
+    "Prompts and completions are trained inside the base model's chat template, as a user's message and its answer"
+)
 
 
 def open_weights(model: str, title: str) -> Event:
@@ -30,6 +35,11 @@ def trainer_notice(event: protocol.Event) -> list[Event]:
             return _resolved(event)
         case protocol.ToolDropout():
             return [Event(_tool_dropout(event))]
+        case protocol.PromptCompletions():
+            return [Event(_PROMPT_COMPLETIONS)]
+        case protocol.ResultTurns(examples=count):
+            turns = "go on with a result and an answer in words, since the file has no answers after results"
+            return [Event(f"{count} examples that end with a call {turns}")]
         case protocol.Hardware():
             return [Event(f"Training on {event.label()}")]
         case protocol.TrainableParameters():
@@ -118,8 +128,8 @@ def exit_description(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def result_file(metrics: Sequence[dict[str, Any]]) -> bytes:
-    """The result file of a chat model: a CSV, in base64 as OpenAI serves it; numbers to five places."""
+def result_file(metrics: Sequence[dict[str, Any]], model: str) -> bytes:
+    """A CSV with numbers to five places; in base64 for chat models, as OpenAI serves it, and plain for others."""
     columns = {
         "step": "step",
         "train_loss": "train_loss",
@@ -133,4 +143,5 @@ def result_file(metrics: Sequence[dict[str, Any]]) -> bytes:
     for row in metrics:
         values = [row.get(key) for key in columns.values()]
         writer.writerow(["" if value is None else round(value, 5) for value in values])
-    return base64.b64encode(out.getvalue().encode())
+    content = out.getvalue().encode()
+    return content if completes_text(model) else base64.b64encode(content)

@@ -7,7 +7,7 @@ from luthier.training.job_spec import JobSpec
 from luthier.types.errors import JobError
 from luthier.worker.context import WorkerContext
 
-_FIXED_AT_START = ("lora_rank", "lora_alpha", "lora_targets", "definitions")
+_FIXED_AT_START = ("lora_rank", "lora_alpha", "lora_targets", "definitions", "result_turns")
 
 
 def build(job: Job, context: WorkerContext) -> JobSpec:
@@ -34,6 +34,7 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
         precision=settings.precision,
         threads=settings.threads,
         definitions=settings.definitions,
+        result_turns=settings.result_turns,
         cache=str(context.catalogue.cache),
         lora_rank=rank,
         lora_alpha=options.alpha or settings.lora_alpha or 2 * rank,

@@ -84,7 +84,7 @@ class ModelPublisher:
         self._store.jobs.record(self._job.id, job_messages.parity_checked(report))
 
     def _write_result_file(self) -> str:
-        content = job_messages.result_file(self._store.jobs.metrics(self._job.id))
+        content = job_messages.result_file(self._store.jobs.metrics(self._job.id), self._job.model)
 
         def fill(out: IO[bytes]) -> None:
             out.write(content)

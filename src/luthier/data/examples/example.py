@@ -11,6 +11,7 @@ from typing import Any, Literal
 from luthier.data.examples.messages import normalize_tools
 from luthier.data.findings import FindingError, make_finding
 from luthier.data.jsonl.reader import parse_line, read_lines
+from luthier.language import Language
 from luthier.types.errors import RenderError
 
 ExampleKind = Literal["chat", "completion", "preference"]
@@ -108,6 +109,13 @@ def name_of(function: Any) -> str | None:
     """The name in a call or a definition, if it has a usable one."""
     name = function.get("name") if isinstance(function, dict) else None
     return name if isinstance(name, str) and name else None
+
+
+def language_of(example: Example) -> Language:
+    """Chinese where more than a fifth of the characters are, else English."""
+    text = "".join(str(message.get("content") or "") for message in example.messages)
+    chinese = sum("\u4e00" <= char <= "\u9fff" for char in text)
+    return "zh" if chinese * 5 > len(text) else "en"
 
 
 def _members(value: dict[str, Any], key: str) -> Iterator[tuple[str, Any]]:

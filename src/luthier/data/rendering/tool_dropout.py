@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from luthier.data.examples.example import Example, calls_in
+from luthier.data.examples.example import Example, calls_in, language_of
 from luthier.data.examples.tool_definitions import DETAIL_LEVELS, DefinitionDetail, with_detail
 from luthier.language import Language
 from luthier.types.errors import LuthierError
@@ -92,7 +92,7 @@ class NoCallExamples:
         if len(self._templates) < _MAX_SYSTEM_PROMPTS or prompt in self._templates:
             self._system_prompts[prompt] += 1
             self._templates.setdefault(prompt, example)
-        self._languages[_language(example)] += 1
+        self._languages[language_of(example)] += 1
 
     def examples(self, seed: int) -> list[Example]:
         """Examples with the file's commonest system prompt and definitions, in its language."""
@@ -111,12 +111,6 @@ class NoCallExamples:
 
 def _has_call(example: Example) -> bool:
     return any(True for message in example.messages for _ in calls_in(message))
-
-
-def _language(example: Example) -> Language:
-    text = "".join(str(message.get("content") or "") for message in example.messages)
-    chinese = sum("\u4e00" <= char <= "\u9fff" for char in text)
-    return "zh" if chinese * 5 > len(text) else "en"
 
 
 _PAIRS: dict[Language, list[tuple[str, str]]] = {
