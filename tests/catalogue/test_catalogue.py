@@ -97,7 +97,8 @@ def test_a_folder_is_a_base(tiny_base: Path, tmp_path: Path) -> None:
 def test_the_embedded_base_reads_as_it_was_taught(real_base: Path) -> None:
     """Digits one by one before all else, special tokens whole, and a template of Luthier's that agrees with its own."""
     renderer = Renderer(real_base)
-    assert renderer.template.supports_tools
+    assert renderer.choice.lost == ("definition", "call")
+    assert "<tool_call>" in renderer.template.text
     text = renderer.decode(renderer.prompt([{"role": "user", "content": "a  12"}]))
     assert text == (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"

@@ -209,17 +209,16 @@ def test_definitions_read_the_same_wherever_they_come_from() -> None:
     assert json.dumps(normalize_tools([sent], None)[0]["function"]["parameters"]) == json.dumps(parameters)
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused(tmp_path: Path) -> None:
-    """It would leave open which tokens are the answer's: said, not guessed."""
+def test_a_template_that_rewrites_earlier_turns_is_not_used(tmp_path: Path) -> None:
+    """It would leave open which tokens are the answer's."""
     base = make_tiny_base(tmp_path / "base")
     (base / "chat_template.jinja").write_text(
         "{% for message in messages %}{{ message.role }}{{ loop.length }}:{{ message.content }};{% endfor %}"
     )
     messages = [user("a"), assistant("b"), user("c"), assistant("d")]
-    with pytest.raises(RenderError, match="rewrites earlier turns"):
-        Renderer(base).example(example(messages))
-    read = Renderer(base)
-    assert read.decode(read.prompt(messages[:3])) == "user3:a;assistant3:b;user3:c;"  # to answer, no need to know
+    renderer = Renderer(base)
+    assert renderer.choice.lost[0] == "answer"
+    assert trained(renderer, example(messages)) == "b<|im_end|>d<|im_end|>"
 
 
 def test_templates_cannot_reach_out(tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ NOTICES = [
     ),
     (protocol.TrainableParameters(count=26_848), "26,848 weights are trained: all there are"),
     (
+        protocol.OwnTemplate(functions=True),
+        "The base model's chat template loses definitions, calls or results of functions: Luthier's own form takes its "
+        "place, in training and serving",
+    ),
+    (
+        protocol.OwnTemplate(functions=False),
+        "The base model's chat template loses messages: Luthier's own form takes its place, in training and serving",
+    ),
+    (
         protocol.CompilerMissing(),
         "No C++ compiler with OpenMP was found that works (g++ or clang++): training takes up to twice as long as "
         "with one",

@@ -44,6 +44,10 @@ _EVENTS = [
         (r"(\d+) examples that end with a call go on with a result and an answer in words, since the file has no "
          r"answers after results",
          r"文件中没有收到函数结果之后的回答，已为 \1 条以函数调用结尾的样本补充函数结果和文字回答"),
+        (r"The base model's chat template loses definitions, calls or results of functions: Luthier's own form .*",
+         "基座模型的对话模板会丢失函数的定义、调用或结果：训练和推理都改用 Luthier 自己的格式"),
+        (r"The base model's chat template loses messages: Luthier's own form .*",
+         "基座模型的对话模板会丢失消息：训练和推理都改用 Luthier 自己的格式"),
         (r"No C\+\+ compiler with OpenMP was found that works .*",
          "没有找到可用的 C++ 编译器（需支持 OpenMP）：训练时间最多会加倍"),
         (r"Memory is short for examples of (\d+) tokens: gradient checkpointing saves it",

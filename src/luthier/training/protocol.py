@@ -94,6 +94,16 @@ class TrainableParameters(_Message):
     layers: list[str] = []
 
 
+class OwnTemplate(_Message):
+    """Luthier's own template took the place of the base model's, which loses something.
+
+    `functions`: that is a definition, a call or a result; otherwise messages themselves.
+    """
+
+    type: Literal["own_template"] = "own_template"
+    functions: bool
+
+
 class CompilerMissing(_Message):
     """No C++ compiler with OpenMP works here: kernels run on PyTorch instead."""
 
@@ -170,6 +180,7 @@ Event = (
     | ResultTurns
     | Hardware
     | TrainableParameters
+    | OwnTemplate
     | CompilerMissing
     | GradientCheckpointing
     | Resumed

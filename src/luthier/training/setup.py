@@ -11,6 +11,7 @@ from transformers import AutoConfig
 from luthier.data.examples import adapter_metadata
 from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.data.rendering.renderer import Renderer
+from luthier.data.rendering.template_probes import FUNCTION_LOSSES
 from luthier.data.rendering.tool_dropout import ToolDropout
 from luthier.training import dataset, protocol, reference_logprobs, token_budget
 from luthier.training.checkpointing import Checkpoints, ModelFolders
@@ -48,6 +49,7 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
     )
     metadata = _adapter_metadata(folder, spec)
     _report_data(data, metadata, plan, ToolDropout.parse(spec.definitions), emit)
+    _report_template(renderer, metadata, emit)
     model = TrainedModel(spec)
     _report_model(model, emit)
     forward = ForwardPass(model, _token_budget(model, data.longest, emit))
@@ -95,6 +97,14 @@ def _report_data(
         emit(protocol.ToolDropout(full=dropout.full, slim=dropout.slim, none=dropout.none, added_examples=train.added))
     if train.continued:
         emit(protocol.ResultTurns(examples=train.continued))
+
+
+def _report_template(renderer: Renderer, metadata: AdapterMetadata, emit: Emit) -> None:
+    """Says that the base's own template was replaced, unless only functions do not fit it and the data has none."""
+    lost = set(renderer.choice.lost)
+    functions = lost <= FUNCTION_LOSSES
+    if lost and (metadata.call_form or not functions):
+        emit(protocol.OwnTemplate(functions=functions))
 
 
 def _report_model(model: TrainedModel, emit: Emit) -> None:

@@ -44,6 +44,10 @@ def trainer_notice(event: protocol.Event) -> list[Event]:
             return [Event(f"Training on {event.label()}")]
         case protocol.TrainableParameters():
             return [Event(_trainable_parameters(event))]
+        case protocol.OwnTemplate(functions=functions):
+            lost = "definitions, calls or results of functions" if functions else "messages"
+            template = f"The base model's chat template loses {lost}"
+            return [Event(f"{template}: Luthier's own form takes its place, in training and serving")]
         case protocol.CompilerMissing():
             return [Event(f"{NO_COMPILER}: training takes up to twice as long as with one")]
         case protocol.GradientCheckpointing(longest_tokens=tokens):

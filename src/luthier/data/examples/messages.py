@@ -88,6 +88,8 @@ def _normalize(index: int, message: dict[str, Any], replay: Callable[[str], Any]
         ]
     if not isinstance(message.get("weight"), int | float | None):
         raise TypeError("a weight is a number")
+    if role == "assistant" and message.get("reasoning_content"):
+        normalized["reasoning_content"] = _text(index, message["reasoning_content"])
     for key in ("name", "weight", "tool_call_id"):
         if message.get(key) is not None:
             normalized[key] = message[key]

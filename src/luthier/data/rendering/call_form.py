@@ -65,7 +65,9 @@ class CallForm(Hashable, Protocol):
         """The Lark terminal `TEXT`: text in which no call begins."""
         ...
 
-    def new_reader(self) -> CallReader: ...
+    def new_reader(self, functions: Sequence[dict[str, Any]] | None = None) -> CallReader:
+        """`functions`: the definitions, for forms whose text leaves the types of arguments open."""
+        ...
 
     def opening(self, function: str | None) -> str:
         """The beginning of a call: up to the arguments of `function`, or up to the name for None."""
@@ -84,9 +86,9 @@ class CallForm(Hashable, Protocol):
         ...
 
 
-def parse_answer(text: str, form: CallForm) -> Answer:
+def parse_answer(text: str, form: CallForm, functions: Sequence[dict[str, Any]] | None = None) -> Answer:
     """The answer in a complete generated text. What cannot be read as a call stays in the text."""
-    reader = form.new_reader()
+    reader = form.new_reader(functions)
     content, calls = "", list[Call]()
     for event in [*reader.feed(text), *reader.finish(cut_off=False)]:
         match event:

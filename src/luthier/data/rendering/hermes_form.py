@@ -13,7 +13,7 @@ class HermesForm:
     name = "hermes"
     text_rule = f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{OPEN}(.|\\n)*/"
 
-    def new_reader(self) -> HermesReader:
+    def new_reader(self, functions: Sequence[dict[str, Any]] | None = None) -> HermesReader:
         return HermesReader()
 
     def opening(self, function: str | None) -> str:

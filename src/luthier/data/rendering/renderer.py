@@ -7,7 +7,7 @@ can write a real one.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,10 @@ from tokenizers.decoders import DecodeStream
 from luthier.data.examples.example import Example
 from luthier.data.examples.messages import normalize_messages
 from luthier.data.jsonl import lossless_json
-from luthier.data.rendering.call_form import CallForm
-from luthier.data.rendering.chat_template import Template, fallback_template, select_template
-from luthier.data.rendering.hermes_form import HERMES
+from luthier.data.rendering.survival import check_survival
+from luthier.data.rendering.template_choice import Vocabulary, choose_template, stored_template
+from luthier.data.rendering.turn_composer import TurnComposer
+from luthier.data.rendering.whole_conversation import cut_whole
 from luthier.types.errors import BaseModelError, RenderError
 
 
@@ -36,8 +37,6 @@ class Rendered:
 class Renderer:
     """For one base model, or for one adapter with its own template."""
 
-    call_form: CallForm = HERMES
-
     def __init__(self, base: Path, template: Path | None = None) -> None:
         """`base`: a model folder (tokenizer.json, tokenizer_config.json, chat_template.jinja).
 
@@ -49,16 +48,17 @@ class Renderer:
             tokens = {
                 key: _token_text(config[key]) for key in ("bos_token", "eos_token", "pad_token") if config.get(key)
             }
-            vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+            ids = self._tokenizer.get_vocab(with_added_tokens=True)
+            special = [token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special]
+            vocabulary = Vocabulary(tokens, ids, special)
             if template is not None:
-                self.template = Template(template.read_text(encoding="utf-8"), tokens)
+                choice = stored_template(template.read_text(encoding="utf-8"), vocabulary)
             else:
                 file = base / "chat_template.jinja"
                 own = file.read_text(encoding="utf-8") if file.exists() else config.get("chat_template")
-                self.template = (
-                    select_template(own, tokens, vocabulary) if own else fallback_template(tokens, vocabulary)
-                )
-            self.stop_ids = _stop_ids(base, vocabulary.get(tokens.get("eos_token", "")))
+                choice = choose_template(own, vocabulary)
+            self.choice, self.template, self.call_form = choice, choice.template, choice.form
+            self.stop_ids = _stop_ids(base, ids.get(tokens.get("eos_token", "")), ids.get(choice.answer_end))
         except (OSError, ValueError, KeyError, RenderError) as error:
             raise BaseModelError(
                 f"The base model {base.name} has no usable tokenizer or chat template: {error}"
@@ -100,13 +100,20 @@ class Renderer:
         return Rendered(ids, weights)
 
     def prompt(
-        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None, opening: str = ""
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None = None,
+        opening: str = "",
+        *,
+        thinking: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """The ids of a conversation up to the assistant's turn, which begins with `opening`.
 
-        `tools`: definitions in today's form. Raises RenderError.
+        `tools`: definitions in today's form. `thinking`: whether the answer begins with reasoning. `options`: further
+        variables of the chat template. Raises RenderError.
         """
-        segments = self._segments(self.replayed(messages), tools, answer_next=True)
+        segments = self._segments(self.replayed(messages), tools, answer_next=True, thinking=thinking, options=options)
         return [token for text in [*(text for text, _ in segments), opening] for token in self._encode(text)]
 
     def replayed(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -159,32 +166,34 @@ class Renderer:
         return sorted((token.content for token in self._tokenizer.get_added_tokens_decoder().values()), key=len)
 
     def _segments(
-        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, answer_next: bool = False
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        *,
+        answer_next: bool = False,
+        thinking: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> list[tuple[str, float]]:
-        """(text, weight) pairs, split before each assistant answer and after the token that ends it."""
+        """(text, weight) pairs, split before each assistant answer and after the token that ends it.
+
+        What is not trained (`answer_next`) may lose something: a request may hold what no model would write.
+        """
         guard = lossless_json.unused_character(messages, tools)
         safe, safe_tools = self._guarded(messages, guard), self._guarded(tools, guard)
-        full = self.template.render(safe, safe_tools, answer_next=answer_next)
-        segments: list[tuple[str, float]] = []
-        done = 0
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            before = self.template.render(safe[:index], safe_tools, answer_next=True)
-            until = self.template.render(safe[: index + 1], safe_tools)
-            if not (until.startswith(before) and full.startswith(until) and len(before) >= done):
-                if answer_next:  # nothing is trained here, so the text need not be split
-                    return [(part, 0.0) for part in full.split(guard) if part]
-                raise RenderError(
-                    f"The base model's chat template rewrites earlier turns, so the tokens of message {index + 1} "
-                    "cannot be told apart. Use a base model with a template that only appends."
-                )
-            end = max(len(until.rstrip()), len(before))  # the line break after the end-of-turn token is never generated
-            weight = float(message["weight"] if message.get("weight") is not None else 1)
-            segments += [(full[done : len(before)], 0.0), (full[len(before) : end], weight)]
-            done = end
-        segments.append((full[done:], 0.0))
-        return [(part, weight) for text, weight in segments for part in text.split(guard) if part]
+        reasons = thinking or any(message.get("reasoning_content") for message in messages)
+        if self.choice.composed or reasons or options:
+            composer = TurnComposer(self.template, self.choice.composer.end_marks, options)
+            segments = composer.segments(safe, safe_tools, answer_next=answer_next, thinking=thinking)
+        else:
+            segments = cut_whole(self.template, safe, safe_tools, answer_next=answer_next)
+        if not answer_next:
+            check_survival(messages, tools, segments, guard, self.call_form)
+        return [
+            (part, 0.0 if segment.message is None else _loss_weight(messages[segment.message]))
+            for segment in segments
+            for part in segment.text.split(guard)
+            if part
+        ]
 
     def _guarded(self, value: Any, guard: str) -> Any:
         """A copy in which `guard` splits every special token inside content; the text is split there later."""
@@ -202,16 +211,20 @@ class Renderer:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
 
+def _loss_weight(message: dict[str, Any]) -> float:
+    return float(message["weight"] if message.get("weight") is not None else 1)
+
+
 def _token_text(token: Any) -> str:
     return str(token["content"]) if isinstance(token, dict) else str(token)
 
 
-def _stop_ids(base: Path, eos: int | None) -> frozenset[int]:
-    """Tokens that end an answer: those of the generation settings, and the tokenizer's end token."""
+def _stop_ids(base: Path, *ends: int | None) -> frozenset[int]:
+    """Tokens that end an answer: those of the generation settings, and `ends`: of the tokenizer and the template."""
     path = base / "generation_config.json"
     configured = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
     ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(token for token in [*ids, eos] if token is not None)
+    return frozenset(token for token in [*ids, *ends] if token is not None)
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -1,0 +1,65 @@
+"""Whether what is trained can be read back: no call, argument, result or text of an example is lost in silence."""
+
+from typing import Any
+
+from luthier.data.examples.messages import Call
+from luthier.data.jsonl import lossless_json
+from luthier.data.rendering.call_form import CallForm, parse_answer
+from luthier.data.rendering.turn_composer import Messages, Segment, Tools
+from luthier.types.errors import RenderError
+
+
+def check_survival(messages: Messages, tools: Tools, segments: list[Segment], guard: str, form: CallForm) -> None:
+    """Raises RenderError, with the message, for a rendered example from which a part of its messages is missing.
+
+    `guard`: the character that splits special tokens inside content.
+    """
+    for segment in segments:
+        if segment.message is None:
+            continue
+        lost = lost_of_answer(messages[segment.message], segment.text.replace(guard, ""), form, tools)
+        if lost == "content":
+            raise RenderError(f"Message {segment.message + 1}: its text is lost in this base model's chat template.")
+        if lost is not None:
+            raise RenderError(
+                f"Message {segment.message + 1}: the call of {lost} cannot be read back from the text that this base "
+                f"model's chat template makes of it (call form: {form.name})."
+            )
+    text, position = "".join(segment.text for segment in segments).replace(guard, ""), 0
+    for index, message in enumerate(messages):
+        content = message["content"].strip()
+        position = _end_of(content, text, position)
+        if position < 0:
+            raise RenderError(f"Message {index + 1}: its text is lost in this base model's chat template.")
+
+
+def _end_of(content: str, text: str, position: int) -> int:
+    """The end of the content in the text, from `position` if it is there, as it is or as a JSON string; else -1."""
+    for start in (position, 0):
+        for form in (content, lossless_json.dumps(content)[1:-1]):
+            place = text.find(form, start)
+            if place >= 0:
+                return max(position, place + len(form))
+    return -1
+
+
+def lost_of_answer(message: dict[str, Any], text: str, form: CallForm, tools: Tools = None) -> str | None:
+    """What of an assistant message cannot be read back from its rendered text: `content`, or a function's name."""
+    expected = [(call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls") or []]
+    if not expected:
+        return None if message["content"].strip() in text else "content"
+    answer = parse_answer(text, form, tools)
+    for index, (name, arguments) in enumerate(expected):
+        if index >= len(answer.calls) or not _is_call(answer.calls[index], name, arguments):
+            return str(name)
+    if message["content"].strip() not in (answer.content or ""):
+        return "content"
+    return None
+
+
+def _is_call(call: Call, name: str, arguments: Any) -> bool:
+    try:
+        written = lossless_json.dumps(lossless_json.DECODER.decode(call.arguments), sort_keys=True)
+    except ValueError:
+        return False
+    return call.name == name and written == lossless_json.dumps(arguments, sort_keys=True)

@@ -1,0 +1,188 @@
+"""Chooses the chat template and the call form of a base model, by what survives them.
+
+A base model's own template is used if it loses nothing. One that loses definitions, calls or results is never used in
+silence: Luthier's own form takes its place, in the base's own turns if that works, and `lost` says why.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from luthier.data.rendering.call_form import CallForm
+from luthier.data.rendering.chat_template import Template
+from luthier.data.rendering.hermes_form import HERMES
+from luthier.data.rendering.template_probes import (
+    CALL_CONVERSATIONS,
+    PARALLEL_CONVERSATION,
+    PLAIN_CONVERSATIONS,
+    Compose,
+    Loss,
+    call_losses,
+    plain_losses,
+    reads_parallel_calls,
+)
+from luthier.data.rendering.turn_composer import Messages, Segment, TurnComposer
+from luthier.data.rendering.whole_conversation import cut_whole
+from luthier.types.errors import RenderError
+
+FORMS: tuple[CallForm, ...] = (HERMES,)
+_FOLDER = Path(__file__).parent / "templates"
+_TURN_STARTS = ("<|im_start|>", "<start_of_turn>", "<|start_header_id|>")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of a base model that templates and answers need.
+
+    Attributes:
+        named: Those that templates refer to, such as `bos_token`.
+        ids: Of every token, by its text.
+        special: Texts of the special tokens.
+    """
+
+    named: dict[str, str]
+    ids: dict[str, int]
+    special: Sequence[str]
+
+
+@dataclass(frozen=True)
+class TemplateChoice:
+    """Attributes:
+    composer: Composes the conversations of a template that rewrites earlier turns; for others it agrees with it.
+    composed: Whether conversations are composed, because the template rewrites earlier turns or ends no answer.
+    parallel: Whether an answer may have several calls.
+    lost: What the base's own template loses, for which it was replaced.
+    """
+
+    template: Template
+    form: CallForm
+    composer: TurnComposer
+    composed: bool
+    parallel: bool
+    lost: tuple[Loss, ...] = ()
+
+    @property
+    def answer_end(self) -> str:
+        """What ends an answer of text."""
+        try:
+            return self.composer.end_of_answer
+        except RenderError:
+            return ""
+
+
+def choose_template(own_text: str | None, vocabulary: Vocabulary) -> TemplateChoice:
+    """For a base model with the template `own_text`, if it has one. Raises RenderError for one that nothing fits."""
+    if own_text is None:
+        return stored_template(_made_up(vocabulary), vocabulary)
+    own = Template(own_text, vocabulary.named)
+    own.render(PLAIN_CONVERSATIONS[0][:1], None, answer_next=True)  # one that writes nothing is an error of the base's
+    choice, losses = _judge(own, vocabulary)
+    if choice is not None:
+        return choice
+    for text in _substitutes(own, losses, vocabulary):
+        try:
+            choice, _ = _judge(Template(text, vocabulary.named), vocabulary, losses)
+        except RenderError:
+            continue
+        if choice is not None:
+            return choice
+    raise RenderError(f"The chat template loses {', '.join(losses)}, and Luthier's own forms do not fit this base.")
+
+
+def stored_template(text: str, vocabulary: Vocabulary) -> TemplateChoice:
+    """For the template that an adapter was trained with; it is used whatever it loses."""
+    template = Template(text, vocabulary.named)
+    choice, losses = _judge(template, vocabulary)
+    if choice is not None:
+        return choice
+    composer = TurnComposer(template, vocabulary.special)
+    return TemplateChoice(template, HERMES, composer, composed=False, parallel=True, lost=tuple(losses))
+
+
+def _judge(
+    template: Template, vocabulary: Vocabulary, lost: Sequence[Loss] = ()
+) -> tuple[TemplateChoice | None, list[Loss]]:
+    """The choice of this template, or None and what it loses; `lost`: what the base's own loses."""
+    composer = TurnComposer(template, vocabulary.special)
+    compose = partial(composer.segments, answer_next=False)
+    plain = list(plain_losses(compose))
+    if plain:
+        return None, plain
+    losses: list[Loss] = []
+    for form in FORMS:
+        of_form = list(call_losses(compose, form))
+        if not of_form:
+            parallel = reads_parallel_calls(compose, form)
+            composed = _rewrites(template, compose, parallel)
+            return TemplateChoice(template, form, composer, composed, parallel, tuple(lost)), []
+        losses = losses or of_form
+    return None, losses
+
+
+def _rewrites(template: Template, compose: Compose, parallel: bool) -> bool:
+    """Whether a whole conversation is rendered otherwise than turn by turn."""
+    conversations = [*PLAIN_CONVERSATIONS, *CALL_CONVERSATIONS, *([PARALLEL_CONVERSATION] if parallel else [])]
+    return any(_filled(compose(messages, None)) != _whole(template, messages) for messages in conversations)
+
+
+def _whole(template: Template, messages: Messages) -> list[Segment] | None:
+    try:
+        return _filled(cut_whole(template, messages, None))
+    except RenderError:
+        return None
+
+
+def _filled(segments: list[Segment]) -> list[Segment]:
+    return [segment for segment in segments if segment.text]
+
+
+def _substitutes(own: Template, losses: Sequence[Loss], vocabulary: Vocabulary) -> list[str]:
+    """Templates of Luthier's, the closest to the base's own first."""
+    substitutes = []
+    if {"<|im_start|>", "<|im_end|>"} <= vocabulary.ids.keys():
+        substitutes += _chatml(own, vocabulary)
+    prelude = (_FOLDER / "functions_in_turns.jinja").read_text(encoding="utf-8")
+    if "reasoning_content" in own.text:
+        prelude = "{%- set knows_reasoning = true -%}\n" + prelude
+    substitutes += [prelude + own.text, "{%- set system_in_user_turn = true -%}\n" + prelude + own.text]
+    with suppress(RenderError):
+        substitutes.append(_made_up(vocabulary))
+    return substitutes
+
+
+def _chatml(own: Template, vocabulary: Vocabulary) -> list[str]:
+    """Luthier's ChatML template, if it writes plain chats exactly as the base's own does."""
+    try:
+        opening = own.render([{"role": "user", "content": "a b"}], None).split("<|im_start|>user\n")[0]
+    except RenderError:
+        return []
+    head = f"{{%- set opening = {json.dumps(opening)} -%}}\n"
+    ours = Template(head + (_FOLDER / "chatml_tools.jinja").read_text(encoding="utf-8"), vocabulary.named)
+    same = all(
+        own.render(messages, None, answer_next=answer_next) == ours.render(messages, None, answer_next=answer_next)
+        for messages in PLAIN_CONVERSATIONS
+        for answer_next in (False, True)
+    )
+    return [ours.text] if same else []
+
+
+def _made_up(vocabulary: Vocabulary) -> str:
+    """Luthier's template with tokens of the base, for one without a template, which was not trained to chat.
+
+    Answers end with the token that ends texts. Raises RenderError for a base without it.
+    """
+    named = vocabulary.named
+    end = named.get("eos_token", "")
+    if end not in vocabulary.ids:
+        raise RenderError("The base model has no chat template, and no end token with which one could be made.")
+    begin = next((mark for mark in _TURN_STARTS if mark in vocabulary.ids), "### ")
+    text = (_FOLDER / "chatml_tools.jinja").read_text(encoding="utf-8")
+    text = text.replace("<|im_start|>", begin).replace("<|im_end|>", end)
+    return (
+        "{%- set opening = '' -%}\n"
+        + ("{{- bos_token -}}\n" if named.get("bos_token") in vocabulary.ids else "")
+        + text
+    )

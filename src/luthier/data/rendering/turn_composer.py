@@ -1,0 +1,226 @@
+"""Conversations composed turn by turn from what a chat template writes for each turn.
+
+Many templates write an answer otherwise once another turn follows it: they drop its reasoning, or end it with another
+token. A model must see at serving the very tokens that it was trained on, so each answer is taken as the template
+writes it at the end of a conversation, and stays as it is: a conversation only ever grows.
+
+The template is asked with short conversations in which a character that occurs nowhere else stands for the answer; so
+what it writes before and behind the answer is found without knowing its markup. Definitions are written once, before
+the first answer. The cost is linear in the number of turns.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from luthier.data.jsonl import lossless_json
+from luthier.data.rendering.chat_template import Template
+from luthier.types.errors import RenderError
+
+Messages = list[dict[str, Any]]
+Tools = list[dict[str, Any]] | None
+
+_PROMPT, _ANSWER, _REASON = "\ue100", "\ue101", "\ue102"  # stand for a question, its answer and the reasoning
+_QUESTION: dict[str, Any] = {"role": "user", "content": _PROMPT}
+_OPEN_THINKING = re.compile(r"<think>\s*\Z")
+_CLOSE_THINKING = "\n</think>\n\n"
+_LEFT_OUT = "The base model's chat template leaves an answer out."
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a conversation. `message`: the index of the assistant message that it is the answer of, if it is."""
+
+    text: str
+    message: int | None = None
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where the answers of a template stand.
+
+    Attributes:
+        lead: What the template writes between a question and its answer.
+        suffix: What the prompt of that answer needs behind what the template writes: the end of reasoning that the
+            template begins although it is off.
+    """
+
+    lead: str
+    suffix: str
+
+
+class TurnComposer:
+    def __init__(self, template: Template, end_marks: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
+        """`end_marks`: the tokens that may end a turn."""
+        self._template, self._options, self.end_marks = template, options or {}, end_marks
+        self._end_mark = re.compile("|".join(map(re.escape, sorted(end_marks, key=len, reverse=True))) or r"(?!)")
+
+    def segments(self, messages: Messages, tools: Tools, *, answer_next: bool, thinking: bool = False) -> list[Segment]:
+        """The conversation, cut at both ends of every answer; `thinking`: of the answer that is to be written.
+
+        Raises:
+            RenderError: For a conversation that the template refuses, or whose answers it does not write.
+        """
+        answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        if not answers:
+            text = self._prompt(messages, tools, thinking) if answer_next else self._text(messages, tools)
+            return [Segment(text)]
+        head = messages[: answers[0]]
+        segments = [Segment(self._prompt(head, tools, self._thinks(messages[answers[0]])))]
+        sentinel = lossless_json.unused_character(messages, _PROMPT)
+        for index, following in zip(answers, [*answers[1:], len(messages)], strict=True):
+            is_last = following == len(messages)
+            thinks = thinking if is_last else self._thinks(messages[following])
+            block = messages[index + 1 : following]
+            answer = _MarkedAnswer(messages[index], sentinel)
+            text, between = self._answer(answer, block, answer_next or not is_last, thinks)
+            segments += [Segment(text, index), Segment(between)]
+        return segments
+
+    @cached_property
+    def end_of_answer(self) -> str:
+        """What the template writes at the end of an answer of text."""
+        answer = _MarkedAnswer({"role": "assistant", "content": _REASON}, _ANSWER)
+        return self._answer(answer, [], True, False)[0].partition(_REASON)[2]
+
+    @staticmethod
+    def _thinks(message: dict[str, Any]) -> bool:
+        return bool(message.get("reasoning_content"))
+
+    def _text(self, messages: Messages, tools: Tools = None, *, answer_next: bool = False, thinks: bool = False) -> str:
+        return self._template.render(messages, tools, answer_next=answer_next, thinking=thinks, options=self._options)
+
+    def _prompt(self, messages: Messages, tools: Tools, thinks: bool) -> str:
+        text = self._text(messages, tools, answer_next=True, thinks=thinks)
+        return text + ("" if thinks else self._frame.suffix)
+
+    def _answer(
+        self, answer: "_MarkedAnswer", block: Messages, answer_next: bool, next_thinks: bool
+    ) -> tuple[str, str]:
+        """(the answer with the mark that ends it, what follows it up to the next answer)."""
+        thinks = self._thinks(answer.message)
+        text = self._without_lead(answer.message, thinks)
+        tail = self._behind_answer(answer, [], thinks=thinks)
+        following = self._behind_answer(answer, block, answer_next=answer_next, thinks=next_thinks)
+        reference = following if block else self._behind_answer(answer, [answer.next_message])
+        end, between = self._cut(tail, reference, following)
+        if answer_next and not next_thinks:
+            between += self._frame.suffix
+        text = text[: len(text) - (len(tail) - len(end))]
+        if self._end_mark.search(end):
+            return text, between
+        mark = self._mark_of_next_turn(answer)
+        return text + mark, between.removeprefix(mark)
+
+    def _without_lead(self, message: dict[str, Any], thinks: bool) -> str:
+        """What the template writes of an answer behind its prompt, as the last message."""
+        frame = self._thinking_frame if thinks else self._frame
+        text = self._text([_QUESTION, message], thinks=thinks).partition(_PROMPT)[2]
+        if not text.startswith(frame.lead):
+            raise RenderError("The base model's chat template does not write this answer as it writes others.")
+        text = text[len(frame.lead) :]
+        if not thinks or message["reasoning_content"].strip() in text:
+            return text
+        if not frame.suffix:
+            raise RenderError(
+                "The base model's chat template has no place for reasoning_content: remove it from the example."
+            )
+        return str(message["reasoning_content"]) + _CLOSE_THINKING + text.lstrip("\n")
+
+    def _behind_answer(
+        self, answer: "_MarkedAnswer", block: Messages, *, answer_next: bool = False, thinks: bool = False
+    ) -> str:
+        messages = [_QUESTION, answer.marked, *block]
+        _, mark, behind = self._text(messages, answer_next=answer_next, thinks=thinks).rpartition(answer.sentinel)
+        if not mark:
+            raise RenderError(_LEFT_OUT)
+        return behind
+
+    def _mark_of_next_turn(self, answer: "_MarkedAnswer") -> str:
+        """The mark by which a model ends an answer whose template writes no end: that of the turn that follows."""
+        mark = self._end_mark.match(self._behind_answer(answer, [answer.next_message]).lstrip())
+        return mark[0] if mark else ""
+
+    def _cut(self, tail: str, reference: str, following: str) -> tuple[str, str]:
+        """(the end of the answer, what follows it).
+
+        Args:
+            tail: What stands behind the answer when it is the last message.
+            reference: The same when another turn follows it.
+            following: The same in this conversation.
+        """
+        end = tail.rstrip()  # the line break after the end of a turn is never generated
+        if not reference.startswith(end):
+            shared = list(self._end_mark.finditer(_common(tail, reference)))
+            last = shared[-1] if shared else self._end_mark.search(tail)
+            end = tail[: last.end()] if last else ""
+        if following.startswith(end):
+            return end, following[len(end) :]
+        mark = self._end_mark.search(following)
+        if not (end and mark):
+            raise RenderError("The base model's chat template ends an answer otherwise once another turn follows it.")
+        return end, following[mark.end() :]
+
+    @cached_property
+    def _frame(self) -> _Frame:
+        return self._new_frame({"role": "assistant", "content": _ANSWER}, thinks=False)
+
+    @cached_property
+    def _thinking_frame(self) -> _Frame:
+        answer = {"role": "assistant", "content": _ANSWER, "reasoning_content": _REASON}
+        return self._new_frame(answer, thinks=True)
+
+    def _new_frame(self, answer: dict[str, Any], *, thinks: bool) -> _Frame:
+        prompt = self._text([_QUESTION], answer_next=True, thinks=thinks).partition(_PROMPT)[2]
+        text = self._text([_QUESTION, answer], thinks=thinks).partition(_PROMPT)[2]
+        before, mark, _ = text.partition(_REASON if _REASON in text else _ANSWER)
+        if not mark:
+            raise RenderError(_LEFT_OUT)
+        return _Frame(_shared(prompt, before), _CLOSE_THINKING if _OPEN_THINKING.search(prompt) else "")
+
+
+def _shared(prompt: str, before: str) -> str:
+    """The prompt as far as the template writes it when an answer follows; `before`: all that it then writes before."""
+    if before.startswith(prompt):
+        return prompt
+    shared = _common(prompt, before)
+    if shared != before and before[len(shared) :].strip():
+        raise RenderError("The base model's chat template writes other text before an answer than it asks for.")
+    return shared
+
+
+def _common(first: str, second: str) -> str:
+    """The longest beginning of both."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return first[: next((size for size, pair in pairs if pair[0] != pair[1]), min(len(first), len(second)))]
+
+
+@dataclass(frozen=True)
+class _MarkedAnswer:
+    """An answer; `sentinel`: a character that occurs nowhere in the conversation."""
+
+    message: dict[str, Any]
+    sentinel: str
+
+    @property
+    def next_message(self) -> dict[str, Any]:
+        """A message that may follow."""
+        calls = self.message.get("tool_calls")
+        return {"role": "tool", "content": "", "tool_call_id": calls[-1].get("id")} if calls else _QUESTION
+
+    @cached_property
+    def marked(self) -> dict[str, Any]:
+        """The message with the sentinel at the end of what the template writes of it."""
+        calls = self.message.get("tool_calls")
+        if not calls:
+            return {**self.message, "content": self.sentinel}
+        function = calls[-1]["function"]
+        arguments = function["arguments"]
+        if isinstance(arguments, dict):
+            marked: Any = {**arguments, self.sentinel: self.sentinel}
+        else:
+            marked = lossless_json.dumps(arguments) + self.sentinel
+        last = {**calls[-1], "function": {**function, "arguments": marked}}
+        return {**self.message, "tool_calls": [*calls[:-1], last]}

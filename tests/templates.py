@@ -1,0 +1,72 @@
+"""Folders with a tokenizer and a chat template and without weights, and small templates in the manner of families."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from luthier.data.rendering.renderer import Renderer
+
+# One user or assistant turn after the other, no functions, the system message in the first user turn.
+NO_FUNCTIONS = """{{ bos_token }}
+{%- set first = messages[0].content + '\\n\\n' if messages[0].role == 'system' else '' -%}
+{%- for message in (messages[1:] if first else messages) -%}
+{%- if (message.role == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception('roles must alternate') }}{%- endif -%}
+{{- '<start>' + ('model' if message.role == 'assistant' else message.role) + '\\n' + (first if loop.first else '') -}}
+{{- message.content | trim + '<end>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<start>model\\n' }}{%- endif -%}"""
+
+# Ends a whole conversation with the token that ends texts.
+ENDS_CONVERSATIONS = """{% for message in messages %}{{ '<|' + message.role + '|>\\n' + message.content + '<end>\\n' }}\
+{% endfor %}{{ '<|assistant|>\\n' if add_generation_prompt else eos_token }}"""
+
+# Reasoning is opened by the prompt and left out of earlier answers; no system turn.
+REASONS = """{% for message in messages %}{% if message.role == 'user' %}{{ '<user>' + message.content }}\
+{% elif message.role == 'assistant' %}{{ '<assistant>' + message.content.split('</think>')[-1] + '<end>' }}\
+{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<assistant><think>\\n' }}{% endif %}"""
+
+# Reasoning may be turned off, and is written with the last answer alone.
+SWITCHES = """{% for message in messages %}{{ '<start>' + message.role + '\\n' }}\
+{% if message.role == 'assistant' and loop.last %}\
+{{ '<think>\\n' + (message.reasoning_content or '') + '\\n</think>\\n\\n' }}\
+{% endif %}{{ message.content + '<end>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start>assistant\\n' }}\
+{% if enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}"""
+
+# The mark of the next turn ends an answer.
+NO_END = """{% for message in messages %}{{ '<' + message.role + '>\\n' + message.content }}{% endfor %}\
+{% if add_generation_prompt %}{{ '<assistant>\\n' }}{% endif %}"""
+
+MARKS = (
+    "<start>",
+    "<end>",
+    "<user>",
+    "<assistant>",
+    "<system>",
+    "<tool>",
+    "<|user|>",
+    "<|assistant|>",
+    "<bos>",
+    "<eos>",
+)
+
+
+def write_base(folder: Path, template: str, marks: Sequence[str] = MARKS, end: str = "<eos>") -> Path:
+    """A folder with a token per byte and per mark, and this chat template."""
+    folder.mkdir(parents=True, exist_ok=True)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in dict.fromkeys([*marks, end])])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<bos>", "eos_token": end}))
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return folder
+
+
+def trained_text(renderer: Renderer, example: object) -> str:
+    """What an example trains, as text."""
+    rendered = renderer.example(example)
+    return renderer.decode([token for token, weight in zip(rendered.ids, rendered.weights, strict=True) if weight])
