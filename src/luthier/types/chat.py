@@ -80,7 +80,7 @@ class AllowedTools(Request):
     """`tools` name functions only: {"type": "function", "function": {"name": ...}}."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedTool], Field(fail_fast=True, min_length=1)]
+    tools: Annotated[list[NamedTool], Field(fail_fast=True, min_length=1, max_length=128)]
 
 
 class AllowedToolsChoice(Request):
@@ -120,7 +120,7 @@ class Prediction(Request):
 class CreateChatCompletionRequest(Request):
     """Defaults are OpenAI's; None: the parameter was not sent."""
 
-    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)]
+    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1, max_length=2048)]
     model: Annotated[str, Field(min_length=1)]
     # Sampling.
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -132,7 +132,7 @@ class CreateChatCompletionRequest(Request):
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
     # Output.
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -140,10 +140,10 @@ class CreateChatCompletionRequest(Request):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     # Tools.
-    tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True, max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
     parallel_tool_calls: bool | None = None
-    functions: Annotated[list[FunctionDefinition], Field(min_length=1, max_length=128)] | None = None
+    functions: Annotated[list[FunctionDefinition], Field(fail_fast=True, min_length=1, max_length=128)] | None = None
     function_call: Literal["none", "auto"] | NamedFunction | None = None
     # Accepted, without effect on a local answer.
     store: bool | None = None

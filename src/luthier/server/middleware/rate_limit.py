@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.server.http.auth import INTERNAL_CALLER
 from luthier.server.http.buffered_body import buffer_body
+from luthier.server.http.json_body import parse_json_body
 from luthier.settings import Settings
-from luthier.types.errors import BadRequestError, RateLimitError
-from luthier.types.strict_json import parse_json
+from luthier.types.errors import APIError, RateLimitError
 
 _LIMITED_PATHS = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations"}
 _CHARACTERS_PER_TOKEN = 4
@@ -56,7 +56,7 @@ class RateLimit:
             return
         body, replayed = await buffer_body(receive)
         buckets = self._refilled_buckets(Headers(scope=scope).get("authorization", ""))
-        model, tokens = _model_and_tokens(body)
+        model, tokens = await _model_and_tokens(body)
         headers = self._spend(buckets, {"requests": 1, "tokens": tokens}, model)
 
         async def send_with_headers(message: Message) -> None:
@@ -122,11 +122,11 @@ def _duration(seconds: float) -> str:
     return f"{int(seconds // 60)}m{math.ceil(seconds % 60)}s"
 
 
-def _model_and_tokens(body: bytes) -> tuple[str, int]:
+async def _model_and_tokens(body: bytes) -> tuple[str, int]:
     """The model and the tokens to count. An invalid body is counted too; the route refuses it later."""
     try:
-        request = parse_json(body)
-    except BadRequestError:
+        request = await parse_json_body(body)
+    except APIError:
         request = None
     if not isinstance(request, dict):
         return "", math.ceil(len(body) / _CHARACTERS_PER_TOKEN)
