@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from luthier.language import say
+from luthier.server.http.connections import ACCEPT_BURST, BoundedConnection, raise_descriptor_limit
 from luthier.types.errors import LuthierError
 
 _POLL_S = 0.02
@@ -17,6 +18,7 @@ _SHUTDOWN_S = 5  # for open responses
 # Longer than connection pools of clients and proxies keep an idle connection (aiohttp 15, nginx 60, Go 90), so that
 # none of them sends a request on a connection that the server is about to close.
 _KEEP_ALIVE_S = 180
+_BACKLOG = 1024  # connections that the system holds until they are accepted
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -39,8 +41,11 @@ def listen(host: str, port: int) -> socket.socket:
 @contextmanager
 def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
     """Answers requests on `listener`, which is closed at the end. Raises LuthierError when the start fails."""
+    raise_descriptor_limit()
     config = uvicorn.Config(
         app,
+        http=BoundedConnection,
+        backlog=ACCEPT_BURST,
         log_config=None,
         access_log=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
@@ -54,6 +59,7 @@ def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
             if not thread.is_alive():
                 raise LuthierError("The server ended while starting; its log says why.")
             thread.join(_POLL_S)
+        listener.listen(_BACKLOG)  # the server has made it its accept burst
         yield
     finally:
         server.should_exit = True

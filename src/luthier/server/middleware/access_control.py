@@ -21,6 +21,7 @@ from luthier.types.errors import APIError, PayloadTooLargeError, PermissionDenie
 from luthier.types.projects import Caller
 
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+_MAX_HEADERS_BYTES = 64 * 1024
 _PROBE_PATHS = {"/health", "/ready"}  # for Docker, Kubernetes and load balancers, which send no key
 
 
@@ -85,6 +86,7 @@ class AccessControl:
 
     def _authorize(self, connection: HTTPConnection) -> Caller:
         """Raises APIError."""
+        _check_headers_size(connection.scope)
         caller = authenticate(connection.headers, self._keys)
         self._check_host_and_origin(connection.headers)
         _check_encoding(connection.headers)
@@ -122,6 +124,16 @@ class AccessControl:
 
     def _body_limit_bytes(self, scope: Scope) -> int:
         return body_limit_bytes(scope["path"], self._settings.max_file_bytes)
+
+
+def _check_headers_size(scope: Scope) -> None:
+    size = sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > _MAX_HEADERS_BYTES:
+        error = PayloadTooLargeError(
+            f"The headers of the request have {size:,} bytes; {_MAX_HEADERS_BYTES:,} are read."
+        )
+        error.status = 431
+        raise error
 
 
 def _check_encoding(headers: Headers) -> None:
