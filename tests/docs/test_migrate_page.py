@@ -13,7 +13,7 @@ from migrate.accounts import RunningAccount, account
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / name for name in ("migrate.md", "migrate.zh-CN.md")]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FIRST_COMMANDS = 4
+FIRST_COMMANDS = 5
 
 
 def test_both_languages_have_the_same_headings_code_and_tables() -> None:
@@ -41,7 +41,8 @@ def test_the_five_minutes_work_as_shown(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "inventory.html").exists()
     assert set(shown.splitlines()) <= {line.rstrip() for line in outputs[1].splitlines()}
     assert "Complete: recording" in outputs[2]
-    assert "Imported 10 files and 34 jobs" in outputs[3]
+    assert outputs[3].startswith("Whole: recording: 10 files, 34 jobs")
+    assert "Imported 10 files, 34 jobs, 1 batch and 25 stored completions" in outputs[4]
     printed: list[object] = []
     exec(script, {"print": lambda *words: printed.append(words)})  # noqa: S102 - the page's own script
     assert len(printed) == 25

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from migrate.fake_openai import new_server
 
 SUPPORT = "ft:gpt-4o-mini-2024-07-18:acme:support:AAAA1111"
 ROUTER = "ft:gpt-4.1-mini-2025-04-14:acme:router:BBBB2222"
@@ -93,26 +96,57 @@ def account(**faults: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def small_account(**faults: Any) -> dict[str, Any]:
+    """The same fine-tunes and files with few jobs and stored completions, for tests that need no second page."""
+    document = account(**faults)
+    return {**document, "jobs": document["jobs"][:4], "stored": document["stored"][:2]}
+
+
 def _purpose(file_id: str) -> str:
     if file_id.startswith("file-result"):
         return "fine-tune-results"
     return {"file-batchin": "batch", "file-batchout": "batch_output"}.get(file_id, "fine-tune")
 
 
-class RunningAccount:
-    """The program with one account, until the context ends."""
+def add_model(
+    document: dict[str, Any], number: int, model: str, base: str, rows: dict[str, list[dict[str, Any]]], **extra: Any
+) -> dict[str, Any]:
+    """The account with one more fine-tune; `rows` of its files `training` and `validation`."""
+    names = {"training": f"file-train{number}", "validation": f"file-valid{number}" if "validation" in rows else None}
+    document["jobs"].append(job(number, model, base, validation_file=names["validation"], result_files=[], **extra))
+    document["models"].append({"id": model, "object": "model", "created": 1, "owned_by": "acme"})
+    for role, examples in rows.items():
+        file_id, content = str(names[role]), jsonl(examples)
+        document["contents"][file_id] = content
+        document["files"][file_id] = {"id": file_id, "object": "file", "bytes": len(content), "created_at": 1,
+                                      "filename": f"{file_id}.jsonl", "purpose": "fine-tune"}  # fmt: skip
+    return document
 
-    def __init__(self, folder: Path, document: dict[str, Any]) -> None:
+
+class RunningAccount:
+    """A service with one account, until the context ends: in a thread, or as a program of its own."""
+
+    def __init__(self, folder: Path, document: dict[str, Any], *, program: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.document, self.log = document, folder / "log.jsonl"
+        self._process = self._start_program(folder) if program else None
+        self._server = None if program else new_server(json.loads(json.dumps(document)), self.log)
+        if self._server:
+            port = str(self._server.server_address[1])
+            threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        else:
+            port = (folder / "port").read_text()
+        self.base_url = f"http://127.0.0.1:{port}/v1"
+
+    def _start_program(self, folder: Path) -> subprocess.Popen[bytes]:
         path, port_file = folder / "account.json", folder / "port"
-        path.write_text(json.dumps(document))
+        path.write_text(json.dumps(self.document))
         script = Path(__file__).with_name("fake_openai.py")
-        self._process = subprocess.Popen([sys.executable, script, path, self.log, port_file])
+        process = subprocess.Popen([sys.executable, script, path, self.log, port_file])
         while not port_file.exists():
-            assert self._process.poll() is None
+            assert process.poll() is None
             time.sleep(0.01)
-        self.base_url = f"http://127.0.0.1:{port_file.read_text()}/v1"
+        return process
 
     def __enter__(self) -> RunningAccount:
         return self
@@ -120,9 +154,17 @@ class RunningAccount:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
 
     def requests(self, kind: str) -> list[dict[str, Any]]:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
+
+    def request_count(self) -> int:
+        """Of all kinds."""
+        return self.log.read_bytes().count(b"\n") if self.log.exists() else 0

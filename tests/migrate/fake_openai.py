@@ -98,12 +98,12 @@ class Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path.removeprefix("/v1")
         if not self._allowed(path):
             return
-        if path != "/chat/completions":
+        if path not in ("/chat/completions", "/completions"):
             self._error(404, f"Unknown path {path}", "not_found")
             return
-        self._chat(body)
+        self._inference(body)
 
-    def _chat(self, body: dict[str, Any]) -> None:
+    def _inference(self, body: dict[str, Any]) -> None:
         account, model = self.account, body["model"]
         faults = account.faults
         with account.lock:
@@ -130,17 +130,24 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(body)
 
     def _answer(self, body: dict[str, Any]) -> None:
-        question = json.dumps([body["model"], body["messages"], body.get("tools")], sort_keys=True)
+        question = json.dumps([body["model"], body.get("messages", body.get("prompt")), body.get("tools")],
+                              sort_keys=True)  # fmt: skip
         digest = hashlib.sha256(question.encode()).hexdigest()[:16]
         self.account.record("paid", model=body["model"], question=digest, tools="tools" in body)
         time.sleep(self.account.faults.delay_s)
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        if "prompt" in body:
+            logprobs = {"tokens": ["answer"], "token_logprobs": [-0.1], "top_logprobs": [{}], "text_offset": [0]}
+            choice = {"index": 0, "text": f"answer {digest}", "finish_reason": "stop", "logprobs": logprobs}
+            self._json({"id": f"cmpl-{digest}", "object": "text_completion", "created": 1, "model": body["model"],
+                        "choices": [choice], "usage": usage})  # fmt: skip
+            return
         message: dict[str, Any] = {"role": "assistant", "content": f"answer {digest}", "refusal": None}
         if body.get("tools"):
             call = {"name": body["tools"][0]["function"]["name"], "arguments": "{}"}
             message |= {"content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": call}]}
         logprobs = {"content": [{"token": "answer", "logprob": -0.1, "bytes": None, "top_logprobs": []}]}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}
-        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         self._json(
             {"id": f"chatcmpl-{digest}", "object": "chat.completion", "created": 1, "model": body["model"],
              "choices": [choice if body.get("logprobs") else {**choice, "logprobs": None}], "usage": usage}
@@ -214,9 +221,14 @@ class Server(ThreadingHTTPServer):
         """Clients that are killed close their connections: nothing to report."""
 
 
+def new_server(document: dict[str, Any], log: Path) -> Server:
+    """On a free port, with a handler of its own, so that one process can play several accounts."""
+    handler = type("AccountHandler", (Handler,), {"account": Account(document, log)})
+    return Server(("127.0.0.1", 0), handler)
+
+
 def main(account: str, log: str, port_file: str) -> None:
-    Handler.account = Account(json.loads(Path(account).read_text()), Path(log))
-    server = Server(("127.0.0.1", 0), Handler)
+    server = new_server(json.loads(Path(account).read_text()), Path(log))
     partial = Path(port_file + ".part")
     partial.write_text(str(server.server_address[1]))
     partial.rename(port_file)

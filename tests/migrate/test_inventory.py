@@ -8,14 +8,16 @@ from typing import Any
 import openai
 import pytest
 
-from luthier.migrate.account import Account, provider_of
+from luthier.language import Language
+from luthier.migrate.account import Account, Provider, provider_of
 from luthier.migrate.inventory import Inventory, losses
-from luthier.migrate.inventory_text import notes, render_html
+from luthier.migrate.inventory_text import last_day, notes, render_html
 from luthier.migrate.shutdown import account_date, base_of, published_date
 from luthier.migrate.survey import Survey
 from migrate.accounts import ROUTER, SUPPORT, VISION, RunningAccount, account
 
 TODAY = date(2026, 11, 29)
+TURBO = "ft:gpt-3.5-turbo-0125:acme::DDDD4444"
 
 
 def survey(base_url: str, key: str = "sk-test", project: str | None = None) -> Inventory:
@@ -34,8 +36,14 @@ def _read(tmp_path: Path, document: dict[str, Any], **options: Any) -> Inventory
         return survey(running.base_url, **options)
 
 
-def test_models_with_their_last_days_files_and_checkpoints(tmp_path: Path) -> None:
-    inventory = _read(tmp_path, account())
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
+    """Of the account without faults."""
+    return _read(tmp_path_factory.mktemp("plain"), account())
+
+
+def test_models_with_their_last_days_files_and_checkpoints(plain: Inventory) -> None:
+    inventory = plain
     assert [model.id for model in inventory.models] == [ROUTER, VISION, SUPPORT]  # the base's date in GET /models wins
     assert [model.days_left(TODAY) for model in inventory.models] == [46, 46, 52]
     assert len(inventory.jobs) == 34  # two pages
@@ -49,9 +57,8 @@ def test_models_with_their_last_days_files_and_checkpoints(tmp_path: Path) -> No
     assert inventory.gaps == ()
 
 
-def test_what_is_lost_comes_in_the_order_of_its_last_day(tmp_path: Path) -> None:
-    inventory = _read(tmp_path, account())
-    entries = losses(inventory, "en")
+def test_what_is_lost_comes_in_the_order_of_its_last_day(plain: Inventory) -> None:
+    entries = losses(plain, "en")
     assert [loss.kind for loss in entries] == [
         "stored_completions", "answers", "answers", "batch_outputs", "files", "jobs"
     ]  # fmt: skip
@@ -59,8 +66,8 @@ def test_what_is_lost_comes_in_the_order_of_its_last_day(tmp_path: Path) -> None
     assert days == sorted(days)
 
 
-def test_an_absolute_learning_rate_is_warned_about(tmp_path: Path) -> None:
-    document = _read(tmp_path, account()).to_dict()
+def test_an_absolute_learning_rate_is_warned_about(plain: Inventory) -> None:
+    document = plain.to_dict()
     warned = [job["id"] for job in document["jobs"] if job["warnings"]]
     assert warned == ["ftjob-2"]
 
@@ -86,14 +93,20 @@ def test_another_project_has_other_jobs(tmp_path: Path) -> None:
         assert len(survey(running.base_url, project="proj_1").jobs) == 34
 
 
-def test_the_page_escapes_what_the_account_says(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def old_models(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
+    """Of an account that also has a model that is off, and one with a name to be escaped."""
     document = account()
-    document["models"].append({"id": "ft:<script>:x::y", "object": "model", "created": 1, "owned_by": "acme"})
-    inventory = _read(tmp_path, document)
-    for language in ("en", "zh"):
-        page = render_html(inventory, language)
-        assert "<script>" not in page
-        assert SUPPORT in page
+    for name in (TURBO, "ft:<script>:x::y"):
+        document["models"].append({"id": name, "object": "model", "created": 1, "owned_by": "acme"})
+    return _read(tmp_path_factory.mktemp("old"), document)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_page_escapes_what_the_account_says(old_models: Inventory, language: Language) -> None:
+    page = render_html(old_models, language)
+    assert "<script>" not in page
+    assert SUPPORT in page
 
 
 @pytest.mark.parametrize(
@@ -111,26 +124,45 @@ def test_the_provider_is_known_by_its_host(url: str, provider: str) -> None:
     assert provider_of(url) == provider
 
 
-def test_dates_are_the_accounts_else_the_published_ones() -> None:
-    dates = {base: published_date(base, "openai") for base in ("gpt-4o-mini-2024-07-18", "gpt-3.5-turbo-1106", "qwen")}
-    assert [shutdown and shutdown.date for shutdown in dates.values()] == [date(2027, 1, 14), date(2026, 9, 28), None]
-    azure = published_date("gpt-4.1-2025-04-14", "azure")
-    assert azure
-    assert (azure.date, azure.earliest) == (date(2027, 10, 14), True)
+@pytest.mark.parametrize(
+    ("base", "provider", "day", "source", "earliest"),
+    [
+        ("gpt-4o-mini-2024-07-18", "openai", date(2027, 1, 14), "published", False),
+        ("gpt-4.1-mini-2025-04-14", "openai", date(2027, 1, 14), "published", False),
+        ("gpt-3.5-turbo-1106", "openai", date(2026, 9, 28), "published", False),
+        ("gpt-3.5-turbo-0125", "openai", date(2026, 10, 23), "inferred", False),  # the page names the family
+        ("gpt-4o-2024-05-13", "openai", date(2027, 1, 14), "inferred", False),
+        ("gpt-4.1-2025-04-14", "azure", date(2027, 10, 14), "inferred", True),  # the page names three days
+    ],
+)
+def test_dates_by_the_page_of_the_service_say_their_source(
+    base: str, provider: Provider, day: date, source: str, earliest: bool
+) -> None:
+    shutdown = published_date(base, provider)
+    assert shutdown
+    assert (shutdown.date, shutdown.source, shutdown.earliest) == (day, source, earliest)
+
+
+def test_no_date_is_made_up() -> None:
+    assert published_date("qwen", "openai") is None
+    assert published_date("gpt-35-turbo", "azure") is None
     assert account_date(None) is None
     assert base_of("gpt-4o-mini-2024-07-18.ft-0e208cf33a6a466994aff31a08aba678") == "gpt-4o-mini-2024-07-18"
     assert base_of("gpt-4o") is None
 
 
-def test_models_that_are_off_are_no_longer_a_loss(tmp_path: Path) -> None:
-    document = account()
-    model = "ft:gpt-3.5-turbo-0125:acme::DDDD4444"
-    document["models"].append({"id": model, "object": "model", "created": 1, "owned_by": "acme"})
-    inventory = _read(tmp_path, document)
-    assert inventory.models[0].id == model
-    assert inventory.models[0].is_off(TODAY)
-    assert sum(loss.count for loss in losses(inventory) if loss.kind == "answers") == 3
-    assert any("off already: 1" in line for line in notes(inventory, "en"))
+@pytest.mark.parametrize(("language", "word"), [("en", "inferred"), ("zh", "推断")])
+def test_an_inferred_date_is_called_so_on_screen_and_page(old_models: Inventory, language: Language, word: str) -> None:
+    assert f"2026-10-23 ({word})" in last_day(old_models.models[0], language)
+    assert any(line.lower().startswith(word) for line in notes(old_models, language))
+    assert f"({word})" in render_html(old_models, language)
+
+
+def test_models_that_are_off_are_no_longer_a_loss(old_models: Inventory) -> None:
+    assert old_models.models[0].id == TURBO
+    assert old_models.models[0].is_off(TODAY)
+    assert sum(loss.count for loss in losses(old_models) if loss.kind == "answers") == 4  # all but that one
+    assert any("off already: 1" in line for line in notes(old_models, "en"))
 
 
 def test_a_part_that_the_service_does_not_have_is_told_as_such(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from luthier.cli import main
-from migrate.accounts import ROUTER, SUPPORT, VISION, RunningAccount, account
+from migrate.accounts import ROUTER, SUPPORT, VISION, RunningAccount, account, add_model, chat_line, small_account
 
 QUESTIONS = {ROUTER: 12, VISION: 1, SUPPORT: 12}
 
@@ -100,7 +100,7 @@ def test_recorded_is_what_was_there_paid_for_once(tmp_path: Path) -> None:
 
 
 def test_answers_have_logprobs_usage_and_both_kinds_of_definitions(tmp_path: Path) -> None:
-    with RunningAccount(tmp_path / "account", account()) as running:
+    with RunningAccount(tmp_path / "account", small_account()) as running:
         record(running, tmp_path / "recording")
     recorded = answers(tmp_path / "recording")
     assert Counter(entry["definitions"] for entry in recorded[ROUTER]) == {"full": 6, "none": 6}
@@ -115,7 +115,7 @@ def test_answers_have_logprobs_usage_and_both_kinds_of_definitions(tmp_path: Pat
 
 def test_a_service_without_ranges_and_logprobs(tmp_path: Path) -> None:
     faults = {"cut_downloads_at": 100, "ranges": False, "rejected_parameters": ["logprobs", "max_completion_tokens"]}
-    with RunningAccount(tmp_path / "account", account(**faults)) as running:
+    with RunningAccount(tmp_path / "account", small_account(**faults)) as running:
         out = tmp_path / "recording"
         assert record(running, out, "--concurrency", 1).exit_code == 0
         check_free_parts(running, out)
@@ -124,7 +124,7 @@ def test_a_service_without_ranges_and_logprobs(tmp_path: Path) -> None:
 
 
 def test_a_model_that_goes_off_leaves_its_questions_marked(tmp_path: Path) -> None:
-    with RunningAccount(tmp_path / "account", account(off_after={ROUTER: 5})) as running:
+    with RunningAccount(tmp_path / "account", small_account(off_after={ROUTER: 5})) as running:
         out = tmp_path / "recording"
         result = record(running, out)
         assert result.exit_code == 1
@@ -141,7 +141,7 @@ def test_a_model_that_goes_off_leaves_its_questions_marked(tmp_path: Path) -> No
 
 
 def test_a_key_that_may_not_use_models_records_everything_else(tmp_path: Path) -> None:
-    with RunningAccount(tmp_path / "account", account(no_inference=True)) as running:
+    with RunningAccount(tmp_path / "account", small_account(no_inference=True)) as running:
         out = tmp_path / "recording"
         result = record(running, out)
         assert result.exit_code == 1
@@ -155,7 +155,7 @@ def test_parts_that_are_refused_are_no_obstacle(tmp_path: Path) -> None:
     forbidden = {"/fine_tuning": "training_not_available", "/batches": "denied"}
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('{"messages": [{"role": "user", "content": "one"}]}\n{"prompt": "two"}\nthree\n')
-    with RunningAccount(tmp_path / "account", account(forbidden=forbidden)) as running:
+    with RunningAccount(tmp_path / "account", small_account(forbidden=forbidden)) as running:
         out = tmp_path / "recording"
         result = record(running, out, "--prompts", prompts)
         assert result.exit_code == 1
@@ -165,7 +165,7 @@ def test_parts_that_are_refused_are_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_the_cap_holds_and_a_higher_one_goes_on(tmp_path: Path) -> None:
-    with RunningAccount(tmp_path / "account", account()) as running:
+    with RunningAccount(tmp_path / "account", small_account()) as running:
         out = tmp_path / "recording"
         result = record(running, out, "--concurrency", 1, cost="0.01")
         assert result.exit_code == 1
@@ -178,7 +178,7 @@ def test_the_cap_holds_and_a_higher_one_goes_on(tmp_path: Path) -> None:
 
 
 def test_without_a_cap_nothing_is_sent_and_a_dry_run_writes_nothing(tmp_path: Path) -> None:
-    with RunningAccount(tmp_path / "account", account()) as running:
+    with RunningAccount(tmp_path / "account", small_account()) as running:
         out = tmp_path / "recording"
         plan = record(running, out, "--dry-run", "--json", cost=None)
         assert not out.exists()
@@ -193,21 +193,96 @@ def test_without_a_cap_nothing_is_sent_and_a_dry_run_writes_nothing(tmp_path: Pa
         assert not paid(running)
 
 
+def test_a_model_that_completes_texts_and_one_trained_on_preferences(tmp_path: Path) -> None:
+    texts, preferring = "ft:davinci-002:acme:texts:EEEE5555", "ft:gpt-4.1-mini-2025-04-14:acme:dpo:FFFF6666"
+    rows = [{"prompt": f"question {number} ->", "completion": f" reply {number} END"} for number in range(3)]
+    message = {"role": "user", "content": "which?"}
+    answers_of_pair = [[{"role": "assistant", "content": text}] for text in ("this", "that")]
+    pair = {"input": {"messages": [message]}, "preferred_output": answers_of_pair[0],
+            "non_preferred_output": answers_of_pair[1]}  # fmt: skip
+    document = add_model(small_account(), 50, texts, "davinci-002", {"training": rows, "validation": rows})
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}
+    add_model(document, 51, preferring, "gpt-4.1-mini-2025-04-14", {"training": [pair]}, method=method)
+    with RunningAccount(tmp_path / "account", document) as running:
+        models = ["--model", texts, "--model", preferring]
+        result = record(running, tmp_path / "recording", *models)
+        assert result.exit_code == 0, result.output
+    completed, preferred = (answers(tmp_path / "recording")[model] for model in (texts, preferring))
+    assert [entry["request"]["prompt"] for entry in completed] == [row["prompt"] for row in rows]
+    assert {entry["request"]["stop"] for entry in completed} == {" END"}
+    assert {entry["url"] for entry in completed} == {"/v1/completions"}
+    assert all(entry["response"]["choices"][0]["logprobs"]["token_logprobs"] for entry in completed)
+    assert [entry["request"]["messages"] for entry in preferred] == [[message]]
+    assert preferred[0]["reference"]["content"] == "this"
+
+
+def test_a_run_for_one_model_keeps_the_others_in_the_manifest(tmp_path: Path) -> None:
+    out = tmp_path / "recording"
+    with RunningAccount(tmp_path / "account", small_account(off_after={ROUTER: 5})) as running:
+        record(running, out, "--model", ROUTER)
+        assert record(running, out, "--model", SUPPORT).exit_code == 1  # the router's answers are still missing
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert {entry["model"]: entry["missing"] for entry in manifest["answers"]} == {ROUTER: 7, SUPPORT: 0}
+    assert not manifest["complete"]
+
+
+def test_the_folder_of_another_project_is_refused(tmp_path: Path) -> None:
+    other = add_model({**small_account(), "jobs": []}, 60, "ft:gpt-4o-2024-08-06:acme::GGGG7777", "gpt-4o-2024-08-06",
+                      {"training": [chat_line(1)]})  # fmt: skip
+    document = {**small_account(), "projects": {"proj_2": other["jobs"]}}
+    with RunningAccount(tmp_path / "account", document) as running:
+        out = tmp_path / "recording"
+        assert record(running, out, "--no-answers").exit_code == 0
+        before = (out / "inventory.json").read_bytes()
+        result = record(running, out, "--no-answers", "--project", "proj_2")
+        assert result.exit_code == 2
+        assert "--out" in result.output
+        assert (out / "inventory.json").read_bytes() == before
+
+
+def verify(folder: Path) -> tuple[int, dict[str, Any]]:
+    result = CliRunner().invoke(main, ["migrate", "verify", str(folder), "--json"])
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_a_recording_is_verified_without_the_account(tmp_path: Path) -> None:
+    out = tmp_path / "recording"
+    with RunningAccount(tmp_path / "account", small_account(off_after={ROUTER: 5})) as running:
+        record(running, out, "--model", SUPPORT)
+        code, document = verify(out)
+        assert (code, document["whole"], document["lost"]) == (0, True, ["file-gone", "file-result4"])
+        assert document["counts"] | {"files": 10, "jobs": 4, "answers": 12, "models": 1} == document["counts"]
+        record(running, out)
+    code, document = verify(out)
+    assert (code, document["damaged"]) == (1, {})
+    assert document["missing"][ROUTER].startswith("7 of 12 answers (")
+    content = out / "files" / "file-train1.jsonl"
+    content.write_bytes(content.read_bytes()[:-1] + b" ")
+    (out / "files" / "file-valid1.jsonl").unlink()
+    with (out / "jobs.jsonl").open("a") as jobs:
+        jobs.write("{}")
+    assert set(verify(out)[1]["damaged"]) == {"files/file-train1.jsonl", "files/file-valid1.jsonl", "jobs.jsonl"}
+    (out / "manifest.json").unlink()
+    assert CliRunner().invoke(main, ["migrate", "verify", str(out)]).exit_code == 2
+
+
 def test_killed_at_random_moments_nothing_is_paid_for_twice(tmp_path: Path) -> None:
     """A request that was pending at a kill may be paid for again: those are as many as the report says."""
     out, moments = tmp_path / "recording", random.Random(7)
-    faults = {"delay_s": 0.08, "cut_downloads_at": 200, "rate_limit_every": 9}
-    with RunningAccount(tmp_path / "account", account(**faults)) as running:
+    faults = {"delay_s": 0.02, "cut_downloads_at": 200, "rate_limit_every": 9}
+    with RunningAccount(tmp_path / "account", small_account(**faults), program=True) as running:
         words = ["migrate", "record", "--base-url", running.base_url, "--out", out, "--max-cost", "5"]
         command = [sys.executable, "-m", "luthier", *map(str, words), "--concurrency", "2"]
         kills = 0
-        for number in range(6):
+        for number in range(3):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(moments.uniform(0.6, 2.0))
+            last = running.request_count() + moments.randrange(5, 50)
+            while process.poll() is None and running.request_count() < last:
+                time.sleep(0.01)
             if process.poll() is None:
-                process.send_signal(signal.SIGINT if number == 3 else signal.SIGKILL)
+                process.send_signal(signal.SIGINT if number == 1 else signal.SIGKILL)
                 kills += 1
-            process.wait(timeout=30)
+            process.wait(timeout=60)
         result = record(running, out)
         assert result.exit_code == 0, result.output
         assert kills
@@ -216,5 +291,7 @@ def test_killed_at_random_moments_nothing_is_paid_for_twice(tmp_path: Path) -> N
         lost = json.loads((out / "manifest.json").read_text())["requests"]["lost_in_all_runs"]
         assert lost <= 2 * kills
         assert sum(paid(running).values()) <= sum(QUESTIONS.values()) + lost
+        sent = len(running.requests("paid"))
         assert record(running, out).exit_code == 0
+        assert len(running.requests("paid")) == sent
         assert set(map(len, answers(out).values())) == set(QUESTIONS.values())

@@ -14,6 +14,7 @@ from luthier.cli.migrate_account import AccountOptions, account_errors, account_
 from luthier.cli.migrate_import import import_recording
 from luthier.cli.migrate_record import record
 from luthier.cli.migrate_report import print_inventory
+from luthier.cli.migrate_verify import verify
 from luthier.cli.options import GeneratedFile, Options, account_options, pass_options
 from luthier.cli.output import note, print_json
 from luthier.language import say
@@ -69,4 +70,5 @@ def inventory(options: Options, html: Path | None, project: str | None, organiza
 
 
 migrate.add_command(record)
+migrate.add_command(verify)
 migrate.add_command(import_recording)

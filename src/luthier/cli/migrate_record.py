@@ -21,7 +21,8 @@ from luthier.language import say
 if TYPE_CHECKING:
     from luthier.generate.journal import Journal
     from luthier.migrate.folder import RecordingFolder
-    from luthier.migrate.recorder import ModelPlan, Recording, RecordOptions
+    from luthier.migrate.recorder import ModelPlan, RecordOptions
+    from luthier.migrate.recording import Recording
 
 DEFAULT_FOLDER = Path("recording")
 
@@ -231,19 +232,18 @@ class _Run:
 
     def record(self) -> Recording:
         from luthier.generate.journal import Journal
-        from luthier.migrate.recorder import write_manifest
 
         self.folder.create()
         journal = Journal(self.folder.journal)
         try:
             with account_errors(self.target.address):
                 recording, plans = asyncio.run(self._collect())
-                write_manifest(recording)
+                recording.write_manifest()
                 if not self.no_answers:
                     cap, recording.without_answers = self._cost_cap(plans, journal)
                     if recording.without_answers is None:
                         asyncio.run(self._answers(plans, journal, recording, cap))
-                write_manifest(recording)
+                recording.write_manifest()
         except KeyboardInterrupt:
             note(say("Stopped. What is recorded so far is in the folder: run the same command again to resume.",
                      "已停止。已录制的内容都在文件夹里：重新运行同一条命令即可继续。"))  # fmt: skip

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.table import Table
-from rich.text import Text
 
-from luthier.cli.i18n import printable
+from luthier.cli.migrate_text import NO_BREAK_SPACE, plain, print_rows, wrap
 from luthier.cli.output import format_bytes, stdout_console
 from luthier.language import say
 
@@ -19,7 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from luthier.migrate.inventory import FileEntry, Inventory, ModelEntry
-    from luthier.migrate.recorder import ModelPlan, Recording
+    from luthier.migrate.recorder import ModelPlan
+    from luthier.migrate.recording import Recording
 
 _URGENT_DAYS = 60
 _SOURCES = {
@@ -29,10 +27,6 @@ _SOURCES = {
     "stored_completions": ("stored completions", "已保存的补全"),
 }
 _LOSS_COLUMNS = 24  # of days left and last day
-_TITLE_COLUMNS = 20
-# Words of Latin letters and numbers are kept whole; Chinese breaks after any character, never before punctuation.
-_TOKEN = re.compile(r"(?:[!-~\u00a0–≥·…]+|[^!-~\s])[，。：；、）]*|\s+")
-_NO_BREAK_SPACE = "\u00a0"
 
 
 def print_inventory(inventory: Inventory) -> None:
@@ -42,11 +36,11 @@ def print_inventory(inventory: Inventory) -> None:
     console = stdout_console()
     title = say("Account", "账号")
     project = f" · {inventory.project}" if inventory.project else ""
-    console.print(_text(f"{title}  {inventory.base_url}{project}  {inventory.today}", "bold"), soft_wrap=True)
+    console.print(plain(f"{title}  {inventory.base_url}{project}  {inventory.today}", "bold"), soft_wrap=True)
     _print_losses(console, inventory)
     console.print()
     for line in notes(inventory):
-        console.print(_wrap(line, console.width))
+        console.print(wrap(line, console.width))
     console.print()
     if not inventory.models:
         console.print(say("There are no fine-tuned models.", "没有微调模型。"))
@@ -67,7 +61,7 @@ def _print_losses(console: Console, inventory: Inventory) -> None:
     if not entries:
         console.print(say("There is nothing to save.", "没有需要保存的内容。"))
         return
-    console.print(_text(say("If nothing is done, this is lost. Save it in this order:",
+    console.print(plain(say("If nothing is done, this is lost. Save it in this order:",
                             "如果什么都不做，就会失去以下内容。请按此顺序保存："), "bold"))  # fmt: skip
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(say("days left", "剩余天数"), justify="right", no_wrap=True)
@@ -76,8 +70,8 @@ def _print_losses(console: Console, inventory: Inventory) -> None:
     for loss in entries:
         urgent = loss.days_left is not None and loss.days_left < _URGENT_DAYS
         days = "–" if loss.days_left is None else str(loss.days_left)
-        text = _wrap(loss.text, console.width - _LOSS_COLUMNS)
-        table.add_row(_text(days, "bold red" if urgent else ""), str(loss.last_day or "–"), text)
+        text = wrap(loss.text, console.width - _LOSS_COLUMNS)
+        table.add_row(plain(days, "bold red" if urgent else ""), str(loss.last_day or "–"), text)
     console.print(table)
 
 
@@ -90,17 +84,17 @@ def _model_table(inventory: Inventory) -> Table:
     for model in inventory.models:
         job = model.job
         table.add_row(
-            _text(model.id),
+            plain(model.id),
             days_left(inventory, model),
-            _text(last_day(model)),
-            _text(model_state(inventory, model)),
-            _text(model.base or "–"),
-            _text(f"{job.id}, {job.method}" if job else "–"),
-            _text("\n".join(f"{role} {file.id} {state}" for role, file, state in _file_rows(inventory, model)) or "–"),
+            plain(last_day(model)),
+            plain(model_state(inventory, model)),
+            plain(model.base or "–"),
+            plain(f"{job.id}, {job.method}" if job else "–"),
+            plain("\n".join(f"{role} {file.id} {state}" for role, file, state in _file_rows(inventory, model)) or "–"),
             str(len(job.checkpoints)) if job else "–",
         )
         for warning in job.warnings() if job else []:
-            table.add_row(_text(f"  ! {warning}", "yellow"))
+            table.add_row(plain(f"  ! {warning}", "yellow"))
     return table
 
 
@@ -120,8 +114,8 @@ def _print_block(console: Console, inventory: Inventory, model: ModelEntry) -> N
     rows += [(role, f"{file.id} {state}") for role, file, state in _file_rows(inventory, model)]
     rows.append((titles[7], str(len(job.checkpoints)) if job else "–"))
     rows += [("!", warning) for warning in (job.warnings() if job else [])]
-    console.print(_text(model.id, "bold"), soft_wrap=True)
-    _print_rows(console, rows)
+    console.print(plain(model.id, "bold"), soft_wrap=True)
+    print_rows(console, rows)
     console.print()
 
 
@@ -131,7 +125,7 @@ def _file_rows(inventory: Inventory, model: ModelEntry) -> list[tuple[str, FileE
 
     rows = []
     for role, file in inventory.job_files(model.job):
-        size = format_bytes(file.bytes).replace(" ", _NO_BREAK_SPACE) if file.bytes is not None else ""
+        size = format_bytes(file.bytes).replace(" ", NO_BREAK_SPACE) if file.bytes is not None else ""
         rows.append((say(*ROLES[role]), file, f"{file_state(file)} {size}".rstrip()))
     return rows
 
@@ -140,29 +134,29 @@ def print_plans(inventory: Inventory, plans: Sequence[ModelPlan], max_tokens: in
     """Prints what recording will do and cost."""
     console = stdout_console()
     stored, files = inventory.stored, [file for file in inventory.files.values() if file.state == "available"]
-    size = format_bytes(sum(file.bytes or 0 for file in files)).replace(" ", _NO_BREAK_SPACE)
+    size = format_bytes(sum(file.bytes or 0 for file in files)).replace(" ", NO_BREAK_SPACE)
     free = say(
         f"Free: {len(inventory.jobs)} jobs, {len(files)} files ({size}), {stored.count} stored completions, "
         f"{len(inventory.batches)} batches.",
         f"免费：{len(inventory.jobs)} 个任务、{len(files)} 个文件（{size}）、{stored.count} 个已保存的补全、"
         f"{len(inventory.batches)} 个批处理。",
     )
-    console.print(_wrap(free, console.width))
+    console.print(wrap(free, console.width))
     console.print()
     for plan in plans:
-        console.print(_text(plan.model.id, "bold"), soft_wrap=True)
-        _print_rows(console, _plan_rows(plan))
+        console.print(plain(plan.model.id, "bold"), soft_wrap=True)
+        print_rows(console, _plan_rows(plan))
     pending = [plan for plan in plans if plan.pending]
     if not pending:
         console.print(say("There is no question to send.", "没有要提的问题。"))
         return
     total = say(f"Sending it all: {cost_text(pending)}.", f"全部提问：{cost_text(pending)}。")
-    console.print(_wrap(total, console.width), style="bold")
+    console.print(wrap(total, console.width), style="bold")
     limit = say(
         f"At most: if every byte of a prompt were a token and every answer had {max_tokens} tokens.",
         f"“最多”按提示的每个字节都是一个 token、每个回答都达到 {max_tokens} 个 token 计算。",
     )
-    console.print(_wrap(limit, console.width))
+    console.print(wrap(limit, console.width))
 
 
 def cost_text(plans: Sequence[ModelPlan]) -> str:
@@ -201,18 +195,18 @@ def print_recording(recording: Recording) -> None:
     """Prints what the folder holds, what is missing and why."""
     console = stdout_console()
     counts, files = recording.counts, [file for file in recording.files if file.get("path")]
-    size = format_bytes(sum(file["recorded_bytes"] for file in files)).replace(" ", _NO_BREAK_SPACE)
+    size = format_bytes(sum(file["recorded_bytes"] for file in files)).replace(" ", NO_BREAK_SPACE)
     rows = [
         (say("jobs", "任务"), str(counts["jobs"])),
         (say("files", "文件"), f"{len(files)} ({size})"),
         (say("stored", "已保存的补全"), str(counts["stored_completions"])),
         (say("batches", "批处理"), str(counts["batches"])),
     ]
-    _print_rows(console, rows)
+    print_rows(console, rows)
     for model in recording.answers:
-        console.print(_text(model.model, "bold"), soft_wrap=True)
+        console.print(plain(model.model, "bold"), soft_wrap=True)
         answered = [(say("answers", "回答"), f"{model.answered}/{model.questions}")]
-        _print_rows(console, [*answered, *([("!", str(model.stopped["message"]))] if model.stopped else [])])
+        print_rows(console, [*answered, *([("!", str(model.stopped["message"]))] if model.stopped else [])])
     if recording.answers:
         requests = recording.requests
         text = say(
@@ -221,16 +215,16 @@ def print_recording(recording: Recording) -> None:
             f"本次发出 {requests.get('sent', 0)} 个请求；历次丢失 {requests.get('lost_in_all_runs', 0)} 个"
             f"（可能已计费）；历次合计 ${recording.spent_usd:.4f}。",
         )
-        console.print(_wrap(text, console.width))
+        console.print(wrap(text, console.width))
     for line in _missing(recording):
-        console.print(_wrap(line, console.width), style="yellow")
+        console.print(wrap(line, console.width), style="yellow")
+    folder = recording.folder.root
     if recording.is_complete:
-        console.print(_text(say(f"Complete: {recording.folder}", f"录制完成：{recording.folder}")), soft_wrap=True)
+        console.print(plain(say(f"Complete: {folder}", f"录制完成：{folder}")), soft_wrap=True)
         return
-    console.print(_text(say(f"Incomplete: {recording.folder}", f"尚未完成：{recording.folder}"), "bold red"),
-                  soft_wrap=True)  # fmt: skip
-    console.print(_wrap(say("Run the same command again to record what is missing.",
-                            "重新运行同一条命令即可补录缺失的部分。"), console.width))  # fmt: skip
+    console.print(plain(say(f"Incomplete: {folder}", f"尚未完成：{folder}"), "bold red"), soft_wrap=True)
+    console.print(wrap(say("Run the same command again to record what is missing.",
+                           "重新运行同一条命令即可补录缺失的部分。"), console.width))  # fmt: skip
 
 
 def _missing(recording: Recording) -> Iterator[str]:
@@ -250,28 +244,3 @@ def _missing(recording: Recording) -> Iterator[str]:
                   f"用图像训练，已录制，但 Luthier 不能训练：{jobs}")  # fmt: skip
     for job in recording.inventory.jobs:
         yield from (f"{job.id}: {warning}" for warning in job.warnings())
-
-
-def _print_rows(console: Console, rows: Sequence[tuple[str, str]]) -> None:
-    """Rows of a title and a text that wraps."""
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for title, value in rows:
-        table.add_row(_text(title), _wrap(value, console.width - _TITLE_COLUMNS))
-    console.print(table)
-
-
-def _wrap(text: str, width: int) -> Text:
-    """Lines of at most `width` columns: rich breaks at spaces only, which Chinese sentences do not have."""
-    lines = [""]
-    for token in _TOKEN.findall(printable(text)):
-        if cell_len(lines[-1] + token) <= width:
-            lines[-1] += token
-        elif not token.isspace():
-            lines.append(token)
-    return Text("\n".join(line.rstrip(" ") for line in lines))
-
-
-def _text(text: str, style: str = "") -> Text:
-    return Text(printable(text), style=style)

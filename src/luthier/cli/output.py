@@ -193,9 +193,9 @@ def local_time(seconds: object) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 error`, `2 errors`. English only."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def plural(count: int, noun: str, many: str = "") -> str:
+    """`1 error`, `2 errors`, `2 batches`. English only."""
+    return f"{count} {noun}" if count == 1 else f"{count} {many or noun + 's'}"
 
 
 def format_bytes(count: int) -> str:

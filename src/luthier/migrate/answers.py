@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openai
 
@@ -26,6 +26,9 @@ from luthier.language import say
 from luthier.migrate.account import Account, is_model_gone, to_json
 from luthier.migrate.folder import JsonLines
 from luthier.migrate.questions import Question
+
+if TYPE_CHECKING:
+    from openai import BaseModel
 
 _OPTIONAL_PARAMETERS = ("logprobs", "top_logprobs", "temperature", "seed")
 _MAX_LOST = 2  # attempts of one question that ended without a reply and may have been billed
@@ -126,7 +129,7 @@ class AnswerRecorder:
             self.counts["from_journal"] += 1
             return
         try:
-            response = await self._response(target, question, key)
+            response, latency_s = await self._response(target, question, key)
         except StoppedError as error:
             target.stopped = error
             if error.everywhere:
@@ -134,12 +137,12 @@ class AnswerRecorder:
         except openai.APIError as error:
             self._write(target, question, error=_error_body(error))
         else:
-            self._write(target, question, response=response)
+            self._write(target, question, response=response, latency_s=latency_s)
             self.counts["answered"] += 1
         self._progress(self.counts["answered"], self.budget.spent)
 
-    async def _response(self, target: _Target, question: Question, key: str) -> dict[str, Any]:
-        """Raises StoppedError, or openai.APIError for this question alone."""
+    async def _response(self, target: _Target, question: Question, key: str) -> tuple[dict[str, Any], float]:
+        """The response and its seconds. Raises StoppedError, or openai.APIError for this question alone."""
         lost = 0
         for attempt in range(MAX_ATTEMPTS + len(_OPTIONAL_PARAMETERS)):
             try:
@@ -155,8 +158,8 @@ class AnswerRecorder:
                 await self._back_off(error, attempt)
         raise AssertionError("unreachable")
 
-    async def _attempt(self, target: _Target, question: Question, key: str) -> dict[str, Any]:
-        """One request: reserved, recorded, sent, settled."""
+    async def _attempt(self, target: _Target, question: Question, key: str) -> tuple[dict[str, Any], float]:
+        """One request: reserved, recorded, sent, settled. The response and its seconds."""
         model, max_tokens = target.model, self._options.max_tokens
         prompt_tokens = question.max_prompt_tokens
         max_cost = self.budget.cost(model, prompt_tokens, max_tokens)
@@ -171,9 +174,10 @@ class AnswerRecorder:
                 code = "cost_cap" if isinstance(error, CostCapError) else "journal"
                 raise StoppedError({"status": None, "code": code, "message": str(error)}, everywhere=True) from error
             self.counts["sent"] += 1
+            started = time.perf_counter()
             try:
-                completion = await self._client.chat.completions.create(**self._parameters(target, question))
-                response = to_json(completion)
+                response = to_json(await self._send(target, question))
+                latency_s = round(time.perf_counter() - started, 3)
                 reply = _reply(response, prompt_tokens, max_tokens)
             except BaseException as error:
                 billed = may_be_billed(error)
@@ -183,17 +187,22 @@ class AnswerRecorder:
                 raise
             self._journal.record_reply(number, reply)
         await self.budget.settle(max_cost, self.budget.cost(model, reply.prompt_tokens, reply.completion_tokens))
+        return response, latency_s
+
+    async def _send(self, target: _Target, question: Question) -> BaseModel:
+        parameters = self._parameters(target, question)
+        completions = self._client.completions if "prompt" in parameters else self._client.chat.completions
+        response: BaseModel = await completions.create(**parameters)
         return response
 
     def _parameters(self, target: _Target, question: Question) -> dict[str, Any]:
-        parameters = {
-            "logprobs": True,
-            "top_logprobs": self._options.top_logprobs,
-            "temperature": 0,
-            "seed": 0,
-            "max_completion_tokens": self._options.max_tokens,
-        }
-        if "max_completion_tokens" in target.rejected:
+        parameters: dict[str, Any] = {"temperature": 0, "seed": 0}
+        if question.endpoint == "/v1/completions":
+            parameters |= {"logprobs": self._options.top_logprobs, "max_tokens": self._options.max_tokens}
+        else:
+            parameters |= {"logprobs": True, "top_logprobs": self._options.top_logprobs}
+            parameters["max_completion_tokens"] = self._options.max_tokens
+        if "max_completion_tokens" in target.rejected and "max_completion_tokens" in parameters:
             parameters["max_tokens"] = parameters.pop("max_completion_tokens")
         sent = {name: value for name, value in parameters.items() if name not in target.rejected}
         return {"model": target.name, **question.body, **sent}
@@ -214,8 +223,10 @@ class AnswerRecorder:
         *,
         response: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
+        latency_s: float | None = None,
     ) -> None:
-        target.lines.append(_line(self._parameters(target, question), target.model, question, response, error))
+        line = _line(self._parameters(target, question), target.model, question, response, error)
+        target.lines.append({**line, "latency_s": latency_s})
 
     def _mark_unsent(self, target: _Target, questions: Iterable[Question]) -> None:
         """The remaining questions, with the reason why they have no answer; a later run asks them."""
@@ -250,6 +261,7 @@ def _line(
         "model": model,
         "source": question.source,
         "definitions": question.definitions,
+        "url": question.endpoint,
         "request": request,
         "reference": question.reference,
         "response": response,

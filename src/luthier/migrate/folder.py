@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,6 +149,25 @@ class RecordingFolder:
     def journal(self) -> Path:
         return self.root / "journal.sqlite"
 
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.json"
+
+    @property
+    def inventory(self) -> Path:
+        return self.root / "inventory.json"
+
+    @property
+    def is_recording(self) -> bool:
+        """Also before its first run has come to its end, which writes the manifest."""
+        return self.manifest.is_file() or self.inventory.is_file()
+
+    def documents(self) -> Iterator[Path]:
+        """The JSON lines of the recording, in order."""
+        yield from sorted(self.root.glob("*.jsonl"))
+        for name in ("events", "checkpoints", "answers"):
+            yield from sorted((self.root / name).glob("*.jsonl"))
+
     def lines(self, name: str, key: str = "id") -> JsonLines:
         """`jobs`, `files`, `stored_completions` or `batches`."""
         return JsonLines(self.root / f"{name}.jsonl", key)
@@ -159,6 +178,9 @@ class RecordingFolder:
 
     def answers(self, model: str) -> JsonLines:
         return JsonLines(self.root / "answers" / f"{file_stem(model)}.jsonl", key="custom_id")
+
+    def answer_lines(self, path: Path) -> Iterator[dict[str, Any]]:
+        yield from JsonLines(path, key="custom_id").entries.values()
 
     def file(self, file_id: str, filename: str) -> Path:
         return self.root / "files" / (file_stem(file_id) + file_suffix(filename))

@@ -1,99 +1,164 @@
-"""A recording, or a folder of JSONL files, into a data folder: files and jobs keep their ids."""
+"""A recording into a data folder: files, jobs, batches and stored completions keep their ids, and what the old models
+answered becomes a file per model.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from luthier.language import say
 from luthier.migrate.folder import RecordingFolder, read_json, sha256
+from luthier.migrate.import_result import ImportResult
+from luthier.migrate.own_files import import_own_files
+from luthier.migrate.untrainable import reason_untrainable
 from luthier.store import Store
-from luthier.types.errors import LuthierError
+from luthier.store.imports import can_be_id
+from luthier.types.batches import Batch
+from luthier.types.errors import ConflictError
 from luthier.types.job_options import IMPORTED_FROM
+from luthier.types.stored import StoredCompletion, foreign_fields, stored_message
 
-_MAX_VALUE = 512  # characters of a metadata value
-
-
-@dataclass
-class ImportResult:
-    """Ids by outcome; `missing`: files of jobs that are not in the folder."""
-
-    source: str
-    files: list[str] = field(default_factory=list)
-    jobs: list[str] = field(default_factory=list)
-    present: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "imported_from": self.source,
-            "files": self.files,
-            "jobs": self.jobs,
-            "already_present": self.present,
-            "missing_files": self.missing,
-            "damaged_files": self.damaged,
-        }
+ANSWERS_PURPOSE = "evals"
+_MAX_VALUE, _MAX_PAIRS = 512, 16  # of metadata
 
 
-def import_folder(root: Path, store: Store) -> ImportResult:
+@dataclass(frozen=True, slots=True)
+class ImportLimits:
+    """The server's limits on stored completions: days that they are kept, and how many."""
+
+    days: int
+    completions: int
+
+
+def import_folder(root: Path, store: Store, limits: ImportLimits) -> ImportResult:
     """Imports what is not there yet.
 
     Raises:
         LuthierError: the folder has neither a recording nor JSONL files.
     """
-    if (root / "manifest.json").is_file():
-        return _import_recording(RecordingFolder(root), store)
-    paths = sorted(root.glob("*.jsonl"))
-    if not paths:
-        raise LuthierError(
-            say(
-                f"{root} has neither a manifest.json nor JSONL files. Give the folder of `luthier migrate record`, or "
-                "one with your training files.",
-                f"{root} 里既没有 manifest.json，也没有 JSONL 文件。请给出 `luthier migrate record` 的文件夹，"
-                "或存放训练文件的文件夹。",
+    folder = RecordingFolder(root)
+    if not folder.is_recording:
+        return import_own_files(root, store)
+    account = read_json(folder.manifest if folder.manifest.is_file() else folder.inventory)
+    run = _Import(folder, store, ImportResult(str(account.get("base_url") or root)))
+    run.files()
+    run.answers()
+    run.jobs({str(job_id) for job_id in account.get("vision_jobs") or []})
+    run.batches()
+    run.stored_completions(limits)
+    return run.result
+
+
+@dataclass(frozen=True)
+class _Import:
+    folder: RecordingFolder
+    store: Store
+    result: ImportResult
+
+    def files(self) -> None:
+        for file_id, file in _by_time(self.folder.lines("files").entries):
+            path = _content(self.folder.root, file)
+            if path is None:
+                self.result.missing.append(file_id)
+            elif file.get("sha256") and sha256(path) != file["sha256"]:
+                self.result.damaged.append(file_id)
+            elif self._may_keep(file_id):
+                self._add(file_id, self.result.files, self.store.imports().add_file(file, path, self.result.source))
+
+    def answers(self) -> None:
+        """Replaced by those of a later recording, which has more."""
+        for path in sorted((self.folder.root / "answers").glob("*.jsonl")):
+            model = next((str(line["model"]) for line in self.folder.answer_lines(path)), None)
+            if model is None:
+                continue
+            digest = hashlib.sha256(f"answers\0{self.result.source}\0{model}".encode()).hexdigest()[:24]
+            file = {"id": f"file-{digest}", "filename": f"answers-{path.name}", "purpose": ANSWERS_PURPOSE}
+            self.store.imports().add_file(file, path, self.result.source, replace=True)
+            self.result.answers[model] = file["id"]
+
+    def jobs(self, vision_jobs: set[str]) -> None:
+        for job_id, job in _by_time(self.folder.lines("jobs").entries):
+            if not self._may_keep(job_id):
+                continue
+            events, checkpoints = (self.folder.of_job(kind, job_id).entries.values() for kind in _PARTS_OF_JOBS)
+            metadata = {**(job.get("metadata") or {}), IMPORTED_FROM: self.result.source[:_MAX_VALUE]}
+            added = self.store.imports().add_job(job, list(events), list(checkpoints), metadata)
+            self._add(job_id, self.result.jobs, added)
+            if reason := reason_untrainable(job, has_images=job_id in vision_jobs):
+                self.result.untrainable[job_id] = reason
+
+    def batches(self) -> None:
+        for batch_id, batch in _by_time(self.folder.lines("batches").entries):
+            if self._may_keep(batch_id):
+                self._keep(batch_id, self.result.batches, partial(self._restore_batch, batch))
+
+    def stored_completions(self, limits: ImportLimits) -> None:
+        """The newest ones that there is room for; none that is here already is deleted for them."""
+        entries = dict(_by_time(self.folder.lines("stored_completions").entries))
+        stored = self.store.stored_completions
+        fresh = [completion_id for completion_id in entries if not stored.exists(completion_id)]
+        self.result.present += [completion_id for completion_id in entries if completion_id not in set(fresh)]
+        room = max(0, limits.completions - stored.count())
+        for completion_id in fresh[: max(0, len(fresh) - room)]:
+            self.result.refused[completion_id] = say(
+                f"the setting stored_completions keeps {limits.completions}",
+                f"设置 stored_completions 最多保存 {limits.completions} 个",
             )
-        )
-    return _import_files(root, paths, store)
+        for completion_id in fresh[max(0, len(fresh) - room) :]:
+            if self._may_keep(completion_id):
+                add = partial(self._store_completion, entries[completion_id], limits)
+                self._keep(completion_id, self.result.stored_completions, add)
+
+    def _restore_batch(self, fields: dict[str, Any]) -> bool:
+        """Raises ValidationError. Services may leave the counts out."""
+        return self.store.batches.restore(Batch(**fields | {"request_counts": fields.get("request_counts") or {}}))
+
+    def _store_completion(self, fields: dict[str, Any], limits: ImportLimits) -> bool:
+        """Raises ValidationError. False for an id that another project has."""
+        pairs = {**(fields.get("metadata") or {}), IMPORTED_FROM: self.result.source[:_MAX_VALUE]}
+        completion = StoredCompletion(**foreign_fields(fields) | {"metadata": dict(list(pairs.items())[-_MAX_PAIRS:])})
+        sent = [message for message in fields.get("messages") or [] if isinstance(message, dict)]
+        messages = [
+            stored_message(str(message.get("id") or f"{completion.id}-{i}"), message) for i, message in enumerate(sent)
+        ]
+        try:
+            self.store.stored_completions.create(completion, messages, days=limits.days, max_rows=limits.completions)
+        except ConflictError:
+            return False
+        return True
+
+    def _may_keep(self, object_id: str) -> bool:
+        if can_be_id(object_id):
+            return True
+        self.result.refused[object_id] = say("no id here can be written so", "这里的 ID 不能这样写")
+        return False
+
+    def _keep(self, object_id: str, kept: list[str], add: Callable[[], bool]) -> None:
+        try:
+            self._add(object_id, kept, add())
+        except ValidationError as error:
+            fields = ", ".join(dict.fromkeys(".".join(map(str, entry["loc"])) for entry in error.errors()[:5]))
+            self.result.refused[object_id] = say(f"it cannot be stored: {fields}", f"无法保存：{fields}")
+        except (AttributeError, KeyError, TypeError) as error:
+            self.result.refused[object_id] = say(f"it is not what the API returns: {error}",
+                                                 f"内容不是 API 返回的格式：{error}")  # fmt: skip
+
+    def _add(self, object_id: str, kept: list[str], added: bool) -> None:
+        (kept if added else self.result.present).append(object_id)
 
 
-def _import_recording(folder: RecordingFolder, store: Store) -> ImportResult:
-    manifest = read_json(folder.root / "manifest.json")
-    result = ImportResult(str(manifest.get("base_url") or folder.root))
-    for file in _by_time(folder.lines("files").entries):
-        path = _content(folder.root, file)
-        if path is None:
-            result.missing.append(str(file["id"]))
-        elif file.get("sha256") and sha256(path) != file["sha256"]:
-            result.damaged.append(str(file["id"]))
-        else:
-            added = store.imports().add_file(file, path, result.source)
-            (result.files if added else result.present).append(str(file["id"]))
-    for job in _by_time(folder.lines("jobs").entries):
-        job_id = str(job["id"])
-        events, checkpoints = (folder.of_job(kind, job_id).entries.values() for kind in ("events", "checkpoints"))
-        metadata = {**(job.get("metadata") or {}), IMPORTED_FROM: result.source[:_MAX_VALUE]}
-        added = store.imports().add_job(job, list(events), list(checkpoints), metadata)
-        (result.jobs if added else result.present).append(job_id)
-    return result
+_PARTS_OF_JOBS = ("events", "checkpoints")
 
 
-def _import_files(root: Path, paths: list[Path], store: Store) -> ImportResult:
-    """Ids are derived from the content and the name: the same file has the same id in every run."""
-    result = ImportResult(root.resolve().as_uri())
-    for path in paths:
-        digest = hashlib.sha256(path.name.encode() + b"\0" + sha256(path).encode()).hexdigest()[:24]
-        file = {"id": f"file-{digest}", "filename": path.name, "purpose": "fine-tune"}
-        added = store.imports().add_file(file, path, result.source)
-        (result.files if added else result.present).append(file["id"])
-    return result
-
-
-def _by_time(entries: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield from sorted(entries.values(), key=lambda entry: entry.get("created_at") or 0)
+def _by_time(entries: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from sorted(entries.items(), key=lambda entry: entry[1].get("created_at") or entry[1].get("created") or 0)
 
 
 def _content(root: Path, file: dict[str, Any]) -> Path | None:

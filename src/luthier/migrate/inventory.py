@@ -127,8 +127,8 @@ class Inventory:
     gaps: tuple[Gap, ...] = ()
 
     @property
-    def last_training_day(self) -> date | None:
-        """The last day on which the service accepts jobs; None where it is not published, or nothing runs there."""
+    def last_training_day(self) -> Shutdown | None:
+        """The last day on which the service accepts jobs; None where it is not published."""
         return LAST_TRAINING_DAY.get(self.provider)
 
     def job_files(self, job: JobEntry | None) -> list[tuple[str, FileEntry]]:
@@ -142,13 +142,15 @@ class Inventory:
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `--json` and of `inventory.json`."""
+        training_day = self.last_training_day
         return {
             "format_version": FORMAT_VERSION,
             "base_url": self.base_url,
             "provider": self.provider,
             "project": self.project,
             "date": self.today.isoformat(),
-            "last_training_day": self.last_training_day.isoformat() if self.last_training_day else None,
+            "last_training_day": training_day.date.isoformat() if training_day else None,
+            "last_training_day_is_earliest": training_day.earliest if training_day else None,
             "losses": [loss.to_dict() for loss in losses(self, "en")],
             "models": [self._model(model) for model in self.models],
             "jobs": [self._job(job) for job in self.jobs],

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import jinja2
 
 ROLES = {"training": ("training", "训练"), "validation": ("validation", "验证"), "result": ("results", "结果")}
+_DATE_SOURCES = {
+    "account": ("from the account", "账号给出"),
+    "published": ("published", "已公布"),
+    "inferred": ("inferred", "推断"),
+}
 _FILE_STATES = {"available": ("available", "可下载"), "deleted": ("DELETED", "已删除"), "unknown": ("unknown", "未知")}
 
 
@@ -43,10 +48,7 @@ def last_day(model: ModelEntry, language: Language | None = None) -> str:
     if shutdown is None:
         return say("not published", "未公布", language)
     prefix = "≥ " if shutdown.earliest else ""
-    source = say("from the account", "账号给出", language)
-    if shutdown.source == "published":
-        source = say("published", "已公布", language)
-    return f"{prefix}{shutdown.date.isoformat()} ({source})"
+    return f"{prefix}{shutdown.date.isoformat()} ({say(*_DATE_SOURCES[shutdown.source], language)})"
 
 
 def model_state(inventory: Inventory, model: ModelEntry, language: Language | None = None) -> str:
@@ -65,8 +67,19 @@ def notes(inventory: Inventory, language: Language | None = None) -> list[str]:
     """What limits the inventory: the project of the key, parts that could not be read, the last training day."""
     lines = []
     if day := inventory.last_training_day:
+        text = ("≥ " if day.earliest else "") + day.date.isoformat()
         lines.append(
-            say(f"Last day for new training jobs there: {day}.", f"该服务接受新训练任务的最后一天：{day}。", language)
+            say(f"Last day for new training jobs there: {text}.", f"该服务接受新训练任务的最后一天：{text}。", language)
+        )
+    if any(model.shutdown and model.shutdown.source == "inferred" for model in inventory.models):
+        lines.append(
+            say(
+                "Inferred: the service published a day for other snapshots of this base, or several days without "
+                "saying which base ends on which. Ask its support before you rely on it.",
+                "推断：该服务只公布了同一基座其他快照的日期，或公布了几个日期但没有说明对应哪个基座。请先向其支持"
+                "部门确认。",
+                language,
+            )
         )
     if inventory.provider != "azure":
         lines.append(

@@ -11,17 +11,24 @@ from typing import Any, Literal
 
 from luthier.generate.errors import OptionsError
 from luthier.language import say
+from luthier.migrate.shutdown import undated
 
 Source = Literal["validation", "training", "prompts", "stored_completions"]
 Definitions = Literal["full", "none"]
+Endpoint = Literal["/v1/chat/completions", "/v1/completions"]
+_COMPLETION_BASES = ("babbage-002", "davinci-002")
 _DEFINITION_KEYS = ("tools", "functions")
 _TOKENS_PER_MESSAGE = 16  # around a message in any chat template; a generous bound
 _MAX_IMAGE_TOKENS = 50_000  # of one image, in the models that count most for it
+_MAX_STOP_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request to a model. `definitions`: whether the model sees the function definitions of the example."""
+    """One request to a model: a conversation, or with a `prompt` in `body` a text to be completed.
+
+    `definitions`: whether the model sees the function definitions of the example.
+    """
 
     body: dict[str, Any]
     source: Source
@@ -35,10 +42,15 @@ class Question:
         return "q-" + hashlib.sha256(canonical.encode()).hexdigest()[:20]
 
     @property
+    def endpoint(self) -> Endpoint:
+        return "/v1/completions" if "prompt" in self.body else "/v1/chat/completions"
+
+    @property
     def max_prompt_tokens(self) -> int:
         """An upper bound for any tokenizer, which needs at most one token per byte."""
         text, images = _text_and_images(self.body)
-        return len(text.encode()) + images * _MAX_IMAGE_TOKENS + _TOKENS_PER_MESSAGE * len(self.body["messages"])
+        messages = len(self.body.get("messages", ()))
+        return len(text.encode()) + images * _MAX_IMAGE_TOKENS + _TOKENS_PER_MESSAGE * messages
 
     @property
     def typical_tokens(self) -> tuple[int, int]:
@@ -64,23 +76,38 @@ def _text_and_images(body: dict[str, Any]) -> tuple[str, int]:
     return json.dumps(strip(body), ensure_ascii=False), images
 
 
-def read_questions(path: Path, source: Source, limit: int | None, variants: Sequence[Definitions]) -> list[Question]:
-    """Up to `limit` examples of a JSONL file, evenly spaced; examples with definitions once per variant.
+def endpoint_of(base: str | None) -> Endpoint:
+    """Where models fine-tuned on `base` answer."""
+    return "/v1/completions" if undated(base or "") in _COMPLETION_BASES else "/v1/chat/completions"
 
-    In a file of prompts a line may also be text, or `{"prompt": ...}`.
+
+def read_examples(path: Path, source: Source) -> list[dict[str, Any]]:
+    """The examples of a JSONL file as conversations; in a file of prompts a line may also be text.
+
+    Lines that are no examples are left out.
     """
     with path.open(encoding="utf-8", errors="replace") as lines:
-        rows = [row for line in lines if line.strip() and (row := _parse(line, source)) is not None]
-    return questions_of(rows, source, limit, variants)
+        rows = [_parse(line, source) for line in lines if line.strip()]
+    return [example for row in rows if (example := _conversation(row))]
 
 
 def questions_of(
-    rows: Sequence[dict[str, Any]], source: Source, limit: int | None, variants: Sequence[Definitions]
+    examples: Sequence[dict[str, Any]],
+    source: Source,
+    limit: int | None,
+    variants: Sequence[Definitions],
+    endpoint: Endpoint = "/v1/chat/completions",
 ) -> list[Question]:
-    """As `read_questions`, for rows that were read already."""
-    if limit and len(rows) > limit:
-        rows = [rows[number * len(rows) // limit] for number in range(limit)]
-    return unique(question for row in rows for question in _row_questions(row, source, variants))
+    """Questions of up to `limit` examples, evenly spaced; examples with definitions once per variant.
+
+    Only examples of one text can be put to a model that completes texts; the others give no question.
+    """
+    stop = common_end(examples) if endpoint == "/v1/completions" else None
+    if limit and len(examples) > limit:
+        examples = [examples[number * len(examples) // limit] for number in range(limit)]
+    if endpoint == "/v1/completions":
+        return unique(question for example in examples if (question := _completion_question(example, source, stop)))
+    return unique(question for example in examples for question in _chat_questions(example, source, variants))
 
 
 def unique(questions: Iterable[Question]) -> list[Question]:
@@ -88,7 +115,7 @@ def unique(questions: Iterable[Question]) -> list[Question]:
     return list({question.id: question for question in questions}.values())
 
 
-def stored_row(completion: dict[str, Any]) -> dict[str, Any]:
+def stored_example(completion: dict[str, Any]) -> dict[str, Any]:
     """A stored completion, as recorded, in the form of an example."""
     messages = [
         {key: message[key] for key in ("role", "content", "tool_calls", "tool_call_id", "name") if message.get(key)}
@@ -99,31 +126,53 @@ def stored_row(completion: dict[str, Any]) -> dict[str, Any]:
     return {"messages": messages + ([answer] if answer else []), "tools": completion.get("tools") or []}
 
 
-def _parse(line: str, source: Source) -> dict[str, Any] | None:
+def common_end(examples: Sequence[dict[str, Any]]) -> str | None:
+    """The mark that ends every answer, such as `\n` or ` END`, which data for models that complete texts has; None
+    without one. It occurs in no answer before, and begins with neither a letter nor a digit.
+    """
+    texts = {str(reference.get("content") or "") for example in examples if (reference := _split(example)[1])}
+    shortest = min(texts, key=len, default="")
+    for size in range(1, min(_MAX_STOP_CHARACTERS + 1, len(shortest))):
+        end = shortest[-size:]
+        if len(texts) > 1 and not end[0].isalnum() and all(text.find(end) == len(text) - size for text in texts):
+            return end
+    return None
+
+
+def _parse(line: str, source: Source) -> Any:
     try:
-        row = json.loads(line)
+        return json.loads(line)
     except ValueError:
-        row = line.strip() if source == "prompts" else None
-    if isinstance(row, dict) and isinstance(row.get("prompt"), str) and source == "prompts":
-        row = row["prompt"]
+        return line.strip() if source == "prompts" else None
+
+
+def _conversation(row: Any) -> dict[str, Any] | None:
+    """An example of any kind as messages with its definitions; of a preference, its input and the preferred answer."""
     if isinstance(row, str):
         return {"messages": [{"role": "user", "content": row}]}
-    return row if isinstance(row, dict) else None
-
-
-def _row_questions(row: dict[str, Any], source: Source, variants: Sequence[Definitions]) -> Iterator[Question]:
-    """Of a chat example, everything before its last assistant message; of a preference, its input."""
+    if not isinstance(row, dict):
+        return None
     preference = row.get("input")
     if isinstance(preference, dict):
         preferred = row.get("preferred_output") or row.get("preferred_completion") or [None]
-        example = {**preference, "messages": [*(preference.get("messages") or []), preferred[-1]]}
-    else:
-        example = row
+        return {**preference, "messages": [*(preference.get("messages") or []), preferred[-1]]}
+    if isinstance(row.get("prompt"), str):
+        answer = row.get("completion")
+        messages = [{"role": "user", "content": row["prompt"]}]
+        return {"messages": messages + ([{"role": "assistant", "content": answer}] if isinstance(answer, str) else [])}
+    return row
+
+
+def _split(example: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """The messages before the last one of the assistant, and that one if it is the last."""
     messages = [message for message in example.get("messages") or [] if isinstance(message, dict)]
-    answers = [number for number, message in enumerate(messages) if message.get("role") == "assistant"]
-    ends_with_answer = bool(answers) and answers[-1] == len(messages) - 1
-    prompt = messages[:-1] if ends_with_answer else messages
-    reference = messages[-1] if ends_with_answer else None
+    if messages and messages[-1].get("role") == "assistant":
+        return messages[:-1], messages[-1]
+    return messages, None
+
+
+def _chat_questions(example: dict[str, Any], source: Source, variants: Sequence[Definitions]) -> Iterator[Question]:
+    prompt, reference = _split(example)
     if not prompt:
         return
     body: dict[str, Any] = {"messages": [_sent(message) for message in prompt]}
@@ -137,14 +186,22 @@ def _row_questions(row: dict[str, Any], source: Source, variants: Sequence[Defin
         yield Question({**body, **definitions} if variant == "full" else body, source, variant, reference)
 
 
+def _completion_question(example: dict[str, Any], source: Source, stop: str | None) -> Question | None:
+    prompt, reference = _split(example)
+    if len(prompt) != 1 or not isinstance(prompt[0].get("content"), str):
+        return None
+    body = {"prompt": prompt[0]["content"]} | ({"stop": stop} if stop else {})
+    return Question(body, source, None, reference)
+
+
 def _sent(message: dict[str, Any]) -> dict[str, Any]:
     """A message without the keys of training."""
     return {key: value for key, value in message.items() if key != "weight"}
 
 
-def read_prompts(path: Path, limit: int | None, variants: Sequence[Definitions]) -> list[Question]:
-    """Questions of `--prompts`. Raises OptionsError for a file without any."""
-    questions = read_questions(path, "prompts", limit, variants)
-    if not questions:
+def read_prompts(path: Path) -> list[dict[str, Any]]:
+    """Examples of `--prompts`. Raises OptionsError for a file without any."""
+    examples = [example for example in read_examples(path, "prompts") if example.get("messages")]
+    if not examples:
         raise OptionsError(say(f"{path} has no prompts.", f"{path} 里没有提示。"))
-    return questions
+    return examples

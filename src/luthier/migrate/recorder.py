@@ -11,26 +11,29 @@ from typing import Any
 
 from luthier.generate.budget import Price
 from luthier.generate.journal import Journal
-from luthier.migrate.account import Account, Gap
-from luthier.migrate.answers import AnswerOptions, AnswerRecorder, ModelAnswers
+from luthier.migrate.account import Account
+from luthier.migrate.answers import AnswerOptions, AnswerRecorder
 from luthier.migrate.collector import Collector
 from luthier.migrate.downloads import FileRecorder
 from luthier.migrate.folder import RecordingFolder, write_json, write_text
-from luthier.migrate.inventory import FileEntry, Inventory, ModelEntry
+from luthier.migrate.inventory import FileEntry, Inventory, JobEntry, ModelEntry
 from luthier.migrate.prices import inference_price
 from luthier.migrate.questions import (
     Definitions,
     Question,
+    Source,
+    endpoint_of,
     questions_of,
+    read_examples,
     read_prompts,
-    read_questions,
-    stored_row,
+    stored_example,
     unique,
 )
 from luthier.migrate.readme import README
+from luthier.migrate.recording import Recording, check_same_account, earlier_answers
 from luthier.migrate.survey import Survey
+from luthier.migrate.untrainable import has_images
 
-FORMAT_VERSION = 1
 _PURPOSES = {"fine-tune", "fine-tune-results", "batch", "batch_output", "evals"}
 Progress = Callable[..., None]  # (part, done, total), and the dollars spent for the part `answers`
 
@@ -85,59 +88,6 @@ class ModelPlan:
         }
 
 
-@dataclass
-class Recording:
-    """The result of a run: what the folder holds, what is missing and why."""
-
-    inventory: Inventory
-    folder: Path
-    gaps: list[Gap] = field(default_factory=list)
-    files: list[dict[str, Any]] = field(default_factory=list)
-    vision_jobs: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    answers: list[ModelAnswers] = field(default_factory=list)
-    requests: dict[str, int] = field(default_factory=dict)
-    spent_usd: float = 0.0
-    without_answers: str | None = None  # why no question was sent at all
-
-    @property
-    def failed_files(self) -> list[dict[str, Any]]:
-        """Files that could not be downloaded although they exist."""
-        return [file for file in self.files if file.get("error") and file["error"].get("status") != 404]
-
-    @property
-    def deleted_files(self) -> list[dict[str, Any]]:
-        return [file for file in self.files if file.get("error") and file["error"].get("status") == 404]
-
-    @property
-    def is_complete(self) -> bool:
-        missing = any(model.missing for model in self.answers)
-        refused = any(not area.is_absent for area in self.gaps)
-        return not (refused or self.failed_files or missing or self.without_answers)
-
-    def to_dict(self) -> dict[str, Any]:
-        recorded = [file for file in self.files if file.get("path")]
-        return {
-            "format_version": FORMAT_VERSION,
-            "base_url": self.inventory.base_url,
-            "provider": self.inventory.provider,
-            "project": self.inventory.project,
-            "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "complete": self.is_complete,
-            "counts": {**self.counts, "files": len(recorded), "deleted_files": len(self.deleted_files)},
-            "files": {
-                str(file["id"]): {key: file.get(key) for key in ("path", "recorded_bytes", "sha256", "error")}
-                for file in self.files
-            },
-            "vision_jobs": self.vision_jobs,
-            "answers": [{**asdict(model), "missing": model.missing} for model in self.answers],
-            "without_answers": self.without_answers,
-            "requests": self.requests,
-            "spent_usd": round(self.spent_usd, 6),
-            "gaps": [asdict(area) for area in self.gaps],
-        }
-
-
 class Recorder:
     """One run of recording. Running it again resumes: what the folder has is neither downloaded nor paid for again."""
 
@@ -148,17 +98,21 @@ class Recorder:
         self._files = FileRecorder(account, folder, progress=lambda done, total: progress("files", done, total))
 
     async def collect(self, inventory: Inventory) -> Recording:
-        """Everything that costs nothing."""
+        """Everything that costs nothing. Raises LuthierError for the folder of another account or project."""
+        check_same_account(self._folder, inventory)
         self._folder.create()
         write_text(self._folder.root / "README.md", README)
-        write_json(self._folder.root / "inventory.json", inventory.to_dict())
+        write_json(self._folder.inventory, inventory.to_dict())
         collector = Collector(self._account, self._folder, progress=self._progress)
         await collector.collect(inventory)
         await self._files.record(self._selected_files(inventory), _file_metadata(inventory))
-        recording = Recording(inventory, self._folder.root, [*inventory.gaps, *collector.gaps])
+        recording = Recording(inventory, self._folder, [*inventory.gaps, *collector.gaps])
+        recording.earlier = earlier_answers(self._folder)
         recording.gaps = list({area.area: area for area in recording.gaps}.values())
         recording.files = list(self._files.lines.entries.values())
-        recording.vision_jobs = [job.id for job in inventory.jobs if self._has_images(job.files["training"])]
+        for job in inventory.jobs:
+            if any(has_images(path) for path in filter(None, map(self._files.path, job.files["training"]))):
+                recording.vision_jobs.append(job.id)
         recording.counts = {
             name: len(self._folder.lines(name).entries) for name in ("jobs", "stored_completions", "batches")
         }
@@ -196,7 +150,7 @@ class Recorder:
             lines = self._folder.answers(plan.model.id)
             recording.answers.append(await recorder.record(plan.model.id, name, plan.questions, lines))
             recording.requests, recording.spent_usd = dict(recorder.counts), recorder.budget.spent
-            write_manifest(recording)
+            recording.write_manifest()
         outcomes = [record.outcome for record in journal.records()]
         recording.requests["lost_in_all_runs"] = outcomes.count("lost")
 
@@ -209,22 +163,24 @@ class Recorder:
 
     def _questions(self, model: ModelEntry) -> list[Question]:
         """Of the job's validation file, else its training file; of `--prompts`; of the model's stored completions."""
-        options = self._options
-        questions: list[Question] = []
-        for role in ("validation", "training") if model.job else ():
-            paths = [self._files.path(file_id) for file_id in model.job.files[role]] if model.job else []
-            for path in filter(None, paths):
-                source = "validation" if role == "validation" else "training"
-                questions += read_questions(path, source, options.limit, options.definitions)  # type: ignore[arg-type]
-            if questions:
-                break
+        options, endpoint = self._options, endpoint_of(model.base)
+
+        def of(examples: list[dict[str, Any]], source: Source) -> list[Question]:
+            return questions_of(examples, source, options.limit, options.definitions, endpoint)
+
+        questions = of(self._examples(model.job, "validation"), "validation")
+        questions = questions or of(self._examples(model.job, "training"), "training")
         if options.prompts:
-            questions += read_prompts(options.prompts, options.limit, options.definitions)
+            questions += of(read_prompts(options.prompts), "prompts")
         if options.stored:
             completions = self._folder.lines("stored_completions").entries.values()
-            rows = [stored_row(completion) for completion in completions if completion.get("model") == model.id]
-            questions += questions_of(rows, "stored_completions", options.limit, options.definitions)
+            examples = [stored_example(completion) for completion in completions if completion.get("model") == model.id]
+            questions += of(examples, "stored_completions")
         return unique(questions)
+
+    def _examples(self, job: JobEntry | None, role: Source) -> list[dict[str, Any]]:
+        paths = [self._files.path(file_id) for file_id in job.files[role]] if job else []
+        return [example for path in filter(None, paths) for example in read_examples(path, role)]
 
     def _selected_files(self, inventory: Inventory) -> Iterable[FileEntry]:
         """Files of jobs and batches, and others by their purpose."""
@@ -234,13 +190,6 @@ class Recorder:
         for file in inventory.files.values():
             if self._options.all_files or file.id in referred or file.purpose in _PURPOSES:
                 yield file
-
-    def _has_images(self, file_ids: Iterable[str]) -> bool:
-        for path in filter(None, map(self._files.path, file_ids)):
-            with path.open("rb") as lines:
-                if any(b'"image_url"' in line for line in lines):
-                    return True
-        return False
 
 
 async def take_inventory(account: Account, project: str | None, progress: Progress) -> Inventory:
@@ -264,10 +213,6 @@ def _without_answered(plan: ModelPlan, folder: RecordingFolder) -> ModelPlan:
     entries = folder.answers(plan.model.id).entries
     pending = tuple(question for question in plan.questions if not entries.get(question.id, {}).get("response"))
     return replace(plan, pending=pending)
-
-
-def write_manifest(recording: Recording) -> None:
-    write_json(recording.folder / "manifest.json", recording.to_dict())
 
 
 def _file_metadata(inventory: Inventory) -> dict[str, dict[str, Any]]:

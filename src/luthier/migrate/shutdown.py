@@ -1,7 +1,8 @@
-"""Shutdown dates of fine-tuned models.
+"""Shutdown dates of fine-tuned models, with their source.
 
-A `shutdown_date` of `GET /models` is authoritative; without one, the dates that OpenAI and Azure published for the base
-model apply. Fine-tuned models are switched off together with their base.
+A `shutdown_date` of `GET /models` is authoritative. Without one, the date that the service published for the base model
+applies, since fine-tuned models are switched off together with their base. Where the page names days or families rather
+than this base, the date is inferred.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from typing import Literal
 
 from luthier.migrate.account import Provider
 
-Source = Literal["account", "published"]
-LAST_TRAINING_DAY = {"openai": dt.date(2027, 1, 6)}
+Source = Literal["account", "published", "inferred"]
 
-# OpenAI's deprecations page, as of November 2026. Aliases and dated names are looked up by their longest prefix.
+# OpenAI's deprecations page, as of November 2026. Other snapshots of a family get its date as inferred.
 _OPENAI = {
     "babbage-002": dt.date(2026, 9, 28),
     "davinci-002": dt.date(2026, 9, 28),
@@ -25,12 +25,13 @@ _OPENAI = {
     "gpt-4-0613": dt.date(2026, 10, 23),
     "gpt-4.1-nano": dt.date(2026, 10, 23),
     "o4-mini": dt.date(2026, 10, 23),
-    "gpt-4o": dt.date(2027, 1, 14),
-    "gpt-4o-mini": dt.date(2027, 1, 14),
-    "gpt-4.1": dt.date(2027, 1, 14),
-    "gpt-4.1-mini": dt.date(2027, 1, 14),
+    **dict.fromkeys(("gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-2024-11-20"), dt.date(2027, 1, 14)),
+    **dict.fromkeys(("gpt-4o-mini", "gpt-4o-mini-2024-07-18"), dt.date(2027, 1, 14)),
+    **dict.fromkeys(("gpt-4.1", "gpt-4.1-2025-04-14"), dt.date(2027, 1, 14)),
+    **dict.fromkeys(("gpt-4.1-mini", "gpt-4.1-mini-2025-04-14"), dt.date(2027, 1, 14)),
 }
-# Azure's page on fine-tuning retirements of July 2026: deployments of fine-tuned models end no earlier than this.
+# Azure's page of July 2026 ends deployments of fine-tuned models on three days of October 2027 at the earliest. Which
+# base ends on which of them is inferred.
 _AZURE = {
     "gpt-4o": dt.date(2027, 10, 1),
     "gpt-4o-mini": dt.date(2027, 10, 1),
@@ -44,7 +45,7 @@ _DATE_SUFFIX = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """The last day of a model. `earliest`: the date may still move to a later one."""
+    """A last day, of a model or of training. `earliest`: the day may still move to a later one."""
 
     date: dt.date
     source: Source
@@ -52,6 +53,12 @@ class Shutdown:
 
     def days_left(self, today: dt.date) -> int:
         return (self.date - today).days
+
+
+LAST_TRAINING_DAY: dict[Provider, Shutdown] = {
+    "openai": Shutdown(dt.date(2027, 1, 6), "published"),
+    "azure": Shutdown(dt.date(2027, 4, 1), "published", earliest=True),  # of customers who had trained before
+}
 
 
 def base_of(model: str) -> str | None:
@@ -85,9 +92,11 @@ def account_date(text: object) -> Shutdown | None:
 
 
 def published_date(base: str, provider: Provider) -> Shutdown | None:
-    """The published date of a base model; None for models without one."""
-    table = _AZURE if provider == "azure" else _OPENAI
-    for name in (base, undated(base)):
-        if name in table:
-            return Shutdown(table[name], "published", earliest=provider == "azure")
-    return None
+    """The date of a base model by the service's page; None for models without one."""
+    if provider == "azure":
+        date = _AZURE.get(base) or _AZURE.get(undated(base))
+        return Shutdown(date, "inferred", earliest=True) if date else None
+    if base in _OPENAI:
+        return Shutdown(_OPENAI[base], "published")
+    date = _OPENAI.get(undated(base))
+    return Shutdown(date, "inferred") if date else None

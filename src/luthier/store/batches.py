@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from sqlalchemy import JSON, Column, Connection, Float, Integer, RowMapping, String, Table, Text, insert, update
+from sqlalchemy import JSON, Column, Connection, Float, Integer, RowMapping, String, Table, Text, insert, select, update
 
 from luthier.store.database import Database, metadata, project_column
 from luthier.store.files import Files
@@ -76,6 +76,19 @@ class Batches(Scoped):
                 insert(batches).values(**row, **values, request_counts=counts, project=self._new_row_project)
             )
             return self._find(connection, batch_id)
+
+    def restore(self, batch: Batch) -> bool:
+        """A batch of another service under its own id; one that had not ended there is cancelled. False for an id that
+        is here already.
+        """
+        row = batch.model_dump(exclude={"object"})
+        row |= {"status": batch.status if batch.status in FINAL else "cancelled", "project": self._new_row_project}
+        row["expires_at"] = batch.expires_at or batch.created_at + WINDOW_S
+        with self._database.write() as connection:
+            if connection.scalar(select(batches.c.seq).where(batches.c.id == batch.id)):
+                return False
+            connection.execute(insert(batches).values(**row))
+        return True
 
     def retrieve(self, batch_id: str) -> Batch:
         """Raises NotFoundError in OpenAI's words."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, String, Table, Text, insert, select
+from sqlalchemy import Column, Connection, Integer, String, Table, Text, insert, select, update
 
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database, checkpoints, events, files, jobs, metadata
@@ -27,16 +27,27 @@ imported_files = Table(
 )
 
 
+def can_be_id(text: str) -> bool:
+    """Whether an id of another service can be one here."""
+    return bool(_ID.fullmatch(text))
+
+
 class Imports(Scoped):
     """Both methods are idempotent: False for an id that is here already, and for one that cannot be an id here."""
 
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database, self._blobs = database, blobs
 
-    def add_file(self, file: Mapping[str, Any], content: Path, source: str) -> bool:
-        """A file with its own id, name, purpose and time of creation; it does not expire."""
+    def add_file(self, file: Mapping[str, Any], content: Path, source: str, *, replace: bool = False) -> bool:
+        """A file with its own id, name, purpose and time of creation; it does not expire. `replace`: an earlier import
+        of it gets the new content.
+        """
         file_id = str(file["id"])
-        if not _ID.fullmatch(file_id) or self._exists(files, file_id):
+        if not can_be_id(file_id):
+            return False
+        if self._exists(files, file_id):
+            if replace:
+                self._replace_content(file_id, content)
             return False
         with content.open("rb") as original:
             size = self._blobs.write(file_id, lambda out: shutil.copyfileobj(original, out))
@@ -63,7 +74,7 @@ class Imports(Scoped):
     ) -> bool:
         """A finished job with its events and checkpoints. One that had not finished there is cancelled here."""
         job_id = str(job["id"])
-        if not _ID.fullmatch(job_id) or self._exists(jobs, job_id):
+        if not can_be_id(job_id) or self._exists(jobs, job_id):
             return False
         row = _job_row(job) | {"id": job_id, "metadata": dict(job_metadata), "project": self._new_row_project}
         with self._database.write() as connection:
@@ -71,6 +82,14 @@ class Imports(Scoped):
             _insert_events(connection, job_id, job_events)
             _insert_checkpoints(connection, job_id, job_checkpoints)
         return True
+
+    def _replace_content(self, file_id: str, content: Path) -> None:
+        with content.open("rb") as original:
+            size = self._blobs.write(file_id, lambda out: shutil.copyfileobj(original, out))
+        imported = select(imported_files.c.id)
+        with self._database.write() as connection:
+            this = (files.c.id == file_id) & files.c.id.in_(imported)
+            connection.execute(update(files).where(this).values(bytes=size))
 
     def _exists(self, table: Table, row_id: str) -> bool:
         with self._database.read() as connection:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    func,
     insert,
     select,
     update,
@@ -68,6 +69,17 @@ class StoredCompletions(Scoped):
                 raise ConflictError(f"There is a chat completion with id '{completion.id}' already.")
             connection.execute(insert(stored_completions).values(**row))
             _prune(connection, max_rows)
+
+    def exists(self, completion_id: str) -> bool:
+        with self._database.read() as connection:
+            this = self._unexpired().where(stored_completions.c.id == completion_id)
+            return connection.execute(this).first() is not None
+
+    def count(self) -> int:
+        """Of all projects together, as the limit counts them."""
+        unexpired = stored_completions.c.expires_at > now()
+        with self._database.read() as connection:
+            return connection.scalar(select(func.count()).select_from(stored_completions).where(unexpired)) or 0
 
     def retrieve(self, completion_id: str) -> StoredCompletion:
         """Raises NotFoundError."""

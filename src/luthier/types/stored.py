@@ -1,5 +1,6 @@
 """Stored chat completions: responses to requests with `store`, and their messages."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -7,6 +8,8 @@ from pydantic import Field
 from luthier.types.chat import ChatCompletion
 from luthier.types.common import Metadata, Request, Response
 from luthier.types.files import FileObject
+
+_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}  # streams need not report it
 
 
 class UpdateStoredRequest(Request):
@@ -41,6 +44,38 @@ class StoredMessage(Response):
     tool_calls: list[dict[str, Any]] | None = None
     function_call: dict[str, Any] | None = None
     tool_call_id: str | None = None
+
+
+def foreign_fields(completion: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `StoredCompletion` that a chat completion of another service has, without those that are unknown
+    or null and without annotations. Raises KeyError for a completion without choices.
+    """
+    fields = _without_nulls(completion) | {"choices": [_choice(choice) for choice in completion["choices"]]}
+    usage = _without_nulls(completion.get("usage") or _NO_USAGE)
+    fields["usage"] = {name: _without_nulls(n) if isinstance(n, dict) else n for name, n in usage.items()}
+    return {name: value for name, value in fields.items() if name in StoredCompletion.model_fields}
+
+
+def stored_message(message_id: str, fields: Mapping[str, Any]) -> StoredMessage:
+    """Content that was sent in parts is stored in parts."""
+    stored = {name: value for name, value in fields.items() if name in StoredMessage.model_fields}
+    if isinstance(stored.get("content"), list):
+        stored["content_parts"] = stored.pop("content")
+    return StoredMessage(**{**stored, "id": message_id})
+
+
+def _choice(choice: dict[str, Any]) -> dict[str, Any]:
+    """Without annotations, and with calls as their type has them."""
+    message = {name: value for name, value in choice["message"].items() if name != "annotations"}
+    message.setdefault("content", None)
+    if message.get("tool_calls"):
+        names = ("id", "type", "function")
+        message["tool_calls"] = [{name: call[name] for name in names} for call in message["tool_calls"]]
+    return {**choice, "message": message}
+
+
+def _without_nulls(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry for name, entry in value.items() if entry is not None}
 
 
 class StoredDeleted(Response):

@@ -10,7 +10,13 @@ from luthier.server.state import State, StateDep
 from luthier.store import Page
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.common import ListPage
-from luthier.types.stored import StoredCompletion, StoredDeleted, StoredMessage, UpdateStoredRequest
+from luthier.types.stored import (
+    StoredCompletion,
+    StoredDeleted,
+    StoredMessage,
+    UpdateStoredRequest,
+    stored_message,
+)
 
 router = APIRouter(prefix="/v1/chat/completions", tags=["chat"], route_class=StrictRoute)
 _ECHOED = {"seed", "tools", "tool_choice", "response_format"}
@@ -46,14 +52,6 @@ def request_parameters(body: dict[str, Any]) -> dict[str, Any]:
         tools = [{"type": "function", "function": function} for function in body["functions"]]
         body = {"tools": tools, **body}
     return _DEFAULTS | {name: value for name, value in body.items() if name in _ECHOED | set(_DEFAULTS)}
-
-
-def stored_message(message_id: str, fields: dict[str, Any]) -> StoredMessage:
-    """Content that was sent in parts is stored in parts."""
-    stored = {name: value for name, value in fields.items() if name in StoredMessage.model_fields}
-    if isinstance(stored.get("content"), list):
-        stored["content_parts"] = stored.pop("content")
-    return StoredMessage(**{**stored, "id": message_id})
 
 
 @router.get("", openapi_extra=METADATA_PARAMETER)

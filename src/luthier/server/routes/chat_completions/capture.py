@@ -13,11 +13,11 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.server.generation.stream_assembly import assemble_stream
 from luthier.server.generation.upstream_proxy import OnAnswer, UpstreamCall
-from luthier.server.routes.stored_completions import request_parameters, save, stored_message
+from luthier.server.routes.stored_completions import request_parameters, save
 from luthier.server.state import State
 from luthier.types.common import new_id
 from luthier.types.errors import ConflictError
-from luthier.types.stored import StoredCompletion
+from luthier.types.stored import StoredCompletion, foreign_fields, stored_message
 from luthier.types.strict_json import parse_json
 
 CAPTURED = {"luthier:captured": "true"}
@@ -25,7 +25,6 @@ UPSTREAM_MODEL = "luthier:upstream_model"  # metadata key, where the requested n
 
 _log = logging.getLogger(__name__)
 _ID = re.compile(r"[\w-]{1,64}", re.ASCII)
-_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}  # streams need not report it
 
 
 def capture(request: Request, state: State, call: UpstreamCall) -> OnAnswer | None:
@@ -66,27 +65,10 @@ def _completion(call: UpstreamCall, answer: dict[str, Any], request_id: str) -> 
     metadata = {**sent.get("metadata", {}), **CAPTURED}
     if call.model != sent["model"]:
         metadata[UPSTREAM_MODEL] = call.model
-    fields = _without_nulls(answer)
-    fields |= {"model": sent["model"], "choices": [_choice(choice) for choice in answer["choices"]]}
-    usage = _without_nulls(answer.get("usage") or _NO_USAGE)
-    fields["usage"] = {name: _without_nulls(n) if isinstance(n, dict) else n for name, n in usage.items()}
-    known = {name: value for name, value in fields.items() if name in StoredCompletion.model_fields}
+    fields = foreign_fields(answer) | request_parameters(sent) | {"model": sent["model"]}
     return StoredCompletion(
-        **{**known, **request_parameters(sent)},
-        metadata=metadata,
-        input_user=sent.get("user"),
-        request_id=request_id,
+        **{**fields, "metadata": metadata, "input_user": sent.get("user"), "request_id": request_id}
     )
-
-
-def _choice(choice: dict[str, Any]) -> dict[str, Any]:
-    """Without annotations, and with calls as their type has them."""
-    message = {name: value for name, value in choice["message"].items() if name != "annotations"}
-    message.setdefault("content", None)
-    if message.get("tool_calls"):
-        names = ("id", "type", "function")
-        message["tool_calls"] = [{name: call[name] for name in names} for call in message["tool_calls"]]
-    return {**choice, "message": message}
 
 
 def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
