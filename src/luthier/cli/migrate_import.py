@@ -43,7 +43,7 @@ def import_recording(options: Options, folder: Path, project: str | None) -> Non
     from luthier.store import Store
 
     settings = settings_of(options)
-    store = Store(settings.data)
+    store = Store(settings_of(options).data)
     limits = ImportLimits(settings.stored_days, settings.stored_completions)
     try:
         with spinner(say("Importing …", "正在导入……")):
