@@ -16,8 +16,8 @@ Be brief.<|im_end|>
 ' }}{% endif %}"""
 
 
-def make_tiny_base(folder: Path, *, layers: int = 2, width: int = 32, seed: int = 0) -> Path:
-    """Llama with `layers` layers, `width` wide, random weights in float32, a token per byte, 2,048 tokens long."""
+def make_tiny_base(folder: Path, *, layers: int = 2, width: int = 32, seed: int = 0, context: int = 2048) -> Path:
+    """Llama with `layers` layers, `width` wide, random weights in float32, a token per byte, `context` tokens long."""
     folder.mkdir(parents=True)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
@@ -36,7 +36,7 @@ def make_tiny_base(folder: Path, *, layers: int = 2, width: int = 32, seed: int 
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=2048,
+        max_position_embeddings=context,
         tie_word_embeddings=True,
         bos_token_id=256,
         eos_token_id=257,
