@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
 
+from luthier.language import say
+from luthier.store.backup import DATABASE, has_tables
 from luthier.store.batches import Batches, ClaimedBatch
 from luthier.store.blobs import Blobs
 from luthier.store.database import Database
@@ -20,6 +22,7 @@ from luthier.store.stored_completions import StoredCompletions
 from luthier.store.uploads import Uploads
 from luthier.store.work_queue import LeasedTable
 from luthier.store.worker_locks import WorkerLocks
+from luthier.types.errors import LuthierError
 
 __all__ = [
     "ClaimedBatch",
@@ -41,7 +44,8 @@ class Store:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
-        self._database = Database(folder / "luthier.db")
+        _require_database(folder)
+        self._database = Database(folder / DATABASE)
         self.files = Files(self._database, Blobs(folder / "files"))
         self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
         self.batches = Batches(self._database, folder / "batches", self.files)
@@ -75,10 +79,11 @@ class Store:
                 queue.release_worker(worker_id)
 
     def delete_expired(self) -> None:
-        """Deletes expired files, uploads and stored completions."""
+        """Deletes expired files, uploads and stored completions, and folds the log into the database file."""
         self.files.delete_expired()
         self.uploads.delete_expired()
         self.stored_completions.delete_expired()
+        self._database.fold_in_log()
 
     @property
     def models_folder(self) -> Path:
@@ -99,3 +104,21 @@ class Store:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _require_database(folder: Path) -> None:
+    """Raises LuthierError for a data folder that has lost its database: an empty one would hide what is there."""
+    if has_tables(folder / DATABASE):
+        return
+    for name in ("files", "models"):
+        if any((folder / name).glob("[!.]*")):
+            raise LuthierError(
+                say(
+                    f"{folder} holds {name} but no database: {DATABASE} is missing or empty. Luthier does not start an "
+                    "empty one in its place. If the folder was copied, copy it whole (luthier backup), with "
+                    f"{DATABASE}-wal; otherwise restore a backup, or use another --data folder.",
+                    f"{folder} 中有 {name}，但没有数据库：{DATABASE} 缺失或为空。Luthier 不会用空数据库代替它。"
+                    f"如果文件夹是复制来的，请完整复制（luthier backup），包括 {DATABASE}-wal；"
+                    "否则请恢复备份，或用 --data 指定别的文件夹。",
+                )
+            )

@@ -157,6 +157,11 @@ class Database:
         with self._engine.connect().execution_options(write=True) as connection, connection.begin():
             yield connection
 
+    def fold_in_log(self) -> None:
+        """Moves what the write-ahead log holds into the database file, as far as no reader is in the way."""
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
     def close(self) -> None:
         self._engine.dispose()
 

@@ -1,0 +1,84 @@
+"""`luthier backup` and `luthier restore`: the data folder as a whole, while servers and workers run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from luthier.cli.i18n import printable
+from luthier.cli.local import settings_of
+from luthier.cli.options import Options, data_options, pass_options
+from luthier.cli.output import download_bars, format_bytes, note, print_json, stdout_console
+from luthier.language import say
+
+if TYPE_CHECKING:
+    from luthier.store.backup import BackupSummary
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command(
+    help=say(
+        "Copy the data folder to a new folder, while the server runs: database, files, models, jobs. Every file has a "
+        "checksum in backup.json.\n\nExample: luthier backup /mnt/backups/2026-12-01",
+        "把数据文件夹（数据库、文件、模型、任务）复制到新文件夹，服务器可以继续运行。"
+        "每个文件的校验和写在 backup.json 中。"
+        "\n\n例子：luthier backup /mnt/backups/2026-12-01",
+    )
+)
+@click.argument("folder", type=_FOLDER)
+@data_options
+@pass_options
+def backup(options: Options, folder: Path) -> None:
+    from luthier.store.backup import back_up
+
+    with _progress(say("Copying", "复制")) as report:
+        summary = back_up(settings_of(options).data, folder.expanduser().absolute(), report)
+    _show(options, summary, say("Backed up", "已备份"))
+    if not options.json:
+        restore_command = f"luthier restore {summary.folder} --data NEW_FOLDER"
+        note(printable(say(f"To go back: {restore_command}", f"恢复：{restore_command}")))
+
+
+@click.command(
+    help=say(
+        "Copy a backup into an empty data folder, once all of its checksums are right.\n\n"
+        "Example: luthier restore /mnt/backups/2026-12-01 --data ~/luthier-restored",
+        "核对全部校验和，然后把备份复制到空的数据文件夹。\n\n"
+        "例子：luthier restore /mnt/backups/2026-12-01 --data ~/luthier-restored",
+    )
+)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@data_options
+@pass_options
+def restore(options: Options, folder: Path) -> None:
+    from luthier.store.backup import restore as restore_backup
+
+    with _progress(say("Restoring", "恢复")) as report:
+        summary = restore_backup(folder.expanduser().absolute(), settings_of(options).data, report)
+    _show(options, summary, say("Restored", "已恢复"))
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[Callable[[int, int], None]]:
+    with download_bars(text) as advance:
+        yield lambda done, total: advance("", done, total)
+
+
+def _show(options: Options, summary: BackupSummary, verb: str) -> None:
+    from luthier.store.backup import to_dict
+
+    if options.json:
+        print_json(to_dict(summary))
+        return
+    size = format_bytes(summary.bytes)
+    text = say(f"{verb}: {summary.files} files, {size}, in {summary.folder}",
+               f"{verb}：{summary.files} 个文件，{size}，位于 {summary.folder}")  # fmt: skip
+    stdout_console().print(printable(text), soft_wrap=True)
+    if summary.missing:
+        names = ", ".join(summary.missing)
+        note(printable(say(f"Without their bytes: {names}", f"缺少内容：{names}")), "yellow")

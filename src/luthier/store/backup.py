@@ -1,0 +1,216 @@
+"""Backups of a data folder, made while servers and workers run on it, and their restoration.
+
+A backup is a folder with the same layout, a database without a write-ahead log, and `backup.json`: the size and the
+SHA-256 of every file. Copying `luthier.db` alone is no backup: what was committed lately lies in `luthier.db-wal`.
+"""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier import __version__
+from luthier.language import say
+from luthier.types.common import now
+from luthier.types.errors import LuthierError
+
+DATABASE, MANIFEST = "luthier.db", "backup.json"
+_FOLDERS = ("files", "uploads", "models", "jobs", "batches")
+_CHUNK_BYTES = 1 << 20
+
+Report = Callable[[int, int], None]  # bytes done, total bytes
+
+
+@dataclass(frozen=True)
+class BackupSummary:
+    """`missing`: files of rows in the copied database whose bytes were not in the data folder any more."""
+
+    folder: str
+    files: int
+    bytes: int
+    missing: list[str]
+
+
+def back_up(data: Path, target: Path, report: Report = lambda done, total: None) -> BackupSummary:
+    """Copies the data folder to `target`, which must not exist or be empty; it appears whole or not at all.
+
+    Files are copied before the database and what is new after it, so that every row of the copy has its bytes.
+
+    Raises:
+        LuthierError: No database in `data`, or something in `target`.
+        OSError: As the file system says it.
+    """
+    if not has_tables(data / DATABASE):
+        raise LuthierError(say(f"{data} holds no database of Luthier.", f"{data} 中没有 Luthier 的数据库。"))
+    partial = _empty_sibling(target)
+    try:
+        total = sum(path.stat().st_size for path in _content(data)) + (data / DATABASE).stat().st_size
+        _copy_new(data, partial, report, total)
+        _copy_database(data / DATABASE, partial / DATABASE)
+        _copy_new(data, partial, lambda done, total: None, total)
+        missing = _missing_blobs(partial)
+        manifest = {path.relative_to(partial).as_posix(): _describe(path) for path in sorted(_all_files(partial))}
+        header = {"object": "backup", "luthier": __version__, "created_at": now(), "missing": missing}
+        (partial / MANIFEST).write_text(json.dumps({**header, "files": manifest}, indent=1), encoding="utf-8")
+        _move_into_place(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return BackupSummary(str(target), len(manifest), sum(int(file["bytes"]) for file in manifest.values()), missing)
+
+
+def restore(backup: Path, data: Path, report: Report = lambda done, total: None) -> BackupSummary:
+    """Copies a backup to the data folder, which must not exist or be empty, once every checksum is right.
+
+    Raises:
+        LuthierError: No backup, a damaged one, or something in `data`.
+        OSError: As the file system says it.
+    """
+    manifest = _read_manifest(backup)
+    partial = _empty_sibling(data)
+    total, done = sum(int(file["bytes"]) for file in manifest["files"].values()), 0
+    try:
+        partial.chmod(0o700)
+        damaged = []
+        for name, description in manifest["files"].items():
+            source, copy = _inside(backup, name), partial / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if not source.is_file():
+                damaged.append(name)
+                continue
+            shutil.copy2(source, copy)
+            if _describe(copy) != description:
+                damaged.append(name)
+            done += int(description["bytes"])
+            report(done, total)
+        if damaged:
+            raise LuthierError(_damaged_text(backup, damaged))
+        _move_into_place(partial, data)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return BackupSummary(str(data), len(manifest["files"]), total, list(manifest["missing"]))
+
+
+def to_dict(summary: BackupSummary) -> dict[str, Any]:
+    return asdict(summary)
+
+
+def _empty_sibling(target: Path) -> Path:
+    """A new folder beside `target`, to be renamed to it. Raises LuthierError where something is in `target`."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise LuthierError(
+            say(f"{target} is not empty; name a new folder.", f"{target} 不是空文件夹；请指定一个新文件夹。")
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.parent / f".{target.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    return partial
+
+
+def _move_into_place(partial: Path, target: Path) -> None:
+    if target.exists():
+        target.rmdir()
+    partial.rename(target)
+
+
+def has_tables(database: Path) -> bool:
+    """Whether the file, or its write-ahead log, is a database of ours. False for no file."""
+    if not database.is_file():
+        return False
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema'").fetchone())
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """A consistent copy with what the write-ahead log holds, in one file."""
+    with closing(sqlite3.connect(source, timeout=60)) as origin, closing(sqlite3.connect(target)) as copy:
+        origin.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE")
+    target.chmod(0o600)
+
+
+def _content(data: Path) -> Iterator[Path]:
+    for folder in _FOLDERS:
+        yield from _all_files(data / folder)
+
+
+def _all_files(folder: Path) -> Iterator[Path]:
+    """Regular files, temporary ones and locks aside."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and not path.name.startswith(".new-") and path.suffix != ".lock":
+            yield path
+
+
+def _copy_new(data: Path, target: Path, report: Report, total: int) -> None:
+    """Copies files that the target lacks or has in an earlier state; one that is deleted meanwhile is left out."""
+    done = 0
+    for source in _content(data):
+        copy = target / source.relative_to(data)
+        try:
+            if not copy.exists() or _state(copy) != _state(source):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, copy)
+            done += copy.stat().st_size
+        except FileNotFoundError:
+            continue
+        report(min(done, total), total)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, int(status.st_mtime)
+
+
+def _missing_blobs(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / DATABASE)) as connection:
+        file_ids = [row[0] for row in connection.execute("SELECT id FROM files")]
+        adapters = [row[0] for row in connection.execute("SELECT adapter FROM models")]
+    missing = [f"files/{file_id}" for file_id in file_ids if not (folder / "files" / file_id).exists()]
+    return missing + [f"models/{name}" for name in adapters if not (folder / "models" / name).exists()]
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _read_manifest(backup: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((backup / MANIFEST).read_bytes())
+        if manifest["object"] == "backup" and isinstance(manifest["files"], dict):
+            return dict(manifest)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise LuthierError(
+        say(
+            f"{backup} is no backup: it has no readable {MANIFEST}. luthier backup writes one.",
+            f"{backup} 不是备份：没有可读的 {MANIFEST}。请用 luthier backup 生成。",
+        )
+    )
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Raises LuthierError for a name that leads out of the folder."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise LuthierError(say(f"{MANIFEST} names a file outside: {name}", f"{MANIFEST} 指向外部文件：{name}"))
+    return path
+
+
+def _damaged_text(backup: Path, names: list[str]) -> str:
+    shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+    return say(
+        f"{backup} is damaged: {len(names)} files are missing or differ from their checksums ({shown}). Nothing was "
+        "restored.",
+        f"{backup} 已损坏：{len(names)} 个文件缺失或校验和不符（{shown}）。未恢复任何内容。",
+    )
