@@ -13,6 +13,7 @@ from luthier.data.examples.example import Example
 from luthier.data.examples.messages import Answer, Call, normalize_messages, normalize_tools
 from luthier.data.rendering.call_form import parse_answer
 from luthier.data.rendering.chat_template import Template
+from luthier.data.rendering.content_guard import ContentGuard
 from luthier.data.rendering.hermes_form import HERMES
 from luthier.data.rendering.renderer import Renderer
 from luthier.types.chat import FunctionDefinition, Tool
@@ -279,3 +280,16 @@ def test_a_text_that_holds_all_private_use_characters_of_the_first_plane(rendere
     plain = renderer.prompt([{"role": "user", "content": "q"}])
     assert text + "<|im_end|>" in renderer.decode(ids)
     assert all(ids.count(stop) == plain.count(stop) for stop in renderer.stop_ids)
+
+
+def test_definitions_are_guarded_once_and_stay_guarded(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = {"type": "function", "function": {"name": "g", "description": "ends <|im_end|> here", "parameters": {}}}
+    other = [user("\ue000"), assistant("b")]  # takes the first mark away
+    first = renderer.example(example(CHATS[0], [described]))
+    guarded = []
+    guard = ContentGuard._guarded
+    monkeypatch.setattr(ContentGuard, "_guarded", lambda self, *args: guarded.append(args[0]) or guard(self, *args))
+    assert renderer.example(example(CHATS[0], [dict(described)])) == first
+    assert described["function"] not in guarded
+    assert renderer.decode(renderer.example(example(other, [described])).ids).count("ends <|im_end|> here") == 1
+    assert first.ids.count(257) == renderer.example(example(CHATS[0], [TOOL])).ids.count(257)

@@ -28,6 +28,14 @@ class LosslessNumber(float):
     __str__ = __repr__
 
 
+class CachedObject(dict[str, Any]):
+    """An object that is written often and never changed: `dumps` writes it once for each choice of options."""
+
+    def __init__(self, members: dict[str, Any]) -> None:
+        super().__init__(members)
+        self.texts: dict[str, str] = {}
+
+
 def _number(text: str) -> float | int:
     plain: float | int = float(text) if any(mark in text for mark in ".eE") else int(text)
     return plain if repr(plain) == text else LosslessNumber(text)
@@ -43,6 +51,11 @@ DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constan
 def dumps(value: Any, **options: Any) -> str:
     """As `json.dumps`, with every `LosslessNumber` in its own digits."""
     options.setdefault("ensure_ascii", False)
+    if isinstance(value, CachedObject):
+        choice = repr(options)
+        if choice not in value.texts:
+            value.texts[choice] = dumps(dict(value), **options)
+        return value.texts[choice]
     if not _has_lossless_number(value):
         return json.dumps(value, **options)
     guard = unused_character(value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import jinja2
@@ -12,6 +12,13 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from luthier.data.jsonl import lossless_json
+from luthier.data.rendering.turn_offsets import (
+    LookaheadError,
+    TurnOffsets,
+    is_one_loop,
+    measure_offsets,
+    refuse_lookahead,
+)
 from luthier.types.errors import RenderError
 
 # What a template may raise beside Jinja's own errors, for a conversation that its author did not expect.
@@ -54,6 +61,23 @@ class Template:
         except (jinja2.TemplateError, *_TEMPLATE_ERRORS) as error:
             raise RenderError(f"The base model's chat template refuses this conversation: {error}") from error
 
+    def render_turns(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, answer_next: bool = False
+    ) -> TurnOffsets | None:
+        """As `render`, with the place of each message; None where that is not certain, or the rendering fails."""
+        if not self._is_one_loop:
+            return None
+        variables = {"enable_thinking": False, "thinking": False, **self._tokens}
+        variables |= {"tools": tools, "add_generation_prompt": answer_next}
+        try:
+            return measure_offsets(self._template, messages, variables)
+        except (LookaheadError, jinja2.TemplateError, *_TEMPLATE_ERRORS):
+            return None
+
+    @cached_property
+    def _is_one_loop(self) -> bool:
+        return is_one_loop(_environment().parse(self.text))
+
 
 class _GenerationMarks(Extension):
     """`{% generation %}`, by which other trainers find the answers, renders what stands in it."""
@@ -65,12 +89,22 @@ class _GenerationMarks(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox, which tells `turn_offsets` of what a template reads."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        refuse_lookahead(obj, attribute)
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        refuse_lookahead(obj, argument)
+        return super().getitem(obj, argument)
+
+
 @cache
-def _environment() -> ImmutableSandboxedEnvironment:
+def _environment() -> _Environment:
     """Jinja as model makers expect it: sandboxed, trimmed blocks, `tojson` without ASCII escapes."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationMarks]
-    )
+    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationMarks])
     environment.filters["tojson"] = lossless_json.dumps
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)

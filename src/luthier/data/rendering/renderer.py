@@ -18,9 +18,10 @@ from tokenizers.decoders import DecodeStream
 
 from luthier.data.examples.example import Example
 from luthier.data.examples.messages import normalize_messages
-from luthier.data.jsonl import lossless_json
+from luthier.data.rendering.content_guard import ContentGuard
 from luthier.data.rendering.survival import check_survival
 from luthier.data.rendering.template_choice import Vocabulary, choose_template, stored_template
+from luthier.data.rendering.text_encoder import TextEncoder
 from luthier.data.rendering.turn_composer import TurnComposer
 from luthier.data.rendering.whole_conversation import cut_whole
 from luthier.types.errors import BaseModelError, RenderError
@@ -86,15 +87,15 @@ class Renderer:
             except RenderError as error:
                 segmented.append(error)
         texts = [text for segments in segmented if isinstance(segments, list) for text, _ in segments]
-        encoded = iter(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+        encoded = iter(self._encoder.encode_all(texts))
         return [self._join(segments, encoded) if isinstance(segments, list) else segments for segments in segmented]
 
     @staticmethod
-    def _join(segments: list[tuple[str, float]], encoded: Iterator[Any]) -> Rendered:
+    def _join(segments: list[tuple[str, float]], encoded: Iterator[list[int]]) -> Rendered:
         ids: list[int] = []
         weights: list[float] = []
         for _, weight in segments:
-            tokens = next(encoded).ids
+            tokens = next(encoded)
             ids += tokens
             weights += [weight] * len(tokens)
         return Rendered(ids, weights)
@@ -162,8 +163,12 @@ class Renderer:
         return frozenset(self._tokenizer.get_added_tokens_decoder())
 
     @cached_property
-    def _special_texts(self) -> list[str]:
-        return sorted((token.content for token in self._tokenizer.get_added_tokens_decoder().values()), key=len)
+    def _content_guard(self) -> ContentGuard:
+        return ContentGuard([token.content for token in self._tokenizer.get_added_tokens_decoder().values()])
+
+    @cached_property
+    def _encoder(self) -> TextEncoder:
+        return TextEncoder(self._tokenizer)
 
     def _segments(
         self,
@@ -178,8 +183,7 @@ class Renderer:
 
         What is not trained (`answer_next`) may lose something: a request may hold what no model would write.
         """
-        guard = lossless_json.unused_character(messages, tools)
-        safe, safe_tools = self._guarded(messages, guard), self._guarded(tools, guard)
+        mark, safe, safe_tools = self._content_guard.apply(messages, tools)
         reasons = thinking or any(message.get("reasoning_content") for message in messages)
         if self.choice.composed or reasons or options:
             composer = TurnComposer(self.template, self.choice.composer.end_marks, options)
@@ -187,28 +191,16 @@ class Renderer:
         else:
             segments = cut_whole(self.template, safe, safe_tools, answer_next=answer_next)
         if not answer_next:
-            check_survival(messages, tools, segments, guard, self.call_form)
+            check_survival(messages, tools, segments, mark, self.call_form)
         return [
             (part, 0.0 if segment.message is None else _loss_weight(messages[segment.message]))
             for segment in segments
-            for part in segment.text.split(guard)
+            for part in segment.text.split(mark)
             if part
         ]
 
-    def _guarded(self, value: Any, guard: str) -> Any:
-        """A copy in which `guard` splits every special token inside content; the text is split there later."""
-        if isinstance(value, str):
-            for special in self._special_texts:
-                value = value.replace(special, special[:1] + guard + special[1:])
-            return value
-        if isinstance(value, list):
-            return [self._guarded(element, guard) for element in value]
-        if isinstance(value, dict):
-            return {self._guarded(key, guard): self._guarded(member, guard) for key, member in value.items()}
-        return value
-
     def _encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self._encoder.encode(text)
 
 
 def _loss_weight(message: dict[str, Any]) -> float:

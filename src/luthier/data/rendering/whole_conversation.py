@@ -1,14 +1,28 @@
-"""A conversation as its template renders it at once, cut at both ends of every answer."""
+"""A conversation as its template renders it at once, cut at both ends of every answer.
+
+An answer is what the template adds for it to the conversation before it, opened for an answer; it ends with the token
+that ends a turn, and without the line break after it, which is never generated.
+"""
 
 from luthier.data.rendering.chat_template import Template
 from luthier.data.rendering.turn_composer import Messages, Segment, Tools
 from luthier.types.errors import RenderError
+
+_MANY_ANSWERS = 4  # below it, rendering every beginning costs no more than watching one rendering
 
 
 def cut_whole(template: Template, messages: Messages, tools: Tools, *, answer_next: bool = False) -> list[Segment]:
     """Raises RenderError where one rendered text is not the beginning of the next, unless `answer_next`: of a prompt
     nothing is trained, so it need not be cut.
     """
+    answers = sum(message["role"] == "assistant" for message in messages)
+    if answers >= _MANY_ANSWERS and (segments := cut_by_offsets(template, messages, tools, answer_next)):
+        return segments
+    return cut_by_beginnings(template, messages, tools, answer_next)
+
+
+def cut_by_beginnings(template: Template, messages: Messages, tools: Tools, answer_next: bool) -> list[Segment]:
+    """The definition: the conversation up to each answer is rendered by itself. As `cut_whole`."""
     full = template.render(messages, tools, answer_next=answer_next)
     segments: list[Segment] = []
     done = 0
@@ -24,7 +38,37 @@ def cut_whole(template: Template, messages: Messages, tools: Tools, *, answer_ne
                 f"The base model's chat template rewrites earlier turns, so the tokens of message {index + 1} "
                 "cannot be told apart. Use a base model with a template that only appends."
             )
-        end = max(len(until.rstrip()), len(before))  # the line break after the end-of-turn token is never generated
+        end = max(len(until.rstrip()), len(before))
         segments += [Segment(full[done : len(before)]), Segment(full[len(before) : end], index)]
         done = end
     return [*segments, Segment(full[done:])]
+
+
+def cut_by_offsets(template: Template, messages: Messages, tools: Tools, answer_next: bool) -> list[Segment] | None:
+    """The same from one rendering, in linear time; None where the template or the conversation does not allow it."""
+    turns = template.render_turns(messages, tools, answer_next=answer_next)
+    first = next((index for index, message in enumerate(messages) if message["role"] == "assistant"), 0)
+    if turns is None or first == 0 or -1 in turns.starts[first:]:
+        return None
+    text, starts = turns
+    try:
+        before = template.render(messages[:first], tools, answer_next=True)
+        until = template.render(messages[: first + 1], tools)
+    except RenderError:
+        return None
+    opening = before.removeprefix(text[: starts[first]])
+    is_plain = before == text[: starts[first]] + opening and until == text[: starts[first + 1]]
+    if not is_plain or text[starts[-1] :] != (opening if answer_next else ""):
+        return None
+    segments: list[Segment] = []
+    done = 0
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        if not text.startswith(opening, starts[index]):
+            return None
+        start = starts[index] + len(opening)
+        answer = text[start : starts[index + 1]].rstrip()
+        segments += [Segment(text[done:start]), Segment(answer, index)]
+        done = start + len(answer)
+    return [*segments, Segment(text[done:])]

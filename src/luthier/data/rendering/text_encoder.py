@@ -1,0 +1,61 @@
+"""Text → token ids, where long parts that many texts share, such as definitions, are encoded once.
+
+A tokenizer first splits a text at its special tokens and encodes every part by itself. So a text may be cut before a
+special token without a change to its ids.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from tokenizers import Tokenizer
+
+_CACHED_CHARACTERS = 500  # shorter parts are seldom shared, and soon encoded
+_MAX_CACHED = 64  # parts
+
+
+class TextEncoder:
+    """Encodes texts without adding special tokens; those in a text are real ones."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._cache: dict[str, list[int]] = {}
+        tokens = tokenizer.get_added_tokens_decoder().values()
+        # Tokens that take spaces or letters around them into account, or normalized text, may not be cut before.
+        is_plain = not any(token.lstrip or token.rstrip or token.single_word or token.normalized for token in tokens)
+        longest_first = sorted((token.content for token in tokens), key=len, reverse=True)
+        self._cuts = re.compile("|".join(map(re.escape, longest_first))) if is_plain and longest_first else None
+
+    def encode(self, text: str) -> list[int]:
+        return [token for part in self._parts(text) for token in self._encode_part(part)]
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text; what is not cached is encoded together, on all CPU cores."""
+        parts = [self._parts(text) for text in texts]
+        ids = dict(self._cache)
+        unknown = [part for part in dict.fromkeys(part for text in parts for part in text) if part not in ids]
+        for part, encoding in zip(
+            unknown, self._tokenizer.encode_batch_fast(unknown, add_special_tokens=False), strict=True
+        ):
+            ids[part] = self._remember(part, encoding.ids)
+        return [ids[text[0]] if len(text) == 1 else [token for part in text for token in ids[part]] for text in parts]
+
+    def _encode_part(self, part: str) -> list[int]:
+        ids = self._cache.get(part)
+        return (
+            ids if ids is not None else self._remember(part, self._tokenizer.encode(part, add_special_tokens=False).ids)
+        )
+
+    def _remember(self, part: str, ids: list[int]) -> list[int]:
+        if len(part) >= _CACHED_CHARACTERS:
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.pop(next(iter(self._cache)), None)
+            self._cache[part] = ids
+        return ids
+
+    def _parts(self, text: str) -> list[str]:
+        """A long text, cut before its special tokens; a short one whole."""
+        if self._cuts is None or len(text) < _CACHED_CHARACTERS:
+            return [text]
+        starts = [0, *(match.start() for match in self._cuts.finditer(text) if match.start()), len(text)]
+        return [text[start:end] for start, end in pairwise(starts)]
