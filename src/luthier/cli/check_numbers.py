@@ -5,7 +5,11 @@ Works offline: a missing base model is reported, not fetched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,30 +29,22 @@ if TYPE_CHECKING:
 _BARS = " ▁▂▃▄▅▆▇█"
 _TRAINED_START, _TRAINED_END = "⟦", "⟧"  # marks of trained tokens without colour
 _OPENAI_VOCABULARY = "o200k_base"  # of the gpt-4o and gpt-4.1 families
-_CHUNK_CHARACTERS = 50_000  # at most 200,000 bytes, hence tokens: the limit of bpe_openai per call
 
 
 def openai_counter() -> Callable[[str], int] | None:
     """Counts tokens of OpenAI's vocabulary in texts of any length; None if bpe_openai is not installed."""
-    try:
-        from bpe_openai import get_encoding
-    except ImportError:
+    package = find_spec("bpe_openai")
+    module = package and PathFinder.find_spec("bpe_openai._bindings", package.submodule_search_locations)
+    if not module or not module.loader:
         return None
-    encoding = get_encoding(_OPENAI_VOCABULARY)
-    return lambda text: sum(len(encoding.encode_ordinary(chunk)) for chunk in _chunks(text))
-
-
-def _chunks(text: str) -> Iterator[str]:
-    """Splits a long text before single spaces, which no token crosses; else anywhere, which may add a token."""
-    start = 0
-    while len(text) - start > _CHUNK_CHARACTERS:
-        space = text.rfind(" ", start + 1, start + _CHUNK_CHARACTERS)
-        while space > start and text[space - 1].isspace():
-            space = text.rfind(" ", start + 1, space)
-        end = space if space > start else start + _CHUNK_CHARACTERS
-        yield text[start:end]
-        start = end
-    yield text[start:]
+    # Importing the package would read three vocabularies in Python, for half a second and 100 MB; this reads one.
+    bindings = sys.modules.get(module.name) or module_from_spec(module)
+    if module.name not in sys.modules:
+        sys.modules[module.name] = bindings  # an extension module can be initialised only once
+        module.loader.exec_module(bindings)
+    count: Callable[[str], int] = bindings.tokenizer_for_encoding(_OPENAI_VOCABULARY).count
+    # Definitions and system prompts, the longest texts of many files, are the same in most examples.
+    return lru_cache(maxsize=64)(count)
 
 
 def add_numbers(path: Path, report: Report, base: str | None, on_progress: Callable[[int], None] | None) -> None:

@@ -1,6 +1,7 @@
 """Texts that a program damaged, questions as a generator writes them, answers in a row, arguments from nowhere."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,16 @@ def test_a_file_of_near_duplicates_is_one_finding(tmp_path: Path) -> None:
     report = checked(tmp_path, *examples)
     assert report.counts["near_duplicate"] + report.counts["mostly_alike"] > 0
     assert report.counts["near_duplicate"] == 0 or report.counts["mostly_alike"] == 0
+
+
+def test_time_grows_with_the_calls_of_a_conversation_and_not_with_their_square(tmp_path: Path) -> None:
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "Look at each."}]
+    for number in range(1500):
+        call = {"id": f"c{number}", "type": "function", "function": {"name": "f", "arguments": f'{{"n": "x{number}"}}'}}
+        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        messages.append({"role": "tool", "tool_call_id": f"c{number}", "content": f"next is x{number + 1}. " * 5})
+    messages.append({"role": "assistant", "content": "Done."})
+    start = time.process_time()
+    report = checked(tmp_path, {"messages": messages})
+    assert time.process_time() - start < 3  # comparing each call with all that stands before it takes ten times as long
+    assert report.counts["argument_unmentioned"] == 1  # x0

@@ -7,6 +7,7 @@ and words of another script are derived rather than copied, and are not judged.
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from luthier.data.check.quality.batch import Batch, Call
@@ -23,7 +24,6 @@ _NUMBER_WORDS = re.compile(
     r"fifty|hundred|thousand|million|half|a|an|couple|dozen|once|twice|single|pair)\b|\d\s?[km%]",
     re.IGNORECASE,
 )
-_MAX_CONTEXT = 200_000  # characters
 
 
 class ArgumentSourceCheck(QualityCheck):
@@ -42,10 +42,17 @@ class ArgumentSourceCheck(QualityCheck):
 
     def check(self, batch: Batch) -> Iterator[Finding]:
         for call in batch.calls:
-            context = f"{call.context}\n{call.definitions}"[-_MAX_CONTEXT:].casefold().replace(",", "")
+            context = f"{_folded(call.context)}\n{_folded_definitions(call.definitions)}"
             for path, value in _leaves(call, context):
                 if not is_mentioned(value, context):
                     yield batch.finding("argument_unmentioned", call.example, call.message, key=path, value=value)
+
+
+def _folded(text: str) -> str:
+    return text.casefold().replace(",", "")
+
+
+_folded_definitions = lru_cache(maxsize=64)(_folded)  # examples of one file mostly have the same ones
 
 
 def _leaves(call: Call, context: str) -> Iterator[tuple[str, Any]]:
@@ -66,8 +73,8 @@ def is_mentioned(value: str | int | float, context: str) -> bool:
     """Whether the context, in lower case and without commas, has the value, a word of it, or what it derives from."""
     if isinstance(value, int | float):
         forms = {str(value), f"{value:g}", f"{value * 100:g}"}
-        return value in (0, 1, -1) or bool(_NUMBER_WORDS.search(context)) or any(form in context for form in forms)
-    text = value.casefold().replace(",", "").strip()
+        return value in (0, 1, -1) or any(form in context for form in forms) or bool(_NUMBER_WORDS.search(context))
+    text = _folded(value).strip()
     if len(text) < 2 or len(text) > 60 or text in context or _DATE.search(text):
         return True
     if any(word in context for word in _WORD.findall(text)):

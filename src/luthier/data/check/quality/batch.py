@@ -3,7 +3,7 @@
 import json
 import marshal
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from luthier.data.check.quality.columns import AnswerColumn, MessageLayout, TextColumn
@@ -13,11 +13,12 @@ from luthier.data.findings import Finding, make_finding
 from luthier.data.jsonl.columnar_parser import ChatColumns
 
 _ROLES = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
+_CONTEXT_CHARACTERS = 20_000  # bounds the time per call, so that it does not grow with the turns before it
 _COMPLETION_ROLES = (("prompt", "user"), ("completion", "assistant"))
 
 
 class Call(NamedTuple):
-    """One call: its position, its arguments as JSON, the texts before it and the definitions, both as text."""
+    """One call: its position, its arguments as JSON; as text, the end of what stands before it, and definitions."""
 
     example: int
     message: int
@@ -68,7 +69,8 @@ class Batch:
                 return
             messages = [{"role": role, "content": example[key]} for key, role in _COMPLETION_ROLES]
         tools = example.get("tools") or example.get("functions")
-        index, summary = len(self.lines), _Summary(tools)
+        tools_key = marshal.dumps(tools, 2) if tools else b""
+        index, summary = len(self.lines), _Summary(tools_key)
         self.lines.append(line)
         self.example_numbers.append(number)
         for position, message in enumerate(messages):
@@ -78,7 +80,7 @@ class Batch:
         self.last_answers.append(summary.answer)
         self.called_functions.append(summary.called)
         self.defines_functions.append(bool(tools))
-        self.hashes.setting.append(hash((*summary.system_prompts, marshal.dumps(tools, 2) if tools else None)))
+        self.hashes.setting.append(hash((*summary.system_prompts, tools_key or None)))
         self.hashes.context.append(hash(tuple(summary.contents[: summary.answer_index])))
         self.hashes.answer.append(hash(summary.answer_content))
 
@@ -135,8 +137,8 @@ class Batch:
         content = message.get("content")
         text = content if type(content) is str else _text_of_parts(content)
         if arguments:
-            context = "\n".join((*summary.system_prompts, *map(str, summary.contents), text))
-            self.calls += [Call(example, position, written, context, summary.definitions) for written in arguments]
+            context, definitions = f"{summary.recent_text()}\n{text}", _definitions_text(summary.tools_key)
+            self.calls += [Call(example, position, written, context, definitions) for written in arguments]
         return tuple(names), (text, *names, *arguments)
 
     def _extend_columns(self, first_line: int, first_number: int, examples: ChatColumns, layout: MessageLayout) -> None:
@@ -171,12 +173,12 @@ class _Summary:
     """
 
     __slots__ = (
-        "answer", "answer_content", "answer_index", "called", "contents", "question", "system_prompts", "tools",
-        "user_text",
+        "answer", "answer_content", "answer_index", "called", "contents", "question", "system_prompts",
+        "tools_key", "user_text",
     )  # fmt: skip
 
-    def __init__(self, tools: Any) -> None:
-        self.tools = tools
+    def __init__(self, tools_key: bytes) -> None:
+        self.tools_key = tools_key
         self.system_prompts: list[str] = []
         self.question = self.user_text = self.answer = ""
         self.called: tuple[str, ...] = ()
@@ -184,15 +186,26 @@ class _Summary:
         self.answer_index: int | None = None
         self.answer_content: Any = None
 
-    @property
-    def definitions(self) -> str:
-        """As JSON."""
-        return json.dumps(self.tools, ensure_ascii=False) if self.tools else ""
+    def recent_text(self) -> str:
+        """The system prompts, and the last messages, of which no more are joined than a call is compared with."""
+        recent, size = [], 0
+        for content in reversed(self.contents):
+            recent.append(str(content))
+            size += len(recent[-1])
+            if size >= _CONTEXT_CHARACTERS:
+                break
+        return "\n".join((*self.system_prompts, *reversed(recent)))
 
     def add_answer(self, text: str, called: tuple[str, ...], content: Any) -> None:
         self.answer, self.called, self.answer_content = text, called, content
         self.answer_index = len(self.contents)
         self.contents.append(content)
+
+
+@lru_cache(maxsize=64)
+def _definitions_text(tools_key: bytes) -> str:
+    """Definitions as JSON; examples of one file mostly have the same ones."""
+    return json.dumps(marshal.loads(tools_key), ensure_ascii=False) if tools_key else ""  # noqa: S302 - dumped here
 
 
 def _text_of_parts(content: Any) -> str:
