@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from luthier.types.aliases import parse_target, write_target
+
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 OLD = "ft:gpt-4o-mini-2024-07-18:acme:support:AbCd1234"
 OTHER = "ft:gpt-4.1-2025-04-14:acme::ZzYy9876:ckpt-step-90"
@@ -287,6 +289,27 @@ def test_models_tell_what_stands_behind_a_name(
         assert "ft:a:b::e" not in listed
         for name in (*aliases, LOCAL):
             assert client.models.retrieve(name).to_dict() == {**listed[name], "tools": None}
+
+
+def test_a_share_of_requests_goes_to_the_successor(
+    old_service: tuple[OldService, str], tiny_base: Path, data: Path
+) -> None:
+    aliases = {OLD: f"upstream:|{LOCAL}|1", OTHER: f"upstream:|{LOCAL}|0"}
+    with near(old_service, tiny_base, data, aliases) as running:
+        client = running.client()
+        assert [ask(client, name)[0] for name in (OLD, OTHER)] == ["new", "old"]
+        assert client.models.retrieve(OLD).to_dict()["root"] == f"upstream:{OLD}|{LOCAL}|1"
+
+
+@pytest.mark.parametrize("share", ["2", "-0.1", "nan", "x", ""])
+def test_a_share_that_is_none_is_refused(share: str) -> None:
+    with pytest.raises(ValueError, match="not a number from 0 to 1"):
+        parse_target(OLD, f"upstream:|{LOCAL}|{share}")
+
+
+@pytest.mark.parametrize("text", ["local", "upstream:m", "upstream:m|local", "upstream:m|local|0.25"])
+def test_a_target_is_written_as_it_is_read(text: str) -> None:
+    assert write_target(parse_target("m", text)) == text
 
 
 def test_a_name_of_one_project(old_service: tuple[OldService, str], tiny_base: Path, data: Path) -> None:

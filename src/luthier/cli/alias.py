@@ -73,7 +73,7 @@ def set_alias(options: Options, name: str, model: str) -> None:
 
     target = str(Path(model).expanduser().absolute()) if Path(model).expanduser().is_dir() else model
     Settings(aliases={name: target})  # raises for a name that cannot be an alias
-    _write({**_read(), name: target})
+    write_aliases({**read_aliases(), name: target})
     _report(options, {"name": name, "model": target}, say(f"{name} → {target}", f"{name} → {target}"))
 
 
@@ -88,14 +88,14 @@ def set_alias(options: Options, name: str, model: str) -> None:
 @local_options
 @pass_options
 def remove(options: Options, name: str) -> None:
-    aliases = _read()
+    aliases = read_aliases()
     if name not in aliases:
         raise CliError(
             say(f"The config file has no alias {name}.", f"配置文件中没有别名 {name}。"),
             say("See: luthier alias list", "请看：luthier alias list"),
         )
     del aliases[name]
-    _write(aliases)
+    write_aliases(aliases)
     _report(options, {"name": name, "removed": True}, say(f"Removed {name}.", f"已删除 {name}。"))
 
 
@@ -107,14 +107,15 @@ def _report(options: Options, document: dict[str, object], text: str) -> None:
     note(say("Servers read it at their next start.", "服务器下次启动时生效。"), "dim")
 
 
-def _read() -> dict[str, str]:
+def read_aliases() -> dict[str, str]:
+    """Those of the config file."""
     from luthier.settings import config_path
 
     path = config_path()
     return dict(tomllib.loads(path.read_text(encoding="utf-8")).get("aliases", {})) if path.is_file() else {}
 
 
-def _write(aliases: dict[str, str]) -> None:
+def write_aliases(aliases: dict[str, str]) -> None:
     """Replaces the section `[aliases]`; the rest of the file stays as it is."""
     from luthier.settings import config_path
 

@@ -11,9 +11,12 @@ from pathlib import Path
 import click
 
 from luthier.cli.migrate_account import AccountOptions, account_errors, account_progress, project_options
+from luthier.cli.migrate_compare import report
 from luthier.cli.migrate_import import import_recording
 from luthier.cli.migrate_record import record
 from luthier.cli.migrate_report import print_inventory
+from luthier.cli.migrate_retrain import retrain
+from luthier.cli.migrate_switch import switch
 from luthier.cli.migrate_verify import verify
 from luthier.cli.options import GeneratedFile, Options, account_options, pass_options
 from luthier.cli.output import note, print_json
@@ -72,3 +75,6 @@ def inventory(options: Options, html: Path | None, project: str | None, organiza
 migrate.add_command(record)
 migrate.add_command(verify)
 migrate.add_command(import_recording)
+migrate.add_command(retrain)
+migrate.add_command(report)
+migrate.add_command(switch)

@@ -185,5 +185,12 @@ class RecordingFolder:
     def file(self, file_id: str, filename: str) -> Path:
         return self.root / "files" / (file_stem(file_id) + file_suffix(filename))
 
+    def content(self, file: dict[str, Any]) -> Path | None:
+        """The recorded content of a line of `files.jsonl`. A path that leaves `files/` is none of a recording."""
+        name = file.get("path")
+        path = (self.root / str(name)).resolve() if name else None
+        inside = path is not None and path.is_relative_to((self.root / "files").resolve())
+        return path if path and inside and path.is_file() else None
+
     def relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

@@ -64,7 +64,7 @@ class _Import:
 
     def files(self) -> None:
         for file_id, file in _by_time(self.folder.lines("files").entries):
-            path = _content(self.folder.root, file)
+            path = self.folder.content(file)
             if path is None:
                 self.result.missing.append(file_id)
             elif file.get("sha256") and sha256(path) != file["sha256"]:
@@ -159,11 +159,3 @@ _PARTS_OF_JOBS = ("events", "checkpoints")
 
 def _by_time(entries: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from sorted(entries.items(), key=lambda entry: entry[1].get("created_at") or entry[1].get("created") or 0)
-
-
-def _content(root: Path, file: dict[str, Any]) -> Path | None:
-    """The recorded content; a path that leaves `files/` is not one that a recording has."""
-    name = file.get("path")
-    path = (root / str(name)).resolve() if name else None
-    inside = path is not None and path.is_relative_to((root / "files").resolve())
-    return path if path and inside and path.is_file() else None

@@ -13,7 +13,7 @@ from luthier.migrate.shutdown import LAST_TRAINING_DAY, Shutdown
 
 FORMAT_VERSION = 1
 STORED_COMPLETION_DAYS = 30
-_MIN_MULTIPLIER = 1e-3  # a smaller learning_rate_multiplier is an absolute learning rate, as some services write it
+MIN_MULTIPLIER = 1e-3  # a smaller learning_rate_multiplier is an absolute learning rate, as some services write it
 FileState = Literal["available", "deleted", "unknown"]
 
 
@@ -71,7 +71,7 @@ class JobEntry:
 
     def warnings(self, language: Language | None = None) -> list[str]:
         rate = self.learning_rate_multiplier
-        if rate is None or rate >= _MIN_MULTIPLIER:
+        if rate is None or rate >= MIN_MULTIPLIER:
             return []
         return [
             say(

@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 from luthier.generate.errors import OptionsError
 from luthier.language import say
-from luthier.migrate.shutdown import undated
+from luthier.types.names import completes_text
 
 Source = Literal["validation", "training", "prompts", "stored_completions"]
 Definitions = Literal["full", "none"]
 Endpoint = Literal["/v1/chat/completions", "/v1/completions"]
-_COMPLETION_BASES = ("babbage-002", "davinci-002")
 _DEFINITION_KEYS = ("tools", "functions")
 _TOKENS_PER_MESSAGE = 16  # around a message in any chat template; a generous bound
 _MAX_IMAGE_TOKENS = 50_000  # of one image, in the models that count most for it
@@ -78,7 +77,7 @@ def _text_and_images(body: dict[str, Any]) -> tuple[str, int]:
 
 def endpoint_of(base: str | None) -> Endpoint:
     """Where models fine-tuned on `base` answer."""
-    return "/v1/completions" if undated(base or "") in _COMPLETION_BASES else "/v1/chat/completions"
+    return "/v1/completions" if completes_text(base or "") else "/v1/chat/completions"
 
 
 def read_examples(path: Path, source: Source) -> list[dict[str, Any]]:

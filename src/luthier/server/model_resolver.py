@@ -17,7 +17,7 @@ from luthier.server.http.upstream_models import UpstreamModels
 from luthier.settings import Settings
 from luthier.store import Store
 from luthier.store.models import FineTunedModel
-from luthier.types.aliases import SEPARATOR, UPSTREAM, AliasTarget, parse_target
+from luthier.types.aliases import UPSTREAM, AliasTarget, parse_target, write_target
 from luthier.types.errors import NotFoundError
 from luthier.types.models import Model
 from luthier.types.names import EMBEDDING_NAMES, TUNED, snapshot
@@ -38,6 +38,7 @@ class ResolvedModel:
         fine_tuned: A fine-tuned model's own name; `name` may be an alias of it.
         upstream_model: The model's name at the upstream service.
         successor: The local model that answers once the upstream service no longer has `upstream_model`.
+        share: The share of requests that the successor answers before that, from 0 to 1.
         embedding_model: The folder of the embedding model that embeds in the base model's place.
     """
 
@@ -48,6 +49,7 @@ class ResolvedModel:
     fine_tuned: str | None = None
     upstream_model: str | None = None
     successor: "ResolvedModel | None" = None
+    share: float = 0.0
     embedding_model: Path | None = None
 
     @property
@@ -96,7 +98,8 @@ class ModelResolver:
         successor = self._resolve_local(name, target.local) if target.local else None
         if target.upstream_model is None:
             return successor
-        return ResolvedModel(name, upstream_model=target.upstream_model, successor=successor)
+        share = target.share if successor else 0.0
+        return ResolvedModel(name, upstream_model=target.upstream_model, successor=successor, share=share)
 
     def _resolve_local(self, name: str, target: str) -> ResolvedModel | None:
         """The local model `target` under `name`; None where there is none. Only an alias may be a path."""
@@ -161,7 +164,7 @@ class ModelResolver:
         local = display_name(target.local) if target.local else None
         if target.upstream_model is None:
             return Model(id=name, created=0, owned_by="luthier", root=local)
-        root = UPSTREAM + target.upstream_model + (SEPARATOR + local if local else "")
+        root = write_target(replace(target, local=local))
         date = self._upstream_models.shutdown_date(target.upstream_model)
         shutdown_date = date.isoformat() if date else None
         return Model(id=name, created=0, owned_by="upstream", root=root, shutdown_date=shutdown_date)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 UPSTREAM = "upstream:"
-SEPARATOR = "|"  # between the upstream model and its local successor
+SEPARATOR = "|"  # between the upstream model, its local successor and the successor's share
 
 # Fine-tuned models' names, of this server and of others. The only aliases with a colon.
 FINE_TUNED = re.compile(r"ft:[\w./:-]+", re.ASCII)
@@ -12,10 +12,13 @@ FINE_TUNED = re.compile(r"ft:[\w./:-]+", re.ASCII)
 
 @dataclass(frozen=True)
 class AliasTarget:
-    """With both, `local` is the successor: it answers once the upstream service no longer has its model."""
+    """With both, `local` is the successor: it answers once the upstream service no longer has its model, and before
+    that a `share` of the requests, from 0 to 1.
+    """
 
     upstream_model: str | None = None
     local: str | None = None
+    share: float = 0.0
 
 
 def check_alias_name(name: str) -> None:
@@ -28,14 +31,35 @@ def check_alias_name(name: str) -> None:
 
 
 def parse_target(name: str, text: str) -> AliasTarget:
-    """The target of the alias `name`: LOCAL, `upstream:`, `upstream:MODEL`, or one of those two with `|LOCAL`.
+    """The target of the alias `name`: LOCAL, `upstream:`, `upstream:MODEL`, or one of those two with `|LOCAL`, or with
+    `|LOCAL|0.1`, where LOCAL has a share of the requests.
 
     Raises:
-        ValueError: For a successor that is empty or upstream itself.
+        ValueError: For a successor that is empty or upstream itself, and for a share that is not from 0 to 1.
     """
     if not text.startswith(UPSTREAM):
         return AliasTarget(local=text)
-    model, separator, successor = text.removeprefix(UPSTREAM).partition(SEPARATOR)
+    model, separator, rest = text.removeprefix(UPSTREAM).partition(SEPARATOR)
+    successor, has_share, share = rest.partition(SEPARATOR)
     if separator and (not successor or successor.startswith(UPSTREAM)):
         raise ValueError(f"the alias '{name}' names no local model after '{SEPARATOR}', as in upstream:|MODEL")
-    return AliasTarget(model or name, successor or None)
+    return AliasTarget(model or name, successor or None, _parse_share(name, share) if has_share else 0.0)
+
+
+def write_target(target: AliasTarget) -> str:
+    """The text of a target, as `parse_target` reads it."""
+    if target.upstream_model is None:
+        return target.local or ""
+    successor = SEPARATOR + target.local if target.local else ""
+    share = f"{SEPARATOR}{target.share:g}" if target.local and target.share else ""
+    return UPSTREAM + target.upstream_model + successor + share
+
+
+def _parse_share(name: str, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(f"the alias '{name}' has the share '{text}', which is not a number from 0 to 1")
+    return share

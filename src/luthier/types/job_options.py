@@ -13,7 +13,8 @@ RANK, ALPHA, TARGETS, TUNING = "luthier:rank", "luthier:alpha", "luthier:targets
 VALIDATE_AT = "luthier:validate_at"
 SWEEP = "luthier:sweep"  # marks the jobs of a sweep; no effect on training
 IMPORTED_FROM = "luthier:imported_from"  # marks the jobs of another service; no effect on training
-KEYS = (RANK, ALPHA, TARGETS, TUNING, VALIDATE_AT, SWEEP, IMPORTED_FROM)
+SUCCESSOR_OF = "luthier:successor_of"  # the model of another service whose data a job has; no effect on training
+KEYS = (RANK, ALPHA, TARGETS, TUNING, VALIDATE_AT, SWEEP, IMPORTED_FROM, SUCCESSOR_OF)
 MAX_RANK, MAX_ALPHA = 512, 4096
 
 Tuning = Literal["lora", "full"]

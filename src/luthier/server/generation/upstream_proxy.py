@@ -5,6 +5,7 @@ No header of the client is forwarded.
 
 import json
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -50,12 +51,13 @@ async def forward(state: State, model: str, body: dict[str, Any], path: str) -> 
 async def forward_unless_gone(
     state: State, call: UpstreamCall, target: ResolvedModel, on_answer: OnAnswer | None = None
 ) -> Response | None:
-    """The upstream's response; None when its model is gone and `target`, the alias of it, has a successor.
+    """The upstream's response; None when its model is gone and `target`, the alias of it, has a successor, and for the
+    share of requests that the successor answers anyhow.
 
     Only the upstream service itself says that: errors of the network, its limits and its failures are responses like
     any other. Raises UnavailableError like `forward`.
     """
-    if target.successor and state.app.upstream_models.is_gone(call.model):
+    if target.successor and (state.app.upstream_models.is_gone(call.model) or _is_chosen(target.share)):
         return None
     try:
         response = await _send(state, call)
@@ -70,6 +72,11 @@ async def forward_unless_gone(
         return await _response(call, response, on_answer)
     except httpx.HTTPError as error:
         raise _unreachable(error) from error
+
+
+def _is_chosen(share: float) -> bool:
+    """True for this share of calls."""
+    return random.random() < share  # noqa: S311 - no secret depends on it
 
 
 async def _send(state: State, call: UpstreamCall) -> httpx.Response:

@@ -1,0 +1,156 @@
+"""`luthier migrate report`: old models against their successors, on the recorded questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from luthier.cli.client import open_connection
+from luthier.cli.errors import CliError
+from luthier.cli.migrate_text import plain, print_wrapped
+from luthier.cli.options import GeneratedFile, Options, pass_options, server_options
+from luthier.cli.output import note, print_json, print_table, stderr_console, stdout_console
+from luthier.language import say
+
+if TYPE_CHECKING:
+    import openai
+
+    from luthier.migrate.pair_report import PairReport
+    from luthier.migrate.recorded import RecordedModel
+
+
+@click.command(
+    "report",
+    help=say(
+        "Compare each old model with its successor on the questions that were recorded: exact calls, labels and texts "
+        "with paired intervals, tokens, latency and cost. The old answers are those of the recording, so this works "
+        "after the old model is gone. Successors are those of `luthier migrate retrain`; --new names others.\n\n"
+        "Example: luthier migrate report recording --html report.html\n\n"
+        "Example: luthier migrate report recording --new ft:OLD=ft:NEW",
+        "用录制的问题比较每个旧模型和它的后继：函数调用、标签和文本是否正确（含配对区间），以及 token、延迟和费用。"
+        "旧回答取自录制，所以旧模型关闭后也能比较。后继是 `luthier migrate retrain` 训练的模型；"
+        "--new 可指定其他模型。\n\n"
+        "例子：luthier migrate report recording --html report.html\n\n"
+        "例子：luthier migrate report recording --new ft:OLD=ft:NEW",
+    ),
+)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--new",
+    "pairs",
+    multiple=True,
+    metavar="OLD=NEW",
+    help=say("Compare OLD with the model NEW; may be repeated.", "把 OLD 与模型 NEW 比较；可重复。"),
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help=say("Use N questions per model, evenly spaced.", "每个模型等距取 N 个问题。"),
+)
+@click.option(
+    "--concurrency",
+    default=8,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help=say("Concurrent requests.", "并发请求数。"),
+)
+@click.option("--html", type=GeneratedFile(".html"), metavar="FILE",
+              help=say("Also write the report as an HTML page.", "同时写成 HTML 页面。"))  # fmt: skip
+@server_options
+@pass_options
+def report(
+    options: Options, folder: Path, pairs: tuple[str, ...], limit: int | None, concurrency: int, html: Path | None
+) -> None:
+    from luthier.evaluation.service import OpenAIService
+    from luthier.migrate.pair_page import render_html
+    from luthier.migrate.pair_report import compare, question_count
+    from luthier.migrate.recorded import recorded_models
+
+    named = dict(map(_pair, pairs))
+    models = recorded_models(folder, named)
+    with open_connection(options) as connection:
+        successors = _successors(connection.client, models, named)
+        total = sum(question_count(model, limit) for model in models if model.name in successors)
+        service = OpenAIService(connection.client)
+        with _answers_bar(total) as advance:
+            reports = [
+                compare(model, successors[model.name], service.complete, limit=limit, concurrency=concurrency,
+                        on_answer=advance)
+                for model in models
+                if model.name in successors
+            ]  # fmt: skip
+    if html:
+        html.write_text(render_html(reports), encoding="utf-8")
+        note(say(f"Written: {html}", f"已写入：{html}"))
+    if options.json:
+        print_json({"pairs": [pair.to_dict() for pair in reports]})
+        return
+    for pair in reports:
+        _print(pair)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    old, separator, new = text.partition("=")
+    if not (old and separator and new):
+        raise CliError(
+            say(f"--new {text} has no two models.", f"--new {text} 没有两个模型。"),
+            say("Write it as OLD=NEW.", "写法：OLD=NEW。"),
+        )
+    return old, new
+
+
+def _successors(client: openai.OpenAI, models: Sequence[RecordedModel], named: dict[str, str]) -> dict[str, str]:
+    """By old model, of those that have answers. Raises CliError if there is none."""
+    from luthier.migrate.successors import Successors
+
+    trained = Successors(client)
+    successors = {}
+    for model in models:
+        successor = named.get(model.name) or trained.model_of(model.name)
+        if successor and (named or any(model.answers)):
+            successors[model.name] = successor
+        elif successor:
+            note(say(f"No answer of {model.name} was recorded: it is left out.",
+                     f"没有录制 {model.name} 的回答：略过。"), "yellow")  # fmt: skip
+        else:
+            note(say(f"{model.name} has no successor here: it is left out.",
+                     f"{model.name} 在这里没有后继：略过。"), "yellow")  # fmt: skip
+    if not successors:
+        raise CliError(
+            say("There is nothing to compare.", "没有可以比较的模型。"),
+            say("Train successors with `luthier migrate retrain FOLDER`, or name one: --new OLD=NEW.",
+                "用 `luthier migrate retrain FOLDER` 训练后继，或用 --new OLD=NEW 指定。"),
+        )  # fmt: skip
+    return successors
+
+
+@contextmanager
+def _answers_bar(total: int) -> Iterator[Callable[[], None]]:
+    """Yields a function to be called per answer."""
+    console = stderr_console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(say("answers", "回答"), total=total)
+        yield lambda: bar.advance(task)
+
+
+def _print(pair: PairReport) -> None:
+    from luthier.migrate.pair_page import metric_rows, mode_name, same_text, usage_rows
+
+    console = stdout_console()
+    console.print(plain(f"{pair.old} → {pair.new}", "bold"), soft_wrap=True)
+    titles = ("", say("old", "旧"), say("new", "新"), say("difference (95 %)", "差值（95%）"))
+    for number, mode in enumerate(pair.modes, start=1):
+        if name := mode_name(pair, mode):
+            console.print(name)
+        rows = metric_rows(pair, mode) + (usage_rows(pair) if number == len(pair.modes) else [])
+        print_table(titles, rows)
+    print_wrapped(same_text(pair))
+    for line in pair.notes():
+        print_wrapped(f"- {line}")
+    console.print()

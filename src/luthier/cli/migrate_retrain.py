@@ -1,0 +1,175 @@
+"""`luthier migrate retrain`: a job here for each recorded fine-tune."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from luthier.cli.client import open_connection
+from luthier.cli.errors import CliError
+from luthier.cli.migrate_text import plain, print_rows, print_wrapped
+from luthier.cli.options import Options, pass_options, server_options
+from luthier.cli.output import note, plural, print_json, stderr_console, stdout_console
+from luthier.cli.watch import watch_job
+from luthier.language import say
+
+if TYPE_CHECKING:
+    import openai
+
+    from luthier.migrate.retraining import RetrainPlan
+    from luthier.migrate.successors import Successors
+
+
+@click.command(
+    help=say(
+        "Train a successor of each recorded model: one job here per fine-tune, from its recorded training file, or "
+        "where that is gone from the answers that were recorded (distillation). Hyperparameters are `auto` unless "
+        "--hyperparameters recorded is given. Models that already have a successor are left out, so the command may "
+        "be repeated. Exit code 0 if every model has a successor or cannot have one, 1 if a job failed.\n\n"
+        "Example: luthier migrate retrain recording --dry-run\n\n"
+        "Example: luthier migrate retrain recording --base Qwen/Qwen3-0.6B",
+        "为每个录制的模型训练后继：每个微调对应这里的一个任务，用录制的训练文件；训练文件已不存在时，"
+        "用录制的回答（蒸馏）。超参数默认为 auto，除非加 --hyperparameters recorded。"
+        "已有后继的模型会略过，可以重复运行。"
+        "每个模型都有后继或无法训练时退出码为 0，有任务失败时为 1。\n\n"
+        "例子：luthier migrate retrain recording --dry-run\n\n"
+        "例子：luthier migrate retrain recording --base Qwen/Qwen3-0.6B",
+    )
+)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--model", "models", multiple=True, metavar="NAME",
+              help=say("Only this old model; may be repeated.", "只训练该旧模型的后继；可重复。"))  # fmt: skip
+@click.option("--base", metavar="NAME", help=say("The base to train on. Default: what the old base's name stands for "
+              "here.", "用来训练的基座。默认为旧基座名称在这里代表的模型。"))  # fmt: skip
+@click.option(
+    "--hyperparameters",
+    type=click.Choice(["auto", "recorded"]),
+    default="auto",
+    show_default=True,
+    help=say(
+        "Choose hyperparameters for the new base, or take those of the old job.",
+        "为新基座自动选择超参数，或沿用旧任务的。",
+    ),
+)
+@click.option("--dry-run", is_flag=True, help=say("Only show the plan.", "只显示计划。"))
+@click.option("--no-watch", is_flag=True, help=say("Create the jobs and return.", "创建任务后立即返回。"))
+@server_options
+@pass_options
+def retrain(
+    options: Options,
+    folder: Path,
+    models: tuple[str, ...],
+    base: str | None,
+    hyperparameters: str,
+    dry_run: bool,
+    no_watch: bool,
+) -> None:
+    from luthier.migrate.recorded import recorded_models
+    from luthier.migrate.retraining import RetrainOptions, plan_retraining
+
+    recorded = recorded_models(folder, models)
+    plans = plan_retraining(recorded, RetrainOptions(base, hyperparameters == "recorded"))
+    if dry_run:
+        _print_plans(options, plans)
+        return
+    with open_connection(options) as connection:
+        if no_watch and connection.embedded:
+            note(say("--no-watch is ignored: the server ends with this command.",
+                     "已忽略 --no-watch：服务器会随本命令结束。"))  # fmt: skip
+            no_watch = False
+        rows = list(_train(connection.client, plans, watch=not no_watch))
+    if options.json:
+        print_json({"models": rows})
+    else:
+        _print_rows(rows)
+    raise click.exceptions.Exit(1 if any(row["status"] in ("failed", "cancelled") for row in rows) else 0)
+
+
+def _print_plans(options: Options, plans: Sequence[RetrainPlan]) -> None:
+    if options.json:
+        print_json({"plans": [plan.to_dict() for plan in plans]})
+        return
+    for plan in plans:
+        console = stdout_console()
+        console.print(plain(plan.model, "bold"), soft_wrap=True)
+        print_rows(console, _plan_rows(plan))
+    print_wrapped(
+        say(
+            "`auto` is chosen for the base and the data when a job starts. `luthier estimate FILE` tells how long one "
+            "takes.",
+            "auto 在任务开始时按基座和数据选定。`luthier estimate FILE` 估算需要多久。",
+        )
+    )
+
+
+def _plan_rows(plan: RetrainPlan) -> list[tuple[str, str]]:
+    if plan.skipped:
+        return [("!", say(f"not trained: {plan.skipped}", f"不训练：{plan.skipped}"))]
+    source = str(plan.training) if plan.training else say("recorded answers (distillation)", "录制的回答（蒸馏）")
+    return [
+        (say("starts from", "起点"), plan.start),
+        (say("method", "方法"), plan.method),
+        (say("examples", "样本"), say(f"{plan.examples}, {source}", f"{plan.examples}，{source}")),
+        (say("held out", "留出"), str(plan.validation) if plan.validation else "–"),
+        (say("settings", "超参数"), _settings_text(plan.hyperparameters)),
+        (say("recorded", "原先"), _settings_text(plan.recorded)),
+        *(("!", text) for text in plan.notes),
+    ]
+
+
+def _settings_text(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "auto"
+
+
+def _train(client: openai.OpenAI, plans: Sequence[RetrainPlan], *, watch: bool) -> Iterable[dict[str, Any]]:
+    from luthier.migrate.successors import Successors
+
+    successors = Successors(client)
+    for number, plan in enumerate(plans, start=1):
+        if plan.skipped:
+            yield {"model": plan.model, "status": "skipped", "reason": plan.skipped, "job": None, "successor": None}
+            continue
+        job = successors.job_of(plan.model)
+        if job is None:
+            note(f"[{number}/{len(plans)}] {plan.model}", "bold")
+            _check_parent(successors, plan)
+            job = successors.create_job(plan)
+        if watch:
+            job = watch_job(client, job.id, stderr_console())
+        reason = job.error.message if job.error else None
+        successor = job.fine_tuned_model if job.status == "succeeded" else None
+        yield {"model": plan.model, "status": job.status, "reason": reason, "job": job.id, "successor": successor}
+
+
+def _check_parent(successors: Successors, plan: RetrainPlan) -> None:
+    """Raises CliError while the model that a job is to continue is still being trained."""
+    if plan.start.startswith("ft:") and successors.job_of(plan.start) and successors.model_of(plan.start) is None:
+        raise CliError(
+            say(f"{plan.model} continues {plan.start}, whose successor is still being trained.",
+                f"{plan.model} 要接着 {plan.start} 训练，而后者的后继还在训练。"),
+            say("Run the same command again afterwards, without --no-watch to wait for each.",
+                "请稍后重新运行；不加 --no-watch 会逐个等待。"),
+        )  # fmt: skip
+
+
+def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    console = stdout_console()
+    for row in rows:
+        console.print(plain(row["model"], "bold"), soft_wrap=True)
+        fields = [(say("job", "任务"), f"{row['job'] or '–'}, {row['status']}")]
+        if row["successor"]:
+            fields.append((say("successor", "后继"), row["successor"]))
+        if row["reason"]:
+            fields.append(("!", row["reason"]))
+        print_rows(console, fields)
+    trained = sum(bool(row["successor"]) for row in rows)
+    print_wrapped(
+        say(
+            f"{plural(trained, 'successor')} of {plural(len(rows), 'model')}. Compare with the old models: luthier "
+            "migrate report FOLDER",
+            f"{len(rows)} 个模型有 {trained} 个后继。与旧模型比较：luthier migrate report FOLDER",
+        )
+    )

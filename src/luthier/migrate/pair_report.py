@@ -1,0 +1,281 @@
+"""An old model against its successor on the questions that were recorded, which needs the old model no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from luthier.data.examples.example import to_conversation
+from luthier.evaluation.cases import Case, build_cases, merge_definitions
+from luthier.evaluation.comparison import Comparison
+from luthier.evaluation.model_run import ModelRun, last_message_text
+from luthier.evaluation.report import Report, build_report
+from luthier.evaluation.sample_answers import Answer, parse_completion, sample_answers
+from luthier.evaluation.statistics import Interval, proportion
+from luthier.evaluation.text_metrics import exact_match
+from luthier.evaluation.text_report import summarize_texts
+from luthier.evaluation.tool_call_match import json_equal
+from luthier.evaluation.tool_call_report import summarize_tool_calls
+from luthier.language import Language, say
+from luthier.migrate.prices import inference_price
+from luthier.migrate.recorded import RecordedModel
+from luthier.types.errors import LuthierError
+
+Complete = Callable[[dict[str, Any]], dict[str, Any]]
+_MODES = ("full", "none")  # of definitions; questions without any count as full
+_HEADLINES = ("call_exact", "chrf")
+_MIN_GAP, _MAX_LOST = 0.1, 50  # of questions that the successor answers worse: least difference in score, and number
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """The questions of one mode of definitions, with the answers of both models."""
+
+    mode: Any
+    cases: list[Case]
+    old: list[Answer]
+    new: list[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Means per answer; `usd_per_1000`: of 1,000 answers, None where no price is known; `latency_s`: the median."""
+
+    prompt_tokens: float
+    completion_tokens: float
+    latency_s: float | None
+    usd_per_1000: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PairReport:
+    """`same`: the share of questions that both answer alike. `unused`: questions without a reference. `lost`: questions
+    that the old model answered better.
+    """
+
+    old: str
+    new: str
+    report: Report
+    same: Interval
+    old_usage: Usage
+    new_usage: Usage
+    seen_in_training: int = 0
+    unused: int = 0
+    lost: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """The successor against the old model, with equal definitions."""
+        return [entry for entry in self.report.comparisons if entry.first[0] != entry.second[0]]
+
+    def run(self, model: str, mode: str) -> ModelRun:
+        return next(run for run in self.report.runs if (run.model, run.definitions) == (model, mode))
+
+    @property
+    def modes(self) -> list[str]:
+        return [run.definitions for run in self.report.runs if run.model == self.new]
+
+    def notes(self, language: Language | None = None) -> list[str]:
+        """The verdicts and what would help, then what limits them."""
+        lines = self.report.advice(language)
+        if self.seen_in_training:
+            lines.append(
+                say(
+                    f"{self.seen_in_training} of the questions are from the training file: both models have seen them.",
+                    f"其中 {self.seen_in_training} 个问题来自训练文件：两个模型都见过。",
+                    language,
+                )
+            )
+        if self.unused:
+            lines.append(
+                say(
+                    f"{self.unused} recorded questions have no reference and count only for equal answers.",
+                    f"有 {self.unused} 个录制的问题在数据中没有参考回答，只用来比较两个模型的回答是否相同。",
+                    language,
+                )
+            )
+        return lines
+
+    def to_dict(self, language: Language | None = None) -> dict[str, Any]:
+        return {
+            "old": self.old,
+            "new": self.new,
+            "same_answers": asdict(self.same),
+            "usage": {"old": asdict(self.old_usage), "new": asdict(self.new_usage)},
+            "seen_in_training": self.seen_in_training,
+            "without_reference": self.unused,
+            "lost": self.lost,
+            "notes": self.notes(language),
+            "report": self.report.to_dict(language),
+        }
+
+
+def compare(
+    model: RecordedModel,
+    successor: str,
+    complete: Complete,
+    *,
+    limit: int | None = None,
+    concurrency: int = 8,
+    on_answer: Callable[[], None] | None = None,
+) -> PairReport:
+    """Puts the recorded questions to the successor.
+
+    Raises:
+        LuthierError: no answer of the old model was recorded, or none that has a reference.
+    """
+    lines = _limited(list(model.answers), limit)
+    if not lines:
+        raise LuthierError(say(f"No answer of {model.name} was recorded.", f"没有录制 {model.name} 的任何回答。"))
+    sampler = _Sampler(successor, complete, concurrency, on_answer)
+    question_sets = [entry for mode in _MODES if (entry := sampler.question_set(mode, lines))]
+    scored = [_with_reference(entry) for entry in question_sets]
+    scored = [entry for entry in scored if entry.cases]
+    if not scored:
+        raise LuthierError(
+            say(
+                f"The recorded questions of {model.name} have no reference answers to score with.",
+                f"{model.name} 录制的问题没有可用来评分的参考回答。",
+            )
+        )
+    has_calls = any(case.expected_calls for entry in scored for case in entry.cases)
+    if not has_calls:
+        scored = scored[:1]
+    runs = [_summary(successor, entry, entry.new, calls=has_calls) for entry in scored]
+    runs += [_summary(model.name, entry, entry.old, calls=has_calls) for entry in scored]
+    report = build_report("functions" if has_calls else "text", model.name, len(scored[0].cases), runs)
+    equal = [_alike(old, new) for entry in question_sets for old, new in zip(entry.old, entry.new, strict=True)]
+    price = inference_price(model.entry)
+    return PairReport(
+        model.name,
+        successor,
+        report,
+        proportion(sum(equal), len(equal)),
+        _usage([answer for entry in question_sets for answer in entry.old], price.cost if price else None),
+        _usage([answer for entry in question_sets for answer in entry.new], lambda prompt, completion: 0.0),
+        seen_in_training=sum(line.get("source") == "training" for line in lines),
+        unused=len(lines) - sum(len(_with_reference(entry).cases) for entry in question_sets),
+        lost=_lost(scored, runs),
+    )
+
+
+def question_count(model: RecordedModel, limit: int | None) -> int:
+    """How many answers `compare` samples."""
+    return len(_limited(list(model.answers), limit))
+
+
+def _limited(lines: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
+    """Up to `limit` lines, evenly spaced."""
+    if limit is None or len(lines) <= limit:
+        return lines
+    return [lines[number * len(lines) // limit] for number in range(limit)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sampler:
+    successor: str
+    complete: Complete
+    concurrency: int
+    on_answer: Callable[[], None] | None
+
+    def question_set(self, mode: Any, lines: Sequence[dict[str, Any]]) -> QuestionSet | None:
+        """None if no question is of this mode."""
+        lines = [line for line in lines if (line.get("definitions") or "full") == mode]
+        if not lines:
+            return None
+        cases = list(build_cases(_example(line, number) for number, line in enumerate(lines, start=1)))
+        answers = sample_answers(
+            self.complete,
+            self.successor,
+            cases,
+            "full",  # a question without definitions has none that could be sent
+            max_tokens=max(_max_tokens(line["request"]) for line in lines) or None,
+            concurrency=self.concurrency,
+            on_answer=self.on_answer,
+        )
+        return QuestionSet(mode, cases, [_old_answer(line) for line in lines], answers)
+
+
+def _example(line: dict[str, Any], number: int) -> Any:
+    """The question with its reference; a question without one gets an empty one, which is not scored."""
+    request = line["request"]
+    messages = request.get("messages") or [{"role": "user", "content": request.get("prompt")}]
+    reference = line.get("reference") or {"role": "assistant", "content": None}
+    return to_conversation(request, [*messages, reference], number)
+
+
+def _max_tokens(request: dict[str, Any]) -> int:
+    return int(request.get("max_completion_tokens") or request.get("max_tokens") or 0)
+
+
+def _old_answer(line: dict[str, Any]) -> Answer:
+    response, latency_s = line["response"], float(line.get("latency_s") or 0.0)
+    choice = response["choices"][0]
+    if "message" in choice:
+        return parse_completion(response, latency_s)
+    message = {"role": "assistant", "content": choice.get("text")}
+    return parse_completion({**response, "choices": [{**choice, "message": message}]}, latency_s)
+
+
+def _with_reference(entry: QuestionSet) -> QuestionSet:
+    rows = zip(entry.cases, entry.old, entry.new, strict=True)
+    kept = [row for row in rows if row[0].expected_calls or row[0].reference is not None]
+    return QuestionSet(entry.mode, [row[0] for row in kept], [row[1] for row in kept], [row[2] for row in kept])
+
+
+def _summary(model: str, entry: QuestionSet, answers: Sequence[Answer], *, calls: bool) -> ModelRun:
+    if calls:
+        return summarize_tool_calls(model, entry.mode, entry.cases, answers, merge_definitions(entry.cases))
+    return summarize_texts(model, entry.cases, answers)
+
+
+def _alike(old: Answer, new: Answer) -> bool:
+    """Equal calls in order, or equal texts as far as case and white space go."""
+    if old.calls or new.calls:
+        first, second = ([[call.name, call.arguments] for call in answer.calls] for answer in (old, new))
+        return json_equal(first, second)
+    return exact_match(old.content or "", new.content or "")
+
+
+def _usage(answers: Sequence[Answer], cost: Callable[[int, int], float] | None) -> Usage:
+    """`cost`: US dollars of (prompt, completion) tokens."""
+    prompt = sum(answer.prompt_tokens for answer in answers) / len(answers)
+    completion = sum(answer.completion_tokens for answer in answers) / len(answers)
+    latencies = sorted(answer.latency_s for answer in answers if answer.latency_s)
+    dollars = sum(cost(answer.prompt_tokens, answer.completion_tokens) for answer in answers) if cost else None
+    median = latencies[len(latencies) // 2] if latencies else None
+    return Usage(prompt, completion, median, None if dollars is None else 1000 * dollars / len(answers))
+
+
+def _lost(question_sets: Sequence[QuestionSet], runs: Sequence[ModelRun]) -> list[dict[str, Any]]:
+    """Questions that the old model answered better, the largest gap first, with both answers as text."""
+    rows: list[tuple[float, dict[str, Any]]] = []
+    for entry, new, old in zip(question_sets, runs, runs[len(question_sets) :], strict=False):
+        metric = next(name for name in _HEADLINES if name in new.scores)
+        for index, case in enumerate(entry.cases):
+            gap = old.scores[metric][index] - new.scores[metric][index]
+            if gap > _MIN_GAP:
+                expected = [{"name": call.name, "arguments": call.arguments} for call in case.expected_calls]
+                row = {
+                    "definitions": entry.mode,
+                    "question": last_message_text(case),
+                    "reference": _calls_text(expected) or case.reference,
+                    "old": _answer_text(entry.old[index]),
+                    "new": _answer_text(entry.new[index]),
+                }
+                rows.append((gap, row))
+    return [row for _, row in sorted(rows, key=lambda row: -row[0])[:_MAX_LOST]]
+
+
+def _answer_text(answer: Answer) -> str:
+    return _calls_text([{"name": call.name, "arguments": call.text} for call in answer.calls]) or answer.content or "–"
+
+
+def _calls_text(calls: Sequence[dict[str, Any]]) -> str:
+    """A line per call, as `name(arguments)`."""
+    values = ((call["name"], call["arguments"]) for call in calls)
+    return "\n".join(
+        f"{name}({text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)})" for name, text in values
+    )

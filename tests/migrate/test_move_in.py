@@ -1,0 +1,178 @@
+"""From a recording to models here: trained, compared with the old ones, switched to and back."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from luthier.cli import main
+from luthier.migrate.distillation import distilled_examples
+from luthier.migrate.inventory import JobEntry
+from luthier.migrate.recorded import RecordedModel
+from luthier.migrate.retraining import RetrainOptions, plan_retraining
+from luthier.runtime import LuthierServer
+from migrate.accounts import SUPPORT, VISION, RunningAccount, add_model, chat_line, job, small_account
+from through_api import running_server
+
+CALLS = "ft:gpt-4.1-mini-2025-04-14:acme:calls:DDDD4444"
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+def invoke(*words: object) -> Result:
+    result = CliRunner().invoke(main, ["migrate", *map(str, words), "--lang", "en"])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A recording, and a server on a tiny base whose data folder has it."""
+
+    recording: Path
+    server: LuthierServer
+
+    def __call__(self, command: str, *words: object) -> Result:
+        endpoint = self.server.endpoint
+        return invoke(command, self.recording, *words, "--base-url", endpoint.base_url, "--api-key", endpoint.api_key)
+
+
+@pytest.fixture(scope="module")
+def moved(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moved]:
+    """The support model has its files; of the model of calls only answers are left, with and without definitions."""
+    folder = tmp_path_factory.mktemp("moved")
+    document = small_account()
+    document["jobs"] = document["jobs"][:1]
+    document["jobs"][0]["hyperparameters"] = {"n_epochs": 1, "batch_size": 40, "learning_rate_multiplier": 2e-5}
+    document["jobs"][0]["method"] = {"type": "supervised", "supervised": {}}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns = [[{"role": "user", "content": f"do {n}"}, {"role": "assistant", "tool_calls": [call]}] for n in range(10)]
+    rows = [{"messages": messages, "tools": [TOOL]} for messages in turns]
+    add_model(document, 70, CALLS, "gpt-4.1-mini-2025-04-14", {"validation": rows})
+    with RunningAccount(folder / "account", document) as account:
+        record = ["record", "--out", folder / "recording", "--base-url", account.base_url, "--api-key", "k"]
+        assert invoke(*record, "--max-cost", "5", "--model", SUPPORT, "--model", CALLS).exit_code == 0
+    with running_server(folder / "data", tiny_base, precision="float32", threads=1, default_max_tokens=8) as server:
+        assert invoke("import", folder / "recording", "--data", folder / "data").exit_code == 0
+        yield Moved(folder / "recording", server)
+
+
+def test_from_a_recording_to_the_old_name_and_back(
+    moved: Moved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_CONFIG", str(tmp_path / "config.toml"))
+    plans = {plan["model"]: plan for plan in json.loads(moved("retrain", "--dry-run", "--json").stdout)["plans"]}
+    assert (plans[SUPPORT]["source"], plans[SUPPORT]["examples"]) == ("training_file", 40)
+    assert (plans[CALLS]["source"], plans[CALLS]["examples"]) == ("answers", 10)
+
+    trained = json.loads(moved("retrain", "--json", "--hyperparameters", "recorded").stdout)["models"]
+    assert [row["status"] for row in trained] == ["succeeded", "succeeded"], trained
+    successors = {row["model"]: row["successor"] for row in trained}
+    with_successors = json.loads(moved("retrain", "--json").stdout)["models"]
+    assert {row["model"]: row["successor"] for row in with_successors} == successors  # nothing is trained twice
+
+    result = moved("report", "--html", tmp_path / "report.html", "--json")
+    assert result.exit_code == 0, result.output
+    pairs = {pair["old"]: pair for pair in json.loads(result.stdout)["pairs"]}
+    assert {old: pair["new"] for old, pair in pairs.items()} == successors
+    assert pairs[SUPPORT]["report"]["kind"] == "text"
+    assert pairs[SUPPORT]["usage"]["old"]["usd_per_1000"] == pytest.approx(1000 * (10 * 0.3 + 5 * 1.2) / 1e6)
+    calls = pairs[CALLS]["report"]
+    assert calls["kind"] == "functions"
+    old_runs = [run["figures"]["call_exact"] for run in calls["runs"] if run["model"] == CALLS]
+    assert [(run["value"], run["n"]) for run in old_runs] == [(1.0, 10), (0.0, 10)]  # with definitions, without
+    assert {entry["first"]["model"] for entry in calls["comparisons"]} >= {CALLS}
+    page = (tmp_path / "report.html").read_text()
+    assert all(name in page for name in (*successors, *successors.values()))
+    _switch(moved, SUPPORT, str(successors[SUPPORT]))
+
+
+def _switch(moved: Moved, old: str, new: str) -> None:
+    data = ["--data", moved.recording.parent / "data"]
+    targets = [
+        json.loads(invoke("switch", old, *words, *data, "--json").stdout)["target"]
+        for words in ([new, "--share", "0.1"], [new], ["--back"])
+    ]
+    assert targets == [f"upstream:{old}|{new}|0.1", new, f"upstream:{old}|{new}"]
+    assert invoke("switch", old, "ft:a:b:c:d", *data).exit_code == 2
+    assert invoke("switch", old, *data).exit_code == 2
+
+
+def test_plans_say_what_cannot_be_trained_and_why(tmp_path: Path) -> None:
+    answer = {"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": "a"}}]}
+    lines = [{"request": {"messages": [{"role": "user", "content": f"{n}"}]}, "response": answer} for n in range(9)]
+    picture = tmp_path / "picture.jsonl"
+    picture.write_text('{"messages": [{"content": [{"type": "image_url"}]}]}\n')
+    method = {"type": "reinforcement"}
+    models = [
+        RecordedModel("few", lines=tuple(lines)),
+        RecordedModel(VISION, _job(VISION), training=picture),
+        RecordedModel("ft:o4-mini:acme::RRRR", _job("ft:o4-mini:acme::RRRR", method=method), training=picture),
+    ]
+    skipped = [str(plan.skipped) for plan in plan_retraining(models, RetrainOptions())]
+    assert "9 recorded answers" in skipped[0]
+    assert "images" in skipped[1]
+    assert "reinforcement" in skipped[2]
+
+
+def test_a_model_that_continues_another_starts_from_its_successor(tmp_path: Path) -> None:
+    training = tmp_path / "train.jsonl"
+    training.write_text(json.dumps(chat_line(1)) + "\n")
+    second = "ft:gpt-4o-mini-2024-07-18:acme:more:HHHH8888"
+    models = [RecordedModel(SUPPORT, _job(SUPPORT), training), RecordedModel(second, _job(second, SUPPORT), training)]
+    both = plan_retraining(models, RetrainOptions(base="qwen"))
+    assert [plan.start for plan in both] == ["qwen", SUPPORT]
+    [alone] = plan_retraining(models[1:], RetrainOptions())
+    assert alone.start == "gpt-4o-mini-2024-07-18"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "used"),
+    [
+        ({"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 1.8}, None),
+        ({"n_epochs": 3, "learning_rate_multiplier": 2e-5}, {"n_epochs": 3}),
+        ({"n_epochs": "auto", "batch_size": 512}, {}),
+    ],
+)
+def test_recorded_hyperparameters_are_translated_on_request(
+    tmp_path: Path, recorded: dict[str, Any], used: dict[str, Any] | None
+) -> None:
+    training = tmp_path / "train.jsonl"
+    training.write_text(json.dumps(chat_line(1)) + "\n")
+    models = [RecordedModel(SUPPORT, _job(SUPPORT, hyperparameters=recorded, method=None), training)]
+    [plan] = plan_retraining(models, RetrainOptions(recorded=True))
+    assert plan.hyperparameters == (recorded if used is None else used)
+    assert plan_retraining(models, RetrainOptions())[0].hyperparameters == {}
+
+
+def test_distilled_examples_are_whole_answers_each_once() -> None:
+    def line(
+        number: int, finish_reason: str = "stop", definitions: str | None = None, **message: Any
+    ) -> dict[str, Any]:
+        request = {"messages": [{"role": "user", "content": f"q{number}"}], "model": "m", "temperature": 0}
+        if definitions == "full":
+            request["tools"] = [TOOL]
+        choice = {"finish_reason": finish_reason, "message": {"role": "assistant", "content": "a", **message}}
+        return {"request": request, "definitions": definitions, "response": {"choices": [choice]}}
+
+    stored = {"messages": [{"role": "user", "content": "q9"}, {"role": "assistant", "content": "b"}, {"role": "user"}],
+              "choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": "c"}}]}  # fmt: skip
+    text = {"request": {"prompt": "p"}, "response": {"choices": [{"text": " t", "finish_reason": "stop"}]}}
+    lines = (line(1, definitions="none"), line(1, definitions="full"), line(2, "length"), line(3, refusal="no"),
+             line(4, content=""), text)  # fmt: skip
+    q1, text_example, q9 = distilled_examples(RecordedModel("m", lines=lines, stored=(stored,)))
+    assert q1 == {
+        "messages": [{"role": "user", "content": "q1"}, {"role": "assistant", "content": "a"}],
+        "tools": [TOOL],
+    }
+    assert text_example == {"prompt": "p", "completion": " t"}
+    assert [message.get("weight") for message in q9["messages"]] == [None, 0, None, None]
+    assert q9["messages"][-1]["content"] == "c"
+
+
+def _job(model: str, parent: str | None = None, **extra: Any) -> JobEntry:
+    return JobEntry(job(80, model, parent or model.split(":")[1], **extra))
