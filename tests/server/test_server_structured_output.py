@@ -373,6 +373,62 @@ def test_json_mode_wants_the_word(client: OpenAI) -> None:
         )
 
 
+OPEN_ENDED = [
+    _object(altitude={"type": "integer"}),
+    _object(text={"type": "string"}, level={"type": "number"}),
+    _object(
+        place=_object(city={"type": "string"}, zip={"type": "string"}),
+        tags={"type": "array", "items": {"type": "string"}},
+    ),
+    _object(rows={"type": "array", "items": _object(name={"type": "string"})}, last={"type": "boolean"}),
+    _object(note={"anyOf": [{"type": "string"}, {"type": "null"}]}, flag={"type": "boolean"}),
+]
+
+
+@pytest.mark.parametrize("parameters", OPEN_ENDED, ids=lambda schema: "-".join(schema["properties"]))
+def test_a_required_call_ends_within_its_budget(client: OpenAI, parameters: dict[str, Any]) -> None:
+    """Random weights write strings, lists and digits for ever; the reason says where one was ended."""
+    function = {"name": "f", "parameters": parameters}
+    for seed, tool_choice in enumerate([{"type": "function", "function": {"name": "f"}}, "required"]):
+        choice = client.chat.completions.create(
+            model="gpt-4o-mini",
+            messages=[{"role": "user", "content": "go"}],
+            max_tokens=260,
+            seed=seed,
+            tools=[{"type": "function", "function": function}],
+            tool_choice=tool_choice,
+        ).choices[0]
+        (call,) = choice.message.tool_calls
+        Draft202012Validator(parameters).validate(json.loads(call.function.arguments))
+        assert choice.finish_reason in ("tool_calls", "length")
+
+
+NAMED = {"type": "function", "function": {"name": "ping"}}
+CALLING = AdapterMetadata(call_form="tools")
+
+
+@pytest.mark.parametrize(
+    ("tool_choice", "parallel", "metadata", "several"),
+    [
+        ("auto", None, AdapterMetadata(), True),
+        ("required", None, AdapterMetadata(), False),
+        ("required", True, AdapterMetadata(), True),
+        ("required", None, CALLING, True),
+        ("required", False, CALLING, False),
+        (NAMED, None, CALLING, False),
+        (NAMED, True, CALLING, True),
+    ],
+)
+def test_several_calls_only_where_several_are_meant(
+    tool_choice: Any, parallel: bool | None, metadata: AdapterMetadata, several: bool
+) -> None:
+    body = CreateChatCompletionRequest.model_validate(
+        {"model": "m", "messages": [{"role": "user", "content": "go"}], "tools": TOOLS, "tool_choice": tool_choice}
+        | ({} if parallel is None else {"parallel_tool_calls": parallel})
+    )
+    assert call_policy(body, metadata).parallel == several
+
+
 CALL = (
     '<tool_call>\n{"name": "write_leave_letter", "arguments": {"kind": "病假", "days": 3, "paid": true}}\n</tool_call>'
 )
@@ -443,7 +499,7 @@ def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, called
         matcher.consume(token)
         answer.append(token)
     else:
-        return  # an integer may have any number of digits
+        return  # names and lists may be long
     text = Tokenizer.from_file(str(tiny_base / "tokenizer.json")).decode(answer)
     value = json.loads(parse_answer(text, HERMES).calls[0].arguments) if called else json.loads(text)
     Draft202012Validator(schema).validate(value)

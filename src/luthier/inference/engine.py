@@ -16,7 +16,8 @@ FinishReason = Literal["stop", "length", "cancelled"]
 class SamplingParams:
     """`temperature` 0 is greedy. Tokens in `stop_ids` end the generation and are not part of it.
 
-    `grammar`: constrains the output, see `scheduling.structured_output`.
+    `grammar`: constrains the output, see `scheduling.structured_output`. `closing_tokens`: of `max_tokens`, so many are
+    kept back to bring JSON that the grammar requires to its end; 0: it is cut off where the tokens end.
     """
 
     max_tokens: int
@@ -29,6 +30,7 @@ class SamplingParams:
     seed: int | None = None
     top_logprobs: int = 0
     grammar: str | None = None
+    closing_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from luthier.data.rendering.number_bounds import NUMBER_PATTERNS, bounded
+
 _FORMAT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 # Tracking which members are missing takes two to the power of their number in rules, so only required members are
 # tracked, and optional ones while there are few. An untracked member may be repeated; the last one counts, as always
@@ -21,8 +23,9 @@ _ANNOTATIONS = {"title", "description", "examples", "default", "$comment", "$sch
 
 
 def schema_json(schema: Any) -> str:
-    """The schema for llguidance, with the whitespace of rendered training data."""
-    return json.dumps({**schema, "x-guidance": _FORMAT} if isinstance(schema, dict) else schema, ensure_ascii=False)
+    """The schema for llguidance, with bounded numbers and the whitespace of rendered training data."""
+    limited = bounded(schema)
+    return json.dumps({**limited, "x-guidance": _FORMAT} if isinstance(limited, dict) else limited, ensure_ascii=False)
 
 
 def argument_rules(name: str, schema: Any) -> Iterator[str]:
@@ -49,6 +52,8 @@ def _value_rules(name: str, schema: Any) -> Iterator[str]:
     elif _is_plain_array(schema):
         yield f'{name}: "[]" | "[" {name}_i (", " {name}_i)* "]"'
         yield from _value_rules(f"{name}_i", schema["items"])
+    elif _is_plain_number(schema):
+        yield f"{name}: {NUMBER_PATTERNS[schema['type']]}"
     else:
         yield f"{name}: %json {schema_json(schema)}"
 
@@ -94,6 +99,12 @@ def _is_plain_array(schema: Any) -> bool:
     if not isinstance(schema, dict) or schema.get("type") != "array" or schema.keys() - _ARRAY_KEYWORDS - _ANNOTATIONS:
         return False
     return _is_plain_object(schema.get("items"))
+
+
+def _is_plain_number(schema: Any) -> bool:
+    if not isinstance(schema, dict) or schema.keys() - {"type"} - _ANNOTATIONS:
+        return False
+    return isinstance(schema.get("type"), str) and schema["type"] in NUMBER_PATTERNS
 
 
 def _quoted(text: str) -> str:

@@ -127,7 +127,7 @@ class EngineLoop:
             self._fail(sequence, error)
             return
         if token.id in sampling.stop_ids:
-            self._finish(sequence, "stop")
+            self._finish(sequence, "length" if sequence.sampler.closed_early else "stop")
             return
         sequence.append(token.id)
         sequence.stream.deliver(token)

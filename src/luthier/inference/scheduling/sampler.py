@@ -14,13 +14,18 @@ _GREEDY_BELOW = 1e-5  # temperature
 
 
 class TokenSampler:
-    """Sampling state of one generation: token counts, random generator, grammar."""
+    """Sampling state of one generation: token counts, random generator, grammar.
+
+    `closed_early`: whether the output was brought to its end because its tokens ran short.
+    """
 
     def __init__(self, params: SamplingParams, base: Path) -> None:
         """`base`: the model folder, whose tokenizer a grammar needs."""
         self._params, self._base = params, base
         self._counts: Counter[int] = Counter()
         self._matcher: GrammarMatcher | None = None
+        self._tokens_left = params.max_tokens
+        self.closed_early = False
         self._random = np.random.default_rng(None if params.seed is None else params.seed % 2**63)
 
     def sample(self, logits: np.ndarray) -> Token:
@@ -28,13 +33,24 @@ class TokenSampler:
         params = self._params
         if params.grammar and self._matcher is None:
             self._matcher = GrammarMatcher(params.grammar, self._base, params.stop_ids)
-        allowed = self._matcher.allowed() if self._matcher else None
+        allowed = self._allowed(self._matcher, logits) if self._matcher else None
+        self._tokens_left -= 1
         token = sample_token(logits, params, self._counts, self._random, allowed)
         if self._matcher:
             self._matcher.consume(token.id)
         if token.id not in params.stop_ids:
             self._counts[token.id] += 1
         return token
+
+    def _allowed(self, matcher: GrammarMatcher, logits: np.ndarray) -> np.ndarray:
+        allowed = matcher.allowed()
+        if self._tokens_left > self._params.closing_tokens:
+            return allowed
+        closing = matcher.closing(allowed)
+        size = min(len(allowed), len(logits))
+        likeliest = int(np.where(allowed[:size], logits[:size], -math.inf).argmax())
+        self.closed_early = self.closed_early or not closing[likeliest]
+        return closing
 
 
 def sample_token(

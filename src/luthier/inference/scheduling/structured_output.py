@@ -13,6 +13,7 @@ import numpy as np
 from luthier.types.errors import BadRequestError
 
 MAX_GRAMMAR_CHARACTERS = 256 * 1024
+_STRUCTURE = '"}]qz'  # both letters may follow inside a string, and hardly anywhere else
 
 
 class GrammarMatcher:
@@ -23,6 +24,8 @@ class GrammarMatcher:
         stops = tuple(sorted(stop_ids))
         tokenizer = _tokenizer(base, stops)
         self._matcher: Any = _compiled(grammar, base, stops).deep_copy()
+        self._stop_ids = list(stops)
+        self._structure_ids = [tokenizer.greedy_tokenize(char)[0] for char in _STRUCTURE]
         self._mask_words = np.zeros((tokenizer.vocab_size + 31) // 32, dtype=np.int32)
         self._raise_error()
 
@@ -31,6 +34,20 @@ class GrammarMatcher:
         self._matcher.unsafe_compute_mask_ptr(self._mask_words.ctypes.data, self._mask_words.nbytes)
         self._raise_error()
         return np.unpackbits(self._mask_words.view(np.uint8), bitorder="little").astype(bool)
+
+    def closing(self, allowed: np.ndarray) -> np.ndarray:
+        """bool [V]: of the allowed tokens those that bring JSON to its end, or all where there are none.
+
+        They end the output, else a string, else an object or a list.
+        """
+        quote, brace, bracket, *letters = self._structure_ids
+        in_string = bool(allowed[quote] and allowed[letters].all())
+        for candidates in (self._stop_ids, [quote] if in_string else [brace, bracket]):
+            chosen = np.zeros_like(allowed)
+            chosen[candidates] = allowed[candidates]
+            if chosen.any():
+                return chosen
+        return allowed
 
     def consume(self, token: int) -> None:
         self._matcher.consume_token(token)

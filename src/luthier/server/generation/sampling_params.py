@@ -19,6 +19,7 @@ def sampling_params(
     vocabulary_size: int,
     top_logprobs: int,
     grammar: str | None = None,
+    closing_tokens: int = 0,
 ) -> list[SamplingParams]:
     """For each of `n` choices of a prompt; choices differ by their seeds. Raises BadRequestError."""
     return [
@@ -33,6 +34,7 @@ def sampling_params(
             seed=None if body.seed is None else body.seed + index,
             top_logprobs=top_logprobs,
             grammar=grammar,
+            closing_tokens=closing_tokens,
         )
         for index in range(n)
     ]

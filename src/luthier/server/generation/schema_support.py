@@ -6,13 +6,12 @@ from functools import lru_cache
 from typing import Any
 
 from luthier.data.rendering.argument_grammar import schema_json
+from luthier.data.rendering.number_bounds import MAPPING_KEYWORDS, SCHEMA_KEYWORDS
 from luthier.inference.scheduling.structured_output import validate_grammar
 from luthier.types.errors import BadRequestError
 
 Path = tuple[str, ...]
 _CORE_KEYWORDS = ("type", "properties", "required", "items", "enum", "const", "anyOf", "$ref", "$defs")
-_MAPPING_KEYWORDS = ("$defs", "definitions", "properties", "patternProperties", "dependentSchemas")
-_SCHEMA_KEYWORDS = ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties", "not", "contains")
 _MAX_REMOVED = 64  # keywords; a schema with more unsupported ones is taken for unsupported altogether
 
 
@@ -85,10 +84,10 @@ def _parts(schema: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield from _parts(entry, (*path, str(index)))
     if not isinstance(schema, dict):
         return
-    for key in _MAPPING_KEYWORDS:
+    for key in MAPPING_KEYWORDS:
         if isinstance(schema.get(key), dict):
             for name, value in schema[key].items():
                 yield from _parts(value, (*path, key, name))
-    for key in _SCHEMA_KEYWORDS:
+    for key in SCHEMA_KEYWORDS:
         yield from _parts(schema.get(key), (*path, key))
     yield path, schema

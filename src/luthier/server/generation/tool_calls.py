@@ -25,7 +25,9 @@ class CallPolicy:
     Attributes:
         form: How the base model writes calls.
         wire_form: The form in which calls are sent; None: generated text is not parsed for calls.
-        parallel: Whether a choice may have several calls.
+        parallel: Whether a choice may have several calls. A model that must call and was not trained to, and one that
+            must call a named function, gets to write several only where the request says so: a small model that may
+            go on goes on.
         prompt_definitions: The request's definitions, as tools, for the prompt.
         definitions: The request's definitions, else those that the model was trained with.
         enforced: The only functions that the model can call, by a grammar; None: calls are not constrained.
@@ -65,11 +67,12 @@ def call_policy(
     required = _is_required(choice)
     requested = required or isinstance(choice, AllowedToolsChoice) or any(is_strict(tool) for tool in sent or [])
     enforced = requested or strict != "off"
+    trained = metadata.call_form is not None
     legacy = bool(body.functions) or (metadata.call_form == "functions" and not body.tools)
     return CallPolicy(
         form=form,
         wire_form=("functions" if legacy else "tools") if sent or metadata.call_form else None,
-        parallel=body.parallel_tool_calls is not False and not legacy,
+        parallel=not legacy and _is_parallel(body, single=_named_single(choice) or (required and not trained)),
         prompt_definitions=sent,
         definitions=definitions,
         enforced=_allowed(definitions, choice) if enforced and definitions else None,
@@ -106,6 +109,15 @@ def _named_functions(choice: Any) -> list[str] | None:
     if choice is None or isinstance(choice, str):
         return None
     return [choice.function.name if isinstance(choice, NamedTool) else choice.name]
+
+
+def _named_single(choice: Any) -> bool:
+    return not isinstance(choice, AllowedToolsChoice) and _named_functions(choice) is not None
+
+
+def _is_parallel(body: CreateChatCompletionRequest, *, single: bool) -> bool:
+    """`single`: whether one call is meant unless the request says otherwise."""
+    return body.parallel_tool_calls is True or (body.parallel_tool_calls is None and not single)
 
 
 def _allowed(definitions: Definitions, choice: Any) -> Definitions:

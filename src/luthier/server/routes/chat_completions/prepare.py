@@ -7,6 +7,7 @@ from typing import Any
 from luthier.data.rendering.renderer import Renderer
 from luthier.inference import EngineRequest
 from luthier.server.generation.choice_limits import check_choice_count
+from luthier.server.generation.closing_tokens import closing_tokens
 from luthier.server.generation.prompt_inputs import exceeds_twice_context
 from luthier.server.generation.request import GenerationRequest
 from luthier.server.generation.sampling_params import sampling_params, stop_sequences
@@ -40,14 +41,16 @@ def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest)
     _check_context_length(context_tokens, len(prompt), None if is_bound else max_tokens)
     n = body.n or 1
     check_choice_count(state, n)
+    max_tokens = min(max_tokens or settings.default_max_tokens, context_tokens - len(prompt))
     samplings = sampling_params(
         body,
         n=n,
-        max_tokens=min(max_tokens or settings.default_max_tokens, context_tokens - len(prompt)),
+        max_tokens=max_tokens,
         stop_ids=renderer.stop_ids,
         vocabulary_size=renderer.vocabulary_size,
         top_logprobs=body.top_logprobs or 0,
         grammar=grammar,
+        closing_tokens=closing_tokens(calls, max_tokens),
     )
     request = GenerationRequest(
         id=new_id("chatcmpl-", 29),
