@@ -207,9 +207,9 @@ class Settings(BaseSettings):
     strict_calls: Literal["taught", "all", "off"] = Field(
         "taught",
         description=(
-            "Constrained decoding of tool calls to the known functions and their schemas. `taught`: for fine-tuned "
-            "models that were trained with tool definitions; `all`: for every model; `off`: only for requests with "
-            "`strict` or a `tool_choice`. Text answers stay possible."
+            "Constrained decoding of tool calls to functions and their schemas. `taught`: the request's functions, "
+            "else those that a fine-tuned model was trained with; `all`: the same, as it was called earlier; `off`: "
+            "only for requests with `strict` or a `tool_choice`. Text answers stay possible."
         ),
     )
     stored_days: int = Field(30, ge=1, description="Days that stored chat completions (`store: true`) are kept.")

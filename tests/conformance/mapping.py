@@ -71,6 +71,7 @@ def _id(request: str, field: str, given: Any, seed: str) -> Stand:
 
 _STREAM = {"include_obfuscation": True, "include_usage": True}
 VALUES = [
+    Stand("GET .*", "after", ANY, REMOVED, "an id that is in no list"),
     Stand("GET /(files|batches)", "limit", "0", "1", "the specification begins at 1"),
     _id("POST /uploads/upload_abc123/complete", "part_ids", ["string"], "parts"),
     Stand("POST /uploads/upload_abc123/complete", "md5", "md5", "md5", "not a checksum", seed=True),

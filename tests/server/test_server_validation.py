@@ -227,3 +227,12 @@ def test_a_number_in_a_string(raw: httpx.Client, hyperparameters: Any, param: st
     assert error["param"] == param
     assert "'auto'" in error["message"]
     assert number in error["message"]
+
+
+@pytest.mark.parametrize("after", ["unknown", ""])
+@pytest.mark.parametrize("path", ["/files", "/fine_tuning/jobs", "/batches", "/chat/completions", "/evaluations"])
+def test_a_cursor_that_does_not_exist_is_no_end_of_a_list(raw: httpx.Client, path: str, after: str) -> None:
+    answer = raw.get(path, params={"after": after})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["param"], error["code"]) == ("after", "invalid_value")

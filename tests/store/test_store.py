@@ -95,7 +95,8 @@ def test_pages_show_everything_once(store: Store, ascending: bool) -> None:
         found += [file.id for file in page.data]
         after, more = found[-1], page.has_more
     assert found == (made if ascending else made[::-1])
-    assert store.files.list(purpose=None, limit=3, ascending=True, after="file-unknown").data == []
+    with pytest.raises(BadRequestError, match="no object with id 'file-unknown'"):
+        store.files.list(purpose=None, limit=3, ascending=True, after="file-unknown")
 
 
 def test_a_guarded_change_happens_once(store: Store) -> None:

@@ -62,8 +62,9 @@ CHINESE = {
     "max_file_bytes": "单个请求中文件的最大字节数。",
     "max_upload_bytes": "Uploads API 中一个文件（全部分块）的最大字节数；OpenAI 接受 8 GB。",
     "default_max_tokens": "请求没有设置 max_tokens 或 max_completion_tokens 时，回答的 token 上限。",
-    "strict_calls": "函数调用的约束解码，使调用不超出已知的函数及其定义。`taught`：用于训练数据带函数定义的微调模型；"
-    "`all`：用于所有模型；`off`：只用于带 `strict` 或 `tool_choice` 的请求。仍然可以回答文本。",
+    "strict_calls": "函数调用的约束解码，使调用不超出函数及其定义。`taught`：请求中的函数，"
+    "没有则取微调模型训练时的函数；`all`：同上，旧版本的写法；"
+    "`off`：只用于带 `strict` 或 `tool_choice` 的请求。始终可以用文字回答。",
     "stored_days": "保存的对话（`store: true`）保留的天数。",
     "stored_completions": "保存的对话的最大条数；最旧的先删除。",
     "queue_limit": "每个 API 密钥最多可等待的请求数；超过时返回状态 429。",

@@ -16,7 +16,7 @@ from luthier.store.imports import Imports
 from luthier.store.job_records import Event, Job
 from luthier.store.jobs import Jobs
 from luthier.store.models import FineTunedModel, Models
-from luthier.store.pagination import Page
+from luthier.store.pagination import Page, unknown_cursor
 from luthier.store.permissions import Permissions
 from luthier.store.stored_completions import StoredCompletions
 from luthier.store.uploads import Uploads
@@ -33,6 +33,7 @@ __all__ = [
     "LeasedTable",
     "Page",
     "Store",
+    "unknown_cursor",
 ]
 
 

@@ -6,6 +6,8 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, RowMapping, Select, Table, select
 
+from luthier.types.errors import BadRequestError
+
 Item = TypeVar("Item")
 
 
@@ -13,6 +15,12 @@ Item = TypeVar("Item")
 class Page(Generic[Item]):
     data: list[Item]
     has_more: bool
+
+
+def unknown_cursor(after: str) -> BadRequestError:
+    """An empty page would look like the end of the list."""
+    message = f"Invalid value for 'after': no object with id '{after}' is in this list."
+    return BadRequestError(message, param="after", code="invalid_value")
 
 
 def fetch_page(
@@ -25,11 +33,11 @@ def fetch_page(
     after: str | None,
     ascending: bool = False,
 ) -> Page[Item]:
-    """Up to `limit` rows after the row with id `after`; empty for a cursor that does not exist."""
+    """Up to `limit` rows after the row with id `after`. Raises BadRequestError for a cursor that does not exist."""
     if after is not None:
         seq = connection.scalar(select(table.c.seq).where(table.c.id == after))
         if seq is None:
-            return Page([], False)
+            raise unknown_cursor(after)
         query = query.where(table.c.seq > seq if ascending else table.c.seq < seq)
     order = table.c.seq.asc() if ascending else table.c.seq.desc()
     rows = connection.execute(query.order_by(order).limit(limit + 1)).mappings().all()

@@ -29,6 +29,7 @@ from luthier.types.names import snapshot
 from luthier.types.stored import StoredCompletion, StoredMessage
 
 _DAY_S = 24 * 3600
+_CURSOR_S = 3600  # that an expired row remains valid as a cursor
 
 stored_completions = Table(
     "completions",
@@ -116,11 +117,12 @@ class StoredCompletions(Scoped):
         with self._database.write() as connection:
             this = stored_completions.c.seq == self._row(connection, completion_id)["seq"]
             emptied: dict[str, Any] = {"metadata": {}, "completion": {}, "messages": []}
-            connection.execute(update(stored_completions).where(this).values(expires_at=0, **emptied))
+            connection.execute(update(stored_completions).where(this).values(expires_at=now(), **emptied))
 
     def delete_expired(self) -> None:
         with self._database.write() as connection:
-            connection.execute(delete(stored_completions).where(stored_completions.c.expires_at <= now()))
+            expired = stored_completions.c.expires_at <= now() - _CURSOR_S
+            connection.execute(delete(stored_completions).where(expired))
 
     def _unexpired(self) -> Any:
         return self._visible(stored_completions).where(stored_completions.c.expires_at > now())

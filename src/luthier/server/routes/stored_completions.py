@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import METADATA_PARAMETER, Limit, list_page, parse_metadata_filter
 from luthier.server.state import State, StateDep
-from luthier.store import Page
+from luthier.store import Page, unknown_cursor
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.common import ListPage
 from luthier.types.stored import (
@@ -100,5 +100,7 @@ def list_messages(
     messages = list(stored if order == "asc" else stored[::-1])
     if after is not None:
         ids = [message.id for message in messages]
-        messages = messages[ids.index(after) + 1 :] if after in ids else []
+        if after not in ids:
+            raise unknown_cursor(after)
+        messages = messages[ids.index(after) + 1 :]
     return list_page(Page(messages[:limit], len(messages) > limit))
