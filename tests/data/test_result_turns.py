@@ -77,7 +77,7 @@ def test_the_sentence_restates_success_or_says_that_it_failed(
         *before, answer = with_result(calling(7, *calls, language=language), seed).messages
         results = before[2:]
         assert [(turn["role"], turn["tool_call_id"]) for turn in results] == [("tool", entry["id"]) for entry in calls]
-        failed = [any(word in turn["content"] for word in ("error",)) for turn in results]
+        failed = ["error" in turn["content"] or '"success": false' in turn["content"] for turn in results]
         sentence = answer["content"]
         assert ("did not work" in sentence or "没有成功" in sentence) == any(failed)
         assert "x" * 61 not in sentence
@@ -85,14 +85,14 @@ def test_the_sentence_restates_success_or_says_that_it_failed(
             succeeded += 1
             assert all(value in sentence for value in values), sentence
             assert sentence.startswith({"en": "Done", "zh": "已完成"}[language])
-    assert 20 < succeeded < 40
+    assert 5 < succeeded < 40
 
 
 @pytest.mark.parametrize(("language", "name"), [("en", "get_stock_price"), ("zh", "queryBalance"), ("en", "list")])
 def test_what_a_query_returned_is_in_the_sentence(language: str, name: str) -> None:
     for seed in range(20):
         _, _, result, answer = with_result(calling(3, call(name, {"id": "A1"}), language=language), seed).messages
-        if "error" not in result["content"]:
+        if "error" not in result["content"] and '"success": false' not in result["content"]:
             value = answer["content"].rstrip(".。").split("：" if language == "zh" else " ")[-1]
             assert value in result["content"]
 

@@ -19,7 +19,7 @@ _RESULT_ROLES = ("tool", "function")
 _QUERY_VERBS = {"get", "fetch", "read", "retrieve", "find", "search", "look", "lookup", "list", "show", "view"} | {
     "query", "check", "count", "calculate", "compute", "estimate"
 }  # fmt: skip
-_FAILURE_RATE = 0.125  # of the results; a model that has seen none reports success whatever the result says
+_FAILURE_RATE = 1 / 3  # of the results; a model that has seen few reports success whatever the result says
 _MAX_VALUES, _MAX_VALUE_CHARACTERS = 4, 60  # that a sentence restates
 
 
@@ -83,7 +83,8 @@ def _outcome(function: dict[str, Any], language: Language, rng: random.Random) -
 def _failure(language: Language, rng: random.Random) -> _Outcome:
     reason = rng.choice(_REASONS[language])
     sentence = {"en": f"That did not work: {reason}.", "zh": f"没有成功：{reason}。"}[language]
-    return _Outcome(rng.choice((_json({"error": reason}), f"error: {reason}")), sentence)
+    forms = (_json({"error": reason}), f"error: {reason}", _json({"success": False, "message": reason}))
+    return _Outcome(rng.choice(forms), sentence)
 
 
 def _query(noun: str, arguments: dict[str, Any], language: Language, rng: random.Random) -> _Outcome:
@@ -149,6 +150,13 @@ def _json(value: dict[str, Any]) -> str:
 
 _SUCCESS: dict[Language, tuple[str, ...]] = {"en": ("done", "ok", "success"), "zh": ("完成", "成功", "ok")}
 _REASONS: dict[Language, tuple[str, ...]] = {
-    "en": ("timeout", "not available", "not found", "no connection", "access denied", "busy, try again later"),
-    "zh": ("超时", "不可用", "没有找到", "无法连接", "没有权限", "系统繁忙，请稍后再试"),
-}
+    "en": (
+        "timeout", "not available", "not found", "no connection", "access denied", "busy, try again later",
+        "the value is out of range", "no such name", "the service is down", "not allowed at this hour",
+        "battery empty", "it did not respond", "internal error 500", "the request was refused", "limit reached",
+    ),
+    "zh": (
+        "超时", "不可用", "没有找到", "无法连接", "没有权限", "系统繁忙，请稍后再试", "数值超出范围", "名称不存在",
+        "服务已停止", "当前时段不允许操作", "电量不足", "没有响应", "内部错误 500", "请求被拒绝", "已达上限",
+    ),
+}  # fmt: skip
