@@ -24,6 +24,7 @@ class Example:
     """A conversation with its definitions. `line` counts from 1.
 
     `tools` in today's form, None without any; `has_functions`: the file has them in the older form, `functions`.
+    `definitions`: those by which calls are read where the prompt has fewer; None: `tools`.
     """
 
     messages: list[dict[str, Any]]
@@ -31,6 +32,7 @@ class Example:
     parallel_tool_calls: bool | None = None
     line: int = 0
     has_functions: bool = False
+    definitions: list[dict[str, Any]] | None = None
 
     @property
     def call_form(self) -> WireForm | None:

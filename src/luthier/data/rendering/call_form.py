@@ -69,6 +69,13 @@ class CallForm(Hashable, Protocol):
         """`functions`: the definitions, for forms whose text leaves the types of arguments open."""
         ...
 
+    def written_arguments(self, arguments: dict[str, Any], schema: Any) -> Any:
+        """The arguments as the template gets them, so that what it writes is read back as they are.
+
+        `schema`: of the function's parameters, None if it is not known.
+        """
+        ...
+
     def opening(self, function: str | None) -> str:
         """The beginning of a call: up to the arguments of `function`, or up to the name for None."""
         ...

@@ -1,17 +1,21 @@
 """The Hermes form of calls: JSON with name and arguments between <tool_call> marks, as Qwen2.5 and others write it."""
 
-import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from luthier.data.jsonl import lossless_json
 from luthier.data.rendering.argument_grammar import argument_rules, close_schema
 from luthier.data.rendering.hermes_reader import CLOSE, OPEN, HermesReader
+from luthier.data.rendering.marked_form import MarkedForm, quoted
 
 
-class HermesForm:
-    name = "hermes"
-    text_rule = f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{OPEN}(.|\\n)*/"
+@dataclass(frozen=True)
+class HermesForm(MarkedForm):
+    """JSON has one space after commas and colons, as rendered training data has."""
+
+    name: ClassVar[str] = "hermes"
+    mark: ClassVar[str] = OPEN
+    separator: ClassVar[str] = "\n"
 
     def new_reader(self, functions: Sequence[dict[str, Any]] | None = None) -> HermesReader:
         return HermesReader()
@@ -19,40 +23,12 @@ class HermesForm:
     def opening(self, function: str | None) -> str:
         if function is None:
             return f'{OPEN}\n{{"name":'
-        return f'{OPEN}\n{{"name": {_quoted(function)}, "arguments":'
+        return f'{OPEN}\n{{"name": {quoted(function)}, "arguments":'
 
-    def grammar_rules(self, functions: Sequence[dict[str, Any]], *, parallel: bool) -> list[str]:
-        """JSON has one space after commas and colons, as rendered training data has."""
-        more_calls = ' ("\\n" opening call)*' if parallel else ""
-        rules = [
-            f"calls: opening call{more_calls}",
-            f"text_and_calls: lead call{more_calls}",
-            f"lead[lazy]: /(.|\\n)*/ {_quoted(OPEN)}",
-            f"opening: {_quoted(OPEN)}",
-            "call: " + " | ".join(f"call_{index}" for index in range(len(functions))),
-        ]
-        for index, tool in enumerate(functions):
-            rules += _call_rules(index, tool["function"])
-        return rules
-
-    def replayed_arguments(self, text: str) -> Any:
-        """The JSON value that the text is, else the text itself, which the template quotes."""
-        try:
-            return lossless_json.DECODER.decode(text)
-        except (ValueError, RecursionError):
-            return text
-
-
-def _call_rules(index: int, function: dict[str, Any]) -> list[str]:
-    beginning = f'\n{{"name": {_quoted(function["name"])}, "arguments": '
-    return [
-        f"call_{index}: {_quoted(beginning)} arguments_{index} {_quoted('}')} {_quoted(chr(10) + CLOSE)}",
-        *argument_rules(f"arguments_{index}", close_schema(function.get("parameters"))),
-    ]
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    def _rules_of_call(self, rule: str, function: dict[str, Any]) -> Iterator[str]:
+        beginning = f'\n{{"name": {quoted(function["name"])}, "arguments": '
+        yield f"{rule}: {quoted(beginning)} {rule}_arguments {quoted('}')} {self.special.literal(chr(10) + CLOSE)}"
+        yield from argument_rules(f"{rule}_arguments", close_schema(function.get("parameters")))
 
 
 HERMES = HermesForm()

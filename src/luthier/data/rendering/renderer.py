@@ -19,7 +19,7 @@ from tokenizers.decoders import DecodeStream
 from luthier.data.examples.example import Example
 from luthier.data.examples.messages import normalize_messages
 from luthier.data.rendering.content_guard import ContentGuard
-from luthier.data.rendering.survival import check_survival
+from luthier.data.rendering.survival import check_survival, written
 from luthier.data.rendering.template_choice import Vocabulary, choose_template, stored_template
 from luthier.data.rendering.text_encoder import TextEncoder
 from luthier.data.rendering.turn_composer import TurnComposer
@@ -72,7 +72,7 @@ class Renderer:
         """
         ids: list[int] = []
         weights: list[float] = []
-        for text, weight in self._segments(normalize_messages(example.messages), example.tools):
+        for text, weight in self._example_segments(example):
             tokens = self._encode(text)
             ids += tokens
             weights += [weight] * len(tokens)
@@ -83,12 +83,15 @@ class Renderer:
         segmented: list[list[tuple[str, float]] | RenderError] = []
         for example in examples:
             try:
-                segmented.append(self._segments(normalize_messages(example.messages), example.tools))
+                segmented.append(self._example_segments(example))
             except RenderError as error:
                 segmented.append(error)
         texts = [text for segments in segmented if isinstance(segments, list) for text, _ in segments]
         encoded = iter(self._encoder.encode_all(texts))
         return [self._join(segments, encoded) if isinstance(segments, list) else segments for segments in segmented]
+
+    def _example_segments(self, example: Example) -> list[tuple[str, float]]:
+        return self._segments(normalize_messages(example.messages), example.tools, example.definitions)
 
     @staticmethod
     def _join(segments: list[tuple[str, float]], encoded: Iterator[list[int]]) -> Rendered:
@@ -106,15 +109,25 @@ class Renderer:
         tools: list[dict[str, Any]] | None = None,
         opening: str = "",
         *,
+        definitions: list[dict[str, Any]] | None = None,
         thinking: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """The ids of a conversation up to the assistant's turn, which begins with `opening`.
 
-        `tools`: definitions in today's form. `thinking`: whether the answer begins with reasoning. `options`: further
-        variables of the chat template. Raises RenderError.
+        Args:
+            tools: Definitions in today's form.
+            opening: The beginning of the answer.
+            definitions: Those by which calls are written where the prompt has none; None: `tools`.
+            thinking: Whether the answer begins with reasoning.
+            options: Further variables of the chat template.
+
+        Raises:
+            RenderError: For a conversation that the template refuses.
         """
-        segments = self._segments(self.replayed(messages), tools, answer_next=True, thinking=thinking, options=options)
+        segments = self._segments(
+            self.replayed(messages), tools, definitions, answer_next=True, thinking=thinking, options=options
+        )
         return [token for text in [*(text for text, _ in segments), opening] for token in self._encode(text)]
 
     def replayed(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -174,6 +187,7 @@ class Renderer:
         self,
         messages: list[dict[str, Any]],
         tools: list[dict[str, Any]] | None,
+        definitions: list[dict[str, Any]] | None = None,
         *,
         answer_next: bool = False,
         thinking: bool = False,
@@ -183,7 +197,8 @@ class Renderer:
 
         What is not trained (`answer_next`) may lose something: a request may hold what no model would write.
         """
-        mark, safe, safe_tools = self._content_guard.apply(messages, tools)
+        known = definitions or tools
+        mark, safe, safe_tools = self._content_guard.apply(written(messages, self.call_form, known), tools)
         reasons = thinking or any(message.get("reasoning_content") for message in messages)
         if self.choice.composed or reasons or options:
             composer = TurnComposer(self.template, self.choice.composer.end_marks, options)
@@ -191,7 +206,7 @@ class Renderer:
         else:
             segments = cut_whole(self.template, safe, safe_tools, answer_next=answer_next)
         if not answer_next:
-            check_survival(messages, tools, segments, mark, self.call_form)
+            check_survival(messages, known, segments, mark, self.call_form)
         return [
             (part, 0.0 if segment.message is None else _loss_weight(messages[segment.message]))
             for segment in segments

@@ -43,6 +43,25 @@ def _end_of(content: str, text: str, position: int) -> int:
     return -1
 
 
+def written(messages: Messages, form: CallForm, definitions: Tools) -> Messages:
+    """The messages with arguments as the form's template gets them."""
+    schemas = {tool["function"]["name"]: tool["function"].get("parameters") for tool in definitions or []}
+    return [
+        {**message, "tool_calls": [_written_call(call, form, schemas) for call in message["tool_calls"]]}
+        if message.get("tool_calls")
+        else message
+        for message in messages
+    ]
+
+
+def _written_call(call: dict[str, Any], form: CallForm, schemas: dict[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    if not isinstance(function["arguments"], dict):
+        return call
+    arguments = form.written_arguments(function["arguments"], schemas.get(function["name"]))
+    return {**call, "function": {**function, "arguments": arguments}}
+
+
 def lost_of_answer(message: dict[str, Any], text: str, form: CallForm, tools: Tools = None) -> str | None:
     """What of an assistant message cannot be read back from its rendered text: `content`, or a function's name."""
     expected = [(call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls") or []]

@@ -5,7 +5,7 @@ silence: Luthier's own form takes its place, in the base's own turns if that wor
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,11 @@ from pathlib import Path
 
 from luthier.data.rendering.call_form import CallForm
 from luthier.data.rendering.chat_template import Template
-from luthier.data.rendering.hermes_form import HERMES
+from luthier.data.rendering.hermes_form import HermesForm
+from luthier.data.rendering.llama_form import LlamaForm
+from luthier.data.rendering.marked_form import SpecialTokens
+from luthier.data.rendering.mistral_form import MistralForm, MistralListForm
+from luthier.data.rendering.tagged_form import GlmForm, XmlForm
 from luthier.data.rendering.template_probes import (
     CALL_CONVERSATIONS,
     PARALLEL_CONVERSATION,
@@ -28,7 +32,14 @@ from luthier.data.rendering.turn_composer import Messages, Segment, TurnComposer
 from luthier.data.rendering.whole_conversation import cut_whole
 from luthier.types.errors import RenderError
 
-FORMS: tuple[CallForm, ...] = (HERMES,)
+FORMS: tuple[Callable[[SpecialTokens], CallForm], ...] = (
+    HermesForm,
+    XmlForm,
+    GlmForm,
+    MistralForm,
+    MistralListForm,
+    LlamaForm,
+)
 _FOLDER = Path(__file__).parent / "templates"
 _TURN_STARTS = ("<|im_start|>", "<start_of_turn>", "<|start_header_id|>")
 
@@ -99,7 +110,9 @@ def stored_template(text: str, vocabulary: Vocabulary) -> TemplateChoice:
     if choice is not None:
         return choice
     composer = TurnComposer(template, vocabulary.special)
-    return TemplateChoice(template, HERMES, composer, composed=False, parallel=True, lost=tuple(losses))
+    return TemplateChoice(
+        template, next(_forms(vocabulary)), composer, composed=False, parallel=True, lost=tuple(losses)
+    )
 
 
 def _judge(
@@ -112,7 +125,7 @@ def _judge(
     if plain:
         return None, plain
     losses: list[Loss] = []
-    for form in FORMS:
+    for form in _forms(vocabulary):
         of_form = list(call_losses(compose, form))
         if not of_form:
             parallel = reads_parallel_calls(compose, form)
@@ -120,6 +133,12 @@ def _judge(
             return TemplateChoice(template, form, composer, composed, parallel, tuple(lost)), []
         losses = losses or of_form
     return None, losses
+
+
+def _forms(vocabulary: Vocabulary) -> Iterator[CallForm]:
+    marks = (text for text in vocabulary.special if not any(map(str.isdigit, text)))  # the rest are reserved ones
+    special = SpecialTokens.of(marks, vocabulary.ids)
+    yield from (form(special) for form in FORMS)
 
 
 def _rewrites(template: Template, compose: Compose, parallel: bool) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from luthier.data.rendering.call_form import CallForm
-from luthier.data.rendering.survival import lost_of_answer
+from luthier.data.rendering.survival import lost_of_answer, written
 from luthier.data.rendering.turn_composer import Messages, Segment, Tools
 from luthier.types.errors import RenderError
 
@@ -129,7 +129,7 @@ def reads_parallel_calls(compose: Compose, form: CallForm) -> bool:
 
 def _survives(messages: Messages, compose: Compose, form: CallForm) -> bool:
     try:
-        segments = compose(messages, _TOOLS)
+        segments = compose(written(messages, form, _TOOLS), _TOOLS)
     except RenderError:
         return False
     return _texts_survive(messages, segments) and all(

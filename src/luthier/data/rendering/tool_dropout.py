@@ -69,7 +69,8 @@ def _levels(dropout: ToolDropout, seed: int, epoch: int, count: int) -> np.ndarr
 
 def apply_detail(example: Example, detail: DefinitionDetail) -> Example:
     """The example with its definitions at this level."""
-    return replace(example, tools=with_detail(example.tools, detail))
+    definitions = example.definitions or example.tools
+    return replace(example, tools=with_detail(example.tools, detail), definitions=definitions)
 
 
 class NoCallExamples:

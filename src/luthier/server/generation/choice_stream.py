@@ -76,7 +76,7 @@ class ChoiceParser:
         keep_tokens: bool,
     ) -> None:
         """`decode`: the text that a token completes, as of `Renderer.stream_decoder`."""
-        self._reader: CallReader = calls.form.new_reader() if calls.wire_form else _PlainReader()
+        self._reader: CallReader = calls.form.new_reader(calls.definitions) if calls.wire_form else _PlainReader()
         self._stops = StopSequenceFilter(stop_sequences, protected=len(calls.forced_prefix))
         self._decode, self._calls, self._keep_tokens = decode, calls, keep_tokens
         self._pending: list[tuple[int, int, Token]] = []  # (start, end, token) of tokens that no part has yet

@@ -70,7 +70,8 @@ def _prompt(renderer: Renderer, body: CreateChatCompletionRequest, calls: CallPo
     try:
         if len(messages) > _MANY_MESSAGES:
             _check_rendered_length(renderer, renderer.replayed(messages), calls, context_tokens)
-        return renderer.prompt(messages, calls.prompt_definitions, calls.forced_prefix)
+        definitions = calls.definitions
+        return renderer.prompt(messages, calls.prompt_definitions, calls.forced_prefix, definitions=definitions)
     except (RecursionError, TypeError, UnicodeError) as error:
         # The arguments of a call are JSON in a string: their depth and their characters are not checked before.
         message = f"The messages cannot be turned into tokens: {error}"

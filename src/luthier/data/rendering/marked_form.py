@@ -1,0 +1,93 @@
+"""What call forms with an opening mark have in common: their grammar, and marks that are tokens of the base."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from luthier.data.jsonl import lossless_json
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """(text, id) of a base's special tokens, which a grammar must name by their ids."""
+
+    ids: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def of(cls, texts: Iterable[str], ids: Mapping[str, int]) -> "SpecialTokens":
+        return cls(tuple((text, ids[text]) for text in sorted(texts, key=len, reverse=True) if text in ids))
+
+    def __contains__(self, text: str) -> bool:
+        return any(text == token for token, _ in self.ids)
+
+    def literal(self, text: str) -> str:
+        """Lark for exactly this text."""
+        for token, number in self.ids:
+            before, mark, behind = text.partition(token)
+            if mark:
+                sides = (self.literal(side) if side else "" for side in (before, behind))
+                return f"<[{number}]>".join(f" {side} " for side in sides).strip()
+        return quoted(text)
+
+
+def quoted(text: str) -> str:
+    """Lark for text without special tokens."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class MarkedForm:
+    """Calls begin with `mark`; `separator` stands between two calls."""
+
+    special: SpecialTokens = field(default_factory=SpecialTokens)
+    mark: ClassVar[str]
+    separator: ClassVar[str] = ""
+
+    @property
+    def text_rule(self) -> str:
+        if self.mark in self.special:  # which no text of ordinary tokens can contain
+            return "TEXT: /(.|\\n)*/"
+        return f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{_escaped(self.mark)}(.|\\n)*/"
+
+    def written_arguments(self, arguments: dict[str, Any], schema: Any) -> Any:
+        return arguments
+
+    def replayed_arguments(self, text: str) -> Any:
+        """The JSON value that the text is, else the text itself, which the template quotes."""
+        try:
+            return lossless_json.DECODER.decode(text)
+        except (ValueError, RecursionError):
+            return text
+
+    def grammar_rules(self, functions: Sequence[dict[str, Any]], *, parallel: bool) -> list[str]:
+        rules = list(self._rules_of_calls(len(functions), parallel))
+        for index, tool in enumerate(functions):
+            rules += self._rules_of_call(f"call_{index}", tool["function"])
+        return rules
+
+    def _rules_of_call(self, rule: str, function: dict[str, Any]) -> Iterator[str]:
+        """The rule `rule`, and those that it needs: what follows the mark in a call of this function."""
+        raise NotImplementedError
+
+    def _rules_of_calls(self, count: int, parallel: bool) -> Iterator[str]:
+        between = f"{quoted(self.separator)} " if self.separator else ""
+        more_calls = f" ({between}opening call)*" if parallel else ""
+        yield f"calls: opening call{more_calls}"
+        yield f"text_and_calls: lead call{more_calls}"
+        yield from self._rules_of_lead()
+        yield "call: " + " | ".join(f"call_{index}" for index in range(count))
+
+    def _rules_of_lead(self) -> Iterator[str]:
+        """`opening` is the mark, `lead` text that ends with it."""
+        if self.mark in self.special:
+            yield f"lead: LEAD {self.special.literal(self.mark)}"
+            yield "LEAD: /(.|\\n)*/"
+        else:
+            yield f"lead[lazy]: /(.|\\n)*/ {quoted(self.mark)}"
+        yield f"opening: {self.special.literal(self.mark)}"
+
+
+def _escaped(text: str) -> str:
+    """The text in a regular expression of Lark."""
+    return "".join(f"\\{char}" if char in "[]{}()|.*+?^$/\\" else char for char in text)

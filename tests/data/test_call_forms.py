@@ -1,0 +1,246 @@
+"""Every call form: what is written is read back, whole and in pieces, and its grammar accepts what it writes."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llguidance import LLMatcher, LLTokenizer
+from tokenizers import Tokenizer
+
+from luthier.data.examples.messages import Answer, Call
+from luthier.data.jsonl import lossless_json
+from luthier.data.rendering.call_form import ArgumentsText, CallForm, CallStart, VisibleText, parse_answer
+from luthier.data.rendering.chat_template import Template
+from luthier.data.rendering.hermes_form import HermesForm
+from luthier.data.rendering.llama_form import LlamaForm
+from luthier.data.rendering.marked_form import SpecialTokens
+from luthier.data.rendering.mistral_form import MistralForm, MistralListForm
+from luthier.data.rendering.survival import lost_of_answer, written
+from luthier.data.rendering.tagged_form import GlmForm, XmlForm
+from templates import write_base
+
+# What a template of each form writes for calls, in the words of its maker's; `calls` is the list of functions.
+WRITTEN = {
+    HermesForm: "{% for f in calls %}{{ '' if loop.first else '\n' }}<tool_call>\n{\"name\": {{ f.name | tojson }}, "
+    '"arguments": {{ f.arguments | tojson }}}\n</tool_call>{% endfor %}',
+    XmlForm: "{% for f in calls %}{{ '' if loop.first else '\n' }}<tool_call>\n<function={{ f.name }}>\n"
+    "{% for key, value in f.arguments.items() %}<parameter={{ key }}>\n"
+    "{{ value | tojson if value is mapping or (value is sequence and value is not string) else value | string }}"
+    "{{ '\n' }}</parameter>\n{% endfor %}{{ '' }}</function>\n</tool_call>{% endfor %}",
+    GlmForm: "{% for f in calls %}{{ '' if loop.first else '\n' }}<tool_call>{{ f.name }}{{ '\n' }}"
+    "{% for key, value in f.arguments.items() %}<arg_key>{{ key }}</arg_key>\n"
+    "<arg_value>{{ value | tojson if value is not string else value }}</arg_value>\n{% endfor %}</tool_call>"
+    "{% endfor %}",
+    MistralForm: "{% for f in calls %}[TOOL_CALLS]{{ f.name }}[ARGS]{{ f.arguments | tojson }}{% endfor %}",
+    MistralListForm: "[TOOL_CALLS] [{% for f in calls %}{{ '' if loop.first else ', ' }}"
+    '{"name": {{ f.name | tojson }}, "arguments": {{ f.arguments | tojson }}, "id": "call0000{{ loop.index }}"}'
+    "{% endfor %}]",
+    LlamaForm: '{% for f in calls %}{"name": "{{ f.name }}", "parameters": {{ f.arguments | tojson }}}{% endfor %}',
+}
+MARKS = ("[TOOL_CALLS]", "[ARGS]")
+NASTY: list[dict[str, Any]] = [
+    {"text": 'say "it\'s" \\ done'},
+    {"text": "a\nb\n\nc"},
+    {"text": "请假三天，谢谢。"},
+    {"object": {"a": {"b": [1, {"c": "d"}]}, "e": None}},
+    lossless_json.DECODER.decode('{"number": 1e3, "list": [1.10, -0]}'),
+    lossless_json.DECODER.decode('{"number": 1.10}'),
+    {"text": "007"},
+    {},
+    {"text": ""},
+    {"text": "</tool_call>"},
+    {"text": '"}}\n</tool_call>\n</parameter>\n</function>'},
+    {"number": 12345678901234567890123},
+    {"text": "<|im_end|><tool_call>[TOOL_CALLS][ARGS]{}"},
+    {"text": "  blanks  "},
+    {"flag": True, "nothing": None, "text": "true"},
+    {"list": ["a", "1", 2.5, False], "other": "null", "more": "5"},
+]
+PROPERTIES = {
+    "text": {"type": "string"},
+    "object": {"type": "object"},
+    "number": {"type": "number"},
+    "flag": {"type": "boolean"},
+    "nothing": {"type": ["string", "null"]},
+    "list": {"type": "array"},
+    "other": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    "more": {"type": ["integer", "string"]},
+}
+PARAMETERS = {"type": "object", "properties": PROPERTIES, "required": []}
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": PARAMETERS}} for name in ("get_price", "f-2")]
+
+
+@pytest.fixture(params=WRITTEN, ids=lambda form: form.name)
+def form(request: pytest.FixtureRequest) -> CallForm:
+    made: CallForm = request.param()
+    return made
+
+
+@cache
+def template(kind: type) -> Template:
+    return Template(WRITTEN[kind], {})
+
+
+def write(form: CallForm, calls: list[tuple[str, dict[str, Any]]], tools: Any = None) -> str:
+    message = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"function": {"name": name, "arguments": arguments}} for name, arguments in calls],
+    }
+    functions = [call["function"] for call in written([message], form, tools)[0]["tool_calls"]]
+    return template(type(form)).render([], None, options={"calls": functions})
+
+
+def events(form: CallForm, pieces: list[str], *, cut_off: bool = False, tools: Any = None) -> Answer:
+    """As `parse_answer`, from pieces."""
+    reader, content, calls = form.new_reader(tools), "", list[Call]()
+    for event in [*(event for piece in pieces for event in reader.feed(piece)), *reader.finish(cut_off=cut_off)]:
+        match event:
+            case VisibleText():
+                content += event.text
+            case CallStart():
+                calls.append(Call(event.name, ""))
+            case ArgumentsText():
+                calls[-1] = Call(calls[-1].name, calls[-1].arguments + event.text)
+    return Answer(content or None, calls)
+
+
+@pytest.mark.parametrize("arguments", NASTY, ids=range(len(NASTY)))
+@pytest.mark.parametrize("tools", [None, TOOLS], ids=["no definitions", "definitions"])
+def test_arguments_come_back(form: CallForm, arguments: dict[str, Any], tools: Any) -> None:
+    text = write(form, [("get_price", arguments)], tools)
+    message = {"content": "", "tool_calls": [{"function": {"name": "get_price", "arguments": arguments}}]}
+    assert lost_of_answer(message, text, form, tools) is None
+    whole = parse_answer(text, form, tools)
+    assert whole.content is None
+    for cut in range(len(text) + 1):
+        assert events(form, [text[:cut], text[cut:]], tools=tools).calls == whole.calls
+    assert events(form, list(text), tools=tools).calls == whole.calls
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+    | st.sampled_from(["</parameter>", "\n</parameter>\n<parameter=", "</arg_value>\n<arg_key>", "5"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+calls_of_functions = st.lists(
+    st.tuples(st.sampled_from(["get_price", "f-2"]), st.dictionaries(st.sampled_from(list(PROPERTIES)), values)),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(calls=calls_of_functions, seed=st.integers(0, 10**6))
+@pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind is not LlamaForm], ids=lambda kind: kind.name)
+def test_several_calls_come_back_or_are_named(kind: Any, calls: Any, seed: int) -> None:
+    """Without definitions every call comes back; pieces change nothing."""
+    calls = json.loads(json.dumps(calls, ensure_ascii=False).encode("utf-8", "ignore"))
+    form = kind()
+    text = write(form, calls)
+    message = {"content": "", "tool_calls": [{"function": {"name": n, "arguments": a}} for n, a in calls]}
+    assert lost_of_answer(message, text, form) is None
+    cuts = sorted({seed % (len(text) + 1), seed // 7 % (len(text) + 1)})
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert events(form, pieces) == parse_answer(text, form)
+
+
+def test_a_cut_call_is_a_call_so_far(form: CallForm) -> None:
+    text = write(form, [("get_price", {"text": "abc", "number": 15})], TOOLS)
+    whole = parse_answer(text, form, TOOLS).calls[0]
+    for cut in range(len(text)):
+        answer = events(form, [text[:cut]], cut_off=True, tools=TOOLS)
+        assert answer.content is None or answer.content in text[:cut]
+        for call in answer.calls:
+            assert call.name == whole.name
+            assert whole.arguments.replace(" ", "").startswith(call.arguments.replace(" ", "").rstrip("}"))
+
+
+@pytest.mark.parametrize("text", ["Hello.", "a < b", "{not json}", "<b>x</b>", "[TOOL] x", "<tool_call", "[1, 2]"])
+def test_text_stays_text(form: CallForm, text: str) -> None:
+    assert parse_answer(text, form) == Answer(text)
+    assert events(form, list(text)) == Answer(text)
+
+
+@pytest.mark.parametrize(
+    "form", [form for form in WRITTEN if form is not LlamaForm], indirect=True, ids=lambda f: f.name
+)
+def test_text_beside_calls_comes_back(form: CallForm) -> None:
+    text = "Let me look.\n" + write(form, [("get_price", {"text": "A"})])
+    assert parse_answer(text, form).content == "Let me look."
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tokenizer]:
+    base = write_base(tmp_path_factory.mktemp("base"), "", MARKS)
+    return Tokenizer.from_file(str(base / "tokenizer.json"))
+
+
+def accepts(tokenizer: Tokenizer, rules: list[str], start: str, text: str) -> bool:
+    grammar = "%llguidance {}\n" + "\n".join([f"start: {start}", *rules]) + "\n"
+    matcher = LLMatcher(LLTokenizer(tokenizer.to_str(), eos_token=[tokenizer.token_to_id("<eos>")]), grammar)
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    return not matcher.is_error() and matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+
+
+STRICT = {
+    "type": "object",
+    "properties": {
+        "code": {"type": "string"},
+        "unit": {"type": "string", "enum": ["a", "b c"]},
+        "count": {"type": "integer"},
+    },
+    "required": ["code", "count"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "valid"),
+    [
+        ({"code": "A", "count": 1}, True),
+        ({"count": 1, "code": "A\nB"}, True),
+        ({"unit": "b c", "count": 1, "code": "A"}, True),
+        ({"code": "A"}, False),
+        ({"code": "A", "count": "one"}, False),
+        ({"code": "A", "count": 1, "unit": "z"}, False),
+        ({"code": "A", "count": 1, "more": 2}, False),
+    ],
+)
+def test_grammars_accept_valid_calls_alone(form: CallForm, tokenizer: Tokenizer, arguments: Any, valid: bool) -> None:
+    tools = [{"function": {"name": "get_price", "parameters": STRICT}}, {"function": {"name": "none"}}]
+    form = type(form)(SpecialTokens.of(MARKS, tokenizer.get_vocab(with_added_tokens=True)))
+    rules = form.grammar_rules(tools, parallel=False)
+    text = write(form, [("get_price", arguments)], tools)
+    assert accepts(tokenizer, rules, "calls", text) == valid
+    assert accepts(tokenizer, rules, "calls", write(form, [("none", {})], tools))
+    assert not accepts(tokenizer, rules, "calls", write(form, [("other", {})], tools))
+    mixed = f"TEXT | text_and_calls\n{form.text_rule}"
+    assert accepts(tokenizer, rules, mixed, "Only text.")
+    if not isinstance(form, LlamaForm):
+        assert accepts(tokenizer, rules, mixed, "Text.\n" + text) == valid
+
+
+def test_grammars_allow_several_calls_where_they_are_wanted(form: CallForm, tokenizer: Tokenizer) -> None:
+    if isinstance(form, LlamaForm):
+        pytest.skip("writes one call at a time")
+    tools = [{"function": {"name": "get_price", "parameters": STRICT}}]
+    form = type(form)(SpecialTokens.of(MARKS, tokenizer.get_vocab(with_added_tokens=True)))
+    text = write(form, [("get_price", {"code": "A", "count": 1}), ("get_price", {"code": "B", "count": 2})], tools)
+    assert accepts(tokenizer, form.grammar_rules(tools, parallel=True), "calls", text)
+    assert not accepts(tokenizer, form.grammar_rules(tools, parallel=False), "calls", text)
+
+
+def test_a_call_begins_as_its_opening(form: CallForm) -> None:
+    text = write(form, [("get_price", {"text": "A"})], TOOLS)
+    assert text.startswith(form.opening(None))
+    assert text.startswith(form.opening("get_price"))
