@@ -6,6 +6,7 @@ what is shown of texts and figures is not checked, every other word of the page'
 prints what they say, to be copied there.
 """
 
+import json
 import re
 import shlex
 import shutil
@@ -76,16 +77,21 @@ class Reader:
         self.smaller, self.ids = smaller, dict[str, str]()
 
     def does(self, kind: str, code: str) -> str:
-        for ours, theirs in sorted(self.ids.items(), key=lambda pair: -len(pair[0])):
-            code = code.replace(ours, theirs)
         if kind == "python":
-            return _program([sys.executable, "-c", code])
+            return _program([sys.executable, "-c", self.in_this_run(code)])
         lines = [line for line in code.splitlines() if not line.startswith(("export ", "luthier serve"))]
         return "".join(map(self._line, lines))
 
-    def _line(self, line: str) -> str:
+    def in_this_run(self, line: str) -> str:
+        """A command line of the page, with the ids and sizes of this run."""
+        for ours, theirs in sorted(self.ids.items(), key=lambda pair: -len(pair[0])):
+            line = line.replace(ours, theirs)
         for large, small in SMALLER.items() if self.smaller else ():
             line = line.replace(large, small)
+        return line
+
+    def _line(self, line: str) -> str:
+        line = self.in_this_run(line)
         if not line.startswith("luthier "):
             return _program(["bash", "-c", re.sub("^python ", f"{sys.executable} ", line)])
         result = CliRunner().invoke(main, shlex.split(line)[1:])
@@ -131,6 +137,37 @@ def classroom(folder: Path, base: str) -> Iterator[None]:
             yield
 
 
+def chinese_screens(reader: Reader) -> dict[str, str]:
+    """What the page's commands print in Chinese, on the files and jobs of a walk that is over.
+
+    Jobs are watched again instead of trained again; the answer of `chat` is the model's and left out.
+    """
+    screens = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LUTHIER_LANG", "zh")
+        jobs = [job["id"] for job in json.loads(CliRunner().invoke(main, ["jobs", "list", "--json"]).stdout)]
+        pages = [line for kind, code, _ in steps() if kind == "bash" for line in code.splitlines()]
+        lines = [
+            reader.in_this_run(line) for line in pages if re.match(r"luthier (?!serve|chat|tune|sweep|watch)", line)
+        ]
+        lines = [f"{line} --force" if re.match("luthier (generate|split)", line) else line for line in lines]
+        lines += ["luthier jobs", "luthier files", "luthier models", "luthier alias", "luthier config show"]
+        for job_id in jobs:
+            lines += [f"luthier {command} {job_id}" for command in ("watch", "jobs events", "jobs checkpoints")]
+        lines += [f"luthier jobs results {jobs[0]} --plot", f"luthier watch {jobs[0]}-absent"]
+        for line in lines:
+            screens[line] = CliRunner().invoke(main, shlex.split(line)[1:]).output
+    return screens
+
+
+def english_sentences(text: str) -> list[str]:
+    """Four English words in a row, where they are no command, no code and not the server's own words."""
+    text = re.sub(
+        r"服务器的原话：.*|`?luthier [^`，。）\n]*|^(?:from|client|answer|print).*$", "", text, flags=re.MULTILINE
+    )
+    return re.findall(r"(?:\b[A-Za-z][a-z]+[,;:]? ){3,}[a-z]+", text)
+
+
 def test_both_languages_have_the_same_headings_code_and_tables() -> None:
     english, chinese = (page.read_text(encoding="utf-8") for page in PAGES)
     assert FENCED.findall(english) == FENCED.findall(chinese)
@@ -155,7 +192,10 @@ def test_its_commands_say_what_it_shows(tiny_base: Path, tmp_path: Path) -> None
     with classroom(tmp_path, str(tiny_base)):
         for kind, code, shown in steps():
             reader.finds(shown, reader.does(kind, code))
+        screens = chinese_screens(reader)
     assert len(reader.ids) > 3, "each command went on with what the one before it made"
+    (tmp_path / "screens.zh.txt").write_text("\n".join(f"$ {line}\n{text}" for line, text in screens.items()))
+    assert {line: found for line, text in screens.items() if (found := english_sentences(text))} == {}
 
 
 if __name__ == "__main__":

@@ -240,6 +240,10 @@ class Settings(BaseSettings):
             "`luthier worker` on the same data folder."
         ),
     )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log lines of `luthier serve` and `luthier worker`, on stderr."
+    )
+    log_requests: bool = Field(True, description="Whether the server logs a line per request, at the level info.")
 
     @classmethod
     def settings_customise_sources(

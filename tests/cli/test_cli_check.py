@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from command_line import run
 
+from luthier.cli.finding_names import NAMES, finding_name
+from luthier.data.findings import all_kinds
+
 
 def test_a_good_file(train: Path) -> None:
     result = run("check", train)
     assert result.exit_code == 0
     assert "12 examples, 0 errors, 0 warnings" in result.stdout
-    assert f"Next: luthier tune {train}" in result.stdout
+    assert f"Next: luthier split {train}" in result.stdout
 
 
 def test_findings_are_told_by_code_and_cut_short(broken: Path) -> None:
@@ -118,7 +121,7 @@ def test_fix_writes_a_file_that_is_clean_and_sets_the_rest_aside(slips: Path, tm
     assert len(out.read_text().splitlines()) == 13
     rejects = [json.loads(line) for line in (tmp_path / "out.rejects.jsonl").read_text().splitlines()]
     assert [reject["line"] for reject in rejects] == [14, 15]
-    assert f"Next: luthier tune {out}" in result.stdout
+    assert f"Next: luthier split {out}" in result.stdout
     assert {path.name for path in tmp_path.iterdir()} >= {"out.jsonl", "out.rejects.jsonl", "slips.jsonl"}
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -170,3 +173,25 @@ def test_fix_converts(tmp_path: Path) -> None:
 def test_flags_that_mean_nothing_together(slips: Path) -> None:
     assert run("check", slips, "--guess").exit_code == 2
     assert run("check", slips, "--validation", slips, "--diff").exit_code == 2
+
+
+def test_the_next_step_after_a_split_is_to_train(train: Path) -> None:
+    part, held_out = train.with_name("all.train.jsonl"), train.with_name("all.valid.jsonl")
+    part.write_bytes(train.read_bytes())
+    assert f"Next: luthier split {part}" in run("check", part, "--no-quality").stdout
+    held_out.write_bytes(train.read_bytes())
+    assert f"Next: luthier tune {part} --validation {held_out}" in run("check", part, "--no-quality").stdout
+
+
+def test_epochs_are_said_of_the_training_file_only(train: Path) -> None:
+    shown = run("check", train, "--validation", train.with_name("broken.jsonl"), "--no-quality")
+    assert shown.exit_code == 2
+    valid = train.with_name("valid.jsonl")
+    valid.write_bytes(train.read_bytes())
+    assert run("check", train, "--validation", valid, "--no-quality").stdout.count("Epochs with") == 1
+
+
+def test_finding_codes_have_chinese_names(broken: Path) -> None:
+    assert set(NAMES) <= set(all_kinds())
+    assert "JSON 无效（json_invalid）  ×5" in run("check", broken, "--lang", "zh", "--no-quality").stdout
+    assert finding_name("of_a_plugin") == "of_a_plugin"

@@ -94,3 +94,15 @@ def test_a_check_that_fails_does_not_hide_the_others(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script(shell: str) -> None:
     assert "_LUTHIER_COMPLETE" in run("completion", shell).stdout
+
+
+def test_wrong_settings_are_explained_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value, text in (
+        ("PORT", "ninety", "应为整数"),
+        ("PORT", "-1", "应不小于 0"),
+        ("DEVICE", "tpu", "可选值"),
+    ):
+        monkeypatch.setenv(f"LUTHIER_{name}", value)
+        shown = run("serve", "--lang", "zh").stderr
+        assert text in shown, shown
+        monkeypatch.delenv(f"LUTHIER_{name}")

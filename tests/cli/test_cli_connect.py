@@ -1,5 +1,6 @@
 """Which server a command speaks to, and what is said when that goes wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,24 @@ def test_loopback() -> None:
     assert is_loopback("http://localhost:8000/v1")
     assert is_loopback("http://[::1]:8000/v1")
     assert not is_loopback("https://localhost.example.com/v1")
+
+
+def test_errors_of_the_api_as_json_and_in_chinese(api: FakeAPI, luthier: Run) -> None:
+    message = "Invalid 'hyperparameters.n_epochs': integer above maximum value."
+    error = {"message": message, "code": "integer_above_max_value", "param": "hyperparameters.n_epochs", "type": "t"}
+    api.failures += [(400, json.dumps({"error": error}).encode())] * 2
+    shown = json.loads(luthier("models", "show", "m", "--json").stdout)["error"]
+    assert shown["status"] == 400
+    assert {key: shown[key] for key in error} == error
+    chinese = luthier("models", "show", "m", "--lang", "zh").stderr
+    assert f"请求无效（hyperparameters.n_epochs）。服务器的原话：{message}" in chinese
+
+
+def test_a_service_that_lists_models_for_every_path(
+    api: FakeAPI, luthier: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "jobs_route", api.models_route)
+    result = luthier("jobs")
+    assert result.exit_code == 2
+    assert "does not list objects of the kind fine_tuning.job" in result.stderr
+    assert result.stdout == ""

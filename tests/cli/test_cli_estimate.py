@@ -2,11 +2,14 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import run
+
+from luthier.catalogue.rates import Rate, add_rate, rate_key
 
 MEASURED = {
     "tokens_per_s": 100.0,
@@ -16,6 +19,7 @@ MEASURED = {
     "adapter_bytes": 1000,
     "state_bytes": 3000,
 }
+LOAD = {0: 0.1}
 
 
 @pytest.fixture
@@ -32,6 +36,8 @@ def file(tmp_path: Path) -> Path:
 def measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that would have measured this machine; each is answered with `MEASURED`."""
     monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("luthier.cli.throughput.load_per_core", lambda: LOAD[0])
+    monkeypatch.setitem(LOAD, 0, 0.1)
     asked: list[list[str]] = []
 
     def answer(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
@@ -60,7 +66,8 @@ def test_the_machine_is_measured_once(file: Path, tiny_base: Path, measurements:
     for _ in range(2):
         shown = run("estimate", file, "--base", tiny_base)
         assert shown.exit_code == 0
-        assert "measured: 100.0 tokens/s" in shown.stdout
+        assert "100.0 tokens/s by 1 measurement" in shown.stdout
+        assert "over 5 steps, load 0.1 per core" in shown.stdout
     assert len(measurements) == 1
     run("estimate", file, "--base", tiny_base, "--measure", "again")
     assert len(measurements) == 2
@@ -84,7 +91,7 @@ def test_a_thousand_hours_are_warned_of_and_not_refused(
 ) -> None:
     monkeypatch.setitem(MEASURED, "tokens_per_s", 0.001)
     shown = run("estimate", file, "--base", tiny_base)
-    assert shown.exit_code == 0
+    assert shown.exit_code == 0, shown.output
     assert "thousand hours" in shown.stderr
 
 
@@ -106,3 +113,65 @@ def test_what_cannot_be_estimated(file: Path, tiny_base: Path, tmp_path: Path) -
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     assert run("estimate", empty, "--base", tiny_base).exit_code == 2
+
+
+def add_job(tiny_base: Path, tmp_path: Path, **fields: Any) -> None:
+    key = rate_key(tiny_base, "auto", "auto", 0, full=False)
+    rate = {"tokens_per_s": 300.0, "steps": 40, "at": int(time.time()), "load": 0.2, "source": "job"}
+    add_rate(tmp_path / "cache", key, Rate(**(rate | fields)))
+
+
+def test_another_load_is_measured_anew_and_both_are_kept(
+    file: Path, tiny_base: Path, measurements: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("estimate", file, "--base", tiny_base)
+    monkeypatch.setitem(LOAD, 0, 3.0)
+    monkeypatch.setitem(MEASURED, "tokens_per_s", 10.0)
+    busy = run("estimate", file, "--base", tiny_base)
+    assert "Load per core was 0.1 when it was measured, and is 3 now." in busy.stderr
+    assert "10.0 tokens/s" in busy.stdout
+    assert "This machine is busy now (load 3 per core)" in busy.stdout
+    monkeypatch.setitem(LOAD, 0, 0.3)
+    assert "100.0 tokens/s" in run("estimate", file, "--base", tiny_base).stdout
+    assert len(measurements) == 2
+
+
+def test_jobs_correct_a_measurement(file: Path, tiny_base: Path, measurements: list[list[str]], tmp_path: Path) -> None:
+    run("estimate", file, "--base", tiny_base)
+    for rate in (290.0, 300.0, 320.0):
+        add_job(tiny_base, tmp_path, tokens_per_s=rate)
+    add_job(tiny_base, tmp_path, tokens_per_s=5.0, load=4.0)
+    document = json.loads(run("estimate", file, "--base", tiny_base, "--json").stdout)
+    here = document["here"]
+    assert (here["tokens_per_s"], here["jobs"], here["measurements"]) == (300.0, 3, 1)
+    assert here["seconds_range"] == pytest.approx([document["trained_tokens"] / rate for rate in (320, 100)])
+    shown = run("estimate", file, "--base", tiny_base, "--lang", "zh").stdout
+    assert "依据3 个任务和1 次实测" in shown
+    assert len(measurements) == 1
+
+
+@pytest.mark.parametrize("faulty", [{"steps": 1}, {"at": 1_700_000_000}])
+def test_short_or_old_rates_are_not_used(
+    file: Path, tiny_base: Path, measurements: list[list[str]], tmp_path: Path, faulty: dict[str, int]
+) -> None:
+    add_job(tiny_base, tmp_path, **faulty)
+    assert "100.0 tokens/s by 1 measurement" in run("estimate", file, "--base", tiny_base).stdout
+
+
+def test_one_step_is_not_kept_for_the_next_estimate(
+    file: Path, tiny_base: Path, measurements: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MEASURED, "steps", 1)
+    assert "1 step(s) only" in run("estimate", file, "--base", tiny_base).stderr
+    run("estimate", file, "--base", tiny_base)
+    assert len(measurements) == 2
+
+
+def test_rates_of_earlier_releases_are_measured_anew(
+    file: Path, tiny_base: Path, measurements: list[list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir()
+    key = rate_key(tiny_base, "auto", "auto", 0, full=False)
+    (tmp_path / "cache" / "rates.json").write_text(json.dumps({key: MEASURED}))
+    run("estimate", file, "--base", tiny_base)
+    assert len(measurements) == 1

@@ -153,3 +153,16 @@ def test_losses_come_from_services_that_tell_them(
     assert first["valid_loss"]["value"] == 0.5
     assert "full_valid_loss" not in first
     assert [(body["model"], body["report"]["runs"]) for body in kept[:1]] == [(TUNED, runs)]
+
+
+@pytest.mark.parametrize("flags", [["--definitions", "none"], ["--price-in", "1"]])
+def test_flags_of_calls_are_not_ignored_for_texts(luthier: Run, calls_file: Path, model: Any, flags: list[str]) -> None:
+    result = luthier("evaluate", TUNED, calls_file, *flags)
+    assert result.exit_code == 2
+    assert "add --functions" in result.stderr
+    assert not model
+
+
+def test_progress_is_said_off_terminals(luthier: Run, calls_file: Path, model: Any) -> None:
+    lines = luthier("evaluate", TUNED, calls_file, "--functions", "--limit", 2).stderr.splitlines()
+    assert [line.split("  ")[1] for line in lines[:2]] == ["evaluating 0/8", "evaluating 8/8"]

@@ -1,5 +1,6 @@
 """The front door: the loop in order, quickly, in two languages."""
 
+import json
 import os
 import subprocess
 import sys
@@ -94,3 +95,19 @@ def test_a_picture_does_not_take_the_place_of_data(train: Path, tmp_path: Path, 
     assert train.read_bytes() == before
     ending = ".html" if name == "evaluate" else ".svg"
     assert "no folder" in run(name, train, *given, tmp_path / "no" / f"a{ending}").stderr
+
+
+def test_a_misspelt_option_gets_the_nearest_one(train: Path) -> None:
+    shown = run("check", train, "--validaton", train).stderr
+    assert "Did you mean --validation?" in shown.replace("'", "")
+    assert "--quality" not in shown
+    assert "是否指" in run("check", train, "--validaton", train, "--lang", "zh").stderr
+
+
+def test_errors_of_json_are_json() -> None:
+    for words, exit_code in ((["check", "absent.jsonl", "--json"], 2), (["jobs", "--json", "shwo"], 2)):
+        result = run(*words)
+        assert result.exit_code == exit_code
+        document = json.loads(result.stdout)["error"]
+        assert document["exit_code"] == exit_code
+        assert document["message"] in result.stderr.replace("\n", " ")

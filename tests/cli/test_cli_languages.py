@@ -1,7 +1,9 @@
 """Chinese help, errors, statuses and events; lines that fit 80 cells."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -93,3 +95,18 @@ def test_the_gates_event_and_unknown_ones(monkeypatch: pytest.MonkeyPatch) -> No
     assert text == "已核对：推理结果与训练一致（4 个样本、96 个 token 的平均差异为 0.0012，最可能的 token 有 0 个不同）"
     assert event_text("Something new") == "Something new"
     assert [status_text(status) for status in (*STATUSES, "new")][-1] == "new"
+
+
+def documented_events() -> list[str]:
+    """The messages of the reference page, with values in place of the words in capitals."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
+    tables = page.partition("## Metrics")[0] + page.partition("## What else a job may say")[2].partition("Codes of")[0]
+    messages = re.findall(r"`([A-Z][^`]*)`", "\n".join(re.findall(r"^\| (`.*?) \|", tables, re.MULTILINE)))
+    messages = [re.sub(r"\b(?:N|COUNT|TOTAL)\b|(?<=x)COUNT", "3", text) for text in messages]
+    return [text.replace("HARDWARE", "CPU, float32, 2 threads") for text in messages]
+
+
+@pytest.mark.parametrize("message", documented_events())
+def test_every_documented_event_has_a_chinese_text(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_LANG", "zh")
+    assert is_chinese(event_text(re.sub(r"(?<!Snapshot )(?<!C)\b(?!GET|CPU|LoRA)[A-Z]{2,}\b", "x1", message)))

@@ -156,3 +156,21 @@ def test_files_from_completions(luthier: Run, api: FakeAPI) -> None:
     assert not api.files
     refused = luthier("files", "from-completions", "--metadata", "task")
     assert (refused.exit_code, "KEY=VALUE" in refused.stderr) == (2, True)
+
+
+def test_models_show_names_the_job_that_made_it(api: FakeAPI, luthier: Run) -> None:
+    api.add_job("ftjob-1", [], [("succeeded", 0)], hyperparameters={"n_epochs": 3})
+    shown = json.loads(luthier("models", "show", MODEL, "--json").stdout)
+    expected = {"job": "ftjob-1", "epochs": 3, "training_file": "file-1", "trained_tokens": 1234}
+    assert {name: shown[name] for name in expected} == expected
+
+
+def test_loss_curves_as_svg(api: FakeAPI, luthier: Run, tmp_path: Path) -> None:
+    api.add_job("ftjob-1", [], [("succeeded", 0)])
+    api.add_file("file-results", "step_metrics.csv", RESULTS.encode())
+    result = luthier("jobs", "results", "ftjob-1", "--svg", tmp_path / "loss.svg", "--lang", "zh")
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "loss.svg").read_text(encoding="utf-8")
+    assert "训练损失" in text
+    assert "验证损失" in text
+    assert result.stdout == ""

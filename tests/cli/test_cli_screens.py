@@ -34,7 +34,7 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both outputs are terminals of 80 columns without colours; the clock is in UTC."""
 
     def console(*, stderr: bool) -> Console:
-        return Console(
+        return output.WrappingConsole(
             stderr=stderr, markup=False, highlight=False, emoji=False, force_terminal=True, width=WIDTH,
             color_system=None, no_color=True,
         )  # fmt: skip

@@ -120,7 +120,7 @@ def test_a_terminal_gets_a_bar_with_both_losses(api: FakeAPI) -> None:
         assert watch_job(caller, "ftjob-1", console).status == "succeeded"
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "4/4" in shown
-    assert "training loss 0.500  validation loss 0.750" in shown
+    assert "loss 0.500  valid 0.750" in shown
     assert "The job has successfully completed" in shown
     assert "Step 2/4" not in shown
 

@@ -160,3 +160,12 @@ def test_its_events_are_those_of_the_reference_page_in_order(said: list[str]) ->
     assert seen
     assert [at for at in seen if isinstance(at, str)] == []
     assert seen == sorted(seen)
+
+
+def test_chinese_pages_link_to_chinese_pages() -> None:
+    for page in (ROOT / "README.zh-CN.md", *(ROOT / "docs").rglob("*.zh-CN.md")):
+        text = page.read_text(encoding="utf-8").partition("\n\n")[2].partition("\n\n")[2]  # after the language links
+        for target in re.findall(r"\]\((?!http)([^)#]+\.md)", text):
+            assert (page.parent / target).is_file(), (page.name, target)
+            twin = target.removesuffix(".md") + ".zh-CN.md"
+            assert target.endswith(".zh-CN.md") or not (page.parent / twin).is_file(), (page.name, target)

@@ -1,11 +1,13 @@
 """Verdicts agree with the figures beside them."""
 
+from typing import Literal
+
 import pytest
 
 from luthier.evaluation.comparison import Comparison
 from luthier.evaluation.model_run import ModelRun
 from luthier.evaluation.report import build_report
-from luthier.evaluation.statistics import Difference, paired_means, paired_proportions
+from luthier.evaluation.statistics import Difference, Interval, paired_means, paired_proportions
 
 
 def verdict(difference: Difference) -> str:
@@ -34,3 +36,23 @@ def test_the_test_can_decide_from_seven_examples(n: int, decidable: bool) -> Non
     difference = paired_proportions([False] * n, [True] * n)
     assert difference.decidable == decidable
     assert difference.p < 0.025 or not decidable
+
+
+def advice(confusion: dict[str, dict[str, int]], language: Literal["en", "zh"] = "en") -> list[str]:
+    metrics = {"call_exact": Interval(0.5, 0.4, 0.6, 20)}
+    run = ModelRun("tuned", "full", metrics, {}, confusion=confusion)
+    return build_report("functions", "valid.jsonl", 20, [run]).advice(language)
+
+
+def test_an_answer_that_swallows_others_is_named() -> None:
+    confusion = {"land": {"land": 2, "reject": 9}, "fly": {"reject": 5, "": 1}, "reject": {"reject": 10}}
+    assert advice(confusion)[0].startswith("reject was given for 14 questions that wanted other functions")
+    assert "有 14 个问题应当用其他函数，却答成了 reject" in advice(confusion, "zh")[0]
+
+
+def test_calls_that_are_not_made_are_counted() -> None:
+    assert advice({"land": {"": 8, "land": 12}})[0].startswith("No function was called for 8 questions")
+
+
+def test_a_few_confusions_are_no_advice() -> None:
+    assert not any("was given for" in line for line in advice({"land": {"land": 40, "fly": 2}, "": {"fly": 9}}))

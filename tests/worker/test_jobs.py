@@ -17,10 +17,12 @@ import psutil
 import pytest
 from openai import BadRequestError, OpenAI
 
+from luthier.catalogue.rates import rate_key, read_rates
 from luthier.data.findings import Report
 from luthier.evaluation.losses import loss_metrics
 from luthier.evaluation.service import OpenAIService
 from luthier.runtime import LuthierServer
+from luthier.settings import Settings
 from through_api import (
     OVER,
     PATIENCE_S,
@@ -108,7 +110,7 @@ def test_preferences_are_trained_from_files_to_model(running: LuthierServer, cli
     assert (wrong.status, wrong.error.code) == ("failed", "invalid_training_file")
 
 
-def test_a_job_from_files_to_model(client: OpenAI) -> None:
+def test_a_job_from_files_to_model(running: LuthierServer, client: OpenAI) -> None:
     train, valid = upload(client), upload(client, EXAMPLES[:3])
     job = create(client, train, validation_file=valid, suffix="odd-even", seed=7, metadata={"team": "a"})
     assert (job.status, job.model, job.fine_tuned_model) == ("validating_files", "gpt-3.5-turbo-0125", None)
@@ -137,7 +139,8 @@ def test_a_job_from_files_to_model(client: OpenAI) -> None:
     assert checkpoints[0].fine_tuned_model_checkpoint == job.fine_tuned_model
     earlier = checkpoints[1].fine_tuned_model_checkpoint
     assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal:odd-even:[A-Za-z0-9]{8}:ckpt-step-3", earlier)
-    assert said[-4] == steps[-1]
+    assert said[-5] == steps[-1]
+    assert said[-4].startswith("Saved; the serving engine loads the model")
     assert said[-3].startswith("Checked: the serving path gives what was trained (mean difference 0.00")
     assert said[-2:] == [
         f"New fine-tuned model created: {job.fine_tuned_model}",
@@ -152,6 +155,8 @@ def test_a_job_from_files_to_model(client: OpenAI) -> None:
         assert answer.model == model
     assert job.fine_tuned_model in [model.id for model in client.models.list()]
     _tells_the_losses_of_training(client, job.fine_tuned_model, checkpoints[0].metrics)
+    key = rate_key(Path(running.base), "auto", "float32", 1, full=False)
+    assert [(rate.source, rate.steps) for rate in read_rates(Settings().cache, key)][-1] == ("job", 5)
 
 
 def _tells_the_losses_of_training(client: OpenAI, model: str, metrics: Any) -> None:

@@ -8,14 +8,15 @@ reach the server only through the official `openai` client.
 import difflib
 import importlib
 import io
+import json
 import sys
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
 from luthier import __version__
 from luthier.cli import click_texts
-from luthier.cli.errors import CliError, renamed_settings_shown, settings_error
+from luthier.cli.errors import CliError, error_document, renamed_settings_shown, settings_error
 from luthier.cli.i18n import lang_option, language_of, language_set, use_language
 from luthier.language import say
 from luthier.types.errors import LuthierError
@@ -94,8 +95,23 @@ class MainGroup(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # such as Chinese on an ASCII terminal
         words = args[0] if args else options.get("args")
-        with language_set(language_of(sys.argv[1:] if words is None else words)):
+        words = sys.argv[1:] if words is None else words
+        with language_set(language_of(words)):
+            if "--json" in words and options.get("standalone_mode", True):
+                return self._main_with_json_errors(*args, **options)
             return super().main(*args, **options)
+
+    def _main_with_json_errors(self, *args: Any, **options: Any) -> NoReturn:
+        """An error is a JSON document on stdout too, beside the text on stderr."""
+        try:
+            exit_code = super().main(*args, **(options | {"standalone_mode": False}))
+        except click.ClickException as error:
+            click.echo(json.dumps(error_document(error), ensure_ascii=False, indent=2))
+            error.show()
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(1)
+        sys.exit(exit_code if isinstance(exit_code, int) else 0)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -117,6 +133,10 @@ class MainGroup(click.Group):
         try:
             with renamed_settings_shown():
                 return super().invoke(ctx)
+        except click.NoSuchOption as error:  # the nearest one only
+            raise click.NoSuchOption(
+                error.option_name, error.message, (error.possibilities or [])[:1], error.ctx
+            ) from None
         except LuthierError as error:
             finding = getattr(error, "finding", None)  # of an unreadable file; has text in both languages
             raise CliError(f"{finding.text()}. {finding.remedy()}" if finding else str(error)) from error

@@ -165,7 +165,7 @@ def check(
         print_json({"ok": ok, "files": [_to_dict(path, report) for path, report in reports.items()], **fixed})
     else:
         for path, report in reports.items():
-            print_report(stdout_console(), path, report)
+            print_report(stdout_console(), path, report, is_validation=path == validation)
         if ok:
             stdout_console().print(say("Next: ", "下一步：") + _next_command(reports), soft_wrap=True)
     raise click.exceptions.Exit(0 if ok else 1)
@@ -195,8 +195,13 @@ def _next_command(reports: dict[Path, Report]) -> str:
     for path, report in reports.items():
         if is_converted(report):
             return shlex.join(["luthier", "check", str(path), "--fix", f"{path.stem}.fixed.jsonl"])
-    file, *validation = map(str, reports)
-    return shlex.join(["luthier", "tune", file, *(word for path in validation for word in ("--validation", path))])
+    file, *validation = reports
+    held_out = file.with_name(file.name.replace(".train.", ".valid."))  # as `luthier split` names it
+    if not validation and held_out != file and held_out.is_file():
+        validation = [held_out]
+    if not validation:
+        return shlex.join(["luthier", "split", str(file)])
+    return shlex.join(["luthier", "tune", str(file), "--validation", str(validation[0])])
 
 
 def _to_dict(path: Path, report: Report) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from luthier.cli.check_numbers import print_numbers
 from luthier.cli.errors import CliError
+from luthier.cli.finding_names import finding_name
 from luthier.cli.i18n import printable
 from luthier.cli.output import plural, stderr_console
 from luthier.language import say
@@ -125,13 +126,14 @@ def reading_bar(path: Path, text: str) -> Iterator[Callable[[int], None] | None]
         yield on_progress
 
 
-def print_report(console: Console, path: Path, report: Report) -> None:
-    """Prints the sections of a report."""
-    for section in SECTIONS:
-        section(console, path, report)
+def print_report(console: Console, path: Path, report: Report, *, is_validation: bool = False) -> None:
+    """Prints findings, token statistics, and the summary, which comes last, next to the prompt."""
+    _print_findings(console, report)
+    print_numbers(console, path, report)
+    _print_summary(console, path, report, is_validation)
 
 
-def _print_findings(console: Console, path: Path, report: Report) -> None:
+def _print_findings(console: Console, report: Report) -> None:
     """Findings by code, the most severe first; per code the first lines and one remedy."""
     for severity in STYLES:
         for findings in _groups(report, severity):
@@ -157,7 +159,7 @@ def _count(report: Report, findings: list[Finding]) -> int:
 def _print_group(console: Console, findings: list[Finding], count: int) -> None:
     severity = findings[0].severity
     name = {"error": say("error", "错误"), "warning": say("warning", "警告"), "note": say("note", "提示")}[severity]
-    console.print(Text.assemble((name, STYLES[severity]), f"  {findings[0].code}  ×{count}"))
+    console.print(Text.assemble((name, STYLES[severity]), f"  {finding_name(findings[0].code)}  ×{count}"))
     for finding in findings[:SHOWN_PER_CODE]:
         console.print(printable(f"  {finding.text()}"), soft_wrap=True)
     if count > SHOWN_PER_CODE:
@@ -166,18 +168,14 @@ def _print_group(console: Console, findings: list[Finding], count: int) -> None:
     console.print(printable(f"  → {findings[0].remedy()}\n"), soft_wrap=True)
 
 
-def _print_summary(console: Console, path: Path, report: Report) -> None:
+def _print_summary(console: Console, path: Path, report: Report, is_validation: bool) -> None:
     from luthier.data.cost_estimate import n_epochs_auto
 
     errors, warnings = (sum(_count(report, group) for group in _groups(report, name)) for name in ("error", "warning"))
     examples = say(f"{path}: {plural(report.examples, 'example')}, ", f"{path}：{report.examples} 个样本，")
     totals = say(f"{plural(errors, 'error')}, {plural(warnings, 'warning')}.", f"{errors} 个错误，{warnings} 个警告。")
     text = Text.assemble(examples, (totals, STYLES["error"] if errors else "green"))
-    if not errors:
+    if not errors and not is_validation:
         epochs = n_epochs_auto(report.examples)
         text.append(say(f' Epochs with "auto": {epochs}.', f"auto 的训练轮数为 {epochs}。"))
     console.print(text, soft_wrap=True)
-
-
-# Sections take the console, the file and its report. The summary comes last, next to the prompt.
-SECTIONS: tuple[Callable[[Console, Path, Report], None], ...] = (_print_findings, print_numbers, _print_summary)

@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from luthier.cli.errors import CliError, client_errors_translated
+from luthier.cli.errors import ADDRESS_HINT, CliError, client_errors_translated
 from luthier.cli.options import Options
 from luthier.language import say
 
 if TYPE_CHECKING:
     import openai
+    from openai import BaseModel
 
 PLACEHOLDER_KEY = "luthier"
 
@@ -57,6 +58,15 @@ def open_connection(options: Options) -> Iterator[Connection]:
         stack.enter_context(client_errors_translated(address))
         client = stack.enter_context(new_client(address, key))
         yield Connection(client, address, embedded, options.data)
+
+
+def check_kind(client: openai.OpenAI, listed: Sequence[BaseModel], kind: str) -> None:
+    """Raises CliError for a list of other objects, as from a service that answers every path with its models."""
+    for listed_object in listed:
+        if getattr(listed_object, "object", None) != kind:
+            raise CliError(
+                say(f"{client.base_url} does not list objects of the kind {kind}.",
+                    f"{client.base_url} 返回的不是 {kind} 类型的对象。"), say(*ADDRESS_HINT))  # fmt: skip
 
 
 def server_flags(options: Options) -> str:

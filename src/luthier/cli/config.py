@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from luthier.cli.options import Options, local_options, pass_options
-from luthier.cli.output import print_details, print_json
+from luthier.cli.output import note, print_details, print_json
 from luthier.language import say
 
 
@@ -58,4 +58,10 @@ def show(options: Options, show_all: bool) -> None:
     values: dict[str, Any] = settings.model_dump(mode="json")
     if not show_all:
         values = {name: value for name, value in values.items() if name in settings.model_fields_set}
-    print_json(values) if options.json else print_details(values)
+    if options.json:
+        print_json(values)
+    elif values:
+        print_details(values)
+    else:
+        note(say("Nothing is set; the defaults: luthier config show --all",
+                 "没有任何设置；查看默认值：luthier config show --all"))  # fmt: skip

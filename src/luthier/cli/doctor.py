@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from luthier.cli.click_texts import cell_width
 from luthier.cli.local import default_base, local_catalogue, settings_of
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import format_bytes, print_json, spinner, stdout_console
@@ -31,6 +32,27 @@ if TYPE_CHECKING:
 _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16", "sve")
 _LEAST_DISK, _LEAST_MEMORY = 2 * 1024**3, 2 * 1024**3
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
+
+_CHINESE_NAMES = {
+    "version": "版本",
+    "config": "配置",
+    "environment": "环境变量",
+    "memory": "内存",
+    "data": "数据文件夹",
+    "cache": "缓存文件夹",
+    "port": "端口",
+    "compiler": "编译器",
+    "base": "基座模型",
+    "hardware": "硬件",
+    "engine": "推理引擎",
+}
+_CHINESE_REASONS = {  # of `luthier.inference.registry`, which logs them in English
+    "the settings name it": "由设置指定",
+    "it is the fastest engine on a GPU": "GPU 上最快的引擎",
+    "it is the fastest engine on CPUs with AMX": "有 AMX 的 CPU 上最快的引擎",
+    "it is the fastest engine on x86-64 CPUs without AMX": "没有 AMX 的 x86-64 CPU 上最快的引擎",
+    "it is the fastest engine on this CPU that can start": "这个 CPU 上能启动的最快的引擎",
+}
 
 
 @dataclass(frozen=True)
@@ -165,9 +187,8 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     except LuthierError as error:
         yield Finding("engine", "error", str(error))
         return
-    yield Finding(
-        "engine", "ok", say(f"{selection.name}: {selection.reason}", f"{selection.name}（{selection.reason}）")
-    )
+    reason = say(selection.reason, _CHINESE_REASONS.get(selection.reason, selection.reason))
+    yield Finding("engine", "ok", say(f"{selection.name}: {reason}", f"{selection.name}（{reason}）"))
 
 
 Check = Callable[["Settings"], Iterator[Finding]]
@@ -208,7 +229,8 @@ def _print(finding: Finding) -> None:
     from rich.text import Text
 
     mark, style = _MARKS[finding.status]
-    line = Text.assemble((mark, style), f" {finding.name:<12}{finding.text}")
+    name = say(finding.name, _CHINESE_NAMES.get(finding.name, finding.name))
+    line = Text.assemble((mark, style), f" {name}{' ' * max(1, 12 - cell_width(name))}{finding.text}")
     stdout_console().print(line, soft_wrap=True)
     if finding.remedy:
         stdout_console().print(Text(" " * 14 + finding.remedy), soft_wrap=True)

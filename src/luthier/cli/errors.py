@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -33,6 +33,39 @@ REMEDIES = {
     429: ("The server is busy or a rate limit is exceeded: try again later.", "服务器繁忙或超过速率限制：请稍后再试。"),
     500: ("See the server's log for details.", "详情见服务器的日志。"),
 }
+CHINESE_CODES = {
+    "model_not_found": "没有这个模型",
+    "invalid_api_key": "API 密钥不正确",
+    "context_length_exceeded": "超过了模型的上下文长度",
+    "insufficient_quota": "账户额度不足",
+    "rate_limit_exceeded": "超过速率限制",
+    "training_not_available": "该服务不再接受微调任务",
+    "unsupported_value": "不支持这个取值",
+    "unknown_parameter": "没有这个参数",
+    "missing_required_parameter": "缺少必填参数",
+}
+CHINESE_STATUSES = {
+    400: "请求无效",
+    401: "没有通过身份验证",
+    403: "没有权限",
+    404: "找不到所指的对象",
+    409: "与当前状态冲突",
+    413: "请求太大",
+    422: "请求无法处理",
+    429: "请求过多",
+    500: "服务器出错",
+}
+CHINESE_SETTING_ERRORS = {  # by pydantic's type of error
+    "int_parsing": "应为整数",
+    "float_parsing": "应为数字",
+    "bool_parsing": "应为 true 或 false",
+    "greater_than_equal": "应不小于 {ge}",
+    "less_than_equal": "应不大于 {le}",
+    "literal_error": "可选值：{expected}",
+    "string_pattern_mismatch": "不符合格式 {pattern}",
+    "dict_type": "应为 JSON 对象",
+    "path_type": "应为路径",
+}
 OPENAI_CLOSED = (
     "OpenAI no longer accepts fine-tuning jobs. Leave out --base-url and OPENAI_BASE_URL to train on this machine.",
     "OpenAI 已不再接受新的微调任务。去掉 --base-url 和 OPENAI_BASE_URL，即可在本机训练。",
@@ -45,15 +78,29 @@ class CliError(click.ClickException):
 
     exit_code = 2
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", fields: Mapping[str, Any] | None = None) -> None:
+        """`fields`: of the API's error, for --json: status, code, param, type."""
         super().__init__(message)
         # Chosen here, because the language of --lang no longer applies when click shows the error.
-        self.prefix, self.remedy = say("Error: ", "错误："), remedy
+        self.prefix, self.remedy, self.fields = say("Error: ", "错误："), remedy, dict(fields or {})
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(click.style(self.prefix, fg="red", bold=True) + printable(self.message), file, err=True)
+        from rich.text import Text  # rich takes a tenth of a second to import
+
+        from luthier.cli.output import note, stderr_console
+
+        text = Text.assemble((self.prefix, "bold red"), printable(self.message))
+        stderr_console().print(text, soft_wrap=True)
         if self.remedy:
-            click.echo(self.remedy, file, err=True)
+            note(self.remedy)
+
+
+def error_document(error: click.ClickException) -> dict[str, Any]:
+    """What --json prints in place of a result. The message of an API error is in the user's language."""
+    fields: dict[str, Any] = {"message": printable(error.format_message())}
+    if isinstance(error, CliError):
+        fields |= {"remedy": error.remedy, **error.fields}
+    return {"error": fields | {"exit_code": error.exit_code}}
 
 
 @contextmanager
@@ -109,18 +156,29 @@ def translate_client_error(error: openai.OpenAIError, address: str) -> CliError:
             ),
         )
     if isinstance(error, openai.APIStatusError):
-        return CliError(_message(error, address), _remedy(error))
+        body = error.body if isinstance(error.body, dict) else {}
+        fields = {"status": error.status_code, **{key: body.get(key) for key in ("code", "param", "type")}}
+        return CliError(_message(error, address), _remedy(error), fields)
     text = getattr(error, "message", None) or str(error)
     return CliError(say(f"The server's response was cut off: {text}", f"服务器的响应中断：{text}"), say(*REMEDIES[500]))
 
 
 def _message(error: openai.APIStatusError, address: str) -> str:
     if isinstance(error.body, dict) and error.body.get("message"):
-        return str(error.body["message"])
+        message = str(error.body["message"])
+        param = error.body.get("param")
+        place = f"（{param}）" if param else ""
+        return say(message, f"{_chinese_lead(error)}{place}。服务器的原话：{message}")
     return say(
         f"{address} returned status {error.status_code} without an error in OpenAI's format.",
         f"{address} 返回状态 {error.status_code}，且没有 OpenAI 格式的错误信息。",
     )
+
+
+def _chinese_lead(error: openai.APIStatusError) -> str:
+    """What the server's sentence, which is English on the wire, is about."""
+    status = 500 if error.status_code >= 500 else error.status_code
+    return CHINESE_CODES.get(str(error.code)) or CHINESE_STATUSES.get(status, f"服务器返回状态 {status}")
 
 
 def _remedy(error: openai.APIStatusError) -> str:
@@ -130,6 +188,12 @@ def _remedy(error: openai.APIStatusError) -> str:
         return say(*ADDRESS_HINT)
     status = 500 if error.status_code >= 500 else error.status_code
     return say(*REMEDIES[status]) if status in REMEDIES else ""
+
+
+def _chinese_setting_error(detail: Mapping[str, Any]) -> str:
+    """A pydantic error in Chinese; the English text where the kind of error has no Chinese one."""
+    template = CHINESE_SETTING_ERRORS.get(detail["type"])
+    return template.format_map(detail.get("ctx") or {}) if template else f"取值无效：{detail['msg']}"
 
 
 def settings_error(error: ValueError) -> Exception:
@@ -152,7 +216,8 @@ def settings_error(error: ValueError) -> Exception:
     lines = []
     for detail in error.errors():
         name = str(detail["loc"][0])
-        lines.append(f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {detail['msg']}")
+        text = say(detail["msg"], _chinese_setting_error(detail))
+        lines.append(f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {text}")
     hint = say(
         "`luthier serve --help` describes the settings; those in a file are in: luthier config path",
         "设置的说明见 `luthier serve --help`；写在文件中的设置见：luthier config path",

@@ -19,10 +19,11 @@ from luthier.cli.i18n import printable
 from luthier.cli.local import base_folder, local_catalogue, settings_of
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import format_bytes, note, print_json, print_table, stdout_console
-from luthier.cli.throughput import throughput
+from luthier.cli.throughput import Throughput, throughput
 from luthier.language import say
 
 _SAMPLE_BYTES = 8_000_000
+_BUSY_LOAD = 0.75  # per core
 
 
 @click.command(
@@ -81,6 +82,8 @@ def estimate(
         print_json(document)
     else:
         _print_estimate(stdout_console(), document, file)
+        if measured:
+            _print_local_cost(stdout_console(), document["here"], measured)
     _print_warnings(document, file)
 
 
@@ -149,14 +152,15 @@ def _openai_cost(counts: dict[str, Any], prices: dict[str, float]) -> dict[str, 
     }
 
 
-def _local_cost(
-    counts: dict[str, Any], measured: dict[str, Any], keep_checkpoints: int, file_bytes: int
-) -> dict[str, Any]:
-    adapters = (keep_checkpoints + 1) * measured["adapter_bytes"]  # the checkpoints and the fine-tuned model
+def _local_cost(counts: dict[str, Any], measured: Throughput, keep_checkpoints: int, file_bytes: int) -> dict[str, Any]:
+    here, tokens = measured.to_dict(), counts["trained_tokens"]
+    adapters = (keep_checkpoints + 1) * here["adapter_bytes"]  # the checkpoints and the fine-tuned model
+    slowest, fastest = measured.limits
     return {
-        **measured,
-        "seconds": counts["trained_tokens"] / measured["tokens_per_s"],
-        "disk_bytes": adapters + measured["state_bytes"] + 2 * file_bytes,  # the upload and the job's copy
+        **here,
+        "seconds": tokens / measured.tokens_per_s,
+        "seconds_range": [tokens / fastest, tokens / slowest],
+        "disk_bytes": adapters + here["state_bytes"] + 2 * file_bytes,  # the upload and the job's copy
     }
 
 
@@ -172,8 +176,6 @@ def _print_estimate(console: Console, document: dict[str, Any], file: Path) -> N
         f" = 训练 {document['trained_tokens']:,} 个 token。\n",
     )), soft_wrap=True)  # fmt: skip
     _print_openai_cost(console, document["openai"], document)
-    if document["here"]:
-        _print_local_cost(console, document["here"])
 
 
 def _print_openai_cost(console: Console, openai: dict[str, Any], document: dict[str, Any]) -> None:
@@ -195,18 +197,25 @@ def _print_openai_cost(console: Console, openai: dict[str, Any], document: dict[
     ), soft_wrap=True)  # fmt: skip
 
 
-def _print_local_cost(console: Console, here: dict[str, Any]) -> None:
-    time, memory, disk = (
-        _duration(here["seconds"]),
-        format_bytes(here["peak_memory_bytes"]),
-        format_bytes(here["disk_bytes"]),
+def _print_local_cost(console: Console, here: dict[str, Any], measured: Throughput) -> None:
+    memory, disk = format_bytes(here["peak_memory_bytes"]), format_bytes(here["disk_bytes"])
+    shortest, longest = map(_duration, here["seconds_range"])
+    time = _duration(here["seconds"])
+    if shortest != longest:
+        time = say(f"{time} ({shortest} to {longest})", f"{time}（{shortest}到{longest}）")
+    now = here["load_now"]
+    text = say(
+        f"On this machine ({here['hardware']}): about {time}, {memory} of memory, {disk} of disk; no cost but "
+        f"electricity. The rate: {here['tokens_per_s']:,.1f} tokens/s {measured.origin()}.",
+        f"在本机（{here['hardware']}）：约 {time}，内存 {memory}，磁盘 {disk}；除电费外不花钱。"
+        f"训练速度 {here['tokens_per_s']:,.1f} token/秒，{measured.origin()}。",
     )
-    console.print(say(
-        f"On this machine ({here['hardware']}, measured: {here['tokens_per_s']:,} tokens/s): about {time}, {memory} of "
-        f"memory, {disk} of disk; no cost but electricity.",
-        f"在本机（{here['hardware']}，实测 {here['tokens_per_s']:,} token/秒）：约 {time}，内存 {memory}，磁盘 {disk}；"
-        "除电费外不花钱。",
-    ), soft_wrap=True)  # fmt: skip
+    console.print(printable(text), soft_wrap=True)
+    if now is not None and now >= _BUSY_LOAD:
+        console.print(say(
+            f"This machine is busy now (load {now:g} per core); on an idle one it is faster.",
+            f"本机现在很忙（每核负载 {now:g}）；空闲时会更快。",
+        ), soft_wrap=True)  # fmt: skip
 
 
 def _duration(seconds: float) -> str:

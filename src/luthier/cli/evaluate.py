@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from luthier.cli.client import open_connection
 from luthier.cli.errors import CliError
 from luthier.cli.options import GeneratedFile, Options, pass_options, server_options_with_file
-from luthier.cli.output import note, print_json, stderr_console
+from luthier.cli.output import ProgressLines, note, print_json, stderr_console
 from luthier.cli.report_card import print_report_card
 from luthier.language import say
 
@@ -112,6 +112,8 @@ def evaluate(
         options.on_command_line.discard("data")
     if file is None:
         raise click.UsageError(say("Pass the FILE of held-out examples.", "请给出留出样本的文件 FILE。"))
+    if not functions:
+        _reject_call_flags({"--definitions": definitions, "--functions-file": functions_file, "--price-in": price_in})
     others = [other for other in dict.fromkeys(against) if other != model]
     plan = _plan([model, *others], functions, definitions, max_tokens, concurrency)
     evaluation_set = _load(file, plan, functions_file, limit)
@@ -126,6 +128,18 @@ def evaluate(
 
         out.write_text(render_html(report), encoding="utf-8")
         note(say(f"Wrote the report to {out}.", f"报告已写入 {out}。"))
+
+
+def _reject_call_flags(flags: dict[str, object]) -> None:
+    """Raises UsageError for flags that only work with --functions."""
+    for flag, value in flags.items():
+        if value not in (None, ()):
+            raise click.UsageError(
+                say(
+                    f"{flag} has no effect on text answers: add --functions to score tool calls.",
+                    f"{flag} 对文本回答不起作用：加上 --functions 才评估工具调用。",
+                )
+            )
 
 
 def _plan(
@@ -179,12 +193,13 @@ def _run(client: openai.OpenAI, plan: EvaluationPlan, evaluation_set: Evaluation
 
 @contextmanager
 def _progress_bar(total: int) -> Iterator[Callable[[], None]]:
-    """Yields a callback that advances a progress bar, if stderr is a terminal."""
-    console = stderr_console()
+    """Yields a callback that advances a progress bar, or prints a line now and then if stderr is no terminal."""
+    console, text = stderr_console(), say("evaluating", "评估")
     if not console.is_terminal:
-        yield lambda: None
+        lines = ProgressLines(text, total)
+        yield lines.advance
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(say("evaluating", "评估"), total=total)
+    with Progress(SpinnerColumn(), *columns, console=console, transient=True) as progress:
+        task = progress.add_task(text, total=total)
         yield lambda: progress.advance(task)

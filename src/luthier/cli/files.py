@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 import httpx
 
-from luthier.cli.client import open_client
+from luthier.cli.client import check_kind, open_client
 from luthier.cli.errors import CliError
 from luthier.cli.files_from_completions import from_completions
 from luthier.cli.options import Options, pass_options, server_options
@@ -84,6 +84,7 @@ def list_files(options: Options, purpose: str | None, limit: int) -> None:
     with open_client(options) as client:
         pages = client.files.list(limit=limit, purpose=purpose) if purpose else client.files.list(limit=limit)
         listed = list(islice(pages, limit))
+        check_kind(client, listed, "file")
     if options.json:
         print_json([to_json(file) for file in listed])
         return

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from luthier.cli.errors import CliError
+from luthier.cli.finding_names import finding_name
 from luthier.cli.i18n import printable
 from luthier.cli.output import plural
 from luthier.language import say
@@ -116,7 +117,7 @@ def print_repairs(console: Console, repairs: Repairs, out: Path | None, *, diff:
     for repair in repairs.listed:
         is_suggestion = repair.is_guess and not repair.is_applied
         _print_change(console, repair) if diff or is_suggestion else _print_line(console, repair)
-    counts = ", ".join(f"{code} ×{count}" for code, count in repairs.counts.items())
+    counts = ", ".join(f"{finding_name(code)} ×{count}" for code, count in repairs.counts.items())
     if counts:
         console.print(say(f"Repaired: {counts}.", f"已修复：{counts}。"), soft_wrap=True)
     else:
@@ -135,7 +136,7 @@ def print_repairs(console: Console, repairs: Repairs, out: Path | None, *, diff:
 def _print_rejects(console: Console, repairs: Repairs, out: Path | None) -> None:
     if not repairs.rejected:
         return
-    reasons = ", ".join(f"{code} ×{count}" for code, count in repairs.reasons.items())
+    reasons = ", ".join(f"{finding_name(code)} ×{count}" for code, count in repairs.reasons.items())
     lines = plural(repairs.rejected, "line")
     target = say(f", written to {rejects_path(out)}", f"，写入 {rejects_path(out)}") if out else ""
     console.print(
@@ -151,7 +152,7 @@ def _print_rejects(console: Console, repairs: Repairs, out: Path | None) -> None
 
 
 def _print_line(console: Console, repair: Repair) -> None:
-    codes = ", ".join(repair.codes)
+    codes = ", ".join(map(finding_name, repair.codes))
     guess = say(" (guessed)", "（猜测）") if repair.is_guess else ""
     console.print(say(f"line {repair.line}: {codes}{guess}", f"第 {repair.line} 行：{codes}{guess}"), soft_wrap=True)
 
@@ -165,7 +166,7 @@ def _print_change(console: Console, repair: Repair) -> None:
     for sign, text, style in (("-", before, "red"), ("+", after, "green")):
         first, end = max(0, start - _CONTEXT_CHARACTERS), len(text) - max(0, tail - _CONTEXT_CHARACTERS)
         part = ("…" if first else "") + text[first:end] + ("…" if end < len(text) else "")
-        console.print(Text(printable(f"  {sign} {part}"), style=style), soft_wrap=True)
+        console.print(Text(printable(f"  {sign} {part}"), style=style), soft_wrap=True, no_wrap=True)
 
 
 def _common_prefix_length(a: str, b: str) -> int:

@@ -97,7 +97,7 @@ def _generate_topics(options: Options, generation: GenerateOptions) -> None:
 
     spec = _topic_spec(generation)
     if generation.dry_run:
-        print_estimate(options.json, spec, _forecast(generation, spec))
+        print_estimate(options.json, spec, _forecast(generation, spec), generation.models.teacher)
         return
 
     def run(
@@ -108,7 +108,7 @@ def _generate_topics(options: Options, generation: GenerateOptions) -> None:
     with open_connection(options) as connection:
         result, files = _run(connection, generation, spec.plan.total, run)
     if generation.probe:
-        print_estimate(options.json, spec, result.report["estimate"])
+        print_estimate(options.json, spec, result.report["estimate"], generation.models.teacher)
     else:
         _finish(options, files, result)
 
@@ -227,10 +227,9 @@ def _run(
     from luthier.generate.files import OutputFiles
     from luthier.generate.journal import Journal
 
-    if not options.yes:
-        for flag, model in (("--teacher", options.models.teacher), ("--judge", options.models.judge)):
-            if model:
-                confirm_teacher(connection.client, flag, model)
+    for flag, model in (("--teacher", options.models.teacher), ("--judge", options.models.judge)):
+        if model:
+            confirm_teacher(connection, flag, model, yes=options.yes)
     teacher = _teacher_options(connection, options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(OutputFiles(options.out).journal)

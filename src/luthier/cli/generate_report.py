@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from luthier.cli.i18n import printable
-from luthier.cli.output import print_json, print_table, stderr_console, stdout_console
+from luthier.cli.output import ProgressLines, print_json, print_table, stderr_console, stdout_console
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -20,23 +20,62 @@ if TYPE_CHECKING:
     from luthier.generate.topics import TopicSpec
 
 MAX_SLOT_ROWS = 8
+_ALIKE = 0.6  # mean similarity to the nearest text, above which a set teaches little
 KINDS = {
     "call": ("single calls", "单个调用"),
     "no_call": ("no call", "不需要调用"),
     "missing": ("missing information, asks back", "缺少信息，反问"),
     "several": ("several calls", "多个调用"),
 }
+REQUESTS = {
+    "probe": ("probe", "试探"),
+    "sub-topics": ("sub-topics", "子主题"),
+    "questions": ("questions", "问题"),
+    "answers": ("answers", "回答"),
+    "judge": ("judge", "评审"),
+    "values": ("values", "参数值"),
+    "phrasings": ("phrasings", "说法"),
+    "no_call": ("no call", "不调用的消息"),
+}
+_REASONS = {
+    "truncated": "被截断",
+    "content_filter": "内容过滤",
+    "refusal": "拒答",
+    "empty": "空",
+    "identity": "自称其他模型",
+    "cut_off": "中途断开",
+    "loop": "循环重复",
+    "language": "语言不符",
+    "thinking": "思考过程",
+    "echo": "复述提示",
+    "too_long": "过长",
+    "duplicate": "重复",
+    "missing": "没有得到",
+    "judge": "评分过低",
+    "judge_unreadable": "评分无法读取",
+    "request_failed": "请求失败",
+    "schema": "不符合定义",
+    "value_missing": "没有提到参数值",
+}
+
+
+def reasons_text(rejected: dict[str, int]) -> str:
+    """Reasons with counts, in the user's language."""
+    return ", ".join(f"{say(reason, _REASONS.get(reason, reason))} {count}" for reason, count in rejected.items())
 
 
 @contextmanager
 def progress_bar(total: int) -> Iterator[Callable[[int, int, float], None]]:
-    """Yields a callback (examples, replies, dollars) that draws a progress bar, if stderr is a terminal."""
+    """Yields a callback (examples, replies, dollars) that draws a progress bar, or prints lines off terminals."""
     console = stderr_console()
     if not console.is_terminal:
-        yield lambda examples, replies, dollars: None
+        lines = ProgressLines(say("examples", "样本"), total)
+        yield lambda examples, replies, dollars: lines.show(
+            examples, say(f", {replies} replies, ${dollars:.4f}", f"，{replies} 个回复，${dollars:.4f}")
+        )
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(SpinnerColumn(), *columns, console=console, transient=True) as bar:
         task = bar.add_task(say("examples", "样本"), total=total)
 
         def show(examples: int, replies: int, dollars: float) -> None:
@@ -79,7 +118,7 @@ def _call_metrics(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if report["choices_covered"]:
         covered = ", ".join(f"{name} {share}" for name, share in report["choices_covered"].items())
         yield say("enum coverage", "取值覆盖"), covered
-    rejected = ", ".join(f"{reason} {count}" for reason, count in report["rejected"].items()) or "0"
+    rejected = reasons_text(report["rejected"]) or "0"
     diversity = _diversity(report["diversity"]["phrasings"])
     yield (
         say("phrasings", "说法"),
@@ -94,7 +133,7 @@ def _topic_metrics(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key, label in (("questions", say("questions", "问题")), ("answers", say("answers", "回答"))):
         stage = report[key]
         before, after = _percent(stage["preamble_rate_before"]), _percent(stage["preamble_rate_after"])
-        rejected = ", ".join(f"{reason} {count}" for reason, count in stage["rejected"].items()) or "0"
+        rejected = reasons_text(stage["rejected"]) or "0"
         yield (
             label,
             say(
@@ -118,9 +157,12 @@ def _topic_metrics(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _diversity(metrics: dict[str, float | None]) -> str:
     distinct, similarity, compression = map(_decimal, metrics.values())
+    nearest = list(metrics.values())[1]
+    is_alike = nearest is not None and nearest > _ALIKE
+    warning = say(": too much alike", "（彼此太相似）") if is_alike else ""
     return say(
-        f"distinct-2 {distinct}, nearest-neighbour similarity {similarity}, gzip ratio {compression}",
-        f"distinct-2 {distinct}，最近邻相似度 {similarity}，gzip 压缩比 {compression}",
+        f"distinct-2 {distinct}, nearest-neighbour similarity {similarity}{warning}, gzip ratio {compression}",
+        f"distinct-2 {distinct}，最近邻相似度 {similarity}{warning}，gzip 压缩比 {compression}",
     )
 
 
@@ -167,15 +209,15 @@ def _print_summary(files: OutputFiles, result: GenerationResult) -> None:
         console.print(say(f"Next: luthier check {files.out}", f"下一步：luthier check {files.out}"), soft_wrap=True)
 
 
-def print_estimate(as_json: bool, spec: TopicSpec, estimate: dict[str, Any]) -> None:
-    """Prints the planned slots with requests, tokens and cost."""
+def print_estimate(as_json: bool, spec: TopicSpec, estimate: dict[str, Any], teacher: str | None) -> None:
+    """Prints the planned slots with teacher, requests, tokens and cost."""
     from luthier.generate.plan import plan_slots
 
     plan = spec.plan
     slots = [slot for row in plan_slots(plan, {}).values() for slot in row]
     if as_json:
         rows = [{name: getattr(slot, name) for name in slot.__slots__} for slot in slots]
-        print_json({"wanted": plan.total, "slots": rows, **estimate})
+        print_json({"wanted": plan.total, "teacher": teacher, "slots": rows, **estimate})
         return
     columns = (say("slot", "编号"), say("task", "类型"), say("persona", "提问者"), say("level", "程度"))
     print_table(columns, [(slot.id, slot.task, slot.persona, slot.level) for slot in slots[:MAX_SLOT_ROWS]])
@@ -183,8 +225,10 @@ def print_estimate(as_json: bool, spec: TopicSpec, estimate: dict[str, Any]) -> 
         stdout_console().print(
             say(f"… and {len(slots) - MAX_SLOT_ROWS} more", f"……还有 {len(slots) - MAX_SLOT_ROWS} 个")
         )
+    if teacher:
+        stdout_console().print(printable("\n" + say(f"Teacher: {teacher}", f"教师模型：{teacher}")), soft_wrap=True)
     requests = estimate["requests"]
-    named = ", ".join(f"{kind} {count}" for kind, count in requests.items())
+    named = ", ".join(f"{say(*REQUESTS.get(kind, (kind, kind)))} {count}" for kind, count in requests.items())
     stdout_console().print(
         say(f"\nRequests, without retries: {sum(requests.values())} ({named}).",
             f"\n预计请求数（不含重试）：{sum(requests.values())}（{named}）。"), soft_wrap=True)  # fmt: skip
@@ -206,7 +250,7 @@ def print_call_plan(as_json: bool, spec: CallSpec) -> None:
         print_json({"wanted": spec.count, "by_kind": counts, "requests": requests})
         return
     print_table(("", say("examples", "样本")), [(say(*KINDS[kind]), count) for kind, count in counts.items()])
-    named = ", ".join(f"{kind} {count}" for kind, count in requests.items())
+    named = ", ".join(f"{say(*REQUESTS.get(kind, (kind, kind)))} {count}" for kind, count in requests.items())
     total = sum(requests.values())
     stdout_console().print(
         say(f"Requests with a teacher: {total} ({named}).", f"使用教师模型时的请求数：{total}（{named}）。"),

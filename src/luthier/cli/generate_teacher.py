@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from luthier.cli.errors import CliError
+from luthier.cli.output import note
 from luthier.language import say
 
 if TYPE_CHECKING:
-    import openai
+    from luthier.cli.client import Connection
 
 _SMALL = 1_000_000_000  # parameters; smaller models follow no instruction to write data
 _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)\s*([mb])(?![a-z0-9])", re.IGNORECASE)
@@ -24,20 +25,23 @@ def parameter_count(name: str) -> float | None:
     return float(match[1]) * (1e6 if match[2].lower() == "m" else 1e9) if match else None
 
 
-def confirm_teacher(client: openai.OpenAI, flag: str, model: str) -> None:
-    """Asks for a yes before a small model of this server teaches under another name.
+def confirm_teacher(connection: Connection, flag: str, model: str, *, yes: bool) -> None:
+    """Says what serves the model, and asks for a yes before a small model of this server teaches under another name.
 
     Raises CliError where nobody can be asked, click.Abort for a no.
     """
     import openai
 
     try:
-        details = client.models.retrieve(model)
+        details = connection.client.models.retrieve(model)
     except openai.APIStatusError:
         return  # a service that lists no models
-    base = str(getattr(details, "root", None) or "")
+    base = str(getattr(details, "root", None) or model)
+    is_elsewhere = details.owned_by in ("upstream", "openai")
+    _print_origin(connection, flag, model, say("the upstream service", "上游服务") if is_elsewhere else base)
     count = parameter_count(base)
-    if details.owned_by in ("upstream", "openai") or base == model or count is None or count >= _SMALL:
+    is_itself = base == model or model.startswith("ft:")
+    if yes or is_elsewhere or is_itself or count is None or count >= _SMALL:
         return
     size = f"{count / 1e6:g}M"
     problem = say(
@@ -55,3 +59,9 @@ def confirm_teacher(client: openai.OpenAI, flag: str, model: str) -> None:
             ),
         )
     click.confirm(say(f"{problem} Use it all the same?", f"{problem}仍然使用？"), abort=True, err=True)
+
+
+def _print_origin(connection: Connection, flag: str, model: str, origin: str) -> None:
+    role = say("Teacher", "教师模型") if flag == "--teacher" else say("Judge", "评审模型")
+    served = "" if origin == model else say(f", served by {origin}", f"，来自 {origin}")
+    note(say(f"{role}: {model}{served} ({connection.address})", f"{role}：{model}{served}（{connection.address}）"))

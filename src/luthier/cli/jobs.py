@@ -7,16 +7,18 @@ import binascii
 import csv
 import io
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.client import open_client
+from luthier.cli.client import check_kind, open_client
 from luthier.cli.errors import CliError
-from luthier.cli.options import Options, pass_options, server_options
+from luthier.cli.options import GeneratedFile, Options, pass_options, server_options
 from luthier.cli.output import local_time, note, print_details, print_json, print_table, stdout_console, to_json
 from luthier.cli.plot import VALIDATION_MARK, Point, loss_plot
 from luthier.cli.progress_texts import event_text, status_text
+from luthier.cli.svg_chart import Series, line_chart
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def jobs(ctx: click.Context) -> None:
 def list_jobs(options: Options, limit: int) -> None:
     with open_client(options) as client:
         listed = list(islice(client.fine_tuning.jobs.list(limit=min(limit, PAGE_SIZE)), limit))
+        check_kind(client, listed, "fine_tuning.job")
     if options.json:
         print_json([to_json(job) for job in listed])
         return
@@ -78,7 +81,10 @@ def _error(job: FineTuningJob) -> str | None:
 def show(options: Options, job_id: str) -> None:
     with open_client(options) as client:
         details = to_json(client.fine_tuning.jobs.retrieve(job_id))
-    print_json(details) if options.json else print_details(details)
+    if options.json:
+        print_json(details)
+    else:
+        print_details(details | {"status": status_text(details["status"])})
 
 
 @jobs.command(
@@ -102,7 +108,7 @@ def events(options: Options, job_id: str, limit: int) -> None:
         return
     columns = (say("time", "时间"), say("level", "级别"), say("message", "消息"))
     rows = [(local_time(event.created_at), event.level, event_text(event.message)) for event in reversed(newest)]
-    print_table(columns, rows, text_column=True)
+    print_table(columns, rows, text_column=True, empty=say("No events yet.", "还没有事件。"))
     if len(newest) == limit:
         note(say(f"The last {limit}; more with --limit.", f"仅最近 {limit} 条；用 --limit 查看更多。"), "dim")
 
@@ -165,17 +171,24 @@ _add_control_command("resume", "Resume a paused job.", "继续已暂停的微调
 @jobs.command(
     "results",
     help=say(
-        "The result file of a job as CSV: step, losses, accuracies; --plot draws the loss curves instead.\n\n"
+        "The result file of a job as CSV: step, losses, accuracies; --plot draws the loss curves instead, --svg writes "
+        "them to a file.\n\n"
         "Example: luthier jobs results ftjob-abc123 --plot",
-        "以 CSV 打印任务的结果文件：步、损失、准确率；--plot 改为画出损失曲线。\n\n"
+        "以 CSV 打印任务的结果文件：步、损失、准确率；--plot 改为画出损失曲线，--svg 把曲线写入文件。\n\n"
         "例子：luthier jobs results ftjob-abc123 --plot",
     ),
 )
 @click.argument("job_id")
 @click.option("--plot", is_flag=True, help=say("Draw the loss curves.", "画出损失曲线。"))
+@click.option(
+    "--svg",
+    type=GeneratedFile(".svg"),
+    metavar="FILE.svg",
+    help=say("Write the loss curves as an SVG file.", "把损失曲线写成 SVG 文件。"),
+)
 @server_options
 @pass_options
-def job_results(options: Options, job_id: str, plot: bool) -> None:
+def job_results(options: Options, job_id: str, plot: bool, svg: Path | None) -> None:
     with open_client(options) as client:
         job = client.fine_tuning.jobs.retrieve(job_id)
         if not job.result_files:
@@ -188,8 +201,13 @@ def job_results(options: Options, job_id: str, plot: bool) -> None:
             )
         text = decode_results(client.files.content(job.result_files[0]).read())
     rows = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
+    if svg:
+        svg.write_text(_svg_plot(job_id, rows), encoding="utf-8")
+        note(say(f"Wrote the loss curves to {svg}.", f"损失曲线已写入 {svg}。"))
     if options.json:
         print_json(rows)
+    elif svg and not plot:
+        return
     elif plot:
         _print_plot(rows)
     else:
@@ -210,6 +228,14 @@ def _number(value: str | None) -> float | int | None:
         return None
     number = float(value)
     return int(number) if number.is_integer() and "." not in value else number
+
+
+def _svg_plot(job_id: str, rows: list[dict[str, Any]]) -> str:
+    names = (("train_loss", say("training loss", "训练损失")), ("valid_loss", say("validation loss", "验证损失")))
+    series = [
+        Series(name, [(row["step"], row[key]) for row in rows if row.get(key) is not None]) for key, name in names
+    ]
+    return line_chart(job_id, say("step", "步"), say("loss", "损失"), [line for line in series if line.points])
 
 
 def _print_plot(rows: list[dict[str, Any]]) -> None:

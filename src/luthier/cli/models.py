@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
@@ -27,6 +29,11 @@ from luthier.cli.output import (
     wrap_text,
 )
 from luthier.language import say
+
+if TYPE_CHECKING:
+    import openai
+
+_MAX_JOBS = 100  # in which the job of a model is looked up
 
 
 @click.group(
@@ -64,8 +71,8 @@ def list_models(options: Options) -> None:
 def _print_models(listed: list[dict[str, Any]]) -> None:
     """Fine-tuned models, base models, and the names that stand for each of them."""
     tuned = [model for model in listed if str(model["id"]).startswith("ft:")]
-    names = [model for model in listed if model not in tuned and model.get("root")]
-    bases = [model for model in listed if model not in tuned and not model.get("root")]
+    names = [model for model in listed if model not in tuned and _is_name(model)]
+    bases = [model for model in listed if model not in tuned and model not in names]
     if tuned:
         _heading(say("Fine-tuned models", "微调模型"))
         columns = (say("model", "模型"), say("base", "基座"), say("created", "创建时间"))
@@ -76,7 +83,7 @@ def _print_models(listed: list[dict[str, Any]]) -> None:
     by_target: dict[str, list[str]] = {}
     for model in names:
         target = (
-            say(f"{model['root']} (upstream)", f"{model['root']}（上游服务）")
+            say(f"{model['root']} (upstream)", f"{model['root']} (上游服务)")
             if model.get("owned_by") == "upstream"
             else model["root"]
         )
@@ -89,6 +96,12 @@ def _print_models(listed: list[dict[str, Any]]) -> None:
         stdout_console().print(say("No models.", "没有模型。"))
 
 
+def _is_name(model: dict[str, Any]) -> bool:
+    """Whether it stands for another model, here or upstream; a base model is its own root."""
+    root = model.get("root")
+    return root is not None and (root != model["id"] or model.get("owned_by") == "upstream")
+
+
 def _heading(text: str) -> None:
     stdout_console().print(Text(printable(text), style="bold"), soft_wrap=True)
 
@@ -96,8 +109,9 @@ def _heading(text: str) -> None:
 @models.command(
     "show",
     help=say(
-        "Show one model, with its newest evaluation.\n\nExample: luthier models show gpt-3.5-turbo",
-        "查看一个模型及其最近一次评估。\n\n例子：luthier models show gpt-3.5-turbo",
+        "Show one model, with its job, its base model and its newest evaluation.\n\n"
+        "Example: luthier models show gpt-3.5-turbo",
+        "查看一个模型，以及它的任务、基座模型和最近一次评估。\n\n例子：luthier models show gpt-3.5-turbo",
     ),
 )
 @click.argument("model")
@@ -109,18 +123,42 @@ def show(options: Options, model: str) -> None:
     with open_client(options) as client:
         details = to_json(client.models.retrieve(model))
         evaluation = OpenAIService(client).latest_evaluation(model)
+        if model.startswith("ft:"):
+            details |= _job_details(client, model)
     if not has_server_address(options):
-        details |= _pull_details(model)
+        details |= _base_details(str(details.get("root") or model))
     if evaluation:
         details["evaluation"] = evaluation if options.json else _evaluation_summary(evaluation)
     print_json(details) if options.json else print_details(details)
 
 
-def _pull_details(name: str) -> dict[str, Any]:
-    """Source, licence and size of a base model pulled on this machine; empty for other models."""
-    pulled = local_catalogue().pulled.find(name)
-    keys = ("source", "revision", "licence", "architecture", "size_bytes", "path")
-    return {key: value if key == "size_bytes" else str(value) for key in keys if (value := getattr(pulled, key, None))}
+def _job_details(client: openai.OpenAI, model: str) -> dict[str, Any]:
+    """The job that made the model, its files and epochs; empty for a checkpoint or a model of an older job."""
+    import openai
+
+    with suppress(openai.APIStatusError):  # of a service that lists no jobs
+        for job in islice(client.fine_tuning.jobs.list(limit=_MAX_JOBS), _MAX_JOBS):
+            if job.fine_tuned_model == model:
+                fields = to_json(job)
+                epochs = (fields.get("hyperparameters") or {}).get("n_epochs")
+                names = ("training_file", "validation_file", "trained_tokens", "seed")
+                return {"job": job.id, **{name: fields.get(name) for name in names}, "epochs": epochs}
+    return {}
+
+
+def _base_details(name: str) -> dict[str, Any]:
+    """Source, licence and size of a base model on this machine; empty for other models."""
+    catalogue = local_catalogue()
+    pulled = catalogue.pulled.find(name)
+    if pulled:
+        keys = ("source", "revision", "licence", "architecture", "size_bytes", "path")
+        values = {key: getattr(pulled, key, None) for key in keys}
+        return {key: value if key == "size_bytes" else str(value) for key, value in values.items() if value}
+    if name not in catalogue or not catalogue.ready(name):
+        return {}
+    folder = catalogue.folder(name)
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return {"base": catalogue.title(name), "size_bytes": size, "path": str(folder)}
 
 
 def _evaluation_summary(evaluation: dict[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 # Width of tables in a pipe or file, where nothing may be cut off; terminals have their own width.
 PIPE_WIDTH = 240
 _GAP = "  "  # between the columns of a table
+_COMMAND = re.compile(r"`luthier [^`]*`|(?<=[:：] )luthier .*|(?<=：)luthier .*")
+_COMMAND_SPACE = "\ue000"
+_LINE_INTERVAL_S = 10.0
 _MIN_TEXT_WIDTH = 30  # of a column of sentences; narrower ones are hard to read
 
 
@@ -38,7 +43,7 @@ def stderr_console() -> Console:
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    console = WrappingConsole(stderr=stderr, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     return console
@@ -58,6 +63,28 @@ def spinner(text: str) -> Iterator[None]:
         return
     with console.status(Text(text)):
         yield
+
+
+class ProgressLines:
+    """Progress for logs and pipes: a line at the start, then at most one every ten seconds, and one at the end."""
+
+    def __init__(self, text: str, total: int) -> None:
+        self._text, self._total, self._done = text, total, 0
+        self._print()
+
+    def advance(self) -> None:
+        self.show(self._done + 1)
+
+    def show(self, done: int, more: str = "") -> None:
+        """`more`: printed after the counts."""
+        is_end = self._done < self._total <= done
+        self._done = done
+        if is_end or time.monotonic() - self._printed_at >= _LINE_INTERVAL_S:
+            self._print(more)
+
+    def _print(self, more: str = "") -> None:
+        self._printed_at = time.monotonic()
+        note(f"{datetime.now():%H:%M:%S}  {self._text} {self._done}/{self._total}{more}")
 
 
 @contextmanager
@@ -144,18 +171,52 @@ def _print_with_text(columns: Sequence[str], rows: Sequence[Sequence[str]], cons
     for style, row in (("bold", columns), *(("", row) for row in rows)):
         cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row[:-1], widths, strict=True)]
         line = wrap_text(_GAP.join([*cells, row[-1]]), console.width, indent)
-        console.print(Text(line, style=style), soft_wrap=True)
+        console.print(Text(line, style=style), soft_wrap=True, no_wrap=True)
 
 
 def wrap_text(text: str, width: int, indent: int = 0) -> str:
     """`text` with line breaks between words and Chinese characters, further lines indented.
 
-    Words that are longer than a line, such as model names, stay whole, so that they can be copied.
+    Words that are longer than a line, such as model names, and commands stay whole, so that they can be copied.
     """
     wrapper = CellTextWrapper(
         width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
     )
-    return "\n".join(wrapper.fill(line) for line in text.split("\n"))
+    protected = _COMMAND.sub(lambda command: command[0].replace(" ", _COMMAND_SPACE), text)
+    lines = [line if cell_len(line) <= width else wrapper.fill(line) for line in protected.split("\n")]
+    return "\n".join(lines).replace(_COMMAND_SPACE, " ")
+
+
+class WrappingConsole(Console):
+    """On a terminal, text that is printed with `soft_wrap` breaks as in `wrap_text`, unless `no_wrap` is set too."""
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, no_wrap: bool | None = None, **options: Any) -> None:
+        if soft_wrap and not no_wrap and self.is_terminal:
+            objects = tuple(
+                _wrapped(value, self.width) if isinstance(value, str | Text) else value for value in objects
+            )
+        super().print(*objects, soft_wrap=soft_wrap, no_wrap=no_wrap, **options)
+
+
+def _wrapped(text: str | Text, width: int) -> Text:
+    """`text` with line breaks, further lines indented like the first; styles are kept."""
+    styled = Text(text) if isinstance(text, str) else text
+    return Text("\n").join(_wrapped_line(line, width) for line in styled.split("\n", allow_blank=True))
+
+
+def _wrapped_line(line: Text, width: int) -> Text:
+    if line.cell_len <= width:
+        return line
+    plain, parts, start = line.plain, list[Text](), 0
+    indent = len(plain) - len(plain.lstrip(" •→"))
+    for part in wrap_text(plain, width, indent).split("\n"):
+        words = part.lstrip(" ") if parts else part
+        if not words:
+            continue
+        start = plain.index(words, start)
+        parts.append(line[start : start + len(words)])
+        start += len(words)
+    return Text("\n" + " " * indent).join(parts)
 
 
 def _print_blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
@@ -166,7 +227,7 @@ def _print_blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], console
         console.print(Text(heading, style="bold"), soft_wrap=True)
         for label, value in zip(columns[1:], values, strict=True):
             padding = " " * (label_width - cell_len(label))
-            console.print(Text(f"  {label}{padding}{_GAP}{value}"), soft_wrap=True)
+            console.print(Text(f"  {label}{padding}{_GAP}{value}"), soft_wrap=True, no_wrap=True)
 
 
 def print_details(value: dict[str, Any]) -> None:
@@ -183,7 +244,7 @@ def print_details(value: dict[str, Any]) -> None:
     width = max((cell_len(key) for key, _ in rows), default=0)
     for key, text in rows:
         line = Text.assemble((key + " " * (width - cell_len(key)), "bold"), _GAP, text)
-        stdout_console().print(line, soft_wrap=True)
+        stdout_console().print(line, soft_wrap=True, no_wrap=True)
 
 
 def local_time(seconds: object) -> str:

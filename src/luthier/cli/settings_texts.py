@@ -7,7 +7,8 @@ The English descriptions are those of `luthier.settings`; a setting without an e
 TOPICS = (
     (("First settings", "常用设置"), ("host", "port", "data", "base", "api_keys", "aliases", "engine", "device")),
     (("Models", "模型"), ("cache", "hub_endpoint", "hub_token", "modelscope_endpoint", "modelscope_token",
-                        "embedding_model", "upstream_base_url", "upstream_api_key", "organization")),
+                        "embedding_model", "upstream_base_url", "upstream_api_key", "capture",
+                        "organization")),
     (("Training", "训练"), ("precision", "threads", "lora_rank", "lora_alpha", "lora_targets", "definitions",
                           "result_turns", "keep_checkpoints", "worker", "python_graders")),
     (("Serving", "推理"), ("lora_slots", "models_in_memory", "prefix_cache_bytes", "default_max_tokens",
@@ -15,6 +16,7 @@ TOPICS = (
     (("vLLM", "vLLM"), ("vllm_url", "vllm_api_key", "vllm_command", "vllm_arguments")),
     (("Limits", "限制"), ("max_file_bytes", "max_upload_bytes", "stored_days", "stored_completions", "queue_limit",
                         "requests_per_minute", "tokens_per_minute", "cors_origins")),
+    (("Log", "日志"), ("log_level", "log_requests")),
 )  # fmt: skip
 
 CHINESE = {
@@ -37,6 +39,9 @@ CHINESE = {
     '或 "upstream:MODEL"（上游服务的模型）。例如 {"gpt-4o": "upstream:gpt-4o"}。也可用 luthier alias 设置。',
     "upstream_base_url": "上游服务的地址，`upstream:` 别名的请求转发到那里，例如 https://api.openai.com/v1。",
     "upstream_api_key": "上游服务的 API 密钥。",
+    "capture": "转发到上游服务的对话要保存下来的项目，用逗号分隔，或 `all`；保存的对话带有 metadata "
+    "luthier:captured=true，并受 `stored_days` 和 `stored_completions` 限制。`default` 是没有项目的密钥所属的项目。"
+    "不设置则不保存。",
     "organization": "微调模型名称的第三部分。",
     "device": "训练和推理所用的设备；auto 在有 GPU 时使用 GPU。",
     "precision": "基座权重的数据类型；auto 在 CPU 或 GPU 支持时使用 bfloat16。",
@@ -74,4 +79,6 @@ CHINESE = {
     "不设置则只允许同源。",
     "batch_concurrency": "同时处理的批处理请求数；它们让位于交互请求。",
     "worker": "服务器是否自己训练任务并执行批处理和评估；false 时交给同一数据文件夹上的 `luthier worker`。",
+    "log_level": "`luthier serve` 和 `luthier worker` 在标准错误输出的最低日志级别。",
+    "log_requests": "服务器是否为每个请求写一行日志（级别 info）。",
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.cells import cell_len
 from rich.text import Text
 
 from luthier.cli.check_report import reading_bar
@@ -100,7 +101,8 @@ def _print_split(outputs: list[Output], result: Split) -> None:
     names = {"train": say("train", "训练"), "validation": say("validation", "验证"), "test": say("test", "测试")}
     for output, count in zip(outputs, result.counts, strict=True):
         share = f"{count / max(sum(result.counts), 1):.0%}"
-        console.print(f"{names[output.name]:12} {count:8,}  {share:>4}  {output.path}", soft_wrap=True)
+        padding = " " * max(0, 12 - cell_len(names[output.name]))
+        console.print(f"{names[output.name]}{padding} {count:8,}  {share:>4}  {output.path}", soft_wrap=True)
     console.print()
     if len(result.strata) > 1:
         by_size = sorted(result.strata.items(), key=lambda stratum: -sum(stratum[1]))

@@ -1,93 +1,133 @@
-"""Training throughput of this machine: measured once in a child process, cached in the cache folder.
+"""Training throughput for `luthier estimate`: from jobs and measurements under a load like the present one.
 
-The cache key consists of base model, settings and hardware.
+Without any, a child process measures for some seconds; the result is kept with its date and load.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import subprocess
 import sys
-from importlib.metadata import version
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from luthier.cli.output import note
+from luthier.catalogue.rates import (
+    MIN_STEPS,
+    Rate,
+    add_rate,
+    load_per_core,
+    newest_measurement,
+    rate_key,
+    read_rates,
+)
+from luthier.cli.output import note, spinner
 from luthier.language import say
 
 if TYPE_CHECKING:
     from luthier.settings import Settings
 
 _TIMEOUT_S = 600
+_SPREAD = 1.25  # rates that differ by more are given as a range
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Rates under a load like the present one, and what the last measurement found besides."""
+
+    rates: Sequence[Rate]
+    measurement: Rate
+    load: float | None
+
+    @property
+    def tokens_per_s(self) -> float:
+        """The median of the jobs, which train real data, else of the measurements."""
+        jobs = [rate.tokens_per_s for rate in self.rates if rate.source == "job"]
+        return median(jobs or [rate.tokens_per_s for rate in self.rates])
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest rate; twice the same where they hardly differ."""
+        speeds = [rate.tokens_per_s for rate in self.rates]
+        low, high = min(speeds), max(speeds)
+        return (low, high) if high > _SPREAD * low else (self.tokens_per_s, self.tokens_per_s)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of --json: the rate, where it comes from, memory and sizes."""
+        newest = self.rates[-1]
+        counts = {f"{source}s": sum(rate.source == source for rate in self.rates) for source in ("job", "measurement")}
+        about = {"steps": newest.steps, "at": newest.at, "load": newest.load, "load_now": self.load}
+        return {**self.measurement.details, "tokens_per_s": self.tokens_per_s, **counts, **about}
+
+    def origin(self) -> str:
+        """Where the rate comes from, with date, steps and load."""
+        newest = self.rates[-1]
+        sources = [
+            text
+            for source, en, zh in (("job", "jobs", "个任务"), ("measurement", "measurements", "次实测"))
+            if (count := sum(rate.source == source for rate in self.rates))
+            for text in [say(f"{count} {en if count > 1 else en[:-1]}", f"{count} {zh}")]
+        ]
+        date = datetime.fromtimestamp(newest.at).strftime("%Y-%m-%d %H:%M")
+        unit = say("step" if newest.steps == 1 else "steps", "步")
+        load = "" if newest.load is None else say(f", load {newest.load:g} per core", f"，每核负载 {newest.load:g}")
+        sources_text = say(" and ", "和").join(sources)
+        return say(
+            f"by {sources_text}, the last on {date} over {newest.steps} {unit}{load}",
+            f"依据{sources_text}，最近一次 {date}，{newest.steps} {unit}{load}",
+        )
 
 
 def throughput(
     settings: Settings, cache: Path, base: Path, *, full: bool = False, again: bool = False
-) -> dict[str, Any] | None:
-    """The result of `luthier.training.throughput`; None, with a notice, if the measurement failed.
+) -> Throughput | None:
+    """The throughput of this machine now; None, with a notice, if nothing is known and measuring failed.
 
-    `full`: of full fine-tuning instead of LoRA. `again`: ignores the cached result.
+    `full`: of full fine-tuning instead of LoRA. `again`: measures in any case.
     """
-    path = cache / "rates.json"
-    cached = _read(path)
-    key = " | ".join(
-        [
-            base.name,
-            settings.device,
-            settings.precision,
-            str(settings.threads),
-            *_hardware(),
-            *(["full"] if full else []),
-        ]
-    )
-    if again or key not in cached:
-        result = _measure(settings, cache, base, full)
-        if result is None:
-            return None
-        cached = {**_read(path), key: result}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(cached, indent=1), encoding="utf-8")
-        temporary.replace(path)
-    measured: dict[str, Any] = cached[key]
-    return measured
+    key = rate_key(base, settings.device, settings.precision, settings.threads, full=full)
+    rates, load = read_rates(cache, key), load_per_core()
+    measurement = newest_measurement(rates)
+    similar = [rate for rate in rates if rate.is_like(load)]
+    if measurement and similar and not again:
+        return Throughput(similar, measurement, load)
+    _announce(rates, load, again=again)
+    measured = _measure(settings, cache, base, full, load)
+    if measured is None:
+        return Throughput([measurement], measurement, load) if measurement else None
+    add_rate(cache, key, measured)
+    if measured.steps < MIN_STEPS:
+        note(say(f"The rate below rests on {measured.steps} step(s) only and is measured anew the next time.",
+                 f"下面的速度只依据 {measured.steps} 步，下次会重新测量。"), "yellow")  # fmt: skip
+    return Throughput([*([] if again else similar), measured], measured, load)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+def _announce(rates: Sequence[Rate], load: float | None, *, again: bool) -> None:
+    text = say("Measuring the training throughput of this machine (up to a minute) …",
+               "正在测量本机的训练速度（最多约一分钟）……")  # fmt: skip
+    last = rates[-1] if rates else None
+    if last and not again and last.load is not None and load is not None and not last.is_like(load):
+        text = say(f"Load per core was {last.load:g} when it was measured, and is {load:g} now. ",
+                   f"上次测量时每核负载为 {last.load:g}，现在为 {load:g}。") + text  # fmt: skip
+    note(text)
 
 
-def _hardware() -> list[str]:
-    """CPU, cores, GPUs and PyTorch's version, without importing torch."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text(errors="replace").splitlines() if line.startswith("model name")]
-        cpu = names[0].partition(":")[2].strip() if names else cpu
-    gpus = Path("/proc/driver/nvidia/gpus")
-    cards = [file.read_text(errors="replace").split("\n")[0] for file in sorted(gpus.glob("*/information"))]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return [cpu, str(os.cpu_count()), *cards, visible, version("torch")]
-
-
-def _measure(settings: Settings, cache: Path, base: Path, full: bool) -> dict[str, Any] | None:
+def _measure(settings: Settings, cache: Path, base: Path, full: bool, load: float | None) -> Rate | None:
     command = [sys.executable, "-m", "luthier.training.throughput", str(base), "--device", settings.device]
     command += ["--precision", settings.precision, "--threads", str(settings.threads)]
     command += ["--cache", str(cache), "--tuning", "full" if full else "lora"]
-    note(say("Measuring the training throughput of this machine (once, about a minute) …",
-             "正在测量本机的训练速度（只需一次，约一分钟）……"))  # fmt: skip
     try:
-        process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
-        result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+        with spinner(say("Measuring …", "正在测量……")):
+            process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
+        details: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
         output = process.stderr.strip().splitlines() if not isinstance(error, subprocess.TimeoutExpired) else []
         cause = output[-1] if output else type(error).__name__
         note(say(f"The throughput could not be measured: {cause}", f"无法测量训练速度：{cause}"), "yellow")
         return None
-    return result
+    tokens_per_s, steps = details.pop("tokens_per_s"), details.pop("steps")
+    return Rate(tokens_per_s, steps, int(time.time()), load, "measurement", details)

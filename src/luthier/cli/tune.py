@@ -119,7 +119,7 @@ def local_file(name: str | None) -> Path | None:
 def _exit_on_errors(training: Path | None, validation: Path | None, method: str) -> None:
     reports = check_files(training, validation, method)
     for path, report in reports.items():
-        print_report(stderr_console(), path, report)
+        print_report(stderr_console(), path, report, is_validation=path == validation)
     if not all(report.ok for report in reports.values()):
         note(
             say(

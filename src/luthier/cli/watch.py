@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
@@ -22,8 +23,8 @@ from rich.text import Text
 from luthier.cli.client import Connection, open_connection, server_flags
 from luthier.cli.i18n import printable
 from luthier.cli.options import Options, pass_options, server_options
-from luthier.cli.output import note, print_json, stderr_console, to_json, wrap_text
-from luthier.cli.progress_texts import event_text, phase_text
+from luthier.cli.output import note, print_json, stderr_console, stdout_console, to_json, wrap_text
+from luthier.cli.progress_texts import event_text, failure_text, phase_text
 from luthier.language import say
 from luthier.types.fine_tuning import FINAL
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
 POLL_S = 1.0
+_MIN_BAR, _MARGIN = 4, 3  # cells
 QUIET_S = 2.0  # of silence after which a line says what is being done
 # The client's retries back off up to 8 s each: enough time to restart the server of a watched job.
 POLL_RETRIES = 6
@@ -141,28 +143,28 @@ def _event_lines(console: Console) -> Iterator[Show]:
 
 @contextmanager
 def _progress_bar(console: Console) -> Iterator[Show]:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[steps]}"),
-        TextColumn("{task.fields[losses]}"),
-        TextColumn("{task.fields[remaining]}"),
-    )
+    """A bar with figures, which leaves room at the edge: the terminal's `^C` must not break its line."""
+    fields = ("steps", "losses", "speed", "remaining")
+    bar_column = BarColumn(bar_width=_MIN_BAR)
+    columns = (TextColumn("{task.description}", markup=False), bar_column)
+    figures = (TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in fields)
     progress = JobProgress()
-    with Progress(*columns, console=console, expand=True, refresh_per_second=4) as bar:
-        task = bar.add_task("…", total=None, steps="", losses="", remaining="")
+    with Progress(*columns, *figures, console=console, refresh_per_second=4) as bar:
+        task = bar.add_task("…", total=None, steps="", losses="", speed="", remaining="")
 
         def show(job: FineTuningJob, events: list[FineTuningJobEvent]) -> None:
             for event in events:
                 if not progress.add(event):
                     line = _line(event)
                     line.plain = wrap_text(line.plain, console.width, 10)
-                    bar.console.print(line, soft_wrap=True)
+                    bar.console.print(line, soft_wrap=True, no_wrap=True)
             phase = _paused(job) if _is_paused(job) else progress.phase(job)
-            bar.update(task, description=phase, remaining=progress.remaining(job))
+            steps, losses, speed, remaining = texts = progress.figures(job)
+            used = sum(map(cell_len, (phase, *texts))) + len(texts) + _MARGIN
+            bar_column.bar_width = max(_MIN_BAR, console.width - used - 1)
+            bar.update(task, description=phase, steps=steps, losses=losses, speed=speed, remaining=remaining)
             if progress.step:
-                steps = f"{progress.step}/{progress.total}"
-                bar.update(task, completed=progress.step, total=progress.total, steps=steps, losses=progress.losses())
+                bar.update(task, completed=progress.step, total=progress.total)
 
         yield show
 
@@ -194,25 +196,46 @@ class JobProgress:
         return True
 
     def phase(self, job: FineTuningJob) -> str:
+        """What the job is doing; while it trains, the epoch if the number of epochs is known."""
+        n_epochs = job.hyperparameters.n_epochs if job.hyperparameters else None
+        if job.status == "running" and 0 < self.step < self.total and isinstance(n_epochs, int):
+            epoch = self.step * n_epochs / self.total
+            return say(f"epoch {epoch:.1f}/{n_epochs}", f"第 {epoch:.1f}/{n_epochs} 轮")
         return phase_text(str(job.status), self.step, self.total)
 
+    def figures(self, job: FineTuningJob) -> tuple[str, str, str, str]:
+        """Steps, losses, duration of a step and time left; an empty text for what is not known."""
+        steps = f"{self.step}/{self.total}" if self.step else ""
+        return steps, self.losses(), self.speed(job), self.remaining(job)
+
     def is_between_events(self, job: FineTuningJob) -> bool:
-        """Whether the job waits in the queue, loads the model or compares it after the last step."""
-        return job.status == "queued" or (job.status == "running" and (not self.step or self.step >= self.total))
+        """Whether the job is validated, waits, loads the model or compares it after the last step."""
+        waits = job.status in ("validating_files", "queued")
+        return waits or (job.status == "running" and (not self.step or self.step >= self.total))
 
     def losses(self) -> str:
-        names = (
-            (say("training loss", "训练损失"), self._train_loss),
-            (say("validation loss", "验证损失"), self._valid_loss),
-        )
+        names = ((say("loss", "损失"), self._train_loss), (say("valid", "验证"), self._valid_loss))
         return "  ".join(f"{name} {loss:.3f}" for name, loss in names if loss is not None)
+
+    def speed(self, job: FineTuningJob) -> str:
+        """Mean duration of the steps since the job last started."""
+        duration_s = self._step_duration_s()
+        if duration_s is None or job.status != "running" or self.step >= self.total:
+            return ""
+        text = f"{duration_s:.1f}" if duration_s < 10 else f"{duration_s:.0f}"
+        return say(f"{text} s/step", f"{text} 秒/步")
+
+    def _step_duration_s(self) -> float | None:
+        if not self._first or self._last_time <= self._first[1]:
+            return None
+        return (self._last_time - self._first[1]) / (self.step - self._first[0])
 
     def remaining(self, job: FineTuningJob) -> str:
         """Time left by the mean duration of the steps, or by the server's estimate; empty if neither is known."""
         if job.status != "running" or not self.step or self.step >= self.total:
             return ""
-        if self._first and self._last_time > self._first[1]:
-            duration_s = (self._last_time - self._first[1]) / (self.step - self._first[0])
+        duration_s = self._step_duration_s()
+        if duration_s is not None:
             finish = self._last_time + duration_s * (self.total - self.step)
         elif job.estimated_finish:
             finish = float(job.estimated_finish)
@@ -256,7 +279,7 @@ def print_outcome(job: FineTuningJob) -> int:
     code = job.error.code if job.error and job.error.code else "error"
     message = job.error.message if job.error and job.error.message else say("no message", "没有错误信息")
     note(say(f"{job.id} failed: {code}", f"{job.id} 失败：{code}"), "red")
-    note(message)
+    note(failure_text(code, message))
     return 1
 
 
@@ -269,8 +292,11 @@ def detaching(connection: Connection, options: Options, job_id: str) -> Iterator
         command = f"luthier watch {job_id}{server_flags(options)}"
         if connection.embedded:
             folder = connection.data or say("the data folder", "数据文件夹")
-            en = f"The job is saved in {folder} and resumes when a server starts there. To resume it: {command}"
-            zh = f"任务已保存在 {folder}，服务器在该文件夹上启动后会继续。继续：{command}"
+            en = (
+                f"The job is being saved in {folder}, which takes some seconds, and resumes when a server starts "
+                f"there. To resume it: {command}"
+            )
+            zh = f"任务正在保存到 {folder}，需要几秒钟；服务器在该文件夹上启动后会继续。继续：{command}"
         else:
             en, zh = f"The job continues. To watch it again: {command}", f"任务仍在进行。再次观察：{command}"
         note("\n" + say(en, zh))
@@ -294,6 +320,6 @@ def watch(options: Options, job_id: str) -> None:
     code = print_outcome(job)
     if options.json:
         print_json(to_json(job))
-    elif job.fine_tuned_model:
-        click.echo(job.fine_tuned_model)
+    elif job.fine_tuned_model and not (stdout_console().is_terminal and stderr_console().is_terminal):
+        click.echo(job.fine_tuned_model)  # on a terminal the outcome has just named it
     raise click.exceptions.Exit(code)

@@ -1,11 +1,11 @@
 """`luthier worker`: a worker without a server, in a process of its own."""
 
-import logging
 from pathlib import Path
 
 import click
 
 from luthier.cli.i18n import lang_option
+from luthier.cli.logs import configure_logging
 from luthier.cli.signals import stop_on_signals
 from luthier.language import say
 from luthier.settings import Settings
@@ -30,9 +30,8 @@ from luthier.settings import Settings
 )
 @lang_option
 def worker(data: Path | None) -> None:
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
-    logging.getLogger("luthier").setLevel(logging.INFO)
     settings = Settings() if data is None else Settings(data=data)
+    configure_logging(settings.log_level)
     with stop_on_signals() as stop:
         from luthier.runtime import LuthierWorker
 

@@ -1,5 +1,6 @@
 """Advice from the metrics of a report: what to change before the next training run, only where they support it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from luthier.evaluation.comparison import Comparison
@@ -13,6 +14,7 @@ Say = Callable[[str, str], str]  # (English, Chinese) in the language of the rep
 _FEW_CASES = 50  # below it, intervals are wider than most differences of interest
 _COMPARED_TEXT_METRICS = ("exact_match", "label_accuracy", "chrf", "full_valid_loss", "valid_loss")
 _WEAK_ACCURACY, _MIN_CASES_PER_CLASS, _MAX_WEAK_CLASSES = 0.7, 3, 3
+_MAX_SWALLOWING, _SWALLOWED_RATE = 2, 0.1
 _LOSS_INCREASE = 1.02  # relative change of validation loss that is more than noise
 _DEFECT_RATE = 0.02
 _SCHEMA_ERRORS = {
@@ -43,6 +45,7 @@ def advise(
         *_model_comparisons([comparison for comparison in comparisons if comparison.metric in compared], tell),
         *_loss_curve(losses, tell),
         *(_call_quality(main, comparisons, tell) if is_calls else _text_quality(main, tell)),
+        *_swallowing(main, tell),
         *_weak_classes(main, tell),
     ]
     cases = len(next(iter(main.scores.values()), []))
@@ -147,7 +150,7 @@ def _text_quality(main: ModelRun, tell: Say) -> Iterator[str]:
     defects = {
         "preamble_rate": (
             "begins with words like “Sure!”, a habit of the teacher. `luthier check --fix` removes them from the data",
-            "以“好的”之类的套话开头：学到了教师模型的习惯。可用 `luthier check --fix` 从数据中去掉",
+            "以“好的”之类的应答语开头：学到了教师模型的习惯。可用 `luthier check --fix` 从数据中去掉",
         ),
         "truncation_rate": (
             "stops at the token limit: raise --max-tokens, or check that training answers end properly",
@@ -164,6 +167,30 @@ def _text_quality(main: ModelRun, tell: Say) -> Iterator[str]:
         if rate and rate.value > _DEFECT_RATE:
             share = f"{100 * rate.value:.0f} %"
             yield tell(f"{share} of the answers: the answer {en}.", f"{share} 的回答{zh}。")
+
+
+def _swallowing(main: ModelRun, tell: Say) -> Iterator[str]:
+    """The answers that are given in place of others, the most frequent first; "" is no call or no known label."""
+    taken: Counter[str] = Counter()
+    for expected, row in main.confusion.items():
+        taken.update({predicted: count for predicted, count in row.items() if expected and predicted != expected})
+    cases = sum(sum(row.values()) for row in main.confusion.values())
+    is_calls = HEADLINE in main.metrics
+    for label, count in taken.most_common(_MAX_SWALLOWING):
+        if count < max(_MIN_CASES_PER_CLASS, _SWALLOWED_RATE * cases):
+            return
+        if label:
+            kind = tell("functions", "函数") if is_calls else tell("labels", "标签")
+            yield tell(
+                f"{label} was given for {count} questions that wanted other {kind}: does the data give it away by the "
+                "form of the question?",
+                f"有 {count} 个问题应当用其他{kind}，却答成了 {label}：是不是训练数据中问题的形式就决定了它？",
+            )
+        elif is_calls:
+            yield tell(
+                f"No function was called for {count} questions that wanted one: send the definitions, or add examples.",
+                f"有 {count} 个问题应当调用函数却没有调用：请发送函数定义，或增加样本。",
+            )
 
 
 def _weak_classes(main: ModelRun, tell: Say) -> Iterator[str]:

@@ -40,7 +40,7 @@ METRICS: dict[str, MetricInfo] = {
     "chrf": MetricInfo("chrF", "chrF"),
     "rouge_l": MetricInfo("ROUGE-L", "ROUGE-L"),
     "length_ratio": MetricInfo("length of answer / reference", "回答与参考的长度比", unit="ratio"),
-    "preamble_rate": MetricInfo("preambles", "套话开头", lower_is_better=True),
+    "preamble_rate": MetricInfo("preambles", "应答语开头", lower_is_better=True),
     "truncation_rate": MetricInfo("cut off", "被截断", lower_is_better=True),
     "repetition_rate": MetricInfo("repetitive", "重复", lower_is_better=True),
     "empty_rate": MetricInfo("empty", "为空", lower_is_better=True),

@@ -144,6 +144,8 @@ class _Evaluator:
         try:
             losses = self._losses(model, definitions)
         except LossesNotAvailableError:
+            for _ in self.evaluation_set.cases:
+                self.on_step()
             reason = say(
                 f"not available from the service of {model}: it computes no log-probabilities of supplied texts",
                 f"{model} 所在的服务不提供：它不计算指定文本的对数概率",

@@ -14,6 +14,7 @@ from luthier.server.http import errors, openapi
 from luthier.server.middleware.access_control import AccessControl
 from luthier.server.middleware.idempotency import Idempotency
 from luthier.server.middleware.rate_limit import RateLimit
+from luthier.server.middleware.request_log import RequestLog
 from luthier.server.routes import (
     batches,
     checkpoint_permissions,
@@ -92,6 +93,8 @@ def _add_middleware(app: FastAPI, settings: Settings, store: Store) -> None:
             allow_private_network=True,  # the origins are the operator's own list
             expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
         )
+    if settings.log_requests:
+        app.add_middleware(RequestLog)
 
 
 async def _health() -> dict[str, str]:

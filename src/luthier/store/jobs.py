@@ -3,6 +3,7 @@
 A change of a job's status and the event that reports it are one transaction.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from luthier.store.work_queue import LeasedTable
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobEvent, JobStatus
+
+_log = logging.getLogger(__name__)
 
 
 class Jobs(Scoped):
@@ -33,7 +36,9 @@ class Jobs(Scoped):
         with self._database.write() as connection:
             connection.execute(insert(jobs).values(**row, project=self._new_row_project))
             add_event(connection, job_id, Event(f"Created fine-tuning job: {job_id}"))
-            return self._find(connection, job_id).to_api()
+            created = self._find(connection, job_id).to_api()
+        _log.info("%s is created: model %s, training file %s", job_id, created.model, created.training_file)
+        return created
 
     def retrieve(self, job_id: str) -> FineTuningJob:
         """Raises NotFoundError in OpenAI's words."""
@@ -137,8 +142,8 @@ class Jobs(Scoped):
         release: bool = True,
         **values: Any,
     ) -> bool:
-        """As `LeasedTable.transition`, with the event that reports the change."""
-        return self.queue.transition(
+        """As `LeasedTable.transition`, with the event that reports the change; logged."""
+        is_changed = self.queue.transition(
             job_id,
             allowed,
             to,
@@ -146,6 +151,9 @@ class Jobs(Scoped):
             on_row=lambda connection, _: add_event(connection, job_id, event),
             **values,
         )
+        if is_changed:
+            _log.info("%s is %s: %s", job_id, to, event.message)
+        return is_changed
 
     def record(self, job_id: str, *new: Event, **values: Any) -> None:
         """Events of an unfinished job, and columns that change with them; nothing for a finished one."""

@@ -22,7 +22,8 @@ from luthier.training import protocol
 from luthier.training.job_spec import JobSpec
 
 _EXAMPLES, _BATCH_SIZE, _WORDS = 64, 2, 24
-_MIN_STEPS, _ENOUGH_S = 1, 8.0
+_ENOUGH_STEPS, _ENOUGH_S = 5, 8.0
+_TOO_LONG_S = 45.0  # then one step has to do
 
 
 class _Stopwatch:
@@ -42,7 +43,8 @@ class _Stopwatch:
                 self.hardware = event.label()
             case protocol.Metrics():
                 self.times.append(time.monotonic())
-                if len(self.times) > _MIN_STEPS and self.times[-1] - self.times[0] > _ENOUGH_S:
+                steps, duration_s = len(self.times) - 1, self.times[-1] - self.times[0]
+                if (steps >= _ENOUGH_STEPS and duration_s > _ENOUGH_S) or (steps and duration_s > _TOO_LONG_S):
                     self._stop.set()
 
     @property

@@ -16,6 +16,7 @@ from luthier.types.names import completes_text
 from luthier.worker.parity import ParityReport
 
 STARTED = Event("Fine-tuning job started")
+COMPARING = Event("Saved; the serving engine loads the model and compares it with what was trained")
 SUCCEEDED = Event("The job has successfully completed")
 STOPPED = Event("The server stopped; the job goes on from its last step when the server is back", level="warn")
 

@@ -24,6 +24,7 @@ class TrainerEvents:
         self._recorded_step = 0
         self._total_steps = 0
         self._first_step: tuple[int, float] | None = None  # of this run, and when it was recorded
+        self._last_step = (0, 0.0)
         self.made_progress = False
         self.last_checkpoint: protocol.Checkpoint | None = None
         self.trained_tokens: int | None = None
@@ -63,11 +64,21 @@ class TrainerEvents:
             case _:
                 self._store.jobs.record(self._job.id, *job_messages.trainer_notice(event))
 
+    def throughput(self) -> tuple[float, int] | None:
+        """Tokens per second and steps of this run, of a job that has finished; None for fewer than two steps."""
+        if self._first_step is None or not self.trained_tokens or not self._total_steps:
+            return None
+        steps, duration_s = self._last_step[0] - self._first_step[0], self._last_step[1] - self._first_step[1]
+        if steps < 1 or duration_s <= 0:
+            return None
+        return self.trained_tokens / self._total_steps * steps / duration_s, steps
+
     def _record_metrics(self, event: protocol.Metrics) -> None:
         self._total_steps = event.total_steps
         if event.step <= self._recorded_step:
             return
-        self._first_step = self._first_step or (event.step, time.monotonic())
+        self._last_step = (event.step, time.monotonic())
+        self._first_step = self._first_step or self._last_step
         self.made_progress = True
         self._store.jobs.record(
             self._job.id, job_messages.metrics_event(event), estimated_finish=self._estimated_finish(event)

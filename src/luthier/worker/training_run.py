@@ -1,13 +1,17 @@
 """One run of a job's trainer: from a queued job to the fine-tuned model, or back to the queue."""
 
+import logging
 import shutil
 import threading
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from luthier.catalogue.rates import Rate, add_rate, load_per_core, rate_key
 from luthier.store import Event, Job
 from luthier.training import protocol
+from luthier.training.job_spec import JobSpec
+from luthier.types.common import now
 from luthier.types.errors import JobError
 from luthier.worker import job_messages, job_spec_builder
 from luthier.worker.context import WorkerContext
@@ -16,6 +20,7 @@ from luthier.worker.model_publisher import ModelPublisher
 from luthier.worker.trainer_events import TrainerEvents
 from luthier.worker.trainer_process import LocalTrainerProcess, TrainerProcess
 
+_log = logging.getLogger(__name__)
 _STOPPED = 75  # the trainer's exit code after a graceful stop, with its resume state saved
 _KEPT_FILES = ("job.json", "trainer.log", "trainer.lock")
 _LOG_CHARACTERS = 500  # of the trainer's log in the error of a failed job
@@ -31,10 +36,12 @@ class TrainingRun:
         self._publisher = ModelPublisher(job, context)
         self._events = TrainerEvents(job, context.store, self._publisher)
         self._lease_lost = False  # cancelled, paused, or held by another worker
+        self._load = load_per_core()  # of the machine before the trainer starts
 
     def run(self) -> None:
         """Leaves the job in its next state. Raises JobError when the job failed."""
-        job_spec_builder.build(self._job, self._context).write(self._folder)
+        spec = job_spec_builder.build(self._job, self._context)
+        spec.write(self._folder)
         if not self._wait_for_earlier_trainer():
             return
         jobs = self._store.jobs
@@ -43,7 +50,7 @@ class TrainingRun:
         weights = self._context.catalogue.title(self._job.base)
         jobs.record(self._job.id, job_messages.open_weights(self._job.model, weights))
         self._events.replay(self._folder)
-        self._finish(self._run_trainer())
+        self._finish(self._run_trainer(), spec)
 
     def _wait_for_earlier_trainer(self) -> bool:
         """A trainer whose worker died may still be saving its state. False when the lease is lost meanwhile."""
@@ -88,18 +95,31 @@ class TrainingRun:
                 trainer.stop()
                 return
 
-    def _finish(self, code: int) -> None:
+    def _finish(self, code: int, spec: JobSpec) -> None:
         events = self._events
         if self._lease_lost:
             return
         if events.error:
             raise events.error
         if code == 0 and events.trained_tokens is not None and events.last_checkpoint:
+            self._record_rate(spec)
+            self._store.jobs.record(self._job.id, job_messages.COMPARING)
             self._publisher.publish_final(events.last_checkpoint, events.trained_tokens)
         elif code == _STOPPED:
             self._requeue(job_messages.STOPPED, 0)
         else:
             self._handle_crash(code)
+
+    def _record_rate(self, spec: JobSpec) -> None:
+        """Keeps the speed of the job for `luthier estimate`, which is about supervised jobs."""
+        measured = self._events.throughput()
+        if measured is None or self._job.method_type != "supervised":
+            return
+        key = rate_key(Path(spec.base), spec.device, spec.precision, spec.threads, full=spec.tuning == "full")
+        try:
+            add_rate(self._context.catalogue.cache, key, Rate(measured[0], measured[1], now(), self._load, "job"))
+        except OSError as error:  # the job matters more
+            _log.warning("the rate of %s is not kept: %s", self._job.id, error)
 
     def _handle_crash(self, code: int) -> None:
         """Requeues the job. Raises JobError after too many attempts without a new step."""

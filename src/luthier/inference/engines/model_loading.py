@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from luthier.hardware import select_hardware
 from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError
 
+transformers_logging.disable_progress_bar()  # engines load inside commands, which show what they do themselves
 _load_lock = threading.Lock()
 
 

@@ -20,7 +20,6 @@ from luthier.inference.memory.lora_slots import LoraSlots
 from luthier.inference.model_runner import Chunk, ModelRunner
 from luthier.inference.options import EngineOptions
 
-transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")
 

@@ -1,0 +1,101 @@
+"""Training throughput of this machine: what was measured, and what jobs reached. `rates.json` in the cache folder.
+
+Rates are kept by base model, settings and hardware, each with its date, its steps and the load of the machine, since
+a rate says nothing about an hour in which the machine does something else.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+_FILE = "rates.json"
+_MAX_RATES = 12  # per key; the oldest go first
+_MAX_AGE_S = 30 * 24 * 3600
+MIN_STEPS = 3  # fewer say nothing about the next ones
+_LOAD_TOLERANCE = 0.5  # per core
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Tokens of examples trained per second over `steps` optimizer steps.
+
+    `at`: Unix seconds. `load`: waiting and running processes per core before it began; None where the system does not
+    tell. `details`: what a measurement also found (hardware, memory, sizes); a job leaves none.
+    """
+
+    tokens_per_s: float
+    steps: int
+    at: int
+    load: float | None
+    source: Literal["measurement", "job"]
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def is_like(self, load: float | None) -> bool:
+        """Whether it holds for a machine under `load`: recent, of several steps, under a similar load."""
+        similar = self.load is None or load is None or abs(self.load - load) <= _LOAD_TOLERANCE
+        return similar and self.steps >= MIN_STEPS and time.time() - self.at < _MAX_AGE_S
+
+
+def rate_key(base: Path, device: str, precision: str, threads: int, *, full: bool) -> str:
+    """What a rate depends on: base model, settings, hardware, PyTorch's version. Does not import torch."""
+    settings = [base.name, device, precision, str(threads)]
+    return " | ".join([*settings, *_hardware(), *(["full"] if full else [])])
+
+
+def load_per_core() -> float | None:
+    """The load average of the last minute, per core; None where the system has none."""
+    try:
+        return round(os.getloadavg()[0] / (os.cpu_count() or 1), 2)
+    except (AttributeError, OSError):
+        return None
+
+
+def read_rates(cache: Path, key: str) -> list[Rate]:
+    """The rates of `key`, the oldest first; entries of earlier releases, which have no date, are not read."""
+    entries = _read(cache).get(key)
+    try:
+        return [Rate(**entry) for entry in entries] if isinstance(entries, list) else []
+    except TypeError:
+        return []
+
+
+def add_rate(cache: Path, key: str, rate: Rate) -> None:
+    """Adds a rate. Raises OSError for a cache folder that cannot be written."""
+    rates = [*read_rates(cache, key), rate][-_MAX_RATES:]
+    document = _read(cache) | {key: [asdict(kept) for kept in rates]}
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = cache / f"{_FILE}.{os.getpid()}"
+    temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    temporary.replace(cache / _FILE)
+
+
+def newest_measurement(rates: Sequence[Rate]) -> Rate | None:
+    """The last rate with details."""
+    return next((rate for rate in reversed(rates) if rate.details), None)
+
+
+def _read(cache: Path) -> dict[str, Any]:
+    try:
+        document = json.loads((cache / _FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _hardware() -> list[str]:
+    """CPU, cores, GPUs and PyTorch's version."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text(errors="replace").splitlines() if line.startswith("model name")]
+        cpu = names[0].partition(":")[2].strip() if names else cpu
+    gpus = Path("/proc/driver/nvidia/gpus")
+    cards = [file.read_text(errors="replace").split("\n")[0] for file in sorted(gpus.glob("*/information"))]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return [cpu, str(os.cpu_count()), *cards, visible, version("torch")]
