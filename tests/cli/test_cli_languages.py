@@ -103,7 +103,7 @@ def documented_events() -> list[str]:
     tables = page.partition("## Metrics")[0] + page.partition("## What else a job may say")[2].partition("Codes of")[0]
     messages = re.findall(r"`([A-Z][^`]*)`", "\n".join(re.findall(r"^\| (`.*?) \|", tables, re.MULTILINE)))
     messages = [re.sub(r"\b(?:N|COUNT|TOTAL)\b|(?<=x)COUNT", "3", text) for text in messages]
-    return [text.replace("HARDWARE", "CPU, float32, 2 threads") for text in messages]
+    return [text.replace("HARDWARE", "CPU, float32, 2 threads").replace("LOST", "messages") for text in messages]
 
 
 @pytest.mark.parametrize("message", documented_events())

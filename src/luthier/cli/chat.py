@@ -155,7 +155,7 @@ def _rolled_back_on_error(conversation: Conversation) -> Iterator[None]:
         error.show()
     except KeyboardInterrupt:
         del conversation.messages[length:]
-        click.echo()
+        note(say("\nStopped; this turn is not kept.", "\n已中断；这一轮不保留。"), "dim")
 
 
 def _answer_calls(conversation: Conversation, reply: Reply) -> bool:

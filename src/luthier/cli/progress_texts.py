@@ -49,8 +49,6 @@ _EVENTS = [
          "基座模型的对话模板会丢失函数的定义、调用或结果：训练和推理都改用 Luthier 自己的格式"),
         (r"The base model's chat template loses messages: Luthier's own form .*",
          "基座模型的对话模板会丢失消息：训练和推理都改用 Luthier 自己的格式"),
-        (r"The base model's chat template loses (.*): Luthier's own form takes its place, in training and serving",
-         r"基座模型的对话模板会丢失内容（\1）：训练和推理改用 Luthier 自己的格式"),
         (r"No C\+\+ compiler with OpenMP was found that works .*",
          "没有找到可用的 C++ 编译器（需支持 OpenMP）：训练时间最多会加倍"),
         (r"Memory is short for examples of (\d+) tokens: gradient checkpointing saves it",

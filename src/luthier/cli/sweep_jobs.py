@@ -15,6 +15,7 @@ import click
 from luthier.cli.client import Connection, server_flags
 from luthier.cli.options import Options
 from luthier.cli.output import note, stderr_console
+from luthier.cli.progress_texts import status_text
 from luthier.cli.watch import EventFeed, watch_job
 from luthier.language import say
 from luthier.types.fine_tuning import FINAL
@@ -139,7 +140,7 @@ def detaching_all(connection: Connection, options: Options, trials: Trials) -> I
         for trial in trials:
             if trial.job is not None:
                 job = connection.client.fine_tuning.jobs.retrieve(trial.job.id)
-                note(f"{job.fine_tuned_model or job.id}  {job.status}  {trial}")
+                note(f"{job.fine_tuned_model or job.id}  {status_text(job.status)}  {trial}")
         if connection.embedded:
             folder = connection.data or say("the data folder", "数据文件夹")
             note(

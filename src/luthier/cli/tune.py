@@ -98,7 +98,8 @@ def job_metadata(parameters: dict[str, Any]) -> dict[str, str]:
     try:
         job_options.parse(metadata)
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        text = say(str(error), f"--rank、--alpha、--targets 或 --full 的取值无效：{error}")
+        raise click.UsageError(text) from None
     return metadata
 
 

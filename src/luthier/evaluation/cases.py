@@ -8,6 +8,7 @@ from typing import Any
 from luthier.data.examples.example import Example, WireForm
 from luthier.data.examples.tool_definitions import DefinitionDetail, FunctionSchemas, collect_definitions, with_detail
 from luthier.evaluation.tool_call_match import ExpectedCall
+from luthier.language import say
 from luthier.types.errors import LuthierError
 
 
@@ -44,7 +45,12 @@ def build_cases(examples: Iterable[Example], definitions: list[dict[str, Any]] |
             (i for i, message in enumerate(example.messages) if message.get("role") == "assistant"), default=None
         )
         if not index:
-            raise LuthierError(f"Line {example.line} has no question with an assistant's answer after it.")
+            raise LuthierError(
+                say(
+                    f"Line {example.line} has no question with an assistant's answer after it.",
+                    f"第 {example.line} 行没有“提问加 assistant 回答”。",
+                )
+            )
         answer = example.messages[index]
         try:
             tools = example.tools or definitions
@@ -52,8 +58,11 @@ def build_cases(examples: Iterable[Example], definitions: list[dict[str, Any]] |
             case = Case(example.line, example.messages[:index], _expected_calls(answer), _text(answer), tools, form)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise LuthierError(
-                f"Line {example.line} cannot be evaluated: {type(error).__name__}: {error}. "
-                "`luthier check` says what is wrong with it."
+                say(
+                    f"Line {example.line} cannot be evaluated: {type(error).__name__}: {error}. "
+                    "`luthier check` says what is wrong with it.",
+                    f"第 {example.line} 行无法评估：{type(error).__name__}: {error}。请看 `luthier check`。",
+                )
             ) from error
         yield case
 
