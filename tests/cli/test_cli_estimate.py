@@ -146,7 +146,7 @@ def test_jobs_correct_a_measurement(file: Path, tiny_base: Path, measurements: l
     assert (here["tokens_per_s"], here["jobs"], here["measurements"]) == (300.0, 3, 1)
     assert here["seconds_range"] == pytest.approx([document["trained_tokens"] / rate for rate in (320, 100)])
     shown = run("estimate", file, "--base", tiny_base, "--lang", "zh").stdout
-    assert "依据3 个任务和1 次实测" in shown
+    assert "依据 3 个任务和 1 次实测" in shown
     assert len(measurements) == 1
 
 

@@ -18,7 +18,7 @@ _FILE = "rates.json"
 _MAX_RATES = 12  # per key; the oldest go first
 _MAX_AGE_S = 30 * 24 * 3600
 MIN_STEPS = 3  # fewer say nothing about the next ones
-_LOAD_TOLERANCE = 0.5  # per core
+_LOAD_TOLERANCE = 0.5  # per core; half of a load that is higher than one
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class Rate:
 
     def is_like(self, load: float | None) -> bool:
         """Whether it holds for a machine under `load`: recent, of several steps, under a similar load."""
-        similar = self.load is None or load is None or abs(self.load - load) <= _LOAD_TOLERANCE
+        if self.load is None or load is None:
+            similar = True
+        else:
+            similar = abs(self.load - load) <= max(_LOAD_TOLERANCE, max(self.load, load) / 2)
         return similar and self.steps >= MIN_STEPS and time.time() - self.at < _MAX_AGE_S
 
 

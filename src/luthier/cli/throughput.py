@@ -75,10 +75,10 @@ class Throughput:
         date = datetime.fromtimestamp(newest.at).strftime("%Y-%m-%d %H:%M")
         unit = say("step" if newest.steps == 1 else "steps", "步")
         load = "" if newest.load is None else say(f", load {newest.load:g} per core", f"，每核负载 {newest.load:g}")
-        sources_text = say(" and ", "和").join(sources)
+        sources_text = say(" and ", "和 ").join(sources)
         return say(
             f"by {sources_text}, the last on {date} over {newest.steps} {unit}{load}",
-            f"依据{sources_text}，最近一次 {date}，{newest.steps} {unit}{load}",
+            f"依据 {sources_text}，最近一次 {date}，{newest.steps} {unit}{load}",
         )
 
 
