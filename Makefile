@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
 	@echo "make test         set up, then run all tests but those of other makers' clients"
-	@echo "make test-fast    set up, then run the tests that need no torch, no network and no model (seconds)"
+	@echo "make test-fast    set up, then run the tests that need no torch, network, process or model (seconds)"
 	@echo "make test-clients set up, then let LangChain, LiteLLM, llm and bfcl talk to the server"
 	@echo "make check        set up, then ruff and mypy"
 	@echo "make clean        remove $(VENV)"
@@ -16,12 +16,13 @@ help:
 quickstart: base
 	$(BIN)/luthier quickstart
 
+# ARGS=--write-ring-times also writes tests/RINGS.md anew.
 test: base clients
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/suite.py $(ARGS)
 
-# The ring `fast` of tests/rings.py: no torch, no network, no model.
+# The ring `fast` of tests/rings.py.
 test-fast: setup
-	$(BIN)/python -m pytest --ring fast -n 2
+	$(BIN)/python -m pytest --ring fast -n 2 --dist loadfile
 
 # Clients of other makers, each in an environment of its own (600 MB in all), talk to the server.
 test-clients: setup

@@ -1,18 +1,23 @@
 """What tests share: a tiny model made in code, and real servers that the official client talks to."""
 
+from __future__ import annotations
+
+import gc
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-from openai import OpenAI
 
-from luthier.catalogue import Catalogue
-from luthier.runtime import LuthierServer
-from luthier.settings import Settings
 from rings import Rings, add_options
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+    from luthier.runtime import LuthierServer
 
 # Settings that the person who runs the tests has must not reach them; the cache of base models is shared on purpose.
 for name in [name for name in os.environ if name.startswith(("LUTHIER_", "OPENAI_")) and name != "LUTHIER_CACHE"]:
@@ -34,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Rings(config), "rings")
+    gc.disable()  # while modules are imported and tests collected, next to nothing becomes garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # modules and tests stay: no collection need look at them again
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +58,9 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def real_base() -> Path:
     """The embedded base model; `make test` fetches it once into the cache."""
+    from luthier.catalogue import Catalogue
+    from luthier.settings import Settings
+
     return Catalogue(Settings().cache).folder(Settings().base, print)
 
 

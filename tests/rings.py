@@ -1,29 +1,34 @@
-"""Test rings: what a test needs decides when it runs. `pytest --ring fast` runs one, `make test` all but `clients`.
+"""Test rings: what a test needs decides when and how it runs. `pytest --ring fast` runs one, `make test` most.
 
-A new test file belongs to `torch` unless its folder is listed as fast; tests that use the tiny base are never fast.
+A new test file belongs to `torch` unless its folder is listed as light; tests that use the tiny base are never light.
+A light test is `fast` unless it, or its file, is marked `services`; a fast test that opens a connection or starts a
+process fails.
 """
 
+import json
 import re
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 TESTS = Path(__file__).parent
-TABLE = TESTS / "RINGS.md"
 RINGS = {
-    "fast": "no torch, no network beyond loopback, no model",
-    "torch": "tiny models, servers, workers and trainers",
+    "fast": "no torch, no network, no process, no model",
+    "services": "servers on loopback and child processes; no torch, no model",
+    "models": "tiny models in the test's own process",
+    "torch": "tiny models behind servers, workers and trainers",
     "base": "the bundled base model",
     "conformance": "OpenAI's own test suites, its Node client, schemathesis",
     "clients": "clients of other makers (`make test-clients`)",
 }
-# Folders and files, relative to tests/, that are fast unless one of their imports or fixtures needs torch.
-_FAST = (
+_LIGHT = ("fast", "services")
+# Folders and files, relative to tests/, that are light unless one of their imports or fixtures needs torch.
+_LIGHT_PATHS = (
     "catalogue/",
     "cli/",
     "data/",
@@ -35,96 +40,110 @@ _FAST = (
     "test_",
     "inference/test_scheduler",
 )
+# The same, with torch: neither servers nor workers, and no time is measured.
+_MODEL_PATHS = ("arch/", "inference/", "training/")
+_NO_MODEL_PATHS = ("training/test_program", "training/test_throughput", "inference/test_vllm")
 _TORCH_FIXTURES = {"tiny_base", "real_base"}
 _TORCH_IMPORTS = re.compile(
     r"^(?:from|import) (?:torch|transformers|tiny|through_api|families|serving|training)\b", re.M
+)
+_RING_OF_MARK = {"clients": "clients", "slow": "base", "torch": "torch", "services": "services"}
+_FILE_MARK = re.compile(r"^pytestmark = pytest\.mark\.(services|slow|clients)\b", re.M)
+# Audit events of what a fast test must not do.
+_SERVICE_EVENTS = frozenset(
+    ("os.fork", "os.posix_spawn", "socket.bind", "socket.connect", "socket.getaddrinfo", "subprocess.Popen")
 )
 
 
 @cache
 def _path_ring(path: Path) -> str:
-    relative = path.relative_to(TESTS).as_posix()
+    """The ring of a file's tests; single tests may be marked for another."""
+    relative, text = path.relative_to(TESTS).as_posix(), path.read_text(encoding="utf-8")
     if relative.startswith("conformance/"):
         return "conformance"
-    if not relative.startswith(_FAST) or _TORCH_IMPORTS.search(path.read_text(encoding="utf-8")):
-        return "torch"
-    return "fast"
+    if not relative.startswith(_LIGHT_PATHS) or _TORCH_IMPORTS.search(text):
+        is_model = relative.startswith(_MODEL_PATHS) and not relative.startswith(_NO_MODEL_PATHS)
+        return "models" if is_model else "torch"
+    mark = _FILE_MARK.search(text)
+    return _RING_OF_MARK[mark[1]] if mark else "fast"
+
+
+def _may_have(path: Path, rings: set[str]) -> bool:
+    """Whether a file or folder may have tests of the rings."""
+    if path.is_dir() and TESTS in path.parents:
+        folder = f"{path.relative_to(TESTS).as_posix()}/"
+        return any(folder.startswith(light) or light.startswith(folder) for light in _LIGHT_PATHS)
+    if path.suffix != ".py" or not path.name.startswith("test_"):
+        return True
+    return _path_ring(path) in rings | {"fast"}  # in a fast file, single tests may be marked
 
 
 def ring_of(test: pytest.Item) -> str:
-    if test.get_closest_marker("clients"):
-        return "clients"
-    if test.get_closest_marker("slow"):
-        return "base"
+    marked = [ring for mark, ring in _RING_OF_MARK.items() if test.get_closest_marker(mark)]
+    if marked:
+        return marked[0]
     ring = _path_ring(test.path)
-    needs_torch = test.get_closest_marker("torch") or _TORCH_FIXTURES & set(getattr(test, "fixturenames", ()))
-    return "torch" if ring == "fast" and needs_torch else ring
+    return "torch" if ring in _LIGHT and _TORCH_FIXTURES & set(getattr(test, "fixturenames", ())) else ring
 
 
 def add_options(parser: pytest.Parser) -> None:
-    parser.addoption("--ring", choices=sorted(RINGS), help="run the tests of one ring; see tests/rings.py")
-    parser.addoption("--write-ring-times", action="store_true", help=f"write the minutes of each ring to {TABLE.name}")
+    parser.addoption("--ring", action="append", choices=sorted(RINGS), help="run the tests of a ring; repeatable")
+    parser.addoption("--ring-times", type=Path, metavar="FILE", help="write tests and seconds of each ring as JSON")
 
 
 class Rings:
-    """The pytest plugin: selects a ring, measures all of them, and holds `fast` to its promise."""
+    """The pytest plugin: selects rings, measures them, and holds the light ones to their promises."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._ring: str | None = config.getoption("--ring")
-        self._write_times: bool = config.getoption("--write-ring-times")
+        self._rings: set[str] = set(config.getoption("--ring") or [])
+        self._are_light = bool(self._rings) and self._rings <= set(_LIGHT)
+        self._times: Path | None = config.getoption("--ring-times")
+        self._is_worker = hasattr(config, "workerinput")
         self._seconds: dict[str, float] = defaultdict(float)
         self._tests: dict[str, int] = defaultdict(int)
-        self._importers_of_torch: list[str] = []
+        self._running: str | None = None  # the ring of the test that runs
+        sys.addaudithook(self._hold_promises)
+
+    def _hold_promises(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _SERVICE_EVENTS and self._running == "fast":
+            pytest.fail(f"{event} in a test of the ring `fast`; mark it `services` (tests/rings.py)")
+        if event == "import" and arguments[0] == "torch" and (self._running in _LIGHT or self._are_light):
+            pytest.fail("torch is imported by a light ring (tests/rings.py)")
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
-        """Modules outside the fast ring are not even imported: importing torch takes seconds."""
-        is_module = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
-        return True if self._ring == "fast" and is_module and _path_ring(collection_path) != "fast" else None
+        """Modules of other rings are not even imported: importing torch takes seconds."""
+        return True if self._are_light and not _may_have(collection_path, self._rings) else None
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        if self._ring is None:
-            return
-        selected = [test for test in items if ring_of(test) == self._ring]
-        config.hook.pytest_deselected(items=[test for test in items if ring_of(test) != self._ring])
-        items[:] = selected
+        selected, others = [], []
+        for test in items:
+            ring = ring_of(test)
+            test.user_properties.append(("ring", ring))
+            (selected if not self._rings or ring in self._rings else others).append(test)
+        if others:
+            config.hook.pytest_deselected(items=others)
+            items[:] = selected
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        start = time.perf_counter()
-        finished = yield
-        self._seconds[ring_of(item)] += time.perf_counter() - start
-        self._tests[ring_of(item)] += 1
-        if self._ring == "fast" and "torch" in sys.modules and not self._importers_of_torch:
-            self._importers_of_torch.append(item.nodeid)
-        return finished
+        self._running = ring_of(item)
+        try:
+            return (yield)
+        finally:
+            self._running = None
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self._ring == "fast" and "torch" in sys.modules:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if self._write_times:
-            TABLE.write_text(self._table(), encoding="utf-8")
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Reports come from all processes to the one that prints the summary."""
+        ring = str(dict(report.user_properties).get("ring"))
+        self._seconds[ring] += report.duration
+        self._tests[ring] += report.when == "setup"
+
+    def pytest_sessionfinish(self) -> None:
+        if self._times and not self._is_worker:
+            rings = {ring: {"tests": self._tests[ring], "seconds": self._seconds[ring]} for ring in self._seconds}
+            self._times.write_text(json.dumps(rings), encoding="utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self._ring == "fast" and "torch" in sys.modules:
-            importer = self._importers_of_torch[0] if self._importers_of_torch else "the collection"
-            terminalreporter.write_line(f"ERROR: the ring `fast` imported torch, in {importer}", red=True)
         for ring, seconds in self._seconds.items():
-            terminalreporter.write_line(f"ring {ring}: {self._tests[ring]} tests, {seconds:.0f} s")
-
-    def _table(self) -> str:
-        rows = [
-            f"| `{ring}` | {need} | {self._tests[ring]:,} | {self._seconds[ring] / 60:.1f} |"
-            for ring, need in RINGS.items()
-            if ring in self._seconds
-        ]
-        total = f"| all | | {sum(self._tests.values()):,} | {sum(self._seconds.values()) / 60:.1f} |"
-        header = [
-            "# Test rings",
-            "",
-            "Written by `pytest --write-ring-times`; wall-clock minutes on two cores. The rings: [rings.py](rings.py).",
-            "",
-            "| ring | needs | tests | minutes |",
-            "|---|---|---|---|",
-        ]
-        return "\n".join([*header, *rows, total, ""])
+            terminalreporter.write_line(f"ring {ring}: {self._tests[ring]:,} tests, {seconds:.0f} s")

@@ -1,15 +1,13 @@
 """The rooms: a line may import only lines below it, and neighbours never import each other."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import luthier
+from source_tree import FILES, PACKAGE, imported_modules, relative
 
-ROOT = Path(luthier.__file__).parent
 # From the front door down; rooms on one line are neighbours.
 LINES = [
     {"asgi", "cli"},
@@ -24,40 +22,31 @@ LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}
 
 
 def _room(path: Path) -> str:
-    relative = path.relative_to(ROOT)
-    return relative.stem if len(relative.parts) == 1 else relative.parts[0]
+    inner = path.relative_to(PACKAGE)
+    return inner.stem if len(inner.parts) == 1 else inner.parts[0]
 
 
-def _imported(path: Path) -> set[str]:
-    """The rooms that a file imports, wherever in the file."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: imports are written in full"
-            names = [node.module or ""]
-            if node.module == "luthier":
-                names = [f"luthier.{alias.name}" for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("luthier.")}
-    return found - {"__version__"}
+def _imported_rooms(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported_modules(path) if name != "luthier"}
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_down(path: Path) -> None:
-    room = _room(path)
-    if room in ("__init__", "__main__"):
-        return
-    for imported in _imported(path) - {room}:
-        assert LINE_OF[imported] > LINE_OF[room], f"{room} may not import {imported}"
+def test_imports_point_down() -> None:
+    upward = [
+        f"{relative(path)} may not import {imported}"
+        for path in FILES
+        if (room := _room(path)) not in ("__init__", "__main__")
+        for imported in _imported_rooms(path) - {room}
+        if LINE_OF[imported] <= LINE_OF[room]
+    ]
+    assert not upward
 
 
 def test_every_room_has_a_line() -> None:
-    rooms = {_room(path) for path in ROOT.rglob("*.py")} - {"__init__", "__main__"}
+    rooms = {_room(path) for path in FILES} - {"__init__", "__main__"}
     assert rooms == set(LINE_OF)
 
 
+@pytest.mark.services
 @pytest.mark.parametrize(
     "module",
     [
@@ -77,9 +66,5 @@ def test_light_rooms_import_no_torch(module: str) -> None:
 def test_the_worker_knows_only_the_job_folder_and_the_protocol_of_training() -> None:
     """Training runs as a subprocess; the worker shares the job's specification and the typed events with it."""
     allowed = {"luthier.training.job_spec", "luthier.training.protocol"}
-    for path in (ROOT / "worker").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module == "luthier.training":
-                assert {f"luthier.training.{alias.name}" for alias in node.names} <= allowed
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("luthier.training"):
-                assert node.module in allowed
+    for path in (PACKAGE / "worker").rglob("*.py"):
+        assert {name for name in imported_modules(path) if name.startswith("luthier.training")} <= allowed

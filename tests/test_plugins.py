@@ -75,12 +75,14 @@ def test_stale_metadata_of_an_earlier_installation_is_ignored(install: Install) 
     assert list(plugins.load("luthier.engines")) == built_in
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("group", plugins.GROUPS)
 def test_every_built_in_plugin_can_be_imported(group: plugins.Group) -> None:
     table = plugins.load(group)
     assert all(callable(table[name]) for name in table if table.is_built_in(name))
 
 
+@pytest.mark.services
 def test_listing_imports_no_plugin() -> None:
     code = (
         "import sys; from luthier import plugins; [list(plugins.load(group)) for group in plugins.GROUPS]; "

@@ -30,6 +30,7 @@ def test_the_public_names_are_exactly_these() -> None:
     assert set(PUBLIC) <= set(dir(luthier))
 
 
+@pytest.mark.services
 def test_importing_luthier_imports_no_heavy_library() -> None:
     code = "import sys, luthier; print(*{'torch', 'fastapi', 'sqlalchemy', 'pydantic', 'openai'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

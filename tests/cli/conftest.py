@@ -15,8 +15,10 @@ EXAMPLE = '{"messages": [{"role": "user", "content": "q%d"}, {"role": "assistant
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """English, no server named, an own folder, quick polls."""
+def _environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """English, no server named, an own folder, no base model unless the test has one, quick polls."""
+    if "real_base" not in request.fixturenames:
+        monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "LUTHIER_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LUTHIER_LANG", "en")

@@ -7,6 +7,8 @@ import pytest
 from command_line import Run
 from fake_api import FakeAPI
 
+pytestmark = pytest.mark.services
+
 CALL = [
     {"role": "assistant", "content": None},
     {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "price", "arguments": ""}}]},

@@ -66,6 +66,7 @@ def test_a_file_that_cannot_be_edited_stays_as_it_is(config: Path) -> None:
     assert config.read_text() == 'aliases = {a = "b"}\n'
 
 
+@pytest.mark.services
 def test_doctor_shows_every_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LUTHIER_BSAE", "typo")
     monkeypatch.setattr(
@@ -91,6 +92,7 @@ def test_a_check_that_fails_does_not_hide_the_others(monkeypatch: pytest.MonkeyP
     assert "Luthier" in result.stdout
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script(shell: str) -> None:
     assert "_LUTHIER_COMPLETE" in run("completion", shell).stdout

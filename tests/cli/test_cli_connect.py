@@ -9,6 +9,8 @@ from fake_api import MODEL, FakeAPI
 
 from luthier.cli.client import is_loopback
 
+pytestmark = pytest.mark.services
+
 
 def test_no_server_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)

@@ -8,6 +8,8 @@ import pytest
 from command_line import Run
 from fake_api import FakeAPI
 
+pytestmark = pytest.mark.services
+
 TOOL = {
     "type": "function",
     "function": {

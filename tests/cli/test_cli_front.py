@@ -32,10 +32,12 @@ def test_help_teaches_the_loop_in_order() -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.services
 def test_help_imports_no_command() -> None:
     assert not modules_after("--version") & (HEAVY | {"rich", "pydantic"})
 
 
+@pytest.mark.services
 def test_check_loads_no_training_library_and_no_client(train: Path) -> None:
     assert not modules_after("check", str(train)) & HEAVY
 

@@ -41,6 +41,7 @@ def is_chinese(text: str) -> bool:
     return any("\u4e00" <= character <= "\u9fff" for character in text)
 
 
+@pytest.mark.services
 def test_clicks_own_texts_are_chinese() -> None:
     words = [sys.executable, "-m", "luthier", "--lang", "zh", "tune", "--help"]
     shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # click keeps its help option

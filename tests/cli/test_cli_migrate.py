@@ -11,6 +11,8 @@ from rich.cells import cell_len
 
 from migrate.accounts import SUPPORT, RunningAccount, account
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture(scope="module")
 def hosted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAccount]:

@@ -14,6 +14,8 @@ from luthier.cli.plot import Point, loss_plot
 from luthier.settings import Settings
 from luthier.types.errors import BaseModelError
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture
 def done(api: FakeAPI) -> str:

@@ -16,12 +16,15 @@ import openai
 import pytest
 from command_line import Run
 from fake_api import FakeAPI, event, step_event
+from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from rich.console import Console
 
 from luthier.cli import output
 from luthier.cli.click_texts import cell_width
 from luthier.cli.sweep_report import print_ranking
 from luthier.cli.watch import JobProgress, watch_job
+
+pytestmark = pytest.mark.services
 
 SCREENS = Path(__file__).parent / "screens"
 TUNED = "ft:gpt-4o-mini-2024-07-18:personal:customer-tickets:AbCdEfGh"
@@ -208,8 +211,8 @@ def test_time_left_follows_the_steps() -> None:
     for step in (1, 2, 3):
         data = {"step": step, "total_steps": 10, "train_loss": 1.0}
         message = {"id": str(step), "object": "fine_tuning.job.event", "level": "info", "message": "", "data": data}
-        progress.add(openai.types.fine_tuning.FineTuningJobEvent(created_at=now - 80 * (3 - step), **message))
-    job = openai.types.fine_tuning.FineTuningJob.construct(status="running", estimated_finish=None)
+        progress.add(FineTuningJobEvent(created_at=now - 80 * (3 - step), **message))
+    job = FineTuningJob.construct(status="running", estimated_finish=None)
     assert re.fullmatch(r"9:(19|20|18) left", progress.remaining(job))
 
 

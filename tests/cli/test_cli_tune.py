@@ -8,6 +8,8 @@ import pytest
 from command_line import Run, run
 from fake_api import MODEL, FakeAPI, event
 
+pytestmark = pytest.mark.services
+
 
 def test_the_whole_loop(api: FakeAPI, luthier: Run, train: Path) -> None:
     result = luthier("tune", train, "--epochs", "3", "--batch-size", "auto", "--suffix", "s", "--seed", "7")

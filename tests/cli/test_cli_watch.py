@@ -7,11 +7,14 @@ from io import StringIO
 from pathlib import Path
 
 import openai
+import pytest
 from command_line import Run, run
 from fake_api import MODEL, FakeAPI, Job, event, happy_script, step_event
 from rich.console import Console
 
 from luthier.cli.watch import EventFeed, watch_job
+
+pytestmark = pytest.mark.services
 
 MANY = [event(0, "Created fine-tuning job"), *(step_event(n, n, 250) for n in range(1, 251))]
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from openpyxl import Workbook
 
 from luthier.data.check.file_check import check_file
 from luthier.data.convert import Hints, prepared
@@ -39,6 +38,8 @@ def read(path: Path, content: bytes, **hints: str) -> tuple[list[Any], list[str]
 
 
 def workbook(path: Path, *sheets: str) -> bytes:
+    from openpyxl import Workbook
+
     book = Workbook()
     for number, name in enumerate(sheets):
         sheet = book.active if number == 0 else book.create_sheet()

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from openpyxl import Workbook
 
 from luthier.data.check.file_check import check_file
 from luthier.data.convert import Hints, prepared
@@ -40,6 +39,8 @@ def table(*rows: tuple[Any, ...]) -> str:
 
 
 def workbook(path: Path, sheets: dict[str, list[tuple[Any, ...]]]) -> bytes:
+    from openpyxl import Workbook
+
     book = Workbook()
     book.remove(book.active)
     for name, rows in sheets.items():

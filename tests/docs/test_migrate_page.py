@@ -25,6 +25,7 @@ def test_both_languages_have_the_same_headings_code_and_tables() -> None:
     assert fields[0] == fields[1]
 
 
+@pytest.mark.services
 def test_the_five_minutes_work_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LUTHIER_LANG", "en")

@@ -12,7 +12,6 @@ import pytest
 
 from luthier.cli import main
 from luthier.data.check.file_check import check_file
-from luthier.runtime import LuthierServer
 from luthier.settings import Settings
 from test_layers import LINE_OF, LINES
 
@@ -129,6 +128,8 @@ def said(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]
     (folder / EXAMPLES).parent.mkdir(parents=True)
     (folder / EXAMPLES).write_text("".join(few), encoding="utf-8")
     (script,) = _blocks(READMES[0], "python")
+    from luthier.runtime import LuthierServer  # takes a second, and only one test needs it
+
     with LuthierServer(Settings(port=0, data=folder / "data", base=str(tiny_base))) as running:
         address = {"OPENAI_BASE_URL": running.endpoint.base_url, "OPENAI_API_KEY": running.endpoint.api_key}
         done = subprocess.run(

@@ -1,17 +1,22 @@
 """A teacher on loopback, and runs against it in this process."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from generate.teacher_server import TeacherServer
 from luthier.generate.journal import Journal
-from luthier.generate.run import GenerationResult, TeacherOptions, generate_from_topics
-from luthier.generate.topics import TopicSpec
+
+if TYPE_CHECKING:
+    import openai
+
+    from luthier.generate.run import GenerationResult, TeacherOptions
+    from luthier.generate.topics import TopicSpec
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +47,7 @@ def notifications() -> list[str]:
 @pytest.fixture
 def topics(server: TeacherServer, journal: Journal, notifications: list[str]) -> Callable[..., GenerationResult]:
     """Generates the examples of a specification."""
+    from luthier.generate.run import TeacherOptions, generate_from_topics
 
     def generate(spec: TopicSpec, options: TeacherOptions | None = None) -> GenerationResult:
         return run_with(
@@ -63,6 +69,7 @@ def run_with(
     server: TeacherServer, what: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, Any]], timeout: float = 20
 ):
     """The result of `what` with a client of the server's."""
+    import openai
 
     async def run():
         web = openai.DefaultAsyncHttpxClient(trust_env=False)

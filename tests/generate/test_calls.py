@@ -26,6 +26,8 @@ from luthier.generate.functions.values import UserContent, number_values, read_u
 from luthier.generate.journal import Journal
 from luthier.generate.run import GenerationResult, TeacherOptions
 
+pytestmark = pytest.mark.services
+
 EXAMPLES = Path(luthier.__file__).parent / "examples"
 LEAVE = EXAMPLES / "leave_letter.functions.json"
 HOME = EXAMPLES / "smart_home.tools.json"

@@ -23,6 +23,8 @@ from luthier.generate.journal import _SCHEMA, Journal, TeacherReply, TeacherRequ
 from luthier.generate.limits import RateLimits
 from luthier.generate.teacher import Teacher, max_prompt_tokens
 
+pytestmark = pytest.mark.services
+
 Asking = Callable[..., tuple[list[Any], Teacher]]
 EVERY = 99
 

@@ -18,6 +18,8 @@ from luthier.generate.run import GenerationResult, TeacherOptions
 from luthier.generate.thinking_room import THINKING_TOKENS
 from luthier.generate.topics import TopicSpec
 
+pytestmark = pytest.mark.services
+
 Topics = Callable[..., GenerationResult]
 PLAN = Plan(("银行理财", "保险"), 3, 7, "zh")
 SPEC = TopicSpec(PLAN, sub_topics=2, batch=2)

@@ -15,6 +15,8 @@ from luthier.generate.plan import Plan, plan_slots
 from luthier.generate.run import GenerationResult, TeacherOptions
 from luthier.generate.topics import TopicSpec
 
+pytestmark = pytest.mark.services
+
 Topics = Callable[..., GenerationResult]
 SYSTEM = "你是金融助理。"
 

@@ -119,6 +119,7 @@ def lengths(step: Step) -> list[int]:
     return [len(chunk.token_ids) for chunk in step.chunks]
 
 
+@pytest.mark.services
 def test_nothing_here_imports_torch() -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import test_scheduler; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], check=False).returncode == 0

@@ -14,6 +14,8 @@ from luthier.settings import Settings
 from luthier.store import Store
 from migrate.accounts import SUPPORT, RunningAccount, account, chat_line, jsonl, small_account
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunningAccount, Path]:

@@ -16,6 +16,8 @@ from luthier.migrate.shutdown import account_date, base_of, published_date
 from luthier.migrate.survey import Survey
 from migrate.accounts import ROUTER, SUPPORT, VISION, RunningAccount, account
 
+pytestmark = pytest.mark.services
+
 TODAY = date(2026, 11, 29)
 TURBO = "ft:gpt-3.5-turbo-0125:acme::DDDD4444"
 

@@ -17,6 +17,8 @@ from click.testing import CliRunner, Result
 from luthier.cli import main
 from migrate.accounts import ROUTER, SUPPORT, VISION, RunningAccount, account, add_model, chat_line, small_account
 
+pytestmark = pytest.mark.services
+
 QUESTIONS = {ROUTER: 12, VISION: 1, SUPPORT: 12}
 
 

@@ -11,6 +11,8 @@ import pytest
 from luthier.evaluation.graders import GraderFailure, SandboxUnavailableError
 from luthier.evaluation.graders.sandbox import run_source
 
+pytestmark = pytest.mark.services
+
 SAMPLE, ITEM = {"output_text": "4"}, {"answer": 4}
 
 
