@@ -11,7 +11,7 @@ from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.keywords import KEYWORDS, SPEAKERS
 from luthier.data.check.quality.preamble import may_start_with_preamble, strip_preamble
 from luthier.data.check.quality.refusal import is_refusal, named_maker
-from luthier.data.check.quality.truncation import COMPLETE_ENDINGS, is_cut_off, may_end_with_empty_item
+from luthier.data.check.quality.truncation import is_cut_off, may_be_cut_off
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding, printable
 
@@ -51,11 +51,7 @@ def _refusals_and_makers(batch: Batch) -> Iterator[Finding]:
 def _truncated_answers(batch: Batch) -> Iterator[Finding]:
     answers = batch.answers
     fenced = answers.among(batch.joined.matching(_FENCE)) if "```" in batch.joined.text else []
-    open_ended = [
-        index
-        for index, text in enumerate(answers.texts)
-        if text[-1] not in COMPLETE_ENDINGS or may_end_with_empty_item(text)
-    ]
+    open_ended = [index for index, text in enumerate(answers.texts) if may_be_cut_off(text)]
     for row in answers.rows({*open_ended, *fenced}):
         if is_cut_off(row.text):
             yield batch.finding("answer_cut_off", row.example, row.message, value="…" + row.text.rstrip()[-30:])

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from luthier.data.check.quality.batch import Batch
+from luthier.data.check.quality.byte_classes import CONTROL, MARK
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
 from luthier.data.findings.kinds import Kind
@@ -13,24 +14,11 @@ _CONTROL = re.compile(
     r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]\w{0,12}"
     r"|\t(?:imes|heta|ext\{|extbf|au\b|anh\b)|\r(?:ho\b|ight|angle|m\{)|\n(?:eq\b|abla\b|u\b(?= )|otin\b)"
 )
-# Filters for many texts: bytes that are no such character, and parts of what the patterns match.
-_NO_CONTROL = bytes({0, 9, 10, 13} | set(range(32, 256)) - {127})
-_RESTS = (
-    "\times",
-    "\theta",
-    "\text",
-    "\tau",
-    "\tanh",
-    "\rho",
-    "\right",
-    "\rangle",
-    "\rm{",
-    "\neq",
-    "\nabla",
-    "\nu ",
-    "\notin",
-)
-_MARKS = ("{", "[", "<%", "<YOUR", "<INSERT", "<your", "<insert")
+# Filters for many texts at once, over their UTF-8: what is left of such commands; parts of what the patterns match.
+_AFTER_LINE_FEED = re.compile(rb"\n(?:eq|abla|u |otin)")
+_CONTROLS = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]|\t(?:imes|heta|ext|a(?:u|nh))|\r(?:ho|ight|angle|m\{)")
+_ESCAPES = re.compile(rb"_x00|\\u|&")
+_BRACKETS = re.compile(rb"[{[<]")
 _RESIDUE = re.compile(r"_x00[0-9A-Fa-f]{2}_|\\u[0-9a-fA-F]{4}|&(?:nbsp|amp|quot|lt|gt|apos);|&#x?[0-9a-fA-F]{2,6};")
 _PLACEHOLDER = re.compile(
     r"\{\{\s*[\w.\u4e00-\u9fff -]{1,40}\s*\}\}|\$\{\w{1,40}\}|<%=?[^%\n]{1,40}%>"
@@ -43,7 +31,7 @@ _MISSING = frozenset(
     ("nan", "none", "null", "n/a", "na", "#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!",
      "undefined", "nil", "<na>", "nat", "inf", "-inf", "[object_object]", "nonetype", "missing")
 )  # fmt: skip
-_LONGEST_MISSING = 16  # characters
+_LONGEST_MISSING = 16  # bytes
 _CODE = re.compile(r"```|^ {4}|<[a-z]+[ />]|\bdef |\bfunction\b|\bimport ", re.MULTILINE)
 
 
@@ -88,18 +76,26 @@ class DamagedTextCheck(QualityCheck):
     def check(self, batch: Batch) -> Iterator[Finding]:
         if not batch.texts.texts:
             return
-        yield from _escapes(batch)
-        yield from _placeholders(batch)
+        joined = batch.joined
+        if joined.all_classes & CONTROL or _AFTER_LINE_FEED.search(joined.utf8):
+            yield from _control_characters(batch)
+        if joined.all_classes & MARK:
+            yield from _residues(batch)
+            yield from _placeholders(batch)
         yield from _missing_values(batch)
 
 
-def _escapes(batch: Batch) -> Iterator[Finding]:
-    text = batch.joined.text
-    if batch.joined.utf8.translate(None, _NO_CONTROL) or any(rest in text for rest in _RESTS):
-        for row in batch.texts.rows(batch.joined.matching(_CONTROL)):
-            if match := _CONTROL.search(row.text):
-                yield batch.finding("escape_damage", row.example, row.message, value=ascii(match.group())[1:-1])
-    if "_x00" not in text and "\\u" not in text and "&" not in text:
+def _control_characters(batch: Batch) -> Iterator[Finding]:
+    utf8 = batch.joined.utf8
+    if not (_CONTROLS.search(utf8) or _AFTER_LINE_FEED.search(utf8)):  # tabs and carriage returns are usual
+        return
+    for row in batch.texts.rows(batch.joined.matching(_CONTROL)):
+        if match := _CONTROL.search(row.text):
+            yield batch.finding("escape_damage", row.example, row.message, value=ascii(match.group())[1:-1])
+
+
+def _residues(batch: Batch) -> Iterator[Finding]:
+    if not _ESCAPES.search(batch.joined.utf8):
         return
     for row in batch.texts.rows(batch.joined.matching(_RESIDUE)):
         match = _RESIDUE.search(row.text)
@@ -108,8 +104,8 @@ def _escapes(batch: Batch) -> Iterator[Finding]:
 
 
 def _placeholders(batch: Batch) -> Iterator[Finding]:
-    answers, text = batch.answers, batch.joined.text
-    if not any(mark in text for mark in _MARKS):
+    answers = batch.answers
+    if not _BRACKETS.search(batch.joined.utf8):
         return
     for row in answers.rows(answers.among(batch.joined.matching(_PLACEHOLDER))):
         match = _PLACEHOLDER.search(row.text)
@@ -118,7 +114,6 @@ def _placeholders(batch: Batch) -> Iterator[Finding]:
 
 
 def _missing_values(batch: Batch) -> Iterator[Finding]:
-    short = [index for index, text in enumerate(batch.answers.texts) if len(text) <= _LONGEST_MISSING]
-    for row in batch.answers.rows(short):
+    for row in batch.answers.rows(batch.answers.among(batch.joined.of_at_most(_LONGEST_MISSING))):
         if row.text.strip().lower().replace(" ", "_") in _MISSING:
             yield batch.finding("missing_value", row.example, row.message, value=row.text.strip())

@@ -6,6 +6,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from luthier.data.check.quality import byte_classes
+
 SEPARATOR = "\0"
 
 
@@ -25,6 +27,16 @@ class JoinedTexts:
         return self.text.encode("utf-8", "surrogatepass")
 
     @cached_property
+    def classes(self) -> npt.NDArray[np.uint8]:
+        """The class of every byte of `utf8`: bits of `byte_classes`."""
+        return np.frombuffer(self.utf8.translate(byte_classes.TABLE), dtype=np.uint8)
+
+    @cached_property
+    def all_classes(self) -> int:
+        """The classes that any byte has."""
+        return int(np.bitwise_or.reduce(self.classes))
+
+    @cached_property
     def code_points(self) -> npt.NDArray[np.uint32]:
         """Every character of `text` as its code point."""
         return np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
@@ -40,6 +52,11 @@ class JoinedTexts:
     def at_utf8(self, positions: npt.ArrayLike) -> set[int]:
         """Indices of the texts at these positions of `utf8`."""
         return _indices(self._utf8_starts, positions)
+
+    def of_at_most(self, utf8_bytes: int) -> set[int]:
+        """Indices of the texts with at most so many bytes in UTF-8."""
+        lengths = np.diff(self._utf8_starts, append=len(self.utf8)) - len(SEPARATOR)
+        return set(np.flatnonzero(lengths <= utf8_bytes).tolist())
 
     @cached_property
     def starts(self) -> npt.NDArray[np.intp]:

@@ -10,9 +10,10 @@ from itertools import compress
 from operator import ne
 
 import numpy as np
-import numpy.typing as npt
 
 from luthier.data.check.quality.batch import Batch
+from luthier.data.check.quality.byte_classes import FOREIGN_LEAD, FOREIGN_SCRIPTS, KANA_LEAD, KANA_SECOND
+from luthier.data.check.quality.joined_texts import JoinedTexts
 from luthier.data.check.quality.keywords import GARBLED, KEYWORDS
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
@@ -27,29 +28,8 @@ _LANGUAGE_WORDS = re.compile(
     r"翻译|译成|译文|英文|英语|中文|汉语|外语|单词|语种|translat|english|chinese|mandarin|language", re.IGNORECASE
 )
 _FOREIGN = re.compile(r"[\u0400-\u04ff\u0590-\u06ff\u0900-\u0dff\u0e00-\u0e7f\uac00-\ud7af\u3041-\u30fa]+")
-_SCRIPTS = (
-    ("Cyrillic", 0x400, 0x4FF),
-    ("Hebrew or Arabic", 0x590, 0x6FF),
-    ("Indic", 0x900, 0xDFF),
-    ("Thai", 0xE00, 0xE7F),
-    ("Kana", 0x3040, 0x30FA),
-    ("Hangul", 0xAC00, 0xD7AF),
-)
 _GARBLED = re.compile(
     "\ufffd|锟斤拷|烫烫烫|屯屯屯|Ã[©¨¤¶¼±]|â€[™œ\x9d¢“”]|Â[ °·»]|ä¸[\x80-\xbf]|å[\x80-\xbf][\x80-\xbf]"
-)
-
-_LEAD_BYTE, _KANA_LEAD_BYTE, _KANA_SECOND_BYTE = 1, 2, 3
-_LEAD_BYTES = {char.encode()[0] for _, low, high in _SCRIPTS for char in map(chr, range(low, high + 1))} - {0xE3}
-_BYTE_CLASSES = bytes(
-    _LEAD_BYTE
-    if byte in _LEAD_BYTES
-    else _KANA_LEAD_BYTE
-    if byte == 0xE3
-    else _KANA_SECOND_BYTE
-    if 0x81 <= byte <= 0x83
-    else 0
-    for byte in range(256)
 )
 
 
@@ -77,13 +57,13 @@ class LanguageCheck(QualityCheck):
     def _odd_characters(self, batch: Batch) -> Iterator[Finding]:
         """Scans all characters at once; few texts have letters of a third script or traces of a wrong encoding."""
         joined = batch.joined
-        odd = KEYWORDS.texts_with(joined, GARBLED) | joined.at_utf8(_third_script_positions(joined.utf8))
+        odd = KEYWORDS.texts_with(joined, GARBLED) | _texts_in_foreign_scripts(joined)
         for row in batch.answers.rows(batch.answers.among(odd)):
             if match := _GARBLED.search(row.text):
                 excerpt = row.text[max(0, match.start() - 10) : match.end() + 10]
                 yield batch.finding("garbled_text", row.example, row.message, value=excerpt)
             if stray := _stray_letters(row.text, batch.answers.questions[row.number]):
-                script = next(name for name, low, high in _SCRIPTS if low <= ord(stray[0]) <= high)
+                script = next(name for name, low, high in FOREIGN_SCRIPTS if low <= ord(stray[0]) <= high)
                 yield batch.finding("foreign_script", row.example, row.message, value=stray, detail=script)
 
     def finish(self) -> Iterator[Finding]:
@@ -91,12 +71,15 @@ class LanguageCheck(QualityCheck):
             yield from self._pending
 
 
-def _third_script_positions(utf8: bytes) -> npt.NDArray[np.intp]:
-    """Where letters of a third script may stand: each script has lead bytes of its own, kana two bytes."""
-    classes = np.frombuffer(utf8.translate(_BYTE_CLASSES), dtype=np.uint8)
-    letters = classes == _LEAD_BYTE
-    letters[:-1] |= (classes[:-1] == _KANA_LEAD_BYTE) & (classes[1:] == _KANA_SECOND_BYTE)
-    return np.flatnonzero(letters)
+def _texts_in_foreign_scripts(joined: JoinedTexts) -> set[int]:
+    """The texts that may have letters of a third script: each has lead bytes of its own, kana two bytes."""
+    classes, indices = joined.classes, set[int]()
+    if joined.all_classes & FOREIGN_LEAD:
+        indices |= joined.at_utf8(np.flatnonzero(classes & FOREIGN_LEAD))
+    if joined.all_classes & KANA_LEAD:
+        is_kana = (classes[:-1] << 1) & classes[1:] & KANA_SECOND  # KANA_LEAD, then KANA_SECOND
+        indices |= joined.at_utf8(np.flatnonzero(is_kana))
+    return indices
 
 
 def answers_in_another_language(text: str, question: str) -> bool:

@@ -11,6 +11,7 @@ from datetime import date
 import numpy as np
 
 from luthier.data.check.quality.batch import Batch
+from luthier.data.check.quality.byte_classes import AT, DIGIT, NUMBER
 from luthier.data.check.quality.joined_texts import JoinedTexts
 from luthier.data.check.quality.keywords import KEYWORDS, SECRETS
 from luthier.data.check.registry import QualityCheck
@@ -45,13 +46,6 @@ _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4
 _CARD = re.compile(r"4\d{15}|5[1-5]\d{14}|3[47]\d{13}|62\d{14,17}|35\d{14}|6(?:011|5\d\d)\d{12}")
 _DIGITS = re.compile(r"\d[\d -]{7}")
 _DIGITS_OR_AT = re.compile(r"[0-9]{3}|@")
-_NUMBER_BIT, _DIGIT_BIT, _AT_BIT = 1, 2, 4
-_BYTE_CLASSES = bytes(
-    (_NUMBER_BIT if chr(byte) in "0123456789 -" else 0)
-    | (_DIGIT_BIT if chr(byte) in "0123456789" else 0)
-    | (_AT_BIT if chr(byte) == "@" else 0)
-    for byte in range(256)
-)
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
@@ -74,12 +68,15 @@ class SecretCheck(QualityCheck):
 
 def _texts_with_numbers(joined: JoinedTexts) -> set[int]:
     """The texts with an at sign, or with eight digits, spaces and hyphens in a row, as all personal numbers have."""
-    classes = np.frombuffer(joined.utf8.translate(_BYTE_CLASSES), dtype=np.uint8)
-    run = classes & _NUMBER_BIT
-    for reach in (1, 2, 4):
-        run = run[:-reach] & run[reach:]
-    numbers = np.flatnonzero(run & (classes[: len(run)] >> 1))
-    return joined.at_utf8(numbers) | joined.at_utf8(np.flatnonzero(classes == _AT_BIT))
+    classes, indices = joined.classes, set[int]()
+    if joined.all_classes & DIGIT:
+        run = classes & NUMBER
+        for reach in (1, 2, 4):
+            run = run[:-reach] & run[reach:]
+        indices |= joined.at_utf8(np.flatnonzero(run & (classes[: len(run)] >> 1)))  # DIGIT, as NUMBER is
+    if joined.all_classes & AT:
+        indices |= joined.at_utf8(np.flatnonzero(classes & AT))
+    return indices
 
 
 def secrets_in(text: str) -> Matches:

@@ -7,6 +7,9 @@ first of two answers, a served model stops.
 import re
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from luthier.data.check.quality.batch import Batch
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding, printable
@@ -24,6 +27,7 @@ _ANNOUNCES = (
 _PREAMBLE = re.compile(rf"\s*(?:(?P<accepts>{_ACCEPTS})\s*)?(?P<announces>{_ANNOUNCES})?", re.IGNORECASE)
 _LOUD = re.compile(r"\s*(?:好的|当然可以|当然|没有?问题|sure|certainly|of course|absolutely)\s*[！!]", re.IGNORECASE)
 _TOPIC = re.compile(r"关于|about|regarding|on the topic", re.IGNORECASE)
+_MESSAGE_BITS = 32
 _FIRST = frozenset("好当没可明收这以下如sSoOcCaAgGnNhHbBtT \n\t")
 
 
@@ -59,11 +63,18 @@ class TurnCheck(QualityCheck):
 
 def _repeated_answers(batch: Batch) -> Iterator[Finding]:
     """Messages right after a trained answer of the same example that are answers or calls themselves."""
-    answers = set(zip(batch.answers.examples, batch.answers.messages, strict=True))
-    seconds = answers | {(call.example, call.message) for call in batch.calls}
-    for example, message in sorted(seconds):
-        if (example, message - 1) in answers:
-            yield batch.finding("assistant_repeated", example, message)
+    answers = _places(batch.answers.examples, batch.answers.messages)
+    seconds = answers
+    if batch.calls:
+        calls = _places([call.example for call in batch.calls], [call.message for call in batch.calls])
+        seconds = np.union1d(answers, calls)
+    for place in seconds[np.isin(seconds - 1, answers, assume_unique=True)].tolist():
+        yield batch.finding("assistant_repeated", place >> _MESSAGE_BITS, place % (1 << _MESSAGE_BITS) - 1)
+
+
+def _places(examples: list[int], messages: list[int]) -> npt.NDArray[np.int64]:
+    """One number per message, ascending; consecutive messages of an example have consecutive numbers."""
+    return (np.array(examples, np.int64) << _MESSAGE_BITS) + np.array(messages, np.int64) + 1
 
 
 def _preamble_end(text: str) -> int:

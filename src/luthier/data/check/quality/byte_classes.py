@@ -1,0 +1,33 @@
+"""Classes of bytes in UTF-8 text, by which the checks of this package find the few texts that they must look at.
+
+One table for all of them, so that a batch is translated once. Bytes of multi-byte characters are 0x80 and above, so
+their classes and those of ASCII characters never meet.
+"""
+
+NUMBER, DIGIT, AT, CONTROL, MARK = 1, 2, 4, 8, 16
+FOREIGN_LEAD, KANA_LEAD, KANA_SECOND = 32, 64, 128
+
+# Scripts beside Han and Latin, with their first and last code points.
+FOREIGN_SCRIPTS = (
+    ("Cyrillic", 0x400, 0x4FF),
+    ("Hebrew or Arabic", 0x590, 0x6FF),
+    ("Indic", 0x900, 0xDFF),
+    ("Thai", 0xE00, 0xE7F),
+    ("Kana", 0x3040, 0x30FA),
+    ("Hangul", 0xAC00, 0xD7AF),
+)
+_KANA_LEAD_BYTE = 0xE3  # of Chinese punctuation too, which has another second byte
+_FOREIGN_LEAD_BYTES = frozenset(
+    chr(code).encode()[0] for _, low, high in FOREIGN_SCRIPTS for code in range(low, high + 1)
+) - {_KANA_LEAD_BYTE}
+_BYTES = {
+    NUMBER: frozenset(b"0123456789 -"),
+    DIGIT: frozenset(b"0123456789"),
+    AT: frozenset(b"@"),
+    CONTROL: frozenset(range(1, 32)) - frozenset(b"\n") | {127},
+    MARK: frozenset(b"\\&_{[<"),  # of escapes and placeholders
+    FOREIGN_LEAD: _FOREIGN_LEAD_BYTES,
+    KANA_LEAD: frozenset((_KANA_LEAD_BYTE,)),
+    KANA_SECOND: frozenset((0x81, 0x82, 0x83)),
+}
+TABLE = bytes(sum(bit for bit, members in _BYTES.items() if byte in members) for byte in range(256))
