@@ -191,6 +191,29 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     yield Finding("engine", "ok", say(f"{selection.name}: {reason}", f"{selection.name}（{reason}）"))
 
 
+def _contents(settings: Settings) -> Iterator[Finding]:
+    """Reads every file and model of the data folder."""
+    from luthier.store import Store
+    from luthier.store.backup import DATABASE
+
+    if not (settings.data / DATABASE).exists():
+        yield Finding("contents", "ok", say("no data yet", "还没有数据"))
+        return
+    store = Store(settings.data)
+    try:
+        results = list(store.checksums.verify_all())
+    finally:
+        store.close()
+    damaged = [path for path, intact in results if not intact]
+    remedy = say("Restore them: luthier restore BACKUP --data NEW_FOLDER", "恢复：luthier restore 备份 --data 新文件夹")
+    for path in damaged:
+        text = say(f"{path} does not match its checksum", f"{path} 与校验和不符")
+        yield Finding("contents", "error", text, remedy if path == damaged[-1] else "")
+    if not damaged:
+        yield Finding("contents", "ok", say(f"{len(results)} files match their checksums",
+                                            f"{len(results)} 个文件与校验和一致"))  # fmt: skip
+
+
 Check = Callable[["Settings"], Iterator[Finding]]
 CHECKS: list[Check] = [_version, _config, _cpu, _memory, _disk, _port, _compiler, _base_model, _engine]
 
@@ -198,17 +221,24 @@ CHECKS: list[Check] = [_version, _config, _cpu, _memory, _disk, _port, _compiler
 @click.command(
     help=say(
         "Check this machine: CPU, compiler, memory, disk, port, base model, and the engine that `auto` selects and "
-        "why. Exit code 1 if something is broken.\n\nExample: luthier doctor --json",
+        "why. With --verify, also that the files and models of the data folder are what was written. Exit code 1 if "
+        "something is broken.\n\nExample: luthier doctor --verify",
         "检查本机：CPU、编译器、内存、磁盘、端口、基座模型，以及 auto 选择的推理引擎和原因。"
-        "有错误时退出码为 1。\n\n例子：luthier doctor --json",
+        "加 --verify 还会核对数据文件夹中的文件和模型。有错误时退出码为 1。\n\n例子：luthier doctor --verify",
     )
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help=say("Read every file and model, and compare checksums.", "读取每个文件和模型，核对校验和。"),
 )
 @server_options
 @pass_options
-def doctor(options: Options) -> None:
+def doctor(options: Options, verify: bool) -> None:
     settings = settings_of(options)
+    checks = [*CHECKS, _contents] if verify else CHECKS
     with spinner(say("Checking this machine …", "正在检查本机……")):
-        findings = [finding for check in CHECKS for finding in _findings(check, settings)]
+        findings = [finding for check in checks for finding in _findings(check, settings)]
     if options.json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -1,6 +1,7 @@
 """Loads what a request generates with: the base model's folder, its engine, and the renderer of its adapter."""
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,10 @@ from luthier.inference.pool import AnyModel
 from luthier.inference.registry import build_embedding_model
 from luthier.server.model_resolver import ResolvedModel
 from luthier.settings import Settings
+from luthier.store.checksums import Checksums
+from luthier.types.names import TUNED
+
+_FolderState = frozenset[tuple[str, int, int]]  # names, bytes and times of modification
 
 
 @dataclass(frozen=True)
@@ -38,22 +43,39 @@ class ModelLoader:
     catalogue: Catalogue
     engines: EnginePool
     embedders: Pool[TextEmbedder]
+    checksums: Checksums
     _download_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _start_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _verified: set[tuple[Path, _FolderState]] = field(default_factory=set)
 
     @classmethod
-    def create(cls, settings: Settings, catalogue: Catalogue) -> "ModelLoader":
+    def create(cls, settings: Settings, catalogue: Catalogue, checksums: Checksums) -> "ModelLoader":
         options = _engine_options(settings)
-        return cls(catalogue, EnginePool(options), Pool(options, build_embedding_model))
+        return cls(catalogue, EnginePool(options), Pool(options, build_embedding_model), checksums)
 
     async def load(self, target: ResolvedModel) -> LoadedModel:
-        """The model with a running engine; a download or a start may take minutes. Raises BaseModelError."""
+        """The model with a running engine; a download or a start may take minutes.
+
+        Raises:
+            BaseModelError: The base model cannot be fetched or loaded.
+            CorruptDataError: The fine-tuned model's files are not what its training wrote.
+        """
         base = target.base or ""
         if not self.catalogue.ready(base):
             async with self._download_lock:
                 await run_in_threadpool(self.catalogue.folder, base)
         folder = self.catalogue.folder(base)
+        await self._verify(target.adapter or (folder if base.startswith(TUNED) else None), target.name)
         return LoadedModel(target, folder, await self._start(self.engines, folder))
+
+    async def _verify(self, folder: Path | None, name: str) -> None:
+        """Reads a fine-tuned model's files once, and again when they change. Raises CorruptDataError."""
+        if folder is None:
+            return
+        state = (folder, _folder_state(folder))
+        if state not in self._verified:
+            await run_in_threadpool(self.checksums.verify, folder, f"The model {name}")
+            self._verified.add(state)
 
     async def load_embedder(self, folder: Path) -> TextEmbedder:
         """Raises BaseModelError."""
@@ -69,6 +91,14 @@ class ModelLoader:
     def close(self) -> None:
         self.engines.close()
         self.embedders.close()
+
+
+def _folder_state(folder: Path) -> _FolderState:
+    try:
+        entries = [(entry.name, entry.stat()) for entry in os.scandir(folder)]
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset((name, status.st_size, status.st_mtime_ns) for name, status in entries)
 
 
 def _engine_options(settings: Settings) -> EngineOptions:

@@ -62,7 +62,7 @@ class AppState:
     def create(cls, settings: Settings, store: Store, catalogue: Catalogue) -> "AppState":
         upstream_models = UpstreamModels()
         resolver = ModelResolver(settings, store, catalogue, upstream_models)
-        return cls(settings, store, resolver, ModelLoader.create(settings, catalogue), upstream_models)
+        return cls(settings, store, resolver, ModelLoader.create(settings, catalogue, store.checksums), upstream_models)
 
     def __post_init__(self) -> None:
         self._dates: asyncio.Task[None] | None = None

@@ -7,7 +7,8 @@ from pathlib import Path
 from luthier.language import say
 from luthier.store.backup import DATABASE, has_tables
 from luthier.store.batches import Batches, ClaimedBatch
-from luthier.store.blobs import Blobs
+from luthier.store.blobs import FILES, Blobs
+from luthier.store.checksums import Checksums
 from luthier.store.database import Database
 from luthier.store.evaluations import ClaimedEvaluation, Evaluations
 from luthier.store.files import Files
@@ -15,7 +16,7 @@ from luthier.store.idempotency_keys import IdempotencyKeys
 from luthier.store.imports import Imports
 from luthier.store.job_records import Event, Job
 from luthier.store.jobs import Jobs
-from luthier.store.models import FineTunedModel, Models
+from luthier.store.models import MODELS, FineTunedModel, Models
 from luthier.store.pagination import Page, unknown_cursor
 from luthier.store.permissions import Permissions
 from luthier.store.stored_completions import StoredCompletions
@@ -47,12 +48,12 @@ class Store:
         self._folder = folder
         _require_database(folder)
         self._database = Database(folder / DATABASE)
-        self.files = Files(self._database, Blobs(folder / "files"))
+        self.files = Files(self._database, Blobs(folder / FILES), self.checksums)
         self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
         self.batches = Batches(self._database, folder / "batches", self.files)
         self.evaluations = Evaluations(self._database)
         self.jobs = Jobs(self._database)
-        self.models = Models(self._database, folder / "models")
+        self.models = Models(self._database, self.models_folder)
         self.stored_completions = StoredCompletions(self._database)
         self.permissions = Permissions(self._database)
         self.idempotency_keys = IdempotencyKeys(self._database)
@@ -71,7 +72,7 @@ class Store:
 
     def imports(self) -> Imports:
         """Adds files and jobs of another service, to the project that this store is scoped to."""
-        return Imports(self._database, Blobs(self._folder / "files")).within(self.files.project)
+        return Imports(self._database, Blobs(self._folder / FILES)).within(self.files.project)
 
     def release_dead_workers(self) -> None:
         """Ends the leases of workers on this data folder whose process has ended."""
@@ -87,8 +88,13 @@ class Store:
         self._database.fold_in_log()
 
     @property
+    def checksums(self) -> Checksums:
+        """Of files and models, of all projects."""
+        return Checksums(self._database, self._folder)
+
+    @property
     def models_folder(self) -> Path:
-        return self._folder / "models"
+        return self._folder / MODELS
 
     def job_folder(self, job_id: str) -> Path:
         """The folder that a job's trainer works in. Raises NotFoundError."""
@@ -111,7 +117,7 @@ def _require_database(folder: Path) -> None:
     """Raises LuthierError for a data folder that has lost its database: an empty one would hide what is there."""
     if has_tables(folder / DATABASE):
         return
-    for name in ("files", "models"):
+    for name in (FILES, MODELS):
         if any((folder / name).glob("[!.]*")):
             raise LuthierError(
                 say(

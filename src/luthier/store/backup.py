@@ -4,7 +4,6 @@ A backup is a folder with the same layout, a database without a write-ahead log,
 SHA-256 of every file. Copying `luthier.db` alone is no backup: what was committed lately lies in `luthier.db-wal`.
 """
 
-import hashlib
 import json
 import shutil
 import sqlite3
@@ -16,12 +15,12 @@ from typing import Any
 
 from luthier import __version__
 from luthier.language import say
+from luthier.store.checksums import Content
 from luthier.types.common import now
 from luthier.types.errors import LuthierError
 
 DATABASE, MANIFEST = "luthier.db", "backup.json"
 _FOLDERS = ("files", "uploads", "models", "jobs", "batches")
-_CHUNK_BYTES = 1 << 20
 
 Report = Callable[[int, int], None]  # bytes done, total bytes
 
@@ -177,11 +176,7 @@ def _missing_blobs(folder: Path) -> list[str]:
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    return Content.of(path)._asdict()
 
 
 def _read_manifest(backup: Path) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
+from luthier.store.checksums import Content
+
+FILES = "files"  # the folder of the files' blobs
 _COPY_BYTES = 1 << 20
 _ORPHAN_AGE_S = 24 * 3600  # longer than any time between the creation of a blob and that of its row
 
@@ -20,20 +23,20 @@ class Blobs:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, name: str, fill: Callable[[IO[bytes]], None]) -> int:
-        """The blob of what `fill` writes; its size in bytes. An error of `fill` leaves nothing behind."""
+    def write(self, name: str, fill: Callable[[IO[bytes]], None]) -> Content:
+        """The blob of what `fill` writes: its size and checksum. An error of `fill` leaves nothing behind."""
         handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".new-")
         try:
             with os.fdopen(handle, "wb") as out:
                 fill(out)
                 out.flush()
                 os.fsync(out.fileno())
-                size = out.tell()
+            content = Content.of(Path(temporary))
             Path(temporary).replace(self.path(name))
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        return size
+        return content
 
     def path(self, name: str) -> Path:
         """The blob's file, for reading."""

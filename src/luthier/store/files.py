@@ -7,21 +7,22 @@ from typing import IO, Any
 
 from sqlalchemy import Connection, RowMapping, Select, Table, delete, insert, select
 
-from luthier.store.blobs import Blobs
+from luthier.store.blobs import FILES, Blobs
+from luthier.store.checksums import Checksums, delete_checksums, record_checksum
 from luthier.store.database import Database, files
 from luthier.store.imports import imported_files
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
-from luthier.types.errors import NotFoundError
+from luthier.types.errors import CorruptDataError, NotFoundError
 from luthier.types.files import BATCH_FILE_S, FileObject
 
 _REPORT = ".report"  # appended to a file's id: the blob of its validation report
 
 
 class Files(Scoped):
-    def __init__(self, database: Database, blobs: Blobs) -> None:
-        self._database, self._blobs = database, blobs
+    def __init__(self, database: Database, blobs: Blobs, checksums: Checksums) -> None:
+        self._database, self._blobs, self._checksums = database, blobs, checksums
 
     def create(
         self,
@@ -37,20 +38,21 @@ class Files(Scoped):
         `also` runs in the row's transaction; an error of it leaves no file behind.
         """
         file_id, created = new_id("file-"), now()
-        size = self._blobs.write(file_id, fill)
+        content = self._blobs.write(file_id, fill)
         if expires_after_s is None and purpose == "batch":
             expires_after_s = BATCH_FILE_S
         values: dict[str, Any] = {
             "id": file_id,
             "filename": filename,
             "purpose": purpose,
-            "bytes": size,
+            "bytes": content.bytes,
             "created_at": created,
             "expires_at": created + expires_after_s if expires_after_s else None,
         }
         try:
             with self._database.write() as connection:
                 connection.execute(insert(files).values(**values, project=self._new_row_project))
+                record_checksum(connection, f"{FILES}/{file_id}", content)
                 also(connection, FileObject(**values))
         except BaseException:
             self._blobs.delete(file_id)
@@ -73,15 +75,21 @@ class Files(Scoped):
             return fetch_page(connection, query, files, _file, limit=limit, after=after, ascending=ascending)
 
     def path(self, file_id: str) -> Path:
-        """The content's path. Raises NotFoundError, also for a file that is being deleted."""
+        """The content's path. Raises NotFoundError, and CorruptDataError when it is not what was written."""
         path = self._blobs.path(self.retrieve(file_id).id)
+        try:
+            self._checksums.verify(path, f"The file {file_id}")
+        except CorruptDataError:
+            self.retrieve(file_id)  # it may have been deleted meanwhile
+            raise
         if not path.exists():
             raise NotFoundError(f"No such File object: {file_id}", param="id")
         return path
 
     def place(self, file_id: str, target: Path) -> None:
-        """Makes the content readable at `target`, where it outlives the file. Raises NotFoundError."""
-        self._blobs.place(self.retrieve(file_id).id, target)
+        """Makes the content readable at `target`, where it outlives the file. Raises as `path` does."""
+        self.path(file_id)
+        self._blobs.place(file_id, target)
 
     def save_report(self, file_id: str, report: dict[str, Any]) -> None:
         """Stores a validation report, which is deleted with its file; nothing for a file that was deleted already."""
@@ -126,6 +134,7 @@ class Files(Scoped):
         with self._database.write() as connection:
             connection.execute(delete(files).where(files.c.id == file_id))
             connection.execute(delete(imported_files).where(imported_files.c.id == file_id))
+            delete_checksums(connection, f"{FILES}/{file_id}")
         self._blobs.delete(file_id)
         self._blobs.delete(file_id + _REPORT)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, String, Table, Text, insert, select, update
 
-from luthier.store.blobs import Blobs
+from luthier.store.blobs import FILES, Blobs
+from luthier.store.checksums import record_checksum
 from luthier.store.database import Database, checkpoints, events, files, jobs, metadata
 from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
@@ -50,18 +51,19 @@ class Imports(Scoped):
                 self._replace_content(file_id, content)
             return False
         with content.open("rb") as original:
-            size = self._blobs.write(file_id, lambda out: shutil.copyfileobj(original, out))
+            written = self._blobs.write(file_id, lambda out: shutil.copyfileobj(original, out))
         row = {
             "id": file_id,
             "filename": str(file.get("filename") or content.name),
             "purpose": str(file.get("purpose") or "fine-tune")[:32],
-            "bytes": size,
+            "bytes": written.bytes,
             "created_at": _integer(file.get("created_at"), now()),
             "expires_at": None,
             "project": self._new_row_project,
         }
         with self._database.write() as connection:
             connection.execute(insert(files).values(**row))
+            record_checksum(connection, f"{FILES}/{file_id}", written)
             connection.execute(insert(imported_files).values(id=file_id, source=source, imported_at=now()))
         return True
 
@@ -85,11 +87,12 @@ class Imports(Scoped):
 
     def _replace_content(self, file_id: str, content: Path) -> None:
         with content.open("rb") as original:
-            size = self._blobs.write(file_id, lambda out: shutil.copyfileobj(original, out))
+            written = self._blobs.write(file_id, lambda out: shutil.copyfileobj(original, out))
         imported = select(imported_files.c.id)
         with self._database.write() as connection:
             this = (files.c.id == file_id) & files.c.id.in_(imported)
-            connection.execute(update(files).where(this).values(bytes=size))
+            connection.execute(update(files).where(this).values(bytes=written.bytes))
+            record_checksum(connection, f"{FILES}/{file_id}", written)
 
     def _exists(self, table: Table, row_id: str) -> bool:
         with self._database.read() as connection:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, RowMapping, Select, Table, delete, insert, or_, select
 
+from luthier.store.checksums import contents, delete_checksums, record_checksum
 from luthier.store.database import Database, checkpoints, jobs, models
 from luthier.store.evaluations import evaluations
 from luthier.store.job_records import Event, Job
@@ -22,6 +23,8 @@ from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL
 from luthier.types.names import TUNED
+
+MODELS = "models"  # the folder of adapters and complete models
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Models(Scoped):
         if source.exists():
             shutil.rmtree(target, ignore_errors=True)
             source.rename(target)
+        written = contents(target)
         with self._database.write() as connection:
             recorded: str | None = connection.scalar(
                 select(checkpoints.c.model).where(checkpoints.c.job_id == job.id, checkpoints.c.step == step)
@@ -102,6 +106,8 @@ class Models(Scoped):
                 shutil.rmtree(target)
                 return None
             _insert(connection, job, name, adapter, call_form)
+            for path, content in written.items():
+                record_checksum(connection, f"{MODELS}/{adapter}/{path}", content)
             row = {"id": new_id("ftckpt_"), "job_id": job.id, "model": name, "step": step, "metrics": dict(metrics)}
             connection.execute(insert(checkpoints).values(**row, created_at=now()))
             if event:
@@ -128,6 +134,7 @@ class Models(Scoped):
             connection.execute(delete(checkpoints).where(checkpoints.c.model == name))
             connection.execute(delete(evaluations).where(evaluations.c.model == name))
             connection.execute(delete(models).where(models.c.id == name))
+            delete_checksums(connection, f"{MODELS}/{model.adapter.name}")
         shutil.rmtree(model.adapter, ignore_errors=True)
 
     def _is_base(self, connection: Connection, base: str) -> bool:

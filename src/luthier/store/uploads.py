@@ -100,7 +100,7 @@ class Uploads(Scoped):
         """
         self._require_pending(upload_id)
         part_id = new_id("part_")
-        size = self._blobs.write(part_id, fill)
+        size = self._blobs.write(part_id, fill).bytes
         values: dict[str, Any] = {"id": part_id, "upload_id": upload_id, "created_at": now()}
         try:
             with self._database.write() as connection:

@@ -8,6 +8,7 @@
     │   ├── NotFoundError         404
     │   ├── ConflictError         409
     │   ├── PayloadTooLargeError  413
+    │   ├── CorruptDataError      500
     │   ├── RateLimitError        429
     │   └── UnavailableError      503
     ├── JobError                  ends a fine-tuning job as `failed`, with code, message and param
@@ -78,6 +79,13 @@ class ConflictError(APIError):
 
 class PayloadTooLargeError(APIError):
     status, type = 413, "invalid_request_error"
+
+
+class CorruptDataError(APIError):
+    """Content on the server's disk is not what was written; a retry cannot succeed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="corrupt_data", headers={"x-should-retry": "false"})
 
 
 class RateLimitError(APIError):

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from luthier.store import Job
+from luthier.store import FineTunedModel, Job
 from luthier.training.job_spec import JobSpec
-from luthier.types.errors import JobError
+from luthier.types.errors import CorruptDataError, JobError
+from luthier.types.names import TUNED
 from luthier.worker.context import WorkerContext
 
 _FIXED_AT_START = ("lora_rank", "lora_alpha", "lora_targets", "definitions", "result_turns")
@@ -19,6 +20,7 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
     parent = store.models.find(job.parent) if job.parent else None
     if job.parent and not parent:
         raise JobError("model_not_available", f"The model {job.parent} does not exist any more.", "model")
+    _verify(context, job, parent)
     options = job.options
     rank = options.rank or settings.lora_rank
     spec = JobSpec(
@@ -45,3 +47,15 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
         return spec
     earlier = JobSpec.read(folder)
     return replace(spec, **{name: getattr(earlier, name) for name in _FIXED_AT_START})
+
+
+def _verify(context: WorkerContext, job: Job, parent: FineTunedModel | None) -> None:
+    """Raises JobError when the fine-tuned model that training starts from is damaged."""
+    folder = parent.adapter if parent else None
+    if job.base.startswith(TUNED):
+        folder = context.store.models_folder / job.base.removeprefix(TUNED)
+    if folder:
+        try:
+            context.store.checksums.verify(folder, f"The model {job.parent}")
+        except CorruptDataError as error:
+            raise JobError(str(error.code), error.message, "model") from error

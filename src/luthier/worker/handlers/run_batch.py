@@ -16,7 +16,7 @@ from luthier.store import ClaimedBatch
 from luthier.store.batch_results import BatchResults
 from luthier.types.batches import OPEN, BatchError, BatchErrors, BatchStatus
 from luthier.types.common import now
-from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.errors import BadRequestError, CorruptDataError, NotFoundError
 from luthier.worker.application import LoopTask
 from luthier.worker.batch_input import InputCheck, Line, check_input, read_lines
 from luthier.worker.batch_output import (
@@ -111,6 +111,8 @@ class BatchRun:
         except (NotFoundError, FileNotFoundError):
             error = BatchError(code="invalid_input_file", message="The input file does not exist any more.")
             check = InputCheck(0, None, [error])
+        except CorruptDataError as error:
+            check = InputCheck(0, None, [BatchError(code=str(error.code), message=error.message)])
         self._total = check.total
         columns: dict[str, Any] = {"model": check.model, "request_counts": request_counts(self._total, self._results)}
         if check.errors:

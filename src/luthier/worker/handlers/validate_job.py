@@ -12,7 +12,7 @@ from luthier.data.check.quality.runner import QualityRunner
 from luthier.data.examples.adapter_metadata import Survey
 from luthier.data.findings import Report
 from luthier.store import Event, Job, Store
-from luthier.types.errors import BaseModelError, JobError, NotFoundError
+from luthier.types.errors import BaseModelError, CorruptDataError, JobError, NotFoundError
 from luthier.weights import lora_targets
 
 TRAIN, VALID = "train.jsonl", "valid.jsonl"
@@ -75,6 +75,8 @@ def _place(file: _InputFile, folder: Path, store: Store) -> Path:
     except (NotFoundError, FileNotFoundError) as error:
         message = f"File '{file.file_id}' does not exist any more."
         raise JobError(f"invalid_{file.param}", message, file.param) from error
+    except CorruptDataError as error:
+        raise JobError(str(error.code), error.message, file.param) from error
     return target
 
 
