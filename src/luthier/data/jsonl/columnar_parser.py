@@ -31,6 +31,12 @@ class ChatColumns(NamedTuple):
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
+    def slice(self, start: int, end: int) -> "ChatColumns":
+        """The examples from `start` up to `end`."""
+        first, last = self.bounds[start], self.bounds[end]
+        bounds = [bound - first for bound in self.bounds[start : end + 1]]
+        return ChatColumns(self.roles[first:last], self.texts[first:last], bounds)
+
     def spans(self) -> Iterator[tuple[int, int]]:
         """The first message of each example and the one after its last."""
         return pairwise(self.bounds)

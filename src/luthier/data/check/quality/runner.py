@@ -9,7 +9,7 @@ from luthier.data.check.registry import QualityCheck, quality_checks
 from luthier.data.findings import Finding
 from luthier.data.jsonl.columnar_parser import ChatColumns
 
-_BATCH_SIZE = 1024  # examples at least; the arrays of usual ones fit into the CPU cache
+_BATCH_SIZE = 1024  # examples, whatever the form of their lines; the arrays of usual ones fit into the CPU cache
 
 
 class QualityRunner:
@@ -25,12 +25,17 @@ class QualityRunner:
     def check(self, line_number: int, example_number: int, example: dict[str, Any]) -> Iterable[Finding]:
         """Queues one example; the findings on a batch that is now full, each with its own line."""
         self._batch.add(line_number, example_number, example)
-        return self._flush() if len(self._batch) >= _BATCH_SIZE else ()
+        return self._flush() if len(self._batch) == _BATCH_SIZE else ()
 
-    def check_columns(self, first_line: int, first_example: int, examples: ChatColumns) -> Iterable[Finding]:
-        """Queues consecutive examples on consecutive lines; the findings on a batch that is now full."""
-        self._batch.extend(first_line, first_example, examples)
-        return self._flush() if len(self._batch) >= _BATCH_SIZE else ()
+    def check_columns(self, first_line: int, first_example: int, examples: ChatColumns) -> Iterator[Finding]:
+        """Queues consecutive examples on consecutive lines; the findings on batches that are now full."""
+        start = 0
+        while start < len(examples):
+            end = min(len(examples), start + _BATCH_SIZE - len(self._batch))
+            self._batch.extend(first_line + start, first_example + start, examples.slice(start, end))
+            start = end
+            if len(self._batch) == _BATCH_SIZE:
+                yield from self._flush()
 
     def finish(self) -> Iterator[Finding]:
         """The findings on the last batch, and those on the whole file."""
