@@ -3,6 +3,8 @@
 Weights are read as safetensors only, and code that comes with a model is never run.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from luthier.arch.peft_rounding import round_once
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.kernels.attention import NAME
@@ -49,6 +52,15 @@ class TrainedModel:
         else:
             base_of(self.module).gradient_checkpointing_enable({"use_reentrant": False})
 
+    @contextmanager
+    def without_adapter(self) -> Iterator[bool]:
+        """The base model's outputs meanwhile; False, and no change, where all weights are trained."""
+        if not isinstance(self.module, PeftModel):
+            yield False
+            return
+        with self.module.disable_adapter():
+            yield True
+
     def describe(self) -> TrainableParameters:
         count = sum(parameter.numel() for parameter in self.parameters.values())
         if not isinstance(self.module, PeftModel):
@@ -80,6 +92,7 @@ def load_model(spec: JobSpec, compute: ComputeDevice) -> Any:
     if full:
         return full_finetune.prepare(base, spec.parent).to(compute.device).train()
     model = adapter.attach(base, spec).to(compute.device).train()
+    round_once(model)
     model.luthier_fused = llama.fuse(model)
     return model
 

@@ -110,16 +110,19 @@ class LoraBatch:
             self._masks[rank] = mask.view(len(self._slots), -1).to(model.device)
         return self._masks[rank]
 
-    def add(self, out: torch.Tensor, x: torch.Tensor, layer: int, projection: str) -> torch.Tensor:
-        """out [B, O] plus the adapters' share for x [B, D]; in a prefill the one mask row serves all tokens."""
+    def share(self, x: torch.Tensor, layer: int, projection: str) -> torch.Tensor | None:
+        """The adapters' share of a projection: x [B, D] -> [B, O], in a prefill with one mask row for all tokens.
+
+        None where there is none.
+        """
         if not self.any or not self._stacked.ranks[projection]:
-            return out
+            return None
         a, b = self._stacked.factors[layer][projection]
         rows = self.rows(projection)
         low = functional.linear(x, a[rows])
         if not self._uniform:
             low = low * self.mask(projection)
-        if len(out) > 1:
-            return out.addmm_(low, b[rows])
-        # Batch invariance: addmm of a single row would be rounded differently than among others.
-        return torch.addmm(out.expand(2, -1), low.expand(2, -1), b[rows])[:1]
+        if len(x) > 1:
+            return low @ b[rows]
+        # Batch invariance: the product of a single row would be rounded differently than among others.
+        return (low.expand(2, -1) @ b[rows])[:1]

@@ -15,6 +15,7 @@ from peft import PeftModel
 from transformers import DynamicCache
 from transformers.utils import logging as transformers_logging
 
+from luthier.arch.peft_rounding import round_once
 from luthier.inference.engines.model_loading import hardware_of, load_base
 from luthier.inference.memory.lora_slots import LoraSlots
 from luthier.inference.model_runner import Chunk, ModelRunner
@@ -77,6 +78,7 @@ class PeftSlots(LoraSlots[str]):
             if f".{name}." in key:
                 parameter.data = parameter.data.to(self._dtype)
                 parameter.requires_grad_(False)
+        round_once(self.model)
         return name
 
     def store(self, slot: int, weights: str) -> None:

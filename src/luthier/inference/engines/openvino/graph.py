@@ -25,6 +25,10 @@ from luthier.arch import DecoderSpec
 from luthier.arch.projections import PROJECTIONS
 
 _TYPES = {torch.bfloat16: Type.bf16, torch.float32: Type.f32}
+# OpenVINO stores each matrix product rounded to bfloat16, and rounds again after the adapters' share is added. A share
+# below half a unit in the last place would be lost at every element. Times a factor that is no power of two, sums fall
+# anywhere between two bfloat16 numbers, so that it is rounded up as often as its size says.
+_DITHER = 1.3819
 
 
 def tensor(data: torch.Tensor) -> ov.Tensor:
@@ -44,6 +48,7 @@ def build(model: Any, spec: DecoderSpec) -> ov.Model:
 class _Builder:
     def __init__(self, model: Any, spec: DecoderSpec) -> None:
         self._model, self._spec, self._type = model, spec, _TYPES[model.dtype]
+        self._dither = _DITHER if self._type == Type.bf16 else 1.0
         self._inputs: list[Any] = []
         paging = ("past_lens", "subsequence_begins", "block_indices", "block_indices_begins")
         self._paging = [self._input(name, Type.i32, [-1]) for name in paging]
@@ -70,13 +75,14 @@ class _Builder:
     def _layer(self, x: Any, layer: Any, index: int) -> Any:
         heads, kv_heads, head_dim = self._spec.heads, self._spec.kv_heads, self._spec.head_dim
         normed = self._norm(x, layer.input_layernorm.weight)
-        qkv = self._project(normed, layer, index, "qkv")
+        qkv = self._scale(self._project(normed, layer, index, "qkv"), self._dither)
         q, k, v = _split(qkv, [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim])
         mixed = self._attend(self._rotate(q, heads), self._rotate(k, kv_heads), v, index)
-        x = ops.add(x, self._project(mixed, layer, index, "out"))
+        x = ops.add(x, self._project(self._scale(mixed, 1 / self._dither), layer, index, "out"))
         normed = self._norm(x, layer.post_attention_layernorm.weight)
-        gate_up = self._project(normed, layer, index, "gate_up")
-        gate, up = _split(gate_up, [layer.mlp.gate_proj.out_features] * 2)
+        gate_up = self._scale(self._project(normed, layer, index, "gate_up"), self._dither)
+        parts = _split(gate_up, [layer.mlp.gate_proj.out_features] * 2)
+        gate, up = (self._scale(part, 1 / self._dither) for part in parts)
         return ops.add(x, self._project(ops.multiply(ops.swish(gate), up), layer, index, "down"))
 
     def _project(self, x: Any, layer: Any, index: int, projection: str) -> Any:
@@ -93,6 +99,9 @@ class _Builder:
         )
         low = ops.multiply(ops.matmul(x, a, False, True), self._masks[projection])
         return ops.add(out, ops.matmul(low, b, False, False))
+
+    def _scale(self, x: Any, factor: float) -> Any:
+        return x if factor == 1 else ops.multiply(x, ops.constant(np.float32(factor)))
 
     def _norm(self, x: Any, weight: torch.Tensor) -> Any:
         square = ops.power(x, ops.constant(np.float32(2)))
@@ -117,7 +126,7 @@ class _Builder:
     def _attend(self, q: Any, k: Any, v: Any, index: int) -> Any:
         caches = [self._input(f"{name}.{index}", Type.dynamic, [-1, -1, -1]) for name in ("key_cache", "value_cache")]
         zero, no_floats, no_ints = _scalar(0, np.int32), _empty(np.float32), _empty(np.int32)
-        scale = ops.constant(np.float32(self._spec.head_dim**-0.5))
+        scale = ops.constant(np.float32(self._spec.head_dim**-0.5 / self._dither**2))
         # Sliding window, ALiBi slopes, score aggregation window: unused. Then the inputs of cache rotation (3), of
         # sparse attention (3: threshold, block, stride), sinks, of cache eviction (4), token types, tree bias.
         options = [scale, zero, no_floats, self._max_context, no_ints]

@@ -14,9 +14,11 @@ from luthier.inference.engines.torch.packed_linear import PackedLinear
 
 
 class LoraDelta(Protocol):
-    """Adds the adapters' share to a fused projection, in place."""
+    """The adapters' share of a fused projection."""
 
-    def add(self, out: torch.Tensor, x: torch.Tensor, layer: int, projection: str) -> torch.Tensor: ...
+    def share(self, x: torch.Tensor, layer: int, projection: str) -> torch.Tensor | None:
+        """x [T, D] -> [T, O]; None where no token has an adapter."""
+        ...
 
 
 class Layer(NamedTuple):
@@ -54,14 +56,14 @@ class Llama(FusedModel):
         rotated_heads = spec.heads + spec.kv_heads
         for index, layer in enumerate(self._layers):
             normed = functional.rms_norm(x, (x.shape[-1],), layer.input_norm, self._epsilon)
-            qkv = lora.add(layer.qkv(normed), normed, index, "qkv").view(len(x), -1, spec.head_dim)
+            qkv = layer.qkv(normed, lora.share(normed, index, "qkv")).view(len(x), -1, spec.head_dim)
             qk = _rotate(qkv[:, :rotated_heads], cos, sin)
             mixed = attend(index, qk[:, : spec.heads], qk[:, spec.heads :], qkv[:, rotated_heads:])
-            x = x + lora.add(layer.out(mixed), mixed, index, "out")
+            x = x + layer.out(mixed, lora.share(mixed, index, "out"))
             normed = functional.rms_norm(x, (x.shape[-1],), layer.mlp_norm, self._epsilon)
-            gate, up = lora.add(layer.gate_up(normed), normed, index, "gate_up").chunk(2, -1)
+            gate, up = layer.gate_up(normed, lora.share(normed, index, "gate_up")).chunk(2, -1)
             gated = functional.silu(gate).mul_(up)
-            x = x + lora.add(layer.down(gated), gated, index, "down")
+            x = x + layer.down(gated, lora.share(gated, index, "down"))
         return functional.rms_norm(x, (x.shape[-1],), self._norm, self._epsilon)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

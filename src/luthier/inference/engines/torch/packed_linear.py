@@ -14,17 +14,29 @@ _ROWS = 1
 
 
 class PackedLinear:
-    """x [T, D] -> x W^T + b [T, O]."""
+    """x [T, D] -> x W^T + b + addend [T, O], rounded once.
+
+    An addend that is much smaller than the product would be lost if the product were rounded to bfloat16 before.
+    """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         """weight [O, D], bias [O]."""
         self._bias, self._packed = bias, can_pack(weight.device, weight.dtype)
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS) if self._packed else weight
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, addend: torch.Tensor | None = None) -> torch.Tensor:
+        """addend [T, O]."""
+        out: torch.Tensor
         if not self._packed:
-            return functional.linear(x, self._weight, self._bias)
-        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+            if addend is None:
+                return functional.linear(x, self._weight, self._bias)
+            if self._bias is None:
+                return torch.addmm(addend, x, self._weight.T)
+            return torch.addmm(addend + self._bias, x, self._weight.T)
+        if addend is None:
+            out = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+        else:
+            out = torch.ops.mkldnn._linear_pointwise.binary(x, addend, self._weight, self._bias, "add")
         return out
 
 

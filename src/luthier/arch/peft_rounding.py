@@ -1,0 +1,32 @@
+"""LoRA layers of PEFT whose sum of base and adapter is rounded once.
+
+PEFT adds the adapter's share to a product that is rounded already. In bfloat16 a share of less than half a unit in the
+last place is lost then, at every element: what a few steps at a small learning rate have taught would vanish.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear
+
+
+def round_once(model: Any) -> None:
+    """Applies to the plain LoRA layers of a PEFT model; may be called again after further adapters were loaded."""
+    for module in model.modules():
+        if isinstance(module, Linear) and type(module.get_base_layer()) is torch.nn.Linear:
+            module.forward = partial(_forward, module)
+
+
+def _forward(module: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """x [..., D] -> [..., O]; layers with several adapters, merged ones and other kinds go through PEFT's own code."""
+    names = [name for name in module.active_adapters if name in module.lora_A]
+    other = module.disable_adapters or module.merged or any(map(module.use_dora.get, names))
+    if len(names) != 1 or other or args or kwargs:
+        return type(module).forward(module, x, *args, **kwargs)
+    (name,) = names
+    base = module.get_base_layer()
+    low = module.lora_A[name](module.lora_dropout[name](x.to(module.lora_A[name].weight.dtype)))
+    share = (module.lora_B[name](low) * module.scaling[name]).flatten(0, -2).to(x.dtype)
+    addend = share if base.bias is None else share + base.bias
+    return torch.addmm(addend, x.flatten(0, -2), base.weight.T).unflatten(0, x.shape[:-1])
