@@ -61,8 +61,8 @@ _EVENTS = [
         (r"The fine-tuned model is that of step (\d+), which had the lowest full validation loss: (\S+), against (\S+) "
          r"after the last step", r"微调模型取自第 \1 步，其完整验证损失最低：\2（最后一步为 \3）"),
         (r"Checked: the serving path gives what was trained \(mean difference (\S+) over (\d+) tokens of (\d+) "
-         r"examples, (\d+) likeliest tokens differ\)",
-         r"已核对：推理结果与训练一致（\3 个样本、\2 个 token 的平均差异为 \1，最可能的 token 有 \4 个不同）"),
+         r"examples, (\d+) likeliest tokens differ(.*)\)",
+         r"已核对：推理结果与训练一致（\3 个样本、\2 个 token 的平均差异为 \1，最可能的 token 有 \4 个不同\5）"),
         (r"New fine-tuned model created: (\S+)", r"已生成微调模型：\1"),
         (r"The job has successfully completed", "任务已成功完成"),
         (r"Integrations are not available on this server; .*",
@@ -84,12 +84,19 @@ _EVENTS = [
         (r"The job was cancelled", "任务已取消"),
         (r"The job was paused", "任务已暂停"),
         (r"The job was resumed", "任务已恢复"),
+        (r"The job failed: The serving path does not give the answers that were trained: mean difference (\S+) over "
+         r"(\d+) tokens of (\d+) examples, (\d+) likeliest tokens differ(.*)\. Try (.*)\. The trained model is kept as "
+         r"the checkpoint (\S+)\.",
+         r"任务失败：推理结果与训练不一致（\3 个样本、\2 个 token 的平均差异为 \1，最可能的 token 有 \4 个不同\5）。"
+         r"可以尝试：\6。训练好的模型已保留为检查点 \7。"),
+        (r"The job failed: (.*) The trained model is kept as the checkpoint (\S+)\.",
+         r"任务失败：\1 训练好的模型已保留为检查点 \2。"),
         (r"The job failed: (.*)", r"任务失败：\1"),
         (r"Step (\d+)/(\d+): (.*)", r"第 \1/\2 步：\3"),
     )
 ]  # fmt: skip
 _CODE_COUNT = re.compile(r"\b([a-z_]+) x(\d+)")
-_LOSSES = (
+_PHRASES = (
     ("full validation loss=", "完整验证损失="),
     ("validation loss=", "验证损失="),
     ("training loss=", "训练损失="),
@@ -99,6 +106,19 @@ _LOSSES = (
     (" examples)", "）"),
     ("a fully fine-tuned model in the folder ", "全量微调的模型，文件夹 "),
     ("the model in the folder ", "模型文件夹 "),
+    ("; without the adapter ", "；不带适配器时为 "),
+    ("; effect of the adapter ", "；适配器效果 "),
+    ("; rounding is at most ", "；舍入误差最多为 "),
+    ("; rounding changes at most ", "；舍入误差最多改变效果的 "),
+    (" % of the effect. Example ", " %。样本 "),
+    (". Example ", "。样本 "),
+    (" in training, ", "（训练）和 "),
+    (" in serving", "（推理）"),
+    (
+        "--precision float32, which hardly rounds, or another --engine",
+        "--precision float32（几乎没有舍入误差）或其他 --engine",
+    ),
+    ("another --engine, and report it", "其他 --engine，并报告此问题"),
 )
 
 # Codes of failed jobs (docs/reference/events.md) → what happened, in Chinese.
@@ -138,7 +158,7 @@ def event_text(message: str) -> str:
         match = pattern.fullmatch(message)
         if match:
             translated = match.expand(text)
-            for en, zh in _LOSSES:
+            for en, zh in _PHRASES:
                 translated = translated.replace(en, zh)
             return _CODE_COUNT.sub(lambda count: f"{finding_name(count[1])} ×{count[2]}", translated)
     return message

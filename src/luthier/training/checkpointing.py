@@ -4,6 +4,7 @@ A folder holds everything that serving needs: weights and config, the chat templ
 and tool definitions) and the parity samples.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ from luthier.training.protocol import Emit
 from luthier.training.resume_state import BestEpoch, Progress
 from luthier.training.training_data import Split, TrainingData
 
-_PARITY_SAMPLES, _PARITY_TOKENS = 4, 2048
+_MIN_PARITY_SAMPLES, _MAX_PARITY_SAMPLES, _PARITY_TOKENS = 4, 16, 2048
+_PARITY_TARGETS = 128  # short answers: more samples than the fewest, up to this many targets
 _PARITY_ANSWER_TOKENS = 64  # tokens of the answer at least, however long its prompt is
 _BEST = "best"
 
@@ -54,21 +56,46 @@ class ModelFolders:
 
     @torch.no_grad()
     def _parity_samples(self) -> list[parity_samples.ParitySample]:
-        """This model's log-probabilities of a few examples, from the validation file if there is one."""
-        split: Split = "valid" if self._data.validation_count else "train"
-        count = min(_PARITY_SAMPLES, len(self._data.splits[split]))
-        return [self._parity_sample(example) for example in self._data.examples(split, range(count))]
+        """This model's log-probabilities of some examples."""
+        samples = []
+        for example, base_logprobs in zip(self._parity_examples, self._base_logprobs, strict=True):
+            (sequence,) = example.sequences
+            micro = self._forward.separately(example)
+            targets = [index for index, weight in enumerate(sequence.weights) if weight and index]
+            ids, logprobs, is_top = sequence.ids.tolist(), micro.logprobs.tolist(), micro.is_top.tolist()
+            samples.append(parity_samples.ParitySample(ids, targets, logprobs, is_top, base_logprobs))
+        return samples
 
-    def _parity_sample(self, example: TrainingExample) -> parity_samples.ParitySample:
-        full = example.sequences[0]
-        first_target = 1 + int(full.weights[1:].nonzero()[0][0])
-        end = max(_PARITY_TOKENS, first_target + _PARITY_ANSWER_TOKENS)
-        sequence = TokenSequence(full.ids[:end], full.weights[:end])
-        micro = self._forward.separately(TrainingExample(example.index, (sequence,)))
-        targets = [index for index, weight in enumerate(sequence.weights) if weight and index]
-        return parity_samples.ParitySample(
-            sequence.ids.tolist(), targets, micro.logprobs.tolist(), micro.is_top.tolist()
-        )
+    @cached_property
+    def _parity_examples(self) -> list[TrainingExample]:
+        """One sequence each, from the validation file if there is one; of a preference, both answers."""
+        split: Split = "valid" if self._data.validation_count else "train"
+        examples: list[TrainingExample] = []
+        tokens = targets = 0
+        for index in range(min(_MAX_PARITY_SAMPLES, len(self._data.splits[split]))):
+            if index >= _MIN_PARITY_SAMPLES and (targets >= _PARITY_TARGETS or tokens >= _PARITY_TOKENS):
+                break
+            (example,) = self._data.examples(split, range(index, index + 1))
+            cut = [_beginning(sequence) for sequence in example.sequences]
+            examples += [TrainingExample(example.index, (sequence,)) for sequence in cut]
+            tokens += sum(len(sequence.ids) for sequence in cut)
+            targets += sum(int((sequence.weights[1:] != 0).sum()) for sequence in cut)
+        return examples
+
+    @cached_property
+    def _base_logprobs(self) -> list[list[float]]:
+        """What the base model says of the parity examples; empty lists where all weights are trained."""
+        with self._forward.model.without_adapter() as base:
+            return [
+                self._forward.separately(example).logprobs.tolist() if base else [] for example in self._parity_examples
+            ]
+
+
+def _beginning(sequence: TokenSequence) -> TokenSequence:
+    """The tokens that are compared: the first ones, with some of the answer however long its prompt is."""
+    first_target = 1 + int(sequence.weights[1:].nonzero()[0][0])
+    end = max(_PARITY_TOKENS, first_target + _PARITY_ANSWER_TOKENS)
+    return TokenSequence(sequence.ids[:end], sequence.weights[:end])
 
 
 class Checkpoints:

@@ -114,6 +114,19 @@ def parity_checked(report: ParityReport) -> Event:
     return Event(f"Checked: the serving path gives what was trained ({report.summary()})")
 
 
+def parity_ended_worker(attempts: int) -> str:
+    """The message of a failed job."""
+    return (
+        f"The server ended {attempts} times while its engine was compared with the trainer, which is not tried again. "
+        "Its log may say why. Try another --engine, and report it."
+    )
+
+
+def kept_as_checkpoint(reason: str, name: str) -> str:
+    """The message of a job that failed after its training."""
+    return f"{reason} The trained model is kept as the checkpoint {name}."
+
+
 def model_created(name: str) -> Event:
     return Event(f"New fine-tuned model created: {name}")
 

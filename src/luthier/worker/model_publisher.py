@@ -12,6 +12,8 @@ from luthier.types.names import checkpoint_name, fine_tuned_name
 from luthier.worker import job_messages, parity
 from luthier.worker.context import WorkerContext
 
+MAX_PARITY_ATTEMPTS = 3
+
 
 class ModelPublisher:
     """The engines of `context` are those that will serve the model."""
@@ -21,18 +23,26 @@ class ModelPublisher:
         self._catalogue, self._engines = context.catalogue, context.engines
         self._checkpoints = context.store.job_folder(job.id) / "checkpoints"
 
-    def publish_checkpoint(self, checkpoint: Checkpoint) -> None:
+    def publish_checkpoint(self, checkpoint: Checkpoint) -> str | None:
+        """The checkpoint's name; None if the job is over."""
         name = checkpoint_name(self._job.model, self._settings.organization, self._job.suffix, checkpoint.step)
-        self._publish(checkpoint, name, job_messages.checkpoint_created(checkpoint.step, name))
+        return self._publish(checkpoint, name, job_messages.checkpoint_created(checkpoint.step, name))
 
-    def publish_final(self, checkpoint: Checkpoint, trained_tokens: int) -> None:
-        """The fine-tuned model, the result file, and the job's transition to `succeeded`.
+    def publish_final(self, checkpoint: Checkpoint, trained_tokens: int, attempt: int) -> None:
+        """The fine-tuned model, the result file, and the job's transition to `succeeded`. `attempt`: from 1.
 
-        Raises JobError when the parity gate fails, or when the model has been deleted meanwhile.
+        Raises JobError when the parity gate fails, after keeping the model as a checkpoint, or when the model has been
+        deleted meanwhile.
         """
         job, jobs = self._job, self._store.jobs
         name = fine_tuned_name(job.model, self._settings.organization, job.suffix)
-        self._check_parity(self._checkpoints / checkpoint.folder)
+        try:
+            self._check_parity(self._checkpoints / checkpoint.folder, attempt)
+        except JobError as error:
+            kept = self.publish_checkpoint(checkpoint)
+            if kept is None:
+                raise
+            raise JobError(error.code, job_messages.kept_as_checkpoint(error.message, kept), error.param) from error
         model = self._publish(checkpoint, name, job_messages.model_created(name))
         if model is None:
             if jobs.get(job.id).status == "running":
@@ -69,10 +79,16 @@ class ModelPublisher:
             keep=self._settings.keep_checkpoints,
         )
 
-    def _check_parity(self, model: Path) -> None:
-        """A folder that is absent was checked, and moved to the store, by an earlier run."""
+    def _check_parity(self, model: Path, attempt: int) -> None:
+        """A folder that is absent was checked, and moved to the store, by an earlier run.
+
+        The attempt is recorded first: an engine may end this process.
+        """
         if not model.exists():
             return
+        if attempt > MAX_PARITY_ATTEMPTS:
+            raise JobError("parity_failed", job_messages.parity_ended_worker(MAX_PARITY_ATTEMPTS))
+        self._store.jobs.record(self._job.id, attempts=attempt)
         full = self._job.options.tuning == "full"
         base = model if full else self._catalogue.folder(self._job.base)
         _, precision = self._settings.hardware()

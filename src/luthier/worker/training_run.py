@@ -104,7 +104,7 @@ class TrainingRun:
         if code == 0 and events.trained_tokens is not None and events.last_checkpoint:
             self._record_rate(spec)
             self._store.jobs.record(self._job.id, job_messages.COMPARING)
-            self._publisher.publish_final(events.last_checkpoint, events.trained_tokens)
+            self._publisher.publish_final(events.last_checkpoint, events.trained_tokens, self._attempt())
         elif code == _STOPPED:
             self._requeue(job_messages.STOPPED, 0)
         else:
@@ -121,9 +121,13 @@ class TrainingRun:
         except OSError as error:  # the job matters more
             _log.warning("the rate of %s is not kept: %s", self._job.id, error)
 
+    def _attempt(self) -> int:
+        """Of the runs without a new step, counted from 1."""
+        return 1 if self._events.made_progress else self._job.attempts + 1
+
     def _handle_crash(self, code: int) -> None:
         """Requeues the job. Raises JobError after too many attempts without a new step."""
-        attempts = 1 if self._events.made_progress else self._job.attempts + 1
+        attempts = self._attempt()
         if attempts >= MAX_ATTEMPTS:
             log = (self._folder / "trainer.log").read_text(encoding="utf-8", errors="replace").strip()
             message = job_messages.trainer_died_error(attempts, code, log[-_LOG_CHARACTERS:])
