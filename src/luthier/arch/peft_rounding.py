@@ -23,10 +23,11 @@ def _forward(module: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.T
     names = [name for name in module.active_adapters if name in module.lora_A]
     other = module.disable_adapters or module.merged or any(map(module.use_dora.get, names))
     if len(names) != 1 or other or args or kwargs:
-        return type(module).forward(module, x, *args, **kwargs)
+        out: torch.Tensor = type(module).forward(module, x, *args, **kwargs)
+        return out
     (name,) = names
     base = module.get_base_layer()
     low = module.lora_A[name](module.lora_dropout[name](x.to(module.lora_A[name].weight.dtype)))
     share = (module.lora_B[name](low) * module.scaling[name]).flatten(0, -2).to(x.dtype)
     addend = share if base.bias is None else share + base.bias
-    return torch.addmm(addend, x.flatten(0, -2), base.weight.T).unflatten(0, x.shape[:-1])
+    return torch.addmm(addend, x.flatten(0, -2), base.weight.T).view(*x.shape[:-1], -1)
