@@ -258,7 +258,7 @@ def test_repairs_keep_what_is_trained(tmp_path: Path, message: dict[str, Any], e
 @pytest.mark.parametrize(
     "extra",
     [
-        {"reasoning_content": "Hm."}, {"thinking": "Hm."}, {"comment": "very good"}, {"mask": 1}, {"loss_mask": 0.5},
+        {"thinking": "Hm."}, {"comment": "very good"}, {"mask": 1}, {"loss_mask": 0.5},
         {"loss": True, "weight": 0}, {"rating": 1}, {"images": ["a.png"]},
     ],
 )  # fmt: skip

@@ -188,3 +188,17 @@ def test_a_forced_call() -> None:
     pieces = ['{"a": ', "[1]}", "}\n</tool_", "call>"]
     released = _events(pieces, [], prefix='<tool_call>\n{"name": "f", "arguments": ')
     assert released == [[("f", ""), (None, '{"a": ')], [(None, "[1]}")], [], []]
+
+
+@given(CUTS)
+def test_reasoning_stays_out_of_the_content(cuts: list[int]) -> None:
+    for beginning, reasoning in (("<think>\na", "possible"), ("a", "open")):
+        pieces = _pieces(beginning + "\n</think>\n\nYes.b", cuts)
+        parser = ChoiceParser(pieces.__getitem__, ["b"], CallPolicy(reasoning=reasoning), keep_tokens=True)
+        choice = GeneratedChoice()
+        for index in range(len(pieces)):
+            for part in parser.feed(Token(index, -1.0)):
+                choice.add(part)
+        for part in parser.finish("stop"):
+            choice.add(part)
+        assert (choice.reasoning, choice.text, choice.finish_reason) == ("a", "Yes.", "stop")

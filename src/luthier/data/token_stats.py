@@ -144,9 +144,11 @@ def _count(
 ) -> None:
     results = renderer.batch([candidate.example for candidate in candidates])
     for candidate, rendered in zip(candidates, results, strict=True):
-        if isinstance(rendered, RenderError):
-            continue
         example = candidate.example
+        if isinstance(rendered, RenderError):
+            finding = make_finding("base_refuses_example", value=str(rendered))
+            stats.findings.append(finding.at(example.line, candidate.number))
+            continue
         stats.findings += (finding.at(example.line, candidate.number) for finding in _check_length(rendered, stats))
         if candidate.is_sampled:
             stats.counted += 1

@@ -155,6 +155,8 @@ class CreateChatCompletionRequest(Request):
     prompt_cache_options: dict[str, Any] | None = None
     service_tier: str | None = None
     prediction: Prediction | None = None
+    # Variables of the base model's chat template, such as `enable_thinking`; not OpenAI's, as other servers have it.
+    chat_template_kwargs: dict[str, Any] | None = None
     # Only the value that is supported; None where there is no such value.
     modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
     reasoning_effort: Literal["none"] | None = None
@@ -181,8 +183,11 @@ class Logprobs(Response):
     refusal: list[TokenLogprob] | None = None
 
 
+_OPTIONAL = ("reasoning_content", "tool_calls", "function_call")  # fields of an answer that are sent if it has them
+
+
 def _optional_calls(schema: dict[str, Any]) -> None:
-    schema["required"] = [name for name in schema["required"] if name not in ("tool_calls", "function_call")]
+    schema["required"] = [name for name in schema["required"] if name not in _OPTIONAL]
 
 
 class AnswerMessage(Response):
@@ -191,6 +196,7 @@ class AnswerMessage(Response):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
+    reasoning_content: str | None = None
     annotations: Annotated[list[Any], Field(max_length=0)] = Field(default_factory=list)
     tool_calls: list[ToolCall] | None = None
     function_call: FunctionCall | None = None

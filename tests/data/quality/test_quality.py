@@ -163,7 +163,9 @@ CASES: dict[str, tuple[list[list[Any]], list[list[Any]]]] = {
     ),
 }  # fmt: skip
 # These need more than one plain file, and have tests of their own below.
-ALONE = {"validation_leak", "likeness_sampled", "truncated", "nothing_trainable_in_context"}
+ALONE = {
+    "validation_leak", "likeness_sampled", "truncated", "nothing_trainable_in_context", "base_refuses_example",
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -21,11 +21,15 @@ FILE = "taught.json"
 
 @dataclass(frozen=True)
 class AdapterMetadata:
-    """`definitions` in today's form. `pairs`: trained on prompt and completion, so that a text is continued as one."""
+    """`definitions` in today's form. `pairs`: trained on prompt and completion, so that a text is continued as one.
+
+    `reasoning`: answers of the file have `reasoning_content`.
+    """
 
     call_form: WireForm | None = None
     pairs: bool = False
     definitions: list[dict[str, Any]] = field(default_factory=list)
+    reasoning: bool = False
 
     def write(self, folder: Path) -> None:
         """Durable: a model whose row outlives a power cut needs this file."""
@@ -51,7 +55,7 @@ class Survey:
 
     def __init__(self) -> None:
         self._call_form: WireForm | None = None
-        self._pairs = False
+        self._pairs = self._reasoning = False
         self._tool_lists: Counter[str] = Counter()  # most files repeat one list of tools in every line
 
     def add(self, value: dict[str, Any], line: int = 0) -> None:
@@ -60,13 +64,14 @@ class Survey:
         self._pairs = self._pairs or kind == "completion"
         example = to_example(value["input"] if kind == "preference" else value, line)
         self._call_form = self._call_form or example.call_form
+        self._reasoning = self._reasoning or any(message.get("reasoning_content") for message in example.messages)
         if example.tools:
             self._tool_lists[json.dumps(example.tools, ensure_ascii=False)] += 1
 
     def metadata(self) -> AdapterMetadata:
         """The metadata so far."""
         definitions = collect_definitions(json.loads(text) for text, _ in self._tool_lists.most_common())
-        return AdapterMetadata(self._call_form, self._pairs, definitions)
+        return AdapterMetadata(self._call_form, self._pairs, definitions, self._reasoning)
 
 
 def survey(path: Path, parent: AdapterMetadata | None = None) -> AdapterMetadata:

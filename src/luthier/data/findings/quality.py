@@ -9,6 +9,13 @@ def _kind(severity: Severity, en: str, zh: str, remedy_en: str, remedy_zh: str) 
 
 
 QUALITY: dict[str, Kind] = {
+    "base_refuses_example": _kind(
+        "error",
+        "the base model cannot be trained on it: {value}",
+        "基座模型无法用它训练：{value}",
+        "Change what it names, or choose another base model.",
+        "请修改所指出的内容，或换一个基座模型。",
+    ),
     "truncated": _kind(
         "warning",
         "{value} tokens, and the base model's context has {detail}: the end is cut off",

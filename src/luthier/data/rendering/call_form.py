@@ -33,7 +33,14 @@ class ArgumentsText:
     text: str
 
 
-CallEvent = VisibleText | CallStart | ArgumentsText
+@dataclass(frozen=True)
+class ReasoningText:
+    """The next piece of what the model writes before its answer, which is no part of it."""
+
+    text: str
+
+
+CallEvent = VisibleText | CallStart | ArgumentsText | ReasoningText
 
 
 class CallReader(Protocol):

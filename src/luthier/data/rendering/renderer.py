@@ -22,6 +22,7 @@ from luthier.data.rendering.content_guard import ContentGuard
 from luthier.data.rendering.survival import check_survival, written
 from luthier.data.rendering.template_choice import Vocabulary, choose_template, stored_template
 from luthier.data.rendering.text_encoder import TextEncoder
+from luthier.data.rendering.thinking_reader import OPEN as THINK
 from luthier.data.rendering.turn_composer import TurnComposer
 from luthier.data.rendering.whole_conversation import cut_whole
 from luthier.types.errors import BaseModelError, RenderError
@@ -129,6 +130,10 @@ class Renderer:
             self.replayed(messages), tools, definitions, answer_next=True, thinking=thinking, options=options
         )
         return [token for text in [*(text for text, _ in segments), opening] for token in self._encode(text)]
+
+    def opens_reasoning(self, prompt: list[int]) -> bool:
+        """Whether the prompt ends with the mark that opens reasoning."""
+        return self.decode(prompt[-8:]).rstrip().endswith(THINK)
 
     def replayed(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The messages of a request in the form that the template takes. Raises RenderError."""

@@ -7,7 +7,8 @@ complete and for streamed responses.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from luthier.data.rendering.call_form import ArgumentsText, CallEvent, CallReader, CallStart, VisibleText
+from luthier.data.rendering.call_form import ArgumentsText, CallEvent, CallReader, CallStart, ReasoningText, VisibleText
+from luthier.data.rendering.thinking_reader import ThinkingReader
 from luthier.inference import FinishReason, Token
 from luthier.server.generation.stop_sequences import StopSequenceFilter
 from luthier.server.generation.tool_calls import CallDelta, CallPolicy, GeneratedCalls, encodable_name
@@ -25,11 +26,16 @@ class TextDelta:
 
 
 @dataclass(frozen=True)
+class ReasoningDelta:
+    text: str
+
+
+@dataclass(frozen=True)
 class Finish:
     reason: types.FinishReason
 
 
-Part = TextDelta | CallDelta | Finish
+Part = TextDelta | CallDelta | ReasoningDelta | Finish
 
 
 @dataclass
@@ -37,6 +43,7 @@ class GeneratedChoice:
     """A complete choice, collected from its parts; without any it is that of a request for no tokens."""
 
     text: str = ""
+    reasoning: str = ""
     tokens: list[Token] = field(default_factory=list)
     calls: GeneratedCalls = field(default_factory=GeneratedCalls)
     finish_reason: types.FinishReason = "length"
@@ -48,6 +55,8 @@ class GeneratedChoice:
                 self.tokens += part.tokens
             case CallDelta():
                 self.calls.add(part)
+            case ReasoningDelta():
+                self.reasoning += part.text
             case Finish():
                 self.finish_reason = part.reason
 
@@ -77,6 +86,8 @@ class ChoiceParser:
     ) -> None:
         """`decode`: the text that a token completes, as of `Renderer.stream_decoder`."""
         self._reader: CallReader = calls.form.new_reader(calls.definitions) if calls.wire_form else _PlainReader()
+        if calls.reasoning != "unread":
+            self._reader = ThinkingReader(self._reader, inside=calls.reasoning == "open")
         self._stops = StopSequenceFilter(stop_sequences, protected=len(calls.forced_prefix))
         self._decode, self._calls, self._keep_tokens = decode, calls, keep_tokens
         self._pending: list[tuple[int, int, Token]] = []  # (start, end, token) of tokens that no part has yet
@@ -123,6 +134,8 @@ class ChoiceParser:
                     yield from self._call_part(id=new_id("call_"), name=encodable_name(event.name))
                 case ArgumentsText():
                     yield from self._call_part(arguments=event.text)
+                case ReasoningText():
+                    yield ReasoningDelta(event.text)
 
     def _text_part(self, text: str) -> Iterator[TextDelta]:
         if text:

@@ -52,9 +52,9 @@ def _empty_choice(index: int) -> dict[str, Any]:
 
 def _extend_choice(choice: dict[str, Any], part: dict[str, Any]) -> None:
     delta, message = part.get("delta") or {}, choice["message"]
-    for name in ("content", "refusal"):
+    for name in ("content", "refusal", "reasoning_content"):
         if delta.get(name) is not None:
-            message[name] = (message[name] or "") + delta[name]
+            message[name] = (message.get(name) or "") + delta[name]
     for call in delta.get("tool_calls") or []:
         _extend_call(message["tool_calls"].setdefault(call["index"], {"function": {}}), call)
     if delta.get("function_call"):

@@ -33,6 +33,7 @@ class CallPolicy:
         enforced: The only functions that the model can call, by a grammar; None: calls are not constrained.
         required: Whether the choice must be a call.
         forbidden: Whether the choice must be text.
+        reasoning: Whether reasoning is read apart from the answer, and whether the prompt has opened it.
         forced_prefix: What the text is forced to begin with, when a call is required and no definition is known.
     """
 
@@ -44,6 +45,7 @@ class CallPolicy:
     enforced: Definitions | None = None
     required: bool = False
     forbidden: bool = False
+    reasoning: Literal["unread", "possible", "open"] = "unread"
     forced_prefix: str = ""
 
 

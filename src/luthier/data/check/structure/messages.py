@@ -8,7 +8,10 @@ from luthier.data.examples.key_meanings import Meaning, is_empty, meaning_of
 from luthier.data.findings import Finding, make_finding
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-MESSAGE_KEYS = ("role", "content", "name", "function_call", "tool_calls", "tool_call_id", "weight", "refusal", "audio")
+MESSAGE_KEYS = (
+    "role", "content", "name", "function_call", "tool_calls", "tool_call_id", "weight", "refusal", "audio",
+    "reasoning_content",
+)  # fmt: skip
 MEANING_CODES: dict[Meaning, str] = {
     "loss": "loss_key",
     "reasoning": "reasoning_key",
@@ -19,8 +22,8 @@ MEANING_CODES: dict[Meaning, str] = {
     "system": "system_key",
     "arguments": "meaningful_key",
 }
-_CALL_KEYS = ("function_call", "tool_calls")
-_TEXT_KEYS = ("name", "tool_call_id", "refusal")
+_ANSWER_KEYS = ("function_call", "tool_calls", "reasoning_content")  # of assistant messages alone
+_TEXT_KEYS = ("name", "tool_call_id", "refusal", "reasoning_content")
 _MEDIA_WORDS = ("image", "audio", "video", "file", "media")
 _TEXT_PARTS = ("input_text", "output_text", "refusal")  # types of parts that hold text and nothing else
 
@@ -28,7 +31,7 @@ _TEXT_PARTS = ("input_text", "output_text", "refusal")  # types of parts that ho
 @message_check
 def message_keys(message: dict[str, Any]) -> Findings:
     for key, value in message.items():
-        misplaced = key in _CALL_KEYS and value and message.get("role", "assistant") != "assistant"
+        misplaced = key in _ANSWER_KEYS and value and message.get("role", "assistant") != "assistant"
         if key not in MESSAGE_KEYS and is_empty(value):
             continue
         if key not in MESSAGE_KEYS or misplaced:

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.data.rendering.renderer import Renderer
 from luthier.inference import EngineRequest
 from luthier.server.generation.choice_limits import check_choice_count
@@ -35,7 +37,8 @@ def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest)
     grammar = response_grammar(body, calls)
     _check_message_count(context_tokens, len(body.messages))
     _check_text_length(context_tokens, renderer, body, calls)
-    prompt = _prompt(renderer, body, calls, context_tokens)
+    prompt = _prompt(renderer, body, calls, context_tokens, _thinks(body, model.target.metadata, calls, grammar))
+    calls = replace(calls, reasoning="open" if renderer.opens_reasoning(prompt) else "possible")
     max_tokens = body.max_completion_tokens or body.max_tokens
     is_bound = max_tokens is None or max_tokens <= _MAX_OUTPUT_TOKENS
     _check_context_length(context_tokens, len(prompt), None if is_bound else max_tokens)
@@ -64,14 +67,34 @@ def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest)
     return ChatResponseWriter(request, body.stream_options)
 
 
-def _prompt(renderer: Renderer, body: CreateChatCompletionRequest, calls: CallPolicy, context_tokens: int) -> list[int]:
+def _thinks(
+    body: CreateChatCompletionRequest, metadata: AdapterMetadata, calls: CallPolicy, grammar: str | None
+) -> bool:
+    """Whether the answer may begin with reasoning: as the request says, else as the model was trained.
+
+    An answer that a grammar constrains, or whose beginning is forced, has none.
+    """
+    options = body.chat_template_kwargs or {}
+    is_free = grammar is None and not calls.forced_prefix
+    return is_free and bool(options.get("enable_thinking", options.get("thinking", metadata.reasoning)))
+
+
+def _prompt(
+    renderer: Renderer, body: CreateChatCompletionRequest, calls: CallPolicy, context_tokens: int, thinks: bool
+) -> list[int]:
     """The prompt's token ids. Raises BadRequestError, RenderError."""
     messages = [message.model_dump(exclude_none=True) for message in body.messages]
     try:
         if len(messages) > _MANY_MESSAGES:
             _check_rendered_length(renderer, renderer.replayed(messages), calls, context_tokens)
-        definitions = calls.definitions
-        return renderer.prompt(messages, calls.prompt_definitions, calls.forced_prefix, definitions=definitions)
+        return renderer.prompt(
+            messages,
+            calls.prompt_definitions,
+            calls.forced_prefix,
+            definitions=calls.definitions,
+            thinking=thinks,
+            options=body.chat_template_kwargs,
+        )
     except (RecursionError, TypeError, UnicodeError) as error:
         # The arguments of a call are JSON in a string: their depth and their characters are not checked before.
         message = f"The messages cannot be turned into tokens: {error}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from luthier.data.rendering.renderer import Renderer
 from luthier.inference import Token
-from luthier.server.generation.choice_stream import Finish, GeneratedChoice, Part, TextDelta
+from luthier.server.generation.choice_stream import Finish, GeneratedChoice, Part, ReasoningDelta, TextDelta
 from luthier.server.generation.request import GenerationRequest
 from luthier.server.generation.response import ResponseWriter
 from luthier.server.generation.tool_calls import CallDelta
@@ -26,7 +26,7 @@ class ChatResponseWriter(ResponseWriter):
             usage=usage,
         ).model_dump()
         for choice in response["choices"]:
-            for field in ("tool_calls", "function_call"):
+            for field in ("reasoning_content", "tool_calls", "function_call"):
                 if choice["message"][field] is None:
                     del choice["message"][field]
         return response
@@ -37,7 +37,10 @@ class ChatResponseWriter(ResponseWriter):
         return types.Choice(
             index=index,
             message=types.AnswerMessage(
-                content=content, tool_calls=calls.tool_calls, function_call=calls.function_call
+                content=content,
+                reasoning_content=choice.reasoning or None,
+                tool_calls=calls.tool_calls,
+                function_call=calls.function_call,
             ),
             logprobs=self._logprobs(choice.tokens) if content is not None else None,
             finish_reason=choice.finish_reason,
@@ -73,6 +76,8 @@ def _delta(part: Part) -> tuple[dict[str, Any], list[Token], types.FinishReason 
             return {"content": part.text}, part.tokens, None
         case CallDelta():
             return part.delta(), [], None
+        case ReasoningDelta():
+            return {"reasoning_content": part.text}, [], None
         case Finish():
             return {}, [], part.reason
 

@@ -1,0 +1,85 @@
+"""Reasoning, which a model writes before its answer between <think> marks, is read apart from the answer."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from luthier.data.rendering.call_form import CallEvent, CallReader, ReasoningText, VisibleText
+
+OPEN, CLOSE = "<think>", "</think>"
+
+
+class ThinkingReader:
+    """Reads reasoning at the beginning of an answer, and what follows it with another reader."""
+
+    def __init__(self, reader: CallReader, *, inside: bool = False) -> None:
+        """`inside`: the prompt has opened the reasoning."""
+        self._reader, self._buffer, self._offset = reader, "", 0
+        self._state: Callable[[], list[CallEvent]] = self._read_reasoning if inside else self._read_beginning
+        self._ended = False
+
+    def feed(self, piece: str) -> list[CallEvent]:
+        self._buffer += piece
+        return self._state()
+
+    def finish(self, *, cut_off: bool) -> list[CallEvent]:
+        self._ended = True
+        events = self._state()
+        return events + self._shifted(self._reader.finish(cut_off=cut_off))
+
+    def _read_beginning(self) -> list[CallEvent]:
+        text = self._buffer.lstrip()
+        if text.startswith(OPEN):
+            self._drop(len(self._buffer) - len(text) + len(OPEN))
+            return self._skip_lines(self._read_reasoning)
+        if OPEN.startswith(text) and not self._ended:
+            return []
+        self._state = self._read_answer
+        return self._state()
+
+    def _read_reasoning(self) -> list[CallEvent]:
+        place = self._buffer.find(CLOSE)
+        if place < 0:
+            end = len(self._buffer) if self._ended else len(self._buffer) - _held_back(self._buffer)
+            return self._reasoning(end)
+        events = self._reasoning(len(self._buffer[:place].rstrip("\n")))
+        self._drop(self._buffer.find(CLOSE) + len(CLOSE))
+        return events + self._skip_lines(self._read_answer)
+
+    def _reasoning(self, end: int) -> list[CallEvent]:
+        """The buffer up to `end` is reasoning."""
+        text = self._buffer[:end]
+        self._drop(end)
+        return [ReasoningText(text)] if text else []
+
+    def _skip_lines(self, following: Callable[[], list[CallEvent]]) -> list[CallEvent]:
+        """Line breaks behind a mark belong to neither reasoning nor answer; then the state `following`."""
+        self._drop(len(self._buffer) - len(self._buffer.lstrip("\n")))
+        if not self._buffer:
+            self._state = partial(self._skip_lines, following)
+            return []
+        self._state = following
+        return self._state()
+
+    def _read_answer(self) -> list[CallEvent]:
+        piece, start = self._buffer, self._offset
+        self._buffer = ""
+        events = self._reader.feed(piece)
+        return self._shifted(events) if start else events
+
+    def _shifted(self, events: list[CallEvent]) -> list[CallEvent]:
+        """With offsets in the whole text."""
+        return [
+            replace(event, start=event.start + self._offset) if isinstance(event, VisibleText) else event
+            for event in events
+        ]
+
+    def _drop(self, count: int) -> None:
+        self._buffer, self._offset = self._buffer[count:], self._offset + count
+
+
+def _held_back(text: str) -> int:
+    """Length of the end of the text that may be the beginning of the closing mark, with the line breaks before it."""
+    mark = next((size for size in range(min(len(CLOSE) - 1, len(text)), 0, -1) if text.endswith(CLOSE[:size])), 0)
+    before = text[: len(text) - mark]
+    return mark + len(before) - len(before.rstrip("\n"))
