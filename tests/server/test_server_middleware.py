@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,49 @@ def test_a_job_is_created_once(bare_client: OpenAI) -> None:
         for _ in range(2)
     ]
     assert jobs[0] == jobs[1]
+
+
+@pytest.mark.parametrize("resource", ["job", "batch", "upload"])
+def test_a_crash_between_a_row_and_its_stored_response_creates_nothing_twice(
+    bare: Bare, bare_client: OpenAI, monkeypatch: pytest.MonkeyPatch, resource: str
+) -> None:
+    """The response of the first try is lost: its row is committed, the key has no response."""
+    line = b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {}}\n'
+    file = bare_client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune").id
+    lines = bare_client.files.create(file=("x.jsonl", line), purpose="batch").id
+    header = {"extra_headers": idempotency_key(f"crash-{resource}")}
+    create: Callable[[], str] = {
+        "job": lambda: bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, **header).id,
+        "batch": lambda: (
+            bare_client.batches.create(
+                input_file_id=lines, endpoint="/v1/chat/completions", completion_window="24h", **header
+            ).id
+        ),
+        "upload": lambda: (
+            bare_client.uploads.create(
+                filename="x.jsonl", purpose="fine-tune", bytes=3, mime_type="text/jsonl", **header
+            ).id
+        ),
+    }[resource]
+    committed: list[str] = []
+
+    def crash(_self: object, _key: str, response: StoredResponse) -> None:
+        committed.append(json.loads(response.body)["id"])
+        raise OSError("the process dies here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("luthier.store.idempotency_keys.IdempotencyKeys.save", crash)
+        with pytest.raises(openai.APIError):
+            create()
+    assert [create(), create()] == [committed[0]] * 2
+
+
+def test_a_refused_request_may_be_sent_again_in_another_form(bare_client: OpenAI) -> None:
+    file = bare_client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune").id
+    header = {"training_file": file, "extra_headers": idempotency_key("corrected")}
+    with pytest.raises(openai.BadRequestError):
+        bare_client.fine_tuning.jobs.create(model="no-such-model", **header)
+    assert bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", **header).status == "validating_files"
 
 
 def test_answers_are_kept_for_a_day_and_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ from luthier.store.database import Database, metadata, project_column
 from luthier.store.files import Files
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
+from luthier.store.request_ids import resource_id
 from luthier.store.work_queue import LeasedTable
 from luthier.types.batches import FINAL, OPEN, WINDOW_S, Batch, BatchStatus
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.files import FileObject
 
@@ -68,13 +69,14 @@ class Batches(Scoped):
     # -- for the API -----------------------------------------------------------------------------------------
 
     def create(self, **values: Any) -> Batch:
-        created, batch_id = now(), new_id("batch_", 32)
+        """A new batch; the one that an earlier try of the request created."""
+        created, batch_id = now(), resource_id("batch_", 32)
         row = {"id": batch_id, "status": "validating", "created_at": created, "expires_at": created + WINDOW_S}
         counts = {"total": 0, "completed": 0, "failed": 0}
         with self._database.write() as connection:
-            connection.execute(
-                insert(batches).values(**row, **values, request_counts=counts, project=self._new_row_project)
-            )
+            if connection.scalar(select(batches.c.seq).where(batches.c.id == batch_id)) is None:
+                complete = {**row, **values, "request_counts": counts, "project": self._new_row_project}
+                connection.execute(insert(batches).values(**complete))
             return self._find(connection, batch_id)
 
     def restore(self, batch: Batch) -> bool:

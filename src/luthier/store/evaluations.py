@@ -26,8 +26,9 @@ from sqlalchemy import (
 from luthier.store.database import Database, metadata, project_column
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
+from luthier.store.request_ids import resource_id
 from luthier.store.work_queue import LeasedTable
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.evaluations import Evaluation, EvaluationStatus
 
@@ -79,11 +80,12 @@ class Evaluations(Scoped):
 
     def create(self, *, status: EvaluationStatus = "queued", **values: Any) -> Evaluation:
         """A queued evaluation; with another status, one that has finished already."""
-        evaluation_id = new_id("evaluation-")
+        evaluation_id = resource_id("evaluation-")
         row = {"id": evaluation_id, "status": status, "created_at": now(), "project": self._new_row_project}
         row |= {"done": 0, "total": 0, **values} | ({} if status == "queued" else {"finished_at": now()})
         with self._database.write() as connection:
-            connection.execute(insert(evaluations).values(**row))
+            if connection.scalar(select(evaluations.c.seq).where(evaluations.c.id == evaluation_id)) is None:
+                connection.execute(insert(evaluations).values(**row))
             return self._find(connection, evaluation_id)
 
     def retrieve(self, evaluation_id: str) -> Evaluation:

@@ -1,5 +1,9 @@
-"""Responses stored under idempotency keys, for a day. Keys and requests are stored as digests."""
+"""Responses stored under idempotency keys, for a day. Keys and requests are stored as digests.
 
+A key is reserved before its request runs, with a seed from which the ids of what the request creates follow.
+"""
+
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +25,14 @@ idempotency_keys = Table(
     Column("status", Integer, nullable=False),
     Column("headers", JSON, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("created_at", Integer, nullable=False),
+)
+reservations = Table(
+    "idempotency_reservations",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("request_digest", String(64), nullable=False),
+    Column("seed", String(64), nullable=False),
     Column("created_at", Integer, nullable=False),
 )
 
@@ -46,6 +58,24 @@ class IdempotencyKeys:
             row = connection.execute(valid).mappings().first()
         return StoredResponse(row["asked"], row["status"], row["headers"], row["body"]) if row else None
 
+    def reserve(self, key: str, request_digest: str) -> tuple[str, str]:
+        """The digest and the seed of the first request with the key, within a day; this request may be the first."""
+        table, expired = reservations, reservations.c.created_at <= now() - RETENTION_S
+        with self._database.write() as connection:
+            connection.execute(delete(table).where(expired))
+            row = connection.execute(select(table).where(table.c.key == key)).mappings().first()
+            if row:
+                return row["request_digest"], row["seed"]
+            seed = secrets.token_hex(32)
+            values = {"key": key, "request_digest": request_digest, "seed": seed, "created_at": now()}
+            connection.execute(insert(table).values(**values))
+            return request_digest, seed
+
+    def release(self, key: str) -> None:
+        """For a request that created nothing, or whose response is stored."""
+        with self._database.write() as connection:
+            connection.execute(delete(reservations).where(reservations.c.key == key))
+
     def save(self, key: str, response: StoredResponse) -> None:
         """Replaces the response of the key. Expired keys are deleted, and the oldest beyond MAX_KEYS."""
         if len(response.body) > MAX_RESPONSE_BYTES:
@@ -55,6 +85,7 @@ class IdempotencyKeys:
         values |= {"key": key, "asked": response.request_digest, "created_at": now()}
         with self._database.write() as connection:
             connection.execute(delete(table).where((table.c.created_at <= now() - RETENTION_S) | (table.c.key == key)))
+            connection.execute(delete(reservations).where(reservations.c.key == key))
             inserted = connection.execute(insert(table).values(**values)).inserted_primary_key
             newest: int = inserted[0] if inserted else 0
             connection.execute(delete(table).where(table.c.seq <= newest - MAX_KEYS))

@@ -14,6 +14,7 @@ from luthier.store.job_records import Event, Job, checkpoint, job_event
 from luthier.store.json_filters import with_pairs, without_pairs
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
+from luthier.store.request_ids import resource_id
 from luthier.store.work_queue import LeasedTable
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
@@ -30,12 +31,13 @@ class Jobs(Scoped):
     # -- for the API -----------------------------------------------------------------------------------------
 
     def create(self, **values: Any) -> FineTuningJob:
-        """A new job in `validating_files`, with its first event."""
-        job_id = new_id("ftjob-")
+        """A new job in `validating_files`, with its first event; the one that an earlier try of the request created."""
+        job_id = resource_id("ftjob-")
         row = {"id": job_id, "status": "validating_files", "created_at": now(), "result_files": [], **values}
         with self._database.write() as connection:
-            connection.execute(insert(jobs).values(**row, project=self._new_row_project))
-            add_event(connection, job_id, Event(f"Created fine-tuning job: {job_id}"))
+            if connection.scalar(select(jobs.c.seq).where(jobs.c.id == job_id)) is None:
+                connection.execute(insert(jobs).values(**row, project=self._new_row_project))
+                add_event(connection, job_id, Event(f"Created fine-tuning job: {job_id}"))
             created = self._find(connection, job_id).to_api()
         _log.info("%s is created: model %s, training file %s", job_id, created.model, created.training_file)
         return created

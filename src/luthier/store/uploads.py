@@ -29,6 +29,7 @@ from luthier.store.blobs import Blobs
 from luthier.store.database import Database, metadata, project_column
 from luthier.store.files import Files
 from luthier.store.project_scope import Scoped
+from luthier.store.request_ids import resource_id
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.files import FileObject
@@ -74,7 +75,7 @@ class Uploads(Scoped):
     def create(self, filename: str, purpose: str, size_bytes: int, *, file_expires_after_s: int | None) -> Upload:
         created = now()
         values: dict[str, Any] = {
-            "id": new_id("upload_"),
+            "id": resource_id("upload_"),
             "filename": filename,
             "purpose": purpose,
             "bytes": size_bytes,
@@ -84,7 +85,8 @@ class Uploads(Scoped):
             "expires_at": created + EXPIRES_AFTER_S,
         }
         with self._database.write() as connection:
-            connection.execute(insert(uploads).values(**values, project=self._new_row_project))
+            if connection.scalar(select(uploads.c.id).where(uploads.c.id == values["id"])) is None:
+                connection.execute(insert(uploads).values(**values, project=self._new_row_project))
             return _upload(self._row(connection, values["id"]))
 
     def retrieve(self, upload_id: str) -> Upload:

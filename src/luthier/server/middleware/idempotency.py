@@ -17,6 +17,7 @@ from luthier.server.http.body_limits import accepts_file
 from luthier.server.http.buffered_body import buffer_body
 from luthier.store import Store
 from luthier.store.idempotency_keys import MAX_RESPONSE_BYTES, StoredResponse
+from luthier.store.request_ids import request_seed
 from luthier.types.errors import BadRequestError, ConflictError
 
 _MAX_KEY_CHARACTERS = 255
@@ -39,37 +40,44 @@ class Idempotency:
         self._in_progress.add(key)
         try:
             stored = await run_in_threadpool(self._responses.find, key)
+            first_digest, seed = stored.request_digest if stored else "", ""
             if stored is None:
-                await self._forward_and_store(scope, replayed, send, key, request_digest)
+                first_digest, seed = await run_in_threadpool(self._responses.reserve, key, request_digest)
+            if first_digest != request_digest:
+                raise _reused_key(header)
+            if stored is None:
+                await self._forward_and_store(scope, replayed, send, key, request_digest, seed)
                 return
         finally:
             self._in_progress.discard(key)
-        if stored.request_digest != request_digest:
-            raise _reused_key(header)
         headers = {**stored.headers, "idempotent-replayed": "true"}
         await Response(stored.body, stored.status, headers)(scope, replayed, send)
 
     async def _forward_and_store(
-        self, scope: Scope, receive: Receive, send: Send, key: str, request_digest: str
+        self, scope: Scope, receive: Receive, send: Send, key: str, request_digest: str, seed: str
     ) -> None:
         """Stores the response before its last bytes are sent, so that a client's next request finds it."""
 
-        async def store(response: StoredResponse | None) -> None:
+        async def store(response: StoredResponse | None, status: int) -> None:
             if response:
                 await run_in_threadpool(self._responses.save, key, response)
+            elif status < 500:  # nothing was created; after an unexpected error something may have been
+                await run_in_threadpool(self._responses.release, key)
             self._in_progress.discard(key)
 
+        request_seed.set(seed)
         await self._app(scope, receive, _ResponseRecorder(send, request_digest, store))
 
 
 class _ResponseRecorder:
     """Forwards a response and records it.
 
-    `on_complete` is called before the last bytes are sent, with None for a response that cannot be stored.
+    `on_complete` is called before the last bytes are sent, with the response, or None for one that cannot be stored,
+    and its status.
     """
 
     def __init__(
-        self, send: Send, request_digest: str, on_complete: Callable[[StoredResponse | None], Awaitable[None]]
+        self, send: Send, request_digest: str, on_complete: Callable[[StoredResponse | None, int], Awaitable[None]]
     ) -> None:
         self._send, self._request_digest, self._on_complete = send, request_digest, on_complete
         self._status, self._headers, self._body = 0, Headers(), bytearray()
@@ -81,7 +89,7 @@ class _ResponseRecorder:
             if self._storable:
                 self._body += message.get("body", b"")
             if not message.get("more_body", False):
-                await self._on_complete(self._response() if self._storable else None)
+                await self._on_complete(self._response() if self._storable else None, self._status)
         await self._send(message)
 
     @property
