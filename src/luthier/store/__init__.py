@@ -81,10 +81,11 @@ class Store:
                 queue.release_worker(worker_id)
 
     def delete_expired(self) -> None:
-        """Deletes expired files, uploads and stored completions, and folds the log into the database file."""
+        """Deletes what has expired or was left by crashes, and folds the log into the database file."""
         self.files.delete_expired()
         self.uploads.delete_expired()
         self.stored_completions.delete_expired()
+        self.models.delete_orphans()
         self._database.fold_in_log()
 
     @property

@@ -25,6 +25,7 @@ from luthier.types.fine_tuning import FINAL
 from luthier.types.names import TUNED
 
 MODELS = "models"  # the folder of adapters and complete models
+_ORPHAN_AGE_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,21 @@ class Models(Scoped):
             connection.execute(delete(models).where(models.c.id == name))
             delete_checksums(connection, f"{MODELS}/{model.adapter.name}")
         shutil.rmtree(model.adapter, ignore_errors=True)
+
+    def delete_orphans(self) -> None:
+        """Deletes checkpoints that crashes left without a row, once they are a day old and their job has finished.
+
+        Such a folder was named by `add_checkpoint`; others are left alone.
+        """
+        old = [path for path in self._folder.glob("ftjob-*-step-*") if path.stat().st_mtime < now() - _ORPHAN_AGE_S]
+        if not old:
+            return
+        with self._database.read() as connection:
+            adapters = set(connection.scalars(select(models.c.adapter)))
+            unfinished = set(connection.scalars(select(jobs.c.id).where(jobs.c.status.not_in(FINAL))))
+        for path in old:
+            if path.name not in adapters and path.name.rpartition("-step-")[0] not in unfinished:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _is_base(self, connection: Connection, base: str) -> bool:
         """Of an adapter or an unfinished job; a standalone model trained from it has weights of its own."""

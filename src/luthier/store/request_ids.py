@@ -1,23 +1,35 @@
-"""Ids of resources that a request creates: the same ones when it is sent again under its idempotency key.
+"""Ids of what an operation creates: the same ones when the operation is repeated.
 
-A process that dies after the row is committed and before the response is stored leaves a row that the repeated
-request finds by its id, instead of creating a second one.
+A process that dies between two commits of one promise, such as a row and its stored response under an idempotency key,
+leaves a row that the repeated operation finds by its id, instead of creating a second one.
 """
 
 import hashlib
 import string
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from luthier.types.common import new_id
 
 _ALPHABET = string.ascii_letters + string.digits
-# Of the request that is being answered; None for one without an idempotency key.
-request_seed: ContextVar[str | None] = ContextVar("request_seed", default=None)
+# Of the operation that is running; None for one that is not repeated.
+_seed: ContextVar[str | None] = ContextVar("seed", default=None)
+
+
+@contextmanager
+def seeded(seed: str) -> Iterator[None]:
+    """Ids of resources that are created in the block follow from `seed`."""
+    token = _seed.set(seed)
+    try:
+        yield
+    finally:
+        _seed.reset(token)
 
 
 def resource_id(prefix: str, length: int = 24) -> str:
-    """The id of the resource with this prefix that the current request creates; a random one without a seed."""
-    seed = request_seed.get()
+    """The id of the resource with this prefix that the running operation creates; a random one without a seed."""
+    seed = _seed.get()
     if seed is None:
         return new_id(prefix, length)
     digest = hashlib.sha512(f"{seed}/{prefix}".encode()).digest()

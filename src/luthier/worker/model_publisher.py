@@ -5,6 +5,7 @@ from typing import IO
 
 from luthier.data.examples import adapter_metadata
 from luthier.store import Event, Job
+from luthier.store.request_ids import seeded
 from luthier.training.protocol import Checkpoint
 from luthier.types.common import now
 from luthier.types.errors import JobError
@@ -106,4 +107,5 @@ class ModelPublisher:
             out.write(content)
 
         files = self._store.within(self._job.project).files
-        return files.create("step_metrics.csv", "fine-tune-results", fill).id
+        with seeded(f"{self._job.id}/result"):  # the file of an earlier run that died before the job succeeded
+            return files.create("step_metrics.csv", "fine-tune-results", fill).id

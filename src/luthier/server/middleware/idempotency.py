@@ -17,7 +17,7 @@ from luthier.server.http.body_limits import accepts_file
 from luthier.server.http.buffered_body import buffer_body
 from luthier.store import Store
 from luthier.store.idempotency_keys import MAX_RESPONSE_BYTES, StoredResponse
-from luthier.store.request_ids import request_seed
+from luthier.store.request_ids import seeded
 from luthier.types.errors import BadRequestError, ConflictError
 
 _MAX_KEY_CHARACTERS = 255
@@ -65,8 +65,8 @@ class Idempotency:
                 await run_in_threadpool(self._responses.release, key)
             self._in_progress.discard(key)
 
-        request_seed.set(seed)
-        await self._app(scope, receive, _ResponseRecorder(send, request_digest, store))
+        with seeded(seed):
+            await self._app(scope, receive, _ResponseRecorder(send, request_digest, store))
 
 
 class _ResponseRecorder:

@@ -1,0 +1,57 @@
+"""What a crash between two steps of one promise leaves is found again, or swept."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from luthier.store import Event, Store
+from luthier.store.request_ids import seeded
+
+_DAY_S = 24 * 3600
+
+
+@pytest.fixture(name="store")
+def _store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def test_a_file_that_is_written_again_under_its_seed_is_the_same_file(store: Store) -> None:
+    def write(content: bytes) -> str:
+        return store.files.create("a.csv", "fine-tune-results", lambda out: out.write(content) and None).id
+
+    with seeded("job/result"):
+        ids = [write(b"first"), write(b"second")]
+    assert ids[0] == ids[1]
+    assert store.files.path(ids[0]).read_bytes() == b"first"
+    assert write(b"first") != ids[0]
+
+
+def _job(store: Store) -> str:
+    values = {"model": "gpt-4o-mini", "base": "b", "training_file": "file-a", "seed": 1, "integrations": []}
+    return store.jobs.create(**values, method={"type": "supervised"}).id
+
+
+@pytest.mark.parametrize(
+    ("finished", "age_s", "swept"), [(True, 2 * _DAY_S, True), (True, 60, False), (False, 2 * _DAY_S, False)]
+)
+def test_a_checkpoint_without_a_row_is_swept_when_its_job_is_over(
+    store: Store, tmp_path: Path, finished: bool, age_s: int, swept: bool
+) -> None:
+    job_id = _job(store)
+    if finished:
+        store.jobs.transition(job_id, ("validating_files",), "cancelled", Event("cancelled"))
+    folder = tmp_path / "models" / f"{job_id}-step-3"
+    folder.mkdir()
+    os.utime(folder, (time.time() - age_s,) * 2)
+    store.delete_expired()
+    assert folder.exists() != swept
+
+
+def test_folders_of_another_kind_are_left_alone(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+    store.delete_expired()
+    assert folder.exists()
