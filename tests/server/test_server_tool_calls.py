@@ -79,7 +79,9 @@ def test_choice_none(scripted: OpenAI, engine: ScriptedEngine, tiny_base: Path) 
     for params in ({"tools": TOOLS, "tool_choice": "none"}, {"functions": [F], "function_call": "none"}):
         choice = complete(scripted, **params).choices[0]
         assert (choice.message.content, choice.finish_reason) == (CALL, "stop")
-        for text, accepted in ((CALL, False), (f"Yes.\n{CALL}", False), ("<tool", True), ("<b>好</b>\n", True)):
+        near = CALL.replace("<tool_call>", "<tool_call_call>")  # a tuned model that may not write the mark wrote this
+        refused = [CALL, f"Yes.\n{CALL}", near, f"Yes.\n{near}", "<tool", near.replace("<tool", "<")]
+        for text, accepted in [*((text, False) for text in refused), ("Yes: <b>好</b>\n", True), ("", True)]:
             assert accepts(tiny_base, engine.grammar, text) == accepted
     assert '"f"' not in "".join(engine.prompts)
 

@@ -72,6 +72,13 @@ class CallForm(Hashable, Protocol):
         """The Lark terminal `TEXT`: text in which no call begins."""
         ...
 
+    @property
+    def no_call_rule(self) -> str:
+        """The Lark terminal `TEXT` where a call is forbidden: also without what a model that is set on calling writes
+        in the place of the mark.
+        """
+        ...
+
     def new_reader(self, functions: Sequence[dict[str, Any]] | None = None) -> CallReader:
         """`functions`: the definitions, for forms whose text leaves the types of arguments open."""
         ...

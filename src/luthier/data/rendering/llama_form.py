@@ -39,6 +39,10 @@ class LlamaForm(MarkedForm):
     def text_rule(self) -> str:
         return r"TEXT: /(.|\n)*/ & ~/\{\"name\": (.|\n)*/"
 
+    @property
+    def no_call_rule(self) -> str:
+        return self.text_rule  # an answer in words may be another JSON object
+
     def new_reader(self, functions: Sequence[dict[str, Any]] | None = None) -> BlockReader:
         return BlockReader(_Parser(), [self.mark, _PYTHON], at_start=True)
 

@@ -1,6 +1,7 @@
 """What call forms with an opening mark have in common: their grammar, and marks that are tokens of the base."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -49,6 +50,13 @@ class MarkedForm:
         if self.mark in self.special:  # which no text of ordinary tokens can contain
             return "TEXT: /(.|\\n)*/"
         return f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{_escaped(self.mark)}(.|\\n)*/"
+
+    @property
+    def no_call_rule(self) -> str:
+        """A model that may not finish the mark writes one of its own, such as `<tool_call_call>`."""
+        stem = re.match(r"\W*\w[a-z]*", self.mark, re.IGNORECASE)
+        begun = _escaped(stem[0] if stem else self.mark)
+        return f"TEXT: /([^{_escaped(self.mark[0])}](.|\\n)*)?/ & ~/(.|\\n)*{begun}(.|\\n)*/"
 
     def written_arguments(self, arguments: dict[str, Any], schema: Any) -> Any:
         return arguments

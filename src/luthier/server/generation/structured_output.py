@@ -50,7 +50,7 @@ class ResponseGrammar:
 
     def _start_rules(self) -> list[str]:
         if not self.functions:
-            return ["start: document"] if self.document is not None else ["start: TEXT", self.form.text_rule]
+            return ["start: document"] if self.document is not None else ["start: TEXT", self.form.no_call_rule]
         if self.required:
             return ["start: calls"]
         if self.document is not None:
