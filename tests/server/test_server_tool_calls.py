@@ -53,6 +53,17 @@ def test_answers_go_back_as_they_came(scripted: OpenAI, engine: ScriptedEngine) 
     assert "Nothing more." in engine.prompts[-1]
 
 
+def test_an_answer_goes_back_as_a_part_with_the_fields_of_its_message(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    """OpenAI's Agents SDK for JavaScript does so; in messages of others the fields are refused."""
+    engine.say("Bye.")
+    part = {"type": "text", "text": "Well, hello.", "role": "assistant", "refusal": None, "annotations": []}
+    answer: Any = {"role": "assistant", "content": [part]}
+    assert complete(scripted, messages=[*HELLO, answer, *HELLO]).choices[0].message.content == "Bye."
+    assert "Well, hello." in engine.prompts[-1]
+    with pytest.raises(openai.BadRequestError, match=r"content\[0\]\.(role|refusal|annotations)"):
+        complete(scripted, messages=[{"role": "user", "content": [part]}])
+
+
 def test_legacy_functions(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say(CALL)
     choice = complete(scripted, functions=[F, G]).choices[0]

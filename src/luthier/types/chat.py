@@ -6,7 +6,7 @@ name, unless ignoring it cannot change the answer.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from luthier.types.common import Metadata, Request, Response
 
@@ -25,6 +25,7 @@ class RefusalPart(Request):
     refusal: str
 
 
+_MESSAGE_FIELDS = ("role", "refusal", "annotations")
 _Part = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 
 
@@ -53,6 +54,19 @@ class Message(Request):
     refusal: str | None = None
     audio: dict[str, Any] | None = None
     annotations: list[Any] | None = None  # of an assistant message that is sent back; not rendered
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _drop_message_fields(cls, content: Any, info: ValidationInfo) -> Any:
+        """OpenAI's Agents SDK for JavaScript sends an answer back as a part with fields of its message."""
+        if info.data.get("role") != "assistant" or not isinstance(content, list):
+            return content
+        return [
+            {key: value for key, value in part.items() if key not in _MESSAGE_FIELDS}
+            if isinstance(part, dict) and part.get("type") == "text"
+            else part
+            for part in content
+        ]
 
 
 class FunctionDefinition(Request):
