@@ -9,7 +9,7 @@ help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
 	@echo "make test         set up, then run all tests but those of other makers' clients"
 	@echo "make test-fast    set up, then run the tests that need no torch, network, process or model (seconds)"
-	@echo "make test-clients set up, then let LangChain, LiteLLM, llm and bfcl talk to the server"
+	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
 	@echo "make check        set up, then ruff and mypy"
 	@echo "make clean        remove $(VENV)"
 
@@ -24,7 +24,7 @@ test: base clients
 test-fast: setup
 	$(BIN)/python -m pytest --ring fast -n 2 --dist loadfile
 
-# Clients of other makers, each in an environment of its own (600 MB in all), talk to the server.
+# Clients of other makers, each in an environment of its own (1 GB in all), talk to the server.
 test-clients: setup
 	$(BIN)/python tests/conformance/fetch.py --other-clients
 	$(BIN)/python -m pytest -m clients tests/conformance

@@ -19,6 +19,10 @@ from filelock import FileLock
 
 from luthier.settings import Settings
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a program, it begins in its own folder
+
+from conformance.other_clients import CLIENTS
+
 COMMAND = "python tests/conformance/fetch.py"
 _HERE = Path(__file__).parent
 _ROOT = Settings().cache / "conformance"
@@ -51,9 +55,13 @@ SUITES = [
 ]
 
 
-NODE_CLIENT = _ROOT / "openai-node"
-OTHER_CLIENTS = {name: _ROOT / name for name in ("langchain", "litellm", "llm")}
+NODE_CLIENT, OTHER_NODE_CLIENTS = _ROOT / "openai-node", _ROOT / "other-node-clients"
 BFCL = _ROOT / "bfcl"
+
+
+def client_environment(name: str) -> Path:
+    """The virtual environment of `requirements/NAME.txt`; a release of OpenAI's client has that of its suite."""
+    return next((suite.venv for suite in SUITES if suite.requirements.stem == name), _ROOT / name)
 
 
 def require(folder: Path) -> None:
@@ -67,21 +75,28 @@ def fetch_suite(suite: Suite) -> None:
     environment(suite.venv, suite.requirements)
 
 
-def fetch_node_client() -> None:
-    """By npm's own lock file, which holds the checksum; no script of a package is run."""
+def fetch_node_packages(target: Path, source: str) -> None:
+    """Those of the folder `source`, by npm's own lock file, which holds checksums; no script of a package is run."""
     if shutil.which("npm") is None:
-        print("npm is not installed here: the Node client is not fetched, and its test is skipped.")
+        print(f"npm is not installed here: {target.name} is not fetched, and its tests are skipped.")
         return
-    lists = [_HERE / "node" / name for name in ("package.json", "package-lock.json")]
+    lists = [_HERE / source / name for name in ("package.json", "package-lock.json")]
 
     def make() -> None:
         for each in lists:
-            shutil.copy(each, NODE_CLIENT)
+            shutil.copy(each, target)
         npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        if subprocess.run(npm, cwd=NODE_CLIENT, check=False).returncode:
-            raise SystemExit("Could not get OpenAI's Node client; npm says why above.")
+        if subprocess.run(npm, cwd=target, check=False).returncode:
+            raise SystemExit(f"Could not get the packages of {source}; npm says why above.")
 
-    once(NODE_CLIENT, lists[1].read_text(encoding="utf-8"), make)
+    once(target, lists[1].read_text(encoding="utf-8"), make)
+
+
+def fetch_other_clients() -> None:
+    for name in ["bfcl", *sorted({client.environment for client in CLIENTS} - {"node"})]:
+        if client_environment(name).parent == _ROOT:
+            environment(client_environment(name), _HERE / "requirements" / f"{name}.txt")
+    fetch_node_packages(OTHER_NODE_CLIENTS, "node_clients")
 
 
 def environment(folder: Path, requirements: Path) -> None:
@@ -135,6 +150,6 @@ if __name__ == "__main__":
     with FileLock(_ROOT / "fetch.lock"):
         for each in SUITES:
             fetch_suite(each)
-        fetch_node_client()
-        for folder in (*OTHER_CLIENTS.values(), BFCL) if "--other-clients" in sys.argv else ():
-            environment(folder, _HERE / "requirements" / f"{folder.name}.txt")
+        fetch_node_packages(NODE_CLIENT, "node")
+        if "--other-clients" in sys.argv:
+            fetch_other_clients()

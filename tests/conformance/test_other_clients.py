@@ -1,48 +1,65 @@
-"""Clients of other makers hold a conversation with a fine-tuned model. `make test-clients` runs these."""
+"""Clients of other makers talk to the server. `make test-clients` runs these."""
 
 import json
 import os
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from openai import OpenAI
 
-from conformance.fetch import OTHER_CLIENTS, require
-from luthier.runtime import LuthierServer
-from through_api import create, finished, upload
+from conformance.acting_engine import AS_JSON, DIM, DONE, FIRST, HELLO, LIGHT, MORE, SECOND, ActingEngine
+from conformance.fetch import OTHER_NODE_CLIENTS, client_environment, require
+from conformance.other_clients import CLIENTS, Client, Skill
+from server.serving import bare_server
 
 pytestmark = pytest.mark.clients
-ASKED = {"temperature": 0, "max_tokens": 8}
+HERE = Path(__file__).parent
+# What a client heard, by the key that its script prints.
+HEARD: dict[Skill, dict[str, Any]] = {
+    "conversation": {"first": FIRST, "second": SECOND},
+    "stream": {"streamed": FIRST},
+    "tool call": {"called": LIGHT, "answer": DONE},
+    "structured output": {"parsed": LIGHT},
+}
+# Instructor has objects only: its stream is of partial objects, and it runs no tool.
+OBJECTS_ONLY: dict[Skill, dict[str, Any]] = {"stream": {"streamed_object": LIGHT}, "tool call": {"called": LIGHT}}
 
 
 @pytest.fixture(scope="module")
-def tuned(client: OpenAI) -> str:
-    return finished(client, create(client, upload(client)).id).fine_tuned_model
+def url(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with bare_server(tmp_path_factory.mktemp("clients"), tiny_base, ActingEngine(tiny_base)) as running:
+        yield f"{running.url}/v1"
 
 
-@pytest.mark.parametrize("name", OTHER_CLIENTS)
-def test_a_conversation(name: str, tuned: str, client: OpenAI, server: LuthierServer, tmp_path: Path) -> None:
-    """What it hears, whole and streamed, is what OpenAI's own client hears."""
-    require(OTHER_CLIENTS[name])
-    python, script = OTHER_CLIENTS[name] / "bin" / "python", Path(__file__).parent / "clients" / f"{name}.py"
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: f"{client.environment}-{client.script}")
+def test_a_client_does_all_that_it_offers(client: Client, url: str, tmp_path: Path) -> None:
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         "LLM_USER_PATH": str(tmp_path),
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it fetches prices when it starts
-        "OPENAI_BASE_URL": server.endpoint.base_url,
-        "OPENAI_API_KEY": server.endpoint.api_key,
+        "OPENAI_BASE_URL": url,
+        "OPENAI_API_KEY": "none-needed",
     }
-    command = [python, script, tuned]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=180)
+    command = [*_command(client, tmp_path), "gpt-4o-mini", HELLO, MORE, DIM, AS_JSON]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert ran.returncode == 0, ran.stderr
-    said = json.loads(ran.stdout.splitlines()[-1])
-    history = [{"role": "user", "content": "number 3"}]
-    first = client.chat.completions.create(model=tuned, messages=history, **ASKED).choices[0].message.content
-    history += [{"role": "assistant", "content": first}, {"role": "user", "content": "number 4"}]
-    second = client.chat.completions.create(model=tuned, messages=history, **ASKED)
-    assert said.pop("tokens", 8) == second.usage.completion_tokens
-    expected = {"first": first, "second": second.choices[0].message.content}
-    assert first
-    assert said == expected | {"streamed": expected["second"]}
+    heard = json.loads(ran.stdout.splitlines()[-1])
+    expected = HEARD | (OBJECTS_ONLY if client.script == "use_instructor" else {})
+    assert heard == {key: value for skill in client.skills for key, value in expected[skill].items()}
+
+
+def _command(client: Client, tmp_path: Path) -> list[str]:
+    if client.environment != "node":
+        folder = client_environment(client.environment)
+        require(folder)
+        return [str(folder / "bin" / "python"), str(HERE / "clients" / f"{client.script}.py")]
+    if not shutil.which("node"):
+        pytest.skip("node is not installed here")
+    require(OTHER_NODE_CLIENTS)
+    script = shutil.copy(HERE / "node_clients" / f"{client.script}.mjs", tmp_path)
+    (tmp_path / "node_modules").symlink_to(OTHER_NODE_CLIENTS / "node_modules")
+    return ["node", str(script)]

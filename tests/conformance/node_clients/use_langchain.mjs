@@ -1,0 +1,29 @@
+// LangChain for JavaScript.
+import { HumanMessage, ToolMessage } from "@langchain/core/messages";
+import { tool } from "@langchain/core/tools";
+import { ChatOpenAI } from "@langchain/openai";
+import { z } from "zod";
+
+const [name, HELLO, MORE, DIM, AS_JSON] = process.argv.slice(2);
+const Light = z.object({ room: z.string(), brightness: z.number().int() });
+const model = new ChatOpenAI({ model: name, maxRetries: 0, configuration: { baseURL: process.env.OPENAI_BASE_URL } });
+
+const first = await model.invoke([new HumanMessage(HELLO)]);
+const second = await model.invoke([new HumanMessage(HELLO), first, new HumanMessage(MORE)]);
+let streamed = "";
+for await (const chunk of await model.stream(HELLO)) streamed += chunk.content;
+let called;
+const setLight = tool(async (args) => ((called = args), "done"), {
+  name: "set_light",
+  description: "Set the brightness of the lights in a room.",
+  schema: Light,
+});
+const calling = model.bindTools([setLight]);
+const turns = [new HumanMessage(DIM)];
+turns.push(await calling.invoke(turns));
+const [call] = turns[1].tool_calls;
+turns.push(new ToolMessage({ content: await setLight.invoke(call.args), tool_call_id: call.id }));
+const answer = await calling.invoke(turns);
+const parsed = await model.withStructuredOutput(Light).invoke(AS_JSON);
+const heard = { first: first.content, second: second.content, streamed, called, answer: answer.content };
+console.log(JSON.stringify({ ...heard, parsed }));

@@ -1,0 +1,63 @@
+"""The clients of other makers that `make test-clients` runs: how each is installed, what it does with the server."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+_HERE = Path(__file__).parent
+_NODE_PACKAGES = _HERE / "node_clients" / "package.json"
+Skill = Literal["conversation", "stream", "tool call", "structured output"]
+SKILLS: tuple[Skill, ...] = ("conversation", "stream", "tool call", "structured output")
+
+
+@dataclass(frozen=True)
+class Client:
+    """`environment`: a file of `requirements`, or "node". `package`: whose version the page tells. `script`: of
+    `clients` or `node_clients`. `way`: how chat completions are selected. `lacks`: what the client does not offer.
+    """
+
+    title: str
+    environment: str
+    package: str
+    script: str
+    way: str
+    lacks: tuple[Skill, ...] = ()
+
+    @property
+    def skills(self) -> list[Skill]:
+        return [skill for skill in SKILLS if skill not in self.lacks]
+
+    @property
+    def version(self) -> str:
+        if self.environment == "node":
+            versions: dict[str, str] = json.loads(_NODE_PACKAGES.read_text(encoding="utf-8"))["dependencies"]
+            return versions[self.package]
+        path = _HERE / "requirements" / f"{self.environment}.txt"
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return next(line.split("==")[1] for line in lines if line.startswith(f"{self.package}=="))
+
+
+CLIENTS = [
+    Client("OpenAI Python", "openai-3.54.0", "openai", "use_openai", "`client.chat.completions`"),
+    Client("OpenAI Python, older", "openai-1.109.1", "openai", "use_openai", "`client.chat.completions`"),
+    Client("OpenAI Node", "node", "openai", "use_openai", "`client.chat.completions`"),
+    Client("Agents SDK, Python", "openai-agents", "openai-agents", "use_openai_agents", "`OpenAIChatCompletionsModel`"),
+    Client(
+        "Agents SDK, JavaScript", "node", "@openai/agents", "use_openai_agents", '`setOpenAIAPI("chat_completions")`'
+    ),
+    Client("Vercel AI SDK", "node", "ai", "use_ai_sdk", "`openai.chat(model)`"),
+    Client("pydantic-ai", "pydantic-ai", "pydantic-ai-slim", "use_pydantic_ai", "`OpenAIChatModel`, `openai-chat:`"),
+    Client("LangChain, Python", "langchain", "langchain-openai", "use_langchain", "`ChatOpenAI`, its default"),
+    Client("LangChain, JavaScript", "node", "@langchain/openai", "use_langchain", "`ChatOpenAI`, its default"),
+    Client(
+        "Instructor",
+        "instructor",
+        "instructor",
+        "use_instructor",
+        "`from_openai`, its default",
+        lacks=("conversation",),
+    ),
+    Client("AutoGen", "autogen", "autogen-ext", "use_autogen", "`OpenAIChatCompletionClient`"),
+    Client("llm", "llm", "llm", "use_llm", "`extra-openai-models.yaml`", lacks=("tool call", "structured output")),
+]
