@@ -30,7 +30,7 @@ def test_a_file_that_is_written_again_under_its_seed_is_the_same_file(store: Sto
 
 def _job(store: Store) -> str:
     values = {"model": "gpt-4o-mini", "base": "b", "training_file": "file-a", "seed": 1, "integrations": []}
-    return store.jobs.create(**values, method={"type": "supervised"}).id
+    return store.jobs.create(**values, method={"type": "supervised", "supervised": {"hyperparameters": {}}}).id
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ SQLite in WAL mode: readers never wait for writers, and a write transaction take
 (`BEGIN IMMEDIATE`), so that a guarded `UPDATE` and its event are atomic.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,14 @@ from sqlalchemy import (
 )
 
 from luthier.store.migrations import SCHEMA_VERSION, migrate
+from luthier.types.errors import UnavailableError
 from luthier.types.projects import DEFAULT_PROJECT
 
 metadata = MetaData()
+_BUSY_TIMEOUT_MS = 60_000  # how long a statement waits for another process's lock
+_MAX_WAITING_WRITES = 24  # fewer than the threads that answer requests, so that reads go on while writes wait
+# Set while a request is answered: where too many writes wait already, the next one is refused instead of waiting.
+refuse_when_busy: ContextVar[bool] = ContextVar("refuse_when_busy", default=False)
 
 
 def project_column() -> Column[str]:
@@ -138,6 +145,7 @@ class Database:
         )
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
+        self._writes = threading.BoundedSemaphore(_MAX_WAITING_WRITES)
         with self.write() as connection:
             if inspect(connection).has_table("schema"):
                 migrate(connection, path)
@@ -153,9 +161,17 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that holds the write lock from its start."""
-        with self._engine.connect().execution_options(write=True) as connection, connection.begin():
-            yield connection
+        """A transaction that holds the write lock from its start.
+
+        Raises UnavailableError within a request, when too many writes wait for the lock already.
+        """
+        if not self._writes.acquire(blocking=not refuse_when_busy.get()):
+            raise UnavailableError("The database is busy. Please try again.", code="database_busy")
+        try:
+            with self._engine.connect().execution_options(write=True) as connection, connection.begin():
+                yield connection
+        finally:
+            self._writes.release()
 
     def fold_in_log(self) -> None:
         """Moves what the write-ahead log holds into the database file, as far as no reader is in the way."""
@@ -169,7 +185,8 @@ class Database:
 def _configure(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # `_begin` starts transactions, not the driver
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000"):
+    busy_timeout = f"busy_timeout={_BUSY_TIMEOUT_MS}"
+    for pragma in (busy_timeout, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

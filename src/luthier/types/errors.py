@@ -9,6 +9,7 @@
     │   ├── ConflictError         409
     │   ├── PayloadTooLargeError  413
     │   ├── CorruptDataError      500
+    │   ├── InsufficientStorageError 507
     │   ├── RateLimitError        429
     │   └── UnavailableError      503
     ├── JobError                  ends a fine-tuning job as `failed`, with code, message and param
@@ -86,6 +87,15 @@ class CorruptDataError(APIError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="corrupt_data", headers={"x-should-retry": "false"})
+
+
+class InsufficientStorageError(APIError):
+    """Status 507: a retry succeeds only once somebody has made room."""
+
+    status, type = 507, "server_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="insufficient_storage", headers={"x-should-retry": "false"})
 
 
 class RateLimitError(APIError):

@@ -1,15 +1,24 @@
 """Exceptions as OpenAI's error body with four keys. An unexpected exception is logged and answered with status 500."""
 
+import errno
 import logging
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from luthier.server.http.pydantic_errors import validation_error
-from luthier.types.errors import APIError, BadRequestError, BaseModelError, RenderError, UnavailableError
+from luthier.types.errors import (
+    APIError,
+    BadRequestError,
+    BaseModelError,
+    InsufficientStorageError,
+    RenderError,
+    UnavailableError,
+)
 
 _log = logging.getLogger(__name__)
 # Permanent errors: a retry cannot succeed, and OpenAI's clients retry every 5xx without `x-should-retry: false`.
@@ -52,12 +61,28 @@ def as_api_error(error: Exception, request: Request | None = None) -> APIError:
             return UnavailableError(str(error), code="base_model_unavailable")
         case RequestValidationError():
             return _request_validation_error(error, request)
+        case OperationalError() | OSError() if storage_error := _storage_error(error):
+            return storage_error
         case HTTPException() if isinstance(error.__cause__, APIError):
             return error.__cause__
         case HTTPException():
             return _http_error(error, request)
     _log.error("unexpected error", exc_info=error)
     return APIError("The server had an error while processing your request. Sorry about that! Its log has the cause.")
+
+
+def _storage_error(error: OperationalError | OSError) -> APIError | None:
+    """A full or read-only disk, or a locked database: nothing was written, and the request may be sent again."""
+    number = error.errno if isinstance(error, OSError) else None
+    text = str(error.orig) if isinstance(error, OperationalError) else ""
+    if number in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in text:
+        return InsufficientStorageError("The server's disk is full. Nothing was stored; its operator has to make room.")
+    if number == errno.EROFS or "readonly database" in text:
+        return InsufficientStorageError("The server's disk is read-only. Nothing was stored.")
+    if "locked" in text:
+        message = "The database is locked by another program. Nothing was stored; please try again."
+        return UnavailableError(message, code="database_busy", headers={"retry-after": "5"})
+    return None
 
 
 def _request_validation_error(error: RequestValidationError, request: Request | None) -> APIError:
