@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from luthier.cli import main
+from luthier.cli.migrate import migrate
 from migrate.accounts import RunningAccount, account
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,20 @@ def test_both_languages_have_the_same_headings_code_and_tables() -> None:
         assert re.findall(pattern, english, re.MULTILINE) == re.findall(pattern, chinese, re.MULTILINE)
     fields = [re.findall(r"^\| (`[a-z_.]+`)", text, re.MULTILINE) for text in (english, chinese)]
     assert fields[0] == fields[1]
+
+
+def test_commands_and_their_flags_exist() -> None:
+    blocks = FENCED.findall(PAGES[0].read_text(encoding="utf-8"))
+    lines = [line for kind, code in blocks if kind == "bash" for line in code.splitlines()]
+    migrate_lines = [shlex.split(line)[2:] for line in lines if line.startswith("luthier migrate ")]
+    used = set()
+    for name, *words in migrate_lines:
+        command = migrate.commands[name]
+        assert {word for word in words if word.startswith("--")} <= {
+            flag for parameter in command.params for flag in parameter.opts
+        }
+        used.add(name)
+    assert used == set(migrate.commands)
 
 
 @pytest.mark.services

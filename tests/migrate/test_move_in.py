@@ -15,8 +15,8 @@ from luthier.migrate.inventory import JobEntry
 from luthier.migrate.recorded import RecordedModel
 from luthier.migrate.retraining import RetrainOptions, plan_retraining
 from luthier.runtime import LuthierServer
-from migrate.accounts import SUPPORT, VISION, RunningAccount, add_model, chat_line, job, small_account
-from through_api import running_server
+from migrate.accounts import SUPPORT, VISION, RunningAccount, add_model, chat_line, job, jsonl, small_account
+from through_api import client_of, running_server, wait
 
 CALLS = "ft:gpt-4.1-mini-2025-04-14:acme:calls:DDDD4444"
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -69,26 +69,45 @@ def test_from_a_recording_to_the_old_name_and_back(
     assert (plans[SUPPORT]["source"], plans[SUPPORT]["examples"]) == ("training_file", 40)
     assert (plans[CALLS]["source"], plans[CALLS]["examples"]) == ("answers", 10)
 
-    trained = json.loads(moved("retrain", "--json", "--hyperparameters", "recorded").stdout)["models"]
-    assert [row["status"] for row in trained] == ["succeeded", "succeeded"], trained
-    successors = {row["model"]: row["successor"] for row in trained}
-    with_successors = json.loads(moved("retrain", "--json").stdout)["models"]
-    assert {row["model"]: row["successor"] for row in with_successors} == successors  # nothing is trained twice
+    recorded = ("--model", SUPPORT, "--hyperparameters", "recorded", "--json")
+    [trained] = json.loads(moved("retrain", *recorded).stdout)["models"]
+    assert trained["status"] == "succeeded", trained
+    assert json.loads(moved("retrain", *recorded).stdout)["models"] == [trained]  # nothing is trained twice
+    successor = trained["successor"]
+    _distilled_job_is_accepted(moved)
 
-    result = moved("report", "--html", tmp_path / "report.html", "--json")
+    names = [f"{old}={successor}" for old in (SUPPORT, CALLS)]
+    words = ["--new", names[0], "--new", names[1], "--html", tmp_path / "report.html", "--limit", 6, "--max-tokens", 8]
+    result = moved("report", *words, "--json")
     assert result.exit_code == 0, result.output
     pairs = {pair["old"]: pair for pair in json.loads(result.stdout)["pairs"]}
-    assert {old: pair["new"] for old, pair in pairs.items()} == successors
+    assert {old: pair["new"] for old, pair in pairs.items()} == dict.fromkeys((SUPPORT, CALLS), successor)
     assert pairs[SUPPORT]["report"]["kind"] == "text"
     assert pairs[SUPPORT]["usage"]["old"]["usd_per_1000"] == pytest.approx(1000 * (10 * 0.3 + 5 * 1.2) / 1e6)
     calls = pairs[CALLS]["report"]
     assert calls["kind"] == "functions"
-    old_runs = [run["figures"]["call_exact"] for run in calls["runs"] if run["model"] == CALLS]
-    assert [(run["value"], run["n"]) for run in old_runs] == [(1.0, 10), (0.0, 10)]  # with definitions, without
+    old_runs = [run for run in calls["runs"] if run["model"] == CALLS]
+    figures = {run["definitions"]: run["figures"]["call_exact"] for run in old_runs}
+    assert {definitions: figure["value"] for definitions, figure in figures.items()} == {"full": 1.0, "none": 0.0}
+    assert sum(figure["n"] for figure in figures.values()) == 6
     assert {entry["first"]["model"] for entry in calls["comparisons"]} >= {CALLS}
     page = (tmp_path / "report.html").read_text()
-    assert all(name in page for name in (*successors, *successors.values()))
-    _switch(moved, SUPPORT, str(successors[SUPPORT]))
+    assert all(name in page for name in (SUPPORT, CALLS, successor))
+    [pair] = json.loads(moved("report", "--limit", 2, "--max-tokens", 8, "--json").stdout)["pairs"]
+    assert (pair["old"], pair["new"], pair["report"]["examples"]) == (SUPPORT, successor, 2)
+    _switch(moved, SUPPORT, successor)
+
+
+def _distilled_job_is_accepted(moved: Moved) -> None:
+    """Its file is checked; training it would show nothing that the other job does not."""
+    [row] = json.loads(moved("retrain", "--model", CALLS, "--no-watch", "--json").stdout)["models"]
+    client = client_of(moved.server)
+    job = wait(client, row["job"], lambda job: job.status not in ("validating_files", "queued"))
+    assert job.status == "running", job.error
+    client.fine_tuning.jobs.cancel(job.id)
+    examples = [json.loads(line) for line in client.files.content(job.training_file).read().splitlines()]
+    assert len(examples) == 10
+    assert all(example["messages"][-1]["tool_calls"] and example["tools"] == [TOOL] for example in examples)
 
 
 def _switch(moved: Moved, old: str, new: str) -> None:
@@ -98,7 +117,8 @@ def _switch(moved: Moved, old: str, new: str) -> None:
         for words in ([new, "--share", "0.1"], [new], ["--back"])
     ]
     assert targets == [f"upstream:{old}|{new}|0.1", new, f"upstream:{old}|{new}"]
-    assert invoke("switch", old, "ft:a:b:c:d", *data).exit_code == 2
+    for unknown in ("ft:a:b:c:d", "nope"):
+        assert invoke("switch", old, unknown, *data).exit_code == 2
     assert invoke("switch", old, *data).exit_code == 2
 
 
@@ -108,20 +128,24 @@ def test_plans_say_what_cannot_be_trained_and_why(tmp_path: Path) -> None:
     picture = tmp_path / "picture.jsonl"
     picture.write_text('{"messages": [{"content": [{"type": "image_url"}]}]}\n')
     method = {"type": "reinforcement"}
+    short = tmp_path / "short.jsonl"
+    short.write_text(jsonl([chat_line(1)]))
     models = [
         RecordedModel("few", lines=tuple(lines)),
         RecordedModel(VISION, _job(VISION), training=picture),
         RecordedModel("ft:o4-mini:acme::RRRR", _job("ft:o4-mini:acme::RRRR", method=method), training=picture),
+        RecordedModel(SUPPORT, _job(SUPPORT), training=short),
     ]
     skipped = [str(plan.skipped) for plan in plan_retraining(models, RetrainOptions())]
-    assert "9 recorded answers" in skipped[0]
+    assert "recorded answers: 9," in skipped[0]
     assert "images" in skipped[1]
     assert "reinforcement" in skipped[2]
+    assert "training examples: 1," in skipped[3]
 
 
 def test_a_model_that_continues_another_starts_from_its_successor(tmp_path: Path) -> None:
     training = tmp_path / "train.jsonl"
-    training.write_text(json.dumps(chat_line(1)) + "\n")
+    training.write_text(jsonl([chat_line(number) for number in range(10)]))
     second = "ft:gpt-4o-mini-2024-07-18:acme:more:HHHH8888"
     models = [RecordedModel(SUPPORT, _job(SUPPORT), training), RecordedModel(second, _job(second, SUPPORT), training)]
     both = plan_retraining(models, RetrainOptions(base="qwen"))
@@ -142,7 +166,7 @@ def test_recorded_hyperparameters_are_translated_on_request(
     tmp_path: Path, recorded: dict[str, Any], used: dict[str, Any] | None
 ) -> None:
     training = tmp_path / "train.jsonl"
-    training.write_text(json.dumps(chat_line(1)) + "\n")
+    training.write_text(jsonl([chat_line(number) for number in range(10)]))
     models = [RecordedModel(SUPPORT, _job(SUPPORT, hyperparameters=recorded, method=None), training)]
     [plan] = plan_retraining(models, RetrainOptions(recorded=True))
     assert plan.hyperparameters == (recorded if used is None else used)

@@ -131,6 +131,7 @@ def test_a_model_that_goes_off_leaves_its_questions_marked(tmp_path: Path) -> No
         result = record(running, out)
         assert result.exit_code == 1
         assert "does not answer" in result.output
+        assert "cannot be recorded any more" in result.output
         recorded = answers(out)
         assert sum(bool(entry["response"]) for entry in recorded[ROUTER]) == 5
         marked = [entry for entry in recorded[ROUTER] if not entry["response"]]

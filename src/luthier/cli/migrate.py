@@ -36,13 +36,16 @@ def migrate() -> None:
 
 
 @migrate.command(
+    short_help=say(
+        "List an account's models, days left and what is lost first.", "列出账号的模型、剩余天数和会先失去什么。"
+    ),
     help=say(
         "List the fine-tuned models of an account with their days left, jobs, files and checkpoints, and what is lost "
         "first if nothing is done. Nothing is changed and nothing is billed.\n\n"
         "Example: luthier migrate inventory --html inventory.html",
         "列出账号中的微调模型及其剩余天数、任务、文件和检查点，并说明什么都不做时会先失去什么。"
         "不改动任何内容，也不产生费用。\n\n例子：luthier migrate inventory --html inventory.html",
-    )
+    ),
 )
 @click.option("--html", type=GeneratedFile(".html"), metavar="FILE",
               help=say("Also write the inventory as an HTML page.", "同时写成 HTML 页面。"))  # fmt: skip

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from luthier.cli.client import open_connection
 from luthier.cli.errors import CliError
+from luthier.cli.migrate_account import account_progress
 from luthier.cli.migrate_text import plain, print_wrapped
 from luthier.cli.options import GeneratedFile, Options, pass_options, server_options
-from luthier.cli.output import note, print_json, print_table, stderr_console, stdout_console
+from luthier.cli.output import note, print_json, print_table, stdout_console
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "report",
+    short_help=say("Compare old models with their successors.", "比较旧模型和后继。"),
     help=say(
         "Compare each old model with its successor on the questions that were recorded: exact calls, labels and texts "
         "with paired intervals, tokens, latency and cost. The old answers are those of the recording, so this works "
@@ -53,6 +56,13 @@ if TYPE_CHECKING:
     help=say("Use N questions per model, evenly spaced.", "每个模型等距取 N 个问题。"),
 )
 @click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    help=say(
+        "Token limit of each answer. Default: the limit of the recording.", "每个回答的 token 上限；默认与录制时相同。"
+    ),
+)
+@click.option(
     "--concurrency",
     default=8,
     show_default=True,
@@ -64,7 +74,13 @@ if TYPE_CHECKING:
 @server_options
 @pass_options
 def report(
-    options: Options, folder: Path, pairs: tuple[str, ...], limit: int | None, concurrency: int, html: Path | None
+    options: Options,
+    folder: Path,
+    pairs: tuple[str, ...],
+    limit: int | None,
+    max_tokens: int | None,
+    concurrency: int,
+    html: Path | None,
 ) -> None:
     from luthier.evaluation.service import OpenAIService
     from luthier.migrate.pair_page import render_html
@@ -75,15 +91,13 @@ def report(
     models = recorded_models(folder, named)
     with open_connection(options) as connection:
         successors = _successors(connection.client, models, named)
-        total = sum(question_count(model, limit) for model in models if model.name in successors)
-        service = OpenAIService(connection.client)
-        with _answers_bar(total) as advance:
+        models = [model for model in models if model.name in successors]
+        complete = OpenAIService(connection.client).complete
+        sampling: dict[str, Any] = {"limit": limit, "max_tokens": max_tokens, "concurrency": concurrency}
+        with _answers_progress(sum(question_count(model, limit) for model in models)) as advance:
             reports = [
-                compare(model, successors[model.name], service.complete, limit=limit, concurrency=concurrency,
-                        on_answer=advance)
-                for model in models
-                if model.name in successors
-            ]  # fmt: skip
+                compare(model, successors[model.name], complete, on_answer=advance, **sampling) for model in models
+            ]
     if html:
         html.write_text(render_html(reports), encoding="utf-8")
         note(say(f"Written: {html}", f"已写入：{html}"))
@@ -130,13 +144,16 @@ def _successors(client: openai.OpenAI, models: Sequence[RecordedModel], named: d
 
 
 @contextmanager
-def _answers_bar(total: int) -> Iterator[Callable[[], None]]:
-    """Yields a function to be called per answer."""
-    console = stderr_console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(say("answers", "回答"), total=total)
-        yield lambda: bar.advance(task)
+def _answers_progress(total: int) -> Iterator[Callable[[], None]]:
+    """Yields a function to be called per answer, from any thread."""
+    lock, done = threading.Lock(), itertools.count(1)
+    with account_progress() as show:
+
+        def advance() -> None:
+            with lock:
+                show("answers", next(done), total)
+
+        yield advance
 
 
 def _print(pair: PairReport) -> None:

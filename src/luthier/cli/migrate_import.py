@@ -21,6 +21,7 @@ _MAX_LISTED = 20
 
 @click.command(
     "import",
+    short_help=say("Bring a recording, or files of your own, here.", "导入录制内容或自有文件。"),
     help=say(
         "Import a recording into the data folder: files, jobs, batches and stored completions keep their ids and show "
         "where they come from, and the recorded answers of each model become a file. A folder of your own JSONL files, "

@@ -28,6 +28,7 @@ DEFAULT_FOLDER = Path("recording")
 
 
 @click.command(
+    short_help=say("Save an account in one folder, with its models' answers.", "把账号连同模型的回答存入一个文件夹。"),
     help=say(
         "Save an account in one folder: files, jobs, events, checkpoints, stored completions, batches, and the answers "
         "of each fine-tuned model to its validation questions while it still answers. The folder is JSON lines and "
@@ -42,7 +43,7 @@ DEFAULT_FOLDER = Path("recording")
         "全部录制完成时退出码为 0，有缺失时为 1，无法运行时为 2。\n\n"
         "例子：luthier migrate record --dry-run\n\n"
         "例子：luthier migrate record --out recording --max-cost 5",
-    )
+    ),
 )
 @click.option(
     "--out",

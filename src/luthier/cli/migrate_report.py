@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from luthier.cli.migrate_text import NO_BREAK_SPACE, plain, print_rows, wrap
-from luthier.cli.output import format_bytes, stdout_console
+from luthier.cli.output import format_bytes, plural, stdout_console
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ def print_plans(inventory: Inventory, plans: Sequence[ModelPlan], max_tokens: in
     stored, files = inventory.stored, [file for file in inventory.files.values() if file.state == "available"]
     size = format_bytes(sum(file.bytes or 0 for file in files)).replace(" ", NO_BREAK_SPACE)
     free = say(
-        f"Free: {len(inventory.jobs)} jobs, {len(files)} files ({size}), {stored.count} stored completions, "
-        f"{len(inventory.batches)} batches.",
+        f"Free: {plural(len(inventory.jobs), 'job')}, {plural(len(files), 'file')} ({size}), "
+        f"{plural(stored.count, 'stored completion')}, {plural(len(inventory.batches), 'batch', 'batches')}.",
         f"免费：{len(inventory.jobs)} 个任务、{len(files)} 个文件（{size}）、{stored.count} 个已保存的补全、"
         f"{len(inventory.batches)} 个批处理。",
     )
@@ -162,7 +162,7 @@ def print_plans(inventory: Inventory, plans: Sequence[ModelPlan], max_tokens: in
 def cost_text(plans: Sequence[ModelPlan]) -> str:
     """`40 questions to 2 models: about $0.02, at most $0.81`."""
     count, models = sum(len(plan.pending) for plan in plans), len(plans)
-    head = say(f"{count} questions to {models} models", f"向 {models} 个模型提 {count} 个问题")
+    head = say(f"{plural(count, 'question')} to {plural(models, 'model')}", f"向 {models} 个模型提 {count} 个问题")
     if any(plan.price is None for plan in plans):
         return head + say(", price unknown", "，价格未知")
     typical, highest = sum(plan.typical_cost or 0 for plan in plans), sum(plan.max_cost or 0 for plan in plans)
@@ -171,6 +171,9 @@ def cost_text(plans: Sequence[ModelPlan]) -> str:
 
 
 def _plan_rows(plan: ModelPlan) -> list[tuple[str, str]]:
+    if not plan.questions:
+        return [("!", say("no questions: its files are gone or were never there; give some with --prompts",
+                          "没有问题：它的文件已不存在或从未有过；可用 --prompts 给出"))]  # fmt: skip
     sources = sorted({question.source for question in plan.questions})
     rows = [
         (say("questions", "问题"), str(len(plan.questions))),
@@ -223,6 +226,10 @@ def print_recording(recording: Recording) -> None:
         console.print(plain(say(f"Complete: {folder}", f"录制完成：{folder}")), soft_wrap=True)
         return
     console.print(plain(say(f"Incomplete: {folder}", f"尚未完成：{folder}"), "bold red"), soft_wrap=True)
+    if recording.is_final:
+        console.print(wrap(say("What is missing cannot be recorded any more: its models are off.",
+                               "缺失的部分无法再录制：模型已关闭。"), console.width))  # fmt: skip
+        return
     console.print(wrap(say("Run the same command again to record what is missing.",
                            "重新运行同一条命令即可补录缺失的部分。"), console.width))  # fmt: skip
 

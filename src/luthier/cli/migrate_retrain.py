@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help=say("Train a successor of each recorded model.", "为每个录制的模型训练后继。"),
     help=say(
         "Train a successor of each recorded model: one job here per fine-tune, from its recorded training file, or "
         "where that is gone from the answers that were recorded (distillation). Hyperparameters are `auto` unless "
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
         "每个模型都有后继或无法训练时退出码为 0，有任务失败时为 1。\n\n"
         "例子：luthier migrate retrain recording --dry-run\n\n"
         "例子：luthier migrate retrain recording --base Qwen/Qwen3-0.6B",
-    )
+    ),
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", "models", multiple=True, metavar="NAME",

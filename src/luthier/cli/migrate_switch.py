@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from luthier.cli.alias import read_aliases, write_aliases
 from luthier.cli.errors import CliError
-from luthier.cli.local import settings_of
+from luthier.cli.local import local_catalogue, settings_of
 from luthier.cli.options import Options, data_options, pass_options
 from luthier.cli.output import note, print_json
 from luthier.language import say
@@ -14,6 +16,7 @@ from luthier.types.aliases import AliasTarget, parse_target, write_target
 
 
 @click.command(
+    short_help=say("Let a successor answer for an old name, or undo it.", "让后继以旧名称回答，或撤销。"),
     help=say(
         "Let the successor NEW answer for the name OLD, which programs go on using. With --share the old service "
         "answers the rest of the requests, and NEW all of them once the old model is gone. --back gives the name back "
@@ -28,7 +31,7 @@ from luthier.types.aliases import AliasTarget, parse_target, write_target
         "例子：luthier migrate switch ft:OLD ft:NEW --share 0.1\n\n"
         "例子：luthier migrate switch ft:OLD ft:NEW\n\n"
         "例子：luthier migrate switch ft:OLD --back",
-    )
+    ),
 )
 @click.argument("old")
 @click.argument("new", required=False)
@@ -83,17 +86,23 @@ def _check_words(new: str | None, share: float | None, *, back: bool) -> None:
 
 def _successor(options: Options, earlier: AliasTarget, old: str, new: str | None, share: float | None) -> AliasTarget:
     """Raises CliError for a model that is not here."""
-    from luthier.store import Store
-
-    store = Store(settings_of(options).data)
-    try:
-        is_here = bool(new) and (not str(new).startswith("ft:") or store.models.find(str(new)) is not None)
-    finally:
-        store.close()
-    if not is_here:
+    if not _is_here(options, str(new)):
         raise CliError(
-            say(f"There is no model {new} in this data folder.", f"此数据文件夹中没有模型 {new}。"),
-            say("See: luthier models list. --data names another data folder.",
-                "请看：luthier models list。--data 可指定其他数据文件夹。"),
+            say(f"There is no model {new} here.", f"这里没有模型 {new}。"),
+            say("See: luthier models list. --data names the data folder of a fine-tuned model.",
+                "请看：luthier models list。--data 指定微调模型所在的数据文件夹。"),
         )  # fmt: skip
     return AliasTarget(earlier.upstream_model or old, new, share) if share is not None else AliasTarget(local=new)
+
+
+def _is_here(options: Options, model: str) -> bool:
+    """Whether it is a fine-tuned model of the data folder, a base, or the folder of one."""
+    from luthier.store import Store
+
+    if not model.startswith("ft:"):
+        return Path(model).is_dir() or model in local_catalogue()
+    store = Store(settings_of(options).data)
+    try:
+        return store.models.find(model) is not None
+    finally:
+        store.close()

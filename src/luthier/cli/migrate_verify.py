@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help=say("Tell whether a recording is whole.", "检查录制是否完整。"),
     help=say(
         "Tell whether a recording is whole: each file and document against its checksum in the manifest, and what is "
         "missing. Needs neither the account nor a key. Exit code 0 if it is whole, 1 if something is damaged or "
         "missing, 2 if the folder is no recording.\n\nExample: luthier migrate verify recording",
         "检查录制是否完整：逐个文件核对清单中的校验和，并列出缺失的内容。不需要账号，也不需要密钥。"
         "完整时退出码为 0，有损坏或缺失时为 1，文件夹不是录制时为 2。\n\n例子：luthier migrate verify recording",
-    )
+    ),
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @local_options

@@ -226,7 +226,8 @@ def _batch_losses(inventory: Inventory, language: Language | None) -> Iterable[L
         return
     files = [inventory.files[file_id] for file_id in outputs if file_id in inventory.files]
     expiries = [file.expires_at for file in files if file.expires_at]
-    text = say(f"{len(outputs)} output files of batches.", f"{len(outputs)} 个批处理输出文件。", language)
+    files_of = "output file" if len(outputs) == 1 else "output files"
+    text = say(f"{len(outputs)} {files_of} of batches.", f"{len(outputs)} 个批处理输出文件。", language)
     yield _loss("batch_outputs", len(outputs), _day(min(expiries)) if expiries else None, inventory, text)
 
 

@@ -23,7 +23,7 @@ def metric_rows(pair: PairReport, mode: str, language: Language | None = None) -
     differences = {entry.metric: entry.difference for entry in pair.comparisons if entry.first[1] == mode}
     return [
         (
-            metric_name(name, language),
+            metric_name(name, language) + (" (%)" if METRICS[name].unit == "share" else ""),
             format_value(name, old.metrics[name].value),
             format_value(name, new.metrics[name].value),
             _difference_text(name, differences[name], language) if name in differences else "",

@@ -118,10 +118,11 @@ def compare(
     complete: Complete,
     *,
     limit: int | None = None,
+    max_tokens: int | None = None,
     concurrency: int = 8,
     on_answer: Callable[[], None] | None = None,
 ) -> PairReport:
-    """Puts the recorded questions to the successor.
+    """Puts the recorded questions to the successor. `max_tokens` per answer; None: as when they were recorded.
 
     Raises:
         LuthierError: no answer of the old model was recorded, or none that has a reference.
@@ -129,7 +130,8 @@ def compare(
     lines = _limited(list(model.answers), limit)
     if not lines:
         raise LuthierError(say(f"No answer of {model.name} was recorded.", f"没有录制 {model.name} 的任何回答。"))
-    sampler = _Sampler(successor, complete, concurrency, on_answer)
+    max_tokens = max_tokens or max(_max_tokens(line["request"]) for line in lines) or None
+    sampler = _Sampler(successor, complete, max_tokens, concurrency, on_answer)
     question_sets = [entry for mode in _MODES if (entry := sampler.question_set(mode, lines))]
     scored = [_with_reference(entry) for entry in question_sets]
     scored = [entry for entry in scored if entry.cases]
@@ -167,9 +169,10 @@ def question_count(model: RecordedModel, limit: int | None) -> int:
 
 
 def _limited(lines: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
-    """Up to `limit` lines, evenly spaced."""
+    """Up to `limit` lines, evenly spaced in an order that hangs on the questions alone."""
     if limit is None or len(lines) <= limit:
         return lines
+    lines = sorted(lines, key=lambda line: str(line.get("custom_id")))
     return [lines[number * len(lines) // limit] for number in range(limit)]
 
 
@@ -177,6 +180,7 @@ def _limited(lines: list[dict[str, Any]], limit: int | None) -> list[dict[str, A
 class _Sampler:
     successor: str
     complete: Complete
+    max_tokens: int | None
     concurrency: int
     on_answer: Callable[[], None] | None
 
@@ -191,7 +195,7 @@ class _Sampler:
             self.successor,
             cases,
             "full",  # a question without definitions has none that could be sent
-            max_tokens=max(_max_tokens(line["request"]) for line in lines) or None,
+            max_tokens=self.max_tokens,
             concurrency=self.concurrency,
             on_answer=self.on_answer,
         )

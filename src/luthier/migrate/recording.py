@@ -47,6 +47,15 @@ class Recording:
         refused = any(not area.is_absent for area in self.gaps)
         return not (refused or self.failed_files or missing or self.without_answers)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more can be recorded: only models that are gone have questions without answers."""
+        reasons = [(model["stopped"] or {}).get("status") for model in self._models() if model["missing"]]
+        refused = any(not area.is_absent for area in self.gaps)
+        return not (refused or self.failed_files or self.without_answers) and all(
+            status in (404, 410) for status in reasons
+        )
+
     def _models(self) -> list[dict[str, Any]]:
         """The counts of every model that the folder has answers of."""
         current = {model.model: {**asdict(model), "missing": model.missing} for model in self.answers}

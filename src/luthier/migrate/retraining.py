@@ -84,6 +84,10 @@ def _plan(model: RecordedModel, options: RetrainOptions, *, continues: bool) -> 
     used, notes = _translated(recorded) if options.recorded else ({}, [])
     with model.training.open("rb") as lines:
         examples = sum(1 for line in lines if line.strip())
+    if examples < MIN_EXAMPLES:
+        reason = say(f"training examples: {examples}, fewer than {MIN_EXAMPLES}",
+                     f"训练样本只有 {examples} 个，少于 {MIN_EXAMPLES} 个")  # fmt: skip
+        return RetrainPlan(model.name, start, method, examples=examples, training=model.training, skipped=reason)
     suffix = job.get("user_provided_suffix") or _suffix_of(model.name)
     return RetrainPlan(
         model.name,
@@ -115,7 +119,7 @@ def _distilled_plan(model: RecordedModel, start: str) -> RetrainPlan:
     skipped = None
     if len(examples) < MIN_EXAMPLES:
         skipped = say(
-            f"its training file is gone, and {len(examples)} recorded answers are fewer than {MIN_EXAMPLES}",
+            f"its training file is gone; recorded answers: {len(examples)}, fewer than {MIN_EXAMPLES}",
             f"训练文件已不存在，而录制的回答只有 {len(examples)} 个，少于 {MIN_EXAMPLES} 个",
         )
     return RetrainPlan(

@@ -80,7 +80,7 @@ def _verify_documents(folder: RecordingFolder, manifest: dict[str, Any], result:
         if fault := _fault(folder.root / name, digest):
             result.damaged[name] = fault
     models = manifest.get("answers") or []
-    result.counts["models"] = len(models)
+    result.counts["models"] = sum(bool(model.get("answered")) for model in models)
     result.counts["answers"] = sum(int(model.get("answered", 0)) for model in models)
     for model in models:
         if model.get("missing"):
