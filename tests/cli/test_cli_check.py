@@ -192,6 +192,6 @@ def test_epochs_are_said_of_the_training_file_only(train: Path) -> None:
 
 
 def test_finding_codes_have_chinese_names(broken: Path) -> None:
-    assert set(NAMES) <= set(all_kinds())
+    assert set(all_kinds()) <= set(NAMES)
     assert "JSON 无效（json_invalid）  ×5" in run("check", broken, "--lang", "zh", "--no-quality").stdout
     assert finding_name("of_a_plugin") == "of_a_plugin"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from command_line import run
 import luthier
 from luthier.cli import COMMANDS
 from luthier.cli.i18n import language_of, printable
+from luthier.cli.output import spinner
 
 HEAVY = {"torch", "transformers", "openai", "fastapi", "sqlalchemy"}
 
@@ -104,6 +106,15 @@ def test_a_misspelt_option_gets_the_nearest_one(train: Path) -> None:
     assert "Did you mean --validation?" in shown.replace("'", "")
     assert "--quality" not in shown
     assert "是否指" in run("check", train, "--validaton", train, "--lang", "zh").stderr
+
+
+def test_a_long_wait_is_said_off_terminals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with spinner("a short one"):
+        pass
+    monkeypatch.setattr("luthier.cli.output.QUIET_S", 0.0)
+    with spinner("Loading …"):
+        time.sleep(0.05)
+    assert capsys.readouterr().err.splitlines() == ["Loading …"]
 
 
 def test_errors_of_json_are_json() -> None:

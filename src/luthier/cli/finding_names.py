@@ -99,6 +99,12 @@ NAMES = {
     "question_preamble": "问题中的应答语",
     "assistant_repeated": "连续 assistant 消息",
     "argument_unmentioned": "未提到的参数值",
+    "base_refuses_example": "基座模型无法训练",
+    "answer_repeats": "回答反复重复",
+    "mail_head": "邮件头",
+    "label_by_form": "问题形式泄露标签",
+    "escape_invalid": "转义无效",
+    "item_last_message": "末条消息不符",
 }
 
 

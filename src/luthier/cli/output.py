@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ PIPE_WIDTH = 240
 _GAP = "  "  # between the columns of a table
 _COMMAND = re.compile(r"`luthier [^`]*`|(?<=[:：] )luthier .*|(?<=：)luthier .*")
 _COMMAND_SPACE = "\ue000"
+QUIET_S = 2.0  # of silence, after which a line says what is being done
 _LINE_INTERVAL_S = 10.0
 _MIN_TEXT_WIDTH = 30  # of a column of sentences; narrower ones are hard to read
 
@@ -56,10 +58,16 @@ def note(text: str, style: str = "") -> None:
 
 @contextmanager
 def spinner(text: str) -> Iterator[None]:
-    """Shows `text` with a spinner while the body runs, if stderr is a terminal."""
+    """Shows `text` with a spinner while the body runs; off terminals as a line, if the body takes longer."""
     console = stderr_console()
     if not console.is_terminal:
-        yield
+        timer = threading.Timer(QUIET_S, note, [text])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
         return
     with console.status(Text(text)):
         yield

@@ -23,7 +23,7 @@ from rich.text import Text
 from luthier.cli.client import Connection, open_connection, server_flags
 from luthier.cli.i18n import printable
 from luthier.cli.options import Options, pass_options, server_options
-from luthier.cli.output import note, print_json, stderr_console, stdout_console, to_json, wrap_text
+from luthier.cli.output import QUIET_S, note, print_json, stderr_console, stdout_console, to_json, wrap_text
 from luthier.cli.progress_texts import event_text, failure_text, phase_text
 from luthier.language import say
 from luthier.types.fine_tuning import FINAL
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0
 _MIN_BAR, _MARGIN = 4, 3  # cells
-QUIET_S = 2.0  # of silence after which a line says what is being done
 # The client's retries back off up to 8 s each: enough time to restart the server of a watched job.
 POLL_RETRIES = 6
 
