@@ -1,23 +1,21 @@
 """JSON schemas of functions: whether arguments satisfy them, by the library jsonschema.
 
-Validators are compiled once per schema. `pattern` and `format` are not enforced: an expression from a file could run
+Validators are compiled once per schema; the library is imported with the first. `pattern` and `format` are not enforced: an expression from a file could run
 for hours. Nothing is fetched: a schema with a reference to another document is unusable.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 import orjson
-from jsonschema import Draft202012Validator, FormatChecker
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema.validators import extend
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
-_Validator = extend(Draft202012Validator, {"pattern": None, "patternProperties": None, "format": None})  # type: ignore[no-untyped-call]
-_NO_FORMATS = FormatChecker(formats=())  # a pattern in JavaScript's syntax is a good one
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
 _CODES = {
     "required": "argument_missing",
     "additionalProperties": "argument_unknown",
@@ -47,6 +45,8 @@ def violations(parameters: dict[str, Any], arguments: dict[str, Any]) -> Iterato
     validator = _validator(_cache_key(parameters))
     if isinstance(validator, str):
         return
+    from referencing.exceptions import Unresolvable
+
     try:
         errors = sorted(validator.iter_errors(arguments), key=lambda error: error.json_path)
     except (Unresolvable, RecursionError, ValueError):
@@ -103,14 +103,29 @@ def _validator(schema: bytes) -> Any:
     parameters = orjson.loads(schema)
     if not isinstance(parameters, dict):
         return "an integer of more than 64 bits"
+    from jsonschema import FormatChecker
+    from jsonschema.exceptions import SchemaError
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    no_formats = FormatChecker(formats=())  # a pattern in JavaScript's syntax is a good one
     try:
-        _Validator.check_schema(parameters, format_checker=_NO_FORMATS)
+        _validator_class().check_schema(parameters, format_checker=no_formats)
     except (SchemaError, RecursionError, Unresolvable) as error:
         return str(getattr(error, "message", error))
     unresolved = next((pointer for pointer in _references(parameters) if not _resolves(parameters, pointer)), None)
     if unresolved is not None:
         return f"$ref {unresolved}"
-    return _Validator(parameters, registry=Registry())
+    return _validator_class()(parameters, registry=Registry())
+
+
+@cache
+def _validator_class() -> Any:
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    ignored = {"pattern": None, "patternProperties": None, "format": None}
+    return extend(Draft202012Validator, ignored)  # type: ignore[no-untyped-call]
 
 
 def _references(schema: dict[str, Any]) -> Iterator[str]:
