@@ -1,7 +1,8 @@
 """JSON schemas of functions: whether arguments satisfy them, by the library jsonschema.
 
-Validators are compiled once per schema; the library is imported with the first. `pattern` and `format` are not enforced: an expression from a file could run
-for hours. Nothing is fetched: a schema with a reference to another document is unusable.
+Validators are compiled once per schema; the library is imported with the first. `pattern` and `format` are not
+enforced: an expression from a file could run for hours. Nothing is fetched: a schema with a reference to another
+document is unusable.
 """
 
 from __future__ import annotations
