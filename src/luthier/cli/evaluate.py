@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from luthier.cli.client import open_connection
 from luthier.cli.errors import CliError
-from luthier.cli.options import GeneratedFile, Options, pass_options, server_options_with_file
+from luthier.cli.options import GeneratedFile, Options, option, pass_options, server_options_with_file
 from luthier.cli.output import ProgressLines, note, print_json, stderr_console
 from luthier.cli.report_card import print_report_card
 from luthier.language import say
@@ -48,48 +48,37 @@ _DEFINITIONS = ("full", "slim", "none")
 )
 @click.argument("model")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--functions", is_flag=True, help=say("Score tool calls.", "评估工具调用。"))
-@click.option(
-    "--against", multiple=True, metavar="MODEL", help=say("Model to compare with; repeatable.", "对照模型，可重复。")
-)
-@click.option(
+@option("--functions", "Score tool calls.", "评估工具调用。", is_flag=True)
+@option("--against", "Model to compare with; repeatable.", "对照模型，可重复。", multiple=True, metavar="MODEL")
+@option(
     "--definitions",
-    "definitions",
+    "Tool definitions in requests; repeatable. Default: full and none.",
+    "请求中的工具定义，可重复；默认 full 和 none。",
     multiple=True,
     type=click.Choice(_DEFINITIONS),
-    help=say(
-        "Tool definitions in requests; repeatable. Default: full and none.",
-        "请求中的工具定义，可重复；默认 full 和 none。",
-    ),
 )
-@click.option(
+@option(
     "--functions-file",
+    "Tool definitions for examples without any: a JSON list of tools or functions.",
+    "为没有定义的样本提供工具定义：tools 或 functions 的 JSON 列表。",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help=say(
-        "Tool definitions for examples without any: a JSON list of tools or functions.",
-        "为没有定义的样本提供工具定义：tools 或 functions 的 JSON 列表。",
-    ),
 )
-@click.option("--limit", type=click.IntRange(min=1), help=say("Use only the first N examples.", "只用前 N 个样本。"))
-@click.option("--max-tokens", type=click.IntRange(min=1), help=say("Most tokens of an answer.", "回答的 token 上限。"))
-@click.option(
-    "--concurrency",
-    default=8,
-    show_default=True,
-    type=click.IntRange(1, 64),
-    help=say("Concurrent requests.", "并发请求数。"),
-)
-@click.option(
+@option("--limit", "Use only the first N examples.", "只用前 N 个样本。", type=click.IntRange(min=1))
+@option("--max-tokens", "Most tokens of an answer.", "回答的 token 上限。", type=click.IntRange(min=1))
+@option("--concurrency", "Concurrent requests.", "并发请求数。", default=8, type=click.IntRange(1, 64))
+@option(
     "--price-in",
+    "Price of 1M prompt tokens, to compute savings.",
+    "每百万提示 token 的价格，用来计算节省。",
     type=click.FloatRange(min=0),
     metavar="USD",
-    help=say("Price of 1M prompt tokens, to compute savings.", "每百万提示 token 的价格，用来计算节省。"),
 )
-@click.option(
+@option(
     "--out",
+    "Write the report as a single HTML page.",
+    "把报告写成一个 HTML 页面。",
     type=GeneratedFile(".html"),
     metavar="FILE.html",
-    help=say("Write the report as a single HTML page.", "把报告写成一个 HTML 页面。"),
 )
 @server_options_with_file
 @pass_options

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from luthier.language import say
+from luthier.cli.options import option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PROBE_REQUESTS = 12
@@ -91,16 +91,9 @@ class GenerateOptions:
 
 def generate_options(command: Command) -> Command:
     """Adds the click options whose values `GenerateOptions` groups."""
-    for option in reversed([*_OUTPUT, *_CALLS, *_SAMPLING, *_LIMITS, *_COST, *_MODES]):
-        command = option(command)
+    for add in reversed([*_OUTPUT, *_CALLS, *_SAMPLING, *_LIMITS, *_COST, *_MODES]):
+        command = add(command)
     return command
-
-
-def _option(flag: str, en: str, zh: str, **attributes: Any) -> Callable[[Command], Command]:
-    """An option with help in both languages, which shows its default if it has one."""
-    names = (flag, attributes.pop("name")) if "name" in attributes else (flag,)
-    attributes.setdefault("show_default", "default" in attributes)
-    return click.option(*names, help=say(en, zh), **attributes)
 
 
 _OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -108,77 +101,77 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 _DOLLARS: dict[str, Any] = {"type": click.FloatRange(min=0), "metavar": "USD"}
 
 _OUTPUT = (
-    _option("--topic", "A topic; repeatable.", "主题，可重复。", name="topics", multiple=True),
-    _option("--per-topic", "Examples per topic.", "每个主题的样本数。", type=click.IntRange(1), default=10),
-    _option("--teacher", "Teacher model, which writes the examples.", "编写样本的教师模型。", metavar="MODEL"),
-    _option("--judge",
-            "Judge model, which scores examples from 1 to 5; those below 4 in any criterion are rejected. Should not "
-            "be the teacher.",
-            "给样本打 1 到 5 分的评审模型；任何一项低于 4 分的样本会剔除。不应是教师模型自己。", metavar="MODEL"),
-    _option("--out", "Output file; rejects, report and journal are written beside it.",
-            "输出文件；剔除的样本、报告和运行日志写在旁边。", required=True, metavar="FILE", type=_OUTPUT_FILE),
-    _option("--system", "System prompt of serving, part of every example.", "推理时的系统提示，写进每个样本。"),
-    _option("--style", "Instructions for the teacher after the system prompt; not part of the examples.",
-            "给教师模型的说明，接在系统提示之后；不写进样本。"),
-    _option("--language", "Language of the examples; default: that of the topics.", "样本的语言；默认与主题相同。",
-            type=click.Choice(("zh", "en"))),
+    option("--topic", "A topic; repeatable.", "主题，可重复。", name="topics", multiple=True),
+    option("--per-topic", "Examples per topic.", "每个主题的样本数。", type=click.IntRange(1), default=10),
+    option("--teacher", "Teacher model, which writes the examples.", "编写样本的教师模型。", metavar="MODEL"),
+    option("--judge",
+           "Judge model, which scores examples from 1 to 5; those below 4 in any criterion are rejected. Should not "
+           "be the teacher.",
+           "给样本打 1 到 5 分的评审模型；任何一项低于 4 分的样本会剔除。不应是教师模型自己。", metavar="MODEL"),
+    option("--out", "Output file; rejects, report and journal are written beside it.",
+           "输出文件；剔除的样本、报告和运行日志写在旁边。", required=True, metavar="FILE", type=_OUTPUT_FILE),
+    option("--system", "System prompt of serving, part of every example.", "推理时的系统提示，写进每个样本。"),
+    option("--style", "Instructions for the teacher after the system prompt; not part of the examples.",
+           "给教师模型的说明，接在系统提示之后；不写进样本。"),
+    option("--language", "Language of the examples; default: that of the topics.", "样本的语言；默认与主题相同。",
+           type=click.Choice(("zh", "en"))),
 )  # fmt: skip
 _CALLS = (
-    _option("--functions", "JSON file of function definitions, instead of topics: generates examples of tool calls.",
-            "工具定义的 JSON 文件，代替主题：生成工具调用的样本。", metavar="FILE",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path)),
-    _option("--count", "Number of examples, with --functions.", "样本数（配合 --functions）。", type=click.IntRange(1),
-            default=100),
-    _option("--form", "Format of the calls: tools, or legacy functions.", "调用的格式：tools，或旧式的 functions。",
-            type=click.Choice(("tools", "functions")), default="tools"),
-    _option("--without-definitions", "Leave tool definitions out of the examples, so that the model memorizes them.",
-            "样本里不写工具定义，让模型记住它们。", is_flag=True),
-    _option("--values", "JSON file with your own values, phrasings and small talk.",
-            "自备取值、说法和闲聊的 JSON 文件。", metavar="FILE",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path)),
-    _option("--phrasings", "Phrasings per call.", "每个调用的说法数。", type=click.IntRange(1, 5), default=2),
-    _option("--no-teacher", "Phrase the calls with templates, without a model.", "用模板生成说法，不使用模型。",
-            is_flag=True),
+    option("--functions", "JSON file of function definitions, instead of topics: generates examples of tool calls.",
+           "工具定义的 JSON 文件，代替主题：生成工具调用的样本。", metavar="FILE",
+           type=click.Path(exists=True, dir_okay=False, path_type=Path)),
+    option("--count", "Number of examples, with --functions.", "样本数（配合 --functions）。", type=click.IntRange(1),
+           default=100),
+    option("--form", "Format of the calls: tools, or legacy functions.", "调用的格式：tools，或旧式的 functions。",
+           type=click.Choice(("tools", "functions")), default="tools"),
+    option("--without-definitions", "Leave tool definitions out of the examples, so that the model memorizes them.",
+           "样本里不写工具定义，让模型记住它们。", is_flag=True),
+    option("--values", "JSON file with your own values, phrasings and small talk.",
+           "自备取值、说法和闲聊的 JSON 文件。", metavar="FILE",
+           type=click.Path(exists=True, dir_okay=False, path_type=Path)),
+    option("--phrasings", "Phrasings per call.", "每个调用的说法数。", type=click.IntRange(1, 5), default=2),
+    option("--no-teacher", "Phrase the calls with templates, without a model.", "用模板生成说法，不使用模型。",
+           is_flag=True),
 )  # fmt: skip
 _SAMPLING = (
-    _option("--task", "Kind of question, instead of the defaults; repeatable.",
-            "问题的类型，代替默认的类型，可重复。", multiple=True),
-    _option("--persona", "Persona who asks, instead of the defaults; repeatable.",
-            "提问者，代替默认的人群，可重复。", multiple=True),
-    _option("--sub-topics", "Sub-topics per topic, chosen by the teacher.", "教师模型为每个主题拆出的子主题数。",
-            type=click.IntRange(0, 50), default=8),
-    _option("--batch", "Questions per request.", "每个请求的问题数。", type=click.IntRange(1, 20), default=5),
-    _option("--max-tokens", "Most tokens of an answer; longer answers are rejected, not truncated.",
-            "回答的 token 上限；超过的会剔除，不会截断保留。", type=click.IntRange(16), default=800),
-    _option("--temperature", "Sampling temperature of the teacher.", "教师模型的采样温度。",
-            type=click.FloatRange(0, 2), default=0.7),
-    _option("--seed", "Random seed of the plan.", "计划的随机种子。", type=int, default=42),
+    option("--task", "Kind of question, instead of the defaults; repeatable.",
+           "问题的类型，代替默认的类型，可重复。", multiple=True),
+    option("--persona", "Persona who asks, instead of the defaults; repeatable.",
+           "提问者，代替默认的人群，可重复。", multiple=True),
+    option("--sub-topics", "Sub-topics per topic, chosen by the teacher.", "教师模型为每个主题拆出的子主题数。",
+           type=click.IntRange(0, 50), default=8),
+    option("--batch", "Questions per request.", "每个请求的问题数。", type=click.IntRange(1, 20), default=5),
+    option("--max-tokens", "Most tokens of an answer; longer answers are rejected, not truncated.",
+           "回答的 token 上限；超过的会剔除，不会截断保留。", type=click.IntRange(16), default=800),
+    option("--temperature", "Sampling temperature of the teacher.", "教师模型的采样温度。",
+           type=click.FloatRange(0, 2), default=0.7),
+    option("--seed", "Random seed of the plan.", "计划的随机种子。", type=int, default=42),
 )  # fmt: skip
 _LIMITS = (
-    _option("--concurrency", "Concurrent requests.", "并发请求数。", type=click.IntRange(1, 256), default=4),
-    _option("--requests-per-minute", "Request rate limit of the service.", "服务的每分钟请求数上限。",
-            type=_POSITIVE, metavar="N"),
-    _option("--tokens-per-minute", "Token rate limit of the service.", "服务的每分钟 token 上限。",
-            type=click.IntRange(1), metavar="N"),
-    _option("--timeout", "Timeout per request.", "单个请求的时限（秒）。",
-            type=_POSITIVE, default=300, metavar="SECONDS"),
+    option("--concurrency", "Concurrent requests.", "并发请求数。", type=click.IntRange(1, 256), default=4),
+    option("--requests-per-minute", "Request rate limit of the service.", "服务的每分钟请求数上限。",
+           type=_POSITIVE, metavar="N"),
+    option("--tokens-per-minute", "Token rate limit of the service.", "服务的每分钟 token 上限。",
+           type=click.IntRange(1), metavar="N"),
+    option("--timeout", "Timeout per request.", "单个请求的时限（秒）。",
+           type=_POSITIVE, default=300, metavar="SECONDS"),
 )  # fmt: skip
 _COST = (
-    _option("--price-in", "Teacher's price of 1M prompt tokens.", "教师模型每百万输入 token 的价格（美元）。",
-            **_DOLLARS),
-    _option("--price-out", "Teacher's price of 1M completion tokens.", "教师模型每百万输出 token 的价格（美元）。",
-            **_DOLLARS),
-    _option("--judge-price-in", "The same for the judge.", "评审模型的输入价格。", **_DOLLARS),
-    _option("--judge-price-out", "The same for the judge.", "评审模型的输出价格。", **_DOLLARS),
-    _option("--max-cost", "Cost limit for this output file, including earlier runs.",
-            "此输出文件的费用上限，包括之前的运行。", **_DOLLARS),
+    option("--price-in", "Teacher's price of 1M prompt tokens.", "教师模型每百万输入 token 的价格（美元）。",
+           **_DOLLARS),
+    option("--price-out", "Teacher's price of 1M completion tokens.", "教师模型每百万输出 token 的价格（美元）。",
+           **_DOLLARS),
+    option("--judge-price-in", "The same for the judge.", "评审模型的输入价格。", **_DOLLARS),
+    option("--judge-price-out", "The same for the judge.", "评审模型的输出价格。", **_DOLLARS),
+    option("--max-cost", "Cost limit for this output file, including earlier runs.",
+           "此输出文件的费用上限，包括之前的运行。", **_DOLLARS),
 )  # fmt: skip
 _MODES = (
-    _option("--dry-run", "Print slots, requests and maximum cost without sending requests.",
-            "只打印计划、请求数和最高费用，不发送请求。", is_flag=True),
-    _option("--probe", f"Estimate the cost with at most {PROBE_REQUESTS} requests; the run reuses their replies.",
-            f"用最多 {PROBE_REQUESTS} 个请求估算费用；正式运行会使用它们的回复。", is_flag=True),
-    _option("--force", "Overwrite existing files.", "覆盖已有文件。", is_flag=True),
-    _option("--yes", "Use the teacher without asking, even if its name stands for a small model of this server.",
-            "不再确认：即使教师模型的名称背后是本服务器上的小模型，也照样使用。", is_flag=True),
+    option("--dry-run", "Print slots, requests and maximum cost without sending requests.",
+           "只打印计划、请求数和最高费用，不发送请求。", is_flag=True),
+    option("--probe", f"Estimate the cost with at most {PROBE_REQUESTS} requests; the run reuses their replies.",
+           f"用最多 {PROBE_REQUESTS} 个请求估算费用；正式运行会使用它们的回复。", is_flag=True),
+    option("--force", "Overwrite existing files.", "覆盖已有文件。", is_flag=True),
+    option("--yes", "Use the teacher without asking, even if its name stands for a small model of this server.",
+           "不再确认：即使教师模型的名称背后是本服务器上的小模型，也照样使用。", is_flag=True),
 )  # fmt: skip

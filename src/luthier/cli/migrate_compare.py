@@ -15,7 +15,7 @@ from luthier.cli.client import open_connection
 from luthier.cli.errors import CliError
 from luthier.cli.migrate_account import account_progress
 from luthier.cli.migrate_text import plain, print_wrapped
-from luthier.cli.options import GeneratedFile, Options, pass_options, server_options
+from luthier.cli.options import GeneratedFile, Options, option, pass_options, server_options
 from luthier.cli.output import note, print_json, print_table, stdout_console
 from luthier.language import say
 
@@ -43,34 +43,29 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
+@option(
     "--new",
-    "pairs",
+    "Compare OLD with the model NEW; may be repeated.",
+    "把 OLD 与模型 NEW 比较；可重复。",
+    name="pairs",
     multiple=True,
     metavar="OLD=NEW",
-    help=say("Compare OLD with the model NEW; may be repeated.", "把 OLD 与模型 NEW 比较；可重复。"),
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    help=say("Use N questions per model, evenly spaced.", "每个模型等距取 N 个问题。"),
-)
-@click.option(
+@option("--limit", "Use N questions per model, evenly spaced.", "每个模型等距取 N 个问题。", type=click.IntRange(min=1))
+@option(
     "--max-tokens",
+    "Token limit of each answer. Default: the limit of the recording.",
+    "每个回答的 token 上限；默认与录制时相同。",
     type=click.IntRange(min=1),
-    help=say(
-        "Token limit of each answer. Default: the limit of the recording.", "每个回答的 token 上限；默认与录制时相同。"
-    ),
 )
-@click.option(
-    "--concurrency",
-    default=8,
-    show_default=True,
-    type=click.IntRange(1, 64),
-    help=say("Concurrent requests.", "并发请求数。"),
+@option("--concurrency", "Concurrent requests.", "并发请求数。", default=8, type=click.IntRange(1, 64))
+@option(
+    "--html",
+    "Also write the report as an HTML page.",
+    "同时写成 HTML 页面。",
+    type=GeneratedFile(".html"),
+    metavar="FILE",
 )
-@click.option("--html", type=GeneratedFile(".html"), metavar="FILE",
-              help=say("Also write the report as an HTML page.", "同时写成 HTML 页面。"))  # fmt: skip
 @server_options
 @pass_options
 def report(

@@ -14,7 +14,7 @@ import click
 from luthier.cli.errors import CliError
 from luthier.cli.migrate_account import AccountOptions, account_errors, account_progress, project_options
 from luthier.cli.migrate_report import cost_text, print_plans, print_recording
-from luthier.cli.options import Options, account_options, pass_options
+from luthier.cli.options import Options, account_options, option, pass_options
 from luthier.cli.output import note, print_json
 from luthier.language import say
 
@@ -45,15 +45,15 @@ DEFAULT_FOLDER = Path("recording")
         "例子：luthier migrate record --out recording --max-cost 5",
     ),
 )
-@click.option(
+@option(
     "--out",
+    "The recording; an existing one is resumed.",
+    "录制文件夹；已有的会接着录制。",
     type=click.Path(file_okay=False, path_type=Path),
     default=DEFAULT_FOLDER,
-    show_default=True,
     metavar="FOLDER",
-    help=say("The recording; an existing one is resumed.", "录制文件夹；已有的会接着录制。"),
 )
-@click.option("--dry-run", is_flag=True, help=say("Only tell what it will cost.", "只说明会花多少钱。"))
+@option("--dry-run", "Only tell what it will cost.", "只说明会花多少钱。", is_flag=True)
 @click.option(
     "--max-cost",
     "--max-usd",
@@ -62,92 +62,75 @@ DEFAULT_FOLDER = Path("recording")
     metavar="USD",
     help=say("Cap on the cost of answers over all runs, in US dollars.", "录制回答的费用上限（美元），历次运行合计。"),
 )
-@click.option("--no-answers", is_flag=True, help=say("Record everything but answers: free.", "不录制回答：免费。"))
-@click.option(
+@option("--no-answers", "Record everything but answers: free.", "不录制回答：免费。", is_flag=True)
+@option(
     "--model",
-    "models",
+    "Only the answers of this model; may be repeated.",
+    "只录制该模型的回答；可重复。",
+    name="models",
     multiple=True,
     metavar="NAME",
-    help=say("Only the answers of this model; may be repeated.", "只录制该模型的回答；可重复。"),
 )
-@click.option(
+@option(
     "--deployment",
-    "deployments",
+    "The name under which a model answers, as on Azure; may be repeated.",
+    "模型的调用名（例如 Azure 的部署名）；可重复。",
+    name="deployments",
     multiple=True,
     metavar="MODEL=NAME",
-    help=say(
-        "The name under which a model answers, as on Azure; may be repeated.",
-        "模型的调用名（例如 Azure 的部署名）；可重复。",
-    ),
 )
-@click.option(
+@option(
     "--prompts",
+    "Also put these prompts to each model: JSONL with messages or prompt, or lines of text.",
+    "另外向每个模型提出这些提示：含 messages 或 prompt 的 JSONL，或纯文本行。",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help=say(
-        "Also put these prompts to each model: JSONL with messages or prompt, or lines of text.",
-        "另外向每个模型提出这些提示：含 messages 或 prompt 的 JSONL，或纯文本行。",
-    ),
 )
-@click.option(
-    "--stored", is_flag=True, help=say("Also repeat the inputs of stored completions.", "另外重复已保存补全的输入。")
-)
-@click.option(
+@option("--stored", "Also repeat the inputs of stored completions.", "另外重复已保存补全的输入。", is_flag=True)
+@option(
     "--definitions",
+    "Examples with functions: ask with their definitions, without, or both.",
+    "含函数的样本：带定义、不带定义，或两种都问。",
     type=click.Choice(["both", "full", "none"]),
     default="both",
-    show_default=True,
-    help=say(
-        "Examples with functions: ask with their definitions, without, or both.",
-        "含函数的样本：带定义、不带定义，或两种都问。",
-    ),
 )
-@click.option(
+@option(
     "--limit",
+    "Examples per model and source; 0 for all.",
+    "每个模型和来源的样本数；0 表示全部。",
     type=click.IntRange(min=0),
     default=200,
-    show_default=True,
-    help=say("Examples per model and source; 0 for all.", "每个模型和来源的样本数；0 表示全部。"),
 )
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    default=1024,
-    show_default=True,
-    help=say("Token limit of each answer.", "每个回答的 token 上限。"),
+@option(
+    "--max-tokens", "Token limit of each answer.", "每个回答的 token 上限。", type=click.IntRange(min=1), default=1024
 )
-@click.option(
-    "--concurrency",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help=say("Questions in flight at once.", "同时进行的请求数。"),
-)
-@click.option(
+@option("--concurrency", "Questions in flight at once.", "同时进行的请求数。", type=click.IntRange(min=1), default=4)
+@option(
     "--requests-per-minute",
+    "Rate limit of this command.",
+    "本命令每分钟的请求数上限。",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help=say("Rate limit of this command.", "本命令每分钟的请求数上限。"),
 )
-@click.option(
+@option(
     "--price-in",
+    "Price per million prompt tokens.",
+    "每百万输入 token 的价格。",
     type=click.FloatRange(min=0),
     metavar="USD",
-    help=say("Price per million prompt tokens.", "每百万输入 token 的价格。"),
 )
-@click.option(
+@option(
     "--price-out",
+    "Price per million answer tokens.",
+    "每百万输出 token 的价格。",
     type=click.FloatRange(min=0),
     metavar="USD",
-    help=say("Price per million answer tokens.", "每百万输出 token 的价格。"),
 )
-@click.option(
+@option(
     "--all-files",
+    "Also files of other purposes (vision, assistants, user_data).",
+    "也下载其他用途的文件（vision、assistants、user_data）。",
     is_flag=True,
-    help=say(
-        "Also files of other purposes (vision, assistants, user_data).",
-        "也下载其他用途的文件（vision、assistants、user_data）。",
-    ),
 )
 @project_options
 @account_options

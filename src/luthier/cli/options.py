@@ -49,31 +49,38 @@ class GeneratedFile(click.Path):
         return path
 
 
+def option(flag: str, en: str, zh: str, **attributes: Any) -> Callable[[Command], Command]:
+    """A click option with help in both languages, which shows its default if it has one; `name`: of the parameter."""
+    names = (flag, attributes.pop("name")) if "name" in attributes else (flag,)
+    attributes.setdefault("show_default", "default" in attributes)
+    return click.option(*names, help=say(en, zh), **attributes)
+
+
 def server_options(command: Command) -> Command:
     """Adds the options of a command that connects to a server."""
-    for option in (lang_option, _json, _data, _api_key, _base_url):
-        command = option(command)
+    for add in (lang_option, _json, _data, _api_key, _base_url):
+        command = add(command)
     return command
 
 
 def data_options(command: Command) -> Command:
     """Adds the options of a command that writes to a data folder itself."""
-    for option in (lang_option, _json, _data):
-        command = option(command)
+    for add in (lang_option, _json, _data):
+        command = add(command)
     return command
 
 
 def account_options(command: Command) -> Command:
     """Adds the options of a command that reads a hosted account and never a local data folder."""
-    for option in (lang_option, _json, _api_key, _account_url):
-        command = option(command)
+    for add in (lang_option, _json, _api_key, _account_url):
+        command = add(command)
     return command
 
 
 def server_options_with_file(command: Command) -> Command:
     """The same for `evaluate`, where --data may also be the file of held-out examples."""
-    for option in (lang_option, _json, _data_or_file, _api_key, _base_url):
-        command = option(command)
+    for add in (lang_option, _json, _data_or_file, _api_key, _base_url):
+        command = add(command)
     return command
 
 
