@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 
 from sqlalchemy import JSON, Column, Connection, Float, Integer, RowMapping, String, Table, Text, insert, select, update
 
-from luthier.store.database import Database, metadata, project_column
+from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.files import Files
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
@@ -27,8 +27,7 @@ _TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancel
 batches = Table(
     "batches",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
+    *key_columns(),
     Column("endpoint", String(64), nullable=False),
     Column("model", Text),
     Column("errors", JSON),

@@ -42,6 +42,12 @@ _MAX_WAITING_WRITES = 24  # fewer than the threads that answer requests, so that
 refuse_when_busy: ContextVar[bool] = ContextVar("refuse_when_busy", default=False)
 
 
+def key_columns() -> tuple[Column[int], Column[str]]:
+    """The order of creation, by which pages go, and the id that clients see."""
+    number = Column("seq", Integer, primary_key=True, autoincrement=True)
+    return number, Column("id", String(64), unique=True, nullable=False)
+
+
 def project_column() -> Column[str]:
     """The project that a row belongs to."""
     return Column("project", String(64), nullable=False, server_default=DEFAULT_PROJECT)
@@ -52,8 +58,7 @@ schema = Table("schema", metadata, Column("version", Integer, nullable=False))
 files = Table(
     "files",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
+    *key_columns(),
     Column("filename", Text, nullable=False),
     Column("purpose", String(32), nullable=False),
     Column("bytes", Integer, nullable=False),
@@ -65,8 +70,7 @@ files = Table(
 jobs = Table(
     "jobs",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
+    *key_columns(),
     Column("status", String(32), nullable=False, index=True),
     Column("model", Text, nullable=False),  # as the job echoes it
     Column("base", Text, nullable=False),  # the catalogue's name of the base model
@@ -95,8 +99,7 @@ jobs = Table(
 events = Table(
     "events",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
+    *key_columns(),
     Column("job_id", ForeignKey("jobs.id"), nullable=False),
     Column("created_at", Integer, nullable=False),
     Column("level", String(8), nullable=False),
@@ -125,8 +128,7 @@ models = Table(
 checkpoints = Table(
     "checkpoints",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
+    *key_columns(),
     Column("job_id", ForeignKey("jobs.id"), nullable=False),
     Column("model", Text, nullable=False),
     Column("step", Integer, nullable=False),

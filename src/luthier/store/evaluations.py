@@ -23,7 +23,7 @@ from sqlalchemy import (
     select,
 )
 
-from luthier.store.database import Database, metadata, project_column
+from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
@@ -35,8 +35,7 @@ from luthier.types.evaluations import Evaluation, EvaluationStatus
 evaluations = Table(
     "evaluations",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
+    *key_columns(),
     Column("model", Text, nullable=False, index=True),
     Column("status", String(16), nullable=False, index=True),
     Column("validation_file", String(64)),

@@ -17,7 +17,7 @@ from sqlalchemy import (
     select,
 )
 
-from luthier.store.database import Database, metadata, models
+from luthier.store.database import Database, key_columns, metadata, models
 from luthier.store.pagination import Page, fetch_page
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError
@@ -26,8 +26,7 @@ from luthier.types.permissions import Permission
 permissions = Table(
     "permissions",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
+    *key_columns(),
     Column("model", ForeignKey("models.id", ondelete="CASCADE"), nullable=False),
     Column("project", String(64), nullable=False),  # the one that may use the model
     Column("created_at", Integer, nullable=False),

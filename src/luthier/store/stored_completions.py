@@ -9,7 +9,6 @@ from sqlalchemy import (
     Connection,
     Integer,
     RowMapping,
-    String,
     Table,
     Text,
     delete,
@@ -19,7 +18,7 @@ from sqlalchemy import (
     update,
 )
 
-from luthier.store.database import Database, metadata, project_column
+from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.json_filters import with_pairs
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
@@ -34,8 +33,7 @@ _CURSOR_S = 3600  # that an expired row remains valid as a cursor
 stored_completions = Table(
     "completions",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
+    *key_columns(),
     Column("model", Text, nullable=False, index=True),
     Column("metadata", JSON, nullable=False),
     Column("completion", JSON, nullable=False),

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from luthier.store.blobs import Blobs
-from luthier.store.database import Database, metadata, project_column
+from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.files import Files
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
@@ -42,8 +42,7 @@ _CHUNK_BYTES = 1024 * 1024
 uploads = Table(
     "uploads",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
+    *key_columns(),
     Column("filename", Text, nullable=False),
     Column("purpose", String(32), nullable=False),
     Column("bytes", Integer, nullable=False),
@@ -59,8 +58,7 @@ uploads = Table(
 parts = Table(
     "upload_parts",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(64), unique=True, nullable=False),
+    *key_columns(),
     Column("upload_id", ForeignKey("uploads.id"), nullable=False, index=True),
     Column("bytes", Integer, nullable=False),
     Column("created_at", Integer, nullable=False),
