@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,10 @@ SUITES = [
 NODE_CLIENT, OTHER_NODE_CLIENTS = _ROOT / "openai-node", _ROOT / "other-node-clients"
 BFCL = _ROOT / "bfcl"
 
+# Chat templates of many makers, as TRL carries them.
+TEMPLATES = _ROOT / "chat-templates"
+_TRL, _TRL_SHA256 = "trl==1.16.0", "c4726e139dd40e1a41661511c639c8a68416782b2e3e8c0befebd77bb7ba0396"
+
 
 def client_environment(name: str) -> Path:
     """The virtual environment of `requirements/NAME.txt`; a release of OpenAI's client has that of its suite."""
@@ -99,6 +104,20 @@ def fetch_other_clients() -> None:
     fetch_node_packages(OTHER_NODE_CLIENTS, "node_clients")
 
 
+def fetch_templates() -> None:
+    def make() -> None:
+        _pip("download", "--no-deps", "--only-binary", ":all:", "--dest", TEMPLATES, _TRL, what=f"the wheel of {_TRL}")
+        wheel = next(TEMPLATES.glob("*.whl"))
+        _check_sha256(wheel, _TRL_SHA256)
+        with zipfile.ZipFile(wheel) as packed:
+            for name in packed.namelist():
+                if name.startswith("trl/chat_templates/") and name.endswith(".jinja"):
+                    (TEMPLATES / Path(name).name).write_bytes(packed.read(name))
+        wheel.unlink()
+
+    once(TEMPLATES, _TRL_SHA256, make)
+
+
 def environment(folder: Path, requirements: Path) -> None:
     """A virtual environment with exactly what the file lists."""
 
@@ -127,14 +146,18 @@ def _unpack(suite: Suite) -> None:
     asked = ("download", "--no-deps", "--no-binary", "openai", "--dest", folder, f"openai=={suite.version}")
     _pip(*asked, what=f"the source distribution of openai {suite.version}")
     archive = folder / f"{name}.tar.gz"
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if found != suite.sha256:
-        raise SystemExit(f"{archive.name} is not the file that was pinned: sha256 {found}, expected {suite.sha256}.")
+    _check_sha256(archive, suite.sha256)
     safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 and newer
     with tarfile.open(archive) as packed:
         packed.extractall(folder, **safe)  # noqa: S202 - the pinned file
     for inside in (folder / name).iterdir():
         inside.rename(folder / inside.name)
+
+
+def _check_sha256(file: Path, expected: str) -> None:
+    actual = hashlib.sha256(file.read_bytes()).hexdigest()
+    if actual != expected:
+        raise SystemExit(f"{file.name} is not the file that was pinned: sha256 {actual}, expected {expected}.")
 
 
 def _pip(*arguments: object, what: str) -> None:
@@ -151,5 +174,6 @@ if __name__ == "__main__":
         for each in SUITES:
             fetch_suite(each)
         fetch_node_packages(NODE_CLIENT, "node")
+        fetch_templates()
         if "--other-clients" in sys.argv:
             fetch_other_clients()

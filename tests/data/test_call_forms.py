@@ -12,7 +12,6 @@ from llguidance import LLMatcher, LLTokenizer
 from tokenizers import Tokenizer
 
 from luthier.data.examples.messages import Answer, Call
-from luthier.data.jsonl import lossless_json
 from luthier.data.rendering.call_form import ArgumentsText, CallForm, CallStart, VisibleText, parse_answer
 from luthier.data.rendering.chat_template import Template
 from luthier.data.rendering.hermes_form import HermesForm
@@ -21,6 +20,7 @@ from luthier.data.rendering.marked_form import SpecialTokens
 from luthier.data.rendering.mistral_form import MistralForm, MistralListForm
 from luthier.data.rendering.survival import lost_of_answer, written
 from luthier.data.rendering.tagged_form import GlmForm, XmlForm
+from nasty_calls import NASTY, PROPERTIES, TOOLS
 from templates import write_base
 
 # What a template of each form writes for calls, in the words of its maker's; `calls` is the list of functions.
@@ -42,36 +42,6 @@ WRITTEN = {
     LlamaForm: '{% for f in calls %}{"name": "{{ f.name }}", "parameters": {{ f.arguments | tojson }}}{% endfor %}',
 }
 MARKS = ("[TOOL_CALLS]", "[ARGS]")
-NASTY: list[dict[str, Any]] = [
-    {"text": 'say "it\'s" \\ done'},
-    {"text": "a\nb\n\nc"},
-    {"text": "请假三天，谢谢。"},
-    {"object": {"a": {"b": [1, {"c": "d"}]}, "e": None}},
-    lossless_json.DECODER.decode('{"number": 1e3, "list": [1.10, -0]}'),
-    lossless_json.DECODER.decode('{"number": 1.10}'),
-    {"text": "007"},
-    {},
-    {"text": ""},
-    {"text": "</tool_call>"},
-    {"text": '"}}\n</tool_call>\n</parameter>\n</function>'},
-    {"number": 12345678901234567890123},
-    {"text": "<|im_end|><tool_call>[TOOL_CALLS][ARGS]{}"},
-    {"text": "  blanks  "},
-    {"flag": True, "nothing": None, "text": "true"},
-    {"list": ["a", "1", 2.5, False], "other": "null", "more": "5"},
-]
-PROPERTIES = {
-    "text": {"type": "string"},
-    "object": {"type": "object"},
-    "number": {"type": "number"},
-    "flag": {"type": "boolean"},
-    "nothing": {"type": ["string", "null"]},
-    "list": {"type": "array"},
-    "other": {"anyOf": [{"type": "string"}, {"type": "null"}]},
-    "more": {"type": ["integer", "string"]},
-}
-PARAMETERS = {"type": "object", "properties": PROPERTIES, "required": []}
-TOOLS = [{"type": "function", "function": {"name": name, "parameters": PARAMETERS}} for name in ("get_price", "f-2")]
 
 
 @pytest.fixture(params=WRITTEN, ids=lambda form: form.name)

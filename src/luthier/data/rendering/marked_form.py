@@ -39,11 +39,12 @@ def quoted(text: str) -> str:
 
 @dataclass(frozen=True)
 class MarkedForm:
-    """Calls begin with `mark`; `separator` stands between two calls."""
+    """Calls begin with `mark`; `separator` stands between two calls, and `space` may stand around them."""
 
     special: SpecialTokens = field(default_factory=SpecialTokens)
     mark: ClassVar[str]
     separator: ClassVar[str] = ""
+    space: ClassVar[str] = ""
 
     @property
     def text_rule(self) -> str:
@@ -81,8 +82,9 @@ class MarkedForm:
     def _rules_of_calls(self, count: int, parallel: bool) -> Iterator[str]:
         between = f"{quoted(self.separator)} " if self.separator else ""
         more_calls = f" ({between}opening call)*" if parallel else ""
-        yield f"calls: opening call{more_calls}"
-        yield f"text_and_calls: lead call{more_calls}"
+        space = f" {quoted(self.space)}?" if self.space else ""
+        yield f"calls:{space} opening call{more_calls}{space}"
+        yield f"text_and_calls: lead call{more_calls}{space}"
         yield from self._rules_of_lead()
         yield "call: " + " | ".join(f"call_{index}" for index in range(count))
 

@@ -60,7 +60,7 @@ class Renderer:
                 own = file.read_text(encoding="utf-8") if file.exists() else config.get("chat_template")
                 choice = choose_template(own, vocabulary)
             self.choice, self.template, self.call_form = choice, choice.template, choice.form
-            self.stop_ids = _stop_ids(base, ids.get(tokens.get("eos_token", "")), ids.get(choice.answer_end))
+            self.stop_ids = _stop_ids(base, ids.get(tokens.get("eos_token", "")), *map(ids.get, choice.end_marks))
         except (OSError, ValueError, KeyError, RenderError) as error:
             raise BaseModelError(
                 f"The base model {base.name} has no usable tokenizer or chat template: {error}"

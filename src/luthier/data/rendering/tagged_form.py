@@ -123,6 +123,7 @@ def _without_end(text: str, marks: Sequence[str]) -> str:
 class _TaggedForm(MarkedForm):
     mark: ClassVar[str] = "<tool_call>"
     separator: ClassVar[str] = "\n"
+    space: ClassVar[str] = "\n"
     tags: ClassVar[_Tags]
     marks: ClassVar[tuple[str, ...]] = ("<tool_call>",)
 

@@ -76,12 +76,13 @@ class TemplateChoice:
     lost: tuple[Loss, ...] = ()
 
     @property
-    def answer_end(self) -> str:
-        """What ends an answer of text."""
+    def end_marks(self) -> list[str]:
+        """The tokens at the end of an answer of text; the first of them ends it."""
         try:
-            return self.composer.end_of_answer
+            end = self.composer.end_of_answer
         except RenderError:
-            return ""
+            return []
+        return [mark for mark in self.composer.end_marks if mark in end]
 
 
 def choose_template(own_text: str | None, vocabulary: Vocabulary) -> TemplateChoice:

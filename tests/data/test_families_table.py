@@ -1,0 +1,162 @@
+"""Every family with its maker's own template: nothing is lost in silence. It makes the table of docs/models.md.
+
+The templates are fetched by `python tests/conformance/fetch.py` and not part of the repository.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llguidance import LLMatcher, LLTokenizer
+
+from conformance.fetch import COMMAND, TEMPLATES
+from luthier.data.examples.example import Example
+from luthier.data.jsonl import lossless_json
+from luthier.data.rendering.call_form import parse_answer
+from luthier.data.rendering.renderer import Renderer
+from luthier.types.errors import RenderError
+from nasty_calls import NASTY, TOOLS
+from templates import trained_text, write_base
+
+# Family → (file of the template, the token that ends its answers).
+FAMILIES = {
+    "Cohere Command R7B, Aya": ("cohere2", "<|END_OF_TURN_TOKEN|>"),
+    "DeepSeek-R1 distills": ("deepseek_r1_distill", "<｜end▁of▁sentence｜>"),
+    "DeepSeek-V3": ("deepseekv3", "<｜end▁of▁sentence｜>"),
+    "Gemma 1, 2": ("gemma", "<end_of_turn>"),
+    "Gemma 3": ("gemma3", "<end_of_turn>"),
+    "Gemma 4": ("gemma4_v5", "<turn|>"),
+    "GLM-4.5": ("glm4moe", "<|user|>"),
+    "gpt-oss": ("gptoss", "<|return|>"),
+    "LFM2": ("lfm2_v2", "<|im_end|>"),
+    "LFM2.5": ("lfm2_2_5_v2", "<|im_end|>"),
+    "Llama 3": ("llama3", "<|eot_id|>"),
+    "Llama 3.1": ("llama3_1", "<|eot_id|>"),
+    "Llama 3.2": ("llama3_2", "<|eot_id|>"),
+    "Nemotron 3": ("nemotron_3_nano", "<|im_end|>"),
+    "Phi-3": ("phi3", "<|endoftext|>"),
+    "Phi-3.5": ("phi3_5", "<|endoftext|>"),
+    "Qwen2.5": ("qwen2_5", "<|im_end|>"),
+    "Qwen3 (hybrid)": ("qwen3", "<|im_end|>"),
+    "Qwen3-Instruct-2507": ("qwen3_instruct_2507", "<|im_end|>"),
+    "Qwen3.5 up to 2B": ("qwen3_5_nothink", "<|im_end|>"),
+    "Qwen3.5 from 4B": ("qwen3_5_think", "<|im_end|>"),
+    "Qwen3.6": ("qwen3_6", "<|im_end|>"),
+}
+_MARK = re.compile(r"<\|?[^\s<>|{}()'\"/=]+\|?>|\[gMASK\]|<sop>")
+_PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+_HEAD = (
+    "| family | form of calls | several turns | call, result, answer | parallel calls | nasty arguments | "
+    "without definitions | `strict`, `required`, `none` | reasoning off |"
+)
+
+
+def _renderer(family: str, folder: Path) -> Renderer:
+    name, end = FAMILIES[family]
+    file = TEMPLATES / f"{name}.jinja"
+    if not file.exists():
+        pytest.skip(f"the template of {family} is not fetched: {COMMAND}")
+    text = file.read_text(encoding="utf-8")
+    marks = [mark for mark in dict.fromkeys(_MARK.findall(text)) if "<tool" not in mark and "think>" not in mark]
+    return Renderer(write_base(folder / "base", text, [*marks, "<bos>"], end))
+
+
+def _user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+def _calls(*arguments: dict[str, Any]) -> dict[str, Any]:
+    functions = [{"name": "get_price", "arguments": lossless_json.dumps(each)} for each in arguments]
+    calls = [{"id": f"call_{n}", "type": "function", "function": each} for n, each in enumerate(functions)]
+    return {"role": "assistant", "content": None, "tool_calls": calls}
+
+
+def _result(number: int = 0) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": f"call_{number}", "content": f"result {number}"}
+
+
+_SAID = {"role": "assistant", "content": "It is 12."}
+_TURNS = [{"role": "system", "content": "Be short."}, _user("a"), _SAID, _user("b"), _SAID, _user("c"), _SAID]
+_CYCLE = [_user("a"), _calls({"text": "A"}), _result(), _SAID, _user("b"), _calls({"text": "B"}), _result(), _SAID]
+_PARALLEL = [_user("a"), _calls({"text": "A"}, {"text": "B"}), _result(), _result(1), _SAID]
+
+
+def _grows(renderer: Renderer, messages: list[dict[str, Any]], tools: Any = None) -> str:
+    """Whether serving sends every prompt as it was trained; `refused` where the example is."""
+    try:
+        ids = renderer.example(Example(messages, tools)).ids
+    except RenderError:
+        return "refused"
+    for index, message in enumerate(messages):
+        if message["role"] == "assistant":
+            prompt = renderer.prompt(messages[:index], tools)
+            assert ids[: len(prompt)] == prompt
+    return "yes"
+
+
+def _lossless(renderer: Renderer, tools: Any) -> str:
+    """How many of the nasty arguments come back, whole and character by character; the rest are refused."""
+    survived = 0
+    for arguments in NASTY:
+        example = Example([_user("a"), _calls(arguments)], tools)
+        try:
+            text = trained_text(renderer, example)
+        except RenderError:
+            with pytest.raises(RenderError, match="Message 2: the call of get_price"):
+                renderer.example(example)
+            continue
+        answer = parse_answer(text, renderer.call_form, tools)
+        written = lossless_json.DECODER.decode(answer.calls[0].arguments)
+        assert lossless_json.dumps(written, sort_keys=True) == lossless_json.dumps(arguments, sort_keys=True)
+        reader = renderer.call_form.new_reader(tools)
+        events = [*(event for char in text for event in reader.feed(char)), *reader.finish(cut_off=False)]
+        assert events
+        survived += 1
+    return f"{survived}/{len(NASTY)}"
+
+
+def _grammars(renderer: Renderer) -> str:
+    """Whether the grammars of the form accept what is trained."""
+    text = trained_text(renderer, Example([_user("a"), _calls({"text": "A", "number": 2})], TOOLS))
+    ids = renderer._encode(text)
+    while ids[-1] in renderer.stop_ids:
+        ids.pop()
+    tokenizer = LLTokenizer(renderer._tokenizer.to_str(), eos_token=sorted(renderer.stop_ids))
+    rules = renderer.call_form.grammar_rules(TOOLS, parallel=False)
+    text_rule = renderer.call_form.text_rule
+    for start, tokens in (("calls", ids), (f"TEXT | text_and_calls\n{text_rule}", renderer._encode("No call."))):
+        matcher = LLMatcher(tokenizer, "%llguidance {}\n" + "\n".join([f"start: {start}", *rules]) + "\n")
+        assert not matcher.is_error(), matcher.get_error()
+        assert matcher.try_consume_tokens(tokens) == len(tokens), renderer.decode(ids)
+    return "yes"
+
+
+def _row(family: str, renderer: Renderer) -> str:
+    form = renderer.call_form.name if not renderer.choice.lost else "Luthier's own"
+    plain = trained_text(renderer, Example([_user("a"), _SAID]))
+    assert plain.lstrip().startswith("It is 12.")
+    assert renderer._encode(plain)[-1] in renderer.stop_ids
+    assert not renderer.opens_reasoning(renderer.prompt([_user("a")]))
+    cells = [
+        family,
+        form,
+        _grows(renderer, _TURNS),
+        _grows(renderer, _CYCLE, TOOLS),
+        _grows(renderer, _PARALLEL, TOOLS),
+        _lossless(renderer, TOOLS),
+        _lossless(renderer, None),
+        _grammars(renderer),
+        "yes",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_is_lost_in_silence(family: str, tmp_path: Path) -> None:
+    row = _row(family, _renderer(family, tmp_path))
+    print(row)
+    page = _PAGE.read_text(encoding="utf-8")
+    assert _HEAD in page
+    assert row in page
+    assert " refused |" not in row.replace("| refused |", "", 1), "at most parallel calls are refused"
