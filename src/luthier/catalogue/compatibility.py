@@ -22,7 +22,7 @@ def check_config(path: Path, name: str) -> str:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         model_type = str(config["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BaseModelError(
             say(f"{name} has no readable config.json: {error}", f"{name} 没有可读的 config.json：{error}")
         ) from error
@@ -54,6 +54,13 @@ def check_config(path: Path, name: str) -> str:
 def check_folder(folder: Path, name: str) -> str:
     """The architecture of a model folder, which may still lack its weights. Raises BaseModelError."""
     architecture = check_config(folder / "config.json", name)
+    if (folder / "adapter_config.json").exists():  # which transformers would apply to the base unasked
+        raise BaseModelError(
+            say(
+                f"{name} holds an adapter beside the base model. Remove adapter_config.json, or name the base alone.",
+                f"{name} 中除了基座模型还有适配器。请删除 adapter_config.json，或指定单独的基座模型。",
+            )
+        )
     if not (folder / "tokenizer.json").is_file():
         raise BaseModelError(
             say(

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
+from luthier.arch.model_config import load_config
 from luthier.arch.peft_rounding import round_once
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
@@ -81,14 +82,13 @@ def load_model(spec: JobSpec, compute: ComputeDevice) -> Any:
     """The base on its device, with a LoRA adapter or with all weights trainable. Raises as `TrainedModel` does."""
     torch.manual_seed(spec.seed)
     full = spec.tuning == "full"
-    config = AutoConfig.from_pretrained(spec.base, trust_remote_code=False)
+    config = load_config(Path(spec.base))
     _require_plain_logits(config)
     if full:
         full_finetune.require_memory(Path(spec.base), config, compute.device)
     dtype = torch.float32 if full else compute.dtype
-    base = AutoModelForCausalLM.from_pretrained(
-        spec.base, dtype=dtype, attn_implementation=NAME, trust_remote_code=False, use_safetensors=True
-    )
+    options = {"attn_implementation": NAME, "trust_remote_code": False, "use_safetensors": True}
+    base = AutoModelForCausalLM.from_pretrained(spec.base, config=config, dtype=dtype, **options)
     if full:
         return full_finetune.prepare(base, spec.parent).to(compute.device).train()
     model = adapter.attach(base, spec).to(compute.device).train()

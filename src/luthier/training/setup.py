@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig
 
+from luthier.arch.model_config import load_config
 from luthier.data.examples import adapter_metadata
 from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.data.rendering.renderer import Renderer
@@ -42,7 +42,7 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
     if spec.cache:
         bindings.use_cache(Path(spec.cache))
     renderer = Renderer(Path(spec.base), Path(spec.parent) / "chat_template.jinja" if spec.parent else None)
-    config = AutoConfig.from_pretrained(spec.base, trust_remote_code=False)
+    config = load_config(Path(spec.base))
     data = TrainingData(folder, _rendering(spec, renderer, config))
     plan = resolve(
         spec.hyperparameters, len(data.train), config.model_type, config.hidden_size, spec.method, spec.tuning

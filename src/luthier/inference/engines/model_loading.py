@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from luthier.arch.model_config import load_config
 from luthier.hardware import select_hardware
 from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError
@@ -23,9 +24,8 @@ _load_lock = threading.Lock()
 def load_model(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
     """`model_class`: of transformers, with `from_pretrained`, whose errors are raised unchanged."""
     with _load_lock:
-        return model_class.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True
-        ).eval()
+        options = {"dtype": dtype, "trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
+        return model_class.from_pretrained(folder, config=load_config(folder), **options).eval()
 
 
 def load_base(base: Path, dtype: torch.dtype) -> Any:

@@ -1,0 +1,24 @@
+"""The configuration of a model folder as transformers reads it, without what a folder must not decide.
+
+A config.json may name an attention implementation, which transformers would look up as a kernel on the hub and run
+(CVE-2026-4372 is of that kind). Which implementation computes is for Luthier to choose, so the name is dropped.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from luthier.types.errors import BaseModelError
+
+
+def load_config(folder: Path) -> Any:
+    """transformers' config object. Raises BaseModelError."""
+    from transformers import AutoConfig
+
+    try:
+        config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # whatever the config classes raise for values of any kind
+        raise BaseModelError(f"The config.json of {folder.name} cannot be read: {error}") from error
+    for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+        if hasattr(part, "_attn_implementation_internal"):
+            part._attn_implementation_internal = None
+    return config
