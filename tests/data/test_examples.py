@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from luthier.data.examples.example import Example, read_examples, to_example
+from luthier.data.examples.reasoning import by_reasoning
 from luthier.types.errors import LuthierError
 
 USER = {"role": "user", "content": "Hi"}
@@ -65,3 +66,32 @@ def test_invalid_json_is_refused_by_line(tmp_path: Path) -> None:
 )
 def test_the_form_of_calls(example: dict[str, Any], form: str | None) -> None:
     assert to_example(example, 1).call_form == form
+
+
+def _reasoned(content: str, reasoning: str | None = None, **more: object) -> dict[str, object]:
+    return {"role": "assistant", "content": content, **({"reasoning_content": reasoning} if reasoning else {}), **more}
+
+
+def test_each_answer_with_reasoning_is_trained_after_a_prompt_without() -> None:
+    user = {"role": "user", "content": "q"}
+    messages = [
+        user,
+        _reasoned("a", "r1"),
+        user,
+        _reasoned("b"),
+        user,
+        _reasoned("c", "r3"),
+        user,
+        _reasoned("d", "r4"),
+    ]
+    made = [example.messages for example in by_reasoning(Example(messages))]
+    silent_a, silent_c = _reasoned("a", weight=0), _reasoned("c", weight=0)
+    assert made == [
+        [user, _reasoned("a", "r1")],
+        [user, silent_a, user, _reasoned("b", weight=0), user, _reasoned("c", "r3")],
+        [user, silent_a, user, _reasoned("b"), user, silent_c, user, _reasoned("d", "r4")],
+    ]
+    plain = Example([user, _reasoned("a"), user, _reasoned("b", "r")])
+    assert list(by_reasoning(plain)) == [plain]
+    untrained_rest = Example([user, _reasoned("a", "r"), user, _reasoned("b", weight=0)])
+    assert [example.messages for example in by_reasoning(untrained_rest)] == [[user, _reasoned("a", "r")]]

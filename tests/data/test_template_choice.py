@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from luthier.cli.model_abilities import abilities
 from luthier.data.examples.example import Example
 from luthier.data.rendering.call_form import parse_answer
 from luthier.data.rendering.renderer import Renderer
@@ -120,3 +121,19 @@ def test_a_stray_generation_mark_is_read(tmp_path: Path) -> None:
     assert "q" in Renderer(write_base(tmp_path / "b", template)).decode(
         Renderer(tmp_path / "b").prompt([{"role": "user", "content": "q"}])
     )
+
+
+@pytest.mark.parametrize(
+    ("template", "calls", "turns", "reasoning"),
+    [
+        (NO_FUNCTIONS, "Luthier's own (its template loses: definition, call)", "as its template writes them", True),
+        (SWITCHES, "Luthier's own (its template loses: definition, call)", "composed turn by turn", True),
+    ],
+)
+def test_what_a_base_can_do(template: str, calls: str, turns: str, reasoning: bool, tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", template)
+    (base / "config.json").write_text('{"max_position_embeddings": 1024}')
+    able = {"parallel_calls": True, "reasoning": reasoning, "context_tokens": 1024}
+    assert abilities(base) == {"calls": calls, "turns": turns} | able
+    (base / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
+    assert "no usable tokenizer or chat template" in abilities(base)["unusable"]

@@ -15,6 +15,7 @@ from luthier.data.rendering.renderer import Renderer
 from luthier.inference import EngineRequest, SamplingParams
 from luthier.inference.options import EngineOptions
 from luthier.inference.registry import build_engine
+from templates import NO_FUNCTIONS
 from training.jobs import losses, train, write_job
 from training.test_trainer import CALLING, TOOL
 
@@ -75,3 +76,20 @@ def test_folders_of_an_earlier_release_are_completed(tmp_path: Path, tiny_base: 
     assert losses(first) + losses(second) == losses(uninterrupted)
     for name in ("best", "step-3"):
         assert adapter_metadata.read(folder / "checkpoints" / name).definitions == [TOOL]
+
+
+def test_a_base_without_functions_is_trained_in_the_form_of_luthier_and_says_so(
+    tmp_path: Path, tiny_base: Path
+) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    marks = {"<start>": "<|im_start|>", "<end>": "<|im_end|>"}
+    template = NO_FUNCTIONS
+    for mark, token in marks.items():
+        template = template.replace(mark, token)
+    (base / "chat_template.jinja").write_text(template)
+    events = train(write_job(tmp_path / "job", base, examples=CALLING, n_epochs=1))
+    assert {"type": "own_template", "functions": True} in events
+    stored = _last_checkpoint(tmp_path / "job", events) / "chat_template.jinja"
+    prompt = Renderer(base, stored).prompt([{"role": "user", "content": "do 3"}], [TOOL])
+    assert prompt == Renderer(base).prompt([{"role": "user", "content": "do 3"}], [TOOL])
+    assert '"name": "' in Renderer(base, stored).decode(prompt)

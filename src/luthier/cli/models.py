@@ -15,6 +15,7 @@ from luthier.cli.client import has_server_address, open_client
 from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
 from luthier.cli.local import default_base, local_catalogue, settings_of
+from luthier.cli.model_abilities import abilities
 from luthier.cli.options import Options, local_options, pass_options, server_options
 from luthier.cli.output import (
     download_bars,
@@ -147,18 +148,19 @@ def _job_details(client: openai.OpenAI, model: str) -> dict[str, Any]:
 
 
 def _base_details(name: str) -> dict[str, Any]:
-    """Source, licence and size of a base model on this machine; empty for other models."""
+    """Source, licence, size and abilities of a base model on this machine; empty for other models."""
     catalogue = local_catalogue()
     pulled = catalogue.pulled.find(name)
     if pulled:
         keys = ("source", "revision", "licence", "architecture", "size_bytes", "path")
         values = {key: getattr(pulled, key, None) for key in keys}
-        return {key: value if key == "size_bytes" else str(value) for key, value in values.items() if value}
+        details = {key: value if key == "size_bytes" else str(value) for key, value in values.items() if value}
+        return details | abilities(Path(pulled.path))
     if name not in catalogue or not catalogue.ready(name):
         return {}
     folder = catalogue.folder(name)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return {"base": catalogue.title(name), "size_bytes": size, "path": str(folder)}
+    return {"base": catalogue.title(name), "size_bytes": size, "path": str(folder)} | abilities(folder)
 
 
 def _evaluation_summary(evaluation: dict[str, Any]) -> str:

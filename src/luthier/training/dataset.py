@@ -15,6 +15,7 @@ import numpy as np
 
 from luthier.data.examples.example import Example, read_examples
 from luthier.data.examples.preferences import read_preferences
+from luthier.data.examples.reasoning import by_reasoning
 from luthier.data.examples.tool_definitions import DETAIL_LEVELS, DefinitionDetail
 from luthier.data.rendering import result_turns
 from luthier.data.rendering.renderer import Renderer
@@ -106,7 +107,9 @@ def _write(folder: Path, path: Path, options: Options, param: str, add_examples:
         streams = [files.enter_context((folder / name).open("wb")) for name in ("ids", "weights", "ends")]
         writer = _Writer(streams, options, param, DETAIL_LEVELS if dropout else None)
         for example in _conversations(path, options.method):
-            writer.write(result_turns.with_result(example, options.seed) if example.line in continued else example)
+            whole = result_turns.with_result(example, options.seed) if example.line in continued else example
+            for part in by_reasoning(whole) if options.method == "supervised" else (whole,):
+                writer.write(part)
             if dropout and add_examples:
                 additions.observe(example)
         added = additions.examples(options.seed)

@@ -76,6 +76,16 @@ class TemplateChoice:
     lost: tuple[Loss, ...] = ()
 
     @property
+    def has_reasoning(self) -> bool:
+        """Whether `reasoning_content` of an answer has a place."""
+        answer = {"role": "assistant", "content": "a", "reasoning_content": "reason-one"}
+        try:
+            segments = self.composer.segments([{"role": "user", "content": "q"}, answer], None, answer_next=False)
+        except RenderError:
+            return False
+        return any("reason-one" in segment.text for segment in segments)
+
+    @property
     def end_marks(self) -> list[str]:
         """The tokens at the end of an answer of text; the first of them ends it."""
         try:
