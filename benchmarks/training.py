@@ -2,17 +2,20 @@
 
     python benchmarks/training.py                       # ordinary chats, then function calls with definitions
     python benchmarks/training.py --case growth         # ten times the examples: time and memory
+    python benchmarks/training.py --case chats --no-trl --beside 2   # beside two busy programs too
 
 Both sides have the same base model, adapter weights, examples, order, batches, optimizer and learning rates, and the
 same interpreter's torch and transformers. Runs alternate. TRL is installed once, into its own environment in the
 cache folder. Tokens per second count the tokens of the examples (a shared prefix in each of them), without the first
-step. `--exact` also runs TRL in float32, once, for its losses. Prints a table, writes `training-CASE.json` and the
-loss curves, `training-CASE.svg`.
+step. `--exact` also runs TRL in float32, once, for its losses. `--beside N` also runs Luthier beside N programs that
+compute in one thread each, at the nice value that the trainer gives itself, in turns with the runs without them.
+Prints a table, writes `training-CASE.json` and the loss curves, `training-CASE.svg`.
 """
 
 import argparse
 import json
 import os
+import platform
 import random
 import resource
 import shutil
@@ -22,6 +25,8 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -33,11 +38,13 @@ sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tests")]
 
 from luthier.catalogue import Catalogue  # noqa: E402
 from luthier.data.rendering.renderer import Renderer  # noqa: E402
+from luthier.hardware import cpu_tier  # noqa: E402
 from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
 from luthier.training import batching, dataset  # noqa: E402
 from luthier.training.job_spec import JobSpec  # noqa: E402
 
 TRL = "trl==1.16.0"
+TRAINER_NICE = 5  # as `luthier.training` sets it
 WORDS = """rate fund price rises falls savers wait risk years bank the of a when its and who may see less""".split()  # noqa: SIM905 - a word list reads best as words
 
 
@@ -89,18 +96,19 @@ def write_job(folder: Path, base: Path, examples: list[dict[str, Any]], batch_si
 
 
 def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """Runs a trainer: its events, the losses and times of its steps, and its peak memory.
+    """Runs a trainer: its events, the losses, times and CPU seconds of its steps, and its peak memory.
 
     `own_mb` excludes mapped files, whose pages the system can reclaim (Linux only).
     """
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | environment)
     assert process.stdout is not None
-    events, losses, times, own = [], [], [], [0]
+    events, losses, times, cpu_times, own = [], [], [], [], [0]
     for line in process.stdout:
         event = json.loads(line) if line.startswith(b"{") else {}
         events += [event] if event else []
         if event.get("type") == "metrics":
             times.append(time.perf_counter())
+            cpu_times.append(_cpu_s(process.pid))
             losses.append(event["metrics"]["train_loss"])
             own.append(_own_mb(process.pid))
     _, status, usage = os.wait4(process.pid, 0)
@@ -111,6 +119,7 @@ def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
         "events": events,
         "losses": losses,
         "times": times,
+        "cpu_times": cpu_times,
         "peak_mb": usage.ru_maxrss // (1 if sys.platform != "darwin" else 1024) // 1024,
         "own_mb": max(own),
     }
@@ -121,6 +130,26 @@ def _own_mb(pid: int) -> int:
     status = Path(f"/proc/{pid}/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return sum(int(line.split()[1]) // 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far; 0 on other systems than Linux."""
+    status = Path(f"/proc/{pid}/stat")
+    fields = status.read_text().rsplit(")", 1)[1].split() if status.exists() else ["0"] * 13
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def busy_programs(count: int) -> Iterator[None]:
+    """Programs that compute all the time in one thread each, at the trainer's nice value."""
+    command = [sys.executable, "-c", f"import os\nos.nice({TRAINER_NICE})\nwhile True: pass"]
+    programs = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
 
 
 def ours(folder: Path) -> dict[str, Any]:
@@ -158,6 +187,11 @@ def throughput(outcome: dict[str, Any], tokens: list[int]) -> float:
     return sum(tokens[1:]) / (outcome["times"][-1] - outcome["times"][0])
 
 
+def cpu_throughput(outcome: dict[str, Any], tokens: list[int]) -> float:
+    """Tokens per CPU second of a run, without its first step."""
+    return sum(tokens[1:]) / max(outcome["cpu_times"][-1] - outcome["cpu_times"][0], 0.01)
+
+
 def ceiling(threads: int, parameters: int = 134_500_000) -> float:
     """Tokens per second if only matrix products took time, at the highest rate measured now."""
     if threads:
@@ -177,13 +211,16 @@ def compare(case: str, options: argparse.Namespace, base: Path, cache: Path) -> 
         master = write_job(Path(scratch) / "job", base, examples, options.batch_size, options.threads)
         tokens = step_tokens(master, base, options.batch_size)
         outcomes: dict[str, list[dict[str, Any]]] = {"luthier": [], "trl": []}
+        if options.beside:
+            outcomes["beside"] = []
         for repetition in range(options.rounds):
             for name, runs in outcomes.items():
                 if name == "trl" and options.no_trl:
                     continue
                 folder = Path(scratch) / f"{name}-{repetition}"
                 shutil.copytree(master, folder)
-                runs.append(ours(folder) if name == "luthier" else trl(folder, trl_python(cache)))
+                with busy_programs(options.beside if name == "beside" else 0):
+                    runs.append(trl(folder, trl_python(cache)) if name == "trl" else ours(folder))
                 print(f"{case}: {name} {throughput(runs[-1], tokens):.0f} tokens/s", file=sys.stderr)
         if options.exact:
             folder = Path(scratch) / "exact"
@@ -208,6 +245,13 @@ def report(
             fraction = summary[name]["tokens_per_s"] / limit
             speed = f"{summary[name]['tokens_per_s']:8.0f} tokens/s  {fraction:4.0%} of the ceiling"
             print(f"{case:6} {name:13}{speed}  peak {summary[name]['peak_mb']} MB")
+    if options.beside:
+        for what, rate in (("tokens per CPU second", cpu_throughput), ("tokens per second", throughput)):
+            beside, alone = (
+                statistics.median(rate(run, tokens) for run in outcomes[name]) for name in ("beside", "luthier")
+            )
+            summary[f"{what} beside {options.beside}"] = beside / alone
+            print(f"{case:6} beside {options.beside} busy programs: {beside / alone:.2f} of the {what} without them")
     if len(outcomes["trl"]):
         summary["ratio"] = summary["luthier"]["tokens_per_s"] / summary["trl"]["tokens_per_s"]
         summary["memory_ratio"] = summary["luthier"]["peak_mb"] / summary["trl"]["peak_mb"]
@@ -277,6 +321,7 @@ def main() -> None:
     parser.add_argument("--growth", type=int, default=5000, help="examples of the smaller growth run")
     parser.add_argument("--exact", action="store_true", help="losses of TRL in float32 too")
     parser.add_argument("--no-trl", action="store_true", help="Luthier alone")
+    parser.add_argument("--beside", type=int, default=0, help="busy programs, in further runs of Luthier")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     cache = Settings().cache
@@ -284,6 +329,8 @@ def main() -> None:
         growth(options)
         return
     base = Catalogue(cache).folder(DEFAULT_BASE)
+    threads = options.threads or torch.get_num_threads()
+    print(f"{platform.machine()}, {cpu_tier()}, {threads} threads, load {os.getloadavg()[0]:.1f} at the start")
     for case in ("chats", "calls") if options.case == "all" else (options.case,):
         compare(case, options, base, cache)
 

@@ -4,6 +4,10 @@ Shared by training and serving, so that both compute alike. Imports torch only w
 """
 
 import ctypes
+import os
+import platform
+import re
+from pathlib import Path
 from typing import Literal
 
 Device = Literal["cpu", "cuda"]
@@ -27,6 +31,43 @@ def _cpu_supports_bfloat16() -> bool:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+# What matrix products of a CPU run on, the fastest first: features as Linux names them, and the name.
+_CPU_TIERS = (
+    ({"amx_bf16", "amx_tile"}, "AMX"),
+    ({"avx512_bf16"}, "AVX-512 bf16"),
+    ({"avx512f"}, "AVX-512"),
+    ({"avx2"}, "AVX2"),
+    ({"asimd"}, "NEON"),
+)
+_HELD_DOWN_BY = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+
+
+def cpu_features() -> frozenset[str]:
+    """As Linux names them; empty on other systems."""
+    try:
+        return frozenset(re.findall(r"\S+", Path("/proc/cpuinfo").read_text(encoding="utf-8")))
+    except OSError:
+        return frozenset()
+
+
+def cpu_tier() -> str:
+    """The instruction set that matrix products run on, and environment variables that hold libraries below it."""
+    features = cpu_features()
+    tier = next((name for needed, name in _CPU_TIERS if needed <= features), platform.machine())
+    limits = [f"{name}={os.environ[name]}" for name in _HELD_DOWN_BY if name in os.environ]
+    return " ".join([tier, *limits])
+
+
+def limit_spinning() -> None:
+    """Threads that wait at a barrier of GCC's OpenMP sleep after some 50 microseconds; before torch is imported.
+
+    By itself it spins for milliseconds. Beside other programs the thread that is waited for may not be running, and
+    spinning takes the core from it. An environment that says how to wait is left as it is.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def is_transient(error: BaseException) -> bool:

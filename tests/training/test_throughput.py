@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from luthier.hardware import cpu_tier
+
 
 @pytest.mark.parametrize(("tuning", "precision", "share"), [("lora", "float32", 3), ("full", "bfloat16", 6)])
 def test_a_measurement(tuning: str, precision: str, share: int, tiny_base: Path) -> None:
@@ -22,6 +24,6 @@ def test_a_measurement(tuning: str, precision: str, share: int, tiny_base: Path)
     measurement = json.loads(done.stdout.splitlines()[-1])
     assert measurement["tokens_per_s"] > 0
     assert measurement["steps"] >= 1
-    assert measurement["hardware"].startswith(f"CPU, {precision}")
+    assert measurement["hardware"].startswith(f"CPU ({cpu_tier()}), {precision}")
     assert measurement["peak_memory_bytes"] > measurement["state_bytes"] > 0
     assert measurement["adapter_bytes"] == measurement["state_bytes"] // share

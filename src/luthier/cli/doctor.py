@@ -96,13 +96,16 @@ def _is_known(variable: str) -> bool:
 
 
 def _cpu(settings: Settings) -> Iterator[Finding]:
-    try:
-        flags = set(re.findall(r"\S+", Path("/proc/cpuinfo").read_text(encoding="utf-8")))
-    except OSError:
-        flags = set()
-    features = " ".join(name for name in _FEATURES if name in flags) or "–"
+    from luthier.hardware import cpu_features, cpu_tier
+
+    available = cpu_features()
+    features = " ".join(name for name in _FEATURES if name in available) or "–"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("cpu", "ok", say(f"{cores} cores, features: {features}", f"{cores} 核，指令集：{features}"))
+    yield Finding(
+        "cpu",
+        "ok",
+        say(f"{cores} cores, {cpu_tier()}; features: {features}", f"{cores} 核，{cpu_tier()}；指令集：{features}"),
+    )
 
 
 def _memory(settings: Settings) -> Iterator[Finding]:
@@ -172,12 +175,17 @@ def _base_model(settings: Settings) -> Iterator[Finding]:
 
 def _engine(settings: Settings) -> Iterator[Finding]:
     """What `auto` selects; imports torch."""
+    import torch
+
     from luthier.inference.options import EngineOptions
     from luthier.inference.registry import select_engine
     from luthier.types.errors import LuthierError
 
     device, precision = settings.hardware()
-    yield Finding("hardware", "ok", say(f"device {device}, dtype {precision}", f"设备 {device}，数据类型 {precision}"))
+    threads = settings.threads or torch.get_num_threads()
+    en = f"device {device}, dtype {precision}, {threads} threads for training"
+    zh = f"设备 {device}，数据类型 {precision}，训练使用 {threads} 个线程"
+    yield Finding("hardware", "ok", say(en, zh))
     catalogue, base = local_catalogue(), default_base()
     if base not in catalogue or not catalogue.ready(base):
         return

@@ -16,7 +16,7 @@ from typing import IO
 
 from filelock import FileLock
 
-from luthier.hardware import is_transient
+from luthier.hardware import is_transient, limit_spinning
 from luthier.training import protocol
 from luthier.types.errors import JobError, LuthierError
 
@@ -59,6 +59,7 @@ def _obey_parent(stop: threading.Event) -> None:
 
 def _train(folder: Path, emit: protocol.Emit, stop: threading.Event) -> int:
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    limit_spinning()
     # oneDNN caches what it compiles for each shape, 0.3 MB apiece, and packed rows vary in length.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     emit(protocol.Started())

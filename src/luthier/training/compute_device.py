@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from luthier.hardware import select_hardware
+from luthier.hardware import cpu_tier, select_hardware
 from luthier.training.protocol import Hardware
 
 
@@ -25,5 +25,5 @@ class ComputeDevice:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def describe(self) -> Hardware:
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"CPU ({cpu_tier()})"
         return Hardware(name=name, dtype=str(self.dtype).removeprefix("torch."), threads=torch.get_num_threads())

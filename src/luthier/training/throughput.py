@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from luthier.hardware import limit_spinning
 from luthier.training import protocol
 from luthier.training.job_spec import JobSpec
 
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--tuning", choices=["lora", "full"], default="lora")
     arguments = vars(parser.parse_args())
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    limit_spinning()  # as the trainer does
     print(json.dumps(measure(arguments.pop("base"), **arguments)))
 
 
