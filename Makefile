@@ -24,7 +24,7 @@ test: base clients
 test-fast: setup
 	$(BIN)/python -m pytest --ring fast -n 2 --dist loadfile
 
-# Clients of other makers, each in an environment of its own (1 GB in all), talk to the server.
+# Clients of other makers, each in an environment of its own (2 GB in all), talk to the server.
 test-clients: setup
 	$(BIN)/python tests/conformance/fetch.py --other-clients
 	$(BIN)/python -m pytest -m clients tests/conformance

@@ -50,6 +50,8 @@ CLIENTS = [
     Client("pydantic-ai", "pydantic-ai", "pydantic-ai-slim", "use_pydantic_ai", "`OpenAIChatModel`, `openai-chat:`"),
     Client("LangChain, Python", "langchain", "langchain-openai", "use_langchain", "`ChatOpenAI`, its default"),
     Client("LangChain, JavaScript", "node", "@langchain/openai", "use_langchain", "`ChatOpenAI`, its default"),
+    Client("LlamaIndex", "llama-index", "llama-index-llms-openai-like", "use_llama_index", "`OpenAILike`"),
+    Client("LiteLLM", "litellm", "litellm", "use_litellm", "`completion`, its default"),
     Client(
         "Instructor",
         "instructor",
@@ -58,6 +60,8 @@ CLIENTS = [
         "`from_openai`, its default",
         lacks=("conversation",),
     ),
+    Client("DSPy", "dspy", "dspy", "use_dspy", "`dspy.LM`, its default", lacks=("stream",)),
     Client("AutoGen", "autogen", "autogen-ext", "use_autogen", "`OpenAIChatCompletionClient`"),
+    Client("Semantic Kernel", "semantic-kernel", "semantic-kernel", "use_semantic_kernel", "`OpenAIChatCompletion`"),
     Client("llm", "llm", "llm", "use_llm", "`extra-openai-models.yaml`", lacks=("tool call", "structured output")),
 ]
