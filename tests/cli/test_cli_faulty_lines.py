@@ -143,14 +143,31 @@ def test_a_file_of_which_no_line_can_be_counted(language: str, path: Path, tiny_
     assert sentence in estimated.stderr
 
 
-def test_pairs_are_no_errors_and_are_not_counted(path: Path, tiny_base: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--method", "dpo")])
+def test_pairs_are_recognised(options: tuple[str, ...], path: Path, tiny_base: Path) -> None:
     outputs = {"preferred_output": [answers()], "non_preferred_output": [answers(content="b")]}
     pair = {"input": {"messages": [asks()]}} | outputs
     write(path, *[pair] * 10)
-    checked = run("check", path, "--base", tiny_base, "--method", "dpo")
+    checked = run("check", path, "--base", tiny_base, *options)
     assert checked.exit_code == 0
-    assert "0 of 10 examples have errors" in checked.stdout
-    assert "preference pairs" in run("estimate", path, "--base", tiny_base, "--measure", "never").stderr
+    assert f"luthier tune {path} --method dpo" in checked.stdout
+    assert run("check", path, "--base", tiny_base, "--method", "supervised").exit_code == 1
+    document = json.loads(run("estimate", path, "--base", tiny_base, "--measure", "never", "--json").stdout)
+    assert (document["counted"], document["faulty"]) == (10, 0)
+    shown = json.loads(run("check", path, "--base", tiny_base, "--show", 1, "--json").stdout)
+    for side, text in (("preferred", answers()["content"]), ("non_preferred", "b")):
+        rows = zip(shown[side]["tokens"], shown[side]["weights"], strict=True)
+        assert "".join(token for token, weight in rows if weight) == f"{text}<|im_end|>"
+    assert "Non-preferred answer" in run("check", path, "--base", tiny_base, "--show", 1).stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--method", "reinforcement")])
+def test_items_of_reinforcement_are_recognised(options: tuple[str, ...], path: Path, tiny_base: Path) -> None:
+    write(path, *[{"messages": [asks()], "expected": {"n": 4}}] * 10)
+    checked = run("check", path, "--base", tiny_base, *options)
+    assert checked.exit_code == 0
+    assert "reinforcement cannot be trained here" in checked.stdout
+    assert "reinforcement" in run("estimate", path, "--base", tiny_base, "--measure", "never").stderr
 
 
 ENDLESS = {

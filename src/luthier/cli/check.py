@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from luthier.data.findings import Report
     from luthier.data.repair import Repairs
 
-METHODS = ("supervised", "dpo")
+METHODS = ("supervised", "dpo")  # that can be trained here
 
 
 class _Encoding(click.ParamType[str]):
@@ -65,7 +65,11 @@ ENCODING = _Encoding()
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help=say("Check the validation file too.", "同时检查验证文件。"),
 )
-@click.option("--method", type=click.Choice(METHODS), default="supervised", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice((*METHODS, "reinforcement")),
+    help=say("Training method; by default the one that the first lines are for.", "训练方法；默认按开头的样本判断。"),
+)
 @click.option(
     "--quality/--no-quality",
     default=True,
@@ -131,7 +135,7 @@ def check(
     /,
     file: Path,
     validation: Path | None,
-    method: str,
+    method: str | None,
     quality: bool,
     base: str | None,
     show: int | None,
@@ -145,7 +149,7 @@ def check(
 
     if show:
         with prepared(file, Hints(**hints)) as ready:
-            show_example(ready.path, show, base, options.json)
+            show_example(ready.path, show, base, method, options.json)
         return
 
     def measure(path: Path, report: Report, on_progress: Callable[[int], None] | None) -> None:
@@ -153,7 +157,7 @@ def check(
 
     check_flags(fix_to, validation, force=force, guess=guess, diff=diff)
     file_hints: Hints | None = Hints(**hints)
-    repairs = _repair(file, fix_to, file_hints, force=force, guess=guess) if fix_to or diff else None
+    repairs = _repair(file, fix_to, file_hints, method, force=force, guess=guess) if fix_to or diff else None
     if repairs and not options.json:
         print_repairs(stdout_console(), repairs, fix_to, diff=diff)
     if repairs and fix_to:
@@ -167,12 +171,15 @@ def check(
         for path, report in reports.items():
             print_report(stdout_console(), path, report, is_validation=path == validation)
         if ok:
-            stdout_console().print(say("Next: ", "下一步：") + _next_command(reports), soft_wrap=True)
+            stdout_console().print(_next_step(reports), soft_wrap=True)
     raise click.exceptions.Exit(0 if ok else 1)
 
 
-def _repair(path: Path, out: Path | None, hints: Hints | None, *, force: bool, guess: bool) -> Repairs | None:
+def _repair(
+    path: Path, out: Path | None, hints: Hints | None, method: str | None, *, force: bool, guess: bool
+) -> Repairs | None:
     """Repairs the file; None if its format is unknown, which the check then reports."""
+    from luthier.data.check.method import recognised_method
     from luthier.data.convert import prepared
     from luthier.data.findings import FindingError
 
@@ -181,7 +188,8 @@ def _repair(path: Path, out: Path | None, hints: Hints | None, *, force: bool, g
             prepared(path, hints) as file,
             reading_bar(file.path, say(f"repairing {path.name}", f"修复 {path.name}")) as on_progress,
         ):
-            repairs = fix(file.path, out, force=force, guess=guess, on_progress=on_progress)
+            method = method or recognised_method(file.path)
+            repairs = fix(file.path, out, force=force, guess=guess, method=method, on_progress=on_progress)
             for note in file.notes:
                 repairs.counts[f"{note.code} ({note.value})" if note.value else note.code] += 1
             return repairs
@@ -191,17 +199,26 @@ def _repair(path: Path, out: Path | None, hints: Hints | None, *, force: bool, g
         raise CliError(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
 
 
-def _next_command(reports: dict[Path, Report]) -> str:
+def _next_step(reports: dict[Path, Report]) -> str:
+    opening = say("Next: ", "下一步：")
     for path, report in reports.items():
         if is_converted(report):
-            return shlex.join(["luthier", "check", str(path), "--fix", f"{path.stem}.fixed.jsonl"])
-    file, *validation = reports
+            return opening + shlex.join(["luthier", "check", str(path), "--fix", f"{path.stem}.fixed.jsonl"])
+    (file, report), *others = reports.items()
+    if report.method not in METHODS:
+        return say(
+            f"The method {report.method} cannot be trained here; these are for supervised and preference data: "
+            "luthier tune --help",
+            f"这里不能用 {report.method} 方法训练；可用的是监督微调和偏好微调：luthier tune --help",
+        )
+    validation = [path for path, _ in others]
     held_out = file.with_name(file.name.replace(".train.", ".valid."))  # as `luthier split` names it
     if not validation and held_out != file and held_out.is_file():
         validation = [held_out]
     if not validation:
-        return shlex.join(["luthier", "split", str(file)])
-    return shlex.join(["luthier", "tune", str(file), "--validation", str(validation[0])])
+        return opening + shlex.join(["luthier", "split", str(file)])
+    method = ["--method", report.method] if report.method != "supervised" else []
+    return opening + shlex.join(["luthier", "tune", str(file), "--validation", str(validation[0]), *method])
 
 
 def _to_dict(path: Path, report: Report) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from luthier.language import say
 
 if TYPE_CHECKING:
     from luthier.data.findings import Report
+    from luthier.data.rendering.renderer import Rendered, Renderer
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _TRAINED_START, _TRAINED_END = "⟦", "⟧"  # marks of trained tokens without colour
@@ -57,7 +58,12 @@ def add_numbers(path: Path, report: Report, base: str | None, on_progress: Calla
         report.token_stats = {"base": name, "why": missing_base(name)}
         return
     stats = measure(
-        path, Renderer(folder), context_tokens(folder), count_openai=openai_counter(), on_progress=on_progress
+        path,
+        Renderer(folder),
+        context_tokens(folder),
+        method=report.method,
+        count_openai=openai_counter(),
+        on_progress=on_progress,
     )
     for finding in stats.findings:
         report.add(finding)
@@ -80,9 +86,9 @@ def nothing_counted(examples: int, faulty: int) -> str:
             f"没有统计 token：全部 {examples:,} 个样本都有错误。",
         )
     return say(
-        f"No tokens were counted: {faulty:,} of {plural(examples, 'example')} have errors, the others are "
-        "preference pairs or cannot be rendered by the base model's chat template.",
-        f"没有统计 token：{examples:,} 个样本中 {faulty:,} 个有错误，其余是偏好对，或无法用基座模型的对话模板渲染。",
+        f"No tokens were counted: {faulty:,} of {plural(examples, 'example')} have errors, the others cannot be "
+        "rendered by the base model's chat template.",
+        f"没有统计 token：{examples:,} 个样本中 {faulty:,} 个有错误，其余无法用基座模型的对话模板渲染。",
     )
 
 
@@ -97,9 +103,9 @@ def excluded_examples(numbers: dict[str, Any]) -> str:
     if numbers["counted"] < numbers["sampled"]:
         other = numbers["sampled"] - numbers["counted"]
         return say(
-            f"Excluded from the counts (preference pairs, or not renderable by the chat template): {other:,} of "
+            f"Excluded from the counts (not renderable by the chat template): {other:,} of "
             f"{plural(numbers['sampled'], 'example')}.",
-            f"未计入偏好对或对话模板无法渲染的样本：{other:,} / {numbers['sampled']:,}。",
+            f"未计入对话模板无法渲染的样本：{other:,} / {numbers['sampled']:,}。",
         )
     return ""
 
@@ -158,9 +164,10 @@ def _summary(numbers: dict[str, Any]) -> str:
     return text
 
 
-def show_example(path: Path, number: int, base: str | None, as_json: bool) -> None:
-    """Prints the rendered example `number`, with trained tokens in green or between marks."""
-    from luthier.data.check.file_check import checked_example
+def show_example(path: Path, number: int, base: str | None, method: str | None, as_json: bool) -> None:
+    """Prints the rendered example `number`, with trained tokens in green or between marks; of a pair both answers."""
+    from luthier.data.check.file_check import checked_examples
+    from luthier.data.check.method import recognised_method
     from luthier.data.jsonl.reader import read_lines
     from luthier.data.rendering.renderer import Renderer
     from luthier.data.token_stats import context_tokens
@@ -171,27 +178,43 @@ def show_example(path: Path, number: int, base: str | None, as_json: bool) -> No
     line = next(islice(read_lines(path), number - 1, None), None)
     if line is None:
         raise CliError(say(f"{path} has no example {number}.", f"{path} 没有第 {number} 个样本。"))
-    example = checked_example(line)
+    examples = checked_examples(line, method or recognised_method(path))
     renderer, context = Renderer(folder), context_tokens(folder)
-    rendered = renderer.example(example)
-    ids = rendered.ids[:context]
-    weights = [0.0, *rendered.weights[1:context]]
+    shown = [_shown(renderer, renderer.example(example), context) for example in examples]
     if as_json:
-        tokens = [renderer.decode([token]) for token in ids]
-        print_json({"example": number, "line": example.line, "ids": ids, "tokens": tokens, "weights": weights})
+        parts = [{key: part[key] for key in ("ids", "tokens", "weights")} for part in shown]
+        pair = {"preferred": parts[0], "non_preferred": parts[-1]}
+        print_json({"example": number, "line": line.number, **(parts[0] if len(parts) == 1 else pair)})
         return
-    _print_runs(renderer.decode, ids, weights)
-    trained = sum(map(bool, weights))
+    titles = (say("Preferred answer:", "较好的回答："), say("Non-preferred answer:", "较差的回答："))
+    for title, part in zip(titles if len(shown) > 1 else ("",), shown, strict=True):
+        if title:
+            note(title)
+        _print_runs(renderer.decode, part["ids"], part["weights"])
+        _print_counts(line.number, part, context)
+
+
+def _shown(renderer: Renderer, rendered: Rendered, context: int) -> dict[str, Any]:
+    """`ids`, `tokens` and `weights` of a conversation up to the context; `length`: its number of tokens."""
+    ids = rendered.ids[:context]
+    tokens = [renderer.decode([token]) for token in ids]
+    return {
+        "ids": ids, "tokens": tokens, "weights": [0.0, *rendered.weights[1:context]], "length": len(rendered.ids),
+    }  # fmt: skip
+
+
+def _print_counts(line: int, part: dict[str, Any], context: int) -> None:
+    trained, length = sum(map(bool, part["weights"])), part["length"]
     note(
         say(
-            f"Line {example.line}: {len(rendered.ids):,} tokens, {trained:,} of them trained (in green, or between "
+            f"Line {line}: {length:,} tokens, {trained:,} of them trained (in green, or between "
             f"{_TRAINED_START} and {_TRAINED_END}).",
-            f"第 {example.line} 行：{len(rendered.ids):,} 个 token，其中 {trained:,} 个参与训练（绿色，或在 "
+            f"第 {line} 行：{length:,} 个 token，其中 {trained:,} 个参与训练（绿色，或在 "
             f"{_TRAINED_START} 与 {_TRAINED_END} 之间）。",
         )
     )
-    if len(rendered.ids) > context:
-        cut = len(rendered.ids) - context
+    if length > context:
+        cut = length - context
         note(say(f"The last {cut:,} tokens exceed the base model's context and are truncated.",
                  f"最后 {cut:,} 个 token 超出基座模型的上下文，会被截去。"), "yellow")  # fmt: skip
 

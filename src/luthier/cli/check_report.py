@@ -35,7 +35,7 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 def check_files(
     training: Path | None,
     validation: Path | None,
-    method: str,
+    method: str | None,
     hints: Hints | None = None,
     *,
     quality: bool = True,
@@ -44,6 +44,7 @@ def check_files(
     """One report per file, with a progress bar on stderr. Raises CliError for an unreadable file.
 
     Args:
+        method: the training method; None: the one that the first lines are for.
         quality: also checks data quality, and leakage between training and validation file.
         measure: adds token statistics to a report.
     """
@@ -68,13 +69,14 @@ def is_converted(report: Report) -> bool:
 
 def _check(
     path: Path,
-    method: str,
+    method: str | None,
     minimum_examples: int,
     hints: Hints | None = None,
     quality: QualityRunner | None = None,
     measure: Measure | None = None,
 ) -> Report:
     from luthier.data.check.file_check import check_file
+    from luthier.data.check.method import recognised_method
     from luthier.data.convert import prepared
     from luthier.data.findings import FindingError, Report
 
@@ -86,7 +88,7 @@ def _check(
             with reading_bar(file.path, say(f"checking {path.name}", f"检查 {path.name}")) as on_progress:
                 check_file(
                     file.path,
-                    method=method,
+                    method=method or recognised_method(file.path),
                     minimum_examples=minimum_examples,
                     on_progress=on_progress,
                     quality=quality,
@@ -175,7 +177,7 @@ def _print_summary(console: Console, path: Path, report: Report, is_validation: 
     examples = say(f"{path}: {plural(report.examples, 'example')}, ", f"{path}：{report.examples} 个样本，")
     totals = say(f"{plural(errors, 'error')}, {plural(warnings, 'warning')}.", f"{errors} 个错误，{warnings} 个警告。")
     text = Text.assemble(examples, (totals, STYLES["error"] if errors else "green"))
-    if not errors and not is_validation:
+    if not errors and not is_validation and report.method != "reinforcement":
         epochs = n_epochs_auto(report.examples)
         text.append(say(f' Epochs with "auto": {epochs}.', f"auto 的训练轮数为 {epochs}。"))
     console.print(text, soft_wrap=True)

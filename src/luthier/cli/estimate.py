@@ -103,16 +103,22 @@ def _prices(model: str | None) -> dict[str, float]:
 
 def _count_tokens(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
     from luthier.data.check.file_check import check_file
+    from luthier.data.check.method import recognised_method
     from luthier.data.cost_estimate import n_epochs_auto
     from luthier.data.rendering.renderer import Renderer
     from luthier.data.token_stats import context_tokens, measure
 
-    faulty = check_file(file).faulty
+    method = recognised_method(file)
+    if method == "reinforcement":
+        raise CliError(say(f"{file} is for reinforcement fine-tuning, which cannot be trained here.",
+                           f"{file} 是强化微调的数据，这里不能训练。"))  # fmt: skip
+    faulty = check_file(file, method=method).faulty
     with reading_bar(file, say(f"counting {file.name}", f"统计 {file.name}")) as on_progress:
         numbers = measure(
             file,
             Renderer(folder),
             context_tokens(folder),
+            method=method,
             sample_bytes=_SAMPLE_BYTES,
             count_openai=openai_counter(),
             on_progress=on_progress,

@@ -37,7 +37,13 @@ def rejects_path(out: Path) -> Path:
 
 
 def fix(
-    path: Path, out: Path | None, *, force: bool, guess: bool, on_progress: Callable[[int], None] | None = None
+    path: Path,
+    out: Path | None,
+    *,
+    force: bool,
+    guess: bool,
+    method: str = "supervised",
+    on_progress: Callable[[int], None] | None = None,
 ) -> Repairs:
     """Repairs the JSONL file `path` into `out` and its rejects file; without `out`, a dry run.
 
@@ -48,7 +54,7 @@ def fix(
     with ExitStack() as stack:
         if out is None:
             repaired, rejects = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-            return repair_file(path, repaired, rejects, guess=guess, on_progress=on_progress)
+            return repair_file(path, repaired, rejects, guess=guess, method=method, on_progress=on_progress)
         for target in (out, rejects_path(out)):
             if target.exists() and not force:
                 raise _exists_error(target)
@@ -57,7 +63,7 @@ def fix(
         rejects_file = stack.enter_context(_atomic_file(rejects_path(out), force=force, keep_empty=False))
         if out.exists() and out.samefile(path) and rejects_path(out).exists():
             rejects_file.write(rejects_path(out).read_bytes())  # the only copy of lines rejected by an earlier repair
-        return repair_file(path, repaired_file, rejects_file, guess=guess, on_progress=on_progress)
+        return repair_file(path, repaired_file, rejects_file, guess=guess, method=method, on_progress=on_progress)
 
 
 @contextmanager

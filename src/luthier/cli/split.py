@@ -97,6 +97,8 @@ def split(
 
 
 def _print_split(outputs: list[Output], result: Split) -> None:
+    from luthier.data.check.method import recognised_method
+
     console = stdout_console()
     names = {"train": say("train", "训练"), "validation": say("validation", "验证"), "test": say("test", "测试")}
     for output, count in zip(outputs, result.counts, strict=True):
@@ -120,5 +122,9 @@ def _print_split(outputs: list[Output], result: Split) -> None:
         f"{result.largest_group} 个）。写出后复核：跨文件的样本 {result.overlap} 个。",
     )
     console.print(Text(statistics, style="bold red" if result.overlap else "green"), soft_wrap=True)
-    train, valid = (shlex.quote(str(output.path)) for output in outputs[:2])
-    console.print(say("Next: ", "下一步：") + f"luthier tune {train} --validation {valid}", soft_wrap=True)
+    train, valid = (output.path for output in outputs[:2])
+    method = recognised_method(train)
+    words = ["luthier", "tune", str(train), "--validation", str(valid)]
+    words += ["--method", method] if method != "supervised" else []
+    if method != "reinforcement":  # which cannot be trained here
+        console.print(say("Next: ", "下一步：") + shlex.join(words), soft_wrap=True)

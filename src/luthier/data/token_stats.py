@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from luthier.data.check.file_check import checked_example
+from luthier.data.check.file_check import checked_examples
 from luthier.data.examples.example import Example
 from luthier.data.findings import Finding, FindingError, make_finding
 from luthier.data.jsonl.reader import read_lines
 from luthier.data.rendering.renderer import Rendered, Renderer
-from luthier.types.errors import RenderError
 
 SAMPLE_BYTES = 2_000_000  # the size of the sample from a larger file, which takes a second or two
 MAX_CONTEXT_TOKENS = 65_536  # OpenAI's limit for an example, and the trainer's
@@ -53,7 +52,8 @@ class Distribution:
 class TokenStats:
     """Of `examples`, `sampled` were drawn and `counted` counted: the others have errors or cannot be rendered.
 
-    Per counted example: `messages`, `tokens` (as training sees them), `trained`, `openai`. `truncated`: of all.
+    Per counted example: `messages`, `tokens` (as training sees them), `trained`, `openai`; of a preference pair the
+    sums over both answers, each with its conversation. `truncated`: of all.
     """
 
     examples: int
@@ -95,9 +95,11 @@ class TokenStats:
 
 
 class _Candidate(NamedTuple):
-    """An example to render: its number in the file, and whether it belongs to the sample."""
+    """An example to render, one conversation or the two of a preference pair: its number in the file, and whether it
+    belongs to the sample.
+    """
 
-    example: Example
+    conversations: list[Example]
     number: int
     is_sampled: bool
 
@@ -113,6 +115,7 @@ def measure(
     renderer: Renderer,
     context: int,
     *,
+    method: str = "supervised",
     sample_bytes: int = SAMPLE_BYTES,
     count_openai: Callable[[str], int] | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -129,7 +132,7 @@ def measure(
         # A text has at most as many tokens as bytes, and a line more bytes than its text.
         if is_sampled or len(line.raw) >= context:
             with suppress(FindingError):
-                candidates.append(_Candidate(checked_example(line), stats.examples, is_sampled))
+                candidates.append(_Candidate(checked_examples(line, method), stats.examples, is_sampled))
         if len(candidates) == _BATCH_SIZE:
             _count(stats, candidates, renderer, count_openai)
             candidates = []
@@ -142,32 +145,36 @@ def measure(
 def _count(
     stats: TokenStats, candidates: list[_Candidate], renderer: Renderer, count_openai: Callable[[str], int] | None
 ) -> None:
-    results = renderer.batch([candidate.example for candidate in candidates])
-    for candidate, rendered in zip(candidates, results, strict=True):
-        example = candidate.example
-        if isinstance(rendered, RenderError):
-            finding = make_finding("base_refuses_example", value=str(rendered))
-            stats.findings.append(finding.at(example.line, candidate.number))
+    results = iter(renderer.batch([example for candidate in candidates for example in candidate.conversations]))
+    for candidate in candidates:
+        conversations = candidate.conversations
+        line = conversations[0].line
+        rendered = [next(results) for _ in conversations]
+        pieces = [piece for piece in rendered if isinstance(piece, Rendered)]
+        if len(pieces) < len(rendered):
+            refusal = next(str(piece) for piece in rendered if not isinstance(piece, Rendered))
+            stats.findings.append(make_finding("base_refuses_example", value=refusal).at(line, candidate.number))
             continue
-        stats.findings += (finding.at(example.line, candidate.number) for finding in _check_length(rendered, stats))
+        stats.findings += (finding.at(line, candidate.number) for finding in _check_length(pieces, stats))
         if candidate.is_sampled:
             stats.counted += 1
-            stats.messages.append(len(example.messages))
-            stats.tokens.append(min(len(rendered.ids), stats.context_tokens))
-            stats.trained.append(sum(map(bool, rendered.weights[1 : stats.context_tokens])))
+            stats.messages.append(sum(len(example.messages) for example in conversations))
+            stats.tokens.append(sum(min(len(piece.ids), stats.context_tokens) for piece in pieces))
+            stats.trained.append(sum(sum(map(bool, piece.weights[1 : stats.context_tokens])) for piece in pieces))
             if count_openai:
-                stats.openai.append(openai_tokens(example, count_openai))
+                stats.openai.append(sum(openai_tokens(example, count_openai) for example in conversations))
 
 
-def _check_length(rendered: Rendered, stats: TokenStats) -> Iterator[Finding]:
+def _check_length(pieces: list[Rendered], stats: TokenStats) -> Iterator[Finding]:
     """A finding if the context truncates the example, which is counted."""
     context = stats.context_tokens
-    if len(rendered.ids) <= context:
+    longest = max(len(piece.ids) for piece in pieces)
+    if longest <= context:
         return
     stats.truncated += 1
-    loses_all = any(rendered.weights[1:]) and not any(rendered.weights[1:context])
+    loses_all = any(any(piece.weights[1:]) and not any(piece.weights[1:context]) for piece in pieces)
     code = "nothing_trainable_in_context" if loses_all else "truncated"
-    yield make_finding(code, value=len(rendered.ids), detail=str(context))
+    yield make_finding(code, value=longest, detail=str(context))
 
 
 def openai_tokens(example: Example, count: Callable[[str], int]) -> int:

@@ -12,16 +12,17 @@ from typing import Any, Protocol
 from luthier.data.check.exact_duplicates import ExactDuplicates
 from luthier.data.check.structure import check_example
 from luthier.data.examples.example import Example, ExampleKind, kind_of, to_example
+from luthier.data.examples.preferences import to_preference
 from luthier.data.findings import Finding, FindingError, Report, make_finding
 from luthier.data.jsonl.columnar_parser import ChatColumns, parse_columns
 from luthier.data.jsonl.fast_validator import find_runs
 from luthier.data.jsonl.reader import Block, Line, parse_line, read_blocks, split_lines
 from luthier.types.errors import JobError
 
-_FORMATS: dict[ExampleKind, tuple[str, str]] = {  # OpenAI's name of the format, and the method that trains on it
-    "chat": ("fine-tune-chat", "supervised"),
-    "completion": ("fine-tune-completion", "supervised"),
-    "preference": ("fine-tune-preference", "dpo"),
+_FORMATS: dict[ExampleKind, tuple[str, tuple[str, ...]]] = {  # OpenAI's name of the format, the methods that take it
+    "chat": ("fine-tune-chat", ("supervised", "reinforcement")),
+    "completion": ("fine-tune-completion", ("supervised",)),
+    "preference": ("fine-tune-preference", ("dpo",)),
 }
 
 
@@ -61,7 +62,9 @@ def check_file(
 
     `on_progress` is called with the offset in the file, after every block. `report`: one to continue, else a new one.
     """
-    check = _FileCheck(Report() if report is None else report, quality, survey)
+    report = Report() if report is None else report
+    report.method = method
+    check = _FileCheck(report, quality, survey)
     try:
         for block in read_blocks(path):
             check.add_block(block)
@@ -75,14 +78,19 @@ def check_file(
     return check.report
 
 
-def checked_example(line: Line) -> Example:
-    """The example on a line of a file that may have errors. Raises `FindingError`, with the line, on an error."""
+def checked_examples(line: Line, method: str = "supervised") -> list[Example]:
+    """The conversations of a line of a file that may have errors: one, or the two of a preference pair, the preferred
+    one first. Raises `FindingError`, with the line, on an error.
+    """
     value = parse_line(line)
-    findings = check_example(value) if isinstance(value, dict) else [make_finding("data_type", value=value)]
+    findings = check_example(value, method) if isinstance(value, dict) else [make_finding("data_type", value=value)]
     error = next((finding for finding in findings if finding.severity == "error"), None)
     if error:
         raise FindingError(error.at(line.number))
-    return to_example(value, line.number)
+    if kind_of(value) != "preference":
+        return [to_example(value, line.number)]
+    pair = to_preference(value, line.number)
+    return [pair.preferred, pair.non_preferred]
 
 
 class _FileCheck:
@@ -99,7 +107,7 @@ class _FileCheck:
     def add_block(self, block: Block) -> None:
         for run in find_runs(block.lines):
             lines = block.lines[run.start : run.end]
-            if run.is_valid:
+            if run.is_valid and self.report.method != "reinforcement":  # what is valid there ends with an answer
                 self._add_valid_lines(lines, run.line_count)
                 continue
             for raw in split_lines(lines):
@@ -154,7 +162,7 @@ class _FileCheck:
         if not isinstance(value, dict):
             return None, [make_finding("data_type", value=line.raw.decode().strip())]
         self.kinds[kind_of(value)] += 1
-        return value, list(check_example(value))
+        return value, list(check_example(value, self.report.method))
 
 
 def job_error(report: Report, *, file_id: str, param: str = "training_file") -> JobError | None:
@@ -179,9 +187,9 @@ def _check_totals(report: Report, kinds: Counter[ExampleKind | None], method: st
     if report.examples == 0:
         report.add(make_finding("file_empty", value="0", detail=str(minimum_examples)))
         return
-    for name, trains in (_FORMATS[kind] for kind in kinds if kind):
-        if trains != method:
-            report.add(make_finding("method_mismatch", key=trains, value=name, detail=method), first=True)
+    for name, methods in (_FORMATS[kind] for kind in kinds if kind):
+        if method not in methods:
+            report.add(make_finding("method_mismatch", key=methods[0], value=name, detail=method), first=True)
     if set(kinds) == {None}:
         report.add(make_finding("unexpected_format"), first=True)
     if report.examples < minimum_examples:

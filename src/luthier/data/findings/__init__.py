@@ -14,7 +14,7 @@ from typing import Any
 
 from luthier.data.findings.conversion import CONVERSION, VARIANTS
 from luthier.data.findings.kinds import Kind, Severity
-from luthier.data.findings.quality import QUALITY
+from luthier.data.findings.quality import QUALITY, QUALITY_VARIANTS
 from luthier.data.findings.structure import STRUCTURE
 from luthier.language import Language, say
 from luthier.plugins import load
@@ -22,6 +22,7 @@ from luthier.types.errors import LuthierError
 
 MAX_FINDINGS_PER_KIND = 100  # bounds the memory of a report on a huge faulty file; `counts` still counts all of them
 CATALOGUE: dict[str, Kind] = STRUCTURE | CONVERSION | QUALITY
+_VARIANTS = VARIANTS | QUALITY_VARIANTS
 _JSON_KEYS = {  # on the wire and in stored reports, by field
     "code": "code",
     "severity": "severity",
@@ -93,7 +94,7 @@ class Finding:
 
     def _kind(self) -> Kind:
         """The sentences of the code, or of a special case of it, which `detail` names."""
-        return VARIANTS.get((self.code, self.detail)) or kind_of_code(self.code)
+        return _VARIANTS.get((self.code, self.detail)) or kind_of_code(self.code)
 
     def _fields(self) -> dict[str, Any]:
         message = None if self.message_index is None else self.message_index + 1
@@ -136,8 +137,9 @@ class FindingError(LuthierError):
 class Report:
     """The findings on a file.
 
-    `counts` counts all of them by code, `findings` has the first `MAX_FINDINGS_PER_KIND` of each kind. `faulty`: how
-    many of the examples have a structural error. `token_stats`: token counts, if the caller has a tokenizer.
+    `method`: the training method that the file was checked for. `counts` counts all of them by code, `findings` has the
+    first `MAX_FINDINGS_PER_KIND` of each kind. `faulty`: how many of the examples have a structural error.
+    `token_stats`: token counts, if the caller has a tokenizer.
     """
 
     examples: int = 0
@@ -145,6 +147,7 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     faulty: int = 0
     token_stats: dict[str, Any] | None = None
+    method: str = "supervised"
     _per_kind: Counter[tuple[str, Severity]] = field(default_factory=Counter, init=False, repr=False)
 
     def add(self, finding: Finding, *, first: bool = False) -> None:
@@ -176,12 +179,14 @@ class Report:
     def from_dict(cls, value: dict[str, Any]) -> "Report":
         """The inverse of `to_dict`. Raises KeyError or TypeError for anything else."""
         findings = [Finding.from_dict(fields) for fields in value["findings"]]
-        return cls(examples=value["examples"], findings=findings, counts=Counter(value["counts"]))
+        method = value.get("method", "supervised")  # reports of earlier versions do not name it
+        return cls(value["examples"], findings, Counter(value["counts"]), method=method)
 
     def to_dict(self, language: Language | None = None) -> dict[str, Any]:
         """For `--json`."""
         return {
             "ok": self.ok,
+            "method": self.method,
             "examples": self.examples,
             "counts": dict(self.counts),
             "findings": [finding.to_dict(language) for finding in self.findings],

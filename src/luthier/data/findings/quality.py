@@ -8,6 +8,12 @@ def _kind(severity: Severity, en: str, zh: str, remedy_en: str, remedy_zh: str) 
     return Kind(severity, en, zh, remedy_en, remedy_zh, "{place}: " + en)
 
 
+_OTHER_FORMS = (
+    "Ask for this label in the other forms too, and for the others in this one; else the model learns the form and not "
+    "the meaning.",
+    "请让这个标签也出现在其他形式的问题里，其他标签也出现在这种形式里；否则模型学到的是形式，不是意思。",
+)
+
 QUALITY: dict[str, Kind] = {
     "base_refuses_example": _kind(
         "error",
@@ -170,4 +176,46 @@ QUALITY: dict[str, Kind] = {
         "Replace it with fictitious data, unless the person has agreed.",
         "请换成虚构的数据，除非本人同意。",
     ),
+    "answer_repeats": _kind(
+        "warning",
+        "the answer repeats the same words {detail} times: {value}",
+        "回答把同样的文字重复了 {detail} 次：{value}",
+        "Shorten it or remove the example: a model learns from it never to stop.",
+        "请缩短或删去样本：模型会从中学会停不下来。",
+    ),
+    "mail_head": _kind(
+        "note",
+        "addresses in the heads of e-mails (From:, To: …): {detail} examples, such as {value}",
+        "邮件头（From:、To: 等）里有地址：{detail} 个样本，例如 {value}",
+        "Fine for public mail; otherwise remove the heads: a model can repeat what it was trained on.",
+        "公开的邮件没有问题；否则请删去邮件头：模型会复述训练过的内容。",
+    ),
+    "label_by_form": _kind(
+        "warning",
+        "the form of the question gives the label “{key}” away: {value}",
+        "问题的形式泄露了标签“{key}”：{value}",
+        *_OTHER_FORMS,
+    ),
+}
+
+# By code and `Finding.detail`: sentences of a special case.
+QUALITY_VARIANTS: dict[tuple[str, str], Kind] = {
+    ("label_by_form", form): _kind(
+        "warning",
+        f"{en} nearly always go with the label “{{key}}”, others nearly never: {{value}}",
+        f"{zh}几乎都对应标签“{{key}}”，其他的几乎都不是：{{value}}",
+        *_OTHER_FORMS,
+    )
+    for form, en, zh in (
+        (
+            "bare",
+            "bare commands (no question, no please, I or let's)",
+            "直接的命令（不是提问，也没有“请”“我”之类的开头）",
+        ),
+        ("question", "questions", "提问"),
+        ("indirect", "requests that begin with please, I, we or let's", "以“请”“我”“帮”之类开头的请求"),
+        ("word", "requests with this first word", "以这个词开头的请求"),
+        ("short", "short requests (in characters)", "短的请求（按字符数）"),
+        ("long", "long requests (in characters)", "长的请求（按字符数）"),
+    )
 }

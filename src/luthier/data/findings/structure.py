@@ -190,7 +190,8 @@ STRUCTURE: dict[str, Kind] = {
     "arguments_encoded_twice": Kind(
         "error", "\"{key}\" is JSON in JSON: a string that holds a string, {value}",
         "“{key}” 编码了两次，是字符串里的字符串：{value}",
-        "Call json.dumps once, on the object; --fix does it.", "只对对象调用一次 json.dumps；--fix 可以改正。",
+        "Call json.dumps once, on the object; --fix does it. (OpenAI took such files; one was in its own cookbook.)",
+        "只对对象调用一次 json.dumps；--fix 可以改正。（OpenAI 接受过这样的文件，它自己的 cookbook 里就有一份。）",
         "{at}: Input should be a valid JSON object"),
     "argument_missing": Kind(
         "error", 'the required argument "{value}" is missing', "缺少必填参数 “{value}”",
@@ -250,6 +251,13 @@ STRUCTURE: dict[str, Kind] = {
         "weight 只能是 0 或 1，且只能写在 assistant 消息上；现在是 {value}",
         "Write 0 (not trained) or 1 (trained), or remove it.", "请写 0（不训练）或 1（训练），或删去。",
         "{at}: Input should be 0 or 1"),
+    "item_last_message": Kind(
+        "error", "the last message of this item is from {value}: nothing is asked for that a grader could judge",
+        "这一条的最后一条消息来自 {value}：没有要模型作答、再由评分器判断的问题",
+        "End the messages with the user's; put what the grader compares with in a key of its own, such as "
+        "reference_answer.",
+        "messages 请以 user 消息结尾；评分器要比较的内容写在另外的键里，例如 reference_answer。",
+        "{at}: the last message must be from the user"),
     "nothing_trainable": Kind(
         "error", "every assistant message has weight 0, so there is nothing to learn",
         "所有 assistant 消息的 weight 都是 0，无从学习",

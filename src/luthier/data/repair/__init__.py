@@ -83,17 +83,19 @@ def repair_file(
     rejects: IO[bytes],
     *,
     guess: bool = False,
+    method: str = "supervised",
     on_progress: Callable[[int], None] | None = None,
 ) -> Repairs:
     """Writes the lines of a JSONL file to `out`, repaired where necessary; those that keep errors to `rejects`.
 
     A reject is an object: `line`, `reasons` (code and text of each error), `text`. With `guess`, guesses are applied.
+    `method`: the training method whose errors count.
     Raises `FindingError` for a file that is no text, `OSError` as `open` does.
     """
     repairs, number = Repairs(), 0
     for block in read_blocks(path):
         for run in find_runs(block.lines):
-            if run.is_valid:
+            if run.is_valid and method != "reinforcement":
                 out.write(block.lines[run.start : run.end].tobytes().replace(b"\r\n", b"\n"))
                 number += run.line_count
                 repairs.examples += run.line_count
@@ -102,21 +104,21 @@ def repair_file(
                 number += 1
                 if raw and not raw.isspace():
                     line = Line(number, raw.removesuffix(b"\r"), block.end_bytes, block.is_truncated)
-                    _repair_line(line, out, rejects, repairs, guess)
+                    _repair_line(line, out, rejects, repairs, guess, method)
         if on_progress:
             on_progress(block.end_bytes)
     return repairs
 
 
-def _repair_line(line: Line, out: IO[bytes], rejects: IO[bytes], repairs: Repairs, guess: bool) -> None:
-    errors = list(errors_of(line))
+def _repair_line(line: Line, out: IO[bytes], rejects: IO[bytes], repairs: Repairs, guess: bool, method: str) -> None:
+    errors = list(errors_of(line, method))
     if not errors:
         out.write(line.raw + b"\n")
         repairs.examples += 1
         return
     text = line.raw.decode("utf-8", "backslashreplace")
     for attempt in () if line.is_truncated else _attempts(line):
-        is_clean = not any(errors_of(Line(line.number, attempt.after.encode(), line.end_bytes)))
+        is_clean = not any(errors_of(Line(line.number, attempt.after.encode(), line.end_bytes), method))
         if is_clean and attempt.is_guess and not guess:
             repairs.add(Repair(line.number, attempt.codes, text, attempt.after, is_guess=True, is_applied=False))
         elif is_clean:
@@ -130,7 +132,7 @@ def _repair_line(line: Line, out: IO[bytes], rejects: IO[bytes], repairs: Repair
     repairs.reasons.update({error.code for error in errors})
 
 
-def errors_of(line: Line) -> Iterator[Finding]:
+def errors_of(line: Line, method: str = "supervised") -> Iterator[Finding]:
     """The errors on this line that would fail a job."""
     try:
         value = parse_line(line)
@@ -140,7 +142,7 @@ def errors_of(line: Line) -> Iterator[Finding]:
     if not isinstance(value, dict):
         yield make_finding("data_type", value=value).at(line.number)
         return
-    yield from (finding.at(line.number) for finding in check_example(value) if finding.severity == "error")
+    yield from (finding.at(line.number) for finding in check_example(value, method) if finding.severity == "error")
 
 
 def _attempts(line: Line) -> Iterator[Repair]:

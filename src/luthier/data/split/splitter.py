@@ -20,6 +20,7 @@ from luthier.data.check.quality.near_duplicates import Rows, fingerprints, relat
 from luthier.data.check.quality.shared_text import SharedText
 from luthier.data.check.structure import check_example
 from luthier.data.examples.example import kind_of
+from luthier.data.examples.preferences import to_preference
 from luthier.data.findings import printable
 from luthier.data.jsonl.reader import parse_line, read_lines
 from luthier.data.split.stratified_groups import assign, connected_components
@@ -195,11 +196,14 @@ def _read(
 
 
 def _comparable(value: Any) -> dict[str, Any]:
-    """The example; for an invalid one or a preference, its JSON as a question, which is compared as text."""
-    if isinstance(value, dict) and kind_of(value) in ("chat", "completion"):
+    """The example, a preference pair with its preferred answer; for an invalid one its JSON, compared as a question."""
+    if isinstance(value, dict) and (kind := kind_of(value)):
         codes = {finding.code for finding in check_example(value) if finding.severity == "error"}
-        if codes.isdisjoint(_UNREADABLE):
+        if kind != "preference" and codes.isdisjoint(_UNREADABLE):
             return value
+        if kind == "preference" and not codes:
+            preferred = to_preference(value, 0).preferred
+            return {"messages": preferred.messages, "tools": preferred.tools}
     return {"prompt": json.dumps(value, ensure_ascii=False, sort_keys=True), "completion": ""}
 
 

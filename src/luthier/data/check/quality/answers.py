@@ -11,6 +11,7 @@ from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.keywords import KEYWORDS, SPEAKERS
 from luthier.data.check.quality.preamble import may_start_with_preamble, strip_preamble
 from luthier.data.check.quality.refusal import is_refusal, named_maker
+from luthier.data.check.quality.repetition import MIN_CHARACTERS, endless_repetition
 from luthier.data.check.quality.truncation import is_cut_off, may_be_cut_off
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding, printable
@@ -27,6 +28,7 @@ class AnswerCheck(QualityCheck):
         yield from _preambles(batch)
         yield from _refusals_and_makers(batch)
         yield from _truncated_answers(batch)
+        yield from _endless_answers(batch)
 
 
 def _preambles(batch: Batch) -> Iterator[Finding]:
@@ -55,3 +57,11 @@ def _truncated_answers(batch: Batch) -> Iterator[Finding]:
     for row in answers.rows({*open_ended, *fenced}):
         if is_cut_off(row.text):
             yield batch.finding("answer_cut_off", row.example, row.message, value="…" + row.text.rstrip()[-30:])
+
+
+def _endless_answers(batch: Batch) -> Iterator[Finding]:
+    long = (index for index, text in enumerate(batch.answers.texts) if len(text) >= MIN_CHARACTERS)
+    for row in batch.answers.rows(long):
+        if repetition := endless_repetition(row.text):
+            times = str(repetition.times)
+            yield batch.finding("answer_repeats", row.example, row.message, value=repetition.unit, detail=times)

@@ -27,6 +27,13 @@ class Call(NamedTuple):
     definitions: str
 
 
+class ExampleForm(NamedTuple):
+    """`kind`: chat, completion (a prompt with its completion) or "no user"; `question`: the last user message."""
+
+    kind: str
+    question: str
+
+
 class Hashes(NamedTuple):
     """Per example, equal where these are equal: `setting` (system prompts and definitions), `context` (everything else
     before the last answer), `answer` (that answer and its calls).
@@ -43,7 +50,7 @@ class Batch:
     `lines` and `example_numbers` count as `Finding.line` and `Finding.example` do. `texts` has every text of every
     message and the arguments of calls; `answers` the trained texts of assistants; `calls` the calls of all answers. Per
     example: `system_prompts`, `user_texts` (all user messages, joined), `last_answers` (texts), `called_functions`
-    (names in the last answer), `defines_functions`, and `hashes`.
+    (names in the last answer), `defines_functions`, `forms`, and `hashes`.
     """
 
     def __init__(self) -> None:
@@ -55,6 +62,7 @@ class Batch:
         self.last_answers: list[str] = []
         self.called_functions: list[tuple[str, ...]] = []
         self.defines_functions: list[bool] = []
+        self.forms: list[ExampleForm] = []
         self.calls: list[Call] = []
         self.hashes = Hashes([], [], [])
 
@@ -80,6 +88,9 @@ class Batch:
         self.last_answers.append(summary.answer)
         self.called_functions.append(summary.called)
         self.defines_functions.append(bool(tools))
+        has_user = any(message.get("role") == "user" for message in messages)
+        kind = "completion" if "messages" not in example else "chat" if has_user else "no user"
+        self.forms.append(ExampleForm(kind, summary.question))
         self.hashes.setting.append(hash((*summary.system_prompts, tools_key or None)))
         self.hashes.context.append(hash(tuple(summary.contents[: summary.answer_index])))
         self.hashes.answer.append(hash(summary.answer_content))
@@ -114,7 +125,8 @@ class Batch:
             self.texts.add(text, example, position)
         role = message.get("role")
         if role == "assistant":
-            called, content = self._add_calls(message, example, position, summary) if len(message) > 2 else ((), text)
+            has_calls = "tool_calls" in message or "function_call" in message
+            called, content = self._add_calls(message, example, position, summary) if has_calls else ((), text)
             if text and message.get("weight") != 0:
                 self.answers.add_answer(text, example, position, text_index, summary.question)
             summary.add_answer(text, called, content)
@@ -159,6 +171,11 @@ class Batch:
         self.last_answers += last_answers
         self.called_functions += [()] * len(examples)
         self.defines_functions += [False] * len(examples)
+        questions = dict(zip(layout.example[answers].tolist(), layout.questions.tolist(), strict=True))
+        self.forms += [
+            ExampleForm("chat", texts[index]) if index >= 0 else ExampleForm("chat" if user_text else "no user", "")
+            for index, user_text in zip(questions.values(), self.user_texts[-len(examples) :], strict=True)
+        ]
         self.hashes.setting.extend(hash((*leading, None)) for leading in prompts)
         spans = zip(layout.system_ends, examples.bounds[1:], strict=True)
         self.hashes.context.extend(hash(tuple(texts[start : end - 1])) for start, end in spans)

@@ -12,10 +12,11 @@ import numpy as np
 
 from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.byte_classes import AT, DIGIT, NUMBER
+from luthier.data.check.quality.columns import TextRow
 from luthier.data.check.quality.joined_texts import JoinedTexts
 from luthier.data.check.quality.keywords import KEYWORDS, SECRETS
 from luthier.data.check.registry import QualityCheck
-from luthier.data.findings import Finding
+from luthier.data.findings import Finding, make_finding
 
 Matches = Iterator[tuple[str, str]]  # (kind, masked text)
 
@@ -40,6 +41,11 @@ _SHARED_MAILBOX = re.compile(
     r"|@(?:[\w-]+\.)*(?:example|test|domain|email|company|xxx|yourdomain|mail)\.",
     re.IGNORECASE,
 )
+_MAIL_HEAD = re.compile(
+    r"^[ \t>]*(?:from|to|cc|bcc|reply-to|sender|return-path|message-id|in-reply-to|references|x-[\w-]+"
+    r"|发件人|收件人|抄送|回复)[ \t]*[:：].*$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _NUMBER = re.compile(r"(?<![\w.,/=_-])\d[\d -]{7,26}[\dXx](?![\w,/=_-])(?!\.\d)")
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?!\w)")
 # Visa, Mastercard, American Express, UnionPay, JCB, Discover: the check digit alone passes one number in ten.
@@ -50,7 +56,11 @@ _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
 class SecretCheck(QualityCheck):
-    """At most one finding of each code per message."""
+    """At most one finding of each code per message. Addresses in mail heads are counted, and make one note."""
+
+    def __init__(self) -> None:
+        self._heads: set[int] = set()  # numbers of examples
+        self._head_address = ""
 
     def check(self, batch: Batch) -> Iterator[Finding]:
         if not batch.texts.texts:
@@ -61,9 +71,29 @@ class SecretCheck(QualityCheck):
         )
         for code, search, indices in searches:
             for row in batch.texts.rows(indices):
-                for kind, masked in search(row.text):
+                text = row.text if code == "secret" else self._without_mail_heads(batch, row)
+                for kind, masked in search(text):
                     yield batch.finding(code, row.example, row.message, value=masked, key=kind)
                     break
+
+    def _without_mail_heads(self, batch: Batch, row: TextRow) -> str:
+        """The text without the lines of mail heads that hold an address, whose example is noted."""
+        if "@" not in row.text:
+            return row.text
+
+        def replacement(match: re.Match[str]) -> str:
+            address = next((masked for kind, masked in personal_data_in(match.group()) if kind == "email"), None)
+            if address is None:
+                return match.group()
+            self._heads.add(batch.example_numbers[row.example])
+            self._head_address = self._head_address or address
+            return ""
+
+        return _MAIL_HEAD.sub(replacement, row.text)
+
+    def finish(self) -> Iterator[Finding]:
+        if self._heads:
+            yield make_finding("mail_head", value=self._head_address, detail=str(len(self._heads)))
 
 
 def _texts_with_numbers(joined: JoinedTexts) -> set[int]:

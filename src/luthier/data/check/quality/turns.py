@@ -1,4 +1,4 @@
-"""Turns as nobody takes them when a model is served: preambles in questions, and two answers in a row.
+"""Turns as nobody takes them when a model is served: preambles in questions, two answers in a row, nobody who asks.
 
 A question that a generator wrote begins with its acceptance of the task (好的，这里有一个关于股票的问题：…). After the
 first of two answers, a served model stops.
@@ -43,6 +43,14 @@ class TurnCheck(QualityCheck):
             "请删去：真正的用户不会这样提问。",
             "{place}: the question begins with a preamble",
         ),
+        "user_message_missing": Kind(
+            "warning",
+            "no user message: nobody asks what the assistant answers",
+            "没有 user 消息：没有人提问，assistant 却在回答",
+            "Add the question, unless the model is to write without one, as it does when it speaks first.",
+            "请补上问题；除非就是要模型在没有提问时先开口。",
+            "{place}: no user message",
+        ),
         "assistant_repeated": Kind(
             "warning",
             "a second assistant message in a row: when it is served, the model stops after the first",
@@ -54,6 +62,9 @@ class TurnCheck(QualityCheck):
     }
 
     def check(self, batch: Batch) -> Iterator[Finding]:
+        for example, form in enumerate(batch.forms):
+            if form.kind == "no user":
+                yield batch.finding("user_message_missing", example)
         for example, text in enumerate(batch.user_texts):
             if text[:1] in _FIRST and (end := _preamble_end(text)):
                 rest = text[end:].strip()

@@ -11,7 +11,7 @@ from luthier.data.check.registry import EXAMPLE_CHECKS, MESSAGE_CHECKS, ExampleC
 
 # Importing registers the checks, which run in this order.
 from luthier.data.check.structure import messages, tool_calls, turns  # noqa: F401
-from luthier.data.check.structure.messages import MEANING_CODES
+from luthier.data.check.structure.messages import MEANING_CODES, ROLES
 from luthier.data.examples.example import kind_of
 from luthier.data.examples.key_meanings import meaning_of
 from luthier.data.findings import make_finding, printable
@@ -24,9 +24,15 @@ _INPUT_KEYS = ("messages", "tools", "parallel_tool_calls")
 _MISFIT_KEYS = {"columns", "row", "row_line"}
 
 
-def check_example(example: dict[str, Any]) -> Findings:
-    """The structural faults of one parsed example; the findings name messages but no line."""
+def check_example(example: dict[str, Any], method: str = "supervised") -> Findings:
+    """The structural faults of one parsed example; the findings name messages but no line.
+
+    `method`: the one that it is for, where that is not clear from its keys.
+    """
     kind = kind_of(example)
+    if method == "reinforcement" and kind == "chat":
+        yield from _check_item(example)
+        return
     if kind == "preference":
         yield from _check_preference(example)
         return
@@ -109,6 +115,17 @@ def _check_preference(example: dict[str, Any]) -> Findings:
         yield from _check_output(prompt, name, example.get(name))
     if answers[0] and answers[0] == answers[1]:
         yield make_finding("preference_same", key="non_preferred_output")
+
+
+def _check_item(item: dict[str, Any]) -> Findings:
+    """An item of reinforcement fine-tuning: messages up to the answer. Graders may read any other key."""
+    checks = [check for check in EXAMPLE_CHECKS.values() if check.in_preference_input]
+    yield from _check_conversation(item, checks)
+    entries = item.get("messages")
+    last = entries[-1] if isinstance(entries, list) and entries else None
+    if isinstance(last, dict) and last.get("role") in ROLES and last["role"] != "user":
+        finding = make_finding("item_last_message", value=last["role"])
+        yield replace(finding, message_index=len(item["messages"]) - 1)
 
 
 def _check_output(prompt: dict[str, Any], name: str, output: Any) -> Findings:
