@@ -29,6 +29,15 @@ def test_the_whole_loop(api: FakeAPI, luthier: Run, train: Path) -> None:
     assert MODEL in result.stdout
 
 
+@pytest.mark.parametrize("name", ["train.txt", "train.json", "train.NDJSON", "train"])
+def test_lines_of_json_are_uploaded_whatever_their_name(api: FakeAPI, luthier: Run, train: Path, name: str) -> None:
+    renamed = train.rename(train.with_name(name))
+    result = luthier("tune", renamed)
+    assert result.exit_code == 0
+    assert api.bodies("/v1/files") == [{"purpose": "fine-tune", "file": ("train.jsonl", renamed.read_bytes())}]
+    assert f"{name} is uploaded under the name train.jsonl" in result.stderr
+
+
 def test_the_four_lines_run(api: FakeAPI, luthier: Run, train: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(luthier("tune", train).stdout, "printed", "exec"), {})  # noqa: S102
     assert capsys.readouterr().out == "Hello\n"

@@ -35,10 +35,21 @@ if TYPE_CHECKING:
 PURPOSES = ("fine-tune", "assistants", "batch", "vision", "user_data", "evals")
 
 
+_LINES_OF_JSON = ("", ".txt", ".json", ".ndjson", ".jl")  # names that files of JSON lines have too
+
+
 def upload_file(client: openai.OpenAI, path: Path, purpose: FilePurpose = "fine-tune") -> FileObject:
-    """Uploads `path` and waits until the server has processed it."""
-    with spinner(say(f"Uploading {path.name} …", f"正在上传 {path.name}……")):
-        uploaded = client.files.create(file=path, purpose=purpose)
+    """Uploads `path` and waits until the server has processed it.
+
+    For training, servers take only names with .jsonl at the end; other names of such files are changed, with a note.
+    """
+    name = path.name
+    if purpose == "fine-tune" and path.suffix.lower() in _LINES_OF_JSON:
+        name = f"{path.stem}.jsonl"
+        note(say(f"{path.name} is uploaded under the name {name}, which servers require.",
+                 f"{path.name} 以服务器所要求的名字 {name} 上传。"))  # fmt: skip
+    with spinner(say(f"Uploading {path.name} …", f"正在上传 {path.name}……")), path.open("rb") as file:
+        uploaded = client.files.create(file=(name, file), purpose=purpose)
         if uploaded.status == "uploaded":
             uploaded = client.files.wait_for_processing(uploaded.id, poll_interval=1)
     if uploaded.status == "error":

@@ -162,9 +162,10 @@ CASES: dict[str, tuple[list[list[Any]], list[list[Any]]]] = {
         ],
     ),
 }  # fmt: skip
-# These need more than one plain file, and have tests of their own below.
+# These need more than one plain file, and have tests of their own below or in `test_forms`.
 ALONE = {
     "validation_leak", "likeness_sampled", "truncated", "nothing_trainable_in_context", "base_refuses_example",
+    "answer_repeats", "mail_head", "label_by_form",
 }  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from luthier.data.check.exact_duplicates import ExactDuplicates
 from luthier.data.check.structure import check_example
 from luthier.data.examples.example import Example, ExampleKind, kind_of, to_example
+from luthier.data.examples.foreign_forms import foreign_form
 from luthier.data.examples.preferences import to_preference
-from luthier.data.findings import Finding, FindingError, Report, make_finding
+from luthier.data.findings import Finding, FindingError, Report, make_finding, printable
 from luthier.data.jsonl.columnar_parser import ChatColumns, parse_columns
 from luthier.data.jsonl.fast_validator import find_runs
 from luthier.data.jsonl.reader import Block, Line, parse_line, read_blocks, split_lines
@@ -74,6 +75,7 @@ def check_file(
         check.report.add(error.finding)
         return check.report
     _check_totals(check.report, check.kinds, method, minimum_examples)
+    check.report_format()
     check.finish()
     return check.report
 
@@ -102,6 +104,7 @@ class _FileCheck:
         self._quality = quality
         self._survey = survey
         self._duplicates = ExactDuplicates()
+        self._foreign: dict[str | None, str] = {}  # by form, the keys of its first line
         self._line_number = 0
 
     def add_block(self, block: Block) -> None:
@@ -117,6 +120,13 @@ class _FileCheck:
                     self._add_line(
                         Line(self._line_number, raw.removesuffix(b"\r"), block.end_bytes, block.is_truncated)
                     )
+
+    def report_format(self) -> None:
+        """Adds that no line is an example, and what the lines are. It explains all others, so it comes first."""
+        if set(self.kinds) == {None}:
+            form, keys = next(iter(self._foreign.items())) if len(self._foreign) == 1 else (None, "")
+            keys = keys or next(iter(self._foreign.values()))
+            self.report.add(make_finding("unexpected_format", value=keys, detail=form or ""), first=True)
 
     def finish(self) -> None:
         """Adds the quality findings that need the whole file."""
@@ -161,7 +171,10 @@ class _FileCheck:
             return None, [error.finding]
         if not isinstance(value, dict):
             return None, [make_finding("data_type", value=line.raw.decode().strip())]
-        self.kinds[kind_of(value)] += 1
+        kind = kind_of(value)
+        self.kinds[kind] += 1
+        if kind is None:
+            self._foreign.setdefault(foreign_form(value), printable(", ".join(value) or "–"))
         return value, list(check_example(value, self.report.method))
 
 
@@ -190,7 +203,5 @@ def _check_totals(report: Report, kinds: Counter[ExampleKind | None], method: st
     for name, methods in (_FORMATS[kind] for kind in kinds if kind):
         if method not in methods:
             report.add(make_finding("method_mismatch", key=methods[0], value=name, detail=method), first=True)
-    if set(kinds) == {None}:
-        report.add(make_finding("unexpected_format"), first=True)
     if report.examples < minimum_examples:
         report.add(make_finding("too_few_examples", value=report.examples, detail=str(minimum_examples)))

@@ -83,7 +83,8 @@ def recognise_shape(sample: Sequence[Any], columns: ColumnNames, *, is_table: bo
     if shape:
         return shape
     others = [record for record in objects if kind_of(record) is None]
-    if not others and not (is_table and objects):
+    has_structures = any(isinstance(member, list | dict) for record in objects for member in record.values())
+    if not others and (not is_table or not objects or has_structures):
         return None
     keys = list(dict.fromkeys(key for record in (others or objects) for key in record))
     return _shape_of_keys(keys, others or objects, is_table)

@@ -113,8 +113,8 @@ def _cell_text(cell: object) -> str:
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file. Raises `FindingError` without pyarrow, or for a broken file."""
     try:
-        from pyarrow import ArrowException  # type: ignore[import-not-found,unused-ignore]
-        from pyarrow.parquet import ParquetFile  # type: ignore[import-not-found,unused-ignore]
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
     except ImportError:
         raise FindingError(make_finding("parquet_extra")) from None
     try:
@@ -122,7 +122,7 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
             for row in batch.to_pylist():
                 yield {key: _json_value(value) for key, value in row.items() if value is not None}
     except (ArrowException, OSError) as error:
-        raise FindingError(make_finding("encoding_invalid", value=f"Parquet, {error}")) from error
+        raise FindingError(make_finding("format_unsupported", value=f"Parquet (damaged: {error})")) from error
 
 
 def _json_value(value: Any) -> Any:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from luthier.data.findings.conversion import CONVERSION, VARIANTS
+from luthier.data.findings.foreign import FOREIGN_VARIANTS
 from luthier.data.findings.kinds import Kind, Severity
 from luthier.data.findings.quality import QUALITY, QUALITY_VARIANTS
 from luthier.data.findings.structure import STRUCTURE
@@ -22,7 +23,7 @@ from luthier.types.errors import LuthierError
 
 MAX_FINDINGS_PER_KIND = 100  # bounds the memory of a report on a huge faulty file; `counts` still counts all of them
 CATALOGUE: dict[str, Kind] = STRUCTURE | CONVERSION | QUALITY
-_VARIANTS = VARIANTS | QUALITY_VARIANTS
+_VARIANTS = VARIANTS | QUALITY_VARIANTS | FOREIGN_VARIANTS
 _JSON_KEYS = {  # on the wire and in stored reports, by field
     "code": "code",
     "severity": "severity",

@@ -90,11 +90,26 @@ CONVERSION: dict[str, Kind] = {
 }  # fmt: skip
 
 VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sentences of a special case
-    ("missing_messages_list", "text"): Kind(
+    ("missing_messages_list", "“messages”: text"): Kind(
         "error", '"messages" is a text instead of a list: {value}', "“messages” 是文本，不是列表：{value}",
         "If the text is the list as JSON, decode it, with json.loads; --fix does it.",
         "如果文本就是列表的 JSON，请用 json.loads 解码；--fix 可以改正。",
         'Line {line}, key "messages": Input should be a valid list with at least one message'),
+    ("missing_content", "result"): Kind(
+        "warning", "the result of the call is empty", "函数的结果是空的",
+        "Fine if the function returns nothing; otherwise write what it returned.",
+        "如果函数确实没有返回内容则没有问题；否则请写上它返回的内容。",
+        "{at}: content is empty"),
+    ("missing_content", "question"): Kind(
+        "warning", "the user message is empty", "user 消息是空的",
+        "Fine if the assistant is to speak first; otherwise write the question, or remove the message.",
+        "如果就是让 assistant 先开口则没有问题；否则请写上问题或删去这条消息。",
+        "{at}: content is empty"),
+    ("arguments_not_object", "empty list"): Kind(
+        "error", "\"{key}\" is an empty list, {value}, as PHP writes an object without members",
+        "“{key}” 是空列表 {value}，PHP 会把没有成员的对象写成这样",
+        "Write {{}} for a call without arguments; --fix does it.", "没有参数的调用请写 {{}}；--fix 可以改正。",
+        "{at}: Input should be a valid JSON object"),
     ("missing_content", "refusal"): Kind(
         "error", "“refusal” holds the answer ({value}), and content, which is learned, is empty",
         "回答写在 “refusal” 里（{value}），而用来学习的 content 是空的",

@@ -52,6 +52,12 @@ STRUCTURE: dict[str, Kind] = {
         "Write one JSON object per line; an array, indented JSON or CSV must be rewritten that way.",
         "每行写一个完整的 JSON 对象；JSON 数组、带缩进的 JSON 和 CSV 都要改写成这种形式。",
         _JSONL),
+    "escape_invalid": Kind(
+        "error", "a backslash that begins no escape of JSON, at character {detail}: {value}",
+        "第 {detail} 个字符处的反斜杠不是 JSON 的转义：{value}",
+        "Write a backslash in JSON twice (\\\\sum, C:\\\\Users), or let json.dumps do it; --fix does it if certain.",
+        "JSON 里的反斜杠要写两次（\\\\sum、C:\\\\Users），或交给 json.dumps；确定无疑时 --fix 可以改正。",
+        _JSONL),
     "smart_quotes": Kind(
         "error", "typographic quotation marks instead of \" at character {detail}: {value}",
         "第 {detail} 个字符处用了弯引号，应为 \"：{value}",
@@ -112,7 +118,8 @@ STRUCTURE: dict[str, Kind] = {
         "Add examples; 50 to 100 good ones are a sound start.", "请增加样本；50 到 100 个高质量样本是好的起点。",
         _N_EXAMPLES),
     "unexpected_format": Kind(
-        "error", "no line is a chat example or a prompt/completion pair", "没有一行是对话样本或 prompt/completion 对",
+        "error", "no line is a chat example or a prompt/completion pair (keys here: {value})",
+        "没有一行是对话样本或 prompt/completion 对（键：{value}）",
         'Write each example as {{"messages": [...]}}.', '请把每个样本写成 {{"messages": [...]}}。',
         "Unexpected file format, expected either prompt/completion pairs or chat messages."),
     "method_mismatch": Kind(

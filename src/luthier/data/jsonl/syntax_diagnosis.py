@@ -26,10 +26,10 @@ def diagnose(text: str, error: json.JSONDecodeError) -> Finding:
         return make_finding("control_character", value=f"U+{ord(here or chr(0)):04X}", detail=detail)
     if here and here in QUOTES:
         return make_finding("smart_quotes", value=excerpt, detail=detail)
-    if here and here in FULL_WIDTH:
-        return make_finding("full_width_punctuation", value=excerpt, detail=detail)
     if is_foreign_space(here):
         return make_finding("full_width_punctuation", value=f"U+{ord(here):04X}: {excerpt}", detail=detail)
+    if here and here in FULL_WIDTH:
+        return make_finding("full_width_punctuation", value=excerpt, detail=detail)
     if here == "'" or _PYTHON_CONSTANT.match(text, position):
         return make_finding("python_repr", value=excerpt, detail=detail)
     # Python 3.13 reports the position of the comma, earlier versions that of the bracket.
@@ -38,7 +38,7 @@ def diagnose(text: str, error: json.JSONDecodeError) -> Finding:
     if _is_truncated(text, error):
         return make_finding("line_truncated", value=text[-_CONTEXT * 2 :])
     if error.msg.startswith("Invalid \\escape"):
-        return make_finding("json_invalid", value=excerpt, detail=detail)
+        return make_finding("escape_invalid", value=excerpt, detail=detail)
     return make_finding("json_invalid", value=excerpt if position > _CONTEXT else text, detail=detail)
 
 

@@ -64,7 +64,7 @@ def _parse_with_backslashes(text: str) -> Repaired | None:
     if _COMMAND.search(_ESCAPED.sub("", text)):
         return None
     doubled = _BAD_ESCAPE.sub(lambda match: match[1] + ("" if match[2] == "'" else "\\\\") + match[2], text)
-    return parse_json(doubled), ["json_invalid"]
+    return parse_json(doubled), ["escape_invalid"]
 
 
 def _parse_unchanged(text: str) -> Repaired:

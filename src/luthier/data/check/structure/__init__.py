@@ -78,7 +78,8 @@ def _check_misfit(row: dict[str, Any]) -> Findings:
 def _check_conversation(example: dict[str, Any], checks: list[ExampleCheck]) -> Findings:
     entries = example.get("messages")
     if not isinstance(entries, list) or not entries:
-        detail = "text" if isinstance(entries, str) and entries.strip() else printable(", ".join(example) or "–")
+        is_text = isinstance(entries, str) and bool(entries.strip())
+        detail = "“messages”: text" if is_text else printable(", ".join(example) or "–")
         yield make_finding("missing_messages_list", value=entries, detail=detail)
         return
     for index, message in enumerate(entries):

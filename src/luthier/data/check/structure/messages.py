@@ -68,9 +68,9 @@ def content(message: dict[str, Any]) -> Findings:
     elif value is not None and not _is_text(value):
         yield _content_fault(value)
     elif value is not None and not _has_text(value) and not calls:
-        finding = make_finding("missing_content", key="content")
-        may_be_empty = message.get("role") in ("tool", "function", "user")  # no result, or the assistant speaks first
-        yield replace(finding, severity="warning") if may_be_empty else finding
+        detail = {"tool": "result", "function": "result", "user": "question"}.get(str(message.get("role")), "")
+        finding = make_finding("missing_content", key="content", detail=detail)
+        yield replace(finding, severity="warning") if detail else finding
 
 
 def _content_fault(value: Any) -> Finding:

@@ -50,7 +50,9 @@ def _check_arguments(path: str, arguments: Any) -> Findings:
     if isinstance(value, str) and _is_object(value):
         yield make_finding("arguments_encoded_twice", key=path, value=arguments)
     elif not isinstance(value, dict):
-        yield make_finding("arguments_not_object", key=path, value=arguments)
+        yield make_finding(
+            "arguments_not_object", key=path, value=arguments, detail="empty list" if value == [] else ""
+        )
 
 
 def _is_object(text: str) -> bool:

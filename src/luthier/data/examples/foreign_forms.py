@@ -1,0 +1,46 @@
+"""Forms of other tools whose lines are no examples, known by their keys, so that an error can name them.
+
+What `convert` reads is not among them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+_Members = dict[str, Any]
+
+
+def foreign_form(value: _Members) -> str | None:
+    """The name of the form in the catalogue of findings; None for an unknown one."""
+    return next((name for name, is_form in _FORMS.items() if is_form(value)), None)
+
+
+def _objects(value: Any) -> list[_Members]:
+    return [member for member in value if isinstance(member, dict)] if isinstance(value, list) else []
+
+
+def _has_parts_of(value: _Members, key: str, kind: str) -> bool:
+    """Whether a message under `key` has a part whose type ends so."""
+    parts = [part for message in _objects(value.get(key)) for part in _objects(message.get("content"))]
+    return any(str(part.get("type")).endswith(kind) for part in parts)
+
+
+def _is_trace(value: _Members) -> bool:
+    answers = value.keys() & {"output", "expected_output", "expectedOutput", "expected"}
+    question = value.get("input")
+    messages = question.get("messages") if isinstance(question, dict) else question
+    return bool(answers) and any("role" in message for message in _objects(messages))
+
+
+_FORMS: dict[str, Callable[[_Members], bool]] = {
+    "batch requests": lambda value: "custom_id" in value and isinstance(value.get("body"), dict),
+    "batch results": lambda value: "custom_id" in value and "response" in value,
+    "gemini": lambda value: any("parts" in content for content in _objects(value.get("contents"))),
+    "responses": lambda value: _has_parts_of(value, "input", "put_text") or _has_parts_of(value, "output", "put_text"),
+    "langsmith": lambda value: isinstance(value.get("inputs"), dict) and "outputs" in value,
+    "trace": _is_trace,
+    "evals": lambda value: isinstance(value.get("item"), dict),
+    "one text": lambda value: any(
+        isinstance(text, str) and not value.keys() & {"question", "answer"}
+        for text in (value.get("chat"), value.get("text"), value.get("dialogue"))
+    ),
+}
