@@ -148,9 +148,11 @@ def test_pairs_are_recognised(options: tuple[str, ...], path: Path, tiny_base: P
     outputs = {"preferred_output": [answers()], "non_preferred_output": [answers(content="b")]}
     pair = {"input": {"messages": [asks()]}} | outputs
     write(path, *[pair] * 10)
-    checked = run("check", path, "--validation", path, "--base", tiny_base, *options)
+    held_out = path.with_name("valid.jsonl")
+    write(held_out, pair)
+    checked = run("check", path, "--validation", held_out, "--base", tiny_base, *options)
     assert checked.exit_code == 0
-    assert f"luthier tune {path} --validation {path} --method dpo" in checked.stdout
+    assert f"luthier tune {path} --validation {held_out} --method dpo" in checked.stdout
     assert run("check", path, "--base", tiny_base, "--method", "supervised").exit_code == 1
     document = json.loads(run("estimate", path, "--base", tiny_base, "--measure", "never", "--json").stdout)
     assert (document["counted"], document["faulty"]) == (10, 0)
