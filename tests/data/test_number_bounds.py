@@ -61,3 +61,9 @@ def test_the_schema_itself_stays_as_it_is() -> None:
     assert bounded(schema)["properties"]["type"] == {"type": "integer", "minimum": -(10**15) + 1, "maximum": 10**15 - 1}
     assert bounded(schema)["properties"]["items"] == {"enum": [1]}
     assert json.dumps(schema) == before
+
+
+@pytest.mark.parametrize("required", [[{}], [[]], [None], [1], ["a", {}], "a", {"a": 1}])
+def test_required_members_of_any_kind_make_a_grammar(required: object) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": required}
+    assert list(argument_rules("arguments", schema))

@@ -48,8 +48,11 @@ class APIError(LuthierError):
         self.message, self.param, self.code, self.headers = message, param, code, headers or {}
 
     def body(self) -> dict[str, Any]:
-        """The response body. OpenAI's schema requires all four keys."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        """The response body. OpenAI's schema requires all four keys. Half characters, which UTF-8 cannot encode, come
+        from texts that the message quotes.
+        """
+        message, param = (text and text.encode(errors="replace").decode() for text in (self.message, self.param))
+        return {"error": {"message": message, "type": self.type, "param": param, "code": self.code}}
 
 
 class BadRequestError(APIError):

@@ -149,7 +149,7 @@ def test_its_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
         ("for number in range(3, 9):\n    try: os.write(number, b'x' * 70000)\n    except OSError: pass\nreturn 1",
          "without an answer"),
         ("for number in range(3, 9):\n    try: os.write(number, b'{\"reward\": \"x\"}')\n    except OSError: pass\n"
-         "os._exit(0)", "None"),
+         "os._exit(0)", "no reward"),
     ],
 )  # fmt: skip
 def test_what_is_no_reward(body: str, message: str) -> None:
@@ -166,3 +166,16 @@ def test_limits_alone_are_nothing_for_root(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(SandboxUnavailableError, match="root"):
         run_source("def grade(sample, item): return 1", {}, {}, "limits")
+
+
+@pytest.mark.parametrize(
+    "answer", ['{"reward": 1e999}', '{"reward": NaN}', '{"reward": "\\\\ud800"}', '{"error": "\\\\ud800"}']
+)
+def test_what_the_child_writes_can_be_sent(answer: str) -> None:
+    write = f"try: os.write(number, b'{answer}')"
+    details = failure(f"for number in range(1, 9):\n    {write}\n    except OSError: pass\nos._exit(0)")
+    details.encode()
+
+
+def test_half_a_character_in_an_error_can_be_sent() -> None:
+    failure("raise ValueError(chr(0xD800))").encode()

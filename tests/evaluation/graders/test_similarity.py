@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from luthier.evaluation.graders import GraderFailure
 from luthier.evaluation.graders.similarity import cosine, similarity
 from luthier.types.graders import Metric
 
@@ -56,3 +57,9 @@ def test_cosine() -> None:
     assert cosine([1, 0], [1, 1]) == pytest.approx(math.sqrt(0.5))
     assert cosine([2, 2], [1, 1]) == pytest.approx(1)
     assert cosine([0, 0], [1, 1]) == 0
+
+
+@pytest.mark.parametrize("metric", ["fuzzy_match", "bleu", "gleu", "meteor", "rouge_1", "rouge_l"])
+def test_texts_that_take_long_to_compare_are_refused(metric: Metric) -> None:
+    with pytest.raises(GraderFailure, match="60,000 characters"):
+        similarity(metric, "a", "b" * 60_001)

@@ -55,3 +55,10 @@ def test_a_sample_that_is_no_json(text: str) -> None:
     with pytest.raises(GraderFailure) as caught:
         fill("{{sample.output_json.x}}", Sample(text), {})
     assert caught.value.flags == {"sample_parse_error": True}
+
+
+@pytest.mark.parametrize("value", ["a" * 100_000, ["a" * 1000] * 100], ids=["text", "JSON"])
+def test_a_small_template_does_not_become_a_large_text(value: object) -> None:
+    with pytest.raises(GraderFailure, match="1,000,000 characters") as caught:
+        fill("{{item.a}}" * 20_000, SAMPLE, {"a": value})
+    assert caught.value.flags == {"other_error": True}

@@ -91,7 +91,7 @@ def _is_plain_object(schema: Any) -> bool:
     properties, required = schema.get("properties"), schema.get("required") or []
     if not isinstance(properties, dict) or not properties or not isinstance(required, list):
         return False
-    defined = sum(key in properties for key in required)
+    defined = sum(isinstance(key, str) and key in properties for key in required)
     return not schema.get("additionalProperties") and defined == len(required) <= _MAX_REQUIRED
 
 

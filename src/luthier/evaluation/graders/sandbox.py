@@ -25,6 +25,7 @@ Isolation = Literal["sandbox", "limits"]
 TIME_S = 120.0  # OpenAI's limit; of CPU time and of wall time
 MEMORY_BYTES = 2 * 1024**3  # OpenAI's limit
 _MAX_OUTPUT_BYTES = 64 * 1024
+_MAX_ERROR_CHARACTERS = 4_000
 _CONCURRENCY = threading.BoundedSemaphore(max(1, (os.cpu_count() or 2) // 2))
 
 
@@ -49,14 +50,20 @@ def run_source(
     request = {"isolate": isolation == "sandbox", "cpu_s": math.ceil(time_s) + 1, "memory_bytes": memory_bytes}
     with _CONCURRENCY:
         answer = _run(json.dumps({**request, "source": source, "sample": sample, "item": data_item}).encode(), time_s)
-    if isinstance(answer.get("reward"), float):
-        return float(answer["reward"])
+    reward = answer.get("reward")
+    if isinstance(reward, float) and math.isfinite(reward):
+        return reward
     if "unavailable" in answer:
         raise SandboxUnavailableError(
-            f"This system cannot isolate Python graders: {answer['unavailable']}. Its operator may allow weaker "
-            "isolation with LUTHIER_PYTHON_GRADERS=limits, if everybody who sends graders is trusted."
+            f"This system cannot isolate Python graders: {_sendable(answer['unavailable'])}. Its operator may allow "
+            "weaker isolation with LUTHIER_PYTHON_GRADERS=limits, if everybody who sends graders is trusted."
         )
-    raise _runtime_failure(str(answer.get("error")))
+    raise _runtime_failure(_sendable(answer.get("error", "The grader returned no reward.")))
+
+
+def _sendable(value: object) -> str:
+    """The child's words as text that UTF-8 can encode; it may write half a character."""
+    return str(value)[:_MAX_ERROR_CHARACTERS].encode(errors="replace").decode()
 
 
 def _runtime_failure(details: str, *, timed_out: bool = False) -> GraderFailure:

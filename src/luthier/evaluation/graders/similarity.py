@@ -15,9 +15,11 @@ from itertools import pairwise
 from rapidfuzz import fuzz
 from rapidfuzz.distance import LCSseq
 
+from luthier.evaluation.graders.failures import other_failure
 from luthier.evaluation.text_metrics import tokenize
 from luthier.types.graders import Metric
 
+MAX_CHARACTERS = 60_000  # some metrics take time in proportion to the product of both lengths
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD_OR_SIGN = re.compile(f"[{_CJK}]|(?:(?![{_CJK}])\\w)+|[^\\w\\s]")
 _MAX_ORDER = 4
@@ -25,7 +27,9 @@ _Tokens = Sequence[str]
 
 
 def similarity(metric: Metric, text: str, reference: str) -> float:
-    """Any metric but `cosine`, which needs embeddings."""
+    """Any metric but `cosine`, which needs embeddings. Raises GraderFailure for texts that are too long to compare."""
+    if max(len(text), len(reference)) > MAX_CHARACTERS:
+        raise other_failure(f"Texts to compare have at most {MAX_CHARACTERS:,} characters.")
     if metric == "fuzzy_match":
         return fuzz.ratio(text, reference) / 100
     if metric in _PUNCTUATION_METRICS:

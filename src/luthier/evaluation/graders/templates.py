@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from luthier.evaluation.graders.failures import invalid_variable, sample_not_json
+from luthier.evaluation.graders.failures import invalid_variable, other_failure, sample_not_json
 
+MAX_FILLED_CHARACTERS = 1_000_000
 _TEMPLATE = re.compile(r"\{\{([^{}]{0,500})\}\}")  # bounded, so that a text full of braces is read quickly
 _STEP = re.compile(r"\.([^.\[\]\s]+)|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 _SAMPLE = ("output_text", "output_json", "output_tools", "choices")
@@ -38,11 +39,20 @@ class Sample:
 
 
 def fill(template: str, sample: Sample, data_item: dict[str, Any]) -> str:
-    """Replaces every template: strings as they are, other values as JSON. Raises GraderFailure."""
+    """Replaces every template: strings as they are, other values as JSON.
+
+    Raises GraderFailure, also for a text that would grow beyond `MAX_FILLED_CHARACTERS`.
+    """
+    added = 0
 
     def replacement(match: re.Match[str]) -> str:
+        nonlocal added
         value = _look_up(match[1].strip(), sample, data_item)
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        added += len(text)
+        if added > MAX_FILLED_CHARACTERS:
+            raise other_failure(f"The filled template has more than {MAX_FILLED_CHARACTERS:,} characters.")
+        return text
 
     return _TEMPLATE.sub(replacement, template)
 
