@@ -8,11 +8,13 @@ document is unusable.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 import orjson
+
+from luthier.types.sized_cache import sized_cache
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -98,7 +100,7 @@ def _cache_key(parameters: dict[str, Any]) -> bytes:
         return b"false"
 
 
-@lru_cache(maxsize=4096)
+@sized_cache
 def _validator(schema: bytes) -> Any:
     """A compiled validator, or the reason why there is none."""
     parameters = orjson.loads(schema)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from luthier.types.errors import BadRequestError
+from luthier.types.sized_cache import sized_cache
 
 MAX_GRAMMAR_CHARACTERS = 256 * 1024
 _STRUCTURE = '"}]qz'  # both letters may follow inside a string, and hardly anywhere else
@@ -69,7 +70,7 @@ def validate_grammar(grammar: str, param: str) -> None:
         raise BadRequestError(message, param=param, code="invalid_json_schema")
 
 
-@lru_cache(maxsize=64)
+@sized_cache
 def _compiled(grammar: str, base: Path, stop_ids: tuple[int, ...]) -> Any:
     """In its initial state; copying it takes a thousandth of the time of compiling."""
     from llguidance import LLMatcher

@@ -2,20 +2,20 @@
 
 import json
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from luthier.data.rendering.argument_grammar import schema_json
 from luthier.data.rendering.number_bounds import MAPPING_KEYWORDS, SCHEMA_KEYWORDS
 from luthier.inference.scheduling.structured_output import validate_grammar
 from luthier.types.errors import BadRequestError
+from luthier.types.sized_cache import sized_cache
 
 Path = tuple[str, ...]
 _CORE_KEYWORDS = ("type", "properties", "required", "items", "enum", "const", "anyOf", "$ref", "$defs")
 _MAX_REMOVED = 64  # keywords; a schema with more unsupported ones is taken for unsupported altogether
 
 
-@lru_cache(maxsize=256)
+@sized_cache
 def _is_supported(schema: str) -> bool:
     try:
         validate_grammar(f"%llguidance {{}}\nstart: %json {schema}\n", "")
@@ -56,7 +56,7 @@ def relaxed(schema: Any) -> Any:
     return json.loads(_relaxed(json.dumps(schema)))
 
 
-@lru_cache(maxsize=256)
+@sized_cache
 def _relaxed(text: str) -> str:
     schema = json.loads(text)
     for _ in range(_MAX_REMOVED):

@@ -6,7 +6,6 @@ whitespace sometimes generates nothing else.
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from luthier.data.rendering.argument_grammar import close_schema, schema_json
@@ -18,6 +17,7 @@ from luthier.server.generation.strict_schema import check_strict, context_of
 from luthier.server.generation.tool_calls import CallPolicy, Definitions, is_strict
 from luthier.types.chat import CreateChatCompletionRequest, JsonSchema
 from luthier.types.errors import BadRequestError
+from luthier.types.sized_cache import sized_cache
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def response_grammar(body: CreateChatCompletionRequest, calls: CallPolicy) -> st
     return grammar
 
 
-@lru_cache(maxsize=64)
+@sized_cache
 def _enforceable(functions: str, form: CallForm) -> Definitions | None:
     """The functions, as far as their schemas go.
 
@@ -141,7 +141,7 @@ def _unsupported(schema: dict[str, Any], owner: str, param: str) -> BadRequestEr
     return BadRequestError(message, param=param, code="invalid_function_parameters" if "tools" in param else None)
 
 
-@lru_cache(maxsize=256)
+@sized_cache
 def _check_cached(grammar: str, param: str) -> None:
     validate_grammar(grammar, param)
 

@@ -3,7 +3,7 @@
 import json
 import marshal
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from luthier.data.check.quality.columns import AnswerColumn, MessageLayout, TextColumn
@@ -11,6 +11,7 @@ from luthier.data.check.quality.joined_texts import JoinedTexts
 from luthier.data.examples.example import calls_in, name_of
 from luthier.data.findings import Finding, make_finding
 from luthier.data.jsonl.columnar_parser import ChatColumns
+from luthier.types.sized_cache import sized_cache
 
 _ROLES = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
 _CONTEXT_CHARACTERS = 20_000  # bounds the time per call, so that it does not grow with the turns before it
@@ -219,7 +220,7 @@ class _Summary:
         self.contents.append(content)
 
 
-@lru_cache(maxsize=64)
+@sized_cache
 def _definitions_text(tools_key: bytes) -> str:
     """Definitions as JSON; examples of one file mostly have the same ones."""
     return json.dumps(marshal.loads(tools_key), ensure_ascii=False) if tools_key else ""  # noqa: S302 - dumped here

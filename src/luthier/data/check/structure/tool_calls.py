@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -12,6 +11,7 @@ from luthier.data.examples.example import calls_in, definitions_in, name_of
 from luthier.data.examples.json_schema import schema_error, undeclared_arguments, violations
 from luthier.data.findings import Finding, FindingError, make_finding, printable
 from luthier.data.jsonl.reader import parse_json
+from luthier.types.sized_cache import sized_cache
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # as the API defines it
 _DEFINITION_KEYS = ("tools", "functions", "parallel_tool_calls")
@@ -115,7 +115,7 @@ def _definitions_of(example: dict[str, Any]) -> _Definitions:
         return _read_definitions(fields)
 
 
-@lru_cache(maxsize=256)
+@sized_cache
 def _cached_definitions(fields: bytes) -> _Definitions:
     return _read_definitions(orjson.loads(fields))
 
