@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from openai import OpenAI
 from pydantic import SecretStr, ValidationError
 
 from luthier.cli import main
@@ -130,6 +131,17 @@ def test_one_server_a_folder_and_commands_find_it(tmp_path: Path, tiny_base: Pat
         address = settings.data / "server.json"
         assert address.stat().st_mode & 0o077 == 0
     assert not address.exists()
+
+
+def test_no_key_of_the_operator_is_written_to_the_data_folder(tmp_path: Path, tiny_base: Path) -> None:
+    tmp_path.chmod(0o755)  # a folder that was there before
+    settings = Settings(port=0, data=tmp_path, base=str(tiny_base), api_keys="proj_a=sk-of-the-operator")
+    with LuthierServer(settings) as running:
+        assert running.endpoint.api_key != "sk-of-the-operator"
+        assert "sk-of-the-operator" not in (tmp_path / "server.json").read_text()
+        assert (tmp_path / "luthier.db").stat().st_mode & 0o077 == 0
+        for key in (running.endpoint.api_key, "sk-of-the-operator"):
+            assert OpenAI(base_url=running.endpoint.base_url, api_key=key).files.list().data == []
 
 
 def test_an_address_left_by_a_dead_server_is_ignored(

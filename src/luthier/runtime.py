@@ -72,8 +72,8 @@ class LuthierServer:
 
     def __enter__(self) -> "LuthierServer":
         """Returns when requests are answered. Raises LuthierError when the folder or the port is in use."""
-        settings = self._settings
-        require_keys(settings)
+        require_keys(self._settings)
+        settings, local_key = _with_local_key(self._settings)
         with ExitStack() as stack:
             stack.enter_context(server_lock(settings))
             listener = listen(settings.host, settings.port)
@@ -87,7 +87,7 @@ class LuthierServer:
                 self._worker = self._installation.worker()
                 self._worker.start()
                 stack.callback(lambda: self._worker.stop())
-            self.endpoint = _endpoint(settings, listener.getsockname()[1])
+            self.endpoint = _endpoint(settings, listener.getsockname()[1], local_key)
             stack.enter_context(_published_address(settings.data, self.endpoint))
             self._exit = stack.pop_all()
         return self
@@ -179,10 +179,18 @@ def _prepare_base(base: str, catalogue: Catalogue, report: Report) -> None:
         report(say("The base model is not ready:", "基座模型尚未就绪：") + f" {error}")
 
 
-def _endpoint(settings: Settings, port: int) -> Endpoint:
-    """With a key of the whole organization where there is one, so that commands on this machine see everything."""
-    keys = settings.keys()
-    key = next((key for key, project in keys.items() if project is None), next(iter(keys), "luthier"))
+def _with_local_key(settings: Settings) -> tuple[Settings, str]:
+    """A key of the whole organization for commands on this machine, as long as the server runs.
+
+    The address file holds this key and never one of the operator's.
+    """
+    if not settings.api_keys:
+        return settings, "luthier"
+    local_key = secrets.token_urlsafe(24)
+    return settings.model_copy(update={"api_keys": [*settings.api_keys, SecretStr(local_key)]}), local_key
+
+
+def _endpoint(settings: Settings, port: int, key: str) -> Endpoint:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
     return Endpoint(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1", key, True)
 

@@ -154,6 +154,7 @@ class Database:
             metadata.create_all(connection)
             if connection.scalar(select(schema.c.version)) is None:
                 connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+        path.chmod(0o600)  # the folder may have been there before, readable by others
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
