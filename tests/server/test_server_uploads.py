@@ -49,7 +49,7 @@ def refused(call: Any, *params: Any, **named: Any) -> dict[str, object]:
 
 def left(upload_server: Bare) -> list[Path]:
     """The files in the folder of parts."""
-    return list(upload_server.store.uploads._blobs._folder.iterdir())
+    return list(upload_server.store.uploads.folder.iterdir())
 
 
 def test_parts_go_together_as_the_call_says(uploader: OpenAI, upload_server: Bare) -> None:

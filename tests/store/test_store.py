@@ -10,6 +10,7 @@ from typing import IO, Any
 import pytest
 
 from luthier.store import Event, Store
+from luthier.store.blobs import Blobs
 from luthier.store.work_queue import LEASE_S
 from luthier.types.errors import BadRequestError, LuthierError, NotFoundError
 
@@ -49,7 +50,7 @@ def test_a_file_comes_back_as_it_went_in(store: Store) -> None:
     store.files.delete(file.id)
     with pytest.raises(NotFoundError):
         store.files.retrieve(file.id)
-    assert not list((store.files._blobs._folder).iterdir())
+    assert not list(store.files.folder.iterdir())
 
 
 def test_what_a_crash_left_goes_a_day_later(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_file_that_breaks_off_leaves_nothing(store: Store) -> None:
 
     with pytest.raises(ConnectionError):
         store.files.create("a", "fine-tune", fill)
-    assert not list((store.files._blobs._folder).iterdir())
+    assert not list(store.files.folder.iterdir())
     assert store.files.list(purpose=None, limit=10, ascending=True, after=None).data == []
 
 
@@ -83,7 +84,7 @@ def test_an_expired_file_is_not_there(store: Store, monkeypatch: pytest.MonkeyPa
     with pytest.raises(NotFoundError):
         store.files.retrieve(file.id)
     store.files.delete_expired()
-    assert not list((store.files._blobs._folder).iterdir())
+    assert not list(store.files.folder.iterdir())
 
 
 @pytest.mark.parametrize("ascending", [True, False])
@@ -287,7 +288,7 @@ def test_a_report_lives_as_long_as_its_file(store: Store) -> None:
     store.files.save_report(file.id, {"ok": True})
     with pytest.raises(NotFoundError):
         store.files.report(file.id)
-    assert not list(store.files._blobs._folder.glob("*.report"))
+    assert not list(store.files.folder.glob("*.report"))
 
 
 def test_placed_content_outlives_its_file(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,3 +309,15 @@ def test_placed_content_outlives_its_file(store: Store, tmp_path: Path, monkeypa
     assert linked.read_bytes() == copied.read_bytes() == b"one\ntwo\n"
     with pytest.raises(NotFoundError):
         store.files.place(file.id, linked)
+
+
+def test_a_file_in_the_folder_becomes_a_blob_without_a_copy(tmp_path: Path) -> None:
+    blobs, received = Blobs(tmp_path), tmp_path / ".new-upload"
+    for content in (b"first", b"second"):  # a retry finds the blob of the first try
+        received.write_bytes(content)
+        assert blobs.write("file-1", received).bytes == len(content)
+        received.unlink()
+        assert blobs.path("file-1").read_bytes() == content
+    received.write_bytes(b"linked")
+    blobs.write("file-2", received)
+    assert blobs.path("file-2").samefile(received)

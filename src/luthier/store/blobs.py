@@ -1,6 +1,7 @@
 """Bytes under names that the store chose; names from requests never reach this module.
 
-A blob is written to a temporary file, synced to disk, then renamed: it exists completely or not at all.
+A blob is written to a temporary file, synced to disk, then renamed: it exists completely or not at all. A file that is
+already in the folder is linked instead of being copied.
 """
 
 import os
@@ -18,17 +19,25 @@ _COPY_BYTES = 1 << 20
 _ORPHAN_AGE_S = 24 * 3600  # longer than any time between the creation of a blob and that of its row
 
 
+Source = Callable[[IO[bytes]], None] | Path  # writes the content, or has it
+
+
 class Blobs:
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, name: str, fill: Callable[[IO[bytes]], None]) -> Content:
-        """The blob of what `fill` writes: its size and checksum. An error of `fill` leaves nothing behind."""
-        handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".new-")
+    def write(self, name: str, source: Source) -> Content:
+        """The blob of a source: its size and checksum. An error of the source leaves nothing behind.
+
+        A path is that of a file in `folder` which nobody changes any more; its name goes when its owner deletes it.
+        """
+        if isinstance(source, Path):
+            return self._adopt(name, source)
+        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")
         try:
             with os.fdopen(handle, "wb") as out:
-                fill(out)
+                source(out)
                 out.flush()
                 os.fsync(out.fileno())
             content = Content.of(Path(temporary))
@@ -38,9 +47,20 @@ class Blobs:
             raise
         return content
 
+    def _adopt(self, name: str, source: Path) -> Content:
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        content = Content.of(source)
+        try:
+            os.link(source, self.path(name))
+        except OSError:  # a file system without hard links
+            return self.write(name, lambda out: _copy_file(source, out))
+        _sync_folder(self.folder)
+        return content
+
     def path(self, name: str) -> Path:
         """The blob's file, for reading."""
-        return self._folder / name
+        return self.folder / name
 
     def place(self, name: str, target: Path) -> None:
         """Makes the content readable at `target`, durably: as a hard link, or as a copy on another file system.
@@ -58,19 +78,24 @@ class Blobs:
         _sync_folder(target.parent)
 
     def _copy(self, name: str, target: Path) -> None:
-        with self.path(name).open("rb") as source, target.open("wb") as out:
-            shutil.copyfileobj(source, out, _COPY_BYTES)
+        with target.open("wb") as out:
+            _copy_file(self.path(name), out)
             out.flush()
             os.fsync(out.fileno())
 
     def delete_orphans(self, names: Collection[str]) -> None:
         """Deletes blobs not in `names` and temporary files, both left by crashes, once they are a day old."""
-        for path in self._folder.iterdir():
+        for path in self.folder.iterdir():
             if path.name not in names and path.stat().st_mtime < time.time() - _ORPHAN_AGE_S:
                 path.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)
+
+
+def _copy_file(source: Path, out: IO[bytes]) -> None:
+    with source.open("rb") as file:
+        shutil.copyfileobj(file, out, _COPY_BYTES)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from sqlalchemy import Connection, RowMapping, Select, Table, delete, insert, select
 
-from luthier.store.blobs import FILES, Blobs
+from luthier.store.blobs import FILES, Blobs, Source
 from luthier.store.checksums import Checksums, delete_checksums, record_checksum
 from luthier.store.database import Database, files
 from luthier.store.imports import imported_files
@@ -26,23 +26,28 @@ class Files(Scoped):
     def __init__(self, database: Database, blobs: Blobs, checksums: Checksums) -> None:
         self._database, self._blobs, self._checksums = database, blobs, checksums
 
+    @property
+    def folder(self) -> Path:
+        """Where a file to be created is received; `create` then takes it over."""
+        return self._blobs.folder
+
     def create(
         self,
         filename: str,
         purpose: str,
-        fill: Callable[[IO[bytes]], None],
+        source: Source,
         *,
         expires_after_s: int | None = None,
         also: Callable[[Connection, FileObject], None] = lambda connection, file: None,
     ) -> FileObject:
-        """A file of what `fill` writes. Its row is inserted once the bytes are on disk.
+        """A file of a source's content. Its row is inserted once the bytes are on disk.
 
         `also` runs in the row's transaction; an error of it leaves no file behind.
         """
         file_id, created = resource_id("file-"), now()
         with suppress(NotFoundError):
             return self.retrieve(file_id)  # of an earlier try of the request
-        content = self._blobs.write(file_id, fill)
+        content = self._blobs.write(file_id, source)
         if expires_after_s is None and purpose == "batch":
             expires_after_s = BATCH_FILE_S
         values: dict[str, Any] = {

@@ -5,7 +5,8 @@ purposes are the caller's.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import (
@@ -25,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from luthier.store.blobs import Blobs
+from luthier.store.blobs import Blobs, Source
 from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.files import Files
 from luthier.store.project_scope import Scoped
@@ -70,6 +71,11 @@ class Uploads(Scoped):
         """`blobs`: of the parts, apart from those of files."""
         self._database, self._blobs, self._files = database, blobs, files
 
+    @property
+    def folder(self) -> Path:
+        """Where a part to be added is received."""
+        return self._blobs.folder
+
     def create(self, filename: str, purpose: str, size_bytes: int, *, file_expires_after_s: int | None) -> Upload:
         created = now()
         values: dict[str, Any] = {
@@ -92,15 +98,15 @@ class Uploads(Scoped):
         with self._database.read() as connection:
             return _upload(self._row(connection, upload_id))
 
-    def add_part(self, upload_id: str, fill: Callable[[IO[bytes]], None], *, max_bytes: int) -> UploadPart:
-        """A part of what `fill` writes, while all parts together have at most `max_bytes`.
+    def add_part(self, upload_id: str, source: Source, *, max_bytes: int) -> UploadPart:
+        """A part of a source's content, while all parts together have at most `max_bytes`.
 
         Raises NotFoundError, and BadRequestError when the upload is not pending or would be too large; nothing is left
         behind then.
         """
         self._require_pending(upload_id)
         part_id = new_id("part_")
-        size = self._blobs.write(part_id, fill).bytes
+        size = self._blobs.write(part_id, source).bytes
         values: dict[str, Any] = {"id": part_id, "upload_id": upload_id, "created_at": now()}
         try:
             with self._database.write() as connection:

@@ -1,16 +1,22 @@
-"""Multipart bodies: one file and the fields beside it. Large files are spooled to disk, never held in memory."""
+"""Multipart bodies: one file and the fields beside it.
 
-import shutil
-from collections.abc import AsyncIterator, Callable
+The file is written once, into the folder of its later blob, and never held in memory.
+"""
+
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.message import Message
-from typing import IO, TypeVar
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO, TypeVar, cast
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from luthier.server.http.pydantic_errors import validated
 from luthier.types.errors import BadRequestError, PayloadTooLargeError
@@ -20,16 +26,39 @@ _Fields = TypeVar("_Fields", bound=BaseModel)
 
 @asynccontextmanager
 async def parse_form(
-    request: Request, file_field: str, fields: type[_Fields]
+    request: Request, file_field: str, fields: type[_Fields], folder: Path
 ) -> AsyncIterator[tuple[UploadFile, _Fields]]:
-    """The file in `file_field` and the other fields; the file is closed when the block ends.
+    """The file in `file_field`, stored in `folder` until the block ends, and the other fields.
 
     Raises BadRequestError.
     """
     _check_content_type(request, [file_field, *fields.model_fields])
-    async with request.form(max_files=1, max_fields=8) as form:
+    try:
+        form = await _Parser(request, folder).parse()
+    except MultiPartException as error:
+        raise HTTPException(400, error.message) from error
+    try:
         values = {key: value for key, value in form.items() if key != file_field}
         yield _file(form, file_field), validated(fields, values)
+    finally:
+        await form.close()
+
+
+class _Parser(MultiPartParser):
+    """Writes the file to `folder` at once; Starlette's own would spool it to another disk, to be copied from there."""
+
+    def __init__(self, request: Request, folder: Path) -> None:
+        super().__init__(request.headers, cast(Any, request.stream()), max_files=1, max_fields=8)
+        self._folder = folder
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        upload = self._current_part.file
+        if upload is not None:
+            upload.file.close()  # empty so far
+            file = NamedTemporaryFile(dir=self._folder, prefix=".new-")  # noqa: SIM115 - closed with the form
+            upload.file = cast(BinaryIO, file)
+            self._files_to_close_on_error.append(cast(Any, file))
 
 
 def _check_content_type(request: Request, fields: list[str]) -> None:
@@ -66,6 +95,7 @@ def check_size(size_bytes: int, limit_bytes: int, what: str, param: str) -> None
         raise PayloadTooLargeError(f"{what} is larger than {limit_bytes:,} bytes.", param=param, code="file_too_large")
 
 
-def blob_writer(upload: UploadFile) -> Callable[[IO[bytes]], None]:
-    """A function that copies the uploaded file into a blob."""
-    return lambda out: shutil.copyfileobj(upload.file, out, 1024 * 1024)
+async def stored_at(upload: UploadFile) -> Path:
+    """Where the whole content of the uploaded file is, until the form is closed."""
+    await run_in_threadpool(upload.file.flush)
+    return Path(upload.file.name)

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
-from luthier.server.http.multipart import blob_writer, check_size, parse_form
+from luthier.server.http.multipart import check_size, parse_form, stored_at
 from luthier.server.http.openapi import reads_form
 from luthier.server.http.pagination import list_page
 from luthier.server.state import StateDep
@@ -36,7 +36,7 @@ class FileForm(BaseModel):
 @router.post("", openapi_extra=reads_form("file", FileForm))
 async def create(request: Request, state: StateDep) -> FileObject:
     """Multipart: `file`, `purpose`, and `expires_after[anchor]`, `expires_after[seconds]` if it is to go by itself."""
-    async with parse_form(request, "file", FileForm) as (upload, fields):
+    async with parse_form(request, "file", FileForm, state.store.files.folder) as (upload, fields):
         _check_expiry(fields)
         name, size_bytes = base_name(upload.filename or ""), upload.size or 0
         check_purpose(name, fields.purpose, size_bytes)
@@ -45,7 +45,7 @@ async def create(request: Request, state: StateDep) -> FileObject:
             raise BadRequestError("File is empty.", param="file")
         expires_after_s = fields.expires_after_seconds
         return await run_in_threadpool(
-            state.store.files.create, name, fields.purpose, blob_writer(upload), expires_after_s=expires_after_s
+            state.store.files.create, name, fields.purpose, await stored_at(upload), expires_after_s=expires_after_s
         )
 
 

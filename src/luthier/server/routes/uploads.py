@@ -6,7 +6,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.server.http.body_limits import PART_BYTES
 from luthier.server.http.json_body import StrictRoute
-from luthier.server.http.multipart import blob_writer, check_size, parse_form
+from luthier.server.http.multipart import check_size, parse_form, stored_at
 from luthier.server.http.openapi import reads_form
 from luthier.server.routes.files import base_name, check_purpose
 from luthier.server.state import StateDep
@@ -62,10 +62,10 @@ def _check_mime_type(body: CreateUploadRequest) -> None:
 async def add_part(upload_id: str, request: Request, state: StateDep) -> UploadPart:
     """Multipart, with the bytes in `data`; at most 64 MB."""
     await run_in_threadpool(state.store.uploads.retrieve, upload_id)  # a 404 before 64 MB are received
-    async with parse_form(request, "data", _NoFields) as (part, _):
+    async with parse_form(request, "data", _NoFields, state.store.uploads.folder) as (part, _):
         check_size(part.size or 0, PART_BYTES, "The part", "data")
         limit = state.settings.max_upload_bytes
-        return await run_in_threadpool(state.store.uploads.add_part, upload_id, blob_writer(part), max_bytes=limit)
+        return await run_in_threadpool(state.store.uploads.add_part, upload_id, await stored_at(part), max_bytes=limit)
 
 
 @router.post("/{upload_id}/complete")
