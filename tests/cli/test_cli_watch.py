@@ -107,7 +107,7 @@ def test_ctrl_c_with_an_embedded_server_says_where_the_job_stays(api: FakeAPI, e
     api.on_retrieve = interrupt_at(2)  # type: ignore[assignment]
     result = run("watch", "ftjob-1", "--data", "my data")
     assert result.exit_code == 130
-    assert "is saved in my data" in result.stderr
+    assert "is being saved in my data" in result.stderr
     assert "luthier watch ftjob-1 --data 'my data'" in result.stderr
 
 
