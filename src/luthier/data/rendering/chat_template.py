@@ -9,9 +9,9 @@ import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from luthier.data.jsonl import lossless_json
+from luthier.data.rendering.template_limits import LimitedEnvironment, join_limited, limited_time
 from luthier.data.rendering.turn_offsets import (
     LookaheadError,
     TurnOffsets,
@@ -22,7 +22,7 @@ from luthier.data.rendering.turn_offsets import (
 from luthier.types.errors import RenderError
 
 # What a template may raise beside Jinja's own errors, for a conversation that its author did not expect.
-_TEMPLATE_ERRORS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_TEMPLATE_ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
 
 class Template:
@@ -33,7 +33,7 @@ class Template:
         self.text, self._tokens = text, tokens
         try:
             self._template = _environment().from_string(text)
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, SyntaxError, *_TEMPLATE_ERRORS) as error:
             raise RenderError(f"The chat template of this base model cannot be read: {error}") from error
 
     def render(
@@ -57,7 +57,8 @@ class Template:
         variables = {"enable_thinking": thinking, "thinking": thinking, **(options or {}), **self._tokens}
         variables |= {"messages": messages, "tools": tools, "add_generation_prompt": answer_next}
         try:
-            return self._template.render(variables)
+            with limited_time():
+                return join_limited(self._template.generate(variables))
         except (jinja2.TemplateError, *_TEMPLATE_ERRORS) as error:
             raise RenderError(f"The base model's chat template refuses this conversation: {error}") from error
 
@@ -70,7 +71,8 @@ class Template:
         variables = {"enable_thinking": False, "thinking": False, **self._tokens}
         variables |= {"tools": tools, "add_generation_prompt": answer_next}
         try:
-            return measure_offsets(self._template, messages, variables)
+            with limited_time():
+                return measure_offsets(self._template, messages, variables)
         except (LookaheadError, jinja2.TemplateError, *_TEMPLATE_ERRORS):
             return None
 
@@ -89,7 +91,7 @@ class _GenerationMarks(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-class _Environment(ImmutableSandboxedEnvironment):
+class _Environment(LimitedEnvironment):
     """The sandbox, which tells `turn_offsets` of what a template reads."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
