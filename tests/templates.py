@@ -52,14 +52,17 @@ MARKS = (
 )
 
 
-def write_base(folder: Path, template: str, marks: Sequence[str] = MARKS, end: str = "<eos>") -> Path:
-    """A folder with a token per byte and per mark, and this chat template."""
+def write_base(
+    folder: Path, template: str, marks: Sequence[str] = MARKS, end: str = "<eos>", added: Sequence[str] = ()
+) -> Path:
+    """A folder with a token per byte, per mark and per text in `added`, which are not special, and this template."""
     folder.mkdir(parents=True, exist_ok=True)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in dict.fromkeys([*marks, end])])
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in added])
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<bos>", "eos_token": end}))
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")

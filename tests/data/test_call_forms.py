@@ -1,7 +1,6 @@
 """Every call form: what is written is read back, whole and in pieces, and its grammar accepts what it writes."""
 
 import json
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -42,6 +41,7 @@ WRITTEN = {
     LlamaForm: '{% for f in calls %}{"name": "{{ f.name }}", "parameters": {{ f.arguments | tojson }}}{% endfor %}',
 }
 MARKS = ("[TOOL_CALLS]", "[ARGS]")
+ADDED = ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
 
 
 @pytest.fixture(params=WRITTEN, ids=lambda form: form.name)
@@ -149,9 +149,9 @@ def test_text_beside_calls_comes_back(form: CallForm) -> None:
     assert parse_answer(text, form).content == "Let me look."
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tokenizer]:
-    base = write_base(tmp_path_factory.mktemp("base"), "", MARKS)
+@pytest.fixture(scope="module", params=[(), ADDED], ids=["marks are text", "marks are tokens"])
+def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    base = write_base(tmp_path_factory.mktemp("base"), "", MARKS, added=request.param)
     return Tokenizer.from_file(str(base / "tokenizer.json"))
 
 
@@ -188,7 +188,7 @@ STRICT = {
 )
 def test_grammars_accept_valid_calls_alone(form: CallForm, tokenizer: Tokenizer, arguments: Any, valid: bool) -> None:
     tools = [{"function": {"name": "get_price", "parameters": STRICT}}, {"function": {"name": "none"}}]
-    form = type(form)(SpecialTokens.of(MARKS, tokenizer.get_vocab(with_added_tokens=True)))
+    form = type(form)(SpecialTokens.of([*MARKS, *ADDED], tokenizer.get_vocab(with_added_tokens=True)))
     rules = form.grammar_rules(tools, parallel=False)
     text = write(form, [("get_price", arguments)], tools)
     assert accepts(tokenizer, rules, "calls", text) == valid
@@ -204,7 +204,7 @@ def test_grammars_allow_several_calls_where_they_are_wanted(form: CallForm, toke
     if isinstance(form, LlamaForm):
         pytest.skip("writes one call at a time")
     tools = [{"function": {"name": "get_price", "parameters": STRICT}}]
-    form = type(form)(SpecialTokens.of(MARKS, tokenizer.get_vocab(with_added_tokens=True)))
+    form = type(form)(SpecialTokens.of([*MARKS, *ADDED], tokenizer.get_vocab(with_added_tokens=True)))
     text = write(form, [("get_price", {"code": "A", "count": 1}), ("get_price", {"code": "B", "count": 2})], tools)
     assert accepts(tokenizer, form.grammar_rules(tools, parallel=True), "calls", text)
     assert not accepts(tokenizer, form.grammar_rules(tools, parallel=False), "calls", text)

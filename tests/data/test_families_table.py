@@ -45,6 +45,7 @@ FAMILIES = {
     "Qwen3.6": ("qwen3_6", "<|im_end|>"),
 }
 _MARK = re.compile(r"<\|?[^\s<>|{}()'\"/=]+\|?>|\[gMASK\]|<sop>")
+_ADDED = re.compile(r"</?(?:tool_call|tool_response|think|arg_key|arg_value)>")  # not special in real tokenizers
 _PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 _HEAD = (
     "| family | form of calls | several turns | call, result, answer | parallel calls | nasty arguments | "
@@ -58,8 +59,8 @@ def _renderer(family: str, folder: Path) -> Renderer:
     if not file.exists():
         pytest.skip(f"the template of {family} is not fetched: {COMMAND}")
     text = file.read_text(encoding="utf-8")
-    marks = [mark for mark in dict.fromkeys(_MARK.findall(text)) if "<tool" not in mark and "think>" not in mark]
-    return Renderer(write_base(folder / "base", text, [*marks, "<bos>"], end))
+    special = [mark for mark in dict.fromkeys(_MARK.findall(text)) if not _ADDED.fullmatch(mark)]
+    return Renderer(write_base(folder / "base", text, [*special, "<bos>"], end, sorted(set(_ADDED.findall(text)))))
 
 
 def _user(text: str) -> dict[str, Any]:

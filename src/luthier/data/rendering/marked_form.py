@@ -11,7 +11,10 @@ from luthier.data.jsonl import lossless_json
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """(text, id) of a base's special tokens, which a grammar must name by their ids."""
+    """(text, id) of tokens that were added to a base's vocabulary, which a grammar must name by their ids.
+
+    llguidance takes every one of them for special: text in a grammar does not match it.
+    """
 
     ids: tuple[tuple[str, int], ...] = ()
 
@@ -48,9 +51,10 @@ class MarkedForm:
 
     @property
     def text_rule(self) -> str:
-        if self.mark in self.special:  # which no text of ordinary tokens can contain
-            return "TEXT: /(.|\\n)*/"
-        return f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{_escaped(self.mark)}(.|\\n)*/"
+        return f"TEXT: {self._text()}"
+
+    def _text(self) -> str:
+        return f"/(.|\\n)*/ & ~/(.|\\n)*{_escaped(self.mark)}(.|\\n)*/"
 
     @property
     def no_call_rule(self) -> str:
@@ -92,7 +96,7 @@ class MarkedForm:
         """`opening` is the mark, `lead` text that ends with it."""
         if self.mark in self.special:
             yield f"lead: LEAD {self.special.literal(self.mark)}"
-            yield "LEAD: /(.|\\n)*/"
+            yield f"LEAD: {self._text()}"
         else:
             yield f"lead[lazy]: /(.|\\n)*/ {quoted(self.mark)}"
         yield f"opening: {self.special.literal(self.mark)}"

@@ -51,8 +51,9 @@ class Renderer:
                 key: _token_text(config[key]) for key in ("bos_token", "eos_token", "pad_token") if config.get(key)
             }
             ids = self._tokenizer.get_vocab(with_added_tokens=True)
-            special = [token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special]
-            vocabulary = Vocabulary(tokens, ids, special)
+            added = self._tokenizer.get_added_tokens_decoder().values()
+            special = [token.content for token in added if token.special]
+            vocabulary = Vocabulary(tokens, ids, special, [token.content for token in added])
             if template is not None:
                 choice = stored_template(template.read_text(encoding="utf-8"), vocabulary)
             else:

@@ -138,6 +138,9 @@ class _TaggedForm(MarkedForm):
         choices = schema.get("enum") if isinstance(schema, dict) else None
         if is_text(schema) and choices:
             yield f"{rule}: (" + " | ".join(quoted(choice) for choice in choices) + f") {self.special.literal(end)}"
+        elif is_text(schema) and self.special.literal(end) != quoted(end):
+            yield f"{rule}: {rule}_text {self.special.literal(end)}"
+            yield f"{rule}_text: /(.|\\n)*/"
         elif is_text(schema):
             yield f"{rule}[lazy]: /(.|\\n)*/ {quoted(end)}"
         else:

@@ -52,11 +52,13 @@ class Vocabulary:
         named: Those that templates refer to, such as `bos_token`.
         ids: Of every token, by its text.
         special: Texts of the special tokens.
+        added: Texts of all tokens that are no result of the tokenizer's training.
     """
 
     named: dict[str, str]
     ids: dict[str, int]
     special: Sequence[str]
+    added: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _judge(
 
 
 def _forms(vocabulary: Vocabulary) -> Iterator[CallForm]:
-    marks = (text for text in vocabulary.special if not any(map(str.isdigit, text)))  # the rest are reserved ones
+    marks = (text for text in vocabulary.added if not any(map(str.isdigit, text)))  # the rest are reserved ones
     special = SpecialTokens.of(marks, vocabulary.ids)
     yield from (form(special) for form in FORMS)
 
