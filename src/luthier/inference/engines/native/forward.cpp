@@ -8,8 +8,7 @@
 // T tokens, D hidden size, H query heads, G key/value heads, K head width, I intermediate size. P and "padded": rounded
 // up to 32, with zeros beyond.
 
-#include "formats.h"
-#include "pass.h"
+#include "tasks.h"
 #include <new>
 
 namespace {
@@ -17,37 +16,13 @@ namespace {
 constexpr int64_t CACHED_BYTES = 640 * 1024;  // of panels, which stay in a core's L2 cache
 constexpr float MINUS_INFINITY = -1e30f;
 
-struct AdapterRun {  // consecutive rows of one adapter within a block of 32 rows
-    int64_t adapter, from, to;
-};
-
-template <class T> struct Scratch {      // of one thread
-    float *scores, *out, *rotated;       // [32, 64], [32, P], [P]
-    T *queries, *probabilities, *rounded;  // [32, P], [32, 64], [P]
-
-    explicit Scratch(int64_t width)
-        : scores(zeros<float>(BLOCK)), out(zeros<float>(width)), rotated(zeros<float>(width)),
-          queries(zeros<T>(width)), probabilities(zeros<T>(BLOCK)), rounded(zeros<T>(width)) {}
-    ~Scratch() { free(scores), free(out), free(rotated), free(queries), free(probabilities), free(rounded); }
-
-    template <class Number> static Number* zeros(int64_t columns) {
-        Number* memory = (Number*)alloc_floats(ROWS * columns);
-        memset(memory, 0, sizeof(Number) * ROWS * columns);
-        return memory;
-    }
-};
-
 template <class F> class Forward {
     using T = typename F::T;
     const ForwardPass<T>& p;
     const float epsilon, scale;
     // D, HK, I, K and HK + 2GK padded; the columns of x A.
     const int64_t hidden_width, heads_width, inner_width, head_width, qkv_width, low_width;
-    int64_t row_blocks;
-    std::vector<AdapterRun> runs;
-    std::vector<int64_t> first_run;  // of each block of 32 rows
-    std::vector<int64_t> positions, sequence_of;  // of each token
-    std::vector<std::pair<int64_t, int64_t>> attention_tasks;  // a sequence, and the first of 32 (token, head) rows
+    const Tasks tasks;
     float *x, *qkv;
     T *normed, *outputs, *attended, *activation, *low;
 
@@ -56,37 +31,17 @@ template <class F> class Forward {
         : p(p), epsilon(epsilon), scale(1 / __builtin_sqrtf(p.head_width)), hidden_width(round_up(p.hidden_size)),
           heads_width(round_up(p.heads * p.head_width)), inner_width(round_up(p.intermediate_size)),
           head_width(round_up(p.head_width)), qkv_width(round_up((p.heads + 2 * p.kv_heads) * p.head_width)),
-          low_width(widest_low()), row_blocks(round_up(p.token_count) / ROWS), positions(p.token_count),
-          sequence_of(p.token_count) {
-        for (int64_t index = 0; index < p.sequence_count; index++) {
-            for (int64_t i = 0; i < p.sequences[index].count; i++) {
-                positions[p.sequences[index].begin + i] = p.sequences[index].past + i;
-                sequence_of[p.sequences[index].begin + i] = index;
-            }
-            const int64_t query_rows = p.sequences[index].count * (p.heads / p.kv_heads);
-            for (int64_t row = 0; row < query_rows; row += ROWS) attention_tasks.push_back({index, row});
-        }
-        for (int64_t block = 0; block < row_blocks; block++) {
-            first_run.push_back(runs.size());
-            for (int64_t row = 0; row < rows_of(block, p.token_count); row++) {
-                const int64_t adapter = p.sequences[sequence_of[block * ROWS + row]].adapter;
-                if (adapter < 0) continue;
-                const bool same = int64_t(runs.size()) > first_run.back() && runs.back().adapter == adapter;
-                if (same && runs.back().to == row) runs.back().to++;
-                else runs.push_back({adapter, row, row + 1});
-            }
-        }
-        first_run.push_back(runs.size());
-        const int64_t rows = row_blocks * ROWS, output_rows = round_up(p.output_count);
+          low_width(widest_low(p)), tasks(p) {
+        const int64_t rows = tasks.first_run.size() * ROWS - ROWS, output_rows = round_up(p.output_count);
         const int64_t row_bytes = 4 * (hidden_width + qkv_width) +
                                   sizeof(T) * (hidden_width + p.heads * head_width + heads_width + inner_width);
         char* free_memory = workspace(
-            row_bytes * rows + sizeof(T) * (output_rows * hidden_width + runs.size() * ROWS * low_width) + 8 * 64);
+            row_bytes * rows + sizeof(T) * (output_rows * hidden_width + tasks.runs.size() * ROWS * low_width) + 8 * 64);
         take(free_memory, x, rows * hidden_width), take(free_memory, qkv, rows * qkv_width);
         take(free_memory, normed, rows * hidden_width), take(free_memory, outputs, output_rows * hidden_width);
         take(free_memory, attended, rows * heads_width), take(free_memory, activation, rows * inner_width);
         take(free_memory, queries, rows * p.heads * head_width);
-        take(free_memory, low, runs.size() * ROWS * low_width);
+        take(free_memory, low, tasks.runs.size() * ROWS * low_width);
         if (heads_width > p.heads * p.head_width) memset(attended, 0, sizeof(T) * rows * heads_width);
         if (inner_width > round_up(p.intermediate_size, HALF_PANEL)) memset(activation, 0, sizeof(T) * rows * inner_width);
     }
@@ -138,27 +93,6 @@ template <class F> class Forward {
     static V get(const float* from) { return *(const UnalignedV*)from; }
     static void put(float* to, V x) { *(UnalignedV*)to = x; }
 
-    static char* workspace(size_t bytes) {  // reused from pass to pass; one per calling thread
-        static thread_local std::vector<char> memory;
-        if (memory.size() < bytes + 64) memory.resize(bytes + 64);
-        return memory.data() + (64 - (uintptr_t)memory.data() % 64) % 64;
-    }
-    template <class Number> static void take(char*& free_memory, Number*& to, int64_t count) {
-        to = (Number*)free_memory;
-        free_memory += round_up(sizeof(Number) * count, 64);
-    }
-    static int64_t rows_of(int64_t block, int64_t rows) { return min64(ROWS, rows - block * ROWS); }
-
-    int64_t widest_low() const {  // columns of x A that are read, of any adapter
-        int64_t widest = 0;
-        for (int64_t index = 0; index < p.sequence_count; index++) {
-            if (p.sequences[index].adapter < 0) continue;
-            for (const auto& factors : p.adapters[p.sequences[index].adapter]->projections)
-                widest = std::max(widest, factors.rank + factors.panel_rank);
-        }
-        return round_up(widest);
-    }
-
     void embed() {
 #pragma omp for schedule(static) nowait
         for (int64_t row = 0; row < p.token_count; row++) {
@@ -174,13 +108,13 @@ template <class F> class Forward {
 #pragma omp for schedule(static)
         for (int64_t layer = 0; layer < p.layer_count; layer++)
             for (int64_t row = 0; row < p.token_count; row++)
-                if (positions[row] % BLOCK == 0)
-                    memset(p.values[layer] + block_offset(row, positions[row]), 0,
+                if (tasks.positions[row] % BLOCK == 0)
+                    memset(p.values[layer] + block_offset(row, tasks.positions[row]), 0,
                            sizeof(T) * p.kv_heads * BLOCK * head_width);
     }
 
     int64_t block_offset(int64_t row, int64_t position) const {
-        const Sequence& sequence = p.sequences[sequence_of[row]];
+        const Sequence& sequence = p.sequences[tasks.sequence_of[row]];
         return p.block_table[sequence.first_block + position / BLOCK] * p.kv_heads * BLOCK * head_width;
     }
 
@@ -204,21 +138,21 @@ template <class F> class Forward {
     // low = x A for every run; rows outside the run are zero.
     void multiply_a(const T* left, int64_t depth, int64_t layer, Projection projection) {
 #pragma omp for schedule(dynamic)
-        for (size_t task = 0; task < runs.size() * (low_width / HALF_PANEL); task++) {
+        for (size_t task = 0; task < tasks.runs.size() * (low_width / HALF_PANEL); task++) {
             const int64_t run = task / (low_width / HALF_PANEL), column = task % (low_width / HALF_PANEL) * HALF_PANEL;
-            const Adapter<T>& adapter = *p.adapters[runs[run].adapter];
+            const Adapter<T>& adapter = *p.adapters[tasks.runs[run].adapter];
             const auto& factors = adapter.projections[projection];
             T* to = low + run * ROWS * low_width + column;
-            const int64_t block = std::upper_bound(first_run.begin(), first_run.end(), run) - first_run.begin() - 1;
+            const int64_t block = tasks.block_of(run);
             alignas(64) float c[ROWS * HALF_PANEL] = {};
             if (column < factors.rank) {
                 const T* panel = adapter.data + layer * adapter.layer_size + factors.a_offset + column * depth;
                 Term<T> term = {left + block * ROWS * depth, depth, depth, panel};
-                F::template multiply<HALF_PANEL>(&term, 1, rows_of(block, p.token_count), c);
+                F::template multiply<HALF_PANEL>(&term, 1, rows_in(block, p.token_count), c);
             }
             for (int64_t r = 0; r < ROWS; r++)
                 for (int64_t n = 0; n < HALF_PANEL; n += W) {
-                    const bool in_run = runs[run].from <= r && r < runs[run].to;
+                    const bool in_run = tasks.runs[run].from <= r && r < tasks.runs[run].to;
                     F::store(to + r * low_width + n, in_run ? get(c + r * HALF_PANEL + n) : V{});
                 }
         }
@@ -226,11 +160,11 @@ template <class F> class Forward {
 
     template <class Finish> void project(const T* left, int64_t depth, const T* panels, int64_t columns,
                                          int64_t layer, Projection projection, Finish finish) {
-        if (!runs.empty()) multiply_a(left, depth, layer, projection);
+        if (!tasks.runs.empty()) multiply_a(left, depth, layer, projection);
         auto lora_terms = [&](int64_t block, int64_t panel, Term<T>* to) {
             int count = 0;
-            for (int64_t run = first_run[block]; run < first_run[block + 1]; run++) {
-                const Adapter<T>& adapter = *p.adapters[runs[run].adapter];
+            for (int64_t run = tasks.first_run[block]; run < tasks.first_run[block + 1]; run++) {
+                const Adapter<T>& adapter = *p.adapters[tasks.runs[run].adapter];
                 const auto& factors = adapter.projections[projection];
                 if (!factors.rank) continue;
                 to[count++] = {low + run * ROWS * low_width + factors.starts[panel], low_width, factors.panel_rank,
@@ -259,8 +193,8 @@ template <class F> class Forward {
                 for (int64_t panel = panel_count * part / parts; panel < panel_count * (part + 1) / parts; panel++) {
                     terms[0] = {left + block * ROWS * depth, depth, depth, panels + panel * depth * PANEL};
                     const int count = 1 + more_terms(block, panel, terms + 1);
-                    F::template multiply<PANEL>(terms, count, rows_of(block, rows), c);
-                    finish(block * ROWS, rows_of(block, rows), panel, c);
+                    F::template multiply<PANEL>(terms, count, rows_in(block, rows), c);
+                    finish(block * ROWS, rows_in(block, rows), panel, c);
                 }
         }
     }
@@ -271,7 +205,7 @@ template <class F> class Forward {
         float* rotated = scratch.rotated;
 #pragma omp for schedule(static)
         for (int64_t task = 0; task < p.token_count * qkv_heads; task++) {
-            const int64_t row = task / qkv_heads, head = task % qkv_heads, position = positions[row];
+            const int64_t row = task / qkv_heads, head = task % qkv_heads, position = tasks.positions[row];
             const int64_t kv_head = (head - p.heads) % p.kv_heads;
             const float *from = qkv + row * qkv_width + head * p.head_width;
             const float *cos = p.cos + position * p.head_width, *sin = p.sin + position * p.head_width;
@@ -319,8 +253,8 @@ template <class F> class Forward {
         T *rows = scratch.queries, *probabilities = scratch.probabilities;
         float *scores = scratch.scores, *out = scratch.out;
 #pragma omp for schedule(dynamic)
-        for (int64_t task = int64_t(attention_tasks.size()) * p.kv_heads - 1; task >= 0; task--) {
-            const auto [index, first] = attention_tasks[task / p.kv_heads];
+        for (int64_t task = int64_t(tasks.attention_tasks.size()) * p.kv_heads - 1; task >= 0; task--) {
+            const auto [index, first] = tasks.attention_tasks[task / p.kv_heads];
             const Sequence& sequence = p.sequences[index];
             const int64_t kv_head = task % p.kv_heads, count = min64(ROWS, sequence.count * heads_per_kv - first);
             float row_max[ROWS], row_sum[ROWS] = {};

@@ -10,7 +10,7 @@ import torch
 from luthier import native
 from luthier.settings import DEFAULT_CACHE
 
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("forward.cpp", "formats.h", "pass.h"))
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("forward.cpp", "tasks.h", "formats.h", "pass.h"))
 
 _FIELDS = (
     *("layer_count", "hidden_size", "heads", "kv_heads", "head_width", "intermediate_size", "vocabulary_size"),
