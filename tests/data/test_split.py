@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.remarks import REMARKS
 from luthier.data.split.splitter import Output, Split, split_file
 from luthier.data.split.stratified_groups import assign, connected_components
 from luthier.types.errors import LuthierError
@@ -156,31 +157,12 @@ INSTRUCTIONS = [
     "Say whether the guest liked the room. Answer with one word, friendly or hostile, nothing else.\n\nGuest: {}",
     "{}\n\n以上是一位住客的留言，请判断他的态度，只回答“好”或“差”，不要解释。",
 ]
-WORDS = [
-    "red",
-    "blue",
-    "green",
-    "black",
-    "white",
-    "round",
-    "flat",
-    "tall",
-    "short",
-    "warm",
-    "cold",
-    "soft",
-    "hard",
-    "old",
-    "new",
-    "thin",
-]
 
 
 @pytest.mark.parametrize("instruction", INSTRUCTIONS)
 def test_what_all_examples_share_does_not_bind_them(tmp_path: Path, instruction: str) -> None:
-    remarks = [f"{a} {b}" for a in WORDS for b in WORDS if a < b][:100]
     values = [
-        {"prompt": instruction.format(remark), "completion": "ab"[number < 50]} for number, remark in enumerate(remarks)
+        {"prompt": instruction.format(remark), "completion": "ab"[number < 50]} for number, remark in enumerate(REMARKS)
     ]
     made = split(tmp_path, b"".join(json.dumps(value).encode() + b"\n" for value in values), 0.2)[1]
     assert made.counts == [80, 20]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from data.remarks import REMARKS
 from luthier.data.check.file_check import check_file
 from luthier.data.check.quality.argument_sources import is_mentioned
 from luthier.data.check.quality.runner import QualityRunner
@@ -179,26 +180,6 @@ def test_two_answers_in_a_row(tmp_path: Path) -> None:
     assert [(f.line, f.message_index) for f in report.findings if f.code == "assistant_repeated"] == [(1, 2), (4, 2)]
 
 
-WORDS = [
-    "red",
-    "blue",
-    "green",
-    "black",
-    "white",
-    "round",
-    "flat",
-    "tall",
-    "short",
-    "warm",
-    "cold",
-    "soft",
-    "hard",
-    "old",
-    "new",
-    "thin",
-]
-
-
 @pytest.mark.parametrize(
     "template",
     [
@@ -208,8 +189,7 @@ WORDS = [
     ],
 )
 def test_a_shared_instruction_makes_no_near_duplicates(tmp_path: Path, template: str) -> None:
-    remarks = [f"{a} {b}" for a in WORDS for b in WORDS if a < b][:100]
-    examples = [chat("good" if n % 2 else "bad", template.format(remark)) for n, remark in enumerate(remarks)]
+    examples = [chat("good" if n % 2 else "bad", template.format(remark)) for n, remark in enumerate(REMARKS)]
     counts = checked(tmp_path, *examples).counts
     assert counts["near_duplicate"] + counts["mostly_alike"] == 0
 
