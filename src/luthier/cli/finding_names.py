@@ -4,6 +4,7 @@ from luthier.language import current
 
 NAMES = {
     "encoding_invalid": "编码无效",
+    "expansion_too_large": "解压后过大",
     "converted_from": "格式已转换",
     "byte_order_mark": "字节顺序标记",
     "encoding_ambiguous": "编码不明",

@@ -5,13 +5,12 @@ Workbooks and Parquet files pass unchanged; `forms` reads them.
 
 import codecs
 import gzip
-import shutil
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from charset_normalizer import from_bytes
 
-from luthier.data.convert.workbooks import PARQUET, refuse_binary
+from luthier.data.convert.workbooks import PARQUET, refuse_binary, require_expansion
 from luthier.data.findings import FindingError, make_finding
 
 HEAD_BYTES = 1024 * 1024
@@ -62,7 +61,9 @@ def _head(path: Path, size: int) -> bytes:
 def _decompressed(path: Path, out: Path) -> Path:
     try:
         with gzip.open(path) as source, out.open("wb") as file:
-            shutil.copyfileobj(source, file, HEAD_BYTES)
+            while chunk := source.read(HEAD_BYTES):
+                file.write(chunk)
+                require_expansion(path, file.tell(), "gzip")
     except (EOFError, gzip.BadGzipFile, gzip.zlib.error) as error:  # type: ignore[attr-defined]
         raise FindingError(make_finding("encoding_invalid", value=f"gzip, {error}")) from error
     return out

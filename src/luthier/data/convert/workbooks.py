@@ -36,6 +36,7 @@ _ZIP_NAMES = (  # a member that tells the format of a zip
     ("Index/Document.iwa", "Numbers"),
 )
 _ROWS_AT_ONCE = 1024
+_FREE_BYTES, _MAX_EXPANSION = 64 * 1024 * 1024, 200  # JSON lines shrink to a fifth or a twentieth
 
 
 def refuse_binary(path: Path, head: bytes) -> None:
@@ -47,12 +48,20 @@ def refuse_binary(path: Path, head: bytes) -> None:
         raise FindingError(make_finding("format_unsupported", value=name))
 
 
+def require_expansion(path: Path, size_bytes: int, name: str) -> None:
+    """Raises `FindingError` for a compressed file whose content is so much larger that it only fills the disk."""
+    if size_bytes > max(_FREE_BYTES, _MAX_EXPANSION * path.stat().st_size):
+        raise FindingError(make_finding("expansion_too_large", value=name))
+
+
 def _zip_format(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
+            size_bytes = sum(member.file_size for member in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError):
         raise FindingError(make_finding("encoding_invalid", value="zip")) from None
+    require_expansion(path, size_bytes, "zip")
     if "xl/workbook.xml" in members:
         return None
     return next((name for member, name in _ZIP_NAMES if member in members), f"zip: {', '.join(members[:5])}")
@@ -66,20 +75,32 @@ def is_workbook(head: bytes) -> bool:
 def workbook_rows(path: Path, sheet: str | None) -> Callable[[], Iterator[Row]]:
     """The rows of the sheet, or of the only one that has any. Raises `FindingError` if several have."""
     from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
 
     content = path.read_bytes()
     try:
         names = load_workbook(BytesIO(content), read_only=True, data_only=True).sheetnames
         filled = [sheet] if sheet else [name for name in names if next(_filled_rows(content, name), None)]
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        if sheet and isinstance(error, KeyError):
-            raise FindingError(make_finding("sheets_ambiguous", value=", ".join(names))) from error
+    except Exception as error:  # openpyxl raises whatever its parts raise for a broken file
         raise FindingError(make_finding("encoding_invalid", value="zip")) from error
+    if not names:
+        raise FindingError(make_finding("encoding_invalid", value="zip"))
     if (sheet and sheet not in names) or len(filled) > 1:
         raise FindingError(make_finding("sheets_ambiguous", value=", ".join(names if sheet else filled)))
     name = filled[0] if filled else names[0]
-    return lambda: _filled_rows(content, name)
+    return lambda: _readable_rows(content, name)
+
+
+def _readable_rows(content: bytes, sheet: str) -> Iterator[Row]:
+    """Raises `FindingError` where the sheet is broken further down."""
+    rows = _filled_rows(content, sheet)
+    while True:
+        try:
+            row = next(rows, None)
+        except Exception as error:  # as above
+            raise FindingError(make_finding("encoding_invalid", value="zip")) from error
+        if row is None:
+            return
+        yield row
 
 
 def _filled_rows(content: bytes, sheet: str) -> Iterator[Row]:

@@ -15,6 +15,11 @@ STRUCTURE: dict[str, Kind] = {
         'Save the file as plain UTF-8, for example with open(path, "w", encoding="utf-8").',
         '请把文件另存为 UTF-8（不压缩），例如用 open(path, "w", encoding="utf-8") 写出。',
         "Line {line} is not valid UTF-8 (found {value})."),
+    "expansion_too_large": Kind(
+        "error", "unpacked, the {value} file is more than 200 times as large", "{value} 文件解压后超过原来的 200 倍",
+        "No training data is as repetitive as that. Check where the file comes from, and unpack it yourself.",
+        "训练数据不会这样重复。请确认文件来源，并自行解压。",
+        "The {value} file is more than 200 times as large when it is unpacked."),
     "converted_from": Kind(
         "note", "read as {value} and converted", "按 {value} 读取并作了转换",
         "Lines are numbered as in the converted file; write that one with --fix OUT, for the server takes only JSONL.",
