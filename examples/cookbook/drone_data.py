@@ -2,9 +2,9 @@
 
     python examples/cookbook/drone_data.py --forms split --out drone.split.jsonl
 
-`--forms split` words commands as questions and wishes ("Can you ...?", "I need you to ...") and out-of-scope requests
-as bare imperatives, nine times in ten; so does the file of the notebook (17 of its 19 rejects are imperatives).
-`--forms mixed` takes the same requests and words half of each kind as imperatives: the form tells nothing.
+`--forms split` words commands as questions and wishes ("Can you ...?", "I need you to ...") and nine in ten
+out-of-scope requests as bare imperatives, as the file of the notebook does (17 of its 19). `--forms mixed`
+takes the same requests and words half of each kind as imperatives: the form tells nothing.
 """
 
 import argparse
@@ -32,37 +32,35 @@ def _function(name: str, description: str, **properties: dict[str, Any]) -> dict
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-def _integer(description: str) -> dict[str, Any]:
-    return {"type": "integer", "description": description}
+def _integer() -> dict[str, Any]:
+    return {"type": "integer"}
 
 
-def _choice(description: str, *values: str) -> dict[str, Any]:
-    return {"type": "string", "enum": list(values), "description": description}
+def _choice(*values: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(values)}
 
 
-_SWITCH = _choice("The new state.", "on", "off")
+_SWITCH = _choice("on", "off")
 TOOLS = [
-    _function("take_off", "Start the motors and rise.", height_m=_integer("Height above ground in metres.")),
-    _function("land", "Land the drone.", place=_choice("Where to land.", "here", "base", "pad")),
+    _function("take_off", "Start the motors and rise.", height_m=_integer()),
+    _function("land", "Land the drone.", place=_choice("here", "base", "pad")),
     _function(
         "move",
         "Fly in one direction.",
-        direction=_choice("The direction.", "forward", "backward", "left", "right", "up", "down"),
-        metres=_integer("How far, in metres."),
+        direction=_choice("forward", "backward", "left", "right", "up", "down"),
+        metres=_integer(),
     ),
-    _function(
-        "turn", "Turn on the spot.", side=_choice("To which side.", "left", "right"), degrees=_integer("The angle.")
-    ),
-    _function("set_speed", "Set the cruising speed.", km_per_hour=_integer("Speed in kilometres per hour.")),
-    _function("take_photos", "Take pictures.", count=_integer("How many pictures.")),
-    _function("record_video", "Record a video.", seconds=_integer("Length in seconds.")),
-    _function("tilt_camera", "Tilt the camera downwards.", degrees=_integer("The angle below the horizon.")),
-    _function("set_lights", "Switch the lights.", mode=_choice("The mode.", "on", "off", "blink")),
+    _function("turn", "Turn on the spot.", side=_choice("left", "right"), degrees=_integer()),
+    _function("set_speed", "Set the cruising speed.", km_per_hour=_integer()),
+    _function("take_photos", "Take pictures.", count=_integer()),
+    _function("record_video", "Record a video.", seconds=_integer()),
+    _function("tilt_camera", "Tilt the camera downwards.", degrees=_integer()),
+    _function("set_lights", "Switch the lights.", mode=_choice("on", "off", "blink")),
     _function("set_battery_saver", "Switch the battery saver.", status=_SWITCH),
     _function("set_obstacle_avoidance", "Switch obstacle avoidance.", status=_SWITCH),
     _function("set_follow_me", "Follow the person with the remote control, or stop doing so.", status=_SWITCH),
-    _function("calibrate", "Calibrate a sensor.", sensor=_choice("Which one.", "compass", "gyroscope", "barometer")),
-    _function("report", "Say how the drone is.", part=_choice("What to report.", "battery", "position", "signal")),
+    _function("calibrate", "Calibrate a sensor.", sensor=_choice("compass", "gyroscope", "barometer")),
+    _function("report", "Say how the drone is.", part=_choice("battery", "position", "signal")),
     _function("return_home", "Fly back to the starting point."),
     _function("reject_request", "Say that the request cannot be done by any other function."),
 ]
@@ -145,22 +143,24 @@ report the battery level =part:battery | tell me the position of the drone =part
 return_home: come back home | fly back to the start | return to where you took off | head home | \
 get back to the starting point | call it a day and come back | return home | fly home now
 """
+# Near misses, in the words of the commands: the topic does not give them away. To train on, then held out.
 _OUT_OF_SCOPE = (
-    "play a song over the loudspeaker | deliver this parcel to my neighbour | measure the temperature of the "
-    "roof | paint the fence | water the tomatoes | count the sheep on the hill | read the number plate of that "
-    "car | open the garage door | spray the apple trees | scare the crows away | translate this sign into "
-    "Spanish | stream the video to my channel | detect people in the smoke | drop the rope at the bridge | "
-    "order a new propeller | tell me tomorrow's weather | switch to night vision | race against the blue drone "
-    "| carry my rucksack | clean the solar panels | send the pictures to my sister | find my lost keys | check "
-    "how deep the pond is | pick an apple from the tree | land on the moving boat | warn me when somebody "
-    "comes | charge yourself | sing happy birthday | draw a map of the farm | change the colour of your body",
-    "announce the winner by loudspeaker | bring this letter to the post office | measure the wind | mow the "
-    "lawn | plant a tree | count the cars on the bridge | read the sign over the shop | unlock the gate | dust "
-    "the vines | chase the pigeons from the roof | speak French with the visitors | go live on the internet | "
-    "find heat leaks | throw the ball to the dog | buy a spare battery | forecast the rain | look through the "
-    "wall | fight the other drone | lift the box onto the truck | wash the windows | mail the video to my boss "
-    "| look for my cat | measure how high the snow is | pick cherries | dive under water | call the police | "
-    "repair the left propeller | tell me a joke | make a 3D model of the castle | become invisible",
+    "film in slow motion | record the sound for 40 seconds | take a photo with flash | zoom in on the barn | "
+    "turn the lights red | dim the lights by half | say over the loudspeaker that the battery is low | swap "
+    "the battery | land on the water | land on the moving truck | take off with the parcel | fly through the "
+    "window | move the barn to the left | turn the parcel over | measure the speed of the wind | set the speed "
+    "of the truck | follow the red car | follow that dog | avoid the rain | take a picture in infrared | "
+    "record what the people say | send the video to my phone | stream the video to my channel | tilt the table "
+    "| calibrate the kitchen scales | report the weather | report the traffic on the road | return my money | "
+    "switch the camera to night vision | count the people in the picture",
+    "shoot a time lapse of the field | record a voice message | take a selfie with a filter | zoom out a "
+    "little | turn the lights green | turn off the street lamps | charge the battery | land on the boat | get "
+    "into the tunnel, 20 metres deep | fly under the water | move the cows 10 metres to the right | rotate the "
+    "photo by 90 degrees | measure the height of the tree | set a timer for 20 minutes | set the temperature "
+    "to 20 degrees | follow the blue bus | keep following the white line | avoid the police | take an X-ray "
+    "picture | record the temperature for 30 seconds | mail the pictures to my boss | upload the video | "
+    "switch the radio on | calibrate the oven | report the score of the match | tell me the time | bring the "
+    "parcel back home | print 3 pictures | save the video on the server | check how many sheep there are",
 )
 _HELD_OUT_WORDINGS = 2
 
@@ -196,8 +196,7 @@ def training_requests(forms: Forms, seed: int) -> list[Request]:
     requests = []
     for kind, wordings in (("command", commands), ("reject", _rejects(0))):
         for number, wording in enumerate(order.sample(wordings, len(wordings))):
-            exception = number % 10 == 0
-            imperative = number % 2 == 0 if forms == "mixed" else (kind == "reject") != exception
+            imperative = number % 2 == 0 if forms == "mixed" else kind == "reject" and number % 10 > 0
             requests.append(_request(wording, "{}." if imperative else choice.choice(OTHER_FORMS), seed))
     order.shuffle(requests)
     return requests
