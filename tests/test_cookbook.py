@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 COOKBOOK = ROOT / "examples" / "cookbook"
 PAGES = [ROOT / "docs" / name for name in ("cookbook.md", "cookbook.zh-CN.md")]
 # Each script, with what only its last step prints.
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Ids, names of models and numbers differ between runs, and between the real base and the tiny one.
+DIFFERS = re.compile(r"(?:ft|file|ftjob)[:-][\w:.-]+|[\d.,]+")
 SCRIPTS = {
     "function_calling": "none  question",
     "recipes": "of ingredients never trained",
@@ -56,7 +60,31 @@ def test_runs_from_first_to_last_step(
     monkeypatch.setenv("OPENAI_BASE_URL", cookbook_server.endpoint.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", cookbook_server.endpoint.api_key)
     script.main(["--quick", *(["--teacher", "gpt-4o"] if script.__name__ == "distillation" else [])])
-    assert last in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert last in printed
+    steps = [DIFFERS.sub("…", line) for line in printed.splitlines()]
+    assert [line for line in _steps_on_page(script.__name__) if line not in steps] == []
+
+
+def _steps_on_page(name: str) -> list[str]:
+    """The numbered lines of the output that the page shows after the command of the script."""
+    blocks = FENCED.findall(PAGES[0].read_text(encoding="utf-8"))
+    shown = "".join(
+        text for (_, code), (_, text) in pairwise(blocks) if f"python examples/cookbook/{name}.py\n" in code
+    )
+    return [DIFFERS.sub("…", line) for line in shown.splitlines() if re.match(r"\d\. ", line)]
+
+
+def test_both_languages_have_the_same_headings_code_and_tables() -> None:
+    english, chinese = (page.read_text(encoding="utf-8") for page in PAGES)
+    assert FENCED.findall(english) == FENCED.findall(chinese)
+    for mark in (r"^(#+) ", r"^\|", r"^- ", r"\d+ %|\d+/\d+"):
+        assert re.findall(mark, english, re.MULTILINE) == re.findall(mark, chinese, re.MULTILINE)
+
+
+def test_every_script_is_on_the_page() -> None:
+    page = PAGES[0].read_text(encoding="utf-8")
+    assert [name for name in SCRIPTS if f"python examples/cookbook/{name}.py" not in page] == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS, indirect=True)
