@@ -107,7 +107,7 @@ def measure(client: OpenAI, model: str, examples: list[dict[str, str]]) -> None:
 def main(argv: list[str] | None = None) -> str:
     chosen = steps.parser(__doc__ or "").parse_args(argv)
     client = OpenAI(timeout=1800)
-    count = 12 if chosen.quick else 80
+    count = 12 if chosen.quick else 60
     examples = prepare(posts(chosen.seed, count))
     valid = examples[: count // 5]
 

@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> str:
     parser.add_argument("--teacher", help=f"a model of the server, such as {TEACHER}, and make none")
     chosen = parser.parse_args(argv)
     client = OpenAI(timeout=1800)
-    labelled, unlabelled, test = (12, 10, 2) if chosen.quick else (48, 64, 24)
+    labelled, unlabelled, test = (12, 10, 2) if chosen.quick else (32, 40, 24)
     tag = f"cheese-distillation-{chosen.seed}"
 
     teacher = chosen.teacher

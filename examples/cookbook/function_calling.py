@@ -90,7 +90,8 @@ def measure(asker: Asker, seed: int, limit: int) -> Counter[str]:
 def main(argv: list[str] | None = None) -> str:
     parser = steps.parser(__doc__ or "")
     parser.add_argument("--forms", choices=["split", "mixed"], default="split", help="see drone_data.py")
-    parser.add_argument("--epochs", type=int, help="(default: auto)")
+    parser.add_argument("--epochs", type=int, help="(default: auto, as in the notebook)")
+    parser.add_argument("--batch-size", type=int, help="(default: auto, as in the notebook)")
     parser.add_argument("--model", help="measure this fine-tuned model and train none")
     parser.add_argument("--no-base", action="store_true", help="leave out the base model's measurement")
     chosen = parser.parse_args(argv)
@@ -119,7 +120,12 @@ def main(argv: list[str] | None = None) -> str:
             suffix=f"drone-{chosen.forms}",
             method={
                 "type": "supervised",
-                "supervised": {"hyperparameters": {"n_epochs": 1 if chosen.quick else chosen.epochs or "auto"}},
+                "supervised": {
+                    "hyperparameters": {
+                        "n_epochs": 1 if chosen.quick else chosen.epochs or "auto",
+                        "batch_size": chosen.batch_size or "auto",
+                    }
+                },
             },
         )
         model = steps.wait(client, job).fine_tuned_model or ""

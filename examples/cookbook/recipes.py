@@ -99,7 +99,7 @@ def measure(client: OpenAI, model: str, examples: list[dict[str, Any]], max_toke
 def main(argv: list[str] | None = None) -> str:
     chosen = steps.parser(__doc__ or "").parse_args(argv)
     client = OpenAI(timeout=1800)
-    train, valid, test, max_tokens = (10, 4, 2, 16) if chosen.quick else (60, 12, 20, 120)
+    train, valid, test, max_tokens = (10, 4, 2, 16) if chosen.quick else (40, 8, 20, 100)
     common = INGREDIENTS[:-HELD_OUT_INGREDIENTS]
     examples = recipes(chosen.seed, train + valid, common)
 
