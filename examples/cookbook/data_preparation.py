@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
         return epochs
 
     client = OpenAI(timeout=1800)
-    print("3. The same by a job with everything at auto")
+    print("  the same by a job with everything at auto:")
     training_file = steps.upload(client, examples, "sarcasm.jsonl")
     job = client.fine_tuning.jobs.create(model=MODEL, training_file=training_file, seed=chosen.seed)
     job = steps.wait(client, job)
