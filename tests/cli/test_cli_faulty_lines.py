@@ -163,6 +163,18 @@ def test_pairs_are_recognised(options: tuple[str, ...], path: Path, tiny_base: P
     assert "Non-preferred answer" in run("check", path, "--base", tiny_base, "--show", 1).stderr
 
 
+def test_estimates_are_made_of_other_formats_too(path: Path, tiny_base: Path) -> None:
+    write(path, *[{"prompt": f"City {n}?", "chosen": "Oslo", "rejected": "None"} for n in range(10)])
+    result = run("estimate", path, "--base", tiny_base, "--measure", "never", "--json")
+    assert json.loads(result.stdout)["counted"] == 10
+    assert "--fix file.fixed.jsonl" in result.stderr
+    table = path.with_name("table.csv")
+    table.write_text("one,two\n1,2\n")
+    failed = run("estimate", table, "--base", tiny_base, "--measure", "never")
+    assert failed.exit_code == 2
+    assert "columns of the question" in failed.stderr
+
+
 @pytest.mark.parametrize("options", [(), ("--method", "reinforcement")])
 def test_items_of_reinforcement_are_recognised(options: tuple[str, ...], path: Path, tiny_base: Path) -> None:
     write(path, *[{"messages": [asks()], "expected": {"n": 4}}] * 10)

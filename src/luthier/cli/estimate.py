@@ -102,20 +102,45 @@ def _prices(model: str | None) -> dict[str, float]:
 
 
 def _count_tokens(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
+    """Of a file in any format that `luthier check` reads; a note says so if it must be converted for a job."""
+    from luthier.data.convert import prepared
+    from luthier.data.findings import FindingError
+
+    try:
+        with prepared(file) as ready:
+            document = _count_lines(file, ready.path, folder, epochs)
+    except FindingError as error:
+        raise _no_estimate(file, error.finding.text()) from error
+    if ready.converted:
+        command = shlex.join(["luthier", "check", str(file), "--fix", f"{file.stem}.fixed.jsonl"])
+        note(say(f"{file} was converted to be counted; jobs take the file that this command writes: {command}",
+                 f"{file} 转换后才作了统计；训练要用这条命令写出的文件：{command}"))  # fmt: skip
+    return document
+
+
+def _no_estimate(file: Path, reason: str) -> CliError:
+    command = shlex.join(["luthier", "check", str(file)])
+    return CliError(
+        say(f"{file} cannot be estimated. {reason} See: {command}", f"{file} 无法估算。{reason}请看：{command}")
+    )
+
+
+def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
+    """`lines`: the file as JSON lines of examples."""
     from luthier.data.check.file_check import check_file
     from luthier.data.check.method import recognised_method
     from luthier.data.cost_estimate import n_epochs_auto
     from luthier.data.rendering.renderer import Renderer
     from luthier.data.token_stats import context_tokens, measure
 
-    method = recognised_method(file)
+    method = recognised_method(lines)
     if method == "reinforcement":
         raise CliError(say(f"{file} is for reinforcement fine-tuning, which cannot be trained here.",
                            f"{file} 是强化微调的数据，这里不能训练。"))  # fmt: skip
-    faulty = check_file(file, method=method).faulty
-    with reading_bar(file, say(f"counting {file.name}", f"统计 {file.name}")) as on_progress:
+    faulty = check_file(lines, method=method).faulty
+    with reading_bar(lines, say(f"counting {file.name}", f"统计 {file.name}")) as on_progress:
         numbers = measure(
-            file,
+            lines,
             Renderer(folder),
             context_tokens(folder),
             method=method,
@@ -124,11 +149,8 @@ def _count_tokens(file: Path, folder: Path, epochs: int | None) -> dict[str, Any
             on_progress=on_progress,
         )
     if not numbers.counted:
-        command = shlex.join(["luthier", "check", str(file)])
         empty = say("It is empty.", "文件是空的。")
-        reason = nothing_counted(numbers.examples, faulty) if numbers.examples else empty
-        raise CliError(say(f"{file} cannot be estimated. {reason} See: {command}",
-                           f"{file} 无法估算。{reason}请看：{command}"))  # fmt: skip
+        raise _no_estimate(file, nothing_counted(numbers.examples, faulty) if numbers.examples else empty)
     n_epochs = epochs or n_epochs_auto(numbers.examples - faulty)
     return {
         "examples": numbers.examples,
