@@ -1,6 +1,6 @@
 """Serving, side by side in one run: the engine that serving picks, transformers with PEFT, and the xllamacpp server.
 
-    python benchmarks/serving.py [--base FOLDER] [--tokens 64] [--rounds 3] [--json FILE]
+    python benchmarks/serving.py [--base FOLDER] [--tokens 64] [--rounds 3] [--beside N] [--json FILE]
 
 Greedy, the same prompts, nothing taken from earlier prompts unless the row says so. Adapters are random LoRA adapters
 of rank 16 on all linear layers, since speed does not depend on what they learnt; that each changes the answer is
@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from load import busy_programs, describe_machine
 from serving_llama import LlamaServer
 
 from luthier.catalogue import Catalogue
@@ -93,7 +94,8 @@ class Bench:
 def main() -> None:
     arguments = _arguments()
     base = arguments.base or Catalogue(Settings().cache).folder(DEFAULT_BASE)
-    with tempfile.TemporaryDirectory() as folder:
+    print(describe_machine(0), f"{arguments.beside} busy programs beside it", sep=", ", flush=True)
+    with tempfile.TemporaryDirectory() as folder, busy_programs(arguments.beside):
         bench = Bench(base, Path(folder), arguments)
         _check_adapters(bench)
         rows: list[Row] = []
@@ -279,6 +281,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--llama", choices=["Q8_0", "F16"], default="Q8_0", help="weights of the xllamacpp server")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--beside", type=int, default=0, help="busy programs that compute in one thread each meanwhile")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     return parser.parse_args()
 

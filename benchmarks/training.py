@@ -15,7 +15,6 @@ Prints a table, writes `training-CASE.json` and the loss curves, `training-CASE.
 import argparse
 import json
 import os
-import platform
 import random
 import resource
 import shutil
@@ -25,8 +24,6 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -36,9 +33,10 @@ import torch
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tests")]
 
+from load import busy_programs, describe_machine  # noqa: E402
+
 from luthier.catalogue import Catalogue  # noqa: E402
 from luthier.data.rendering.renderer import Renderer  # noqa: E402
-from luthier.hardware import cpu_tier  # noqa: E402
 from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
 from luthier.training import batching, dataset  # noqa: E402
 from luthier.training.job_spec import JobSpec  # noqa: E402
@@ -139,19 +137,6 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@contextmanager
-def busy_programs(count: int) -> Iterator[None]:
-    """Programs that compute all the time in one thread each, at the trainer's nice value."""
-    command = [sys.executable, "-c", f"import os\nos.nice({TRAINER_NICE})\nwhile True: pass"]
-    programs = [subprocess.Popen(command) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for program in programs:
-            program.kill()
-            program.wait()
-
-
 def ours(folder: Path) -> dict[str, Any]:
     return run([sys.executable, "-m", "luthier.training", str(folder)], {"PYTHONPATH": str(HERE.parent / "src")})
 
@@ -219,7 +204,7 @@ def compare(case: str, options: argparse.Namespace, base: Path, cache: Path) -> 
                     continue
                 folder = Path(scratch) / f"{name}-{repetition}"
                 shutil.copytree(master, folder)
-                with busy_programs(options.beside if name == "beside" else 0):
+                with busy_programs(options.beside if name == "beside" else 0, TRAINER_NICE):
                     runs.append(trl(folder, trl_python(cache)) if name == "trl" else ours(folder))
                 print(f"{case}: {name} {throughput(runs[-1], tokens):.0f} tokens/s", file=sys.stderr)
         if options.exact:
@@ -329,8 +314,7 @@ def main() -> None:
         growth(options)
         return
     base = Catalogue(cache).folder(DEFAULT_BASE)
-    threads = options.threads or torch.get_num_threads()
-    print(f"{platform.machine()}, {cpu_tier()}, {threads} threads, load {os.getloadavg()[0]:.1f} at the start")
+    print(describe_machine(options.threads))
     for case in ("chats", "calls") if options.case == "all" else (options.case,):
         compare(case, options, base, cache)
 
