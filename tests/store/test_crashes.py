@@ -2,12 +2,14 @@
 
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from luthier.store import Event, Store
-from luthier.store.request_ids import seeded
+from luthier.store.request_ids import resource_id, seeded
+from luthier.types.stored import StoredCompletion
 
 _DAY_S = 24 * 3600
 
@@ -55,3 +57,16 @@ def test_folders_of_another_kind_are_left_alone(store: Store, tmp_path: Path) ->
     os.utime(folder, (0, 0))
     store.delete_expired()
     assert folder.exists()
+
+
+def test_an_answer_that_is_given_again_under_its_seed_is_stored_once(store: Store) -> None:
+    def answer(seed: str | None) -> str:
+        with seeded(seed) if seed else nullcontext():
+            values = {"model": "m", "created": 1, "choices": [], "usage": None, "system_fingerprint": None}
+            completion = StoredCompletion.model_construct(id=resource_id("chatcmpl-"), metadata={}, **values)
+            store.stored_completions.create(completion, [], days=1, max_rows=9)
+            return completion.id
+
+    assert answer("batch/1") == answer("batch/1")
+    assert len({answer("batch/2"), answer(None), answer(None)}) == 3
+    assert store.stored_completions.count() == 4

@@ -27,6 +27,11 @@ def seeded(seed: str) -> Iterator[None]:
         _seed.reset(token)
 
 
+def is_seeded() -> bool:
+    """Whether the running operation may be a repetition."""
+    return _seed.get() is not None
+
+
 def resource_id(prefix: str, length: int = 24) -> str:
     """The id of the resource with this prefix that the running operation creates; a random one without a seed."""
     seed = _seed.get()

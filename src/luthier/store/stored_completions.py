@@ -22,6 +22,7 @@ from luthier.store.database import Database, key_columns, metadata, project_colu
 from luthier.store.json_filters import with_pairs
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
+from luthier.store.request_ids import is_seeded
 from luthier.types.common import now
 from luthier.types.errors import ConflictError, NotFoundError
 from luthier.types.names import snapshot
@@ -51,7 +52,8 @@ class StoredCompletions(Scoped):
     def create(self, completion: StoredCompletion, messages: list[StoredMessage], *, days: int, max_rows: int) -> None:
         """Stores a completion for `days`; beyond `max_rows`, of all projects together, the oldest are deleted.
 
-        Raises ConflictError when there is a completion with that id.
+        One that an earlier try of the same operation stored stays as it is. Raises ConflictError when there is another
+        completion with that id.
         """
         row: dict[str, Any] = {
             "id": completion.id,
@@ -65,6 +67,8 @@ class StoredCompletions(Scoped):
         }
         with self._database.write() as connection:
             if connection.scalar(select(stored_completions.c.seq).where(stored_completions.c.id == completion.id)):
+                if is_seeded():
+                    return
                 raise ConflictError(f"There is a chat completion with id '{completion.id}' already.")
             connection.execute(insert(stored_completions).values(**row))
             _prune(connection, max_rows)

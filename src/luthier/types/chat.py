@@ -200,6 +200,10 @@ class Logprobs(Response):
 _OPTIONAL = ("reasoning_content", "tool_calls", "function_call")  # fields of an answer that are sent if it has them
 
 
+def _sent_if_present() -> Any:
+    return Field(None, exclude_if=lambda value: value is None)
+
+
 def _optional_calls(schema: dict[str, Any]) -> None:
     schema["required"] = [name for name in schema["required"] if name not in _OPTIONAL]
 
@@ -210,10 +214,10 @@ class AnswerMessage(Response):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
-    reasoning_content: str | None = None
+    reasoning_content: str | None = _sent_if_present()
     annotations: Annotated[list[Any], Field(max_length=0)] = Field(default_factory=list)
-    tool_calls: list[ToolCall] | None = None
-    function_call: FunctionCall | None = None
+    tool_calls: list[ToolCall] | None = _sent_if_present()
+    function_call: FunctionCall | None = _sent_if_present()
 
 
 class Choice(Response):

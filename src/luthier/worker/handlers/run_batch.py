@@ -14,6 +14,7 @@ import httpx
 
 from luthier.store import ClaimedBatch
 from luthier.store.batch_results import BatchResults
+from luthier.store.request_ids import seeded
 from luthier.types.batches import OPEN, BatchError, BatchErrors, BatchStatus
 from luthier.types.common import now
 from luthier.types.errors import BadRequestError, CorruptDataError, NotFoundError
@@ -162,7 +163,8 @@ class BatchRun:
             response = httpx.Response(error.status, json=error.body())
         else:
             batch = self._batch
-            response = await self._context.application.post(batch.project, batch.endpoint, line.body, self._gate)
+            with seeded(f"{batch.id}/{line.number}"):  # a line that is answered again after a crash is stored once
+                response = await self._context.application.post(batch.project, batch.endpoint, line.body, self._gate)
         status, body = read_response(response)
         result = {"status_code": status, "request_id": response.headers.get("x-request-id", ""), "body": body}
         succeeded = 200 <= status < 300

@@ -18,8 +18,8 @@ from luthier.server.generation.tool_calls import CallPolicy, call_policy
 from luthier.server.model_loader import LoadedModel
 from luthier.server.routes.chat_completions.response import ChatResponseWriter
 from luthier.server.state import State
+from luthier.store.request_ids import resource_id
 from luthier.types.chat import CreateChatCompletionRequest, Message, TextPart
-from luthier.types.common import new_id
 from luthier.types.errors import BadRequestError
 
 _MANY_MESSAGES = 256
@@ -56,7 +56,7 @@ def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest)
         closing_tokens=closing_tokens(calls, max_tokens),
     )
     request = GenerationRequest(
-        id=new_id("chatcmpl-", 29),
+        id=resource_id("chatcmpl-", 29),
         model=model,
         engine_requests=[EngineRequest(prompt, sampling, model.target.adapter) for sampling in samplings],
         prompt_tokens=len(prompt),

@@ -20,16 +20,11 @@ class ChatResponseWriter(ResponseWriter):
         self._started: set[int] = set()  # choices with a first chunk
 
     def complete(self, choices: Sequence[GeneratedChoice], usage: types.Usage) -> dict[str, Any]:
-        response = types.ChatCompletion(
+        return types.ChatCompletion(
             **self.request.response_fields,
             choices=[self._choice(index, choice) for index, choice in enumerate(choices)],
             usage=usage,
         ).model_dump()
-        for choice in response["choices"]:
-            for field in ("reasoning_content", "tool_calls", "function_call"):
-                if choice["message"][field] is None:
-                    del choice["message"][field]
-        return response
 
     def _choice(self, index: int, choice: GeneratedChoice) -> types.Choice:
         calls = choice.calls
