@@ -38,6 +38,27 @@ SWITCHES = """{% for message in messages %}{{ '<start>' + message.role + '\\n' }
 NO_END = """{% for message in messages %}{{ '<' + message.role + '>\\n' + message.content }}{% endfor %}\
 {% if add_generation_prompt %}{{ '<assistant>\\n' }}{% endif %}"""
 
+# In the manner of Mistral Nemo: definitions and system message stand at the last question, ids have nine characters.
+LAST_QUESTION = """{{ bos_token }}{%- set first = 1 if messages[0].role == 'system' else 0 -%}
+{%- set ns = namespace(last=0) -%}{%- for message in messages -%}
+{%- if message.role == 'user' -%}{%- set ns.last = loop.index0 -%}{%- endif -%}{%- endfor -%}
+{%- for message in messages -%}{%- if message.role == 'user' -%}
+{%- if tools and loop.index0 == ns.last -%}
+{{- '[AVAILABLE_TOOLS]' + (tools | tojson) + '[/AVAILABLE_TOOLS]' -}}{%- endif -%}
+{{- '[INST]' + (messages[0].content + '\n\n' if first and loop.index0 == ns.last else '') + message.content -}}
+{{- '[/INST]' -}}{%- elif message.tool_calls -%}CALLS{{- '<eos>' -}}
+{%- elif message.role == 'assistant' -%}{{- message.content + '<eos>' -}}
+{%- elif message.role == 'tool' -%}
+{%- if message.tool_call_id | length != 9 -%}{{- raise_exception('ids have nine characters') -}}{%- endif -%}
+{{- '[TOOL_RESULTS]' + ({'content': message.content, 'call_id': message.tool_call_id} | tojson) + '[/TOOL_RESULTS]' -}}
+{%- endif -%}{%- endfor -%}"""
+_LISTED = """{{- '[TOOL_CALLS] [' -}}{%- for call in message.tool_calls -%}{{- '' if loop.first else ', ' -}}
+{{- '{"name": ' + (call.function.name | tojson) + ', "arguments": ' + (call.function.arguments | tojson) -}}
+{{- ', "id": "' + call.id + '"}' -}}{%- endfor -%}{{- ']' -}}"""
+_NAMED = """{%- for call in message.tool_calls -%}
+{{- '[TOOL_CALLS]' + call.function.name + '[ARGS]' + (call.function.arguments | tojson) -}}{%- endfor -%}"""
+CALLS_LISTED, CALLS_NAMED = (LAST_QUESTION.replace("CALLS{{", calls + "{{") for calls in (_LISTED, _NAMED))
+
 MARKS = (
     "<start>",
     "<end>",
@@ -50,6 +71,12 @@ MARKS = (
     "<bos>",
     "<eos>",
 )
+
+
+MISTRAL_MARKS = (
+    "[TOOL_CALLS]", "[ARGS]", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]", "<bos>",
+)  # fmt: skip
 
 
 def write_base(

@@ -11,7 +11,19 @@ from luthier.data.examples.example import Example
 from luthier.data.rendering.call_form import parse_answer
 from luthier.data.rendering.renderer import Renderer
 from luthier.types.errors import RenderError
-from templates import ENDS_CONVERSATIONS, NO_END, NO_FUNCTIONS, REASONS, SWITCHES, trained_text, write_base
+from templates import (
+    CALLS_LISTED,
+    CALLS_NAMED,
+    ENDS_CONVERSATIONS,
+    MARKS,
+    MISTRAL_MARKS,
+    NO_END,
+    NO_FUNCTIONS,
+    REASONS,
+    SWITCHES,
+    trained_text,
+    write_base,
+)
 
 FAMILIES = {
     "no functions": NO_FUNCTIONS,
@@ -19,14 +31,23 @@ FAMILIES = {
     "reasons": REASONS,
     "switches": SWITCHES,
     "no end": NO_END,
+    "calls listed": CALLS_LISTED,
+    "calls named": CALLS_NAMED,
 }
+ALL_MARKS = (*MARKS, *MISTRAL_MARKS)
 PARAMETERS = {"type": "object", "properties": {"code": {"type": "string"}}}
 TOOLS = [{"type": "function", "function": {"name": "get_price", "parameters": PARAMETERS}}]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def renderer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Renderer:
-    return Renderer(write_base(tmp_path_factory.mktemp("base"), FAMILIES[request.param]))
+    return Renderer(write_base(tmp_path_factory.mktemp("base"), FAMILIES[request.param], ALL_MARKS))
+
+
+@pytest.mark.parametrize(("template", "form"), [(CALLS_LISTED, "mistral-list"), (CALLS_NAMED, "mistral")])
+def test_a_form_that_reads_back_what_the_template_writes_is_chosen(template: str, form: str, tmp_path: Path) -> None:
+    renderer = Renderer(write_base(tmp_path / "base", template, MISTRAL_MARKS))
+    assert (renderer.call_form.name, renderer.choice.lost, renderer.choice.composed) == (form, (), True)
 
 
 def call(code: str, number: int = 1) -> dict[str, Any]:
@@ -76,7 +97,7 @@ def test_answers_are_trained_with_a_token_that_ends_them_and_nothing_before(rend
 
 
 def test_a_template_of_an_adapter_is_read_as_it_was_chosen(renderer: Renderer, tmp_path: Path) -> None:
-    base = write_base(tmp_path / "base", "unused")
+    base = write_base(tmp_path / "base", "unused", ALL_MARKS)
     (tmp_path / "stored.jinja").write_text(renderer.template.text, encoding="utf-8")
     example = Example(conversation(), TOOLS)
     assert Renderer(base, tmp_path / "stored.jinja").example(example) == renderer.example(example)

@@ -10,6 +10,7 @@ from luthier.data.examples.example import read_examples, to_example
 from luthier.data.rendering.renderer import Renderer
 from luthier.data.token_stats import Distribution, context_tokens, measure, openai_tokens
 from luthier.types.errors import RenderError
+from templates import NO_FUNCTIONS, write_base
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +110,12 @@ def test_a_line_with_an_error_is_left_out_and_a_file_of_its_kind_too(tmp_path: P
 
 def test_a_sample_of_one_long_line_is_not_empty(tmp_path: Path, renderer: Renderer) -> None:
     assert measure(write(tmp_path, chat("a", "b" * 300)), renderer, 100, sample_bytes=1).counted == 1
+
+
+def test_what_the_base_refuses_is_a_finding_with_its_line(tmp_path: Path) -> None:
+    renderer = Renderer(write_base(tmp_path / "base", NO_FUNCTIONS))
+    twice = chat("a", "b")
+    twice["messages"].append({"role": "assistant", "content": "c"})
+    made = measure(write(tmp_path, chat("a", "b"), twice), renderer, 300)
+    assert [(each.code, each.line, each.severity) for each in made.findings] == [("base_refuses_example", 2, "error")]
+    assert "roles must alternate" in made.findings[0].detail

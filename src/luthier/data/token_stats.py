@@ -153,7 +153,7 @@ def _count(
         pieces = [piece for piece in rendered if isinstance(piece, Rendered)]
         if len(pieces) < len(rendered):
             refusal = next(str(piece) for piece in rendered if not isinstance(piece, Rendered))
-            stats.findings.append(make_finding("base_refuses_example", value=refusal).at(line, candidate.number))
+            stats.findings.append(make_finding("base_refuses_example", detail=refusal).at(line, candidate.number))
             continue
         stats.findings += (finding.at(line, candidate.number) for finding in _check_length(pieces, stats))
         if candidate.is_sampled:

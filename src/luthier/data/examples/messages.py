@@ -64,7 +64,32 @@ def normalize_messages(
     Raises:
         RenderError: With the number of the message.
     """
-    return [_normalize_any(index, message, replay) for index, message in enumerate(messages)]
+    normalized = [_normalize_any(index, message, replay) for index, message in enumerate(messages)]
+    _number_calls(normalized, messages)
+    return normalized
+
+
+def _number_calls(normalized: list[dict[str, Any]], messages: list[dict[str, Any]]) -> None:
+    """Gives calls ids by their order, of nine characters as some templates require, and results those of their calls.
+
+    The ids of a file or a client are random, and nothing to learn from.
+    """
+    new_ids: dict[str, str] = {}
+    unanswered: dict[str, None] = {}  # in order
+    count = 0
+    for message, original in zip(normalized, messages, strict=True):
+        sent = original.get("tool_calls") or []
+        for index, call in enumerate(message.get("tool_calls") or []):
+            count += 1
+            call["id"] = f"call{count:05d}"
+            unanswered[call["id"]] = None
+            if index < len(sent):
+                new_ids[str(sent[index].get("id"))] = call["id"]
+        if message["role"] == "tool":
+            new_id = new_ids.get(str(original.get("tool_call_id"))) or next(iter(unanswered), None)
+            if new_id:
+                message["tool_call_id"] = new_id
+                unanswered.pop(new_id, None)
 
 
 def _normalize_any(index: int, message: dict[str, Any], replay: Callable[[str], Any] | None) -> dict[str, Any]:

@@ -17,8 +17,8 @@ _OTHER_FORMS = (
 QUALITY: dict[str, Kind] = {
     "base_refuses_example": _kind(
         "error",
-        "the base model cannot be trained on it: {value}",
-        "基座模型无法用它训练：{value}",
+        "the base model cannot be trained on it: {detail}",
+        "基座模型无法用它训练：{detail}",
         "Change what it names, or choose another base model.",
         "请修改所指出的内容，或换一个基座模型。",
     ),
