@@ -18,6 +18,7 @@ from luthier.evaluation.text_metrics import exact_match
 from luthier.evaluation.text_report import summarize_texts
 from luthier.evaluation.tool_call_match import json_equal
 from luthier.evaluation.tool_call_report import summarize_tool_calls
+from luthier.generate.retries import error_message
 from luthier.language import Language, say
 from luthier.migrate.prices import inference_price
 from luthier.migrate.recorded import RecordedModel
@@ -51,8 +52,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class PairReport:
-    """`same`: the share of questions that both answer alike. `unused`: questions without a reference. `lost`: questions
-    that the old model answered better.
+    """The successor on the questions of the old model.
+
+    Attributes:
+        same: The share of questions that both answer alike.
+        unused: How many questions have no reference.
+        refused: Why the successor's service refused questions, such as those that are longer than its context.
+        lost: Questions that the old model answered better.
     """
 
     old: str
@@ -63,6 +69,7 @@ class PairReport:
     new_usage: Usage
     seen_in_training: int = 0
     unused: int = 0
+    refused: list[str] = field(default_factory=list)
     lost: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -80,6 +87,14 @@ class PairReport:
     def notes(self, language: Language | None = None) -> list[str]:
         """The verdicts and what would help, then what limits them."""
         lines = self.report.advice(language)
+        if self.refused:
+            lines.append(
+                say(
+                    f"{len(self.refused)} questions were refused and count as wrong: {self.refused[0]}",
+                    f"有 {len(self.refused)} 个问题被拒绝，按错误计：{self.refused[0]}",
+                    language,
+                )
+            )
         if self.seen_in_training:
             lines.append(
                 say(
@@ -106,6 +121,7 @@ class PairReport:
             "usage": {"old": asdict(self.old_usage), "new": asdict(self.new_usage)},
             "seen_in_training": self.seen_in_training,
             "without_reference": self.unused,
+            "refused": self.refused,
             "lost": self.lost,
             "notes": self.notes(language),
             "report": self.report.to_dict(language),
@@ -131,7 +147,8 @@ def compare(
     if not lines:
         raise LuthierError(say(f"No answer of {model.name} was recorded.", f"没有录制 {model.name} 的任何回答。"))
     max_tokens = max_tokens or max(_max_tokens(line["request"]) for line in lines) or None
-    sampler = _Sampler(successor, complete, max_tokens, concurrency, on_answer)
+    completer = _Completer(complete)
+    sampler = _Sampler(successor, completer, max_tokens, concurrency, on_answer)
     question_sets = [entry for mode in _MODES if (entry := sampler.question_set(mode, lines))]
     scored = [_with_reference(entry) for entry in question_sets]
     scored = [entry for entry in scored if entry.cases]
@@ -159,6 +176,7 @@ def compare(
         _usage([answer for entry in question_sets for answer in entry.new], lambda prompt, completion: 0.0),
         seen_in_training=sum(line.get("source") == "training" for line in lines),
         unused=len(lines) - sum(len(_with_reference(entry).cases) for entry in question_sets),
+        refused=completer.refused,
         lost=_lost(scored, runs),
     )
 
@@ -174,6 +192,23 @@ def _limited(lines: list[dict[str, Any]], limit: int | None) -> list[dict[str, A
         return lines
     lines = sorted(lines, key=lambda line: str(line.get("custom_id")))
     return [lines[number * len(lines) // limit] for number in range(limit)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Completer:
+    """Answers an empty text where the service refuses the question itself; every other error is raised."""
+
+    complete: Complete
+    refused: list[str] = field(default_factory=list)
+
+    def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
+        import openai
+
+        try:
+            return self.complete(body)
+        except openai.BadRequestError as error:
+            self.refused.append(error_message(error))
+            return {"choices": [{"message": {"role": "assistant", "content": None}, "finish_reason": "stop"}]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +279,8 @@ def _alike(old: Answer, new: Answer) -> bool:
 
 
 def _usage(answers: Sequence[Answer], cost: Callable[[int, int], float] | None) -> Usage:
-    """`cost`: US dollars of (prompt, completion) tokens."""
+    """`cost`: US dollars of (prompt, completion) tokens. Questions that were refused have none and do not count."""
+    answers = [answer for answer in answers if answer.prompt_tokens] or answers
     prompt = sum(answer.prompt_tokens for answer in answers) / len(answers)
     completion = sum(answer.completion_tokens for answer in answers) / len(answers)
     latencies = sorted(answer.latency_s for answer in answers if answer.latency_s)
