@@ -15,7 +15,7 @@ from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.byte_classes import FOREIGN_LEAD, FOREIGN_SCRIPTS, KANA_LEAD, KANA_SECOND
 from luthier.data.check.quality.joined_texts import JoinedTexts
 from luthier.data.check.quality.keywords import GARBLED, KEYWORDS
-from luthier.data.check.quality.misread_text import beginnings, misread_text
+from luthier.data.check.quality.misread_text import misread_text, possible_positions
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
 
@@ -59,7 +59,7 @@ class LanguageCheck(QualityCheck):
         """Scans all characters at once; few texts have letters of a third script or traces of a wrong encoding."""
         joined = batch.joined
         odd = KEYWORDS.texts_with(joined, GARBLED) | _texts_in_foreign_scripts(joined)
-        odd |= joined.matching(beginnings())
+        odd |= joined.at(possible_positions(joined))
         for row in batch.answers.rows(batch.answers.among(odd)):
             if match := _GARBLED.search(row.text):
                 excerpt = row.text[max(0, match.start() - 10) : match.end() + 10]

@@ -8,33 +8,55 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import product
 
+from luthier.data.check.quality.joined_texts import JoinedTexts
+
 _DOUBLE = ("gb18030", "big5", "cp932", "cp949")  # encodings of two bytes for a character
 _SINGLE = ("cp1252", "latin-1", "cp1251")
-_RUN = re.compile(r"[^\x00-\x7f]{2,60}")
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")
+_ASCII = bytes(range(128))
+_LONGEST_RUN = 60  # characters that are written back
 _LEADS = bytes((0xD0, 0xD1, *range(0xE2, 0xEA), 0xEF))  # of Cyrillic, punctuation, Han, kana and full-width signs
 _MIN_CHARACTERS = 2  # that come out; one alone may be chance
 _CERTAIN_CHARACTERS = 5  # that come out of no other text, even of common characters
 
 
+def possible_positions(joined: JoinedTexts) -> list[int]:
+    """Where in `joined.text` such text may begin; found by its few first characters that occur at all."""
+    positions: list[int] = []
+    for char in set(joined.utf8.translate(None, _ASCII).decode("utf-8", "ignore")) & _first_characters():
+        position = joined.text.find(char)
+        while position >= 0:
+            positions.append(position)
+            position = joined.text.find(char, position + 1)
+    return positions
+
+
 @cache
-def beginnings() -> re.Pattern[str]:
-    """Matches wherever such text may begin, and seldom elsewhere."""
-    pairs = [bytes(pair) for pair in product(_LEADS, range(0x80, 0xC0))]
-    double = {text for pair in pairs for codec in _DOUBLE if len(text := pair.decode(codec, "ignore")) == 1}
-    single = {text for pair in pairs for codec in _SINGLE if len(text := pair.decode(codec, "ignore")) == 2}
-    seconds: dict[str, set[str]] = {}
-    for text in single:
-        seconds.setdefault(text[0], set()).add(text[1])
-    alternatives = [f"{first}[{re.escape(''.join(sorted(tails)))}]" for first, tails in sorted(seconds.items())]
-    return re.compile("|".join((f"[{re.escape(''.join(sorted(double)))}]", *alternatives)))
+def _first_characters() -> frozenset[str]:
+    """Of the text or a part of it, without common ones: few texts have any."""
+    singles, pairs = _beginnings()
+    return frozenset(char for char in singles if not _is_common_han(char)) | {pair[0] for pair in pairs}
+
+
+@cache
+def _beginnings() -> tuple[frozenset[str], frozenset[str]]:
+    """Single characters and pairs of them with which such text begins."""
+    leads = [bytes(pair) for pair in product(_LEADS, range(0x80, 0xC0))]
+    texts = {lead.decode(codec, "ignore") for lead in leads for codec in (*_DOUBLE, *_SINGLE)}
+    return frozenset(text for text in texts if len(text) == 1), frozenset(text for text in texts if len(text) == 2)
 
 
 def misread_text(text: str) -> tuple[str, str] | None:
     """(the damaged characters, what they were), for the first that are damaged; None without any."""
-    for match in beginnings().finditer(text):
-        run = _RUN.match(text, match.start())
-        for original in _originals(run.group()) if run else ():
-            return run.group() if run else "", original
+    singles, pairs = _beginnings()
+    for match in _NON_ASCII.finditer(text):
+        start = match.start()
+        if text[start] not in singles and text[start : start + 2] not in pairs:
+            continue
+        run = text[start : start + _LONGEST_RUN]
+        run = run[: next((size for size, char in enumerate(run) if char.isascii()), len(run))]
+        for original in _originals(run):
+            return run, original
     return None
 
 
@@ -56,8 +78,9 @@ def _is_plain(run: str, codec: str) -> bool:
     """Whether most characters are common ones of Chinese (GB 2312, level 1), which such text is not made of."""
     if codec not in _DOUBLE:
         return False
-    common = 0
-    for char in run:
-        pair = char.encode("gb2312", "ignore")
-        common += len(pair) == 2 and pair[0] <= 0xD7
-    return common * 2 > len(run)
+    return sum(map(_is_common_han, run)) * 2 > len(run)
+
+
+def _is_common_han(char: str) -> bool:
+    pair = char.encode("gb2312", "ignore")
+    return len(pair) == 2 and 0xB0 <= pair[0] <= 0xD7
