@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from luthier.data.check.file_check import check_file, checked_examples
+from luthier.data.check.file_check import check_file, checked_examples, job_error
 from luthier.data.check.method import recognised_method
 from luthier.data.jsonl.reader import read_lines
 from luthier.data.rendering.renderer import Renderer
@@ -116,3 +116,11 @@ def test_pairs_with_one_question_stay_together(tmp_path: Path) -> None:
     path, out = write(tmp_path, *pairs), tmp_path / "valid.jsonl"
     result = split_file(path, tmp_path / "train.jsonl", [Output("validation", out, 0.2)])
     assert (result.groups, result.overlap, result.largest_group) == (5, 0, 3)
+
+
+@pytest.mark.parametrize("answer", [{}, {"role": "assistant"}, {"role": "you", "content": "a"}, {"content": 3}])
+def test_a_fault_in_an_answer_of_a_pair_fails_the_job_by_its_name(tmp_path: Path, answer: dict[str, Any]) -> None:
+    path = write(tmp_path, *[{**PAIR, "preferred_output": [answer]}] * 10)
+    error = job_error(check_file(path, method="dpo"), file_id="file-1")
+    assert error is not None
+    assert error.message.startswith("The job failed due to an invalid training file.")

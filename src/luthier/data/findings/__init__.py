@@ -72,7 +72,8 @@ class Finding:
     def wire(self, *, file_id: str = "", param: str = "training_file") -> str:
         """The sentence of a failed job, in OpenAI's words; always English, messages counted from 1."""
         wire = kind_of_code(self.code).wire
-        template = wire if isinstance(wire, str) else wire[self.key or ""]
+        # In a preference pair the name of the answer stands before the key of its message.
+        template = wire if isinstance(wire, str) else wire[(self.key or "").rpartition(".")[2]]
         place = f"Line {self.line}" + ("" if self.message_index is None else f", message {self.message_index + 1}")
         at = place if self.key is None else f'{place}, key "{self.key}"'
         which = "Validation" if param == "validation_file" else "Training"
