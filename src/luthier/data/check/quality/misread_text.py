@@ -8,34 +8,33 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import product
 
+import numpy as np
+import numpy.typing as npt
+
 from luthier.data.check.quality.joined_texts import JoinedTexts
 
 _DOUBLE = ("gb18030", "big5", "cp932", "cp949")  # encodings of two bytes for a character
 _SINGLE = ("cp1252", "latin-1", "cp1251")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
-_ASCII = bytes(range(128))
 _LONGEST_RUN = 60  # characters that are written back
 _LEADS = bytes((0xD0, 0xD1, *range(0xE2, 0xEA), 0xEF))  # of Cyrillic, punctuation, Han, kana and full-width signs
 _MIN_CHARACTERS = 2  # that come out; one alone may be chance
 _CERTAIN_CHARACTERS = 5  # that come out of no other text, even of common characters
 
 
-def possible_positions(joined: JoinedTexts) -> list[int]:
-    """Where in `joined.text` such text may begin; found by its few first characters that occur at all."""
-    positions: list[int] = []
-    for char in set(joined.utf8.translate(None, _ASCII).decode("utf-8", "ignore")) & _first_characters():
-        position = joined.text.find(char)
-        while position >= 0:
-            positions.append(position)
-            position = joined.text.find(char, position + 1)
-    return positions
+def possible_positions(joined: JoinedTexts) -> npt.NDArray[np.intp]:
+    """Where in `joined.text` such text may begin."""
+    return np.flatnonzero(_first_characters()[np.minimum(joined.code_points, 0xFFFF)])
 
 
 @cache
-def _first_characters() -> frozenset[str]:
-    """Of the text or a part of it, without common ones: few texts have any."""
+def _first_characters() -> npt.NDArray[np.bool_]:
+    """By code point: whether such text or a part of it begins so; few texts have any, as common ones are left out."""
     singles, pairs = _beginnings()
-    return frozenset(char for char in singles if not _is_common_han(char)) | {pair[0] for pair in pairs}
+    characters = {char for char in singles if not _is_common_han(char)} | {pair[0] for pair in pairs}
+    table = np.zeros(0x10000, np.bool_)
+    table[[ord(char) for char in characters]] = True
+    return table
 
 
 @cache
