@@ -24,7 +24,10 @@ _CERTAIN_CHARACTERS = 5  # that come out of no other text, even of common charac
 
 def possible_positions(joined: JoinedTexts) -> npt.NDArray[np.intp]:
     """Where in `joined.text` such text may begin."""
-    return np.flatnonzero(_first_characters()[np.minimum(joined.code_points, 0xFFFF)])
+    units = np.frombuffer(joined.text.encode("utf-16-le", "surrogatepass"), np.uint16)
+    if len(units) != len(joined.text):  # characters beyond the basic plane, of two units each
+        return np.flatnonzero(_first_characters()[np.minimum(joined.code_points, 0xFFFF)])
+    return np.flatnonzero(_first_characters()[units])
 
 
 @cache
