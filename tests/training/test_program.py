@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from luthier.worker.trainer_process import LocalTrainerProcess
 from training.jobs import write_job
 
 PROGRAM = [sys.executable, "-m", "luthier.training"]
@@ -78,3 +79,17 @@ def test_it_stops_with_its_state_saved(tmp_path: Path, tiny_base: Path, how: str
     assert b"finished" not in remaining
     for pipe in (process.stdin, process.stdout, process.stderr):
         pipe.close()
+
+
+def test_a_module_in_the_folder_of_the_caller_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person starts the server in a folder of their own, with a `torch.py` or `queue.py` in it."""
+    for name in ("torch.py", "json.py", "luthier.py"):
+        (tmp_path / name).write_text("raise SystemExit('imported from the folder of the caller')")
+    monkeypatch.chdir(tmp_path)
+    trainer = LocalTrainerProcess(tmp_path)
+    trainer.start()
+    list(trainer.events())
+    assert trainer.wait() != 0  # there is no job in the folder
+    log = (tmp_path / "trainer.log").read_text()
+    assert "usage: python -m luthier.training" in log
+    assert "imported from the folder" not in log

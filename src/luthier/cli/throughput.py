@@ -117,7 +117,7 @@ def _announce(rates: Sequence[Rate], load: float | None, *, again: bool) -> None
 
 
 def _measure(settings: Settings, cache: Path, base: Path, full: bool, load: float | None) -> Rate | None:
-    command = [sys.executable, "-m", "luthier.training.throughput", str(base), "--device", settings.device]
+    command = [sys.executable, "-P", "-m", "luthier.training.throughput", str(base), "--device", settings.device]
     command += ["--precision", settings.precision, "--threads", str(settings.threads)]
     command += ["--cache", str(cache), "--tuning", "full" if full else "lora"]
     try:

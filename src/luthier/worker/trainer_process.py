@@ -43,7 +43,7 @@ class LocalTrainerProcess:
         self._folder = folder
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "luthier.training", "--stop-with-parent", str(self._folder)]
+        command = [sys.executable, "-P", "-m", "luthier.training", "--stop-with-parent", str(self._folder)]
         with (self._folder / "trainer.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True

@@ -33,7 +33,8 @@ def load_base(base: Path, dtype: torch.dtype) -> Any:
     try:
         return load_model(AutoModelForCausalLM, base, dtype)
     except (OSError, ValueError) as error:
-        raise BaseModelError(f"The base model {base.name} cannot be loaded: {error}") from error
+        reason = str(error).replace(str(base), base.name)  # the message may be sent to a client
+        raise BaseModelError(f"The base model {base.name} cannot be loaded: {reason}") from error
 
 
 def hardware_of(options: EngineOptions) -> tuple[torch.device, torch.dtype]:

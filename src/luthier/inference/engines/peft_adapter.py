@@ -38,7 +38,8 @@ def read_adapter(folder: Path, model: FusedModel) -> list[LayerFactors]:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "adapter_model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
-        raise BaseModelError(f"The adapter cannot be read: adapter_config.json or its weights: {error}") from error
+        reason = str(error).replace(str(folder), folder.name)  # the message may be sent to a client
+        raise BaseModelError(f"The adapter cannot be read: adapter_config.json or its weights: {reason}") from error
     unsupported = [name for name in _UNSUPPORTED if config.get(name)]
     if unsupported or config.get("bias", "none") != "none":
         names = ", ".join(unsupported) or "bias"
