@@ -15,7 +15,7 @@ LINES = [
     {"generation"},
     {"state"},
     {"model_loader"},
-    {"model_resolver"},
+    {"model_resolver", "hosting"},
     {"http"},
 ]
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}
