@@ -40,4 +40,17 @@ def test_chinese_examples_for_a_chinese_user(monkeypatch: pytest.MonkeyPatch, tm
     train, valid = quickstart._prepare(tmp_path)
     assert "你是家里的智能管家" in train.read_text(encoding="utf-8")
     assert len(valid.read_text(encoding="utf-8").splitlines()) >= 30
-    assert quickstart._call("play_music", {"room": "客厅"}) == 'play_music(room="客厅")'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ('{"room": "客厅"}', 'play_music(room="客厅")'),
+        ("{}", "play_music()"),
+        ('{"room": "客', 'play_music({"room": "客'),
+        ("", "play_music("),
+        ("[1]", "play_music([1]"),
+    ],
+)
+def test_arguments_of_any_kind_are_shown(arguments: str, shown: str) -> None:
+    assert quickstart._call("play_music", arguments) == shown

@@ -271,7 +271,7 @@ def test_list_pages_and_metadata(bare_client: OpenAI, file_id: str) -> None:
 def test_a_limit_of_0_is_an_empty_page(bare_client: OpenAI, file_id: str) -> None:
     jobs = bare_client.fine_tuning.jobs
     job = jobs.create(model="gpt-4o", training_file=file_id)
-    for page in (jobs.list(limit=0), jobs.list(after="x", limit=0), jobs.list_events(job.id, limit=0)):
+    for page in (jobs.list(limit=0), jobs.list(after=job.id, limit=0), jobs.list_events(job.id, limit=0)):
         assert page.data == []
 
 

@@ -222,12 +222,17 @@ def _text(message: dict[str, Any]) -> str:
     """Tool calls as `name(argument=value)`, else the content, on one line."""
     calls = [call["function"] for call in message.get("tool_calls") or []]
     if calls:
-        return "; ".join(_call(call["name"], json.loads(call["arguments"])) for call in calls)
+        return "; ".join(_call(call["name"], call["arguments"]) for call in calls)
     return " ".join((message.get("content") or "").split())
 
 
-def _call(name: str, arguments: dict[str, Any]) -> str:
-    return f"{name}({', '.join(f'{key}={json.dumps(value, ensure_ascii=False)}' for key, value in arguments.items())})"
+def _call(name: str, arguments: str) -> str:
+    """Arguments that are no JSON object, as those of a call that was cut off, are shown as they are."""
+    try:
+        members = json.loads(arguments).items()
+    except (ValueError, AttributeError):
+        return f"{name}({' '.join(arguments.split())}"
+    return f"{name}({', '.join(f'{key}={json.dumps(value, ensure_ascii=False)}' for key, value in members)})"
 
 
 def _print_comparisons(comparisons: list[Comparison]) -> None:
