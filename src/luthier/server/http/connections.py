@@ -32,10 +32,10 @@ class BoundedConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         self._last_received_s = time.monotonic()
         super().data_received(data)
-        if self.waits_for_headers():
-            self._start_deadline()
-        else:
+        if not self.waits_for_headers():
             self._stop_deadline()
+        elif self.conn.trailing_data[0]:  # headers have begun; the rest of an early refused body is no request
+            self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
