@@ -69,10 +69,10 @@ def test_runs_from_first_to_last_step(
 def _steps_on_page(name: str) -> list[str]:
     """The numbered lines of the output that the page shows after the command of the script."""
     blocks = FENCED.findall(PAGES[0].read_text(encoding="utf-8"))
-    shown = "".join(
+    text_blocks = "".join(
         text for (_, code), (_, text) in pairwise(blocks) if f"python examples/cookbook/{name}.py\n" in code
     )
-    return [DIFFERS.sub("…", line) for line in shown.splitlines() if re.match(r"\d\. ", line)]
+    return [DIFFERS.sub("…", line) for line in text_blocks.splitlines() if re.match(r"\d\. ", line)]
 
 
 def test_both_languages_have_the_same_headings_code_and_tables() -> None:

@@ -79,12 +79,12 @@ def stored_examples(client: OpenAI, model: str, tag: str) -> list[dict[str, Any]
     """The stored completions with this tag as lines of a training file."""
     lines = []
     for completion in client.chat.completions.list(model=model, metadata={"distillation": tag}, limit=100):
-        asked = [
+        question = [
             {"role": message.role, "content": message.content}
             for message in client.chat.completions.messages.list(completion.id)
         ]
         answer = {"role": "assistant", "content": completion.choices[0].message.content}
-        lines.append({"messages": [*asked, answer]})
+        lines.append({"messages": [*question, answer]})
     return lines
 
 

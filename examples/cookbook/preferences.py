@@ -92,10 +92,10 @@ def main(argv: list[str] | None = None) -> str:
     parser.add_argument("--batch-size", type=int, default=8, help="(default: the guide's 8)")
     chosen = parser.parse_args(argv)
     client = OpenAI(timeout=1800)
-    max_tokens, asked, epochs = (8, 2, 1) if chosen.quick else (80, 8, chosen.epochs)
+    max_tokens, question_count, epochs = (8, 2, 1) if chosen.quick else (80, 8, chosen.epochs)
     examples = pairs(chosen.seed)
     train, valid, test = examples[:28], examples[28:32], examples[32:]
-    questions = [pair["input"]["messages"][1]["content"] for pair in test][:asked]
+    questions = [pair["input"]["messages"][1]["content"] for pair in test][:question_count]
 
     print("1. The base model's answers, graded")
     client.fine_tuning.alpha.graders.validate(grader=GRADER)  # type: ignore[arg-type]

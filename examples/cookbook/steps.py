@@ -22,10 +22,10 @@ Answer = TypeVar("Answer")
 
 def parser(description: str) -> argparse.ArgumentParser:
     """Arguments that every script has. `--quick` is for tests: next to no data, one epoch, few questions."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--quick", action="store_true", help="a trial run: few examples, one epoch, few questions")
-    made.add_argument("--seed", type=int, default=1, help="of the data and of the job (default: 1)")
-    return made
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a trial run: few examples, one epoch, few questions")
+    parser.add_argument("--seed", type=int, default=1, help="of the data and of the job (default: 1)")
+    return parser
 
 
 def to_jsonl(examples: Iterable[dict[str, Any]]) -> bytes:

@@ -184,8 +184,8 @@ def test_the_next_step_after_a_split_is_to_train(train: Path) -> None:
 
 
 def test_epochs_are_said_of_the_training_file_only(train: Path) -> None:
-    shown = run("check", train, "--validation", train.with_name("broken.jsonl"), "--no-quality")
-    assert shown.exit_code == 2
+    result = run("check", train, "--validation", train.with_name("broken.jsonl"), "--no-quality")
+    assert result.exit_code == 2
     valid = train.with_name("valid.jsonl")
     valid.write_bytes(train.read_bytes())
     assert run("check", train, "--validation", valid, "--no-quality").stdout.count("Epochs with") == 1

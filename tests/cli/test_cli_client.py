@@ -108,9 +108,9 @@ def test_errors_of_the_api_as_json_and_in_chinese(api: FakeAPI, luthier: Run) ->
     message = "Invalid 'hyperparameters.n_epochs': integer above maximum value."
     error = {"message": message, "code": "integer_above_max_value", "param": "hyperparameters.n_epochs", "type": "t"}
     api.failures += [(400, json.dumps({"error": error}).encode())] * 2
-    shown = json.loads(luthier("models", "show", "m", "--json").stdout)["error"]
-    assert shown["status"] == 400
-    assert {key: shown[key] for key in error} == error
+    sent = json.loads(luthier("models", "show", "m", "--json").stdout)["error"]
+    assert sent["status"] == 400
+    assert {key: sent[key] for key in error} == error
     chinese = luthier("models", "show", "m", "--lang", "zh").stderr
     assert f"请求无效（hyperparameters.n_epochs）。服务器的原话：{message}" in chinese
 

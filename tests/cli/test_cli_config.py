@@ -105,6 +105,6 @@ def test_wrong_settings_are_explained_in_chinese(monkeypatch: pytest.MonkeyPatch
         ("DEVICE", "tpu", "可选值"),
     ):
         monkeypatch.setenv(f"LUTHIER_{name}", value)
-        shown = run("serve", "--lang", "zh").stderr
-        assert text in shown, shown
+        warning = run("serve", "--lang", "zh").stderr
+        assert text in warning, warning
         monkeypatch.delenv(f"LUTHIER_{name}")

@@ -117,7 +117,7 @@ def test_what_cannot_be_estimated(file: Path, tiny_base: Path, tmp_path: Path) -
 
 def add_job(tiny_base: Path, tmp_path: Path, **fields: Any) -> None:
     key = rate_key(tiny_base, "auto", "auto", 0, full=False)
-    rate = {"tokens_per_s": 300.0, "steps": 40, "at": int(time.time()), "load": 0.2, "source": "job"}
+    rate = {"tokens_per_s": 300.0, "steps": 40, "measured_at": int(time.time()), "load": 0.2, "source": "job"}
     add_rate(tmp_path / "cache", key, Rate(**(rate | fields)))
 
 
@@ -145,12 +145,12 @@ def test_jobs_correct_a_measurement(file: Path, tiny_base: Path, measurements: l
     here = document["here"]
     assert (here["tokens_per_s"], here["jobs"], here["measurements"]) == (300.0, 3, 1)
     assert here["seconds_range"] == pytest.approx([document["trained_tokens"] / rate for rate in (320, 100)])
-    shown = run("estimate", file, "--base", tiny_base, "--lang", "zh").stdout
-    assert "依据 3 个任务和 1 次实测" in shown
+    result = run("estimate", file, "--base", tiny_base, "--lang", "zh").stdout
+    assert "依据 3 个任务和 1 次实测" in result
     assert len(measurements) == 1
 
 
-@pytest.mark.parametrize("faulty", [{"steps": 1}, {"at": 1_700_000_000}])
+@pytest.mark.parametrize("faulty", [{"steps": 1}, {"measured_at": 1_700_000_000}])
 def test_short_or_old_rates_are_not_used(
     file: Path, tiny_base: Path, measurements: list[list[str]], tmp_path: Path, faulty: dict[str, int]
 ) -> None:

@@ -156,9 +156,9 @@ def test_pairs_are_recognised(options: tuple[str, ...], path: Path, tiny_base: P
     assert run("check", path, "--base", tiny_base, "--method", "supervised").exit_code == 1
     document = json.loads(run("estimate", path, "--base", tiny_base, "--measure", "never", "--json").stdout)
     assert (document["counted"], document["faulty"]) == (10, 0)
-    shown = json.loads(run("check", path, "--base", tiny_base, "--show", 1, "--json").stdout)
+    examples_shown = json.loads(run("check", path, "--base", tiny_base, "--show", 1, "--json").stdout)
     for side, text in (("preferred", answers()["content"]), ("non_preferred", "b")):
-        rows = zip(shown[side]["tokens"], shown[side]["weights"], strict=True)
+        rows = zip(examples_shown[side]["tokens"], examples_shown[side]["weights"], strict=True)
         assert "".join(token for token, weight in rows if weight) == f"{text}<|im_end|>"
     assert "Non-preferred answer" in run("check", path, "--base", tiny_base, "--show", 1).stderr
 

@@ -102,9 +102,9 @@ def test_a_picture_does_not_take_the_place_of_data(train: Path, tmp_path: Path, 
 
 
 def test_a_misspelt_option_gets_the_nearest_one(train: Path) -> None:
-    shown = run("check", train, "--validaton", train).stderr
-    assert "Did you mean --validation?" in shown.replace("'", "")
-    assert "--quality" not in shown
+    message = run("check", train, "--validaton", train).stderr
+    assert "Did you mean --validation?" in message.replace("'", "")
+    assert "--quality" not in message
     assert "是否指" in run("check", train, "--validaton", train, "--lang", "zh").stderr
 
 

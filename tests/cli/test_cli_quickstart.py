@@ -43,7 +43,7 @@ def test_chinese_examples_for_a_chinese_user(monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.mark.parametrize(
-    ("arguments", "shown"),
+    ("arguments", "cell"),
     [
         ('{"room": "客厅"}', 'play_music(room="客厅")'),
         ("{}", "play_music()"),
@@ -52,5 +52,5 @@ def test_chinese_examples_for_a_chinese_user(monkeypatch: pytest.MonkeyPatch, tm
         ("[1]", "play_music([1]"),
     ],
 )
-def test_arguments_of_any_kind_are_shown(arguments: str, shown: str) -> None:
-    assert quickstart._call("play_music", arguments) == shown
+def test_arguments_of_any_kind_are_shown(arguments: str, cell: str) -> None:
+    assert quickstart._call("play_music", arguments) == cell

@@ -152,9 +152,9 @@ def test_files_from_completions(luthier: Run, api: FakeAPI) -> None:
     sent = json.loads(api.files["file-stored"][1])
     assert sent == {"model": "gpt-4o", "metadata": {"task": "a=b"}, "filename": "s.jsonl"}
     api.files.clear()
-    shown = luthier("files", "from-completions", "--show", "1").stdout
-    assert "How are you?" in shown
-    assert "Hello" in shown
+    output = luthier("files", "from-completions", "--show", "1").stdout
+    assert "How are you?" in output
+    assert "Hello" in output
     assert not api.files
     refused = luthier("files", "from-completions", "--metadata", "task")
     assert (refused.exit_code, "KEY=VALUE" in refused.stderr) == (2, True)
@@ -162,9 +162,9 @@ def test_files_from_completions(luthier: Run, api: FakeAPI) -> None:
 
 def test_models_show_names_the_job_that_made_it(api: FakeAPI, luthier: Run) -> None:
     api.add_job("ftjob-1", [], [("succeeded", 0)], hyperparameters={"n_epochs": 3})
-    shown = json.loads(luthier("models", "show", MODEL, "--json").stdout)
+    output = json.loads(luthier("models", "show", MODEL, "--json").stdout)
     expected = {"job": "ftjob-1", "epochs": 3, "training_file": "file-1", "trained_tokens": 1234}
-    assert {name: shown[name] for name in expected} == expected
+    assert {name: output[name] for name in expected} == expected
 
 
 def test_loss_curves_as_svg(api: FakeAPI, luthier: Run, tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ ADDED = ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>"
 
 @pytest.fixture(params=WRITTEN, ids=lambda form: form.name)
 def form(request: pytest.FixtureRequest) -> CallForm:
-    made: CallForm = request.param()
-    return made
+    call_form: CallForm = request.param()
+    return call_form
 
 
 @cache

@@ -84,9 +84,9 @@ def test_each_answer_with_reasoning_is_trained_after_a_prompt_without() -> None:
         user,
         _reasoned("d", "r4"),
     ]
-    made = [example.messages for example in by_reasoning(Example(messages))]
+    conversations = [example.messages for example in by_reasoning(Example(messages))]
     silent_a, silent_c = _reasoned("a", weight=0), _reasoned("c", weight=0)
-    assert made == [
+    assert conversations == [
         [user, _reasoned("a", "r1")],
         [user, silent_a, user, _reasoned("b", weight=0), user, _reasoned("c", "r3")],
         [user, silent_a, user, _reasoned("b"), user, silent_c, user, _reasoned("d", "r4")],

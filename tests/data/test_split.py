@@ -164,9 +164,9 @@ def test_what_all_examples_share_does_not_bind_them(tmp_path: Path, instruction:
     values = [
         {"prompt": instruction.format(remark), "completion": "ab"[number < 50]} for number, remark in enumerate(REMARKS)
     ]
-    made = split(tmp_path, b"".join(json.dumps(value).encode() + b"\n" for value in values), 0.2)[1]
-    assert made.counts == [80, 20]
-    assert made.strata == {"a": [40, 10], "b": [40, 10]}
+    report = split(tmp_path, b"".join(json.dumps(value).encode() + b"\n" for value in values), 0.2)[1]
+    assert report.counts == [80, 20]
+    assert report.strata == {"a": [40, 10], "b": [40, 10]}
 
 
 @given(sizes=st.lists(st.integers(2, 30), min_size=2, max_size=12), share=st.sampled_from([0.05, 0.1, 0.2, 0.3]))

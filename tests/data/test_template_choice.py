@@ -76,7 +76,7 @@ def test_no_call_is_lost(renderer: Renderer) -> None:
     assert all(part in text for part in ("Be short.", '"get_price"', "How much is A?", "12", "13", "It is 13."))
     trained = trained_text(renderer, Example(messages[:3], TOOLS))
     answer = parse_answer(trained, renderer.call_form, TOOLS)
-    assert [(made.name, json.loads(made.arguments)) for made in answer.calls] == [("get_price", {"code": "A"})]
+    assert [(call.name, json.loads(call.arguments)) for call in answer.calls] == [("get_price", {"code": "A"})]
 
 
 def test_the_prompt_of_every_answer_is_what_was_trained(renderer: Renderer) -> None:

@@ -116,6 +116,8 @@ def test_what_the_base_refuses_is_a_finding_with_its_line(tmp_path: Path) -> Non
     renderer = Renderer(write_base(tmp_path / "base", NO_FUNCTIONS))
     twice = chat("a", "b")
     twice["messages"].append({"role": "assistant", "content": "c"})
-    made = measure(write(tmp_path, chat("a", "b"), twice), renderer, 300)
-    assert [(each.code, each.line, each.severity) for each in made.findings] == [("base_refuses_example", 2, "error")]
-    assert "roles must alternate" in made.findings[0].detail
+    statistics = measure(write(tmp_path, chat("a", "b"), twice), renderer, 300)
+    assert [(each.code, each.line, each.severity) for each in statistics.findings] == [
+        ("base_refuses_example", 2, "error")
+    ]
+    assert "roles must alternate" in statistics.findings[0].detail

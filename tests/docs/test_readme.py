@@ -157,9 +157,12 @@ def test_its_events_are_those_of_the_reference_page_in_order(said: list[str]) ->
     texts = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
     patterns = [re.sub(r"\b[A-Z]{2,}\b|\bN\b", ".+", re.escape(text)) + "(; .+)?" for text in texts]
     events = [line for line in said[:-2] if not re.match(r"ftjob-\w+: ", line)]
-    seen = [next((at for at, pattern in enumerate(patterns) if re.fullmatch(pattern, line)), line) for line in events]
+    seen = [
+        next((position for position, pattern in enumerate(patterns) if re.fullmatch(pattern, line)), line)
+        for line in events
+    ]
     assert seen
-    assert [at for at in seen if isinstance(at, str)] == []
+    assert [position for position in seen if isinstance(position, str)] == []
     assert seen == sorted(seen)
 
 

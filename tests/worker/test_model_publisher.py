@@ -68,9 +68,9 @@ def test_a_model_that_the_gate_refuses_is_kept_as_a_checkpoint(
     run_next(store, tmp_path)
     job = store.jobs.retrieve(job_id)
     assert (job.status, job.error and job.error.code, job.fine_tuned_model) == ("failed", "parity_failed", None)
-    (kept,) = store.jobs.checkpoints(job_id, limit=9, after=None).data
-    name = kept.fine_tuned_model_checkpoint
-    assert (kept.step_number, name.rpartition(":")[2]) == (20, "ckpt-step-20")
+    (checkpoint,) = store.jobs.checkpoints(job_id, limit=9, after=None).data
+    name = checkpoint.fine_tuned_model_checkpoint
+    assert (checkpoint.step_number, name.rpartition(":")[2]) == (20, "ckpt-step-20")
     assert job.error
     assert (
         job.error.message == f"It differs. Try --precision float32. The trained model is kept as the checkpoint {name}."

@@ -25,13 +25,13 @@ _LOAD_TOLERANCE = 0.5  # per core; half of a load that is higher than one
 class Rate:
     """Tokens of examples trained per second over `steps` optimizer steps.
 
-    `at`: Unix seconds. `load`: waiting and running processes per core before it began; None where the system does not
-    tell. `details`: what a measurement also found (hardware, memory, sizes); a job leaves none.
+    `measured_at`: Unix seconds. `load`: waiting and running processes per core before it began; None where the system
+    does not tell. `details`: what a measurement also found (hardware, memory, sizes); a job leaves none.
     """
 
     tokens_per_s: float
     steps: int
-    at: int
+    measured_at: int
     load: float | None
     source: Literal["measurement", "job"]
     details: dict[str, Any] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Rate:
             similar = True
         else:
             similar = abs(self.load - load) <= max(_LOAD_TOLERANCE, max(self.load, load) / 2)
-        return similar and self.steps >= MIN_STEPS and time.time() - self.at < _MAX_AGE_S
+        return similar and self.steps >= MIN_STEPS and time.time() - self.measured_at < _MAX_AGE_S
 
 
 def rate_key(base: Path, device: str, precision: str, threads: int, *, full: bool) -> str:
@@ -71,7 +71,7 @@ def read_rates(cache: Path, key: str) -> list[Rate]:
 def add_rate(cache: Path, key: str, rate: Rate) -> None:
     """Adds a rate. Raises OSError for a cache folder that cannot be written."""
     rates = [*read_rates(cache, key), rate][-_MAX_RATES:]
-    document = _read(cache) | {key: [asdict(kept) for kept in rates]}
+    document = _read(cache) | {key: [asdict(rate) for rate in rates]}
     cache.mkdir(parents=True, exist_ok=True)
     temporary = cache / f"{_FILE}.{os.getpid()}"
     temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")

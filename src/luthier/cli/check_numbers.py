@@ -180,14 +180,14 @@ def show_example(path: Path, number: int, base: str | None, method: str | None, 
         raise CliError(say(f"{path} has no example {number}.", f"{path} 没有第 {number} 个样本。"))
     examples = checked_examples(line, method or recognised_method(path))
     renderer, context = Renderer(folder), context_tokens(folder)
-    shown = [_shown(renderer, renderer.example(example), context) for example in examples]
+    details = [_shown(renderer, renderer.example(example), context) for example in examples]
     if as_json:
-        parts = [{key: part[key] for key in ("ids", "tokens", "weights")} for part in shown]
+        parts = [{key: part[key] for key in ("ids", "tokens", "weights")} for part in details]
         pair = {"preferred": parts[0], "non_preferred": parts[-1]}
         print_json({"example": number, "line": line.number, **(parts[0] if len(parts) == 1 else pair)})
         return
     titles = (say("Preferred answer:", "较好的回答："), say("Non-preferred answer:", "较差的回答："))
-    for title, part in zip(titles if len(shown) > 1 else ("",), shown, strict=True):
+    for title, part in zip(titles if len(details) > 1 else ("",), details, strict=True):
         if title:
             note(title)
         _print_runs(renderer.decode, part["ids"], part["weights"])

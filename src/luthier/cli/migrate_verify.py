@@ -43,7 +43,7 @@ def verify(options: Options, folder: Path) -> None:
 
 def _print(folder: Path, result: Verification) -> None:
     counts = result.counts
-    held = say(
+    contents = say(
         f"{plural(counts['files'], 'file')}, {plural(counts['jobs'], 'job')}, "
         f"{plural(counts['stored_completions'], 'stored completion')}, "
         f"{plural(counts['batches'], 'batch', 'batches')}, {plural(counts['answers'], 'answer')} of "
@@ -52,9 +52,9 @@ def _print(folder: Path, result: Verification) -> None:
         f"{counts['batches']} 个批处理、{counts['models']} 个模型的 {counts['answers']} 个回答",
     )
     if result.is_whole:
-        print_wrapped(say(f"Whole: {folder}: {held}.", f"完整：{folder}：{held}。"))
+        print_wrapped(say(f"Whole: {folder}: {contents}.", f"完整：{folder}：{contents}。"))
     else:
-        print_wrapped(say(f"Not whole: {folder}: {held}.", f"不完整：{folder}：{held}。"), "bold red")
+        print_wrapped(say(f"Not whole: {folder}: {contents}.", f"不完整：{folder}：{contents}。"), "bold red")
     for name, reason in result.damaged.items():
         print_wrapped(say(f"Damaged: {name}: {reason}", f"损坏：{name}：{reason}"), "red")
     for name, reason in result.missing.items():

@@ -60,7 +60,7 @@ class Throughput:
         """The fields of --json: the rate, where it comes from, memory and sizes."""
         newest = self.rates[-1]
         counts = {f"{source}s": sum(rate.source == source for rate in self.rates) for source in ("job", "measurement")}
-        about = {"steps": newest.steps, "at": newest.at, "load": newest.load, "load_now": self.load}
+        about = {"steps": newest.steps, "measured_at": newest.measured_at, "load": newest.load, "load_now": self.load}
         return {**self.measurement.details, "tokens_per_s": self.tokens_per_s, **counts, **about}
 
     def origin(self) -> str:
@@ -72,7 +72,7 @@ class Throughput:
             if (count := sum(rate.source == source for rate in self.rates))
             for text in [say(f"{count} {en if count > 1 else en[:-1]}", f"{count} {zh}")]
         ]
-        date = datetime.fromtimestamp(newest.at).strftime("%Y-%m-%d %H:%M")
+        date = datetime.fromtimestamp(newest.measured_at).strftime("%Y-%m-%d %H:%M")
         unit = say("step" if newest.steps == 1 else "steps", "步")
         load = "" if newest.load is None else say(f", load {newest.load:g} per core", f"，每核负载 {newest.load:g}")
         sources_text = say(" and ", "和 ").join(sources)

@@ -171,12 +171,12 @@ def _text_quality(main: ModelRun, tell: Say) -> Iterator[str]:
 
 def _swallowing(main: ModelRun, tell: Say) -> Iterator[str]:
     """The answers that are given in place of others, the most frequent first; "" is no call or no known label."""
-    taken: Counter[str] = Counter()
+    swallowed: Counter[str] = Counter()
     for expected, row in main.confusion.items():
-        taken.update({predicted: count for predicted, count in row.items() if expected and predicted != expected})
+        swallowed.update({predicted: count for predicted, count in row.items() if expected and predicted != expected})
     cases = sum(sum(row.values()) for row in main.confusion.values())
     is_calls = HEADLINE in main.metrics
-    for label, count in taken.most_common(_MAX_SWALLOWING):
+    for label, count in swallowed.most_common(_MAX_SWALLOWING):
         if count < max(_MIN_CASES_PER_CLASS, _SWALLOWED_RATE * cases):
             return
         if label:

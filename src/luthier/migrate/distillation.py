@@ -57,10 +57,14 @@ def _chat_example(
     messages: list[dict[str, Any]], answer: dict[str, Any] | None, definitions: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Only the last answer is trained: earlier ones of the conversation have weight 0."""
-    kept = {key: answer[key] for key in ("content", "tool_calls", "function_call") if answer.get(key)} if answer else {}
-    if not kept or (answer or {}).get("refusal"):
+    answer_fields = (
+        {key: answer[key] for key in ("content", "tool_calls", "function_call") if answer.get(key)} if answer else {}
+    )
+    if not answer_fields or (answer or {}).get("refusal"):
         return None
     turns = [{**message, "weight": 0} if message.get("role") == "assistant" else message for message in messages]
     has_definitions = definitions.get("tools") or definitions.get("functions")
-    shown = {key: definitions[key] for key in _DEFINITION_KEYS if has_definitions and definitions.get(key) is not None}
-    return {"messages": [*turns, {"role": "assistant", "content": None, **kept}], **shown}
+    definition_fields = {
+        key: definitions[key] for key in _DEFINITION_KEYS if has_definitions and definitions.get(key) is not None
+    }
+    return {"messages": [*turns, {"role": "assistant", "content": None, **answer_fields}], **definition_fields}

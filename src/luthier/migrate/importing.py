@@ -140,9 +140,9 @@ class _Import:
         self.result.refused[object_id] = say("no id here can be written so", "这里的 ID 不能这样写")
         return False
 
-    def _keep(self, object_id: str, kept: list[str], add: Callable[[], bool]) -> None:
+    def _keep(self, object_id: str, imported: list[str], add: Callable[[], bool]) -> None:
         try:
-            self._add(object_id, kept, add())
+            self._add(object_id, imported, add())
         except ValidationError as error:
             fields = ", ".join(dict.fromkeys(".".join(map(str, entry["loc"])) for entry in error.errors()[:5]))
             self.result.refused[object_id] = say(f"it cannot be stored: {fields}", f"无法保存：{fields}")
@@ -150,8 +150,8 @@ class _Import:
             self.result.refused[object_id] = say(f"it is not what the API returns: {error}",
                                                  f"内容不是 API 返回的格式：{error}")  # fmt: skip
 
-    def _add(self, object_id: str, kept: list[str], added: bool) -> None:
-        (kept if added else self.result.present).append(object_id)
+    def _add(self, object_id: str, imported: list[str], added: bool) -> None:
+        (imported if added else self.result.present).append(object_id)
 
 
 _PARTS_OF_JOBS = ("events", "checkpoints")

@@ -260,8 +260,10 @@ def _old_answer(line: dict[str, Any]) -> Answer:
 
 def _with_reference(entry: QuestionSet) -> QuestionSet:
     rows = zip(entry.cases, entry.old, entry.new, strict=True)
-    kept = [row for row in rows if row[0].expected_calls or row[0].reference is not None]
-    return QuestionSet(entry.mode, [row[0] for row in kept], [row[1] for row in kept], [row[2] for row in kept])
+    comparable = [row for row in rows if row[0].expected_calls or row[0].reference is not None]
+    return QuestionSet(
+        entry.mode, [row[0] for row in comparable], [row[1] for row in comparable], [row[2] for row in comparable]
+    )
 
 
 def _summary(model: str, entry: QuestionSet, answers: Sequence[Answer], *, calls: bool) -> ModelRun:

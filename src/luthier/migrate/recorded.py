@@ -69,9 +69,9 @@ def recorded_models(root: Path, names: Iterable[str] = ()) -> list[RecordedModel
     models = _read(folder)
     unknown = [name for name in names if name not in models]
     if unknown:
-        known = ", ".join(models) or "–"
-        raise LuthierError(say(f"{root} has no model {unknown[0]}. Its models: {known}",
-                               f"{root} 里没有模型 {unknown[0]}。其中的模型：{known}"))  # fmt: skip
+        names = ", ".join(models) or "–"
+        raise LuthierError(say(f"{root} has no model {unknown[0]}. Its models: {names}",
+                               f"{root} 里没有模型 {unknown[0]}。其中的模型：{names}"))  # fmt: skip
     selected = [model for name, model in models.items() if not names or name in set(names)]
     return sorted(selected, key=lambda model: int(model.job.job.get("created_at") or 0) if model.job else 0)
 

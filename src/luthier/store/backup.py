@@ -203,9 +203,9 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _damaged_text(backup: Path, names: list[str]) -> str:
-    shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+    examples = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
     return say(
-        f"{backup} is damaged: {len(names)} files are missing or differ from their checksums ({shown}). Nothing was "
+        f"{backup} is damaged: {len(names)} files are missing or differ from their checksums ({examples}). Nothing was "
         "restored.",
-        f"{backup} 已损坏：{len(names)} 个文件缺失或校验和不符（{shown}）。未恢复任何内容。",
+        f"{backup} 已损坏：{len(names)} 个文件缺失或校验和不符（{examples}）。未恢复任何内容。",
     )

@@ -40,10 +40,12 @@ class ModelPublisher:
         try:
             self._check_parity(self._checkpoints / checkpoint.folder, attempt)
         except JobError as error:
-            kept = self.publish_checkpoint(checkpoint)
-            if kept is None:
+            checkpoint_model = self.publish_checkpoint(checkpoint)
+            if checkpoint_model is None:
                 raise
-            raise JobError(error.code, job_messages.kept_as_checkpoint(error.message, kept), error.param) from error
+            raise JobError(
+                error.code, job_messages.kept_as_checkpoint(error.message, checkpoint_model), error.param
+            ) from error
         model = self._publish(checkpoint, name, job_messages.model_created(name))
         if model is None:
             if jobs.get(job.id).status == "running":

@@ -25,7 +25,7 @@ def chat(answer: str, question: str = "How?") -> dict[str, Any]:
 
 def checked(tmp_path: Path, *examples: Any) -> Report:
     path = tmp_path / "f.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in examples))
+    path.write_text("".join(json.dumps(example) + "\n" for example in examples))
     return check_file(path, minimum_examples=1, quality=QualityRunner())
 
 
@@ -153,8 +153,8 @@ def test_arguments_that_nobody_mentioned(tmp_path: Path) -> None:
         called("Seats to Graz.", city="Graz", seats=47),
         called("Graz, 47 seats.", city="Graz", seats=47),
     )
-    found = [(f.line, f.key, f.value, f.severity) for f in report.findings if f.code == "argument_unmentioned"]
-    assert found == [(2, "city", "Linz", "note"), (5, "seats", "47", "note")]
+    remarks = [(f.line, f.key, f.value, f.severity) for f in report.findings if f.code == "argument_unmentioned"]
+    assert remarks == [(2, "city", "Linz", "note"), (5, "seats", "47", "note")]
 
 
 @pytest.mark.parametrize(
@@ -168,13 +168,13 @@ def test_what_is_derived_is_not_judged(value: Any, context: str) -> None:
 
 def test_two_answers_in_a_row(tmp_path: Path) -> None:
     first = {"role": "assistant", "content": "One moment."}
-    asked, *_ = chat("x")["messages"]
+    question, *_ = chat("x")["messages"]
     call = called("Graz", city="Graz")["messages"][1]
     report = checked(
         tmp_path,
-        {"messages": [asked, first, {"role": "assistant", "content": "Done."}]},
-        {"messages": [asked, first | {"weight": 0}, {"role": "assistant", "content": "Done."}]},
-        {"messages": [asked, first, asked, {"role": "assistant", "content": "Done."}]},
+        {"messages": [question, first, {"role": "assistant", "content": "Done."}]},
+        {"messages": [question, first | {"weight": 0}, {"role": "assistant", "content": "Done."}]},
+        {"messages": [question, first, question, {"role": "assistant", "content": "Done."}]},
         {"messages": [{"role": "user", "content": "Graz"}, first, call], "tools": [TOOL]},
     )
     assert [(f.line, f.message_index) for f in report.findings if f.code == "assistant_repeated"] == [(1, 2), (4, 2)]

@@ -203,8 +203,8 @@ class Renderer:
 
         What is not trained (`answer_next`) may lose something: a request may hold what no model would write.
         """
-        known = definitions or tools
-        mark, safe, safe_tools = self._content_guard.apply(written(messages, self.call_form, known), tools)
+        callable_functions = definitions or tools
+        mark, safe, safe_tools = self._content_guard.apply(written(messages, self.call_form, callable_functions), tools)
         reasons = thinking or any(message.get("reasoning_content") for message in messages)
         if self.choice.composed or reasons or options:
             composer = TurnComposer(self.template, self.choice.composer.end_marks, options)
@@ -212,7 +212,7 @@ class Renderer:
         else:
             segments = cut_whole(self.template, safe, safe_tools, answer_next=answer_next)
         if not answer_next:
-            check_survival(messages, known, segments, mark, self.call_form)
+            check_survival(messages, callable_functions, segments, mark, self.call_form)
         return [
             (part, 0.0 if segment.message is None else _loss_weight(messages[segment.message]))
             for segment in segments
