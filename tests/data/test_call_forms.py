@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 from tokenizers import Tokenizer
 
-from luthier.data.examples.messages import Answer, Call
-from luthier.data.rendering.call_form import ArgumentsText, CallForm, CallStart, VisibleText, parse_answer
+from luthier.data.examples.messages import Answer
+from luthier.data.rendering.call_form import CallForm, collect_answer, parse_answer
 from luthier.data.rendering.chat_template import Template
 from luthier.data.rendering.hermes_form import HermesForm
 from luthier.data.rendering.llama_form import LlamaForm
@@ -67,16 +67,9 @@ def write(form: CallForm, calls: list[tuple[str, dict[str, Any]]], tools: Any = 
 
 def events(form: CallForm, pieces: list[str], *, cut_off: bool = False, tools: Any = None) -> Answer:
     """As `parse_answer`, from pieces."""
-    reader, content, calls = form.new_reader(tools), "", list[Call]()
-    for event in [*(event for piece in pieces for event in reader.feed(piece)), *reader.finish(cut_off=cut_off)]:
-        match event:
-            case VisibleText():
-                content += event.text
-            case CallStart():
-                calls.append(Call(event.name, ""))
-            case ArgumentsText():
-                calls[-1] = Call(calls[-1].name, calls[-1].arguments + event.text)
-    return Answer(content or None, calls)
+    reader = form.new_reader(tools)
+    read = [event for piece in pieces for event in reader.feed(piece)]
+    return collect_answer([*read, *reader.finish(cut_off=cut_off)])
 
 
 @pytest.mark.parametrize("arguments", NASTY, ids=range(len(NASTY)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,10 +71,8 @@ def _progress(text: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _show(options: Options, summary: BackupSummary, verb: str) -> None:
-    from luthier.store.backup import to_dict
-
     if options.json:
-        print_json(to_dict(summary))
+        print_json(asdict(summary))
         return
     size = format_bytes(summary.bytes)
     text = say(f"{verb}: {summary.files} files, {size}, in {summary.folder}",

@@ -9,7 +9,7 @@ import click
 import httpx
 
 from luthier.cli.client import open_client
-from luthier.cli.options import Options, pass_options, server_options
+from luthier.cli.options import NamePair, Options, pass_options, server_options
 from luthier.cli.output import note, plural, print_json, print_table, to_json
 from luthier.language import say
 
@@ -42,7 +42,7 @@ _REASONS = {
     "--metadata",
     "pairs",
     multiple=True,
-    metavar="KEY=VALUE",
+    type=NamePair("KEY=VALUE", second_may_be_empty=True),
     help=say("Only completions with this pair; may be repeated.", "只取带有该键值对的补全；可重复。"),
 )
 @click.option("--filename", default="completions.jsonl", show_default=True, help=say("Name of the file.", "文件名。"))
@@ -50,9 +50,9 @@ _REASONS = {
 @server_options
 @pass_options
 def from_completions(
-    options: Options, model: str | None, pairs: tuple[str, ...], filename: str, show: int | None
+    options: Options, model: str | None, pairs: tuple[tuple[str, str], ...], filename: str, show: int | None
 ) -> None:
-    metadata = dict(_pair(text) for text in pairs)
+    metadata = dict(pairs)
     selection = {key: value for key, value in (("model", model), ("metadata", metadata)) if value}
     with open_client(options) as client:
         if show:
@@ -70,13 +70,6 @@ def from_completions(
     for reason, skipped in export["skipped"].items():
         text = say(*_REASONS.get(reason, (reason, reason)))
         note(say(f"{skipped} left out: {text}.", f"未采用 {skipped} 条：{text}。"))
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise click.BadParameter(say(f"'{text}' is not KEY=VALUE.", f"“{text}” 不是 KEY=VALUE 的形式。"))
-    return key, value
 
 
 def _show(client: openai.OpenAI, options: Options, selection: dict[str, Any], count: int) -> None:

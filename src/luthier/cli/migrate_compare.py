@@ -15,7 +15,7 @@ from luthier.cli.client import open_connection
 from luthier.cli.errors import CliError
 from luthier.cli.migrate_account import account_progress
 from luthier.cli.migrate_text import plain, print_wrapped
-from luthier.cli.options import GeneratedFile, Options, option, pass_options, server_options
+from luthier.cli.options import GeneratedFile, NamePair, Options, option, pass_options, server_options
 from luthier.cli.output import note, print_json, print_table, stdout_console
 from luthier.language import say
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     "把 OLD 与模型 NEW 比较；可重复。",
     name="pairs",
     multiple=True,
-    metavar="OLD=NEW",
+    type=NamePair("OLD=NEW"),
 )
 @option("--limit", "Use N questions per model, evenly spaced.", "每个模型等距取 N 个问题。", type=click.IntRange(min=1))
 @option(
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 def report(
     options: Options,
     folder: Path,
-    pairs: tuple[str, ...],
+    pairs: tuple[tuple[str, str], ...],
     limit: int | None,
     max_tokens: int | None,
     concurrency: int,
@@ -82,7 +82,7 @@ def report(
     from luthier.migrate.pair_report import compare, question_count
     from luthier.migrate.recorded import recorded_models
 
-    named = dict(map(_pair, pairs))
+    named = dict(pairs)
     models = recorded_models(folder, named)
     with open_connection(options) as connection:
         successors = _successors(connection.client, models, named)
@@ -101,16 +101,6 @@ def report(
         return
     for pair in reports:
         _print(pair)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    old, separator, new = text.partition("=")
-    if not (old and separator and new):
-        raise CliError(
-            say(f"--new {text} has no two models.", f"--new {text} 没有两个模型。"),
-            say("Write it as OLD=NEW.", "写法：OLD=NEW。"),
-        )
-    return old, new
 
 
 def _successors(client: openai.OpenAI, models: Sequence[RecordedModel], named: dict[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import click
 from luthier.cli.errors import CliError
 from luthier.cli.migrate_account import AccountOptions, account_errors, account_progress, project_options
 from luthier.cli.migrate_report import cost_text, print_plans, print_recording
-from luthier.cli.options import Options, account_options, option, pass_options
+from luthier.cli.options import NamePair, Options, account_options, option, pass_options
 from luthier.cli.output import note, print_json
 from luthier.language import say
 
@@ -77,7 +77,7 @@ DEFAULT_FOLDER = Path("recording")
     "模型的调用名（例如 Azure 的部署名）；可重复。",
     name="deployments",
     multiple=True,
-    metavar="MODEL=NAME",
+    type=NamePair("MODEL=NAME"),
 )
 @option(
     "--prompts",
@@ -164,7 +164,7 @@ def _record_options(flags: dict[str, Any]) -> RecordOptions:
         )
     return RecordOptions(
         models=flags["models"],
-        deployments=dict(map(_deployment, flags["deployments"])),
+        deployments=dict(flags["deployments"]),
         prompts=flags["prompts"],
         stored=flags["stored"],
         definitions=("full", "none") if flags["definitions"] == "both" else (flags["definitions"],),
@@ -178,16 +178,6 @@ def _record_options(flags: dict[str, Any]) -> RecordOptions:
             requests_per_minute=flags["requests_per_minute"],
         ),
     )
-
-
-def _deployment(text: str) -> tuple[str, str]:
-    model, separator, name = text.rpartition("=")
-    if not (model and separator and name):
-        raise CliError(
-            say(f"--deployment {text} has no name.", f"--deployment {text} 没有名称。"),
-            say("Write it as MODEL=NAME.", "写法：MODEL=NAME。"),
-        )
-    return model, name
 
 
 @dataclass

@@ -56,6 +56,26 @@ def option(flag: str, en: str, zh: str, **attributes: Any) -> Callable[[Command]
     return click.option(*names, help=say(en, zh), **attributes)
 
 
+class NamePair(click.ParamType[tuple[str, str]]):
+    """Two names joined by an equals sign; `form` is how the help writes them, such as OLD=NEW."""
+
+    name = "pair"
+
+    def __init__(self, form: str, *, second_may_be_empty: bool = False) -> None:
+        self._form, self._second_may_be_empty = form, second_may_be_empty
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return self._form
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):  # a default
+            return value
+        first, separator, second = value.partition("=")
+        if not (first and separator and (second or self._second_may_be_empty)):
+            self.fail(say(f"'{value}' is not {self._form}.", f"“{value}” 不是 {self._form} 的形式。"), param, ctx)
+        return first, second
+
+
 def server_options(command: Command) -> Command:
     """Adds the options of a command that connects to a server."""
     for add in (lang_option, _json, _data, _api_key, _base_url):

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,6 @@ def restore(backup: Path, data: Path, report: Report = lambda done, total: None)
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return BackupSummary(str(data), len(manifest["files"]), total, list(manifest["missing"]))
-
-
-def to_dict(summary: BackupSummary) -> dict[str, Any]:
-    return asdict(summary)
 
 
 def _empty_sibling(target: Path) -> Path:

@@ -14,7 +14,7 @@ from luthier.store.database import Database, files
 from luthier.store.imports import imported_files
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
-from luthier.store.request_ids import resource_id
+from luthier.store.request_ids import is_seeded, resource_id
 from luthier.types.common import now
 from luthier.types.errors import CorruptDataError, NotFoundError
 from luthier.types.files import BATCH_FILE_S, FileObject
@@ -45,8 +45,9 @@ class Files(Scoped):
         `also` runs in the row's transaction; an error of it leaves no file behind.
         """
         file_id, created = resource_id("file-"), now()
-        with suppress(NotFoundError):
-            return self.retrieve(file_id)  # of an earlier try of the request
+        if is_seeded():
+            with suppress(NotFoundError):
+                return self.retrieve(file_id)  # of an earlier try
         content = self._blobs.write(file_id, source)
         if expires_after_s is None and purpose == "batch":
             expires_after_s = BATCH_FILE_S

@@ -110,8 +110,13 @@ class CallForm(Hashable, Protocol):
 def parse_answer(text: str, form: CallForm, functions: Sequence[dict[str, Any]] | None = None) -> Answer:
     """The answer in a complete generated text. What cannot be read as a call stays in the text."""
     reader = form.new_reader(functions)
+    return collect_answer([*reader.feed(text), *reader.finish(cut_off=False)])
+
+
+def collect_answer(events: Sequence[CallEvent]) -> Answer:
+    """The answer that a reader's events make up."""
     content, calls = "", list[Call]()
-    for event in [*reader.feed(text), *reader.finish(cut_off=False)]:
+    for event in events:
         match event:
             case VisibleText():
                 content += event.text
