@@ -7,7 +7,7 @@ A config.json may name an attention implementation, which transformers would loo
 from pathlib import Path
 from typing import Any
 
-from luthier.types.errors import BaseModelError
+from luthier.types.errors import BaseModelError, without_path
 
 
 def load_config(folder: Path) -> Any:
@@ -17,8 +17,9 @@ def load_config(folder: Path) -> Any:
     try:
         config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever the config classes raise for values of any kind
-        reason = str(error).replace(str(folder), folder.name)  # the message may be sent to a client
-        raise BaseModelError(f"The config.json of {folder.name} cannot be read: {reason}") from error
+        raise BaseModelError(
+            f"The config.json of {folder.name} cannot be read: {without_path(error, folder)}"
+        ) from error
     for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
         if hasattr(part, "_attn_implementation_internal"):
             part._attn_implementation_internal = None

@@ -23,6 +23,7 @@ OpenAI's clients retry the statuses 408, 409, 429 and 5xx, so permanent errors h
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -127,3 +128,8 @@ class RenamedSettingWarning(FutureWarning):
 
 class RenderError(LuthierError):
     """A conversation cannot be rendered for this base model; the text names the message and the cause."""
+
+
+def without_path(error: Exception, folder: Path) -> str:
+    """The text of an error about a model's folder, which a client may see, with the folder's name for its path."""
+    return str(error).replace(str(folder), folder.name)

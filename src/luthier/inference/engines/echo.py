@@ -14,7 +14,7 @@ from luthier.inference.memory.kv_cache import NoCache
 from luthier.inference.memory.lora_slots import IgnoredLora
 from luthier.inference.model_runner import Chunk, ModelRunner
 from luthier.inference.options import EngineOptions
-from luthier.types.errors import BaseModelError
+from luthier.types.errors import BaseModelError, without_path
 
 _LIKELY = 10.0  # the logit of the token that comes next; all others have 0
 _HIDDEN_SIZE = 64
@@ -30,7 +30,7 @@ class EchoRunner(ModelRunner):
             config = json.loads((base / "config.json").read_text(encoding="utf-8"))
             self._vocabulary_size = int(config["vocab_size"])
         except (OSError, ValueError, KeyError) as error:
-            raise BaseModelError(f"The base model {base.name} cannot be loaded: {error}") from error
+            raise BaseModelError(f"The base model {base.name} cannot be loaded: {without_path(error, base)}") from error
         self.context_tokens: int = config.get("max_position_embeddings") or 4096
         self.kv_cache = NoCache()
         self.adapters = IgnoredLora(options.max_loras)

@@ -15,7 +15,7 @@ from luthier.inference.engines.model_loading import hardware_of, load_model
 from luthier.inference.logprobs import unit_vector
 from luthier.inference.options import EngineOptions
 from luthier.inference.scheduling.fairness import AdmissionControl
-from luthier.types.errors import BaseModelError
+from luthier.types.errors import BaseModelError, without_path
 
 Pooling = Literal["cls", "mean", "last"]
 _MODES: dict[str, Pooling] = {
@@ -39,7 +39,9 @@ class EmbeddingModel:
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             model = load_model(AutoModel, folder, dtype)
         except Exception as error:  # tokenizers raises Exception itself
-            raise BaseModelError(f"The embedding model {folder.name} cannot be loaded: {error}") from error
+            raise BaseModelError(
+                f"The embedding model {folder.name} cannot be loaded: {without_path(error, folder)}"
+            ) from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._model = model.to(self._device)

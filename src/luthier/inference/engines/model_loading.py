@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from luthier.arch.model_config import load_config
 from luthier.hardware import select_hardware
 from luthier.inference.options import EngineOptions
-from luthier.types.errors import BaseModelError
+from luthier.types.errors import BaseModelError, without_path
 
 transformers_logging.disable_progress_bar()  # engines load inside commands, which show what they do themselves
 _load_lock = threading.Lock()
@@ -33,8 +33,7 @@ def load_base(base: Path, dtype: torch.dtype) -> Any:
     try:
         return load_model(AutoModelForCausalLM, base, dtype)
     except (OSError, ValueError) as error:
-        reason = str(error).replace(str(base), base.name)  # the message may be sent to a client
-        raise BaseModelError(f"The base model {base.name} cannot be loaded: {reason}") from error
+        raise BaseModelError(f"The base model {base.name} cannot be loaded: {without_path(error, base)}") from error
 
 
 def hardware_of(options: EngineOptions) -> tuple[torch.device, torch.dtype]:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from luthier.arch.projections import PROJECTIONS
 from luthier.inference.engines.fused_model import FusedModel
-from luthier.types.errors import BaseModelError
+from luthier.types.errors import BaseModelError, without_path
 
 _PREFIX = "base_model.model.model.layers."
 _UNSUPPORTED = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices", "layer_replication")
@@ -38,8 +38,9 @@ def read_adapter(folder: Path, model: FusedModel) -> list[LayerFactors]:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "adapter_model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).replace(str(folder), folder.name)  # the message may be sent to a client
-        raise BaseModelError(f"The adapter cannot be read: adapter_config.json or its weights: {reason}") from error
+        raise BaseModelError(
+            f"The adapter cannot be read: adapter_config.json or its weights: {without_path(error, folder)}"
+        ) from error
     unsupported = [name for name in _UNSUPPORTED if config.get(name)]
     if unsupported or config.get("bias", "none") != "none":
         names = ", ".join(unsupported) or "bias"
