@@ -39,7 +39,7 @@ class Client:
 
 
 CLIENTS = [
-    Client("OpenAI Python", "openai-3.54.0", "openai", "use_openai", "`client.chat.completions`"),
+    Client("OpenAI Python", "openai-3.57.0", "openai", "use_openai", "`client.chat.completions`"),
     Client("OpenAI Python, older", "openai-1.109.1", "openai", "use_openai", "`client.chat.completions`"),
     Client("OpenAI Node", "node", "openai", "use_openai", "`client.chat.completions`"),
     Client("Agents SDK, Python", "openai-agents", "openai-agents", "use_openai_agents", "`OpenAIChatCompletionsModel`"),

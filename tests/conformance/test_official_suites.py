@@ -20,17 +20,17 @@ from conformance.seeds import KEYS, Seeds
 
 # Area, where its tests lie under tests/api_resources, and how many of them pass with each client.
 AREAS = [
-    ("files", ["test_files.py"], {"3.54.0": 117, "1.109.1": 117}),
-    ("uploads", ["test_uploads.py", "uploads"], {"3.54.0": 85, "1.109.1": 85}),
-    ("jobs", ["fine_tuning/test_jobs.py"], {"3.54.0": 145, "1.109.1": 145}),
-    ("job checkpoints", ["fine_tuning/jobs"], {"3.54.0": 25, "1.109.1": 25}),
-    ("checkpoint permissions", ["fine_tuning/checkpoints"], {"3.54.0": 90, "1.109.1": 65}),
-    ("graders", ["fine_tuning/alpha"], {"3.54.0": 40, "1.109.1": 40}),
-    ("models", ["test_models.py"], {"3.54.0": 55, "1.109.1": 55}),
-    ("chat", ["chat"], {"3.54.0": 145, "1.109.1": 150}),
-    ("completions", ["test_completions.py"], {"3.54.0": 40, "1.109.1": 40}),
-    ("embeddings", ["test_embeddings.py"], {"3.54.0": 20, "1.109.1": 20}),
-    ("batches", ["test_batches.py"], {"3.54.0": 80, "1.109.1": 80}),
+    ("files", ["test_files.py"], {"3.57.0": 117, "1.109.1": 117}),
+    ("uploads", ["test_uploads.py", "uploads"], {"3.57.0": 85, "1.109.1": 85}),
+    ("jobs", ["fine_tuning/test_jobs.py"], {"3.57.0": 145, "1.109.1": 145}),
+    ("job checkpoints", ["fine_tuning/jobs"], {"3.57.0": 25, "1.109.1": 25}),
+    ("checkpoint permissions", ["fine_tuning/checkpoints"], {"3.57.0": 90, "1.109.1": 65}),
+    ("graders", ["fine_tuning/alpha"], {"3.57.0": 40, "1.109.1": 40}),
+    ("models", ["test_models.py"], {"3.57.0": 55, "1.109.1": 55}),
+    ("chat", ["chat"], {"3.57.0": 145, "1.109.1": 150}),
+    ("completions", ["test_completions.py"], {"3.57.0": 40, "1.109.1": 40}),
+    ("embeddings", ["test_embeddings.py"], {"3.57.0": 20, "1.109.1": 20}),
+    ("batches", ["test_batches.py"], {"3.57.0": 80, "1.109.1": 80}),
 ]
 SKIPPED = 3  # by the suites themselves: files.content with aiohttp, which their mock of HTTP does not know
 
