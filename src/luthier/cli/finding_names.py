@@ -108,6 +108,9 @@ NAMES = {
     "answer_repeats": "回答反复重复",
     "mail_head": "邮件头",
     "label_by_form": "问题形式泄露标签",
+    "preference_reversed": "偏好相反",
+    "preferred_longer": "优选回答更长",
+    "preferred_shorter": "优选回答更短",
     "escape_invalid": "转义无效",
     "item_last_message": "末条消息不符",
 }

@@ -1,4 +1,4 @@
-"""Labels that the form gives away, endless answers, nobody who asks, conventions of pairs, heads of mails."""
+"""Labels that the form gives away, endless answers, nobody who asks, preferences, conventions of pairs, mail heads."""
 
 import json
 from collections.abc import Callable
@@ -150,6 +150,69 @@ def test_an_example_in_which_nobody_asks(check: Check) -> None:
     with_name = {"messages": [system, {"role": "assistant", "content": "Welcome.", "name": "a"}]}
     report = check([chat("Hello?", "Hi."), silent, with_name, {"prompt": "", "completion": " text"}])
     assert [finding.line for finding in of(report, "user_message_missing")] == [2, 3]
+
+
+def preference(question: str, preferred: str, other: str) -> dict[str, Any]:
+    answers = {
+        name: [{"role": "assistant", "content": text}]
+        for name, text in (("preferred_output", preferred), ("non_preferred_output", other))
+    }
+    return {"input": {"messages": [{"role": "user", "content": question}]}, **answers}
+
+
+@pytest.mark.parametrize(
+    ("examples", "code", "value"),
+    [
+        ([preference(f"A {fruit}?", f"A {fruit} is sweet.", "No.") for fruit in FRUIT * 2], "preferred_longer", 24),
+        (
+            [preference(f"{fruit}好吃吗？", "好吃", f"这个问题问得好，{fruit}好吃") for fruit in FRUIT * 2],
+            "preferred_shorter",
+            24,
+        ),
+        ([preference(f"A {fruit}?", "Yes.", "No!") for fruit in FRUIT * 2], "preferred_longer", None),
+        (
+            [preference(f"A {fruit}?", f"Yes, a {fruit}.", "No.") for fruit in FRUIT],
+            "preferred_longer",
+            None,
+        ),  # too few
+        (
+            [preference(f"A {fruit}?", f"A {fruit} is sweet.", "No.") for fruit in FRUIT]
+            + [preference(f"The {fruit}?", "Yes.", f"The {fruit} is sweet.") for fruit in FRUIT],
+            "preferred_longer",
+            None,
+        ),
+    ],
+)
+def test_preferences_that_the_length_gives_away(
+    check: Check, examples: list[dict[str, Any]], code: str, value: int | None
+) -> None:
+    report = check(examples)
+    expected = [] if value is None else [("note", f"{value} / {value}")]
+    assert [(finding.severity, finding.value) for finding in of(report, code)] == expected
+
+
+def test_pairs_that_contradict_each_other(check: Check) -> None:
+    report = check(
+        [
+            preference("Pear or plum?", "A pear, of course.", "A plum, of course."),
+            preference("Pear or fig?", "A plum, of course.", "A pear, of course."),  # another question
+            preference("Pear or plum?", "A plum, of course.", "A fig, of course."),  # a chain
+            preference("Pear or plum?", "A plum, of course.", "A pear, of course."),
+        ]
+    )
+    assert [(finding.line, finding.detail) for finding in of(report, "preference_reversed")] == [(4, "1")]
+    assert not of(report, "conflicting_answers")
+
+
+def test_both_answers_of_a_pair_are_looked_at(check: Check) -> None:
+    leak = "Its card is 4539 1488 0343 6467."
+    report = check(
+        [preference("Card?", "No.", leak), preference("Name?", leak, "No."), preference(leak, "Yes.", "No.")]
+    )
+    assert [finding.line for finding in of(report, "personal_data")] == [1, 2, 3]
+    cut = "A bond is a loan. The holder receives interest every quarter until the day when the"
+    report = check([preference("Bond?", "A loan.", cut), preference("A bond?", cut, "A loan.")])
+    assert [finding.line for finding in of(report, "answer_cut_off")] == [2]
 
 
 def pairs(prompt: str, completion: str, count: int = 12) -> list[dict[str, Any]]:

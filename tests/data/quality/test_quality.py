@@ -67,6 +67,8 @@ CASES: dict[str, tuple[list[list[Any]], list[list[Any]]]] = {
             [chat('{"answer": "a bond is a loan to a government"}')],
             [chat("富士通宣布分拆个人电脑和手机业务组建两个全新的公司")],
             [chat("Thank you for your letter. We will write soon.\n\nBest regards,\nAnn Smith")],
+            [chat("Hey there, so good to hear from you! Your parcel is on its way and comes tomorrow 🎉")],
+            [chat("Thanks for waiting! We look into it today and write to you before the evening ❤️")],
         ],
     ),
     "refusal": (

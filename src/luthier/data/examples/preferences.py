@@ -6,7 +6,7 @@ Expects a file that `check` has passed.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from luthier.data.examples.example import Example, to_conversation
 from luthier.data.findings import FindingError, make_finding
@@ -24,6 +24,14 @@ class Preference:
     non_preferred: Example
 
 
+class PreferenceTurns(NamedTuple):
+    """Messages as the line has them; an answer that is a single message as a list of it."""
+
+    prompt: list[dict[str, Any]]
+    preferred: Any
+    non_preferred: Any
+
+
 def read_preferences(path: Path) -> Iterator[Preference]:
     """The examples of a checked file, in order. Raises `FindingError`, a `LuthierError`, with the line."""
     for line in read_lines(path):
@@ -35,13 +43,21 @@ def to_preference(value: Any, line: int) -> Preference:
     prompt = value.get("input") if isinstance(value, dict) else None
     if not isinstance(prompt, dict) or not isinstance(prompt.get("messages"), list):
         raise FindingError(make_finding("missing_messages_list").at(line))
-    messages = [{**turn, "weight": 0} if turn.get("role") == "assistant" else turn for turn in prompt["messages"]]
+    turns = turns_of(value)
+    if not isinstance(turns.preferred, list) or not isinstance(turns.non_preferred, list):
+        raise FindingError(make_finding("missing_messages_list").at(line))
+    return Preference(
+        to_conversation(prompt, [*turns.prompt, *turns.preferred], line),
+        to_conversation(prompt, [*turns.prompt, *turns.non_preferred], line),
+    )
 
-    def conversation(names: tuple[str, str]) -> Example:
+
+def turns_of(value: dict[str, Any]) -> PreferenceTurns:
+    """The messages of a preference example, whose `input` has a list of them."""
+
+    def answer(names: tuple[str, str]) -> Any:
         answer = next((value[name] for name in names if value.get(name)), None)
-        turns = [answer] if isinstance(answer, dict) else answer
-        if not isinstance(turns, list):
-            raise FindingError(make_finding("missing_messages_list").at(line))
-        return to_conversation(prompt, [*messages, *turns], line)
+        return [answer] if isinstance(answer, dict) else answer
 
-    return Preference(conversation(_PREFERRED), conversation(_NON_PREFERRED))
+    prompt = [{**turn, "weight": 0} if turn.get("role") == "assistant" else turn for turn in value["input"]["messages"]]
+    return PreferenceTurns(prompt, answer(_PREFERRED), answer(_NON_PREFERRED))

@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from luthier.data.check.quality.columns import AnswerColumn, MessageLayout, TextColumn
+from luthier.data.check.quality.columns import AnswerColumn, MessageLayout, PreferencePair, TextColumn
 from luthier.data.check.quality.joined_texts import JoinedTexts
 from luthier.data.examples.example import calls_in, name_of
+from luthier.data.examples.preferences import turns_of
 from luthier.data.findings import Finding, make_finding
 from luthier.data.jsonl.columnar_parser import ChatColumns
 from luthier.types.sized_cache import sized_cache
@@ -37,7 +38,8 @@ class ExampleForm(NamedTuple):
 
 class Hashes(NamedTuple):
     """Per example, equal where these are equal: `setting` (system prompts and definitions), `context` (everything else
-    before the last answer), `answer` (that answer and its calls).
+    before the last answer), `answer` (that answer and its calls). Each preference pair has a setting of its own: there
+    may be several for one question.
     """
 
     setting: list[int]
@@ -51,7 +53,8 @@ class Batch:
     `lines` and `example_numbers` count as `Finding.line` and `Finding.example` do. `texts` has every text of every
     message and the arguments of calls; `answers` the trained texts of assistants; `calls` the calls of all answers. Per
     example: `system_prompts`, `user_texts` (all user messages, joined), `last_answers` (texts), `called_functions`
-    (names in the last answer), `defines_functions`, `forms`, and `hashes`.
+    (names in the last answer), `defines_functions`, `forms`, and `hashes`. A preference example ends with its preferred
+    answer; the other one is in `texts` and in `answers.pairs` alone.
     """
 
     def __init__(self) -> None:
@@ -71,7 +74,10 @@ class Batch:
         return len(self.lines)
 
     def add(self, line: int, number: int, example: dict[str, Any]) -> None:
-        """Adds one example without structural errors; a preference example is ignored."""
+        """Adds one example without structural errors."""
+        if "input" in example:
+            self._add_pair(line, number, example)
+            return
         messages = example.get("messages")
         if not isinstance(messages, list):
             if "completion" not in example:
@@ -116,6 +122,19 @@ class Batch:
         """A finding of kind `code` with its position; `example` is an index in this batch."""
         finding = make_finding(code, **fields).at(self.lines[example], self.example_numbers[example])
         return finding if message is None else replace(finding, message_index=message)
+
+    def _add_pair(self, line: int, number: int, example: dict[str, Any]) -> None:
+        prompt, turns = example["input"], turns_of(example)
+        definitions = {key: prompt[key] for key in ("tools", "functions") if prompt.get(key)}
+        self.add(line, number, {"messages": [*turns.prompt, *turns.preferred], **definitions})
+        index, (setting, context, _) = len(self) - 1, (hashes[-1] for hashes in self.hashes)
+        preferred, non_preferred = _written(turns.preferred), _written(turns.non_preferred)
+        self.answers.pairs.append(
+            PreferencePair(index, hash((setting, context)), "".join(preferred), "".join(non_preferred))
+        )
+        for text in filter(None, non_preferred):
+            self.texts.add(text, index, len(turns.prompt))
+        self.hashes.setting[-1] = line
 
     def _add_message(self, example: int, position: int, message: dict[str, Any], summary: "_Summary") -> None:
         text = message.get("content")
@@ -224,6 +243,17 @@ class _Summary:
 def _definitions_text(tools_key: bytes) -> str:
     """Definitions as JSON; examples of one file mostly have the same ones."""
     return json.dumps(marshal.loads(tools_key), ensure_ascii=False) if tools_key else ""  # noqa: S302 - dumped here
+
+
+def _written(messages: list[dict[str, Any]]) -> list[str]:
+    """The texts of messages, and the names and arguments of their calls."""
+    texts = []
+    for message in messages:
+        content = message.get("content")
+        texts.append(content if isinstance(content, str) else _text_of_parts(content))
+        for _, call in calls_in(message):
+            texts += [name_of(call) or "", call["arguments"]]
+    return texts
 
 
 def _text_of_parts(content: Any) -> str:

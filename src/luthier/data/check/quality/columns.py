@@ -47,15 +47,28 @@ class TextColumn:
             yield TextRow(index, self.examples[index], self.messages[index], self.texts[index])
 
 
-class AnswerColumn(TextColumn):
-    """Trained texts of assistants. `text_indices`: the index of each among all texts; `questions`: the text before."""
+class PreferencePair(NamedTuple):
+    """The answers as text, with the arguments of their calls; `context` is equal where all that precedes them is."""
 
-    __slots__ = ("questions", "text_indices")
+    example: int
+    context: int
+    preferred: str
+    non_preferred: str
+
+
+class AnswerColumn(TextColumn):
+    """Trained texts of assistants. `text_indices`: the index of each among all texts; `questions`: the text before.
+
+    `pairs`: of the preference examples, both answers.
+    """
+
+    __slots__ = ("pairs", "questions", "text_indices")
 
     def __init__(self) -> None:
         super().__init__()
         self.text_indices: list[int] = []
         self.questions: list[str] = []
+        self.pairs: list[PreferencePair] = []
 
     def add_answer(self, text: str, example: int, message: int, text_index: int, question: str) -> None:
         self.add(text, example, message)

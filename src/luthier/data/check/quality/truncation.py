@@ -5,6 +5,7 @@ In doubt an answer counts as complete: labels, headlines, lists, code and tables
 
 import json
 import re
+import unicodedata
 
 _SENTENCE_ENDS = ".!?。！？…;；"
 COMPLETE_ENDINGS = frozenset(_SENTENCE_ENDS + "\"'”’」』】》)）]}>*_`~|^$%℃°—-–:：/\\@#&=+")
@@ -12,6 +13,7 @@ COMPLETE_ENDINGS = frozenset(_SENTENCE_ENDS + "\"'”’」』】》)）]}>*_`~|
 _BULLETS, _NUMBER_ENDS = "-*+•", ".)、）"
 _ITEM_ENDINGS = frozenset(digit + end for digit in "0123456789" for end in _NUMBER_ENDS)
 _CLOSED_ENDINGS = COMPLETE_ENDINGS.difference(_BULLETS)
+_EMOJI_ENDINGS = "\ufe0f\u20e3"  # the variation selector of emoji, the frame of a key
 _OPEN_ENDING = re.compile(
     r"(?:[，,、（(《“「『【]|(?:以及|或者|而且|并且|因为|所以|但是|但|例如|比如|包括|如|的|和|与|或|在|及)"
     r"|\b(?:and|or|but|the|an?|of|to|with|for|in|on|by|from|is|are|was|that|which|because|such as|including))$",
@@ -35,7 +37,7 @@ def is_cut_off(text: str) -> bool:
         return True
     if _EMPTY_ITEM.search(text[-12:]) and len(text) >= 30:
         return True
-    if len(text) < 30 or text[-1] in COMPLETE_ENDINGS or text[-3:] == "```":
+    if len(text) < 30 or text[-1] in COMPLETE_ENDINGS or text[-3:] == "```" or _is_emoji(text[-1]):
         return False
     if text[0] in "{[":
         return not _is_json(text)
@@ -45,6 +47,11 @@ def is_cut_off(text: str) -> bool:
     if _OPEN_ENDING.search(text) and _SENTENCE_END.search(text):
         return True
     return _is_long(last) and _neighbours_end_with_punctuation(text, last)
+
+
+def _is_emoji(character: str) -> bool:
+    """Whether it is an emoji or the end of one, with which a message may well end; other symbols count too."""
+    return unicodedata.category(character) in ("So", "Sk") or character in _EMOJI_ENDINGS
 
 
 def _is_long(line: str) -> bool:
