@@ -2,16 +2,18 @@
 
     python benchmarks/preferences.py [FILE ...] [--seeds 3] [--batch-size 8 auto] [--engine auto batched openvino]
 
-Without files: `examples/preferences.jsonl`. Of each file the last quarter is held out. For each file, batch size and
-seed a job of two epochs is trained as the server trains it, and its last checkpoint goes through the parity gate of
-each engine. Preference accuracy counts the held-out pairs whose preferred answer is likelier than the other, by mean
-log-probability per token, before and after; its margin is the difference of both in nats. All of it is measured on
-the trainer's own path. Prints a row per job, then the sums.
+Without files: `examples/preferences.jsonl`. For each file, batch size and seed a quarter of the pairs, drawn by the
+seed, is held out; a job of two epochs is trained on the others as the server trains it, and its last checkpoint goes
+through the parity gate of each engine. Preference accuracy is the share of held-out pairs whose preferred answer is
+likelier than the other, by mean log-probability per token, before and after; the margin is the difference of both in
+nats. All of it is measured on the trainer's own path. Prints a row per job, then the sums. Several seeds hold the same
+pair out, so Wilson's 95 % interval counts each pair once.
 """
 
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "src")]
 
 from luthier.catalogue import Catalogue  # noqa: E402
+from luthier.evaluation.statistics import proportion  # noqa: E402
 from luthier.hardware import select_hardware  # noqa: E402
 from luthier.inference.options import EngineOptions  # noqa: E402
 from luthier.inference.registry import build_engine  # noqa: E402
@@ -38,21 +41,23 @@ HELD_OUT = 0.25
 
 @dataclass(frozen=True)
 class Outcome:
-    """`margins`: of each held-out pair before and after, in nats per token. `verdicts`: the gate's, by engine."""
+    """Of one job. `held_out`: numbers of lines. `margins`: of these pairs before and after, in nats per token."""
 
+    held_out: list[int]
     margins: tuple[np.ndarray, np.ndarray]
-    verdicts: dict[str, str]
+    verdicts: dict[str, str]  # the gate's, by engine
     seconds: float
 
 
 def run_job(
     folder: Path, base: Path, file: Path, batch_size: int | str, seed: int, options: argparse.Namespace
 ) -> Outcome:
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    train_count = round((1 - HELD_OUT) * len(lines))
+    lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line]
+    held_out = random.Random(seed).sample(range(len(lines)), round(HELD_OUT * len(lines)))
+    train = [line for number, line in enumerate(lines) if number not in held_out]
     folder.mkdir()
-    (folder / "train.jsonl").write_text("".join(lines[:train_count]), encoding="utf-8")
-    (folder / "valid.jsonl").write_text("".join(lines[train_count:]), encoding="utf-8")
+    (folder / "train.jsonl").write_text("\n".join(train), encoding="utf-8")
+    (folder / "valid.jsonl").write_text("\n".join(lines[number] for number in held_out), encoding="utf-8")
     numbers = {"n_epochs": 2, "batch_size": batch_size, "beta": 0.1}
     precision = select_hardware("cpu", options.precision)[1]
     spec = JobSpec(str(base), base.name, seed, "dpo", hyperparameters=numbers, device="cpu", precision=precision)
@@ -60,12 +65,12 @@ def run_job(
     start = time.perf_counter()
     command = [sys.executable, "-m", "luthier.training", str(folder)]
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
-    output = subprocess.run(command, check=True, capture_output=True, env=environment).stdout
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
     seconds = time.perf_counter() - start
     events = [json.loads(line) for line in output.splitlines()]
     (adapter,) = [folder / "checkpoints" / event["folder"] for event in events if event["type"] == "checkpoint"][-1:]
     verdicts = {name: verdict(name, base, adapter, precision) for name in options.engine}
-    return Outcome(margins(folder, spec, adapter), verdicts, seconds)
+    return Outcome(held_out, margins(folder, spec, adapter), verdicts, seconds)
 
 
 def verdict(engine: str, base: Path, adapter: Path, precision: str) -> str:
@@ -139,13 +144,19 @@ def report(file: Path, batch_size: str, outcomes: list[Outcome]) -> None:
     for engine in outcomes[0].verdicts:
         passed = sum(outcome.verdicts[engine].startswith("passed") for outcome in outcomes)
         print(f"{file.stem}, batch_size {batch_size}: {passed} of {len(outcomes)} jobs succeed on {engine}")
-    before, after = (np.concatenate([outcome.margins[when] for outcome in outcomes]) for when in (0, 1))
-    accuracies = " to ".join(f"{(part > 0).mean():.0%}" for part in (before, after))
-    means = " to ".join(f"{part.mean():+.2f}" for part in (before, after))
+    pairs = len({number for outcome in outcomes for number in outcome.held_out})
     print(
-        f"{file.stem}, batch_size {batch_size}: preference accuracy {accuracies}, margin {means} nats, held out",
-        flush=True,
+        f"  {pairs} pairs held out by {len(outcomes)} jobs, {sum(len(outcome.held_out) for outcome in outcomes)} times"
     )
+    for when, name in enumerate(("before", "after")):
+        values = np.concatenate([outcome.margins[when] for outcome in outcomes])
+        accuracy = float((values > 0).mean())
+        interval = proportion(accuracy * pairs, pairs)
+        print(
+            f"  {name:6} preference accuracy {accuracy:.0%} [{interval.low * 100:.0f}-{interval.high * 100:.0f}],"
+            f" margin {values.mean():+.2f} nats",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ class Difference:
         return self.interval_excludes_zero and self.p < _SIGNIFICANCE_LEVEL
 
 
-def proportion(hits: int, n: int) -> Interval:
-    """A proportion with Wilson's score interval."""
+def proportion(hits: float, n: int) -> Interval:
+    """A proportion with Wilson's score interval. `hits` is a fraction where repeated answers to a case are averaged."""
     if n == 0:
         return NO_CASES
     share, z2 = hits / n, _Z**2
