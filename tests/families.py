@@ -8,25 +8,35 @@ from typing import Any
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    Cohere2Config,
+    CohereConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
+    GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
+    Olmo2Config,
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     SmolLM3Config,
 )
 
 
 @dataclass(frozen=True)
 class Family:
-    """`fused`: every engine supports it. `training_error`: what matches the error, if training refuses it."""
+    """`fused`: every engine supports it; `batched`: that engine does.
+
+    `training_error`: what matches the error, if training refuses it.
+    """
 
     config: type
     options: dict[str, Any] = field(default_factory=dict)
     fused: bool = False
+    batched: bool = True
     training_error: str = ""
 
 
@@ -38,51 +48,84 @@ _LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 128,
 }
-_UNTIED = {"head_dim": 8, "tie_word_embeddings": False}
+_YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}
+_HEADS = {"head_dim": 8}
+_UNTIED = {**_HEADS, "tie_word_embeddings": False}
+_SOFTCAP = {"attn_logit_softcapping": 1.5, "final_logit_softcapping": 4.0}
+_LOCAL_ROPE = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+}
+_LAYER_TYPES = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 16}
+_GRANITE = {
+    "attention_multiplier": 0.2,
+    "embedding_multiplier": 3.0,
+    "logits_scaling": 0.7,
+    "residual_multiplier": 0.6,
+}
 FAMILIES = {
     "llama": Family(LlamaConfig, {"rope_parameters": _LLAMA3}, fused=True),
     "llama with wide heads": Family(LlamaConfig, {"head_dim": 16, "tie_word_embeddings": False}, fused=True),
+    "llama with biases and GELU": Family(
+        LlamaConfig, {"attention_bias": True, "mlp_bias": True, "hidden_act": "gelu", "rope_parameters": _YARN}
+    ),
     "mistral": Family(MistralConfig, {"sliding_window": None}, fused=True),
     "mistral with a wide window": Family(MistralConfig, {"sliding_window": 4096}),
     "mistral with a short window": Family(
         MistralConfig, {"sliding_window": 16}, training_error="sliding window of 16 tokens, shorter"
     ),
-    "qwen2": Family(Qwen2Config, fused=True),
-    "qwen3": Family(Qwen3Config, {"head_dim": 8}),
-    "gemma": Family(GemmaConfig, {"head_dim": 8}),
-    "gemma2": Family(Gemma2Config, {**_UNTIED, "sliding_window": 64}, training_error="final_logit_softcapping"),
-    "gemma2 with soft caps in attention": Family(
-        Gemma2Config, {**_UNTIED, "final_logit_softcapping": None}, training_error="soft caps"
+    "mixtral": Family(
+        MixtralConfig, {"sliding_window": None, "num_experts_per_tok": 2, "num_local_experts": 5}, batched=False
     ),
-    "gemma3": Family(Gemma3TextConfig, {**_UNTIED, "query_pre_attn_scalar": 8, "sliding_window": 512}),
+    "qwen2": Family(Qwen2Config, fused=True),
+    "qwen3": Family(Qwen3Config, _HEADS),
+    "qwen3 moe": Family(
+        Qwen3MoeConfig,
+        {**_HEADS, "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "mlp_only_layers": [1]},
+        batched=False,
+    ),
+    "gemma": Family(GemmaConfig, _HEADS),
+    "gemma2": Family(
+        Gemma2Config, {**_UNTIED, **_SOFTCAP, "sliding_window": 16}, training_error="final_logit_softcapping"
+    ),
+    "gemma2 with soft caps in attention": Family(
+        Gemma2Config, {**_UNTIED, **_SOFTCAP, "final_logit_softcapping": None}, training_error="soft caps"
+    ),
+    "gemma3": Family(
+        Gemma3TextConfig,
+        {**_UNTIED, "query_pre_attn_scalar": 5, "rope_parameters": _LOCAL_ROPE, **_LAYER_TYPES, "sliding_window": 512},
+    ),
+    "gemma3 with a short window": Family(
+        Gemma3TextConfig, {**_UNTIED, **_LAYER_TYPES}, training_error="sliding window of 16 tokens, shorter"
+    ),
     "phi3": Family(Phi3Config, {"sliding_window": None}),
+    "phi3 with partial rotary embeddings": Family(Phi3Config, {"sliding_window": None, "partial_rotary_factor": 0.5}),
     "smollm3": Family(SmolLM3Config, {"no_rope_layers": [1, 0]}),
+    "granite": Family(GraniteConfig, _GRANITE, training_error="logits_scaling"),
+    "olmo2": Family(Olmo2Config),
+    "cohere": Family(CohereConfig, {"use_qk_norm": True, "logit_scale": 0.7}, training_error="logit_scale"),
+    "cohere2": Family(Cohere2Config, {**_HEADS, **_LAYER_TYPES, "logit_scale": 0.7}, training_error="logit_scale"),
 }
 
 
-def make_base(folder: Path, tiny_base: Path, family: Family, spread: float) -> Path:
-    """With the tokenizer of the tiny base; `spread`: the standard deviation of its weights."""
+def make_base(folder: Path, tiny_base: Path, family: Family, spread: float, width: int = 32) -> Path:
+    """With the tokenizer of the tiny base; `spread`: the standard deviation of its weights; `width`: hidden size."""
     torch.manual_seed(1)
-    config = family.config(
-        vocab_size=258,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        initializer_range=spread,
-        bos_token_id=256,
-        eos_token_id=257,
-        pad_token_id=257,
-        **family.options,
-    )
+    sizes = {
+        "vocab_size": 258,
+        "hidden_size": width,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+    }
+    tokens = {"bos_token_id": 256, "eos_token_id": 257, "pad_token_id": 257}
+    config = family.config(initializer_range=spread, **tokens, **(sizes | family.options))
     base = shutil.copytree(tiny_base, folder / "base")
     model = AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
-        if (
-            parameter.dim() == 1
-        ):  # initialised to zeros and ones, biases and norms that are left out would not be noticed
+        if parameter.dim() == 1:  # biases and norms that are left out would not be noticed: they are zeros and ones
             parameter.data += torch.randn_like(parameter) * 0.2
     model.save_pretrained(base)
     return base

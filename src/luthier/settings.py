@@ -183,8 +183,9 @@ class Settings(BaseSettings):
         "auto",
         description=(
             "Inference engine. auto picks, for the Llama family, native on CPUs with AMX, openvino on other x86-64 "
-            "CPUs and batched (PyTorch) everywhere else; transformers for other architectures. `vllm` uses a vLLM "
-            "server, see docs/models.md; `echo` repeats the prompt, for testing clients. Plugins may add others."
+            "CPUs and batched (PyTorch) everywhere else; batched for most other attention-only families; transformers "
+            "for the rest. `vllm` uses a vLLM server, see docs/models.md; `echo` repeats the prompt, for testing "
+            "clients. Plugins may add others."
         ),
     )
     vllm_url: str | None = Field(

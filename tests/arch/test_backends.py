@@ -23,8 +23,12 @@ def _spec(**config: Any) -> DecoderSpec | Unsupported:
 
 
 def test_supported_features() -> None:
-    for backend in BACKENDS.values():
-        assert backend.supported == ENGINES | {Feature.TIED_EMBEDDINGS}
+    for name in ("native", "openvino"):
+        assert BACKENDS[name].supported == ENGINES | {Feature.TIED_EMBEDDINGS}
+    assert set(Feature) - BACKENDS["batched"].supported == {
+        *(Feature.BIDIRECTIONAL_ATTENTION, Feature.DYNAMIC_ROPE, Feature.LONGROPE, Feature.QUANTIZED_WEIGHTS),
+        *(Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING),
+    }
     rope = {Feature.DYNAMIC_ROPE, Feature.YARN_ROPE, Feature.LONGROPE}
     assert llama.BACKEND.supported == ENGINES | {Feature.TIED_EMBEDDINGS} | rope
 
@@ -33,40 +37,45 @@ def test_supported_features() -> None:
 def test_a_refusal_names_the_features(name: str) -> None:
     backend = BACKENDS[name]
     assert backend.refusal(_spec(model_type="llama")) is None
-    assert backend.refusal(_spec(model_type="qwen3")) == f"the engine {name} does not support QK-norm"
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
     assert (
-        backend.refusal(_spec(model_type="mistral")) == f"the engine {name} does not support sliding-window attention"
-    )
-    assert backend.refusal(_spec(model_type="olmo2")) == (
-        f"the engine {name} does not support QK-norm over all heads together and norms after attention and MLP instead "
-        "of before"
+        backend.refusal(_spec(model_type="llama", rope_parameters=rope))
+        == f"the engine {name} does not support dynamic NTK RoPE scaling"
     )
     assert backend.refusal(_spec(model_type="gpt_neox")) == (
         f"the engine {name} does not support this architecture: the model type 'gpt_neox' is not described"
     )
 
 
+def test_a_refusal_lists_all_features() -> None:
+    assert BACKENDS["openvino"].refusal(_spec(model_type="olmo2")) == (
+        "the engine openvino does not support QK-norm over all heads together and norms after attention and MLP "
+        "instead of before"
+    )
+
+
 def test_a_backend_supports_a_twist_once_it_says_so() -> None:
     spec = _spec(model_type="qwen3")
-    assert Backend("a new engine", BACKENDS["native"].supported | {Feature.QK_NORM}).refusal(spec) is None
+    assert Backend("a new engine", llama.BACKEND.supported | {Feature.QK_NORM}).refusal(spec) is None
 
 
 @pytest.fixture
-def qwen3(tiny_base: Path, tmp_path: Path) -> Path:
-    return make_base(tmp_path, tiny_base, FAMILIES["qwen3"], spread=0.1)
+def mixtral(tiny_base: Path, tmp_path: Path) -> Path:
+    return make_base(tmp_path, tiny_base, FAMILIES["mixtral"], spread=0.1)
 
 
-def test_auto_says_why_transformers_serves(qwen3: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_says_why_transformers_serves(mixtral: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="luthier"):
-        assert select_engine(qwen3, OPTIONS).name == "transformers"
+        assert select_engine(mixtral, OPTIONS).name == "transformers"
     assert (
-        f"{qwen3.name} is served by the engine transformers: it runs every architecture, and the engine batched does "
-        "not support QK-norm"
+        f"{mixtral.name} is served by the engine transformers: it runs every architecture, and the engine batched does "
+        "not support mixture of experts"
     ) in caplog.text
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_a_forced_engine_refuses_by_name(qwen3: Path, name: str) -> None:
+def test_a_forced_engine_refuses_by_name(mixtral: Path, name: str) -> None:
     options = EngineOptions(device="cpu", precision="float32", engine=name)
-    with pytest.raises(BaseModelError, match=rf"the engine {name} does not support QK-norm\. Start with --engine tr"):
-        build_engine(qwen3, options)
+    error = rf"the engine {name} does not support mixture of experts.*\. Start with --engine transformers"
+    with pytest.raises(BaseModelError, match=error):
+        build_engine(mixtral, options)

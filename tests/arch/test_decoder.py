@@ -146,11 +146,11 @@ PUBLISHED: dict[str, tuple[dict[str, Any], set[Feature]]] = {
     ),
     "Mixtral": (
         _config("mixtral", 4096, 14336, 32, 32, 32000, num_key_value_heads=8, num_local_experts=8),
-        {GQA, Feature.MIXTURE_OF_EXPERTS},
+        {GQA, Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING},
     ),
     "Qwen3 MoE": (
         _config("qwen3_moe", 2048, 6144, 48, 32, 151936, head_dim=128, num_experts=128, norm_topk_prob=True),
-        {GQA, Feature.HEAD_DIM, Feature.QK_NORM, Feature.MIXTURE_OF_EXPERTS},
+        {GQA, Feature.HEAD_DIM, Feature.QK_NORM, Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING},
     ),
     "Command R": (
         _config("cohere", 8192, 22528, 40, 64, 256000, logit_scale=0.0625, use_qk_norm=False),

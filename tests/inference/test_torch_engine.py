@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from luthier.arch import DecoderSpec
+from luthier.arch.families import SIZES
 from luthier.inference.engines.torch.attention import decode_attention
 from luthier.inference.engines.torch.packed_linear import PackedLinear, can_pack
 from luthier.inference.memory.row_cache import CacheShape, RowBuffer
@@ -34,16 +36,19 @@ def test_a_row_has_the_same_bits_alone_and_among_others(outputs: int, inputs: in
 @pytest.mark.skipif(not can_pack(CPU, torch.bfloat16), reason="this CPU does not pack weights")
 def test_attention_has_the_same_bits_alone_and_beside_longer_sequences() -> None:
     torch.manual_seed(0)
+    sizes = dict(zip(SIZES, (576, 1536, 1, 9, 256), strict=True))
+    spec = DecoderSpec.from_config({"model_type": "llama", "num_key_value_heads": 3, **sizes})
+    assert isinstance(spec, DecoderSpec)
     shape = CacheShape(layers=1, kv_heads=3, head_dim=64, context_tokens=2048, dtype=torch.bfloat16, device=CPU)
     positions = [300, 511, 700, 37]
     q, k, v = (torch.randn(4, heads, 64, dtype=torch.bfloat16) for heads in (9, 3, 3))
     buffer = RowBuffer(shape)
     buffer.reserve(4, 800)
     buffer.data.normal_()
-    together = decode_attention(buffer, positions)(0, q, k, v)
+    together = decode_attention(buffer, positions, spec)(0, q, k, v)
     for row, position in enumerate(positions):
         alone = RowBuffer(shape)
         alone.reserve(1, position + 1)
         alone.data[:, :, 0] = buffer.data[:, :, row, :, : alone.data.shape[4]]
-        mixed = decode_attention(alone, [position])(0, *(part[row : row + 1] for part in (q, k, v)))
+        mixed = decode_attention(alone, [position], spec)(0, *(part[row : row + 1] for part in (q, k, v)))
         assert torch.equal(mixed[0], together[row])

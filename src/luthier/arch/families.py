@@ -1,4 +1,4 @@
-"""Llama-like model types: the features that every model of a type has, and the config keys that the type honours.
+"""Attention-only model types: the features that every model of a type has, and the config keys that the type honours.
 
 Defaults are those of transformers 5, whose own code is the reference; `tests/arch` compares them. A model type that is
 not listed here is served and trained by transformers.
@@ -18,6 +18,7 @@ SWITCHES = {
     "attention_bias": {Feature.QKV_BIAS, Feature.OUTPUT_BIAS},
     "mlp_bias": {Feature.MLP_BIAS},
     "use_qk_norm": {Feature.QK_NORM},
+    "norm_topk_prob": {Feature.NORMALIZED_ROUTING},
     "use_bidirectional_attention": {Feature.BIDIRECTIONAL_ATTENTION},
     "quantization_config": {Feature.QUANTIZED_WEIGHTS},
 }
@@ -37,7 +38,7 @@ _SHARED: dict[str, Any] = {
 }
 _BIASES: dict[str, Any] = {"attention_bias": False}
 _ALL_BIASES: dict[str, Any] = {"attention_bias": False, "mlp_bias": False}
-_ROUTER: dict[str, Any] = {"router_aux_loss_coef": 0.001, "router_jitter_noise": 0.0, "num_experts_per_tok": 0}
+_ROUTER: dict[str, Any] = {"router_aux_loss_coef": 0.001, "router_jitter_noise": 0.0}
 _QWEN_WINDOW: dict[str, Any] = {"use_sliding_window": False, "sliding_window": 4096}
 _QWEN_WINDOWS: dict[str, Any] = {**_QWEN_WINDOW, "max_window_layers": 28, "layer_types": None}
 _GEMMA: dict[str, Any] = {
@@ -107,12 +108,12 @@ FAMILIES: dict[str, Family] = {
         *(Feature.QK_NORM, Feature.MIXTURE_OF_EXPERTS),
         num_key_value_heads=4, max_position_embeddings=32_768, **_BIASES, **_QWEN_WINDOW,
         decoder_sparse_step=1, mlp_only_layers=None, moe_intermediate_size=768, norm_topk_prob=False,
-        num_experts=128, num_local_experts=128, max_window_layers=None, **_ROUTER,
+        num_experts_per_tok=8, num_experts=128, num_local_experts=128, max_window_layers=None, **_ROUTER,
     ),
     "mixtral": _family(
-        Feature.MIXTURE_OF_EXPERTS,
+        *(Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING),
         num_key_value_heads=8, max_position_embeddings=131_072, rms_norm_eps=1e-5, sliding_window=None,
-        num_local_experts=8, **{**_ROUTER, "rope_theta": 1_000_000.0},
+        num_local_experts=8, num_experts_per_tok=2, **{**_ROUTER, "rope_theta": 1_000_000.0},
     ),
     "gemma": _family(Feature.OFFSET_NORM, Feature.EMBEDDING_MULTIPLIER, **{**_GEMMA, "hidden_activation": None}),
     "gemma2": _family(

@@ -38,6 +38,7 @@ class Feature(Enum):
     GELU = "GELU"
     GELU_TANH = "tanh-approximated GELU"
     MIXTURE_OF_EXPERTS = "mixture of experts"
+    NORMALIZED_ROUTING = "expert weights that add up to one"
 
     # Norms and residuals
     LAYER_NORM = "LayerNorm"

@@ -1,6 +1,12 @@
-"""The fused projections of a layer: linear layers that read the same tensor, as one matrix product."""
+"""The parts of a decoder layer by the names that transformers gives them: fused projections, and norms.
+
+A fused projection is one matrix product for the linear layers that read the same tensor.
+"""
+
+from typing import NamedTuple
 
 from luthier.arch.decoder import DecoderSpec
+from luthier.arch.features import Feature
 
 # Each fused projection, and the linear layers in it, as PEFT names them.
 PROJECTIONS = {
@@ -9,17 +15,46 @@ PROJECTIONS = {
     "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
     "down": ("mlp.down_proj",),
 }
+_JOINED = {"qkv": ("self_attn.qkv_proj",), "gate_up": ("mlp.gate_up_proj",)}
+
+
+class NormNames(NamedTuple):
+    """The norms of a layer; None where it has none."""
+
+    before_attention: str | None
+    after_attention: str | None
+    before_mlp: str | None
+    after_mlp: str | None
+
+
+def linear_names(spec: DecoderSpec) -> dict[str, tuple[str, ...]]:
+    """Per fused projection, the names of its linear layers."""
+    return PROJECTIONS | _JOINED if Feature.JOINED_WEIGHTS in spec.features else PROJECTIONS
+
+
+def norm_names(spec: DecoderSpec) -> NormNames:
+    if Feature.SANDWICH_NORM in spec.features:
+        return NormNames(
+            "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"
+        )
+    if Feature.POST_NORM in spec.features:
+        return NormNames(None, "post_attention_layernorm", None, "post_feedforward_layernorm")
+    if Feature.PARALLEL_BLOCK in spec.features:  # attention and MLP read the same normalized input
+        return NormNames("input_layernorm", None, None, None)
+    return NormNames("input_layernorm", None, "post_attention_layernorm", None)
 
 
 def output_sizes(spec: DecoderSpec) -> dict[str, list[int]]:
     """Per fused projection, the outputs of each linear layer in it."""
     queries, keys = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-    return {
+    separate = {
         "qkv": [queries, keys, keys],
         "out": [spec.hidden_size],
         "gate_up": [spec.intermediate_size] * 2,
         "down": [spec.hidden_size],
     }
+    joined = Feature.JOINED_WEIGHTS in spec.features
+    return {name: [sum(sizes)] for name, sizes in separate.items()} if joined else separate
 
 
 def shapes(spec: DecoderSpec) -> dict[str, tuple[int, int]]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from luthier.arch import Backend, DecoderSpec, Unsupported
-from luthier.arch.projections import output_sizes, shapes
+from luthier.arch.projections import linear_names, output_sizes, shapes
 from luthier.inference.engines.model_loading import load_base
 from luthier.types.errors import BaseModelError
 
@@ -14,7 +14,8 @@ from luthier.types.errors import BaseModelError
 class FusedModel:
     """Sizes, dtype and device of a decoder with fused projections.
 
-    `sizes`: per fused projection, the outputs of each linear layer in it; `shapes`: (inputs, outputs) of the whole.
+    Per fused projection, `linears`: the names of the linear layers in it; `sizes`: the outputs of each; `shapes`:
+    (inputs, outputs) of the whole.
     """
 
     def __init__(self, spec: DecoderSpec, dtype: torch.dtype, device: torch.device) -> None:
@@ -22,6 +23,7 @@ class FusedModel:
         self.depth = spec.layers
         self.context_tokens = spec.context_tokens
         self.vocabulary_size = spec.vocab_size
+        self.linears = linear_names(spec)
         self.sizes = output_sizes(spec)
         self.shapes = shapes(spec)
 

@@ -9,7 +9,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from luthier.arch.projections import PROJECTIONS
 from luthier.inference.engines.fused_model import FusedModel
 from luthier.types.errors import BaseModelError, without_path
 
@@ -50,7 +49,7 @@ def read_adapter(folder: Path, model: FusedModel) -> list[LayerFactors]:
     for layer in range(model.depth):
         factors = {
             projection: [_factors(weights, unread, f"{_PREFIX}{layer}.{name}", config) for name in names]
-            for projection, names in PROJECTIONS.items()
+            for projection, names in model.linears.items()
         }
         _check_shapes(factors, model)
         layers.append(factors)

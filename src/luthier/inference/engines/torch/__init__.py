@@ -1,17 +1,22 @@
-"""The batched engine: Llama-like decoders in PyTorch; one pass decodes many sequences with many adapters."""
+"""The batched engine: attention-only decoders in PyTorch; one pass decodes many sequences with many adapters."""
 
 from luthier.arch import Backend, Feature
 
+# All but RoPE scaling that depends on how long a sequence becomes, attention to later tokens, and quantized weights.
 BACKEND = Backend(
     "the engine batched",
     frozenset(
         {
-            Feature.GROUPED_QUERY_HEADS,
-            Feature.HEAD_DIM,
-            Feature.QKV_BIAS,
-            Feature.LINEAR_ROPE,
-            Feature.LLAMA3_ROPE,
-            Feature.TIED_EMBEDDINGS,
+            *(Feature.GROUPED_QUERY_HEADS, Feature.HEAD_DIM, Feature.QKV_BIAS, Feature.OUTPUT_BIAS),
+            *(Feature.QK_NORM, Feature.QK_NORM_ALL_HEADS, Feature.ATTENTION_SCALE, Feature.ATTENTION_SOFTCAP),
+            Feature.SLIDING_WINDOW,
+            *(Feature.LINEAR_ROPE, Feature.LLAMA3_ROPE, Feature.YARN_ROPE, Feature.PARTIAL_ROTARY),
+            *(Feature.INTERLEAVED_ROTARY, Feature.ROPE_PER_LAYER_TYPE, Feature.NOPE_LAYERS),
+            *(Feature.MLP_BIAS, Feature.GELU, Feature.GELU_TANH),
+            *(Feature.LAYER_NORM, Feature.OFFSET_NORM, Feature.POST_NORM, Feature.SANDWICH_NORM),
+            *(Feature.PARALLEL_BLOCK, Feature.RESIDUAL_MULTIPLIER),
+            *(Feature.EMBEDDING_MULTIPLIER, Feature.TIED_EMBEDDINGS, Feature.LOGIT_SCALE, Feature.LOGIT_SOFTCAP),
+            Feature.JOINED_WEIGHTS,
         }
     ),
 )

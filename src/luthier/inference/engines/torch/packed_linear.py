@@ -21,13 +21,13 @@ class PackedLinear:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         """weight [O, D], bias [O]."""
-        self._bias, self._packed = bias, can_pack(weight.device, weight.dtype)
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS) if self._packed else weight
+        self._bias, self.packed = bias, can_pack(weight.device, weight.dtype)
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS) if self.packed else weight
 
     def __call__(self, x: torch.Tensor, addend: torch.Tensor | None = None) -> torch.Tensor:
         """addend [T, O]."""
         out: torch.Tensor
-        if not self._packed:
+        if not self.packed:
             if addend is None:
                 return functional.linear(x, self._weight, self._bias)
             if self._bias is None:

@@ -11,7 +11,7 @@ from luthier.inference.engine import Token
 from luthier.inference.engines.model_loading import hardware_of
 from luthier.inference.engines.stacked_lora import LoraBatch, StackedLora
 from luthier.inference.engines.torch.attention import decode_attention, prefill_attention
-from luthier.inference.engines.torch.llama import Llama
+from luthier.inference.engines.torch.decoder import Decoder
 from luthier.inference.engines.torch.logprobs import token_logprobs
 from luthier.inference.memory.row_cache import CacheShape, Row, RowCache
 from luthier.inference.model_runner import Chunk, ModelRunner
@@ -25,7 +25,7 @@ class TorchRunner(ModelRunner):
     def __init__(self, base: Path, options: EngineOptions) -> None:
         """Raises BaseModelError."""
         device, dtype = hardware_of(options)
-        self._model = Llama(base, device, dtype)
+        self._model = Decoder(base, device, dtype)
         spec = self._model.spec
         self.context_tokens = spec.context_tokens
         self.kv_cache = RowCache(
@@ -62,7 +62,7 @@ class TorchRunner(ModelRunner):
         states = self._model.hidden(
             torch.tensor(chunk.token_ids, device=device),
             torch.arange(start, start + count, device=device),
-            prefill_attention(row, start, count, self._model.spec.heads // self._model.spec.kv_heads),
+            prefill_attention(row, start, count, self._model.spec),
             LoraBatch(self.adapters, [chunk.lora_slot]),
         )
         row.length, row.lora_slot = start + count, chunk.lora_slot
@@ -80,7 +80,7 @@ class TorchRunner(ModelRunner):
         states = self._model.hidden(
             torch.tensor([ids.get(index, 0) for index in range(len(rows))], device=device),
             torch.tensor(positions, device=device),
-            decode_attention(cache.buffer, positions),
+            decode_attention(cache.buffer, positions, self._model.spec),
             LoraBatch(self.adapters, [row.lora_slot for row in rows]),
         )
         for chunk in chunks:
