@@ -13,8 +13,9 @@ from luthier.data.check.duplicate_keys import pairs_with_first
 from luthier.data.findings import Report, make_finding
 from luthier.data.jsonl.columnar_parser import ChatColumns, roles_and_texts
 from luthier.data.jsonl.reader import fingerprint
+from luthier.data.jsonl.sequence_hashes import sequence_hash, sequence_hashes
 
-_MASK = 2**64 - 1
+_ROLE_WEIGHT = 0xD6E8FEB86659FD93
 
 
 class ExactDuplicates:
@@ -27,16 +28,19 @@ class ExactDuplicates:
     def add(self, line_number: int, example: dict[str, Any]) -> None:
         """`line_number` counts from 1 and grows."""
         columns = roles_and_texts(example)
-        digest = hash((columns[0], *columns[1])) if columns else int.from_bytes(fingerprint(example)[:8], "big")
-        self._fingerprints.append(digest & _MASK)
+        if columns:
+            digest = sequence_hash(hash(text) + role * _ROLE_WEIGHT for role, text in zip(*columns, strict=True))
+        else:
+            digest = int.from_bytes(fingerprint(example)[:8], "big")
+        self._fingerprints.append(digest)
         self._lines.append(line_number)
 
     def extend(self, first_line: int, examples: ChatColumns) -> None:
         """Examples on consecutive lines."""
-        roles, texts = examples.roles, examples.texts
-        digests = [hash((roles[start:end], *texts[start:end])) & _MASK for start, end in examples.spans()]
-        self._fingerprints.extend(digests)
-        self._lines.extend(range(first_line, first_line + len(digests)))
+        roles = np.frombuffer(examples.roles, np.uint8).astype(np.uint64) * np.uint64(_ROLE_WEIGHT)
+        bounds = np.array(examples.bounds)
+        self._fingerprints.frombytes(sequence_hashes(examples.hashes + roles, bounds[:-1], bounds[1:]).tobytes())
+        self._lines.extend(range(first_line, first_line + len(examples)))
 
     def report_to(self, report: Report) -> None:
         """Adds a finding for each line that equals an earlier one, by line, and clears the collection."""

@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 
 from luthier.data.jsonl.fast_validator import escape_positions
+from luthier.data.jsonl.sequence_hashes import Hashes, text_hashes
 
 _QUOTES_PER_LINE, _QUOTES_PER_MESSAGE = 2, 8  # those of "messages"; those of role and content, keys and values
 _QUOTE, _BACKSLASH, _NEWLINE = b'"\\\n'
@@ -20,12 +21,13 @@ _QUOTE, _BACKSLASH, _NEWLINE = b'"\\\n'
 class ChatColumns(NamedTuple):
     """Chat examples as columns: nothing but messages, each with a role and a text, the last from the assistant.
 
-    Per message: the first letter of its role (`s`ystem, `d`eveloper, `u`ser, `a`ssistant), and its text. Example n has
-    the messages from `bounds[n]` up to `bounds[n + 1]`.
+    Per message: the first letter of its role (`s`ystem, `d`eveloper, `u`ser, `a`ssistant), its text, and the text's
+    hash. Example n has the messages from `bounds[n]` up to `bounds[n + 1]`.
     """
 
     roles: bytes
     texts: list[str]
+    hashes: Hashes
     bounds: list[int]
 
     def __len__(self) -> int:
@@ -35,7 +37,7 @@ class ChatColumns(NamedTuple):
         """The examples from `start` up to `end`."""
         first, last = self.bounds[start], self.bounds[end]
         bounds = [bound - first for bound in self.bounds[start : end + 1]]
-        return ChatColumns(self.roles[first:last], self.texts[first:last], bounds)
+        return ChatColumns(self.roles[first:last], self.texts[first:last], self.hashes[first:last], bounds)
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """The first message of each example and the one after its last."""
@@ -54,10 +56,10 @@ def parse_columns(lines: bytes) -> ChatColumns:
     in_message = np.ones(len(quotes), np.bool_)
     in_message[begins] = in_message[begins + 1] = False
     fields = quotes[in_message].reshape(-1, _QUOTES_PER_MESSAGE)
-    spans = zip((fields[:, 6] + 1).tolist(), fields[:, 7].tolist(), strict=True)
-    texts = orjson.loads(b'["' + b'","'.join([lines[start:end] for start, end in spans]) + b'"]')
+    spans = map(slice, (fields[:, 6] + 1).tolist(), fields[:, 7].tolist())
+    texts = orjson.loads(b'["' + b'","'.join(map(lines.__getitem__, spans)) + b'"]')
     last = np.cumsum((ends - begins - _QUOTES_PER_LINE) // _QUOTES_PER_MESSAGE)
-    return ChatColumns(data[fields[:, 2] + 1].tobytes(), texts, [0, *last.tolist()])
+    return ChatColumns(data[fields[:, 2] + 1].tobytes(), texts, text_hashes(texts), [0, *last.tolist()])
 
 
 def roles_and_texts(example: object) -> tuple[bytes, list[str]] | None:

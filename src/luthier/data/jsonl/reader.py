@@ -22,7 +22,7 @@ from luthier.data.jsonl.syntax_diagnosis import diagnose
 
 MAX_DEPTH = 100  # far beyond any conversation, and far below Python's recursion limit, which later stages need
 MAX_LINE_BYTES = 16 * 2**20  # far beyond any context; the objects parsed from it still fit into a small RAM
-_BLOCK_BYTES = 256 * 1024  # fits into the CPU cache; MAX_LINE_BYTES is this times a power of two
+_BLOCK_BYTES = 512 * 1024  # fits into the CPU cache; MAX_LINE_BYTES is this times a power of two
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BINARY_FORMATS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x1f\x8b", "gzip"), (b"PK\x03\x04", "zip"))
 _UNCERTAIN = orjson.JSONDecodeError("uncertain", "", 0)

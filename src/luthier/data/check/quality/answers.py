@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from luthier.data.check.quality.batch import Batch
-from luthier.data.check.quality.keywords import KEYWORDS, SPEAKERS
+from luthier.data.check.quality.keywords import SPEAKERS, keywords
 from luthier.data.check.quality.preamble import may_start_with_preamble, strip_preamble
 from luthier.data.check.quality.refusal import is_refusal, named_maker
 from luthier.data.check.quality.repetition import MIN_CHARACTERS, endless_repetition
@@ -41,7 +41,7 @@ def _preambles(batch: Batch) -> Iterator[Finding]:
 
 
 def _refusals_and_makers(batch: Batch) -> Iterator[Finding]:
-    for row in batch.answers.rows(batch.answers.among(KEYWORDS.texts_with(batch.joined, SPEAKERS))):
+    for row in batch.answers.rows(batch.answers.among(keywords().texts_with(batch.joined, SPEAKERS))):
         if is_refusal(row.text):
             finding = batch.finding("refusal", row.example, row.message, value=row.text)
             # Where functions are defined, declining what they cannot do is part of the lesson.
@@ -52,9 +52,8 @@ def _refusals_and_makers(batch: Batch) -> Iterator[Finding]:
 
 def _truncated_answers(batch: Batch) -> Iterator[Finding]:
     answers = batch.answers
-    fenced = answers.among(batch.joined.matching(_FENCE)) if "```" in batch.joined.text else []
-    open_ended = [index for index, text in enumerate(answers.texts) if may_be_cut_off(text)]
-    for row in answers.rows({*open_ended, *fenced}):
+    fenced = answers.among(batch.joined.matching(_FENCE))
+    for row in answers.rows({*may_be_cut_off(answers.texts), *fenced}):
         if is_cut_off(row.text):
             yield batch.finding("answer_cut_off", row.example, row.message, value="…" + row.text.rstrip()[-30:])
 

@@ -2,9 +2,12 @@
 
 import json
 import marshal
+from array import array
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from luthier.data.check.quality.columns import AnswerColumn, MessageLayout, PreferencePair, TextColumn
 from luthier.data.check.quality.joined_texts import JoinedTexts
@@ -12,9 +15,11 @@ from luthier.data.examples.example import calls_in, name_of
 from luthier.data.examples.preferences import turns_of
 from luthier.data.findings import Finding, make_finding
 from luthier.data.jsonl.columnar_parser import ChatColumns
+from luthier.data.jsonl.sequence_hashes import sequence_hash, sequence_hashes
 from luthier.types.sized_cache import sized_cache
 
 _ROLES = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
+_MASK = 2**64 - 1
 _CONTEXT_CHARACTERS = 20_000  # bounds the time per call, so that it does not grow with the turns before it
 _COMPLETION_ROLES = (("prompt", "user"), ("completion", "assistant"))
 
@@ -29,11 +34,13 @@ class Call(NamedTuple):
     definitions: str
 
 
-class ExampleForm(NamedTuple):
-    """`kind`: chat, completion (a prompt with its completion) or "no user"; `question`: the last user message."""
+class ExampleForms(NamedTuple):
+    """Per example: `kinds` has chat, completion (a prompt with its completion) or "no user"; `questions` the last user
+    messages.
+    """
 
-    kind: str
-    question: str
+    kinds: list[str]
+    questions: list[str]
 
 
 class Hashes(NamedTuple):
@@ -42,9 +49,9 @@ class Hashes(NamedTuple):
     may be several for one question.
     """
 
-    setting: list[int]
-    context: list[int]
-    answer: list[int]
+    setting: "array[int]"
+    context: "array[int]"
+    answer: "array[int]"
 
 
 class Batch:
@@ -66,9 +73,9 @@ class Batch:
         self.last_answers: list[str] = []
         self.called_functions: list[tuple[str, ...]] = []
         self.defines_functions: list[bool] = []
-        self.forms: list[ExampleForm] = []
+        self.forms = ExampleForms([], [])
         self.calls: list[Call] = []
-        self.hashes = Hashes([], [], [])
+        self.hashes = Hashes(array("Q"), array("Q"), array("Q"))
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -96,11 +103,11 @@ class Batch:
         self.called_functions.append(summary.called)
         self.defines_functions.append(bool(tools))
         has_user = any(message.get("role") == "user" for message in messages)
-        kind = "completion" if "messages" not in example else "chat" if has_user else "no user"
-        self.forms.append(ExampleForm(kind, summary.question))
-        self.hashes.setting.append(hash((*summary.system_prompts, tools_key or None)))
-        self.hashes.context.append(hash(tuple(summary.contents[: summary.answer_index])))
-        self.hashes.answer.append(hash(summary.answer_content))
+        self.forms.kinds.append("completion" if "messages" not in example else "chat" if has_user else "no user")
+        self.forms.questions.append(summary.question)
+        self.hashes.setting.append(sequence_hash(map(hash, summary.system_prompts)) ^ hash(tools_key) & _MASK)
+        self.hashes.context.append(sequence_hash(map(hash, summary.contents[: summary.answer_index])))
+        self.hashes.answer.append(hash(summary.answer_content) & _MASK)
 
     def extend(self, first_line: int, first_number: int, examples: ChatColumns) -> None:
         """Adds consecutive examples on consecutive lines."""
@@ -176,30 +183,28 @@ class Batch:
     def _extend_columns(self, first_line: int, first_number: int, examples: ChatColumns, layout: MessageLayout) -> None:
         """Adds column by column what `add` adds example by example."""
         index, text_index, texts = len(self.lines), len(self.texts.texts), examples.texts
-        answers = layout.answers
+        bounds, answers, system_ends = np.array(examples.bounds), layout.answers, layout.system_ends
+        begins, last = bounds[:-1], bounds[1:] - 1
         self.lines += range(first_line, first_line + len(examples))
         self.example_numbers += range(first_number, first_number + len(examples))
         self.texts.extend(texts, layout.example + index, layout.message)
         answer_texts = [texts[n] for n in answers.tolist()]
         self.answers.extend(answer_texts, layout.example[answers] + index, layout.message[answers])
-        self.answers.text_indices += (answers + text_index).tolist()
+        self.answers.text_indices.frombytes((answers + text_index).astype(np.int64).tobytes())
         self.answers.questions += ["" if n < 0 else texts[n] for n in layout.questions.tolist()]
-        prompts = [texts[start:end] for start, end in zip(examples.bounds, layout.system_ends, strict=False)]
-        last_answers = [texts[end - 1] for end in examples.bounds[1:]]
-        self.system_prompts += prompts
-        self.user_texts += layout.user_texts()
-        self.last_answers += last_answers
+        prompts = zip(examples.bounds, system_ends.tolist(), strict=False)
+        self.system_prompts += [texts[start:end] for start, end in prompts]
+        user_texts = layout.user_texts()
+        self.user_texts += user_texts
+        self.last_answers += [texts[n] for n in last.tolist()]
         self.called_functions += [()] * len(examples)
         self.defines_functions += [False] * len(examples)
-        questions = dict(zip(layout.example[answers].tolist(), layout.questions.tolist(), strict=True))
-        self.forms += [
-            ExampleForm("chat", texts[index]) if index >= 0 else ExampleForm("chat" if user_text else "no user", "")
-            for index, user_text in zip(questions.values(), self.user_texts[-len(examples) :], strict=True)
-        ]
-        self.hashes.setting.extend(hash((*leading, None)) for leading in prompts)
-        spans = zip(layout.system_ends, examples.bounds[1:], strict=True)
-        self.hashes.context.extend(hash(tuple(texts[start : end - 1])) for start, end in spans)
-        self.hashes.answer.extend(map(hash, last_answers))
+        self.forms.kinds.extend("chat" if user_text else "no user" for user_text in user_texts)
+        questions = layout.questions[np.searchsorted(answers, last)]
+        self.forms.questions.extend("" if n < 0 else texts[n] for n in questions.tolist())
+        self.hashes.setting.frombytes(sequence_hashes(examples.hashes, begins, system_ends).tobytes())
+        self.hashes.context.frombytes(sequence_hashes(examples.hashes, system_ends, last).tobytes())
+        self.hashes.answer.frombytes(examples.hashes[last].tobytes())
 
 
 class _Summary:

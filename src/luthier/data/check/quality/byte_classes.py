@@ -5,7 +5,7 @@ their classes and those of ASCII characters never meet.
 """
 
 NUMBER, DIGIT, AT, CONTROL, MARK = 1, 2, 4, 8, 16
-FOREIGN_LEAD, KANA_LEAD, KANA_SECOND = 32, 64, 128
+FOREIGN_LEAD = 32
 
 # Scripts beside Han and Latin, with their first and last code points.
 FOREIGN_SCRIPTS = (
@@ -16,7 +16,7 @@ FOREIGN_SCRIPTS = (
     ("Kana", 0x3040, 0x30FA),
     ("Hangul", 0xAC00, 0xD7AF),
 )
-_KANA_LEAD_BYTE = 0xE3  # of Chinese punctuation too, which has another second byte
+_KANA_LEAD_BYTE = 0xE3  # of Chinese punctuation too
 _FOREIGN_LEAD_BYTES = frozenset(
     chr(code).encode()[0] for _, low, high in FOREIGN_SCRIPTS for code in range(low, high + 1)
 ) - {_KANA_LEAD_BYTE}
@@ -27,7 +27,5 @@ _BYTES = {
     CONTROL: frozenset(range(1, 32)) - frozenset(b"\n") | {127},
     MARK: frozenset(b"\\&_{[<"),  # of escapes and placeholders
     FOREIGN_LEAD: _FOREIGN_LEAD_BYTES,
-    KANA_LEAD: frozenset((_KANA_LEAD_BYTE,)),
-    KANA_SECOND: frozenset((0x81, 0x82, 0x83)),
 }
 TABLE = bytes(sum(bit for bit, members in _BYTES.items() if byte in members) for byte in range(256))

@@ -1,5 +1,6 @@
 """Columns of texts, and where the messages of `ChatColumns` belong in them."""
 
+from array import array
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -28,8 +29,8 @@ class TextColumn:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.examples: list[int] = []
-        self.messages: list[int] = []
+        self.examples = array("q")
+        self.messages = array("q")
 
     def add(self, text: str, example: int, message: int) -> None:
         self.texts.append(text)
@@ -38,8 +39,8 @@ class TextColumn:
 
     def extend(self, texts: list[str], examples: Indices, messages: Indices) -> None:
         self.texts += texts
-        self.examples += examples.tolist()
-        self.messages += messages.tolist()
+        self.examples.frombytes(examples.astype(np.int64).tobytes())
+        self.messages.frombytes(messages.astype(np.int64).tobytes())
 
     def rows(self, indices: Iterable[int]) -> Iterator[TextRow]:
         """The rows at `indices`, ascending."""
@@ -66,7 +67,7 @@ class AnswerColumn(TextColumn):
 
     def __init__(self) -> None:
         super().__init__()
-        self.text_indices: list[int] = []
+        self.text_indices = array("q")
         self.questions: list[str] = []
         self.pairs: list[PreferencePair] = []
 
@@ -79,7 +80,9 @@ class AnswerColumn(TextColumn):
         """The indices of those answers that stand at `text_indices` among all texts."""
         if not text_indices:
             return []
-        return [index for index, text_index in enumerate(self.text_indices) if text_index in text_indices]
+        own = np.frombuffer(self.text_indices, np.int64)
+        among: list[int] = np.flatnonzero(np.isin(own, list(text_indices))).tolist()
+        return among
 
 
 class MessageLayout:
@@ -103,9 +106,9 @@ class MessageLayout:
         questions = np.concatenate([[-1], self._users])[np.searchsorted(self._users, self.answers)]
         self.questions = np.where(questions < begins[self.answers], -1, questions)
         is_system = (roles == ord("s")) | (roles == ord("d"))
-        ends = bounds[:-1] + np.bincount(self.example[is_system], minlength=len(examples))
-        self.system_ends: list[int] = ends.tolist()
-        self.is_regular = "" not in examples.texts and bool((is_system == (indices < ends[self.example])).all())
+        self.system_ends = bounds[:-1] + np.bincount(self.example[is_system], minlength=len(examples))
+        comes_first = indices < self.system_ends[self.example]
+        self.is_regular = "" not in examples.texts and bool((is_system == comes_first).all())
 
     def user_texts(self) -> list[str]:
         """All user messages of each example, joined."""

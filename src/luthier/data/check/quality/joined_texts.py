@@ -61,10 +61,9 @@ class JoinedTexts:
     @cached_property
     def starts(self) -> npt.NDArray[np.intp]:
         """The position of the separator before each text."""
-        starts = np.flatnonzero(self.code_points == 0)
-        if len(starts) == len(self._texts):
-            return starts
-        return np.cumsum([0, *(len(text) + 1 for text in self._texts[:-1])], dtype=np.intp)
+        sizes = np.fromiter(map(len, self._texts), np.intp, len(self._texts)) + len(SEPARATOR)
+        starts: npt.NDArray[np.intp] = np.cumsum(sizes) - sizes
+        return starts
 
     @cached_property
     def _utf8_starts(self) -> npt.NDArray[np.intp]:

@@ -4,7 +4,10 @@ Whoever adds a word to such a pattern adds it here as well, in every case that t
 word is enough; parts that several words share must not be so short that they are common.
 """
 
+from functools import cache
+
 from luthier.data.check.quality.keyword_automaton import KeywordAutomaton
+from luthier.data.check.quality.misread_text import first_characters
 
 # Refusals, and names of models and their makers (`refusal`).
 _SPEAKERS = (
@@ -24,4 +27,10 @@ _SECRETS = (
 _GARBLED = "\ufffd|锟斤拷|烫烫烫|屯屯屯|Ã|â€|Â|ä¸|" + "|".join(f"å{chr(code)}" for code in range(0x80, 0xC0))
 
 SPEAKERS, SECRETS, GARBLED = range(3)
-KEYWORDS = KeywordAutomaton(*(group.split("|") for group in (_SPEAKERS, _SECRETS, _GARBLED)))
+
+
+@cache
+def keywords() -> KeywordAutomaton:
+    """The automaton over all of them; building it takes some milliseconds."""
+    garbled = {*_GARBLED.split("|"), *first_characters()}
+    return KeywordAutomaton(_SPEAKERS.split("|"), _SECRETS.split("|"), garbled)

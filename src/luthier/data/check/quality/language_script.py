@@ -12,10 +12,10 @@ from operator import ne
 import numpy as np
 
 from luthier.data.check.quality.batch import Batch
-from luthier.data.check.quality.byte_classes import FOREIGN_LEAD, FOREIGN_SCRIPTS, KANA_LEAD, KANA_SECOND
+from luthier.data.check.quality.byte_classes import FOREIGN_LEAD, FOREIGN_SCRIPTS
 from luthier.data.check.quality.joined_texts import JoinedTexts
-from luthier.data.check.quality.keywords import GARBLED, KEYWORDS
-from luthier.data.check.quality.misread_text import misread_text, possible_positions
+from luthier.data.check.quality.keywords import GARBLED, keywords
+from luthier.data.check.quality.misread_text import misread_text
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
 
@@ -29,6 +29,7 @@ _LANGUAGE_WORDS = re.compile(
     r"翻译|译成|译文|英文|英语|中文|汉语|外语|单词|语种|translat|english|chinese|mandarin|language", re.IGNORECASE
 )
 _FOREIGN = re.compile(r"[\u0400-\u04ff\u0590-\u06ff\u0900-\u0dff\u0e00-\u0e7f\uac00-\ud7af\u3041-\u30fa]+")
+_KANA_LEAD, _KANA_SECONDS = 0xE3, (0x81, 0x83)  # in UTF-8; Chinese punctuation has the same first byte
 _GARBLED = re.compile(
     "\ufffd|锟斤拷|烫烫烫|屯屯屯|Ã[©¨¤¶¼±]|â€[™œ\x9d¢“”]|Â[ °·»]|ä¸[\x80-\xbf]|å[\x80-\xbf][\x80-\xbf]"
 )
@@ -58,8 +59,7 @@ class LanguageCheck(QualityCheck):
     def _odd_characters(self, batch: Batch) -> Iterator[Finding]:
         """Scans all characters at once; few texts have letters of a third script or traces of a wrong encoding."""
         joined = batch.joined
-        odd = KEYWORDS.texts_with(joined, GARBLED) | _texts_in_foreign_scripts(joined)
-        odd |= joined.at(possible_positions(joined))
+        odd = keywords().texts_with(joined, GARBLED) | _texts_in_foreign_scripts(joined)
         for row in batch.answers.rows(batch.answers.among(odd)):
             if match := _GARBLED.search(row.text):
                 excerpt = row.text[max(0, match.start() - 10) : match.end() + 10]
@@ -78,13 +78,13 @@ class LanguageCheck(QualityCheck):
 
 def _texts_in_foreign_scripts(joined: JoinedTexts) -> set[int]:
     """The texts that may have letters of a third script: each has lead bytes of its own, kana two bytes."""
-    classes, indices = joined.classes, set[int]()
+    indices = set[int]()
     if joined.all_classes & FOREIGN_LEAD:
-        indices |= joined.at_utf8(np.flatnonzero(classes & FOREIGN_LEAD))
-    if joined.all_classes & KANA_LEAD:
-        is_kana = (classes[:-1] << 1) & classes[1:] & KANA_SECOND  # KANA_LEAD, then KANA_SECOND
-        indices |= joined.at_utf8(np.flatnonzero(is_kana))
-    return indices
+        indices |= joined.at_utf8(np.flatnonzero(joined.classes & FOREIGN_LEAD))
+    utf8 = np.frombuffer(joined.utf8, np.uint8)
+    leads = np.flatnonzero(utf8 == _KANA_LEAD)
+    seconds = utf8[leads + 1]
+    return indices | joined.at_utf8(leads[(seconds >= _KANA_SECONDS[0]) & (seconds <= _KANA_SECONDS[1])])
 
 
 def answers_in_another_language(text: str, question: str) -> bool:

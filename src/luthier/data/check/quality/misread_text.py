@@ -8,11 +8,6 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import product
 
-import numpy as np
-import numpy.typing as npt
-
-from luthier.data.check.quality.joined_texts import JoinedTexts
-
 _DOUBLE = ("gb18030", "big5", "cp932", "cp949")  # encodings of two bytes for a character
 _SINGLE = ("cp1252", "latin-1", "cp1251")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -22,22 +17,10 @@ _MIN_CHARACTERS = 2  # that come out; one alone may be chance
 _CERTAIN_CHARACTERS = 5  # that come out of no other text, even of common characters
 
 
-def possible_positions(joined: JoinedTexts) -> npt.NDArray[np.intp]:
-    """Where in `joined.text` such text may begin."""
-    units = np.frombuffer(joined.text.encode("utf-16-le", "surrogatepass"), np.uint16)
-    if len(units) != len(joined.text):  # characters beyond the basic plane, of two units each
-        return np.flatnonzero(_first_characters()[np.minimum(joined.code_points, 0xFFFF)])
-    return np.flatnonzero(_first_characters()[units])
-
-
-@cache
-def _first_characters() -> npt.NDArray[np.bool_]:
-    """By code point: whether such text or a part of it begins so; few texts have any, as common ones are left out."""
+def first_characters() -> set[str]:
+    """Characters of which such text has at least one; few other texts have any, as common ones are left out."""
     singles, pairs = _beginnings()
-    characters = {char for char in singles if not _is_common_han(char)} | {pair[0] for pair in pairs}
-    table = np.zeros(0x10000, np.bool_)
-    table[[ord(char) for char in characters]] = True
-    return table
+    return {char for char in singles if not _is_common_han(char)} | {pair[0] for pair in pairs}
 
 
 @cache

@@ -19,6 +19,7 @@ from luthier.data.check.quality.similarity import BANDS, BINS, estimated_jaccard
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding, make_finding
 from luthier.data.findings.kinds import Kind
+from luthier.data.jsonl.sequence_hashes import text_hashes
 
 MAX_EXAMPLES = 1_000_000
 MIN_SIMILARITY = 0.85  # of the trigrams of two questions; estimated to within 0.05
@@ -34,9 +35,9 @@ _Row = np.dtype(
         ("number", np.uint32),
         ("is_short", np.bool_),
         ("has_question", np.bool_),
-        ("setting", np.int64),
-        ("context", np.int64),
-        ("answer", np.int64),
+        ("setting", np.uint64),
+        ("context", np.uint64),
+        ("answer", np.uint64),
         ("key", np.uint64),  # equal where calls, numbers and the opening of the answer are
         ("bands", np.uint32, (BANDS,)),
         ("sketch", np.uint8, (BINS,)),
@@ -106,8 +107,8 @@ def fingerprints(batch: Batch, shared: SharedText) -> Rows:
     rows["has_question"] = np.fromiter(map(bool, batch.user_texts), dtype=np.bool_, count=len(batch))
     rows["is_short"] = calls | (lengths <= SHORT_ANSWER)
     rows["setting"], rows["context"], rows["answer"] = batch.hashes
-    openings = np.array([hash(answer[:_OPENING]) for answer in batch.last_answers], dtype=np.int64)
-    same = np.where(calls, rows["answer"], openings).view(np.uint64)
+    openings = text_hashes([answer[:_OPENING] for answer in batch.last_answers])
+    same = np.where(calls, rows["answer"], openings)
     rows["key"] = same * _MULTIPLIER ^ number_fingerprints(batch.user_texts)
     rows["sketch"], rows["bands"] = minhash(shared.remove_from(batch.user_texts))
     return rows
@@ -115,7 +116,7 @@ def fingerprints(batch: Batch, shared: SharedText) -> Rows:
 
 def related(rows: Rows) -> Pairs:
     """Pairs that must not be on two sides of a split: one question, or nearly one example, in whatever setting."""
-    firsts, laters = pairs_with_first(rows["context"].astype(np.uint64))
+    firsts, laters = pairs_with_first(rows["context"])
     has_question = rows["has_question"][laters]
     near_firsts, near_laters = similar_pairs(rows)
     return np.concatenate([firsts[has_question], near_firsts]), np.concatenate([laters[has_question], near_laters])
@@ -140,8 +141,7 @@ def similar_pairs(rows: Rows) -> Pairs:
 
 def _conflicts(rows: Rows) -> Iterator[Finding]:
     """The same context in the same setting, and another answer."""
-    same = rows["context"] ^ (rows["setting"] * np.int64(0x9E3779B97F4A7C1))
-    firsts, laters = pairs_with_first(same.view(np.uint64))
+    firsts, laters = pairs_with_first(rows["context"] ^ (rows["setting"] * _MULTIPLIER))
     differ = (rows["answer"][firsts] != rows["answer"][laters]) & rows["has_question"][laters]
     for first, later in zip(firsts[differ], laters[differ], strict=True):
         finding = _finding("conflicting_answers", rows[later], rows[first])

@@ -55,14 +55,14 @@ class PairConventionCheck(QualityCheck):
         self._completions: set[str] = set()
 
     def check(self, batch: Batch) -> Iterable[Finding]:
-        for form, completion in zip(batch.forms, batch.last_answers, strict=True):
-            if form.kind != "completion":
-                self._others += 1
-                continue
+        self._others += len(batch) - batch.forms.kinds.count("completion")
+        for prompt, completion in (
+            zip(batch.forms.questions, batch.last_answers, strict=True) if not self._others else ()
+        ):
             self._pairs += 1
-            self._has_prompts = self._has_prompts or bool(form.question)
+            self._has_prompts = self._has_prompts or bool(prompt)
             self._without_space += not completion[:1].isspace()
-            self._prompt_ending = _common_ending(self._prompt_ending, form.question)
+            self._prompt_ending = _common_ending(self._prompt_ending, prompt)
             self._ending = _common_ending(self._ending, completion)
             if len(self._completions) <= _MAX_DISTINCT:
                 self._completions.add(completion)

@@ -43,38 +43,19 @@ _ANNOUNCES = re.compile(
     re.IGNORECASE,
 )
 # A fast filter for many texts: what the patterns above may begin with.
-_MAY_START = re.compile(
-    r"\s*(?:[好没当收明了遵您你问提这很非十高乐荣感作可]|(?i:sur|ok|al[rl]|got|und|no |hap|gla|my |i[ '’]|tha|what|"
-    r"gr|goo|exc|int|fan|cer|of c|abs|def|per|he|hi|as an?))"
-)
-# A faster filter before it, by the first character or two.
-_FIRST_CHARACTERS = frozenset("好没当收明了遵您你问提这很非十高乐荣感作可") | {
-    char for char in map(chr, range(0x3001)) if char.isspace()
-}
-_SECOND_CHARACTERS = {
-    "s": "u",
-    "o": "kf",
-    "a": "lbs",
-    "g": "olr",
-    "u": "n",
-    "n": "o",
-    "h": "aei",
-    "m": "y",
-    "t": "h",
-    "w": "h",
-    "e": "x",
-    "i": "n",
-    "f": "a",
-    "c": "e",
-    "d": "e",
-    "p": "e",
-}
+_HAN_OPENINGS = frozenset("好没当收明了遵您你问提这很非十高乐荣感作可")
+_OPENINGS = (
+    "sur", "ok", "alr", "all", "got", "und", "no ", "hap", "gla", "my ", "i ", "i'", "i’", "tha", "what", "gr", "goo",
+    "exc", "int", "fan", "cer", "of c", "abs", "def", "per", "he", "hi", "as a",
+)  # fmt: skip
+_LONGEST_OPENING = max(map(len, _OPENINGS))
+_FIRST_CHARACTERS = _HAN_OPENINGS | {char for char in map(chr, range(0x3001)) if char.isspace()}
 _FIRST_TWO = frozenset(
-    start + end
-    for first, seconds in _SECOND_CHARACTERS.items()
-    for start in (first, first.upper())
-    for end in (*seconds, *seconds.upper())
-) | {letter + mark for letter in "iI" for mark in " '’"}
+    first + second
+    for opening in _OPENINGS
+    for first in (opening[0], opening[0].upper())
+    for second in (opening[1], opening[1].upper())
+)
 _CONTINUES = re.compile(
     r"[，,、。；;！!？?）)]|但|不过|可是|然而|而且|并且|(?:but|however|and|though|yet)\b", re.IGNORECASE
 )
@@ -103,7 +84,12 @@ _WORD = re.compile(r"\w")
 def may_start_with_preamble(texts: list[str]) -> list[int]:
     """Indices of the texts (none of them empty) that may begin with a preamble; most others are filtered out."""
     likely = [index for index, text in enumerate(texts) if text[0] in _FIRST_CHARACTERS or text[:2] in _FIRST_TWO]
-    return [index for index in likely if _MAY_START.match(texts[index])]
+    return [index for index in likely if _may_start(texts[index])]
+
+
+def _may_start(text: str) -> bool:
+    opening = text[:_LONGEST_OPENING] if text[0].isalpha() else text.lstrip()[:_LONGEST_OPENING]
+    return opening[:1] in _HAN_OPENINGS or opening.lower().startswith(_OPENINGS)
 
 
 def strip_preamble(text: str, question: str | None = None) -> str | None:

@@ -55,16 +55,16 @@ class QuestionFormCheck(QualityCheck):
         self._distinct: set[str] = set()
 
     def check(self, batch: Batch) -> Iterable[Finding]:
-        rows = zip(batch.forms, batch.last_answers, batch.called_functions, strict=True)
-        for form, answer, calls in rows:
+        rows = zip(batch.forms.questions, batch.last_answers, batch.called_functions, strict=True)
+        for question, answer, calls in rows:
             if len(self._labels) >= _MAX_EXAMPLES or len(self._distinct) > _MAX_LABELS:
                 break
             label = " + ".join(sorted(set(calls))) if calls else answer.strip()
-            if label and len(label) <= _MAX_LABEL_LENGTH and form.question:
+            if label and len(label) <= _MAX_LABEL_LENGTH and question:
                 self._distinct.add(label)
                 self._labels.append(label)
-                self._forms.append(form_of(form.question))
-                self._lengths.append(len(form.question))
+                self._forms.append(form_of(question))
+                self._lengths.append(len(question))
         return ()
 
     def finish(self) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.byte_classes import AT, DIGIT, NUMBER
 from luthier.data.check.quality.columns import TextRow
 from luthier.data.check.quality.joined_texts import JoinedTexts
-from luthier.data.check.quality.keywords import KEYWORDS, SECRETS
+from luthier.data.check.quality.keywords import SECRETS, keywords
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding, make_finding
 
@@ -66,7 +66,7 @@ class SecretCheck(QualityCheck):
         if not batch.texts.texts:
             return
         searches = (
-            ("secret", secrets_in, KEYWORDS.texts_with(batch.joined, SECRETS)),
+            ("secret", secrets_in, keywords().texts_with(batch.joined, SECRETS)),
             ("personal_data", personal_data_in, _texts_with_numbers(batch.joined)),
         )
         for code, search, indices in searches:

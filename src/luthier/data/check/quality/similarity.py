@@ -54,8 +54,7 @@ def minhash(texts: list[str]) -> tuple[Sketches, Bands]:
     minima = np.full(len(texts) * BINS, _EMPTY)
     np.minimum.at(minima, cells, hashes)
     table = minima.reshape(len(texts), BINS)
-    sketches = np.maximum((table >> 8).astype(np.uint8), 1)
-    sketches[table == _EMPTY] = 0
+    sketches = np.maximum((table >> 8).astype(np.uint8), 1) * (table != _EMPTY)
     return sketches, _bands(table)
 
 

@@ -25,9 +25,13 @@ _WORDS = re.compile(r"[A-Za-z]+")
 _SENTENCE_END = re.compile(r"[.!?。！？](?:\s|$|[\"”’)）\u4e00-\u9fff])")
 
 
-def may_be_cut_off(text: str) -> bool:
-    """A fast filter for many texts, none of them empty: whether `is_cut_off` must look at all, code fences aside."""
-    return text[-1] not in _CLOSED_ENDINGS or text[-2:] in _ITEM_ENDINGS
+def may_be_cut_off(texts: list[str]) -> list[int]:
+    """Indices of the texts (none of them empty) at which `is_cut_off` must look, code fences aside."""
+    return [
+        index
+        for index, text in enumerate(texts)
+        if text[-1] not in _CLOSED_ENDINGS or (text[-1] in _NUMBER_ENDS and text[-2:] in _ITEM_ENDINGS)
+    ]
 
 
 def is_cut_off(text: str) -> bool:

@@ -5,7 +5,7 @@ first of two answers, a served model stops.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -62,9 +62,10 @@ class TurnCheck(QualityCheck):
     }
 
     def check(self, batch: Batch) -> Iterator[Finding]:
-        for example, form in enumerate(batch.forms):
-            if form.kind == "no user":
-                yield batch.finding("user_message_missing", example)
+        if "no user" in batch.forms.kinds:
+            for example, kind in enumerate(batch.forms.kinds):
+                if kind == "no user":
+                    yield batch.finding("user_message_missing", example)
         for example, text in enumerate(batch.user_texts):
             if text[:1] in _FIRST and (end := _preamble_end(text)):
                 rest = text[end:].strip()
@@ -83,7 +84,7 @@ def _repeated_answers(batch: Batch) -> Iterator[Finding]:
         yield batch.finding("assistant_repeated", place >> _MESSAGE_BITS, place % (1 << _MESSAGE_BITS) - 1)
 
 
-def _places(examples: list[int], messages: list[int]) -> npt.NDArray[np.int64]:
+def _places(examples: Sequence[int], messages: Sequence[int]) -> npt.NDArray[np.int64]:
     """One number per message, ascending; consecutive messages of an example have consecutive numbers."""
     return (np.array(examples, np.int64) << _MESSAGE_BITS) + np.array(messages, np.int64) + 1
 
