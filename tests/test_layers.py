@@ -16,7 +16,7 @@ LINES = [
     {"catalogue", "evaluation", "generate", "inference", "store", "training"},
     {"arch", "data", "native"},
     {"plugins", "settings", "weights"},
-    {"hardware", "language", "types"},
+    {"dashboard", "hardware", "language", "types"},
 ]
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}
 

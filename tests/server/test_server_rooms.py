@@ -12,7 +12,7 @@ ROOT = Path(luthier.server.__file__).parent
 LINES = [
     {"app"},
     {"background", "middleware", "routes"},
-    {"generation"},
+    {"file_inspection", "generation"},
     {"state"},
     {"model_loader"},
     {"model_resolver", "hosting"},

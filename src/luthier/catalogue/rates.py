@@ -68,6 +68,12 @@ def read_rates(cache: Path, key: str) -> list[Rate]:
         return []
 
 
+def rates_of_base(cache: Path, base_name: str) -> list[Rate]:
+    """The rates of LoRA training on a base model under any settings, of several steps and not long ago."""
+    keys = [key for key in _read(cache) if key.startswith(f"{base_name} | ") and not key.endswith(" | full")]
+    return [rate for key in keys for rate in read_rates(cache, key) if rate.is_like(None)]
+
+
 def add_rate(cache: Path, key: str, rate: Rate) -> None:
     """Adds a rate. Raises OSError for a cache folder that cannot be written."""
     rates = [*read_rates(cache, key), rate][-_MAX_RATES:]

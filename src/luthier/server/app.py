@@ -19,11 +19,14 @@ from luthier.server.routes import (
     batches,
     checkpoint_permissions,
     completions_export,
+    dashboard,
     embeddings,
     evaluations,
+    file_views,
     files,
     fine_tuning_jobs,
     graders,
+    job_views,
     model_limits,
     models,
     moderations,
@@ -38,9 +41,11 @@ from luthier.store import Store
 
 _RESOURCES = (
     files,
+    file_views,
     completions_export,
     uploads,
     fine_tuning_jobs,
+    job_views,
     model_limits,
     checkpoint_permissions,
     graders,
@@ -52,6 +57,7 @@ _RESOURCES = (
     moderations,
     batches,
     evaluations,
+    dashboard,
 )
 
 

@@ -48,6 +48,7 @@ class AppState:
         upstream: The client of the upstream service; None when none is configured.
         upstream_models: Which models the upstream service still has.
         grader_threads: Graders may run for minutes; in threads of their own they block no other request.
+        file_threads: Of requests that read a whole training file, as many as are read at once.
     """
 
     settings: Settings
@@ -57,6 +58,7 @@ class AppState:
     upstream_models: UpstreamModels
     upstream: httpx.AsyncClient | None = None
     grader_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
+    file_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))
 
     @classmethod
     def create(cls, settings: Settings, store: Store, catalogue: Catalogue) -> "AppState":

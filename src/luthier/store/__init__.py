@@ -14,6 +14,8 @@ from luthier.store.evaluations import ClaimedEvaluation, Evaluations
 from luthier.store.files import Files
 from luthier.store.idempotency_keys import IdempotencyKeys
 from luthier.store.imports import Imports
+from luthier.store.job_metrics import JobMetrics
+from luthier.store.job_queue import JobQueue
 from luthier.store.job_records import Event, Job
 from luthier.store.jobs import Jobs
 from luthier.store.models import MODELS, FineTunedModel, Models
@@ -92,6 +94,16 @@ class Store:
     def checksums(self) -> Checksums:
         """Of files and models, of all projects."""
         return Checksums(self._database, self._folder)
+
+    @property
+    def job_metrics(self) -> JobMetrics:
+        """Of all projects' jobs: the caller says which."""
+        return JobMetrics(self._database)
+
+    @property
+    def job_queue(self) -> JobQueue:
+        """Of all projects."""
+        return JobQueue(self._database)
 
     @property
     def models_folder(self) -> Path:

@@ -66,12 +66,24 @@ class Jobs(Scoped):
         with self._database.read() as connection:
             return fetch_page(connection, query, jobs, _api_job, limit=limit, after=after)
 
+    def rows(self, *, limit: int, after: str | None) -> Page[Job]:
+        """All columns; newest first."""
+        with self._database.read() as connection:
+            return fetch_page(connection, self._visible(jobs), jobs, Job.from_row, limit=limit, after=after)
+
     def events(self, job_id: str, *, limit: int, after: str | None) -> Page[JobEvent]:
         """Newest first. Raises NotFoundError."""
         with self._database.read() as connection:
             self._find(connection, job_id)
             query = select(events).where(events.c.job_id == job_id)
             return fetch_page(connection, query, events, job_event, limit=limit, after=after)
+
+    def messages(self, job_id: str, *, limit: int, after: str | None) -> Page[JobEvent]:
+        """Events without metrics, the oldest first. Raises NotFoundError."""
+        with self._database.read() as connection:
+            self._find(connection, job_id)
+            query = select(events).where(events.c.job_id == job_id, events.c.type == "message")
+            return fetch_page(connection, query, events, job_event, limit=limit, after=after, ascending=True)
 
     def checkpoints(self, job_id: str, *, limit: int, after: str | None) -> Page[Checkpoint]:
         """Newest first. Raises NotFoundError."""

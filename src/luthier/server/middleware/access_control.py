@@ -24,6 +24,8 @@ from luthier.types.projects import Caller
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 _MAX_HEADERS_BYTES = 64 * 1024
 _PROBE_PATHS = {"/health", "/ready"}  # for Docker, Kubernetes and load balancers, which send no key
+_DASHBOARD_PATHS = ("/", "/dashboard/")  # files without data; browsers send no key for them
+_NOBODY = Caller(project=None, admin=False)
 
 
 class AccessControl:
@@ -82,8 +84,12 @@ class AccessControl:
 
     def _caller(self, connection: HTTPConnection) -> Caller:
         """Probes are answered to everyone: their Host header is often the address of a pod. Raises APIError."""
-        if connection.scope["method"] in ("GET", "HEAD") and connection.scope["path"] in _PROBE_PATHS:
-            return Caller(project=None, admin=False)
+        path, is_read = connection.scope["path"], connection.scope["method"] in ("GET", "HEAD")
+        if is_read and path in _PROBE_PATHS:
+            return _NOBODY
+        if is_read and (path == _DASHBOARD_PATHS[0] or path.startswith(_DASHBOARD_PATHS[1])):
+            self._check_host_and_origin(connection.headers)
+            return _NOBODY
         return self._authorize(connection)
 
     def _authorize(self, connection: HTTPConnection) -> Caller:

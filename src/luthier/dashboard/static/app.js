@@ -1,0 +1,110 @@
+/** Shell of the dashboard: sign-in, navigation, language and theme; pages by the address after `#`. */
+
+import { html, render, useEffect, useState } from "./preact.js";
+import { ApiError, get, setKey } from "./api.js";
+import { currentLanguage, setLanguage, store, stored, t } from "./i18n.js";
+import { Loading } from "./ui.js";
+import { JobsPage } from "./pages/jobs.js";
+import { JobPage } from "./pages/job.js";
+import { NewJobPage } from "./pages/new_job.js";
+import { FilesPage } from "./pages/files.js";
+import { FilePage } from "./pages/file.js";
+import { PlaygroundPage } from "./pages/playground.js";
+import { EvaluationsPage, ModelsPage, SettingsPage } from "./pages/lists.js";
+
+/** @type {Record<string, (props: any) => unknown>} */
+const PAGES = {
+  jobs: JobsPage, job: JobPage, "new-job": NewJobPage, files: FilesPage, file: FilePage,
+  playground: PlaygroundPage, models: ModelsPage, evaluations: EvaluationsPage, settings: SettingsPage,
+};
+const NAVIGATION = ["jobs", "files", "playground", "models", "evaluations", "settings"];
+/** @type {Record<string, string>} */
+const PARENT = { job: "jobs", "new-job": "jobs", file: "files" };
+
+/** The page, the id and the parameters of `#/page/id?name=value`. */
+function route() {
+  const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+  const [page, ...rest] = path.split("/");
+  return { page: page in PAGES ? page : "jobs", id: rest.map(decodeURIComponent).join("/"), query: new URLSearchParams(query) };
+}
+
+function useRoute() {
+  const [current, setCurrent] = useState(route());
+  useEffect(() => {
+    const follow = () => { setCurrent(route()); window.scrollTo(0, 0); };
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, []);
+  return current;
+}
+
+/** @param {string} theme */
+function applyTheme(theme) {
+  if (theme === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  store("luthier-theme", theme);
+}
+
+function App() {
+  const { page, id, query } = useRoute();
+  const [access, setAccess] = useState(/** @type {"unknown" | "open" | "closed"} */ ("unknown"));
+  const [language, chooseLanguage] = useState(currentLanguage());
+  const [theme, chooseTheme] = useState(stored("luthier-theme") ?? "system");
+  const probe = async () => {
+    try {
+      await get("/luthier/jobs", { limit: 1 });
+      setAccess("open");
+      return "";
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 401) {
+        setAccess("closed");
+        return error.message;
+      }
+      setAccess("open");  // pages show what is wrong, and try again
+      return "";
+    }
+  };
+  useEffect(() => { probe(); }, []);
+  const Page = PAGES[page];
+  const active = PARENT[page] ?? page;
+  const settings = {
+    language, theme,
+    onLanguage: (/** @type {"en" | "zh"} */ value) => { setLanguage(value); chooseLanguage(value); },
+    onTheme: (/** @type {string} */ value) => { applyTheme(value); chooseTheme(value); },
+    onSignOut: access === "open" ? () => { setKey(""); probe(); } : undefined,
+  };
+  const skip = (/** @type {Event} */ event) => { event.preventDefault(); document.getElementById("content")?.focus(); };
+  return html`<a class="skip" href="#content" onClick=${skip}>${t("skip")}</a>
+    <header>
+      <a class="brand" href="#/jobs"><img src="/dashboard/icon.svg" alt="" width="24" height="24" /> Luthier</a>
+      <nav aria-label="Luthier">${NAVIGATION.map((name) => html`<a href=${`#/${name}`}
+        aria-current=${active === name ? "page" : undefined}>${t(name)}</a>`)}</nav>
+      <button class="small ghost language" lang=${language === "en" ? "zh-CN" : "en"}
+        onClick=${() => settings.onLanguage(language === "en" ? "zh" : "en")}>${language === "en" ? "中文" : "English"}</button>
+    </header>
+    <main id="content" tabindex="-1">
+      ${access === "unknown" && html`<${Loading} />`}
+      ${access === "closed" && html`<${SignIn} onKey=${(/** @type {string} */ key) => { setKey(key); return probe(); }} />`}
+      ${access === "open" && html`<${Page} key=${`${page}/${id}`} id=${id} query=${query} ...${settings} />`}
+    </main>`;
+}
+
+/** @param {{ onKey: (key: string) => Promise<string> }} props */
+function SignIn({ onKey }) {
+  const [key, setValue] = useState("");
+  const [message, setMessage] = useState("");
+  const submit = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    setMessage(await onKey(key.trim()));
+  };
+  return html`<form class="card narrow" onSubmit=${submit}>
+    <h1>${t("signIn")}</h1><p>${t("signInText")}</p>
+    <label>${t("apiKey")}<input type="password" autocomplete="off" required value=${key}
+      onInput=${(/** @type {any} */ event) => setValue(event.target.value)} /></label>
+    ${message && html`<div class="notice bad" role="alert">${message}</div>`}
+    <button>${t("signIn")}</button></form>`;
+}
+
+document.documentElement.lang = currentLanguage() === "zh" ? "zh-CN" : "en";
+applyTheme(stored("luthier-theme") ?? "system");
+render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));

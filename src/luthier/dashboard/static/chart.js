@@ -1,0 +1,111 @@
+/** The chart of a job: curves over steps, with checkpoints, zoom, hover, smoothing and logarithmic axes. */
+
+import { html, useEffect, useRef } from "./preact.js";
+import { t } from "./i18n.js";
+
+/**
+ * A curve: columns of equal length. `minimum` and `maximum` span the steps that a point stands for.
+ * @typedef {{ label: string, color: string, dash?: number[], points?: boolean, step: number[], value: number[],
+ *   minimum: number[], maximum: number[] }} Curve
+ */
+
+const HEIGHT = 320;
+
+/** Exponential moving average; `factor` 0 leaves the values as they are. @param {number[]} values @param {number} factor */
+export function smooth(values, factor) {
+  let sum = 0, weight = 0;
+  return values.map((value) => {
+    sum = sum * factor + value * (1 - factor);
+    weight = weight * factor + (1 - factor);
+    return sum / weight;
+  });
+}
+
+/** All curves on one sorted axis of steps, with gaps where a curve has no value. @param {Curve[]} curves @param {number} factor */
+function aligned(curves, factor) {
+  const steps = [...new Set(curves.flatMap((curve) => curve.step))].sort((one, other) => one - other);
+  const place = new Map(steps.map((step, index) => [step, index]));
+  const spread = (/** @type {number[]} */ at, /** @type {number[]} */ values) => {
+    const column = new Array(steps.length).fill(null);
+    at.forEach((step, index) => { column[/** @type {number} */ (place.get(step))] = values[index]; });
+    return column;
+  };
+  const columns = curves.flatMap((curve) => [
+    spread(curve.step, curve.points ? curve.value : smooth(curve.value, factor)),
+    spread(curve.step, curve.minimum), spread(curve.step, curve.maximum),
+  ]);
+  return [steps, ...columns];
+}
+
+/**
+ * @param {{ curves: Curve[], smoothing: number, logX: boolean, logY: boolean,
+ *   marks: { step: number, best: boolean }[], zoomKey: number }} props `zoomKey`: another number shows the whole run again
+ */
+export function Chart({ curves, smoothing, logX, logY, marks, zoomKey }) {
+  const box = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const plot = useRef(/** @type {any} */ (null));
+  const drawn = useRef(marks);
+  drawn.current = marks;
+  const shape = curves.map((curve) => curve.label + curve.color).join() + logX + logY + document.documentElement.dataset.theme;
+  const data = aligned(curves, smoothing);
+
+  useEffect(() => {
+    const element = /** @type {HTMLDivElement} */ (box.current);
+    const style = getComputedStyle(element);
+    const text = style.getPropertyValue("--muted"), grid = style.getPropertyValue("--line"), accent = style.getPropertyValue("--accent");
+    const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "12px system-ui" };
+    const series = curves.flatMap((curve) => [
+      { label: curve.label, stroke: curve.color, width: 2, dash: curve.dash, spanGaps: true, points: { show: Boolean(curve.points), size: 7, fill: curve.color } },
+      { label: `${curve.label} ↓`, stroke: "transparent", points: { show: false }, spanGaps: true },
+      { label: `${curve.label} ↑`, stroke: "transparent", points: { show: false }, spanGaps: true },
+    ]);
+    const bands = curves.map((curve, index) => ({ series: [index * 3 + 3, index * 3 + 2], fill: `${curve.color}22` }));
+    // @ts-ignore: uPlot is a script of its own
+    plot.current = new uPlot({
+      width: element.clientWidth, height: HEIGHT, series: [{ label: t("step") }, ...series], bands,
+      axes: [axis, { ...axis, size: 56 }],
+      scales: { x: { time: false, distr: logX ? 3 : 1 }, y: { distr: logY ? 3 : 1 } },
+      cursor: { drag: { x: true, y: false } },
+      legend: { live: true },
+      hooks: { draw: [(/** @type {any} */ chart) => drawMarks(chart, drawn.current, accent, text)] },
+    }, data, element);
+    const observer = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
+    observer.observe(element);
+    return () => { observer.disconnect(); plot.current?.destroy(); plot.current = null; };
+  }, [shape, zoomKey]);
+
+  const signature = `${data[0].length}/${data[0].at(-1)}/${smoothing}/${marks.length}`;
+  useEffect(() => {
+    const chart = plot.current;
+    if (!chart) return;
+    const { min, max } = chart.scales.x;
+    const before = chart.data[0];
+    const zoomed = min !== null && min !== undefined && before.length > 1 && (min > before[0] || max < before.at(-1));
+    chart.setData(data, !zoomed);
+    if (zoomed) chart.setScale("x", { min, max });
+  }, [signature]);
+  return html`<div class="chart" ref=${box} role="img" aria-label=${curves.map((curve) => curve.label).join(", ")}></div>`;
+}
+
+/** Vertical lines at checkpoints. @param {any} chart @param {{ step: number, best: boolean }[]} marks @param {string} accent @param {string} text */
+function drawMarks(chart, marks, accent, text) {
+  const { ctx, bbox } = chart;
+  ctx.save();
+  ctx.font = `${11 * devicePixelRatio}px system-ui`;
+  for (const { step, best } of marks) {
+    const x = Math.round(chart.valToPos(step, "x", true));
+    if (x < bbox.left || x > bbox.left + bbox.width + 1) continue;
+    ctx.strokeStyle = ctx.fillStyle = best ? accent : text;
+    ctx.textAlign = "left";
+    ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    if (best) {
+      const label = t("best"), width = ctx.measureText(label).width;
+      ctx.fillText(label, Math.min(x + 4, bbox.left + bbox.width - width), bbox.top + 12 * devicePixelRatio);
+    }
+  }
+  ctx.restore();
+}

@@ -1,0 +1,138 @@
+"""Training files as a person looks at them: report, examples with their trained tokens, estimate, split, repair.
+
+Paths in, response objects out; knows nothing about HTTP. Texts of findings are in the language that is asked for.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from luthier.catalogue.rates import rates_of_base
+from luthier.data.check.file_check import check_file, checked_examples
+from luthier.data.check.method import recognised_method
+from luthier.data.check.quality.runner import QualityRunner
+from luthier.data.cost_estimate import n_epochs_auto, openai_prices, training_cost
+from luthier.data.findings import FindingError, Report
+from luthier.data.jsonl.reader import Line, parse_line, read_lines
+from luthier.data.rendering.renderer import Renderer
+from luthier.data.repair import Repairs, repair_file
+from luthier.data.split.splitter import Output, Split, split_file
+from luthier.data.token_stats import context_tokens, measure
+from luthier.language import Language
+from luthier.types.errors import RenderError
+from luthier.types.file_views import ExamplePage, ExampleView, Segment
+
+_MINIMUM_EXAMPLES = 10  # of a job's training file
+_MAX_SHOWN_CHARACTERS = 200_000  # of a line; a longer one is shown as its beginning
+
+
+def check(path: Path) -> Report:
+    """The report that a job's validation would make, for the method that the file's lines are for."""
+    method = recognised_method(path)
+    return check_file(path, method=method, minimum_examples=_MINIMUM_EXAMPLES, quality=QualityRunner())
+
+
+def examples(
+    path: Path,
+    report: Report,
+    renderer: Renderer | None,
+    *,
+    offset: int,
+    limit: int,
+    findings_only: bool,
+    language: Language,
+) -> ExamplePage:
+    """`limit` lines from the one with index `offset`, and how many there are. Without a `renderer` no segments."""
+    by_line: dict[int, list[dict[str, Any]]] = {}
+    for finding in report.findings:
+        if finding.line is not None:
+            by_line.setdefault(finding.line, []).append(finding.to_dict(language))
+    total, views = 0, []
+    for line in _lines(path):
+        if findings_only and line.number not in by_line:
+            continue
+        if offset <= total < offset + limit:
+            views.append(_view(line, by_line.get(line.number, []), renderer, report.method))
+        total += 1
+    return ExamplePage(total=total, offset=offset, data=views)
+
+
+def _lines(path: Path) -> Iterator[Line]:
+    """None of a file that is no text, which the report says."""
+    try:
+        yield from read_lines(path)
+    except FindingError:
+        return
+
+
+def _view(line: Line, findings: list[dict[str, Any]], renderer: Renderer | None, method: str) -> ExampleView:
+    value, raw, segments, problem = None, None, None, None
+    try:
+        parsed = parse_line(line)
+        value = parsed if isinstance(parsed, dict) and len(line.raw) <= _MAX_SHOWN_CHARACTERS else None
+    except FindingError:
+        pass
+    if value is None:
+        raw = line.raw[:_MAX_SHOWN_CHARACTERS].decode("utf-8", "replace")
+    elif renderer:
+        try:
+            segments = [_segments(renderer, example) for example in checked_examples(line, method)]
+        except FindingError as error:
+            problem = error.finding.text("en")
+        except RenderError as error:
+            problem = str(error)
+    return ExampleView(line=line.number, example=value, raw=raw, findings=findings, segments=segments, problem=problem)
+
+
+def _segments(renderer: Renderer, example: Any) -> list[Segment]:
+    rendered = renderer.example(example)
+    runs = groupby(zip(rendered.ids, rendered.weights, strict=True), key=lambda token: token[1] > 0)
+    return [Segment(text=renderer.decode([token for token, _ in tokens]), trained=trained) for trained, tokens in runs]
+
+
+def estimate(
+    path: Path, report: Report, base: Path, renderer: Renderer, cache: Path, n_epochs: int | None
+) -> dict[str, Any]:
+    """The fields of `FileEstimate` that follow from the file, the base model and the rates of this machine."""
+    context = context_tokens(base)
+    stats = measure(path, renderer, context, method=report.method)
+    faulty = len({finding.line for finding in report.findings if finding.severity == "error" and finding.line})
+    epochs = n_epochs or n_epochs_auto(stats.examples - faulty)
+    trained_tokens = stats.total_tokens * epochs
+    rates = [rate.tokens_per_s for rate in rates_of_base(cache, base.name)]
+    rate = median(rates) if rates else None
+    return {
+        "method": report.method,
+        "examples": stats.examples,
+        "faulty": faulty,
+        "tokens": stats.total_tokens,
+        "n_epochs": epochs,
+        "trained_tokens": trained_tokens,
+        "truncated": stats.truncated,
+        "context_tokens": context,
+        "tokens_histogram": stats.to_dict()["tokens"],
+        "tokens_per_s": rate,
+        "seconds": trained_tokens / rate if rate else None,
+        "openai_usd": {
+            model: training_cost(stats.total_tokens, epochs, price / 1000) for model, price in openai_prices().items()
+        },
+    }
+
+
+def split(path: Path, folder: Path, *, validation: float, seed: int) -> tuple[Split, Path, Path]:
+    """The training and the validation file, written into `folder`. Raises LuthierError as `split_file` does."""
+    train, valid = folder / "train.jsonl", folder / "valid.jsonl"
+    result = split_file(path, train, [Output("validation", valid, validation)], seed=seed, allow_empty=False)
+    return result, train, valid
+
+
+def repair(path: Path, target: Path, method: str) -> Repairs:
+    """Writes the lines of `path` to `target`, repaired where that is certain; those that keep errors are left out.
+
+    Raises FindingError for a file that is no text.
+    """
+    with target.open("wb") as out, tempfile.TemporaryFile() as rejects:
+        return repair_file(path, out, rejects, method=method)

@@ -1,0 +1,67 @@
+"""`/v1/luthier/jobs`: jobs as a person watches them, with progress, place in the queue and curves."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from luthier.server.http.pagination import Limit, list_page
+from luthier.server.model_resolver import display_name
+from luthier.server.state import State, StateDep
+from luthier.store import Job, Page
+from luthier.types.common import ListPage
+from luthier.types.fine_tuning import JobEvent
+from luthier.types.job_views import JobMetrics, JobView
+
+router = APIRouter(prefix="/v1/luthier/jobs", tags=["luthier"])
+_SPARKLINE_POINTS = 40
+
+
+@router.get("")
+def list_jobs(state: StateDep, limit: Limit = 20, after: str | None = None) -> ListPage[JobView]:
+    """Newest first."""
+    page = state.store.jobs.rows(limit=limit, after=after)
+    return list_page(Page(_views(state, page.data), page.has_more))
+
+
+@router.get("/{job_id}")
+def retrieve(job_id: str, state: StateDep) -> JobView:
+    (view,) = _views(state, [state.store.jobs.get(job_id)])
+    return view
+
+
+@router.get("/{job_id}/metrics")
+def metrics(
+    job_id: str,
+    state: StateDep,
+    points: Annotated[int, Query(ge=1, le=5000)] = 1000,
+    after: Annotated[int, Query(ge=0)] = 0,
+) -> JobMetrics:
+    """The curves of the steps above `after`, each with at most `points` points."""
+    job = state.store.jobs.get(job_id)
+    series = state.store.job_metrics.series(job.id, after=after, points=points)
+    return JobMetrics.model_validate({"job_id": job.id, "series": {name: asdict(of) for name, of in series.items()}})
+
+
+@router.get("/{job_id}/events")
+def list_events(job_id: str, state: StateDep, limit: Limit = 100, after: str | None = None) -> ListPage[JobEvent]:
+    """Events without metrics, the oldest first, so that `after` the last known one come the new ones."""
+    return list_page(state.store.jobs.messages(job_id, limit=limit, after=after))
+
+
+def _views(state: State, jobs: Sequence[Job]) -> list[JobView]:
+    progress = state.store.job_metrics.progress([job.id for job in jobs], points=_SPARKLINE_POINTS)
+    places = state.store.job_queue.places() if any(job.status in ("validating_files", "queued") for job in jobs) else {}
+    return [
+        JobView.model_validate(
+            {
+                "id": job.id,
+                "job": job.to_api(),
+                "base": display_name(job.base),
+                "progress": asdict(progress[job.id]) if job.id in progress else None,
+                "queue": asdict(places[job.id]) if job.id in places else None,
+            }
+        )
+        for job in jobs
+    ]

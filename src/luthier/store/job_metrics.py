@@ -1,0 +1,114 @@
+"""The curves of a job: its metrics as columns, reduced to as many points as a chart has room for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, func, or_, select
+
+from luthier.store.database import Database, events
+
+SERIES = (
+    "train_loss",
+    "train_mean_token_accuracy",
+    "valid_loss",
+    "valid_mean_token_accuracy",
+    "full_valid_loss",
+    "full_valid_mean_token_accuracy",
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric, a point per bucket of steps.
+
+    `value[i]` is the value at `step[i]`, the last step of bucket i that has one: the last point is the last step, not
+    a mean. `minimum[i]` and `maximum[i]` are over the whole bucket.
+    """
+
+    step: list[int]
+    value: list[float]
+    minimum: list[float]
+    maximum: list[float]
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """The last step with metrics, of how many, and the training loss at up to `points` steps on the way."""
+
+    step: int
+    total_steps: int
+    losses: list[float]
+
+
+class JobMetrics:
+    """Reads metrics events; who may see a job is decided by the caller."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def series(self, job_id: str, *, after: int, points: int) -> dict[str, Series]:
+        """The metrics of steps above `after`; metrics without a value there are left out.
+
+        Args:
+            after: The last step that the caller has; 0 for all.
+            points: The number of buckets at most. With fewer steps than that, each step is a bucket.
+        """
+        with self._database.read() as connection:
+            last = _last_step(connection, job_id)
+            width = max(1, -(-(last - after) // points))
+            columns = {name: _bucketed(connection, job_id, name, after, width) for name in SERIES}
+        return {name: series for name, series in columns.items() if series.step}
+
+    def progress(self, job_ids: Sequence[str], *, points: int) -> dict[str, JobProgress]:
+        """Of those of the jobs that have metrics. Reads `points` rows a job, however long it is."""
+        with self._database.read() as connection:
+            last = {job_id: _last_step(connection, job_id) for job_id in job_ids}
+            steps_of = {job_id: _spread(step, points) for job_id, step in last.items() if step}
+            if not steps_of:
+                return {}
+            chosen = or_(*(and_(events.c.job_id == job, events.c.step.in_(steps)) for job, steps in steps_of.items()))
+            rows = connection.execute(
+                select(events.c.job_id, events.c.step, events.c.data).where(chosen).order_by(events.c.step)
+            ).all()
+        by_job: dict[str, list[Mapping[str, float]]] = {}
+        for job_id, _, data in rows:
+            by_job.setdefault(job_id, []).append(data)
+        return {
+            job_id: JobProgress(
+                step=int(data[-1]["step"]),
+                total_steps=int(data[-1]["total_steps"]),
+                losses=[entry["train_loss"] for entry in data if "train_loss" in entry],
+            )
+            for job_id, data in by_job.items()
+        }
+
+
+def _last_step(connection: Connection, job_id: str) -> int:
+    return connection.scalar(select(func.max(events.c.step)).where(events.c.job_id == job_id)) or 0
+
+
+def _spread(last: int, points: int) -> list[int]:
+    """Up to `points` steps from 1 to `last`, evenly spaced, both ends included."""
+    if last <= points:
+        return list(range(1, last + 1))
+    return sorted({1 + round(index * (last - 1) / (points - 1)) for index in range(points)})
+
+
+def _bucketed(connection: Connection, job_id: str, name: str, after: int, width: int) -> Series:
+    value = events.c.data[name].as_float()
+    of_metric = (events.c.job_id == job_id, events.c.step > after, value.is_not(None))
+    bucket = (events.c.step - after - 1) // width
+    reduced = (
+        select(func.max(events.c.step).label("step"), func.min(value).label("low"), func.max(value).label("high"))
+        .where(*of_metric)
+        .group_by(bucket)
+        .subquery()
+    )
+    query = (
+        select(reduced.c.step, value, reduced.c.low, reduced.c.high)
+        .join(events, and_(events.c.job_id == job_id, events.c.step == reduced.c.step))
+        .order_by(reduced.c.step)
+    )
+    rows = connection.execute(query).all()
+    step, values, low, high = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [], [])
+    return Series(step, values, low, high)

@@ -1,0 +1,48 @@
+"""`/v1/luthier/jobs`: progress, place in the queue and curves of one's own jobs."""
+
+import httpx
+from openai import OpenAI
+from serving import Bare
+
+from luthier.store import Event
+
+
+def _job(client: OpenAI) -> str:
+    file = client.files.create(file=("train.jsonl", b'{"messages": []}\n'), purpose="fine-tune")
+    return client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id).id
+
+
+def _get(bare: Bare, path: str, key: str = "none-needed", **query: object) -> httpx.Response:
+    with bare.http() as http:
+        return http.get(f"/luthier/jobs{path}", params=query, headers={"Authorization": f"Bearer {key}"})
+
+
+def test_a_job_with_its_progress_and_curves(bare: Bare, bare_client: OpenAI) -> None:
+    job_id = _job(bare_client)
+    waiting = _get(bare, f"/{job_id}").json()
+    assert (waiting["id"], waiting["job"]["status"], waiting["progress"]) == (job_id, "validating_files", None)
+    assert waiting["queue"]["ahead"] >= 0
+    assert "/" not in waiting["base"]
+    for step in (1, 2, 3):
+        data = {"step": step, "total_steps": 8, "train_loss": 4.0 - step}
+        bare.store.jobs.record(job_id, Event(f"Step {step}", type="metrics", data=data, step=step))
+    newest = _get(bare, "", limit=1).json()["data"][0]
+    assert newest["progress"] == {"step": 3, "total_steps": 8, "losses": [3.0, 2.0, 1.0]}
+    curves = _get(bare, f"/{job_id}/metrics", points=2).json()
+    assert curves["series"]["train_loss"] == {
+        "step": [2, 3],
+        "value": [2.0, 1.0],
+        "minimum": [2.0, 1.0],
+        "maximum": [3.0, 1.0],
+    }
+    assert _get(bare, f"/{job_id}/metrics", after=3).json()["series"] == {}
+    bare_client.fine_tuning.jobs.cancel(job_id)
+    assert _get(bare, f"/{job_id}").json()["queue"] is None
+
+
+def test_jobs_of_another_project_do_not_exist(keyed: Bare, a: OpenAI) -> None:
+    job_id = _job(a)
+    for path in (f"/{job_id}", f"/{job_id}/metrics"):
+        assert _get(keyed, path, "sk-key-of-a").status_code == 200
+        assert _get(keyed, path, "sk-key-of-b==").status_code == 404
+    assert _get(keyed, "", "sk-key-of-b==").json()["data"] == []
