@@ -71,9 +71,7 @@ FAMILIES = {
     ),
     "mistral": Family(MistralConfig, {"sliding_window": None}, fused=True),
     "mistral with a wide window": Family(MistralConfig, {"sliding_window": 4096}),
-    "mistral with a short window": Family(
-        MistralConfig, {"sliding_window": 16}, training_error="sliding window of 16 tokens, shorter"
-    ),
+    "mistral with a short window": Family(MistralConfig, {"sliding_window": 16}),
     "mixtral": Family(
         MixtralConfig, {"sliding_window": None, "num_experts_per_tok": 2, "num_local_experts": 5}, batched=False
     ),
@@ -89,15 +87,13 @@ FAMILIES = {
         Gemma2Config, {**_UNTIED, **_SOFTCAP, "sliding_window": 16}, training_error="final_logit_softcapping"
     ),
     "gemma2 with soft caps in attention": Family(
-        Gemma2Config, {**_UNTIED, **_SOFTCAP, "final_logit_softcapping": None}, training_error="soft caps"
+        Gemma2Config, {**_UNTIED, **_SOFTCAP, "final_logit_softcapping": None}
     ),
     "gemma3": Family(
         Gemma3TextConfig,
         {**_UNTIED, "query_pre_attn_scalar": 5, "rope_parameters": _LOCAL_ROPE, **_LAYER_TYPES, "sliding_window": 512},
     ),
-    "gemma3 with a short window": Family(
-        Gemma3TextConfig, {**_UNTIED, **_LAYER_TYPES}, training_error="sliding window of 16 tokens, shorter"
-    ),
+    "gemma3 with a short window": Family(Gemma3TextConfig, {**_UNTIED, **_LAYER_TYPES}),
     "phi3": Family(Phi3Config, {"sliding_window": None}),
     "phi3 with partial rotary embeddings": Family(Phi3Config, {"sliding_window": None, "partial_rotary_factor": 0.5}),
     "smollm3": Family(SmolLM3Config, {"no_rope_layers": [1, 0]}),

@@ -14,6 +14,7 @@ from luthier.server import create_app
 from luthier.settings import DEFAULT_CACHE, Settings
 from luthier.store import Store
 from luthier.training.kernels import attention, bindings, elementwise, lora_linear
+from luthier.training.kernels.score_rule import ScoreRule
 from luthier.training.logprobs import _TokenLogProbabilities, log_probabilities, pack
 from luthier.training.packing import prefix_tree
 from luthier.training.packing.packed_layout import Layout
@@ -99,8 +100,10 @@ def test_attention(dtype: torch.dtype, error: float, width: int, monkeypatch: py
     q, k, v = row.split_with_sizes([6, 2, 2], 1)
 
     def run() -> list[torch.Tensor]:
-        out, logsumexp = attention.forward(q, k, v, layout, 0.3)
-        return [out, logsumexp, *attention.backward(gradient, q, k, v, out, logsumexp, layout, 0.3).split([6, 2, 2], 1)]
+        rule = ScoreRule(0.3)
+        out, logsumexp = attention.forward(q, k, v, layout, rule)
+        gradients = attention.backward(gradient, q, k, v, out, logsumexp, layout, rule)
+        return [out, logsumexp, *gradients.split([6, 2, 2], 1)]
 
     assert len(layout.above) == 3
     _assert_near(*_both(monkeypatch, run), error)
@@ -169,9 +172,9 @@ def test_nan_stays_nan(model) -> None:  # noqa: F811
     assert logprobs.isnan().all()
     layout = Layout(prefix_tree.separate([range(3)]), CPU)
     q = bad[:, None]
-    out, logsumexp = attention.forward(q, q, q, layout, 1.0)
+    out, logsumexp = attention.forward(q, q, q, layout, ScoreRule(1.0))
     assert out.isnan().all()
-    assert attention.backward(q, q, q, q, out, logsumexp, layout, 1.0).isnan().all()
+    assert attention.backward(q, q, q, q, out, logsumexp, layout, ScoreRule(1.0)).isnan().all()
 
 
 def test_without_a_compiler_pytorch_computes(model, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

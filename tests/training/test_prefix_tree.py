@@ -11,10 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from luthier.data.rendering.renderer import Rendered
 from luthier.training.batching import TrainingExample, micro_batches
-from luthier.training.kernels import attention
+from luthier.training.kernels import attention_parts
 from luthier.training.kernels.attention import attend
+from luthier.training.kernels.score_rule import ScoreRule
 from luthier.training.logprobs import log_probabilities, pack
-from luthier.training.packing import prefix_tree
+from luthier.training.packing import packed_layout, prefix_tree
 from luthier.training.packing.packed_layout import Layout
 from training.test_logprobs import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
 
@@ -69,24 +70,33 @@ def test_shared_is_separate(model, trained_since: int) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_attention_is_that_of_a_dense_mask(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "_QUERY_BLOCK", 16)
+@pytest.mark.parametrize(
+    "rule", [ScoreRule(0.3), ScoreRule(0.3, window=500), ScoreRule(0.3, window=20), ScoreRule(0.3, 20, 2.0)]
+)
+def test_attention_is_that_of_a_dense_mask(
+    rule: ScoreRule, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_parts, "_QUERY_BLOCK", 16)
+    monkeypatch.setattr(packed_layout, "_QUERIES", 24)
     forest = prefix_tree.shared(_family())
     count = len(forest.ids)
     mask = torch.zeros(count, count, dtype=torch.bool)
     for places in map(torch.from_numpy, forest.places):
-        mask[places[:, None], places] |= torch.ones(len(places), len(places), dtype=torch.bool).tril()
+        ones = torch.ones(len(places), len(places), dtype=torch.bool)
+        mask[places[:, None], places] |= ones.tril() & ones.triu(1 - (rule.window or count))
     torch.manual_seed(0)
     inputs = [torch.randn(count, heads, 16).mul(2).to(dtype).requires_grad_() for heads in (6, 2, 2)]
     gradient = torch.randn(count, 6, 16).to(dtype)
     plain = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    laid = [tensor.transpose(0, 1)[None] for tensor in plain]
-    reference = torch.nn.functional.scaled_dot_product_attention(*laid, attn_mask=mask, scale=0.3, enable_gqa=True)
-    ours = attend(*inputs, Layout(forest, CPU), 0.3)
-    reference[0].transpose(0, 1).backward(gradient.double())
+    queries, keys, values = (tensor.transpose(0, 1).repeat_interleave(6 // tensor.shape[1], 0) for tensor in plain)
+    scores = queries @ keys.transpose(1, 2) * rule.scale
+    scores = scores if rule.softcap is None else torch.tanh(scores / rule.softcap) * rule.softcap
+    reference = (scores.masked_fill(~mask, -torch.inf).softmax(-1) @ values).transpose(0, 1)
+    ours = attend(*inputs, Layout(forest, CPU), rule)
+    reference.backward(gradient.double())
     ours.backward(gradient)
     error = 1e-5 if dtype == torch.float32 else 1e-2
-    assert (ours - reference[0].transpose(0, 1)).norm() < error * reference.norm()
+    assert (ours - reference).norm() < error * reference.norm()
     for tensor, expected in zip(inputs, plain, strict=True):
         assert (tensor.grad - expected.grad).norm() < error * expected.grad.norm()
 
@@ -109,8 +119,10 @@ def test_micro_batches_keep_prefixes_together() -> None:
 def test_the_kernel_for_gpus_takes_what_it_is_given() -> None:
     """Shapes alone: a processor cannot run it."""
     q, k = (torch.empty(2, 40, heads, 16, dtype=torch.bfloat16, device="meta") for heads in (6, 2))
-    mixed, sums = attention._part(q, k, k, scale=0.25, causal=True)
-    assert (mixed.shape, sums.shape) == (q.shape, q.shape[:3])
+    hidden = torch.ones(40, 40, dtype=torch.bool, device="meta").triu(1)
+    for mask in ({"causal": True}, {"hidden": hidden}):
+        mixed, sums = attention_parts.attend_part(q, k, k, scale=0.25, **mask)
+        assert (mixed.shape, sums.shape) == (q.shape, q.shape[:3])
 
 
 def test_the_loss_with_prefixes_is_that_of_plain_transformers(model, tiny_base: Path) -> None:  # noqa: F811

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from luthier.arch import Backend, DecoderSpec, Feature, Unsupported
 from luthier.arch.projections import PROJECTIONS
 from luthier.training.kernels import attention, elementwise
+from luthier.training.kernels.score_rule import ScoreRule
 from luthier.training.lora.fused_linear import FusedLinear
 from luthier.training.packing.packed_layout import Layout
 
@@ -44,7 +45,7 @@ class AttentionHeads:
 
     def __init__(self, spec: DecoderSpec, cos: torch.Tensor, sin: torch.Tensor) -> None:
         self.count, self.kv_heads, self.width = spec.heads, spec.kv_heads, spec.head_dim
-        self.scale = self.width**-0.5
+        self.rule = ScoreRule(self.width**-0.5)
         self.cos, self.sin = (angles[0, :, None, : self.width // 2].contiguous() for angles in (cos, sin))
 
     def split(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -75,7 +76,7 @@ class _DecoderLayer:
         qkv, low_qkv = self._qkv.forward(normed, a[0])
         qkv_heads = qkv.view(len(x), -1, heads.width)
         heads.rotate(qkv_heads)
-        attended, logsumexp = attention.forward(*heads.split(qkv_heads), layout, heads.scale)
+        attended, logsumexp = attention.forward(*heads.split(qkv_heads), layout, heads.rule)
         middle, low_out = self._out.forward(attended.flatten(1), a[1], x)
         normed, middle_inverse_rms = _rms_norm(middle, self._norms[1])
         gate_up, low_gate_up = self._gate_up.forward(normed, a[2])
@@ -100,7 +101,7 @@ class _DecoderLayer:
         out_gradients = self._out.parameter_gradients(middle_gradient, attended.flatten(1), low_out, low_gradient)
         q, k, v = heads.split(qkv_heads)
         qkv_gradient = attention.backward(
-            attended_gradient.view(attended.shape), q, k, v, attended, logsumexp, layout, heads.scale
+            attended_gradient.view(attended.shape), q, k, v, attended, logsumexp, layout, heads.rule
         )
         heads.rotate(qkv_gradient, inverse=True)
         normed_gradient, low_gradient = self._qkv.input_gradient(qkv_gradient.flatten(1), a[0])

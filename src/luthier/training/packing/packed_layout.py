@@ -4,6 +4,7 @@ A token attends to its own segment up to itself, and to every segment above it i
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
@@ -13,6 +14,7 @@ from luthier.training.packing.prefix_tree import Forest, Segment
 # no more tokens than that: the scores of attention, block by block, then stay in a CPU's cache.
 _MAX_PADDING = 0.3
 _MAX_TOKENS = 512
+_QUERIES = 128  # of a block
 
 
 class SegmentGroup:
@@ -66,12 +68,40 @@ class Layout:
         self.positions = torch.cat(positions).to(device)
         self.longest = max(segment.position + segment.length for segment in segments)
         self.segments = torch.tensor([(s.start, s.stop, s.end, parent) for s, parent in _with_parents(segments)])
+        # Of each token, where the descendants of its segment end.
+        ends = torch.cat([torch.full((segment.length,), segment.end) for segment in segments])
+        self._ends, self._blocks = ends.to(device), dict[int | None, list[QueryBlock]]()
         self.groups = [SegmentGroup(members, device) for members in _by_length(segments)]
         self.above = [
             (slice(segment.start, segment.stop), slice(segment.stop, segment.end))
             for segment in segments
             if segment.end > segment.stop
         ]
+
+    def blocks(self, window: int | None) -> list["QueryBlock"]:
+        """The row in blocks of queries, for attention that reaches back `window` tokens, or all for None."""
+        if window not in self._blocks:
+            count = len(self.positions)
+            slices = [slice(start, min(start + _QUERIES, count)) for start in range(0, count, _QUERIES)]
+            self._blocks[window] = [self._block(rows, window) for rows in slices]
+        return self._blocks[window]
+
+    def _block(self, rows: slice, window: int | None) -> "QueryBlock":
+        queries = torch.arange(rows.start, rows.stop, device=self.positions.device)[:, None]
+        visible = torch.arange(rows.stop, device=self.positions.device) <= queries
+        visible &= queries < self._ends[: rows.stop]
+        if window:
+            visible &= self.positions[rows, None] - self.positions[: rows.stop] < window
+        keys = visible.any(0).nonzero()[:, 0]
+        return QueryBlock(rows, keys, ~visible[:, keys])
+
+
+class QueryBlock(NamedTuple):
+    """`rows`: of Q queries; `keys` int [J]: rows that one of them attends to; `hidden` bool [Q, J]: the others."""
+
+    rows: slice
+    keys: torch.Tensor
+    hidden: torch.Tensor
 
 
 def _with_parents(segments: list[Segment]) -> Iterator[tuple[Segment, int]]:
