@@ -39,6 +39,7 @@ _LIGHT_PATHS = (
     "migrate/",
     "store/",
     "test_",
+    "webhooks/",
     "inference/test_scheduler",
 )
 # The same, with torch: neither servers nor workers, and no time is measured.

@@ -13,10 +13,11 @@ LINES = [
     {"asgi", "cli"},
     {"runtime"},
     {"migrate", "server", "worker"},
-    {"catalogue", "evaluation", "generate", "inference", "store", "training"},
+    {"catalogue", "evaluation", "generate", "inference", "store", "training", "webhooks"},
     {"arch", "data", "native"},
     {"plugins", "settings", "weights"},
-    {"dashboard", "hardware", "language", "types"},
+    {"dashboard", "hardware", "types"},
+    {"language"},
 ]
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}
 

@@ -9,8 +9,9 @@ from pydantic import SecretStr, ValidationError
 
 from luthier.cli import main
 from luthier.runtime import LuthierServer, running_or_embedded
-from luthier.settings import DEFAULT_BASE, RENAMED, Settings
+from luthier.settings import DEFAULT_BASE, Settings
 from luthier.types.errors import LuthierError, RenamedSettingWarning
+from luthier.types.renamed_settings import RENAMED
 
 
 def test_defaults_are_safe() -> None:
@@ -172,3 +173,32 @@ def test_keys_that_cannot_be_meant(given: str, said: str) -> None:
     with pytest.raises(ValidationError, match=said) as caught:
         Settings(api_keys=given)
     assert "sk-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_taken"), [(0o600, True), (0o400, True), (0o640, False), (0o604, False), (0o644, False)]
+)
+def test_a_key_file_is_for_its_owner_only(tmp_path: Path, mode: int, is_taken: bool) -> None:
+    path = tmp_path / "keys"
+    path.write_text("# of the team\nproj_a=sk-1\n\n  sk-2==  \n")
+    path.chmod(mode)
+    if is_taken:
+        keys = Settings(api_keys="sk-0", api_key_file=path).keys()
+        assert keys == {"sk-0": None, "sk-1": "proj_a", "sk-2==": None}
+    else:
+        with pytest.raises(ValueError, match=f"{path} has mode {mode:04o}.*chmod 600 {path}"):
+            Settings(api_key_file=path)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [(None, "cannot be read"), (b"\n# none\n", "holds no key"), (b"proj_b=sk-0\n", "different projects"),
+     (b"proj_b=\n", "is empty"), (b"\xff\xfe", "cannot be read")],
+)  # fmt: skip
+def test_a_key_file_that_gives_no_keys_is_refused(tmp_path: Path, content: bytes | None, cause: str) -> None:
+    path = tmp_path / "keys"
+    if content is not None:
+        path.write_bytes(content)
+        path.chmod(0o600)
+    with pytest.raises(ValueError, match=cause):
+        Settings(api_keys="proj_a=sk-0", api_key_file=path)

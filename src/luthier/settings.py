@@ -2,16 +2,13 @@
 
 The environment variable `LUTHIER_<NAME>`, the flag of `luthier serve` and the reference page are derived from the
 fields below; the descriptions are the documentation. A setting that was renamed keeps its old variable and flag, with
-a warning (`RENAMED`).
+a warning (`luthier.types.renamed_settings`).
 """
 
 import ipaddress
 import os
-import re
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -26,18 +23,16 @@ from pydantic_settings import (
 )
 
 from luthier.hardware import Device, Precision, select_hardware
-from luthier.language import say
-from luthier.types.aliases import check_alias_name, parse_target
-from luthier.types.errors import RenamedSettingWarning
+from luthier.types.aliases import check_alias_name, parse_target, project_and_name
+from luthier.types.allowed_hosts import AllowedHosts
+from luthier.types.api_keys import check_keys, project_and_key, read_key_file
 from luthier.types.job_options import MAX_ALPHA, MAX_RANK
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS
 from luthier.types.projects import DEFAULT_PROJECT, PROJECT_ID
+from luthier.types.renamed_settings import with_current_names
 
 DEFAULT_CACHE = Path(platformdirs.user_cache_dir("luthier"))
 DEFAULT_BASE = "smollm2-135m-instruct"
-RENAMED = {"adapters_in_memory": "lora_slots", "answer_tokens": "default_max_tokens"}  # old name → current name
-
-_Value = TypeVar("_Value")
 
 
 def config_path() -> Path:
@@ -69,6 +64,13 @@ class Settings(BaseSettings):
         description=(
             "API keys that clients must send, separated by commas. None: no authentication, on loopback only. "
             "`proj_NAME=KEY` binds a key to a project; a plain key belongs to the whole organization."
+        ),
+    )
+    api_key_file: Path | None = Field(
+        None,
+        description=(
+            "File with more API keys, one a line, as in `api_keys`, so that they stand neither in the environment nor "
+            "in the process list. Only its owner may have access to it (mode 0600)."
         ),
     )
     base: str = Field(
@@ -231,6 +233,14 @@ class Settings(BaseSettings):
             "--api-keys. None: same origin only."
         ),
     )
+    webhook_hosts: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description=(
+            "Hosts that webhooks may be sent to, separated by commas: names, `*.` before a name for all names below "
+            "it, `localhost` for this machine. Addresses that are not public must be listed too, such as 10.1.0.0/16. "
+            "None: no webhooks."
+        ),
+    )
     batch_concurrency: int = Field(
         2, ge=1, le=64, description="Batch requests processed concurrently; they yield to interactive requests."
     )
@@ -257,14 +267,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, environment variables and the config file, with renamed settings under their current names."""
         config = TomlConfigSettingsSource(settings_cls, toml_file=config_path())
-        config.init_kwargs = _with_current_names(config.init_kwargs, "")
+        config.init_kwargs = with_current_names(config.init_kwargs, "")
         if isinstance(init_settings, InitSettingsSource):
-            init_settings.init_kwargs = _with_current_names(init_settings.init_kwargs, "")
+            init_settings.init_kwargs = with_current_names(init_settings.init_kwargs, "")
         if isinstance(env_settings, EnvSettingsSource):
-            env_settings.env_vars = _with_current_names(env_settings.env_vars, "luthier_")
+            env_settings.env_vars = with_current_names(env_settings.env_vars, "luthier_")
         return init_settings, env_settings, config
 
-    @field_validator("api_keys", "cors_origins", "capture", mode="before")
+    @field_validator("api_keys", "cors_origins", "capture", "webhook_hosts", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -272,12 +282,13 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _check_projects(cls, value: list[SecretStr]) -> list[SecretStr]:
-        for number, entry in enumerate(value, 1):
-            project, key = _project_and_key(entry)
-            if not key:
-                raise ValueError(f"key {number} is empty: there is no key after '{project}='")
-            if any(other[1] == key and other[0] != project for other in map(_project_and_key, value)):
-                raise ValueError(f"key {number} is given twice, with different projects")
+        check_keys(value)
+        return value
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _check_hosts(cls, value: list[str]) -> list[str]:
+        AllowedHosts.parse(value)
         return value
 
     @field_validator("cors_origins")
@@ -297,15 +308,23 @@ class Settings(BaseSettings):
     @classmethod
     def _check_alias_names(cls, value: dict[str, str]) -> dict[str, str]:
         for entry, target in value.items():
-            _, name = _project_and_name(entry)
+            _, name = project_and_name(entry)
             check_alias_name(name)
             parse_target(name, target)
         return value
 
-    @field_validator("data", "cache", "embedding_model")
+    @field_validator("data", "cache", "embedding_model", "api_key_file")
     @classmethod
     def _make_absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else None
+
+    @model_validator(mode="after")
+    def _add_keys_of_file(self) -> "Settings":
+        """`api_keys` has all keys from here on."""
+        if self.api_key_file:
+            self.api_keys = [*self.api_keys, *read_key_file(self.api_key_file)]
+            check_keys(self.api_keys)
+        return self
 
     @model_validator(mode="after")
     def _require_keys_for_any_origin(self) -> "Settings":
@@ -315,7 +334,7 @@ class Settings(BaseSettings):
 
     def keys(self) -> dict[str, str | None]:
         """API key → project; None: the whole organization."""
-        return {key: project for project, key in map(_project_and_key, self.api_keys)}
+        return {key: project for project, key in map(project_and_key, self.api_keys)}
 
     def names(self, project: str | None = None) -> dict[str, str]:
         """Alias → target: OpenAI's names on the default base model, overridden by `aliases`.
@@ -323,13 +342,13 @@ class Settings(BaseSettings):
         An alias of `project` overrides the one for all projects; without `project`, only those for all are returned.
         """
         names = dict.fromkeys((*SNAPSHOTS, *SNAPSHOTS.values(), *OTHER_SNAPSHOTS, *COMPLETION_NAMES), self.base)
-        owned = [(*_project_and_name(entry), target) for entry, target in self.aliases.items()]
+        owned = [(*project_and_name(entry), target) for entry, target in self.aliases.items()]
         names |= {name: target for owner, name, target in owned if owner is None}
         return names | {name: target for owner, name, target in owned if owner is not None and owner == project}
 
     def dated_upstream_models(self) -> list[str]:
         """The upstream models whose shutdown date matters: fine-tuned ones, and those with a local successor."""
-        names = [(_project_and_name(entry)[1], target) for entry, target in self.aliases.items()]
+        names = [(project_and_name(entry)[1], target) for entry, target in self.aliases.items()]
         targets = [parse_target(name, target) for name, target in names]
         return sorted(
             {
@@ -355,32 +374,3 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
-
-
-def _project_and_key(entry: SecretStr) -> tuple[str | None, str]:
-    """Project and key of `proj_NAME=KEY`; the key itself may contain `=`."""
-    match = re.fullmatch(r"(proj_[\w-]+)=(.*)", entry.get_secret_value(), re.ASCII)
-    return (match[1], match[2]) if match else (None, entry.get_secret_value())
-
-
-def _project_and_name(entry: str) -> tuple[str | None, str]:
-    """Project and name of the alias `proj_NAME=ALIAS`; None: all projects."""
-    match = re.fullmatch(rf"({DEFAULT_PROJECT}|proj_[\w-]+)=(.+)", entry, re.ASCII | re.DOTALL)
-    return (match[1], match[2]) if match else (None, entry)
-
-
-def _with_current_names(values: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
-    """`values` with old names replaced; a value under the current name takes precedence."""
-    current: dict[str, Any] = dict(values)
-    for old, new in RENAMED.items():
-        if prefix + old in current:
-            value = current.pop(prefix + old)
-            current.setdefault(prefix + new, value)
-            _warn_renamed(old, new)
-    return current
-
-
-def _warn_renamed(old: str, new: str) -> None:
-    text = say(f"The setting {old} was renamed to {new}", f"设置项 {old} 已改名为 {new}")
-    flag, variable = "--" + new.replace("_", "-"), f"LUTHIER_{new.upper()}"
-    warnings.warn(f"{text} ({flag}, {variable}).", RenamedSettingWarning, stacklevel=2)

@@ -89,7 +89,8 @@ def _config(settings: Settings) -> Iterator[Finding]:
 
 
 def _is_known(variable: str) -> bool:
-    from luthier.settings import RENAMED, Settings
+    from luthier.settings import Settings
+    from luthier.types.renamed_settings import RENAMED
 
     name = variable.removeprefix("LUTHIER_").lower()
     return name in Settings.model_fields or name in RENAMED or name in ("lang", "config")

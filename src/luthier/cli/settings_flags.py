@@ -10,7 +10,8 @@ import click
 
 from luthier.cli.settings_texts import CHINESE, TOPICS
 from luthier.language import say
-from luthier.settings import RENAMED, Settings
+from luthier.settings import Settings
+from luthier.types.renamed_settings import RENAMED
 
 
 class SettingsCommand(click.Command):

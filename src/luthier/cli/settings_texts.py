@@ -5,14 +5,15 @@ The English descriptions are those of `luthier.settings`; a setting without an e
 
 # ((title in English and Chinese), settings); those of no topic come last.
 TOPICS = (
-    (("First settings", "常用设置"), ("host", "port", "data", "base", "api_keys", "aliases", "engine", "device")),
+    (("First settings", "常用设置"), ("host", "port", "data", "base", "api_keys", "api_key_file", "aliases", "engine",
+                                      "device")),
     (("Models", "模型"), ("cache", "hub_endpoint", "hub_token", "modelscope_endpoint", "modelscope_token",
                         "embedding_model", "upstream_base_url", "upstream_api_key", "capture",
                         "organization")),
     (("Training", "训练"), ("precision", "threads", "lora_rank", "lora_alpha", "lora_targets", "definitions",
                           "result_turns", "keep_checkpoints", "worker", "python_graders")),
     (("Serving", "推理"), ("lora_slots", "models_in_memory", "prefix_cache_bytes", "default_max_tokens",
-                         "strict_calls", "batch_concurrency")),
+                         "strict_calls", "batch_concurrency", "webhook_hosts")),
     (("vLLM", "vLLM"), ("vllm_url", "vllm_api_key", "vllm_command", "vllm_arguments")),
     (("Limits", "限制"), ("max_file_bytes", "max_upload_bytes", "stored_days", "stored_completions", "queue_limit",
                         "requests_per_minute", "tokens_per_minute", "cors_origins")),
@@ -26,6 +27,8 @@ CHINESE = {
     "cache": "缓存文件夹，保存可以重新获取或生成的内容：基座模型、编译好的内核、测量结果。",
     "api_keys": "客户端必须发送的 API 密钥，用逗号分隔。不设置则不验证，且只能监听回环地址。"
     "`proj_NAME=KEY` 把密钥绑定到一个项目；普通密钥属于整个组织。",
+    "api_key_file": "存放更多 API 密钥的文件，每行一个，写法与 `api_keys` 相同，这样密钥既不出现在环境变量中，"
+    "也不出现在进程列表中。只有文件的所有者可以访问（权限 0600）。",
     "base": "OpenAI 的模型名称所代表的基座模型：目录中的模型、获取过的模型或模型文件夹。",
     "hub_endpoint": "`luthier models pull` 使用的 Hugging Face 地址，例如镜像的 URL。"
     "默认取环境变量 HF_ENDPOINT，否则为 https://huggingface.co。",
@@ -77,6 +80,8 @@ CHINESE = {
     "tokens_per_minute": "每个 API 密钥每分钟的 token 数，按 OpenAI 的方式计算；0 表示不限。",
     "cors_origins": "CORS 允许的来源，用逗号分隔，例如 https://app.example；* 允许全部，且必须设置 --api-keys。"
     "不设置则只允许同源。",
+    "webhook_hosts": "允许接收 webhook 的主机，用逗号分隔：主机名；名称前加 `*.` 表示其下的所有名称；"
+    "`localhost` 表示本机。非公网地址也必须列出，例如 10.1.0.0/16。不设置则不发送 webhook。",
     "batch_concurrency": "同时处理的批处理请求数；它们让位于交互请求。",
     "worker": "服务器是否自己训练任务并执行批处理和评估；false 时交给同一数据文件夹上的 `luthier worker`。",
     "log_level": "`luthier serve` 和 `luthier worker` 在标准错误输出的最低日志级别。",

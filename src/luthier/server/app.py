@@ -32,6 +32,7 @@ from luthier.server.routes import (
     moderations,
     stored_completions,
     uploads,
+    webhooks,
 )
 from luthier.server.routes.chat_completions import router as chat_completions
 from luthier.server.routes.completions import router as completions
@@ -58,6 +59,7 @@ _RESOURCES = (
     batches,
     evaluations,
     dashboard,
+    webhooks,
 )
 
 

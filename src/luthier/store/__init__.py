@@ -19,10 +19,12 @@ from luthier.store.job_queue import JobQueue
 from luthier.store.job_records import Event, Job
 from luthier.store.jobs import Jobs
 from luthier.store.models import MODELS, FineTunedModel, Models
+from luthier.store.outbox import Message, Outbox
 from luthier.store.pagination import Page, unknown_cursor
 from luthier.store.permissions import Permissions
 from luthier.store.stored_completions import StoredCompletions
 from luthier.store.uploads import Uploads
+from luthier.store.webhooks import StoredEndpoint, Webhooks
 from luthier.store.work_queue import LeasedTable
 from luthier.store.worker_locks import WorkerLocks
 from luthier.types.errors import LuthierError
@@ -34,8 +36,10 @@ __all__ = [
     "FineTunedModel",
     "Job",
     "LeasedTable",
+    "Message",
     "Page",
     "Store",
+    "StoredEndpoint",
     "unknown_cursor",
 ]
 
@@ -57,8 +61,7 @@ class Store:
         self.jobs = Jobs(self._database)
         self.models = Models(self._database, self.models_folder)
         self.stored_completions = StoredCompletions(self._database)
-        self.permissions = Permissions(self._database)
-        self.idempotency_keys = IdempotencyKeys(self._database)
+        self.webhooks = Webhooks(self._database)
         self.workers = WorkerLocks(folder / "workers")
         self.files.delete_orphans()
         self.uploads.delete_orphans()
@@ -70,6 +73,7 @@ class Store:
         scoped.batches, scoped.evaluations = self.batches.within(project), self.evaluations.within(project)
         scoped.stored_completions = self.stored_completions.within(project)
         scoped.jobs, scoped.models = self.jobs.within(project), self.models.within(project)
+        scoped.webhooks = self.webhooks.within(project)
         return scoped
 
     def imports(self) -> Imports:
@@ -79,7 +83,7 @@ class Store:
     def release_dead_workers(self) -> None:
         """Ends the leases of workers on this data folder whose process has ended."""
         for worker_id in self.workers.collect_dead():
-            for queue in (self.jobs.queue, self.batches.queue, self.evaluations.queue):
+            for queue in (self.jobs.queue, self.batches.queue, self.evaluations.queue, self.outbox.queue):
                 queue.release_worker(worker_id)
 
     def delete_expired(self) -> None:
@@ -88,6 +92,7 @@ class Store:
         self.uploads.delete_expired()
         self.stored_completions.delete_expired()
         self.models.delete_orphans()
+        self.outbox.delete_old()
         self._database.fold_in_log()
 
     @property
@@ -104,6 +109,18 @@ class Store:
     def job_queue(self) -> JobQueue:
         """Of all projects."""
         return JobQueue(self._database)
+
+    @property
+    def permissions(self) -> Permissions:
+        return Permissions(self._database)
+
+    @property
+    def idempotency_keys(self) -> IdempotencyKeys:
+        return IdempotencyKeys(self._database)
+
+    @property
+    def outbox(self) -> Outbox:
+        return Outbox(self._database)
 
     @property
     def models_folder(self) -> Path:

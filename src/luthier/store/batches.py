@@ -16,6 +16,7 @@ from luthier.store.files import Files
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
+from luthier.store.webhooks import announce
 from luthier.store.work_queue import LeasedTable
 from luthier.types.batches import FINAL, OPEN, WINDOW_S, Batch, BatchStatus
 from luthier.types.common import now
@@ -121,10 +122,16 @@ class Batches(Scoped):
     def transition(self, batch_id: str, allowed: Sequence[BatchStatus], to: BatchStatus, **values: Any) -> bool:
         """As `LeasedTable.transition`, with the time of the change; the lease is not released.
 
-        The folder of a batch that ends is deleted.
+        The folder of a batch that ends is deleted, and webhook endpoints are told.
         """
+
+        def report(connection: Connection, _: str) -> None:
+            if to in FINAL:
+                project = connection.scalar(select(batches.c.project).where(batches.c.id == batch_id))
+                announce(connection, str(project), f"batch.{to}", batch_id)
+
         values[f"{to}_at"] = now()
-        changed = self.queue.transition(batch_id, allowed, to, release=False, **values)
+        changed = self.queue.transition(batch_id, allowed, to, release=False, on_row=report, **values)
         if changed and to in FINAL:
             shutil.rmtree(self._folder / batch_id, ignore_errors=True)
         return changed

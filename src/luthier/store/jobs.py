@@ -15,6 +15,7 @@ from luthier.store.json_filters import with_pairs, without_pairs
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
+from luthier.store.webhooks import announce
 from luthier.store.work_queue import LeasedTable
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
@@ -156,15 +157,17 @@ class Jobs(Scoped):
         release: bool = True,
         **values: Any,
     ) -> bool:
-        """As `LeasedTable.transition`, with the event that reports the change; logged."""
-        is_changed = self.queue.transition(
-            job_id,
-            allowed,
-            to,
-            release=release,
-            on_row=lambda connection, _: add_event(connection, job_id, event),
-            **values,
-        )
+        """As `LeasedTable.transition`, with the event that reports the change; logged.
+
+        The end of a job is told to webhook endpoints.
+        """
+
+        def report(connection: Connection, _: str) -> None:
+            add_event(connection, job_id, event)
+            if to in FINAL:
+                announce(connection, self._find(connection, job_id).project, f"fine_tuning.job.{to}", job_id)
+
+        is_changed = self.queue.transition(job_id, allowed, to, release=release, on_row=report, **values)
         if is_changed:
             _log.info("%s is %s: %s", job_id, to, event.message)
         return is_changed

@@ -34,16 +34,27 @@ class LeasedTable:
         self._database, self._table, self._columns = database, table, table.c
 
     def claim(
-        self, owner: str, statuses: Sequence[str], *, excluding: Collection[str] = (), **values: Any
+        self,
+        owner: str,
+        statuses: Sequence[str],
+        *,
+        excluding: Collection[str] = (),
+        where: ColumnElement[bool] | None = None,
+        order: ColumnElement[Any] | None = None,
+        **values: Any,
     ) -> RowMapping | None:
         """Leases the oldest row in one of `statuses` that has no valid lease; None when there is none.
 
         `excluding`: ids not to claim, such as those that the caller still works on although their lease expired.
-        `values` are set together with the lease.
+        `where`: a further condition. `order`: what comes first, where that is not the oldest. `values` are set together
+        with the lease.
         """
         columns = self._columns
         claimable = and_(columns.status.in_(list(statuses)), self.unleased(), columns.id.not_in(list(excluding)))
-        oldest = select(columns.id).where(claimable).order_by(columns.seq).limit(1)
+        if where is not None:
+            claimable &= where
+        first = (columns.seq,) if order is None else (order, columns.seq)
+        oldest = select(columns.id).where(claimable).order_by(*first).limit(1)
         with self._database.read() as connection:
             if connection.scalar(oldest) is None:  # polling takes no write lock
                 return None
@@ -77,12 +88,12 @@ class LeasedTable:
         with self._database.read() as connection:
             return connection.scalar(select(self._columns.status).where(self._columns.id == row_id))
 
-    def release(self, row_id: str, owner: str, *, retry_after_s: float = 0.0) -> None:
-        """Ends `owner`'s lease; the row can be claimed again, by anyone, after `retry_after_s`."""
+    def release(self, row_id: str, owner: str, *, retry_after_s: float = 0.0, **values: Any) -> None:
+        """Ends `owner`'s lease and sets `values`; the row can be claimed again, by anyone, after `retry_after_s`."""
         lease_until = time.time() + retry_after_s if retry_after_s else None
         with self._database.write() as connection:
             mine = self._owned(row_id, owner)
-            connection.execute(update(self._table).where(mine).values(owner=None, lease_until=lease_until))
+            connection.execute(update(self._table).where(mine).values(owner=None, lease_until=lease_until, **values))
 
     def release_worker(self, worker_id: str) -> None:
         """Ends every lease of a worker that is dead."""

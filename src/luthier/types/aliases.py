@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from luthier.types.projects import DEFAULT_PROJECT
+
 UPSTREAM = "upstream:"
 SEPARATOR = "|"  # between the upstream model, its local successor and the successor's share
 
@@ -19,6 +21,12 @@ class AliasTarget:
     upstream_model: str | None = None
     local: str | None = None
     share: float = 0.0
+
+
+def project_and_name(entry: str) -> tuple[str | None, str]:
+    """Project and name of the alias `proj_NAME=ALIAS`; None: all projects."""
+    match = re.fullmatch(rf"({DEFAULT_PROJECT}|proj_[\w-]+)=(.+)", entry, re.ASCII | re.DOTALL)
+    return (match[1], match[2]) if match else (None, entry)
 
 
 def check_alias_name(name: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from luthier.store import Store
 from luthier.store.work_queue import OWNER_SEPARATOR
 from luthier.worker.context import WorkerContext
+from luthier.worker.handlers.deliver_webhook import WebhookHandler
 from luthier.worker.handlers.job_handler import JobHandler, train_job, validate_job
 from luthier.worker.handlers.run_batch import BatchHandler
 from luthier.worker.handlers.run_evaluation import EvaluationHandler
@@ -25,8 +26,8 @@ def job_handlers(context: WorkerContext) -> list[Handler]:
 
 
 def request_handlers(context: WorkerContext) -> list[Handler]:
-    """Work that consists of requests to the application."""
-    return [BatchHandler(context), EvaluationHandler(context)]
+    """Work that consists of requests: to the application, and to webhook endpoints."""
+    return [BatchHandler(context), EvaluationHandler(context), WebhookHandler(context)]
 
 
 class Worker:

@@ -1,0 +1,159 @@
+"""The outbox: messages to the outside, written in the transaction of the change that they report.
+
+So a change that is committed is reported, however the process ends, and one that is not committed never is. A worker
+sends the messages after the commit (`luthier.store.work_queue`), at least once: one that was sent when its worker died
+is sent again under the same id. Messages about one subject reach a destination in the order of their changes.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    RowMapping,
+    String,
+    Table,
+    Text,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+)
+
+from luthier.store.database import Database, key_columns, metadata
+from luthier.store.pagination import Page, fetch_page
+from luthier.store.work_queue import LeasedTable
+from luthier.types.common import new_id, now
+from luthier.types.webhooks import MessageStatus
+
+GIVE_UP_S = 72 * 3600
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 5, 3600  # a pause is twice the one before
+_KEPT_S = 7 * 24 * 3600  # messages that were delivered or given up, as a log
+
+outbox = Table(
+    "outbox",
+    metadata,
+    *key_columns(),
+    Column("status", String(16), nullable=False, index=True),
+    Column("destination", String(64), nullable=False),
+    Column("subject", String(64), nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_attempt_at", Integer),
+    Column("status_code", Integer),
+    Column("error", Text),
+    Column("owner", String(64)),
+    Column("lease_until", Float),
+    Index("outbox_by_destination", "destination", "status", "subject", "seq"),
+)
+
+
+@dataclass(frozen=True)
+class Message:
+    """`destination`: the id of the endpoint it goes to. `subject`: the id of what it is about.
+
+    `attempts` have failed so far. `next_attempt_at` is in Unix seconds, null for a message that is not pending.
+    """
+
+    id: str
+    destination: str
+    subject: str
+    body: dict[str, Any]
+    status: MessageStatus
+    created_at: int
+    attempts: int
+    last_attempt_at: int | None
+    next_attempt_at: int | None
+    status_code: int | None
+    error: str | None
+
+
+class Outbox:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.queue = LeasedTable(database, outbox)
+
+    def claim(self, owner: str, excluding: Collection[str] = ()) -> Message | None:
+        """Leases the message that has been due longest to `owner`; None without one.
+
+        One message at a time goes to a destination, so that one that does not answer holds up no other.
+        """
+        due = func.coalesce(outbox.c.lease_until, outbox.c.created_at)
+        row = self.queue.claim(owner, ("pending",), excluding=excluding, where=_is_next(), order=due)
+        return _message(row) if row else None
+
+    def record_delivery(self, message: Message, owner: str, status_code: int) -> None:
+        attempt = _attempt(message, status_code, None)
+        self.queue.transition(message.id, ("pending",), "delivered", owner=owner, **attempt)
+
+    def record_failure(self, message: Message, owner: str, error: str, status_code: int | None = None) -> None:
+        """The message is sent again after a pause, or given up `GIVE_UP_S` after it was written."""
+        pause_s = min(_FIRST_PAUSE_S * 2 ** min(message.attempts, 20), _MAX_PAUSE_S)
+        attempt = _attempt(message, status_code, error)
+        if now() + pause_s > message.created_at + GIVE_UP_S:
+            self.queue.transition(message.id, ("pending",), "failed", owner=owner, **attempt)
+        else:
+            self.queue.release(message.id, owner, retry_after_s=pause_s, **attempt)
+
+    def list(self, destination: str, *, limit: int, after: str | None) -> Page[Message]:
+        """Newest first."""
+        query = select(outbox).where(outbox.c.destination == destination)
+        with self._database.read() as connection:
+            return fetch_page(connection, query, outbox, _message, limit=limit, after=after)
+
+    def delete_old(self) -> None:
+        """Deletes messages that were delivered or given up a week ago."""
+        old = and_(outbox.c.status != "pending", outbox.c.created_at < now() - GIVE_UP_S - _KEPT_S)
+        with self._database.read() as connection:
+            if connection.scalar(select(outbox.c.seq).where(old).limit(1)) is None:
+                return
+        with self._database.write() as connection:
+            connection.execute(delete(outbox).where(old))
+
+
+def post_message(connection: Connection, *, destination: str, subject: str, body: dict[str, Any]) -> None:
+    """Inside the transaction of the change that the message reports."""
+    row = {"id": new_id("wh_", 32), "status": "pending", "destination": destination, "subject": subject, "body": body}
+    connection.execute(insert(outbox).values(**row, created_at=now(), attempts=0))
+
+
+def drop_messages(connection: Connection, subject: str) -> None:
+    """Inside the transaction that deletes `subject`: nothing is sent about it any more."""
+    connection.execute(delete(outbox).where(outbox.c.subject == subject, outbox.c.status == "pending"))
+
+
+def drop_destination(connection: Connection, destination: str) -> None:
+    """Inside the transaction that deletes a destination: its messages and its log go with it."""
+    connection.execute(delete(outbox).where(outbox.c.destination == destination))
+
+
+def _attempt(message: Message, status_code: int | None, error: str | None) -> dict[str, Any]:
+    attempts = message.attempts + 1
+    return {"attempts": attempts, "last_attempt_at": now(), "status_code": status_code, "error": error}
+
+
+def _is_next() -> ColumnElement[bool]:
+    """No earlier message about the subject waits for the destination, and nothing is being sent there."""
+    other = outbox.alias()
+    same_destination = and_(other.c.destination == outbox.c.destination, other.c.status == "pending")
+    is_earlier = and_(other.c.subject == outbox.c.subject, other.c.seq < outbox.c.seq)
+    is_sent_now = and_(other.c.owner.is_not(None), other.c.id != outbox.c.id)
+    return ~exists().where(same_destination, or_(is_earlier, is_sent_now))
+
+
+def _message(row: RowMapping) -> Message:
+    waits = row["status"] == "pending"
+    next_attempt_at = int(row["lease_until"] or row["created_at"]) if waits else None
+    names = [name for name in Message.__annotations__ if name != "next_attempt_at"]
+    return Message(**{name: row[name] for name in names}, next_attempt_at=next_attempt_at)

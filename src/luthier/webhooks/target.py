@@ -1,0 +1,57 @@
+"""Where a webhook may go: the host of its URL is one that the operator allows, and so is the address it is at now."""
+
+import asyncio
+import ipaddress
+import socket
+
+import httpx
+
+from luthier.types.allowed_hosts import Address, AllowedHosts
+from luthier.types.errors import BadRequestError
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class TargetError(Exception):
+    """A request to this target is not sent; the message says why."""
+
+
+def check_url(url: str, allowed: AllowedHosts) -> None:
+    """Raises BadRequestError for a URL that no webhook may be sent to."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise BadRequestError(f"Invalid URL: {error}.", param="url", code="invalid_url") from error
+    has_port = parsed.port is None or 0 < parsed.port < 2**16
+    if parsed.scheme not in _PORTS or not parsed.host or not has_port or parsed.userinfo or parsed.fragment:
+        message = "Invalid URL: it begins with https:// or http:// and a host, without user, password and fragment."
+        raise BadRequestError(message, param="url", code="invalid_url")
+    if not allowed.allows_host(parsed.host):
+        raise BadRequestError(_not_allowed(parsed.host), param="url", code="host_not_allowed")
+
+
+async def resolve(url: httpx.URL, allowed: AllowedHosts) -> list[Address]:
+    """The addresses of the URL's host. Raises TargetError when one of them, or the host, is not allowed."""
+    if not allowed.allows_host(url.host):
+        raise TargetError(_not_allowed(url.host))
+    port = url.port or _PORTS[url.scheme]
+    loop = asyncio.get_running_loop()
+    try:
+        entries = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise TargetError(f"The host '{url.host}' cannot be resolved: {error}.") from error
+    addresses = list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in entries))
+    for address in addresses:
+        if not allowed.allows_address(url.host, address):
+            raise TargetError(
+                f"'{url.host}' is at {address}, which is not a public address. Where that is meant, add the address "
+                "or its network to --webhook-hosts."
+            )
+    return addresses
+
+
+def _not_allowed(host: str) -> str:
+    return (
+        f"This server sends no webhooks to '{host}'. Its operator allows hosts with --webhook-hosts "
+        "(LUTHIER_WEBHOOK_HOSTS)."
+    )

@@ -1,0 +1,234 @@
+"""Webhooks over the API and the wire: signed as OpenAI's client expects, repeated until they arrive, in order."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import openai
+import pytest
+from openai import OpenAI
+
+from luthier.catalogue import Catalogue
+from luthier.server import create_app
+from luthier.server.hosting import listen, running_lifespan, serving
+from luthier.settings import Settings
+from luthier.store import Event, Store
+from luthier.worker import Worker, WorkerContext
+from luthier.worker.handlers.deliver_webhook import WebhookHandler
+from store.test_store import JOB
+from webhooks.receiver import Receiver, receiving
+
+pytestmark = pytest.mark.services
+EVENTS = ["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
+
+
+class Server:
+    """A server without engines whose worker delivers webhooks only."""
+
+    def __init__(self, data: Path) -> None:
+        self.settings = Settings(data=data, webhook_hosts="localhost", api_keys="proj_a=sk-a,proj_b=sk-b")
+        self.store = Store(data)
+        self.catalogue = Catalogue(self.settings.cache)
+        self.app = create_app(self.settings, self.store, self.catalogue)
+        self.url = ""
+
+    def client(self, key: str = "sk-a") -> OpenAI:
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=30)
+
+    def worker(self) -> Worker:
+        state = self.app.state
+        context = WorkerContext(self.settings, self.store, self.catalogue, state.luthier.engines, state.loopback)
+        return Worker(context, [WebhookHandler(context)])
+
+    def end_job(self, status: str = "succeeded") -> str:
+        jobs = self.store.within("proj_a").jobs
+        job = jobs.create(**JOB)
+        jobs.transition(job.id, ("validating_files",), status, Event("over"))
+        return job.id
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.store.outbox._FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr("luthier.store.outbox._MAX_PAUSE_S", 0.1)
+    monkeypatch.setattr("luthier.webhooks.delivery.TIMEOUT_S", 0.5)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server, listener = Server(tmp_path_factory.mktemp("webhooks")), listen("127.0.0.1", 0)
+    with serving(server.app, listener):
+        server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        worker = server.worker()
+        worker.start()
+        yield server
+        worker.stop()
+    server.store.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+def _until(condition: Callable[[], object], within_s: float = 30) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.01)
+
+
+def _has_more_than(receiver: Receiver, count: int) -> bool:
+    return len(receiver.deliveries) > count
+
+
+def test_a_receiver_that_is_slow_wrong_redirecting_and_then_right(server: Server, receiver: Receiver) -> None:
+    client = server.client()
+    endpoint = client.webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
+    receiver.answers = [5.0, 500, 302, 404]
+    job = server.end_job("failed")
+    _until(lambda: len(receiver.deliveries) == 5)
+    assert set(receiver.events(endpoint.signing_secret)) == {("fine_tuning.job.failed", job)}
+    assert len({headers["webhook-id"] for headers, _ in receiver.deliveries}) == 1
+    log = f"/webhook_endpoints/{endpoint.id}/deliveries"
+    _until(lambda: client.get(log, cast_to=object)["data"][0]["status"] == "delivered")
+    entry = client.get(log, cast_to=object)["data"][0]
+    assert (entry["attempts"], entry["status_code"], entry["error"], entry["next_attempt_at"]) == (5, 204, None, None)
+    assert entry["event"]["data"] == {"id": job}
+    client.webhooks.delete(endpoint.id)
+
+
+def test_a_receiver_that_is_down_and_comes_back(server: Server) -> None:
+    with receiving() as gone:
+        port = int(gone.url.rpartition(":")[2].partition("/")[0])
+    client = server.client()
+    endpoint = client.webhooks.create(name="hook", url=gone.url, event_types=EVENTS)
+    jobs = [server.end_job() for _ in range(3)]
+    log = f"/webhook_endpoints/{endpoint.id}/deliveries"
+    _until(lambda: all(entry["error"] for entry in client.get(log, cast_to=object)["data"]))
+    assert "ConnectError" in client.get(log, cast_to=object)["data"][0]["error"]
+    with receiving(port) as back:
+        _until(lambda: len(back.deliveries) == 3)
+    assert sorted(back.events(endpoint.signing_secret)) == sorted(("fine_tuning.job.succeeded", job) for job in jobs)
+    client.webhooks.delete(endpoint.id)
+
+
+def test_nothing_arrives_after_deletion(server: Server, receiver: Receiver) -> None:
+    client = server.client()
+    endpoint = client.webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
+    receiver.answers = [500] * 50
+    server.end_job()
+    _until(lambda: receiver.deliveries)
+    client.webhooks.delete(endpoint.id)
+    time.sleep(0.05)
+    before = len(receiver.deliveries)
+    time.sleep(0.3)
+    assert len(receiver.deliveries) == before
+
+
+def test_both_secrets_are_valid_after_a_rotation_that_keeps_the_old_one(server: Server, receiver: Receiver) -> None:
+    client = server.client()
+    old = client.webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
+    new = client.webhooks.rotate_secret(old.id, keep_old_secret_active_for_24_hours=True)
+    result = client.webhooks.test(old.id, event_type="fine_tuning.job.failed")
+    assert (result.status_code, result.success, result.event_type) == (204, True, "fine_tuning.job.failed")
+    for secret in (old.signing_secret, new.signing_secret):
+        assert receiver.events(secret) == [("fine_tuning.job.failed", "fine_tuning_job_test")]
+    last = client.webhooks.rotate_secret(old.id)
+    client.webhooks.test(old.id, event_type="batch.expired")
+    headers, body = receiver.deliveries[-1]
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        client.webhooks.verify_signature(body, headers, secret=new.signing_secret)
+    client.webhooks.verify_signature(body, headers, secret=last.signing_secret)
+    client.webhooks.delete(old.id)
+
+
+def test_endpoints_are_managed_as_at_openai_and_belong_to_a_project(server: Server, receiver: Receiver) -> None:
+    client = server.client()
+    made = client.webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
+    assert made.signing_secret_hint
+    assert made.signing_secret.endswith(made.signing_secret_hint[-4:])
+    shown = client.webhooks.retrieve(made.id)
+    assert "signing_secret" not in shown.model_fields_set | set(shown.model_extra or {})
+    assert client.webhooks.update(made.id, name="other").name == "other"
+    assert [endpoint.id for endpoint in client.webhooks.list()] == [made.id]
+    assert set(EVENTS) < set(client.webhooks.event_types.list().data)
+    stranger = server.client("sk-b")
+    assert list(stranger.webhooks.list()) == []
+    for call in (stranger.webhooks.retrieve, stranger.webhooks.delete, stranger.webhooks.rotate_secret):
+        with pytest.raises(openai.NotFoundError):
+            call(made.id)
+    client.webhooks.delete(made.id)
+    assert list(client.webhooks.list()) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("url", "http://169.254.169.254/", "host_not_allowed"),
+        ("url", "http://127.0.0.1/", "host_not_allowed"),
+        ("url", "gopher://localhost/", "invalid_url"),
+        ("event_types", [], None),
+        ("event_types", ["video.completed"], None),
+        ("name", "", None),
+    ],
+)
+def test_what_cannot_be_obeyed_is_refused(server: Server, field: str, value: object, code: str | None) -> None:
+    fields = {"name": "hook", "url": "http://localhost:9/", "event_types": EVENTS, field: value}
+    with pytest.raises(openai.BadRequestError) as refused:
+        server.client().webhooks.create(**fields)
+    assert code is None or refused.value.code == code
+
+
+def test_a_test_that_reaches_nobody_says_so(server: Server) -> None:
+    client = server.client()
+    endpoint = client.webhooks.create(name="hook", url="http://localhost:9/", event_types=EVENTS)
+    with pytest.raises(openai.BadRequestError, match="could not be sent") as refused:
+        client.webhooks.test(endpoint.id, event_type="batch.failed")
+    assert refused.value.code == "webhook_not_sent"
+    client.webhooks.delete(endpoint.id)
+
+
+def test_a_name_that_moves_into_the_network_is_not_followed(
+    server: Server, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name was allowed and public when the endpoint was made; the address is checked when it is connected to."""
+    monkeypatch.setattr(server.settings, "webhook_hosts", ["hooks.example.com"])
+    client, url = server.client(), receiver.url.replace("localhost", "hooks.example.com")
+    endpoint = client.webhooks.create(name="hook", url=url, event_types=EVENTS)
+
+    async def to_loopback(*_: object, **__: object) -> list[object]:
+        return [(2, 1, 6, "", ("127.0.0.1", 80))]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", to_loopback)
+    with pytest.raises(openai.BadRequestError, match="not a public address"):
+        client.webhooks.test(endpoint.id, event_type="batch.failed")
+    assert receiver.deliveries == []
+    client.webhooks.delete(endpoint.id)
+
+
+def test_a_message_survives_sigkill_between_attempts(tmp_path: Path, receiver: Receiver) -> None:
+    """Each attempt is made by a process of its own, which is killed right after."""
+    server = Server(tmp_path)
+    endpoint = server.store.within("proj_a").webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
+    job = server.end_job()
+    server.store.close()
+    receiver.answers = [500, 500]
+    for _ in range(3):
+        before, child = len(receiver.deliveries), os.fork()
+        if child == 0:
+            child_server = Server(tmp_path)
+            with running_lifespan(child_server.app):
+                child_server.worker().start()
+                time.sleep(60)
+            os._exit(1)
+        _until(partial(_has_more_than, receiver, before))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert set(receiver.events(endpoint.secrets[0])) == {("fine_tuning.job.succeeded", job)}
+    assert len({headers["webhook-id"] for headers, _ in receiver.deliveries}) == 1
