@@ -107,7 +107,7 @@ def measure(client: OpenAI, model: str, examples: list[dict[str, str]]) -> None:
 def main(argv: list[str] | None = None) -> str:
     chosen = steps.parser(__doc__ or "").parse_args(argv)
     client = OpenAI(timeout=1800)
-    count = 12 if chosen.quick else 60
+    count, test_count = (12, 2) if chosen.quick else (60, 40)
     examples = prepare(posts(chosen.seed, count))
     valid = examples[: count // 5]
 
@@ -130,9 +130,9 @@ def main(argv: list[str] | None = None) -> str:
     metrics = last_metrics(client.files.content(job.result_files[0]).read().decode())
     print(f"  {metrics}")
 
-    print("4. Completions")
+    print("4. Completions for posts that are in no file")
     for name in (MODEL, model):
-        measure(client, name, valid)
+        measure(client, name, prepare(posts(chosen.seed + 1, test_count)))
     choice = predict(client, model, valid[0]["prompt"], logprobs=2)
     print(f"  log-probabilities of the first: {choice.logprobs.top_logprobs[0]}")
     for text in (
