@@ -33,6 +33,15 @@ def _cpu_supports_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def available_memory() -> int:
+    """Bytes of the machine's memory that programs may take now; where the system does not tell, half of all."""
+    try:
+        match = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"))
+    except OSError:
+        match = None
+    return int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
 # What matrix products of a CPU run on, the fastest first: features as Linux names them, and the name.
 _CPU_TIERS = (
     ({"amx_bf16", "amx_tile"}, "AMX"),

@@ -1,6 +1,7 @@
 """From a recording to models here: trained, compared with the old ones, switched to and back."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ def moved(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     rows = [{"messages": messages, "tools": [TOOL]} for messages in turns]
     add_model(document, 70, CALLS, "gpt-4.1-mini-2025-04-14", {"validation": rows})
     with RunningAccount(folder / "account", document) as account:
+        listed = invoke("inventory", "--base-url", account.base_url, "--api-key", "k", "--json").stdout
+        assert {model["id"] for model in json.loads(listed)["models"]} >= {SUPPORT, CALLS}
         record = ["record", "--out", folder / "recording", "--base-url", account.base_url, "--api-key", "k"]
         assert invoke(*record, "--max-cost", "5", "--model", SUPPORT, "--model", CALLS).exit_code == 0
     with running_server(folder / "data", tiny_base, precision="float32", threads=1, default_max_tokens=8) as server:
@@ -65,6 +68,7 @@ def test_from_a_recording_to_the_old_name_and_back(
     moved: Moved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LUTHIER_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))  # no base that would be measured
     plans = {plan["model"]: plan for plan in json.loads(moved("retrain", "--dry-run", "--json").stdout)["plans"]}
     assert (plans[SUPPORT]["source"], plans[SUPPORT]["examples"]) == ("training_file", 40)
     assert (plans[CALLS]["source"], plans[CALLS]["examples"]) == ("answers", 10)
@@ -120,6 +124,27 @@ def _switch(moved: Moved, old: str, new: str) -> None:
     for unknown in ("ft:a:b:c:d", "nope"):
         assert invoke("switch", old, unknown, *data).exit_code == 2
     assert invoke("switch", old, *data).exit_code == 2
+
+
+def test_a_base_is_proposed(moved: Moved, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
+    details = {"tokens_per_s": 10.0, "steps": 5, "peak_memory_bytes": 2**20}
+    output = subprocess.CompletedProcess([], 0, json.dumps(details) + "\n", "")
+    monkeypatch.setattr("luthier.cli.throughput.subprocess.run", lambda *_, **__: output)
+
+    def plan(*words: str) -> dict[str, Any]:
+        [plan] = json.loads(moved("retrain", "--dry-run", "--model", SUPPORT, "--json", *words).stdout)["plans"]
+        return dict(plan)
+
+    assert moved("retrain", "--base", "auto", "--model", SUPPORT).exit_code == 2
+    pulled = CliRunner().invoke(main, ["models", "pull", str(tiny_base), "--name", "small"])
+    assert pulled.exit_code == 0, pulled.output
+    assert (plan()["proposed_base"], plan()["start"]) == ("small", SUPPORT.split(":")[1])
+    [fit] = plan()["bases"]
+    assert fit["seconds"] == fit["trained_tokens"] / 10
+    assert fit["measured"]
+    assert plan("--base", "auto")["start"] == "small"
+    assert "small: about" in moved("retrain", "--dry-run", "--model", SUPPORT).stdout
 
 
 def test_plans_say_what_cannot_be_trained_and_why(tmp_path: Path) -> None:

@@ -227,8 +227,8 @@ def _print_openai_cost(console: Console, openai: dict[str, Any], document: dict[
 
 def _print_local_cost(console: Console, here: dict[str, Any], measured: Throughput) -> None:
     memory, disk = format_bytes(here["peak_memory_bytes"]), format_bytes(here["disk_bytes"])
-    shortest, longest = map(_duration, here["seconds_range"])
-    time = _duration(here["seconds"])
+    shortest, longest = map(duration_text, here["seconds_range"])
+    time = duration_text(here["seconds"])
     if shortest != longest:
         time = say(f"{time} ({shortest} to {longest})", f"{time}（{shortest}到{longest}）")
     now = here["load_now"]
@@ -246,7 +246,8 @@ def _print_local_cost(console: Console, here: dict[str, Any], measured: Throughp
         ), soft_wrap=True)  # fmt: skip
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Seconds, minutes or hours."""
     if seconds < 90:
         return say(f"{seconds:.0f} seconds", f"{seconds:.0f} 秒")
     if seconds < 5400:

@@ -10,6 +10,7 @@ import click
 
 from luthier.cli.client import open_connection
 from luthier.cli.errors import CliError
+from luthier.cli.migrate_bases import Proposals
 from luthier.cli.migrate_text import plain, print_rows, print_wrapped
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import note, plural, print_json, stderr_console, stdout_console
@@ -31,20 +32,27 @@ if TYPE_CHECKING:
         "--hyperparameters recorded is given. Models that already have a successor are left out, so the command may "
         "be repeated. Exit code 0 if every model has a successor or cannot have one, 1 if a job failed.\n\n"
         "Example: luthier migrate retrain recording --dry-run\n\n"
-        "Example: luthier migrate retrain recording --base Qwen/Qwen3-0.6B",
+        "Example: luthier migrate retrain recording --base auto",
         "为每个录制的模型训练后继：每个微调对应这里的一个任务，用录制的训练文件；训练文件已不存在时，"
         "用录制的回答（蒸馏）。超参数默认为 auto，除非加 --hyperparameters recorded。"
         "已有后继的模型会略过，可以重复运行。"
         "每个模型都有后继或无法训练时退出码为 0，有任务失败时为 1。\n\n"
         "例子：luthier migrate retrain recording --dry-run\n\n"
-        "例子：luthier migrate retrain recording --base Qwen/Qwen3-0.6B",
+        "例子：luthier migrate retrain recording --base auto",
     ),
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", "models", multiple=True, metavar="NAME",
               help=say("Only this old model; may be repeated.", "只训练该旧模型的后继；可重复。"))  # fmt: skip
-@click.option("--base", metavar="NAME", help=say("The base to train on. Default: what the old base's name stands for "
-              "here.", "用来训练的基座。默认为旧基座名称在这里代表的模型。"))  # fmt: skip
+@click.option(
+    "--base",
+    metavar="NAME",
+    help=say(
+        "The base to train on; `auto` is the one that --dry-run proposes. Default: what the old base's name stands for "
+        "here.",
+        "用来训练的基座；auto 表示用 --dry-run 建议的那个。默认为旧基座名称在这里代表的模型。",
+    ),
+)
 @click.option(
     "--hyperparameters",
     type=click.Choice(["auto", "recorded"]),
@@ -72,9 +80,13 @@ def retrain(
     from luthier.migrate.retraining import RetrainOptions, plan_retraining
 
     recorded = recorded_models(folder, models)
-    plans = plan_retraining(recorded, RetrainOptions(base, hyperparameters == "recorded"))
+    choose = base == "auto"
+    plans = plan_retraining(recorded, RetrainOptions(None if choose else base, hyperparameters == "recorded"))
+    if dry_run or choose:
+        proposals = Proposals.of_plans(options, plans)
+        plans = proposals.applied(plans) if choose else plans
     if dry_run:
-        _print_plans(options, plans)
+        proposals.print_plans(options, plans)
         return
     with open_connection(options) as connection:
         if no_watch and connection.embedded:
@@ -87,42 +99,6 @@ def retrain(
     else:
         _print_rows(rows)
     raise click.exceptions.Exit(1 if any(row["status"] in ("failed", "cancelled") for row in rows) else 0)
-
-
-def _print_plans(options: Options, plans: Sequence[RetrainPlan]) -> None:
-    if options.json:
-        print_json({"plans": [plan.to_dict() for plan in plans]})
-        return
-    for plan in plans:
-        console = stdout_console()
-        console.print(plain(plan.model, "bold"), soft_wrap=True)
-        print_rows(console, _plan_rows(plan))
-    print_wrapped(
-        say(
-            "`auto` is chosen for the base and the data when a job starts. `luthier estimate FILE` tells how long one "
-            "takes.",
-            "auto 在任务开始时按基座和数据选定。`luthier estimate FILE` 估算需要多久。",
-        )
-    )
-
-
-def _plan_rows(plan: RetrainPlan) -> list[tuple[str, str]]:
-    if plan.skipped:
-        return [("!", say(f"not trained: {plan.skipped}", f"不训练：{plan.skipped}"))]
-    source = str(plan.training) if plan.training else say("recorded answers (distillation)", "录制的回答（蒸馏）")
-    return [
-        (say("starts from", "起点"), plan.start),
-        (say("method", "方法"), plan.method),
-        (say("examples", "样本"), say(f"{plan.examples}, {source}", f"{plan.examples}，{source}")),
-        (say("held out", "留出"), str(plan.validation) if plan.validation else "–"),
-        (say("settings", "超参数"), _settings_text(plan.hyperparameters)),
-        (say("recorded", "原先"), _settings_text(plan.recorded)),
-        *(("!", text) for text in plan.notes),
-    ]
-
-
-def _settings_text(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items()) or "auto"
 
 
 def _train(client: openai.OpenAI, plans: Sequence[RetrainPlan], *, watch: bool) -> Iterable[dict[str, Any]]:

@@ -82,6 +82,14 @@ class Throughput:
         )
 
 
+def known_throughput(settings: Settings, cache: Path, base: Path, *, full: bool = False) -> Throughput | None:
+    """What is known of this machine under a load like the present one; nothing is measured."""
+    rates = read_rates(cache, rate_key(base, settings.device, settings.precision, settings.threads, full=full))
+    measurement, load = newest_measurement(rates), load_per_core()
+    similar = [rate for rate in rates if rate.is_like(load)]
+    return Throughput(similar, measurement, load) if measurement and similar else None
+
+
 def throughput(
     settings: Settings, cache: Path, base: Path, *, full: bool = False, again: bool = False
 ) -> Throughput | None:
@@ -89,21 +97,22 @@ def throughput(
 
     `full`: of full fine-tuning instead of LoRA. `again`: measures in any case.
     """
+    known = known_throughput(settings, cache, base, full=full)
+    if known and not again:
+        return known
     key = rate_key(base, settings.device, settings.precision, settings.threads, full=full)
     rates, load = read_rates(cache, key), load_per_core()
-    measurement = newest_measurement(rates)
-    similar = [rate for rate in rates if rate.is_like(load)]
-    if measurement and similar and not again:
-        return Throughput(similar, measurement, load)
     _announce(rates, load, again=again)
     measured = _measure(settings, cache, base, full, load)
     if measured is None:
+        measurement = newest_measurement(rates)
         return Throughput([measurement], measurement, load) if measurement else None
     add_rate(cache, key, measured)
     if measured.steps < MIN_STEPS:
         note(say(f"The rate below rests on {measured.steps} step(s) only and is measured anew the next time.",
                  f"下面的速度只依据 {measured.steps} 步，下次会重新测量。"), "yellow")  # fmt: skip
-    return Throughput([*([] if again else similar), measured], measured, load)
+    similar = [] if again else [rate for rate in rates if rate.is_like(load)]
+    return Throughput([*similar, measured], measured, load)
 
 
 def _announce(rates: Sequence[Rate], load: float | None, *, again: bool) -> None:

@@ -1,10 +1,11 @@
 """The token budget of a micro-batch, from the memory that is free; and malloc tuned for training."""
 
 import ctypes
-import os
 from typing import Any
 
 import torch
+
+from luthier.hardware import available_memory
 
 _MIN_TOKENS, _MAX_TOKENS = 256, {"cpu": 3072, "cuda": 8192}  # larger micro-batches are no faster
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
@@ -35,12 +36,7 @@ def free_bytes(device: torch.device) -> int:
     """Memory that is available now, of the GPU or of the machine."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - a file of the kernel
-            lines = dict(line.split(":", 1) for line in file)
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except OSError:  # not Linux: half of the physical memory, as a guess
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return available_memory()
 
 
 def configure_malloc() -> None:

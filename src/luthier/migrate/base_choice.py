@@ -1,0 +1,171 @@
+"""Which base of this machine to train a successor on: the largest that knows the script of the data, takes its longest
+example, fits into the memory and trains within a night.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from luthier.data.check.file_check import checked_examples
+from luthier.data.cost_estimate import n_epochs_auto
+from luthier.data.findings import FindingError
+from luthier.data.jsonl.reader import read_lines
+from luthier.data.rendering.renderer import Renderer
+from luthier.data.token_stats import context_tokens, measure
+from luthier.language import Language, say
+from luthier.migrate.retraining import RetrainPlan
+
+MAX_SPLIT_SHARE = 0.2  # of the tokens; a base that was trained on a script has hardly any in it
+MAX_TRAINING_S = 8 * 3600.0
+_MEMORY_SHARE = 0.8  # of what is free; the rest is for everything else
+_BYTES_PER_WEIGHT_BYTE = 2.0  # of memory, by which a larger base needs more: its weights, and what is made of them
+_SAMPLE = 100  # examples whose script is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Of training with an adapter: tokens per second and peak memory, on a base whose weights take `weight_bytes`."""
+
+    tokens_per_s: float
+    memory_bytes: int
+    weight_bytes: int
+
+    def scaled(self, weight_bytes: int) -> Speed:
+        """About what a base of another size would show."""
+        more = int(_BYTES_PER_WEIGHT_BYTE * (weight_bytes - self.weight_bytes))
+        speed = self.tokens_per_s * self.weight_bytes / weight_bytes
+        return Speed(speed, max(self.memory_bytes + more, weight_bytes), weight_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFit:
+    """A base, and the training file of one plan.
+
+    Attributes:
+        trained_tokens: Of the file in all epochs that `auto` would take.
+        left_out: Examples that are longer than the context or that the base cannot be trained on.
+        split_share: The share of tokens that are a part of a character, in the file's texts.
+        speed: None where no base of this machine was measured.
+        measured: Whether `speed` is that of this base and not of another, scaled.
+    """
+
+    name: str
+    weight_bytes: int
+    trained_tokens: int
+    left_out: int
+    split_share: float
+    speed: Speed | None
+    measured: bool
+
+    @property
+    def seconds(self) -> float | None:
+        return self.trained_tokens / self.speed.tokens_per_s if self.speed else None
+
+    def objections(self, free_bytes: int, language: Language | None = None) -> list[str]:
+        """Why it does not fit; empty for one that does."""
+        share, seconds = f"{100 * self.split_share:.0f} %", self.seconds or 0
+        reasons = (
+            (
+                self.split_share > MAX_SPLIT_SHARE,
+                f"it does not know the script: {share} of its tokens are parts of characters",
+                f"它不熟悉这种文字：{share} 的 token 只是字的一部分",
+            ),
+            (
+                self.left_out > 0,
+                f"examples that it cannot take whole: {self.left_out}",
+                f"它无法完整接受的样本：{self.left_out}",
+            ),
+            (
+                self.speed is not None and self.speed.memory_bytes > _MEMORY_SHARE * free_bytes,
+                "too little free memory",
+                "空闲内存不够",
+            ),
+            (seconds > MAX_TRAINING_S, "it trains longer than a night", "训练一夜也完成不了"),
+        )
+        return [say(en, zh, language) for applies, en, zh in reasons if applies]
+
+    def to_dict(self, free_bytes: int) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "base": self.name,
+            "trained_tokens": self.trained_tokens,
+            "seconds": self.seconds,
+            "memory_bytes": self.speed.memory_bytes if self.speed else None,
+            "measured": self.measured,
+            "split_share": self.split_share,
+            "left_out": self.left_out,
+            "objections": self.objections(free_bytes),
+        }
+
+
+def weight_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def assess(name: str, folder: Path, plan: RetrainPlan, speeds: dict[str, Speed]) -> BaseFit:
+    """A base for a plan that is not skipped. `speeds`: what is known, by base."""
+    size = weight_bytes(folder)
+    known = speeds.get(name)
+    nearest = min(speeds.values(), key=lambda speed: abs(speed.weight_bytes - size), default=None)
+    renderer = Renderer(folder)
+    with _training_file(plan) as path:
+        numbers = measure(path, renderer, context_tokens(folder), method=plan.method)
+        split_share = _split_share(path, plan.method, renderer)
+    epochs = plan.hyperparameters.get("n_epochs") or n_epochs_auto(max(numbers.examples, 1))
+    return BaseFit(
+        name,
+        size,
+        int(numbers.total_tokens * epochs),
+        left_out=numbers.truncated + sum(finding.code == "base_refuses_example" for finding in numbers.findings),
+        split_share=split_share,
+        speed=known or (nearest.scaled(size) if nearest else None),
+        measured=known is not None,
+    )
+
+
+def proposed(fits: Sequence[BaseFit], free_bytes: int) -> BaseFit | None:
+    """The largest that fits; None if none does."""
+    fitting = [fit for fit in fits if not fit.objections(free_bytes)]
+    return max(fitting, key=lambda fit: fit.weight_bytes, default=None)
+
+
+@contextmanager
+def _training_file(plan: RetrainPlan) -> Iterator[Path]:
+    if plan.training is not None:
+        yield plan.training
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "distilled.jsonl"
+        lines = (json.dumps(example, ensure_ascii=False) + "\n" for example in plan.distilled)
+        path.write_text("".join(lines), encoding="utf-8")
+        yield path
+
+
+def _split_share(path: Path, method: str, renderer: Renderer) -> float:
+    """Of the tokens of the first examples' messages, those that are a part of a character."""
+    tokens = parts = 0
+    for line in islice(read_lines(path), _SAMPLE):
+        try:
+            messages = [message for example in checked_examples(line, method) for message in example.messages]
+        except FindingError:
+            continue
+        texts = [message["content"] for message in messages if isinstance(message.get("content"), str)]
+        ids = [token for text in texts for token in renderer.text(text)]
+        tokens += len(ids)
+        parts += sum(_is_part(renderer.token_bytes(token)) for token in ids)
+    return parts / tokens if tokens else 0.0
+
+
+def _is_part(piece: bytes) -> bool:
+    try:
+        piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
