@@ -10,19 +10,28 @@ from transformers import (
     AutoModelForCausalLM,
     Cohere2Config,
     CohereConfig,
+    FalconH1Config,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
+    GptOssConfig,
     GraniteConfig,
+    GraniteMoeHybridConfig,
+    Lfm2Config,
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
     Olmo2Config,
     Phi3Config,
+    PhiConfig,
     Qwen2Config,
+    Qwen3_5TextConfig,
     Qwen3Config,
     Qwen3MoeConfig,
+    Qwen3NextConfig,
+    SeedOssConfig,
     SmolLM3Config,
+    StableLmConfig,
 )
 
 
@@ -30,14 +39,14 @@ from transformers import (
 class Family:
     """`fused`: every engine supports it; `batched`: that engine does.
 
-    `training_error`: what matches the error, if training refuses it.
+    `separate_rows`: why training packs no examples, if so.
     """
 
     config: type
     options: dict[str, Any] = field(default_factory=dict)
     fused: bool = False
     batched: bool = True
-    training_error: str = ""
+    separate_rows: str | None = None
 
 
 _LLAMA3 = {
@@ -63,6 +72,15 @@ _GRANITE = {
     "logits_scaling": 0.7,
     "residual_multiplier": 0.6,
 }
+_DELTA = {
+    **_HEADS,
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+_MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1}
 FAMILIES = {
     "llama": Family(LlamaConfig, {"rope_parameters": _LLAMA3}, fused=True),
     "llama with wide heads": Family(LlamaConfig, {"head_dim": 16, "tie_word_embeddings": False}, fused=True),
@@ -83,9 +101,7 @@ FAMILIES = {
         batched=False,
     ),
     "gemma": Family(GemmaConfig, _HEADS),
-    "gemma2": Family(
-        Gemma2Config, {**_UNTIED, **_SOFTCAP, "sliding_window": 16}, training_error="final_logit_softcapping"
-    ),
+    "gemma2": Family(Gemma2Config, {**_UNTIED, **_SOFTCAP, "sliding_window": 16}),
     "gemma2 with soft caps in attention": Family(
         Gemma2Config, {**_UNTIED, **_SOFTCAP, "final_logit_softcapping": None}
     ),
@@ -97,10 +113,48 @@ FAMILIES = {
     "phi3": Family(Phi3Config, {"sliding_window": None}),
     "phi3 with partial rotary embeddings": Family(Phi3Config, {"sliding_window": None, "partial_rotary_factor": 0.5}),
     "smollm3": Family(SmolLM3Config, {"no_rope_layers": [1, 0]}),
-    "granite": Family(GraniteConfig, _GRANITE, training_error="logits_scaling"),
+    "granite": Family(GraniteConfig, _GRANITE),
     "olmo2": Family(Olmo2Config),
-    "cohere": Family(CohereConfig, {"use_qk_norm": True, "logit_scale": 0.7}, training_error="logit_scale"),
-    "cohere2": Family(Cohere2Config, {**_HEADS, **_LAYER_TYPES, "logit_scale": 0.7}, training_error="logit_scale"),
+    "cohere": Family(CohereConfig, {"use_qk_norm": True, "logit_scale": 0.7}),
+    "cohere2": Family(Cohere2Config, {**_HEADS, **_LAYER_TYPES, "logit_scale": 0.7}),
+    "seed-oss with dropout": Family(
+        SeedOssConfig, {**_HEADS, "attention_dropout": 0.5, "residual_dropout": 0.5}, batched=False
+    ),
+    "phi": Family(PhiConfig, batched=False),  # the output layer has a bias
+    "stablelm": Family(StableLmConfig, batched=False, separate_rows="own_attention"),
+    "gpt-oss": Family(
+        GptOssConfig,
+        {**_HEADS, "num_experts_per_tok": 2, "num_local_experts": 4, "sliding_window": 16},
+        batched=False,
+        separate_rows="sinks",
+    ),
+    "lfm2": Family(Lfm2Config, {"layer_types": ["conv", "full_attention"]}, batched=False, separate_rows="recurrent"),
+    "qwen3.5": Family(Qwen3_5TextConfig, _DELTA, batched=False, separate_rows="recurrent"),
+    "qwen3-next": Family(
+        Qwen3NextConfig,
+        {
+            **_DELTA,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 16,
+            "shared_expert_intermediate_size": 16,
+        },
+        batched=False,
+        separate_rows="recurrent",
+    ),
+    "granite4-h": Family(
+        GraniteMoeHybridConfig,
+        {
+            **_MAMBA,
+            "layer_types": ["mamba", "attention"],
+            "shared_intermediate_size": 48,
+            "num_local_experts": 0,
+            "logits_scaling": 0.5,
+        },
+        batched=False,
+        separate_rows="recurrent",
+    ),
+    "falcon-h1": Family(FalconH1Config, {**_MAMBA, "mamba_d_ssm": 64}, batched=False, separate_rows="recurrent"),
 }
 
 

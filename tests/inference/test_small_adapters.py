@@ -24,7 +24,8 @@ BFLOAT16 = [name for name in ENGINES if name != "vllm" and not (name == "native"
 
 def _logprobs(model: TrainedModel) -> torch.Tensor:
     sequence = TokenSequence(IDS, np.ones(len(IDS), np.float32))
-    return ForwardPass(model, 4096).separately(TrainingExample(0, (sequence,))).logprobs
+    (micro,) = ForwardPass(model, 4096).micro_batches([TrainingExample(0, (sequence,))])
+    return micro.logprobs
 
 
 @pytest.fixture(scope="module")

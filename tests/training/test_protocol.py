@@ -24,6 +24,7 @@ EVENTS = [
     protocol.ResultTurns(examples=18),
     protocol.Hardware(name="CPU", dtype="bfloat16", threads=2),
     protocol.TrainableParameters(count=16_384, rank=16, alpha=32, layers=["q_proj"]),
+    protocol.SeparateRows(reason="recurrent"),
     protocol.OwnTemplate(functions=True),
     protocol.CompilerMissing(),
     protocol.GradientCheckpointing(longest_tokens=900),

@@ -47,6 +47,18 @@ NOTICES = [
         "16,384 weights are trained: LoRA of rank 16, alpha 32, on k_proj, q_proj",
     ),
     (protocol.TrainableParameters(count=26_848), "26,848 weights are trained: all there are"),
+    *(
+        (
+            protocol.SeparateRows(reason=reason),
+            f"Each example has a row of its own, which is slower than packed ones: the base model has {feature}",
+        )
+        for reason, feature in (
+            ("recurrent", "recurrent or convolution layers"),
+            ("own_attention", "attention code of its own"),
+            ("sinks", "attention sinks"),
+            ("mixed_rows", "layers that mix the examples of a row"),
+        )
+    ),
     (
         protocol.OwnTemplate(functions=True),
         "The base model's chat template loses definitions, calls or results of functions: Luthier's own form takes its "

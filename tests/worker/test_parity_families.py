@@ -7,18 +7,20 @@ import pytest
 from families import FAMILIES, make_base
 from luthier.inference.options import EngineOptions
 from luthier.inference.registry import build_engine
-from luthier.types.errors import LuthierError
+from luthier.types.errors import JobError
 from luthier.worker.parity import check
-from training.jobs import EXAMPLES, train, write_job
+from training.jobs import train, write_job
 
 
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if not family.training_error])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_what_was_trained_is_what_is_served(tiny_base: Path, tmp_path: Path, name: str) -> None:
     base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.2)
     folder = write_job(tmp_path / "job", base, valid=2, n_epochs=2, batch_size=5, learning_rate_multiplier=5)
     events = train(folder)
     losses = [event["metrics"]["train_loss"] for event in events if event["type"] == "metrics"]
     assert losses[-1] < losses[0]
+    reasons = [event["reason"] for event in events if event["type"] == "separate_rows"]
+    assert reasons == ([FAMILIES[name].separate_rows] if FAMILIES[name].separate_rows else [])
     (last,) = [event["folder"] for event in events if event["type"] == "checkpoint"][-1:]
     engine = build_engine(base, EngineOptions(device="cpu", precision="float32"))
     report = check(lambda: engine, folder / "checkpoints" / last, "float32")
@@ -26,8 +28,29 @@ def test_what_was_trained_is_what_is_served(tiny_base: Path, tmp_path: Path, nam
     assert report.mean_difference < 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.training_error])
-def test_what_training_does_not_know_is_refused_by_name(tiny_base: Path, tmp_path: Path, name: str) -> None:
+@pytest.fixture
+def taken_for_attention_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the config of a recurrent base did not tell."""
+    monkeypatch.setattr("luthier.training.model.separate_rows", lambda config: None)
+
+
+@pytest.mark.parametrize("name", ["lfm2", "qwen3.5"])
+@pytest.mark.usefixtures("taken_for_attention_alone")
+def test_a_leak_between_packed_examples_is_found_before_training(tiny_base: Path, tmp_path: Path, name: str) -> None:
     base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.2)
-    with pytest.raises(LuthierError, match=FAMILIES[name].training_error):
-        train(write_job(tmp_path / "job", base, EXAMPLES))
+    events = train(write_job(tmp_path / "job", base, n_epochs=1, batch_size=8))
+    assert [event["reason"] for event in events if event["type"] == "separate_rows"] == ["mixed_rows"]
+
+
+@pytest.mark.usefixtures("taken_for_attention_alone")
+def test_a_leak_between_packed_examples_fails_the_parity_gate(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.training.model.leaks", lambda model, vocabulary: False)
+    base = make_base(tmp_path, tiny_base, FAMILIES["lfm2"], spread=0.5)
+    folder = write_job(tmp_path / "job", base, n_epochs=1, batch_size=5)
+    (last,) = [event["folder"] for event in train(folder) if event["type"] == "checkpoint"]
+    engine = build_engine(base, EngineOptions(device="cpu", precision="float32"))
+    with pytest.raises(JobError, match="does not give the answers that were trained"):
+        check(lambda: engine, folder / "checkpoints" / last, "float32")
+    engine.close()

@@ -1,9 +1,10 @@
-"""The configuration of a model folder as transformers reads it, without what a folder must not decide.
+"""The configuration of a model folder's text model as transformers reads it, without what a folder must not decide.
 
 A config.json may name an attention implementation, which transformers would look up as a kernel on the hub and run
 (CVE-2026-4372 is of that kind). Which implementation computes is for Luthier to choose, so the name is dropped.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,15 @@ from luthier.types.errors import BaseModelError, without_path
 
 
 def load_config(folder: Path) -> Any:
-    """transformers' config object. Raises BaseModelError."""
+    """transformers' config object; of a checkpoint with several towers, such as vision, that of the text model.
+
+    Raises:
+        BaseModelError
+    """
     from transformers import AutoConfig
 
     try:
+        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever the config classes raise for values of any kind
         raise BaseModelError(
@@ -23,4 +29,7 @@ def load_config(folder: Path) -> Any:
     for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
         if hasattr(part, "_attn_implementation_internal"):
             part._attn_implementation_internal = None
-    return config
+    text = config.get_text_config(decoder=True)
+    if text is not config and "tie_word_embeddings" not in written.get("text_config", {}):
+        text.tie_word_embeddings = written.get("tie_word_embeddings", text.tie_word_embeddings)
+    return text

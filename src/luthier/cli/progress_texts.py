@@ -45,6 +45,8 @@ _EVENTS = [
         (r"(\d+) examples that end with a call go on with a result and an answer in words, since the file has no "
          r"answers after results",
          r"文件中没有收到函数结果之后的回答，已为 \1 条以函数调用结尾的样本补充函数结果和文字回答"),
+        (r"Each example has a row of its own, which is slower than packed ones: the base model has (.*)",
+         r"每个样本单独成行，比打包慢：基座模型有\1"),
         (r"The base model's chat template loses definitions, calls or results of functions: Luthier's own form .*",
          "基座模型的对话模板会丢失函数的定义、调用或结果：训练和推理都改用 Luthier 自己的格式"),
         (r"The base model's chat template loses messages: Luthier's own form .*",
@@ -97,6 +99,10 @@ _EVENTS = [
 ]  # fmt: skip
 _CODE_COUNT = re.compile(r"\b([a-z_]+) x(\d+)")
 _PHRASES = (
+    ("recurrent or convolution layers", "循环层或卷积层"),
+    ("attention code of its own", "自己的注意力实现"),
+    ("attention sinks", "注意力 sink"),
+    ("layers that mix the examples of a row", "会混合同一行样本的层"),
     ("full validation loss=", "完整验证损失="),
     ("validation loss=", "验证损失="),
     ("training loss=", "训练损失="),

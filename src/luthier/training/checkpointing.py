@@ -56,15 +56,28 @@ class ModelFolders:
 
     @torch.no_grad()
     def _parity_samples(self) -> list[parity_samples.ParitySample]:
-        """This model's log-probabilities of some examples."""
+        """This model's log-probabilities of some examples, in the rows in which it trains them."""
         samples = []
-        for example, base_logprobs in zip(self._parity_examples, self._base_logprobs, strict=True):
+        scored = self._scored(self._parity_examples)
+        for example, (logprobs, is_top), base_logprobs in zip(
+            self._parity_examples, scored, self._base_logprobs, strict=True
+        ):
             (sequence,) = example.sequences
-            micro = self._forward.separately(example)
             targets = [index for index, weight in enumerate(sequence.weights) if weight and index]
-            ids, logprobs, is_top = sequence.ids.tolist(), micro.logprobs.tolist(), micro.is_top.tolist()
+            ids = sequence.ids.tolist()
             samples.append(parity_samples.ParitySample(ids, targets, logprobs, is_top, base_logprobs))
         return samples
+
+    @torch.no_grad()
+    def _scored(self, examples: list[TrainingExample]) -> list[tuple[list[float], list[bool]]]:
+        """For each example, the log-probabilities at its targets, and whether no token was likelier."""
+        numbered = [TrainingExample(place, example.sequences) for place, example in enumerate(examples)]
+        scored: dict[int, tuple[list[float], list[bool]]] = {}
+        for micro in self._forward.micro_batches(numbered):
+            for owner, example in enumerate(micro.examples):
+                own = micro.packed.owners == owner
+                scored[example.index] = micro.logprobs[own].tolist(), micro.is_top[own].tolist()
+        return [scored[place] for place in range(len(numbered))]
 
     @cached_property
     def _parity_examples(self) -> list[TrainingExample]:
@@ -84,11 +97,9 @@ class ModelFolders:
 
     @cached_property
     def _base_logprobs(self) -> list[list[float]]:
-        """What the base model says of the parity examples; empty lists where all weights are trained."""
+        """What the base model says of each parity example alone; empty lists where all weights are trained."""
         with self._forward.model.without_adapter() as base:
-            return [
-                self._forward.separately(example).logprobs.tolist() if base else [] for example in self._parity_examples
-            ]
+            return [self._scored([example])[0][0] if base else [] for example in self._parity_examples]
 
 
 def _beginning(sequence: TokenSequence) -> TokenSequence:

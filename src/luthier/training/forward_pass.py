@@ -37,14 +37,15 @@ class ForwardPass:
         self.max_tokens = max_tokens
 
     def micro_batches(self, examples: list[TrainingExample]) -> Iterator[MicroBatch]:
-        for group in batching.micro_batches(examples, self.max_tokens):
-            yield self._run(group)
-
-    def separately(self, example: TrainingExample) -> MicroBatch:
-        return self._run([example])
+        """One for each example where the model computes them in separate rows."""
+        if self.model.separate_rows:
+            yield from (self._run([example]) for example in examples)
+        else:
+            yield from (self._run(group) for group in batching.micro_batches(examples, self.max_tokens))
 
     def _run(self, group: list[TrainingExample]) -> MicroBatch:
-        packed = pack([sequence for example in group for sequence in example.sequences], self.model.compute.device)
+        sequences = [sequence for example in group for sequence in example.sequences]
+        packed = pack(sequences, self.model.compute.device, share_prefixes=self.model.separate_rows is None)
         with self.model.compute.autocast():
             return MicroBatch(group, packed, *log_probabilities(self.model.module, packed))
 

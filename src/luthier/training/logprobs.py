@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from luthier.data.rendering.renderer import Rendered
 from luthier.training.dataset import TokenSequence
 from luthier.training.kernels import bindings
 from luthier.training.kernels.elementwise import log_softmax_at
+from luthier.training.output_head import OutputHead
 from luthier.training.packing import prefix_tree
 from luthier.training.packing.packed_layout import Layout
 
@@ -73,32 +73,48 @@ def pack(
 
 
 def log_probabilities(model: Any, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """(log-probability float32 [N] with gradient, whether the target was the likeliest token bool [N])."""
+    """(log-probability float32 [N] with gradient, whether the target was the likeliest token bool [N]).
+
+    `model`: as `luthier.training.model.load_model` returns it.
+    """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    fused = getattr(model, "luthier_fused", None)
-    if fused is not None:
-        hidden = fused.hidden(batch.ids, batch.layout, batch.logit_indices)
+    if model.luthier_fused is not None:
+        hidden = model.luthier_fused.hidden(batch.ids, batch.layout, batch.logit_indices)
     else:
-        states = base.model(
-            input_ids=batch.ids, position_ids=batch.layout.positions[None], layout=batch.layout, use_cache=False
-        ).last_hidden_state
-        hidden = states[0].index_select(0, batch.logit_indices)
-    weight = base.get_output_embeddings().weight
-    if weight.requires_grad and torch.is_grad_enabled():
-        return _with_trainable_head(hidden, weight, batch.targets)
+        states = _separate_states(base, batch) if model.luthier_separate_rows else _packed_states(base, batch)
+        hidden = states.index_select(0, batch.logit_indices)
+    layer, head = base.get_output_embeddings(), model.luthier_head
+    if (layer.weight.requires_grad and torch.is_grad_enabled()) or layer.bias is not None or not head.is_plain:
+        return _through_logits(hidden, layer, head, batch.targets)
     outputs: tuple[torch.Tensor, torch.Tensor] = _TokenLogProbabilities.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, batch.targets
+        hidden, layer.weight, batch.targets
     )
     return outputs
 
 
-def _with_trainable_head(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+def _packed_states(base: Any, batch: PackedBatch) -> torch.Tensor:
+    """The last hidden states [T, D] of a row of many examples."""
+    positions = batch.layout.positions[None]
+    outputs = base.base_model(input_ids=batch.ids, position_ids=positions, layout=batch.layout, use_cache=False)
+    states: torch.Tensor = outputs.last_hidden_state[0]
+    return states
+
+
+def _separate_states(base: Any, batch: PackedBatch) -> torch.Tensor:
+    """The same [T, D], computed example by example. Raises ValueError for examples that share a prefix."""
+    if batch.layout.above:
+        raise ValueError("examples with a row of their own cannot share a prefix")
+    rows = [batch.ids[:, start:stop] for start, stop, *_ in batch.layout.segments.tolist()]
+    return torch.cat([base.base_model(input_ids=row, use_cache=False).last_hidden_state[0] for row in rows])
+
+
+def _through_logits(
+    hidden: torch.Tensor, layer: Any, head: OutputHead, targets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `_TokenLogProbabilities`, for an output layer that is trained too: logits are recomputed backward."""
+    """As `_TokenLogProbabilities`, for any output layer, also a trained one: logits are recomputed backward."""
 
     def chunk(rows: torch.Tensor, row_targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = functional.linear(rows, weight).float()
+        logits = head.logits(rows, layer)
         target_logits = logits.gather(-1, row_targets[:, None])[:, 0]
         return target_logits - logits.logsumexp(-1), target_logits >= logits.amax(-1)
 

@@ -10,23 +10,26 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from luthier.arch.model_config import load_config
 from luthier.arch.peft_rounding import round_once
+from luthier.arch.row_mixing import RowReason, separate_rows
+from luthier.arch.text_model import load_causal_lm
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.kernels.attention import NAME
 from luthier.training.lora import adapter, full_finetune, llama
+from luthier.training.output_head import OutputHead
+from luthier.training.packing.row_leak import leaks
 from luthier.training.protocol import TrainableParameters
-from luthier.types.errors import BaseModelError
 
 
 class TrainedModel:
     """`module`: a PeftModel, or with full fine-tuning transformers' causal language model."""
 
     def __init__(self, spec: JobSpec) -> None:
-        """Raises JobError for LoRA targets that the base does not have, and for too little memory."""
+        """Raises JobError for LoRA targets that the base does not have, and for too little memory; BaseModelError."""
         self._spec = spec
         self.compute = ComputeDevice.select(spec.device, spec.precision)
         self.module = load_model(spec, self.compute)
@@ -35,6 +38,12 @@ class TrainedModel:
     @property
     def config(self) -> Any:
         return base_of(self.module).config
+
+    @property
+    def separate_rows(self) -> RowReason | None:
+        """Why every example has a row of its own; None where examples are packed."""
+        reason: RowReason | None = self.module.luthier_separate_rows
+        return reason
 
     @property
     def activation_dtype(self) -> torch.dtype:
@@ -47,11 +56,14 @@ class TrainedModel:
 
     def enable_gradient_checkpointing(self) -> None:
         """Layers keep their inputs alone and recompute their activations: slower, in a fraction of the memory."""
-        fused = getattr(self.module, "luthier_fused", None)
+        fused = self.module.luthier_fused
         if fused is not None:
             fused.gradient_checkpointing = True
         else:
             base_of(self.module).gradient_checkpointing_enable({"use_reentrant": False})
+            for layer in self.module.modules():
+                if isinstance(layer, GradientCheckpointingLayer):
+                    layer.training = True  # else it keeps its activations; what is inside stays without dropout
 
     @contextmanager
     def without_adapter(self) -> Iterator[bool]:
@@ -79,29 +91,36 @@ class TrainedModel:
 
 
 def load_model(spec: JobSpec, compute: ComputeDevice) -> Any:
-    """The base on its device, with a LoRA adapter or with all weights trainable. Raises as `TrainedModel` does."""
-    torch.manual_seed(spec.seed)
-    full = spec.tuning == "full"
-    config = load_config(Path(spec.base))
-    _require_plain_logits(config)
-    if full:
-        full_finetune.require_memory(Path(spec.base), config, compute.device)
-    dtype = torch.float32 if full else compute.dtype
-    options = {"attn_implementation": NAME, "trust_remote_code": False, "use_safetensors": True}
-    base = AutoModelForCausalLM.from_pretrained(spec.base, config=config, dtype=dtype, **options)
-    if full:
-        return full_finetune.prepare(base, spec.parent).to(compute.device).train()
-    model = adapter.attach(base, spec).to(compute.device).train()
-    round_once(model)
-    model.luthier_fused = llama.fuse(model)
+    """The base on its device, with a LoRA adapter or with all weights trainable. Raises as `TrainedModel` does.
+
+    It is in evaluation mode, in which it is served: a base's dropout and jitter are off.
+    """
+    reason = separate_rows(load_config(Path(spec.base)))
+    model = _load(spec, compute, reason)
+    if reason is None and leaks(model, base_of(model).config.vocab_size):
+        model = _load(spec, compute, "mixed_rows")
     return model
 
 
-def _require_plain_logits(config: Any) -> None:
-    """Log-probabilities are computed from hidden states times the output weights. Raises BaseModelError for more."""
-    for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
-        if getattr(config, name, None) not in (None, 1, 1.0):
-            raise BaseModelError(f"This base model changes its logits ({name}), which training does not know yet.")
+def _load(spec: JobSpec, compute: ComputeDevice, reason: RowReason | None) -> Any:
+    """`reason`: for separate rows, in which transformers chooses the attention that the base needs."""
+    torch.manual_seed(spec.seed)
+    full = spec.tuning == "full"
+    config = load_config(Path(spec.base))
+    if full:
+        full_finetune.require_memory(Path(spec.base), config, compute.device)
+    attention = {} if reason else {"attn_implementation": NAME}
+    base = load_causal_lm(Path(spec.base), config, dtype=torch.float32 if full else compute.dtype, **attention)
+    head = OutputHead.of(base.eval())
+    if full:
+        model = full_finetune.prepare(base, spec.parent).to(compute.device).eval()
+        model.luthier_fused = None
+    else:
+        model = adapter.attach(base, spec).to(compute.device).eval()
+        round_once(model)
+        model.luthier_fused = None if reason else llama.fuse(model)
+    model.luthier_head, model.luthier_separate_rows = head, reason
+    return model
 
 
 def base_of(module: Any) -> Any:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from luthier.arch.row_mixing import RowReason
+
 VERSION = 2
 
 
@@ -92,6 +94,13 @@ class TrainableParameters(_Message):
     rank: int | None = None
     alpha: int | float | None = None
     layers: list[str] = []
+
+
+class SeparateRows(_Message):
+    """Examples are neither packed nor share prefixes, because of what the base model has."""
+
+    type: Literal["separate_rows"] = "separate_rows"
+    reason: RowReason
 
 
 class OwnTemplate(_Message):
@@ -180,6 +189,7 @@ Event = (
     | ResultTurns
     | Hardware
     | TrainableParameters
+    | SeparateRows
     | OwnTemplate
     | CompilerMissing
     | GradientCheckpointing

@@ -110,6 +110,8 @@ def _report_template(renderer: Renderer, metadata: AdapterMetadata, emit: Emit) 
 def _report_model(model: TrainedModel, emit: Emit) -> None:
     emit(model.compute.describe())
     emit(model.describe())
+    if model.separate_rows:
+        emit(protocol.SeparateRows(reason=model.separate_rows))
     if model.compute.device.type == "cpu" and bindings.library() is None:
         emit(protocol.CompilerMissing())
 

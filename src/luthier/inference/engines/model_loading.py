@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from luthier.arch.model_config import load_config
+from luthier.arch.text_model import load_causal_lm
 from luthier.hardware import select_hardware
 from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError, without_path
@@ -29,9 +29,10 @@ def load_model(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
 
 
 def load_base(base: Path, dtype: torch.dtype) -> Any:
-    """Raises BaseModelError."""
+    """The text model of a base model folder. Raises BaseModelError."""
     try:
-        return load_model(AutoModelForCausalLM, base, dtype)
+        with _load_lock:
+            return load_causal_lm(base, load_config(base), dtype=dtype).eval()
     except (OSError, ValueError) as error:
         raise BaseModelError(f"The base model {base.name} cannot be loaded: {without_path(error, base)}") from error
 

@@ -6,6 +6,7 @@ transformers has no batch of sequences with different adapters, so one sequence 
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from luthier.inference.engines.model_loading import hardware_of, load_base
 from luthier.inference.memory.lora_slots import LoraSlots
 from luthier.inference.model_runner import Chunk, ModelRunner
 from luthier.inference.options import EngineOptions
+from luthier.types.errors import BaseModelError
 
 transformers_logging.set_verbosity_error()
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")
 
+_PROBE_TOKENS = 8
+_MAX_DIFFERENCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # of the largest logit; rounding is far below
 _UNSET = -1  # the active slot after PEFT has changed it
 
 
@@ -31,13 +35,14 @@ class DynamicCaches:
     """A KVCache: a cache of transformers for each sequence. Prefixes are not shared."""
 
     def __init__(self, config: Any, itemsize: int) -> None:
+        self._config = config
         heads = getattr(config, "num_attention_heads", 0)
         head_dim = getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0)
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         self._token_bytes = 2 * getattr(config, "num_hidden_layers", 0) * kv_heads * head_dim * itemsize
 
     def allocate(self, tokens: int, prefix: tuple[None, int] | None, *, private: bool) -> DynamicCache:
-        return DynamicCache()
+        return DynamicCache(config=self._config)  # layers differ in what they keep
 
     def free(self, handle: DynamicCache) -> None:
         """The garbage collector does it."""
@@ -110,6 +115,8 @@ class TransformersRunner(ModelRunner):
         """Raises BaseModelError."""
         self._device, dtype = hardware_of(options)
         model = load_base(base, dtype).to(self._device)
+        if reason := _decoding_error(model):
+            raise BaseModelError(f"The base model {base.name} cannot be served: {type(model).__name__} {reason}.")
         self.context_tokens: int = getattr(model.config, "max_position_embeddings", None) or 4096
         self.kv_cache = DynamicCaches(model.config, dtype.itemsize)
         self.adapters = PeftSlots(model, dtype, options.max_loras)
@@ -147,3 +154,21 @@ def _body(model: Any) -> Any:
     """The model without its LM head; adapters are inside it."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     return causal.base_model
+
+
+@torch.inference_mode()
+def _decoding_error(model: Any) -> str | None:
+    """Why cached decoding does not compute what one pass over all tokens does; None if it does."""
+    if "past_key_values" not in signature(model.forward).parameters:
+        return "keeps its state in a cache of its own kind"
+    ids = torch.arange(_PROBE_TOKENS, device=model.device)[None] % model.config.vocab_size
+    whole = model(input_ids=ids, use_cache=False).logits[0, -1].float()
+    try:
+        cache = DynamicCache(config=model.config)
+        for part in ids.split([_PROBE_TOKENS - 2, 1, 1], dim=1):
+            cached = model(input_ids=part, past_key_values=cache, use_cache=True).logits[0, -1].float()
+    except (IndexError, KeyError, ValueError) as error:
+        return f"cannot decode with a cache ({error})"
+    limit = _MAX_DIFFERENCE.get(model.dtype, 0.1) * float(whole.abs().max())
+    same = float((cached - whole).abs().max()) <= limit
+    return None if same else "gives other logits when it decodes with a cache than in one pass"

@@ -6,11 +6,13 @@ The base's weights stay frozen, in bfloat16 where the hardware supports it; adap
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 
 from luthier.training.durable_files import write_safetensors
 from luthier.training.job_spec import JobSpec
-from luthier.weights import lora_targets
+from luthier.weights import ALL_LINEAR, lora_targets
 
 
 def attach(base: Any, spec: JobSpec) -> Any:
@@ -22,7 +24,23 @@ def attach(base: Any, spec: JobSpec) -> Any:
         return PeftModel.from_pretrained(base, spec.parent, is_trainable=True)
     targets = lora_targets(Path(spec.base), spec.lora_targets)
     shape = {"r": spec.lora_rank, "lora_alpha": spec.lora_alpha, "target_modules": targets}
-    return get_peft_model(base, LoraConfig(**shape, lora_dropout=0.0, task_type="CAUSAL_LM"))
+    config = LoraConfig(**shape, lora_dropout=0.0, task_type="CAUSAL_LM")
+    if targets == ALL_LINEAR:
+        config.exclude_modules = _refused_layers(base, config) or None
+    return get_peft_model(base, config)
+
+
+def _refused_layers(base: Any, config: LoraConfig) -> list[str]:
+    """Names of the linear layers to which PEFT attaches no adapter: some Mamba kernels bypass them."""
+    refused = set()
+    for path, module in base.named_modules():
+        name = path.rpartition(".")[2]
+        if isinstance(module, torch.nn.Linear) and name not in refused:
+            try:
+                _check_lora_target_modules_mamba(config, base, name)
+            except ValueError:
+                refused.add(name)
+    return sorted(refused)
 
 
 def write(model: Any, base_name: str, folder: Path) -> None:

@@ -1,0 +1,41 @@
+"""How the tokens of a row reach each other, and so whether several examples may share one.
+
+Packed rows keep examples apart inside attention. Recurrent and convolution layers carry state from token to token, and
+some attention code takes no layout: there an example has the row for itself, and transformers computes attention.
+"""
+
+from typing import Any, Literal
+
+RowReason = Literal["recurrent", "own_attention", "sinks", "mixed_rows"]
+
+
+def separate_rows(config: Any) -> RowReason | None:
+    """Why every example of this model needs a row of its own; None where packed rows compute the same.
+
+    `config`: transformers' config of a causal language model.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    if is_recurrent(config):
+        return "recurrent"
+    if not model_class._supports_attention_backend:
+        return "own_attention"
+    has_softcap = getattr(config, "attn_logit_softcapping", None) is not None
+    return None if model_class._supports_sdpa or has_softcap else "sinks"
+
+
+def is_recurrent(config: Any) -> bool:
+    """Whether layers carry state from token to token, as the caches of its layers tell."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+    from transformers.cache_utils import (
+        DYNAMIC_LAYER_TYPE_MAPPING,
+        LinearAttentionCacheLayerMixin,
+        get_layer_types_and_kwargs,
+    )
+
+    if MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]._is_stateful:
+        return True
+    kinds, _ = get_layer_types_and_kwargs(config)
+    layers = [DYNAMIC_LAYER_TYPE_MAPPING.get(kind, LinearAttentionCacheLayerMixin) for kind in kinds]
+    return any(issubclass(layer, LinearAttentionCacheLayerMixin) for layer in layers)
