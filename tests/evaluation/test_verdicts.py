@@ -38,16 +38,28 @@ def test_the_test_can_decide_from_seven_examples(n: int, decidable: bool) -> Non
     assert difference.p < 0.025 or not decidable
 
 
-def advice(confusion: dict[str, dict[str, int]], language: Literal["en", "zh"] = "en") -> list[str]:
+def advice(*confusions: dict[str, dict[str, int]], language: Literal["en", "zh"] = "en") -> list[str]:
+    """Of one model with definitions, and of the same without them where there are two."""
     metrics = {"call_exact": Interval(0.5, 0.4, 0.6, 20)}
-    run = ModelRun("tuned", "full", metrics, {}, confusion=confusion)
-    return build_report("functions", "valid.jsonl", 20, [run]).advice(language)
+    runs = [
+        ModelRun("tuned", definitions, metrics, {}, confusion=confusion)
+        for definitions, confusion in zip(("full", "none"), confusions, strict=False)
+    ]
+    return build_report("functions", "valid.jsonl", 20, runs).advice(language)
+
+
+SWALLOWED = {"land": {"land": 2, "reject": 9}, "fly": {"reject": 5, "": 1}, "reject": {"reject": 10}}
 
 
 def test_an_answer_that_swallows_others_is_named() -> None:
-    confusion = {"land": {"land": 2, "reject": 9}, "fly": {"reject": 5, "": 1}, "reject": {"reject": 10}}
-    assert advice(confusion)[0].startswith("reject was given for 14 questions that wanted other functions")
-    assert "有 14 个问题应当用其他函数，却答成了 reject" in advice(confusion, "zh")[0]
+    start = "reject was given for 14 questions that wanted other functions (land 9, fly 5, definitions full)"
+    assert advice(SWALLOWED)[0].startswith(start)
+    assert "有 14 个问题应当用其他函数，却答成了 reject（land 9、fly 5" in advice(SWALLOWED, language="zh")[0]
+
+
+def test_the_run_in_which_it_swallows_most_is_named() -> None:
+    lines = advice({"land": {"land": 11}, "fly": {"fly": 6}, "reject": {"reject": 10}}, SWALLOWED)
+    assert [line for line in lines if "definitions none" in line and "reject was given for 14" in line] == lines[:1]
 
 
 def test_calls_that_are_not_made_are_counted() -> None:

@@ -45,7 +45,7 @@ def advise(
         *_model_comparisons([comparison for comparison in comparisons if comparison.metric in compared], tell),
         *_loss_curve(losses, tell),
         *(_call_quality(main, comparisons, tell) if is_calls else _text_quality(main, tell)),
-        *_swallowing(main, tell),
+        *_swallowing([run for run in runs if run.model == main.model], tell),
         *_weak_classes(main, tell),
     ]
     cases = len(next(iter(main.scores.values()), []))
@@ -169,28 +169,47 @@ def _text_quality(main: ModelRun, tell: Say) -> Iterator[str]:
             yield tell(f"{share} of the answers: the answer {en}.", f"{share} 的回答{zh}。")
 
 
-def _swallowing(main: ModelRun, tell: Say) -> Iterator[str]:
-    """The answers that are given in place of others, the most frequent first; "" is no call or no known label."""
-    swallowed: Counter[str] = Counter()
-    for expected, row in main.confusion.items():
-        swallowed.update({predicted: count for predicted, count in row.items() if expected and predicted != expected})
-    cases = sum(sum(row.values()) for row in main.confusion.values())
-    is_calls = HEADLINE in main.metrics
-    for label, count in swallowed.most_common(_MAX_SWALLOWING):
+def _swallowing(runs: Sequence[ModelRun], tell: Say) -> Iterator[str]:
+    """The answers that are given in place of others, the most frequent first, each as in the run that has most of it;
+    "" is no call or no known label.
+    """
+    is_calls = HEADLINE in runs[0].metrics
+    most: dict[str, tuple[ModelRun, Counter[str]]] = {}
+    for run in runs:
+        for label, wanted in _given_instead(run).items():
+            if label not in most or wanted.total() > most[label][1].total():
+                most[label] = (run, wanted)
+    ranked = sorted(most.items(), key=lambda entry: -entry[1][1].total())
+    for label, (run, wanted) in ranked[:_MAX_SWALLOWING]:
+        count, cases = wanted.total(), sum(sum(row.values()) for row in run.confusion.values())
         if count < max(_MIN_CASES_PER_CLASS, _SWALLOWED_RATE * cases):
             return
+        listed = tell(", ", "、").join(f"{name} {number}" for name, number in wanted.most_common(_MAX_WEAK_CLASSES))
+        where = tell(f", definitions {run.definitions}", f"，函数定义 {run.definitions}") if is_calls else ""
         if label:
             kind = tell("functions", "函数") if is_calls else tell("labels", "标签")
             yield tell(
-                f"{label} was given for {count} questions that wanted other {kind}: does the data give it away by the "
-                "form of the question?",
-                f"有 {count} 个问题应当用其他{kind}，却答成了 {label}：是不是训练数据中问题的形式就决定了它？",
+                f"{label} was given for {count} questions that wanted other {kind} ({listed}{where}): does the data "
+                "give it away by the form of the question? `luthier check` looks for that.",
+                f"有 {count} 个问题应当用其他{kind}，却答成了 {label}（{listed}{where}）："
+                "是不是训练数据中问题的形式就决定了它？`luthier check` 会检查这一点。",
             )
         elif is_calls:
             yield tell(
-                f"No function was called for {count} questions that wanted one: send the definitions, or add examples.",
-                f"有 {count} 个问题应当调用函数却没有调用：请发送函数定义，或增加样本。",
+                f"No function was called for {count} questions that wanted one ({listed}{where}): send the "
+                "definitions, or add examples.",
+                f"有 {count} 个问题应当调用函数却没有调用（{listed}{where}）：请发送函数定义，或增加样本。",
             )
+
+
+def _given_instead(run: ModelRun) -> dict[str, Counter[str]]:
+    """By answer, the expected ones that it took the place of."""
+    given: dict[str, Counter[str]] = {}
+    for expected, row in run.confusion.items():
+        for predicted, count in row.items():
+            if expected and predicted != expected:
+                given.setdefault(predicted, Counter())[expected] += count
+    return given
 
 
 def _weak_classes(main: ModelRun, tell: Say) -> Iterator[str]:
