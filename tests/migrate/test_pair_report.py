@@ -1,12 +1,17 @@
 """Reports on successors, without a server: the successor is a function."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from luthier.migrate.pair_page import metric_rows, render_html, usage_rows
+from luthier.evaluation.cases import Case
+from luthier.evaluation.sample_answers import Answer
+from luthier.migrate.judge import Judgement, judged
+from luthier.migrate.pair_page import judged_text, metric_rows, render_html, usage_rows
 from luthier.migrate.pair_report import PairReport, compare
 from luthier.migrate.recorded import RecordedModel
 from luthier.types.errors import LuthierError
@@ -70,7 +75,8 @@ def test_calls_are_compared_with_and_without_definitions() -> None:
         return [line(n, answer, {"tool_calls": [CALL]}, definitions=definitions) for n in range(8)]
 
     model = RecordedModel(OLD, lines=(*lines("full", {"tool_calls": [CALL]}), *lines("none", {"content": "no call"})))
-    pair = compare(model, NEW, lambda body: completion({"tool_calls": [CALL]}))
+    pair = compare(model, NEW, lambda body: completion({"tool_calls": [CALL]}), judge="not asked about calls")
+    assert pair.judged is None
     values = {(run.model, run.definitions): run.metrics["call_exact"].value for run in pair.report.runs}
     assert values == {(NEW, "full"): 1, (NEW, "none"): 1, (OLD, "full"): 1, (OLD, "none"): 0}
     assert pair.same.value == 0.5
@@ -99,11 +105,50 @@ def test_questions_without_references_count_for_equal_answers_alone() -> None:
             compare(RecordedModel(OLD, lines=tuple(none)), NEW, lambda body: completion({"content": "yes"}))
 
 
+def _judged(reply: Callable[[str, str], str]) -> Judgement:
+    """Twelve questions, of which every second has two answers that are alike; the judge replies to two answers."""
+
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        text = body["messages"][-1]["content"]
+        assert body["response_format"]["json_schema"]["strict"]
+        assert "# Reference answer" in text
+        first, second = text.split("# Answer A\n\n")[1].split("\n\n# Answer B\n\n")
+        return completion({"content": reply(first, second)})
+
+    messages = [{"role": "user", "content": "question"}]
+    cases = [Case(number, messages, [], "answer", None, None) for number in range(12)]
+    old = [Answer("answer", [], "stop", 10, 5, 0.1)] * 12
+    new = [replace(answer, content="Answer" if number % 2 else "new") for number, answer in enumerate(old)]
+    return judged("judge", complete, cases, old, new)
+
+
+@pytest.mark.parametrize(
+    ("reply", "old_better", "new_better", "swayed", "unread"),
+    [
+        (lambda first, second: '{"better": "A"}' if first.startswith("new") else '{"better": "B"}', 0, 6, 0, 0),
+        (lambda first, second: '{"better": "A"}' if second.startswith("new") else '{"better": "B"}', 6, 0, 0, 0),
+        (lambda first, second: '{"better": "A"}', 0, 0, 6, 0),
+        (lambda first, second: '{"better": "equal"}', 0, 0, 0, 0),
+        (lambda first, second: "A, I think", 0, 0, 0, 6),
+        (lambda first, second: '{"better": "neither"}' if first < second else "[]", 0, 0, 0, 6),
+    ],
+)
+def test_a_judge_is_asked_in_both_orders(
+    reply: Callable[[str, str], str], old_better: int, new_better: int, swayed: int, unread: int
+) -> None:
+    result = _judged(reply)
+    counts = (result.old_better, result.new_better, result.swayed, result.unread)
+    assert counts == (old_better, new_better, swayed, unread)
+    assert old_better + new_better + result.equal == result.difference.n == 12
+    assert result.difference.value == (new_better - old_better) / 12
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_page_escapes_answers_and_has_every_figure(language: Any) -> None:
-    pair: PairReport = compare(texts(), NEW, lambda body: completion({"content": "<script>"}))
+    pair: PairReport = compare(texts(), NEW, lambda body: completion({"content": "<script>"}), judge="judge")
     page = render_html([pair], language)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+    assert judged_text(pair, language) in page
     for title, *_ in [*metric_rows(pair, "full", language), *usage_rows(pair, language)]:
         assert title in page

@@ -58,6 +58,12 @@ if TYPE_CHECKING:
     "每个回答的 token 上限；默认与录制时相同。",
     type=click.IntRange(min=1),
 )
+@option(
+    "--judge",
+    "Let this model compare the texts of both, in both orders; it may be an alias for the upstream service.",
+    "让该模型按两种次序比较双方的文本回答；可以是指向上游服务的别名。",
+    metavar="MODEL",
+)
 @option("--concurrency", "Concurrent requests.", "并发请求数。", default=8, type=click.IntRange(1, 64))
 @option(
     "--html",
@@ -74,6 +80,7 @@ def report(
     pairs: tuple[tuple[str, str], ...],
     limit: int | None,
     max_tokens: int | None,
+    judge: str | None,
     concurrency: int,
     html: Path | None,
 ) -> None:
@@ -88,7 +95,12 @@ def report(
         successors = _successors(connection.client, models, named)
         models = [model for model in models if model.name in successors]
         complete = OpenAIService(connection.client).complete
-        sampling: dict[str, Any] = {"limit": limit, "max_tokens": max_tokens, "concurrency": concurrency}
+        sampling: dict[str, Any] = {
+            "limit": limit,
+            "max_tokens": max_tokens,
+            "concurrency": concurrency,
+            "judge": judge,
+        }
         with _answers_progress(sum(question_count(model, limit) for model in models)) as advance:
             reports = [
                 compare(model, successors[model.name], complete, on_answer=advance, **sampling) for model in models
@@ -142,7 +154,7 @@ def _answers_progress(total: int) -> Iterator[Callable[[], None]]:
 
 
 def _print(pair: PairReport) -> None:
-    from luthier.migrate.pair_page import metric_rows, mode_name, same_text, usage_rows
+    from luthier.migrate.pair_page import judged_text, metric_rows, mode_name, same_text, usage_rows
 
     console = stdout_console()
     console.print(plain(f"{pair.old} → {pair.new}", "bold"), soft_wrap=True)
@@ -153,6 +165,8 @@ def _print(pair: PairReport) -> None:
         rows = metric_rows(pair, mode) + (usage_rows(pair) if number == len(pair.modes) else [])
         print_table(titles, rows)
     print_wrapped(same_text(pair))
+    if pair.judged:
+        print_wrapped(judged_text(pair))
     for line in pair.notes():
         print_wrapped(f"- {line}")
     console.print()

@@ -50,6 +50,32 @@ def same_text(pair: PairReport, language: Language | None = None) -> str:
     return say(f"Equal answers: {share} of {pair.same.n}", f"回答相同：{pair.same.n} 个中的 {share}", language)
 
 
+def judged_text(pair: PairReport, language: Language | None = None) -> str:
+    """The judge's verdict in a sentence; empty without a judge."""
+    judged = pair.judged
+    if judged is None:
+        return ""
+    n = judged.difference.n
+    values = [100 * value for value in (judged.difference.value, judged.difference.low, judged.difference.high)]
+    points = f"{values[0]:+.0f} ({values[1]:+.0f} … {values[2]:+.0f})"
+    doubt = "" if judged.difference.significant else say(", not certain", "，不能确定", language)
+    text = say(
+        f"{judged.judge} as the judge, of {n} questions: the new answer is better in {judged.new_better}, the old one "
+        f"in {judged.old_better}; difference {points} points{doubt}.",
+        f"{judged.judge} 评判 {n} 个问题：新回答更好 {judged.new_better} 个，旧回答更好 {judged.old_better} 个；"
+        f"相差 {points} 个百分点{doubt}。",
+        language,
+    )
+    if judged.swayed or judged.unread:
+        text += say(
+            f" Counted as equal: {judged.swayed} where its verdict changed with the order of the answers, "
+            f"{judged.unread} where it gave none.",
+            f"按相同计：{judged.swayed} 个的结论随两个回答的次序而变，{judged.unread} 个没有结论。",
+            language,
+        )
+    return text
+
+
 def mode_name(pair: PairReport, mode: str, language: Language | None = None) -> str:
     """Empty for texts."""
     if pair.report.kind != "functions":
@@ -66,6 +92,7 @@ def render_html(pairs: Sequence[PairReport], language: Language | None = None) -
         metric_rows=lambda pair, mode: metric_rows(pair, mode, language),
         usage_rows=lambda pair: usage_rows(pair, language),
         same_text=lambda pair: same_text(pair, language),
+        judged_text=lambda pair: judged_text(pair, language),
         mode_name=lambda pair, mode: mode_name(pair, mode, language),
         words=lambda en, zh: say(en, zh, language),
         language=language,

@@ -20,6 +20,7 @@ from luthier.evaluation.tool_call_match import json_equal
 from luthier.evaluation.tool_call_report import summarize_tool_calls
 from luthier.generate.retries import error_message
 from luthier.language import Language, say
+from luthier.migrate.judge import Judgement, judged
 from luthier.migrate.prices import inference_price
 from luthier.migrate.recorded import RecordedModel
 from luthier.types.errors import LuthierError
@@ -59,6 +60,7 @@ class PairReport:
         unused: How many questions have no reference.
         refused: Why the successor's service refused questions, such as those that are longer than its context.
         lost: Questions that the old model answered better.
+        judged: What a judge says of the texts; None without a judge.
     """
 
     old: str
@@ -71,6 +73,7 @@ class PairReport:
     unused: int = 0
     refused: list[str] = field(default_factory=list)
     lost: list[dict[str, Any]] = field(default_factory=list)
+    judged: Judgement | None = None
 
     @property
     def comparisons(self) -> list[Comparison]:
@@ -123,6 +126,7 @@ class PairReport:
             "without_reference": self.unused,
             "refused": self.refused,
             "lost": self.lost,
+            "judged": asdict(self.judged) if self.judged else None,
             "notes": self.notes(language),
             "report": self.report.to_dict(language),
         }
@@ -136,9 +140,11 @@ def compare(
     limit: int | None = None,
     max_tokens: int | None = None,
     concurrency: int = 8,
+    judge: str | None = None,
     on_answer: Callable[[], None] | None = None,
 ) -> PairReport:
     """Puts the recorded questions to the successor. `max_tokens` per answer; None: as when they were recorded.
+    `judge`: a model of the same service that compares texts; calls need none.
 
     Raises:
         LuthierError: no answer of the old model was recorded, or none that has a reference.
@@ -178,7 +184,13 @@ def compare(
         unused=len(lines) - sum(len(_with_reference(entry).cases) for entry in question_sets),
         refused=completer.refused,
         lost=_lost(scored, runs),
+        judged=_judged(judge, complete, question_sets[0], concurrency) if judge and not has_calls else None,
     )
+
+
+def _judged(judge: str, complete: Complete, entry: QuestionSet, concurrency: int) -> Judgement:
+    """Of all questions, with a reference or without one."""
+    return judged(judge, _Completer(complete), entry.cases, entry.old, entry.new, concurrency=concurrency)
 
 
 def question_count(model: RecordedModel, limit: int | None) -> int:
