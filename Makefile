@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast test-clients check setup base clients clean
+.PHONY: help quickstart test test-fast test-clients test-browser check setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
 	@echo "make test         set up, then run all tests but those of other makers' clients"
 	@echo "make test-fast    set up, then run the tests that need no torch, network, process or model (seconds)"
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
+	@echo "make test-browser set up, then use the dashboard in Chromium"
 	@echo "make check        set up, then ruff and mypy"
 	@echo "make clean        remove $(VENV)"
 
@@ -28,6 +29,11 @@ test-fast: setup
 test-clients: setup
 	$(BIN)/python tests/conformance/fetch.py --other-clients
 	$(BIN)/python -m pytest -m clients tests/conformance
+
+# The dashboard in Chromium, which must be installed (Debian: apt-get install chromium fonts-noto-cjk).
+test-browser: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m pytest -m browser tests/browser
 
 check: setup
 	$(BIN)/ruff check .

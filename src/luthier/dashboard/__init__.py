@@ -13,4 +13,5 @@ _STATIC = Path(__file__).parent / "static"
 @cache
 def assets() -> Mapping[str, Path]:
     """Every file by its name under `static/`, with `/` between folders. Requests are looked up here, never joined."""
-    return {path.relative_to(_STATIC).as_posix(): path for path in sorted(_STATIC.rglob("*.*"))}
+    paths = sorted(path for path in _STATIC.rglob("*.*") if path.suffix != ".ts")  # types are for who checks them
+    return {path.relative_to(_STATIC).as_posix(): path for path in paths}

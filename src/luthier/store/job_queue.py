@@ -65,8 +65,9 @@ def _seconds_per_byte(connection: Connection, base: str) -> float | None:
         .limit(_SAMPLE)
         .subquery()
     )
-    seconds, size_bytes = connection.execute(select(func.sum(query.c.seconds), func.sum(query.c.bytes))).one().tuple()
-    return seconds / size_bytes if seconds and size_bytes else None
+    totals = select(func.sum(query.c.seconds).label("seconds"), func.sum(query.c.bytes).label("bytes"))
+    row = connection.execute(totals).one()
+    return float(row.seconds / row.bytes) if row.seconds and row.bytes else None
 
 
 def _file_sizes(connection: Connection, file_ids: list[str]) -> dict[str, int]:

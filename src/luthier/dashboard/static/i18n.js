@@ -63,6 +63,7 @@ const TEXTS = {
   inAbout: ["in about {time}", "约 {time}后"],
   timeLeft: ["{time} left", "剩余 {time}"],
   took: ["took {time}", "用时 {time}"],
+  starting: ["The trainer loads the model…", "训练进程正在加载模型……"],
   step: ["step", "步"],
   stepOf: ["Step {step} of {total}", "第 {step} 步，共 {total} 步"],
   lossCurve: ["Loss", "损失"],

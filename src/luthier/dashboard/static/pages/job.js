@@ -112,7 +112,7 @@ export function JobPage({ id }) {
       <section class="card"><h2>${t("checkpoints")}</h2><${Checkpoints} checkpoints=${checkpoints?.data ?? []} best=${best} /></section>
       <section class="card"><h2>${t("hyperparameters")}</h2><${Settings} view=${view} /></section>
     </div>
-    <section class="card"><h2>${t("events")}</h2><ol class="events">${messages.map((/** @type {any} */ event) =>
+    <section class="card"><h2>${t("events")}</h2><ol class="events" tabindex="0" aria-label=${t("events")}>${messages.map((/** @type {any} */ event) =>
       html`<li key=${event.id} class=${event.level}><time>${clock(event.created_at)}</time> <span>${event.message}</span></li>`)}</ol></section>`;
 }
 
@@ -130,7 +130,7 @@ function State({ view }) {
       <span class="muted">${timeText(job)}</span></div>`;
   }
   if (queue) return html`<div class="notice">${queueText(queue)}</div>`;
-  if (!progress) return null;
+  if (!progress) return job.status === "running" ? html`<div class="notice" role="status">${t("starting")}</div>` : null;
   const { step, total_steps: total } = progress;
   return html`<div class="progress wide"><${Bar} share=${step / total} label=${t("stepOf", { step, total })} />
     <span>${t("stepOf", { step, total })}</span> <span class="muted">${timeText(job)}</span></div>`;

@@ -11,6 +11,17 @@ const MODES = ["functionsFull", "functionsSlim", "functionsNone"];
 /** Definitions without descriptions and parameters. @param {any[]} tools */
 const slim = (tools) => tools.map((tool) => ({ type: "function", function: { name: tool.function?.name } }));
 
+/** The tools of a request; null for definitions that are no JSON list. @param {string} mode @param {string} definitions @returns {any[] | null} */
+function toolsToSend(mode, definitions) {
+  if (mode === "functionsNone") return [];
+  try {
+    const tools = JSON.parse(definitions);
+    return Array.isArray(tools) ? (mode === "functionsSlim" ? slim(tools) : tools) : null;
+  } catch {
+    return null;
+  }
+}
+
 /** @typedef {{ text: string, calls: any[], usage: any, seconds: number, done: boolean, error: Error | null }} Answer */
 
 /** @param {any} delta @param {Answer} answer */
@@ -59,12 +70,8 @@ export function PlaygroundPage({ query }) {
 
   const send = async (/** @type {Event} */ event) => {
     event.preventDefault();
-    let tools = [];
-    if (mode !== "functionsNone") {
-      try { tools = JSON.parse(definitions); } catch { tools = null; }
-      if (!Array.isArray(tools)) { setFailure(t("invalidJson")); return; }
-      if (mode === "functionsSlim") tools = slim(tools);
-    }
+    const tools = toolsToSend(mode, definitions);
+    if (!tools) { setFailure(t("invalidJson")); return; }
     setFailure(""); setVoted(false);
     setSwapped(blind && Math.random() < 0.5);
     store("luthier-system", system); store("luthier-prompt", text); store("luthier-tools", definitions);

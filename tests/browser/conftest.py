@@ -1,0 +1,60 @@
+"""Chromium, driven by Playwright, against real servers; without one the tests are skipped, with the reason."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser_visit import Visit
+from openai import OpenAI
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+
+from luthier.runtime import LuthierServer
+from through_api import client_of, running_server
+
+PATIENCE_MS = 180_000  # on a busy machine; a test that passes never waits so long
+expect.set_options(timeout=PATIENCE_MS)
+_ARGUMENTS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """`CHROMIUM` names the program; else the one on the path."""
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("there is no Chromium: install it (Debian: apt-get install chromium fonts-noto-cjk)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def dashboard(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuthierServer]:
+    """A server with a worker, on the tiny base."""
+    with running_server(tmp_path_factory.mktemp("dashboard"), tiny_base) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(dashboard: LuthierServer) -> OpenAI:
+    return client_of(dashboard)
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    """A browser that knows nothing yet."""
+    with chromium.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB") as context:
+        context.set_default_timeout(PATIENCE_MS)
+        yield context
+
+
+@pytest.fixture
+def visit(context: BrowserContext, dashboard: LuthierServer) -> Iterator[Visit]:
+    visit = Visit(context.new_page(), dashboard.endpoint.base_url.removesuffix("/v1"))
+    yield visit
+    assert visit.problems == []

@@ -1,0 +1,200 @@
+"""The dashboard as people use it: the whole loop by clicking, by keyboard, in both languages, on phones."""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser_visit import Visit
+from openai import OpenAI
+from playwright.sync_api import BrowserContext, Page, expect
+
+from through_api import running_server
+
+pytestmark = pytest.mark.browser
+EXAMPLES = [
+    {"messages": [{"role": "user", "content": f"say {n}"}, {"role": "assistant", "content": f"it is {n}"}]}
+    for n in range(24)
+]
+INJECTED = "<img src=x onerror=\"document.title='broken in'\"><script>document.title='broken in'</script>"
+
+
+def _file(folder: Path, *lines: object, name: str = "examples.jsonl") -> Path:
+    path = folder / name
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def _job(api: OpenAI, path: Path, **fields: object) -> str:
+    file = api.files.create(file=path.open("rb"), purpose="fine-tune")
+    settings = {"model": "gpt-4o-mini", "hyperparameters": {"n_epochs": 1, "batch_size": 4}, **fields}
+    return api.fine_tuning.jobs.create(training_file=file.id, **settings).id
+
+
+def _until_over(api: OpenAI, job_id: str) -> str:
+    while (job := api.fine_tuning.jobs.retrieve(job_id)).status not in ("succeeded", "failed", "cancelled"):
+        time.sleep(0.1)
+    return job.status
+
+
+@pytest.fixture(scope="module")
+def finished(api: OpenAI, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job that succeeded, whose name, metadata and data try to become markup."""
+    hostile = {"messages": [{"role": "user", "content": INJECTED}, {"role": "assistant", "content": INJECTED}]}
+    path = _file(tmp_path_factory.mktemp("finished"), *EXAMPLES, hostile, name="hostile.jsonl")
+    job_id = _job(api, path, suffix="demo", metadata={INJECTED[:60]: INJECTED})
+    assert _until_over(api, job_id) == "succeeded"
+    return job_id
+
+
+def test_the_whole_loop_by_clicking(visit: Visit, tmp_path: Path) -> None:
+    page = visit.open("jobs")
+    page.get_by_role("link", name="New job").first.click()
+    page.locator(".drop input").set_input_files(_file(tmp_path, *EXAMPLES))
+    expect(page.get_by_text("24 examples, no errors.")).to_be_visible()
+    expect(page.get_by_text("Tokens × Epochs")).to_be_visible()
+    page.get_by_role("button", name="Hold out 20 %").click()
+    expect(page.get_by_text(re.compile("examples to train, .* held out"))).to_be_visible()
+    page.get_by_label("Epochs").fill("2")
+    page.get_by_label("Name (suffix)").fill("clicked")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_role("heading", name="clicked")).to_be_visible()
+    expect(page.locator(".status.succeeded").first).to_be_visible()
+    expect(page.locator(".chart canvas")).to_be_visible()
+    expect(page.get_by_text("The job has successfully completed")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Result file (CSV)").click()
+    rows = download.value.path().read_text(encoding="utf-8").splitlines()
+    assert rows[0].startswith("step,train_loss")
+    assert len(rows) > 4
+    page.get_by_role("link", name="Use the model").click()
+    page.get_by_label("Message", exact=True).fill("say 3")
+    page.get_by_label("Maximum tokens").fill("8")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text(re.compile(r"\d s · \d+ \+ \d+ tokens"))).to_have_count(2)
+    page.get_by_role("button", name="Better").first.click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download pairs (JSONL)").click()
+    pair = json.loads(download.value.path().read_text(encoding="utf-8"))
+    assert pair["input"]["messages"] == [{"role": "user", "content": "say 3"}]
+
+
+def test_a_curve_grows_while_it_is_watched(visit: Visit, api: OpenAI, tmp_path: Path) -> None:
+    """A long job: its place while it waits, its steps, pause, resume and cancel."""
+    running = _job(api, _file(tmp_path, *EXAMPLES), suffix="long", hyperparameters={"n_epochs": 50, "batch_size": 1})
+    waiting = _job(api, _file(tmp_path, *EXAMPLES), suffix="waiting")
+    page = visit.open(f"job/{running}")
+    steps = page.get_by_text(re.compile(r"Step \d+ of 1200"))
+    expect(steps).to_be_visible()
+    first = steps.inner_text()
+    expect(steps).not_to_have_text(first)
+    visit.open("jobs")
+    expect(page.locator("tr", has_text="waiting").get_by_text(re.compile("Starts (after|next)"))).to_be_visible()
+    visit.open(f"job/{running}")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("h1 .status")).to_have_text("paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("h1 .status")).not_to_have_text("paused")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("h1 .status")).to_have_text("cancelled")
+    assert _until_over(api, waiting) == "succeeded"
+
+
+def test_a_failed_job_leads_to_its_line(visit: Visit, api: OpenAI, tmp_path: Path) -> None:
+    unanswered = {"messages": [{"role": "user", "content": "nobody answers"}]}
+    job_id = _job(api, _file(tmp_path, *EXAMPLES[:11], unanswered, name="broken.jsonl"))
+    assert _until_over(api, job_id) == "failed"
+    page = visit.open(f"job/{job_id}")
+    expect(page.get_by_text("The job failed", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Show the file's findings").click()
+    expect(page.get_by_text("Line 12", exact=True)).to_be_visible()
+    expect(page.get_by_text("nobody answers")).to_be_visible()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Use a repaired copy").click()
+    expect(page.get_by_role("heading", name="broken.repaired.jsonl")).to_be_visible()
+
+
+def test_a_file_line_by_line(visit: Visit, api: OpenAI, finished: str) -> None:
+    page = visit.open(f"file/{api.fine_tuning.jobs.retrieve(finished).training_file}")
+    page.get_by_label("Trained tokens").check()
+    expect(page.locator("mark").first).to_contain_text("it is 0")
+    page.get_by_role("button", name="Next").first.click()
+    expect(page.get_by_text("21–25 of 25").first).to_be_visible()
+    assert page.title() == "hostile.jsonl · Luthier"
+
+
+PAGES = [
+    "jobs",
+    "files",
+    "playground",
+    "models",
+    "evaluations",
+    "settings",
+    "new-job",
+    "job/JOB",
+    "file/FILE?findings=0",
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_page_is_accessible_and_fits(
+    visit: Visit, context: BrowserContext, api: OpenAI, finished: str, language: str, width: int, scheme: str
+) -> None:
+    file_id = api.fine_tuning.jobs.retrieve(finished).training_file
+    page = visit.page
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    page.add_init_script(f"localStorage.setItem('luthier-language', '{language}')")
+    for address in PAGES:
+        visit.open(address.replace("JOB", finished).replace("FILE", file_id))
+        page.wait_for_load_state("networkidle")
+        assert page.locator("html").get_attribute("lang") == ("zh-CN" if language == "zh" else "en")
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), address
+        assert page.title() != "broken in"
+        rules = [rule for rule in Axe().run(page).response["violations"] if rule["impact"] in ("serious", "critical")]
+        serious = [(rule["id"], rule["nodes"][0]["html"]) for rule in rules]
+        assert serious == [], address
+        if language == "zh":
+            _check_chinese(page)
+
+
+def _check_chinese(page: Page) -> None:
+    """Headings, buttons and table heads are Chinese, names and ids aside."""
+    texts = page.locator("button, thead th, label.check, nav a").all_inner_texts()
+    english = [text for text in texts if re.fullmatch(r"[A-Za-z ]{4,}", text.strip()) and text.strip() != "English"]
+    assert english == []
+
+
+def test_the_keyboard_is_enough(visit: Visit, finished: str) -> None:
+    page = visit.open("jobs")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#content")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="New job")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="New job")).to_be_visible()
+
+
+def test_a_key_is_asked_for_and_forgotten_with_the_tab(
+    context: BrowserContext, tiny_base: Path, tmp_path: Path
+) -> None:
+    with running_server(tmp_path, tiny_base, api_keys="sk-secret-of-the-operator") as keyed:
+        page = context.new_page()
+        page.goto(keyed.endpoint.base_url.removesuffix("/v1"))
+        page.get_by_label("API key").fill("sk-wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("Incorrect API key")
+        page.get_by_label("API key").fill("sk-secret-of-the-operator")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+        kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])")
+        assert "secret" not in kept
+        page.reload()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
