@@ -60,6 +60,45 @@ def test_what_cannot_be_done_is_exit_code_2(examples: Path, arguments: tuple[str
     assert run("split", examples, *arguments).exit_code == 2
 
 
+WORDS = "amber basil cedar delta ember fjord grove heron iris jade kelp lotus maple nectar opal"
+ROWS = [{"instruction": f"What is {word}?", "output": f"{word.title()} is a word."} for word in WORDS.split()]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
+def test_other_formats_are_converted(tmp_path: Path, suffix: str, language: str) -> None:
+    path = tmp_path / f"all.{suffix}"
+    texts = {
+        "jsonl": "".join(json.dumps(row) + "\n" for row in ROWS),
+        "json": json.dumps(ROWS, indent=1),
+        "csv": "instruction,output\n" + "".join(",".join(row.values()) + "\n" for row in ROWS),
+    }
+    path.write_text(texts[suffix])
+    result = run("split", path, "--lang", language)
+    assert result.exit_code == 0
+    assert {"en": "converted", "zh": "转换"}[language] in result.stderr
+    train, valid = (path.with_name(f"all.{side}.jsonl") for side in ("train", "valid"))
+    assert f"luthier tune {train} --validation {valid}" in result.stdout
+    assert all(set(json.loads(line)) == {"messages"} for line in [*train.open(), *valid.open()])
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "3 of 18 examples have errors"), ("zh", "18 个样本中有 3 个有错误")]
+)
+def test_faulty_lines_come_before_the_training(tmp_path: Path, language: str, words: str) -> None:
+    path = tmp_path / "all.jsonl"
+    questions = [*(row["instruction"] for row in ROWS), "Who is Ann?", "Who is Ben?", "Who is Cleo?"]
+    messages = [[{"role": "user", "content": question}] for question in questions]
+    for turns, row in zip(messages, ROWS, strict=False):
+        turns.append({"role": "assistant", "content": row["output"]})
+    path.write_text("".join(json.dumps({"messages": turns}) + "\n" for turns in messages))
+    result = run("split", path, "--lang", language)
+    assert result.exit_code == 0
+    assert words in result.stdout
+    assert "luthier check" in result.stdout
+    assert "luthier tune" not in result.stdout
+
+
 @pytest.mark.parametrize(("language", "words"), [("en", "nothing is left for validation"), ("zh", "没有样本")])
 def test_a_side_that_would_be_empty_is_refused(tmp_path: Path, language: str, words: str) -> None:
     path = tmp_path / "one.jsonl"

@@ -69,6 +69,43 @@ def test_ids_and_a_validation_file(api: FakeAPI, luthier: Run, train: Path) -> N
     ]
 
 
+def _pairs(path: Path, count: int) -> Path:
+    outputs = {f"{side}_output": [{"role": "assistant", "content": side}] for side in ("preferred", "non_preferred")}
+    prompts = ([{"role": "user", "content": f"q{number}"}] for number in range(count))
+    path.write_text("".join(json.dumps({"input": {"messages": prompt}, **outputs}) + "\n" for prompt in prompts))
+    return path
+
+
+@pytest.mark.parametrize("options", [(), ("--no-check",), ("--method", "dpo")])
+def test_pairs_are_trained_as_pairs(api: FakeAPI, luthier: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
+    path, held_out = _pairs(tmp_path / "pairs.jsonl", 12), _pairs(tmp_path / "held_out.jsonl", 1)
+    result = luthier("tune", path, "--validation", held_out, "--epochs", "2", *options)
+    assert result.exit_code == 0
+    (job,) = api.bodies("/v1/fine_tuning/jobs")
+    assert job["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2}}}
+    assert ("the method is dpo" in result.stderr) is (options[:1] != ("--method",))
+
+
+def test_a_validation_file_is_for_the_method_of_the_training_file(
+    api: FakeAPI, luthier: Run, train: Path, tmp_path: Path
+) -> None:
+    pairs = _pairs(tmp_path / "pairs.jsonl", 12)
+    for files in ((train, pairs), (pairs, train)):
+        refused = luthier("tune", files[0], "--validation", files[1])
+        assert refused.exit_code == 1
+        assert "method_mismatch" in refused.stderr
+    assert api.bodies("/v1/files") == []
+
+
+def test_a_method_that_cannot_be_trained_here(api: FakeAPI, luthier: Run, tmp_path: Path) -> None:
+    items = tmp_path / "items.jsonl"
+    items.write_text('{"messages": [{"role": "user", "content": "2 + 2?"}], "reference": "4"}\n' * 12)
+    refused = luthier("tune", items)
+    assert refused.exit_code == 2
+    assert "reinforcement cannot be trained here" in refused.stderr
+    assert api.requests == []
+
+
 def test_an_adapters_shape_travels_in_the_metadata(api: FakeAPI, luthier: Run, train: Path) -> None:
     assert luthier("tune", train, "--rank", "8", "--alpha", "8", "--targets", "q_proj, v_proj").exit_code == 0
     wanted = {"luthier:rank": "8", "luthier:alpha": "8", "luthier:targets": "q_proj, v_proj"}

@@ -199,6 +199,15 @@ def _repair(
         raise CliError(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
 
 
+def untrainable(method: str) -> str:
+    """Message: a method for which files can be checked and nothing more."""
+    return say(
+        f"The method {method} cannot be trained here; these are for supervised and preference data: "
+        "luthier tune --help",
+        f"这里不能用 {method} 方法训练；可用的是监督微调和偏好微调：luthier tune --help",
+    )
+
+
 def _next_step(reports: dict[Path, Report]) -> str:
     opening = say("Next: ", "下一步：")
     for path, report in reports.items():
@@ -206,11 +215,7 @@ def _next_step(reports: dict[Path, Report]) -> str:
             return opening + shlex.join(["luthier", "check", str(path), "--fix", f"{path.stem}.fixed.jsonl"])
     (file, report), *others = reports.items()
     if report.method not in METHODS:
-        return say(
-            f"The method {report.method} cannot be trained here; these are for supervised and preference data: "
-            "luthier tune --help",
-            f"这里不能用 {report.method} 方法训练；可用的是监督微调和偏好微调：luthier tune --help",
-        )
+        return untrainable(report.method)
     validation = [path for path, _ in others]
     held_out = file.with_name(file.name.replace(".train.", ".valid."))  # as `luthier split` names it
     if not validation and held_out != file and held_out.is_file():

@@ -44,7 +44,7 @@ def check_files(
     """One report per file, with a progress bar on stderr. Raises CliError for an unreadable file.
 
     Args:
-        method: the training method; None: the one that the first lines are for.
+        method: the training method; None: the one that the first lines of the training file are for.
         quality: also checks data quality, and leakage between training and validation file.
         measure: adds token statistics to a report.
     """
@@ -54,6 +54,7 @@ def check_files(
     if training:
         training_quality = QualityRunner() if quality else None
         reports[training] = _check(training, method, MINIMUM_EXAMPLES, hints, training_quality, measure)
+        method = reports[training].method
     if validation:
         validation_quality = QualityRunner(training_quality) if quality else None
         reports[validation] = _check(

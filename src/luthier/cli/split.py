@@ -14,10 +14,12 @@ import click
 from rich.cells import cell_len
 from rich.text import Text
 
+from luthier.cli.check import METHODS, untrainable
 from luthier.cli.check_report import reading_bar
 from luthier.cli.errors import CliError
+from luthier.cli.i18n import printable
 from luthier.cli.options import Options, local_options, pass_options
-from luthier.cli.output import print_json, print_table, stdout_console
+from luthier.cli.output import note, plural, print_json, print_table, stdout_console
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -31,10 +33,12 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     help=say(
         "Split a file into a training file, a validation file and, with --test, a test file. Duplicates and near "
         "duplicates stay in one file; labels, called functions or system prompts are stratified; the same seed gives "
-        "the same split. The files are written beside FILE: FILE.train.jsonl and so on.\n\n"
+        "the same split. The files are written beside FILE: FILE.train.jsonl and so on. Other formats than JSONL of "
+        "examples are converted, as luthier check --fix does.\n\n"
         "Example: luthier split examples.jsonl --validation 0.2 --test 0.1",
         "把文件拆成训练文件和验证文件，加 --test 时还有测试文件。相同或近似重复的样本分在同一文件；标签、调用的函数或"
-        "系统提示按比例分层；种子相同则结果相同。文件写在 FILE 旁边：FILE.train.jsonl 等。\n\n"
+        "系统提示按比例分层；种子相同则结果相同。文件写在 FILE 旁边：FILE.train.jsonl 等。JSONL 样本以外的格式会先"
+        "转换，与 luthier check --fix 相同。\n\n"
         "例子：luthier split examples.jsonl --validation 0.2 --test 0.1",
     )
 )
@@ -68,6 +72,9 @@ def split(
     out: Path | None,
     force: bool,
 ) -> None:
+    from luthier.data.check.file_check import check_file
+    from luthier.data.check.method import recognised_method
+    from luthier.data.convert import prepared
     from luthier.data.split.splitter import Output, split_file
 
     folder = out or file.parent
@@ -77,28 +84,34 @@ def split(
     if test:
         outputs.append(Output("test", paths["test"], test))
     try:
-        with reading_bar(file, say(f"splitting {file.name}", f"拆分 {file.name}")) as on_progress:
+        with (
+            prepared(file) as ready,
+            reading_bar(ready.path, say(f"splitting {file.name}", f"拆分 {file.name}")) as on_progress,
+        ):
             result = split_file(
-                file, paths["train"], outputs, seed=seed, by=by, overwrite=force, allow_empty=False,
+                ready.path, paths["train"], outputs, seed=seed, by=by, overwrite=force, allow_empty=False,
                 on_progress=on_progress,
             )  # fmt: skip
+            method = recognised_method(ready.path)
+            faulty = check_file(ready.path, method=method).faulty
     except OSError as error:
         raise CliError(say(f"The files cannot be written: {error}", f"无法写入文件：{error}")) from error
     outputs.insert(0, Output("train", paths["train"], 1 - sum(output.share for output in outputs)))
+    for finding in ready.notes:
+        note(printable(f"{file.name}: {finding.text()}"))
     if options.json:
         files = {
             output.name: {"path": str(output.path), "examples": count}
             for output, count in zip(outputs, result.counts, strict=True)
         }
-        print_json({"files": files, "seed": seed, **asdict(result)})
+        print_json({"files": files, "seed": seed, "faulty": faulty, **asdict(result)})
     else:
         _print_split(outputs, result)
+        stdout_console().print(_next_step(outputs, result, method, faulty), soft_wrap=True)
     raise click.exceptions.Exit(1 if result.overlap else 0)
 
 
 def _print_split(outputs: list[Output], result: Split) -> None:
-    from luthier.data.check.method import recognised_method
-
     console = stdout_console()
     names = {"train": say("train", "训练"), "validation": say("validation", "验证"), "test": say("test", "测试")}
     for output, count in zip(outputs, result.counts, strict=True):
@@ -122,9 +135,20 @@ def _print_split(outputs: list[Output], result: Split) -> None:
         f"{result.largest_group} 个）。写出后复核：跨文件的样本 {result.overlap} 个。",
     )
     console.print(Text(statistics, style="bold red" if result.overlap else "green"), soft_wrap=True)
-    train, valid = (output.path for output in outputs[:2])
-    method = recognised_method(train)
-    words = ["luthier", "tune", str(train), "--validation", str(valid)]
+
+
+def _next_step(outputs: list[Output], result: Split, method: str, faulty: int) -> str:
+    if method not in METHODS:
+        return untrainable(method)
+    train, valid = (str(output.path) for output in outputs[:2])
+    if faulty:
+        total = sum(result.counts)
+        return say(
+            f"{faulty:,} of {plural(total, 'example')} have errors, and jobs reject such files. "
+            f"Next: {shlex.join(['luthier', 'check', train, '--validation', valid])}",
+            f"{total:,} 个样本中有 {faulty:,} 个有错误，训练任务会拒绝这样的文件。"
+            f"下一步：{shlex.join(['luthier', 'check', train, '--validation', valid])}",
+        )
+    words = ["luthier", "tune", train, "--validation", valid]
     words += ["--method", method] if method != "supervised" else []
-    if method != "reinforcement":  # which cannot be trained here
-        console.print(say("Next: ", "下一步：") + shlex.join(words), soft_wrap=True)
+    return say("Next: ", "下一步：") + shlex.join(words)

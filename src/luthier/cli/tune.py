@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.check import METHODS
+from luthier.cli.check import METHODS, untrainable
 from luthier.cli.check_report import check_files, is_converted, print_report
 from luthier.cli.client import PLACEHOLDER_KEY, Connection, open_connection, server_flags
 from luthier.cli.errors import CliError
@@ -115,6 +115,23 @@ def local_file(name: str | None) -> Path | None:
     raise click.UsageError(
         say(f"{name} is neither a file nor a file-… id.", f"{name} 既不是文件，也不是 file-… 编号。")
     )
+
+
+def _method_for(training: Path | None) -> str:
+    """The method that a local file's first lines are for, with a note if it is not the usual one. Raises CliError."""
+    from luthier.data.check.method import recognised_method
+
+    method = recognised_method(training) if training else "supervised"
+    if method not in METHODS:
+        raise CliError(untrainable(method))
+    if method != "supervised":
+        note(
+            say(
+                f"{training} holds preference pairs, so the method is {method}.",
+                f"{training} 里是偏好样本，训练方法为 {method}。",
+            )
+        )
+    return method
 
 
 def _exit_on_errors(training: Path | None, validation: Path | None, method: str) -> None:
@@ -292,7 +309,14 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
     ),
 )
 @click.option("--seed", type=int, help=say("Random seed; makes the job reproducible.", "随机种子，使训练可以重现。"))
-@click.option("--method", type=click.Choice(METHODS), default="supervised", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    help=say(
+        "Training method; by default the one that the first lines of a local file are for.",
+        "训练方法；默认按本地文件开头的样本判断。",
+    ),
+)
 @click.option("--no-check", is_flag=True, help=say("Do not check files before the upload.", "上传前不检查文件。"))
 @click.option("--no-watch", is_flag=True, help=say("Create the job and return.", "创建任务后立即返回。"))
 @server_options
@@ -302,7 +326,7 @@ def tune(
     /,
     train_file: str,
     validation: str | None,
-    method: str,
+    method: str | None,
     no_check: bool,
     no_watch: bool,
     **parameters: Any,
@@ -310,6 +334,7 @@ def tune(
     training_path, validation_path = local_file(train_file), local_file(validation)
     job_metadata(parameters)  # before anything is uploaded
     _check_ranges(parameters)
+    method = method or _method_for(training_path)
     if not no_check:
         _exit_on_errors(training_path, validation_path, method)
     with open_connection(options) as connection:
