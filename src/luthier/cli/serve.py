@@ -56,6 +56,7 @@ def _first_lines(address: str, data: Path, base: str, settings: Settings) -> Ite
     """What the server is: version, address, folder, the weights behind the names, the keys."""
     yield f"Luthier {__version__}"
     yield say("Luthier is listening on ", "Luthier 服务地址：") + address
+    yield say("Dashboard: ", "仪表板：") + address.removesuffix("v1")
     yield say("Data folder: ", "数据文件夹：") + str(data)
     yield say(f"OpenAI's model names stand for {base}; engine: {_engine(settings)}",
               f"OpenAI 的模型名称代表 {base}；推理引擎：{_engine(settings)}")  # fmt: skip
