@@ -89,10 +89,11 @@ def measure(client: OpenAI, model: str, questions: list[str], max_tokens: int) -
 def main(argv: list[str] | None = None) -> str:
     parser = steps.parser(__doc__ or "")
     parser.add_argument("--epochs", type=int, default=2, help="(default: the guide's 2)")
-    parser.add_argument("--batch-size", type=int, default=8, help="(default: the guide's 8)")
+    parser.add_argument("--batch-size", default=8, help="a number or auto (default: the guide's 8)")
     chosen = parser.parse_args(argv)
     client = OpenAI(timeout=1800)
     max_tokens, question_count, epochs = (8, 2, 1) if chosen.quick else (80, 8, chosen.epochs)
+    batch_size: Any = chosen.batch_size if chosen.batch_size == "auto" else int(chosen.batch_size)
     examples = pairs(chosen.seed)
     train, valid, test = examples[:28], examples[28:32], examples[32:]
     questions = [pair["input"]["messages"][1]["content"] for pair in test][:question_count]
@@ -113,7 +114,7 @@ def main(argv: list[str] | None = None) -> str:
         seed=chosen.seed,
         method={
             "type": "dpo",
-            "dpo": {"hyperparameters": {"n_epochs": epochs, "beta": 0.1, "batch_size": chosen.batch_size}},
+            "dpo": {"hyperparameters": {"n_epochs": epochs, "beta": 0.1, "batch_size": batch_size}},
         },
     )
     model = steps.wait(client, job).fine_tuned_model or ""
