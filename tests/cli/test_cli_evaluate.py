@@ -121,6 +121,10 @@ def test_what_cannot_be_evaluated_is_said(luthier: Run, tmp_path: Path, model: A
     result = luthier("evaluate", TUNED, path, "--functions")
     assert result.exit_code == 2
     assert "No example of" in result.stderr
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "q"}, called(1)], "tools": [TOOL]}) + "\n")
+    result = luthier("evaluate", TUNED, path)
+    assert (result.exit_code, model) == (2, [])
+    assert "Add --functions" in result.stderr
     path.write_text('{"messages": [{"role": "assistant", "content": "a"}]}\n')
     assert "Line 1 has no question" in luthier("evaluate", TUNED, path).stderr
 

@@ -148,12 +148,19 @@ def _load(path: Path, plan: EvaluationPlan, functions_file: Path | None, limit: 
     from luthier.types.errors import LuthierError
 
     try:
-        return load_evaluation_set(
+        evaluation_set = load_evaluation_set(
             path, plan, tools=_definitions(functions_file) if functions_file else None, limit=limit
         )
     except LuthierError as error:
         remedy = say("Leave out --functions to score text answers.", "去掉 --functions 可评估文本回答。")
         raise CliError(str(error), remedy if plan.functions else "") from error
+    if not plan.functions and not any(case.reference for case in evaluation_set.cases):
+        raise CliError(
+            say(f"No example of {path.name} ends with a text, so there are no texts to score.",
+                f"{path.name} 中没有以文本结尾的样本，无法评估文本回答。"),
+            say("Add --functions to score tool calls.", "加上 --functions 可评估工具调用。"),
+        )  # fmt: skip
+    return evaluation_set
 
 
 def _definitions(path: Path) -> list[dict[str, Any]] | None:
