@@ -44,11 +44,11 @@ _LIGHT_PATHS = (
     "inference/test_scheduler",
 )
 # The same, with torch: neither servers nor workers, and no time is measured.
-_MODEL_PATHS = ("arch/", "inference/", "training/")
+_MODEL_PATHS = ("arch/", "export/", "inference/", "training/")
 _NO_MODEL_PATHS = ("training/test_program", "training/test_throughput", "inference/test_vllm")
 _TORCH_FIXTURES = {"tiny_base", "real_base"}
 _TORCH_IMPORTS = re.compile(
-    r"^(?:from|import) (?:torch|transformers|tiny|through_api|families|serving|training)\b", re.M
+    r"^(?:from|import) (?:torch|transformers|tiny|through_api|families|serving|training|export)\b", re.M
 )
 _RING_OF_MARK = {"browser": "browser", "clients": "clients", "slow": "base", "torch": "torch", "services": "services"}
 _FILE_MARK = re.compile(r"^pytestmark = pytest\.mark\.(services|slow|clients|browser)\b", re.M)

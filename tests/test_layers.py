@@ -12,7 +12,7 @@ from source_tree import FILES, PACKAGE, imported_modules, relative
 LINES = [
     {"asgi", "cli"},
     {"runtime"},
-    {"migrate", "server", "worker"},
+    {"export", "migrate", "server", "worker"},
     {"catalogue", "evaluation", "generate", "inference", "store", "training", "webhooks"},
     {"arch", "data", "native"},
     {"plugins", "settings", "weights"},

@@ -12,6 +12,17 @@ from safetensors import SafetensorError, safe_open
 from luthier.types.errors import BaseModelError, JobError
 
 ALL_LINEAR = "all-linear"
+# Files of a model folder beside its weights and its config, that a copy of the model needs.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "generation_config.json",
+)
 _GROUPS = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ffn")}
 _LAYER = re.compile(r"\.\d+\.(?:.*\.)?(\w+)\.(\w+)\.weight")  # …layers.0.self_attn.q_proj.weight
 
@@ -33,6 +44,18 @@ def tensor_shapes(folder: Path) -> dict[str, list[int]]:
 def count_parameters(folder: Path) -> int:
     """The number of parameters. Raises BaseModelError."""
     return sum(prod(shape) for shape in tensor_shapes(folder).values())
+
+
+def is_float32(folder: Path) -> bool:
+    """Whether every weight is stored in float32. Raises BaseModelError."""
+    try:
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, "np") as tensors:
+                if any(tensors.get_slice(name).get_dtype() != "F32" for name in tensors.keys()):  # noqa: SIM118
+                    return False
+    except (OSError, SafetensorError) as error:
+        raise BaseModelError(f"The weights of {folder.name} cannot be read: {error}") from error
+    return True
 
 
 def lora_targets(folder: Path, targets: str) -> str | list[str]:

@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from luthier.data.rendering import parity_samples
+from luthier.data.rendering.parity_report import ParityReport
 from luthier.inference import Engine
 from luthier.inference.options import EngineOptions
 from luthier.inference.registry import build_engine
 from luthier.types.errors import JobError
-from luthier.worker.parity import ParityReport, check
+from luthier.worker.parity import check
 from training.jobs import EXAMPLES, train, write_job
 
 PAIRS = [

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from luthier.data.examples.adapter_metadata import AdapterMetadata
+from luthier.data.rendering.parity_report import ParityReport
 from luthier.store import Event, Store
 from luthier.types.errors import JobError
 from luthier.worker.handlers.job_handler import JobHandler, train_job
-from luthier.worker.parity import ParityReport
 from store.test_store import JOB
 from training.jobs import EXAMPLES
 from worker.test_run import Script, context_of, steps

@@ -7,6 +7,7 @@
     projections.py  the fused projections of a layer, and their sizes
     reader.py       the keys of a config as its model type understands them
     inert_keys.py   config keys that describe no part of the forward pass
+    lora_config.py  adapter_config.json: unsupported options, and the scale of a layer
     backend.py      Backend: the features that one implementation supports, and its refusal of others
 
 A new family with one twist takes a Feature (features.py), an entry with the keys that it honours (families.py), and a

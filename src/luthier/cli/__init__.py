@@ -59,6 +59,8 @@ COMMANDS = (
           "列出、上传、下载、删除文件。"),
     Entry("models", "luthier.cli.models:models", "List, show, delete models; pull base models.",
           "列出、查看、删除模型；获取基座模型。"),
+    Entry("export", "luthier.cli.export:export", "Take a model out: PEFT, merged, GGUF, Ollama, vLLM.",
+          "导出模型：PEFT、合并权重、GGUF、Ollama、vLLM。"),
     Entry("chat", "luthier.cli.chat:chat", "Chat with a base model or a fine-tuned model.",
           "与基座模型或微调模型对话。"),
     Entry("evaluate", "luthier.cli.evaluate:evaluate", "Evaluate models on held-out examples: tool calls or text.",

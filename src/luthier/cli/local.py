@@ -5,6 +5,8 @@ The settings come from the environment; imports happen inside the functions, so 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from luthier.catalogue import Catalogue
     from luthier.cli.options import Options
     from luthier.settings import Settings
+    from luthier.store import Store
 
 
 def settings_of(options: Options) -> Settings:
@@ -27,12 +30,29 @@ def settings_of(options: Options) -> Settings:
     return settings
 
 
-def local_catalogue() -> Catalogue:
-    """The base models on this machine."""
+@contextmanager
+def local_store(settings: Settings) -> Iterator[Store]:
+    """The data folder of this machine, whether or not a server runs on it. Raises CliError where there is none."""
+    from luthier.store import Store
+
+    if not settings.data.is_dir():
+        raise CliError(
+            say(f"There is no data folder {settings.data}.", f"没有数据文件夹 {settings.data}。"),
+            say("Name it with --data.", "请用 --data 指定。"),
+        )
+    store = Store(settings.data)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def local_catalogue(fine_tuned: Path | None = None) -> Catalogue:
+    """The base models on this machine. `fine_tuned`: the folder of fully fine-tuned ones."""
     from luthier.catalogue import Catalogue
     from luthier.settings import Settings
 
-    return Catalogue(Settings().cache)
+    return Catalogue(Settings().cache, fine_tuned)
 
 
 def default_base() -> str:

@@ -11,6 +11,7 @@ from luthier.store.blobs import FILES, Blobs
 from luthier.store.checksums import Checksums
 from luthier.store.database import Database
 from luthier.store.evaluations import ClaimedEvaluation, Evaluations
+from luthier.store.exports import Exports
 from luthier.store.files import Files
 from luthier.store.idempotency_keys import IdempotencyKeys
 from luthier.store.imports import Imports
@@ -94,6 +95,10 @@ class Store:
         self.models.delete_orphans()
         self.outbox.delete_old()
         self._database.fold_in_log()
+
+    @property
+    def exports(self) -> Exports:
+        return Exports(self._database)
 
     @property
     def checksums(self) -> Checksums:

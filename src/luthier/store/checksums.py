@@ -67,6 +67,11 @@ class Checksums:
         for path, content in self._recorded(self._folder).items():
             yield path, not any(self._damaged({path: content}))
 
+    def sha256(self, path: Path) -> str | None:
+        """The checksum that was recorded when a file was written; None without one."""
+        content = self._recorded(path).get(path.relative_to(self._folder).as_posix())
+        return content.sha256 if content else None
+
     def _recorded(self, path: Path) -> dict[str, Content]:
         relative = path.relative_to(self._folder).as_posix()
         query = select(checksums)

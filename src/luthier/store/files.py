@@ -96,6 +96,10 @@ class Files(Scoped):
             raise NotFoundError(f"No such File object: {file_id}", param="id")
         return path
 
+    def sha256(self, file_id: str) -> str | None:
+        """The checksum of the content, hexadecimal; None for a file that was deleted or has none."""
+        return self._checksums.sha256(self._blobs.path(file_id))
+
     def place(self, file_id: str, target: Path) -> None:
         """Makes the content readable at `target`, where it outlives the file. Raises as `path` does."""
         self.path(file_id)

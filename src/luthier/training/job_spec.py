@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+TRAIN, VALID = "train.jsonl", "valid.jsonl"
+
 
 @dataclass(frozen=True)
 class JobSpec:
@@ -22,7 +24,8 @@ class JobSpec:
     `lora_targets`: see `luthier.weights`. `definitions`: tool-definition dropout, see
     `luthier.data.rendering.tool_dropout`. `result_turns`: the share of `luthier.data.rendering.result_turns`.
     `validate_at`: fractions of all steps, see `luthier.types.job_options`.
-    `cache`: the folder for compiled kernels; None: the user's cache folder.
+    `cache`: the folder for compiled kernels; None: the user's cache folder. `code_version` and `data_sha256` (of each
+    data file, by its name here) say later what the model was made by and of; earlier releases wrote neither.
     """
 
     base: str
@@ -42,6 +45,8 @@ class JobSpec:
     result_turns: float = 0.15
     validate_at: tuple[float, ...] = ()
     cache: str | None = None
+    code_version: str = ""
+    data_sha256: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         text = json.dumps(asdict(self), ensure_ascii=False, indent=2)

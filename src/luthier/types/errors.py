@@ -14,6 +14,7 @@
     │   └── UnavailableError      503
     ├── JobError                  ends a fine-tuning job as `failed`, with code, message and param
     ├── BaseModelError            a base model cannot be found, fetched or loaded
+    ├── ExportError               a fine-tuned model cannot be taken out, or an adapter taken in
     └── RenderError               an example or a request cannot be turned into tokens
 
     FutureWarning
@@ -120,6 +121,10 @@ class JobError(LuthierError):
 
 class BaseModelError(LuthierError):
     """A base model is unknown, cannot be fetched, or has invalid files."""
+
+
+class ExportError(LuthierError):
+    """A fine-tuned model cannot be exported as asked, or an adapter from elsewhere cannot be taken in."""
 
 
 class RenamedSettingWarning(FutureWarning):

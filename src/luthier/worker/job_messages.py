@@ -9,11 +9,11 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from luthier.data.rendering.parity_report import ParityReport
 from luthier.native import NO_COMPILER
 from luthier.store import Event
 from luthier.training import protocol
 from luthier.types.names import completes_text
-from luthier.worker.parity import ParityReport
 
 STARTED = Event("Fine-tuning job started")
 COMPARING = Event("Saved; the serving engine loads the model and compares it with what was trained")

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
-from luthier.store import FineTunedModel, Job
-from luthier.training.job_spec import JobSpec
+from luthier import __version__
+from luthier.store import FineTunedModel, Job, Store
+from luthier.training.job_spec import TRAIN, VALID, JobSpec
 from luthier.types.errors import CorruptDataError, JobError
 from luthier.types.names import TUNED
 from luthier.worker.context import WorkerContext
 
-_FIXED_AT_START = ("lora_rank", "lora_alpha", "lora_targets", "definitions", "result_turns")
+_FIXED_AT_START = ("lora_rank", "lora_alpha", "lora_targets", "definitions", "result_turns", "data_sha256")
 
 
 def build(job: Job, context: WorkerContext) -> JobSpec:
@@ -41,12 +42,21 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
         lora_rank=rank,
         lora_alpha=options.alpha or settings.lora_alpha or 2 * rank,
         lora_targets=options.targets or settings.lora_targets,
+        code_version=__version__,
+        data_sha256=_data_sha256(job, store),
     )
     folder = store.job_folder(job.id)
     if not (folder / "job.json").exists():
         return spec
     earlier = JobSpec.read(folder)
     return replace(spec, **{name: getattr(earlier, name) for name in _FIXED_AT_START})
+
+
+def _data_sha256(job: Job, store: Store) -> dict[str, str]:
+    """Checksums of the job's files, which may be deleted before their model is."""
+    files = {TRAIN: job.training_file, VALID: job.validation_file}
+    digests = {name: store.files.sha256(file_id) for name, file_id in files.items() if file_id}
+    return {name: digest for name, digest in digests.items() if digest}
 
 
 def _verify(context: WorkerContext, job: Job, parent: FineTunedModel | None) -> None:

@@ -144,6 +144,10 @@ class Renderer:
         """The ids of plain text, without a chat template; special tokens in it are real ones."""
         return self._tokenizer.encode(text, add_special_tokens=True).ids
 
+    def plain_text(self, text: str) -> list[int]:
+        """The ids of text alone, as a part of a message has them."""
+        return self._encode(text)
+
     @cached_property
     def text_stop_ids(self) -> frozenset[int]:
         """Tokens that end plain text: those that end an answer, and the document separator."""

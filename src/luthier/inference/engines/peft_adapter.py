@@ -9,11 +9,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from luthier.arch import lora_config
 from luthier.inference.engines.fused_model import FusedModel
 from luthier.types.errors import BaseModelError, without_path
 
 _PREFIX = "base_model.model.model.layers."
-_UNSUPPORTED = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices", "layer_replication")
 
 
 class LoraFactors(NamedTuple):
@@ -40,10 +40,9 @@ def read_adapter(folder: Path, model: FusedModel) -> list[LayerFactors]:
         raise BaseModelError(
             f"The adapter cannot be read: adapter_config.json or its weights: {without_path(error, folder)}"
         ) from error
-    unsupported = [name for name in _UNSUPPORTED if config.get(name)]
-    if unsupported or config.get("bias", "none") != "none":
-        names = ", ".join(unsupported) or "bias"
-        raise BaseModelError(f"The adapter uses {names}, which this engine does not support.")
+    unsupported = lora_config.unsupported_options(config)
+    if unsupported:
+        raise BaseModelError(f"The adapter uses {', '.join(unsupported)}, which this engine does not support.")
     unread = set(weights)
     layers = []
     for layer in range(model.depth):
@@ -80,13 +79,4 @@ def _factors(
         return None
     unread.difference_update(keys)
     a, b = weights[keys[0]], weights[keys[1]]
-    alpha = _alpha(config.get("alpha_pattern"), name, config["lora_alpha"])
-    return LoraFactors(a, b * (alpha / len(a) ** 0.5 if config.get("use_rslora") else alpha / len(a)))
-
-
-def _alpha(patterns: object, name: str, default: object) -> float:
-    """PEFT's patterns match the end of a module's path."""
-    for pattern, value in (patterns or {}).items() if isinstance(patterns, dict) else ():
-        if name.endswith(str(pattern)):
-            return float(value)
-    return float(str(default))
+    return LoraFactors(a, b * lora_config.scale(config, name, len(a)))

@@ -16,21 +16,11 @@ from luthier.training import token_budget
 from luthier.training.durable_files import write_safetensors
 from luthier.types.errors import JobError
 from luthier.types.job_options import TUNING
-from luthier.weights import count_parameters
+from luthier.weights import TOKENIZER_FILES, count_parameters
 
 _WEIGHT_BYTES = 4
 _STEP_BYTES = 4 + 8 + 2  # per weight: gradient, moments, and the copy in bfloat16
 _MIN_TOKENS = 512  # whose activations must fit beside them
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "generation_config.json",
-)
 
 
 def require_memory(base: Path, config: Any, device: torch.device) -> None:
@@ -72,6 +62,6 @@ def write(model: Any, base: Path, folder: Path, dtype: torch.dtype) -> None:
     training_dtype, model.config.dtype = model.config.dtype, dtype
     model.config.save_pretrained(folder)
     model.config.dtype = training_dtype
-    for name in _TOKENIZER_FILES:
+    for name in TOKENIZER_FILES:
         if (base / name).exists():
             shutil.copyfile(base / name, folder / name)

@@ -12,10 +12,10 @@ from luthier.data.check.quality.runner import QualityRunner
 from luthier.data.examples.adapter_metadata import Survey
 from luthier.data.findings import Report
 from luthier.store import Event, Job, Store
+from luthier.training.job_spec import TRAIN, VALID
 from luthier.types.errors import BaseModelError, CorruptDataError, JobError, NotFoundError
 from luthier.weights import lora_targets
 
-TRAIN, VALID = "train.jsonl", "valid.jsonl"
 _MIN_TRAINING_EXAMPLES, _MIN_VALIDATION_EXAMPLES = 10, 1
 
 

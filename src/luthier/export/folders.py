@@ -1,0 +1,155 @@
+"""What each target writes into its folder."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors.torch import save_file
+
+from luthier.export.adapter import CONFIG, WEIGHTS, Adapter
+from luthier.export.gguf_files.lora_file import write_lora
+from luthier.export.gguf_files.model_file import ModelFile
+from luthier.export.ollama.modelfile import write_modelfile
+from luthier.export.source import TEMPLATE, ExportSource
+from luthier.export.targets import Target
+from luthier.export.vllm import write_command
+from luthier.language import say
+from luthier.types.errors import ExportError
+from luthier.weights import TOKENIZER_FILES
+
+Form = Literal["peft", "merged", "gguf", "gguf-lora"]
+_INDEX = "model.safetensors.index.json"
+# Keys that hold a path of this machine, or name code that is not run here and does not travel along.
+_LOCAL_KEYS = ("_name_or_path", "_model_name_or_path", "name_or_path", "auto_map", "transformers_weights")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One thing that a runtime loads: a folder (`peft`, `merged`) or a file. `quantization`: of a GGUF model."""
+
+    form: Form
+    path: Path
+    quantization: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.quantization or self.form
+
+    def byte_count(self) -> int:
+        """Of the weights."""
+        if self.path.is_file():
+            return self.path.stat().st_size
+        return sum(file.stat().st_size for file in self.path.glob("*.safetensors"))
+
+
+class TargetWriter:
+    """Writes `target` for one model. `base_id`: the base model's name for others; None: that of its origin."""
+
+    def __init__(self, source: ExportSource, target: Target, base_id: str | None) -> None:
+        """Refuses what cannot be written before anything is. Raises ExportError, BaseModelError."""
+        self._source, self._target = source, target
+        self._files = {name: ModelFile(source, name) for name in target.types}
+        self.base_id = base_id or source.origin.hub_id
+        if target.kind in ("peft", "gguf-lora") and source.adapter is None:
+            raise ExportError(
+                say(
+                    f"All weights of {source.model.id} were trained: there is no adapter. Export merged or gguf.",
+                    f"{source.model.id} 训练了全部权重，没有适配器。请导出 merged 或 gguf。",
+                )
+            )
+        if target.kind == "peft" and self.base_id is None:
+            raise ExportError(_no_base_id(source))
+
+    def byte_count(self) -> int:
+        """What the folder will hold at most."""
+        if self._files:
+            weights = sum(file.byte_count for file in self._files.values())
+        elif self._target.kind in ("merged", "vllm"):
+            weights = sum(file.stat().st_size for file in self._source.base.glob("*.safetensors"))
+        else:
+            weights = 2 * (self._source.folder / WEIGHTS).stat().st_size
+        return weights + (self._source.base / "tokenizer.json").stat().st_size * (1 + len(self._files))
+
+    def write(self, folder: Path) -> list[Artefact]:
+        """Raises ExportError, OSError."""
+        source, kind = self._source, self._target.kind
+        if kind == "peft":
+            return [self._write_peft(folder)]
+        if kind == "gguf-lora":
+            return [self._write_gguf_lora(folder)]
+        if kind in ("merged", "vllm"):
+            write_merged(source, folder)
+            if kind == "vllm":
+                write_command(source, folder)
+            return [Artefact("merged", folder)]
+        artefacts = []
+        for name, file in self._files.items():
+            path = folder / f"model-{name}.gguf"
+            file.write(path)
+            artefacts.append(Artefact("gguf", path, name))
+        if kind == "ollama":
+            write_modelfile(source, folder, artefacts[0].path.name)
+        return artefacts
+
+    def _write_peft(self, folder: Path) -> Artefact:
+        source = self._source
+        config = json.loads((source.folder / CONFIG).read_text(encoding="utf-8"))
+        config |= {"base_model_name_or_path": self.base_id, "inference_mode": True}
+        if source.origin.revision and self.base_id == source.origin.hub_id:
+            config["revision"] = source.origin.revision
+        _write_json(folder / CONFIG, config)
+        shutil.copyfile(source.folder / WEIGHTS, folder / WEIGHTS)
+        _write_tokenizer(source, folder)
+        return Artefact("peft", folder)
+
+    def _write_gguf_lora(self, folder: Path) -> Artefact:
+        path = folder / "adapter.gguf"
+        write_lora(self._source, _adapter_of(self._source), path)
+        return Artefact("gguf-lora", path)
+
+
+def write_merged(source: ExportSource, folder: Path) -> None:
+    """A model folder as transformers reads it, in the base's dtype and split as the base is."""
+    for file in source.weights.shards:
+        tensors = {name: tensor.to(dtype).contiguous() for name, tensor, dtype in source.weights.shard(file)}
+        save_file(tensors, folder / file.name, {"format": "pt"})
+    if (source.base / _INDEX).exists():
+        shutil.copyfile(source.base / _INDEX, folder / _INDEX)
+    _write_json(folder / "config.json", _without_local_keys(source.base / "config.json"))
+    _write_tokenizer(source, folder)
+
+
+def _adapter_of(source: ExportSource) -> Adapter:
+    assert source.adapter is not None  # noqa: S101 - checked when the writer is made
+    return source.adapter
+
+
+def _write_tokenizer(source: ExportSource, folder: Path) -> None:
+    """The tokenizer of the base, with the chat template of the training in one place only."""
+    for name in TOKENIZER_FILES:
+        if (source.base / name).exists() and name != "tokenizer_config.json":
+            shutil.copyfile(source.base / name, folder / name)
+    config = _without_local_keys(source.base / "tokenizer_config.json")
+    config.pop("chat_template", None)
+    _write_json(folder / "tokenizer_config.json", config)
+    (folder / TEMPLATE).write_text(source.renderer.template.text, encoding="utf-8")
+
+
+def _without_local_keys(path: Path) -> dict[str, Any]:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return {key: value for key, value in values.items() if key not in _LOCAL_KEYS}
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _no_base_id(source: ExportSource) -> str:
+    return say(
+        f"An adapter is of use to others only with its base, and {source.base_name} is known on this machine alone. "
+        "Name the base as others find it with --base-id ORGANIZATION/NAME, or export merged.",
+        f"适配器须与基座一起使用，而 {source.base_name} 只存在于本机。"
+        "请用 --base-id 组织/名称 给出别人能找到的基座，或导出 merged。",
+    )

@@ -1,0 +1,236 @@
+"""The parity gate on what was exported: each artefact is loaded by its own runtime and scored on the parity samples.
+
+Its log-probabilities must be the trainer's but for rounding. Fewer than eight bits a weight round more than that, so
+such a file is held to less: it must be nearer to the fine-tuned model than the base model is, or what was learnt is
+lost in it. A GGUF file must also cut texts into the same tokens and write the same prompts.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from luthier.data.rendering.parity_report import Comparison, ParityReport, compare
+from luthier.data.rendering.parity_samples import ParitySample
+from luthier.data.rendering.renderer import Renderer
+from luthier.data.rendering.template_probes import CALL_CONVERSATIONS, PLAIN_CONVERSATIONS
+from luthier.export.folders import Artefact
+from luthier.export.gguf_files.model_file import ModelFile
+from luthier.export.merge import MergedWeights
+from luthier.export.runtimes import llama_cpp, plain_transformers
+from luthier.export.runtimes.scores import Scores
+from luthier.export.source import ExportSource
+from luthier.language import say
+from luthier.settings import Settings
+from luthier.types.errors import ExportError
+from luthier.weights import count_parameters, is_float32
+
+_LOSSY = ("q5_1", "q4_0")
+_LOSSY_LIMIT = 1.0  # nats, for a model without a base to compare with
+_MAX_FLOAT32_PARAMETERS = 2_000_000_000  # an adapter on a larger base is scored in the dtype of serving
+_TEXTS = (
+    "Hello, it's 12345 and 3.14!  Twice\n\n  indented\ttab",
+    "def f(x):\n    return x**2  # DON'T",
+    "好的，2024年。你好👍🏽 ñandú İ Ⅷ",
+)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Of one artefact. `report` and `exact` (examples whose answer is reproduced) are None where it was not scored.
+
+    `failure`: why it is not the model that was trained. `unverified`: why its runtime was not asked.
+    """
+
+    artefact: Artefact
+    byte_count: int
+    runtime: str = ""
+    report: ParityReport | None = None
+    exact: int | None = None
+    failure: str = ""
+    unverified: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        report = self.report
+        return {
+            "artefact": self.artefact.path.name if self.artefact.path.is_file() else self.artefact.form,
+            "form": self.artefact.form,
+            "type": self.artefact.quantization or None,
+            "bytes": self.byte_count,
+            "runtime": self.runtime or None,
+            "mean_difference": report.mean_difference if report else None,
+            "tokens": report.tokens if report else None,
+            "examples": report.examples if report else None,
+            "exact": self.exact,
+            "failure": self.failure or None,
+            "unverified": self.unverified or None,
+        }
+
+
+class Gate:
+    """Verifies the artefacts of one model. `helper_folder`: for a GGUF file of the base, on which a GGUF adapter is
+    tried.
+    """
+
+    def __init__(self, source: ExportSource, settings: Settings, helper_folder: Path) -> None:
+        self._source, self._settings, self._helper_folder = source, settings, helper_folder
+        self._samples = source.parity_samples()
+
+    @property
+    def trained_exact(self) -> int:
+        """Examples whose answer the trainer's own model reproduces."""
+        return sum(all(sample.likeliest) for sample in self._samples)
+
+    def verify(self, artefact: Artefact) -> Verification:
+        """Never raises for a runtime's error: that is the artefact's failure."""
+        size = artefact.byte_count()
+        if not self._samples:
+            why = say("the model has no examples to be compared on", "该模型没有可供比较的样本")
+            return Verification(artefact, size, unverified=why)
+        if artefact.form in ("gguf", "gguf-lora"):
+            return self._verify_gguf(artefact, size)
+        runtime = plain_transformers.PEFT if artefact.form == "peft" else plain_transformers.TRANSFORMERS
+        device, precision = self._precision(artefact)
+        base = self._source.base if artefact.form == "peft" else None
+        try:
+            scores = plain_transformers.score(
+                artefact.path, self._samples, device, getattr(torch, precision), base=base
+            )
+        except Exception as error:  # whatever the libraries raise for a folder that they cannot load
+            return Verification(artefact, size, runtime, failure=f"{type(error).__name__}: {error}")
+        return self._judge(artefact, size, runtime, scores, precision)
+
+    def _precision(self, artefact: Artefact) -> tuple[str, str]:
+        """Device and dtype. float32 shows what an adapter holds, whatever is lost where it is added in bfloat16."""
+        device, precision = self._settings.hardware()
+        is_small = count_parameters(self._source.base) <= _MAX_FLOAT32_PARAMETERS
+        if artefact.form == "peft":
+            return device, "float32" if is_small else precision
+        return device, "float32" if is_float32(artefact.path) else "bfloat16"
+
+    def _verify_gguf(self, artefact: Artefact, size: int) -> Verification:
+        version = llama_cpp.version()
+        if version is None:
+            why = say(
+                f"llama.cpp is not installed (pip install {llama_cpp.PACKAGE})",
+                f"未安装 llama.cpp（pip install {llama_cpp.PACKAGE}）",
+            )
+            return Verification(artefact, size, unverified=why)
+        runtime = f"llama.cpp ({llama_cpp.PACKAGE} {version})"
+        renderer, conversations = self._source.renderer, list(_conversations(self._source))
+        try:
+            lora = artefact.path if artefact.form == "gguf-lora" else None
+            answers = llama_cpp.ask(
+                self._base_file() if lora else artefact.path,
+                self._samples,
+                lora=lora,
+                texts=() if lora else _TEXTS,
+                conversations=() if lora else [body for body, _ in conversations],
+            )
+        except ExportError as error:
+            return Verification(artefact, size, runtime, failure=str(error))
+        verification = self._judge(artefact, size, runtime, answers.scores, "bfloat16")
+        if lora or verification.failure:
+            return verification
+        failure = _text_difference(renderer, answers.tokens) or _prompt_difference(
+            [prompt for _, prompt in conversations], answers.prompts
+        )
+        return Verification(artefact, size, runtime, verification.report, verification.exact, failure)
+
+    def _base_file(self) -> Path:
+        """The base model alone as a GGUF file, on which an adapter is tried."""
+        path = self._helper_folder / "base.gguf"
+        ModelFile(self._source, "f16", MergedWeights(self._source.base, None)).write(path)
+        return path
+
+    def _judge(
+        self, artefact: Artefact, size: int, runtime: str, scores: Sequence[Scores], precision: str
+    ) -> Verification:
+        compared = [
+            Comparison(sample, scored.logprobs, scored.is_top, _base_logprobs(sample))
+            for sample, scored in zip(self._samples, scores, strict=True)
+        ]
+        if not all(np.isfinite(scored.logprobs).all() for scored in scores):
+            return Verification(artefact, size, runtime, failure=_overflow())
+        report = replace(compare(compared), base_difference=None)  # the artefact has no base to be asked
+        exact = sum(comparison.is_exact for comparison in compared)
+        if artefact.quantization in _LOSSY:
+            failure = _lossy_failure(report, self._samples)
+        else:
+            reason = report.failure(precision)
+            failure = f"{report.summary()}; {reason}" if reason else ""
+        return Verification(artefact, size, runtime, report, exact, failure)
+
+
+def _overflow() -> str:
+    return say(
+        "the model's numbers overflow in this type and give no probabilities; take bf16 or q8_0",
+        "该类型下模型数值溢出，得不到概率；请改用 bf16 或 q8_0",
+    )
+
+
+def _base_logprobs(sample: ParitySample) -> np.ndarray | None:
+    """What the trainer's base says: an artefact is one model, which cannot be asked without the adapter."""
+    return np.array(sample.base_logprobs) if sample.base_logprobs else None
+
+
+def _lossy_failure(report: ParityReport, samples: Sequence[ParitySample]) -> str:
+    """Why too little is left of what was learnt; empty where it is not."""
+    learnt = _LOSSY_LIMIT
+    if all(sample.base_logprobs for sample in samples):
+        changes = [np.abs(np.array(sample.logprobs) - np.array(sample.base_logprobs)) for sample in samples]
+        learnt = float(np.concatenate(changes).mean())
+    if report.mean_difference < learnt:
+        return ""
+    return say(
+        f"{report.summary()}; training changed {learnt:.4f}: rounding took more than was learnt. Take q8_0 or f16",
+        f"{report.summary()}；训练带来的变化为 {learnt:.4f}：量化损失超过了所学内容。请改用 q8_0 或 f16",
+    )
+
+
+def _conversations(source: ExportSource) -> Iterator[tuple[dict[str, Any], str]]:
+    """Bodies of requests up to an answer, and the prompt that each is in training and serving here."""
+    choice, tools = source.renderer.choice, source.metadata.definitions or None
+    conversations = PLAIN_CONVERSATIONS + (CALL_CONVERSATIONS if tools else [])
+    for messages in conversations:
+        for end in range(1, 2 if choice.composed else len(messages) + 1):
+            if messages[end - 1]["role"] in ("user", "tool"):
+                segments = choice.composer.segments(messages[:end], tools, answer_next=True)
+                body = {"messages": list(map(_on_the_wire, messages[:end])), **({"tools": tools} if tools else {})}
+                prompt = "".join(segment.text for segment in segments)
+                yield body | {"chat_template_kwargs": {"enable_thinking": False}}, prompt
+
+
+def _on_the_wire(message: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of calls as JSON text."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
+        for call in message.get("tool_calls", [])
+    ]
+    return {**message, "tool_calls": calls} if calls else message
+
+
+def _text_difference(renderer: Renderer, tokens: Sequence[Sequence[int]]) -> str:
+    for text, ids in zip(_TEXTS, tokens, strict=True):
+        if renderer.plain_text(text) != list(ids):
+            return say(
+                f"llama.cpp cuts {json.dumps(text)} into other tokens than training did",
+                f"llama.cpp 对 {json.dumps(text, ensure_ascii=False)} 的分词与训练时不同",
+            )
+    return ""
+
+
+def _prompt_difference(expected: Sequence[str], prompts: Sequence[str]) -> str:
+    for prompt, answer in zip(expected, prompts, strict=True):
+        if prompt != answer:
+            return say(
+                f"llama.cpp renders a conversation otherwise than training did: {json.dumps(answer)} instead of "
+                f"{json.dumps(prompt)}",
+                f"llama.cpp 渲染的对话与训练时不同：{json.dumps(answer, ensure_ascii=False)}，"
+                f"应为 {json.dumps(prompt, ensure_ascii=False)}",
+            )
+    return ""

@@ -1,0 +1,233 @@
+"""What a chat template writes around messages, definitions, calls and results, measured by asking it.
+
+A Go template needs these texts; the Jinja template does not tell them. So short conversations are rendered with marks
+in place of contents, and what stands between the marks is taken. Whether the texts tell the whole of the template is
+then proved on other conversations: those composed of them must be those that the template writes.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.data.jsonl import lossless_json
+from luthier.data.rendering.template_probes import (
+    CALL_CONVERSATIONS,
+    PARALLEL_CONVERSATION,
+    PLAIN_CONVERSATIONS,
+    assistant,
+    result,
+    user,
+)
+from luthier.data.rendering.turn_composer import Messages, Tools, TurnComposer
+from luthier.language import say
+from luthier.types.errors import ExportError, RenderError
+
+_SYSTEM, _USER, _ANSWER, _OTHER = "\ue110", "\ue111", "\ue112", "\ue113"  # marks for contents
+_NAME, _VALUE = "probe_name", "\ue114"
+
+
+def _tool(name: str) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {"a": {"type": "string"}}}
+    return {"type": "function", "function": {"name": name, "description": "d", "parameters": parameters}}
+
+
+@dataclass(frozen=True)
+class Around:
+    """The texts before and after a content."""
+
+    before: str
+    after: str
+
+    def of(self, content: str) -> str:
+        return f"{self.before}{content}{self.after}"
+
+
+@dataclass(frozen=True)
+class FunctionTexts:
+    """`first`: before the definitions where there is no system message; `system`: around a system message before
+    them. `between` and `last`: between definitions and after them. `call`: before the name, before the arguments, and
+    after them; `after_text` and `between_calls`: before a call that follows text or another call. `result`: around
+    results; `between_results`: between two.
+    """
+
+    first: str
+    system: Around
+    between: str
+    last: str
+    call: tuple[str, str, str]
+    after_text: str
+    between_calls: str
+    result: Around
+    between_results: str
+
+
+@dataclass(frozen=True)
+class TurnTexts:
+    """`no_system`: at the beginning of a conversation without a system message; `opening`: of the next answer.
+    `functions`: None where the template cannot be taken apart around definitions, calls or results.
+    """
+
+    no_system: str
+    system: Around
+    user: Around
+    assistant: Around
+    opening: str
+    functions: FunctionTexts | None
+
+    def compose(self, messages: Messages, tools: Tools) -> str:
+        """The conversation up to the next answer, as the Go template writes it."""
+        contents = [message["content"] for message in messages if message["role"] == "system"]
+        text = self._head("\n\n".join(contents), tools)
+        previous = ""
+        for message in messages:
+            role = message["role"]
+            if previous == "tool" and role != "tool":
+                text += self._functions.result.after
+            if role == "user":
+                text += self.user.of(message["content"])
+            elif role == "assistant":
+                text += self.assistant.of(self._answer(message))
+            elif role == "tool":
+                before = self._functions.between_results if previous == "tool" else self._functions.result.before
+                text += before + message["content"]
+            previous = role
+        return text + (self._functions.result.after if previous == "tool" else "") + self.opening
+
+    @property
+    def _functions(self) -> FunctionTexts:
+        if self.functions is None:
+            raise RenderError("the template cannot be taken apart around calls and results")
+        return self.functions
+
+    def _head(self, system: str, tools: Tools) -> str:
+        if not tools:
+            return self.system.of(system) if system else self.no_system
+        functions = self._functions
+        definitions = functions.between.join(lossless_json.dumps(tool) for tool in tools)
+        return (functions.system.of(system) if system else functions.first) + definitions + functions.last
+
+    def _answer(self, message: dict[str, Any]) -> str:
+        text = str(message.get("content") or "")
+        for number, call in enumerate(message.get("tool_calls") or []):
+            functions = self._functions
+            before, between, after = functions.call
+            text += functions.between_calls if number else (functions.after_text if text else "")
+            arguments = lossless_json.dumps(call["function"]["arguments"])
+            text += before + call["function"]["name"] + between + arguments + after
+        return text
+
+
+def measure(composer: TurnComposer, *, calls: bool) -> TurnTexts:
+    """`calls`: whether definitions, calls and results are needed. Raises ExportError for a template that these texts do
+    not tell whole.
+    """
+
+    def render(messages: Messages, tools: Tools = None, *, answer_next: bool = False) -> str:
+        return "".join(segment.text for segment in composer.segments(messages, tools, answer_next=answer_next))
+
+    try:
+        texts = _Measurement(render).texts(calls=calls)
+        for messages, tools in _proofs(calls=calls):
+            if texts.compose(messages, tools) != render(messages, tools, answer_next=True):
+                raise RenderError(f"a conversation of {len(messages)} messages is written otherwise")
+    except (RenderError, ValueError) as error:
+        raise ExportError(
+            say(
+                f"The chat template of this model cannot be written as an Ollama template: {error}. Export gguf, which "
+                "llama.cpp serves with the template inside (llama-server --jinja).",
+                f"该模型的对话模板无法改写为 Ollama 模板：{error}。"
+                "请导出 gguf，llama.cpp 会使用文件内的模板（llama-server --jinja）。",
+            )
+        ) from error
+    return texts
+
+
+class _Measurement:
+    """`render`: messages and definitions to text."""
+
+    def __init__(self, render: Any) -> None:
+        self._render = render
+
+    def texts(self, *, calls: bool) -> TurnTexts:
+        question, answer = user(_USER), assistant(_ANSWER)
+        system = {"role": "system", "content": _SYSTEM}
+        after_user = self._between([question], _USER)
+        after_answer = self._between([question, answer], _ANSWER)
+        before_answer = _without_start(self._between([question, answer], _USER, _ANSWER), after_user)
+        turns = [question, answer, user(_OTHER)]
+        before_user = _without_start(self._between(turns, _ANSWER, _OTHER), after_answer)
+        after_system = _without_end(self._between([system, question], _SYSTEM, _USER), before_user)
+        prompt = str(self._render([question], None, answer_next=True)).partition(_USER)[2]
+        texts = TurnTexts(
+            no_system=_without_end(self._between([question], "", _USER), before_user),
+            system=Around(self._between([system, question], "", _SYSTEM), after_system),
+            user=Around(before_user, after_user),
+            assistant=Around(before_answer, after_answer),
+            opening=_without_start(prompt, after_user),
+            functions=None,
+        )
+        if not calls:
+            return texts
+        return TurnTexts(**{**vars(texts), "functions": self._functions(texts)})
+
+    def _functions(self, turns: TurnTexts) -> FunctionTexts:
+        question, system = user(_USER), {"role": "system", "content": _SYSTEM}
+        tools = [_tool("probe_one"), _tool("probe_two")]
+        first, second = map(lossless_json.dumps, tools)
+        call, other = (_NAME, {"a": _VALUE}), ("probe_two", {"b": _OTHER})
+        arguments, more = '{"a": "' + _VALUE + '"}', '{"b": "' + _OTHER + '"}'
+        one = [question, assistant("", [call])]
+        two = [question, assistant("", [call, other])]
+        before_call = _without_start(self._between(one, _USER, _NAME), turns.user.after + turns.assistant.before)
+        after_call = _without_end(self._between(one, arguments), turns.assistant.after)
+        said = self._between([question, assistant(_ANSWER, [call])], _ANSWER, _NAME)
+        results = [*two, result(_ANSWER), result(_SYSTEM, 2)]
+        after_calls = after_call + turns.assistant.after
+        before_result = _without_start(self._between(results, more, _ANSWER), after_calls)
+        return FunctionTexts(
+            first=self._between([question], "", first, tools),
+            system=Around(
+                self._between([system, question], "", _SYSTEM, tools),
+                self._between([system, question], _SYSTEM, first, tools),
+            ),
+            between=self._between([question], first, second, tools),
+            last=_without_end(self._between([question], second, _USER, tools), turns.user.before),
+            call=(before_call, self._between(one, _NAME, arguments), after_call),
+            after_text=_without_end(said, before_call),
+            between_calls=_without_end(
+                _without_start(self._between(two, arguments, "probe_two"), after_call), before_call
+            ),
+            result=Around(before_result, self._between(results, _SYSTEM)),
+            between_results=self._between(results, _ANSWER, _SYSTEM),
+        )
+
+    def _between(self, messages: Messages, start: str, end: str = "", tools: Tools = None) -> str:
+        """What is written between two marks; an empty one stands for the beginning or the end."""
+        text = str(self._render(messages, tools))
+        begin = text.index(start) + len(start)
+        return text[begin : text.index(end, begin) if end else len(text)]
+
+
+def _proofs(*, calls: bool) -> Iterator[tuple[Messages, Tools]]:
+    """Conversations other than those that were measured, each up to the next answer."""
+    tools = [_tool("probe_call"), _tool("probe_other"), _tool("probe_third")]
+    conversations = PLAIN_CONVERSATIONS + ([*CALL_CONVERSATIONS, PARALLEL_CONVERSATION] if calls else [])
+    for messages in conversations:
+        for end in range(1, len(messages) + 1):
+            if messages[end - 1]["role"] in ("user", "tool"):
+                yield messages[:end], None
+                if calls:
+                    yield messages[:end], tools
+
+
+def _without_start(text: str, start: str) -> str:
+    if not text.startswith(start):
+        raise RenderError(f"{json.dumps(start)} does not always stand between turns")
+    return text[len(start) :]
+
+
+def _without_end(text: str, end: str) -> str:
+    if not text.endswith(end):
+        raise RenderError(f"{json.dumps(end)} does not always stand between turns")
+    return text[: len(text) - len(end)]

@@ -1,0 +1,139 @@
+"""One export: everything is written into a folder beside the target, verified, and renamed into place."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from luthier.catalogue import Catalogue
+from luthier.export.card import write_card
+from luthier.export.folders import TargetWriter
+from luthier.export.gate import Gate, Verification
+from luthier.export.lineage import lineage
+from luthier.export.source import find_source
+from luthier.export.targets import Target
+from luthier.language import say
+from luthier.settings import Settings
+from luthier.store import Store
+from luthier.types.errors import ExportError
+
+Notify = Callable[[str], None]
+_RESERVED_BYTES = 256 * 1024**2  # disk space that an export leaves free
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """`folder`: None where nothing passed, and nothing was left. `trained_exact`: see `card.write_card`."""
+
+    model: str
+    target: str
+    folder: Path | None
+    verifications: list[Verification]
+    trained_exact: int
+
+    @property
+    def failed(self) -> list[Verification]:
+        return [verification for verification in self.verifications if verification.failure]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "object": "model.export",
+            "model": self.model,
+            "target": self.target,
+            "folder": str(self.folder) if self.folder else None,
+            "trained_exact": self.trained_exact,
+            "artefacts": [verification.to_dict() for verification in self.verifications],
+        }
+
+
+def export_model(
+    name: str,
+    target: Target,
+    out: Path,
+    settings: Settings,
+    store: Store,
+    catalogue: Catalogue,
+    notify: Notify = lambda _: None,
+    base_id: str | None = None,
+) -> ExportResult:
+    """Writes the folder `out`, which must not exist; what fails the gate is not left in it.
+
+    Raises ExportError, BaseModelError, CorruptDataError, OSError; then there is no folder.
+    """
+    source = find_source(name, store, catalogue, settings)
+    writer = TargetWriter(source, target, base_id)
+    _check_target_folder(out)
+    _check_disk(out, writer.byte_count())
+    provenance = lineage(source.model, store, catalogue)
+    with _staging_folder(out) as staging, tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as helper:
+        notify(say(f"Writing {target.kind}", f"正在写出 {target.kind}"))
+        gate, verifications = Gate(source, settings, Path(helper)), list[Verification]()
+        for artefact in writer.write(staging):
+            notify(say(f"Verifying {artefact.label}", f"正在验证 {artefact.label}"))
+            verifications.append(gate.verify(artefact))
+        passed = [verification for verification in verifications if not verification.failure]
+        for verification in verifications:
+            if verification.failure and verification.artefact.path.is_file():
+                verification.artefact.path.unlink()
+        result = ExportResult(source.model.id, target.kind, out if passed else None, verifications, gate.trained_exact)
+        if passed:
+            write_card(staging, source, target, provenance, verifications, gate.trained_exact)
+            _publish(staging, out)
+            artefacts = [verification.to_dict() for verification in verifications]
+            store.exports.add(source.model.id, target.kind, out, artefacts)
+    return result
+
+
+def _check_target_folder(out: Path) -> None:
+    if out.exists():
+        raise ExportError(
+            say(f"{out} exists, and nothing is overwritten: name another folder with --out.",
+                f"{out} 已存在，不会覆盖：请用 --out 指定别的文件夹。"))  # fmt: skip
+    if not out.parent.is_dir():
+        raise ExportError(say(f"There is no folder {out.parent}.", f"文件夹 {out.parent} 不存在。"))
+
+
+def _check_disk(out: Path, byte_count: int) -> None:
+    free = shutil.disk_usage(out.parent).free
+    if byte_count + _RESERVED_BYTES > free:
+        needed, left = f"{(byte_count + _RESERVED_BYTES) / 1024**3:.1f} GiB", f"{free / 1024**3:.1f} GiB"
+        raise ExportError(
+            say(f"The export needs {needed} on the disk of {out.parent}, where {left} are free.",
+                f"导出需要 {needed} 磁盘空间，而 {out.parent} 所在磁盘只剩 {left}。"))  # fmt: skip
+
+
+@contextmanager
+def _staging_folder(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out`, which is gone at the end unless it was published; one export at a time."""
+    staging = out.with_name(f".{out.name}.part")
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ExportError(
+            say(f"Another export to {out} is running.", f"另一个导出到 {out} 的操作正在进行。")
+        ) from error
+    try:
+        shutil.rmtree(staging, ignore_errors=True)  # of an export that was killed
+        staging.mkdir()
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _publish(staging: Path, out: Path) -> None:
+    """Flushes the files first, so that the folder is whole or absent after a power cut. Raises ExportError."""
+    for path in staging.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    _check_target_folder(out)
+    staging.rename(out)

@@ -1,0 +1,71 @@
+"""llama.cpp, from the package xllamacpp: in a child program, because what it cannot load may end its process."""
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luthier.data.rendering.parity_samples import ParitySample
+from luthier.export.runtimes.scores import Scores
+from luthier.language import say
+from luthier.types.errors import ExportError
+
+PACKAGE = "xllamacpp"
+_TIMEOUT_S = 3600.0
+_LOG_CHARACTERS = 500
+
+
+@dataclass(frozen=True)
+class LlamaCppAnswers:
+    """`tokens`: of each text; `prompts`: of each conversation, as the file's template writes it."""
+
+    scores: list[Scores]
+    tokens: list[list[int]]
+    prompts: list[str]
+
+
+def version() -> str | None:
+    """The version of the package; None where it is not installed."""
+    try:
+        return importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def ask(
+    model: Path,
+    samples: Sequence[ParitySample],
+    *,
+    lora: Path | None = None,
+    texts: Sequence[str] = (),
+    conversations: Sequence[dict[str, Any]] = (),
+) -> LlamaCppAnswers:
+    """`conversations`: bodies of requests. Raises ExportError when llama.cpp cannot load or run the file."""
+    request = {
+        "model": str(model),
+        "lora": str(lora) if lora else None,
+        "samples": [{"ids": sample.ids, "positions": sample.positions} for sample in samples],
+        "texts": list(texts),
+        "conversations": list(conversations),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        answers = Path(folder) / "answers.json"
+        command = [sys.executable, "-P", "-m", "luthier.export.runtimes.llama_cpp_program", str(answers)]
+        process = subprocess.run(
+            command, input=json.dumps(request).encode(), capture_output=True, timeout=_TIMEOUT_S, check=False
+        )
+        if process.returncode or not answers.exists():
+            log = process.stderr.decode(errors="replace").strip()[-_LOG_CHARACTERS:]
+            raise ExportError(
+                say(f"llama.cpp cannot run {model.name}: {log}", f"llama.cpp 无法运行 {model.name}：{log}")
+            )
+        document = json.loads(answers.read_text(encoding="utf-8"))
+    scores = [Scores(np.array(scored["logprobs"]), np.array(scored["is_top"])) for scored in document["scores"]]
+    return LlamaCppAnswers(scores, document["tokens"], document["prompts"])

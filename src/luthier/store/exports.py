@@ -1,0 +1,39 @@
+"""What was exported of which model: a row per export, for its lineage. The folders are the caller's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import JSON, Column, Integer, String, Table, Text, insert, select
+
+from luthier.store.database import Database, metadata
+from luthier.types.common import now
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("model", Text, nullable=False, index=True),
+    Column("target", String(64), nullable=False),
+    Column("folder", Text, nullable=False),  # where it was written; it may have been moved since
+    Column("artefacts", JSON, nullable=False),
+    Column("created_at", Integer, nullable=False),
+)
+
+
+class Exports:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, model: str, target: str, folder: Path, artefacts: Sequence[dict[str, Any]]) -> None:
+        """`artefacts`: what was verified of each."""
+        row = {"model": model, "target": target, "folder": str(folder), "artefacts": list(artefacts)}
+        with self._database.write() as connection:
+            connection.execute(insert(exports).values(**row, created_at=now()))
+
+    def list(self, model: str) -> Sequence[dict[str, Any]]:
+        """Oldest first."""
+        columns = [exports.c[name] for name in ("target", "folder", "artefacts", "created_at")]
+        with self._database.read() as connection:
+            query = select(*columns).where(exports.c.model == model).order_by(exports.c.seq)
+            return [dict(row) for row in connection.execute(query).mappings()]
