@@ -27,8 +27,8 @@ class CatalogueEntry:
     title: str
     licence: str
     bundle: BundledModel
-    hub_id: str
-    rounded_to: str
+    hub_id: str | None = None
+    rounded_to: str = ""
 
 
 @dataclass(frozen=True)
