@@ -1,12 +1,15 @@
 """What is free goes back to the system."""
 
 import os
+import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from luthier.hardware import cpu_tier, limit_spinning, release_memory
+from luthier.hardware import cpu_tier, cpu_tiers, hold_libraries_to_tier, limit_spinning, release_memory
+from luthier.settings import Settings
 
 
 def _resident_mb() -> float:
@@ -24,23 +27,72 @@ def test_free_memory_between_kept_pieces_goes_back() -> None:
     assert len(kept) == 200
 
 
+AVX2 = "avx2 fma f16c bmi1 bmi2 movbe"
+AVX512 = f"{AVX2} avx512f avx512bw avx512cd avx512dq avx512vl"
+HELD_DOWN_BY = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+
+
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes this CPU one with the given features; no variable holds it down."""
+    for name in (*HELD_DOWN_BY, "LUTHIER_CPU_TIER"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return lambda flags: monkeypatch.setattr("luthier.hardware.cpu_features", lambda: frozenset(flags.split()))
+
+
 @pytest.mark.parametrize(
     ("flags", "tier"),
     [
-        ("avx2 avx512f avx512_bf16 amx_bf16 amx_tile", "AMX"),
-        ("avx2 avx512f avx512_bf16", "AVX-512 bf16"),
-        ("avx2 avx512f amx_tile", "AVX-512"),
-        ("avx2 fma", "AVX2"),
+        (f"{AVX512} avx512_bf16 amx_bf16 amx_tile", "AMX"),
+        (f"{AVX512} avx512_bf16", "AVX-512 bf16"),
+        (f"{AVX512} amx_tile", "AVX-512"),
+        (f"{AVX2} avx512f", "AVX2"),
+        ("avx2", platform.machine()),
         ("asimd bf16", "NEON"),
     ],
 )
-def test_the_tier_is_the_fastest_that_the_cpu_has(flags: str, tier: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.hardware.cpu_features", lambda: frozenset(flags.split()))
-    for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"):
-        monkeypatch.delenv(name, raising=False)
+def test_the_tier_is_the_fastest_that_the_cpu_has(
+    flags: str, tier: str, cpu: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu(flags)
     assert cpu_tier() == tier
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert cpu_tier() == f"{tier} ONEDNN_MAX_CPU_ISA=AVX2"
+
+
+@pytest.mark.parametrize(
+    ("limit", "tiers", "held"),
+    [
+        (None, ["avx512-bf16", "avx512", "avx2", "baseline"], [None, None]),
+        ("avx512-bf16", ["avx512-bf16", "avx512", "avx2", "baseline"], ["AVX512_CORE_BF16", "avx512"]),
+        ("avx2", ["avx2", "baseline"], ["AVX2", "avx2"]),
+        ("baseline", ["baseline"], ["SSE41", "default"]),
+    ],
+)
+def test_a_variable_holds_everything_to_a_lower_tier(
+    limit: str | None,
+    tiers: list[str],
+    held: list[str | None],
+    cpu: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu(f"{AVX512} avx512_bf16")
+    if limit:
+        monkeypatch.setenv("LUTHIER_CPU_TIER", limit)
+    hold_libraries_to_tier()
+    assert [tier.name for tier in cpu_tiers()] == tiers
+    assert [os.environ.get(name) for name in HELD_DOWN_BY] == held
+
+
+@pytest.mark.parametrize("limit", ["amx", "AVX2", "sse9"])
+def test_a_tier_that_the_cpu_lacks_is_refused(
+    limit: str, cpu: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu(AVX2)
+    monkeypatch.setenv("LUTHIER_CPU_TIER", limit)
+    with pytest.raises(ValueError, match=f"LUTHIER_CPU_TIER={limit}: the tiers of this CPU are avx2, baseline"):
+        Settings()
 
 
 @pytest.mark.parametrize("own", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}])

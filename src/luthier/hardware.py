@@ -8,7 +8,7 @@ import os
 import platform
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Device = Literal["cpu", "cuda"]
 Precision = Literal["bfloat16", "float32"]
@@ -16,6 +16,7 @@ Precision = Literal["bfloat16", "float32"]
 
 def select_hardware(device: str, precision: str) -> tuple[Device, Precision]:
     """(device, dtype of the base weights). `auto` selects a GPU if there is one, and bfloat16 if it is fast."""
+    hold_libraries_to_tier()
     import torch
 
     selected: Device = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
@@ -42,14 +43,31 @@ def available_memory() -> int:
     return int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-# What matrix products of a CPU run on, the fastest first: features as Linux names them, and the name.
-_CPU_TIERS = (
-    ({"amx_bf16", "amx_tile"}, "AMX"),
-    ({"avx512_bf16"}, "AVX-512 bf16"),
-    ({"avx512f"}, "AVX-512"),
-    ({"avx2"}, "AVX2"),
-    ({"asimd"}, "NEON"),
+class CpuTier(NamedTuple):
+    """What matrix products of a CPU run on.
+
+    `name`: as LUTHIER_CPU_TIER names it; `features`: what it needs, as Linux names them; `onednn`, `aten`: the values
+    of ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY that hold oneDNN and PyTorch to it, None for their best.
+    """
+
+    name: str
+    title: str
+    features: frozenset[str]
+    onednn: str | None
+    aten: str | None
+
+
+_AVX2 = frozenset({"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe"})
+_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+_CPU_TIERS = (  # the fastest first
+    CpuTier("amx", "AMX", _AVX512 | {"avx512_bf16", "amx_bf16", "amx_tile"}, None, None),
+    CpuTier("avx512-bf16", "AVX-512 bf16", _AVX512 | {"avx512_bf16"}, "AVX512_CORE_BF16", "avx512"),
+    CpuTier("avx512", "AVX-512", _AVX512, "AVX512_CORE", "avx512"),
+    CpuTier("avx2", "AVX2", _AVX2, "AVX2", "avx2"),
+    CpuTier("neon", "NEON", frozenset({"asimd"}), None, None),
+    CpuTier("baseline", platform.machine(), frozenset(), "SSE41", "default"),
 )
+CPU_TIER_VARIABLE = "LUTHIER_CPU_TIER"
 _HELD_DOWN_BY = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 
 
@@ -61,12 +79,38 @@ def cpu_features() -> frozenset[str]:
         return frozenset()
 
 
+def cpu_tiers() -> list[CpuTier]:
+    """The tiers that this CPU has and LUTHIER_CPU_TIER allows, the fastest first.
+
+    Raises ValueError when the variable names another tier.
+    """
+    features, limit = cpu_features(), os.environ.get(CPU_TIER_VARIABLE)
+    tiers = [tier for tier in _CPU_TIERS if tier.features <= features]
+    names = [tier.name for tier in tiers]
+    if not limit:
+        return tiers
+    if limit not in names:
+        raise ValueError(f"{CPU_TIER_VARIABLE}={limit}: the tiers of this CPU are {', '.join(names)}")
+    return tiers[names.index(limit) :]
+
+
 def cpu_tier() -> str:
-    """The instruction set that matrix products run on, and environment variables that hold libraries below it."""
-    features = cpu_features()
-    tier = next((name for needed, name in _CPU_TIERS if needed <= features), platform.machine())
+    """The tier that matrix products run on, and environment variables that hold libraries below it."""
     limits = [f"{name}={os.environ[name]}" for name in _HELD_DOWN_BY if name in os.environ]
-    return " ".join([tier, *limits])
+    return " ".join([cpu_tiers()[0].title, *limits])
+
+
+def hold_libraries_to_tier() -> None:
+    """With LUTHIER_CPU_TIER, oneDNN and PyTorch stay on that tier too; before they first compute.
+
+    This process and those that it starts. MKL and OpenBLAS have no such switch.
+    """
+    if CPU_TIER_VARIABLE not in os.environ:
+        return
+    tier = cpu_tiers()[0]
+    for name, value in zip(_HELD_DOWN_BY, (tier.onednn, tier.aten), strict=True):
+        if value:
+            os.environ.setdefault(name, value)
 
 
 def limit_spinning() -> None:

@@ -22,7 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from luthier.hardware import Device, Precision, select_hardware
+from luthier.hardware import Device, Precision, cpu_tiers, select_hardware
 from luthier.types.aliases import check_alias_name, parse_target, project_and_name
 from luthier.types.allowed_hosts import AllowedHosts
 from luthier.types.api_keys import check_keys, project_and_key, read_key_file
@@ -184,10 +184,10 @@ class Settings(BaseSettings):
     engine: str = Field(
         "auto",
         description=(
-            "Inference engine. auto picks, for the Llama family, native on CPUs with AMX, openvino on other x86-64 "
-            "CPUs and batched (PyTorch) everywhere else; batched for most other attention-only families; transformers "
-            "for the rest. `vllm` uses a vLLM server, see docs/models.md; `echo` repeats the prompt, for testing "
-            "clients. Plugins may add others."
+            "Inference engine. auto picks, for the Llama family, native on x86-64 CPUs, openvino there without a "
+            "compiler, and batched (PyTorch) everywhere else; batched for most other attention-only families; "
+            "transformers for the rest. `vllm` uses a vLLM server, see docs/models.md; `echo` repeats the prompt, for "
+            "testing clients. Plugins may add others."
         ),
     )
     vllm_url: str | None = Field(
@@ -330,6 +330,11 @@ class Settings(BaseSettings):
     def _require_keys_for_any_origin(self) -> "Settings":
         if "*" in self.cors_origins and not self.api_keys:
             raise ValueError("cors_origins: '*' allows every web page and requires api_keys, which are not set")
+        return self
+
+    @model_validator(mode="after")
+    def _check_cpu_tier(self) -> "Settings":
+        cpu_tiers()
         return self
 
     def keys(self) -> dict[str, str | None]:

@@ -8,17 +8,25 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from tiers import NARROW, TIERS, held_to
 from transformers import AutoModelForCausalLM
 from vllm_stand_in import running
 
 from luthier.inference import Engine, EngineRequest, SamplingParams
-from luthier.inference.engines.native.library import unavailable
 from luthier.inference.options import EngineOptions, VllmOptions
 from luthier.inference.registry import build_engine
 
 
 def _named(name: str) -> Callable[[Path, EngineOptions], Engine]:
     return lambda base, options: build_engine(base, replace(options, engine=name))
+
+
+def _native_on(tier: str) -> Callable[[Path, EngineOptions], Engine]:
+    def start(base: Path, options: EngineOptions) -> Engine:
+        with held_to(tier):
+            return _named("native")(base, options)
+
+    return start
 
 
 def _vllm(base: Path, options: EngineOptions) -> Engine:
@@ -38,7 +46,8 @@ ENGINES: dict[str, Callable[[Path, EngineOptions], Engine]] = {
     "transformers": _named("transformers"),
     "batched": _named("batched"),
     "vllm": _vllm,
-    **({} if unavailable(torch.float32) else {"native": _named("native")}),
+    **({"native": _named("native")} if TIERS else {}),
+    **{f"native on {tier}": _native_on(tier) for tier in NARROW if tier != TIERS[0]},
     **({"openvino": _named("openvino")} if find_spec("openvino") else {}),
 }
 

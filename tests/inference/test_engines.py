@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM
 
 from luthier.hardware import select_hardware
 from luthier.inference import Engine, EngineRequest, Token, low_priority
-from luthier.inference.engines.native.library import unavailable
 from luthier.inference.options import EngineOptions
 from luthier.types.errors import RateLimitError, UnavailableError
 
@@ -323,14 +322,12 @@ def test_cached_tokens(start: Callable[[Path, EngineOptions], Engine], tiny_base
 
 
 @pytest.mark.skipif(select_hardware("cpu", "auto")[1] != "bfloat16", reason="float32 here")
-@pytest.mark.parametrize("name", sorted({"native", "openvino"} & set(ENGINES)))
+@pytest.mark.parametrize("name", [name for name in ENGINES if name.startswith(("native", "openvino"))])
 def test_batch_invariance(tiny_base: Path, adapters: list[Path], prompt: list[int], name: str) -> None:
     """The same bits alone, in a batch and with a cached prefix: in bfloat16, which shows another order of sums, on two
     threads, which may split the work.
     """
     threads = torch.get_num_threads()
-    if name == "native" and unavailable(torch.bfloat16):
-        pytest.skip(f"{unavailable(torch.bfloat16)}")
     torch.set_num_threads(2)
     engine = ENGINES[name](tiny_base, replace(OPTIONS, precision="bfloat16", max_loras=4))
     torch.set_num_threads(threads)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiers import TIERS, held_to
 from transformers import AutoModelForCausalLM
 
 from families import FAMILIES, make_base
@@ -18,7 +19,8 @@ from luthier.inference.registry import build_engine, select_engine
 from luthier.types.errors import BaseModelError
 
 OPTIONS = EngineOptions(device="cpu", precision="float32")
-FASTEST = "openvino" if find_spec("openvino") else "batched"
+WITHOUT_COMPILER = "openvino" if find_spec("openvino") else "batched"
+FASTEST = WITHOUT_COMPILER if unavailable() else "native"
 PROMPT = [index % 200 for index in range(0, 900, 7)]
 
 
@@ -32,8 +34,7 @@ def test_tokens_are_those_of_transformers(tiny_base: Path, tmp_path: Path, name:
     )
     fastest = FASTEST if family.fused else "batched" if family.batched else "transformers"
     assert select_engine(base, OPTIONS).name == fastest
-    others = ["batched", *([] if unavailable(torch.float32) else ["native"])]
-    for engine_name in ("auto", *(others if family.fused else [])):
+    for engine_name in ("auto", *({WITHOUT_COMPILER, "batched"} if family.fused else [])):
         engine = build_engine(base, replace(OPTIONS, engine=engine_name))
         greedy = SamplingParams(max_tokens=20, stop_ids=frozenset(), temperature=0.0)
         tokens = [token.id for token in engine.submit(EngineRequest(PROMPT, greedy))]
@@ -42,21 +43,24 @@ def test_tokens_are_those_of_transformers(tiny_base: Path, tmp_path: Path, name:
         assert len(set(tokens)) > 3  # else any engine would pass
 
 
-@pytest.mark.skipif(bool(unavailable(torch.bfloat16)), reason=f"{unavailable(torch.bfloat16)}")
-def test_with_amx_native_is_selected_for_bfloat16(tiny_base: Path) -> None:
-    assert select_engine(tiny_base, replace(OPTIONS, precision="bfloat16")).name == "native"
-    assert select_engine(tiny_base, OPTIONS).name == FASTEST
+@pytest.mark.skipif(bool(unavailable()), reason=f"{unavailable()}")
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+@pytest.mark.parametrize("tier", TIERS)
+def test_native_is_selected_on_every_tier(tiny_base: Path, tier: str, precision: str) -> None:
+    with held_to(tier):
+        assert select_engine(tiny_base, replace(OPTIONS, precision=precision)).name == "native"
 
 
 def test_without_a_compiler_another_engine_is_selected(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "_library", lambda _: None)
-    assert select_engine(tiny_base, replace(OPTIONS, precision="bfloat16")).name == FASTEST
+    monkeypatch.setattr(library, "_library", lambda *_: None)
+    assert select_engine(tiny_base, OPTIONS).name == WITHOUT_COMPILER
     with pytest.raises(BaseModelError, match="native engine cannot start: No C\\+\\+ compiler"):
         build_engine(tiny_base, replace(OPTIONS, engine="native"))
 
 
 def test_another_release_of_openvino_is_not_used(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its paged attention may take other inputs: `auto` skips it, and naming it is an error."""
+    monkeypatch.setattr(library, "_library", lambda *_: None)
     monkeypatch.setattr(metadata, "version", lambda _: "2027.1.0")
     assert select_engine(tiny_base, OPTIONS).name == "batched"
     with pytest.raises(BaseModelError, match=r"2027\.1\.0 is installed"):

@@ -2,30 +2,36 @@
 
 import json
 import mmap
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiers import TIERS, TIERS_AND_DTYPES, held_to
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from families import FAMILIES, make_base
 from luthier.arch.projections import PROJECTIONS
 from luthier.inference.engines.native import panels
-from luthier.inference.engines.native.library import unavailable
 from luthier.inference.engines.native.panels import interleaved, pack
 from luthier.inference.engines.native.runner import NativeRunner
 from luthier.inference.memory import block_pool
 from luthier.inference.model_runner import Chunk
+from luthier.native import NO_COMPILER
 from luthier.types.errors import BaseModelError
 
-DTYPES = [
-    pytest.param(dtype, marks=pytest.mark.skipif(bool(unavailable(dtype)), reason=f"{unavailable(dtype)}"))
-    for dtype in (torch.float32, torch.bfloat16)
-]
-BFLOAT16 = DTYPES[1:]
+pytestmark = pytest.mark.skipif(not TIERS, reason=NO_COMPILER)
 LENGTHS = (1, 3, 40, 70, 150, 2, 33, 64)
+
+
+@pytest.fixture(autouse=True)
+def tier(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Native engines run on the tier that the test is parametrized with, if it is."""
+    with held_to(request.param) if hasattr(request, "param") else nullcontext():
+        yield
 
 
 def logits(model: NativeRunner, chunks: list[Chunk]) -> torch.Tensor:
@@ -50,16 +56,16 @@ def slots_of(model: NativeRunner, folders: list[Path]) -> list[int | None]:
     return [None, *(model.adapters.acquire(folder, folders) for folder in folders), None, 0, 1]
 
 
-@pytest.mark.parametrize("dtype", BFLOAT16)
+@pytest.mark.parametrize("tier", TIERS, indirect=True)
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.fused])
-def test_bfloat16_is_close_to_float32(tiny_base: Path, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+def test_bfloat16_is_close_to_float32(tiny_base: Path, tmp_path: Path, name: str) -> None:
     base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.1)
-    exact, rounded = (NativeRunner(base, kind, 1) for kind in (torch.float32, dtype))
+    exact, rounded = (NativeRunner(base, dtype, 1) for dtype in (torch.float32, torch.bfloat16))
     low, reference = (logits(model, chunks_of(model, [None] * 8)).log_softmax(-1) for model in (rounded, exact))
     assert (low - reference).abs().mean() < 0.02 * reference.std()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("tier", "dtype"), TIERS_AND_DTYPES, indirect=["tier"])
 def test_passes_are_batch_invariant(tiny_base: Path, adapters: list[Path], dtype: torch.dtype) -> None:
     """All sequences in one pass, each alone, in two chunks, token by token, on more threads, beside other adapters."""
     model = NativeRunner(tiny_base, dtype, 4)
@@ -107,7 +113,7 @@ def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, to
     return added
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("tier", "dtype"), TIERS_AND_DTYPES, indirect=["tier"])
 @pytest.mark.parametrize("config", [LlamaConfig, Qwen2Config])
 def test_odd_sizes_and_ranks_in_a_pass_of_many_sequences(tmp_path: Path, config: type, dtype: torch.dtype) -> None:
     """No size is a multiple of a tile; 40 sequences of the base model and two adapters, against transformers with the
@@ -138,7 +144,7 @@ def test_odd_sizes_and_ranks_in_a_pass_of_many_sequences(tmp_path: Path, config:
             plain.get_submodule(name).weight.data -= change
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("tier", "dtype"), TIERS_AND_DTYPES, indirect=["tier"])
 def test_stale_contents_of_a_block_leave_no_trace(tiny_base: Path, dtype: torch.dtype) -> None:
     model = NativeRunner(tiny_base, dtype, 1)
     expected = logits(model, chunks_of(model, [None] * 8))
@@ -149,7 +155,7 @@ def test_stale_contents_of_a_block_leave_no_trace(tiny_base: Path, dtype: torch.
     assert torch.equal(logits(stale, chunks_of(stale, [None] * 8)), expected)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("tier", "dtype"), TIERS_AND_DTYPES, indirect=["tier"])
 def test_adapters_with_infinities_are_refused(
     tiny_base: Path, adapters: list[Path], tmp_path: Path, dtype: torch.dtype
 ) -> None:

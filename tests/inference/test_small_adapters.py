@@ -7,7 +7,6 @@ import pytest
 import torch
 from engines import ENGINES
 
-from luthier.inference.engines.native.library import unavailable
 from luthier.inference.options import EngineOptions
 from luthier.training.batching import TrainingExample
 from luthier.training.compute_device import ComputeDevice
@@ -19,7 +18,7 @@ from luthier.training.lora import adapter
 from luthier.training.model import TrainedModel
 
 IDS = np.random.default_rng(5).integers(0, 250, 1500)
-BFLOAT16 = [name for name in ENGINES if name != "vllm" and not (name == "native" and unavailable(torch.bfloat16))]
+BFLOAT16 = [name for name in ENGINES if name != "vllm"]
 
 
 def _logprobs(model: TrainedModel) -> torch.Tensor:

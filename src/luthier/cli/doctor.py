@@ -47,8 +47,8 @@ _CHINESE_NAMES = {
 _CHINESE_REASONS = {  # of `luthier.inference.registry`, which logs them in English
     "the settings name it": "由设置指定",
     "it is the fastest engine on a GPU": "GPU 上最快的引擎",
-    "it is the fastest engine on CPUs with AMX": "有 AMX 的 CPU 上最快的引擎",
-    "it is the fastest engine on x86-64 CPUs without AMX": "没有 AMX 的 x86-64 CPU 上最快的引擎",
+    "it is the fastest engine on this CPU": "这个 CPU 上最快的引擎",
+    "it is the fastest engine without a compiler": "没有编译器时最快的引擎",
     "it is the fastest engine on this CPU that can start": "这个 CPU 上能启动的最快的引擎",
 }
 
@@ -91,7 +91,7 @@ def _is_known(variable: str) -> bool:
     from luthier.types.renamed_settings import RENAMED
 
     name = variable.removeprefix("LUTHIER_").lower()
-    return name in Settings.model_fields or name in RENAMED or name in ("lang", "config")
+    return name in Settings.model_fields or name in RENAMED or name in ("lang", "config", "cpu_tier")
 
 
 def _cpu(settings: Settings) -> Iterator[Finding]:
@@ -154,7 +154,8 @@ def _compiler(settings: Settings) -> Iterator[Finding]:
         yield Finding("compiler", "ok", compiler)
         return
     remedy = say(
-        "Without one training takes up to twice as long: install g++.", "没有它训练时间最多会加倍：请安装 g++。"
+        "Without one training takes up to twice as long, and so does serving: install g++.",
+        "没有它，训练和推理的时间最多会加倍：请安装 g++。",
     )
     yield Finding("compiler", "warning", say("no g++ or clang++", "没有 g++ 或 clang++"), remedy)
 

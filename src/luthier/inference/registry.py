@@ -113,26 +113,19 @@ def _fastest(base: Path, options: EngineOptions) -> Selection:
 
 def _candidates(options: EngineOptions) -> Iterator[tuple[str, Callable[[], str | None], str]]:
     """Fastest first: (engine, why it cannot start on this machine, if so, why it is the fastest)."""
-    device, precision = select_hardware(options.device, options.precision)
+    device, _ = select_hardware(options.device, options.precision)
     if device != "cpu":
         yield "batched", lambda: None, "it is the fastest engine on a GPU"
         return
-    if precision == "bfloat16":
-        yield "native", lambda: _native_unavailable(options.cache), "it is the fastest engine on CPUs with AMX"
-    yield (
-        "openvino",
-        lambda: _unmeasured() or _openvino_unavailable(),
-        "it is the fastest engine on x86-64 CPUs without AMX",
-    )
+    yield "native", lambda: _unmeasured() or _native_unavailable(options.cache), "it is the fastest engine on this CPU"
+    yield "openvino", lambda: _unmeasured() or _openvino_unavailable(), "it is the fastest engine without a compiler"
     yield "batched", lambda: None, "it is the fastest engine on this CPU that can start"
 
 
 def _native_unavailable(cache: Path) -> str | None:
-    import torch
-
     from luthier.inference.engines.native.library import unavailable
 
-    return unavailable(torch.bfloat16, cache)
+    return unavailable(cache)
 
 
 def _unmeasured() -> str | None:

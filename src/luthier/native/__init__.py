@@ -1,12 +1,13 @@
 """Compiles C++ kernels on the machine that runs them, once, in a few seconds; and passes tensors to them.
 
-A library lies in the cache folder under a fingerprint of sources, flags, compiler and CPU. `simd.h` and `amx.h` are
-headers that several rooms include.
+A library is compiled for a CPU tier, or for the CPU of this machine, and lies in the cache folder under a fingerprint
+of sources, flags, compiler and CPU. `simd.h`, `avx512.h` and `amx.h` are headers that several rooms include.
 """
 
 import ctypes
 import hashlib
 import logging
+import os
 import platform
 import shutil
 import subprocess
@@ -14,24 +15,37 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_HEADERS = tuple(Path(__file__).with_name(name) for name in ("simd.h", "amx.h"))
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
+from luthier.hardware import CPU_TIER_VARIABLE
+
+_HEADERS = tuple(Path(__file__).with_name(name) for name in ("simd.h", "avx512.h", "amx.h"))
+_FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
+_TIER_FLAGS = {  # of the tiers of `hardware`
+    "amx": ("-march=x86-64-v4", "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
+    "avx512-bf16": ("-march=x86-64-v4", "-mavx512bf16"),
+    "avx512": ("-march=x86-64-v4",),
+    "avx2": ("-march=x86-64-v3",),
+    "neon": (),
+    "baseline": (),
+}
 NO_COMPILER = "No C++ compiler with OpenMP was found that works (g++ or clang++)"
 _log = logging.getLogger(__name__)
 
 
-def load_library(cache: Path, source: Path, *headers: Path) -> ctypes.CDLL | None:
+def load_library(cache: Path, source: Path, *headers: Path, tier: str | None = None) -> ctypes.CDLL | None:
     """The library of `source`, compiled into `cache`/kernels unless it is there; `headers`: what it includes.
 
-    None without a compiler that has OpenMP; the log says why a compiler that was found failed.
+    `tier`: of `hardware`; None: LUTHIER_CPU_TIER, else all that this CPU has. None without a compiler that has OpenMP;
+    the log says why a compiler that was found failed.
     """
     compiler = next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
     if compiler is None:
         return None
+    tier = tier or os.environ.get(CPU_TIER_VARIABLE)
+    flags = (*_FLAGS, *(_TIER_FLAGS[tier] if tier else ("-march=native",)))
     try:
-        path = cache / "kernels" / f"{_fingerprint(compiler, (source, *headers, *_HEADERS))}.so"
+        path = cache / "kernels" / f"{_fingerprint(compiler, flags, (source, *headers, *_HEADERS))}.so"
         if not path.exists():
-            _compile(compiler, source, path)
+            _compile(compiler, flags, source, path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
         output = getattr(error, "stderr", None) or b""
@@ -55,21 +69,21 @@ def argument(value: Any) -> ctypes.c_void_p | ctypes.c_float | ctypes.c_int64:
     return ctypes.c_void_p(value.data_ptr() if hasattr(value, "data_ptr") else value.ctypes.data)
 
 
-def _compile(compiler: str, source: Path, path: Path) -> None:
+def _compile(compiler: str, flags: tuple[str, ...], source: Path, path: Path) -> None:
     """Writes the library to `path` by an atomic rename: several processes may compile it at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         library = Path(scratch) / path.name
-        command = [compiler, *_FLAGS, f"-I{_HEADERS[0].parent}", str(source), "-o", str(library)]
+        command = [compiler, *flags, f"-I{_HEADERS[0].parent}", str(source), "-o", str(library)]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         library.replace(path)
 
 
-def _fingerprint(compiler: str, sources: tuple[Path, ...]) -> str:
+def _fingerprint(compiler: str, flags: tuple[str, ...], sources: tuple[Path, ...]) -> str:
     """A hash of everything that the library depends on: unlike machines may share a cache folder."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=20).stdout
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else [platform.processor()]
     features = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
     texts = [path.read_bytes() for path in sources]
-    return hashlib.sha256(repr((texts, _FLAGS, version, features)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((texts, flags, version, features)).encode()).hexdigest()[:16]

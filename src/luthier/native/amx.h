@@ -5,11 +5,13 @@
 
 #pragma once
 
-#include <immintrin.h>
+#include "avx512.h"
 #include <sys/syscall.h>
 #include <unistd.h>
 
 namespace amx {
+
+using avx512::to_bf16, avx512::vexp;
 
 constexpr int64_t STEP = 32;  // sizes of a product are multiples of two tiles
 
@@ -71,21 +73,6 @@ static inline int64_t round_up(int64_t count) { return (count + STEP - 1) / STEP
 static inline uint16_t* alloc_bf16(int64_t count) { return (uint16_t*)alloc_floats((count + 1) / 2); }
 
 static const V LANE_INDEX = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-static inline S to_bf16(V x) { return (S)_mm512_cvtneps_pbh((__m512)x); }
-
-static inline V vexp(V x) {  // exp with a relative error of 4e-6; underflows to 0 for very negative x
-    V scaled = x * 1.44269504f;
-    V integer = (V)_mm512_roundscale_ps((__m512)scaled, 8), r = scaled - integer;
-    V p = broadcast(1.5353362e-4f);  // Cephes, exp2f
-    p = p * r + 1.3398874e-3f;
-    p = p * r + 9.6184374e-3f;
-    p = p * r + 5.5503325e-2f;
-    p = p * r + 2.4022648e-1f;
-    p = p * r + 6.9314720e-1f;
-    p = p * r + 1.0f;
-    return (V)_mm512_scalef_ps((__m512)p, (__m512)integer);
-}
 
 // Transposes 16 x 16 elements of 32 bits: floats, or pairs of bf16. Strides count bf16.
 static inline void transpose_16x16(const uint16_t* from, int64_t stride, uint16_t* to, int64_t to_stride) {

@@ -25,6 +25,7 @@ typedef float V __attribute__((vector_size(4 * W)));
 typedef uint32_t U __attribute__((vector_size(4 * W)));
 typedef uint16_t S __attribute__((vector_size(2 * W)));
 typedef float UnalignedV __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef uint32_t UnalignedU __attribute__((vector_size(4 * W), aligned(4), may_alias));
 typedef uint16_t UnalignedS __attribute__((vector_size(2 * W), aligned(2), may_alias));
 struct bf16 { uint16_t bits; };
 

@@ -1,4 +1,4 @@
-"""The native engine: Llama-like decoders in C++, in float32 on any CPU and in bfloat16 on CPUs with AMX."""
+"""The native engine: Llama-like decoders in C++, with kernels for each CPU tier."""
 
 from luthier.arch import Backend, Feature
 

@@ -1,13 +1,20 @@
 // A forward pass of a Llama-like decoder for serving: chunks of several sequences, each with its own LoRA adapter, from
 // token ids to logits.
 //
-// In bfloat16 on AMX, in float32 on any CPU: `formats.h` has what differs. Weights lie in panels of 32 outputs, the order
-// in which the products read them. Residuals and sums are float32; operands of products are rounded to the dtype.
+// Compiled once for each CPU tier; `formats.h` says what differs. Weights lie in panels of 32 outputs, the order in which
+// the products read them. Residuals and sums are float32; operands of products are rounded to the format's dtype.
 // Batch-invariant: the numbers of a token have the same bits whatever else is in the pass.
 //
 // T tokens, D hidden size, H query heads, G key/value heads, K head width, I intermediate size. P and "padded": rounded
 // up to 32, with zeros beyond.
 
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
+#define HAS_AMX
+#include "kernels_amx.h"
+#elif defined(__AVX512BF16__)
+#include "kernels_avx512.h"
+#endif
+#include "kernels_float32.h"
 #include "tasks.h"
 #include <new>
 
@@ -16,8 +23,10 @@ namespace {
 constexpr int64_t CACHED_BYTES = 640 * 1024;  // of panels, which stay in a core's L2 cache
 constexpr float MINUS_INFINITY = -1e30f;
 
-template <class F> class Forward {
+// F: the format; Panel: the layout of the weights, one that F can multiply with.
+template <class F, class Panel> class Forward {
     using T = typename F::T;
+    using Factors = typename F::Factors;
     const ForwardPass<T>& p;
     const float epsilon, scale;
     // D, HK, I, K and HK + 2GK padded; the columns of x A.
@@ -49,11 +58,11 @@ template <class F> class Forward {
     void run() {
 #pragma omp parallel num_threads(p.threads)
         {
-            typename F::TileConfig config;
+            typename F::ThreadState state;
             Scratch<T> scratch(head_width);
             embed();
             for (int64_t index = 0; index < p.layer_count; index++) {
-                const Layer<T>& layer = p.layers[index];
+                const Layer& layer = p.layers[index];
                 rms_norm_all(layer.input_norm);
                 project(normed, hidden_width, layer.qkv, qkv_width, index, QKV,
                         [&](auto row, auto count, auto panel, auto c) {
@@ -97,11 +106,11 @@ template <class F> class Forward {
 #pragma omp for schedule(static) nowait
         for (int64_t row = 0; row < p.token_count; row++) {
             const int64_t id = p.token_ids[row];
-            const T *embedding = p.embeddings + id * p.hidden_size;
-            const T *panel = p.lm_head + id / PANEL * PANEL * hidden_width;
+            const auto* embedding = (const typename Panel::Element*)p.embeddings + id * p.hidden_size;
+            const Panel panel(p.lm_head + id / PANEL * Panel::bytes(hidden_width));
             float* to = x + row * hidden_width;
             for (int64_t i = 0; i < p.hidden_size; i++)
-                to[i] = F::to_float(p.embeddings ? embedding[i] : panel[F::panel_index(i, id % PANEL)]);
+                to[i] = p.embeddings ? to_float(embedding + i) : panel.at(i, id % PANEL);
             for (int64_t i = p.hidden_size; i < hidden_width; i++) to[i] = 0;
         }
         // Zeroes new value blocks: a probability of 0 times a stale NaN would be NaN.
@@ -147,8 +156,8 @@ template <class F> class Forward {
             alignas(64) float c[ROWS * HALF_PANEL] = {};
             if (column < factors.rank) {
                 const T* panel = adapter.data + layer * adapter.layer_size + factors.a_offset + column * depth;
-                Term<T> term = {left + block * ROWS * depth, depth, depth, panel};
-                F::template multiply<HALF_PANEL>(&term, 1, rows_in(block, p.token_count), c);
+                Term<T, Factors> term = {left + block * ROWS * depth, depth, depth, F::factors(panel, HALF_PANEL)};
+                F::template multiply<HALF_PANEL>(term, nullptr, 0, rows_in(block, p.token_count), c);
             }
             for (int64_t r = 0; r < ROWS; r++)
                 for (int64_t n = 0; n < HALF_PANEL; n += W) {
@@ -158,18 +167,18 @@ template <class F> class Forward {
         }
     }
 
-    template <class Finish> void project(const T* left, int64_t depth, const T* panels, int64_t columns,
+    template <class Finish> void project(const T* left, int64_t depth, const uint8_t* panels, int64_t columns,
                                          int64_t layer, Projection projection, Finish finish) {
         if (!tasks.runs.empty()) multiply_a(left, depth, layer, projection);
-        auto lora_terms = [&](int64_t block, int64_t panel, Term<T>* to) {
+        auto lora_terms = [&](int64_t block, int64_t panel, Term<T, Factors>* to) {
             int count = 0;
             for (int64_t run = tasks.first_run[block]; run < tasks.first_run[block + 1]; run++) {
                 const Adapter<T>& adapter = *p.adapters[tasks.runs[run].adapter];
                 const auto& factors = adapter.projections[projection];
                 if (!factors.rank) continue;
+                const T* b = adapter.data + layer * adapter.layer_size + factors.b_offset;
                 to[count++] = {low + run * ROWS * low_width + factors.starts[panel], low_width, factors.panel_rank,
-                               adapter.data + layer * adapter.layer_size + factors.b_offset +
-                                   panel * factors.panel_rank * PANEL};
+                               F::factors(b + panel * factors.panel_rank * PANEL, PANEL)};
             }
             return count;
         };
@@ -178,22 +187,23 @@ template <class F> class Forward {
 
     // Left times panels, plus the products of `more_terms`; `finish` gets each 32 rows by 32 columns of the result.
     template <class Finish, class MoreTerms>
-    void multiply(const T* left, int64_t depth, const T* panels, int64_t panel_count, int64_t rows, Finish finish,
+    void multiply(const T* left, int64_t depth, const uint8_t* panels, int64_t panel_count, int64_t rows, Finish finish,
                   MoreTerms more_terms) {
         const int64_t blocks = round_up(rows) / ROWS, threads = omp_get_num_threads();
-        const int64_t cached_parts = std::max<int64_t>(1, panel_count * depth * PANEL * sizeof(T) / CACHED_BYTES);
+        const int64_t cached_parts = std::max<int64_t>(1, panel_count * Panel::bytes(depth) / CACHED_BYTES);
         const int64_t parts = min64(panel_count, blocks > 1 ? cached_parts : threads);
         const int64_t splits = blocks > 1 ? min64(blocks, threads / std::gcd(parts, threads)) : 1;
-        Term<T> terms[ROWS + 1];
+        Term<T, Factors> more[ROWS];
         alignas(64) float c[ROWS * PANEL];
 #pragma omp for schedule(dynamic)
         for (int64_t task = 0; task < parts * splits; task++) {
             const int64_t part = task / splits, split = task % splits;
             for (int64_t block = blocks * split / splits; block < blocks * (split + 1) / splits; block++)
                 for (int64_t panel = panel_count * part / parts; panel < panel_count * (part + 1) / parts; panel++) {
-                    terms[0] = {left + block * ROWS * depth, depth, depth, panels + panel * depth * PANEL};
-                    const int count = 1 + more_terms(block, panel, terms + 1);
-                    F::template multiply<PANEL>(terms, count, rows_in(block, rows), c);
+                    const Term<T, Panel> term = {left + block * ROWS * depth, depth, depth,
+                                                 Panel(panels + panel * Panel::bytes(depth))};
+                    const int count = more_terms(block, panel, more);
+                    F::template multiply<PANEL>(term, more, count, rows_in(block, rows), c);
                     finish(block * ROWS, rows_in(block, rows), panel, c);
                 }
         }
@@ -305,13 +315,23 @@ template <class F> class Forward {
             for (int64_t r = 0; r < count; r++)
                 memcpy(p.out + (row + r) * p.vocabulary_size + panel * PANEL, c + r * PANEL, 4 * columns);
         };
-        auto no_more_terms = [](int64_t, int64_t, Term<T>*) { return 0; };
+        auto no_more_terms = [](int64_t, int64_t, Term<T, Factors>*) { return 0; };
         multiply(outputs, hidden_width, p.lm_head, round_up(p.vocabulary_size) / PANEL, p.output_count, copy_logits,
                  no_more_terms);
     }
 };
 
 }  // namespace
+
+#ifdef HAS_AMX
+using Bf16Format = AmxBf16;
+#elif defined(__AVX512BF16__)
+using Bf16Format = Avx512Bf16;
+#endif
+
+template <class F, class Panel> void run(const void* pass, float epsilon) {
+    Forward<F, Panel>(*(const ForwardPass<typename F::T>*)pass, epsilon).run();
+}
 
 extern "C" {
 
@@ -323,16 +343,23 @@ int64_t luthier_has_amx() {
 #endif
 }
 
-// `is_bf16`: the dtype is bfloat16, which needs AMX; else float32. Returns false when memory runs out.
-int64_t luthier_forward(int64_t is_bf16, float epsilon, const void* pass) {
-    try {
-#ifdef HAS_AMX
-        if (is_bf16) {
-            Forward<Bfloat16>(*(const ForwardPass<uint16_t>*)pass, epsilon).run();
-            return true;
-        }
+// Whether activations can be bfloat16.
+int64_t luthier_computes_bf16() {
+#ifdef __AVX512BF16__
+    return true;
+#else
+    return false;
 #endif
-        Forward<Float32>(*(const ForwardPass<float>*)pass, epsilon).run();
+}
+
+// `activations_bf16`: activations, KV blocks and adapters are bfloat16, else float32; `weights_bf16` likewise.
+// Returns false when memory runs out.
+int64_t luthier_forward(int64_t activations_bf16, int64_t weights_bf16, float epsilon, const void* pass) {
+    try {
+#ifdef __AVX512BF16__
+        if (activations_bf16) return run<Bf16Format, Tiles>(pass, epsilon), true;
+#endif
+        if (weights_bf16) run<Float32, WidenedPanel>(pass, epsilon); else run<Float32, FloatPanel>(pass, epsilon);
         return true;
     } catch (const std::bad_alloc&) {
         return false;

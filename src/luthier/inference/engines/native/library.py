@@ -1,16 +1,21 @@
-"""The compiled `forward.cpp`, and whether it can run on this machine."""
+"""The compiled `forward.cpp`: one library for each CPU tier, of which a process takes the fastest that works here."""
 
 import ctypes
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from luthier import native
+from luthier.hardware import CpuTier, cpu_tiers
 from luthier.settings import DEFAULT_CACHE
 
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("forward.cpp", "tasks.h", "formats.h", "pass.h"))
+_FILES = (
+    *("forward.cpp", "tasks.h", "formats.h", "pass.h"),
+    *("kernels_float32.h", "kernels_avx512.h", "kernels_amx.h"),
+)
+_SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)
 
 _FIELDS = (
     *("layer_count", "hidden_size", "heads", "kv_heads", "head_width", "intermediate_size", "vocabulary_size"),
@@ -25,23 +30,40 @@ class ForwardPass(ctypes.Structure):
 
     _fields_ = tuple((name, ctypes.c_int64) for name in _FIELDS)
 
-    def run(self, cache: Path, dtype: torch.dtype, epsilon: float) -> bool:
+
+class Library(NamedTuple):
+    """`forward.cpp` compiled for a tier."""
+
+    tier: CpuTier
+    functions: Any
+
+    def activations(self, dtype: torch.dtype) -> torch.dtype:
+        """The dtype of activations, KV blocks and adapters for a model in `dtype`.
+
+        Tiers without bfloat16 compute in float32, with weights in bfloat16.
+        """
+        return dtype if self.functions.luthier_computes_bf16() else torch.float32
+
+    def run(self, forward: ForwardPass, activations: torch.dtype, weights: torch.dtype, epsilon: float) -> bool:
         """False when memory runs out."""
-        library: Any = _library(cache)
-        is_bf16 = ctypes.c_int64(dtype == torch.bfloat16)
-        return bool(library.luthier_forward(is_bf16, ctypes.c_float(epsilon), ctypes.byref(self)))
+        dtypes = [ctypes.c_int64(dtype == torch.bfloat16) for dtype in (activations, weights)]
+        return bool(self.functions.luthier_forward(*dtypes, ctypes.c_float(epsilon), ctypes.byref(forward)))
 
 
-def unavailable(dtype: torch.dtype, cache: Path = DEFAULT_CACHE) -> str | None:
-    """Why the engine cannot compute in a dtype on this machine, if so. `cache`: the folder it compiles into."""
-    library = _library(cache)
-    if library is None:
-        return native.NO_COMPILER
-    if dtype == torch.bfloat16 and not native.has_amx(library):
-        return "the CPU has no AMX"
-    return None
+def unavailable(cache: Path = DEFAULT_CACHE) -> str | None:
+    """Why the engine cannot compute on this machine, if so. `cache`: the folder it compiles into."""
+    return None if fastest_library(cache) else native.NO_COMPILER
+
+
+def fastest_library(cache: Path) -> Library | None:
+    """Of the tiers that this CPU has and LUTHIER_CPU_TIER allows. None without a compiler."""
+    return next(filter(None, (_library(cache, tier) for tier in cpu_tiers())), None)
 
 
 @lru_cache
-def _library(cache: Path) -> ctypes.CDLL | None:
-    return native.load_library(cache, *_SOURCES)
+def _library(cache: Path, tier: CpuTier) -> Library | None:
+    """None as well where the operating system does not grant AMX to this process."""
+    functions = native.load_library(cache, *_SOURCES, tier=tier.name)
+    if functions is None or (tier.name == "amx" and not native.has_amx(functions)):
+        return None
+    return Library(tier, functions)

@@ -9,13 +9,13 @@
 
 namespace {
 
-template <class T> struct Layer {
+struct Layer {  // bytes: packed weights, see `formats.h`
     const float* input_norm;
-    const T* qkv;
+    const uint8_t* qkv;
     const float* qkv_bias;  // [HK + 2GK] or null
-    const T* out;
+    const uint8_t* out;
     const float* post_attention_norm;
-    const T *gate_up, *down;
+    const uint8_t *gate_up, *down;
 };
 
 enum Projection { QKV, OUT, GATE_UP, DOWN };
@@ -38,9 +38,10 @@ struct Sequence {  // `count` tokens of the pass from `begin` on, after `past` t
 template <class T> struct ForwardPass {
     // The model. `embeddings` is null when tied to the LM head.
     int64_t layer_count, hidden_size, heads, kv_heads, head_width, intermediate_size, vocabulary_size;
-    const Layer<T>* layers;
+    const Layer* layers;
     const float* final_norm;
-    const T *lm_head, *embeddings;
+    const uint8_t* lm_head;
+    const void* embeddings;  // in the dtype of the weights
     const float *cos, *sin;  // [positions, K], of which the second half repeats the first
     // The KV cache: for each layer blocks of keys [G, P, 64] and of values [G, 64, P].
     T* const* keys;

@@ -14,7 +14,7 @@ from luthier.hardware import release_memory
 from luthier.inference.engines.fused_model import FusedModel, load_decoder
 from luthier.inference.engines.model_loading import cpu_dtype
 from luthier.inference.engines.native import BACKEND
-from luthier.inference.engines.native.library import ForwardPass, unavailable
+from luthier.inference.engines.native.library import ForwardPass, fastest_library
 from luthier.inference.engines.native.packed_lora import PackedLora
 from luthier.inference.engines.native.panels import (
     HALF_PANEL,
@@ -48,11 +48,14 @@ class NativeRunner(ModelRunner):
 
     def __init__(self, base: Path, dtype: torch.dtype, max_loras: int, cache: Path = DEFAULT_CACHE) -> None:
         """Raises BaseModelError."""
-        if reason := unavailable(dtype, cache):
-            raise BaseModelError(f"The native engine cannot start: {reason}.")
-        self._cache = cache
+        library = fastest_library(cache)
+        if library is None:
+            raise BaseModelError(f"The native engine cannot start: {native.NO_COMPILER}.")
+        self._library = library
         spec, weights = load_decoder(base, dtype, BACKEND)
-        self._model = FusedModel(spec, dtype, torch.device("cpu"))
+        activations = library.activations(dtype)
+        self._model = FusedModel(spec, activations, torch.device("cpu"))
+        self._weights_dtype = torch.bfloat16 if _is_bfloat16(weights) else dtype
         self.context_tokens = spec.context_tokens
         self._rotary = RotaryTable(weights)
         self._referenced: dict[str, Any] = {}  # objects whose addresses the pass has
@@ -66,7 +69,7 @@ class NativeRunner(ModelRunner):
         values = spec.kv_heads, _BLOCK_SIZE, round_up(spec.head_dim)
         shapes = {f"keys.{layer}": keys for layer in range(spec.layers)}
         shapes |= {f"values.{layer}": values for layer in range(spec.layers)}
-        self.pool = BlockPool(_BLOCK_SIZE, shapes, dtype.itemsize)
+        self.pool = BlockPool(_BLOCK_SIZE, shapes, activations.itemsize)
         self._bound_reallocations = 0  # of the pool, when the pass got its addresses
         self.kv_cache = PagedCache(self.pool)
         self.adapters = PackedLora(self._model, max_loras)
@@ -88,7 +91,7 @@ class NativeRunner(ModelRunner):
         adapters = np.array([adapter.table.ctypes.data for adapter in self.adapters.adapters], np.int64)
         self._point(adapters=adapters, cos=cos, sin=sin, out=out)
         self._pass.returns_hidden = int(hidden)
-        if not self._pass.run(self._cache, self._model.dtype, self._model.spec.norm_eps):
+        if not self._library.run(self._pass, self._model.dtype, self._weights_dtype, self._model.spec.norm_eps):
             raise MemoryError(f"{self._pass.token_count} tokens in one pass")
         del self._referenced["out"]
         return out
@@ -121,13 +124,13 @@ class NativeRunner(ModelRunner):
         shapes["gate_up"] = spec.hidden_size, 2 * round_up(spec.intermediate_size, HALF_PANEL)
         per_layer = sum(packed_size(outputs, inputs) for inputs, outputs in shapes.values())
         count = spec.layers * per_layer + packed_size(spec.vocab_size, spec.hidden_size)
-        arena = Arena(count, self._model.dtype)
+        arena = Arena(count, self._weights_dtype)
         tied = weights.lm_head.weight is weights.model.embed_tokens.weight
         self._point(
             final_norm=_padded_floats(weights.model.norm.weight),
             layers=np.array([self._pack_layer(layer, arena) for layer in weights.model.layers], np.int64),
-            lm_head=arena.store(pack(weights.lm_head.weight)),
-            embeddings=None if tied else weights.model.embed_tokens.weight,
+            lm_head=arena.store(pack(weights.lm_head.weight.to(self._weights_dtype))),
+            embeddings=None if tied else weights.model.embed_tokens.weight.to(self._weights_dtype),
         )
 
     def _pack_layer(self, layer: Any, arena: Arena) -> list[int]:
@@ -135,7 +138,7 @@ class NativeRunner(ModelRunner):
         linears = {name: [layer.get_submodule(path) for path in paths] for name, paths in PROJECTIONS.items()}
         fused = {name: torch.cat([linear.weight for linear in parts]) for name, parts in linears.items()}
         fused["gate_up"] = gather_rows(fused["gate_up"], interleaved(linears["down"][0].in_features))
-        packed = {name: arena.store(pack(weight)) for name, weight in fused.items()}
+        packed = {name: arena.store(pack(weight.to(self._weights_dtype))) for name, weight in fused.items()}
         biases = [linear.bias for linear in linears["qkv"]]
         fields = [
             _padded_floats(layer.input_layernorm.weight),
@@ -166,6 +169,12 @@ class NativeRunner(ModelRunner):
             addresses = [self.pool.data[f"{name}.{layer}"].ctypes.data for layer in range(self._model.depth)]
             self._point(**{name: np.array(addresses, np.int64)})
         self._bound_reallocations = self.pool.reallocations
+
+
+def _is_bfloat16(model: Any) -> bool:
+    """Whether bfloat16 holds all weight matrices exactly."""
+    matrices = (parameter for parameter in model.parameters() if parameter.dim() > 1)
+    return all(matrix.dtype == torch.bfloat16 or matrix.equal(matrix.bfloat16().float()) for matrix in matrices)
 
 
 def _address(value: Any) -> int:

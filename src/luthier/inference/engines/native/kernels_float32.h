@@ -1,0 +1,125 @@
+// Sums in float32, on any CPU: AVX-512, AVX2 with FMA, SSE2 or NEON, as the compiler is told.
+//
+// Weights are float32 or bfloat16, which is widened in registers; the sums are the same where bfloat16 is exact.
+
+#pragma once
+
+#include "formats.h"
+
+namespace {
+
+struct FloatRows {  // [depth, columns]
+    const float* data;
+    int64_t columns;
+
+    struct Vectors {  // W columns of 32 rows
+        const float* first;
+        int64_t columns;
+        void pair(int64_t p, V& even, V& odd) const {
+            even = *(const UnalignedV*)(first + 2 * p * columns), odd = *(const UnalignedV*)(first + (2 * p + 1) * columns);
+        }
+    };
+    Vectors vectors(int64_t k, int64_t n) const { return {data + k * columns + n, columns}; }
+};
+
+struct FloatPanel : FloatRows {  // weights
+    using Element = float;
+    explicit FloatPanel(const void* panel) : FloatRows{(const float*)panel, PANEL} {}
+    static int64_t bytes(int64_t depth) { return 4 * depth * PANEL; }
+    float at(int64_t k, int64_t n) const { return data[k * PANEL + n]; }
+};
+
+struct WidenedPanel {  // weights in bfloat16
+    using Element = bf16;
+    const bf16* data;
+
+    explicit WidenedPanel(const void* panel) : data((const bf16*)panel) {}
+    static int64_t bytes(int64_t depth) { return 2 * depth * PANEL; }
+    float at(int64_t k, int64_t n) const { return to_float(data + tile_index(k, n, PANEL)); }
+
+    struct Vectors {
+        const bf16* first;
+        void pair(int64_t p, V& even, V& odd) const {
+            const U both = *(const UnalignedU*)(first + 32 * p);
+            even = (V)(both << 16), odd = (V)(both & 0xffff0000u);
+        }
+    };
+    Vectors vectors(int64_t k, int64_t n) const { return {data + tile_index(k, n, PANEL)}; }
+};
+
+struct Float32 {
+    using T = float;
+    struct ThreadState { ThreadState() {} };
+    using Panel = FloatPanel;
+    static FloatRows factors(const T* panel, int64_t columns) { return {panel, columns}; }
+    using Factors = FloatRows;
+
+    // Into a block of keys [P, 64], and of values [64, P]; P: the padded head width.
+    static void store_key(T* block, int64_t position, const T* key, int64_t width) {
+        for (int64_t i = 0; i < width; i++) block[i * BLOCK + position] = key[i];
+    }
+    static void store_value(T* block, int64_t position, const T* value, int64_t width) {
+        memcpy(block + position * width, value, sizeof(T) * width);
+    }
+
+    static void store(T* to, V x) { *(UnalignedV*)to = x; }
+    static V vexp(V x) { return ::vexp(x); }
+    static float reduce_sum(V x) { return ::reduce_sum(x); }
+    static float reduce_max(V x) { return ::reduce_max(x); }
+
+    // c [rows, N] = the sum of the terms.
+    template <int64_t N, class Right>
+    static void multiply(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t rows, float* c) {
+        sum_terms<false>(first, more, count, rows, c, N);
+    }
+    static void score(const T* queries, int64_t width, const T* keys, int64_t rows, float* scores) {
+        sum_terms<false>(Term<T, FloatRows>{queries, width, width, {keys, BLOCK}}, nullptr, 0, rows, scores, BLOCK);
+    }
+    static void accumulate_values(const T* probabilities, const T* values, int64_t width, int64_t rows, float* out) {
+        sum_terms<true>(Term<T, FloatRows>{probabilities, BLOCK, BLOCK, {values, width}}, nullptr, 0, rows, out, width);
+    }
+
+  private:
+    template <bool ADD, class Right>
+    static void sum_terms(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t rows, float* c,
+                          int64_t columns) {
+        for_row_groups<REGISTER_ROWS>(0, rows, [&](auto group, int64_t row) {
+            constexpr int R = group, VECS = std::min<int>(REGISTER_ROWS * REGISTER_VECS / R, HALF_PANEL / W * 2);
+            int64_t n = 0;
+            for (; n + VECS * W <= columns; n += VECS * W) sum_block<ADD, R, VECS>(first, more, count, row, c, columns, n);
+            for (; n < columns; n += W) sum_block<ADD, R, 1>(first, more, count, row, c, columns, n);
+        });
+    }
+
+    template <bool ADD, int R, int VECS, class Right>
+    INLINED static void sum_block(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t row, float* c,
+                          int64_t columns, int64_t n) {
+        V sums[R][VECS] = {};
+        if (ADD)
+            for (int r = 0; r < R; r++)
+                for (int v = 0; v < VECS; v++) sums[r][v] = *(UnalignedV*)(c + (row + r) * columns + n + v * W);
+        add_term<R, VECS>(sums, first, row, n);
+        for (int index = 0; index < count; index++) add_term<R, VECS>(sums, more[index], row, n);
+        for (int r = 0; r < R; r++)
+            for (int v = 0; v < VECS; v++) *(UnalignedV*)(c + (row + r) * columns + n + v * W) = sums[r][v];
+    }
+
+    template <int R, int VECS, class Right>
+    INLINED static void add_term(V (&sums)[R][VECS], const Term<T, Right>& term, int64_t row, int64_t n) {
+        const T* left = term.left + row * term.stride;
+        for (int64_t k = 0; k < term.depth; k += STEP, left += STEP) {
+            decltype(term.right.vectors(k, n)) right[VECS];
+            for (int v = 0; v < VECS; v++) right[v] = term.right.vectors(k, n + v * W);
+            for (int64_t p = 0; p < STEP / 2; p++) {
+                V even[VECS], odd[VECS];
+                for (int v = 0; v < VECS; v++) right[v].pair(p, even[v], odd[v]);
+                for (int r = 0; r < R; r++)
+                    for (int v = 0; v < VECS; v++) sums[r][v] += left[r * term.stride + 2 * p] * even[v];
+                for (int r = 0; r < R; r++)
+                    for (int v = 0; v < VECS; v++) sums[r][v] += left[r * term.stride + 2 * p + 1] * odd[v];
+            }
+        }
+    }
+};
+
+}  // namespace
