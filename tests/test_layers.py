@@ -15,7 +15,7 @@ LINES = [
     {"export", "migrate", "server", "worker"},
     {"catalogue", "evaluation", "generate", "inference", "store", "training", "webhooks"},
     {"arch", "data", "native"},
-    {"plugins", "settings", "weights"},
+    {"base_config", "plugins", "settings", "weights"},
     {"dashboard", "hardware", "types"},
     {"language"},
 ]

@@ -24,16 +24,18 @@ TOKENIZER_FILES = (
     "generation_config.json",
 )
 _GROUPS = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ffn")}
+_OTHER_TOWERS = re.compile(r"(?:^|\.)(?:embed_)?(?:vision|visual|audio|image)\w*\.")  # beside the text model
 _LAYER = re.compile(r"\.\d+\.(?:.*\.)?(\w+)\.(\w+)\.weight")  # …layers.0.self_attn.q_proj.weight
 
 
 def tensor_shapes(folder: Path) -> dict[str, list[int]]:
-    """The shape of every tensor by name. Raises BaseModelError."""
+    """The shape of every tensor of the text model by name. Raises BaseModelError."""
     shapes: dict[str, list[int]] = {}
     try:
         for file in sorted(folder.glob("*.safetensors")):
             with safe_open(file, "np") as tensors:
-                shapes |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+                names = [name for name in tensors.keys() if not _OTHER_TOWERS.search(name)]  # noqa: SIM118
+                shapes |= {name: tensors.get_slice(name).get_shape() for name in names}
     except (OSError, SafetensorError) as error:
         raise BaseModelError(f"The weights of {folder.name} cannot be read: {error}") from error
     if not shapes:

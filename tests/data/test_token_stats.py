@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from luthier.base_config import context_tokens
 from luthier.data.examples.example import read_examples, to_example
 from luthier.data.rendering.renderer import Renderer
-from luthier.data.token_stats import Distribution, context_tokens, measure, openai_tokens
+from luthier.data.token_stats import Distribution, measure, openai_tokens
 from luthier.types.errors import RenderError
 from templates import NO_FUNCTIONS, write_base
 

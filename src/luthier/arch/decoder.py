@@ -5,7 +5,6 @@ no forward pass. Anything else is Unsupported, and transformers runs the model: 
 another model.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 from luthier.arch.features import ACTIVATIONS, Feature
 from luthier.arch.reader import ConfigReader
 from luthier.arch.rotary import Rotary
+from luthier.base_config import read_config, text_section
+from luthier.types.errors import BaseModelError
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,9 @@ class DecoderSpec:
     def from_folder(cls, base: Path) -> "DecoderSpec | Unsupported":
         """Reads the config.json of a base model folder."""
         try:
-            values = json.loads((base / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            return Unsupported(f"its config.json cannot be read: {error}")
-        return cls.from_config(values) if isinstance(values, dict) else Unsupported("its config.json is no object")
+            return cls.from_config(text_section(read_config(base)))
+        except BaseModelError as error:
+            return Unsupported(str(error))
 
     @property
     def features(self) -> frozenset[Feature]:

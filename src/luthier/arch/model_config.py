@@ -4,11 +4,11 @@ A config.json may name an attention implementation, which transformers would loo
 (CVE-2026-4372 is of that kind). Which implementation computes is for Luthier to choose, so the name is dropped.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from luthier.types.errors import BaseModelError, without_path
+from luthier.weights import tensor_shapes
 
 
 def load_config(folder: Path) -> Any:
@@ -20,7 +20,6 @@ def load_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     try:
-        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever the config classes raise for values of any kind
         raise BaseModelError(
@@ -30,6 +29,6 @@ def load_config(folder: Path) -> Any:
         if hasattr(part, "_attn_implementation_internal"):
             part._attn_implementation_internal = None
     text = config.get_text_config(decoder=True)
-    if text is not config and "tie_word_embeddings" not in written.get("text_config", {}):
-        text.tie_word_embeddings = written.get("tie_word_embeddings", text.tie_word_embeddings)
+    if text is not config and any(folder.glob("*.safetensors")):  # either part of the config may say otherwise
+        text.tie_word_embeddings = not any(name.endswith("lm_head.weight") for name in tensor_shapes(folder))
     return text

@@ -5,9 +5,13 @@ Reads config.json and the tokenizer files; never weights or code.
 
 import json
 import re
+from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from luthier.arch.model_config import load_config
+from luthier.base_config import read_config
 from luthier.data.rendering.renderer import Renderer
 from luthier.language import say
 from luthier.types.errors import BaseModelError
@@ -16,7 +20,7 @@ _SHARD = re.compile(r"[\w.-]+\.safetensors", re.ASCII)  # in the same folder as 
 
 
 def check_config(path: Path, name: str) -> str:
-    """The architecture of a config.json. Raises BaseModelError if it is not supported."""
+    """The architecture of a config.json's text model. Raises BaseModelError if it is not supported."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     try:
@@ -26,6 +30,8 @@ def check_config(path: Path, name: str) -> str:
         raise BaseModelError(
             say(f"{name} has no readable config.json: {error}", f"{name} 没有可读的 config.json：{error}")
         ) from error
+    if isinstance(config.get("text_config"), dict):
+        return _check_text_model(path, name, model_type)
     architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
     if architecture is None:
         custom_code = say(
@@ -40,6 +46,34 @@ def check_config(path: Path, name: str) -> str:
                 "请换一个基座模型，或升级 transformers。",
             )
         )
+    _refuse_quantised(config, name)
+    return architecture if isinstance(architecture, str) else architecture[0]
+
+
+def _check_text_model(path: Path, name: str, model_type: str) -> str:
+    """As `check_config`, for a checkpoint with several towers, such as vision, which is used for text."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config = read_config(path.parent)
+    text_type = load_config(path.parent).model_type if model_type in CONFIG_MAPPING_NAMES else None
+    architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(text_type)
+    if architecture is None:
+        raise BaseModelError(
+            say(
+                f"{name} holds a text model beside other parts, such as vision (model type '{model_type}'), and the "
+                "installed transformers cannot load that text model alone. Choose its edition for text, another base "
+                "model, or a newer transformers.",
+                f"{name} 除文本模型外还有视觉等其他部分（模型类型“{model_type}”），"
+                "当前安装的 transformers 无法单独加载其中的文本模型。请换用它的纯文本版本、另一个基座模型，"
+                "或升级 transformers。",
+            )
+        )
+    _refuse_quantised(config | config["text_config"], name)
+    return architecture if isinstance(architecture, str) else architecture[0]
+
+
+def _refuse_quantised(config: Mapping[str, Any], name: str) -> None:
     method = (config.get("quantization_config") or {}).get("quant_method")
     if method:
         raise BaseModelError(
@@ -48,7 +82,6 @@ def check_config(path: Path, name: str) -> str:
                 f"{name} 是量化模型（{method}），无法在这里训练。请获取原始模型，或它的 GGUF 文件。",
             )
         )
-    return architecture if isinstance(architecture, str) else architecture[0]
 
 
 def check_folder(folder: Path, name: str) -> str:
@@ -71,7 +104,23 @@ def check_folder(folder: Path, name: str) -> str:
             )
         )
     Renderer(folder)  # raises if its tokenizer or chat template cannot be loaded
+    _check_cache(architecture, name)
     return architecture
+
+
+def _check_cache(architecture: str, name: str) -> None:
+    """Raises BaseModelError for a model that keeps its state where no engine can hold it, such as Mamba alone."""
+    import transformers
+
+    if "past_key_values" not in signature(getattr(transformers, architecture).forward).parameters:
+        raise BaseModelError(
+            say(
+                f"{name} is a {architecture}, whose state no engine here can keep between tokens. Choose another base "
+                "model, such as a hybrid with attention.",
+                f"{name} 是 {architecture}，这里没有引擎能在生成之间保存它的状态。"
+                "请换一个基座模型，例如带注意力层的混合模型。",
+            )
+        )
 
 
 def has_weights(folder: Path) -> bool:

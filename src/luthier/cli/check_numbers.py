@@ -50,8 +50,9 @@ def openai_counter() -> Callable[[str], int] | None:
 
 def add_numbers(path: Path, report: Report, base: str | None, on_progress: Callable[[int], None] | None) -> None:
     """Adds the token statistics of a file, and their findings, to its report."""
+    from luthier.base_config import context_tokens
     from luthier.data.rendering.renderer import Renderer
-    from luthier.data.token_stats import context_tokens, measure
+    from luthier.data.token_stats import measure
 
     name, folder = base_folder(base)
     if folder is None:
@@ -166,11 +167,11 @@ def _summary(numbers: dict[str, Any]) -> str:
 
 def show_example(path: Path, number: int, base: str | None, method: str | None, as_json: bool) -> None:
     """Prints the rendered example `number`, with trained tokens in green or between marks; of a pair both answers."""
+    from luthier.base_config import context_tokens
     from luthier.data.check.file_check import checked_examples
     from luthier.data.check.method import recognised_method
     from luthier.data.jsonl.reader import read_lines
     from luthier.data.rendering.renderer import Renderer
-    from luthier.data.token_stats import context_tokens
 
     name, folder = base_folder(base)
     if folder is None:

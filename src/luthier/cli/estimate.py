@@ -127,11 +127,12 @@ def _no_estimate(file: Path, reason: str) -> CliError:
 
 def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
     """`lines`: the file as JSON lines of examples."""
+    from luthier.base_config import context_tokens
     from luthier.data.check.file_check import check_file
     from luthier.data.check.method import recognised_method
     from luthier.data.cost_estimate import n_epochs_auto
     from luthier.data.rendering.renderer import Renderer
-    from luthier.data.token_stats import context_tokens, measure
+    from luthier.data.token_stats import measure
 
     method = recognised_method(lines)
     if method == "reinforcement":

@@ -9,8 +9,8 @@ from luthier.types.errors import BaseModelError
 
 def abilities(folder: Path) -> dict[str, Any]:
     """For `models show`: form of calls, parallel calls, turns, reasoning, context in tokens; or why it is unusable."""
+    from luthier.base_config import context_tokens
     from luthier.data.rendering.renderer import Renderer
-    from luthier.data.token_stats import context_tokens
 
     try:
         choice, context = Renderer(folder).choice, context_tokens(folder)

@@ -22,7 +22,6 @@ from luthier.data.jsonl.reader import read_lines
 from luthier.data.rendering.renderer import Rendered, Renderer
 
 SAMPLE_BYTES = 2_000_000  # the size of the sample from a larger file, which takes a second or two
-MAX_CONTEXT_TOKENS = 65_536  # OpenAI's limit for an example, and the trainer's
 _BATCH_SIZE = 64
 _BARS = 10
 _SEED = 42
@@ -102,12 +101,6 @@ class _Candidate(NamedTuple):
     conversations: list[Example]
     number: int
     is_sampled: bool
-
-
-def context_tokens(base: Path) -> int:
-    """The maximum length of an example when training on this base model's folder."""
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    return min(config.get("max_position_embeddings") or MAX_CONTEXT_TOKENS, MAX_CONTEXT_TOKENS)
 
 
 def measure(

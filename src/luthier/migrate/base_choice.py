@@ -13,12 +13,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from luthier.base_config import context_tokens
 from luthier.data.check.file_check import checked_examples
 from luthier.data.cost_estimate import n_epochs_auto
 from luthier.data.findings import FindingError
 from luthier.data.jsonl.reader import read_lines
 from luthier.data.rendering.renderer import Renderer
-from luthier.data.token_stats import context_tokens, measure
+from luthier.data.token_stats import measure
 from luthier.language import Language, say
 from luthier.migrate.retraining import RetrainPlan
 

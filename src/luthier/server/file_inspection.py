@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from luthier.base_config import context_tokens
 from luthier.catalogue.rates import rates_of_base
 from luthier.data.check.file_check import check_file, checked_examples
 from luthier.data.check.method import recognised_method
@@ -20,7 +21,7 @@ from luthier.data.jsonl.reader import Line, parse_line, read_lines
 from luthier.data.rendering.renderer import Renderer
 from luthier.data.repair import Repairs, repair_file
 from luthier.data.split.splitter import Output, Split, split_file
-from luthier.data.token_stats import context_tokens, measure
+from luthier.data.token_stats import measure
 from luthier.language import Language
 from luthier.types.errors import RenderError
 from luthier.types.file_views import ExamplePage, ExampleView, Segment

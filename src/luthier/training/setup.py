@@ -2,12 +2,12 @@
 
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
 from luthier.arch.model_config import load_config
+from luthier.base_config import context_tokens
 from luthier.data.examples import adapter_metadata
 from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.data.rendering.renderer import Renderer
@@ -27,8 +27,6 @@ from luthier.training.resume_state import Progress, ResumeState
 from luthier.training.trainer import OptimizerStep, Trainer
 from luthier.training.training_data import TrainingData
 
-_MAX_CONTEXT_TOKENS = 65_536  # OpenAI's limit for an example
-
 
 def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
     """Loads data and model, and restores the resume state.
@@ -43,7 +41,7 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
         bindings.use_cache(Path(spec.cache))
     renderer = Renderer(Path(spec.base), Path(spec.parent) / "chat_template.jinja" if spec.parent else None)
     config = load_config(Path(spec.base))
-    data = TrainingData(folder, _rendering(spec, renderer, config))
+    data = TrainingData(folder, _rendering(spec, renderer))
     plan = resolve(
         spec.hyperparameters, len(data.train), config.model_type, config.hidden_size, spec.method, spec.tuning
     )
@@ -70,9 +68,8 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
     )
 
 
-def _rendering(spec: JobSpec, renderer: Renderer, config: Any) -> dataset.Options:
-    context = min(getattr(config, "max_position_embeddings", None) or _MAX_CONTEXT_TOKENS, _MAX_CONTEXT_TOKENS)
-    dropout = ToolDropout.parse(spec.definitions)
+def _rendering(spec: JobSpec, renderer: Renderer) -> dataset.Options:
+    context, dropout = context_tokens(Path(spec.base)), ToolDropout.parse(spec.definitions)
     return dataset.Options(renderer, context, spec.method, dropout, spec.result_turns, spec.seed)
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from luthier.base_config import context_tokens
 from luthier.data.rendering.renderer import Renderer
-from luthier.data.token_stats import context_tokens
 from luthier.export.ollama.turn_texts import FunctionTexts, TurnTexts, measure
 from luthier.export.source import ExportSource
 from luthier.language import say
