@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.server.generation.choice_limits import check_choice_count, max_running_choices
 from luthier.server.generation.model_param import resolve_model
-from luthier.server.generation.response import EventStream, OnComplete, ResponseWriter, complete_response
+from luthier.server.generation.response import OnComplete, ResponseWriter, complete_response, streamed_response
 from luthier.server.generation.upstream_proxy import OnAnswer, UpstreamCall, forward_unless_gone
 from luthier.server.http.disconnect import cancel_on_disconnect
 from luthier.server.http.pydantic_errors import validated
@@ -52,13 +52,24 @@ async def respond(endpoint: CompletionEndpoint[Body], request: Request, state: S
     A local successor responds once the upstream service no longer has its model. Work ends when the client disconnects.
     """
     raw, target = await resolve_model(request, state, endpoint.schema)
-    if target.upstream_model:
-        call = UpstreamCall(target.upstream_model, raw, endpoint.path)
-        on_answer = endpoint.on_upstream_answer(request, state, call)
-        forwarded = await cancel_on_disconnect(request, forward_unless_gone(state, call, target, on_answer))
-        if forwarded is not None:
-            return forwarded
-    return await _respond_locally(endpoint, request, state, raw, target)
+    forwarded = await forwarded_response(request, state, raw, target, endpoint.path, endpoint.on_upstream_answer)
+    return forwarded or await _respond_locally(endpoint, request, state, raw, target)
+
+
+async def forwarded_response(
+    request: Request,
+    state: State,
+    raw: dict[str, Any],
+    target: ResolvedModel,
+    path: str,
+    on_answer: Callable[[Request, State, UpstreamCall], OnAnswer | None] = lambda request, state, call: None,
+) -> Response | None:
+    """What the upstream service responds; None for a local model and for one that has a local successor instead."""
+    if not target.upstream_model:
+        return None
+    call = UpstreamCall(target.upstream_model, raw, path)
+    forwarding = forward_unless_gone(state, call, target, on_answer(request, state, call))
+    return await cancel_on_disconnect(request, forwarding)
 
 
 async def _respond_locally(
@@ -74,7 +85,7 @@ async def _respond_locally(
         check_choice_count(state, len(writer.request.engine_requests))
     await cancel_on_disconnect(request, writer.score_prompts())
     if body.stream:
-        return EventStream(writer, headers, on_complete)
+        return streamed_response(writer, headers, on_complete)
     max_running = max_running_choices(state, endpoint.queue_share)
     response = await cancel_on_disconnect(request, complete_response(writer, max_running))
     if on_complete:

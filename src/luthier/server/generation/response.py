@@ -19,7 +19,7 @@ from luthier.types.errors import RateLimitError
 # Receives the complete response before its last byte is sent.
 OnComplete = Callable[[dict[str, Any]], Awaitable[None]]
 
-_QUEUE_TIMEOUT_S = 600.0  # for a place in the queue, once there are choices that would be lost
+QUEUE_TIMEOUT_S = 600.0  # for a place in the queue, once there are choices that would be lost
 _QUEUE_POLL_S = 0.5
 _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # proxies send every event at once
 
@@ -60,7 +60,7 @@ async def complete_response(writer: ResponseWriter, max_running: int) -> dict[st
     request, completion_tokens, cached_tokens = writer.request, 0, 0
     choices = [GeneratedChoice() for _ in request.engine_requests]
     for first in range(0, len(choices), max_running):
-        running = await _submit(request, first, max_running, timeout_s=_QUEUE_TIMEOUT_S if first else 0.0)
+        running = await submit(request, first, max_running, timeout_s=QUEUE_TIMEOUT_S if first else 0.0)
         try:
             async for index, part in running.parts():
                 choices[index].add(part)
@@ -71,7 +71,9 @@ async def complete_response(writer: ResponseWriter, max_running: int) -> dict[st
     return writer.complete(choices, request.usage(completion_tokens, cached_tokens))
 
 
-async def _submit(request: GenerationRequest, first: int, count: int, *, timeout_s: float) -> RunningRequest:
+async def submit(
+    request: GenerationRequest, first: int = 0, count: int | None = None, *, timeout_s: float = QUEUE_TIMEOUT_S
+) -> RunningRequest:
     """Raises RateLimitError when the queue stays full for `timeout_s`."""
     deadline_s = time.monotonic() + timeout_s
     while True:
@@ -84,19 +86,25 @@ async def _submit(request: GenerationRequest, first: int, count: int, *, timeout
 
 
 class EventStream(StreamingResponse):
-    """A running request as server-sent events. However the response ends, the engine's slots are freed."""
+    """Server-sent events of work that `on_close` ends, however the response ends."""
 
-    def __init__(self, writer: ResponseWriter, headers: dict[str, str], on_complete: OnComplete | None = None) -> None:
-        """Submits the request. Raises RateLimitError."""
-        self._running = RunningRequest(writer.request)
-        events = _events(writer, self._running, on_complete)
+    def __init__(self, events: AsyncIterator[str], headers: dict[str, str], on_close: Callable[[], None]) -> None:
+        self._on_close = on_close
         super().__init__(events, media_type="text/event-stream", headers=_STREAM_HEADERS | headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._running.cancel()
+            self._on_close()
+
+
+def streamed_response(
+    writer: ResponseWriter, headers: dict[str, str], on_complete: OnComplete | None = None
+) -> EventStream:
+    """A running request; the engine's slots are freed at its end. Submits the request. Raises RateLimitError."""
+    running = RunningRequest(writer.request)
+    return EventStream(_events(writer, running, on_complete), headers, running.cancel)
 
 
 async def _events(

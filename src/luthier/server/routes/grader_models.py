@@ -14,7 +14,7 @@ from luthier.server.generation.response import complete_response
 from luthier.server.generation.upstream_proxy import UpstreamCall, forward, forward_unless_gone
 from luthier.server.http.errors import as_api_error
 from luthier.server.http.pydantic_errors import validated
-from luthier.server.routes.chat_completions.prepare import prepare
+from luthier.server.routes.chat_completions.response import prepare
 from luthier.server.state import State
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.graders import TokenUsage

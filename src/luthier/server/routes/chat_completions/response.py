@@ -3,15 +3,22 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from luthier.data.rendering.renderer import Renderer
 from luthier.inference import Token
+from luthier.server.generation.chat_request import chat_request
 from luthier.server.generation.choice_stream import Finish, GeneratedChoice, Part, ReasoningDelta, TextDelta
+from luthier.server.generation.logprobs import token_logprobs
 from luthier.server.generation.request import GenerationRequest
 from luthier.server.generation.response import ResponseWriter
 from luthier.server.generation.tool_calls import CallDelta
+from luthier.server.model_loader import LoadedModel
+from luthier.server.state import State
+from luthier.store.request_ids import resource_id
 from luthier.types import chat as types
 
-_MIN_LOGPROB = -9999.0  # OpenAI's value for a token that is practically impossible
+
+def prepare(state: State, model: LoadedModel, body: types.CreateChatCompletionRequest) -> "ChatResponseWriter":
+    """Raises APIError, RenderError."""
+    return ChatResponseWriter(chat_request(state, model, body, resource_id("chatcmpl-", 29)), body.stream_options)
 
 
 class ChatResponseWriter(ResponseWriter):
@@ -75,21 +82,3 @@ def _delta(part: Part) -> tuple[dict[str, Any], list[Token], types.FinishReason 
             return {"reasoning_content": part.text}, [], None
         case Finish():
             return {}, [], part.reason
-
-
-def token_logprobs(tokens: Sequence[Token], renderer: Renderer) -> types.Logprobs:
-    return types.Logprobs(
-        content=[
-            types.TokenLogprob(
-                **_top_logprob(token.id, token.logprob, renderer).model_dump(),
-                top_logprobs=[_top_logprob(other, logprob, renderer) for other, logprob in token.top],
-            )
-            for token in tokens
-        ]
-    )
-
-
-def _top_logprob(token: int, logprob: float, renderer: Renderer) -> types.TopLogprob:
-    raw = renderer.token_bytes(token)
-    text = raw.decode("utf-8", "replace")
-    return types.TopLogprob(token=text, logprob=max(logprob, _MIN_LOGPROB), bytes=list(raw))

@@ -11,7 +11,7 @@ from luthier.server.generation.response import OnComplete
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.openapi import reads, streams
 from luthier.server.routes.chat_completions.capture import capture
-from luthier.server.routes.chat_completions.prepare import prepare
+from luthier.server.routes.chat_completions.response import prepare
 from luthier.server.routes.stored_completions import store_completion
 from luthier.server.state import State, StateDep
 from luthier.types import chat as types

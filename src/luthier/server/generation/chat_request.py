@@ -1,8 +1,8 @@
-"""Prepares a chat completion: call policy, grammar, prompt tokens, sampling."""
+"""Prepares a chat for the engine: call policy, grammar, prompt tokens, sampling."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier.data.examples.adapter_metadata import AdapterMetadata
@@ -16,9 +16,7 @@ from luthier.server.generation.sampling_params import sampling_params, stop_sequ
 from luthier.server.generation.structured_output import response_grammar
 from luthier.server.generation.tool_calls import CallPolicy, call_policy
 from luthier.server.model_loader import LoadedModel
-from luthier.server.routes.chat_completions.response import ChatResponseWriter
 from luthier.server.state import State
-from luthier.store.request_ids import resource_id
 from luthier.types.chat import CreateChatCompletionRequest, Message, TextPart
 from luthier.types.errors import BadRequestError
 
@@ -29,42 +27,58 @@ _MIN_MESSAGE_TOKENS = 2
 _MAX_OUTPUT_TOKENS = 128_000
 
 
-def prepare(state: State, model: LoadedModel, body: CreateChatCompletionRequest) -> ChatResponseWriter:
-    """Raises APIError, RenderError."""
-    settings, context_tokens = state.settings, model.engine.context_tokens
-    renderer = model.renderer
-    calls = call_policy(body, model.target.metadata, strict=settings.strict_calls, form=renderer.call_form)
+@dataclass(frozen=True)
+class ChatPrompt:
+    """A rendered chat: its token ids, and what the answer may be."""
+
+    tokens: list[int]
+    calls: CallPolicy
+    grammar: str | None
+
+
+def chat_prompt(state: State, model: LoadedModel, body: CreateChatCompletionRequest) -> ChatPrompt:
+    """May be longer than the context, at most twice as long. Raises APIError, RenderError."""
+    context_tokens, renderer = model.engine.context_tokens, model.renderer
+    calls = call_policy(body, model.target.metadata, strict=state.settings.strict_calls, form=renderer.call_form)
     grammar = response_grammar(body, calls)
     _check_message_count(context_tokens, len(body.messages))
     _check_text_length(context_tokens, renderer, body, calls)
     prompt = _prompt(renderer, body, calls, context_tokens, _thinks(body, model.target.metadata, calls, grammar))
     calls = replace(calls, reasoning="open" if renderer.opens_reasoning(prompt) else "possible")
+    return ChatPrompt(prompt, calls, grammar)
+
+
+def chat_request(
+    state: State, model: LoadedModel, body: CreateChatCompletionRequest, request_id: str
+) -> GenerationRequest:
+    """The request `request_id`, for the engine. Raises APIError, RenderError."""
+    prompt = chat_prompt(state, model, body)
+    context_tokens, prompt_tokens = model.engine.context_tokens, len(prompt.tokens)
     max_tokens = body.max_completion_tokens or body.max_tokens
     is_bound = max_tokens is None or max_tokens <= _MAX_OUTPUT_TOKENS
-    _check_context_length(context_tokens, len(prompt), None if is_bound else max_tokens)
+    _check_context_length(context_tokens, prompt_tokens, None if is_bound else max_tokens)
     n = body.n or 1
     check_choice_count(state, n)
-    max_tokens = min(max_tokens or settings.default_max_tokens, context_tokens - len(prompt))
+    max_tokens = min(max_tokens or state.settings.default_max_tokens, context_tokens - prompt_tokens)
     samplings = sampling_params(
         body,
         n=n,
         max_tokens=max_tokens,
-        stop_ids=renderer.stop_ids,
-        vocabulary_size=renderer.vocabulary_size,
+        stop_ids=model.renderer.stop_ids,
+        vocabulary_size=model.renderer.vocabulary_size,
         top_logprobs=body.top_logprobs or 0,
-        grammar=grammar,
-        closing_tokens=closing_tokens(calls, max_tokens),
+        grammar=prompt.grammar,
+        closing_tokens=closing_tokens(prompt.calls, max_tokens),
     )
-    request = GenerationRequest(
-        id=resource_id("chatcmpl-", 29),
+    return GenerationRequest(
+        id=request_id,
         model=model,
-        engine_requests=[EngineRequest(prompt, sampling, model.target.adapter) for sampling in samplings],
-        prompt_tokens=len(prompt),
+        engine_requests=[EngineRequest(prompt.tokens, sampling, model.target.adapter) for sampling in samplings],
+        prompt_tokens=prompt_tokens,
         stop_sequences=stop_sequences(body.stop),
-        calls=calls,
+        calls=prompt.calls,
         keep_tokens=bool(body.logprobs),
     )
-    return ChatResponseWriter(request, body.stream_options)
 
 
 def _thinks(
