@@ -9,6 +9,7 @@ from luthier.store.backup import DATABASE, has_tables
 from luthier.store.batches import Batches, ClaimedBatch
 from luthier.store.blobs import FILES, Blobs
 from luthier.store.checksums import Checksums
+from luthier.store.conversations import Conversations
 from luthier.store.database import Database
 from luthier.store.evaluations import ClaimedEvaluation, Evaluations
 from luthier.store.exports import Exports
@@ -23,6 +24,7 @@ from luthier.store.models import MODELS, FineTunedModel, Models
 from luthier.store.outbox import Message, Outbox
 from luthier.store.pagination import Page, unknown_cursor
 from luthier.store.permissions import Permissions
+from luthier.store.responses import Responses, Retention
 from luthier.store.stored_completions import StoredCompletions
 from luthier.store.uploads import Uploads
 from luthier.store.webhooks import StoredEndpoint, Webhooks
@@ -39,6 +41,7 @@ __all__ = [
     "LeasedTable",
     "Message",
     "Page",
+    "Retention",
     "Store",
     "StoredEndpoint",
     "unknown_cursor",
@@ -63,6 +66,7 @@ class Store:
         self.models = Models(self._database, self.models_folder)
         self.stored_completions = StoredCompletions(self._database)
         self.webhooks = Webhooks(self._database)
+        self.responses = Responses(self._database)
         self.workers = WorkerLocks(folder / "workers")
         self.files.delete_orphans()
         self.uploads.delete_orphans()
@@ -73,6 +77,7 @@ class Store:
         scoped.files, scoped.uploads = self.files.within(project), self.uploads.within(project)
         scoped.batches, scoped.evaluations = self.batches.within(project), self.evaluations.within(project)
         scoped.stored_completions = self.stored_completions.within(project)
+        scoped.responses = self.responses.within(project)
         scoped.jobs, scoped.models = self.jobs.within(project), self.models.within(project)
         scoped.webhooks = self.webhooks.within(project)
         return scoped
@@ -92,6 +97,7 @@ class Store:
         self.files.delete_expired()
         self.uploads.delete_expired()
         self.stored_completions.delete_expired()
+        self.responses.delete_expired()
         self.models.delete_orphans()
         self.outbox.delete_old()
         self._database.fold_in_log()
@@ -114,6 +120,10 @@ class Store:
     def job_queue(self) -> JobQueue:
         """Of all projects."""
         return JobQueue(self._database)
+
+    @property
+    def conversations(self) -> Conversations:
+        return Conversations(self._database).within(self.responses.project)
 
     @property
     def permissions(self) -> Permissions:

@@ -1,0 +1,81 @@
+"""Items of responses and of conversations: a row each, whichever of the two it belongs to, or both.
+
+An item goes with the last of the two that holds it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from luthier.store.database import key_columns, metadata, project_column
+
+Item = dict[str, Any]  # as the API answers it, with its id
+
+items = Table(
+    "items",
+    metadata,
+    *key_columns(),
+    Column("response", String(64), index=True),  # the response, or the compaction, that it was sent to or is of
+    Column("side", String(8)),  # of the response: "input" or "output"
+    Column("conversation", String(64), index=True),
+    Column("item", JSON, nullable=False),
+    project_column(),
+)
+
+
+def add_items(
+    connection: Connection,
+    added: Iterable[Item],
+    *,
+    project: str,
+    response: str | None = None,
+    side: str | None = None,
+    conversation: str | None = None,
+) -> None:
+    """In this order, after those that are there."""
+    owner = {"response": response, "side": side, "conversation": conversation, "project": project}
+    rows = [{"id": item["id"], "item": item, **owner} for item in added]
+    if rows:
+        connection.execute(insert(items), rows)
+
+
+def items_where(connection: Connection, *conditions: ColumnElement[bool]) -> list[Item]:
+    """In the order in which they were added."""
+    query = select(items.c.item).where(*conditions).order_by(items.c.seq)
+    return list(connection.scalars(query))
+
+
+def count_where(connection: Connection, *conditions: ColumnElement[bool]) -> int:
+    return connection.scalar(select(func.count()).select_from(items).where(*conditions)) or 0
+
+
+def drop_responses(connection: Connection, responses: Sequence[str]) -> None:
+    """The items of responses that are deleted; those in a conversation stay there."""
+    of_these = items.c.response.in_(responses)
+    connection.execute(delete(items).where(of_these, items.c.conversation.is_(None)))
+    connection.execute(update(items).where(of_these).values(response=None, side=None))
+
+
+def leave_conversation(connection: Connection, *conditions: ColumnElement[bool]) -> None:
+    """Takes items out of their conversation; those of a response stay there."""
+    connection.execute(delete(items).where(*conditions, items.c.response.is_(None)))
+    connection.execute(update(items).where(*conditions).values(conversation=None))
+
+
+def item_of(row: RowMapping) -> Item:
+    item: Item = row["item"]
+    return item

@@ -1,0 +1,254 @@
+"""Stored responses: a row each, with an expiry and a limit on their number; what was sent and written are items.
+
+A response has the items of its own request only. What it builds on is found through `previous`, so a conversation of
+many turns is stored once, and ends where a response in its middle was deleted or has expired. A compaction is a row
+too: it holds the items that it stands for.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import JSON, Column, Connection, Integer, RowMapping, String, Table, delete, insert, select, update
+
+from luthier.store.conversations import require_conversation
+from luthier.store.database import Database, key_columns, metadata, project_column
+from luthier.store.pagination import Page, fetch_page
+from luthier.store.project_scope import Scoped
+from luthier.store.request_ids import is_seeded
+from luthier.store.response_items import Item, add_items, drop_responses, item_of, items, items_where
+from luthier.types.common import now
+from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.responses import FINAL, MAX_INPUT_ITEMS
+
+_DAY_S = 24 * 3600
+_MAX_DEPTH = 1024  # responses that build on one another
+
+responses = Table(
+    "responses",
+    metadata,
+    *key_columns(),
+    Column("object", String(24), nullable=False),  # "response" or "response.compaction"
+    Column("status", String(16), nullable=False),
+    Column("previous", String(64)),
+    Column("conversation", String(64)),
+    Column("fields", JSON, nullable=False),  # of the response object, without its output
+    Column("deltas", JSON, nullable=False),  # how its output was streamed
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+    project_column(),
+)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """For how many `days` a row is kept; beyond `max_rows`, of all projects together, the oldest are deleted."""
+
+    days: int
+    max_rows: int
+
+
+@dataclass(frozen=True)
+class StoredResponse:
+    """`response`: the object as the API answers it. `deltas`: see `create`."""
+
+    response: dict[str, Any]
+    deltas: list[list[list[int]]]
+
+
+class Responses(Scoped):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self,
+        response: Mapping[str, Any],
+        sent: list[Item],
+        retention: Retention,
+        *,
+        deltas: list[list[list[int]]] | None = None,
+        kind: str = "response",
+    ) -> None:
+        """Stores a response with the items `sent` to it; with `conversation` both become items of that, once it ends.
+
+        `deltas`: for each item of the output the pieces in which it was streamed, each as its characters and its
+        tokens with log-probabilities. A response that an earlier try of the same operation stored stays as it is.
+        Raises NotFoundError for a conversation that has been deleted meanwhile.
+        """
+        conversation = (response.get("conversation") or {}).get("id")
+        row: dict[str, Any] = {
+            "id": response["id"],
+            "object": kind,
+            "status": response.get("status", "completed"),
+            "previous": response.get("previous_response_id"),
+            "conversation": conversation,
+            "fields": _without_output(response),
+            "deltas": deltas or [],
+            "created_at": response["created_at"],
+            "expires_at": now() + retention.days * _DAY_S,
+            "project": self._new_row_project,
+        }
+        with self._database.write() as connection:
+            if is_seeded() and connection.scalar(select(responses.c.seq).where(responses.c.id == row["id"])):
+                return
+            connection.execute(insert(responses).values(**row))
+            owner = {"project": row["project"], "response": row["id"]}
+            add_items(connection, sent, side="input", **owner)
+            self._end(connection, response)
+            _prune(connection, retention.max_rows)
+
+    def start(self, response_id: str) -> None:
+        """One that was queued is generated from now on."""
+        this = (responses.c.id == response_id) & (responses.c.status == "queued")
+        with self._database.write() as connection:
+            connection.execute(update(responses).where(this).values(status="in_progress"))
+
+    def finish(self, response: Mapping[str, Any], deltas: list[list[list[int]]]) -> bool:
+        """Stores how a response ended that was created unfinished; False when it had ended or was deleted before."""
+        with self._database.write() as connection:
+            this = (responses.c.id == response["id"]) & responses.c.status.not_in(FINAL)
+            values = {"status": response["status"], "fields": _without_output(response), "deltas": deltas}
+            if not connection.execute(update(responses).where(this).values(**values)).rowcount:
+                return False
+            self._end(connection, response)
+            return True
+
+    def _end(self, connection: Connection, response: Mapping[str, Any]) -> None:
+        """Adds what was written; a response that failed or was cancelled leaves nothing in its conversation."""
+        conversation = (response.get("conversation") or {}).get("id")
+        if response.get("status") not in ("completed", "incomplete"):
+            conversation = None
+        if conversation:
+            require_conversation(connection, self._visible, conversation)
+            mine = items.c.response == response["id"]
+            connection.execute(update(items).where(mine).values(conversation=conversation))
+        owner = {"project": self._new_row_project, "response": response["id"], "conversation": conversation}
+        add_items(connection, response.get("output", ()), side="output", **owner)
+
+    def retrieve(self, response_id: str) -> StoredResponse:
+        """Raises NotFoundError."""
+        with self._database.read() as connection:
+            row = self._row(connection, response_id)
+            written = items_where(connection, items.c.response == response_id, items.c.side == "output")
+            return StoredResponse({**row["fields"], "status": row["status"], "output": written}, row["deltas"])
+
+    def input_items(self, response_id: str, *, limit: int, after: str | None, ascending: bool) -> Page[Item]:
+        """Those of its own request. Raises NotFoundError."""
+        query = select(items).where(items.c.response == response_id, items.c.side == "input")
+        with self._database.read() as connection:
+            self._row(connection, response_id)
+            return fetch_page(connection, query, items, item_of, limit=limit, after=after, ascending=ascending)
+
+    def context(self, response_id: str) -> list[Item]:
+        """All items that a request after this response builds on, from the first turn on.
+
+        Raises NotFoundError for an unknown response and for one that lacks an earlier one, BadRequestError for one
+        that has not ended or is too long.
+        """
+        with self._database.read() as connection:
+            chain = self._chain(connection, response_id)
+            if chain[0]["status"] not in ("completed", "incomplete"):
+                message = f"The response '{response_id}' is {chain[0]['status']}; only one that ended can be continued."
+                raise BadRequestError(message, param="previous_response_id")
+            context: list[Item] = []
+            for row in reversed(chain):
+                context += items_where(connection, items.c.response == row["id"])
+                _check_length(context)
+            return context
+
+    def held(self, ids: Collection[str], param: str) -> dict[str, Item]:
+        """Items of stored responses and of conversations by their ids. Raises NotFoundError."""
+        with self._database.read() as connection:
+            rows = connection.execute(self._visible(items).where(items.c.id.in_(ids))).mappings().all()
+            owners = {row["response"] for row in rows if row["conversation"] is None}
+            alive = set(
+                connection.scalars(
+                    self._unexpired().where(responses.c.id.in_(owners)).with_only_columns(responses.c.id)
+                )
+            )
+        held = {row["id"]: item_of(row) for row in rows if row["conversation"] or row["response"] in alive}
+        missing = next((item_id for item_id in ids if item_id not in held), None)
+        if missing is not None:
+            message = f"Item with id '{missing}' not found. Items of responses with 'store' set to false are not kept."
+            raise NotFoundError(message, param=param)
+        return held
+
+    def compacted(self, compaction_id: str, param: str) -> list[Item]:
+        """The items that a compaction stands for. Raises NotFoundError."""
+        with self._database.read() as connection:
+            this = self._unexpired("response.compaction").where(responses.c.id == compaction_id)
+            if connection.execute(this).first() is None:
+                raise NotFoundError(
+                    f"Compaction '{compaction_id}' not found; its items are kept no longer.", param=param
+                )
+            return items_where(connection, items.c.response == compaction_id)
+
+    def delete(self, response_id: str) -> None:
+        """Raises NotFoundError."""
+        with self._database.write() as connection:
+            self._row(connection, response_id)
+            _delete(connection, [response_id])
+
+    def delete_expired(self) -> None:
+        with self._database.write() as connection:
+            _delete(connection, list(connection.scalars(select(responses.c.id).where(responses.c.expires_at <= now()))))
+
+    def _unexpired(self, kind: str = "response") -> Any:
+        return self._visible(responses).where(responses.c.expires_at > now(), responses.c.object == kind)
+
+    def _row(self, connection: Connection, response_id: str) -> RowMapping:
+        query = self._unexpired().where(responses.c.id == response_id)
+        row: RowMapping | None = connection.execute(query).mappings().first()
+        if row is None:
+            raise NotFoundError(f"Response with id '{response_id}' not found.", param="response_id")
+        return row
+
+    def _chain(self, connection: Connection, response_id: str) -> list[RowMapping]:
+        """The response and those that it builds on, newest first."""
+        chain: list[RowMapping] = []
+        previous: str | None = response_id
+        while previous is not None:
+            query = self._unexpired().where(responses.c.id == previous)
+            columns = (responses.c.id, responses.c.status, responses.c.previous)
+            row = connection.execute(query.with_only_columns(*columns)).mappings().first()
+            if row is None:
+                raise _no_previous(previous, chain[-1]["id"] if chain else None)
+            chain.append(row)
+            previous = row["previous"]
+            if len(chain) > _MAX_DEPTH:
+                raise _too_long(f"more than {_MAX_DEPTH:,} responses")
+        return chain
+
+
+def _without_output(response: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in response.items() if name != "output"}
+
+
+def _check_length(context: list[Item]) -> None:
+    if len(context) > MAX_INPUT_ITEMS:
+        raise _too_long(f"more than {MAX_INPUT_ITEMS:,} items")
+
+
+def _too_long(length: str) -> BadRequestError:
+    message = f"The previous responses have {length}. Send the last turns as `input` instead."
+    return BadRequestError(message, param="previous_response_id", code="context_length_exceeded")
+
+
+def _no_previous(response_id: str, later: str | None) -> NotFoundError:
+    message = f"Previous response with id '{response_id}' not found."
+    if later is not None:
+        message += f" The response '{later}' builds on it; it was deleted or is kept no longer."
+    return NotFoundError(message, param="previous_response_id", code="previous_response_not_found")
+
+
+def _delete(connection: Connection, ids: list[str]) -> None:
+    drop_responses(connection, ids)
+    connection.execute(delete(responses).where(responses.c.id.in_(ids)))
+
+
+def _prune(connection: Connection, max_rows: int) -> None:
+    newest_first = select(responses.c.seq).order_by(responses.c.seq.desc())
+    last_outdated = connection.scalar(newest_first.offset(max_rows).limit(1))
+    if last_outdated is not None:
+        outdated = select(responses.c.id).where(responses.c.seq <= last_outdated)
+        _delete(connection, list(connection.scalars(outdated)))
