@@ -215,9 +215,11 @@ class Settings(BaseSettings):
             "only for requests with `strict` or a `tool_choice`. Text answers stay possible."
         ),
     )
-    stored_days: int = Field(30, ge=1, description="Days that stored chat completions (`store: true`) are kept.")
+    stored_days: int = Field(30, ge=1, description="Days that stored chat completions and responses are kept.")
     stored_completions: int = Field(
-        10_000, ge=1, description="Most stored chat completions; the oldest are deleted first."
+        10_000,
+        ge=1,
+        description="Most stored chat completions, most stored responses and most conversations; the oldest go first.",
     )
     queue_limit: int = Field(64, ge=1, description="Most waiting requests per API key; further ones get status 429.")
     requests_per_minute: int = Field(

@@ -73,8 +73,8 @@ CHINESE = {
     "strict_calls": "函数调用的约束解码，使调用不超出函数及其定义。`taught`：请求中的函数，"
     "没有则取微调模型训练时的函数；`all`：同上，旧版本的写法；"
     "`off`：只用于带 `strict` 或 `tool_choice` 的请求。始终可以用文字回答。",
-    "stored_days": "保存的对话（`store: true`）保留的天数。",
-    "stored_completions": "保存的对话的最大条数；最旧的先删除。",
+    "stored_days": "保存的对话补全和响应（responses）保留的天数。",
+    "stored_completions": "保存的对话补全、响应和会话（conversations）各自的最大条数；最旧的先删除。",
     "queue_limit": "每个 API 密钥最多可等待的请求数；超过时返回状态 429。",
     "requests_per_minute": "每个 API 密钥每分钟的推理请求数；0 表示不限。超过时返回状态 429。",
     "tokens_per_minute": "每个 API 密钥每分钟的 token 数，按 OpenAI 的方式计算；0 表示不限。",

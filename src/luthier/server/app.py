@@ -36,6 +36,8 @@ from luthier.server.routes import (
 )
 from luthier.server.routes.chat_completions import router as chat_completions
 from luthier.server.routes.completions import router as completions
+from luthier.server.routes.responses import conversations
+from luthier.server.routes.responses import router as responses
 from luthier.server.state import AppState
 from luthier.settings import Settings
 from luthier.store import Store
@@ -51,6 +53,8 @@ _RESOURCES = (
     checkpoint_permissions,
     graders,
     models,
+    responses,
+    conversations,
     chat_completions,
     stored_completions,
     completions,

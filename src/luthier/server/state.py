@@ -13,12 +13,13 @@ from fastapi import Depends, Request
 from luthier.catalogue import Catalogue
 from luthier.inference import EnginePool
 from luthier.server.http.auth import CallerDep
+from luthier.server.http.event_log import EventLog
 from luthier.server.http.upstream_client import create_upstream_client
 from luthier.server.http.upstream_models import UpstreamModels
 from luthier.server.model_loader import ModelLoader
 from luthier.server.model_resolver import ModelResolver
 from luthier.settings import Settings
-from luthier.store import Store
+from luthier.store import Retention, Store
 
 _log = logging.getLogger(__name__)
 _MAX_CACHED_PROJECTS = 256
@@ -36,6 +37,11 @@ class State:
     def settings(self) -> Settings:
         return self.app.settings
 
+    @property
+    def retention(self) -> Retention:
+        """Of stored responses and of conversations."""
+        return Retention(self.settings.stored_days, self.settings.stored_completions)
+
     def within(self, project: str | None) -> "State":
         return self.app.within(project)
 
@@ -47,6 +53,7 @@ class AppState:
     Attributes:
         upstream: The client of the upstream service; None when none is configured.
         upstream_models: Which models the upstream service still has.
+        background: Responses that are generated in the background, by their ids.
         grader_threads: Graders may run for minutes; in threads of their own they block no other request.
         file_threads: Of requests that read a whole training file, as many as are read at once.
     """
@@ -57,6 +64,7 @@ class AppState:
     loader: ModelLoader
     upstream_models: UpstreamModels
     upstream: httpx.AsyncClient | None = None
+    background: dict[str, EventLog] = field(default_factory=dict)
     grader_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
     file_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))
 
@@ -95,6 +103,10 @@ class AppState:
 
     async def aclose(self) -> None:
         """When the application ends."""
+        tasks = [log.task for log in self.background.values() if log.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._dates:
             self._dates.cancel()
         if self.upstream:

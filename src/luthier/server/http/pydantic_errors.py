@@ -65,6 +65,10 @@ def _missing_or_unknown(kind: str, param: str) -> BadRequestError:
     return BadRequestError(text, param=param, code=code)
 
 
+def _as_json(expected: str) -> str:
+    return expected if "'" in expected else expected.lower()  # True and False are no strings
+
+
 def _not_in_enum(param: str, value: Any, context: dict[str, Any], numbers: Sequence[str]) -> BadRequestError:
     """The value, or the discriminator field of a tagged union, is not one of the supported strings.
 
@@ -73,7 +77,7 @@ def _not_in_enum(param: str, value: Any, context: dict[str, Any], numbers: Seque
     if "discriminator" in context:
         field = context["discriminator"].strip("'")
         param, value = (f"{param}.{field}" if param else field), context["tag"]
-    words = re.findall(r"'[^']*'", context.get("expected") or context["expected_tags"])
+    words = re.findall(r"'[^']*'|true|false", _as_json(context.get("expected") or context["expected_tags"]))
     supported = f"{', '.join(words[:-1])}{',' * (len(words) > 2)} and {words[-1]}" if len(words) > 1 else words[0]
     if numbers:
         supported += f", or {_TYPES[numbers[0].split('_')[0]]} (a number, not a string with digits)"

@@ -20,7 +20,13 @@ from luthier.server.http.json_body import parse_json_body
 from luthier.settings import Settings
 from luthier.types.errors import APIError, RateLimitError
 
-_LIMITED_PATHS = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations"}
+_LIMITED_PATHS = {
+    "/v1/responses",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/moderations",
+}
 _CHARACTERS_PER_TOKEN = 4
 
 
@@ -130,7 +136,7 @@ async def _model_and_tokens(body: bytes) -> tuple[str, int]:
         request = None
     if not isinstance(request, dict):
         return "", math.ceil(len(body) / _CHARACTERS_PER_TOKEN)
-    limits = [request.get(name) for name in ("max_completion_tokens", "max_tokens")]
+    limits = [request.get(name) for name in ("max_output_tokens", "max_completion_tokens", "max_tokens")]
     requested = max((limit for limit in limits if isinstance(limit, int)), default=0)
     characters = sum(_characters(request.get(name)) for name in ("messages", "prompt", "input"))
     return str(request.get("model"))[:100], max(requested, math.ceil(characters / _CHARACTERS_PER_TOKEN))

@@ -1,0 +1,148 @@
+"""Items as they are sent, as they are stored, and as the messages of a chat that they mean."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from luthier.store import Store
+from luthier.store.response_items import Item
+from luthier.types.common import new_id
+from luthier.types.errors import BadRequestError
+from luthier.types.response_items import (
+    AnyInputItem,
+    InputCall,
+    InputCallOutput,
+    InputCompaction,
+    InputMessage,
+    InputReasoning,
+    ItemReference,
+)
+from luthier.types.responses import MAX_INPUT_ITEMS
+
+ID_LENGTH = 48
+_PREFIXES = {
+    "message": "msg_",
+    "function_call": "fc_",
+    "function_call_output": "fco_",
+    "reasoning": "rs_",
+    "compaction": "cmp_",
+}
+Message = dict[str, Any]
+
+
+def item_id(kind: str) -> str:
+    return new_id(_PREFIXES[kind], ID_LENGTH)
+
+
+def stored_items(store: Store, sent: str | Sequence[AnyInputItem] | None, param: str = "input") -> list[Item]:
+    """What was sent, with an id each and as the API answers it; a reference is what it refers to, under a new id.
+
+    Raises NotFoundError for a reference to what is not stored, BadRequestError.
+    """
+    if sent is None:
+        return []
+    if isinstance(sent, str):
+        return [_stored(InputMessage(role="user", content=sent), param)]
+    references = [item.id for item in sent if isinstance(item, ItemReference)]
+    held = store.responses.held(references, param) if references else {}
+    stored = []
+    for index, item in enumerate(sent):
+        if isinstance(item, ItemReference):
+            stored.append(held[item.id] | {"id": item_id(held[item.id]["type"])})
+        else:
+            stored.append(_stored(item, f"{param}[{index}]"))
+    return stored
+
+
+def _stored(item: InputMessage | InputCall | InputCallOutput | InputReasoning | InputCompaction, param: str) -> Item:
+    stored: Item = {"id": item_id(item.type), "type": item.type}
+    match item:
+        case InputMessage():
+            stored |= {"role": item.role, "status": item.status or "completed", "content": _parts(item, param)}
+            if item.phase is not None:
+                stored["phase"] = item.phase
+        case InputCall():
+            stored |= {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
+            stored["status"] = item.status or "completed"
+        case InputCallOutput():
+            output = item.output
+            parts = (
+                output if isinstance(output, str) else [{"type": "input_text", "text": part.text} for part in output]
+            )
+            stored |= {"call_id": item.call_id, "output": parts, "status": item.status or "completed"}
+        case InputReasoning():
+            stored |= {"summary": item.summary or [], "content": item.content or []}
+            stored |= {"encrypted_content": item.encrypted_content} if item.encrypted_content else {}
+        case InputCompaction():
+            stored["encrypted_content"] = item.encrypted_content
+    return stored
+
+
+def _parts(message: InputMessage, param: str) -> list[dict[str, Any]]:
+    is_answer = message.role == "assistant"
+    if isinstance(message.content, str):
+        return [_text_part(message.content, is_answer=is_answer)]
+    if not message.content and not is_answer:
+        place = f"{param}.content"
+        text = f"Invalid '{place}': empty array. Expected an array with minimum length 1, but got an empty array."
+        raise BadRequestError(text, param=place, code="empty_array")
+    return [
+        {"type": "refusal", "refusal": part.refusal}
+        if part.type == "refusal"
+        else _text_part(part.text, is_answer=is_answer)
+        for part in message.content
+    ]
+
+
+def _text_part(text: str, *, is_answer: bool) -> dict[str, Any]:
+    if is_answer:
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {"type": "input_text", "text": text}
+
+
+def expanded(items: Iterable[Item], compacted: Callable[[str, str], list[Item]], param: str = "input") -> list[Item]:
+    """With the items that compactions stand for in their place.
+
+    Raises NotFoundError, and BadRequestError for more items than a request may have.
+    """
+    whole: list[Item] = []
+    for item in items:
+        whole += compacted(item["encrypted_content"], param) if item["type"] == "compaction" else [item]
+        if len(whole) > MAX_INPUT_ITEMS:
+            message = f"Too many items: a request may build on {MAX_INPUT_ITEMS:,}. Send the last turns only."
+            raise BadRequestError(message, param=param, code="context_length_exceeded")
+    return whole
+
+
+def to_messages(items: Iterable[Item]) -> list[Message]:
+    """The messages of a chat. Calls that follow one another, or an assistant's text, are one turn with it."""
+    messages: list[Message] = []
+    open_turn = False  # whether the last message is an assistant's, which a call may join
+    for item in items:
+        if item["type"] == "reasoning":
+            continue
+        if item["type"] == "function_call":
+            if not open_turn:
+                messages.append({"role": "assistant", "content": None})
+            messages[-1].setdefault("tool_calls", []).append(_tool_call(item))
+        elif item["type"] == "function_call_output":
+            content = _chat_content(item["output"])
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": content})
+        else:
+            messages.append({"role": item["role"], "content": _chat_content(item["content"])})
+        open_turn = messages[-1]["role"] == "assistant"
+    return messages
+
+
+def _tool_call(item: Item) -> dict[str, Any]:
+    function = {"name": item["name"], "arguments": item["arguments"]}
+    return {"id": item["call_id"], "type": "function", "function": function}
+
+
+def _chat_content(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """A single text is content without parts; an answer without any text is an empty one."""
+    if isinstance(content, str):
+        return content
+    parts = [part if part["type"] == "refusal" else {"type": "text", "text": part["text"]} for part in content]
+    if not parts:
+        return ""
+    return str(parts[0]["text"]) if len(parts) == 1 and parts[0]["type"] == "text" else parts

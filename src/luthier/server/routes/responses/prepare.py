@@ -1,0 +1,143 @@
+"""Prepares a response: its items and what it builds on become a chat for the engine, its parameters the object."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from luthier.data.rendering.renderer import Renderer
+from luthier.inference import Token
+from luthier.server.generation.chat_request import chat_prompt, chat_request
+from luthier.server.generation.logprobs import token_logprobs
+from luthier.server.generation.request import GenerationRequest
+from luthier.server.model_loader import LoadedModel
+from luthier.server.routes.responses.chat_body import chat_body, in_words_of_responses
+from luthier.server.routes.responses.events import Logprobs, ResponseEvents
+from luthier.server.routes.responses.items import ID_LENGTH, expanded, stored_items, to_messages
+from luthier.server.state import State
+from luthier.store import Store
+from luthier.store.request_ids import resource_id
+from luthier.store.response_items import Item
+from luthier.types.chat import CreateChatCompletionRequest
+from luthier.types.errors import BadRequestError
+from luthier.types.responses import (
+    CountTokensRequest,
+    CreateResponseRequest,
+    PromptRequest,
+    ResponseConversation,
+    ResponseObject,
+    TextOptions,
+)
+
+_MAX_STORED_BYTES = 4 * 1024 * 1024  # of what a request adds to the store, beside the answer
+_TOO_LONG = "context_length_exceeded"
+
+
+@dataclass(frozen=True)
+class PreparedResponse:
+    """`sent`: the request's own items. `stored`: whether the response is kept."""
+
+    generation: GenerationRequest
+    events: ResponseEvents
+    sent: list[Item]
+    stored: bool
+
+
+def prepare(state: State, model: LoadedModel, body: CreateResponseRequest) -> PreparedResponse:
+    """Raises APIError."""
+    sent = stored_items(state.store, body.input)
+    chat = _chat(state.store, model, body, sent)
+    response_id = resource_id("resp_", ID_LENGTH)
+    with in_words_of_responses():
+        fitting = _truncated if body.truncation == "auto" else chat_request
+        generation = fitting(state, model, chat, response_id)
+    response = _response_object(body, generation).model_dump(mode="json")
+    stored = body.store is not False
+    if stored:
+        _check_bytes(sent, response)
+    events = ResponseEvents(response, partial(_logprobs, model.renderer))
+    return PreparedResponse(generation, events, sent, stored)
+
+
+def count_tokens(state: State, model: LoadedModel, body: CountTokensRequest) -> int:
+    """Of the prompt that a response to the request would have. Raises APIError."""
+    chat = _chat(state.store, model, body, stored_items(state.store, body.input))
+    with in_words_of_responses():
+        return len(chat_prompt(state, model, chat).tokens)
+
+
+def whole_context(store: Store, body: PromptRequest, sent: list[Item]) -> list[Item]:
+    """All items that a request builds on, oldest first, and its own. Raises NotFoundError, BadRequestError."""
+    if body.previous_response_id is not None and body.conversation is not None:
+        message = "'previous_response_id' and 'conversation' cannot be sent together: both say what came before."
+        raise BadRequestError(message, param="previous_response_id", code="mutually_exclusive_parameters")
+    context: list[Item] = []
+    if body.previous_response_id is not None:
+        context = store.responses.context(body.previous_response_id)
+    elif body.conversation_id is not None:
+        context = store.conversations.context(body.conversation_id)
+    return expanded([*context, *sent], store.responses.compacted)
+
+
+def _chat(store: Store, model: LoadedModel, body: PromptRequest, sent: list[Item]) -> CreateChatCompletionRequest:
+    return chat_body(body, to_messages(whole_context(store, body, sent)), model.target.metadata)
+
+
+def _truncated(
+    state: State, model: LoadedModel, chat: CreateChatCompletionRequest, response_id: str
+) -> GenerationRequest:
+    """With as many of the first turns left out as the context needs. Raises APIError when the last turn is too long."""
+    messages = chat.messages
+    first = next((index for index, message in enumerate(messages) if message.role not in ("system", "developer")), 0)
+    # Where the rest of a conversation may begin: whole, or at the user's message of a later turn.
+    starts = [first, *(index for index, message in enumerate(messages) if message.role == "user" and index > first)]
+    low, high, fitting = 0, len(starts) - 1, None
+    while low < high or fitting is None:
+        middle = 0 if fitting is None and low == 0 else (low + high) // 2
+        kept = [*messages[:first], *messages[starts[middle] :]]
+        try:
+            fitting, high = chat_request(state, model, chat.model_copy(update={"messages": kept}), response_id), middle
+        except BadRequestError as error:
+            if error.code != _TOO_LONG or middle == len(starts) - 1:
+                raise
+            low = middle + 1
+    return fitting
+
+
+def _response_object(body: CreateResponseRequest, generation: GenerationRequest) -> ResponseObject:
+    """Before its first token."""
+    sent = body.model_dump(mode="json", by_alias=True, exclude_none=True)
+    echoed = {name: sent[name] for name in ResponseObject.model_fields if name in sent}
+    conversation = ResponseConversation(id=body.conversation_id) if body.conversation_id else None
+    fields = {
+        "id": generation.id,
+        "created_at": generation.created,
+        "model": generation.model.target.name,
+        "status": "queued" if body.background else "in_progress",
+        "conversation": conversation,
+        "service_tier": "default",
+        "tools": [{"parameters": None, "strict": None, **tool} for tool in sent.get("tools", [])],
+        "text": _text(body.text),
+        "reasoning": {"effort": None, "summary": None} | sent.get("reasoning", {}),
+    }
+    return ResponseObject(**{**echoed, **fields})
+
+
+def _text(text: TextOptions | None) -> dict[str, object]:
+    chosen = text.format.model_dump(by_alias=True, exclude_none=True) if text and text.format else {"type": "text"}
+    return {"format": chosen, "verbosity": "medium"}
+
+
+def _check_bytes(sent: list[Item], response: dict[str, object]) -> None:
+    size = len(json.dumps([sent, response], ensure_ascii=False).encode())
+    if size > _MAX_STORED_BYTES:
+        message = (
+            f"The request has {size:,} bytes to store, {_MAX_STORED_BYTES:,} are kept for a response. Send it with "
+            "'store' set to false."
+        )
+        raise BadRequestError(message, param="store", code="response_too_large")
+
+
+def _logprobs(renderer: Renderer, tokens: Sequence[Token]) -> Logprobs:
+    """Of no tokens, unless log-probabilities are requested."""
+    return token_logprobs(tokens, renderer).model_dump()["content"] or []

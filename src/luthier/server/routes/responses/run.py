@@ -1,0 +1,178 @@
+"""Runs a prepared response: to its end, as a stream, or in the background."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from luthier.server.generation.request import RunningRequest
+from luthier.server.generation.response import EventStream, submit
+from luthier.server.http.errors import as_api_error
+from luthier.server.http.event_log import EventLog
+from luthier.server.routes.responses.events import Event, replayed
+from luthier.server.routes.responses.prepare import PreparedResponse
+from luthier.server.state import State
+from luthier.store.responses import StoredResponse
+from luthier.types.errors import RateLimitError
+from luthier.types.responses import FINAL, InputTokensDetails, ResponseUsage
+
+_STOPPED = {
+    "code": "server_error",
+    "message": "The server stopped while it generated this response. Please send it again.",
+}
+
+
+async def complete(state: State, prepared: PreparedResponse) -> dict[str, Any]:
+    """The finished response. Raises RateLimitError and what the engine raises; then nothing is stored."""
+    running = RunningRequest(prepared.generation)
+    try:
+        async for _ in _generated(prepared, running):
+            pass
+    finally:
+        running.cancel()
+    await run_in_threadpool(_store, state, prepared)
+    return prepared.events.response
+
+
+def streamed(state: State, prepared: PreparedResponse, headers: dict[str, str]) -> EventStream:
+    """A client that leaves ends the generation, and nothing is stored. Raises RateLimitError."""
+    running = RunningRequest(prepared.generation)
+    return EventStream(_stream(state, prepared, running), headers, running.cancel)
+
+
+async def _stream(state: State, prepared: PreparedResponse, running: RunningRequest) -> AsyncIterator[str]:
+    events = prepared.events
+    for event in events.created():
+        yield _sent(event)
+    try:
+        async with aclosing(_generated(prepared, running)) as generated:
+            async for event in generated:
+                yield _sent(event)
+        await run_in_threadpool(_store, state, prepared)  # before its end is sent, so that the client finds it
+    except Exception as error:
+        for event in events.fail(_error_body(error)):
+            yield _sent(event)
+    yield _sent(events.ended())
+
+
+async def start(state: State, prepared: PreparedResponse) -> EventLog:
+    """Begins to generate in the background. Raises RateLimitError when too many are waiting."""
+    if len(state.app.background) >= state.settings.queue_limit:
+        raise RateLimitError("Too many responses wait in the background. Please try again later.")
+    response, log = prepared.events.response, EventLog()
+    for event in prepared.events.created():
+        log.append(event)
+    state.app.background[response["id"]] = log
+    try:
+        await run_in_threadpool(state.store.responses.create, dict(response), prepared.sent, state.retention)
+    except BaseException:
+        del state.app.background[response["id"]]
+        raise
+    log.task = asyncio.create_task(_work(state, prepared, log))
+    return log
+
+
+async def _work(state: State, prepared: PreparedResponse, log: EventLog) -> None:
+    events, response = prepared.events, prepared.events.response
+    try:
+        await _generate_into(log, state, prepared)
+    except asyncio.CancelledError:
+        for event in events.fail(None if log.cancelled else _STOPPED):
+            log.append(event)
+    except Exception as error:
+        for event in events.fail(_error_body(error)):
+            log.append(event)
+    try:
+        await run_in_threadpool(state.store.responses.finish, response, events.deltas)
+    except Exception as error:  # such as a conversation that was deleted meanwhile
+        for event in events.fail(_error_body(error)):
+            log.append(event)
+        await run_in_threadpool(state.store.responses.finish, response, events.deltas)
+    finally:
+        log.append(events.ended())
+        log.close()
+        del state.app.background[response["id"]]
+
+
+async def _generate_into(log: EventLog, state: State, prepared: PreparedResponse) -> None:
+    running = await submit(prepared.generation)
+    try:
+        await run_in_threadpool(state.store.responses.start, prepared.events.response["id"])
+        async with aclosing(_generated(prepared, running)) as generated:
+            async for event in generated:
+                log.append(event)
+    finally:
+        running.cancel()
+
+
+async def _generated(prepared: PreparedResponse, running: RunningRequest) -> AsyncGenerator[Event]:
+    """The events between the first and the last one; then the response is complete."""
+    events = prepared.events
+    for event in events.started():
+        yield event
+    async with aclosing(running.parts()) as parts:
+        async for _, part in parts:
+            for event in events.add(part):
+                yield event
+    usage = running.usage
+    events.end(
+        ResponseUsage(
+            input_tokens=usage.prompt_tokens,
+            input_tokens_details=InputTokensDetails(cached_tokens=usage.prompt_tokens_details.cached_tokens),
+            output_tokens=usage.completion_tokens,
+            total_tokens=usage.total_tokens,
+        ).model_dump()
+    )
+
+
+def _store(state: State, prepared: PreparedResponse) -> None:
+    """Raises NotFoundError for a conversation that has been deleted meanwhile."""
+    response = prepared.events.response
+    if prepared.stored:
+        state.store.responses.create(response, prepared.sent, state.retention, deltas=prepared.events.deltas)
+    elif response["conversation"]:
+        state.store.conversations.add(response["conversation"]["id"], [*prepared.sent, *response["output"]])
+
+
+def settled(state: State, response_id: str) -> StoredResponse:
+    """A stored response. One that is not generated any more, because its server ended, has failed.
+
+    Raises NotFoundError.
+    """
+    stored = state.store.responses.retrieve(response_id)
+    if stored.response["status"] in FINAL or response_id in state.app.background:
+        return stored
+    state.store.responses.finish(stored.response | {"status": "failed", "error": _STOPPED}, stored.deltas)
+    return state.store.responses.retrieve(response_id)
+
+
+def followed(log: EventLog, start: int, headers: dict[str, str]) -> EventStream:
+    """The events of a response in the background from number `start` on; a client that leaves does not end it."""
+
+    async def lines() -> AsyncIterator[str]:
+        async for event in log.follow(start):
+            yield _sent(event)
+
+    return EventStream(lines(), headers, lambda: None)
+
+
+def replay(stored: StoredResponse, start: int) -> EventStream:
+    async def lines(events: Iterable[Event]) -> AsyncIterator[str]:
+        for event in events:
+            if event["sequence_number"] >= start:
+                yield _sent(event)
+
+    return EventStream(lines(replayed(stored.response, stored.deltas)), {}, lambda: None)
+
+
+def _error_body(error: Exception) -> dict[str, str]:
+    api_error = as_api_error(error)
+    code = "rate_limit_exceeded" if isinstance(api_error, RateLimitError) else "server_error"
+    return {"code": code, "message": api_error.message}
+
+
+def _sent(event: Event) -> str:
+    return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n"
