@@ -12,8 +12,9 @@ from typing import Any
 
 from conformance.seeds import Seeds
 
-REMOVED, ANY = object(), object()
+REMOVED, ANY, ABSENT = object(), object(), object()
 _FILE, _JOB = "file_id|string", "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
+_RESPONSE = "resp_677efb5139a88190b512bc3fef8e535d"
 _TUNED, _PERMISSION = "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd", "cp_zc4Q7MP6XxulcVzj4MZdwsAB"
 # Method and path; the name of each group is the property of Seeds that replaces what it matches.
 PATHS = [
@@ -32,6 +33,14 @@ PATHS = [
     ("GET", "/chat/completions/(?P<stored>completion_id)(/messages)?"),
     ("POST", "/chat/completions/(?P<stored>completion_id)"),
     ("DELETE", "/chat/completions/(?P<new_stored>completion_id)"),
+    ("GET", f"/responses/(?P<response>{_RESPONSE}|response_id)(/input_items)?"),
+    ("DELETE", f"/responses/(?P<new_response>{_RESPONSE})"),
+    ("POST", f"/responses/(?P<background_response>{_RESPONSE})/cancel"),
+    ("GET", "/conversations/(?P<conversation>conv_123)(/items)?"),
+    ("POST", "/conversations/(?P<conversation>conv_123)(/items)?"),
+    ("DELETE", "/conversations/(?P<new_conversation>conv_123)"),
+    ("GET", "/conversations/(?P<conversation>conv_123)/items/(?P<item>msg_abc)"),
+    ("DELETE", "/conversations/(?P<conversation>conv_123)/items/(?P<new_item>msg_abc)"),
     ("GET", "/models/(?P<model>gpt-6-astra|gpt-4o-mini)"),
     ("DELETE", "/models/(?P<new_model>ft:gpt-4o-mini:acemeco:suffix:abc123)"),
 ]
@@ -39,8 +48,8 @@ PATHS = [
 
 @dataclass(frozen=True)
 class Stand:
-    """`given`: a value, or a tuple with that of each suite. `becomes`: a value, REMOVED, or with `seed` the name of a
-    property of Seeds. `why` is for the reader.
+    """`given`: a value, a tuple with that of each suite, or ABSENT. `becomes`: a value, REMOVED, or with `seed` the
+    name of a property of Seeds. `why` is for the reader.
     """
 
     request: str
@@ -52,15 +61,19 @@ class Stand:
     when: tuple[str, Any] | None = None  # only where another field has a value
 
     def fits(self, request: str, given: dict[str, Any]) -> bool:
-        if not re.fullmatch(self.request, request) or self.field not in given:
+        if not re.fullmatch(self.request, request) or (self.field in given) is (self.given is ABSENT):
             return False
+        if self.given is ABSENT:
+            return True
         alternatives = self.given if isinstance(self.given, tuple) else (self.given,)
         fits = self.given is ANY or given[self.field] in alternatives
         return fits and (self.when is None or given.get(self.when[0]) == self.when[1])
 
     def __str__(self) -> str:
         words = self.given if isinstance(self.given, tuple) else (self.given,)
-        given = "" if self.given is ANY else f"={' or '.join(map(str, words))}"
+        given = {ANY: "", ABSENT: " where there is none"}.get(
+            self.given if self.given in (ANY, ABSENT) else None, f"={' or '.join(map(str, words))}"
+        )
         becomes = "removed" if self.becomes is REMOVED else f"-> {self.becomes}"
         return f"{self.request}: {self.field}{given} {becomes} ({self.why})"
 
@@ -69,10 +82,14 @@ def _id(request: str, field: str, given: Any, seed: str) -> Stand:
     return Stand(request, field, given, seed, "an id", seed=True)
 
 
+_CREATED = "POST /responses"
+_PROMPTED = "POST /responses(/input_tokens|/compact)?"
+_TEXT = {"format": {"type": "text"}}
+_TOOL = {"type": "function", "name": "name", "parameters": {"type": "object"}}
 _STREAM = {"include_obfuscation": True, "include_usage": True}
 VALUES = [
     Stand("GET .*", "after", ANY, REMOVED, "an id that is in no list"),
-    Stand("GET /(files|batches)", "limit", "0", "1", "the specification begins at 1"),
+    Stand("GET /(files|batches|responses/.*|conversations/.*)", "limit", "0", "1", "the specification begins at 1"),
     _id("POST /uploads/upload_abc123/complete", "part_ids", ["string"], "parts"),
     Stand("POST /uploads/upload_abc123/complete", "md5", "md5", "md5", "not a checksum", seed=True),
     _id("POST /fine_tuning/jobs", "training_file", "file-abc123", "training_file"),
@@ -96,6 +113,27 @@ VALUES = [
     Stand("POST /completions", "logit_bias", {"foo": 0}, {"5": 0}, "not a token"),
     Stand("POST /completions", "suffix", "test.", REMOVED, "not available here"),
     Stand("POST /completions", "stream_options", _STREAM, REMOVED, "without a stream", when=("stream", False)),
+    Stand(_PROMPTED, "model", ABSENT, "model", "no model is the default one", seed=True),
+    _id(_PROMPTED, "model", ("gpt-6-astra", "gpt-4o", "model"), "model"),
+    Stand(_PROMPTED, "input", ABSENT, "string", "there is nothing to answer"),
+    _id(_PROMPTED, "previous_response_id", ("previous_response_id", "resp_123"), "response"),
+    Stand(_PROMPTED, "conversation", ANY, REMOVED, "together with `previous_response_id`"),
+    Stand(_PROMPTED, "reasoning", ANY, {"effort": "none"}, "not available here"),
+    Stand(_PROMPTED, "text", ANY, _TEXT, "a verbosity is not available here"),
+    Stand(_PROMPTED, "tools", ANY, [_TOOL], "a strict schema that is none, and calls that are not awaited"),
+    Stand("POST /responses/input_tokens", "personality", ANY, REMOVED, "not available here"),
+    Stand(_CREATED, "access_programs", ANY, REMOVED, "not available here"),
+    Stand(
+        _CREATED, "background_options", ANY, {"completion_window": "soonest"}, "a continuation is not available here"
+    ),
+    Stand(_CREATED, "context_management", ANY, REMOVED, "not available here"),
+    Stand(_PROMPTED, "image", ANY, REMOVED, "not available here"),
+    Stand(_CREATED, "max_output_tokens", 0, 16, "at least 1"),
+    Stand(_CREATED, "moderation", ANY, REMOVED, "not available here"),
+    Stand(_CREATED, "prompt", ANY, REMOVED, "not available here"),
+    Stand(
+        _CREATED, "stream_options", {"include_obfuscation": True}, REMOVED, "without a stream", when=("stream", False)
+    ),
     _id("POST /batches", "input_file_id", ("input_file_id", "string"), "batch_file"),
     Stand("POST /batches", "endpoint", "/v1/responses", "/v1/chat/completions", "not served here"),
     Stand("POST /embeddings", "encoding_format", "base64", "float", "strict mode refuses what the client asks for"),

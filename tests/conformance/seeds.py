@@ -112,6 +112,37 @@ class Seeds:
         messages = [{"role": "assistant", "content": "Hello"}]
         return self._client.chat.completions.create(model=BASE, messages=messages, store=True, max_tokens=4).id
 
+    # -- responses and conversations ---------------------------------------------------------------------------
+
+    @cached_property
+    def response(self) -> str:
+        return self.new_response
+
+    @property
+    def new_response(self) -> str:
+        return self._client.responses.create(model=BASE, input="Hello", max_output_tokens=4).id
+
+    @property
+    def background_response(self) -> str:
+        return self._client.responses.create(model=BASE, input="Hello", background=True).id
+
+    @cached_property
+    def conversation(self) -> str:
+        return self.new_conversation
+
+    @property
+    def new_conversation(self) -> str:
+        return self._client.conversations.create().id
+
+    @cached_property
+    def item(self) -> str:
+        return self.new_item
+
+    @property
+    def new_item(self) -> str:
+        added = self._client.conversations.items.create(self.conversation, items=[{"role": "user", "content": "Hello"}])
+        return str(added.data[0].id)
+
     # -- batches ---------------------------------------------------------------------------------------------
 
     @cached_property

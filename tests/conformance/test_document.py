@@ -35,7 +35,7 @@ def bare(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def document(bare: Bare) -> dict[str, Any]:
-    return httpx.get(f"{bare.url}/openapi.json").raise_for_status().json()
+    return httpx.get(f"{bare.url}/openapi.json", timeout=60).raise_for_status().json()
 
 
 def _known(bare: Bare) -> dict[str, list[str]]:
@@ -43,7 +43,14 @@ def _known(bare: Bare) -> dict[str, list[str]]:
     files = [upload(client) for _ in range(3)]
     jobs = [bare.store.jobs.create(**{**JOB, "training_file": files[0]}).id for _ in range(4)]
     uploads = [client.uploads.create(bytes=4, filename="a", mime_type="a", purpose="assistants").id for _ in range(4)]
+    responses = [client.responses.create(model="gpt-4o-mini", input="a").id for _ in range(3)]
+    conversations = [client.conversations.create().id for _ in range(3)]
+    items = client.conversations.items.create(conversations[0], items=[{"role": "user", "content": "a"}] * 3).data
     return {
+        "response_id": responses,
+        "previous_response_id": responses,
+        "conversation_id": conversations,
+        "item_id": [str(item.id) for item in items],
         "file_id": files[1:],
         "training_file": files,
         "validation_file": files,

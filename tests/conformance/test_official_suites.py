@@ -28,6 +28,8 @@ AREAS = [
     ("graders", ["fine_tuning/alpha"], {"3.57.0": 40, "1.109.1": 40}),
     ("models", ["test_models.py"], {"3.57.0": 55, "1.109.1": 55}),
     ("chat", ["chat"], {"3.57.0": 145, "1.109.1": 150}),
+    ("responses", ["test_responses.py", "responses"], {"3.57.0": 195, "1.109.1": 157}),
+    ("conversations", ["test_conversations.py", "conversations"], {"3.57.0": 175, "1.109.1": 175}),
     ("completions", ["test_completions.py"], {"3.57.0": 40, "1.109.1": 40}),
     ("embeddings", ["test_embeddings.py"], {"3.57.0": 20, "1.109.1": 20}),
     ("batches", ["test_batches.py"], {"3.57.0": 80, "1.109.1": 80}),
