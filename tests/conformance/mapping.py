@@ -118,7 +118,7 @@ VALUES = [
     Stand(_PROMPTED, "input", ABSENT, "string", "there is nothing to answer"),
     _id(_PROMPTED, "previous_response_id", ("previous_response_id", "resp_123"), "response"),
     Stand(_PROMPTED, "conversation", ANY, REMOVED, "together with `previous_response_id`"),
-    Stand(_PROMPTED, "reasoning", ANY, {"effort": "none"}, "not available here"),
+    Stand(_PROMPTED, "reasoning", ANY, {"summary": "auto"}, "not available here"),
     Stand(_PROMPTED, "text", ANY, _TEXT, "a verbosity is not available here"),
     Stand(_PROMPTED, "tools", ANY, [_TOOL], "a strict schema that is none, and calls that are not awaited"),
     Stand("POST /responses/input_tokens", "personality", ANY, REMOVED, "not available here"),
