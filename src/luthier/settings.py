@@ -256,6 +256,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log lines of `luthier serve` and `luthier worker`, on stderr."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines as text, or as one JSON object each, with the fields of a request apart."
+    )
     log_requests: bool = Field(True, description="Whether the server logs a line per request, at the level info.")
 
     @classmethod

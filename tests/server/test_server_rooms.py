@@ -11,7 +11,7 @@ ROOT = Path(luthier.server.__file__).parent
 # From the application down; rooms on one line are neighbors and never import each other.
 LINES = [
     {"app"},
-    {"background", "middleware", "routes"},
+    {"background", "middleware", "monitoring", "routes"},
     {"file_inspection", "generation"},
     {"state"},
     {"model_loader"},

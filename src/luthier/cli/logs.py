@@ -1,9 +1,52 @@
-"""The log of commands that run until they are stopped: one line per event, on stderr."""
+"""The log of commands that run until they are stopped: one line per event, on stderr, as text or as JSON."""
 
+import json
 import logging
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from luthier.language import say
+from luthier.settings import Settings
+from luthier.types.renamed_settings import RENAMED
+
+_PREFIX = "LUTHIER_"
+_OTHER_VARIABLES = {"LUTHIER_LANG", "LUTHIER_CONFIG"}
 
 
-def configure_logging(level: str) -> None:
+def configure_logging(level: str, log_format: Literal["text", "json"]) -> None:
     """Lines of Luthier from `level` on; of libraries only warnings."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("luthier").setLevel(level.upper())
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: `time` (ISO 8601, UTC), `level`, `logger`, `message`, and the fields of the event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """A warning for each variable that looks like a setting and is none, with the name that may be meant."""
+    names = {_PREFIX + name.upper() for name in (*Settings.model_fields, *RENAMED)} | _OTHER_VARIABLES
+    for variable in sorted(environment):
+        if variable.startswith(_PREFIX) and variable not in names:
+            similar = get_close_matches(variable, names, n=1, cutoff=0.75)
+            meant = say(f" Is {similar[0]} meant?", f"是否指 {similar[0]}？") if similar else ""
+            yield say(f"{variable} is no setting of Luthier and has no effect.{meant}",
+                      f"{variable} 不是 Luthier 的设置，没有作用。{meant}")  # fmt: skip

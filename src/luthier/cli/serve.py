@@ -9,7 +9,7 @@ import click
 
 from luthier import __version__
 from luthier.cli.i18n import lang_option
-from luthier.cli.logs import configure_logging
+from luthier.cli.logs import configure_logging, unknown_variables
 from luthier.cli.settings_flags import SettingsCommand, add_settings_flags, settings_from_flags
 from luthier.cli.signals import stop_on_signals
 from luthier.language import say
@@ -37,7 +37,9 @@ from luthier.settings import Settings
 @lang_option
 def serve(no_worker: bool, **flags: Any) -> None:
     settings = settings_from_flags({**flags, "worker": "false"} if no_worker else flags)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
+    for warning in unknown_variables():
+        click.echo(warning, err=True)
     with stop_on_signals() as stop:
         _serve(settings, stop)
 

@@ -17,7 +17,7 @@ TOPICS = (
     (("vLLM", "vLLM"), ("vllm_url", "vllm_api_key", "vllm_command", "vllm_arguments")),
     (("Limits", "限制"), ("max_file_bytes", "max_upload_bytes", "stored_days", "stored_completions", "queue_limit",
                         "requests_per_minute", "tokens_per_minute", "cors_origins")),
-    (("Log", "日志"), ("log_level", "log_requests")),
+    (("Log", "日志"), ("log_level", "log_format", "log_requests")),
 )  # fmt: skip
 
 CHINESE = {
@@ -85,5 +85,6 @@ CHINESE = {
     "batch_concurrency": "同时处理的批处理请求数；它们让位于交互请求。",
     "worker": "服务器是否自己训练任务并执行批处理和评估；false 时交给同一数据文件夹上的 `luthier worker`。",
     "log_level": "`luthier serve` 和 `luthier worker` 在标准错误输出的最低日志级别。",
+    "log_format": "日志行为文本，或每行一个 JSON 对象，请求的各个字段分开。",
     "log_requests": "服务器是否为每个请求写一行日志（级别 info）。",
 }

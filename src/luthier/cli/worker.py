@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from luthier.cli.i18n import lang_option
-from luthier.cli.logs import configure_logging
+from luthier.cli.logs import configure_logging, unknown_variables
 from luthier.cli.signals import stop_on_signals
 from luthier.language import say
 from luthier.settings import Settings
@@ -31,7 +31,9 @@ from luthier.settings import Settings
 @lang_option
 def worker(data: Path | None) -> None:
     settings = Settings() if data is None else Settings(data=data)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
+    for warning in unknown_variables():
+        click.echo(warning, err=True)
     with stop_on_signals() as stop:
         from luthier.runtime import LuthierWorker
 

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from luthier.inference.engine import Embedder, Engine
 from luthier.inference.options import EngineOptions
 from luthier.inference.registry import build_engine, check_engine_name
+from luthier.inference.stats import EngineSnapshot, Measured
 
 _RECENT_S = 10.0  # between getting an engine and submitting to it
 
@@ -34,6 +35,12 @@ class Pool(Generic[AnyModel]):
         """The engine, if it is loaded."""
         with self._lock:
             return self._lookup(base)
+
+    def snapshots(self) -> dict[str, EngineSnapshot]:
+        """Of the loaded engines that report numbers, by the name of their base model's folder."""
+        with self._lock:
+            engines: list[tuple[Path, Embedder]] = list(self._engines.items())
+        return {base.name: engine.snapshot() for base, engine in engines if isinstance(engine, Measured)}
 
     def discard(self, base: Path) -> None:
         """Closes the engine of a deleted model, if it is loaded; its generations are cancelled."""

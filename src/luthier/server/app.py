@@ -15,6 +15,8 @@ from luthier.server.middleware.access_control import AccessControl
 from luthier.server.middleware.idempotency import Idempotency
 from luthier.server.middleware.rate_limit import RateLimit
 from luthier.server.middleware.request_log import RequestLog
+from luthier.server.middleware.request_metrics import RequestMetrics
+from luthier.server.monitoring import LuthierCollector, create_registry
 from luthier.server.routes import (
     batches,
     checkpoint_permissions,
@@ -27,6 +29,7 @@ from luthier.server.routes import (
     fine_tuning_jobs,
     graders,
     job_views,
+    metrics,
     model_limits,
     models,
     moderations,
@@ -64,6 +67,7 @@ _RESOURCES = (
     evaluations,
     dashboard,
     webhooks,
+    metrics,
 )
 
 
@@ -81,6 +85,8 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
 
     app = FastAPI(title="Luthier", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.luthier = state
+    app.state.registry = create_registry()
+    app.state.registry.register(LuthierCollector(state))
     _add_middleware(app, settings, store)
     errors.install(app)
     for resource in _RESOURCES:
@@ -105,6 +111,7 @@ def _add_middleware(app: FastAPI, settings: Settings, store: Store) -> None:
             allow_private_network=True,  # the origins are the operator's own list
             expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
         )
+    app.add_middleware(RequestMetrics, registry=app.state.registry)
     if settings.log_requests:
         app.add_middleware(RequestLog)
 

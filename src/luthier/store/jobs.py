@@ -100,6 +100,14 @@ class Jobs(Scoped):
         with self._database.read() as connection:
             return {model: count for model, count in connection.execute(query)}
 
+    def count_by_status(self) -> dict[str, int]:
+        with self._database.read() as connection:
+            return dict(connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status)).tuples().all())
+
+    def ids_with_status(self, status: JobStatus) -> Sequence[str]:
+        with self._database.read() as connection:
+            return connection.scalars(select(jobs.c.id).where(jobs.c.status == status)).all()
+
     def cancel(self, job_id: str) -> FineTuningJob:
         """Cancels an unfinished job; its worker notices at the next heartbeat.
 

@@ -30,6 +30,15 @@ class BlockPool:
         self._initial_blocks = _INITIAL_TOKENS // block_size
         self._reset()
 
+    @property
+    def size(self) -> int:
+        """Blocks, the null block aside."""
+        return len(self._ref_counts) - 1
+
+    @property
+    def free_blocks(self) -> int:
+        return len(self._free)
+
     def allocate(self, count: int) -> list[int]:
         """Free blocks with undefined contents, lowest index first; grows the pool as needed. Raises MemoryError."""
         while len(self._free) < count:

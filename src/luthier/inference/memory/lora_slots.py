@@ -17,6 +17,11 @@ class LoraSlots(ABC, Generic[Weights]):
         self._max_loras = max_loras
         self._slots: dict[Path, int] = {}  # least recently used first
 
+    @property
+    def loaded(self) -> int:
+        """How many adapters are in memory."""
+        return len(self._slots)
+
     @abstractmethod
     def load(self, adapter: Path) -> Weights:
         """Reads a PEFT folder. Raises BaseModelError."""

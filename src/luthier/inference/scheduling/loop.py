@@ -6,6 +6,7 @@ import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from luthier.inference.scheduling.sampler import TokenSampler
 from luthier.inference.scheduling.scheduler import Scheduler, Step
 from luthier.inference.scheduling.scoring import PromptPasses
 from luthier.inference.scheduling.sequence import GenerationSequence
+from luthier.inference.stats import EngineSnapshot, Throughput
 from luthier.inference.stream import GenerationStream
 from luthier.types.errors import APIError, UnavailableError
 
@@ -35,7 +37,7 @@ class EngineLoop:
         self._base, self._passes = base, PromptPasses(scheduler, runner)
         self._inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._admission = AdmissionControl(max_requests_per_key)
-        self._closed, self._lock = False, threading.Lock()
+        self._closed, self._lock, self._throughput = False, threading.Lock(), Throughput()
         self._thread = threading.Thread(target=self._run, name="luthier-engine", daemon=True)
         self._thread.start()
 
@@ -53,6 +55,10 @@ class EngineLoop:
 
     def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
         return self._enqueue_task(self._passes.scores(prompt, adapter, top, start))
+
+    def snapshot(self) -> EngineSnapshot:
+        """May be called from any thread, whose numbers may be a step old."""
+        return self.scheduler.snapshot(self._throughput)
 
     def close(self) -> None:
         """Cancels everything, waits for the thread to end and frees the model."""
@@ -130,9 +136,17 @@ class EngineLoop:
             self._finish(sequence, "length" if sequence.sampler.closed_early else "stop")
             return
         sequence.append(token.id)
+        self._count(sequence)
         sequence.stream.deliver(token)
         if sequence.generated >= sampling.max_tokens:
             self._finish(sequence, "length")
+
+    def _count(self, sequence: GenerationSequence) -> None:
+        self._throughput.generated_tokens += 1
+        if sequence.generated == 1:
+            self._throughput.prompt_tokens += len(sequence.request.prompt)
+            self._throughput.cached_tokens += sequence.stream.cached_tokens
+            self._throughput.time_to_first_token.observe(monotonic() - sequence.submitted_at)
 
     def _fail_all(self, failures: Sequence[tuple[GenerationSequence, Exception]]) -> None:
         for sequence, error in failures:

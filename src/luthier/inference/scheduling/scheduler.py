@@ -14,11 +14,13 @@ import numpy as np
 
 from luthier.inference.memory.kv_cache import KVCache
 from luthier.inference.memory.lora_slots import LoraSlots
+from luthier.inference.memory.paged_cache import PagedCache
 from luthier.inference.model_runner import Chunk, ModelRunner
 from luthier.inference.scheduling.fairness import due
 from luthier.inference.scheduling.prefix_cache import PrefixCache, common_length
 from luthier.inference.scheduling.prompt_task import PromptTask
 from luthier.inference.scheduling.sequence import GenerationSequence
+from luthier.inference.stats import EngineSnapshot, Throughput
 
 MAX_RUNNING = 16  # sequences; more wait
 _MAX_CACHE_BYTES = 1 << 30  # of all running sequences; a single one may exceed it
@@ -95,6 +97,18 @@ class Scheduler:
     def works(self) -> Sequence[GenerationSequence | PromptTask]:
         """All sequences, waiting and running, and all prompt tasks."""
         return self._works
+
+    def snapshot(self, throughput: Throughput) -> EngineSnapshot:
+        """The only method that other threads may call."""
+        blocks = self.kv_cache.pool if isinstance(self.kv_cache, PagedCache) else None
+        return EngineSnapshot(
+            running=len(self._running),
+            waiting=len(self._works) - len(self._running),
+            adapters=self._lora_slots.loaded,
+            kv_blocks=blocks.size if blocks else None,
+            kv_blocks_free=blocks.free_blocks if blocks else None,
+            throughput=throughput,
+        )
 
     def add(self, work: GenerationSequence | PromptTask) -> None:
         self._works.append(work)

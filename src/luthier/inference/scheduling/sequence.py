@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from luthier.inference.engine import EngineRequest
@@ -30,6 +31,7 @@ class GenerationSequence:
     pending: list[int] = field(default_factory=list)
     generated: int = 0
     last_step: int = 0  # the last step that ran it
+    submitted_at: float = field(default_factory=monotonic)
 
     @property
     def uncomputed(self) -> Sequence[int]:

@@ -1,4 +1,4 @@
-"""A log line per request: client, method, path, status, duration. No query, body or key is logged."""
+"""A log line per request: client, method, path, status, duration, request id, project. No query, body or key."""
 
 import logging
 import time
@@ -8,11 +8,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from luthier.server.http.auth import INTERNAL_CALLER
 
 _log = logging.getLogger(__name__)
+_LINE = "%(client)s %(method)s %(path)s %(status)s %(duration_s).3f s %(request_id)s %(project)s"
 _PROBE_PATHS = {"/health", "/ready"}  # orchestrators ask every few seconds
 
 
 class RequestLog:
-    """Logs at INFO, probes at DEBUG; a stream when it has ended. Requests from within the process are not logged."""
+    """Logs at INFO, faults of the server (5xx) at WARNING, probes at DEBUG; a stream when it has ended.
+
+    Requests from within the process are not logged.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -33,7 +37,20 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_with_status)
         finally:
-            client = (scope.get("client") or ("-", 0))[0]
-            path = scope["path"].encode("unicode_escape").decode()  # a path may hold line breaks
-            duration_s = time.perf_counter() - start_s
-            _log.log(level, "%s %s %s %s %.3f s", client, scope["method"], path, status or "-", duration_s)
+            self._log(scope, status, time.perf_counter() - start_s, level)
+
+    @staticmethod
+    def _log(scope: Scope, status: int, duration_s: float, level: int) -> None:
+        state = scope.get("state", {})
+        caller = state.get("caller")
+        fields = {
+            "client": (scope.get("client") or ("-", 0))[0],
+            "method": scope["method"],
+            "path": scope["path"].encode("unicode_escape").decode(),  # a path may hold line breaks
+            "status": status or "-",
+            "duration_s": round(duration_s, 3),
+            "request_id": state.get("request_id", "-"),
+            "project": (caller.project if caller else None) or "-",
+        }
+        level = max(level, logging.WARNING) if not status or status >= 500 else level
+        _log.log(level, _LINE, fields, extra={"fields": fields})
