@@ -11,7 +11,7 @@ from families import FAMILIES, make_base
 from luthier.arch import Backend, DecoderSpec, Feature, Unsupported
 from luthier.inference.options import EngineOptions
 from luthier.inference.registry import BACKENDS, build_engine, select_engine
-from luthier.training.lora import llama
+from luthier.training.lora import fused_decoder
 from luthier.types.errors import BaseModelError
 
 OPTIONS = EngineOptions(device="cpu", precision="float32")
@@ -29,8 +29,10 @@ def test_supported_features() -> None:
         *(Feature.BIDIRECTIONAL_ATTENTION, Feature.DYNAMIC_ROPE, Feature.LONGROPE, Feature.QUANTIZED_WEIGHTS),
         *(Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING),
     }
-    rope = {Feature.DYNAMIC_ROPE, Feature.YARN_ROPE, Feature.LONGROPE}
-    assert llama.BACKEND.supported == ENGINES | {Feature.TIED_EMBEDDINGS} | rope
+    assert set(Feature) - fused_decoder.BACKEND.supported == {
+        *(Feature.BIDIRECTIONAL_ATTENTION, Feature.QUANTIZED_WEIGHTS, Feature.MIXTURE_OF_EXPERTS),
+        *(Feature.NORMALIZED_ROUTING, Feature.LAYER_NORM, Feature.PARALLEL_BLOCK, Feature.INTERLEAVED_ROTARY),
+    }
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -56,7 +58,7 @@ def test_a_refusal_lists_all_features() -> None:
 
 def test_a_backend_supports_a_twist_once_it_says_so() -> None:
     spec = _spec(model_type="qwen3")
-    assert Backend("a new engine", llama.BACKEND.supported | {Feature.QK_NORM}).refusal(spec) is None
+    assert Backend("a new engine", BACKENDS["openvino"].supported | {Feature.QK_NORM}).refusal(spec) is None
 
 
 @pytest.fixture

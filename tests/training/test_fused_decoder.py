@@ -10,7 +10,7 @@ from luthier.data.rendering.renderer import Rendered
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.logprobs import log_probabilities, pack
-from luthier.training.lora import llama
+from luthier.training.lora import fused_decoder
 from luthier.training.model import load_model, trainable_parameters
 from training.test_logprobs import CPU, _assert_same, _examples, _loss_and_gradients
 
@@ -25,8 +25,16 @@ SIZES = {
 }
 FAMILY = {
     "llama": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "head_dim": 12},
-    "mistral": {"sliding_window": None},
+    "mistral": {"sliding_window": 32},
     "qwen2": {"use_sliding_window": False, "tie_word_embeddings": True},
+    "qwen3": {"head_dim": 12, "attention_bias": True},
+    "gemma": {"head_dim": 8},
+    "gemma2": {"head_dim": 8, "sliding_window": 32, "attn_logit_softcapping": 1.5, "final_logit_softcapping": None},
+    "gemma3_text": {"head_dim": 8, "sliding_window": 32, "layer_types": ["sliding_attention", "full_attention"]},
+    "phi3": {"pad_token_id": 0, "partial_rotary_factor": 0.5, "sliding_window": None},
+    "smollm3": {"pad_token_id": 0, "no_rope_layers": [1, 0]},
+    "granite": {"attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.6},
+    "olmo2": {},
 }
 
 
@@ -56,6 +64,8 @@ def _family() -> list[Rendered]:
     ("kind", "targets"),
     [
         *((kind, "all-linear") for kind in FAMILY),
+        ("gemma3_text", "gate_proj,v_proj"),
+        ("phi3", "qkv_proj"),
         *(("qwen2", targets) for targets in ("mlp", "attention", "k_proj,up_proj")),
     ],
 )
@@ -89,10 +99,10 @@ def test_bfloat16_is_as_close_to_float32_as_in_transformers(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("kind", "more"), [("llama", {"hidden_act": "gelu"}), ("llama", {"mlp_bias": True}), ("qwen3", {})]
+    ("kind", "more"), [("cohere", {"pad_token_id": 0, "logit_scale": 1.0}), ("phi", {"pad_token_id": 0})]
 )
 def test_unsupported_models_train_through_transformers(tmp_path: Path, kind: str, more: dict) -> None:
     tuned = _load(tmp_path, kind, **more)
-    assert llama.fuse(tuned) is None
+    assert fused_decoder.fuse(tuned) is None
     together = _loss_and_gradients(tuned, [_family()])
     _assert_same(together, _loss_and_gradients(tuned, [[example] for example in _family()]))

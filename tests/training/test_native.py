@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from luthier.server import create_app
 from luthier.settings import DEFAULT_CACHE, Settings
 from luthier.store import Store
 from luthier.training.kernels import attention, bindings, elementwise, lora_linear
+from luthier.training.kernels.elementwise import Activation
 from luthier.training.kernels.score_rule import ScoreRule
 from luthier.training.logprobs import _TokenLogProbabilities, log_probabilities, pack
 from luthier.training.packing import prefix_tree
@@ -45,6 +47,7 @@ def _assert_near(compiled, plain, error: float) -> None:
 def test_elementwise(dtype: torch.dtype, error: float, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     x, weight, gradient = (torch.randn(shape).mul(3).to(dtype) for shape in ((21, width), (width,), (21, width)))
+    weight = weight.float()
     gate_up, heads, angles = (
         torch.randn(shape).mul(9).to(dtype) for shape in ((21, 2 * width), (21, 3, 14), (21, 1, 7))
     )
@@ -56,11 +59,16 @@ def test_elementwise(dtype: torch.dtype, error: float, width: int, monkeypatch: 
         elementwise.apply_rotary(rotated, angles.cos(), angles.sin())
         restored = rotated.clone()
         elementwise.apply_rotary(restored, angles.cos(), angles.sin(), inverse=True)
+        partial = heads.clone()
+        elementwise.apply_rotary(
+            partial[..., :8], angles[..., :4].cos().contiguous(), angles[..., :4].sin().contiguous()
+        )
         return [
-            *(normed, inverse_rms, rotated, restored, elementwise.swiglu(gate_up)),
+            *(normed, inverse_rms, rotated, restored, partial),
             elementwise.rms_norm_recompute(x, weight, inverse_rms),
-            elementwise.rms_norm_backward(strided, x, weight, inverse_rms, gradient),
-            *elementwise.swiglu_backward(strided, gate_up),
+            *(elementwise.rms_norm_backward(strided, x, weight, inverse_rms, other) for other in (gradient, None)),
+            *(elementwise.gated(gate_up, activation) for activation in Activation),
+            *chain(*(elementwise.gated_backward(strided, gate_up, activation) for activation in Activation)),
         ]
 
     compiled, plain = _both(monkeypatch, run)
@@ -164,7 +172,7 @@ def test_losses_and_gradients(model, monkeypatch: pytest.MonkeyPatch) -> None:  
 def test_nan_stays_nan(model) -> None:  # noqa: F811
     """A diverged job must show, in bfloat16 too, where rounding could turn NaN into a number."""
     bad = torch.full((3, 32), float("nan"), dtype=torch.bfloat16)
-    assert elementwise.swiglu(torch.cat([bad, bad], 1)).isnan().all()
+    assert elementwise.gated(torch.cat([bad, bad], 1), Activation.SILU).isnan().all()
     assert lora_linear.lora_linear(bad, bad.new_zeros(32, 32), bad.new_zeros(64, 64), None)[0].isnan().all()
     logprobs, _ = elementwise.log_softmax_at(bad.clone(), torch.zeros(3, dtype=torch.long), 4)
     assert logprobs.isnan().all()

@@ -19,7 +19,7 @@ from luthier.arch.text_model import load_causal_lm
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.kernels.attention import NAME
-from luthier.training.lora import adapter, full_finetune, llama
+from luthier.training.lora import adapter, full_finetune, fused_decoder
 from luthier.training.output_head import OutputHead
 from luthier.training.packing.row_leak import leaks
 from luthier.training.protocol import TrainableParameters
@@ -118,7 +118,7 @@ def _load(spec: JobSpec, compute: ComputeDevice, reason: RowReason | None) -> An
     else:
         model = adapter.attach(base, spec).to(compute.device).eval()
         round_once(model)
-        model.luthier_fused = None if reason else llama.fuse(model)
+        model.luthier_fused = None if reason else fused_decoder.fuse(model)
     model.luthier_head, model.luthier_separate_rows = head, reason
     return model
 

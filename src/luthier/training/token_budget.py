@@ -25,7 +25,7 @@ def exceeds_memory(tokens: int, config: Any, device: torch.device, dtype: torch.
 def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
     """About what a layer keeps per token (its input, heads, and the activation function's input), times the layers.
 
-    Doubled: transformers' own layers keep about twice as much as those in `luthier.training.lora.llama`.
+    Doubled: transformers' own layers keep about twice as much as those in `luthier.training.lora.fused_decoder`.
     """
     text = config.get_text_config()
     per_layer = 6 * text.hidden_size + 2 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size)

@@ -1,4 +1,4 @@
-// The elementwise parts of a Llama layer, forward and backward: RMSNorm, SwiGLU, rotary embeddings, log softmax.
+// The elementwise parts of a Llama layer, forward and backward: RMSNorm, gates, rotary embeddings, log softmax.
 //
 // Each goes through memory once, computes in float32, and rounds once on storing. Rows are distributed by OpenMP.
 // T tokens, D width of a row, H heads, K head width. Strides count elements.
@@ -9,7 +9,7 @@
 
 // out = x / rms(x) * weight. `inverse_rms` [T] is written, or read if `recompute` is set.
 template <class T>
-static void rms_norm(const T* x, const T* weight, float eps, bool recompute, T* out, int64_t out_stride,
+static void rms_norm(const T* x, const float* weight, float eps, bool recompute, T* out, int64_t out_stride,
                      float* inverse_rms, int64_t tokens, int64_t width, int threads) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t t = 0; t < tokens; t++) {
@@ -26,14 +26,15 @@ static void rms_norm(const T* x, const T* weight, float eps, bool recompute, T* 
 }
 
 // grad_x = (grad * weight - x * projection) * inverse_rms + residual_grad, where projection is the component along x:
-// mean(grad * weight * x) * inverse_rms^2.
+// mean(grad * weight * x) * inverse_rms^2. `residual_grad` may be null.
 template <class T>
-static void rms_norm_backward(const T* grad_out, int64_t grad_stride, const T* x, const T* weight,
+static void rms_norm_backward(const T* grad_out, int64_t grad_stride, const T* x, const float* weight,
                               const float* inverse_rms, const T* residual_grad, T* grad_x, int64_t tokens,
                               int64_t width, int threads) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t t = 0; t < tokens; t++) {
-        const T *grad = grad_out + t * grad_stride, *row = x + t * width, *residual = residual_grad + t * width;
+        const T *grad = grad_out + t * grad_stride, *row = x + t * width;
+        const T* residual = residual_grad ? residual_grad + t * width : nullptr;
         V dot = {};
         for (int64_t i = 0; i < width; i += W)
             dot += load(grad + i, width - i) * load(weight + i, width - i) * load(row + i, width - i);
@@ -42,28 +43,39 @@ static void rms_norm_backward(const T* grad_out, int64_t grad_stride, const T* x
             store(grad_x + t * width + i,
                   (load(grad + i, width - i) * load(weight + i, width - i) - load(row + i, width - i) * projection) *
                           scale +
-                      load(residual + i, width - i),
+                      (residual ? load(residual + i, width - i) : V{}),
                   width - i);
     }
 }
 
-// gate_up [T, 2 D] -> out [T, D] = silu(gate) * up.
-template <class T>
-static void swiglu(const T* gate_up, T* out, int64_t out_stride, int64_t tokens, int64_t width, int threads) {
+// A gate is a * sigmoid(z), where z = a for SiLU and z = 2 sqrt(2 / pi) (a + 0.044715 a^3) for GELU, tanh-approximated.
+constexpr float GELU = 1.5957691216f, GELU_CUBIC = 0.044715f;
+
+template <bool is_gelu> static inline V gate_argument(V a) { return is_gelu ? GELU * (a + GELU_CUBIC * a * a * a) : a; }
+
+// dz / da
+template <bool is_gelu> static inline V gate_slope(V a) {
+    return is_gelu ? GELU * (1 + 3 * GELU_CUBIC * a * a) : broadcast(1.0f);
+}
+
+// gate_up [T, 2 D] -> out [T, D] = gate * up.
+template <bool is_gelu, class T>
+static void gated(const T* gate_up, T* out, int64_t out_stride, int64_t tokens, int64_t width, int threads) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t t = 0; t < tokens; t++) {
         const T *gate = gate_up + 2 * t * width, *up = gate + width;
         for (int64_t i = 0; i < width; i += W) {
             V a = load(gate + i, width - i);
-            store(out + t * out_stride + i, a / (1 + vexp(-a)) * load(up + i, width - i), width - i);
+            V out_row = a / (1 + vexp(-gate_argument<is_gelu>(a))) * load(up + i, width - i);
+            store(out + t * out_stride + i, out_row, width - i);
         }
     }
 }
 
-// The gradient of gate_up, and the activation silu(gate) * up recomputed.
-template <class T>
-static void swiglu_backward(const T* grad_out, int64_t grad_stride, const T* gate_up, T* grad_gate_up, T* activation,
-                            int64_t tokens, int64_t width, int threads) {
+// The gradient of gate_up, and the activation gate * up recomputed.
+template <bool is_gelu, class T>
+static void gated_backward(const T* grad_out, int64_t grad_stride, const T* gate_up, T* grad_gate_up, T* activation,
+                           int64_t tokens, int64_t width, int threads) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t t = 0; t < tokens; t++) {
         const T *grad_row = grad_out + t * grad_stride, *gate = gate_up + 2 * t * width, *up = gate + width;
@@ -71,23 +83,24 @@ static void swiglu_backward(const T* grad_out, int64_t grad_stride, const T* gat
         for (int64_t i = 0; i < width; i += W) {
             int64_t count = width - i;
             V a = load(gate + i, count), b = load(up + i, count), grad = load(grad_row + i, count);
-            V sigmoid = 1 / (1 + vexp(-a)), silu = a * sigmoid;
-            store(grad_up + i, grad * silu, count);
-            store(grad_gate + i, grad * b * sigmoid * (1 + a - silu), count);
-            store(activation + t * width + i, silu * b, count);
+            V sigmoid = 1 / (1 + vexp(-gate_argument<is_gelu>(a))), gated = a * sigmoid;
+            store(grad_up + i, grad * gated, count);
+            store(grad_gate + i, grad * b * sigmoid * (1 + (a - gated) * gate_slope<is_gelu>(a)), count);
+            store(activation + t * width + i, gated * b, count);
         }
     }
 }
 
-// Rotates x [T, H, K] in place; cos and sin [T, K / 2]. `sign` -1 rotates back. `stride`: from token to token.
+// Rotates x [T, H, K] in place; cos and sin [T, K / 2]. `sign` -1 rotates back. Strides: from token to token, and from
+// head to head.
 template <class T>
-static void apply_rotary(T* x, int64_t stride, const T* cos, const T* sin, float sign, int64_t tokens, int64_t heads,
+static void apply_rotary(T* x, int64_t stride, int64_t head_stride, const T* cos, const T* sin, float sign, int64_t tokens, int64_t heads,
                          int64_t head_width, int threads) {
     int64_t half = head_width / 2;
 #pragma omp parallel for num_threads(threads)
     for (int64_t t = 0; t < tokens; t++)
         for (int64_t h = 0; h < heads; h++) {
-            T *first = x + t * stride + h * head_width, *second = first + half;
+            T *first = x + t * stride + h * head_stride, *second = first + half;
             for (int64_t i = 0; i < half; i += W) {
                 V a = load(first + i, half - i), b = load(second + i, half - i);
                 V c = load(cos + t * half + i, half - i), s = load(sin + t * half + i, half - i) * sign;

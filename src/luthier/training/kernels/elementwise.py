@@ -1,10 +1,11 @@
-"""The elementwise parts of a Llama layer, forward and backward: RMSNorm, SwiGLU, rotary embeddings, log softmax.
+"""The elementwise parts of a decoder layer, forward and backward: RMSNorm, gates, rotary embeddings, log softmax.
 
 They are bound by memory bandwidth: the compiled kernels go through memory once; PyTorch processes some rows at a time,
 which stay in the CPU's cache from one operation to the next.
 """
 
 from collections.abc import Iterator
+from enum import Enum
 
 import torch
 from torch.nn import functional
@@ -15,9 +16,12 @@ _ROWS = 128
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tensor) -> torch.Tensor:
-    """RMSNorm of x [T, D] into `out`; returns 1 / RMS of each row, float32 [T, 1]. Zhang and Sennrich, 2019."""
+    """RMSNorm of x [T, D] into `out`; returns 1 / RMS of each row, float32 [T, 1]. Zhang and Sennrich, 2019.
+
+    `weight` float32 [D], here and below.
+    """
     inverse_rms = torch.empty(len(x), 1, dtype=torch.float32, device=x.device)
-    if bindings.supports(x, weight, out):
+    if bindings.supports(x, out):
         bindings.call("rms_norm", x, x, weight, eps, 0, out, out.stride(0), inverse_rms, *x.shape)
         return inverse_rms
     for rows, normed, scale in _row_blocks(_ROWS, x, out, inverse_rms):
@@ -29,7 +33,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tenso
 def rms_norm_recompute(x: torch.Tensor, weight: torch.Tensor, inverse_rms: torch.Tensor) -> torch.Tensor:
     """The output of `rms_norm` [T, D] once more, from the 1 / RMS that it returned."""
     out = torch.empty_like(x)
-    if bindings.supports(x, weight):
+    if bindings.supports(x):
         bindings.call("rms_norm", x, x, weight, 0.0, 1, out, out.stride(0), inverse_rms, *x.shape)
         return out
     for rows, normed, scale in _row_blocks(_ROWS, x, out, inverse_rms):
@@ -38,14 +42,20 @@ def rms_norm_recompute(x: torch.Tensor, weight: torch.Tensor, inverse_rms: torch
 
 
 def rms_norm_backward(
-    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, inverse_rms: torch.Tensor, residual_grad: torch.Tensor
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    inverse_rms: torch.Tensor,
+    residual_grad: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The gradient of x [T, D], given that of the output, plus the gradient of the residual branch."""
+    """The gradient of x [T, D], given that of the output, plus the gradient of the residual branch, if there is one."""
     out = torch.empty_like(x)
-    if bindings.supports(grad, x, weight, residual_grad):
-        arguments = grad, grad.stride(0), x, weight, inverse_rms, residual_grad, out
+    if bindings.supports(grad, x, x if residual_grad is None else residual_grad):
+        arguments = grad, grad.stride(0), x, weight, inverse_rms, 0 if residual_grad is None else residual_grad, out
         bindings.call("rms_norm_backward", x, *arguments, *x.shape)
         return out
+    if residual_grad is None:
+        residual_grad = torch.zeros_like(x)
     for rows, x_rows, scale, residual, grad_x in _row_blocks(_ROWS, grad, x, inverse_rms, residual_grad, out):
         unit = x_rows * scale
         weighted = rows.float() * weight
@@ -54,36 +64,62 @@ def rms_norm_backward(
     return out
 
 
-def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
-    """[T, 2 I] -> [T, I]: silu(gate) * up. Shazeer, 2020."""
-    if bindings.supports(gate_up):
+class Activation(Enum):
+    """Of the gate of a gated MLP."""
+
+    SILU = "silu"
+    GELU = "gelu"
+    GELU_TANH = "tanh-approximated GELU"
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self is Activation.SILU:
+            return functional.silu(x)
+        return functional.gelu(x, approximate=self._approximation)
+
+    def backward(self, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """The gradient of x, given that of the output."""
+        if self is Activation.SILU:
+            return torch.ops.aten.silu_backward(grad, x)  # type: ignore[no-any-return]
+        return torch.ops.aten.gelu_backward(grad, x, approximate=self._approximation)  # type: ignore[no-any-return]
+
+    @property
+    def _approximation(self) -> str:
+        return "tanh" if self is Activation.GELU_TANH else "none"
+
+
+def gated(gate_up: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """[T, 2 I] -> [T, I]: activation(gate) * up. Shazeer, 2020."""
+    if activation is not Activation.GELU and bindings.supports(gate_up):
         out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
-        bindings.call("swiglu", out, gate_up, out, out.stride(0), *out.shape)
+        arguments = int(activation is Activation.GELU_TANH), gate_up, out, out.stride(0)
+        bindings.call("gated", out, *arguments, *out.shape)
         return out
     gate, up = gate_up.chunk(2, -1)
-    return functional.silu(gate).mul_(up)
+    return activation(gate).mul_(up)
 
 
-def swiglu_backward(grad: torch.Tensor, gate_up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(the gradient of gate_up [T, 2 I], the activation [T, I] recomputed), given the gradient [T, I]."""
+def gated_backward(
+    grad: torch.Tensor, gate_up: torch.Tensor, activation: Activation
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(the gradient of gate_up [T, 2 I], the output of `gated` [T, I] recomputed), given the gradient [T, I]."""
     grad_gate_up = torch.empty_like(gate_up)
-    if bindings.supports(grad, gate_up):
-        activation = grad.new_empty(grad.shape)
-        arguments = grad, grad.stride(0), gate_up, grad_gate_up, activation
-        bindings.call("swiglu_backward", grad_gate_up, *arguments, *grad.shape)
-        return grad_gate_up, activation
+    if activation is not Activation.GELU and bindings.supports(grad, gate_up):
+        out = grad.new_empty(grad.shape)
+        arguments = int(activation is Activation.GELU_TANH), grad, grad.stride(0), gate_up, grad_gate_up, out
+        bindings.call("gated_backward", grad_gate_up, *arguments, *grad.shape)
+        return grad_gate_up, out
     (gate, up), (grad_gate, grad_up) = gate_up.chunk(2, -1), grad_gate_up.chunk(2, -1)
-    silu = functional.silu(gate)
-    torch.mul(grad, silu, out=grad_up)
-    torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=grad_gate)
-    return grad_gate_up, silu.mul_(up)
+    activated = activation(gate)
+    torch.mul(grad, activated, out=grad_up)
+    grad_gate.copy_(activation.backward(grad * up, gate))
+    return grad_gate_up, activated.mul_(up)
 
 
 def apply_rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *, inverse: bool = False) -> None:
     """Rotates x [T, H, K] in place; cos and sin [T, 1, K / 2]; `inverse` rotates back. Su et al., 2021."""
     sign = -1 if inverse else 1
     if bindings.supports(x, cos, sin):
-        bindings.call("apply_rotary", x, x, x.stride(0), cos, sin, float(sign), *x.shape)
+        bindings.call("apply_rotary", x, x, x.stride(0), x.stride(1), cos, sin, float(sign), *x.shape)
         return
     first, second = x.chunk(2, -1)
     rotated = (first * cos).addcmul_(second, sin, value=-sign)

@@ -31,32 +31,40 @@ extern "C" {
 
 int64_t luthier_has_amx() { return amx::available(); }
 
-void luthier_rms_norm(int64_t is_bf16, const void* x, const void* weight, float eps, int64_t recompute, void* out,
+void luthier_rms_norm(int64_t is_bf16, const void* x, const float* weight, float eps, int64_t recompute, void* out,
                       int64_t out_stride, float* inverse_rms, int64_t tokens, int64_t width, int64_t threads) {
-    DISPATCH(rms_norm(IN(x), IN(weight), eps, recompute, OUT(out), out_stride, inverse_rms, tokens, width, threads))
+    DISPATCH(rms_norm(IN(x), weight, eps, recompute, OUT(out), out_stride, inverse_rms, tokens, width, threads))
 }
 
 void luthier_rms_norm_backward(int64_t is_bf16, const void* grad_out, int64_t grad_stride, const void* x,
-                               const void* weight, const float* inverse_rms, const void* residual_grad, void* grad_x,
+                               const float* weight, const float* inverse_rms, const void* residual_grad, void* grad_x,
                                int64_t tokens, int64_t width, int64_t threads) {
-    DISPATCH(rms_norm_backward(IN(grad_out), grad_stride, IN(x), IN(weight), inverse_rms, IN(residual_grad),
+    DISPATCH(rms_norm_backward(IN(grad_out), grad_stride, IN(x), weight, inverse_rms, IN(residual_grad),
                                OUT(grad_x), tokens, width, threads))
 }
 
-void luthier_swiglu(int64_t is_bf16, const void* gate_up, void* out, int64_t out_stride, int64_t tokens, int64_t width,
-                    int64_t threads) {
-    DISPATCH(swiglu(IN(gate_up), OUT(out), out_stride, tokens, width, threads))
+void luthier_gated(int64_t is_bf16, int64_t is_gelu, const void* gate_up, void* out, int64_t out_stride, int64_t tokens,
+                   int64_t width, int64_t threads) {
+    if (is_gelu) { DISPATCH(gated<true>(IN(gate_up), OUT(out), out_stride, tokens, width, threads)) }
+    else { DISPATCH(gated<false>(IN(gate_up), OUT(out), out_stride, tokens, width, threads)) }
 }
 
-void luthier_swiglu_backward(int64_t is_bf16, const void* grad_out, int64_t grad_stride, const void* gate_up,
-                             void* grad_gate_up, void* activation, int64_t tokens, int64_t width, int64_t threads) {
-    DISPATCH(swiglu_backward(IN(grad_out), grad_stride, IN(gate_up), OUT(grad_gate_up), OUT(activation), tokens, width,
-                             threads))
+void luthier_gated_backward(int64_t is_bf16, int64_t is_gelu, const void* grad_out, int64_t grad_stride,
+                            const void* gate_up, void* grad_gate_up, void* activation, int64_t tokens, int64_t width,
+                            int64_t threads) {
+    if (is_gelu) {
+        DISPATCH(gated_backward<true>(IN(grad_out), grad_stride, IN(gate_up), OUT(grad_gate_up), OUT(activation),
+                                      tokens, width, threads))
+    } else {
+        DISPATCH(gated_backward<false>(IN(grad_out), grad_stride, IN(gate_up), OUT(grad_gate_up), OUT(activation),
+                                       tokens, width, threads))
+    }
 }
 
-void luthier_apply_rotary(int64_t is_bf16, void* x, int64_t stride, const void* cos, const void* sin, float sign,
-                          int64_t tokens, int64_t heads, int64_t head_width, int64_t threads) {
-    DISPATCH(apply_rotary(OUT(x), stride, IN(cos), IN(sin), sign, tokens, heads, head_width, threads))
+void luthier_apply_rotary(int64_t is_bf16, void* x, int64_t stride, int64_t head_stride, const void* cos,
+                          const void* sin, float sign, int64_t tokens, int64_t heads, int64_t head_width,
+                          int64_t threads) {
+    DISPATCH(apply_rotary(OUT(x), stride, head_stride, IN(cos), IN(sin), sign, tokens, heads, head_width, threads))
 }
 
 void luthier_log_softmax_at(int64_t is_bf16, void* logits, const int64_t* targets, float* logprobs, uint8_t* is_argmax,

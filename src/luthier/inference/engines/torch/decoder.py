@@ -11,13 +11,14 @@ from torch.nn import functional
 
 from luthier.arch import DecoderSpec, Feature
 from luthier.arch.projections import linear_names, norm_names
+from luthier.arch.rotary_angles import RotaryAngles
 from luthier.inference.engines.fused_model import FusedModel, load_decoder
 from luthier.inference.engines.torch import BACKEND
 from luthier.inference.engines.torch.attention import Attention
 from luthier.inference.engines.torch.mlp import Experts, GatedMlp, LoraDelta
 from luthier.inference.engines.torch.norms import norm_of, query_key_norm
 from luthier.inference.engines.torch.packed_linear import PackedLinear
-from luthier.inference.engines.torch.rotary import RotaryAngles, Rotation
+from luthier.inference.engines.torch.rotary import Rotation, rotations
 
 
 class Decoder(FusedModel):
@@ -32,14 +33,14 @@ class Decoder(FusedModel):
         self._embedding_multiplier = torch.tensor(spec.embedding_multiplier, dtype=dtype, device=device)
         self._norm = norm_of(body, "norm", spec)
         self._lm_head = PackedLinear(model.lm_head.weight)
-        self._rotary = RotaryAngles(body.rotary_emb, spec, dtype)
+        self._angles = RotaryAngles(body.rotary_emb, spec, dtype)
 
     def hidden(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attention, lora: LoraDelta) -> torch.Tensor:
         """ids and positions int [T] -> the last hidden states [T, D], normalized."""
         x = functional.embedding(ids, self._embeddings)
         if self.spec.embedding_multiplier != 1:
             x = x * self._embedding_multiplier
-        for layer, rotation in zip(self._layers, self._rotary.at(positions), strict=True):
+        for layer, rotation in zip(self._layers, rotations(self._angles.at(positions), self.spec), strict=True):
             x = layer(x, rotation, attend, lora)
         return self._norm(x)
 
@@ -88,7 +89,7 @@ class DecoderLayer:
         if self._query_key_norm:
             qk = self._query_key_norm(qk)
         if rotation:
-            qk = rotation.apply(qk)
+            qk = rotation(qk)
         mixed = attend(self._index, qk[:, : spec.heads], qk[:, spec.heads :], v)
         return self._out(mixed, lora.share(mixed, self._index, "out"))
 
