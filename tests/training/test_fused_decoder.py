@@ -29,11 +29,16 @@ FAMILY = {
     "qwen2": {"use_sliding_window": False, "tie_word_embeddings": True},
     "qwen3": {"head_dim": 12, "attention_bias": True},
     "gemma": {"head_dim": 8},
-    "gemma2": {"head_dim": 8, "sliding_window": 32, "attn_logit_softcapping": 1.5, "final_logit_softcapping": None},
+    "gemma2": {"head_dim": 8, "sliding_window": 32, "attn_logit_softcapping": 1.5, "final_logit_softcapping": 2.0},
     "gemma3_text": {"head_dim": 8, "sliding_window": 32, "layer_types": ["sliding_attention", "full_attention"]},
     "phi3": {"pad_token_id": 0, "partial_rotary_factor": 0.5, "sliding_window": None},
     "smollm3": {"pad_token_id": 0, "no_rope_layers": [1, 0]},
-    "granite": {"attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.6},
+    "granite": {
+        "attention_multiplier": 0.2,
+        "embedding_multiplier": 3.0,
+        "residual_multiplier": 0.6,
+        "logits_scaling": 3.0,
+    },
     "olmo2": {},
 }
 

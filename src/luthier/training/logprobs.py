@@ -84,8 +84,10 @@ def log_probabilities(model: Any, batch: PackedBatch) -> tuple[torch.Tensor, tor
         states = _separate_states(base, batch) if model.luthier_separate_rows else _packed_states(base, batch)
         hidden = states.index_select(0, batch.logit_indices)
     layer, head = base.get_output_embeddings(), model.luthier_head
-    if (layer.weight.requires_grad and torch.is_grad_enabled()) or layer.bias is not None or not head.is_plain:
+    trained = layer.weight.requires_grad and torch.is_grad_enabled()
+    if trained or layer.bias is not None or head.softcap is not None:
         return _through_logits(hidden, layer, head, batch.targets)
+    hidden = hidden if head.scale == 1 else hidden * head.scale
     outputs: tuple[torch.Tensor, torch.Tensor] = _TokenLogProbabilities.apply(  # type: ignore[no-untyped-call]
         hidden, layer.weight, batch.targets
     )

@@ -50,10 +50,6 @@ class OutputHead:
             for scale in dict.fromkeys([1.0, *factors, *(1 / factor for factor in factors)]):
                 yield cls(scale, softcap)
 
-    @property
-    def is_plain(self) -> bool:
-        return self.scale == 1 and self.softcap is None
-
     def logits(self, hidden: torch.Tensor, layer: Any) -> torch.Tensor:
         """hidden [N, D] -> float32 [N, V]; `layer`: the output layer."""
         logits = functional.linear(hidden.to(layer.weight.dtype), layer.weight, layer.bias).float() * self.scale
