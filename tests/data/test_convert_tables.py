@@ -1,6 +1,7 @@
 """Tables keep their shape: every cell stays in its column, or its row is named and goes to the rejects."""
 
 import csv
+import gzip
 import io
 import json
 from pathlib import Path
@@ -202,6 +203,31 @@ def test_other_binary_formats_get_one_sentence(tmp_path: Path, content: bytes, n
     with pytest.raises(FindingError, match=f"{name}.*which is not read") as error:
         checked(tmp_path / "f", content)
     assert error.value.finding.code == "format_unsupported"
+
+
+def _parquet() -> bytes:
+    pyarrow = pytest.importorskip("pyarrow")
+    out = io.BytesIO()
+    pytest.importorskip("pyarrow.parquet").write_table(
+        pyarrow.table({"question": ["a"] * 50, "answer": ["b"] * 50}), out
+    )
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", ["gzip", "XLSX", "Parquet"])
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+def test_a_damaged_file_is_called_so(tmp_path: Path, name: str, damage: str) -> None:
+    contents = {
+        "gzip": lambda: gzip.compress(table(*ROWS).encode() * 9),
+        "XLSX": lambda: workbook(tmp_path / "f.xlsx", {"a": [("question", "answer"), *ROWS]}),
+        "Parquet": _parquet,
+    }
+    content = contents[name]()
+    half = len(content) // 2
+    content = content[:half] if damage == "cut" else content[:60] + bytes(half) + content[60 + half :]
+    with pytest.raises(FindingError, match="damaged") as error:
+        checked(tmp_path / "f", content)
+    assert error.value.finding.code == "file_damaged"
 
 
 def test_a_zip_names_what_is_in_it(tmp_path: Path) -> None:

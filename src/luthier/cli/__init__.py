@@ -141,7 +141,8 @@ class MainGroup(click.Group):
             ) from None
         except LuthierError as error:
             finding = getattr(error, "finding", None)  # of an unreadable file; has text in both languages
-            raise CliError(f"{finding.text()}. {finding.remedy()}" if finding else str(error)) from error
+            text = f"{finding.sentence()}{say(' ', '')}{finding.remedy()}" if finding else str(error)
+            raise CliError(text) from error
         except ValueError as error:
             raise settings_error(error) from error
         except BrokenPipeError:  # the reader of stdout has ended; click exits quietly

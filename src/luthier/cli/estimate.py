@@ -110,7 +110,7 @@ def _count_tokens(file: Path, folder: Path, epochs: int | None) -> dict[str, Any
         with prepared(file) as ready:
             document = _count_lines(file, ready.path, folder, epochs)
     except FindingError as error:
-        raise _no_estimate(file, error.finding.text()) from error
+        raise _no_estimate(file, error.finding.sentence()) from error
     if ready.converted:
         command = shlex.join(["luthier", "check", str(file), "--fix", f"{file.stem}.fixed.jsonl"])
         note(say(f"{file} was converted to be counted; jobs take the file that this command writes: {command}",

@@ -57,6 +57,7 @@ NAMES = {
     "preference_same": "两个回答相同",
     "duplicate_example": "重复样本",
     "format_unsupported": "不支持的格式",
+    "file_damaged": "文件已损坏",
     "parquet_extra": "缺少 Parquet 组件",
     "column_duplicate": "重复的列名",
     "row_misfit": "行与表头不符",

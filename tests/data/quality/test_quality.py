@@ -58,6 +58,7 @@ CASES: dict[str, tuple[list[list[Any]], list[list[Any]]]] = {
             [chat("Use this:\n```python\nprint(1)\n")],
             [chat('{"answer": "a bond is a loan to a gov')],
             [chat("1. Open an account today.\n2. Read the fees.\n3. Buy a fund that spreads its money over many of")],
+            [chat("定投的好处是：\n- 分散风险。\n- 平滑成本。\n-")],
         ],
         [
             [chat("card_arrival")],

@@ -65,7 +65,7 @@ def _decompressed(path: Path, out: Path) -> Path:
                 file.write(chunk)
                 require_expansion(path, file.tell(), "gzip")
     except (EOFError, gzip.BadGzipFile, gzip.zlib.error) as error:  # type: ignore[attr-defined]
-        raise FindingError(make_finding("encoding_invalid", value=f"gzip, {error}")) from error
+        raise FindingError(make_finding("file_damaged", value="gzip", detail=str(error))) from error
     return out
 
 

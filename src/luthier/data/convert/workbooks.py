@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.convert.tables import Row
-from luthier.data.findings import FindingError, make_finding
+from luthier.data.findings import FindingError, make_finding, printable
 
 PARQUET = b"PAR1"
 _ZIP = b"PK\x03\x04"
@@ -59,8 +59,8 @@ def _zip_format(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
             size_bytes = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError):
-        raise FindingError(make_finding("encoding_invalid", value="zip")) from None
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise _damaged("zip", error) from None
     require_expansion(path, size_bytes, "zip")
     if "xl/workbook.xml" in members:
         return None
@@ -81,9 +81,9 @@ def workbook_rows(path: Path, sheet: str | None) -> Callable[[], Iterator[Row]]:
         names = load_workbook(BytesIO(content), read_only=True, data_only=True).sheetnames
         filled = [sheet] if sheet else [name for name in names if next(_filled_rows(content, name), None)]
     except Exception as error:  # openpyxl raises whatever its parts raise for a broken file
-        raise FindingError(make_finding("encoding_invalid", value="zip")) from error
+        raise _damaged("XLSX", error) from error
     if not names:
-        raise FindingError(make_finding("encoding_invalid", value="zip"))
+        raise _damaged("XLSX", ValueError("no sheets"))
     if (sheet and sheet not in names) or len(filled) > 1:
         raise FindingError(make_finding("sheets_ambiguous", value=", ".join(names if sheet else filled)))
     name = filled[0] if filled else names[0]
@@ -97,7 +97,7 @@ def _readable_rows(content: bytes, sheet: str) -> Iterator[Row]:
         try:
             row = next(rows, None)
         except Exception as error:  # as above
-            raise FindingError(make_finding("encoding_invalid", value="zip")) from error
+            raise _damaged("XLSX", error) from error
         if row is None:
             return
         yield row
@@ -143,7 +143,12 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
             for row in batch.to_pylist():
                 yield {key: _json_value(value) for key, value in row.items() if value is not None}
     except (ArrowException, OSError) as error:
-        raise FindingError(make_finding("format_unsupported", value=f"Parquet (damaged: {error})")) from error
+        raise _damaged("Parquet", error) from error
+
+
+def _damaged(name: str, error: Exception) -> FindingError:
+    reason = str(error).strip() or type(error).__name__
+    return FindingError(make_finding("file_damaged", value=name, detail=printable(reason, 120)))
 
 
 def _json_value(value: Any) -> Any:

@@ -43,6 +43,9 @@ def printable(value: object, limit: int = 60) -> str:
     return head + "…" if len(text) > limit else head
 
 
+_SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？")
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One fault. `line` and `example` count from 1 (blank lines are lines, not examples), `message_index` from 0.
@@ -63,6 +66,12 @@ class Finding:
         """The position and the fault, in one sentence."""
         kind = self._kind()
         return self._position(language) + say(kind.en, kind.zh, language).format_map(self._fields())
+
+    def sentence(self, language: Language | None = None) -> str:
+        """`text` as a sentence of a paragraph: with a capital letter and one full stop."""
+        text = self.text(language)
+        stop = "" if text.endswith(_SENTENCE_ENDS) else say(".", "。", language)
+        return text[:1].upper() + text[1:] + stop
 
     def remedy(self, language: Language | None = None) -> str:
         """What to do about it."""

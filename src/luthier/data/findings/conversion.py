@@ -10,6 +10,11 @@ CONVERSION: dict[str, Kind] = {
         "Save it as JSONL, CSV or .xlsx; unpack an archive and check the files in it.",
         "请另存为 JSONL、CSV 或 .xlsx；压缩包请先解压，再检查里面的文件。",
         "The file is in the format {value}, not JSONL."),
+    "file_damaged": Kind(
+        "error", "this file of the format {value} is damaged: {detail}", "这个 {value} 格式的文件已损坏：{detail}",
+        "Download or save it again; often a download was broken off.",
+        "请重新下载或另存；常见的原因是下载没有完成。",
+        "The file of the format {value} is damaged."),
     "parquet_extra": Kind(
         "error", "this is a Parquet file; reading it needs the extra “parquet”, which is not installed",
         "这是 Parquet 文件；读取它需要可选组件 parquet，目前没有安装",
@@ -22,8 +27,9 @@ CONVERSION: dict[str, Kind] = {
         "请改名或删去其中一列，以便确定用的是哪一列。",
         "The table has two columns '{key}'."),
     "row_misfit": Kind(
-        "error", "row {key} of the table has {value} cells, and its header {detail}: a separator or a quotation mark "
-        "is missing or too many", "表格第 {key} 行有 {value} 个单元格，而表头有 {detail} 列：缺少或多了分隔符、引号",
+        "error", "row {key} of the table does not fit its header (cells: {value}, columns: {detail}): a separator or a "
+        "quotation mark is missing or too many",
+        "表格第 {key} 行有 {value} 个单元格，而表头有 {detail} 列：缺少或多了分隔符、引号",
         'Put a cell that holds the separator or a line break in quotation marks ("…"); write a mark in it twice ("").',
         '含有分隔符或换行的单元格要用引号括起来（"…"），其中的引号写两次（""）。',
         "Line {line} does not fit the header of the table."),

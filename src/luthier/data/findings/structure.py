@@ -169,8 +169,9 @@ STRUCTURE: dict[str, Kind] = {
         _NO_CONTENT),
     "content_type": Kind(
         "error", '"{key}" must be text, found {value}', "“{key}” 必须是文本，现在是 {value}",
-        'Use a string; content may also be a list of {{"type": "text", "text": ...}} parts.',
-        '请使用字符串；content 也可以是由 {{"type": "text", "text": ...}} 组成的列表。',
+        'Use a string; content may also be a list of {{"type": "text", "text": ...}} parts. --fix writes '
+        "numbers as text.",
+        '请使用字符串；content 也可以是由 {{"type": "text", "text": ...}} 组成的列表。--fix 会把数字写成文本。',
         "{at}: Input should be a valid string"),
     "example_missing_assistant_message": Kind(
         "error", "no assistant message, so there is nothing to learn", "没有 assistant 消息，无从学习",

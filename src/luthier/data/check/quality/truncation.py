@@ -39,7 +39,7 @@ def is_cut_off(text: str) -> bool:
     text = text.rstrip()
     if text.count("```") % 2:
         return True
-    if _EMPTY_ITEM.search(text[-12:]) and len(text) >= 30:
+    if _EMPTY_ITEM.search(text[-12:]) and len(text) + len(_HAN.findall(text)) >= 30:  # as wide as 30 letters
         return True
     if len(text) < 30 or text[-1] in COMPLETE_ENDINGS or text[-3:] == "```" or _is_emoji(text[-1]):
         return False
