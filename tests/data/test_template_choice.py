@@ -9,6 +9,7 @@ import pytest
 from luthier.cli.model_abilities import abilities
 from luthier.data.examples.example import Example
 from luthier.data.rendering.call_form import parse_answer
+from luthier.data.rendering.chat_template import Template
 from luthier.data.rendering.renderer import Renderer
 from luthier.types.errors import RenderError
 from templates import (
@@ -135,6 +136,16 @@ def test_what_an_adapter_loses_by_its_stored_template_is_refused_by_message(tmp_
     messages = conversation()[1:3]
     with pytest.raises(RenderError, match="Message 2: the call of get_price cannot be read back"):
         Renderer(base, tmp_path / "stored.jinja").example(Example(messages, TOOLS))
+
+
+def test_a_template_that_goes_through_definitions_unasked_is_read() -> None:
+    """Hermes 3 and DeepSeek V3.1 take an empty list, and fail on none."""
+    listing = "{% for tool in tools %}{{ tool | tojson }}{% endfor %}{{ messages[0].content }}"
+    telling = "{{ 'none' if tools is none else 'some' }}"
+    question = [{"role": "user", "content": "a"}]
+    assert Template(listing, {}).render(question, None) == "a"
+    assert Template(listing, {}).render(question, [{"x": 1}]) == '{"x": 1}a'
+    assert Template(telling, {}).render(question, None) == "none"
 
 
 def test_a_stray_generation_mark_is_read(tmp_path: Path) -> None:

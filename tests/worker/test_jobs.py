@@ -281,12 +281,20 @@ def test_a_file_deleted_before_its_job_starts_is_named(tmp_path: Path, tiny_base
     assert job.error.message == f"File '{file_id}' does not exist any more."
 
 
-def test_training_that_fails_says_why(client: OpenAI) -> None:
-    """Found by the trainer, not by the check: a question longer than the base reads."""
-    long = {"messages": [{"role": "user", "content": "q" * 3000}, {"role": "assistant", "content": "a"}]}
-    job = wait(client, create(client, upload(client, [*EXAMPLES, long])).id)
-    assert (job.status, job.error.code) == ("failed", "invalid_training_file")
-    assert "Line 13 has nothing to train" in job.error.message
+LONG = {"messages": [{"role": "user", "content": "q" * 3000}, {"role": "assistant", "content": "a"}]}
+
+
+@pytest.mark.parametrize("param", ["training_file", "validation_file"])
+def test_what_the_base_cannot_be_trained_on_fails_before_training(client: OpenAI, param: str) -> None:
+    """A question longer than the base reads: the job is never queued, and the report of the file has the line."""
+    files = {"training_file": upload(client), "validation_file": upload(client)}
+    files[param] = upload(client, [*EXAMPLES, LONG])
+    job = wait(client, create(client, files["training_file"], validation_file=files["validation_file"]).id)
+    assert (job.status, job.error.code, job.error.param) == ("failed", f"invalid_{param}", param)
+    assert "Line 13: nothing is left to train: every answer lies beyond the base model's 2048" in job.error.message
+    said = messages(client, job.id)
+    assert not any("moving job to queued" in text for text in said)
+    assert any(f"Findings in {files[param]}: nothing_trainable_in_context x1" in text for text in said)
 
 
 def test_the_metadata_shape_the_adapter(client: OpenAI) -> None:
@@ -295,9 +303,9 @@ def test_the_metadata_shape_the_adapter(client: OpenAI) -> None:
     said = messages(client, job.id)
     assert any(text.endswith("LoRA of rank 4, alpha 8, on up_proj, v_proj") for text in said)
     assert any("the serving path gives what was trained" in text for text in said)
-    wrong = wait(client, create(client, upload(client), metadata={"luthier:targets": "c_attn"}).id)
-    assert (wrong.status, wrong.error.code, wrong.error.param) == ("failed", "invalid_targets", "metadata")
-    assert "It has attention: k_proj, o_proj, q_proj, v_proj; mlp:" in wrong.error.message
+    with pytest.raises(BadRequestError, match="It has attention: k_proj, o_proj, q_proj, v_proj; mlp:") as caught:
+        create(client, upload(client), metadata={"luthier:targets": "c_attn"})
+    assert (caught.value.code, caught.value.param) == ("invalid_targets", "metadata")
     with pytest.raises(BadRequestError, match="its adapter has its shape already"):
         create(client, upload(client), model=job.fine_tuned_model, metadata={"luthier:rank": "8"})
 

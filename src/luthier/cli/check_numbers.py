@@ -52,7 +52,7 @@ def add_numbers(path: Path, report: Report, base: str | None, on_progress: Calla
     """Adds the token statistics of a file, and their findings, to its report."""
     from luthier.base_config import context_tokens
     from luthier.data.rendering.renderer import Renderer
-    from luthier.data.token_stats import measure
+    from luthier.data.token_stats import SAMPLE_BYTES, measure
 
     name, folder = base_folder(base)
     if folder is None:
@@ -63,6 +63,7 @@ def add_numbers(path: Path, report: Report, base: str | None, on_progress: Calla
         Renderer(folder),
         context_tokens(folder),
         method=report.method,
+        sample_bytes=path.stat().st_size if base else SAMPLE_BYTES,  # a base that is named judges every example
         count_openai=openai_counter(),
         on_progress=on_progress,
     )

@@ -1,6 +1,7 @@
 """Chat templates: Jinja text that turns messages into the text that a base model was trained on."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
@@ -55,12 +56,8 @@ class Template:
             RenderError: For a conversation that the template refuses.
         """
         variables = {"enable_thinking": thinking, "thinking": thinking, **(options or {}), **self._tokens}
-        variables |= {"messages": messages, "tools": tools, "add_generation_prompt": answer_next}
-        try:
-            with limited_time():
-                return join_limited(self._template.generate(variables))
-        except (jinja2.TemplateError, *_TEMPLATE_ERRORS) as error:
-            raise RenderError(f"The base model's chat template refuses this conversation: {error}") from error
+        variables |= {"messages": messages, "add_generation_prompt": answer_next}
+        return self._generate(variables | {"tools": self._no_definitions if tools is None else tools})
 
     def render_turns(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, answer_next: bool = False
@@ -69,12 +66,32 @@ class Template:
         if not self._is_one_loop:
             return None
         variables = {"enable_thinking": False, "thinking": False, **self._tokens}
-        variables |= {"tools": tools, "add_generation_prompt": answer_next}
+        variables |= {"add_generation_prompt": answer_next, "tools": self._no_definitions if tools is None else tools}
         try:
             with limited_time():
                 return measure_offsets(self._template, messages, variables)
         except (LookaheadError, jinja2.TemplateError, *_TEMPLATE_ERRORS):
             return None
+
+    def _generate(self, variables: Mapping[str, Any]) -> str:
+        """Raises RenderError."""
+        try:
+            with limited_time():
+                return join_limited(self._template.generate(variables))
+        except (jinja2.TemplateError, *_TEMPLATE_ERRORS) as error:
+            raise RenderError(f"The base model's chat template refuses this conversation: {error}") from error
+
+    @cached_property
+    def _no_definitions(self) -> list[dict[str, Any]] | None:
+        """What stands for no definitions: None, or an empty list for a template that goes through them unasked."""
+        question = {"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": False}
+        try:
+            self._generate({**question, **self._tokens, "tools": None})
+        except RenderError:
+            with suppress(RenderError):
+                self._generate({**question, **self._tokens, "tools": []})
+                return []
+        return None
 
     @cached_property
     def _is_one_loop(self) -> bool:

@@ -13,7 +13,7 @@ from luthier.server.routes.input_files import require_file
 from luthier.server.state import State, StateDep
 from luthier.types import job_options
 from luthier.types.common import ListPage
-from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.errors import BadRequestError, BaseModelError, JobError, NotFoundError
 from luthier.types.fine_tuning import (
     Checkpoint,
     CreateJobRequest,
@@ -23,6 +23,7 @@ from luthier.types.fine_tuning import (
     JobEvent,
 )
 from luthier.types.names import SUFFIX
+from luthier.weights import lora_targets
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine_tuning"], route_class=StrictRoute)
 
@@ -39,6 +40,7 @@ def create(body: CreateJobRequest, state: StateDep) -> FineTuningJob:
     _check_reinforcement(body)
     target = _resolve_trainable(state, body.model)
     _check_options(body, continues=target.adapter is not None)
+    _check_targets(state, body, target)
     return state.store.jobs.create(
         model=target.name,
         base=target.base,
@@ -150,6 +152,19 @@ def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
         named = ", ".join(f"'{key}'" for key in options.adapter_keys)
         message = f"The model {body.model} is fine-tuned, and its adapter has its shape already: leave {named} out."
         raise BadRequestError(message, param="metadata", code="invalid_value")
+
+
+def _check_targets(state: State, body: CreateJobRequest, target: ResolvedModel) -> None:
+    """Refuses layers that the base model does not have; the worker checks a base model that is yet to be fetched."""
+    catalogue, options = state.app.loader.catalogue, job_options.parse(body.metadata)
+    if target.base is None or options.tuning == "full" or not catalogue.ready(target.base):
+        return
+    try:
+        lora_targets(catalogue.folder(target.base), options.targets or state.settings.lora_targets)
+    except BaseModelError as error:
+        raise BadRequestError(str(error), param="model", code="model_not_available") from None
+    except JobError as error:
+        raise BadRequestError(error.message, param=error.param, code=error.code) from None
 
 
 def _check_reinforcement(body: CreateJobRequest) -> None:

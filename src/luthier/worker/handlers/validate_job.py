@@ -1,16 +1,21 @@
 """`validating_files`: checks a job's files in place, surveys the training file, and prepares the base model.
 
-The training file is parsed once for both: the survey is left in the job's folder for the trainer.
+The training file is parsed once for both: the survey is left in the job's folder for the trainer. Then every example
+is rendered as the trainer will render it, so that what the base model cannot be trained on fails the job here.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from luthier.base_config import context_tokens
 from luthier.catalogue import Catalogue
 from luthier.data.check.file_check import check_file, job_error
 from luthier.data.check.quality.runner import QualityRunner
 from luthier.data.examples.adapter_metadata import Survey
 from luthier.data.findings import Report
+from luthier.data.rendering.renderer import Renderer
+from luthier.data.token_stats import measure
 from luthier.store import Event, Job, Store
 from luthier.training.job_spec import TRAIN, VALID
 from luthier.types.errors import BaseModelError, CorruptDataError, JobError, NotFoundError
@@ -36,8 +41,7 @@ def validate(job: Job, store: Store, catalogue: Catalogue, default_targets: str)
         files.append(_InputFile("validation_file", job.validation_file, VALID, _MIN_VALIDATION_EXAMPLES))
         message += f" and validation file: {job.validation_file}"
     store.jobs.record(job.id, Event(message))
-    for file in files:
-        _validate_file(file, job, store)
+    reports = [_validate_file(file, job, store) for file in files]
     if job.integrations:
         message = "Integrations are not available on this server; metrics are in the events and the result file only"
         store.jobs.record(job.id, Event(message, level="warn"))
@@ -45,11 +49,36 @@ def validate(job: Job, store: Store, catalogue: Catalogue, default_targets: str)
         base = catalogue.folder(job.base, lambda message: store.jobs.record(job.id, Event(message)))
         if job.options.tuning == "lora":
             lora_targets(base, job.options.targets or default_targets)
+        renderer, context = _renderer(base, job, store), context_tokens(base)
     except BaseModelError as error:
         raise JobError("base_model_unavailable", str(error), "model") from error
+    for file, report in zip(files, reports, strict=True):
+        _validate_on_base(file, job, store, report, renderer, context)
 
 
-def _validate_file(file: _InputFile, job: Job, store: Store) -> None:
+def _renderer(base: Path, job: Job, store: Store) -> Renderer:
+    """With the template of the adapter from which the job continues, if it does."""
+    parent = store.models.find(job.parent) if job.parent else None
+    return Renderer(base, parent.adapter / "chat_template.jinja" if parent and not parent.standalone else None)
+
+
+def _validate_on_base(
+    file: _InputFile, job: Job, store: Store, report: Report, renderer: Renderer, context: int
+) -> None:
+    """Adds to the report what the base model refuses or cuts. Raises JobError for what it cannot be trained on."""
+    path = store.job_folder(job.id) / file.name
+    findings = measure(path, renderer, context, method=job.method_type, sample_bytes=path.stat().st_size).findings
+    for finding in findings:
+        report.add(finding)
+    if findings:
+        _record_report(file, job, store, report, Counter(finding.code for finding in findings))
+    error = job_error(report, file_id=file.file_id, param=file.param)
+    if error:
+        raise error
+
+
+def _validate_file(file: _InputFile, job: Job, store: Store) -> Report:
+    """The report, without errors. Raises JobError with the first of them."""
     folder = store.job_folder(job.id)
     survey = Survey() if file.name == TRAIN else None
     report = check_file(
@@ -59,12 +88,13 @@ def _validate_file(file: _InputFile, job: Job, store: Store) -> None:
         quality=QualityRunner(),
         survey=survey,
     )
-    _record_report(file, job, store, report)
+    _record_report(file, job, store, report, report.counts)
     error = job_error(report, file_id=file.file_id, param=file.param)
     if error:
         raise error
     if survey:
         survey.metadata().write(folder)
+    return report
 
 
 def _place(file: _InputFile, folder: Path, store: Store) -> Path:
@@ -80,10 +110,11 @@ def _place(file: _InputFile, folder: Path, store: Store) -> Path:
     return target
 
 
-def _record_report(file: _InputFile, job: Job, store: Store, report: Report) -> None:
+def _record_report(file: _InputFile, job: Job, store: Store, report: Report, new: Counter[str]) -> None:
+    """`new`: the counts of the findings that no event has named yet, by code."""
     file_id = file.file_id
     store.files.save_report(file_id, {"object": "file.report", "file_id": file_id, **report.to_dict("en")})
-    if report.findings:
-        counts = ", ".join(f"{code} x{count}" for code, count in report.counts.items())
+    if new:
+        counts = ", ".join(f"{code} x{count}" for code, count in new.items())
         message = f"Findings in {file_id}: {counts}. All of them: GET /v1/files/{file_id}/report"
         store.jobs.record(job.id, Event(message, level="info" if report.ok else "warn"))
