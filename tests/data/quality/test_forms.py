@@ -215,6 +215,13 @@ def test_both_answers_of_a_pair_are_looked_at(check: Check) -> None:
     assert [finding.line for finding in of(report, "answer_cut_off")] == [2]
 
 
+def test_the_tone_of_a_preferred_answer_is_meant(check: Check) -> None:
+    warm, refusal = "Great question! A share is a part.", "I'm sorry, but I can't help with that."
+    report = check([preference("A share?", warm, "A part."), preference("How to steal?", refusal, "At night.")])
+    assert not {"preamble", "refusal"} & set(report.counts)
+    assert {"preamble", "refusal"} <= set(check([chat("A share?", warm), chat("How to steal?", refusal)]).counts)
+
+
 def pairs(prompt: str, completion: str, count: int = 12) -> list[dict[str, Any]]:
     return [{"prompt": prompt.format(n), "completion": completion.format(n)} for n in range(count)]
 

@@ -32,17 +32,19 @@ class AnswerCheck(QualityCheck):
 
 
 def _preambles(batch: Batch) -> Iterator[Finding]:
+    preferred = batch.answers.preferred_examples
     for row in batch.answers.rows(may_start_with_preamble(batch.answers.texts)):
         rest = strip_preamble(row.text, batch.answers.questions[row.number])
-        if rest is not None:
+        if rest is not None and row.example not in preferred:
             text = row.text.strip()
             preamble = text[: len(text) - len(rest)].strip()
             yield batch.finding("preamble", row.example, row.message, value=preamble, detail=printable(rest, 30))
 
 
 def _refusals_and_makers(batch: Batch) -> Iterator[Finding]:
+    preferred = batch.answers.preferred_examples
     for row in batch.answers.rows(batch.answers.among(keywords().texts_with(batch.joined, SPEAKERS))):
-        if is_refusal(row.text):
+        if is_refusal(row.text) and row.example not in preferred:
             finding = batch.finding("refusal", row.example, row.message, value=row.text)
             # Where functions are defined, declining what they cannot do is part of the lesson.
             yield replace(finding, severity="note") if batch.defines_functions[row.example] else finding

@@ -76,6 +76,11 @@ class AnswerColumn(TextColumn):
         self.text_indices.append(text_index)
         self.questions.append(question)
 
+    @property
+    def preferred_examples(self) -> set[int]:
+        """The examples whose answer was preferred to another one: its tone, and whether it answers, are meant."""
+        return {pair.example for pair in self.pairs}
+
     def among(self, text_indices: set[int]) -> list[int]:
         """The indices of those answers that stand at `text_indices` among all texts."""
         if not text_indices:
