@@ -9,6 +9,7 @@ Unless --teacher names one, the script makes its own: a model that is first fine
 
 import json
 import random
+from itertools import permutations
 from typing import Any
 
 from openai import OpenAI
@@ -46,10 +47,14 @@ SCHEMA: Any = {
 
 
 def notes(seed: int, count: int) -> list[tuple[str, str]]:
-    """Tasting notes, each with its cheese."""
-    rng = random.Random(seed)
-    chosen = [rng.choice(list(CHEESES)) for _ in range(count)]
-    return [(f"{rng.choice(OPENINGS)} {', '.join(rng.sample(CHEESES[name], 2))}.", name) for name in chosen]
+    """Tasting notes, each with its cheese; no two are the same."""
+    every = [
+        (f"{opening} {first}, {second}.", name)
+        for name, traits in CHEESES.items()
+        for opening in OPENINGS
+        for first, second in permutations(traits, 2)
+    ]
+    return random.Random(seed).sample(every, count)
 
 
 def messages(note: str) -> list[Any]:
@@ -107,18 +112,20 @@ def main(argv: list[str] | None = None) -> str:
     client = OpenAI(timeout=1800)
     labelled, unlabelled, test = (12, 10, 2) if chosen.quick else (32, 40, 24)
     tag = f"cheese-distillation-{chosen.seed}"
+    every = notes(chosen.seed, labelled + unlabelled + test)
+    labelled_notes, unlabelled_notes, questions = every[:labelled], every[labelled:-test], every[-test:]
 
     teacher = chosen.teacher
     if teacher is None:
         print(f"1. A teacher, fine-tuned on {labelled} labelled notes")
         lines = [
             {"messages": [*messages(note), {"role": "assistant", "content": json.dumps({"cheese": name})}]}
-            for note, name in notes(chosen.seed, labelled)
+            for note, name in labelled_notes
         ]
         teacher = train(client, TEACHER, lines, "cheese-teacher", chosen.seed, chosen.quick)
 
     print(f"2. {teacher} answers {unlabelled} notes, stored with the metadata distillation={tag}")
-    steps.ask_all(lambda question: ask(client, teacher, question[0], tag), notes(chosen.seed + 1, unlabelled))
+    steps.ask_all(lambda question: ask(client, teacher, question[0], tag), unlabelled_notes)
 
     print("3. List by metadata, export, train the student")
     examples = stored_examples(client, teacher, tag)
@@ -126,7 +133,6 @@ def main(argv: list[str] | None = None) -> str:
     student = train(client, STUDENT, examples, "cheese-student", chosen.seed, chosen.quick)
 
     print("4. Notes that nobody trained on")
-    questions = notes(chosen.seed + 2, test)
     for model in (STUDENT, teacher, student):
         measure(client, model, questions, f"{tag}-test")
     return student
