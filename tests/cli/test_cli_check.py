@@ -195,3 +195,23 @@ def test_finding_codes_have_chinese_names(broken: Path) -> None:
     assert set(all_kinds()) <= set(NAMES)
     assert "JSON 无效（json_invalid）  ×5" in run("check", broken, "--lang", "zh", "--no-quality").stdout
     assert finding_name("of_a_plugin") == "of_a_plugin"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_next_step_of_a_faulty_file_is_its_repair(tmp_path: Path, language: str) -> None:
+    good = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]}
+    mendable = {"messages": [{"role": "用户", "content": "Why?"}, {"role": "assistant", "content": 7}]}
+    hopeless = {"messages": [{"role": "user", "content": "Why?"}]}
+    path = tmp_path / "train.jsonl"
+
+    def next_step(*examples: object) -> str:
+        path.write_text("".join(json.dumps(example) + "\n" for example in examples))
+        result = run("check", path, "--no-quality", "--lang", language)
+        assert result.exit_code == 1
+        return result.stdout.splitlines()[-1]
+
+    step = next_step(*[good] * 12, mendable, mendable, hopeless)
+    assert f"luthier check {path} --fix train.fixed.jsonl" in step
+    assert {"en": "repairs 2 of 3 faulty examples", "zh": "3 个有错误的样本中的 2 个"}[language] in step
+    assert "--fix" not in next_step(*[good] * 12, hopeless)
+    assert "--fix" not in next_step(good)

@@ -18,7 +18,7 @@ from luthier.cli.check_report import check_files, is_converted, print_report, re
 from luthier.cli.errors import CliError
 from luthier.cli.fix import check_flags, fix, print_repairs
 from luthier.cli.options import Options, local_options, pass_options
-from luthier.cli.output import print_json, stdout_console
+from luthier.cli.output import plural, print_json, stdout_console
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ def check(
             print_report(stdout_console(), path, report, is_validation=path == validation)
         if ok:
             stdout_console().print(_next_step(reports), soft_wrap=True)
+        elif not repairs and (step := _repair_step(file, file_hints, reports[file])):
+            stdout_console().print(step, soft_wrap=True)
     raise click.exceptions.Exit(0 if ok else 1)
 
 
@@ -197,6 +199,23 @@ def _repair(
         return None
     except OSError as error:
         raise CliError(say(f"{path} cannot be read: {error}", f"{path} 无法读取：{error}")) from error
+
+
+def _repair_step(file: Path, hints: Hints | None, report: Report) -> str:
+    """How many of the faulty examples `--fix` repairs, and the command; empty if it repairs none."""
+    repairs = _repair(file, None, hints, report.method, force=False, guess=False) if report.faulty else None
+    if not repairs or repairs.rejected >= report.faulty:
+        return ""
+    out = f"{file.stem}.fixed.jsonl"
+    flags = [
+        word for name, value in (hints._asdict() if hints else {}).items() if value for word in (f"--{name}", value)
+    ]
+    command = shlex.join(["luthier", "check", str(file), *flags, "--fix", out])
+    repaired = report.faulty - repairs.rejected
+    return say(
+        f"Next: {command} (repairs {repaired:,} of {plural(report.faulty, 'faulty example')})",
+        f"下一步：{command}（能修复 {report.faulty:,} 个有错误的样本中的 {repaired:,} 个）",
+    )
 
 
 def untrainable(method: str) -> str:
