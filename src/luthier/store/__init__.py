@@ -99,6 +99,7 @@ class Store:
         self.stored_completions.delete_expired()
         self.responses.delete_expired()
         self.models.delete_orphans()
+        self.batches.delete_finished_folders()
         self.outbox.delete_old()
         self._database.fold_in_log()
 

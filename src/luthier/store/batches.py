@@ -154,6 +154,14 @@ class Batches(Scoped):
         except _AttachedError:
             return None
 
+    def delete_finished_folders(self) -> None:
+        """Deletes the folders of batches that have ended, which a crash may have left."""
+        if not self._folder.exists():
+            return
+        for folder in self._folder.iterdir():
+            if self.queue.status(folder.name) in FINAL:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def folder(self, batch_id: str) -> Path:
         """The folder of its input and its results, until the batch has ended."""
         folder = self._folder / batch_id

@@ -73,6 +73,10 @@ class Models(Scoped):
             rows = connection.execute(self._visible(models).order_by(models.c.seq)).mappings()
             return [self._model(row) for row in rows]
 
+    def checkpoint_folder(self, job_id: str, step: int) -> Path:
+        """Where `add_checkpoint` moves a checkpoint to; job and step determine it, also after a crash in between."""
+        return self._folder / f"{job_id}-step-{step}"
+
     def add_checkpoint(
         self,
         job: Job,
@@ -91,8 +95,8 @@ class Models(Scoped):
         earlier run of the step, else `name`. None for a job that has finished, and for a step whose model was added
         earlier and deleted since.
         """
-        adapter = f"{job.id}-step-{step}"
-        target = self._folder / adapter
+        target = self.checkpoint_folder(job.id, step)
+        adapter = target.name
         if source.exists():
             shutil.rmtree(target, ignore_errors=True)
             source.rename(target)

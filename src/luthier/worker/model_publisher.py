@@ -70,14 +70,15 @@ class ModelPublisher:
 
     def _publish(self, checkpoint: Checkpoint, name: str, event: Event) -> str | None:
         """The model's name: that of an earlier run of the same step where there was one. None if the job is over."""
-        source = self._checkpoints / checkpoint.folder
-        return self._store.models.add_checkpoint(
+        source, models = self._checkpoints / checkpoint.folder, self._store.models
+        written = source if source.exists() else models.checkpoint_folder(self._job.id, checkpoint.step)
+        return models.add_checkpoint(
             self._job,
             name=name,
             step=checkpoint.step,
             metrics={"step": checkpoint.step, **checkpoint.metrics},
             source=source,
-            call_form=adapter_metadata.read(source).call_form,
+            call_form=adapter_metadata.read(written).call_form,
             event=event,
             keep=self._settings.keep_checkpoints,
         )
