@@ -76,6 +76,8 @@ def test_a_context_becomes_part_of_the_question(tmp_path: Path, record: dict[str
         ({"chain_of_thought": "First I look."}, "reasoning_key"),
         ({"retrieved": ["a", "b"]}, "meaningful_key"),
         ({"history": ["no pair"]}, "meaningful_key"),
+        ({"choices": ["a", "b"]}, "meaningful_key"),
+        ({"选项": "A. 是 B. 否"}, "meaningful_key"),
         ({"loss": False}, "loss_key"),
     ],
 )
@@ -129,6 +131,31 @@ def test_no_key_is_unaccounted_for(tmp_path: Path, extra: dict[str, Any], record
         is_empty = value in (None, "", [], {}) or str(value).strip().lower() in ("", "null", "none", "nan", "n/a")
         is_used = isinstance(value, str) and json.dumps(value, ensure_ascii=False)[1:-1] in written
         assert is_empty or key in named or is_used, (key, value)
+
+
+@pytest.mark.parametrize("key", ["dialog", "dialogue", "chat", "turns", "对话"])
+@pytest.mark.parametrize("turn", [("from", "value"), ("role", "content")])
+def test_turns_are_read_under_any_of_their_names(tmp_path: Path, key: str, turn: tuple[str, str]) -> None:
+    speaker, text = turn
+    turns = [
+        {speaker: "user", text: "Hi"}, {speaker: "assistant", text: "Hello", "ignore": True},
+        {speaker: "user", text: "Who?"}, {speaker: "assistant", text: "Me."},
+    ]  # fmt: skip
+    (example,), findings = checked(tmp_path / "f", {key: turns})
+    assert [message["content"] for message in example["messages"]] == ["Hi", "Hello", "Who?", "Me."]
+    assert example["messages"][1]["weight"] == 0
+    assert codes(findings) == set()
+
+
+@pytest.mark.parametrize("record", [{"text": "Good soup.", "label": 1}, {"source": "pear", "target": "Birne"}])
+def test_other_keys_are_named_by_flags(tmp_path: Path, record: dict[str, Any]) -> None:
+    _, findings = checked(tmp_path / "f", record)
+    assert findings[0].code == "unexpected_format"
+    assert "--question" in findings[0].remedy("en")
+    assert "--question" in findings[0].remedy("zh")
+    question, answer = record
+    with prepared(tmp_path / "f", Hints(question=question, answer=answer)) as file:
+        assert said(json.loads(file.path.read_text())) == [("user", record[question]), ("assistant", record[answer])]
 
 
 def test_flags_do_not_lose_the_other_columns(tmp_path: Path) -> None:
@@ -194,6 +221,11 @@ GOOD, BAD = [{"role": "assistant", "content": "Pear."}], [{"role": "assistant", 
         {"chosen": PROMPT + GOOD, "rejected": PROMPT + BAD},
         {"prompt": "Best fruit?", "chosen": PROMPT + GOOD, "rejected": PROMPT + BAD},
         {"chosen": json.dumps(PROMPT + GOOD), "rejected": json.dumps({"messages": PROMPT + BAD})},
+        {
+            "chosen": "\n\nHuman: Best fruit?\n\nAssistant: Pear.",
+            "rejected": "\n\nHuman: Best fruit?\n\nAssistant: Stone.",
+        },
+        {"prompt": "Best fruit?", "chosen": "Pear.", "rejected": "Stone.", "history": []},
         {"messages": PROMPT + GOOD, "rejected": BAD[0]},
         {"messages": PROMPT, "chosen": GOOD[0], "rejected": BAD[0]},
         {
@@ -241,6 +273,9 @@ def test_items_of_the_responses_api_are_no_questions(tmp_path: Path) -> None:
     [
         ({"content": "a", "loss": 0}, {"content": "a", "weight": 0}),
         ({"content": "a", "trainable": "true"}, {"content": "a", "weight": 1}),
+        ({"content": "a", "ignore": True}, {"content": "a", "weight": 0}),
+        ({"content": "a", "no_train": "0"}, {"content": "a", "weight": 1}),
+        ({"content": "a", "is_target": False, "id": 3}, {"content": "a", "weight": 0}),
         ({"content": None, "refusal": "No."}, {"content": "No."}),
         (
             {"content": [{"type": "output_text", "text": "a", "annotations": []}]},
@@ -259,7 +294,8 @@ def test_repairs_keep_what_is_trained(tmp_path: Path, message: dict[str, Any], e
     "extra",
     [
         {"thinking": "Hm."}, {"comment": "very good"}, {"mask": 1}, {"loss_mask": 0.5},
-        {"loss": True, "weight": 0}, {"rating": 1}, {"images": ["a.png"]},
+        {"loss": True, "weight": 0}, {"rating": 1}, {"images": ["a.png"]}, {"loss_weight": 0.5}, {"masked": True},
+        {"ignore": True, "weight": 1}, {"flagged": True}, {"unlearn": False}, {"w": 0},
     ],
 )  # fmt: skip
 def test_repairs_delete_no_text_and_no_flag(tmp_path: Path, extra: dict[str, Any]) -> None:

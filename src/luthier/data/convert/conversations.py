@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.data.convert.records import Converted, Example, account, decoded, system_prompt
-from luthier.data.examples.key_meanings import is_empty, meaning_of, truth_of
+from luthier.data.examples.key_meanings import flagged_weight, is_empty, meaning_of
 
 _ROLES = {
     "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
@@ -18,7 +18,6 @@ _ROLES = {
 }  # fmt: skip
 FOREIGN_ROLES = frozenset(("function_call", "tool_call", "observation", "tool_response", "function_response"))
 _SPEAKERS, _TEXTS = ("from", "role", "speaker"), ("value", "content", "text")
-_LOSS_KEYS = ("loss", "loss_mask", "train", "trainable")
 _MESSAGE_KEYS = ("name", "tool_calls", "tool_call_id", "function_call", "refusal")
 _CALL_KEYS = frozenset(("name", "arguments", "parameters", "args", "id", "type"))
 _QUESTION_KEYS, _ANSWER_KEYS = (
@@ -57,12 +56,12 @@ class _Conversation:
         for key, value in turn.items():
             if key in used or (value is None and key not in _MESSAGE_KEYS):
                 continue
-            if key in _LOSS_KEYS:
-                truth = truth_of(value)
-                if truth is None or (truth and role not in ("assistant", "call")):
+            if key != "weight" and meaning_of(key, value) == "loss":
+                weight = flagged_weight(key, value)
+                if weight is None or (weight and role not in ("assistant", "call")):
                     extra[key] = value
                 elif role in ("assistant", "call"):
-                    extra["weight"] = int(truth)
+                    extra["weight"] = weight
             elif key == "weight" or key in _MESSAGE_KEYS or meaning_of(key, value):
                 extra[key] = value
             elif not is_empty(value):

@@ -1,8 +1,10 @@
 """Preference pairs of other formats → OpenAI's: a conversation, a preferred answer and another one.
 
-The answers are texts, messages, or whole conversations that differ in the last message; any of these may be JSON text.
+The answers are texts, messages, or whole conversations that differ in the last message; any of these may be JSON text,
+and a conversation one text in which "Human:" and "Assistant:" mark the turns.
 """
 
+import re
 from typing import Any
 
 from luthier.data.convert.conversations import definitions, from_conversation
@@ -19,6 +21,8 @@ from luthier.data.convert.records import (
 
 CHOSEN = frozenset(("chosen", "chosen_response", "chosen_output", "preferred", "chosen_messages"))
 REJECTED = frozenset(("rejected", "rejected_response", "rejected_output", "dispreferred", "rejected_messages"))
+_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_SPEAKER_ROLES = {"Human": "user", "Assistant": "assistant"}
 _PROMPTS = ("messages", "conversations", "conversation", "prompt", "instruction", "question", "query", "input", "问题")
 
 
@@ -28,12 +32,12 @@ def from_preference(record: Example) -> Converted | None:
     if rejected_key is None:
         return None
     prompt, used, tools = _prompt(record, {rejected_key, chosen_key or ""})
-    rejected = _side(record[rejected_key])
+    rejected = _side(record[rejected_key], bool(prompt))
     if chosen_key is None:
         chosen = prompt  # the conversation ends with the good answer
         prompt = []
     else:
-        chosen = _side(record[chosen_key])
+        chosen = _side(record[chosen_key], bool(prompt))
         used.add(chosen_key)
     used.add(rejected_key)
     pair = _pair(prompt, chosen, rejected)
@@ -60,14 +64,23 @@ def _pair(prompt: list[Example], chosen: list[Example], rejected: list[Example])
     return {"input": {"messages": prompt}, "preferred_output": chosen[-1:], "non_preferred_output": rejected[-1:]}
 
 
-def _side(value: Any) -> list[Example]:
+def _side(value: Any, has_prompt: bool) -> list[Example]:
     """The messages of one side, the answer last; [] for what is neither text nor messages."""
     value = decoded(value) if isinstance(value, str) and value.lstrip()[:1] in "[{" else value
     if isinstance(value, str):
-        return [{"role": "assistant", "content": value}]
+        return ([] if has_prompt else _marked_turns(value)) or [{"role": "assistant", "content": value}]
     if isinstance(value, dict) and isinstance(value.get("messages"), list):
         value = value["messages"]
     return _messages(value if isinstance(value, list) else [value])
+
+
+def _marked_turns(text: str) -> list[Example]:
+    """The messages of a text that begins with the mark of a speaker; [] for any other."""
+    before, *rest = _SPEAKER.split(text.strip())
+    turns = zip(rest[::2], rest[1::2], strict=True)
+    return (
+        [] if before else [{"role": _SPEAKER_ROLES[speaker], "content": content.strip()} for speaker, content in turns]
+    )
 
 
 def _messages(turns: list[Any]) -> list[Example]:

@@ -50,7 +50,7 @@ ANSWERS = (
     "回复",
     "标准答案",
 )
-_CONVERSATIONS = ("conversations", "conversation")
+_CONVERSATIONS = ("conversations", "conversation", "dialog", "dialogue", "dialogs", "chat", "turns", "对话")
 
 
 class ColumnNames(NamedTuple):
@@ -107,7 +107,7 @@ def _shape_of_messages(objects: list[Example]) -> Shape | None:
 
 
 def _shape_of_keys(keys: list[str], objects: list[Example], is_table: bool) -> Shape | None:
-    conversation = next((key for key in _CONVERSATIONS if key in keys), None)
+    conversation = next((key for key in _CONVERSATIONS if any(_has_turns(record, key) for record in objects)), None)
     if conversation:
         values = [record.get(conversation) for record in objects]
         if any(isinstance(turns, list) and turns and _is_turn_pair(turns[0]) for turns in values):
@@ -169,6 +169,11 @@ def _pairs(question: str, answer: str, keys: list[str], name: str = "") -> Shape
 
     columns = ", ".join((question, answer, *contexts))
     return Shape(name or f"questions and answers ({columns})", convert)
+
+
+def _has_turns(record: Example, key: str) -> bool:
+    turns = record.get(key)
+    return isinstance(turns, list) and any(isinstance(turn, dict) for turn in turns)
 
 
 def _is_turn_pair(turn: Any) -> bool:

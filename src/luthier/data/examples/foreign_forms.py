@@ -7,6 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 _Members = dict[str, Any]
+_ANSWERS = {
+    "question",
+    "answer",
+    "label",
+    "labels",
+    "target",
+    "summary",
+    "标签",
+    "答案",
+}  # beside a text that has no turns
 
 
 def foreign_form(value: _Members) -> str | None:
@@ -40,7 +50,7 @@ _FORMS: dict[str, Callable[[_Members], bool]] = {
     "trace": _is_trace,
     "evals": lambda value: isinstance(value.get("item"), dict),
     "one text": lambda value: any(
-        isinstance(text, str) and not value.keys() & {"question", "answer"}
+        isinstance(text, str) and not value.keys() & _ANSWERS
         for text in (value.get("chat"), value.get("text"), value.get("dialogue"))
     ),
 }

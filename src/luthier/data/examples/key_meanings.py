@@ -8,7 +8,9 @@ from typing import Any, Literal
 Meaning = Literal["loss", "reasoning", "media", "preference", "rating", "context", "system", "arguments"]
 
 _NAMES: dict[Meaning, str] = {
-    "loss": """loss loss_mask trainable train training is_trained train_on_turn mask masked weight 训练""",
+    "loss": """
+        loss loss_mask trainable train training trained is_trained train_on_turn is_target mask masked weight
+        loss_weight train_weight ignore ignored ignore_loss no_loss no_train exclude excluded 训练""",
     "reasoning": """
         reasoning_content reasoning reasoning_details thinking thinking_blocks thought thoughts think chain_of_thought
         cot complex_cot rationale analysis scratchpad 思考 思考过程 推理 推理过程 思维链""",
@@ -23,19 +25,21 @@ _NAMES: dict[Meaning, str] = {
         votes 评分 分数 打分 得分 星级 评价""",
     "context": """
         context contexts history input passage document documents background knowledge evidence article paragraph
-        reference references retrieved 上下文 材料 背景 历史 输入 参考资料 文章 段落""",
+        reference references retrieved choices 选项 上下文 材料 背景 历史 输入 参考资料 文章 段落""",
     "system": """
         system system_prompt system_message systemprompt system_instruction instructions persona 系统 系统提示
         系统提示词""",
     "arguments": """parameters args kwargs""",
 }
 _MEANINGS: dict[str, Meaning] = {name: meaning for meaning, names in _NAMES.items() for name in names.split()}
+_UNTRAINED = frozenset(("ignore", "ignored", "ignore_loss", "no_loss", "no_train", "exclude", "excluded"))
+_EITHER = frozenset(("mask", "masked"))  # 1 marks what is trained, or what is not
 _HARMLESS = frozenset(
     """
     id ids idx index uid uuid qid no number row line source sources dataset origin url link category categories class
     type task tag tags topic topics domain subject lang language locale model model_name generator engine created
     created_at updated updated_at date time timestamp author annotator user_id session_id conversation_id message_id
-    name title split meta metadata version hash md5 sha256 difficulty level length num_tokens tokens usage
+    name title split meta metadata version hash md5 sha256 difficulty level length num_tokens tokens usage prefix
     序号 编号 来源 类别 分类 标签 日期 时间 作者 主题 语言 难度
     """.split()  # noqa: SIM905 - a list of words is easier to read
 )
@@ -70,8 +74,20 @@ def truth_of(value: Any) -> bool | None:
     return True if text in _YES else False if text in _NO else None
 
 
+def flagged_weight(key: str, value: Any) -> int | None:
+    """The weight, 0 or 1, of a message whose flag `key` says whether it is trained; None if it does not say."""
+    name = key.strip().lower()
+    truth = truth_of(value)
+    if _MEANINGS.get(name) != "loss" or name in _EITHER or truth is None:
+        return None
+    return int(truth != (name in _UNTRAINED))
+
+
+def is_description(key: str, value: Any) -> bool:
+    """Whether the key names or describes the example, by its name, or holds nothing."""
+    return key.strip().lower() in _HARMLESS or is_empty(value)
+
+
 def is_harmless(key: str, value: Any) -> bool:
-    """Whether the key names or describes the example, and no text of it is lost without the key."""
-    if key.strip().lower() in _HARMLESS or isinstance(value, bool | int | float):
-        return True
-    return is_empty(value)
+    """Whether no text of the example is lost without the key. A number or a flag may still say how it is trained."""
+    return isinstance(value, bool | int | float) or is_description(key, value)

@@ -125,7 +125,9 @@ STRUCTURE: dict[str, Kind] = {
     "unexpected_format": Kind(
         "error", "no line is a chat example or a prompt/completion pair (keys here: {value})",
         "没有一行是对话样本或 prompt/completion 对（键：{value}）",
-        'Write each example as {{"messages": [...]}}.', '请把每个样本写成 {{"messages": [...]}}。',
+        'Write each example as {{"messages": [...]}}; if two keys hold its question and its answer, name them with '
+        "--question and --answer.",
+        '请把每个样本写成 {{"messages": [...]}}；如果问题和回答各在一个键里，请用 --question 和 --answer 指定。',
         "Unexpected file format, expected either prompt/completion pairs or chat messages."),
     "method_mismatch": Kind(
         "error", "the file is in the {value} format, which the method '{detail}' does not train on",

@@ -13,7 +13,7 @@ from typing import Any
 
 from luthier.data.check.structure.messages import MESSAGE_KEYS, ROLES
 from luthier.data.examples.example import definitions_in, kind_of
-from luthier.data.examples.key_meanings import is_empty, is_harmless, meaning_of, truth_of
+from luthier.data.examples.key_meanings import flagged_weight, is_description, is_empty, meaning_of
 
 _ROLES = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
@@ -140,16 +140,16 @@ def _keys(message: dict[str, Any]) -> Iterator[str]:
     for key in [key for key in message if key not in MESSAGE_KEYS]:
         value = message[key]
         if meaning_of(key, value) == "loss":
-            truth = truth_of(value)
-            if key.strip().lower() in ("mask", "masked") or truth is None or (truth and not is_answer):
-                continue  # a mask may mean either, and only answers can be trained
-            if is_answer and message.get("weight", int(truth)) != int(truth):
+            weight = flagged_weight(key, value)
+            if weight is None or (weight and not is_answer):  # only answers can be trained
+                continue
+            if is_answer and message.get("weight", weight) != weight:
                 continue
             del message[key]
             if is_answer:
-                message["weight"] = int(truth)
+                message["weight"] = weight
             yield "loss_key"
-        elif meaning_of(key, value) is None and is_harmless(key, value):
+        elif meaning_of(key, value) is None and is_description(key, value):
             del message[key]
             yield "message_unrecognized_key"
 
