@@ -49,11 +49,11 @@ class Installation:
     app: FastAPI
 
     @classmethod
-    def open(cls, settings: Settings) -> "Installation":
+    def open(cls, settings: Settings, local_key: str | None = None) -> "Installation":
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = Store(settings.data)
         catalogue = Catalogue(settings.cache, store.models_folder)
-        return cls(settings, store, catalogue, create_app(settings, store, catalogue))
+        return cls(settings, store, catalogue, create_app(settings, store, catalogue, local_key))
 
     def worker(self) -> Worker:
         """A worker that sends requests through this application, whose lifespan must have started."""
@@ -72,14 +72,15 @@ class LuthierServer:
 
     def __enter__(self) -> "LuthierServer":
         """Returns when requests are answered. Raises LuthierError when the folder or the port is in use."""
-        require_keys(self._settings)
-        settings, local_key = _with_local_key(self._settings)
+        # For commands on this machine, as long as the server runs: the address file holds no key of the operator's.
+        settings, local_key = self._settings, secrets.token_urlsafe(24)
         with ExitStack() as stack:
             stack.enter_context(server_lock(settings))
+            self._installation = Installation.open(settings, local_key)
+            stack.callback(self._installation.store.close)
+            require_keys(settings, self._installation.store)
             listener = listen(settings.host, settings.port)
             stack.callback(listener.close)
-            self._installation = Installation.open(settings)
-            stack.callback(self._installation.store.close)
             if self._report:
                 _prepare_base(settings.base, self._installation.catalogue, self._report)
             stack.enter_context(serving(self._installation.app, listener))
@@ -140,15 +141,16 @@ def server_lock(settings: Settings) -> Iterator[None]:
         lock.release()
 
 
-def require_keys(settings: Settings) -> None:
+def require_keys(settings: Settings, store: Store) -> None:
     """Raises LuthierError for a server that other machines could use without a key."""
-    if settings.is_loopback() or settings.api_keys:
+    if settings.is_loopback() or settings.api_keys or store.api_keys.has_any():
         return
     raise LuthierError(
         say(
             f"{settings.host} can be reached from other machines, and no keys are set. "
-            "Set LUTHIER_API_KEYS to one or more keys, or listen on 127.0.0.1.",
-            f"{settings.host} 可以从其他机器访问，但没有设置密钥。请设置 LUTHIER_API_KEYS，或监听 127.0.0.1。",
+            "Set LUTHIER_API_KEYS to one or more keys, make one with `luthier keys create`, or listen on 127.0.0.1.",
+            f"{settings.host} 可以从其他机器访问，但没有设置密钥。请设置 LUTHIER_API_KEYS，"
+            "用 luthier keys create 创建密钥，或监听 127.0.0.1。",
         )
     )
 
@@ -177,17 +179,6 @@ def _prepare_base(base: str, catalogue: Catalogue, report: Report) -> None:
             catalogue.folder(base, report)
     except BaseModelError as error:
         report(say("The base model is not ready:", "基座模型尚未就绪：") + f" {error}")
-
-
-def _with_local_key(settings: Settings) -> tuple[Settings, str]:
-    """A key of the whole organization for commands on this machine, as long as the server runs.
-
-    The address file holds this key and never one of the operator's.
-    """
-    if not settings.api_keys:
-        return settings, "luthier"
-    local_key = secrets.token_urlsafe(24)
-    return settings.model_copy(update={"api_keys": [*settings.api_keys, SecretStr(local_key)]}), local_key
 
 
 def _endpoint(settings: Settings, port: int, key: str) -> Endpoint:

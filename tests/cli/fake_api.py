@@ -137,6 +137,10 @@ class FakeAPI:
         """Another service has none."""
         return None
 
+    def luthier_route(self, method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
+        """Another service has none."""
+        return None
+
     def chat_route(self, method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         if method == "GET":  # stored ones
             messages = [{"id": "m", "role": "user", "content": "How are\nyou?"}]
@@ -195,6 +199,7 @@ def parse_body(content_type: str, raw: bytes) -> Any:
 def handler(api: FakeAPI) -> type[BaseHTTPRequestHandler]:
     routes = (
         (re.compile(r"/v1/evaluations/?(.*)"), lambda *request: api.evaluations_route(*request)),  # of Luthier alone
+        (re.compile(r"/v1/luthier/?(.*)"), lambda *request: api.luthier_route(*request)),
         (re.compile(r"/v1/files/?(.*)"), api.files_route),
         (re.compile(r"/v1/fine_tuning/jobs/?(.*)"), lambda *request: api.jobs_route(*request)),
         (re.compile(r"/v1/models/?(.*)"), lambda *request: api.models_route(*request)),

@@ -91,7 +91,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @each_page
 def test_variables_are_settings(page: Path) -> None:
-    known = {f"LUTHIER_{name.upper()}" for name in Settings.model_fields} | {"LUTHIER_LANG", "LUTHIER_CONFIG"}
+    known = {f"LUTHIER_{name.upper()}" for name in Settings.model_fields} | {
+        "LUTHIER_LANG",
+        "LUTHIER_CONFIG",
+        "LUTHIER_CPU_TIER",
+    }
     assert set(re.findall(r"LUTHIER_[A-Z_]+", _text(page))) <= known
 
 
@@ -104,7 +108,7 @@ def test_files_of_the_project_that_are_named_exist(page: Path) -> None:
 
 def test_the_rooms_are_those_of_the_layers() -> None:
     page = ROOT / "docs" / "design.md"
-    table = re.findall(r"^\| `([a-z]+)(?:\.py)?` \|", _prose(page), re.MULTILINE)
+    table = re.findall(r"^\| `([a-z_]+)(?:\.py)?` \|", _prose(page), re.MULTILINE)
     assert set(table) == set(LINE_OF)
     assert table == sorted(table, key=lambda room: LINE_OF[room])
     drawn = next(block for block in _blocks(page, "text") if "cli" in block.splitlines()[0])

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from luthier.server.http.auth import INTERNAL_CALLER
+from luthier.server.http.key_ring import KeyRing
 from luthier.server.middleware.idempotency import Idempotency
 from luthier.server.middleware.rate_limit import RateLimit
 from luthier.settings import Settings
@@ -221,14 +222,15 @@ class Clock:
         return self.now_s
 
 
-def limited(clock: Clock, **settings: Any) -> Any:
+def limited(folder: Path, clock: Clock, **settings: Any) -> Any:
     """A function that sends a request to a rate-limited application; returns the headers or raises the error."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert json.loads((await receive())["body"])["model"] == "m"
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    limits = RateLimit(app, Settings(**settings), clock)
+    chosen = Settings(**settings)
+    limits = RateLimit(app, chosen, KeyRing(chosen.keys(), Store(folder).api_keys), clock)
 
     def send_request(
         key: str = "Bearer one", path: str = "/v1/completions", inside: bool = False, **body: Any
@@ -249,9 +251,9 @@ def limited(clock: Clock, **settings: Any) -> Any:
     return send_request
 
 
-def test_requests_per_minute() -> None:
+def test_requests_per_minute(tmp_path: Path) -> None:
     clock = Clock()
-    send_request = limited(clock, requests_per_minute=3, api_keys="one,two")
+    send_request = limited(tmp_path, clock, requests_per_minute=3, api_keys="one,two")
     assert send_request() == {
         "x-ratelimit-limit-requests": "3",
         "x-ratelimit-remaining-requests": "2",
@@ -278,9 +280,11 @@ def test_requests_per_minute() -> None:
     assert send_request()["x-ratelimit-remaining-requests"] == "0"
 
 
-def test_tokens_per_minute() -> None:
+def test_tokens_per_minute(tmp_path: Path) -> None:
     clock = Clock()
-    send_request = limited(clock, tokens_per_minute=600)  # without keys: one budget, whatever a client calls its key
+    send_request = limited(
+        tmp_path, clock, tokens_per_minute=600
+    )  # without keys: one budget, whatever a client calls its key
     assert send_request(prompt="x" * 400, max_tokens=7)["x-ratelimit-remaining-tokens"] == "500"
     assert send_request(prompt="x", max_tokens=300)["x-ratelimit-remaining-tokens"] == "200"
     assert send_request("Bearer other", prompt=[1] * 50)["x-ratelimit-remaining-tokens"] == "150"

@@ -13,7 +13,7 @@ from luthier.settings import Settings
 from luthier.types.renamed_settings import RENAMED
 
 _PREFIX = "LUTHIER_"
-_OTHER_VARIABLES = {"LUTHIER_LANG", "LUTHIER_CONFIG"}
+_OTHER_VARIABLES = {"LUTHIER_LANG", "LUTHIER_CONFIG", "LUTHIER_CPU_TIER"}
 
 
 def configure_logging(level: str, log_format: Literal["text", "json"]) -> None:

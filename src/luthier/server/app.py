@@ -11,7 +11,9 @@ from luthier import __version__
 from luthier.catalogue import Catalogue
 from luthier.server.background.loopback_client import LoopbackClient
 from luthier.server.http import errors, openapi
+from luthier.server.http.key_ring import KeyRing
 from luthier.server.middleware.access_control import AccessControl
+from luthier.server.middleware.audit import Audit
 from luthier.server.middleware.idempotency import Idempotency
 from luthier.server.middleware.rate_limit import RateLimit
 from luthier.server.middleware.request_log import RequestLog
@@ -29,6 +31,7 @@ from luthier.server.routes import (
     fine_tuning_jobs,
     graders,
     job_views,
+    managed_keys,
     metrics,
     model_limits,
     models,
@@ -68,12 +71,17 @@ _RESOURCES = (
     dashboard,
     webhooks,
     metrics,
+    managed_keys,
 )
 
 
-def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAPI:
-    """An ASGI application over `store`; jobs wait there for a worker, which is not part of it."""
+def create_app(settings: Settings, store: Store, catalogue: Catalogue, local_key: str | None = None) -> FastAPI:
+    """An ASGI application over `store`; jobs wait there for a worker, which is not part of it.
+
+    `local_key`: accepted beside the keys of the settings and the managed ones, of the whole organization.
+    """
     state = AppState.create(settings, store, catalogue)
+    keys = KeyRing(settings.keys(), store.api_keys, local_key)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -85,9 +93,10 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
 
     app = FastAPI(title="Luthier", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.luthier = state
+    app.state.keys = keys
     app.state.registry = create_registry()
     app.state.registry.register(LuthierCollector(state))
-    _add_middleware(app, settings, store)
+    _add_middleware(app, settings, store, keys)
     errors.install(app)
     for resource in _RESOURCES:
         app.include_router(resource.router)
@@ -97,11 +106,12 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue) -> FastAP
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings, store: Store) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, store: Store, keys: KeyRing) -> None:
     """The last one added is the outermost."""
-    app.add_middleware(RateLimit, settings=settings)
+    app.add_middleware(RateLimit, settings=settings, keys=keys)
+    app.add_middleware(Audit, store=store)
     app.add_middleware(Idempotency, store=store)
-    app.add_middleware(AccessControl, settings=settings)
+    app.add_middleware(AccessControl, settings=settings, keys=keys)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -5,6 +5,8 @@ from copy import copy
 from pathlib import Path
 
 from luthier.language import say
+from luthier.store.api_keys import ApiKeys, StoredKey
+from luthier.store.audit_log import AuditEntry, AuditLog
 from luthier.store.backup import DATABASE, has_tables
 from luthier.store.batches import Batches, ClaimedBatch
 from luthier.store.blobs import FILES, Blobs
@@ -33,6 +35,7 @@ from luthier.store.worker_locks import WorkerLocks
 from luthier.types.errors import LuthierError
 
 __all__ = [
+    "AuditEntry",
     "ClaimedBatch",
     "ClaimedEvaluation",
     "Event",
@@ -44,6 +47,7 @@ __all__ = [
     "Retention",
     "Store",
     "StoredEndpoint",
+    "StoredKey",
     "unknown_cursor",
 ]
 
@@ -133,6 +137,16 @@ class Store:
     @property
     def idempotency_keys(self) -> IdempotencyKeys:
         return IdempotencyKeys(self._database)
+
+    @property
+    def api_keys(self) -> ApiKeys:
+        """Managed keys, of all projects."""
+        return ApiKeys(self._database)
+
+    @property
+    def audit_log(self) -> AuditLog:
+        """Of all projects."""
+        return AuditLog(self._database)
 
     @property
     def outbox(self) -> Outbox:

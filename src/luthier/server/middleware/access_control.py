@@ -15,6 +15,7 @@ from luthier.inference.scheduling.fairness import fairness_key
 from luthier.server.http.auth import INTERNAL_CALLER, authenticate
 from luthier.server.http.body_limits import body_limit_bytes
 from luthier.server.http.errors import error_response
+from luthier.server.http.key_ring import KeyRing
 from luthier.settings import Settings
 from luthier.store.database import refuse_when_busy
 from luthier.types.common import new_id
@@ -22,6 +23,7 @@ from luthier.types.errors import APIError, PayloadTooLargeError, PermissionDenie
 from luthier.types.projects import Caller
 
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+_READING = {"GET", "HEAD", "OPTIONS"}
 _MAX_HEADERS_BYTES = 64 * 1024
 _PROBE_PATHS = {"/health", "/ready"}  # for Docker, Kubernetes and load balancers, which send no key
 _DASHBOARD_PATHS = ("/", "/dashboard/")  # files without data; browsers send no key for them
@@ -31,9 +33,8 @@ _NOBODY = Caller(project=None, admin=False)
 class AccessControl:
     """Sets `caller` and `request_id` in the scope's state of every request that it passes on."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._settings = app, settings
-        self._keys = settings.keys()
+    def __init__(self, app: ASGIApp, settings: Settings, keys: KeyRing) -> None:
+        self._app, self._settings, self._keys = app, settings, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -80,7 +81,7 @@ class AccessControl:
         """The key by which engines schedule fairly; the same for everyone on a server without API keys."""
         if INTERNAL_CALLER in scope:
             return f"batches of {scope[INTERNAL_CALLER].project}"
-        return Headers(scope=scope).get("authorization", "") if self._keys else ""
+        return Headers(scope=scope).get("authorization", "") if self._keys.is_required() else ""
 
     def _caller(self, connection: HTTPConnection) -> Caller:
         """Probes are answered to everyone: their Host header is often the address of a pod. Raises APIError."""
@@ -96,6 +97,10 @@ class AccessControl:
         """Raises APIError."""
         _check_headers_size(connection.scope)
         caller = authenticate(connection.headers, self._keys)
+        if caller.read_only and connection.scope.get("method", "GET") not in _READING:
+            raise PermissionDeniedError(
+                "This API key may only read: its role is reader.", code="insufficient_permissions"
+            )
         self._check_host_and_origin(connection.headers)
         _check_encoding(connection.headers)
         content_length = connection.headers.get("content-length", "")
@@ -106,7 +111,7 @@ class AccessControl:
 
     def _check_host_and_origin(self, headers: Headers) -> None:
         host = headers.get("host", "").lower()
-        if not self._keys and _hostname(host) not in _LOOPBACK_NAMES | {self._settings.host}:
+        if not self._keys.is_required() and _hostname(host) not in _LOOPBACK_NAMES | {self._settings.host}:
             raise PermissionDeniedError(
                 f"This server has no keys and answers to loopback names only, not to '{host}'. To reach it under other "
                 "names, as from a container, start it with --api-keys or LUTHIER_API_KEYS."

@@ -17,8 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from luthier.server.http.auth import INTERNAL_CALLER
 from luthier.server.http.buffered_body import buffer_body
 from luthier.server.http.json_body import parse_json_body
+from luthier.server.http.key_ring import KeyRing
 from luthier.settings import Settings
 from luthier.types.errors import APIError, RateLimitError
+from luthier.types.projects import Caller
 
 _LIMITED_PATHS = {
     "/v1/responses",
@@ -48,20 +50,22 @@ class TokenBucket:
 
 
 class RateLimit:
-    def __init__(self, app: ASGIApp, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._app, self._organization, self._clock = app, settings.organization, clock
-        self._has_keys = bool(settings.api_keys)
+    def __init__(
+        self, app: ASGIApp, settings: Settings, keys: KeyRing, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app, self._organization, self._clock, self._keys = app, settings.organization, clock, keys
         self._per_minute = {"requests": settings.requests_per_minute, "tokens": settings.tokens_per_minute}
         # One entry for each of the server's keys at most: access control runs before.
         self._buckets: dict[str, dict[str, TokenBucket]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         limited = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _LIMITED_PATHS
-        if not limited or INTERNAL_CALLER in scope or not any(self._per_minute.values()):
+        per_minute = self._limits(scope) if limited else {}
+        if INTERNAL_CALLER in scope or not any(per_minute.values()):
             await self._app(scope, receive, send)
             return
         body, replayed = await buffer_body(receive)
-        buckets = self._refilled_buckets(Headers(scope=scope).get("authorization", ""))
+        buckets = self._refilled_buckets(Headers(scope=scope).get("authorization", ""), per_minute)
         model, tokens = await _model_and_tokens(body)
         headers = self._spend(buckets, {"requests": 1, "tokens": tokens}, model)
 
@@ -72,11 +76,17 @@ class RateLimit:
 
         await self._app(scope, replayed, send_with_headers)
 
-    def _refilled_buckets(self, authorization: str) -> dict[str, TokenBucket]:
+    def _limits(self, scope: Scope) -> dict[str, int | None]:
+        """Those of the caller's key, else those of the settings."""
+        caller: Caller = scope.get("state", {}).get("caller") or Caller()
+        own = {"requests": caller.requests_per_minute, "tokens": caller.tokens_per_minute}
+        return {name: own[name] or limit for name, limit in self._per_minute.items()}
+
+    def _refilled_buckets(self, authorization: str, per_minute: dict[str, int | None]) -> dict[str, TokenBucket]:
         """The buckets of an API key; on a server without keys all clients share them, whatever key they send."""
-        key = hashlib.sha256(authorization.partition(" ")[2].encode()).hexdigest() if self._has_keys else ""
-        now_s = self._clock()
-        full = {name: TokenBucket(limit, limit, now_s) for name, limit in self._per_minute.items() if limit}
+        secret = authorization.partition(" ")[2] if self._keys.is_required() else ""
+        key, now_s = hashlib.sha256(secret.encode()).hexdigest(), self._clock()
+        full = {name: TokenBucket(limit, limit, now_s) for name, limit in per_minute.items() if limit}
         buckets = self._buckets.setdefault(key, full)
         for bucket in buckets.values():
             bucket.refill(now_s)

@@ -7,23 +7,17 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
 
-from luthier.server.http.auth import CallerDep
+from luthier.server.http.auth import AdminDep
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import Limit, list_page
 from luthier.server.state import StateDep
 from luthier.types.common import ListPage
-from luthier.types.errors import NotFoundError, PermissionDeniedError
+from luthier.types.errors import NotFoundError
 from luthier.types.permissions import CreatePermissionsRequest, Permission, PermissionDeleted
 
 
-def _own_checkpoint(fine_tuned_model_checkpoint: str, state: StateDep, caller: CallerDep) -> str:
+def _own_checkpoint(fine_tuned_model_checkpoint: str, state: StateDep, caller: AdminDep) -> str:
     """The checkpoint's name, if the caller may change its permissions. Raises PermissionDeniedError, NotFoundError."""
-    if not caller.admin:
-        raise PermissionDeniedError(
-            "You have insufficient permissions for this operation. It requires an admin API key: on this server, one "
-            "that is bound to no project.",
-            code="insufficient_permissions",
-        )
     model = state.store.models.find(fine_tuned_model_checkpoint)
     if model is None or caller.project not in (None, model.project):
         message = f"The model '{fine_tuned_model_checkpoint}' does not exist"

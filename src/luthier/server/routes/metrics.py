@@ -1,16 +1,13 @@
-"""`/metrics`, for Prometheus. It counts all projects' jobs, so it takes a key of the whole organization."""
+"""`/metrics`, for Prometheus. It counts all projects' jobs, so it takes an admin key."""
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from luthier.server.http.auth import CallerDep
-from luthier.types.errors import PermissionDeniedError
+from luthier.server.http.auth import AdminDep
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/metrics")
-def metrics(request: Request, caller: CallerDep) -> Response:
-    if not caller.admin:
-        raise PermissionDeniedError("Metrics count the jobs of all projects: use a key that is bound to none.")
+def metrics(request: Request, _: AdminDep) -> Response:
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,199 @@
+"""`luthier keys` and `luthier audit`: the API keys that a server manages, and who changed what."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from luthier.cli.client import open_client
+from luthier.cli.options import Options, option, pass_options, server_options
+from luthier.cli.output import local_time, note, print_json, print_table
+from luthier.language import say
+
+_UNITS_S = {"m": 60, "h": 3600, "d": 24 * 3600}
+_STATUSES = {"active": ("active", "有效"), "expired": ("expired", "已过期"), "revoked": ("revoked", "已吊销")}
+_ROLES = {"admin": ("admin", "管理员"), "member": ("member", "成员"), "reader": ("reader", "只读")}
+
+
+class Lifetime(click.ParamType[int]):
+    """A duration such as 90d, 12h or 30m, in seconds."""
+
+    name = "lifetime"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"([1-9]\d{0,4})([mhd])", str(value))
+        if match is None:
+            self.fail(say(f"'{value}' is no duration such as 90d, 12h or 30m.",
+                          f"“{value}” 不是 90d、12h、30m 这样的时长。"), param, ctx)  # fmt: skip
+        return int(match[1]) * _UNITS_S[match[2]]
+
+
+@click.group(
+    invoke_without_command=True,
+    help=say(
+        "API keys that the server manages: roles, projects, limits, an end. Only their hashes are kept.\n\n"
+        "Example: luthier keys create weather-team --project proj_weather --expires 90d",
+        "服务器管理的 API 密钥：角色、项目、限额、有效期。只保存其哈希值。\n\n"
+        "例子：luthier keys create weather-team --project proj_weather --expires 90d",
+    ),
+)
+@server_options
+@click.pass_context
+def keys(ctx: click.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_keys)
+
+
+@keys.command(
+    "create",
+    help=say(
+        "Create a key and print it, once. From the first key on, every request needs one.\n\n"
+        "Example: luthier keys create ci --role member --requests-per-minute 60",
+        "创建密钥并显示一次。有了第一个密钥之后，每个请求都需要密钥。\n\n"
+        "例子：luthier keys create ci --role member --requests-per-minute 60",
+    ),
+)
+@click.argument("name")
+@option("--project", "Project that the key is bound to; default: the whole organization.",
+        "密钥所属的项目；默认为整个组织。", metavar="PROJECT")  # fmt: skip
+@option("--role", "admin also manages keys; reader changes and generates nothing.",
+        "admin 还能管理密钥；reader 不能修改或生成任何内容。",
+        type=click.Choice(list(_ROLES)), default="member")  # fmt: skip
+@option("--expires", "Lifetime such as 90d, 12h or 30m; default: none.", "有效期，如 90d、12h、30m；默认不过期。",
+        type=Lifetime(), metavar="TIME")  # fmt: skip
+@option("--requests-per-minute", "Limit of this key.", "此密钥的每分钟请求数上限。", type=click.IntRange(min=1))
+@option("--tokens-per-minute", "Limit of this key.", "此密钥的每分钟 token 数上限。", type=click.IntRange(min=1))
+@server_options
+@pass_options
+def create(
+    options: Options,
+    name: str,
+    project: str | None,
+    role: str,
+    expires: int | None,
+    requests_per_minute: int | None,
+    tokens_per_minute: int | None,
+) -> None:
+    body = {
+        "name": name,
+        "project": project,
+        "role": role,
+        "expires_in_s": expires,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+    }
+    _print_secret(options, _call(options, "post", "/luthier/keys", body))
+
+
+@keys.command(
+    "list",
+    help=say(
+        "List keys, newest first.\n\nExample: luthier keys list", "列出密钥，新的在前。\n\n例子：luthier keys list"
+    ),
+)
+@server_options
+@pass_options
+def list_keys(options: Options) -> None:
+    listed = _call(options, "get", "/luthier/keys?limit=1000")["data"]
+    if options.json:
+        print_json(listed)
+        return
+    columns = ("id", say("name", "名称"), say("key", "密钥"), say("project", "项目"), say("role", "角色"),
+               say("status", "状态"), say("expires", "到期"))  # fmt: skip
+    rows = [
+        (
+            key["id"],
+            key["name"],
+            f"…{key['hint']}",
+            key["project"] or say("all", "全部"),
+            say(*_ROLES[key["role"]]),
+            say(*_STATUSES[key["status"]]),
+            local_time(key["expires_at"]) if key["expires_at"] else say("never", "不过期"),
+        )
+        for key in listed
+    ]
+    empty = say("No managed keys yet: luthier keys create NAME", "还没有受管理的密钥：luthier keys create NAME")
+    print_table(columns, rows, empty=empty)
+
+
+@keys.command(
+    "rotate",
+    help=say(
+        "Give a key a new secret and print it; the old one ends at once.\n\nExample: luthier keys rotate key_abc123",
+        "更换密钥的内容并显示；旧的立即失效。\n\n例子：luthier keys rotate key_abc123",
+    ),
+)
+@click.argument("key_id")
+@server_options
+@pass_options
+def rotate(options: Options, key_id: str) -> None:
+    _print_secret(options, _call(options, "post", f"/luthier/keys/{key_id}/rotate"))
+
+
+@keys.command(
+    "revoke",
+    help=say("End a key at once and for good.\n\nExample: luthier keys revoke key_abc123",
+             "立即永久吊销密钥。\n\n例子：luthier keys revoke key_abc123"),
+)  # fmt: skip
+@click.argument("key_id")
+@server_options
+@pass_options
+def revoke(options: Options, key_id: str) -> None:
+    revoked = _call(options, "delete", f"/luthier/keys/{key_id}")
+    if options.json:
+        print_json(revoked)
+    else:
+        note(say(f"Revoked {revoked['name']} ({key_id}).", f"已吊销 {revoked['name']}（{key_id}）。"))
+
+
+@click.command(
+    help=say(
+        "Who changed what, newest first: a line per request that changed something.\n\n"
+        "Example: luthier audit --limit 20",
+        "谁修改了什么，新的在前：每个有修改的请求一行。\n\n例子：luthier audit --limit 20",
+    )
+)
+@option("--limit", "Number of entries.", "条数。", type=click.IntRange(1, 1000), default=50)
+@server_options
+@pass_options
+def audit(options: Options, limit: int) -> None:
+    entries = _call(options, "get", f"/luthier/audit?limit={limit}")["data"]
+    if options.json:
+        print_json(entries)
+        return
+    columns = (say("time", "时间"), say("key", "密钥"), say("project", "项目"), say("client", "来源"),
+               say("action", "操作"), say("request", "请求"))  # fmt: skip
+    rows = [
+        (
+            local_time(entry["created_at"]),
+            entry["key_id"] or "–",
+            entry["project"] or say("all", "全部"),
+            entry["client"],
+            f"{entry['action'].partition(' ')[0]} {entry['path']}",
+            entry["request_id"],
+        )
+        for entry in entries
+    ]
+    print_table(columns, rows, empty=say("Nothing was changed yet.", "还没有任何修改。"))
+
+
+def _call(options: Options, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    import httpx
+
+    with open_client(options) as client:
+        arguments = {"body": body} if body is not None else {}
+        response: httpx.Response = getattr(client, method)(path, cast_to=httpx.Response, **arguments)
+    document: dict[str, Any] = response.json()
+    return document
+
+
+def _print_secret(options: Options, key: dict[str, Any]) -> None:
+    """The key on stdout alone, so that a script can keep it."""
+    if options.json:
+        print_json(key)
+        return
+    click.echo(key["value"])
+    note(say(f"This is the only time that {key['name']} ({key['id']}) is shown.",
+             f"{key['name']}（{key['id']}）只显示这一次。"))  # fmt: skip

@@ -1,0 +1,59 @@
+"""`luthier.api_key`: keys that the server manages, and entries of its audit log."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from luthier.types.common import Request, Response
+from luthier.types.permissions import ProjectId
+from luthier.types.projects import Role
+
+_Limit = Annotated[int, Field(ge=1)]
+
+
+class CreateKeyRequest(Request):
+    """`project`: null for the whole organization. `expires_in_s`: null for a key that does not expire."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    project: ProjectId | None = None
+    role: Role = "member"
+    expires_in_s: Annotated[int, Field(ge=60)] | None = None
+    requests_per_minute: _Limit | None = None
+    tokens_per_minute: _Limit | None = None
+
+
+class ManagedKey(Response):
+    """`hint`: the key's last characters. `status`: whether requests with it are answered now."""
+
+    id: str
+    object: Literal["luthier.api_key"] = "luthier.api_key"
+    name: str
+    hint: str
+    project: str | None
+    role: Role
+    status: Literal["active", "expired", "revoked"]
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+
+class ManagedKeyWithSecret(ManagedKey):
+    """`value`: the key itself, in this response only."""
+
+    value: str
+
+
+class AuditLogEntry(Response):
+    """`key_id`: null for a key of the server's settings, or none. `action`: method and route."""
+
+    id: str
+    object: Literal["luthier.audit_entry"] = "luthier.audit_entry"
+    created_at: int
+    key_id: str | None
+    project: str | None
+    client: str
+    action: str
+    path: str
+    request_id: str

@@ -1,0 +1,142 @@
+"""Keys that the server manages: roles, projects, limits, rotation, revocation; and the audit log."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from serving import Bare, ScriptedEngine, bare_server
+
+ROOT = "sk-of-the-operator"
+
+
+@pytest.fixture(name="managed", scope="module")
+def _managed(tiny_base: Path, engine: ScriptedEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    with bare_server(tmp_path_factory.mktemp("managed"), tiny_base, engine, api_keys=ROOT) as running:
+        yield running
+
+
+def _create(bare: Bare, **fields: Any) -> dict[str, Any]:
+    body = {"name": "test", **fields}
+    response = bare.client(api_key=ROOT).post("/luthier/keys", body=body, cast_to=httpx.Response)
+    created: dict[str, Any] = response.json()
+    return created
+
+
+def test_a_key_works_until_it_is_revoked_and_is_shown_once(managed: Bare) -> None:
+    created = _create(managed, name="ci")
+    client = managed.client(api_key=created["value"])
+    client.files.list()
+    listed = managed.client(api_key=ROOT).get("/luthier/keys", cast_to=httpx.Response)
+    assert created["value"] not in listed.text
+    assert created["value"].endswith(created["hint"])
+    assert created["value"].encode() not in (managed.store.files.folder.parent / "luthier.db-wal").read_bytes()
+    managed.client(api_key=ROOT).delete(f"/luthier/keys/{created['id']}", cast_to=httpx.Response)
+    with pytest.raises(openai.AuthenticationError):
+        client.files.list()
+    status = managed.client(api_key=ROOT).get("/luthier/keys", cast_to=httpx.Response).json()["data"][0]["status"]
+    assert status == "revoked"
+
+
+def test_a_rotated_key_has_a_new_secret(managed: Bare) -> None:
+    created = _create(managed)
+    rotated = managed.client(api_key=ROOT).post(f"/luthier/keys/{created['id']}/rotate", cast_to=httpx.Response).json()
+    assert (rotated["id"], rotated["name"]) == (created["id"], created["name"])
+    managed.client(api_key=rotated["value"]).files.list()
+    with pytest.raises(openai.AuthenticationError):
+        managed.client(api_key=created["value"]).files.list()
+
+
+def test_an_expired_key_is_refused(managed: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    created = _create(managed, expires_in_s=60)
+    client = managed.client(api_key=created["value"])
+    client.files.list()
+    monkeypatch.setattr("luthier.store.api_keys.now", lambda: created["created_at"] + 61)
+    with pytest.raises(openai.AuthenticationError):
+        client.files.list()
+
+
+def test_another_process_revokes_within_seconds(managed: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    created = _create(managed)
+    client = managed.client(api_key=created["value"])
+    client.files.list()
+    managed.store.api_keys.revoke(created["id"])
+    monkeypatch.setattr("luthier.server.http.key_ring._TRUSTED_S", 0.0)
+    with pytest.raises(openai.AuthenticationError):
+        client.files.list()
+
+
+def test_a_reader_reads_and_does_nothing_else(managed: Bare, engine: ScriptedEngine) -> None:
+    client = managed.client(api_key=_create(managed, role="reader")["value"])
+    client.models.list()
+    engine.say("hello")
+    with pytest.raises(openai.PermissionDeniedError):
+        client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
+    with pytest.raises(openai.PermissionDeniedError):
+        client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune")
+
+
+@pytest.mark.parametrize(("role", "allowed"), [("admin", True), ("member", False), ("reader", False)])
+def test_only_admins_manage_keys_and_read_metrics(managed: Bare, role: str, allowed: bool) -> None:
+    headers = {"Authorization": f"Bearer {_create(managed, role=role)['value']}"}
+    for path in ("/metrics", "/v1/luthier/keys", "/v1/luthier/audit"):
+        assert httpx.get(managed.url + path, headers=headers).status_code == (200 if allowed else 403)
+
+
+def test_a_key_sees_its_project_and_an_admin_of_it_its_keys(managed: Bare) -> None:
+    weather = _create(managed, project="proj_weather", role="admin")
+    client = managed.client(api_key=weather["value"])
+    file = client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune")
+    other = managed.client(api_key=_create(managed, project="proj_other")["value"])
+    with pytest.raises(openai.NotFoundError):
+        other.files.retrieve(file.id)
+    made = client.post("/luthier/keys", body={"name": "mine"}, cast_to=httpx.Response).json()
+    assert made["project"] == "proj_weather"
+    ids = [key["id"] for key in client.get("/luthier/keys", cast_to=httpx.Response).json()["data"]]
+    assert set(ids) == {made["id"], weather["id"]}
+    with pytest.raises(openai.BadRequestError):
+        client.post("/luthier/keys", body={"name": "x", "project": "proj_other"}, cast_to=httpx.Response)
+    with pytest.raises(openai.NotFoundError):
+        client.delete(f"/luthier/keys/{_create(managed)['id']}", cast_to=httpx.Response)
+
+
+def test_a_key_has_limits_of_its_own(managed: Bare, engine: ScriptedEngine) -> None:
+    engine.say("hello")
+    message = [{"role": "user", "content": "hi"}]
+    limited = managed.client(api_key=_create(managed, requests_per_minute=2)["value"])
+    for _ in range(2):
+        limited.chat.completions.create(model="gpt-4o-mini", messages=message, max_tokens=1)
+    with pytest.raises(openai.RateLimitError):
+        limited.chat.completions.create(model="gpt-4o-mini", messages=message, max_tokens=1)
+    managed.client(api_key=ROOT).chat.completions.create(model="gpt-4o-mini", messages=message, max_tokens=1)
+
+
+def test_the_audit_log_says_who_changed_what(managed: Bare, engine: ScriptedEngine) -> None:
+    key = _create(managed, project="proj_audit")
+    client = managed.client(api_key=key["value"])
+    file = client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune")
+    client.files.list()
+    engine.say("hello")
+    client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}], max_tokens=1)
+    with pytest.raises(openai.NotFoundError):
+        client.files.delete("file-nope")
+    client.files.delete(file.id)
+    entries = managed.client(api_key=ROOT).get("/luthier/audit", cast_to=httpx.Response).json()["data"]
+    of_key = [(entry["action"], entry["path"]) for entry in entries if entry["key_id"] == key["id"]]
+    assert of_key == [
+        ("DELETE /v1/files/{file_id}", f"/v1/files/{file.id}"),
+        ("POST /v1/files", "/v1/files"),
+    ]
+    assert {entry["project"] for entry in entries if entry["key_id"] == key["id"]} == {"proj_audit"}
+    assert all(entry["request_id"].startswith("req_") for entry in entries)
+
+
+def test_without_configured_keys_the_first_managed_one_closes_the_server(tiny_base: Path, tmp_path: Path) -> None:
+    with bare_server(tmp_path / "data", tiny_base) as running:
+        assert running.client().files.list().data == []
+        created = running.client().post("/luthier/keys", body={"name": "first"}, cast_to=httpx.Response).json()
+        with pytest.raises(openai.AuthenticationError):
+            running.client().files.list()
+        running.client(api_key=created["value"]).files.list()
