@@ -135,7 +135,6 @@ VALUES = [
         _CREATED, "stream_options", {"include_obfuscation": True}, REMOVED, "without a stream", when=("stream", False)
     ),
     _id("POST /batches", "input_file_id", ("input_file_id", "string"), "batch_file"),
-    Stand("POST /batches", "endpoint", "/v1/responses", "/v1/chat/completions", "not served here"),
     Stand("POST /embeddings", "encoding_format", "base64", "float", "strict mode refuses what the client asks for"),
 ]
 

@@ -149,7 +149,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "/batches",
-        {"input_file_id": "FILE", "endpoint": "/v1/responses", "completion_window": "24h"},
+        {"input_file_id": "FILE", "endpoint": "/v1/videos", "completion_window": "24h"},
         "endpoint",
         "Batches are of the endpoints that are here.",
     ),

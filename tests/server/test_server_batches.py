@@ -162,7 +162,7 @@ def test_creation_refuses(place: Bare) -> None:
         ({"input_file_id": "file-none"}, "input_file_id"),
         ({"input_file_id": deleted}, "input_file_id"),
         ({"input_file_id": other}, "input_file_id"),
-        ({"endpoint": "/v1/responses"}, "endpoint"),
+        ({"endpoint": "/v1/videos"}, "endpoint"),
         ({"endpoint": "/v1/files"}, "endpoint"),
         ({"completion_window": "1h"}, "completion_window"),
         ({"extra_body": {"colour": 1}}, "colour"),
@@ -297,6 +297,22 @@ def test_ends_of_batches_keep_nobody_waiting(place: Bare, monkeypatch: pytest.Mo
     assert over(client, start(client, [request("a")])).errors.data[0].message == "OSError: the disk is full"
     until(lambda: len(there) >= 6)
     assert all(name.startswith("luthier-batches-") for name in there), there
+
+
+def test_a_batch_of_responses(place: Bare) -> None:
+    """Each is stored once, as over HTTP."""
+    client = place.client()
+    body: Any = {"model": "gpt-4o-mini", "input": "hello"}
+    url = "/v1/responses"
+    lines = [{"custom_id": name, "method": "POST", "url": url, "body": body} for name in ("a", "b")]
+    lines.append({**lines[0], "custom_id": "c", "body": {**body, "background": True}})
+    done = over(client, start(client, lines, url))
+    assert (done.request_counts.completed, done.request_counts.failed) == (2, 1)
+    answers = [line["response"]["body"] for line in results(client, done.output_file_id)]
+    assert [client.responses.retrieve(answer["id"]).output_text for answer in answers] == ["yes", "yes"]
+    assert done.usage.output_tokens == sum(answer["usage"]["output_tokens"] for answer in answers) == 6
+    (line,) = results(client, done.error_file_id)
+    assert line["response"]["body"]["error"]["param"] == "background"
 
 
 def test_lines_that_cannot_be_streams(place: Bare, engine: ScriptedEngine) -> None:

@@ -324,6 +324,24 @@ def test_a_response_whose_server_died_has_failed(
     assert (left.status, left.error.code) == ("failed", "server_error")
 
 
+def test_the_end_of_one_in_the_background_is_announced(
+    scripted: OpenAI, scripted_server: Bare, engine: ScriptedEngine
+) -> None:
+    engine.say("good day")
+    webhooks, outbox = scripted_server.store.webhooks, scripted_server.store.outbox
+    types: Any = ["response.completed", "response.incomplete", "response.cancelled"]
+    endpoint = webhooks.create(name="test", url="http://127.0.0.1:9/", event_types=types).endpoint.id
+    respond(scripted)
+    whole, cut = respond(scripted, background=True).id, respond(scripted, background=True, max_output_tokens=2).id
+    engine.say("word ", endless=True, pause_s=0.01)
+    stopped = scripted.responses.cancel(respond(scripted, background=True).id).id
+    until(lambda: len(outbox.list(endpoint, limit=9, after=None).data) == 3)
+    messages = [message.body for message in outbox.list(endpoint, limit=9, after=None).data]
+    announced = {message["data"]["id"]: message["type"] for message in messages}
+    assert announced == dict(zip((whole, cut, stopped), types, strict=True))
+    webhooks.delete(endpoint)
+
+
 def test_a_client_that_leaves_ends_its_stream(scripted_server: Bare, engine: ScriptedEngine) -> None:
     engine.say("word ", endless=True, pause_s=0.01)
     with scripted_server.http() as http:

@@ -17,6 +17,7 @@ from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import is_seeded
 from luthier.store.response_items import Item, add_items, drop_responses, item_of, items, items_where
+from luthier.store.webhooks import announce
 from luthier.types.common import now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.responses import FINAL, MAX_INPUT_ITEMS
@@ -104,13 +105,20 @@ class Responses(Scoped):
             connection.execute(update(responses).where(this).values(status="in_progress"))
 
     def finish(self, response: Mapping[str, Any], deltas: list[list[list[int]]]) -> bool:
-        """Stores how a response ended that was created unfinished; False when it had ended or was deleted before."""
+        """Stores how a response ended that was created unfinished, and announces it to the project's webhooks.
+
+        False when it had ended or was deleted before. Raises NotFoundError for a conversation that has been deleted
+        meanwhile.
+        """
         with self._database.write() as connection:
             this = (responses.c.id == response["id"]) & responses.c.status.not_in(FINAL)
+            project = connection.scalar(select(responses.c.project).where(this))
             values = {"status": response["status"], "fields": _without_output(response), "deltas": deltas}
-            if not connection.execute(update(responses).where(this).values(**values)).rowcount:
+            if project is None:
                 return False
+            connection.execute(update(responses).where(this).values(**values))
             self._end(connection, response)
+            announce(connection, project, f"response.{response['status']}", response["id"])
             return True
 
     def _end(self, connection: Connection, response: Mapping[str, Any]) -> None:

@@ -13,7 +13,13 @@ BatchStatus = Literal[
 FINAL: tuple[BatchStatus, ...] = ("failed", "completed", "expired", "cancelled")
 OPEN: tuple[BatchStatus, ...] = ("validating", "in_progress", "finalizing", "cancelling")
 MAX_REQUESTS = 50_000
-BATCH_ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations")  # implemented here
+BATCH_ENDPOINTS = (  # implemented here
+    "/v1/responses",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/moderations",
+)
 WINDOW_S = 24 * 3600
 
 

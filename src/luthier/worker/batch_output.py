@@ -66,12 +66,13 @@ def read_response(response: httpx.Response) -> tuple[int, dict[str, Any]]:
 
 
 def token_counts(usage: Any) -> dict[str, int]:
-    """The counts of a response's `usage`; 0 for what it does not have."""
+    """The counts of a response's `usage`, by the names of either API; 0 for what it does not have."""
+    sent, written = ("input", "output") if "input_tokens" in (usage or ()) else ("prompt", "completion")
     return {
-        "input": _count(usage, "prompt_tokens"),
-        "cached": _count(usage, "prompt_tokens_details", "cached_tokens"),
-        "output": _count(usage, "completion_tokens"),
-        "reasoning": _count(usage, "completion_tokens_details", "reasoning_tokens"),
+        "input": _count(usage, f"{sent}_tokens"),
+        "cached": _count(usage, f"{sent}_tokens_details", "cached_tokens"),
+        "output": _count(usage, f"{written}_tokens"),
+        "reasoning": _count(usage, f"{written}_tokens_details", "reasoning_tokens"),
     }
 
 

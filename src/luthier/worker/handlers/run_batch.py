@@ -158,8 +158,10 @@ class BatchRun:
                     task.add_done_callback(lambda _: slots.release())
 
     async def _answer_line(self, line: Line) -> None:
-        if line.body.get("stream"):
-            error = BadRequestError("Invalid 'stream': requests of a batch are not streamed.", param="stream")
+        refused = next((name for name in ("stream", "background") if line.body.get(name)), None)
+        if refused:
+            message = f"Invalid '{refused}': requests of a batch are neither streamed nor put into the background."
+            error = BadRequestError(message, param=refused)
             response = httpx.Response(error.status, json=error.body())
         else:
             batch = self._batch
