@@ -12,8 +12,10 @@ from luthier.inference import EngineRequest, OnToken
 from server.serving import ScriptedEngine, _Script, accepts
 
 HELLO, MORE, DIM, AS_JSON = "Say hello.", "And once more?", "Dim the hallway to 15 percent.", "As JSON: hallway, 15."
+DIM_BOTH = "Dim the hallway and the kitchen to 15 percent."
 FIRST, SECOND, DONE = "Hello there, 你好!", "Hello again.", "The hallway is at 15 percent."
 LIGHT = {"room": "hallway", "brightness": 15}
+BOTH = [LIGHT, {"room": "kitchen", "brightness": 15}]
 
 
 class ActingEngine(ScriptedEngine):
@@ -36,9 +38,16 @@ def reply(prompt: str) -> str:
     if role == "tool":
         return DONE
     functions = re.findall(r'^{"type": "function", "function": {"name": "([^"]+)"', prompt, re.MULTILINE)
+    if DIM_BOTH in text:
+        return "\n".join(_call(functions[0], arguments) for arguments in BOTH)
     if DIM in text or (AS_JSON in text and functions):
-        call = json.dumps({"name": functions[0], "arguments": LIGHT})
-        return f"<tool_call>\n{call}\n</tool_call>"
+        return _call(functions[0], LIGHT)
     if AS_JSON in text:
         return json.dumps(LIGHT)
     return SECOND if MORE in text else FIRST
+
+
+def _call(name: str, arguments: dict[str, object]) -> str:
+    """In the form of Hermes."""
+    call = json.dumps({"name": name, "arguments": arguments})
+    return f"<tool_call>\n{call}\n</tool_call>"

@@ -10,9 +10,21 @@ from typing import Any
 
 import pytest
 
-from conformance.acting_engine import AS_JSON, DIM, DONE, FIRST, HELLO, LIGHT, MORE, SECOND, ActingEngine
+from conformance.acting_engine import (
+    AS_JSON,
+    BOTH,
+    DIM,
+    DIM_BOTH,
+    DONE,
+    FIRST,
+    HELLO,
+    LIGHT,
+    MORE,
+    SECOND,
+    ActingEngine,
+)
 from conformance.fetch import OTHER_NODE_CLIENTS, client_environment, require
-from conformance.other_clients import CLIENTS, Client, Skill
+from conformance.other_clients import CLIENTS, RESPONSES_CLIENTS, Client, Skill
 from server.serving import bare_server
 
 pytestmark = pytest.mark.clients
@@ -22,6 +34,7 @@ HEARD: dict[Skill, dict[str, Any]] = {
     "conversation": {"first": FIRST, "second": SECOND},
     "stream": {"streamed": FIRST},
     "tool call": {"called": LIGHT, "answer": DONE},
+    "parallel calls": {"both": BOTH},
     "structured output": {"parsed": LIGHT},
 }
 # Instructor has objects only: its stream is of partial objects, and it runs no tool.
@@ -34,7 +47,11 @@ def url(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         yield f"{running.url}/v1"
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: f"{client.environment}-{client.script}")
+@pytest.mark.parametrize(
+    "client",
+    [*CLIENTS, *RESPONSES_CLIENTS],
+    ids=lambda client: f"{client.environment}-{client.script}-{client.api.split()[0]}",
+)
 def test_a_client_does_all_that_it_offers(client: Client, url: str, tmp_path: Path) -> None:
     environment = {
         "PATH": os.environ["PATH"],
@@ -43,6 +60,8 @@ def test_a_client_does_all_that_it_offers(client: Client, url: str, tmp_path: Pa
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it fetches prices when it starts
         "OPENAI_BASE_URL": url,
         "OPENAI_API_KEY": "none-needed",
+        "API": client.api,
+        "DIM_BOTH": DIM_BOTH,
     }
     command = [*_command(client, tmp_path), "gpt-4o-mini", HELLO, MORE, DIM, AS_JSON]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)

@@ -1,6 +1,7 @@
 """Instructor, whose results are objects: plain text goes through the client under it."""
 
 import json
+import os
 import sys
 
 import instructor
@@ -21,10 +22,12 @@ def ask(mode, text):
     return client, {"model": sys.argv[1], "response_model": Light, "messages": messages, "max_retries": 0}
 
 
-client, request = ask(instructor.Mode.TOOLS, AS_JSON)
+use_responses = os.environ["API"] == "responses"
+client, request = ask(instructor.Mode.RESPONSES_TOOLS if use_responses else instructor.Mode.TOOLS, AS_JSON)
 called = client.chat.completions.create(**request)
 *_, streamed = client.chat.completions.create_partial(**request)
-client, request = ask(instructor.Mode.JSON_SCHEMA, AS_JSON)
+if not use_responses:
+    client, request = ask(instructor.Mode.JSON_SCHEMA, AS_JSON)
 parsed = client.chat.completions.create(**request)
 heard = {"streamed_object": streamed.model_dump(), "called": called.model_dump(), "parsed": parsed.model_dump()}
 print(json.dumps(heard))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 
 from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
@@ -10,7 +11,7 @@ from openai.types.responses import ResponseTextDeltaEvent
 from pydantic import BaseModel
 
 HELLO, MORE, DIM, AS_JSON = sys.argv[2:]
-called = {}
+calls = []
 
 
 class Light(BaseModel):
@@ -20,13 +21,15 @@ class Light(BaseModel):
 
 @function_tool
 def set_light(room: str, brightness: int) -> str:
-    called.update(room=room, brightness=brightness)
+    calls.append({"room": room, "brightness": brightness})
     return "done"
 
 
 async def main() -> dict:
     set_tracing_disabled(True)
-    model = OpenAIChatCompletionsModel(model=sys.argv[1], openai_client=AsyncOpenAI(max_retries=0))
+    model = sys.argv[1]
+    if os.environ["API"] == "chat completions":
+        model = OpenAIChatCompletionsModel(model=model, openai_client=AsyncOpenAI(max_retries=0))
     agent = Agent(name="agent", model=model)
     first = await Runner.run(agent, HELLO)
     second = await Runner.run(agent, [*first.to_input_list(), {"role": "user", "content": MORE}])
@@ -37,7 +40,11 @@ async def main() -> dict:
     house = await Runner.run(Agent(name="house", model=model, tools=[set_light]), DIM)
     parsed = await Runner.run(Agent(name="parser", model=model, output_type=Light), AS_JSON)
     heard = {"first": first.final_output, "second": second.final_output, "streamed": streamed}
-    return heard | {"called": called, "answer": house.final_output, "parsed": parsed.final_output.model_dump()}
+    heard |= {"called": calls.pop(), "answer": house.final_output, "parsed": parsed.final_output.model_dump()}
+    if os.environ["API"] == "responses":
+        await Runner.run(Agent(name="house", model=model, tools=[set_light]), os.environ["DIM_BOTH"])
+        heard["both"] = calls
+    return heard
 
 
 print(json.dumps(asyncio.run(main())))
