@@ -1,12 +1,15 @@
 """The Responses API: created plain, streamed and in the background; items, stored turns, calls, structured outputs."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
-from serving import Bare, ScriptedEngine, body_of, until
+from serving import Bare, ScriptedEngine, bare_server, body_of, until
+
+from luthier.store import Store
 
 LIGHT = {
     "type": "function",
@@ -322,6 +325,17 @@ def test_a_response_whose_server_died_has_failed(
     scripted_server.store.responses.create(fields, [], retention)
     left = scripted.responses.retrieve("resp_left")
     assert (left.status, left.error.code) == ("failed", "server_error")
+
+
+def test_a_server_that_stops_ends_what_runs(engine: ScriptedEngine, tiny_base: Path, tmp_path: Path) -> None:
+    engine.say("word ", endless=True, pause_s=0.01)
+    with bare_server(tmp_path, tiny_base, engine) as running:
+        client = running.client()
+        response = respond(client, background=True).id
+        until(lambda: client.responses.retrieve(response).status == "in_progress")
+    until(lambda: engine.under_way == 0)
+    left = Store(tmp_path).responses.retrieve(response).response
+    assert (left["status"], left["error"]["code"]) == ("failed", "server_error")
 
 
 def test_the_end_of_one_in_the_background_is_announced(

@@ -260,6 +260,8 @@ def test_a_model_that_was_taught_to_call(
             keep=9,
         )
         assert complete(scripted, model=name).choices[0].finish_reason == reason
+        written = scripted.responses.create(model=name, input="hello", tool_choice="auto").output
+        assert [item.type for item in written] == ["message" if form is None else "function_call"]
     forced = {"type": "function", "function": {"name": "anything"}}
     complete(scripted, model="ft:tiny:personal::tools", tool_choice=forced)
     assert engine.prompts[-1].endswith('{"name": "anything", "arguments":')

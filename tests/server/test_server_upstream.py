@@ -54,7 +54,8 @@ class Far:
     def __init__(self) -> None:
         self.requests: list[tuple[dict[str, str], Any]] = []
         self.left = 0  # clients that went away before their answer was complete
-        self.app = Starlette(routes=[Route("/api/chat/completions", self.answer, methods=["POST"])])
+        paths = ("chat/completions", "responses", "responses/input_tokens", "responses/compact")
+        self.app = Starlette(routes=[Route(f"/api/{path}", self.answer, methods=["POST"]) for path in paths])
 
     async def answer(self, request: Request) -> Response:
         body = await request.json()
@@ -140,6 +141,16 @@ def test_plain(near_client: OpenAI, far: Far) -> None:
     assert CLIENT_KEY not in str(headers)
     assert "org-of-the-client" not in str(headers)
     assert UPSTREAM_KEY not in str(raw.headers) + raw.text
+
+
+@pytest.mark.parametrize("path", ["/responses", "/responses/input_tokens", "/responses/compact"])
+def test_responses_pass(near: Bare, far: Far, path: str) -> None:
+    """As they were sent, also what no local model takes."""
+    body = {"model": "teacher", "input": "hello", "tools": [{"type": "web_search"}], "previous_response_id": "resp_far"}
+    with near.http() as http:
+        answer = http.post(path, json=body, headers={"authorization": f"Bearer {CLIENT_KEY}"})
+    assert (answer.status_code, answer.json()) == (200, ANSWER)
+    assert far.requests[-1][1] == {**body, "model": "far-2"}
 
 
 def test_the_same_name_there(near_client: OpenAI, far: Far) -> None:

@@ -148,7 +148,7 @@ async def _model_and_tokens(body: bytes) -> tuple[str, int]:
         return "", math.ceil(len(body) / _CHARACTERS_PER_TOKEN)
     limits = [request.get(name) for name in ("max_output_tokens", "max_completion_tokens", "max_tokens")]
     requested = max((limit for limit in limits if isinstance(limit, int)), default=0)
-    characters = sum(_characters(request.get(name)) for name in ("messages", "prompt", "input"))
+    characters = sum(_characters(request.get(name)) for name in ("messages", "prompt", "input", "instructions"))
     return str(request.get("model"))[:100], max(requested, math.ceil(characters / _CHARACTERS_PER_TOKEN))
 
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.routes.responses.items import expanded, stored_items
+from luthier.server.routes.responses.prepare import check_bytes
 from luthier.server.routes.responses.router import ItemLimit, item_page
 from luthier.server.state import State, StateDep
 from luthier.store import Page
@@ -77,4 +78,6 @@ def delete_item(conversation_id: str, item_id: str, state: StateDep) -> Conversa
 
 def _items(state: State, sent: list[AnyInputItem]) -> list[Item]:
     """A compaction is added as the items that it stands for, which outlive it here."""
-    return expanded(stored_items(state.store, sent, "items"), state.store.responses.compacted, "items")
+    items = expanded(stored_items(state.store, sent, "items"), state.store.responses.compacted, "items")
+    check_bytes(items)
+    return items

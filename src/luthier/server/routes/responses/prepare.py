@@ -53,8 +53,8 @@ def prepare(state: State, model: LoadedModel, body: CreateResponseRequest) -> Pr
         generation = fitting(state, model, chat, response_id)
     response = _response_object(body, generation).model_dump(mode="json")
     stored = body.store is not False
-    if stored:
-        _check_bytes(sent, response)
+    if stored or body.conversation_id:
+        check_bytes(sent, response)
     events = ResponseEvents(response, partial(_logprobs, model.renderer))
     return PreparedResponse(generation, events, sent, stored)
 
@@ -89,17 +89,24 @@ def _truncated(
     """With as many of the first turns left out as the context needs. Raises APIError when the last turn is too long."""
     messages = chat.messages
     first = next((index for index, message in enumerate(messages) if message.role not in ("system", "developer")), 0)
-    # Where the rest of a conversation may begin: whole, or at the user's message of a later turn.
-    starts = [first, *(index for index, message in enumerate(messages) if message.role == "user" and index > first)]
-    low, high, fitting = 0, len(starts) - 1, None
-    while low < high or fitting is None:
-        middle = 0 if fitting is None and low == 0 else (low + high) // 2
-        kept = [*messages[:first], *messages[starts[middle] :]]
+    # Where the rest of the conversation may begin: at the user's message of a later turn.
+    starts = [index for index, message in enumerate(messages) if message.role == "user" and index > first]
+
+    def beginning_at(start: int) -> GenerationRequest:
+        kept = [*messages[:first], *messages[start:]]
+        return chat_request(state, model, chat.model_copy(update={"messages": kept}), response_id)
+
+    try:
+        return beginning_at(first)
+    except BadRequestError as error:
+        if error.code != _TOO_LONG or not starts:
+            raise
+    fitting, low, high = beginning_at(starts[-1]), 0, len(starts) - 1
+    while low < high:  # `fitting` begins at `starts[high]`; no earlier start than `starts[low]` fits
+        middle = (low + high) // 2
         try:
-            fitting, high = chat_request(state, model, chat.model_copy(update={"messages": kept}), response_id), middle
-        except BadRequestError as error:
-            if error.code != _TOO_LONG or middle == len(starts) - 1:
-                raise
+            fitting, high = beginning_at(starts[middle]), middle
+        except BadRequestError:
             low = middle + 1
     return fitting
 
@@ -128,14 +135,15 @@ def _text(text: TextOptions | None) -> dict[str, object]:
     return {"format": chosen, "verbosity": "medium"}
 
 
-def _check_bytes(sent: list[Item], response: dict[str, object]) -> None:
-    size = len(json.dumps([sent, response], ensure_ascii=False).encode())
+def check_bytes(*added: object) -> None:
+    """Raises BadRequestError for more than one request may add to the store."""
+    size = len(json.dumps(added, ensure_ascii=False).encode())
     if size > _MAX_STORED_BYTES:
         message = (
-            f"The request has {size:,} bytes to store, {_MAX_STORED_BYTES:,} are kept for a response. Send it with "
-            "'store' set to false."
+            f"The request has {size:,} bytes to store; {_MAX_STORED_BYTES:,} are kept. Send it with 'store' set to "
+            "false and without a conversation, or in parts."
         )
-        raise BadRequestError(message, param="store", code="response_too_large")
+        raise BadRequestError(message, param="store", code="request_too_large")
 
 
 def _logprobs(renderer: Renderer, tokens: Sequence[Token]) -> Logprobs:

@@ -77,19 +77,25 @@ def _check(body: CreateResponseRequest) -> None:
         raise BadRequestError(message, param="store")
 
 
-@router.post("/input_tokens", openapi_extra=reads(CountTokensRequest))
-async def count_input_tokens(request: Request, state: StateDep) -> TokenCount:
+@router.post("/input_tokens", response_model=TokenCount, openapi_extra=reads(CountTokensRequest))
+async def count_input_tokens(request: Request, state: StateDep) -> Any:
     """How many tokens the prompt of such a response would have; more than the context holds are counted too."""
     raw, target = await resolve_model(request, state, CountTokensRequest)
+    forwarded = await forwarded_response(request, state, raw, target, "/responses/input_tokens")
+    if forwarded is not None:
+        return forwarded
     body = validated(CountTokensRequest, raw)
     model = await cancel_on_disconnect(request, state.app.loader.load(target.successor or target))
     return TokenCount(input_tokens=await run_in_threadpool(count_tokens, state, model, body))
 
 
-@router.post("/compact", openapi_extra=reads(CompactRequest))
-async def compact(request: Request, state: StateDep) -> CompactedResponse:
+@router.post("/compact", response_model=CompactedResponse, openapi_extra=reads(CompactRequest))
+async def compact(request: Request, state: StateDep) -> Any:
     """Keeps the items and answers one that stands for them: sent in their place, it means the same."""
     raw, target = await resolve_model(request, state, CompactRequest)
+    forwarded = await forwarded_response(request, state, raw, target, "/responses/compact")
+    if forwarded is not None:
+        return forwarded
     body = validated(CompactRequest, raw)
     model = await cancel_on_disconnect(request, state.app.loader.load(target.successor or target))
     counted = CountTokensRequest(**body.model_dump(include={"model", "instructions", "previous_response_id"}))
