@@ -2,8 +2,8 @@
 
 A shop's assistant is to answer warmly. Answers of the base model are graded, pairs of a warm and a curt answer are
 uploaded, a job with the method `dpo` is created with the guide's hyperparameters, and the new answers are graded.
-The guide lets a larger model write the pairs through the Responses API and grades by an evaluation of its Evals API;
-neither is served here. These pairs are written by hand, answers come from chat completions, grades from the graders
+The guide lets a larger model write the pairs through the Responses API and grades by an evaluation of its Evals API.
+These pairs are written by hand, answers come from chat completions, grades from the graders
 API.
 """
 
