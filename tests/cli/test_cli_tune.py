@@ -116,6 +116,14 @@ def test_an_adapters_shape_travels_in_the_metadata(api: FakeAPI, luthier: Run, t
     assert len(api.bodies("/v1/files")) == 1
 
 
+def test_early_stopping_travels_in_the_metadata(api: FakeAPI, luthier: Run, train: Path) -> None:
+    assert luthier("tune", train, "--validation", train, "--early-stopping", "2").exit_code == 0
+    assert api.bodies("/v1/fine_tuning/jobs")[0]["metadata"] == {"luthier:early_stopping": "2"}
+    refused = luthier("tune", train, "--early-stopping", "2")
+    assert refused.exit_code == 2
+    assert "needs --validation" in refused.stderr
+
+
 def test_neither_a_file_nor_an_id(luthier: Run) -> None:
     assert luthier("tune", "absent.jsonl").exit_code == 2
 

@@ -118,6 +118,13 @@ _REFUSED: list[tuple[dict[str, object], str | None, str | None, str]] = [
     ({"metadata": {"luthier:targets": "q_proj,"}}, "metadata", "invalid_value", "but it is 'q_proj,'"),
     ({"metadata": {"luthier:tuning": "half"}}, "metadata", "invalid_value", "'lora' or 'full'"),
     ({"metadata": {"luthier:tuning": "full", "luthier:rank": "8"}}, "metadata", "invalid_value", "has no adapter"),
+    ({"metadata": {"luthier:early_stopping": "0"}}, "metadata", "invalid_value", "from 1 to 1000, but it is '0'"),
+    (
+        {"metadata": {"luthier:early_stopping": "2"}},
+        "validation_file",
+        "missing_required_parameter",
+        "'luthier:early_stopping' needs a 'validation_file'",
+    ),
     ({"metadata": {"luthier:validate_at": "0.5,1"}}, "metadata", "invalid_value", "shares such as 0.25,0.5"),
     ({"metadata": {"luthier:ranks": "8"}}, "metadata", "invalid_value", "Unknown key 'luthier:ranks'"),
     (

@@ -30,6 +30,7 @@ EVENTS = [
     protocol.GradientCheckpointing(longest_tokens=900),
     protocol.Resumed(step=3),
     protocol.ResumeStateUnreadable(error="header too small"),
+    protocol.EarlyStopped(step=9, total_steps=24, patience=2, best_step=3),
     protocol.BestEpoch(step=30, full_valid_loss=2.38, last_full_valid_loss=2.40),
     protocol.Metrics(step=1, total_steps=6, metrics={"train_loss": 0.5}),
     protocol.Checkpoint(step=6, folder="best", metrics={"step": 3, "train_loss": 1.0}),

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -231,14 +232,54 @@ def test_a_job_cut_off_goes_on_from_its_last_saved_state(tmp_path: Path, tiny_ba
     assert losses(again) == losses(whole)[3:]
 
 
-def test_with_a_validation_file_the_best_epoch_becomes_the_model(tmp_path: Path, tiny_base: Path) -> None:
+def _overfitting_job(folder: Path, base: Path, **options: Any) -> Path:
     """Validation answers that contradict training: the more is learnt, the worse it gets."""
     valid = [
         {"messages": [*example["messages"][:2], {"role": "assistant", "content": "zzz"}]} for example in EXAMPLES[:3]
     ]
-    folder = write_job(
-        tmp_path / "job", tiny_base, [*EXAMPLES, *valid], valid=3, n_epochs=8, learning_rate_multiplier=3
+    return write_job(
+        folder, base, [*EXAMPLES, *valid], valid=3, **{"n_epochs": 8, "learning_rate_multiplier": 3, **options}
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"validate_at": [0.3, 0.45]}])  # with them, inside of epochs
+def test_early_stopping_keeps_the_best_weights_and_resumes_with_its_state(
+    tmp_path: Path, tiny_base: Path, options: dict[str, Any]
+) -> None:
+    options = options | {"learning_rate_multiplier": 6}
+    whole = train(_overfitting_job(tmp_path / "whole", tiny_base, **options))
+    folder = _overfitting_job(tmp_path / "job", tiny_base, early_stopping=2, **options)
+    events = train(folder)
+    measured = [
+        (event["step"], event["metrics"]["full_valid_loss"])
+        for event in events
+        if event["type"] == "metrics" and "full_valid_loss" in event["metrics"]
+    ]
+    best, lowest = min(measured, key=lambda step_and_loss: step_and_loss[1])
+    (stopped,) = [event for event in events if event["type"] == "early_stopped"]
+    assert [step for step, _ in measured[-3:]] == [best, measured[-2][0], stopped["step"]]
+    assert (stopped["best_step"], stopped["patience"], stopped["total_steps"]) == (best, 2, 24)
+    steps = [event for event in events if event["type"] == "metrics"]
+    assert steps == [event for event in whole if event["type"] == "metrics"][: stopped["step"]]
+    final = [event for event in events if event["type"] == "checkpoint"][-1]
+    assert (final["step"], final["folder"], final["final"]) == (stopped["step"], "best", True)
+    assert (final["metrics"]["step"], final["metrics"]["full_valid_loss"]) == (best, lowest)
+    of_whole = next(event["trained_tokens"] for event in whole if event["type"] == "finished")
+    assert events[-1]["trained_tokens"] == pytest.approx(of_whole * stopped["step"] / 24, rel=0.1)  # batches vary
+
+    cut = _overfitting_job(tmp_path / "cut", tiny_base, early_stopping=2, **options)
+    first = train(cut, stop_after=measured[-2][0])
+    kinds = ("metrics", "checkpoint", "early_stopped", "best_epoch", "finished")
+    assert [event for event in first + train(cut) if event["type"] in kinds] == [
+        event for event in events if event["type"] in kinds
+    ]
+    name = "checkpoints/best/adapter_model.safetensors"
+    assert (cut / name).read_bytes() == (folder / name).read_bytes()
+    assert [event["type"] for event in train(cut)][-1] == "finished"  # nothing is trained again
+
+
+def test_with_a_validation_file_the_best_epoch_becomes_the_model(tmp_path: Path, tiny_base: Path) -> None:
+    folder = _overfitting_job(tmp_path / "job", tiny_base)
     events = train(folder)
     epochs = {
         event["step"]: event["metrics"]["full_valid_loss"]

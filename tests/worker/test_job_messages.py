@@ -83,6 +83,14 @@ NOTICES = [
         "The saved state cannot be read (header too small); training starts over",
     ),
     (
+        protocol.EarlyStopped(step=9, total_steps=24, patience=2, best_step=3),
+        "Early stopping after step 9 of 24: no lower loss than at step 3 in 2 validations in a row",
+    ),
+    (
+        protocol.EarlyStopped(step=9, total_steps=24, patience=1, best_step=6),
+        "Early stopping after step 9 of 24: no lower loss than at step 6 in 1 validation in a row",
+    ),
+    (
         protocol.BestEpoch(step=30, full_valid_loss=2.38631, last_full_valid_loss=2.4088),
         "The fine-tuned model is that of step 30, which had the lowest full validation loss: 2.3863, against 2.4088 "
         "after the last step",

@@ -310,6 +310,27 @@ def test_the_metadata_shape_the_adapter(client: OpenAI) -> None:
         create(client, upload(client), model=job.fine_tuned_model, metadata={"luthier:rank": "8"})
 
 
+def test_a_job_that_stops_early_agrees_with_its_files(client: OpenAI) -> None:
+    contrary = [{"messages": [*lines["messages"][:-1], {"role": "assistant", "content": "zzz"}]} for lines in EXAMPLES]
+    job = create(
+        client,
+        upload(client),
+        validation_file=upload(client, contrary),
+        metadata={"luthier:early_stopping": "1"},
+        hyperparameters={"n_epochs": 12, "batch_size": 4, "learning_rate_multiplier": 5},
+    )
+    job = finished(client, job.id)
+    (said,) = [text for text in messages(client, job.id) if text.startswith("Early stopping after step ")]
+    stopped, best = (int(said.split()[place]) for place in (4, 13))
+    rows = base64.b64decode(client.files.content(job.result_files[0]).content).decode().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == list(range(1, stopped + 1))
+    steps = [checkpoint.step_number for checkpoint in client.fine_tuning.jobs.checkpoints.list(job.id)]
+    assert steps[0] == stopped
+    assert steps == list(range(stopped, 0, -3))[: len(steps)]
+    assert f"The fine-tuned model is that of step {best}," in " ".join(messages(client, job.id))
+    assert client.models.retrieve(job.fine_tuned_model)
+
+
 def test_cancel_ends_the_trainer(client: OpenAI) -> None:
     job = create(client, upload(client), hyperparameters={"n_epochs": 50, "batch_size": 1})
     wait(client, job.id, lambda _: any(line.startswith("Step 3/") for line in messages(client, job.id)))

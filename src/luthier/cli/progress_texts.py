@@ -60,6 +60,8 @@ _EVENTS = [
         (r"(\d+) examples are longer than the base model's context and lost their end",
          r"\1 个样本超过基座模型的上下文长度，末尾被截断"),
         (r"Checkpoint created at step (\d+) with Snapshot ID: (\S+)", r"第 \1 步已保存检查点：\2"),
+        (r"Early stopping after step (\d+) of (\d+): no lower loss than at step (\d+) in (\d+) validations? in a row",
+         r"在第 \1 步（共 \2 步）提前停止：第 \3 步之后连续 \4 次验证的损失都没有更低"),
         (r"The fine-tuned model is that of step (\d+), which had the lowest full validation loss: (\S+), against (\S+) "
          r"after the last step", r"微调模型取自第 \1 步，其完整验证损失最低：\2（最后一步为 \3）"),
         (r"Checked: the serving path gives what was trained \(mean difference (\S+) over (\d+) tokens of (\d+) "

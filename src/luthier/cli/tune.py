@@ -90,15 +90,16 @@ def create_job(
 
 
 def job_metadata(parameters: dict[str, Any]) -> dict[str, str]:
-    """Luthier's own parameters (rank, alpha, targets, full) as job metadata. Raises UsageError."""
+    """Luthier's own parameters (rank, alpha, targets, early_stopping, full) as job metadata. Raises UsageError."""
     keys = {"rank": job_options.RANK, "alpha": job_options.ALPHA, "targets": job_options.TARGETS}
+    keys["early_stopping"] = job_options.EARLY_STOPPING
     metadata = {key: str(parameters[name]) for name, key in keys.items() if parameters.get(name) is not None}
     if parameters.get("full"):
         metadata[job_options.TUNING] = "full"
     try:
         job_options.parse(metadata)
     except ValueError as error:
-        text = say(str(error), f"--rank、--alpha、--targets 或 --full 的取值无效：{error}")
+        text = say(str(error), f"--rank、--alpha、--targets、--early-stopping 或 --full 的取值无效：{error}")
         raise click.UsageError(text) from None
     return metadata
 
@@ -162,8 +163,13 @@ def _exit_on_errors(training: Path | None, validation: Path | None, method: str)
             )
 
 
-def _check_ranges(parameters: dict[str, Any]) -> None:
-    """The ranges of OpenAI's specification, before anything is uploaded. Raises UsageError."""
+def _check_ranges(parameters: dict[str, Any], validation: str | None) -> None:
+    """What the API would refuse, before anything is uploaded. Raises UsageError."""
+    if parameters.get("early_stopping") and not validation:
+        raise click.UsageError(
+            say("--early-stopping needs --validation, whose loss it watches.",
+                "--early-stopping 需要 --validation：它根据验证损失判断。")
+        )  # fmt: skip
     for name, flag, highest in (("n_epochs", "--epochs", 50), ("batch_size", "--batch-size", 256)):
         value = parameters.get(name)
         if isinstance(value, int) and not 1 <= value <= highest:
@@ -308,6 +314,16 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
         "全量微调而不是 LoRA，每个权重约需 18 字节内存。仅限 Luthier。",
     ),
 )
+@click.option(
+    "--early-stopping",
+    type=int,
+    metavar="N",
+    help=say(
+        "End training when N validations in a row bring no lower validation loss, and keep the best weights; needs "
+        "--validation. Luthier only.",
+        "连续 N 次验证的损失都没有更低时结束训练，保留最好的权重；需要 --validation。仅限 Luthier。",
+    ),
+)
 @click.option("--seed", type=int, help=say("Random seed; makes the job reproducible.", "随机种子，使训练可以重现。"))
 @click.option(
     "--method",
@@ -333,7 +349,7 @@ def tune(
 ) -> None:
     training_path, validation_path = local_file(train_file), local_file(validation)
     job_metadata(parameters)  # before anything is uploaded
-    _check_ranges(parameters)
+    _check_ranges(parameters, validation)
     method = method or _method_for(training_path)
     if not no_check:
         _exit_on_errors(training_path, validation_path, method)

@@ -16,8 +16,9 @@ from luthier.training.batching import TrainingExample
 from luthier.training.dataset import TokenSequence
 from luthier.training.durable_files import new_folder
 from luthier.training.forward_pass import ForwardPass
+from luthier.training.hyperparameters import ResolvedHyperparameters
 from luthier.training.protocol import Emit
-from luthier.training.resume_state import BestEpoch, Progress
+from luthier.training.resume_state import BestStep, Progress
 from luthier.training.training_data import Split, TrainingData
 
 _MIN_PARITY_SAMPLES, _MAX_PARITY_SAMPLES, _PARITY_TOKENS = 4, 16, 2048
@@ -110,24 +111,53 @@ def _beginning(sequence: TokenSequence) -> TokenSequence:
 
 
 class Checkpoints:
-    """With a validation file, the epoch with the lowest full validation loss becomes the fine-tuned model."""
+    """Writes a model folder per epoch. With a validation file, the step with the lowest loss becomes the final one.
 
-    def __init__(self, folders: ModelFolders, total_steps: int, emit: Emit) -> None:
-        self._folders, self._total_steps, self._emit = folders, total_steps, emit
+    Args:
+        patience: With early stopping, full validations in a row without a new lowest loss that end the training; every
+            one counts. Else None, and only those at the end of an epoch are compared.
+    """
 
-    def save(self, progress: Progress, metrics: dict[str, float]) -> None:
-        """The checkpoint of the epoch that ends at `progress.step`; updates `progress.best_epoch`."""
-        step, loss = progress.step, metrics.get("full_valid_loss")
-        best = progress.best_epoch
-        if loss is not None and (best is None or loss < best.metrics["full_valid_loss"]):
-            best = progress.best_epoch = BestEpoch(step, metrics)
-            self._folders.write(_BEST)
-        if step == self._total_steps and best and best.step < step:
-            name = _BEST
-            best_loss, last_loss = best.metrics["full_valid_loss"], metrics["full_valid_loss"]
-            self._emit(protocol.BestEpoch(step=best.step, full_valid_loss=best_loss, last_full_valid_loss=last_loss))
-            metrics = {"step": best.step, **best.metrics}
+    def __init__(self, folders: ModelFolders, plan: ResolvedHyperparameters, patience: int | None, emit: Emit) -> None:
+        self._folders, self._plan, self._patience, self._emit = folders, plan, patience, emit
+
+    def after_step(self, progress: Progress, metrics: dict[str, float]) -> bool:
+        """The checkpoint that is due after `progress.step`, whose metrics these are; whether one was written.
+
+        Updates the best step, and decides whether training stops early.
+        """
+        step, ends_epoch = progress.step, self._plan.ends_epoch(progress.step)
+        if "full_valid_loss" in metrics and (ends_epoch or self._patience):
+            self._compare(progress, metrics)
+        is_last = step == self._plan.total_steps
+        if self._patience and progress.validations_since_best >= self._patience and not is_last:
+            progress.stopped_early = True
+        if not (ends_epoch or progress.stopped_early):
+            return False
+        best = progress.best
+        if (is_last or progress.stopped_early) and best and best.step < step:
+            self._emit_best(progress, best, metrics["full_valid_loss"])
         else:
-            name = f"step-{step}"
-            self._folders.write(name)
-        self._emit(protocol.Checkpoint(step=step, folder=name, metrics=metrics))
+            self._folders.write(f"step-{step}")
+            self._emit(protocol.Checkpoint(step=step, folder=f"step-{step}", metrics=metrics, final=is_last))
+        return True
+
+    def _compare(self, progress: Progress, metrics: dict[str, float]) -> None:
+        progress.validations_since_best += 1
+        if progress.best is None or metrics["full_valid_loss"] < progress.best.metrics["full_valid_loss"]:
+            progress.best, progress.validations_since_best = BestStep(progress.step, metrics), 0
+            self._folders.write(_BEST)
+
+    def _emit_best(self, progress: Progress, best: BestStep, last_loss: float) -> None:
+        """The final checkpoint is that of an earlier step."""
+        if progress.stopped_early:
+            total_steps, patience = self._plan.total_steps, self._patience or 0
+            self._emit(
+                protocol.EarlyStopped(
+                    step=progress.step, total_steps=total_steps, patience=patience, best_step=best.step
+                )
+            )
+        loss = best.metrics["full_valid_loss"]
+        self._emit(protocol.BestEpoch(step=best.step, full_valid_loss=loss, last_full_valid_loss=last_loss))
+        metrics = {"step": best.step, **best.metrics}
+        self._emit(protocol.Checkpoint(step=progress.step, folder=_BEST, metrics=metrics, final=True))

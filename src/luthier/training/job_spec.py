@@ -6,7 +6,7 @@ valid.jsonl       the same, if there is a validation file
 events.jsonl      written by the trainer: its events, see `luthier.training.protocol`
 state/            written by the trainer: the resume state
 checkpoints/      written by the trainer: a complete model folder per epoch, `step-N`: an adapter's, or with full
-                  fine-tuning a model's; `best` is the epoch with the lowest validation loss
+                  fine-tuning a model's; `best` has the lowest validation loss so far
 """
 
 import json
@@ -23,7 +23,7 @@ class JobSpec:
 
     `lora_targets`: see `luthier.weights`. `definitions`: tool-definition dropout, see
     `luthier.data.rendering.tool_dropout`. `result_turns`: the share of `luthier.data.rendering.result_turns`.
-    `validate_at`: fractions of all steps, see `luthier.types.job_options`.
+    `validate_at` (fractions of all steps) and `early_stopping` (validations): see `luthier.types.job_options`.
     `cache`: the folder for compiled kernels; None: the user's cache folder. `code_version` and `data_sha256` (of each
     data file, by its name here) say later what the model was made by and of; earlier releases wrote neither.
     """
@@ -44,6 +44,7 @@ class JobSpec:
     definitions: str = "40,20,40"
     result_turns: float = 0.15
     validate_at: tuple[float, ...] = ()
+    early_stopping: int | None = None
     cache: str | None = None
     code_version: str = ""
     data_sha256: dict[str, str] = field(default_factory=dict)

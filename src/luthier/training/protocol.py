@@ -5,7 +5,7 @@ trainer's standard input. Events carry codes, names and numbers; the worker rend
 (`luthier.worker.job_messages`). The only text is an error's own message.
 
 Version 2. Trainers of version 1 wrote no `started` event, and sentences where later versions have codes. `metrics` and
-`checkpoint` have kept their form since version 1, so the events of a job that an earlier release began can be
+`checkpoint` are read as version 1 wrote them, so the events of a job that an earlier release began can be
 replayed (`replayable`).
 """
 
@@ -140,8 +140,18 @@ class ResumeStateUnreadable(_Message):
     error: str
 
 
+class EarlyStopped(_Message):
+    """Training ended at `step`: `patience` validations in a row had no lower full validation loss than `best_step`."""
+
+    type: Literal["early_stopped"] = "early_stopped"
+    step: int
+    total_steps: int
+    patience: int
+    best_step: int
+
+
 class BestEpoch(_Message):
-    """The fine-tuned model is that of an earlier epoch, whose full validation loss was lower than the last one's."""
+    """The fine-tuned model is that of an earlier step, whose full validation loss was lower than the last one's."""
 
     type: Literal["best_epoch"] = "best_epoch"
     step: int
@@ -159,12 +169,16 @@ class Metrics(_Message):
 
 
 class Checkpoint(_Message):
-    """A complete model folder, `checkpoints/FOLDER` in the job folder. Unchanged since version 1."""
+    """A complete model folder, `checkpoints/FOLDER` in the job folder.
+
+    `final`: it becomes the fine-tuned model. Earlier trainers did not say so of that of the last step.
+    """
 
     type: Literal["checkpoint"] = "checkpoint"
     step: int
     folder: str
     metrics: dict[str, int | float]
+    final: bool = False
 
 
 class Finished(_Message):
@@ -195,6 +209,7 @@ Event = (
     | GradientCheckpointing
     | Resumed
     | ResumeStateUnreadable
+    | EarlyStopped
     | BestEpoch
     | Metrics
     | Checkpoint

@@ -22,8 +22,8 @@ _MIN_INTERVAL_PER_SAVE = 20  # a large state is saved less often: saving takes a
 
 
 @dataclass
-class BestEpoch:
-    """The epoch with the lowest full validation loss: its last step and that step's metrics."""
+class BestStep:
+    """The step with the lowest full validation loss, and its metrics."""
 
     step: int
     metrics: dict[str, float]
@@ -33,21 +33,26 @@ class BestEpoch:
 class Progress:
     """`step`: the last optimizer step. `pending_metrics`: those of that step, when its validation was interrupted.
 
+    `validations_since_best`: full validations after the best step. `stopped_early`: no further step is taken.
     `micro_batch_tokens`: the token budget of a micro-batch, which must not change for losses to be reproduced.
     """
 
     step: int = 0
     pending_metrics: dict[str, float] | None = None
-    best_epoch: BestEpoch | None = None
+    best: BestStep | None = None
+    validations_since_best: int = 0
+    stopped_early: bool = False
     micro_batch_tokens: int = 0
 
     def to_json(self) -> str:
-        best = self.best_epoch and {"step": self.best_epoch.step, "metrics": self.best_epoch.metrics}
+        best = self.best and {"step": self.best.step, "metrics": self.best.metrics}
         return json.dumps(
             {
                 "step": self.step,
                 "unfinished": self.pending_metrics,
                 "best": best,
+                "since_best": self.validations_since_best,
+                "stopped": self.stopped_early,
                 "most_tokens": self.micro_batch_tokens,
             }
         )
@@ -55,8 +60,14 @@ class Progress:
     @classmethod
     def from_json(cls, text: str) -> "Progress":
         fields = json.loads(text)
-        best = fields.get("best") and BestEpoch(**fields["best"])
-        return cls(fields["step"], fields.get("unfinished"), best, fields.get("most_tokens", 0))
+        return cls(
+            step=fields["step"],
+            pending_metrics=fields.get("unfinished"),
+            best=fields.get("best") and BestStep(**fields["best"]),
+            validations_since_best=fields.get("since_best", 0),
+            stopped_early=fields.get("stopped", False),
+            micro_batch_tokens=fields.get("most_tokens", 0),
+        )
 
 
 class ResumeState:

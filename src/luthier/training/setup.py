@@ -61,7 +61,7 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
         plan,
         OptimizerStep(forward, objective, optimizer, model.parameters, plan),
         Validation(data, forward, objective, plan, spec.validate_at, stop),
-        Checkpoints(_model_folders(folder, metadata, renderer, data, forward), plan.total_steps, emit),
+        Checkpoints(_model_folders(folder, metadata, renderer, data, forward), plan, spec.early_stopping, emit),
         resume_state,
         emit=emit,
         stop=stop,

@@ -92,13 +92,13 @@ class Trainer:
         if self._progress.pending_metrics is not None:
             self._after_step(self._progress.pending_metrics)
         gc.freeze()  # collections skip everything that is loaded by now
-        for step in range(self._progress.step + 1, self._plan.total_steps + 1):
+        while self._progress.step < self._plan.total_steps and not self._progress.stopped_early:
+            step = self._progress.step + 1
             metrics = self._optimizer_step(step, self._data.batch(step, self._plan))
             self._trim_memory()
             self._progress.step = step
             self._after_step(metrics)
-        trained_tokens = sum(self._data.tokens(epoch) for epoch in range(self._plan.n_epochs))
-        self._emit(Finished(trained_tokens=trained_tokens))
+        self._emit(Finished(trained_tokens=self._data.tokens_until(self._progress.step, self._plan)))
 
     def _after_step(self, metrics: dict[str, float]) -> None:
         """Validation that is interrupted is repeated by the next run, before it takes another step."""
@@ -111,13 +111,11 @@ class Trainer:
             raise
         self._progress.pending_metrics = None
         self._emit(Metrics(step=step, total_steps=total, metrics=metrics))
-        ends_epoch = self._plan.ends_epoch(step)
-        if ends_epoch:
-            self._checkpoints.save(self._progress, metrics)
+        has_checkpoint = self._checkpoints.after_step(self._progress, metrics)
         stop = self._stop.is_set()
-        if stop or ends_epoch or self._resume_state.is_due():
+        if stop or has_checkpoint or self._resume_state.is_due():
             self._resume_state.save()
-        if stop and step < total:
+        if stop and step < total and not self._progress.stopped_early:
             raise Stopped
 
     def _trim_memory(self) -> None:

@@ -46,6 +46,13 @@ class TrainingData:
     def tokens(self, epoch: int) -> int:
         return self.train.tokens(self._dropout.levels(self._seed, epoch, len(self.train)))
 
+    def tokens_until(self, step: int, plan: ResolvedHyperparameters) -> int:
+        """Of all batches up to `step`, counted from 1."""
+        epochs, steps = divmod(step, plan.steps_per_epoch)
+        batches = (self.batch(number, plan) for number in range(step - steps + 1, step + 1))
+        part = sum(len(sequence.ids) for batch in batches for example in batch for sequence in example.sequences)
+        return sum(self.tokens(epoch) for epoch in range(epochs)) + part
+
     def batch(self, step: int, plan: ResolvedHyperparameters) -> list[TrainingExample]:
         """The examples of an optimizer step, counted from 1."""
         epoch, number = divmod(step - 1, plan.steps_per_epoch)

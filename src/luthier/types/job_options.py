@@ -11,11 +11,12 @@ from typing import Literal
 PREFIX = "luthier:"
 RANK, ALPHA, TARGETS, TUNING = "luthier:rank", "luthier:alpha", "luthier:targets", "luthier:tuning"
 VALIDATE_AT = "luthier:validate_at"
+EARLY_STOPPING = "luthier:early_stopping"
 SWEEP = "luthier:sweep"  # marks the jobs of a sweep; no effect on training
 IMPORTED_FROM = "luthier:imported_from"  # marks the jobs of another service; no effect on training
 SUCCESSOR_OF = "luthier:successor_of"  # the model of another service whose data a job has; no effect on training
-KEYS = (RANK, ALPHA, TARGETS, TUNING, VALIDATE_AT, SWEEP, IMPORTED_FROM, SUCCESSOR_OF)
-MAX_RANK, MAX_ALPHA = 512, 4096
+KEYS = (RANK, ALPHA, TARGETS, TUNING, VALIDATE_AT, EARLY_STOPPING, SWEEP, IMPORTED_FROM, SUCCESSOR_OF)
+MAX_RANK, MAX_ALPHA, MAX_PATIENCE = 512, 4096, 1000
 
 Tuning = Literal["lora", "full"]
 
@@ -25,7 +26,8 @@ class JobOptions:
     """Parsed parameters; None: the server's setting.
 
     `targets`: `all-linear`, `attention`, `mlp`, or comma-separated layer names. `validate_at`: fractions of the total
-    steps after which the full validation loss is measured, in addition to the ends of epochs.
+    steps after which the full validation loss is measured, in addition to the ends of epochs. `early_stopping`: the
+    patience, so many of these measurements in a row without a new lowest loss end the training.
     """
 
     rank: int | None = None
@@ -33,6 +35,7 @@ class JobOptions:
     targets: str | None = None
     tuning: Tuning = "lora"
     validate_at: tuple[float, ...] = ()
+    early_stopping: int | None = None
 
     @property
     def adapter_keys(self) -> list[str]:
@@ -56,6 +59,7 @@ def parse(metadata: Mapping[str, str] | None) -> JobOptions:
         targets=_parse_targets(values.get(TARGETS)),
         tuning="full" if tuning == "full" else "lora",
         validate_at=_parse_fractions(values.get(VALIDATE_AT)),
+        early_stopping=_parse_int(values, EARLY_STOPPING, MAX_PATIENCE),
     )
     if options.tuning == "full" and options.adapter_keys:
         keys = ", ".join(f"'{key}'" for key in options.adapter_keys)

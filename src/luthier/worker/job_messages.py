@@ -67,6 +67,10 @@ def trainer_notice(event: protocol.Event) -> list[Event]:
             return [Event(f"Training goes on after step {step}")]
         case protocol.ResumeStateUnreadable(error=error):
             return [Event(f"The saved state cannot be read ({error}); training starts over")]
+        case protocol.EarlyStopped(step=step, total_steps=total, patience=patience, best_step=best):
+            validations = f"{patience} validation{'' if patience == 1 else 's'} in a row"
+            stalled = f"no lower loss than at step {best} in {validations}"
+            return [Event(f"Early stopping after step {step} of {total}: {stalled}")]
         case protocol.BestEpoch(step=step, full_valid_loss=loss, last_full_valid_loss=last):
             lowest = "which had the lowest full validation loss"
             model = f"The fine-tuned model is that of step {step}, {lowest}"

@@ -32,6 +32,7 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
         hyperparameters=job.hyperparameters,
         tuning=options.tuning,
         validate_at=options.validate_at,
+        early_stopping=options.early_stopping,
         parent=str(parent.adapter) if parent and not parent.standalone else None,
         device=settings.device,
         precision=settings.precision,

@@ -52,7 +52,7 @@ class TrainerEvents:
                 self._record_metrics(event)
             case protocol.Checkpoint():
                 self.last_checkpoint = event
-                if event.step < self._total_steps:  # the last one becomes the fine-tuned model
+                if event.step < self._total_steps and not event.final:
                     self._publisher.publish_checkpoint(event)
             case protocol.Finished(trained_tokens=tokens):
                 self.trained_tokens = tokens
@@ -66,12 +66,12 @@ class TrainerEvents:
 
     def throughput(self) -> tuple[float, int] | None:
         """Tokens per second and steps of this run, of a job that has finished; None for fewer than two steps."""
-        if self._first_step is None or not self.trained_tokens or not self._total_steps:
+        if self._first_step is None or not self.trained_tokens:
             return None
         steps, duration_s = self._last_step[0] - self._first_step[0], self._last_step[1] - self._first_step[1]
         if steps < 1 or duration_s <= 0:
             return None
-        return self.trained_tokens / self._total_steps * steps / duration_s, steps
+        return self.trained_tokens / self._last_step[0] * steps / duration_s, steps
 
     def _record_metrics(self, event: protocol.Metrics) -> None:
         self._total_steps = event.total_steps

@@ -148,6 +148,9 @@ def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
         options = job_options.parse(body.metadata)
     except ValueError as error:
         raise BadRequestError(str(error), param="metadata", code="invalid_value") from None
+    if options.early_stopping and not body.validation_file:
+        message = f"The metadata '{job_options.EARLY_STOPPING}' needs a 'validation_file', whose loss it watches."
+        raise BadRequestError(message, param="validation_file", code="missing_required_parameter")
     if continues and options.tuning == "lora" and options.adapter_keys:
         named = ", ".join(f"'{key}'" for key in options.adapter_keys)
         message = f"The model {body.model} is fine-tuned, and its adapter has its shape already: leave {named} out."
