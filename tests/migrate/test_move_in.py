@@ -82,12 +82,14 @@ def test_from_a_recording_to_the_old_name_and_back(
 
     names = [f"{old}={successor}" for old in (SUPPORT, CALLS)]
     words = ["--new", names[0], "--new", names[1], "--html", tmp_path / "report.html", "--limit", 6, "--max-tokens", 8]
-    result = moved("report", *words, "--json")
+    result = moved("report", *words, "--judge", successor, "--json")
     assert result.exit_code == 0, result.output
     pairs = {pair["old"]: pair for pair in json.loads(result.stdout)["pairs"]}
     assert {old: pair["new"] for old, pair in pairs.items()} == dict.fromkeys((SUPPORT, CALLS), successor)
     assert pairs[SUPPORT]["report"]["kind"] == "text"
     assert pairs[SUPPORT]["usage"]["old"]["usd_per_1000"] == pytest.approx(1000 * (10 * 0.3 + 5 * 1.2) / 1e6)
+    assert (pairs[SUPPORT]["judged"]["difference"]["n"], pairs[CALLS]["judged"]) == (6, None)
+    assert "the judge was not asked" in result.stderr
     calls = pairs[CALLS]["report"]
     assert calls["kind"] == "functions"
     old_runs = [run for run in calls["runs"] if run["model"] == CALLS]

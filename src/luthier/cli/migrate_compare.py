@@ -105,6 +105,10 @@ def report(
             reports = [
                 compare(model, successors[model.name], complete, on_answer=advance, **sampling) for model in models
             ]
+    for pair in reports:
+        if judge and pair.judged is None:
+            note(say(f"{pair.old} answers with calls, which are compared exactly: the judge was not asked.",
+                     f"{pair.old} 的回答是函数调用，直接按是否相同比较，没有请评判模型。"))  # fmt: skip
     if html:
         html.write_text(render_html(reports), encoding="utf-8")
         note(say(f"Written: {html}", f"已写入：{html}"))
