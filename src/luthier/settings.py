@@ -190,6 +190,13 @@ class Settings(BaseSettings):
             "testing clients. Plugins may add others."
         ),
     )
+    serving_weights: Literal["auto", "full", "int8"] = Field(
+        "auto",
+        description=(
+            "Base weights of the engine native. full: as they are; int8: in 8 bits, half the memory to read; auto: in "
+            "8 bits where the precision is bfloat16 and they change the log-probabilities of a text by at most 0.05."
+        ),
+    )
     vllm_url: str | None = Field(
         None, description="URL of a running vLLM server for the engine `vllm`. None: the engine starts one."
     )

@@ -28,7 +28,7 @@ for themselves, which then listens on loopback, on a free port and with a key of
 """
 TAIL = """
 Beside these, commands read `OPENAI_BASE_URL` and `OPENAI_API_KEY` to find a server, and `LUTHIER_LANG` (`en`, `zh`)
-for their language.
+for their language. `LUTHIER_CPU_TIER` holds every process to a lower CPU tier (docs/serving.md).
 """
 
 

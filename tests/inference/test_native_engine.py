@@ -4,6 +4,7 @@ import json
 import mmap
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
@@ -15,11 +16,12 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from families import FAMILIES, make_base
 from luthier.arch.projections import PROJECTIONS
-from luthier.inference.engines.native import panels
-from luthier.inference.engines.native.panels import interleaved, pack
-from luthier.inference.engines.native.runner import NativeRunner
+from luthier.inference.engines.native import eight_bits, panels
+from luthier.inference.engines.native.panels import interleaved, pack, quantize
+from luthier.inference.engines.native.runner import NativeRunner, build
 from luthier.inference.memory import block_pool
 from luthier.inference.model_runner import Chunk
+from luthier.inference.options import EngineOptions
 from luthier.native import NO_COMPILER
 from luthier.types.errors import BaseModelError
 
@@ -65,10 +67,16 @@ def test_bfloat16_is_close_to_float32(tiny_base: Path, tmp_path: Path, name: str
     assert (low - reference).abs().mean() < 0.02 * reference.std()
 
 
-@pytest.mark.parametrize(("tier", "dtype"), TIERS_AND_DTYPES, indirect=["tier"])
-def test_passes_are_batch_invariant(tiny_base: Path, adapters: list[Path], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("tier", "dtype", "in_eight_bits"),
+    [*((*case, False) for case in TIERS_AND_DTYPES), *((tier, torch.bfloat16, True) for tier in TIERS)],
+    indirect=["tier"],
+)
+def test_passes_are_batch_invariant(
+    tiny_base: Path, adapters: list[Path], dtype: torch.dtype, in_eight_bits: bool
+) -> None:
     """All sequences in one pass, each alone, in two chunks, token by token, on more threads, beside other adapters."""
-    model = NativeRunner(tiny_base, dtype, 4)
+    model = NativeRunner(tiny_base, dtype, 4, eight_bits=in_eight_bits)
     slots = slots_of(model, adapters)
     together = chunks_of(model, slots)
     expected = logits(model, together)
@@ -87,10 +95,69 @@ def test_passes_are_batch_invariant(tiny_base: Path, adapters: list[Path], dtype
     for threads in (1, 2, 5):
         model._pass.threads = threads
         assert torch.equal(logits(model, chunks_of(model, slots)), expected)
-    alone = NativeRunner(tiny_base, dtype, 4)
+    alone = NativeRunner(tiny_base, dtype, 4, eight_bits=in_eight_bits)
     only = alone.adapters.acquire(adapters[2], [])
     (third,) = chunks_of(alone, [None] * 3 + [only])[3:]
     assert torch.equal(logits(alone, [third]), expected.split(LENGTHS)[3])
+
+
+@pytest.mark.parametrize("tier", TIERS, indirect=True)
+def test_8_bits_are_close_to_all(tiny_base: Path, tmp_path: Path, adapters: list[Path]) -> None:
+    """With an adapter, and with embeddings that are not tied: within what the parity gate allows."""
+    untied = make_base(tmp_path, tiny_base, FAMILIES["qwen2"], spread=0.1)
+    for base, adapter in ((tiny_base, adapters[0]), (untied, None)):
+        logprobs = []
+        for in_eight_bits in (False, True):
+            model = NativeRunner(base, torch.bfloat16, 1, eight_bits=in_eight_bits)
+            slots = [None, model.adapters.acquire(adapter, []) if adapter else None] * 4
+            logprobs.append(logits(model, chunks_of(model, slots)).log_softmax(-1))
+        assert 0 < (logprobs[0] - logprobs[1]).abs().mean() < eight_bits.LIMIT
+
+
+@pytest.mark.parametrize("activations", [torch.float32, torch.bfloat16])
+def test_8_bits_hold_a_weight_within_half_a_step(activations: torch.dtype) -> None:
+    """Also where a block is zero, tiny or huge, and where a size is no multiple of a panel."""
+    torch.manual_seed(0)
+    weight = torch.randn(40, 50) * torch.tensor([0, 1e-30, 1, 1e30]).repeat(10)[:, None]
+    blocks = quantize(weight, activations).view(2, 2, 64 + 1024)  # panels, 32 inputs
+    scales = blocks[..., :64].contiguous().view(torch.bfloat16).float()
+    integers = blocks[..., 64:].contiguous().view(torch.int8).float()
+    if activations == torch.float32:
+        rows = integers.view(2, 2, 32, 32)  # inputs, outputs
+    else:
+        rows = integers.view(2, 2, 2, 16, 16, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 2, 32, 32)
+    restored = (rows * scales[:, :, None]).permute(0, 3, 1, 2).reshape(64, 64)
+    steps = scales.permute(0, 2, 1).reshape(64, 2).repeat_interleave(32, 1)
+    padded = torch.zeros(64, 64)
+    padded[:40, :50] = weight
+    assert ((restored - padded).abs() <= steps * 0.5001).all()
+    assert (steps[:40, :32].amax(1) <= weight[:, :32].abs().amax(1) / 127 * 1.01 + 1e-37).all()
+
+
+@pytest.mark.parametrize(("limit", "chosen"), [(9.0, True), (1e-6, False)])
+def test_8_bits_are_chosen_where_they_change_little(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float, chosen: bool
+) -> None:
+    """`auto` measures once, and again when the model is another."""
+    monkeypatch.setattr(eight_bits, "LIMIT", limit)
+    measured = []
+    real = eight_bits._mean_difference
+    monkeypatch.setattr(eight_bits, "_mean_difference", lambda *given: measured.append(given) or real(*given))
+    base = copytree(tiny_base, tmp_path / "base")
+    options = EngineOptions(device="cpu", precision="bfloat16")
+    monkeypatch.setattr(eight_bits, "_folder", lambda _: tmp_path / "measured")
+    assert [build(base, options).eight_bits for _ in range(2)] == [chosen] * 2
+    assert len(measured) == 1
+    (base / "config.json").write_text((base / "config.json").read_text() + " ")
+    assert build(base, options).eight_bits is chosen
+    assert len(measured) == 2
+    for weights, precision, expected in (
+        ("full", "bfloat16", False),
+        ("int8", "float32", True),
+        ("auto", "float32", False),
+    ):
+        assert build(base, replace(options, serving_weights=weights, precision=precision)).eight_bits is expected
+    assert len(measured) == 2
 
 
 def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from luthier.inference.engines.native import library
 TIERS = [] if library.unavailable() else [tier.name for tier in cpu_tiers()]
 NARROW = [name for name in TIERS if name in ("avx2", "baseline")]  # whose float32 code is not that of the fastest
 # All code that this machine can run: float32 is the same on all tiers with AVX-512.
-TIERS_AND_DTYPES = [
+TIERS_AND_DTYPES: list[tuple[str, torch.dtype]] = [
     *((tier, torch.float32) for tier in dict.fromkeys((*TIERS[:1], *NARROW))),
     *((tier, torch.bfloat16) for tier in TIERS),
 ]

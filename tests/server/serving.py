@@ -94,7 +94,7 @@ class ScriptedEngine:
     """Generates `texts` in turn, byte by byte; with `endless` it repeats the last byte until cancelled."""
 
     context_tokens = 4096
-    idle = True
+    idle, eight_bits = True, False
 
     def __init__(self, base: Path, *, queue_limit: int = 64) -> None:
         self.tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))

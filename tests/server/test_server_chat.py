@@ -54,6 +54,13 @@ def test_a_base_in_a_folder_with_any_name(tiny_base: Path, engine: ScriptedEngin
     assert unquote(raw.headers["x-luthier-served-by"]) == "小 模型"
 
 
+def test_weights_in_8_bits_are_named(client: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "eight_bits", True)
+    for stream in (False, True):
+        raw = client.chat.completions.with_raw_response.create(model="gpt-4o-mini", messages=HELLO, stream=stream)
+        assert raw.headers["x-luthier-served-by"] == "tiny; weights=int8"
+
+
 def test_usage_is_exact(client: OpenAI) -> None:
     """A token is a byte, or one of the two special tokens of the template."""
     system = {"role": "system", "content": "Answer."}

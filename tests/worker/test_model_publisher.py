@@ -80,6 +80,18 @@ def test_a_model_that_the_gate_refuses_is_kept_as_a_checkpoint(
     assert model.adapter.is_dir()
 
 
+@pytest.mark.parametrize("eight_bits", [False, True])
+def test_an_event_says_that_weights_are_served_in_8_bits(
+    store: Store, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eight_bits: bool
+) -> None:
+    job_id = finished_job(store, tiny_base, monkeypatch, 1)
+    report = ParityReport(0.01, 9, 3, 0, eight_bits=eight_bits)
+    monkeypatch.setattr("luthier.worker.parity.check", lambda *_, **__: report)
+    run_next(store, tmp_path)
+    messages = [event.message for event in store.jobs.events(job_id, limit=20, after=None).data]
+    assert any("weights in 8 bits" in message for message in messages) is eight_bits
+
+
 def test_a_gate_that_ends_the_worker_is_not_tried_for_ever(
     store: Store,
     tiny_base: Path,

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from luthier.inference import Engine
+from luthier.inference.engines.native.library import unavailable
 from luthier.inference.options import EngineOptions
 from luthier.inference.registry import build_engine
 from luthier.types.errors import JobError, RateLimitError
@@ -43,6 +45,22 @@ def test_what_was_trained_is_what_is_served(engine: Engine, adapter: Path) -> No
     report = check(lambda: engine, adapter, "float32")
     assert report.examples == 3
     assert report.mean_difference < 1e-3
+
+
+@pytest.mark.skipif(bool(unavailable()), reason=f"{unavailable()}")
+def test_weights_in_8_bits_are_held_to_the_limits_of_bfloat16(tiny_base: Path, adapter: Path) -> None:
+    options = EngineOptions(device="cpu", precision="float32", engine="native", serving_weights="int8")
+    engine = build_engine(tiny_base, options)
+    report = check(lambda: engine, adapter, "float32")
+    assert report.eight_bits
+    assert replace(report, mean_difference=0.09).failure("float32") is None
+    assert replace(report, mean_difference=0.11).failure("float32")
+    weights = load_file(adapter / "adapter_model.safetensors")
+    doubled = {name: 2 * tensor if "lora_B" in name else tensor for name, tensor in weights.items()}
+    save_file(doubled, adapter / "adapter_model.safetensors")
+    with pytest.raises(JobError, match="Try --serving-weights full"):
+        check(lambda: build_engine(tiny_base, options), adapter, "float32")
+    engine.close()
 
 
 def test_an_adapter_served_with_another_scale_is_refused(engine: Engine, adapter: Path) -> None:

@@ -67,6 +67,8 @@ _EVENTS = [
         (r"Checked: the serving path gives what was trained \(mean difference (\S+) over (\d+) tokens of (\d+) "
          r"examples, (\d+) likeliest tokens differ(.*)\)",
          r"已核对：推理结果与训练一致（\3 个样本、\2 个 token 的平均差异为 \1，最可能的 token 有 \4 个不同\5）"),
+        (r"The model is served with its base's weights in 8 bits; --serving-weights full serves all",
+         "推理时基座权重为 8 位；使用 --serving-weights full 可恢复完整权重"),
         (r"New fine-tuned model created: (\S+)", r"已生成微调模型：\1"),
         (r"The job has successfully completed", "任务已成功完成"),
         (r"Integrations are not available on this server; .*",

@@ -12,8 +12,8 @@ TOPICS = (
                         "organization")),
     (("Training", "训练"), ("precision", "threads", "lora_rank", "lora_alpha", "lora_targets", "definitions",
                           "result_turns", "keep_checkpoints", "worker", "python_graders")),
-    (("Serving", "推理"), ("lora_slots", "models_in_memory", "prefix_cache_bytes", "default_max_tokens",
-                         "strict_calls", "batch_concurrency", "webhook_hosts")),
+    (("Serving", "推理"), ("serving_weights", "lora_slots", "models_in_memory", "prefix_cache_bytes",
+                         "default_max_tokens", "strict_calls", "batch_concurrency", "webhook_hosts")),
     (("vLLM", "vLLM"), ("vllm_url", "vllm_api_key", "vllm_command", "vllm_arguments")),
     (("Limits", "限制"), ("max_file_bytes", "max_upload_bytes", "stored_days", "stored_completions", "queue_limit",
                         "requests_per_minute", "tokens_per_minute", "cors_origins")),
@@ -63,6 +63,8 @@ CHINESE = {
     "engine": "推理引擎。auto 对 Llama 系列模型：在 x86-64 CPU 上取 native，没有编译器时取 openvino，"
     "其余取 batched（PyTorch）；其他纯注意力模型大多取 batched，其余架构取 transformers。"
     "`vllm` 使用 vLLM 服务器，见 docs/models.md；`echo` 原样返回提示，用于测试客户端。插件可以增加其他引擎。",
+    "serving_weights": "引擎 native 的基座权重。full：保持原样；int8：8 位，读取的内存减半；auto：精度为 bfloat16、"
+    "且一段文本的对数概率平均变化不超过 0.05 时用 8 位。",
     "vllm_url": "引擎 `vllm` 使用的 vLLM 服务器的地址。不设置则由引擎自己启动。",
     "vllm_api_key": "vLLM 服务器的 API 密钥（如果需要）。",
     "vllm_command": "启动 vLLM 的命令，vLLM 可以安装在另一个环境中。",

@@ -103,7 +103,12 @@ class TextEmbedder(Embedder, Protocol):
 
 
 class Engine(Embedder, Protocol):
-    """One base model in memory, with LoRA adapters loaded on demand."""
+    """One base model in memory, with LoRA adapters loaded on demand.
+
+    `eight_bits`: the base's weights are rounded to 8 bits.
+    """
+
+    eight_bits: bool
 
     def submit(self, request: EngineRequest, on_token: OnToken | None = None) -> TokenStream:
         """Queues a generation.

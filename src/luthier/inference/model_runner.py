@@ -41,6 +41,7 @@ class ModelRunner(ABC):
     kv_cache: KVCache[Any, Any]
     adapters: LoraSlots[Any]
 
+    eight_bits = False  # whether the base's weights are rounded to 8 bits
     batched = True  # a pass serves several sequences at once; otherwise one sequence of each key runs per step
     max_prefills: int | None = 1  # prompts that one step may prefill; None: any number
     prefill_tokens: int | None = 512  # of all prefill chunks of a step; None: a prompt is never cut

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from luthier.settings import DEFAULT_CACHE
 
@@ -21,6 +22,7 @@ class EngineOptions:
     """`max_models` and `max_loras` stay in memory; one key may have `max_requests_per_key` waiting or running."""
 
     engine: str = "auto"
+    serving_weights: Literal["auto", "full", "int8"] = "auto"  # of the engine native
     device: str = "auto"
     precision: str = "auto"
     max_models: int = 4

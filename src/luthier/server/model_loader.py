@@ -104,6 +104,7 @@ def _folder_state(folder: Path) -> _FolderState:
 def _engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
         engine=settings.engine,
+        serving_weights=settings.serving_weights,
         device=settings.device,
         precision=settings.precision,
         max_models=settings.models_in_memory,

@@ -127,6 +127,9 @@ def parity_checked(report: ParityReport) -> Event:
     return Event(f"Checked: the serving path gives what was trained ({report.summary()})")
 
 
+SERVED_IN_EIGHT_BITS = Event("The model is served with its base's weights in 8 bits; --serving-weights full serves all")
+
+
 def parity_ended_worker(attempts: int) -> str:
     """The message of a failed job."""
     return (

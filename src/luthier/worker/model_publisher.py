@@ -102,6 +102,8 @@ class ModelPublisher:
             if full:  # requests will load it from its folder in the store
                 self._engines.discard(model)
         self._store.jobs.record(self._job.id, job_messages.parity_checked(report))
+        if report.eight_bits:
+            self._store.jobs.record(self._job.id, job_messages.SERVED_IN_EIGHT_BITS)
 
     def _write_result_file(self) -> str:
         content = job_messages.result_file(self._store.jobs.metrics(self._job.id), self._job.model)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ from luthier.inference import Engine, Token
 from luthier.types.errors import JobError, LuthierError, RateLimitError, UnavailableError
 
 _QUEUE_TIMEOUT_S = 600.0
+_REMEDIES = {
+    "bfloat16": "--precision float32, which hardly rounds, or another --engine",
+    "float32": "another --engine, and report it",
+}
 
 
 def check(start: Callable[[], Engine], model: Path, precision: str, *, full: bool = False) -> ParityReport:
@@ -29,23 +34,23 @@ def check(start: Callable[[], Engine], model: Path, precision: str, *, full: boo
             raise
         why = str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}"
         raise JobError("parity_failed", f"The fine-tuned model cannot be served: {why}") from error
-    report = compare(compared)
+    report = replace(compare(compared), eight_bits=engine.eight_bits)
     reason = report.failure(precision)
     if reason:
-        raise JobError("parity_failed", _failure(report, compared, reason, precision))
+        remedy = "--serving-weights full" if engine.eight_bits else _REMEDIES[precision]
+        raise JobError("parity_failed", _failure(report, compared, reason, remedy))
     return report
 
 
-def _failure(report: ParityReport, compared: list[Comparison], reason: str, precision: str) -> str:
+def _failure(report: ParityReport, compared: list[Comparison], reason: str, remedy: str) -> str:
     """Names the target with the largest difference, and what helps."""
     number, worst = max(enumerate(compared, 1), key=lambda numbered: float(numbered[1].gaps.max()))
     target = int(worst.gaps.argmax())
-    remedy = "--precision float32, which hardly rounds, or another --engine"
     return (
         f"The serving path does not give the answers that were trained: {report.summary()}; {reason}. "
         f"Example {number}, token {worst.sample.positions[target]}: {worst.sample.logprobs[target]:.3f} in "
         f"training, {worst.logprobs[target]:.3f} in serving. "
-        f"Try {remedy if precision != 'float32' else 'another --engine, and report it'}."
+        f"Try {remedy}."
     )
 
 

@@ -25,7 +25,8 @@ class ParityReport:
     """`mean_difference` of log-probabilities, in nats; `top_differs`: targets that are likeliest on one side only.
 
     With an adapter: `base_difference`, the mean difference without it; `effect`: the part of what the adapter changes
-    that is served, a least-squares fit, and its standard error. They are None for a complete model.
+    that is served, a least-squares fit, and its standard error. They are None for a complete model. `eight_bits`: the
+    base's weights are served in 8 bits, which rounds as bfloat16 does.
     """
 
     mean_difference: float
@@ -35,6 +36,7 @@ class ParityReport:
     base_difference: float | None = None
     effect: float | None = None
     effect_error: float | None = None
+    eight_bits: bool = False
 
     def summary(self) -> str:
         measured = f"mean difference {self.mean_difference:.4f} over {self.tokens} tokens of {self.examples} examples"
@@ -47,7 +49,7 @@ class ParityReport:
 
     def failure(self, precision: str) -> str | None:
         """Why the served model is not the trained one; None if it is."""
-        limit = MAX_MEAN_DIFFERENCE[precision]
+        limit = MAX_MEAN_DIFFERENCE["bfloat16" if self.eight_bits else precision]
         limit = max(limit, _MAX_TIMES_BASE * min(limit, self.base_difference or 0.0))
         if not self.mean_difference <= limit:
             return f"rounding is at most {limit:.3g}"

@@ -32,7 +32,7 @@ class EngineLoop:
 
     def __init__(self, base: Path, runner: ModelRunner, scheduler: Scheduler, max_requests_per_key: int) -> None:
         """`base`: the model folder; `max_requests_per_key`: open requests of one key."""
-        self.context_tokens = runner.context_tokens
+        self.context_tokens, self.eight_bits = runner.context_tokens, runner.eight_bits
         self.runner, self.scheduler = runner, scheduler
         self._base, self._passes = base, PromptPasses(scheduler, runner)
         self._inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()

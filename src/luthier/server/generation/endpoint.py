@@ -79,7 +79,7 @@ async def _respond_locally(
     body = _validated(endpoint, raw)
     model = await cancel_on_disconnect(request, state.app.loader.load(target.successor or target))
     writer = await run_in_threadpool(endpoint.prepare, state, model, body)
-    headers = {SERVED_BY: target.served_by}
+    headers = {SERVED_BY: target.served_by + ("; weights=int8" if model.engine.eight_bits else "")}
     on_complete = endpoint.on_complete(request, state, body)
     if body.stream:
         check_choice_count(state, len(writer.request.engine_requests))

@@ -36,6 +36,14 @@ template <int MOST, class Function> inline void for_row_groups(int64_t row, int6
     if constexpr (MOST > 1) for_row_groups<MOST / 2>(row, rows, f);
 }
 
+// A panel of weights in 8 bits: for every 32 inputs the scales of its 32 outputs in bfloat16, then [32, 32] integers in the
+// order of the format's own panels.
+constexpr int64_t QUANTIZED_BLOCK = 2 * PANEL + STEP * PANEL;
+
+// Fetches weights that will be read after those at `from`: panels lie in the order in which products read them. Harmless
+// beyond the last.
+inline void fetch_ahead(const void* from) { __builtin_prefetch((const char*)from + 4096); }
+
 // Of a bf16 panel of `columns` outputs: for every 32 inputs tiles of 16 outputs, inputs in pairs, [16, 16, 2].
 inline int64_t tile_index(int64_t k, int64_t n, int64_t columns) {
     return k / 32 * 32 * columns + n / 16 * 512 + k % 32 / 2 * 32 + n % 16 * 2 + k % 2;

@@ -44,7 +44,7 @@ template <class F, class Panel> class Forward {
         const int64_t rows = tasks.first_run.size() * ROWS - ROWS, output_rows = round_up(p.output_count);
         const int64_t row_bytes = 4 * (hidden_width + qkv_width) +
                                   sizeof(T) * (hidden_width + p.heads * head_width + heads_width + inner_width);
-        char* free_memory = workspace(
+        char* free_memory = thread_memory<Tasks>(
             row_bytes * rows + sizeof(T) * (output_rows * hidden_width + tasks.runs.size() * ROWS * low_width) + 8 * 64);
         take(free_memory, x, rows * hidden_width), take(free_memory, qkv, rows * qkv_width);
         take(free_memory, normed, rows * hidden_width), take(free_memory, outputs, output_rows * hidden_width);
@@ -189,8 +189,9 @@ template <class F, class Panel> class Forward {
     template <class Finish, class MoreTerms>
     void multiply(const T* left, int64_t depth, const uint8_t* panels, int64_t panel_count, int64_t rows, Finish finish,
                   MoreTerms more_terms) {
+        using Wide = typename Panel::Wide;
         const int64_t blocks = round_up(rows) / ROWS, threads = omp_get_num_threads();
-        const int64_t cached_parts = std::max<int64_t>(1, panel_count * Panel::bytes(depth) / CACHED_BYTES);
+        const int64_t cached_parts = std::max<int64_t>(1, panel_count * Wide::bytes(depth) / CACHED_BYTES);
         const int64_t parts = min64(panel_count, blocks > 1 ? cached_parts : threads);
         const int64_t splits = blocks > 1 ? min64(blocks, threads / std::gcd(parts, threads)) : 1;
         Term<T, Factors> more[ROWS];
@@ -198,14 +199,28 @@ template <class F, class Panel> class Forward {
 #pragma omp for schedule(dynamic)
         for (int64_t task = 0; task < parts * splits; task++) {
             const int64_t part = task / splits, split = task % splits;
-            for (int64_t block = blocks * split / splits; block < blocks * (split + 1) / splits; block++)
-                for (int64_t panel = panel_count * part / parts; panel < panel_count * (part + 1) / parts; panel++) {
-                    const Term<T, Panel> term = {left + block * ROWS * depth, depth, depth,
-                                                 Panel(panels + panel * Panel::bytes(depth))};
-                    const int count = more_terms(block, panel, more);
-                    F::template multiply<PANEL>(term, more, count, rows_in(block, rows), c);
-                    finish(block * ROWS, rows_in(block, rows), panel, c);
+            const int64_t first = panel_count * part / parts, end = panel_count * (part + 1) / parts;
+            auto compute = [&](auto panel_at) {
+                for (int64_t block = blocks * split / splits; block < blocks * (split + 1) / splits; block++)
+                    for (int64_t panel = first; panel < end; panel++) {
+                        const Term<T, decltype(panel_at(panel))> term = {left + block * ROWS * depth, depth, depth,
+                                                                         panel_at(panel)};
+                        const int count = more_terms(block, panel, more);
+                        F::template multiply<PANEL>(term, more, count, rows_in(block, rows), c);
+                        finish(block * ROWS, rows_in(block, rows), panel, c);
+                    }
+            };
+            auto stored = [&](int64_t panel) { return Panel(panels + panel * Panel::bytes(depth)); };
+            if constexpr (!std::is_same_v<Panel, Wide>)
+                if (blocks > 1) {
+                    char* widened = thread_memory<Wide>((end - first) * Wide::bytes(depth));
+                    auto wide = [&](int64_t panel) { return Wide(widened + (panel - first) * Wide::bytes(depth)); };
+                    for (int64_t panel = first; panel < end; panel++)
+                        stored(panel).widen(depth, widened + (panel - first) * Wide::bytes(depth));
+                    compute(wide);
+                    continue;
                 }
+            compute(stored);
         }
     }
 
@@ -321,17 +336,19 @@ template <class F, class Panel> class Forward {
     }
 };
 
-}  // namespace
-
 #ifdef HAS_AMX
 using Bf16Format = AmxBf16;
 #elif defined(__AVX512BF16__)
 using Bf16Format = Avx512Bf16;
 #endif
 
+enum WeightType { FLOAT32, BFLOAT16, INT8 };
+
 template <class F, class Panel> void run(const void* pass, float epsilon) {
     Forward<F, Panel>(*(const ForwardPass<typename F::T>*)pass, epsilon).run();
 }
+
+}  // namespace
 
 extern "C" {
 
@@ -352,14 +369,20 @@ int64_t luthier_computes_bf16() {
 #endif
 }
 
-// `activations_bf16`: activations, KV blocks and adapters are bfloat16, else float32; `weights_bf16` likewise.
-// Returns false when memory runs out.
-int64_t luthier_forward(int64_t activations_bf16, int64_t weights_bf16, float epsilon, const void* pass) {
+// `is_bf16`: activations, KV blocks and adapters are bfloat16, and weights bfloat16 or 8 bits; else float32, with weights
+// of any type. Returns false when memory runs out.
+int64_t luthier_forward(int64_t is_bf16, int64_t weight_type, float epsilon, const void* pass) {
     try {
 #ifdef __AVX512BF16__
-        if (activations_bf16) return run<Bf16Format, Tiles>(pass, epsilon), true;
+        if (is_bf16) {
+            if (weight_type == INT8) run<Bf16Format, QuantizedTiles>(pass, epsilon);
+            else run<Bf16Format, Tiles>(pass, epsilon);
+            return true;
+        }
 #endif
-        if (weights_bf16) run<Float32, WidenedPanel>(pass, epsilon); else run<Float32, FloatPanel>(pass, epsilon);
+        if (weight_type == INT8) run<Float32, WidenedBytes>(pass, epsilon);
+        else if (weight_type == BFLOAT16) run<Float32, WidenedPanel>(pass, epsilon);
+        else run<Float32, FloatPanel>(pass, epsilon);
         return true;
     } catch (const std::bad_alloc&) {
         return false;

@@ -37,6 +37,15 @@ struct AmxBf16 : Bf16Layout {
     template <int64_t N, bool OVER_16> static inline void add_term(const Term<T, Tiles>& term) {
         add_tiles<N, OVER_16>(term.left, term.stride, term.depth, term.right.data);
     }
+    template <int64_t N, bool OVER_16> static inline void add_term(const Term<T, QuantizedTiles>& term) {
+        constexpr int64_t WIDENED = 128;  // inputs at a time, which stay in the L1 cache
+        alignas(64) T tiles[WIDENED * PANEL];
+        for (int64_t k = 0; k < term.depth; k += WIDENED) {
+            const int64_t depth = min64(WIDENED, term.depth - k);
+            term.right.widen(k, k + depth, tiles);
+            add_tiles<N, OVER_16>(term.left + k, term.stride, depth, tiles);
+        }
+    }
     template <int64_t N, bool OVER_16>
     static inline void add_tiles(const T* left, int64_t stride, int64_t depth, const T* panel) {
         const T* lower = left + 16 * stride;

@@ -21,6 +21,7 @@ struct PairRows {  // [depth / 2, columns, 2]
 
 struct Tiles {  // of weights or LoRA factors
     using Element = bf16;
+    using Wide = Tiles;
     const uint16_t* data;
     int64_t columns;
 
@@ -32,9 +33,55 @@ struct Tiles {  // of weights or LoRA factors
 
     struct Vectors {
         const uint16_t* first;
-        __m512bh pair(int64_t p) const { return (__m512bh)_mm512_loadu_si512(first + 32 * p); }
+        __m512bh pair(int64_t p) const {
+            fetch_ahead(first + 32 * p);
+            return (__m512bh)_mm512_loadu_si512(first + 32 * p);
+        }
     };
     Vectors vectors(int64_t k, int64_t n) const { return {data + tile_index(k, n, columns)}; }
+};
+
+struct QuantizedTiles {  // weights in 8 bits, rounded to bfloat16 when they are multiplied with their scales
+    using Element = bf16;
+    using Wide = Tiles;
+    const uint8_t* data;
+
+    explicit QuantizedTiles(const void* panel) : data((const uint8_t*)panel) {}
+    static int64_t bytes(int64_t depth) { return depth / STEP * QUANTIZED_BLOCK; }
+    float at(int64_t k, int64_t n) const {
+        const uint8_t* block = data + k / STEP * QUANTIZED_BLOCK;
+        return to_float((const bf16*)block + n) * (int8_t)block[2 * PANEL + tile_index(k % STEP, n, PANEL)];
+    }
+    void widen(int64_t depth, void* to) const { widen(0, depth, (uint16_t*)to); }
+    void widen(int64_t from, int64_t until, uint16_t* to) const {
+        for (int64_t k = from; k < until; k += STEP)
+            for (int64_t n = 0; n < PANEL; n += HALF_PANEL) {
+                const Vectors tile = vectors(k, n);
+                for (int64_t p = 0; p < STEP / 2; p++, to += 2 * HALF_PANEL) _mm512_storeu_si512(to, (__m512i)tile.pair(p));
+            }
+    }
+
+    struct Vectors {
+        const int8_t* first;
+        __m512 lower_scales, upper_scales;  // of 8 outputs each, twice
+        __m512bh pair(int64_t p) const {
+            fetch_ahead(first + 32 * p);
+            return _mm512_cvtne2ps_pbh(_mm512_mul_ps(widened(first + 32 * p + 16), upper_scales),
+                                       _mm512_mul_ps(widened(first + 32 * p), lower_scales));
+        }
+    };
+    Vectors vectors(int64_t k, int64_t n) const {
+        const uint8_t* block = data + k / STEP * QUANTIZED_BLOCK;
+        const __m512 scales = (__m512)load((const bf16*)block + n, W);
+        const __m512i lower = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+        return {(const int8_t*)block + 2 * PANEL + n / 16 * 512, _mm512_permutexvar_ps(lower, scales),
+                _mm512_permutexvar_ps(_mm512_add_epi32(lower, _mm512_set1_epi32(8)), scales)};
+    }
+
+  private:
+    static __m512 widened(const int8_t* from) {
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
+    }
 };
 
 struct Bf16Layout {  // of all formats whose activations are bfloat16

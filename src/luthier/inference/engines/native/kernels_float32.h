@@ -1,10 +1,13 @@
 // Sums in float32, on any CPU: AVX-512, AVX2 with FMA, SSE2 or NEON, as the compiler is told.
 //
-// Weights are float32 or bfloat16, which is widened in registers; the sums are the same where bfloat16 is exact.
+// Weights are float32, or bfloat16 or 8 bits, which are widened in registers; the sums are those of the widened weights.
 
 #pragma once
 
 #include "formats.h"
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -22,15 +25,19 @@ struct FloatRows {  // [depth, columns]
     Vectors vectors(int64_t k, int64_t n) const { return {data + k * columns + n, columns}; }
 };
 
-struct FloatPanel : FloatRows {  // weights
+// Panels of weights. `Element`: of the embeddings that go with them. `Wide`: the panel that they are widened to, once for
+// all rows, where there are many.
+struct FloatPanel : FloatRows {
     using Element = float;
+    using Wide = FloatPanel;
     explicit FloatPanel(const void* panel) : FloatRows{(const float*)panel, PANEL} {}
     static int64_t bytes(int64_t depth) { return 4 * depth * PANEL; }
     float at(int64_t k, int64_t n) const { return data[k * PANEL + n]; }
 };
 
-struct WidenedPanel {  // weights in bfloat16
+struct WidenedPanel {  // bfloat16
     using Element = bf16;
+    using Wide = WidenedPanel;
     const bf16* data;
 
     explicit WidenedPanel(const void* panel) : data((const bf16*)panel) {}
@@ -40,11 +47,62 @@ struct WidenedPanel {  // weights in bfloat16
     struct Vectors {
         const bf16* first;
         void pair(int64_t p, V& even, V& odd) const {
+            fetch_ahead(first + 32 * p);
             const U both = *(const UnalignedU*)(first + 32 * p);
             even = (V)(both << 16), odd = (V)(both & 0xffff0000u);
         }
     };
     Vectors vectors(int64_t k, int64_t n) const { return {data + tile_index(k, n, PANEL)}; }
+};
+
+struct WidenedBytes {  // 8 bits
+    using Element = bf16;
+    using Wide = FloatPanel;
+    const uint8_t* data;
+
+    explicit WidenedBytes(const void* panel) : data((const uint8_t*)panel) {}
+    static int64_t bytes(int64_t depth) { return depth / STEP * QUANTIZED_BLOCK; }
+    float at(int64_t k, int64_t n) const {
+        const uint8_t* block = data + k / STEP * QUANTIZED_BLOCK;
+        return to_float((const bf16*)block + n) * (int8_t)block[2 * PANEL + k % STEP * PANEL + n];
+    }
+    void widen(int64_t depth, void* to) const {
+        for (int64_t k = 0; k < depth; k += STEP)
+            for (int64_t n = 0; n < PANEL; n += W)
+                for (int64_t p = 0; p < STEP / 2; p++) {
+                    V even, odd;
+                    vectors(k, n).pair(p, even, odd);
+                    float* pair = (float*)to + (k + 2 * p) * PANEL + n;
+                    *(UnalignedV*)pair = even, *(UnalignedV*)(pair + PANEL) = odd;
+                }
+    }
+
+    struct Vectors {
+        const int8_t* first;
+        V scales;
+        void pair(int64_t p, V& even, V& odd) const {
+            fetch_ahead(first + 2 * p * PANEL);
+            even = scales * widened(first + 2 * p * PANEL), odd = scales * widened(first + (2 * p + 1) * PANEL);
+        }
+    };
+    Vectors vectors(int64_t k, int64_t n) const {
+        const uint8_t* block = data + k / STEP * QUANTIZED_BLOCK;
+        return {(const int8_t*)block + 2 * PANEL + n, load((const bf16*)block + n, W)};
+    }
+
+  private:
+    static V widened(const int8_t* from) {
+#if defined(__AVX512F__)
+        return (V)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
+#elif defined(__AVX2__)
+        return (V)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+#else
+        typedef int8_t Bytes __attribute__((vector_size(W)));
+        Bytes bytes;
+        memcpy(&bytes, from, W);
+        return __builtin_convertvector(bytes, V);
+#endif
+    }
 };
 
 struct Float32 {

@@ -9,6 +9,7 @@ import torch
 
 from luthier import native
 from luthier.hardware import CpuTier, cpu_tiers
+from luthier.inference.engines.native.panels import WeightFormat
 from luthier.settings import DEFAULT_CACHE
 
 _FILES = (
@@ -44,10 +45,10 @@ class Library(NamedTuple):
         """
         return dtype if self.functions.luthier_computes_bf16() else torch.float32
 
-    def run(self, forward: ForwardPass, activations: torch.dtype, weights: torch.dtype, epsilon: float) -> bool:
+    def run(self, forward: ForwardPass, weights: WeightFormat, epsilon: float) -> bool:
         """False when memory runs out."""
-        dtypes = [ctypes.c_int64(dtype == torch.bfloat16) for dtype in (activations, weights)]
-        return bool(self.functions.luthier_forward(*dtypes, ctypes.c_float(epsilon), ctypes.byref(forward)))
+        is_bf16, kind = ctypes.c_int64(weights.activations == torch.bfloat16), ctypes.c_int64(weights.kind)
+        return bool(self.functions.luthier_forward(is_bf16, kind, ctypes.c_float(epsilon), ctypes.byref(forward)))
 
 
 def unavailable(cache: Path = DEFAULT_CACHE) -> str | None:

@@ -13,17 +13,16 @@ from luthier.arch.projections import PROJECTIONS
 from luthier.hardware import release_memory
 from luthier.inference.engines.fused_model import FusedModel, load_decoder
 from luthier.inference.engines.model_loading import cpu_dtype
-from luthier.inference.engines.native import BACKEND
+from luthier.inference.engines.native import BACKEND, eight_bits
 from luthier.inference.engines.native.library import ForwardPass, fastest_library
 from luthier.inference.engines.native.packed_lora import PackedLora
 from luthier.inference.engines.native.panels import (
     HALF_PANEL,
     PANEL,
     Arena,
+    WeightFormat,
     gather_rows,
     interleaved,
-    pack,
-    packed_size,
     round_up,
 )
 from luthier.inference.engines.rotary_table import RotaryTable
@@ -38,16 +37,29 @@ _BLOCK_SIZE = 64  # tokens
 
 
 def build(base: Path, options: EngineOptions) -> "NativeRunner":
-    """Raises BaseModelError."""
-    return NativeRunner(base, cpu_dtype(options, "native"), options.max_loras, options.cache)
+    """With weights in 8 bits where the options say so, or leave it open and it is measured to change little.
+
+    Raises BaseModelError.
+    """
+    dtype = cpu_dtype(options, "native")
+
+    def runner(in_eight_bits: bool) -> NativeRunner:
+        return NativeRunner(base, dtype, options.max_loras, options.cache, eight_bits=in_eight_bits)
+
+    library = fastest_library(options.cache)
+    if options.serving_weights != "auto" or dtype != torch.bfloat16 or library is None:
+        return runner(options.serving_weights == "int8")
+    return runner(eight_bits.passes(base, options.cache, library.tier.name, runner))
 
 
 class NativeRunner(ModelRunner):
     adapters: PackedLora
     max_prefills = None
 
-    def __init__(self, base: Path, dtype: torch.dtype, max_loras: int, cache: Path = DEFAULT_CACHE) -> None:
-        """Raises BaseModelError."""
+    def __init__(
+        self, base: Path, dtype: torch.dtype, max_loras: int, cache: Path = DEFAULT_CACHE, *, eight_bits: bool = False
+    ) -> None:
+        """`eight_bits`: the base's weights are rounded to 8 bits. Raises BaseModelError."""
         library = fastest_library(cache)
         if library is None:
             raise BaseModelError(f"The native engine cannot start: {native.NO_COMPILER}.")
@@ -55,7 +67,8 @@ class NativeRunner(ModelRunner):
         spec, weights = load_decoder(base, dtype, BACKEND)
         activations = library.activations(dtype)
         self._model = FusedModel(spec, activations, torch.device("cpu"))
-        self._weights_dtype = torch.bfloat16 if _is_bfloat16(weights) else dtype
+        self.eight_bits = eight_bits
+        self._format = WeightFormat.of(_stored_dtype(weights, dtype, eight_bits), activations)
         self.context_tokens = spec.context_tokens
         self._rotary = RotaryTable(weights)
         self._referenced: dict[str, Any] = {}  # objects whose addresses the pass has
@@ -91,7 +104,7 @@ class NativeRunner(ModelRunner):
         adapters = np.array([adapter.table.ctypes.data for adapter in self.adapters.adapters], np.int64)
         self._point(adapters=adapters, cos=cos, sin=sin, out=out)
         self._pass.returns_hidden = int(hidden)
-        if not self._library.run(self._pass, self._model.dtype, self._weights_dtype, self._model.spec.norm_eps):
+        if not self._library.run(self._pass, self._format, self._model.spec.norm_eps):
             raise MemoryError(f"{self._pass.token_count} tokens in one pass")
         del self._referenced["out"]
         return out
@@ -122,15 +135,15 @@ class NativeRunner(ModelRunner):
         """Copies all weights into one arena, layer by layer, and frees those of `weights`."""
         spec, shapes = self._model.spec, dict(self._model.shapes)
         shapes["gate_up"] = spec.hidden_size, 2 * round_up(spec.intermediate_size, HALF_PANEL)
-        per_layer = sum(packed_size(outputs, inputs) for inputs, outputs in shapes.values())
-        count = spec.layers * per_layer + packed_size(spec.vocab_size, spec.hidden_size)
-        arena = Arena(count, self._weights_dtype)
+        per_layer = sum(self._format.size(outputs, inputs) for inputs, outputs in shapes.values())
+        count = spec.layers * per_layer + self._format.size(spec.vocab_size, spec.hidden_size)
+        arena = Arena(count, self._format.dtype)
         tied = weights.lm_head.weight is weights.model.embed_tokens.weight
         self._point(
             final_norm=_padded_floats(weights.model.norm.weight),
             layers=np.array([self._pack_layer(layer, arena) for layer in weights.model.layers], np.int64),
-            lm_head=arena.store(pack(weights.lm_head.weight.to(self._weights_dtype))),
-            embeddings=None if tied else weights.model.embed_tokens.weight.to(self._weights_dtype),
+            lm_head=arena.store(self._format.pack(weights.lm_head.weight)),
+            embeddings=None if tied else weights.model.embed_tokens.weight.to(self._format.embeddings),
         )
 
     def _pack_layer(self, layer: Any, arena: Arena) -> list[int]:
@@ -138,7 +151,7 @@ class NativeRunner(ModelRunner):
         linears = {name: [layer.get_submodule(path) for path in paths] for name, paths in PROJECTIONS.items()}
         fused = {name: torch.cat([linear.weight for linear in parts]) for name, parts in linears.items()}
         fused["gate_up"] = gather_rows(fused["gate_up"], interleaved(linears["down"][0].in_features))
-        packed = {name: arena.store(pack(weight.to(self._weights_dtype))) for name, weight in fused.items()}
+        packed = {name: arena.store(self._format.pack(weight)) for name, weight in fused.items()}
         biases = [linear.bias for linear in linears["qkv"]]
         fields = [
             _padded_floats(layer.input_layernorm.weight),
@@ -171,10 +184,13 @@ class NativeRunner(ModelRunner):
         self._bound_reallocations = self.pool.reallocations
 
 
-def _is_bfloat16(model: Any) -> bool:
-    """Whether bfloat16 holds all weight matrices exactly."""
+def _stored_dtype(model: Any, dtype: torch.dtype, eight_bits: bool) -> torch.dtype:
+    """int8 for 8 bits, else bfloat16 where that holds all weight matrices exactly, else `dtype`."""
+    if eight_bits:
+        return torch.int8
     matrices = (parameter for parameter in model.parameters() if parameter.dim() > 1)
-    return all(matrix.dtype == torch.bfloat16 or matrix.equal(matrix.bfloat16().float()) for matrix in matrices)
+    is_bf16 = all(matrix.dtype == torch.bfloat16 or matrix.equal(matrix.bfloat16().float()) for matrix in matrices)
+    return torch.bfloat16 if is_bf16 else dtype
 
 
 def _address(value: Any) -> int:

@@ -58,7 +58,8 @@ template <class T> int64_t widest_low(const ForwardPass<T>& p) {  // columns of 
     return round_up(widest);
 }
 
-inline char* workspace(size_t bytes) {  // reused from pass to pass; one per calling thread
+// Memory that is reused from pass to pass, aligned to 64 bytes; each thread has its own for each `Use`.
+template <class Use> char* thread_memory(size_t bytes) {
     static thread_local std::vector<char> memory;
     if (memory.size() < bytes + 64) memory.resize(bytes + 64);
     return memory.data() + (64 - (uintptr_t)memory.data() % 64) % 64;

@@ -49,6 +49,8 @@ class VllmStream(GenerationStream):
 
 
 class VllmEngine:
+    eight_bits = False  # as far as Luthier knows
+
     def __init__(self, base: Path, options: EngineOptions) -> None:
         """Raises BaseModelError when vLLM cannot be started or reached, or serves another model."""
         self._admission = AdmissionControl(options.max_requests_per_key)
