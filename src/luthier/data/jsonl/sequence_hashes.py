@@ -5,6 +5,7 @@ only, as Python's hashes of texts differ between processes.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +30,20 @@ def sequence_hash(hashes: Iterable[int]) -> int:
 
 
 def sequence_hashes(hashes: Hashes, begins: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> Hashes:
-    """One hash for each of the sequences `hashes[begin:end]`, which do not overlap and come in order."""
-    sizes = ends - begins
-    starts = np.cumsum(sizes) - sizes  # of each sequence among the elements of all
-    place = np.arange(int(sizes.sum())) - np.repeat(starts, sizes)
-    factors = np.full(int(sizes.max(initial=1)), _WEIGHT, np.uint64)
-    factors[0] = 1
-    weights = np.cumprod(factors)
-    weighted = (hashes[place + np.repeat(begins, sizes)] + np.uint64(_OFFSET)) * weights[place]
-    totals = np.concatenate([np.zeros(1, np.uint64), np.cumsum(weighted)])  # they wrap around, as do differences
-    result: Hashes = totals[starts + sizes] - totals[starts]
+    """One hash for each of the sequences `hashes[begin:end]`."""
+    weights, inverses = _weights(1 << len(hashes).bit_length())
+    totals = np.zeros(len(hashes) + 1, np.uint64)
+    np.cumsum((hashes + np.uint64(_OFFSET)) * weights[: len(hashes)], out=totals[1:])  # it wraps around
+    result: Hashes = (totals[ends] - totals[begins]) * inverses[begins]
     return result
+
+
+@lru_cache(maxsize=4)
+def _weights(count: int) -> tuple[Hashes, Hashes]:
+    """The powers of the weight, from 0 on, and their inverses modulo 2**64."""
+    tables = []
+    for base in (_WEIGHT, pow(_WEIGHT, -1, 2**64)):
+        factors = np.full(count, base, np.uint64)
+        factors[0] = 1
+        tables.append(np.cumprod(factors))
+    return tables[0], tables[1]

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import compress, repeat
-from operator import not_
+from operator import ne, not_
 
 from luthier.data.check.quality.batch import Batch
 from luthier.data.check.registry import QualityCheck
@@ -56,8 +56,7 @@ class OpeningCheck(QualityCheck):
 
 
 def _common_prefix(left: str, right: str) -> str:
-    differing = (index for index, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
-    return left[: next(differing, min(len(left), len(right)))]
+    return left[: next(compress(range(len(left)), map(ne, left, right)), min(len(left), len(right)))]
 
 
 class SystemPromptCheck(QualityCheck):

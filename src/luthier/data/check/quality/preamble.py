@@ -50,6 +50,7 @@ _OPENINGS = (
 )  # fmt: skip
 _LONGEST_OPENING = max(map(len, _OPENINGS))
 _FIRST_CHARACTERS = _HAN_OPENINGS | {char for char in map(chr, range(0x3001)) if char.isspace()}
+_FIRST_LETTERS = frozenset(opening[0] for opening in _OPENINGS) | {opening[0].upper() for opening in _OPENINGS}
 _FIRST_TWO = frozenset(
     first + second
     for opening in _OPENINGS
@@ -83,7 +84,11 @@ _WORD = re.compile(r"\w")
 
 def may_start_with_preamble(texts: list[str]) -> list[int]:
     """Indices of the texts (none of them empty) that may begin with a preamble; most others are filtered out."""
-    likely = [index for index, text in enumerate(texts) if text[0] in _FIRST_CHARACTERS or text[:2] in _FIRST_TWO]
+    likely = [
+        index
+        for index, text in enumerate(texts)
+        if text[0] in _FIRST_CHARACTERS or (text[0] in _FIRST_LETTERS and text[:2] in _FIRST_TWO)
+    ]
     return [index for index in likely if _may_start(texts[index])]
 
 
