@@ -122,6 +122,19 @@ def test_pull_tells_what_it_does_and_prints_the_folder(monkeypatch: pytest.Monke
     assert "No such base model." in failed.stderr
 
 
+def test_bases_are_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a base here nothing can be measured: memory is said, and no time."""
+    monkeypatch.setattr("luthier.hardware.available_memory", lambda: 64 * 1024**3)
+    bases = json.loads(run("models", "suggest", "--language", "zh", "--task", "reasoning", "--json").stdout)
+    assert [base["source"] for base in bases] == ["Qwen/Qwen3-4B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3.5-0.8B"]
+    assert {base["seconds"] for base in bases} == {None}
+    shown = run("models", "suggest", "--lang", "zh")
+    assert "luthier models pull Qwen/Qwen3-4B-Instruct-2507" in shown.stderr
+    assert "真实模板、微型权重" in shown.stdout
+    monkeypatch.setattr("luthier.hardware.available_memory", lambda: 1024)
+    assert "No base in the table" in run("models", "suggest").stdout
+
+
 def test_a_plot_of_any_size() -> None:
     assert loss_plot([]) == ""
     assert loss_plot([Point(1, None, None)]) == ""

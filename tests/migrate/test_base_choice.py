@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from luthier.migrate.base_choice import BaseFit, Speed, assess, proposed, weight_bytes
+from luthier.catalogue.training_speed import Speed, weight_bytes
+from luthier.migrate.base_choice import BaseFit, assess, proposed
 from luthier.migrate.retraining import RetrainPlan
 from migrate.accounts import jsonl
 

@@ -5,6 +5,7 @@ Tokens are counted with the base model's tokenizer; time follows from the measur
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from luthier.language import say
 
 _SAMPLE_BYTES = 8_000_000
 _BUSY_LOAD = 0.75  # per core
+MAX_NIGHT_S = 8 * 3600.0  # of training, for a base that is suggested
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_LANGUAGE_CHARACTERS = 100_000  # of a file, in which its language is looked for
 
 
 @click.command(
@@ -78,12 +82,16 @@ def estimate(
     document["here"] = (
         _local_cost(document, measured, settings.keep_checkpoints, file.stat().st_size) if measured else None
     )
+    document["language"] = language = _language(file)
+    document["other_bases"] = _other_bases(name, folder, measured, language, document["trained_tokens"])
     if options.json:
         print_json(document)
     else:
         _print_estimate(stdout_console(), document, file)
         if measured:
             _print_local_cost(stdout_console(), document["here"], measured)
+        if others := document["other_bases"]:
+            _print_other_bases(stdout_console(), others, document["language"])
     _print_warnings(document, file)
 
 
@@ -245,6 +253,38 @@ def _print_local_cost(console: Console, here: dict[str, Any], measured: Throughp
             f"This machine is busy now (load {now:g} per core); on an idle one it is faster.",
             f"本机现在很忙（每核负载 {now:g}）；空闲时会更快。",
         ), soft_wrap=True)  # fmt: skip
+
+
+def _language(file: Path) -> str:
+    """`zh` for a file with Han characters, else `en`; of compressed files and workbooks nothing is seen."""
+    with file.open(encoding="utf-8", errors="ignore") as text:
+        return "zh" if _HAN.search(text.read(_LANGUAGE_CHARACTERS)) else "en"
+
+
+def _other_bases(
+    name: str, folder: Path, measured: Throughput | None, language: str, tokens: int
+) -> list[dict[str, Any]]:
+    """Of the table, for calls in the file's language; none without a rate of this machine."""
+    from luthier.catalogue.suggestions import suggest
+    from luthier.catalogue.training_speed import Speed, weight_bytes
+    from luthier.hardware import available_memory
+
+    if measured is None:
+        return []
+    speed = Speed(measured.tokens_per_s, int(measured.measurement.details["peak_memory_bytes"]), weight_bytes(folder))
+    suggestions = suggest(language, "calls", tokens, available_memory(), [speed], MAX_NIGHT_S)
+    return [suggestion.to_dict() for suggestion in suggestions if suggestion.base.source != name]
+
+
+def _print_other_bases(console: Console, others: list[dict[str, Any]], language: str) -> None:
+    listed = ", ".join(
+        f"{base['source']} ({duration_text(base['seconds'])}, {format_bytes(base['memory_bytes'])}, {base['licence']})"
+        for base in others
+    )
+    console.print(printable(say(
+        f"Other bases, scaled from this rate: {listed}. More: luthier models suggest --language {language}",
+        f"其他基座（按此速度折算）：{listed}。更多：luthier models suggest --language {language}",
+    )), soft_wrap=True)  # fmt: skip
 
 
 def duration_text(seconds: float) -> str:

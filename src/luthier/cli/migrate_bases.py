@@ -12,13 +12,11 @@ from luthier.cli.local import local_catalogue, settings_of
 from luthier.cli.migrate_text import plain, print_rows, print_wrapped
 from luthier.cli.options import Options
 from luthier.cli.output import format_bytes, print_json, stdout_console
-from luthier.cli.throughput import known_throughput, throughput
+from luthier.cli.throughput import known_speeds
 from luthier.language import say
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from luthier.migrate.base_choice import BaseFit, Speed
+    from luthier.migrate.base_choice import BaseFit
     from luthier.migrate.retraining import RetrainPlan
 
 _MULTILINGUAL = "Qwen/Qwen3-0.6B"  # what a person may pull where no base here knows the script
@@ -42,7 +40,7 @@ class Proposals:
         catalogue = local_catalogue()
         folders = {name: catalogue.folder(name) for name in catalogue.names() if catalogue.ready(name)}
         starting = [plan for plan in plans if not plan.skipped and not is_fine_tuned(plan.start)]
-        speeds = _speeds(options, folders) if starting else {}
+        speeds = known_speeds(settings_of(options), catalogue.cache, folders) if starting else {}
         fits = {
             plan.model: [assess(name, folder, plan, speeds) for name, folder in folders.items()] for plan in starting
         }
@@ -100,24 +98,6 @@ class Proposals:
                     f"本机没有合适的基座。会多种语言的例如：luthier models pull {_MULTILINGUAL}",
                 ),
             )
-
-
-def _speeds(options: Options, folders: dict[str, Path]) -> dict[str, Speed]:
-    """What is known, by base; where nothing is, the smallest base is measured, as for `luthier estimate`."""
-    from luthier.migrate.base_choice import Speed, weight_bytes
-
-    settings, cache = settings_of(options), local_catalogue().cache
-    known = {name: known_throughput(settings, cache, folder) for name, folder in folders.items()}
-    if folders and not any(known.values()):
-        smallest = min(folders, key=lambda name: weight_bytes(folders[name]))
-        known[smallest] = throughput(settings, cache, folders[smallest])
-    return {
-        name: Speed(
-            rates.tokens_per_s, int(rates.measurement.details["peak_memory_bytes"]), weight_bytes(folders[name])
-        )
-        for name, rates in known.items()
-        if rates
-    }
 
 
 def _fit_text(fit: BaseFit) -> str:

@@ -16,6 +16,7 @@ from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
 from luthier.cli.local import default_base, local_catalogue, settings_of
 from luthier.cli.model_abilities import abilities
+from luthier.cli.model_suggestions import suggest_bases
 from luthier.cli.options import Options, local_options, pass_options, server_options
 from luthier.cli.output import (
     download_bars,
@@ -267,6 +268,9 @@ def remove(options: Options, name: str, force: bool) -> None:
     with pulled.lock(name):
         pulled.remove(name)
     print_json({"id": name, "removed": True}) if options.json else note(say(f"Removed {name}.", f"已移除 {name}。"))
+
+
+models.add_command(suggest_bases)
 
 
 def _dependents(data: Path, base: str) -> list[str]:

@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from luthier.catalogue.rates import (
     rate_key,
     read_rates,
 )
+from luthier.catalogue.training_speed import Speed, weight_bytes
 from luthier.cli.output import note, spinner
 from luthier.language import say
 
@@ -113,6 +114,21 @@ def throughput(
                  f"下面的速度只依据 {measured.steps} 步，下次会重新测量。"), "yellow")  # fmt: skip
     similar = [] if again else [rate for rate in rates if rate.is_like(load)]
     return Throughput([*similar, measured], measured, load)
+
+
+def known_speeds(settings: Settings, cache: Path, folders: Mapping[str, Path]) -> dict[str, Speed]:
+    """What is known, by base; where nothing is, the smallest base is measured, as for `luthier estimate`."""
+    known = {name: known_throughput(settings, cache, folder) for name, folder in folders.items()}
+    if folders and not any(known.values()):
+        smallest = min(folders, key=lambda name: weight_bytes(folders[name]))
+        known[smallest] = throughput(settings, cache, folders[smallest])
+    return {
+        name: Speed(
+            rates.tokens_per_s, int(rates.measurement.details["peak_memory_bytes"]), weight_bytes(folders[name])
+        )
+        for name, rates in known.items()
+        if rates
+    }
 
 
 def _announce(rates: Sequence[Rate], load: float | None, *, again: bool) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.base_config import context_tokens
+from luthier.catalogue.training_speed import Speed, nearest_scaled, weight_bytes
 from luthier.data.check.file_check import checked_examples
 from luthier.data.cost_estimate import n_epochs_auto
 from luthier.data.findings import FindingError
@@ -26,23 +27,7 @@ from luthier.migrate.retraining import RetrainPlan
 MAX_SPLIT_SHARE = 0.2  # of the tokens; a base that was trained on a script has hardly any in it
 MAX_TRAINING_S = 8 * 3600.0
 _MEMORY_SHARE = 0.8  # of what is free; the rest is for everything else
-_BYTES_PER_WEIGHT_BYTE = 2.0  # of memory, by which a larger base needs more: its weights, and what is made of them
 _SAMPLE = 100  # examples whose script is looked at
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Of training with an adapter: tokens per second and peak memory, on a base whose weights take `weight_bytes`."""
-
-    tokens_per_s: float
-    memory_bytes: int
-    weight_bytes: int
-
-    def scaled(self, weight_bytes: int) -> Speed:
-        """About what a base of another size would show."""
-        more = int(_BYTES_PER_WEIGHT_BYTE * (weight_bytes - self.weight_bytes))
-        speed = self.tokens_per_s * self.weight_bytes / weight_bytes
-        return Speed(speed, max(self.memory_bytes + more, weight_bytes), weight_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +91,10 @@ class BaseFit:
         }
 
 
-def weight_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-
-
 def assess(name: str, folder: Path, plan: RetrainPlan, speeds: dict[str, Speed]) -> BaseFit:
     """A base for a plan that is not skipped. `speeds`: what is known, by base."""
     size = weight_bytes(folder)
     known = speeds.get(name)
-    nearest = min(speeds.values(), key=lambda speed: abs(speed.weight_bytes - size), default=None)
     renderer = Renderer(folder)
     with _training_file(plan) as path:
         numbers = measure(path, renderer, context_tokens(folder), method=plan.method)
@@ -126,7 +106,7 @@ def assess(name: str, folder: Path, plan: RetrainPlan, speeds: dict[str, Speed])
         int(numbers.total_tokens * epochs),
         left_out=numbers.truncated + sum(finding.code == "base_refuses_example" for finding in numbers.findings),
         split_share=split_share,
-        speed=known or (nearest.scaled(size) if nearest else None),
+        speed=known or nearest_scaled(speeds.values(), size),
         measured=known is not None,
     )
 
