@@ -103,6 +103,20 @@ def test_a_call_its_result_and_the_answer(scripted: OpenAI, engine: ScriptedEngi
     assert engine.prompts[1].count("<|im_start|>assistant") == 2  # both calls are one turn
 
 
+def test_a_call_and_its_result_come_together(scripted: OpenAI, engine: ScriptedEngine) -> None:
+    """In OpenAI's words, which tell a client what it forgot."""
+    engine.say(TWO_CALLS)
+    first = respond(scripted, "on and off", tools=[LIGHT])
+    calls = [item.call_id for item in first.output]
+    results = [{"type": "function_call_output", "call_id": call, "output": "ok"} for call in calls]
+    error = refused(scripted, input=results[:1], previous_response_id=first.id)
+    assert (error["message"], error["param"]) == (f"No tool output found for function call {calls[1]}.", "input")
+    error = refused(scripted, input=results)
+    assert error["message"] == f"No tool call found for function call output with call_id {calls[0]}."
+    engine.say("done")
+    assert respond(scripted, [*results, MESSAGE], previous_response_id=first.id).output_text == "done"
+
+
 @pytest.mark.parametrize(
     "choice",
     ["required", {"type": "function", "name": "set_light"}],

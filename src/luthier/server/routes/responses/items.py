@@ -113,6 +113,22 @@ def expanded(items: Iterable[Item], compacted: Callable[[str, str], list[Item]],
     return whole
 
 
+def check_results(items: Iterable[Item]) -> None:
+    """Raises BadRequestError, in OpenAI's words, for a call without its result, and for a result without its call."""
+    has_result: dict[str, bool] = {}  # by the ids of calls
+    for item in items:
+        if item["type"] == "function_call":
+            has_result[item["call_id"]] = False
+        elif item["type"] == "function_call_output":
+            if item["call_id"] not in has_result:
+                message = f"No tool call found for function call output with call_id {item['call_id']}."
+                raise BadRequestError(message, param="input")
+            has_result[item["call_id"]] = True
+    unanswered = next((call_id for call_id, has in has_result.items() if not has), None)
+    if unanswered is not None:
+        raise BadRequestError(f"No tool output found for function call {unanswered}.", param="input")
+
+
 def to_messages(items: Iterable[Item]) -> list[Message]:
     """The messages of a chat. Calls that follow one another, or an assistant's text, are one turn with it."""
     messages: list[Message] = []

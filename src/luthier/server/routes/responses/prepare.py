@@ -13,7 +13,7 @@ from luthier.server.generation.request import GenerationRequest
 from luthier.server.model_loader import LoadedModel
 from luthier.server.routes.responses.chat_body import chat_body, in_words_of_responses
 from luthier.server.routes.responses.events import Logprobs, ResponseEvents
-from luthier.server.routes.responses.items import ID_LENGTH, expanded, stored_items, to_messages
+from luthier.server.routes.responses.items import ID_LENGTH, check_results, expanded, stored_items, to_messages
 from luthier.server.state import State
 from luthier.store import Store
 from luthier.store.request_ids import resource_id
@@ -46,7 +46,9 @@ class PreparedResponse:
 def prepare(state: State, model: LoadedModel, body: CreateResponseRequest) -> PreparedResponse:
     """Raises APIError."""
     sent = stored_items(state.store, body.input)
-    chat = _chat(state.store, model, body, sent)
+    items = whole_context(state.store, body, sent)
+    check_results(items)
+    chat = chat_body(body, to_messages(items), model.target.metadata)
     response_id = resource_id("resp_", ID_LENGTH)
     with in_words_of_responses():
         fitting = _truncated if body.truncation == "auto" else chat_request
@@ -61,7 +63,8 @@ def prepare(state: State, model: LoadedModel, body: CreateResponseRequest) -> Pr
 
 def count_tokens(state: State, model: LoadedModel, body: CountTokensRequest) -> int:
     """Of the prompt that a response to the request would have. Raises APIError."""
-    chat = _chat(state.store, model, body, stored_items(state.store, body.input))
+    items = whole_context(state.store, body, stored_items(state.store, body.input))
+    chat = chat_body(body, to_messages(items), model.target.metadata)
     with in_words_of_responses():
         return len(chat_prompt(state, model, chat).tokens)
 
@@ -77,10 +80,6 @@ def whole_context(store: Store, body: PromptRequest, sent: list[Item]) -> list[I
     elif body.conversation_id is not None:
         context = store.conversations.context(body.conversation_id)
     return expanded([*context, *sent], store.responses.compacted)
-
-
-def _chat(store: Store, model: LoadedModel, body: PromptRequest, sent: list[Item]) -> CreateChatCompletionRequest:
-    return chat_body(body, to_messages(whole_context(store, body, sent)), model.target.metadata)
 
 
 def _truncated(
