@@ -205,6 +205,26 @@ def test_other_binary_formats_get_one_sentence(tmp_path: Path, content: bytes, n
     assert error.value.finding.code == "format_unsupported"
 
 
+@pytest.mark.parametrize("rule", ["|---|---|", "| :--- | ---: |", "|:-:|--|"])
+def test_the_rule_of_a_markdown_table_is_no_row(tmp_path: Path, rule: str) -> None:
+    rows = "".join(f"| Capital {n}? | City {n} |\n" for n in range(6))
+    pairs, findings = checked(tmp_path / "f", f"| question | answer |\n{rule}\n{rows}")
+    assert pairs == [(f"Capital {n}?", f"City {n}") for n in range(6)]
+    assert findings == []
+    pairs, _ = checked(tmp_path / "f", "question,answer\nWhat separates?,---\n")
+    assert pairs == [("What separates?", "---")]
+
+
+@pytest.mark.parametrize("quote", ["'{}'", '"a \\"{}\\" b"'])
+def test_a_table_of_which_no_row_fits(tmp_path: Path, quote: str) -> None:
+    """Cells in marks that are none of CSV: every row is named, never the keys by which misfits are passed on."""
+    content = "question,answer\n" + "".join(f"{n},{quote.format(f'yes, {n}')}\n" for n in range(6))
+    pairs, findings = checked(tmp_path / "f", content)
+    assert pairs == []
+    assert {finding.code for finding in findings} <= {"row_misfit", "quotation_unclosed"}
+    assert [finding.line for finding in findings] == list(range(1, 7))
+
+
 def _parquet() -> bytes:
     pyarrow = pytest.importorskip("pyarrow")
     out = io.BytesIO()

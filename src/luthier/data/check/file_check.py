@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from luthier.data.check.exact_duplicates import ExactDuplicates
-from luthier.data.check.structure import check_example
+from luthier.data.check.structure import check_example, is_misfit
 from luthier.data.examples.example import Example, ExampleKind, kind_of, to_example
 from luthier.data.examples.foreign_forms import foreign_form
 from luthier.data.examples.preferences import to_preference
@@ -123,7 +123,7 @@ class _FileCheck:
 
     def report_format(self) -> None:
         """Adds that no line is an example, and what the lines are. It explains all others, so it comes first."""
-        if set(self.kinds) == {None}:
+        if self._foreign and set(self.kinds) == {None}:
             form, keys = next(iter(self._foreign.items())) if len(self._foreign) == 1 else (None, "")
             keys = keys or next(iter(self._foreign.values()))
             self.report.add(make_finding("unexpected_format", value=keys, detail=form or ""), first=True)
@@ -173,7 +173,7 @@ class _FileCheck:
             return None, [make_finding("data_type", value=line.raw.decode().strip())]
         kind = kind_of(value)
         self.kinds[kind] += 1
-        if kind is None:
+        if kind is None and not is_misfit(value):
             self._foreign.setdefault(foreign_form(value), printable(", ".join(value) or "–"))
         return value, list(check_example(value, self.report.method))
 

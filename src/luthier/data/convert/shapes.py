@@ -74,7 +74,7 @@ def recognise_shape(sample: Sequence[Any], columns: ColumnNames, *, is_table: bo
     """
     objects = [record for record in sample if isinstance(record, dict)]
     if is_table:
-        objects = [record for record in objects if not is_misfit(record)] or objects
+        objects = [record for record in objects if not is_misfit(record)] or _headers(objects)
     if columns.question or columns.answer:
         return _named_columns(objects, columns)
     if is_table and any(isinstance(record.get("messages"), str) for record in objects):
@@ -88,6 +88,11 @@ def recognise_shape(sample: Sequence[Any], columns: ColumnNames, *, is_table: bo
         return None
     keys = list(dict.fromkeys(key for record in (others or objects) for key in record))
     return _shape_of_keys(keys, others or objects, is_table)
+
+
+def _headers(misfits: list[Example]) -> list[Example]:
+    """An empty row of a table of which no row fits its header, so that the names of its columns decide."""
+    return [dict.fromkeys(filter(None, misfits[0]["columns"]), "")] if misfits else []
 
 
 def is_misfit(record: Example) -> bool:

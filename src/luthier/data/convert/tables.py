@@ -21,6 +21,7 @@ _HEADER_ROWS = 20  # rows among which the header is searched
 _MAX_RECORD_LINES = 10_000  # lines of one row in quotation marks; more are an unclosed mark
 _LONGEST_NAME = 40  # characters
 _NO_NAME = re.compile(r"^\s*[\[{<*#>-]|:\s+\S|[.!?。！？]\s*$")  # JSON, markup, YAML, a sentence
+_RULE = re.compile(r"\s*(?:(?::-+:?|-+:|-{2,})\s*)?$")  # a cell below the header of a table in Markdown
 _KNOWN = {*QUESTIONS, *ANSWERS, *CONTEXTS, *SYSTEMS, "messages", "conversations", "chosen", "rejected", "instruction"}
 
 Cells = Sequence[str]
@@ -65,13 +66,20 @@ def open_table(rows: Iterable[Row], named: Sequence[str] = ()) -> Table:
 
 
 def records(table: Table) -> Iterator[dict[str, Any]]:
-    """The rows as objects, cells by column, blank rows left out. A column without a name is called after its number."""
+    """The rows as objects, cells by column, without blank rows. A column without a name is called after its number.
+
+    A rule below the header, as in Markdown, is no row; there the spaces around cells do not count.
+    """
     columns = table.columns
     names = [name or f"column {number}" for number, name in enumerate(columns, 1)]
     width = max((index for index, name in enumerate(columns, 1) if name), default=0)
-    for row in table.rows:
-        cells = row.cells
+    has_rule = False
+    for number, row in enumerate(table.rows):
+        cells = [cell.strip() for cell in row.cells] if has_rule else row.cells
         if not any(cell.strip() for cell in cells) and not row.is_broken:
+            continue
+        if number == 0 and all(_RULE.match(cell) for cell in cells):
+            has_rule = True
             continue
         extra = [cell for cell in cells[len(columns) :] if cell.strip()]
         if row.is_broken or extra or len(cells) < width:

@@ -39,12 +39,17 @@ def check_example(example: dict[str, Any], method: str = "supervised") -> Findin
     if kind == "completion":
         yield from _check_completion(example)
         return
-    if example.keys() == _MISFIT_KEYS:
+    if is_misfit(example):
         yield from _check_misfit(example)
         return
     if kind == "chat":
         yield from _unknown_keys(example, _EXAMPLE_KEYS)
     yield from _check_conversation(example, list(EXAMPLE_CHECKS.values()))
+
+
+def is_misfit(example: dict[str, Any]) -> bool:
+    """Whether it is a row of a table that does not fit its header, as the converters write it."""
+    return example.keys() == _MISFIT_KEYS
 
 
 def check_message(message: Any) -> Findings:
@@ -65,7 +70,6 @@ def _unknown_keys(value: dict[str, Any], allowed: tuple[str, ...]) -> Findings:
 
 
 def _check_misfit(row: dict[str, Any]) -> Findings:
-    """A row of a table that does not fit its header, as the converters write it."""
     cells, columns, number = row["row"], row["columns"], str(row["row_line"])
     is_broken = isinstance(cells, list) and any(isinstance(cell, str) and '"' in cell for cell in cells)
     if is_broken:
