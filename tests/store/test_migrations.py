@@ -60,10 +60,10 @@ def test_work_of_an_earlier_version_goes_on(tmp_path: Path, old: Path, version: 
     store = Store(old)
     evaluation = store.evaluations.claim("worker-new/evaluations")
     assert evaluation
-    assert (evaluation.id, evaluation.attempts) == ("evaluation-of-version-2", 1)
+    assert (evaluation.id, evaluation.attempts) == (f"evaluation-of-version-{version}", 1)
     batch = store.batches.claim("worker-new/batches")  # its lease has expired
     assert batch
-    assert batch.id == "batch-of-version-2"
+    assert batch.id == f"batch-of-version-{version}"
     store.close()
 
 

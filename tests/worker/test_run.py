@@ -4,6 +4,7 @@ import itertools
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,6 +66,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def run_until_over(store: Store, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
     """(the error's code, how many rounds it took)."""
     monkeypatch.setattr("luthier.worker.training_run.LocalTrainerProcess", Script)
+    monkeypatch.setattr("luthier.worker.training_run._AFTER_KILL_S", 0)
     job = store.jobs.create(**{**JOB, "base": str(base)})
     lines = "".join(json.dumps(example) + "\n" for example in EXAMPLES)
     (store.job_folder(job.id) / "train.jsonl").write_text(lines)
@@ -83,9 +85,51 @@ def run_until_over(store: Store, base: Path, tmp_path: Path, monkeypatch: pytest
 def test_the_same_steps_again_are_no_progress(
     store: Store, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step that always runs out of memory would otherwise be tried for ever."""
+    """A step that always fails would otherwise be tried for ever."""
+    Script.rounds = [(steps(1, 3), -11) for _ in range(9)]
+    assert run_until_over(store, tiny_base, tmp_path, monkeypatch) == ("trainer_died", 3)
+
+
+def test_a_trainer_that_others_kill_is_started_again_as_often_as_they_do(
+    store: Store, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.worker.out_of_memory.count_kills", lambda: 4)
+    kills = [(steps(1, 3), -signal) for signal in (9, 9, 15, 1, 9, 2, 9)]
+    Script.rounds = [*kills, *[([], -11)] * 3]
+    assert run_until_over(store, tiny_base, tmp_path, monkeypatch) == ("trainer_died", 10)
+
+
+@pytest.mark.parametrize("counts", [itertools.count(), itertools.repeat(None)], ids=["out of memory", "unknown"])
+def test_a_trainer_that_was_killed_for_memory_is_not_started_for_ever(
+    counts: Iterator[int | None], store: Store, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.worker.out_of_memory.count_kills", lambda: next(counts))
     Script.rounds = [(steps(1, 3), -9) for _ in range(9)]
     assert run_until_over(store, tiny_base, tmp_path, monkeypatch) == ("trainer_died", 3)
+
+
+def test_a_job_that_starts_again_does_not_repeat_itself(
+    store: Store, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = {
+        "type": "resolved",
+        "learning_rate": 1e-4,
+        "truncated": 2,
+        "examples": 10,
+        "total_steps": 20,
+        "tokens": 90,
+    }
+    first = [{**resolved, "hyperparameters": {"n_epochs": 3}, "auto": ["n_epochs"]}, *steps(1, 3)]
+    later = [{**resolved, "hyperparameters": {"n_epochs": 3}, "auto": []}, {"type": "resumed", "step": 2}, *steps(3, 3)]
+    Script.rounds = [(first, -11), (later, -11), ([*later, *steps(4, 4)], -11), *[(later, -11)] * 2]
+    assert run_until_over(store, tiny_base, tmp_path, monkeypatch) == ("trainer_died", 5)
+    job = store.jobs.list(limit=1, after=None).data[0]
+    events = store.jobs.events(job.id, limit=100, after=None).data
+    messages = Counter(event.message for event in events if event.level == "info" and event.type == "message")
+    assert set(messages.values()) == {1}
+    text = "\n".join(messages)
+    assert text.count("Learning rate 1.00e-04") == text.count("goes on after step 2") == 1
+    assert "chosen for auto: n_epochs=3" in text
 
 
 def context_of(store: Store, tmp_path: Path) -> WorkerContext:
@@ -168,7 +212,7 @@ def test_faults_of_the_machine_with_steps_between_do_not_add_up(
 
 
 def test_new_steps_are_progress(store: Store, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Script.rounds = [(steps(1, 3), -9), (steps(1, 4), -9), (steps(2, 6), 74), *[(steps(5, 6), -9)] * 9]
+    Script.rounds = [(steps(1, 3), -11), (steps(1, 4), 1), (steps(2, 6), 74), *[(steps(5, 6), -6)] * 9]
     assert run_until_over(store, tiny_base, tmp_path, monkeypatch) == ("trainer_died", 5)
 
 

@@ -107,6 +107,7 @@ events = Table(
     Column("message", Text, nullable=False),
     Column("data", JSON),
     Column("step", Integer),  # metrics only: one row per step, also when the step runs again
+    Column("key", String(64)),  # one row per job and key
     UniqueConstraint("job_id", "step"),
     Index("events_by_job", "job_id", "seq"),
 )

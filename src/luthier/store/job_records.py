@@ -18,13 +18,16 @@ ORGANIZATION_ID = "org-luthier"
 
 @dataclass(frozen=True)
 class Event:
-    """An event to record. `step` marks metrics: a step that runs again after a crash is recorded once."""
+    """An event to record. `step` marks metrics: a step that runs again after a crash is recorded once. `key` names
+    what is said once per job, however often the job starts.
+    """
 
     message: str
     level: Literal["info", "warn", "error"] = "info"
     type: Literal["message", "metrics"] = "message"
     data: dict[str, Any] | None = None
     step: int | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True)

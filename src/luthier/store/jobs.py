@@ -223,7 +223,7 @@ def _api_job(row: RowMapping) -> FineTuningJob:
 
 
 def add_event(connection: Connection, job_id: str, event: Event) -> None:
-    """Inside a transaction of the store. A step that has its metrics event already keeps that one."""
+    """Inside a transaction of the store. A step or key that has its event already keeps that one."""
     row = {
         "id": new_id("ftevent-"),
         "job_id": job_id,
@@ -233,9 +233,10 @@ def add_event(connection: Connection, job_id: str, event: Event) -> None:
         "message": event.message,
         "data": event.data,
         "step": event.step,
+        "key": event.key,
     }
-    if event.step is not None:
-        recorded = select(events.c.seq).where(events.c.job_id == job_id, events.c.step == event.step)
-        if connection.scalar(recorded) is not None:
+    for column, value in ((events.c.step, event.step), (events.c.key, event.key)):
+        recorded = select(events.c.seq).where(events.c.job_id == job_id, column == value).limit(1)
+        if value is not None and connection.scalar(recorded) is not None:
             return
     connection.execute(insert(events).values(**row))

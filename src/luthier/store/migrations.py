@@ -16,6 +16,7 @@ _LEASE = ["owner VARCHAR(64)", "lease_until FLOAT", "attempts INTEGER DEFAULT '0
 _STEPS = {
     1: {table: [_PROJECT] for table in ("files", "uploads", "jobs", "models")},
     2: {"evaluations": _LEASE},
+    3: {"events": ["key VARCHAR(64)"]},
 }
 SCHEMA_VERSION = 1 + len(_STEPS)
 

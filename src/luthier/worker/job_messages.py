@@ -7,6 +7,7 @@ import base64
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from luthier.data.rendering.parity_report import ParityReport
@@ -15,8 +16,8 @@ from luthier.store import Event
 from luthier.training import protocol
 from luthier.types.names import completes_text
 
-STARTED = Event("Fine-tuning job started")
-COMPARING = Event("Saved; the serving engine loads the model and compares it with what was trained")
+STARTED = Event("Fine-tuning job started", key="started")
+COMPARING = Event("Saved; the serving engine loads the model and compares it with what was trained", key="comparing")
 SUCCEEDED = Event("The job has successfully completed")
 STOPPED = Event("The server stopped; the job goes on from its last step when the server is back", level="warn")
 
@@ -32,11 +33,19 @@ _ROW_REASONS = {
 
 
 def open_weights(model: str, title: str) -> Event:
-    return Event(f"{model} is served by open weights here: {title}")
+    return Event(f"{model} is served by open weights here: {title}", key="open weights")
 
 
 def trainer_notice(event: protocol.Event) -> list[Event]:
-    """Events of a trainer that say what it found or chose; empty for those that are recorded otherwise."""
+    """Events of a trainer that say what it found or chose; empty for those that are recorded otherwise.
+
+    A job that is resumed finds and chooses the same, so each is recorded once; where it resumes, once per step.
+    """
+    key = f"{event.type} after {event.step}" if isinstance(event, protocol.Resumed) else event.type
+    return [replace(notice, key=f"{key}/{number}") for number, notice in enumerate(_notices(event))]
+
+
+def _notices(event: protocol.Event) -> list[Event]:
     match event:
         case protocol.Resolved():
             return _resolved(event)
@@ -124,7 +133,7 @@ def checkpoint_created(step: int, name: str) -> Event:
 
 
 def parity_checked(report: ParityReport) -> Event:
-    return Event(f"Checked: the serving path gives what was trained ({report.summary()})")
+    return Event(f"Checked: the serving path gives what was trained ({report.summary()})", key="parity")
 
 
 SERVED_IN_EIGHT_BITS = Event("The model is served with its base's weights in 8 bits; --serving-weights full serves all")
@@ -147,13 +156,18 @@ def model_created(name: str) -> Event:
     return Event(f"New fine-tuned model created: {name}")
 
 
+def trainer_killed(exit_description: str) -> Event:
+    message = f"The trainer was ended from outside ({exit_description}); the job goes on from its last saved step"
+    return Event(message, level="warn")
+
+
 def trainer_died(exit_description: str) -> Event:
     return Event(f"The trainer died ({exit_description}); the job goes on from its last saved step", level="warn")
 
 
 def trainer_died_error(attempts: int, code: int, log: str) -> str:
     """The message of the failed job; `log` is the end of the trainer's."""
-    hint = " Signal 9 often means that memory ran out." if code == -9 else ""
+    hint = " Signal 9 means here that memory ran out." if code == -9 else ""
     return f"The trainer died {attempts} times ({exit_description(code)}).{hint} {log}"
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from luthier.training import protocol
 from luthier.training.job_spec import JobSpec
 from luthier.types.common import now
 from luthier.types.errors import JobError
-from luthier.worker import job_messages, job_spec_builder
+from luthier.worker import job_messages, job_spec_builder, out_of_memory
 from luthier.worker.context import WorkerContext
 from luthier.worker.lease import Lease
 from luthier.worker.model_publisher import ModelPublisher
@@ -25,6 +26,8 @@ _STOPPED = 75  # the trainer's exit code after a graceful stop, with its resume 
 _KEPT_FILES = ("job.json", "trainer.log", "trainer.lock")
 _LOG_CHARACTERS = 500  # of the trainer's log in the error of a failed job
 MAX_ATTEMPTS = 3
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_AFTER_KILL_S = 2.0
 
 
 class TrainingRun:
@@ -37,6 +40,7 @@ class TrainingRun:
         self._events = TrainerEvents(job, context.store, self._publisher)
         self._lease_lost = False  # cancelled, paused, or held by another worker
         self._load = load_per_core()  # of the machine before the trainer starts
+        self._oom_kills = out_of_memory.count_kills()
 
     def run(self) -> None:
         """Leaves the job in its next state. Raises JobError when the job failed."""
@@ -126,13 +130,27 @@ class TrainingRun:
         return 1 if self._events.made_progress else self._job.attempts + 1
 
     def _handle_crash(self, code: int) -> None:
-        """Requeues the job. Raises JobError after too many attempts without a new step."""
+        """Requeues the job. Raises JobError after too many attempts without a new step.
+
+        A trainer that others end is no failed attempt, however often they do.
+        """
+        if self._was_killed_from_outside(code):
+            self._context.stop.wait(_AFTER_KILL_S)
+            attempts = 0 if self._events.made_progress else self._job.attempts
+            self._requeue(job_messages.trainer_killed(job_messages.exit_description(code)), attempts)
+            return
         attempts = self._attempt()
         if attempts >= MAX_ATTEMPTS:
             log = (self._folder / "trainer.log").read_text(encoding="utf-8", errors="replace").strip()
             message = job_messages.trainer_died_error(attempts, code, log[-_LOG_CHARACTERS:])
             raise JobError("trainer_died", message)
         self._requeue(job_messages.trainer_died(job_messages.exit_description(code)), attempts)
+
+    def _was_killed_from_outside(self, code: int) -> bool:
+        """Of SIGKILL only where the kernel says that it killed nobody for memory meanwhile."""
+        if -code == signal.SIGKILL and (self._oom_kills is None or out_of_memory.count_kills() != self._oom_kills):
+            return False
+        return -code in _FROM_OUTSIDE
 
     def _requeue(self, event: Event, attempts: int) -> None:
         self._store.jobs.transition(
