@@ -1,8 +1,9 @@
 """`python -m luthier.export.runtimes.llama_cpp_program ANSWERS.json`: one GGUF file asked by llama.cpp's own server.
 
 Reads the request from stdin and writes the answers as JSON. The server computes no log-probabilities of a prompt; so
-each target is asked for as the next token, forced by a bias, which leaves the reported probability as it was. The
-prompt before it is cached.
+the tokens before each target are a prompt of their own, of which the cache has all but the last. It reports nothing of
+a token that is a part of a character; so the answer is forced to be a letter, by a bias that leaves the reported
+probabilities as they were, and the target is looked for among them.
 """
 
 import json
@@ -16,6 +17,7 @@ import xllamacpp
 
 _SPARE_TOKENS = 64
 _BIAS = 1e4
+_COUNTS = (64, 1 << 24)  # of reported tokens: the likeliest first, then the whole vocabulary
 
 
 def main() -> None:
@@ -23,8 +25,9 @@ def main() -> None:
     server = _start(request)
     address, answers = server.listening_address, {}
     with httpx.Client(base_url=address, timeout=None, trust_env=False) as client:  # noqa: S113 - a long prompt may take
-        answers["scores"] = [_score(server, sample) for sample in request["samples"]]
         options = {"add_special": False, "parse_special": False}
+        letter = _post(client, "/tokenize", {"content": "a", **options})["tokens"][0]
+        answers["scores"] = [_score(server, sample, letter) for sample in request["samples"]]
         answers["tokens"] = [
             _post(client, "/tokenize", {"content": text, **options})["tokens"] for text in request["texts"]
         ]
@@ -42,19 +45,29 @@ def _start(request: dict[str, Any]) -> Any:
     return xllamacpp.Server(parameters)
 
 
-def _score(server: Any, sample: dict[str, Any]) -> dict[str, Any]:
+def _score(server: Any, sample: dict[str, Any], letter: int) -> dict[str, Any]:
     """NaN where the model's numbers overflow: then no token has a probability, and the bias does nothing."""
     logprobs, is_top = [], []
     for position in sample["positions"]:
         target = sample["ids"][position]
-        body = {"prompt": sample["ids"][:position], "n_predict": 1, "temperature": 0, "n_probs": 1}
-        answer = server.handle_completions({**body, "logit_bias": [[target, _BIAS]], "cache_prompt": True})
-        answer = json.loads(answer) if isinstance(answer, str) else answer
-        (token,) = answer["choices"][0]["logprobs"]["content"]
-        is_number = token["id"] == target and token["logprob"] is not None
-        logprobs.append(token["logprob"] if is_number else math.nan)
-        is_top.append(is_number and token["top_logprobs"][0]["id"] == target)
+        for count in _COUNTS:
+            likeliest = _likeliest(server, sample["ids"][:position], letter, count)
+            if target in likeliest or not likeliest:
+                break
+        logprobs.append(likeliest.get(target, math.nan))
+        is_top.append(next(iter(likeliest), None) == target)
     return {"logprobs": logprobs, "is_top": is_top}
+
+
+def _likeliest(server: Any, prompt: list[int], letter: int, count: int) -> dict[int, float]:
+    """The `count` likeliest next tokens, the likeliest first, with their log-probabilities."""
+    body = {"prompt": prompt, "n_predict": 1, "temperature": 0, "n_probs": count, "cache_prompt": True}
+    answer = server.handle_completions({**body, "logit_bias": [[letter, _BIAS]]})
+    answer = json.loads(answer) if isinstance(answer, str) else answer
+    (token,) = answer["choices"][0]["logprobs"]["content"]
+    if token["id"] != letter or token["logprob"] is None:
+        return {}
+    return {other["id"]: other["logprob"] for other in token["top_logprobs"]}
 
 
 def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> Any:
