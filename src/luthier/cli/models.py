@@ -14,10 +14,10 @@ from rich.text import Text
 from luthier.cli.client import has_server_address, open_client
 from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
-from luthier.cli.local import default_base, local_catalogue, settings_of
+from luthier.cli.local import base_folder, default_base, local_catalogue, local_store, settings_of
 from luthier.cli.model_abilities import abilities
 from luthier.cli.model_suggestions import suggest_bases
-from luthier.cli.options import Options, local_options, pass_options, server_options
+from luthier.cli.options import Options, data_options, local_options, pass_options, server_options
 from luthier.cli.output import (
     download_bars,
     local_time,
@@ -117,11 +117,23 @@ def _heading(text: str) -> None:
     ),
 )
 @click.argument("model")
+@click.option(
+    "--lineage",
+    is_flag=True,
+    help=say(
+        "Where it comes from instead: data with digests and findings, base, parents, settings, code, exports. Reads "
+        "the data folder of this machine.",
+        "改为显示其来历：数据及摘要和检查结果、基座、来源模型、设置、代码版本、导出记录。读取本机的数据文件夹。",
+    ),
+)
 @server_options
 @pass_options
-def show(options: Options, model: str) -> None:
+def show(options: Options, model: str, lineage: bool) -> None:
     from luthier.evaluation.service import OpenAIService
 
+    if lineage:
+        _show_lineage(options, model)
+        return
     with open_client(options) as client:
         details = to_json(client.models.retrieve(model))
         evaluation = OpenAIService(client).latest_evaluation(model)
@@ -132,6 +144,18 @@ def show(options: Options, model: str) -> None:
     if evaluation:
         details["evaluation"] = evaluation if options.json else _evaluation_summary(evaluation)
     print_json(details) if options.json else print_details(details)
+
+
+def _show_lineage(options: Options, name: str) -> None:
+    from luthier.export.lineage import lineage
+
+    with local_store(settings_of(options)) as store:
+        model = store.models.find(name)
+        if model is None:
+            raise CliError(say(f"There is no fine-tuned model '{name}' in {store.models_folder.parent}.",
+                               f"{store.models_folder.parent} 中没有微调模型“{name}”。"))  # fmt: skip
+        document = lineage(model, store, local_catalogue(store.models_folder))
+    print_json(document) if options.json else print_details(document)
 
 
 def _job_details(client: openai.OpenAI, model: str) -> dict[str, Any]:
@@ -231,6 +255,33 @@ def pull(options: Options, source: str | None, name: str | None, revision: str |
             source, local_catalogue(), settings_of(options), note, progress, name=name, revision=revision
         )
     print_json({"id": model_id, "path": str(folder)}) if options.json else click.echo(folder)
+
+
+@models.command(
+    "import",
+    help=say(
+        "Take in a PEFT adapter that was trained elsewhere: checked against its base model, and served under a name of "
+        "its own. Weights as safetensors only. Prints the name.\n\n"
+        "Example: luthier models import ./my-adapter --base Qwen/Qwen3-0.6B --name support",
+        "导入在别处训练的 PEFT 适配器：与基座模型核对后，以自己的名称提供服务。权重只接受 safetensors。"
+        "打印模型名称。\n\n"
+        "例子：luthier models import ./my-adapter --base Qwen/Qwen3-0.6B --name support",
+    ),
+)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--base", required=True, help=say("The base model that it was trained on.", "它所基于的基座模型。"))
+@click.option("--name", help=say("Part of the model's name.", "模型名称的一部分。"))
+@data_options
+@pass_options
+def import_model(options: Options, folder: Path, base: str, name: str | None) -> None:
+    from luthier.export.importing import import_adapter
+
+    settings = settings_of(options)
+    base, _ = base_folder(base)
+    with local_store(settings) as store:
+        catalogue = local_catalogue(store.models_folder)
+        model = import_adapter(folder.absolute(), base, store, catalogue, settings.organization, name)
+    print_json({"id": model, "base": base}) if options.json else click.echo(model)
 
 
 @models.command(

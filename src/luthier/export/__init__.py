@@ -11,6 +11,8 @@
     gate.py         the parity gate on what was written
     card.py         README.md of the folder, the model card
     run.py          one export from start to end
+    lineage.py      where a model comes from
+    importing.py    the other way: adapters that were trained elsewhere
 
-Reads the data folder and writes one new folder outside of it. Nothing here is imported by server or worker.
+An export reads the data folder and writes one new folder outside of it. Server and worker import nothing of this.
 """

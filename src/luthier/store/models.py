@@ -6,7 +6,7 @@ The folders lie under `models/`; their names never come from a request.
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,6 +123,18 @@ class Models(Scoped):
             with suppress(BadRequestError):  # another job or model is based on it
                 self.delete(model)
         return name
+
+    def add_imported(self, job: Job, *, name: str, base: str, source: Path) -> None:
+        """Moves the folder `source` under `models/` and adds its model, for a finished job that stands for its
+        training elsewhere.
+        """
+        adapter = f"{job.id}-step-0"
+        source.rename(self._folder / adapter)
+        written = contents(self._folder / adapter)
+        with self._database.write() as connection:
+            _insert(connection, replace(job, base=base), name, adapter, None)
+            for path, content in written.items():
+                record_checksum(connection, f"{MODELS}/{adapter}/{path}", content)
 
     def delete(self, name: str) -> None:
         """Deletes a model of the project with its permissions, evaluations, checkpoint and folder.
