@@ -71,6 +71,14 @@ CPU_TIER_VARIABLE = "LUTHIER_CPU_TIER"
 _HELD_DOWN_BY = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 
 
+class UnknownTierError(ValueError):
+    """LUTHIER_CPU_TIER names no tier of this CPU."""
+
+    def __init__(self, limit: str, tiers: list[str]) -> None:
+        self.limit, self.tiers = limit, ", ".join(tiers)
+        super().__init__(f"{CPU_TIER_VARIABLE}={limit}: the tiers of this CPU are {self.tiers}")
+
+
 def cpu_features() -> frozenset[str]:
     """As Linux names them; empty on other systems."""
     try:
@@ -82,7 +90,7 @@ def cpu_features() -> frozenset[str]:
 def cpu_tiers() -> list[CpuTier]:
     """The tiers that this CPU has and LUTHIER_CPU_TIER allows, the fastest first.
 
-    Raises ValueError when the variable names another tier.
+    Raises UnknownTierError when the variable names another tier.
     """
     features, limit = cpu_features(), os.environ.get(CPU_TIER_VARIABLE)
     tiers = [tier for tier in _CPU_TIERS if tier.features <= features]
@@ -90,7 +98,7 @@ def cpu_tiers() -> list[CpuTier]:
     if not limit:
         return tiers
     if limit not in names:
-        raise ValueError(f"{CPU_TIER_VARIABLE}={limit}: the tiers of this CPU are {', '.join(names)}")
+        raise UnknownTierError(limit, names)
     return tiers[names.index(limit) :]
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -22,7 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from luthier.hardware import Device, Precision, cpu_tiers, select_hardware
+from luthier.hardware import Device, Precision, UnknownTierError, cpu_tiers, select_hardware
 from luthier.types.aliases import check_alias_name, parse_target, project_and_name
 from luthier.types.allowed_hosts import AllowedHosts
 from luthier.types.api_keys import check_keys, project_and_key, read_key_file
@@ -346,7 +347,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_cpu_tier(self) -> "Settings":
-        cpu_tiers()
+        try:
+            cpu_tiers()
+        except UnknownTierError as error:
+            raise PydanticCustomError("cpu_tier", "{error}", {"error": str(error), **vars(error)}) from error
         return self
 
     def keys(self) -> dict[str, str | None]:

@@ -56,6 +56,7 @@ CHINESE_STATUSES = {
     500: "服务器出错",
 }
 CHINESE_SETTING_ERRORS = {  # by pydantic's type of error
+    "cpu_tier": "LUTHIER_CPU_TIER={limit}：这个 CPU 的层级有 {tiers}",
     "int_parsing": "应为整数",
     "float_parsing": "应为数字",
     "bool_parsing": "应为 true 或 false",
@@ -215,9 +216,10 @@ def settings_error(error: ValueError) -> Exception:
         return error
     lines = []
     for detail in error.errors():
-        name = str(detail["loc"][0])
         text = say(detail["msg"], _chinese_setting_error(detail))
-        lines.append(f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {text}")
+        for name in map(str, detail["loc"][:1]):  # none: the text names what it is about
+            text = f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {text}"
+        lines.append(text)
     hint = say(
         "`luthier serve --help` describes the settings; those in a file are in: luthier config path",
         "设置的说明见 `luthier serve --help`；写在文件中的设置见：luthier config path",
