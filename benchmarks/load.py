@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from luthier.hardware import cpu_tier
+from luthier.hardware import CPU_TIER_VARIABLE, cpu_tier, hold_libraries_to_tier
 
 
 @contextmanager
@@ -22,6 +22,14 @@ def busy_programs(count: int, nice: int = 0) -> Iterator[None]:
         for program in programs:
             program.kill()
             program.wait()
+
+
+def hold_to_tier(tier: str | None) -> None:
+    """Starts this program again, held to a lower CPU tier, since libraries read the variables when they are loaded."""
+    if tier and os.environ.get(CPU_TIER_VARIABLE) != tier:
+        os.environ[CPU_TIER_VARIABLE] = tier
+        hold_libraries_to_tier()
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - itself
 
 
 def describe_machine(threads: int) -> str:

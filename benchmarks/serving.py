@@ -1,12 +1,14 @@
 """Serving, side by side in one run: the engine that serving picks, transformers with PEFT, and the xllamacpp server.
 
-    python benchmarks/serving.py [--base FOLDER] [--tokens 64] [--rounds 3] [--beside N] [--json FILE]
+    python benchmarks/serving.py [--base FOLDER] [--tokens 64] [--rounds 3] [--beside N] [--tier TIER] [--json FILE]
 
 Greedy, the same prompts, nothing taken from earlier prompts unless the row says so. Adapters are random LoRA adapters
 of rank 16 on all linear layers, since speed does not depend on what they learnt; that each changes the answer is
 checked for every engine. Engines take turns, so that whatever else the machine does falls on all. Prints medians over
 the rounds, and for each row what is asked and whether it is met. xllamacpp is installed once, into an environment of
 its own in the cache folder; it serves the base as Q8_0 (`--llama F16` for another) and all its streams one adapter.
+`--tier` holds Luthier, PyTorch and oneDNN to a lower CPU tier; xllamacpp cannot be held, its wheel is for AVX2. With
+`--cpu` seconds are those that the processes had on the CPUs, for a machine that does other work.
 """
 
 import argparse
@@ -18,18 +20,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from load import busy_programs, describe_machine
+from load import busy_programs, describe_machine, hold_to_tier
 from serving_llama import LlamaServer
 
 from luthier.catalogue import Catalogue
 from luthier.data.rendering.renderer import Renderer
+from luthier.hardware import cpu_tiers
 from luthier.inference import Engine, EngineRequest, SamplingParams
 from luthier.inference.options import EngineOptions
-from luthier.inference.registry import build_engine
+from luthier.inference.registry import build_engine, select_engine
 from luthier.settings import DEFAULT_BASE, Settings
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.durable_files import new_folder
@@ -69,14 +73,31 @@ class Bench:
         self.long = (self.short * (LONG // len(self.short) + 1))[:LONG]
         self.base, self.scratch, self.tokens, self.rounds = base, scratch, arguments.tokens, arguments.rounds
         self.adapters = [_adapter(base, scratch / f"adapter-{seed}", seed) for seed in range(ADAPTERS)]
-        self.name: str = arguments.engine
+        self.name, self.cpu = arguments.engine, arguments.cpu
+        self.weights = arguments.weights
         self.ours = self.engine(prefix_cache_bytes=0)
         self.plain = build_engine(base, EngineOptions(engine="transformers"))
         self.llama = LlamaServer(base, self.adapters, scratch, Settings().cache, arguments.llama)
-        self.nbytes = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+        bits = 8.5 if self.ours.eight_bits else 16
+        self.nbytes = bits / 16 * sum(file.stat().st_size for file in base.glob("*.safetensors"))
 
     def engine(self, **options: int) -> Engine:
-        return build_engine(self.base, EngineOptions(**{"engine": self.name, "max_loras": KEPT, **options}))
+        return build_engine(self.base, self.options(**options))
+
+    def options(self, **options: int) -> EngineOptions:
+        return replace(EngineOptions(engine=self.name, serving_weights=self.weights, max_loras=KEPT), **options)
+
+    def clock(self, name: str) -> float:
+        """Seconds, of which differences are measured."""
+        if not self.cpu:
+            return time.perf_counter()
+        return self.llama.cpu_seconds() if name == LLAMA else time.process_time()
+
+    def seconds(self, name: str, work: Callable[[], object]) -> float:
+        """That the engine needs for `work`."""
+        started = self.clock(name)
+        work()
+        return self.clock(name) - started
 
     def medians(self, cases: dict[str, Callable[[], float]]) -> dict[str, float]:
         found: dict[str, list[float]] = {name: [] for name in cases}
@@ -93,14 +114,17 @@ class Bench:
 
 def main() -> None:
     arguments = _arguments()
+    hold_to_tier(arguments.tier)
     base = arguments.base or Catalogue(Settings().cache).folder(DEFAULT_BASE)
     print(describe_machine(0), f"{arguments.beside} busy programs beside it", sep=", ", flush=True)
     with tempfile.TemporaryDirectory() as folder, busy_programs(arguments.beside):
         bench = Bench(base, Path(folder), arguments)
+        seconds, weights = "CPU seconds" if arguments.cpu else "seconds", "8 bits" if bench.ours.eight_bits else "full"
+        print(f"{arguments.engine} is {select_engine(base, bench.options()).name}, weights: {weights}; {seconds}")
         _check_adapters(bench)
         rows: list[Row] = []
-        for part in (_one_stream, _streams, _first_token, _seen_before, _switch, _registered):
-            for row in part(bench):
+        for name in arguments.rows:
+            for row in PARTS[name](bench):
                 rows.append(row)
                 print(row, flush=True)
         bench.close()
@@ -113,17 +137,22 @@ def _one_stream(bench: Bench) -> list[Row]:
     adapter = bench.adapters[0]
     found = bench.medians(
         {
-            OURS: lambda: _rate(bench.ours, bench.short, [adapter], 1, bench.tokens),
-            PLAIN: lambda: _rate(bench.plain, bench.short, [adapter], 1, bench.tokens),
+            OURS: lambda: _rate(bench, OURS, bench.short, [adapter], 1, bench.tokens),
+            PLAIN: lambda: _rate(bench, PLAIN, bench.short, [adapter], 1, bench.tokens),
             LLAMA: lambda: _llama_rate(bench, 1),
-            "base": lambda: _rate(bench.ours, bench.short, [None], 1, bench.tokens),
-            "memory": lambda: _bandwidth() / bench.nbytes,  # how often it can be read through
+            "base": lambda: _rate(bench, OURS, bench.short, [None], 1, bench.tokens),
         }
     )
-    most = found["memory"]
+    rows = [
+        Row("one stream with an adapter, against transformers and peft", 4, found[OURS] / found[PLAIN], _told(found)),
+        Row("the same, against xllamacpp with one", 1.3, found[OURS] / found[LLAMA], f"in {bench.llama.weights}"),
+    ]
+    if bench.cpu:
+        return rows
+    most = _bandwidth() / bench.nbytes  # how often the weights can be read through
     ceiling = f"of {most:.0f}/s, which {most * bench.nbytes / 1e9:.1f} GB/s allow"
     return [
-        Row("one stream with an adapter, against transformers and peft", 4, found[OURS] / found[PLAIN], _told(found)),
+        *rows,
         Row("one stream of the base, share of the memory's bandwidth", 0.6, found["base"] / most, ceiling),
         Row("one stream with an adapter, the same share", 0.6, found[OURS] / most, ceiling),
     ]
@@ -132,7 +161,7 @@ def _one_stream(bench: Bench) -> list[Row]:
 def _streams(bench: Bench) -> list[Row]:
     found = bench.medians(
         {
-            OURS: lambda: _rate(bench.ours, bench.short, list(bench.adapters), STREAMS, bench.tokens),
+            OURS: lambda: _rate(bench, OURS, bench.short, list(bench.adapters), STREAMS, bench.tokens),
             LLAMA: lambda: _llama_rate(bench, STREAMS),
         }
     )
@@ -143,8 +172,8 @@ def _streams(bench: Bench) -> list[Row]:
 def _first_token(bench: Bench) -> list[Row]:
     found = bench.medians(
         {
-            OURS: lambda: _first(bench.ours, bench.long, bench.adapters[0]),
-            LLAMA: lambda: _seconds(lambda: bench.llama.answer(bench.long, 0, 1)),
+            OURS: lambda: _first(bench, bench.ours, bench.long, bench.adapters[0]),
+            LLAMA: lambda: bench.seconds(LLAMA, lambda: bench.llama.answer(bench.long, 0, 1)),
         }
     )
     title = f"first token after {LONG} tokens, against xllamacpp"
@@ -154,9 +183,11 @@ def _first_token(bench: Bench) -> list[Row]:
 def _seen_before(bench: Bench) -> list[Row]:
     """Prompts that begin alike and end in words of their own."""
     engine, adapter = bench.engine(), bench.adapters[0]
-    _first(engine, bench.short, adapter)
-    cold = _first(engine, bench.long, adapter)
-    warm = statistics.median(_first(engine, [*bench.long[:-at], *bench.long[:at]], adapter) for at in (8, 12, 16))
+    _first(bench, engine, bench.short, adapter)
+    cold = _first(bench, engine, bench.long, adapter)
+    warm = statistics.median(
+        _first(bench, engine, [*bench.long[:-at], *bench.long[:at]], adapter) for at in (8, 12, 16)
+    )
     engine.close()
     told = f"{warm:.3f} of {cold:.3f} s"
     return [Row("first token, the same beginning seen before, share of cold", 0.15, warm / cold, told, more=False)]
@@ -166,10 +197,10 @@ def _switch(bench: Bench) -> list[Row]:
     engine = bench.engine(max_loras=2, prefix_cache_bytes=0)
     first, prompt = bench.adapters[0], bench.short
     for adapter in bench.adapters[:3]:
-        _first(engine, prompt, adapter)
-    away = [_first(engine, prompt, bench.adapters[at % ADAPTERS]) for at in range(3, 3 + ADAPTERS)]
-    _first(engine, prompt, first)
-    here = statistics.median(_first(engine, prompt, first) for _ in range(3))
+        _first(bench, engine, prompt, adapter)
+    away = [_first(bench, engine, prompt, bench.adapters[at % ADAPTERS]) for at in range(3, 3 + ADAPTERS)]
+    _first(bench, engine, prompt, first)
+    here = statistics.median(_first(bench, engine, prompt, first) for _ in range(3))
     engine.close()
     found = 1000 * (statistics.median(away) - here)
     return [
@@ -183,13 +214,13 @@ def _registered(bench: Bench) -> list[Row]:
     for folder in folders:
         shutil.copytree(bench.adapters[0], folder, copy_function=os.link)
     engine = bench.engine(prefix_cache_bytes=0)
-    _first(engine, bench.short, folders[0])  # with what the first of all brings along
+    _first(bench, engine, bench.short, folders[0])  # with what the first of all brings along
     empty = _resident()
     for folder in folders[1:KEPT]:
-        _first(engine, bench.short, folder)
+        _first(bench, engine, bench.short, folder)
     kept = _resident()
     for folder in folders[KEPT : 3 * KEPT]:
-        _first(engine, bench.short, folder)
+        _first(bench, engine, bench.short, folder)
     rest = (_resident() - kept) / 1e6
     engine.close()
     each = (kept - empty) / (KEPT - 1) / 1e6
@@ -219,26 +250,29 @@ def _answer(engine: Engine, prompt: list[int], adapter: Path | None) -> list[int
 
 
 def _rate(
-    engine: Engine, prompt: list[int], adapters: list[Path | None] | list[Path], streams: int, tokens: int
+    bench: Bench, name: str, prompt: list[int], adapters: list[Path | None] | list[Path], streams: int, tokens: int
 ) -> float:
     """Tokens per second of so many answers begun at once."""
+    engine = bench.plain if name == PLAIN else bench.ours
     sampling = SamplingParams(max_tokens=tokens, stop_ids=frozenset(), temperature=0)
-    started = time.perf_counter()
-    answers = [engine.submit(EngineRequest(prompt, sampling, adapters[i % len(adapters)])) for i in range(streams)]
-    made = sum(len(list(answer)) for answer in answers)
-    return made / (time.perf_counter() - started)
+    requests = [EngineRequest(prompt, sampling, adapters[number % len(adapters)]) for number in range(streams)]
+
+    def answer() -> None:
+        for stream in [engine.submit(request) for request in requests]:
+            assert len(list(stream)) == tokens
+
+    return streams * tokens / bench.seconds(name, answer)
 
 
 def _llama_rate(bench: Bench, streams: int) -> float:
-    started = time.perf_counter()
-    made = bench.llama.answers(bench.short, 0, bench.tokens, streams)
-    return made / (time.perf_counter() - started)
+    answer = partial(bench.llama.answers, bench.short, 0, bench.tokens, streams)
+    return streams * bench.tokens / bench.seconds(LLAMA, answer)
 
 
-def _first(engine: Engine, prompt: list[int], adapter: Path | None) -> float:
+def _first(bench: Bench, engine: Engine, prompt: list[int], adapter: Path | None) -> float:
     """Seconds to the first token."""
     sampling = SamplingParams(max_tokens=1, stop_ids=frozenset(), temperature=0)
-    return _seconds(lambda: list(engine.submit(EngineRequest(prompt, sampling, adapter))))
+    return bench.seconds(OURS, lambda: list(engine.submit(EngineRequest(prompt, sampling, adapter))))
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -274,6 +308,16 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+PARTS: dict[str, Callable[[Bench], list[Row]]] = {
+    "one": _one_stream,
+    "streams": _streams,
+    "first": _first_token,
+    "seen": _seen_before,
+    "switch": _switch,
+    "registered": _registered,
+}
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, help="a model folder of the Llama family; without it the catalogue's")
@@ -282,6 +326,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beside", type=int, default=0, help="busy programs that compute in one thread each meanwhile")
+    parser.add_argument("--tier", choices=[tier.name for tier in cpu_tiers()], help="hold to a lower CPU tier")
+    parser.add_argument("--weights", choices=["auto", "full", "int8"], default="auto", help="LUTHIER_SERVING_WEIGHTS")
+    parser.add_argument("--cpu", action="store_true", help="measure CPU seconds of the engines' processes")
+    parser.add_argument("--rows", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     return parser.parse_args()
 

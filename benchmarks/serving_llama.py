@@ -6,6 +6,7 @@ turns the halves of a head by turns, so rows of q and k change places on the way
 
 import concurrent.futures
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -33,7 +34,7 @@ class LlamaServer:
     def __init__(self, base: Path, adapters: list[Path], scratch: Path, cache: Path, weights: str) -> None:
         model = write_base(base, scratch / f"base-{weights}.gguf", weights)
         files = [write_adapter(base, folder, scratch / f"{folder.name}.gguf") for folder in adapters]
-        self.nbytes = model.stat().st_size
+        self.weights = weights
         self._process = subprocess.Popen(
             [str(_python(cache)), __file__, str(model), *map(str, files)],
             stdin=subprocess.PIPE,
@@ -66,6 +67,11 @@ class LlamaServer:
         """So many answers at once; how many tokens came."""
         with concurrent.futures.ThreadPoolExecutor(streams) as pool:
             return sum(pool.map(lambda _: len(self.answer(prompt, adapter, tokens)), range(streams)))
+
+    def cpu_seconds(self) -> float:
+        """That its process has used."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         self._process.communicate()
@@ -174,8 +180,6 @@ def _python(cache: Path) -> Path:
 
 def _serve(model: str, adapters: list[str]) -> None:
     """Until standard input closes; prints where it listens."""
-    import os
-
     import xllamacpp
 
     told = os.dup(1)
