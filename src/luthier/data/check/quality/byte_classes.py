@@ -4,7 +4,7 @@ One table for all of them, so that a batch is translated once. Bytes of multi-by
 their classes and those of ASCII characters never meet.
 """
 
-NUMBER, DIGIT, AT, CONTROL, MARK = 1, 2, 4, 8, 16
+NUMBER, DIGIT, AT, CONTROL, BRACKET = 1, 2, 4, 8, 16
 FOREIGN_LEAD = 32
 
 # Scripts beside Han and Latin, with their first and last code points.
@@ -25,7 +25,7 @@ _BYTES = {
     DIGIT: frozenset(b"0123456789"),
     AT: frozenset(b"@"),
     CONTROL: frozenset(range(1, 32)) - frozenset(b"\n") | {127},
-    MARK: frozenset(b"\\&_{[<"),  # of escapes and placeholders
+    BRACKET: frozenset(b"{[<"),  # of placeholders
     FOREIGN_LEAD: _FOREIGN_LEAD_BYTES,
 }
 TABLE = bytes(sum(bit for bit, members in _BYTES.items() if byte in members) for byte in range(256))

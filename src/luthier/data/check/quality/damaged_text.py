@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 from luthier.data.check.quality.batch import Batch
-from luthier.data.check.quality.byte_classes import CONTROL, MARK
+from luthier.data.check.quality.byte_classes import BRACKET, CONTROL
+from luthier.data.check.quality.keywords import ENTITIES, ESCAPES, keywords
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
 from luthier.data.findings.kinds import Kind
@@ -17,19 +18,25 @@ _CONTROL = re.compile(
 # Filters for many texts at once, over their UTF-8: what is left of such commands; parts of what the patterns match.
 _AFTER_LINE_FEED = re.compile(rb"\n(?:eq|abla|u |otin)")
 _CONTROLS = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]|\t(?:imes|heta|ext|a(?:u|nh))|\r(?:ho|ight|angle|m\{)")
-_ESCAPES = re.compile(rb"_x00|\\u|&")
-_BRACKETS = re.compile(rb"[{[<]")
-_RESIDUE = re.compile(r"_x00[0-9A-Fa-f]{2}_|\\u[0-9a-fA-F]{4}|&(?:nbsp|amp|quot|lt|gt|apos);|&#x?[0-9a-fA-F]{2,6};")
+_RESIDUE = re.compile(  # every beginning is in `keywords`, too
+    rf"_x00[0-9A-Fa-f]{{2}}_|\\u[0-9a-fA-F]{{4}}|(?:\\x[0-9a-fA-F]{{2}}){{2,}}|&(?:{ENTITIES});"
+    r"|&#x?[0-9a-fA-F]{2,6};|(?<![\w/=?&.%-])(?:%[eE][4-9]%[89abAB][0-9a-fA-F]%[89abAB][0-9a-fA-F]){2,}"
+    r"|=(?:C3=[89AB][0-9A-F]|E2=80=[89AB][0-9A-F]|E[4-9]=[89AB][0-9A-F]=[89AB][0-9A-F])"
+)
 _PLACEHOLDER = re.compile(
     r"\{\{\s*[\w.\u4e00-\u9fff -]{1,40}\s*\}\}|\$\{\w{1,40}\}|<%=?[^%\n]{1,40}%>"
-    r"|\{(?:user_?name|name|author|company|date|city|product|title|email|姓名|名字|作者|公司|日期|城市|产品)\}"
-    r"|\[(?:(?:your|insert)[ _][^\]\n]{1,30}|name|company|date|姓名|名字|您的[^\]\n]{1,10}|公司(?:名称)?|日期)\](?!\()"
+    r"|\{(?:user_?name|(?:[a-z]{2,12}_)?name|author|company|date|city|product|title|email|姓名|名字|作者|公司|日期|城市|产品)\}"
+    r"|\[(?:(?:your|insert)[ _][^\]\n]{1,30}|(?:(?:first|last|full|company|customer|client|sender|product)[ _])?name"
+    r"|(?:phone|order|account|tracking|invoice)[ _]number|(?:email|street)[ _]address|(?:(?:start|end|due)[ _])?date"
+    r"|company|姓名|名字|您的[^\]\n]{1,10}|公司(?:名称)?|日期|联系(?:人|电话|方式))\](?!\()"
     r"|<(?:YOUR|INSERT)[_ A-Z]{2,30}>",
     re.IGNORECASE,
 )
 _MISSING = frozenset(
     ("nan", "none", "null", "n/a", "na", "#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!",
-     "undefined", "nil", "<na>", "nat", "inf", "-inf", "[object_object]", "nonetype", "missing")
+     "undefined", "nil", "<na>", "nat", "inf", "-inf", "[object_object]", "nonetype", "missing",
+     "todo", "tbd", "fixme", "…", "...", "(blank)", "(empty)", "(null)", "<empty>", "<null>", "to_be_added",
+     "待补充", "待填写", "此处省略", "略")
 )  # fmt: skip
 _LONGEST_MISSING = 16  # bytes
 _CODE = re.compile(r"```|^ {4}|<[a-z]+[ />]|\bdef |\bfunction\b|\bimport ", re.MULTILINE)
@@ -79,8 +86,8 @@ class DamagedTextCheck(QualityCheck):
         joined = batch.joined
         if joined.all_classes & CONTROL or _AFTER_LINE_FEED.search(joined.utf8):
             yield from _control_characters(batch)
-        if joined.all_classes & MARK:
-            yield from _residues(batch)
+        yield from _residues(batch)
+        if joined.all_classes & BRACKET:
             yield from _placeholders(batch)
         yield from _missing_values(batch)
 
@@ -95,9 +102,7 @@ def _control_characters(batch: Batch) -> Iterator[Finding]:
 
 
 def _residues(batch: Batch) -> Iterator[Finding]:
-    if not _ESCAPES.search(batch.joined.utf8):
-        return
-    for row in batch.texts.rows(batch.joined.matching(_RESIDUE)):
+    for row in batch.texts.rows(keywords().texts_with(batch.joined, ESCAPES)):
         match = _RESIDUE.search(row.text)
         if match and not _CODE.search(row.text) and row.text[:1] not in "{[":
             yield batch.finding("escape_residue", row.example, row.message, value=match.group())
@@ -105,8 +110,6 @@ def _residues(batch: Batch) -> Iterator[Finding]:
 
 def _placeholders(batch: Batch) -> Iterator[Finding]:
     answers = batch.answers
-    if not _BRACKETS.search(batch.joined.utf8):
-        return
     for row in answers.rows(answers.among(batch.joined.matching(_PLACEHOLDER))):
         match = _PLACEHOLDER.search(row.text)
         if match and match.group() not in answers.questions[row.number] and not _CODE.search(row.text):

@@ -24,13 +24,26 @@ _SECRETS = (
     "ecre|ECRE|ss_t|ss-t|ss t|sst|ssT|SS_T|SS-T|SS T"
 )
 # Traces of wrong encodings (`language_script`).
-_GARBLED = "\ufffd|锟斤拷|烫烫烫|屯屯屯|Ã|â€|Â|ä¸|" + "|".join(f"å{chr(code)}" for code in range(0x80, 0xC0))
+_GARBLED = "\ufffd|ï¿½|锟斤拷|烫烫烫|屯屯屯|Ã|â€|Â|ä¸|" + "|".join(f"å{chr(code)}" for code in range(0x80, 0xC0))
 
-SPEAKERS, SECRETS, GARBLED = range(3)
+# Escapes that were not decoded (`damaged_text`): of Excel, JSON and Python, HTML, URLs, quoted-printable mail.
+ENTITIES = (
+    "nbsp|amp|quot|lt|gt|apos|hellip|mdash|ndash|lsquo|rsquo|ldquo|rdquo|middot|bull|copy|times|deg|euro|laquo|raquo|"
+    "eacute|egrave|agrave|ccedil|auml|ouml|uuml|szlig|ntilde"
+)
+_LEADS = ("E4", "E5", "E6", "E7", "E8", "E9")  # the first bytes of Han characters in UTF-8
+_ESCAPES = ("_x00", "\\u", "\\x", "&#", *(f"&{name};" for name in ENTITIES.split("|")), "=C3=", "=E2=80=")
+_ESCAPES += (
+    *(f"={lead}=" for lead in _LEADS),
+    *(f"%{lead}%" for lead in _LEADS),
+    *(f"%{lead.lower()}%" for lead in _LEADS),
+)
+
+SPEAKERS, SECRETS, GARBLED, ESCAPES = range(4)
 
 
 @cache
 def keywords() -> KeywordAutomaton:
     """The automaton over all of them; building it takes some milliseconds."""
     garbled = {*_GARBLED.split("|"), *first_characters()}
-    return KeywordAutomaton(_SPEAKERS.split("|"), _SECRETS.split("|"), garbled)
+    return KeywordAutomaton(_SPEAKERS.split("|"), _SECRETS.split("|"), garbled, _ESCAPES)

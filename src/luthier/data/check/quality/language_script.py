@@ -31,7 +31,7 @@ _LANGUAGE_WORDS = re.compile(
 _FOREIGN = re.compile(r"[\u0400-\u04ff\u0590-\u06ff\u0900-\u0dff\u0e00-\u0e7f\uac00-\ud7af\u3041-\u30fa]+")
 _KANA_LEAD, _KANA_SECONDS = 0xE3, (0x81, 0x83)  # in UTF-8; Chinese punctuation has the same first byte
 _GARBLED = re.compile(
-    "\ufffd|锟斤拷|烫烫烫|屯屯屯|Ã[©¨¤¶¼±]|â€[™œ\x9d¢“”]|Â[ °·»]|ä¸[\x80-\xbf]|å[\x80-\xbf][\x80-\xbf]"
+    "\ufffd|ï¿½|锟斤拷|烫烫烫|屯屯屯|Ã[©¨¤¶¼±]|â€[™œ\x9d¢“”]|Â[ °·»]|ä¸[\x80-\xbf]|å[\x80-\xbf][\x80-\xbf]"
 )
 
 
