@@ -107,6 +107,8 @@ def test_limits(scripted: OpenAI) -> None:
     made = scripted.conversations.create().id
     with pytest.raises(openai.BadRequestError, match="web_search_call"):
         scripted.conversations.items.create(made, items=[HELLO, {"type": "web_search_call"}])  # type: ignore[list-item]
+    with pytest.raises(openai.BadRequestError, match="bytes to store"):
+        scripted.conversations.items.create(made, items=[{"role": "user", "content": "x" * 5_000_000}])
     with pytest.raises(openai.BadRequestError, match="too many"):
         scripted.conversations.update(made, metadata={str(n): "" for n in range(17)})
 

@@ -343,9 +343,10 @@ def test_a_response_whose_server_died_has_failed(
 
 def test_a_server_that_stops_ends_what_runs(engine: ScriptedEngine, tiny_base: Path, tmp_path: Path) -> None:
     engine.say("word ", endless=True, pause_s=0.01)
-    with bare_server(tmp_path, tiny_base, engine) as running:
+    with bare_server(tmp_path, tiny_base, engine, queue_limit=1) as running:
         client = running.client()
         response = respond(client, background=True).id
+        assert refused(client, background=True)["status"] == 429
         until(lambda: client.responses.retrieve(response).status == "in_progress")
     until(lambda: engine.under_way == 0)
     left = Store(tmp_path).responses.retrieve(response).response

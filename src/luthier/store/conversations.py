@@ -28,7 +28,7 @@ from luthier.store.request_ids import is_seeded, resource_id
 from luthier.store.response_items import (
     Item,
     add_items,
-    count_where,
+    excess,
     item_of,
     items,
     items_where,
@@ -37,7 +37,6 @@ from luthier.store.response_items import (
 from luthier.types.common import now
 from luthier.types.conversations import Conversation
 from luthier.types.errors import BadRequestError, NotFoundError
-from luthier.types.responses import MAX_INPUT_ITEMS
 
 conversations = Table(
     "conversations",
@@ -89,21 +88,26 @@ class Conversations(Scoped):
             _delete(connection, [conversation_id])
 
     def add(self, conversation_id: str, added: list[Item]) -> None:
-        """Raises NotFoundError, and BadRequestError for more items than a request can build on."""
+        """Raises NotFoundError, and BadRequestError for more than a request can build on."""
         with self._database.write() as connection:
             self._row(connection, conversation_id)
-            if count_where(connection, _inside(conversation_id)) + len(added) > MAX_INPUT_ITEMS:
+            too_long = excess(connection, _inside(conversation_id), added)
+            if too_long:
                 message = (
-                    f"The conversation '{conversation_id}' would have more than {MAX_INPUT_ITEMS:,} items. Delete some "
-                    "of them, or begin another conversation."
+                    f"The conversation '{conversation_id}' would have {too_long}. Delete some of them, or begin "
+                    "another conversation."
                 )
                 raise BadRequestError(message, param="items")
             add_items(connection, added, conversation=conversation_id, project=self._new_row_project)
 
     def context(self, conversation_id: str) -> list[Item]:
-        """All of its items, oldest first. Raises NotFoundError."""
+        """All of its items, oldest first. Raises NotFoundError; BadRequestError for more than a request builds on."""
         with self._database.read() as connection:
             self._row(connection, conversation_id)
+            too_long = excess(connection, _inside(conversation_id))
+            if too_long:
+                message = f"The conversation '{conversation_id}' has {too_long}. Delete some of them, or begin another."
+                raise BadRequestError(message, param="conversation", code="context_length_exceeded")
             return items_where(connection, _inside(conversation_id))
 
     def items(self, conversation_id: str, *, limit: int, after: str | None, ascending: bool) -> Page[Item]:

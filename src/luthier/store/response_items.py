@@ -3,6 +3,7 @@
 An item goes with the last of the two that holds it.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from sqlalchemy import (
 )
 
 from luthier.store.database import key_columns, metadata, project_column
+from luthier.types.responses import MAX_CONTEXT_BYTES, MAX_INPUT_ITEMS
 
 Item = dict[str, Any]  # as the API answers it, with its id
 
@@ -59,8 +61,15 @@ def items_where(connection: Connection, *conditions: ColumnElement[bool]) -> lis
     return list(connection.scalars(query))
 
 
-def count_where(connection: Connection, *conditions: ColumnElement[bool]) -> int:
-    return connection.scalar(select(func.count()).select_from(items).where(*conditions)) or 0
+def excess(connection: Connection, condition: ColumnElement[bool], added: Sequence[Item] = ()) -> str | None:
+    """What these items and those `added` are too many or too large for, in words; None when they are not."""
+    sizes = select(func.count(), func.coalesce(func.sum(func.length(items.c.item)), 0)).where(condition)
+    count, characters = connection.execute(sizes).one()
+    if count + len(added) > MAX_INPUT_ITEMS:
+        return f"more than {MAX_INPUT_ITEMS:,} items"
+    if characters + sum(len(json.dumps(item)) for item in added) > MAX_CONTEXT_BYTES:
+        return f"more than {MAX_CONTEXT_BYTES:,} bytes"
+    return None
 
 
 def drop_responses(connection: Connection, responses: Sequence[str]) -> None:

@@ -16,11 +16,11 @@ from luthier.store.database import Database, key_columns, metadata, project_colu
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import is_seeded
-from luthier.store.response_items import Item, add_items, drop_responses, item_of, items, items_where
+from luthier.store.response_items import Item, add_items, drop_responses, excess, item_of, items, items_where
 from luthier.store.webhooks import announce
 from luthier.types.common import now
 from luthier.types.errors import BadRequestError, NotFoundError
-from luthier.types.responses import FINAL, MAX_INPUT_ITEMS
+from luthier.types.responses import FINAL
 
 _DAY_S = 24 * 3600
 _MAX_DEPTH = 1024  # responses that build on one another
@@ -158,11 +158,11 @@ class Responses(Scoped):
             if chain[0]["status"] not in ("completed", "incomplete"):
                 message = f"The response '{response_id}' is {chain[0]['status']}; only one that ended can be continued."
                 raise BadRequestError(message, param="previous_response_id")
-            context: list[Item] = []
-            for row in reversed(chain):
-                context += items_where(connection, items.c.response == row["id"])
-                _check_length(context)
-            return context
+            of_chain = items.c.response.in_([row["id"] for row in chain])
+            too_long = excess(connection, of_chain)
+            if too_long:
+                raise _too_long(too_long)
+            return items_where(connection, of_chain)  # none of them was written before the one before it had ended
 
     def held(self, ids: Collection[str], param: str) -> dict[str, Item]:
         """Items of stored responses and of conversations by their ids. Raises NotFoundError."""
@@ -230,11 +230,6 @@ class Responses(Scoped):
 
 def _without_output(response: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in response.items() if name != "output"}
-
-
-def _check_length(context: list[Item]) -> None:
-    if len(context) > MAX_INPUT_ITEMS:
-        raise _too_long(f"more than {MAX_INPUT_ITEMS:,} items")
 
 
 def _too_long(length: str) -> BadRequestError:

@@ -11,6 +11,7 @@ from luthier.types.common import Metadata, Request, Response
 from luthier.types.response_items import Compaction, InputItem, OutputItem
 
 MAX_INPUT_ITEMS = 2048  # of one request, and of all that a request builds on
+MAX_CONTEXT_BYTES = 16 * 1024 * 1024  # of all that a request builds on, as it is stored
 
 ResponseStatus = Literal["completed", "failed", "in_progress", "cancelled", "queued", "incomplete"]
 FINAL: tuple[ResponseStatus, ...] = ("completed", "failed", "cancelled", "incomplete")
