@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForCausalLM,
     Cohere2Config,
     CohereConfig,
+    Ernie4_5Config,
     FalconH1Config,
     Gemma2Config,
     Gemma3TextConfig,
@@ -19,9 +20,11 @@ from transformers import (
     GraniteMoeHybridConfig,
     Lfm2Config,
     LlamaConfig,
+    MinistralConfig,
     MistralConfig,
     MixtralConfig,
     Olmo2Config,
+    Olmo3Config,
     Phi3Config,
     PhiConfig,
     Qwen2Config,
@@ -115,11 +118,12 @@ FAMILIES = {
     "smollm3": Family(SmolLM3Config, {"no_rope_layers": [1, 0]}),
     "granite": Family(GraniteConfig, _GRANITE),
     "olmo2": Family(Olmo2Config),
+    "olmo3": Family(Olmo3Config, {**_LAYER_TYPES, "rope_parameters": _LOCAL_ROPE}),
+    "ministral": Family(MinistralConfig, {**_HEADS, "sliding_window": 16}),
+    "ernie4.5": Family(Ernie4_5Config, {**_HEADS, "use_bias": True}),
     "cohere": Family(CohereConfig, {"use_qk_norm": True, "logit_scale": 0.7}),
     "cohere2": Family(Cohere2Config, {**_HEADS, **_LAYER_TYPES, "logit_scale": 0.7}),
-    "seed-oss with dropout": Family(
-        SeedOssConfig, {**_HEADS, "attention_dropout": 0.5, "residual_dropout": 0.5}, batched=False
-    ),
+    "seed-oss with dropout": Family(SeedOssConfig, {**_HEADS, "attention_dropout": 0.5, "residual_dropout": 0.5}),
     "phi": Family(PhiConfig, batched=False),  # the output layer has a bias
     "stablelm": Family(StableLmConfig, batched=False, separate_rows="own_attention"),
     "gpt-oss": Family(

@@ -256,6 +256,16 @@ def test_a_folder_without_a_readable_config_is_unsupported(tmp_path: Path) -> No
     assert DecoderSpec.from_folder(tmp_path) == _spec(LLAMA)
 
 
+def test_a_text_config_may_leave_out_sizes(tmp_path: Path) -> None:
+    """As Gemma 3's does; they are transformers' defaults then."""
+    sizes = {"hidden_size": 2560, "intermediate_size": 10_240, "num_hidden_layers": 34, "sliding_window": 1024}
+    text = {"model_type": "gemma3_text", **sizes}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": text}))
+    spec = DecoderSpec.from_folder(tmp_path)
+    assert isinstance(spec, DecoderSpec)
+    assert (spec.layers, spec.heads, spec.kv_heads, spec.head_dim) == (34, 8, 4, 256)
+
+
 @pytest.mark.parametrize("more", [{"head_dim": 12}, {"num_key_value_heads": 1}])
 def test_fused_projections_have_the_sizes_of_the_model(more: dict[str, int]) -> None:
     config = AutoConfig.for_model(**_config("llama", 32, 48, 1, 4, 300) | more)

@@ -40,6 +40,7 @@ FAMILY = {
         "logits_scaling": 3.0,
     },
     "olmo2": {},
+    "seed_oss": {"head_dim": 8, "pad_token_id": 0},
 }
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luthier.arch.families import SIZES
 from luthier.arch.features import ACTIVATIONS, Feature
+from luthier.arch.model_config import load_config
 from luthier.arch.reader import ConfigReader
 from luthier.arch.rotary import Rotary
 from luthier.base_config import read_config, text_section
@@ -95,7 +97,11 @@ class DecoderSpec:
     def from_folder(cls, base: Path) -> "DecoderSpec | Unsupported":
         """Reads the config.json of a base model folder."""
         try:
-            return cls.from_config(text_section(read_config(base)))
+            values = read_config(base)
+            text = text_section(values)
+            # Of several towers, the text_config may leave out what is transformers' default.
+            complete = "text_config" not in values or set(SIZES) <= text.keys()
+            return cls.from_config(text if complete else load_config(base))
         except BaseModelError as error:
             return Unsupported(str(error))
 

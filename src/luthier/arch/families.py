@@ -136,7 +136,24 @@ FAMILIES: dict[str, Family] = {
         max_window_layers=None, **_ALL_BIASES,
     ),
     "granite": _family(**_GRANITE),
+    "ministral": _family(num_key_value_heads=8, max_position_embeddings=131_072, sliding_window=4096, layer_types=None),
+    "seed_oss": _family(
+        switches={"attention_bias": {Feature.QKV_BIAS}, "attention_out_bias": {Feature.OUTPUT_BIAS}},
+        num_key_value_heads=8, head_dim=128, max_position_embeddings=524_288,
+        **{**_ALL_BIASES, "attention_bias": True, "attention_out_bias": False},
+    ),
+    "ernie4_5": _family(
+        Feature.INTERLEAVED_ROTARY,
+        switches={"use_bias": {Feature.QKV_BIAS, Feature.OUTPUT_BIAS, Feature.MLP_BIAS}},
+        num_key_value_heads=2, head_dim=128, max_position_embeddings=131_072, rms_norm_eps=1e-5, rope_theta=500_000.0,
+        tie_word_embeddings=True, use_bias=False,
+    ),
     "olmo2": _family(Feature.POST_NORM, Feature.QK_NORM_ALL_HEADS, rms_norm_eps=1e-5, **_BIASES),
+    "olmo3": _family(
+        *(Feature.POST_NORM, Feature.QK_NORM_ALL_HEADS),
+        full_attention_every=4,
+        rms_norm_eps=1e-5, rope_theta=500_000.0, sliding_window=4096, layer_types=None, **_BIASES,
+    ),
     "cohere": _family(
         *(Feature.LAYER_NORM, Feature.PARALLEL_BLOCK, Feature.INTERLEAVED_ROTARY),
         use_qk_norm=False, rope_theta=500_000.0, **_COHERE,

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import torch
 
 from luthier.arch.decoder import DecoderSpec
-from luthier.arch.features import Feature
 
 
 class Angles(NamedTuple):
@@ -19,10 +18,16 @@ class RotaryAngles:
     def __init__(self, rotary: Any, spec: DecoderSpec, dtype: torch.dtype) -> None:
         """`rotary`: the rotary module of the model."""
         self._rotary, self._dtype = rotary, dtype
-        self._interleaved = Feature.INTERLEAVED_ROTARY in spec.features
         per_type = hasattr(rotary, "layer_types")
         types = [("sliding_attention" if window else "full_attention") if per_type else "" for window in spec.windows]
         self._types = [name if rotated else None for name, rotated in zip(types, spec.rope_layers, strict=True)]
+        self._once = self._distinct(types[0])
+
+    def _distinct(self, layer_type: str) -> slice:
+        """Each angle stands twice: side by side, or in the second half as in the first."""
+        cos, _ = self._computed(torch.arange(2, device=next(self._rotary.buffers()).device), layer_type)
+        half = cos.shape[-1] // 2
+        return slice(half) if torch.equal(cos[..., :half], cos[..., half:]) else slice(None, None, 2)
 
     def at(self, positions: torch.Tensor) -> list[Angles | None]:
         """The angles of each layer at positions int [T]; None for layers that rotate nothing."""
@@ -30,8 +35,11 @@ class RotaryAngles:
         return [None if name is None else angles[name] for name in self._types]
 
     def _angles(self, positions: torch.Tensor, layer_type: str) -> Angles:
+        cos, sin = (part[0, :, None, self._once].contiguous() for part in self._computed(positions, layer_type))
+        return Angles(cos, sin)
+
+    def _computed(self, positions: torch.Tensor, layer_type: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin [1, T, R]."""
         like = torch.empty(0, dtype=self._dtype, device=positions.device)
         cos, sin = self._rotary(like, positions[None], *([layer_type] if layer_type else []))
-        # Each angle stands twice.
-        half = slice(None, None, 2) if self._interleaved else slice(cos.shape[-1] // 2)
-        return Angles(cos[0, :, None, half].contiguous(), sin[0, :, None, half].contiguous())
+        return cos.to(self._dtype), sin.to(self._dtype)

@@ -87,13 +87,14 @@ class FusedDecoder:
     def __init__(self, model: Any, spec: DecoderSpec) -> None:
         self._model, self._spec = model.get_base_model().model, spec
         self.gradient_checkpointing = False
+        self._angles = RotaryAngles(self._model.rotary_emb, spec, self._model.embed_tokens.weight.dtype)
         self._layers = [_DecoderLayer(layer, index, spec) for index, layer in enumerate(self._model.layers)]
 
     def hidden(self, ids: torch.Tensor, layout: Layout, indices: torch.Tensor) -> torch.Tensor:
         """ids int [1, T], indices int [N] -> [N, D]: the last hidden states of these tokens."""
         with torch.autocast(ids.device.type, enabled=False):
             x = self._embedded(ids)[0]
-            angles = RotaryAngles(self._model.rotary_emb, self._spec, x.dtype).at(layout.positions)
+            angles = self._angles.at(layout.positions)
             for layer, layer_angles in zip(self._layers, angles, strict=True):
                 if self.gradient_checkpointing:
                     x = checkpoint(layer, x, layer_angles, layout, use_reentrant=False)
