@@ -89,3 +89,9 @@ def test_every_setting_is_read_somewhere() -> None:
     used = {name for path in FILES for name in _settings_read(path)}
     text = source(PACKAGE / "settings.py")
     assert {name for name in Settings.model_fields if name not in used and f"self.{name}" not in text} == set()
+
+
+def test_names_of_test_files_are_unique() -> None:
+    """pytest imports a test file by its name alone: of two alike it collects one."""
+    names = sorted(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert sorted(set(names)) == names

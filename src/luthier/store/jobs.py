@@ -102,7 +102,8 @@ class Jobs(Scoped):
 
     def count_by_status(self) -> dict[str, int]:
         with self._database.read() as connection:
-            return dict(connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status)).tuples().all())
+            rows = connection.execute(select(jobs.c.status, func.count().label("jobs")).group_by(jobs.c.status))
+            return {row.status: row.jobs for row in rows}
 
     def ids_with_status(self, status: JobStatus) -> Sequence[str]:
         with self._database.read() as connection:
