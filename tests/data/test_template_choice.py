@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from luthier.cli.model_abilities import abilities
+from luthier.cli.model_abilities import abilities, ability_text
 from luthier.data.examples.example import Example
 from luthier.data.rendering.call_form import parse_answer
 from luthier.data.rendering.chat_template import Template
@@ -164,8 +164,15 @@ def test_a_stray_generation_mark_is_read(tmp_path: Path) -> None:
 )
 def test_what_a_base_can_do(template: str, calls: str, turns: str, reasoning: bool, tmp_path: Path) -> None:
     base = write_base(tmp_path / "base", template)
-    (base / "config.json").write_text('{"max_position_embeddings": 1024}')
-    able = {"parallel_calls": True, "reasoning": reasoning, "context_tokens": 1024}
-    assert abilities(base) == {"calls": calls, "turns": turns} | able
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 1}
+    config = {"model_type": "mistral", "vocab_size": 300, **sizes, "max_position_embeddings": 1024}
+    (base / "config.json").write_text(json.dumps(config | {"sliding_window": 256}))
+    able = {"parallel_calls": True, "reasoning": reasoning, "context_tokens": 1024, "window_tokens": 256}
+    of_tokenizer = {"tokens_per_chinese_character": 3.0}  # a token per byte
+    assert abilities(base) == {"training": "packed", "calls": calls, "turns": turns} | able | of_tokenizer
+    text = ability_text(abilities(base))
+    assert "It trains packed. Calls: Luthier's own" in text
+    assert "Context: 1,024 tokens, window 256. Chinese: 3 tokens per character." in text
     (base / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
     assert "no usable tokenizer or chat template" in abilities(base)["unusable"]
+    assert ability_text(abilities(base)).startswith("It cannot be used: The base model")

@@ -7,6 +7,12 @@ some attention code takes no layout: there an example has the row for itself, an
 from typing import Any, Literal
 
 RowReason = Literal["recurrent", "own_attention", "sinks", "mixed_rows"]
+ROW_REASONS: dict[RowReason, tuple[str, str]] = {  # what such a model has, in English and Chinese
+    "recurrent": ("recurrent or convolution layers", "循环层或卷积层"),
+    "own_attention": ("attention code of its own", "自己的注意力实现"),
+    "sinks": ("attention sinks", "注意力 sink"),
+    "mixed_rows": ("layers that mix the examples of a row", "会混合同一行样本的层"),
+}
 
 
 def separate_rows(config: Any) -> RowReason | None:
@@ -39,3 +45,10 @@ def is_recurrent(config: Any) -> bool:
     kinds, _ = get_layer_types_and_kwargs(config)
     layers = [DYNAMIC_LAYER_TYPE_MAPPING.get(kind, LinearAttentionCacheLayerMixin) for kind in kinds]
     return any(issubclass(layer, LinearAttentionCacheLayerMixin) for layer in layers)
+
+
+def attention_windows(config: Any) -> list[int | None]:
+    """Per layer, the tokens that attention reaches back; None for all."""
+    from transformers.cache_utils import get_layer_types_and_kwargs
+
+    return [options.get("sliding_window") for options in get_layer_types_and_kwargs(config)[1]]

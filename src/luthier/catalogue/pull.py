@@ -14,6 +14,7 @@ from luthier.catalogue.bundled_base import run_conversion
 from luthier.catalogue.compatibility import check_folder, has_weights
 from luthier.catalogue.download import Progress, download
 from luthier.catalogue.file_filter import reject_split_gguf, select_files
+from luthier.catalogue.licence import gguf_licence, licence_of
 from luthier.catalogue.local_models import LocalModel, LocalModels
 from luthier.language import current, say
 from luthier.settings import Settings
@@ -131,7 +132,7 @@ class _Pull:
                 raise BaseModelError(_no_weights(path))
             self._notify(say(f"The folder stays where it is: {path}", f"文件夹保留在原处：{path}"))
             staging = self._models.staging_folder(self._name, "folder")
-            return self._add(staging, self._describe(str(path), "", architecture, path, ""))
+            return self._add(staging, self._describe(str(path), "", architecture, path, licence_of(path)))
         if path.suffix != ".gguf":
             raise BaseModelError(
                 say(
@@ -158,7 +159,8 @@ class _Pull:
         )
         run_conversion(gguf, staging)
         architecture = check_folder(staging, self._name)
-        added = self._add(staging, replace(model, architecture=architecture, path=staging))
+        licence = model.licence or gguf_licence(gguf)
+        added = self._add(staging, replace(model, licence=licence, architecture=architecture, path=staging))
         if gguf.parent.parent == staging.parent:  # the download, which is no longer needed
             shutil.rmtree(gguf.parent)
         return added

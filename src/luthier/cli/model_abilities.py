@@ -1,32 +1,114 @@
-"""What of calls, turns and reasoning a base model on this machine can do, found from its chat template by probes."""
+"""What a base model on this machine can do, found by probes of its architecture, chat template and tokenizer."""
+
+from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.language import say
 from luthier.types.errors import BaseModelError
 
+if TYPE_CHECKING:
+    from luthier.arch import DecoderSpec, Unsupported
+    from luthier.data.rendering.renderer import Renderer
+    from luthier.data.rendering.template_choice import TemplateChoice
+    from luthier.data.rendering.template_probes import Loss
+
+_CHINESE = (
+    "尊敬的领导：因家中有事，需要回老家处理，特向您请假三天，望批准。请假期间的工作已交给同事，电话保持畅通。此致敬礼！"
+)
+
+_LOSSES_ZH: dict[Loss, str] = {
+    "answer": "回答",
+    "system": "系统消息",
+    "turns": "多轮对话",
+    "definition": "函数定义",
+    "call": "函数调用",
+    "result": "函数结果",
+}
+
 
 def abilities(folder: Path) -> dict[str, Any]:
-    """For `models show`: form of calls, parallel calls, turns, reasoning, context in tokens; or why it is unusable."""
+    """For `models show` and `models pull`, or why it is unusable.
+
+    How it trains, the form of calls, parallel calls, turns, reasoning, context and attention window in tokens, tokens
+    per Chinese character.
+    """
+    from luthier.arch import DecoderSpec
     from luthier.base_config import context_tokens
     from luthier.data.rendering.renderer import Renderer
 
     try:
-        choice, context = Renderer(folder).choice, context_tokens(folder)
-    except (BaseModelError, OSError, ValueError) as error:
+        renderer, context, spec = Renderer(folder), context_tokens(folder), DecoderSpec.from_folder(folder)
+        training = _training(folder, spec)
+    except BaseModelError as error:
         return {"unusable": str(error)}
-    form = choice.form.name
-    if choice.lost:
-        lost = ", ".join(choice.lost)
-        form = say(f"Luthier's own (its template loses: {lost})", f"Luthier 自己的格式（其对话模板会丢失：{lost}）")
-    turns = say("as its template writes them", "按其对话模板")
-    if choice.composed:
-        turns = say("composed turn by turn", "逐轮组合")
+    choice, window = renderer.choice, _window(folder, spec)
     return {
-        "calls": form,
+        "training": training,
+        "calls": _calls(choice),
         "parallel_calls": choice.parallel,
-        "turns": turns,
+        "turns": _turns(choice),
         "reasoning": choice.has_reasoning,
         "context_tokens": context,
+        **({"window_tokens": window} if window and window < context else {}),
+        "tokens_per_chinese_character": _tokens_per_character(renderer, _CHINESE),
     }
+
+
+def ability_text(able: dict[str, Any]) -> str:
+    """The abilities in one sentence."""
+    if "unusable" in able:
+        return say(f"It cannot be used: {able['unusable']}", f"无法使用：{able['unusable']}")
+    reasoning = say("yes", "支持") if able["reasoning"] else say("no", "不支持")
+    parallel = say("several at once", "可同时多个") if able["parallel_calls"] else say("one at a time", "每次一个")
+    window = able.get("window_tokens")
+    window_text = say(f", window {window:,}", f"，窗口 {window:,}") if window else ""
+    return say(
+        f"It trains {able['training']}. Calls: {able['calls']}, {parallel}. Turns: {able['turns']}. "
+        f"Reasoning: {reasoning}. Context: {able['context_tokens']:,} tokens{window_text}. "
+        f"Chinese: {able['tokens_per_chinese_character']:g} tokens per character.",
+        f"训练方式：{able['training']}。函数调用：{able['calls']}，{parallel}。多轮对话：{able['turns']}。"
+        f"推理内容：{reasoning}。上下文：{able['context_tokens']:,} 个 token{window_text}。"
+        f"中文：每字 {able['tokens_per_chinese_character']:g} 个 token。",
+    )
+
+
+def _training(folder: Path, spec: DecoderSpec | Unsupported) -> str:
+    """transformers, and with it torch, is asked only where the description of decoders does not know the model."""
+    from luthier.arch import Unsupported
+    from luthier.arch.model_config import load_config
+    from luthier.arch.row_mixing import ROW_REASONS, separate_rows
+
+    reason = separate_rows(load_config(folder)) if isinstance(spec, Unsupported) else None
+    if reason is None:
+        return say("packed", "打包")
+    en, zh = ROW_REASONS[reason]
+    return say(f"in separate rows, which is slower ({en})", f"样本单独成行，较慢（{zh}）")
+
+
+def _window(folder: Path, spec: DecoderSpec | Unsupported) -> int | None:
+    """The shortest attention window of a layer; None where every layer sees everything."""
+    from luthier.arch import Unsupported
+    from luthier.arch.model_config import load_config
+    from luthier.arch.row_mixing import attention_windows
+
+    windows = attention_windows(load_config(folder)) if isinstance(spec, Unsupported) else spec.windows
+    return min((window for window in windows if window), default=None)
+
+
+def _calls(choice: TemplateChoice) -> str:
+    if not choice.lost:
+        return choice.form.name
+    lost, lost_zh = ", ".join(choice.lost), "、".join(_LOSSES_ZH[loss] for loss in choice.lost)
+    return say(f"Luthier's own (its template loses: {lost})", f"Luthier 自己的格式（其对话模板会丢失：{lost_zh}）")
+
+
+def _turns(choice: TemplateChoice) -> str:
+    if choice.composed:
+        return say("composed turn by turn", "逐轮组合")
+    return say("as its template writes them", "按其对话模板")
+
+
+def _tokens_per_character(renderer: Renderer, text: str) -> float:
+    return round((len(renderer.text(text)) - len(renderer.text(""))) / len(text), 2)

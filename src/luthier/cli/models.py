@@ -15,7 +15,7 @@ from luthier.cli.client import has_server_address, open_client
 from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
 from luthier.cli.local import base_folder, default_base, local_catalogue, local_store, settings_of
-from luthier.cli.model_abilities import abilities
+from luthier.cli.model_abilities import abilities, ability_text
 from luthier.cli.model_suggestions import suggest_bases
 from luthier.cli.options import Options, data_options, local_options, pass_options, server_options
 from luthier.cli.output import (
@@ -225,12 +225,12 @@ def delete(options: Options, model: str, yes: bool) -> None:
         "Download a base model into the cache folder, so that serving and training need no network; without SOURCE, "
         "the default base model. SOURCE is a Hugging Face id, a ModelScope id, a folder with safetensors (which stays "
         "where it is) or a GGUF file. Weights are loaded as safetensors or GGUF only. An interrupted download is "
-        "resumed. Prints the folder.\n\n"
+        "resumed. Says what the model can do, and prints the folder.\n\n"
         "Examples: luthier models pull Qwen/Qwen3-0.6B, luthier models pull modelscope:Qwen/Qwen3-0.6B, "
         "luthier models pull ./model-q8_0.gguf --name mine",
         "把基座模型获取到缓存文件夹，之后的训练和推理不再需要网络；不给出 SOURCE 时获取默认的基座模型。"
         "SOURCE 可以是 Hugging Face 编号、ModelScope 编号、带 safetensors 的文件夹（保留在原处）或 GGUF 文件。"
-        "权重只加载 safetensors 和 GGUF 格式。中断的下载会从断点继续。打印所在文件夹。\n\n"
+        "权重只加载 safetensors 和 GGUF 格式。中断的下载会从断点继续。说明该模型能做什么，并打印所在文件夹。\n\n"
         "例子：luthier models pull Qwen/Qwen3-0.6B、luthier models pull modelscope:Qwen/Qwen3-0.6B、"
         "luthier models pull ./model-q8_0.gguf --name mine",
     ),
@@ -254,7 +254,13 @@ def pull(options: Options, source: str | None, name: str | None, revision: str |
         model_id, folder = pull_model(
             source, local_catalogue(), settings_of(options), note, progress, name=name, revision=revision
         )
-    print_json({"id": model_id, "path": str(folder)}) if options.json else click.echo(folder)
+    able = abilities(folder) if folder.is_dir() else {}
+    if options.json:
+        print_json({"id": model_id, "path": str(folder), **({"abilities": able} if able else {})})
+        return
+    if able:
+        note(ability_text(able))
+    click.echo(folder)
 
 
 @models.command(

@@ -6,6 +6,7 @@ for display only; an event that is not in the table stays English.
 
 import re
 
+from luthier.arch.row_mixing import ROW_REASONS
 from luthier.cli.finding_names import finding_name
 from luthier.language import current, say
 
@@ -103,10 +104,7 @@ _EVENTS = [
 ]  # fmt: skip
 _CODE_COUNT = re.compile(r"\b([a-z_]+) x(\d+)")
 _PHRASES = (
-    ("recurrent or convolution layers", "循环层或卷积层"),
-    ("attention code of its own", "自己的注意力实现"),
-    ("attention sinks", "注意力 sink"),
-    ("layers that mix the examples of a row", "会混合同一行样本的层"),
+    *ROW_REASONS.values(),
     ("full validation loss=", "完整验证损失="),
     ("validation loss=", "验证损失="),
     ("training loss=", "训练损失="),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from luthier.arch.row_mixing import ROW_REASONS
 from luthier.data.rendering.parity_report import ParityReport
 from luthier.native import NO_COMPILER
 from luthier.store import Event
@@ -24,12 +25,6 @@ STOPPED = Event("The server stopped; the job goes on from its last step when the
 _PROMPT_COMPLETIONS = (
     "Prompts and completions are trained inside the base model's chat template, as a user's message and its answer"
 )
-_ROW_REASONS = {
-    "recurrent": "recurrent or convolution layers",
-    "own_attention": "attention code of its own",
-    "sinks": "attention sinks",
-    "mixed_rows": "layers that mix the examples of a row",
-}
 
 
 def open_weights(model: str, title: str) -> Event:
@@ -62,7 +57,7 @@ def _notices(event: protocol.Event) -> list[Event]:
             return [Event(_trainable_parameters(event))]
         case protocol.SeparateRows(reason=reason):
             rows = "Each example has a row of its own, which is slower than packed ones"
-            return [Event(f"{rows}: the base model has {_ROW_REASONS[reason]}")]
+            return [Event(f"{rows}: the base model has {ROW_REASONS[reason][0]}")]
         case protocol.OwnTemplate(functions=functions):
             lost = "definitions, calls or results of functions" if functions else "messages"
             template = f"The base model's chat template loses {lost}"
