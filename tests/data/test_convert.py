@@ -155,6 +155,19 @@ def test_an_encoding_can_be_named(tmp_path: Path) -> None:
         read(tmp_path / "file", JSONL.encode(), encoding="big5")
 
 
+@pytest.mark.parametrize("between", ["", " ", ", ", "\t"])
+def test_objects_in_one_line(tmp_path: Path, between: str) -> None:
+    texts = [json.dumps(record) for record in ALPACA]
+    examples, notes = read(tmp_path / "f", between.join(texts).encode())
+    assert examples == read(tmp_path / "g", lines(*ALPACA))[0]
+    assert "JSON objects in one line" in notes
+
+
+def test_an_array_without_its_brackets(tmp_path: Path) -> None:
+    content = ",\n".join(json.dumps(record) for record in ALPACA) + ",\n"
+    assert read(tmp_path / "f", content.encode()) == read(tmp_path / "g", lines(*ALPACA))
+
+
 def test_a_bad_line_is_left_for_the_check(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(lines(*ALPACA) + b'{"instruction": "x"\n' + lines({"instruction": 1, "output": "x"}))

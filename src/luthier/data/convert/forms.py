@@ -6,6 +6,8 @@ A record is a JSON value (a row of a table is an object, cells by column), or th
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,8 +55,8 @@ def recognise_form(path: Path, sheet: str | None, named: Sequence[str] = ()) -> 
     if start.startswith(b"[") and start[1:].lstrip().startswith((b"{", b"]")) and _is_one_array(start):
         return _unwrapped(Form("JSON array", lambda: _values(path, inside_array=True)))
     if start.startswith(b"{"):
-        form = Form("indented JSON", lambda: _values(path)) if _is_indented(start) else Form("", lambda: _lines(path))
-        return _unwrapped(form)
+        name = "indented JSON" if _is_indented(start) else "JSON objects in one line" if _is_chain(start) else ""
+        return _unwrapped(Form(name, lambda: _values(path) if name else _lines(path)))
     delimiter = _delimiter(start)
     if delimiter is None or not looks_like_table(csv_rows(path, delimiter)):
         return Form("", lambda: _lines(path))
@@ -105,10 +107,13 @@ def _pandas_rows(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> Iterator[Any]:
+    """The value of each line; a comma after it, as of an array without its brackets, does not count."""
     for line in read_lines(path):
-        try:
-            yield parse_line(line)
-        except FindingError:
+        for raw in (line.raw, line.raw.rstrip().removesuffix(b",")):
+            with suppress(FindingError):
+                yield parse_line(replace(line, raw=raw))
+                break
+        else:
             yield line.raw
 
 
@@ -131,6 +136,16 @@ def _is_indented(start: bytes) -> bool:
         # The first object may be longer than the head: then its first line is short, as in indented JSON.
         return len(start) > _CHUNK // 2 and text.split("\n", 1)[0].rstrip() in ("{", '{"messages": [', "{[")
     return "\n" in text[:end]
+
+
+def _is_chain(start: bytes) -> bool:
+    """Whether a second object follows the first one directly."""
+    try:
+        line = start.split(b"\n", 1)[0].decode("utf-8", "ignore")
+        _, end = json.JSONDecoder().raw_decode(line)
+    except (ValueError, RecursionError):
+        return False
+    return line[end:].lstrip(" \t,").startswith("{")
 
 
 def _values(path: Path, *, inside_array: bool = False) -> Iterator[Any]:

@@ -21,7 +21,8 @@ Repaired = tuple[Any, list[str]]  # (value, codes)
 
 _FULL_WIDTH = str.maketrans("：，｛｝［］　", ":,{}[] ")
 _CLOSING_QUOTES = {"“": "”", "「": "」", "『": "』", "‘": "’", "„": "”"}
-_LINE_NUMBER = re.compile(r"\s*\d+\s*[:.)|\t]\s*(?=[{\[])")
+_BEFORE_VALUE = re.compile(r"\s*(?:\[?\d+\]?\s*[:.)|\t]|\[\d+\]|data:|[-*+•])\s*(?=[{\[])")
+_AFTER_VALUE = re.compile(r"(?<=[}\]])\s*[,;]\s*$")
 # A backslash that begins no escape, after pairs of them.
 _BAD_ESCAPE = re.compile(r"""((?<!\\)(?:\\\\)*)\\([^"\\/bfnrtu]|u(?![0-9a-fA-F]{4}))""")
 _UNPRINTED_ESCAPE = re.compile(r"\\[abfv0-7N\n]")  # Python reads these escapes, but its `print` writes none of them
@@ -48,10 +49,10 @@ def repair_text(text: str) -> Iterator[Repaired]:
             return
 
 
-def _parse_without_number(text: str) -> Repaired | None:
-    """Removes the number of the line, as an editor prints it before an object."""
-    match = _LINE_NUMBER.match(text)
-    return (parse_json(text[match.end() :]), ["json_invalid"]) if match else None
+def _parse_without_marks(text: str) -> Repaired | None:
+    """Removes marks around a value: the number of the line, a bullet, `data:` of a stream; a comma or semicolon."""
+    value = _AFTER_VALUE.sub("", _BEFORE_VALUE.sub("", text, count=1))
+    return (parse_json(value), ["json_invalid"]) if value != text else None
 
 
 def _parse_with_backslashes(text: str) -> Repaired | None:
@@ -167,5 +168,5 @@ _PARSERS = (
     _parse_without_equal_keys,
     _parse_with_backslashes,
     _parse_python,
-    _parse_without_number,
+    _parse_without_marks,
 )
