@@ -48,6 +48,34 @@ def test_a_plain_answer(scripted: OpenAI, engine: ScriptedEngine) -> None:
     assert response.completed_at >= response.created_at
 
 
+@pytest.mark.parametrize("more", [{}, {"tools": True}, {"format": True}], ids=["text", "call", "structured"])
+def test_it_is_what_a_chat_answers(client: OpenAI, more: dict[str, bool]) -> None:
+    """On a real engine: the same prompt, the same grammar, the same tokens."""
+    sampling: Any = {"model": "gpt-4o-mini", "temperature": 0}
+    chat: Any = {"messages": [{"role": "user", "content": "hello"}], "max_completion_tokens": 40, **sampling}
+    params: Any = {"input": "hello", "max_output_tokens": 40, **sampling}
+    schema = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}
+    if "tools" in more:
+        params |= {"tools": [LIGHT], "tool_choice": "required"}
+        function = {name: LIGHT[name] for name in ("name", "parameters")}
+        chat |= {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+    if "format" in more:
+        params["text"] = {"format": {"type": "json_schema", "name": "light", "schema": schema}}
+        chat["response_format"] = {"type": "json_schema", "json_schema": {"name": "light", "schema": schema}}
+    completion, response = client.chat.completions.create(**chat), client.responses.create(**params)
+    message, usage = completion.choices[0].message, completion.usage
+    assert response.output_text == (message.content or "")
+    arguments = [item.arguments for item in response.output if item.type == "function_call"]
+    assert arguments == [call.function.arguments for call in message.tool_calls or []]
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (usage.prompt_tokens, usage.completion_tokens)
+    final = events_of(client, **params)[-1]["response"]
+    assert [_without_ids(item) for item in final["output"]] == [_without_ids(i) for i in response.to_dict()["output"]]
+
+
+def _without_ids(item: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if name not in ("id", "call_id")}
+
+
 def test_it_is_stored_as_it_was_answered(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("good day")
     response = respond(scripted, [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}])
