@@ -13,7 +13,7 @@ LINES = [
     {"asgi", "cli"},
     {"runtime"},
     {"export", "migrate", "server", "worker"},
-    {"catalogue", "evaluation", "generate", "inference", "store", "training", "webhooks"},
+    {"catalogue", "evaluation", "event_texts", "generate", "inference", "store", "training", "webhooks"},
     {"arch", "data", "native"},
     {"base_config", "plugins", "settings", "weights"},
     {"dashboard", "hardware", "types"},

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from command_line import run
 
-from luthier.cli.finding_names import NAMES, finding_name
 from luthier.data.findings import all_kinds
+from luthier.data.findings.names import NAMES, finding_name
 
 
 def test_a_good_file(train: Path) -> None:

@@ -40,6 +40,18 @@ def test_a_job_with_its_progress_and_curves(bare: Bare, bare_client: OpenAI) -> 
     assert _get(bare, f"/{job_id}").json()["queue"] is None
 
 
+def test_events_and_failures_in_chinese(bare: Bare, bare_client: OpenAI) -> None:
+    job_id = _job(bare_client)
+    error = {"code": "invalid_training_file", "message": "Line 2 has no answer", "param": "training_file"}
+    event = Event("The job failed: Line 2 has no answer", level="error")
+    bare.store.jobs.transition(job_id, ("validating_files",), "failed", event, error=error)
+    assert _get(bare, f"/{job_id}").json()["failure"] == "Line 2 has no answer"
+    assert "训练文件" in _get(bare, f"/{job_id}", lang="zh").json()["failure"]
+    first = _get(bare, f"/{job_id}/events", lang="zh").json()["data"][0]
+    assert first["message"] == f"已创建微调任务：{job_id}"
+    assert _get(bare, f"/{job_id}/events", after=first["id"]).json()["data"][0]["message"] == event.message
+
+
 def test_jobs_of_another_project_do_not_exist(keyed: Bare, a: OpenAI) -> None:
     job_id = _job(a)
     for path in (f"/{job_id}", f"/{job_id}/metrics"):

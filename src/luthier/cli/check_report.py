@@ -14,9 +14,9 @@ from rich.text import Text
 
 from luthier.cli.check_numbers import print_numbers
 from luthier.cli.errors import CliError
-from luthier.cli.finding_names import finding_name
 from luthier.cli.i18n import printable
 from luthier.cli.output import plural, stderr_console
+from luthier.data.findings.names import finding_name
 from luthier.language import say
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.text import Text
 
 from luthier.cli.errors import CliError
-from luthier.cli.finding_names import finding_name
 from luthier.cli.i18n import printable
 from luthier.cli.output import plural
+from luthier.data.findings.names import finding_name
 from luthier.language import say
 
 if TYPE_CHECKING:

@@ -22,7 +22,9 @@ class QueuePlace(Response):
 
 
 class JobView(Response):
-    """`base`: the name of the weights that are trained, as `x-luthier-served-by` has it."""
+    """`base`: the name of the weights that are trained, as `x-luthier-served-by` has it. `failure`: why the job failed,
+    in the language of the request.
+    """
 
     id: str
     object: Literal["luthier.job"] = "luthier.job"
@@ -30,6 +32,7 @@ class JobView(Response):
     base: str
     progress: Progress | None
     queue: QueuePlace | None
+    failure: str | None
 
 
 class MetricSeries(Response):

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from luthier.event_texts import chinese_event, chinese_failure
+from luthier.language import Language
 from luthier.server.http.pagination import Limit, list_page
 from luthier.server.model_resolver import display_name
 from luthier.server.state import State, StateDep
@@ -19,15 +21,15 @@ _SPARKLINE_POINTS = 40
 
 
 @router.get("")
-def list_jobs(state: StateDep, limit: Limit = 20, after: str | None = None) -> ListPage[JobView]:
+def list_jobs(state: StateDep, limit: Limit = 20, after: str | None = None, lang: Language = "en") -> ListPage[JobView]:
     """Newest first."""
     page = state.store.jobs.rows(limit=limit, after=after)
-    return list_page(Page(_views(state, page.data), page.has_more))
+    return list_page(Page(_views(state, page.data, lang), page.has_more))
 
 
 @router.get("/{job_id}")
-def retrieve(job_id: str, state: StateDep) -> JobView:
-    (view,) = _views(state, [state.store.jobs.get(job_id)])
+def retrieve(job_id: str, state: StateDep, lang: Language = "en") -> JobView:
+    (view,) = _views(state, [state.store.jobs.get(job_id)], lang)
     return view
 
 
@@ -45,12 +47,18 @@ def metrics(
 
 
 @router.get("/{job_id}/events")
-def list_events(job_id: str, state: StateDep, limit: Limit = 100, after: str | None = None) -> ListPage[JobEvent]:
+def list_events(
+    job_id: str, state: StateDep, limit: Limit = 100, after: str | None = None, lang: Language = "en"
+) -> ListPage[JobEvent]:
     """Events without metrics, the oldest first, so that `after` the last known one come the new ones."""
-    return list_page(state.store.jobs.messages(job_id, limit=limit, after=after))
+    page = state.store.jobs.messages(job_id, limit=limit, after=after)
+    if lang == "zh":
+        events = [event.model_copy(update={"message": chinese_event(event.message)}) for event in page.data]
+        page = Page(events, page.has_more)
+    return list_page(page)
 
 
-def _views(state: State, jobs: Sequence[Job]) -> list[JobView]:
+def _views(state: State, jobs: Sequence[Job], lang: Language) -> list[JobView]:
     progress = state.store.job_metrics.progress([job.id for job in jobs], points=_SPARKLINE_POINTS)
     places = state.store.job_queue.places() if any(job.status in ("validating_files", "queued") for job in jobs) else {}
     return [
@@ -61,7 +69,14 @@ def _views(state: State, jobs: Sequence[Job]) -> list[JobView]:
                 "base": display_name(job.base),
                 "progress": asdict(progress[job.id]) if job.id in progress else None,
                 "queue": asdict(places[job.id]) if job.id in places else None,
+                "failure": _failure(job, lang),
             }
         )
         for job in jobs
     ]
+
+
+def _failure(job: Job, lang: Language) -> str | None:
+    if job.error is None:
+        return None
+    return chinese_failure(job.error["code"], job.error["message"]) if lang == "zh" else job.error["message"]

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useMemo, useRef, useState } from "../preact.js";
 import { get, post, request, save } from "../api.js";
-import { clock, date, number, t } from "../i18n.js";
+import { clock, currentLanguage, date, number, t } from "../i18n.js";
 import { Bar, Copy, ErrorBox, Loading, Status, usePolled, useTitle } from "../ui.js";
 import { Chart } from "../chart.js";
 import { jobName, queueText, timeText } from "./jobs.js";
@@ -53,14 +53,14 @@ function joined(before, added) {
 /** Messages of a job, the newest first; only new ones are fetched. @param {string} id @param {boolean} live */
 function useMessages(id, live) {
   const known = useRef(/** @type {any[]} */ ([]));
-  useEffect(() => { known.current = []; }, [id]);
+  useEffect(() => { known.current = []; }, [id, currentLanguage()]);
   const { data } = usePolled(async () => {
     for (;;) {
-      const page = await get(`/luthier/jobs/${id}/events`, { after: known.current[0]?.id, limit: 200 });
+      const page = await get(`/luthier/jobs/${id}/events`, { after: known.current[0]?.id, limit: 200, lang: currentLanguage() });
       known.current = [...page.data.reverse(), ...known.current];
       if (!page.has_more) return known.current;
     }
-  }, [id, live], live ? 3 : 0);
+  }, [id, live, currentLanguage()], live ? 3 : 0);
   return data ?? [];
 }
 
@@ -91,7 +91,7 @@ function RisingNotice({ series }) {
 /** @param {{ id: string }} props */
 export function JobPage({ id }) {
   const [live, setLive] = useState(true);
-  const { data: view, error, reload } = usePolled(() => get(`/luthier/jobs/${encodeURIComponent(id)}`), [id, live], live ? 2 : 0);
+  const { data: view, error, reload } = usePolled(() => get(`/luthier/jobs/${encodeURIComponent(id)}`, { lang: currentLanguage() }), [id, live, currentLanguage()], live ? 2 : 0);
   const { data: checkpoints } = usePolled(() => get(`/fine_tuning/jobs/${encodeURIComponent(id)}/checkpoints`, { limit: 100 }), [id, live], live ? 5 : 0);
   const series = useMetrics(id, live);
   const messages = useMessages(id, live);
@@ -121,7 +121,7 @@ function State({ view }) {
   const { job, progress, queue } = view;
   if (job.status === "failed") {
     const file = job.error?.param === "validation_file" ? job.validation_file : job.training_file;
-    return html`<div class="notice bad"><strong>${t("failure")}</strong><p class="message">${job.error?.message}</p>
+    return html`<div class="notice bad"><strong>${t("failure")}</strong><p class="message">${view.failure}</p>
       ${/file/.test(`${job.error?.param} ${job.error?.code}`) && html`<a href=${`#/file/${file}?findings=1`}>${t("seeFile")}</a>`}</div>`;
   }
   if (job.fine_tuned_model && job.status === "succeeded") {

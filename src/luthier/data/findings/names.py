@@ -1,6 +1,6 @@
 """Chinese names of the finding codes, for headings and events; the sentences are those of `luthier.data.findings`."""
 
-from luthier.language import current
+from luthier.language import Language, current
 
 NAMES = {
     "encoding_invalid": "编码无效",
@@ -117,6 +117,6 @@ NAMES = {
 }
 
 
-def finding_name(code: str) -> str:
-    """The code, in Chinese after its name; codes of plugins have none."""
-    return f"{NAMES[code]}（{code}）" if current() == "zh" and code in NAMES else code
+def finding_name(code: str, language: Language | None = None) -> str:
+    """The code, in Chinese after its name; codes of plugins have none. `language`: None for that of the user."""
+    return f"{NAMES[code]}（{code}）" if (language or current()) == "zh" and code in NAMES else code
