@@ -41,6 +41,9 @@ PATHS = [
     ("DELETE", "/conversations/(?P<new_conversation>conv_123)"),
     ("GET", "/conversations/(?P<conversation>conv_123)/items/(?P<item>msg_abc)"),
     ("DELETE", "/conversations/(?P<conversation>conv_123)/items/(?P<new_item>msg_abc)"),
+    ("GET", "/webhook_endpoints/(?P<webhook_endpoint>whe_123)"),
+    ("POST", "/webhook_endpoints/(?P<webhook_endpoint>whe_123)(/rotate_secret|/test)?"),
+    ("DELETE", "/webhook_endpoints/(?P<new_webhook_endpoint>whe_123)"),
     ("GET", "/models/(?P<model>gpt-6-astra|gpt-4o-mini)"),
     ("DELETE", "/models/(?P<new_model>ft:gpt-4o-mini:acemeco:suffix:abc123)"),
 ]
@@ -135,6 +138,7 @@ VALUES = [
         _CREATED, "stream_options", {"include_obfuscation": True}, REMOVED, "without a stream", when=("stream", False)
     ),
     _id("POST /batches", "input_file_id", ("input_file_id", "string"), "batch_file"),
+    Stand("POST /webhook_endpoints(/whe_123)?", "url", "https://", "webhook_url", "no host", seed=True),
     Stand("POST /embeddings", "encoding_format", "base64", "float", "strict mode refuses what the client asks for"),
 ]
 

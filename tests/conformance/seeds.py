@@ -173,6 +173,21 @@ class Seeds:
             input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h"
         ).id
 
+    # -- webhooks --------------------------------------------------------------------------------------------
+
+    @property
+    def webhook_url(self) -> str:
+        """The server under test answers events with status 404, which a test of an endpoint reports."""
+        return f"http://localhost:{self._http.base_url.port}/hook"
+
+    @cached_property
+    def webhook_endpoint(self) -> str:
+        return self.new_webhook_endpoint
+
+    @property
+    def new_webhook_endpoint(self) -> str:
+        return self._client.webhooks.create(name="x", url=self.webhook_url, event_types=["batch.completed"]).id
+
     # -- jobs ------------------------------------------------------------------------------------------------
 
     @cached_property
