@@ -148,7 +148,7 @@ def test_pauses_grow_to_an_hour_until_a_message_is_given_up(
 def test_what_is_deleted_is_not_told_any_more(store: Store) -> None:
     endpoint, kept, dropped = _endpoint(store), _end(store), _end(store)
     with store._database.write() as connection:
-        drop_messages(connection, dropped)
+        drop_messages(connection, [dropped])
     assert [message.subject for message in store.outbox.list(endpoint, limit=9, after=None).data] == [kept]
     store.webhooks.delete(endpoint)
     assert store.outbox.claim(OWNER) is None

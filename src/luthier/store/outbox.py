@@ -5,7 +5,7 @@ sends the messages after the commit (`luthier.store.work_queue`), at least once:
 is sent again under the same id. Messages about one subject reach a destination in the order of their changes.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,9 +128,9 @@ def post_message(connection: Connection, *, destination: str, subject: str, body
     connection.execute(insert(outbox).values(**row, created_at=now(), attempts=0))
 
 
-def drop_messages(connection: Connection, subject: str) -> None:
-    """Inside the transaction that deletes `subject`: nothing is sent about it any more."""
-    connection.execute(delete(outbox).where(outbox.c.subject == subject, outbox.c.status == "pending"))
+def drop_messages(connection: Connection, subjects: Sequence[str]) -> None:
+    """Inside the transaction that deletes `subjects`: nothing is sent about them any more."""
+    connection.execute(delete(outbox).where(outbox.c.subject.in_(subjects), outbox.c.status == "pending"))
 
 
 def drop_destination(connection: Connection, destination: str) -> None:

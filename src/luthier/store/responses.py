@@ -13,6 +13,7 @@ from sqlalchemy import JSON, Column, Connection, Integer, RowMapping, String, Ta
 
 from luthier.store.conversations import require_conversation
 from luthier.store.database import Database, key_columns, metadata, project_column
+from luthier.store.outbox import drop_messages
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import is_seeded
@@ -246,6 +247,7 @@ def _no_previous(response_id: str, later: str | None) -> NotFoundError:
 
 def _delete(connection: Connection, ids: list[str]) -> None:
     drop_responses(connection, ids)
+    drop_messages(connection, ids)
     connection.execute(delete(responses).where(responses.c.id.in_(ids)))
 
 
