@@ -41,7 +41,8 @@ class Distribution:
 
     @classmethod
     def of(cls, values: list[int]) -> "Distribution":
-        low, high = np.percentile(values, [5, 95])
+        ordered = np.sort(values)
+        low, high = np.interp(np.multiply((0.05, 0.95), len(ordered) - 1), np.arange(len(ordered)), ordered)
         bars = np.histogram(values, bins=_BARS, range=(min(values), max(max(values), min(values) + 1)))[0]
         mean = sum(values) / len(values)
         return cls(sum(values), min(values), float(low), mean, float(high), max(values), bars.tolist())

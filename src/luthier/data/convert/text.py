@@ -8,8 +8,6 @@ import gzip
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from charset_normalizer import from_bytes
-
 from luthier.data.convert.workbooks import PARQUET, refuse_binary, require_expansion
 from luthier.data.findings import FindingError, make_finding
 
@@ -112,6 +110,8 @@ def _encoding_of(head: bytes) -> str:
             return "utf-8"
         if _is_chinese(head):
             return "gb18030"
+        from charset_normalizer import from_bytes  # takes time to import, and most files are UTF-8
+
         guess = from_bytes(head[: 64 * 1024]).best()
         excerpt = f"0x{head[error.start]:02x}" + (f", {guess.encoding}?" if guess else "")
         raise FindingError(make_finding("encoding_ambiguous", value=excerpt)) from None

@@ -86,7 +86,9 @@ class AnswerColumn(TextColumn):
         if not text_indices:
             return []
         own = np.frombuffer(self.text_indices, np.int64)
-        among: list[int] = np.flatnonzero(np.isin(own, list(text_indices))).tolist()
+        is_selected = np.zeros(max(*text_indices, int(own.max(initial=0))) + 1, np.bool_)
+        is_selected[list(text_indices)] = True
+        among: list[int] = np.flatnonzero(is_selected[own]).tolist()
         return among
 
 

@@ -75,4 +75,7 @@ class JoinedTexts:
 
 def _indices(starts: npt.NDArray[np.intp], positions: npt.ArrayLike) -> set[int]:
     places = np.asarray(positions, dtype=np.intp)
-    return set(np.unique(np.searchsorted(starts, places, side="right") - 1).tolist()) if places.size else set()
+    if not places.size:
+        return set()
+    texts = np.searchsorted(starts, places, side="right") - 1
+    return set(texts[np.diff(texts, prepend=-1) != 0].tolist())

@@ -175,6 +175,8 @@ def _earliest_partners(
     lefts: npt.NDArray[np.int32], rights: npt.NDArray[np.int32]
 ) -> Iterator[tuple[np.int32, np.int32]]:
     """(its earliest partner, right index) for each right index once, ascending."""
+    if not len(rights):
+        return
     order = np.lexsort((lefts, rights))
     indices, begins = np.unique(rights[order], return_index=True)
     yield from zip(lefts[order][begins], indices, strict=True)

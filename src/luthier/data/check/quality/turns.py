@@ -75,13 +75,15 @@ class TurnCheck(QualityCheck):
 
 def _repeated_answers(batch: Batch) -> Iterator[Finding]:
     """Messages right after a trained answer of the same example that are answers or calls themselves."""
-    answers = _places(batch.answers.examples, batch.answers.messages)
-    seconds = answers
+    answers = places = _places(batch.answers.examples, batch.answers.messages)
     if batch.calls:
         calls = _places([call.example for call in batch.calls], [call.message for call in batch.calls])
-        seconds = np.union1d(answers, calls)
-    for place in seconds[np.isin(seconds - 1, answers, assume_unique=True)].tolist():
-        yield batch.finding("assistant_repeated", place >> _MESSAGE_BITS, place % (1 << _MESSAGE_BITS) - 1)
+        places = np.array(sorted({*answers.tolist(), *calls.tolist()}))
+    seconds = places[1:][np.diff(places) == 1].tolist()
+    trained = set(answers.tolist()) if seconds else ()
+    for place in seconds:
+        if place - 1 in trained:
+            yield batch.finding("assistant_repeated", place >> _MESSAGE_BITS, place % (1 << _MESSAGE_BITS) - 1)
 
 
 def _places(examples: Sequence[int], messages: Sequence[int]) -> npt.NDArray[np.int64]:
