@@ -251,7 +251,7 @@ def test_a_folder_without_a_readable_config_is_unsupported(tmp_path: Path) -> No
             (tmp_path / "config.json").write_text(text)
         spec = DecoderSpec.from_folder(tmp_path)
         assert isinstance(spec, Unsupported)
-        assert "its config.json" in spec.reason
+        assert "config.json" in spec.reason
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     assert DecoderSpec.from_folder(tmp_path) == _spec(LLAMA)
 

@@ -88,16 +88,18 @@ def test_the_loss_is_that_of_plain_transformers(model, tiny_base: Path) -> None:
     assert ours == pytest.approx(total / weight, rel=1e-5)
 
 
-def test_gradients_are_those_of_autograd(model) -> None:
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_gradients_are_those_of_autograd(model, softcap: float | None) -> None:
     """The output layer's own backward, against softmax cross-entropy written out."""
     batch = pack(_examples(25, 14), CPU)
     base = model.get_base_model()
     hidden = torch.randn(len(batch.targets), base.config.hidden_size, requires_grad=True)
     weight = base.get_output_embeddings().weight.detach()
-    values, likeliest = logprobs._TokenLogProbabilities.apply(hidden, weight, batch.targets)
+    values, likeliest = logprobs._TokenLogProbabilities.apply(hidden, weight, batch.targets, softcap)
     (values * batch.weights).sum().backward()
     again = hidden.detach().requires_grad_()
     logits = again @ weight.T
+    logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
     reference = logits.log_softmax(-1).gather(-1, batch.targets[:, None])[:, 0]
     (reference * batch.weights).sum().backward()
     assert torch.allclose(values, reference, atol=1e-5)

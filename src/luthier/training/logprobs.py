@@ -85,11 +85,11 @@ def log_probabilities(model: Any, batch: PackedBatch) -> tuple[torch.Tensor, tor
         hidden = states.index_select(0, batch.logit_indices)
     layer, head = base.get_output_embeddings(), model.luthier_head
     trained = layer.weight.requires_grad and torch.is_grad_enabled()
-    if trained or layer.bias is not None or head.softcap is not None:
+    if trained or layer.bias is not None:
         return _through_logits(hidden, layer, head, batch.targets)
     hidden = hidden if head.scale == 1 else hidden * head.scale
     outputs: tuple[torch.Tensor, torch.Tensor] = _TokenLogProbabilities.apply(  # type: ignore[no-untyped-call]
-        hidden, layer.weight, batch.targets
+        hidden, layer.weight, batch.targets, head.softcap
     )
     return outputs
 
@@ -128,33 +128,51 @@ def _through_logits(
 class _TokenLogProbabilities(torch.autograd.Function):
     """log softmax(hidden @ weight.T)[target], with the gradient for `hidden` computed in the forward pass.
 
-    d log p(target) / d hidden = weight[target] - softmax @ weight. The output layer itself is frozen.
+    d log p(target) / d hidden = (one-hot(target) - softmax) @ weight, where a soft cap multiplies each word's factor by
+    1 - tanh^2. The output layer itself is frozen.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, softcap: float | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """hidden [N, D], weight [V, D], targets int [N]."""
         gradient = torch.empty_like(hidden) if hidden.requires_grad else None
         logprobs = torch.empty(len(targets), device=hidden.device)
         is_top = torch.empty_like(targets, dtype=torch.bool)
-        if bindings.supports_amx(hidden, weight) and len(weight) % bindings.AMX_MULTIPLE == 0:
+        supported = bindings.supports_amx(hidden, weight) and len(weight) % bindings.AMX_MULTIPLE == 0
+        if supported and softcap is None:
             out = 0 if gradient is None else gradient
             bindings.call("lm_head", hidden, hidden, weight, targets, logprobs, is_top, out, *hidden.shape, len(weight))
         else:
             for start in range(0, len(targets), _CHUNK):
                 rows = slice(start, start + _CHUNK)
                 logits = hidden[rows].to(weight.dtype) @ weight.T
+                tanh = None if softcap is None else torch.tanh(logits.div_(softcap))
+                logits = logits if tanh is None or softcap is None else tanh * softcap
                 logprobs[rows], is_top[rows] = log_softmax_at(logits, targets[rows], _ROWS)
                 if gradient is not None:
-                    probabilities = logits  # `log_softmax_at` leaves them there
-                    gradient[rows] = (weight[targets[rows]] - probabilities @ weight).to(gradient.dtype)
+                    gradient[rows] = _hidden_gradient(logits, targets[rows], weight, tanh).to(gradient.dtype)
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(is_top)
         return logprobs, is_top
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, None, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return (gradients[0][:, None].to(gradient.dtype) * gradient if gradient is not None else None), None, None
+        scaled = None if gradient is None else gradients[0][:, None].to(gradient.dtype) * gradient
+        return scaled, None, None, None
+
+
+def _hidden_gradient(
+    probabilities: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, tanh: torch.Tensor | None
+) -> torch.Tensor:
+    """The gradient of log-probabilities for hidden states [N, D], given `probabilities` [N, V], which is overwritten.
+
+    `tanh` [N, V]: of the capped logits, where they are capped.
+    """
+    if tanh is None:
+        return weight[targets] - probabilities @ weight
+    slopes = tanh.square_().neg_().add_(1)
+    target_slopes = slopes.gather(-1, targets[:, None])
+    return target_slopes * weight[targets] - probabilities.mul_(slopes) @ weight
