@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast test-clients test-browser check setup base clients clean
+.PHONY: help quickstart test test-fast test-clients test-browser wheel check setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
 	@echo "make check        set up, then ruff and mypy"
+	@echo "make wheel        build a wheel with compiled kernels for all CPUs of this architecture, into dist"
 	@echo "make clean        remove $(VENV)"
 
 quickstart: base
@@ -34,6 +35,10 @@ test-clients: setup
 test-browser: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	$(BIN)/python -m pytest -m browser tests/browser
+
+# Needs g++ or clang++; without LUTHIER_BUILD_KERNELS the wheel is pure Python, and kernels are compiled where they run.
+wheel: setup
+	LUTHIER_BUILD_KERNELS=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
 
 check: setup
 	$(BIN)/ruff check .

@@ -92,6 +92,17 @@ def test_a_check_that_fails_does_not_hide_the_others(monkeypatch: pytest.MonkeyP
     assert "Luthier" in result.stdout
 
 
+@pytest.mark.parametrize("prebuilt", [False, True])
+def test_doctor_asks_for_a_compiler_unless_kernels_are_prebuilt(
+    prebuilt: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_module, "CHECKS", [doctor_module._compiler])
+    monkeypatch.setattr("luthier.native.PREBUILT", tmp_path if prebuilt else tmp_path / "absent")
+    monkeypatch.setenv("PATH", "")
+    result = run("doctor")
+    assert ("install g++" in result.stdout) is not prebuilt
+
+
 @pytest.mark.services
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script(shell: str) -> None:

@@ -10,6 +10,7 @@ import torch
 
 import luthier.native
 from luthier.catalogue import Catalogue
+from luthier.hardware import cpu_features
 from luthier.inference.registry import select_engine
 from luthier.server import create_app
 from luthier.settings import DEFAULT_CACHE, Settings
@@ -240,6 +241,31 @@ def test_an_engine_compiles_into_the_cache_of_its_server(
     app = create_app(settings, Store(settings.data), Catalogue(settings.cache))
     assert select_engine(tiny_base, app.state.luthier.engines._options).name != "native"  # the file is empty
     assert {path.parent for path in compiled} == {tmp_path / "cache" / "kernels"}
+
+
+@needs_compiler
+def test_prebuilt_libraries_need_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a wheel has them, with their OpenMP runtime: that of the fastest tier is taken, or of the tier asked for."""
+    source = tmp_path / "threads.cpp"
+    source.write_text(
+        "#include <omp.h>\n"
+        'extern "C" int width() {\n'
+        "#ifdef __AVX2__\n  int width = 8;\n#else\n  int width = 4;\n#endif\n"
+        "#pragma omp parallel\n  { if (omp_get_num_threads() < 1) width = 0; }\n  return width;\n}\n"
+    )
+    folder = tmp_path / "prebuilt"
+    luthier.native.prebuild([source], folder)
+    assert (folder / "libgomp.so.1").is_file()
+    monkeypatch.setattr(luthier.native, "PREBUILT", folder)
+    monkeypatch.setenv("PATH", "")
+    fastest = luthier.native.load_library(tmp_path, source)
+    assert fastest
+    assert fastest.width() == (8 if "avx2" in cpu_features() else 4)
+    if lowest := luthier.native.load_library(tmp_path, source, tier="baseline"):
+        assert lowest.width() == 4
+    assert luthier.native.load_library(tmp_path, tmp_path / "another.cpp") is None
+    (folder / "broken-baseline.so").write_bytes(b"no library")
+    assert luthier.native.load_library(tmp_path, tmp_path / "broken.cpp", tier="baseline") is None
 
 
 def test_a_compiler_that_cannot_run_is_none(

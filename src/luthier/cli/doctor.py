@@ -149,6 +149,12 @@ def _port(settings: Settings) -> Iterator[Finding]:
 
 
 def _compiler(settings: Settings) -> Iterator[Finding]:
+    from luthier.native import PREBUILT
+
+    if PREBUILT.is_dir():
+        text = say("not needed: the package has compiled kernels", "不需要：安装包带有编译好的内核")
+        yield Finding("compiler", "ok", text)
+        return
     compiler = next((path for name in ("g++", "clang++") if (path := shutil.which(name))), None)
     if compiler:
         yield Finding("compiler", "ok", compiler)

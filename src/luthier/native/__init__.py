@@ -1,7 +1,8 @@
 """Compiles C++ kernels on the machine that runs them, once, in a few seconds; and passes tensors to them.
 
 A library is compiled for a CPU tier, or for the CPU of this machine, and lies in the cache folder under a fingerprint
-of sources, flags, compiler and CPU. `simd.h`, `avx512.h` and `amx.h` are headers that several rooms include.
+of sources, flags, compiler and CPU. A wheel may carry libraries that were compiled before, one for each tier, with the
+OpenMP runtime that they need (`prebuild`). `simd.h`, `avx512.h` and `amx.h` are headers that several rooms include.
 """
 
 import ctypes
@@ -12,10 +13,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.hardware import CPU_TIER_VARIABLE
+from luthier.hardware import CPU_TIER_VARIABLE, cpu_tiers
 
 _HEADERS = tuple(Path(__file__).with_name(name) for name in ("simd.h", "avx512.h", "amx.h"))
 _FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
@@ -27,6 +29,8 @@ _TIER_FLAGS = {  # of the tiers of `hardware`
     "neon": (),
     "baseline": (),
 }
+PREBUILT = Path(__file__).with_name("prebuilt")  # a folder that only such wheels have
+_OPENMP = "libgomp.so.1"
 NO_COMPILER = "No C++ compiler with OpenMP was found that works (g++ or clang++)"
 _log = logging.getLogger(__name__)
 
@@ -34,13 +38,14 @@ _log = logging.getLogger(__name__)
 def load_library(cache: Path, source: Path, *headers: Path, tier: str | None = None) -> ctypes.CDLL | None:
     """The library of `source`, compiled into `cache`/kernels unless it is there; `headers`: what it includes.
 
-    `tier`: of `hardware`; None: LUTHIER_CPU_TIER, else all that this CPU has. None without a compiler that has OpenMP;
-    the log says why a compiler that was found failed.
+    `tier`: of `hardware`; None: LUTHIER_CPU_TIER, else all that this CPU has. A prebuilt library is taken where there
+    is one. None without a compiler that has OpenMP; the log says why a compiler that was found failed.
     """
-    compiler = next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
-    if compiler is None:
-        return None
     tier = tier or os.environ.get(CPU_TIER_VARIABLE)
+    library = _load_prebuilt(source, [tier] if tier else [candidate.name for candidate in cpu_tiers()])
+    compiler = None if library else _find_compiler()
+    if compiler is None:
+        return library
     flags = (*_FLAGS, *(_TIER_FLAGS[tier] if tier else ("-march=native",)))
     try:
         path = cache / "kernels" / f"{_fingerprint(compiler, flags, (source, *headers, *_HEADERS))}.so"
@@ -51,6 +56,41 @@ def load_library(cache: Path, source: Path, *headers: Path, tier: str | None = N
         output = getattr(error, "stderr", None) or b""
         _log.warning("%s cannot be compiled: %s %s", source.name, error, output.decode(errors="replace")[-2000:])
         return None
+
+
+def prebuild(sources: Sequence[Path], folder: Path) -> None:
+    """Compiles each of `sources` into `folder` for every tier of this machine's architecture.
+
+    Raises RuntimeError without a compiler, CalledProcessError.
+    """
+    compiler = _find_compiler()
+    if compiler is None:
+        raise RuntimeError(NO_COMPILER)
+    tiers = ("amx", "avx512-bf16", "avx512", "avx2", "baseline") if platform.machine() == "x86_64" else ("neon",)
+    link = ("-static-libgcc", "-static-libstdc++", "-Wl,-rpath,$ORIGIN")
+    for source in sources:
+        for tier in tiers:
+            _compile(compiler, (*_FLAGS, *_TIER_FLAGS[tier], *link), source, folder / _prebuilt_name(source, tier))
+    runtime = subprocess.run([compiler, f"-print-file-name={_OPENMP}"], check=True, capture_output=True, text=True)
+    shutil.copyfile(runtime.stdout.strip(), folder / _OPENMP)
+
+
+def _load_prebuilt(source: Path, tiers: Sequence[str]) -> ctypes.CDLL | None:
+    """For the first of `tiers` that there is one for. One that cannot be loaded here is logged."""
+    path = next(filter(Path.exists, (PREBUILT / _prebuilt_name(source, tier) for tier in tiers)), None)
+    try:
+        return ctypes.CDLL(str(path)) if path else None
+    except OSError as error:
+        _log.warning("%s cannot be loaded: %s", path, error)
+        return None
+
+
+def _prebuilt_name(source: Path, tier: str) -> str:
+    return f"{source.stem}-{tier}.so"
+
+
+def _find_compiler() -> str | None:
+    return next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
 
 
 def has_amx(library: ctypes.CDLL | None) -> bool:
