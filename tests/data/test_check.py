@@ -164,6 +164,18 @@ CASES: dict[str, tuple[list[Any], list[Any]]] = {
         ],
         [chat(USER, tool_call('{"city": "R", "days": 1}'), tools=[STRICT])],
     ),
+    "definition_repeated": (
+        [chat(USER, ANSWER, tools=[TOOL, TOOL]), chat(USER, ANSWER, functions=[FUNCTION, {"name": "weather"}])],
+        [chat(USER, ANSWER, tools=[TOOL], functions=[FUNCTION])],
+    ),
+    "definitions_many": (
+        [chat(USER, ANSWER, functions=[{"name": f"f{number}"} for number in range(129)])],
+        [chat(USER, ANSWER, functions=[{"name": f"f{number}"} for number in range(128)])],
+    ),
+    "call_id_repeated": (
+        [chat(USER, tool_call() | {"tool_calls": tool_call()["tool_calls"] * 2})],
+        [chat(USER, tool_call())],
+    ),
     "definition_schema_invalid": (
         [
             chat(USER, ANSWER, functions=[{"name": "f", "parameters": {"type": "dict"}}]),

@@ -237,6 +237,22 @@ STRUCTURE: dict[str, Kind] = {
         'tools 写成 [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]；'
         "functions 写里层的对象；parallel_tool_calls 写 true 或 false。",
         "{at}: Input should be a valid definition"),
+    "definition_repeated": Kind(
+        "warning", "“{key}” defines {value} a second time", "“{key}” 第二次定义了 {value}",
+        "Keep one of the definitions, so that it is clear which arguments the function takes.",
+        "请只保留一个定义，让函数的参数明确。",
+        "{at}: Function defined twice"),
+    "definitions_many": Kind(
+        "warning", "{value} functions are defined; a request to a server may define {detail} at most",
+        "定义了 {value} 个函数；向服务器发的一个请求最多定义 {detail} 个",
+        "Define fewer of them in each example: those that one request is to offer.",
+        "请减少每个样本里的定义，只留一个请求里会提供的函数。",
+        "{at}: Too many functions"),
+    "call_id_repeated": Kind(
+        "warning", "two calls of this message have the id {value}, so their results cannot be told apart",
+        "这条消息里有两个调用的 id 都是 {value}，无法区分它们的结果",
+        "Give each call of a message an id of its own.", "请让同一条消息里每个调用的 id 各不相同。",
+        "{at}: Call id is not unique"),
     "definition_schema_invalid": Kind(
         "warning", '"{key}" is not a valid JSON schema, so calls were not validated against it: {value}',
         "“{key}” 不是合法的 JSON Schema，因此没有用它核对调用：{value}",

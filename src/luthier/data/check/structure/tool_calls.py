@@ -1,6 +1,7 @@
 """Checks of calls and definitions: their form, whether they match, and whether arguments satisfy their schema."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from luthier.data.jsonl.reader import parse_json
 from luthier.types.sized_cache import sized_cache
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # as the API defines it
+_MAX_DEFINITIONS = 128  # of a request
 _DEFINITION_KEYS = ("tools", "functions", "parallel_tool_calls")
 
 
@@ -28,6 +30,9 @@ def call_form(message: dict[str, Any]) -> Findings:
             yield make_finding("call_invalid", key=f"tool_calls[{index}].type")
         elif isinstance(call, dict) and not isinstance(call.get("id"), str | None):
             yield make_finding("call_invalid", key=f"tool_calls[{index}].id")
+    ids = Counter(str(call.get("id")) for call in tool_calls or [] if isinstance(call, dict) and call.get("id"))
+    for call_id in (call_id for call_id, count in ids.items() if count > 1):
+        yield make_finding("call_id_repeated", key="tool_calls", value=call_id)
     for path, call in calls_in(message):
         if isinstance(call, str):
             yield make_finding("call_invalid", key=path, value=call, detail="text")
@@ -131,6 +136,7 @@ def _definition_faults(fields: dict[str, Any]) -> Findings:
     for key in ("tools", "functions"):
         if not isinstance(fields.get(key), list | None):
             yield make_finding("definition_invalid", key=key)
+    names: set[tuple[str, str]] = set()  # with the key of the list that defines them
     for path, definition in definitions_in(fields):
         parameters = definition.get("parameters") if isinstance(definition, dict) else None
         if name_of(definition) is None or not isinstance(parameters, dict | None):
@@ -139,8 +145,14 @@ def _definition_faults(fields: dict[str, Any]) -> Findings:
         name = str(name_of(definition))
         if not _NAME.fullmatch(name):
             yield make_finding("function_name", key=path, value=name)
+        place = path.partition("[")[0], name
+        if place in names:
+            yield make_finding("definition_repeated", key=path, value=name)
+        names.add(place)
         if parameters and (error := schema_error(parameters)):
             yield make_finding("definition_schema_invalid", key=f"{path}.parameters", value=error)
+    if len(names) > _MAX_DEFINITIONS:
+        yield make_finding("definitions_many", value=len(names), detail=str(_MAX_DEFINITIONS))
     if not isinstance(fields.get("parallel_tool_calls"), bool | None):
         yield make_finding("definition_invalid", key="parallel_tool_calls")
 
