@@ -28,7 +28,7 @@ from luthier.types.aliases import check_alias_name, parse_target, project_and_na
 from luthier.types.allowed_hosts import AllowedHosts
 from luthier.types.api_keys import check_keys, project_and_key, read_key_file
 from luthier.types.job_options import MAX_ALPHA, MAX_RANK
-from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS
+from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS, TrackerName
 from luthier.types.projects import DEFAULT_PROJECT, PROJECT_ID
 from luthier.types.renamed_settings import with_current_names
 
@@ -162,6 +162,21 @@ class Settings(BaseSettings):
         ),
     )
     keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept per job; OpenAI keeps three.")
+    trackers: Annotated[list[TrackerName], NoDecode] = Field(
+        default_factory=list,
+        description=(
+            "Experiment trackers that the metrics of every job go to, separated by commas: wandb, tensorboard, mlflow, "
+            "trackio, swanlab. What they keep is in the folder `trackers` of the data folder. A job's `integrations` "
+            "choose wandb for that job. None: those of `integrations` only."
+        ),
+    )
+    wandb_api_key: SecretStr | None = Field(
+        None,
+        description="Weights & Biases key of this server. None: runs stay offline, until `wandb sync` sends them.",
+    )
+    mlflow_uri: str | None = Field(
+        None, description="MLflow tracking server, such as http://127.0.0.1:5000. None: a folder on this machine."
+    )
     lora_slots: int = Field(
         8, ge=1, description="LoRA adapters kept loaded per base model; the least recently used is evicted."
     )
@@ -287,7 +302,7 @@ class Settings(BaseSettings):
             env_settings.env_vars = with_current_names(env_settings.env_vars, "luthier_")
         return init_settings, env_settings, config
 
-    @field_validator("api_keys", "cors_origins", "capture", "webhook_hosts", mode="before")
+    @field_validator("api_keys", "cors_origins", "capture", "trackers", "webhook_hosts", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -366,18 +381,6 @@ class Settings(BaseSettings):
         owned = [(*project_and_name(entry), target) for entry, target in self.aliases.items()]
         names |= {name: target for owner, name, target in owned if owner is None}
         return names | {name: target for owner, name, target in owned if owner is not None and owner == project}
-
-    def dated_upstream_models(self) -> list[str]:
-        """The upstream models whose shutdown date matters: fine-tuned ones, and those with a local successor."""
-        names = [(project_and_name(entry)[1], target) for entry, target in self.aliases.items()]
-        targets = [parse_target(name, target) for name, target in names]
-        return sorted(
-            {
-                target.upstream_model
-                for target in targets
-                if target.upstream_model and (target.local or target.upstream_model.startswith("ft:"))
-            }
-        )
 
     def captures(self, project: str | None) -> bool:
         """Whether chat completions of `project` are captured; None: the whole organization's, in the default one."""

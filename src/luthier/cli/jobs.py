@@ -6,6 +6,7 @@ import base64
 import binascii
 import csv
 import io
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ import click
 
 from luthier.cli.client import check_kind, open_client
 from luthier.cli.errors import CliError
-from luthier.cli.options import GeneratedFile, Options, pass_options, server_options
+from luthier.cli.local import settings_of, trackers_folder
+from luthier.cli.options import GeneratedFile, Options, option, pass_options, server_options
 from luthier.cli.output import local_time, note, print_details, print_json, print_table, stdout_console, to_json
 from luthier.cli.plot import VALIDATION_MARK, Point, loss_plot
 from luthier.cli.progress_texts import event_text, status_text
 from luthier.cli.svg_chart import Series, line_chart
 from luthier.language import say
+from luthier.types.names import TRACKERS
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
@@ -212,6 +215,40 @@ def job_results(options: Options, job_id: str, plot: bool, svg: Path | None) -> 
         _print_plot(rows)
     else:
         click.echo(text, nl=not text.endswith("\n"))
+
+
+@jobs.command(
+    "track",
+    help=say(
+        "Send the metrics of a job, also of an old one, to an experiment tracker: wandb, tensorboard, mlflow, trackio "
+        "or swanlab. Keys and addresses are those of the settings. Prints the place of the run.\n\n"
+        "Example: luthier jobs track ftjob-abc123 --to tensorboard",
+        "把任务（包括以前的任务）的指标发往实验跟踪工具：wandb、tensorboard、mlflow、trackio 或 swanlab。"
+        "密钥和地址取自设置。打印运行记录所在位置。\n\n例子：luthier jobs track ftjob-abc123 --to tensorboard",
+    ),
+)
+@click.argument("job_id")
+@option("--to", "The tracker.", "实验跟踪工具。", name="tracker", required=True, type=click.Choice(TRACKERS))
+@option("--project", "The tracker's project.", "跟踪工具中的项目。", default="luthier")
+@server_options
+@pass_options
+def track(options: Options, job_id: str, tracker: str, project: str) -> None:
+    from luthier.worker.trackers.tracker import numbers, open_tracker, run_of_job
+
+    with open_client(options) as client:
+        job = to_json(client.fine_tuning.jobs.retrieve(job_id))
+        events = [to_json(event) for event in client.fine_tuning.jobs.list_events(job_id, limit=PAGE_SIZE)]
+    points = {int(event["data"]["step"]): event["data"] for event in events if event["type"] == "metrics"}
+    if not points:
+        raise CliError(say(f"{job_id} has no metrics.", f"{job_id} 没有指标。"))
+    settings = settings_of(options)
+    run = run_of_job(job, settings, trackers_folder(settings))
+    opened = open_tracker(tracker, replace(run, project=project))
+    for step, data in sorted(points.items()):
+        opened.log(step, numbers(data))
+    opened.finish()
+    result = {"job": job_id, "tracker": tracker, "place": opened.place, "steps": len(points)}
+    print_json(result) if options.json else click.echo(opened.place)
 
 
 def decode_results(content: bytes) -> str:

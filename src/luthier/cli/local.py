@@ -47,6 +47,11 @@ def local_store(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
+def trackers_folder(settings: Settings) -> Path:
+    """What experiment trackers keep on this machine."""
+    return settings.data / "trackers"
+
+
 def local_catalogue(fine_tuned: Path | None = None) -> Catalogue:
     """The base models on this machine. `fine_tuned`: the folder of fully fine-tuned ones."""
     from luthier.catalogue import Catalogue

@@ -11,7 +11,8 @@ TOPICS = (
                         "embedding_model", "upstream_base_url", "upstream_api_key", "capture",
                         "organization")),
     (("Training", "训练"), ("precision", "threads", "lora_rank", "lora_alpha", "lora_targets", "definitions",
-                          "result_turns", "keep_checkpoints", "worker", "python_graders")),
+                          "result_turns", "keep_checkpoints", "worker", "python_graders", "trackers",
+                          "wandb_api_key", "mlflow_uri")),
     (("Serving", "推理"), ("serving_weights", "lora_slots", "models_in_memory", "prefix_cache_bytes",
                          "default_max_tokens", "strict_calls", "batch_concurrency", "webhook_hosts")),
     (("vLLM", "vLLM"), ("vllm_url", "vllm_api_key", "vllm_command", "vllm_arguments")),
@@ -55,6 +56,11 @@ CHINESE = {
     "result_turns": "以函数调用结尾的训练样本中，补充函数结果和文字回答的比例；只用于没有此类回答的文件。0：不补充。",
     "definitions": "训练提示中的函数定义：完整、精简、省略三者在全部轮数中的比例；或只用 full、slim、none 中的一种。",
     "keep_checkpoints": "每个任务保留的最新检查点数；OpenAI 保留三个。",
+    "trackers": "所有任务的指标都发往的实验跟踪工具，用逗号分隔：wandb、tensorboard、mlflow、trackio、swanlab。"
+    "本机保存的内容在数据文件夹的 `trackers` 中。"
+    "任务的 `integrations` 为该任务单独指定 wandb。不设置则只按 `integrations`。",
+    "wandb_api_key": "本服务器的 Weights & Biases 密钥。不设置则运行记录保存在本机，可用 `wandb sync` 发送。",
+    "mlflow_uri": "MLflow 跟踪服务器，例如 http://127.0.0.1:5000。不设置则保存在本机文件夹中。",
     "lora_slots": "每个基座模型保持加载的 LoRA 适配器数；最久未使用的先移出。",
     "models_in_memory": "保持加载的基座模型和全量微调模型数；最久未使用的空闲模型先移出。",
     "python_graders": "Python 评分器。`sandbox`：在内核禁止访问文件、网络和进程的子进程中运行。"

@@ -20,6 +20,7 @@ from luthier.server.model_loader import ModelLoader
 from luthier.server.model_resolver import ModelResolver
 from luthier.settings import Settings
 from luthier.store import Retention, Store
+from luthier.types.aliases import dated_upstream_models
 
 _log = logging.getLogger(__name__)
 _MAX_CACHED_PROJECTS = 256
@@ -89,7 +90,7 @@ class AppState:
     def open(self) -> None:
         """When the application starts, in its event loop."""
         self.upstream = create_upstream_client(self.settings)
-        dated = self.settings.dated_upstream_models()
+        dated = dated_upstream_models(self.settings.aliases)
         if self.upstream and dated:
             self._dates = asyncio.create_task(self.upstream_models.follow_dates(self.upstream, dated))
         if self.settings.capture:

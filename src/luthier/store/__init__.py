@@ -156,6 +156,11 @@ class Store:
     def models_folder(self) -> Path:
         return self._folder / MODELS
 
+    @property
+    def trackers_folder(self) -> Path:
+        """What experiment trackers keep on this machine."""
+        return self._folder / "trackers"
+
     def job_folder(self, job_id: str) -> Path:
         """The folder that a job's trainer works in. Raises NotFoundError."""
         folder = self._folder / "jobs" / self.jobs.get(job_id).id

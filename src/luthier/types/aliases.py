@@ -1,6 +1,7 @@
 """Targets of model aliases: a model of the upstream service, a local model, or the first until it is gone."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from luthier.types.projects import DEFAULT_PROJECT
@@ -52,6 +53,20 @@ def parse_target(name: str, text: str) -> AliasTarget:
     if separator and (not successor or successor.startswith(UPSTREAM)):
         raise ValueError(f"the alias '{name}' names no local model after '{SEPARATOR}', as in upstream:|MODEL")
     return AliasTarget(model or name, successor or None, _parse_share(name, share) if has_share else 0.0)
+
+
+def dated_upstream_models(aliases: Mapping[str, str]) -> list[str]:
+    """The upstream models of the settings' aliases whose shutdown date matters: fine-tuned ones, and those with a local
+    successor.
+    """
+    targets = [parse_target(project_and_name(entry)[1], target) for entry, target in aliases.items()]
+    return sorted(
+        {
+            target.upstream_model
+            for target in targets
+            if target.upstream_model and (target.local or target.upstream_model.startswith("ft:"))
+        }
+    )
 
 
 def write_target(target: AliasTarget) -> str:

@@ -4,6 +4,7 @@ The weights behind a name are the settings' (`base`, `aliases`).
 """
 
 import re
+from typing import Literal, get_args
 
 from luthier.types.common import new_id
 
@@ -25,6 +26,9 @@ EMBEDDING_NAMES = ("text-embedding-3-small", "text-embedding-3-large", "text-emb
 
 # Prefix of fully fine-tuned models as base models, by their folder in the store; never valid in a request.
 TUNED = "tuned:"
+
+TrackerName = Literal["wandb", "tensorboard", "mlflow", "trackio", "swanlab"]
+TRACKERS: tuple[TrackerName, ...] = get_args(TrackerName)
 
 SUFFIX = re.compile(r"[\w.-]{1,64}")
 

@@ -134,6 +134,14 @@ def parity_checked(report: ParityReport) -> Event:
 SERVED_IN_EIGHT_BITS = Event("The model is served with its base's weights in 8 bits; --serving-weights full serves all")
 
 
+def tracked(name: str, place: str) -> Event:
+    return Event(f"Metrics go to {name}: {place}", key=f"tracked/{name}/{place}")
+
+
+def tracker_failed(name: str, error: str) -> Event:
+    return Event(f"The tracker {name} failed, and the job goes on without it: {error}", level="warn")
+
+
 def parity_ended_worker(attempts: int) -> str:
     """The message of a failed job."""
     return (

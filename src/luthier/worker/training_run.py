@@ -18,6 +18,7 @@ from luthier.worker import job_messages, job_spec_builder, out_of_memory
 from luthier.worker.context import WorkerContext
 from luthier.worker.lease import Lease
 from luthier.worker.model_publisher import ModelPublisher
+from luthier.worker.trackers.live import LiveTrackers
 from luthier.worker.trainer_events import TrainerEvents
 from luthier.worker.trainer_process import LocalTrainerProcess, TrainerProcess
 
@@ -83,9 +84,13 @@ class TrainingRun:
         stopper = threading.Thread(target=self._stop_with_worker, args=(trainer, exited), daemon=True)
         stopper.start()
         try:
-            with Lease(self._store.jobs.queue, self._job.id, self._job.owner, ("running",), on_lease_lost):
+            lease = Lease(self._store.jobs.queue, self._job.id, self._job.owner, ("running",), on_lease_lost)
+            with lease, LiveTrackers(self._job, self._store, self._context.settings) as trackers:
                 for fields in trainer.events():
-                    self._events.record(protocol.parse_event(fields))
+                    event = protocol.parse_event(fields)
+                    self._events.record(event)
+                    if isinstance(event, protocol.Metrics):
+                        trackers.log({"step": event.step, **event.metrics})
                 return trainer.wait()
         finally:
             exited.set()

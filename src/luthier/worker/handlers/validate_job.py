@@ -42,9 +42,6 @@ def validate(job: Job, store: Store, catalogue: Catalogue, default_targets: str)
         message += f" and validation file: {job.validation_file}"
     store.jobs.record(job.id, Event(message, key="validating"))
     reports = [_validate_file(file, job, store) for file in files]
-    if job.integrations:
-        message = "Integrations are not available on this server; metrics are in the events and the result file only"
-        store.jobs.record(job.id, Event(message, level="warn", key="integrations"))
     try:
         base = catalogue.folder(job.base, lambda message: store.jobs.record(job.id, Event(message)))
         if job.options.tuning == "lora":
