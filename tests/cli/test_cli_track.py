@@ -10,7 +10,6 @@ from fake_api import FakeAPI, event, step_event
 from luthier.worker.trackers import tracker as trackers
 from luthier.worker.trackers.tracker import TrackedRun
 
-
 pytestmark = pytest.mark.services
 
 
