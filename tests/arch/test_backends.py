@@ -9,6 +9,7 @@ from transformers import AutoConfig
 
 from families import FAMILIES, make_base
 from luthier.arch import Backend, DecoderSpec, Feature, Unsupported
+from luthier.arch.features import CHINESE_NAMES
 from luthier.inference.options import EngineOptions
 from luthier.inference.registry import BACKENDS, build_engine, select_engine
 from luthier.training.lora import fused_decoder
@@ -49,6 +50,16 @@ def test_a_refusal_names_the_features(name: str) -> None:
     )
 
 
+def test_a_refusal_is_chinese_where_it_is_asked_for() -> None:
+    assert CHINESE_NAMES.keys() == set(Feature)
+    backend = BACKENDS["openvino"]
+    assert backend.refusal(_spec(model_type="qwen3"), "zh") == "引擎 openvino 不支持：QK 归一化"
+    assert (
+        backend.refusal(_spec(model_type="gpt_neox"), "zh")
+        == "引擎 openvino 不支持这种架构：没有模型类型“gpt_neox”的结构描述"
+    )
+
+
 def test_a_refusal_lists_all_features() -> None:
     assert BACKENDS["openvino"].refusal(_spec(model_type="olmo2")) == (
         "the engine openvino does not support QK-norm over all heads together and norms after attention and MLP "
@@ -58,7 +69,7 @@ def test_a_refusal_lists_all_features() -> None:
 
 def test_a_backend_supports_a_twist_once_it_says_so() -> None:
     spec = _spec(model_type="qwen3")
-    assert Backend("a new engine", BACKENDS["openvino"].supported | {Feature.QK_NORM}).refusal(spec) is None
+    assert Backend("a new engine", "新引擎", BACKENDS["openvino"].supported | {Feature.QK_NORM}).refusal(spec) is None
 
 
 @pytest.fixture

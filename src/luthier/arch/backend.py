@@ -4,18 +4,30 @@ from dataclasses import dataclass
 
 from luthier.arch.decoder import DecoderSpec, Unsupported
 from luthier.arch.features import Feature, listed
+from luthier.language import Language, say
 
 
 @dataclass(frozen=True)
 class Backend:
-    """`name`: as error messages call it, such as "the engine native"."""
+    """`name` and `chinese`: as error messages call it, such as "the engine native"."""
 
     name: str
+    chinese: str
     supported: frozenset[Feature]
 
-    def refusal(self, spec: DecoderSpec | Unsupported) -> str | None:
-        """Why it cannot compute the decoder; None if it can."""
+    def refusal(self, spec: DecoderSpec | Unsupported, language: Language | None = "en") -> str | None:
+        """Why it cannot compute the decoder, in `language` or that of the environment; None if it can."""
         if isinstance(spec, Unsupported):
-            return f"{self.name} does not support this architecture: {spec.reason}"
+            return say(
+                f"{self.name} does not support this architecture: {spec.reason}",
+                f"{self.chinese}不支持这种架构：{spec.chinese}",
+                language,
+            )
         missing = spec.features - self.supported
-        return f"{self.name} does not support {listed(missing)}" if missing else None
+        if not missing:
+            return None
+        return say(
+            f"{self.name} does not support {listed(missing)}",
+            f"{self.chinese}不支持：{listed(missing, 'zh')}",
+            language,
+        )

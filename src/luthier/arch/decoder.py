@@ -6,7 +6,7 @@ another model.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,17 @@ from luthier.arch.features import ACTIVATIONS, Feature
 from luthier.arch.model_config import load_config
 from luthier.arch.reader import ConfigReader
 from luthier.arch.rotary import Rotary
+from luthier.arch.undescribed import Undescribed
 from luthier.base_config import read_config, text_section
 from luthier.types.errors import BaseModelError
 
 
 @dataclass(frozen=True)
 class Unsupported:
-    """A config that is not described here, and why."""
+    """A config that is not described here, and why, in English and Chinese."""
 
     reason: str
+    chinese: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class DecoderSpec:
                 structure=reader.structure(),
             )
         except (TypeError, ValueError, ZeroDivisionError) as error:
-            return Unsupported(str(error))
+            return Unsupported(str(error), error.chinese if isinstance(error, Undescribed) else str(error))
 
     @classmethod
     def from_folder(cls, base: Path) -> "DecoderSpec | Unsupported":
@@ -103,7 +105,7 @@ class DecoderSpec:
             complete = "text_config" not in values or set(SIZES) <= text.keys()
             return cls.from_config(text if complete else load_config(base))
         except BaseModelError as error:
-            return Unsupported(str(error))
+            return Unsupported(str(error), str(error))
 
     @property
     def features(self) -> frozenset[Feature]:

@@ -9,21 +9,27 @@ from luthier.arch.families import FAMILIES, SIZES
 from luthier.arch.features import ACTIVATIONS, Feature
 from luthier.arch.inert_keys import INERT, INERT_WHEN_FALSE
 from luthier.arch.rotary import Rotary, read_rotary
+from luthier.arch.undescribed import Undescribed
 
 
 class ConfigReader:
-    """The constructor and the methods raise ValueError for a config that is not described here."""
+    """The constructor and the methods raise Undescribed for a config that is not described here."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.model_type = str(values.get("model_type"))
         if self.model_type not in FAMILIES:
-            raise ValueError(f"the model type '{self.model_type}' is not described")
+            raise Undescribed(
+                f"the model type '{self.model_type}' is not described", f"没有模型类型“{self.model_type}”的结构描述"
+            )
         self._values, self._family = values, FAMILIES[self.model_type]
         for key in SIZES:
             if not isinstance(values.get(key), int):
-                raise ValueError(f"its config does not give '{key}'")
+                raise Undescribed(f"its config does not give '{key}'", f"它的配置没有给出 {key}")
         if undescribed := self._undescribed():
-            raise ValueError(f"its config sets '{undescribed}', whose effect on '{self.model_type}' is not described")
+            raise Undescribed(
+                f"its config sets '{undescribed}', whose effect on '{self.model_type}' is not described",
+                f"它的配置设置了 {undescribed}，而它对“{self.model_type}”的作用没有描述",
+            )
 
     def _undescribed(self) -> str | None:
         """The first key that may change what is computed, without that being described."""
@@ -50,7 +56,7 @@ class ConfigReader:
         if name == "gelu" and self.model_type == "gemma":  # its first release wrote so and meant this
             name = "gelu_pytorch_tanh"
         if name not in ACTIVATIONS:
-            raise ValueError(f"the activation '{name}' is not described")
+            raise Undescribed(f"the activation '{name}' is not described", f"没有激活函数“{name}”的描述")
         return str(name)
 
     def rotary(self) -> Rotary:
@@ -67,16 +73,23 @@ class ConfigReader:
         if types is None:
             return self._windows_without_types(count, window)
         if undescribed := sorted(set(types) - {"full_attention", "sliding_attention"}):
-            raise ValueError(f"layers of the type '{undescribed[0]}' are not described")
+            raise Undescribed(
+                f"layers of the type '{undescribed[0]}' are not described", f"没有类型为“{undescribed[0]}”的层的描述"
+            )
         if len(types) != count:
-            raise ValueError(f"its config has {count} layers and {len(types)} layer_types")
+            raise Undescribed(
+                f"its config has {count} layers and {len(types)} layer_types",
+                f"它的配置有 {count} 层，而 layer_types 有 {len(types)} 个",
+            )
         return tuple(window if kind == "sliding_attention" else None for kind in types)
 
     def _windows_without_types(self, count: int, window: int | None) -> tuple[int | None, ...]:
         if window is None:
             return (None,) * count
         if self["no_rope_layers"] or self["no_rope_layer_interval"]:
-            raise ValueError("sliding windows without 'layer_types' are not described")
+            raise Undescribed(
+                "sliding windows without 'layer_types' are not described", "没有缺少 layer_types 的滑动窗口的描述"
+            )
         every = self["sliding_window_pattern"] or self["_sliding_window_pattern"] or self._family.full_attention_every
         if every:
             return tuple(window if (layer + 1) % every else None for layer in range(count))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.arch.features import ROPE_KINDS, Feature
+from luthier.arch.undescribed import Undescribed
 
 _PARAMETERS = frozenset(
     """
@@ -43,7 +44,7 @@ class Rotary:
 def read_rotary(option: Callable[[str], Any]) -> Rotary:
     """`option`: the value of a config key, None for one that the model type does not honour.
 
-    Raises ValueError for a kind or a parameter that is not described here.
+    Raises Undescribed for a kind or a parameter that is not described here.
     """
     parameters = option("rope_parameters") or option("rope_scaling") or {}
     per_layer_type = {key: value for key, value in parameters.items() if isinstance(value, Mapping)}
@@ -52,7 +53,11 @@ def read_rotary(option: Callable[[str], Any]) -> Rotary:
         local_theta = option("rope_local_base_freq")
         return _with_local(rotary, Rotary("default", float(local_theta)) if local_theta else rotary)
     if set(parameters) - {"full_attention", "sliding_attention"}:
-        raise ValueError(f"rope_parameters for layers of the type '{sorted(parameters)[0]}' are not described")
+        layer_type = sorted(parameters)[0]
+        raise Undescribed(
+            f"rope_parameters for layers of the type '{layer_type}' are not described",
+            f"没有类型为“{layer_type}”的层的 rope_parameters 的描述",
+        )
     rotary, local = (_read_one(parameters.get(kind) or {}, option) for kind in ("full_attention", "sliding_attention"))
     return _with_local(rotary, local)
 
@@ -65,10 +70,12 @@ def _read_one(parameters: Mapping[str, Any], option: Callable[[str], Any]) -> Ro
     kind = parameters.get("rope_type") or parameters.get("type") or "default"
     kind = _LEGACY_KINDS.get(kind, kind)
     if kind not in ROPE_KINDS:
-        raise ValueError(f"the RoPE type '{kind}' is not described")
+        raise Undescribed(f"the RoPE type '{kind}' is not described", f"没有 RoPE 类型“{kind}”的描述")
     undescribed = sorted(key for key in parameters if key not in _PARAMETERS and parameters[key] is not None)
     if undescribed:
-        raise ValueError(f"the RoPE parameter '{undescribed[0]}' is not described")
+        raise Undescribed(
+            f"the RoPE parameter '{undescribed[0]}' is not described", f"没有 RoPE 参数“{undescribed[0]}”的描述"
+        )
     theta = parameters.get("rope_theta") or option("rope_theta")
     factor = parameters.get("partial_rotary_factor") or option("partial_rotary_factor") or 1.0
     return Rotary(kind, float(theta), float(factor))

@@ -44,13 +44,6 @@ _CHINESE_NAMES = {
     "hardware": "硬件",
     "engine": "推理引擎",
 }
-_CHINESE_REASONS = {  # of `luthier.inference.registry`, which logs them in English
-    "the settings name it": "由设置指定",
-    "it is the fastest engine on a GPU": "GPU 上最快的引擎",
-    "it is the fastest engine on this CPU": "这个 CPU 上最快的引擎",
-    "it is the fastest engine without a compiler": "没有编译器时最快的引擎",
-    "it is the fastest engine on this CPU that can start": "这个 CPU 上能启动的最快的引擎",
-}
 
 
 @dataclass(frozen=True)
@@ -200,8 +193,9 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     except LuthierError as error:
         yield Finding("engine", "error", str(error))
         return
-    reason = say(selection.reason, _CHINESE_REASONS.get(selection.reason, selection.reason))
-    yield Finding("engine", "ok", say(f"{selection.name}: {reason}", f"{selection.name}（{reason}）"))
+    yield Finding(
+        "engine", "ok", say(f"{selection.name}: {selection.reason}", f"{selection.name}（{selection.chinese}）")
+    )
 
 
 def _contents(settings: Settings) -> Iterator[Finding]:

@@ -74,8 +74,11 @@ def check_engine_name(name: str) -> None:
 
 
 class Selection(NamedTuple):
+    """An engine, and why it was selected, in English and Chinese."""
+
     name: str
     reason: str
+    chinese: str
 
 
 def select_engine(base: Path, options: EngineOptions) -> Selection:
@@ -97,29 +100,41 @@ def _named(base: Path, options: EngineOptions) -> Selection:
     blocked = _openvino_unavailable() if name == "openvino" else None
     if blocked:
         raise BaseModelError(f"The engine openvino cannot start: {blocked}.")
-    return Selection(name, "the settings name it")
+    return Selection(name, "the settings name it", "由设置指定")
 
 
 def _fastest(base: Path, options: EngineOptions) -> Selection:
     """The first candidate that supports the model and can start here; transformers if there is none."""
-    spec, reason = DecoderSpec.from_folder(base), ""
-    for name, unavailable, advantage in _candidates(options):
+    spec, reason, chinese = DecoderSpec.from_folder(base), "", ""
+    for name, unavailable, *advantage in _candidates(options):
         reason = BACKENDS[name].refusal(spec) or unavailable() or ""
         if not reason:
-            return Selection(name, advantage)
+            return Selection(name, *advantage)
+        chinese = BACKENDS[name].refusal(spec, "zh") or reason
         _log.info("%s is not served by the engine %s: %s", base.name, name, reason)
-    return Selection("transformers", f"it runs every architecture, and {reason}")
+    return Selection("transformers", f"it runs every architecture, and {reason}", f"它能运行所有架构，而{chinese}")
 
 
-def _candidates(options: EngineOptions) -> Iterator[tuple[str, Callable[[], str | None], str]]:
-    """Fastest first: (engine, why it cannot start on this machine, if so, why it is the fastest)."""
+def _candidates(options: EngineOptions) -> Iterator[tuple[str, Callable[[], str | None], str, str]]:
+    """Fastest first: (engine, why it cannot start on this machine, if so, its advantage in English and Chinese)."""
     device, _ = select_hardware(options.device, options.precision)
     if device != "cpu":
-        yield "batched", lambda: None, "it is the fastest engine on a GPU"
+        yield "batched", lambda: None, "it is the fastest engine on a GPU", "GPU 上最快的引擎"
         return
-    yield "native", lambda: _unmeasured() or _native_unavailable(options.cache), "it is the fastest engine on this CPU"
-    yield "openvino", lambda: _unmeasured() or _openvino_unavailable(), "it is the fastest engine without a compiler"
-    yield "batched", lambda: None, "it is the fastest engine on this CPU that can start"
+    yield (
+        *("native", lambda: _unmeasured() or _native_unavailable(options.cache)),
+        *("it is the fastest engine on this CPU", "这个 CPU 上最快的引擎"),
+    )
+    yield (
+        *("openvino", lambda: _unmeasured() or _openvino_unavailable()),
+        *("it is the fastest engine without a compiler", "没有编译器时最快的引擎"),
+    )
+    yield (
+        "batched",
+        lambda: None,
+        "it is the fastest engine on this CPU that can start",
+        "这个 CPU 上能启动的最快的引擎",
+    )
 
 
 def _native_unavailable(cache: Path) -> str | None:

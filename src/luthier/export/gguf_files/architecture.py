@@ -24,6 +24,7 @@ _ARCHITECTURES = {
 }
 _BACKEND = Backend(
     "the GGUF export",
+    "GGUF 导出",
     frozenset(
         (
             Feature.GROUPED_QUERY_HEADS,
@@ -51,10 +52,13 @@ class Architecture:
     @classmethod
     def of(cls, folder: Path, spec: DecoderSpec | Unsupported) -> "Architecture":
         """Raises ExportError."""
-        refusal = _BACKEND.refusal(spec)
+        refusal = _BACKEND.refusal(spec, language=None)
         if isinstance(spec, Unsupported) or refusal or spec.model_type not in _ARCHITECTURES:
             types = ", ".join(_ARCHITECTURES)
-            reason = refusal or f"{_BACKEND.name} does not know the model type {getattr(spec, 'model_type', '')}"
+            model_type = getattr(spec, "model_type", "")
+            reason = refusal or say(
+                f"{_BACKEND.name} does not know the model type {model_type}", f"GGUF 导出不认识模型类型 {model_type}"
+            )
             raise ExportError(
                 say(
                     f"No GGUF file can be written: {reason}. Model types: {types}. Export merged, and convert the "

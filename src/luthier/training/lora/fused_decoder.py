@@ -24,6 +24,7 @@ from luthier.training.packing.packed_layout import Layout
 
 BACKEND = Backend(
     "the fused training path",
+    "融合的训练路径",
     frozenset(
         {
             *(Feature.GROUPED_QUERY_HEADS, Feature.HEAD_DIM, Feature.QKV_BIAS, Feature.OUTPUT_BIAS, Feature.MLP_BIAS),

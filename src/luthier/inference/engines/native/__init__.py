@@ -4,6 +4,7 @@ from luthier.arch import Backend, Feature
 
 BACKEND = Backend(
     "the engine native",
+    "引擎 native ",
     frozenset(
         {
             Feature.GROUPED_QUERY_HEADS,

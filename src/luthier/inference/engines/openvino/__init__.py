@@ -4,6 +4,7 @@ from luthier.arch import Backend, Feature
 
 BACKEND = Backend(
     "the engine openvino",
+    "引擎 openvino ",
     frozenset(
         {
             Feature.GROUPED_QUERY_HEADS,

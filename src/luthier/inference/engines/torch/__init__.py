@@ -5,6 +5,7 @@ from luthier.arch import Backend, Feature
 # All but RoPE scaling that depends on how long a sequence becomes, attention to later tokens, and quantized weights.
 BACKEND = Backend(
     "the engine batched",
+    "引擎 batched ",
     frozenset(
         {
             *(Feature.GROUPED_QUERY_HEADS, Feature.HEAD_DIM, Feature.QKV_BIAS, Feature.OUTPUT_BIAS),
