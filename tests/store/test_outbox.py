@@ -9,6 +9,7 @@ import pytest
 from luthier.store import Event, Store
 from luthier.store.outbox import GIVE_UP_S, drop_messages
 from luthier.store.webhooks import announce
+from luthier.types.clock import Clock
 from luthier.types.errors import BadRequestError, NotFoundError
 from store.test_store import JOB
 
@@ -26,8 +27,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Lets seconds pass."""
-    now, passed = time.time, [0.0]
-    monkeypatch.setattr(time, "time", lambda: now() + passed[0])
+    passed = [0.0]
+    clock = Clock(lambda: time.time() + passed[0], lambda: time.monotonic() + passed[0])
+    monkeypatch.setattr("luthier.types.clock.CLOCK", clock)
     return lambda seconds: passed.__setitem__(0, passed[0] + seconds)
 
 

@@ -12,6 +12,7 @@ import pytest
 from luthier.store import Event, Store
 from luthier.store.blobs import Blobs
 from luthier.store.work_queue import LEASE_S
+from luthier.types.clock import Clock
 from luthier.types.errors import BadRequestError, LuthierError, NotFoundError
 
 JOB: dict[str, Any] = {
@@ -137,8 +138,7 @@ def test_a_lease_that_ran_out_is_free(store: Store, monkeypatch: pytest.MonkeyPa
     assert store.jobs.queue.heartbeat(job.id, "one") == "running"
     assert store.jobs.queue.heartbeat(job.id, "two") is None
     assert store.jobs.requeue_lost() == []
-    now = __import__("time").time()
-    monkeypatch.setattr("luthier.store.work_queue.time.time", lambda: now + LEASE_S + 1)
+    monkeypatch.setattr("luthier.types.clock.CLOCK", Clock(lambda: time.time() + LEASE_S + 1))
     assert store.jobs.requeue_lost() == [job.id]
     assert store.jobs.queue.heartbeat(job.id, "one") is None
     assert store.jobs.claim("two", "queued").id == job.id

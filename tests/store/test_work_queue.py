@@ -8,6 +8,7 @@ import pytest
 
 from luthier.store import Event, Store
 from luthier.store.work_queue import LEASE_S
+from luthier.types.clock import Clock
 from store.test_store import JOB
 
 
@@ -21,8 +22,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases of now have expired."""
-    now = time.time()
-    monkeypatch.setattr("luthier.store.work_queue.time.time", lambda: now + LEASE_S + 1)
+    monkeypatch.setattr("luthier.types.clock.CLOCK", Clock(lambda: time.time() + LEASE_S + 1))
 
 
 def test_a_worker_does_not_rob_itself(store: Store, request: pytest.FixtureRequest) -> None:

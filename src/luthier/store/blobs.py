@@ -7,12 +7,12 @@ already in the folder is linked instead of being copied.
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
 from luthier.store.checksums import Content
+from luthier.types.common import now
 
 FILES = "files"  # the folder of the files' blobs
 _COPY_BYTES = 1 << 20
@@ -86,7 +86,7 @@ class Blobs:
     def delete_orphans(self, names: Collection[str]) -> None:
         """Deletes blobs not in `names` and temporary files, both left by crashes, once they are a day old."""
         for path in self.folder.iterdir():
-            if path.name not in names and path.stat().st_mtime < time.time() - _ORPHAN_AGE_S:
+            if path.name not in names and path.stat().st_mtime < now() - _ORPHAN_AGE_S:
                 path.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:

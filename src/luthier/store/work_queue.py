@@ -5,16 +5,17 @@ over. A change of status is one guarded `UPDATE ... WHERE status IN (...)`, with
 that of two that race only one succeeds.
 """
 
-import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, or_, select, update
 
 from luthier.store.database import Database
+from luthier.types import clock
 
 LEASE_S = 30.0
 _RENEW_AFTER_S = 5.0  # an earlier heartbeat only reads
+_MAX_PAUSE_S = 2 * 3600.0  # before a retry
 OWNER_SEPARATOR = "/"  # an owner is a worker's id, this, and which of its lanes
 
 OnRow = Callable[[Connection, str], None]
@@ -63,7 +64,7 @@ class LeasedTable:
             if row_id is None:
                 return None
             this = columns.id == row_id
-            lease = {"owner": owner, "lease_until": time.time() + LEASE_S}
+            lease = {"owner": owner, "lease_until": clock.CLOCK.time() + LEASE_S}
             connection.execute(update(self._table).where(this).values(**lease, **values))
             return connection.execute(select(self._table).where(this)).mappings().one()
 
@@ -75,8 +76,9 @@ class LeasedTable:
             row = connection.execute(select(columns.status, columns.lease_until).where(mine)).first()
         if row is None:
             return None
-        now = time.time()
-        if values or row.lease_until < now + LEASE_S - _RENEW_AFTER_S:
+        now = clock.CLOCK.time()
+        renewed_lately = now + LEASE_S - _RENEW_AFTER_S <= row.lease_until <= now + LEASE_S
+        if values or not renewed_lately:
             with self._database.write() as connection:
                 renewed = update(self._table).where(mine).values(lease_until=now + LEASE_S, **values)
                 if not connection.execute(renewed).rowcount:
@@ -90,7 +92,7 @@ class LeasedTable:
 
     def release(self, row_id: str, owner: str, *, retry_after_s: float = 0.0, **values: Any) -> None:
         """Ends `owner`'s lease and sets `values`; the row can be claimed again, by anyone, after `retry_after_s`."""
-        lease_until = time.time() + retry_after_s if retry_after_s else None
+        lease_until = clock.CLOCK.time() + retry_after_s if retry_after_s else None
         with self._database.write() as connection:
             mine = self._owned(row_id, owner)
             connection.execute(update(self._table).where(mine).values(owner=None, lease_until=lease_until, **values))
@@ -152,6 +154,10 @@ class LeasedTable:
         return and_(self._columns.id == row_id, self._columns.owner == owner)
 
     def unleased(self) -> ColumnElement[bool]:
-        """Without an owner and not waiting to be retried, or with a lease that has expired."""
-        lease_until = self._columns.lease_until
-        return or_(lease_until.is_(None), lease_until < time.time())
+        """Without an owner and not waiting to be retried, or with a lease that has expired.
+
+        No retry waits for longer than `_MAX_PAUSE_S`: such a row was written while the clock was ahead.
+        """
+        lease_until, now = self._columns.lease_until, clock.CLOCK.time()
+        from_future = and_(self._columns.owner.is_(None), lease_until > now + _MAX_PAUSE_S)
+        return or_(lease_until.is_(None), lease_until < now, from_future)

@@ -2,11 +2,12 @@
 
 import secrets
 import string
-import time
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+from luthier.types import clock
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -17,8 +18,8 @@ def new_id(prefix: str, length: int = 24) -> str:
 
 
 def now() -> int:
-    """Unix seconds."""
-    return int(time.time())
+    """Unix seconds, by the clock that does not jump."""
+    return int(clock.CLOCK.time())
 
 
 class Request(BaseModel):
