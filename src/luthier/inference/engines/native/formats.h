@@ -38,7 +38,15 @@ template <int MOST, class Function> inline void for_row_groups(int64_t row, int6
 
 // A panel of weights in 8 bits: for every 32 inputs the scales of its 32 outputs in bfloat16, then [32, 32] integers in the
 // order of the format's own panels.
-constexpr int64_t QUANTIZED_BLOCK = 2 * PANEL + STEP * PANEL;
+struct QuantizedPanel {
+    using Element = bf16;
+    static constexpr int64_t BLOCK_BYTES = 2 * PANEL + STEP * PANEL;
+    const uint8_t* data;
+
+    static int64_t bytes(int64_t depth) { return depth / STEP * BLOCK_BYTES; }
+    const bf16* scales(int64_t k) const { return (const bf16*)(data + k / STEP * BLOCK_BYTES); }
+    const int8_t* integers(int64_t k) const { return (const int8_t*)(scales(k) + PANEL); }
+};
 
 // Fetches weights that will be read after those at `from`: panels lie in the order in which products read them. Harmless
 // beyond the last.

@@ -41,17 +41,11 @@ struct Tiles {  // of weights or LoRA factors
     Vectors vectors(int64_t k, int64_t n) const { return {data + tile_index(k, n, columns)}; }
 };
 
-struct QuantizedTiles {  // weights in 8 bits, rounded to bfloat16 when they are multiplied with their scales
-    using Element = bf16;
+struct QuantizedTiles : QuantizedPanel {  // rounded to bfloat16 when they are multiplied with their scales
     using Wide = Tiles;
-    const uint8_t* data;
 
-    explicit QuantizedTiles(const void* panel) : data((const uint8_t*)panel) {}
-    static int64_t bytes(int64_t depth) { return depth / STEP * QUANTIZED_BLOCK; }
-    float at(int64_t k, int64_t n) const {
-        const uint8_t* block = data + k / STEP * QUANTIZED_BLOCK;
-        return to_float((const bf16*)block + n) * (int8_t)block[2 * PANEL + tile_index(k % STEP, n, PANEL)];
-    }
+    explicit QuantizedTiles(const void* panel) : QuantizedPanel{(const uint8_t*)panel} {}
+    float at(int64_t k, int64_t n) const { return to_float(scales(k) + n) * integers(k)[tile_index(k % STEP, n, PANEL)]; }
     void widen(int64_t depth, void* to) const { widen(0, depth, (uint16_t*)to); }
     void widen(int64_t from, int64_t until, uint16_t* to) const {
         for (int64_t k = from; k < until; k += STEP)
@@ -71,11 +65,10 @@ struct QuantizedTiles {  // weights in 8 bits, rounded to bfloat16 when they are
         }
     };
     Vectors vectors(int64_t k, int64_t n) const {
-        const uint8_t* block = data + k / STEP * QUANTIZED_BLOCK;
-        const __m512 scales = (__m512)load((const bf16*)block + n, W);
+        const __m512 each = (__m512)load(scales(k) + n, W);
         const __m512i lower = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-        return {(const int8_t*)block + 2 * PANEL + n / 16 * 512, _mm512_permutexvar_ps(lower, scales),
-                _mm512_permutexvar_ps(_mm512_add_epi32(lower, _mm512_set1_epi32(8)), scales)};
+        return {integers(k) + n / 16 * 512, _mm512_permutexvar_ps(lower, each),
+                _mm512_permutexvar_ps(_mm512_add_epi32(lower, _mm512_set1_epi32(8)), each)};
     }
 
   private:

@@ -55,17 +55,11 @@ struct WidenedPanel {  // bfloat16
     Vectors vectors(int64_t k, int64_t n) const { return {data + tile_index(k, n, PANEL)}; }
 };
 
-struct WidenedBytes {  // 8 bits
-    using Element = bf16;
+struct WidenedBytes : QuantizedPanel {  // 8 bits
     using Wide = FloatPanel;
-    const uint8_t* data;
 
-    explicit WidenedBytes(const void* panel) : data((const uint8_t*)panel) {}
-    static int64_t bytes(int64_t depth) { return depth / STEP * QUANTIZED_BLOCK; }
-    float at(int64_t k, int64_t n) const {
-        const uint8_t* block = data + k / STEP * QUANTIZED_BLOCK;
-        return to_float((const bf16*)block + n) * (int8_t)block[2 * PANEL + k % STEP * PANEL + n];
-    }
+    explicit WidenedBytes(const void* panel) : QuantizedPanel{(const uint8_t*)panel} {}
+    float at(int64_t k, int64_t n) const { return to_float(scales(k) + n) * integers(k)[k % STEP * PANEL + n]; }
     void widen(int64_t depth, void* to) const {
         for (int64_t k = 0; k < depth; k += STEP)
             for (int64_t n = 0; n < PANEL; n += W)
@@ -85,10 +79,7 @@ struct WidenedBytes {  // 8 bits
             even = scales * widened(first + 2 * p * PANEL), odd = scales * widened(first + (2 * p + 1) * PANEL);
         }
     };
-    Vectors vectors(int64_t k, int64_t n) const {
-        const uint8_t* block = data + k / STEP * QUANTIZED_BLOCK;
-        return {(const int8_t*)block + 2 * PANEL + n, load((const bf16*)block + n, W)};
-    }
+    Vectors vectors(int64_t k, int64_t n) const { return {integers(k) + n, load(scales(k) + n, W)}; }
 
   private:
     static V widened(const int8_t* from) {
