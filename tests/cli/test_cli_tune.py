@@ -86,6 +86,14 @@ def test_pairs_are_trained_as_pairs(api: FakeAPI, luthier: Run, tmp_path: Path, 
     assert ("the method is dpo" in result.stderr) is (options[:1] != ("--method",))
 
 
+def test_a_sweep_of_pairs(api: FakeAPI, luthier: Run, tmp_path: Path) -> None:
+    path, held_out = _pairs(tmp_path / "pairs.jsonl", 12), _pairs(tmp_path / "held_out.jsonl", 1)
+    result = luthier("sweep", path, "--validation", held_out, "--epochs", "2", "--json")
+    assert result.exit_code == 0, result.output
+    (job,) = api.bodies("/v1/fine_tuning/jobs")
+    assert job["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2}}}
+
+
 def test_a_validation_file_is_for_the_method_of_the_training_file(
     api: FakeAPI, luthier: Run, train: Path, tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from luthier.cli.options import GeneratedFile, Options, pass_options, server_opt
 from luthier.cli.output import note, print_json
 from luthier.cli.sweep_jobs import ROUNDS, Trial, Trials, detaching_all
 from luthier.cli.sweep_report import print_ranking, ranked, svg_plot
-from luthier.cli.tune import check_request, local_file, upload_if_local
+from luthier.cli.tune import check_request, local_file, method_fields, method_for, upload_if_local
 from luthier.language import say
 from luthier.types.job_options import RANK, SWEEP, VALIDATE_AT
 
@@ -62,14 +62,14 @@ def grid(choices: dict[str, list[Any] | None]) -> list[dict[str, Any]]:
 
 
 def _create(
-    client: openai.OpenAI, files: dict[str, str], model: str, seed: int, halving: bool, parameters: dict[str, Any]
+    client: openai.OpenAI, fields: dict[str, Any], method: str, halving: bool, parameters: dict[str, Any]
 ) -> FineTuningJob:
-    hyperparameters: Any = {name: value for name, value in parameters.items() if name != "rank"}
+    """`fields`: those of the request that all combinations share."""
+    hyperparameters = {name: value for name, value in parameters.items() if name != "rank"}
     metadata = {SWEEP: "halving", VALIDATE_AT: ",".join(map(str, ROUNDS))} if halving else {SWEEP: "grid"}
     if "rank" in parameters:
         metadata[RANK] = str(parameters["rank"])
-    request: dict[str, Any] = {**files, "metadata": metadata}
-    return client.fine_tuning.jobs.create(model=model, seed=seed, hyperparameters=hyperparameters, **request)
+    return client.fine_tuning.jobs.create(**fields, metadata=metadata, **method_fields(method, hyperparameters))
 
 
 def _result(client: openai.OpenAI, trial: Trial) -> dict[str, Any]:
@@ -212,14 +212,17 @@ def sweep(
         raise click.UsageError(say("Pass at least one list of hyperparameter values.", "请至少给出一组超参数取值。"))
     paths = local_file(train_file), local_file(validation)
     _check_score(paths[1], score)
+    method = method_for(paths[0])
     with open_connection(options) as connection:
         client = connection.client
         check_request(client, {"model": model}, [(train_file, paths[0]), (validation, paths[1])])
-        files = {
+        fields = {
+            "model": model,
+            "seed": seed,
             "training_file": upload_if_local(client, train_file, paths[0]) or train_file,
             "validation_file": upload_if_local(client, validation, paths[1]) or validation,
         }
-        trials = Trials(client, combinations, partial(_create, client, files, model, seed, halving))
+        trials = Trials(client, combinations, partial(_create, client, fields, method, halving))
         with detaching_all(connection, options, trials):
             trials.run_halving() if halving else trials.run_all()
             results = [_result(client, trial) for trial in trials]

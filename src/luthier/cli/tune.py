@@ -68,10 +68,7 @@ def python_example(connection: Connection, model: str, messages: list[dict[str, 
 def create_job(
     client: openai.OpenAI, training_file: str, validation_file: str | None, parameters: dict[str, Any], method: str
 ) -> FineTuningJob:
-    """Creates a job; `parameters` that are None keep the server's defaults.
-
-    Supervised hyperparameters are sent at the top level, which every compatible service reads.
-    """
+    """Creates a job; `parameters` that are None keep the server's defaults."""
     names = ("n_epochs", "batch_size", "learning_rate_multiplier")
     hyperparameters = {name: parameters[name] for name in names if parameters[name] is not None}
     names = ("model", "suffix", "seed")
@@ -81,12 +78,18 @@ def create_job(
         request["metadata"] = metadata
     if validation_file:
         request["validation_file"] = validation_file
-    if method != "supervised":
-        request["method"] = {"type": method, method: {"hyperparameters": hyperparameters}}
-    elif hyperparameters:
-        request["hyperparameters"] = hyperparameters
+    request |= method_fields(method, hyperparameters)
     job: FineTuningJob = client.fine_tuning.jobs.create(training_file=training_file, **request)
     return job
+
+
+def method_fields(method: str, hyperparameters: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a job request that name its method. Supervised hyperparameters are sent at the top level, which
+    every compatible service reads.
+    """
+    if method != "supervised":
+        return {"method": {"type": method, method: {"hyperparameters": hyperparameters}}}
+    return {"hyperparameters": hyperparameters} if hyperparameters else {}
 
 
 def job_metadata(parameters: dict[str, Any]) -> dict[str, str]:
@@ -118,7 +121,7 @@ def local_file(name: str | None) -> Path | None:
     )
 
 
-def _method_for(training: Path | None) -> str:
+def method_for(training: Path | None) -> str:
     """The method that a local file's first lines are for, with a note if it is not the usual one. Raises CliError."""
     from luthier.data.check.method import recognised_method
 
@@ -350,7 +353,7 @@ def tune(
     training_path, validation_path = local_file(train_file), local_file(validation)
     job_metadata(parameters)  # before anything is uploaded
     _check_ranges(parameters, validation)
-    method = method or _method_for(training_path)
+    method = method or method_for(training_path)
     if not no_check:
         _exit_on_errors(training_path, validation_path, method)
     with open_connection(options) as connection:
