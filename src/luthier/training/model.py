@@ -97,7 +97,9 @@ def load_model(spec: JobSpec, compute: ComputeDevice) -> Any:
     """
     reason = separate_rows(load_config(Path(spec.base)))
     model = _load(spec, compute, reason)
-    if reason is None and leaks(model, base_of(model).config.vocab_size):
+    with compute.autocast():
+        is_leaking = reason is None and leaks(model, base_of(model).config.vocab_size)
+    if is_leaking:
         model = _load(spec, compute, "mixed_rows")
     return model
 
