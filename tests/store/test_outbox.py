@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from luthier.store import Event, Store
-from luthier.store.outbox import GIVE_UP_S, drop_messages
+from luthier.store.outbox import GIVE_UP_S, drop_messages, outbox
 from luthier.store.webhooks import announce
 from luthier.types.clock import Clock
 from luthier.types.errors import BadRequestError, NotFoundError
@@ -122,6 +123,18 @@ def test_a_message_that_fails_at_once_does_not_starve_others(store: Store, passe
         store.outbox.record_failure(message, OWNER, "down")
         passes(11)  # longer than the pauses so far
     assert tried == jobs * 2
+
+
+def test_a_long_queue_is_no_long_search(store: Store) -> None:
+    """An endpoint that is down for days: what is searched at each poll grows with the queue, not with its square."""
+    row = {"status": "pending", "destination": _endpoint(store), "body": {}, "created_at": 1, "attempts": 0}
+    rows = [{**row, "id": f"wh_{number}", "subject": f"resp_{number}"} for number in range(5000)]
+    with store._database.write() as connection:
+        connection.execute(insert(outbox), rows)
+    started = time.process_time()
+    assert store.outbox.claim(OWNER)
+    assert store.outbox.claim(OWNER) is None  # one is being sent
+    assert time.process_time() - started < 1
 
 
 def test_pauses_grow_to_an_hour_until_a_message_is_given_up(

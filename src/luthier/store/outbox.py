@@ -26,13 +26,13 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    or_,
     select,
 )
 
 from luthier.store.database import Database, key_columns, metadata
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.work_queue import LeasedTable
+from luthier.types import clock
 from luthier.types.common import new_id, now
 from luthier.types.webhooks import MessageStatus
 
@@ -145,11 +145,11 @@ def _attempt(message: Message, status_code: int | None, error: str | None) -> di
 
 def _is_next() -> ColumnElement[bool]:
     """No earlier message about the subject waits for the destination, and nothing is being sent there."""
-    other = outbox.alias()
-    same_destination = and_(other.c.destination == outbox.c.destination, other.c.status == "pending")
-    is_earlier = and_(other.c.subject == outbox.c.subject, other.c.seq < outbox.c.seq)
-    is_sent_now = and_(other.c.owner.is_not(None), other.c.id != outbox.c.id)
-    return ~exists().where(same_destination, or_(is_earlier, is_sent_now))
+    earlier, sent = outbox.alias(), outbox.alias()
+    same = [earlier.c[name] == outbox.c[name] for name in ("destination", "status", "subject")]
+    is_sent_now = and_(sent.c.owner.is_not(None), sent.c.lease_until > clock.CLOCK.time())
+    busy = select(sent.c.destination).where(sent.c.status == "pending", is_sent_now)
+    return and_(outbox.c.destination.not_in(busy), ~exists().where(*same, earlier.c.seq < outbox.c.seq))
 
 
 def _message(row: RowMapping) -> Message:
