@@ -143,6 +143,26 @@ def test_a_secret_is_rotated_once(store: Store, data: Path) -> None:
             assert restarted.webhooks.retrieve(before.endpoint.id).secrets == [current, before.secrets[0]]
 
 
+def test_an_upload_becomes_one_file(store: Store, data: Path) -> None:
+    upload_id = store.uploads.create("f", "assistants", 2, file_expires_after_s=None).id
+    part_ids = [
+        store.uploads.add_part(upload_id, lambda out, text=text: out.write(text) and None, max_bytes=9).id
+        for text in (b"a", b"b")
+    ]
+    store.close()
+    complete = partial(store.uploads.complete, upload_id, part_ids, None)
+    for _ in at_every_write(data, complete):
+        run(data, complete)
+        with _opened(data) as restarted:
+            upload = restarted.uploads.retrieve(upload_id)
+            files = restarted.files.list(purpose=None, limit=9, ascending=True, after=None).data
+            assert (upload.status, [file.id for file in files]) == ("completed", [upload.file and upload.file.id])
+            assert restarted.files.path(files[0].id).read_bytes() == b"ab"
+        _sweep(data)
+        assert [path.name for path in (data / "files").iterdir()] == [files[0].id]
+        assert not any((data / "uploads").iterdir())
+
+
 # -- the end of a job ----------------------------------------------------------------------------------------------
 
 
