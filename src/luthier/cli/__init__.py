@@ -59,6 +59,8 @@ COMMANDS = (
           "列出、上传、下载、删除文件。"),
     Entry("models", "luthier.cli.models:models", "List, show, delete models; pull base models.",
           "列出、查看、删除模型；获取基座模型。"),
+    Entry("reproduce", "luthier.cli.reproduce:reproduce", "Train a model again and compare every step.",
+          "重新训练一个模型，逐步比较。"),
     Entry("export", "luthier.cli.export:export", "Take a model out: PEFT, merged, GGUF, Ollama, vLLM.",
           "导出模型：PEFT、合并权重、GGUF、Ollama、vLLM。"),
     Entry("chat", "luthier.cli.chat:chat", "Chat with a base model or a fine-tuned model.",

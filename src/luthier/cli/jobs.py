@@ -15,6 +15,7 @@ import click
 
 from luthier.cli.client import check_kind, open_client
 from luthier.cli.errors import CliError
+from luthier.cli.job_metrics import metrics_by_step
 from luthier.cli.local import settings_of, trackers_folder
 from luthier.cli.options import GeneratedFile, Options, option, pass_options, server_options
 from luthier.cli.output import local_time, note, print_details, print_json, print_table, stdout_console, to_json
@@ -233,19 +234,18 @@ def job_results(options: Options, job_id: str, plot: bool, svg: Path | None) -> 
 @server_options
 @pass_options
 def track(options: Options, job_id: str, tracker: str, project: str) -> None:
-    from luthier.worker.trackers.tracker import numbers, open_tracker, run_of_job
+    from luthier.worker.trackers.tracker import open_tracker, run_of_job
 
     with open_client(options) as client:
         job = to_json(client.fine_tuning.jobs.retrieve(job_id))
-        events = [to_json(event) for event in client.fine_tuning.jobs.list_events(job_id, limit=PAGE_SIZE)]
-    points = {int(event["data"]["step"]): event["data"] for event in events if event["type"] == "metrics"}
+        points = metrics_by_step(client, job_id)
     if not points:
         raise CliError(say(f"{job_id} has no metrics.", f"{job_id} 没有指标。"))
     settings = settings_of(options)
     run = run_of_job(job, settings, trackers_folder(settings))
     opened = open_tracker(tracker, replace(run, project=project))
-    for step, data in sorted(points.items()):
-        opened.log(step, numbers(data))
+    for step, metrics in points.items():
+        opened.log(step, metrics)
     opened.finish()
     result = {"job": job_id, "tracker": tracker, "place": opened.place, "steps": len(points)}
     print_json(result) if options.json else click.echo(opened.place)

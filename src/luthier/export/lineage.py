@@ -52,6 +52,12 @@ def lineage(model: FineTunedModel, store: Store, catalogue: Catalogue) -> dict[s
     }
 
 
+def recorded_conditions(job: Job, store: Store) -> dict[str, Any]:
+    """What a job was run with that its API object does not say: settings, version of the code, digests of the data."""
+    spec = _job_spec(job, store)
+    return {name: spec[name] for name in (*_SETTINGS, "code_version", "data_sha256") if spec.get(name)}
+
+
 def _parents(job: Job, store: Store) -> Iterator[str]:
     """The models that training continued from, the nearest first."""
     seen: set[str] = set()
