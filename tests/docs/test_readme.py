@@ -177,3 +177,17 @@ def test_chinese_pages_link_to_chinese_pages() -> None:
             assert (page.parent / target).is_file(), (page.name, target)
             twin = target.removesuffix(".md") + ".zh-CN.md"
             assert target.endswith(".zh-CN.md") or not (page.parent / twin).is_file(), (page.name, target)
+
+
+TWINS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.with_suffix(".zh-CN.md").is_file()]
+
+
+@pytest.mark.parametrize("page", TWINS, ids=lambda page: page.name)
+def test_a_page_and_its_chinese_twin_say_the_same(page: Path) -> None:
+    """The same headings, tables and lists, and the same code, comments and output aside."""
+    twin = page.with_suffix(".zh-CN.md")
+    for pattern in (r"^(#+) ", r"^\|", r"^- "):
+        counts = [len(re.findall(pattern, _prose(side), re.MULTILINE)) for side in (page, twin)]
+        assert counts[0] == counts[1], pattern
+    languages = [[name for name, _ in FENCED.findall(_text(side))] for side in (page, twin)]
+    assert languages[0] == languages[1]
