@@ -94,6 +94,17 @@ def test_a_sweep_of_pairs(api: FakeAPI, luthier: Run, tmp_path: Path) -> None:
     assert job["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2}}}
 
 
+def test_pairs_of_another_form_are_converted_first(api: FakeAPI, luthier: Run, tmp_path: Path) -> None:
+    path = tmp_path / "chosen.jsonl"
+    lines = [{"prompt": f"q{number}", "chosen": "good", "rejected": "bad"} for number in range(12)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    refused = luthier("tune", path)
+    assert refused.exit_code == 2
+    assert "Convert it first" in refused.stderr
+    assert "method_mismatch" not in refused.stderr
+    assert api.bodies("/v1/files") == []
+
+
 def test_a_validation_file_is_for_the_method_of_the_training_file(
     api: FakeAPI, luthier: Run, train: Path, tmp_path: Path
 ) -> None:

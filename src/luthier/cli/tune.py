@@ -124,8 +124,14 @@ def local_file(name: str | None) -> Path | None:
 def method_for(training: Path | None) -> str:
     """The method that a local file's first lines are for, with a note if it is not the usual one. Raises CliError."""
     from luthier.data.check.method import recognised_method
+    from luthier.data.convert import prepared
+    from luthier.data.findings import FindingError
 
-    method = recognised_method(training) if training else "supervised"
+    method = "supervised"
+    with suppress(FindingError):  # which the check reports
+        if training:
+            with prepared(training) as ready:
+                method = recognised_method(ready.path)
     if method not in METHODS:
         raise CliError(untrainable(method))
     if method != "supervised":
