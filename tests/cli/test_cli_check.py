@@ -215,3 +215,17 @@ def test_the_next_step_of_a_faulty_file_is_its_repair(tmp_path: Path, language: 
     assert {"en": "repairs 2 of 3 faulty examples", "zh": "3 个有错误的样本中的 2 个"}[language] in step
     assert "--fix" not in next_step(*[good] * 12, hopeless)
     assert "--fix" not in next_step(good)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"prompt": "a", "chosen": "b", "rejected": "c"}\n', "按“偏好样本 (chosen, rejected)”读取"),
+        ("question,answer\na,b\n", "按“CSV 表格”读取"),
+        ('{"rows": [{"question": "a", "answer": "b"}]}', "按“一个对象里的列表 rows”读取"),
+        ('{"dialog": [{"role": "user", "content": "a"}]}', "按“ShareGPT (conversations)”读取"),
+    ],
+)
+def test_conversions_are_named_in_chinese(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "f").write_text(content)
+    assert words in run("check", tmp_path / "f", "--no-quality", "--lang", "zh").stdout

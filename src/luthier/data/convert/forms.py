@@ -79,7 +79,7 @@ def _unwrapped(form: Form) -> Form:
     if len(lists) != 1:
         return form
     rest = {key: member for key, member in value.items() if key != lists[0]}
-    return Form(f"the list “{lists[0]}” of one object", lambda: iter(value[lists[0]]), unused=rest)
+    return Form(f"one object with the list {lists[0]}", lambda: iter(value[lists[0]]), unused=rest)
 
 
 def _is_list_of_examples(value: Any) -> bool:

@@ -107,7 +107,7 @@ def _shape_of_messages(objects: list[Example]) -> Shape | None:
     if any(isinstance(record.get("prompt"), list) and "completion" in record for record in objects):
         return Shape("prompt and completion as messages", _from_message_lists)
     if any(_has_foreign_roles(record) for record in objects):
-        return Shape("messages of the roles tool_call and tool_response", _from_foreign_roles)
+        return Shape("messages of other roles (tool_call, tool_response)", _from_foreign_roles)
     return None
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from luthier.data.findings.conversion import CONVERSION, VARIANTS
 from luthier.data.findings.foreign import FOREIGN_VARIANTS
 from luthier.data.findings.kinds import Kind, Severity
+from luthier.data.findings.names import conversion_name
 from luthier.data.findings.quality import QUALITY, QUALITY_VARIANTS
 from luthier.data.findings.structure import STRUCTURE
 from luthier.language import Language, say
@@ -65,7 +66,10 @@ class Finding:
     def text(self, language: Language | None = None) -> str:
         """The position and the fault, in one sentence."""
         kind = self._kind()
-        return self._position(language) + say(kind.en, kind.zh, language).format_map(self._fields())
+        fields = self._fields()
+        if self.code == "converted_from":
+            fields["value"] = say(self.value, conversion_name(self.value), language)
+        return self._position(language) + say(kind.en, kind.zh, language).format_map(fields)
 
     def sentence(self, language: Language | None = None) -> str:
         """`text` as a sentence of a paragraph: with a capital letter and one full stop."""

@@ -123,3 +123,28 @@ NAMES = {
 def finding_name(code: str, language: Language | None = None) -> str:
     """The code, in Chinese after its name; codes of plugins have none. `language`: None for that of the user."""
     return f"{NAMES[code]}（{code}）" if (language or current()) == "zh" and code in NAMES else code
+
+
+_CONVERSIONS = (  # the beginnings of what `convert` names; what follows, such as keys, stays
+    ("CSV table", "CSV 表格"),
+    ("XLSX table", "XLSX 表格"),
+    ("Parquet table", "Parquet 表格"),
+    ("JSON array", "JSON 数组"),
+    ("indented JSON", "带缩进的 JSON"),
+    ("JSON objects in one line", "写在一行里的多个 JSON 对象"),
+    ("CR line ends", "以 CR 结尾的行"),
+    ("columns of pandas", "pandas 的列"),
+    ("one object with the list", "一个对象里的列表"),
+    ("messages as JSON text", "写成 JSON 文本的 messages"),
+    ("messages of other roles", "其他角色的消息"),
+    ("conversations of question and answer", "一问一答的对话"),
+    ("questions and answers", "问答"),
+    ("preference pairs", "偏好样本"),
+    ("prompt and completion as messages", "写成消息的 prompt 和 completion"),
+)
+
+
+def conversion_name(english: str) -> str:
+    """The Chinese name of a form that was converted; names of encodings and formats are the same in both languages."""
+    beginning, chinese = next((pair for pair in _CONVERSIONS if english.startswith(pair[0])), ("", ""))
+    return chinese + english.removeprefix(beginning)

@@ -21,7 +21,7 @@ STRUCTURE: dict[str, Kind] = {
         "训练数据不会这样重复。请确认文件来源，并自行解压。",
         "The {value} file is more than 200 times as large when it is unpacked."),
     "converted_from": Kind(
-        "note", "read as {value} and converted", "按 {value} 读取并作了转换",
+        "note", "read as {value} and converted", "按“{value}”读取并作了转换",
         "Lines are numbered as in the converted file; write that one with --fix OUT, for the server takes only JSONL.",
         "行号按转换后的文件计；服务器只接受 JSONL，请用 --fix OUT 写出转换后的文件。",
         "The file was read as {value}."),
