@@ -175,8 +175,10 @@ def _print_summary(console: Console, path: Path, report: Report, is_validation: 
     from luthier.data.cost_estimate import n_epochs_auto
 
     errors, warnings = (sum(_count(report, group) for group in _groups(report, name)) for name in ("error", "warning"))
-    examples = say(f"{path}: {plural(report.examples, 'example')}, ", f"{path}：{report.examples} 个样本，")
-    totals = say(f"{plural(errors, 'error')}, {plural(warnings, 'warning')}.", f"{errors} 个错误，{warnings} 个警告。")
+    examples = say(f"{path}: {plural(report.examples, 'example')}, ", f"{path}：{report.examples:,} 个样本，")
+    totals = say(
+        f"{plural(errors, 'error')}, {plural(warnings, 'warning')}.", f"{errors:,} 个错误，{warnings:,} 个警告。"
+    )
     text = Text.assemble(examples, (totals, STYLES["error"] if errors else "green"))
     if not errors and not is_validation and report.method != "reinforcement":
         epochs = n_epochs_auto(report.examples)

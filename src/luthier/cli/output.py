@@ -263,8 +263,8 @@ def local_time(seconds: object) -> str:
 
 
 def plural(count: int, noun: str, many: str = "") -> str:
-    """`1 error`, `2 errors`, `2 batches`. English only."""
-    return f"{count} {noun}" if count == 1 else f"{count} {many or noun + 's'}"
+    """`1 error`, `2 errors`, `2,000 batches`. English only."""
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 
 
 def format_bytes(count: int) -> str:
