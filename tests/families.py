@@ -117,6 +117,18 @@ FAMILIES = {
     "phi3 with partial rotary embeddings": Family(Phi3Config, {"sliding_window": None, "partial_rotary_factor": 0.5}),
     "smollm3": Family(SmolLM3Config, {"no_rope_layers": [1, 0]}),
     "granite": Family(GraniteConfig, _GRANITE),
+    "granite4": Family(
+        GraniteMoeHybridConfig,
+        {
+            **_GRANITE,
+            "layer_types": ["full_attention"] * 2,
+            "num_local_experts": 0,
+            "num_experts_per_tok": 0,
+            "shared_intermediate_size": 40,
+            "position_embedding_type": "rope",
+            "mamba_n_heads": 8,
+        },
+    ),
     "olmo2": Family(Olmo2Config),
     "olmo3": Family(Olmo3Config, {**_LAYER_TYPES, "rope_parameters": _LOCAL_ROPE}),
     "ministral": Family(MinistralConfig, {**_HEADS, "sliding_window": 16}),

@@ -140,6 +140,20 @@ PUBLISHED: dict[str, tuple[dict[str, Any], set[Feature]]] = {
             Feature.RESIDUAL_MULTIPLIER,
         },
     ),
+    "Granite 4 350M": (
+        _config(
+            *("granitemoehybrid", 1024, 2048, 28, 16, 100352),
+            num_key_value_heads=4, tie_word_embeddings=True, attention_bias=False, rope_theta=1e7, rope_scaling=None,
+            attention_multiplier=0.015625, embedding_multiplier=12, logits_scaling=4, residual_multiplier=0.246,
+            layer_types=["attention"] * 28, position_embedding_type="rope", shared_intermediate_size=2048,
+            num_local_experts=0, num_experts_per_tok=0, normalization_function="rmsnorm", init_method="mup",
+            mamba_n_heads=64, mamba_d_head=32, mamba_expand=2, mamba_chunk_size=256, output_router_logits=False,
+        ),
+        {
+            *(GQA, TIED, Feature.JOINED_WEIGHTS, Feature.ATTENTION_SCALE, Feature.EMBEDDING_MULTIPLIER),
+            *(Feature.LOGIT_SCALE, Feature.RESIDUAL_MULTIPLIER),
+        },
+    ),
     "OLMo 2": (
         _config("olmo2", 4096, 11008, 32, 32, 100352, rope_theta=5e5, attention_bias=False),
         {Feature.POST_NORM, Feature.QK_NORM_ALL_HEADS},
@@ -183,7 +197,9 @@ def test_a_transformers_config_reads_the_same(name: str) -> None:
 def test_defaults_are_those_of_transformers(model_type: str) -> None:
     complete = AutoConfig.for_model(model_type)
     sizes = {key: getattr(complete, key) for key in SIZES}
-    assert _spec({"model_type": model_type, **sizes}) == _spec(complete)
+    spec = DecoderSpec.from_config({"model_type": model_type, **sizes})
+    assert spec == DecoderSpec.from_config(complete)
+    assert isinstance(spec, DecoderSpec) or model_type == "granitemoehybrid"  # whose layers are recurrent by default
 
 
 def test_sizes_and_constants() -> None:

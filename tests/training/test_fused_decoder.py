@@ -39,6 +39,14 @@ FAMILY = {
         "residual_multiplier": 0.6,
         "logits_scaling": 3.0,
     },
+    "granitemoehybrid": {
+        "attention_multiplier": 0.2,
+        "layer_types": ["full_attention"] * 2,
+        "num_local_experts": 0,
+        "shared_intermediate_size": 40,
+        "position_embedding_type": "rope",
+        "mamba_n_heads": 8,
+    },
     "olmo2": {},
     "seed_oss": {"head_dim": 8, "pad_token_id": 0},
 }

@@ -71,7 +71,7 @@ class DecoderSpec:
             return cls(
                 model_type=reader.model_type,
                 hidden_size=reader["hidden_size"],
-                intermediate_size=reader["intermediate_size"],
+                intermediate_size=reader.intermediate_size(),
                 layers=reader["num_hidden_layers"],
                 heads=heads,
                 kv_heads=reader["num_key_value_heads"] or heads,

@@ -74,6 +74,13 @@ _GRANITE: dict[str, Any] = {
     "residual_multiplier": 1.0,
     "attention_multiplier": 1.0,
 }
+# Of layers that no described model has, so that they have no effect.
+_MAMBA: dict[str, Any] = dict.fromkeys(
+    """
+    mamba_n_heads mamba_n_groups mamba_d_state mamba_d_head mamba_d_conv mamba_expand mamba_chunk_size mamba_conv_bias
+    mamba_proj_bias time_step_limit time_step_min time_step_max time_step_floor normalization_function init_method
+    """.split()  # noqa: SIM905 - a list of quoted keys would be longer
+)
 
 
 @dataclass(frozen=True)
@@ -81,22 +88,26 @@ class Family:
     """`options`: the config keys that the type honours beside SIZES, with the value that a config may leave out.
 
     `switches`: the keys that stand for features where they are true.
+    `linears`: fused projections whose linear layers have other names than `projections.PROJECTIONS` says.
     `full_attention_every`: with windows but without `layer_types`, every n-th layer attends to all tokens.
     """
 
     features: frozenset[Feature] = frozenset()
     options: Mapping[str, Any] = field(default_factory=dict)
     switches: Mapping[str, set[Feature]] = field(default_factory=lambda: SWITCHES)
+    linears: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     full_attention_every: int | None = None
 
 
 def _family(
     *features: Feature,
     switches: Mapping[str, set[Feature]] | None = None,
+    linears: Mapping[str, tuple[str, ...]] | None = None,
     full_attention_every: int | None = None,
     **options: Any,
 ) -> Family:
-    return Family(frozenset(features), _SHARED | options, {**SWITCHES, **(switches or {})}, full_attention_every)
+    switched = {**SWITCHES, **(switches or {})}
+    return Family(frozenset(features), _SHARED | options, switched, linears or {}, full_attention_every)
 
 
 FAMILIES: dict[str, Family] = {
@@ -128,6 +139,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "phi3": _family(
         Feature.JOINED_WEIGHTS,
+        linears={"qkv": ("self_attn.qkv_proj",), "gate_up": ("mlp.gate_up_proj",)},
         max_position_embeddings=4096, rms_norm_eps=1e-5, sliding_window=None, partial_rotary_factor=1.0,
     ),
     "smollm3": _family(
@@ -136,6 +148,13 @@ FAMILIES: dict[str, Family] = {
         max_window_layers=None, **_ALL_BIASES,
     ),
     "granite": _family(**_GRANITE),
+    "granitemoehybrid": _family(  # Granite 4, of which some are attention alone, without experts
+        Feature.JOINED_WEIGHTS,
+        switches={"num_local_experts": {Feature.MIXTURE_OF_EXPERTS}},
+        linears={"gate_up": ("shared_mlp.input_linear",), "down": ("shared_mlp.output_linear",)},
+        shared_intermediate_size=1024, position_embedding_type=None, layer_types=("linear_attention",),
+        num_local_experts=8, **{**_ROUTER, "num_experts_per_tok": 2}, **_MAMBA, **_GRANITE,
+    ),
     "ministral": _family(num_key_value_heads=8, max_position_embeddings=131_072, sliding_window=4096, layer_types=None),
     "seed_oss": _family(
         switches={"attention_bias": {Feature.QKV_BIAS}, "attention_out_bias": {Feature.OUTPUT_BIAS}},

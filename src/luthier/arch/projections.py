@@ -6,6 +6,7 @@ A fused projection is one matrix product for the linear layers that read the sam
 from typing import NamedTuple
 
 from luthier.arch.decoder import DecoderSpec
+from luthier.arch.families import FAMILIES
 from luthier.arch.features import Feature
 
 # Each fused projection, and the linear layers in it, as PEFT names them.
@@ -15,7 +16,6 @@ PROJECTIONS = {
     "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
     "down": ("mlp.down_proj",),
 }
-_JOINED = {"qkv": ("self_attn.qkv_proj",), "gate_up": ("mlp.gate_up_proj",)}
 
 
 class NormNames(NamedTuple):
@@ -29,7 +29,7 @@ class NormNames(NamedTuple):
 
 def linear_names(spec: DecoderSpec) -> dict[str, tuple[str, ...]]:
     """Per fused projection, the names of its linear layers."""
-    return PROJECTIONS | _JOINED if Feature.JOINED_WEIGHTS in spec.features else PROJECTIONS
+    return {**PROJECTIONS, **FAMILIES[spec.model_type].linears}
 
 
 def norm_names(spec: DecoderSpec) -> NormNames:
@@ -53,8 +53,8 @@ def output_sizes(spec: DecoderSpec) -> dict[str, list[int]]:
         "gate_up": [spec.intermediate_size] * 2,
         "down": [spec.hidden_size],
     }
-    joined = Feature.JOINED_WEIGHTS in spec.features
-    return {name: [sum(sizes)] for name, sizes in separate.items()} if joined else separate
+    names = linear_names(spec)
+    return {name: sizes if len(names[name]) == len(sizes) else [sum(sizes)] for name, sizes in separate.items()}
 
 
 def shapes(spec: DecoderSpec) -> dict[str, tuple[int, int]]:

@@ -50,6 +50,9 @@ class ConfigReader:
     def head_dim(self) -> int:
         return int(self["head_dim"] or self["hidden_size"] // self["num_attention_heads"])
 
+    def intermediate_size(self) -> int:
+        return int(self["shared_intermediate_size"] or self["intermediate_size"])
+
     def activation(self) -> str:
         """A key of ACTIVATIONS."""
         name = self["hidden_activation"] or self["hidden_act"]
@@ -72,6 +75,7 @@ class ConfigReader:
             window = None
         if types is None:
             return self._windows_without_types(count, window)
+        types = ["full_attention" if kind == "attention" else kind for kind in types]  # as Granite 4 wrote it first
         if undescribed := sorted(set(types) - {"full_attention", "sliding_attention"}):
             raise Undescribed(
                 f"layers of the type '{undescribed[0]}' are not described", f"没有类型为“{undescribed[0]}”的层的描述"
@@ -98,6 +102,8 @@ class ConfigReader:
 
     def rope_layers(self, windows: tuple[int | None, ...]) -> tuple[bool, ...]:
         """Per layer, whether queries and keys are rotated."""
+        if "position_embedding_type" in self._family.options and self["position_embedding_type"] != "rope":
+            return (False,) * len(windows)
         if Feature.NOPE_LAYERS in self._family.features:  # only layers with a window rotate
             return tuple(window is not None for window in windows)
         if rotated := self["no_rope_layers"]:  # named after its zeros

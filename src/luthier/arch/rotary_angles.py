@@ -21,7 +21,7 @@ class RotaryAngles:
         per_type = hasattr(rotary, "layer_types")
         types = [("sliding_attention" if window else "full_attention") if per_type else "" for window in spec.windows]
         self._types = [name if rotated else None for name, rotated in zip(types, spec.rope_layers, strict=True)]
-        self._once = self._distinct(types[0])
+        self._once = self._distinct(types[0]) if any(spec.rope_layers) else slice(None)
 
     def _distinct(self, layer_type: str) -> slice:
         """Each angle stands twice: side by side, or in the second half as in the first."""

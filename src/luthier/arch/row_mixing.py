@@ -6,6 +6,7 @@ some attention code takes no layout: there an example has the row for itself, an
 
 from typing import Any, Literal
 
+_ATTENTION = {"full_attention", "sliding_attention"}
 RowReason = Literal["recurrent", "own_attention", "sinks", "mixed_rows"]
 ROW_REASONS: dict[RowReason, tuple[str, str]] = {  # what such a model has, in English and Chinese
     "recurrent": ("recurrent or convolution layers", "循环层或卷积层"),
@@ -40,7 +41,9 @@ def is_recurrent(config: Any) -> bool:
         get_layer_types_and_kwargs,
     )
 
-    if MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]._is_stateful:
+    layer_types = set(getattr(config, "layer_types", None) or [])
+    only_attention = bool(layer_types) and layer_types <= _ATTENTION  # as in the smaller ones of Granite 4
+    if MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]._is_stateful and not only_attention:
         return True
     kinds, _ = get_layer_types_and_kwargs(config)
     layers = [DYNAMIC_LAYER_TYPE_MAPPING.get(kind, LinearAttentionCacheLayerMixin) for kind in kinds]

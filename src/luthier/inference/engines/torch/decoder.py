@@ -63,7 +63,7 @@ class DecoderLayer:
         self._qkv, self._out = _fuse(layer, names["qkv"]), _fuse(layer, names["out"])
         self._mlp = (
             Experts(layer.mlp, spec)
-            if hasattr(layer.mlp, "experts")
+            if hasattr(getattr(layer, "mlp", None), "experts")
             else GatedMlp(_fuse(layer, names["gate_up"]), _fuse(layer, names["down"]), spec)
         )
         self._parallel = Feature.PARALLEL_BLOCK in spec.features
