@@ -1,6 +1,6 @@
 """`bfcl` with one more model, `luthier-FC`: whatever BFCL_MODEL names, asked by chat completions as OpenAI's were.
 
-The leaderboard's own entries for OpenAI's models use another API. Arguments are those of `bfcl` itself.
+The leaderboard's own entries for OpenAI's models use the Responses API. Arguments are those of `bfcl` itself.
 """
 
 import os
