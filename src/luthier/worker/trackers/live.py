@@ -87,7 +87,11 @@ class _TrackerChild:
             error = str(failure)
         if error is not None:
             _log.warning("the tracker %s of %s failed: %s", self._name, self._job_id, error)
-            self._store.jobs.record(self._job_id, job_messages.tracker_failed(self._name, error))
+            self._store.jobs.record(self._job_id, job_messages.tracker_failed(self._name, self._without_path(error)))
+
+    def _without_path(self, text: str) -> str:
+        """Clients see places inside the data folder, and not where that folder lies."""
+        return text.replace(f"{self._store.trackers_folder.parent}/", "")
 
     def _run_child(self) -> str | None:
         """Why it failed; None if it did not."""
@@ -101,7 +105,7 @@ class _TrackerChild:
                 self._write(child.stdin, [{"tracker": self._name, "run": asdict(self._run)}])
                 place = child.stdout.readline().strip()
                 if place:
-                    self._store.jobs.record(self._job_id, job_messages.tracked(self._name, place))
+                    self._store.jobs.record(self._job_id, job_messages.tracked(self._name, self._without_path(place)))
                     self._write(child.stdin, iter(self._points.get, None))
                 child.stdin.close()
                 code = child.wait(_FINISH_TIMEOUT_S)
