@@ -135,7 +135,9 @@ FAMILIES = {
     "ernie4.5": Family(Ernie4_5Config, {**_HEADS, "use_bias": True}),
     "cohere": Family(CohereConfig, {"use_qk_norm": True, "logit_scale": 0.7}),
     "cohere2": Family(Cohere2Config, {**_HEADS, **_LAYER_TYPES, "logit_scale": 0.7}),
-    "seed-oss with dropout": Family(SeedOssConfig, {**_HEADS, "attention_dropout": 0.5, "residual_dropout": 0.5}),
+    "seed-oss with dropout": Family(
+        SeedOssConfig, {**_HEADS, "attention_dropout": 0.5, "residual_dropout": 0.5}, fused=True
+    ),
     "phi": Family(PhiConfig, batched=False),  # the output layer has a bias
     "stablelm": Family(StableLmConfig, batched=False, separate_rows="own_attention"),
     "gpt-oss": Family(
