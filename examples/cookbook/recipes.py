@@ -83,6 +83,15 @@ def recipes(seed: int, count: int, ingredients: list[tuple[str, str]]) -> list[d
     return [recipe(rng, ingredients) for _ in range(count)]
 
 
+def names(answer: str) -> list[str]:
+    """The ingredients of a list in JSON, without blanks around them; none of any other text."""
+    try:
+        items = json.loads(answer)
+    except ValueError:
+        return []
+    return [str(item).strip() for item in items] if isinstance(items, list) else []
+
+
 def measure(client: OpenAI, model: str, examples: list[dict[str, Any]], max_tokens: int, what: str) -> None:
     def answer(example: dict[str, Any]) -> str:
         completion = client.chat.completions.create(
@@ -91,9 +100,14 @@ def measure(client: OpenAI, model: str, examples: list[dict[str, Any]], max_toke
         return completion.choices[0].message.content or ""
 
     answers = steps.ask_all(answer, examples)
-    exact = sum(text == example["messages"][-1]["content"] for text, example in zip(answers, examples, strict=True))
-    print(f"  {model}, {what}: whole lists right {steps.rate(exact, len(examples))}")
-    print(f"    wanted {examples[0]['messages'][-1]['content']}\n    got    {answers[0]}", flush=True)
+    expected = [example["messages"][-1]["content"] for example in examples]
+    exact = sum(text == right for text, right in zip(answers, expected, strict=True))
+    found = sum(
+        name in names(text) for text, right in zip(answers, expected, strict=True) for name in json.loads(right)
+    )
+    total = sum(len(json.loads(right)) for right in expected)
+    print(f"  {model}, {what}: whole lists right {steps.rate(exact, len(examples))}, ingredients {found}/{total}")
+    print(f"    expected {expected[0]!r}\n    answered {answers[0][:100]!r}", flush=True)
 
 
 def main(argv: list[str] | None = None) -> str:
