@@ -22,31 +22,36 @@ from store.test_store import JOB
 from through_api import upload
 
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
+KEY = "sk-document"
+AUTHORIZATION = {"authorization": f"Bearer {KEY}"}
 WRONG = "nobody-has-this"
 
 
 @pytest.fixture(scope="module")
 def bare(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
-    """Without a worker, so that nothing is trained."""
-    with bare_server(
-        tmp_path_factory.mktemp("document"), tiny_base, default_max_tokens=8, precision="float32"
-    ) as running:
+    """Without a worker, so that nothing is trained. With a key: on a server without one the first key that is created
+    would shut out every request after it.
+    """
+    options = {"default_max_tokens": 8, "precision": "float32", "api_keys": KEY, "webhook_hosts": "localhost"}
+    with bare_server(tmp_path_factory.mktemp("document"), tiny_base, **options) as running:
         yield running
 
 
 def document(bare: Bare) -> dict[str, Any]:
-    return httpx.get(f"{bare.url}/openapi.json", timeout=60).raise_for_status().json()
+    return httpx.get(f"{bare.url}/openapi.json", headers=AUTHORIZATION, timeout=60).raise_for_status().json()
 
 
 def _known(bare: Bare) -> dict[str, list[str]]:
-    client = bare.client()
+    client = bare.client(api_key=KEY)
     files = [upload(client) for _ in range(3)]
     jobs = [bare.store.jobs.create(**{**JOB, "training_file": files[0]}).id for _ in range(4)]
     uploads = [client.uploads.create(bytes=4, filename="a", mime_type="a", purpose="assistants").id for _ in range(4)]
     responses = [client.responses.create(model="gpt-4o-mini", input="a").id for _ in range(3)]
     conversations = [client.conversations.create().id for _ in range(3)]
     items = client.conversations.items.create(conversations[0], items=[{"role": "user", "content": "a"}] * 3).data
+    hook = {"name": "a", "url": "http://localhost:9/", "event_types": ["batch.failed"]}
     return {
+        "webhook_endpoint_id": [client.webhooks.create(**hook).id for _ in range(3)],
         "response_id": responses,
         "previous_response_id": responses,
         "conversation_id": conversations,
@@ -84,7 +89,7 @@ def _with_known(whole: dict[str, Any], known: dict[str, list[str]]) -> dict[str,
 def _probe(operation: APIOperation, bare: Bare, data: strategies.DataObject) -> None:
     mode = data.draw(strategies.sampled_from(GenerationMode))
     case = data.draw(operation.as_strategy(generation_mode=mode))
-    response = case.call(base_url=bare.url, timeout=120)
+    response = case.call(base_url=bare.url, headers=AUTHORIZATION, timeout=120)
     assert response.status_code < 500, response.text
     case.validate_response(response, checks=CHECKS)
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Body, Query
 from fastapi.concurrency import run_in_threadpool
 
 from luthier.server.http.json_body import StrictRoute
@@ -68,9 +68,11 @@ def delete(webhook_endpoint_id: str, state: StateDep) -> WebhookEndpointDeleted:
 
 @router.post("/webhook_endpoints/{webhook_endpoint_id}/rotate_secret")
 def rotate_secret(
-    webhook_endpoint_id: str, state: StateDep, body: RotateSecretRequest | None = None
+    webhook_endpoint_id: str,
+    state: StateDep,
+    body: Annotated[RotateSecretRequest, Body(default_factory=RotateSecretRequest)],
 ) -> WebhookEndpointWithSecret:
-    keep_old = body is not None and body.keep_old_secret_active_for_24_hours
+    keep_old = body.keep_old_secret_active_for_24_hours
     return _with_secret(state.store.webhooks.rotate_secret(webhook_endpoint_id, keep_old=keep_old))
 
 
