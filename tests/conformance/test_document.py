@@ -91,7 +91,8 @@ def _probe(operation: APIOperation, bare: Bare, data: strategies.DataObject) -> 
     case = data.draw(operation.as_strategy(generation_mode=mode))
     response = case.call(base_url=bare.url, headers=AUTHORIZATION, timeout=120)
     assert response.status_code < 500, response.text
-    case.validate_response(response, checks=CHECKS)
+    streamed = response.headers.get("content-type", [""])[0].startswith("text/event-stream")
+    case.validate_response(response, checks=CHECKS[:-1] if streamed else CHECKS)  # an event's data is a string to it
 
 
 def test_answers_are_as_documented(bare: Bare) -> None:
@@ -109,7 +110,7 @@ def test_answers_are_as_documented(bare: Bare) -> None:
 
 def test_bodies_are_documented(bare: Bare) -> None:
     """Also those that routes read by hand. Every request with a body has its fields in the document."""
-    without = ("/cancel", "/pause", "/resume", "/repair")
+    without = ("/cancel", "/pause", "/resume", "/repair", "/rotate")
     for path, operations in document(bare)["paths"].items():
         if "post" in operations and not path.endswith(without):
             [content] = operations["post"]["requestBody"]["content"].values()

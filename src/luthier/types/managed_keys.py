@@ -8,16 +8,18 @@ from luthier.types.common import Request, Response
 from luthier.types.permissions import ProjectId
 from luthier.types.projects import Role
 
-_Limit = Annotated[int, Field(ge=1)]
+_MAX_LIMIT, _MAX_LIFETIME_S = 10**9, 10 * 365 * 24 * 3600
+_Limit = Annotated[int, Field(ge=1, le=_MAX_LIMIT)]
 
 
 class CreateKeyRequest(Request):
-    """`project`: null for the whole organization. `expires_in_s`: null for a key that does not expire."""
+    """`project`: null for the whole organization. `expires_in_s`: null for a key that does not expire, at
+    most ten years."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     project: ProjectId | None = None
     role: Role = "member"
-    expires_in_s: Annotated[int, Field(ge=60)] | None = None
+    expires_in_s: Annotated[int, Field(ge=60, le=_MAX_LIFETIME_S)] | None = None
     requests_per_minute: _Limit | None = None
     tokens_per_minute: _Limit | None = None
 
