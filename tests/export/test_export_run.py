@@ -9,11 +9,12 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from export.installation import MODEL, Installation
+from export.installation import MODEL, Installation, install
 from luthier.cli import main
 from luthier.export import gate, run
 from luthier.export.runtimes import llama_cpp
 from luthier.types.errors import ExportError
+from training.jobs import EXAMPLES
 
 needs_llama_cpp = pytest.mark.skipif(
     importlib.util.find_spec("xllamacpp") is None, reason="llama.cpp (xllamacpp) is not installed"
@@ -103,3 +104,19 @@ def test_the_command_prints_what_was_verified(installation: Installation, tmp_pa
     )
     assert again.exit_code == 2
     assert "no fine-tuned model 'nobody'" in again.output
+
+
+def test_a_fully_fine_tuned_model_is_exported_whole(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no adapter and needs no base; nothing is merged."""
+    installed = install(tmp_path / "full", tiny_base, EXAMPLES, tuning="full")
+    result = installed.export("merged", tmp_path / "merged")
+    assert not result.failed
+    assert result.verifications[0].report.mean_difference < 1e-3
+    monkeypatch.setattr(llama_cpp, "version", lambda: None)
+    assert installed.export("gguf:bf16", tmp_path / "gguf").folder
+    for target in ("peft", "gguf-lora"):
+        with pytest.raises(ExportError, match="there is no adapter"):
+            installed.export(target, tmp_path / target)
+    installed.store.close()
