@@ -183,7 +183,10 @@ class JobProgress:
         """Returns whether it is a metrics event."""
         metrics = step_metrics(event)
         if metrics is None:
-            if event.message.startswith(("Training goes on", "Fine-tuning job started")):
+            is_interruption = (
+                event.level == "warn"
+            )  # the trainer or its worker ended; what else is one comes before steps
+            if is_interruption or event.message.startswith(("Training goes on", "The job was resumed")):
                 self._first = None  # the pause before does not count
             return False
         self.step, self.total = metrics.step, metrics.total

@@ -13,8 +13,9 @@ _Limit = Annotated[int, Field(ge=1, le=_MAX_LIMIT)]
 
 
 class CreateKeyRequest(Request):
-    """`project`: null for the whole organization. `expires_in_s`: null for a key that does not expire, at
-    most ten years."""
+    """`project`: null for the whole organization. `expires_in_s`: at most ten years; null for a key that does not
+    expire.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     project: ProjectId | None = None
