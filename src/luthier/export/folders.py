@@ -17,7 +17,7 @@ from luthier.export.targets import Target
 from luthier.export.vllm import write_command
 from luthier.language import say
 from luthier.types.errors import ExportError
-from luthier.weights import TOKENIZER_FILES
+from luthier.weights import TOKENIZER_FILES, count_parameters
 
 Form = Literal["peft", "merged", "gguf", "gguf-lora"]
 _INDEX = "model.safetensors.index.json"
@@ -63,13 +63,15 @@ class TargetWriter:
             raise ExportError(_no_base_id(source))
 
     def byte_count(self) -> int:
-        """What the folder will hold at most."""
+        """What is on the disk at most: the folder, and what verifying takes beside it."""
         if self._files:
             weights = sum(file.byte_count for file in self._files.values())
         elif self._target.kind in ("merged", "vllm"):
             weights = sum(file.stat().st_size for file in self._source.base.glob("*.safetensors"))
         else:
             weights = 2 * (self._source.folder / WEIGHTS).stat().st_size
+            if self._target.kind == "gguf-lora":  # the base beside it, on which it is tried
+                weights += 2 * count_parameters(self._source.base)
         return weights + (self._source.base / "tokenizer.json").stat().st_size * (1 + len(self._files))
 
     def write(self, folder: Path) -> list[Artefact]:

@@ -70,7 +70,7 @@ def export_model(
     writer = TargetWriter(source, target, base_id)
     _check_target_folder(out)
     _check_disk(out, writer.byte_count())
-    provenance = lineage(source.model, store, catalogue)
+    origin = lineage(source.model, store, catalogue)
     with _staging_folder(out) as staging, tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as helper:
         notify(say(f"Writing {target.kind}", f"正在写出 {target.kind}"))
         gate, verifications = Gate(source, settings, Path(helper)), list[Verification]()
@@ -83,7 +83,7 @@ def export_model(
                 verification.artefact.path.unlink()
         result = ExportResult(source.model.id, target.kind, out if passed else None, verifications, gate.trained_exact)
         if passed:
-            write_card(staging, source, target, provenance, verifications, gate.trained_exact)
+            write_card(staging, source, target, origin, verifications, gate.trained_exact)
             _publish(staging, out)
             artefacts = [verification.to_dict() for verification in verifications]
             store.exports.add(source.model.id, target.kind, out, artefacts)

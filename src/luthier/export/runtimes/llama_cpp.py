@@ -58,9 +58,15 @@ def ask(
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) / "answers.json"
         command = [sys.executable, "-P", "-m", "luthier.export.runtimes.llama_cpp_program", str(answers)]
-        process = subprocess.run(
-            command, input=json.dumps(request).encode(), capture_output=True, timeout=_TIMEOUT_S, check=False
-        )
+        try:
+            process = subprocess.run(
+                command, input=json.dumps(request).encode(), capture_output=True, timeout=_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            minutes = f"{_TIMEOUT_S / 60:.0f}"
+            raise ExportError(
+                say(f"llama.cpp had not answered after {minutes} minutes.", f"llama.cpp 在 {minutes} 分钟内没有完成。")
+            ) from error
         if process.returncode or not answers.exists():
             log = process.stderr.decode(errors="replace").strip()[-_LOG_CHARACTERS:]
             raise ExportError(

@@ -1,5 +1,6 @@
 """Weights & Biases: online with the server's key, else offline (`wandb sync` sends such a run later)."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +11,10 @@ class WandbRun:
     """The run has the job's id, so that a job that is resumed goes on in it."""
 
     def __init__(self, run: TrackedRun) -> None:
+        if run.wandb_api_key:
+            os.environ["WANDB_API_KEY"] = run.wandb_api_key  # `wandb.login` would write it into the home folder
         import wandb
 
-        if run.wandb_api_key:
-            wandb.login(key=run.wandb_api_key)
         self._run: Any = wandb.init(
             id=run.id,
             project=run.project,
