@@ -313,5 +313,6 @@ def test_a_batch_answers_each_line_once(store: Store, data: Path, monkeypatch: p
             made = restarted.files.list(purpose="batch_output", limit=9, ascending=True, after=None).data
             assert [entry.id for entry in made] == outputs
             assert _announced(restarted) == {"batch.completed": 1}
-        _sweep(data)
+        if any((data / "batches").iterdir()):
+            _sweep(data)
         assert not any((data / "batches").iterdir())
