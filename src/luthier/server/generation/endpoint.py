@@ -72,6 +72,11 @@ async def forwarded_response(
     return await cancel_on_disconnect(request, forwarding)
 
 
+def served_by(target: ResolvedModel, model: LoadedModel) -> dict[str, str]:
+    """The header of a local answer: which weights, and whether they are served in 8 bits."""
+    return {SERVED_BY: target.served_by + ("; weights=int8" if model.engine.eight_bits else "")}
+
+
 async def _respond_locally(
     endpoint: CompletionEndpoint[Body], request: Request, state: State, raw: dict[str, Any], target: ResolvedModel
 ) -> Response:
@@ -79,7 +84,7 @@ async def _respond_locally(
     body = _validated(endpoint, raw)
     model = await cancel_on_disconnect(request, state.app.loader.load(target.successor or target))
     writer = await run_in_threadpool(endpoint.prepare, state, model, body)
-    headers = {SERVED_BY: target.served_by + ("; weights=int8" if model.engine.eight_bits else "")}
+    headers = served_by(target, model)
     on_complete = endpoint.on_complete(request, state, body)
     if body.stream:
         check_choice_count(state, len(writer.request.engine_requests))

@@ -6,13 +6,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from luthier.server.generation.endpoint import forwarded_response
+from luthier.server.generation.endpoint import forwarded_response, served_by
 from luthier.server.generation.model_param import resolve_model
 from luthier.server.http.disconnect import cancel_on_disconnect
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.openapi import reads, streams
 from luthier.server.http.pydantic_errors import validated
-from luthier.server.model_resolver import SERVED_BY
 from luthier.server.routes.responses import run
 from luthier.server.routes.responses.items import ID_LENGTH, item_id, stored_items
 from luthier.server.routes.responses.prepare import count_tokens, prepare, whole_context
@@ -58,7 +57,7 @@ async def create(request: Request, state: StateDep) -> Response:
     _check(body)
     model = await cancel_on_disconnect(request, state.app.loader.load(target.successor or target))
     prepared = await run_in_threadpool(prepare, state, model, body)
-    headers = {SERVED_BY: target.served_by}
+    headers = served_by(target, model)
     if body.background:
         log = await run.start(state, prepared)
         return run.followed(log, 0, headers) if body.stream else JSONResponse(prepared.events.response, headers=headers)
