@@ -9,6 +9,7 @@ same interpreter's torch and transformers. Runs alternate. TRL is installed once
 cache folder. Tokens per second count the tokens of the examples (a shared prefix in each of them), without the first
 step. `--exact` also runs TRL in float32, once, for its losses. `--beside N` also runs Luthier beside N programs that
 compute in one thread each, at the nice value that the trainer gives itself, in turns with the runs without them.
+`--tier` holds both sides to a lower CPU tier.
 Prints a table, writes `training-CASE.json` and the loss curves, `training-CASE.svg`.
 """
 
@@ -33,10 +34,11 @@ import torch
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tests")]
 
-from load import busy_programs, describe_machine  # noqa: E402
+from load import busy_programs, describe_machine, hold_to_tier  # noqa: E402
 
 from luthier.catalogue import Catalogue  # noqa: E402
 from luthier.data.rendering.renderer import Renderer  # noqa: E402
+from luthier.hardware import cpu_tiers  # noqa: E402
 from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
 from luthier.training import batching, dataset  # noqa: E402
 from luthier.training.job_spec import JobSpec  # noqa: E402
@@ -307,8 +309,10 @@ def main() -> None:
     parser.add_argument("--exact", action="store_true", help="losses of TRL in float32 too")
     parser.add_argument("--no-trl", action="store_true", help="Luthier alone")
     parser.add_argument("--beside", type=int, default=0, help="busy programs, in further runs of Luthier")
+    parser.add_argument("--tier", choices=[tier.name for tier in cpu_tiers()], help="hold both to a lower CPU tier")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
+    hold_to_tier(options.tier)
     cache = Settings().cache
     if options.case == "growth":
         growth(options)
