@@ -1,6 +1,6 @@
 """Architectures of equal size, side by side in one run: tokens per CPU second, served and trained.
 
-    python benchmarks/families.py [--rounds 5] [--tokens 48] [--layers 8]
+    python benchmarks/families.py [--rounds 5] [--tokens 48] [--layers 8] [--families qwen3 gemma3_text]
 
 Random weights, the same widths and layers for all, bfloat16 where the CPU has it. Serving is the engine `batched`,
 greedy, one stream and eight; training is the forward and backward pass over packed examples with LoRA on all linear
@@ -92,10 +92,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="beside Qwen2")
     arguments = parser.parse_args()
+    names = list(dict.fromkeys([REFERENCE, *arguments.families]))
     print(describe_machine(0), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        models = {family: Model(Path(folder), family, arguments.layers) for family in FAMILIES}
+        models = {family: Model(Path(folder), family, arguments.layers) for family in names}
         rates: dict[str, dict[str, list[float]]] = {}
         for turn in range(arguments.rounds + 1):
             for family, model in models.items():
@@ -106,7 +108,7 @@ def main() -> None:
         for model in models.values():
             model.engine.close()
     print("tokens per CPU second".ljust(24), *(case.rjust(18) for case in rates))
-    for family in FAMILIES:
+    for family in names:
         medians = {case: statistics.median(by_family[family]) for case, by_family in rates.items()}
         reference = {case: statistics.median(by_family[REFERENCE]) for case, by_family in rates.items()}
         columns = (f"{rate:.4g} ({rate / reference[case]:.2f})".rjust(18) for case, rate in medians.items())
