@@ -1,7 +1,7 @@
 """Attention over packed rows with windows that are shorter than examples, and with soft caps.
 
 A row is computed in blocks of queries, each with the keys that one of them attends to. Shapes are those of
-`attention.py`; scores with a soft cap are computed in float32.
+`attention.py`; scores with a soft cap, and their gradients, are float32.
 """
 
 import torch
@@ -62,8 +62,8 @@ def _capped(
     tanh = _tanh(q, k, scale, softcap)
     scores = (tanh * softcap).masked_fill_(_per_group(hidden, tanh), -torch.inf)
     logsumexp = scores.logsumexp(-1, keepdim=True)
-    out = (scores - logsumexp).exp_() @ by_kv_head(v.float(), heads)
-    return _by_query(out, q).to(q.dtype), _by_query(logsumexp, q)[..., 0]
+    out = (scores - logsumexp).exp_().to(v.dtype) @ by_kv_head(v, heads)
+    return _by_query(out, q), _by_query(logsumexp, q)[..., 0]
 
 
 def _capped_backward(
@@ -81,12 +81,12 @@ def _capped_backward(
     """As `attend_part_backward`, with dS = P (gv' - delta) (1 - tanh^2)."""
     count, length, heads, width = k.shape
     tanh = _tanh(q, k, scale, softcap)
-    sums, deltas, queries, grads = (
-        by_kv_head(t.float(), heads) for t in (logsumexp[..., None], delta[..., None], q, grad)
-    )
-    keys, values = (by_kv_head(t.float(), heads) for t in (k, v))
+    sums, deltas = (by_kv_head(t[..., None], heads) for t in (logsumexp, delta))
+    queries, keys, values, grads = (by_kv_head(t, heads) for t in (q, k, v, grad))
     probabilities = (tanh * softcap - sums).exp_().masked_fill_(_per_group(hidden, tanh), 0)
-    grad_scores = probabilities * (grads @ values.transpose(1, 2) - deltas) * (1 - tanh.square()) * scale
+    grad_probabilities = grads.float() @ values.float().transpose(1, 2) - deltas
+    grad_scores = (grad_probabilities * probabilities * (1 - tanh.square()) * scale).to(q.dtype)
+    probabilities = probabilities.to(q.dtype)
     dk, dv = grad_scores.transpose(1, 2) @ queries, probabilities.transpose(1, 2) @ grads
     dk, dv = (t.view(count, heads, length, width).transpose(1, 2) for t in (dk, dv))
     return _by_query(grad_scores @ keys, q), dk, dv
