@@ -74,10 +74,12 @@ def ask(client: OpenAI, model: str, note: str, tag: str) -> str:
     return str(json.loads(completion.choices[0].message.content or "{}").get("cheese"))
 
 
-def measure(client: OpenAI, model: str, questions: list[tuple[str, str]], tag: str) -> None:
+def measure(client: OpenAI, model: str, questions: list[tuple[str, str]], tag: str) -> list[str]:
+    """Prints how many answers are right; returns the answers."""
     answers = steps.ask_all(lambda question: ask(client, model, question[0], tag), questions)
     right = sum(answer == name for answer, (_, name) in zip(answers, questions, strict=True))
     print(f"  {model}: right {steps.rate(right, len(questions))}", flush=True)
+    return answers
 
 
 def stored_examples(client: OpenAI, model: str, tag: str) -> list[dict[str, Any]]:
@@ -133,8 +135,9 @@ def main(argv: list[str] | None = None) -> str:
     student = train(client, STUDENT, examples, "cheese-student", chosen.seed, chosen.quick)
 
     print("4. Notes that nobody trained on")
-    for model in (STUDENT, teacher, student):
-        measure(client, model, questions, f"{tag}-test")
+    _, taught, learnt = (measure(client, model, questions, f"{tag}-test") for model in (STUDENT, teacher, student))
+    alike = sum(first == second for first, second in zip(taught, learnt, strict=True))
+    print(f"  the student says what the teacher says: {steps.rate(alike, len(questions))}")
     return student
 
 
