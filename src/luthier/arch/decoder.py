@@ -34,7 +34,7 @@ class DecoderSpec:
 
     `windows`: per layer, the tokens that attention reaches back, None for all. `rope_layers`: per layer, whether
     queries and keys are rotated. `structure`: the features that no size or constant shows, such as biases. Scales and
-    multipliers are 1, and `experts_per_token` 0, where a model type has none.
+    multipliers are 1 where a model type has none.
     """
 
     model_type: str
@@ -57,7 +57,6 @@ class DecoderSpec:
     logit_scale: float
     embedding_multiplier: float
     residual_multiplier: float
-    experts_per_token: int
     structure: frozenset[Feature]
 
     @classmethod
@@ -89,7 +88,6 @@ class DecoderSpec:
                 logit_scale=reader.logit_scale(),
                 embedding_multiplier=reader.embedding_multiplier(),
                 residual_multiplier=float(reader["residual_multiplier"] or 1),
-                experts_per_token=int(reader["num_experts_per_tok"] or 0),
                 structure=reader.structure(),
             )
         except (TypeError, ValueError, ZeroDivisionError) as error:

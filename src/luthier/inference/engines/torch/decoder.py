@@ -15,7 +15,7 @@ from luthier.arch.rotary_angles import RotaryAngles
 from luthier.inference.engines.fused_model import FusedModel, load_decoder
 from luthier.inference.engines.torch import BACKEND
 from luthier.inference.engines.torch.attention import Attention
-from luthier.inference.engines.torch.mlp import Experts, GatedMlp, LoraDelta
+from luthier.inference.engines.torch.mlp import GatedMlp, LoraDelta
 from luthier.inference.engines.torch.norms import norm_of, query_key_norm
 from luthier.inference.engines.torch.packed_linear import PackedLinear
 from luthier.inference.engines.torch.rotary import Rotation, rotations
@@ -61,11 +61,7 @@ class DecoderLayer:
         self._query_key_norm = query_key_norm(layer.self_attn, spec)
         names = linear_names(spec)
         self._qkv, self._out = _fuse(layer, names["qkv"]), _fuse(layer, names["out"])
-        self._mlp = (
-            Experts(layer.mlp, spec)
-            if hasattr(getattr(layer, "mlp", None), "experts")
-            else GatedMlp(_fuse(layer, names["gate_up"]), _fuse(layer, names["down"]), spec)
-        )
+        self._mlp = GatedMlp(_fuse(layer, names["gate_up"]), _fuse(layer, names["down"]), spec)
         self._parallel = Feature.PARALLEL_BLOCK in spec.features
 
     def __call__(self, x: torch.Tensor, rotation: Rotation | None, attend: Attention, lora: LoraDelta) -> torch.Tensor:
