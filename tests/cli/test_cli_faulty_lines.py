@@ -110,7 +110,7 @@ def test_a_faulty_line_is_named_and_the_others_are_counted(line: Any, path: Path
     assert run("check", path, "--base", tiny_base, "--show", 1).exit_code == 0
     shown = run("check", path, "--base", tiny_base, "--show", 12)
     assert shown.exit_code == 2
-    assert "line 12" in shown.stderr
+    assert "Line 12" in shown.stderr
 
 
 def test_an_example_after_a_faulty_line_is_shown(path: Path, tiny_base: Path) -> None:

@@ -17,7 +17,9 @@ MANY = 40  # more than run at once
 
 @pytest.fixture(params=[*sorted(set(ENGINES) - {"vllm"}), "echo"])
 def engine(request: pytest.FixtureRequest, tiny_base: Path):
-    engine = build_engine(tiny_base, replace(OPTIONS, engine=request.param, max_requests_per_key=MANY))
+    options = replace(OPTIONS, max_requests_per_key=MANY)
+    start = ENGINES.get(request.param)
+    engine = start(tiny_base, options) if start else build_engine(tiny_base, replace(options, engine=request.param))
     yield engine
     engine.close()
 
