@@ -188,7 +188,8 @@ def test_scoring_a_text(client: OpenAI, tiny_base: Path) -> None:
     ids = torch.tensor([Renderer(tiny_base).text(text)])
     with torch.inference_mode():
         expected = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
-    assert reported.token_logprobs[1:] == pytest.approx(expected.tolist(), abs=0.1)  # bfloat16, where the server has it
+    # In bfloat16 and with weights in 8 bits, where the server takes them.
+    assert reported.token_logprobs[1:] == pytest.approx(expected.tolist(), abs=0.2)
     streamed = [chunk.choices[0] for chunk in complete(client, text, echo=True, max_tokens=0, logprobs=2, stream=True)]
     assert (streamed[0].text, streamed[0].logprobs) == (text, reported)
 
