@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # Settings that the person who runs the tests has must not reach them; the cache of base models is shared on purpose.
 for name in [name for name in os.environ if name.startswith(("LUTHIER_", "OPENAI_")) and name != "LUTHIER_CACHE"]:
     del os.environ[name]
+
+# Their modules import the browser's driver, which only `make test-browser` installs.
+collect_ignore = [] if find_spec("playwright") else ["browser"]
 
 # A machine that is busy for a moment is no fault that Hypothesis is to find.
 settings.register_profile(
