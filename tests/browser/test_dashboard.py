@@ -139,9 +139,11 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("language", ["en", "zh"])
+# Every pair of a language, a width and a scheme.
+@pytest.mark.parametrize(
+    ("language", "width", "scheme"),
+    [("en", 390, "light"), ("en", 1440, "dark"), ("zh", 390, "dark"), ("zh", 1440, "light")],
+)
 def test_every_page_is_accessible_and_fits(
     visit: Visit, context: BrowserContext, api: OpenAI, finished: str, language: str, width: int, scheme: str
 ) -> None:
