@@ -9,9 +9,10 @@ import re
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.server.http.auth import INTERNAL_CALLER
+from luthier.server.http.status_recorder import StatusRecorder
 from luthier.store import Store
 from luthier.types.errors import UnavailableError
 from luthier.types.projects import Caller
@@ -28,16 +29,10 @@ class Audit:
         self._app, self._entries = app, store.audit_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = 0
+        recorder = StatusRecorder(send)
 
-        async def send_with_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        await self._app(scope, receive, send_with_status)
-        if scope["type"] == "http" and INTERNAL_CALLER not in scope and 200 <= status < 300 and _is_change(scope):
+        await self._app(scope, receive, recorder)
+        if scope["type"] == "http" and 200 <= recorder.status < 300 and _is_change(scope):
             await run_in_threadpool(self._record, scope)
 
     def _record(self, scope: Scope) -> None:
@@ -56,4 +51,5 @@ class Audit:
 
 
 def _is_change(scope: Scope) -> bool:
-    return scope["method"] in _CHANGING and not _GENERATING.match(scope["path"])
+    """Of a client, by its method and route."""
+    return INTERNAL_CALLER not in scope and scope["method"] in _CHANGING and not _GENERATING.match(scope["path"])

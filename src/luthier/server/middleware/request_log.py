@@ -3,9 +3,10 @@
 import logging
 import time
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.server.http.auth import INTERNAL_CALLER
+from luthier.server.http.status_recorder import StatusRecorder
 
 _log = logging.getLogger(__name__)
 _LINE = "%(client)s %(method)s %(path)s %(status)s %(duration_s).3f s %(request_id)s %(project)s"
@@ -26,18 +27,12 @@ class RequestLog:
         if scope["type"] != "http" or INTERNAL_CALLER in scope or not _log.isEnabledFor(level):
             await self._app(scope, receive, send)
             return
-        start_s, status = time.perf_counter(), 0
-
-        async def send_with_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+        start_s, recorder = time.perf_counter(), StatusRecorder(send)
 
         try:
-            await self._app(scope, receive, send_with_status)
+            await self._app(scope, receive, recorder)
         finally:
-            self._log(scope, status, time.perf_counter() - start_s, level)
+            self._log(scope, recorder.status, time.perf_counter() - start_s, level)
 
     @staticmethod
     def _log(scope: Scope, status: int, duration_s: float, level: int) -> None:

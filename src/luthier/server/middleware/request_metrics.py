@@ -3,9 +3,10 @@
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luthier.server.http.auth import INTERNAL_CALLER
+from luthier.server.http.status_recorder import StatusRecorder
 
 _NO_ROUTE = "none"
 _BOUNDS_S = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0)
@@ -27,18 +28,12 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start_s, status = time.perf_counter(), 0
-
-        async def send_with_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+        start_s, recorder = time.perf_counter(), StatusRecorder(send)
 
         try:
-            await self._app(scope, receive, send_with_status)
+            await self._app(scope, receive, recorder)
         finally:
             route = getattr(scope.get("route"), "path", _NO_ROUTE)
             origin = "internal" if INTERNAL_CALLER in scope else "client"
-            self._requests.labels(scope["method"], route, origin, str(status or "none")).inc()
+            self._requests.labels(scope["method"], route, origin, str(recorder.status or "none")).inc()
             self._durations.labels(scope["method"], route, origin).observe(time.perf_counter() - start_s)
