@@ -186,7 +186,7 @@ def _seen_before(bench: Bench) -> list[Row]:
     _first(bench, engine, bench.short, adapter)
     cold = _first(bench, engine, bench.long, adapter)
     warm = statistics.median(
-        _first(bench, engine, [*bench.long[:-at], *bench.long[:at]], adapter) for at in (8, 12, 16)
+        _first(bench, engine, [*bench.long[:-offset], *bench.long[:offset]], adapter) for offset in (8, 12, 16)
     )
     engine.close()
     told = f"{warm:.3f} of {cold:.3f} s"
@@ -198,7 +198,7 @@ def _switch(bench: Bench) -> list[Row]:
     first, prompt = bench.adapters[0], bench.short
     for adapter in bench.adapters[:3]:
         _first(bench, engine, prompt, adapter)
-    away = [_first(bench, engine, prompt, bench.adapters[at % ADAPTERS]) for at in range(3, 3 + ADAPTERS)]
+    away = [_first(bench, engine, prompt, bench.adapters[index % ADAPTERS]) for index in range(3, 3 + ADAPTERS)]
     _first(bench, engine, prompt, first)
     here = statistics.median(_first(bench, engine, prompt, first) for _ in range(3))
     engine.close()

@@ -64,8 +64,8 @@ def test_runs_from_first_to_last_step(
     printed = capsys.readouterr().out
     assert last in printed
     steps = [DIFFERS.sub("…", line) for line in printed.splitlines()]
-    shown = _steps_on_page(script.__name__)[2 if is_distillation else 0 :]
-    assert [line for line in shown if line not in steps] == []
+    page_steps = _steps_on_page(script.__name__)[2 if is_distillation else 0 :]
+    assert [line for line in page_steps if line not in steps] == []
 
 
 def _steps_on_page(name: str) -> list[str]:

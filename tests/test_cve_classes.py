@@ -47,8 +47,8 @@ def test_cve_2025_32434_and_2025_50472_pickle() -> None:
 
 def test_cve_2026_4372_and_unsloth_4274_code_of_a_model() -> None:
     """Code that comes with a model is never run, and no caller can ask for it."""
-    asked = [place for place, call in _calls() if _keyword(call, "trust_remote_code") not in (None, "False")]
-    assert asked == []
+    places = [place for place, call in _calls() if _keyword(call, "trust_remote_code") not in (None, "False")]
+    assert places == []
     assert not any("trust_remote_code" in name for name in Settings.model_fields)
 
 

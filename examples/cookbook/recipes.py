@@ -102,11 +102,11 @@ def measure(client: OpenAI, model: str, examples: list[dict[str, Any]], max_toke
     answers = steps.ask_all(answer, examples)
     expected = [example["messages"][-1]["content"] for example in examples]
     exact = sum(text == right for text, right in zip(answers, expected, strict=True))
-    found = sum(
+    matches = sum(
         name in names(text) for text, right in zip(answers, expected, strict=True) for name in json.loads(right)
     )
     total = sum(len(json.loads(right)) for right in expected)
-    print(f"  {model}, {what}: whole lists right {steps.rate(exact, len(examples))}, ingredients {found}/{total}")
+    print(f"  {model}, {what}: whole lists right {steps.rate(exact, len(examples))}, ingredients {matches}/{total}")
     print(f"    expected {expected[0]!r}\n    answered {answers[0][:100]!r}", flush=True)
 
 

@@ -196,7 +196,9 @@ def test_a_key_is_asked_for_and_forgotten_with_the_tab(
         page.get_by_label("API key").fill("sk-secret-of-the-operator")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
-        kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])")
-        assert "secret" not in kept
+        storage = page.evaluate(
+            "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
+        )
+        assert "secret" not in storage
         page.reload()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

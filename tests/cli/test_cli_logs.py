@@ -39,7 +39,7 @@ def test_a_misspelt_variable_is_named_with_what_is_meant(variable: str, meant: s
 
 
 def test_settings_former_names_and_others_are_no_fault() -> None:
-    known = {"LUTHIER_PORT": "1", "LUTHIER_LANG": "zh", "LUTHIER_CONFIG": "x", "LUTHIER_ADAPTERS_IN_MEMORY": "2"}
-    assert list(unknown_variables({**known, "OPENAI_API_KEY": "x"})) == []
+    variables = {"LUTHIER_PORT": "1", "LUTHIER_LANG": "zh", "LUTHIER_CONFIG": "x", "LUTHIER_ADAPTERS_IN_MEMORY": "2"}
+    assert list(unknown_variables({**variables, "OPENAI_API_KEY": "x"})) == []
     (unrelated,) = unknown_variables({"LUTHIER_ZZZZZZ": "1"})
     assert "meant" not in unrelated

@@ -128,9 +128,9 @@ def test_bases_are_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
     bases = json.loads(run("models", "suggest", "--language", "zh", "--task", "reasoning", "--json").stdout)
     assert [base["source"] for base in bases] == ["Qwen/Qwen3-4B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3.5-0.8B"]
     assert {base["seconds"] for base in bases} == {None}
-    shown = run("models", "suggest", "--lang", "zh")
-    assert "luthier models pull Qwen/Qwen3-4B-Instruct-2507" in shown.stderr
-    assert "真实模板、微型权重" in shown.stdout
+    result = run("models", "suggest", "--lang", "zh")
+    assert "luthier models pull Qwen/Qwen3-4B-Instruct-2507" in result.stderr
+    assert "真实模板、微型权重" in result.stdout
     monkeypatch.setattr("luthier.hardware.available_memory", lambda: 1024)
     assert "No base in the table" in run("models", "suggest").stdout
 

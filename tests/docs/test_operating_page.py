@@ -40,8 +40,8 @@ def test_every_metric_is_documented_in_both_languages(tmp_path: Path) -> None:
 def test_the_pages_are_alike() -> None:
     english, chinese = (page.read_text(encoding="utf-8") for page in PAGES)
     for pattern in (r"(?s)^```.*?^```", r"^#+ ", r"^\|", r"^- "):
-        found = [re.findall(pattern, text, re.MULTILINE) for text in (english, chinese)]
-        assert len(found[0]) == len(found[1]), pattern
+        matches = [re.findall(pattern, text, re.MULTILINE) for text in (english, chinese)]
+        assert len(matches[0]) == len(matches[1]), pattern
     blocks = [re.findall(r"(?s)^```.*?^```", text, re.MULTILINE) for text in (english, chinese)]
     assert blocks[0] == blocks[1]
 

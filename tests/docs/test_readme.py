@@ -91,12 +91,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @each_page
 def test_variables_are_settings(page: Path) -> None:
-    known = {f"LUTHIER_{name.upper()}" for name in Settings.model_fields} | {
+    variables = {f"LUTHIER_{name.upper()}" for name in Settings.model_fields} | {
         "LUTHIER_LANG",
         "LUTHIER_CONFIG",
         "LUTHIER_CPU_TIER",
     }
-    assert set(re.findall(r"LUTHIER_[A-Z_]+", _text(page))) <= known
+    assert set(re.findall(r"LUTHIER_[A-Z_]+", _text(page))) <= variables
 
 
 @each_page

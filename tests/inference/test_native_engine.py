@@ -142,7 +142,9 @@ def test_8_bits_are_chosen_where_they_change_little(
     monkeypatch.setattr(eight_bits, "LIMIT", limit)
     measured = []
     real = eight_bits._mean_difference
-    monkeypatch.setattr(eight_bits, "_mean_difference", lambda *given: measured.append(given) or real(*given))
+    monkeypatch.setattr(
+        eight_bits, "_mean_difference", lambda *arguments: measured.append(arguments) or real(*arguments)
+    )
     base = copytree(tiny_base, tmp_path / "base")
     options = EngineOptions(device="cpu", precision="bfloat16")
     monkeypatch.setattr(eight_bits, "_folder", lambda _: tmp_path / "measured")

@@ -20,42 +20,46 @@ def texts(client: OpenAI, conversation: str) -> list[str]:
 
 
 def test_a_conversation_and_its_metadata(scripted: OpenAI) -> None:
-    made = scripted.conversations.create(metadata={"a": "b"}, items=[HELLO])
-    assert (made.id[:5], made.object, made.metadata) == ("conv_", "conversation", {"a": "b"})
-    assert scripted.conversations.retrieve(made.id) == made
-    changed = scripted.conversations.update(made.id, metadata={"c": "d"})
-    assert changed.to_dict() == {**made.to_dict(), "metadata": {"c": "d"}}
-    assert scripted.conversations.delete(made.id).deleted
+    created = scripted.conversations.create(metadata={"a": "b"}, items=[HELLO])
+    assert (created.id[:5], created.object, created.metadata) == ("conv_", "conversation", {"a": "b"})
+    assert scripted.conversations.retrieve(created.id) == created
+    changed = scripted.conversations.update(created.id, metadata={"c": "d"})
+    assert changed.to_dict() == {**created.to_dict(), "metadata": {"c": "d"}}
+    assert scripted.conversations.delete(created.id).deleted
     for call in (scripted.conversations.retrieve, scripted.conversations.delete, scripted.conversations.items.list):
         with pytest.raises(openai.NotFoundError):
-            call(made.id)
+            call(created.id)
 
 
 def test_its_items(scripted: OpenAI) -> None:
-    made = scripted.conversations.create().id
+    conversation = scripted.conversations.create().id
     items = scripted.conversations.items
-    added = items.create(made, items=[HELLO, {"role": "assistant", "content": "hi"}]).data
+    added = items.create(conversation, items=[HELLO, {"role": "assistant", "content": "hi"}]).data
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
-    added += items.create(made, items=[call, {"type": "function_call_output", "call_id": "c", "output": "1"}]).data
+    added += items.create(
+        conversation, items=[call, {"type": "function_call_output", "call_id": "c", "output": "1"}]
+    ).data
     assert [item.type for item in added] == ["message", "message", "function_call", "function_call_output"]
-    assert [item.id for item in items.list(made, order="asc")] == [item.id for item in added]
-    assert [item.id for item in items.list(made, limit=1)] == [item.id for item in added[::-1]]  # by pages of one
-    assert items.retrieve(added[2].id, conversation_id=made) == added[2]
-    items.delete(added[2].id, conversation_id=made)
+    assert [item.id for item in items.list(conversation, order="asc")] == [item.id for item in added]
+    assert [item.id for item in items.list(conversation, limit=1)] == [
+        item.id for item in added[::-1]
+    ]  # by pages of one
+    assert items.retrieve(added[2].id, conversation_id=conversation) == added[2]
+    items.delete(added[2].id, conversation_id=conversation)
     with pytest.raises(openai.NotFoundError):
-        items.retrieve(added[2].id, conversation_id=made)
-    assert len(items.list(made).data) == 3
+        items.retrieve(added[2].id, conversation_id=conversation)
+    assert len(items.list(conversation).data) == 3
 
 
 def test_responses_are_added(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("first", "second", "third")
-    made = scripted.conversations.create(items=[{"role": "developer", "content": "RULE"}]).id
-    first = respond(scripted, "one", conversation=made)
-    assert first.conversation.id == made
-    for event in respond(scripted, "two", conversation={"id": made}, stream=True):
+    conversation_id = scripted.conversations.create(items=[{"role": "developer", "content": "RULE"}]).id
+    first = respond(scripted, "one", conversation=conversation_id)
+    assert first.conversation.id == conversation_id
+    for event in respond(scripted, "two", conversation={"id": conversation_id}, stream=True):
         assert event.type != "error"
-    last = respond(scripted, "three", conversation=made, store=False)
-    assert texts(scripted, made) == ["RULE", "one", "first", "two", "second", "three", "third"]
+    last = respond(scripted, "three", conversation=conversation_id, store=False)
+    assert texts(scripted, conversation_id) == ["RULE", "one", "first", "two", "second", "three", "third"]
     assert "RULE" in engine.prompts[2]
     assert engine.prompts[2].endswith("second<|im_end|>\n<|im_start|>user\nthree<|im_end|>\n<|im_start|>assistant\n")
     with pytest.raises(openai.NotFoundError):
@@ -66,14 +70,14 @@ def test_responses_are_added(scripted: OpenAI, engine: ScriptedEngine) -> None:
 
 def test_an_item_goes_with_the_last_that_holds_it(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("first", "second")
-    made = scripted.conversations.create().id
-    first = respond(scripted, "one", conversation=made)
-    second = respond(scripted, "two", conversation=made)
+    conversation_id = scripted.conversations.create().id
+    first = respond(scripted, "one", conversation=conversation_id)
+    second = respond(scripted, "two", conversation=conversation_id)
     scripted.responses.delete(first.id)
-    assert texts(scripted, made) == ["one", "first", "two", "second"]
-    scripted.conversations.items.delete(second.output[0].id, conversation_id=made)
+    assert texts(scripted, conversation_id) == ["one", "first", "two", "second"]
+    scripted.conversations.items.delete(second.output[0].id, conversation_id=conversation_id)
     assert scripted.responses.retrieve(second.id).output_text == "second"
-    scripted.conversations.delete(made)
+    scripted.conversations.delete(conversation_id)
     assert scripted.responses.retrieve(second.id).output_text == "second"
     with pytest.raises(openai.NotFoundError):
         respond(scripted, [{"id": first.output[0].id}])
@@ -81,50 +85,50 @@ def test_an_item_goes_with_the_last_that_holds_it(scripted: OpenAI, engine: Scri
 
 def test_a_cancelled_response_leaves_nothing(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("word ", endless=True, pause_s=0.01)
-    made = scripted.conversations.create(items=[HELLO]).id
-    running = respond(scripted, "more", conversation=made, background=True)
+    conversation_id = scripted.conversations.create(items=[HELLO]).id
+    running = respond(scripted, "more", conversation=conversation_id, background=True)
     until(lambda: scripted.responses.retrieve(running.id).status == "in_progress")
     scripted.responses.cancel(running.id)
-    assert texts(scripted, made) == ["hello"]
+    assert texts(scripted, conversation_id) == ["hello"]
     engine.say("done")
-    finished = respond(scripted, "again", conversation=made, background=True)
+    finished = respond(scripted, "again", conversation=conversation_id, background=True)
     until(lambda: scripted.responses.retrieve(finished.id).status == "completed")
-    assert texts(scripted, made) == ["hello", "again", "done"]
+    assert texts(scripted, conversation_id) == ["hello", "again", "done"]
 
 
 def test_a_conversation_deleted_meanwhile(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("a long answer", pause_s=0.05)
-    made = scripted.conversations.create().id
-    running = respond(scripted, "more", conversation=made, background=True)
-    scripted.conversations.delete(made)
+    conversation_id = scripted.conversations.create().id
+    running = respond(scripted, "more", conversation=conversation_id, background=True)
+    scripted.conversations.delete(conversation_id)
     until(lambda: scripted.responses.retrieve(running.id).status == "failed")
-    assert made in scripted.responses.retrieve(running.id).error.message
+    assert conversation_id in scripted.responses.retrieve(running.id).error.message
 
 
 def test_limits(scripted: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="maximum length 20"):
         scripted.conversations.create(items=[HELLO] * 21)
-    made = scripted.conversations.create().id
+    conversation = scripted.conversations.create().id
     with pytest.raises(openai.BadRequestError, match="web_search_call"):
-        scripted.conversations.items.create(made, items=[HELLO, {"type": "web_search_call"}])  # type: ignore[list-item]
+        scripted.conversations.items.create(conversation, items=[HELLO, {"type": "web_search_call"}])  # type: ignore[list-item]
     with pytest.raises(openai.BadRequestError, match="bytes to store"):
-        scripted.conversations.items.create(made, items=[{"role": "user", "content": "x" * 5_000_000}])
+        scripted.conversations.items.create(conversation, items=[{"role": "user", "content": "x" * 5_000_000}])
     with pytest.raises(openai.BadRequestError, match="too many"):
-        scripted.conversations.update(made, metadata={str(n): "" for n in range(17)})
+        scripted.conversations.update(conversation, metadata={str(n): "" for n in range(17)})
 
 
 def test_projects_see_their_own(a: OpenAI, b: OpenAI, engine: ScriptedEngine) -> None:
-    made = a.conversations.create(items=[HELLO]).id
-    item = a.conversations.items.list(made).data[0].id
+    conversation_id = a.conversations.create(items=[HELLO]).id
+    item = a.conversations.items.list(conversation_id).data[0].id
     calls: list[Any] = [
-        lambda: b.conversations.retrieve(made),
-        lambda: b.conversations.delete(made),
-        lambda: b.conversations.update(made, metadata={}),
-        lambda: b.conversations.items.list(made),
-        lambda: b.conversations.items.create(made, items=[HELLO]),
-        lambda: b.conversations.items.retrieve(item, conversation_id=made),
-        lambda: b.conversations.items.delete(item, conversation_id=made),
-        lambda: respond(b, "more", conversation=made),
+        lambda: b.conversations.retrieve(conversation_id),
+        lambda: b.conversations.delete(conversation_id),
+        lambda: b.conversations.update(conversation_id, metadata={}),
+        lambda: b.conversations.items.list(conversation_id),
+        lambda: b.conversations.items.create(conversation_id, items=[HELLO]),
+        lambda: b.conversations.items.retrieve(item, conversation_id=conversation_id),
+        lambda: b.conversations.items.delete(item, conversation_id=conversation_id),
+        lambda: respond(b, "more", conversation=conversation_id),
         lambda: respond(b, [{"id": item}]),
     ]
     for call in calls:
@@ -145,9 +149,12 @@ def test_the_oldest_are_deleted_first(small: Bare, engine: ScriptedEngine) -> No
     engine.say("ok")
     client = small.client()
     conversations = [client.conversations.create(items=[HELLO]).id for _ in range(4)]
-    kept = [client.responses.create(model="gpt-4o-mini", input="x").id for _ in range(4)]
-    for call, oldest in ((client.conversations.retrieve, conversations[0]), (client.responses.retrieve, kept[0])):
+    response_ids = [client.responses.create(model="gpt-4o-mini", input="x").id for _ in range(4)]
+    for call, oldest in (
+        (client.conversations.retrieve, conversations[0]),
+        (client.responses.retrieve, response_ids[0]),
+    ):
         with pytest.raises(openai.NotFoundError):
             call(oldest)
     assert client.conversations.retrieve(conversations[1]).id == conversations[1]
-    assert client.responses.retrieve(kept[1]).id == kept[1]
+    assert client.responses.retrieve(response_ids[1]).id == response_ids[1]

@@ -92,10 +92,10 @@ def test_a_key_sees_its_project_and_an_admin_of_it_its_keys(managed: Bare) -> No
     other = managed.client(api_key=_create(managed, project="proj_other")["value"])
     with pytest.raises(openai.NotFoundError):
         other.files.retrieve(file.id)
-    made = client.post("/luthier/keys", body={"name": "mine"}, cast_to=httpx.Response).json()
-    assert made["project"] == "proj_weather"
+    own_key = client.post("/luthier/keys", body={"name": "mine"}, cast_to=httpx.Response).json()
+    assert own_key["project"] == "proj_weather"
     ids = [key["id"] for key in client.get("/luthier/keys", cast_to=httpx.Response).json()["data"]]
-    assert set(ids) == {made["id"], weather["id"]}
+    assert set(ids) == {own_key["id"], weather["id"]}
     with pytest.raises(openai.BadRequestError):
         client.post("/luthier/keys", body={"name": "x", "project": "proj_other"}, cast_to=httpx.Response)
     with pytest.raises(openai.NotFoundError):

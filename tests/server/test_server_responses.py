@@ -220,8 +220,8 @@ def test_truncation_leaves_out_the_first_turns(scripted: OpenAI, engine: Scripte
     assert "RULE" in engine.prompts[-1]
     assert "last" in engine.prompts[-1]
     assert "0 x" not in engine.prompts[-1]
-    kept = engine.prompts[-1].count("<|im_start|>user")
-    assert 3 <= kept < 11
+    turns_left = engine.prompts[-1].count("<|im_start|>user")
+    assert 3 <= turns_left < 11
     respond(scripted, "short", truncation="auto")
     huge = refused(scripted, input="y" * 5000, truncation="auto")
     assert (huge["code"], huge["param"]) == ("context_length_exceeded", "input")

@@ -55,8 +55,8 @@ def test_the_end_of_a_job_and_of_a_batch_is_told_to_whoever_listens(store: Store
     batch = store.batches.create(endpoint="/v1/embeddings", input_file_id="file-1", completion_window="24h")
     store.batches.transition(batch.id, ("validating",), "in_progress")
     store.batches.transition(batch.id, ("in_progress",), "completed")
-    told = [message.body for message in store.outbox.list(everything, limit=9, after=None).data]
-    assert [(body["type"], body["data"]) for body in reversed(told)] == [
+    bodies = [message.body for message in store.outbox.list(everything, limit=9, after=None).data]
+    assert [(body["type"], body["data"]) for body in reversed(bodies)] == [
         ("fine_tuning.job.succeeded", {"id": job}),
         ("fine_tuning.job.failed", {"id": failed}),
         ("batch.completed", {"id": batch.id}),
@@ -161,10 +161,10 @@ def test_pauses_grow_to_an_hour_until_a_message_is_given_up(
 
 
 def test_what_is_deleted_is_not_told_any_more(store: Store) -> None:
-    endpoint, kept, dropped = _endpoint(store), _end(store), _end(store)
+    endpoint, remaining, dropped = _endpoint(store), _end(store), _end(store)
     with store._database.write() as connection:
         drop_messages(connection, [dropped])
-    assert [message.subject for message in store.outbox.list(endpoint, limit=9, after=None).data] == [kept]
+    assert [message.subject for message in store.outbox.list(endpoint, limit=9, after=None).data] == [remaining]
     store.webhooks.delete(endpoint)
     assert store.outbox.claim(OWNER) is None
     with pytest.raises(NotFoundError):

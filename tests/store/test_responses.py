@@ -100,9 +100,9 @@ def test_a_context_has_a_length(store: Store) -> None:
 
 def test_bytes_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luthier.store.response_items.MAX_CONTEXT_BYTES", 1000)
-    made = store.conversations.create({}, [item("x" * 600)], max_rows=3).id
+    conversation = store.conversations.create({}, [item("x" * 600)], max_rows=3).id
     with pytest.raises(BadRequestError, match="would have more than 1,000 bytes"):
-        store.conversations.add(made, [item("y" * 600)])
+        store.conversations.add(conversation, [item("y" * 600)])
     keep(store, "b", previous=keep(store, "a" * 200))
     assert len(store.responses.context("b")) == 4
     keep(store, "c" * 50, previous="b")
@@ -111,14 +111,14 @@ def test_bytes_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_conversation_has_a_length(store: Store) -> None:
-    made = store.conversations.create({}, [item("x") for _ in range(MAX_INPUT_ITEMS)], max_rows=3)
+    created = store.conversations.create({}, [item("x") for _ in range(MAX_INPUT_ITEMS)], max_rows=3)
     with pytest.raises(BadRequestError, match="would have more than 2,048 items"):
-        store.conversations.add(made.id, [item("y")])
-    assert len(store.conversations.context(made.id)) == MAX_INPUT_ITEMS
-    response = {"id": "a", "status": "completed", "created_at": 1, "conversation": {"id": made.id}}
+        store.conversations.add(created.id, [item("y")])
+    assert len(store.conversations.context(created.id)) == MAX_INPUT_ITEMS
+    response = {"id": "a", "status": "completed", "created_at": 1, "conversation": {"id": created.id}}
     store.responses.create(response, [item("y")], LONG)  # it was let in before the conversation was full
     with pytest.raises(BadRequestError, match="has more than 2,048 items"):
-        store.conversations.context(made.id)
+        store.conversations.context(created.id)
 
 
 def test_an_end_is_stored_once(store: Store) -> None:

@@ -150,20 +150,20 @@ def test_both_secrets_are_valid_after_a_rotation_that_keeps_the_old_one(server: 
 
 def test_endpoints_are_managed_as_at_openai_and_belong_to_a_project(server: Server, receiver: Receiver) -> None:
     client = server.client()
-    made = client.webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
-    assert made.signing_secret_hint
-    assert made.signing_secret.endswith(made.signing_secret_hint[-4:])
-    shown = client.webhooks.retrieve(made.id)
-    assert "signing_secret" not in shown.model_fields_set | set(shown.model_extra or {})
-    assert client.webhooks.update(made.id, name="other").name == "other"
-    assert [endpoint.id for endpoint in client.webhooks.list()] == [made.id]
+    created = client.webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
+    assert created.signing_secret_hint
+    assert created.signing_secret.endswith(created.signing_secret_hint[-4:])
+    retrieved = client.webhooks.retrieve(created.id)
+    assert "signing_secret" not in retrieved.model_fields_set | set(retrieved.model_extra or {})
+    assert client.webhooks.update(created.id, name="other").name == "other"
+    assert [endpoint.id for endpoint in client.webhooks.list()] == [created.id]
     assert set(EVENTS) < set(client.webhooks.event_types.list().data)
     stranger = server.client("sk-b")
     assert list(stranger.webhooks.list()) == []
     for call in (stranger.webhooks.retrieve, stranger.webhooks.delete, stranger.webhooks.rotate_secret):
         with pytest.raises(openai.NotFoundError):
-            call(made.id)
-    client.webhooks.delete(made.id)
+            call(created.id)
+    client.webhooks.delete(created.id)
     assert list(client.webhooks.list()) == []
 
 

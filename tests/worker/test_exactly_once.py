@@ -218,7 +218,7 @@ def _sweep(data: Path) -> None:
 
 
 def test_a_deleted_file_is_there_whole_or_gone(store: Store, data: Path) -> None:
-    kept, deleted = put(store, b"kept"), put(store, b"deleted")
+    remaining, deleted = put(store, b"kept"), put(store, b"deleted")
     store.files.save_report(deleted.id, {"findings": []})
     store.close()
     for _ in at_every_write(data, partial(store.files.delete, deleted.id)):
@@ -228,8 +228,8 @@ def test_a_deleted_file_is_there_whole_or_gone(store: Store, data: Path) -> None
                 assert restarted.files.path(deleted.id).read_bytes() == b"deleted"
                 assert restarted.files.report(deleted.id) == {"findings": []}
             except NotFoundError:
-                assert [path.name for path in (data / "files").iterdir()] == [kept.id]
-            assert restarted.files.path(kept.id).read_bytes() == b"kept"
+                assert [path.name for path in (data / "files").iterdir()] == [remaining.id]
+            assert restarted.files.path(remaining.id).read_bytes() == b"kept"
 
 
 def test_a_deleted_model_is_there_whole_or_gone(store: Store, data: Path, tmp_path: Path) -> None:
@@ -310,8 +310,8 @@ def test_a_batch_answers_each_line_once(store: Store, data: Path, monkeypatch: p
             rows = [restarted.files.path(str(output)).read_text().splitlines() for output in outputs]
             assert [[json.loads(row)["custom_id"] for row in part] for part in rows] == [["good"], ["bad"]]
             assert restarted.stored_completions.count() == 1
-            made = restarted.files.list(purpose="batch_output", limit=9, ascending=True, after=None).data
-            assert [entry.id for entry in made] == outputs
+            result_files = restarted.files.list(purpose="batch_output", limit=9, ascending=True, after=None).data
+            assert [entry.id for entry in result_files] == outputs
             assert _announced(restarted) == {"batch.completed": 1}
         if any((data / "batches").iterdir()):
             _sweep(data)

@@ -291,9 +291,9 @@ def test_what_the_base_cannot_be_trained_on_fails_before_training(client: OpenAI
     job = wait(client, create(client, files["training_file"], validation_file=files["validation_file"]).id)
     assert (job.status, job.error.code, job.error.param) == ("failed", f"invalid_{param}", param)
     assert "Line 13: nothing is left to train: every answer lies beyond the base model's 2048" in job.error.message
-    said = messages(client, job.id)
-    assert not any("moving job to queued" in text for text in said)
-    assert any(f"Findings in {files[param]}: nothing_trainable_in_context x1" in text for text in said)
+    texts = messages(client, job.id)
+    assert not any("moving job to queued" in text for text in texts)
+    assert any(f"Findings in {files[param]}: nothing_trainable_in_context x1" in text for text in texts)
 
 
 def test_the_metadata_shape_the_adapter(client: OpenAI) -> None:
@@ -319,8 +319,8 @@ def test_a_job_that_stops_early_agrees_with_its_files(client: OpenAI) -> None:
         hyperparameters={"n_epochs": 12, "batch_size": 4, "learning_rate_multiplier": 5},
     )
     job = finished(client, job.id)
-    (said,) = [text for text in messages(client, job.id) if text.startswith("Early stopping after step ")]
-    stopped, best = (int(said.split()[place]) for place in (4, 13))
+    (stopped_event,) = [text for text in messages(client, job.id) if text.startswith("Early stopping after step ")]
+    stopped, best = (int(stopped_event.split()[place]) for place in (4, 13))
     rows = base64.b64decode(client.files.content(job.result_files[0]).content).decode().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows] == list(range(1, stopped + 1))
     steps = [checkpoint.step_number for checkpoint in client.fine_tuning.jobs.checkpoints.list(job.id)]

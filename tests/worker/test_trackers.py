@@ -137,7 +137,7 @@ def test_mlflow_is_read_back(tmp_path: Path) -> None:
     place = log_all("mlflow", TrackedRun("ftjob-1", str(tmp_path), config={"n_epochs": 2}))
     log_all("mlflow", TrackedRun("ftjob-1", str(tmp_path)))  # a job that is resumed goes on in its run
     client = mlflow.MlflowClient(tracking_uri=place)
-    (experiment,) = [found for found in client.search_experiments() if found.name == "luthier"]
+    (experiment,) = [candidate for candidate in client.search_experiments() if candidate.name == "luthier"]
     (run,) = client.search_runs([experiment.experiment_id])
     history = {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, "train_loss")}
     assert history == {point["step"]: point["train_loss"] for point in POINTS}

@@ -98,9 +98,9 @@ def suggest(
 
     The smallest that fits into memory is among them where none is fast enough.
     """
-    known = list(speeds)
+    measured_bases = list(speeds)
     suggestions = [
-        _for_machine(base, trained_tokens, known)
+        _for_machine(base, trained_tokens, measured_bases)
         for base in KNOWN_BASES
         if base.speaks(language) and (task != "reasoning" or base.reasoning)
     ]

@@ -98,9 +98,9 @@ def throughput(
 
     `full`: of full fine-tuning instead of LoRA. `again`: measures in any case.
     """
-    known = known_throughput(settings, cache, base, full=full)
-    if known and not again:
-        return known
+    recent = known_throughput(settings, cache, base, full=full)
+    if recent and not again:
+        return recent
     key = rate_key(base, settings.device, settings.precision, settings.threads, full=full)
     rates, load = read_rates(cache, key), load_per_core()
     _announce(rates, load, again=again)
@@ -118,15 +118,15 @@ def throughput(
 
 def known_speeds(settings: Settings, cache: Path, folders: Mapping[str, Path]) -> dict[str, Speed]:
     """What is known, by base; where nothing is, the smallest base is measured, as for `luthier estimate`."""
-    known = {name: known_throughput(settings, cache, folder) for name, folder in folders.items()}
-    if folders and not any(known.values()):
+    by_base = {name: known_throughput(settings, cache, folder) for name, folder in folders.items()}
+    if folders and not any(by_base.values()):
         smallest = min(folders, key=lambda name: weight_bytes(folders[name]))
-        known[smallest] = throughput(settings, cache, folders[smallest])
+        by_base[smallest] = throughput(settings, cache, folders[smallest])
     return {
         name: Speed(
             rates.tokens_per_s, int(rates.measurement.details["peak_memory_bytes"]), weight_bytes(folders[name])
         )
-        for name, rates in known.items()
+        for name, rates in by_base.items()
         if rates
     }
 

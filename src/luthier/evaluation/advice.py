@@ -176,15 +176,15 @@ def _swallowing(runs: Sequence[ModelRun], tell: Say) -> Iterator[str]:
     is_calls = HEADLINE in runs[0].metrics
     most: dict[str, tuple[ModelRun, Counter[str]]] = {}
     for run in runs:
-        for label, wanted in _given_instead(run).items():
-            if label not in most or wanted.total() > most[label][1].total():
-                most[label] = (run, wanted)
+        for label, replaced in _given_instead(run).items():
+            if label not in most or replaced.total() > most[label][1].total():
+                most[label] = (run, replaced)
     ranked = sorted(most.items(), key=lambda entry: -entry[1][1].total())
-    for label, (run, wanted) in ranked[:_MAX_SWALLOWING]:
-        count, cases = wanted.total(), sum(sum(row.values()) for row in run.confusion.values())
+    for label, (run, replaced) in ranked[:_MAX_SWALLOWING]:
+        count, cases = replaced.total(), sum(sum(row.values()) for row in run.confusion.values())
         if count < max(_MIN_CASES_PER_CLASS, _SWALLOWED_RATE * cases):
             return
-        listed = tell(", ", "、").join(f"{name} {number}" for name, number in wanted.most_common(_MAX_WEAK_CLASSES))
+        listed = tell(", ", "、").join(f"{name} {number}" for name, number in replaced.most_common(_MAX_WEAK_CLASSES))
         where = tell(f", definitions {run.definitions}", f"，函数定义 {run.definitions}") if is_calls else ""
         if label:
             kind = tell("functions", "函数") if is_calls else tell("labels", "标签")
@@ -204,12 +204,12 @@ def _swallowing(runs: Sequence[ModelRun], tell: Say) -> Iterator[str]:
 
 def _given_instead(run: ModelRun) -> dict[str, Counter[str]]:
     """By answer, the expected ones that it took the place of."""
-    given: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     for expected, row in run.confusion.items():
         for predicted, count in row.items():
             if expected and predicted != expected:
-                given.setdefault(predicted, Counter())[expected] += count
-    return given
+                counts.setdefault(predicted, Counter())[expected] += count
+    return counts
 
 
 def _weak_classes(main: ModelRun, tell: Say) -> Iterator[str]:

@@ -60,10 +60,10 @@ def recorded_conditions(job: Job, store: Store) -> dict[str, Any]:
 
 def _parents(job: Job, store: Store) -> Iterator[str]:
     """The models that training continued from, the nearest first."""
-    seen: set[str] = set()
-    while job.parent and job.parent not in seen:
+    visited: set[str] = set()
+    while job.parent and job.parent not in visited:
         yield job.parent
-        seen.add(job.parent)
+        visited.add(job.parent)
         parent = store.models.find(job.parent)
         if parent is None:
             return

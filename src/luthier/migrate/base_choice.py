@@ -94,7 +94,7 @@ class BaseFit:
 def assess(name: str, folder: Path, plan: RetrainPlan, speeds: dict[str, Speed]) -> BaseFit:
     """A base for a plan that is not skipped. `speeds`: what is known, by base."""
     size = weight_bytes(folder)
-    known = speeds.get(name)
+    base_speed = speeds.get(name)
     renderer = Renderer(folder)
     with _training_file(plan) as path:
         numbers = measure(path, renderer, context_tokens(folder), method=plan.method)
@@ -106,8 +106,8 @@ def assess(name: str, folder: Path, plan: RetrainPlan, speeds: dict[str, Speed])
         int(numbers.total_tokens * epochs),
         left_out=numbers.truncated + sum(finding.code == "base_refuses_example" for finding in numbers.findings),
         split_share=split_share,
-        speed=known or nearest_scaled(speeds.values(), size),
-        measured=known is not None,
+        speed=base_speed or nearest_scaled(speeds.values(), size),
+        measured=base_speed is not None,
     )
 
 

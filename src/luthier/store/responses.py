@@ -165,7 +165,7 @@ class Responses(Scoped):
                 raise _too_long(too_long)
             return items_where(connection, of_chain)  # none of them was written before the one before it had ended
 
-    def held(self, ids: Collection[str], param: str) -> dict[str, Item]:
+    def items_by_id(self, ids: Collection[str], param: str) -> dict[str, Item]:
         """Items of stored responses and of conversations by their ids. Raises NotFoundError."""
         with self._database.read() as connection:
             rows = connection.execute(self._visible(items).where(items.c.id.in_(ids))).mappings().all()
@@ -175,12 +175,12 @@ class Responses(Scoped):
                     self._unexpired().where(responses.c.id.in_(owners)).with_only_columns(responses.c.id)
                 )
             )
-        held = {row["id"]: item_of(row) for row in rows if row["conversation"] or row["response"] in alive}
-        missing = next((item_id for item_id in ids if item_id not in held), None)
+        items_by_id = {row["id"]: item_of(row) for row in rows if row["conversation"] or row["response"] in alive}
+        missing = next((item_id for item_id in ids if item_id not in items_by_id), None)
         if missing is not None:
             message = f"Item with id '{missing}' not found. Items of responses with 'store' set to false are not kept."
             raise NotFoundError(message, param=param)
-        return held
+        return items_by_id
 
     def compacted(self, compaction_id: str, param: str) -> list[Item]:
         """The items that a compaction stands for. Raises NotFoundError."""

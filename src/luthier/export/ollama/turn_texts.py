@@ -177,11 +177,13 @@ class _Measurement:
         first, second = map(lossless_json.dumps, tools)
         call, other = (_NAME, {"a": _VALUE}), ("probe_two", {"b": _OTHER})
         arguments, more = '{"a": "' + _VALUE + '"}', '{"b": "' + _OTHER + '"}'
-        one = [question, assistant("", [call])]
+        single_call = [question, assistant("", [call])]
         two = [question, assistant("", [call, other])]
-        before_call = _without_start(self._between(one, _USER, _NAME), turns.user.after + turns.assistant.before)
-        after_call = _without_end(self._between(one, arguments), turns.assistant.after)
-        said = self._between([question, assistant(_ANSWER, [call])], _ANSWER, _NAME)
+        before_call = _without_start(
+            self._between(single_call, _USER, _NAME), turns.user.after + turns.assistant.before
+        )
+        after_call = _without_end(self._between(single_call, arguments), turns.assistant.after)
+        text_and_call = self._between([question, assistant(_ANSWER, [call])], _ANSWER, _NAME)
         results = [*two, result(_ANSWER), result(_SYSTEM, 2)]
         after_calls = after_call + turns.assistant.after
         before_result = _without_start(self._between(results, more, _ANSWER), after_calls)
@@ -193,8 +195,8 @@ class _Measurement:
             ),
             between=self._between([question], first, second, tools),
             last=_without_end(self._between([question], second, _USER, tools), turns.user.before),
-            call=(before_call, self._between(one, _NAME, arguments), after_call),
-            after_text=_without_end(said, before_call),
+            call=(before_call, self._between(single_call, _NAME, arguments), after_call),
+            after_text=_without_end(text_and_call, before_call),
             between_calls=_without_end(
                 _without_start(self._between(two, arguments, "probe_two"), after_call), before_call
             ),

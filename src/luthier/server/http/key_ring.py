@@ -32,11 +32,11 @@ class KeyRing:
 
     def caller_of(self, secret: str) -> Caller | None:
         """Who sends this key; None for a key that is not accepted."""
-        known = {**self.configured, **({self.local: None} if self.local else {})}
+        projects = {**self.configured, **({self.local: None} if self.local else {})}
         # Compares every key in constant time, so that the duration of a request reveals nothing.
-        matches = [key for key in known if hmac.compare_digest(secret.encode("latin-1", "replace"), key.encode())]
+        matches = [key for key in projects if hmac.compare_digest(secret.encode("latin-1", "replace"), key.encode())]
         if matches:
-            project = known[matches[0]]
+            project = projects[matches[0]]
             return Caller(project=project, admin=project is None)
         key = self._find(secret)
         if key is None:

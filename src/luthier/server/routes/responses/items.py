@@ -43,11 +43,11 @@ def stored_items(store: Store, sent: str | Sequence[AnyInputItem] | None, param:
     if isinstance(sent, str):
         return [_stored(InputMessage(role="user", content=sent), param)]
     references = [item.id for item in sent if isinstance(item, ItemReference)]
-    held = store.responses.held(references, param) if references else {}
+    by_id = store.responses.items_by_id(references, param) if references else {}
     stored = []
     for index, item in enumerate(sent):
         if isinstance(item, ItemReference):
-            stored.append(held[item.id] | {"id": item_id(held[item.id]["type"])})
+            stored.append(by_id[item.id] | {"id": item_id(by_id[item.id]["type"])})
         else:
             stored.append(_stored(item, f"{param}[{index}]"))
     return stored

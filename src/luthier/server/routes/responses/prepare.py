@@ -92,8 +92,8 @@ def _truncated(
     starts = [index for index, message in enumerate(messages) if message.role == "user" and index > first]
 
     def beginning_at(start: int) -> GenerationRequest:
-        kept = [*messages[:first], *messages[start:]]
-        return chat_request(state, model, chat.model_copy(update={"messages": kept}), response_id)
+        shortened = [*messages[:first], *messages[start:]]
+        return chat_request(state, model, chat.model_copy(update={"messages": shortened}), response_id)
 
     try:
         return beginning_at(first)
