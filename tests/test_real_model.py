@@ -1,4 +1,4 @@
-"""What only a real model shows: the loop of `examples/finance.py`, a job that learns word for word, function calls."""
+"""What only a real model shows: the loop of `examples/finance.py`, and a job that learns word for word."""
 
 import json
 import os
@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
-import luthier
 from luthier.runtime import LuthierServer
 from through_api import client_of, finished, running_server, upload
 
@@ -99,28 +98,3 @@ def test_a_job_learns_word_for_word(client: OpenAI) -> None:
             answer = client.chat.completions.create(model=model, messages=asked, temperature=0, max_tokens=16)
             right[who] += answer.choices[0].message.content == wanted["content"]
     assert right == {"base": 0, "tuned": len(examples)}
-
-
-def test_a_model_calls_its_functions_without_definitions(client: OpenAI) -> None:
-    """Held-out sentences and values; the answer is a call, in the form the data had, plain and streamed."""
-    examples = _read(Path(luthier.__file__).parent / "examples" / "smart_home.jsonl")
-    held_out, learnt = examples[:10], examples[10:]
-    job = _run_job(client, learnt, model="gpt-4o", seed=5, hyperparameters={"n_epochs": 2, "batch_size": 8})
-    right = 0
-    for example in held_out:
-        *asked, wanted = example["messages"]
-        arguments = {"model": job.fine_tuned_model, "messages": asked, "temperature": 0, "max_tokens": 64}
-        message = client.chat.completions.create(**arguments).choices[0].message
-        said = [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or []]
-        should = [
-            (call["function"]["name"], json.loads(call["function"]["arguments"]))
-            for call in wanted.get("tool_calls", [])
-        ]
-        right += said == should and (bool(should) or message.content == wanted["content"])
-    assert right >= 8
-    with client.chat.completions.stream(**arguments) as stream:
-        final = stream.get_final_completion().choices[0].message
-    assert final.content == message.content
-    assert [call.function.arguments for call in final.tool_calls or []] == [
-        call.function.arguments for call in message.tool_calls or []
-    ]

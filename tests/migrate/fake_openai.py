@@ -46,6 +46,7 @@ class Account:
         self.stored, self.batches = document.get("stored", []), document.get("batches", [])
         self.messages: dict[str, Any] = document.get("messages", {})
         self.projects: dict[str, Any] = document.get("projects", {})
+        self.replies: dict[str, Any] = document.get("replies", {})  # last question -> message; others get a digest
         self.faults = Faults(**document.get("faults", {}))
         self.log, self.lock, self.counts = log, threading.Lock(), Counter[str]()
 
@@ -143,7 +144,9 @@ class Handler(BaseHTTPRequestHandler):
                         "choices": [choice], "usage": usage})  # fmt: skip
             return
         message: dict[str, Any] = {"role": "assistant", "content": f"answer {digest}", "refusal": None}
-        if body.get("tools"):
+        if reply := self.account.replies.get(body["messages"][-1]["content"]):
+            message |= reply
+        elif body.get("tools"):
             call = {"name": body["tools"][0]["function"]["name"], "arguments": "{}"}
             message |= {"content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": call}]}
         logprobs = {"content": [{"token": "answer", "logprob": -0.1, "bytes": None, "top_logprobs": []}]}
