@@ -144,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
                         "choices": [choice], "usage": usage})  # fmt: skip
             return
         message: dict[str, Any] = {"role": "assistant", "content": f"answer {digest}", "refusal": None}
-        if reply := self.account.replies.get(body["messages"][-1]["content"]):
+        if reply := self.account.replies.get(str(body["messages"][-1].get("content"))):
             message |= reply
         elif body.get("tools"):
             call = {"name": body["tools"][0]["function"]["name"], "arguments": "{}"}

@@ -26,7 +26,7 @@ def _account() -> dict[str, Any]:
     document = small_account()
     document["jobs"] = []
     rows = {"training": examples[HELD_OUT:], "validation": examples[:HELD_OUT]}
-    method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 8}}}
+    method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}}}
     add_model(document, 80, OLD, "gpt-4o-mini-2024-07-18", rows, method=method, hyperparameters={})
     replies = [example["messages"][-2:] for example in examples[:HELD_OUT]]
     return document | {"replies": {question["content"]: answer for question, answer in replies}}
@@ -76,6 +76,11 @@ def _old_code_calls_functions(data: Path) -> None:
         message = client.chat.completions.create(**request).choices[0].message
         with client.chat.completions.stream(**request) as stream:
             streamed = stream.get_final_completion().choices[0].message
-    [call] = message.tool_calls or []
-    assert json.loads(call.function.arguments)["room"] == "hallway"
-    assert [call.function for call in streamed.tool_calls or []] == [call.function]
+    [(name, arguments)] = _calls(message)
+    assert name.startswith("set_")
+    assert json.loads(arguments)["room"] == "hallway"
+    assert _calls(streamed) == [(name, arguments)]
+
+
+def _calls(message: Any) -> list[tuple[str, str]]:
+    return [(call.function.name, call.function.arguments) for call in message.tool_calls or []]
