@@ -43,7 +43,7 @@ def validate(job: Job, store: Store, catalogue: Catalogue, default_targets: str)
     store.jobs.record(job.id, Event(message, key="validating"))
     reports = [_validate_file(file, job, store) for file in files]
     try:
-        base = catalogue.folder(job.base, lambda message: store.jobs.record(job.id, Event(message)))
+        base = catalogue.folder(job.base, lambda message: store.jobs.record(job.id, Event(message, key=message)))
         if job.options.tuning == "lora":
             lora_targets(base, job.options.targets or default_targets)
         renderer, context = _renderer(base, job, store), context_tokens(base)
@@ -108,10 +108,12 @@ def _place(file: _InputFile, folder: Path, store: Store) -> Path:
 
 
 def _record_report(file: _InputFile, job: Job, store: Store, report: Report, new: Counter[str]) -> None:
-    """`new`: the counts of the findings that no event has named yet, by code."""
+    """`new`: the counts of the findings that no event has named yet, by code. A validation that starts over after a
+    crash names the same.
+    """
     file_id = file.file_id
     store.files.save_report(file_id, {"object": "file.report", "file_id": file_id, **report.to_dict("en")})
     if new:
         counts = ", ".join(f"{code} x{count}" for code, count in new.items())
         message = f"Findings in {file_id}: {counts}. All of them: GET /v1/files/{file_id}/report"
-        store.jobs.record(job.id, Event(message, level="info" if report.ok else "warn"))
+        store.jobs.record(job.id, Event(message, level="info" if report.ok else "warn", key=message))
