@@ -14,6 +14,7 @@ from conformance.fetch import COMMAND, TEMPLATES
 from luthier.data.examples.example import Example
 from luthier.data.jsonl import lossless_json
 from luthier.data.rendering.call_form import parse_answer
+from luthier.data.rendering.hermes_form import HERMES
 from luthier.data.rendering.renderer import Renderer
 from luthier.types.errors import RenderError
 from nasty_calls import NASTY, TOOLS
@@ -44,7 +45,7 @@ FAMILIES = {
     "Qwen3.5 from 4B": ("qwen3_5_think", "<|im_end|>"),
     "Qwen3.6": ("qwen3_6", "<|im_end|>"),
 }
-_MARK = re.compile(r"<\|?[^\s<>|{}()'\"/=]+\|?>|\[gMASK\]|<sop>")
+_MARK = re.compile(r"<\|\"\|>|<\|?[^\s<>|{}()'\"/=]+\|?>|\[gMASK\]|<sop>")
 _ADDED = re.compile(r"</?(?:tool_call|tool_response|think|arg_key|arg_value)>")  # not special in real tokenizers
 _PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 _HEAD = (
@@ -117,16 +118,22 @@ def _lossless(renderer: Renderer, tools: Any) -> str:
     return f"{survived}/{len(NASTY)}"
 
 
-def _grammars(renderer: Renderer) -> str:
-    """Whether the grammars of the form accept what is trained."""
-    text = trained_text(renderer, Example([_user("a"), _calls({"text": "A", "number": 2})], TOOLS))
-    ids = renderer._encode(text)
+def _answer_ids(renderer: Renderer, example: Example) -> list[int]:
+    """What is trained, without the token that ends it."""
+    ids = renderer._encode(trained_text(renderer, example))
     while ids[-1] in renderer.stop_ids:
         ids.pop()
+    return ids
+
+
+def _grammars(renderer: Renderer) -> str:
+    """Whether the grammars of the form accept what is trained."""
+    ids = _answer_ids(renderer, Example([_user("a"), _calls({"text": "A", "number": 2})], TOOLS))
     tokenizer = LLTokenizer(renderer._tokenizer.to_str(), eos_token=sorted(renderer.stop_ids))
     rules = renderer.call_form.grammar_rules(TOOLS, parallel=False)
-    text_rule = renderer.call_form.text_rule
-    for start, tokens in (("calls", ids), (f"TEXT | text_and_calls\n{text_rule}", renderer._encode("No call."))):
+    form = renderer.call_form
+    mixed = f"{form.lead_rule}TEXT | text_and_calls\n{form.text_rule}"
+    for start, tokens in (("calls", ids), (mixed, _answer_ids(renderer, Example([_user("a"), _SAID])))):
         matcher = LLMatcher(tokenizer, "%llguidance {}\n" + "\n".join([f"start: {start}", *rules]) + "\n")
         assert not matcher.is_error(), matcher.get_error()
         assert matcher.try_consume_tokens(tokens) == len(tokens), renderer.decode(ids)
@@ -134,9 +141,13 @@ def _grammars(renderer: Renderer) -> str:
 
 
 def _row(family: str, renderer: Renderer) -> str:
-    form = renderer.call_form.name if not renderer.choice.lost else "Luthier's own"
+    form = renderer.call_form.name
+    if renderer.choice.lost:
+        form = "Luthier's own" if form == HERMES.name else f"{form}, definitions by Luthier"
     plain = trained_text(renderer, Example([_user("a"), _SAID]))
-    assert plain.lstrip().startswith("It is 12.")
+    answer = parse_answer(plain, renderer.call_form).content or ""
+    assert answer.lstrip().startswith("It is 12.")
+    assert plain.startswith(answer) or renderer.call_form.marks_every_answer
     assert renderer._encode(plain)[-1] in renderer.stop_ids
     assert not renderer.opens_reasoning(renderer.prompt([_user("a")]))
     cells = [

@@ -100,7 +100,14 @@ def _window(folder: Path, spec: DecoderSpec | Unsupported) -> int | None:
 def _calls(choice: TemplateChoice) -> str:
     if not choice.lost:
         return choice.form.name
+    from luthier.data.rendering.hermes_form import HERMES
+
     lost, lost_zh = ", ".join(choice.lost), "、".join(_LOSSES_ZH[loss] for loss in choice.lost)
+    if choice.form.name != HERMES.name:
+        return say(
+            f"{choice.form.name}, with a template of Luthier's (its own loses: {lost})",
+            f"{choice.form.name}，采用 Luthier 的对话模板（其对话模板会丢失：{lost_zh}）",
+        )
     return say(f"Luthier's own (its template loses: {lost})", f"Luthier 自己的格式（其对话模板会丢失：{lost_zh}）")
 
 

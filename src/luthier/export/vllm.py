@@ -14,6 +14,10 @@ _PARSERS = {
     "mistral": "mistral",
     "mistral-list": "mistral",
     "llama3": "llama3_json",
+    "lfm2": "lfm2",
+    "gemma4": "gemma4",
+    "deepseek": "deepseek_v3",
+    "harmony": "openai",
 }
 
 

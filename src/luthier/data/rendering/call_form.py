@@ -68,6 +68,16 @@ class CallForm(Hashable, Protocol):
     def name(self) -> str: ...
 
     @property
+    def marks_every_answer(self) -> bool:
+        """Whether answers of text and reasoning have marks too, which the reader takes away."""
+        ...
+
+    @property
+    def lead_rule(self) -> str:
+        """Lark for the marks before an answer of text, with a blank behind it; empty without any."""
+        ...
+
+    @property
     def text_rule(self) -> str:
         """The Lark terminal `TEXT`: text in which no call begins."""
         ...

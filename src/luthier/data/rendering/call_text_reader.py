@@ -64,7 +64,7 @@ class CallTextReader:
 
     def _partial_mark(self) -> int:
         """Length of the end of the buffer that may be the beginning of a mark."""
-        size = max(_overlap(self._buffer, mark) for mark in self._marks)
+        size = max(overlap(self._buffer, mark) for mark in self._marks)
         if self._at_start and not (self._blank and not self._buffer[: len(self._buffer) - size].strip()):
             return 0
         return size
@@ -113,7 +113,7 @@ class CallTextReader:
         self._has_calls = self._blank = True
 
 
-def _overlap(text: str, mark: str) -> int:
+def overlap(text: str, mark: str) -> int:
     """Length of the longest suffix of `text` that is a proper prefix of `mark`."""
     sizes = range(min(len(mark) - 1, len(text)), 0, -1)
     return next((size for size in sizes if mark.startswith(text[-size:])), 0)

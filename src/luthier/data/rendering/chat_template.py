@@ -1,7 +1,6 @@
 """Chat templates: Jinja text that turns messages into the text that a base model was trained on."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
@@ -13,6 +12,7 @@ from jinja2.parser import Parser
 
 from luthier.data.jsonl import lossless_json
 from luthier.data.rendering.template_limits import LimitedEnvironment, join_limited, limited_time
+from luthier.data.rendering.template_variables import template_variables
 from luthier.data.rendering.turn_offsets import (
     LookaheadError,
     TurnOffsets,
@@ -22,6 +22,8 @@ from luthier.data.rendering.turn_offsets import (
 )
 from luthier.types.errors import RenderError
 
+# By these templates turn reasoning on and off.
+THINKING_SWITCHES = ("enable_thinking", "thinking")
 # What a template may raise beside Jinja's own errors, for a conversation that its author did not expect.
 _TEMPLATE_ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
@@ -55,9 +57,9 @@ class Template:
         Raises:
             RenderError: For a conversation that the template refuses.
         """
-        variables = {"enable_thinking": thinking, "thinking": thinking, **(options or {}), **self._tokens}
-        variables |= {"messages": messages, "add_generation_prompt": answer_next}
-        return self._generate(variables | {"tools": self._no_definitions if tools is None else tools})
+        variables = {**dict.fromkeys(THINKING_SWITCHES, thinking), **(options or {}), **self._tokens}
+        variables |= {"messages": self._with_reasoning(messages), "add_generation_prompt": answer_next}
+        return self._generate(variables | {"tools": self._written_definitions(tools)})
 
     def render_turns(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, answer_next: bool = False
@@ -65,8 +67,8 @@ class Template:
         """As `render`, with the place of each message; None where that is not certain, or the rendering fails."""
         if not self._is_one_loop:
             return None
-        variables = {"enable_thinking": False, "thinking": False, **self._tokens}
-        variables |= {"add_generation_prompt": answer_next, "tools": self._no_definitions if tools is None else tools}
+        variables = {**dict.fromkeys(THINKING_SWITCHES, False), **self._tokens}
+        variables |= {"add_generation_prompt": answer_next, "tools": self._written_definitions(tools)}
         try:
             with limited_time():
                 return measure_offsets(self._template, messages, variables)
@@ -81,17 +83,46 @@ class Template:
         except (jinja2.TemplateError, *_TEMPLATE_ERRORS) as error:
             raise RenderError(f"The base model's chat template refuses this conversation: {error}") from error
 
+    def _with_reasoning(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The messages with their reasoning under the name that the template reads."""
+        if "reasoning_content" in self.text or "message.thinking" not in self.text:
+            return messages
+        return [
+            {**message, "thinking": message["reasoning_content"]} if message.get("reasoning_content") else message
+            for message in messages
+        ]
+
+    def _written_definitions(self, tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        if tools is None:
+            return self._no_definitions
+        if not self._needs_descriptions:
+            return tools
+        defaults = {"description": "", "parameters": {"type": "object", "properties": {}}}
+        return [{**tool, "function": defaults | tool["function"]} for tool in tools]
+
     @cached_property
     def _no_definitions(self) -> list[dict[str, Any]] | None:
         """What stands for no definitions: None, or an empty list for a template that goes through them unasked."""
+        return [] if not self._takes(None) and self._takes([]) else None
+
+    @cached_property
+    def _needs_descriptions(self) -> bool:
+        """Whether the template fails on a definition that is a name alone."""
+        return not self._takes([{"type": "function", "function": {"name": "a"}}])
+
+    def _takes(self, tools: list[dict[str, Any]] | None) -> bool:
+        """Whether the template writes a question with these definitions."""
         question = {"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": False}
         try:
-            self._generate({**question, **self._tokens, "tools": None})
+            self._generate({**question, **self._tokens, "tools": tools})
         except RenderError:
-            with suppress(RenderError):
-                self._generate({**question, **self._tokens, "tools": []})
-                return []
-        return None
+            return False
+        return True
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """Names of the variables that a request may set, such as `enable_thinking`."""
+        return template_variables(_environment().parse(self.text))
 
     @cached_property
     def _is_one_loop(self) -> bool:

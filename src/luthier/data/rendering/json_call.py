@@ -56,6 +56,17 @@ def parse_call(text: str, key: str = "arguments") -> tuple[str, str] | None:
     return name, "".join(f"\\u{ord(char):04x}" if "\ud800" <= char <= "\udfff" else char for char in encoded)
 
 
+def parse_arguments(text: str) -> str:
+    """The JSON of the object that the text is. Raises ValueError for another."""
+    try:
+        arguments = lossless_json.DECODER.decode(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    if not isinstance(arguments, dict):
+        raise ValueError("no object")
+    return text
+
+
 def beginning_of_call(text: str) -> list[Call]:
     """The call whose JSON was cut off, with its arguments as far as they go; none before its name is complete."""
     partial = _NAME_ONLY.match(text)

@@ -48,20 +48,25 @@ class MarkedForm:
     mark: ClassVar[str]
     separator: ClassVar[str] = ""
     space: ClassVar[str] = ""
+    marks_every_answer: ClassVar[bool] = False
+
+    @property
+    def lead_rule(self) -> str:
+        return ""
 
     @property
     def text_rule(self) -> str:
         return f"TEXT: {self._text()}"
 
     def _text(self) -> str:
-        return f"/(.|\\n)*/ & ~/(.|\\n)*{_escaped(self.mark)}(.|\\n)*/"
+        return f"/(.|\\n)*/ & ~/(.|\\n)*{escaped(self.mark)}(.|\\n)*/"
 
     @property
     def no_call_rule(self) -> str:
         """A model that may not finish the mark writes one of its own, such as `<tool_call_call>`."""
         stem = re.match(r"\W*\w[a-z]*", self.mark, re.IGNORECASE)
-        begun = _escaped(stem[0] if stem else self.mark)
-        return f"TEXT: /([^{_escaped(self.mark[0])}](.|\\n)*)?/ & ~/(.|\\n)*{begun}(.|\\n)*/"
+        begun = escaped(stem[0] if stem else self.mark)
+        return f"TEXT: /([^{escaped(self.mark[0])}](.|\\n)*)?/ & ~/(.|\\n)*{begun}(.|\\n)*/"
 
     def written_arguments(self, arguments: dict[str, Any], schema: Any) -> Any:
         return arguments
@@ -102,6 +107,6 @@ class MarkedForm:
         yield f"opening: {self.special.literal(self.mark)}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """The text in a regular expression of Lark."""
     return "".join(f"\\{char}" if char in "[]{}()|.*+?^$/\\" else char for char in text)

@@ -7,17 +7,28 @@ from collections.abc import Iterator, Sequence
 _MAX_REQUIRED = 6
 
 
-def member_rules(rule: str, required: Sequence[str], optional: Sequence[str], end: str) -> Iterator[str]:
+def member_rules(
+    rule: str, required: Sequence[str], optional: Sequence[str], end: str, separator: str = ""
+) -> Iterator[str]:
     """The rule `rule`: each of `required`, and any of `optional`, in any order, then `end`; all of them Lark.
 
-    With many required members these come first, in order.
+    With many required members these come first, in order. `separator` stands between two members.
     """
-    first = required if len(required) > _MAX_REQUIRED else ()
-    tracked = () if first else required
-    yield " ".join([f"{rule}:", *first, f"{rule}_s{2 ** len(tracked) - 1}"])
-    # The rule `…_s5` matches what may follow while the required members 0 and 2 (the bits of 5) are missing.
-    for missing in range(2 ** len(tracked)):
-        choices = [] if missing else [end]
-        choices += [f"{name} {rule}_s{missing - 2**bit}" for bit, name in enumerate(tracked) if missing & 2**bit]
-        choices += [f"{name} {rule}_s{missing}" for name in optional]
-        yield f"{rule}_s{missing}: " + " | ".join(choices)
+    ordered = required if len(required) > _MAX_REQUIRED else ()
+    tracked = () if ordered else required
+    between = f"{separator} " if separator else ""
+
+    def choices(missing: int, before: str) -> str:
+        """What may follow while the required members 0 and 2 (the bits of 5) are missing."""
+        members = [(name, missing - 2**bit) for bit, name in enumerate(tracked) if missing & 2**bit]
+        members += [(name, missing) for name in optional]
+        ends = [] if missing else [end]
+        return " | ".join([*ends, *(f"{before}{name} {rule}_s{rest}" for name, rest in members)])
+
+    all_missing = 2 ** len(tracked) - 1
+    if ordered:
+        yield f"{rule}: {f' {between}'.join(ordered)} {rule}_s0"
+    else:
+        yield f"{rule}: {choices(all_missing, '')}"
+    for missing in range(all_missing + 1):
+        yield f"{rule}_s{missing}: {choices(missing, between)}"

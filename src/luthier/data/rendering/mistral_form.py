@@ -9,7 +9,7 @@ from luthier.data.examples.messages import Call
 from luthier.data.jsonl import lossless_json
 from luthier.data.rendering.argument_grammar import argument_rules, close_schema
 from luthier.data.rendering.block_reader import Block, BlockReader
-from luthier.data.rendering.json_call import JsonScanner, beginning_of_call, parse_call
+from luthier.data.rendering.json_call import JsonScanner, beginning_of_call, parse_arguments, parse_call
 from luthier.data.rendering.marked_form import MarkedForm, quoted
 
 _MARK, _ARGUMENTS = "[TOOL_CALLS]", "[ARGS]"
@@ -27,9 +27,7 @@ class _NamedParser:
         end = JsonScanner().feed(text[header.end() :])
         if end is None:
             return None
-        arguments = text[header.end() : header.end() + end]
-        if not isinstance(lossless_json.DECODER.decode(arguments), dict):
-            raise ValueError("no object")
+        arguments = parse_arguments(text[header.end() : header.end() + end])
         return Block([Call(header[1], arguments)], header.end() + end)
 
     def parse_beginning(self, text: str) -> list[Call]:

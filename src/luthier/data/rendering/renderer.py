@@ -22,7 +22,7 @@ from luthier.data.rendering.content_guard import ContentGuard
 from luthier.data.rendering.survival import check_survival, written
 from luthier.data.rendering.template_choice import Vocabulary, choose_template, stored_template
 from luthier.data.rendering.text_encoder import TextEncoder
-from luthier.data.rendering.thinking_reader import OPEN as THINK
+from luthier.data.rendering.thinking_reader import ReasoningMarks
 from luthier.data.rendering.turn_composer import TurnComposer
 from luthier.data.rendering.whole_conversation import cut_whole
 from luthier.types.errors import BaseModelError, RenderError
@@ -134,7 +134,12 @@ class Renderer:
 
     def opens_reasoning(self, prompt: list[int]) -> bool:
         """Whether the prompt ends with the mark that opens reasoning."""
-        return self.decode(prompt[-8:]).rstrip().endswith(THINK)
+        return self.decode(prompt[-16:]).rstrip().endswith(self.reasoning_marks.opening)
+
+    @property
+    def reasoning_marks(self) -> ReasoningMarks:
+        """What stands around the reasoning of an answer."""
+        return self.choice.composer.marks
 
     def replayed(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The messages of a request in the form that the template takes. Raises RenderError."""

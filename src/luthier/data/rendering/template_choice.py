@@ -12,8 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from luthier.data.rendering.call_form import CallForm
-from luthier.data.rendering.chat_template import Template
+from luthier.data.rendering.chat_template import THINKING_SWITCHES, Template
+from luthier.data.rendering.deepseek_form import DeepSeekForm
+from luthier.data.rendering.gemma_form import GemmaForm
+from luthier.data.rendering.harmony_form import HarmonyForm
 from luthier.data.rendering.hermes_form import HermesForm
+from luthier.data.rendering.lfm_form import LfmForm, UnescapedLfmForm
 from luthier.data.rendering.llama_form import LlamaForm
 from luthier.data.rendering.marked_form import SpecialTokens
 from luthier.data.rendering.mistral_form import MistralForm, MistralListForm
@@ -25,6 +29,8 @@ from luthier.data.rendering.template_probes import (
     Compose,
     Loss,
     call_losses,
+    compose_call,
+    keeps_text_beside_calls,
     plain_losses,
     reads_parallel_calls,
 )
@@ -39,6 +45,11 @@ FORMS: tuple[Callable[[SpecialTokens], CallForm], ...] = (
     MistralForm,
     MistralListForm,
     LlamaForm,
+    LfmForm,
+    UnescapedLfmForm,
+    GemmaForm,
+    DeepSeekForm,
+    HarmonyForm,
 )
 _FOLDER = Path(__file__).parent / "templates"
 _TURN_STARTS = ("<|im_start|>", "<start_of_turn>", "<|start_header_id|>")
@@ -88,13 +99,25 @@ class TemplateChoice:
         return any("reason-one" in segment.text for segment in segments)
 
     @property
+    def keeps_text_beside_calls(self) -> bool:
+        return keeps_text_beside_calls(partial(self.composer.segments, answer_next=False), self.form)
+
+    @property
+    def can_reason(self) -> bool:
+        """Whether a request can turn reasoning on."""
+        switches = {"reasoning_effort", *THINKING_SWITCHES}
+        return self.composer.opens_reasoning or not switches.isdisjoint(self.template.variables)
+
+    @property
     def end_marks(self) -> list[str]:
-        """The tokens at the end of an answer of text; the first of them ends it."""
+        """The tokens at the end of an answer of text, and the one that ends an answer of calls."""
+        compose = partial(self.composer.segments, answer_next=False)
         try:
             end = self.composer.end_of_answer
+            calls = [segment.text for segment in compose_call(compose, self.form) if segment.message is not None]
         except RenderError:
             return []
-        return [mark for mark in self.composer.end_marks if mark in end]
+        return [mark for mark in self.composer.end_marks if mark in end or calls[0].endswith(mark)]
 
 
 def choose_template(own_text: str | None, vocabulary: Vocabulary) -> TemplateChoice:
@@ -105,7 +128,7 @@ def choose_template(own_text: str | None, vocabulary: Vocabulary) -> TemplateCho
     own.render(PLAIN_CONVERSATIONS[0][:1], None, answer_next=True)  # one that writes nothing is an error of the base's
     choice, losses = _judge(own, vocabulary)
     if choice is not None:
-        return choice
+        return _with_text_before_calls(choice, vocabulary)
     for text in _substitutes(own, losses, vocabulary):
         try:
             choice, _ = _judge(Template(text, vocabulary.named), vocabulary, losses)
@@ -114,6 +137,15 @@ def choose_template(own_text: str | None, vocabulary: Vocabulary) -> TemplateCho
         if choice is not None:
             return choice
     raise RenderError(f"The chat template loses {', '.join(losses)}, and Luthier's own forms do not fit this base.")
+
+
+def _with_text_before_calls(choice: TemplateChoice, vocabulary: Vocabulary) -> TemplateChoice:
+    """The choice, or its template with text and calls of an answer as two messages where it would lose the text."""
+    if choice.keeps_text_beside_calls:
+        return choice
+    text = (_FOLDER / "text_before_calls.jinja").read_text(encoding="utf-8") + choice.template.text
+    split, _ = _judge(Template(text, vocabulary.named), vocabulary)
+    return split if split is not None and split.keeps_text_beside_calls else choice
 
 
 def stored_template(text: str, vocabulary: Vocabulary) -> TemplateChoice:
@@ -134,17 +166,16 @@ def _judge(
     """The choice of this template, or None and what it loses; `lost`: what the base's own loses."""
     composer = TurnComposer(template, vocabulary.special)
     compose = partial(composer.segments, answer_next=False)
-    plain = list(plain_losses(compose))
-    if plain:
-        return None, plain
     losses: list[Loss] = []
     for form in _forms(vocabulary):
-        of_form = list(call_losses(compose, form))
+        of_form = list(plain_losses(compose, form)) or list(call_losses(compose, form))
         if not of_form:
             parallel = reads_parallel_calls(compose, form)
             composed = _rewrites(template, compose, parallel)
             return TemplateChoice(template, form, composer, composed, parallel, tuple(lost)), []
         losses = losses or of_form
+        if "definition" in of_form:  # whatever the form
+            break
     return None, losses
 
 
@@ -174,6 +205,8 @@ def _filled(segments: list[Segment]) -> list[Segment]:
 def _substitutes(own: Template, losses: Sequence[Loss], vocabulary: Vocabulary) -> list[str]:
     """Templates of Luthier's, the closest to the base's own first."""
     substitutes = []
+    if "<｜tool▁call▁begin｜>" in vocabulary.ids:
+        substitutes.append((_FOLDER / "deepseek_calls.jinja").read_text(encoding="utf-8") + own.text)
     if {"<|im_start|>", "<|im_end|>"} <= vocabulary.ids.keys():
         substitutes += _chatml(own, vocabulary)
     prelude = (_FOLDER / "functions_in_turns.jinja").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-from luthier.data.rendering.call_form import CallForm
+from luthier.data.rendering.call_form import CallForm, parse_answer
 from luthier.data.rendering.survival import lost_of_answer, written
 from luthier.data.rendering.turn_composer import Messages, Segment, Tools
 from luthier.types.errors import RenderError
@@ -86,6 +86,12 @@ CALL_CONVERSATIONS: list[Messages] = [
         assistant("a-two"),
     ],
 ]
+TEXT_BESIDE_CALL: Messages = [
+    user("q-one"),
+    assistant("a-one", _CALLS[:1]),
+    result("r-one"),
+    assistant("a-two"),
+]
 PARALLEL_CONVERSATION: Messages = [
     user("q-one"),
     assistant("", _CALLS),
@@ -96,7 +102,7 @@ PARALLEL_CONVERSATION: Messages = [
 ]
 
 
-def plain_losses(compose: Compose) -> Iterator[Loss]:
+def plain_losses(compose: Compose, form: CallForm) -> Iterator[Loss]:
     """What plain conversations lose."""
     names: tuple[Loss, ...] = ("answer", "system", "turns")
     for name, messages in zip(names, PLAIN_CONVERSATIONS, strict=True):
@@ -105,7 +111,7 @@ def plain_losses(compose: Compose) -> Iterator[Loss]:
         except RenderError:
             yield name
             continue
-        if not (_texts_survive(messages, segments) and _answers_are_texts(messages, segments)):
+        if not (_texts_survive(messages, segments) and _answers_are_texts(messages, segments, form)):
             yield name
 
 
@@ -127,6 +133,15 @@ def reads_parallel_calls(compose: Compose, form: CallForm) -> bool:
     return _survives(PARALLEL_CONVERSATION, compose, form)
 
 
+def keeps_text_beside_calls(compose: Compose, form: CallForm) -> bool:
+    return _survives(TEXT_BESIDE_CALL, compose, form)
+
+
+def compose_call(compose: Compose, form: CallForm) -> list[Segment]:
+    """A conversation that ends with a call."""
+    return compose(written(CALL_CONVERSATIONS[0], form, _TOOLS), _TOOLS)
+
+
 def _survives(messages: Messages, compose: Compose, form: CallForm) -> bool:
     try:
         segments = compose(written(messages, form, _TOOLS), _TOOLS)
@@ -144,12 +159,11 @@ def _texts_survive(messages: Messages, segments: list[Segment]) -> bool:
     return all(message["content"] in text for message in messages if message["content"])
 
 
-def _answers_are_texts(messages: Messages, segments: list[Segment]) -> bool:
-    """Whether every answer begins with its text, so that nothing else is trained before it."""
+def _answers_are_texts(messages: Messages, segments: list[Segment], form: CallForm) -> bool:
+    """Whether every answer begins with its text, so that nothing else than marks of the form is trained before it."""
+    answers = [(messages[segment.message], segment.text) for segment in segments if segment.message is not None]
     return all(
-        segment.text.lstrip().startswith(messages[segment.message]["content"])
-        for segment in segments
-        if segment.message is not None
+        (parse_answer(text, form).content or "").lstrip().startswith(message["content"]) for message, text in answers
     )
 
 

@@ -1,20 +1,40 @@
-"""Reasoning, which a model writes before its answer between <think> marks, is read apart from the answer."""
+"""Reasoning, which a model writes before its answer between two marks, is read apart from the answer."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from luthier.data.rendering.call_form import CallEvent, CallReader, ReasoningText, VisibleText
+from luthier.data.rendering.call_text_reader import overlap
 
-OPEN, CLOSE = "<think>", "</think>"
+
+@dataclass(frozen=True)
+class ReasoningMarks:
+    """What stands around reasoning; `end`: the text that ends reasoning which a prompt has opened."""
+
+    opening: str
+    closing: str
+    end: str
+
+
+THINK = ReasoningMarks("<think>", "</think>", "\n</think>\n\n")
+_OTHER_MARKS = (
+    ReasoningMarks("<|channel>thought", "<channel|>", "\n<channel|>"),  # Gemma 4
+    ReasoningMarks("[THINK]", "[/THINK]", "[/THINK]"),  # Magistral, Ministral
+)
+
+
+def reasoning_marks(template: str) -> ReasoningMarks:
+    """The marks of a chat template; <think> for one that names none."""
+    return next((marks for marks in _OTHER_MARKS if marks.opening in template), THINK)
 
 
 class ThinkingReader:
     """Reads reasoning at the beginning of an answer, and what follows it with another reader."""
 
-    def __init__(self, reader: CallReader, *, inside: bool = False) -> None:
+    def __init__(self, reader: CallReader, marks: ReasoningMarks = THINK, *, inside: bool = False) -> None:
         """`inside`: the prompt has opened the reasoning."""
-        self._reader, self._buffer, self._offset = reader, "", 0
+        self._reader, self._marks, self._buffer, self._offset = reader, marks, "", 0
         self._state: Callable[[], list[CallEvent]] = self._read_reasoning if inside else self._read_beginning
         self._ended = False
 
@@ -29,21 +49,23 @@ class ThinkingReader:
 
     def _read_beginning(self) -> list[CallEvent]:
         text = self._buffer.lstrip()
-        if text.startswith(OPEN):
-            self._drop(len(self._buffer) - len(text) + len(OPEN))
+        opening = self._marks.opening
+        if text.startswith(opening):
+            self._drop(len(self._buffer) - len(text) + len(opening))
             return self._skip_lines(self._read_reasoning)
-        if OPEN.startswith(text) and not self._ended:
+        if opening.startswith(text) and not self._ended:
             return []
         self._state = self._read_answer
         return self._state()
 
     def _read_reasoning(self) -> list[CallEvent]:
-        place = self._buffer.find(CLOSE)
+        closing = self._marks.closing
+        place = self._buffer.find(closing)
         if place < 0:
-            end = len(self._buffer) if self._ended else len(self._buffer) - _held_back(self._buffer)
+            end = len(self._buffer) if self._ended else len(self._buffer) - _held_back(self._buffer, closing)
             return self._reasoning(end)
         events = self._reasoning(len(self._buffer[:place].rstrip("\n")))
-        self._drop(self._buffer.find(CLOSE) + len(CLOSE))
+        self._drop(self._buffer.find(closing) + len(closing))
         return events + self._skip_lines(self._read_answer)
 
     def _reasoning(self, end: int) -> list[CallEvent]:
@@ -78,8 +100,8 @@ class ThinkingReader:
         self._buffer, self._offset = self._buffer[count:], self._offset + count
 
 
-def _held_back(text: str) -> int:
+def _held_back(text: str, closing: str) -> int:
     """Length of the end of the text that may be the beginning of the closing mark, with the line breaks before it."""
-    mark = next((size for size in range(min(len(CLOSE) - 1, len(text)), 0, -1) if text.endswith(CLOSE[:size])), 0)
+    mark = overlap(text, closing)
     before = text[: len(text) - mark]
     return mark + len(before) - len(before.rstrip("\n"))

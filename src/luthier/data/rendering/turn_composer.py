@@ -17,6 +17,7 @@ from typing import Any
 
 from luthier.data.jsonl import lossless_json
 from luthier.data.rendering.chat_template import Template
+from luthier.data.rendering.thinking_reader import reasoning_marks
 from luthier.types.errors import RenderError
 
 Messages = list[dict[str, Any]]
@@ -24,8 +25,6 @@ Tools = list[dict[str, Any]] | None
 
 _PROMPT, _ANSWER, _REASON = "\ue100", "\ue101", "\ue102"  # stand for a question, its answer and the reasoning
 _QUESTION: dict[str, Any] = {"role": "user", "content": _PROMPT}
-_OPEN_THINKING = re.compile(r"<think>\s*\Z")
-_CLOSE_THINKING = "\n</think>\n\n"
 _LEFT_OUT = "The base model's chat template leaves an answer out."
 
 
@@ -43,18 +42,19 @@ class _Frame:
 
     Attributes:
         lead: What the template writes between a question and its answer.
-        suffix: What the prompt of that answer needs behind what the template writes: the end of reasoning that the
-            template begins although it is off.
+        opens_reasoning: Whether the prompt of that answer ends with the beginning of reasoning.
     """
 
     lead: str
-    suffix: str
+    opens_reasoning: bool
 
 
 class TurnComposer:
     def __init__(self, template: Template, end_marks: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
         """`end_marks`: the tokens that may end a turn."""
         self._template, self._options, self.end_marks = template, options or {}, end_marks
+        self.marks = reasoning_marks(template.text)
+        self._opening = re.compile(re.escape(self.marks.opening) + r"\s*\Z")
         self._end_mark = re.compile("|".join(map(re.escape, sorted(end_marks, key=len, reverse=True))) or r"(?!)")
 
     def segments(self, messages: Messages, tools: Tools, *, answer_next: bool, thinking: bool = False) -> list[Segment]:
@@ -76,8 +76,15 @@ class TurnComposer:
             block = messages[index + 1 : following]
             answer = _MarkedAnswer(messages[index], sentinel)
             text, between = self._answer(answer, block, answer_next or not is_last, thinks)
+            if self._opening.search(segments[-1].text):  # the prompt has opened the reasoning of this answer
+                text = text.removeprefix(self.marks.opening).lstrip("\n")
             segments += [Segment(text, index), Segment(between)]
         return segments
+
+    @property
+    def opens_reasoning(self) -> bool:
+        """Whether every prompt ends with the beginning of reasoning."""
+        return self._frame.opens_reasoning
 
     @cached_property
     def end_of_answer(self) -> str:
@@ -94,7 +101,11 @@ class TurnComposer:
 
     def _prompt(self, messages: Messages, tools: Tools, thinks: bool) -> str:
         text = self._text(messages, tools, answer_next=True, thinks=thinks)
-        return text + ("" if thinks else self._frame.suffix)
+        return text if thinks else self._without_reasoning(text)
+
+    def _without_reasoning(self, prompt: str) -> str:
+        """Ends reasoning that the template begins although it is off."""
+        return prompt + self.marks.end if self._opening.search(prompt) else prompt
 
     def _answer(
         self, answer: "_MarkedAnswer", block: Messages, answer_next: bool, next_thinks: bool
@@ -107,7 +118,7 @@ class TurnComposer:
         reference = following if block else self._behind_answer(answer, [answer.next_message])
         end, between = self._cut(tail, reference, following)
         if answer_next and not next_thinks:
-            between += self._frame.suffix
+            between = self._without_reasoning(between)
         text = text[: len(text) - (len(tail) - len(end))]
         if self._end_mark.search(end):
             return text, between
@@ -123,11 +134,11 @@ class TurnComposer:
         text = text[len(frame.lead) :]
         if not thinks or message["reasoning_content"].strip() in text:
             return text
-        if not frame.suffix:
+        if not frame.opens_reasoning:
             raise RenderError(
                 "The base model's chat template has no place for reasoning_content: remove it from the example."
             )
-        return str(message["reasoning_content"]) + _CLOSE_THINKING + text.lstrip("\n")
+        return str(message["reasoning_content"]) + self.marks.end + text.lstrip("\n")
 
     def _behind_answer(
         self, answer: "_MarkedAnswer", block: Messages, *, answer_next: bool = False, thinks: bool = False
@@ -178,7 +189,7 @@ class TurnComposer:
         before, mark, _ = text.partition(_REASON if _REASON in text else _ANSWER)
         if not mark:
             raise RenderError(_LEFT_OUT)
-        return _Frame(_shared(prompt, before), _CLOSE_THINKING if _OPEN_THINKING.search(prompt) else "")
+        return _Frame(_shared(prompt, before), bool(self._opening.search(prompt)))
 
 
 def _shared(prompt: str, before: str) -> str:

@@ -13,7 +13,7 @@ _LITERALS = {"True": True, "False": False, "None": None}  # as Python, in which 
 
 def read_value(text: str, schema: Any) -> Any:
     """The value that the text means under a schema, which is None if it is not known."""
-    types, value = _types(schema), _decoded(text)
+    types, value = value_types(schema), _decoded(text)
     if isinstance(value, str):
         return value if _needs_quotes(value, types) else text
     return value if _fits(value, types) else text
@@ -22,7 +22,7 @@ def read_value(text: str, schema: Any) -> Any:
 def write_value(value: Any, schema: Any) -> Any:
     """The value, or a text that is written in its place, so that `read_value` gives it back."""
     if isinstance(value, str):
-        return lossless_json.dumps(value) if _needs_quotes(value, _types(schema)) else value
+        return lossless_json.dumps(value) if _needs_quotes(value, value_types(schema)) else value
     if isinstance(value, bool) or value is None:
         return lossless_json.dumps(value)
     return value
@@ -43,7 +43,7 @@ def property_schema(schema: Any, parameter: str) -> Any:
 
 def is_text(schema: Any) -> bool:
     """Whether every value of the schema is a string."""
-    return _types(schema) == {"string"}
+    return value_types(schema) == {"string"}
 
 
 def _needs_quotes(text: str, types: set[str] | None) -> bool:
@@ -78,7 +78,7 @@ def _decoded(text: str) -> Any:
         return _NO_JSON
 
 
-def _types(schema: Any) -> set[str] | None:
+def value_types(schema: Any) -> set[str] | None:
     """The JSON types of the schema's values, as far as it names them; None if it leaves them open."""
     if not isinstance(schema, dict):
         return None
@@ -91,7 +91,7 @@ def _types(schema: Any) -> set[str] | None:
         return {kind}
     if isinstance(kind, list):
         return {str(each) for each in kind}
-    parts = [_types(part) for key in ("anyOf", "oneOf") for part in schema.get(key) or []]
+    parts = [value_types(part) for key in ("anyOf", "oneOf") for part in schema.get(key) or []]
     if parts and all(part is not None for part in parts):
         return {each for part in parts if part for each in part}
     return None
