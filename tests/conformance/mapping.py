@@ -108,7 +108,7 @@ VALUES = [
     Stand("POST /chat/completions", "moderation", ANY, REMOVED, "not available here"),
     Stand("POST /chat/completions", "web_search_options", ANY, REMOVED, "not available here"),
     Stand("POST /chat/completions", "verbosity", "low", "medium", "not available here"),
-    Stand("POST /chat/completions", "reasoning_effort", "minimal", "none", "not available here"),
+    Stand("POST /chat/completions", "reasoning_effort", "minimal", "none", "the model does not reason"),
     _id("POST /completions", "model", ("gpt-3.5-turbo-instruct", "string"), "model"),
     Stand(
         "POST /completions", "echo", True, False, "the first token follows nothing: its null is refused in strict mode"
@@ -121,7 +121,7 @@ VALUES = [
     Stand(_PROMPTED, "input", ABSENT, "string", "there is nothing to answer"),
     _id(_PROMPTED, "previous_response_id", ("previous_response_id", "resp_123"), "response"),
     Stand(_PROMPTED, "conversation", ANY, REMOVED, "together with `previous_response_id`"),
-    Stand(_PROMPTED, "reasoning", ANY, {"summary": "auto"}, "not available here"),
+    Stand(_PROMPTED, "reasoning", ANY, {"summary": "auto"}, "the model does not reason"),
     Stand(_PROMPTED, "text", ANY, _TEXT, "a verbosity is not available here"),
     Stand(_PROMPTED, "tools", ANY, [_TOOL], "a strict schema that is none, and calls that are not awaited"),
     Stand("POST /responses/input_tokens", "personality", ANY, REMOVED, "not available here"),

@@ -45,7 +45,7 @@ REASONS = [
     ),
     (
         "POST /chat/completions",
-        r"(modalities\[\]|verbosity|reasoning_effort) = .*",
+        r"(modalities\[\]|verbosity) = .*",
         "The models here write plain text of one kind; the value that asks for just that is accepted.",
     ),
     (

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
-from luthier.types.common import Metadata, Request, Response
+from luthier.types.common import Metadata, ReasoningEffort, Request, Response
 
 FinishReason = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
 Role = Literal["developer", "system", "user", "assistant", "tool", "function"]
@@ -171,9 +171,9 @@ class CreateChatCompletionRequest(Request):
     prediction: Prediction | None = None
     # Variables of the base model's chat template, such as `enable_thinking`; not OpenAI's, as other servers have it.
     chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: ReasoningEffort | None = None
     # Only the value that is supported; None where there is no such value.
     modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
-    reasoning_effort: Literal["none"] | None = None
     verbosity: Literal["medium"] | None = None
     audio: None = None
     moderation: None = None

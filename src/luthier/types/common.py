@@ -9,6 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from luthier.types import clock
 
+# OpenAI's steps; what a step between none and max means is up to the model.
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 _ALPHABET = string.ascii_letters + string.digits
 
 

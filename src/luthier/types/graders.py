@@ -17,7 +17,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from luthier.types.common import Request, Response
+from luthier.types.common import ReasoningEffort, Request, Response
 
 MAX_SOURCE_BYTES = 256 * 1024
 Name = Annotated[str, Field(min_length=1)]
@@ -103,7 +103,7 @@ class SamplingParams(Request):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_completions_tokens: Annotated[int, Field(ge=1)] | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    reasoning_effort: ReasoningEffort | None = None
 
 
 def _range(value: list[float]) -> list[float]:

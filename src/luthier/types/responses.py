@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from luthier.types.common import Metadata, Request, Response
+from luthier.types.common import Metadata, ReasoningEffort, Request, Response
 from luthier.types.response_items import Compaction, InputItem, OutputItem
 
 MAX_INPUT_ITEMS = 2048  # of one request, and of all that a request builds on
@@ -75,9 +75,9 @@ class TextOptions(Request):
 
 
 class ReasoningOptions(Request):
-    """Models here reason as they were trained, without an effort to set and without summaries."""
+    """Summaries may be asked for and are not written."""
 
-    effort: Literal["none"] | None = None
+    effort: ReasoningEffort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
     mode: Literal["standard"] | None = None

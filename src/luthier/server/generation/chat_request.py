@@ -3,9 +3,8 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
-from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.data.rendering.renderer import Renderer
 from luthier.inference import EngineRequest
 from luthier.server.generation.choice_limits import check_choice_count
@@ -14,6 +13,7 @@ from luthier.server.generation.prompt_inputs import exceeds_twice_context
 from luthier.server.generation.request import GenerationRequest
 from luthier.server.generation.sampling_params import sampling_params, stop_sequences
 from luthier.server.generation.structured_output import response_grammar
+from luthier.server.generation.template_options import template_options, thinks
 from luthier.server.generation.tool_calls import CallPolicy, call_policy
 from luthier.server.model_loader import LoadedModel
 from luthier.server.state import State
@@ -43,8 +43,13 @@ def chat_prompt(state: State, model: LoadedModel, body: CreateChatCompletionRequ
     grammar = response_grammar(body, calls)
     _check_message_count(context_tokens, len(body.messages))
     _check_text_length(context_tokens, renderer, body, calls)
-    prompt = _prompt(renderer, body, calls, context_tokens, _thinks(body, model.target.metadata, calls, grammar))
-    calls = replace(calls, reasoning="open" if renderer.opens_reasoning(prompt) else "possible")
+    reasons = model.target.metadata.reasoning
+    options = template_options(body, renderer, reasons=reasons)
+    is_free = grammar is None and not calls.forced_prefix  # reasoning has no place in what a grammar constrains
+    thinking = is_free and thinks(options, reasons=reasons)
+    prompt = _prompt(renderer, body, calls, context_tokens, thinking=thinking, options=options)
+    reasoning: Literal["open", "possible"] = "open" if renderer.opens_reasoning(prompt) else "possible"
+    calls = replace(calls, reasoning=reasoning, reasoning_marks=renderer.reasoning_marks)
     return ChatPrompt(prompt, calls, grammar)
 
 
@@ -81,20 +86,14 @@ def chat_request(
     )
 
 
-def _thinks(
-    body: CreateChatCompletionRequest, metadata: AdapterMetadata, calls: CallPolicy, grammar: str | None
-) -> bool:
-    """Whether the answer may begin with reasoning: as the request says, else as the model was trained.
-
-    An answer that a grammar constrains, or whose beginning is forced, has none.
-    """
-    options = body.chat_template_kwargs or {}
-    is_free = grammar is None and not calls.forced_prefix
-    return is_free and bool(options.get("enable_thinking", options.get("thinking", metadata.reasoning)))
-
-
 def _prompt(
-    renderer: Renderer, body: CreateChatCompletionRequest, calls: CallPolicy, context_tokens: int, thinks: bool
+    renderer: Renderer,
+    body: CreateChatCompletionRequest,
+    calls: CallPolicy,
+    context_tokens: int,
+    *,
+    thinking: bool,
+    options: dict[str, Any],
 ) -> list[int]:
     """The prompt's token ids. Raises BadRequestError, RenderError."""
     messages = [message.model_dump(exclude_none=True) for message in body.messages]
@@ -106,8 +105,8 @@ def _prompt(
             calls.prompt_definitions,
             calls.forced_prefix,
             definitions=calls.definitions,
-            thinking=thinks,
-            options=body.chat_template_kwargs,
+            thinking=thinking,
+            options=options,
         )
     except (RecursionError, TypeError, UnicodeError) as error:
         # The arguments of a call are JSON in a string: their depth and their characters are not checked before.

@@ -85,9 +85,10 @@ class ChoiceParser:
         keep_tokens: bool,
     ) -> None:
         """`decode`: the text that a token completes, as of `Renderer.stream_decoder`."""
-        self._reader: CallReader = calls.form.new_reader(calls.definitions) if calls.wire_form else _PlainReader()
-        if calls.reasoning != "unread":
-            self._reader = ThinkingReader(self._reader, inside=calls.reasoning == "open")
+        has_marks = bool(calls.wire_form) or calls.form.marks_every_answer
+        self._reader: CallReader = calls.form.new_reader(calls.definitions) if has_marks else _PlainReader()
+        if calls.reasoning != "unread" and not calls.form.marks_every_answer:
+            self._reader = ThinkingReader(self._reader, calls.reasoning_marks, inside=calls.reasoning == "open")
         self._stops = StopSequenceFilter(stop_sequences, protected=len(calls.forced_prefix))
         self._decode, self._calls, self._keep_tokens = decode, calls, keep_tokens
         self._pending: list[tuple[int, int, Token]] = []  # (start, end, token) of tokens that no part has yet

@@ -49,13 +49,15 @@ class ResponseGrammar:
         return "%llguidance {}\n" + "\n".join(rules) + "\n"
 
     def _start_rules(self) -> list[str]:
+        lead = self.form.lead_rule
         if not self.functions:
-            return ["start: document"] if self.document is not None else ["start: TEXT", self.form.no_call_rule]
+            is_text = self.document is None
+            return [f"start: {lead}TEXT", self.form.no_call_rule] if is_text else [f"start: {lead}document"]
         if self.required:
             return ["start: calls"]
         if self.document is not None:
-            return ["start: document | calls"]
-        return ["start: TEXT | text_and_calls", self.form.text_rule]
+            return [f"start: {lead}document | calls"]
+        return [f"start: {lead}TEXT | text_and_calls", self.form.text_rule]
 
 
 def response_grammar(body: CreateChatCompletionRequest, calls: CallPolicy) -> str | None:

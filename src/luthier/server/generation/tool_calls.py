@@ -11,6 +11,7 @@ from luthier.data.examples.example import WireForm
 from luthier.data.examples.messages import normalize_tools
 from luthier.data.rendering.call_form import CallForm
 from luthier.data.rendering.hermes_form import HERMES
+from luthier.data.rendering.thinking_reader import THINK, ReasoningMarks
 from luthier.types.chat import AllowedToolsChoice, CreateChatCompletionRequest, FunctionCall, NamedTool, ToolCall
 from luthier.types.errors import BadRequestError
 
@@ -34,6 +35,7 @@ class CallPolicy:
         required: Whether the choice must be a call.
         forbidden: Whether the choice must be text.
         reasoning: Whether reasoning is read apart from the answer, and whether the prompt has opened it.
+        reasoning_marks: What stands around reasoning.
         forced_prefix: What the text is forced to begin with, when a call is required and no definition is known.
     """
 
@@ -46,6 +48,7 @@ class CallPolicy:
     required: bool = False
     forbidden: bool = False
     reasoning: Literal["unread", "possible", "open"] = "unread"
+    reasoning_marks: ReasoningMarks = THINK
     forced_prefix: str = ""
 
 

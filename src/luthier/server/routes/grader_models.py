@@ -51,7 +51,7 @@ async def _chat_completion(state: State, request: ModelRequest) -> dict[str, Any
         forwarded = await forward_unless_gone(state, call, target)
         if forwarded is not None:
             return _json(forwarded)
-    body.pop("reasoning_effort", None)  # local models have no separate reasoning
+    body.pop("reasoning_effort", None)  # an answer that a schema constrains has no reasoning
     body["response_format"] = _result_format(request.result_schema)
     model = await state.app.loader.load(target.successor or target)
     completion = validated(CreateChatCompletionRequest, body)

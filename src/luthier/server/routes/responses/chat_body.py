@@ -30,6 +30,7 @@ _NAMES = [
     (r"^response_format\b.*", "text.format"),
     (r"^(tools\[\d+\])\.function\b", r"\1"),
     (r"^max_(completion_)?tokens$", "max_output_tokens"),
+    (r"^reasoning_effort$", "reasoning.effort"),
 ]
 _QUOTED = [("'messages'", "'input'"), ("'response_format'", "'text.format'"), ("the messages", "the input"),
            ("your messages", "your input")]  # fmt: skip
@@ -50,6 +51,8 @@ def chat_body(body: PromptRequest, messages: list[Message], metadata: AdapterMet
     chat["parallel_tool_calls"] = body.parallel_tool_calls
     if body.text and body.text.format:
         chat["response_format"] = _chat_format(body.text.format)
+    if body.reasoning:
+        chat["reasoning_effort"] = body.reasoning.effort
     if isinstance(body, CreateResponseRequest):
         with_logprobs = bool(body.top_logprobs) or LOGPROBS in (body.include or [])
         chat |= {"temperature": body.temperature, "top_p": body.top_p, "logprobs": with_logprobs}

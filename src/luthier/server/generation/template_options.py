@@ -1,0 +1,60 @@
+"""What a request asks of the chat template, as other servers take it: `chat_template_kwargs`, `reasoning_effort`."""
+
+from typing import Any
+
+from luthier.data.rendering.chat_template import THINKING_SWITCHES
+from luthier.data.rendering.renderer import Renderer
+from luthier.types.chat import CreateChatCompletionRequest
+from luthier.types.errors import BadRequestError
+
+_EFFORT = "reasoning_effort"
+
+
+def template_options(body: CreateChatCompletionRequest, renderer: Renderer, *, reasons: bool) -> dict[str, Any]:
+    """Variables of the chat template.
+
+    An effort reaches a template that reads it; `none` turns reasoning off, and every other turns it on. What
+    `chat_template_kwargs` says takes precedence.
+
+    Args:
+        reasons: Whether the model was trained with reasoning.
+
+    Raises:
+        BadRequestError: For a variable that the template does not read, and for an effort where the base model has no
+            reasoning that could be turned on.
+    """
+    sent = body.chat_template_kwargs or {}
+    variables = renderer.template.variables
+    for name in sent:
+        if name not in variables and name not in THINKING_SWITCHES:  # clients send the switches to every model
+            raise _unknown_variable(name, sorted(variables.union(THINKING_SWITCHES)))
+    effort = body.reasoning_effort
+    if effort is None:
+        return sent
+    if not (reasons or renderer.choice.can_reason):
+        if effort != "none":
+            raise _no_reasoning(body.model, effort)
+        return sent
+    options: dict[str, Any] = dict.fromkeys(THINKING_SWITCHES, effort != "none")
+    if _EFFORT in variables and effort != "none":
+        options[_EFFORT] = effort
+    return options | sent
+
+
+def thinks(options: dict[str, Any], *, reasons: bool) -> bool:
+    """Whether answers begin with reasoning: as the request says, else as the model was trained."""
+    return bool(next((options[name] for name in THINKING_SWITCHES if name in options), reasons))
+
+
+def _unknown_variable(name: str, variables: list[str]) -> BadRequestError:
+    param = f"chat_template_kwargs.{name}"
+    message = f"Unknown parameter: '{param}'. The chat template of this model reads {', '.join(variables)}."
+    return BadRequestError(message, param=param, code="unknown_parameter")
+
+
+def _no_reasoning(model: str, effort: str) -> BadRequestError:
+    message = (
+        f"Invalid value: '{effort}'. The model '{model}' was not trained to reason, and its chat template cannot turn "
+        "reasoning on. Supported values are: 'none'."
+    )
+    return BadRequestError(message, param=_EFFORT, code="invalid_value")
