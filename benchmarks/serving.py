@@ -47,21 +47,21 @@ OURS, PLAIN, LLAMA = "luthier", "transformers", "xllamacpp"
 
 @dataclass(frozen=True)
 class Row:
-    """`found` meets what is asked when it is at least (`more`) or at most `asked`."""
+    """`value` meets `target` when it is at least (`more`) or at most that. `note`: the figures behind it."""
 
     title: str
-    asked: float
-    found: float
-    told: str
+    target: float
+    value: float
+    note: str
     more: bool = True
 
     @property
     def met(self) -> bool:
-        return self.found >= self.asked if self.more else self.found <= self.asked
+        return self.value >= self.target if self.more else self.value <= self.target
 
     def __str__(self) -> str:
-        asked = f"{'>=' if self.more else '<='} {self.asked:g}"
-        return f"{self.title:60}{asked:>8}{self.found:8.3g}  {'met' if self.met else 'MISSED':8}{self.told}"
+        target = f"{'>=' if self.more else '<='} {self.target:g}"
+        return f"{self.title:60}{target:>8}{self.value:8.3g}  {'met' if self.met else 'MISSED':8}{self.note}"
 
 
 class Bench:
@@ -100,11 +100,11 @@ class Bench:
         return self.clock(name) - started
 
     def medians(self, cases: dict[str, Callable[[], float]]) -> dict[str, float]:
-        found: dict[str, list[float]] = {name: [] for name in cases}
+        values: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(self.rounds):
             for name, case in cases.items():
-                found[name].append(case())
-        return {name: statistics.median(values) for name, values in found.items()}
+                values[name].append(case())
+        return {name: statistics.median(times) for name, times in values.items()}
 
     def close(self) -> None:
         self.ours.close()
@@ -129,13 +129,13 @@ def main() -> None:
                 print(row, flush=True)
         bench.close()
     if arguments.json:
-        told = [{**asdict(row), "met": row.met} for row in rows]
-        arguments.json.write_text(json.dumps({"rows": told}, indent=1))
+        documents = [{**asdict(row), "met": row.met} for row in rows]
+        arguments.json.write_text(json.dumps({"rows": documents}, indent=1))
 
 
 def _one_stream(bench: Bench) -> list[Row]:
     adapter = bench.adapters[0]
-    found = bench.medians(
+    measured = bench.medians(
         {
             OURS: lambda: _rate(bench, OURS, bench.short, [adapter], 1, bench.tokens),
             PLAIN: lambda: _rate(bench, PLAIN, bench.short, [adapter], 1, bench.tokens),
@@ -144,8 +144,13 @@ def _one_stream(bench: Bench) -> list[Row]:
         }
     )
     rows = [
-        Row("one stream with an adapter, against transformers and peft", 4, found[OURS] / found[PLAIN], _told(found)),
-        Row("the same, against xllamacpp with one", 1.3, found[OURS] / found[LLAMA], f"in {bench.llama.weights}"),
+        Row(
+            "one stream with an adapter, against transformers and peft",
+            4,
+            measured[OURS] / measured[PLAIN],
+            _figures(measured),
+        ),
+        Row("the same, against xllamacpp with one", 1.3, measured[OURS] / measured[LLAMA], f"in {bench.llama.weights}"),
     ]
     if bench.cpu:
         return rows
@@ -153,31 +158,31 @@ def _one_stream(bench: Bench) -> list[Row]:
     ceiling = f"of {most:.0f}/s, which {most * bench.nbytes / 1e9:.1f} GB/s allow"
     return [
         *rows,
-        Row("one stream of the base, share of the memory's bandwidth", 0.6, found["base"] / most, ceiling),
-        Row("one stream with an adapter, the same share", 0.6, found[OURS] / most, ceiling),
+        Row("one stream of the base, share of the memory's bandwidth", 0.6, measured["base"] / most, ceiling),
+        Row("one stream with an adapter, the same share", 0.6, measured[OURS] / most, ceiling),
     ]
 
 
 def _streams(bench: Bench) -> list[Row]:
-    found = bench.medians(
+    measured = bench.medians(
         {
             OURS: lambda: _rate(bench, OURS, bench.short, list(bench.adapters), STREAMS, bench.tokens),
             LLAMA: lambda: _llama_rate(bench, STREAMS),
         }
     )
     title = f"{STREAMS} streams, {ADAPTERS} adapters, against xllamacpp with one"
-    return [Row(title, 2, found[OURS] / found[LLAMA], _told(found))]
+    return [Row(title, 2, measured[OURS] / measured[LLAMA], _figures(measured))]
 
 
 def _first_token(bench: Bench) -> list[Row]:
-    found = bench.medians(
+    measured = bench.medians(
         {
             OURS: lambda: _first(bench, bench.ours, bench.long, bench.adapters[0]),
             LLAMA: lambda: bench.seconds(LLAMA, lambda: bench.llama.answer(bench.long, 0, 1)),
         }
     )
     title = f"first token after {LONG} tokens, against xllamacpp"
-    return [Row(title, 4, found[LLAMA] / found[OURS], _told(found, " s"))]
+    return [Row(title, 4, measured[LLAMA] / measured[OURS], _figures(measured, " s"))]
 
 
 def _seen_before(bench: Bench) -> list[Row]:
@@ -189,8 +194,8 @@ def _seen_before(bench: Bench) -> list[Row]:
         _first(bench, engine, [*bench.long[:-offset], *bench.long[:offset]], adapter) for offset in (8, 12, 16)
     )
     engine.close()
-    told = f"{warm:.3f} of {cold:.3f} s"
-    return [Row("first token, the same beginning seen before, share of cold", 0.15, warm / cold, told, more=False)]
+    note = f"{warm:.3f} of {cold:.3f} s"
+    return [Row("first token, the same beginning seen before, share of cold", 0.15, warm / cold, note, more=False)]
 
 
 def _switch(bench: Bench) -> list[Row]:
@@ -202,9 +207,15 @@ def _switch(bench: Bench) -> list[Row]:
     _first(bench, engine, prompt, first)
     here = statistics.median(_first(bench, engine, prompt, first) for _ in range(3))
     engine.close()
-    found = 1000 * (statistics.median(away) - here)
+    milliseconds = 1000 * (statistics.median(away) - here)
     return [
-        Row("an adapter not in memory, ms more to the first token", 300, found, "loaded from its folder", more=False)
+        Row(
+            "an adapter not in memory, ms more to the first token",
+            300,
+            milliseconds,
+            "loaded from its folder",
+            more=False,
+        )
     ]
 
 
@@ -218,12 +229,12 @@ def _registered(bench: Bench) -> list[Row]:
     empty = _resident()
     for folder in folders[1:KEPT]:
         _first(bench, engine, bench.short, folder)
-    kept = _resident()
+    in_use = _resident()
     for folder in folders[KEPT : 3 * KEPT]:
         _first(bench, engine, bench.short, folder)
-    rest = (_resident() - kept) / 1e6
+    rest = (_resident() - in_use) / 1e6
     engine.close()
-    each = (kept - empty) / (KEPT - 1) / 1e6
+    each = (in_use - empty) / (KEPT - 1) / 1e6
     title = f"{REGISTERED} models, {KEPT} in use: MB for each after the first"
     beyond = f"MB more after {2 * KEPT} others were used"
     return [
@@ -281,8 +292,8 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _told(found: dict[str, float], unit: str = "/s") -> str:
-    return ", ".join(f"{name} {value:.3g}{unit}" for name, value in found.items())
+def _figures(measured: dict[str, float], unit: str = "/s") -> str:
+    return ", ".join(f"{name} {value:.3g}{unit}" for name, value in measured.items())
 
 
 def _adapter(base: Path, folder: Path, seed: int) -> Path:

@@ -50,7 +50,7 @@ class LlamaServer:
         """So many tokens, greedy, whatever comes; nothing is taken from earlier prompts."""
         import httpx
 
-        asked = {
+        body = {
             "prompt": prompt,
             "n_predict": tokens,
             "temperature": 0,
@@ -59,7 +59,7 @@ class LlamaServer:
             "return_tokens": True,
             "lora": [] if adapter is None else [{"id": adapter, "scale": 1.0}],
         }
-        answer = httpx.post(f"{self._address}/completion", json=asked, timeout=600).raise_for_status()
+        answer = httpx.post(f"{self._address}/completion", json=body, timeout=600).raise_for_status()
         ids: list[int] = answer.json()["tokens"]
         return ids
 
@@ -147,15 +147,15 @@ def _rope_theta(config: dict[str, Any]) -> float:
 
 def _write_tokenizer(writer: Any, base: Path, config: dict[str, Any]) -> None:
     """As far as the server needs one to start and to spell out ids."""
-    told = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
-    names = {number: name for name, number in told["model"]["vocab"].items()}
-    special = {token["id"]: token["content"] for token in told["added_tokens"]}
+    tokenizer = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
+    names = {number: name for name, number in tokenizer["model"]["vocab"].items()}
+    special = {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
     ids = range(config["vocab_size"])
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list([special.get(at) or names.get(at) or f"[unused {at}]" for at in ids])
     writer.add_token_types([3 if at in special or at not in names else 1 for at in ids])
-    merges = told["model"]["merges"]
+    merges = tokenizer["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
     writer.add_eos_token_id(config["eos_token_id"])
 
@@ -182,7 +182,7 @@ def _serve(model: str, adapters: list[str]) -> None:
     """Until standard input closes; prints where it listens."""
     import xllamacpp
 
-    told = os.dup(1)
+    stdout = os.dup(1)
     os.dup2(2, 1)  # what the library prints is not the address
     params = xllamacpp.CommonParams()
     params.model.path = model
@@ -196,7 +196,7 @@ def _serve(model: str, adapters: list[str]) -> None:
         loaded.append(adapter)
     params.lora_adapters = loaded
     server = xllamacpp.Server(params)
-    os.write(told, f"{server.listening_address}\n".encode())
+    os.write(stdout, f"{server.listening_address}\n".encode())
     sys.stdin.read()
     os._exit(0)
 

@@ -46,91 +46,93 @@ class Load:
             *(self.several, self.logprobs, self.embed, self.file, self.bad),
         ]
 
-    def ask(self, **given: Any) -> Any:
+    def complete(self, **parameters: Any) -> Any:
         words = " ".join(str(self.chance.randrange(1000)) for _ in range(self.chance.randint(1, 60)))
         messages: Any = [{"role": "user", "content": words}]
         model = self.chance.choice(self.models)
-        return self.client.chat.completions.create(**{"model": model, "messages": messages, "max_tokens": 24} | given)
+        return self.client.chat.completions.create(
+            **{"model": model, "messages": messages, "max_tokens": 24} | parameters
+        )
 
     def whole(self) -> None:
-        assert self.ask().choices
+        assert self.complete().choices
 
     def stream(self) -> None:
-        assert list(self.ask(stream=True, stream_options={"include_usage": True}))[-1].usage
+        assert list(self.complete(stream=True, stream_options={"include_usage": True}))[-1].usage
 
     def hang_up(self) -> None:
-        with self.ask(stream=True, max_tokens=400) as stream:
+        with self.complete(stream=True, max_tokens=400) as stream:
             next(iter(stream))
 
     def document(self) -> None:
-        answer = self.ask(response_format=FORMAT, max_tokens=100).choices[0]
+        answer = self.complete(response_format=FORMAT, max_tokens=100).choices[0]
         assert answer.finish_reason == "length" or isinstance(json.loads(answer.message.content)["n"], int)
 
     def call(self) -> None:
-        assert self.ask(tools=[TOOL], tool_choice="required", max_tokens=100).choices
+        assert self.complete(tools=[TOOL], tool_choice="required", max_tokens=100).choices
 
     def several(self) -> None:
-        assert len(self.ask(n=3, temperature=1.5).choices) == 3
+        assert len(self.complete(n=3, temperature=1.5).choices) == 3
 
     def logprobs(self) -> None:
-        assert self.ask(logprobs=True, top_logprobs=5).choices[0].logprobs
+        assert self.complete(logprobs=True, top_logprobs=5).choices[0].logprobs
 
     def embed(self) -> None:
         assert self.client.embeddings.create(model=self.models[0], input=["one", "two"]).data
 
     def file(self) -> None:
-        made = _upload(self.client)
-        assert self.client.files.content(made).read()
-        self.client.files.delete(made)
+        file_id = _upload(self.client)
+        assert self.client.files.content(file_id).read()
+        self.client.files.delete(file_id)
 
     def bad(self) -> None:
         try:
-            self.ask(temperature=9)
+            self.complete(temperature=9)
         except BadRequestError:
             return
         raise AssertionError("a temperature of 9 was taken")
 
 
 def main() -> None:
-    given = _arguments()
+    options = _arguments()
     with tempfile.TemporaryDirectory() as scratch:
-        base = given.base or make_tiny_base(Path(scratch) / "tiny")
+        base = options.base or make_tiny_base(Path(scratch) / "tiny")
         data = Path(scratch) / "data"
         command = [sys.executable, "-m", "luthier", "serve", "--port", "0", "--data", str(data), "--base", str(base)]
         small = os.environ | {"LUTHIER_PREFIX_CACHE_BYTES": str(PREFIXES)}
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=small)
         try:
-            told = soak(_client(data), server.pid, given)
+            outcome = soak(_client(data), server.pid, options)
         finally:
             server.terminate()
             server.wait()
-    if given.json:
-        given.json.write_text(json.dumps(told, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(outcome, indent=1) + "\n")
 
 
-def soak(client: OpenAI, pid: int, given: argparse.Namespace) -> dict[str, Any]:
+def soak(client: OpenAI, pid: int, options: argparse.Namespace) -> dict[str, Any]:
     load = Load(client, ["gpt-3.5-turbo", *(_tuned(client) for _ in range(3))])
-    asked: Counter[str] = Counter()
+    requests: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     sizes: list[float] = []
-    begun = time.monotonic()
-    while (now := time.monotonic()) < begun + 60 * given.minutes:
-        kind = load.kinds[asked.total() % len(load.kinds)]
-        asked[kind.__name__] += 1
+    start = time.monotonic()
+    while (now := time.monotonic()) < start + 60 * options.minutes:
+        kind = load.kinds[requests.total() % len(load.kinds)]
+        requests[kind.__name__] += 1
         try:
             kind()
         except Exception as error:
             failed[f"{kind.__name__}: {error!r}"[:200]] += 1
-        if (now - begun) // 60 >= len(sizes):
+        if (now - start) // 60 >= len(sizes):
             sizes.append(_resident_mb(pid))
-            print(f"{len(sizes) - 1:4} min {sizes[-1]:8.1f} MB  {asked.total()} requests", flush=True)
-        time.sleep(max(0.0, now + 1 / given.rate - time.monotonic()))
+            print(f"{len(sizes) - 1:4} min {sizes[-1]:8.1f} MB  {requests.total()} requests", flush=True)
+        time.sleep(max(0.0, now + 1 / options.rate - time.monotonic()))
     third = max(len(sizes) // 3, 1)
     growth = statistics.median(sizes[-third:]) - statistics.median(sizes[-2 * third : -third] or sizes)
-    print(f"{asked.total()} requests, {failed.total()} failed; {growth:+.1f} MB from the second to the last third")
+    print(f"{requests.total()} requests, {failed.total()} failed; {growth:+.1f} MB from the second to the last third")
     for error, count in failed.most_common():
         print(f"{count:5} {error}")
-    return {"sizes_mb": sizes, "growth_mb": growth, "asked": asked, "failed": failed}
+    return {"sizes_mb": sizes, "growth_mb": growth, "requests": requests, "failed": failed}
 
 
 def _tuned(client: OpenAI) -> str:
