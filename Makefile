@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast test-clients test-browser wheel check setup base clients clean
+.PHONY: help quickstart test test-fast test-clients test-browser test-wheel wheel check docs setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
@@ -12,6 +12,8 @@ help:
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
 	@echo "make check        set up, then ruff and mypy"
+	@echo "make test-wheel   build a wheel, install it into an empty environment, run its quickstart"
+	@echo "make docs         build the documentation as a site, into build/docs; broken links fail"
 	@echo "make wheel        build a wheel with compiled kernels for all CPUs of this architecture, into dist"
 	@echo "make clean        remove $(VENV)"
 
@@ -39,6 +41,14 @@ test-browser: setup
 # Needs g++ or clang++; without LUTHIER_BUILD_KERNELS the wheel is pure Python, and kernels are compiled where they run.
 wheel: setup
 	LUTHIER_BUILD_KERNELS=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+
+# A wheel, installed as a user installs it, passes its own quickstart; takes some ten minutes and 2 GB of disk.
+test-wheel: setup
+	$(BIN)/python tests/wheel_quickstart.py
+
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --quiet --strict
 
 check: setup
 	$(BIN)/ruff check .

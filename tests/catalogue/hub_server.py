@@ -45,7 +45,7 @@ def running_hub() -> Iterator[Hub]:
         server.server_close()
 
 
-def _git_sha1(content: bytes) -> str:
+def git_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
             if path.endswith((".safetensors", ".gguf", ".bin")):
                 about = {"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}}
             else:
-                about = {"blobId": _git_sha1(content)}
+                about = {"blobId": git_sha1(content)}
             siblings.append({"rfilename": path, "size": len(content), **about})
         said = {"id": repository, "sha": self.state.commit, "siblings": siblings, "cardData": {"license": "apache-2.0"}}
         self._answer(200, json.dumps(said).encode())

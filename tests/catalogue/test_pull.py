@@ -3,15 +3,17 @@
 import json
 import shutil
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from gguf import GGUFWriter
-from hub_server import Hub, running_hub
+from hub_server import Hub, git_sha1, running_hub
 from openai import NotFoundError
 from safetensors.torch import load_file
 
@@ -37,6 +39,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LUTHIER_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(download, "_WAIT_S", 0.0)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "no cache"))
     return tmp_path / "cache"
 
 
@@ -76,6 +79,58 @@ def test_what_is_needed_is_fetched_and_nothing_else(hub: Hub, tiny_base: Path, s
     (pulled,) = Catalogue(Settings().cache).pulled
     assert pulled.architecture == "LlamaForCausalLM"
     assert pulled.licence == ("apache-2.0" if source == ID else "")
+
+
+@pytest.fixture
+def hugging_face_cache(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of Hugging Face's tools, with the hub's model as `hf download` leaves it: links to blobs."""
+    cache = tmp_path / "hugging face"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    folder = cache / f"models--{ID.replace('/', '--')}"
+    snapshot, blobs = folder / "snapshots" / hub.commit, folder / "blobs"
+    for path in (snapshot, blobs, folder / "refs"):
+        path.mkdir(parents=True)
+    (folder / "refs" / "main").write_text(hub.commit)
+    for name, content in hub.files[ID].items():
+        blob = blobs / (sha256(content).hexdigest() if name.endswith(".safetensors") else git_sha1(content))
+        blob.write_bytes(content)
+        (snapshot / name).symlink_to(blob)
+    return snapshot
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_what_hugging_faces_cache_has_is_not_downloaded(
+    hub: Hub, hugging_face_cache: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+    notes: list[str] = []
+    _, folder = pull(ID, notes.append)
+    assert [path for path in hub.asked if "/resolve/" in path] == []
+    assert bool(hub.asked) is not offline
+    weights = folder / "model.safetensors"
+    assert weights.samefile(hugging_face_cache / "model.safetensors")
+    assert not (folder / "config.json").samefile(hugging_face_cache / "config.json")
+    assert any("are in Hugging Face's cache" in note for note in notes)
+    (pulled,) = Catalogue(Settings().cache).pulled
+    assert (pulled.revision, pulled.licence) == (hub.commit, "apache-2.0" if not offline else "")
+
+
+def test_a_damaged_copy_in_hugging_faces_cache_is_not_used(
+    hub: Hub, hugging_face_cache: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (hugging_face_cache / "model.safetensors").write_bytes(b"half a file")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BaseModelError, match=r"model\.safetensors in Hugging Face's cache is damaged"):
+        pull(ID, quiet)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    _, folder = pull(ID, quiet)
+    assert (folder / "model.safetensors").read_bytes() == (tiny_base / "model.safetensors").read_bytes()
+
+
+def test_offline_another_revision_is_refused(hugging_face_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BaseModelError, match=r"HF_HUB_OFFLINE is set.* has no config\.json of maker/tiny at v2"):
+        pull(ID, quiet, revision="v2")
 
 
 def test_a_download_that_breaks_off_goes_on_where_it_was(hub: Hub, tiny_base: Path) -> None:

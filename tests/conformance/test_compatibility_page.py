@@ -1,4 +1,5 @@
-"""`docs/reference/compatibility.md` is made from both OpenAPI documents; this file, run as a program, makes it anew."""
+"""The tables of `docs/reference/compatibility.md` are made from both OpenAPI documents; this file, run as a program,
+makes them anew."""
 
 import json
 import re
@@ -17,6 +18,7 @@ from openai import OpenAI
 from conformance.compare import differences
 from conformance.extract import EXTRACT
 from conformance.test_official_suites import AREAS, SKIPPED
+from generated_pages import fill, pages, table
 from luthier.catalogue import Catalogue
 from luthier.runtime import LuthierServer
 from luthier.server import create_app
@@ -24,117 +26,117 @@ from luthier.settings import Settings
 from luthier.store import Store
 from through_api import upload
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "compatibility.md"
+PAGES = pages("compatibility")
 COMMAND = "python tests/conformance/test_compatibility_page.py"
-# Where (method and path, then the place, as regular expressions), and why. Each one must be needed.
+# Where (method and path, then the place, as regular expressions), and why, in English and Chinese. Each one must be
+# needed.
 REASONS = [
     (
         "POST /chat/completions",
         r"messages\[\] \(role=user\)\.content\[\] \(type=(image_url|input_audio|file)\)",
         "Models here read text.",
+        "这里的模型只读取文本。",
     ),
     (
         "POST /chat/completions",
         r".*\(type=custom\)",
         "Custom tools take free text; the models here are taught calls with JSON arguments.",
+        "自定义工具接受自由文本；这里的模型学的是带 JSON 参数的调用。",
     ),
     (
         "POST /chat/completions",
         r"seed = -?9223372036854776000",
         "A 64-bit integer, as OpenAI's text says; the bounds of its schema are rounded to beyond that.",
+        "按 OpenAI 的文字说明是 64 位整数；其 schema 里的上下限因舍入而超出了这个范围。",
     ),
     (
         "POST /chat/completions",
         r"(modalities\[\]|verbosity) = .*",
         "The models here write plain text of one kind; the value that asks for just that is accepted.",
+        "这里的模型只写一种普通文本；恰好要求这一种的值会被接受。",
     ),
     (
         "POST /chat/completions",
         r"web_search_options|audio|moderation",
         "Not available here, and refused by name.",
+        "这里不提供，会指明名称并拒绝。",
     ),
     (
         "POST /chat/completions",
         r"tool_choice \(type=allowed_tools\)",
         "Accepted with tools that are named as functions; OpenAI's schema leaves open what they are.",
+        "工具以函数名列出时接受；OpenAI 的 schema 没有规定它们是什么。",
     ),
     (
         "GET /chat/completions/{completion_id}/messages",
         r"answer: data\[\]\.(tool_calls\[\]|function_call|content_parts\[\])\..*",
         "Answered as they were sent, with all of their fields; the schema says no more than that.",
+        "按发送时的样子返回全部字段；schema 的规定也仅此而已。",
     ),
     (
         "POST /files",
         r"expires_after",
         "In a form its two fields are `expires_after[anchor]` and `expires_after[seconds]`, as OpenAI's clients send "
         "them.",
+        "在表单里，它的两个字段写作 `expires_after[anchor]` 和 `expires_after[seconds]`，与 OpenAI 的客户端相同。",
     ),
     (
         "GET /files/{file_id}/content",
         r"answer: as application/json",
         "The bytes of the file, as `application/octet-stream`; OpenAI answers so too.",
+        "以 `application/octet-stream` 返回文件的字节；OpenAI 也是这样。",
     ),
     (
         "POST /fine_tuning/(alpha/graders/.*|jobs)",
         r".*\(type=score_model\)\.range\[\]",
         "Two numbers, as OpenAI's text says; its schema has the bounds in the wrong place.",
+        "按 OpenAI 的文字说明是两个数；其 schema 把上下限写错了位置。",
     ),
     (
         "POST /moderations",
         r"answer: .*",
         "Passed on as it comes from the service that the operator named; without one the answer is status 404.",
+        "原样转发运维者指定的服务的应答；没有指定时返回状态 404。",
     ),
     (
         "POST /fine_tuning/alpha/graders/validate",
         r"answer: grader\..*",
         "The grader is answered as it was sent, with all of its fields; the schema says no more than that.",
+        "评分器按发送时的样子返回全部字段；schema 的规定也仅此而已。",
     ),
 ]
-HEAD = f"""# Compatibility with OpenAI's API
-
-Made by `{COMMAND}`; change it there.
-
-## The clients' own tests
-
-OpenAI's Python client comes with tests that run against any server. `make test` runs them against `luthier serve`:
-those of openai 3.57.0 and of 1.109.1, whose users are many. What passes, by area:
-
-| area | openai 3.57.0 | openai 1.109.1 |
-|---|---|---|
-"""
-BETWEEN = f"""
-The {SKIPPED} skipped ones, of files, skip themselves: they need a mock of HTTP that one of their HTTP clients does not
-know.
-
-The tests were written for a mock that checks types alone: they name ids that nobody made and send a few values that no
-server can obey. A proxy in front of the server gives them ids that exist and values that are legal. Every change it
-makes is a line of `tests/conformance/mapping.py`, and is printed with the result, with how often it was made. A line
-that no test needs any more makes the run fail.
-
-## Field by field
-
-OpenAI's published OpenAPI file is compared with the server's `/openapi.json`. For every operation that both have, each
-query parameter and each field of a request is tried, with every word of an enum, every branch of a union and both ends
-of every range; of answers, each required field must be there. These are the differences, all of them:
-
-| operation | where | why |
-|---|---|---|
-"""
-TAIL = """
-## Understood and refused
-
-These the document accepts, since a client may send them, and the server answers with status 400 and says why:
-
-| operation | sent | why |
-|---|---|---|
-"""
-# Operation, a body (FILE: a training file that exists), the `param` of the error, and why.
-REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
+AREAS_IN_CHINESE = {
+    "files": "文件",
+    "uploads": "分段上传",
+    "jobs": "任务",
+    "job checkpoints": "任务的检查点",
+    "checkpoint permissions": "检查点许可",
+    "graders": "评分器",
+    "models": "模型",
+    "chat": "对话",
+    "responses": "响应",
+    "conversations": "会话",
+    "completions": "文本补全",
+    "embeddings": "嵌入",
+    "batches": "批处理",
+    "webhooks": "webhook",
+}
+HEADERS = {
+    "scores": {
+        "en": ("area", "openai 3.57.0", "openai 1.109.1"),
+        "zh": ("部分", "openai 3.57.0", "openai 1.109.1"),
+    },
+    "differences": {"en": ("operation", "where", "why"), "zh": ("操作", "位置", "原因")},
+    "refused": {"en": ("operation", "sent", "why"), "zh": ("操作", "发送的内容", "原因")},
+}
+# Operation, a body (FILE: a training file that exists), the `param` of the error, and why, in English and Chinese.
+REFUSED: list[tuple[str, dict[str, Any], str, str, str]] = [
     (
         "/completions",
         {"model": "gpt-4o-mini", "prompt": "a", "suffix": "b"},
         "suffix",
         "Models here continue a text and were not taught to fill a gap.",
+        "这里的模型续写文本，没有学过填补空缺。",
     ),
     (
         "/chat/completions",
@@ -146,55 +148,70 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         },
         "functions",
         "The old form of `tools`; together they contradict one another.",
+        "`tools` 的旧形式；两者同时出现会互相矛盾。",
     ),
     (
         "/batches",
         {"input_file_id": "FILE", "endpoint": "/v1/videos", "completion_window": "24h"},
         "endpoint",
         "Batches are of the endpoints that are here.",
+        "批处理只支持这里提供的端点。",
     ),
 ]
 
 
-def page() -> str:
+def page(language: str) -> str:
     """The whole page. Raises AssertionError for a difference without a reason, or the other way round."""
-    needed: dict[tuple[str, str], list[str]] = {}
+    rows = {"scores": _scores(language), "differences": _differences(language), "refused": _refused(language)}
+    return fill(PAGES[language], {part: table(HEADERS[part][language], rows[part]) for part in rows})
+
+
+def _differences(language: str) -> list[tuple[str, str, str]]:
+    places: dict[tuple[str, str], list[str]] = {}
     used = set()
     for operation, where in differences(json.loads(EXTRACT.read_text(encoding="utf-8")), document()):
         reason = next((row for row in REASONS if re.fullmatch(row[0], operation) and re.fullmatch(row[1], where)), None)
         assert reason, f"{operation}: {where}: either accept or answer it, or say in REASONS why not"
         used.add(reason)
-        needed.setdefault((operation, reason[2]), []).append(f"`{where.removesuffix(' ')}`")
+        why = reason[2] if language == "en" else reason[3]
+        place = where.removesuffix(" ")
+        places.setdefault((operation, why), []).append(f"`{place}`")
     assert used == set(REASONS), f"no longer needed: {set(REASONS) - used}"
-    rows = [f"| `{of}` | {', '.join(dict.fromkeys(places))} | {why} |\n" for (of, why), places in needed.items()]
-    refused = [f"| `POST {path}` | `{param}` | {why} |\n" for path, _, param, why in REFUSED]
-    return "".join([HEAD, *_scores(), BETWEEN, *rows, TAIL, *refused])
+    return [(f"`{of}`", ", ".join(dict.fromkeys(where)), why) for (of, why), where in places.items()]
 
 
-def _scores() -> Iterator[str]:
+def _refused(language: str) -> Iterator[tuple[str, str, str]]:
+    for path, _, param, english, chinese in REFUSED:
+        yield f"`POST {path}`", f"`{param}`", english if language == "en" else chinese
+
+
+def _scores(language: str) -> Iterator[tuple[str, str, str]]:
+    skipped = f", {SKIPPED} skipped" if language == "en" else f"，跳过 {SKIPPED}"
     total = {"3.57.0": 0, "1.109.1": 0}
     for area, _, passed in AREAS:
-        skipped = f", {SKIPPED} skipped" if area == "files" else ""
-        yield f"| {area} | {passed['3.57.0']}{skipped} | {passed['1.109.1']}{skipped} |\n"
+        suffix = skipped if area == "files" else ""
+        title = area if language == "en" else AREAS_IN_CHINESE[area]
+        yield title, f"{passed['3.57.0']}{suffix}", f"{passed['1.109.1']}{suffix}"
         total = {version: count + passed[version] for version, count in total.items()}
-    yield f"| all | {total['3.57.0']}, {SKIPPED} skipped | {total['1.109.1']}, {SKIPPED} skipped |\n"
+    yield "all" if language == "en" else "合计", f"{total['3.57.0']}{skipped}", f"{total['1.109.1']}{skipped}"
 
 
 def document() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        made: dict[str, Any] = create_app(Settings(data=Path(folder)), store, Catalogue(Path(folder))).openapi()
+        openapi: dict[str, Any] = create_app(Settings(data=Path(folder)), store, Catalogue(Path(folder))).openapi()
         store.close()
-    return made
+    return openapi
 
 
-def test_the_page_is_what_the_documents_say() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), f"run: {COMMAND}"
+@pytest.mark.parametrize("language", PAGES)
+def test_the_page_is_what_the_documents_say(language: str) -> None:
+    assert PAGES[language].read_text(encoding="utf-8") == page(language), f"run: {COMMAND}"
 
 
-@pytest.mark.parametrize(("path", "body", "param", "_why"), REFUSED, ids=[row[2] for row in REFUSED])
+@pytest.mark.parametrize(("path", "body", "param"), [row[:3] for row in REFUSED], ids=[row[2] for row in REFUSED])
 def test_what_is_refused_is_refused(
-    client: OpenAI, server: LuthierServer, path: str, body: dict[str, Any], param: str, _why: str
+    client: OpenAI, server: LuthierServer, path: str, body: dict[str, Any], param: str
 ) -> None:
     given = {key: upload(client) if value == "FILE" else value for key, value in body.items()}
     answer = httpx.post(f"{server.endpoint.base_url}{path}", json=given)
@@ -202,4 +219,5 @@ def test_what_is_refused_is_refused(
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for language, path in PAGES.items():
+        path.write_text(page(language), encoding="utf-8")

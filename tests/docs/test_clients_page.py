@@ -1,52 +1,57 @@
-"""`docs/reference/clients.md` is made from the list of `make test-clients`; `python tests/docs/test_clients_page.py`
-makes it anew."""
+"""`docs/reference/clients.md` lists the clients of `make test-clients`; `python tests/docs/test_clients_page.py`
+makes the lists anew."""
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a program, it begins in its own folder
 
 from conformance.other_clients import CLIENTS, RESPONSES_CLIENTS, RESPONSES_SKILLS, SKILLS, Client, Skill
+from generated_pages import fill, pages, table
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "clients.md"
-HEAD = """# Clients of other makers
-
-Made from `tests/conformance/other_clients.py` by `python tests/docs/test_clients_page.py`; change it there.
-
-Each of these holds a conversation of two turns, a stream, a tool call with its result and the answer to it, and a
-structured output, over chat completions, the Responses API, or both. `make test-clients` installs each in an
-environment of its own, with these versions, and runs all of them against a server; it fails where a client does not
-get all that its row says.
-`OPENAI_BASE_URL` and `OPENAI_API_KEY` point a client to a server, or its own options.
-
-"""
-TAIL = """
-– is what a client does not offer itself: Instructor and its streams know objects only, `dspy.LM` answers whole, `llm`
-talks. With the Agents SDK, `set_tracing_disabled(True)` keeps traces from being sent to OpenAI. The Vercel AI SDK sends
-earlier answers as references to stored items, so it needs responses that are stored, which is the default.
-"""
-
-
-def page() -> str:
-    chat = _table("chat completions by", CLIENTS, SKILLS)
-    return HEAD + chat + "\n" + _table("responses by", RESPONSES_CLIENTS, RESPONSES_SKILLS) + TAIL
+PAGES = pages("clients")
+COMMAND = "python tests/docs/test_clients_page.py"
+CHINESE = {
+    "client": "客户端",
+    "version": "版本",
+    "chat completions by": "对话补全的用法",
+    "responses by": "响应的用法",
+    "conversation": "对话",
+    "stream": "流式",
+    "tool call": "工具调用",
+    "parallel calls": "并行调用",
+    "structured output": "结构化输出",
+    "yes": "是",
+    "its default": "默认",
+    "older": "旧版本",
+}
+_ENGLISH = re.compile(r"|".join(rf"(?<![\w`]){term}(?![\w`])" for term in sorted(CHINESE, key=len, reverse=True)))
 
 
-def _table(way: str, clients: Sequence[Client], skills: Sequence[Skill]) -> str:
-    titles = ("client", "version", way, *skills)
-    lines = [titles, ["---"] * len(titles), *(_cells(client, skills) for client in clients)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+def page(language: str) -> str:
+    chat = ["chat completions by", *SKILLS], _rows(CLIENTS, SKILLS)
+    responses = ["responses by", *RESPONSES_SKILLS], _rows(RESPONSES_CLIENTS, RESPONSES_SKILLS)
+    tables = [table(["client", "version", *titles], rows) for titles, rows in (chat, responses)]
+    if language == "zh":
+        tables = [_ENGLISH.sub(lambda term: CHINESE[term[0]], text) for text in tables]
+    return fill(PAGES[language], dict(zip(("chat completions", "responses"), tables, strict=True)))
 
 
-def _cells(client: Client, skills: Sequence[Skill]) -> list[str]:
-    marks = ["–" if skill in client.lacks else "yes" for skill in skills]
-    return [client.title, f"{client.package} {client.version}", client.way, *marks]
+def _rows(clients: Iterable[Client], skills: Sequence[Skill]) -> Iterable[list[str]]:
+    for client in clients:
+        marks = ["–" if skill in client.lacks else "yes" for skill in skills]
+        yield [client.title, f"{client.package} {client.version}", client.way, *marks]
 
 
-def test_the_page_is_current() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page()
+@pytest.mark.parametrize("language", PAGES)
+def test_the_page_is_current(language: str) -> None:
+    assert PAGES[language].read_text(encoding="utf-8") == page(language), f"run: {COMMAND}"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for language, path in PAGES.items():
+        path.write_text(page(language), encoding="utf-8")

@@ -1,59 +1,59 @@
-"""`docs/reference/settings.md` is made from the settings; `python tests/docs/test_settings_page.py` makes it anew."""
+"""`docs/reference/settings.md` lists the settings; `python tests/docs/test_settings_page.py` makes the list anew."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a program, it begins in its own folder
+
+from generated_pages import fill, pages, table
+from luthier.cli.settings_texts import CHINESE
 from luthier.settings import Settings
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+PAGES = pages("settings")
 COMMAND = "python tests/docs/test_settings_page.py"
+HEADERS = {"en": ("flag", "variable", "default", "meaning"), "zh": ("选项", "环境变量", "默认值", "含义")}
+NONE = {"en": "none", "zh": "无"}
 # Defaults that differ from machine to machine, by what they are.
 FOLDERS = {
-    Path(platformdirs.user_data_dir("luthier")): "`luthier` in the user data folder",
-    Path(platformdirs.user_cache_dir("luthier")): "`luthier` in the user cache folder",
+    Path(platformdirs.user_data_dir("luthier")): {
+        "en": "`luthier` in the user data folder",
+        "zh": "用户数据文件夹中的 `luthier`",
+    },
+    Path(platformdirs.user_cache_dir("luthier")): {
+        "en": "`luthier` in the user cache folder",
+        "zh": "用户缓存文件夹中的 `luthier`",
+    },
 }
-HEAD = f"""# Settings of the server
-
-Made from `src/luthier/settings.py` by `{COMMAND}`; change it there.
-
-Each setting is a flag of `luthier serve` and an environment variable; a flag wins over a variable, and both over the
-same name in the config file (docs/config.md). Other commands read the variables and the file when they start a server
-for themselves, which then listens on loopback, on a free port and with a key of its own.
-
-| flag | variable | default | meaning |
-|---|---|---|---|
-"""
-TAIL = """
-Beside these, commands read `OPENAI_BASE_URL` and `OPENAI_API_KEY` to find a server, and `LUTHIER_LANG` (`en`, `zh`)
-for their language. `LUTHIER_CPU_TIER` holds every process to a lower CPU tier (docs/serving.md).
-"""
 
 
-def page() -> str:
-    """The whole page."""
-    return HEAD + "".join(_row(name) for name in Settings.model_fields) + TAIL
+def page(language: str) -> str:
+    rows = (_row(name, language) for name in Settings.model_fields)
+    return fill(PAGES[language], {"settings": table(HEADERS[language], rows)})
 
 
-def _row(name: str) -> str:
+def _row(name: str, language: str) -> tuple[str, ...]:
     field = Settings.model_fields[name]
-    cells = (f"`--{name.replace('_', '-')}`", f"`LUTHIER_{name.upper()}`", _shown(field), field.description or "")
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+    meaning = field.description or "" if language == "en" else CHINESE[name]
+    return f"`--{name.replace('_', '-')}`", f"`LUTHIER_{name.upper()}`", _default(field, language), meaning
 
 
-def _shown(field: Any) -> str:
+def _default(field: Any, language: str) -> str:
     default = field.get_default(call_default_factory=True)
     if default in (None, [], {}):
-        return "none"
+        return NONE[language]
     if isinstance(default, Path):
-        return FOLDERS[default]
+        return FOLDERS[default][language]
     return f"`{default if isinstance(default, str) else json.dumps(default)}`"
 
 
-def test_the_page_is_what_the_settings_say() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), f"run: {COMMAND}"
+@pytest.mark.parametrize("language", PAGES)
+def test_the_page_is_what_the_settings_say(language: str) -> None:
+    assert PAGES[language].read_text(encoding="utf-8") == page(language), f"run: {COMMAND}"
 
 
 def test_every_setting_is_explained() -> None:
@@ -61,4 +61,5 @@ def test_every_setting_is_explained() -> None:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for language, path in PAGES.items():
+        path.write_text(page(language), encoding="utf-8")

@@ -1,8 +1,13 @@
-"""Download of one file over HTTP: resumed after interruptions, verified against the hub's size and checksum."""
+"""One file of a hub, downloaded or from a copy on this machine, verified against the hub's size and checksum.
+
+Downloads are resumed after interruptions.
+"""
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -39,6 +44,31 @@ def download(client: httpx.Client, file: RemoteFile, target: Path, progress: Pro
             time.sleep(_WAIT_S * attempts)
     _verify(file, partial)
     partial.rename(target)
+
+
+def place_copy(source: Path, file: RemoteFile, target: Path) -> bool:
+    """Places the copy `source` of `file` at `target`. Returns False for other bytes than the hub describes."""
+    if _mismatch(file, source):
+        return False
+    partial = target.with_name(target.name + ".part")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.unlink(missing_ok=True)
+    _link_or_copy(source, partial)
+    partial.rename(target)
+    return True
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Weights become a hard link where the file system has them, so they take no room twice; nothing writes to them."""
+    if source.suffix in (".safetensors", ".gguf"):
+        with suppress(OSError):
+            target.hardlink_to(source.resolve())
+            return
+    shutil.copyfile(source, target)
+
+
+def shares_disk(source: Path, folder: Path) -> bool:
+    return source.stat().st_dev == folder.stat().st_dev
 
 
 def _is_transient(error: httpx.HTTPError) -> bool:

@@ -12,8 +12,9 @@ from luthier.catalogue import hubs, model_spec
 from luthier.catalogue.bases import ENTRIES, Catalogue, Notify
 from luthier.catalogue.bundled_base import run_conversion
 from luthier.catalogue.compatibility import check_folder, has_weights
-from luthier.catalogue.download import Progress, download
+from luthier.catalogue.download import Progress, download, place_copy, shares_disk
 from luthier.catalogue.file_filter import reject_split_gguf, select_files
+from luthier.catalogue.hub_cache import cached_file, cached_repository, is_offline
 from luthier.catalogue.licence import gguf_licence, licence_of
 from luthier.catalogue.local_models import LocalModel, LocalModels
 from luthier.language import current, say
@@ -85,7 +86,8 @@ class _Pull:
     def from_hub(
         self, client: httpx.Client, spec: model_spec.HubModel, revision: str | None, local: LocalModel | None
     ) -> LocalModel:
-        repository = hubs.read_repository(client, spec, revision)
+        offline = is_offline(spec)
+        repository = cached_repository(spec, revision) if offline else hubs.read_repository(client, spec, revision)
         if local:
             return self._existing(local, str(spec), repository.revision)
         staging = self._models.staging_folder(self._name, f"{spec.hub}--{repository.revision}")
@@ -107,20 +109,42 @@ class _Pull:
         """Downloads into `staging`. Returns the architecture, which is checked before weights are fetched."""
         configuration, weights = select_files(repository)
         staging.mkdir(parents=True, exist_ok=True)
-        self._check_disk(staging, sum(file.size_bytes for file in [*configuration, *weights]))
+        self._check_disk(staging, self._needed_bytes(repository, [*configuration, *weights], staging))
         try:
-            self._fetch(client, configuration, staging)
+            self._fetch(client, repository, configuration, staging)
             architecture = "" if repository.model.file else check_folder(staging, self._name)
-            self._fetch(client, weights, staging)
+            self._fetch(client, repository, weights, staging)
         except httpx.HTTPError as error:
             raise hubs.hub_error(client, repository.model, error) from error
         return architecture
 
-    def _fetch(self, client: httpx.Client, files: list[hubs.RemoteFile], staging: Path) -> None:
+    def _needed_bytes(self, repository: hubs.Repository, files: list[hubs.RemoteFile], staging: Path) -> int:
+        """Room on the disk for `files`; those in Hugging Face's cache on the same disk need none."""
+        copies = {file.path: cached_file(repository.model, repository.revision, file.path) for file in files}
+        if any(copies.values()):
+            present = len(files) - list(copies.values()).count(None)
+            self._notify(
+                say(
+                    f"{present} of {len(files)} files are in Hugging Face's cache and need no download",
+                    f"{len(files)} 个文件中有 {present} 个已在 Hugging Face 的缓存里，无需下载",
+                )
+            )
+        linked = {path for path, copy in copies.items() if copy and shares_disk(copy, staging)}
+        return sum(file.size_bytes for file in files if file.path not in linked)
+
+    def _fetch(
+        self, client: httpx.Client, repository: hubs.Repository, files: list[hubs.RemoteFile], staging: Path
+    ) -> None:
         for file in files:
             target = staging / Path(file.path).name
-            if not target.exists():
-                download(client, file, target, self._progress)
+            copy = cached_file(repository.model, repository.revision, file.path)
+            if target.exists() or (copy and place_copy(copy, file, target)):
+                continue
+            if copy:
+                self._notify(_damaged(file.path))
+            if not file.url:
+                raise BaseModelError(_damaged(file.path))
+            download(client, file, target, self._progress)
 
     def from_path(self, path: Path, local: LocalModel | None) -> LocalModel:
         """A folder is kept by reference; a GGUF file is converted."""
@@ -196,7 +220,8 @@ class _Pull:
 
     def _check_disk(self, folder: Path, total_bytes: int) -> None:
         """Raises BaseModelError without enough disk space. Files in `folder` from an earlier attempt count."""
-        missing = total_bytes - sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+        present = [file.stat() for file in folder.glob("*") if file.is_file()]
+        missing = total_bytes - sum(stat.st_size for stat in present if stat.st_nlink == 1)
         free = shutil.disk_usage(folder).free
         if missing + _RESERVED_BYTES > free:
             required, available = f"{(missing + _RESERVED_BYTES) / 1024**3:.1f} GiB", f"{free / 1024**3:.1f} GiB"
@@ -209,6 +234,14 @@ class _Pull:
                     "可用 LUTHIER_CACHE 指定别的文件夹。",
                 )
             )
+
+
+def _damaged(path: str) -> str:
+    return say(
+        f"{path} in Hugging Face's cache is damaged: it is not the file that its checksum names. Without "
+        "HF_HUB_OFFLINE it is downloaded again.",
+        f"Hugging Face 缓存里的 {path} 已损坏，与其校验和不符。不设置 HF_HUB_OFFLINE 时会重新下载。",
+    )
 
 
 def _already_pulled(name: str) -> str:
