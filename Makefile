@@ -11,7 +11,7 @@ help:
 	@echo "make test-fast    set up, then run the tests that need no torch, network, process or model (seconds)"
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
-	@echo "make check        set up, then ruff and mypy"
+	@echo "make check        set up, then ruff, codespell and mypy"
 	@echo "make test-wheel   build a wheel, install it into an empty environment, run its quickstart"
 	@echo "make docs         build the documentation as a site, into build/docs; broken links fail"
 	@echo "make wheel        build a wheel with compiled kernels for all CPUs of this architecture, into dist"
@@ -53,6 +53,7 @@ docs: setup
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 setup: $(VENV)/.installed

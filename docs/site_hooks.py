@@ -19,6 +19,8 @@ OUTSIDE = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "LICENSE",
+    "tests/RINGS.md",
     "deploy/luthier.service",
     "deploy/nginx.conf",
 )

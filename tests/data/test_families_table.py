@@ -1,4 +1,5 @@
-"""Every family with its maker's own template: nothing is lost in silence. It makes the table of docs/models.md.
+"""Every family with its maker's own template: nothing is lost in silence. It makes the table of docs/models.md and
+its Chinese twin.
 
 The templates are fetched by `python tests/conformance/fetch.py` and not part of the repository.
 """
@@ -47,7 +48,8 @@ FAMILIES = {
 }
 _MARK = re.compile(r"<\|\"\|>|<\|?[^\s<>|{}()'\"/=]+\|?>|\[gMASK\]|<sop>")
 _ADDED = re.compile(r"</?(?:tool_call|tool_response|think|arg_key|arg_value)>")  # not special in real tokenizers
-_PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+_PAGES = [Path(__file__).parents[2] / "docs" / name for name in ("models.md", "models.zh-CN.md")]
+_CHINESE = {"yes": "是", "refused": "拒绝", "Luthier's own": "Luthier 自己的"}
 _HEAD = (
     "| family | form of calls | several turns | call, result, answer | parallel calls | nasty arguments | "
     "without definitions | `strict`, `required`, `none` | reasoning off |"
@@ -140,7 +142,7 @@ def _grammars(renderer: Renderer) -> str:
     return "yes"
 
 
-def _row(family: str, renderer: Renderer) -> str:
+def _row(family: str, renderer: Renderer) -> list[str]:
     form = renderer.call_form.name
     if renderer.choice.lost:
         form = "Luthier's own" if form == HERMES.name else f"{form}, definitions by Luthier"
@@ -150,7 +152,7 @@ def _row(family: str, renderer: Renderer) -> str:
     assert plain.startswith(answer) or renderer.call_form.marks_every_answer
     assert renderer._encode(plain)[-1] in renderer.stop_ids
     assert not renderer.opens_reasoning(renderer.prompt([_user("a")]))
-    cells = [
+    return [
         family,
         form,
         _grows(renderer, _TURNS),
@@ -161,14 +163,15 @@ def _row(family: str, renderer: Renderer) -> str:
         _grammars(renderer),
         "yes",
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_is_lost_in_silence(family: str, tmp_path: Path) -> None:
-    row = _row(family, _renderer(family, tmp_path))
-    print(row)
-    page = _PAGE.read_text(encoding="utf-8")
-    assert _HEAD in page
-    assert row in page
-    assert " refused |" not in row.replace("| refused |", "", 1), "at most parallel calls are refused"
+    cells = _row(family, _renderer(family, tmp_path))
+    rows = [cells, [_CHINESE.get(cell, cell) for cell in cells]]
+    for page, row in zip(_PAGES, rows, strict=True):
+        line = f"| {' | '.join(row)} |"
+        print(line)
+        assert line in page.read_text(encoding="utf-8")
+    assert _HEAD in _PAGES[0].read_text(encoding="utf-8")
+    assert cells.count("refused") <= 1, "at most parallel calls are refused"

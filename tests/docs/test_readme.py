@@ -49,7 +49,7 @@ def test_both_languages_have_the_same_headings_and_code() -> None:
 
 
 def test_both_languages_have_the_same_tables_lists_and_links() -> None:
-    for pattern in (r"^\|", r"^- ", r"\]\((?!README|#)[^)]+\)"):
+    for pattern in (r"^\|", r"^- ", r"\]\((?!README|#)[^)#]+"):
         english, chinese = (re.findall(pattern, _prose(page), re.MULTILINE) for page in READMES)
         # The Chinese page links to the Chinese version where there is one.
         assert english == [line.replace(".zh-CN.md", ".md") for line in chinese]
@@ -80,13 +80,6 @@ def test_make_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^(\w+):", _text(ROOT / "Makefile"), re.MULTILINE))
     named = {line.split()[1] for line in _commands(page) if re.fullmatch(r"make \w+", line)}
     assert named <= targets
-
-
-@each_page
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", _prose(page)):
-        if not target.startswith("https://"):
-            assert (page.parent / target).is_file(), target
 
 
 @each_page
@@ -168,26 +161,3 @@ def test_its_events_are_those_of_the_reference_page_in_order(said: list[str]) ->
     assert seen
     assert [position for position in seen if isinstance(position, str)] == []
     assert seen == sorted(seen)
-
-
-def test_chinese_pages_link_to_chinese_pages() -> None:
-    for page in (ROOT / "README.zh-CN.md", *(ROOT / "docs").rglob("*.zh-CN.md")):
-        text = page.read_text(encoding="utf-8").partition("\n\n")[2].partition("\n\n")[2]  # after the language links
-        for target in re.findall(r"\]\((?!http)([^)#]+\.md)", text):
-            assert (page.parent / target).is_file(), (page.name, target)
-            twin = target.removesuffix(".md") + ".zh-CN.md"
-            assert target.endswith(".zh-CN.md") or not (page.parent / twin).is_file(), (page.name, target)
-
-
-TWINS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.with_suffix(".zh-CN.md").is_file()]
-
-
-@pytest.mark.parametrize("page", TWINS, ids=lambda page: page.name)
-def test_a_page_and_its_chinese_twin_say_the_same(page: Path) -> None:
-    """The same headings, tables and lists, and the same code, comments and output aside."""
-    twin = page.with_suffix(".zh-CN.md")
-    for pattern in (r"^(#+) ", r"^\|", r"^- "):
-        counts = [len(re.findall(pattern, _prose(side), re.MULTILINE)) for side in (page, twin)]
-        assert counts[0] == counts[1], pattern
-    languages = [[name for name, _ in FENCED.findall(_text(side))] for side in (page, twin)]
-    assert languages[0] == languages[1]
