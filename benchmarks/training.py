@@ -37,6 +37,7 @@ sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tests")]
 from load import busy_programs, describe_machine, hold_to_tier  # noqa: E402
 
 from luthier.catalogue import Catalogue  # noqa: E402
+from luthier.cli.svg_chart import Series, line_chart  # noqa: E402
 from luthier.data.rendering.renderer import Renderer  # noqa: E402
 from luthier.hardware import cpu_tiers  # noqa: E402
 from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
@@ -249,28 +250,9 @@ def report(
         print(f"{case:6} losses of {left} and {right} apart by at most {gap:.4f}")
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"training-{case}.json").write_text(json.dumps(summary, indent=1) + "\n")
-    curves = {name: summary[name]["losses"] for name in outcomes if name in summary}
-    (options.out / f"training-{case}.svg").write_text(svg(curves))
+    curves = [Series(name, list(enumerate(summary[name]["losses"], start=1))) for name in outcomes if name in summary]
+    (options.out / f"training-{case}.svg").write_text(line_chart(f"Training losses, {case}", "step", "loss", curves))
     return summary
-
-
-def svg(curves: dict[str, list[float]], width: int = 640, height: int = 360) -> str:
-    """Losses by step, a line each."""
-    values = [value for curve in curves.values() for value in curve]
-    low, high = min(values), max(values)
-    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">']
-    styles = (("#1f77b4", "5", ""), ("#d62728", "2", ' stroke-dasharray="6 4"'), ("#111", "1.5", ""))
-    for (name, curve), (colour, thick, dash) in zip(curves.items(), styles, strict=False):
-        points = " ".join(
-            f"{40 + (width - 60) * at / max(len(curve) - 1, 1):.1f},"
-            f"{20 + (height - 50) * (high - value) / max(high - low, 1e-9):.1f}"
-            for at, value in enumerate(curve)
-        )
-        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="{thick}"{dash} points="{points}"/>')
-        lines.append(f'<text x="{width - 140}" y="{32 + 9 * len(lines)}" fill="{colour}">{name}</text>')
-    lines.append(f'<text x="4" y="24">{high:.2f}</text><text x="4" y="{height - 30}">{low:.2f}</text>')
-    lines.append(f'<text x="{width // 2}" y="{height - 8}">steps 1 to {max(map(len, curves.values()))}</text></svg>')
-    return "\n".join(lines) + "\n"
 
 
 def growth(options: argparse.Namespace) -> None:

@@ -22,7 +22,10 @@ class Series(NamedTuple):
 
 
 def line_chart(title: str, x_title: str, y_title: str, series: Sequence[Series]) -> str:
-    """An SVG document; a series without points appears in the legend only."""
+    """An SVG document; a series without points appears in the legend only.
+
+    Later series lie on earlier ones and are drawn thinner, so equal curves all stay visible.
+    """
     points = [point for line in series for point in line.points]
     x_ticks = _ticks([x for x, _ in points], whole=True)
     y_ticks = _ticks([y for _, y in points])
@@ -55,16 +58,16 @@ def line_chart(title: str, x_title: str, y_title: str, series: Sequence[Series])
         f"{escape(y_title)}</text>",
     ]
     for row, (line, colour) in enumerate(zip(series, itertools.cycle(_COLOURS), strict=False)):
-        elements += _line([place(x, y) for x, y in line.points], colour)
+        elements += _line([place(x, y) for x, y in line.points], colour, max(1.5, 4.0 - row))
         y = base + _BOTTOM + _LEGEND_ROW * row
         elements.append(f'<rect x="{_LEFT}" y="{y}" width="14" height="10" fill="{colour}"/>')
         elements.append(f'<text x="{_LEFT + 22}" y="{y + 10}">{escape(line.name)}</text>')
     return "\n".join([*elements, "</svg>\n"])
 
 
-def _line(points: Sequence[tuple[float, float]], colour: str) -> Iterator[str]:
+def _line(points: Sequence[tuple[float, float]], colour: str, width: float) -> Iterator[str]:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    yield f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>'
+    yield f'<polyline fill="none" stroke="{colour}" stroke-width="{width:g}" points="{path}"/>'
     for x, y in points:
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>'
 

@@ -1,0 +1,108 @@
+"""`docs/reference/cli.md` has the help of every command; `python tests/docs/test_cli_page.py` makes it anew.
+
+Help texts take their language when a command is imported, so each language has a process of its own.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a program, it begins in its own folder
+
+from generated_pages import fill, pages, table
+from luthier.cli import main
+from luthier.language import say
+from luthier.settings import Settings
+
+pytestmark = pytest.mark.services
+
+PAGES = pages("cli")
+COMMAND = "python tests/docs/test_cli_page.py"
+SHARED = ("base_url", "api_key", "data", "json", "lang")
+_EXAMPLE = re.compile(r"\n+(?:Examples?: |例子：)")
+
+
+def parts() -> dict[str, str]:
+    """The generated parts of the page, in the language of this process."""
+    return {"shared options": _shared(), "commands": "\n".join(_sections(main, click.Context(main), "luthier"))}
+
+
+def _sections(group: click.Group, context: click.Context, path: str) -> Iterator[str]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        command_context = click.Context(command, parent=context, info_name=name)
+        yield _section(command, command_context, f"{path} {name}")
+        if isinstance(command, click.Group):
+            yield from _sections(command, command_context, f"{path} {name}")
+
+
+def _section(command: click.Command, context: click.Context, path: str) -> str:
+    """Heading, help, arguments and options of one command."""
+    description, *examples = _EXAMPLE.split(command.help or "", maxsplit=1)
+    arguments = " ".join(param.make_metavar(context) for param in command.params if isinstance(param, click.Argument))
+    heading = "#" * path.count(" ") + "#"
+    lines = [f"{heading} {path}\n", f"{_escape(description)}\n"]
+    if not isinstance(command, click.Group):
+        lines.append(f"`{' '.join(filter(None, (path, arguments, '[OPTIONS]')))}`\n")
+    lines += [say("Example: ", "例子：") + _code(example) + "\n" for example in examples]
+    own = [param for param in command.params if param.name not in (*SHARED, *Settings.model_fields)]
+    records = [record for param in own if (record := param.get_help_record(context))]
+    if records:
+        lines.append(table((say("option", "选项"), say("meaning", "含义")), map(_row, records)))
+    if "host" in {param.name for param in command.params}:
+        lines.append(
+            say("Each [setting](settings.md) is an option too.\n", "每项[设置](settings.zh-CN.md)也都是一个选项。\n")
+        )
+    shared = [f"`--{param.name.replace('_', '-')}`" for param in command.params if param.name in SHARED]
+    if shared:
+        lines.append(say("Shared: ", "共用选项：") + say(", ", "、").join(shared) + say(".", "。") + "\n")
+    return "\n".join(lines)
+
+
+def _shared() -> str:
+    context = click.Context(main)
+    watch = main.get_command(context, "watch")
+    assert watch
+    records = [param.get_help_record(click.Context(watch)) for param in watch.params if param.name in SHARED]
+    return table((say("option", "选项"), say("meaning", "含义")), [_row(record) for record in records if record])
+
+
+def _row(record: tuple[str, str]) -> tuple[str, str]:
+    return f"`{record[0]}`", _escape(record[1])
+
+
+def _code(example: str) -> str:
+    """A single command as code, anything else as text."""
+    line = " ".join(example.split())
+    return f"`{line}`" if line.startswith("luthier ") and not re.search(r"[,，;；]|then", line) else _escape(line)
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.split()).replace("<", "&lt;").replace("*", "\\*")
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_the_page_is_what_the_help_says(language: str) -> None:
+    assert PAGES[language].read_text(encoding="utf-8") == page(language), f"run: {COMMAND}"
+
+
+def page(language: str) -> str:
+    """The whole page, written by a process of that language."""
+    environment = os.environ | {"LUTHIER_LANG": language, "COLUMNS": "80"}
+    command = [sys.executable, __file__, "--print", language]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--print"]:
+        sys.stdout.write(fill(PAGES[sys.argv[2]], parts()))
+    else:
+        for language, path in PAGES.items():
+            path.write_text(page(language), encoding="utf-8")
