@@ -6,10 +6,9 @@ of the repository needs and the site does not, the links between languages, are 
 
 import posixpath
 import re
+import shutil
 from pathlib import Path
 from typing import Any
-
-from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 FOLDER = "project"
@@ -21,6 +20,7 @@ OUTSIDE = (
     "SECURITY.md",
     "LICENSE",
     "tests/RINGS.md",
+    "tests/rings.py",
     "deploy/luthier.service",
     "deploy/nginx.conf",
 )
@@ -30,10 +30,23 @@ _TABLE_ROW = re.compile(r"^\|.*$", re.MULTILINE)
 _CODE = re.compile(r"`[^`\n]+`")
 
 
-def on_files(files: Files, config: Any) -> Files:
+def on_config(config: Any) -> Any:
+    """Pages and what they link to outside docs/, in one folder."""
+    pages = ROOT / "build" / "docs_pages"
+    shutil.rmtree(pages, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", pages)
     for name in OUTSIDE:
-        files.append(File.generated(config, f"{FOLDER}/{name}", abs_src_path=str(ROOT / name)))
-    return files
+        target = pages / FOLDER / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, target)
+    config.docs_dir = str(pages)
+    return config
+
+
+def on_env(env: Any, config: Any, **_: Any) -> Any:
+    """The theme knows Chinese as `zh`, the pages of it as `zh-CN`."""
+    config.theme["language"] = config.theme["language"].removesuffix("-CN")
+    return env
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

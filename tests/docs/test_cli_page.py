@@ -88,21 +88,29 @@ def _escape(text: str) -> str:
     return " ".join(text.split()).replace("<", "&lt;").replace("*", "\\*")
 
 
+@pytest.fixture(scope="module")
+def written() -> dict[str, str]:
+    return write_pages()
+
+
 @pytest.mark.parametrize("language", PAGES)
-def test_the_page_is_what_the_help_says(language: str) -> None:
-    assert PAGES[language].read_text(encoding="utf-8") == page(language), f"run: {COMMAND}"
+def test_the_page_is_what_the_help_says(language: str, written: dict[str, str]) -> None:
+    assert PAGES[language].read_text(encoding="utf-8") == written[language], f"run: {COMMAND}"
 
 
-def page(language: str) -> str:
-    """The whole page, written by a process of that language."""
-    environment = os.environ | {"LUTHIER_LANG": language, "COLUMNS": "80"}
-    command = [sys.executable, __file__, "--print", language]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+def write_pages() -> dict[str, str]:
+    """The whole pages, each by a process of its language, side by side."""
+    processes = {}
+    for language in PAGES:
+        environment = os.environ | {"LUTHIER_LANG": language}
+        command = [sys.executable, __file__, "--print", language]
+        processes[language] = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return {language: process.communicate()[0] for language, process in processes.items()}
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--print"]:
         sys.stdout.write(fill(PAGES[sys.argv[2]], parts()))
     else:
-        for language, path in PAGES.items():
-            path.write_text(page(language), encoding="utf-8")
+        for name, text in write_pages().items():
+            PAGES[name].write_text(text, encoding="utf-8")
