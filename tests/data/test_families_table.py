@@ -49,7 +49,12 @@ FAMILIES = {
 _MARK = re.compile(r"<\|\"\|>|<\|?[^\s<>|{}()'\"/=]+\|?>|\[gMASK\]|<sop>")
 _ADDED = re.compile(r"</?(?:tool_call|tool_response|think|arg_key|arg_value)>")  # not special in real tokenizers
 _PAGES = [Path(__file__).parents[2] / "docs" / name for name in ("models.md", "models.zh-CN.md")]
-_CHINESE = {"yes": "是", "refused": "拒绝", "Luthier's own": "Luthier 自己的"}
+_CHINESE = {
+    "yes": "是",
+    "refused": "拒绝",
+    "Luthier's own": "Luthier 自己的",
+    "deepseek, definitions by Luthier": "deepseek，定义用 Luthier 的",
+}
 _HEAD = (
     "| family | form of calls | several turns | call, result, answer | parallel calls | nasty arguments | "
     "without definitions | `strict`, `required`, `none` | reasoning off |"
