@@ -85,6 +85,7 @@ _EVENTS = [
         (r"The job was cancelled", "任务已取消"),
         (r"The job was paused", "任务已暂停"),
         (r"The job was resumed", "任务已恢复"),
+        (r"The priority of the job is now (-?\d+)", r"任务的优先级现在是 \1"),
         (r"The job failed: The serving path does not give the answers that were trained: mean difference (\S+) over "
          r"(\d+) tokens of (\d+) examples, (\d+) likeliest tokens differ(.*)\. Try (.*)\. The trained model is kept as "
          r"the checkpoint (\S+)\.",

@@ -5,7 +5,6 @@ fields below; the descriptions are the documentation. A setting that was renamed
 a warning (`luthier.types.renamed_settings`).
 """
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,7 +24,7 @@ from pydantic_settings import (
 
 from luthier.hardware import Device, Precision, UnknownTierError, cpu_tiers, select_hardware
 from luthier.types.aliases import check_alias_name, parse_target, project_and_name
-from luthier.types.allowed_hosts import AllowedHosts
+from luthier.types.allowed_hosts import AllowedHosts, is_loopback_host
 from luthier.types.api_keys import check_keys, project_and_key, read_key_file
 from luthier.types.job_options import MAX_ALPHA, MAX_RANK
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS, TrackerName
@@ -135,6 +134,9 @@ class Settings(BaseSettings):
         "auto", description="Dtype of the base weights; auto takes bfloat16 where the CPU or GPU supports it."
     )
     threads: int = Field(0, ge=0, description="CPU threads for training; 0 leaves the choice to PyTorch.")
+    concurrent_jobs: int = Field(
+        1, ge=1, le=64, description="Jobs that train side by side where memory allows, each on its share of the CPU."
+    )
     lora_rank: int = Field(
         16, ge=1, le=MAX_RANK, description="LoRA rank of new adapters, unless a job's metadata set it."
     )
@@ -392,9 +394,4 @@ class Settings(BaseSettings):
 
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback_host(self.host)

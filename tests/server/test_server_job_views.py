@@ -1,6 +1,10 @@
 """`/v1/luthier/jobs`: progress, place in the queue and curves of one's own jobs."""
 
+from typing import Any
+
 import httpx
+import openai
+import pytest
 from openai import OpenAI
 from serving import Bare
 
@@ -50,6 +54,30 @@ def test_events_and_failures_in_chinese(bare: Bare, bare_client: OpenAI) -> None
     first = _get(bare, f"/{job_id}/events", lang="zh").json()["data"][0]
     assert first["message"] == f"已创建微调任务：{job_id}"
     assert _get(bare, f"/{job_id}/events", after=first["id"]).json()["data"][0]["message"] == event.message
+
+
+def test_a_priority_above_zero_is_an_admins(keyed: Bare, a: OpenAI, everybody: OpenAI) -> None:
+    """It passes the jobs of other projects."""
+    first, second = _job(a), _job(a)
+
+    def set_priority(client: OpenAI, priority: object) -> dict[str, Any]:
+        path, body = f"/luthier/jobs/{second}/priority", {"priority": priority}
+        return dict(client.post(path, body=body, cast_to=httpx.Response).json())
+
+    assert set_priority(a, -2)["job"]["metadata"] == {"luthier:priority": "-2"}
+    assert _get(keyed, f"/{first}", "sk-key-of-a").json()["queue"]["ahead"] == 0
+    with pytest.raises(openai.PermissionDeniedError, match="other projects"):
+        set_priority(a, 1)
+    job = a.fine_tuning.jobs.retrieve(first)
+    with pytest.raises(openai.PermissionDeniedError, match="other projects"):
+        a.fine_tuning.jobs.create(
+            model="gpt-4o-mini", training_file=job.training_file, metadata={"luthier:priority": "1"}
+        )
+    assert set_priority(everybody, 1)["queue"]["ahead"] == 0
+    assert _get(keyed, f"/{first}", "sk-key-of-a").json()["queue"]["ahead"] == 1
+    for wrong in (11, -11, "high", None):
+        with pytest.raises(openai.BadRequestError, match="priority"):
+            set_priority(everybody, wrong)
 
 
 def test_jobs_of_another_project_do_not_exist(keyed: Bare, a: OpenAI) -> None:

@@ -80,7 +80,7 @@ def test_places_in_the_queue(store: Store) -> None:
     """The estimate of a job's start follows from the bytes of files and the time that finished jobs took for theirs."""
     first, second = _job(store), _job(store, size_bytes=50)
     assert {
-        job_id: (place.ahead, place.estimated_start is None) for job_id, place in store.job_queue.places().items()
+        job_id: (place.ahead, place.estimated_start is None) for job_id, place in store.job_queue.places(1).items()
     } == {
         first: (0, False),
         second: (1, True),
@@ -90,7 +90,7 @@ def test_places_in_the_queue(store: Store) -> None:
     store.jobs.transition(done, ["validating_files"], "succeeded", Event("done"), finished_at=now() + 200)
     store.jobs.transition(first, ["validating_files"], "running", Event("started"), estimated_finish=now() + 40)
     third = _job(store)
-    places = store.job_queue.places()
+    places = store.job_queue.places(1)
     assert (places[second].ahead, places[third].ahead) == (1, 2)
     assert places[second].estimated_start == pytest.approx(now() + 40, abs=2)
     assert places[third].estimated_start == pytest.approx(now() + 40 + 100, abs=2)

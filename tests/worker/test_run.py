@@ -47,6 +47,9 @@ class Script:
 
     def kill(self) -> None: ...
 
+    def peak_memory_bytes(self) -> int | None:
+        return None
+
     def wait(self) -> int:
         return self._code
 

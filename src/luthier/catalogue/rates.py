@@ -7,6 +7,7 @@ a rate says nothing about an hour in which the machine does something else.
 import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ _FILE = "rates.json"
 _MAX_RATES = 12  # per key; the oldest go first
 _MAX_AGE_S = 30 * 24 * 3600
 MIN_STEPS = 3  # fewer say nothing about the next ones
+_ADDING = threading.Lock()
 _LOAD_TOLERANCE = 0.5  # per core; half of a load that is higher than one
 
 
@@ -27,6 +29,7 @@ class Rate:
 
     `measured_at`: Unix seconds. `load`: waiting and running processes per core before it began; None where the system
     does not tell. `details`: what a measurement also found (hardware, memory, sizes); a job leaves none.
+    `peak_memory_bytes`: of a job's trainer, on the CPU; None where it was not measured.
     """
 
     tokens_per_s: float
@@ -35,6 +38,7 @@ class Rate:
     load: float | None
     source: Literal["measurement", "job"]
     details: dict[str, Any] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
 
     def is_like(self, load: float | None) -> bool:
         """Whether it holds for a machine under `load`: recent, of several steps, under a similar load."""
@@ -76,12 +80,13 @@ def rates_of_base(cache: Path, base_name: str) -> list[Rate]:
 
 def add_rate(cache: Path, key: str, rate: Rate) -> None:
     """Adds a rate. Raises OSError for a cache folder that cannot be written."""
-    rates = [*read_rates(cache, key), rate][-_MAX_RATES:]
-    document = _read(cache) | {key: [asdict(rate) for rate in rates]}
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = cache / f"{_FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    temporary.replace(cache / _FILE)
+    with _ADDING:  # jobs that trained side by side may end together
+        rates = [*read_rates(cache, key), rate][-_MAX_RATES:]
+        document = _read(cache) | {key: [asdict(rate) for rate in rates]}
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = cache / f"{_FILE}.{os.getpid()}"
+        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        temporary.replace(cache / _FILE)
 
 
 def newest_measurement(rates: Sequence[Rate]) -> Rate | None:

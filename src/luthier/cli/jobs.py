@@ -23,6 +23,7 @@ from luthier.cli.plot import VALIDATION_MARK, Point, loss_plot
 from luthier.cli.progress_texts import event_text, status_text
 from luthier.cli.svg_chart import Series, line_chart
 from luthier.language import say
+from luthier.types import job_options
 from luthier.types.names import TRACKERS
 
 if TYPE_CHECKING:
@@ -170,6 +171,35 @@ def _add_control_command(name: str, en: str, zh: str) -> None:
 _add_control_command("cancel", "Cancel a job permanently.", "取消微调任务，不可恢复。")
 _add_control_command("pause", "Pause a job; its progress is saved.", "暂停微调任务，进度会保存。")
 _add_control_command("resume", "Resume a paused job.", "继续已暂停的微调任务。")
+
+
+@jobs.command(
+    "priority",
+    help=say(
+        "Change a job's priority, from -10 to 10: of the waiting jobs those with a higher one start first. A priority "
+        "above 0 passes the jobs of other projects and needs an admin key.\n\n"
+        "Example: luthier jobs priority ftjob-abc123 5",
+        "修改任务的优先级（-10 到 10）：等待的任务中数值大的先开始。大于 0 的优先级会排到其他项目的任务之前，"
+        "需要管理员密钥。\n\n例子：luthier jobs priority ftjob-abc123 5",
+    ),
+    context_settings={"ignore_unknown_options": True},  # -5 is a number
+)
+@click.argument("job_id")
+@click.argument("priority", type=click.IntRange(-job_options.MAX_PRIORITY, job_options.MAX_PRIORITY))
+@server_options
+@pass_options
+def set_priority(options: Options, job_id: str, priority: int) -> None:
+    import httpx
+
+    with open_client(options) as client:
+        path, body = f"/luthier/jobs/{job_id}/priority", {"priority": priority}
+        view = client.post(path, body=body, cast_to=httpx.Response).json()
+    if options.json:
+        print_json(view)
+        return
+    place = view["queue"]
+    ahead = say(f", {place['ahead']} jobs ahead", f"，前面还有 {place['ahead']} 个任务") if place else ""
+    note(say(f"{job_id}  priority {priority}{ahead}", f"{job_id}  优先级 {priority}{ahead}"))
 
 
 @jobs.command(

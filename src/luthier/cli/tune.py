@@ -19,7 +19,7 @@ from luthier.cli.check_report import check_files, is_converted, print_report
 from luthier.cli.client import PLACEHOLDER_KEY, Connection, open_connection, server_flags
 from luthier.cli.errors import CliError
 from luthier.cli.files import upload_file
-from luthier.cli.options import Options, pass_options, server_options
+from luthier.cli.options import Options, option, pass_options, server_options
 from luthier.cli.output import note, print_json, stderr_console, to_json
 from luthier.cli.watch import detaching, print_outcome, watch_job
 from luthier.language import say
@@ -93,16 +93,18 @@ def method_fields(method: str, hyperparameters: dict[str, Any]) -> dict[str, Any
 
 
 def job_metadata(parameters: dict[str, Any]) -> dict[str, str]:
-    """Luthier's own parameters (rank, alpha, targets, early_stopping, full) as job metadata. Raises UsageError."""
+    """Luthier's own parameters (rank, alpha, targets, ...) as job metadata. Raises UsageError."""
     keys = {"rank": job_options.RANK, "alpha": job_options.ALPHA, "targets": job_options.TARGETS}
-    keys["early_stopping"] = job_options.EARLY_STOPPING
+    keys |= {"early_stopping": job_options.EARLY_STOPPING, "priority": job_options.PRIORITY}
     metadata = {key: str(parameters[name]) for name, key in keys.items() if parameters.get(name) is not None}
     if parameters.get("full"):
         metadata[job_options.TUNING] = "full"
     try:
         job_options.parse(metadata)
     except ValueError as error:
-        text = say(str(error), f"--rank、--alpha、--targets、--early-stopping 或 --full 的取值无效：{error}")
+        text = say(
+            str(error), f"--rank、--alpha、--targets、--early-stopping、--priority 或 --full 的取值无效：{error}"
+        )
         raise click.UsageError(text) from None
     return metadata
 
@@ -333,6 +335,8 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
         "连续 N 次验证的损失都没有更低时结束训练，保留最好的权重；需要 --validation。仅限 Luthier。",
     ),
 )
+@option("--priority", "Place in the queue: higher ones start first; 0 unless given. Luthier only.",
+        "队列中的优先级：数值大的先开始；默认为 0。仅限 Luthier。", type=int, metavar="N")  # fmt: skip
 @click.option("--seed", type=int, help=say("Random seed; makes the job reproducible.", "随机种子，使训练可以重现。"))
 @click.option(
     "--method",

@@ -1,14 +1,22 @@
-"""The place of waiting jobs in the queue, and when they will start, by what finished jobs took on this machine."""
+"""The queue of jobs across projects: which starts next, and when the others will, by what finished jobs took here."""
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, and_, func, select
+from sqlalchemy import Connection, RowMapping, and_, case, func, or_, select
 
 from luthier.store.database import Database, events, files, jobs
+from luthier.store.fair_order import RunningJob, WaitingJob, next_job, starts
+from luthier.store.work_queue import LeasedTable
+from luthier.types import job_options
 from luthier.types.common import now
+from luthier.types.fine_tuning import JobStatus
 
 _WAITING = ("validating_files", "queued")
 _SAMPLE = 5  # finished jobs of a base model that its rate is taken from, the newest
+_SHARE_WINDOW_S = 24 * 3600  # of training that counts in a project's share
+_MAX_STEP_S = 900  # between two steps; a longer time was a pause or a stopped server
 
 
 @dataclass(frozen=True)
@@ -29,22 +37,82 @@ class JobQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def places(self) -> dict[str, QueuePlace]:
-        """The place of every job that waits, by job id."""
-        running_first = jobs.c.status.in_(_WAITING), jobs.c.seq
+    def next_id(self, status: JobStatus, excluding: Collection[str] = ()) -> str | None:
+        """The job in `status` that is to be claimed next; None when none can be claimed.
+
+        See `luthier.store.fair_order.next_job`. `excluding`: ids not to claim.
+        """
+        unleased = LeasedTable(self._database, jobs).unleased()
+        query = select(jobs).where(jobs.c.status == status, unleased, jobs.c.id.not_in(list(excluding)))
         with self._database.read() as connection:
-            query = select(jobs).where(jobs.c.status.in_((*_WAITING, "running"))).order_by(*running_first)
-            rows = connection.execute(query).mappings().all()
-            rates = {base: _seconds_per_byte(connection, base) for base in {row["base"] for row in rows}}
-            sizes = _file_sizes(connection, [row["training_file"] for row in rows])
-        places: dict[str, QueuePlace] = {}
-        start: float | None = now()
-        for ahead, row in enumerate(rows):
-            if row["status"] != "running":
-                places[row["id"]] = QueuePlace(ahead, None if start is None else round(start))
-            duration_s = _remaining_s(row, rates[row["base"]], sizes.get(row["training_file"]))
-            start = None if start is None or duration_s is None else start + duration_s
-        return places
+            rows = connection.execute(query.order_by(jobs.c.seq)).mappings().all()
+            if len(rows) < 2:  # polling an empty queue costs one query
+                return rows[0]["id"] if rows else None
+            running = Counter(row["project"] for row in _running(connection))
+            chosen = next_job(_waiting(connection, rows), running, _trained_s(connection))
+        return chosen.id if chosen else None
+
+    def places(self, trainers: int) -> dict[str, QueuePlace]:
+        """The place of every job that waits, by job id, where `trainers` jobs run at a time."""
+        with self._database.read() as connection:
+            query = select(jobs).where(jobs.c.status.in_(_WAITING)).order_by(jobs.c.seq)
+            rows, running = connection.execute(query).mappings().all(), _running(connection)
+            durations_s = _durations_s(connection, [*rows, *running])
+            waiting = _waiting(connection, rows, durations_s)
+            trained_s = _trained_s(connection)
+        begun = [RunningJob(row["project"], durations_s.get(row["id"])) for row in running]
+        current = now()
+        return {
+            start.job_id: QueuePlace(start.ahead, None if start.after_s is None else round(current + start.after_s))
+            for start in starts(waiting, begun, trained_s, trainers)
+        }
+
+
+def _running(connection: Connection) -> list[RowMapping]:
+    return list(connection.execute(select(jobs).where(jobs.c.status == "running")).mappings())
+
+
+def _waiting(
+    connection: Connection, rows: Collection[RowMapping], durations_s: dict[str, float] | None = None
+) -> list[WaitingJob]:
+    """Those with a step already were interrupted: by a server that stopped, or a pause that is over."""
+    ids = [row["id"] for row in rows]
+    begun = set(connection.scalars(select(events.c.job_id).where(events.c.job_id.in_(ids), events.c.step == 1)))
+    return [
+        WaitingJob(
+            id=row["id"],
+            project=row["project"],
+            priority=job_options.priority(row["metadata"]),
+            number=row["seq"],
+            has_begun=row["id"] in begun,
+            duration_s=(durations_s or {}).get(row["id"]),
+        )
+        for row in rows
+    ]
+
+
+def _trained_s(connection: Connection) -> dict[str, float]:
+    """Seconds of training by project in the last day, from step to step; pauses do not count."""
+    since = now() - _SHARE_WINDOW_S
+    step_before = func.lag(events.c.created_at).over(partition_by=events.c.job_id, order_by=events.c.seq)
+    steps = (
+        select(jobs.c.project, (events.c.created_at - step_before).label("seconds"))
+        .join(jobs, jobs.c.id == events.c.job_id)
+        .where(or_(jobs.c.finished_at.is_(None), jobs.c.finished_at > since))
+        .where(events.c.type == "metrics", events.c.created_at > since)
+        .subquery()
+    )
+    counted = case((steps.c.seconds < _MAX_STEP_S, steps.c.seconds), else_=0)
+    query = select(steps.c.project, func.sum(counted).label("seconds")).group_by(steps.c.project)
+    return {row.project: float(row.seconds or 0) for row in connection.execute(query)}
+
+
+def _durations_s(connection: Connection, rows: Collection[RowMapping]) -> dict[str, float]:
+    """What each job still takes, by its own trainer's estimate, else by the bytes of its file; known ones only."""
+    rates = {base: _seconds_per_byte(connection, base) for base in {row["base"] for row in rows}}
+    sizes = _file_sizes(connection, [row["training_file"] for row in rows])
+    durations_s = {row["id"]: _remaining_s(row, rates[row["base"]], sizes.get(row["training_file"])) for row in rows}
+    return {job_id: seconds for job_id, seconds in durations_s.items() if seconds is not None}
 
 
 def _remaining_s(row: RowMapping, seconds_per_byte: float | None, size_bytes: int | None) -> float | None:

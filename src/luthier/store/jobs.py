@@ -17,7 +17,8 @@ from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
 from luthier.store.webhooks import announce
 from luthier.store.work_queue import LeasedTable
-from luthier.types.common import new_id, now
+from luthier.types import job_options
+from luthier.types.common import MAX_PAIRS, new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobEvent, JobStatus
 
@@ -129,6 +130,18 @@ class Jobs(Scoped):
         """A paused job returns to the queue. Raises as `cancel` does."""
         self._switch(job_id, ("paused",), "queued", "The job was resumed")
 
+    def set_priority(self, job_id: str, priority: int) -> None:
+        """Of an unfinished job, in its metadata, where everyone reads it. Raises as `cancel` does."""
+        job = self.get(job_id)
+        if job.status in FINAL:
+            message = f"Job has already completed: {job.id} is {job.status}."
+            raise BadRequestError(message, param="fine_tuning_job_id")
+        pairs = {**(job.metadata or {}), job_options.PRIORITY: str(priority)}
+        if len(pairs) > MAX_PAIRS:
+            message = f"The metadata of {job_id} have {MAX_PAIRS} pairs already; its priority would be one more."
+            raise BadRequestError(message, param="metadata", code="invalid_value")
+        self.record(job_id, Event(f"The priority of the job is now {priority}"), metadata=pairs)
+
     def _switch(self, job_id: str, allowed: tuple[JobStatus, ...], to: JobStatus, message: str) -> None:
         """The worker keeps its lease until its trainer has exited, so that no second trainer can start."""
         job = self.retrieve(job_id)
@@ -139,9 +152,12 @@ class Jobs(Scoped):
 
     # -- for workers -----------------------------------------------------------------------------------------
 
-    def claim(self, owner: str, status: JobStatus, excluding: Collection[str] = ()) -> Job | None:
-        """Leases the oldest job in `status` to `owner`; None when there is none to claim."""
-        row = self.queue.claim(owner, (status,), excluding=excluding)
+    def claim(
+        self, owner: str, status: JobStatus, excluding: Collection[str] = (), *, job_id: str | None = None
+    ) -> Job | None:
+        """Leases `job_id`, else the oldest job in `status`, to `owner`; None when it cannot be claimed."""
+        where = None if job_id is None else jobs.c.id == job_id
+        row = self.queue.claim(owner, (status,), excluding=excluding, where=where)
         return Job.from_row(row) if row else None
 
     def requeue_lost(self, excluding: Collection[str] = ()) -> Sequence[str]:
@@ -205,6 +221,12 @@ class Jobs(Scoped):
         """The latest step with a metrics event, 0 for none."""
         with self._database.read() as connection:
             return connection.scalar(select(func.max(events.c.step)).where(events.c.job_id == job_id)) or 0
+
+    def last_step_at(self, job_id: str) -> int:
+        """When the latest metrics event was recorded, in Unix seconds; 0 for none."""
+        query = select(func.max(events.c.created_at)).where(events.c.job_id == job_id, events.c.type == "metrics")
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
 
     def metrics(self, job_id: str) -> Sequence[dict[str, Any]]:
         """The data of every metrics event, by step."""

@@ -10,6 +10,14 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
 
 
+def is_loopback_host(host: str) -> bool:
+    """Whether a name or address means this machine only."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class AllowedHosts:
     """`names`: in lower case; `*.example.com` stands for every name below `example.com`."""

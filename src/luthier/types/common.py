@@ -50,12 +50,12 @@ class ListPage(Response, Generic[Resource]):
 
 
 def _check_metadata(value: dict[str, str]) -> dict[str, str]:
-    if len(value) > _MAX_PAIRS:
+    if len(value) > MAX_PAIRS:
         raise PydanticCustomError(
             "object_above_max_properties",
             "too many properties. Expected an object with at most {most} properties, but got an object with {count} "
             "properties instead",
-            {"most": _MAX_PAIRS, "count": len(value)},
+            {"most": MAX_PAIRS, "count": len(value)},
         )
     for key in value:
         if len(key) > _MAX_KEY_CHARACTERS:
@@ -68,7 +68,7 @@ def _check_metadata(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-_MAX_PAIRS, _MAX_KEY_CHARACTERS, _MAX_VALUE_CHARACTERS = 16, 64, 512
+MAX_PAIRS, _MAX_KEY_CHARACTERS, _MAX_VALUE_CHARACTERS = 16, 64, 512
 Metadata = Annotated[
     dict[str, Annotated[str, Field(max_length=_MAX_VALUE_CHARACTERS)]], AfterValidator(_check_metadata)
 ]

@@ -4,6 +4,7 @@ OpenAI's clients can send them, and other services ignore them. Whether a base m
 checked by `luthier.weights`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,8 +16,9 @@ EARLY_STOPPING = "luthier:early_stopping"
 SWEEP = "luthier:sweep"  # marks the jobs of a sweep; no effect on training
 IMPORTED_FROM = "luthier:imported_from"  # marks the jobs of another service; no effect on training
 SUCCESSOR_OF = "luthier:successor_of"  # the model of another service whose data a job has; no effect on training
-KEYS = (RANK, ALPHA, TARGETS, TUNING, VALIDATE_AT, EARLY_STOPPING, SWEEP, IMPORTED_FROM, SUCCESSOR_OF)
-MAX_RANK, MAX_ALPHA, MAX_PATIENCE = 512, 4096, 1000
+PRIORITY = "luthier:priority"  # in the queue; no effect on training
+KEYS = (RANK, ALPHA, TARGETS, TUNING, VALIDATE_AT, EARLY_STOPPING, SWEEP, IMPORTED_FROM, SUCCESSOR_OF, PRIORITY)
+MAX_RANK, MAX_ALPHA, MAX_PATIENCE, MAX_PRIORITY = 512, 4096, 1000, 10
 
 Tuning = Literal["lora", "full"]
 
@@ -61,10 +63,25 @@ def parse(metadata: Mapping[str, str] | None) -> JobOptions:
         validate_at=_parse_fractions(values.get(VALIDATE_AT)),
         early_stopping=_parse_int(values, EARLY_STOPPING, MAX_PATIENCE),
     )
+    if PRIORITY in values and _priority(values[PRIORITY]) is None:
+        allowed = f"a number from {-MAX_PRIORITY} to {MAX_PRIORITY}"
+        raise ValueError(f"The metadata '{PRIORITY}' must be {allowed}, but it is '{values[PRIORITY]}'.")
     if options.tuning == "full" and options.adapter_keys:
         keys = ", ".join(f"'{key}'" for key in options.adapter_keys)
         raise ValueError(f"Full fine-tuning has no adapter: leave {keys} out of the metadata, or '{TUNING}'.")
     return options
+
+
+def priority(metadata: Mapping[str, str] | None) -> int:
+    """Of a job in the queue: higher ones start first. 0 unless the metadata say otherwise."""
+    return _priority((metadata or {}).get(PRIORITY, "")) or 0
+
+
+def _priority(value: str) -> int | None:
+    """None for text that is no priority."""
+    if not re.fullmatch(r"-?\d{1,2}", value, re.ASCII) or abs(int(value)) > MAX_PRIORITY:
+        return None
+    return int(value)
 
 
 def step_at(fraction: float, total_steps: int) -> int:

@@ -1,9 +1,12 @@
 """What Luthier's own routes say of a job beyond OpenAI's object: progress, place in the queue, curves."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from luthier.types.common import Response
+from pydantic import Field
+
+from luthier.types.common import Request, Response
 from luthier.types.fine_tuning import FineTuningJob
+from luthier.types.job_options import MAX_PRIORITY
 
 
 class Progress(Response):
@@ -19,6 +22,12 @@ class QueuePlace(Response):
 
     ahead: int
     estimated_start: int | None
+
+
+class SetPriorityRequest(Request):
+    """Jobs with a higher priority start first; 0 is that of a job without one."""
+
+    priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)]
 
 
 class JobView(Response):

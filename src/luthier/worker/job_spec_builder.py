@@ -8,6 +8,7 @@ from luthier.training.job_spec import TRAIN, VALID, JobSpec
 from luthier.types.errors import CorruptDataError, JobError
 from luthier.types.names import TUNED
 from luthier.worker.context import WorkerContext
+from luthier.worker.side_by_side import threads_of_each
 
 _FIXED_AT_START = ("lora_rank", "lora_alpha", "lora_targets", "definitions", "result_turns", "data_sha256")
 
@@ -36,7 +37,7 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
         parent=str(parent.adapter) if parent and not parent.standalone else None,
         device=settings.device,
         precision=settings.precision,
-        threads=settings.threads,
+        threads=threads_of_each(settings),
         definitions=settings.definitions,
         result_turns=settings.result_turns,
         cache=str(context.catalogue.cache),

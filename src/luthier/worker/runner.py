@@ -13,6 +13,7 @@ from luthier.worker.handlers.job_handler import JobHandler, train_job, validate_
 from luthier.worker.handlers.run_batch import BatchHandler
 from luthier.worker.handlers.run_evaluation import EvaluationHandler
 from luthier.worker.lane import Handler, Lane
+from luthier.worker.side_by_side import TrainingMemory
 from luthier.worker.training_run import delete_work_files
 
 _log = logging.getLogger(__name__)
@@ -22,7 +23,8 @@ _TIDY_S = 60.0
 
 def job_handlers(context: WorkerContext) -> list[Handler]:
     """Validation has a lane of its own, so that a new job's errors are reported while another job trains."""
-    return [JobHandler(context, "validating_files", validate_job), JobHandler(context, "queued", train_job)]
+    training = JobHandler(context, "queued", train_job, TrainingMemory(context))
+    return [JobHandler(context, "validating_files", validate_job), training]
 
 
 def request_handlers(context: WorkerContext) -> list[Handler]:

@@ -7,6 +7,7 @@ closes, and the trainer saves its state and exits.
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,10 @@ class TrainerProcess(Protocol):
 
     def kill(self) -> None:
         """Ends the trainer and every process it started, without saving. Returns at once."""
+
+    def peak_memory_bytes(self) -> int | None:
+        """Of the running trainer so far, without what it has on a GPU; None where the system does not tell."""
+        ...
 
     def wait(self) -> int:
         """Blocks until the trainer has exited; its exit code, negative for a signal."""
@@ -61,6 +66,14 @@ class LocalTrainerProcess:
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+    def peak_memory_bytes(self) -> int | None:
+        try:
+            status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        except OSError:
+            return None
+        match = re.search(r"VmHWM:\s+(\d+) kB", status)
+        return int(match[1]) * 1024 if match else None
 
     def wait(self) -> int:
         code = self._process.wait()

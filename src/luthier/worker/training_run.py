@@ -42,6 +42,7 @@ class TrainingRun:
         self._lease_lost = False  # cancelled, paused, or held by another worker
         self._load = load_per_core()  # of the machine before the trainer starts
         self._oom_kills = out_of_memory.count_kills()
+        self._peak_memory_bytes: int | None = None
 
     def run(self) -> None:
         """Leaves the job in its next state. Raises JobError when the job failed."""
@@ -91,6 +92,7 @@ class TrainingRun:
                     self._events.record(event)
                     if isinstance(event, protocol.Metrics):
                         trackers.log({"step": event.step, **event.metrics})
+                        self._peak_memory_bytes = trainer.peak_memory_bytes() or self._peak_memory_bytes
                 return trainer.wait()
         finally:
             exited.set()
@@ -126,7 +128,8 @@ class TrainingRun:
             return
         key = rate_key(Path(spec.base), spec.device, spec.precision, spec.threads, full=spec.tuning == "full")
         try:
-            add_rate(self._context.catalogue.cache, key, Rate(measured[0], measured[1], now(), self._load, "job"))
+            rate = Rate(*measured, now(), self._load, "job", peak_memory_bytes=self._peak_memory_bytes)
+            add_rate(self._context.catalogue.cache, key, rate)
         except OSError as error:  # the job matters more
             _log.warning("the rate of %s is not kept: %s", self._job.id, error)
 

@@ -55,6 +55,13 @@ def _caller(request: Request) -> Caller:
 CallerDep = Annotated[Caller, Depends(_caller)]
 
 
+def require_priority(caller: Caller, priority: int, param: str) -> None:
+    """Raises PermissionDeniedError for a priority that passes the jobs of other projects, unless by an admin key."""
+    if priority > 0 and not caller.admin:
+        message = "A priority above 0 puts a job before those of other projects and requires an admin API key."
+        raise PermissionDeniedError(message, param=param, code="insufficient_permissions")
+
+
 def _admin(caller: CallerDep) -> Caller:
     if not caller.admin:
         raise PermissionDeniedError(

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from luthier.server.http.auth import CallerDep, require_priority
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import METADATA_PARAMETER, Limit, list_page, parse_metadata_filter
 from luthier.server.model_resolver import ResolvedModel
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine_tuning"], route_cl
 
 
 @router.post("")
-def create(body: CreateJobRequest, state: StateDep) -> FineTuningJob:
+def create(body: CreateJobRequest, state: StateDep, caller: CallerDep) -> FineTuningJob:
     """Refuses what the request alone shows to be wrong; the worker checks the files."""
     _require_file(state, body.training_file, "training_file")
     if body.validation_file:
@@ -40,6 +41,7 @@ def create(body: CreateJobRequest, state: StateDep) -> FineTuningJob:
     _check_reinforcement(body)
     target = _resolve_trainable(state, body.model)
     _check_options(body, continues=target.adapter is not None)
+    require_priority(caller, job_options.priority(body.metadata), "metadata")
     _check_targets(state, body, target)
     return state.store.jobs.create(
         model=target.name,

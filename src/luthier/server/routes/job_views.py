@@ -8,15 +8,17 @@ from fastapi import APIRouter, Query
 
 from luthier.event_texts import chinese_event, chinese_failure
 from luthier.language import Language
+from luthier.server.http.auth import CallerDep, require_priority
+from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import Limit, list_page
 from luthier.server.model_resolver import display_name
 from luthier.server.state import State, StateDep
 from luthier.store import Job, Page
 from luthier.types.common import ListPage
 from luthier.types.fine_tuning import JobEvent
-from luthier.types.job_views import JobMetrics, JobView
+from luthier.types.job_views import JobMetrics, JobView, SetPriorityRequest
 
-router = APIRouter(prefix="/v1/luthier/jobs", tags=["luthier"])
+router = APIRouter(prefix="/v1/luthier/jobs", tags=["luthier"], route_class=StrictRoute)
 _SPARKLINE_POINTS = 40
 
 
@@ -31,6 +33,16 @@ def list_jobs(state: StateDep, limit: Limit = 20, after: str | None = None, lang
 def retrieve(job_id: str, state: StateDep, lang: Language = "en") -> JobView:
     (view,) = _views(state, [state.store.jobs.get(job_id)], lang)
     return view
+
+
+@router.post("/{job_id}/priority")
+def set_priority(
+    job_id: str, body: SetPriorityRequest, state: StateDep, caller: CallerDep, lang: Language = "en"
+) -> JobView:
+    """Of a job that is not over. A running job keeps running; the priority counts if it has to wait again."""
+    require_priority(caller, body.priority, "priority")
+    state.store.jobs.set_priority(job_id, body.priority)
+    return retrieve(job_id, state, lang)
 
 
 @router.get("/{job_id}/metrics")
@@ -60,7 +72,8 @@ def list_events(
 
 def _views(state: State, jobs: Sequence[Job], lang: Language) -> list[JobView]:
     progress = state.store.job_metrics.progress([job.id for job in jobs], points=_SPARKLINE_POINTS)
-    places = state.store.job_queue.places() if any(job.status in ("validating_files", "queued") for job in jobs) else {}
+    waits = any(job.status in ("validating_files", "queued") for job in jobs)
+    places = state.store.job_queue.places(state.settings.concurrent_jobs) if waits else {}
     return [
         JobView.model_validate(
             {

@@ -10,6 +10,7 @@ from luthier.worker.context import WorkerContext
 from luthier.worker.handlers.validate_job import validate
 from luthier.worker.lane import Claim
 from luthier.worker.lease import Lease
+from luthier.worker.side_by_side import TrainingMemory
 from luthier.worker.training_run import MAX_ATTEMPTS, TrainingRun, delete_work_files
 
 _log = logging.getLogger(__name__)
@@ -19,18 +20,28 @@ RunJob = Callable[[Job, WorkerContext], None]
 
 
 class JobHandler:
-    """Runs `run` for jobs in `status`, one at a time. Raising JobError fails the job; other errors are retried."""
+    """Runs `run` for jobs in `status`. Raising JobError fails the job; other errors are retried.
 
-    concurrency = 1
+    With `memory` jobs run side by side, else one at a time. The first job of the queue waits for its memory and no
+    other passes it, so that large jobs are not starved.
+    """
 
-    def __init__(self, context: WorkerContext, status: JobStatus, run: RunJob) -> None:
+    def __init__(
+        self, context: WorkerContext, status: JobStatus, run: RunJob, memory: TrainingMemory | None = None
+    ) -> None:
         self._context, self._status, self._run_job, self.name = context, status, run, status
-        self._store = context.store
+        self._store, self._memory = context.store, memory
+        self.concurrency = memory.most_jobs if memory else 1
 
     def claim(self, owner: str, excluding: Collection[str]) -> Claim | None:
         if self._status == "queued":
             self._store.jobs.requeue_lost(excluding)
-        job = self._store.jobs.claim(owner, self._status, excluding)
+        job_id = self._store.job_queue.next_id(self._status, excluding)
+        if job_id is None or (self._memory and not self._memory.has_room(self._store.jobs.get(job_id), excluding)):
+            return None
+        job = self._store.jobs.claim(owner, self._status, excluding, job_id=job_id)
+        if job and self._memory:
+            self._memory.starts(job)
         return Claim(job.id, lambda: self.run(job)) if job else None
 
     def run(self, job: Job) -> None:

@@ -1,0 +1,85 @@
+"""The order in which waiting jobs start: by priority, then in turns between projects. Pure: knows no database."""
+
+import heapq
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+_UNKNOWN_DURATION_S = 3600.0  # of a job in the share of its project, while none on its base has finished here
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """`number`: the order of creation. `has_begun`: it has trained steps already. `duration_s`: None if unknown."""
+
+    id: str
+    project: str
+    priority: int
+    number: int
+    has_begun: bool = False
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """`remaining_s`: until its trainer ends, None if unknown."""
+
+    project: str
+    remaining_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A waiting job starts after `ahead` jobs, in `after_s` seconds; None where the duration of one is unknown."""
+
+    job_id: str
+    ahead: int
+    after_s: float | None
+
+
+def next_job(
+    waiting: Iterable[WaitingJob], running: Mapping[str, int], trained_s: Mapping[str, float]
+) -> WaitingJob | None:
+    """The job that starts next; None when none waits.
+
+    A higher priority comes first; then a job that was interrupted; then the project with the fewest running jobs, and
+    of these the one that has trained least of late; then the oldest job.
+
+    Args:
+        running: number of running jobs by project.
+        trained_s: seconds of training by project, of late.
+    """
+
+    def rank(job: WaitingJob) -> tuple[float, ...]:
+        project = job.project
+        share = (running.get(project, 0), trained_s.get(project, 0.0))
+        return (-job.priority, not job.has_begun, *share, job.number)
+
+    return min(waiting, key=rank, default=None)
+
+
+def starts(
+    waiting: Sequence[WaitingJob], running: Sequence[RunningJob], trained_s: Mapping[str, float], trainers: int
+) -> Iterator[Start]:
+    """The waiting jobs in the order in which they will start, if `trainers` run at a time and nothing is added."""
+    rest, shares = list(waiting), defaultdict(float, trained_s)
+    for begun in running:
+        shares[begun.project] += _UNKNOWN_DURATION_S if begun.remaining_s is None else begun.remaining_s
+    at_work = Counter(begun.project for begun in running)
+    ends = [(math.inf if begun.remaining_s is None else begun.remaining_s, begun.project) for begun in running]
+    heapq.heapify(ends)
+    at_s, ahead = 0.0, len(running)
+    while rest:
+        while len(ends) >= max(trainers, 1):
+            at_s, ended = heapq.heappop(ends)
+            at_work[ended] -= 1
+        job = next_job(rest, at_work, shares)
+        if job is None:
+            return
+        rest.remove(job)
+        yield Start(job.id, ahead, at_s if math.isfinite(at_s) else None)
+        ahead += 1
+        at_work[job.project] += 1
+        shares[job.project] += _UNKNOWN_DURATION_S if job.duration_s is None else job.duration_s
+        heapq.heappush(ends, (math.inf if job.duration_s is None else at_s + job.duration_s, job.project))

@@ -1,0 +1,96 @@
+"""Jobs side by side: as many as the settings allow and the memory holds, and the first of the queue always."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from luthier.catalogue import Catalogue
+from luthier.inference import EnginePool
+from luthier.inference.options import EngineOptions
+from luthier.settings import Settings
+from luthier.store import Event, Job, Store
+from luthier.types.errors import JobError
+from luthier.worker import Worker, WorkerContext
+from luthier.worker.handlers.job_handler import JobHandler
+from luthier.worker.side_by_side import TrainingMemory, threads_of_each
+from store.test_store import JOB
+
+GB = 1024**3
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "data")
+    yield store
+    store.close()
+
+
+def _context(store: Store, tmp_path: Path, **settings: int) -> WorkerContext:
+    engines = EnginePool(EngineOptions())
+    return WorkerContext(Settings(**settings), store, Catalogue(tmp_path), engines, SimpleNamespace(loop=None))
+
+
+def _queued(store: Store, count: int) -> list[Job]:
+    ids = [store.jobs.create(**JOB).id for _ in range(count)]
+    for job_id in ids:
+        store.jobs.transition(job_id, ("validating_files",), "queued", Event("validated"))
+    return [store.jobs.get(job_id) for job_id in ids]
+
+
+@pytest.mark.parametrize("concurrent", [1, 2])
+def test_so_many_train_at_a_time(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concurrent: int
+) -> None:
+    monkeypatch.setattr("luthier.worker.side_by_side.available_memory", lambda: 64 * GB)
+    meeting, running, most = threading.Barrier(concurrent), [], []
+
+    def train(job: Job, _: WorkerContext) -> None:
+        running.append(job.id)
+        meeting.wait(30)  # nobody passes alone
+        most.append(len(running))
+        meeting.wait(30)
+        running.remove(job.id)
+        raise JobError("over", "over")
+
+    jobs = _queued(store, 4)
+    context = _context(store, tmp_path, concurrent_jobs=concurrent)
+    worker = Worker(context, [JobHandler(context, "queued", train, TrainingMemory(context))])
+    worker.start()
+    for _ in range(200):
+        if len(most) == len(jobs):
+            break
+        threading.Event().wait(0.05)
+    worker.stop()
+    assert most == [concurrent] * len(jobs)
+
+
+def test_a_job_waits_for_the_memory_of_those_that_start(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trainer that has taken a step is part of what the machine shows as taken, and counts once."""
+    first, second, third = _queued(store, 3)
+    memory = TrainingMemory(_context(store, tmp_path, concurrent_jobs=3))
+    need = memory.of(first)
+    available = {"bytes": need // 2}
+    monkeypatch.setattr("luthier.worker.side_by_side.available_memory", lambda: available["bytes"])
+    assert memory.has_room(first, [])  # alone it is always tried
+    memory.starts(first)
+    available["bytes"] = 2 * need - 1
+    assert not memory.has_room(second, [first.id])
+    monkeypatch.setattr("luthier.store.jobs.now", lambda: 2**31)  # after the start
+    store.jobs.record(first.id, Event("Step", type="metrics", data={}, step=1))
+    available["bytes"] = need
+    assert memory.has_room(second, [first.id])
+    memory.starts(second)
+    assert not memory.has_room(third, [first.id, second.id])
+    assert memory.has_room(third, [])  # both are over
+
+
+def test_each_trainer_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    shares = [threads_of_each(Settings(concurrent_jobs=jobs)) for jobs in (1, 2, 3, 16)]
+    assert shares == [0, 4, 2, 1]
+    assert threads_of_each(Settings(concurrent_jobs=4, threads=3)) == 3
