@@ -10,7 +10,8 @@ from fake_api import FakeAPI
 pytestmark = pytest.mark.services  # the client asks the system for its name
 KEY = {
     "id": "key_1", "name": "weather", "hint": "x1Yz", "project": None, "role": "reader", "status": "expired",
-    "requests_per_minute": None, "tokens_per_minute": None, "created_at": 1, "expires_at": 2, "revoked_at": None,
+    "requests_per_minute": None, "tokens_per_minute": None, "max_jobs": None, "max_bytes": None,
+    "created_at": 1, "expires_at": 2, "revoked_at": None,
 }  # fmt: skip
 ENTRY = {
     "id": "audit_1", "created_at": 1, "key_id": None, "project": "proj_a", "client": "10.0.0.1",
@@ -33,12 +34,14 @@ def _sent(api: FakeAPI) -> list[str]:
 
 
 def test_a_new_key_is_alone_on_stdout(luthier: Run, sent: list[str]) -> None:
-    result = luthier("keys", "create", "weather", "--role", "reader", "--project", "proj_a", "--expires", "90d")
+    words = ("--role", "reader", "--project", "proj_a", "--expires", "90d", "--max-jobs", "3", "--max-bytes", "20gb")
+    result = luthier("keys", "create", "weather", *words)
     assert (result.exit_code, result.stdout) == (0, "sk-x\n")
     (line,) = sent
     assert line.startswith("POST keys {")
     body = json.loads(line.partition("keys ")[2])
     assert (body["role"], body["project"], body["expires_in_s"]) == ("reader", "proj_a", 90 * 24 * 3600)
+    assert (body["max_jobs"], body["max_bytes"], body["tokens_per_minute"]) == (3, 20 * 1000**3, None)
 
 
 @pytest.mark.parametrize("lifetime", ["90", "d", "-1d", "0d", "1w", "9999999d"])
@@ -46,6 +49,14 @@ def test_a_lifetime_is_a_number_and_a_unit(luthier: Run, sent: list[str], lifeti
     result = luthier("keys", "create", "x", "--expires", lifetime)
     assert result.exit_code == 2
     assert "90d" in result.stderr
+    assert not sent
+
+
+@pytest.mark.parametrize("size", ["0", "-1GB", "GB", "1.5GB", "5PB", "1 GB"])
+def test_a_size_is_a_number_and_a_unit(luthier: Run, sent: list[str], size: str) -> None:
+    result = luthier("keys", "create", "x", "--max-bytes", size)
+    assert result.exit_code == 2
+    assert "500MB" in result.stderr
     assert not sent
 
 

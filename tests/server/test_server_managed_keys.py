@@ -113,6 +113,47 @@ def test_a_key_has_limits_of_its_own(managed: Bare, engine: ScriptedEngine) -> N
     managed.client(api_key=ROOT).chat.completions.create(model="gpt-4o-mini", messages=message, max_tokens=1)
 
 
+def test_a_key_has_limits_on_what_it_stores(managed: Bare) -> None:
+    """Files and pending uploads count together, until they are deleted or cancelled; another key has its own."""
+    limited = managed.client(api_key=_create(managed, max_bytes=1000)["value"])
+
+    def upload(client: openai.OpenAI, size_bytes: int) -> str:
+        return client.files.create(file=("x.jsonl", b"x" * size_bytes), purpose="assistants").id
+
+    file_id = upload(limited, 600)
+    with pytest.raises(openai.RateLimitError, match="1,000 bytes, they hold 600, and 401 were requested") as refused:
+        upload(limited, 401)
+    assert (refused.value.code, refused.value.type) == ("insufficient_quota", "insufficient_quota")
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    pending = {"filename": "y.txt", "purpose": "assistants", "mime_type": "text/plain"}
+    with pytest.raises(openai.RateLimitError):
+        limited.uploads.create(bytes=401, **pending)
+    reserved = limited.uploads.create(bytes=400, **pending)
+    with pytest.raises(openai.RateLimitError):
+        upload(limited, 1)
+    part = limited.uploads.parts.create(reserved.id, data=b"y" * 400)
+    completed = limited.uploads.complete(reserved.id, part_ids=[part.id])
+    with pytest.raises(openai.RateLimitError):
+        upload(limited, 1)
+    limited.files.delete(completed.file.id)
+    limited.uploads.cancel(limited.uploads.create(bytes=400, **pending).id)
+    limited.files.delete(file_id)
+    upload(limited, 1000)
+    upload(managed.client(api_key=ROOT), 1001)
+
+
+def test_a_key_has_a_limit_on_unfinished_jobs(managed: Bare) -> None:
+    limited = managed.client(api_key=_create(managed, max_jobs=1)["value"])
+    file = limited.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune")
+    job = limited.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
+    with pytest.raises(openai.RateLimitError, match="Limit 1, Used 1, Requested 1") as refused:
+        limited.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
+    assert refused.value.code == "rate_limit_exceeded"
+    managed.client(api_key=ROOT).fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
+    limited.fine_tuning.jobs.cancel(job.id)
+    limited.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
+
+
 def test_the_audit_log_says_who_changed_what(managed: Bare, engine: ScriptedEngine) -> None:
     key = _create(managed, project="proj_audit")
     client = managed.client(api_key=key["value"])

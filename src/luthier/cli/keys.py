@@ -12,6 +12,7 @@ from luthier.cli.options import Options, option, pass_options, server_options
 from luthier.cli.output import local_time, note, print_json, print_table
 from luthier.language import say
 
+_UNITS_BYTES = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _UNITS_S = {"m": 60, "h": 3600, "d": 24 * 3600}
 _STATUSES = {"active": ("active", "有效"), "expired": ("expired", "已过期"), "revoked": ("revoked", "已吊销")}
 _ROLES = {"admin": ("admin", "管理员"), "member": ("member", "成员"), "reader": ("reader", "只读")}
@@ -28,6 +29,19 @@ class Lifetime(click.ParamType[int]):
             self.fail(say(f"'{value}' is no duration such as 90d, 12h or 30m.",
                           f"“{value}” 不是 90d、12h、30m 这样的时长。"), param, ctx)  # fmt: skip
         return int(match[1]) * _UNITS_S[match[2]]
+
+
+class Size(click.ParamType[int]):
+    """A size such as 500MB or 20GB, in bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"([1-9]\d{0,14})([KMGT]?)B?", str(value).upper())
+        if match is None:
+            self.fail(say(f"'{value}' is no size such as 500MB or 20GB.",
+                          f"“{value}” 不是 500MB、20GB 这样的大小。"), param, ctx)  # fmt: skip
+        return int(match[1]) * _UNITS_BYTES[match[2]]
 
 
 @click.group(
@@ -65,25 +79,16 @@ def keys(ctx: click.Context) -> None:
         type=Lifetime(), metavar="TIME")  # fmt: skip
 @option("--requests-per-minute", "Limit of this key.", "此密钥的每分钟请求数上限。", type=click.IntRange(min=1))
 @option("--tokens-per-minute", "Limit of this key.", "此密钥的每分钟 token 数上限。", type=click.IntRange(min=1))
+@option("--max-jobs", "Most unfinished jobs of this key at a time.", "此密钥同时未完成的任务数上限。",
+        type=click.IntRange(min=1))  # fmt: skip
+@option("--max-bytes", "Most bytes of the files that this key has uploaded, such as 500MB or 20GB.",
+        "此密钥已上传文件的总大小上限，如 500MB、20GB。", type=Size(), metavar="SIZE")  # fmt: skip
 @server_options
 @pass_options
 def create(
-    options: Options,
-    name: str,
-    project: str | None,
-    role: str,
-    expires: int | None,
-    requests_per_minute: int | None,
-    tokens_per_minute: int | None,
+    options: Options, /, name: str, project: str | None, role: str, expires: int | None, **limits: int | None
 ) -> None:
-    body = {
-        "name": name,
-        "project": project,
-        "role": role,
-        "expires_in_s": expires,
-        "requests_per_minute": requests_per_minute,
-        "tokens_per_minute": tokens_per_minute,
-    }
+    body = {"name": name, "project": project, "role": role, "expires_in_s": expires, **limits}
     _print_secret(options, _call(options, "post", "/luthier/keys", body))
 
 

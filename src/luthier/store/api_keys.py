@@ -8,7 +8,22 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Integer, RowMapping, Select, String, Table, Text, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    RowMapping,
+    Select,
+    String,
+    Table,
+    Text,
+    and_,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from luthier.store.database import Database, key_columns, metadata
 from luthier.store.pagination import Page, fetch_page
@@ -30,6 +45,8 @@ api_keys = Table(
     Column("role", String(16), nullable=False),
     Column("requests_per_minute", Integer),
     Column("tokens_per_minute", Integer),
+    Column("max_jobs", Integer),
+    Column("max_bytes", BigInteger),
     Column("created_at", Integer, nullable=False),
     Column("expires_at", Integer),
     Column("revoked_at", Integer),
@@ -38,7 +55,9 @@ api_keys = Table(
 
 @dataclass(frozen=True)
 class StoredKey:
-    """`hint`: the key's last characters. Limits are per minute, None for those of the settings. Times: Unix seconds."""
+    """`hint`: the key's last characters. Limits per minute are None for those of the settings, `max_jobs` (unfinished
+    ones) and `max_bytes` (of stored files) None for no limit. Times: Unix seconds.
+    """
 
     id: str
     name: str
@@ -47,6 +66,8 @@ class StoredKey:
     role: Role
     requests_per_minute: int | None
     tokens_per_minute: int | None
+    max_jobs: int | None
+    max_bytes: int | None
     created_at: int
     expires_at: int | None
     revoked_at: int | None
@@ -69,6 +90,8 @@ class ApiKeys:
         expires_at: int | None = None,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        max_jobs: int | None = None,
+        max_bytes: int | None = None,
     ) -> tuple[StoredKey, str]:
         """The row, and the key itself, which cannot be read again."""
         secret = _PREFIX + secrets.token_urlsafe(32)
@@ -80,6 +103,8 @@ class ApiKeys:
             "role": role,
             "requests_per_minute": requests_per_minute,
             "tokens_per_minute": tokens_per_minute,
+            "max_jobs": max_jobs,
+            "max_bytes": max_bytes,
             "created_at": now(),
             "expires_at": expires_at,
             **_secret_columns(secret),

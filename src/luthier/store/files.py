@@ -12,6 +12,7 @@ from luthier.store.blobs import FILES, Blobs, Source
 from luthier.store.checksums import Checksums, delete_checksums, record_checksum
 from luthier.store.database import Database, files
 from luthier.store.imports import imported_files
+from luthier.store.key_quotas import charge_bytes
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import is_seeded, resource_id
@@ -42,7 +43,8 @@ class Files(Scoped):
     ) -> FileObject:
         """A file of a source's content. Its row is inserted once the bytes are on disk.
 
-        `also` runs in the row's transaction; an error of it leaves no file behind.
+        `also` runs in the row's transaction; an error of it leaves no file behind. Raises RateLimitError above the
+        limit of the caller's key.
         """
         file_id, created = resource_id("file-"), now()
         if is_seeded():
@@ -64,6 +66,7 @@ class Files(Scoped):
                 connection.execute(insert(files).values(**values, project=self._new_row_project))
                 record_checksum(connection, f"{FILES}/{file_id}", content)
                 also(connection, FileObject(**values))
+                charge_bytes(connection, file_id, content.bytes)
         except BaseException:
             self._blobs.delete(file_id)
             raise

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 from luthier.store.database import Database, checkpoints, events, jobs
 from luthier.store.job_records import Event, Job, checkpoint, job_event
 from luthier.store.json_filters import with_pairs, without_pairs
+from luthier.store.key_quotas import charge_job
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
@@ -33,12 +34,16 @@ class Jobs(Scoped):
     # -- for the API -----------------------------------------------------------------------------------------
 
     def create(self, **values: Any) -> FineTuningJob:
-        """A new job in `validating_files`, with its first event; the one that an earlier try of the request created."""
+        """A new job in `validating_files`, with its first event; the one that an earlier try of the request created.
+
+        Raises RateLimitError above the limit of the caller's key.
+        """
         job_id = resource_id("ftjob-")
         row = {"id": job_id, "status": "validating_files", "created_at": now(), "result_files": [], **values}
         with self._database.write() as connection:
             if connection.scalar(select(jobs.c.seq).where(jobs.c.id == job_id)) is None:
                 connection.execute(insert(jobs).values(**row, project=self._new_row_project))
+                charge_job(connection, job_id)
                 add_event(connection, job_id, Event(f"Created fine-tuning job: {job_id}"))
             created = self._find(connection, job_id).to_api()
         _log.info("%s is created: model %s, training file %s", job_id, created.model, created.training_file)

@@ -17,6 +17,7 @@ _STEPS = {
     1: {table: [_PROJECT] for table in ("files", "uploads", "jobs", "models")},
     2: {"evaluations": _LEASE},
     3: {"events": ["key VARCHAR(64)"]},
+    4: {"api_keys": ["max_jobs INTEGER", "max_bytes BIGINT"]},
 }
 SCHEMA_VERSION = 1 + len(_STEPS)
 

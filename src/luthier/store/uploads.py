@@ -29,6 +29,7 @@ from sqlalchemy import (
 from luthier.store.blobs import Blobs, Source
 from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.files import Files
+from luthier.store.key_quotas import charge_bytes
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
 from luthier.types.common import new_id, now
@@ -77,6 +78,7 @@ class Uploads(Scoped):
         return self._blobs.folder
 
     def create(self, filename: str, purpose: str, size_bytes: int, *, file_expires_after_s: int | None) -> Upload:
+        """Raises RateLimitError above the limit of the caller's key."""
         created = now()
         values: dict[str, Any] = {
             "id": resource_id("upload_"),
@@ -91,6 +93,7 @@ class Uploads(Scoped):
         with self._database.write() as connection:
             if connection.scalar(select(uploads.c.id).where(uploads.c.id == values["id"])) is None:
                 connection.execute(insert(uploads).values(**values, project=self._new_row_project))
+                charge_bytes(connection, values["id"], size_bytes)
             return _upload(self._row(connection, values["id"]))
 
     def retrieve(self, upload_id: str) -> Upload:

@@ -8,13 +8,13 @@ from luthier.types.common import Request, Response
 from luthier.types.permissions import ProjectId
 from luthier.types.projects import Role
 
-_MAX_LIMIT, _MAX_LIFETIME_S = 10**9, 10 * 365 * 24 * 3600
+_MAX_LIMIT, _MAX_BYTES, _MAX_LIFETIME_S = 10**9, 10**15, 10 * 365 * 24 * 3600
 _Limit = Annotated[int, Field(ge=1, le=_MAX_LIMIT)]
 
 
 class CreateKeyRequest(Request):
     """`project`: null for the whole organization. `expires_in_s`: at most ten years; null for a key that does not
-    expire.
+    expire. `max_jobs`: unfinished jobs at a time; `max_bytes`: of the files that the key has uploaded; null: no limit.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -23,6 +23,8 @@ class CreateKeyRequest(Request):
     expires_in_s: Annotated[int, Field(ge=60, le=_MAX_LIFETIME_S)] | None = None
     requests_per_minute: _Limit | None = None
     tokens_per_minute: _Limit | None = None
+    max_jobs: _Limit | None = None
+    max_bytes: Annotated[int, Field(ge=1, le=_MAX_BYTES)] | None = None
 
 
 class ManagedKey(Response):
@@ -37,6 +39,8 @@ class ManagedKey(Response):
     status: Literal["active", "expired", "revoked"]
     requests_per_minute: int | None
     tokens_per_minute: int | None
+    max_jobs: int | None
+    max_bytes: int | None
     created_at: int
     expires_at: int | None
     revoked_at: int | None

@@ -20,6 +20,7 @@ class Caller:
         read_only: May change and generate nothing.
         key_id: Of a managed key; None for one of the settings, and without keys.
         requests_per_minute, tokens_per_minute: Limits of the key; None: those of the settings.
+        max_jobs, max_bytes: Limits of the key on its unfinished jobs and on the bytes of its files; None: no limit.
     """
 
     project: str | None = None
@@ -28,3 +29,5 @@ class Caller:
     key_id: str | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    max_jobs: int | None = None
+    max_bytes: int | None = None

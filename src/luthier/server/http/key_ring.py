@@ -48,6 +48,8 @@ class KeyRing:
             key_id=key.id,
             requests_per_minute=key.requests_per_minute,
             tokens_per_minute=key.tokens_per_minute,
+            max_jobs=key.max_jobs,
+            max_bytes=key.max_bytes,
         )
 
     def forget(self) -> None:

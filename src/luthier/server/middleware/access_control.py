@@ -18,6 +18,7 @@ from luthier.server.http.errors import error_response
 from luthier.server.http.key_ring import KeyRing
 from luthier.settings import Settings
 from luthier.store.database import refuse_when_busy
+from luthier.store.key_quotas import calling
 from luthier.types.common import new_id
 from luthier.types.errors import APIError, PayloadTooLargeError, PermissionDeniedError, UnsupportedMediaTypeError
 from luthier.types.projects import Caller
@@ -61,6 +62,7 @@ class AccessControl:
             caller = scope.get(INTERNAL_CALLER) or self._caller(HTTPConnection(scope))
             fairness_key.set(self._fairness_key(scope))
             refuse_when_busy.set(INTERNAL_CALLER not in scope)
+            calling.set(caller)
             scope.setdefault("state", {}).update(caller=caller, request_id=request_id)
             await self._app(scope, self._limit_body(scope, receive), send_with_headers)
         except Exception as error:  # unexpected ones too, so that their responses carry a request id

@@ -31,6 +31,8 @@ def create(body: CreateKeyRequest, request: Request, state: StateDep, caller: Ad
         expires_at=now() + body.expires_in_s if body.expires_in_s else None,
         requests_per_minute=body.requests_per_minute,
         tokens_per_minute=body.tokens_per_minute,
+        max_jobs=body.max_jobs,
+        max_bytes=body.max_bytes,
     )
     _ring(request).forget()
     return ManagedKeyWithSecret(**_fields(key), value=secret)
