@@ -22,6 +22,7 @@ from luthier.store.job_metrics import JobMetrics
 from luthier.store.job_queue import JobQueue
 from luthier.store.job_records import Event, Job
 from luthier.store.jobs import Jobs
+from luthier.store.leftovers import Leftovers
 from luthier.store.models import MODELS, FineTunedModel, Models
 from luthier.store.outbox import Message, Outbox
 from luthier.store.pagination import Page, unknown_cursor
@@ -147,6 +148,11 @@ class Store:
     def audit_log(self) -> AuditLog:
         """Of all projects."""
         return AuditLog(self._database)
+
+    @property
+    def leftovers(self) -> Leftovers:
+        """What may be deleted, of all projects."""
+        return Leftovers(self._database, self._folder, self.models)
 
     @property
     def outbox(self) -> Outbox:
