@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from luthier.hardware import cpu_tier, cpu_tiers, hold_libraries_to_tier, limit_spinning, release_memory
+from luthier.hardware import (
+    available_memory,
+    cpu_tier,
+    cpu_tiers,
+    hold_libraries_to_tier,
+    limit_spinning,
+    release_memory,
+)
 from luthier.settings import Settings
 
 
@@ -25,6 +32,38 @@ def test_free_memory_between_kept_pieces_goes_back() -> None:
     release_memory()
     assert _resident_mb() < before - 100
     assert len(kept) == 200
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"memory.max": "max\n", "memory.current": "5\n", "memory.stat": ""}, None),
+        ({"memory.max": "1000\n", "memory.current": "900\n", "memory.stat": "anon 1\ninactive_file 300\n"}, 400),
+        ({"memory.max": "1000\n", "memory.current": "2000\n", "memory.stat": "anon 1\n"}, 0),
+        (
+            {
+                "memory/memory.limit_in_bytes": "700",
+                "memory/memory.usage_in_bytes": "200",
+                "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 50\n",
+            },
+            550,
+        ),
+        ({"memory.max": "1000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_a_container_has_what_its_control_group_leaves(
+    files: dict[str, str], left: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.hardware._CONTROL_GROUPS", tmp_path)
+    of_machine = available_memory()
+    (tmp_path / "memory").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    if left is None:
+        assert available_memory() > of_machine // 2
+    else:
+        assert available_memory() == left
 
 
 AVX2 = "avx2 fma f16c bmi1 bmi2 movbe"

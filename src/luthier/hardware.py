@@ -7,11 +7,18 @@ import ctypes
 import os
 import platform
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 Device = Literal["cpu", "cuda"]
 Precision = Literal["bfloat16", "float32"]
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+# Of versions 2 and 1: folder, files with the limit and the use, and the part of the use that is page cache.
+_MEMORY_CONTROLLERS = (
+    ("", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 def select_hardware(device: str, precision: str) -> tuple[Device, Precision]:
@@ -40,7 +47,22 @@ def available_memory() -> int:
         match = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"))
     except OSError:
         match = None
-    return int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    free = int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return min([free, *_left_in_groups()])
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Bytes that the limits of this process's control groups leave, as in a container; page cache can be dropped."""
+    for name, limit, used, cache in _MEMORY_CONTROLLERS:
+        folder = _CONTROL_GROUPS / name
+        try:
+            limit_bytes, used_bytes = ((folder / file).read_text(encoding="ascii").strip() for file in (limit, used))
+            lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        except (OSError, ValueError):
+            continue
+        cache_bytes = sum(int(value) for key, _, value in (line.partition(" ") for line in lines) if key == cache)
+        if limit_bytes.isdecimal():  # "max" is no limit
+            yield max(0, int(limit_bytes) - int(used_bytes) + cache_bytes)
 
 
 class CpuTier(NamedTuple):

@@ -13,12 +13,22 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from luthier.cli.click_texts import cell_width
+from luthier.cli.doctor_finding import Finding
+from luthier.cli.doctor_installation import (
+    database,
+    hub,
+    kernels,
+    keys,
+    open_files,
+    permissions,
+    sound_database,
+)
 from luthier.cli.local import default_base, local_catalogue, settings_of
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import format_bytes, print_json, spinner, stdout_console
@@ -42,18 +52,16 @@ _CHINESE_NAMES = {
     "compiler": "编译器",
     "base": "基座模型",
     "hardware": "硬件",
+    "contents": "内容",
+    "open files": "打开文件数",
+    "permissions": "权限",
+    "database": "数据库",
+    "keys": "密钥",
+    "kernels": "内核",
+    "hub": "模型站点",
+    "clock": "时钟",
     "engine": "推理引擎",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. `name` is a stable key; `text` and `remedy` are in the user's language."""
-
-    name: str
-    status: Literal["ok", "warning", "error"]
-    text: str
-    remedy: str = ""
 
 
 def _version(settings: Settings) -> Iterator[Finding]:
@@ -222,16 +230,21 @@ def _contents(settings: Settings) -> Iterator[Finding]:
 
 
 Check = Callable[["Settings"], Iterator[Finding]]
-CHECKS: list[Check] = [_version, _config, _cpu, _memory, _disk, _port, _compiler, _base_model, _engine]
+CHECKS: list[Check] = [
+    *(_version, _config, _cpu, _memory, open_files, _disk, permissions, database, keys, _port),
+    *(_compiler, kernels, hub, _base_model, _engine),
+]
 
 
 @click.command(
     help=say(
-        "Check this machine: CPU, compiler, memory, disk, port, base model, and the engine that `auto` selects and "
-        "why. With --verify, also that the files and models of the data folder are what was written. Exit code 1 if "
-        "something is broken.\n\nExample: luthier doctor --verify",
-        "检查本机：CPU、编译器、内存、磁盘、端口、基座模型，以及 auto 选择的推理引擎和原因。"
-        "加 --verify 还会核对数据文件夹中的文件和模型。有错误时退出码为 1。\n\n例子：luthier doctor --verify",
+        "Check this machine and installation: CPU, memory, disk, permissions, database, keys, port, compiler, hub, "
+        "clock, base model, and the engine that `auto` selects and why. With --verify, also that the database, files "
+        "and models of the data folder are what was written. Exit code 1 if something is broken.\n\n"
+        "Example: luthier doctor --verify",
+        "检查本机和安装：CPU、内存、磁盘、权限、数据库、密钥、端口、编译器、模型站点、时钟、基座模型，"
+        "以及 auto 选择的推理引擎和原因。"
+        "加 --verify 还会核对数据库以及数据文件夹中的文件和模型。有错误时退出码为 1。\n\n例子：luthier doctor --verify",
     )
 )
 @click.option(
@@ -243,7 +256,7 @@ CHECKS: list[Check] = [_version, _config, _cpu, _memory, _disk, _port, _compiler
 @pass_options
 def doctor(options: Options, verify: bool) -> None:
     settings = settings_of(options)
-    checks = [*CHECKS, _contents] if verify else CHECKS
+    checks = [*CHECKS, sound_database, _contents] if verify else CHECKS
     with spinner(say("Checking this machine …", "正在检查本机……")):
         findings = [finding for check in checks for finding in _findings(check, settings)]
     if options.json:

@@ -1,0 +1,16 @@
+"""What a check of `luthier doctor` finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `name` is a stable key; `text` and `remedy` are in the user's language."""
+
+    name: str
+    status: Literal["ok", "warning", "error"]
+    text: str
+    remedy: str = ""
