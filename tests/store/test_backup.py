@@ -1,6 +1,7 @@
 """Backups made while something writes, restored whole or refused."""
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -51,6 +52,34 @@ def test_every_row_of_a_backup_has_its_bytes_while_files_come_and_go(store: Stor
     files = restored.files.list(purpose=None, limit=10000, ascending=True, after=None).data
     assert files
     assert all(restored.files.path(file.id).read_bytes() == b"content" for file in files)
+
+
+def test_what_an_earlier_backup_has_takes_no_space_again(store: Store, tmp_path: Path) -> None:
+    """Damaged content is copied anew, and the earlier backup neither changes nor is needed afterwards."""
+    same, damaged, deleted = (_add_file(store, content) for content in (b"same", b"damaged", b"deleted"))
+    first, second = tmp_path / "first", tmp_path / "second"
+    back_up(tmp_path / "data", first)
+    status = (first / "files" / damaged).stat()
+    (first / "files" / damaged).write_bytes(b"DAMAGED")
+    os.utime(first / "files" / damaged, ns=(status.st_atime_ns, status.st_mtime_ns))
+    store.files.delete(deleted)
+    new = _add_file(store, b"new")
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    back_up(tmp_path / "data", second, earlier=first)
+    assert {name: (second / "files" / name).stat().st_nlink for name in (same, damaged, new)} == {
+        same: 2,
+        damaged: 1,
+        new: 1,
+    }
+    assert {path: path.read_bytes() for path in before} == before
+    shutil.rmtree(first)
+    restore(second, tmp_path / "restored")
+    restored = Store(tmp_path / "restored")
+    contents = {file_id: restored.files.path(file_id).read_bytes() for file_id in (same, damaged, new)}
+    assert contents == {same: b"same", damaged: b"damaged", new: b"new"}
+    with pytest.raises(LuthierError, match="no backup"):
+        back_up(tmp_path / "data", tmp_path / "third", earlier=tmp_path / "data")
+    assert not (tmp_path / "third").exists()
 
 
 @pytest.mark.parametrize("fault", ["flipped", "cut", "gone"])

@@ -12,7 +12,7 @@ import click
 
 from luthier.cli.i18n import printable
 from luthier.cli.local import settings_of
-from luthier.cli.options import Options, data_options, pass_options
+from luthier.cli.options import Options, data_options, option, pass_options
 from luthier.cli.output import download_bars, format_bytes, note, print_json, stdout_console
 from luthier.language import say
 
@@ -25,20 +25,25 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command(
     help=say(
         "Copy the data folder to a new folder, while the server runs: database, files, models, jobs. Every file has a "
-        "checksum in backup.json.\n\nExample: luthier backup /mnt/backups/2026-12-01",
+        "checksum in backup.json. With --since, what an earlier backup has already takes no space again."
+        "\n\nExample: luthier backup /mnt/backups/2026-12-02 --since /mnt/backups/2026-12-01",
         "把数据文件夹（数据库、文件、模型、任务）复制到新文件夹，服务器可以继续运行。"
-        "每个文件的校验和写在 backup.json 中。"
-        "\n\n例子：luthier backup /mnt/backups/2026-12-01",
+        "每个文件的校验和写在 backup.json 中。加 --since 后，先前备份中已有的内容不再占用空间。"
+        "\n\n例子：luthier backup /mnt/backups/2026-12-02 --since /mnt/backups/2026-12-01",
     )
 )
 @click.argument("folder", type=_FOLDER)
+@option("--since", "An earlier backup on the same disk; unchanged files become links to its own.",
+        "同一磁盘上先前的备份；未改变的文件成为指向它的链接。", metavar="BACKUP",
+        type=click.Path(exists=True, file_okay=False, path_type=Path))  # fmt: skip
 @data_options
 @pass_options
-def backup(options: Options, folder: Path) -> None:
+def backup(options: Options, folder: Path, since: Path | None) -> None:
     from luthier.store.backup import back_up
 
     with _progress(say("Copying", "复制")) as report:
-        summary = back_up(settings_of(options).data, folder.expanduser().absolute(), report)
+        target, earlier = folder.expanduser().absolute(), since and since.absolute()
+        summary = back_up(settings_of(options).data, target, report, earlier=earlier)
     _show(options, summary, say("Backed up", "已备份"))
     if not options.json:
         restore_command = f"luthier restore {summary.folder} --data NEW_FOLDER"

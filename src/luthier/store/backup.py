@@ -7,7 +7,7 @@ SHA-256 of every file. Copying `luthier.db` alone is no backup: what was committ
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from luthier.types.errors import LuthierError
 
 DATABASE, MANIFEST = "luthier.db", "backup.json"
 _FOLDERS = ("files", "uploads", "models", "jobs", "batches")
+_LINKABLE = ("files/", "models/")  # what is never written again under its name
 
 Report = Callable[[int, int], None]  # bytes done, total bytes
 
@@ -35,23 +36,28 @@ class BackupSummary:
     missing: list[str]
 
 
-def back_up(data: Path, target: Path, report: Report = lambda done, total: None) -> BackupSummary:
+def back_up(
+    data: Path, target: Path, report: Report = lambda done, total: None, *, earlier: Path | None = None
+) -> BackupSummary:
     """Copies the data folder to `target`, which must not exist or be empty; it appears whole or not at all.
 
     Files are copied before the database and what is new after it, so that every row of the copy has its bytes.
+    `earlier`: a backup on the same file system; what has not changed since is linked from there and takes no space
+    again, unless it is damaged there. Either backup may be deleted without the other.
 
     Raises:
-        LuthierError: No database in `data`, or something in `target`.
+        LuthierError: No database in `data`, something in `target`, or no backup in `earlier`.
         OSError: As the file system says it.
     """
     if not has_tables(data / DATABASE):
         raise LuthierError(say(f"{data} holds no database of Luthier.", f"{data} 中没有 Luthier 的数据库。"))
+    linkable = dict(_intact_files(earlier)) if earlier else {}
     partial = _empty_sibling(target)
     try:
         total = sum(path.stat().st_size for path in _content(data)) + (data / DATABASE).stat().st_size
-        _copy_new(data, partial, report, total)
+        _copy_new(data, partial, report, total, linkable)
         _copy_database(data / DATABASE, partial / DATABASE)
-        _copy_new(data, partial, lambda done, total: None, total)
+        _copy_new(data, partial, lambda done, total: None, total, linkable)
         missing = _missing_blobs(partial)
         manifest = {path.relative_to(partial).as_posix(): _describe(path) for path in sorted(_all_files(partial))}
         header = {"object": "backup", "luthier": __version__, "created_at": now(), "missing": missing}
@@ -143,19 +149,43 @@ def _all_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _copy_new(data: Path, target: Path, report: Report, total: int) -> None:
-    """Copies files that the target lacks or has in an earlier state; one that is deleted meanwhile is left out."""
+def _intact_files(backup: Path) -> Iterator[tuple[str, Path]]:
+    """Names and paths of an earlier backup's linkable files whose checksums are right. Raises LuthierError."""
+    for name, description in _read_manifest(backup)["files"].items():
+        path = _inside(backup, name)
+        if name.startswith(_LINKABLE) and path.is_file() and _describe(path) == description:
+            yield name, path
+
+
+def _copy_new(data: Path, target: Path, report: Report, total: int, linkable: Mapping[str, Path]) -> None:
+    """Copies files that the target lacks or has in an earlier state; one that is deleted meanwhile is left out.
+
+    `linkable`: files of an earlier backup by name, which take the place of a copy while nothing has changed.
+    """
     done = 0
     for source in _content(data):
         copy = target / source.relative_to(data)
         try:
             if not copy.exists() or _state(copy) != _state(source):
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, copy)
+                copy.unlink(missing_ok=True)  # it may be a link to the earlier backup, which must not change
+                _link_or_copy(source, copy, linkable.get(source.relative_to(data).as_posix()))
             done += copy.stat().st_size
         except FileNotFoundError:
             continue
         report(min(done, total), total)
+
+
+def _link_or_copy(source: Path, copy: Path, earlier: Path | None) -> None:
+    """Links `earlier`, on the same file system, if it has the size and the time of `source`."""
+    if earlier and _state(earlier) == _state(source):
+        try:
+            copy.hardlink_to(earlier)
+        except OSError:  # another file system, or one without links
+            pass
+        else:
+            return
+    shutil.copy2(source, copy)
 
 
 def _state(path: Path) -> tuple[int, int]:
