@@ -134,9 +134,7 @@ class Settings(BaseSettings):
         "auto", description="Dtype of the base weights; auto takes bfloat16 where the CPU or GPU supports it."
     )
     threads: int = Field(0, ge=0, description="CPU threads for training; 0 leaves the choice to PyTorch.")
-    concurrent_jobs: int = Field(
-        1, ge=1, le=64, description="Jobs that train side by side where memory allows, each on its share of the CPU."
-    )
+    concurrent_jobs: int = Field(1, ge=1, le=64, description="Jobs that train side by side, where memory allows.")
     lora_rank: int = Field(
         16, ge=1, le=MAX_RANK, description="LoRA rank of new adapters, unless a job's metadata set it."
     )
@@ -383,6 +381,10 @@ class Settings(BaseSettings):
         owned = [(*project_and_name(entry), target) for entry, target in self.aliases.items()]
         names |= {name: target for owner, name, target in owned if owner is None}
         return names | {name: target for owner, name, target in owned if owner is not None and owner == project}
+
+    def alias_targets(self) -> list[str]:
+        """Of all projects."""
+        return list(self.aliases.values())
 
     def captures(self, project: str | None) -> bool:
         """Whether chat completions of `project` are captured; None: the whole organization's, in the default one."""

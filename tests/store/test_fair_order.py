@@ -8,6 +8,7 @@ import pytest
 
 from luthier.store import Event, Store
 from luthier.store.fair_order import RunningJob, Start, WaitingJob, next_job, starts
+from luthier.store.job_priority import set_priority
 from luthier.types.common import now
 from luthier.types.errors import BadRequestError
 from store.test_store import JOB
@@ -113,18 +114,18 @@ def test_the_store_knows_what_a_project_trained(store: Store, monkeypatch: pytes
 
 def test_a_priority_can_be_changed_until_the_job_is_over(store: Store) -> None:
     first, second = _queued(store, "proj_one"), _queued(store, "proj_one", metadata={"team": "a"})
-    store.jobs.set_priority(second, 3)
+    set_priority(store.jobs, second, 3)
     assert store.jobs.retrieve(second).metadata == {"team": "a", "luthier:priority": "3"}
     assert store.job_queue.next_id("queued") == second
-    store.jobs.set_priority(second, -3)
+    set_priority(store.jobs, second, -3)
     assert store.job_queue.next_id("queued") == first
     assert store.jobs.events(second, limit=1, after=None).data[0].message == "The priority of the job is now -3"
     store.jobs.cancel(first)
     with pytest.raises(BadRequestError, match="already completed"):
-        store.jobs.set_priority(first, 1)
+        set_priority(store.jobs, first, 1)
     full = _queued(store, "proj_one", metadata={str(number): "" for number in range(16)})
     with pytest.raises(BadRequestError, match="16 pairs"):
-        store.jobs.set_priority(full, 1)
+        set_priority(store.jobs, full, 1)
 
 
 def test_a_leased_job_is_not_next(store: Store) -> None:

@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from luthier.cli.doctor_finding import Finding
+from luthier.cli.local import local_catalogue
 from luthier.cli.output import local_time
 from luthier.language import say
 
@@ -89,8 +90,8 @@ def keys(settings: Settings) -> Iterator[Finding]:
         if settings.is_loopback():
             yield Finding("keys", "ok", say("none: this machine only", "无：仅限本机"))
             return
-        text = say(f"none, and {settings.host} can be reached from other machines: the server will not start",
-                   f"无，而 {settings.host} 可从其他机器访问：服务器不会启动")  # fmt: skip
+        text = say("none, and other machines can reach the address of the server, which will not start",
+                   "无，而服务器的地址可从其他机器访问：服务器不会启动")  # fmt: skip
         yield Finding("keys", "error", text, "luthier keys create NAME")
         return
     text = say(f"{configured} of the settings, {managed} managed", f"设置中 {configured} 个，受管理的 {managed} 个")
@@ -104,7 +105,7 @@ def keys(settings: Settings) -> Iterator[Finding]:
 
 def kernels(settings: Settings) -> Iterator[Finding]:
     """How many are compiled already."""
-    folder = settings.cache / "kernels"
+    folder = local_catalogue().cache / "kernels"
     count = len(list(folder.glob("*.so")))
     text = say(f"{count} compiled in {folder}", f"{folder} 中已编译 {count} 个")
     none = say("none yet: the first job compiles them, in seconds", "还没有：首个任务会在几秒内编译")

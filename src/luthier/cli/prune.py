@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luthier.cli.local import local_store, settings_of
+from luthier.cli.local import local_catalogue, local_store, settings_of
 from luthier.cli.options import Options, data_options, pass_options
 from luthier.cli.output import format_bytes, note, print_json, print_table
 from luthier.language import say
@@ -44,7 +44,7 @@ def prune(options: Options, kinds: tuple[str, ...], yes: bool) -> None:
 
     settings = settings_of(options)
     with local_store(settings) as store:
-        leftovers = store.leftovers.find(settings.cache, list(settings.aliases.values()))
+        leftovers = store.leftovers.find(local_catalogue().cache, settings.alias_targets())
         listed = [leftover for leftover in leftovers if not kinds or leftover.kind in kinds]
         deleted: list[Leftover] = []
         if yes:

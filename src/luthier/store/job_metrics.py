@@ -46,6 +46,12 @@ class JobMetrics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def last_step_at(self, job_id: str) -> int:
+        """When the latest metrics event was recorded, in Unix seconds; 0 for none."""
+        query = select(func.max(events.c.created_at)).where(events.c.job_id == job_id, events.c.type == "metrics")
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
+
     def series(self, job_id: str, *, after: int, points: int) -> dict[str, Series]:
         """The metrics of steps above `after`; metrics without a value there are left out.
 

@@ -18,8 +18,7 @@ from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
 from luthier.store.webhooks import announce
 from luthier.store.work_queue import LeasedTable
-from luthier.types import job_options
-from luthier.types.common import MAX_PAIRS, new_id, now
+from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobEvent, JobStatus
 
@@ -135,18 +134,6 @@ class Jobs(Scoped):
         """A paused job returns to the queue. Raises as `cancel` does."""
         self._switch(job_id, ("paused",), "queued", "The job was resumed")
 
-    def set_priority(self, job_id: str, priority: int) -> None:
-        """Of an unfinished job, in its metadata, where everyone reads it. Raises as `cancel` does."""
-        job = self.get(job_id)
-        if job.status in FINAL:
-            message = f"Job has already completed: {job.id} is {job.status}."
-            raise BadRequestError(message, param="fine_tuning_job_id")
-        pairs = {**(job.metadata or {}), job_options.PRIORITY: str(priority)}
-        if len(pairs) > MAX_PAIRS:
-            message = f"The metadata of {job_id} have {MAX_PAIRS} pairs already; its priority would be one more."
-            raise BadRequestError(message, param="metadata", code="invalid_value")
-        self.record(job_id, Event(f"The priority of the job is now {priority}"), metadata=pairs)
-
     def _switch(self, job_id: str, allowed: tuple[JobStatus, ...], to: JobStatus, message: str) -> None:
         """The worker keeps its lease until its trainer has exited, so that no second trainer can start."""
         job = self.retrieve(job_id)
@@ -226,12 +213,6 @@ class Jobs(Scoped):
         """The latest step with a metrics event, 0 for none."""
         with self._database.read() as connection:
             return connection.scalar(select(func.max(events.c.step)).where(events.c.job_id == job_id)) or 0
-
-    def last_step_at(self, job_id: str) -> int:
-        """When the latest metrics event was recorded, in Unix seconds; 0 for none."""
-        query = select(func.max(events.c.created_at)).where(events.c.job_id == job_id, events.c.type == "metrics")
-        with self._database.read() as connection:
-            return connection.scalar(query) or 0
 
     def metrics(self, job_id: str) -> Sequence[dict[str, Any]]:
         """The data of every metrics event, by step."""

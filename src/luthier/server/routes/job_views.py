@@ -14,6 +14,7 @@ from luthier.server.http.pagination import Limit, list_page
 from luthier.server.model_resolver import display_name
 from luthier.server.state import State, StateDep
 from luthier.store import Job, Page
+from luthier.store.job_priority import set_priority as change_priority
 from luthier.types.common import ListPage
 from luthier.types.fine_tuning import JobEvent
 from luthier.types.job_views import JobMetrics, JobView, SetPriorityRequest
@@ -41,7 +42,7 @@ def set_priority(
 ) -> JobView:
     """Of a job that is not over. A running job keeps running; the priority counts if it has to wait again."""
     require_priority(caller, body.priority, "priority")
-    state.store.jobs.set_priority(job_id, body.priority)
+    change_priority(state.store.jobs, job_id, body.priority)
     return retrieve(job_id, state, lang)
 
 
