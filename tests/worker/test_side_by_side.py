@@ -15,7 +15,8 @@ from luthier.store import Event, Job, Store
 from luthier.types.errors import JobError
 from luthier.worker import Worker, WorkerContext
 from luthier.worker.handlers.job_handler import JobHandler
-from luthier.worker.side_by_side import TrainingMemory, threads_of_each
+from luthier.worker.side_by_side import TrainingMemory
+from luthier.worker.trainer_hardware import TrainerHardware
 from store.test_store import JOB
 
 GB = 1024**3
@@ -91,6 +92,6 @@ def test_a_job_waits_for_the_memory_of_those_that_start(
 
 def test_each_trainer_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    shares = [threads_of_each(Settings(concurrent_jobs=jobs)) for jobs in (1, 2, 3, 16)]
+    shares = [TrainerHardware.of(Settings(concurrent_jobs=jobs)).threads for jobs in (1, 2, 3, 16)]
     assert shares == [0, 4, 2, 1]
-    assert threads_of_each(Settings(concurrent_jobs=4, threads=3)) == 3
+    assert TrainerHardware.of(Settings(concurrent_jobs=4, threads=3)).threads == 3

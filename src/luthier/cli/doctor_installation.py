@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from luthier.cli.doctor_finding import Finding
-from luthier.cli.local import local_catalogue
+from luthier.cli.local import data_folder, local_catalogue
 from luthier.cli.output import local_time
 from luthier.language import say
 
@@ -29,19 +29,20 @@ _OTHERS = 0o077  # the permissions of group and others
 
 def permissions(settings: Settings) -> Iterator[Finding]:
     """Of the data folder and of what lies in it: writable by this user, closed to others."""
-    if not settings.data.is_dir():
+    data = data_folder(settings)
+    if not data.is_dir():
         return
-    inside = [settings.data, *settings.data.glob("*")]
+    inside = [data, *data.glob("*")]
     closed = [path for path in inside if not os.access(path, os.W_OK)]
     if closed:
         names = ", ".join(str(path) for path in closed[:3])
         text = say(f"not writable by this user: {names}", f"当前用户不可写：{names}")
         hint = say("Run as the user of the server, or give the folder back: chown -R USER",
                    "请以运行服务器的用户执行，或归还文件夹：chown -R USER")  # fmt: skip
-        yield Finding("permissions", "error", text, f"{hint} {settings.data}")
-    elif settings.data.stat().st_mode & _OTHERS:
+        yield Finding("permissions", "error", text, f"{hint} {data}")
+    elif data.stat().st_mode & _OTHERS:
         text = say("other users of this machine can look into the data folder", "本机的其他用户可以查看数据文件夹")
-        yield Finding("permissions", "warning", text, f"chmod 700 {settings.data}")
+        yield Finding("permissions", "warning", text, f"chmod 700 {data}")
     else:
         yield Finding("permissions", "ok", say("the data folder is this user's own", "数据文件夹只有当前用户可以访问"))
 
@@ -51,7 +52,7 @@ def database(settings: Settings) -> Iterator[Finding]:
     from luthier.store.database_state import DatabaseState
 
     try:
-        state = DatabaseState.of(settings.data)
+        state = DatabaseState.of(data_folder(settings))
     except sqlite3.Error as error:
         text = say(f"it cannot be read: {error}", f"无法读取：{error}")
         yield Finding("database", "error", text, say("Restore a backup: luthier restore BACKUP --data NEW_FOLDER",
@@ -82,7 +83,7 @@ def keys(settings: Settings) -> Iterator[Finding]:
     from luthier.store.database_state import DatabaseState
 
     try:
-        state = DatabaseState.of(settings.data)
+        state = DatabaseState.of(data_folder(settings))
     except sqlite3.Error:
         return  # the check of the database says so
     configured, managed = len(settings.api_keys), state.keys if state else 0
@@ -162,9 +163,9 @@ def sound_database(settings: Settings) -> Iterator[Finding]:
     from luthier.store.backup import DATABASE, has_tables
     from luthier.store.database_state import DatabaseState
 
-    if not has_tables(settings.data / DATABASE):
+    if not has_tables(data_folder(settings) / DATABASE):
         return
-    damage = DatabaseState.damage(settings.data)
+    damage = DatabaseState.damage(data_folder(settings))
     if damage:
         hint = say("Restore a backup: luthier restore BACKUP --data NEW_FOLDER",
                    "恢复备份：luthier restore 备份 --data 新文件夹")  # fmt: skip

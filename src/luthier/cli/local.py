@@ -47,6 +47,11 @@ def local_store(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
+def data_folder(settings: Settings) -> Path:
+    """Where the state of this machine's server is; it may not exist."""
+    return settings.data
+
+
 def trackers_folder(settings: Settings) -> Path:
     """What experiment trackers keep on this machine."""
     return settings.data / "trackers"

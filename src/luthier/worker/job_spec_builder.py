@@ -8,7 +8,7 @@ from luthier.training.job_spec import TRAIN, VALID, JobSpec
 from luthier.types.errors import CorruptDataError, JobError
 from luthier.types.names import TUNED
 from luthier.worker.context import WorkerContext
-from luthier.worker.side_by_side import threads_of_each
+from luthier.worker.trainer_hardware import TrainerHardware
 
 _FIXED_AT_START = ("lora_rank", "lora_alpha", "lora_targets", "definitions", "result_turns", "data_sha256")
 
@@ -24,7 +24,7 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
         raise JobError("model_not_available", f"The model {job.parent} does not exist any more.", "model")
     _verify(context, job, parent)
     options = job.options
-    rank = options.rank or settings.lora_rank
+    rank, hardware = options.rank or settings.lora_rank, TrainerHardware.of(settings)
     spec = JobSpec(
         base=str(context.catalogue.folder(job.base)),
         base_name=job.base,
@@ -35,9 +35,9 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
         validate_at=options.validate_at,
         early_stopping=options.early_stopping,
         parent=str(parent.adapter) if parent and not parent.standalone else None,
-        device=settings.device,
-        precision=settings.precision,
-        threads=threads_of_each(settings),
+        device=hardware.device,
+        precision=hardware.dtype,
+        threads=hardware.threads,
         definitions=settings.definitions,
         result_turns=settings.result_turns,
         cache=str(context.catalogue.cache),

@@ -1,30 +1,18 @@
 """Which jobs train side by side: as many as the settings say, while their memory fits into what is free."""
 
-import os
 from collections.abc import Collection
-from pathlib import Path
 
-from luthier.catalogue.rates import Rate, rate_key, read_rates
+from luthier.catalogue.rates import read_rates
 from luthier.hardware import available_memory
-from luthier.settings import Settings
 from luthier.store import Job
 from luthier.types import clock
 from luthier.weights import count_parameters
 from luthier.worker.context import WorkerContext
+from luthier.worker.trainer_hardware import TrainerHardware
 
 _PROGRAM_BYTES = 3 * 1024**3 // 2  # Python, PyTorch, and the activations of a micro-batch
 _LORA_BYTES_PER_WEIGHT, _FULL_BYTES_PER_WEIGHT = 4, 18
 _MARGIN = 1.1  # examples may be longer than those of the jobs that were measured
-
-
-def threads_of_each(settings: Settings) -> int:
-    """CPU threads of one trainer; 0 leaves the choice to PyTorch.
-
-    The same however many jobs train at the moment, so that a job that is resumed computes the same losses.
-    """
-    if settings.threads or settings.concurrent_jobs == 1:
-        return settings.threads
-    return max(1, (os.cpu_count() or 1) // settings.concurrent_jobs)
 
 
 class TrainingMemory:
@@ -35,12 +23,12 @@ class TrainingMemory:
     """
 
     def __init__(self, context: WorkerContext) -> None:
-        self._context = context
+        self._context, self._hardware = context, TrainerHardware.of(context.settings)
         self._started: dict[str, tuple[Job, float]] = {}  # by job id, with the time of its claim
 
     @property
     def most_jobs(self) -> int:
-        return self._context.settings.concurrent_jobs
+        return self._hardware.trainers
 
     def has_room(self, job: Job, running: Collection[str]) -> bool:
         """Whether `job` may train beside the jobs `running`; always without any."""
@@ -58,13 +46,9 @@ class TrainingMemory:
         if not self._context.catalogue.ready(job.base):  # the run reports it
             return _PROGRAM_BYTES
         folder, full = self._context.catalogue.folder(job.base), job.options.tuning == "full"
-        peaks = [rate.peak_memory_bytes or 0 for rate in self._rates(folder, full=full)]
+        rates = read_rates(self._context.catalogue.cache, self._hardware.rate_key(folder, full=full))
+        peaks = [rate.peak_memory_bytes or 0 for rate in rates]
         if any(peaks):
             return int(_MARGIN * max(peaks))
         per_weight = _FULL_BYTES_PER_WEIGHT if full else _LORA_BYTES_PER_WEIGHT
         return _PROGRAM_BYTES + per_weight * count_parameters(folder)
-
-    def _rates(self, folder: Path, *, full: bool) -> list[Rate]:
-        settings = self._context.settings
-        key = rate_key(folder, settings.device, settings.precision, threads_of_each(settings), full=full)
-        return read_rates(self._context.catalogue.cache, key)

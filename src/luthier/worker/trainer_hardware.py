@@ -1,0 +1,32 @@
+"""What of the machine a trainer computes on, where several train side by side."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from luthier.catalogue.rates import rate_key
+from luthier.settings import Settings
+
+
+class TrainerHardware(NamedTuple):
+    """`device` and `dtype` as the settings have them, `auto` included. `threads` 0: PyTorch chooses.
+
+    `trainers`: how many share the machine. Each has its part of the CPU's threads, however many run at the moment, so
+    that a job that is resumed computes the same losses.
+    """
+
+    device: str
+    dtype: str
+    threads: int
+    trainers: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "TrainerHardware":
+        threads, trainers = settings.threads, settings.concurrent_jobs
+        if threads == 0 and trainers > 1:
+            threads = max(1, (os.cpu_count() or 1) // trainers)
+        return cls(settings.device, settings.precision, threads, trainers)
+
+    def rate_key(self, base: Path, *, full: bool) -> str:
+        """Of training on a base model (`luthier.catalogue.rates`)."""
+        return rate_key(base, self.device, self.dtype, self.threads, full=full)
