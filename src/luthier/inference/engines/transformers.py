@@ -34,12 +34,9 @@ _UNSET = -1  # the active slot after PEFT has changed it
 class DynamicCaches:
     """A KVCache: a cache of transformers for each sequence. Prefixes are not shared."""
 
-    def __init__(self, config: Any, itemsize: int) -> None:
-        self._config = config
-        heads = getattr(config, "num_attention_heads", 0)
-        head_dim = getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0)
-        kv_heads = getattr(config, "num_key_value_heads", None) or heads
-        self._token_bytes = 2 * getattr(config, "num_hidden_layers", 0) * kv_heads * head_dim * itemsize
+    def __init__(self, config: Any, token_bytes: int) -> None:
+        """`token_bytes`: what all layers keep of a token."""
+        self._config, self._token_bytes = config, token_bytes
 
     def allocate(self, tokens: int, prefix: tuple[None, int] | None, *, private: bool) -> DynamicCache:
         return DynamicCache(config=self._config)  # layers differ in what they keep
@@ -115,10 +112,13 @@ class TransformersRunner(ModelRunner):
         """Raises BaseModelError."""
         self._device, dtype = hardware_of(options)
         model = load_base(base, dtype).to(self._device)
-        if reason := _decoding_error(model):
-            raise BaseModelError(f"The base model {base.name} cannot be served: {type(model).__name__} {reason}.")
+        try:
+            cache = _probe_cache(model)
+        except _UndecodableError as error:
+            message = f"The base model {base.name} cannot be served: {type(model).__name__} {error}."
+            raise BaseModelError(message) from error
         self.context_tokens: int = getattr(model.config, "max_position_embeddings", None) or 4096
-        self.kv_cache = DynamicCaches(model.config, dtype.itemsize)
+        self.kv_cache = DynamicCaches(model.config, _token_bytes(cache))
         self.adapters = PeftSlots(model, dtype, options.max_loras)
 
     def thread_context(self) -> AbstractContextManager[object]:
@@ -156,11 +156,15 @@ def _body(model: Any) -> Any:
     return causal.base_model
 
 
+class _UndecodableError(ValueError):
+    """What keeps a model from being served, as the predicate of a sentence."""
+
+
 @torch.inference_mode()
-def _decoding_error(model: Any) -> str | None:
-    """Why cached decoding does not compute what one pass over all tokens does; None if it does."""
+def _probe_cache(model: Any) -> DynamicCache:
+    """The cache of some tokens. Raises _UndecodableError where decoding with it does not compute what one pass does."""
     if "past_key_values" not in signature(model.forward).parameters:
-        return "keeps its state in a cache of its own kind"
+        raise _UndecodableError("keeps its state in a cache of its own kind")
     ids = torch.arange(_PROBE_TOKENS, device=model.device)[None] % model.config.vocab_size
     whole = model(input_ids=ids, use_cache=False).logits[0, -1].float()
     try:
@@ -168,7 +172,14 @@ def _decoding_error(model: Any) -> str | None:
         for part in ids.split([_PROBE_TOKENS - 2, 1, 1], dim=1):
             cached = model(input_ids=part, past_key_values=cache, use_cache=True).logits[0, -1].float()
     except (IndexError, KeyError, ValueError) as error:
-        return f"cannot decode with a cache ({error})"
+        raise _UndecodableError(f"cannot decode with a cache ({error})") from error
     limit = _MAX_DIFFERENCE.get(model.dtype, 0.1) * float(whole.abs().max())
-    same = float((cached - whole).abs().max()) <= limit
-    return None if same else "gives other logits when it decodes with a cache than in one pass"
+    if float((cached - whole).abs().max()) > limit:
+        raise _UndecodableError("gives other logits when it decodes with a cache than in one pass")
+    return cache
+
+
+def _token_bytes(cache: DynamicCache) -> int:
+    """What the attention layers of the probe keep, for each of its tokens; layers differ in their heads."""
+    kept = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
+    return sum(tensor.nbytes for tensor in kept if isinstance(tensor, torch.Tensor)) // _PROBE_TOKENS
