@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from data.test_families_table import CHINESE, PAGES
+from data.test_families_table import FAMILIES as TEMPLATES
 from families import FAMILIES, make_base
 from luthier.inference.options import EngineOptions
 from luthier.inference.registry import build_engine
@@ -26,6 +28,24 @@ def test_what_was_trained_is_what_is_served(tiny_base: Path, tmp_path: Path, nam
     report = check(lambda: engine, folder / "checkpoints" / last, "float32")
     engine.close()
     assert report.mean_difference < 1e-3
+
+
+def test_the_pages_say_how_each_family_is_trained_and_served() -> None:
+    """The last columns of the table in docs/models.md; the tests of tests/families.py are what they stand on."""
+    for page, words in zip(PAGES, ({}, CHINESE), strict=True):
+        rows = [line for line in page.read_text(encoding="utf-8").splitlines() if "/16 |" in line]
+        for family, (*_, architecture) in TEMPLATES.items():
+            (row,) = (line for line in rows if line.startswith(f"| {family} |"))
+            cells = [words.get(cell, cell) for cell in _trained_and_served(architecture)]
+            assert row.endswith(f"| {' | '.join(cells)} |"), family
+
+
+def _trained_and_served(architecture: str) -> tuple[str, str]:
+    if not architecture:
+        return "not tried", "not tried"
+    family = FAMILIES[architecture]
+    engine = "native" if family.fused else "batched" if family.batched else "transformers"
+    return "separate rows" if family.separate_rows else "packed", engine
 
 
 @pytest.fixture

@@ -84,8 +84,8 @@ class Template:
             raise RenderError(f"The base model's chat template refuses this conversation: {error}") from error
 
     def _with_reasoning(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The messages with their reasoning under the name that the template reads."""
-        if "reasoning_content" in self.text or "message.thinking" not in self.text:
+        """The messages with their reasoning also under the other name that templates read."""
+        if "message.thinking" not in self.text:
             return messages
         return [
             {**message, "thinking": message["reasoning_content"]} if message.get("reasoning_content") else message

@@ -76,8 +76,8 @@ class TurnComposer:
             block = messages[index + 1 : following]
             answer = _MarkedAnswer(messages[index], sentinel)
             text, between = self._answer(answer, block, answer_next or not is_last, thinks)
-            if self._opening.search(segments[-1].text):  # the prompt has opened the reasoning of this answer
-                text = text.removeprefix(self.marks.opening).lstrip("\n")
+            if self._thinks(messages[index]):
+                text = self._opened_once(text, segments[-1].text)
             segments += [Segment(text, index), Segment(between)]
         return segments
 
@@ -98,6 +98,15 @@ class TurnComposer:
 
     def _text(self, messages: Messages, tools: Tools = None, *, answer_next: bool = False, thinks: bool = False) -> str:
         return self._template.render(messages, tools, answer_next=answer_next, thinking=thinks, options=self._options)
+
+    def _opened_once(self, answer: str, prompt: str) -> str:
+        """An answer with reasoning, which either its prompt or itself opens: templates differ behind results."""
+        is_open, opens = self._opening.search(prompt), answer.startswith(self.marks.opening)
+        if is_open and opens:
+            return answer.removeprefix(self.marks.opening).lstrip("\n")
+        if not is_open and not opens and self._thinking_frame.opens_reasoning:
+            return f"{self.marks.opening}\n{answer}"
+        return answer
 
     def _prompt(self, messages: Messages, tools: Tools, thinks: bool) -> str:
         text = self._text(messages, tools, answer_next=True, thinks=thinks)
