@@ -214,7 +214,8 @@ class Settings(BaseSettings):
         ),
     )
     vllm_url: str | None = Field(
-        None, description="URL of a running vLLM server for the engine `vllm`. None: the engine starts one."
+        None,
+        description="URL of a running vLLM server, or of several replicas with commas between; None: one is started.",
     )
     vllm_api_key: SecretStr | None = Field(None, description="API key of the vLLM server, if it requires one.")
     vllm_command: str = Field(

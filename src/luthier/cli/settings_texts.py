@@ -72,7 +72,7 @@ CHINESE = {
     "`vllm` 使用 vLLM 服务器，见 docs/models.md；`echo` 原样返回提示，用于测试客户端。插件可以增加其他引擎。",
     "serving_weights": "引擎 native 的基座权重。full：保持原样；int8：8 位，读取的内存减半；auto：精度为 bfloat16、"
     "且一段文本的对数概率平均变化不超过 0.05 时用 8 位。",
-    "vllm_url": "引擎 `vllm` 使用的 vLLM 服务器的地址。不设置则由引擎自己启动。",
+    "vllm_url": "引擎 `vllm` 使用的 vLLM 服务器的地址；多个副本用逗号分隔。不设置则由引擎自己启动一个。",
     "vllm_api_key": "vLLM 服务器的 API 密钥（如果需要）。",
     "vllm_command": "启动 vLLM 的命令，vLLM 可以安装在另一个环境中。",
     "vllm_arguments": "传给 vLLM 的其他参数，例如 `--gpu-memory-utilization 0.8 --max-lora-rank 128`。",

@@ -22,6 +22,9 @@ class VllmAdapters:
         self._uses: Counter[Path] = Counter()
         self._lock = asyncio.Lock()
 
+    def has(self, adapter: Path) -> bool:
+        return adapter in self._names
+
     @asynccontextmanager
     async def model_name(self, adapter: Path | None) -> AsyncIterator[str]:
         """The model to request; the adapter stays loaded inside the context. Raises BaseModelError."""

@@ -1,4 +1,4 @@
-"""The vllm engine: a client of a vLLM server, started here for the base model or run by an operator.
+"""The vllm engine: a client of vLLM servers, one started here for the base model, or several run by an operator.
 
 vLLM schedules, caches prefixes and samples, so this is an Engine of its own and no ModelRunner.
 """
@@ -15,12 +15,14 @@ import httpx
 
 from luthier.inference.engine import EngineRequest, FinishReason, OnToken, Token
 from luthier.inference.engines.vllm import protocol
-from luthier.inference.engines.vllm.adapters import VllmAdapters
+from luthier.inference.engines.vllm.replicas import ReplicaPool, VllmReplica
 from luthier.inference.engines.vllm.server import VllmServer
 from luthier.inference.options import EngineOptions
 from luthier.inference.scheduling.fairness import AdmissionControl
 from luthier.inference.stream import GenerationStream
 from luthier.types.errors import APIError, BadRequestError, BaseModelError, UnavailableError
+
+_LOST_CONNECTION = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 
 
 class VllmStream(GenerationStream):
@@ -32,6 +34,11 @@ class VllmStream(GenerationStream):
         self.request = request
         self._release, self._lock = release, threading.Lock()
         self.work: Future[None] | None = None
+        self.has_begun = False  # a token was delivered
+
+    def deliver_token(self, token: Token) -> None:
+        self.has_begun = True
+        self.deliver(token)
 
     def finish(self, reason: FinishReason, error: Exception | None = None) -> None:
         """Later calls do nothing."""
@@ -59,14 +66,13 @@ class VllmEngine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="luthier-vllm", daemon=True)
         self._thread.start()
-        self._client = _client(options, self._server)
+        self._pool = ReplicaPool(_replicas(base, options, self._server))
         try:
-            model, context_tokens = self._run(_served_model(self._client, base, ours=self._server is not None)).result()
+            self.context_tokens: int = self._run(self._pool.connect()).result()
         except BaseException:
             self.close()
             raise
-        self.context_tokens: int = context_tokens
-        self._adapters = VllmAdapters(self._client, model, options.max_loras)
+        self._run(self._pool.watch())
 
     @property
     def idle(self) -> bool:
@@ -118,7 +124,7 @@ class VllmEngine:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._client.aclose()
+        await self._pool.close()
 
     async def _generate(self, stream: VllmStream) -> None:
         try:
@@ -131,27 +137,43 @@ class VllmEngine:
             stream.finish("cancelled")
 
     async def _stream_tokens(self, stream: VllmStream) -> FinishReason:
-        adapter = stream.request.adapter
-        async with self._adapters.model_name(adapter) as model:
-            body = protocol.completion_request(stream.request, model)
-            async with self._client.stream("POST", "/v1/completions", json=body) as response:
-                if response.is_success:
-                    return await _read_events(stream, response)
-                error = protocol.api_error(response.status_code, protocol.parse(await response.aread()))
-        if response.status_code == 404 and self._adapters.forget(adapter):  # vLLM has restarted
-            return await self._stream_tokens(stream)
-        raise error
+        """On another replica while the one that was chosen cannot be reached and nothing was delivered."""
+        unreachable: set[VllmReplica] = set()
+        while True:
+            async with self._pool.replica(stream.request.adapter, unreachable) as replica:
+                try:
+                    return await _stream_from(replica, stream)
+                except _LOST_CONNECTION as error:
+                    if len(self._pool.replicas) == 1:
+                        raise
+                    replica.mark_down(error)
+                    if stream.has_begun:
+                        raise
+                    unreachable.add(replica)
 
     async def _score(self, prompt: list[int], adapter: Path | None, top: int, start: int) -> list[Token]:
         try:
-            async with self._adapters.model_name(adapter) as model:
+            async with self._pool.replica(adapter) as replica, replica.adapters.model_name(adapter) as model:
                 body = protocol.score_request(prompt, model, top)
-                response = await self._client.post("/v1/completions", json=body)
+                response = await replica.client.post("/v1/completions", json=body)
         except httpx.HTTPError as error:
             raise _unreachable(error) from error
         if not response.is_success:
             raise protocol.api_error(response.status_code, protocol.parse(response.content))
         return protocol.scored_tokens(prompt, response.json()["choices"][0], top, start)
+
+
+async def _stream_from(replica: VllmReplica, stream: VllmStream) -> FinishReason:
+    adapter = stream.request.adapter
+    async with replica.adapters.model_name(adapter) as model:
+        body = protocol.completion_request(stream.request, model)
+        async with replica.client.stream("POST", "/v1/completions", json=body) as response:
+            if response.is_success:
+                return await _read_events(stream, response)
+            error = protocol.api_error(response.status_code, protocol.parse(await response.aread()))
+    if response.status_code == 404 and replica.adapters.forget(adapter):  # vLLM has restarted
+        return await _stream_from(replica, stream)
+    raise error
 
 
 async def _read_events(stream: VllmStream, response: httpx.Response) -> FinishReason:
@@ -174,39 +196,27 @@ def _deliver(stream: VllmStream, chunk: dict[str, Any]) -> FinishReason | None:
     for choice in chunk["choices"]:
         for token in protocol.chunk_tokens(choice, sampling.top_logprobs):
             if token.id not in sampling.stop_ids:
-                stream.deliver(token)
+                stream.deliver_token(token)
         if choice.get("finish_reason"):
             return "stop" if choice["finish_reason"] == "stop" else "length"
     return None
 
 
-def _client(options: EngineOptions, server: VllmServer | None) -> httpx.AsyncClient:
+def _replicas(base: Path, options: EngineOptions, server: VllmServer | None) -> list[VllmReplica]:
+    """The one that was started here, or those that the setting names."""
     if server is not None:
-        url, key = server.url, server.key
-    else:
-        url, key = (options.vllm.url or "").rstrip("/").removesuffix("/v1"), options.vllm.api_key or ""
+        return [VllmReplica(_client(server.url, server.key, is_own=True), base, options.max_loras, is_own=True)]
+    urls = [url.strip() for url in (options.vllm.url or "").split(",") if url.strip()]
+    key = options.vllm.api_key or ""
+    return [VllmReplica(_client(url, key, is_own=False), base, options.max_loras, is_own=False) for url in urls]
+
+
+def _client(url: str, key: str, *, is_own: bool) -> httpx.AsyncClient:
+    """Proxies of the environment apply to servers of an operator's."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    timeout = httpx.Timeout(600, connect=10)
-    return httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=server is None)
-
-
-async def _served_model(client: httpx.AsyncClient, base: Path, *, ours: bool) -> tuple[str, int]:
-    """The name of the server's model and its context in tokens. Raises BaseModelError."""
-    try:
-        response = await client.get("/v1/models")
-        response.raise_for_status()
-        model = next(model for model in response.json()["data"] if not model.get("parent"))
-        root = str(model.get("root") or model["id"])
-        if not ours and root != str(base) and Path(root).name.lower() not in base.name.lower():
-            raise BaseModelError(
-                f"vLLM at {client.base_url} serves {root}, not {base.name}. Start it with `vllm serve {base}`."
-            )
-        return str(model["id"]), int(model["max_model_len"])
-    except (httpx.HTTPError, StopIteration, ValueError, KeyError, TypeError) as error:
-        raise BaseModelError(
-            f"No vLLM answers at {client.base_url}: {error or type(error).__name__}. Check LUTHIER_VLLM_URL and "
-            "LUTHIER_VLLM_API_KEY, or leave them out to have one started."
-        ) from error
+    timeout, limits = httpx.Timeout(600, connect=10), httpx.Limits(max_connections=None)
+    base_url = url.rstrip("/").removesuffix("/v1")
+    return httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout, limits=limits, trust_env=not is_own)
 
 
 def _unreachable(error: Exception) -> UnavailableError:
