@@ -6,7 +6,7 @@ from the caller, in a `GraderContext`.
 
 from luthier.evaluation.graders.context import GraderContext, ModelReply, ModelRequest
 from luthier.evaluation.graders.failures import GraderFailure
-from luthier.evaluation.graders.run import grade
+from luthier.evaluation.graders.run import grade, run_grader
 from luthier.evaluation.graders.sandbox import SandboxUnavailableError
 from luthier.evaluation.graders.templates import Sample
 from luthier.evaluation.graders.validation import sub_graders, validate_grader
@@ -19,6 +19,7 @@ __all__ = [
     "Sample",
     "SandboxUnavailableError",
     "grade",
+    "run_grader",
     "sub_graders",
     "validate_grader",
 ]

@@ -76,11 +76,12 @@ def _templates(grader: ScoreModel | LabelModel) -> Iterator[tuple[str, str]]:
 def _messages(
     grader: ScoreModel | LabelModel, instructions: str, sample: Sample, data_item: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    filled = [{"role": message.role, "content": _text(message, sample, data_item)} for message in grader.input]
+    filled = [{"role": message.role, "content": message_text(message, sample, data_item)} for message in grader.input]
     return [{"role": "system", "content": instructions}, *filled]
 
 
-def _text(message: EvalItem, sample: Sample, data_item: dict[str, Any]) -> str:
+def message_text(message: EvalItem, sample: Sample, data_item: dict[str, Any]) -> str:
+    """The text of a message with its templates filled. Raises GraderFailure."""
     parts = message.content if isinstance(message.content, list) else [message.content]
     texts = []
     for part in parts:

@@ -21,21 +21,27 @@ from luthier.types.graders import (
 
 
 @dataclass
-class _Outcome:
+class Outcome:
+    """The reward of one grader; where it failed 0, with the flags of the failure and its message.
+
+    `replies`: of the models that it asked, also those that cannot be parsed.
+    """
+
     reward: float = 0.0
     flags: dict[str, Any] = field(default_factory=dict)
+    message: str = ""
     replies: list[ModelReply] = field(default_factory=list)
 
 
 def grade(grader: Grader, sample: Sample, data_item: dict[str, Any], context: GraderContext) -> RunGraderResponse:
     """Raises SandboxUnavailableError for a Python grader that cannot be isolated, which is not the grader's fault."""
     started = time.perf_counter()
-    parts: dict[str, _Outcome] = {}
+    parts: dict[str, Outcome] = {}
     if isinstance(grader, Multi):
-        parts = {name: _run(part, sample, data_item, context) for name, part in grader.named().items()}
+        parts = {name: run_grader(part, sample, data_item, context) for name, part in grader.named().items()}
         total = _combine(grader, parts)
     else:
-        total = _run(grader, sample, data_item, context)
+        total = run_grader(grader, sample, data_item, context)
     rewards = {name: part.reward for name, part in parts.items()}
     usage = _usage_by_model(total.replies)
     return RunGraderResponse(
@@ -54,9 +60,9 @@ def grade(grader: Grader, sample: Sample, data_item: dict[str, Any], context: Gr
     )
 
 
-def _combine(grader: Multi, parts: dict[str, _Outcome]) -> _Outcome:
+def _combine(grader: Multi, parts: dict[str, Outcome]) -> Outcome:
     """A part that failed counts as 0 in the formula, and its flags are set on the whole."""
-    total = _Outcome()
+    total = Outcome()
     for part in parts.values():
         total.flags |= part.flags
         total.replies += part.replies
@@ -67,13 +73,14 @@ def _combine(grader: Multi, parts: dict[str, _Outcome]) -> _Outcome:
     return total
 
 
-def _run(grader: SubGrader, sample: Sample, data_item: dict[str, Any], context: GraderContext) -> _Outcome:
-    outcome = _Outcome()
+def run_grader(grader: SubGrader, sample: Sample, data_item: dict[str, Any], context: GraderContext) -> Outcome:
+    """One grader that is not `multi`. Raises SandboxUnavailableError."""
+    outcome = Outcome()
     context = replace(context, replies=outcome.replies)
     try:
         outcome.reward = grader_type(grader.type).reward(grader, sample, data_item, context)
     except GraderFailure as error:
-        outcome.flags = error.flags
+        outcome.flags, outcome.message = error.flags, str(error)
     return outcome
 
 

@@ -5,6 +5,7 @@ Paths are looked up, never evaluated: a template reaches the data item and the s
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,14 +21,28 @@ _SAMPLE = ("output_text", "output_json", "output_tools", "choices")
 
 @dataclass(frozen=True)
 class Sample:
-    """A model's output: `text`, and `tools`, its tool calls in the form of `tool_calls`."""
+    """A model's output: `text`, and `tools`, its tool calls in the form of `tool_calls`.
+
+    `fields`: variables that it has beside those, or, where it has no output, alone.
+    """
 
     text: str
     tools: list[dict[str, Any]] = field(default_factory=list)
+    fields: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Sample":
+        """The output that a data source has, with any of `output_text`, `output_tools` and `choices`."""
+        message = _first_message(fields.get("choices"))
+        text = fields.get("output_text", _content(message.get("content")))
+        tools = fields.get("output_tools", message.get("tool_calls"))
+        return cls(text if isinstance(text, str) else "", tools if isinstance(tools, list) else [], fields)
 
     @cached_property
     def namespace(self) -> dict[str, Any]:
         """The variables of templates and Python graders; `output_json` exists only where the text is JSON."""
+        if self.fields is not None and not self.fields.keys() & {"output_text", "output_tools", "choices"}:
+            return dict(self.fields)
         message: dict[str, Any] = {"role": "assistant", "content": self.text}
         if self.tools:
             message["tool_calls"] = self.tools
@@ -35,7 +50,21 @@ class Sample:
         namespace: dict[str, Any] = {"output_text": self.text, "output_tools": self.tools, "choices": choices}
         with suppress(ValueError, RecursionError):
             namespace["output_json"] = json.loads(self.text)
-        return namespace
+        return namespace | dict(self.fields or {})
+
+
+def _first_message(choices: Any) -> dict[str, Any]:
+    """The message of the first choice; empty where there is none."""
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return message if isinstance(message, dict) else {}
+
+
+def _content(content: Any) -> Any:
+    """Text in parts as one text."""
+    if not isinstance(content, list):
+        return content
+    return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
 
 
 def fill(template: str, sample: Sample, data_item: dict[str, Any]) -> str:
@@ -47,7 +76,7 @@ def fill(template: str, sample: Sample, data_item: dict[str, Any]) -> str:
 
     def replacement(match: re.Match[str]) -> str:
         nonlocal added
-        value = _look_up(match[1].strip(), sample, data_item)
+        value = look_up(match[1].strip(), sample, data_item)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         added += len(text)
         if added > MAX_FILLED_CHARACTERS:
@@ -90,7 +119,8 @@ def _parse(path: str) -> tuple[str, list[str | int]]:
     return root[1], steps
 
 
-def _look_up(path: str, sample: Sample, data_item: dict[str, Any]) -> Any:
+def look_up(path: str, sample: Sample, data_item: dict[str, Any]) -> Any:
+    """The value of a variable. Raises GraderFailure."""
     try:
         root, steps = _parse(path)
     except ValueError as error:

@@ -7,12 +7,12 @@ from luthier.evaluation.graders.templates import path_error, paths
 from luthier.types.graders import Grader, Multi, SubGrader
 
 
-def validate_grader(grader: Grader) -> tuple[str, str] | None:
+def validate_grader(grader: Grader | SubGrader) -> tuple[str, str] | None:
     """(field, message) of the first problem; None for a valid grader."""
     return _multi_problem(grader) if isinstance(grader, Multi) else _problem(grader)
 
 
-def sub_graders(grader: Grader) -> list[SubGrader]:
+def sub_graders(grader: Grader | SubGrader) -> list[SubGrader]:
     """The parts of a `multi` grader; any other grader alone."""
     return list(grader.named().values()) if isinstance(grader, Multi) else [grader]
 

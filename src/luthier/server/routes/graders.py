@@ -1,6 +1,8 @@
 """`/v1/fine_tuning/alpha/graders`: runs a grader, or validates it."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import anyio
 from fastapi import APIRouter
@@ -24,31 +26,21 @@ from luthier.types.graders import (
     RunGraderRequest,
     RunGraderResponse,
     ScoreModel,
+    SubGrader,
     ValidateGraderRequest,
 )
 
 router = APIRouter(prefix="/v1/fine_tuning/alpha/graders", tags=["fine_tuning"], route_class=StrictRoute)
+Graded = TypeVar("Graded")
 
 
 @router.post("/run")
 async def run(body: RunGraderRequest, state: StateDep) -> RunGraderResponse:
     """An error during grading is part of the response: the reward is 0 and a flag is set."""
     await run_in_threadpool(check_grader, state, body.grader, "grader")
-    isolation = None if state.settings.python_graders == "off" else state.settings.python_graders
-    if isolation is None and any(part.type == "python" for part in sub_graders(body.grader)):
-        raise _not_available(
-            "Python graders are off on this server. Its operator can allow them with --python-graders."
-        )
-    context = GraderContext(
-        complete=lambda prompt: anyio.from_thread.run(complete, state, prompt),
-        embed=lambda texts: anyio.from_thread.run(embed, state, texts),
-        python=isolation,
-    )
+    context = grader_context(state, body.grader, "grader")
     grade_sample = partial(grade, body.grader, Sample(body.model_sample), body.item or {}, context)
-    try:
-        return await anyio.to_thread.run_sync(grade_sample, limiter=state.app.grader_threads)
-    except SandboxUnavailableError as error:
-        raise _not_available(str(error)) from error
+    return await in_grader_thread(state, grade_sample, "grader")
 
 
 @router.post("/validate", response_model_exclude_unset=True)
@@ -57,7 +49,28 @@ def validate(body: ValidateGraderRequest, state: StateDep) -> ValidateGraderRequ
     return body
 
 
-def check_grader(state: State, grader: Grader, param: str) -> None:
+def grader_context(state: State, grader: Grader | SubGrader, param: str) -> GraderContext:
+    """What graders need of the server. Raises PermissionDeniedError for a Python grader where those are off."""
+    isolation = None if state.settings.python_graders == "off" else state.settings.python_graders
+    if isolation is None and any(part.type == "python" for part in sub_graders(grader)):
+        message = "Python graders are off on this server. Its operator can allow them with --python-graders."
+        raise _not_available(message, param)
+    return GraderContext(
+        complete=lambda prompt: anyio.from_thread.run(complete, state, prompt),
+        embed=lambda texts: anyio.from_thread.run(embed, state, texts),
+        python=isolation,
+    )
+
+
+async def in_grader_thread(state: State, grade_sample: Callable[[], Graded], param: str) -> Graded:
+    """Raises PermissionDeniedError for a Python grader that this system cannot isolate."""
+    try:
+        return await anyio.to_thread.run_sync(grade_sample, limiter=state.app.grader_threads)
+    except SandboxUnavailableError as error:
+        raise _not_available(str(error), param) from error
+
+
+def check_grader(state: State, grader: Grader | SubGrader, param: str) -> None:
     """Raises BadRequestError for a grader that is invalid for every sample."""
     check_grader_form(grader, param)
     for part in sub_graders(grader):
@@ -68,7 +81,7 @@ def check_grader(state: State, grader: Grader, param: str) -> None:
                 raise BadRequestError(error.message, param=f"{param}.model", code="model_not_found") from None
 
 
-def check_grader_form(grader: Grader, param: str) -> None:
+def check_grader_form(grader: Grader | SubGrader, param: str) -> None:
     """As `check_grader`, without the models that grade."""
     problem = validate_grader(grader)
     if problem:
@@ -76,5 +89,5 @@ def check_grader_form(grader: Grader, param: str) -> None:
         raise BadRequestError(f"Invalid '{path}': {reason}.", param=path, code="invalid_grader")
 
 
-def _not_available(message: str) -> PermissionDeniedError:
-    return PermissionDeniedError(message, param="grader.type", code="python_grader_not_available")
+def _not_available(message: str, param: str) -> PermissionDeniedError:
+    return PermissionDeniedError(message, param=f"{param}.type", code="python_grader_not_available")

@@ -1,0 +1,169 @@
+"""Rows of a data source: an item with, where there is one, the answer that is to be graded.
+
+An answer has the form in which graders see it (`Sample.of`); beside it stands what the API shows of it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.data.examples.json_schema import violations
+from luthier.evaluation.graders import Sample
+from luthier.types.evals import ModelUsage, OutputSample, SampleMessage, SampleUsage
+from luthier.types.stored import StoredCompletion, StoredMessage
+
+
+@dataclass(frozen=True)
+class Row:
+    """`sample` is shown, `answer` is graded; both are None for an item without an answer."""
+
+    item: dict[str, Any]
+    answer: dict[str, Any] | None = None
+    sample: OutputSample | None = None
+
+
+def row_of(item: dict[str, Any], answer: dict[str, Any] | None) -> Row:
+    """A row of a file, or of a request."""
+    return Row(item, answer, None if answer is None else _sample_of_answer(answer))
+
+
+def row_of_completion(completion: StoredCompletion, messages: Sequence[StoredMessage]) -> Row:
+    """`item.input` holds the messages of the request."""
+    sent = [_chat_message(message) for message in messages]
+    answer = chat_answer(completion.model_dump(exclude_none=True))
+    parameters = {"temperature": completion.temperature, "top_p": completion.top_p, "seed": completion.seed}
+    return Row({"input": sent}, answer, chat_sample(sent, completion.model_dump(), parameters))
+
+
+def row_of_response(response: Mapping[str, Any], sent: list[dict[str, Any]]) -> Row:
+    """`item.input` holds the items of the request, after its instructions; `sent`: items without those."""
+    if response.get("instructions"):
+        sent = [{"role": "system", "content": response["instructions"]}, *sent]
+    return Row({"input": sent}, response_answer(response), response_sample(sent, response, response))
+
+
+def item_problem(schema: dict[str, Any], item: dict[str, Any]) -> str | None:
+    """How an item violates the schema of its eval, in words; None when it does not."""
+    violation = next(violations(schema, item), None)
+    if violation is None:
+        return None
+    path = f"item.{violation.path}" if violation.path else "item"
+    if violation.code == "argument_missing":
+        return f"'{path}' is missing"
+    if violation.code == "argument_unknown":
+        return f"'{path}' is not in the schema; it has {violation.expected or 'no fields'}"
+    return f"'{path}' is not as the schema says: {violation.expected}"
+
+
+def chat_answer(completion: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables that graders see of a chat completion."""
+    sample = Sample.of({"choices": completion["choices"]})
+    return {"output_text": sample.text, "output_tools": sample.tools, "choices": completion["choices"]}
+
+
+def response_answer(response: Mapping[str, Any]) -> dict[str, Any]:
+    """The same variables of a response."""
+    tools = [_tool_call(item) for item in response["output"] if item["type"] == "function_call"]
+    text = "".join(_text(item) for item in response["output"] if item["type"] == "message")
+    message: dict[str, Any] = {"role": "assistant", "content": text} | ({"tool_calls": tools} if tools else {})
+    choice = {"index": 0, "message": message, "finish_reason": _finish_reason(response, tools)}
+    return {"output_text": text, "output_tools": tools, "choices": [choice]}
+
+
+def chat_sample(
+    sent: Iterable[dict[str, Any]], completion: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> OutputSample:
+    """What the API shows of a chat completion; `parameters`: of its request."""
+    choice = completion["choices"][0]
+    return _sample(sent, [choice["message"]], choice.get("finish_reason") or "stop", completion, parameters)
+
+
+def response_sample(
+    sent: Iterable[dict[str, Any]], response: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> OutputSample:
+    """What the API shows of a response."""
+    [choice] = response_answer(response)["choices"]
+    return _sample(sent, [choice["message"]], choice["finish_reason"], response, parameters)
+
+
+def usage_of(sample: OutputSample) -> ModelUsage:
+    return ModelUsage(model_name=sample.model, invocation_count=1, **sample.usage.model_dump())
+
+
+def shown_message(message: Mapping[str, Any]) -> SampleMessage:
+    """A message of a chat, or an item of a response."""
+    if message.get("type") == "function_call":
+        return SampleMessage(role="assistant", content="", tool_calls=[_tool_call(message)])
+    if message.get("type") == "function_call_output":
+        return SampleMessage(role="tool", content=_text(message, "output"), tool_call_id=message.get("call_id"))
+    calls = {name: message.get(name) for name in ("tool_call_id", "tool_calls", "function_call")}
+    return SampleMessage(role=str(message.get("role", "assistant")), content=_text(message), **calls)
+
+
+def _sample_of_answer(answer: dict[str, Any]) -> OutputSample:
+    """Of an answer of a file, which may have any fields."""
+    sample = Sample.of(answer)
+    model = answer.get("model")
+    message = {"role": "assistant", "content": sample.text, "tool_calls": sample.tools or None}
+    return _sample([], [message], "stop", {"model": model if isinstance(model, str) else ""}, {})
+
+
+def _sample(
+    sent: Iterable[Mapping[str, Any]],
+    output: Iterable[Mapping[str, Any]],
+    finish_reason: str,
+    reply: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+) -> OutputSample:
+    max_tokens = parameters.get("max_completion_tokens") or parameters.get("max_output_tokens") or 0
+    numbers = {name: parameters[name] for name in ("temperature", "top_p", "seed") if parameters.get(name) is not None}
+    return OutputSample(
+        input=[shown_message(message) for message in sent],
+        output=[shown_message(message) for message in output],
+        finish_reason=finish_reason,
+        model=reply["model"],
+        usage=_usage(reply.get("usage") or {}),
+        max_completion_tokens=max_tokens,
+        **numbers,
+    )
+
+
+def _usage(usage: Mapping[str, Any]) -> SampleUsage:
+    """From the usage of a chat completion or of a response."""
+    sent, written = ("input", "output") if "input_tokens" in usage else ("prompt", "completion")
+    details = usage.get(f"{sent}_tokens_details") or {}
+    prompt_tokens, completion_tokens = usage.get(f"{sent}_tokens") or 0, usage.get(f"{written}_tokens") or 0
+    return SampleUsage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        total_tokens=prompt_tokens + completion_tokens,
+        cached_tokens=details.get("cached_tokens") or 0,
+    )
+
+
+def _chat_message(message: StoredMessage) -> dict[str, Any]:
+    """As it was sent."""
+    fields = message.model_dump(exclude_none=True, exclude={"id"})
+    if "content_parts" in fields:
+        fields["content"] = fields.pop("content_parts")
+    return fields
+
+
+def _tool_call(item: Mapping[str, Any]) -> dict[str, Any]:
+    function = {"name": item.get("name"), "arguments": item.get("arguments")}
+    return {"id": item.get("call_id"), "type": "function", "function": function}
+
+
+def _finish_reason(response: Mapping[str, Any], tools: list[dict[str, Any]]) -> str:
+    if response.get("status") == "incomplete":
+        return "length"
+    return "tool_calls" if tools else "stop"
+
+
+def _text(message: Mapping[str, Any], field: str = "content") -> str:
+    """Text, or the texts of parts, as one text."""
+    content = message.get(field)
+    if isinstance(content, list):
+        parts = (part for part in content if isinstance(part, dict))
+        return "".join(str(part.get("text") or part.get("refusal") or "") for part in parts)
+    return content if isinstance(content, str) else ""
