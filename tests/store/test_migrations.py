@@ -82,3 +82,15 @@ def test_a_step_that_fails_changes_nothing(old: Path, monkeypatch: pytest.Monkey
     with pytest.raises(Exception, match="duplicate column name: job_id"):
         Store(old)
     assert _tables(old) == before
+
+
+def test_tables_that_a_database_lacks_are_created(tmp_path: Path) -> None:
+    """New tables need no step: a database of this version from before evals, which had none."""
+    Store(tmp_path).close()
+    Store(tmp_path / "new").close()
+    with sqlite3.connect(tmp_path / "luthier.db") as connection:
+        for table in ("evals", "eval_runs", "eval_items"):
+            connection.execute(f"DROP TABLE {table}")
+    connection.close()
+    Store(tmp_path).close()
+    assert _tables(tmp_path) == _tables(tmp_path / "new")

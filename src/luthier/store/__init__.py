@@ -13,6 +13,9 @@ from luthier.store.blobs import FILES, Blobs
 from luthier.store.checksums import Checksums
 from luthier.store.conversations import Conversations
 from luthier.store.database import Database
+from luthier.store.eval_items import StoredItem
+from luthier.store.eval_runs import ClaimedRun, EvalRuns
+from luthier.store.evals import Evals, StoredEval
 from luthier.store.evaluations import ClaimedEvaluation, Evaluations
 from luthier.store.exports import Exports
 from luthier.store.files import Files
@@ -39,6 +42,7 @@ __all__ = [
     "AuditEntry",
     "ClaimedBatch",
     "ClaimedEvaluation",
+    "ClaimedRun",
     "Event",
     "FineTunedModel",
     "Job",
@@ -48,6 +52,8 @@ __all__ = [
     "Retention",
     "Store",
     "StoredEndpoint",
+    "StoredEval",
+    "StoredItem",
     "StoredKey",
     "unknown_cursor",
 ]
@@ -94,8 +100,8 @@ class Store:
     def release_dead_workers(self) -> None:
         """Ends the leases of workers on this data folder whose process has ended."""
         for worker_id in self.workers.collect_dead():
-            for queue in (self.jobs.queue, self.batches.queue, self.evaluations.queue, self.outbox.queue):
-                queue.release_worker(worker_id)
+            for part in (self.jobs, self.batches, self.evaluations, self.eval_runs, self.outbox):
+                part.queue.release_worker(worker_id)
 
     def delete_expired(self) -> None:
         """Deletes what has expired or was left by crashes, and folds the log into the database file."""
@@ -130,6 +136,14 @@ class Store:
     @property
     def conversations(self) -> Conversations:
         return Conversations(self._database).within(self.responses.project)
+
+    @property
+    def evals(self) -> Evals:
+        return Evals(self._database).within(self.evaluations.project)
+
+    @property
+    def eval_runs(self) -> EvalRuns:
+        return EvalRuns(self._database).within(self.evaluations.project)
 
     @property
     def permissions(self) -> Permissions:

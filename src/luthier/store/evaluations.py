@@ -123,16 +123,16 @@ class Evaluations(Scoped):
         row = self.queue.claim(owner, _OPEN, excluding=excluding, status="running", done=0, attempts=attempts)
         return _evaluation(row, ClaimedEvaluation) if row else None
 
-    def finish(self, evaluation_id: str, owner: str, status: EvaluationStatus, **values: Any) -> None:
+    def finish(self, row_id: str, owner: str, status: EvaluationStatus, **values: Any) -> None:
         """Changes nothing when the evaluation was cancelled or deleted, or is another worker's by now."""
         if status == "succeeded":
             values["done"] = evaluations.c.total
-        self.queue.transition(evaluation_id, ("running",), status, owner=owner, finished_at=now(), **values)
+        self.queue.transition(row_id, ("running",), status, owner=owner, finished_at=now(), **values)
 
-    def requeue(self, evaluation_id: str, owner: str) -> None:
+    def requeue(self, row_id: str, owner: str) -> None:
         """Undoes `claim`, for a worker that stops."""
         attempts = evaluations.c.attempts - 1
-        self.queue.transition(evaluation_id, ("running",), "queued", owner=owner, done=0, attempts=attempts)
+        self.queue.transition(row_id, ("running",), "queued", owner=owner, done=0, attempts=attempts)
 
     def _without_reports(self) -> Select[Any]:
         query = select(*_WITHOUT_REPORT)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, Table, select
+from sqlalchemy import Column, Connection, RowMapping, Select, Table, and_, or_, select
 
 from luthier.types.errors import BadRequestError
 
@@ -32,13 +32,20 @@ def fetch_page(
     limit: int,
     after: str | None,
     ascending: bool = False,
+    order_by: Column[Any] | None = None,
 ) -> Page[Item]:
-    """Up to `limit` rows after the row with id `after`. Raises BadRequestError for a cursor that does not exist."""
+    """Up to `limit` rows after the row with id `after`. Raises BadRequestError for a cursor that does not exist.
+
+    `order_by`: a column that goes before the order of creation.
+    """
+    seq, first = table.c.seq, table.c.seq if order_by is None else order_by
     if after is not None:
-        seq = connection.scalar(select(table.c.seq).where(table.c.id == after))
-        if seq is None:
+        cursor = connection.execute(select(seq, first.label("first")).where(table.c.id == after)).first()
+        if cursor is None:
             raise unknown_cursor(after)
-        query = query.where(table.c.seq > seq if ascending else table.c.seq < seq)
-    order = table.c.seq.asc() if ascending else table.c.seq.desc()
-    rows = connection.execute(query.order_by(order).limit(limit + 1)).mappings().all()
+        later_seq = seq > cursor.seq if ascending else seq < cursor.seq
+        later_first = first > cursor.first if ascending else first < cursor.first
+        query = query.where(or_(later_first, and_(first == cursor.first, later_seq)))
+    order = [column.asc() if ascending else column.desc() for column in (first, seq)]
+    rows = connection.execute(query.order_by(*order).limit(limit + 1)).mappings().all()
     return Page([build(row) for row in rows[:limit]], len(rows) > limit)

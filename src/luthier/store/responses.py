@@ -5,11 +5,24 @@ many turns is stored once, and ends where a response in its middle was deleted o
 too: it holds the items that it stands for.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Column, Connection, Integer, RowMapping, String, Table, delete, insert, select, update
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Integer,
+    RowMapping,
+    String,
+    Table,
+    delete,
+    insert,
+    not_,
+    select,
+    update,
+)
 
 from luthier.store.conversations import require_conversation
 from luthier.store.database import Database, key_columns, metadata, project_column
@@ -164,6 +177,30 @@ class Responses(Scoped):
             if too_long:
                 raise _too_long(too_long)
             return items_where(connection, of_chain)  # none of them was written before the one before it had ended
+
+    def ids(self, *, created_after: int | None, created_before: int | None) -> Sequence[str]:
+        """Of responses with an output, the newest first; the times are in Unix seconds."""
+        query = self._unexpired().where(responses.c.status.in_(("completed", "incomplete")))
+        if created_after is not None:
+            query = query.where(responses.c.created_at >= created_after)
+        if created_before is not None:
+            query = query.where(responses.c.created_at <= created_before)
+        with self._database.read() as connection:
+            ids = query.order_by(responses.c.seq.desc()).with_only_columns(responses.c.id)
+            return list(connection.scalars(ids))
+
+    def prompt(self, response_id: str) -> list[Item]:
+        """The items of its request, after all that it builds on as far as that is kept. Raises NotFoundError."""
+        with self._database.read() as connection:
+            row = self._row(connection, response_id)
+            try:
+                chain = self._chain(connection, response_id)
+            except (NotFoundError, BadRequestError):
+                chain = [row]
+            of_chain = items.c.response.in_([link["id"] for link in chain])
+            return items_where(
+                connection, of_chain, not_((items.c.response == response_id) & (items.c.side == "output"))
+            )
 
     def items_by_id(self, ids: Collection[str], param: str) -> dict[str, Item]:
         """Items of stored responses and of conversations by their ids. Raises NotFoundError."""
