@@ -114,7 +114,7 @@ def test_an_end_that_cannot_be_written_is_written_later(
             raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
         finish(*given, **named)
 
-    monkeypatch.setattr("luthier.worker.handlers.run_evaluation._RETRY_S", 0.05)
+    monkeypatch.setattr("luthier.worker.handlers.attempt._RETRY_S", 0.05)
     monkeypatch.setattr(scripted_server.store.evaluations, "finish", full)
     over = _over(scripted, _post(scripted, model="gpt-4o", validation_file=_file(scripted))["id"])
     assert (over["status"], len(tries)) == ("succeeded", 3)

@@ -273,17 +273,22 @@ class _Application:
             return httpx.Response(200, json={"id": completion_id, "usage": {"prompt_tokens": 1}})
 
 
-def _run_batch(store: Store) -> None:
-    """What a worker that starts does with a batch."""
+def request_context(store: Store, application: Callable[[asyncio.AbstractEventLoop], Any]) -> Any:
+    """The context of a worker that starts, whose requests go to `application`."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
-    context: Any = SimpleNamespace(
+    store.release_dead_workers()
+    return SimpleNamespace(
         store=store,
         settings=Settings(batch_concurrency=1),
-        application=_Application(store, loop),
+        application=application(loop),
         stop=threading.Event(),
     )
-    store.release_dead_workers()
+
+
+def _run_batch(store: Store) -> None:
+    """What a worker that starts does with a batch."""
+    context = request_context(store, partial(_Application, store))
     claim = BatchHandler(context).claim(f"{store.workers.register()}/batches", [])
     if claim:
         claim.run()

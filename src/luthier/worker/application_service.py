@@ -11,6 +11,7 @@ from luthier.store import Store
 from luthier.types.errors import APIError, NotFoundError
 from luthier.types.evaluations import ExampleLoss
 from luthier.worker.application import Application, LoopTask
+from luthier.worker.batch_output import read_response
 
 _CHECK_S = 0.2  # between looks at `stopped` while a response is awaited
 _CHECKPOINTS = 100
@@ -28,11 +29,11 @@ class ApplicationService:
         self._store = store.within(project)
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        return self._post("/v1/chat/completions", body)
+        return self.post("/v1/chat/completions", body)
 
     def losses(self, model: str, examples: Sequence[dict[str, Any]]) -> list[ExampleLoss]:
         try:
-            response = self._post("/v1/evaluations/losses", {"model": model, "examples": list(examples)})
+            response = self.post("/v1/evaluations/losses", {"model": model, "examples": list(examples)})
         except APIError as error:
             if error.code == "losses_not_available":
                 raise LossesNotAvailableError(error.message) from error
@@ -51,13 +52,15 @@ class ApplicationService:
         losses = [(point.step_number, point.metrics.get("full_valid_loss")) for point in points]
         return losses_by_epoch(losses, job.hyperparameters.get("n_epochs"))
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The response body. Raises APIError for the error that the application responded with."""
         response = self._send(path, body)
-        payload: Any = response.json()
-        if response.status_code == 200:
-            return dict(payload)
-        error = payload.get("error") or {}
+        status, payload = read_response(response)
+        if status == 200:
+            return payload
+        error = payload.get("error")
+        if not isinstance(error, dict):
+            error = {}
         raise APIError(str(error.get("message") or response.text), code=error.get("code"))
 
     def _send(self, path: str, body: dict[str, Any]) -> httpx.Response:

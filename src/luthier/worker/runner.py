@@ -11,6 +11,7 @@ from luthier.worker.context import WorkerContext
 from luthier.worker.handlers.deliver_webhook import WebhookHandler
 from luthier.worker.handlers.job_handler import JobHandler, train_job, validate_job
 from luthier.worker.handlers.run_batch import BatchHandler
+from luthier.worker.handlers.run_eval import EvalRunHandler
 from luthier.worker.handlers.run_evaluation import EvaluationHandler
 from luthier.worker.lane import Handler, Lane
 from luthier.worker.side_by_side import TrainingMemory
@@ -29,7 +30,7 @@ def job_handlers(context: WorkerContext) -> list[Handler]:
 
 def request_handlers(context: WorkerContext) -> list[Handler]:
     """Work that consists of requests: to the application, and to webhook endpoints."""
-    return [BatchHandler(context), EvaluationHandler(context), WebhookHandler(context)]
+    return [BatchHandler(context), EvaluationHandler(context), EvalRunHandler(context), WebhookHandler(context)]
 
 
 class Worker:

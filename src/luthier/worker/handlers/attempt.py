@@ -1,0 +1,110 @@
+"""One attempt at a row of requests, an evaluation or a run of an eval: its lease, its end, and what interrupts it."""
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from sqlalchemy.exc import OperationalError
+
+from luthier.store import LeasedTable
+from luthier.types.errors import APIError, LuthierError
+from luthier.worker.application_service import StoppedError
+from luthier.worker.context import WorkerContext
+from luthier.worker.lease import Lease
+
+_log = logging.getLogger(__name__)
+_RETRY_S = 5.0
+_MAX_ATTEMPTS = 3
+Written = TypeVar("Written")
+
+
+class Rows(Protocol):
+    """The part of the store that the row lies in. Neither method changes a row that is no longer the owner's."""
+
+    @property
+    def queue(self) -> LeasedTable: ...
+    def finish(self, row_id: str, owner: str, status: Any, **values: Any) -> None: ...
+    def requeue(self, row_id: str, owner: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """`attempts`: starts of the row, this one too, that count against it."""
+
+    row_id: str
+    attempts: int
+    owner: str
+
+
+class Attempt(ABC):
+    """`running`: the status of a row that is worked on. `noun`, `unit`: for the message about a worker that died."""
+
+    running: ClassVar[str] = "running"
+    noun: ClassVar[str]
+    unit: ClassVar[str]
+
+    def __init__(self, context: WorkerContext, rows: Rows, claimed: Claimed) -> None:
+        self._rows, self._stop, self.claimed = rows, context.stop, claimed
+        self._lost = threading.Event()  # cancelled, deleted, or another worker has it
+
+    @abstractmethod
+    def work(self) -> None:
+        """Does the work and calls `finish`. Raises StoppedError, and for a row that fails LuthierError."""
+
+    def run(self) -> None:
+        row_id, owner = self.claimed.row_id, self.claimed.owner
+        try:
+            with Lease(self._rows.queue, row_id, owner, (self.running,), lambda _: self._lost.set()):
+                if self.claimed.attempts > _MAX_ATTEMPTS:
+                    self._fail("worker_died", _DIED.format(noun=self.noun, unit=self.unit, attempts=_MAX_ATTEMPTS))
+                else:
+                    self._work()
+        except StoppedError:
+            pass
+        finally:
+            if self._stop.is_set():
+                self._rows.requeue(row_id, owner)
+            self._rows.queue.release(row_id, owner)
+
+    def _work(self) -> None:
+        try:
+            self.work()
+        except StoppedError:
+            raise
+        except Exception as error:
+            if not isinstance(error, LuthierError):
+                _log.exception("%s %s met an unexpected error", self.noun, self.claimed.row_id)
+            code = (error.code or error.type) if isinstance(error, APIError) else "evaluation_failed"
+            self._fail(code, str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}")
+
+    def _fail(self, code: str, message: str) -> None:
+        self.finish("failed", error={"code": code, "message": message})
+
+    def finish(self, status: str, **values: Any) -> None:
+        """Changes nothing when the row is no longer this worker's. Raises StoppedError before it is written."""
+        self.written(lambda: self._rows.finish(self.claimed.row_id, self.claimed.owner, status, **values))
+
+    def stopped(self) -> bool:
+        return self._stop.is_set() or self._lost.is_set()
+
+    def written(self, write: Callable[[], Written]) -> Written:
+        """What `write` returns. A full disk or a lock may be transient: it is tried again until it succeeds.
+
+        Raises StoppedError.
+        """
+        while True:
+            try:
+                return write()
+            except OperationalError:
+                _log.exception("%s %s cannot be written; it is tried again", self.noun, self.claimed.row_id)
+            if self._stop.wait(_RETRY_S) or self._lost.is_set():
+                raise StoppedError
+
+
+_DIED = (
+    "The worker died {attempts} times while it ran this {noun}, which is not started again. The log of the server or "
+    "worker may say why; fewer {unit} need less memory."
+)
