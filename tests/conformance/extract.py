@@ -22,6 +22,7 @@ _RESOURCES = [
     "completions",
     "embeddings",
     "batches",
+    "evals",
     "moderations",
 ]
 _PROSE = ("description", "example", "examples", "title", "summary", "tags", "externalDocs", "security")

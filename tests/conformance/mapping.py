@@ -1,4 +1,4 @@
-"""The whole difference between what the suites send and what the server gets: literal ids, and a few values.
+"""The whole difference between what suites and server send each other: literal ids, and a few values.
 
 OpenAI wrote the suites for a mock that checks types alone. Their ids are literals, which stand here for resources that
 exist; and a few of their values no server can obey, which become legal ones. Nothing else is touched.
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.seeds import Seeds
+from conformance.seeds import BASE, Seeds
 
 REMOVED, ANY, ABSENT = object(), object(), object()
 _FILE, _JOB = "file_id|string", "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
@@ -44,6 +44,18 @@ PATHS = [
     ("GET", "/webhook_endpoints/(?P<webhook_endpoint>whe_123)"),
     ("POST", "/webhook_endpoints/(?P<webhook_endpoint>whe_123)(/rotate_secret|/test)?"),
     ("DELETE", "/webhook_endpoints/(?P<new_webhook_endpoint>whe_123)"),
+    ("GET", "/evals/(?P<eval>eval_id)"),
+    ("POST", "/evals/(?P<eval>eval_id)(/runs)?"),
+    ("DELETE", "/evals/(?P<new_eval>eval_id)"),
+    ("GET", "/evals/(?P<failed_eval>eval_id)/runs"),
+    ("GET", "/evals/(?P<failed_eval>eval_id)/runs/(?P<failed_run>run_id)"),
+    ("POST", "/evals/(?P<eval>eval_id)/runs/(?P<new_run>run_id)(/cancel)?"),
+    ("DELETE", "/evals/(?P<eval>eval_id)/runs/(?P<new_run>run_id)"),
+    ("GET", "/evals/(?P<graded_eval>eval_id)/runs/(?P<graded_run>run_id)/output_items"),
+    (
+        "GET",
+        "/evals/(?P<graded_eval>eval_id)/runs/(?P<graded_run>run_id)/output_items/(?P<output_item>output_item_id)",
+    ),
     ("GET", "/models/(?P<model>gpt-6-astra|gpt-4o-mini)"),
     ("DELETE", "/models/(?P<new_model>ft:gpt-4o-mini:acemeco:suffix:abc123)"),
 ]
@@ -90,6 +102,16 @@ _PROMPTED = "POST /responses(/input_tokens|/compact)?"
 _TEXT = {"format": {"type": "text"}}
 _TOOL = {"type": "function", "name": "name", "parameters": {"type": "object"}}
 _STREAM = {"include_obfuscation": True, "include_usage": True}
+_CRITERIA = [
+    {
+        "input": [{"content": "content", "role": "user"}],
+        "labels": ["string"],
+        "model": BASE,
+        "name": "name",
+        "passing_labels": ["string"],
+        "type": "label_model",
+    }
+]
 VALUES = [
     Stand("GET .*", "after", ANY, REMOVED, "an id that is in no list"),
     Stand("GET /(files|batches|responses/.*|conversations/.*)", "limit", "0", "1", "the specification begins at 1"),
@@ -139,7 +161,20 @@ VALUES = [
     ),
     _id("POST /batches", "input_file_id", ("input_file_id", "string"), "batch_file"),
     Stand("POST /webhook_endpoints(/whe_123)?", "url", "https://", "webhook_url", "no host", seed=True),
+    Stand("POST /evals", "testing_criteria", ANY, _CRITERIA, "a role that is none, and a model that nobody has"),
     Stand("POST /embeddings", "encoding_format", "base64", "float", "strict mode refuses what the client asks for"),
+]
+
+
+# Method and path, a field of an answer that is null, and what the suites' types have in its place.
+ANSWERS = [
+    (
+        "POST",
+        "/evals/eval_id/runs(/run_id(/cancel)?)?",
+        "error",
+        {"code": "", "message": ""},
+        "null as at OpenAI, whose types have no null",
+    ),
 ]
 
 
@@ -169,6 +204,14 @@ class Mapping:
                 made[rule.field] = getattr(self._seeds, rule.becomes) if rule.seed else rule.becomes
         return {field: value for field, value in made.items() if value is not REMOVED}
 
+    def answer(self, method: str, path: str, answer: dict[str, Any]) -> dict[str, Any]:
+        """The body of an answer; `path` as the suite sent it."""
+        for index, (of, pattern, field, becomes, _why) in enumerate(ANSWERS):
+            if of == method and re.fullmatch(pattern, path) and answer.get(field, "") is None:
+                self.used[f"answer {index}"] += 1
+                answer = {**answer, field: becomes}
+        return answer
+
 
 def table(used: Counter[str]) -> Iterator[str]:
     """A line for each thing that was changed, with how often it was."""
@@ -177,3 +220,5 @@ def table(used: Counter[str]) -> Iterator[str]:
         yield f"{used[f'path {at}']:4}  {method} {shown}"
     for at, rule in enumerate(VALUES):
         yield f"{used[f'value {at}']:4}  {rule}"
+    for at, (method, path, field, becomes, why) in enumerate(ANSWERS):
+        yield f"{used[f'answer {at}']:4}  answer to {method} {path}: {field}=null -> {becomes} ({why})"

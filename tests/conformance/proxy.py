@@ -1,4 +1,4 @@
-"""A proxy between a suite and the server: requests pass through the mapping, answers come back as they are."""
+"""A proxy between a suite and the server: requests and answers pass through the mapping."""
 
 import json
 from collections.abc import Iterator
@@ -24,14 +24,17 @@ def mapped(url: str, seeds: Seeds, mapping: Mapping) -> Iterator[str]:
     with httpx.Client(base_url=url, timeout=60) as server:
 
         def answer(method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> Response:
-            name, path = f"{method} {path}", mapping.path(method, path)
+            sent, name, path = path, f"{method} {path}", mapping.path(method, path)
             if body and headers.get("content-type") == "application/json":
                 body = json.dumps(mapping.values(name, json.loads(body))).encode()
             asked = {"params": mapping.values(name, query), "headers": headers, "content": body}
             found = server.request(method, path, **asked)
             seeds.after(found)
             kept = {key: value for key, value in found.headers.items() if key not in _OWN}
-            return Response(found.content, found.status_code, kept)
+            content = found.content
+            if found.is_success and kept.get("content-type") == "application/json":
+                content = json.dumps(mapping.answer(method, sent, found.json())).encode()
+            return Response(content, found.status_code, kept)
 
         async def route(request: Request) -> Response:
             path = request.url.path.removeprefix("/v1")

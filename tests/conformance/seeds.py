@@ -173,6 +173,60 @@ class Seeds:
             input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h"
         ).id
 
+    # -- evals -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def eval(self) -> str:
+        return self.new_eval
+
+    @property
+    def new_eval(self) -> str:
+        criterion = {"type": "string_check", "name": "x", "input": "", "reference": "", "operation": "eq"}
+        config = {"type": "custom", "item_schema": {}}
+        return self._client.evals.create(data_source_config=config, testing_criteria=[criterion]).id
+
+    @property
+    def new_run(self) -> str:
+        """Takes long enough to be cancelled."""
+        return self._run(self.eval, "Hello", items=100)
+
+    @cached_property
+    def failed_eval(self) -> str:
+        return self.new_eval
+
+    @cached_property
+    def failed_run(self) -> str:
+        """With an error: the suites' types have one on every run."""
+        file = self._client.files.create(file=("items.jsonl", b"{}"), purpose="evals").id
+        source = {"type": "jsonl", "source": {"type": "file_id", "id": file}}
+        return self._ended(self.failed_eval, self._client.evals.runs.create(self.failed_eval, data_source=source).id)
+
+    @cached_property
+    def graded_eval(self) -> str:
+        return self.new_eval
+
+    @cached_property
+    def graded_run(self) -> str:
+        """Of an item with an error, a prompt beyond the context: the suites' types have one on every item."""
+        return self._ended(self.graded_eval, self._run(self.graded_eval, "Hello" * 10_000, items=1))
+
+    @cached_property
+    def output_item(self) -> str:
+        items = self._client.evals.runs.output_items.list(self.graded_run, eval_id=self.graded_eval)
+        return items.data[0].id
+
+    def _run(self, eval_id: str, text: str, items: int) -> str:
+        content = [{"item": {"text": text}}] * items
+        template = {"type": "template", "template": [{"role": "user", "content": "{{item.text}}"}]}
+        source = {"type": "file_content", "content": content}
+        data_source = {"type": "completions", "source": source, "model": BASE, "input_messages": template}
+        return self._client.evals.runs.create(eval_id, data_source=data_source).id
+
+    def _ended(self, eval_id: str, run_id: str) -> str:
+        while self._client.evals.runs.retrieve(run_id, eval_id=eval_id).status in ("queued", "in_progress"):
+            time.sleep(0.1)
+        return run_id
+
     # -- webhooks --------------------------------------------------------------------------------------------
 
     @property

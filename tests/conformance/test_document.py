@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from server.serving import Bare, bare_server
+from server.serving import Bare, bare_server, until
 from store.test_store import JOB
 from through_api import upload
 
@@ -49,6 +49,13 @@ def _known(bare: Bare) -> dict[str, list[str]]:
     responses = [client.responses.create(model="gpt-4o-mini", input="a").id for _ in range(3)]
     conversations = [client.conversations.create().id for _ in range(3)]
     items = client.conversations.items.create(conversations[0], items=[{"role": "user", "content": "a"}] * 3).data
+    criterion = {"type": "string_check", "name": "a", "input": "", "reference": "", "operation": "eq"}
+    config = {"type": "custom", "item_schema": {}}
+    evals = [client.evals.create(data_source_config=config, testing_criteria=[criterion]).id for _ in range(3)]
+    source = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}]}}
+    runs = [client.evals.runs.create(evals[0], data_source=source).id for _ in range(3)]
+    until(lambda: client.evals.runs.retrieve(runs[0], eval_id=evals[0]).status == "completed")
+    [item] = client.evals.runs.output_items.list(runs[0], eval_id=evals[0])
     hook = {"name": "a", "url": "http://localhost:9/", "event_types": ["batch.failed"]}
     return {
         "webhook_endpoint_id": [client.webhooks.create(**hook).id for _ in range(3)],
@@ -56,6 +63,9 @@ def _known(bare: Bare) -> dict[str, list[str]]:
         "previous_response_id": responses,
         "conversation_id": conversations,
         "item_id": [str(item.id) for item in items],
+        "eval_id": evals[:2],
+        "run_id": runs[:2],
+        "output_item_id": [item.id],
         "file_id": files[1:],
         "training_file": files,
         "validation_file": files,
@@ -110,7 +120,7 @@ def test_answers_are_as_documented(bare: Bare) -> None:
 
 def test_bodies_are_documented(bare: Bare) -> None:
     """Also those that routes read by hand. Every request with a body has its fields in the document."""
-    without = ("/cancel", "/pause", "/resume", "/repair", "/rotate")
+    without = ("/cancel", "/pause", "/resume", "/repair", "/rotate", "/runs/{run_id}")
     for path, operations in document(bare)["paths"].items():
         if "post" in operations and not path.endswith(without):
             [content] = operations["post"]["requestBody"]["content"].values()

@@ -34,6 +34,7 @@ AREAS = [
     ("completions", ["test_completions.py"], {"3.57.0": 40, "1.109.1": 40}),
     ("embeddings", ["test_embeddings.py"], {"3.57.0": 20, "1.109.1": 20}),
     ("batches", ["test_batches.py"], {"3.57.0": 80, "1.109.1": 80}),
+    ("evals", ["test_evals.py", "evals"], {"3.57.0": 260, "1.109.1": 260}),
     ("webhooks", ["test_webhooks.py", "webhooks"], {"3.57.0": 160, "1.109.1": 0}),
 ]
 SKIPPED = 3  # by the suites themselves: files.content with aiohttp, which their mock of HTTP does not know
