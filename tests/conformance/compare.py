@@ -142,8 +142,9 @@ def _of_operation(theirs: Theirs, operation: Schema, own: Schema, ours: Schema) 
     for media, content in operation.get("requestBody", {}).get("content", {}).items():
         accepts = _validator(own["requestBody"]["content"][media]["schema"], ours)
         yield from (where.removeprefix(".") for where in theirs.refused(content["schema"], "", accepts))
-    for media, content in operation["responses"].get("200", {}).get("content", {}).items():
-        answered = own["responses"]["200"]["content"].get(media)
+    status = next((code for code in ("200", "201") if code in operation["responses"]), "200")
+    for media, content in operation["responses"].get(status, {}).get("content", {}).items():
+        answered = own["responses"][status]["content"].get(media)
         if answered is None:
             yield f"answer: as {media}"
         else:

@@ -74,6 +74,24 @@ REASONS = [
         "按发送时的样子返回全部字段；schema 的规定也仅此而已。",
     ),
     (
+        "(GET|POST) /evals.*",
+        r"answer: (data\[\]\.)?(testing_criteria\[\]|data_source)\..*",
+        "Answered as they were sent, criteria each with an id; the schema says no more than that.",
+        "原样返回收到的内容，每个标准加上 id；schema 没有说明更多。",
+    ),
+    (
+        "POST /evals/{eval_id}/runs",
+        r"data_source \(type=\w+\)\.input_messages .*\(type=input_(image|file)\)",
+        "Models here read text.",
+        "这里的模型只读文本。",
+    ),
+    (
+        "POST /evals/{eval_id}/runs",
+        r"data_source \(type=responses\)\.sampling_params\.tools\[\].*",
+        "Functions alone are tools here, called by the model and run by the client.",
+        "这里的工具只有函数，由模型调用，由客户端执行。",
+    ),
+    (
         "POST /files",
         r"expires_after",
         "In a form its two fields are `expires_after[anchor]` and `expires_after[seconds]`, as OpenAI's clients send "
@@ -87,7 +105,7 @@ REASONS = [
         "以 `application/octet-stream` 返回文件的字节；OpenAI 也是这样。",
     ),
     (
-        "POST /fine_tuning/(alpha/graders/.*|jobs)",
+        "POST /(fine_tuning/(alpha/graders/.*|jobs)|evals)",
         r".*\(type=score_model\)\.range\[\]",
         "Two numbers, as OpenAI's text says; its schema has the bounds in the wrong place.",
         "按 OpenAI 的文字说明是两个数；其 schema 把上下限写错了位置。",
@@ -119,6 +137,7 @@ AREAS_IN_CHINESE = {
     "completions": "文本补全",
     "embeddings": "嵌入",
     "batches": "批处理",
+    "evals": "evals",
     "webhooks": "webhook",
 }
 HEADERS = {
@@ -149,6 +168,25 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str]] = [
         "functions",
         "The old form of `tools`; together they contradict one another.",
         "`tools` 的旧形式；两者同时出现会互相矛盾。",
+    ),
+    (
+        "/evals",
+        {
+            "data_source_config": {"type": "logs"},
+            "testing_criteria": [
+                {
+                    "type": "label_model",
+                    "name": "a",
+                    "model": "gpt-4o-mini",
+                    "input": [{"role": "king", "content": "a"}],
+                    "labels": ["a"],
+                    "passing_labels": ["a"],
+                }
+            ],
+        },
+        "testing_criteria[0].input[0].role",
+        "Models know the roles `user`, `assistant`, `system` and `developer`.",
+        "模型只认识 `user`、`assistant`、`system` 和 `developer` 四种角色。",
     ),
     (
         "/batches",

@@ -88,10 +88,20 @@ class AudioPart(Request):
 Part = str | Annotated[TextPart | ImagePart | AudioPart, Field(discriminator="type")]
 
 
+_ROLES = ("user", "assistant", "system", "developer")
+
+
+def _check_role(role: str) -> str:
+    """OpenAI's schema has any text here and its models take these."""
+    if role not in _ROLES:
+        raise ValueError(f"a role is one of {', '.join(_ROLES)}")
+    return role
+
+
 class EvalItem(Request):
     """A message to the model that grades; its text may hold templates."""
 
-    role: Literal["user", "assistant", "system", "developer"]
+    role: Annotated[str, AfterValidator(_check_role)]
     content: Part | list[Part]
     type: Literal["message"] | None = None
 
