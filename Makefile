@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast test-clients test-browser test-wheel wheel check docs setup base clients clean
+.PHONY: help quickstart test test-fast test-clients test-browser test-wheel test-container wheel check docs setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make test-fast    set up, then run the tests that need no torch, network, process or model (seconds)"
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
+	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
 	@echo "make check        set up, then ruff, codespell and mypy"
 	@echo "make test-wheel   build a wheel, install it into an empty environment, run its quickstart"
 	@echo "make docs         build the documentation as a site, into build/docs; broken links fail"
@@ -37,6 +38,10 @@ test-clients: setup
 test-browser: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	$(BIN)/python -m pytest -m browser tests/browser
+
+# The image of deploy/Dockerfile; as root, minutes, and 8 GB of disk.
+test-container: setup
+	$(BIN)/python -m pytest -m container tests/container
 
 # Needs g++ or clang++; without LUTHIER_BUILD_KERNELS the wheel is pure Python, and kernels are compiled where they run.
 wheel: setup

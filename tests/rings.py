@@ -27,6 +27,7 @@ RINGS = {
     "conformance": "OpenAI's own test suites, its Node client, schemathesis",
     "clients": "clients of other makers (`make test-clients`)",
     "browser": "Chromium (`make test-browser`)",
+    "container": "buildah (`make test-container`)",
 }
 _LIGHT = ("fast", "services")
 # Folders and files, relative to tests/, that are light unless one of their imports or fixtures needs torch.
@@ -50,8 +51,11 @@ _TORCH_FIXTURES = {"tiny_base", "real_base"}
 _TORCH_IMPORTS = re.compile(
     r"^(?:from|import) (?:torch|transformers|tiny|through_api|families|serving|training|export)\b", re.M
 )
-_RING_OF_MARK = {"browser": "browser", "clients": "clients", "slow": "base", "torch": "torch", "services": "services"}
-_FILE_MARK = re.compile(r"^pytestmark = pytest\.mark\.(services|slow|clients|browser)\b", re.M)
+_RING_OF_MARK = {
+    **{mark: mark for mark in ("browser", "clients", "container", "torch", "services")},
+    "slow": "base",
+}
+_FILE_MARK = re.compile(r"^pytestmark = pytest\.mark\.(services|slow|clients|browser|container)\b", re.M)
 # Audit events of what a fast test must not do.
 _SERVICE_EVENTS = frozenset(
     ("os.fork", "os.posix_spawn", "socket.bind", "socket.connect", "socket.getaddrinfo", "subprocess.Popen")
@@ -64,8 +68,8 @@ def _path_ring(path: Path) -> str:
     relative, text = path.relative_to(TESTS).as_posix(), path.read_text(encoding="utf-8")
     if relative.startswith("conformance/"):
         return "conformance"
-    if relative.startswith("browser/"):
-        return "browser"
+    if relative.startswith(("browser/", "container/")):
+        return relative.partition("/")[0]
     if not relative.startswith(_LIGHT_PATHS) or _TORCH_IMPORTS.search(text):
         is_model = relative.startswith(_MODEL_PATHS) and not relative.startswith(_NO_MODEL_PATHS)
         return "models" if is_model else "torch"
