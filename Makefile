@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast test-clients test-browser test-wheel test-container wheel check docs setup base clients clean
+.PHONY: help quickstart test test-fast test-clients test-browser test-wheel test-container wheel check audit docs setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
@@ -12,7 +12,8 @@ help:
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
 	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
-	@echo "make check        set up, then ruff, codespell and mypy"
+	@echo "make check        set up, then ruff, codespell, mypy and bandit"
+	@echo "make audit        set up, then look for known holes in what is installed (needs the network)"
 	@echo "make test-wheel   build a wheel, install it into an empty environment, run its quickstart"
 	@echo "make docs         build the documentation as a site, into build/docs; broken links fail"
 	@echo "make wheel        build a wheel with compiled kernels for all CPUs of this architecture, into dist"
@@ -60,6 +61,12 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
+
+# Sends names and versions of what is installed to PyPI's advisory database; not part of any other target.
+audit: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'
+	$(BIN)/pip-audit --skip-editable
 
 setup: $(VENV)/.installed
 
