@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from load import describe_machine
+from machine import describe_machine
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from luthier.data.rendering.renderer import Rendered

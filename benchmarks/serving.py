@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from load import busy_programs, describe_machine, hold_to_tier
+from machine import busy_programs, describe_machine, hold_to_tier
 from serving_llama import LlamaServer
 
 from luthier.catalogue import Catalogue

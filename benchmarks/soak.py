@@ -9,12 +9,9 @@ the end, how much the median of the last third lies above that of the third befo
 """
 
 import argparse
-import io
 import json
-import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +24,8 @@ from openai import BadRequestError, OpenAI
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "tests")]
+
+from local_server import resident_mb, serve_process, upload_pairs  # noqa: E402
 
 from tiny import make_tiny_base  # noqa: E402
 
@@ -81,7 +80,7 @@ class Load:
         assert self.client.embeddings.create(model=self.models[0], input=["one", "two"]).data
 
     def file(self) -> None:
-        file_id = _upload(self.client)
+        file_id = upload_pairs(self.client)
         assert self.client.files.content(file_id).read()
         self.client.files.delete(file_id)
 
@@ -97,15 +96,9 @@ def main() -> None:
     options = _arguments()
     with tempfile.TemporaryDirectory() as scratch:
         base = options.base or make_tiny_base(Path(scratch) / "tiny")
-        data = Path(scratch) / "data"
-        command = [sys.executable, "-m", "luthier", "serve", "--port", "0", "--data", str(data), "--base", str(base)]
-        small = os.environ | {"LUTHIER_PREFIX_CACHE_BYTES": str(PREFIXES)}
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=small)
-        try:
-            outcome = soak(_client(data), server.pid, options)
-        finally:
-            server.terminate()
-            server.wait()
+        settings = {"LUTHIER_BASE": str(base), "LUTHIER_PREFIX_CACHE_BYTES": str(PREFIXES)}
+        with serve_process(Path(scratch) / "data", settings) as (client, pid):
+            outcome = soak(client, pid, options)
     if options.json:
         options.json.write_text(json.dumps(outcome, indent=1) + "\n")
 
@@ -124,7 +117,7 @@ def soak(client: OpenAI, pid: int, options: argparse.Namespace) -> dict[str, Any
         except Exception as error:
             failed[f"{kind.__name__}: {error!r}"[:200]] += 1
         if (now - start) // 60 >= len(sizes):
-            sizes.append(_resident_mb(pid))
+            sizes.append(resident_mb(pid))
             print(f"{len(sizes) - 1:4} min {sizes[-1]:8.1f} MB  {requests.total()} requests", flush=True)
         time.sleep(max(0.0, now + 1 / options.rate - time.monotonic()))
     third = max(len(sizes) // 3, 1)
@@ -136,30 +129,12 @@ def soak(client: OpenAI, pid: int, options: argparse.Namespace) -> dict[str, Any
 
 
 def _tuned(client: OpenAI) -> str:
-    job = client.fine_tuning.jobs.create(model="gpt-3.5-turbo", training_file=_upload(client))
+    job = client.fine_tuning.jobs.create(model="gpt-3.5-turbo", training_file=upload_pairs(client))
     while job.status not in ("succeeded", "failed"):
         time.sleep(0.5)
         job = client.fine_tuning.jobs.retrieve(job.id)
     assert job.fine_tuned_model, job.error
     return job.fine_tuned_model
-
-
-def _upload(client: OpenAI) -> str:
-    turns = [[{"role": "user", "content": f"{n}"}, {"role": "assistant", "content": f"{n + 1}"}] for n in range(20)]
-    lines = "".join(json.dumps({"messages": pair}) + "\n" for pair in turns)
-    return client.files.create(file=("train.jsonl", io.BytesIO(lines.encode())), purpose="fine-tune").id
-
-
-def _client(data: Path) -> OpenAI:
-    """Of the server, once it is there."""
-    address = data / "server.json"
-    while not address.exists():
-        time.sleep(0.2)
-    return OpenAI(**json.loads(address.read_text()), max_retries=0, timeout=900)
-
-
-def _resident_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _arguments() -> argparse.Namespace:

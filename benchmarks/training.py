@@ -34,7 +34,7 @@ import torch
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tests")]
 
-from load import busy_programs, describe_machine, hold_to_tier  # noqa: E402
+from machine import busy_programs, describe_machine, hold_to_tier  # noqa: E402
 
 from luthier.catalogue import Catalogue  # noqa: E402
 from luthier.cli.svg_chart import Series, line_chart  # noqa: E402
