@@ -33,6 +33,7 @@ from luthier.cli.local import default_base, local_catalogue, settings_of
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import format_bytes, print_json, spinner, stdout_console
 from luthier.language import say
+from luthier.types.errors import LuthierError
 
 if TYPE_CHECKING:
     from luthier.settings import Settings
@@ -185,7 +186,6 @@ def _engine(settings: Settings) -> Iterator[Finding]:
 
     from luthier.inference.options import EngineOptions
     from luthier.inference.registry import select_engine
-    from luthier.types.errors import LuthierError
 
     device, precision = settings.hardware()
     threads = settings.threads or torch.get_num_threads()
@@ -216,17 +216,20 @@ def _contents(settings: Settings) -> Iterator[Finding]:
         return
     store = Store(settings.data)
     try:
-        results = list(store.checksums.verify_all())
+        results, database_errors = list(store.checksums.verify_all()), store.database_errors()
     finally:
         store.close()
     damaged = [path for path, intact in results if not intact]
-    remedy = say("Restore them: luthier restore BACKUP --data NEW_FOLDER", "恢复：luthier restore 备份 --data 新文件夹")
+    remedy = say("Restore a backup: luthier restore BACKUP --data NEW_FOLDER",
+                 "恢复备份：luthier restore 备份 --data 新文件夹")  # fmt: skip
+    for error in database_errors:
+        yield Finding("contents", "error", say(f"the database is damaged: {error}", f"数据库已损坏：{error}"), remedy)
     for path in damaged:
         text = say(f"{path} does not match its checksum", f"{path} 与校验和不符")
         yield Finding("contents", "error", text, remedy if path == damaged[-1] else "")
-    if not damaged:
-        yield Finding("contents", "ok", say(f"{len(results)} files match their checksums",
-                                            f"{len(results)} 个文件与校验和一致"))  # fmt: skip
+    if not damaged and not database_errors:
+        yield Finding("contents", "ok", say(f"the database is sound, and {len(results)} files match their checksums",
+                                            f"数据库完好，{len(results)} 个文件与校验和一致"))  # fmt: skip
 
 
 Check = Callable[["Settings"], Iterator[Finding]]
@@ -272,7 +275,8 @@ def _findings(check: Check, settings: Settings) -> list[Finding]:
     try:
         return list(check(settings))
     except Exception as error:
-        return [Finding(check.__name__.strip("_"), "error", f"{type(error).__name__}: {error}")]
+        text = str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}"
+        return [Finding(check.__name__.strip("_"), "error", text)]
 
 
 def _print(finding: Finding) -> None:

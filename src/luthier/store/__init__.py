@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
 
+from sqlalchemy.exc import DatabaseError
+
 from luthier.language import say
 from luthier.store.api_keys import ApiKeys, StoredKey
 from luthier.store.audit_log import AuditEntry, AuditLog
@@ -12,7 +14,7 @@ from luthier.store.batches import Batches, ClaimedBatch
 from luthier.store.blobs import FILES, Blobs
 from luthier.store.checksums import Checksums
 from luthier.store.conversations import Conversations
-from luthier.store.database import Database
+from luthier.store.database import Database, opening_error
 from luthier.store.eval_items import StoredItem
 from luthier.store.eval_runs import ClaimedRun, EvalRuns
 from luthier.store.evals import Evals, StoredEval
@@ -65,6 +67,7 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
+        """Raises LuthierError for a database that cannot be opened or is damaged, or is missing."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
         _require_database(folder)
@@ -79,8 +82,11 @@ class Store:
         self.webhooks = Webhooks(self._database)
         self.responses = Responses(self._database)
         self.workers = WorkerLocks(folder / "workers")
-        self.files.delete_orphans()
-        self.uploads.delete_orphans()
+        try:
+            self.files.delete_orphans()
+            self.uploads.delete_orphans()
+        except DatabaseError as error:
+            raise opening_error(folder / DATABASE, error.orig) from error
 
     def within(self, project: str | None) -> "Store":
         """The same store, scoped to `project`; None: all projects. Only the original store is closed."""
@@ -102,6 +108,10 @@ class Store:
         for worker_id in self.workers.collect_dead():
             for part in (self.jobs, self.batches, self.evaluations, self.eval_runs, self.outbox):
                 part.queue.release_worker(worker_id)
+
+    def database_errors(self) -> list[str]:
+        """What a check of the whole database finds."""
+        return self._database.integrity_errors()
 
     def delete_expired(self) -> None:
         """Deletes what has expired or was left by crashes, and folds the log into the database file."""

@@ -16,6 +16,7 @@ from typing import Any
 from luthier import __version__
 from luthier.language import say
 from luthier.store.checksums import Content
+from luthier.store.database import damage_error, opening_error
 from luthier.types.common import now
 from luthier.types.errors import LuthierError
 
@@ -46,7 +47,7 @@ def back_up(
     again, unless it is damaged there. Either backup may be deleted without the other.
 
     Raises:
-        LuthierError: No database in `data`, something in `target`, or no backup in `earlier`.
+        LuthierError: No database in `data` or a damaged one, something in `target`, or no backup in `earlier`.
         OSError: As the file system says it.
     """
     if not has_tables(data / DATABASE):
@@ -122,18 +123,27 @@ def _move_into_place(partial: Path, target: Path) -> None:
 
 
 def has_tables(database: Path) -> bool:
-    """Whether the file, or its write-ahead log, is a database of ours. False for no file."""
+    """Whether the file, or its write-ahead log, is a database of ours. False for no file. Raises LuthierError."""
     if not database.is_file():
         return False
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema'").fetchone())
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema'").fetchone())
+    except sqlite3.DatabaseError as error:
+        raise opening_error(database, error) from error
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    """A consistent copy with what the write-ahead log holds, in one file."""
-    with closing(sqlite3.connect(source, timeout=60)) as origin, closing(sqlite3.connect(target)) as copy:
-        origin.backup(copy)
-        copy.execute("PRAGMA journal_mode=DELETE")
+    """A consistent copy with what the write-ahead log holds, in one file. Raises LuthierError for a damaged one."""
+    try:
+        with closing(sqlite3.connect(source, timeout=60)) as origin, closing(sqlite3.connect(target)) as copy:
+            origin.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+            [problem] = copy.execute("PRAGMA integrity_check(1)").fetchone()
+            if problem != "ok":
+                raise damage_error(source, problem)
+    except sqlite3.DatabaseError as error:
+        raise opening_error(source, error) from error
     target.chmod(0o600)
 
 

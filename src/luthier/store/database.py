@@ -4,6 +4,7 @@ SQLite in WAL mode: readers never wait for writers, and a write transaction take
 (`BEGIN IMMEDIATE`), so that a guarded `UPDATE` and its event are atomic.
 """
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,13 +31,16 @@ from sqlalchemy import (
     inspect,
     select,
 )
+from sqlalchemy.exc import DatabaseError
 
+from luthier.language import say
 from luthier.store.migrations import SCHEMA_VERSION, migrate
-from luthier.types.errors import UnavailableError
+from luthier.types.errors import LuthierError, UnavailableError
 from luthier.types.projects import DEFAULT_PROJECT
 
 metadata = MetaData()
 _BUSY_TIMEOUT_MS = 60_000  # how long a statement waits for another process's lock
+_MAX_INTEGRITY_ERRORS = 5
 _MAX_WAITING_WRITES = 24  # fewer than the threads that answer requests, so that reads go on while writes wait
 # Set while a request is answered: where too many writes wait already, the next one is refused instead of waiting.
 refuse_when_busy: ContextVar[bool] = ContextVar("refuse_when_busy", default=False)
@@ -139,23 +143,58 @@ checkpoints = Table(
 )
 
 
+def is_damaged(error: BaseException | None) -> bool:
+    """Whether SQLite found that the file is no database, or that its pages contradict each other."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extension
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def damage_error(path: Path, cause: object) -> LuthierError:
+    return LuthierError(
+        say(
+            f"The database {path} is damaged: {cause}. Restore a backup: luthier restore BACKUP --data NEW_FOLDER",
+            f"数据库 {path} 已损坏：{cause}。请恢复备份：luthier restore 备份 --data 新文件夹",
+        )
+    )
+
+
+def opening_error(path: Path, error: BaseException | None) -> LuthierError:
+    """`error`: the one of SQLite."""
+    if is_damaged(error):
+        return damage_error(path, error)
+    return LuthierError(
+        say(
+            f"The database {path} cannot be opened: {error}. Its folder must be writable and have free space, and no "
+            "other program may hold it locked.",
+            f"无法打开数据库 {path}：{error}。它所在的文件夹必须可写、有剩余空间，并且没有被其他程序锁定。",
+        )
+    )
+
+
 class Database:
     """One database file, shared by threads and by processes of one machine."""
 
     def __init__(self, path: Path) -> None:
+        """Raises LuthierError for a file that cannot be opened or is damaged, and for one of a later release."""
         self._engine = create_engine(
             f"sqlite:///{path}", connect_args={"timeout": 60, "check_same_thread": False}, pool_size=8, max_overflow=32
         )
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
         self._writes = threading.BoundedSemaphore(_MAX_WAITING_WRITES)
+        try:
+            self._create_tables(path)
+        except DatabaseError as error:
+            raise opening_error(path, error.orig) from error
+        path.chmod(0o600)  # the folder may have been there before, readable by others
+
+    def _create_tables(self, path: Path) -> None:
         with self.write() as connection:
             if inspect(connection).has_table("schema"):
                 migrate(connection, path)
             metadata.create_all(connection)
             if connection.scalar(select(schema.c.version)) is None:
                 connection.execute(insert(schema).values(version=SCHEMA_VERSION))
-        path.chmod(0o600)  # the folder may have been there before, readable by others
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -176,6 +215,17 @@ class Database:
                 yield connection
         finally:
             self._writes.release()
+
+    def integrity_errors(self) -> list[str]:
+        """What SQLite's check of the whole file finds; empty for a sound one. Reads every page."""
+        try:
+            with self.read() as connection:
+                rows = connection.exec_driver_sql(f"PRAGMA integrity_check({_MAX_INTEGRITY_ERRORS})").scalars().all()
+        except DatabaseError as error:
+            if not is_damaged(error.orig):
+                raise
+            return [str(error.orig)]
+        return [str(row) for row in rows if row != "ok"]
 
     def fold_in_log(self) -> None:
         """Moves what the write-ahead log holds into the database file, as far as no reader is in the way."""

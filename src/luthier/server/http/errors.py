@@ -6,15 +6,17 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from luthier.server.http.pydantic_errors import validation_error
+from luthier.store.database import is_damaged
 from luthier.types.errors import (
     APIError,
     BadRequestError,
     BaseModelError,
+    CorruptDataError,
     InsufficientStorageError,
     RenderError,
     UnavailableError,
@@ -63,6 +65,9 @@ def as_api_error(error: Exception, request: Request | None = None) -> APIError:
             return _request_validation_error(error, request)
         case OperationalError() | OSError() if storage_error := _storage_error(error):
             return storage_error
+        case DatabaseError() if is_damaged(error.orig):
+            _log.error("the database is damaged: %s", error.orig)
+            return CorruptDataError("The server's database is damaged; its operator has to restore a backup.")
         case HTTPException() if isinstance(error.__cause__, APIError):
             return error.__cause__
         case HTTPException():
