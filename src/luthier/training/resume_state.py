@@ -5,14 +5,16 @@ adapter's initial weights. So this is the complete state: a resumed job computes
 uninterrupted one.
 """
 
+import hashlib
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from luthier.training.durable_files import flush, write_safetensors
 
@@ -70,6 +72,10 @@ class Progress:
         )
 
 
+class DamagedStateError(Exception):
+    """A saved state is not what was written."""
+
+
 class ResumeState:
     """Saves and restores `progress`, the parameters and the optimizer of one job folder."""
 
@@ -96,7 +102,9 @@ class ResumeState:
             flush(self._events)
         self._path.parent.mkdir(exist_ok=True)
         new = self._path.with_suffix(".new")
-        write_safetensors(self._tensors(), new, {"luthier": self.progress.to_json()})
+        tensors, progress = self._tensors(), self.progress.to_json()
+        checksum = _checksum(progress, ((name, tensors[name]) for name in sorted(tensors)))
+        write_safetensors(tensors, new, {"luthier": progress, "sha256": checksum})
         flush(new)
         new.replace(self._path)
         self._saved_at = time.monotonic()
@@ -111,22 +119,48 @@ class ResumeState:
         return tensors
 
     def restore(self) -> bool:
-        """False when there is no saved state. Raises SafetensorError for a damaged file.
+        """False when there is no saved state. Raises DamagedStateError, before anything is restored.
 
         The token budget never grows above the present one: less memory may be free than when the state was saved.
         """
         if not self._path.exists():
             return False
-        with safe_open(self._path, framework="pt") as file:
-            progress = Progress.from_json(file.metadata()["luthier"])
-            for name, parameter in self._parameters.items():
-                with torch.no_grad():
-                    parameter.copy_(file.get_tensor(f"value:{name}"))
-                moments: dict[str, Any] = {
-                    moment: file.get_tensor(f"{moment}:{name}").to(parameter.device) for moment in _MOMENTS
-                }
-                step = torch.tensor(float(progress.step), device=parameter.device)
-                self._optimizer.state[parameter] = {"step": step, **moments}
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                progress = _verified_progress(file)
+                self._restore_tensors(file, progress.step)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise DamagedStateError(str(error)) from error
         progress.micro_batch_tokens = min(progress.micro_batch_tokens, self.progress.micro_batch_tokens)
         self.progress = progress
         return progress.step > 0
+
+    def _restore_tensors(self, file: Any, last_step: int) -> None:
+        for name, parameter in self._parameters.items():
+            with torch.no_grad():
+                parameter.copy_(file.get_tensor(f"value:{name}"))
+            moments: dict[str, Any] = {
+                moment: file.get_tensor(f"{moment}:{name}").to(parameter.device) for moment in _MOMENTS
+            }
+            step = torch.tensor(float(last_step), device=parameter.device)
+            self._optimizer.state[parameter] = {"step": step, **moments}
+
+
+def _verified_progress(file: Any) -> Progress:
+    """Raises ValueError for content that does not match its checksum; files of earlier releases have none."""
+    metadata: dict[str, str] = file.metadata()
+    names = sorted(file.keys())
+    if "sha256" in metadata:
+        checksum = _checksum(metadata["luthier"], ((name, file.get_tensor(name)) for name in names))
+        if checksum != metadata["sha256"]:
+            raise ValueError("it does not match its checksum")
+    return Progress.from_json(metadata["luthier"])
+
+
+def _checksum(progress: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """SHA-256 of progress, names and bytes; one tensor is in memory at a time."""
+    digest = hashlib.sha256(progress.encode())
+    for name, tensor in tensors:
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

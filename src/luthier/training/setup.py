@@ -4,7 +4,6 @@ from pathlib import Path
 from threading import Event
 
 import torch
-from safetensors import SafetensorError
 
 from luthier.arch.model_config import load_config
 from luthier.base_config import context_tokens
@@ -23,7 +22,7 @@ from luthier.training.kernels import bindings
 from luthier.training.model import TrainedModel
 from luthier.training.objectives import Objective, Preference, Supervised
 from luthier.training.protocol import Emit
-from luthier.training.resume_state import Progress, ResumeState
+from luthier.training.resume_state import DamagedStateError, Progress, ResumeState
 from luthier.training.trainer import OptimizerStep, Trainer
 from luthier.training.training_data import TrainingData
 
@@ -137,7 +136,7 @@ def _objective(
 def _restore(resume_state: ResumeState, emit: Emit) -> None:
     try:
         restored = resume_state.restore()
-    except SafetensorError as error:
+    except DamagedStateError as error:
         emit(protocol.ResumeStateUnreadable(error=str(error)))
         return
     if restored:
