@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
-from luthier.catalogue.licence import gguf_licence, licence_of
+from luthier.catalogue.gguf_header import read_header
+from luthier.catalogue.licence import licence_of
 
 
 @pytest.mark.parametrize(
@@ -39,4 +40,4 @@ def test_a_gguf_states_it_in_its_metadata(tmp_path: Path, licence: str) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    assert gguf_licence(tmp_path / "model.gguf") == licence
+    assert read_header(tmp_path / "model.gguf").licence == licence

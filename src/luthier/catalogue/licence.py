@@ -1,8 +1,7 @@
-"""The licence of a base model as its own files state it: the model card's front matter, or the metadata of a GGUF."""
+"""The licence of a base model as its model card's front matter states it."""
 
 import re
 from pathlib import Path
-from typing import Any
 
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
 _ENTRY = re.compile(r"^(license_name|license):[ \t]*[\"']?([^\"'\n]+?)[\"']?[ \t]*$", re.MULTILINE)
@@ -18,11 +17,3 @@ def licence_of(folder: Path) -> str:
         return ""
     entries = dict(_ENTRY.findall(front_matter[1])) if front_matter else {}
     return str(entries.get("license_name") or entries.get("license", ""))
-
-
-def gguf_licence(file: Path) -> str:
-    """Empty where the file does not say."""
-    from gguf import GGUFReader
-
-    field: Any = GGUFReader(file).get_field("general.license")
-    return str(field.contents()) if field else ""

@@ -14,14 +14,16 @@ from luthier.catalogue.bundled_base import run_conversion
 from luthier.catalogue.compatibility import check_folder, has_weights
 from luthier.catalogue.download import Progress, download, place_copy, shares_disk
 from luthier.catalogue.file_filter import reject_split_gguf, select_files
+from luthier.catalogue.gguf_header import read_header
 from luthier.catalogue.hub_cache import cached_file, cached_repository, is_offline
-from luthier.catalogue.licence import gguf_licence, licence_of
+from luthier.catalogue.licence import licence_of
 from luthier.catalogue.local_models import LocalModel, LocalModels
 from luthier.language import current, say
 from luthier.settings import Settings
 from luthier.types.errors import BaseModelError
 
 _RESERVED_BYTES = 512 * 1024**2  # disk space that a pull leaves free
+_CONVERTED_BYTES = 2  # of a weight, in bfloat16
 
 
 def pull_model(
@@ -174,7 +176,8 @@ class _Pull:
     def _convert(self, gguf: Path, model: LocalModel, staging: Path) -> LocalModel:
         shutil.rmtree(staging, ignore_errors=True)
         staging.parent.mkdir(parents=True, exist_ok=True)
-        self._check_disk(staging.parent, _converted_bytes(gguf))
+        header = read_header(gguf)
+        self._check_disk(staging.parent, _CONVERTED_BYTES * header.parameters)
         self._notify(
             say(
                 "Converting the weights to safetensors, once; this may take a minute",
@@ -183,7 +186,7 @@ class _Pull:
         )
         run_conversion(gguf, staging)
         architecture = check_folder(staging, self._name)
-        licence = model.licence or gguf_licence(gguf)
+        licence = model.licence or header.licence
         added = self._add(staging, replace(model, licence=licence, architecture=architecture, path=staging))
         if gguf.parent.parent == staging.parent:  # the download, which is no longer needed
             shutil.rmtree(gguf.parent)
@@ -253,18 +256,6 @@ def _has_template(folder: Path) -> bool:
         return "chat_template" in json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-
-
-def _converted_bytes(gguf: Path) -> int:
-    """Size of the weights in bfloat16. Raises BaseModelError if the file is not GGUF."""
-    from gguf import GGUFReader
-
-    try:
-        return sum(2 * int(tensor.n_elements) for tensor in GGUFReader(gguf).tensors)
-    except (OSError, ValueError, IndexError, KeyError) as error:
-        raise BaseModelError(
-            say(f"{gguf.name} is not a readable GGUF file: {error}", f"{gguf.name} 不是可读的 GGUF 文件：{error}")
-        ) from error
 
 
 def _no_weights(path: Path) -> str:
