@@ -38,7 +38,7 @@ def bounded(schema: Any) -> Any:
 def _bounds(schema: dict[str, Any]) -> dict[str, Any]:
     """The keywords that bound a schema's own numbers; none where it has such keywords, or no numbers."""
     types = schema.get("type")
-    names = set(types) if isinstance(types, list) else {types}
+    names = {name for name in (types if isinstance(types, list) else [types]) if isinstance(name, str)}
     if not names & {"integer", "number"} or schema.keys() & _EXACT_KEYWORDS:
         return {}
     lower = _own(schema, "minimum", "exclusiveMinimum")
