@@ -12,6 +12,8 @@ help:
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
 	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
+	@echo "make crashtest    set up, then kill a server 260 times under load and look for what is lost (20 minutes)"
+	@echo "make fuzz         set up, then try a million mutated inputs on parsers and routes (an hour)"
 	@echo "make check        set up, then ruff, codespell, mypy and bandit"
 	@echo "make audit        set up, then look for known holes in what is installed (needs the network)"
 	@echo "make test-wheel   build a wheel, install it into an empty environment, run its quickstart"
@@ -43,6 +45,16 @@ test-browser: setup
 # The image of deploy/Dockerfile; as root, minutes, and 8 GB of disk.
 test-container: setup
 	$(BIN)/python -m pytest -m container tests/container
+
+.PHONY: crashtest fuzz
+
+# Another seed draws other requests and other kills: make crashtest ARGS='--seed 2'.
+crashtest: setup
+	PYTHONPATH=tests $(BIN)/python -m crash $(ARGS)
+
+# One target, or a share of the inputs: make fuzz ARGS='jsonl --inputs 0.1'.
+fuzz: setup
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 
 # Needs g++ or clang++; without LUTHIER_BUILD_KERNELS the wheel is pure Python, and kernels are compiled where they run.
 wheel: setup

@@ -1,0 +1,35 @@
+"""`python -m crash`, from the folder of the tests: prints the outcome; exit code 1 if anything is lost or doubled."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from crash import standstill
+from crash.run import Plan, run
+from tiny import make_tiny_base
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=260)
+    parser.add_argument("--fresh", type=int, default=56, help="of the kills")
+    parser.add_argument("--clients", type=int, default=2, help="beside the one that trains")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="an empty folder for data, ledger and log")
+    options = parser.parse_args()
+    plan = Plan(options.seed, options.kills, options.fresh, options.clients)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.keep or Path(scratch) / "run"
+        folder.mkdir(parents=True, exist_ok=True)
+        base = make_tiny_base(Path(scratch) / "base")
+        outcome = run(plan, folder, base)
+        print(outcome.report(), flush=True)
+        (Path(scratch) / "standstill").mkdir()
+        findings = standstill.run(Path(scratch) / "standstill", base)
+    print(f"a worker stopped for a minute: lost {findings.lost}, duplicated {findings.duplicated}")
+    return 0 if outcome.holds and not (findings.lost or findings.duplicated) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""A crash test: clients work with a server that is killed again and again; then a checker looks at what is there."""
+
+import json
+import random
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from crash.checker import Checker, Findings
+from crash.clients import RepeatingClient, Tally, TrainingData, Workload
+from crash.ledger import Ledger
+from crash.lives import Lives
+
+Victim = Literal["server", "server and trainer", "trainer"]
+_VICTIMS: dict[Victim, int] = {"server": 50, "server and trainer": 30, "trainer": 20}
+_DURING_STARTUP = 0.15  # share of the kills of a server
+_SETTLE_S = 600
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`fresh` of the `kills` hit a freshly started server or its trainer; the rest a forked one. `pause_s`: between a
+    client's requests; `max_uptime_s`: until a kill; `epochs`: of each job. All that is drawn follows from `seed`; how
+    the threads of clients and server interleave does not.
+    """
+
+    seed: int
+    kills: int
+    fresh: int
+    clients: int = 2
+    pause_s: float = 0.1
+    max_uptime_s: float = 4.0
+    epochs: int = 3
+
+
+@dataclass(frozen=True)
+class Kill:
+    """`after_s`: since the server answered, or since its start where `during_startup`."""
+
+    victim: Victim
+    fresh: bool
+    during_startup: bool
+    after_s: float
+
+    @classmethod
+    def draw(cls, plan: Plan) -> "list[Kill]":
+        chance = random.Random(plan.seed)
+        fresh = set(chance.sample(range(plan.kills), plan.fresh))
+        kills = []
+        for number in range(plan.kills):
+            (victim,) = chance.choices(list(_VICTIMS), list(_VICTIMS.values()))
+            during_startup = victim != "trainer" and chance.random() < _DURING_STARTUP
+            latest = (4.0 if number in fresh else 1.0) if during_startup else plan.max_uptime_s
+            kills.append(cls(victim, number in fresh, during_startup, chance.uniform(0, latest)))
+        return kills
+
+
+@dataclass
+class Outcome:
+    plan: Plan
+    findings: Findings = field(default_factory=Findings)
+    tally: Tally = field(default_factory=Tally)
+    kills: dict[str, int] = field(default_factory=lambda: {"fresh": 0, "forked": 0, "trainers": 0, "starting": 0})
+    startup_s: dict[str, list[float]] = field(default_factory=dict)
+    tracebacks: int = 0
+    seconds: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        return not (self.findings.lost or self.findings.duplicated or self.tally.faults)
+
+    def report(self) -> str:
+        findings, kills = self.findings, self.kills
+        lines = [
+            f"seed {self.plan.seed}: {kills['fresh'] + kills['forked']} kills of a server ({kills['fresh']} fresh, "
+            f"{kills['forked']} forked; {kills['starting']} while it started), {kills['trainers']} of a trainer; "
+            f"{self.tally.cut} requests cut; {self.seconds / 60:.1f} minutes",
+            f"{'':22} acknowledged    found",
+            *(f"{kind:22} {count:12} {findings.present[kind]:8}" for kind, count in findings.acknowledged.items()),
+            f"{'all':22} {findings.acknowledged.total():12} {findings.present.total():8}",
+            f"lost {len(findings.lost)}, duplicated {len(findings.duplicated)}, status 5xx {len(self.tally.faults)}, "
+            f"tracebacks in the log {self.tracebacks}",
+        ]
+        for kind, seconds in self.startup_s.items():
+            if seconds:
+                lines.append(
+                    f"ready after a kill, {kind}: median {median(seconds):.1f} s, longest {max(seconds):.1f} s"
+                )
+        shown = [*findings.lost, *findings.duplicated, *self.tally.faults]
+        return "\n".join([*lines, *(f"  {line}" for line in shown[:40])])
+
+
+def run(plan: Plan, folder: Path, base: Path) -> Outcome:
+    """`folder` is empty; it keeps data, ledger and the server's log."""
+    outcome, ledger, lives = Outcome(plan), Ledger(folder / "ledger.jsonl"), Lives(folder, base)
+    outcome.startup_s = lives.startup_s
+    start = time.monotonic()
+    with lives.zygote(), webhook_receiver(ledger) as hook:
+        lives.start(fresh=False)
+        lives.await_ready()
+        client = RepeatingClient(lives.url, outcome.tally)
+        data = prepare(client, hook, plan.epochs)
+        checker = Checker(client, ledger, reference(data, client))
+        stop = threading.Event()
+        threads = _clients(plan, lives.url, outcome.tally, ledger, data, stop)
+        for number, kill in enumerate(Kill.draw(plan), 1):
+            _carry_out(kill, lives, outcome)
+            if number % 20 == 0:
+                print(f"{number} kills, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+        if lives.life is None:
+            lives.start(fresh=True)
+        lives.await_ready()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        checker.await_ends(_SETTLE_S)
+        outcome.findings = checker.check()
+        lives.kill_server()
+        await_orphans(lives)
+    outcome.tracebacks = lives.log.read_text(errors="replace").count("Traceback")
+    outcome.seconds = time.monotonic() - start
+    return outcome
+
+
+def _carry_out(kill: Kill, lives: Lives, outcome: Outcome) -> None:
+    """Ends with the server that runs, or with none: the next kill needs one of its own kind."""
+    if lives.life is not None and lives.life.is_fresh != kill.fresh:
+        lives.kill_server()
+        outcome.kills["forked" if kill.fresh else "fresh"] += 1
+    started = lives.life is None
+    if started:
+        lives.start(fresh=kill.fresh)
+    if kill.during_startup and started:
+        outcome.kills["starting"] += 1
+    else:
+        lives.await_ready() if started else None
+    time.sleep(kill.after_s)
+    if kill.victim == "trainer":
+        outcome.kills["trainers"] += lives.kill_trainers()
+    else:
+        lives.kill_server(with_trainers=kill.victim == "server and trainer")
+        outcome.kills["fresh" if kill.fresh else "forked"] += 1
+
+
+def prepare(client: RepeatingClient, hook: str, epochs: int) -> TrainingData:
+    events = ["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
+    events += ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
+    client.create("/webhook_endpoints", json={"name": "test", "url": hook, "event_types": events})
+    ids = []
+    for name, count in (("train.jsonl", 120), ("valid.jsonl", 6)):
+        lines = [
+            {
+                "messages": [
+                    {"role": "user", "content": f"number {number}"},
+                    {"role": "assistant", "content": "odd" if number % 2 else "even"},
+                ]
+            }
+            for number in range(count)
+        ]
+        content = "".join(json.dumps(line) + "\n" for line in lines)
+        created, _ = client.create("/files", files={"file": (name, content)}, data={"purpose": "fine-tune"})
+        ids.append(created["id"])
+    return TrainingData(ids[0], ids[1], epochs)
+
+
+def reference(data: TrainingData, client: RepeatingClient) -> str:
+    """The id of a job that runs to its end."""
+    job = data.create(client, "reference")
+    while job["status"] not in ("succeeded", "failed"):
+        time.sleep(0.2)
+        job = client.get(f"/fine_tuning/jobs/{job['id']}")
+    assert job["status"] == "succeeded", job["error"]
+    return str(job["id"])
+
+
+def _clients(
+    plan: Plan, url: str, tally: Tally, ledger: Ledger, data: TrainingData, stop: threading.Event
+) -> list[threading.Thread]:
+    """One that trains, and `plan.clients` for the rest; they end with `stop`, each after its request."""
+
+    def work(number: int) -> None:
+        client, name = RepeatingClient(url, tally), f"{plan.seed}-{number}"
+        Workload(client, ledger, name, data.validation_file).run(stop, plan.pause_s)
+
+    def train() -> None:
+        data.run_jobs(RepeatingClient(url, tally), ledger, f"{plan.seed}-job", stop)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(plan.clients)]
+    threads.append(threading.Thread(target=train))
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+@contextmanager
+def webhook_receiver(ledger: Ledger) -> Iterator[str]:
+    """Records what is delivered; yields its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            ledger.record("delivery", id=self.headers["webhook-id"], type=body["type"], subject=body["data"]["id"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://localhost:{server.server_port}/hook"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def await_orphans(lives: Lives) -> None:
+    """A trainer whose server was killed ends by itself."""
+    end = time.monotonic() + 60
+    while lives.trainers():
+        assert time.monotonic() < end, "a trainer outlives its server"
+        time.sleep(0.1)
