@@ -27,8 +27,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "src")]
 
 from luthier.catalogue import Catalogue  # noqa: E402
+from luthier.devices import select_device  # noqa: E402
 from luthier.evaluation.statistics import proportion  # noqa: E402
-from luthier.hardware import select_hardware  # noqa: E402
 from luthier.inference.options import EngineOptions  # noqa: E402
 from luthier.inference.registry import build_engine  # noqa: E402
 from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
@@ -59,7 +59,7 @@ def run_job(
     (folder / "train.jsonl").write_text("\n".join(train), encoding="utf-8")
     (folder / "valid.jsonl").write_text("\n".join(lines[number] for number in held_out), encoding="utf-8")
     numbers = {"n_epochs": 2, "batch_size": batch_size, "beta": 0.1}
-    precision = select_hardware("cpu", options.precision)[1]
+    precision = select_device("cpu", options.precision)[1]
     spec = JobSpec(str(base), base.name, seed, "dpo", hyperparameters=numbers, device="cpu", precision=precision)
     spec.write(folder)
     start = time.perf_counter()

@@ -16,6 +16,7 @@ LINES = [
     {"catalogue", "evaluation", "event_texts", "generate", "inference", "store", "training", "webhooks"},
     {"arch", "data", "native"},
     {"base_config", "plugins", "settings", "weights"},
+    {"devices"},
     {"dashboard", "hardware", "types"},
     {"language"},
 ]

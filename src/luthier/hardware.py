@@ -1,7 +1,4 @@
-"""The device and dtype that `auto` selects on this machine, and its memory.
-
-Shared by training and serving, so that both compute alike. Imports torch only when a function needs it.
-"""
+"""This machine's CPU and memory, as training and serving use them."""
 
 import ctypes
 import os
@@ -9,36 +6,14 @@ import platform
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Device = Literal["cpu", "cuda"]
-Precision = Literal["bfloat16", "float32"]
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # Of versions 2 and 1: folder, files with the limit and the use, and the part of the use that is page cache.
 _MEMORY_CONTROLLERS = (
     ("", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
-
-
-def select_hardware(device: str, precision: str) -> tuple[Device, Precision]:
-    """(device, dtype of the base weights). `auto` selects a GPU if there is one, and bfloat16 if it is fast."""
-    hold_libraries_to_tier()
-    import torch
-
-    selected: Device = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
-    if precision != "auto":
-        return selected, "float32" if precision == "float32" else "bfloat16"
-    fast = torch.cuda.is_bf16_supported() if selected == "cuda" else _cpu_supports_bfloat16()
-    return selected, "bfloat16" if fast else "float32"
-
-
-def _cpu_supports_bfloat16() -> bool:
-    import torch
-
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def available_memory() -> int:

@@ -1,8 +1,7 @@
 """All settings of the server, each defined once.
 
 The environment variable `LUTHIER_<NAME>`, the flag of `luthier serve` and the reference page are derived from the
-fields below; the descriptions are the documentation. A setting that was renamed keeps its old variable and flag, with
-a warning (`luthier.types.renamed_settings`).
+fields below, whose descriptions are the documentation. Renamed ones keep working (`luthier.types.renamed_settings`).
 """
 
 import os
@@ -22,7 +21,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from luthier.hardware import Device, Precision, UnknownTierError, cpu_tiers, select_hardware
+from luthier.devices import DeviceName, Precision, select_device
+from luthier.hardware import UnknownTierError, cpu_tiers
 from luthier.types.aliases import check_alias_name, parse_target, project_and_name
 from luthier.types.allowed_hosts import AllowedHosts, is_loopback_host
 from luthier.types.api_keys import check_keys, project_and_key, read_key_file
@@ -127,8 +127,8 @@ class Settings(BaseSettings):
     organization: str = Field(
         "personal", pattern=r"^[\w.-]{1,64}$", description="Third part of fine-tuned model names."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Device of training and serving; auto takes a GPU when there is one."
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Device of training and serving; auto takes an NVIDIA GPU. Apple's, mps, is untested."
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="Dtype of the base weights; auto takes bfloat16 where the CPU or GPU supports it."
@@ -391,9 +391,9 @@ class Settings(BaseSettings):
         """Whether chat completions of `project` are captured; None: the whole organization's, in the default one."""
         return "all" in self.capture or (project or DEFAULT_PROJECT) in self.capture
 
-    def hardware(self) -> tuple[Device, Precision]:
+    def hardware(self) -> tuple[DeviceName, Precision]:
         """Device and dtype, with `auto` resolved for this machine. Imports torch."""
-        return select_hardware(self.device, self.precision)
+        return select_device(self.device, self.precision)
 
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""

@@ -90,3 +90,20 @@ def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(tiny_base: Path, tmp_
     together = _decoded(runner, [Sequence(ids) for ids in PROMPTS])
     for index, ids in enumerate(PROMPTS):
         assert np.array_equal(_decoded(runner, [Sequence(ids)])[:, 0], together[:, index])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["llama", "gemma3 with a short window", "cohere2", "olmo2"])
+def test_a_pass_leaves_no_tensor_on_the_cpu(
+    tiny_base: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No GPU is there: torch's `meta` device, which refuses tensors of others, stands in for one."""
+    meta = torch.device("meta")
+    monkeypatch.setattr("luthier.inference.engines.torch.runner.hardware_of", lambda _: (meta, torch.float32))
+    monkeypatch.setattr(torch, "equal", lambda *_: True)  # which `meta` does not know
+    runner = _runner(make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.3))
+    rows = [runner.kv_cache.allocate(64, None, private=False) for _ in range(2)]
+    prefill = [Chunk(ids[:30], 0, row, None, 30) for ids, row in zip(PROMPTS, rows, strict=False)]
+    assert runner._outputs(prefill, hidden=False).device == meta
+    decode = [Chunk([20], 30, row, None, 1, decode=True) for row in rows]
+    assert runner._outputs(decode, hidden=False).device == meta

@@ -15,7 +15,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from luthier.hardware import select_hardware
+from luthier.devices import select_device
 from luthier.inference import Engine, EngineRequest, Token, low_priority
 from luthier.inference.options import EngineOptions
 from luthier.types.errors import RateLimitError, UnavailableError
@@ -321,7 +321,7 @@ def test_cached_tokens(start: Callable[[Path, EngineOptions], Engine], tiny_base
     engine.close()
 
 
-@pytest.mark.skipif(select_hardware("cpu", "auto")[1] != "bfloat16", reason="float32 here")
+@pytest.mark.skipif(select_device("cpu", "auto")[1] != "bfloat16", reason="float32 here")
 @pytest.mark.parametrize("name", [name for name in ENGINES if name.startswith(("native", "openvino"))])
 def test_batch_invariance(tiny_base: Path, adapters: list[Path], prompt: list[int], name: str) -> None:
     """The same bits alone, in a batch and with a cached prefix: in bfloat16, which shows another order of sums, on two

@@ -47,7 +47,7 @@ CHINESE = {
     "luthier:captured=true，并受 `stored_days` 和 `stored_completions` 限制。`default` 是没有项目的密钥所属的项目。"
     "不设置则不保存。",
     "organization": "微调模型名称的第三部分。",
-    "device": "训练和推理所用的设备；auto 在有 GPU 时使用 GPU。",
+    "device": "训练和推理所用的设备；auto 使用 NVIDIA GPU。Apple 的 GPU（mps）未经测试。",
     "precision": "基座权重的数据类型；auto 在 CPU 或 GPU 支持时使用 bfloat16。",
     "threads": "训练所用的 CPU 线程数；0 由 PyTorch 决定。",
     "concurrent_jobs": "内存允许时同时训练的任务数；每个任务使用 CPU 的一份线程。",

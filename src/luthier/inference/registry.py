@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from luthier import plugins
 from luthier.arch import Backend, DecoderSpec
-from luthier.hardware import select_hardware
+from luthier.devices import select_device
 from luthier.inference.engine import Engine, TextEmbedder
 from luthier.inference.engines import native, openvino
 from luthier.inference.engines import torch as batched
@@ -117,7 +117,7 @@ def _fastest(base: Path, options: EngineOptions) -> Selection:
 
 def _candidates(options: EngineOptions) -> Iterator[tuple[str, Callable[[], str | None], str, str]]:
     """Fastest first: (engine, why it cannot start on this machine, if so, its advantage in English and Chinese)."""
-    device, _ = select_hardware(options.device, options.precision)
+    device, _ = select_device(options.device, options.precision)
     if device != "cpu":
         yield "batched", lambda: None, "it is the fastest engine on a GPU", "GPU 上最快的引擎"
         return

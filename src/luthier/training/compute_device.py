@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from luthier.hardware import cpu_tier, select_hardware
+from luthier.devices import DEVICES, select_device
 from luthier.training.protocol import Hardware
 
 
@@ -18,12 +18,12 @@ class ComputeDevice:
     @classmethod
     def select(cls, device: str, precision: str) -> "ComputeDevice":
         """Resolves `auto` as serving does."""
-        device_type, dtype = select_hardware(device, precision)
+        device_type, dtype = select_device(device, precision)
         return cls(torch.device(device_type), getattr(torch, dtype))
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     def describe(self) -> Hardware:
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"CPU ({cpu_tier()})"
+        name = DEVICES[self.device.type].title()
         return Hardware(name=name, dtype=str(self.dtype).removeprefix("torch."), threads=torch.get_num_threads())

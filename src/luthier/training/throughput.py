@@ -9,8 +9,6 @@ import argparse
 import json
 import os
 import random
-import resource
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -18,6 +16,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from luthier.devices import DEVICES, select_device
 from luthier.hardware import limit_spinning
 from luthier.training import protocol
 from luthier.training.job_spec import JobSpec
@@ -74,12 +73,13 @@ def measure(base: Path, **spec_fields: Any) -> dict[str, Any]:
             build_trainer(folder, stopwatch, stop).run()
         state_bytes = sum(file.stat().st_size for file in (folder / "state").rglob("*") if file.is_file())
     parameter_bytes = state_bytes // 3  # the state holds the parameters in float32, and AdamW's two moments
+    device, _ = select_device(spec.device, spec.precision)
     in_bfloat16 = spec.tuning == "full" and "bfloat16" in stopwatch.hardware
     return {
         "tokens_per_s": round(stopwatch.tokens_per_s, 1),
         "steps": len(stopwatch.times) - 1,
         "hardware": stopwatch.hardware,
-        "peak_memory_bytes": _peak_memory_bytes(),
+        "peak_memory_bytes": DEVICES[device].peak_bytes(),
         "adapter_bytes": parameter_bytes // 2 if in_bfloat16 else parameter_bytes,
         "state_bytes": state_bytes,
     }
@@ -94,14 +94,6 @@ def _lines() -> list[str]:
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         lines.append(json.dumps({"messages": turns}) + "\n")
     return lines
-
-
-def _peak_memory_bytes() -> int:
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:

@@ -5,16 +5,16 @@ from typing import Any
 
 import torch
 
-from luthier.hardware import available_memory
+from luthier.devices import DEVICES
 
-_MIN_TOKENS, _MAX_TOKENS = 256, {"cpu": 3072, "cuda": 8192}  # larger micro-batches are no faster
+_MIN_TOKENS = 256
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
 
 
 def micro_batch_tokens(config: Any, device: torch.device, dtype: torch.dtype, reserved_bytes: int = 0) -> int:
     """As many as keep their activations in a quarter of the memory that is free beside `reserved_bytes`."""
     tokens = (free_bytes(device) - reserved_bytes) // 4 // bytes_per_token(config, dtype)
-    return int(min(max(tokens, _MIN_TOKENS), _MAX_TOKENS[device.type]))
+    return int(min(max(tokens, _MIN_TOKENS), DEVICES[device.type].micro_batch_tokens))
 
 
 def exceeds_memory(tokens: int, config: Any, device: torch.device, dtype: torch.dtype) -> bool:
@@ -34,9 +34,7 @@ def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
 
 def free_bytes(device: torch.device) -> int:
     """Memory that is available now, of the GPU or of the machine."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return available_memory()
+    return DEVICES[device.type].free_bytes()
 
 
 def configure_malloc() -> None:

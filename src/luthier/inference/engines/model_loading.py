@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from luthier.arch.model_config import load_config
 from luthier.arch.text_model import load_causal_lm
-from luthier.hardware import select_hardware
+from luthier.devices import select_device
 from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError, without_path
 
@@ -39,7 +39,7 @@ def load_base(base: Path, dtype: torch.dtype) -> Any:
 
 def hardware_of(options: EngineOptions) -> tuple[torch.device, torch.dtype]:
     """The device and dtype to compute with."""
-    device, precision = select_hardware(options.device, options.precision)
+    device, precision = select_device(options.device, options.precision)
     return torch.device(device), getattr(torch, precision)
 
 

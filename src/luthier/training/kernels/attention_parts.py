@@ -38,12 +38,37 @@ def attend_part(
         out, logsumexp = ops._scaled_dot_product_flash_attention_for_cpu(
             q, k, v, 0.0, causal, attn_mask=bias, scale=scale
         )
-    else:
+    elif q.device.type == "cuda":
         k, v = (tensor.repeat_interleave(q.shape[2] // k.shape[2], 2) for tensor in (k, v))
         q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
         bias = None if bias is None else bias.expand(*q.shape[:2], -1, -1)
         out, logsumexp, *_ = ops._scaled_dot_product_efficient_attention(q, k, v, bias, True, 0.0, causal, scale=scale)
         logsumexp = logsumexp[..., : q.shape[2]]  # the kernel rounds the length up
+    else:
+        return attend_plainly(q, k, v, scale=scale, causal=causal, hidden=hidden)
+    return out.transpose(1, 2), logsumexp.transpose(1, 2)
+
+
+def attend_plainly(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    scale: float,
+    causal: bool,
+    hidden: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `attend_part`, in operations that every device has; scores are float32."""
+    k, v = (tensor.repeat_interleave(q.shape[2] // k.shape[2], 2) for tensor in (k, v))
+    q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
+    scores = q.float() @ k.float().transpose(-1, -2) * scale
+    if causal:
+        unseen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        hidden = unseen if hidden is None else hidden | unseen
+    if hidden is not None:
+        scores = scores.masked_fill(hidden, -torch.inf)
+    logsumexp = scores.logsumexp(-1)
+    out = (scores - logsumexp[..., None]).exp().to(v.dtype) @ v
     return out.transpose(1, 2), logsumexp.transpose(1, 2)
 
 

@@ -65,12 +65,14 @@ class Layout:
     def __init__(self, forest: Forest, device: torch.device) -> None:
         segments = forest.segments
         positions = [torch.arange(segment.position, segment.position + segment.length) for segment in segments]
-        self.positions = torch.cat(positions).to(device)
+        # Blocks are laid out on the CPU: how many keys one has would be waited for on a GPU.
+        self._positions = torch.cat(positions)
+        self.positions = self._positions.to(device)
         self.longest = max(segment.position + segment.length for segment in segments)
         self.segments = torch.tensor([(s.start, s.stop, s.end, parent) for s, parent in _with_parents(segments)])
         # Of each token, where the descendants of its segment end.
-        ends = torch.cat([torch.full((segment.length,), segment.end) for segment in segments])
-        self._ends, self._blocks = ends.to(device), dict[int | None, list[QueryBlock]]()
+        self._ends = torch.cat([torch.full((segment.length,), segment.end) for segment in segments])
+        self._blocks = dict[int | None, list[QueryBlock]]()
         self.groups = [SegmentGroup(members, device) for members in _by_length(segments)]
         self.above = [
             (slice(segment.start, segment.stop), slice(segment.stop, segment.end))
@@ -87,13 +89,13 @@ class Layout:
         return self._blocks[window]
 
     def _block(self, rows: slice, window: int | None) -> "QueryBlock":
-        queries = torch.arange(rows.start, rows.stop, device=self.positions.device)[:, None]
-        visible = torch.arange(rows.stop, device=self.positions.device) <= queries
+        queries = torch.arange(rows.start, rows.stop)[:, None]
+        visible = torch.arange(rows.stop) <= queries
         visible &= queries < self._ends[: rows.stop]
         if window:
-            visible &= self.positions[rows, None] - self.positions[: rows.stop] < window
-        keys = visible.any(0).nonzero()[:, 0]
-        return QueryBlock(rows, keys, ~visible[:, keys])
+            visible &= self._positions[rows, None] - self._positions[: rows.stop] < window
+        keys, device = visible.any(0).nonzero()[:, 0], self.positions.device
+        return QueryBlock(rows, keys.to(device), ~visible[:, keys].to(device))
 
 
 class QueryBlock(NamedTuple):

@@ -1,0 +1,132 @@
+"""The devices that training and serving compute on: the CPU, NVIDIA's GPUs through CUDA, Apple's through MPS.
+
+What differs between them, kernels aside, stands here and nowhere else. torch is imported when a function needs it.
+"""
+
+import resource
+import sys
+from typing import Literal, Protocol
+
+from luthier.hardware import available_memory, cpu_tier, hold_libraries_to_tier
+
+DeviceName = Literal["cpu", "cuda", "mps"]
+Precision = Literal["bfloat16", "float32"]
+
+
+class Device(Protocol):
+    """`micro_batch_tokens`: of a micro-batch; larger ones are no faster."""
+
+    micro_batch_tokens: int
+
+    def is_available(self) -> bool: ...
+
+    def has_fast_bfloat16(self) -> bool: ...
+
+    def title(self) -> str:
+        """As events and reports name it."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Memory that can be taken now."""
+        ...
+
+    def peak_bytes(self) -> int:
+        """The most memory that this process has held there at once."""
+        ...
+
+
+class _Cpu:
+    micro_batch_tokens = 3072
+
+    def is_available(self) -> bool:
+        return True
+
+    def has_fast_bfloat16(self) -> bool:
+        import torch
+
+        if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return False
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+    def title(self) -> str:
+        return f"CPU ({cpu_tier()})"
+
+    def free_bytes(self) -> int:
+        return available_memory()
+
+    def peak_bytes(self) -> int:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class _Cuda:
+    micro_batch_tokens = 8192
+
+    def is_available(self) -> bool:
+        import torch
+
+        return torch.cuda.is_available()
+
+    def has_fast_bfloat16(self) -> bool:
+        import torch
+
+        return bool(torch.cuda.is_bf16_supported())
+
+    def title(self) -> str:
+        import torch
+
+        return torch.cuda.get_device_name()
+
+    def free_bytes(self) -> int:
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+
+    def peak_bytes(self) -> int:
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+
+
+class _Mps(_Cpu):
+    """Apple's GPU shares the machine's memory, of which the system recommends a part at most."""
+
+    micro_batch_tokens = 4096
+
+    def is_available(self) -> bool:
+        import torch
+
+        return torch.backends.mps.is_available()
+
+    def has_fast_bfloat16(self) -> bool:
+        import torch
+
+        return bool(torch.backends.mps.is_macos_or_newer(14, 0))
+
+    def title(self) -> str:
+        return "Apple GPU"
+
+    def free_bytes(self) -> int:
+        import torch
+
+        recommended = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        return min(int(recommended), available_memory())
+
+
+DEVICES: dict[str, Device] = {"cpu": _Cpu(), "cuda": _Cuda(), "mps": _Mps()}  # by `torch.device.type`
+
+
+def select_device(device: str, precision: str) -> tuple[DeviceName, Precision]:
+    """(device, dtype of the base weights). `auto` selects an NVIDIA GPU if there is one, and bfloat16 if it is fast.
+
+    Apple's GPU is used where it is named: nobody has measured it.
+    """
+    hold_libraries_to_tier()
+    name: DeviceName = "cpu"
+    if device == "mps":
+        name = "mps"
+    elif device == "cuda" or (device == "auto" and DEVICES["cuda"].is_available()):
+        name = "cuda"
+    if precision != "auto":
+        return name, "float32" if precision == "float32" else "bfloat16"
+    return name, "bfloat16" if DEVICES[name].has_fast_bfloat16() else "float32"

@@ -1,0 +1,92 @@
+"""One switch for all devices. No GPU is there: torch's `meta` device, which refuses tensors of others, stands in."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from families import FAMILIES, make_base
+from luthier.arch.model_config import load_config
+from luthier.data.rendering.renderer import Rendered
+from luthier.devices import DEVICES, select_device
+from luthier.training.job_spec import JobSpec
+from luthier.training.kernels.attention import NAME
+from luthier.training.kernels.attention_parts import attend_part, attend_plainly
+from luthier.training.logprobs import log_probabilities, pack
+from luthier.training.lora import adapter, fused_decoder
+from luthier.training.output_head import OutputHead
+from source_tree import FILES, relative
+
+META = torch.device("meta")
+
+
+@pytest.mark.parametrize(
+    ("device", "has_cuda", "has_bfloat16", "expected"),
+    [
+        ("auto", True, True, ("cuda", "bfloat16")),
+        ("auto", False, False, ("cpu", "float32")),
+        ("cuda", True, False, ("cuda", "float32")),
+        ("cpu", True, True, ("cpu", "bfloat16")),
+        ("mps", False, True, ("mps", "bfloat16")),
+    ],
+)
+def test_auto_takes_a_gpu_and_the_fast_dtype(
+    device: str, has_cuda: bool, has_bfloat16: bool, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bfloat16)
+    monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda *_: has_bfloat16)
+    monkeypatch.setattr(type(DEVICES["cpu"]), "has_fast_bfloat16", lambda _: has_bfloat16)
+    assert select_device(device, "auto") == expected
+    assert select_device(device, "float32") == (expected[0], "float32")
+
+
+def test_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (7, 9))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 5)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 4)
+    assert (DEVICES["cuda"].free_bytes(), DEVICES["cuda"].peak_bytes(), DEVICES["mps"].free_bytes()) == (7, 5, 8)
+
+
+def test_devices_are_told_apart_in_one_place() -> None:
+    marks = ("torch.cuda", "torch.mps", "backends.mps")
+    found = [relative(path) for path in FILES if any(mark in path.read_text(encoding="utf-8") for mark in marks)]
+    assert found == ["devices.py"]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("has_hidden", [True, False])
+def test_attention_of_any_device_is_that_of_the_cpu(causal: bool, has_hidden: bool) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 12, heads, 8) for heads in (4, 2, 2))
+    hidden = torch.rand(12, 12).triu(1) > 0.5 if has_hidden and not causal else None
+    options = {"scale": 0.3, "causal": causal, "hidden": hidden}
+    for one, other in zip(attend_plainly(q, k, v, **options), attend_part(q, k, v, **options), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gemma3 with a short window", "olmo2", "phi"])
+def test_a_step_leaves_no_tensor_on_the_cpu(
+    family: str, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through layers written out, and through transformers' code (Phi): forward and backward, with shared prefixes."""
+    for name, stand_in in (("autocast", lambda *_, **__: nullcontext()), ("equal", lambda *_: True)):
+        monkeypatch.setattr(torch, name, stand_in)  # which `meta` does not know
+    base = make_base(tmp_path, tiny_base, FAMILIES[family], spread=0.2)
+    spec = JobSpec(base=str(base), base_name="tiny", seed=1, device="cpu")
+    plain = AutoModelForCausalLM.from_pretrained(base, config=load_config(base), attn_implementation=NAME)
+    head = OutputHead.of(plain.eval())
+    model = adapter.attach(plain, spec).to(META).eval()
+    model.luthier_fused, model.luthier_head = fused_decoder.fuse(model), head
+    model.luthier_separate_rows = None
+    assert (model.luthier_fused is None) == (family == "phi")
+    ids = [index % 200 for index in range(40)]
+    examples = [Rendered([*ids, *range(length)], [0.0] * 40 + [1.0] * length) for length in (30, 3)]
+    logprobs, _ = log_probabilities(model, pack(examples, META))
+    logprobs.sum().backward()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert logprobs.device == META
+    assert all(parameter.grad is not None and parameter.grad.device == META for parameter in trained)
