@@ -65,6 +65,9 @@ def test_what_is_new_after_a_step(store: Store) -> None:
     assert series["train_loss"].step == [26, 27, 28, 29, 30]
     assert series["valid_loss"].step == [30]
     assert store.job_metrics.series(job_id, after=30, points=1000) == {}
+    part = store.job_metrics.series(job_id, after=9, until=21, points=4)["train_loss"]
+    assert part.step == [12, 15, 18, 21]
+    assert store.job_metrics.series(job_id, after=9, until=9, points=4) == {}
 
 
 def test_progress_reads_evenly_spaced_steps(store: Store) -> None:

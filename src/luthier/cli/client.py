@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from luthier.cli.errors import ADDRESS_HINT, CliError, client_errors_translated
@@ -58,6 +58,17 @@ def open_connection(options: Options) -> Iterator[Connection]:
         stack.enter_context(client_errors_translated(address))
         client = stack.enter_context(new_client(address, key))
         yield Connection(client, address, embedded, options.data)
+
+
+def call(options: Options, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The JSON answer of a route that the `openai` client has no method for; `path` begins with `/luthier`."""
+    import httpx
+
+    with open_client(options) as client:
+        arguments = {"body": body} if body is not None else {}
+        response: httpx.Response = getattr(client, method)(path, cast_to=httpx.Response, **arguments)
+    document: dict[str, Any] = response.json()
+    return document
 
 
 def check_kind(client: openai.OpenAI, listed: Sequence[BaseModel], kind: str) -> None:

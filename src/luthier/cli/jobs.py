@@ -16,6 +16,7 @@ import click
 from luthier.cli.client import check_kind, open_client
 from luthier.cli.errors import CliError
 from luthier.cli.job_metrics import metrics_by_step
+from luthier.cli.jobs_manage import delete, groups, rename
 from luthier.cli.local import settings_of, trackers_folder
 from luthier.cli.options import GeneratedFile, Options, option, pass_options, server_options
 from luthier.cli.output import local_time, note, print_details, print_json, print_table, stdout_console, to_json
@@ -168,6 +169,8 @@ def _add_control_command(name: str, en: str, zh: str) -> None:
         print_json(to_json(job)) if options.json else note(f"{job.id}  {status_text(job.status)}")
 
 
+for _command in (rename, delete, groups):
+    jobs.add_command(_command)
 _add_control_command("cancel", "Cancel a job permanently.", "取消微调任务，不可恢复。")
 _add_control_command("pause", "Pause a job; its progress is saved.", "暂停微调任务，进度会保存。")
 _add_control_command("resume", "Resume a paused job.", "继续已暂停的微调任务。")

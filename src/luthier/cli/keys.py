@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from luthier.cli.client import open_client
+from luthier.cli.client import call
 from luthier.cli.options import Options, option, pass_options, server_options
 from luthier.cli.output import local_time, note, print_json, print_table
 from luthier.language import say
@@ -89,7 +89,7 @@ def create(
     options: Options, /, name: str, project: str | None, role: str, expires: int | None, **limits: int | None
 ) -> None:
     body = {"name": name, "project": project, "role": role, "expires_in_s": expires, **limits}
-    _print_secret(options, _call(options, "post", "/luthier/keys", body))
+    _print_secret(options, call(options, "post", "/luthier/keys", body))
 
 
 @keys.command(
@@ -101,7 +101,7 @@ def create(
 @server_options
 @pass_options
 def list_keys(options: Options) -> None:
-    listed = _call(options, "get", "/luthier/keys?limit=1000")["data"]
+    listed = call(options, "get", "/luthier/keys?limit=1000")["data"]
     if options.json:
         print_json(listed)
         return
@@ -134,7 +134,7 @@ def list_keys(options: Options) -> None:
 @server_options
 @pass_options
 def rotate(options: Options, key_id: str) -> None:
-    _print_secret(options, _call(options, "post", f"/luthier/keys/{key_id}/rotate"))
+    _print_secret(options, call(options, "post", f"/luthier/keys/{key_id}/rotate"))
 
 
 @keys.command(
@@ -146,7 +146,7 @@ def rotate(options: Options, key_id: str) -> None:
 @server_options
 @pass_options
 def revoke(options: Options, key_id: str) -> None:
-    revoked = _call(options, "delete", f"/luthier/keys/{key_id}")
+    revoked = call(options, "delete", f"/luthier/keys/{key_id}")
     if options.json:
         print_json(revoked)
     else:
@@ -164,7 +164,7 @@ def revoke(options: Options, key_id: str) -> None:
 @server_options
 @pass_options
 def audit(options: Options, limit: int) -> None:
-    entries = _call(options, "get", f"/luthier/audit?limit={limit}")["data"]
+    entries = call(options, "get", f"/luthier/audit?limit={limit}")["data"]
     if options.json:
         print_json(entries)
         return
@@ -182,16 +182,6 @@ def audit(options: Options, limit: int) -> None:
         for entry in entries
     ]
     print_table(columns, rows, empty=say("Nothing was changed yet.", "还没有任何修改。"))
-
-
-def _call(options: Options, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    import httpx
-
-    with open_client(options) as client:
-        arguments = {"body": body} if body is not None else {}
-        response: httpx.Response = getattr(client, method)(path, cast_to=httpx.Response, **arguments)
-    document: dict[str, Any] = response.json()
-    return document
 
 
 def _print_secret(options: Options, key: dict[str, Any]) -> None:

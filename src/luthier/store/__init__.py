@@ -1,6 +1,8 @@
 """Durable state. The only code that accesses the database and the blobs."""
 
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import copy
 from pathlib import Path
 
@@ -26,8 +28,10 @@ from luthier.store.imports import Imports
 from luthier.store.job_metrics import JobMetrics
 from luthier.store.job_queue import JobQueue
 from luthier.store.job_records import Event, Job
+from luthier.store.job_selection import JobGroups, JobSelection
 from luthier.store.jobs import Jobs
 from luthier.store.leftovers import Leftovers
+from luthier.store.managed_jobs import ManagedJobs
 from luthier.store.models import MODELS, FineTunedModel, Models
 from luthier.store.outbox import Message, Outbox
 from luthier.store.pagination import Page, unknown_cursor
@@ -38,7 +42,7 @@ from luthier.store.uploads import Uploads
 from luthier.store.webhooks import StoredEndpoint, Webhooks
 from luthier.store.work_queue import LeasedTable
 from luthier.store.worker_locks import WorkerLocks
-from luthier.types.errors import LuthierError
+from luthier.types.errors import LuthierError, NotFoundError
 
 __all__ = [
     "AuditEntry",
@@ -48,6 +52,8 @@ __all__ = [
     "Event",
     "FineTunedModel",
     "Job",
+    "JobGroups",
+    "JobSelection",
     "LeasedTable",
     "Message",
     "Page",
@@ -132,6 +138,23 @@ class Store:
     def checksums(self) -> Checksums:
         """Of files and models, of all projects."""
         return Checksums(self._database, self._folder)
+
+    @property
+    def managed_jobs(self) -> ManagedJobs:
+        return ManagedJobs(self._database).within(self.jobs.project)
+
+    def delete_job(self, job_id: str, *, with_models: bool) -> list[Path]:
+        """Deletes a finished job with what is its own alone: events, result files, folder, and `with_models` those.
+
+        Training and validation files stay. Returns and raises as `ManagedJobs.delete` does.
+        """
+        job, folder = self.jobs.get(job_id), self.job_folder(job_id)
+        model_folders = self.managed_jobs.delete(job_id, self.models, with_models=with_models)
+        for file_id in job.result_files:
+            with suppress(NotFoundError):  # deleted before
+                self.files.delete(file_id)
+        shutil.rmtree(folder, ignore_errors=True)
+        return model_folders
 
     @property
     def job_metrics(self) -> JobMetrics:

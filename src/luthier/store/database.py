@@ -82,6 +82,7 @@ jobs = Table(
     Column("training_file", String(64), nullable=False),
     Column("validation_file", String(64)),
     Column("suffix", String(64)),
+    Column("name", Text),  # that a person gave it later
     Column("seed", Integer, nullable=False),
     Column("method", JSON, nullable=False),
     Column("integrations", JSON, nullable=False),

@@ -52,17 +52,19 @@ class JobMetrics:
         with self._database.read() as connection:
             return connection.scalar(query) or 0
 
-    def series(self, job_id: str, *, after: int, points: int) -> dict[str, Series]:
-        """The metrics of steps above `after`; metrics without a value there are left out.
+    def series(self, job_id: str, *, after: int, until: int | None = None, points: int) -> dict[str, Series]:
+        """The metrics of steps above `after` up to `until`; metrics without a value there are left out.
 
         Args:
             after: The last step that the caller has; 0 for all.
+            until: The last step to read; None for the last that there is.
             points: The number of buckets at most. With fewer steps than that, each step is a bucket.
         """
         with self._database.read() as connection:
             last = _last_step(connection, job_id)
+            last = last if until is None else min(last, until)
             width = max(1, -(-(last - after) // points))
-            columns = {name: _bucketed(connection, job_id, name, after, width) for name in SERIES}
+            columns = {name: _bucketed(connection, job_id, name, range(after, last), width) for name in SERIES}
         return {name: series for name, series in columns.items() if series.step}
 
     def progress(self, job_ids: Sequence[str], *, points: int) -> dict[str, JobProgress]:
@@ -100,10 +102,12 @@ def _spread(last: int, points: int) -> list[int]:
     return sorted({1 + round(index * (last - 1) / (points - 1)) for index in range(points)})
 
 
-def _bucketed(connection: Connection, job_id: str, name: str, after: int, width: int) -> Series:
+def _bucketed(connection: Connection, job_id: str, name: str, steps: range, width: int) -> Series:
+    """`steps` counts from 0: the steps from `steps.start + 1` to `steps.stop`, in buckets of `width`."""
     value = events.c.data[name].as_float()
-    of_metric = (events.c.job_id == job_id, events.c.step > after, value.is_not(None))
-    bucket = (events.c.step - after - 1) // width
+    within = events.c.step > steps.start, events.c.step <= steps.stop
+    of_metric = (events.c.job_id == job_id, *within, value.is_not(None))
+    bucket = (events.c.step - steps.start - 1) // width
     reduced = (
         select(func.max(events.c.step).label("step"), func.min(value).label("low"), func.max(value).label("high"))
         .where(*of_metric)

@@ -35,7 +35,8 @@ class Job:
     """A row of the job table, the columns of the queue included (`owner`, `lease_until`, `attempts`).
 
     `model` is the name as the job echoes it, `base` the catalogue's name of the weights that are trained, `parent` the
-    fine-tuned model that training continues from. Times are Unix seconds.
+    fine-tuned model that training continues from, `name` the one that a person gave the job later. Times are Unix
+    seconds.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Job:
     training_file: str
     validation_file: str | None
     suffix: str | None
+    name: str | None
     seed: int
     method: Mapping[str, Any]
     integrations: list[dict[str, Any]]

@@ -72,11 +72,6 @@ class Jobs(Scoped):
         with self._database.read() as connection:
             return fetch_page(connection, query, jobs, _api_job, limit=limit, after=after)
 
-    def rows(self, *, limit: int, after: str | None) -> Page[Job]:
-        """All columns; newest first."""
-        with self._database.read() as connection:
-            return fetch_page(connection, self._visible(jobs), jobs, Job.from_row, limit=limit, after=after)
-
     def events(self, job_id: str, *, limit: int, after: str | None) -> Page[JobEvent]:
         """Newest first. Raises NotFoundError."""
         with self._database.read() as connection:

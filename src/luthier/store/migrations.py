@@ -18,6 +18,7 @@ _STEPS = {
     2: {"evaluations": _LEASE},
     3: {"events": ["key VARCHAR(64)"]},
     4: {"api_keys": ["max_jobs INTEGER", "max_bytes BIGINT"]},
+    5: {"jobs": ["name TEXT"]},
 }
 SCHEMA_VERSION = 1 + len(_STEPS)
 

@@ -4,7 +4,7 @@ The folders lie under `models/`; their names never come from a request.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,15 +144,34 @@ class Models(Scoped):
         model = self.find(name)
         if model is None or self._project not in (None, model.project):
             raise NotFoundError(f"The model '{name}' does not exist", param="model", code="model_not_found")
+        self.delete_together([model])
+
+    def of_job(self, job_id: str) -> Sequence[FineTunedModel]:
+        """The models that a job of the project left, checkpoints included."""
+        return [model for model in self.list() if model.job_id == job_id and self._project in (None, model.project)]
+
+    def delete_together(
+        self, together: Sequence[FineTunedModel], also: Callable[[Connection], None] = lambda connection: None
+    ) -> None:
+        """Deletes models as `delete` does, all or none. `also` runs in the transaction; an error of it leaves all.
+
+        Raises BadRequestError for a standalone model that adapters or unfinished jobs are based on.
+        """
         with self._database.write() as connection:
-            if model.standalone and self._is_base(connection, model.standalone_base):
-                message = f"The model '{name}' is what other models or jobs start from; delete or cancel those first."
-                raise BadRequestError(message, param="model", code="model_in_use")
-            connection.execute(delete(checkpoints).where(checkpoints.c.model == name))
-            connection.execute(delete(evaluations).where(evaluations.c.model == name))
-            connection.execute(delete(models).where(models.c.id == name))
-            delete_checksums(connection, f"{MODELS}/{model.adapter.name}")
-        shutil.rmtree(model.adapter, ignore_errors=True)
+            for model in together:
+                self._delete_rows(connection, model)
+            also(connection)
+        for model in together:
+            shutil.rmtree(model.adapter, ignore_errors=True)
+
+    def _delete_rows(self, connection: Connection, model: FineTunedModel) -> None:
+        if model.standalone and self._is_base(connection, model.standalone_base):
+            message = f"The model '{model.id}' is what other models or jobs start from; delete or cancel those first."
+            raise BadRequestError(message, param="model", code="model_in_use")
+        connection.execute(delete(checkpoints).where(checkpoints.c.model == model.id))
+        connection.execute(delete(evaluations).where(evaluations.c.model == model.id))
+        connection.execute(delete(models).where(models.c.id == model.id))
+        delete_checksums(connection, f"{MODELS}/{model.adapter.name}")
 
     def delete_orphans(self) -> None:
         """Deletes checkpoints that crashes left without a row, once they are a day old and their job has finished.

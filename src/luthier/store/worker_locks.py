@@ -49,6 +49,19 @@ class WorkerLocks:
             except Timeout:
                 continue
 
+    def count_alive(self) -> int:
+        """Workers whose process lives, on this data folder."""
+        return sum(self._is_alive(path.name.removesuffix(_SUFFIX)) for path in self._folder.glob(f"*{_SUFFIX}"))
+
+    def _is_alive(self, worker_id: str) -> bool:
+        if worker_id in self._own:
+            return True
+        try:
+            with self._lock(worker_id).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
     def _path(self, worker_id: str) -> Path:
         return self._folder / f"{worker_id}{_SUFFIX}"
 

@@ -17,11 +17,20 @@ class Progress(Response):
     losses: list[float]
 
 
+QueueReason = Literal["no_worker", "validating", "jobs_ahead", "next"]
+
+
 class QueuePlace(Response):
-    """`ahead`: jobs that run or start before this one. `estimated_start`: Unix seconds, null where unknown."""
+    """`ahead`: jobs that run or start before this one. `estimated_start`: Unix seconds, null where unknown.
+
+    `reason`: what the job waits for: no worker runs on the data folder, a worker checks its files, other jobs come
+    first, or it starts next. `jobs_ahead`: the ids of the first of those that belong to the caller's project.
+    """
 
     ahead: int
     estimated_start: int | None
+    reason: QueueReason
+    jobs_ahead: list[str]
 
 
 class SetPriorityRequest(Request):
@@ -31,12 +40,13 @@ class SetPriorityRequest(Request):
 
 
 class JobView(Response):
-    """`base`: the name of the weights that are trained, as `x-luthier-served-by` has it. `failure`: why the job failed,
-    in the language of the request.
+    """`name`: the one that a person gave the job later, null before. `base`: the name of the weights that are trained,
+    as `x-luthier-served-by` has it. `failure`: why the job failed, in the language of the request.
     """
 
     id: str
     object: Literal["luthier.job"] = "luthier.job"
+    name: str | None
     job: FineTuningJob
     base: str
     progress: Progress | None
@@ -57,3 +67,35 @@ class JobMetrics(Response):
     object: Literal["luthier.job.metrics"] = "luthier.job.metrics"
     job_id: str
     series: dict[str, MetricSeries]
+
+
+class UpdateJobRequest(Request):
+    """`name`: null takes the name away."""
+
+    name: Annotated[str, Field(min_length=1, max_length=120)] | None
+
+
+class JobDeleted(Response):
+    """`models`: the names of the models that were deleted with it, checkpoints included."""
+
+    id: str
+    object: Literal["luthier.job.deleted"] = "luthier.job.deleted"
+    deleted: Literal[True] = True
+    models: list[str]
+
+
+class JobGroup(Response):
+    """`value`: of the metadata's key, null for jobs without it. `by_status`: the number of jobs by status."""
+
+    value: str | None
+    jobs: int
+    by_status: dict[str, int]
+
+
+class JobGroups(Response):
+    """`keys`: those of the metadata of all jobs. `data`: groups of the values of `by`, the newest job first."""
+
+    object: Literal["luthier.job.groups"] = "luthier.job.groups"
+    by: str | None
+    keys: list[str]
+    data: list[JobGroup]

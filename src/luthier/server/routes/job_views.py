@@ -1,33 +1,64 @@
-"""`/v1/luthier/jobs`: jobs as a person watches them, with progress, place in the queue and curves."""
+"""`/v1/luthier/jobs`: jobs as a person watches and manages them: progress, queue, curves, names, groups, deletion."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from luthier.event_texts import chinese_event, chinese_failure
 from luthier.language import Language
 from luthier.server.http.auth import CallerDep, require_priority
 from luthier.server.http.json_body import StrictRoute
-from luthier.server.http.pagination import Limit, list_page
+from luthier.server.http.pagination import METADATA_PARAMETER, Limit, list_page, parse_metadata_filter
 from luthier.server.model_resolver import display_name
 from luthier.server.state import State, StateDep
-from luthier.store import Job, Page
+from luthier.store import Job, JobSelection, Page
 from luthier.store.job_priority import set_priority as change_priority
 from luthier.types.common import ListPage
-from luthier.types.fine_tuning import JobEvent
-from luthier.types.job_views import JobMetrics, JobView, SetPriorityRequest
+from luthier.types.fine_tuning import JobEvent, JobStatus
+from luthier.types.job_views import (
+    JobDeleted,
+    JobGroup,
+    JobGroups,
+    JobMetrics,
+    JobView,
+    QueuePlace,
+    QueueReason,
+    SetPriorityRequest,
+    UpdateJobRequest,
+)
 
 router = APIRouter(prefix="/v1/luthier/jobs", tags=["luthier"], route_class=StrictRoute)
 _SPARKLINE_POINTS = 40
+_UNFINISHED: tuple[JobStatus, ...] = ("validating_files", "queued", "running")
+_CONSIDERED_JOBS, _NAMED_JOBS = 1000, 5  # of the project: that may come first, and that a place names
 
 
-@router.get("")
-def list_jobs(state: StateDep, limit: Limit = 20, after: str | None = None, lang: Language = "en") -> ListPage[JobView]:
-    """Newest first."""
-    page = state.store.jobs.rows(limit=limit, after=after)
+@router.get("", openapi_extra=METADATA_PARAMETER)
+def list_jobs(
+    request: Request,
+    state: StateDep,
+    limit: Limit = 20,
+    after: str | None = None,
+    status: Annotated[list[JobStatus], Query()] = [],  # noqa: B006 - FastAPI copies it
+    search: Annotated[str, Query(max_length=200)] = "",
+    without: Annotated[str | None, Query(max_length=64)] = None,
+    lang: Language = "en",
+) -> ListPage[JobView]:
+    """Newest first. `metadata[key]=value` selects jobs that have the pair, `without` those that lack a key."""
+    pairs = parse_metadata_filter(request) or {}
+    selection = JobSelection(statuses=status, metadata=pairs, without_key=without, search=search)
+    page = state.store.managed_jobs.list(limit=limit, after=after, selection=selection)
     return list_page(Page(_views(state, page.data, lang), page.has_more))
+
+
+@router.get("/groups")
+def groups(state: StateDep, by: Annotated[str | None, Query(max_length=64)] = None) -> JobGroups:
+    """Jobs by the value of a key of their metadata; without `by`, the keys that there are."""
+    grouped = state.store.managed_jobs.groups(by)
+    data = [JobGroup(**asdict(group)) for group in grouped.groups]
+    return JobGroups(by=by, keys=grouped.keys, data=data)
 
 
 @router.get("/{job_id}")
@@ -46,16 +77,36 @@ def set_priority(
     return retrieve(job_id, state, lang)
 
 
+@router.post("/{job_id}")
+def rename(job_id: str, body: UpdateJobRequest, state: StateDep, lang: Language = "en") -> JobView:
+    """A name for display; the job's models keep theirs."""
+    (view,) = _views(state, [state.store.managed_jobs.rename(job_id, body.name)], lang)
+    return view
+
+
+@router.delete("/{job_id}")
+def delete(job_id: str, state: StateDep, models: bool = False) -> JobDeleted:
+    """Deletes a finished job, its events and result files; with `models` also its models and checkpoints.
+
+    Its training and validation files stay.
+    """
+    left = state.store.models.of_job(job_id)
+    for folder in state.store.delete_job(job_id, with_models=models):
+        state.app.engines.discard(folder)  # full fine-tuning makes a base model with an engine of its own
+    return JobDeleted(id=job_id, models=[model.id for model in left])
+
+
 @router.get("/{job_id}/metrics")
 def metrics(
     job_id: str,
     state: StateDep,
     points: Annotated[int, Query(ge=1, le=5000)] = 1000,
     after: Annotated[int, Query(ge=0)] = 0,
+    until: Annotated[int | None, Query(ge=1)] = None,
 ) -> JobMetrics:
-    """The curves of the steps above `after`, each with at most `points` points."""
+    """The curves of the steps above `after` up to `until`, each with at most `points` points."""
     job = state.store.jobs.get(job_id)
-    series = state.store.job_metrics.series(job.id, after=after, points=points)
+    series = state.store.job_metrics.series(job.id, after=after, until=until, points=points)
     return JobMetrics.model_validate({"job_id": job.id, "series": {name: asdict(of) for name, of in series.items()}})
 
 
@@ -74,20 +125,52 @@ def list_events(
 def _views(state: State, jobs: Sequence[Job], lang: Language) -> list[JobView]:
     progress = state.store.job_metrics.progress([job.id for job in jobs], points=_SPARKLINE_POINTS)
     waits = any(job.status in ("validating_files", "queued") for job in jobs)
-    places = state.store.job_queue.places(state.settings.concurrent_jobs) if waits else {}
+    places = _places(state, jobs) if waits else {}
     return [
         JobView.model_validate(
             {
                 "id": job.id,
+                "name": job.name,
                 "job": job.to_api(),
                 "base": display_name(job.base),
                 "progress": asdict(progress[job.id]) if job.id in progress else None,
-                "queue": asdict(places[job.id]) if job.id in places else None,
+                "queue": places.get(job.id),
                 "failure": _failure(job, lang),
             }
         )
         for job in jobs
     ]
+
+
+def _places(state: State, jobs: Sequence[Job]) -> dict[str, QueuePlace]:
+    """Of those of the jobs that wait; of other projects' jobs no more than their number."""
+    places = state.store.job_queue.places(state.settings.concurrent_jobs)
+    is_validating = {job.id: job.status == "validating_files" and bool(job.owner) for job in jobs if job.id in places}
+    has_worker = state.store.workers.count_alive() > 0
+    own = state.store.managed_jobs.list(
+        limit=_CONSIDERED_JOBS, after=None, selection=JobSelection(statuses=_UNFINISHED)
+    )
+    running = [job.id for job in own.data if job.status == "running"]
+    waiting = sorted((places[job.id].ahead, job.id) for job in own.data if job.id in places)
+    return {
+        job_id: QueuePlace(
+            ahead=places[job_id].ahead,
+            estimated_start=places[job_id].estimated_start if has_worker else None,
+            reason=_reason(is_validating[job_id], places[job_id].ahead, has_worker),
+            jobs_ahead=[*running, *(earlier for ahead, earlier in waiting if ahead < places[job_id].ahead)][
+                :_NAMED_JOBS
+            ],
+        )
+        for job_id in is_validating
+    }
+
+
+def _reason(is_validating: bool, ahead: int, has_worker: bool) -> QueueReason:
+    if not has_worker:
+        return "no_worker"
+    if is_validating:
+        return "validating"
+    return "jobs_ahead" if ahead else "next"
 
 
 def _failure(job: Job, lang: Language) -> str | None:

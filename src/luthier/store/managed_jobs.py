@@ -1,0 +1,76 @@
+"""Jobs as a person manages them: lists by condition, groups, names, deletion."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from sqlalchemy import Connection, delete, select, update
+
+from luthier.store.database import Database, events, jobs
+from luthier.store.job_records import Job
+from luthier.store.job_selection import JobGroups, JobSelection, job_groups
+from luthier.store.models import Models
+from luthier.store.pagination import Page, fetch_page
+from luthier.store.project_scope import Scoped
+from luthier.store.work_queue import LeasedTable
+from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.fine_tuning import FINAL
+
+_PARAM = "fine_tuning_job_id"
+
+
+class ManagedJobs(Scoped):
+    def __init__(self, database: Database) -> None:
+        self._database, self._queue = database, LeasedTable(database, jobs)
+
+    def list(self, *, limit: int, after: str | None, selection: JobSelection) -> Page[Job]:
+        """All columns; newest first."""
+        query = self._visible(jobs).where(selection.condition())
+        with self._database.read() as connection:
+            return fetch_page(connection, query, jobs, Job.from_row, limit=limit, after=after)
+
+    def groups(self, key: str | None) -> JobGroups:
+        """The jobs by the value that their metadata have for `key`; without one, only the keys that there are."""
+        with self._database.read() as connection:
+            return job_groups(connection, self._visible(jobs), key)
+
+    def rename(self, job_id: str, name: str | None) -> Job:
+        """Gives the job a name for display, or takes it away; its models keep theirs. Raises NotFoundError."""
+        with self._database.write() as connection:
+            self._find(connection, job_id)
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(name=name))
+            return self._find(connection, job_id)
+
+    def delete(self, job_id: str, models: Models, *, with_models: bool) -> list[Path]:
+        """Deletes a finished job's row and events and, `with_models`, its models and checkpoints: all or nothing.
+
+        Returns the folders that the models had. Raises NotFoundError; BadRequestError for a job that has not finished
+        or whose trainer has not exited, that has models which are not to be deleted, or whose models are in use.
+        """
+        left = models.of_job(job_id)
+        if left and not with_models:
+            count = "1 model" if len(left) == 1 else f"{len(left)} models, checkpoints included"
+            message = f"Job {job_id} has {count}. Send models=true to delete the job with what it trained."
+            raise BadRequestError(message, param="models", code="job_has_models")
+        names = [model.id for model in left]
+        models.delete_together(left, also=lambda connection: self._delete_rows(connection, job_id, names))
+        return [model.adapter for model in left]
+
+    def _delete_rows(self, connection: Connection, job_id: str, models: Collection[str]) -> None:
+        job = self._find(connection, job_id)
+        if job.status not in FINAL:
+            message = f"Job {job_id} is {job.status}. Cancel it before you delete it."
+            raise BadRequestError(message, param=_PARAM, code="job_not_finished")
+        continuing = select(jobs.c.id).where(jobs.c.parent.in_(models), jobs.c.status.not_in(FINAL)).limit(1)
+        if dependent := connection.scalar(continuing):
+            message = f"Job {dependent} continues from a model of job {job_id}. Cancel it, or wait for its end."
+            raise BadRequestError(message, param="models", code="model_in_use")
+        connection.execute(delete(events).where(events.c.job_id == job_id))
+        if not connection.execute(delete(jobs).where(jobs.c.id == job_id, self._queue.unleased())).rowcount:
+            message = f"The trainer of job {job_id} is still being stopped. Delete the job again in a moment."
+            raise BadRequestError(message, param=_PARAM, code="job_not_finished")
+
+    def _find(self, connection: Connection, job_id: str) -> Job:
+        row = connection.execute(self._visible(jobs).where(jobs.c.id == job_id)).mappings().first()
+        if row is None:
+            raise NotFoundError(f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found")
+        return Job.from_row(row)
