@@ -13,6 +13,7 @@ LINES = [
     {"asgi", "cli"},
     {"runtime"},
     {"export", "migrate", "server", "worker"},
+    {"lineage"},
     {"catalogue", "evaluation", "event_texts", "generate", "inference", "store", "training", "webhooks"},
     {"arch", "data", "native"},
     {"base_config", "plugins", "settings", "weights"},

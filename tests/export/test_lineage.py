@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from export.installation import MODEL, Installation
 from luthier.cli import main
 from luthier.export.importing import import_adapter
-from luthier.export.lineage import lineage
+from luthier.lineage import lineage
 from luthier.training.job_spec import JobSpec
 
 

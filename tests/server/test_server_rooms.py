@@ -15,7 +15,7 @@ LINES = [
     {"file_inspection", "generation"},
     {"state"},
     {"model_loader"},
-    {"model_resolver", "hosting"},
+    {"model_resolver", "model_exports", "hosting"},
     {"http"},
 ]
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}

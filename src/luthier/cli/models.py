@@ -147,7 +147,7 @@ def show(options: Options, model: str, lineage: bool) -> None:
 
 
 def _show_lineage(options: Options, name: str) -> None:
-    from luthier.export.lineage import lineage
+    from luthier.lineage import lineage
 
     with local_store(settings_of(options)) as store:
         model = store.models.find(name)

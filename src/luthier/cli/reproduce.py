@@ -99,7 +99,7 @@ def _job_of(client: openai.OpenAI, model: str) -> dict[str, Any]:
 
 def _other_settings(options: Options, job_id: str, repeated_id: str) -> dict[str, Any]:
     """Settings, data and code that are not the same: name → [then, now]."""
-    from luthier.export.lineage import recorded_conditions
+    from luthier.lineage import recorded_conditions
 
     with local_store(settings_of(options)) as store:
         then, now = (recorded_conditions(store.jobs.get(job), store) for job in (job_id, repeated_id))

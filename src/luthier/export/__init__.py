@@ -11,8 +11,7 @@
     gate.py         the parity gate on what was written
     card.py         README.md of the folder, the model card
     run.py          one export from start to end
-    lineage.py      where a model comes from
     importing.py    the other way: adapters that were trained elsewhere
 
-An export reads the data folder and writes one new folder outside of it. Server and worker import nothing of this.
+An export reads the data folder and writes one new folder. Server and worker import nothing of this.
 """

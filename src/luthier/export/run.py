@@ -15,10 +15,10 @@ from luthier.catalogue import Catalogue
 from luthier.export.card import write_card
 from luthier.export.folders import TargetWriter
 from luthier.export.gate import Gate, Verification
-from luthier.export.lineage import lineage
 from luthier.export.source import find_source
 from luthier.export.targets import Target
 from luthier.language import say
+from luthier.lineage import lineage
 from luthier.settings import Settings
 from luthier.store import Store
 from luthier.types.errors import ExportError
