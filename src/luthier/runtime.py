@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -53,7 +54,12 @@ class Installation:
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = Store(settings.data)
         catalogue = Catalogue(settings.cache, store.models_folder)
-        return cls(settings, store, catalogue, create_app(settings, store, catalogue, local_key))
+        app = create_app(settings, store, catalogue, local_key)
+        if settings.recording:
+            from luthier.migrate.overview import recording_overview  # few servers have one
+
+            app.state.luthier.read_recording = partial(recording_overview, settings.recording)
+        return cls(settings, store, catalogue, app)
 
     def worker(self) -> Worker:
         """A worker that sends requests through this application, whose lifespan must have started."""

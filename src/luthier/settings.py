@@ -252,6 +252,13 @@ class Settings(BaseSettings):
     tokens_per_minute: int = Field(
         0, ge=0, description="Tokens per minute and API key, counted as OpenAI counts them; 0: no limit."
     )
+    recording: Path | None = Field(
+        None,
+        description=(
+            "Folder that `luthier migrate record` wrote, of which the dashboard's migration page shows how far each "
+            "model has come, to admin keys."
+        ),
+    )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description=(

@@ -10,6 +10,7 @@ from serving import Bare
 from luthier.dashboard import assets
 
 NOTICE = assets()["vendor/NOTICE.md"].read_text(encoding="utf-8")
+TEXTS = assets()["texts.js"].read_text(encoding="utf-8") + assets()["texts_server.js"].read_text(encoding="utf-8")
 OWN = [name for name in assets() if not name.startswith("vendor/")]
 
 
@@ -49,7 +50,8 @@ def test_own_files_name_no_other_host_and_write_no_markup(name: str) -> None:
 
 
 def test_every_module_and_text_that_is_used_exists() -> None:
-    texts = set(re.findall(r"^  (\w+): \[", assets()["i18n.js"].read_text(encoding="utf-8"), re.MULTILINE))
+    texts = re.findall(r"^  (\w+): \[", TEXTS, re.MULTILINE)
+    assert len(texts) == len(set(texts))
     for name in OWN:
         text = assets()[name].read_text(encoding="utf-8")
         folder = name.rpartition("/")[0]
@@ -57,14 +59,14 @@ def test_every_module_and_text_that_is_used_exists() -> None:
             assert f"{folder}/{target}".lstrip("/") in assets(), (name, target)
         for target in re.findall(r'from "\.\./([^"]+)"', text):
             assert target in assets(), (name, target)
-        assert set(re.findall(r'\bt\("(\w+)"', text)) <= texts, name
+        assert set(re.findall(r'\bt\("(\w+)"', text)) <= set(texts), name
 
 
 def test_every_text_is_in_both_languages() -> None:
     text = r'"((?:[^"\\]|\\.)*)"'
     pattern = rf"^  (\w+): \[\s*{text},\s*{text},?\s*\]"
-    entries = re.findall(pattern, assets()["i18n.js"].read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(entries) > 150
+    entries = re.findall(pattern, TEXTS, re.MULTILINE)
+    assert len(entries) == len(re.findall(r"^  \w+: \[", TEXTS, re.MULTILINE))
     for key, english, chinese in entries:
         assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", chinese)), key
         assert re.search(r"[\u4e00-\u9fff]", chinese), key

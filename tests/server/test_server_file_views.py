@@ -60,6 +60,12 @@ def test_lines_with_findings_and_trained_tokens(http: httpx.Client, bare_client:
     only = http.get(path, params={"findings_only": "true", "limit": 5}).json()
     assert [view["line"] for view in only["data"]] == [13, 14]
     assert only["data"][0]["segments"] is None
+    report = http.get(f"/luthier/files/{file_id}/report", params={"lang": "zh"}).json()
+    for view in only["data"]:
+        code = view["findings"][0]["code"]
+        lines = [match["line"] for match in http.get(path, params={"code": code}).json()["data"]]
+        assert lines == [view["line"]]
+        assert report["names"][code].endswith(f"（{code}）")
 
 
 def test_both_answers_of_a_preference_pair(http: httpx.Client, bare_client: OpenAI) -> None:
@@ -108,7 +114,13 @@ def test_a_split_keeps_every_example_once(http: httpx.Client, bare_client: OpenA
 
 def test_a_repaired_copy_leaves_out_what_cannot_be_repaired(http: httpx.Client, bare_client: OpenAI) -> None:
     trailing = json.dumps(GOOD[1])[:-1] + ",}"
-    repaired = http.post(f"/luthier/files/{_upload(bare_client, GOOD[0], trailing, NO_ANSWER)}/repair").json()
+    path = f"/luthier/files/{_upload(bare_client, GOOD[0], trailing, NO_ANSWER)}/repair"
+    before = len(bare_client.files.list(limit=1000).data)
+    preview = http.post(path, params={"preview": True, "lang": "zh"}).json()
+    assert (preview["file"], preview["examples"], preview["rejected"]) == (None, 2, 1)
+    assert (preview["repairs"][0]["before"], json.loads(preview["repairs"][0]["after"])) == (trailing, GOOD[1])
+    assert len(bare_client.files.list(limit=1000).data) == before
+    repaired = http.post(path).json()
     assert (repaired["repaired"], repaired["rejected"]) == (1, 1)
     lines = bare_client.files.content(repaired["file"]["id"]).text.splitlines()
     assert [json.loads(line) for line in lines] == GOOD[:2]

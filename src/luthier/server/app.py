@@ -36,8 +36,10 @@ from luthier.server.routes import (
     managed_keys,
     metrics,
     model_limits,
+    model_views,
     models,
     moderations,
+    overview,
     stored_completions,
     uploads,
     webhooks,
@@ -58,6 +60,7 @@ _RESOURCES = (
     fine_tuning_jobs,
     job_views,
     model_limits,
+    model_views,
     checkpoint_permissions,
     graders,
     models,
@@ -76,6 +79,7 @@ _RESOURCES = (
     webhooks,
     metrics,
     managed_keys,
+    overview,
 )
 
 

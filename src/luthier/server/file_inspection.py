@@ -44,16 +44,22 @@ def examples(
     offset: int,
     limit: int,
     findings_only: bool,
+    code: str | None,
     language: Language,
 ) -> ExamplePage:
-    """`limit` lines from the one with index `offset`, and how many there are. Without a `renderer` no segments."""
+    """`limit` lines from the one with index `offset`, and how many there are. Without a `renderer` no segments.
+
+    `findings_only`: lines with findings; `code`: with findings of this kind.
+    """
     by_line: dict[int, list[dict[str, Any]]] = {}
+    of_code: set[int] = set()
     for finding in report.findings:
         if finding.line is not None:
             by_line.setdefault(finding.line, []).append(finding.to_dict(language))
+            of_code |= {finding.line} if finding.code == code else set()
     total, views = 0, []
     for line in _lines(path):
-        if findings_only and line.number not in by_line:
+        if (findings_only and line.number not in by_line) or (code and line.number not in of_code):
             continue
         if offset <= total < offset + limit:
             views.append(_view(line, by_line.get(line.number, []), renderer, report.method))

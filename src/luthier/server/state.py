@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import anyio
 import httpx
@@ -16,14 +17,27 @@ from luthier.server.http.auth import CallerDep
 from luthier.server.http.event_log import EventLog
 from luthier.server.http.upstream_client import create_upstream_client
 from luthier.server.http.upstream_models import UpstreamModels
+from luthier.server.model_exports import ModelExports
 from luthier.server.model_loader import ModelLoader
 from luthier.server.model_resolver import ModelResolver
 from luthier.settings import Settings
 from luthier.store import Retention, Store
 from luthier.types.aliases import dated_upstream_models
+from luthier.types.overview import RecordedModel
 
 _log = logging.getLogger(__name__)
 _MAX_CACHED_PROJECTS = 256
+
+
+class Recording(Protocol):
+    """What a recording says of each model of a hosted account."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def updated_at(self) -> str | None: ...
+    @property
+    def models(self) -> Sequence[RecordedModel]: ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,7 @@ class AppState:
         background: Responses that are generated in the background, by their ids.
         grader_threads: Graders may run for minutes; in threads of their own they block no other request.
         file_threads: Of requests that read a whole training file, as many as are read at once.
+        read_recording: Reads what was recorded of a hosted account; None where the settings name no recording.
     """
 
     settings: Settings
@@ -68,6 +83,7 @@ class AppState:
     background: dict[str, EventLog] = field(default_factory=dict)
     grader_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
     file_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))
+    read_recording: Callable[[], "Recording"] | None = None
 
     @classmethod
     def create(cls, settings: Settings, store: Store, catalogue: Catalogue) -> "AppState":
@@ -77,6 +93,7 @@ class AppState:
 
     def __post_init__(self) -> None:
         self._dates: asyncio.Task[None] | None = None
+        self.exports = ModelExports(self.settings.data)
         self._within = lru_cache(maxsize=_MAX_CACHED_PROJECTS)(self._scope)
 
     @property
@@ -104,6 +121,7 @@ class AppState:
 
     async def aclose(self) -> None:
         """When the application ends."""
+        await self.exports.aclose()
         tasks = [log.task for log in self.background.values() if log.task]
         for task in tasks:
             task.cancel()

@@ -79,10 +79,14 @@ class FileSplit(Response):
 
 
 class FileRepair(Response):
-    """`file`: a copy without errors; null where no line is left. `repairs`: the first of each kind."""
+    """`file`: a copy without errors; null for a preview, and where no line is left. `examples`: lines of the copy.
+
+    `repairs`: the first of each kind, with the line before and after and the names of its faults.
+    """
 
     object: Literal["luthier.file.repair"] = "luthier.file.repair"
     file: FileObject | None
+    examples: int
     repaired: int
     rejected: int
     repairs: list[dict[str, Any]]

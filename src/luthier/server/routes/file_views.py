@@ -12,6 +12,7 @@ import anyio
 from fastapi import APIRouter, Query
 
 from luthier.data.findings import FindingError, Report
+from luthier.data.findings.names import finding_name
 from luthier.data.rendering.renderer import Renderer
 from luthier.server import file_inspection
 from luthier.server.http.json_body import StrictRoute
@@ -32,7 +33,8 @@ Result = TypeVar("Result")
 async def report(file_id: str, state: StateDep, lang: Language = "en") -> dict[str, Any]:
     """The check that a job's validation makes, made now if no job has."""
     checked = await _reading(state, lambda: _report(state, file_id))
-    return {"object": "file.report", "file_id": file_id, **checked.to_dict(lang)}
+    names = {code: finding_name(code, lang) for code in checked.counts}
+    return {"object": "file.report", "file_id": file_id, "names": names, **checked.to_dict(lang)}
 
 
 @router.get("/{file_id}/examples")
@@ -43,15 +45,19 @@ async def list_examples(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     model: str | None = None,
     findings_only: bool = False,
+    code: Annotated[str | None, Query(max_length=64)] = None,
     lang: Language = "en",
 ) -> ExamplePage:
-    """Lines with their findings; with `model`, a base model or an alias of one, the tokens that it is trained on."""
+    """Lines with their findings; with `model`, a base model or an alias of one, the tokens that it is trained on.
+
+    `findings_only`: lines with findings; `code`: with findings of this kind.
+    """
 
     def read() -> ExamplePage:
         path, renderer = _path(state, file_id), _renderer(state, model)[1] if model else None
         return file_inspection.examples(
             path, _report(state, file_id), renderer,
-            offset=offset, limit=limit, findings_only=findings_only, language=lang,
+            offset=offset, limit=limit, findings_only=findings_only, code=code, language=lang,
         )  # fmt: skip
 
     return await _reading(state, read)
@@ -98,8 +104,11 @@ async def split(file_id: str, body: SplitRequest, state: StateDep) -> FileSplit:
 
 
 @router.post("/{file_id}/repair")
-async def repair(file_id: str, state: StateDep) -> FileRepair:
-    """A copy in which what can be repaired with certainty is; lines that keep errors are left out of it."""
+async def repair(file_id: str, state: StateDep, preview: bool = False, lang: Language = "en") -> FileRepair:
+    """A copy in which what can be repaired with certainty is; lines that keep errors are left out of it.
+
+    `preview`: the changes alone, without a copy.
+    """
 
     def write() -> FileRepair:
         file, path, method = state.store.files.retrieve(file_id), _path(state, file_id), _report(state, file_id).method
@@ -109,12 +118,17 @@ async def repair(file_id: str, state: StateDep) -> FileRepair:
                 repairs = file_inspection.repair(path, target, method)
             except FindingError as error:
                 raise BadRequestError(str(error), code="cannot_repair") from error
-            copy = _create(state, file, "repaired", target) if target.stat().st_size else None
+            has_copy = target.stat().st_size > 0 and not preview
+            copy = _create(state, file, "repaired", target) if has_copy else None
         return FileRepair(
             file=copy,
+            examples=repairs.examples,
             repaired=sum(entry.is_applied for entry in repairs.listed),
             rejected=repairs.rejected,
-            repairs=[entry.to_dict() for entry in repairs.listed],
+            repairs=[
+                entry.to_dict() | {"names": [finding_name(code, lang) for code in entry.codes]}
+                for entry in repairs.listed
+            ],
         )
 
     return await _reading(state, write)

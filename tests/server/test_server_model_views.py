@@ -1,0 +1,157 @@
+"""`/v1/luthier/models`: where a model comes from, its files, and exports; `server` and `migration`."""
+
+import asyncio
+import datetime as dt
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openai import OpenAI
+from serving import Bare, make_model
+
+from luthier.migrate.overview import recording_overview
+from luthier.server.model_exports import Export, ModelExports
+from luthier.store import Event
+from luthier.types.errors import NotFoundError, RateLimitError
+from luthier.types.job_options import SUCCESSOR_OF
+
+MODEL = "ft:gpt-4o-mini:personal::viewed01"
+# An export that writes a folder, or fails for the target `merged`, as `luthier export` would.
+PROGRAM = """
+import pathlib, sys
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+if options["--to"] == "merged":
+    sys.exit("there is no room on the disk")
+folder = pathlib.Path(options["--out"])
+folder.mkdir()
+(folder / "adapter.txt").write_text(options["--"])
+"""
+
+
+def _get(bare: Bare, path: str, key: str = "none-needed", method: str = "GET", **arguments: Any) -> httpx.Response:
+    with bare.http() as http:
+        return http.request(method, f"/luthier/{path}", headers={"Authorization": f"Bearer {key}"}, **arguments)
+
+
+@pytest.fixture(scope="module")
+def viewed(bare: Bare, bare_client: OpenAI, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_model(bare, bare_client, MODEL, tmp_path_factory.mktemp("viewed") / "adapter")
+
+
+def test_a_model_with_its_lineage_and_files(bare: Bare, viewed: str) -> None:
+    lineage = _get(bare, f"models/{viewed}/lineage").json()
+    assert (lineage["model"], lineage["data"][0]["filename"]) == (viewed, "x.jsonl")
+    assert len(lineage["data"][0]["sha256"]) == 64
+    assert "exports" not in lineage  # folders of this machine
+    response = _get(bare, f"models/{viewed.replace(':', '%3A')}/content")
+    assert response.headers["content-disposition"] == 'attachment; filename="ft-gpt-4o-mini-personal-viewed01.zip"'
+    archive = zipfile.ZipFile(io.BytesIO(response.content))
+    assert archive.testzip() is None
+    assert archive.namelist() == ["chat_template.jinja"]
+    for name in ("gpt-4o-mini", "ft:none", "../../etc"):
+        assert _get(bare, f"models/{name}/lineage").status_code == 404
+    assert _get(bare, f"models/{viewed}/exports", method="POST", json={"to": "--out=/x"}).status_code == 400
+
+
+def test_a_damaged_model_is_not_handed_out(bare: Bare, bare_client: OpenAI, tmp_path: Path) -> None:
+    name = make_model(bare, bare_client, "ft:gpt-4o-mini:personal::damaged1", tmp_path / "adapter")
+    model = bare.store.models.find(name)
+    assert model is not None
+    (model.adapter / "chat_template.jinja").write_text("something else")
+    assert _get(bare, f"models/{name}/content").json()["error"]["code"] == "corrupt_data"
+
+
+def test_a_shared_model_keeps_its_files_and_its_data(keyed: Bare, a: OpenAI, tmp_path: Path) -> None:
+    name = make_model(keyed, a, "ft:gpt-4o-mini:personal::shared01", tmp_path / "adapter")
+    assert _get(keyed, f"models/{name}/lineage", "sk-key-of-b==").status_code == 404
+    keyed.store.permissions.create(name, ["proj_b"])
+    for path in ("lineage", "content", "exports"):
+        assert _get(keyed, f"models/{name}/{path}", "sk-key-of-b==").status_code == 403
+        assert _get(keyed, f"models/{name}/{path}", "sk-key-of-a").status_code == 200
+
+
+def _exporting(folder: Path, act: Callable[[ModelExports], Any]) -> list[Export]:
+    """What `act` leaves once every export has ended."""
+
+    async def run() -> list[Export]:
+        exports = ModelExports(folder, (sys.executable, "-c", PROGRAM))
+        act(exports)
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+        return list(exports.list("ft:m"))
+
+    return asyncio.run(run())
+
+
+def test_exports_run_one_after_the_other_and_say_why_they_fail(tmp_path: Path) -> None:
+    ended = _exporting(tmp_path, lambda exports: [exports.start("ft:m", to) for to in ("peft", "merged")])
+    outcome = {export.to: (export.status, export.bytes, export.error) for export in ended}
+    assert outcome == {"peft": ("succeeded", 4, None), "merged": ("failed", None, "there is no room on the disk")}
+    exports = ModelExports(tmp_path)  # after a restart
+    (kept,) = exports.list("ft:m")
+    assert (exports.path("ft:m", kept.id) / "adapter.txt").read_text() == "ft:m"
+    with pytest.raises(NotFoundError):
+        exports.path("ft:other", kept.id)
+    exports.delete("ft:m", kept.id)
+    assert not list((tmp_path / "exports").iterdir())
+
+
+def test_not_more_exports_wait_than_can_be_made(tmp_path: Path) -> None:
+    async def run() -> None:
+        exports = ModelExports(tmp_path, (sys.executable, "-c", "import time; time.sleep(60)"))
+        for _ in range(8):
+            exports.start("ft:m", "peft")
+        with pytest.raises(RateLimitError):
+            exports.start("ft:m", "peft")
+        await asyncio.sleep(0.05)
+        await exports.aclose()  # ends the one that runs
+
+    asyncio.run(run())
+
+
+def test_the_server_says_what_it_is_and_who_asks(bare: Bare, keyed: Bare) -> None:
+    overview = _get(bare, "server").json()
+    assert overview["caller"] == {"project": None, "role": "admin"}
+    assert overview["workers"] == 1
+    assert "/" not in overview["base"]
+    assert not overview["keys_required"]
+    assert _get(keyed, "server", "sk-key-of-a").json()["caller"]["role"] == "member"
+    assert _get(keyed, "migration", "sk-key-of-a").status_code == 403
+    assert _get(bare, "migration").json() == {
+        "object": "luthier.migration", "recorded": False, "provider": None, "updated_at": None, "data": [],
+    }  # fmt: skip
+
+
+def test_how_far_a_migration_has_come(
+    bare: Bare, bare_client: OpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    models = [
+        {"id": f"ft:old-{name}", "base": "gpt-4o", "shutdown_date": date, "files": [{"role": "training", "id": name}]}
+        for name, date in (("late", None), ("a", (today + dt.timedelta(45)).isoformat()))
+    ]
+    (tmp_path / "inventory.json").write_text(json.dumps({"provider": "openai", "models": models}))
+    answers = [{"model": "ft:old-a", "questions": 12, "answered": 10}]
+    manifest = {"updated_at": "2026-11-30T00:00:00+00:00", "answers": answers, "files": {"a": {"path": "files/a"}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    state = bare.app.state.luthier
+    monkeypatch.setattr(state, "read_recording", lambda: recording_overview(tmp_path))
+    file = bare_client.files.create(file=("t.jsonl", b'{"messages": []}\n'), purpose="fine-tune")
+    settings = {"model": "gpt-4o-mini", "training_file": file.id, "metadata": {SUCCESSOR_OF: "ft:old-a"}}
+    job_id = bare_client.fine_tuning.jobs.create(**settings).id
+    first, last = _get(bare, "migration").json()["data"]
+    assert (first["model"], first["days_left"], first["answered"], first["questions"]) == ("ft:old-a", 45, 10, 12)
+    assert (first["files"], first["job"], first["successor"], first["switched"]) == (True, job_id, None, False)
+    assert (last["days_left"], last["job"], last["files"]) == (None, None, False)
+    done = Event("The job is over")
+    bare.store.jobs.transition(job_id, ("validating_files",), "succeeded", done, fine_tuned_model="ft:new")
+    assert _get(bare, "migration").json()["data"][0]["successor"] == "ft:new"
+    (tmp_path / "inventory.json").write_text("{")
+    response = _get(bare, "migration")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "recording_unreadable")
+    assert "inventory.json" in response.json()["error"]["message"]
