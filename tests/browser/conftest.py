@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser_visit import Visit
+from dashboard_jobs import EXAMPLES, INJECTED, create_job, jsonl, until_over
 from openai import OpenAI
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
@@ -33,16 +34,26 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def dashboard(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuthierServer]:
     """A server with a worker, on the tiny base."""
     with running_server(tmp_path_factory.mktemp("dashboard"), tiny_base) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def api(dashboard: LuthierServer) -> OpenAI:
     return client_of(dashboard)
+
+
+@pytest.fixture(scope="session")
+def finished(api: OpenAI, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job that succeeded, whose name, metadata and data try to become markup."""
+    hostile = {"messages": [{"role": "user", "content": INJECTED}, {"role": "assistant", "content": INJECTED}]}
+    path = jsonl(tmp_path_factory.mktemp("finished"), *EXAMPLES, hostile, name="hostile.jsonl")
+    job_id = create_job(api, path, suffix="demo", metadata={INJECTED[:60]: INJECTED})
+    assert until_over(api, job_id) == "succeeded"
+    return job_id
 
 
 @pytest.fixture

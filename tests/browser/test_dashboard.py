@@ -2,57 +2,24 @@
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser_visit import Visit
+from dashboard_jobs import EXAMPLES, create_job, jsonl, until_over
 from openai import OpenAI
 from playwright.sync_api import BrowserContext, Page, expect
 
 from through_api import running_server
 
 pytestmark = pytest.mark.browser
-EXAMPLES = [
-    {"messages": [{"role": "user", "content": f"say {n}"}, {"role": "assistant", "content": f"it is {n}"}]}
-    for n in range(24)
-]
-INJECTED = "<img src=x onerror=\"document.title='broken in'\"><script>document.title='broken in'</script>"
-
-
-def _file(folder: Path, *lines: object, name: str = "examples.jsonl") -> Path:
-    path = folder / name
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return path
-
-
-def _job(api: OpenAI, path: Path, **fields: object) -> str:
-    file = api.files.create(file=path.open("rb"), purpose="fine-tune")
-    settings = {"model": "gpt-4o-mini", "hyperparameters": {"n_epochs": 1, "batch_size": 4}, **fields}
-    return api.fine_tuning.jobs.create(training_file=file.id, **settings).id
-
-
-def _until_over(api: OpenAI, job_id: str) -> str:
-    while (job := api.fine_tuning.jobs.retrieve(job_id)).status not in ("succeeded", "failed", "cancelled"):
-        time.sleep(0.1)
-    return job.status
-
-
-@pytest.fixture(scope="module")
-def finished(api: OpenAI, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A job that succeeded, whose name, metadata and data try to become markup."""
-    hostile = {"messages": [{"role": "user", "content": INJECTED}, {"role": "assistant", "content": INJECTED}]}
-    path = _file(tmp_path_factory.mktemp("finished"), *EXAMPLES, hostile, name="hostile.jsonl")
-    job_id = _job(api, path, suffix="demo", metadata={INJECTED[:60]: INJECTED})
-    assert _until_over(api, job_id) == "succeeded"
-    return job_id
 
 
 def test_the_whole_loop_by_clicking(visit: Visit, tmp_path: Path) -> None:
     page = visit.open("jobs")
     page.get_by_role("link", name="New job").first.click()
-    page.locator(".drop input").set_input_files(_file(tmp_path, *EXAMPLES))
+    page.locator(".drop input").set_input_files(jsonl(tmp_path, *EXAMPLES))
     expect(page.get_by_text("24 examples, no errors.")).to_be_visible()
     expect(page.get_by_text("Tokens × Epochs")).to_be_visible()
     page.get_by_role("button", name="Hold out 20 %").click()
@@ -83,8 +50,10 @@ def test_the_whole_loop_by_clicking(visit: Visit, tmp_path: Path) -> None:
 
 def test_a_curve_grows_while_it_is_watched(visit: Visit, api: OpenAI, tmp_path: Path) -> None:
     """A long job: its place while it waits, its steps, pause, resume and cancel."""
-    running = _job(api, _file(tmp_path, *EXAMPLES), suffix="long", hyperparameters={"n_epochs": 50, "batch_size": 1})
-    waiting = _job(api, _file(tmp_path, *EXAMPLES), suffix="waiting")
+    running = create_job(
+        api, jsonl(tmp_path, *EXAMPLES), suffix="long", hyperparameters={"n_epochs": 50, "batch_size": 1}
+    )
+    waiting = create_job(api, jsonl(tmp_path, *EXAMPLES), suffix="waiting")
     page = visit.open(f"job/{running}")
     steps = page.get_by_text(re.compile(r"Step \d+ of 1200"))
     expect(steps).to_be_visible()
@@ -100,20 +69,21 @@ def test_a_curve_grows_while_it_is_watched(visit: Visit, api: OpenAI, tmp_path: 
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("h1 .status")).to_have_text("cancelled")
-    assert _until_over(api, waiting) == "succeeded"
+    assert until_over(api, waiting) == "succeeded"
 
 
 def test_a_failed_job_leads_to_its_line(visit: Visit, api: OpenAI, tmp_path: Path) -> None:
     unanswered = {"messages": [{"role": "user", "content": "nobody answers"}]}
-    job_id = _job(api, _file(tmp_path, *EXAMPLES[:11], unanswered, name="broken.jsonl"))
-    assert _until_over(api, job_id) == "failed"
+    job_id = create_job(api, jsonl(tmp_path, *EXAMPLES[:11], unanswered, name="broken.jsonl"))
+    assert until_over(api, job_id) == "failed"
     page = visit.open(f"job/{job_id}")
     expect(page.get_by_text("The job failed", exact=True)).to_be_visible()
+    expect(page.locator(".notice.bad")).to_contain_text(re.compile(r"broken\.jsonl\s+line 12"))
     page.get_by_role("link", name="Show the file's findings").click()
     expect(page.get_by_text("Line 12", exact=True)).to_be_visible()
     expect(page.get_by_text("nobody answers")).to_be_visible()
-    page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Use a repaired copy").click()
+    page.get_by_role("button", name="Save as a new file of 11 examples").click()
     expect(page.get_by_role("heading", name="broken.repaired.jsonl")).to_be_visible()
 
 
@@ -131,7 +101,9 @@ PAGES = [
     "files",
     "playground",
     "models",
+    "model/MODEL",
     "evaluations",
+    "migration",
     "settings",
     "new-job",
     "job/JOB",
@@ -147,13 +119,14 @@ PAGES = [
 def test_every_page_is_accessible_and_fits(
     visit: Visit, context: BrowserContext, api: OpenAI, finished: str, language: str, width: int, scheme: str
 ) -> None:
-    file_id = api.fine_tuning.jobs.retrieve(finished).training_file
+    job = api.fine_tuning.jobs.retrieve(finished)
+    values = {"JOB": finished, "FILE": job.training_file, "MODEL": str(job.fine_tuned_model)}
     page = visit.page
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
     page.add_init_script(f"localStorage.setItem('luthier-language', '{language}')")
     for address in PAGES:
-        visit.open(address.replace("JOB", finished).replace("FILE", file_id))
+        visit.open(re.sub("JOB|FILE|MODEL", lambda word: values[word[0]], address))
         page.wait_for_load_state("networkidle")
         assert page.locator("html").get_attribute("lang") == ("zh-CN" if language == "zh" else "en")
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), address
@@ -172,6 +145,25 @@ def _check_chinese(page: Page) -> None:
     assert english == []
 
 
+INTERACTIVE = "a[href], button:not(:disabled), input:not(:disabled), select, textarea, summary"
+
+
+def _unreached(page: Page) -> list[str]:
+    """Interactive elements that the tabulator key does not reach."""
+    page.evaluate(
+        "() => { document.activeElement.blur(); window.reached = new Set();"
+        " addEventListener('focusin', (event) => window.reached.add(event.target)); }"
+    )
+    for _ in range(page.locator(INTERACTIVE).count() + 10):
+        page.keyboard.press("Tab")
+    unreached: list[str] = page.evaluate(
+        "(selector) => [...document.querySelectorAll(selector)].filter((element) => element.checkVisibility()"
+        " && !window.reached.has(element)).map((element) => element.outerHTML.slice(0, 100))",
+        INTERACTIVE,
+    )
+    return unreached
+
+
 def test_the_keyboard_is_enough(visit: Visit, finished: str) -> None:
     page = visit.open("jobs")
     page.keyboard.press("Tab")
@@ -182,6 +174,10 @@ def test_the_keyboard_is_enough(visit: Visit, finished: str) -> None:
     expect(page.get_by_role("link", name="New job")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="New job")).to_be_visible()
+    for address in ("jobs", f"job/{finished}", "models", "settings", "playground"):
+        visit.open(address)
+        page.wait_for_load_state("networkidle")
+        assert _unreached(page) == [], address
 
 
 def test_a_key_is_asked_for_and_forgotten_with_the_tab(

@@ -89,6 +89,11 @@ export async function* stream(path, body, signal) {
   }
 }
 
+/** Fetches a file with the person's key and saves it. @param {string} path @param {string} name */
+export async function download(path, name) {
+  save(await (await request(path)).blob(), name);
+}
+
 /** Saves a response's bytes as a file of the person's computer. @param {BlobPart} content @param {string} name */
 export function save(content, name) {
   const link = document.createElement("a");

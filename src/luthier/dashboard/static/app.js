@@ -10,16 +10,20 @@ import { NewJobPage } from "./pages/new_job.js";
 import { FilesPage } from "./pages/files.js";
 import { FilePage } from "./pages/file.js";
 import { PlaygroundPage } from "./pages/playground.js";
-import { EvaluationsPage, ModelsPage, SettingsPage } from "./pages/lists.js";
+import { ModelPage, ModelsPage } from "./pages/models.js";
+import { EvaluationsPage } from "./pages/evaluations.js";
+import { MigrationPage } from "./pages/migration.js";
+import { SettingsPage } from "./pages/settings.js";
 
 /** @type {Record<string, (props: any) => unknown>} */
 const PAGES = {
   jobs: JobsPage, job: JobPage, "new-job": NewJobPage, files: FilesPage, file: FilePage,
-  playground: PlaygroundPage, models: ModelsPage, evaluations: EvaluationsPage, settings: SettingsPage,
+  playground: PlaygroundPage, models: ModelsPage, model: ModelPage, evaluations: EvaluationsPage,
+  migration: MigrationPage, settings: SettingsPage,
 };
-const NAVIGATION = ["jobs", "files", "playground", "models", "evaluations", "settings"];
+const NAVIGATION = ["jobs", "files", "playground", "models", "evaluations", "migration", "settings"];
 /** @type {Record<string, string>} */
-const PARENT = { job: "jobs", "new-job": "jobs", file: "files" };
+const PARENT = { job: "jobs", "new-job": "jobs", file: "files", model: "models" };
 
 /** The page, the id and the parameters of `#/page/id?name=value`. */
 function route() {

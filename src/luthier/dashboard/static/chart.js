@@ -10,6 +10,7 @@ import { t } from "./i18n.js";
  */
 
 const HEIGHT = 320;
+const SETTLE_MS = 200;  // after the last movement of a zoom
 
 /** Exponential moving average; `factor` 0 leaves the values as they are. @param {number[]} values @param {number} factor */
 export function smooth(values, factor) {
@@ -38,14 +39,17 @@ function aligned(curves, factor) {
 }
 
 /**
- * @param {{ curves: Curve[], smoothing: number, logX: boolean, logY: boolean,
- *   marks: { step: number, best: boolean }[], zoomKey: number }} props `zoomKey`: another number shows the whole run again
+ * @param {{ curves: Curve[], smoothing: number, logX: boolean, logY: boolean, marks: { step: number, best: boolean }[],
+ *   zoomKey: number, range: [number, number] | null, onRange: (range: [number, number] | null) => void }} props `zoomKey`:
+ *   another number shows the whole run again; `range`: the steps that are shown, null for all; `onRange`: the person zoomed
  */
-export function Chart({ curves, smoothing, logX, logY, marks, zoomKey }) {
+export function Chart({ curves, smoothing, logX, logY, marks, zoomKey, range, onRange }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const plot = useRef(/** @type {any} */ (null));
   const drawn = useRef(marks);
   drawn.current = marks;
+  const told = useRef(onRange);
+  told.current = onRange;
   const shape = curves.map((curve) => curve.label + curve.color).join() + logX + logY + document.documentElement.dataset.theme;
   const data = aligned(curves, smoothing);
 
@@ -59,6 +63,12 @@ export function Chart({ curves, smoothing, logX, logY, marks, zoomKey }) {
       { label: `${curve.label} ↓`, stroke: "transparent", points: { show: false }, spanGaps: true },
       { label: `${curve.label} ↑`, stroke: "transparent", points: { show: false }, spanGaps: true },
     ]);
+    /** @type {number | undefined} */
+    let timer;
+    const settle = (/** @type {any} */ chart) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => told.current(zoomOf(chart)), SETTLE_MS);
+    };
     const bands = curves.map((curve, index) => ({ series: [index * 3 + 3, index * 3 + 2], fill: `${curve.color}22` }));
     // @ts-ignore: uPlot is a script of its own
     plot.current = new uPlot({
@@ -67,24 +77,35 @@ export function Chart({ curves, smoothing, logX, logY, marks, zoomKey }) {
       scales: { x: { time: false, distr: logX ? 3 : 1 }, y: { distr: logY ? 3 : 1 } },
       cursor: { drag: { x: true, y: false } },
       legend: { live: true },
-      hooks: { draw: [(/** @type {any} */ chart) => drawMarks(chart, drawn.current, accent, text)] },
+      hooks: {
+        draw: [(/** @type {any} */ chart) => drawMarks(chart, drawn.current, accent, text)],
+        setScale: [(/** @type {any} */ chart, /** @type {string} */ scale) => scale === "x" && settle(chart)],
+      },
     }, data, element);
     const observer = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
     observer.observe(element);
-    return () => { observer.disconnect(); plot.current?.destroy(); plot.current = null; };
+    return () => { clearTimeout(timer); observer.disconnect(); plot.current?.destroy(); plot.current = null; };
   }, [shape, zoomKey]);
 
-  const signature = `${data[0].length}/${data[0].at(-1)}/${smoothing}/${marks.length}`;
+  const signature = `${data[0].length}/${data[0].at(-1)}/${smoothing}/${marks.length}/${range?.join()}`;
   useEffect(() => {
     const chart = plot.current;
     if (!chart) return;
-    const { min, max } = chart.scales.x;
-    const before = chart.data[0];
-    const zoomed = min !== null && min !== undefined && before.length > 1 && (min > before[0] || max < before.at(-1));
+    const { min, max } = chart.scales.x, zoomed = zoomOf(chart) !== null;
     chart.setData(data, !zoomed);
     if (zoomed) chart.setScale("x", { min, max });
   }, [signature]);
+  useEffect(() => {
+    if (range && plot.current && zoomOf(plot.current)?.join() !== range.join()) plot.current.setScale("x", { min: range[0], max: range[1] });
+  }, [range?.join(), shape]);
   return html`<div class="chart" ref=${box} role="img" aria-label=${curves.map((curve) => curve.label).join(", ")}></div>`;
+}
+
+/** The steps that a zoomed chart shows; null for the whole run. @param {any} chart @returns {[number, number] | null} */
+function zoomOf(chart) {
+  const { min, max } = chart.scales.x, steps = chart.data[0];
+  const isZoomed = min !== null && min !== undefined && steps.length > 1 && (min > steps[0] || max < steps[steps.length - 1]);
+  return isZoomed ? [Math.max(steps[0], Math.floor(min)), Math.min(steps[steps.length - 1], Math.ceil(max))] : null;
 }
 
 /** Vertical lines at checkpoints. @param {any} chart @param {{ step: number, best: boolean }[]} marks @param {string} accent @param {string} text */

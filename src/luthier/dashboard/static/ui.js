@@ -75,6 +75,16 @@ export function usePolled(load, keys, seconds = 0) {
   return { ...state, reload: () => setRound(round + 1) };
 }
 
+/** The last error of what a person did, and a function that tries something. @returns {[Error | null, (act: () => Promise<unknown>) => Promise<void>]} */
+export function useAttempt() {
+  const [failure, setFailure] = useState(/** @type {Error | null} */ (null));
+  const attempt = async (/** @type {() => Promise<unknown>} */ act) => {
+    setFailure(null);
+    try { await act(); } catch (error) { setFailure(/** @type {Error} */ (error)); }
+  };
+  return [failure, attempt];
+}
+
 /** @param {string} title */
 export function useTitle(title) {
   useEffect(() => { document.title = `${title} · Luthier`; }, [title]);

@@ -29,7 +29,7 @@ export function FilesPage() {
     ${!data && !error && html`<${Loading} />`}
     ${data && !data.data.length && html`<p class="empty">${t("noFiles")}</p>`}
     ${data?.data.length > 0 && html`<table class="stack"><thead><tr><th>${t("name")}</th><th>${t("purpose")}</th><th>${t("size")}</th>
-      <th>${t("created")}</th><th></th></tr></thead><tbody>${data.data.map((/** @type {any} */ file) => html`<tr key=${file.id}>
+      <th>${t("created")}</th><th><span class="unseen">${t("actions")}</span></th></tr></thead><tbody>${data.data.map((/** @type {any} */ file) => html`<tr key=${file.id}>
         <td><a class="strong" href=${`#/file/${file.id}`}>${file.filename}</a><div class="muted id">${file.id}</div></td>
         <td class="muted">${file.purpose}</td><td class="muted">${bytes(file.bytes)}</td><td class="muted">${date(file.created_at)}</td>
         <td><button class="small ghost bad" aria-label=${`${t("remove")} ${file.filename}`} onClick=${() => drop(file)}>${t("remove")}</button></td></tr>`)}</tbody></table>`}

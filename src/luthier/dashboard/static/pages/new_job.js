@@ -91,7 +91,7 @@ export function NewJobPage({ query }) {
       ${field("batch_size", t("batchSize"), { type: "number", min: 1, max: 256 })}
       ${field("learning_rate_multiplier", t("learningRate"), { type: "number", min: 0, step: "any" })}
       ${field("seed", t("seed"), { type: "number", min: 0 })}
-      ${field("suffix", t("name"), { maxlength: 64, placeholder: t("nameHint") })}</div>
+      ${field("suffix", t("suffix"), { maxlength: 64, placeholder: t("nameHint") })}</div>
       <button disabled=${!report?.ok || Boolean(busy)} onClick=${start}>${t("start")}</button></section>`;
 }
 

@@ -1,11 +1,12 @@
 /** Two models side by side on the same prompt; votes become preference pairs. */
 
 import { html, useRef, useState } from "../preact.js";
-import { get, save, stream } from "../api.js";
+import { get, save, stream, upload } from "../api.js";
 import { store, stored, t } from "../i18n.js";
 import { ErrorBox, usePolled, useTitle } from "../ui.js";
 import { Call } from "../conversation.js";
 
+const MAX_KEPT = 50;  // prompts, in this browser
 const MODES = ["functionsFull", "functionsSlim", "functionsNone"];
 
 /** Definitions without descriptions and parameters. @param {any[]} tools */
@@ -19,6 +20,16 @@ function toolsToSend(mode, definitions) {
     return Array.isArray(tools) ? (mode === "functionsSlim" ? slim(tools) : tools) : null;
   } catch {
     return null;
+  }
+}
+
+/** Prompts that the person kept, the newest first. */
+function storedPrompts() {
+  try {
+    const prompts = JSON.parse(stored("luthier-prompts") ?? "[]");
+    return Array.isArray(prompts) ? prompts : [];
+  } catch {
+    return [];
   }
 }
 
@@ -49,7 +60,7 @@ const asMessage = (answer) => ({
 export function PlaygroundPage({ query }) {
   useTitle(t("playground"));
   const { data: listed } = usePolled(() => get("/models"), []);
-  const [models, setModels] = useState([query.get("model") ?? "", query.get("model") ? "gpt-4o-mini" : ""]);
+  const [models, setModels] = useState([query.get("model") ?? "", query.get("with") ?? (query.get("model") ? "gpt-4o-mini" : "")]);
   const [system, setSystem] = useState(stored("luthier-system") ?? "");
   const [text, setText] = useState(stored("luthier-prompt") ?? "");
   const [mode, setMode] = useState("functionsNone");
@@ -61,6 +72,8 @@ export function PlaygroundPage({ query }) {
   const [answers, setAnswers] = useState(/** @type {(Answer | null)[]} */ ([null, null]));
   const [votes, setVotes] = useState(/** @type {any[]} */ ([]));
   const [voted, setVoted] = useState(false);
+  const [sentTools, setSentTools] = useState(/** @type {any[]} */ ([]));
+  const [kept, setKept] = useState(/** @type {any[]} */ (storedPrompts()));
   const [failure, setFailure] = useState("");
   const abort = useRef(/** @type {AbortController | null} */ (null));
   const names = [...new Set((listed?.data ?? []).map((/** @type {any} */ model) => model.id))].filter((name) => !/embedding/.test(String(name)));
@@ -72,7 +85,7 @@ export function PlaygroundPage({ query }) {
     event.preventDefault();
     const tools = toolsToSend(mode, definitions);
     if (!tools) { setFailure(t("invalidJson")); return; }
-    setFailure(""); setVoted(false);
+    setFailure(""); setVoted(false); setSentTools(tools);
     setSwapped(blind && Math.random() < 0.5);
     store("luthier-system", system); store("luthier-prompt", text); store("luthier-tools", definitions);
     abort.current = new AbortController();
@@ -99,8 +112,27 @@ export function PlaygroundPage({ query }) {
   };
   const vote = (/** @type {number} */ winner) => {
     const messages = [...(system ? [{ role: "system", content: system }] : []), { role: "user", content: text }];
-    setVotes([...votes, { input: { messages }, preferred_output: [asMessage(/** @type {Answer} */ (answers[winner]))], non_preferred_output: [asMessage(/** @type {Answer} */ (answers[1 - winner]))] }]);
+    setVotes([...votes, { input: { messages, ...(sentTools.length && { tools: sentTools }) }, preferred_output: [asMessage(/** @type {Answer} */ (answers[winner]))], non_preferred_output: [asMessage(/** @type {Answer} */ (answers[1 - winner]))] }]);
     setVoted(true);
+  };
+  const keepPrompt = () => {
+    const entry = { system, text, mode, definitions }, others = kept.filter((prompt) => prompt.text !== text || prompt.system !== system);
+    const prompts = [entry, ...others].slice(0, MAX_KEPT);
+    setKept(prompts);
+    store("luthier-prompts", JSON.stringify(prompts));
+  };
+  const take = (/** @type {any} */ event) => {
+    const prompt = kept[Number(event.target.value)];
+    event.target.value = "";
+    if (!prompt) return;
+    setSystem(prompt.system); setText(prompt.text); setMode(prompt.mode); setDefinitions(prompt.definitions);
+  };
+  const pairs = `${votes.map((pair) => JSON.stringify(pair)).join("\n")}\n`;
+  const saveVotes = async () => {
+    try {
+      const file = await upload(new File([pairs], "preferences.jsonl"), "fine-tune");
+      location.hash = `#/file/${file.id}`;
+    } catch (error) { setFailure(/** @type {Error} */ (error).message); }
   };
   const order = swapped ? [1, 0] : [0, 1];
   const hidden = blind && !voted;
@@ -118,12 +150,16 @@ export function PlaygroundPage({ query }) {
       ${mode !== "functionsNone" && html`<label>${t("functionsJson")}<textarea class="code" rows="6" value=${definitions} onInput=${(/** @type {any} */ event) => setDefinitions(event.target.value)}></textarea></label>`}
       <label class="check"><input type="checkbox" checked=${blind} onChange=${() => setBlind(!blind)} /> ${t("blind")}</label>
       ${failure && html`<div class="notice bad" role="alert">${failure}</div>`}
-      <div class="actions"><button disabled=${busy}>${t("send")}</button>${busy && html`<button type="button" class="ghost" onClick=${() => abort.current?.abort()}>${t("stop")}</button>`}</div></form>
+      <div class="actions"><button disabled=${busy}>${t("send")}</button>${busy && html`<button type="button" class="ghost" onClick=${() => abort.current?.abort()}>${t("stop")}</button>`}
+        <button type="button" class="ghost" disabled=${!text} onClick=${keepPrompt}>${t("keepPrompt")}</button>
+        ${kept.length > 0 && html`<select class="kept" aria-label=${t("keptPrompts")} value="" onChange=${take}><option value="">${t("keptPrompts")}</option>
+          ${kept.map((prompt, index) => html`<option value=${index}>${prompt.text.slice(0, 60)}</option>`)}</select>`}</div></form>
     <div class="columns" aria-live="polite">${order.map((index, place) => answers[index] && html`<section class="card answer" key=${index}>
       <h2 class="id">${hidden ? t(place ? "right" : "left") : asked[index]}</h2><${AnswerView} answer=${answers[index]} />
       ${both && !voted && html`<button class="small ghost" onClick=${() => vote(index)}>${t("better")}</button>`}</section>`)}</div>
     ${votes.length > 0 && html`<div class="notice">${t("votes", { n: votes.length })}. ${t("votesHint")}
-      <button class="small" onClick=${() => save(`${votes.map((pair) => JSON.stringify(pair)).join("\n")}\n`, "preferences.jsonl")}>${t("downloadPairs")}</button></div>`}`;
+      <button class="small" onClick=${() => save(pairs, "preferences.jsonl")}>${t("downloadPairs")}</button>${" "}
+      <button class="small ghost" onClick=${saveVotes}>${t("uploadPairs")}</button></div>`}`;
 }
 
 /** @param {{ answer: Answer }} props */
