@@ -1,7 +1,7 @@
 """Durable state. The only code that accesses the database and the blobs."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
@@ -143,7 +143,7 @@ class Store:
     def managed_jobs(self) -> ManagedJobs:
         return ManagedJobs(self._database).within(self.jobs.project)
 
-    def delete_job(self, job_id: str, *, with_models: bool) -> list[Path]:
+    def delete_job(self, job_id: str, *, with_models: bool) -> Sequence[Path]:
         """Deletes a finished job with what is its own alone: events, result files, folder, and `with_models` those.
 
         Training and validation files stay. Returns and raises as `ManagedJobs.delete` does.

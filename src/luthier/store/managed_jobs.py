@@ -1,6 +1,6 @@
 """Jobs as a person manages them: lists by condition, groups, names, deletion."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, select, update
@@ -40,7 +40,7 @@ class ManagedJobs(Scoped):
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(name=name))
             return self._find(connection, job_id)
 
-    def delete(self, job_id: str, models: Models, *, with_models: bool) -> list[Path]:
+    def delete(self, job_id: str, models: Models, *, with_models: bool) -> Sequence[Path]:
         """Deletes a finished job's row and events and, `with_models`, its models and checkpoints: all or nothing.
 
         Returns the folders that the models had. Raises NotFoundError; BadRequestError for a job that has not finished

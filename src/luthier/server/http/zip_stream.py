@@ -23,6 +23,9 @@ class _Sink:
     def flush(self) -> None:
         """`zipfile` calls it."""
 
+    def close(self) -> None:
+        """`zipfile` asks for it."""
+
     def take(self) -> bytes:
         taken = b"".join(self._parts)
         self._parts.clear()
@@ -32,7 +35,7 @@ class _Sink:
 def zip_of(folder: Path) -> Iterator[bytes]:
     """Every file of the folder, uncompressed: weights do not get smaller."""
     sink = _Sink()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for path in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
             info = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _WRITTEN_AT)
             info.external_attr = 0o644 << 16
