@@ -75,7 +75,7 @@ export const SERVER_TEXTS = {
   revoke: ["Revoke", "吊销"],
   confirmRotate: ["Give {name} a new secret? The old one ends at once.", "更换 {name} 的密钥？旧密钥立即失效。"],
   confirmRevoke: ["End {name} at once and for good?", "立即永久吊销 {name}？"],
-  webhooks: ["Webhooks", "webhook"],
+  webhooks: ["Webhooks", "webhook 端点"],
   webhooksText: [
     "Addresses that are told when jobs and batches end. The server reaches the hosts of its setting webhook_hosts only.",
     "任务和批处理结束时接收通知的地址。服务器只访问设置项 webhook_hosts 允许的主机。",
