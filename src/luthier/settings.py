@@ -124,9 +124,7 @@ class Settings(BaseSettings):
             "`default` is the project of keys without one. None: nothing is stored."
         ),
     )
-    organization: str = Field(
-        "personal", pattern=r"^[\w.-]{1,64}$", description="Third part of fine-tuned model names."
-    )
+    organization: str = Field("personal", pattern=r"^[\w.-]{1,64}$", description="Third part of `ft:` model names.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="Device of training and serving; auto takes an NVIDIA GPU. Apple's, mps, is untested."
     )
@@ -252,13 +250,7 @@ class Settings(BaseSettings):
     tokens_per_minute: int = Field(
         0, ge=0, description="Tokens per minute and API key, counted as OpenAI counts them; 0: no limit."
     )
-    recording: Path | None = Field(
-        None,
-        description=(
-            "Folder that `luthier migrate record` wrote, of which the dashboard's migration page shows how far each "
-            "model has come, to admin keys."
-        ),
-    )
+    recording: Path | None = Field(None, description="Folder of `luthier migrate record`, for the migration page.")
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description=(

@@ -87,7 +87,7 @@ CHINESE = {
     "queue_limit": "每个 API 密钥最多可等待的请求数；超过时返回状态 429。",
     "requests_per_minute": "每个 API 密钥每分钟的推理请求数；0 表示不限。超过时返回状态 429。",
     "tokens_per_minute": "每个 API 密钥每分钟的 token 数，按 OpenAI 的方式计算；0 表示不限。",
-    "recording": "`luthier migrate record` 写出的文件夹；仪表板的迁移页面据此向管理员密钥显示每个模型的进度。",
+    "recording": "`luthier migrate record` 写出的文件夹，用于仪表板的迁移页面。",
     "cors_origins": "CORS 允许的来源，用逗号分隔，例如 https://app.example；* 允许全部，且必须设置 --api-keys。"
     "不设置则只允许同源。",
     "webhook_hosts": "允许接收 webhook 的主机，用逗号分隔：主机名；名称前加 `*.` 表示其下的所有名称；"

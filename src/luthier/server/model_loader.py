@@ -44,6 +44,7 @@ class ModelLoader:
     engines: EnginePool
     embedders: Pool[TextEmbedder]
     checksums: Checksums
+    options: EngineOptions
     _download_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _start_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _verified: set[tuple[Path, _FolderState]] = field(default_factory=set)
@@ -51,7 +52,7 @@ class ModelLoader:
     @classmethod
     def create(cls, settings: Settings, catalogue: Catalogue, checksums: Checksums) -> "ModelLoader":
         options = _engine_options(settings)
-        return cls(catalogue, EnginePool(options), Pool(options, build_embedding_model), checksums)
+        return cls(catalogue, EnginePool(options), Pool(options, build_embedding_model), checksums, options)
 
     async def load(self, target: ResolvedModel) -> LoadedModel:
         """The model with a running engine; a download or a start may take minutes.

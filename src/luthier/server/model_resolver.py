@@ -132,6 +132,15 @@ class ModelResolver:
         listed = [model for name, model in tuned.items() if ":ckpt-step-" not in name and name not in self._aliases]
         return [*bases, *aliases, *map(_describe_fine_tuned, listed)]
 
+    @property
+    def default_base(self) -> str:
+        """What OpenAI's names stand for unless an alias says otherwise."""
+        return self._base
+
+    def alias_names(self) -> list[str]:
+        """Names that stand for something else than the default base model, sorted."""
+        return sorted(name for name, target in self._aliases.items() if target != AliasTarget(local=self._base))
+
     def trainable_names(self) -> dict[str, str]:
         """Every name that a job may start from, with the name that the job echoes."""
         tuned = [model.id for model in self._models.list()]

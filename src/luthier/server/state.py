@@ -93,7 +93,7 @@ class AppState:
 
     def __post_init__(self) -> None:
         self._dates: asyncio.Task[None] | None = None
-        self.exports = ModelExports(self.settings.data)
+        self.exports = ModelExports(self.store.models_folder.parent)
         self._within = lru_cache(maxsize=_MAX_CACHED_PROJECTS)(self._scope)
 
     @property

@@ -25,21 +25,19 @@ _CONSIDERED_JOBS = 100  # of an old model, the newest
 @router.get("/server")
 def overview(request: Request, state: StateDep, caller: CallerDep) -> ServerOverview:
     """What it runs on, who asks, and the aliases of the settings."""
-    settings = state.settings
-    own_names = settings.names(caller.project or DEFAULT_PROJECT)
-    named = {name.rpartition("=")[2] for name in settings.aliases} & set(own_names)
+    options = state.app.loader.options
     return ServerOverview(
         version=__version__,
         caller=CallerView(project=caller.project, role=_role(caller)),
         keys_required=request.app.state.keys.is_required(),
         workers=state.store.workers.count_alive(),
-        device=settings.device,
-        precision=settings.precision,
+        device=options.device,
+        precision=options.precision,
         cpu=cpu_tier(),
         cpu_cores=os.cpu_count() or 1,
         available_memory_bytes=available_memory(),
-        base=display_name(settings.base),
-        aliases={name: state.models.describe(name).root for name in sorted(named)},
+        base=display_name(state.models.default_base),
+        aliases={name: state.models.describe(name).root for name in state.models.alias_names()},
     )
 
 
