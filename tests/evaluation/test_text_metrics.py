@@ -37,6 +37,19 @@ def test_chrf_by_hand() -> None:
     assert chrf("基金风险", "完全不同") == 0
 
 
+@pytest.mark.parametrize(
+    ("reference", "answer", "score"),
+    [
+        ("The cat sat on the mat.", "A cat sat on a mat today", 0.413899),
+        ("风险随收益上升，买入之前请查看费用。", "买入前请看费用，风险上升。", 0.201067),
+        ("3.5 degrees at noon", "3,5 degrees", 0.4479),
+    ],
+)
+def test_chrf_is_that_of_sacrebleu(reference: str, answer: str, score: float) -> None:
+    """Of sacreBLEU 2.6.0: nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no."""
+    assert chrf(reference, answer) == pytest.approx(score, abs=1e-6)
+
+
 def test_nothing_said() -> None:
     assert chrf("a", "") == 0
     assert rouge_l("a", "") == 0
