@@ -14,9 +14,17 @@ Precision = Literal["bfloat16", "float32"]
 
 
 class Device(Protocol):
-    """`micro_batch_tokens`: of a micro-batch; larger ones are no faster."""
+    """`micro_batch_tokens`: of a micro-batch; larger ones are no faster.
+
+    `sums`: the backend of torch.distributed that sums over processes.
+    """
 
     micro_batch_tokens: int
+    sums: Literal["gloo", "nccl"]
+
+    def assign(self, local_rank: int) -> bool:
+        """Gives this process, of those that train together, a device of its own; False where there is none left."""
+        ...
 
     def is_available(self) -> bool: ...
 
@@ -37,6 +45,10 @@ class Device(Protocol):
 
 class _Cpu:
     micro_batch_tokens = 3072
+    sums: Literal["gloo", "nccl"] = "gloo"
+
+    def assign(self, local_rank: int) -> bool:
+        return True
 
     def is_available(self) -> bool:
         return True
@@ -61,6 +73,15 @@ class _Cpu:
 
 class _Cuda:
     micro_batch_tokens = 8192
+    sums: Literal["gloo", "nccl"] = "nccl"
+
+    def assign(self, local_rank: int) -> bool:
+        import torch
+
+        if local_rank >= torch.cuda.device_count():
+            return local_rank == 0
+        torch.cuda.set_device(local_rank)
+        return True
 
     def is_available(self) -> bool:
         import torch
@@ -92,6 +113,9 @@ class _Mps(_Cpu):
     """Apple's GPU shares the machine's memory, of which the system recommends a part at most."""
 
     micro_batch_tokens = 4096
+
+    def assign(self, local_rank: int) -> bool:
+        return local_rank == 0
 
     def is_available(self) -> bool:
         import torch

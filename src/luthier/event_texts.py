@@ -22,6 +22,10 @@ _EVENTS = [
         (r"Learning rate (\S+) at its peak", r"学习率峰值 \1"),
         (r"Learning rate (\S+) at its peak; chosen for auto: (.*)", r"学习率峰值 \1；auto 取值：\2"),
         (r"Training on (.*), (\S+), (\d+) threads", r"训练设备：\1，\2，\3 个线程"),
+        (
+            r"Training on (.*), (\S+), (\d+) threads in each of (\d+) processes",
+            r"训练设备：\1，\2，\4 个进程，每个 \3 个线程",
+        ),
         (r"([\d,]+) weights are trained: all there are", r"训练全部 \1 个权重"),
         (r"([\d,]+) weights are trained: LoRA of rank (\S+), alpha (\S+), on (.*)",
          r"训练 \1 个权重：LoRA，秩 \2，alpha \3，目标模块 \4"),

@@ -3,6 +3,8 @@
 Exit codes: 0 finished; 1 failed, and the last event says why; 75 stopped on request (SIGTERM, a `stop` command, or
 the end of the parent) with the resume state saved: the same command resumes; 74 a fault of the machine, such as a
 full disk, which may be transient.
+
+A job of several processes starts the others itself, unless torchrun did.
 """
 
 import logging
@@ -11,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -18,9 +21,10 @@ from filelock import FileLock
 
 from luthier.hardware import is_transient, limit_spinning
 from luthier.training import protocol
+from luthier.training.job_spec import JobSpec
+from luthier.training.rank_environment import RENDEZVOUS, STOPPED, other_ranks, rank_of_environment
 from luthier.types.errors import JobError, LuthierError
 
-STOPPED = 75  # EX_TEMPFAIL
 MACHINE_FAULT = 74  # EX_IOERR
 
 
@@ -92,15 +96,27 @@ def main() -> int:
         print(f"{__doc__}\nusage: python -m luthier.training [--stop-with-parent] JOBDIR", file=sys.stderr)
         return 2
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    os.nice(5)  # serving on the same machine has priority
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     if "--stop-with-parent" in sys.argv:
         threading.Thread(target=_obey_parent, args=(stop,), daemon=True).start()
     folder = Path(arguments[0])
-    with FileLock(folder / "trainer.lock"):  # a trainer whose parent died may still be saving its state
+    if RENDEZVOUS not in os.environ:  # else the first process has done it
+        os.nice(5)  # serving on the same machine has priority
+    if rank_of_environment().rank > 0:
+        os.dup2(2, 1)  # standard output has the events of the first rank alone
+        return _train(folder, lambda _event: None, stop)
+    with FileLock(folder / "trainer.lock"), _processes(folder):  # an earlier trainer may still be saving its state
         return _train(folder, EventWriter(folder), stop)
+
+
+def _processes(folder: Path) -> AbstractContextManager[None]:
+    """Those that train beside this one."""
+    count = JobSpec.read(folder).processes
+    if count == 1 or rank_of_environment().ranks > 1:
+        return nullcontext()
+    return other_ranks(folder, count, MACHINE_FAULT)
 
 
 def _restart_with_huge_pages() -> None:

@@ -114,11 +114,14 @@ class Checkpoints:
     """Writes a model folder per epoch. With a validation file, the step with the lowest loss becomes the final one.
 
     Args:
+        folders: None on other ranks than the first, which come to the same decisions.
         patience: With early stopping, full validations in a row without a new lowest loss that end the training; every
             one counts. Else None, and only those at the end of an epoch are compared.
     """
 
-    def __init__(self, folders: ModelFolders, plan: ResolvedHyperparameters, patience: int | None, emit: Emit) -> None:
+    def __init__(
+        self, folders: ModelFolders | None, plan: ResolvedHyperparameters, patience: int | None, emit: Emit
+    ) -> None:
         self._folders, self._plan, self._patience, self._emit = folders, plan, patience, emit
 
     def after_step(self, progress: Progress, metrics: dict[str, float]) -> bool:
@@ -138,7 +141,7 @@ class Checkpoints:
         if (is_last or progress.stopped_early) and best and best.step < step:
             self._emit_best(progress, best, metrics["full_valid_loss"])
         else:
-            self._folders.write(f"step-{step}")
+            self._write(f"step-{step}")
             self._emit(protocol.Checkpoint(step=step, folder=f"step-{step}", metrics=metrics, final=is_last))
         return True
 
@@ -146,7 +149,11 @@ class Checkpoints:
         progress.validations_since_best += 1
         if progress.best is None or metrics["full_valid_loss"] < progress.best.metrics["full_valid_loss"]:
             progress.best, progress.validations_since_best = BestStep(progress.step, metrics), 0
-            self._folders.write(_BEST)
+            self._write(_BEST)
+
+    def _write(self, name: str) -> None:
+        if self._folders:
+            self._folders.write(name)
 
     def _emit_best(self, progress: Progress, best: BestStep, last_loss: float) -> None:
         """The final checkpoint is that of an earlier step."""

@@ -7,6 +7,7 @@ import torch
 from luthier.training.forward_pass import ForwardPass, in_chunks
 from luthier.training.hyperparameters import ResolvedHyperparameters
 from luthier.training.objectives import Objective
+from luthier.training.ranks import Ranks
 from luthier.training.training_data import TrainingData
 from luthier.types.job_options import step_at
 
@@ -23,8 +24,9 @@ class TokenAccuracy:
         self._correct += int((is_top & mask).sum())
         self._total += int(mask.sum())
 
-    def value(self) -> float:
-        return self._correct / self._total
+    def counts(self) -> tuple[int, int]:
+        """Targets that were the likeliest token, and all targets."""
+        return self._correct, self._total
 
 
 class Validation:
@@ -38,8 +40,10 @@ class Validation:
         plan: ResolvedHyperparameters,
         fractions: tuple[float, ...],
         stop: Event,
+        ranks: Ranks,
     ) -> None:
-        self._data, self._forward, self._objective, self._plan, self._stop = data, forward, objective, plan, stop
+        self._data, self._forward, self._objective, self._plan = data, forward, objective, plan
+        self._stop, self._ranks = stop, ranks
         self._full_at = {step_at(fraction, plan.total_steps) for fraction in fractions}
 
     def after_step(self, step: int) -> dict[str, float]:
@@ -59,13 +63,16 @@ class Validation:
     @torch.no_grad()
     def _evaluate(self, prefix: str, indices: range) -> dict[str, float]:
         loss, normalizer, accuracy = 0.0, 0.0, TokenAccuracy()
-        for examples in in_chunks(self._data, "valid", indices, self._stop):
+        for examples in in_chunks(self._data, "valid", indices, self._stop, self._ranks):
             normalizer += self._objective.normalizer(examples)
-            for micro in self._forward.micro_batches(examples):
+            for micro in self._forward.micro_batches(self._ranks.share(examples)):
                 loss += float(self._objective.loss(micro.logprobs, micro.packed, micro.examples))
                 accuracy.add(micro.is_top, self._objective.accuracy_mask(micro.packed))
-        return named_metrics(prefix, loss / normalizer, accuracy)
+        sums = torch.tensor([loss, *accuracy.counts()], dtype=torch.float64, device=self._forward.model.compute.device)
+        self._ranks.sum_(sums)
+        loss, correct, total = sums.tolist()
+        return named_metrics(prefix, loss / normalizer, correct / total)
 
 
-def named_metrics(prefix: str, loss: float, accuracy: TokenAccuracy) -> dict[str, float]:
-    return {f"{prefix}_loss": loss, f"{prefix}_mean_token_accuracy": accuracy.value()}
+def named_metrics(prefix: str, loss: float, accuracy: float) -> dict[str, float]:
+    return {f"{prefix}_loss": loss, f"{prefix}_mean_token_accuracy": accuracy}

@@ -10,6 +10,7 @@ from luthier.training import batching
 from luthier.training.batching import TrainingExample
 from luthier.training.logprobs import PackedBatch, log_probabilities, pack
 from luthier.training.model import TrainedModel
+from luthier.training.ranks import Ranks
 from luthier.training.training_data import Split, TrainingData
 
 _EXAMPLES_IN_MEMORY = 256  # while a whole file is evaluated
@@ -50,9 +51,11 @@ class ForwardPass:
             return MicroBatch(group, packed, *log_probabilities(self.model.module, packed))
 
 
-def in_chunks(data: TrainingData, split: Split, indices: range, stop: Event) -> Iterator[list[TrainingExample]]:
-    """Reads examples a few at a time. Raises Stopped once `stop` is set."""
+def in_chunks(
+    data: TrainingData, split: Split, indices: range, stop: Event, ranks: Ranks
+) -> Iterator[list[TrainingExample]]:
+    """Reads examples a few at a time. Raises Stopped, on all ranks at once, when `stop` is set on one."""
     for start in range(0, len(indices), _EXAMPLES_IN_MEMORY):
-        if stop.is_set():
+        if ranks.any(stop.is_set()):
             raise Stopped
         yield data.examples(split, indices[start : start + _EXAMPLES_IN_MEMORY])

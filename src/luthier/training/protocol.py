@@ -75,15 +75,20 @@ class ResultTurns(_Message):
 
 
 class Hardware(_Message):
-    """`name`: the GPU's, or CPU. `dtype`: of the base weights and of matrix products. `threads`: of PyTorch."""
+    """`name`: the GPU's, or CPU. `dtype`: of the base weights and of matrix products. `threads`: of PyTorch.
+
+    `processes`: that train together; name and threads are those of one.
+    """
 
     type: Literal["hardware"] = "hardware"
     name: str
     dtype: str
     threads: int
+    processes: int = 1
 
     def label(self) -> str:
-        return f"{self.name}, {self.dtype}, {self.threads} threads"
+        label = f"{self.name}, {self.dtype}, {self.threads} threads"
+        return label if self.processes == 1 else f"{label} in each of {self.processes} processes"
 
 
 class TrainableParameters(_Message):

@@ -8,22 +8,32 @@ import torch
 
 from luthier.training.forward_pass import ForwardPass, in_chunks
 from luthier.training.objectives import sequence_logprobs
+from luthier.training.ranks import Ranks
 from luthier.training.training_data import Split, TrainingData
 
 
 @torch.no_grad()
-def load_or_compute(folder: Path, data: TrainingData, split: Split, forward: ForwardPass, stop: Event) -> np.ndarray:
+def load_or_compute(
+    folder: Path, data: TrainingData, split: Split, forward: ForwardPass, stop: Event, ranks: Ranks
+) -> np.ndarray:
     """float32 [examples, 2], memory-mapped from `SPLIT.reference.npy`. Raises Stopped once `stop` is set."""
     path = folder / f"{split}.reference.npy"
-    if not path.exists():
+    if ranks.any(ranks.is_first and not path.exists()):
         count = len(data.splits[split])
-        logprobs = np.zeros((count, 2), dtype=np.float32)
-        for examples in in_chunks(data, split, range(count), stop):
-            for micro in forward.micro_batches(examples):
+        logprobs = torch.zeros(count, 2, device=forward.model.compute.device)
+        for examples in in_chunks(data, split, range(count), stop, ranks):
+            for micro in forward.micro_batches(ranks.share(examples)):
                 sums = sequence_logprobs(micro.logprobs, micro.packed, 2 * len(micro.examples)).view(-1, 2)
-                logprobs[[example.index for example in micro.examples]] = sums.cpu()
-        new = path.with_suffix(".new")
-        with new.open("wb") as file:
-            np.save(file, logprobs)
-        new.replace(path)
+                logprobs[[example.index for example in micro.examples]] = sums
+        ranks.sum_(logprobs)
+        with ranks.first_alone():
+            if ranks.is_first:
+                _write(logprobs.cpu().numpy(), path)
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _write(logprobs: np.ndarray, path: Path) -> None:
+    new = path.with_suffix(".new")
+    with new.open("wb") as file:
+        np.save(file, logprobs)
+    new.replace(path)

@@ -1,5 +1,6 @@
 """Builds the trainer of a job folder, and reports what it was built from."""
 
+import os
 from pathlib import Path
 from threading import Event
 
@@ -14,6 +15,7 @@ from luthier.data.rendering.template_probes import FUNCTION_LOSSES
 from luthier.data.rendering.tool_dropout import ToolDropout
 from luthier.training import dataset, protocol, reference_logprobs, token_budget
 from luthier.training.checkpointing import Checkpoints, ModelFolders
+from luthier.training.compute_device import ComputeDevice
 from luthier.training.evaluation import Validation
 from luthier.training.forward_pass import ForwardPass
 from luthier.training.hyperparameters import ResolvedHyperparameters, resolve
@@ -22,25 +24,28 @@ from luthier.training.kernels import bindings
 from luthier.training.model import TrainedModel
 from luthier.training.objectives import Objective, Preference, Supervised
 from luthier.training.protocol import Emit
+from luthier.training.rank_environment import rank_of_environment
+from luthier.training.ranks import Ranks, join_ranks
 from luthier.training.resume_state import DamagedStateError, Progress, ResumeState
 from luthier.training.trainer import OptimizerStep, Trainer
 from luthier.training.training_data import TrainingData
 
 
-def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
-    """Loads data and model, and restores the resume state.
+def build_trainer(folder: Path, emit: Emit, stop: Event, ranks: Ranks | None = None) -> Trainer:
+    """Loads data and model, and restores the resume state. `ranks` None: those of the environment.
 
     Raises JobError for what the caller can correct, Stopped when `stop` is set while reference log-probabilities are
     computed.
     """
     spec = JobSpec.read(folder)
-    if spec.threads:
-        torch.set_num_threads(spec.threads)
+    ranks = ranks or join_ranks(ComputeDevice.select(spec.device, spec.precision).device)
+    _set_threads(spec)
     if spec.cache:
         bindings.use_cache(Path(spec.cache))
     renderer = Renderer(Path(spec.base), Path(spec.parent) / "chat_template.jinja" if spec.parent else None)
     config = load_config(Path(spec.base))
-    data = TrainingData(folder, _rendering(spec, renderer))
+    with ranks.first_alone():  # the first one tokenizes
+        data = TrainingData(folder, _rendering(spec, renderer))
     plan = resolve(
         spec.hyperparameters, len(data.train), config.model_type, config.hidden_size, spec.method, spec.tuning
     )
@@ -50,21 +55,33 @@ def build_trainer(folder: Path, emit: Emit, stop: Event) -> Trainer:
     model = TrainedModel(spec)
     _report_model(model, emit)
     forward = ForwardPass(model, _token_budget(model, data.longest, emit))
-    objective = _objective(folder, spec, plan, data, forward, stop)
+    objective = _objective(folder, spec, plan, data, forward, stop, ranks)
     optimizer = torch.optim.AdamW(model.parameters.values(), lr=plan.learning_rate, weight_decay=0, fused=True)
     resume_state = ResumeState(folder, model.parameters, optimizer, Progress(micro_batch_tokens=forward.max_tokens))
     _restore(resume_state, emit)
     forward.max_tokens = resume_state.progress.micro_batch_tokens
+    ranks.copy_first_([parameter.data for parameter in model.parameters.values()])
+    folders = _model_folders(folder, metadata, renderer, data, forward) if ranks.is_first else None
     return Trainer(
         data,
         plan,
-        OptimizerStep(forward, objective, optimizer, model.parameters, plan),
-        Validation(data, forward, objective, plan, spec.validate_at, stop),
-        Checkpoints(_model_folders(folder, metadata, renderer, data, forward), plan, spec.early_stopping, emit),
+        OptimizerStep(forward, objective, optimizer, model.parameters, plan, ranks),
+        Validation(data, forward, objective, plan, spec.validate_at, stop, ranks),
+        Checkpoints(folders, plan, spec.early_stopping, emit),
         resume_state,
         emit=emit,
         stop=stop,
+        ranks=ranks,
     )
+
+
+def _set_threads(spec: JobSpec) -> None:
+    """Ranks on one machine share its cores, unless the environment says how many threads each has."""
+    count = rank_of_environment().local_ranks
+    if spec.threads:
+        torch.set_num_threads(max(1, spec.threads // count))
+    elif count > 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // count))
 
 
 def _rendering(spec: JobSpec, renderer: Renderer) -> dataset.Options:
@@ -123,13 +140,19 @@ def _token_budget(model: TrainedModel, longest: int, emit: Emit) -> int:
 
 
 def _objective(
-    folder: Path, spec: JobSpec, plan: ResolvedHyperparameters, data: TrainingData, forward: ForwardPass, stop: Event
+    folder: Path,
+    spec: JobSpec,
+    plan: ResolvedHyperparameters,
+    data: TrainingData,
+    forward: ForwardPass,
+    stop: Event,
+    ranks: Ranks,
 ) -> Objective:
     """DPO reads its reference log-probabilities from the model before it is trained or restored."""
     if spec.method != "dpo":
         return Supervised()
     for split in data.splits:
-        data.reference_logprobs[split] = reference_logprobs.load_or_compute(folder, data, split, forward, stop)
+        data.reference_logprobs[split] = reference_logprobs.load_or_compute(folder, data, split, forward, stop, ranks)
     return Preference(plan.beta or 0.0)
 
 

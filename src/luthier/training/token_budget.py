@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from luthier.devices import DEVICES
+from luthier.training.rank_environment import rank_of_environment
 
 _MIN_TOKENS = 256
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
@@ -33,8 +34,9 @@ def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is available now, of the GPU or of the machine."""
-    return DEVICES[device.type].free_bytes()
+    """Memory that is available now, of the GPU or of the machine, which the ranks on it share."""
+    free = DEVICES[device.type].free_bytes()
+    return free // rank_of_environment().local_ranks if device.type == "cpu" else free
 
 
 def configure_malloc() -> None:

@@ -16,6 +16,7 @@ from luthier.training.hyperparameters import ResolvedHyperparameters
 from luthier.training.lr_schedule import learning_rate_factor
 from luthier.training.objectives import Objective
 from luthier.training.protocol import Emit, Finished, Metrics
+from luthier.training.ranks import Ranks
 from luthier.training.resume_state import ResumeState
 from luthier.training.training_data import TrainingData
 from luthier.types.errors import JobError
@@ -25,10 +26,10 @@ _TRIM_MEMORY_EVERY_S = 60.0
 
 
 class OptimizerStep:
-    """Gradients of one batch, accumulated over its micro-batches, and AdamW's update.
+    """Gradients of one batch, accumulated over its micro-batches and summed over ranks, and AdamW's update.
 
     The loss is the weighted sum over all trained tokens of the batch divided by the sum of their weights, however the
-    batch is cut into micro-batches.
+    batch is cut into shares of ranks and micro-batches.
     """
 
     def __init__(
@@ -38,19 +39,21 @@ class OptimizerStep:
         optimizer: torch.optim.Optimizer,
         parameters: dict[str, torch.nn.Parameter],
         plan: ResolvedHyperparameters,
+        ranks: Ranks,
     ) -> None:
         self._forward, self._objective, self._optimizer, self._plan = forward, objective, optimizer, plan
-        self._parameters = parameters
+        self._parameters, self._ranks = parameters, ranks
 
     def __call__(self, step: int, batch: list[TrainingExample]) -> dict[str, float]:
         """The metrics of the step. Raises JobError when its loss or gradient is not finite."""
         normalizer = self._objective.normalizer(batch)
         loss, accuracy = 0.0, TokenAccuracy()
-        for micro in self._forward.micro_batches(batch):
+        for micro in self._forward.micro_batches(self._ranks.share(batch)):
             part = self._objective.loss(micro.logprobs, micro.packed, micro.examples) / normalizer
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.item()
             accuracy.add(micro.is_top, self._objective.accuracy_mask(micro.packed))
+        loss, correct, total = self._sum_over_ranks(loss, *accuracy.counts())
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), _MAX_GRADIENT_NORM))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise JobError(
@@ -63,7 +66,23 @@ class OptimizerStep:
             group["lr"] = self._plan.learning_rate * learning_rate_factor(step, self._plan.total_steps)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return named_metrics("train", loss, accuracy)
+        return named_metrics("train", loss, correct / total)
+
+    def _sum_over_ranks(self, *numbers: float) -> tuple[float, ...]:
+        """Sums the gradients, in place, and the numbers, all in one message."""
+        if self._ranks.count == 1:
+            return numbers
+        parameters = list(self._parameters.values())
+        for parameter in parameters:
+            if parameter.grad is None:  # no example of the batch is this rank's
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        sums = torch.cat([*(gradient.flatten() for gradient in gradients), gradients[0].new_tensor(numbers)])
+        self._ranks.sum_(sums)
+        *summed, totals = torch.split(sums, [*(gradient.numel() for gradient in gradients), len(numbers)])
+        for gradient, total in zip(gradients, summed, strict=True):
+            gradient.copy_(total.view_as(gradient))
+        return tuple(totals.tolist())
 
 
 class Trainer:
@@ -80,10 +99,11 @@ class Trainer:
         *,
         emit: Emit,
         stop: Event,
+        ranks: Ranks,
     ) -> None:
         self._data, self._plan, self._optimizer_step = data, plan, optimizer_step
         self._validation, self._checkpoints, self._resume_state = validation, checkpoints, resume_state
-        self._emit, self._stop = emit, stop
+        self._emit, self._stop, self._ranks = emit, stop, ranks
         self._progress = resume_state.progress
         self._trimmed_at = time.monotonic()
 
@@ -107,16 +127,20 @@ class Trainer:
             metrics = metrics | self._validation.after_step(step)
         except Stopped:
             self._progress.pending_metrics = metrics
-            self._resume_state.save()
+            self._save()
             raise
         self._progress.pending_metrics = None
         self._emit(Metrics(step=step, total_steps=total, metrics=metrics))
         has_checkpoint = self._checkpoints.after_step(self._progress, metrics)
-        stop = self._stop.is_set()
+        stop = self._ranks.any(self._stop.is_set())
         if stop or has_checkpoint or self._resume_state.is_due():
-            self._resume_state.save()
+            self._save()
         if stop and step < total and not self._progress.stopped_early:
             raise Stopped
+
+    def _save(self) -> None:
+        if self._ranks.is_first:
+            self._resume_state.save()
 
     def _trim_memory(self) -> None:
         """Packed rows vary in length, so that glibc collects free blocks that do not fit the next row."""

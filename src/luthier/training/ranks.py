@@ -1,0 +1,112 @@
+"""The processes that train one job together, each a share of every step's examples (data parallelism).
+
+All hold the same weights and take the same steps: gradients, losses and counts are summed over the ranks before the
+weights change. So every rank makes the same decisions, and the first alone writes events, states and checkpoints.
+A sum is a collective operation: every rank takes part in it, in the same order.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+from torch import distributed
+
+from luthier.devices import DEVICES
+from luthier.training.batching import TrainingExample
+from luthier.training.packing.prefix_tree import sort_key
+from luthier.training.rank_environment import RENDEZVOUS, rank_of_environment
+
+_TIMEOUT = timedelta(hours=2)  # the others wait while the first writes a checkpoint
+
+
+class LostRankError(OSError):
+    """Another process of the job has ended. The job goes on from its last state."""
+
+
+class Ranks:
+    """One process alone, unless a subclass sums.
+
+    `rank` counts from 0 to `count` - 1. `device`: of flags that are summed.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1, device: torch.device | None = None) -> None:
+        self.rank, self.count, self._device = rank, count, device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, examples: Sequence[TrainingExample]) -> list[TrainingExample]:
+        """This rank's part of some examples: neighbours in the order of their tokens, which may share prefixes."""
+        if self.count == 1:
+            return list(examples)
+        ordered = sorted(examples, key=lambda example: sort_key(example.sequences[0].ids))
+        lengths = [sum(len(sequence.ids) for sequence in example.sequences) for example in ordered]
+        owners = zip(ordered, split(lengths, self.count), strict=True)
+        return [example for example, rank in owners if rank == self.rank]
+
+    def sum_(self, tensor: torch.Tensor) -> None:
+        """Replaces the tensor by its sum over all ranks."""
+
+    def copy_first_(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replaces the tensors by those of the first rank."""
+        for tensor in tensors if self.count > 1 else ():
+            if not self.is_first:
+                tensor.zero_()
+            self.sum_(tensor)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any rank."""
+        if self.count == 1:
+            return flag
+        flags = torch.tensor(float(flag), device=self._device)
+        self.sum_(flags)
+        return bool(flags)
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The block runs on the first rank, and then on the others, which find what it wrote."""
+        if not self.is_first:
+            self.any(False)
+        yield
+        if self.is_first:
+            self.any(False)
+
+
+class DistributedRanks(Ranks):
+    """Of torch.distributed: NCCL between GPUs, Gloo between CPUs."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Waits for the other ranks."""
+        place = rank_of_environment()
+        super().__init__(place.rank, place.ranks, device)
+        distributed.init_process_group(
+            DEVICES[device.type].sums,
+            init_method=os.environ.get(RENDEZVOUS, "env://"),
+            rank=place.rank,
+            world_size=place.ranks,
+            timeout=_TIMEOUT,
+        )
+
+    def sum_(self, tensor: torch.Tensor) -> None:
+        """Raises LostRankError."""
+        try:
+            distributed.all_reduce(tensor)
+        except RuntimeError as error:
+            raise LostRankError(f"Another process of this job has ended: {error}") from error
+
+
+def join_ranks(device: torch.device) -> Ranks:
+    """The ranks of the process's environment."""
+    return DistributedRanks(device) if rank_of_environment().ranks > 1 else Ranks()
+
+
+def split(lengths: Sequence[int], ranks: int) -> list[int]:
+    """The rank of each example: contiguous runs of about as many tokens. A rank may get none."""
+    total, before, owners = sum(lengths), 0, []
+    for length in lengths:
+        owners.append((2 * before + length) * ranks // (2 * total))
+        before += length
+    return owners
