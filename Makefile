@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast test-clients test-browser test-wheel test-container wheel check audit docs setup base clients clean
+.PHONY: help quickstart test test-fast test-clients test-s3 test-browser test-wheel test-container wheel check audit docs setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
 	@echo "make test         set up, then run all tests but those of other makers' clients"
 	@echo "make test-fast    set up, then run the tests that need no torch, network, process or model (seconds)"
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
+	@echo "make test-s3      set up, then keep blobs on a small S3 server"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
 	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
 	@echo "make crashtest    set up, then kill a server 260 times under load and look for what is lost (20 minutes)"
@@ -36,6 +37,11 @@ test-fast: setup
 test-clients: setup
 	$(BIN)/python tests/conformance/fetch.py --other-clients
 	$(BIN)/python -m pytest -m clients tests/conformance
+
+# Without what nanio asks of uvicorn: uvloop would be another event loop for all servers of the tests.
+test-s3: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nanio==0.1.7 aiofiles==25.1.0 defusedxml==0.7.1
+	$(BIN)/python -m pytest tests/store/test_s3.py
 
 # The dashboard in Chromium, which must be installed (Debian: apt-get install chromium fonts-noto-cjk).
 test-browser: setup

@@ -52,7 +52,7 @@ class Installation:
     @classmethod
     def open(cls, settings: Settings, local_key: str | None = None) -> "Installation":
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = Store(settings.data)
+        store = Store.open(settings)
         catalogue = Catalogue(settings.cache, store.models_folder)
         app = create_app(settings, store, catalogue, local_key)
         if settings.recording:

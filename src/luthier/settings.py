@@ -4,22 +4,13 @@ The environment variable `LUTHIER_<NAME>`, the flag of `luthier serve` and the r
 fields below, whose descriptions are the documentation. Renamed ones keep working (`luthier.types.renamed_settings`).
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import NoDecode
 
 from luthier.devices import DeviceName, Precision, select_device
 from luthier.hardware import UnknownTierError, cpu_tiers
@@ -29,25 +20,14 @@ from luthier.types.api_keys import check_keys, project_and_key, read_key_file
 from luthier.types.job_options import MAX_ALPHA, MAX_RANK
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS, TrackerName
 from luthier.types.projects import DEFAULT_PROJECT, PROJECT_ID
-from luthier.types.renamed_settings import with_current_names
+from luthier.types.settings_sources import SourcedSettings
 
 DEFAULT_CACHE = Path(platformdirs.user_cache_dir("luthier"))
 DEFAULT_BASE = "smollm2-135m-instruct"
 
 
-def config_path() -> Path:
-    """The config file, whether or not it exists: `LUTHIER_CONFIG`, else `config.toml` in the user's config folder."""
-    named = os.environ.get("LUTHIER_CONFIG")
-    return Path(named) if named else Path(platformdirs.user_config_dir("luthier")) / "config.toml"
-
-
-class Settings(BaseSettings):
-    """Precedence: keyword arguments (the flags of `luthier serve`), environment variables, config file, defaults."""
-
-    # Validation errors hide input values, which may be keys.
-    model_config = SettingsConfigDict(
-        env_prefix="LUTHIER_", extra="forbid", validate_default=True, hide_input_in_errors=True
-    )
+class Settings(SourcedSettings):
+    """See `SourcedSettings` for the sources and their precedence."""
 
     host: str = Field("127.0.0.1", description="Address to listen on. Any address but loopback requires --api-keys.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free port.")
@@ -58,6 +38,20 @@ class Settings(BaseSettings):
     cache: Path = Field(
         DEFAULT_CACHE,
         description="Cache folder for what can be fetched or built again: base models, compiled kernels, measurements.",
+    )
+    blobs: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]+://[^/@?#]+(/[^?#]*)?$",
+        description=(
+            "Bucket for files, models and resume states, as s3://BUCKET/PREFIX, gs://… or az://… (docs/operating.md). "
+            "Credentials, region and endpoint come from the client's own variables, such as AWS_ACCESS_KEY_ID and "
+            "AWS_ENDPOINT_URL. None: the data folder."
+        ),
+    )
+    max_blob_copy_bytes: int = Field(
+        20 * 1024**3,
+        ge=0,
+        description="Local copies of what is in the bucket `blobs`; the least recently used are evicted.",
     )
     api_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
@@ -133,6 +127,14 @@ class Settings(BaseSettings):
     )
     threads: int = Field(0, ge=0, description="CPU threads for training; 0 leaves the choice to PyTorch.")
     concurrent_jobs: int = Field(1, ge=1, le=64, description="Jobs that train side by side, where memory allows.")
+    training_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description=(
+            "Processes that train a job together on this machine (data parallelism): one per GPU, or per CPU socket."
+        ),
+    )
     lora_rank: int = Field(
         16, ge=1, le=MAX_RANK, description="LoRA rank of new adapters, unless a job's metadata set it."
     )
@@ -283,24 +285,6 @@ class Settings(BaseSettings):
         "text", description="Log lines as text, or as one JSON object each, with the fields of a request apart."
     )
     log_requests: bool = Field(True, description="Whether the server logs a line per request, at the level info.")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, environment variables and the config file, with renamed settings under their current names."""
-        config = TomlConfigSettingsSource(settings_cls, toml_file=config_path())
-        config.init_kwargs = with_current_names(config.init_kwargs, "")
-        if isinstance(init_settings, InitSettingsSource):
-            init_settings.init_kwargs = with_current_names(init_settings.init_kwargs, "")
-        if isinstance(env_settings, EnvSettingsSource):
-            env_settings.env_vars = with_current_names(env_settings.env_vars, "luthier_")
-        return init_settings, env_settings, config
 
     @field_validator("api_keys", "cors_origins", "capture", "trackers", "webhook_hosts", mode="before")
     @classmethod

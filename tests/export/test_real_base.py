@@ -55,7 +55,7 @@ def test_llama_cpp_gives_the_log_probabilities_of_transformers(
     folder = tmp_path / "adapter"
     template = (real_base / "chat_template.jinja").read_text()
     model = FineTunedModel(
-        row.id, row.job_id, row.project, "smollm2-135m-instruct", row.root, folder, None, row.created_at
+        row.id, row.job_id, row.project, "smollm2-135m-instruct", row.root, folder, False, None, row.created_at
     )
     source = ExportSource(model, installation.source.job, real_base, "smollm2", BaseOrigin("HuggingFaceTB/SmolLM2"))
     folder.mkdir()

@@ -10,7 +10,7 @@ from typing import IO, Any
 import pytest
 
 from luthier.store import Event, Store
-from luthier.store.blobs import Blobs
+from luthier.store.blobs import FolderBlobs
 from luthier.store.work_queue import LEASE_S
 from luthier.types.clock import Clock
 from luthier.types.errors import BadRequestError, LuthierError, NotFoundError
@@ -200,7 +200,7 @@ def test_checkpoints_are_models_and_the_newest_stay(store: Store, tmp_path: Path
     assert add_checkpoint(store, job.id, tmp_path, 4) == "ft:m:personal::00000004"
     assert [point.step_number for point in store.jobs.checkpoints(job.id, limit=9, after=None).data] == [4, 3, 2]
     assert [(model.adapter / "weights").read_text() for model in store.models.list()] == ["2", "3", "4"]
-    assert len(list(store.models._folder.iterdir())) == 3
+    assert len(list(store.models_folder.iterdir())) == 3
     store.models.delete("ft:m:personal::00000003")
     assert store.models.find("ft:m:personal::00000003") is None
     with pytest.raises(NotFoundError):
@@ -239,12 +239,12 @@ def test_a_checkpoint_survives_a_crash_at_any_point(store: Store, tmp_path: Path
     add_checkpoint(store, job.id, tmp_path, 1)
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "weights").write_text("2")
-    (tmp_path / "adapter").rename(store.models._folder / f"{job.id}-step-2")
+    (tmp_path / "adapter").rename(store.models_folder / f"{job.id}-step-2")
     assert add_checkpoint(store, job.id, tmp_path, 2, source=tmp_path / "moved") == "ft:m:personal::00000002"
     assert add_checkpoint(store, job.id, tmp_path, 2, source=tmp_path / "moved") == "ft:m:personal::00000002"
     store.models.delete("ft:m:personal::00000001")
     assert add_checkpoint(store, job.id, tmp_path, 1, source=tmp_path / "moved") is None
-    (store.models._folder / f"{job.id}-step-1").mkdir()  # a crash between its row and its folder, as it went
+    (store.models_folder / f"{job.id}-step-1").mkdir()  # a crash between its row and its folder, as it went
     assert add_checkpoint(store, job.id, tmp_path, 1, source=tmp_path / "moved") is None
     assert [point.step_number for point in store.jobs.checkpoints(job.id, limit=9, after=None).data] == [2]
 
@@ -312,12 +312,12 @@ def test_placed_content_outlives_its_file(store: Store, tmp_path: Path, monkeypa
 
 
 def test_a_file_in_the_folder_becomes_a_blob_without_a_copy(tmp_path: Path) -> None:
-    blobs, received = Blobs(tmp_path), tmp_path / ".new-upload"
+    blobs, received = FolderBlobs(tmp_path), tmp_path / ".new-upload"
     for content in (b"first", b"second"):  # a retry finds the blob of the first try
         received.write_bytes(content)
         assert blobs.write("file-1", received).bytes == len(content)
         received.unlink()
-        assert blobs.path("file-1").read_bytes() == content
+        assert blobs.local_copy("file-1").read_bytes() == content
     received.write_bytes(b"linked")
     blobs.write("file-2", received)
-    assert blobs.path("file-2").samefile(received)
+    assert blobs.local_copy("file-2").samefile(received)

@@ -29,7 +29,7 @@ from luthier.cli.doctor_installation import (
     permissions,
     sound_database,
 )
-from luthier.cli.local import default_base, local_catalogue, settings_of
+from luthier.cli.local import data_folder, default_base, local_catalogue, open_store, settings_of
 from luthier.cli.options import Options, pass_options, server_options
 from luthier.cli.output import format_bytes, print_json, spinner, stdout_console
 from luthier.language import say
@@ -71,7 +71,7 @@ def _version(settings: Settings) -> Iterator[Finding]:
 
 
 def _config(settings: Settings) -> Iterator[Finding]:
-    from luthier.settings import config_path
+    from luthier.types.settings_sources import config_path
 
     path = config_path()
     names = ", ".join(sorted(settings.model_fields_set)) or "–"
@@ -124,7 +124,7 @@ def _memory(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    for name, folder in (("data", settings.data), ("cache", local_catalogue().cache)):
+    for name, folder in (("data", data_folder(settings)), ("cache", local_catalogue().cache)):
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not os.access(existing, os.W_OK):
             text = say(f"{folder} is not writable", f"{folder} 不可写")
@@ -208,13 +208,12 @@ def _engine(settings: Settings) -> Iterator[Finding]:
 
 def _contents(settings: Settings) -> Iterator[Finding]:
     """Reads every file and model of the data folder."""
-    from luthier.store import Store
     from luthier.store.backup import DATABASE
 
-    if not (settings.data / DATABASE).exists():
+    if not (data_folder(settings) / DATABASE).exists():
         yield Finding("contents", "ok", say("no data yet", "还没有数据"))
         return
-    store = Store(settings.data)
+    store = open_store(settings)
     try:
         results, database_errors = list(store.checksums.verify_all()), store.database_errors()
     finally:

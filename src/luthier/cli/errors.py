@@ -203,7 +203,7 @@ def settings_error(error: ValueError) -> Exception:
     from pydantic_settings import SettingsError
 
     if isinstance(error, tomllib.TOMLDecodeError):
-        from luthier.settings import config_path
+        from luthier.types.settings_sources import config_path
 
         path = config_path()
         return CliError(

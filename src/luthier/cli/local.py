@@ -30,17 +30,26 @@ def settings_of(options: Options) -> Settings:
     return settings
 
 
-@contextmanager
-def local_store(settings: Settings) -> Iterator[Store]:
-    """The data folder of this machine, whether or not a server runs on it. Raises CliError where there is none."""
+def has_data_folder(settings: Settings) -> bool:
+    return settings.data.is_dir()
+
+
+def open_store(settings: Settings) -> Store:
+    """The store of the settings, whether or not a server runs on it; the caller closes it."""
     from luthier.store import Store
 
-    if not settings.data.is_dir():
+    return Store.open(settings)
+
+
+@contextmanager
+def local_store(settings: Settings) -> Iterator[Store]:
+    """The store on the data folder of this machine. Raises CliError where there is no such folder."""
+    if not has_data_folder(settings):
         raise CliError(
             say(f"There is no data folder {settings.data}.", f"没有数据文件夹 {settings.data}。"),
             say("Name it with --data.", "请用 --data 指定。"),
         )
-    store = Store(settings.data)
+    store = open_store(settings)
     try:
         yield store
     finally:

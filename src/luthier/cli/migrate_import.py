@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luthier.cli.local import settings_of
+from luthier.cli.local import open_store, settings_of
 from luthier.cli.migrate_text import print_rows, print_wrapped
 from luthier.cli.options import Options, data_options, pass_options
 from luthier.cli.output import plural, print_json, spinner, stdout_console
@@ -41,10 +41,9 @@ _MAX_LISTED = 20
 @pass_options
 def import_recording(options: Options, folder: Path, project: str | None) -> None:
     from luthier.migrate.importing import ImportLimits, import_folder
-    from luthier.store import Store
 
     settings = settings_of(options)
-    store = Store(settings_of(options).data)
+    store = open_store(settings)
     limits = ImportLimits(settings.stored_days, settings.stored_completions)
     try:
         with spinner(say("Importing …", "正在导入……")):

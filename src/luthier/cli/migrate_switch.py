@@ -8,7 +8,7 @@ import click
 
 from luthier.cli.alias import read_aliases, write_aliases
 from luthier.cli.errors import CliError
-from luthier.cli.local import local_catalogue, settings_of
+from luthier.cli.local import local_catalogue, open_store, settings_of
 from luthier.cli.options import Options, data_options, pass_options
 from luthier.cli.output import note, print_json
 from luthier.language import say
@@ -97,11 +97,9 @@ def _successor(options: Options, earlier: AliasTarget, old: str, new: str | None
 
 def _is_here(options: Options, model: str) -> bool:
     """Whether it is a fine-tuned model of the data folder, a base, or the folder of one."""
-    from luthier.store import Store
-
     if not model.startswith("ft:"):
         return Path(model).is_dir() or model in local_catalogue()
-    store = Store(settings_of(options).data)
+    store = open_store(settings_of(options))
     try:
         return store.models.find(model) is not None
     finally:

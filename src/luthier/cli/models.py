@@ -14,7 +14,7 @@ from rich.text import Text
 from luthier.cli.client import has_server_address, open_client
 from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
-from luthier.cli.local import base_folder, default_base, local_catalogue, local_store, settings_of
+from luthier.cli.local import base_folder, default_base, has_data_folder, local_catalogue, local_store, settings_of
 from luthier.cli.model_abilities import abilities, ability_text
 from luthier.cli.model_suggestions import suggest_bases
 from luthier.cli.options import Options, data_options, local_options, pass_options, server_options
@@ -34,6 +34,8 @@ from luthier.language import say
 
 if TYPE_CHECKING:
     import openai
+
+    from luthier.settings import Settings
 
 _MAX_JOBS = 100  # in which the job of a model is looked up
 
@@ -313,7 +315,7 @@ def remove(options: Options, name: str, force: bool) -> None:
             say(f"No base model '{name}' was pulled.", f"没有获取过基座模型“{name}”。"),
             say(f"Pulled: {names}.", f"已获取：{names}。") + (hint if name.startswith("ft:") else ""),
         )
-    dependents = _dependents(settings_of(options).data, name)
+    dependents = _dependents(settings_of(options), name)
     if dependents and not force:
         raise CliError(
             say(
@@ -330,14 +332,9 @@ def remove(options: Options, name: str, force: bool) -> None:
 models.add_command(suggest_bases)
 
 
-def _dependents(data: Path, base: str) -> list[str]:
+def _dependents(settings: Settings, base: str) -> list[str]:
     """Fine-tuned models and unfinished jobs on the base model."""
-    from luthier.store import Store
-
-    if not data.is_dir():
+    if not has_data_folder(settings):
         return []
-    store = Store(data)
-    try:
+    with local_store(settings) as store:
         return [*(model.id for model in store.models.list() if model.base == base), *store.jobs.unfinished_on(base)]
-    finally:
-        store.close()

@@ -7,12 +7,12 @@ The English descriptions are those of `luthier.settings`; a setting without an e
 TOPICS = (
     (("First settings", "常用设置"), ("host", "port", "data", "base", "api_keys", "api_key_file", "aliases", "engine",
                                       "device")),
-    (("Models", "模型"), ("cache", "hub_endpoint", "hub_token", "modelscope_endpoint", "modelscope_token",
-                        "embedding_model", "upstream_base_url", "upstream_api_key", "capture", "recording",
-                        "organization")),
-    (("Training", "训练"), ("precision", "threads", "concurrent_jobs", "lora_rank", "lora_alpha", "lora_targets",
-                          "definitions", "result_turns", "keep_checkpoints", "worker", "python_graders", "trackers",
-                          "wandb_api_key", "mlflow_uri")),
+    (("Models", "模型"), ("cache", "blobs", "max_blob_copy_bytes", "hub_endpoint", "hub_token",
+                        "modelscope_endpoint", "modelscope_token", "embedding_model", "upstream_base_url",
+                        "upstream_api_key", "capture", "recording", "organization")),
+    (("Training", "训练"), ("precision", "threads", "concurrent_jobs", "training_processes", "lora_rank",
+                          "lora_alpha", "lora_targets", "definitions", "result_turns", "keep_checkpoints", "worker",
+                          "python_graders", "trackers", "wandb_api_key", "mlflow_uri")),
     (("Serving", "推理"), ("serving_weights", "lora_slots", "models_in_memory", "prefix_cache_bytes",
                          "default_max_tokens", "strict_calls", "batch_concurrency", "webhook_hosts")),
     (("vLLM", "vLLM"), ("vllm_url", "vllm_api_key", "vllm_command", "vllm_arguments")),
@@ -26,6 +26,10 @@ CHINESE = {
     "port": "监听端口；0 表示任选一个空闲端口。",
     "data": "数据文件夹，保存全部状态：数据库、文件、任务、微调模型。",
     "cache": "缓存文件夹，保存可以重新获取或生成的内容：基座模型、编译好的内核、测量结果。",
+    "blobs": "存放文件、模型和训练状态的存储桶，写作 s3://BUCKET/PREFIX、gs://… 或 az://…（见 docs/operating.md）。"
+    "凭据、区域和地址取自客户端自己的环境变量，例如 AWS_ACCESS_KEY_ID 和 AWS_ENDPOINT_URL。"
+    "不设置则存放在数据文件夹中。",
+    "max_blob_copy_bytes": "存储桶 `blobs` 中的内容在本机的副本所占空间的上限；最久未使用的先移出。",
     "api_keys": "客户端必须发送的 API 密钥，用逗号分隔。不设置则不验证，且只能监听回环地址。"
     "`proj_NAME=KEY` 把密钥绑定到一个项目；普通密钥属于整个组织。",
     "api_key_file": "存放更多 API 密钥的文件，每行一个，写法与 `api_keys` 相同，这样密钥既不出现在环境变量中，"
@@ -51,6 +55,7 @@ CHINESE = {
     "precision": "基座权重的数据类型；auto 在 CPU 或 GPU 支持时使用 bfloat16。",
     "threads": "训练所用的 CPU 线程数；0 由 PyTorch 决定。",
     "concurrent_jobs": "内存允许时同时训练的任务数；每个任务使用 CPU 的一份线程。",
+    "training_processes": "在本机共同训练一个任务的进程数（数据并行）：每个 GPU 或每个 CPU 插槽一个。",
     "lora_rank": "新适配器的 LoRA 秩，任务的 metadata 可以另行指定。",
     "lora_alpha": "新适配器的 LoRA alpha（缩放）；0 表示秩的两倍。",
     "lora_targets": "LoRA 的目标模块：all-linear、attention、mlp，或用逗号分隔的层名。",

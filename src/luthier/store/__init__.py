@@ -9,11 +9,14 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 
 from luthier.language import say
+from luthier.settings import Settings
 from luthier.store.api_keys import ApiKeys, StoredKey
 from luthier.store.audit_log import AuditEntry, AuditLog
 from luthier.store.backup import DATABASE, has_tables
 from luthier.store.batches import Batches, ClaimedBatch
-from luthier.store.blobs import FILES, Blobs
+from luthier.store.blobs import FILES, UPLOADS, Blobs, BucketBlobs, FolderBlobs
+from luthier.store.bucket import Bucket
+from luthier.store.bucket_owner import claim_bucket, require_folder
 from luthier.store.checksums import Checksums
 from luthier.store.conversations import Conversations
 from luthier.store.database import Database, opening_error
@@ -29,10 +32,13 @@ from luthier.store.job_metrics import JobMetrics
 from luthier.store.job_queue import JobQueue
 from luthier.store.job_records import Event, Job
 from luthier.store.job_selection import JobGroups, JobSelection
+from luthier.store.job_states import JobStates
 from luthier.store.jobs import Jobs
 from luthier.store.leftovers import Leftovers
+from luthier.store.local_copies import LocalCopies
 from luthier.store.managed_jobs import ManagedJobs
-from luthier.store.models import MODELS, FineTunedModel, Models
+from luthier.store.model_folders import MODELS, ModelFolders
+from luthier.store.models import FineTunedModel, Models
 from luthier.store.outbox import Message, Outbox
 from luthier.store.pagination import Page, unknown_cursor
 from luthier.store.permissions import Permissions
@@ -70,29 +76,42 @@ __all__ = [
 class Store:
     """All state, in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters, and models after
     full fine-tuning), the working folders of `jobs/` and `batches/`, and `workers/` (locks).
+
+    With a bucket, files, parts, models and resume states are there, and the folder holds copies of some of them.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Raises LuthierError for a database that cannot be opened or is damaged, or is missing."""
+    def __init__(self, folder: Path, bucket: Bucket | None = None, *, max_copy_bytes: int = 0) -> None:
+        """`max_copy_bytes`: of local copies of what is in `bucket`. Raises LuthierError for a
+        database that cannot be opened, is damaged or missing, and for a bucket that cannot be used.
+        """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
         _require_database(folder)
         self._database = Database(folder / DATABASE)
-        self.files = Files(self._database, Blobs(folder / FILES), self.checksums)
-        self.uploads = Uploads(self._database, Blobs(folder / "uploads"), self.files)
+        self._copies = LocalCopies(folder, bucket, max_copy_bytes) if bucket else None
+        self.files = Files(self._database, self._blobs(FILES), self.checksums)
+        self.uploads = Uploads(self._database, self._blobs(UPLOADS), self.files)
         self.batches = Batches(self._database, folder / "batches", self.files)
         self.evaluations = Evaluations(self._database)
         self.jobs = Jobs(self._database)
-        self.models = Models(self._database, self.models_folder)
+        self.models = Models(self._database, ModelFolders(self._database, self.models_folder, bucket))
         self.stored_completions = StoredCompletions(self._database)
-        self.webhooks = Webhooks(self._database)
         self.responses = Responses(self._database)
         self.workers = WorkerLocks(folder / "workers")
         try:
-            self.files.delete_orphans()
-            self.uploads.delete_orphans()
+            if bucket:
+                claim_bucket(self._database, bucket, folder)
+            else:  # a bucket is swept by `delete_expired`, since listing it takes time
+                require_folder(self._database, folder)
+                self._delete_orphans()
         except DatabaseError as error:
             raise opening_error(folder / DATABASE, error.orig) from error
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Store":
+        """The store that the settings name. Raises LuthierError."""
+        bucket = Bucket.open(settings.blobs) if settings.blobs else None
+        return cls(settings.data, bucket, max_copy_bytes=settings.max_blob_copy_bytes)
 
     def within(self, project: str | None) -> "Store":
         """The same store, scoped to `project`; None: all projects. Only the original store is closed."""
@@ -102,12 +121,11 @@ class Store:
         scoped.stored_completions = self.stored_completions.within(project)
         scoped.responses = self.responses.within(project)
         scoped.jobs, scoped.models = self.jobs.within(project), self.models.within(project)
-        scoped.webhooks = self.webhooks.within(project)
         return scoped
 
     def imports(self) -> Imports:
         """Adds files and jobs of another service, to the project that this store is scoped to."""
-        return Imports(self._database, Blobs(self._folder / FILES)).within(self.files.project)
+        return Imports(self._database, self._blobs(FILES)).within(self.files.project)
 
     def release_dead_workers(self) -> None:
         """Ends the leases of workers on this data folder whose process has ended."""
@@ -128,7 +146,24 @@ class Store:
         self.models.delete_orphans()
         self.batches.delete_finished_folders()
         self.outbox.delete_old()
+        self.job_states.delete_finished()
+        if self._copies:
+            self._delete_orphans()
+            self._copies.evict(FILES, UPLOADS, MODELS)
         self._database.fold_in_log()
+
+    def _delete_orphans(self) -> None:
+        self.files.delete_orphans()
+        self.uploads.delete_orphans()
+
+    def _blobs(self, name: str) -> Blobs:
+        """Those of one kind, under a name in the data folder and in the bucket."""
+        folder = self._folder / name
+        return BucketBlobs(self._bucket, name, folder) if self._bucket else FolderBlobs(folder)
+
+    @property
+    def _bucket(self) -> Bucket | None:
+        return self._copies.bucket if self._copies else None
 
     @property
     def exports(self) -> Exports:
@@ -137,7 +172,7 @@ class Store:
     @property
     def checksums(self) -> Checksums:
         """Of files and models, of all projects."""
-        return Checksums(self._database, self._folder)
+        return Checksums(self._database, self._folder, self._bucket)
 
     @property
     def managed_jobs(self) -> ManagedJobs:
@@ -177,6 +212,15 @@ class Store:
     @property
     def eval_runs(self) -> EvalRuns:
         return EvalRuns(self._database).within(self.evaluations.project)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self._database).within(self.responses.project)
+
+    @property
+    def job_states(self) -> JobStates:
+        """What workers need of each other's jobs, of all projects."""
+        return JobStates(self._database, self._bucket)
 
     @property
     def permissions(self) -> Permissions:

@@ -15,7 +15,7 @@ from typing import Any
 
 from luthier import __version__
 from luthier.language import say
-from luthier.store.checksums import Content
+from luthier.store.content import Content
 from luthier.store.database import damage_error, opening_error
 from luthier.types.common import now
 from luthier.types.errors import LuthierError
@@ -204,7 +204,10 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _missing_blobs(folder: Path) -> list[str]:
+    """None where blobs are in a bucket, of which the data folder holds copies."""
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
+        if connection.execute("SELECT 1 FROM bucket_owner").fetchone():
+            return []
         file_ids = [row[0] for row in connection.execute("SELECT id FROM files")]
         adapters = [row[0] for row in connection.execute("SELECT adapter FROM models")]
     missing = [f"files/{file_id}" for file_id in file_ids if not (folder / "files" / file_id).exists()]

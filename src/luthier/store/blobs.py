@@ -1,20 +1,24 @@
 """Bytes under names that the store chose; names from requests never reach this module.
 
-A blob is written to a temporary file, synced to disk, then renamed: it exists completely or not at all. A file that is
-already in the folder is linked instead of being copied.
+They are in a folder of this machine, or in a bucket with copies in that folder. A blob is written to a temporary file,
+synced to disk, then renamed: it exists completely or not at all. A file that is already in the folder is linked
+instead of being copied.
 """
 
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
-from luthier.store.checksums import Content
+from luthier.store.bucket import Bucket
+from luthier.store.content import Content
 from luthier.types.common import now
+from luthier.types.errors import UnavailableError
 
-FILES = "files"  # the folder of the files' blobs
+FILES, UPLOADS = "files", "uploads"  # where the blobs of files and of parts are
 _COPY_BYTES = 1 << 20
 _ORPHAN_AGE_S = 24 * 3600  # longer than any time between the creation of a blob and that of its row
 
@@ -22,16 +26,50 @@ _ORPHAN_AGE_S = 24 * 3600  # longer than any time between the creation of a blob
 Source = Callable[[IO[bytes]], None] | Path  # writes the content, or has it
 
 
-class Blobs:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+class Blobs(Protocol):
+    """`folder`: where content to be written is received, on this machine."""
+
+    folder: Path
 
     def write(self, name: str, source: Source) -> Content:
         """The blob of a source: its size and checksum. An error of the source leaves nothing behind.
 
         A path is that of a file in `folder` which nobody changes any more; its name goes when its owner deletes it.
         """
+        ...
+
+    def local_copy(self, name: str) -> Path:
+        """A file with the blob's content, for reading; fetched if it is not on this machine.
+
+        Raises FileNotFoundError.
+        """
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The whole content, for small blobs that are written again under their name. Raises FileNotFoundError."""
+        ...
+
+    def place(self, name: str, target: Path) -> None:
+        """Makes the content readable at `target`, durably: as a hard link, or as a copy on another file system.
+
+        A blob is never modified, so the link stays what it is; deleting the blob does not affect it. Raises
+        FileNotFoundError.
+        """
+
+    def delete_orphans(self, names: Collection[str]) -> None:
+        """Deletes blobs not in `names` and temporary files, both left by crashes, once they are a day old."""
+
+    def delete(self, name: str) -> None: ...
+
+
+class FolderBlobs:
+    """Blobs in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, name: str, source: Source) -> Content:
         if isinstance(source, Path):
             return self._adopt(name, source)
         handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")
@@ -41,7 +79,7 @@ class Blobs:
                 out.flush()
                 os.fsync(out.fileno())
             content = Content.of(Path(temporary))
-            Path(temporary).replace(self.path(name))
+            Path(temporary).replace(self.folder / name)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -52,25 +90,25 @@ class Blobs:
             os.fsync(file.fileno())
         content = Content.of(source)
         try:
-            os.link(source, self.path(name))
+            os.link(source, self.folder / name)
         except OSError:  # a file system without hard links
             return self.write(name, lambda out: _copy_file(source, out))
         _sync_folder(self.folder)
         return content
 
-    def path(self, name: str) -> Path:
-        """The blob's file, for reading."""
-        return self.folder / name
+    def local_copy(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            raise FileNotFoundError(path)
+        return path
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
 
     def place(self, name: str, target: Path) -> None:
-        """Makes the content readable at `target`, durably: as a hard link, or as a copy on another file system.
-
-        A blob is never modified, so the link stays what it is; deleting the blob does not affect it. Raises
-        FileNotFoundError.
-        """
         target.unlink(missing_ok=True)
         try:
-            os.link(self.path(name), target)
+            os.link(self.folder / name, target)
         except FileNotFoundError:
             raise
         except OSError:  # another file system, or one without hard links
@@ -79,18 +117,69 @@ class Blobs:
 
     def _copy(self, name: str, target: Path) -> None:
         with target.open("wb") as out:
-            _copy_file(self.path(name), out)
+            _copy_file(self.folder / name, out)
             out.flush()
             os.fsync(out.fileno())
 
     def delete_orphans(self, names: Collection[str]) -> None:
-        """Deletes blobs not in `names` and temporary files, both left by crashes, once they are a day old."""
         for path in self.folder.iterdir():
             if path.name not in names and path.stat().st_mtime < now() - _ORPHAN_AGE_S:
                 path.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
-        self.path(name).unlink(missing_ok=True)
+        (self.folder / name).unlink(missing_ok=True)
+
+
+class BucketBlobs:
+    """Blobs in a bucket, under `prefix`; those that this machine wrote or read lie in `folder` too."""
+
+    def __init__(self, bucket: Bucket, prefix: str, folder: Path) -> None:
+        self._bucket, self._prefix, self.folder = bucket, prefix, folder
+        self._copies = FolderBlobs(folder)
+
+    def write(self, name: str, source: Source) -> Content:
+        content = self._copies.write(name, source)
+        try:
+            self._bucket.put(self._key(name), self.folder / name)
+        except BaseException:
+            self._copies.delete(name)
+            raise
+        return content
+
+    def local_copy(self, name: str) -> Path:
+        path = self.folder / name
+        if path.exists():
+            mark_used(path)
+        else:
+            self._bucket.fetch(self._key(name), path)
+        return path
+
+    def read(self, name: str) -> bytes:
+        return self._bucket.read(self._key(name))
+
+    def place(self, name: str, target: Path) -> None:
+        self.local_copy(name)
+        self._copies.place(name, target)
+
+    def delete_orphans(self, names: Collection[str]) -> None:
+        self._copies.delete_orphans(names)
+        for entry in self._bucket.list_hourly(self._prefix):
+            if entry.key.rpartition("/")[2] not in names and entry.modified_at < now() - _ORPHAN_AGE_S:
+                self._bucket.delete(entry.key)
+
+    def delete(self, name: str) -> None:
+        self._copies.delete(name)
+        with suppress(UnavailableError):  # then it is an orphan
+            self._bucket.delete(self._key(name))
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}"
+
+
+def mark_used(path: Path) -> None:
+    """Sets the time of the last access, by which local copies are evicted; file systems may leave it as it is."""
+    with suppress(FileNotFoundError):
+        os.utime(path, (now(), path.stat().st_mtime))
 
 
 def _copy_file(source: Path, out: IO[bytes]) -> None:

@@ -4,17 +4,16 @@ A bit that flips on a disk, or a file that is cut short, is found when the conte
 download, instead of being trained on or handed out.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Connection, String, Table, Text, delete, insert, select
 
+from luthier.store.bucket import Bucket
+from luthier.store.content import Content
 from luthier.store.database import Database, metadata
 from luthier.types.errors import CorruptDataError
-
-_CHUNK_BYTES = 1 << 20
 
 checksums = Table(
     "checksums",
@@ -25,29 +24,16 @@ checksums = Table(
 )
 
 
-class Content(NamedTuple):
-    """Size in bytes and SHA-256 (hexadecimal) of a file."""
-
-    bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> "Content":
-        """Raises FileNotFoundError."""
-        digest, size = hashlib.sha256(), 0
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-        return cls(size, digest.hexdigest())
-
-
 class Checksums:
-    def __init__(self, database: Database, folder: Path) -> None:
-        self._database, self._folder = database, folder
+    """Paths are those of the data folder; with a bucket it holds copies of what is there under the same names."""
+
+    def __init__(self, database: Database, folder: Path, bucket: Bucket | None = None) -> None:
+        self._database, self._folder, self._bucket = database, folder, bucket
 
     def verify(self, path: Path, what: str) -> None:
         """Compares a file, or every file of a folder, with its checksum; content without one is taken as it is.
+
+        A copy of what is in a bucket is fetched again where it differs.
 
         Args:
             what: names the content in the error, such as "The file file-1".
@@ -55,7 +41,13 @@ class Checksums:
         Raises:
             CorruptDataError: A file differs or is missing.
         """
-        damaged = list(self._damaged(self._recorded(path)))
+        recorded = self._recorded(path)
+        damaged = list(self._damaged(recorded))
+        if damaged and self._bucket:
+            for name in damaged:
+                with suppress(FileNotFoundError):
+                    self._bucket.fetch(name, self._folder / name)
+            damaged = list(self._damaged({name: recorded[name] for name in damaged}))
         if damaged:
             raise CorruptDataError(
                 f"{what} is damaged on this server's disk: {', '.join(damaged)} does not match its checksum. Restore "
@@ -63,9 +55,13 @@ class Checksums:
             )
 
     def verify_all(self) -> Iterator[tuple[str, bool]]:
-        """Every path that has a checksum, and whether its content matches."""
+        """Every path that has a checksum, and whether its content matches: in the bucket, if there is one."""
         for path, content in self._recorded(self._folder).items():
-            yield path, not any(self._damaged({path: content}))
+            try:
+                stored = self._bucket.content(path) if self._bucket else Content.of(self._folder / path)
+            except FileNotFoundError:
+                stored = None
+            yield path, stored == content
 
     def sha256(self, path: Path) -> str | None:
         """The checksum that was recorded when a file was written; None without one."""
@@ -74,11 +70,8 @@ class Checksums:
 
     def _recorded(self, path: Path) -> dict[str, Content]:
         relative = path.relative_to(self._folder).as_posix()
-        query = select(checksums)
-        if relative != ".":
-            query = query.where(_at_or_inside(relative))
         with self._database.read() as connection:
-            return {row.path: Content(row.bytes, row.sha256) for row in connection.execute(query)}
+            return recorded_contents(connection, "" if relative == "." else relative)
 
     def _damaged(self, recorded: Mapping[str, Content]) -> Iterator[str]:
         for path, content in recorded.items():
@@ -90,16 +83,18 @@ class Checksums:
                 yield path
 
 
+def recorded_contents(connection: Connection, path: str) -> dict[str, Content]:
+    """By path: of a file or of everything in a folder; of all content for an empty path."""
+    query = select(checksums)
+    if path:
+        query = query.where(_at_or_inside(path))
+    return {row.path: Content(row.bytes, row.sha256) for row in connection.execute(query)}
+
+
 def record_checksum(connection: Connection, path: str, content: Content) -> None:
     """In the transaction of the row that the content belongs to."""
     delete_checksums(connection, path)
     connection.execute(insert(checksums).values(path=path, bytes=content.bytes, sha256=content.sha256))
-
-
-def contents(folder: Path) -> dict[str, Content]:
-    """Every file in a folder that is not modified any more, by its path there."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): Content.of(path) for path in files}
 
 
 def delete_checksums(connection: Connection, path: str) -> None:

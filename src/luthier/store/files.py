@@ -20,7 +20,7 @@ from luthier.types.common import now
 from luthier.types.errors import CorruptDataError, NotFoundError
 from luthier.types.files import BATCH_FILE_S, FileObject
 
-_REPORT = ".report"  # appended to a file's id: the blob of its validation report
+REPORT = ".report"  # appended to a file's id: the blob of its validation report
 
 
 class Files(Scoped):
@@ -88,9 +88,13 @@ class Files(Scoped):
             return fetch_page(connection, query, files, _file, limit=limit, after=after, ascending=ascending)
 
     def path(self, file_id: str) -> Path:
-        """The content's path. Raises NotFoundError, and CorruptDataError when it is not what was written."""
-        path = self._blobs.path(self.retrieve(file_id).id)
+        """A file of this machine with the content. Raises NotFoundError, and CorruptDataError when it is not what was
+        written.
+        """
+        path = self._blobs.folder / self.retrieve(file_id).id
         try:
+            with suppress(FileNotFoundError):  # which its checksum decides
+                self._blobs.local_copy(file_id)
             self._checksums.verify(path, f"The file {file_id}")
         except CorruptDataError:
             self.retrieve(file_id)  # it may have been deleted meanwhile
@@ -101,7 +105,7 @@ class Files(Scoped):
 
     def sha256(self, file_id: str) -> str | None:
         """The checksum of the content, hexadecimal; None for a file that was deleted or has none."""
-        return self._checksums.sha256(self._blobs.path(file_id))
+        return self._checksums.sha256(self._blobs.folder / file_id)
 
     def place(self, file_id: str, target: Path) -> None:
         """Makes the content readable at `target`, where it outlives the file. Raises as `path` does."""
@@ -110,7 +114,7 @@ class Files(Scoped):
 
     def save_report(self, file_id: str, report: dict[str, Any]) -> None:
         """Stores a validation report, which is deleted with its file; nothing for a file that was deleted already."""
-        name = file_id + _REPORT
+        name = file_id + REPORT
         self._blobs.write(name, lambda out: _write_json(out, report))
         try:
             self.retrieve(file_id)
@@ -120,7 +124,7 @@ class Files(Scoped):
     def report(self, file_id: str) -> dict[str, Any]:
         """The validation report. Raises NotFoundError, also for a file that no job has validated."""
         try:
-            report: dict[str, Any] = json.loads(self._blobs.path(self.retrieve(file_id).id + _REPORT).read_bytes())
+            report: dict[str, Any] = json.loads(self._blobs.read(self.retrieve(file_id).id + REPORT))
         except FileNotFoundError:
             raise NotFoundError(f"File {file_id} has no report: no job has validated it yet.", param="id") from None
         return report
@@ -135,7 +139,7 @@ class Files(Scoped):
         """Deletes the blobs that crashes left without a row."""
         with self._database.read() as connection:
             ids = set(connection.scalars(select(files.c.id)))
-        self._blobs.delete_orphans(ids | {file_id + _REPORT for file_id in ids})
+        self._blobs.delete_orphans(ids | {file_id + REPORT for file_id in ids})
 
     def delete(self, file_id: str) -> None:
         """Raises NotFoundError."""
@@ -153,7 +157,7 @@ class Files(Scoped):
             connection.execute(delete(imported_files).where(imported_files.c.id == file_id))
             delete_checksums(connection, f"{FILES}/{file_id}")
         self._blobs.delete(file_id)
-        self._blobs.delete(file_id + _REPORT)
+        self._blobs.delete(file_id + REPORT)
 
 
 def _write_json(out: IO[bytes], report: dict[str, Any]) -> None:

@@ -1,22 +1,23 @@
 """Fine-tuned models, checkpoints among them: a row and a folder each, with an adapter or a complete model.
 
-The folders lie under `models/`; their names never come from a request.
+The names of the folders never come from a request.
 """
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, Select, Table, delete, insert, or_, select
+from sqlalchemy import Connection, RowMapping, Select, Table, delete, exists, insert, or_, select
 
-from luthier.store.checksums import contents, delete_checksums, record_checksum
+from luthier.store.checksums import checksums, delete_checksums, record_checksum
+from luthier.store.content import Content
 from luthier.store.database import Database, checkpoints, jobs, models
 from luthier.store.evaluations import evaluations
 from luthier.store.job_records import Event, Job
 from luthier.store.jobs import add_event
+from luthier.store.model_folders import MODELS, ModelFolders
 from luthier.store.permissions import shared_with
 from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
@@ -24,14 +25,13 @@ from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL
 from luthier.types.names import TUNED
 
-MODELS = "models"  # the folder of adapters and complete models
-_ORPHAN_AGE_S = 24 * 3600
-
 
 @dataclass(frozen=True)
 class FineTunedModel:
-    """`adapter`: a PEFT folder; after full fine-tuning, the folder of a complete model.
+    """`adapter`: a PEFT folder; after full fine-tuning, the folder of a complete model. It is on this machine if the
+    model comes from `Models.find`.
 
+    `standalone`: after full fine-tuning: the folder is a complete model, which needs no base.
     `base`: the catalogue's name of the base model. `root`: the model that the job named. `call_form`: how the training
     data wrote calls.
     """
@@ -42,13 +42,9 @@ class FineTunedModel:
     base: str
     root: str
     adapter: Path
+    standalone: bool
     call_form: Literal["tools", "functions"] | None
     created_at: int
-
-    @property
-    def standalone(self) -> bool:
-        """After full fine-tuning: the folder is a complete model, which needs no base."""
-        return (self.adapter / "config.json").is_file()
 
     @property
     def standalone_base(self) -> str:
@@ -57,25 +53,39 @@ class FineTunedModel:
 
 
 class Models(Scoped):
-    def __init__(self, database: Database, folder: Path) -> None:
-        self._database, self._folder = database, folder
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, database: Database, folders: ModelFolders) -> None:
+        self._database, self._folders = database, folders
 
     def find(self, name: str) -> FineTunedModel | None:
-        """A model of the project, or one that is shared with it; None where there is none."""
+        """A model of the project, or one that is shared with it; None where there is none.
+
+        Its folder, and that of a fine-tuned model that it is based on, are on this machine then.
+        """
+        model = self._find_row(name)
+        if model:
+            self._folders.make_local(model.adapter.name)
+            self.make_base_local(model.base)
+        return model
+
+    def _find_row(self, name: str) -> FineTunedModel | None:
         with self._database.read() as connection:
             row = connection.execute(self._visible(models).where(models.c.id == name)).mappings().first()
         return self._model(row) if row else None
 
+    def make_base_local(self, base: str) -> None:
+        """Fetches a fine-tuned model that is a base model; other bases are left alone."""
+        if base.startswith(TUNED):
+            self._folders.make_local(base.removeprefix(TUNED))
+
     def list(self) -> Sequence[FineTunedModel]:
-        """Oldest first."""
+        """Oldest first; their folders may be elsewhere."""
         with self._database.read() as connection:
             rows = connection.execute(self._visible(models).order_by(models.c.seq)).mappings()
             return [self._model(row) for row in rows]
 
     def checkpoint_folder(self, job_id: str, step: int) -> Path:
         """Where `add_checkpoint` moves a checkpoint to; job and step determine it, also after a crash in between."""
-        return self._folder / f"{job_id}-step-{step}"
+        return self._folders.path(f"{job_id}-step-{step}")
 
     def add_checkpoint(
         self,
@@ -97,28 +107,26 @@ class Models(Scoped):
         """
         target = self.checkpoint_folder(job.id, step)
         adapter = target.name
-        if source.exists():
-            shutil.rmtree(target, ignore_errors=True)
-            source.rename(target)
-        written = contents(target)
+        written = self._folders.move_in(source, adapter)
         with self._database.write() as connection:
             recorded: str | None = connection.scalar(
                 select(checkpoints.c.model).where(checkpoints.c.job_id == job.id, checkpoints.c.step == step)
             )
             if recorded is not None or not target.exists():
                 return recorded
-            if _takes_no_checkpoint(connection, job.id, step):
-                shutil.rmtree(target)
-                return None
-            _insert(connection, job, name, adapter, call_form)
-            for path, content in written.items():
-                record_checksum(connection, f"{MODELS}/{adapter}/{path}", content)
-            row = {"id": new_id("ftckpt_"), "job_id": job.id, "model": name, "step": step, "metrics": dict(metrics)}
-            connection.execute(insert(checkpoints).values(**row, created_at=now()))
-            if event:
-                add_event(connection, job.id, event)
-            newest_first = select(checkpoints.c.model).where(checkpoints.c.job_id == job.id)
-            outdated = connection.scalars(newest_first.order_by(checkpoints.c.step.desc()).offset(keep)).all()
+            refused = _takes_no_checkpoint(connection, job.id, step)
+            outdated: Sequence[str] = ()
+            if not refused:
+                _insert(connection, job, name, adapter, call_form, written)
+                row = {"id": new_id("ftckpt_"), "job_id": job.id, "model": name, "step": step, "metrics": dict(metrics)}
+                connection.execute(insert(checkpoints).values(**row, created_at=now()))
+                if event:
+                    add_event(connection, job.id, event)
+                newest_first = select(checkpoints.c.model).where(checkpoints.c.job_id == job.id)
+                outdated = connection.scalars(newest_first.order_by(checkpoints.c.step.desc()).offset(keep)).all()
+        if refused:
+            self._folders.delete(adapter)
+            return None
         for model in outdated:
             with suppress(BadRequestError):  # another job or model is based on it
                 self.delete(model)
@@ -129,19 +137,16 @@ class Models(Scoped):
         training elsewhere.
         """
         adapter = f"{job.id}-step-0"
-        source.rename(self._folder / adapter)
-        written = contents(self._folder / adapter)
+        written = self._folders.move_in(source, adapter)
         with self._database.write() as connection:
-            _insert(connection, replace(job, base=base), name, adapter, None)
-            for path, content in written.items():
-                record_checksum(connection, f"{MODELS}/{adapter}/{path}", content)
+            _insert(connection, replace(job, base=base), name, adapter, None, written)
 
     def delete(self, name: str) -> None:
         """Deletes a model of the project with its permissions, evaluations, checkpoint and folder.
 
         Raises NotFoundError, and BadRequestError for a standalone model that adapters or unfinished jobs are based on.
         """
-        model = self.find(name)
+        model = self._find_row(name)
         if model is None or self._project not in (None, model.project):
             raise NotFoundError(f"The model '{name}' does not exist", param="model", code="model_not_found")
         self.delete_together([model])
@@ -162,7 +167,7 @@ class Models(Scoped):
                 self._delete_rows(connection, model)
             also(connection)
         for model in together:
-            shutil.rmtree(model.adapter, ignore_errors=True)
+            self._folders.delete(model.adapter.name)
 
     def _delete_rows(self, connection: Connection, model: FineTunedModel) -> None:
         if model.standalone and self._is_base(connection, model.standalone_base):
@@ -176,34 +181,43 @@ class Models(Scoped):
     def delete_orphans(self) -> None:
         """Deletes checkpoints that crashes left without a row, once they are a day old and their job has finished.
 
-        Such a folder was named by `add_checkpoint`; others are left alone.
+        Folders that `add_checkpoint` did not name are left alone.
         """
-        old = [path for path in self._folder.glob("ftjob-*-step-*") if path.stat().st_mtime < now() - _ORPHAN_AGE_S]
+        old = self._folders.old_checkpoints()
         if not old:
             return
         with self._database.read() as connection:
             adapters = set(connection.scalars(select(models.c.adapter)))
             unfinished = set(connection.scalars(select(jobs.c.id).where(jobs.c.status.not_in(FINAL))))
-        for path in old:
-            if path.name not in adapters and path.name.rpartition("-step-")[0] not in unfinished:
-                shutil.rmtree(path, ignore_errors=True)
+        for name in old:
+            if name not in adapters and name.rpartition("-step-")[0] not in unfinished:
+                self._folders.delete(name)
 
     def _is_base(self, connection: Connection, base: str) -> bool:
         """Of an adapter or an unfinished job; a standalone model trained from it has weights of its own."""
-        derived = connection.execute(select(models).where(models.c.base == base)).mappings()
+        derived = connection.execute(_with_config(select(models).where(models.c.base == base))).mappings()
         unfinished = select(jobs.c.id).where(jobs.c.base == base, jobs.c.status.not_in(FINAL)).limit(1)
         has_adapter = any(not self._model(row).standalone for row in derived)
         return has_adapter or connection.scalar(unfinished) is not None
 
     def _visible(self, table: Table) -> Select[Any]:
         """Includes the models that are shared with the project."""
+        query = _with_config(select(table))
         if self._project is None:
-            return select(table)
-        return select(table).where(or_(table.c.project == self._project, table.c.id.in_(shared_with(self._project))))
+            return query
+        return query.where(or_(table.c.project == self._project, table.c.id.in_(shared_with(self._project))))
 
     def _model(self, row: RowMapping) -> FineTunedModel:
         values = {key: row[key] for key in ("id", "job_id", "project", "base", "root", "call_form", "created_at")}
-        return FineTunedModel(**values, adapter=self._folder / row["adapter"])
+        folder = self._folders.path(row["adapter"])
+        standalone = row["has_config"] or (folder / "config.json").is_file()  # earlier releases kept no checksums
+        return FineTunedModel(**values, adapter=folder, standalone=standalone)
+
+
+def _with_config(query: Select[Any]) -> Select[Any]:
+    """Adds whether a file config.json was recorded in the model's folder."""
+    config = f"{MODELS}/" + models.c.adapter + "/config.json"
+    return query.add_columns(exists().where(checksums.c.path == config).label("has_config"))
 
 
 def _takes_no_checkpoint(connection: Connection, job_id: str, step: int) -> bool:
@@ -213,7 +227,17 @@ def _takes_no_checkpoint(connection: Connection, job_id: str, step: int) -> bool
     return finished or connection.scalar(later) is not None
 
 
-def _insert(connection: Connection, job: Job, name: str, adapter: str, call_form: str | None) -> None:
+def _insert(
+    connection: Connection,
+    job: Job,
+    name: str,
+    adapter: str,
+    call_form: str | None,
+    written: Mapping[str, Content],
+) -> None:
+    """The model's row, and the checksums of the files in its folder `adapter`."""
     row: dict[str, Any] = {"id": name, "job_id": job.id, "base": job.base, "root": job.model, "adapter": adapter}
     row |= {"call_form": call_form, "created_at": now(), "project": job.project}
     connection.execute(insert(models).values(**row))
+    for path, content in written.items():
+        record_checksum(connection, f"{MODELS}/{adapter}/{path}", content)

@@ -214,7 +214,7 @@ class Uploads(Scoped):
         """In chunks, so that memory use does not depend on the size of the file."""
         digest = hashlib.md5(usedforsecurity=False)
         for part_id in part_ids:
-            with self._blobs.path(part_id).open("rb") as part:
+            with self._blobs.local_copy(part_id).open("rb") as part:
                 while chunk := part.read(_CHUNK_BYTES):
                     out.write(chunk)
                     if md5 is not None:

@@ -18,6 +18,7 @@ from luthier.worker import job_messages, job_spec_builder, out_of_memory
 from luthier.worker.context import WorkerContext
 from luthier.worker.lease import Lease
 from luthier.worker.model_publisher import ModelPublisher
+from luthier.worker.state_uploads import StateUploads
 from luthier.worker.trackers.live import LiveTrackers
 from luthier.worker.trainer_events import TrainerEvents
 from luthier.worker.trainer_process import LocalTrainerProcess, TrainerProcess
@@ -46,10 +47,11 @@ class TrainingRun:
 
     def run(self) -> None:
         """Leaves the job in its next state. Raises JobError when the job failed."""
-        spec = job_spec_builder.build(self._job, self._context)
-        spec.write(self._folder)
         if not self._wait_for_earlier_trainer():
             return
+        self._store.job_states.restore(self._job.id, self._folder)
+        spec = job_spec_builder.build(self._job, self._context)
+        spec.write(self._folder)
         jobs = self._store.jobs
         if not jobs.transition(self._job.id, ("queued",), "running", job_messages.STARTED, release=False):
             return
@@ -86,7 +88,8 @@ class TrainingRun:
         stopper.start()
         try:
             lease = Lease(self._store.jobs.queue, self._job.id, self._job.owner, ("running",), on_lease_lost)
-            with lease, LiveTrackers(self._job, self._store, self._context.settings) as trackers:
+            uploads = StateUploads(self._job, self._store, self._folder)
+            with lease, uploads, LiveTrackers(self._job, self._store, self._context.settings) as trackers:
                 for fields in trainer.events():
                     event = protocol.parse_event(fields)
                     self._events.record(event)
@@ -122,9 +125,9 @@ class TrainingRun:
             self._handle_crash(code)
 
     def _record_rate(self, spec: JobSpec) -> None:
-        """Keeps the speed of the job for `luthier estimate`, which is about supervised jobs."""
+        """Keeps the speed of the job for `luthier estimate`, which is about supervised jobs in one process."""
         measured = self._events.throughput()
-        if measured is None or self._job.method_type != "supervised":
+        if measured is None or self._job.method_type != "supervised" or spec.processes > 1:
             return
         key = rate_key(Path(spec.base), spec.device, spec.precision, spec.threads, full=spec.tuning == "full")
         try:

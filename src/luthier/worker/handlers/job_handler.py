@@ -87,9 +87,12 @@ class JobHandler:
 
 def validate_job(job: Job, context: WorkerContext) -> None:
     """`validating_files` to `queued`. Raises JobError."""
-    validate(job, context.store, context.catalogue, context.settings.lora_targets)
+    store = context.store
+    store.models.make_base_local(job.base)
+    validate(job, store, context.catalogue, context.settings.lora_targets)
+    store.job_states.save(job.id, job.owner, store.job_folder(job.id))
     event = Event("Files validated, moving job to queued state")
-    context.store.jobs.transition(job.id, ("validating_files",), "queued", event)
+    store.jobs.transition(job.id, ("validating_files",), "queued", event)
 
 
 def train_job(job: Job, context: WorkerContext) -> None:

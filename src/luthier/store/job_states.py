@@ -1,0 +1,169 @@
+"""What a job needs to go on at another worker, in the bucket: its data, its resume state and its checkpoints.
+
+A row names the objects of the job's latest save. Objects get new names at every save, and no worker replaces the row
+while another one holds the job's lease.
+Without a bucket the job folder is all there is, and nothing here does anything.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import JSON, Column, Integer, String, Table, delete, insert, select
+
+from luthier.store.bucket import Bucket
+from luthier.store.content import Content
+from luthier.store.database import Database, jobs, metadata
+from luthier.types.common import new_id, now
+from luthier.types.errors import CorruptDataError
+from luthier.types.fine_tuning import FINAL
+
+_PREFIX = "jobs"  # in the bucket
+_MARK = ".saved.json"  # in the job folder: the save that it continues
+_STATE = "state/state.safetensors"
+_APPENDED = "events.jsonl"  # grows in place; every other file is replaced as a whole
+# What the next trainer computes again, or what belongs to this machine.
+_LEFT_OUT = ("trainer.log", "trainer.lock", _MARK)
+_LEFT_OUT_SUFFIXES = (".tokens", ".new")
+
+job_states = Table(
+    "job_states",
+    metadata,
+    Column("job_id", String(64), primary_key=True),
+    Column("save", String(64), nullable=False),
+    Column("files", JSON, nullable=False),  # by path in the job folder: object, bytes, sha256
+    Column("saved_at", Integer, nullable=False),
+)
+
+_Files = dict[str, dict[str, Any]]
+
+
+class JobStates:
+    def __init__(self, database: Database, bucket: Bucket | None) -> None:
+        self._database, self._bucket = database, bucket
+
+    @property
+    def are_kept(self) -> bool:
+        return self._bucket is not None
+
+    def save(self, job_id: str, owner: str, folder: Path) -> bool:
+        """Uploads what has changed in the job folder. False when another worker than `owner` holds the job's lease.
+
+        The state is linked first: checkpoints and events that a state counts are in the same save.
+        """
+        if self._bucket is None:
+            return True
+        _, earlier = self._saved(job_id)
+        save, files = new_id("save_"), {}
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".save-") as name:
+            for path in _snapshot(folder, Path(name)):
+                files[path] = self._upload(job_id, save, Path(name) / path, earlier.get(path))
+        if not self._replace(job_id, owner, save, files):
+            self._bucket.delete(*(_objects(files) - _objects(earlier)))
+            return False
+        (folder / _MARK).write_text(json.dumps({"save": save}), encoding="utf-8")
+        self._bucket.delete(*(_objects(earlier) - _objects(files)))
+        return True
+
+    def restore(self, job_id: str, folder: Path) -> bool:
+        """Makes the job folder what the latest save holds, unless the folder is what was saved or continues it.
+
+        Whether anything was fetched. Raises CorruptDataError for an object that is not what was written.
+        """
+        save, files = self._saved(job_id)
+        if self._bucket is None or not files or _mark(folder) == save:
+            return False
+        for entry in folder.iterdir():
+            if entry.name not in ("trainer.lock", "trainer.log"):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for path, description in files.items():
+            content = Content(description["bytes"], description["sha256"])
+            if self._bucket.fetch(description["object"], folder / path) != content:
+                raise CorruptDataError(f"{description['object']} in {self._bucket.url} does not match its checksum.")
+        (folder / _MARK).write_text(json.dumps({"save": save}), encoding="utf-8")
+        return True
+
+    def delete_finished(self) -> None:
+        """Deletes the saves of jobs that are over or were deleted."""
+        if self._bucket is None:
+            return
+        with self._database.read() as connection:
+            unfinished = select(jobs.c.id).where(jobs.c.status.not_in(FINAL))
+            over = select(job_states.c.job_id).where(job_states.c.job_id.not_in(unfinished))
+            job_ids = connection.scalars(over).all()
+        for job_id in job_ids:
+            self._bucket.delete(*[entry.key for entry in self._bucket.list(f"{_PREFIX}/{job_id}")])
+            with self._database.write() as connection:
+                connection.execute(delete(job_states).where(job_states.c.job_id == job_id))
+
+    def _upload(self, job_id: str, save: str, path: Path, earlier: dict[str, Any] | None) -> dict[str, Any]:
+        """The object of a file; that of the earlier save where the content is the same."""
+        assert self._bucket is not None  # noqa: S101 - checked by the caller
+        content = Content.of(path)
+        description = content._asdict()
+        if earlier and description == {name: earlier[name] for name in description}:
+            return earlier
+        key = f"{_PREFIX}/{job_id}/{save}/{content.sha256}"
+        self._bucket.put(key, path)
+        return {"object": key, **description}
+
+    def _saved(self, job_id: str) -> tuple[str | None, _Files]:
+        with self._database.read() as connection:
+            row = connection.execute(select(job_states).where(job_states.c.job_id == job_id)).mappings().first()
+        return (row["save"], row["files"]) if row else (None, {})
+
+    def _replace(self, job_id: str, owner: str, save: str, files: _Files) -> bool:
+        with self._database.write() as connection:
+            # No owner: the job was paused, and its trainer has just saved its last step.
+            free = (jobs.c.id == job_id) & (jobs.c.owner.is_(None) | (jobs.c.owner == owner))
+            if connection.scalar(select(jobs.c.seq).where(free).with_for_update()) is None:
+                return False
+            connection.execute(delete(job_states).where(job_states.c.job_id == job_id))
+            values = {"job_id": job_id, "save": save, "files": files, "saved_at": now()}
+            connection.execute(insert(job_states).values(**values))
+        return True
+
+
+def state_version(folder: Path) -> tuple[int, int] | None:
+    """Changes whenever a trainer has saved its state; None before the first time."""
+    try:
+        status = (folder / _STATE).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _snapshot(folder: Path, target: Path) -> Iterator[str]:
+    """Links the files of a job folder into `target`, the state first; their paths. Files may go meanwhile."""
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    included = [path for path in paths if path.name not in _LEFT_OUT and not _is_left_out(path)]
+    for path in sorted(included, key=lambda path: path.as_posix() != _STATE):
+        copy = target / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if path.name == _APPENDED:
+                shutil.copyfile(folder / path, copy)
+            else:
+                os.link(folder / path, copy)
+        except FileNotFoundError:
+            continue
+        yield path.as_posix()
+
+
+def _is_left_out(path: Path) -> bool:
+    return any(part.endswith(_LEFT_OUT_SUFFIXES) for part in path.parts)
+
+
+def _mark(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / _MARK).read_text(encoding="utf-8"))["save"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _objects(files: _Files) -> set[str]:
+    return {description["object"] for description in files.values()}

@@ -1,0 +1,49 @@
+"""Where settings come from, besides keyword arguments: environment variables and the config file."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from luthier.types.renamed_settings import with_current_names
+
+
+def config_path() -> Path:
+    """The config file, whether or not it exists: `LUTHIER_CONFIG`, else `config.toml` in the user's config folder."""
+    named = os.environ.get("LUTHIER_CONFIG")
+    return Path(named) if named else Path(platformdirs.user_config_dir("luthier")) / "config.toml"
+
+
+class SourcedSettings(BaseSettings):
+    """Precedence: keyword arguments (the flags of `luthier serve`), environment variables, config file, defaults."""
+
+    # Validation errors hide input values, which may be keys.
+    model_config = SettingsConfigDict(
+        env_prefix="LUTHIER_", extra="forbid", validate_default=True, hide_input_in_errors=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Renamed settings are read under their current names."""
+        config = TomlConfigSettingsSource(settings_cls, toml_file=config_path())
+        config.init_kwargs = with_current_names(config.init_kwargs, "")
+        if isinstance(init_settings, InitSettingsSource):
+            init_settings.init_kwargs = with_current_names(init_settings.init_kwargs, "")
+        if isinstance(env_settings, EnvSettingsSource):
+            env_settings.env_vars = with_current_names(env_settings.env_vars, "luthier_")
+        return init_settings, env_settings, config
