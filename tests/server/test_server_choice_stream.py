@@ -3,11 +3,14 @@
 import itertools
 import json
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from luthier.data.rendering.call_form import parse_answer
+from luthier.data.rendering.harmony_form import HarmonyForm
 from luthier.data.rendering.hermes_form import HERMES
+from luthier.data.rendering.thinking_reader import reasoning_marks
 from luthier.inference import FinishReason, Token
 from luthier.server.generation.choice_stream import ChoiceParser, GeneratedChoice, TextDelta
 from luthier.server.generation.tool_calls import CallDelta, CallPolicy
@@ -190,15 +193,29 @@ def test_a_forced_call() -> None:
     assert released == [[("f", ""), (None, '{"a": ')], [(None, "[1]}")], [], []]
 
 
-@given(CUTS)
-def test_reasoning_stays_out_of_the_content(cuts: list[int]) -> None:
-    for beginning, reasoning in (("<think>\na", "possible"), ("a", "open")):
-        pieces = _pieces(beginning + "\n</think>\n\nYes.b", cuts)
-        parser = ChoiceParser(pieces.__getitem__, ["b"], CallPolicy(reasoning=reasoning), keep_tokens=True)
-        choice = GeneratedChoice()
-        for index in range(len(pieces)):
-            for part in parser.feed(Token(index, -1.0)):
-                choice.add(part)
-        for part in parser.finish("stop"):
+GEMMA = reasoning_marks("{{ '<|channel>thought' }}")
+
+
+@given(cuts=CUTS)
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("<think>\na\n</think>\n\nYes.b", CallPolicy(reasoning="possible")),
+        ("a\n</think>\n\nYes.b", CallPolicy(reasoning="open")),
+        ("<|channel>thought\na\n<channel|>Yes.b", CallPolicy(reasoning="possible", reasoning_marks=GEMMA)),
+        (
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>Yes.b",
+            CallPolicy(reasoning="possible", form=HarmonyForm()),
+        ),
+    ],
+)
+def test_reasoning_stays_out_of_the_content(cuts: list[int], text: str, policy: CallPolicy) -> None:
+    pieces = _pieces(text, cuts)
+    parser = ChoiceParser(pieces.__getitem__, ["b"], policy, keep_tokens=True)
+    choice = GeneratedChoice()
+    for index in range(len(pieces)):
+        for part in parser.feed(Token(index, -1.0)):
             choice.add(part)
-        assert (choice.reasoning, choice.text, choice.finish_reason) == ("a", "Yes.", "stop")
+    for part in parser.finish("stop"):
+        choice.add(part)
+    assert (choice.reasoning, choice.text, choice.finish_reason) == ("a", "Yes.", "stop")

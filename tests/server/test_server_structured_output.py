@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.data.examples.tool_definitions import FunctionSchemas
 from luthier.data.rendering.call_form import parse_answer
+from luthier.data.rendering.harmony_form import HarmonyForm
 from luthier.data.rendering.hermes_form import HERMES
 from luthier.inference.scheduling.structured_output import GrammarMatcher, validate_grammar
 from luthier.server.generation.structured_output import ResponseGrammar, response_grammar
@@ -433,6 +434,7 @@ CALL = (
     '<tool_call>\n{"name": "write_leave_letter", "arguments": {"kind": "病假", "days": 3, "paid": true}}\n</tool_call>'
 )
 ANY_ORDER = CALL.replace('"kind": "病假", "days": 3, "paid": true', '"paid": true, "days": 3, "kind": "病假"')
+FINAL, HARMONY_PING = "<|channel|>final<|message|>", " to=functions.ping<|channel|>commentary json<|message|>{}"
 PING = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
 
 
@@ -454,6 +456,13 @@ PING = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
         (ResponseGrammar(document={"type": "object"}, functions=TOOLS), '{"a": 1}', True),
         (ResponseGrammar(document={"type": "object"}, functions=TOOLS), PING, True),
         (ResponseGrammar(document={"type": "object"}, functions=TOOLS), "no", False),
+        (ResponseGrammar(document={"type": "object"}, form=HarmonyForm()), FINAL + '{"a": 1}', True),
+        (ResponseGrammar(document={"type": "object"}, form=HarmonyForm()), '{"a": 1}', False),
+        (ResponseGrammar(functions=TOOLS, form=HarmonyForm()), FINAL + "请问您要请几天？", True),
+        (ResponseGrammar(functions=TOOLS, form=HarmonyForm()), HARMONY_PING, True),
+        (ResponseGrammar(functions=TOOLS, form=HarmonyForm(), required=True), FINAL + "no", False),
+        (ResponseGrammar(form=HarmonyForm()), FINAL + "No call.", True),
+        (ResponseGrammar(form=HarmonyForm()), HARMONY_PING, False),
     ],
 )
 def test_what_a_grammar_accepts(tiny_base: Path, constraint: ResponseGrammar, text: str, accepted: bool) -> None:
