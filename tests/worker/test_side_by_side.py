@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from luthier.catalogue import Catalogue
+from luthier.catalogue.rates import rate_key, read_rates
 from luthier.inference import EnginePool
 from luthier.inference.options import EngineOptions
 from luthier.settings import Settings
@@ -18,6 +19,7 @@ from luthier.worker.handlers.job_handler import JobHandler
 from luthier.worker.side_by_side import TrainingMemory
 from luthier.worker.trainer_hardware import TrainerHardware
 from store.test_store import JOB
+from through_api import client_of, create, finished, losses, running_server, upload, wait
 
 GB = 1024**3
 
@@ -95,3 +97,17 @@ def test_each_trainer_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch
     shares = [TrainerHardware.of(Settings(concurrent_jobs=jobs)).threads for jobs in (1, 2, 3, 16)]
     assert shares == [0, 4, 2, 1]
     assert TrainerHardware.of(Settings(concurrent_jobs=4, threads=3)).threads == 3
+
+
+def test_two_trainers_at_once_compute_what_one_would(tiny_base: Path, tmp_path: Path) -> None:
+    """And their measured memory is kept, by which later jobs are admitted."""
+    with running_server(tmp_path, tiny_base, precision="float32", threads=1, concurrent_jobs=2) as running:
+        client = client_of(running)
+        file_id = upload(client)
+        jobs = [create(client, file_id, seed=3).id for _ in range(2)]
+        wait(client, jobs[1], lambda job: job.status not in ("validating_files", "queued"))
+        assert [client.fine_tuning.jobs.retrieve(job_id).status for job_id in jobs] == ["running", "running"]
+        first, second = (losses(client, finished(client, job_id).id) for job_id in jobs)
+    assert first == second
+    newest = read_rates(Settings().cache, rate_key(tiny_base, "auto", "float32", 1, full=False))[-1]
+    assert newest.peak_memory_bytes > 100 * 1024**2
