@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast test-clients test-s3 test-browser test-wheel test-container wheel check audit docs setup base clients clean
+.PHONY: help quickstart test test-fast test-clients test-s3 test-browser test-postgres test-wheel test-container wheel check audit docs setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
 	@echo "make test-s3      set up, then keep blobs on a small S3 server"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
+	@echo "make test-postgres set up, then run the store's tests on PostgreSQL, and two servers on one database"
 	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
 	@echo "make crashtest    set up, then kill a server 260 times under load and look for what is lost (20 minutes)"
 	@echo "make fuzz         set up, then try a million mutated inputs on parsers and routes (an hour)"
@@ -47,6 +48,11 @@ test-s3: setup
 test-browser: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	$(BIN)/python -m pytest -m browser tests/browser
+
+# PostgreSQL must be installed (Debian: apt-get install postgresql); it is started in a temporary folder.
+test-postgres: setup
+	$(BIN)/python -m pytest --postgres tests/store
+	$(BIN)/python -m pytest -m postgres tests/cluster
 
 # The image of deploy/Dockerfile; as root, minutes, and 8 GB of disk.
 test-container: setup

@@ -1,7 +1,8 @@
 """The whole put together: a server with its worker, a worker alone, or the server that a command talks to.
 
 One server owns a data folder at a time: it holds a lock there and leaves its address beside it, readable by its
-owner only, for commands to find. Any number of workers may share the folder.
+owner only, for commands to find. Any number of workers may share the folder. With a database that the setting `store`
+names, any number of servers may, too.
 """
 
 import json
@@ -95,7 +96,8 @@ class LuthierServer:
                 self._worker.start()
                 stack.callback(lambda: self._worker.stop())
             self.endpoint = _endpoint(settings, listener.getsockname()[1], local_key)
-            stack.enter_context(_published_address(settings.data, self.endpoint))
+            if not settings.store_url():  # other machines may share the folder; they cannot reach this address
+                stack.enter_context(_published_address(settings.data, self.endpoint))
             self._exit = stack.pop_all()
         return self
 
@@ -128,7 +130,10 @@ class LuthierWorker:
 
 @contextmanager
 def server_lock(settings: Settings) -> Iterator[None]:
-    """Raises LuthierError when a server runs on the data folder."""
+    """Raises LuthierError when a server runs on the data folder and its database is in there."""
+    if settings.store_url():  # any number of servers share it
+        yield
+        return
     data = settings.data
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(data / _LOCK, thread_local=False)
@@ -166,10 +171,20 @@ def running_or_embedded(data: Path | None) -> Iterator[Endpoint]:
     """The server that runs on the data folder, or one in this process, on a free port with a key of its own.
 
     A base model that is not available yet is downloaded by the job or the chat that needs it, not before.
+
+    Raises LuthierError where the settings name a database that servers share: one of those is meant.
     """
     settings = Settings(host="127.0.0.1", port=0, api_keys=[SecretStr(secrets.token_urlsafe(24))], worker=True)
     if data is not None:
         settings.data = data.expanduser().absolute()
+    if settings.store_url():
+        raise LuthierError(
+            say(
+                "`store` names a database that servers share. Name one of the servers with --base-url or "
+                "OPENAI_BASE_URL.",
+                "store 设置的是多个服务器共用的数据库。请用 --base-url 或 OPENAI_BASE_URL 指定其中一个服务器。",
+            )
+        )
     endpoint = _running_endpoint(settings.data)
     if endpoint:
         yield endpoint

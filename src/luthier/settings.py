@@ -35,6 +35,13 @@ class Settings(SourcedSettings):
         Path(platformdirs.user_data_dir("luthier")),
         description="Data folder with all state: database, files, jobs, fine-tuned models.",
     )
+    store: SecretStr | None = Field(
+        None,
+        description=(
+            "Database of servers and workers on several machines, as postgresql://USER:PASSWORD@HOST:5432/DATABASE "
+            "(docs/cluster.md). None: SQLite in the data folder."
+        ),
+    )
     cache: Path = Field(
         DEFAULT_CACHE,
         description="Cache folder for what can be fetched or built again: base models, compiled kernels, measurements.",
@@ -355,6 +362,10 @@ class Settings(SourcedSettings):
     def keys(self) -> dict[str, str | None]:
         """API key → project; None: the whole organization."""
         return {key: project for project, key in map(project_and_key, self.api_keys)}
+
+    def store_url(self) -> str | None:
+        """Of the database of `store`; None: SQLite in the data folder."""
+        return self.store.get_secret_value() if self.store else None
 
     def names(self, project: str | None = None) -> dict[str, str]:
         """Alias → target: OpenAI's names on the default base model, overridden by `aliases`.

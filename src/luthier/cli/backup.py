@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
 from luthier.cli.local import settings_of
 from luthier.cli.options import Options, data_options, option, pass_options
@@ -41,6 +42,12 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 def backup(options: Options, folder: Path, since: Path | None) -> None:
     from luthier.store.backup import back_up
 
+    if settings_of(options).store_url():
+        raise CliError(
+            say("luthier backup copies a database of SQLite, and `store` names PostgreSQL.",
+                "luthier backup 只复制 SQLite 数据库，而 store 设置的是 PostgreSQL。"),
+            say("Copy the data folder first, then the database with pg_dump (docs/cluster.md).",
+                "请先复制数据文件夹，再用 pg_dump 备份数据库（见 docs/cluster.md）。"))  # fmt: skip
     with _progress(say("Copying", "复制")) as report:
         target, earlier = folder.expanduser().absolute(), since and since.absolute()
         summary = back_up(settings_of(options).data, target, report, earlier=earlier)

@@ -210,7 +210,7 @@ def _contents(settings: Settings) -> Iterator[Finding]:
     """Reads every file and model of the data folder."""
     from luthier.store.backup import DATABASE
 
-    if not (data_folder(settings) / DATABASE).exists():
+    if settings.store_url() is None and not (data_folder(settings) / DATABASE).exists():
         yield Finding("contents", "ok", say("no data yet", "还没有数据"))
         return
     store = open_store(settings)

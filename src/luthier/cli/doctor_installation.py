@@ -51,6 +51,9 @@ def database(settings: Settings) -> Iterator[Finding]:
     """Schema version, and whether the clock has gone back since the last event."""
     from luthier.store.database_state import DatabaseState
 
+    if settings.store_url():
+        yield Finding("database", "ok", say("PostgreSQL, by the setting store", "PostgreSQL，由设置 store 指定"))
+        return
     try:
         state = DatabaseState.of(data_folder(settings))
     except sqlite3.Error as error:

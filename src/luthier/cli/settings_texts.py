@@ -25,6 +25,8 @@ CHINESE = {
     "host": "监听地址。回环地址以外的地址必须设置 --api-keys。",
     "port": "监听端口；0 表示任选一个空闲端口。",
     "data": "数据文件夹，保存全部状态：数据库、文件、任务、微调模型。",
+    "store": "多台机器上的服务器和 worker 共用的数据库，格式为 postgresql://用户:密码@主机:5432/数据库"
+    "（见 docs/cluster.md）。不设置：数据文件夹中的 SQLite。",
     "cache": "缓存文件夹，保存可以重新获取或生成的内容：基座模型、编译好的内核、测量结果。",
     "blobs": "存放文件、模型和训练状态的存储桶，写作 s3://BUCKET/PREFIX、gs://… 或 az://…（见 docs/operating.md）。"
     "凭据、区域和地址取自客户端自己的环境变量，例如 AWS_ACCESS_KEY_ID 和 AWS_ENDPOINT_URL。"

@@ -116,7 +116,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue, local_key
 
 def _add_middleware(app: FastAPI, settings: Settings, store: Store, keys: KeyRing) -> None:
     """The last one added is the outermost."""
-    app.add_middleware(RateLimit, settings=settings, keys=keys)
+    app.add_middleware(RateLimit, settings=settings, keys=keys, shared=store.rate_limits if store.is_shared else None)
     app.add_middleware(Audit, store=store)
     app.add_middleware(Idempotency, store=store)
     app.add_middleware(AccessControl, settings=settings, keys=keys)

@@ -51,6 +51,9 @@ class LuthierCollector(Collector):
             steps.add_metric([job_id], progress.step)
             totals.add_metric([job_id], progress.total_steps)
         yield from (steps, totals)
+        stale = CounterMetricFamily("luthier_stale_writes", "Refused writes of workers that another one had succeeded.")
+        stale.add_metric([], self._state.store.count_stale_writes())
+        yield stale
 
 
 _Read = Callable[[EngineSnapshot], int | None]

@@ -10,26 +10,23 @@ from sqlalchemy.exc import DatabaseError
 
 from luthier.language import say
 from luthier.settings import Settings
-from luthier.store.api_keys import ApiKeys, StoredKey
-from luthier.store.audit_log import AuditEntry, AuditLog
+from luthier.store.api_keys import StoredKey
+from luthier.store.audit_log import AuditEntry
 from luthier.store.backup import DATABASE, has_tables
 from luthier.store.batches import Batches, ClaimedBatch
 from luthier.store.blobs import FILES, UPLOADS, Blobs, BucketBlobs, FolderBlobs
 from luthier.store.bucket import Bucket
 from luthier.store.bucket_owner import claim_bucket, require_folder
 from luthier.store.checksums import Checksums
+from luthier.store.common_parts import CommonParts
 from luthier.store.conversations import Conversations
-from luthier.store.database import Database, opening_error
+from luthier.store.database import Backend, Database
 from luthier.store.eval_items import StoredItem
 from luthier.store.eval_runs import ClaimedRun, EvalRuns
 from luthier.store.evals import Evals, StoredEval
 from luthier.store.evaluations import ClaimedEvaluation, Evaluations
-from luthier.store.exports import Exports
 from luthier.store.files import Files
-from luthier.store.idempotency_keys import IdempotencyKeys
 from luthier.store.imports import Imports
-from luthier.store.job_metrics import JobMetrics
-from luthier.store.job_queue import JobQueue
 from luthier.store.job_records import Event, Job
 from luthier.store.job_selection import JobGroups, JobSelection
 from luthier.store.job_states import JobStates
@@ -39,10 +36,11 @@ from luthier.store.local_copies import LocalCopies
 from luthier.store.managed_jobs import ManagedJobs
 from luthier.store.model_folders import MODELS, ModelFolders
 from luthier.store.models import FineTunedModel, Models
-from luthier.store.outbox import Message, Outbox
+from luthier.store.outbox import Message
 from luthier.store.pagination import Page, unknown_cursor
-from luthier.store.permissions import Permissions
+from luthier.store.postgres_backend import PostgresBackend
 from luthier.store.responses import Responses, Retention
+from luthier.store.sqlite_backend import SQLiteBackend
 from luthier.store.stored_completions import StoredCompletions
 from luthier.store.uploads import Uploads
 from luthier.store.webhooks import StoredEndpoint, Webhooks
@@ -73,21 +71,28 @@ __all__ = [
 ]
 
 
-class Store:
+class Store(CommonParts):
     """All state, in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters, and models after
     full fine-tuning), the working folders of `jobs/` and `batches/`, and `workers/` (locks).
 
     With a bucket, files, parts, models and resume states are there, and the folder holds copies of some of them.
     """
 
-    def __init__(self, folder: Path, bucket: Bucket | None = None, *, max_copy_bytes: int = 0) -> None:
-        """`max_copy_bytes`: of local copies of what is in `bucket`. Raises LuthierError for a
-        database that cannot be opened, is damaged or missing, and for a bucket that cannot be used.
+    def __init__(
+        self, folder: Path, bucket: Bucket | None = None, *, max_copy_bytes: int = 0, url: str | None = None
+    ) -> None:
+        """`max_copy_bytes`: of local copies of what is in `bucket`. `url`: of a PostgreSQL database, which servers on
+        several machines share; None: SQLite in the folder.
+
+        Raises LuthierError for a database that cannot be opened, is damaged or missing, and for a bucket that cannot
+        be used.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
-        _require_database(folder)
-        self._database = Database(folder / DATABASE)
+        if url is None:
+            _require_database(folder)
+        backend: Backend = PostgresBackend(url) if url else SQLiteBackend(folder / DATABASE)
+        self._database = Database(backend, lambda: _require_no_content(folder, backend.name))
         self._copies = LocalCopies(folder, bucket, max_copy_bytes) if bucket else None
         self.files = Files(self._database, self._blobs(FILES), self.checksums)
         self.uploads = Uploads(self._database, self._blobs(UPLOADS), self.files)
@@ -105,13 +110,19 @@ class Store:
                 require_folder(self._database, folder)
                 self._delete_orphans()
         except DatabaseError as error:
-            raise opening_error(folder / DATABASE, error.orig) from error
+            raise self._database.opening_error(error) from error
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may use the same database."""
+        return self._database.is_shared
 
     @classmethod
     def open(cls, settings: Settings) -> "Store":
         """The store that the settings name. Raises LuthierError."""
         bucket = Bucket.open(settings.blobs) if settings.blobs else None
-        return cls(settings.data, bucket, max_copy_bytes=settings.max_blob_copy_bytes)
+        limit, url = settings.max_blob_copy_bytes, settings.store_url()
+        return cls(settings.data, bucket, max_copy_bytes=limit, url=url)
 
     def within(self, project: str | None) -> "Store":
         """The same store, scoped to `project`; None: all projects. Only the original store is closed."""
@@ -122,6 +133,15 @@ class Store:
         scoped.responses = self.responses.within(project)
         scoped.jobs, scoped.models = self.jobs.within(project), self.models.within(project)
         return scoped
+
+    def holding(self, token: int) -> "Store":
+        """The same store for a worker's run of a job or a batch that it has claimed, see `LeasedTable.holding`.
+
+        Whatever is written of other work names its owner, which is one worker's alone.
+        """
+        held = copy(self)
+        held.jobs, held.batches = self.jobs.holding(token), self.batches.holding(token)
+        return held
 
     def imports(self) -> Imports:
         """Adds files and jobs of another service, to the project that this store is scoped to."""
@@ -137,6 +157,10 @@ class Store:
         """What a check of the whole database finds."""
         return self._database.integrity_errors()
 
+    def count_stale_writes(self) -> int:
+        """Writes of workers that another one had succeeded; they were refused."""
+        return self.jobs.queue.count_stale_writes() + self.batches.queue.count_stale_writes()
+
     def delete_expired(self) -> None:
         """Deletes what has expired or was left by crashes, and folds the log into the database file."""
         self.files.delete_expired()
@@ -150,7 +174,9 @@ class Store:
         if self._copies:
             self._delete_orphans()
             self._copies.evict(FILES, UPLOADS, MODELS)
-        self._database.fold_in_log()
+        if self.is_shared:
+            self.rate_limits.delete_full()
+        self._database.tidy()
 
     def _delete_orphans(self) -> None:
         self.files.delete_orphans()
@@ -164,10 +190,6 @@ class Store:
     @property
     def _bucket(self) -> Bucket | None:
         return self._copies.bucket if self._copies else None
-
-    @property
-    def exports(self) -> Exports:
-        return Exports(self._database)
 
     @property
     def checksums(self) -> Checksums:
@@ -192,16 +214,6 @@ class Store:
         return model_folders
 
     @property
-    def job_metrics(self) -> JobMetrics:
-        """Of all projects' jobs: the caller says which."""
-        return JobMetrics(self._database)
-
-    @property
-    def job_queue(self) -> JobQueue:
-        """Of all projects."""
-        return JobQueue(self._database)
-
-    @property
     def conversations(self) -> Conversations:
         return Conversations(self._database).within(self.responses.project)
 
@@ -223,31 +235,9 @@ class Store:
         return JobStates(self._database, self._bucket)
 
     @property
-    def permissions(self) -> Permissions:
-        return Permissions(self._database)
-
-    @property
-    def idempotency_keys(self) -> IdempotencyKeys:
-        return IdempotencyKeys(self._database)
-
-    @property
-    def api_keys(self) -> ApiKeys:
-        """Managed keys, of all projects."""
-        return ApiKeys(self._database)
-
-    @property
-    def audit_log(self) -> AuditLog:
-        """Of all projects."""
-        return AuditLog(self._database)
-
-    @property
     def leftovers(self) -> Leftovers:
         """What may be deleted, of all projects."""
         return Leftovers(self._database, self._folder, self.models)
-
-    @property
-    def outbox(self) -> Outbox:
-        return Outbox(self._database)
 
     @property
     def models_folder(self) -> Path:
@@ -275,19 +265,38 @@ class Store:
         self._database.close()
 
 
+def _content_of(folder: Path) -> str | None:
+    """A folder inside the data folder that holds something."""
+    return next((name for name in (FILES, MODELS) if any((folder / name).glob("[!.]*"))), None)
+
+
+def _require_no_content(folder: Path, database: str) -> None:
+    """Raises LuthierError for a data folder that belongs to another database: its files would be taken for orphans."""
+    name = _content_of(folder)
+    if name:
+        raise LuthierError(
+            say(
+                f"{folder} holds {name}, and the database {database} is empty: they do not belong together. Name the "
+                "database that the folder was used with, or another --data folder.",
+                f"{folder} 中有 {name}，而数据库 {database} 是空的：两者不是一套。请指定与该文件夹配套的数据库，"
+                "或用 --data 指定别的文件夹。",
+            )
+        )
+
+
 def _require_database(folder: Path) -> None:
     """Raises LuthierError for a data folder that has lost its database: an empty one would hide what is there."""
     if has_tables(folder / DATABASE):
         return
-    for name in (FILES, MODELS):
-        if any((folder / name).glob("[!.]*")):
-            raise LuthierError(
-                say(
-                    f"{folder} holds {name} but no database: {DATABASE} is missing or empty. Luthier does not start an "
-                    "empty one in its place. If the folder was copied, copy it whole (luthier backup), with "
-                    f"{DATABASE}-wal; otherwise restore a backup, or use another --data folder.",
-                    f"{folder} 中有 {name}，但没有数据库：{DATABASE} 缺失或为空。Luthier 不会用空数据库代替它。"
-                    f"如果文件夹是复制来的，请完整复制（luthier backup），包括 {DATABASE}-wal；"
-                    "否则请恢复备份，或用 --data 指定别的文件夹。",
-                )
+    name = _content_of(folder)
+    if name:
+        raise LuthierError(
+            say(
+                f"{folder} holds {name} but no database: {DATABASE} is missing or empty. Luthier does not start an "
+                "empty one in its place. If the folder was copied, copy it whole (luthier backup), with "
+                f"{DATABASE}-wal; otherwise restore a backup, or use another --data folder.",
+                f"{folder} 中有 {name}，但没有数据库：{DATABASE} 缺失或为空。Luthier 不会用空数据库代替它。"
+                f"如果文件夹是复制来的，请完整复制（luthier backup），包括 {DATABASE}-wal；"
+                "否则请恢复备份，或用 --data 指定别的文件夹。",
             )
+        )

@@ -8,23 +8,9 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Integer,
-    RowMapping,
-    Select,
-    String,
-    Table,
-    Text,
-    and_,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, Column, RowMapping, Select, Table, and_, func, insert, or_, select, update
 
+from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, key_columns, metadata
 from luthier.store.pagination import Page, fetch_page
 from luthier.types.common import new_id, now
@@ -38,18 +24,18 @@ api_keys = Table(
     "api_keys",
     metadata,
     *key_columns(),
-    Column("name", Text, nullable=False),
-    Column("hash", String(64), nullable=False, unique=True),
-    Column("hint", String(16), nullable=False),
-    Column("project", String(64)),  # null: the whole organization
-    Column("role", String(16), nullable=False),
-    Column("requests_per_minute", Integer),
-    Column("tokens_per_minute", Integer),
-    Column("max_jobs", Integer),
+    Column("name", LongText, nullable=False),
+    Column("hash", short_text(64), nullable=False, unique=True),
+    Column("hint", short_text(16), nullable=False),
+    Column("project", short_text(64)),  # null: the whole organization
+    Column("role", short_text(16), nullable=False),
+    Column("requests_per_minute", Int64),
+    Column("tokens_per_minute", Int64),
+    Column("max_jobs", Int64),
     Column("max_bytes", BigInteger),
-    Column("created_at", Integer, nullable=False),
-    Column("expires_at", Integer),
-    Column("revoked_at", Integer),
+    Column("created_at", Int64, nullable=False),
+    Column("expires_at", Int64),
+    Column("revoked_at", Int64),
 )
 
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Integer, RowMapping, String, Table, Text, delete, insert, select
+from sqlalchemy import Column, RowMapping, Table, delete, insert, select
 
+from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, key_columns, metadata
 from luthier.store.pagination import Page, fetch_page
 from luthier.types.common import new_id, now
@@ -14,13 +15,13 @@ audit_log = Table(
     "audit_log",
     metadata,
     *key_columns(),
-    Column("created_at", Integer, nullable=False),
-    Column("key_id", String(64)),  # null: a key of the settings, or none
-    Column("project", String(64)),
-    Column("client", String(64), nullable=False),
-    Column("action", Text, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("request_id", String(64), nullable=False),
+    Column("created_at", Int64, nullable=False),
+    Column("key_id", short_text(64)),  # null: a key of the settings, or none
+    Column("project", short_text(64)),
+    Column("client", short_text(64), nullable=False),
+    Column("action", LongText, nullable=False),
+    Column("path", LongText, nullable=False),
+    Column("request_id", short_text(64), nullable=False),
 )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from luthier import __version__
 from luthier.language import say
 from luthier.store.content import Content
-from luthier.store.database import damage_error, opening_error
+from luthier.store.sqlite_backend import damage_error, opening_error
 from luthier.types.common import now
 from luthier.types.errors import LuthierError
 

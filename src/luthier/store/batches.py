@@ -9,15 +9,15 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from sqlalchemy import JSON, Column, Connection, Float, Integer, RowMapping, String, Table, Text, insert, select, update
+from sqlalchemy import JSON, Column, Connection, RowMapping, Table, insert, select, update
 
-from luthier.store.database import Database, key_columns, metadata, project_column
+from luthier.store.column_types import Int64, LongText, short_text
+from luthier.store.database import Database, key_columns, lease_columns, metadata, project_column
 from luthier.store.files import Files
 from luthier.store.pagination import Page, fetch_page
-from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
 from luthier.store.webhooks import announce
-from luthier.store.work_queue import LeasedTable
+from luthier.store.work_queue import LeasedTable, QueuePart
 from luthier.types.batches import FINAL, OPEN, WINDOW_S, Batch, BatchStatus
 from luthier.types.common import now
 from luthier.types.errors import BadRequestError, NotFoundError
@@ -29,23 +29,22 @@ batches = Table(
     "batches",
     metadata,
     *key_columns(),
-    Column("endpoint", String(64), nullable=False),
-    Column("model", Text),
+    Column("endpoint", short_text(64), nullable=False),
+    Column("model", LongText),
     Column("errors", JSON),
-    Column("input_file_id", String(64), nullable=False),
-    Column("completion_window", String(16), nullable=False),
-    Column("status", String(16), nullable=False, index=True),
-    Column("output_file_id", String(64)),
-    Column("error_file_id", String(64)),
-    Column("output_expires_after_s", Integer),
-    Column("created_at", Integer, nullable=False),
-    Column("expires_at", Integer, nullable=False),
-    *(Column(f"{name}_at", Integer) for name in _TIMES),
+    Column("input_file_id", short_text(64), nullable=False),
+    Column("completion_window", short_text(16), nullable=False),
+    Column("status", short_text(16), nullable=False, index=True),
+    Column("output_file_id", short_text(64)),
+    Column("error_file_id", short_text(64)),
+    Column("output_expires_after_s", Int64),
+    Column("created_at", Int64, nullable=False),
+    Column("expires_at", Int64, nullable=False),
+    *(Column(f"{name}_at", Int64) for name in _TIMES),
     Column("request_counts", JSON, nullable=False),
     Column("usage", JSON),
     Column("metadata", JSON),
-    Column("owner", String(64)),
-    Column("lease_until", Float),
+    *lease_columns(),
     project_column(),
 )
 
@@ -58,10 +57,11 @@ class ClaimedBatch(Batch):
 
     project: str
     expires_at: int
+    fencing_token: int
     output_expires_after_s: int | None
 
 
-class Batches(Scoped):
+class Batches(QueuePart):
     def __init__(self, database: Database, folder: Path, files: Files) -> None:
         self._database, self._folder, self._files = database, folder, files
         self.queue = LeasedTable(database, batches)
@@ -142,7 +142,7 @@ class Batches(Scoped):
         """Creates a result file and sets `column` to its id in one transaction; None when the batch has one already."""
 
         def set_column(connection: Connection, file: FileObject) -> None:
-            unset = (batches.c.id == batch.id) & batches.c[column].is_(None)
+            unset = self.queue.this(batch.id) & batches.c[column].is_(None)
             if not connection.execute(update(batches).where(unset).values({column: file.id})).rowcount:
                 raise _AttachedError
 

@@ -9,11 +9,12 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Column, Integer, String, Table, Text, insert, select, update
+from sqlalchemy import Column, Table, insert, select, update
 
 from luthier.language import say
 from luthier.store.bucket import Bucket
 from luthier.store.checksums import record_checksum
+from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.content import Content
 from luthier.store.database import Database, files, metadata, models
 from luthier.types.common import new_id
@@ -25,9 +26,9 @@ _OWNER = "luthier.json"
 bucket_owner = Table(
     "bucket_owner",
     metadata,
-    Column("seq", Integer, primary_key=True),  # always 1
-    Column("id", String(64), nullable=False),
-    Column("url", Text, nullable=False),
+    Column("seq", Int64, primary_key=True),  # always 1
+    Column("id", short_text(64), nullable=False),
+    Column("url", LongText, nullable=False),
 )
 
 

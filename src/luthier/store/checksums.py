@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Connection, String, Table, Text, delete, insert, select
+from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Table, delete, insert, select
 
 from luthier.store.bucket import Bucket
+from luthier.store.column_types import LongText, short_text
 from luthier.store.content import Content
 from luthier.store.database import Database, metadata
 from luthier.types.errors import CorruptDataError
@@ -18,9 +19,9 @@ from luthier.types.errors import CorruptDataError
 checksums = Table(
     "checksums",
     metadata,
-    Column("path", Text, primary_key=True),  # relative to the data folder
+    Column("path", LongText, primary_key=True),  # relative to the data folder
     Column("bytes", BigInteger, nullable=False),
-    Column("sha256", String(64), nullable=False),
+    Column("sha256", short_text(64), nullable=False),
 )
 
 

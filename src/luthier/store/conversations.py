@@ -11,7 +11,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Integer,
     RowMapping,
     Select,
     Table,
@@ -21,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from luthier.store.column_types import Int64
 from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
@@ -43,7 +43,7 @@ conversations = Table(
     metadata,
     *key_columns(),
     Column("metadata", JSON, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Int64, nullable=False),
     project_column(),
 )
 

@@ -9,10 +9,8 @@ from sqlalchemy import (
     Column,
     Connection,
     Index,
-    Integer,
     RowMapping,
     Select,
-    String,
     Table,
     UniqueConstraint,
     func,
@@ -20,6 +18,7 @@ from sqlalchemy import (
     select,
 )
 
+from luthier.store.column_types import Int64, short_text
 from luthier.store.database import key_columns, metadata, project_column
 from luthier.types.common import new_id, now
 from luthier.types.evals import (
@@ -38,16 +37,16 @@ eval_items = Table(
     "eval_items",
     metadata,
     *key_columns(),
-    Column("run_id", String(64), nullable=False),
-    Column("eval_id", String(64), nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("datasource_item_id", Integer, nullable=False),
+    Column("run_id", short_text(64), nullable=False),
+    Column("eval_id", short_text(64), nullable=False),
+    Column("status", short_text(16), nullable=False),
+    Column("datasource_item_id", Int64, nullable=False),
     Column("datasource_item", JSON, nullable=False),
     Column("answer", JSON),  # as graders see it
     Column("sample", JSON),  # as the API shows it
     Column("results", JSON, nullable=False),
     Column("usage", JSON, nullable=False),  # by model
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Int64, nullable=False),
     project_column(),
     UniqueConstraint("run_id", "datasource_item_id"),
     Index("eval_items_by_status", "run_id", "status", "seq"),

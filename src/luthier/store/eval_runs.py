@@ -13,12 +13,8 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Float,
-    Integer,
     RowMapping,
-    String,
     Table,
-    Text,
     case,
     delete,
     exists,
@@ -27,7 +23,8 @@ from sqlalchemy import (
     update,
 )
 
-from luthier.store.database import Database, key_columns, metadata, project_column
+from luthier.store.column_types import Int64, LongText, short_text
+from luthier.store.database import Database, key_columns, lease_columns, metadata, project_column
 from luthier.store.eval_items import (
     PENDING,
     StoredItem,
@@ -61,21 +58,20 @@ eval_runs = Table(
     "eval_runs",
     metadata,
     *key_columns(),
-    Column("eval_id", String(64), nullable=False, index=True),
-    Column("name", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("status", String(16), nullable=False, index=True),
+    Column("eval_id", short_text(64), nullable=False, index=True),
+    Column("name", LongText, nullable=False),
+    Column("model", LongText, nullable=False),
+    Column("status", short_text(16), nullable=False, index=True),
     Column("data_source", JSON, nullable=False),
     Column("metadata", JSON, nullable=False),
     Column("error", JSON),
-    Column("created_at", Integer, nullable=False),
-    Column("items_at", Integer),  # when its items were stored
-    Column("finished_at", Integer),
+    Column("created_at", Int64, nullable=False),
+    Column("items_at", Int64),  # when its items were stored
+    Column("finished_at", Int64),
     Column("per_model_usage", JSON, nullable=False),
     Column("per_testing_criteria_results", JSON, nullable=False),
-    Column("owner", String(64)),
-    Column("lease_until", Float),
-    Column("attempts", Integer, nullable=False),  # starts since an item was graded last
+    *lease_columns(),
+    Column("attempts", Int64, nullable=False),  # starts since an item was graded last
     project_column(),
 )
 

@@ -3,8 +3,9 @@
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import JSON, Column, Connection, Integer, RowMapping, Table, Text, delete, insert, select, update
+from sqlalchemy import JSON, Column, Connection, RowMapping, Table, delete, insert, select, update
 
+from luthier.store.column_types import Int64, LongText
 from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.eval_runs import delete_runs_of
 from luthier.store.pagination import Page, fetch_page
@@ -18,12 +19,12 @@ evals = Table(
     "evals",
     metadata,
     *key_columns(),
-    Column("name", Text, nullable=False),
+    Column("name", LongText, nullable=False),
     Column("data_source_config", JSON, nullable=False),
     Column("testing_criteria", JSON, nullable=False),
     Column("metadata", JSON, nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("updated_at", Integer, nullable=False),
+    Column("created_at", Int64, nullable=False),
+    Column("updated_at", Int64, nullable=False),
     project_column(),
 )
 

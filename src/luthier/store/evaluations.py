@@ -7,23 +7,10 @@ dies, and counts how often that happened.
 from collections.abc import Collection
 from typing import Any, TypeVar
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    Connection,
-    Float,
-    Integer,
-    RowMapping,
-    Select,
-    String,
-    Table,
-    Text,
-    delete,
-    insert,
-    select,
-)
+from sqlalchemy import JSON, Column, Connection, RowMapping, Select, Table, delete, insert, select
 
-from luthier.store.database import Database, key_columns, metadata, project_column
+from luthier.store.column_types import Int64, LongText, short_text
+from luthier.store.database import Database, key_columns, lease_columns, metadata, project_column
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
@@ -36,25 +23,24 @@ evaluations = Table(
     "evaluations",
     metadata,
     *key_columns(),
-    Column("model", Text, nullable=False, index=True),
-    Column("status", String(16), nullable=False, index=True),
-    Column("validation_file", String(64)),
-    Column("filename", Text),
+    Column("model", LongText, nullable=False, index=True),
+    Column("status", short_text(16), nullable=False, index=True),
+    Column("validation_file", short_text(64)),
+    Column("filename", LongText),
     Column("against", JSON, nullable=False),
-    Column("functions", Integer, nullable=False),
+    Column("functions", Int64, nullable=False),
     Column("definitions", JSON, nullable=False),
-    Column("limit", Integer),
-    Column("max_tokens", Integer),
-    Column("created_at", Integer, nullable=False),
-    Column("finished_at", Integer),
-    Column("done", Integer, nullable=False),
-    Column("total", Integer, nullable=False),
+    Column("limit", Int64),
+    Column("max_tokens", Int64),
+    Column("created_at", Int64, nullable=False),
+    Column("finished_at", Int64),
+    Column("done", Int64, nullable=False),
+    Column("total", Int64, nullable=False),
     Column("error", JSON),
     Column("headline", JSON),
     Column("report", JSON),
-    Column("owner", String(64)),
-    Column("lease_until", Float),
-    Column("attempts", Integer, nullable=False, server_default="0"),  # starts, those that a stopped worker undid aside
+    *lease_columns(),
+    Column("attempts", Int64, nullable=False, server_default="0"),  # starts, those that a stopped worker undid aside
     project_column(),
 )
 _WITHOUT_REPORT = [column for column in evaluations.c if column.name != "report"]

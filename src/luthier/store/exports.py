@@ -4,20 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Column, Integer, String, Table, Text, insert, select
+from sqlalchemy import JSON, Column, Table, insert, select
 
+from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, metadata
 from luthier.types.common import now
 
 exports = Table(
     "exports",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("model", Text, nullable=False, index=True),
-    Column("target", String(64), nullable=False),
-    Column("folder", Text, nullable=False),  # where it was written; it may have been moved since
+    Column("seq", Int64, primary_key=True, autoincrement=True),
+    Column("model", LongText, nullable=False, index=True),
+    Column("target", short_text(64), nullable=False),
+    Column("folder", LongText, nullable=False),  # where it was written; it may have been moved since
     Column("artefacts", JSON, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Int64, nullable=False),
 )
 
 

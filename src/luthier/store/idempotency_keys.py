@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, delete, insert, select
+from sqlalchemy import JSON, Column, LargeBinary, Table, delete, insert, select
 
+from luthier.store.column_types import Int64, short_text
 from luthier.store.database import Database, metadata
 from luthier.types.common import now
 
@@ -19,21 +20,21 @@ MAX_RESPONSE_BYTES = 1024 * 1024  # a larger response is not stored
 idempotency_keys = Table(
     "replays",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("key", String(64), unique=True, nullable=False),
-    Column("asked", String(64), nullable=False),  # the digest of the request
-    Column("status", Integer, nullable=False),
+    Column("seq", Int64, primary_key=True, autoincrement=True),
+    Column("key", short_text(64), unique=True, nullable=False),
+    Column("asked", short_text(64), nullable=False),  # the digest of the request
+    Column("status", Int64, nullable=False),
     Column("headers", JSON, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", Int64, nullable=False),
 )
 reservations = Table(
     "idempotency_reservations",
     metadata,
-    Column("key", String(64), primary_key=True),
-    Column("request_digest", String(64), nullable=False),
-    Column("seed", String(64), nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("key", short_text(64), primary_key=True),
+    Column("request_digest", short_text(64), nullable=False),
+    Column("seed", short_text(64), nullable=False),
+    Column("created_at", Int64, nullable=False),
 )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, String, Table, Text, insert, select, update
+from sqlalchemy import Column, Connection, Table, insert, select, update
 
 from luthier.store.blobs import FILES, Blobs
 from luthier.store.checksums import record_checksum
+from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, checkpoints, events, files, jobs, metadata
 from luthier.store.project_scope import Scoped
 from luthier.types.common import new_id, now
@@ -22,9 +23,9 @@ _METRICS_EVENT = "metrics"
 imported_files = Table(
     "imported_files",
     metadata,
-    Column("id", String(64), primary_key=True),
-    Column("source", Text, nullable=False),  # address of the service
-    Column("imported_at", Integer, nullable=False),
+    Column("id", short_text(64), primary_key=True),
+    Column("source", LongText, nullable=False),  # address of the service
+    Column("imported_at", Int64, nullable=False),
 )
 
 

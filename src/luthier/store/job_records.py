@@ -32,7 +32,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Job:
-    """A row of the job table, the columns of the queue included (`owner`, `lease_until`, `attempts`).
+    """A row of the job table, the columns of the queue included.
 
     `model` is the name as the job echoes it, `base` the catalogue's name of the weights that are trained, `parent` the
     fine-tuned model that training continues from, `name` the one that a person gave the job later. Times are Unix
@@ -62,6 +62,7 @@ class Job:
     error: dict[str, Any] | None
     owner: str  # empty while no worker holds the lease
     lease_until: float | None
+    fencing_token: int
     attempts: int
 
     @classmethod

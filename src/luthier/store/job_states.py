@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Column, Integer, String, Table, delete, insert, select
+from sqlalchemy import JSON, Column, Table, delete, insert, select
 
 from luthier.store.bucket import Bucket
+from luthier.store.column_types import Int64, short_text
 from luthier.store.content import Content
 from luthier.store.database import Database, jobs, metadata
 from luthier.types.common import new_id, now
@@ -33,10 +34,10 @@ _LEFT_OUT_SUFFIXES = (".tokens", ".new")
 job_states = Table(
     "job_states",
     metadata,
-    Column("job_id", String(64), primary_key=True),
-    Column("save", String(64), nullable=False),
+    Column("job_id", short_text(64), primary_key=True),
+    Column("save", short_text(64), nullable=False),
     Column("files", JSON, nullable=False),  # by path in the job folder: object, bytes, sha256
-    Column("saved_at", Integer, nullable=False),
+    Column("saved_at", Int64, nullable=False),
 )
 
 _Files = dict[str, dict[str, Any]]

@@ -5,19 +5,20 @@ A change of a job's status and the event that reports it are one transaction.
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, func, insert, select
 
-from luthier.store.database import Database, checkpoints, events, jobs
+from luthier.store.database import Database, checkpoints, events, insert_once, jobs
 from luthier.store.job_records import Event, Job, checkpoint, job_event
 from luthier.store.json_filters import with_pairs, without_pairs
+from luthier.store.json_text import storable
 from luthier.store.key_quotas import charge_job
 from luthier.store.pagination import Page, fetch_page
-from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
 from luthier.store.webhooks import announce
-from luthier.store.work_queue import LeasedTable
+from luthier.store.work_queue import LeasedTable, QueuePart
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobEvent, JobStatus
@@ -25,7 +26,7 @@ from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, Jo
 _log = logging.getLogger(__name__)
 
 
-class Jobs(Scoped):
+class Jobs(QueuePart):
     def __init__(self, database: Database) -> None:
         self._database = database
         self.queue = LeasedTable(database, jobs)
@@ -186,11 +187,9 @@ class Jobs(Scoped):
 
     def record(self, job_id: str, *new: Event, **values: Any) -> None:
         """Events of an unfinished job, and columns that change with them; nothing for a finished one."""
-        with self._database.write() as connection:
-            guarded = update(jobs).where(jobs.c.id == job_id, jobs.c.status.not_in(FINAL))
-            if connection.execute(guarded.values(seq=jobs.c.seq, **values)).rowcount:
-                for event in new:
-                    add_event(connection, job_id, event)
+        unfinished = and_(self.queue.this(job_id), jobs.c.status.not_in(FINAL))
+        add = partial(_add_events, new)
+        self.queue.write(unfinished, job_id, add, seq=jobs.c.seq, **values)
 
     def finished(self) -> Sequence[str]:
         """The ids of finished jobs that no worker holds."""
@@ -226,21 +225,26 @@ def _api_job(row: RowMapping) -> FineTuningJob:
     return Job.from_row(row).to_api()
 
 
+def _add_events(new: Sequence[Event], connection: Connection, job_id: str) -> None:
+    for event in new:
+        add_event(connection, job_id, event)
+
+
 def add_event(connection: Connection, job_id: str, event: Event) -> None:
-    """Inside a transaction of the store. A step or key that has its event already keeps that one."""
+    """Inside a transaction that has locked the job. A step or key that has its event already keeps that one."""
     row = {
         "id": new_id("ftevent-"),
         "job_id": job_id,
         "created_at": now(),
         "level": event.level,
         "type": event.type,
-        "message": event.message,
+        "message": storable(event.message),
         "data": event.data,
         "step": event.step,
         "key": event.key,
     }
-    for column, value in ((events.c.step, event.step), (events.c.key, event.key)):
-        recorded = select(events.c.seq).where(events.c.job_id == job_id, column == value).limit(1)
-        if value is not None and connection.scalar(recorded) is not None:
+    if event.key is not None:
+        recorded = select(events.c.seq).where(events.c.job_id == job_id, events.c.key == event.key).limit(1)
+        if connection.scalar(recorded) is not None:
             return
-    connection.execute(insert(events).values(**row))
+    insert_once(connection, events, row, "job_id", "step")

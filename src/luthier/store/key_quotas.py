@@ -6,8 +6,9 @@ that is pending with the bytes that it was announced with.
 
 from contextvars import ContextVar
 
-from sqlalchemy import Column, Connection, Index, String, Table, func, insert, select
+from sqlalchemy import Column, Connection, Index, Table, func, insert, select
 
+from luthier.store.column_types import short_text
 from luthier.store.database import files, jobs, metadata
 from luthier.types.common import now
 from luthier.types.errors import RateLimitError
@@ -20,8 +21,8 @@ calling: ContextVar[Caller | None] = ContextVar("calling", default=None)
 key_objects = Table(
     "key_objects",
     metadata,
-    Column("object_id", String(64), primary_key=True),
-    Column("key_id", String(64), nullable=False),
+    Column("object_id", short_text(64), primary_key=True),
+    Column("key_id", short_text(64), nullable=False),
     Index("key_objects_by_key", "key_id"),
 )
 

@@ -1,39 +1,49 @@
 """Migrations of databases of earlier versions, each in the transaction that opens the database.
 
-A step adds columns to tables that exist; new tables are created from `database.metadata` afterwards. SQLite's ALTER
-TABLE is transactional, so a migration happens completely or not at all.
+A step adds columns to tables that exist, as the table's definition has them; new tables are created afterwards. ALTER
+TABLE is transactional on SQLite and PostgreSQL, so a migration happens completely or not at all.
 """
 
-from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, MetaData, inspect, text
+from sqlalchemy.schema import CreateColumn
 
 from luthier.types.errors import LuthierError
 
-_PROJECT = "project VARCHAR(64) DEFAULT 'default' NOT NULL"
-_LEASE = ["owner VARCHAR(64)", "lease_until FLOAT", "attempts INTEGER DEFAULT '0' NOT NULL"]
-# Columns that tables gain, by the version that a step starts from.
+_QUEUES = ("jobs", "batches", "evaluations", "eval_runs", "outbox")
+# Columns that tables gain, by the version that a step starts from. They are nullable or have a default.
 _STEPS = {
-    1: {table: [_PROJECT] for table in ("files", "uploads", "jobs", "models")},
-    2: {"evaluations": _LEASE},
-    3: {"events": ["key VARCHAR(64)"]},
-    4: {"api_keys": ["max_jobs INTEGER", "max_bytes BIGINT"]},
-    5: {"jobs": ["name TEXT"]},
+    1: {table: ["project"] for table in ("files", "uploads", "jobs", "models")},
+    2: {"evaluations": ["owner", "lease_until", "attempts"]},
+    3: {"events": ["key"]},
+    4: {"api_keys": ["max_jobs", "max_bytes"]},
+    5: {"jobs": ["name"]},
+    6: {table: ["fencing_token", "stale_writes"] for table in _QUEUES},
 }
 SCHEMA_VERSION = 1 + len(_STEPS)
 
 
-def migrate(connection: Connection, path: Path) -> None:
-    """Runs in a write transaction on a database with a version. Raises LuthierError for a later version."""
+def migrate(connection: Connection, name: str, metadata: MetaData) -> None:
+    """Runs in a write transaction on a database with a version, called `name` in messages.
+
+    Raises LuthierError for a later version.
+    """
     version = connection.scalar(text("SELECT version FROM schema"))
     if version not in range(1, SCHEMA_VERSION + 1):
         raise LuthierError(
-            f"{path} has schema version {version}, this Luthier reads versions up to {SCHEMA_VERSION}. "
+            f"{name} has schema version {version}, this Luthier reads versions up to {SCHEMA_VERSION}. "
             "Use the Luthier that wrote it, or another --data folder."
         )
     existing = set(inspect(connection).get_table_names())  # tables of later versions are created whole
     for step in range(version, SCHEMA_VERSION):
         for table in existing & set(_STEPS[step]):
             for column in _STEPS[step][table]:
-                connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column}"))
+                definition = _definition(connection, metadata.tables[table].c[column])
+                connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {definition}"))
     connection.execute(text("UPDATE schema SET version = :version"), {"version": SCHEMA_VERSION})
+
+
+def _definition(connection: Connection, column: Column[Any]) -> str:
+    """The column as the database's CREATE TABLE writes it."""
+    return str(CreateColumn(column).compile(dialect=connection.dialect))

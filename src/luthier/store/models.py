@@ -20,6 +20,7 @@ from luthier.store.jobs import add_event
 from luthier.store.model_folders import MODELS, ModelFolders
 from luthier.store.permissions import shared_with
 from luthier.store.project_scope import Scoped
+from luthier.store.work_queue import LeasedTable
 from luthier.types.common import new_id, now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL
@@ -103,34 +104,46 @@ class Models(Scoped):
 
         Idempotent after a crash at any point, since job and step determine the folder. The model's name: that of an
         earlier run of the step, else `name`. None for a job that has finished, and for a step whose model was added
-        earlier and deleted since.
+        earlier and deleted since. Raises StaleClaimError, with the folders as they were, when another worker has
+        claimed `job` since it was read.
         """
         target = self.checkpoint_folder(job.id, step)
         adapter = target.name
+        self._require_claim(job)
         written = self._folders.move_in(source, adapter)
         with self._database.write() as connection:
+            claimed = select(jobs.c.status, jobs.c.fencing_token).where(jobs.c.id == job.id).with_for_update()
+            row = connection.execute(claimed).one()
             recorded: str | None = connection.scalar(
                 select(checkpoints.c.model).where(checkpoints.c.job_id == job.id, checkpoints.c.step == step)
             )
-            if recorded is not None or not target.exists():
-                return recorded
-            refused = _takes_no_checkpoint(connection, job.id, step)
+            is_stale = row.fencing_token != job.fencing_token
+            is_new = not is_stale and recorded is None and target.exists()
+            refused = is_new and (row.status in FINAL or _is_outdated(connection, job.id, step))
             outdated: Sequence[str] = ()
-            if not refused:
+            if is_new and not refused:
                 _insert(connection, job, name, adapter, call_form, written)
-                row = {"id": new_id("ftckpt_"), "job_id": job.id, "model": name, "step": step, "metrics": dict(metrics)}
-                connection.execute(insert(checkpoints).values(**row, created_at=now()))
+                _insert_checkpoint(connection, job, name, step, metrics)
                 if event:
                     add_event(connection, job.id, event)
                 newest_first = select(checkpoints.c.model).where(checkpoints.c.job_id == job.id)
                 outdated = connection.scalars(newest_first.order_by(checkpoints.c.step.desc()).offset(keep)).all()
+                recorded = name
+        if is_stale:
+            LeasedTable(self._database, jobs).refuse(job.id)
         if refused:
             self._folders.delete(adapter)
-            return None
         for model in outdated:
             with suppress(BadRequestError):  # another job or model is based on it
                 self.delete(model)
-        return name
+        return recorded
+
+    def _require_claim(self, job: Job) -> None:
+        """Raises StaleClaimError when another worker has claimed `job` since it was read."""
+        with self._database.read() as connection:
+            token = connection.scalar(select(jobs.c.fencing_token).where(jobs.c.id == job.id))
+        if token != job.fencing_token:
+            LeasedTable(self._database, jobs).refuse(job.id)
 
     def add_imported(self, job: Job, *, name: str, base: str, source: Path) -> None:
         """Moves the folder `source` under `models/` and adds its model, for a finished job that stands for its
@@ -220,11 +233,10 @@ def _with_config(query: Select[Any]) -> Select[Any]:
     return query.add_columns(exists().where(checksums.c.path == config).label("has_config"))
 
 
-def _takes_no_checkpoint(connection: Connection, job_id: str, step: int) -> bool:
-    """For a finished job, and a step before a recorded one: its model was deleted, and a crash left its folder."""
-    finished = connection.scalar(select(jobs.c.status).where(jobs.c.id == job_id)) in FINAL
+def _is_outdated(connection: Connection, job_id: str, step: int) -> bool:
+    """A later step is recorded: this one's model was deleted, and a crash left its folder."""
     later = select(checkpoints.c.step).where(checkpoints.c.job_id == job_id, checkpoints.c.step > step).limit(1)
-    return finished or connection.scalar(later) is not None
+    return connection.scalar(later) is not None
 
 
 def _insert(
@@ -241,3 +253,8 @@ def _insert(
     connection.execute(insert(models).values(**row))
     for path, content in written.items():
         record_checksum(connection, f"{MODELS}/{adapter}/{path}", content)
+
+
+def _insert_checkpoint(connection: Connection, job: Job, name: str, step: int, metrics: Mapping[str, Any]) -> None:
+    row = {"id": new_id("ftckpt_"), "job_id": job.id, "model": name, "step": step, "metrics": dict(metrics)}
+    connection.execute(insert(checkpoints).values(**row, created_at=now()))

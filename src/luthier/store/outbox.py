@@ -14,13 +14,9 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Float,
     Index,
-    Integer,
     RowMapping,
-    String,
     Table,
-    Text,
     and_,
     delete,
     exists,
@@ -29,10 +25,10 @@ from sqlalchemy import (
     select,
 )
 
-from luthier.store.database import Database, key_columns, metadata
+from luthier.store.column_types import Int64, LongText, short_text
+from luthier.store.database import Database, key_columns, lease_columns, metadata
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.work_queue import LeasedTable
-from luthier.types import clock
 from luthier.types.common import new_id, now
 from luthier.types.webhooks import MessageStatus
 
@@ -44,17 +40,16 @@ outbox = Table(
     "outbox",
     metadata,
     *key_columns(),
-    Column("status", String(16), nullable=False, index=True),
-    Column("destination", String(64), nullable=False),
-    Column("subject", String(64), nullable=False),
+    Column("status", short_text(16), nullable=False, index=True),
+    Column("destination", short_text(64), nullable=False),
+    Column("subject", short_text(64), nullable=False),
     Column("body", JSON, nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("last_attempt_at", Integer),
-    Column("status_code", Integer),
-    Column("error", Text),
-    Column("owner", String(64)),
-    Column("lease_until", Float),
+    Column("created_at", Int64, nullable=False),
+    Column("attempts", Int64, nullable=False),
+    Column("last_attempt_at", Int64),
+    Column("status_code", Int64),
+    Column("error", LongText),
+    *lease_columns(),
     Index("outbox_by_destination", "destination", "status", "subject", "seq"),
 )
 
@@ -90,7 +85,8 @@ class Outbox:
         One message at a time goes to a destination, so that one that does not answer holds up no other.
         """
         due = func.coalesce(outbox.c.lease_until, outbox.c.created_at)
-        row = self.queue.claim(owner, ("pending",), excluding=excluding, where=_is_next(), order=due)
+        is_next = _is_next(self._database.current_time())
+        row = self.queue.claim(owner, ("pending",), excluding=excluding, where=is_next, order=due, exclusive=True)
         return _message(row) if row else None
 
     def record_delivery(self, message: Message, owner: str, status_code: int) -> None:
@@ -143,11 +139,11 @@ def _attempt(message: Message, status_code: int | None, error: str | None) -> di
     return {"attempts": attempts, "last_attempt_at": now(), "status_code": status_code, "error": error}
 
 
-def _is_next() -> ColumnElement[bool]:
+def _is_next(now_s: ColumnElement[float]) -> ColumnElement[bool]:
     """No earlier message about the subject waits for the destination, and nothing is being sent there."""
     earlier, sent = outbox.alias(), outbox.alias()
     same = [earlier.c[name] == outbox.c[name] for name in ("destination", "status", "subject")]
-    is_sent_now = and_(sent.c.owner.is_not(None), sent.c.lease_until > clock.CLOCK.time())
+    is_sent_now = and_(sent.c.owner.is_not(None), sent.c.lease_until > now_s)
     busy = select(sent.c.destination).where(sent.c.status == "pending", is_sent_now)
     return and_(outbox.c.destination.not_in(busy), ~exists().where(*same, earlier.c.seq < outbox.c.seq))
 

@@ -6,10 +6,8 @@ from sqlalchemy import (
     Column,
     Connection,
     ForeignKey,
-    Integer,
     RowMapping,
     ScalarSelect,
-    String,
     Table,
     UniqueConstraint,
     delete,
@@ -17,6 +15,7 @@ from sqlalchemy import (
     select,
 )
 
+from luthier.store.column_types import Int64, short_text
 from luthier.store.database import Database, key_columns, metadata, models
 from luthier.store.pagination import Page, fetch_page
 from luthier.types.common import new_id, now
@@ -28,8 +27,8 @@ permissions = Table(
     metadata,
     *key_columns(),
     Column("model", ForeignKey("models.id", ondelete="CASCADE"), nullable=False),
-    Column("project", String(64), nullable=False),  # the one that may use the model
-    Column("created_at", Integer, nullable=False),
+    Column("project", short_text(64), nullable=False),  # the one that may use the model
+    Column("created_at", Int64, nullable=False),
     UniqueConstraint("model", "project"),
 )
 

@@ -13,8 +13,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
-    String,
     Table,
+    Text,
+    cast,
     delete,
     func,
     insert,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from luthier.store.column_types import short_text
 from luthier.store.database import key_columns, metadata, project_column
 from luthier.types.responses import MAX_CONTEXT_BYTES, MAX_INPUT_ITEMS
 
@@ -31,9 +33,9 @@ items = Table(
     "items",
     metadata,
     *key_columns(),
-    Column("response", String(64), index=True),  # the response, or the compaction, that it was sent to or is of
-    Column("side", String(8)),  # of the response: "input" or "output"
-    Column("conversation", String(64), index=True),
+    Column("response", short_text(64), index=True),  # the response, or the compaction, that it was sent to or is of
+    Column("side", short_text(8)),  # of the response: "input" or "output"
+    Column("conversation", short_text(64), index=True),
     Column("item", JSON, nullable=False),
     project_column(),
 )
@@ -63,7 +65,7 @@ def items_where(connection: Connection, *conditions: ColumnElement[bool]) -> lis
 
 def excess(connection: Connection, condition: ColumnElement[bool], added: Sequence[Item] = ()) -> str | None:
     """What these items and those `added` are too many or too large for, in words; None when they are not."""
-    sizes = select(func.count(), func.coalesce(func.sum(func.length(items.c.item)), 0)).where(condition)
+    sizes = select(func.count(), func.coalesce(func.sum(func.length(cast(items.c.item, Text))), 0)).where(condition)
     count, characters = connection.execute(sizes).one()
     if count + len(added) > MAX_INPUT_ITEMS:
         return f"more than {MAX_INPUT_ITEMS:,} items"

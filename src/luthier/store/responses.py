@@ -9,21 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    Connection,
-    Integer,
-    RowMapping,
-    String,
-    Table,
-    delete,
-    insert,
-    not_,
-    select,
-    update,
-)
+from sqlalchemy import JSON, Column, Connection, RowMapping, Table, delete, insert, not_, select, update
 
+from luthier.store.column_types import Int64, short_text
 from luthier.store.conversations import require_conversation
 from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.outbox import drop_messages
@@ -43,14 +31,14 @@ responses = Table(
     "responses",
     metadata,
     *key_columns(),
-    Column("object", String(24), nullable=False),  # "response" or "response.compaction"
-    Column("status", String(16), nullable=False),
-    Column("previous", String(64)),
-    Column("conversation", String(64)),
+    Column("object", short_text(24), nullable=False),  # "response" or "response.compaction"
+    Column("status", short_text(16), nullable=False),
+    Column("previous", short_text(64)),
+    Column("conversation", short_text(64)),
     Column("fields", JSON, nullable=False),  # of the response object, without its output
     Column("deltas", JSON, nullable=False),  # how its output was streamed
-    Column("created_at", Integer, nullable=False),
-    Column("expires_at", Integer, nullable=False),
+    Column("created_at", Int64, nullable=False),
+    Column("expires_at", Int64, nullable=False),
     project_column(),
 )
 

@@ -3,21 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    Connection,
-    Integer,
-    RowMapping,
-    Table,
-    Text,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import JSON, Column, Connection, RowMapping, Table, delete, func, insert, select, update
 
+from luthier.store.column_types import Int64, LongText
 from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.json_filters import with_pairs
 from luthier.store.pagination import Page, fetch_page
@@ -35,12 +23,12 @@ stored_completions = Table(
     "completions",
     metadata,
     *key_columns(),
-    Column("model", Text, nullable=False, index=True),
+    Column("model", LongText, nullable=False, index=True),
     Column("metadata", JSON, nullable=False),
     Column("completion", JSON, nullable=False),
     Column("messages", JSON, nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("expires_at", Integer, nullable=False),
+    Column("created_at", Int64, nullable=False),
+    Column("expires_at", Int64, nullable=False),
     project_column(),
 )
 

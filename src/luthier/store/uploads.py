@@ -9,24 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    Connection,
-    ForeignKey,
-    Integer,
-    RowMapping,
-    String,
-    Table,
-    Text,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import JSON, Column, Connection, ForeignKey, RowMapping, Table, delete, func, insert, select, update
 
 from luthier.store.blobs import Blobs, Source
+from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.files import Files
 from luthier.store.key_quotas import charge_bytes
@@ -45,13 +31,13 @@ uploads = Table(
     "uploads",
     metadata,
     *key_columns(),
-    Column("filename", Text, nullable=False),
-    Column("purpose", String(32), nullable=False),
-    Column("bytes", Integer, nullable=False),
-    Column("file_expires_after_s", Integer),
-    Column("status", String(16), nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("expires_at", Integer, nullable=False),
+    Column("filename", LongText, nullable=False),
+    Column("purpose", short_text(32), nullable=False),
+    Column("bytes", Int64, nullable=False),
+    Column("file_expires_after_s", Int64),
+    Column("status", short_text(16), nullable=False),
+    Column("created_at", Int64, nullable=False),
+    Column("expires_at", Int64, nullable=False),
     Column("part_ids", JSON),  # as completed, so that a repeated call gets the same response
     Column("file", JSON),
     project_column(),
@@ -62,8 +48,8 @@ parts = Table(
     metadata,
     *key_columns(),
     Column("upload_id", ForeignKey("uploads.id"), nullable=False, index=True),
-    Column("bytes", Integer, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("bytes", Int64, nullable=False),
+    Column("created_at", Int64, nullable=False),
 )
 
 

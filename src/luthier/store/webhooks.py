@@ -8,21 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    Connection,
-    Integer,
-    RowMapping,
-    String,
-    Table,
-    Text,
-    delete,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import JSON, Column, Connection, RowMapping, Table, delete, insert, select, update
 
+from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.outbox import drop_destination, post_message
 from luthier.store.pagination import Page, fetch_page
@@ -39,14 +27,14 @@ webhook_endpoints = Table(
     "webhook_endpoints",
     metadata,
     *key_columns(),
-    Column("name", Text, nullable=False),
-    Column("url", Text, nullable=False),
+    Column("name", LongText, nullable=False),
+    Column("url", LongText, nullable=False),
     Column("event_types", JSON, nullable=False),
-    Column("secret", String(64), nullable=False),
-    Column("old_secret", String(64)),  # signs beside the current one until `old_secret_until`
-    Column("old_secret_until", Integer),
-    Column("created_at", Integer, nullable=False),
-    Column("updated_at", Integer, nullable=False),
+    Column("secret", short_text(64), nullable=False),
+    Column("old_secret", short_text(64)),  # signs beside the current one until `old_secret_until`
+    Column("old_secret_until", Int64),
+    Column("created_at", Int64, nullable=False),
+    Column("updated_at", Int64, nullable=False),
     project_column(),
 )
 

@@ -3,16 +3,23 @@
 The owner of a lease works on its row. Heartbeats renew a lease; without them it expires, and another worker takes
 over. A change of status is one guarded `UPDATE ... WHERE status IN (...)`, with its event in the same transaction, so
 that of two that race only one succeeds.
+
+A worker that was cut off may not know that its lease has expired. So each claim of a row has a greater number than the
+one before, its fencing token, and what is written for an older claim is refused and counted.
 """
 
+import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from copy import copy
+from typing import Any, NoReturn, Self
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, func, or_, select, update
 
 from luthier.store.database import Database
-from luthier.types import clock
+from luthier.store.project_scope import Scoped
+from luthier.types.errors import StaleClaimError
 
+_log = logging.getLogger(__name__)
 LEASE_S = 30.0
 _RENEW_AFTER_S = 5.0  # an earlier heartbeat only reads
 _MAX_PAUSE_S = 2 * 3600.0  # before a retry
@@ -31,8 +38,16 @@ class LeasedTable:
     `on_row` of `transition` and `requeue_lost` runs in the transaction of the change, for what belongs with it.
     """
 
+    _token: int | None = None
+
     def __init__(self, database: Database, table: Table) -> None:
         self._database, self._table, self._columns = database, table, table.c
+
+    def holding(self, token: int) -> "LeasedTable":
+        """The same queue for the run of one claim: its writes to a row that was claimed again raise StaleClaimError."""
+        held = copy(self)
+        held._token = token
+        return held
 
     def claim(
         self,
@@ -42,13 +57,14 @@ class LeasedTable:
         excluding: Collection[str] = (),
         where: ColumnElement[bool] | None = None,
         order: ColumnElement[Any] | None = None,
+        exclusive: bool = False,
         **values: Any,
     ) -> RowMapping | None:
         """Leases the oldest row in one of `statuses` that has no valid lease; None when there is none.
 
         `excluding`: ids not to claim, such as those that the caller still works on although their lease expired.
-        `where`: a further condition. `order`: what comes first, where that is not the oldest. `values` are set together
-        with the lease.
+        `where`: a further condition. `order`: what comes first, where that is not the oldest. `exclusive`: one claim at
+        a time, for a condition about other rows. `values` are set together with the lease.
         """
         columns = self._columns
         claimable = and_(columns.status.in_(list(statuses)), self.unleased(), columns.id.not_in(list(excluding)))
@@ -59,27 +75,28 @@ class LeasedTable:
         with self._database.read() as connection:
             if connection.scalar(oldest) is None:  # polling takes no write lock
                 return None
-        with self._database.write() as connection:
+        with self._database.write(exclusive=exclusive) as connection:
             row_id = connection.scalar(oldest.with_for_update(skip_locked=True))
             if row_id is None:
                 return None
             this = columns.id == row_id
-            lease = {"owner": owner, "lease_until": clock.CLOCK.time() + LEASE_S}
+            lease = {"owner": owner, "lease_until": self._database.current_time() + LEASE_S, **self._next_token()}
             connection.execute(update(self._table).where(this).values(**lease, **values))
             return connection.execute(select(self._table).where(this)).mappings().one()
 
     def heartbeat(self, row_id: str, owner: str, **values: Any) -> str | None:
         """Renews the lease and sets `values`; the row's status, or None when `owner` no longer holds the lease."""
-        columns = self._columns
+        columns, now = self._columns, self._database.current_time()
         mine = self._owned(row_id, owner)
         with self._database.read() as connection:
-            row = connection.execute(select(columns.status, columns.lease_until).where(mine)).first()
+            row = connection.execute(
+                select(columns.status, (columns.lease_until - now).label("left_s")).where(mine)
+            ).first()
         if row is None:
             return None
-        now = clock.CLOCK.time()
-        renewed_lately = now + LEASE_S - _RENEW_AFTER_S <= row.lease_until <= now + LEASE_S
+        renewed_lately = LEASE_S - _RENEW_AFTER_S <= row.left_s <= LEASE_S
         if values or not renewed_lately:
-            with self._database.write() as connection:
+            with self._database.write(exclusive=False) as connection:
                 renewed = update(self._table).where(mine).values(lease_until=now + LEASE_S, **values)
                 if not connection.execute(renewed).rowcount:
                     return None
@@ -92,8 +109,8 @@ class LeasedTable:
 
     def release(self, row_id: str, owner: str, *, retry_after_s: float = 0.0, **values: Any) -> None:
         """Ends `owner`'s lease and sets `values`; the row can be claimed again, by anyone, after `retry_after_s`."""
-        lease_until = clock.CLOCK.time() + retry_after_s if retry_after_s else None
-        with self._database.write() as connection:
+        lease_until = self._database.current_time() + retry_after_s if retry_after_s else None
+        with self._database.write(exclusive=False) as connection:
             mine = self._owned(row_id, owner)
             connection.execute(update(self._table).where(mine).values(owner=None, lease_until=lease_until, **values))
 
@@ -104,7 +121,8 @@ class LeasedTable:
             if connection.scalar(select(self._columns.id).where(owned).limit(1)) is None:
                 return
         with self._database.write() as connection:
-            connection.execute(update(self._table).where(owned).values(owner=None, lease_until=None))
+            ended = {"owner": None, "lease_until": None, **self._next_token()}
+            connection.execute(update(self._table).where(owned).values(**ended))
 
     def transition(
         self,
@@ -121,16 +139,43 @@ class LeasedTable:
 
         `release`: the lease ends with the old status. `owner`: only while it holds the lease.
         """
-        guard = and_(self._columns.id == row_id, self._columns.status.in_(list(allowed)))
+        guard = and_(self.this(row_id), self._columns.status.in_(list(allowed)))
         if owner is not None:
             guard &= self._columns.owner == owner
         if release:
             values |= {"owner": None, "lease_until": None}
-        with self._database.write() as connection:
-            if not connection.execute(update(self._table).where(guard).values(status=to, **values)).rowcount:
-                return False
-            on_row(connection, row_id)
-            return True
+        return self.write(guard, row_id, on_row, status=to, **values)
+
+    def write(self, guard: ColumnElement[bool], row_id: str, on_row: OnRow, **values: Any) -> bool:
+        """Sets `values` and runs `on_row` if the row meets `guard`. False, and nothing changes, if it does not.
+
+        Raises StaleClaimError for a row that was claimed again, where this queue is that of one claim.
+        """
+        with self._database.write(exclusive=False) as connection:
+            if connection.execute(update(self._table).where(guard).values(**values)).rowcount:
+                on_row(connection, row_id)
+                return True
+        if self._token is not None and self._newest_token(row_id) > self._token:
+            self.refuse(row_id)
+        return False
+
+    def refuse(self, row_id: str) -> NoReturn:
+        """Counts a write of an older claim, and raises StaleClaimError."""
+        _log.warning("a write to %s was refused: another worker has claimed it", row_id)
+        counted = update(self._table).where(self._columns.id == row_id)
+        with self._database.write(exclusive=False) as connection:
+            connection.execute(counted.values(stale_writes=self._columns.stale_writes + 1))
+        raise StaleClaimError(row_id)
+
+    def count_stale_writes(self) -> int:
+        """Writes of older claims that were refused, over all rows."""
+        with self._database.read() as connection:
+            return int(connection.scalar(select(func.coalesce(func.sum(self._columns.stale_writes), 0))) or 0)
+
+    def this(self, row_id: str) -> ColumnElement[bool]:
+        """The row, as long as the claim of this queue is its newest."""
+        this = self._columns.id == row_id
+        return this if self._token is None else and_(this, self._columns.fencing_token == self._token)
 
     def requeue_lost(
         self, running: str, queued: str, *, excluding: Collection[str] = (), on_row: OnRow = _no_event, **values: Any
@@ -142,8 +187,9 @@ class LeasedTable:
             if connection.scalar(select(columns.id).where(lost).limit(1)) is None:
                 return []
         with self._database.write() as connection:
-            ids = connection.scalars(select(columns.id).where(lost).order_by(columns.seq)).all()
-            lease = {"owner": None, "lease_until": None}
+            rows = select(columns.id).where(lost).order_by(columns.seq).with_for_update(skip_locked=True)
+            ids = connection.scalars(rows).all()
+            lease = {"owner": None, "lease_until": None, **self._next_token()}
             requeued = update(self._table).where(columns.id.in_(ids)).values(status=queued, **lease, **values)
             connection.execute(requeued)
             for row_id in ids:
@@ -151,13 +197,33 @@ class LeasedTable:
         return ids
 
     def _owned(self, row_id: str, owner: str) -> ColumnElement[bool]:
-        return and_(self._columns.id == row_id, self._columns.owner == owner)
+        return and_(self.this(row_id), self._columns.owner == owner)
+
+    def _next_token(self) -> dict[str, ColumnElement[int]]:
+        return {"fencing_token": self._columns.fencing_token + 1}
+
+    def _newest_token(self, row_id: str) -> int:
+        """0 for a row that does not exist any more."""
+        with self._database.read() as connection:
+            return connection.scalar(select(self._columns.fencing_token).where(self._columns.id == row_id)) or 0
 
     def unleased(self) -> ColumnElement[bool]:
         """Without an owner and not waiting to be retried, or with a lease that has expired.
 
         No retry waits for longer than `_MAX_PAUSE_S`: such a row was written while the clock was ahead.
         """
-        lease_until, now = self._columns.lease_until, clock.CLOCK.time()
+        lease_until, now = self._columns.lease_until, self._database.current_time()
         from_future = and_(self._columns.owner.is_(None), lease_until > now + _MAX_PAUSE_S)
         return or_(lease_until.is_(None), lease_until < now, from_future)
+
+
+class QueuePart(Scoped):
+    """A part of the store over a table that is a queue."""
+
+    queue: LeasedTable
+
+    def holding(self, token: int) -> Self:
+        """The same part for the run of one claim, see `LeasedTable.holding`."""
+        held = copy(self)
+        held.queue = self.queue.holding(token)
+        return held

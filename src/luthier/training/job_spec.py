@@ -4,7 +4,7 @@ job.json          the fields of `JobSpec`
 train.jsonl       checked examples
 valid.jsonl       the same, if there is a validation file
 events.jsonl      written by the trainer: its events, see `luthier.training.protocol`
-state/            written by the trainer: the resume state
+state/            written by the trainer: the resume state, as `state-N.safetensors` of the job's Nth claim
 checkpoints/      written by the trainer: a complete model folder per epoch, `step-N`: an adapter's, or with full
                   fine-tuning a model's; `best` has the lowest validation loss so far
 """
@@ -27,6 +27,7 @@ class JobSpec:
     `validate_at` (fractions of all steps) and `early_stopping` (validations): see `luthier.types.job_options`.
     `cache`: the folder for compiled kernels; None: the user's cache folder. `code_version` and `data_sha256` (of each
     data file, by its name here) say later what the model was made by and of; earlier releases wrote neither.
+    `fencing_token`: the number of the claim that this run is of; it names the resume state.
     """
 
     base: str
@@ -50,6 +51,7 @@ class JobSpec:
     cache: str | None = None
     code_version: str = ""
     data_sha256: dict[str, str] = field(default_factory=dict)
+    fencing_token: int = 0
 
     def write(self, folder: Path) -> None:
         text = json.dumps(asdict(self), ensure_ascii=False, indent=2)

@@ -8,7 +8,7 @@ uninterrupted one.
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from luthier.training.durable_files import flush, write_safetensors
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_PREFIX, _SUFFIX = "state-", ".safetensors"
 _SAVE_EVERY_S = 30.0
 _MIN_INTERVAL_PER_SAVE = 20  # a large state is saved less often: saving takes at most a twentieth of the time
 
@@ -77,16 +78,21 @@ class DamagedStateError(Exception):
 
 
 class ResumeState:
-    """Saves and restores `progress`, the parameters and the optimizer of one job folder."""
+    """Saves and restores `progress`, the parameters and the optimizer of one job folder.
+
+    Each claim of the job has a file of its own, named by its fencing token, so that a trainer whose worker has lost the
+    job cannot replace what its successor has saved.
+    """
 
     def __init__(
         self,
         folder: Path,
+        token: int,
         parameters: dict[str, torch.nn.Parameter],
         optimizer: torch.optim.Optimizer,
         progress: Progress,
     ) -> None:
-        self._path = folder / "state" / "state.safetensors"
+        self._folder, self._token = folder / "state", token
         self._events = folder / "events.jsonl"
         self._parameters, self._optimizer = parameters, optimizer
         self.progress = progress
@@ -100,13 +106,17 @@ class ResumeState:
         started = time.monotonic()
         if self._events.exists():
             flush(self._events)
-        self._path.parent.mkdir(exist_ok=True)
-        new = self._path.with_suffix(".new")
+        self._folder.mkdir(exist_ok=True)
+        path = self._folder / f"{_PREFIX}{self._token}{_SUFFIX}"
+        new = path.with_suffix(".new")
         tensors, progress = self._tensors(), self.progress.to_json()
         checksum = _checksum(progress, ((name, tensors[name]) for name in sorted(tensors)))
         write_safetensors(tensors, new, {"luthier": progress, "sha256": checksum})
         flush(new)
-        new.replace(self._path)
+        new.replace(path)
+        for token, earlier in self._saved():
+            if token < self._token:
+                earlier.unlink(missing_ok=True)
         self._saved_at = time.monotonic()
         self._interval_s = max(_SAVE_EVERY_S, _MIN_INTERVAL_PER_SAVE * (self._saved_at - started))
 
@@ -118,15 +128,24 @@ class ResumeState:
                 tensors[f"{moment}:{name}"] = self._optimizer.state[parameter][moment].cpu().contiguous()
         return tensors
 
+    def _saved(self) -> Iterator[tuple[int, Path]]:
+        """The states of all claims, by token; -1 for that of an earlier release, which had no tokens."""
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            token = path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+            yield int(token) if token.isdecimal() else -1, path
+
     def restore(self) -> bool:
-        """False when there is no saved state. Raises DamagedStateError, before anything is restored.
+        """Restores the state of the newest claim; False when there is none.
+
+        Raises DamagedStateError, before anything is restored.
 
         The token budget never grows above the present one: less memory may be free than when the state was saved.
         """
-        if not self._path.exists():
+        saved = [entry for entry in self._saved() if entry[0] <= self._token]
+        if not saved:
             return False
         try:
-            with safe_open(self._path, framework="pt") as file:
+            with safe_open(max(saved)[1], framework="pt") as file:
                 progress = _verified_progress(file)
                 self._restore_tensors(file, progress.step)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -57,7 +57,8 @@ def build_trainer(folder: Path, emit: Emit, stop: Event, ranks: Ranks | None = N
     forward = ForwardPass(model, _token_budget(model, data.longest, emit))
     objective = _objective(folder, spec, plan, data, forward, stop, ranks)
     optimizer = torch.optim.AdamW(model.parameters.values(), lr=plan.learning_rate, weight_decay=0, fused=True)
-    resume_state = ResumeState(folder, model.parameters, optimizer, Progress(micro_batch_tokens=forward.max_tokens))
+    progress = Progress(micro_batch_tokens=forward.max_tokens)
+    resume_state = ResumeState(folder, spec.fencing_token, model.parameters, optimizer, progress)
     _restore(resume_state, emit)
     forward.max_tokens = resume_state.progress.micro_batch_tokens
     ranks.copy_first_([parameter.data for parameter in model.parameters.values()])

@@ -119,6 +119,13 @@ class JobError(LuthierError):
         self.code, self.message, self.param = code, message, param
 
 
+class StaleClaimError(LuthierError):
+    """A worker wrote to a row that another worker has claimed since; nothing was written."""
+
+    def __init__(self, row_id: str) -> None:
+        super().__init__(f"{row_id} was claimed by another worker")
+
+
 class BaseModelError(LuthierError):
     """A base model is unknown, cannot be fetched, or has invalid files."""
 

@@ -47,6 +47,7 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
         lora_targets=options.targets or settings.lora_targets,
         code_version=__version__,
         data_sha256=_data_sha256(job, store),
+        fencing_token=job.fencing_token,
     )
     folder = store.job_folder(job.id)
     if not (folder / "job.json").exists():

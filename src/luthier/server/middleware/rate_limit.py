@@ -1,16 +1,17 @@
 """Rate limits: requests and tokens per minute of each API key, with OpenAI's headers and messages.
 
 Tokens are counted before generation by OpenAI's rule: the larger of the requested maximum of completion tokens and a
-quarter of the characters sent. Counts live in this process and are lost when it ends.
+quarter of the characters sent. Counts live in this process and are lost when it ends; where servers share a database,
+they are counted there over all of them.
 """
 
 import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,8 +20,10 @@ from luthier.server.http.buffered_body import buffer_body
 from luthier.server.http.json_body import parse_json_body
 from luthier.server.http.key_ring import KeyRing
 from luthier.settings import Settings
+from luthier.store.rate_limits import RateLimits
 from luthier.types.errors import APIError, RateLimitError
 from luthier.types.projects import Caller
+from luthier.types.token_bucket import TokenBucket, spend
 
 _LIMITED_PATHS = {
     "/v1/responses",
@@ -32,27 +35,17 @@ _LIMITED_PATHS = {
 _CHARACTERS_PER_TOKEN = 4
 
 
-@dataclass
-class TokenBucket:
-    """Refills continuously at `limit` a minute; held `remaining` at `updated_s`."""
-
-    limit: int
-    remaining: float
-    updated_s: float
-
-    def refill(self, now_s: float) -> None:
-        self.remaining = min(self.limit, self.remaining + (now_s - self.updated_s) * self.limit / 60)
-        self.updated_s = now_s
-
-    def wait_s(self, amount: float) -> float:
-        """Seconds until `amount` is available."""
-        return max(0.0, (amount - self.remaining) * 60 / self.limit)
-
-
 class RateLimit:
     def __init__(
-        self, app: ASGIApp, settings: Settings, keys: KeyRing, clock: Callable[[], float] = time.monotonic
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        keys: KeyRing,
+        clock: Callable[[], float] = time.monotonic,
+        shared: RateLimits | None = None,
     ) -> None:
+        """`shared`: counts over all servers; None: in this process."""
+        self._shared = shared
         self._app, self._organization, self._clock, self._keys = app, settings.organization, clock, keys
         self._per_minute = {"requests": settings.requests_per_minute, "tokens": settings.tokens_per_minute}
         # One entry for each of the server's keys at most: access control runs before.
@@ -65,9 +58,17 @@ class RateLimit:
             await self._app(scope, receive, send)
             return
         body, replayed = await buffer_body(receive)
-        buckets = self._refilled_buckets(Headers(scope=scope).get("authorization", ""), per_minute)
+        key, set_limits = self._key(scope), {name: limit for name, limit in per_minute.items() if limit}
         model, tokens = await _model_and_tokens(body)
-        headers = self._spend(buckets, {"requests": 1, "tokens": tokens}, model)
+        cost = {"requests": 1, "tokens": tokens}
+        if self._shared:
+            buckets, refused = await run_in_threadpool(self._shared.spend, key, set_limits, cost)
+        else:
+            buckets = self._refilled_buckets(key, set_limits)
+            refused = spend(buckets, cost)
+        if refused:
+            raise self._exceeded(buckets, refused, cost[refused], model)
+        headers = _headers(buckets)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -82,24 +83,19 @@ class RateLimit:
         own = {"requests": caller.requests_per_minute, "tokens": caller.tokens_per_minute}
         return {name: own[name] or limit for name, limit in self._per_minute.items()}
 
-    def _refilled_buckets(self, authorization: str, per_minute: dict[str, int | None]) -> dict[str, TokenBucket]:
-        """The buckets of an API key; on a server without keys all clients share them, whatever key they send."""
+    def _key(self, scope: Scope) -> str:
+        """The digest of the API key; on a server without keys all clients share one, whatever key they send."""
+        authorization = Headers(scope=scope).get("authorization", "")
         secret = authorization.partition(" ")[2] if self._keys.is_required() else ""
-        key, now_s = hashlib.sha256(secret.encode()).hexdigest(), self._clock()
-        full = {name: TokenBucket(limit, limit, now_s) for name, limit in per_minute.items() if limit}
+        return hashlib.sha256(secret.encode()).hexdigest()
+
+    def _refilled_buckets(self, key: str, per_minute: dict[str, int]) -> dict[str, TokenBucket]:
+        now_s = self._clock()
+        full = {name: TokenBucket(limit, limit, now_s) for name, limit in per_minute.items()}
         buckets = self._buckets.setdefault(key, full)
         for bucket in buckets.values():
             bucket.refill(now_s)
         return buckets
-
-    def _spend(self, buckets: dict[str, TokenBucket], cost: dict[str, int], model: str) -> dict[str, str]:
-        """The headers afterwards. Raises RateLimitError with nothing spent."""
-        for name, bucket in buckets.items():
-            if bucket.remaining < cost[name]:
-                raise self._exceeded(buckets, name, cost[name], model)
-        for name, bucket in buckets.items():
-            bucket.remaining -= cost[name]
-        return _headers(buckets)
 
     def _exceeded(self, buckets: dict[str, TokenBucket], name: str, cost: int, model: str) -> RateLimitError:
         bucket, unit = buckets[name], "RPM" if name == "requests" else "TPM"

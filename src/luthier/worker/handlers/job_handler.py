@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from luthier.store import Event, Job
-from luthier.types.errors import JobError
+from luthier.store.jobs import Jobs
+from luthier.types.errors import JobError, StaleClaimError
 from luthier.types.fine_tuning import FINAL, OPEN, JobStatus
 from luthier.worker.context import WorkerContext
 from luthier.worker.handlers.validate_job import validate
@@ -49,40 +51,54 @@ class JobHandler:
 
         An error fails or retries this job and does not end the lane.
         """
-        step_before = self._store.jobs.last_step(job.id)
+        context = replace(self._context, store=self._store.holding(job.fencing_token))
+        jobs = context.store.jobs
         try:
-            with Lease(self._store.jobs.queue, job.id, job.owner, (self._status, "running")):
-                self._run_job(job, self._context)
+            with Lease(jobs.queue, job.id, job.owner, (self._status, "running")):
+                self._run_or_record(job, context)
+        except StaleClaimError as error:
+            _log.warning("%s; this one leaves it alone", error)
+            return
+        finally:
+            jobs.queue.release(job.id, job.owner)
+        if jobs.get(job.id).status in FINAL:
+            delete_work_files(self._store.job_folder(job.id))
+
+    def _run_or_record(self, job: Job, context: WorkerContext) -> None:
+        """Raises StaleClaimError."""
+        jobs = context.store.jobs
+        step_before = jobs.last_step(job.id)
+        try:
+            self._run_job(job, context)
+        except StaleClaimError:
+            raise
         except JobError as error:
-            self._fail(job.id, error)
+            _fail(jobs, job.id, error)
         except Exception as error:
             _log.exception("job %s met an unexpected error", job.id)
-            self._retry(job, step_before, error)
-        finally:
-            self._store.jobs.queue.release(job.id, job.owner)
-            if self._store.jobs.get(job.id).status in FINAL:
-                delete_work_files(self._store.job_folder(job.id))
+            self._retry(jobs, job, step_before, error)
 
-    def _retry(self, job: Job, step_before: int, error: Exception) -> None:
+    def _retry(self, jobs: Jobs, job: Job, step_before: int, error: Exception) -> None:
         """Requeues the job after an error of the machine (a full disk, an unreadable file), which may be transient.
 
         Fails it after MOST_ATTEMPTS attempts without a step after `step_before`.
         """
-        attempts = 1 if self._store.jobs.last_step(job.id) > step_before else job.attempts + 1
+        attempts = 1 if jobs.last_step(job.id) > step_before else job.attempts + 1
         description = f"{type(error).__name__}: {error}"
         if attempts >= MAX_ATTEMPTS:
-            self._fail(job.id, JobError("server_error", f"The server met an error {attempts} times: {description}"))
+            _fail(jobs, job.id, JobError("server_error", f"The server met an error {attempts} times: {description}"))
             return
         self._context.stop.wait(_BACKOFF_S * attempts)
         event = Event(f"The server met an error and tries again: {description}", level="warn")
         to: JobStatus = "validating_files" if job.status == "validating_files" else "queued"
-        self._store.jobs.transition(job.id, (to, "running"), to, event, attempts=attempts, estimated_finish=None)
+        jobs.transition(job.id, (to, "running"), to, event, attempts=attempts, estimated_finish=None)
 
-    def _fail(self, job_id: str, error: JobError) -> None:
-        """As at OpenAI, a failed job has no model and no result file, and `auto` stays where it was."""
-        event = Event(f"The job failed: {error.message}", level="error")
-        body = {"code": error.code, "message": error.message, "param": error.param}
-        self._store.jobs.transition(job_id, OPEN, "failed", event, error=body, estimated_finish=None)
+
+def _fail(jobs: Jobs, job_id: str, error: JobError) -> None:
+    """As at OpenAI, a failed job has no model and no result file, and `auto` stays where it was."""
+    event = Event(f"The job failed: {error.message}", level="error")
+    body = {"code": error.code, "message": error.message, "param": error.param}
+    jobs.transition(job_id, OPEN, "failed", event, error=body, estimated_finish=None)
 
 
 def validate_job(job: Job, context: WorkerContext) -> None:

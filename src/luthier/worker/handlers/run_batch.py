@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from luthier.store.batch_results import BatchResults
 from luthier.store.request_ids import seeded
 from luthier.types.batches import OPEN, BatchError, BatchErrors, BatchStatus
 from luthier.types.common import now
-from luthier.types.errors import BadRequestError, CorruptDataError, NotFoundError
+from luthier.types.errors import BadRequestError, CorruptDataError, NotFoundError, StaleClaimError
 from luthier.worker.application import LoopTask
 from luthier.worker.batch_input import InputCheck, Line, check_input, read_lines
 from luthier.worker.batch_output import (
@@ -52,9 +53,12 @@ class BatchHandler:
 
     def _run(self, batch: ClaimedBatch, owner: str) -> None:
         """A fault of the machine may be transient: the batch is tried again, and fails when it has expired."""
-        batches, retry_after_s = self._context.store.batches, 0.0
+        context = replace(self._context, store=self._context.store.holding(batch.fencing_token))
+        batches, retry_after_s = context.store.batches, 0.0
         try:
-            BatchRun(self._context, batch, owner, self._gate).run()
+            BatchRun(context, batch, owner, self._gate).run()
+        except StaleClaimError as error:
+            _log.warning("%s; this one leaves it alone", error)
         except Exception as error:
             _log.exception("batch %s met an unexpected error", batch.id)
             if now() < batch.expires_at:

@@ -132,7 +132,7 @@ async def retrieve(
     log = state.app.background.get(response_id)
     if log is not None:
         return run.followed(log, starting_after + 1, {})
-    return run.replay(await run_in_threadpool(run.settled, state, response_id), starting_after + 1)
+    return run.replay(state, response_id, starting_after + 1)
 
 
 @router.delete("/{response_id}")
@@ -155,6 +155,8 @@ async def cancel(response_id: str, state: StateDep) -> Any:
     log = state.app.background.get(response_id)
     if log is not None:
         await log.cancel()
+    elif run.runs_elsewhere(state, stored):
+        await run_in_threadpool(run.cancel_elsewhere, state, stored)
     return (await run_in_threadpool(state.store.responses.retrieve, response_id)).response
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -16,9 +16,12 @@ from luthier.server.routes.responses.events import Event, replayed
 from luthier.server.routes.responses.prepare import PreparedResponse
 from luthier.server.state import State
 from luthier.store.responses import StoredResponse
+from luthier.types.common import now
 from luthier.types.errors import RateLimitError
 from luthier.types.responses import FINAL, InputTokensDetails, ResponseUsage
 
+_ELSEWHERE_S = 3600  # after which a response of another server is taken for lost
+_POLL_S = 0.5
 _STOPPED = {
     "code": "server_error",
     "message": "The server stopped while it generated this response. Please send it again.",
@@ -140,13 +143,25 @@ def _store(state: State, prepared: PreparedResponse) -> None:
 def settled(state: State, response_id: str) -> StoredResponse:
     """A stored response. One that is not generated any more, because its server ended, has failed.
 
-    Raises NotFoundError.
+    Where servers share a database, another one may generate it, for an hour. Raises NotFoundError.
     """
     stored = state.store.responses.retrieve(response_id)
-    if stored.response["status"] in FINAL or response_id in state.app.background:
+    if stored.response["status"] in FINAL or response_id in state.app.background or runs_elsewhere(state, stored):
         return stored
     state.store.responses.finish(stored.response | {"status": "failed", "error": _STOPPED}, stored.deltas)
     return state.store.responses.retrieve(response_id)
+
+
+def runs_elsewhere(state: State, stored: StoredResponse) -> bool:
+    """Whether another server may be generating the response."""
+    response = stored.response
+    is_unfinished = response["status"] not in FINAL and response["id"] not in state.app.background
+    return state.store.is_shared and is_unfinished and response["created_at"] > now() - _ELSEWHERE_S
+
+
+def cancel_elsewhere(state: State, stored: StoredResponse) -> None:
+    """Its server goes on to the end of what it generates, and stores nothing of it."""
+    state.store.responses.finish(stored.response | {"status": "cancelled"}, stored.deltas)
 
 
 def followed(log: EventLog, start: int, headers: dict[str, str]) -> EventStream:
@@ -159,13 +174,19 @@ def followed(log: EventLog, start: int, headers: dict[str, str]) -> EventStream:
     return EventStream(lines(), headers, lambda: None)
 
 
-def replay(stored: StoredResponse, start: int) -> EventStream:
-    async def lines(events: Iterable[Event]) -> AsyncIterator[str]:
-        for event in events:
+def replay(state: State, response_id: str, start: int) -> EventStream:
+    """The events of a response that is not generated here; one that another server generates is waited for."""
+
+    async def lines() -> AsyncIterator[str]:
+        stored = await run_in_threadpool(settled, state, response_id)
+        while runs_elsewhere(state, stored):
+            await asyncio.sleep(_POLL_S)
+            stored = await run_in_threadpool(settled, state, response_id)
+        for event in replayed(stored.response, stored.deltas):
             if event["sequence_number"] >= start:
                 yield _sent(event)
 
-    return EventStream(lines(replayed(stored.response, stored.deltas)), {}, lambda: None)
+    return EventStream(lines(), {}, lambda: None)
 
 
 def _error_body(error: Exception) -> dict[str, str]:

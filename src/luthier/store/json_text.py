@@ -1,0 +1,29 @@
+"""JSON and texts as a database can keep them."""
+
+import json
+import math
+from typing import Any
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_UNSTORABLE = {0: _REPLACEMENT, **dict.fromkeys(range(0xD800, 0xE000), _REPLACEMENT)}
+
+
+def storable(text: str) -> str:
+    """`text` with U+FFFD for each NUL character and each lone surrogate, which PostgreSQL has no text for."""
+    return text if text.isascii() and "\0" not in text else text.translate(_UNSTORABLE)
+
+
+def to_json(value: Any) -> str:
+    """JSON by its standard: NaN and the infinities, which it lacks, become null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    return [_finite(entry) for entry in value] if isinstance(value, (list, tuple)) else value

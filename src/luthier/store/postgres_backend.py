@@ -1,0 +1,128 @@
+"""PostgreSQL: one database for servers and workers on any number of machines.
+
+A write transaction takes one advisory lock at its start, so that writes happen one at a time, as on SQLite: what a
+block has read holds until its commit, and `seq` is the order of commits. Writes to one row that its own lock orders
+(`exclusive=False`) go on side by side. A session that says nothing in the middle of a transaction, such as that of a
+machine that was cut off, is ended by the database, and its locks with it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    cast,
+    create_engine,
+    event,
+    extract,
+    func,
+    make_url,
+)
+from sqlalchemy.exc import ArgumentError
+
+from luthier.language import say
+from luthier.store.json_text import storable, to_json
+from luthier.types.errors import LuthierError
+
+_WRITE_LOCK = int.from_bytes(b"luthier")
+_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
+_CONNECT_TIMEOUT_S = 10
+_SESSION = {
+    "lock_timeout": "60s",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
+
+class PostgresBackend:
+    is_shared = True
+    read_options: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+    def __init__(self, url: str) -> None:
+        """Raises LuthierError for an URL that is none of PostgreSQL, and without its driver."""
+        self._url = _parse_url(url)
+        self.name = self._url.set(drivername="postgresql", password=None).render_as_string()
+        _require_driver()
+
+    def create_engine(self) -> Engine:
+        options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+        engine = create_engine(
+            self._url,
+            connect_args={"options": options, "connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "luthier"},
+            json_serializer=to_json,
+            pool_size=8,
+            max_overflow=32,
+            pool_pre_ping=True,  # connections end when the database restarts
+        )
+        event.listen(engine, "connect", _configure)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def current_time(self) -> ColumnElement[float]:
+        """The database's clock: those of the machines may differ."""
+        return cast(extract("epoch", func.clock_timestamp()), Float)
+
+    def opening_error(self, error: BaseException | None) -> LuthierError:
+        reason = next(iter(str(error).strip().splitlines()), "")
+        return LuthierError(say(f"{self.name} cannot be used: {reason}", f"无法使用 {self.name}：{reason}"))
+
+    def integrity_errors(self, engine: Engine) -> list[str]:
+        """None: PostgreSQL checks its pages itself, where data checksums are on."""
+        return []
+
+    def opened(self) -> None:
+        pass
+
+    def tidy(self, engine: Engine) -> None:
+        pass
+
+
+def _parse_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        url = None
+    if url is None or url.drivername not in _SCHEMES or not url.database:
+        raise LuthierError(
+            say(
+                "The setting `store` is no URL of PostgreSQL. It looks like "
+                "postgresql://USER:PASSWORD@HOST:5432/DATABASE; without it, SQLite in the data folder is used.",
+                "设置 store 不是 PostgreSQL 的 URL。格式为 postgresql://用户:密码@主机:5432/数据库；"
+                "不设置时使用数据文件夹中的 SQLite。",
+            )
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _require_driver() -> None:
+    try:
+        import psycopg  # noqa: F401 - the extra `postgres`
+    except ImportError as error:
+        raise LuthierError(
+            say(
+                "PostgreSQL needs the package psycopg: pip install 'luthier[postgres]'",
+                "使用 PostgreSQL 需要 psycopg：pip install 'luthier[postgres]'",
+            )
+        ) from error
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    """Texts lose what PostgreSQL cannot keep, in values and in conditions."""
+    from psycopg.types.string import StrDumper
+
+    class StorableTextDumper(StrDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(storable(obj))
+
+    connection.adapters.register_dumper(str, StorableTextDumper)
+
+
+def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get("write") == "exclusive":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
