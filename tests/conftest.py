@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from on_postgres import OnPostgres
 from rings import Rings, add_options
 
 if TYPE_CHECKING:
@@ -39,10 +40,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
+    parser.addoption("--postgres", action="store_true", help="stores of the tests' own process are on PostgreSQL")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Rings(config), "rings")
+    if config.getoption("--postgres"):
+        config.pluginmanager.register(OnPostgres(), "on-postgres")
     gc.disable()  # while modules are imported and tests collected, next to nothing becomes garbage
 
 

@@ -12,6 +12,8 @@ from luthier.store import Store
 from luthier.store.backup import MANIFEST, back_up, restore
 from luthier.types.errors import LuthierError
 
+pytestmark = pytest.mark.sqlite
+
 
 def _add_file(store: Store, content: bytes) -> str:
     return store.files.create("a.jsonl", "fine-tune", lambda out: out.write(content) and None).id

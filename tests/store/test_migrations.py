@@ -8,6 +8,7 @@ import pytest
 from luthier.store import Store, migrations
 from luthier.types.projects import DEFAULT_PROJECT
 
+pytestmark = pytest.mark.sqlite
 MODEL = "ft:gpt-4o-mini-2024-07-18:personal::00000001"
 
 
@@ -77,9 +78,9 @@ def test_it_becomes_what_a_new_one_is(old: Path) -> None:
 def test_a_step_that_fails_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = _tables(old)
     last = max(migrations._STEPS)
-    steps = {**migrations._STEPS, last: {**migrations._STEPS[last], "events": ["job_id TEXT"]}}
+    steps = {**migrations._STEPS, last: {**migrations._STEPS[last], "events": ["data"]}}
     monkeypatch.setattr(migrations, "_STEPS", steps)
-    with pytest.raises(Exception, match="duplicate column name: job_id"):
+    with pytest.raises(Exception, match="duplicate column name: data"):
         Store(old)
     assert _tables(old) == before
 

@@ -258,6 +258,7 @@ def test_stray_entries_among_job_folders_are_left_alone(store: Store, tmp_path: 
     assert list(store.finished_job_folders()) == [folder]
 
 
+@pytest.mark.sqlite
 def test_another_schema_is_refused_by_number(tmp_path: Path) -> None:
     Store(tmp_path).close()
     with sqlite3.connect(tmp_path / "luthier.db") as connection:

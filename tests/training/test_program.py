@@ -75,7 +75,7 @@ def test_it_stops_with_its_state_saved(tmp_path: Path, tiny_base: Path, how: str
     remaining = process.stdout.read()
     assert process.wait() == 75
     assert time.monotonic() - started < 60
-    assert (folder / "state" / "state.safetensors").exists()
+    assert (folder / "state" / "state-0.safetensors").exists()
     assert b"finished" not in remaining
     for pipe in (process.stdin, process.stdout, process.stderr):
         pipe.close()

@@ -207,7 +207,7 @@ def test_a_job_that_breaks_keeps_its_last_good_checkpoint(
     assert caught.value.code == "training_diverged"
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-3"]
     (weights,) = (folder / "checkpoints" / "step-3").glob("*.safetensors")
-    for file in (weights, folder / "state" / "state.safetensors"):
+    for file in (weights, folder / "state" / "state-0.safetensors"):
         assert all(tensor.isfinite().all() for tensor in load_file(file).values())
 
 

@@ -26,6 +26,7 @@ from luthier.store.request_ids import resource_id
 from luthier.training.protocol import Checkpoint
 from luthier.types.errors import NotFoundError
 from luthier.types.stored import StoredCompletion
+from luthier.worker.context import WorkerContext
 from luthier.worker.handlers.run_batch import BatchHandler
 from luthier.worker.model_publisher import ModelPublisher
 from store.test_store import JOB, put
@@ -277,13 +278,9 @@ def request_context(store: Store, application: Callable[[asyncio.AbstractEventLo
     """The context of a worker that starts, whose requests go to `application`."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
+    unused: Any = None
     store.release_dead_workers()
-    return SimpleNamespace(
-        store=store,
-        settings=Settings(batch_concurrency=1),
-        application=application(loop),
-        stop=threading.Event(),
-    )
+    return WorkerContext(Settings(batch_concurrency=1), store, unused, unused, application(loop))
 
 
 def _run_batch(store: Store) -> None:
