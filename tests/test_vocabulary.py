@@ -10,6 +10,7 @@ from source_tree import FILES, PACKAGE, nodes
 
 ROOT = Path(__file__).parents[1]
 GLOSSARY = ROOT / "docs" / "glossary.md"
+PAGES = (".github", "docs", "examples")
 
 # They only point at something, or name nothing at all.
 POINTING = set(
@@ -71,7 +72,7 @@ def test_names_say_what_a_thing_is() -> None:
 
 def _texts() -> list[Path]:
     code = [path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".cpp", ".h"}]
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    pages = [*ROOT.glob("*.md"), *(path for folder in PAGES for path in (ROOT / folder).rglob("*.md"))]
     return sorted([*code, *(page for page in pages if page != GLOSSARY and page.name != "CHANGELOG.md")])
 
 
