@@ -16,9 +16,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=260)
     parser.add_argument("--fresh", type=int, default=56, help="of the kills")
     parser.add_argument("--clients", type=int, default=2, help="beside the one that trains")
+    parser.add_argument("--minutes", type=float, default=18, help="after which no kill follows")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="an empty folder for data, ledger and log")
     options = parser.parse_args()
-    plan = Plan(options.seed, options.kills, options.fresh, options.clients)
+    plan = Plan(options.seed, options.kills, options.fresh, options.clients, minutes=options.minutes)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch) / "run"
         folder.mkdir(parents=True, exist_ok=True)

@@ -27,8 +27,8 @@ _SETTLE_S = 600
 @dataclass(frozen=True)
 class Plan:
     """`fresh` of the `kills` hit a freshly started server or its trainer; the rest a forked one. `pause_s`: between a
-    client's requests; `max_uptime_s`: until a kill; `epochs`: of each job. All that is drawn follows from `seed`; how
-    the threads of clients and server interleave does not.
+    client's requests; `max_uptime_s`: until a kill; `epochs`: of each job; after `minutes` no kill follows. All that
+    is drawn follows from `seed`; how the threads of clients and server interleave does not.
     """
 
     seed: int
@@ -38,6 +38,7 @@ class Plan:
     pause_s: float = 0.1
     max_uptime_s: float = 4.0
     epochs: int = 3
+    minutes: float = 18.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def run(plan: Plan, folder: Path, base: Path) -> Outcome:
         stop = threading.Event()
         threads = _clients(plan, lives.url, outcome.tally, ledger, data, stop)
         for number, kill in enumerate(Kill.draw(plan), 1):
+            if time.monotonic() - start > 60 * plan.minutes:
+                break
             _carry_out(kill, lives, outcome)
             if number % 20 == 0:
                 print(f"{number} kills, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)

@@ -29,8 +29,8 @@ _MAX_GROWTH_MB = 64
 _WARM_UP = 0.3  # share of the inputs after which memory is expected to stay
 # A million in all, more where an input costs less.
 INPUTS = {
-    "jsonl": 100_000, "convert": 100_000, "render": 100_000, "calls": 300_000, "grammar": 60_000, "requests": 60_000,
-    "gguf": 100_000, "safetensors": 200_000,
+    "jsonl": 80_000, "convert": 80_000, "render": 80_000, "calls": 380_000, "grammar": 60_000, "requests": 40_000,
+    "gguf": 80_000, "safetensors": 220_000,
 }  # fmt: skip
 
 

@@ -11,7 +11,9 @@ from luthier.data.examples.example import WireForm
 from luthier.data.examples.messages import normalize_tools
 from luthier.data.rendering.call_form import CallForm
 from luthier.data.rendering.hermes_form import HERMES
+from luthier.data.rendering.schema_shape import well_shaped
 from luthier.data.rendering.thinking_reader import THINK, ReasoningMarks
+from luthier.server.generation.strict_schema import context_of
 from luthier.types.chat import AllowedToolsChoice, CreateChatCompletionRequest, FunctionCall, NamedTool, ToolCall
 from luthier.types.errors import BadRequestError
 
@@ -80,10 +82,26 @@ def call_policy(
         parallel=not legacy and _is_parallel(body, single=_named_single(choice) or (required and not trained)),
         prompt_definitions=sent,
         definitions=definitions,
-        enforced=_allowed(definitions, choice) if enforced and definitions else None,
+        enforced=_well_shaped(_allowed(definitions, choice)) if enforced and definitions else None,
         required=required,
         forced_prefix=_forced_prefix(choice, form) if required and not definitions else "",
     )
+
+
+def _well_shaped(definitions: Definitions) -> Definitions:
+    """Without keywords of the schemas that no reader could make sense of. Raises BadRequestError for a strict one."""
+    tools = []
+    for tool in definitions:
+        function = tool["function"]
+        parameters, removed = well_shaped(function.get("parameters") or {})
+        if removed and is_strict(tool):
+            message = (
+                f"Invalid schema for function '{function['name']}': In context={context_of(removed[0][:-1])}, the "
+                f"value of '{removed[0][-1]}' has the wrong type."
+            )
+            raise BadRequestError(message, param="tools", code="invalid_function_parameters")
+        tools.append({**tool, "function": {**function, "parameters": parameters}} if removed else tool)
+    return tools
 
 
 def is_strict(tool: dict[str, Any]) -> bool:
