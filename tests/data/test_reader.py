@@ -1,6 +1,8 @@
 """Bytes to lines to JSON values."""
 
 import json
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,16 @@ def test_the_faster_way_reads_the_same(value: object, style: dict[str, Any], noi
             found = error.finding.code
         assert found == expected
         assert json.dumps(found) == json.dumps(expected)
+
+
+@pytest.mark.parametrize("raw", [b'"\\u00e9"', b'{"a" : 1}', b'{"a": 1, "a": 2}', b"12345678901234567890", b"{"])
+def test_nothing_is_kept_of_a_line_that_is_read_twice(raw: bytes) -> None:
+    """An exception that is made once and raised again and again keeps the frames of all its callers."""
+
+    def read() -> weakref.ref[set[int]]:
+        local = {1}
+        with suppress(FindingError):
+            parse_line(Line(1, raw, len(raw)))
+        return weakref.ref(local)
+
+    assert read()() is None

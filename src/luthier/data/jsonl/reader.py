@@ -25,10 +25,13 @@ MAX_LINE_BYTES = 16 * 2**20  # far beyond any context; the objects parsed from i
 _BLOCK_BYTES = 512 * 1024  # fits into the CPU cache; MAX_LINE_BYTES is this times a power of two
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BINARY_FORMATS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x1f\x8b", "gzip"), (b"PK\x03\x04", "zip"))
-_UNCERTAIN = orjson.JSONDecodeError("uncertain", "", 0)
 _DIGITS = bytes(ord("0") if 48 <= byte <= 57 else byte for byte in range(256))
 _MANY_DIGITS = b"0" * 19  # an integer that may not fit into 64 bits
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of a surrogate; valid pairs match too
+
+
+class _UncertainError(Exception):
+    """orjson may have read a line otherwise than `parse_json` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ def parse_line(line: Line) -> Any:
         raise FindingError(make_finding("line_too_long", detail=f"{MAX_LINE_BYTES // 2**20} MiB").at(line.number))
     try:
         return _parse_fast(line.raw)
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, _UncertainError):
         pass
     try:
         return parse_json(_decode(line.raw))
@@ -132,7 +135,9 @@ def parse_line(line: Line) -> Any:
 
 
 def _parse_fast(raw: bytes) -> Any:
-    """The value that `parse_json` would return, by orjson, where the two certainly agree; else raises its error.
+    """The value that `parse_json` would return, by orjson, where the two certainly agree.
+
+    Raises orjson's error, or _UncertainError.
 
     orjson takes the last of two equal keys, accepts any depth, and reads large integers as inexact numbers. The value,
     serialized again, has as many `":` as the line if no key was lost, provided that nothing separates a key from its
@@ -140,11 +145,11 @@ def _parse_fast(raw: bytes) -> Any:
     """
     value = orjson.loads(raw)
     if b"\\u" in raw or b" :" in raw or b"\t:" in raw or _MANY_DIGITS in raw.translate(_DIGITS):
-        raise _UNCERTAIN
+        raise _UncertainError
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise _UNCERTAIN
+        raise _UncertainError
     if raw.count(b'":') != orjson.dumps(value).count(b'":'):
-        raise _UNCERTAIN
+        raise _UncertainError
     return value
 
 
