@@ -1,7 +1,7 @@
 """What a job needs to go on at another worker, in the bucket: its data, its resume state and its checkpoints.
 
-A row names the objects of the job's latest save. Objects get new names at every save, and no worker replaces the row
-while another one holds the job's lease.
+A row names the objects of the job's latest save. Objects get new names at every save, and only the worker that holds
+the job's lease replaces the row.
 Without a bucket the job folder is all there is, and nothing here does anything.
 """
 
@@ -52,7 +52,7 @@ class JobStates:
         return self._bucket is not None
 
     def save(self, job_id: str, owner: str, folder: Path) -> bool:
-        """Uploads what has changed in the job folder. False when another worker than `owner` holds the job's lease.
+        """Uploads what has changed in the job folder. False when `owner` does not hold the job's lease any more.
 
         The state is linked first: checkpoints and events that a state counts are in the same save.
         """
@@ -119,9 +119,8 @@ class JobStates:
 
     def _replace(self, job_id: str, owner: str, save: str, files: _Files) -> bool:
         with self._database.write() as connection:
-            # No owner: the job was paused, and its trainer has just saved its last step.
-            free = (jobs.c.id == job_id) & (jobs.c.owner.is_(None) | (jobs.c.owner == owner))
-            if connection.scalar(select(jobs.c.seq).where(free).with_for_update()) is None:
+            mine = (jobs.c.id == job_id) & (jobs.c.owner == owner)
+            if connection.scalar(select(jobs.c.seq).where(mine).with_for_update()) is None:
                 return False
             connection.execute(delete(job_states).where(job_states.c.job_id == job_id))
             values = {"job_id": job_id, "save": save, "files": files, "saved_at": now()}
