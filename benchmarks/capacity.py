@@ -180,9 +180,9 @@ def store_load(options: argparse.Namespace) -> dict[str, float]:
         "heartbeats of running jobs": running * options.heartbeats_per_s,
         "claims and states of jobs": 12 * jobs_per_s,
         "polls of running jobs": running * options.polls_per_s,
-        "idle workers looking for work": options.workers[-1] * options.claims_per_worker_s,
+        "workers looking for work": options.workers[-1] * options.claims_per_worker_s,
         "stored completions": options.requests * options.stored_share,
-        "rate limits over all servers": options.requests / options.limit_batch,
+        "rate limits over all servers": options.requests * options.limited_share,
     }
 
 
@@ -249,9 +249,9 @@ def _arguments() -> argparse.Namespace:
     number("--steps-per-minute", type=float, default=60)
     number("--heartbeats-per-s", type=float, default=2, help="of a running job (worker/lease.py)")
     number("--polls-per-s", type=float, default=0.2, help="of a running job, by its clients")
-    number("--claims-per-worker-s", type=float, default=2, help="of an idle worker")
+    number("--claims-per-worker-s", type=float, default=13, help="of a worker: four lanes look every 0.3 s (worker/lane.py)")
     number("--stored-share", type=float, default=0.01, help="of the requests")
-    number("--limit-batch", type=float, default=100, help="requests of a key counted by one transaction")
+    number("--limited-share", type=float, default=1, help="of the requests: those of keys with limits")
     number("--seed", type=int, default=1)
     number("--json", type=Path, metavar="FILE")
     return parser.parse_args()
