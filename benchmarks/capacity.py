@@ -249,7 +249,12 @@ def _arguments() -> argparse.Namespace:
     number("--steps-per-minute", type=float, default=60)
     number("--heartbeats-per-s", type=float, default=2, help="of a running job (worker/lease.py)")
     number("--polls-per-s", type=float, default=0.2, help="of a running job, by its clients")
-    number("--claims-per-worker-s", type=float, default=13, help="of a worker: four lanes look every 0.3 s (worker/lane.py)")
+    number(
+        "--claims-per-worker-s",
+        type=float,
+        default=13,
+        help="of a worker (worker/lane.py)",
+    )
     number("--stored-share", type=float, default=0.01, help="of the requests")
     number("--limited-share", type=float, default=1, help="of the requests: those of keys with limits")
     number("--seed", type=int, default=1)

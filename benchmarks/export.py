@@ -1,6 +1,6 @@
 """GGUF files of a fine-tuned model against the model, on held-out examples. Needs xllamacpp.
 
-    python benchmarks/export.py [FILE ...] [--held-out 60] [--types f16 q8_0 q5_1 q4_0] [--seed 1] [--json OUTPUT]
+    python benchmarks/export.py [FILE ...] [--held-out 60] [--types f16 q8_0 q5_1 q5_0 q4_0] [--seed 1] [--json OUTPUT]
 
 Without files: quickstart's English and Chinese examples. From each file some examples are held out; a job on the others
 is trained by a server, and `luthier export` writes the merged model and a GGUF file of each type. Every answer that was
@@ -110,7 +110,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="*")
     parser.add_argument("--held-out", type=int, default=60, help="examples of each file")
-    parser.add_argument("--types", nargs="+", default=["f16", "q8_0", "q5_1", "q4_0"])
+    parser.add_argument("--types", nargs="+", default=["f16", "q8_0", "q5_1", "q5_0", "q4_0"])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="OUTPUT")
     return parser.parse_args()

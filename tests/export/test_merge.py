@@ -22,7 +22,16 @@ from luthier.export.targets import parse_target
 from luthier.types.errors import ExportError
 
 IDS = torch.arange(40)[None]
-MAX_ERROR = {"f32": 0, "f16": 1e-3, "bf16": 8e-3, "q8_0": 1e-2, "q5_1": 7e-2, "q4_0": 1.5e-1}  # of the largest value
+# Of the largest value.
+MAX_ERROR = {
+    "f32": 0,
+    "f16": 1e-3,
+    "bf16": 8e-3,
+    "q8_0": 1e-2,
+    "q5_1": 7e-2,
+    "q5_0": 7e-2,
+    "q4_0": 1.5e-1,
+}
 
 
 @pytest.fixture

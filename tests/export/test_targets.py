@@ -26,7 +26,7 @@ def test_targets(text: str, target: Target) -> None:
         ("merged:f16", "takes no types"),
         ("gguf:q4_k_m", "llama-quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M"),
         ("gguf:iq2_xs", "llama-quantize"),
-        ("gguf:int4", "f32, f16, bf16, q8_0, q5_1, q4_0"),
+        ("gguf:int4", "f32, f16, bf16, q8_0, q5_1, q5_0, q4_0"),
         ("ollama:f16,q8_0", "one type"),
     ],
 )

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     help=say(
         "Write a fine-tuned model for other programs, load it in its own runtime, and compare its answers with those "
         "of the training. --to: peft (the adapter), merged (safetensors), gguf (llama.cpp), gguf-lora, ollama (with a "
-        "Modelfile), vllm. GGUF types, several at once: gguf:q8_0,f16,q4_0 of f32, f16, bf16, q8_0, q5_1, q4_0. "
+        "Modelfile), vllm. GGUF types, several at once: gguf:q8_0,f16,q4_0 of f32, f16, bf16, q8_0, q5_1, q5_0, q4_0. "
         "Nothing is overwritten.\n\n"
         "Example: luthier export ft:gpt-3.5-turbo-0125:personal::abc12345 --to gguf:q8_0,q4_0",
         "把微调模型写成供其他程序使用的文件夹，在相应的运行环境中加载，并与训练时的回答比较。"
         "--to：peft（适配器）、merged（safetensors）、gguf（llama.cpp）、gguf-lora、ollama（含 Modelfile）、vllm。"
-        "GGUF 可同时写多种类型：gguf:q8_0,f16,q4_0（可用 f32、f16、bf16、q8_0、q5_1、q4_0）。不会覆盖任何文件。\n\n"
+        "GGUF 可同时写多种类型：gguf:q8_0,f16,q4_0（可用 f32、f16、bf16、q8_0、q5_1、q5_0、q4_0）。"
+        "不会覆盖任何文件。\n\n"
         "例子：luthier export ft:gpt-3.5-turbo-0125:personal::abc12345 --to gguf:q8_0,q4_0",
     )
 )

@@ -1,8 +1,9 @@
 """The parity gate on what was exported: each artefact is loaded by its own runtime and scored on the parity samples.
 
 Its log-probabilities must be the trainer's but for rounding. Fewer than eight bits a weight round more than that, so
-such a file is held to less: it must be nearer to the fine-tuned model than the base model is, or what was learnt is
-lost in it. A GGUF file must also cut texts into the same tokens and write the same prompts.
+such a file is held to less: it must be nearer to the fine-tuned model than the base model is, and give half of the
+answers that the fine-tuned model gives word for word, or what was learnt is lost in it. A GGUF file must also cut texts
+into the same tokens and write the same prompts.
 """
 
 import json
@@ -29,7 +30,7 @@ from luthier.settings import Settings
 from luthier.types.errors import ExportError
 from luthier.weights import count_parameters, is_float32
 
-_LOSSY = ("q5_1", "q4_0")
+_LOSSY = ("q5_1", "q5_0", "q4_0")
 _LOSSY_LIMIT = 1.0  # nats, for a model without a base to compare with
 _MAX_FLOAT32_PARAMETERS = 2_000_000_000  # an adapter on a larger base is scored in the dtype of serving
 _TEXTS = (
@@ -159,7 +160,7 @@ class Gate:
         report = replace(compare(compared), base_difference=None)  # the artefact has no base to be asked
         exact = sum(comparison.is_exact for comparison in compared)
         if artefact.quantization in _LOSSY:
-            failure = _lossy_failure(report, self._samples)
+            failure = _lossy_failure(report, exact, self.trained_exact, self._samples)
         else:
             reason = report.failure(precision)
             failure = f"{report.summary()}; {reason}" if reason else ""
@@ -178,14 +179,20 @@ def _base_logprobs(sample: ParitySample) -> np.ndarray | None:
     return np.array(sample.base_logprobs) if sample.base_logprobs else None
 
 
-def _lossy_failure(report: ParityReport, samples: Sequence[ParitySample]) -> str:
+def _lossy_failure(report: ParityReport, exact: int, trained_exact: int, samples: Sequence[ParitySample]) -> str:
     """Why too little is left of what was learnt; empty where it is not."""
     learnt = _LOSSY_LIMIT
     if all(sample.base_logprobs for sample in samples):
         changes = [np.abs(np.array(sample.logprobs) - np.array(sample.base_logprobs)) for sample in samples]
         learnt = float(np.concatenate(changes).mean())
     if report.mean_difference < learnt:
-        return ""
+        if 2 * exact >= trained_exact:
+            return ""
+        return say(
+            f"{report.summary()}; {exact} of {trained_exact} answers are left that the fine-tuned model gives word for "
+            "word. Take q8_0 or f16",
+            f"{report.summary()}；微调模型逐字正确的 {trained_exact} 个回答只剩下 {exact} 个。请改用 q8_0 或 f16",
+        )
     return say(
         f"{report.summary()}; training changed {learnt:.4f}: rounding took more than was learnt. Take q8_0 or f16",
         f"{report.summary()}；训练带来的变化为 {learnt:.4f}：量化损失超过了所学内容。请改用 q8_0 或 f16",

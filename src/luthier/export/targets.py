@@ -8,7 +8,7 @@ from luthier.types.errors import ExportError
 
 Kind = Literal["peft", "merged", "gguf", "gguf-lora", "ollama", "vllm"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-GGUF_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q4_0")
+GGUF_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_0")
 _DEFAULT_TYPES: dict[Kind, tuple[str, ...]] = {"gguf": ("q8_0",), "ollama": ("q8_0",)}
 
 

@@ -28,9 +28,10 @@ _FILE_TYPES = {
     "bf16": LlamaFileType.MOSTLY_BF16,
     "q8_0": LlamaFileType.MOSTLY_Q8_0,
     "q5_1": LlamaFileType.MOSTLY_Q5_1,
+    "q5_0": LlamaFileType.MOSTLY_Q5_0,
     "q4_0": LlamaFileType.MOSTLY_Q4_0,
 }
-_BELOW_8_BITS = ("q5_1", "q4_0")
+_BELOW_8_BITS = ("q5_1", "q5_0", "q4_0")
 _OUTER = ("token_embd.weight", "output.weight")  # of which a small model has many and rounds badly
 _ROPE_FACTORS = "rope_freqs.weight"
 
