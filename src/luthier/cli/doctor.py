@@ -71,6 +71,7 @@ def _version(settings: Settings) -> Iterator[Finding]:
 
 
 def _config(settings: Settings) -> Iterator[Finding]:
+    from luthier.cli.logs import unknown_variables
     from luthier.types.settings_sources import config_path
 
     path = config_path()
@@ -78,22 +79,9 @@ def _config(settings: Settings) -> Iterator[Finding]:
     where = say(f"{path}, settings: {names}", f"{path}，设置：{names}")
     absent = say(f"none at {path}; settings: {names}", f"{path} 不存在；设置：{names}")
     yield Finding("config", "ok", where if path.is_file() else absent)
-    unknown = [name for name in os.environ if name.startswith("LUTHIER_") and not _is_known(name)]
-    if unknown:
-        yield Finding(
-            "environment",
-            "warning",
-            say(f"variables without effect: {', '.join(unknown)}", f"不起作用的环境变量：{', '.join(unknown)}"),
-            say("The names are in `luthier serve --help`.", "变量名见 `luthier serve --help`。"),
-        )
-
-
-def _is_known(variable: str) -> bool:
-    from luthier.settings import Settings
-    from luthier.types.renamed_settings import RENAMED
-
-    name = variable.removeprefix("LUTHIER_").lower()
-    return name in Settings.model_fields or name in RENAMED or name in ("lang", "config", "cpu_tier")
+    for warning in unknown_variables():
+        names_are_in = say("The names are in `luthier serve --help`.", "变量名见 `luthier serve --help`。")
+        yield Finding("environment", "warning", warning, names_are_in)
 
 
 def _cpu(settings: Settings) -> Iterator[Finding]:
