@@ -27,7 +27,6 @@ from luthier.cli.doctor_installation import (
     keys,
     open_files,
     permissions,
-    sound_database,
 )
 from luthier.cli.local import data_folder, default_base, local_catalogue, open_store, settings_of
 from luthier.cli.options import Options, pass_options, server_options
@@ -246,7 +245,7 @@ CHECKS: list[Check] = [
 @pass_options
 def doctor(options: Options, verify: bool) -> None:
     settings = settings_of(options)
-    checks = [*CHECKS, sound_database, _contents] if verify else CHECKS
+    checks = [*CHECKS, _contents] if verify else CHECKS
     with spinner(say("Checking this machine …", "正在检查本机……")):
         findings = [finding for check in checks for finding in _findings(check, settings)]
     if options.json:

@@ -159,19 +159,3 @@ def _clock(reference: float) -> Iterator[Finding]:
 def _set_clock() -> str:
     return say("Set the clock (timedatectl set-ntp true): leases, expiry and signatures depend on it.",
                "请校准时钟（timedatectl set-ntp true）：租约、到期时间和签名都依赖它。")  # fmt: skip
-
-
-def sound_database(settings: Settings) -> Iterator[Finding]:
-    """SQLite's own check, which reads the whole database."""
-    from luthier.store.backup import DATABASE, has_tables
-    from luthier.store.database_state import DatabaseState
-
-    if not has_tables(data_folder(settings) / DATABASE):
-        return
-    damage = DatabaseState.damage(data_folder(settings))
-    if damage:
-        hint = say("Restore a backup: luthier restore BACKUP --data NEW_FOLDER",
-                   "恢复备份：luthier restore 备份 --data 新文件夹")  # fmt: skip
-        yield Finding("database", "error", say(f"damaged: {damage}", f"已损坏：{damage}"), hint)
-    else:
-        yield Finding("database", "ok", say("SQLite finds no damage", "SQLite 未发现损坏"))

@@ -51,13 +51,6 @@ class DatabaseState:
         expiring = [name for name, expires_at in valid.items() if expires_at < now() + _SOON_S]
         return cls(version, newest, len(valid), expiring)
 
-    @staticmethod
-    def damage(data: Path) -> str | None:
-        """What SQLite's own check of the whole file finds first; None for a sound file. Reads all of it."""
-        with closing(sqlite3.connect(f"file:{data / DATABASE}?mode=ro", uri=True, timeout=60)) as connection:
-            result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-        return None if result == "ok" else result
-
 
 def _key_expirations(connection: sqlite3.Connection) -> dict[str, float]:
     """Name and id of each key that was not revoked, with the time of its end."""
