@@ -70,6 +70,7 @@ fuzz: setup
 
 # Needs g++ or clang++; without LUTHIER_BUILD_KERNELS the wheel is pure Python, and kernels are compiled where they run.
 wheel: setup
+	rm -rf build/lib
 	LUTHIER_BUILD_KERNELS=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
 
 # A wheel, installed as a user installs it, passes its own quickstart; takes some ten minutes and 2 GB of disk.

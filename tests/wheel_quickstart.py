@@ -6,6 +6,7 @@ Luthier. Packages and the base model come through pip, as it is configured.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ MINIMUM_CORRECT = 5  # of 8 held-out examples; the base model answers none of th
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="luthier-wheel-") as temporary:
         folder = Path(temporary)
+        shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # of an earlier wheel, with files since deleted
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         _run("built the wheel", [*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
         (wheel,) = folder.glob("luthier-*.whl")

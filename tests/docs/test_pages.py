@@ -78,3 +78,15 @@ def test_the_site_lists_every_page() -> None:
     listed = re.findall(r"^ +- [^:\n]+: (\S+\.md)$", text(ROOT / "mkdocs.yml"), re.MULTILINE)
     pages = [page.relative_to(ROOT / "docs").as_posix() for page in DOCS if not page.name.endswith(".zh-CN.md")]
     assert sorted(path for path in listed if not path.startswith("project/")) == sorted(pages)
+
+
+def test_the_page_of_benchmarks_names_every_one() -> None:
+    programs = [path for path in (ROOT / "benchmarks").glob("*.py") if "ArgumentParser(" in text(path)]
+    page = text(ROOT / "docs" / "benchmarks.md")
+    assert [path.name for path in programs if f"benchmarks/{path.name}" not in page] == []
+
+
+def test_the_first_page_leads_to_every_other() -> None:
+    index = ROOT / "docs" / "index.md"
+    targets = {(index.parent / target).resolve() for target, _ in LINK.findall(prose(index)) if target}
+    assert [name(page) for page in ENGLISH if page != index and page not in targets] == []
