@@ -46,7 +46,7 @@ class Theirs:
         schema = self.branches(schema)[0]
         kind = _kind(schema)
         if kind == "object":
-            return {name: self.smallest(schema["properties"][name]) for name in schema.get("required", [])}
+            return {name: self.smallest(schema["properties"].get(name, {})) for name in schema.get("required", [])}
         if kind == "array":
             return [self.smallest(schema.get("items", {}))] * max(1, schema.get("minItems", 0))
         return _leaves(schema)[0]
@@ -65,8 +65,12 @@ class Theirs:
         elif kind == "object":
             small = self.smallest(schema)
             if not accepts(small):
-                yield where
-                return
+                needed = self._needed(schema, small, accepts)
+                if needed is None:
+                    yield where
+                    return
+                yield f"{where}.{needed} (absent)"
+                small[needed] = self.smallest(schema["properties"][needed])
             for name, of in schema.get("properties", {}).items():
                 yield from self.refused(of, f"{where}.{name}", lambda one, name=name: accepts({**small, name: one}))
         else:
@@ -76,6 +80,11 @@ class Theirs:
                 yield where
             else:
                 yield from (f"{where} = {value!r}" for value in refused)
+
+    def _needed(self, schema: Schema, small: dict[str, Any], accepts: Accepts) -> str | None:
+        """The one field that OpenAI leaves open and without which nothing is accepted."""
+        added = ((name, {**small, name: self.smallest(of)}) for name, of in schema.get("properties", {}).items())
+        return next((name for name, larger in added if accepts(larger)), None)
 
 
 def _kind(schema: Schema) -> str:
@@ -159,18 +168,23 @@ def _validator(schema: Any, document: Schema) -> Accepts:
 
 
 def _missing(theirs: Theirs, schema: Schema, own: Schema, document: Schema, where: str) -> Iterator[str]:
-    """Fields that OpenAI's answer always has and ours need not have; of branches of ours, the one with the fewest."""
+    """Fields that OpenAI's answer always has and ours need not have: of each branch of ours, beside that of theirs
+    which it lacks the least of.
+    """
     own_branches = _own_branches(own, document)
     if any(mine.get("maxItems") == 0 for mine in own_branches):
         return  # what is always empty lacks nothing
-    for branch in theirs.branches(schema):
-        kind = _kind(branch)
-        if kind not in ("object", "array"):
-            continue
+    every = theirs.branches(schema)
+    branches = [branch for branch in every if _kind(branch) in ("object", "array")]
+    if branches and not {_kind(mine) for mine in own_branches} & {_kind(branch) for branch in every}:
+        yield where
+    for mine in own_branches:
         tried = [
-            list(_missing_here(theirs, branch, mine, document, where)) for mine in own_branches if _kind(mine) == kind
+            list(_missing_here(theirs, branch, mine, document, where))
+            for branch in branches
+            if _kind(branch) == _kind(mine)
         ]
-        yield from min(tried, key=len, default=[where])
+        yield from min(tried, key=len, default=[])
 
 
 def _missing_here(theirs: Theirs, schema: Schema, own: Schema, document: Schema, where: str) -> Iterator[str]:

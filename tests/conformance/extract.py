@@ -19,6 +19,8 @@ _RESOURCES = [
     "fine_tuning",
     "models",
     "chat",
+    "responses",
+    "conversations",
     "completions",
     "embeddings",
     "batches",
@@ -31,7 +33,9 @@ _PROSE = ("description", "example", "examples", "title", "summary", "tags", "ext
 def extract(raw: bytes) -> dict[str, Any]:
     whole = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe, both of them
     schemas = whole["components"]["schemas"]
-    paths = {path: _bare(of) for path, of in whole["paths"].items() if path.split("/")[1] in _RESOURCES}
+    paths = {
+        path: _bare(of) for path, of in whole["paths"].items() if path.split("/")[1] in _RESOURCES and "?" not in path
+    }
     names, new = set(), set(_referred(paths))
     while new:
         names |= new

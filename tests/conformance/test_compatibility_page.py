@@ -80,16 +80,53 @@ REASONS = [
         "原样返回收到的内容，每个标准加上 id；schema 没有说明更多。",
     ),
     (
-        "POST /evals/{eval_id}/runs",
-        r"data_source \(type=\w+\)\.input_messages .*\(type=input_(image|file)\)",
+        "POST /(evals/.*|responses.*|conversations.*)",
+        r".*\(type=input_(image|file)\).*",
         "Models here read text.",
         "这里的模型只读文本。",
     ),
     (
-        "POST /evals/{eval_id}/runs",
-        r"data_source \(type=responses\)\.sampling_params\.tools\[\].*",
+        "POST /(evals/.*|responses.*)",
+        r"(.*\.)?(tools\[\]|tool_choice).*",
         "Functions alone are tools here, called by the model and run by the client.",
         "这里的工具只有函数，由模型调用，由客户端执行。",
+    ),
+    (
+        "POST /(responses|conversations).*",
+        r"(items|input)\[\]( \(type=(?!input_|message)\w+\).*|\.type \(null\))",
+        "Items of tools and features that are not here. A type that is null is read as one that is absent.",
+        "这里没有的工具和功能的条目。值为 null 的类型按没有类型读取。",
+    ),
+    (
+        "POST /responses.*",
+        r"model \((absent|null)\)",
+        "A request names its model.",
+        "请求必须指明模型。",
+    ),
+    (
+        "POST /responses.*",
+        r"prompt|moderation|context_management.*|personality",
+        "Not available here, and refused by name.",
+        "这里不提供，按名称拒绝。",
+    ),
+    (
+        "POST /responses.*",
+        r"(text\.verbosity|reasoning\.(mode|context)).*",
+        "Models here write and reason as they were trained; the value that asks for just that is accepted.",
+        "这里的模型按训练时的方式书写和推理；接受表示这一点的值。",
+    ),
+    (
+        "(GET|POST) /(responses|conversations).*",
+        r"query: include.*",
+        "Ignored: no tool here adds anything, log-probabilities are kept where they were asked for at the start, and "
+        "streams are not padded.",
+        "忽略：这里没有工具会添加内容，创建时要求的对数概率会保留，流不加填充。",
+    ),
+    (
+        "(GET|POST) /(responses|conversations).*",
+        r"answer: (data\[\]\.)?(type|id|summary)|answer: (tools\[\]\.type|tool_choice)",
+        "Answered as it was sent or written, with all of its fields; the schema says no more than that.",
+        "按收到或写出的内容返回，包含全部字段；schema 没有说明更多。",
     ),
     (
         "POST /files",
