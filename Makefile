@@ -10,7 +10,7 @@ help:
 	@echo "make test         set up, then run all tests but those of other makers' clients"
 	@echo "make test-fast    set up, then run the tests that need no torch, network, process or model (seconds)"
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
-	@echo "make test-s3      set up, then keep blobs on a small S3 server"
+	@echo "make test-s3      set up, then keep blobs on a small S3 server, on PostgreSQL without a shared folder"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
 	@echo "make test-postgres set up, then run the store's tests on PostgreSQL, and two servers on one database"
 	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
@@ -42,7 +42,7 @@ test-clients: setup
 # Without what nanio asks of uvicorn: uvloop would be another event loop for all servers of the tests.
 test-s3: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nanio==0.1.7 aiofiles==25.1.0 defusedxml==0.7.1
-	$(BIN)/python -m pytest tests/store/test_s3.py
+	$(BIN)/python -m pytest -m 'postgres or services' tests/store/test_s3.py tests/cluster/test_two_machines.py
 
 # The dashboard in Chromium, which must be installed (Debian: apt-get install chromium fonts-noto-cjk).
 test-browser: setup

@@ -16,6 +16,7 @@ from luthier.store.bucket import Bucket
 from luthier.types.errors import CorruptDataError, LuthierError, NotFoundError
 from store.test_store import JOB, add_checkpoint, put
 
+pytestmark = pytest.mark.sqlite  # machines share a database by a link
 _DAY_S = 24 * 3600
 
 
@@ -166,9 +167,16 @@ def test_a_model_that_the_bucket_has_damaged_is_refused_whole(
     assert not any(there.models_folder.iterdir())
 
 
+def _claim(store: Store, owner: str) -> int:
+    """The fencing token."""
+    claimed = store.jobs.claim(owner, "validating_files")
+    assert claimed is not None
+    return claimed.fencing_token
+
+
 def _job_folder(store: Store, job_id: str, state: bytes) -> Path:
     folder = store.job_folder(job_id)
-    for name, content in {"state/state.safetensors": state, "train.jsonl": b"{}\n", "events.jsonl": b"{}\n",
+    for name, content in {"state/state-1.safetensors": state, "train.jsonl": b"{}\n", "events.jsonl": b"{}\n",
                           "checkpoints/best/weights": b"best", "train.tokens/ids": b"left out"}.items():  # fmt: skip
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -178,12 +186,12 @@ def _job_folder(store: Store, job_id: str, state: bytes) -> Path:
 def test_a_job_goes_on_at_another_machine_from_its_last_save(open_store: Callable[..., Store], bucket: Bucket) -> None:
     here = open_store()
     job = here.jobs.create(**JOB)
-    assert here.jobs.claim("one", "validating_files")
+    token = _claim(here, "one")
     folder = _job_folder(here, job.id, b"step 1")
-    assert here.job_states.save(job.id, "one", folder)
+    assert here.job_states.save(job.id, token, folder)
     first = {entry.key for entry in bucket.list("jobs")}
-    (folder / "state" / "state.safetensors").write_bytes(b"step 2")
-    assert here.job_states.save(job.id, "one", folder)
+    (folder / "state" / "state-1.safetensors").write_bytes(b"step 2")
+    assert here.job_states.save(job.id, token, folder)
     second = {entry.key for entry in bucket.list("jobs")}
     assert len(second) == len(first) == 3  # two files are alike; only the state is another object
     assert len(second - first) == 1
@@ -191,7 +199,7 @@ def test_a_job_goes_on_at_another_machine_from_its_last_save(open_store: Callabl
     copy = there.job_folder(job.id)
     (copy / "stale").touch()
     assert there.job_states.restore(job.id, copy)
-    assert (copy / "state" / "state.safetensors").read_bytes() == b"step 2"
+    assert (copy / "state" / "state-1.safetensors").read_bytes() == b"step 2"
     assert (copy / "checkpoints" / "best" / "weights").read_bytes() == b"best"
     assert not (copy / "stale").exists()
     assert not (copy / "train.tokens").exists()
@@ -202,14 +210,14 @@ def test_a_job_goes_on_at_another_machine_from_its_last_save(open_store: Callabl
 def test_a_worker_that_has_lost_its_job_saves_nothing(open_store: Callable[..., Store], bucket: Bucket) -> None:
     store = open_store()
     job = store.jobs.create(**JOB)
-    store.jobs.claim("one", "validating_files")
+    token = _claim(store, "one")
     folder = _job_folder(store, job.id, b"step 1")
-    assert store.job_states.save(job.id, "one", folder)
+    assert store.job_states.save(job.id, token, folder)
     objects = sorted(bucket.list("jobs"))
     store.jobs.queue.release(job.id, "one")
-    store.jobs.claim("two", "validating_files")
-    (folder / "state" / "state.safetensors").write_bytes(b"step 2")
-    assert not store.job_states.save(job.id, "one", folder)
+    _claim(store, "two")
+    (folder / "state" / "state-1.safetensors").write_bytes(b"step 2")
+    assert not store.job_states.save(job.id, token, folder)
     assert sorted(bucket.list("jobs")) == objects
     store.jobs.transition(job.id, ("validating_files",), "cancelled", Event("cancelled"))
     store.delete_expired()

@@ -1,9 +1,6 @@
 """A bucket on a server that speaks S3 and checks signatures; `make test-s3` installs it."""
 
 import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,42 +11,21 @@ from luthier.store import bucket as bucket_module
 from luthier.store.bucket import Bucket
 from luthier.store.content import Content
 from luthier.types.errors import UnavailableError
+from s3_server import KEY, REASON, SECRET, s3_server
 
-pytest.importorskip("nanio", reason="nanio, a small S3 server, is not installed: make test-s3")
+pytest.importorskip("nanio", reason=REASON)
 pytestmark = pytest.mark.services
-_KEY, _SECRET = "access-key-of-the-test", "secret-key-of-the-test"
 
 
-@pytest.fixture(name="server", scope="module")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server with one bucket."""
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "bucket").mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "NANIO_ACCESS_KEY": _KEY, "NANIO_SECRET_KEY": _SECRET}
-    command = [sys.executable, "-m", "nanio", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--data-dir", str(folder), "--log-level", "error", "--no-access-log"]
-    process = subprocess.Popen(command, env=environment)
-    try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None
-                time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+@pytest.fixture(name="variables", scope="module")
+def _variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as variables:
+        yield variables
 
 
 @pytest.fixture(name="bucket")
-def _bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    variables = {"AWS_ENDPOINT_URL": server, "AWS_REGION": "us-east-1"}
-    for name, value in {**variables, "AWS_ACCESS_KEY_ID": _KEY, "AWS_SECRET_ACCESS_KEY": _SECRET}.items():
+def _bucket(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return Bucket.open("s3://bucket/prefix")
 
@@ -80,7 +56,7 @@ def test_a_refusal_names_the_cause_and_no_secret(bucket: Bucket, monkeypatch: py
     with pytest.raises(UnavailableError) as caught:
         Bucket.open("s3://bucket/prefix").put_bytes("one", b"content")
     assert "SignatureDoesNotMatch" in str(caught.value)
-    assert not any(secret in str(caught.value) for secret in (_SECRET, "another-secret", _KEY))
+    assert not any(secret in str(caught.value) for secret in (SECRET, "another-secret", KEY))
     assert caught.value.__cause__ is None
 
 

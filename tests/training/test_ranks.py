@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from luthier.store.job_states import state_version
 from luthier.training.model import load_model
 from luthier.training.ranks import Ranks, split
 from luthier.training.setup import build_trainer
@@ -117,6 +118,7 @@ def test_processes_stop_together_and_one_alone_goes_on(tmp_path: Path, tiny_base
     assert process.returncode == 75, errors.decode()
     first = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     assert next(event for event in first if event["type"] == "hardware")["processes"] == 2
+    assert state_version(folder) is not None  # as the worker sees that a state was saved
     rest = train(folder)
     assert losses(first) + losses(rest) == pytest.approx(losses(alone), abs=1e-5)
     weights = [load_file(job / "checkpoints" / "step-12" / "adapter_model.safetensors")

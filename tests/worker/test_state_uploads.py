@@ -16,7 +16,7 @@ from store.test_store import JOB, put
 from training.jobs import EXAMPLES
 from worker.test_run import Script, context_of, steps
 
-_STATE = "state/state.safetensors"
+_STATE = "state/state-1.safetensors"
 
 
 @pytest.fixture(name="bucket")
@@ -68,9 +68,10 @@ def test_a_job_moves_from_machine_to_machine(
     data = "".join(json.dumps(example) + "\n" for example in EXAMPLES).encode()
     job = here.jobs.create(**{**JOB, "base": str(tiny_base), "training_file": put(here, data).id})
     folder = here.job_folder(job.id)
-    assert here.jobs.claim("one", "validating_files")
+    validating = here.jobs.claim("one", "validating_files")
+    assert validating is not None
     here.files.place(here.jobs.get(job.id).training_file, folder / "train.jsonl")
-    assert here.job_states.save(job.id, "one", folder)
+    assert here.job_states.save(job.id, validating.fencing_token, folder)
     here.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
     _Stateful.rounds = [(steps(1, 3), 75), (steps(3, 5), 75), (steps(6, 6), 75)]
     for store, owner in ((there, "two"), (here, "one"), (there, "two")):

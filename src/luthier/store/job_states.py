@@ -1,7 +1,7 @@
 """What a job needs to go on at another worker, in the bucket: its data, its resume state and its checkpoints.
 
-A row names the objects of the job's latest save. Objects get new names at every save, and only the worker that holds
-the job's lease replaces the row.
+A row names the objects of the job's latest save. Objects get new names at every save, and only the worker whose claim
+is the job's newest replaces the row.
 Without a bucket the job folder is all there is, and nothing here does anything.
 """
 
@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from luthier.types.fine_tuning import FINAL
 
 _PREFIX = "jobs"  # in the bucket
 _MARK = ".saved.json"  # in the job folder: the save that it continues
-_STATE = "state/state.safetensors"
+_STATES = "state"  # the folder of resume states, one for each claim that saved any
 _APPENDED = "events.jsonl"  # grows in place; every other file is replaced as a whole
 # What the next trainer computes again, or what belongs to this machine.
 _LEFT_OUT = ("trainer.log", "trainer.lock", _MARK)
@@ -51,10 +52,10 @@ class JobStates:
     def are_kept(self) -> bool:
         return self._bucket is not None
 
-    def save(self, job_id: str, owner: str, folder: Path) -> bool:
-        """Uploads what has changed in the job folder. False when `owner` does not hold the job's lease any more.
+    def save(self, job_id: str, fencing_token: int, folder: Path) -> bool:
+        """Uploads what has changed in the job folder. False when the job was claimed again since `fencing_token`.
 
-        The state is linked first: checkpoints and events that a state counts are in the same save.
+        States are linked first: checkpoints and events that a state counts are in the same save.
         """
         if self._bucket is None:
             return True
@@ -63,7 +64,7 @@ class JobStates:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".save-") as name:
             for path in _snapshot(folder, Path(name)):
                 files[path] = self._upload(job_id, save, Path(name) / path, earlier.get(path))
-        if not self._replace(job_id, owner, save, files):
+        if not self._replace(job_id, fencing_token, save, files):
             self._bucket.delete(*(_objects(files) - _objects(earlier)))
             return False
         (folder / _MARK).write_text(json.dumps({"save": save}), encoding="utf-8")
@@ -117,9 +118,9 @@ class JobStates:
             row = connection.execute(select(job_states).where(job_states.c.job_id == job_id)).mappings().first()
         return (row["save"], row["files"]) if row else (None, {})
 
-    def _replace(self, job_id: str, owner: str, save: str, files: _Files) -> bool:
+    def _replace(self, job_id: str, fencing_token: int, save: str, files: _Files) -> bool:
         with self._database.write() as connection:
-            mine = (jobs.c.id == job_id) & (jobs.c.owner == owner)
+            mine = (jobs.c.id == job_id) & (jobs.c.fencing_token == fencing_token)
             if connection.scalar(select(jobs.c.seq).where(mine).with_for_update()) is None:
                 return False
             connection.execute(delete(job_states).where(job_states.c.job_id == job_id))
@@ -130,18 +131,19 @@ class JobStates:
 
 def state_version(folder: Path) -> tuple[int, int] | None:
     """Changes whenever a trainer has saved its state; None before the first time."""
-    try:
-        status = (folder / _STATE).stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_mtime_ns
+    versions = []
+    for path in (folder / _STATES).glob("*.safetensors"):
+        with suppress(FileNotFoundError):  # replaced by that of a newer claim
+            status = path.stat()
+            versions.append((status.st_mtime_ns, status.st_ino))
+    return max(versions, default=None)
 
 
 def _snapshot(folder: Path, target: Path) -> Iterator[str]:
-    """Links the files of a job folder into `target`, the state first; their paths. Files may go meanwhile."""
+    """Links the files of a job folder into `target`, states first; their paths. Files may go meanwhile."""
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     included = [path for path in paths if path.name not in _LEFT_OUT and not _is_left_out(path)]
-    for path in sorted(included, key=lambda path: path.as_posix() != _STATE):
+    for path in sorted(included, key=lambda path: path.parts[0] != _STATES):
         copy = target / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:

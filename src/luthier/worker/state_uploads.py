@@ -44,7 +44,7 @@ class StateUploads:
         if version == self._uploaded:
             return
         try:
-            if not self._states.save(self._job.id, self._job.owner, self._folder):
+            if not self._states.save(self._job.id, self._job.fencing_token, self._folder):
                 _log.warning("the state of %s is not uploaded: another worker has the job", self._job.id)
             self._uploaded = version
         except Exception:  # training matters more

@@ -106,7 +106,7 @@ def validate_job(job: Job, context: WorkerContext) -> None:
     store = context.store
     store.models.make_base_local(job.base)
     validate(job, store, context.catalogue, context.settings.lora_targets)
-    store.job_states.save(job.id, job.owner, store.job_folder(job.id))
+    store.job_states.save(job.id, job.fencing_token, store.job_folder(job.id))
     event = Event("Files validated, moving job to queued state")
     store.jobs.transition(job.id, ("validating_files",), "queued", event)
 
