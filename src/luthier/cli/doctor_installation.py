@@ -102,7 +102,8 @@ def keys(settings: Settings) -> Iterator[Finding]:
     if state and state.expiring_keys:
         names = ", ".join(state.expiring_keys)
         text = say(f"{text}; these end within two weeks: {names}", f"{text}；两周内到期：{names}")
-        yield Finding("keys", "warning", text, "luthier keys create NAME")
+        hint = say("Make new ones in time: luthier keys create NAME", "请及时创建新的：luthier keys create NAME")
+        yield Finding("keys", "warning", text, hint)
     else:
         yield Finding("keys", "ok", text)
 

@@ -60,17 +60,23 @@ def prune(options: Options, kinds: tuple[str, ...], yes: bool) -> None:
         for leftover in printed
     ]
     print_table(columns, rows, empty=say("Nothing is left over.", "没有可以删除的内容。"))
-    total = format_bytes(sum(leftover.bytes for leftover in printed))
     if yes:
-        note(say(f"Deleted: {total}", f"已删除：{total}"))
-    elif printed:
-        note(_hint(printed, total))
+        size = _size(deleted)
+        note(say(f"Deleted: {size}", f"已删除：{size}"))
+        return
+    named = [leftover for leftover in listed if leftover.kind in BY_NAME_ONLY]
+    others = [leftover for leftover in listed if leftover not in named]
+    if others:
+        command = " ".join(["luthier prune", *(kind for kind in kinds if kind not in BY_NAME_ONLY), "--yes"])
+        note(say(f"{_size(others)} may go: {command}", f"{_size(others)} 可以删除：{command}"))
+    if named:
+        command = " ".join(["luthier prune", *dict.fromkeys(leftover.kind for leftover in named), "--yes"])
+        note(say(f"{_size(named)} more if nobody wants them: {command}",
+                 f"另有 {_size(named)}，确认不再需要时可删除：{command}"))  # fmt: skip
 
 
-def _hint(listed: Sequence[Leftover], total: str) -> str:
-    kinds = " ".join(dict.fromkeys(leftover.kind for leftover in listed))
-    return say(f"{total} in all. Delete them: luthier prune {kinds} --yes",
-               f"共 {total}。删除：luthier prune {kinds} --yes")  # fmt: skip
+def _size(leftovers: Sequence[Leftover]) -> str:
+    return format_bytes(sum(leftover.bytes for leftover in leftovers))
 
 
 def _document(leftover: Leftover, deleted: bool) -> dict[str, object]:
