@@ -10,7 +10,7 @@ from fake_api import FakeAPI
 pytestmark = pytest.mark.services  # the client asks the system for its name
 KEY = {
     "id": "key_1", "name": "weather", "hint": "x1Yz", "project": None, "role": "reader", "status": "expired",
-    "requests_per_minute": None, "tokens_per_minute": None, "max_jobs": None, "max_bytes": None,
+    "requests_per_minute": None, "tokens_per_minute": None, "max_jobs": 3, "max_bytes": 5 * 1024**3,
     "created_at": 1, "expires_at": 2, "revoked_at": None,
 }  # fmt: skip
 ENTRY = {
@@ -78,5 +78,6 @@ def test_lists_in_both_languages(luthier: Run, sent: list[str]) -> None:
     chinese = luthier("keys", "list", "--lang", "zh").stdout
     assert "已过期" in chinese
     assert "只读" in chinese
+    assert "3 jobs, 5.0 GiB" in luthier("keys", "list").stdout
     assert "DELETE /v1/files/file-1" in luthier("audit").stdout
     assert json.loads(luthier("audit", "--json").stdout)[0]["request_id"] == "req_1"

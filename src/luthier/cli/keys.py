@@ -9,7 +9,7 @@ import click
 
 from luthier.cli.client import call
 from luthier.cli.options import Options, option, pass_options, server_options
-from luthier.cli.output import local_time, note, print_json, print_table
+from luthier.cli.output import format_bytes, local_time, note, print_json, print_table
 from luthier.language import say
 
 _UNITS_BYTES = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
@@ -106,7 +106,7 @@ def list_keys(options: Options) -> None:
         print_json(listed)
         return
     columns = ("id", say("name", "名称"), say("key", "密钥"), say("project", "项目"), say("role", "角色"),
-               say("status", "状态"), say("expires", "到期"))  # fmt: skip
+               say("status", "状态"), say("expires", "到期"), say("limits", "限额"))  # fmt: skip
     rows = [
         (
             key["id"],
@@ -116,11 +116,23 @@ def list_keys(options: Options) -> None:
             say(*_ROLES[key["role"]]),
             say(*_STATUSES[key["status"]]),
             local_time(key["expires_at"]) if key["expires_at"] else say("never", "不过期"),
+            _limits(key),
         )
         for key in listed
     ]
     empty = say("No managed keys yet: luthier keys create NAME", "还没有受管理的密钥：luthier keys create NAME")
     print_table(columns, rows, empty=empty)
+
+
+def _limits(key: dict[str, Any]) -> str:
+    """The limits that a key has of its own; empty without any."""
+    texts = [
+        (key["requests_per_minute"], say("requests/min", "次请求/分钟")),
+        (key["tokens_per_minute"], say("tokens/min", "token/分钟")),
+        (key["max_jobs"], say("jobs", "个任务")),
+    ]
+    limits = [f"{limit:,} {text}" for limit, text in texts if limit]
+    return ", ".join([*limits, *([format_bytes(key["max_bytes"])] if key["max_bytes"] else [])])
 
 
 @keys.command(
