@@ -3,12 +3,14 @@
 Help texts take their language when a command is imported, so each language has a process of its own.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.services
 
 PAGES = pages("cli")
 COMMAND = "python tests/docs/test_cli_page.py"
+SLOW = {"fastapi", "luthier.store", "luthier.worker", "numpy", "openai", "torch", "transformers"}
 SHARED = ("base_url", "api_key", "data", "json", "lang")
 _EXAMPLE = re.compile(r"\n+(?:Examples?: |例子：)")
 
@@ -89,28 +92,33 @@ def _escape(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def written() -> dict[str, str]:
+def written() -> dict[str, dict[str, Any]]:
     return write_pages()
 
 
 @pytest.mark.parametrize("language", PAGES)
-def test_the_page_is_what_the_help_says(language: str, written: dict[str, str]) -> None:
-    assert PAGES[language].read_text(encoding="utf-8") == written[language], f"run: {COMMAND}"
+def test_the_page_is_what_the_help_says(language: str, written: dict[str, dict[str, Any]]) -> None:
+    assert PAGES[language].read_text(encoding="utf-8") == written[language]["page"], f"run: {COMMAND}"
 
 
-def write_pages() -> dict[str, str]:
-    """The whole pages, each by a process of its language, side by side."""
+def test_commands_start_without_slow_imports(written: dict[str, dict[str, Any]]) -> None:
+    assert written["en"]["slow imports"] == [], "import them in the function that needs them"
+
+
+def write_pages() -> dict[str, dict[str, Any]]:
+    """By language the whole page, and which of SLOW the commands imported; each by a process of its language."""
     processes = {}
     for language in PAGES:
         environment = os.environ | {"LUTHIER_LANG": language}
         command = [sys.executable, __file__, "--print", language]
         processes[language] = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    return {language: process.communicate()[0] for language, process in processes.items()}
+    return {language: json.loads(process.communicate()[0]) for language, process in processes.items()}
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--print"]:
-        sys.stdout.write(fill(PAGES[sys.argv[2]], parts()))
+        page = fill(PAGES[sys.argv[2]], parts())
+        print(json.dumps({"page": page, "slow imports": sorted(SLOW & sys.modules.keys())}))
     else:
-        for name, text in write_pages().items():
-            PAGES[name].write_text(text, encoding="utf-8")
+        for name, document in write_pages().items():
+            PAGES[name].write_text(document["page"], encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from luthier.cli.output import to_json
-from luthier.worker.trackers.tracker import numbers
 
 if TYPE_CHECKING:
     import openai
@@ -15,6 +14,8 @@ _PAGE_SIZE = 100
 
 def metrics_by_step(client: openai.OpenAI, job_id: str) -> dict[int, dict[str, float]]:
     """In the order of the steps; empty for a job that took none."""
+    from luthier.worker.trackers.tracker import numbers  # takes half a second, which `luthier jobs list` need not wait
+
     events = [to_json(event) for event in client.fine_tuning.jobs.list_events(job_id, limit=_PAGE_SIZE)]
     metrics = {int(event["data"]["step"]): numbers(event["data"]) for event in events if event["type"] == "metrics"}
     return dict(sorted(metrics.items()))
