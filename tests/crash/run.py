@@ -37,7 +37,7 @@ class Plan:
     clients: int = 2
     pause_s: float = 0.1
     max_uptime_s: float = 4.0
-    epochs: int = 3
+    epochs: int = 4
     minutes: float = 18.0
 
 
@@ -157,7 +157,7 @@ def prepare(client: RepeatingClient, hook: str, epochs: int) -> TrainingData:
     events += ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
     client.create("/webhook_endpoints", json={"name": "test", "url": hook, "event_types": events})
     ids = []
-    for name, count in (("train.jsonl", 120), ("valid.jsonl", 6)):
+    for name, count in (("train.jsonl", 40), ("valid.jsonl", 6)):
         lines = [
             {
                 "messages": [

@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from luthier.evaluation.service import OpenAIService
 from luthier.store import Store
 from luthier.store.worker_locks import WorkerLocks
+from luthier.worker.handlers.attempt import MAX_ATTEMPTS
 
 CHAT = [
     {"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "ab" * n}]} for n in (1, 5)
@@ -157,7 +158,7 @@ def _with_dead_worker(data: Path, evaluation_id: str) -> None:
 
 
 def test_an_evaluation_that_kills_its_worker_fails_in_the_end(tiny_base: Path, tmp_path: Path) -> None:
-    """Tried three times, at once after each death; a worker that stops in good order is no death."""
+    """Tried so many times, at once after each death; a worker that stops in good order is no death."""
     engine = ScriptedEngine(tiny_base)
     engine.say("yes")
     store = Store(tmp_path)
@@ -169,13 +170,13 @@ def test_an_evaluation_that_kills_its_worker_fails_in_the_end(tiny_base: Path, t
     assert stopped
     store.evaluations.requeue(stopped.id, "stopped")
     store.close()
-    for _ in range(3):
+    for _ in range(MAX_ATTEMPTS):
         _with_dead_worker(tmp_path, first)
         Store(tmp_path).release_dead_workers()
     with bare_server(tmp_path, tiny_base, engine) as place:
         over = _over(place.client(), first)
         assert (over["status"], over["error"]["code"]) == ("failed", "worker_died")
-        assert "died 3 times" in over["error"]["message"]
+        assert f"died {MAX_ATTEMPTS} times" in over["error"]["message"]
         assert _over(place.client(), second)["status"] == "succeeded"
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from luthier.store import Event, Store
+from luthier.store import Event, Retention, Store
 from luthier.store.request_ids import resource_id, seeded
 from luthier.types.stored import StoredCompletion
 
 _DAY_S = 24 * 3600
+_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 @pytest.fixture(name="store")
@@ -70,3 +71,19 @@ def test_an_answer_that_is_given_again_under_its_seed_is_stored_once(store: Stor
     assert answer("batch/1") == answer("batch/1")
     assert len({answer("batch/2"), answer(None), answer(None)}) == 3
     assert store.stored_completions.count() == 4
+
+
+def test_the_answer_that_is_stored_is_the_one_that_was_sent(store: Store) -> None:
+    """Of a generation that is repeated, as the first one died before its response was sent: it writes another text."""
+    conversation = {"id": store.conversations.create({}, [], max_rows=9).id}
+    for text in ("died", "sent"):
+        with seeded("key"):
+            values = {"created": 1, "choices": [], "usage": _NO_USAGE, "system_fingerprint": None}
+            completion = StoredCompletion(id="chatcmpl-1", model=text, metadata={}, **values)
+            store.stored_completions.create(completion, [], days=1, max_rows=9)
+            item = {"id": f"msg_{text}", "type": "message", "role": "assistant", "content": text}
+            response = {"id": "resp_1", "status": "completed", "created_at": 1, "conversation": conversation}
+            store.responses.create({**response, "output": [item]}, [], Retention(days=9, max_rows=9))
+    assert store.stored_completions.retrieve("chatcmpl-1").model == "sent"
+    assert store.responses.retrieve("resp_1").response["output"] == [item]
+    assert store.conversations.context(conversation["id"]) == [item]

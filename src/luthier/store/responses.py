@@ -75,8 +75,8 @@ class Responses(Scoped):
         """Stores a response with the items `sent` to it; with `conversation` both become items of that, once it ends.
 
         `deltas`: for each item of the output the pieces in which it was streamed, each as its characters and its
-        tokens with log-probabilities. A response that an earlier try of the same operation stored stays as it is.
-        Raises NotFoundError for a conversation that has been deleted meanwhile.
+        tokens with log-probabilities. A response that an earlier try of the same operation stored is replaced,
+        since nobody was answered with it. Raises NotFoundError for a conversation that has been deleted meanwhile.
         """
         conversation = (response.get("conversation") or {}).get("id")
         row: dict[str, Any] = {
@@ -92,8 +92,9 @@ class Responses(Scoped):
             "project": self._new_row_project,
         }
         with self._database.write() as connection:
-            if is_seeded() and connection.scalar(select(responses.c.seq).where(responses.c.id == row["id"])):
-                return
+            if is_seeded():
+                connection.execute(delete(items).where(items.c.response == row["id"]))
+                connection.execute(delete(responses).where(responses.c.id == row["id"]))
             connection.execute(insert(responses).values(**row))
             owner = {"project": row["project"], "response": row["id"]}
             add_items(connection, sent, side="input", **owner)

@@ -40,8 +40,8 @@ class StoredCompletions(Scoped):
     def create(self, completion: StoredCompletion, messages: list[StoredMessage], *, days: int, max_rows: int) -> None:
         """Stores a completion for `days`; beyond `max_rows`, of all projects together, the oldest are deleted.
 
-        One that an earlier try of the same operation stored stays as it is. Raises ConflictError when there is another
-        completion with that id.
+        One that an earlier try of the same operation stored is replaced, since nobody was answered with it. Raises
+        ConflictError when there is another completion with that id.
         """
         row: dict[str, Any] = {
             "id": completion.id,
@@ -54,9 +54,10 @@ class StoredCompletions(Scoped):
             "project": self._new_row_project,
         }
         with self._database.write() as connection:
-            if connection.scalar(select(stored_completions.c.seq).where(stored_completions.c.id == completion.id)):
-                if is_seeded():
-                    return
+            this = stored_completions.c.id == completion.id
+            if is_seeded():
+                connection.execute(delete(stored_completions).where(this))
+            elif connection.scalar(select(stored_completions.c.seq).where(this)):
                 raise ConflictError(f"There is a chat completion with id '{completion.id}' already.")
             connection.execute(insert(stored_completions).values(**row))
             _prune(connection, max_rows)

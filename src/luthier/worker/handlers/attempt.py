@@ -17,7 +17,7 @@ from luthier.worker.lease import Lease
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 5.0
-_MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 10  # a worker that others kill says as little as one that the row kills
 Written = TypeVar("Written")
 
 
@@ -58,8 +58,8 @@ class Attempt(ABC):
         row_id, owner = self.claimed.row_id, self.claimed.owner
         try:
             with Lease(self._rows.queue, row_id, owner, (self.running,), lambda _: self._lost.set()):
-                if self.claimed.attempts > _MAX_ATTEMPTS:
-                    self._fail("worker_died", _DIED.format(noun=self.noun, unit=self.unit, attempts=_MAX_ATTEMPTS))
+                if self.claimed.attempts > MAX_ATTEMPTS:
+                    self._fail("worker_died", _DIED.format(noun=self.noun, unit=self.unit, attempts=MAX_ATTEMPTS))
                 else:
                     self._work()
         except StoppedError:
