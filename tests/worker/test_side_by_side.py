@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from luthier.catalogue import Catalogue
-from luthier.catalogue.rates import rate_key, read_rates
+from luthier.catalogue.rates import Rate, add_rate, rate_key, read_rates
 from luthier.inference import EnginePool
 from luthier.inference.options import EngineOptions
 from luthier.settings import Settings
 from luthier.store import Event, Job, Store
+from luthier.types.common import now
 from luthier.types.errors import JobError
 from luthier.worker import Worker, WorkerContext
 from luthier.worker.handlers.job_handler import JobHandler
@@ -36,8 +37,8 @@ def _context(store: Store, tmp_path: Path, **settings: int) -> WorkerContext:
     return WorkerContext(Settings(**settings), store, Catalogue(tmp_path), engines, SimpleNamespace(loop=None))
 
 
-def _queued(store: Store, count: int) -> list[Job]:
-    ids = [store.jobs.create(**JOB).id for _ in range(count)]
+def _queued(store: Store, count: int, **fields: str) -> list[Job]:
+    ids = [store.jobs.create(**{**JOB, **fields}).id for _ in range(count)]
     for job_id in ids:
         store.jobs.transition(job_id, ("validating_files",), "queued", Event("validated"))
     return [store.jobs.get(job_id) for job_id in ids]
@@ -90,6 +91,20 @@ def test_a_job_waits_for_the_memory_of_those_that_start(
     memory.starts(second)
     assert not memory.has_room(third, [first.id, second.id])
     assert memory.has_room(third, [])  # both are over
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_memory_is_what_jobs_like_it_took_at_most(
+    store: Store, tiny_base: Path, tmp_path: Path, processes: int
+) -> None:
+    context = _context(store, tmp_path, training_processes=processes)
+    (job,) = _queued(store, 1, base=str(tiny_base))
+    expected = TrainingMemory(context).of(job)
+    assert GB * processes < expected < 2 * GB * processes  # a program with hardly any weights
+    key = TrainerHardware.of(context.settings).rate_key(tiny_base, full=False)
+    for peak in (3 * GB, 5 * GB, None):
+        add_rate(tmp_path, key, Rate(100.0, 9, now(), None, "job", peak_memory_bytes=peak))
+    assert TrainingMemory(context).of(job) == pytest.approx(5.5 * GB * processes)
 
 
 def test_each_trainer_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

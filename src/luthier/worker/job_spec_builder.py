@@ -38,7 +38,7 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
         device=hardware.device,
         precision=hardware.dtype,
         threads=hardware.threads,
-        processes=settings.training_processes,
+        processes=hardware.processes,
         definitions=settings.definitions,
         result_turns=settings.result_turns,
         cache=str(context.catalogue.cache),

@@ -42,13 +42,13 @@ class TrainingMemory:
         self._started[job.id] = (job, clock.CLOCK.time())
 
     def of(self, job: Job) -> int:
-        """Bytes: the peak of earlier jobs like it, else what its base model lets expect."""
+        """Bytes of all its processes: the peak of earlier jobs like it, else what its base model lets expect."""
         if not self._context.catalogue.ready(job.base):  # the run reports it
             return _PROGRAM_BYTES
         folder, full = self._context.catalogue.folder(job.base), job.options.tuning == "full"
         rates = read_rates(self._context.catalogue.cache, self._hardware.rate_key(folder, full=full))
         peaks = [rate.peak_memory_bytes or 0 for rate in rates]
         if any(peaks):
-            return int(_MARGIN * max(peaks))
+            return int(_MARGIN * max(peaks)) * self._hardware.processes
         per_weight = _FULL_BYTES_PER_WEIGHT if full else _LORA_BYTES_PER_WEIGHT
-        return _PROGRAM_BYTES + per_weight * count_parameters(folder)
+        return (_PROGRAM_BYTES + per_weight * count_parameters(folder)) * self._hardware.processes

@@ -9,7 +9,8 @@ from luthier.settings import Settings
 
 
 class TrainerHardware(NamedTuple):
-    """`device` and `dtype` as the settings have them, `auto` included. `threads` 0: PyTorch chooses.
+    """`device` and `dtype` as the settings have them, `auto` included. `threads` 0: PyTorch chooses. `processes`: those
+    of one trainer, which share its threads.
 
     `trainers`: how many share the machine. Each has its part of the CPU's threads, however many run at the moment, so
     that a job that is resumed computes the same losses.
@@ -18,6 +19,7 @@ class TrainerHardware(NamedTuple):
     device: str
     dtype: str
     threads: int
+    processes: int
     trainers: int
 
     @classmethod
@@ -25,7 +27,7 @@ class TrainerHardware(NamedTuple):
         threads, trainers = settings.threads, settings.concurrent_jobs
         if threads == 0 and trainers > 1:
             threads = max(1, (os.cpu_count() or 1) // trainers)
-        return cls(settings.device, settings.precision, threads, trainers)
+        return cls(settings.device, settings.precision, threads, settings.training_processes, trainers)
 
     def rate_key(self, base: Path, *, full: bool) -> str:
         """Of training on a base model (`luthier.catalogue.rates`)."""

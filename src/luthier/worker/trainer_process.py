@@ -33,7 +33,9 @@ class TrainerProcess(Protocol):
         """Ends the trainer and every process it started, without saving. Returns at once."""
 
     def peak_memory_bytes(self) -> int | None:
-        """Of the running trainer so far, without what it has on a GPU; None where the system does not tell."""
+        """Of the running trainer's first process so far, without what it has on a GPU; None where the system does not
+        tell.
+        """
         ...
 
     def wait(self) -> int:
