@@ -161,6 +161,9 @@ def test_the_audit_log_says_who_changed_what(managed: Bare, engine: ScriptedEngi
     client.files.list()
     engine.say("hello")
     client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}], max_tokens=1)
+    criterion = {"type": "string_check", "name": "same", "input": "a", "reference": "a", "operation": "eq"}
+    grade: Any = client.post("/evaluations/grade", body={"criterion": criterion, "item": {}}, cast_to=object)
+    assert grade["passed"]
     with pytest.raises(openai.NotFoundError):
         client.files.delete("file-nope")
     client.files.delete(file.id)

@@ -20,7 +20,9 @@ from luthier.types.projects import Caller
 _log = logging.getLogger(__name__)
 _CHANGING = {"POST", "DELETE", "PUT", "PATCH"}
 # Routes that make nothing which belongs to somebody else tomorrow.
-_GENERATING = re.compile(r"/v1/(chat/completions|completions|responses|embeddings|moderations|.*graders/.*)$")
+_GENERATING = re.compile(
+    r"/v1/(chat/completions|completions|responses|embeddings|moderations|evaluations/(losses|grade)|.*graders/.*)$"
+)
 _MAX_PATH_CHARACTERS = 500
 
 
