@@ -52,7 +52,9 @@ FAMILY = {
 }
 
 
-def _load(folder: Path, kind: str, precision: str = "float32", targets: str = "all-linear", **more):
+def _load(
+    folder: Path, kind: str, precision: str = "float32", targets: str = "all-linear", tuning: str = "lora", **more
+):
     torch.manual_seed(4)
     config = AutoConfig.for_model(kind, **SIZES, **FAMILY.get(kind, {}), **more)
     model = AutoModelForCausalLM.from_config(config)
@@ -60,7 +62,7 @@ def _load(folder: Path, kind: str, precision: str = "float32", targets: str = "a
         if parameter.dim() == 1:  # biases and norms are otherwise zeros and ones
             parameter.data += torch.randn_like(parameter) * 0.2
     model.save_pretrained(folder / kind)
-    options = {"precision": precision, "device": "cpu", "lora_targets": targets}
+    options = {"precision": precision, "device": "cpu", "lora_targets": targets, "tuning": tuning}
     spec = JobSpec(base=str(folder / kind), base_name=kind, seed=5, **options)
     tuned = load_model(spec, ComputeDevice.select("cpu", precision))
     for name, parameter in trainable_parameters(tuned).items():
@@ -97,12 +99,23 @@ def test_losses_and_gradients_are_those_of_transformers(tmp_path: Path, kind: st
     assert not torch.allclose(without, log_probabilities(tuned, batch)[0], atol=1e-2)
 
 
-def test_bfloat16_is_as_close_to_float32_as_in_transformers(tmp_path: Path) -> None:
-    exact = _loss_and_gradients(_load(tmp_path / "a", "llama"), [_family()])
-    tuned = _load(tmp_path / "b", "llama", "bfloat16")
+@pytest.mark.parametrize("kind", FAMILY)
+def test_all_weights_have_the_gradients_of_transformers(tmp_path: Path, kind: str) -> None:
+    tuned = _load(tmp_path, kind, tuning="full")
     fast = _loss_and_gradients(tuned, [_family()])
+    tuned.luthier_fused.gradient_checkpointing = True
+    _assert_same(fast, _loss_and_gradients(tuned, [_family()]))
     tuned.luthier_fused = None
+    _assert_same(fast, _loss_and_gradients(tuned, [_family()]))
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_bfloat16_is_as_close_to_float32_as_in_transformers(tmp_path: Path, tuning: str) -> None:
+    exact = _loss_and_gradients(_load(tmp_path / "a", "llama", tuning=tuning), [_family()])
+    tuned = _load(tmp_path / "b", "llama", "bfloat16", tuning=tuning)
     with torch.autocast("cpu", dtype=torch.bfloat16):
+        fast = _loss_and_gradients(tuned, [_family()])
+        tuned.luthier_fused = None
         plain = _loss_and_gradients(tuned, [_family()])
 
     def distance(result) -> float:

@@ -19,7 +19,7 @@ from luthier.arch.text_model import load_causal_lm
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.kernels.attention import NAME
-from luthier.training.lora import adapter, full_finetune, fused_decoder
+from luthier.training.lora import adapter, full_decoder, full_finetune, fused_decoder
 from luthier.training.output_head import OutputHead
 from luthier.training.packing.row_leak import leaks
 from luthier.training.protocol import TrainableParameters
@@ -116,7 +116,7 @@ def _load(spec: JobSpec, compute: ComputeDevice, reason: RowReason | None) -> An
     head = OutputHead.of(base.eval())
     if full:
         model = full_finetune.prepare(base, spec.parent).to(compute.device).eval()
-        model.luthier_fused = None
+        model.luthier_fused = None if reason else full_decoder.write_out(model, compute.dtype)
     else:
         model = adapter.attach(base, spec).to(compute.device).eval()
         round_once(model)

@@ -15,13 +15,14 @@ from luthier.training.packing.packed_layout import Layout
 class AttentionHeads:
     """H query heads of width K and G key/value heads of one layer."""
 
-    def __init__(self, module: Any, index: int, spec: DecoderSpec) -> None:
-        """`module`: the attention of layer `index` in transformers."""
+    def __init__(self, module: Any, index: int, spec: DecoderSpec, *, is_frozen: bool = True) -> None:
+        """`module`: the attention of layer `index` in transformers; without `is_frozen`, QK-norm is left to others."""
         self._count, self._kv_heads, self._width = spec.heads, spec.kv_heads, spec.head_dim
         self.rule = ScoreRule(spec.attention_scale, spec.windows[index], spec.attention_softcap)
         self._per_head = Feature.QK_NORM in spec.features
         normed = self._per_head or Feature.QK_NORM_ALL_HEADS in spec.features
-        self._norms = [FrozenNorm(norm, spec) for norm in (module.q_norm, module.k_norm)] if normed else []
+        norms = (module.q_norm, module.k_norm) if normed and is_frozen else ()
+        self._norms = [FrozenNorm(norm, spec) for norm in norms]
 
     def split(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """[T, H + 2 G, K] -> queries, keys, values."""

@@ -6,6 +6,7 @@ weights have no gradients. `fuse` decides whether a model takes this path; other
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -51,7 +52,7 @@ class _DecoderLayer:
         linears = [FusedLinear([layer.get_submodule(name) for name in paths]) for paths in names]
         self._qkv, self._out, self._gate_up, self._down = linears
         self._heads = AttentionHeads(layer.self_attn, index, spec)
-        self._multiplier, self._activation = spec.residual_multiplier, _activation(spec)
+        self._multiplier, self._activation = spec.residual_multiplier, activation_of(spec)
 
     def __call__(self, x: torch.Tensor, angles: Angles | None, layout: Layout) -> torch.Tensor:
         """x [T, D] -> [T, D], with gradients for x and the adapters."""
@@ -76,20 +77,24 @@ class _DecoderLayer:
         return linear_sum(x, residual, linear, activation)
 
 
-def _activation(spec: DecoderSpec) -> Activation:
+def activation_of(spec: DecoderSpec) -> Activation:
     if Feature.GELU_TANH in spec.features:
         return Activation.GELU_TANH
     return Activation.GELU if Feature.GELU in spec.features else Activation.SILU
 
 
-class FusedDecoder:
-    """The decoder of a PEFT model; `hidden` computes what transformers' `model.model(...)` does at some tokens."""
+# (x [T, D], angles, layout) → [T, D], with gradients.
+Layer = Callable[[torch.Tensor, Angles | None, Layout], torch.Tensor]
 
-    def __init__(self, model: Any, spec: DecoderSpec) -> None:
-        self._model, self._spec = model.get_base_model().model, spec
+
+class FusedDecoder:
+    """A decoder with layers written out; `hidden` is what `model.model(...)` of transformers gives at some tokens."""
+
+    def __init__(self, body: Any, spec: DecoderSpec, layers: Sequence[Layer], dtype: torch.dtype) -> None:
+        """`body`: the decoder in transformers; `dtype`: of activations."""
+        self._model, self._spec, self._layers, self._dtype = body, spec, layers, dtype
         self.gradient_checkpointing = False
-        self._angles = RotaryAngles(self._model.rotary_emb, spec, self._model.embed_tokens.weight.dtype)
-        self._layers = [_DecoderLayer(layer, index, spec) for index, layer in enumerate(self._model.layers)]
+        self._angles = RotaryAngles(body.rotary_emb, spec, dtype)
 
     def hidden(self, ids: torch.Tensor, layout: Layout, indices: torch.Tensor) -> torch.Tensor:
         """ids int [1, T], indices int [N] -> [N, D]: the last hidden states of these tokens."""
@@ -105,7 +110,7 @@ class FusedDecoder:
 
     def _embedded(self, ids: torch.Tensor) -> torch.Tensor:
         embeddings = self._model.embed_tokens
-        x: torch.Tensor = embeddings(ids)
+        x: torch.Tensor = embeddings(ids).to(self._dtype)
         scales_itself = hasattr(embeddings, "embed_scale")
         return x if scales_itself or self._spec.embedding_multiplier == 1 else x * self._spec.embedding_multiplier
 
@@ -118,7 +123,9 @@ def fuse(model: Any) -> FusedDecoder | None:
     if reason or isinstance(spec, Unsupported):
         _log.warning("the base model trains through transformers, which is slower: %s", reason)
         return None
-    return FusedDecoder(model, spec)
+    body = base.model
+    layers = [_DecoderLayer(layer, index, spec) for index, layer in enumerate(body.layers)]
+    return FusedDecoder(body, spec, layers, body.embed_tokens.weight.dtype)
 
 
 def _refused_layer(base: Any, spec: DecoderSpec) -> str | None:
