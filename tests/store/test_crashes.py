@@ -24,11 +24,13 @@ def test_a_file_that_is_written_again_under_its_seed_is_the_same_file(store: Sto
     def write(content: bytes) -> str:
         return store.files.create("a.csv", "fine-tune-results", lambda out: out.write(content) and None).id
 
-    with seeded("job/result"):
-        ids = [write(b"first"), write(b"second")]
+    ids = []
+    for content in (b"first", b"second"):
+        with seeded("job/result"):
+            ids.append([write(content), write(b"another of the operation")])
     assert ids[0] == ids[1]
-    assert store.files.path(ids[0]).read_bytes() == b"first"
-    assert write(b"first") != ids[0]
+    assert [store.files.path(file_id).read_bytes() for file_id in ids[0]] == [b"first", b"another of the operation"]
+    assert write(b"first") not in ids[0]
 
 
 def _job(store: Store) -> str:

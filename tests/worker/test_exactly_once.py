@@ -22,7 +22,7 @@ from luthier.data.examples.adapter_metadata import AdapterMetadata
 from luthier.server import create_app
 from luthier.settings import Settings
 from luthier.store import Event, Store
-from luthier.store.request_ids import resource_id
+from luthier.store.request_ids import resource_id, seeded
 from luthier.training.protocol import Checkpoint
 from luthier.types.errors import NotFoundError
 from luthier.types.stored import StoredCompletion
@@ -95,6 +95,15 @@ class _Client:
             return await client.request(method, path, **options)
 
 
+with seeded("conversation"):
+    _CONVERSATION = resource_id("conv_", 48)
+
+
+def _conversation(store: Store) -> str:
+    with seeded("conversation"):
+        return store.conversations.create({}, [], max_rows=9).id
+
+
 _CREATIONS: dict[str, tuple[str, Callable[[Store], dict[str, Any]], Callable[[Store], int]]] = {
     "job": (
         "/v1/fine_tuning/jobs",
@@ -115,6 +124,11 @@ _CREATIONS: dict[str, tuple[str, Callable[[Store], dict[str, Any]], Callable[[St
         lambda store: _HOOK,
         lambda store: len(store.webhooks.list(limit=9, after=None).data),
     ),
+    "items of a conversation": (
+        f"/v1/conversations/{_CONVERSATION}/items",
+        lambda store: _conversation(store) and {"items": [{"role": "user", "content": text} for text in "ab"]},
+        lambda store: len(store.conversations.context(_CONVERSATION)) - 1,
+    ),
 }
 
 
@@ -129,6 +143,17 @@ def test_a_request_with_an_idempotency_key_creates_once(store: Store, data: Path
         assert all(answer == first for answer in others)
         with _opened(data) as restarted:
             assert count(restarted) == 1
+
+
+def test_two_files_of_one_request_are_two(store: Store, data: Path) -> None:
+    turns = [[{"role": "user", "content": f"{n}"}, {"role": "assistant", "content": "a" * n}] for n in range(1, 21)]
+    file = put(store, "".join(json.dumps({"messages": pair}) + "\n" for pair in turns).encode())
+    client = _Client(store, data, f"/v1/luthier/files/{file.id}/split", {"validation": 0.5})
+    client.post()
+    [answer] = client.answers()
+    parts = [store.files.path(answer[part]["id"]) for part in ("training_file", "validation_file")]
+    assert sum(len(path.read_bytes().splitlines()) for path in parts) == len(turns)
+    assert len(store.files.list(purpose=None, limit=9, ascending=True, after=None).data) == 3
 
 
 def test_a_secret_is_rotated_once(store: Store, data: Path) -> None:

@@ -6,36 +6,51 @@ leaves a row that the repeated operation finds by its id, instead of creating a 
 
 import hashlib
 import string
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 from luthier.types.common import new_id
 
 _ALPHABET = string.ascii_letters + string.digits
-# Of the operation that is running; None for one that is not repeated.
-_seed: ContextVar[str | None] = ContextVar("seed", default=None)
+
+
+@dataclass
+class _Operation:
+    """`counts`: how many ids with each prefix it has created, which it does in the same order when it is repeated."""
+
+    seed: str
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+# The one that is running; None for one that is not repeated.
+_operation: ContextVar[_Operation | None] = ContextVar("operation", default=None)
 
 
 @contextmanager
 def seeded(seed: str) -> Iterator[None]:
     """Ids of resources that are created in the block follow from `seed`."""
-    token = _seed.set(seed)
+    token = _operation.set(_Operation(seed))
     try:
         yield
     finally:
-        _seed.reset(token)
+        _operation.reset(token)
 
 
 def is_seeded() -> bool:
     """Whether the running operation may be a repetition."""
-    return _seed.get() is not None
+    return _operation.get() is not None
 
 
 def resource_id(prefix: str, length: int = 24) -> str:
-    """The id of the resource with this prefix that the running operation creates; a random one without a seed."""
-    seed = _seed.get()
-    if seed is None:
+    """The id of the next resource with this prefix that the running operation creates; a random one without a seed."""
+    operation = _operation.get()
+    if operation is None:
         return new_id(prefix, length)
-    digest = hashlib.sha512(f"{seed}/{prefix}".encode()).digest()
+    number = operation.counts[prefix]
+    operation.counts[prefix] += 1
+    name = f"{operation.seed}/{prefix}" + (f"/{number}" if number else "")
+    digest = hashlib.sha512(name.encode()).digest()
     return prefix + "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:length])

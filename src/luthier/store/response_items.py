@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from luthier.store.column_types import short_text
 from luthier.store.database import key_columns, metadata, project_column
+from luthier.store.request_ids import is_seeded
 from luthier.types.responses import MAX_CONTEXT_BYTES, MAX_INPUT_ITEMS
 
 Item = dict[str, Any]  # as the API answers it, with its id
@@ -53,6 +54,8 @@ def add_items(
     """In this order, after those that are there."""
     owner = {"response": response, "side": side, "conversation": conversation, "project": project}
     rows = [{"id": item["id"], "item": item, **owner} for item in added]
+    if is_seeded():  # an earlier try of the same operation may have added them
+        connection.execute(delete(items).where(items.c.id.in_([row["id"] for row in rows])))
     if rows:
         connection.execute(insert(items), rows)
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from luthier.store import Store
+from luthier.store.request_ids import resource_id
 from luthier.store.response_items import Item
-from luthier.types.common import new_id
 from luthier.types.errors import BadRequestError
 from luthier.types.response_items import (
     AnyInputItem,
@@ -30,7 +30,7 @@ Message = dict[str, Any]
 
 
 def item_id(kind: str) -> str:
-    return new_id(_PREFIXES[kind], ID_LENGTH)
+    return resource_id(_PREFIXES[kind], ID_LENGTH)
 
 
 def stored_items(store: Store, sent: str | Sequence[AnyInputItem] | None, param: str = "input") -> list[Item]:
