@@ -31,6 +31,7 @@ from luthier.store.job_records import Event, Job
 from luthier.store.job_selection import JobGroups, JobSelection
 from luthier.store.job_states import JobStates
 from luthier.store.jobs import Jobs
+from luthier.store.key_quotas import forget_deleted
 from luthier.store.leftovers import Leftovers
 from luthier.store.local_copies import LocalCopies
 from luthier.store.managed_jobs import ManagedJobs
@@ -170,6 +171,7 @@ class Store(CommonParts):
         self.models.delete_orphans()
         self.batches.delete_finished_folders()
         self.outbox.delete_old()
+        forget_deleted(self._database)
         self.job_states.delete_finished()
         if self._copies:
             self._delete_orphans()

@@ -6,10 +6,10 @@ that is pending with the bytes that it was announced with.
 
 from contextvars import ContextVar
 
-from sqlalchemy import Column, Connection, Index, Table, func, insert, select
+from sqlalchemy import Column, Connection, Index, Table, and_, delete, func, insert, select
 
 from luthier.store.column_types import short_text
-from luthier.store.database import files, jobs, metadata
+from luthier.store.database import Database, files, jobs, metadata
 from luthier.types.common import now
 from luthier.types.errors import RateLimitError
 from luthier.types.fine_tuning import OPEN
@@ -59,6 +59,16 @@ def charge_bytes(connection: Connection, object_id: str, size_bytes: int) -> Non
         )
 
 
+def forget_deleted(database: Database) -> None:
+    """Deletes the rows of objects that are no more."""
+    deleted = and_(*(key_objects.c.object_id.not_in(select(table.c.id)) for table in (files, jobs, _uploads())))
+    with database.read() as connection:
+        if connection.scalar(select(key_objects.c.object_id).where(deleted).limit(1)) is None:
+            return
+    with database.write() as connection:
+        connection.execute(delete(key_objects).where(deleted))
+
+
 def _charge(connection: Connection, object_id: str) -> Caller | None:
     """The caller if it has a managed key, which the object is recorded for."""
     caller = calling.get()
@@ -69,7 +79,7 @@ def _charge(connection: Connection, object_id: str) -> Caller | None:
 
 
 def _stored_bytes(connection: Connection, key_id: str) -> int:
-    uploads, total = metadata.tables["uploads"], 0  # of a module that charges its rows here
+    uploads, total = _uploads(), 0
     for table, counts in (
         (files, files.c.expires_at.is_(None) | (files.c.expires_at > now())),
         (uploads, (uploads.c.status == "pending") & (uploads.c.expires_at > now())),
@@ -78,6 +88,11 @@ def _stored_bytes(connection: Connection, key_id: str) -> int:
         query = select(func.sum(table.c.bytes)).select_from(owned).where(key_objects.c.key_id == key_id, counts)
         total += int(connection.scalar(query) or 0)
     return total
+
+
+def _uploads() -> Table:
+    """Of a module that charges its rows here, and is not imported for that reason."""
+    return metadata.tables["uploads"]
 
 
 def _error(kind: str, code: str, message: str) -> RateLimitError:
