@@ -1,5 +1,6 @@
 """`luthier doctor` on installations that are wrong in one way each: it says what, and what to do."""
 
+import socket
 import sqlite3
 import time
 from collections.abc import Callable
@@ -71,6 +72,16 @@ def test_a_file_that_is_no_database(data: Path) -> None:
     (data / "luthier.db").write_bytes(b"no database at all" * 100)
     assert _finding(checks.database, data).status == "error"
     assert list(checks.keys(Settings(data=data))) == []
+
+
+@pytest.mark.services
+def test_a_database_server_that_does_not_answer(data: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    finding = _finding(checks.database, data, store=f"postgresql://luthier:secret@127.0.0.1:{port}/luthier")
+    assert finding.status == "error"
+    assert "`store`" in finding.remedy
+    assert "secret" not in finding.text
 
 
 def test_a_clock_that_went_back(data: Path) -> None:

@@ -6,7 +6,6 @@ They read only, and nothing is created: a database is looked into without being 
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
@@ -50,21 +49,23 @@ def permissions(settings: Settings) -> Iterator[Finding]:
 def database(settings: Settings) -> Iterator[Finding]:
     """Schema version, and whether the clock has gone back since the last event."""
     from luthier.store.database_state import DatabaseState
+    from luthier.types.errors import LuthierError
 
-    if settings.store_url():
-        yield Finding("database", "ok", say("PostgreSQL, by the setting store", "PostgreSQL，由设置 store 指定"))
-        return
+    url = settings.store_url()
     try:
-        state = DatabaseState.of(data_folder(settings))
-    except sqlite3.Error as error:
+        state = DatabaseState.of(data_folder(settings), url)
+    except LuthierError as error:
         text = say(f"it cannot be read: {error}", f"无法读取：{error}")
-        yield Finding("database", "error", text, say("Restore a backup: luthier restore BACKUP --data NEW_FOLDER",
-                                                     "恢复备份：luthier restore 备份 --data 新文件夹"))  # fmt: skip
+        hint = say("Restore a backup: luthier restore BACKUP --data NEW_FOLDER",
+                   "恢复备份：luthier restore 备份 --data 新文件夹")  # fmt: skip
+        of_server = say("Does the server of the setting `store` run?", "设置 store 指定的服务器是否在运行？")
+        yield Finding("database", "error", text, of_server if url else hint)
         return
     if state is None:
         yield Finding("database", "ok", say("none yet", "还没有"))
         return
-    text = say(f"schema version {state.version}", f"结构版本 {state.version}")
+    kind = "PostgreSQL" if url else "SQLite"
+    text = say(f"{kind}, schema version {state.version}", f"{kind}，结构版本 {state.version}")
     if state.is_newer:
         hint = say("A later release wrote it: install that one, or restore a backup.",
                    "它由更新的版本写入：请安装该版本，或恢复备份。")  # fmt: skip
@@ -84,10 +85,11 @@ def database(settings: Settings) -> Iterator[Finding]:
 def keys(settings: Settings) -> Iterator[Finding]:
     """Whether requests need a key, and keys that end soon."""
     from luthier.store.database_state import DatabaseState
+    from luthier.types.errors import LuthierError
 
     try:
-        state = DatabaseState.of(data_folder(settings))
-    except sqlite3.Error:
+        state = DatabaseState.of(data_folder(settings), settings.store_url())
+    except LuthierError:
         return  # the check of the database says so
     configured, managed = len(settings.api_keys), state.keys if state else 0
     if not configured and not managed:
