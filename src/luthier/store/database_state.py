@@ -74,5 +74,5 @@ def _read_only(path: Path) -> Engine:
 
 def _key_expirations(connection: Connection) -> dict[str, float]:
     """Name and id of each key that was not revoked, with the time of its end."""
-    rows = connection.execute(text("SELECT name, id, expires_at FROM api_keys WHERE revoked_at IS NULL")).tuples()
+    rows = connection.execute(text("SELECT name, id, expires_at FROM api_keys WHERE revoked_at IS NULL"))
     return {f"{name} ({key_id})": float("inf") if end is None else float(end) for name, key_id, end in rows}
