@@ -106,20 +106,19 @@ def test_the_clock_is_compared_with_the_hub(
     data: Path, monkeypatch: pytest.MonkeyPatch, skew_s: int, status: str
 ) -> None:
     date = formatdate(time.time() + skew_s, usegmt=True)
-    monkeypatch.setattr("httpx.head", lambda url, **_: httpx.Response(200, headers={"date": date}))
+    monkeypatch.setattr("httpx.Client.head", lambda *_, **__: httpx.Response(200, headers={"date": date}))
     findings = list(checks.hub(Settings(data=data)))
     assert [(finding.name, finding.status) for finding in findings] == [("hub", "ok"), ("clock", status)]
 
 
 @pytest.mark.parametrize("endpoint", ["https://hub.invalid", "no url", "http://["])
 def test_a_hub_that_cannot_be_reached(data: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    def head(url: str, **_: object) -> httpx.Response:
-        raise httpx.ConnectError(f"no route to {httpx.URL(url).host}")
+    def head(*_: object, **__: object) -> httpx.Response:
+        raise httpx.ConnectError("no route to the host")
 
-    monkeypatch.setattr("httpx.head", head)
+    monkeypatch.setattr("httpx.Client.head", head)
     finding = _finding(checks.hub, data, hub_endpoint=endpoint)
-    assert finding.status == "warning"
-    assert endpoint in finding.text
+    assert (finding.status, "cannot be reached" in finding.text) == ("warning", True)
 
 
 def test_the_limit_on_open_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

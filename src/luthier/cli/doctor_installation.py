@@ -19,7 +19,6 @@ from luthier.language import say
 if TYPE_CHECKING:
     from luthier.settings import Settings
 
-_HUB = "https://huggingface.co"
 _HUB_TIMEOUT_S = 3.0
 _MAX_SKEW_S = 120.0  # webhooks' signatures hold for five minutes
 _LEAST_OPEN_FILES = 1024
@@ -135,10 +134,15 @@ def hub(settings: Settings) -> Iterator[Finding]:
     """Whether models can be pulled, and the clock against that of the hub."""
     import httpx
 
-    endpoint = settings.hub_endpoint or os.environ.get("HF_ENDPOINT") or _HUB
+    from luthier.catalogue.hubs import open_client
+    from luthier.types.errors import BaseModelError
+
+    endpoint = "Hugging Face"
     try:
-        response = httpx.head(endpoint, timeout=_HUB_TIMEOUT_S, follow_redirects=True)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        with open_client(settings, "huggingface") as client:
+            endpoint = str(client.base_url)
+            response = client.head("/", timeout=_HUB_TIMEOUT_S)
+    except (BaseModelError, httpx.HTTPError, httpx.InvalidURL) as error:
         text = say(f"{endpoint} cannot be reached: {error}", f"无法访问 {endpoint}：{error}")
         hint = say("Needed by `luthier models pull` only; LUTHIER_HUB_ENDPOINT names a mirror.",
                    "只有 `luthier models pull` 需要：可用 LUTHIER_HUB_ENDPOINT 指定镜像。")  # fmt: skip
