@@ -5,9 +5,9 @@
 Without files: quickstart's English and Chinese examples. From each file some examples are held out; a job on the others
 is trained by a server, and `luthier export` writes the merged model and a GGUF file of each type. Every answer that was
 held out is scored, without definitions in the prompt, by transformers in float32 on the merged model and by llama.cpp
-on each file. An answer is exact if each of its tokens is the likeliest, so that greedy decoding gives it word for
-word. Prints, per file and type: size, exact answers, those on which it parts from transformers, and the mean absolute
-difference of log-probabilities in nats per token.
+on each file that the gate of `luthier export` lets through. An answer is exact if each of its tokens is the likeliest,
+so that greedy decoding gives it word for word. Prints, per file and type: size, exact answers, those on which it parts
+from transformers, and the mean absolute difference of log-probabilities in nats per token.
 """
 
 import argparse
@@ -52,15 +52,16 @@ def _measure(folder: Path, file: Path, options: argparse.Namespace) -> list[dict
     split_file(file, train, split, seed=options.seed, overwrite=True)
     with serve(data) as client:
         model = fine_tune(client, train, options.seed, EPOCHS.get(file.name, "auto"))
-    for target in ("merged", f"gguf:{','.join(options.types)}"):
-        command = ["export", model, "--to", target, "--out", str(folder / target[:4]), "--data", str(data)]
-        subprocess.run([sys.executable, "-m", "luthier", *command], check=True, stdout=subprocess.DEVNULL)
+    _export(model, "merged", folder / "merged", data)
     samples = _samples(valid)
-    reference = plain_transformers.score(folder / "merg", samples, "cpu", torch.float32)
+    reference = plain_transformers.score(folder / "merged", samples, "cpu", torch.float32)
     print(f"{file.name}: {len(samples)} examples held out, {_exact(reference).sum()} exact in transformers", flush=True)
     rows = []
     for quantization in options.types:
-        (path,) = (folder / "gguf").glob(f"*{quantization}.gguf")
+        if not _export(model, f"gguf:{quantization}", folder / quantization, data):
+            print(f"  {quantization:6} refused by the gate", flush=True)
+            continue
+        (path,) = (folder / quantization).glob("*.gguf")
         scores = llama_cpp.ask(path, samples).scores
         row = {
             "file": file.name,
@@ -78,6 +79,13 @@ def _measure(folder: Path, file: Path, options: argparse.Namespace) -> list[dict
             flush=True,
         )
     return rows
+
+
+def _export(model: str, target: str, folder: Path, data: Path) -> bool:
+    """False for a file that the gate refuses."""
+    command = ["export", model, "--to", target, "--out", str(folder), "--data", str(data)]
+    process = subprocess.run([sys.executable, "-m", "luthier", *command], stdout=subprocess.DEVNULL)
+    return process.returncode == 0
 
 
 def _samples(path: Path) -> list[ParitySample]:
