@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 from serving import Bare, bare_server
 
-from luthier.store.blobs import Blobs
+from luthier.store.blobs import FolderBlobs
 
 _CONTENT = b'{"messages": []}\n'
 
@@ -21,7 +21,7 @@ _CONTENT = b'{"messages": []}\n'
 def _impatient(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
     """A server that waits a second for the database's lock instead of a minute."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("luthier.store.database._BUSY_TIMEOUT_MS", 1000)
+        patch.setattr("luthier.store.sqlite_backend._BUSY_TIMEOUT_MS", 1000)
         with bare_server(tmp_path_factory.mktemp("impatient"), tiny_base) as running:
             yield running
 
@@ -79,7 +79,7 @@ def test_a_disk_that_takes_nothing_is_507(
     def refuse(*_: object) -> None:
         raise OSError(number, "no")
 
-    monkeypatch.setattr(Blobs, "write", refuse)
+    monkeypatch.setattr(FolderBlobs, "write", refuse)
     with impatient.http() as http:
         files = {"file": ("a.jsonl", _CONTENT), "purpose": (None, "fine-tune")}
         response: httpx.Response = http.post("/files", files=files)

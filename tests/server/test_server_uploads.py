@@ -194,7 +194,7 @@ def test_nothing_happens_to_an_upload_that_is_over(uploader: OpenAI, upload_serv
     if how != "cancelled":
         assert how in str(refused(uploader.uploads.cancel, upload)["message"])
     upload_server.store.uploads.delete_expired()
-    assert not (upload_server.store.uploads._blobs.path(part)).exists()
+    assert not (upload_server.store.uploads.folder / part).exists()
 
 
 def test_tidying_leaves_what_is_open_and_forgets_what_is_long_over(uploader: OpenAI, upload_server: Bare) -> None:
