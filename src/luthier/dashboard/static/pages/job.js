@@ -18,7 +18,8 @@ function useMessages(id, live) {
   const { data } = usePolled(async () => {
     for (;;) {
       const page = await get(`/luthier/jobs/${id}/events`, { after: known.current[0]?.id, limit: 200, lang: currentLanguage() });
-      known.current = [...page.data.reverse(), ...known.current];
+      const ids = new Set(known.current.map((event) => event.id));  // a second run of this effect may have been faster
+      known.current = [...page.data.filter((/** @type {any} */ event) => !ids.has(event.id)).reverse(), ...known.current];
       if (!page.has_more) return known.current;
     }
   }, [id, live, currentLanguage()], live ? 3 : 0);

@@ -29,7 +29,8 @@ export function useMetrics(id, live) {
     const before = known.current;
     const whole = before.size > 2 * POINTS;
     const { series } = await get(`/luthier/jobs/${id}/metrics`, { points: POINTS, after: whole ? 0 : before.last });
-    known.current = summary(whole ? series : joined(before.series, series));
+    // A second run of this effect may have been faster: its points must not be added twice.
+    if (known.current === before) known.current = summary(whole ? series : joined(before.series, series));
     return known.current.series;
   }, [id, live], live ? 2 : 0);
   return data ?? {};
@@ -76,8 +77,8 @@ function useRefined(wholes, range) {
     return { range, parts: Object.fromEntries(parts) };
   }, [range?.join(), coarse.join()]);
   return useMemo(() => Object.fromEntries(Object.entries(wholes).map(([id, whole]) => {
-    const part = range && data?.range.join() === range.join() ? data.parts[id] : undefined;
-    return [id, part ? refined(whole, part, data.range) : whole];
+    const isRead = range && data && data.range.join() === range.join() && data.parts[id];
+    return [id, isRead ? refined(whole, data.parts[id], range) : whole];
   })), [data, range?.join(), ...Object.values(wholes)]);
 }
 
