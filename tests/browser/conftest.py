@@ -10,6 +10,7 @@ from browser_visit import Visit
 from dashboard_jobs import EXAMPLES, INJECTED, create_job, jsonl, until_over
 from openai import OpenAI
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from seeded_jobs import SeededJobs, seed
 
 from luthier.runtime import LuthierServer
 from through_api import client_of, running_server
@@ -62,6 +63,22 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
     with chromium.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB") as context:
         context.set_default_timeout(PATIENCE_MS)
         yield context
+
+
+@pytest.fixture(scope="session")
+def seeded(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LuthierServer, SeededJobs]]:
+    """A server without a worker, and jobs as if they had been trained."""
+    data = tmp_path_factory.mktemp("seeded")
+    with running_server(data, tiny_base, worker=False) as running:
+        yield running, seed(data, tiny_base)
+
+
+@pytest.fixture
+def managed(context: BrowserContext, seeded: tuple[LuthierServer, SeededJobs]) -> Iterator[Visit]:
+    """As `visit`, on the server without a worker."""
+    visit = Visit(context.new_page(), seeded[0].endpoint.base_url.removesuffix("/v1"))
+    yield visit
+    assert visit.problems == []
 
 
 @pytest.fixture

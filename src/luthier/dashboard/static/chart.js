@@ -65,9 +65,9 @@ export function Chart({ curves, smoothing, logX, logY, marks, zoomKey, range, on
     ]);
     /** @type {number | undefined} */
     let timer;
-    const settle = (/** @type {any} */ chart) => {
+    const settle = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => told.current(zoomOf(chart)), SETTLE_MS);
+      timer = setTimeout(() => plot.current && told.current(zoomOf(plot.current)), SETTLE_MS);
     };
     const bands = curves.map((curve, index) => ({ series: [index * 3 + 3, index * 3 + 2], fill: `${curve.color}22` }));
     // @ts-ignore: uPlot is a script of its own
@@ -77,11 +77,12 @@ export function Chart({ curves, smoothing, logX, logY, marks, zoomKey, range, on
       scales: { x: { time: false, distr: logX ? 3 : 1 }, y: { distr: logY ? 3 : 1 } },
       cursor: { drag: { x: true, y: false } },
       legend: { live: true },
-      hooks: {
-        draw: [(/** @type {any} */ chart) => drawMarks(chart, drawn.current, accent, text)],
-        setScale: [(/** @type {any} */ chart, /** @type {string} */ scale) => scale === "x" && settle(chart)],
-      },
+      hooks: { draw: [(/** @type {any} */ chart) => drawMarks(chart, drawn.current, accent, text)] },
     }, data, element);
+    // Only what the person does is told: a scale that this code sets must not come back as a wish.
+    const over = plot.current.over;
+    over.addEventListener("mousedown", () => document.addEventListener("mouseup", settle, { once: true }));
+    over.addEventListener("dblclick", settle);
     const observer = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
     observer.observe(element);
     return () => { clearTimeout(timer); observer.disconnect(); plot.current?.destroy(); plot.current = null; };
