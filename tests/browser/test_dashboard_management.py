@@ -196,7 +196,7 @@ def test_a_strangers_questions_are_answered_within_two_clicks(managed: Visit) ->
 SCREENS = {"jobs": "jobs", "job": "job/JOB", "file": "file/FILE", "model": "model/MODEL", "settings": "settings"}
 
 
-@pytest.mark.skipif("LUTHIER_SCREENSHOTS" not in os.environ, reason="LUTHIER_SCREENSHOTS names no folder")
+@pytest.mark.skipif("DASHBOARD_SCREENSHOTS" not in os.environ, reason="DASHBOARD_SCREENSHOTS names no folder")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_screenshots(managed: Visit, jobs: SeededJobs, scheme: str) -> None:
     values = {"JOB": jobs.done, "FILE": jobs.broken, "MODEL": MODEL}
@@ -204,7 +204,7 @@ def test_screenshots(managed: Visit, jobs: SeededJobs, scheme: str) -> None:
     for name, address in SCREENS.items():
         page = managed.open(re.sub("JOB|FILE|MODEL", lambda word: values[word[0]], address))
         page.wait_for_load_state("networkidle")
-        page.screenshot(path=Path(os.environ["LUTHIER_SCREENSHOTS"]) / f"{name}-{scheme}.png", full_page=True)
+        page.screenshot(path=Path(os.environ["DASHBOARD_SCREENSHOTS"]) / f"{name}-{scheme}.png", full_page=True)
 
 
 def test_a_job_is_deleted_with_what_it_trained(managed: Visit, jobs: SeededJobs) -> None:

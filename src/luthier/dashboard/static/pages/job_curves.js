@@ -116,11 +116,11 @@ export function Curves({ series, checkpoints, best, view }) {
   const whole = () => { setRange(null); setZoomKey(zoomKey + 1); };
   const check = (/** @type {string} */ label, /** @type {boolean} */ value, /** @type {(value: boolean) => void} */ set) =>
     html`<label class="check"><input type="checkbox" checked=${value} onChange=${() => set(!value)} /> ${t(label)}</label>`;
-  const edge = (/** @type {string} */ label, /** @type {0 | 1} */ end) => html`<label class="check">${t(label)} <input class="step" type="number" min="1" max=${last}
-    value=${range ? range[end] : end ? last : 1} onChange=${(/** @type {any} */ event) => {
-      const value = Math.min(last, Math.max(1, Math.round(Number(event.target.value)) || 1)), [first, final] = range ?? [1, last];
-      setRange(end ? [Math.min(first, value), value] : [value, Math.max(final, value)]);
-    }} /></label>`;
+  const edge = (/** @type {string} */ label, /** @type {0 | 1} */ end) => html`<${StepInput} label=${t(label)} last=${last} value=${range ? range[end] : end ? last : 1}
+    onStep=${(/** @type {number} */ step) => {
+      const [first, final] = range ?? [1, last];
+      setRange(end ? [Math.min(first, step), step] : [step, Math.max(final, step)]);
+    }} />`;
   const add = (/** @type {any} */ event) => {
     setOthers([...others, ...choices.filter((/** @type {any} */ other) => other.id === event.target.value)]);
     event.target.value = "";
@@ -143,6 +143,17 @@ export function Curves({ series, checkpoints, best, view }) {
         range=${range} onRange=${setRange} />
       <p class="muted hint">${t("zoomHint")}</p>` : html`<p class="empty">${t("noCurve")}</p>`}
     ${others.length > 0 && html`<${Differences} views=${[view, ...others]} />`}`;
+}
+
+/** A step that is typed; what is being typed outlives a new drawing of the page. @param {{ label: string, value: number, last: number, onStep: (step: number) => void }} props */
+function StepInput({ label, value, last, onStep }) {
+  const [typed, setTyped] = useState(/** @type {string | null} */ (null));
+  const finish = () => {
+    if (typed !== null) onStep(Math.min(last, Math.max(1, Math.round(Number(typed)) || 1)));
+    setTyped(null);
+  };
+  return html`<label class="check">${label} <input class="step" type="number" min="1" max=${last} value=${typed ?? value}
+    onInput=${(/** @type {any} */ event) => setTyped(event.target.value)} onChange=${finish} /></label>`;
 }
 
 /** @param {any} job */
