@@ -66,7 +66,7 @@ KNOWN_BASES = (
     KnownBase("google/gemma-3-270m-it", 268, "Gemma", _EUROPEAN, "luthier", 32_768),
     KnownBase("ibm-granite/granite-4.0-350m", 352, "Apache-2.0", f"{_ASIAN_TOO} cs nl", "hermes", 32_768,
               tried="architecture"),
-    KnownBase("LiquidAI/LFM2-350M", 354, "LFM-1.0", _ASIAN_TOO, "luthier", 32_768, rows="separate"),
+    KnownBase("LiquidAI/LFM2-350M", 354, "LFM-1.0", _ASIAN_TOO, "lfm2", 32_768, rows="separate"),
     KnownBase("Qwen/Qwen2.5-0.5B-Instruct", 494, "Apache-2.0", f"{_ASIAN_TOO} ru vi th", "hermes", 32_768),
     KnownBase("Qwen/Qwen3-0.6B", 596, "Apache-2.0", "*", "hermes", 40_960, reasoning=True),
     KnownBase("Qwen/Qwen3.5-0.8B", 853, "Apache-2.0", "*", "qwen3-xml", 262_144, reasoning=True, rows="separate"),
