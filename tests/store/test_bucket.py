@@ -227,10 +227,13 @@ def test_a_worker_that_has_lost_its_job_saves_nothing(open_store: Callable[..., 
 def test_a_data_folder_moves_into_a_bucket_once(open_store: Callable[..., Store], tmp_path: Path) -> None:
     earlier = open_store(used=None)
     file = put(earlier, b"content")
+    earlier.files.save_report(file.id, {"ok": True})
     job = earlier.jobs.create(**JOB)
     name = str(add_checkpoint(earlier, job.id, tmp_path, 1))
-    open_store()
-    there = open_store("b")
+    here, there = open_store(), open_store("b")
+    here.files.save_report(file.id, {"ok": False})  # a report has no checksum: it may be written again
+    assert there.files.report(file.id) == {"ok": False}
+    assert all(intact for _, intact in there.checksums.verify_all())
     assert there.files.path(file.id).read_bytes() == b"content"
     model = there.models.find(name)
     assert model is not None

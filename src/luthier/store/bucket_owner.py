@@ -9,14 +9,16 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Column, Table, insert, select, update
+from sqlalchemy import Column, Connection, Table, insert, select, update
 
 from luthier.language import say
+from luthier.store.blobs import FILES, UPLOADS
 from luthier.store.bucket import Bucket
-from luthier.store.checksums import record_checksum
+from luthier.store.checksums import record_checksum, recorded_contents
 from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.content import Content
 from luthier.store.database import Database, files, metadata, models
+from luthier.store.model_folders import MODELS
 from luthier.types.common import new_id
 from luthier.types.errors import LuthierError
 
@@ -32,15 +34,10 @@ bucket_owner = Table(
 )
 
 
-def bucket_url(database: Database) -> str | None:
-    """The bucket that holds the blobs; None for a data folder that holds them itself."""
-    with database.read() as connection:
-        return connection.scalar(select(bucket_owner.c.url))
-
-
 def require_folder(database: Database, data: Path) -> None:
     """Raises LuthierError for a data folder whose blobs are in a bucket."""
-    url = bucket_url(database)
+    with database.read() as connection:
+        url = connection.scalar(select(bucket_owner.c.url))
     if url:
         raise LuthierError(
             say(
@@ -73,17 +70,21 @@ def claim_bucket(database: Database, bucket: Bucket, data: Path) -> None:
                 f"{bucket.url} 是空的；{data} 的文件和模型存放在 {row.url}。请先复制所有对象。",
             )
         )
-    if row is None:
-        with database.write() as connection:
-            connection.execute(insert(bucket_owner).values(seq=1, id=new_id("store_"), url=bucket.url))
-    elif row.url != bucket.url:
-        with database.write() as connection:
-            connection.execute(update(bucket_owner).values(url=bucket.url))
+    with database.write() as connection:
+        database_id = _database_id(connection, bucket.url)
     if owner is None:
         _upload(database, bucket, data)
-        with database.read() as connection:
-            owner = connection.scalar(select(bucket_owner.c.id))
-        bucket.put_bytes(_OWNER, json.dumps({"id": owner}).encode())
+        bucket.put_bytes(_OWNER, json.dumps({"id": database_id}).encode())
+
+
+def _database_id(connection: Connection, url: str) -> str:
+    """The id by which buckets know the database; sets the address of its bucket."""
+    database_id: str | None = connection.scalar(select(bucket_owner.c.id))
+    if database_id is None:
+        database_id = new_id("store_")
+        connection.execute(insert(bucket_owner).values(seq=1, id=database_id, url=url))
+    connection.execute(update(bucket_owner).values(url=url))
+    return database_id
 
 
 def _upload(database: Database, bucket: Bucket, data: Path) -> None:
@@ -94,17 +95,18 @@ def _upload(database: Database, bucket: Bucket, data: Path) -> None:
     for path in paths:
         key = path.relative_to(data).as_posix()
         bucket.put(key, path)
-        if not key.startswith("uploads/"):
+        if key.startswith(f"{MODELS}/"):
             with database.write() as connection:
-                record_checksum(connection, key, Content.of(path))
+                if not recorded_contents(connection, key):
+                    record_checksum(connection, key, Content.of(path))
 
 
 def _blobs(database: Database, data: Path) -> Iterator[Path]:
     with database.read() as connection:
         file_ids, folders = connection.scalars(select(files.c.id)).all(), connection.scalars(select(models.c.adapter))
-        model_folders = [data / "models" / name for name in folders]
+        model_folders = [data / MODELS / name for name in folders]
     for file_id in file_ids:
-        yield from (data / "files").glob(f"{file_id}*")
-    yield from (path for path in (data / "uploads").glob("[!.]*") if path.is_file())
+        yield from (data / FILES).glob(f"{file_id}*")  # with its report
+    yield from (path for path in (data / UPLOADS).glob("[!.]*") if path.is_file())
     for folder in model_folders:
         yield from (path for path in folder.rglob("*") if path.is_file())
