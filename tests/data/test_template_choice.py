@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from luthier.cli import model_abilities
 from luthier.cli.model_abilities import abilities, ability_text
 from luthier.data.examples.example import Example
 from luthier.data.rendering.call_form import parse_answer
@@ -153,6 +154,17 @@ def test_a_stray_generation_mark_is_read(tmp_path: Path) -> None:
     assert "q" in Renderer(write_base(tmp_path / "b", template)).decode(
         Renderer(tmp_path / "b").prompt([{"role": "user", "content": "q"}])
     )
+
+
+def test_a_vocabulary_of_deepseeks_keeps_its_form_of_calls(tmp_path: Path) -> None:
+    """Its makers' templates write no definitions and lose calls."""
+    marks = ("calls▁begin", "calls▁end", "call▁begin", "call▁end", "sep")
+    special = (*MARKS, *(f"<｜tool▁{mark}｜>" for mark in marks))
+    renderer = Renderer(write_base(tmp_path / "base", ENDS_CONVERSATIONS, special))
+    assert (renderer.call_form.name, renderer.choice.lost) == ("deepseek", ("definition", "call"))
+    trained = trained_text(renderer, Example(conversation()[:3], TOOLS))
+    assert trained.startswith("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_price\n```json\n{")
+    assert model_abilities._calls(renderer.choice).startswith("deepseek, with a template of Luthier's")
 
 
 @pytest.mark.parametrize(

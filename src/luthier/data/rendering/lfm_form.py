@@ -98,14 +98,14 @@ class _Values(ValueGrammar):
         yield f'any_value: any_string | "True" | "False" | "None" | any_json\nany_json: %json {anything}'
 
     def string(self, text: str) -> str:
-        return f"'{escaped(text)}'"
+        return f"'{_escaped_string(text)}'"
 
     def structure_rules(self, rule: str, schema: dict[str, Any]) -> Iterator[str]:
         return argument_rules(rule, schema)
 
 
-def escaped(text: str) -> str:
-    """The text as it stands between the quotes of the form."""
+def _escaped_string(text: str) -> str:
+    """The text as it stands between quotation marks."""
     for char, written in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(char, written)
     return text
@@ -144,4 +144,4 @@ class UnescapedLfmForm(LfmForm):
     """For templates that write the strings of arguments as they are: they get them escaped."""
 
     def written_arguments(self, arguments: dict[str, Any], schema: Any) -> Any:
-        return {key: escaped(value) if isinstance(value, str) else value for key, value in arguments.items()}
+        return {key: _escaped_string(value) if isinstance(value, str) else value for key, value in arguments.items()}
