@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,16 @@ def test_a_backup_holds_what_was_committed_while_the_store_is_open(store: Store,
     restored = Store(tmp_path / "restored")
     assert [restored.files.path(file_id).read_bytes() for file_id in ids] == [b"%d" % number for number in range(5)]
     assert summary.missing == []
+
+
+@pytest.mark.parametrize("version", range(1, 4))
+def test_a_database_of_an_earlier_release_is_backed_up_before_it_is_migrated(tmp_path: Path, version: int) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with closing(sqlite3.connect(data / "luthier.db")) as connection:
+        dump = Path(__file__).parent / f"version_{version}.sql"
+        connection.executescript(dump.read_text(encoding="utf-8"))
+    assert f"files/file-of-version-{version}" in back_up(data, tmp_path / "backup").missing
 
 
 def test_every_row_of_a_backup_has_its_bytes_while_files_come_and_go(store: Store, tmp_path: Path) -> None:

@@ -206,7 +206,8 @@ def _state(path: Path) -> tuple[int, int]:
 def _missing_blobs(folder: Path) -> list[str]:
     """None where blobs are in a bucket, of which the data folder holds copies."""
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
-        if connection.execute("SELECT 1 FROM bucket_owner").fetchone():
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}  # of any release
+        if "bucket_owner" in tables and connection.execute("SELECT 1 FROM bucket_owner").fetchone():
             return []
         file_ids = [row[0] for row in connection.execute("SELECT id FROM files")]
         adapters = [row[0] for row in connection.execute("SELECT adapter FROM models")]
