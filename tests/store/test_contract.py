@@ -52,6 +52,12 @@ def test_sizes_and_times_have_64_bits(store: Store) -> None:
     assert store.jobs.get(job.id).trained_tokens == BIG
 
 
+def test_a_flag_in_a_column_of_numbers_is_a_number(store: Store) -> None:
+    options = {"against": [], "definitions": [], "limit": None, "max_tokens": None}
+    created = store.evaluations.create(model="m", validation_file="file-1", functions=True, **options)
+    assert store.evaluations.retrieve(created.id).functions == 1
+
+
 def test_texts_that_a_database_cannot_keep_are_cleaned(store: Store) -> None:
     job = store.jobs.create(**JOB)
     store.jobs.record(job.id, Event(UNSTORABLE, data={"text": "\0", "numbers": [1.5, float("nan"), -float("inf")]}))

@@ -5,9 +5,20 @@ their bytes. On PostgreSQL INTEGER has 32 bits, VARCHAR(n) refuses a longer text
 punctuation.
 """
 
-from sqlalchemy import BigInteger, Integer, String, Text
+from sqlalchemy import BigInteger, Dialect, Integer, String, Text, TypeDecorator
 
-Int64 = BigInteger().with_variant(Integer(), "sqlite")  # INTEGER, which an autoincrement key has to be
+
+class _BigInt(TypeDecorator[int]):
+    """BIGINT that takes a bool as 0 or 1, as SQLite does."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return int(value) if isinstance(value, bool) else value
+
+
+Int64 = _BigInt().with_variant(Integer(), "sqlite")  # INTEGER, which an autoincrement key has to be
 LongText = Text().with_variant(Text(collation="C"), "postgresql")
 
 

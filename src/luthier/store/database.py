@@ -42,7 +42,7 @@ refuse_when_busy: ContextVar[bool] = ContextVar("refuse_when_busy", default=Fals
 
 def key_columns() -> tuple[Column[int], Column[str]]:
     """The order of creation, by which pages go, and the id that clients see."""
-    number = Column("seq", Int64, primary_key=True, autoincrement=True)
+    number: Column[int] = Column("seq", Int64, primary_key=True, autoincrement=True)
     return number, Column("id", short_text(64), unique=True, nullable=False)
 
 
