@@ -4,6 +4,7 @@ OpenAI wrote the suites for a mock that checks types alone. Their ids are litera
 exist; and a few of their values no server can obey, which become legal ones. Nothing else is touched.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -204,13 +205,15 @@ class Mapping:
                 made[rule.field] = getattr(self._seeds, rule.becomes) if rule.seed else rule.becomes
         return {field: value for field, value in made.items() if value is not REMOVED}
 
-    def answer(self, method: str, path: str, answer: dict[str, Any]) -> dict[str, Any]:
-        """The body of an answer; `path` as the suite sent it."""
+    def answer(self, method: str, path: str, content: bytes) -> bytes:
+        """The content of an answer; `path` as the suite sent it."""
         for index, (of, pattern, field, becomes, _why) in enumerate(ANSWERS):
-            if of == method and re.fullmatch(pattern, path) and answer.get(field, "") is None:
-                self.used[f"answer {index}"] += 1
-                answer = {**answer, field: becomes}
-        return answer
+            if of == method and re.fullmatch(pattern, path):
+                body = json.loads(content)
+                if body.get(field, becomes) is None:
+                    self.used[f"answer {index}"] += 1
+                    return json.dumps({**body, field: becomes}).encode()
+        return content
 
 
 def table(used: Counter[str]) -> Iterator[str]:

@@ -31,10 +31,7 @@ def mapped(url: str, seeds: Seeds, mapping: Mapping) -> Iterator[str]:
             found = server.request(method, path, **asked)
             seeds.after(found)
             kept = {key: value for key, value in found.headers.items() if key not in _OWN}
-            content = found.content
-            if found.is_success and kept.get("content-type") == "application/json":
-                content = json.dumps(mapping.answer(method, sent, found.json())).encode()
-            return Response(content, found.status_code, kept)
+            return Response(mapping.answer(method, sent, found.content), found.status_code, kept)
 
         async def route(request: Request) -> Response:
             path = request.url.path.removeprefix("/v1")

@@ -196,8 +196,8 @@ class Seeds:
 
     @cached_property
     def failed_run(self) -> str:
-        """With an error: the suites' types have one on every run."""
-        file = self._client.files.create(file=("items.jsonl", b"{}"), purpose="evals").id
+        """With an error: the suites' types have one on every run, and no file with the purpose `evals`."""
+        file = self._client.files.create(file=("items.jsonl", b"{}"), purpose="user_data").id
         source = {"type": "jsonl", "source": {"type": "file_id", "id": file}}
         return self._ended(self.failed_eval, self._client.evals.runs.create(self.failed_eval, data_source=source).id)
 
