@@ -38,6 +38,7 @@ POLL_EVERY_S, CHATS_PER_S, UPLOADS_PER_S = 5.0, 4, 1
 MODEL = "gpt-3.5-turbo"
 CONTENT = b"".join(b'{"line": %d}\n' % line for line in range(2000))
 WARM_UP_S = 10.0
+PREFIX_CACHE_BYTES = 8_000_000  # a cache that still fills looks like growth, and this one is soon full
 Send = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
 
 
@@ -164,8 +165,9 @@ def main() -> None:
     for training in options.training:
         with tempfile.TemporaryDirectory() as scratch:
             base = options.base or make_tiny_base(Path(scratch) / "tiny")
+            settings = {"LUTHIER_BASE": str(base), "LUTHIER_PREFIX_CACHE_BYTES": str(PREFIX_CACHE_BYTES)}
             with (
-                serve_process(Path(scratch) / "data", {"LUTHIER_BASE": str(base)}) as (client, pid),
+                serve_process(Path(scratch) / "data", settings) as (client, pid),
                 job(client, runs=training == "beside") as job_id,
             ):
                 result = results[training] = asyncio.run(measure(client, pid, job_id, options))
