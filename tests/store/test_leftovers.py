@@ -76,7 +76,7 @@ def test_a_checkpoint_goes_only_if_nothing_refers_to_it(store: Store, tmp_path: 
     unused, shared, evaluated, continued, aliased, final = (a_checkpoint(store, job, step) for step in range(1, 7))
     end(store, job, final)
     store.permissions.create(shared, ["proj_other"])
-    values = {"against": [], "functions": True, "definitions": ["none"], "validation_file": "file-1"}
+    values = {"against": [], "functions": 1, "definitions": ["none"], "validation_file": "file-1"}
     store.evaluations.create(model=evaluated, **values)
     a_job(store, parent=continued)
     leftovers = _find(store, tmp_path, f"upstream:|{aliased}")
