@@ -67,7 +67,25 @@ def test_leases_of_dead_workers_end_and_those_of_live_ones_do_not(store: Store, 
     store.release_dead_workers()
     assert store.jobs.queue.heartbeat(jobs[0], f"{live}/validating_files") == "validating_files"
     assert store.jobs.claim("new", "validating_files").id == jobs[1]
-    assert [path.stem for path in (tmp_path / "workers").iterdir()] == [live]
+    assert [path.stem for path in (tmp_path / "workers").rglob("*.lock")] == [live]
     store.workers.unregister(live)
-    assert not any((tmp_path / "workers").iterdir())
+    assert not any((tmp_path / "workers").rglob("*.lock"))
+    other.close()
+
+
+def test_a_lock_that_another_machine_cannot_see_costs_no_worker_its_lease(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that passes no locks on, every lock of another machine looks free."""
+    if not store.is_shared:
+        return
+    worker = store.workers.register()
+    store.workers._own[worker].release()
+    store.jobs.create(**JOB)
+    claimed = store.jobs.claim(f"{worker}/queued", "validating_files")
+    assert claimed
+    monkeypatch.setattr("luthier.store.machine_id", lambda: "another")
+    other = Store(tmp_path)
+    other.release_dead_workers()
+    assert other.jobs.queue.heartbeat(claimed.id, claimed.owner) == "validating_files"
     other.close()

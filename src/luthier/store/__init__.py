@@ -46,7 +46,7 @@ from luthier.store.stored_completions import StoredCompletions
 from luthier.store.uploads import Uploads
 from luthier.store.webhooks import StoredEndpoint, Webhooks
 from luthier.store.work_queue import LeasedTable
-from luthier.store.worker_locks import WorkerLocks
+from luthier.store.worker_locks import WorkerLocks, machine_id
 from luthier.types.errors import LuthierError, NotFoundError
 
 __all__ = [
@@ -103,7 +103,7 @@ class Store(CommonParts):
         self.models = Models(self._database, ModelFolders(self._database, self.models_folder, bucket))
         self.stored_completions = StoredCompletions(self._database)
         self.responses = Responses(self._database)
-        self.workers = WorkerLocks(folder / "workers")
+        self.workers = WorkerLocks(folder / "workers" / (machine_id() if url else ""))
         try:
             if bucket:
                 claim_bucket(self._database, bucket, folder)

@@ -2,8 +2,12 @@
 
 Each worker of a data folder locks a file of its own while its process lives; the kernel releases the lock however the
 process ends. A lock that can be acquired belongs to a dead worker, whose leases can end before they expire.
+
+A shared folder may not pass locks on between machines, so each machine has a folder of its own there, and the leases of
+another machine's workers expire.
 """
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +16,15 @@ from filelock import FileLock, Timeout
 from luthier.types.common import new_id
 
 _SUFFIX = ".lock"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # one for containers and their host, which see each other's locks
+
+
+def machine_id() -> str:
+    """Of this machine since it started; its name where the kernel has no such id."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return socket.gethostname()
 
 
 class WorkerLocks:
