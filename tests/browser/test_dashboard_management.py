@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Dialog, Page, expect
 from seeded_jobs import BEST_STEP, MODEL, SeededJobs
 
 from luthier.runtime import LuthierServer
-from through_api import running_server
+from through_api import client_of, running_server
 
 pytestmark = pytest.mark.browser
 
@@ -147,6 +147,24 @@ def test_two_checkpoints_side_by_side_and_kept_prompts(managed: Visit, jobs: See
     managed.open("playground")
     page.get_by_role("combobox", name="Kept prompts").select_option("0")
     expect(page.get_by_label("Message", exact=True)).to_have_value("say 5")
+
+
+def test_evals_with_their_runs(managed: Visit, seeded: tuple[LuthierServer, SeededJobs]) -> None:
+    api = client_of(seeded[0])
+    schema = {"type": "object", "properties": {"answer": {"type": "string"}}}
+    check = {"type": "string_check", "name": "exact", "operation": "eq", "reference": "{{item.answer}}"}
+    created = api.evals.create(
+        name=f"weather {INJECTED}",
+        data_source_config={"type": "custom", "item_schema": schema, "include_sample_schema": True},
+        testing_criteria=[{**check, "input": "{{sample.output_text}}"}],  # type: ignore[list-item]
+    )
+    items = {"type": "file_content", "content": [{"item": {"answer": "five"}}]}
+    prompt = {"type": "template", "template": [{"role": "user", "content": "two and three"}]}
+    source = {"type": "completions", "model": "gpt-4o-mini", "input_messages": prompt, "source": items}
+    api.evals.runs.create(created.id, name="first run", data_source=source)  # type: ignore[arg-type]
+    page = managed.open("evaluations")
+    expect(page.get_by_text(f"weather {INJECTED}")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("first run.*queued"))).to_be_visible()
 
 
 def test_keys_are_made_and_end_on_the_settings_page(context: BrowserContext, tiny_base: Path, tmp_path: Path) -> None:
