@@ -18,6 +18,8 @@ from luthier.store.backup import DATABASE, back_up
 from luthier.types.errors import LuthierError
 from store.test_store import put
 
+pytestmark = pytest.mark.sqlite
+
 _PAGE_BYTES = 4096
 
 
