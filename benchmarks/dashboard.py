@@ -21,17 +21,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from sqlalchemy import insert, update
+from sqlalchemy import create_engine, insert, update
 
 from luthier.runtime import LuthierServer
 from luthier.settings import Settings
 from luthier.store import Store
-from luthier.store.database import Database, events, jobs
+from luthier.store.database import events, jobs
 from luthier.types.common import now
 
 JOBS, STEPS = 1_000, 100_000
 _INSERTED_AT_ONCE = 10_000
-_FIRST_LOAD_S = 8.0  # in which viewers start and load their pages whole
 
 
 def fill(data: Path) -> str:
@@ -48,15 +47,15 @@ def fill(data: Path) -> str:
             suffix=f"job-{number}", seed=1, method=method, integrations=[], metadata={"team": f"team-{number % 7}"},
         ).id  # fmt: skip
     store.close()
-    database = Database(data / "luthier.db")
-    with database.write() as connection:
+    engine = create_engine(f"sqlite:///{data / 'luthier.db'}")
+    with engine.begin() as connection:
         connection.execute(update(jobs).where(jobs.c.id != job_id).values(status="succeeded", finished_at=now()))
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(status="running"))
     for first in range(1, STEPS + 1, _INSERTED_AT_ONCE):
         rows = [_metrics(job_id, step) for step in range(first, first + _INSERTED_AT_ONCE)]
-        with database.write() as connection:
+        with engine.begin() as connection:
             connection.execute(insert(events), rows)
-    database.close()
+    engine.dispose()
     return job_id
 
 
@@ -71,8 +70,8 @@ def _metrics(job_id: str, step: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def viewer(root: str, job_id: str | None, ends_at: float) -> None:
-    """Sends the requests of an open page until `ends_at`: of the list, or of a job."""
+def viewer(root: str, job_id: str | None, seconds: float, loaded: threading.Barrier) -> None:
+    """Loads a page, of the list or of a job, and once all have sends the requests of an open one for `seconds`."""
     with httpx.Client(base_url=f"{root}/v1", timeout=60, trust_env=False) as http:
         last = http.get(f"/luthier/jobs/{job_id}/metrics", params={"points": 1200}) if job_id else None
         after = max((series["step"][-1] for series in last.json()["series"].values()), default=0) if last else 0
@@ -81,6 +80,8 @@ def viewer(root: str, job_id: str | None, ends_at: float) -> None:
             path = f"/luthier/jobs/{job_id}"
             calls = [(path, 2.0), (f"{path}/metrics?points=1200&after={after}", 2.0), (f"{path}/events?limit=200", 3.0),
                      (f"/fine_tuning/jobs/{job_id}/checkpoints?limit=100", 5.0)]  # fmt: skip
+        loaded.wait()
+        ends_at = time.monotonic() + seconds
         due = [(time.monotonic() + number * 0.3, path, period) for number, (path, period) in enumerate(calls)]
         while time.monotonic() < ends_at:
             due.sort()
@@ -92,8 +93,8 @@ def viewer(root: str, job_id: str | None, ends_at: float) -> None:
 
 def view(root: str, job_id: str | None, viewers: int, seconds: float) -> None:
     """That many viewers at once, in a process of their own, whose CPU time does not count."""
-    ends_at = time.monotonic() + seconds
-    threads = [threading.Thread(target=viewer, args=(root, job_id, ends_at)) for _ in range(viewers)]
+    loaded = threading.Barrier(viewers, action=lambda: print("loaded", flush=True))
+    threads = [threading.Thread(target=viewer, args=(root, job_id, seconds, loaded)) for _ in range(viewers)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -103,8 +104,9 @@ def view(root: str, job_id: str | None, viewers: int, seconds: float) -> None:
 def share_per_viewer(root: str, job_id: str | None, viewers: int, seconds: float) -> float:
     """The CPU time that this process, which holds the server, takes for one viewer, as a share of a core."""
     command = [sys.executable, __file__, "--view", root, job_id or "", "--viewers", str(viewers)]
-    process = subprocess.Popen([*command, "--seconds", str(seconds + _FIRST_LOAD_S)])
-    time.sleep(_FIRST_LOAD_S)
+    process = subprocess.Popen([*command, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()  # every viewer has loaded its page whole
     cpu, begun = time.process_time(), time.monotonic()
     process.wait()
     return (time.process_time() - cpu) / (time.monotonic() - begun) / viewers
