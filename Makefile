@@ -56,7 +56,7 @@ test-postgres: setup
 
 # The image of deploy/Dockerfile; as root, minutes, and 8 GB of disk.
 test-container: setup
-	$(BIN)/python -m pytest -m container tests/container
+	$(BIN)/python -m pytest -m container -o faulthandler_timeout=0 tests/container
 
 .PHONY: crashtest fuzz
 
