@@ -63,7 +63,9 @@ class JobMetrics:
         with self._database.read() as connection:
             last = _last_step(connection, job_id)
             last = last if until is None else min(last, until)
-            width = max(1, -(-(last - after) // points))
+            if last - after <= points:  # as a page asks that watches a job
+                return _every_step(connection, job_id, range(after, last))
+            width = -(-(last - after) // points)
             columns = {name: _bucketed(connection, job_id, name, range(after, last), width) for name in SERIES}
         return {name: series for name, series in columns.items() if series.step}
 
@@ -100,6 +102,20 @@ def _spread(last: int, points: int) -> list[int]:
     if last <= points:
         return list(range(1, last + 1))
     return sorted({1 + round(index * (last - 1) / (points - 1)) for index in range(points)})
+
+
+def _every_step(connection: Connection, job_id: str, steps: range) -> dict[str, Series]:
+    """One query for all metrics. `steps` as for `_bucketed`."""
+    within = events.c.job_id == job_id, events.c.step > steps.start, events.c.step <= steps.stop
+    rows = connection.execute(select(events.c.step, events.c.data).where(*within).order_by(events.c.step)).all()
+    measured = {
+        name: [(step, float(data[name])) for step, data in rows if data.get(name) is not None] for name in SERIES
+    }
+    return {
+        name: Series([step for step, _ in points], *([value for _, value in points] for _ in range(3)))
+        for name, points in measured.items()
+        if points
+    }
 
 
 def _bucketed(connection: Connection, job_id: str, name: str, steps: range, width: int) -> Series:
