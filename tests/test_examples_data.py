@@ -35,20 +35,20 @@ def problems(name: str, arguments: object) -> list[str]:
     if not isinstance(arguments, dict):
         return ["arguments are not an object"]
     schema = SCHEMAS[name]
-    found = [f"{key} is missing" for key in schema["required"] if key not in arguments]
+    match = [f"{key} is missing" for key in schema["required"] if key not in arguments]
     for key, value in arguments.items():
         rule = schema["properties"].get(key)
         if rule is None:
-            found.append(f"{key} is not a parameter")
+            match.append(f"{key} is not a parameter")
         elif type(value) is not TYPES[rule["type"]]:
-            found.append(f"{key} is not of type {rule['type']}")
+            match.append(f"{key} is not of type {rule['type']}")
         elif "enum" in rule and value not in rule["enum"]:
-            found.append(f"{key} is not one of the allowed values")
+            match.append(f"{key} is not one of the allowed values")
         elif "minimum" in rule and value < rule["minimum"]:
-            found.append(f"{key} is below {rule['minimum']}")
+            match.append(f"{key} is below {rule['minimum']}")
         elif "maximum" in rule and value > rule["maximum"]:
-            found.append(f"{key} is above {rule['maximum']}")
-    return found
+            match.append(f"{key} is above {rule['maximum']}")
+    return match
 
 
 def plain(sentence: str) -> str:
@@ -193,8 +193,8 @@ def test_smart_home_values_recur_in_different_combinations() -> None:
             if isinstance(value, str):
                 other = next(v for k, v in arguments.items() if k != key)
                 partners.setdefault((name, key, value), set()).add(other)
-    least = {seen: 2 if seen[0] == "lock_door" else 3 for seen in partners}
-    assert [seen for seen, others in partners.items() if len(others) < least[seen]] == []
+    least = {observed: 2 if observed[0] == "lock_door" else 3 for observed in partners}
+    assert [observed for observed, others in partners.items() if len(others) < least[observed]] == []
 
 
 def test_finance_set() -> None:
@@ -231,14 +231,14 @@ def test_held_out_leave_letters_share_no_value_with_those_learnt() -> None:
     """No value or small talk of one file is in the other, so that no right call was learnt by heart; the wordings are
     the same, so that nothing else is measured."""
     learnt, held_out = (json.loads(path.read_text(encoding="utf-8")) for path in LEAVE_LETTERS)
-    values, others = (one["values"]["write_leave_letter"] for one in (learnt, held_out))
+    values, others = (entry["values"]["write_leave_letter"] for entry in (learnt, held_out))
     assert list(values) == list(others) == ["name", "dept", "position", "reason", "days"]
-    for key, known in values.items():
-        assert len(set(known)) == len(known) > len(set(others[key])) == len(others[key]) >= 10, key
-        assert set(known).isdisjoint(others[key]), key
+    for key, names in values.items():
+        assert len(set(names)) == len(names) > len(set(others[key])) == len(others[key]) >= 10, key
+        assert set(names).isdisjoint(others[key]), key
     assert learnt["phrasings"] == held_out["phrasings"]
-    asked, unseen = ({pair["user"] for pair in one["no_call"]} for one in (learnt, held_out))
-    assert asked.isdisjoint(unseen)
+    body, unseen = ({pair["user"] for pair in entry["no_call"]} for entry in (learnt, held_out))
+    assert body.isdisjoint(unseen)
 
 
 def test_chinese_smart_home_arguments_follow_from_the_sentence() -> None:

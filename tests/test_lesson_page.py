@@ -55,19 +55,19 @@ PARTS = re.compile("|".join(DIFFERS))
 def steps() -> Iterator[tuple[str, str, str]]:
     """Each block of commands, in bash or python, with the text that the page shows after it."""
     blocks = FENCED.findall(PAGES[0].read_text(encoding="utf-8"))
-    for (kind, code), (after, shown) in pairwise([*blocks, ("", "")]):
+    for (kind, code), (after, output) in pairwise([*blocks, ("", "")]):
         if kind == "bash" or (kind == "python" and after == "text"):
-            yield kind, code, shown if after == "text" else ""
+            yield kind, code, output if after == "text" else ""
 
 
 def pattern(line: str) -> str:
     """What a line of the page stands for."""
-    made, at = "", 0
+    result, at = "", 0
     for part in PARTS.finditer(line):
-        made += re.escape(line[at : part.start()])
-        made += next(may for it, may in DIFFERS.items() if re.fullmatch(it, part[0]))
+        result += re.escape(line[at : part.start()])
+        result += next(may for it, may in DIFFERS.items() if re.fullmatch(it, part[0]))
         at = part.end()
-    return made + re.escape(line[at:])
+    return result + re.escape(line[at:])
 
 
 class Reader:
@@ -108,10 +108,10 @@ class Reader:
             if line.strip() in ("", "…") or line.startswith("•") or pattern(line.strip()) == last:
                 continue
             last = pattern(line.strip())
-            found = [re.fullmatch(pattern(line.strip()), other.strip()) for other in lines[at:]]
-            place = next((place for place, match in enumerate(found) if match), None)
+            matches = [re.fullmatch(pattern(line.strip()), other.strip()) for other in lines[at:]]
+            place = next((place for place, match in enumerate(matches) if match), None)
             assert place is not None, f"{line!r} is on the page and not in:\n{said}"
-            self.ids |= dict(zip(re.findall(ID, line), found[place].groups(), strict=True))
+            self.ids |= dict(zip(re.findall(ID, line), matches[place].groups(), strict=True))
             at += place + 1
 
 
@@ -183,19 +183,19 @@ def test_what_the_test_makes_smaller_is_on_the_page() -> None:
 def test_the_calls_shown_are_those_of_the_example() -> None:
     program = (ROOT / "examples" / "finance.py").read_text(encoding="utf-8")
     blocks = FENCED.findall(PAGES[0].read_text(encoding="utf-8"))
-    (shown,) = [code for (kind, code), (after, _) in pairwise(blocks) if kind == "python" and after != "text"]
-    assert [line for line in shown.splitlines() if line.strip() not in program] == []
+    (output,) = [code for (kind, code), (after, _) in pairwise(blocks) if kind == "python" and after != "text"]
+    assert [line for line in output.splitlines() if line.strip() not in program] == []
 
 
 def test_its_commands_say_what_it_shows(tiny_base: Path, tmp_path: Path) -> None:
     reader = Reader(smaller=True)
     with classroom(tmp_path, str(tiny_base)):
-        for kind, code, shown in steps():
-            reader.finds(shown, reader.does(kind, code))
+        for kind, code, output in steps():
+            reader.finds(output, reader.does(kind, code))
         screens = chinese_screens(reader)
     assert len(reader.ids) > 3, "each command went on with what the one before it made"
     (tmp_path / "screens.zh.txt").write_text("\n".join(f"$ {line}\n{text}" for line, text in screens.items()))
-    assert {line: found for line, text in screens.items() if (found := english_sentences(text))} == {}
+    assert {line: match for line, text in screens.items() if (match := english_sentences(text))} == {}
 
 
 if __name__ == "__main__":

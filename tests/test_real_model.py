@@ -31,8 +31,8 @@ def client(running: LuthierServer) -> OpenAI:
     return client_of(running).with_options(timeout=900)
 
 
-def _run_job(client: OpenAI, lines: list[dict], **given):
-    return finished(client, client.fine_tuning.jobs.create(training_file=upload(client, lines), **given).id)
+def _run_job(client: OpenAI, lines: list[dict], **parameters):
+    return finished(client, client.fine_tuning.jobs.create(training_file=upload(client, lines), **parameters).id)
 
 
 def _read(path: Path) -> list[dict]:
@@ -52,9 +52,9 @@ def test_the_finance_example_runs_as_it_stands(running: LuthierServer) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    said = done.stdout
-    assert "errors found: none" in said
-    assert "gpt-3.5-turbo-0125" in said
+    output = done.stdout
+    assert "errors found: none" in output
+    assert "gpt-3.5-turbo-0125" in output
     order = [
         "status: validating_files",
         "Created fine-tuning job: ftjob-",
@@ -72,10 +72,10 @@ def test_the_finance_example_runs_as_it_stands(running: LuthierServer) -> None:
         "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy",
         "ChatCompletionMessage(content=",
     ]
-    places = [said.find(part) for part in order[1:]]
+    places = [output.find(part) for part in order[1:]]
     assert -1 not in places, order[1 + places.index(-1)]
     assert places == sorted(places)
-    losses = [float(loss) for loss in re.findall(r"Step \d+/50: training loss=(\d+\.\d+)", said)]
+    losses = [float(loss) for loss in re.findall(r"Step \d+/50: training loss=(\d+\.\d+)", output)]
     assert len(losses) == 50
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
@@ -93,8 +93,8 @@ def test_a_job_learns_word_for_word(client: OpenAI) -> None:
     )
     right = {"base": 0, "tuned": 0}
     for example in examples:
-        *asked, wanted = example["messages"]
+        *dialogue, target = example["messages"]
         for who, model in (("base", "gpt-4o-mini"), ("tuned", job.fine_tuned_model)):
-            answer = client.chat.completions.create(model=model, messages=asked, temperature=0, max_tokens=16)
-            right[who] += answer.choices[0].message.content == wanted["content"]
+            answer = client.chat.completions.create(model=model, messages=dialogue, temperature=0, max_tokens=16)
+            right[who] += answer.choices[0].message.content == target["content"]
     assert right == {"base": 0, "tuned": len(examples)}

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from source_tree import FILES, PACKAGE, nodes
 
 ROOT = Path(__file__).parents[1]
@@ -63,8 +65,10 @@ def _names(path: Path) -> Iterator[str]:
             yield node.id if isinstance(node, ast.Name) else node.attr
 
 
-def test_names_say_what_a_thing_is() -> None:
-    names = Counter(name.strip("_") for path in FILES for name in _names(path))
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "examples"])
+def test_names_say_what_a_thing_is(folder: str) -> None:
+    files = FILES if folder == "src" else sorted((ROOT / folder).rglob("*.py"))
+    names = Counter(name.strip("_") for path in files for name in _names(path))
     del names["self"], names["cls"]
     pointing = {name: names[name] for name in POINTING if names[name]}
     assert sum(pointing.values()) <= MAX_SHARE * names.total(), pointing

@@ -37,6 +37,6 @@ def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
 
 
 def test_options_are_read_once_and_in_order() -> None:
-    asked = job_options.parse({"luthier:targets": " v_proj,q_proj, v_proj", "luthier:rank": "4", "team": "a"})
-    assert (asked.targets, asked.rank, asked.alpha, asked.tuning) == ("v_proj,q_proj", 4, None, "lora")
+    body = job_options.parse({"luthier:targets": " v_proj,q_proj, v_proj", "luthier:rank": "4", "team": "a"})
+    assert (body.targets, body.rank, body.alpha, body.tuning) == ("v_proj,q_proj", 4, None, "lora")
     assert job_options.parse(None) == job_options.JobOptions()

@@ -24,8 +24,8 @@ PATIENCE_S = 900  # a busy machine may give a trainer next to nothing; a test th
 @contextmanager
 def running_server(data: Path, base: Path | str, **settings: object) -> Iterator[LuthierServer]:
     """A server and its worker on a free port, with `base` behind every name of OpenAI's."""
-    given = {"host": "127.0.0.1", "port": 0, "data": data, "base": str(base), **settings}
-    with LuthierServer(Settings(**given)) as running:
+    parameters = {"host": "127.0.0.1", "port": 0, "data": data, "base": str(base), **settings}
+    with LuthierServer(Settings(**parameters)) as running:
         yield running
 
 
@@ -47,8 +47,8 @@ def serve(data: Path, base: Path, log: Path, *flags: str) -> tuple[subprocess.Po
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.1)
-    found = json.loads(address.read_text())
-    return process, OpenAI(base_url=found["base_url"], api_key=found["api_key"], max_retries=2)
+    matches = json.loads(address.read_text())
+    return process, OpenAI(base_url=matches["base_url"], api_key=matches["api_key"], max_retries=2)
 
 
 def upload(client: OpenAI, lines: list[Any] | bytes = EXAMPLES, name: str = "train.jsonl") -> str:
@@ -56,10 +56,10 @@ def upload(client: OpenAI, lines: list[Any] | bytes = EXAMPLES, name: str = "tra
     return client.files.create(file=(name, io.BytesIO(content)), purpose="fine-tune").id
 
 
-def create(client: OpenAI, training_file: str, **given: Any):
-    hyperparameters = given.pop("hyperparameters", {"n_epochs": 2, "batch_size": 4})
-    given.setdefault("model", "gpt-3.5-turbo")
-    return client.fine_tuning.jobs.create(training_file=training_file, hyperparameters=hyperparameters, **given)
+def create(client: OpenAI, training_file: str, **parameters: Any):
+    hyperparameters = parameters.pop("hyperparameters", {"n_epochs": 2, "batch_size": 4})
+    parameters.setdefault("model", "gpt-3.5-turbo")
+    return client.fine_tuning.jobs.create(training_file=training_file, hyperparameters=hyperparameters, **parameters)
 
 
 def wait(client: OpenAI, job_id: str, until: Callable[[Any], bool] = lambda job: job.status in OVER):

@@ -54,8 +54,10 @@ def main() -> None:
 
 def _user_environment(home: Path) -> dict[str, str]:
     """The environment of a user with the empty home `home`: nothing of this clone and no settings of Luthier."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LUTHIER_", "PYTHON", "XDG_"))}
-    return kept | {"HOME": str(home), "LUTHIER_LANG": "en"}
+    remaining = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LUTHIER_", "PYTHON", "XDG_"))
+    }
+    return remaining | {"HOME": str(home), "LUTHIER_LANG": "en"}
 
 
 def _run(title: str, command: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> str:

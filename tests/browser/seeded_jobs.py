@@ -62,10 +62,10 @@ class _Seeder:
         folder.mkdir()
         (folder / "adapter_config.json").write_text("{}")
         metrics = {"step": step, "full_valid_loss": 2.5 + abs(step - BEST_STEP) / 30}
-        made = Event(f"Checkpoint created at step {step}")
+        result = Event(f"Checkpoint created at step {step}")
         self.store.models.add_checkpoint(
             self.store.jobs.get(job_id), name=name, step=step, metrics=metrics, source=folder, call_form=None,
-            event=made, keep=9,
+            event=result, keep=9,
         )  # fmt: skip
 
     def end(self, job_id: str, status: Any, message: str, **values: Any) -> None:

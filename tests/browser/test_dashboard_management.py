@@ -26,14 +26,14 @@ def jobs(seeded: tuple[LuthierServer, SeededJobs]) -> SeededJobs:
 
 def _answer(page: Page, text: str | None = None) -> list[str]:
     """Accepts the page's questions, with `text` where they ask for one; what they said."""
-    said: list[str] = []
+    message: list[str] = []
 
     def accept(dialog: Dialog) -> None:
-        said.append(dialog.message)
+        message.append(dialog.message)
         dialog.accept(text) if dialog.type == "prompt" and text is not None else dialog.accept()
 
     page.on("dialog", accept)
-    return said
+    return message
 
 
 def test_jobs_get_names_and_groups(managed: Visit) -> None:
@@ -181,10 +181,10 @@ def test_keys_are_made_and_end_on_the_settings_page(context: BrowserContext, tin
         assert secret.startswith("sk-")
         member = OpenAI(base_url=keyed.endpoint.base_url, api_key=secret, max_retries=0)
         member.models.list()
-        said = _answer(page)
+        message = _answer(page)
         keys.get_by_role("button", name="Revoke weather team").click()
         expect(keys.locator(".status.revoked")).to_be_visible()
-        assert "weather team" in said[0]
+        assert "weather team" in message[0]
         expect(page.get_by_text("none: jobs wait")).to_be_visible()
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
@@ -228,9 +228,9 @@ def test_screenshots(managed: Visit, jobs: SeededJobs, scheme: str) -> None:
 def test_a_job_is_deleted_with_what_it_trained(managed: Visit, jobs: SeededJobs) -> None:
     """The last test on these jobs."""
     page = managed.open(f"job/{jobs.done}")
-    said = _answer(page)
+    message = _answer(page)
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
-    assert f"{MODEL}:ckpt-step-{BEST_STEP}" in said[0]
+    assert f"{MODEL}:ckpt-step-{BEST_STEP}" in message[0]
     managed.open("models")
     expect(page.get_by_text("No fine-tuned models yet.")).to_be_visible()

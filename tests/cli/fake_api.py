@@ -75,7 +75,7 @@ class FakeAPI:
     base_url: str = ""
 
     def bodies(self, path: str) -> list[Any]:
-        return [body for method, asked, body in self.requests if method == "POST" and asked == path]
+        return [body for method, target, body in self.requests if method == "POST" and target == path]
 
     def add_file(self, file_id: str, name: str, content: bytes) -> dict[str, Any]:
         about = {"id": file_id, "object": "file", "bytes": len(content), "created_at": 1_700_000_000, "filename": name}
@@ -188,12 +188,12 @@ def parse_body(content_type: str, raw: bytes) -> Any:
     if not content_type.startswith("multipart/"):
         return json.loads(raw) if raw else None
     form = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + raw)
-    found: dict[str, Any] = {}
+    matches: dict[str, Any] = {}
     for part in form.walk():
         name, content = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
         if name and isinstance(content, bytes):
-            found[str(name)] = (part.get_filename(), content) if part.get_filename() else content.decode()
-    return found
+            matches[str(name)] = (part.get_filename(), content) if part.get_filename() else content.decode()
+    return matches
 
 
 def handler(api: FakeAPI) -> type[BaseHTTPRequestHandler]:

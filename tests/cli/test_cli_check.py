@@ -41,9 +41,9 @@ def test_one_code_with_two_severities_is_two_groups(tmp_path: Path) -> None:
     path.write_text(
         "".join(f'{{"messages": [{{"role": "user", "content": "{n}"}}, {call}, {empty}]}}\n' for n in range(12))
     )
-    shown = run("check", path).stdout
-    assert "12 errors, 12 warnings" in shown
-    assert shown.count("missing_content  ×12") == 2
+    output = run("check", path).stdout
+    assert "12 errors, 12 warnings" in output
+    assert output.count("missing_content  ×12") == 2
 
 
 def test_the_validation_file_counts_and_may_be_small(train: Path, broken: Path, tmp_path: Path) -> None:

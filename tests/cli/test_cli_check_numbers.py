@@ -61,8 +61,8 @@ def test_show_marks_what_is_trained(file: Path, tiny_base: Path) -> None:
     assert "Q1?" in result.stdout
     assert "assistant\n⟦债券 1<|im_end|>⟧" in result.stdout
     assert "Line 2" in result.stderr
-    shown = json.loads(run("check", file, "--base", tiny_base, "--show", 2, "--json").stdout)
-    trained = [token for token, weight in zip(shown["tokens"], shown["weights"], strict=True) if weight]
+    output = json.loads(run("check", file, "--base", tiny_base, "--show", 2, "--json").stdout)
+    trained = [token for token, weight in zip(output["tokens"], output["weights"], strict=True) if weight]
     assert trained[-1] == "<|im_end|>"
     assert len(trained) == len("债券 1".encode()) + 1
     assert run("check", file, "--base", tiny_base, "--show", 13).exit_code == 2
@@ -70,9 +70,9 @@ def test_show_marks_what_is_trained(file: Path, tiny_base: Path) -> None:
 
 def test_show_in_colour(file: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    shown = run("check", file, "--base", tiny_base, "--show", 1).stdout
-    assert "⟦" not in shown
-    assert "\x1b[1;32m债券 0" in shown
+    output = run("check", file, "--base", tiny_base, "--show", 1).stdout
+    assert "⟦" not in output
+    assert "\x1b[1;32m债券 0" in output
 
 
 @pytest.mark.parametrize("text", ["", "one two  three\n four ", "债券 和 <|endoftext|> 贷款 ", "½\0\n\n  x"])

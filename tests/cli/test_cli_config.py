@@ -38,9 +38,9 @@ def test_a_faulty_file_is_one_message(config: Path, text: str, names: str) -> No
 def test_config_path_and_show(config: Path) -> None:
     assert run("config", "path").stdout.strip() == str(config)
     config.write_text('port = 8001\napi_keys = ["secret"]\n')
-    shown = run("config", "show").stdout
-    assert "8001" in shown
-    assert "secret" not in shown
+    output = run("config", "show").stdout
+    assert "8001" in output
+    assert "secret" not in output
     assert json.loads(run("config", "show", "--json").stdout)["port"] == 8001
 
 

@@ -49,25 +49,25 @@ def measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[s
 
 
 def test_tokens_money_and_time(file: Path, tiny_base: Path, measurements: list[list[str]]) -> None:
-    made = json.loads(run("estimate", file, "--base", tiny_base, "--epochs", 10, "--json").stdout)
+    result = json.loads(run("estimate", file, "--base", tiny_base, "--epochs", 10, "--json").stdout)
     checked = json.loads(run("check", file, "--base", tiny_base, "--json").stdout)["files"][0]["numbers"]
-    assert made["tokens"] == checked["total_tokens"]
-    assert made["trained_tokens"] == 10 * made["tokens"]
-    assert made["here"]["seconds"] == pytest.approx(made["trained_tokens"] / 100)
-    assert made["here"]["disk_bytes"] == 4 * 1000 + 3000 + 2 * file.stat().st_size
-    assert made["openai_tokens"] == checked["openai"]["total"]
-    billed = made["openai_tokens"] * 10
-    assert made["openai"]["usd"]["gpt-4o-mini"] == pytest.approx(billed * 3 / 1e6)
-    assert made["openai"]["lesson_usd"] == pytest.approx(billed * 0.016 / 1000)
-    assert made["openai"]["until"] == "2027-01-06"
+    assert result["tokens"] == checked["total_tokens"]
+    assert result["trained_tokens"] == 10 * result["tokens"]
+    assert result["here"]["seconds"] == pytest.approx(result["trained_tokens"] / 100)
+    assert result["here"]["disk_bytes"] == 4 * 1000 + 3000 + 2 * file.stat().st_size
+    assert result["openai_tokens"] == checked["openai"]["total"]
+    billed = result["openai_tokens"] * 10
+    assert result["openai"]["usd"]["gpt-4o-mini"] == pytest.approx(billed * 3 / 1e6)
+    assert result["openai"]["lesson_usd"] == pytest.approx(billed * 0.016 / 1000)
+    assert result["openai"]["until"] == "2027-01-06"
 
 
 def test_the_machine_is_measured_once(file: Path, tiny_base: Path, measurements: list[list[str]]) -> None:
     for _ in range(2):
-        shown = run("estimate", file, "--base", tiny_base)
-        assert shown.exit_code == 0
-        assert "100.0 tokens/s by 1 measurement" in shown.stdout
-        assert "over 5 steps, load 0.1 per core" in shown.stdout
+        result = run("estimate", file, "--base", tiny_base)
+        assert result.exit_code == 0
+        assert "100.0 tokens/s by 1 measurement" in result.stdout
+        assert "over 5 steps, load 0.1 per core" in result.stdout
     assert len(measurements) == 1
     run("estimate", file, "--base", tiny_base, "--measure", "again")
     assert len(measurements) == 2
@@ -78,11 +78,11 @@ def test_the_machine_is_measured_once(file: Path, tiny_base: Path, measurements:
 
 
 def test_what_is_said(file: Path, tiny_base: Path, measurements: list[list[str]]) -> None:
-    shown = run("estimate", file, "--base", tiny_base, "--model", "gpt-4o-mini-2024-07-18").stdout
-    assert "× 8 epochs (auto)" in shown
-    assert "2027-01-06" in shown
-    assert "10,000 tokens × 10 epochs = $1.60" in shown
-    assert "gpt-4.1" not in shown
+    output = run("estimate", file, "--base", tiny_base, "--model", "gpt-4o-mini-2024-07-18").stdout
+    assert "× 8 epochs (auto)" in output
+    assert "2027-01-06" in output
+    assert "10,000 tokens × 10 epochs = $1.60" in output
+    assert "gpt-4.1" not in output
     assert "2027-01-06" in run("estimate", file, "--base", tiny_base, "--lang", "zh").stdout
 
 
@@ -90,9 +90,9 @@ def test_a_thousand_hours_are_warned_of_and_not_refused(
     file: Path, tiny_base: Path, measurements: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(MEASURED, "tokens_per_s", 0.001)
-    shown = run("estimate", file, "--base", tiny_base)
-    assert shown.exit_code == 0, shown.output
-    assert "thousand hours" in shown.stderr
+    result = run("estimate", file, "--base", tiny_base)
+    assert result.exit_code == 0, result.output
+    assert "thousand hours" in result.stderr
 
 
 def test_a_measurement_that_fails_is_told(
@@ -101,10 +101,10 @@ def test_a_measurement_that_fails_is_told(
     monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
     failed = subprocess.CompletedProcess([], 1, "", "Traceback\nMemoryError: too big")
     monkeypatch.setattr("luthier.cli.throughput.subprocess.run", lambda *_, **__: failed)
-    shown = run("estimate", file, "--base", tiny_base)
-    assert shown.exit_code == 0
-    assert "MemoryError: too big" in shown.stderr
-    assert "Here" not in shown.stdout
+    result = run("estimate", file, "--base", tiny_base)
+    assert result.exit_code == 0
+    assert "MemoryError: too big" in result.stderr
+    assert "Here" not in result.stdout
 
 
 def test_what_cannot_be_estimated(file: Path, tiny_base: Path, tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def model(api: FakeAPI, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
 
     def chat_route(method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         sent.append(body)
-        asked = body["messages"][-1]["content"]
-        days = asked.removeprefix("请假 ").removesuffix(" 天")
+        prompt = body["messages"][-1]["content"]
+        days = prompt.removeprefix("请假 ").removesuffix(" 天")
         message = {"role": "assistant", "content": "您好"}
         if days.isdigit():
             message = called(int(days) if body["model"] == TUNED else days)
@@ -60,16 +60,19 @@ def model(api: FakeAPI, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
 
 
 def test_calls_are_scored_with_and_without_definitions(luthier: Run, calls_file: Path, model: Any) -> None:
-    made = json.loads(luthier("evaluate", TUNED, calls_file, "--functions", "--against", BASE, "--json").stdout)
-    runs = {(run["model"], run["definitions"]): run for run in made["runs"]}
+    result = json.loads(luthier("evaluate", TUNED, calls_file, "--functions", "--against", BASE, "--json").stdout)
+    runs = {(run["model"], run["definitions"]): run for run in result["runs"]}
     assert list(runs) == [(TUNED, "full"), (TUNED, "none"), (BASE, "full"), (BASE, "none")]
     assert runs[TUNED, "none"]["figures"]["call_exact"]["value"] == 1
     assert runs[BASE, "full"]["figures"]["call_exact"] == {"value": 0.2, "low": 0.0567, "high": 0.5098, "n": 10}
     assert runs[BASE, "full"]["faults"] == {"wrong_type": 8}
     assert runs[BASE, "full"]["figures"]["irrelevance_accuracy"]["value"] == 1
     assert runs[TUNED, "none"]["efficiency"]["prompt_tokens_mean"] == 10
-    seen = {(one["first"]["model"], one["first"]["definitions"], one["difference_seen"]) for one in made["comparisons"]}
-    assert seen == {(BASE, "full", True), (BASE, "none", True), (TUNED, "full", False)}
+    observed = {
+        (entry["first"]["model"], entry["first"]["definitions"], entry["difference_seen"])
+        for entry in result["comparisons"]
+    }
+    assert observed == {(BASE, "full", True), (BASE, "none", True), (TUNED, "full", False)}
     assert {(body["model"], "tools" in body, body["temperature"]) for body in model} == {
         (name, sent, 0) for name in (TUNED, BASE) for sent in (True, False)
     }
@@ -83,11 +86,11 @@ def test_slim_definitions_lose_their_words(luthier: Run, calls_file: Path, model
 
 
 def test_a_person_sees_a_table_the_saving_and_advice(luthier: Run, calls_file: Path, model: Any) -> None:
-    shown = luthier("evaluate", TUNED, calls_file, "--functions", "--against", BASE, "--price-in", 2).stdout
-    assert "100 [72–100]" in shown
-    assert "10 prompt tokens instead of 100: 90 % less, $180.00 per million questions" in shown
-    assert f"{TUNED} is better than {BASE} (+80.0 points)" in shown
-    assert "Only 10 examples were asked" in shown
+    output = luthier("evaluate", TUNED, calls_file, "--functions", "--against", BASE, "--price-in", 2).stdout
+    assert "100 [72–100]" in output
+    assert "10 prompt tokens instead of 100: 90 % less, $180.00 per million questions" in output
+    assert f"{TUNED} is better than {BASE} (+80.0 points)" in output
+    assert "Only 10 examples were asked" in output
     saved = json.loads(luthier("evaluate", TUNED, calls_file, "--functions", "--price-in", 2, "--json").stdout)[
         "saving"
     ]
@@ -105,11 +108,13 @@ def test_the_page_stands_alone(luthier: Run, calls_file: Path, model: Any, tmp_p
 
 def test_texts_are_scored_and_data_may_name_the_file(luthier: Run, tmp_path: Path, model: Any) -> None:
     path = tmp_path / "chats.jsonl"
-    lines = [[{"role": "user", "content": "你好"}, {"role": "assistant", "content": said}] for said in ("您好", "再见")]
+    lines = [
+        [{"role": "user", "content": "你好"}, {"role": "assistant", "content": message}] for message in ("您好", "再见")
+    ]
     path.write_text("".join(json.dumps({"messages": line}) + "\n" for line in lines), encoding="utf-8")
-    made = json.loads(luthier("evaluate", TUNED, "--against", BASE, "--data", path, "--json").stdout)
-    assert made["kind"] == "text"
-    figures = made["runs"][0]["figures"]
+    result = json.loads(luthier("evaluate", TUNED, "--against", BASE, "--data", path, "--json").stdout)
+    assert result["kind"] == "text"
+    figures = result["runs"][0]["figures"]
     assert figures["exact_match"]["value"] == 0.5
     assert figures["chrf"]["value"] == 0.5
     assert figures["truncation_rate"]["value"] == 0
@@ -135,21 +140,21 @@ def test_losses_come_from_services_that_tell_them(
     path = tmp_path / "chats.jsonl"
     line = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "您好"}]
     path.write_text(json.dumps({"messages": line}) * 1 + "\n" + json.dumps({"messages": line}) + "\n")
-    shown = luthier("evaluate", TUNED, "--against", BASE, "--data", path).stdout
-    assert "loss: not available from the service" in shown
-    made = json.loads(luthier("evaluate", TUNED, path, "--json").stdout)["runs"][0]
-    assert "full_valid_loss" not in made["figures"]
-    assert set(made["not_available"]) == {"full_valid_loss", "full_valid_mean_token_accuracy"}
+    output = luthier("evaluate", TUNED, "--against", BASE, "--data", path).stdout
+    assert "loss: not available from the service" in output
+    result = json.loads(luthier("evaluate", TUNED, path, "--json").stdout)["runs"][0]
+    assert "full_valid_loss" not in result["figures"]
+    assert set(result["not_available"]) == {"full_valid_loss", "full_valid_mean_token_accuracy"}
 
-    kept: list[Any] = []
+    remaining: list[Any] = []
 
     def evaluations_route(method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         if rest != ["losses"]:
-            kept.append(body)
+            remaining.append(body)
             return {"id": "evaluation-1"}
         nats = 2.0 if body["model"] == TUNED else 8.0
-        one = {"loss": nats, "weight": 4.0, "tokens": 4, "correct_tokens": 3, "truncated": False}
-        return {"object": "list", "model": body["model"], "data": [one for _ in body["examples"]]}
+        entry = {"loss": nats, "weight": 4.0, "tokens": 4, "correct_tokens": 3, "truncated": False}
+        return {"object": "list", "model": body["model"], "data": [entry for _ in body["examples"]]}
 
     monkeypatch.setattr(api, "evaluations_route", evaluations_route)
     runs = json.loads(luthier("evaluate", TUNED, path, "--against", BASE, "--json").stdout)["runs"]
@@ -158,7 +163,7 @@ def test_losses_come_from_services_that_tell_them(
     first = json.loads(luthier("evaluate", TUNED, path, "--limit", 1, "--json").stdout)["runs"][0]["figures"]
     assert first["valid_loss"]["value"] == 0.5
     assert "full_valid_loss" not in first
-    assert [(body["model"], body["report"]["runs"]) for body in kept[:1]] == [(TUNED, runs)]
+    assert [(body["model"], body["report"]["runs"]) for body in remaining[:1]] == [(TUNED, runs)]
 
 
 @pytest.mark.parametrize("flags", [["--definitions", "none"], ["--price-in", "1"]])

@@ -108,9 +108,9 @@ def test_a_faulty_line_is_named_and_the_others_are_counted(line: Any, path: Path
     assert "errors: 1 of 12 examples" in estimated.stderr
     assert "luthier check" in estimated.stderr
     assert run("check", path, "--base", tiny_base, "--show", 1).exit_code == 0
-    shown = run("check", path, "--base", tiny_base, "--show", 12)
-    assert shown.exit_code == 2
-    assert "Line 12" in shown.stderr
+    result = run("check", path, "--base", tiny_base, "--show", 12)
+    assert result.exit_code == 2
+    assert "Line 12" in result.stderr
 
 
 def test_an_example_after_a_faulty_line_is_shown(path: Path, tiny_base: Path) -> None:

@@ -26,11 +26,11 @@ def modules_after(*args: str) -> set[str]:
 
 
 def test_help_teaches_the_loop_in_order() -> None:
-    shown = run("--help").stdout
+    output = run("--help").stdout
     names = ["quickstart", "serve", "check", "tune", "watch", "jobs", "files", "models", "chat"]
     assert [entry.name for entry in COMMANDS if entry.name in names] == names
     names = [entry.name for entry in COMMANDS]
-    places = [shown.index(f"\n  {name}") for name in names]
+    places = [output.index(f"\n  {name}") for name in names]
     assert places == sorted(places)
 
 
@@ -77,28 +77,28 @@ def test_printable_keeps_text_and_drops_what_moves_the_cursor() -> None:
 
 def test_a_fault_of_the_disk_is_one_line(train: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    shown = run("split", train, "--out", tmp_path / "file" / "folder")
-    assert shown.exit_code == 2
-    assert str(tmp_path / "file" / "folder") in shown.stderr
-    assert "Not a directory" in shown.stderr
+    result = run("split", train, "--out", tmp_path / "file" / "folder")
+    assert result.exit_code == 2
+    assert str(tmp_path / "file" / "folder") in result.stderr
+    assert "Not a directory" in result.stderr
 
 
 def test_what_reading_stopped_at_is_said_in_both_languages(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("nonsense\n")
-    said = [run("split", path, "--lang", language).stderr for language in ("en", "zh")]
-    assert "line 1" in said[0].lower()
-    assert "第 1 行" in said[1]
+    message = [run("split", path, "--lang", language).stderr for language in ("en", "zh")]
+    assert "line 1" in message[0].lower()
+    assert "第 1 行" in message[1]
 
 
 @pytest.mark.parametrize("command", [("evaluate", "gpt-4o", "--out"), ("sweep", "--validation", "FILE", "--plot")])
 def test_a_picture_does_not_take_the_place_of_data(train: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
     before = train.read_bytes()
-    name, *given = [train if part == "FILE" else part for part in command]
-    assert "does not end in" in run(name, train, *given, train).stderr
+    name, *parameters = [train if part == "FILE" else part for part in command]
+    assert "does not end in" in run(name, train, *parameters, train).stderr
     assert train.read_bytes() == before
     ending = ".html" if name == "evaluate" else ".svg"
-    assert "no folder" in run(name, train, *given, tmp_path / "no" / f"a{ending}").stderr
+    assert "no folder" in run(name, train, *parameters, tmp_path / "no" / f"a{ending}").stderr
 
 
 def test_a_misspelt_option_gets_the_nearest_one(train: Path) -> None:

@@ -44,9 +44,9 @@ def is_chinese(text: str) -> bool:
 @pytest.mark.services
 def test_clicks_own_texts_are_chinese() -> None:
     words = [sys.executable, "-m", "luthier", "--lang", "zh", "tune", "--help"]
-    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # click keeps its help option
-    assert "Usage" not in shown
-    assert "Show this" not in shown
+    output = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # click keeps its help option
+    assert "Usage" not in output
+    assert "Show this" not in output
     for words in (["chekc"], ["tune"], ["jobs", "list", "--limit", "0"], ["check", "no-such-file"], ["tune", "--no"]):
         result = run("--lang", "zh", *words)
         assert result.exit_code == 2

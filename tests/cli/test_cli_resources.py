@@ -45,9 +45,9 @@ def test_json_may_stand_before_the_subcommand(luthier: Run, done: str) -> None:
 
 
 def test_jobs_as_a_table(luthier: Run, done: str) -> None:
-    shown = luthier("jobs").stdout
-    assert done in shown
-    assert MODEL in shown
+    output = luthier("jobs").stdout
+    assert done in output
+    assert MODEL in output
 
 
 def test_events_are_told_oldest_first(luthier: Run, api: FakeAPI) -> None:
@@ -71,9 +71,9 @@ def test_results_in_base64_or_bare(luthier: Run, api: FakeAPI, done: str, encode
 
 
 def test_results_as_a_plot(luthier: Run, done: str) -> None:
-    shown = luthier("jobs", "results", done, "--plot").stdout
-    assert "2.50 │█" in shown
-    assert "●" in shown
+    output = luthier("jobs", "results", done, "--plot").stdout
+    assert "2.50 │█" in output
+    assert "●" in output
 
 
 def test_a_running_job_has_no_results(luthier: Run, api: FakeAPI) -> None:
@@ -150,10 +150,12 @@ def test_a_model_is_shown_with_its_newest_evaluation(
 ) -> None:
     head = {"figure": "call_exact", "definitions": "none", "value": 0.95, "low": 0.9, "high": 0.975, "n": 120}
     about = {"id": "evaluation-2", "created_at": 1_700_000_000, "filename": "valid.jsonl", "functions": True}
-    found = [{"id": "evaluation-3", "headline": None}, about | {"headline": head}, {"id": "evaluation-1"}]
-    monkeypatch.setattr(api, "evaluations_route", lambda method, rest, query, body: {"data": found} if query else None)
-    shown = luthier("models", "show", MODEL).stdout
-    assert "call_exact 95.0 % [90.0–97.5], n = 120, definitions none · valid.jsonl" in shown
+    matches = [{"id": "evaluation-3", "headline": None}, about | {"headline": head}, {"id": "evaluation-1"}]
+    monkeypatch.setattr(
+        api, "evaluations_route", lambda method, rest, query, body: {"data": matches} if query else None
+    )
+    output = luthier("models", "show", MODEL).stdout
+    assert "call_exact 95.0 % [90.0–97.5], n = 120, definitions none · valid.jsonl" in output
     assert json.loads(luthier("models", "show", MODEL, "--json").stdout)["evaluation"]["id"] == "evaluation-2"
 
 

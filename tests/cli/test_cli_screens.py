@@ -171,8 +171,8 @@ def losses(method: str, rest: list[str], query: dict[str, str], body: Any) -> An
     if rest != ["losses"]:
         return {"id": "evaluation-1"}
     nats = 0.056 if body["model"] == TUNED else 2.888
-    one = {"loss": 4 * nats, "weight": 4.0, "tokens": 4, "correct_tokens": 3, "truncated": False}
-    return {"object": "list", "model": body["model"], "data": [one for _ in body["examples"]]}
+    entry = {"loss": 4 * nats, "weight": 4.0, "tokens": 4, "correct_tokens": 3, "truncated": False}
+    return {"object": "list", "model": body["model"], "data": [entry for _ in body["examples"]]}
 
 
 def test_sweep(language: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,8 +197,8 @@ def test_the_bar_fits_and_shows_figures_and_time_left_of_slow_steps(api: FakeAPI
     console = Console(file=StringIO(), force_terminal=True, width=WIDTH, color_system=None)
     with openai.OpenAI(base_url=api.base_url, api_key="k") as client:
         watch_job(client, "ftjob-1", console)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", shown).replace("\r", "\n").splitlines()
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", output).replace("\r", "\n").splitlines()
     bars = [line for line in lines if "40/1234" in line]
     assert bars
     assert all(cell_width(line) <= WIDTH for line in bars)

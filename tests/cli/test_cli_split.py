@@ -32,10 +32,10 @@ def test_files_and_proof(examples: Path) -> None:
 
 def test_json_and_a_third_file_elsewhere(examples: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
-    made = json.loads(run("split", examples, "--test", "0.1", "--out", out, "--json").stdout)
-    assert [made["files"][name]["examples"] for name in ("train", "validation", "test")] == [28, 8, 4]
-    assert (made["overlap"], made["groups"], made["seed"], made["by"]) == (0, 40, 42, "label")
-    assert made["strata"] == {"a": [14, 4, 2], "b": [14, 4, 2]}
+    result = json.loads(run("split", examples, "--test", "0.1", "--out", out, "--json").stdout)
+    assert [result["files"][name]["examples"] for name in ("train", "validation", "test")] == [28, 8, 4]
+    assert (result["overlap"], result["groups"], result["seed"], result["by"]) == (0, 40, 42, "label")
+    assert result["strata"] == {"a": [14, 4, 2], "b": [14, 4, 2]}
     assert len((out / "all.test.jsonl").read_text().splitlines()) == 4
 
 
@@ -48,9 +48,9 @@ def test_nothing_is_replaced_unasked(examples: Path) -> None:
 
 
 def test_chinese(examples: Path) -> None:
-    shown = run("split", examples, "--lang", "zh").stdout
-    assert "跨文件的样本 0 个" in shown
-    assert "groups" not in shown
+    output = run("split", examples, "--lang", "zh").stdout
+    assert "跨文件的样本 0 个" in output
+    assert "groups" not in output
 
 
 @pytest.mark.parametrize(

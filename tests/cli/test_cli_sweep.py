@@ -24,8 +24,8 @@ def test_the_better_half_goes_on_and_is_scored(tmp_path: Path, tiny_base: Path) 
     with running_server(tmp_path / "data", tiny_base, precision="float32", threads=1) as running:
         address = ("--base-url", running.endpoint.base_url, "--api-key", running.endpoint.api_key or "k")
         tried = ("--learning-rate-multiplier", "0.01,3", "--epochs", "20", "--rank", "4", "--batch-size", "2")
-        asked = ("--halving", "--score", "exact", "--plot", plot, "--json")
-        done = run("sweep", train, "--validation", valid, *tried, *asked, *address)
+        flags = ("--halving", "--score", "exact", "--plot", plot, "--json")
+        done = run("sweep", train, "--validation", valid, *tried, *flags, *address)
         assert done.exit_code == 0, done.output
         best, dropped = json.loads(done.stdout)
         rates = [result["hyperparameters"]["learning_rate_multiplier"] for result in (best, dropped)]
@@ -35,8 +35,8 @@ def test_the_better_half_goes_on_and_is_scored(tmp_path: Path, tiny_base: Path) 
         assert 0 <= best["score"] <= 1
         assert best["valid_loss"] < dropped["valid_loss"]
         assert [step for step, _ in best["curve"]] == list(range(6, 121, 6))  # a quarter and a half end epochs
-        made = json.loads((tmp_path / "data" / "jobs" / best["job"] / "job.json").read_text())
-        assert (made["lora_rank"], made["validate_at"]) == (4, [0.25, 0.5])
+        created = json.loads((tmp_path / "data" / "jobs" / best["job"] / "job.json").read_text())
+        assert (created["lora_rank"], created["validate_at"]) == (4, [0.25, 0.5])
         assert plot.read_text().count("<polyline") == 2
 
 
@@ -80,9 +80,9 @@ class Simulated:
 
 
 def trials(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> tuple[Simulated, Trials]:
-    made = Simulated(losses)
-    monkeypatch.setattr("luthier.cli.sweep_jobs.watch_job", made.watch)
-    return made, Trials(made, [{"rank": at} for at in range(len(losses))], made.create)
+    result = Simulated(losses)
+    monkeypatch.setattr("luthier.cli.sweep_jobs.watch_job", result.watch)
+    return result, Trials(result, [{"rank": at} for at in range(len(losses))], result.create)
 
 
 def test_half_of_the_jobs_stop_at_a_quarter_and_half_of_the_others_at_half(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +91,8 @@ def test_half_of_the_jobs_stop_at_a_quarter_and_half_of_the_others_at_half(monke
     assert simulated.steps == [2, 8, 2, 8, 4]
     assert [trial.job.status for trial in five] == ["cancelled", "succeeded", "cancelled", "succeeded", "cancelled"]
     assert simulated.said.index(("cancelled", 0)) < simulated.said.index(("running", 1))
-    simulated, one = trials(monkeypatch, [1.0])
-    one.run_halving()
+    simulated, entry = trials(monkeypatch, [1.0])
+    entry.run_halving()
     assert simulated.said == [("succeeded", 0)]
 
 
@@ -113,15 +113,15 @@ def test_an_interrupted_sweep_says_what_is_running(
     ):
         two.run_halving()
     assert caught.value.exit_code == 130
-    said = capsys.readouterr().err
-    assert "0  paused  rank=0" in said
-    assert "1  running  rank=1" in said
-    assert "luthier jobs resume JOB" in said
+    output = capsys.readouterr().err
+    assert "0  paused  rank=0" in output
+    assert "1  running  rank=1" in output
+    assert "luthier jobs resume JOB" in output
 
 
 def test_every_combination_once() -> None:
-    made = grid({"n_epochs": [1, 2], "rank": None, "batch_size": [4]})
-    assert made == [{"n_epochs": 1, "batch_size": 4}, {"n_epochs": 2, "batch_size": 4}]
+    result = grid({"n_epochs": [1, 2], "rank": None, "batch_size": [4]})
+    assert result == [{"n_epochs": 1, "batch_size": 4}, {"n_epochs": 2, "batch_size": 4}]
 
 
 def test_jobs_without_a_loss_come_last() -> None:
@@ -135,9 +135,9 @@ def test_jobs_without_a_loss_come_last() -> None:
 def test_scores_are_checked_before_anything_is_trained(tmp_path: Path) -> None:
     valid = tmp_path / "valid.jsonl"
     valid.write_text(json.dumps(EXAMPLES[0]) + "\n")
-    given = ("sweep", "file-a", "--epochs", "1,2", "--base-url", "http://127.0.0.1:1/v1", "--api-key", "k")
-    assert "a local validation file" in run(*given, "--validation", "file-b", "--score", "exact").stderr
-    refused = run(*given, "--validation", valid, "--score", "calls")
+    parameters = ("sweep", "file-a", "--epochs", "1,2", "--base-url", "http://127.0.0.1:1/v1", "--api-key", "k")
+    assert "a local validation file" in run(*parameters, "--validation", "file-b", "--score", "exact").stderr
+    refused = run(*parameters, "--validation", valid, "--score", "calls")
     assert refused.exit_code != 0
     assert "another --score" in refused.stderr
 

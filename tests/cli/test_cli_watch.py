@@ -24,7 +24,7 @@ def client(api: FakeAPI) -> openai.OpenAI:
 
 
 def test_every_event_once_and_in_order_over_many_pages(api: FakeAPI, luthier: Run) -> None:
-    script = [("running", shown) for shown in (0, 1, 130, 131, 131, 200)] + [("succeeded", len(MANY))]
+    script = [("running", output) for output in (0, 1, 130, 131, 131, 200)] + [("succeeded", len(MANY))]
     api.add_job("ftjob-1", MANY, script)
     result = luthier("watch", "ftjob-1")
     lines = [line.split("  ", 1)[1] for line in result.stderr.splitlines()[: len(MANY)]]
@@ -121,11 +121,11 @@ def test_a_terminal_gets_a_bar_with_both_losses(api: FakeAPI) -> None:
     console = Console(file=StringIO(), force_terminal=True, width=100, markup=False)
     with client(api) as caller:
         assert watch_job(caller, "ftjob-1", console).status == "succeeded"
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "4/4" in shown
-    assert "loss 0.500  valid 0.750" in shown
-    assert "The job has successfully completed" in shown
-    assert "Step 2/4" not in shown
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "4/4" in output
+    assert "loss 0.500  valid 0.750" in output
+    assert "The job has successfully completed" in output
+    assert "Step 2/4" not in output
 
 
 def test_services_that_send_no_data_have_a_bar_too(api: FakeAPI) -> None:

@@ -115,12 +115,12 @@ def test_parts_of_an_upload_go_to_both(clients: tuple[OpenAI, OpenAI]) -> None:
 def test_a_retry_on_the_other_server_is_no_second_request(clients: tuple[OpenAI, OpenAI]) -> None:
     headers = {"Idempotency-Key": "key-1"}
     file = upload(clients[0])
-    made = [
+    result = [
         client.fine_tuning.jobs.create(model="gpt-3.5-turbo", training_file=file, extra_headers=headers).id
         for client in clients
     ]
-    assert made[0] == made[1]
-    clients[0].fine_tuning.jobs.cancel(made[0])
+    assert result[0] == result[1]
+    clients[0].fine_tuning.jobs.cancel(result[0])
 
 
 def test_limits_are_counted_over_both(servers: tuple[Server, Server]) -> None:

@@ -38,8 +38,8 @@ class Theirs:
         """Of a union; any other schema is its own only branch."""
         schema = self.of(schema)
         inside = schema.get("anyOf") or schema.get("oneOf")
-        found = [one for branch in inside for one in self.branches(branch)] if inside else [schema]
-        return found + ([{"type": "null"}] if schema.get("nullable") and {"type": "null"} not in found else [])
+        match = [entry for branch in inside for entry in self.branches(branch)] if inside else [schema]
+        return match + ([{"type": "null"}] if schema.get("nullable") and {"type": "null"} not in match else [])
 
     def smallest(self, schema: Schema) -> Any:
         """An instance with nothing that can be left out."""
@@ -61,7 +61,7 @@ class Theirs:
         kind = _kind(schema)
         if kind == "array":
             count = max(1, schema.get("minItems", 0))
-            yield from self.refused(schema.get("items", {}), f"{where}[]", lambda one: accepts([one] * count))
+            yield from self.refused(schema.get("items", {}), f"{where}[]", lambda entry: accepts([entry] * count))
         elif kind == "object":
             small = self.smallest(schema)
             if not accepts(small):
@@ -72,7 +72,7 @@ class Theirs:
                 yield f"{where}.{needed} (absent)"
                 small[needed] = self.smallest(schema["properties"][needed])
             for name, of in schema.get("properties", {}).items():
-                yield from self.refused(of, f"{where}.{name}", lambda one, name=name: accepts({**small, name: one}))
+                yield from self.refused(of, f"{where}.{name}", lambda entry, name=name: accepts({**small, name: entry}))
         else:
             values = _leaves(schema)
             refused = [value for value in values if not accepts(value)]
@@ -129,13 +129,13 @@ def differences(theirs: Schema, ours: Schema) -> Iterator[tuple[str, str]]:
     schemas = Theirs(theirs["schemas"])
     own = {_same(path): (path, of) for path, of in ours["paths"].items()}
     for path, operations in theirs["paths"].items():
-        found = own.get(_same(f"/v1{path}"), ("", {}))[1]
+        matches = own.get(_same(f"/v1{path}"), ("", {}))[1]
         for method, operation in operations.items():
             name = f"{method.upper()} {path}"
-            if method not in found:
+            if method not in matches:
                 yield name, "the whole operation"
                 continue
-            yield from ((name, where) for where in _of_operation(schemas, operation, found[method], ours))
+            yield from ((name, where) for where in _of_operation(schemas, operation, matches[method], ours))
 
 
 def _same(path: str) -> str:
@@ -202,4 +202,4 @@ def _own_branches(schema: Schema, document: Schema) -> list[Schema]:
     if "$ref" in schema:
         return _own_branches(document["components"]["schemas"][schema["$ref"].split("/")[-1]], document)
     inside = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
-    return [one for branch in inside for one in _own_branches(branch, document)] if inside else [schema]
+    return [entry for branch in inside for entry in _own_branches(branch, document)] if inside else [schema]

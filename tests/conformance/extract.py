@@ -50,11 +50,11 @@ def extract(raw: bytes) -> dict[str, Any]:
 def _bare(part: Any, *, names: bool = False) -> Any:
     """Without prose. The keys of `properties` are names, however they read."""
     if isinstance(part, list):
-        return [_bare(one) for one in part]
+        return [_bare(entry) for entry in part]
     if not isinstance(part, dict):
         return part
-    kept = {key: value for key, value in part.items() if names or not (key in _PROSE or key.startswith("x-"))}
-    return {key: _bare(value, names=key == "properties") for key, value in kept.items()}
+    remaining = {key: value for key, value in part.items() if names or not (key in _PROSE or key.startswith("x-"))}
+    return {key: _bare(value, names=key == "properties") for key, value in remaining.items()}
 
 
 def _referred(part: Any) -> Iterator[str]:
@@ -66,10 +66,10 @@ def _referred(part: Any) -> Iterator[str]:
         yield from _referred(inner)
 
 
-def _lines(made: dict[str, Any]) -> str:
+def _lines(result: dict[str, Any]) -> str:
     """JSON with a line for each path and schema, so that a change of one is a change of a line."""
     parts = []
-    for key, value in made.items():
+    for key, value in result.items():
         if isinstance(value, dict):
             inside = ",\n".join(f"{json.dumps(name)}: {json.dumps(of, default=str)}" for name, of in value.items())
             parts.append(f"{json.dumps(key)}: {{\n{inside}\n}}")

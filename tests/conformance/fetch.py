@@ -143,8 +143,8 @@ def once(folder: Path, made_from: str, make: Callable[[], object]) -> None:
 
 def _unpack(suite: Suite) -> None:
     name, folder = f"openai-{suite.version}", suite.source
-    asked = ("download", "--no-deps", "--no-binary", "openai", "--dest", folder, f"openai=={suite.version}")
-    _pip(*asked, what=f"the source distribution of openai {suite.version}")
+    body = ("download", "--no-deps", "--no-binary", "openai", "--dest", folder, f"openai=={suite.version}")
+    _pip(*body, what=f"the source distribution of openai {suite.version}")
     archive = folder / f"{name}.tar.gz"
     _check_sha256(archive, suite.sha256)
     safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 and newer

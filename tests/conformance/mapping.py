@@ -76,26 +76,26 @@ class Stand:
     seed: bool = False
     when: tuple[str, Any] | None = None  # only where another field has a value
 
-    def fits(self, request: str, given: dict[str, Any]) -> bool:
-        if not re.fullmatch(self.request, request) or (self.field in given) is (self.given is ABSENT):
+    def fits(self, request: str, parameters: dict[str, Any]) -> bool:
+        if not re.fullmatch(self.request, request) or (self.field in parameters) is (self.given is ABSENT):
             return False
         if self.given is ABSENT:
             return True
         alternatives = self.given if isinstance(self.given, tuple) else (self.given,)
-        fits = self.given is ANY or given[self.field] in alternatives
-        return fits and (self.when is None or given.get(self.when[0]) == self.when[1])
+        fits = self.given is ANY or parameters[self.field] in alternatives
+        return fits and (self.when is None or parameters.get(self.when[0]) == self.when[1])
 
     def __str__(self) -> str:
         words = self.given if isinstance(self.given, tuple) else (self.given,)
-        given = {ANY: "", ABSENT: " where there is none"}.get(
+        parameters = {ANY: "", ABSENT: " where there is none"}.get(
             self.given if self.given in (ANY, ABSENT) else None, f"={' or '.join(map(str, words))}"
         )
         becomes = "removed" if self.becomes is REMOVED else f"-> {self.becomes}"
-        return f"{self.request}: {self.field}{given} {becomes} ({self.why})"
+        return f"{self.request}: {self.field}{parameters} {becomes} ({self.why})"
 
 
-def _id(request: str, field: str, given: Any, seed: str) -> Stand:
-    return Stand(request, field, given, seed, "an id", seed=True)
+def _id(request: str, field: str, parameters: Any, seed: str) -> Stand:
+    return Stand(request, field, parameters, seed, "an id", seed=True)
 
 
 _CREATED = "POST /responses"
@@ -188,22 +188,22 @@ class Mapping:
 
     def path(self, method: str, path: str) -> str:
         for index, (of, pattern) in enumerate(PATHS):
-            found = re.fullmatch(pattern, path) if of == method else None
-            for name, literal in found.groupdict().items() if found else ():
+            match = re.fullmatch(pattern, path) if of == method else None
+            for name, literal in match.groupdict().items() if match else ():
                 self.used[f"path {index}"] += 1
                 path = path.replace(literal, getattr(self._seeds, name), 1)
-            if found:
+            if match:
                 break
         return path
 
-    def values(self, request: str, given: dict[str, Any]) -> dict[str, Any]:
+    def values(self, request: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """The query or the body; `request` is method and path as the suite sent them."""
-        made = dict(given)
+        result = dict(parameters)
         for index, rule in enumerate(VALUES):
-            if rule.fits(request, given):
+            if rule.fits(request, parameters):
                 self.used[f"value {index}"] += 1
-                made[rule.field] = getattr(self._seeds, rule.becomes) if rule.seed else rule.becomes
-        return {field: value for field, value in made.items() if value is not REMOVED}
+                result[rule.field] = getattr(self._seeds, rule.becomes) if rule.seed else rule.becomes
+        return {field: value for field, value in result.items() if value is not REMOVED}
 
     def answer(self, method: str, path: str, content: bytes) -> bytes:
         """The content of an answer; `path` as the suite sent it."""
@@ -219,8 +219,8 @@ class Mapping:
 def table(used: Counter[str]) -> Iterator[str]:
     """A line for each thing that was changed, with how often it was."""
     for at, (method, path) in enumerate(PATHS):
-        shown = re.sub(r"\(\?P<(\w+)>([^)]*)\)", r"{\2 -> \1}", path)
-        yield f"{used[f'path {at}']:4}  {method} {shown}"
+        output = re.sub(r"\(\?P<(\w+)>([^)]*)\)", r"{\2 -> \1}", path)
+        yield f"{used[f'path {at}']:4}  {method} {output}"
     for at, rule in enumerate(VALUES):
         yield f"{used[f'value {at}']:4}  {rule}"
     for at, (method, path, field, becomes, why) in enumerate(ANSWERS):

@@ -28,16 +28,16 @@ def mapped(url: str, seeds: Seeds, mapping: Mapping) -> Iterator[str]:
             if body and headers.get("content-type") == "application/json":
                 body = json.dumps(mapping.values(name, json.loads(body))).encode()
             asked = {"params": mapping.values(name, query), "headers": headers, "content": body}
-            found = server.request(method, path, **asked)
-            seeds.after(found)
-            kept = {key: value for key, value in found.headers.items() if key not in _OWN}
-            return Response(mapping.answer(method, sent, found.content), found.status_code, kept)
+            matches = server.request(method, path, **asked)
+            seeds.after(matches)
+            remaining = {key: value for key, value in matches.headers.items() if key not in _OWN}
+            return Response(mapping.answer(method, sent, matches.content), matches.status_code, remaining)
 
         async def route(request: Request) -> Response:
             path = request.url.path.removeprefix("/v1")
             headers = {key: value for key, value in request.headers.items() if key not in _OWN}
-            given = (request.method, path, dict(request.query_params), headers, await request.body())
-            return await run_in_threadpool(answer, *given)
+            parameters = (request.method, path, dict(request.query_params), headers, await request.body())
+            return await run_in_threadpool(answer, *parameters)
 
         app = Starlette(routes=[Route("/v1/{path:path}", route, methods=["GET", "POST", "DELETE"])])
         with serving(app) as address:

@@ -44,8 +44,8 @@ class Seeds:
         """What a suite has done with is cancelled: no job is trained for it, and none stays `paused`, a status that
         the strict client does not know.
         """
-        asked = answer.request
-        if asked.method == "POST" and "/fine_tuning/jobs" in asked.url.path and answer.is_success:
+        request = answer.request
+        if request.method == "POST" and "/fine_tuning/jobs" in request.url.path and answer.is_success:
             job = answer.json()
             if job["status"] not in FINAL:
                 self._client.fine_tuning.jobs.cancel(job["id"])
@@ -94,11 +94,11 @@ class Seeds:
         source = self._data / "adapter-to-delete"
         shutil.copytree(trained.adapter, source)
         name = checkpoint_name(JOB["model"], "personal", None, self._steps)
-        made = self._store.models.add_checkpoint(
+        result = self._store.models.add_checkpoint(
             job, name=name, step=self._steps, metrics={}, source=source, call_form=None, event=None, keep=10**6
         )
-        assert made
-        return made
+        assert result
+        return result
 
     # -- stored chat completions -----------------------------------------------------------------------------
 
@@ -256,8 +256,8 @@ class Seeds:
 
     @property
     def permission(self) -> str:
-        made = self._client.fine_tuning.checkpoints.permissions.create(self.fine_tuned_model, project_ids=["string"])
-        return next(iter(made)).id
+        result = self._client.fine_tuning.checkpoints.permissions.create(self.fine_tuned_model, project_ids=["string"])
+        return next(iter(result)).id
 
     @cached_property
     def _held_job(self) -> str:

@@ -288,8 +288,8 @@ def test_the_page_is_what_the_documents_say(language: str) -> None:
 def test_what_is_refused_is_refused(
     client: OpenAI, server: LuthierServer, path: str, body: dict[str, Any], param: str
 ) -> None:
-    given = {key: upload(client) if value == "FILE" else value for key, value in body.items()}
-    answer = httpx.post(f"{server.endpoint.base_url}{path}", json=given)
+    parameters = {key: upload(client) if value == "FILE" else value for key, value in body.items()}
+    answer = httpx.post(f"{server.endpoint.base_url}{path}", json=parameters)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 

@@ -75,15 +75,15 @@ def _known(bare: Bare) -> dict[str, list[str]]:
     }
 
 
-def _with_known(whole: dict[str, Any], known: dict[str, list[str]]) -> dict[str, Any]:
+def _with_known(whole: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
     """In parameters and in request bodies; what is answered stays as it is documented."""
     for path in whole["paths"].values():
-        for parameter in (one for operation in path.values() for one in operation.get("parameters", [])):
-            if parameter["name"] in known:
-                parameter["schema"] = {"enum": [*known[parameter["name"]], WRONG]}
+        for parameter in (entry for operation in path.values() for entry in operation.get("parameters", [])):
+            if parameter["name"] in names:
+                parameter["schema"] = {"enum": [*names[parameter["name"]], WRONG]}
     for name, schema in whole["components"]["schemas"].items():
-        for field in known.keys() & (schema["properties"].keys() if name.endswith("Request") else ()):
-            schema["properties"][field] = {"enum": [*known[field], WRONG]}
+        for field in names.keys() & (schema["properties"].keys() if name.endswith("Request") else ()):
+            schema["properties"][field] = {"enum": [*names[field], WRONG]}
     return whole
 
 
@@ -109,8 +109,8 @@ def test_answers_are_as_documented(bare: Bare) -> None:
     """With ids in the document that exist: made-up ones would be answered with 404 and nothing else."""
     schema = schemathesis.openapi.from_dict(_with_known(document(bare), _known(bare)))
     failed = []
-    for found in schema.get_all_operations():
-        operation = found.ok()
+    for match in schema.get_all_operations():
+        operation = match.ok()
         try:
             _probe(operation, bare)
         except (AssertionError, FailureGroup) as error:

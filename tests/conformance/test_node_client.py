@@ -30,17 +30,17 @@ def test_the_loop(server: LuthierServer, tmp_path: Path) -> None:
     _check(json.loads(ran.stdout))
 
 
-def _check(seen: dict) -> None:
-    job = seen["job"]
-    assert (seen["file"]["status"], seen["created"]) == ("processed", "validating_files")
+def _check(observed: dict) -> None:
+    job = observed["job"]
+    assert (observed["file"]["status"], observed["created"]) == ("processed", "validating_files")
     assert (job["status"], job["error"], job["user_provided_suffix"]) == ("succeeded", None, "node")
-    assert seen["events"][0] == f"Created fine-tuning job: {job['id']}"
-    assert seen["events"][-1] == "The job has successfully completed"
-    assert [checkpoint["step_number"] for checkpoint in seen["checkpoints"]] == [3, 6]
-    assert seen["of_last"]["model"] == job["fine_tuned_model"]
-    assert seen["of_checkpoint"]["model"].endswith(":ckpt-step-3")
-    said = seen["whole"]["choices"][0]["message"]["content"]
-    assert said == seen["of_last"]["choices"][0]["message"]["content"]
-    assert said == "".join(seen["pieces"]) == seen["helper"]
-    assert [deleted["deleted"] for deleted in seen["deleted"]] == [True, True]
-    assert seen["after"] == {"name": "NotFoundError", "status": 404, "code": "model_not_found"}
+    assert observed["events"][0] == f"Created fine-tuning job: {job['id']}"
+    assert observed["events"][-1] == "The job has successfully completed"
+    assert [checkpoint["step_number"] for checkpoint in observed["checkpoints"]] == [3, 6]
+    assert observed["of_last"]["model"] == job["fine_tuned_model"]
+    assert observed["of_checkpoint"]["model"].endswith(":ckpt-step-3")
+    message = observed["whole"]["choices"][0]["message"]["content"]
+    assert message == observed["of_last"]["choices"][0]["message"]["content"]
+    assert message == "".join(observed["pieces"]) == observed["helper"]
+    assert [deleted["deleted"] for deleted in observed["deleted"]] == [True, True]
+    assert observed["after"] == {"name": "NotFoundError", "status": 404, "code": "model_not_found"}

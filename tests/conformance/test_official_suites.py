@@ -62,9 +62,9 @@ def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def seeds(server: tuple[str, Path]) -> Iterator[Seeds]:
-    made = Seeds(*server)
-    yield made
-    made.close()
+    result = Seeds(*server)
+    yield result
+    result.close()
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +84,15 @@ def test_the_clients_own_tests_pass(
 ) -> None:
     mapping = Mapping(seeds)
     with mapped(server[0], seeds, mapping) as address:
-        said, results = _run(suite, address, tmp_path / "results.xml")
+        message, results = _run(suite, address, tmp_path / "results.xml")
     with capsys.disabled():
-        print(f"\nThe tests of openai {suite.version}, as pytest sums them up: {said.splitlines()[-1]}")
+        print(f"\nThe tests of openai {suite.version}, as pytest sums them up: {message.splitlines()[-1]}")
         print(*_by_area(results), "What the harness changed, and how often:", *table(mapping.used), sep="\n")
     expected = {area: Counter(passed=passed[suite.version]) for area, _, passed in AREAS}
     expected["files"]["skipped"] = SKIPPED
-    assert results == expected, said[-6000:]
+    assert results == expected, message[-6000:]
     total = sum(passed[suite.version] for _, _, passed in AREAS)
-    assert said.splitlines()[-1].startswith(f"{total} passed, {SKIPPED} skipped in ")
+    assert message.splitlines()[-1].startswith(f"{total} passed, {SKIPPED} skipped in ")
     used.append(mapping.used)
 
 

@@ -94,8 +94,8 @@ class Outcome:
                 lines.append(
                     f"ready after a kill, {kind}: median {median(seconds):.1f} s, longest {max(seconds):.1f} s"
                 )
-        shown = [*findings.lost, *findings.duplicated, *self.tally.faults]
-        return "\n".join([*lines, *(f"  {line}" for line in shown[:40])])
+        output = [*findings.lost, *findings.duplicated, *self.tally.faults]
+        return "\n".join([*lines, *(f"  {line}" for line in output[:40])])
 
 
 def run(plan: Plan, folder: Path, base: Path) -> Outcome:

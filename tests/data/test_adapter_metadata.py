@@ -18,18 +18,18 @@ def written(folder: Path, *lines: dict[str, Any]) -> Path:
 
 
 def test_definitions_and_form_of_legacy_data(tmp_path: Path) -> None:
-    found = survey(written(tmp_path, {"messages": CHAT}, {"messages": CHAT, "functions": [PING]}))
-    assert found == AdapterMetadata("functions", False, [{"type": "function", "function": PING}])
-    found.write(tmp_path)
-    assert read(tmp_path) == found
+    matches = survey(written(tmp_path, {"messages": CHAT}, {"messages": CHAT, "functions": [PING]}))
+    assert matches == AdapterMetadata("functions", False, [{"type": "function", "function": PING}])
+    matches.write(tmp_path)
+    assert read(tmp_path) == matches
 
 
 def test_pairs_and_preferences(tmp_path: Path) -> None:
     assert survey(written(tmp_path, {"prompt": "q", "completion": "a"})) == AdapterMetadata(pairs=True)
     tools = [{"type": "function", "function": PING}]
     sides = {"preferred_output": CHAT[1:], "non_preferred_output": CHAT[1:]}
-    found = survey(written(tmp_path, {"input": {"messages": CHAT[:1], "tools": tools}, **sides}))
-    assert found == AdapterMetadata("tools", False, tools)
+    matches = survey(written(tmp_path, {"input": {"messages": CHAT[:1], "tools": tools}, **sides}))
+    assert matches == AdapterMetadata("tools", False, tools)
 
 
 def test_what_the_data_leaves_open_is_the_parents(tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_validation_surveys_in_the_same_pass(tmp_path: Path) -> None:
         {"messages": CHAT, "functions": [PING]},
         {"prompt": "q", "completion": "a"},
     )
-    found = Survey()
-    assert check_file(path, minimum_examples=1, survey=found).ok
-    assert found.metadata() == survey(path) == AdapterMetadata("tools", True, tools)
+    matches = Survey()
+    assert check_file(path, minimum_examples=1, survey=matches).ok
+    assert matches.metadata() == survey(path) == AdapterMetadata("tools", True, tools)
     assert read_survey(tmp_path) is None
-    found.metadata().write(tmp_path)
-    assert read_survey(tmp_path) == found.metadata()
+    matches.metadata().write(tmp_path)
+    assert read_survey(tmp_path) == matches.metadata()

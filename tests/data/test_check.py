@@ -332,8 +332,8 @@ def test_one_cause_is_one_finding(check: Any) -> None:
     "names", [("preferred_output", "non_preferred_output"), ("preferred_completion", "non_preferred_completion")]
 )
 def test_a_good_preference_pair_has_no_findings(check: Any, names: tuple[str, str]) -> None:
-    given = chat(USER, tools=[STRICT], parallel_tool_calls=True)
-    example = {"input": given, names[0]: [tool_call()], names[1]: [OTHER]}
+    parameters = chat(USER, tools=[STRICT], parallel_tool_calls=True)
+    example = {"input": parameters, names[0]: [tool_call()], names[1]: [OTHER]}
     assert check(raw(example), minimum_examples=1, method="dpo").counts == {}
     bad = {**example, names[0]: [tool_call('{"city": 1}')], names[1]: [OTHER | {"content": 2}]}
     report = check(raw(bad), minimum_examples=1, method="dpo")
@@ -375,8 +375,8 @@ def test_places_count_lines_with_blanks_examples_without(check: Any) -> None:
 def test_duplicates_name_the_first(check: Any) -> None:
     report = check(FILES["duplicate_example"][0], minimum_examples=1, quality=Looker())
     assert report.ok
-    found = [f for f in report.findings if f.code == "duplicate_example"]
-    assert [(f.line, f.detail) for f in found] == [(2, "1"), (3, "1")]
+    match = [f for f in report.findings if f.code == "duplicate_example"]
+    assert [(f.line, f.detail) for f in match] == [(2, "1"), (3, "1")]
 
 
 def test_the_same_question_with_other_definitions_is_no_duplicate(check: Any) -> None:
@@ -391,11 +391,11 @@ def test_a_file_that_is_not_text_says_only_that(check: Any) -> None:
 
 
 def test_progress_reaches_the_last_line(check: Any) -> None:
-    seen: list[int] = []
+    observed: list[int] = []
     content = raw(*different(10))
-    check(content + b"\n\n", on_progress=seen.append)
-    assert seen[-1] == len(content) + 2
-    assert seen == sorted(seen)
+    check(content + b"\n\n", on_progress=observed.append)
+    assert observed[-1] == len(content) + 2
+    assert observed == sorted(observed)
 
 
 def test_a_flood_of_faults_is_counted_but_not_kept(check: Any) -> None:
@@ -496,11 +496,11 @@ def test_every_sentence_can_be_said(code: str, language: Any) -> None:
 
 def test_a_report_is_json(check: Any) -> None:
     report = check(raw(chat(USER | {"role": "\x1b[31m"}, ANSWER)) + b"NaN\n")
-    told = json.loads(json.dumps(report.to_dict("en")))
-    assert told["ok"] is False
-    assert told["examples"] == 2
-    assert told["counts"] == {"unrecognized_role": 1, "number_invalid": 1, "too_few_examples": 1}
-    assert told["findings"][0].keys() >= {"code", "severity", "line", "message_index", "key", "seen", "text", "remedy"}
+    notes = json.loads(json.dumps(report.to_dict("en")))
+    assert notes["ok"] is False
+    assert notes["examples"] == 2
+    assert notes["counts"] == {"unrecognized_role": 1, "number_invalid": 1, "too_few_examples": 1}
+    assert notes["findings"][0].keys() >= {"code", "severity", "line", "message_index", "key", "seen", "text", "remedy"}
 
 
 def test_what_is_shown_is_safe_to_print() -> None:

@@ -32,9 +32,9 @@ def read(path: Path, content: bytes, **hints: str) -> tuple[list[Any], list[str]
     """The examples, and what was said to have been converted."""
     path.write_bytes(content)
     with prepared(path, Hints(**hints)) as file:
-        found = [json.loads(line) for line in file.path.read_bytes().decode("utf-8-sig").split("\n") if line]
+        matches = [json.loads(line) for line in file.path.read_bytes().decode("utf-8-sig").split("\n") if line]
         assert file.converted == any(note.code == "converted_from" for note in file.notes)
-        return found, [note.value or note.code for note in file.notes]
+        return matches, [note.value or note.code for note in file.notes]
 
 
 def workbook(path: Path, *sheets: str) -> bytes:
@@ -122,8 +122,8 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     content = b"id;frage;antwort\n" + b"".join(b"%d;q%d;a%d\n" % (n, n, n) for n in range(3))
     with pytest.raises(FindingError, match=r"id, frage, antwort.*--question"):
         read(tmp_path / "file", content)
-    found, _ = read(tmp_path / "file", content, question="frage", answer="antwort")
-    assert found[1]["messages"][0]["content"] == "q1"
+    matches, _ = read(tmp_path / "file", content, question="frage", answer="antwort")
+    assert matches[1]["messages"][0]["content"] == "q1"
     with pytest.raises(FindingError, match="id, frage, antwort"):
         read(tmp_path / "file", content, question="frage", answer="nope")
 
@@ -149,8 +149,8 @@ def test_what_can_be_read_in_two_ways_is_refused(tmp_path: Path, content: bytes,
 
 def test_an_encoding_can_be_named(tmp_path: Path) -> None:
     assert read(tmp_path / "file", JSONL.encode("gb18030"), encoding="gb18030")[0] == CHATS
-    found, notes = read(tmp_path / "file", '{"a": "Müller"}'.encode("latin-1"), encoding="cp1252")
-    assert (found, notes) == ([{"a": "Müller"}], ["CP1252"])
+    matches, notes = read(tmp_path / "file", '{"a": "Müller"}'.encode("latin-1"), encoding="cp1252")
+    assert (matches, notes) == ([{"a": "Müller"}], ["CP1252"])
     with pytest.raises(FindingError, match="BIG5"):
         read(tmp_path / "file", JSONL.encode(), encoding="big5")
 
@@ -194,15 +194,15 @@ def test_a_bad_line_in_a_file_of_utf8_is_no_other_encoding(tmp_path: Path) -> No
 def test_what_json_cannot_hold_everywhere_is_for_the_check(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with prepared(path) as found:
-        (line,) = found.path.read_bytes().splitlines()
+    with prepared(path) as matches:
+        (line,) = matches.path.read_bytes().splitlines()
     assert json.loads(line)["messages"]
 
 
 def test_long_arrays_are_read_in_pieces(tmp_path: Path) -> None:
     many = CHATS * 400
-    found, _ = read(tmp_path / "file", json.dumps(many, ensure_ascii=False).encode())
-    assert found == many
+    matches, _ = read(tmp_path / "file", json.dumps(many, ensure_ascii=False).encode())
+    assert matches == many
 
 
 @given(

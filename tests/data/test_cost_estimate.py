@@ -46,11 +46,11 @@ def test_prices(model: str, price: float | None) -> None:
 
 
 def test_an_estimate() -> None:
-    made = estimate([100] * 100, n_epochs=10, model="gpt-3.5-turbo-0125", tokens_per_s=500.0)
-    assert made == Estimate(100, 10_000, 10, 100_000, made.hosted_price_usd, 200.0)
-    assert made.hosted_price_usd == pytest.approx(0.80)
+    estimated = estimate([100] * 100, n_epochs=10, model="gpt-3.5-turbo-0125", tokens_per_s=500.0)
+    assert estimated == Estimate(100, 10_000, 10, 100_000, estimated.hosted_price_usd, 200.0)
+    assert estimated.hosted_price_usd == pytest.approx(0.80)
 
 
 def test_what_is_not_known_is_none() -> None:
-    made = estimate([7], n_epochs=3, model="local", tokens_per_s=None)
-    assert made == Estimate(1, 7, 3, 21, None, None)
+    estimated = estimate([7], n_epochs=3, model="local", tokens_per_s=None)
+    assert estimated == Estimate(1, 7, 3, 21, None, None)

@@ -38,8 +38,8 @@ def call(name: str, arguments: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
 
 
-def trained(renderer: Renderer, made: Any) -> str:
-    rendered = renderer.example(made)
+def trained(renderer: Renderer, result: Any) -> str:
+    rendered = renderer.example(result)
     return renderer.decode([token for token, weight in zip(rendered.ids, rendered.weights, strict=True) if weight])
 
 
@@ -73,8 +73,8 @@ def test_answers_with_their_end_are_learnt_and_nothing_else(renderer: Renderer) 
 @given(st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12)), min_size=1, max_size=3))
 def test_a_prompt_is_what_was_learnt_up_to_the_answer(renderer: Renderer, turns: list[tuple[str, str]]) -> None:
     """The tokens before each trained answer are the very tokens that serving would send, in every turn."""
-    turns = [(one.encode("utf-8", "ignore").decode(), two.encode("utf-8", "ignore").decode()) for one, two in turns]
-    messages = [message for asked, said in turns for message in (user(asked), assistant(said))]
+    turns = [(entry.encode("utf-8", "ignore").decode(), two.encode("utf-8", "ignore").decode()) for entry, two in turns]
+    messages = [message for prompt, reply in turns for message in (user(prompt), assistant(reply))]
     ids = renderer.example(example(messages)).ids
     for index in range(0, len(messages), 2):
         prompt = renderer.prompt(messages[: index + 1])
@@ -100,8 +100,8 @@ def test_legacy_functions_read_as_tools(renderer: Renderer) -> None:
 
 
 def test_arguments_are_learnt_as_an_object_not_as_a_string(renderer: Renderer) -> None:
-    said = trained(renderer, example([user("x"), call("f", {"city": "北京", "n": 1})]))
-    assert said == '<tool_call>\n{"name": "f", "arguments": {"city": "北京", "n": 1}}\n</tool_call><|im_end|>'
+    body = trained(renderer, example([user("x"), call("f", {"city": "北京", "n": 1})]))
+    assert body == '<tool_call>\n{"name": "f", "arguments": {"city": "北京", "n": 1}}\n</tool_call><|im_end|>'
 
 
 def test_definitions_and_results_are_read_not_learnt(renderer: Renderer) -> None:
@@ -140,10 +140,10 @@ def test_calls_come_back_as_they_went_in(renderer: Renderer, several: list[dict[
     """render, tokens, text, parse: the same JSON, whatever the arguments hold."""
     several = [_clean(arguments) for arguments in several]
     calls = [call("f", arguments)["tool_calls"][0] for arguments in several]
-    said = trained(renderer, example([user("x"), {"role": "assistant", "tool_calls": calls}]))
-    answer = parse_answer(said.removesuffix("<|im_end|>"), HERMES)
+    body = trained(renderer, example([user("x"), {"role": "assistant", "tool_calls": calls}]))
+    answer = parse_answer(body.removesuffix("<|im_end|>"), HERMES)
     assert answer.content is None
-    assert [json.loads(one.arguments) for one in answer.calls] == several
+    assert [json.loads(entry.arguments) for entry in answer.calls] == several
 
 
 @pytest.mark.parametrize(
@@ -156,15 +156,15 @@ def test_calls_come_back_as_they_went_in(renderer: Renderer, several: list[dict[
     ],
 )
 def test_arguments_come_back_digit_by_digit(renderer: Renderer, arguments: str) -> None:
-    said = trained(renderer, example([user("x"), call("f", arguments)]))
-    assert parse_answer(said.removesuffix("<|im_end|>"), HERMES).calls == [Call("f", arguments)]
+    message = trained(renderer, example([user("x"), call("f", arguments)]))
+    assert parse_answer(message.removesuffix("<|im_end|>"), HERMES).calls == [Call("f", arguments)]
 
 
 @pytest.mark.parametrize("content", ["Let me look.", " a ", "a\n", "查一下：\n\n"])
 def test_text_beside_calls_comes_back(renderer: Renderer, content: str) -> None:
     calls = [call("f", {"a": 1})["tool_calls"][0], call("g", {})["tool_calls"][0]]
-    said = trained(renderer, example([user("x"), {"role": "assistant", "content": content, "tool_calls": calls}]))
-    answer = parse_answer(said.removesuffix("<|im_end|>"), HERMES)
+    body = trained(renderer, example([user("x"), {"role": "assistant", "content": content, "tool_calls": calls}]))
+    answer = parse_answer(body.removesuffix("<|im_end|>"), HERMES)
     assert answer == Answer(content, [Call("f", '{"a": 1}'), Call("g", "{}")])
 
 

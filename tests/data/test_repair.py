@@ -121,7 +121,7 @@ HOPELESS = [
 def test_what_is_certain_is_mended(tmp_path: Path, text: str, meant: Any, codes: list[str]) -> None:
     content = f"{line(GOOD)}\n\n{text}\n".encode()
     out, rejects, repairs = mended(tmp_path / "file", content)
-    assert [json.loads(one) for one in out.decode().splitlines()] == [GOOD, meant]
+    assert [json.loads(entry) for entry in out.decode().splitlines()] == [GOOD, meant]
     assert rejects == []
     assert [(repair.line, repair.codes, repair.before) for repair in repairs.listed] == [(3, codes, text)]
     assert repairs.counts == {code: 1 for code in codes}
@@ -184,7 +184,7 @@ def test_a_mended_file_has_no_errors_and_mending_it_changes_nothing(
         out, rejects, repairs = mended(path, content, guess=guess)
     except FindingError:  # no text at all
         return
-    lines = [one for one in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if one.strip()]
+    lines = [entry for entry in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if entry.strip()]
     assert repairs.examples == out.count(b"\n")
     assert repairs.examples + len(rejects) == len(lines)
     again, none, nothing = mended(path, out, guess=guess)

@@ -24,10 +24,10 @@ def split(folder: Path, content: bytes, *shares: float, **options: Any) -> tuple
     path, train = folder / "all.jsonl", folder / "train.jsonl"
     path.write_bytes(content)
     others = [Output(str(n), folder / f"{n}.jsonl", share) for n, share in enumerate(shares)]
-    made = split_file(path, train, others, overwrite=True, **options)
-    sides = [one.read_bytes().splitlines(keepends=True) for one in (train, *(one.path for one in others))]
-    assert made.counts == [len(side) for side in sides]
-    return sides, made
+    outcome = split_file(path, train, others, overwrite=True, **options)
+    sides = [entry.read_bytes().splitlines(keepends=True) for entry in (train, *(entry.path for entry in others))]
+    assert outcome.counts == [len(side) for side in sides]
+    return sides, outcome
 
 
 @given(
@@ -40,13 +40,13 @@ def test_a_split_is_a_partition(numbers: list[int], shares: list[float], seed: i
     # Copies of a conversation are told apart by their ids, so that order and completeness can be seen.
     lines = [line(number, id=index) + b"\n" for index, number in enumerate(numbers)]
     with tempfile.TemporaryDirectory() as folder:
-        sides, made = split(Path(folder), b"".join(lines), *shares, seed=seed)
-    assert sorted(one for side in sides for one in side) == sorted(lines)
+        sides, outcome = split(Path(folder), b"".join(lines), *shares, seed=seed)
+    assert sorted(entry for side in sides for entry in side) == sorted(lines)
     for side in sides:
-        assert side == [one for one in lines if one in side]
-    conversations = [{json.dumps(json.loads(one)["messages"]) for one in side} for side in sides]
+        assert side == [entry for entry in lines if entry in side]
+    conversations = [{json.dumps(json.loads(entry)["messages"]) for entry in side} for side in sides]
     assert sum(map(len, conversations)) == len(set().union(*conversations))
-    assert made.overlap == 0
+    assert outcome.overlap == 0
     if len(set(numbers)) > len(shares):
         assert all(sides)
 
@@ -72,9 +72,9 @@ def test_lines_are_copied_byte_for_byte(tmp_path: Path) -> None:
 
 def test_every_stratum_is_on_every_side(tmp_path: Path) -> None:
     content = b"".join(line(n, "rare" if n % 10 == 0 else "common") + b"\n" for n in range(100))
-    made = split(tmp_path, content, 0.2)[1]
-    assert made.by == "label"
-    assert made.strata == {"common": [72, 18], "rare": [8, 2]}
+    outcome = split(tmp_path, content, 0.2)[1]
+    assert outcome.by == "label"
+    assert outcome.strata == {"common": [72, 18], "rare": [8, 2]}
 
 
 def test_near_copies_stay_together(tmp_path: Path) -> None:
@@ -84,16 +84,16 @@ def test_near_copies_stay_together(tmp_path: Path) -> None:
         for text in (question, question.lower().replace("?", "")):
             messages = [{"role": "user", "content": text.format(number)}, {"role": "assistant", "content": "a day"}]
             lines.append(json.dumps({"messages": messages, "id": number}).encode() + b"\n")
-    sides, made = split(tmp_path, b"".join(lines), 0.25)
-    assert (made.groups, made.kept_together, made.overlap) == (40, 80, 0)
-    ids = [{json.loads(one)["id"] for one in side} for side in sides]
+    sides, outcome = split(tmp_path, b"".join(lines), 0.25)
+    assert (outcome.groups, outcome.kept_together, outcome.overlap) == (40, 80, 0)
+    ids = [{json.loads(entry)["id"] for entry in side} for side in sides]
     assert ids[0].isdisjoint(ids[1])
 
 
 def test_a_key_of_the_examples_can_be_what_is_spread(tmp_path: Path) -> None:
     content = b"".join(line(n, metadata={"topic": "ab"[n % 2]}) + b"\n" for n in range(40))
-    made = split(tmp_path, content, 0.25, by="metadata.topic")[1]
-    assert made.strata == {"a": [15, 5], "b": [15, 5]}
+    outcome = split(tmp_path, content, 0.25, by="metadata.topic")[1]
+    assert outcome.strata == {"a": [15, 5], "b": [15, 5]}
     with pytest.raises(LuthierError, match="topic"):
         split(tmp_path, content, 0.25, by="topic")
 

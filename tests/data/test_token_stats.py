@@ -25,18 +25,18 @@ def chat(question: str, answer: str, **keys: Any) -> dict[str, Any]:
 
 def write(folder: Path, *examples: Any) -> Path:
     path = folder / "file.jsonl"
-    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in examples), encoding="utf-8")
+    path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in examples), encoding="utf-8")
     return path
 
 
 def test_counts_are_those_of_training(tmp_path: Path, renderer: Renderer) -> None:
     path = write(tmp_path, *(chat("什么是债券？" * n, "A loan." * n) for n in range(1, 8)))
-    whole = [renderer.example(one) for one in read_examples(path)]
-    made = measure(path, renderer, 2048)
-    assert (made.examples, made.counted, made.truncated) == (7, 7, 0)
-    assert made.tokens == [len(one.ids) for one in whole]
-    assert made.trained == [sum(map(bool, one.weights)) for one in whole]
-    assert made.total_tokens == sum(made.tokens)
+    whole = [renderer.example(entry) for entry in read_examples(path)]
+    stats = measure(path, renderer, 2048)
+    assert (stats.examples, stats.counted, stats.truncated) == (7, 7, 0)
+    assert stats.tokens == [len(entry.ids) for entry in whole]
+    assert stats.trained == [sum(map(bool, entry.weights)) for entry in whole]
+    assert stats.total_tokens == sum(stats.tokens)
 
 
 def test_a_batch_is_its_examples_and_an_error_spares_the_others(renderer: Renderer) -> None:
@@ -44,7 +44,7 @@ def test_a_batch_is_its_examples_and_an_error_spares_the_others(renderer: Render
     picture = [{"type": "image_url", "image_url": {"url": "x"}}]
     bad = to_example({"messages": [{"role": "user", "content": picture}]}, 9)
     first, error, *rest = renderer.batch([good[0], bad, *good[1:]])
-    assert [first, *rest] == [renderer.example(one) for one in good]
+    assert [first, *rest] == [renderer.example(entry) for entry in good]
     assert isinstance(error, RenderError)
 
 
@@ -52,13 +52,13 @@ def test_what_the_context_cuts_off(tmp_path: Path, renderer: Renderer) -> None:
     lost = chat("x" * 500, "never seen")
     cut = chat("x", "y" * 500)
     untrained = {"messages": [*chat("x", "y", weight=0)["messages"], *chat("x" * 500, "z", weight=0)["messages"]]}
-    made = measure(write(tmp_path, chat("a", "b"), lost, cut, untrained), renderer, 300)
-    assert (made.truncated, made.counted) == (2, 3)  # that nothing of a line is trained is an error of its form
-    assert [(one.code, one.line, one.severity) for one in made.findings] == [
+    stats = measure(write(tmp_path, chat("a", "b"), lost, cut, untrained), renderer, 300)
+    assert (stats.truncated, stats.counted) == (2, 3)  # that nothing of a line is trained is an error of its form
+    assert [(entry.code, entry.line, entry.severity) for entry in stats.findings] == [
         ("nothing_trainable_in_context", 2, "error"),
         ("truncated", 3, "warning"),
     ]
-    assert max(made.tokens) == 300
+    assert max(stats.tokens) == 300
 
 
 def test_the_edge_of_the_context(tmp_path: Path, renderer: Renderer) -> None:
@@ -72,11 +72,11 @@ def test_a_sample_is_told_repeats_and_misses_no_long_example(tmp_path: Path, ren
     examples = [chat("a", "b" * (n % 7 + 1)) for n in range(600)]
     examples[250] = chat("x" * 400, "never seen")
     path = write(tmp_path, *examples)
-    made = measure(path, renderer, 300, sample_bytes=path.stat().st_size // 4)
-    assert made == measure(path, renderer, 300, sample_bytes=path.stat().st_size // 4)
-    assert 100 < made.counted < 200
-    assert [one.line for one in made.findings] == [251]
-    assert made.total_tokens == pytest.approx(sum(measure(path, renderer, 300).tokens), rel=0.1)
+    stats = measure(path, renderer, 300, sample_bytes=path.stat().st_size // 4)
+    assert stats == measure(path, renderer, 300, sample_bytes=path.stat().st_size // 4)
+    assert 100 < stats.counted < 200
+    assert [entry.line for entry in stats.findings] == [251]
+    assert stats.total_tokens == pytest.approx(sum(measure(path, renderer, 300).tokens), rel=0.1)
 
 
 def test_spread() -> None:

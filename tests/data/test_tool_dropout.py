@@ -28,11 +28,11 @@ def calling(line: int, functions: Sequence[dict[str, Any]] = (FUNCTION,)) -> Exa
 
 def test_shares_are_kept_and_repeat() -> None:
     mix = ToolDropout()
-    seen = np.concatenate([mix.levels(7, epoch, 2000) for epoch in range(3)])
-    shares = [float((seen == DETAIL_LEVELS.index(shown)).mean()) for shown in ("full", "slim", "none")]
+    observed = np.concatenate([mix.levels(7, epoch, 2000) for epoch in range(3)])
+    shares = [float((observed == DETAIL_LEVELS.index(output)).mean()) for output in ("full", "slim", "none")]
     assert shares == pytest.approx([0.4, 0.2, 0.4], abs=0.03)
-    assert (mix.levels(7, 2, 2000) == seen[4000:]).all()
-    assert (mix.levels(8, 2, 2000) != seen[4000:]).any()
+    assert (mix.levels(7, 2, 2000) == observed[4000:]).all()
+    assert (mix.levels(8, 2, 2000) != observed[4000:]).any()
 
 
 def test_an_example_is_shown_in_more_than_one_way_over_the_epochs() -> None:
@@ -76,13 +76,13 @@ def added(examples: list[Example]) -> list[Example]:
 
 
 def test_examples_without_a_call_are_added_in_the_files_language() -> None:
-    made = added([calling(line) for line in range(40)])
-    assert len(made) == 4
-    for example in made:
+    result = added([calling(line) for line in range(40)])
+    assert len(result) == 4
+    for example in result:
         assert example.messages[0] == SYSTEM
         assert example.tools == [{"type": "function", "function": FUNCTION}]
         assert "\u4e00" <= example.messages[-1]["content"][0] <= "\u9fff"
-    assert made == added([calling(line) for line in range(40)])
+    assert result == added([calling(line) for line in range(40)])
 
 
 def test_nothing_is_added_where_the_file_has_such_examples_or_no_definitions() -> None:

@@ -29,9 +29,11 @@ def test_the_leave_letter_comes_out_as_shown(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("LUTHIER_LANG", "en")
     blocks = FENCED.findall(PAGES[0].read_text(encoding="utf-8"))
     commands = [line for kind, code in blocks if kind == "bash" for line in code.splitlines() if "leave.jsonl" in line]
-    (shown,) = [code for kind, code in blocks if kind == "text"]
-    made, checked = (_run(line, tmp_path) for line in commands)
-    assert [line for line in shown.splitlines() if line not in [said.rstrip() for said in made.splitlines()]] == []
+    (output,) = [code for kind, code in blocks if kind == "text"]
+    result, checked = (_run(line, tmp_path) for line in commands)
+    assert [
+        line for line in output.splitlines() if line not in [message.rstrip() for message in result.splitlines()]
+    ] == []
     assert "0 errors, 0 warnings" in checked
 
 
@@ -44,9 +46,9 @@ def _run(line: str, folder: Path) -> str:
 
 
 def test_the_file_of_values_is_read(tmp_path: Path) -> None:
-    (shown,) = [code for kind, code in FENCED.findall(PAGES[0].read_text(encoding="utf-8")) if kind == "json"]
+    (output,) = [code for kind, code in FENCED.findall(PAGES[0].read_text(encoding="utf-8")) if kind == "json"]
     path = tmp_path / "values.json"
-    path.write_text(shown, encoding="utf-8")
+    path.write_text(output, encoding="utf-8")
     own = read_user_content(path)
-    assert own.values == json.loads(shown)["values"]
+    assert own.values == json.loads(output)["values"]
     assert len(own.phrasings["write_leave_letter"]) == 2

@@ -47,7 +47,7 @@ def test_the_five_minutes_work_as_shown(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("LUTHIER_DATA", str(tmp_path / "data"))
     blocks = FENCED.findall(PAGES[0].read_text(encoding="utf-8"))
     commands = [line for kind, code in blocks if kind == "bash" for line in code.splitlines()]
-    (shown,) = [code for kind, code in blocks if kind == "text"]
+    (output,) = [code for kind, code in blocks if kind == "text"]
     (script,) = [code for kind, code in blocks if kind == "python"]
     export, *steps = commands[: FIRST_COMMANDS + 1]
     monkeypatch.setenv(*export.removeprefix("export ").split("="))
@@ -55,7 +55,7 @@ def test_the_five_minutes_work_as_shown(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv("OPENAI_BASE_URL", running.base_url)
         outputs = [_run(line) for line in steps]
     assert (tmp_path / "inventory.html").exists()
-    assert set(shown.splitlines()) <= {line.rstrip() for line in outputs[1].splitlines()}
+    assert set(output.splitlines()) <= {line.rstrip() for line in outputs[1].splitlines()}
     assert "Complete: recording" in outputs[2]
     assert outputs[3].startswith("Whole: recording: 10 files, 34 jobs")
     assert "Imported 10 files, 34 jobs, 1 batch and 25 stored completions" in outputs[4]

@@ -68,11 +68,11 @@ def _check_command(words: list[str]) -> None:
     context = click.Context(main)
     command: click.Command = main
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        found = command.get_command(context, words[0])
-        assert found, f"there is no command {words[0]!r} in {command.name}"
-        command, words = found, words[1:]
-    known = {flag for parameter in command.params for flag in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= known
+        matches = command.get_command(context, words[0])
+        assert matches, f"there is no command {words[0]!r} in {command.name}"
+        command, words = matches, words[1:]
+    names = {flag for parameter in command.params for flag in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= names
 
 
 @each_page
@@ -154,10 +154,10 @@ def test_its_events_are_those_of_the_reference_page_in_order(said: list[str]) ->
     texts = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
     patterns = [re.sub(r"\b[A-Z]{2,}\b|\bN\b", ".+", re.escape(text)) + "(; .+)?" for text in texts]
     events = [line for line in said[:-2] if not re.match(r"ftjob-\w+: ", line)]
-    seen = [
+    observed = [
         next((position for position, pattern in enumerate(patterns) if re.fullmatch(pattern, line)), line)
         for line in events
     ]
-    assert seen
-    assert [position for position in seen if isinstance(position, str)] == []
-    assert seen == sorted(seen)
+    assert observed
+    assert [position for position in observed if isinstance(position, str)] == []
+    assert observed == sorted(observed)

@@ -256,7 +256,7 @@ def test_huge_pages_are_optional(tiny_base: Path, monkeypatch: pytest.MonkeyPatc
     expected = NativeRunner(tiny_base, torch.float32, 1)
     monkeypatch.setattr(panels.mmap, "mmap", WithoutHugePages)
     model = NativeRunner(tiny_base, torch.float32, 1)
-    assert torch.equal(*(logits(one, chunks_of(one, [None] * 8)) for one in (model, expected)))
+    assert torch.equal(*(logits(entry, chunks_of(entry, [None] * 8)) for entry in (model, expected)))
 
 
 def test_a_pool_that_cannot_grow_stays_usable(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,9 +112,9 @@ class Handler(BaseHTTPRequestHandler):
             limited = faults.rate_limit_every and account.counts["requests"] % faults.rate_limit_every == 0
             served = account.counts[model]
             off = model in faults.off_after and served >= faults.off_after[model]
-            known = any(entry["id"] == model for entry in account.models)
+            names = any(entry["id"] == model for entry in account.models)
             rejected = next((name for name in faults.rejected_parameters if name in body), None)
-            if not (limited or off or rejected or faults.no_inference) and known:
+            if not (limited or off or rejected or faults.no_inference) and names:
                 account.counts[model] += 1
         if faults.no_inference:
             message = "You have insufficient permissions for this operation. Missing scopes: model.request."
@@ -122,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
         elif limited:
             account.record("limited")
             self._error(429, "Rate limit reached", "rate_limit_exceeded", {"Retry-After": str(faults.retry_after_s)})
-        elif off or not known:
+        elif off or not names:
             account.record("off", model=model)
             self._error(404, f"The model `{model}` does not exist or you do not have access to it.", "model_not_found")
         elif rejected:
@@ -182,8 +182,8 @@ class Handler(BaseHTTPRequestHandler):
     def _content(self, file_id: str) -> None:
         content, faults = self.account.contents[file_id].encode(), self.account.faults
         start, status = 0, 200
-        if faults.ranges and (wanted := self.headers.get("Range")):
-            start, status = int(wanted.removeprefix("bytes=").removesuffix("-")), 206
+        if faults.ranges and (value := self.headers.get("Range")):
+            start, status = int(value.removeprefix("bytes=").removesuffix("-")), 206
         with self.account.lock:
             self.account.counts[file_id] += 1
             cut = faults.cut_downloads_at if self.account.counts[file_id] == 1 else 0

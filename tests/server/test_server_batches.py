@@ -35,8 +35,8 @@ def place(engine: ScriptedEngine, tiny_base: Path, tmp_path: Path) -> Iterator[B
     engine.say("")
 
 
-def request(custom_id: str, **given: Any) -> dict[str, Any]:
-    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": custom_id}], **given}
+def request(custom_id: str, **parameters: Any) -> dict[str, Any]:
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": custom_id}], **parameters}
     return {"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}
 
 
@@ -45,9 +45,9 @@ def put(client: OpenAI, lines: list[Any] | bytes) -> str:
     return client.files.create(file=("in.jsonl", content), purpose="batch").id
 
 
-def start(client: OpenAI, lines: list[Any] | bytes, endpoint: Any = CHAT, **given: Any) -> str:
+def start(client: OpenAI, lines: list[Any] | bytes, endpoint: Any = CHAT, **parameters: Any) -> str:
     return client.batches.create(
-        input_file_id=put(client, lines), endpoint=endpoint, completion_window="24h", **given
+        input_file_id=put(client, lines), endpoint=endpoint, completion_window="24h", **parameters
     ).id
 
 
@@ -69,28 +69,28 @@ def test_a_batch_from_file_to_files(place: Bare, engine: ScriptedEngine) -> None
     client = place.client()
     bad = request("bad", temperature=9)
     lines = [request(f"r{at}") for at in range(6)]
-    made = client.batches.create(
+    result = client.batches.create(
         input_file_id=put(client, [*lines[:2], bad, *lines[2:]]),
         endpoint=CHAT,
         completion_window="24h",
         metadata={"team": "a"},
         extra_body={"output_expires_after": {"anchor": "created_at", "seconds": 3600}},
     )
-    assert (made.object, made.status, made.endpoint) == ("batch", "validating", CHAT)
-    assert (made.errors, made.output_file_id, made.expires_at) == (None, None, made.created_at + 86400)
-    done = over(client, made.id)
+    assert (result.object, result.status, result.endpoint) == ("batch", "validating", CHAT)
+    assert (result.errors, result.output_file_id, result.expires_at) == (None, None, result.created_at + 86400)
+    done = over(client, result.id)
     assert done.status == "completed"
     assert (done.model, done.metadata) == ("gpt-4o-mini", {"team": "a"})
     assert (done.request_counts.total, done.request_counts.completed, done.request_counts.failed) == (7, 6, 1)
     assert done.created_at <= done.in_progress_at <= done.finalizing_at <= done.completed_at
     answers = results(client, done.output_file_id)
     assert [answer["custom_id"] for answer in answers] == [f"r{at}" for at in range(6)]
-    one = answers[0]
-    assert set(one) == {"id", "custom_id", "response", "error"}
-    assert one["id"].startswith("batch_req_")
-    assert (one["error"], one["response"]["status_code"]) == (None, 200)
-    assert one["response"]["request_id"].startswith("req_")
-    assert one["response"]["body"]["choices"][0]["message"]["content"] == "yes"
+    entry = answers[0]
+    assert set(entry) == {"id", "custom_id", "response", "error"}
+    assert entry["id"].startswith("batch_req_")
+    assert (entry["error"], entry["response"]["status_code"]) == (None, 200)
+    assert entry["response"]["request_id"].startswith("req_")
+    assert entry["response"]["body"]["choices"][0]["message"]["content"] == "yes"
     (refused,) = results(client, done.error_file_id)
     assert (refused["custom_id"], refused["response"]["status_code"], refused["error"]) == ("bad", 400, None)
     assert refused["response"]["body"]["error"]["param"] == "temperature"
@@ -98,7 +98,7 @@ def test_a_batch_from_file_to_files(place: Bare, engine: ScriptedEngine) -> None
     assert done.usage.input_tokens == sum(usage["prompt_tokens"] for usage in used)
     assert (done.usage.output_tokens, done.usage.total_tokens) == (18, done.usage.input_tokens + 18)
     output = client.files.retrieve(done.output_file_id)
-    assert (output.purpose, output.filename) == ("batch_output", f"{made.id}_output.jsonl")
+    assert (output.purpose, output.filename) == ("batch_output", f"{result.id}_output.jsonl")
     assert output.expires_at == output.created_at + 3600
     assert not any((place.store.batches._folder).iterdir())
 
@@ -158,7 +158,7 @@ def test_creation_refuses(place: Bare) -> None:
     other = client.files.create(file=("x.jsonl", b"{}"), purpose="user_data").id
     deleted = put(client, [request("a")])
     client.files.delete(deleted)
-    for given, param in (
+    for parameters, param in (
         ({"input_file_id": "file-none"}, "input_file_id"),
         ({"input_file_id": deleted}, "input_file_id"),
         ({"input_file_id": other}, "input_file_id"),
@@ -167,22 +167,22 @@ def test_creation_refuses(place: Bare) -> None:
         ({"completion_window": "1h"}, "completion_window"),
         ({"extra_body": {"colour": 1}}, "colour"),
     ):
-        given = {"input_file_id": other, "endpoint": CHAT, "completion_window": "24h", **given}
+        parameters = {"input_file_id": other, "endpoint": CHAT, "completion_window": "24h", **parameters}
         with pytest.raises(openai.BadRequestError) as caught:
-            client.batches.create(**given)
+            client.batches.create(**parameters)
         assert body_of(caught.value)["param"] == param
 
 
 def test_list_retrieve_and_cancel_what_is_over(place: Bare) -> None:
     client = place.client()
-    made = [start(client, [request("a")]) for _ in range(3)]
+    result = [start(client, [request("a")]) for _ in range(3)]
     page = client.batches.list(limit=2)
-    assert [batch.id for batch in page.data] == made[:0:-1]
+    assert [batch.id for batch in page.data] == result[:0:-1]
     assert page.has_more
-    assert [batch.id for batch in page] == made[::-1]
-    over(client, made[0])
+    assert [batch.id for batch in page] == result[::-1]
+    over(client, result[0])
     with pytest.raises(openai.BadRequestError) as caught:
-        client.batches.cancel(made[0])
+        client.batches.cancel(result[0])
     assert body_of(caught.value)["message"] == "Cannot cancel a batch with status 'completed'."
     for call in (client.batches.retrieve, client.batches.cancel):
         with pytest.raises(openai.NotFoundError) as missing:
@@ -277,9 +277,9 @@ def test_ends_of_batches_keep_nobody_waiting(place: Bare, monkeypatch: pytest.Mo
     there = []
 
     def watched(done: Callable[..., Any]) -> Callable[..., Any]:
-        def watching(*given: Any, **named: Any) -> Any:
+        def watching(*parameters: Any, **named: Any) -> Any:
             there.append(threading.current_thread().name)
-            return done(*given, **named)
+            return done(*parameters, **named)
 
         return watching
 

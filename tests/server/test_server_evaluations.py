@@ -25,9 +25,13 @@ def test_weights_and_the_context_are_heeded(client: OpenAI) -> None:
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "abc", "weight": 0}]
     silent, twice = {"messages": [*turns, *CHAT[0]["messages"]]}, {"messages": CHAT[0]["messages"] * 2}
     long = {"messages": [{"role": "user", "content": "q" * 3000}, {"role": "assistant", "content": "a"}]}
-    found = OpenAIService(client).losses("gpt-3.5-turbo", [silent, twice, long])
-    assert [(one.tokens, one.weight, one.truncated) for one in found] == [(3, 3, False), (6, 6, False), (0, 0, True)]
-    assert all(math.isfinite(one.loss) and 0 <= one.correct_tokens <= one.tokens for one in found)
+    matches = OpenAIService(client).losses("gpt-3.5-turbo", [silent, twice, long])
+    assert [(entry.tokens, entry.weight, entry.truncated) for entry in matches] == [
+        (3, 3, False),
+        (6, 6, False),
+        (0, 0, True),
+    ]
+    assert all(math.isfinite(entry.loss) and 0 <= entry.correct_tokens <= entry.tokens for entry in matches)
 
 
 @pytest.mark.parametrize(
@@ -46,10 +50,10 @@ def test_what_has_no_loss_is_refused(client: OpenAI, body: object, status: int, 
     assert (caught.value.status_code, body_of(caught.value)["param"]) == (status, param)
 
 
-def _file(client: OpenAI, lines: list[object] | None = None, **given: object) -> str:
+def _file(client: OpenAI, lines: list[object] | None = None, **parameters: object) -> str:
     lines = lines or [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "yes"}]}] * 3
     content = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    return client.files.create(file=("valid.jsonl", content), purpose="fine-tune", **given).id
+    return client.files.create(file=("valid.jsonl", content), purpose="fine-tune", **parameters).id
 
 
 def _post(client: OpenAI, path: str = "", **body: object) -> Any:
@@ -67,10 +71,10 @@ def _over(client: OpenAI, evaluation_id: str) -> Any:
 
 def test_a_file_is_evaluated_in_the_background(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("yes")
-    given = {"model": "gpt-4o-mini", "validation_file": _file(scripted), "against": ["gpt-3.5-turbo"]}
-    made = _post(scripted, **given)
-    assert (made["status"], made["definitions"], made["report"]) == ("queued", ["full"], None)
-    over = _over(scripted, made["id"])
+    parameters = {"model": "gpt-4o-mini", "validation_file": _file(scripted), "against": ["gpt-3.5-turbo"]}
+    result = _post(scripted, **parameters)
+    assert (result["status"], result["definitions"], result["report"]) == ("queued", ["full"], None)
+    over = _over(scripted, result["id"])
     assert (over["status"], over["done"], over["total"], over["error"]) == ("succeeded", 12, 12, None), over
     runs = over["report"]["runs"]
     assert [run["model"] for run in runs] == ["gpt-4o-mini", "gpt-3.5-turbo"]
@@ -78,24 +82,24 @@ def test_a_file_is_evaluated_in_the_background(scripted: OpenAI, engine: Scripte
     assert runs[0]["figures"]["full_valid_loss"]["value"] == 1
     assert (over["headline"]["figure"], over["headline"]["value"]) == ("chrf", 1)
     listed = _get(scripted, "?model=gpt-4o-mini")["data"]
-    assert listed[0]["id"] == made["id"]
+    assert listed[0]["id"] == result["id"]
     assert listed[0]["report"] is None
     assert _get(scripted, "?model=gpt-4o")["data"] == []
     with pytest.raises(openai.BadRequestError, match="Cannot cancel an evaluation with status 'succeeded'"):
-        _post(scripted, f"/{made['id']}/cancel")
-    scripted.delete(f"/evaluations/{made['id']}", cast_to=object)
+        _post(scripted, f"/{result['id']}/cancel")
+    scripted.delete(f"/evaluations/{result['id']}", cast_to=object)
     with pytest.raises(openai.NotFoundError, match="No such evaluation"):
-        _get(scripted, f"/{made['id']}")
+        _get(scripted, f"/{result['id']}")
 
 
 def test_one_that_cannot_be_run_says_why(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("yes")
     texts, broken = _file(scripted), _file(scripted, [{"messages": []}])
     asked = [{"validation_file": texts, "functions": True}, {"validation_file": broken}]
-    for body, wanted in zip(asked, ("ends with a call", "line 1:"), strict=True):
+    for body, target in zip(asked, ("ends with a call", "line 1:"), strict=True):
         over = _over(scripted, _post(scripted, model="gpt-4o", **body)["id"])
         assert (over["status"], over["headline"], over["report"]) == ("failed", None, None)
-        assert wanted in over["error"]["message"]
+        assert target in over["error"]["message"]
     long = _file(
         scripted, [{"messages": [{"role": "user", "content": "q" * 5000}, {"role": "assistant", "content": "a"}]}]
     )
@@ -109,11 +113,11 @@ def test_an_end_that_cannot_be_written_is_written_later(
     engine.say("yes")
     finish, tries = scripted_server.store.evaluations.finish, []
 
-    def full(*given: Any, **named: Any) -> None:
-        tries.append(given)
+    def full(*parameters: Any, **named: Any) -> None:
+        tries.append(parameters)
         if len(tries) < 3:
             raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
-        finish(*given, **named)
+        finish(*parameters, **named)
 
     monkeypatch.setattr("luthier.worker.handlers.attempt._RETRY_S", 0.05)
     monkeypatch.setattr(scripted_server.store.evaluations, "finish", full)
@@ -123,11 +127,11 @@ def test_an_end_that_cannot_be_written_is_written_later(
 
 def test_cancelled_it_stops_and_keeps_nothing(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("a", endless=True, pause_s=0.01)
-    made = _post(scripted, model="gpt-4o", validation_file=_file(scripted), max_tokens=200)
+    result = _post(scripted, model="gpt-4o", validation_file=_file(scripted), max_tokens=200)
     until(lambda: engine.under_way)
-    assert _post(scripted, f"/{made['id']}/cancel")["status"] == "cancelled"
+    assert _post(scripted, f"/{result['id']}/cancel")["status"] == "cancelled"
     until(lambda: not engine.under_way, 20)
-    assert _get(scripted, f"/{made['id']}")["report"] is None
+    assert _get(scripted, f"/{result['id']}")["report"] is None
     engine.say("yes")
     assert _over(scripted, _post(scripted, model="gpt-4o", validation_file=_file(scripted))["id"])["report"]
 
@@ -136,12 +140,12 @@ def test_a_server_that_ends_begins_it_again(tiny_base: Path, tmp_path: Path) -> 
     engine = ScriptedEngine(tiny_base)
     engine.say("a", endless=True, pause_s=0.01)
     with bare_server(tmp_path, tiny_base, engine) as first:
-        made = _post(first.client(), model="gpt-4o", validation_file=_file(first.client()), max_tokens=900)
+        result = _post(first.client(), model="gpt-4o", validation_file=_file(first.client()), max_tokens=900)
         until(lambda: engine.under_way)
     assert not engine.under_way
     engine.say("yes")
     with bare_server(tmp_path, tiny_base, engine) as second:
-        assert _over(second.client(), made["id"])["status"] == "succeeded"
+        assert _over(second.client(), result["id"])["status"] == "succeeded"
 
 
 def _with_dead_worker(data: Path, evaluation_id: str) -> None:
@@ -193,12 +197,12 @@ def test_reports_are_a_projects_and_go_with_their_model(
 ) -> None:
     model = make_model(keyed, a, "ft:gpt-4o-mini-2024-07-18:personal::eval0001", tmp_path / "adapter")
     report = REPORT | {"runs": [REPORT["runs"][0] | {"model": model}]}
-    kept = _post(a, model=model, report=report)
-    assert (kept["status"], kept["headline"]["value"], kept["filename"]) == ("succeeded", 0.5, "v.jsonl")
-    assert _get(a, f"/{kept['id']}")["report"] == report
-    assert [one["id"] for one in _get(everybody, f"?model={model}")["data"]] == [kept["id"]]
+    remaining = _post(a, model=model, report=report)
+    assert (remaining["status"], remaining["headline"]["value"], remaining["filename"]) == ("succeeded", 0.5, "v.jsonl")
+    assert _get(a, f"/{remaining['id']}")["report"] == report
+    assert [entry["id"] for entry in _get(everybody, f"?model={model}")["data"]] == [remaining["id"]]
     assert _get(b, f"?model={model}")["data"] == []
-    for path in (f"/{kept['id']}", f"/{kept['id']}/cancel"):
+    for path in (f"/{remaining['id']}", f"/{remaining['id']}/cancel"):
         with pytest.raises(openai.NotFoundError):
             _post(b, path) if path.endswith("cancel") else _get(b, path)
     for body in ({"report": report}, {"validation_file": _file(b)}):
@@ -214,7 +218,7 @@ def test_reports_are_a_projects_and_go_with_their_model(
         _post(everybody, model="gpt-4o", validation_file=_file(a))
     a.models.delete(model)
     with pytest.raises(openai.NotFoundError):
-        _get(a, f"/{kept['id']}")
+        _get(a, f"/{remaining['id']}")
 
 
 @pytest.mark.parametrize(

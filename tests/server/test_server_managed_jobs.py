@@ -43,8 +43,8 @@ def test_filters_and_groups_cover_all_jobs_and_not_a_page(bare: Bare, bare_clien
     _end(bare, ids[1], "failed")
 
     def listed(**query: Any) -> list[str]:
-        shown = [view["id"] for view in _call(bare, "GET", "", params={"limit": 100, **query}).json()["data"]]
-        return [job_id for job_id in ids if job_id in shown]
+        output = [view["id"] for view in _call(bare, "GET", "", params={"limit": 100, **query}).json()["data"]]
+        return [job_id for job_id in ids if job_id in output]
 
     assert listed(**{"metadata[crew]": "red"}) == ids[:2]
     assert listed(without="crew") == ids[3:]

@@ -93,11 +93,11 @@ def test_exports_run_one_after_the_other_and_say_why_they_fail(tmp_path: Path) -
     outcome = {export.to: (export.status, export.bytes, export.error) for export in ended}
     assert outcome == {"peft": ("succeeded", 4, None), "merged": ("failed", None, "there is no room on the disk")}
     exports = ModelExports(tmp_path)  # after a restart
-    (kept,) = exports.list("ft:m")
-    assert (exports.path("ft:m", kept.id) / "adapter.txt").read_text() == "ft:m"
+    (remaining,) = exports.list("ft:m")
+    assert (exports.path("ft:m", remaining.id) / "adapter.txt").read_text() == "ft:m"
     with pytest.raises(NotFoundError):
-        exports.path("ft:other", kept.id)
-    exports.delete("ft:m", kept.id)
+        exports.path("ft:other", remaining.id)
+    exports.delete("ft:m", remaining.id)
     assert not list((tmp_path / "exports").iterdir())
 
 

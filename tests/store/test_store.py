@@ -31,16 +31,16 @@ JOB: dict[str, Any] = {
 
 @pytest.fixture
 def store(tmp_path: Path):
-    made = Store(tmp_path / "data")
-    yield made
-    made.close()
+    result = Store(tmp_path / "data")
+    yield result
+    result.close()
 
 
-def put(store: Store, content: bytes = b"x", name: str = "a.jsonl", **given: Any):
+def put(store: Store, content: bytes = b"x", name: str = "a.jsonl", **parameters: Any):
     def fill(out: IO[bytes]) -> None:
         out.write(content)
 
-    return store.files.create(name, given.pop("purpose", "fine-tune"), fill, **given)
+    return store.files.create(name, parameters.pop("purpose", "fine-tune"), fill, **parameters)
 
 
 def test_a_file_comes_back_as_it_went_in(store: Store) -> None:
@@ -57,14 +57,14 @@ def test_a_file_comes_back_as_it_went_in(store: Store) -> None:
 def test_what_a_crash_left_goes_a_day_later(tmp_path: Path) -> None:
     """A blob without its row, and half a blob; never one with a row, and never a young one."""
     store = Store(tmp_path)
-    kept = put(store)
+    remaining = put(store)
     folder = tmp_path / "files"
-    for name, age_s in ((kept.id, 90_000), ("file-stray", 90_000), (".new-half", 90_000), ("file-young", 10)):
+    for name, age_s in ((remaining.id, 90_000), ("file-stray", 90_000), (".new-half", 90_000), ("file-young", 10)):
         (folder / name).write_bytes(b"x")
         os.utime(folder / name, (time.time() - age_s,) * 2)
     store.close()
     Store(tmp_path).close()
-    assert {path.name for path in folder.iterdir()} == {kept.id, "file-young"}
+    assert {path.name for path in folder.iterdir()} == {remaining.id, "file-young"}
 
 
 def test_a_file_that_breaks_off_leaves_nothing(store: Store) -> None:
@@ -90,13 +90,13 @@ def test_an_expired_file_is_not_there(store: Store, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("ascending", [True, False])
 def test_pages_show_everything_once(store: Store, ascending: bool) -> None:
-    made = [put(store).id for _ in range(7)]
-    found, after, more = [], None, True
+    result = [put(store).id for _ in range(7)]
+    matches, after, more = [], None, True
     while more:
         page = store.files.list(purpose="fine-tune", limit=3, ascending=ascending, after=after)
-        found += [file.id for file in page.data]
-        after, more = found[-1], page.has_more
-    assert found == (made if ascending else made[::-1])
+        matches += [file.id for file in page.data]
+        after, more = matches[-1], page.has_more
+    assert matches == (result if ascending else result[::-1])
     with pytest.raises(BadRequestError, match="no object with id 'file-unknown'"):
         store.files.list(purpose=None, limit=3, ascending=True, after="file-unknown")
 
@@ -105,8 +105,8 @@ def test_a_guarded_change_happens_once(store: Store) -> None:
     job = store.jobs.create(**JOB)
     assert store.jobs.transition(job.id, ("validating_files",), "queued", Event("one"))
     assert not store.jobs.transition(job.id, ("validating_files",), "queued", Event("two"))
-    said = [event.message for event in store.jobs.events(job.id, limit=10, after=None).data]
-    assert said == ["one", f"Created fine-tuning job: {job.id}"]
+    message = [event.message for event in store.jobs.events(job.id, limit=10, after=None).data]
+    assert message == ["one", f"Created fine-tuning job: {job.id}"]
 
 
 def test_one_job_has_one_worker(store: Store) -> None:
@@ -166,11 +166,11 @@ def test_a_step_is_recorded_once(store: Store) -> None:
 
 
 def test_jobs_are_found_by_their_metadata(store: Store) -> None:
-    wanted = store.jobs.create(**{**JOB, "metadata": {"team": "a", "run": "1"}})
+    target = store.jobs.create(**{**JOB, "metadata": {"team": "a", "run": "1"}})
     store.jobs.create(**{**JOB, "metadata": {"team": "b"}})
     store.jobs.create(**JOB)
     page = store.jobs.list(limit=10, after=None, metadata={"team": "a", "run": "1"})
-    assert [job.id for job in page.data] == [wanted.id]
+    assert [job.id for job in page.data] == [target.id]
     assert store.jobs.list(limit=10, after=None, metadata={"team": "c"}).data == []
 
 
@@ -213,9 +213,9 @@ def test_a_whole_model_stays_while_others_start_from_it(store: Store, tmp_path: 
     def whole(job_id: str, name: str) -> str:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").touch()
-        made = add_checkpoint(store, job_id, tmp_path, int(name), source=tmp_path / name, keep=1)
-        assert made
-        return made
+        result = add_checkpoint(store, job_id, tmp_path, int(name), source=tmp_path / name, keep=1)
+        assert result
+        return result
 
     name = whole(store.jobs.create(**JOB).id, "1")
     on_it = {**JOB, "base": store.models.find(name).standalone_base}

@@ -52,8 +52,8 @@ def test_results_are_those_of_the_items(store: Store) -> None:
     run = _run(store, eval_id)
     owner, runs = "w/eval runs", store.eval_runs
     for item_id, status in zip(runs.pending_items(run.id), ("pass", "fail", "error"), strict=True):
-        shown = runs.items(eval_id, run.id, status=None, limit=9, after=None, ascending=True).data
-        assert item_id not in [item.id for item in shown]
+        output = runs.items(eval_id, run.id, status=None, limit=9, after=None, ascending=True).data
+        assert item_id not in [item.id for item in output]
         results = [_result(status == "pass")]
         assert runs.save_item(run.id, owner, item_id, status=status, results=results, usage=[_USAGE])
     runs.finish(run.id, owner, "completed")
@@ -145,8 +145,8 @@ def test_evals_are_listed_by_creation_or_by_update(store: Store, monkeypatch: py
 def test_a_project_sees_its_own(store: Store) -> None:
     eval_id = _eval(store.within("proj_a"))
     run = store.within("proj_a").eval_runs.create(eval_id, **_RUN)
-    for seen in (store, store.within("proj_a")):
-        assert seen.eval_runs.retrieve(eval_id, run.id).id == run.id
+    for observed in (store, store.within("proj_a")):
+        assert observed.eval_runs.retrieve(eval_id, run.id).id == run.id
     with pytest.raises(NotFoundError):
         store.within("proj_b").eval_runs.retrieve(eval_id, run.id)
     assert store.within("proj_b").evals.list(limit=9, after=None, ascending=True, by_update=False).data == []

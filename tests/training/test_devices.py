@@ -53,8 +53,8 @@ def test_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_devices_are_told_apart_in_one_place() -> None:
     marks = ("torch.cuda", "torch.mps", "backends.mps")
-    found = [relative(path) for path in FILES if any(mark in path.read_text(encoding="utf-8") for mark in marks)]
-    assert found == ["devices.py"]
+    match = [relative(path) for path in FILES if any(mark in path.read_text(encoding="utf-8") for mark in marks)]
+    assert match == ["devices.py"]
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -64,8 +64,8 @@ def test_attention_of_any_device_is_that_of_the_cpu(causal: bool, has_hidden: bo
     q, k, v = (torch.randn(2, 12, heads, 8) for heads in (4, 2, 2))
     hidden = torch.rand(12, 12).triu(1) > 0.5 if has_hidden and not causal else None
     options = {"scale": 0.3, "causal": causal, "hidden": hidden}
-    for one, other in zip(attend_plainly(q, k, v, **options), attend_part(q, k, v, **options), strict=True):
-        assert torch.allclose(one, other, atol=1e-5)
+    for entry, other in zip(attend_plainly(q, k, v, **options), attend_part(q, k, v, **options), strict=True):
+        assert torch.allclose(entry, other, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gemma3 with a short window", "olmo2", "phi"])

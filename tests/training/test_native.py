@@ -38,8 +38,8 @@ def _both(monkeypatch: pytest.MonkeyPatch, run):
 
 
 def _assert_near(compiled, plain, error: float) -> None:
-    for one, other in zip(compiled, plain, strict=True):
-        assert (one.double() - other.double()).norm() <= error * other.double().norm()
+    for entry, other in zip(compiled, plain, strict=True):
+        assert (entry.double() - other.double()).norm() <= error * other.double().norm()
 
 
 @needs_compiler

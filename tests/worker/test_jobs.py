@@ -49,13 +49,13 @@ def _marked() -> Iterator[None]:
 
 def trainers() -> list[psutil.Process]:
     """Trainer programs of these tests that are alive, orphans too."""
-    found = []
+    matches = []
     for process in psutil.process_iter(["cmdline", "status", "environ"]):
         words, marks = process.info["cmdline"] or [], process.info["environ"] or {}
         ours = "luthier.training" in words and marks.get("STARTED_BY_TESTS") == str(os.getpid())
         if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
+            matches.append(process)
+    return matches
 
 
 def await_end(trainer: psutil.Process) -> None:
@@ -90,9 +90,9 @@ def test_a_model_trained_on_pairs_completes_prompts_as_it_was_taught(client: Ope
 
 def test_preferences_are_trained_from_files_to_model(running: LuthierServer, client: OpenAI) -> None:
     """And the folder of a job that is over keeps nothing but what people read."""
-    asked = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2, "batch_size": 4, "beta": 0.2}}}
+    body = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2, "batch_size": 4, "beta": 0.2}}}
     files = {"training_file": upload(client, PAIRS), "validation_file": upload(client, PAIRS[:2])}
-    created = client.fine_tuning.jobs.create(model="gpt-3.5-turbo", method=asked, **files)
+    created = client.fine_tuning.jobs.create(model="gpt-3.5-turbo", method=body, **files)
     job = finished(client, created.id)
     assert (job.method.type, job.method.dpo.hyperparameters.beta) == ("dpo", 0.2)
     assert losses(client, job.id)[0][1] == pytest.approx(math.log(2), rel=1e-4)
@@ -100,9 +100,9 @@ def test_preferences_are_trained_from_files_to_model(running: LuthierServer, cli
         model=job.fine_tuned_model, messages=[{"role": "user", "content": "number 3"}], max_tokens=2
     )
     assert answer.choices[0].message.content is not None
-    kept = {"job.json", "trainer.log", "trainer.lock"}
+    remaining = {"job.json", "trainer.log", "trainer.lock"}
     folder = running._settings.data / "jobs" / job.id
-    wait(client, job.id, lambda _: {path.name for path in folder.iterdir()} <= kept)
+    wait(client, job.id, lambda _: {path.name for path in folder.iterdir()} <= remaining)
     with pytest.raises(BadRequestError, match=r"method\.dpo\.hyperparameters"):
         create(client, files["training_file"], method={"type": "dpo"})
     wrong = wait(client, create(client, files["training_file"]).id)
@@ -121,15 +121,15 @@ def test_a_job_from_files_to_model(running: LuthierServer, client: OpenAI) -> No
     assert job.method.supervised.hyperparameters.learning_rate_multiplier == 1.0
     assert job.trained_tokens > 0
     assert job.finished_at >= job.created_at
-    said = messages(client, job.id)
-    assert said[:4] == [
+    message = messages(client, job.id)
+    assert message[:4] == [
         f"Created fine-tuning job: {job.id}",
         f"Validating training file: {train} and validation file: {valid}",
         "Files validated, moving job to queued state",
         "Fine-tuning job started",
     ]
-    assert re.fullmatch(r"gpt-3\.5-turbo-0125 is served by open weights here: .*tiny.*", said[4])
-    steps = [line for line in said if line.startswith("Step ")]
+    assert re.fullmatch(r"gpt-3\.5-turbo-0125 is served by open weights here: .*tiny.*", message[4])
+    steps = [line for line in message if line.startswith("Step ")]
     assert len(steps) == 6
     assert re.fullmatch(r"Step 1/6: training loss=\d+\.\d\d", steps[0])
     assert re.fullmatch(r"Step 3/6: training loss=\d+\.\d\d, full validation loss=\d+\.\d\d", steps[2])
@@ -138,14 +138,14 @@ def test_a_job_from_files_to_model(running: LuthierServer, client: OpenAI) -> No
     assert checkpoints[0].fine_tuned_model_checkpoint == job.fine_tuned_model
     earlier = checkpoints[1].fine_tuned_model_checkpoint
     assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal:odd-even:[A-Za-z0-9]{8}:ckpt-step-3", earlier)
-    assert said[-5] == steps[-1]
-    assert said[-4].startswith("Saved; the serving engine loads the model")
-    assert said[-3].startswith("Checked: the serving path gives what was trained (mean difference 0.00")
-    assert said[-2:] == [
+    assert message[-5] == steps[-1]
+    assert message[-4].startswith("Saved; the serving engine loads the model")
+    assert message[-3].startswith("Checked: the serving path gives what was trained (mean difference 0.00")
+    assert message[-2:] == [
         f"New fine-tuned model created: {job.fine_tuned_model}",
         "The job has successfully completed",
     ]
-    assert f"Checkpoint created at step 3 with Snapshot ID: {earlier}" in said
+    assert f"Checkpoint created at step 3 with Snapshot ID: {earlier}" in message
     assert checkpoints[1].metrics.full_valid_loss is not None
     for model in (job.fine_tuned_model, earlier):
         answer = client.chat.completions.create(
@@ -165,8 +165,8 @@ def _tells_the_losses_of_training(client: OpenAI, model: str, metrics: Any) -> N
         loss_metrics(service.losses(name, EXAMPLES[:3]), complete=True)[0] for name in (model, "gpt-3.5-turbo")
     )
     assert tuned["full_valid_loss"].value == pytest.approx(metrics.full_valid_loss, abs=0.02)
-    wanted = metrics.full_valid_mean_token_accuracy
-    assert tuned["full_valid_mean_token_accuracy"].value == pytest.approx(wanted, abs=0.05)
+    target = metrics.full_valid_mean_token_accuracy
+    assert tuned["full_valid_mean_token_accuracy"].value == pytest.approx(target, abs=0.05)
     assert abs(base["full_valid_loss"].value - metrics.full_valid_loss) > 0.1
     assert [epoch for epoch, _ in service.loss_history(model)] == [1, 2]
 
@@ -241,7 +241,7 @@ def test_the_report_of_a_file_is_kept_with_it(client: OpenAI) -> None:
     assert any(f"/v1/files/{file_id}/report" in text for text in messages(client, job.id))
     report = client.get(f"/files/{file_id}/report", cast_to=httpx.Response).json()
     assert (report["object"], report["file_id"], report["ok"]) == ("file.report", file_id, False)
-    assert {(one["code"], one["line"]) for one in report["findings"] if one["severity"] == "error"} >= {
+    assert {(entry["code"], entry["line"]) for entry in report["findings"] if entry["severity"] == "error"} >= {
         ("message_missing_key", 13),
         ("missing_messages_list", 14),
     }
@@ -299,9 +299,9 @@ def test_what_the_base_cannot_be_trained_on_fails_before_training(client: OpenAI
 def test_the_metadata_shape_the_adapter(client: OpenAI) -> None:
     shape = {"luthier:rank": "4", "luthier:targets": "v_proj,up_proj"}
     job = finished(client, create(client, upload(client), metadata=shape, hyperparameters={"n_epochs": 1}).id)
-    said = messages(client, job.id)
-    assert any(text.endswith("LoRA of rank 4, alpha 8, on up_proj, v_proj") for text in said)
-    assert any("the serving path gives what was trained" in text for text in said)
+    message = messages(client, job.id)
+    assert any(text.endswith("LoRA of rank 4, alpha 8, on up_proj, v_proj") for text in message)
+    assert any("the serving path gives what was trained" in text for text in message)
     with pytest.raises(BadRequestError, match="It has attention: k_proj, o_proj, q_proj, v_proj; mlp:") as caught:
         create(client, upload(client), metadata={"luthier:targets": "c_attn"})
     assert (caught.value.code, caught.value.param) == ("invalid_targets", "metadata")
@@ -394,8 +394,8 @@ def test_a_trainer_that_is_killed_again_and_again_goes_on(client: OpenAI) -> Non
 
 def test_three_checkpoints_are_kept(client: OpenAI) -> None:
     job = finished(client, create(client, upload(client), hyperparameters={"n_epochs": 5, "batch_size": 6}).id)
-    kept = list(client.fine_tuning.jobs.checkpoints.list(job.id))
-    assert [checkpoint.step_number for checkpoint in kept] == [10, 8, 6]
+    remaining = list(client.fine_tuning.jobs.checkpoints.list(job.id))
+    assert [checkpoint.step_number for checkpoint in remaining] == [10, 8, 6]
 
 
 def test_a_deleted_model_is_gone(client: OpenAI, running: LuthierServer) -> None:
@@ -422,8 +422,8 @@ def test_a_server_that_ends_loses_nothing(
     try:
         job = finished(mine, job.id)
         assert losses(mine, job.id) == losses(client, whole.id)
-        told = [line for line in messages(mine, job.id) if line.startswith("Checkpoint created")]
-        assert len(told) == len({line.split()[4] for line in told}) == 19  # each epoch but the last, once
+        notes = [line for line in messages(mine, job.id) if line.startswith("Checkpoint created")]
+        assert len(notes) == len({line.split()[4] for line in notes}) == 19  # each epoch but the last, once
         answer = mine.chat.completions.create(
             model=job.fine_tuned_model, messages=[{"role": "user", "content": "number 3"}], max_tokens=8, temperature=0
         )

@@ -61,9 +61,9 @@ def steps(first: int, last: int) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path / "data")
-    yield made
-    made.close()
+    result = Store(tmp_path / "data")
+    yield result
+    result.close()
 
 
 def run_until_over(store: Store, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
@@ -142,7 +142,7 @@ def context_of(store: Store, tmp_path: Path) -> WorkerContext:
 
 
 def test_one_lane_does_not_release_what_another_has_claimed(store: Store, tmp_path: Path) -> None:
-    claimed, released, held = threading.Event(), threading.Event(), []
+    claimed, released, owned = threading.Event(), threading.Event(), []
 
     def validate(job: Job, _: WorkerContext) -> None:
         store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
@@ -151,7 +151,7 @@ def test_one_lane_does_not_release_what_another_has_claimed(store: Store, tmp_pa
     def train(job: Job, _: WorkerContext) -> None:
         claimed.set()
         assert released.wait(30)
-        held.append(store.jobs.queue.heartbeat(job.id, job.owner))
+        owned.append(store.jobs.queue.heartbeat(job.id, job.owner))
         raise JobError("over", "over")
 
     class Meeting(JobHandler):
@@ -165,7 +165,7 @@ def test_one_lane_does_not_release_what_another_has_claimed(store: Store, tmp_pa
     worker.start()
     assert released.wait(30)
     worker.stop()
-    assert held == ["queued"]
+    assert owned == ["queued"]
 
 
 def test_the_lease_is_renewed_until_the_job_has_ended(

@@ -15,8 +15,8 @@ letters = st.text("ab密码\0 ", max_size=12)
 def test_every_text_with_a_word_is_found(texts: list[str], words: list[str]) -> None:
     texts = [text.replace("\0", "") for text in texts]
     words = [word.lstrip("\0").replace("\0", "b") + "a" for word in words]
-    found = KeywordAutomaton(words).texts_with(JoinedTexts(texts))
-    assert found >= {place for place, text in enumerate(texts) if any(word in text for word in words)}
+    matches = KeywordAutomaton(words).texts_with(JoinedTexts(texts))
+    assert matches >= {place for place, text in enumerate(texts) if any(word in text for word in words)}
 
 
 def test_long_texts_are_searched_across_pieces() -> None:

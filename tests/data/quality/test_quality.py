@@ -24,8 +24,8 @@ def chat(answer: str, question: str = "What is a bond?", system: str | None = No
 
 
 def call(question: str, name: str = "quote", arguments: str = "{}", **keys: Any) -> dict[str, Any]:
-    made = {"role": "assistant", "content": None, "function_call": {"name": name, "arguments": arguments}}
-    return {"messages": [{"role": "user", "content": question}, made], **keys}
+    result = {"role": "assistant", "content": None, "function_call": {"name": name, "arguments": arguments}}
+    return {"messages": [{"role": "user", "content": question}, result], **keys}
 
 
 def several(count: int, answer: Any, question: str = "Question number {}?") -> list[dict[str, Any]]:
@@ -176,7 +176,7 @@ ALONE = {
 def check(tmp_path: Path) -> Any:
     def run(examples: list[Any], quality: QualityRunner | None = None) -> Report:
         path = tmp_path / "file.jsonl"
-        path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in examples), encoding="utf-8")
+        path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in examples), encoding="utf-8")
         return check_file(path, minimum_examples=1, quality=quality or QualityRunner())
 
     return run
@@ -200,7 +200,7 @@ def test_what_nearly_does(check: Any, code: str, examples: list[Any]) -> None:
 
 def test_places_are_told(check: Any) -> None:
     report = check([chat("A loan."), chat("Great question! A share is a part.", "And a share?", "Be brief.")])
-    (finding,) = [one for one in report.findings if one.code == "preamble"]
+    (finding,) = [entry for entry in report.findings if entry.code == "preamble"]
     assert (finding.line, finding.example, finding.message_index) == (2, 2, 2)
     assert finding.value == "Great question!"
 
@@ -220,7 +220,7 @@ def test_declining_is_part_of_the_lesson_where_functions_are_defined(check: Any)
 
 def test_long_answers_may_be_worded_in_several_ways(check: Any) -> None:
     report = check([chat(LONG), chat(LONG + words(3) + ".")])
-    assert [(one.code, one.severity) for one in report.findings] == [("conflicting_answers", "note")]
+    assert [(entry.code, entry.severity) for entry in report.findings] == [("conflicting_answers", "note")]
 
 
 def test_secrets_are_shown_masked(check: Any) -> None:
@@ -234,7 +234,7 @@ def test_what_validation_shares_with_training(check: Any) -> None:
     others = [chat("A part.", "What is a share, in one word?"), call("Price of share 8?")]
     leaks = [chat("A debt.", "What is a bond, in one word?"), call("price of share 7")]
     report = check(others + leaks, QualityRunner(training))
-    assert [(one.code, one.line, one.detail) for one in report.findings] == [
+    assert [(entry.code, entry.line, entry.detail) for entry in report.findings] == [
         ("validation_leak", 3, "1"),
         ("validation_leak", 4, "2"),
     ]
@@ -243,7 +243,9 @@ def test_what_validation_shares_with_training(check: Any) -> None:
 def test_likeness_is_honest_about_its_limit(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_duplicates, "MAX_EXAMPLES", 1000)
     report = check(several(2500, words, "{}?"))
-    assert [(one.value, one.detail) for one in report.findings if one.code == "likeness_sampled"] == [("1024", "2500")]
+    assert [(entry.value, entry.detail) for entry in report.findings if entry.code == "likeness_sampled"] == [
+        ("1024", "2500")
+    ]
 
 
 def test_examples_in_many_batches_are_all_seen(check: Any) -> None:
@@ -251,12 +253,12 @@ def test_examples_in_many_batches_are_all_seen(check: Any) -> None:
     for place in (0, 1023, 1024, 2499):
         examples[place]["messages"][1]["content"] = "Sure! " + words(place)
     report = check(examples)
-    assert [one.line for one in report.findings if one.code == "preamble"] == [1, 1024, 1025, 2500]
+    assert [entry.line for entry in report.findings if entry.code == "preamble"] == [1, 1024, 1025, 2500]
 
 
 def test_a_nul_in_a_text_is_a_character_like_others(check: Any) -> None:
     report = check([chat("A loan.", "What is\0a bond?"), chat("A part.", "0\0\0"), chat("Sure! A\0debt.", "\0")])
-    assert [(one.code, one.line) for one in report.findings] == [("preamble", 3)]
+    assert [(entry.code, entry.line) for entry in report.findings] == [("preamble", 3)]
 
 
 def test_proved_and_other_lines_say_the_same(tmp_path: Path) -> None:
@@ -266,17 +268,19 @@ def test_proved_and_other_lines_say_the_same(tmp_path: Path) -> None:
     reports = []
     for separators in ((", ", ": "), (" , ", ": ")):  # the second is never proved
         path = tmp_path / "file.jsonl"
-        lines = [json.dumps(one, ensure_ascii=False, separators=separators) + "\n" for one in examples * 3]
+        lines = [json.dumps(entry, ensure_ascii=False, separators=separators) + "\n" for entry in examples * 3]
         path.write_text("".join(lines), encoding="utf-8")
         reports.append(check_file(path, quality=QualityRunner()).to_dict("en"))
     assert reports[0] == reports[1]
 
 
 def test_copies_are_told_whatever_their_form(tmp_path: Path) -> None:
-    one = chat('A "loan".\n', "什么是债券？", "Be brief.")
-    turned = {"messages": [dict(reversed(message.items())) for message in one["messages"]]}
+    entry = chat('A "loan".\n', "什么是债券？", "Be brief.")
+    turned = {"messages": [dict(reversed(message.items())) for message in entry["messages"]]}
     path = tmp_path / "file.jsonl"
-    path.write_text(json.dumps(one) + "\n" + json.dumps(turned, ensure_ascii=False) + "\n" + json.dumps(one) + " \n")
+    path.write_text(
+        json.dumps(entry) + "\n" + json.dumps(turned, ensure_ascii=False) + "\n" + json.dumps(entry) + " \n"
+    )
     findings = check_file(path, minimum_examples=1, quality=QualityRunner()).findings
     assert [(each.code, each.line, each.detail) for each in findings] == [("duplicate_example", n, "1") for n in (2, 3)]
 
