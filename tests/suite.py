@@ -38,8 +38,7 @@ class Part:
 PARTS = (
     Part(("fast", "services"), processes=2),
     Part(("models",), processes=2),
-    Part(("torch",)),
-    Part(("base", "conformance"), processes=2),
+    Part(("torch", "base", "conformance"), processes=2),
 )
 
 

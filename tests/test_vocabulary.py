@@ -58,7 +58,8 @@ _BANNED = re.compile(
 
 def _names(path: Path) -> Iterator[str]:
     """Parameters, variables and attributes, once for each place that binds them; not `self` and `cls`."""
-    for node in nodes(path):
+    tree = nodes(path) if path in FILES else ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    for node in tree:
         if isinstance(node, ast.arg):
             yield node.arg
         elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
