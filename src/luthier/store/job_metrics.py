@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, case, func, or_, select
 
 from luthier.store.database import Database, events
 
@@ -15,6 +15,7 @@ SERIES = (
     "full_valid_loss",
     "full_valid_mean_token_accuracy",
 )
+_STEPS_PER_QUERY = 1000
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,7 @@ class JobMetrics:
             if last - after <= points:  # as a page asks that watches a job
                 return _every_step(connection, job_id, range(after, last))
             width = -(-(last - after) // points)
-            columns = {name: _bucketed(connection, job_id, name, range(after, last), width) for name in SERIES}
-        return {name: series for name, series in columns.items() if series.step}
+            return _bucketed(connection, job_id, range(after, last), width)
 
     def progress(self, job_ids: Sequence[str], *, points: int) -> dict[str, JobProgress]:
         """Of those of the jobs that have metrics. Reads `points` rows a job, however long it is."""
@@ -118,23 +118,34 @@ def _every_step(connection: Connection, job_id: str, steps: range) -> dict[str, 
     }
 
 
-def _bucketed(connection: Connection, job_id: str, name: str, steps: range, width: int) -> Series:
-    """`steps` counts from 0: the steps from `steps.start + 1` to `steps.stop`, in buckets of `width`."""
-    value = events.c.data[name].as_float()
-    within = events.c.step > steps.start, events.c.step <= steps.stop
-    of_metric = (events.c.job_id == job_id, *within, value.is_not(None))
+def _bucketed(connection: Connection, job_id: str, steps: range, width: int) -> dict[str, Series]:
+    """One pass over the events for all metrics, then the events of the last steps.
+
+    `steps` counts from 0: the steps from `steps.start + 1` to `steps.stop`, in buckets of `width`.
+    """
+    within = events.c.job_id == job_id, events.c.step > steps.start, events.c.step <= steps.stop
     bucket = (events.c.step - steps.start - 1) // width
-    reduced = (
-        select(func.max(events.c.step).label("step"), func.min(value).label("low"), func.max(value).label("high"))
-        .where(*of_metric)
-        .group_by(bucket)
-        .subquery()
-    )
-    query = (
-        select(reduced.c.step, value, reduced.c.low, reduced.c.high)
-        .join(events, and_(events.c.job_id == job_id, events.c.step == reduced.c.step))
-        .order_by(reduced.c.step)
-    )
-    rows = connection.execute(query).all()
-    step, values, low, high = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [], [])
-    return Series(step, values, low, high)
+    values = {name: events.c.data[name].as_float() for name in SERIES}
+    columns = [
+        column
+        for value in values.values()
+        for column in (func.max(case((value.is_not(None), events.c.step))), func.min(value), func.max(value))
+    ]
+    buckets = connection.execute(select(*columns).where(*within).group_by(bucket).order_by(bucket)).all()
+    data = _data_at(connection, job_id, sorted({step for row in buckets for step in row[::3] if step is not None}))
+    series = {}
+    for index, name in enumerate(SERIES):
+        points = [row[3 * index : 3 * index + 3] for row in buckets if row[3 * index] is not None]
+        if points:
+            last, low, high = (list(column) for column in zip(*points, strict=True))
+            series[name] = Series(last, [float(data[step][name]) for step in last], low, high)
+    return series
+
+
+def _data_at(connection: Connection, job_id: str, steps: Sequence[int]) -> dict[int, Mapping[str, float]]:
+    data: dict[int, Mapping[str, float]] = {}
+    for start in range(0, len(steps), _STEPS_PER_QUERY):
+        chosen = events.c.step.in_(steps[start : start + _STEPS_PER_QUERY])
+        rows = connection.execute(select(events.c.step, events.c.data).where(events.c.job_id == job_id, chosen))
+        data.update((step, values) for step, values in rows)
+    return data
