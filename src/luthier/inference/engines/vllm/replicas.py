@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 
-from luthier.inference.engines.vllm import protocol
 from luthier.inference.engines.vllm.adapters import VllmAdapters
 from luthier.inference.engines.vllm.routing import ReplicaLoad, choose
 from luthier.types.errors import BaseModelError, UnavailableError
@@ -98,8 +97,8 @@ class ReplicaPool:
                 f"None of {len(self.replicas)} vLLM servers can be reached. Please try again.",
                 code="engine_unreachable",
             )
-        name = protocol.adapter_name(adapter) if adapter else None
-        replica = candidates[choose([candidate.load(adapter) for candidate in candidates], name)]
+        loads = [candidate.load(adapter) for candidate in candidates]
+        replica = candidates[choose(loads, adapter.name if adapter else None)]
         replica.running += 1
         try:
             yield replica
