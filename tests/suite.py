@@ -3,7 +3,7 @@
     python tests/suite.py                     exit code 1 if any part fails
     python tests/suite.py --write-ring-times  also writes RINGS.md anew
 
-Two processes share a part whose tests measure no time; a file stays in one process.
+Two processes share a part; a file stays in one process.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from rings import RINGS, TESTS
@@ -22,34 +22,21 @@ TABLE = TESTS / "RINGS.md"
 Times = dict[str, dict[str, float]]
 
 
-@dataclass(frozen=True)
-class Part:
-    """Rings that run together, in `processes`."""
-
-    rings: tuple[str, ...]
-    processes: int = 1
-
-    def command(self, times: Path) -> list[str]:
-        spread = ["-n", str(self.processes), "--dist", "loadfile", "-q"] if self.processes > 1 else []
-        rings = [word for ring in self.rings for word in ("--ring", ring)]
-        return [sys.executable, "-m", "pytest", *rings, *spread, f"--ring-times={times}"]
+# In the order of their folders: files of few, long tests would come last, and one process would wait for the other.
+_SPREAD = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-q")
+PARTS = (("fast", "services"), ("models",), ("torch", "base", "conformance"))
 
 
-PARTS = (
-    Part(("fast", "services"), processes=2),
-    Part(("models",), processes=2),
-    Part(("torch", "base", "conformance"), processes=2),
-)
-
-
-def run(part: Part, folder: Path) -> tuple[int, float, Times]:
+def run(rings: Sequence[str], folder: Path) -> tuple[int, float, Times]:
     """(exit code, seconds, tests and seconds by ring) of one part."""
     times = folder / "times.json"
     times.unlink(missing_ok=True)
+    selected = [word for ring in rings for word in ("--ring", ring)]
+    command = [sys.executable, "-m", "pytest", *selected, *_SPREAD, f"--ring-times={times}"]
     # Two processes on two cores: threads that wait must not spin.
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"} if part.processes > 1 else None
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     start = time.monotonic()
-    code = subprocess.run(part.command(times), cwd=TESTS.parent, env=environment, check=False).returncode
+    code = subprocess.run(command, cwd=TESTS.parent, env=environment, check=False).returncode
     seconds = time.monotonic() - start
     return code, seconds, json.loads(times.read_text(encoding="utf-8")) if times.exists() else {}
 
@@ -90,7 +77,7 @@ def main() -> int:
             times |= part_times
             tests = int(sum(ring["tests"] for ring in part_times.values()))
             outcome = "passed" if code == 0 else f"FAILED (pytest ended with {code}; its report is above)"
-            lines.append(f"{', '.join(part.rings)}: {tests:,} tests in {seconds:.0f} s, {outcome}")
+            lines.append(f"{', '.join(part)}: {tests:,} tests in {seconds:.0f} s, {outcome}")
     print("\n".join(["", "make test:", *lines, f"all: {wall_s / 60:.1f} minutes, {'FAILED' if failed else 'passed'}"]))
     if options.write_ring_times and not failed:
         TABLE.write_text(table(times, wall_s), encoding="utf-8")
