@@ -1,9 +1,9 @@
-"""All rings but `clients`, in the parts that `make test` runs one after another; one summary at the end.
+"""All rings but `clients`, in the stages that `make test` runs one after another; one summary at the end.
 
     python tests/suite.py                     exit code 1 if any part fails
     python tests/suite.py --write-ring-times  also writes RINGS.md anew
 
-Two processes share a part; a file stays in one process.
+At most two processes run at a time; a file stays in one.
 """
 
 import argparse
@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from rings import RINGS, TESTS
@@ -22,23 +24,65 @@ TABLE = TESTS / "RINGS.md"
 Times = dict[str, dict[str, float]]
 
 
-# In the order of their folders: files of few, long tests would come last, and one process would wait for the other.
-_SPREAD = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-q")
-PARTS = (("fast", "services"), ("models",), ("torch", "base", "conformance"))
+@dataclass(frozen=True)
+class Part:
+    """Rings that run together, in `processes`."""
+
+    rings: tuple[str, ...]
+    processes: int = 1
+
+    def command(self, times: Path) -> list[str]:
+        rings = [word for ring in self.rings for word in ("--ring", ring)]
+        spread = ["-n", str(self.processes), "--dist", "loadfile", "-q"] if self.processes > 1 else []
+        return [sys.executable, "-m", "pytest", *rings, *spread, f"--ring-times={times}"]
 
 
-def run(rings: Sequence[str], folder: Path) -> tuple[int, float, Times]:
-    """(exit code, seconds, tests and seconds by ring) of one part."""
-    times = folder / "times.json"
-    times.unlink(missing_ok=True)
-    selected = [word for ring in rings for word in ("--ring", ring)]
-    command = [sys.executable, "-m", "pytest", *selected, *_SPREAD, f"--ring-times={times}"]
+# The parts of a stage run at once. Trainers compute in two threads, so of their tests one runs at a time; the clients'
+# suites wait for answers most of the time.
+STAGES = (
+    (Part(("fast", "services"), processes=2),),
+    (Part(("models",), processes=2),),
+    (Part(("torch", "base")), Part(("conformance",))),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`code`: the exit code; `times`: tests and seconds by ring; `output`: what was not printed yet."""
+
+    part: Part
+    code: int
+    seconds: float
+    times: Times
+    output: str
+
+
+def run(part: Part, folder: Path, *, quiet: bool) -> Outcome:
+    times = folder / f"{part.rings[0]}.json"
     # Two processes on two cores: threads that wait must not spin.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     start = time.monotonic()
-    code = subprocess.run(command, cwd=TESTS.parent, env=environment, check=False).returncode
-    seconds = time.monotonic() - start
-    return code, seconds, json.loads(times.read_text(encoding="utf-8")) if times.exists() else {}
+    process = subprocess.run(
+        part.command(times),
+        cwd=TESTS.parent,
+        env=environment,
+        stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.STDOUT if quiet else None,
+        text=True,
+        check=False,
+    )
+    measured = json.loads(times.read_text(encoding="utf-8")) if times.exists() else {}
+    return Outcome(part, process.returncode, time.monotonic() - start, measured, process.stdout or "")
+
+
+def run_stage(parts: Sequence[Part], folder: Path) -> list[Outcome]:
+    """The output of the first is printed as it comes, that of the others at the end."""
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(run, part, folder, quiet=part is not parts[0]) for part in parts]
+    outcomes = [outcome.result() for outcome in running]
+    for outcome in outcomes:
+        print(outcome.output, end="", flush=True)
+    return outcomes
 
 
 def table(times: Times, wall_s: float) -> str:
@@ -67,17 +111,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write-ring-times", action="store_true", help=f"write {TABLE.name} anew")
     options = parser.parse_args()
-    times: Times = {}
-    lines, wall_s, failed = [], 0.0, False
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        for part in PARTS:
-            code, seconds, part_times = run(part, Path(folder))
-            failed |= code != 0
-            wall_s += seconds
-            times |= part_times
-            tests = int(sum(ring["tests"] for ring in part_times.values()))
-            outcome = "passed" if code == 0 else f"FAILED (pytest ended with {code}; its report is above)"
-            lines.append(f"{', '.join(part)}: {tests:,} tests in {seconds:.0f} s, {outcome}")
+        outcomes = [outcome for parts in STAGES for outcome in run_stage(parts, Path(folder))]
+    wall_s = time.monotonic() - start
+    times: Times = {}
+    lines, failed = [], any(outcome.code for outcome in outcomes)
+    for outcome in outcomes:
+        times |= outcome.times
+        tests = int(sum(ring["tests"] for ring in outcome.times.values()))
+        verdict = "passed" if outcome.code == 0 else f"FAILED (pytest ended with {outcome.code}; its report is above)"
+        lines.append(f"{', '.join(outcome.part.rings)}: {tests:,} tests in {outcome.seconds:.0f} s, {verdict}")
     print("\n".join(["", "make test:", *lines, f"all: {wall_s / 60:.1f} minutes, {'FAILED' if failed else 'passed'}"]))
     if options.write_ring_times and not failed:
         TABLE.write_text(table(times, wall_s), encoding="utf-8")

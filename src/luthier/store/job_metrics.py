@@ -85,8 +85,8 @@ class JobMetrics:
             by_job.setdefault(job_id, []).append(data)
         return {
             job_id: JobProgress(
-                step=int(data[-1]["step"]),
-                total_steps=int(data[-1]["total_steps"]),
+                step=last[job_id],
+                total_steps=int(data[-1].get("total_steps") or last[job_id]),  # imported jobs may not say it
                 losses=[entry["train_loss"] for entry in data if "train_loss" in entry],
             )
             for job_id, data in by_job.items()
