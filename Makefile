@@ -47,7 +47,7 @@ test-s3: setup
 # The dashboard in Chromium, which must be installed (Debian: apt-get install chromium fonts-noto-cjk).
 test-browser: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
-	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser -n 2 --dist loadfile tests/browser
 
 # PostgreSQL must be installed (Debian: apt-get install postgresql); it is started in a temporary folder.
 test-postgres: setup

@@ -78,7 +78,7 @@ def test_a_failed_job_leads_to_its_line(visit: Visit, api: OpenAI, tmp_path: Pat
     assert until_over(api, job_id) == "failed"
     page = visit.open(f"job/{job_id}")
     expect(page.get_by_text("The job failed", exact=True)).to_be_visible()
-    expect(page.locator(".notice.bad")).to_contain_text(re.compile(r"broken\.jsonl\s+line 12"))
+    expect(page.locator(".notice.bad")).to_contain_text(re.compile(r"broken\.jsonl\s*line 12"))
     page.get_by_role("link", name="Show the file's findings").click()
     expect(page.get_by_text("Line 12", exact=True)).to_be_visible()
     expect(page.get_by_text("nobody answers")).to_be_visible()
@@ -176,6 +176,9 @@ def test_the_keyboard_is_enough(visit: Visit, finished: str) -> None:
     expect(page.get_by_role("heading", name="New job")).to_be_visible()
     for address in ("jobs", f"job/{finished}", "models", "settings", "playground"):
         visit.open(address)
+        expect(page.locator("#content [role=status]")).to_have_count(
+            0
+        )  # what is loading comes after the first elements
         page.wait_for_load_state("networkidle")
         assert _unreached(page) == [], address
 
