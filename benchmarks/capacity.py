@@ -55,7 +55,9 @@ Rule = Callable[[Sequence[Replica], int, int, np.random.Generator], int]
 
 
 def by_locality(replicas: Sequence[Replica], adapter: int, api_server: int, _: np.random.Generator) -> int:
-    loads = [ReplicaLoad(one.name, one.running[api_server], adapter in one.adapters) for one in replicas]
+    loads = [
+        ReplicaLoad(replica.name, replica.running[api_server], adapter in replica.adapters) for replica in replicas
+    ]
     return choose(loads, str(adapter))
 
 

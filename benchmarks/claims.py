@@ -31,9 +31,9 @@ def work(folder: str, url: str | None, start: Any, counts: Any) -> None:
     store, claims = Store(Path(folder), url=url), 0
     start.wait()
     while job := store.jobs.claim("worker/queued", "validating_files"):
-        held = store.holding(job.fencing_token).jobs
-        held.record(job.id, Event("Step 1", type="metrics", data={"step": 1, "train_loss": 1.0}, step=1))
-        held.transition(job.id, ("validating_files",), "cancelled", Event("over"))
+        own_jobs = store.holding(job.fencing_token).jobs
+        own_jobs.record(job.id, Event("Step 1", type="metrics", data={"step": 1, "train_loss": 1.0}, step=1))
+        own_jobs.transition(job.id, ("validating_files",), "cancelled", Event("over"))
         claims += 1
     store.close()
     counts.put(claims)

@@ -62,12 +62,12 @@ def examples(vocabulary: int, shared: int) -> list[Rendered]:
     """Chats of 100 to 400 tokens, of which the second half is trained, under `shared` tokens that they all have."""
     generator = np.random.default_rng(0)
     prefix = generator.integers(3, vocabulary, shared).tolist()
-    made = []
+    examples = []
     for length in generator.integers(100, 400, BATCH).tolist():
         ids = generator.integers(3, vocabulary, length).tolist()
         weights = [0.0] * (shared + length // 2) + [1.0] * (length - length // 2)
-        made.append(Rendered(prefix + ids, weights))
-    return made
+        examples.append(Rendered(prefix + ids, weights))
+    return examples
 
 
 class Shape:
@@ -224,8 +224,8 @@ def parity(shape: Shape) -> Iterator[tuple[str, float]]:
     ids = torch.tensor([[*prompt, *(token.id for token in tokens)]], device=shape.device)
     logprobs = reference(input_ids=ids).logits[0, PROMPT - 1 : -1].float().log_softmax(-1)
     chosen = torch.stack([row[token.id] for row, token in zip(logprobs, tokens, strict=True)]).cpu()
-    said = torch.tensor([token.logprob for token in tokens])
-    yield "the engine in bfloat16 against transformers in float32", float((chosen - said).abs().mean())
+    engine_logprobs = torch.tensor([token.logprob for token in tokens])
+    yield "the engine in bfloat16 against transformers in float32", float((chosen - engine_logprobs).abs().mean())
 
 
 def main() -> None:

@@ -139,9 +139,9 @@ def test_limits_are_counted_over_both(servers: tuple[Server, Server]) -> None:
 def test_servers_wait_for_a_database_that_restarts(postgres: PostgresServer, clients: tuple[OpenAI, OpenAI]) -> None:
     file = upload(clients[0])
     postgres.stop()
-    with pytest.raises(openai.InternalServerError) as caught:
+    with pytest.raises(openai.InternalServerError) as error_info:
         clients[1].files.retrieve(file)
-    assert (caught.value.status_code, caught.value.code) == (503, "database_unavailable")
+    assert (error_info.value.status_code, error_info.value.code) == (503, "database_unavailable")
     postgres.start()
     assert clients[1].files.retrieve(file).id == clients[0].files.retrieve(file).id == file
 

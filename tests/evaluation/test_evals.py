@@ -133,8 +133,8 @@ def test_calls_are_shown_in_one_form() -> None:
     assert row.answer
     assert row.answer["output_tools"] == [_CALL]
     assert row.sample
-    shown = [(message.role, message.content, message.tool_calls) for message in row.sample.input]
-    assert shown == [("system", "Be brief.", None), ("assistant", "", [_CALL]), ("tool", "4", None)]
+    messages = [(message.role, message.content, message.tool_calls) for message in row.sample.input]
+    assert messages == [("system", "Be brief.", None), ("assistant", "", [_CALL]), ("tool", "4", None)]
     assert (row.sample.output[0].tool_calls, row.sample.finish_reason) == ([_CALL], "tool_calls")
     chat = row_of({}, {"choices": [{"message": _TURNS[1]}]})
     assert chat.sample

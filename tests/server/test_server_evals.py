@@ -228,9 +228,9 @@ def test_a_server_that_ends_asks_nothing_again(tiny_base: Path, tmp_path: Path) 
     ],
 )
 def test_an_eval_that_could_not_run_is_refused(scripted: OpenAI, body: Any, status: int, param: str) -> None:
-    with pytest.raises(openai.APIStatusError) as caught:
+    with pytest.raises(openai.APIStatusError) as error_info:
         scripted.evals.create(**{"data_source_config": _CUSTOM, "testing_criteria": [_SAME], **body})
-    assert (caught.value.status_code, body_of(caught.value)["param"]) == (status, param)
+    assert (error_info.value.status_code, body_of(error_info.value)["param"]) == (status, param)
 
 
 @pytest.mark.parametrize(
@@ -253,9 +253,9 @@ def test_an_eval_that_could_not_run_is_refused(scripted: OpenAI, body: Any, stat
 )
 def test_a_run_that_could_not_begin_is_refused(scripted: OpenAI, source: Any, param: str) -> None:
     eval_id = _eval(scripted).id
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(openai.BadRequestError) as error_info:
         scripted.evals.runs.create(eval_id, data_source=source)
-    assert str(body_of(caught.value)["param"]).removeprefix("data_source.").startswith(param)
+    assert str(body_of(error_info.value)["param"]).removeprefix("data_source.").startswith(param)
 
 
 def test_evals_are_updated_and_listed(scripted: OpenAI) -> None:

@@ -56,9 +56,9 @@ def test_an_effort_reaches_a_template_that_reads_it(tmp_path: Path) -> None:
 
 def test_a_model_without_reasoning_names_what_it_takes(tmp_path: Path) -> None:
     renderer = Renderer(write_base(tmp_path / "base", ENDS_CONVERSATIONS))
-    with pytest.raises(BadRequestError, match="Supported values are: 'none'") as caught:
+    with pytest.raises(BadRequestError, match="Supported values are: 'none'") as error_info:
         prompt(renderer, reasoning_effort="low")
-    assert (caught.value.param, caught.value.code) == ("reasoning_effort", "invalid_value")
+    assert (error_info.value.param, error_info.value.code) == ("reasoning_effort", "invalid_value")
     switched_off = prompt(renderer, chat_template_kwargs={"enable_thinking": False})
     assert prompt(renderer) == prompt(renderer, reasoning_effort="none") == switched_off
     assert prompt(renderer, reasoning_effort="low", reasons=True) == prompt(renderer)  # it was trained to reason
@@ -66,8 +66,8 @@ def test_a_model_without_reasoning_names_what_it_takes(tmp_path: Path) -> None:
 
 def test_a_variable_that_the_template_does_not_read_is_refused(tmp_path: Path) -> None:
     renderer = Renderer(write_base(tmp_path / "base", EFFORTS))
-    with pytest.raises(BadRequestError, match="reads enable_thinking, reasoning_effort, thinking") as caught:
+    with pytest.raises(BadRequestError, match="reads enable_thinking, reasoning_effort, thinking") as error_info:
         prompt(renderer, chat_template_kwargs={"effort": "low"})
-    assert (caught.value.param, caught.value.code) == ("chat_template_kwargs.effort", "unknown_parameter")
+    assert (error_info.value.param, error_info.value.code) == ("chat_template_kwargs.effort", "unknown_parameter")
     with pytest.raises(BadRequestError):
         prompt(renderer, chat_template_kwargs={"messages": []})

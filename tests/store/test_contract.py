@@ -76,15 +76,20 @@ def test_metadata_is_found_by_any_key(store: Store) -> None:
     pairs = [{"a": "1", 'quo"te': "x"}, {"a": "2", "$.a[0]": "%"}, {}, None, {"a": "3\0"}]
     ids = [store.jobs.create(**{**JOB, "metadata": metadata}).id for metadata in pairs]
 
-    def found(**filters: Any) -> set[int]:
+    def matching(**filters: Any) -> set[int]:
         return {ids.index(job.id) for job in store.jobs.list(limit=9, after=None, **filters).data}
 
-    assert found() == {0, 1, 2, 3, 4}
-    assert found(without_metadata=True) == {2, 3}
-    assert found(metadata={"a": "1"}) == {0}
-    assert found(metadata={"a": "1", 'quo"te': "x"}) == {0}
-    assert found(metadata={"$.a[0]": "%"}) == {1}
-    assert found(metadata={"a": "%"}) == found(metadata={"b": "1"}) == found(metadata={"a": "1", "b": "1"}) == set()
+    assert matching() == {0, 1, 2, 3, 4}
+    assert matching(without_metadata=True) == {2, 3}
+    assert matching(metadata={"a": "1"}) == {0}
+    assert matching(metadata={"a": "1", 'quo"te': "x"}) == {0}
+    assert matching(metadata={"$.a[0]": "%"}) == {1}
+    assert (
+        matching(metadata={"a": "%"})
+        == matching(metadata={"b": "1"})
+        == matching(metadata={"a": "1", "b": "1"})
+        == set()
+    )
 
 
 def test_a_step_is_recorded_once_by_many_writers(store: Store) -> None:

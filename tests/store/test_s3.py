@@ -53,11 +53,11 @@ def test_objects_are_listed_by_their_folder_and_deleted(bucket: Bucket) -> None:
 
 def test_a_refusal_names_the_cause_and_no_secret(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
-    with pytest.raises(UnavailableError) as caught:
+    with pytest.raises(UnavailableError) as error_info:
         Bucket.open("s3://bucket/prefix").put_bytes("one", b"content")
-    assert "SignatureDoesNotMatch" in str(caught.value)
-    assert not any(secret in str(caught.value) for secret in (SECRET, "another-secret", KEY))
-    assert caught.value.__cause__ is None
+    assert "SignatureDoesNotMatch" in str(error_info.value)
+    assert not any(secret in str(error_info.value) for secret in (SECRET, "another-secret", KEY))
+    assert error_info.value.__cause__ is None
 
 
 def test_a_server_that_is_gone_is_unavailable(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

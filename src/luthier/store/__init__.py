@@ -140,9 +140,9 @@ class Store(CommonParts):
 
         Whatever is written of other work names its owner, which is one worker's alone.
         """
-        held = copy(self)
-        held.jobs, held.batches = self.jobs.holding(token), self.batches.holding(token)
-        return held
+        guarded = copy(self)
+        guarded.jobs, guarded.batches = self.jobs.holding(token), self.batches.holding(token)
+        return guarded
 
     def imports(self) -> Imports:
         """Adds files and jobs of another service, to the project that this store is scoped to."""

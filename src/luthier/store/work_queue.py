@@ -45,9 +45,9 @@ class LeasedTable:
 
     def holding(self, token: int) -> "LeasedTable":
         """The same queue for the run of one claim: its writes to a row that was claimed again raise StaleClaimError."""
-        held = copy(self)
-        held._token = token
-        return held
+        guarded = copy(self)
+        guarded._token = token
+        return guarded
 
     def claim(
         self,
@@ -224,6 +224,6 @@ class QueuePart(Scoped):
 
     def holding(self, token: int) -> Self:
         """The same part for the run of one claim, see `LeasedTable.holding`."""
-        held = copy(self)
-        held.queue = self.queue.holding(token)
-        return held
+        guarded = copy(self)
+        guarded.queue = self.queue.holding(token)
+        return guarded

@@ -34,7 +34,7 @@ class TrainingMemory:
         """Whether `job` may train beside the jobs `running`; always without any."""
         self._started = {job_id: start for job_id, start in self._started.items() if job_id in running}
         last_step_at = self._context.store.job_metrics.last_step_at
-        starting = [started for started, at in self._started.values() if last_step_at(started.id) <= at]
+        starting = [started for started, started_at in self._started.values() if last_step_at(started.id) <= started_at]
         return not self._started or sum(map(self.of, [job, *starting])) <= available_memory()
 
     def starts(self, job: Job) -> None:

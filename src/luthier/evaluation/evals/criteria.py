@@ -17,7 +17,7 @@ def grade_criterion(criterion: SubGrader, sample: Sample, data_item: dict[str, A
     return Grade(
         score=outcome.reward,
         passed=code is None and outcome.reward >= pass_threshold(criterion),
-        sample=_shown(outcome.replies[-1]) if outcome.replies else None,
+        sample=_sample_of(outcome.replies[-1]) if outcome.replies else None,
         error=error,
         usage=usage_by_model(_usage(reply) for reply in outcome.replies),
     )
@@ -32,7 +32,7 @@ def pass_threshold(criterion: SubGrader) -> float:
     return threshold
 
 
-def _shown(reply: ModelReply) -> dict[str, Any]:
+def _sample_of(reply: ModelReply) -> dict[str, Any]:
     message = {"role": "assistant", "content": reply.refusal or reply.text}
     return {"model": reply.model, "output": [message], "usage": reply.usage.model_dump()}
 

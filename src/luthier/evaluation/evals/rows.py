@@ -29,17 +29,17 @@ def row_of(item: dict[str, Any], answer: dict[str, Any] | None) -> Row:
 
 def row_of_completion(completion: StoredCompletion, messages: Sequence[StoredMessage]) -> Row:
     """`item.input` holds the messages of the request."""
-    sent = [_chat_message(message) for message in messages]
+    input_items = [_chat_message(message) for message in messages]
     answer = chat_answer(completion.model_dump(exclude_none=True))
     parameters = {"temperature": completion.temperature, "top_p": completion.top_p, "seed": completion.seed}
-    return Row({"input": sent}, answer, chat_sample(sent, completion.model_dump(), parameters))
+    return Row({"input": input_items}, answer, chat_sample(input_items, completion.model_dump(), parameters))
 
 
-def row_of_response(response: Mapping[str, Any], sent: list[dict[str, Any]]) -> Row:
-    """`item.input` holds the items of the request, after its instructions; `sent`: items without those."""
+def row_of_response(response: Mapping[str, Any], input_items: list[dict[str, Any]]) -> Row:
+    """`item.input` holds the items of the request, after its instructions; `input_items`: items without those."""
     if response.get("instructions"):
-        sent = [{"role": "system", "content": response["instructions"]}, *sent]
-    return Row({"input": sent}, response_answer(response), response_sample(sent, response, response))
+        input_items = [{"role": "system", "content": response["instructions"]}, *input_items]
+    return Row({"input": input_items}, response_answer(response), response_sample(input_items, response, response))
 
 
 def item_problem(schema: dict[str, Any], item: dict[str, Any]) -> str | None:
@@ -71,19 +71,19 @@ def response_answer(response: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chat_sample(
-    sent: Iterable[dict[str, Any]], completion: Mapping[str, Any], parameters: Mapping[str, Any]
+    input_messages: Iterable[dict[str, Any]], completion: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> OutputSample:
     """What the API shows of a chat completion; `parameters`: of its request."""
     choice = completion["choices"][0]
-    return _sample(sent, [choice["message"]], choice.get("finish_reason") or "stop", completion, parameters)
+    return _sample(input_messages, [choice["message"]], choice.get("finish_reason") or "stop", completion, parameters)
 
 
 def response_sample(
-    sent: Iterable[dict[str, Any]], response: Mapping[str, Any], parameters: Mapping[str, Any]
+    input_messages: Iterable[dict[str, Any]], response: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> OutputSample:
     """What the API shows of a response."""
     [choice] = response_answer(response)["choices"]
-    return _sample(sent, [choice["message"]], choice["finish_reason"], response, parameters)
+    return _sample(input_messages, [choice["message"]], choice["finish_reason"], response, parameters)
 
 
 def usage_of(sample: OutputSample) -> ModelUsage:
@@ -109,7 +109,7 @@ def _sample_of_answer(answer: dict[str, Any]) -> OutputSample:
 
 
 def _sample(
-    sent: Iterable[Mapping[str, Any]],
+    input_messages: Iterable[Mapping[str, Any]],
     output: Iterable[Mapping[str, Any]],
     finish_reason: str,
     reply: Mapping[str, Any],
@@ -118,7 +118,7 @@ def _sample(
     max_tokens = parameters.get("max_completion_tokens") or parameters.get("max_output_tokens") or 0
     numbers = {name: parameters[name] for name in ("temperature", "top_p", "seed") if parameters.get(name) is not None}
     return OutputSample(
-        input=[shown_message(message) for message in sent],
+        input=[shown_message(message) for message in input_messages],
         output=[shown_message(message) for message in output],
         finish_reason=finish_reason,
         model=reply["model"],
@@ -130,9 +130,9 @@ def _sample(
 
 def _usage(usage: Mapping[str, Any]) -> SampleUsage:
     """From the usage of a chat completion or of a response."""
-    sent, written = ("input", "output") if "input_tokens" in usage else ("prompt", "completion")
-    details = usage.get(f"{sent}_tokens_details") or {}
-    prompt_tokens, completion_tokens = usage.get(f"{sent}_tokens") or 0, usage.get(f"{written}_tokens") or 0
+    input_kind, output_kind = ("input", "output") if "input_tokens" in usage else ("prompt", "completion")
+    details = usage.get(f"{input_kind}_tokens_details") or {}
+    prompt_tokens, completion_tokens = usage.get(f"{input_kind}_tokens") or 0, usage.get(f"{output_kind}_tokens") or 0
     return SampleUsage(
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,

@@ -181,5 +181,5 @@ def _probe_cache(model: Any) -> DynamicCache:
 
 def _token_bytes(cache: DynamicCache) -> int:
     """What the attention layers of the probe keep, for each of its tokens; layers differ in their heads."""
-    kept = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
-    return sum(tensor.nbytes for tensor in kept if isinstance(tensor, torch.Tensor)) // _PROBE_TOKENS
+    tensors = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
+    return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor)) // _PROBE_TOKENS

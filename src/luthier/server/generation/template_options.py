@@ -23,22 +23,22 @@ def template_options(body: CreateChatCompletionRequest, renderer: Renderer, *, r
         BadRequestError: For a variable that the template does not read, and for an effort where the base model has no
             reasoning that could be turned on.
     """
-    sent = body.chat_template_kwargs or {}
+    requested_options = body.chat_template_kwargs or {}
     variables = renderer.template.variables
-    for name in sent:
+    for name in requested_options:
         if name not in variables and name not in THINKING_SWITCHES:  # clients send the switches to every model
             raise _unknown_variable(name, sorted(variables.union(THINKING_SWITCHES)))
     effort = body.reasoning_effort
     if effort is None:
-        return sent
+        return requested_options
     if not (reasons or renderer.choice.can_reason):
         if effort != "none":
             raise _no_reasoning(body.model, effort)
-        return sent
+        return requested_options
     options: dict[str, Any] = dict.fromkeys(THINKING_SWITCHES, effort != "none")
     if _EFFORT in variables and effort != "none":
         options[_EFFORT] = effort
-    return options | sent
+    return options | requested_options
 
 
 def thinks(options: dict[str, Any], *, reasons: bool) -> bool:

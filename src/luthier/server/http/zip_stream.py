@@ -27,9 +27,9 @@ class _Sink:
         """`zipfile` asks for it."""
 
     def take(self) -> bytes:
-        taken = b"".join(self._parts)
+        content = b"".join(self._parts)
         self._parts.clear()
-        return taken
+        return content
 
 
 def zip_of(folder: Path) -> Iterator[bytes]:

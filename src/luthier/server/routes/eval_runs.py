@@ -112,9 +112,9 @@ def list_runs(
 ) -> ListPage[EvalRun]:
     state.store.evals.retrieve(eval_id)
     page = state.store.eval_runs.list(eval_id, status=status, limit=limit, after=after, ascending=order == "asc")
-    shown = list_page(page)
-    shown.data = [_with_url(request, run) for run in page.data]
-    return shown
+    answer = list_page(page)
+    answer.data = [_with_url(request, run) for run in page.data]
+    return answer
 
 
 @router.get("/{run_id}")
