@@ -26,12 +26,12 @@ def _resident_mb() -> float:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_free_memory_between_kept_pieces_goes_back() -> None:
     pieces = [b"x" * 100_000 for _ in range(2000)]
-    remaining = pieces[::10]
+    pieces_in_use = pieces[::10]
     before = _resident_mb()
     del pieces
     release_memory()
     assert _resident_mb() < before - 100
-    assert len(remaining) == 200
+    assert len(pieces_in_use) == 200
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,8 @@ def test_one_server_a_folder_and_commands_find_it(tmp_path: Path, tiny_base: Pat
     with LuthierServer(settings) as running:
         with pytest.raises(LuthierError, match="already runs"):
             LuthierServer(settings).__enter__()
-        with running_or_embedded(settings.data) as matches:
-            assert (matches.base_url, matches.embedded) == (running.endpoint.base_url, False)
+        with running_or_embedded(settings.data) as endpoint:
+            assert (endpoint.base_url, endpoint.embedded) == (running.endpoint.base_url, False)
         address = settings.data / "server.json"
         assert address.stat().st_mode & 0o077 == 0
     assert not address.exists()
@@ -150,9 +150,9 @@ def test_an_address_left_by_a_dead_server_is_ignored(
 ) -> None:
     monkeypatch.setenv("LUTHIER_BASE", str(tiny_base))
     (tmp_path / "server.json").write_text('{"base_url": "http://127.0.0.1:1/v1", "api_key": "x"}')
-    with running_or_embedded(tmp_path) as matches:
-        assert matches.embedded
-        assert len(matches.api_key) > 20  # on a machine with other people, a free port alone would be open to them
+    with running_or_embedded(tmp_path) as endpoint:
+        assert endpoint.embedded
+        assert len(endpoint.api_key) > 20  # on a machine with other people, a free port alone would be open to them
 
 
 def test_a_port_in_use_is_named(tmp_path: Path, tiny_base: Path) -> None:
@@ -163,8 +163,8 @@ def test_a_port_in_use_is_named(tmp_path: Path, tiny_base: Path) -> None:
 
 
 def test_keys_and_their_projects() -> None:
-    parameters = Settings(api_keys="proj_a=sk-1, sk-2==,proj_b=sk-3=, proj_a=sk-4, a=b")
-    assert parameters.keys() == {"sk-1": "proj_a", "sk-2==": None, "sk-3=": "proj_b", "sk-4": "proj_a", "a=b": None}
+    settings = Settings(api_keys="proj_a=sk-1, sk-2==,proj_b=sk-3=, proj_a=sk-4, a=b")
+    assert settings.keys() == {"sk-1": "proj_a", "sk-2==": None, "sk-3=": "proj_b", "sk-4": "proj_a", "a=b": None}
     assert Settings().keys() == {}
 
 

@@ -105,10 +105,10 @@ def test_glossary_terms_are_whole() -> None:
 def _exists(pointer: str) -> bool:
     """Whether the package has the file, and the file the class, of a pointer `path` or `path::Class`."""
     path, _, name = pointer.partition("::")
-    target = PACKAGE / path
-    if not name or not target.exists():
-        return target.exists()
-    return name in {node.name for node in nodes(target) if isinstance(node, ast.ClassDef)}
+    file = PACKAGE / path
+    if not name or not file.exists():
+        return file.exists()
+    return name in {node.name for node in nodes(file) if isinstance(node, ast.ClassDef)}
 
 
 def test_the_code_of_glossary_terms_exists() -> None:

@@ -47,8 +47,8 @@ def serve(data: Path, base: Path, log: Path, *flags: str) -> tuple[subprocess.Po
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.1)
-    matches = json.loads(address.read_text())
-    return process, OpenAI(base_url=matches["base_url"], api_key=matches["api_key"], max_retries=2)
+    endpoint = json.loads(address.read_text())
+    return process, OpenAI(base_url=endpoint["base_url"], api_key=endpoint["api_key"], max_retries=2)
 
 
 def upload(client: OpenAI, lines: list[Any] | bytes = EXAMPLES, name: str = "train.jsonl") -> str:

@@ -54,10 +54,10 @@ def main() -> None:
 
 def _user_environment(home: Path) -> dict[str, str]:
     """The environment of a user with the empty home `home`: nothing of this clone and no settings of Luthier."""
-    remaining = {
+    environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("LUTHIER_", "PYTHON", "XDG_"))
     }
-    return remaining | {"HOME": str(home), "LUTHIER_LANG": "en"}
+    return environment | {"HOME": str(home), "LUTHIER_LANG": "en"}
 
 
 def _run(title: str, command: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> str:

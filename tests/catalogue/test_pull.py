@@ -66,13 +66,13 @@ def pull(source: str, notify: Notify, progress: Progress = quiet, **options: str
 
 @pytest.mark.parametrize("source", [ID, f"modelscope:{ID}"])
 def test_what_is_needed_is_fetched_and_nothing_else(hub: Hub, tiny_base: Path, source: str) -> None:
-    observed: list[tuple[str, int, int]] = []
-    name, folder = pull(source, quiet, lambda *step: observed.append(step))
+    steps: list[tuple[str, int, int]] = []
+    name, folder = pull(source, quiet, lambda *step: steps.append(step))
     assert name == ID
     assert (folder / "model.safetensors").read_bytes() == (tiny_base / "model.safetensors").read_bytes()
     assert {path.name for path in folder.iterdir()} == {path.name for path in tiny_base.iterdir()} | {"base.json"}
     size = (tiny_base / "model.safetensors").stat().st_size
-    assert ("model.safetensors", size, size) in observed
+    assert ("model.safetensors", size, size) in steps
     before = len(hub.asked)
     assert pull(source, quiet) == (name, folder)
     assert len(hub.asked) <= before + 1  # whether it is still the same revision
@@ -282,8 +282,8 @@ def test_a_gguf_file_becomes_a_base(tmp_path: Path, tiny_base: Path, hub: Hub, m
     name, folder = pull(str(file), quiet)
     assert name == "mine-f16"
     assert file.exists()
-    remaining = load_file(folder / "model.safetensors")["model.norm.weight"]
-    assert torch.equal(remaining, torch.full((32,), 3.0, dtype=torch.bfloat16))
+    weights = load_file(folder / "model.safetensors")["model.norm.weight"]
+    assert torch.equal(weights, torch.full((32,), 3.0, dtype=torch.bfloat16))
     hub.files["maker/ggufs"] = {"q/other.gguf": file.read_bytes()}
     name, fetched = pull("maker/ggufs/q/other.gguf", quiet)
     assert name == "other"

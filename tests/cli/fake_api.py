@@ -188,12 +188,12 @@ def parse_body(content_type: str, raw: bytes) -> Any:
     if not content_type.startswith("multipart/"):
         return json.loads(raw) if raw else None
     form = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + raw)
-    matches: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for part in form.walk():
         name, content = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
         if name and isinstance(content, bytes):
-            matches[str(name)] = (part.get_filename(), content) if part.get_filename() else content.decode()
-    return matches
+            fields[str(name)] = (part.get_filename(), content) if part.get_filename() else content.decode()
+    return fields
 
 
 def handler(api: FakeAPI) -> type[BaseHTTPRequestHandler]:

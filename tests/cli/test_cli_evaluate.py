@@ -68,11 +68,11 @@ def test_calls_are_scored_with_and_without_definitions(luthier: Run, calls_file:
     assert runs[BASE, "full"]["faults"] == {"wrong_type": 8}
     assert runs[BASE, "full"]["figures"]["irrelevance_accuracy"]["value"] == 1
     assert runs[TUNED, "none"]["efficiency"]["prompt_tokens_mean"] == 10
-    observed = {
+    comparisons = {
         (entry["first"]["model"], entry["first"]["definitions"], entry["difference_seen"])
         for entry in result["comparisons"]
     }
-    assert observed == {(BASE, "full", True), (BASE, "none", True), (TUNED, "full", False)}
+    assert comparisons == {(BASE, "full", True), (BASE, "none", True), (TUNED, "full", False)}
     assert {(body["model"], "tools" in body, body["temperature"]) for body in model} == {
         (name, sent, 0) for name in (TUNED, BASE) for sent in (True, False)
     }
@@ -146,11 +146,11 @@ def test_losses_come_from_services_that_tell_them(
     assert "full_valid_loss" not in result["figures"]
     assert set(result["not_available"]) == {"full_valid_loss", "full_valid_mean_token_accuracy"}
 
-    remaining: list[Any] = []
+    bodies: list[Any] = []
 
     def evaluations_route(method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         if rest != ["losses"]:
-            remaining.append(body)
+            bodies.append(body)
             return {"id": "evaluation-1"}
         nats = 2.0 if body["model"] == TUNED else 8.0
         entry = {"loss": nats, "weight": 4.0, "tokens": 4, "correct_tokens": 3, "truncated": False}
@@ -163,7 +163,7 @@ def test_losses_come_from_services_that_tell_them(
     first = json.loads(luthier("evaluate", TUNED, path, "--limit", 1, "--json").stdout)["runs"][0]["figures"]
     assert first["valid_loss"]["value"] == 0.5
     assert "full_valid_loss" not in first
-    assert [(body["model"], body["report"]["runs"]) for body in remaining[:1]] == [(TUNED, runs)]
+    assert [(body["model"], body["report"]["runs"]) for body in bodies[:1]] == [(TUNED, runs)]
 
 
 @pytest.mark.parametrize("flags", [["--definitions", "none"], ["--price-in", "1"]])

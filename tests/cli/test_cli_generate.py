@@ -195,8 +195,8 @@ def test_killed_in_mid_run_it_goes_on_and_pays_for_nothing_twice(
 ) -> None:
     """The server answers nine requests and then no more; what is under way at the kill was never answered."""
     teacher.answer_at_most = 9
-    parameters = [*TWO_TOPICS, "--per-topic", "6", "--out", "data.jsonl", "--concurrency", str(concurrency)]
-    program = [sys.executable, "-m", "luthier", "generate", *parameters, "--base-url", teacher.base_url]
+    arguments = [*TWO_TOPICS, "--per-topic", "6", "--out", "data.jsonl", "--concurrency", str(concurrency)]
+    program = [sys.executable, "-m", "luthier", "generate", *arguments, "--base-url", teacher.base_url]
     killed = subprocess.Popen(program, cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL)
     try:
         _wait_for(lambda: _answered(tmp_path / "data.journal") == 9 and len(teacher.requests) == 9 + concurrency)
@@ -272,10 +272,10 @@ def test_calls_without_a_teacher_need_no_server(tmp_path: Path) -> None:
 
 
 def test_calls_with_a_teacher(teacher: TeacherServer, tmp_path: Path) -> None:
-    parameters = ("--functions", HOME, "--count", 20, "--form", "functions", "--out", tmp_path / "calls.jsonl")
-    output = run("generate", *parameters, "--dry-run", "--json")
+    arguments = ("--functions", HOME, "--count", 20, "--form", "functions", "--out", tmp_path / "calls.jsonl")
+    output = run("generate", *arguments, "--dry-run", "--json")
     assert sum(json.loads(output.stdout)["by_kind"].values()) == 20
-    result = run("generate", *parameters, "--teacher", "t", "--base-url", teacher.base_url, "--json")
+    result = run("generate", *arguments, "--teacher", "t", "--base-url", teacher.base_url, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["requests"]["paid_in_this_run"] == teacher.paid
@@ -285,8 +285,8 @@ def test_calls_with_a_teacher(teacher: TeacherServer, tmp_path: Path) -> None:
 
 def test_a_kind_that_misses_its_share_is_exit_code_1(teacher: TeacherServer, tmp_path: Path) -> None:
     teacher.fault("none of them should be called", times=99, status=400)
-    parameters = ("--functions", HOME, "--count", 20, "--without-definitions", "--out", tmp_path / "calls.jsonl")
-    result = run("generate", *parameters, "--teacher", "t", "--base-url", teacher.base_url)
+    arguments = ("--functions", HOME, "--count", 20, "--without-definitions", "--out", tmp_path / "calls.jsonl")
+    result = run("generate", *arguments, "--teacher", "t", "--base-url", teacher.base_url)
     assert result.exit_code == 1
     assert "Only 0 of 2 are 'no call'" in result.stdout
     assert len((tmp_path / "calls.jsonl").read_text(encoding="utf-8").splitlines()) == 20

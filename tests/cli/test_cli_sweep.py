@@ -135,9 +135,9 @@ def test_jobs_without_a_loss_come_last() -> None:
 def test_scores_are_checked_before_anything_is_trained(tmp_path: Path) -> None:
     valid = tmp_path / "valid.jsonl"
     valid.write_text(json.dumps(EXAMPLES[0]) + "\n")
-    parameters = ("sweep", "file-a", "--epochs", "1,2", "--base-url", "http://127.0.0.1:1/v1", "--api-key", "k")
-    assert "a local validation file" in run(*parameters, "--validation", "file-b", "--score", "exact").stderr
-    refused = run(*parameters, "--validation", valid, "--score", "calls")
+    arguments = ("sweep", "file-a", "--epochs", "1,2", "--base-url", "http://127.0.0.1:1/v1", "--api-key", "k")
+    assert "a local validation file" in run(*arguments, "--validation", "file-b", "--score", "exact").stderr
+    refused = run(*arguments, "--validation", valid, "--score", "calls")
     assert refused.exit_code != 0
     assert "another --score" in refused.stderr
 

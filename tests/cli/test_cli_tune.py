@@ -127,8 +127,8 @@ def test_a_method_that_cannot_be_trained_here(api: FakeAPI, luthier: Run, tmp_pa
 
 def test_an_adapters_shape_travels_in_the_metadata(api: FakeAPI, luthier: Run, train: Path) -> None:
     assert luthier("tune", train, "--rank", "8", "--alpha", "8", "--targets", "q_proj, v_proj").exit_code == 0
-    target = {"luthier:rank": "8", "luthier:alpha": "8", "luthier:targets": "q_proj, v_proj"}
-    assert api.bodies("/v1/fine_tuning/jobs")[0]["metadata"] == target
+    metadata = {"luthier:rank": "8", "luthier:alpha": "8", "luthier:targets": "q_proj, v_proj"}
+    assert api.bodies("/v1/fine_tuning/jobs")[0]["metadata"] == metadata
     refused = luthier("tune", train, "--rank", "0")
     assert refused.exit_code == 2
     assert "'luthier:rank' must be a number from 1 to 512" in refused.stderr

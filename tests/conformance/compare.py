@@ -129,13 +129,13 @@ def differences(theirs: Schema, ours: Schema) -> Iterator[tuple[str, str]]:
     schemas = Theirs(theirs["schemas"])
     own = {_same(path): (path, of) for path, of in ours["paths"].items()}
     for path, operations in theirs["paths"].items():
-        matches = own.get(_same(f"/v1{path}"), ("", {}))[1]
+        own_operations = own.get(_same(f"/v1{path}"), ("", {}))[1]
         for method, operation in operations.items():
             name = f"{method.upper()} {path}"
-            if method not in matches:
+            if method not in own_operations:
                 yield name, "the whole operation"
                 continue
-            yield from ((name, where) for where in _of_operation(schemas, operation, matches[method], ours))
+            yield from ((name, where) for where in _of_operation(schemas, operation, own_operations[method], ours))
 
 
 def _same(path: str) -> str:

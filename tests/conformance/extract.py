@@ -53,8 +53,8 @@ def _bare(part: Any, *, names: bool = False) -> Any:
         return [_bare(entry) for entry in part]
     if not isinstance(part, dict):
         return part
-    remaining = {key: value for key, value in part.items() if names or not (key in _PROSE or key.startswith("x-"))}
-    return {key: _bare(value, names=key == "properties") for key, value in remaining.items()}
+    bare = {key: value for key, value in part.items() if names or not (key in _PROSE or key.startswith("x-"))}
+    return {key: _bare(value, names=key == "properties") for key, value in bare.items()}
 
 
 def _referred(part: Any) -> Iterator[str]:

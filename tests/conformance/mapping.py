@@ -87,11 +87,11 @@ class Stand:
 
     def __str__(self) -> str:
         words = self.given if isinstance(self.given, tuple) else (self.given,)
-        parameters = {ANY: "", ABSENT: " where there is none"}.get(
+        condition = {ANY: "", ABSENT: " where there is none"}.get(
             self.given if self.given in (ANY, ABSENT) else None, f"={' or '.join(map(str, words))}"
         )
         becomes = "removed" if self.becomes is REMOVED else f"-> {self.becomes}"
-        return f"{self.request}: {self.field}{parameters} {becomes} ({self.why})"
+        return f"{self.request}: {self.field}{condition} {becomes} ({self.why})"
 
 
 def _id(request: str, field: str, parameters: Any, seed: str) -> Stand:

@@ -27,11 +27,11 @@ def mapped(url: str, seeds: Seeds, mapping: Mapping) -> Iterator[str]:
             sent, name, path = path, f"{method} {path}", mapping.path(method, path)
             if body and headers.get("content-type") == "application/json":
                 body = json.dumps(mapping.values(name, json.loads(body))).encode()
-            asked = {"params": mapping.values(name, query), "headers": headers, "content": body}
-            matches = server.request(method, path, **asked)
-            seeds.after(matches)
-            remaining = {key: value for key, value in matches.headers.items() if key not in _OWN}
-            return Response(mapping.answer(method, sent, matches.content), matches.status_code, remaining)
+            request = {"params": mapping.values(name, query), "headers": headers, "content": body}
+            response = server.request(method, path, **request)
+            seeds.after(response)
+            headers_out = {key: value for key, value in response.headers.items() if key not in _OWN}
+            return Response(mapping.answer(method, sent, response.content), response.status_code, headers_out)
 
         async def route(request: Request) -> Response:
             path = request.url.path.removeprefix("/v1")

@@ -18,18 +18,18 @@ def written(folder: Path, *lines: dict[str, Any]) -> Path:
 
 
 def test_definitions_and_form_of_legacy_data(tmp_path: Path) -> None:
-    matches = survey(written(tmp_path, {"messages": CHAT}, {"messages": CHAT, "functions": [PING]}))
-    assert matches == AdapterMetadata("functions", False, [{"type": "function", "function": PING}])
-    matches.write(tmp_path)
-    assert read(tmp_path) == matches
+    metadata = survey(written(tmp_path, {"messages": CHAT}, {"messages": CHAT, "functions": [PING]}))
+    assert metadata == AdapterMetadata("functions", False, [{"type": "function", "function": PING}])
+    metadata.write(tmp_path)
+    assert read(tmp_path) == metadata
 
 
 def test_pairs_and_preferences(tmp_path: Path) -> None:
     assert survey(written(tmp_path, {"prompt": "q", "completion": "a"})) == AdapterMetadata(pairs=True)
     tools = [{"type": "function", "function": PING}]
     sides = {"preferred_output": CHAT[1:], "non_preferred_output": CHAT[1:]}
-    matches = survey(written(tmp_path, {"input": {"messages": CHAT[:1], "tools": tools}, **sides}))
-    assert matches == AdapterMetadata("tools", False, tools)
+    metadata = survey(written(tmp_path, {"input": {"messages": CHAT[:1], "tools": tools}, **sides}))
+    assert metadata == AdapterMetadata("tools", False, tools)
 
 
 def test_what_the_data_leaves_open_is_the_parents(tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_validation_surveys_in_the_same_pass(tmp_path: Path) -> None:
         {"messages": CHAT, "functions": [PING]},
         {"prompt": "q", "completion": "a"},
     )
-    matches = Survey()
-    assert check_file(path, minimum_examples=1, survey=matches).ok
-    assert matches.metadata() == survey(path) == AdapterMetadata("tools", True, tools)
+    file_survey = Survey()
+    assert check_file(path, minimum_examples=1, survey=file_survey).ok
+    assert file_survey.metadata() == survey(path) == AdapterMetadata("tools", True, tools)
     assert read_survey(tmp_path) is None
-    matches.metadata().write(tmp_path)
-    assert read_survey(tmp_path) == matches.metadata()
+    file_survey.metadata().write(tmp_path)
+    assert read_survey(tmp_path) == file_survey.metadata()

@@ -332,8 +332,8 @@ def test_one_cause_is_one_finding(check: Any) -> None:
     "names", [("preferred_output", "non_preferred_output"), ("preferred_completion", "non_preferred_completion")]
 )
 def test_a_good_preference_pair_has_no_findings(check: Any, names: tuple[str, str]) -> None:
-    parameters = chat(USER, tools=[STRICT], parallel_tool_calls=True)
-    example = {"input": parameters, names[0]: [tool_call()], names[1]: [OTHER]}
+    prompt = chat(USER, tools=[STRICT], parallel_tool_calls=True)
+    example = {"input": prompt, names[0]: [tool_call()], names[1]: [OTHER]}
     assert check(raw(example), minimum_examples=1, method="dpo").counts == {}
     bad = {**example, names[0]: [tool_call('{"city": 1}')], names[1]: [OTHER | {"content": 2}]}
     report = check(raw(bad), minimum_examples=1, method="dpo")
@@ -391,11 +391,11 @@ def test_a_file_that_is_not_text_says_only_that(check: Any) -> None:
 
 
 def test_progress_reaches_the_last_line(check: Any) -> None:
-    observed: list[int] = []
+    positions: list[int] = []
     content = raw(*different(10))
-    check(content + b"\n\n", on_progress=observed.append)
-    assert observed[-1] == len(content) + 2
-    assert observed == sorted(observed)
+    check(content + b"\n\n", on_progress=positions.append)
+    assert positions[-1] == len(content) + 2
+    assert positions == sorted(positions)
 
 
 def test_a_flood_of_faults_is_counted_but_not_kept(check: Any) -> None:

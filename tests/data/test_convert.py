@@ -32,9 +32,9 @@ def read(path: Path, content: bytes, **hints: str) -> tuple[list[Any], list[str]
     """The examples, and what was said to have been converted."""
     path.write_bytes(content)
     with prepared(path, Hints(**hints)) as file:
-        matches = [json.loads(line) for line in file.path.read_bytes().decode("utf-8-sig").split("\n") if line]
+        examples = [json.loads(line) for line in file.path.read_bytes().decode("utf-8-sig").split("\n") if line]
         assert file.converted == any(note.code == "converted_from" for note in file.notes)
-        return matches, [note.value or note.code for note in file.notes]
+        return examples, [note.value or note.code for note in file.notes]
 
 
 def workbook(path: Path, *sheets: str) -> bytes:
@@ -122,8 +122,8 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     content = b"id;frage;antwort\n" + b"".join(b"%d;q%d;a%d\n" % (n, n, n) for n in range(3))
     with pytest.raises(FindingError, match=r"id, frage, antwort.*--question"):
         read(tmp_path / "file", content)
-    matches, _ = read(tmp_path / "file", content, question="frage", answer="antwort")
-    assert matches[1]["messages"][0]["content"] == "q1"
+    examples, _ = read(tmp_path / "file", content, question="frage", answer="antwort")
+    assert examples[1]["messages"][0]["content"] == "q1"
     with pytest.raises(FindingError, match="id, frage, antwort"):
         read(tmp_path / "file", content, question="frage", answer="nope")
 
@@ -194,15 +194,15 @@ def test_a_bad_line_in_a_file_of_utf8_is_no_other_encoding(tmp_path: Path) -> No
 def test_what_json_cannot_hold_everywhere_is_for_the_check(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with prepared(path) as matches:
-        (line,) = matches.path.read_bytes().splitlines()
+    with prepared(path) as file:
+        (line,) = file.path.read_bytes().splitlines()
     assert json.loads(line)["messages"]
 
 
 def test_long_arrays_are_read_in_pieces(tmp_path: Path) -> None:
     many = CHATS * 400
-    matches, _ = read(tmp_path / "file", json.dumps(many, ensure_ascii=False).encode())
-    assert matches == many
+    examples, _ = read(tmp_path / "file", json.dumps(many, ensure_ascii=False).encode())
+    assert examples == many
 
 
 @given(

@@ -71,11 +71,11 @@ def test_fast_and_careful_agree(content: bytes, tmp_path: Path, monkeypatch: pyt
 @settings(max_examples=100, deadline=None)
 def test_runs_are_the_block_and_leave_it_as_it_was(content: bytes) -> None:
     lines = bytearray(content + b"\n")
-    matches = find_runs(memoryview(lines))
+    runs = find_runs(memoryview(lines))
     assert bytes(lines) == content + b"\n"
-    assert [run.start for run in matches] == [0, *(run.end for run in matches[:-1])]
-    assert matches[-1].end == len(lines)
-    assert all(run.line_count == lines[run.start : run.end].count(b"\n") for run in matches if run.is_valid)
+    assert [run.start for run in runs] == [0, *(run.end for run in runs[:-1])]
+    assert runs[-1].end == len(lines)
+    assert all(run.line_count == lines[run.start : run.end].count(b"\n") for run in runs if run.is_valid)
 
 
 @pytest.mark.parametrize("style", [{}, {"ensure_ascii": False}, {"separators": (",", ":")}])
@@ -90,9 +90,9 @@ def test_what_people_write_is_proved(style: dict[str, Any]) -> None:
 def test_one_other_line_costs_no_more_than_itself() -> None:
     line = b'{"messages": [{"role": "assistant", "content": "x"}]}\n'
     other = b'{"messages": [{"role": "assistant", "content": "a\\qb"}]}\n\n'
-    matches = find_runs(memoryview(bytearray(line * 2 + other + line)))
+    runs = find_runs(memoryview(bytearray(line * 2 + other + line)))
     # The line before goes with it: a line feed is only sure to be one if an example begins behind it.
-    assert [(run.line_count, run.is_valid) for run in matches] == [(2, True), (0, False), (1, True)]
+    assert [(run.line_count, run.is_valid) for run in runs] == [(2, True), (0, False), (1, True)]
 
 
 def test_a_spoilt_string_cannot_end_where_its_fault_is(tmp_path: Path) -> None:

@@ -131,11 +131,11 @@ def test_the_faster_way_reads_the_same(value: object, style: dict[str, Any], noi
         except FindingError as error:
             expected = error.finding.code
         try:
-            matches = parse_line(Line(1, line.encode(), 0))
+            outcome = parse_line(Line(1, line.encode(), 0))
         except FindingError as error:
-            matches = error.finding.code
-        assert matches == expected
-        assert json.dumps(matches) == json.dumps(expected)
+            outcome = error.finding.code
+        assert outcome == expected
+        assert json.dumps(outcome) == json.dumps(expected)
 
 
 @pytest.mark.parametrize("raw", [b'"\\u00e9"', b'{"a" : 1}', b'{"a": 1, "a": 2}', b"12345678901234567890", b"{"])

@@ -68,9 +68,9 @@ def _check_command(words: list[str]) -> None:
     context = click.Context(main)
     command: click.Command = main
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        matches = command.get_command(context, words[0])
-        assert matches, f"there is no command {words[0]!r} in {command.name}"
-        command, words = matches, words[1:]
+        subcommand = command.get_command(context, words[0])
+        assert subcommand, f"there is no command {words[0]!r} in {command.name}"
+        command, words = subcommand, words[1:]
     names = {flag for parameter in command.params for flag in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= names
 
@@ -154,10 +154,10 @@ def test_its_events_are_those_of_the_reference_page_in_order(said: list[str]) ->
     texts = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
     patterns = [re.sub(r"\b[A-Z]{2,}\b|\bN\b", ".+", re.escape(text)) + "(; .+)?" for text in texts]
     events = [line for line in said[:-2] if not re.match(r"ftjob-\w+: ", line)]
-    observed = [
+    positions = [
         next((position for position, pattern in enumerate(patterns) if re.fullmatch(pattern, line)), line)
         for line in events
     ]
-    assert observed
-    assert [position for position in observed if isinstance(position, str)] == []
-    assert observed == sorted(observed)
+    assert positions
+    assert [position for position in positions if isinstance(position, str)] == []
+    assert positions == sorted(positions)

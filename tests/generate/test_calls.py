@@ -74,8 +74,8 @@ def test_invocations_satisfy_the_schema_and_go_through_every_choice() -> None:
     pools = {name: value_pool(RICH, name, UserContent(), {}, 1, "en") for name in names}
     arguments = [call.arguments for call in take_invocations(RICH, pools, 1, 400)]
     assert len({json.dumps(values, sort_keys=True) for values in arguments}) == len(arguments) == 400
-    valid = jsonschema.Draft202012Validator(RICH.parameters)
-    assert all(valid.is_valid(values) for values in arguments)
+    validator = jsonschema.Draft202012Validator(RICH.parameters)
+    assert all(validator.is_valid(values) for values in arguments)
     combined = {(values["size"], values.get("outside")) for values in arguments}
     assert combined == set(product(["small", "large"], [None, True, False]))
     assert {2, 9} <= {values["guests"] for values in arguments}

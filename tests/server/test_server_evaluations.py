@@ -25,13 +25,13 @@ def test_weights_and_the_context_are_heeded(client: OpenAI) -> None:
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "abc", "weight": 0}]
     silent, twice = {"messages": [*turns, *CHAT[0]["messages"]]}, {"messages": CHAT[0]["messages"] * 2}
     long = {"messages": [{"role": "user", "content": "q" * 3000}, {"role": "assistant", "content": "a"}]}
-    matches = OpenAIService(client).losses("gpt-3.5-turbo", [silent, twice, long])
-    assert [(entry.tokens, entry.weight, entry.truncated) for entry in matches] == [
+    losses = OpenAIService(client).losses("gpt-3.5-turbo", [silent, twice, long])
+    assert [(entry.tokens, entry.weight, entry.truncated) for entry in losses] == [
         (3, 3, False),
         (6, 6, False),
         (0, 0, True),
     ]
-    assert all(math.isfinite(entry.loss) and 0 <= entry.correct_tokens <= entry.tokens for entry in matches)
+    assert all(math.isfinite(entry.loss) and 0 <= entry.correct_tokens <= entry.tokens for entry in losses)
 
 
 @pytest.mark.parametrize(
@@ -197,12 +197,12 @@ def test_reports_are_a_projects_and_go_with_their_model(
 ) -> None:
     model = make_model(keyed, a, "ft:gpt-4o-mini-2024-07-18:personal::eval0001", tmp_path / "adapter")
     report = REPORT | {"runs": [REPORT["runs"][0] | {"model": model}]}
-    remaining = _post(a, model=model, report=report)
-    assert (remaining["status"], remaining["headline"]["value"], remaining["filename"]) == ("succeeded", 0.5, "v.jsonl")
-    assert _get(a, f"/{remaining['id']}")["report"] == report
-    assert [entry["id"] for entry in _get(everybody, f"?model={model}")["data"]] == [remaining["id"]]
+    answer = _post(a, model=model, report=report)
+    assert (answer["status"], answer["headline"]["value"], answer["filename"]) == ("succeeded", 0.5, "v.jsonl")
+    assert _get(a, f"/{answer['id']}")["report"] == report
+    assert [entry["id"] for entry in _get(everybody, f"?model={model}")["data"]] == [answer["id"]]
     assert _get(b, f"?model={model}")["data"] == []
-    for path in (f"/{remaining['id']}", f"/{remaining['id']}/cancel"):
+    for path in (f"/{answer['id']}", f"/{answer['id']}/cancel"):
         with pytest.raises(openai.NotFoundError):
             _post(b, path) if path.endswith("cancel") else _get(b, path)
     for body in ({"report": report}, {"validation_file": _file(b)}):
@@ -218,7 +218,7 @@ def test_reports_are_a_projects_and_go_with_their_model(
         _post(everybody, model="gpt-4o", validation_file=_file(a))
     a.models.delete(model)
     with pytest.raises(openai.NotFoundError):
-        _get(a, f"/{remaining['id']}")
+        _get(a, f"/{answer['id']}")
 
 
 @pytest.mark.parametrize(

@@ -49,14 +49,16 @@ def test_a_new_job(bare_client: OpenAI, file_id: str) -> None:
 
 def test_defaults(bare_client: OpenAI, file_id: str) -> None:
     """A missing seed is drawn; top-level `hyperparameters` mean the supervised method; 2.0 is an integer in JSON."""
-    options = {"n_epochs": 2.0}
-    job = bare_client.fine_tuning.jobs.create(model="gpt-3.5-turbo", training_file=file_id, hyperparameters=options)
+    hyperparameters = {"n_epochs": 2.0}
+    job = bare_client.fine_tuning.jobs.create(
+        model="gpt-3.5-turbo", training_file=file_id, hyperparameters=hyperparameters
+    )
     assert 0 <= job.seed < 2**31
     assert job.method.type == "supervised"
     assert job.method.supervised.hyperparameters.n_epochs == 2
-    same = {"type": "supervised", "supervised": {"hyperparameters": options}}
+    same = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
     job = bare_client.fine_tuning.jobs.create(
-        model="gpt-4o", training_file=file_id, hyperparameters=options, method=same, validation_file=None
+        model="gpt-4o", training_file=file_id, hyperparameters=hyperparameters, method=same, validation_file=None
     )
     assert job.hyperparameters.n_epochs == 2
 
@@ -238,9 +240,9 @@ def test_create_without_what_it_needs(http: httpx.Client, missing: str) -> None:
 
 def test_a_file_for_something_else(bare_client: OpenAI, file_id: str) -> None:
     second = bare_client.files.create(file=("x.jsonl", LINE), purpose="batch").id
-    for options in ({"training_file": second}, {"training_file": file_id, "validation_file": second}):
+    for files in ({"training_file": second}, {"training_file": file_id, "validation_file": second}):
         with pytest.raises(openai.BadRequestError) as caught:
-            bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", **options)
+            bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", **files)
         assert "purpose 'batch'" in str(body_of(caught.value)["message"])
 
 

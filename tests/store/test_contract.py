@@ -108,21 +108,21 @@ def _metrics(step: int) -> Event:
 def test_a_poller_misses_no_event(store: Store) -> None:
     """Whoever has read up to an event gets every later one: the order of pages is that of commits."""
     job, over = store.jobs.create(**JOB).id, threading.Event()
-    observed: list[str] = []
+    event_ids: list[str] = []
 
     def poll() -> None:
         last = False
         while not last:
             last = over.is_set()
-            page = store.jobs.messages(job, limit=99, after=observed[-1] if observed else None)
-            observed.extend(event.id for event in page.data)
+            page = store.jobs.messages(job, limit=99, after=event_ids[-1] if event_ids else None)
+            event_ids.extend(event.id for event in page.data)
 
     with ThreadPoolExecutor(1) as pool:
         polling = pool.submit(poll)
         at_once(4, lambda number: [store.jobs.record(job, Event(f"{number}")) for _ in range(5)])
         over.set()
         polling.result()
-    assert len(set(observed)) == len(observed) == 21
+    assert len(set(event_ids)) == len(event_ids) == 21
 
 
 def test_a_read_is_of_one_moment(store: Store) -> None:
@@ -194,9 +194,9 @@ def test_an_api_call_is_no_stale_write(store: Store) -> None:
     claimed = store.jobs.claim("w/lane", "validating_files")
     assert claimed
     store.jobs.cancel(job.id)
-    owned = store.holding(claimed.fencing_token).jobs
-    owned.record(job.id, _metrics(1))
-    assert not owned.transition(job.id, ("validating_files",), "queued", Event("checked"))
+    scope = store.holding(claimed.fencing_token).jobs
+    scope.record(job.id, _metrics(1))
+    assert not scope.transition(job.id, ("validating_files",), "queued", Event("checked"))
     assert store.jobs.queue.count_stale_writes() == 0
 
 

@@ -33,23 +33,23 @@ def _tables(folder: Path) -> dict[str, set[tuple[object, ...]]]:
     with sqlite3.connect(folder / "luthier.db") as connection:
         names = connection.execute("SELECT type, name FROM sqlite_master").fetchall()
         pragma = {"table": "table_info", "index": "index_info"}
-        matches = {
+        tables = {
             name: {tuple(row[1:]) for row in connection.execute(f"PRAGMA {pragma[kind]}('{name}')")}
             for kind, name in names
         }
-        matches["schema rows"] = set(connection.execute("SELECT version FROM schema").fetchall())
+        tables["schema rows"] = set(connection.execute("SELECT version FROM schema").fetchall())
     connection.close()
-    return matches
+    return tables
 
 
 def test_an_old_database_keeps_what_it_holds(old: Path, version: int) -> None:
     store = Store(old)
-    for observed in (store, store.within(DEFAULT_PROJECT)):
-        assert observed.files.retrieve(f"file-of-version-{version}").filename == "a.jsonl"
-        assert observed.jobs.retrieve(f"ftjob-of-version-{version}").metadata == {"team": "a"}
-        assert len(observed.jobs.events(f"ftjob-of-version-{version}", limit=9, after=None).data) == 2
-        assert observed.jobs.checkpoints(f"ftjob-of-version-{version}", limit=9, after=None).data[0].step_number == 1
-        assert [model.id for model in observed.models.list()] == [MODEL]
+    for scope in (store, store.within(DEFAULT_PROJECT)):
+        assert scope.files.retrieve(f"file-of-version-{version}").filename == "a.jsonl"
+        assert scope.jobs.retrieve(f"ftjob-of-version-{version}").metadata == {"team": "a"}
+        assert len(scope.jobs.events(f"ftjob-of-version-{version}", limit=9, after=None).data) == 2
+        assert scope.jobs.checkpoints(f"ftjob-of-version-{version}", limit=9, after=None).data[0].step_number == 1
+        assert [model.id for model in scope.models.list()] == [MODEL]
     assert store.within("proj_other").models.list() == []
     store.close()
 

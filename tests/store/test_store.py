@@ -57,14 +57,14 @@ def test_a_file_comes_back_as_it_went_in(store: Store) -> None:
 def test_what_a_crash_left_goes_a_day_later(tmp_path: Path) -> None:
     """A blob without its row, and half a blob; never one with a row, and never a young one."""
     store = Store(tmp_path)
-    remaining = put(store)
+    file = put(store)
     folder = tmp_path / "files"
-    for name, age_s in ((remaining.id, 90_000), ("file-stray", 90_000), (".new-half", 90_000), ("file-young", 10)):
+    for name, age_s in ((file.id, 90_000), ("file-stray", 90_000), (".new-half", 90_000), ("file-young", 10)):
         (folder / name).write_bytes(b"x")
         os.utime(folder / name, (time.time() - age_s,) * 2)
     store.close()
     Store(tmp_path).close()
-    assert {path.name for path in folder.iterdir()} == {remaining.id, "file-young"}
+    assert {path.name for path in folder.iterdir()} == {file.id, "file-young"}
 
 
 def test_a_file_that_breaks_off_leaves_nothing(store: Store) -> None:
@@ -91,12 +91,12 @@ def test_an_expired_file_is_not_there(store: Store, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("ascending", [True, False])
 def test_pages_show_everything_once(store: Store, ascending: bool) -> None:
     result = [put(store).id for _ in range(7)]
-    matches, after, more = [], None, True
+    listed, after, more = [], None, True
     while more:
         page = store.files.list(purpose="fine-tune", limit=3, ascending=ascending, after=after)
-        matches += [file.id for file in page.data]
-        after, more = matches[-1], page.has_more
-    assert matches == (result if ascending else result[::-1])
+        listed += [file.id for file in page.data]
+        after, more = listed[-1], page.has_more
+    assert listed == (result if ascending else result[::-1])
     with pytest.raises(BadRequestError, match="no object with id 'file-unknown'"):
         store.files.list(purpose=None, limit=3, ascending=True, after="file-unknown")
 

@@ -145,8 +145,8 @@ def test_evals_are_listed_by_creation_or_by_update(store: Store, monkeypatch: py
 def test_a_project_sees_its_own(store: Store) -> None:
     eval_id = _eval(store.within("proj_a"))
     run = store.within("proj_a").eval_runs.create(eval_id, **_RUN)
-    for observed in (store, store.within("proj_a")):
-        assert observed.eval_runs.retrieve(eval_id, run.id).id == run.id
+    for scope in (store, store.within("proj_a")):
+        assert scope.eval_runs.retrieve(eval_id, run.id).id == run.id
     with pytest.raises(NotFoundError):
         store.within("proj_b").eval_runs.retrieve(eval_id, run.id)
     assert store.within("proj_b").evals.list(limit=9, after=None, ascending=True, by_update=False).data == []

@@ -72,11 +72,11 @@ def test_it_stops_with_its_state_saved(tmp_path: Path, tiny_base: Path, how: str
     else:
         process.stdin.close()  # what a dying parent does
     started = time.monotonic()
-    remaining = process.stdout.read()
+    output = process.stdout.read()
     assert process.wait() == 75
     assert time.monotonic() - started < 60
     assert (folder / "state" / "state-0.safetensors").exists()
-    assert b"finished" not in remaining
+    assert b"finished" not in output
     for pipe in (process.stdin, process.stdout, process.stderr):
         pipe.close()
 

@@ -119,8 +119,8 @@ def test_processes_stop_together_and_one_alone_goes_on(tmp_path: Path, tiny_base
     first = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     assert next(event for event in first if event["type"] == "hardware")["processes"] == 2
     assert state_version(folder) is not None  # as the worker sees that a state was saved
-    rest = train(folder)
-    assert losses(first) + losses(rest) == pytest.approx(losses(alone), abs=1e-5)
+    resumed = train(folder)
+    assert losses(first) + losses(resumed) == pytest.approx(losses(alone), abs=1e-5)
     weights = [load_file(job / "checkpoints" / "step-12" / "adapter_model.safetensors")
                for job in (tmp_path / "alone", folder)]  # fmt: skip
     for name, tensor in weights[0].items():

@@ -244,7 +244,7 @@ def _sweep(data: Path) -> None:
 
 
 def test_a_deleted_file_is_there_whole_or_gone(store: Store, data: Path) -> None:
-    remaining, deleted = put(store, b"kept"), put(store, b"deleted")
+    untouched, deleted = put(store, b"kept"), put(store, b"deleted")
     store.files.save_report(deleted.id, {"findings": []})
     store.close()
     for _ in at_every_write(data, partial(store.files.delete, deleted.id)):
@@ -254,8 +254,8 @@ def test_a_deleted_file_is_there_whole_or_gone(store: Store, data: Path) -> None
                 assert restarted.files.path(deleted.id).read_bytes() == b"deleted"
                 assert restarted.files.report(deleted.id) == {"findings": []}
             except NotFoundError:
-                assert [path.name for path in (data / "files").iterdir()] == [remaining.id]
-            assert restarted.files.path(remaining.id).read_bytes() == b"kept"
+                assert [path.name for path in (data / "files").iterdir()] == [untouched.id]
+            assert restarted.files.path(untouched.id).read_bytes() == b"kept"
 
 
 def test_a_deleted_model_is_there_whole_or_gone(store: Store, data: Path, tmp_path: Path) -> None:

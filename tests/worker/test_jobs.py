@@ -49,13 +49,13 @@ def _marked() -> Iterator[None]:
 
 def trainers() -> list[psutil.Process]:
     """Trainer programs of these tests that are alive, orphans too."""
-    matches = []
+    alive = []
     for process in psutil.process_iter(["cmdline", "status", "environ"]):
         words, marks = process.info["cmdline"] or [], process.info["environ"] or {}
         ours = "luthier.training" in words and marks.get("STARTED_BY_TESTS") == str(os.getpid())
         if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
-            matches.append(process)
-    return matches
+            alive.append(process)
+    return alive
 
 
 def await_end(trainer: psutil.Process) -> None:
@@ -100,9 +100,9 @@ def test_preferences_are_trained_from_files_to_model(running: LuthierServer, cli
         model=job.fine_tuned_model, messages=[{"role": "user", "content": "number 3"}], max_tokens=2
     )
     assert answer.choices[0].message.content is not None
-    remaining = {"job.json", "trainer.log", "trainer.lock"}
+    expected = {"job.json", "trainer.log", "trainer.lock"}
     folder = running._settings.data / "jobs" / job.id
-    wait(client, job.id, lambda _: {path.name for path in folder.iterdir()} <= remaining)
+    wait(client, job.id, lambda _: {path.name for path in folder.iterdir()} <= expected)
     with pytest.raises(BadRequestError, match=r"method\.dpo\.hyperparameters"):
         create(client, files["training_file"], method={"type": "dpo"})
     wrong = wait(client, create(client, files["training_file"]).id)
@@ -165,8 +165,8 @@ def _tells_the_losses_of_training(client: OpenAI, model: str, metrics: Any) -> N
         loss_metrics(service.losses(name, EXAMPLES[:3]), complete=True)[0] for name in (model, "gpt-3.5-turbo")
     )
     assert tuned["full_valid_loss"].value == pytest.approx(metrics.full_valid_loss, abs=0.02)
-    target = metrics.full_valid_mean_token_accuracy
-    assert tuned["full_valid_mean_token_accuracy"].value == pytest.approx(target, abs=0.05)
+    accuracy = metrics.full_valid_mean_token_accuracy
+    assert tuned["full_valid_mean_token_accuracy"].value == pytest.approx(accuracy, abs=0.05)
     assert abs(base["full_valid_loss"].value - metrics.full_valid_loss) > 0.1
     assert [epoch for epoch, _ in service.loss_history(model)] == [1, 2]
 
@@ -394,8 +394,8 @@ def test_a_trainer_that_is_killed_again_and_again_goes_on(client: OpenAI) -> Non
 
 def test_three_checkpoints_are_kept(client: OpenAI) -> None:
     job = finished(client, create(client, upload(client), hyperparameters={"n_epochs": 5, "batch_size": 6}).id)
-    remaining = list(client.fine_tuning.jobs.checkpoints.list(job.id))
-    assert [checkpoint.step_number for checkpoint in remaining] == [10, 8, 6]
+    checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))
+    assert [checkpoint.step_number for checkpoint in checkpoints] == [10, 8, 6]
 
 
 def test_a_deleted_model_is_gone(client: OpenAI, running: LuthierServer) -> None:

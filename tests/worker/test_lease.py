@@ -9,7 +9,7 @@ from luthier.worker.lease import Lease
 
 def test_a_failed_heartbeat_is_not_the_last() -> None:
     beats = itertools.chain([OSError("disk full"), "running", OSError("disk full")], itertools.repeat("cancelled"))
-    claimed, notices = [], threading.Event()
+    statuses, called = [], threading.Event()
 
     def heartbeat(job_id: str, owner: str) -> str:
         beat = next(beats)
@@ -18,10 +18,10 @@ def test_a_failed_heartbeat_is_not_the_last() -> None:
         return beat
 
     def on_taken(status: str | None) -> None:
-        claimed.append(status)
-        notices.set()
+        statuses.append(status)
+        called.set()
 
     queue = SimpleNamespace(heartbeat=heartbeat)
     with Lease(queue, "ftjob-1", "worker-1", ("running",), on_taken):
-        assert notices.wait(10)
-    assert claimed == ["cancelled"]
+        assert called.wait(10)
+    assert statuses == ["cancelled"]
