@@ -104,7 +104,7 @@ def test_what_cannot_be_told_names_the_flag(tmp_path: Path) -> None:
 
 @pytest.fixture
 def slips(train: Path, tmp_path: Path) -> Path:
-    """Twelve good lines, one that can be mended, one that cannot, one that can be guessed."""
+    """Twelve good lines, one that can be repaired, one that cannot, one that can be guessed."""
     path = tmp_path / "slips.jsonl"
     good = train.read_text().splitlines()
     path.write_text("\n".join([*good, good[0][:-1] + ",}", "hello", good[1][:-1]]) + "\n")
@@ -140,7 +140,7 @@ def test_fix_overwrites_only_if_forced(slips: Path, tmp_path: Path) -> None:
     before = rejects.read_text()
     assert run("check", out, "--fix", out, "--force").exit_code == 0
     assert len(out.read_text().splitlines()) == 14
-    assert rejects.read_text() == before  # mended in place, this is the only copy
+    assert rejects.read_text() == before  # repaired in place, this is the only copy
     out.write_text(out.read_text() + "nonsense\n")
     run("check", out, "--fix", out, "--force")
     assert rejects.read_text().startswith(before)
@@ -200,7 +200,7 @@ def test_finding_codes_have_chinese_names(broken: Path) -> None:
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_next_step_of_a_faulty_file_is_its_repair(tmp_path: Path, language: str) -> None:
     good = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]}
-    mendable = {"messages": [{"role": "用户", "content": "Why?"}, {"role": "assistant", "content": 7}]}
+    repairable = {"messages": [{"role": "用户", "content": "Why?"}, {"role": "assistant", "content": 7}]}
     hopeless = {"messages": [{"role": "user", "content": "Why?"}]}
     path = tmp_path / "train.jsonl"
 
@@ -210,7 +210,7 @@ def test_the_next_step_of_a_faulty_file_is_its_repair(tmp_path: Path, language: 
         assert result.exit_code == 1
         return result.stdout.splitlines()[-1]
 
-    step = next_step(*[good] * 12, mendable, mendable, hopeless)
+    step = next_step(*[good] * 12, repairable, repairable, hopeless)
     assert f"luthier check {path} --fix train.fixed.jsonl" in step
     assert {"en": "repairs 2 of 3 faulty examples", "zh": "3 个有错误的样本中的 2 个"}[language] in step
     assert "--fix" not in next_step(*[good] * 12, hopeless)

@@ -321,7 +321,7 @@ def test_files(check: Any, code: str) -> None:
 
 
 def test_one_cause_is_one_finding(check: Any) -> None:
-    """A fault does not drag others along, so the counts are what a person has to mend."""
+    """A fault does not drag others along, so the counts are what a person has to fix."""
     for code, (faulty, _) in CASES.items():
         for example in faulty:
             extra = set(check(raw(example), minimum_examples=1).counts) - {code}

@@ -1,4 +1,4 @@
-"""Mending: what is certain, nothing else; nothing dropped; the second time changes nothing."""
+"""Repairs: what is certain, nothing else; nothing dropped; the second time changes nothing."""
 
 import io
 import json
@@ -24,7 +24,7 @@ def called(arguments: Any) -> dict[str, Any]:
     return {"messages": [USER, {"role": "assistant", "function_call": {"name": "weather", "arguments": arguments}}]}
 
 
-def mended(path: Path, content: bytes, **options: Any) -> tuple[bytes, list[Any], Repairs]:
+def repaired(path: Path, content: bytes, **options: Any) -> tuple[bytes, list[Any], Repairs]:
     path.write_bytes(content)
     out, rejects = io.BytesIO(), io.BytesIO()
     repairs = repair_file(path, out, rejects, **options)
@@ -35,7 +35,7 @@ def line(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-# text with a fault, what it means, the codes of what was mended
+# text with a fault, what it means, the codes of what was repaired
 CASES: list[tuple[str, Any, list[str]]] = [
     (line(GOOD)[:-1] + ",}", GOOD, ["trailing_comma"]),
     (line(GOOD).replace("]}", ", ]\t}"), GOOD, ["trailing_comma"]),
@@ -120,7 +120,7 @@ HOPELESS = [
 @pytest.mark.parametrize(("text", "meant", "codes"), CASES)
 def test_what_is_certain_is_mended(tmp_path: Path, text: str, meant: Any, codes: list[str]) -> None:
     content = f"{line(GOOD)}\n\n{text}\n".encode()
-    out, rejects, repairs = mended(tmp_path / "file", content)
+    out, rejects, repairs = repaired(tmp_path / "file", content)
     assert [json.loads(entry) for entry in out.decode().splitlines()] == [GOOD, meant]
     assert rejects == []
     assert [(repair.line, repair.codes, repair.before) for repair in repairs.listed] == [(3, codes, text)]
@@ -129,7 +129,7 @@ def test_what_is_certain_is_mended(tmp_path: Path, text: str, meant: Any, codes:
 
 @pytest.mark.parametrize("text", HOPELESS)
 def test_what_is_not_certain_is_set_aside(tmp_path: Path, text: str) -> None:
-    out, rejects, repairs = mended(tmp_path / "file", f"{text}\n{line(GOOD)}\n".encode())
+    out, rejects, repairs = repaired(tmp_path / "file", f"{text}\n{line(GOOD)}\n".encode())
     assert out.decode() == line(GOOD) + "\n"
     ((reject),) = rejects
     assert (reject["line"], reject["text"], repairs.rejected) == (1, text, 1)
@@ -138,12 +138,12 @@ def test_what_is_not_certain_is_set_aside(tmp_path: Path, text: str) -> None:
 
 def test_a_guess_is_shown_and_taken_only_if_asked(tmp_path: Path) -> None:
     broken = line(GOOD)[:-2].encode() + b"\n"
-    out, rejects, repairs = mended(tmp_path / "file", broken)
+    out, rejects, repairs = repaired(tmp_path / "file", broken)
     assert (out, len(rejects)) == (b"", 1)
     assert [(repair.is_guess, repair.is_applied, json.loads(repair.after)) for repair in repairs.listed] == [
         (True, False, GOOD)
     ]
-    out, rejects, repairs = mended(tmp_path / "file", broken, guess=True)
+    out, rejects, repairs = repaired(tmp_path / "file", broken, guess=True)
     assert (json.loads(out), rejects) == (GOOD, [])
     assert repairs.listed[0].is_applied
 
@@ -151,11 +151,11 @@ def test_a_guess_is_shown_and_taken_only_if_asked(tmp_path: Path) -> None:
 def test_what_has_no_error_is_copied_as_it_is(tmp_path: Path) -> None:
     odd = '{ "messages":[{"content":"x","role":"user"},{"role":"assistant","content":"\\u4e2d"} ] ,"id":1}'
     content = f"\ufeff{odd}\r\n \r\n{line(GOOD)}".encode()
-    assert mended(tmp_path / "file", content)[0] == f"{odd}\n{line(GOOD)}\n".encode()
+    assert repaired(tmp_path / "file", content)[0] == f"{odd}\n{line(GOOD)}\n".encode()
 
 
 def test_bytes_that_are_no_text_are_kept_readably(tmp_path: Path) -> None:
-    _, rejects, _ = mended(tmp_path / "file", b'{"a": "\xff"}\n')
+    _, rejects, _ = repaired(tmp_path / "file", b'{"a": "\xff"}\n')
     assert rejects[0]["text"] == '{"a": "\\xff"}'
 
 
@@ -181,13 +181,13 @@ def test_a_mended_file_has_no_errors_and_mending_it_changes_nothing(
 ) -> None:
     path = tmp_path / "file"
     try:
-        out, rejects, repairs = mended(path, content, guess=guess)
+        out, rejects, repairs = repaired(path, content, guess=guess)
     except FindingError:  # no text at all
         return
     lines = [entry for entry in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if entry.strip()]
     assert repairs.examples == out.count(b"\n")
     assert repairs.examples + len(rejects) == len(lines)
-    again, none, nothing = mended(path, out, guess=guess)
+    again, none, nothing = repaired(path, out, guess=guess)
     assert (again, none, nothing.listed) == (out, [], [])
     if out:
         methods = {name for name in ("supervised", "dpo") if check_file(path, minimum_examples=1, method=name).ok}

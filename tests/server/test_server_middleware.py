@@ -84,8 +84,8 @@ def test_a_key_with_another_body_is_refused(limited_server: Bare, scripted_engin
 
 
 def test_errors_and_streams_are_not_kept(limited_server: Bare, scripted_engine: ScriptedEngine) -> None:
-    assert post(limited_server, headers=idempotency_key("mended"), temperature=9).status_code == 400
-    assert post(limited_server, headers=idempotency_key("mended")).status_code == 200
+    assert post(limited_server, headers=idempotency_key("corrected"), temperature=9).status_code == 400
+    assert post(limited_server, headers=idempotency_key("corrected")).status_code == 200
     scripted_engine.say("one", "two")
     streams = [post(limited_server, headers=idempotency_key("stream"), stream=True).text for _ in range(2)]
     assert streams[0] != streams[1]

@@ -88,5 +88,5 @@ def _print(result: ImportResult) -> None:
     if (others := len(result.refused) + len(result.faults) - _MAX_LISTED) > 0:
         print_wrapped(say(f"and {others} more; --json lists them all", f"另有 {others} 个；--json 列出全部"), "red")
     if result.faults:
-        print_wrapped(say("luthier check FILE says what is wrong with a file, and --fix mends much of it.",
+        print_wrapped(say("luthier check FILE says what is wrong with a file, and --fix repairs much of it.",
                           "luthier check FILE 说明文件的问题，--fix 可以改正其中许多。"))  # fmt: skip

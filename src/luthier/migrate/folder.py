@@ -123,8 +123,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _damaged(path: Path, line: int) -> LuthierError:
     return LuthierError(
         say(
-            f"{path}, line {line}, is not what a recording has there. Mend or delete the line; recording again brings "
-            "it back.",
+            f"Line {line} of {path} is not valid in a recording. Correct or delete it; recording again restores it.",
             f"{path} 第 {line} 行不是录制应有的内容。请修正或删除该行；再次录制会补上。",
         )
     )

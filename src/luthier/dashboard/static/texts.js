@@ -132,7 +132,7 @@ export const TEXTS = {
   uploading: ["Uploading {name}…", "正在上传 {name}……"],
   checking: ["Checking every line…", "正在逐行检查……"],
   checkOk: ["{n} examples, no errors.", "{n} 条样本，没有错误。"],
-  checkErrors: ["{errors} errors: the job would fail. Mend the file, or take the repaired copy.", "{errors} 个错误：任务会失败。请修正文件，或使用修复后的副本。"],
+  checkErrors: ["{errors} errors: the job would fail. Fix the file, or use the repaired copy.", "{errors} 个错误：任务会失败。请修正文件，或使用修复后的副本。"],
   warnings: ["{n} warnings", "{n} 个警告"],
   estimate: ["Estimate", "估算"],
   tokens: ["Tokens", "token 数"],
