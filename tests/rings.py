@@ -44,6 +44,9 @@ _LIGHT_PATHS = (
     "test_",
     "webhooks/",
     "inference/test_scheduler",
+    # They fork, which a process with the threads of a server and of torch must not.
+    "worker/test_eval_runs",
+    "worker/test_exactly_once",
 )
 # The same, with torch: neither servers nor workers, and no time is measured.
 _MODEL_PATHS = ("arch/", "export/", "inference/", "training/")
@@ -64,7 +67,7 @@ _SERVICE_EVENTS = frozenset(
 
 
 @cache
-def _path_ring(path: Path) -> str:
+def ring_of_file(path: Path) -> str:
     """The ring of a file's tests; single tests may be marked for another."""
     relative, text = path.relative_to(TESTS).as_posix(), path.read_text(encoding="utf-8")
     if relative.startswith("conformance/"):
@@ -78,6 +81,12 @@ def _path_ring(path: Path) -> str:
     return _RING_OF_MARK[mark[1]] if mark else "fast"
 
 
+def is_collected(path: Path, rings: set[str]) -> bool:
+    """Whether pytest reads a file, in all its folders, for these rings."""
+    folders = [folder for folder in path.parents if TESTS in folder.parents]
+    return not rings <= set(_LIGHT) or all(_may_have(part, rings) for part in (path, *folders))
+
+
 def _may_have(path: Path, rings: set[str]) -> bool:
     """Whether a file or folder may have tests of the rings."""
     if path.is_dir() and TESTS in path.parents:
@@ -85,14 +94,15 @@ def _may_have(path: Path, rings: set[str]) -> bool:
         return any(folder.startswith(light) or light.startswith(folder) for light in _LIGHT_PATHS)
     if path.suffix != ".py" or not path.name.startswith("test_"):
         return True
-    return _path_ring(path) in rings | {"fast"}  # in a fast file, single tests may be marked
+    return ring_of_file(path) in rings | {"fast"}  # in a fast file, single tests may be marked
 
 
 def ring_of(test: pytest.Item) -> str:
+    """A mark decides, but `services` only in light files: no others are collected for the light rings."""
+    ring = ring_of_file(test.path)
     marked = [ring for mark, ring in _RING_OF_MARK.items() if test.get_closest_marker(mark)]
-    if marked:
+    if marked and (marked[0] not in _LIGHT or ring in _LIGHT):
         return marked[0]
-    ring = _path_ring(test.path)
     return "torch" if ring in _LIGHT and _TORCH_FIXTURES & set(getattr(test, "fixturenames", ())) else ring
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from luthier.settings import Settings
+from rings import TESTS, is_collected, ring_of_file
 from source_tree import FILES, MODULES, PACKAGE, imported_modules, nodes, relative, source
 
 MAX_FILE_LINES = 400
@@ -95,3 +96,8 @@ def test_names_of_test_files_are_unique() -> None:
     """pytest imports a test file by its name alone: of two alike it collects one."""
     names = sorted(path.name for path in Path(__file__).parent.rglob("test_*.py"))
     assert sorted(set(names)) == names
+
+
+def test_every_test_file_is_collected_for_its_ring() -> None:
+    missing = [path for path in TESTS.rglob("test_*.py") if not is_collected(path, {ring_of_file(path)})]
+    assert missing == []

@@ -14,6 +14,7 @@ from luthier.store import Store
 from luthier.worker.handlers.run_eval import EvalRunHandler
 from worker.test_exactly_once import request_context
 
+pytestmark = pytest.mark.services
 _HOOK = {"name": "hook", "url": "http://localhost:9/", "event_types": ["eval.run.succeeded"]}
 _TEMPLATE = {"type": "template", "template": [{"role": "user", "content": "{{item.q}}"}]}
 _CONTENT = [{"item": {"q": "question"}}]
