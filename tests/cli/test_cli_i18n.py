@@ -92,11 +92,11 @@ def test_events_are_shown_in_chinese_and_stay_english_on_the_wire(
 
 def test_the_gates_event_and_unknown_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_LANG", "zh")
-    summary = "mean difference 0.0012 over 96 tokens of 4 examples, 0 likeliest tokens differ"
-    text = event_text(f"Checked: the serving path gives what was trained ({summary})")
+    summary = "mean difference 0.0012 over 96 tokens of 4 examples, 0 most likely tokens differ"
+    text = event_text(f"Parity check passed: the serving engine reproduces the trained model ({summary})")
     assert text == "已核对：推理结果与训练一致（4 个样本、96 个 token 的平均差异为 0.0012，最可能的 token 有 0 个不同）"
     details = "; without the adapter 0.0010; effect of the adapter 101 %"
-    text = event_text(f"Checked: the serving path gives what was trained ({summary}{details})")
+    text = event_text(f"Parity check passed: the serving engine reproduces the trained model ({summary}{details})")
     assert text.endswith("有 0 个不同；不带适配器时为 0.0010；适配器效果 101 %）")
     assert event_text("Something new") == "Something new"
     assert [status_text(status) for status in (*STATUSES, "new")][-1] == "new"

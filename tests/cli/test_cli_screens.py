@@ -61,7 +61,7 @@ def filled(api: FakeAPI, monkeypatch: pytest.MonkeyPatch) -> FakeAPI:
     """Jobs, files and models with names as long as real ones."""
     events = [
         event(0, "Created fine-tuning job: ftjob-Q7n3fXo2aGk9LwPzRtYcVb1M"),
-        event(1, "4,884,480 weights are trained: LoRA of rank 16, alpha 32, on q_proj, k_proj, v_proj, o_proj"),
+        event(1, "4,884,480 parameters are trained: LoRA of rank 16, alpha 32, on q_proj, k_proj, v_proj, o_proj"),
         step_event(2, 1, 40),
         event(3, f"Checkpoint created at step 20 with Snapshot ID: {TUNED}:ckpt-step-20"),
     ]

@@ -66,7 +66,7 @@ def test_losses_that_are_not_finite_survive() -> None:
 
 def test_events_of_version_1_are_replayed() -> None:
     """As release 0.1 wrote them: sentences in `resolved` and `note`; steps and checkpoints as today."""
-    resolved = {"type": "resolved", "hyperparameters": {}, "message": "Learning rate 1.26e-02 at its peak"}
+    resolved = {"type": "resolved", "hyperparameters": {}, "message": "Peak learning rate 1.26e-02"}
     note = {"type": "note", "message": "Training on CPU, float32, 1 threads"}
     assert protocol.replayable(resolved) is None
     assert protocol.replayable(note) is None

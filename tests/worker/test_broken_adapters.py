@@ -100,7 +100,7 @@ def test_a_broken_adapter_is_refused(
     shutil.copytree(steps[-1], broken)
     trained, earlier = (load_file(folder / "adapter_model.safetensors") for folder in (steps[-1], steps[0]))
     save_file(BREAKS[name](trained, earlier), broken / "adapter_model.safetensors")
-    with pytest.raises(JobError, match="does not give the answers that were trained"):
+    with pytest.raises(JobError, match="does not reproduce the trained model"):
         check(lambda: engine, broken, precision)
 
 

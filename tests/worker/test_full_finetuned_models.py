@@ -41,7 +41,8 @@ def test_a_model_trained_whole_is_served_and_trained_on(client: OpenAI) -> None:
     first = finished(client, create(client, file_id, **short).id)
     texts = messages(client, first.id)
     assert any(
-        text.startswith("Checked: the serving path gives what was trained (mean difference 0.00") for text in texts
+        text.startswith("Parity check passed: the serving engine reproduces the trained model (mean difference 0.00")
+        for text in texts
     )
     model = client.models.retrieve(first.fine_tuned_model)
     assert model.to_dict()["parent"] == "gpt-3.5-turbo-0125"

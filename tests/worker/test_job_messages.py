@@ -17,10 +17,10 @@ def _resolved(**fields) -> protocol.Resolved:
 
 HYPERPARAMETERS = {"n_epochs": 3, "batch_size": 2, "learning_rate_multiplier": 1.0, "beta": 0.1}
 NOTICES = [
-    (_resolved(), "Learning rate 1.26e-03 at its peak"),
+    (_resolved(), "Peak learning rate 1.26e-03"),
     (
         _resolved(hyperparameters=HYPERPARAMETERS, auto=list(HYPERPARAMETERS)),
-        "Learning rate 1.26e-03 at its peak; chosen for auto: n_epochs=3 (OpenAI's rule for 100 examples), "
+        "Peak learning rate 1.26e-03; chosen for auto: n_epochs=3 (OpenAI's rule for 100 examples), "
         "batch_size=2 (it grows with the square root of the examples), learning_rate_multiplier=1, "
         "beta=0.1 (the DPO paper's)",
     ),
@@ -39,19 +39,19 @@ NOTICES = [
     ),
     (
         protocol.ResultTurns(examples=18),
-        "18 examples that end with a call go on with a result and an answer in words, since the file has no answers "
-        "after results",
+        "18 examples that end with a call were extended by a result and an answer, since the file has no answers after "
+        "results",
     ),
     (protocol.Hardware(name="CPU", dtype="bfloat16", threads=2), "Training on CPU, bfloat16, 2 threads"),
     (
         protocol.TrainableParameters(count=16_384, rank=16, alpha=32, layers=["k_proj", "q_proj"]),
-        "16,384 weights are trained: LoRA of rank 16, alpha 32, on k_proj, q_proj",
+        "16,384 parameters are trained: LoRA of rank 16, alpha 32, on k_proj, q_proj",
     ),
-    (protocol.TrainableParameters(count=26_848), "26,848 weights are trained: all there are"),
+    (protocol.TrainableParameters(count=26_848), "All 26,848 parameters are trained"),
     *(
         (
             protocol.SeparateRows(reason=reason),
-            f"Each example has a row of its own, which is slower than packed ones: the base model has {feature}",
+            f"Examples are not packed, which is slower: the base model has {feature}",
         )
         for reason, feature in (
             ("recurrent", "recurrent or convolution layers"),
@@ -62,38 +62,38 @@ NOTICES = [
     ),
     (
         protocol.OwnTemplate(functions=True),
-        "The base model's chat template loses definitions, calls or results of functions: Luthier's own form takes its "
-        "place, in training and serving",
+        "The base model's chat template loses definitions, calls or results of functions: Luthier's own form replaces "
+        "it in training and serving",
     ),
     (
         protocol.OwnTemplate(functions=False),
-        "The base model's chat template loses messages: Luthier's own form takes its place, in training and serving",
+        "The base model's chat template loses messages: Luthier's own form replaces it in training and serving",
     ),
     (
         protocol.CompilerMissing(),
-        "No C++ compiler with OpenMP was found that works (g++ or clang++): training takes up to twice as long as "
+        "No working C++ compiler with OpenMP was found (g++ or clang++): training takes up to twice as long as "
         "with one",
     ),
     (
         protocol.GradientCheckpointing(longest_tokens=900),
-        "Memory is short for examples of 900 tokens: gradient checkpointing saves it",
+        "Memory is short for examples of 900 tokens: gradient checkpointing is enabled",
     ),
-    (protocol.Resumed(step=3), "Training goes on after step 3"),
+    (protocol.Resumed(step=3), "Training resumes after step 3"),
     (
         protocol.ResumeStateUnreadable(error="header too small"),
         "The saved state cannot be read (header too small); training starts over",
     ),
     (
         protocol.EarlyStopped(step=9, total_steps=24, patience=2, best_step=3),
-        "Early stopping after step 9 of 24: no lower loss than at step 3 in 2 validations in a row",
+        "Early stopping after step 9 of 24: no lower loss than at step 3 in 2 consecutive validations",
     ),
     (
         protocol.EarlyStopped(step=9, total_steps=24, patience=1, best_step=6),
-        "Early stopping after step 9 of 24: no lower loss than at step 6 in 1 validation in a row",
+        "Early stopping after step 9 of 24: no lower loss than at step 6 in 1 consecutive validation",
     ),
     (
         protocol.BestEpoch(step=30, full_valid_loss=2.38631, last_full_valid_loss=2.4088),
-        "The fine-tuned model is that of step 30, which had the lowest full validation loss: 2.3863, against 2.4088 "
+        "The fine-tuned model is taken from step 30, which had the lowest full validation loss: 2.3863, against 2.4088 "
         "after the last step",
     ),
 ]
@@ -107,7 +107,7 @@ def test_notices(event: protocol.Event, message: str) -> None:
 def test_truncated_examples_are_a_warning() -> None:
     _, warning = job_messages.trainer_notice(_resolved(truncated=2))
     warning = replace(warning, key=None)
-    text = "2 examples are longer than the base model's context and lost their end"
+    text = "2 examples are longer than the base model's context and were truncated"
     assert warning == Event(text, level="warn")
 
 

@@ -140,7 +140,9 @@ def test_a_job_from_files_to_model(running: LuthierServer, client: OpenAI) -> No
     assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal:odd-even:[A-Za-z0-9]{8}:ckpt-step-3", earlier)
     assert message[-5] == steps[-1]
     assert message[-4].startswith("Saved; the serving engine loads the model")
-    assert message[-3].startswith("Checked: the serving path gives what was trained (mean difference 0.00")
+    assert message[-3].startswith(
+        "Parity check passed: the serving engine reproduces the trained model (mean difference 0.00"
+    )
     assert message[-2:] == [
         f"New fine-tuned model created: {job.fine_tuned_model}",
         "The job has successfully completed",
@@ -326,7 +328,7 @@ def test_a_job_that_stops_early_agrees_with_its_files(client: OpenAI) -> None:
     steps = [checkpoint.step_number for checkpoint in client.fine_tuning.jobs.checkpoints.list(job.id)]
     assert steps[0] == stopped
     assert steps == list(range(stopped, 0, -3))[: len(steps)]
-    assert f"The fine-tuned model is that of step {best}," in " ".join(messages(client, job.id))
+    assert f"The fine-tuned model is taken from step {best}," in " ".join(messages(client, job.id))
     assert client.models.retrieve(job.fine_tuned_model)
 
 
@@ -378,7 +380,7 @@ def test_a_dead_trainer_is_replaced(client: OpenAI) -> None:
     trainers()[0].send_signal(signal.SIGKILL)
     job = finished(client, job.id)
     assert losses(client, job.id) == losses(client, whole.id)
-    assert "The trainer was ended from outside (signal 9)" in " ".join(messages(client, job.id))
+    assert "The trainer was terminated externally (signal 9)" in " ".join(messages(client, job.id))
 
 
 def test_a_trainer_that_is_killed_again_and_again_goes_on(client: OpenAI) -> None:

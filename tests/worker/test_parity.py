@@ -69,7 +69,7 @@ def test_an_adapter_served_with_another_scale_is_refused(engine: Engine, adapter
         {name: tensor * 2 if "lora_B" in name else tensor for name, tensor in weights.items()},
         adapter / "adapter_model.safetensors",
     )
-    with pytest.raises(JobError, match="does not give the answers that were trained") as caught:
+    with pytest.raises(JobError, match="does not reproduce the trained model") as caught:
         check(lambda: engine, adapter, "float32")
     assert caught.value.code == "parity_failed"
 

@@ -71,6 +71,6 @@ def test_a_leak_between_packed_examples_fails_the_parity_gate(
     folder = write_job(tmp_path / "job", base, n_epochs=1, batch_size=5)
     (last,) = [event["folder"] for event in train(folder) if event["type"] == "checkpoint"]
     engine = build_engine(base, EngineOptions(device="cpu", precision="float32"))
-    with pytest.raises(JobError, match="does not give the answers that were trained"):
+    with pytest.raises(JobError, match="does not reproduce the trained model"):
         check(lambda: engine, folder / "checkpoints" / last, "float32")
     engine.close()

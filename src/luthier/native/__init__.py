@@ -31,7 +31,7 @@ _TIER_FLAGS = {  # of the tiers of `hardware`
 }
 PREBUILT = Path(__file__).with_name("prebuilt")  # a folder that only such wheels have
 _OPENMP = "libgomp.so.1"
-NO_COMPILER = "No C++ compiler with OpenMP was found that works (g++ or clang++)"
+NO_COMPILER = "No working C++ compiler with OpenMP was found (g++ or clang++)"
 _log = logging.getLogger(__name__)
 
 

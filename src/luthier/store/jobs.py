@@ -150,7 +150,7 @@ class Jobs(QueuePart):
 
     def requeue_lost(self, excluding: Collection[str] = ()) -> Sequence[str]:
         """Running jobs whose worker died return to the queue, where the next run resumes them; their ids."""
-        message = "The worker stopped without a word; the job is back in the queue and will go on from there"
+        message = "The worker stopped unexpectedly; the job is back in the queue and will resume"
         event = Event(message, level="warn")
         return self.queue.requeue_lost(
             "running",

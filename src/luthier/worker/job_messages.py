@@ -18,9 +18,9 @@ from luthier.training import protocol
 from luthier.types.names import completes_text
 
 STARTED = Event("Fine-tuning job started", key="started")
-COMPARING = Event("Saved; the serving engine loads the model and compares it with what was trained", key="comparing")
+COMPARING = Event("Saved; the serving engine is loading the model to compare it with the trainer", key="comparing")
 SUCCEEDED = Event("The job has successfully completed")
-STOPPED = Event("The server stopped; the job goes on from its last step when the server is back", level="warn")
+STOPPED = Event("The server stopped; the job resumes from its last step when the server is back", level="warn")
 
 _PROMPT_COMPLETIONS = (
     "Prompts and completions are trained inside the base model's chat template, as a user's message and its answer"
@@ -49,41 +49,41 @@ def _notices(event: protocol.Event) -> list[Event]:
         case protocol.PromptCompletions():
             return [Event(_PROMPT_COMPLETIONS)]
         case protocol.ResultTurns(examples=count):
-            turns = "go on with a result and an answer in words, since the file has no answers after results"
+            turns = "were extended by a result and an answer, since the file has no answers after results"
             return [Event(f"{count} examples that end with a call {turns}")]
         case protocol.Hardware():
             return [Event(f"Training on {event.label()}")]
         case protocol.TrainableParameters():
             return [Event(_trainable_parameters(event))]
         case protocol.SeparateRows(reason=reason):
-            rows = "Each example has a row of its own, which is slower than packed ones"
+            rows = "Examples are not packed, which is slower"
             return [Event(f"{rows}: the base model has {ROW_REASONS[reason][0]}")]
         case protocol.OwnTemplate(functions=functions):
             lost = "definitions, calls or results of functions" if functions else "messages"
             template = f"The base model's chat template loses {lost}"
-            return [Event(f"{template}: Luthier's own form takes its place, in training and serving")]
+            return [Event(f"{template}: Luthier's own form replaces it in training and serving")]
         case protocol.CompilerMissing():
             return [Event(f"{NO_COMPILER}: training takes up to twice as long as with one")]
         case protocol.GradientCheckpointing(longest_tokens=tokens):
             short = f"Memory is short for examples of {tokens} tokens"
-            return [Event(f"{short}: gradient checkpointing saves it")]
+            return [Event(f"{short}: gradient checkpointing is enabled")]
         case protocol.Resumed(step=step):
-            return [Event(f"Training goes on after step {step}")]
+            return [Event(f"Training resumes after step {step}")]
         case protocol.ResumeStateUnreadable(error=error):
             return [Event(f"The saved state cannot be read ({error}); training starts over")]
         case protocol.EarlyStopped(step=step, total_steps=total, patience=patience, best_step=best):
-            validations = f"{patience} validation{'' if patience == 1 else 's'} in a row"
+            validations = f"{patience} consecutive validation{'' if patience == 1 else 's'}"
             stalled = f"no lower loss than at step {best} in {validations}"
             return [Event(f"Early stopping after step {step} of {total}: {stalled}")]
         case protocol.BestEpoch(step=step, full_valid_loss=loss, last_full_valid_loss=last):
             lowest = "which had the lowest full validation loss"
-            model = f"The fine-tuned model is that of step {step}, {lowest}"
+            model = f"The fine-tuned model is taken from step {step}, {lowest}"
             return [Event(f"{model}: {loss:.4f}, against {last:.4f} after the last step")]
     return []
 
 
 def _resolved(event: protocol.Resolved) -> list[Event]:
-    message = f"Learning rate {event.learning_rate:.2e} at its peak"
+    message = f"Peak learning rate {event.learning_rate:.2e}"
     reasons = {
         "n_epochs": f" (OpenAI's rule for {event.examples} examples)",
         "batch_size": " (it grows with the square root of the examples)",
@@ -94,7 +94,7 @@ def _resolved(event: protocol.Resolved) -> list[Event]:
         message += "; chosen for auto: " + ", ".join(choices)
     events = [Event(message)]
     if event.truncated:
-        message = f"{event.truncated} examples are longer than the base model's context and lost their end"
+        message = f"{event.truncated} examples are longer than the base model's context and were truncated"
         events.append(Event(message, level="warn"))
     return events
 
@@ -108,10 +108,10 @@ def _tool_dropout(event: protocol.ToolDropout) -> str:
 
 
 def _trainable_parameters(event: protocol.TrainableParameters) -> str:
-    count = f"{event.count:,} weights are trained"
     if event.rank is None:
-        return f"{count}: all there are"
-    return f"{count}: LoRA of rank {event.rank}, alpha {event.alpha}, on {', '.join(event.layers)}"
+        return f"All {event.count:,} parameters are trained"
+    shape = f"LoRA of rank {event.rank}, alpha {event.alpha}, on {', '.join(event.layers)}"
+    return f"{event.count:,} parameters are trained: {shape}"
 
 
 def metrics_event(event: protocol.Metrics) -> Event:
@@ -128,10 +128,12 @@ def checkpoint_created(step: int, name: str) -> Event:
 
 
 def parity_checked(report: ParityReport) -> Event:
-    return Event(f"Checked: the serving path gives what was trained ({report.summary()})", key="parity")
+    return Event(
+        f"Parity check passed: the serving engine reproduces the trained model ({report.summary()})", key="parity"
+    )
 
 
-SERVED_IN_EIGHT_BITS = Event("The model is served with its base's weights in 8 bits; --serving-weights full serves all")
+SERVED_IN_EIGHT_BITS = Event("The base's weights are served in 8 bits; --serving-weights full serves them as they are")
 
 
 def tracked(name: str, place: str) -> Event:
@@ -139,7 +141,7 @@ def tracked(name: str, place: str) -> Event:
 
 
 def tracker_failed(name: str, error: str) -> Event:
-    return Event(f"The tracker {name} failed, and the job goes on without it: {error}", level="warn")
+    return Event(f"The tracker {name} failed; the job continues without it: {error}", level="warn")
 
 
 def parity_ended_worker(attempts: int) -> str:
@@ -160,12 +162,12 @@ def model_created(name: str) -> Event:
 
 
 def trainer_killed(exit_description: str) -> Event:
-    message = f"The trainer was ended from outside ({exit_description}); the job goes on from its last saved step"
+    message = f"The trainer was terminated externally ({exit_description}); the job resumes from its last saved step"
     return Event(message, level="warn")
 
 
 def trainer_died(exit_description: str) -> Event:
-    return Event(f"The trainer died ({exit_description}); the job goes on from its last saved step", level="warn")
+    return Event(f"The trainer died ({exit_description}); the job resumes from its last saved step", level="warn")
 
 
 def trainer_died_error(attempts: int, code: int, log: str) -> str:

@@ -47,7 +47,7 @@ def _failure(report: ParityReport, compared: list[Comparison], reason: str, reme
     number, worst = max(enumerate(compared, 1), key=lambda numbered: float(numbered[1].gaps.max()))
     target = int(worst.gaps.argmax())
     return (
-        f"The serving path does not give the answers that were trained: {report.summary()}; {reason}. "
+        f"The serving engine does not reproduce the trained model: {report.summary()}; {reason}. "
         f"Example {number}, token {worst.sample.positions[target]}: {worst.sample.logprobs[target]:.3f} in "
         f"training, {worst.logprobs[target]:.3f} in serving. "
         f"Try {remedy}."

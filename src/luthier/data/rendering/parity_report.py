@@ -40,7 +40,7 @@ class ParityReport:
 
     def summary(self) -> str:
         measured = f"mean difference {self.mean_difference:.4f} over {self.tokens} tokens of {self.examples} examples"
-        summary = f"{measured}, {self.top_differs} likeliest tokens differ"
+        summary = f"{measured}, {self.top_differs} most likely tokens differ"
         if self.base_difference is not None:
             summary += f"; without the adapter {self.base_difference:.4f}"
         if self.effect is not None:

@@ -89,7 +89,7 @@ class JobHandler:
             _fail(jobs, job.id, JobError("server_error", f"The server met an error {attempts} times: {description}"))
             return
         self._context.stop.wait(_BACKOFF_S * attempts)
-        event = Event(f"The server met an error and tries again: {description}", level="warn")
+        event = Event(f"The server encountered an error and will retry: {description}", level="warn")
         to: JobStatus = "validating_files" if job.status == "validating_files" else "queued"
         jobs.transition(job.id, (to, "running"), to, event, attempts=attempts, estimated_finish=None)
 
