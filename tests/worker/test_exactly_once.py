@@ -316,6 +316,32 @@ def _run_batch(store: Store) -> None:
         claim.run()
 
 
+@pytest.mark.parametrize("status", ["in_progress", "finalizing"])
+def test_a_batch_that_another_machine_began_is_answered_again(
+    status: Any, store: Store, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a shared folder, its input and its results so far are on that machine."""
+    monkeypatch.setattr("luthier.worker.handlers.run_batch._PROGRESS_S", 0.01)
+    ids = []
+    for keeps_input in (True, False):
+        line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": "good"}}
+        content = json.dumps(line).encode() + b"\n"
+        file = store.files.create("a.jsonl", "batch", lambda out, content=content: out.write(content) and None)
+        batch = store.batches.create(endpoint="/v1/embeddings", input_file_id=file.id, completion_window="24h")
+        counts = {"total": 1, "completed": 0, "failed": 0}
+        for to in ("in_progress", status):
+            store.batches.transition(batch.id, ("validating", "in_progress"), to, request_counts=counts)
+        if not keeps_input:
+            store.files.delete(file.id)
+        ids.append(batch.id)
+        _run_batch(store)
+    ended, failed = (store.batches.retrieve(batch_id) for batch_id in ids)
+    assert (ended.status, ended.request_counts.completed) == ("completed", 1)
+    assert store.files.path(str(ended.output_file_id)).read_text().count("\n") == 1
+    assert (failed.status, failed.errors.data[0].code) == ("failed", "invalid_input_file")
+    store.close()
+
+
 def test_a_batch_answers_each_line_once(store: Store, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luthier.worker.handlers.run_batch._PROGRESS_S", 0.01)
     monkeypatch.setattr("luthier.worker.lease._BEAT_S", 60)  # no write at a moment of its own

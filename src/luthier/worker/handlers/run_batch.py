@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 _CONCURRENT_BATCHES = 4
 _PROGRESS_S = 1.0
 _RETRY_S = 30.0
+_NO_INPUT = BatchError(code="invalid_input_file", message="The input file does not exist any more.")
 
 
 class BatchHandler:
@@ -89,6 +90,8 @@ class BatchRun:
             with Lease(queue, self._batch.id, self._owner, working, self._on_lost):
                 if self._status == "validating" and not self._validate():
                     return
+                if self._validated and not self._input.exists() and not self._take_over():
+                    return
                 if self._status == "in_progress":
                     self._answer()
                 if self._lost.is_set():
@@ -114,8 +117,7 @@ class BatchRun:
             self._store.files.place(self._batch.input_file_id, self._input)
             check = check_input(self._input, self._batch.endpoint)
         except (NotFoundError, FileNotFoundError):
-            error = BatchError(code="invalid_input_file", message="The input file does not exist any more.")
-            check = InputCheck(0, None, [error])
+            check = InputCheck(0, None, [_NO_INPUT])
         except CorruptDataError as error:
             check = InputCheck(0, None, [BatchError(code=str(error.code), message=error.message)])
         self._total = check.total
@@ -127,6 +129,21 @@ class BatchRun:
             to = "cancelling"
         self._status, self._validated = to, to == "in_progress"
         return to != "failed"
+
+    def _take_over(self) -> bool:
+        """Fetches the input of a batch that another machine began; False when it is gone, and the batch has failed.
+
+        Its results so far are on that machine, so every line is answered again.
+        """
+        try:
+            self._store.files.place(self._batch.input_file_id, self._input)
+        except (NotFoundError, FileNotFoundError):
+            errors = BatchErrors(data=[_NO_INPUT]).model_dump()
+            self._store.batches.transition(self._batch.id, OPEN, "failed", errors=errors)
+            return False
+        if self._status == "finalizing":
+            self._status = "in_progress"
+        return True
 
     def _answer(self) -> None:
         """Returns when every line has a result, the batch was cancelled or has expired, or the worker stops."""
@@ -180,7 +197,9 @@ class BatchRun:
     def _finish(self) -> None:
         """Creates the result files and ends the batch. After a crash in between, only the rest is done again."""
         batches, batch_id = self._store.batches, self._batch.id
-        if self._status == "in_progress" and not batches.transition(batch_id, ("in_progress",), "finalizing"):
+        if self._status == "in_progress" and not batches.transition(
+            batch_id, ("in_progress", "finalizing"), "finalizing"
+        ):
             self._status = "cancelling"
         outcome: BatchStatus = "completed"
         if self._status == "cancelling":
