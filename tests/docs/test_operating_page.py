@@ -50,7 +50,8 @@ def test_the_unit_names_settings_that_exist() -> None:
     unit = (DEPLOY / "luthier.service").read_text(encoding="utf-8")
     image = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     compose = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
-    named = set(re.findall(r"LUTHIER_([A-Z_]+)", unit + image + compose))
+    worker = (DEPLOY / "luthier-worker.service").read_text(encoding="utf-8")
+    named = set(re.findall(r"LUTHIER_([A-Z_]+)", unit + worker + image + compose))
     assert {name.lower() for name in named} <= set(Settings.model_fields)
     service = _service()["Service"]
     assert service["ExecStart"].startswith("/opt/luthier/bin/luthier serve --host 127.0.0.1")
@@ -59,14 +60,15 @@ def test_the_unit_names_settings_that_exist() -> None:
 
 @pytest.mark.services
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["luthier.service", "luthier-worker.service"])
+def test_systemd_accepts_the_unit(name: str, tmp_path: Path) -> None:
     """With a program that exists, since the one of the unit is installed elsewhere."""
-    text = (DEPLOY / "luthier.service").read_text(encoding="utf-8")
-    unit = tmp_path / "luthier.service"
+    text = (DEPLOY / name).read_text(encoding="utf-8")
+    unit = tmp_path / name
     unit.write_text(text.replace("/opt/luthier/bin/luthier", "/bin/true").replace("User=luthier", "User=root"))
     command = ["systemd-analyze", "verify", "--man=no", str(unit)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    complaints = [line for line in result.stderr.splitlines() if "luthier.service" in line]
+    complaints = [line for line in result.stderr.splitlines() if name in line]
     assert complaints == []
 
 
