@@ -84,6 +84,12 @@ _EVENTS = [
          r"训练进程被外部终止（信号 \1）；任务从最后保存的一步继续"),
         (r"The trainer was terminated externally \(exit code (\d+)\); the job resumes from its last saved step",
          r"训练进程被外部终止（退出码 \1）；任务从最后保存的一步继续"),
+        (r"Waiting for a node of the Ray cluster with room for the trainer \(CPUs: (\d+), GPUs: (\d+), memory: (\S+) "
+         r"GB\)",
+         r"正在等待 Ray 集群中有足够资源的节点（CPU：\1，GPU：\2，内存：\3 GB）"),
+        (r"The trainer starts on the Ray node (.*)", r"训练进程在 Ray 节点 \1 上启动"),
+        (r"The trainer's node, or its Ray cluster, was lost \((.*)\); the job resumes from its last saved step",
+         r"训练进程所在的节点或 Ray 集群已失去联系（\1）；任务从最后保存的一步继续"),
         (r"The trainer died \((.*)\); the job resumes from its last saved step",
          r"训练进程意外终止（\1）；任务从最后保存的一步继续"),
         (r"The server encountered an error and will retry: (.*)", r"服务器遇到错误，正在重试：\1"),

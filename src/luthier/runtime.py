@@ -25,7 +25,7 @@ from luthier.server.hosting import listen, running_lifespan, serving
 from luthier.settings import Settings
 from luthier.store import Store
 from luthier.types.errors import BaseModelError, LuthierError
-from luthier.worker import Worker, WorkerContext
+from luthier.worker import Worker, WorkerContext, require_launcher
 
 _ADDRESS, _LOCK = "server.json", "server.lock"
 
@@ -63,7 +63,11 @@ class Installation:
         return cls(settings, store, catalogue, app)
 
     def worker(self) -> Worker:
-        """A worker that sends requests through this application, whose lifespan must have started."""
+        """A worker that sends requests through this application, whose lifespan must have started.
+
+        Raises LuthierError where trainers could not be started as the settings say.
+        """
+        require_launcher(self.settings)
         engines, loopback = self.app.state.luthier.engines, self.app.state.loopback
         return Worker(WorkerContext(self.settings, self.store, self.catalogue, engines, loopback))
 

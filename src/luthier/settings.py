@@ -142,6 +142,9 @@ class Settings(SourcedSettings):
             "Processes that train a job together on this machine (data parallelism): one per GPU, or per CPU socket."
         ),
     )
+    launcher: Literal["local", "ray"] = Field(
+        "local", description="Where trainers run: on the worker's machine, or on a Ray cluster (docs/cluster.md)."
+    )
     lora_rank: int = Field(
         16, ge=1, le=MAX_RANK, description="LoRA rank of new adapters, unless a job's metadata set it."
     )

@@ -80,6 +80,11 @@ NOTICES = [
     ),
     (protocol.Resumed(step=3), "Training resumes after step 3"),
     (
+        protocol.WaitingForNode(cpus=2, gpus=0, memory_bytes=3 * 1024**3 // 2),
+        "Waiting for a node of the Ray cluster with room for the trainer (CPUs: 2, GPUs: 0, memory: 1.5 GB)",
+    ),
+    (protocol.NodeFound(name="gpu-7"), "The trainer starts on the Ray node gpu-7"),
+    (
         protocol.ResumeStateUnreadable(error="header too small"),
         "The saved state cannot be read (header too small); training starts over",
     ),

@@ -1,14 +1,15 @@
 """`luthier worker`: a worker without a server, in a process of its own."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from luthier.cli.i18n import lang_option
 from luthier.cli.logs import configure_logging, unknown_variables
+from luthier.cli.settings_flags import settings_from_flags
 from luthier.cli.signals import stop_on_signals
 from luthier.language import say
-from luthier.settings import Settings
 
 
 @click.command(
@@ -28,9 +29,17 @@ from luthier.settings import Settings
     type=click.Path(file_okay=False, path_type=Path),
     help=say("Data folder; that of the server.  [LUTHIER_DATA]", "数据文件夹，与服务器的相同。  [LUTHIER_DATA]"),
 )
+@click.option(
+    "--launcher",
+    metavar="VALUE",
+    help=say(
+        "Where trainers run: local, this machine; ray, a Ray cluster (docs/cluster.md).  [LUTHIER_LAUNCHER]",
+        "训练进程在哪里运行：local 为本机，ray 为 Ray 集群（见 docs/cluster.md）。  [LUTHIER_LAUNCHER]",
+    ),
+)
 @lang_option
-def worker(data: Path | None) -> None:
-    settings = Settings() if data is None else Settings(data=data)
+def worker(**flags: Any) -> None:
+    settings = settings_from_flags(flags)
     configure_logging(settings.log_level, settings.log_format)
     for warning in unknown_variables():
         click.echo(warning, err=True)

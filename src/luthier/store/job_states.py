@@ -62,7 +62,7 @@ class JobStates:
         _, earlier = self._saved(job_id)
         save, files = new_id("save_"), {}
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".save-") as name:
-            for path in _snapshot(folder, Path(name)):
+            for path in snapshot(folder, Path(name)):
                 files[path] = self._upload(job_id, save, Path(name) / path, earlier.get(path))
         if not self._replace(job_id, fencing_token, save, files):
             self._bucket.delete(*(_objects(files) - _objects(earlier)))
@@ -139,11 +139,16 @@ def state_version(folder: Path) -> tuple[int, int] | None:
     return max(versions, default=None)
 
 
-def _snapshot(folder: Path, target: Path) -> Iterator[str]:
-    """Links the files of a job folder into `target`, states first; their paths. Files may go meanwhile."""
+def files_to_go_on(folder: Path) -> list[Path]:
+    """Those of a job folder that another trainer needs to go on, relative to it, states first."""
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     included = [path for path in paths if path.name not in _LEFT_OUT and not _is_left_out(path)]
-    for path in sorted(included, key=lambda path: path.parts[0] != _STATES):
+    return sorted(included, key=lambda path: path.parts[0] != _STATES)
+
+
+def snapshot(folder: Path, target: Path) -> Iterator[str]:
+    """Links the files of a job folder into `target`, states first; their paths. Files may go meanwhile."""
+    for path in files_to_go_on(folder):
         copy = target / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -22,10 +22,8 @@ from filelock import FileLock
 from luthier.hardware import is_transient, limit_spinning
 from luthier.training import protocol
 from luthier.training.job_spec import JobSpec
-from luthier.training.rank_environment import RENDEZVOUS, STOPPED, other_ranks, rank_of_environment
+from luthier.training.rank_environment import RENDEZVOUS, other_ranks, rank_of_environment
 from luthier.types.errors import JobError, LuthierError
-
-MACHINE_FAULT = 74  # EX_IOERR
 
 
 class EventWriter:
@@ -76,14 +74,14 @@ def _train(folder: Path, emit: protocol.Emit, stop: threading.Event) -> int:
         try:
             build_trainer(folder, emit, stop).run()
         except Stopped:
-            return STOPPED
+            return protocol.STOPPED
     except JobError as error:
         emit(protocol.Failed(code=error.code, message=error.message, param=error.param))
         return 1
     except Exception as error:
         traceback.print_exc()
         if is_transient(error):
-            return MACHINE_FAULT
+            return protocol.MACHINE_FAULT
         prefix = "" if isinstance(error, LuthierError) else f"{type(error).__name__}: "
         emit(protocol.Failed(code="training_error", message=f"{prefix}{error}", param=None))
         return 1
@@ -116,7 +114,7 @@ def _processes(folder: Path) -> AbstractContextManager[None]:
     count = JobSpec.read(folder).processes
     if count == 1 or rank_of_environment().ranks > 1:
         return nullcontext()
-    return other_ranks(folder, count, MACHINE_FAULT)
+    return other_ranks(folder, count, protocol.MACHINE_FAULT)
 
 
 def _restart_with_huge_pages() -> None:

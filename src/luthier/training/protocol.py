@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from luthier.arch.row_mixing import RowReason
 
 VERSION = 2
+# Exit codes of a trainer, beside 0 and 1.
+MACHINE_FAULT = 74  # EX_IOERR: a fault of its machine, which may be transient
+STOPPED = 75  # EX_TEMPFAIL: it stopped on request, and its resume state is saved
 
 
 class _Message(BaseModel):
@@ -191,6 +194,29 @@ class Finished(_Message):
     trained_tokens: int
 
 
+class WaitingForNode(_Message):
+    """No node of the Ray cluster has had room for the trainer so far."""
+
+    type: Literal["waiting_for_node"] = "waiting_for_node"
+    cpus: int
+    gpus: int
+    memory_bytes: int
+
+
+class NodeFound(_Message):
+    """The trainer starts on a node of the Ray cluster; `name` is the host's."""
+
+    type: Literal["node_found"] = "node_found"
+    name: str
+
+
+class NodeLost(_Message):
+    """The node of the trainer, or the whole Ray cluster, cannot be reached; `reason` is Ray's own."""
+
+    type: Literal["node_lost"] = "node_lost"
+    reason: str
+
+
 class Failed(_Message):
     """The fields of a `JobError`; the message comes from the error, whichever room or library raised it."""
 
@@ -219,6 +245,9 @@ Event = (
     | Metrics
     | Checkpoint
     | Finished
+    | WaitingForNode
+    | NodeFound
+    | NodeLost
     | Failed
 )
 Emit = Callable[[Event], None]

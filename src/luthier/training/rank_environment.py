@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from luthier.training.protocol import STOPPED
+
 RENDEZVOUS = "LUTHIER_RENDEZVOUS"  # of processes that `other_ranks` started; those of torchrun have MASTER_ADDR
-STOPPED = 75  # exit code of a rank that stopped on request, EX_TEMPFAIL
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _GRACE_S = 10.0
 

@@ -6,6 +6,7 @@ the server or in a process of its own, and can be killed at any moment: another 
 
 from luthier.worker.application import Application
 from luthier.worker.context import WorkerContext
+from luthier.worker.ray_trainer.launcher import require_launcher
 from luthier.worker.runner import Worker
 
-__all__ = ["Application", "Worker", "WorkerContext"]
+__all__ = ["Application", "Worker", "WorkerContext", "require_launcher"]

@@ -34,9 +34,14 @@ def open_weights(model: str, title: str) -> Event:
 def trainer_notice(event: protocol.Event) -> list[Event]:
     """Events of a trainer that say what it found or chose; empty for those that are recorded otherwise.
 
-    A job that is resumed finds and chooses the same, so each is recorded once; where it resumes, once per step.
+    A job that is resumed finds and chooses the same, so each is recorded once; where it resumes, once per step, and
+    its node once per node.
     """
-    key = f"{event.type} after {event.step}" if isinstance(event, protocol.Resumed) else event.type
+    key: str = event.type
+    if isinstance(event, protocol.Resumed):
+        key = f"{event.type} after {event.step}"
+    elif isinstance(event, protocol.NodeFound):
+        key = f"{event.type}: {event.name}"
     return [replace(notice, key=f"{key}/{number}") for number, notice in enumerate(_notices(event))]
 
 
@@ -71,6 +76,10 @@ def _notices(event: protocol.Event) -> list[Event]:
             return [Event(f"Training resumes after step {step}")]
         case protocol.ResumeStateUnreadable(error=error):
             return [Event(f"The saved state cannot be read ({error}); training starts over")]
+        case protocol.NodeFound(name=name):
+            return [Event(f"The trainer starts on the Ray node {name}")]
+        case protocol.WaitingForNode():
+            return [Event(_waiting_for_node(event))]
         case protocol.EarlyStopped(step=step, total_steps=total, patience=patience, best_step=best):
             validations = f"{patience} consecutive validation{'' if patience == 1 else 's'}"
             stalled = f"no lower loss than at step {best} in {validations}"
@@ -112,6 +121,11 @@ def _trainable_parameters(event: protocol.TrainableParameters) -> str:
         return f"All {event.count:,} parameters are trained"
     shape = f"LoRA of rank {event.rank}, alpha {event.alpha}, on {', '.join(event.layers)}"
     return f"{event.count:,} parameters are trained: {shape}"
+
+
+def _waiting_for_node(event: protocol.WaitingForNode) -> str:
+    reservation = f"CPUs: {event.cpus}, GPUs: {event.gpus}, memory: {event.memory_bytes / 1024**3:.1f} GB"
+    return f"Waiting for a node of the Ray cluster with room for the trainer ({reservation})"
 
 
 def metrics_event(event: protocol.Metrics) -> Event:
@@ -163,6 +177,11 @@ def model_created(name: str) -> Event:
 
 def trainer_killed(exit_description: str) -> Event:
     message = f"The trainer was terminated externally ({exit_description}); the job resumes from its last saved step"
+    return Event(message, level="warn")
+
+
+def node_lost(reason: str) -> Event:
+    message = f"The trainer's node, or its Ray cluster, was lost ({reason}); the job resumes from its last saved step"
     return Event(message, level="warn")
 
 

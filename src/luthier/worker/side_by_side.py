@@ -24,6 +24,7 @@ class TrainingMemory:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context, self._hardware = context, TrainerHardware.of(context.settings)
+        self._is_local = context.settings.launcher == "local"
         self._started: dict[str, tuple[Job, float]] = {}  # by job id, with the time of its claim
 
     @property
@@ -31,7 +32,9 @@ class TrainingMemory:
         return self._hardware.trainers
 
     def has_room(self, job: Job, running: Collection[str]) -> bool:
-        """Whether `job` may train beside the jobs `running`; always without any."""
+        """Whether `job` may train beside the jobs `running`; always without any, and where Ray looks for a node."""
+        if not self._is_local:
+            return True
         self._started = {job_id: start for job_id, start in self._started.items() if job_id in running}
         last_step_at = self._context.store.job_metrics.last_step_at
         starting = [started for started, started_at in self._started.values() if last_step_at(started.id) <= started_at]

@@ -29,6 +29,7 @@ class TrainerEvents:
         self.last_checkpoint: protocol.Checkpoint | None = None
         self.trained_tokens: int | None = None
         self.error: JobError | None = None
+        self.node_loss: str | None = None
 
     def replay(self, folder: Path) -> None:
         """Events of earlier runs, of any release, that their worker did not record before it died."""
@@ -58,6 +59,8 @@ class TrainerEvents:
                 self.trained_tokens = tokens
             case protocol.Failed():
                 self.error = JobError(event.code, event.message, event.param)
+            case protocol.NodeLost(reason=reason):
+                self.node_loss = reason
             case protocol.Resolved(hyperparameters=hyperparameters):
                 method = self._job.method_with(hyperparameters)
                 self._store.jobs.record(self._job.id, *job_messages.trainer_notice(event), method=method)

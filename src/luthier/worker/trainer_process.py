@@ -50,11 +50,13 @@ class LocalTrainerProcess:
         self._folder = folder
 
     def start(self) -> None:
-        command = [sys.executable, "-P", "-m", "luthier.training", "--stop-with-parent", str(self._folder)]
         with (self._folder / "trainer.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                self._command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-P", "-m", "luthier.training", "--stop-with-parent", str(self._folder)]
 
     def events(self) -> Iterator[dict[str, Any]]:
         if self._process.stdout:

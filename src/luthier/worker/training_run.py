@@ -18,18 +18,21 @@ from luthier.worker import job_messages, job_spec_builder, out_of_memory
 from luthier.worker.context import WorkerContext
 from luthier.worker.lease import Lease
 from luthier.worker.model_publisher import ModelPublisher
+from luthier.worker.ray_trainer.launcher import RayTrainerProcess, TrainerResources
+from luthier.worker.side_by_side import TrainingMemory
 from luthier.worker.state_uploads import StateUploads
 from luthier.worker.trackers.live import LiveTrackers
 from luthier.worker.trainer_events import TrainerEvents
+from luthier.worker.trainer_hardware import TrainerHardware
 from luthier.worker.trainer_process import LocalTrainerProcess, TrainerProcess
 
 _log = logging.getLogger(__name__)
-_STOPPED = 75  # the trainer's exit code after a graceful stop, with its resume state saved
 _KEPT_FILES = ("job.json", "trainer.log", "trainer.lock")
 _LOG_CHARACTERS = 500  # of the trainer's log in the error of a failed job
 MAX_ATTEMPTS = 3
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _AFTER_KILL_S = 2.0
+_AFTER_NODE_LOSS_S = 5.0
 
 
 class TrainingRun:
@@ -71,9 +74,16 @@ class TrainingRun:
                 if self._context.stop.is_set() or queue.heartbeat(self._job.id, self._job.owner) != "queued":
                     return False
 
+    def _new_trainer(self) -> TrainerProcess:
+        settings = self._context.settings
+        if settings.launcher == "local":
+            return LocalTrainerProcess(self._folder)
+        memory_bytes = TrainingMemory(self._context).of(self._job)
+        return RayTrainerProcess(self._folder, TrainerResources.of(TrainerHardware.of(settings), memory_bytes))
+
     def _run_trainer(self) -> int:
         """The exit code of the trainer."""
-        trainer = LocalTrainerProcess(self._folder)
+        trainer = self._new_trainer()
         trainer.start()
 
         def on_lease_lost(status: str | None) -> None:
@@ -115,19 +125,23 @@ class TrainingRun:
             return
         if events.error:
             raise events.error
+        if events.node_loss:
+            self._context.stop.wait(_AFTER_NODE_LOSS_S)
+            self._requeue(job_messages.node_lost(events.node_loss), self._attempts_if_blameless())
+            return
         if code == 0 and events.trained_tokens is not None and events.last_checkpoint:
             self._record_rate(spec)
             self._store.jobs.record(self._job.id, job_messages.COMPARING)
             self._publisher.publish_final(events.last_checkpoint, events.trained_tokens, self._attempt())
-        elif code == _STOPPED:
+        elif code == protocol.STOPPED:
             self._requeue(job_messages.STOPPED, 0)
         else:
             self._handle_crash(code)
 
     def _record_rate(self, spec: JobSpec) -> None:
-        """Keeps the speed of the job for `luthier estimate`, which is about supervised jobs in one process."""
-        measured = self._events.throughput()
-        if measured is None or self._job.method_type != "supervised" or spec.processes > 1:
+        """Keeps the speed of the job for `luthier estimate`, which is about supervised jobs in one process here."""
+        measured, is_local = self._events.throughput(), self._context.settings.launcher == "local"
+        if measured is None or not is_local or self._job.method_type != "supervised" or spec.processes > 1:
             return
         key = rate_key(Path(spec.base), spec.device, spec.precision, spec.threads, full=spec.tuning == "full")
         try:
@@ -140,6 +154,10 @@ class TrainingRun:
         """Of the runs without a new step, counted from 1."""
         return 1 if self._events.made_progress else self._job.attempts + 1
 
+    def _attempts_if_blameless(self) -> int:
+        """The count of failed attempts after this run, which is none of them."""
+        return 0 if self._events.made_progress else self._job.attempts
+
     def _handle_crash(self, code: int) -> None:
         """Requeues the job. Raises JobError after too many attempts without a new step.
 
@@ -147,8 +165,8 @@ class TrainingRun:
         """
         if self._was_killed_from_outside(code):
             self._context.stop.wait(_AFTER_KILL_S)
-            attempts = 0 if self._events.made_progress else self._job.attempts
-            self._requeue(job_messages.trainer_killed(job_messages.exit_description(code)), attempts)
+            event = job_messages.trainer_killed(job_messages.exit_description(code))
+            self._requeue(event, self._attempts_if_blameless())
             return
         attempts = self._attempt()
         if attempts >= MAX_ATTEMPTS:
