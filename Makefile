@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test test-fast test-clients test-s3 test-browser test-postgres test-wheel test-container wheel check audit docs setup base clients clean
+.PHONY: help quickstart test test-fast test-clients test-s3 s3-server test-cluster test-browser test-postgres test-wheel test-container wheel check audit docs setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-s3      set up, then keep blobs on a small S3 server, on PostgreSQL without a shared folder"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
 	@echo "make test-postgres set up, then run the store's tests on PostgreSQL, and two servers on one database"
+	@echo "make test-cluster set up, then kill parts of a cluster with Ray, PostgreSQL and S3 (root, 15 minutes)"
 	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
 	@echo "make crashtest    set up, then kill a server 260 times under load and look for what is lost (20 minutes)"
 	@echo "make fuzz         set up, then try a million mutated inputs on parsers and routes (an hour)"
@@ -40,8 +41,10 @@ test-clients: setup
 	$(BIN)/python -m pytest -m clients tests/conformance
 
 # Without what nanio asks of uvicorn: uvloop would be another event loop for all servers of the tests.
-test-s3: setup
+s3-server: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nanio==0.1.7 aiofiles==25.1.0 defusedxml==0.7.1
+
+test-s3: s3-server
 	$(BIN)/python -m pytest -m 'postgres or services' tests/store/test_s3.py tests/cluster/test_two_machines.py
 
 # The dashboard in Chromium, which must be installed (Debian: apt-get install chromium fonts-noto-cjk).
@@ -53,6 +56,18 @@ test-browser: setup
 test-postgres: setup
 	$(BIN)/python -m pytest --postgres tests/store
 	$(BIN)/python -m pytest -m postgres tests/cluster
+
+# Ray has an environment of its own (400 MB), on top of $(VENV). As root, with PostgreSQL and iproute2.
+RAY := build/ray
+test-cluster: s3-server $(RAY)/.installed
+	PYTHONPATH=tests $(RAY)/bin/python -m cluster $(ARGS)
+
+$(RAY)/.installed: constraints.txt
+	$(BIN)/python -m venv --clear $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ray
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> "$$($(RAY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/luthier.pth"
+	@touch $@
 
 # The image of deploy/Dockerfile; as root, minutes, and 8 GB of disk.
 test-container: setup

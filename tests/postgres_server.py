@@ -15,8 +15,8 @@ _USER = "postgres"  # of the system: PostgreSQL does not run as root
 class PostgresServer:
     """Starts when it is entered. Raises FileNotFoundError on a machine without PostgreSQL's programs."""
 
-    def __init__(self) -> None:
-        self._programs = _programs()
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._programs, self._host = _programs(), host
         self._databases = 0
 
     def __enter__(self) -> "PostgresServer":
@@ -24,11 +24,13 @@ class PostgresServer:
         if os.geteuid() == 0:
             shutil.chown(self._folder, _USER)
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((self._host, 0))
             self.port: int = probe.getsockname()[1]
         self._run(
             "initdb", "-D", self._data, "-U", "luthier", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"
         )
+        with Path(self._data, "pg_hba.conf").open("a", encoding="utf-8") as rules:
+            rules.write("host all all samenet trust\n")
         self.start()
         return self
 
@@ -38,7 +40,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Without fsync: the machine of a test does not lose power."""
-        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self._folder}"
+        options = f"-c listen_addresses={self._host} -c port={self.port} -c unix_socket_directories={self._folder}"
         self._run(
             "pg_ctl", "-D", self._data, "-w", "-l", f"{self._folder}/log", "-o", f"{options} -c fsync=off", "start"
         )
@@ -62,7 +64,7 @@ class PostgresServer:
         return str(self._folder / "data")
 
     def _url(self, database: str) -> str:
-        return f"postgresql://luthier@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://luthier@{self._host}:{self.port}/{database}"
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]

@@ -1,18 +1,13 @@
 """Two machines share PostgreSQL and a bucket, and no folder: a worker dies with its machine, the other goes on."""
 
-import os
-import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 import pytest
 from openai import OpenAI
 
+from cluster.machine import Machine
 from postgres_server import PostgresServer
 from s3_server import REASON, s3_server
 from through_api import create, finished, losses, upload, wait
@@ -20,31 +15,6 @@ from through_api import create, finished, losses, upload, wait
 pytest.importorskip("nanio", reason=REASON)
 pytestmark = pytest.mark.postgres
 _SETTINGS = {"hyperparameters": {"n_epochs": 8, "batch_size": 1}, "seed": 3}
-
-
-class Machine:
-    """A program of Luthier with a data folder of its own."""
-
-    def __init__(self, folder: Path, variables: dict[str, str], *command: str) -> None:
-        self.data, self._log = folder / "data", folder / "log"
-        folder.mkdir()
-        environment = os.environ | variables | {"LUTHIER_DATA": str(self.data)}
-        with self._log.open("ab") as out:
-            command = (sys.executable, "-m", "luthier", *command)
-            self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
-
-    def client(self) -> OpenAI:
-        while not (address := re.search(r"listening on (\S+)", self._log.read_text())):
-            assert self.process.poll() is None, self._log.read_text()
-            time.sleep(0.1)
-        return OpenAI(base_url=address[1], api_key="one", max_retries=2, timeout=120)
-
-    def kill(self) -> None:
-        """With its trainer, as a machine dies."""
-        if self.process.poll() is None:
-            for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
-                process.kill()
-        self.process.wait()
 
 
 @pytest.fixture(name="variables")
@@ -70,7 +40,7 @@ def test_a_job_outlives_its_machine(variables: dict[str, str], tmp_path: Path) -
             return machine
 
         server = start("server", "serve", "--port", "0", "--no-worker")
-        client = server.client()
+        client = OpenAI(base_url=f"{server.address()}/v1", api_key="one", max_retries=2, timeout=120)
         file = upload(client)
         job = create(client, file, **_SETTINGS)
         first = start("first", "worker")

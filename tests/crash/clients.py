@@ -6,8 +6,9 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 import httpx
@@ -33,10 +34,13 @@ class Tally:
 
 
 class RepeatingClient:
-    """Not thread-safe. `deadline_s`: how long a request is repeated."""
+    """Not thread-safe. A request that failed goes to the next of `urls`, which are servers on one store."""
 
-    def __init__(self, url: str, tally: Tally) -> None:
-        self._http, self._tally = httpx.Client(base_url=f"{url}/v1", timeout=60), tally
+    def __init__(self, urls: str | Sequence[str], tally: Tally, api_key: str | None = None) -> None:
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        servers = [urls] if isinstance(urls, str) else urls
+        self._servers = cycle([httpx.Client(base_url=f"{url}/v1", timeout=60, headers=headers) for url in servers])
+        self._http, self._tally = next(self._servers), tally
 
     def send(self, method: str, path: str, key: str | None = None, **options: Any) -> tuple[httpx.Response, int]:
         """The answer and the attempts that it took; `key` is the idempotency key."""
@@ -51,6 +55,7 @@ class RepeatingClient:
                 if response.status_code < 500 and response.status_code not in _RETRIED:
                     return response, attempt
                 self._note(response)
+            self._http = next(self._servers)
             assert time.monotonic() < end, f"{method} {path} was not answered: {self._tally}"
             time.sleep(_RETRY_S)
         raise AssertionError
@@ -87,6 +92,7 @@ class RepeatingClient:
                 yield from (line[6:] for line in response.iter_lines() if line.startswith("data: "))
         except httpx.TransportError:
             self._tally.cut += 1
+            self._http = next(self._servers)
 
     def _note(self, response: httpx.Response) -> None:
         self._tally.statuses[response.status_code] += 1

@@ -152,12 +152,12 @@ def _carry_out(kill: Kill, lives: Lives, outcome: Outcome) -> None:
         outcome.kills["fresh" if kill.fresh else "forked"] += 1
 
 
-def prepare(client: RepeatingClient, hook: str, epochs: int) -> TrainingData:
+def prepare(client: RepeatingClient, hook: str, epochs: int, examples: int = 40) -> TrainingData:
     events = ["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
     events += ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
     client.create("/webhook_endpoints", json={"name": "test", "url": hook, "event_types": events})
     ids = []
-    for name, count in (("train.jsonl", 40), ("valid.jsonl", 6)):
+    for name, count in (("train.jsonl", examples), ("valid.jsonl", 6)):
         lines = [
             {
                 "messages": [
@@ -203,7 +203,7 @@ def _clients(
 
 
 @contextmanager
-def webhook_receiver(ledger: Ledger) -> Iterator[str]:
+def webhook_receiver(ledger: Ledger, host: str = "localhost") -> Iterator[str]:
     """Records what is delivered; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -216,12 +216,12 @@ def webhook_receiver(ledger: Ledger) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield f"http://localhost:{server.server_port}/hook"
+        yield f"http://{host}:{server.server_port}/hook"
     finally:
         server.shutdown()
         server.server_close()
