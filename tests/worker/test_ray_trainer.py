@@ -1,6 +1,7 @@
 """A trainer on another node without Ray: actor and mirror in this process, and what a worker makes of a loss."""
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -66,7 +67,7 @@ _KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
 
 @pytest.fixture(autouse=True)
 def _fast_and_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("luthier.worker.ray_trainer.mirror._POLL_S", 0.02)
 
 
@@ -185,7 +186,7 @@ def test_models_that_a_node_lacks_are_sent(folder: Path, actor: NodeTrainer, run
     assert run(actor, report, lambda line: sent.append(json.loads(line))) == 0
     assert sent[0]["base"] == spec.base
     assert sent[0]["parent"] != str(parent)
-    assert sent[0]["cache"] == str(folder.parent / "cache")
+    assert sent[0]["cache"] is None  # that of the node
     assert sent[1]["text"] == "of the parent"
 
 
@@ -211,7 +212,7 @@ def test_memory_that_runs_out_on_the_node_is_a_fault(
 
 
 def test_the_next_actor_deletes_what_killed_ones_left(tmp_path: Path) -> None:
-    root = tmp_path / "cache" / "trainers"
+    root = tmp_path / f"luthier-trainers-{os.getuid()}"
     for name in ("abandoned", "saving"):
         (root / name / "job").mkdir(parents=True)
     with FileLock(root / "saving" / "job" / "trainer.lock"):

@@ -3,6 +3,7 @@
 Knows no Ray. Nothing here waits for the trainer, so that one call after another is enough.
 """
 
+import os
 import shutil
 import signal
 import socket
@@ -16,7 +17,6 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from luthier.settings import Settings
 from luthier.store.job_states import snapshot, state_version
 from luthier.training.job_spec import JobSpec
 from luthier.training.protocol import MACHINE_FAULT
@@ -49,11 +49,11 @@ class Progress(NamedTuple):
 
 
 class NodeTrainer:
-    """Paths are relative to the actor's folder, which is in the cache folder of its node."""
+    """Paths are relative to the actor's folder, which is in the temporary folder of its node."""
 
     def __init__(self) -> None:
-        root = Settings().cache / "trainers"
-        root.mkdir(parents=True, exist_ok=True)
+        root = Path(tempfile.gettempdir()) / f"luthier-trainers-{os.getuid()}"
+        root.mkdir(exist_ok=True, mode=0o700)
         with FileLock(root / "lock"):
             _delete_abandoned(root)
             self._folder = Path(tempfile.mkdtemp(dir=root))
@@ -84,7 +84,7 @@ class NodeTrainer:
     def start(self, models: Collection[str]) -> None:
         """Starts the trainer. `models`: those of `MODELS` that were written; the others are where the job says."""
         folders = {name: str(self._folder / name) for name in models}
-        replace(JobSpec.read(self._job), cache=str(Settings().cache), **folders).write(self._job)  # type: ignore[arg-type]
+        replace(JobSpec.read(self._job), cache=None, **folders).write(self._job)  # type: ignore[arg-type]
         self._state_version = state_version(self._job)
         self._oom_kills = out_of_memory.count_kills()
         self._trainer = LocalTrainerProcess(self._job)
