@@ -51,7 +51,7 @@ def openai_counter() -> Callable[[str], int] | None:
 def add_numbers(path: Path, report: Report, base: str | None, on_progress: Callable[[int], None] | None) -> None:
     """Adds the token statistics of a file, and their findings, to its report."""
     from luthier.base_config import context_tokens
-    from luthier.data.rendering.renderer import Renderer
+    from luthier.data.file_renderer import renderer_of_files
     from luthier.data.token_stats import SAMPLE_BYTES, measure
 
     name, folder = base_folder(base)
@@ -60,7 +60,7 @@ def add_numbers(path: Path, report: Report, base: str | None, on_progress: Calla
         return
     stats = measure(
         path,
-        Renderer(folder),
+        renderer_of_files(folder, [path], report.method),
         context_tokens(folder),
         method=report.method,
         sample_bytes=path.stat().st_size if base else SAMPLE_BYTES,  # a base that is named judges every example
@@ -171,8 +171,8 @@ def show_example(path: Path, number: int, base: str | None, method: str | None, 
     from luthier.base_config import context_tokens
     from luthier.data.check.file_check import checked_examples
     from luthier.data.check.method import recognised_method
+    from luthier.data.file_renderer import renderer_of_files
     from luthier.data.jsonl.reader import read_lines
-    from luthier.data.rendering.renderer import Renderer
 
     name, folder = base_folder(base)
     if folder is None:
@@ -180,8 +180,9 @@ def show_example(path: Path, number: int, base: str | None, method: str | None, 
     line = next(islice(read_lines(path), number - 1, None), None)
     if line is None:
         raise CliError(say(f"{path} has no example {number}.", f"{path} 没有第 {number} 个样本。"))
-    examples = checked_examples(line, method or recognised_method(path))
-    renderer, context = Renderer(folder), context_tokens(folder)
+    method = method or recognised_method(path)
+    examples = checked_examples(line, method)
+    renderer, context = renderer_of_files(folder, [path], method), context_tokens(folder)
     details = [_shown(renderer, renderer.example(example), context) for example in examples]
     if as_json:
         parts = [{key: part[key] for key in ("ids", "tokens", "weights")} for part in details]

@@ -139,7 +139,7 @@ def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> d
     from luthier.data.check.file_check import check_file
     from luthier.data.check.method import recognised_method
     from luthier.data.cost_estimate import n_epochs_auto
-    from luthier.data.rendering.renderer import Renderer
+    from luthier.data.file_renderer import renderer_of_files
     from luthier.data.token_stats import measure
 
     method = recognised_method(lines)
@@ -150,7 +150,7 @@ def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> d
     with reading_bar(lines, say(f"counting {file.name}", f"统计 {file.name}")) as on_progress:
         numbers = measure(
             lines,
-            Renderer(folder),
+            renderer_of_files(folder, [lines], method),
             context_tokens(folder),
             method=method,
             sample_bytes=_SAMPLE_BYTES,

@@ -25,6 +25,8 @@ _LOSSES_ZH: dict[Loss, str] = {
     "definition": "函数定义",
     "call": "函数调用",
     "result": "函数结果",
+    "parallel calls": "并行调用",
+    "text beside calls": "调用旁的文字",
 }
 
 

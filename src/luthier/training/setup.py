@@ -10,6 +10,7 @@ from luthier.arch.model_config import load_config
 from luthier.base_config import context_tokens
 from luthier.data.examples import adapter_metadata
 from luthier.data.examples.adapter_metadata import AdapterMetadata
+from luthier.data.file_renderer import renderer_of_files
 from luthier.data.rendering.renderer import Renderer
 from luthier.data.rendering.template_probes import FUNCTION_LOSSES
 from luthier.data.rendering.tool_dropout import ToolDropout
@@ -19,7 +20,7 @@ from luthier.training.compute_device import ComputeDevice
 from luthier.training.evaluation import Validation
 from luthier.training.forward_pass import ForwardPass
 from luthier.training.hyperparameters import ResolvedHyperparameters, resolve
-from luthier.training.job_spec import JobSpec
+from luthier.training.job_spec import TRAIN, VALID, JobSpec
 from luthier.training.kernels import bindings
 from luthier.training.model import TrainedModel
 from luthier.training.objectives import Objective, Preference, Supervised
@@ -42,7 +43,7 @@ def build_trainer(folder: Path, emit: Emit, stop: Event, ranks: Ranks | None = N
     _set_threads(spec)
     if spec.cache:
         bindings.use_cache(Path(spec.cache))
-    renderer = Renderer(Path(spec.base), Path(spec.parent) / "chat_template.jinja" if spec.parent else None)
+    renderer = _renderer(folder, spec)
     config = load_config(Path(spec.base))
     with ranks.first_alone():  # the first one tokenizes
         data = TrainingData(folder, _rendering(spec, renderer))
@@ -74,6 +75,14 @@ def build_trainer(folder: Path, emit: Emit, stop: Event, ranks: Ranks | None = N
         stop=stop,
         ranks=ranks,
     )
+
+
+def _renderer(folder: Path, spec: JobSpec) -> Renderer:
+    """With the template of the adapter from which the job continues, if it does."""
+    if spec.parent:
+        return Renderer(Path(spec.base), Path(spec.parent) / "chat_template.jinja")
+    files = [path for path in (folder / TRAIN, folder / VALID) if path.exists()]
+    return renderer_of_files(Path(spec.base), files, spec.method)
 
 
 def _set_threads(spec: JobSpec) -> None:

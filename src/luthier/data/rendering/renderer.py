@@ -7,7 +7,7 @@ can write a real one.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from luthier.data.examples.example import Example
 from luthier.data.examples.messages import normalize_messages
 from luthier.data.rendering.content_guard import ContentGuard
 from luthier.data.rendering.survival import check_survival, written
-from luthier.data.rendering.template_choice import Vocabulary, choose_template, stored_template
+from luthier.data.rendering.template_choice import Need, Vocabulary, choose_template, stored_template
 from luthier.data.rendering.text_encoder import TextEncoder
 from luthier.data.rendering.thinking_reader import ReasoningMarks
 from luthier.data.rendering.turn_composer import TurnComposer
@@ -39,10 +39,10 @@ class Rendered:
 class Renderer:
     """For one base model, or for one adapter with its own template."""
 
-    def __init__(self, base: Path, template: Path | None = None) -> None:
+    def __init__(self, base: Path, template: Path | None = None, needs: Collection[Need] = ()) -> None:
         """`base`: a model folder (tokenizer.json, tokenizer_config.json, chat_template.jinja).
 
-        Raises BaseModelError when a file is missing.
+        `needs`: what answers must be able to have, for a base model. Raises BaseModelError when a file is missing.
         """
         try:
             self._tokenizer = Tokenizer.from_str((base / "tokenizer.json").read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ class Renderer:
             else:
                 file = base / "chat_template.jinja"
                 own = file.read_text(encoding="utf-8") if file.exists() else config.get("chat_template")
-                choice = choose_template(own, vocabulary)
+                choice = choose_template(own, vocabulary, needs)
             self.choice, self.template, self.call_form = choice, choice.template, choice.form
             self.stop_ids = _stop_ids(base, ids.get(tokens.get("eos_token", "")), *map(ids.get, choice.end_marks))
         except (OSError, ValueError, KeyError, RenderError) as error:

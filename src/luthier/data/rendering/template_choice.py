@@ -1,11 +1,12 @@
 """Chooses the chat template and the call form of a base model, by what survives them.
 
 A base model's own template is used if it loses nothing. One that loses definitions, calls or results is never used in
-silence: Luthier's own form takes its place, in the base's own turns if that works, and `lost` says why.
+silence: Luthier's own form takes its place, in the base's own turns if that works, and `lost` says why. It does so too
+where examples have several calls in an answer, or text beside calls, and the base's own template has no place for them.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +25,12 @@ from luthier.data.rendering.mistral_form import MistralForm, MistralListForm
 from luthier.data.rendering.tagged_form import GlmForm, XmlForm
 from luthier.data.rendering.template_probes import (
     CALL_CONVERSATIONS,
+    NEEDS,
     PARALLEL_CONVERSATION,
     PLAIN_CONVERSATIONS,
     Compose,
     Loss,
+    Need,
     call_losses,
     compose_call,
     keeps_text_beside_calls,
@@ -102,6 +105,11 @@ class TemplateChoice:
     def keeps_text_beside_calls(self) -> bool:
         return keeps_text_beside_calls(partial(self.composer.segments, answer_next=False), self.form)
 
+    def unmet(self, needs: Collection[Need]) -> list[Need]:
+        """Those of `needs` that answers of this choice cannot have."""
+        met = {"parallel calls": self.parallel, "text beside calls": self.keeps_text_beside_calls}
+        return [need for need in NEEDS if need in needs and not met[need]]
+
     @property
     def can_reason(self) -> bool:
         """Whether a request can turn reasoning on."""
@@ -120,23 +128,38 @@ class TemplateChoice:
         return [mark for mark in self.composer.end_marks if mark in end or calls[0].endswith(mark)]
 
 
-def choose_template(own_text: str | None, vocabulary: Vocabulary) -> TemplateChoice:
-    """For a base model with the template `own_text`, if it has one. Raises RenderError for one that nothing fits."""
+def choose_template(own_text: str | None, vocabulary: Vocabulary, needs: Collection[Need] = ()) -> TemplateChoice:
+    """For a base model with the template `own_text`, if it has one. Raises RenderError for one that nothing fits.
+
+    `needs`: what the answers of the examples have. Where only they are lost, and Luthier's form does not fit the turns
+    of the base, its own template stays, and such examples cannot be rendered.
+    """
     if own_text is None:
         return stored_template(_made_up(vocabulary), vocabulary)
     own = Template(own_text, vocabulary.named)
     own.render(PLAIN_CONVERSATIONS[0][:1], None, answer_next=True)  # one that writes nothing is an error of the base's
     choice, losses = _judge(own, vocabulary)
     if choice is not None:
-        return _with_text_before_calls(choice, vocabulary)
-    for text in _substitutes(own, losses, vocabulary):
-        try:
+        choice = _with_text_before_calls(choice, vocabulary)
+        unmet = choice.unmet(needs)
+        return (_substitute(_in_own_turns(own, vocabulary), unmet, vocabulary, needs) if unmet else None) or choice
+    choice = _substitute([*_in_own_turns(own, vocabulary), *_without_own_turns(vocabulary)], losses, vocabulary)
+    if choice is None:
+        lost = ", ".join(losses)
+        raise RenderError(f"The chat template loses {lost}, and Luthier's own forms do not fit this base.")
+    return choice
+
+
+def _substitute(
+    texts: Sequence[str], losses: Sequence[Loss], vocabulary: Vocabulary, needs: Collection[Need] = ()
+) -> TemplateChoice | None:
+    """The first of Luthier's templates that loses nothing, in place of one that has `losses`."""
+    for text in texts:
+        with suppress(RenderError):
             choice, _ = _judge(Template(text, vocabulary.named), vocabulary, losses)
-        except RenderError:
-            continue
-        if choice is not None:
-            return choice
-    raise RenderError(f"The chat template loses {', '.join(losses)}, and Luthier's own forms do not fit this base.")
+            if choice is not None and not choice.unmet(needs):
+                return choice
+    return None
 
 
 def _with_text_before_calls(choice: TemplateChoice, vocabulary: Vocabulary) -> TemplateChoice:
@@ -202,8 +225,8 @@ def _filled(segments: list[Segment]) -> list[Segment]:
     return [segment for segment in segments if segment.text]
 
 
-def _substitutes(own: Template, losses: Sequence[Loss], vocabulary: Vocabulary) -> list[str]:
-    """Templates of Luthier's, the closest to the base's own first."""
+def _in_own_turns(own: Template, vocabulary: Vocabulary) -> list[str]:
+    """Templates of Luthier's in the turns of the base, the closest to its own first."""
     substitutes = []
     if "<｜tool▁call▁begin｜>" in vocabulary.ids:
         substitutes.append((_FOLDER / "deepseek_calls.jinja").read_text(encoding="utf-8") + own.text)
@@ -212,10 +235,14 @@ def _substitutes(own: Template, losses: Sequence[Loss], vocabulary: Vocabulary) 
     prelude = (_FOLDER / "functions_in_turns.jinja").read_text(encoding="utf-8")
     if "reasoning_content" in own.text:
         prelude = "{%- set knows_reasoning = true -%}\n" + prelude
-    substitutes += [prelude + own.text, "{%- set system_in_user_turn = true -%}\n" + prelude + own.text]
-    with suppress(RenderError):
-        substitutes.append(_made_up(vocabulary))
-    return substitutes
+    return [*substitutes, prelude + own.text, "{%- set system_in_user_turn = true -%}\n" + prelude + own.text]
+
+
+def _without_own_turns(vocabulary: Vocabulary) -> list[str]:
+    try:
+        return [_made_up(vocabulary)]
+    except RenderError:
+        return []
 
 
 def _chatml(own: Template, vocabulary: Vocabulary) -> list[str]:

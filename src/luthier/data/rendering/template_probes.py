@@ -8,8 +8,11 @@ from luthier.data.rendering.survival import lost_of_answer, written
 from luthier.data.rendering.turn_composer import Messages, Segment, Tools
 from luthier.types.errors import RenderError
 
-Loss = Literal["answer", "system", "turns", "definition", "call", "result"]
-FUNCTION_LOSSES: frozenset[Loss] = frozenset({"definition", "call", "result"})
+# What an answer may have that many templates refuse or lose.
+Need = Literal["parallel calls", "text beside calls"]
+NEEDS: tuple[Need, ...] = ("parallel calls", "text beside calls")
+Loss = Literal["answer", "system", "turns", "definition", "call", "result"] | Need
+FUNCTION_LOSSES: frozenset[Loss] = frozenset({"definition", "call", "result", *NEEDS})
 # (messages, definitions) → the conversation, cut at both ends of every answer. Raises RenderError.
 Compose = Callable[[Messages, Tools], list[Segment]]
 

@@ -13,6 +13,7 @@ from luthier.catalogue import Catalogue
 from luthier.data.check.file_check import check_file, job_error
 from luthier.data.check.quality.runner import QualityRunner
 from luthier.data.examples.adapter_metadata import Survey
+from luthier.data.file_renderer import renderer_of_files
 from luthier.data.findings import Report
 from luthier.data.rendering.renderer import Renderer
 from luthier.data.token_stats import measure
@@ -46,17 +47,19 @@ def validate(job: Job, store: Store, catalogue: Catalogue, default_targets: str)
         base = catalogue.folder(job.base, lambda message: store.jobs.record(job.id, Event(message, key=message)))
         if job.options.tuning == "lora":
             lora_targets(base, job.options.targets or default_targets)
-        renderer, context = _renderer(base, job, store), context_tokens(base)
+        renderer, context = _renderer(base, files, job, store), context_tokens(base)
     except BaseModelError as error:
         raise JobError("base_model_unavailable", str(error), "model") from error
     for file, report in zip(files, reports, strict=True):
         _validate_on_base(file, job, store, report, renderer, context)
 
 
-def _renderer(base: Path, job: Job, store: Store) -> Renderer:
+def _renderer(base: Path, files: list[_InputFile], job: Job, store: Store) -> Renderer:
     """With the template of the adapter from which the job continues, if it does."""
     parent = store.models.find(job.parent) if job.parent else None
-    return Renderer(base, parent.adapter / "chat_template.jinja" if parent and not parent.standalone else None)
+    if parent and not parent.standalone:
+        return Renderer(base, parent.adapter / "chat_template.jinja")
+    return renderer_of_files(base, [store.job_folder(job.id) / file.name for file in files], job.method_type)
 
 
 def _validate_on_base(
