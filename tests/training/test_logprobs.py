@@ -15,7 +15,6 @@ from luthier.training.logprobs import log_probabilities, pack
 from luthier.training.model import load_model, trainable_parameters
 from luthier.training.packing.packed_layout import Layout
 from luthier.training.packing.prefix_tree import separate
-from luthier.types.errors import LuthierError
 
 CPU = torch.device("cpu")
 
@@ -114,11 +113,32 @@ def test_chunks_change_nothing(model, monkeypatch: pytest.MonkeyPatch) -> None:
     _assert_same(whole, _loss_and_gradients(model, [examples]))
 
 
-def test_attention_sinks_are_refused() -> None:
-    """Left out in silence, they would train another model than the one that answers."""
-    row, layout = torch.zeros(1, 4, 9, 8), Layout(separate([range(9)]), CPU)
-    with pytest.raises(LuthierError, match="attention sinks"):
-        packed_attention(torch.nn.Identity(), row, row, row, None, layout=layout, s_aux=torch.zeros(4))
+@pytest.mark.parametrize("window", [None, 3])
+def test_an_attention_sink_is_a_further_key_whose_value_is_zero(window: int | None) -> None:
+    torch.manual_seed(0)
+    lengths = (9, 5)
+    layout = Layout(separate([range(length) for length in lengths]), CPU)
+    tensors = [torch.randn(*size, requires_grad=True) for size in ((14, 4, 8), (14, 2, 8), (14, 2, 8), (4,))]
+    q, k, v, sinks = tensors
+    rows = [tensor.transpose(0, 1)[None] for tensor in (q, k, v)]
+    options = {"layout": layout, "sliding_window": window, "s_aux": sinks}
+    out = packed_attention(torch.nn.Identity(), *rows, None, **options)[0][0]
+    parts = zip(*(tensor.split(lengths) for tensor in (q, k, v)), strict=True)
+    expected = torch.cat([_with_sinks(*part, sinks, window) for part in parts])
+    assert torch.allclose(out, expected, atol=1e-6)
+    grad = torch.randn(14, 4, 8)
+    pairs = zip(torch.autograd.grad(out, tensors, grad), torch.autograd.grad(expected, tensors, grad), strict=True)
+    for gradient, reference in pairs:
+        assert torch.allclose(gradient, reference, atol=1e-5)
+
+
+def _with_sinks(q, k, v, sinks: torch.Tensor, window: int | None) -> torch.Tensor:
+    k, v = (tensor.repeat_interleave(2, 1) for tensor in (k, v))
+    visible = torch.ones(len(q), len(q), dtype=torch.bool).tril().triu(1 - (window or len(q)))
+    scores = torch.einsum("qhd,khd->hqk", q, k) / 8**0.5
+    scores = scores.masked_fill(~visible, -torch.inf)
+    column = sinks[:, None, None].expand(-1, len(q), 1)
+    return torch.einsum("hqk,khd->qhd", torch.cat([scores, column], -1).softmax(-1)[..., :-1], v)
 
 
 def test_an_example_learns_nothing_from_its_neighbours(model) -> None:

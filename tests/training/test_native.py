@@ -97,8 +97,18 @@ def test_log_softmax(dtype: torch.dtype, error: float, monkeypatch: pytest.Monke
 
 @needs_compiler
 @DTYPES
-@pytest.mark.parametrize("width", [12, 64, 80])
-def test_attention(dtype: torch.dtype, error: float, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("width", "window", "softcap"),
+    [(12, None, None), (64, None, None), (80, None, None), (64, 90, None), (64, 5, 2.0), (64, None, 2.0)],
+)
+def test_attention(
+    dtype: torch.dtype,
+    error: float,
+    width: int,
+    window: int | None,
+    softcap: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Trees of prefixes, with segments shorter and longer than a block."""
     long = list(range(150))
     layout = Layout(prefix_tree.shared([*_family(), long + [1] * 70, long + [2] * 130]), CPU)
@@ -109,7 +119,7 @@ def test_attention(dtype: torch.dtype, error: float, width: int, monkeypatch: py
     q, k, v = row.split_with_sizes([6, 2, 2], 1)
 
     def run() -> list[torch.Tensor]:
-        rule = ScoreRule(0.3)
+        rule = ScoreRule(0.3, window, softcap)
         out, logsumexp = attention.forward(q, k, v, layout, rule)
         gradients = attention.backward(gradient, q, k, v, out, logsumexp, layout, rule)
         return [out, logsumexp, *gradients.split([6, 2, 2], 1)]
@@ -141,26 +151,30 @@ def test_projection(dtype: torch.dtype, error: float, rank: int, tokens: int, mo
 
 @needs_compiler
 @DTYPES
-@pytest.mark.parametrize("rows", [1, 33, 600])
-def test_output_layer(dtype: torch.dtype, error: float, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("rows", "softcap"), [(1, None), (33, None), (600, None), (33, 20.0)])
+def test_output_layer(
+    dtype: torch.dtype, error: float, rows: int, softcap: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More rows and words than one block, and row counts that are no multiple of a tile; against float64."""
     torch.manual_seed(0)
     hidden, weight = torch.randn(rows, 64).to(dtype).requires_grad_(), torch.randn(4192, 64).div(4).to(dtype)
-    logits = hidden.detach().double() @ weight.double().T
+    exact = hidden.detach().double().requires_grad_()
+    logits = exact @ weight.double().T
+    logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
     targets = torch.randint(4192, (rows,))
     targets[::3] = logits[::3].argmax(-1)
 
     def run() -> list[torch.Tensor]:
-        logprobs, is_argmax = _TokenLogProbabilities.apply(hidden, weight, targets)
+        logprobs, is_argmax = _TokenLogProbabilities.apply(hidden, weight, targets, softcap)
         return [logprobs, is_argmax, *torch.autograd.grad(logprobs.sum(), hidden)]
 
     expected = logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
-    gradient = weight[targets].double() - logits.softmax(-1) @ weight.double()
+    (gradient,) = torch.autograd.grad(expected.sum(), exact)
     both = _both(monkeypatch, run)
     for results in both:
-        _assert_near(results, [expected, logits.argmax(-1) == targets, gradient], error)
+        _assert_near(results, [expected.detach(), logits.argmax(-1) == targets, gradient], error)
     with torch.no_grad():
-        assert torch.equal(_TokenLogProbabilities.apply(hidden, weight, targets)[0], both[0][0])
+        assert torch.equal(_TokenLogProbabilities.apply(hidden, weight, targets, softcap)[0], both[0][0])
 
 
 @needs_compiler

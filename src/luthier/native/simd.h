@@ -104,6 +104,9 @@ static inline V vexp(V argument) {
     return argument < broadcast(-60.0f) ? V{} : p;
 }
 
+// tanh with an absolute error of 2e-7.
+static inline V vtanh(V x) { return 1 - 2 / (vexp(2 * x) + 1); }
+
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Uninitialised, aligned to 64 bytes, in whole pages.

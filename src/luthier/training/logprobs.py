@@ -140,10 +140,10 @@ class _TokenLogProbabilities(torch.autograd.Function):
         gradient = torch.empty_like(hidden) if hidden.requires_grad else None
         logprobs = torch.empty(len(targets), device=hidden.device)
         is_top = torch.empty_like(targets, dtype=torch.bool)
-        supported = bindings.supports_amx(hidden, weight) and len(weight) % bindings.AMX_MULTIPLE == 0
-        if supported and softcap is None:
-            out = 0 if gradient is None else gradient
-            bindings.call("lm_head", hidden, hidden, weight, targets, logprobs, is_top, out, *hidden.shape, len(weight))
+        if bindings.supports_amx(hidden, weight) and len(weight) % bindings.AMX_MULTIPLE == 0:
+            outputs = logprobs, is_top, 0 if gradient is None else gradient
+            sizes = *hidden.shape, len(weight)
+            bindings.call("lm_head", hidden, hidden, weight, targets, *outputs, float(softcap or 0), *sizes)
         else:
             for start in range(0, len(targets), _CHUNK):
                 rows = slice(start, start + _CHUNK)

@@ -47,6 +47,7 @@ struct Blocks {  // the tokens of all segments, block after block
         const Segment& own = s.segment_of(block);
         return own.start + (block - own.first_block) * BLOCK;
     }
+    int64_t position(int64_t block) const { return s.positions[start(block)]; }
     int64_t count(int64_t block) const { return min64(BLOCK, s.segment_of(block).stop - start(block)); }
     int64_t end(const Segment& segment) const {  // after the last block of its descendants
         int64_t last = segment.first_block + (segment.stop - segment.start + BLOCK - 1) / BLOCK;
@@ -61,14 +62,21 @@ struct Blocks {  // the tokens of all segments, block after block
     }
 };
 
-// One row of scores [64], of which `visible` count, to probabilities relative to the row's maximum so far; rescales the
-// row's sum and its accumulated output where the maximum grows.
-static inline void online_softmax(const float* scores, uint16_t* probabilities, float scale, int64_t visible,
-                                  int64_t padded_width, float& row_max, float& row_sum, float* accumulated) {
+static inline V scaled_scores(const float* scores, float scale, float softcap) {
+    V x = load(scores, W) * scale;
+    return softcap ? vtanh(x * (1 / softcap)) * softcap : x;
+}
+
+// One row of scores [64], of which those from `first` up to `visible` count, to probabilities relative to the row's
+// maximum so far; rescales the row's sum and its accumulated output where the maximum grows.
+static inline void online_softmax(const float* scores, uint16_t* probabilities, float scale, float softcap,
+                                  int64_t first, int64_t visible, int64_t padded_width, float& row_max, float& row_sum,
+                                  float* accumulated) {
     V scaled[BLOCK / W], maxima = broadcast(row_max);
     for (int64_t i = 0; i < BLOCK / W; i++) {
-        V x = load(scores + i * W, W) * scale;
+        V x = scaled_scores(scores + i * W, scale, softcap);
         if (i * W + W > visible) x = LANE_INDEX < broadcast(float(visible - i * W)) ? x : broadcast(MINUS_INFINITY);
+        if (i * W < first) x = LANE_INDEX < broadcast(float(first - i * W)) ? broadcast(MINUS_INFINITY) : x;
         scaled[i] = x;
         maxima = vmax(x, maxima);
     }
@@ -86,7 +94,7 @@ static inline void online_softmax(const float* scores, uint16_t* probabilities, 
 }
 
 static void attend(const bf16* q, int64_t q_stride, const bf16* k, const bf16* v, int64_t kv_stride, bf16* out,
-                   float* logsumexp, float scale, const AttentionShape& s, int threads) {
+                   float* logsumexp, float scale, float softcap, const AttentionShape& s, int threads) {
     const Blocks blocks(s);
     const int64_t size = blocks.size, padded_width = blocks.padded_width;
     uint16_t *keys = alloc_bf16(s.blocks * s.kv_heads * size), *values = alloc_bf16(s.blocks * s.kv_heads * size);
@@ -121,10 +129,13 @@ static void attend(const bf16* q, int64_t q_stride, const bf16* k, const bf16* v
                          kb++) {
                         if (kb > block && from == &own) break;
                         int64_t key_count = blocks.count(kb), offset = (kb * s.kv_heads + g) * size;
+                        const int64_t position = blocks.position(block), key_position = blocks.position(kb);
+                        if (s.first_visible(position, key_position) >= key_count) continue;
                         matmul<false>(scores, BLOCK, queries, padded_width, keys + offset, BLOCK, round_up(count),
                                       round_up(key_count), padded_width);
                         for (int64_t r = 0; r < count; r++)
-                            online_softmax(scores + r * BLOCK, probabilities + r * BLOCK, scale,
+                            online_softmax(scores + r * BLOCK, probabilities + r * BLOCK, scale, softcap,
+                                           s.first_visible(position + r, key_position),
                                            kb == block ? r + 1 : key_count, padded_width, row_max[r], row_sum[r],
                                            accumulated + r * padded_width);
                         matmul<true>(accumulated, padded_width, probabilities, BLOCK, values + offset, padded_width,
@@ -143,19 +154,23 @@ static void attend(const bf16* q, int64_t q_stride, const bf16* k, const bf16* v
 }
 
 // For two keys, their scores and the products of their values with the gradient [2, 64 queries] -> the probabilities
-// and the gradients of the scores, by rows, and the latter by pairs too. The first query that sees the first key is
-// `since`, the one that sees the second key is the next.
+// and the gradients of the scores, by rows, and the latter by pairs too. The queries from `since` up to `until` see the
+// first key; those that see the second key are the next ones.
 static inline void score_gradients(const float* scores, const float* value_products, const float* logsumexp,
-                                   const float* delta, float scale, int64_t since, bool has_second,
-                                   uint16_t* probabilities, uint16_t* grad_scores, uint16_t* grad_score_pairs) {
+                                   const float* delta, float scale, float softcap, int64_t since, int64_t until,
+                                   bool has_second, uint16_t* probabilities, uint16_t* grad_scores,
+                                   uint16_t* grad_score_pairs) {
     for (int64_t i = 0; i < BLOCK; i += W) {
         S rounded[2];
         for (int64_t r = 0; r < 2; r++) {
             const bool absent = r == 1 && !has_second;
-            V p = vexp(load(scores + r * BLOCK + i, W) * scale - load(logsumexp + i, W));
+            const V score = scaled_scores(scores + r * BLOCK + i, scale, softcap);
+            V p = vexp(score - load(logsumexp + i, W));
             if (absent) p = V{};
             if (i < since + r) p = LANE_INDEX < broadcast(float(since + r - i)) ? V{} : p;
+            if (i + W > until + r) p = LANE_INDEX < broadcast(float(until + r - i)) ? p : V{};
             V ds = p * (load(value_products + r * BLOCK + i, W) - load(delta + i, W));
+            if (softcap) ds *= cap_slopes(score, softcap);
             rounded[r] = to_bf16(absent ? V{} : ds);
             *(UnalignedS*)(probabilities + r * BLOCK + i) = to_bf16(p);
             *(UnalignedS*)(grad_scores + r * BLOCK + i) = rounded[r];
@@ -183,7 +198,7 @@ struct QueryBlocks {  // the queries of one head and the gradients of their outp
 static void attend_backward(const bf16* grad_out, const bf16* q, int64_t q_stride, const bf16* k, const bf16* v,
                             int64_t kv_stride, const bf16* out, const float* logsumexp, bf16* grad_q,
                             int64_t grad_q_stride, bf16* grad_k, bf16* grad_v, int64_t grad_kv_stride, float scale,
-                            const AttentionShape& s, int threads) {
+                            float softcap, const AttentionShape& s, int threads) {
     const Blocks blocks(s);
     const int64_t size = blocks.size, padded_width = blocks.padded_width;
     const int64_t heads_per_kv = s.heads / s.kv_heads, row_width = s.heads * s.head_width;
@@ -243,6 +258,9 @@ static void attend_backward(const bf16* grad_out, const bf16* q, int64_t q_strid
                     for (int64_t qb = block; qb < until; qb++) {  // of queries that see these keys
                         const int64_t offset = (qb - first) * size, count = round_up(blocks.count(qb));
                         const int64_t rows = round_up(key_count);
+                        // The first query that is too far from the first key.
+                        const int64_t until_first = blocks.position(block) + s.window - blocks.position(qb);
+                        if (until_first + key_count <= 1) continue;
                         matmul<false>(scores, BLOCK, keys, padded_width, query.q_transposed + offset, BLOCK, rows,
                                       count, padded_width);
                         matmul<false>(value_products, BLOCK, values, padded_width, query.grad_transposed + offset,
@@ -250,8 +268,9 @@ static void attend_backward(const bf16* grad_out, const bf16* q, int64_t q_strid
                         for (int64_t r = 0; r < key_count; r += 2)
                             score_gradients(scores + r * BLOCK, value_products + r * BLOCK,
                                             query.logsumexp + (qb - first) * BLOCK, query.delta + (qb - first) * BLOCK,
-                                            scale, qb == block ? r : -1, r + 1 < key_count, probabilities + r * BLOCK,
-                                            grad_scores + r * BLOCK, grad_score_pairs + r * BLOCK);
+                                            scale, softcap, qb == block ? r : -1, until_first + r,
+                                            r + 1 < key_count, probabilities + r * BLOCK, grad_scores + r * BLOCK,
+                                            grad_score_pairs + r * BLOCK);
                         matmul<true>(dv, padded_width, probabilities, BLOCK, query.grad_pairs + offset, padded_width,
                                      rows, padded_width, count);
                         matmul<true>(dk, padded_width, grad_scores, BLOCK, query.q_pairs + offset, padded_width, rows,

@@ -1,7 +1,8 @@
 // Fused LM head and cross-entropy on AMX: the log-probability of one token for each row, and its gradient for the row.
 // Computed as attention whose keys and values are the output weights, so that logits are never in memory.
 //
-// N rows, D width, V vocabulary. D and V are multiples of 32.
+// N rows, D width, V vocabulary. D and V are multiples of 32. Soft caps as in `attention.h`; words are weighted with the
+// slope of the cap at their logits then.
 
 namespace amx {
 
@@ -17,22 +18,30 @@ struct SoftmaxState {  // of 32 rows so far: the largest logit, the sum of expon
     float row_max[STEP], row_sum[STEP], target_logit[STEP];
 };
 
-// 32 rows x [32, D] -> exponentials of their logits relative to the row's maximum so far; rescales sums where it grows.
+// 32 rows x [32, D] -> exponentials of their logits relative to the row's maximum so far, times the slope of the soft
+// cap; rescales sums where the maximum grows.
 static void online_softmax(const uint16_t* x, int64_t width, const VocabularyBlock& block, const int64_t* targets,
-                           int64_t rows, SoftmaxState& state, float* sums, float* logits, uint16_t* exponentials) {
+                           int64_t rows, float softcap, SoftmaxState& state, float* sums, float* logits,
+                           uint16_t* exponentials) {
     const LeftOperand left = {(const bf16*)x, width, width};
     for (int64_t at = 0; at < block.count; at += STEP)
         multiply_panel(&left, 1, 0, block.packed + at * width, logits + at * STEP);
     for (int64_t r = 0; r < rows; r++) {
         V maxima = broadcast(state.row_max[r]), row_sums = {};
         for (int64_t at = 0; at < block.count; at += STEP)
-            for (int64_t i = 0; i < STEP; i += W) maxima = vmax(*(V*)(logits + at * STEP + r * STEP + i), maxima);
+            for (int64_t i = 0; i < STEP; i += W) {
+                V& row = *(V*)(logits + at * STEP + r * STEP + i);
+                if (softcap) row = vtanh(row * (1 / softcap)) * softcap;
+                maxima = vmax(row, maxima);
+            }
         const float maximum = _mm512_reduce_max_ps((__m512)maxima);
         const float rescale = vexp(broadcast(state.row_max[r] - maximum))[0];
         for (int64_t at = 0; at < block.count; at += STEP)
             for (int64_t i = 0; i < STEP; i += W) {
-                V exponential = vexp(*(V*)(logits + at * STEP + r * STEP + i) - maximum);
+                const V row = *(V*)(logits + at * STEP + r * STEP + i);
+                V exponential = vexp(row - maximum);
                 row_sums += exponential;
+                if (softcap) exponential *= cap_slopes(row, softcap);
                 *(UnalignedS*)(exponentials + r * block.count + at + i) = to_bf16(exponential);
             }
         const int64_t column = targets[r] - block.first;
@@ -74,7 +83,7 @@ static void accumulate_weights(float* sums, int64_t width, const uint16_t* expon
 // x [N, D], weight [V, D] -> logprobs [N]: log softmax(x weight')[targets]; whether each target is the argmax; and, unless
 // null, grad_x [N, D]: weight[targets] - softmax(x weight') weight.
 static void lm_head(const bf16* x, const bf16* weight, const int64_t* targets, float* logprobs, uint8_t* is_argmax,
-                    bf16* grad_x, int64_t rows, int64_t width, int64_t vocabulary, int threads) {
+                    bf16* grad_x, float softcap, int64_t rows, int64_t width, int64_t vocabulary, int threads) {
     const int64_t block_words = min64(vocabulary, std::max(STEP, WEIGHTS_BYTES / (4 * width) / STEP * STEP));
     const int64_t rows_together = std::max<int64_t>(256, SUMS_BYTES / (4 * width));
     const int64_t passes = (rows + rows_together - 1) / rows_together;
@@ -114,7 +123,7 @@ static void lm_head(const bf16* x, const bf16* weight, const int64_t* targets, f
                         state = {};
                         for (float& maximum : state.row_max) maximum = MINUS_INFINITY;
                     }
-                    online_softmax(own_x, width, block, targets + start + row, tile_rows, state,
+                    online_softmax(own_x, width, block, targets + start + row, tile_rows, softcap, state,
                                    grad_x ? sums : nullptr, logits, exponentials);
                     if (grad_x) accumulate_weights(sums, width, exponentials, block.count, packed_transposed);
                 }
@@ -126,9 +135,11 @@ static void lm_head(const bf16* x, const bf16* weight, const int64_t* targets, f
                 logprobs[to] = state.target_logit[r] - state.row_max[r] - __builtin_logf(state.row_sum[r]);
                 is_argmax[to] = state.target_logit[r] >= state.row_max[r];
                 const bf16* target = weight + targets[to] * width;
+                const float slope = softcap ? cap_slopes(broadcast(state.target_logit[r]), softcap)[0] : 1;
                 for (int64_t i = 0; grad_x && i < width; i += W)
                     store(grad_x + to * width + i,
-                          load(target + i, W) - load(all_sums + row * width + i, W) * (1 / state.row_sum[r]), W);
+                          load(target + i, W) * slope - load(all_sums + row * width + i, W) * (1 / state.row_sum[r]),
+                          W);
             }
         }
         free(logits), free(exponentials);

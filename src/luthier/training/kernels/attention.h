@@ -1,8 +1,11 @@
 // Causal attention over packed rows, forward and backward, in float32 on SIMD registers; `attention.py` says what is
 // computed, in PyTorch. `amx_attention.h` is the same in bfloat16 on AMX.
 //
-// A packed row is a forest of segments. The queries of a segment attend to its own keys, causally, and to all keys of its
-// ancestors. Softmax is computed online, block of keys by block of keys (Milakov and Gimelshein, 2018; Dao et al., 2022).
+// A packed row is a forest of segments. The queries of a segment attend to its own keys, causally, and to all keys of
+// its ancestors; with a window, to those of them that are near enough. Softmax is computed online, block of keys by
+// block of keys (Milakov and Gimelshein, 2018; Dao et al., 2022).
+//
+// With a soft cap c, a score s becomes c tanh(s / c), whose slope is 1 - tanh^2; 0 stands for none.
 //
 // T tokens, H query heads, G key/value heads, K head width. Strides count elements, from token to token.
 
@@ -50,24 +53,33 @@ static inline void matmul(float* c, int64_t ldc, const float* a, int64_t row_str
 }
 
 struct Span { int64_t start, stop, end, parent; };  // a row of `Layout.segments`: own tokens, end of descendants, parent
-struct Segment : Span { int64_t first_block; };
+struct Segment : Span { int64_t first_block, position; };  // position of its first token in an example
 
 struct AttentionShape {
-    int64_t tokens, heads, kv_heads, head_width, padded_width, blocks = 0;
+    int64_t tokens, heads, kv_heads, head_width, padded_width, window, blocks = 0;
     std::vector<Segment> segments;
+    std::vector<int64_t> positions;  // of all tokens
     std::vector<int64_t> roots;  // largest first, so that threads finish together
 
-    AttentionShape(const Span* spans, int64_t count, int64_t tokens, int64_t heads, int64_t kv_heads, int64_t head_width)
+    // `window`: the tokens that a query reaches back, itself included; 0 for all.
+    AttentionShape(const Span* spans, int64_t count, int64_t window, int64_t tokens, int64_t heads, int64_t kv_heads,
+                   int64_t head_width)
         : tokens(tokens), heads(heads), kv_heads(kv_heads), head_width(head_width),
-          padded_width((head_width + PANEL - 1) / PANEL * PANEL) {
+          padded_width((head_width + PANEL - 1) / PANEL * PANEL), window(window ? window : tokens), positions(tokens) {
         for (int64_t i = 0; i < count; i++) {
-            segments.push_back({spans[i], blocks});
+            const Segment* parent = spans[i].parent < 0 ? nullptr : &segments[spans[i].parent];
+            const int64_t position = parent ? parent->position + parent->stop - parent->start : 0;
+            segments.push_back({spans[i], blocks, position});
+            for (int64_t t = spans[i].start; t < spans[i].stop; t++) positions[t] = position + t - spans[i].start;
             blocks += (spans[i].stop - spans[i].start + BLOCK - 1) / BLOCK;
             if (spans[i].parent < 0) roots.push_back(i);
         }
         auto size = [&](int64_t i) { return spans[i].end - spans[i].start; };
         std::stable_sort(roots.begin(), roots.end(), [&](int64_t i, int64_t j) { return size(i) > size(j); });
     }
+
+    // The first of the keys from `key` on that a query sees, by positions; what comes before is out of its window.
+    int64_t first_visible(int64_t query, int64_t key) const { return std::max<int64_t>(0, query - window + 1 - key); }
 
     const Segment& segment_of(int64_t block) const {
         auto before = [](int64_t number, const Segment& segment) { return number < segment.first_block; };
@@ -92,11 +104,30 @@ static void unpack_transposed(const T* from, int64_t stride, int64_t count, cons
         for (int64_t i = 0; i < s.head_width; i++) to[i * BLOCK + r] = to_float(from + r * stride + i);
 }
 
-// One row of scores [BLOCK], of which `visible` count, to exponentials relative to the row's maximum so far; rescales
-// the row's sum and its accumulated output where the maximum grows.
-__attribute__((always_inline)) static inline void online_softmax(float* row, int64_t visible, float& row_max, float& row_sum, float* accumulated,
-                                  int64_t padded_width) {
+// All but those from `first` up to `visible` of a row of scores [BLOCK].
+static inline void hide(float* row, int64_t first, int64_t visible) {
+    for (int64_t i = 0; i < min64(first, visible); i++) row[i] = MINUS_INFINITY;
     for (int64_t i = visible; i < BLOCK; i++) row[i] = MINUS_INFINITY;
+}
+
+// The first `count` of a row of scores that were divided by the soft cap.
+static inline void cap_scores(float* row, int64_t count, float softcap) {
+    for (int64_t i = 0; i < count; i += W) store(row + i, vtanh(load(row + i, W)) * softcap, W);
+}
+
+// The slope of the soft cap where it gave these scores; 0 for those that were set to minus infinity.
+static inline V cap_slopes(V capped, float softcap) {
+    V tanh = capped * (1 / softcap);
+    return vmax(1 - tanh * tanh, V{});
+}
+
+// One row of scores [BLOCK], of which those from `first` up to `visible` count, to exponentials relative to the row's
+// maximum so far; rescales the row's sum and its accumulated output where the maximum grows. What a row without visible
+// scores adds before the first visible one is multiplied by zero then.
+__attribute__((always_inline)) static inline void online_softmax(float* row, int64_t first, int64_t visible,
+                                                                  float& row_max, float& row_sum, float* accumulated,
+                                                                  int64_t padded_width) {
+    hide(row, first, visible);
     V maxima = broadcast(row_max), sums = {};
     for (int64_t i = 0; i < visible; i += W) maxima = vmax(load(row + i, W), maxima);
     float maximum = reduce_max(maxima), rescale = vexp(broadcast(row_max - maximum))[0];
@@ -114,7 +145,8 @@ __attribute__((always_inline)) static inline void online_softmax(float* row, int
 // q [T, H, K], k and v [T, G, K] -> out [T, H, K], and logsumexp [T, H] of the scores for the backward pass.
 template <class T>
 static void attend(const T* q, int64_t q_stride, const T* k, const T* v, int64_t kv_stride, T* out, float* logsumexp,
-                   float scale, const AttentionShape& s, int threads) {
+                   float scale, float softcap, const AttentionShape& s, int threads) {
+    const float query_scale = softcap ? scale / softcap : scale;
     int64_t size = s.padded_width * BLOCK;
     float *keys = alloc_floats(s.blocks * s.kv_heads * size), *values = alloc_floats(s.blocks * s.kv_heads * size);
 #pragma omp parallel num_threads(threads)
@@ -140,19 +172,26 @@ static void attend(const T* q, int64_t q_stride, const T* k, const T* v, int64_t
                 for (float& maximum : row_max) maximum = MINUS_INFINITY;
                 memset(queries, 0, 4 * size);
                 memset(accumulated, 0, 4 * size);
-                unpack(q + start * q_stride + h * s.head_width, q_stride, count, s, scale, queries);
+                unpack(q + start * q_stride + h * s.head_width, q_stride, count, s, query_scale, queries);
                 for (const Segment* from = &own; from; from = from->parent < 0 ? nullptr : &s.segments[from->parent])
                     for (int64_t kb = from->first_block; from->start + (kb - from->first_block) * BLOCK < from->stop;
                          kb++) {
                         if (kb > block && from == &own) break;
-                        int64_t key_count = min64(BLOCK, from->stop - from->start - (kb - from->first_block) * BLOCK);
+                        int64_t key_offset = (kb - from->first_block) * BLOCK;
+                        int64_t key_position = from->position + key_offset;
+                        int64_t key_count = min64(BLOCK, from->stop - from->start - key_offset);
+                        if (s.first_visible(s.positions[start], key_position) >= key_count) continue;
                         const float* block_keys = keys + (kb * s.kv_heads + g) * size;
                         const bool diagonal = kb == block;
                         matmul<false>(scores, BLOCK, queries, s.padded_width, 1, block_keys, BLOCK, count, key_count,
                                       s.head_width, diagonal ? COLUMNS_UP_TO_ROW : FULL);
-                        for (int64_t r = 0; r < count; r++)
-                            online_softmax(scores + r * BLOCK, diagonal ? r + 1 : key_count, row_max[r], row_sum[r],
-                                           accumulated + r * s.padded_width, s.padded_width);
+                        for (int64_t r = 0; r < count; r++) {
+                            const int64_t visible = diagonal ? r + 1 : key_count;
+                            if (softcap) cap_scores(scores + r * BLOCK, visible, softcap);
+                            online_softmax(scores + r * BLOCK, s.first_visible(s.positions[start + r], key_position),
+                                           visible, row_max[r], row_sum[r], accumulated + r * s.padded_width,
+                                           s.padded_width);
+                        }
                         matmul<true>(accumulated, s.padded_width, scores, BLOCK, 1,
                                      values + (kb * s.kv_heads + g) * size, s.padded_width, count, s.head_width,
                                      key_count, diagonal ? TERMS_UP_TO_ROW : FULL);
@@ -196,7 +235,9 @@ static void sum_over_query_heads(const float* grad_keys, const float* grad_value
 template <class T>
 static void attend_backward(const T* grad_out, const T* q, int64_t q_stride, const T* k, const T* v, int64_t kv_stride,
                             const T* out, const float* logsumexp, T* grad_q, int64_t grad_q_stride, T* grad_k,
-                            T* grad_v, int64_t grad_kv_stride, float scale, const AttentionShape& s, int threads) {
+                            T* grad_v, int64_t grad_kv_stride, float scale, float softcap, const AttentionShape& s,
+                            int threads) {
+    const float query_scale = softcap ? scale / softcap : scale;
     int64_t size = s.padded_width * BLOCK, heads_per_kv = s.heads / s.kv_heads, row_width = s.heads * s.head_width;
     float *grad_keys = alloc_floats(s.tokens * row_width), *grad_values = alloc_floats(s.tokens * row_width);
 #pragma omp parallel num_threads(threads)
@@ -218,7 +259,7 @@ static void attend_backward(const T* grad_out, const T* q, int64_t q_stride, con
                 const T *q_rows = q + first * q_stride + h * s.head_width;
                 const T *grad_rows = grad_out + first * row_width + h * s.head_width;
                 memset(queries, 0, 4 * 3 * rows_size);
-                unpack(q_rows, q_stride, tokens, s, scale, queries);
+                unpack(q_rows, q_stride, tokens, s, query_scale, queries);
                 unpack(grad_rows, row_width, tokens, s, 1, grads);
                 for (int64_t r = 0; r < tokens; r++) {
                     V dot = {};
@@ -240,6 +281,15 @@ static void attend_backward(const T* grad_out, const T* q, int64_t q_stride, con
                         for (int64_t at = start; at < own.end;) {  // blocks of queries that see these keys
                             int64_t until = min64(at + BLOCK, at < own.stop ? own.stop : own.end), count = until - at;
                             const bool diagonal = at == start;
+                            auto first_visible = [&](int64_t r) {
+                                return s.first_visible(s.positions[at + r], s.positions[start]);
+                            };
+                            int64_t nearest = key_count;
+                            for (int64_t r = 0; r < count; r++) nearest = min64(nearest, first_visible(r));
+                            if (nearest == key_count) {  // out of the window of all of these queries
+                                at = until;
+                                continue;
+                            }
                             float* block_queries = queries + (at - first) * s.padded_width;
                             float* block_grads = grads + (at - first) * s.padded_width;
                             matmul<false>(probabilities, BLOCK, block_queries, s.padded_width, 1, keys_transposed,
@@ -250,13 +300,15 @@ static void attend_backward(const T* grad_out, const T* q, int64_t q_stride, con
                                 float row_logsumexp = logsumexp[(at + r) * s.heads + h];
                                 float row_delta = delta[at - first + r];
                                 float *p_row = probabilities + r * BLOCK, *ds_row = grad_scores + r * BLOCK;
-                                for (int64_t i = diagonal ? r + 1 : key_count; i < BLOCK; i++)
-                                    p_row[i] = MINUS_INFINITY;
+                                const int64_t visible = diagonal ? r + 1 : key_count;
+                                if (softcap) cap_scores(p_row, visible, softcap);
+                                hide(p_row, first_visible(r), visible);
                                 for (int64_t i = 0; i < BLOCK; i += W) {
-                                    V p = vexp(load(p_row + i, W) - row_logsumexp);
+                                    V score = load(p_row + i, W), p = vexp(score - row_logsumexp);
                                     V dp = load(ds_row + i, W) - row_delta;
+                                    if (softcap) dp *= cap_slopes(score, softcap);
                                     store(p_row + i, p, W);
-                                    store(ds_row + i, i <= (diagonal ? r : key_count - 1) ? p * dp : V{}, W);
+                                    store(ds_row + i, i < visible ? p * dp : V{}, W);
                                 }
                             }
                             // A register block of rows may reach into the next segment, which must get no gradient.
@@ -275,7 +327,8 @@ static void attend_backward(const T* grad_out, const T* q, int64_t q_stride, con
                         for (int64_t r = 0; r < key_count; r++)
                             for (int64_t i = 0; i < s.head_width; i += W) {
                                 int64_t to = (start + r) * row_width + h * s.head_width + i;
-                                store(grad_keys + to, load(dk + r * s.padded_width + i, W), s.head_width - i);
+                                V grad_key = load(dk + r * s.padded_width + i, W) * (softcap ? softcap : 1);
+                                store(grad_keys + to, grad_key, s.head_width - i);
                                 store(grad_values + to, load(dv + r * s.padded_width + i, W), s.head_width - i);
                             }
                     }

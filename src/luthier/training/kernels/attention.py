@@ -3,7 +3,7 @@
 The attention of a token consists of parts: its own segment, and each ancestor segment. A part yields an output and the
 logsumexp of its scores, by which the parts are weighted; that is exact. The backward pass needs the logsumexp of all
 parts together. It is written as matrix products (`attention_parts.py`): PyTorch's own backward pass on CPUs takes about
-ten times longer for short examples in bfloat16. Windows and soft caps are computed in `masked_attention.py`.
+ten times longer for short examples in bfloat16. Windows and soft caps without a compiler: `masked_attention.py`.
 
 Registered with transformers under a name of its own, so that every architecture that uses the common attention
 interface trains packed.
@@ -20,7 +20,6 @@ from luthier.training.kernels import bindings, masked_attention
 from luthier.training.kernels.attention_parts import attend_part, attend_part_backward, merge
 from luthier.training.kernels.score_rule import ScoreRule
 from luthier.training.packing.packed_layout import Layout
-from luthier.types.errors import LuthierError
 
 NAME = "luthier_packed"
 _EMPTY_LOGSUMEXP = 1e30  # of padding: exp(score - this) is 0
@@ -40,53 +39,70 @@ def packed_attention(
     s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """query [1, H, T, K], key and value [1, G, T, K] -> [1, T, H, K].
-
-    Raises LuthierError for a feature that is not implemented: leaving it out would train another model.
-    """
-    if s_aux is not None:
-        raise LuthierError("This base model's attention has attention sinks, which training does not know yet.")
+    """query [1, H, T, K], key and value [1, G, T, K], s_aux [H] (attention sinks) -> [1, T, H, K]."""
     rule = ScoreRule(scaling or query.shape[-1] ** -0.5, sliding_window, softcap)
     q, k, v = (tensor[0].transpose(0, 1).to(value.dtype) for tensor in (query, key, value))
     with torch.autocast(query.device.type, enabled=False):
-        out = attend(q, k, v, layout, rule)
+        out = attend(q, k, v, layout, rule, s_aux)
     return out[None], None
 
 
 AttentionInterface.register(NAME, packed_attention)
 
 
-def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, rule: ScoreRule) -> torch.Tensor:
-    """q [T, H, K], k and v [T, G, K] of one dtype -> [T, H, K], differentiable."""
-    out: torch.Tensor = _Attention.apply(q, k, v, layout, rule)  # type: ignore[no-untyped-call]
+def attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    layout: Layout,
+    rule: ScoreRule,
+    sinks: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """q [T, H, K], k and v [T, G, K] of one dtype -> [T, H, K], differentiable.
+
+    `sinks` [H]: the score of a further key of each head whose value is zero.
+    """
+    out: torch.Tensor = _Attention.apply(q, k, v, layout, rule, sinks)  # type: ignore[no-untyped-call]
     return out
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, rule: ScoreRule
+        ctx: Any,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        layout: Layout,
+        rule: ScoreRule,
+        sinks: torch.Tensor | None,
     ) -> torch.Tensor:
         out, logsumexp = forward(q, k, v, layout, rule)
-        ctx.save_for_backward(q, k, v, out, logsumexp)
+        if sinks is not None:  # a part whose output is zero
+            total = torch.logaddexp(logsumexp, sinks.float())
+            out, logsumexp = (out * (logsumexp - total).exp_()[..., None]).to(out.dtype), total
+        ctx.save_for_backward(q, k, v, out, logsumexp, sinks)
         ctx.layout, ctx.rule = layout, rule
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        q, k, v, out, logsumexp = ctx.saved_tensors
+        q, k, v, out, logsumexp, sinks = ctx.saved_tensors
         grads = backward(grad, q, k, v, out, logsumexp, ctx.layout, ctx.rule)
-        return *grads.split_with_sizes([q.shape[1], k.shape[1], v.shape[1]], 1), None, None
+        sink_grad = None
+        if ctx.needs_input_grad[-1]:
+            sink_grad = -((sinks - logsumexp).exp_() * (grad.float() * out).sum(-1)).sum(0).to(sinks.dtype)
+        return *grads.split_with_sizes([q.shape[1], k.shape[1], v.shape[1]], 1), None, None, sink_grad
 
 
 def forward(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, rule: ScoreRule
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """q [T, H, K], k and v [T, G, K] -> (out [T, H, K], logsumexp of the scores float32 [T, H])."""
-    if not rule.is_plain(layout):
-        return masked_attention.forward(q, k, v, layout, rule)
     if bindings.supports(q, k, v):
-        return _compiled_forward(q, k, v, layout, rule.scale)
+        return _compiled_forward(q, k, v, layout, rule)
+    if rule.has_window(layout) or rule.softcap is not None:
+        return masked_attention.forward(q, k, v, layout, rule)
     # Several parts are summed in float32; a single part needs no sum.
     out = torch.empty(q.shape, dtype=torch.float32 if layout.above else q.dtype, device=q.device)
     logsumexp = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
@@ -115,10 +131,10 @@ def backward(
     rule: ScoreRule,
 ) -> torch.Tensor:
     """The gradients of q, k and v side by side [T, H + 2 G, K], given that of `out`; the rest as in `forward`."""
-    if not rule.is_plain(layout):
-        return masked_attention.backward(grad, q, k, v, out, logsumexp, layout, rule)
     if bindings.supports(q, k, v, grad):
-        return _compiled_backward(grad.contiguous(), q, k, v, out, logsumexp, layout, rule.scale)
+        return _compiled_backward(grad.contiguous(), q, k, v, out, logsumexp, layout, rule)
+    if rule.has_window(layout) or rule.softcap is not None:
+        return masked_attention.backward(grad, q, k, v, out, logsumexp, layout, rule)
     delta = (grad.float() * out).sum(-1)
     dtype = torch.float32 if layout.above else q.dtype
     dq, dk, dv = (torch.empty(tensor.shape, dtype=dtype, device=q.device) for tensor in (q, k, v))
@@ -137,13 +153,13 @@ def backward(
 
 
 def _compiled_forward(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, scale: float
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, rule: ScoreRule
 ) -> tuple[torch.Tensor, torch.Tensor]:
     q, k, v = _with_adjacent_heads(q, k, v)
     out, logsumexp = torch.empty(q.shape, dtype=q.dtype), torch.empty(q.shape[:2])
     sizes = len(layout.segments), *q.shape[:2], k.shape[1], q.shape[2]
     inputs = q, q.stride(0), k, v, k.stride(0)
-    bindings.call("attend", q, *inputs, out, logsumexp, float(scale), layout.segments, *sizes)
+    bindings.call("attend", q, *inputs, out, logsumexp, *rule.kernel_arguments(layout), layout.segments, *sizes)
     return out, logsumexp
 
 
@@ -155,7 +171,7 @@ def _compiled_backward(
     out: torch.Tensor,
     logsumexp: torch.Tensor,
     layout: Layout,
-    scale: float,
+    rule: ScoreRule,
 ) -> torch.Tensor:
     q, k, v = _with_adjacent_heads(q, k, v)
     tokens, heads, width = q.shape
@@ -165,7 +181,7 @@ def _compiled_backward(
     inputs = grad, q, q.stride(0), k, v, k.stride(0), out, logsumexp
     outputs = grad_q, grads.stride(0), grad_k, grad_v, grads.stride(0)
     sizes = len(layout.segments), tokens, heads, kv_heads, width
-    bindings.call("attend_backward", q, *inputs, *outputs, float(scale), layout.segments, *sizes)
+    bindings.call("attend_backward", q, *inputs, *outputs, *rule.kernel_arguments(layout), layout.segments, *sizes)
     return grads
 
 

@@ -73,31 +73,32 @@ void luthier_log_softmax_at(int64_t is_bf16, void* logits, const int64_t* target
 }
 
 void luthier_attend(int64_t is_bf16, const void* q, int64_t q_stride, const void* k, const void* v, int64_t kv_stride,
-                    void* out, float* logsumexp, float scale, const Span* spans, int64_t count, int64_t tokens,
-                    int64_t heads, int64_t kv_heads, int64_t head_width, int64_t threads) {
-    AttentionShape shape(spans, count, tokens, heads, kv_heads, head_width);
+                    void* out, float* logsumexp, float scale, float softcap, int64_t window, const Span* spans,
+                    int64_t count, int64_t tokens, int64_t heads, int64_t kv_heads, int64_t head_width,
+                    int64_t threads) {
+    AttentionShape shape(spans, count, window, tokens, heads, kv_heads, head_width);
     if (is_bf16 && amx::available()) {
         using T = bf16;
-        amx::attend(IN(q), q_stride, IN(k), IN(v), kv_stride, OUT(out), logsumexp, scale, shape, threads);
+        amx::attend(IN(q), q_stride, IN(k), IN(v), kv_stride, OUT(out), logsumexp, scale, softcap, shape, threads);
     } else {
-        DISPATCH(attend(IN(q), q_stride, IN(k), IN(v), kv_stride, OUT(out), logsumexp, scale, shape, threads))
+        DISPATCH(attend(IN(q), q_stride, IN(k), IN(v), kv_stride, OUT(out), logsumexp, scale, softcap, shape, threads))
     }
 }
 
 void luthier_attend_backward(int64_t is_bf16, const void* grad_out, const void* q, int64_t q_stride, const void* k,
                              const void* v, int64_t kv_stride, const void* out, const float* logsumexp, void* grad_q,
                              int64_t grad_q_stride, void* grad_k, void* grad_v, int64_t grad_kv_stride, float scale,
-                             const Span* spans, int64_t count, int64_t tokens, int64_t heads, int64_t kv_heads,
-                             int64_t head_width, int64_t threads) {
-    AttentionShape shape(spans, count, tokens, heads, kv_heads, head_width);
+                             float softcap, int64_t window, const Span* spans, int64_t count, int64_t tokens,
+                             int64_t heads, int64_t kv_heads, int64_t head_width, int64_t threads) {
+    AttentionShape shape(spans, count, window, tokens, heads, kv_heads, head_width);
     if (is_bf16 && amx::available()) {
         using T = bf16;
         amx::attend_backward(IN(grad_out), IN(q), q_stride, IN(k), IN(v), kv_stride, IN(out), logsumexp, OUT(grad_q),
-                             grad_q_stride, OUT(grad_k), OUT(grad_v), grad_kv_stride, scale, shape, threads);
+                             grad_q_stride, OUT(grad_k), OUT(grad_v), grad_kv_stride, scale, softcap, shape, threads);
     } else {
         DISPATCH(attend_backward(IN(grad_out), IN(q), q_stride, IN(k), IN(v), kv_stride, IN(out), logsumexp,
-                                 OUT(grad_q), grad_q_stride, OUT(grad_k), OUT(grad_v), grad_kv_stride, scale, shape,
-                                 threads))
+                                 OUT(grad_q), grad_q_stride, OUT(grad_k), OUT(grad_v), grad_kv_stride, scale, softcap,
+                                 shape, threads))
     }
 }
 
@@ -119,8 +120,8 @@ void luthier_lora_factors_backward(int64_t, const bf16* low, const bf16* grad_lo
 }
 
 void luthier_lm_head(int64_t, const bf16* x, const bf16* weight, const int64_t* targets, float* logprobs,
-                     uint8_t* is_argmax, bf16* grad_x, int64_t rows, int64_t width, int64_t vocabulary,
+                     uint8_t* is_argmax, bf16* grad_x, float softcap, int64_t rows, int64_t width, int64_t vocabulary,
                      int64_t threads) {
-    amx::lm_head(x, weight, targets, logprobs, is_argmax, grad_x, rows, width, vocabulary, threads);
+    amx::lm_head(x, weight, targets, logprobs, is_argmax, grad_x, softcap, rows, width, vocabulary, threads);
 }
 }

@@ -1,4 +1,4 @@
-"""Attention over packed rows with windows that are shorter than examples, and with soft caps.
+"""Attention over packed rows with windows that are shorter than examples, and with soft caps, in PyTorch.
 
 A row is computed in blocks of queries, each with the keys that one of them attends to. Shapes are those of
 `attention.py`; scores with a soft cap, and their gradients, are float32.

@@ -15,6 +15,11 @@ class ScoreRule(NamedTuple):
     window: int | None = None
     softcap: float | None = None
 
-    def is_plain(self, layout: Layout) -> bool:
-        """Whether every token attends to all earlier tokens of its example, by scaled scores."""
-        return self.softcap is None and (not self.window or self.window >= layout.longest)
+    def kernel_arguments(self, layout: Layout) -> tuple[float, float, int]:
+        """(scale, soft cap or 0, window or 0), as the compiled kernels take them."""
+        window = self.window if self.window and self.has_window(layout) else 0
+        return float(self.scale), float(self.softcap or 0), window
+
+    def has_window(self, layout: Layout) -> bool:
+        """Whether some token attends to fewer than all earlier tokens of its example."""
+        return bool(self.window) and self.window < layout.longest
