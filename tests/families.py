@@ -16,6 +16,7 @@ from transformers import (
     Gemma3TextConfig,
     Gemma4TextConfig,
     GemmaConfig,
+    Glm4Config,
     GptOssConfig,
     GraniteConfig,
     GraniteMoeHybridConfig,
@@ -26,6 +27,7 @@ from transformers import (
     MixtralConfig,
     Olmo2Config,
     Olmo3Config,
+    OlmoeConfig,
     Phi3Config,
     PhiConfig,
     Qwen2Config,
@@ -62,7 +64,15 @@ _LLAMA3 = {
     "original_max_position_embeddings": 128,
 }
 _YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 100.0,
+    "short_factor": [1.0, 1.5],
+    "long_factor": [2.0, 5.0],
+    "partial_rotary_factor": 0.5,
+}
 _HEADS = {"head_dim": 8}
+_EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 5}
 _UNTIED = {**_HEADS, "tie_word_embeddings": False}
 _SOFTCAP = {"attn_logit_softcapping": 1.5, "final_logit_softcapping": 4.0}
 _LOCAL_ROPE = {
@@ -94,15 +104,12 @@ FAMILIES = {
     "mistral": Family(MistralConfig, {"sliding_window": None}, fused=True),
     "mistral with a wide window": Family(MistralConfig, {"sliding_window": 4096}),
     "mistral with a short window": Family(MistralConfig, {"sliding_window": 16}),
-    "mixtral": Family(
-        MixtralConfig, {"sliding_window": None, "num_experts_per_tok": 2, "num_local_experts": 5}, batched=False
-    ),
+    "mixtral": Family(MixtralConfig, {"sliding_window": None, **_EXPERTS}),
     "qwen2": Family(Qwen2Config, fused=True),
     "qwen3": Family(Qwen3Config, _HEADS),
     "qwen3 moe": Family(
         Qwen3MoeConfig,
         {**_HEADS, "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "mlp_only_layers": [1]},
-        batched=False,
     ),
     "gemma": Family(GemmaConfig, _HEADS),
     "gemma2": Family(Gemma2Config, {**_UNTIED, **_SOFTCAP, "sliding_window": 16}),
@@ -130,7 +137,9 @@ FAMILIES = {
         batched=False,
     ),
     "phi3": Family(Phi3Config, {"sliding_window": None}),
-    "phi3 with partial rotary embeddings": Family(Phi3Config, {"sliding_window": None, "partial_rotary_factor": 0.5}),
+    "phi3 with LongRoPE": Family(
+        Phi3Config, {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 50, "sliding_window": None}
+    ),
     "smollm3": Family(SmolLM3Config, {"no_rope_layers": [1, 0]}),
     "granite": Family(GraniteConfig, _GRANITE),
     "granite4": Family(
@@ -145,7 +154,20 @@ FAMILIES = {
             "mamba_n_heads": 8,
         },
     ),
+    "granite4 with experts": Family(
+        GraniteMoeHybridConfig,
+        {
+            **_GRANITE,
+            **_EXPERTS,
+            "layer_types": ["full_attention"] * 2,
+            "shared_intermediate_size": 40,
+            "position_embedding_type": "rope",
+            "mamba_n_heads": 8,
+        },
+    ),
+    "glm4": Family(Glm4Config, {**_HEADS, "num_key_value_heads": 2}),
     "olmo2": Family(Olmo2Config),
+    "olmoe": Family(OlmoeConfig, {"num_experts": 5, "num_experts_per_tok": 2}),
     "olmo3": Family(Olmo3Config, {**_LAYER_TYPES, "rope_parameters": _LOCAL_ROPE}),
     "ministral": Family(MinistralConfig, {**_HEADS, "sliding_window": 16}),
     "ernie4.5": Family(Ernie4_5Config, {**_HEADS, "use_bias": True}),
@@ -158,9 +180,7 @@ FAMILIES = {
     "stablelm": Family(StableLmConfig, batched=False, separate_rows="own_attention"),
     "gpt-oss": Family(
         GptOssConfig,
-        {**_HEADS, "num_experts_per_tok": 2, "num_local_experts": 4, "sliding_window": 16},
-        batched=False,
-        separate_rows="sinks",
+        {**_HEADS, **_EXPERTS, "sliding_window": 16, "rope_parameters": _YARN},
     ),
     "lfm2": Family(Lfm2Config, {"layer_types": ["conv", "full_attention"]}, batched=False, separate_rows="recurrent"),
     "qwen3.5": Family(Qwen3_5TextConfig, _DELTA, batched=False, separate_rows="recurrent"),

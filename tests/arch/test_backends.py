@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
+from transformers import AutoConfig, GemmaConfig
 
-from families import FAMILIES, make_base
+from families import Family, make_base
 from luthier.arch import Backend, DecoderSpec, Feature, Unsupported
 from luthier.arch.features import CHINESE_NAMES
 from luthier.inference.options import EngineOptions
@@ -16,6 +16,7 @@ from luthier.training.lora import fused_decoder
 from luthier.types.errors import BaseModelError
 
 OPTIONS = EngineOptions(device="cpu", precision="float32")
+_AWQ = {"quantization_config": {"quant_method": "awq"}}
 ENGINES = {Feature.GROUPED_QUERY_HEADS, Feature.HEAD_DIM, Feature.QKV_BIAS, Feature.LINEAR_ROPE, Feature.LLAMA3_ROPE}
 
 
@@ -27,12 +28,12 @@ def test_supported_features() -> None:
     for name in ("native", "openvino"):
         assert BACKENDS[name].supported == ENGINES | {Feature.TIED_EMBEDDINGS}
     assert set(Feature) - BACKENDS["batched"].supported == {
-        *(Feature.BIDIRECTIONAL_ATTENTION, Feature.DYNAMIC_ROPE, Feature.LONGROPE, Feature.QUANTIZED_WEIGHTS),
-        *(Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING),
+        *(Feature.BIDIRECTIONAL_ATTENTION, Feature.QUANTIZED_WEIGHTS),
     }
     assert set(Feature) - fused_decoder.BACKEND.supported == {
-        *(Feature.BIDIRECTIONAL_ATTENTION, Feature.QUANTIZED_WEIGHTS, Feature.MIXTURE_OF_EXPERTS),
-        *(Feature.NORMALIZED_ROUTING, Feature.LAYER_NORM, Feature.PARALLEL_BLOCK, Feature.INTERLEAVED_ROTARY),
+        *(Feature.BIDIRECTIONAL_ATTENTION, Feature.QUANTIZED_WEIGHTS, Feature.ATTENTION_SINKS),
+        *(Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING, Feature.SHARED_EXPERT),
+        *(Feature.LAYER_NORM, Feature.PARALLEL_BLOCK, Feature.INTERLEAVED_ROTARY),
     }
 
 
@@ -40,11 +41,8 @@ def test_supported_features() -> None:
 def test_a_refusal_names_the_features(name: str) -> None:
     backend = BACKENDS[name]
     assert backend.refusal(_spec(model_type="llama")) is None
-    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
-    assert (
-        backend.refusal(_spec(model_type="llama", rope_parameters=rope))
-        == f"the engine {name} does not support dynamic NTK RoPE scaling"
-    )
+    quantized = DecoderSpec.from_config(AutoConfig.for_model("llama").to_dict() | _AWQ)
+    assert backend.refusal(quantized) == f"the engine {name} does not support quantized weights"
     assert backend.refusal(_spec(model_type="gpt_neox")) == (
         f"the engine {name} does not support this architecture: the model type 'gpt_neox' is not described"
     )
@@ -73,22 +71,23 @@ def test_a_backend_supports_a_twist_once_it_says_so() -> None:
 
 
 @pytest.fixture
-def mixtral(tiny_base: Path, tmp_path: Path) -> Path:
-    return make_base(tmp_path, tiny_base, FAMILIES["mixtral"], spread=0.1)
+def bidirectional(tiny_base: Path, tmp_path: Path) -> Path:
+    family = Family(GemmaConfig, {"head_dim": 8, "use_bidirectional_attention": True})
+    return make_base(tmp_path, tiny_base, family, spread=0.1)
 
 
-def test_auto_says_why_transformers_serves(mixtral: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_says_why_transformers_serves(bidirectional: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="luthier"):
-        assert select_engine(mixtral, OPTIONS).name == "transformers"
+        assert select_engine(bidirectional, OPTIONS).name == "transformers"
     assert (
-        f"{mixtral.name} is served by the engine transformers: it runs every architecture, and the engine batched does "
-        "not support mixture of experts"
+        f"{bidirectional.name} is served by the engine transformers: it runs every architecture, and the engine "
+        "batched does not support bidirectional attention"
     ) in caplog.text
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_a_forced_engine_refuses_by_name(mixtral: Path, name: str) -> None:
+def test_a_forced_engine_refuses_by_name(bidirectional: Path, name: str) -> None:
     options = EngineOptions(device="cpu", precision="float32", engine=name)
-    error = rf"the engine {name} does not support mixture of experts.*\. Start with --engine transformers"
+    error = rf"the engine {name} does not support .*bidirectional attention.*\. Start with --engine transformers"
     with pytest.raises(BaseModelError, match=error):
-        build_engine(mixtral, options)
+        build_engine(bidirectional, options)

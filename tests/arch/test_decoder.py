@@ -8,6 +8,7 @@ import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from luthier.arch import DecoderSpec, Feature, Unsupported
+from luthier.arch.experts import Experts, GateClamp
 from luthier.arch.families import FAMILIES, SIZES
 from luthier.arch.features import listed
 from luthier.arch.projections import PROJECTIONS, output_sizes, shapes
@@ -124,6 +125,18 @@ PUBLISHED: dict[str, tuple[dict[str, Any], set[Feature]]] = {
     ),
     "Phi-4 mini": (
         _config(
+            *("phi3", 3072, 8192, 32, 24, 200064),
+            num_key_value_heads=8, partial_rotary_factor=0.75, tie_word_embeddings=True, sliding_window=262144,
+            max_position_embeddings=131072, original_max_position_embeddings=4096,
+            rope_scaling={"type": "longrope", "long_factor": [1.0] * 48, "short_factor": [1.0] * 48},
+        ),
+        {
+            *(GQA, TIED, Feature.JOINED_WEIGHTS, Feature.PARTIAL_ROTARY, Feature.LONGROPE),
+            Feature.SLIDING_WINDOW,
+        },
+    ),
+    "Phi-4 mini without LongRoPE": (
+        _config(
             *("phi3", 3072, 8192, 32, 24, 200064), num_key_value_heads=8, partial_rotary_factor=0.75,
             tie_word_embeddings=True,
         ),
@@ -165,6 +178,55 @@ PUBLISHED: dict[str, tuple[dict[str, Any], set[Feature]]] = {
     "Qwen3 MoE": (
         _config("qwen3_moe", 2048, 6144, 48, 32, 151936, head_dim=128, num_experts=128, norm_topk_prob=True),
         {GQA, Feature.HEAD_DIM, Feature.QK_NORM, Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING},
+    ),
+    "OLMoE": (
+        _config(
+            *("olmoe", 2048, 1024, 16, 16, 50304),
+            num_key_value_heads=16, clip_qkv=None, norm_topk_prob=False, num_experts=64, num_experts_per_tok=8,
+            router_aux_loss_coef=0.01, attention_bias=False, rope_scaling=None,
+        ),
+        {Feature.QK_NORM_ALL_HEADS, Feature.MIXTURE_OF_EXPERTS},
+    ),
+    "Granite 3.1 1B A400M": (
+        _config(
+            *("granitemoe", 1024, 512, 24, 16, 49155),
+            num_key_value_heads=8, tie_word_embeddings=True, attention_multiplier=0.015625, embedding_multiplier=12.0,
+            logits_scaling=6.0, residual_multiplier=0.22, num_local_experts=32, num_experts_per_tok=8,
+        ),
+        {
+            *(GQA, TIED, Feature.ATTENTION_SCALE, Feature.EMBEDDING_MULTIPLIER, Feature.LOGIT_SCALE),
+            *(Feature.RESIDUAL_MULTIPLIER, Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING),
+        },
+    ),
+    "gpt-oss-20b": (
+        _config(
+            *("gpt_oss", 2880, 2880, 24, 64, 201088),
+            num_key_value_heads=8, head_dim=64, attention_bias=True, sliding_window=128, swiglu_limit=7.0,
+            num_local_experts=32, num_experts_per_tok=4, experts_per_token=4, initial_context_length=4096,
+            layer_types=["sliding_attention", "full_attention"] * 12, rope_theta=150000,
+            rope_scaling={
+                "rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
+                "original_max_position_embeddings": 4096,
+            },
+        ),
+        {
+            *(GQA, Feature.HEAD_DIM, Feature.QKV_BIAS, Feature.OUTPUT_BIAS, Feature.ATTENTION_SINKS),
+            *(Feature.SLIDING_WINDOW, Feature.YARN_ROPE, Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING),
+        },
+    ),
+    "GLM-4-9B-0414": (
+        _config(
+            *("glm4", 4096, 13696, 40, 32, 151552),
+            num_key_value_heads=2, head_dim=128, attention_bias=False, partial_rotary_factor=0.5, rope_theta=1e4,
+        ),
+        {
+            *(GQA, Feature.INTERLEAVED_ROTARY, Feature.PARTIAL_ROTARY, Feature.JOINED_WEIGHTS),
+            Feature.SANDWICH_NORM,
+        },
+    ),
+    "GLM-Edge": (
+        _config("glm", 2048, 6144, 28, 16, 59264, num_key_value_heads=4, attention_bias=False),
+        {GQA, Feature.INTERLEAVED_ROTARY, Feature.PARTIAL_ROTARY, Feature.JOINED_WEIGHTS},
     ),
     "Command R": (
         _config("cohere", 8192, 22528, 40, 64, 256000, logit_scale=0.0625, use_qk_norm=False),
@@ -254,6 +316,15 @@ def test_phi3_first_called_longrope_su_and_yarn() -> None:
     for kind in ("su", "yarn"):
         config = _config("phi3", 3072, 8192, 32, 32, 32064, rope_scaling={"type": kind, "factor": 4.0})
         assert _spec(config).rotary.kind == "longrope"
+        assert _spec(config).rotary.short_tokens == 4096
+
+
+def test_experts() -> None:
+    dense = _spec(PUBLISHED["Qwen3 MoE"][0] | {"mlp_only_layers": [0, 5], "decoder_sparse_step": 2})
+    assert dense.experts is not None
+    assert [index for index, has_experts in enumerate(dense.experts.layers) if has_experts][:4] == [1, 3, 7, 9]
+    assert _spec(PUBLISHED["gpt-oss-20b"][0]).experts == Experts(4, (True,) * 24, GateClamp(1.702, 7.0))
+    assert _spec(LLAMA).experts is None
 
 
 def test_layers_of_an_undescribed_type_are_unsupported() -> None:

@@ -45,10 +45,10 @@ def test_attention_has_the_same_bits_alone_and_beside_longer_sequences() -> None
     buffer = RowBuffer(shape)
     buffer.reserve(4, 800)
     buffer.data.normal_()
-    together = decode_attention(buffer, positions, spec)(0, q, k, v)
+    together = decode_attention(buffer, positions, spec)(0, q, k, v, None)
     for row, position in enumerate(positions):
         alone = RowBuffer(shape)
         alone.reserve(1, position + 1)
         alone.data[:, :, 0] = buffer.data[:, :, row, :, : alone.data.shape[4]]
-        mixed = decode_attention(alone, [position], spec)(0, *(part[row : row + 1] for part in (q, k, v)))
+        mixed = decode_attention(alone, [position], spec)(0, *(part[row : row + 1] for part in (q, k, v)), None)
         assert torch.equal(mixed[0], together[row])

@@ -11,7 +11,9 @@ from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.logprobs import log_probabilities, pack
 from luthier.training.lora import fused_decoder
+from luthier.training.lora.adapter import adapted_layers
 from luthier.training.model import load_model, trainable_parameters
+from luthier.types.errors import JobError
 from training.test_logprobs import CPU, _assert_same, _examples, _loss_and_gradients
 
 SIZES = {
@@ -133,3 +135,11 @@ def test_unsupported_models_train_through_transformers(tmp_path: Path, kind: str
     assert fused_decoder.fuse(tuned) is None
     together = _loss_and_gradients(tuned, [_family()])
     _assert_same(together, _loss_and_gradients(tuned, [[example] for example in _family()]))
+
+
+def test_no_adapter_is_attached_to_experts() -> None:
+    config = AutoConfig.for_model("mixtral")
+    assert adapted_layers(config, "all-linear") == ["q_proj", "k_proj", "v_proj", "o_proj"]
+    assert adapted_layers(AutoConfig.for_model("qwen2"), "all-linear") == "all-linear"
+    with pytest.raises(JobError, match="cannot be attached to 'w1', 'w2' of a mixture of experts"):
+        adapted_layers(config, ["q_proj", "w2", "w1"])

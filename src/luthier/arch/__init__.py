@@ -2,6 +2,7 @@
 
     features.py     the Feature enum: every way in which a decoder departs from the plainest Llama
     families.py     per model type: the features it always has, and the config keys it honours
+    experts.py      mixtures of experts
     rotary.py       rotary position embeddings, as old and new configs write them
     decoder.py      DecoderSpec.from_config(config) -> DecoderSpec | Unsupported
     projections.py  the fused projections of a layer, and their sizes

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from luthier.arch.experts import Experts
 from luthier.arch.families import SIZES
 from luthier.arch.features import ACTIVATIONS, Feature
 from luthier.arch.model_config import load_config
@@ -33,8 +34,8 @@ class DecoderSpec:
     """Sizes and constants of a decoder, and the features that computing it needs.
 
     `windows`: per layer, the tokens that attention reaches back, None for all. `rope_layers`: per layer, whether
-    queries and keys are rotated. `structure`: the features that no size or constant shows, such as biases. Scales and
-    multipliers are 1 where a model type has none.
+    queries and keys are rotated. `experts`: None where each layer has one MLP for all tokens. `structure`: the features
+    that no size or constant shows, such as biases. Scales and multipliers are 1 where a model type has none.
     """
 
     model_type: str
@@ -57,6 +58,7 @@ class DecoderSpec:
     logit_scale: float
     embedding_multiplier: float
     residual_multiplier: float
+    experts: Experts | None
     structure: frozenset[Feature]
 
     @classmethod
@@ -88,6 +90,7 @@ class DecoderSpec:
                 logit_scale=reader.logit_scale(),
                 embedding_multiplier=reader.embedding_multiplier(),
                 residual_multiplier=float(reader["residual_multiplier"] or 1),
+                experts=reader.experts(),
                 structure=reader.structure(),
             )
         except (TypeError, ValueError, ZeroDivisionError) as error:

@@ -36,6 +36,7 @@ _SHARED: dict[str, Any] = {
     "original_max_position_embeddings": None,
     "quantization_config": None,
 }
+_GRANITE_EXPERTS = ("block_sparse_moe.router", "block_sparse_moe.experts")
 _BIASES: dict[str, Any] = {"attention_bias": False}
 _ALL_BIASES: dict[str, Any] = {"attention_bias": False, "mlp_bias": False}
 _ROUTER: dict[str, Any] = {"router_aux_loss_coef": 0.001, "router_jitter_noise": 0.0}
@@ -74,6 +75,14 @@ _GRANITE: dict[str, Any] = {
     "residual_multiplier": 1.0,
     "attention_multiplier": 1.0,
 }
+_GLM: dict[str, Any] = {
+    "num_key_value_heads": 2,
+    "head_dim": 128,
+    "max_position_embeddings": 131_072,
+    "rms_norm_eps": 1.5625e-7,
+    "attention_bias": True,
+    "partial_rotary_factor": 0.5,
+}
 # Of layers that no described model has, so that they have no effect.
 _MAMBA: dict[str, Any] = dict.fromkeys(
     """
@@ -89,6 +98,9 @@ class Family:
 
     `switches`: the keys that stand for features where they are true.
     `linears`: fused projections whose linear layers have other names than `projections.PROJECTIONS` says.
+    `experts`: the names of a layer's router and of its experts, for mixtures of experts.
+    `norms`: those before and after attention, and before and after the MLP, where they have other names than usual.
+    `rope_kinds`: what its first releases called the kinds of RoPE scaling.
     `full_attention_every`: with windows but without `layer_types`, every n-th layer attends to all tokens.
     """
 
@@ -96,6 +108,9 @@ class Family:
     options: Mapping[str, Any] = field(default_factory=dict)
     switches: Mapping[str, set[Feature]] = field(default_factory=lambda: SWITCHES)
     linears: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    experts: tuple[str, str] = ("mlp.gate", "mlp.experts")
+    norms: tuple[str, str, str, str] | None = None
+    rope_kinds: Mapping[str, str] = field(default_factory=dict)
     full_attention_every: int | None = None
 
 
@@ -103,11 +118,15 @@ def _family(
     *features: Feature,
     switches: Mapping[str, set[Feature]] | None = None,
     linears: Mapping[str, tuple[str, ...]] | None = None,
+    experts: tuple[str, str] = Family.experts,
+    norms: tuple[str, str, str, str] | None = None,
+    rope_kinds: Mapping[str, str] | None = None,
     full_attention_every: int | None = None,
     **options: Any,
 ) -> Family:
     switched = {**SWITCHES, **(switches or {})}
-    return Family(frozenset(features), _SHARED | options, switched, linears or {}, full_attention_every)
+    names = (linears or {}, experts, norms, rope_kinds or {})
+    return Family(frozenset(features), _SHARED | options, switched, *names, full_attention_every)
 
 
 FAMILIES: dict[str, Family] = {
@@ -140,7 +159,9 @@ FAMILIES: dict[str, Family] = {
     "phi3": _family(
         Feature.JOINED_WEIGHTS,
         linears={"qkv": ("self_attn.qkv_proj",), "gate_up": ("mlp.gate_up_proj",)},
-        max_position_embeddings=4096, rms_norm_eps=1e-5, sliding_window=None, partial_rotary_factor=1.0,
+        rope_kinds={"yarn": "longrope"},
+        max_position_embeddings=4096, original_max_position_embeddings=4096, rms_norm_eps=1e-5, sliding_window=None,
+        partial_rotary_factor=1.0,
     ),
     "smollm3": _family(
         num_key_value_heads=4, max_position_embeddings=32_768, tie_word_embeddings=True, rope_theta=2_000_000.0,
@@ -148,9 +169,16 @@ FAMILIES: dict[str, Family] = {
         max_window_layers=None, **_ALL_BIASES,
     ),
     "granite": _family(**_GRANITE),
+    "granitemoe": _family(
+        *(Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING),
+        experts=_GRANITE_EXPERTS, num_local_experts=8, num_experts_per_tok=2, **_ROUTER, **_GRANITE,
+    ),
     "granitemoehybrid": _family(  # Granite 4, of which some are attention alone, without experts
         Feature.JOINED_WEIGHTS,
-        switches={"num_local_experts": {Feature.MIXTURE_OF_EXPERTS}},
+        switches={
+            "num_local_experts": {Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING, Feature.SHARED_EXPERT}
+        },
+        experts=_GRANITE_EXPERTS,
         linears={"gate_up": ("shared_mlp.input_linear",), "down": ("shared_mlp.output_linear",)},
         shared_intermediate_size=1024, position_embedding_type=None, layer_types=("linear_attention",),
         num_local_experts=8, **{**_ROUTER, "num_experts_per_tok": 2}, **_MAMBA, **_GRANITE,
@@ -167,11 +195,38 @@ FAMILIES: dict[str, Family] = {
         num_key_value_heads=2, head_dim=128, max_position_embeddings=131_072, rms_norm_eps=1e-5, rope_theta=500_000.0,
         tie_word_embeddings=True, use_bias=False,
     ),
+    "glm": _family(
+        *(Feature.INTERLEAVED_ROTARY, Feature.JOINED_WEIGHTS),
+        switches={"attention_bias": {Feature.QKV_BIAS}},
+        linears={"gate_up": ("mlp.gate_up_proj",)},
+        **_GLM,
+    ),
+    "glm4": _family(
+        *(Feature.INTERLEAVED_ROTARY, Feature.JOINED_WEIGHTS, Feature.SANDWICH_NORM),
+        switches={"attention_bias": {Feature.QKV_BIAS}},
+        linears={"gate_up": ("mlp.gate_up_proj",)},
+        norms=("input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"),
+        **_GLM,
+    ),
     "olmo2": _family(Feature.POST_NORM, Feature.QK_NORM_ALL_HEADS, rms_norm_eps=1e-5, **_BIASES),
+    "olmoe": _family(
+        *(Feature.QK_NORM_ALL_HEADS, Feature.MIXTURE_OF_EXPERTS),
+        max_position_embeddings=4096, rms_norm_eps=1e-5, norm_topk_prob=False, num_experts_per_tok=8, num_experts=64,
+        num_local_experts=64, **_BIASES, **_ROUTER,
+    ),
     "olmo3": _family(
         *(Feature.POST_NORM, Feature.QK_NORM_ALL_HEADS),
         full_attention_every=4,
         rms_norm_eps=1e-5, rope_theta=500_000.0, sliding_window=4096, layer_types=None, **_BIASES,
+    ),
+    "gpt_oss": _family(
+        *(Feature.ATTENTION_SINKS, Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING),
+        experts=("mlp.router", "mlp.experts"),
+        full_attention_every=2,
+        num_key_value_heads=8, head_dim=64, max_position_embeddings=131_072, rms_norm_eps=1e-5, rope_theta=150_000.0,
+        rope_scaling={"rope_type": "yarn"}, sliding_window=128, layer_types=None, attention_bias=True,
+        num_local_experts=128, num_experts=128, num_experts_per_tok=4, experts_per_token=None, swiglu_alpha=1.702,
+        swiglu_limit=7.0, initial_context_length=None, **_ROUTER,
     ),
     "cohere": _family(
         *(Feature.LAYER_NORM, Feature.PARALLEL_BLOCK, Feature.INTERLEAVED_ROTARY),

@@ -21,6 +21,7 @@ class Feature(Enum):
     QK_NORM_ALL_HEADS = "QK-norm over all heads together"
     ATTENTION_SCALE = "an attention scale other than 1 / sqrt(head width)"
     ATTENTION_SOFTCAP = "soft-capped attention scores"
+    ATTENTION_SINKS = "attention sinks"
     SLIDING_WINDOW = "sliding-window attention"
     BIDIRECTIONAL_ATTENTION = "bidirectional attention"
 
@@ -41,6 +42,7 @@ class Feature(Enum):
     GELU_TANH = "tanh-approximated GELU"
     MIXTURE_OF_EXPERTS = "mixture of experts"
     NORMALIZED_ROUTING = "expert weights that add up to one"
+    SHARED_EXPERT = "an expert that all tokens share"
 
     # Norms and residuals
     LAYER_NORM = "LayerNorm"
@@ -87,6 +89,7 @@ CHINESE_NAMES = {
     Feature.QK_NORM_ALL_HEADS: "所有头一起的 QK 归一化",
     Feature.ATTENTION_SCALE: "不等于 1 / sqrt(头宽) 的注意力缩放",
     Feature.ATTENTION_SOFTCAP: "注意力分数的软上限",
+    Feature.ATTENTION_SINKS: "注意力 sink",
     Feature.SLIDING_WINDOW: "滑动窗口注意力",
     Feature.BIDIRECTIONAL_ATTENTION: "双向注意力",
     Feature.LINEAR_ROPE: "线性 RoPE 缩放",
@@ -103,6 +106,7 @@ CHINESE_NAMES = {
     Feature.GELU_TANH: "tanh 近似的 GELU",
     Feature.MIXTURE_OF_EXPERTS: "混合专家",
     Feature.NORMALIZED_ROUTING: "总和为一的专家权重",
+    Feature.SHARED_EXPERT: "所有 token 共用的专家",
     Feature.LAYER_NORM: "LayerNorm",
     Feature.OFFSET_NORM: "权重加一的 RMSNorm",
     Feature.POST_NORM: "注意力和 MLP 之后而不是之前的归一化",

@@ -32,7 +32,14 @@ def linear_names(spec: DecoderSpec) -> dict[str, tuple[str, ...]]:
     return {**PROJECTIONS, **FAMILIES[spec.model_type].linears}
 
 
+def expert_names(spec: DecoderSpec) -> tuple[str, str]:
+    """The router and the experts of a layer that has them."""
+    return FAMILIES[spec.model_type].experts
+
+
 def norm_names(spec: DecoderSpec) -> NormNames:
+    if names := FAMILIES[spec.model_type].norms:
+        return NormNames(*names)
     if Feature.SANDWICH_NORM in spec.features:
         return NormNames(
             "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
+from luthier.arch.experts import Experts, GateClamp
 from luthier.arch.families import FAMILIES, SIZES
 from luthier.arch.features import ACTIVATIONS, Feature
 from luthier.arch.inert_keys import INERT, INERT_WHEN_FALSE
@@ -63,10 +63,7 @@ class ConfigReader:
         return str(name)
 
     def rotary(self) -> Rotary:
-        rotary = read_rotary(self.__getitem__)
-        if self.model_type == "phi3" and rotary.kind == "yarn":  # its first releases called LongRoPE so
-            rotary = replace(rotary, kind="longrope")
-        return rotary
+        return read_rotary(self._family.rope_kinds, self.__getitem__)
 
     def windows(self) -> tuple[int | None, ...]:
         """Per layer, the tokens that attention reaches back; None for all."""
@@ -124,6 +121,18 @@ class ConfigReader:
     def logit_scale(self) -> float:
         """What logits are multiplied by."""
         return float(self["logit_scale"] or 1) / float(self["logits_scaling"] or 1)
+
+    def experts(self) -> Experts | None:
+        if Feature.MIXTURE_OF_EXPERTS not in self.structure():
+            return None
+        dense, every = self["mlp_only_layers"] or (), self["decoder_sparse_step"] or 1
+        layers = tuple(
+            layer not in dense and not (layer + 1) % every and self["num_experts"] != 0
+            for layer in range(self["num_hidden_layers"])
+        )
+        limit = self["swiglu_limit"]
+        clamp = GateClamp(float(self["swiglu_alpha"]), float(limit)) if limit else None
+        return Experts(int(self["num_experts_per_tok"]), layers, clamp)
 
     def structure(self) -> frozenset[Feature]:
         """The features that no size or constant shows."""

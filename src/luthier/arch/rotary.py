@@ -5,7 +5,7 @@ transformers 5 writes `rope_parameters`, one for all layers or one per layer typ
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier.arch.features import ROPE_KINDS, Feature
@@ -23,11 +23,16 @@ _LEGACY_KINDS = {"su": "longrope"}
 
 @dataclass(frozen=True)
 class Rotary:
-    """`kind`: a key of ROPE_KINDS. `local`: that of the windowed layers, where it differs."""
+    """`kind`: a key of ROPE_KINDS. `local`: that of the windowed layers, where it differs.
+
+    `short_tokens`: the length up to which LongRoPE rotates a sequence by its short factors; from there on all of its
+    tokens, the first ones too, are rotated by the long ones. None for other kinds.
+    """
 
     kind: str
     theta: float
     partial_factor: float = 1.0
+    short_tokens: int | None = None
     local: "Rotary | None" = None
 
     @property
@@ -41,15 +46,16 @@ class Rotary:
         return features
 
 
-def read_rotary(option: Callable[[str], Any]) -> Rotary:
-    """`option`: the value of a config key, None for one that the model type does not honour.
+def read_rotary(kinds: Mapping[str, str], option: Callable[[str], Any]) -> Rotary:
+    """`kinds`: what the model type's first releases called the kinds. `option`: the value of a config key, None for one
+    that the model type does not honour.
 
     Raises Undescribed for a kind or a parameter that is not described here.
     """
     parameters = option("rope_parameters") or option("rope_scaling") or {}
     per_layer_type = {key: value for key, value in parameters.items() if isinstance(value, Mapping)}
     if not per_layer_type:
-        rotary = _read_one(parameters, option)
+        rotary = _read_one(parameters, kinds, option)
         local_theta = option("rope_local_base_freq")
         return _with_local(rotary, Rotary("default", float(local_theta)) if local_theta else rotary)
     if set(parameters) - {"full_attention", "sliding_attention"}:
@@ -58,17 +64,18 @@ def read_rotary(option: Callable[[str], Any]) -> Rotary:
             f"rope_parameters for layers of the type '{layer_type}' are not described",
             f"没有类型为“{layer_type}”的层的 rope_parameters 的描述",
         )
-    rotary, local = (_read_one(parameters.get(kind) or {}, option) for kind in ("full_attention", "sliding_attention"))
+    layer_types = ("full_attention", "sliding_attention")
+    rotary, local = (_read_one(parameters.get(layer_type) or {}, kinds, option) for layer_type in layer_types)
     return _with_local(rotary, local)
 
 
 def _with_local(rotary: Rotary, local: Rotary) -> Rotary:
-    return rotary if local == rotary else Rotary(rotary.kind, rotary.theta, rotary.partial_factor, local)
+    return rotary if local == rotary else replace(rotary, local=local)
 
 
-def _read_one(parameters: Mapping[str, Any], option: Callable[[str], Any]) -> Rotary:
+def _read_one(parameters: Mapping[str, Any], kinds: Mapping[str, str], option: Callable[[str], Any]) -> Rotary:
     kind = parameters.get("rope_type") or parameters.get("type") or "default"
-    kind = _LEGACY_KINDS.get(kind, kind)
+    kind = {**_LEGACY_KINDS, **kinds}.get(kind, kind)
     if kind not in ROPE_KINDS:
         raise Undescribed(f"the RoPE type '{kind}' is not described", f"没有 RoPE 类型“{kind}”的描述")
     undescribed = sorted(key for key in parameters if key not in _PARAMETERS and parameters[key] is not None)
@@ -78,4 +85,8 @@ def _read_one(parameters: Mapping[str, Any], option: Callable[[str], Any]) -> Ro
         )
     theta = parameters.get("rope_theta") or option("rope_theta")
     factor = parameters.get("partial_rotary_factor") or option("partial_rotary_factor") or 1.0
-    return Rotary(kind, float(theta), float(factor))
+    short_tokens = None
+    if kind == "longrope":
+        original = "original_max_position_embeddings"
+        short_tokens = int(option(original) or parameters.get(original) or option("max_position_embeddings"))
+    return Rotary(kind, float(theta), float(factor), short_tokens)

@@ -6,6 +6,8 @@ some attention code takes no layout: there an example has the row for itself, an
 
 from typing import Any, Literal
 
+from luthier.arch.decoder import DecoderSpec
+
 _ATTENTION = {"full_attention", "sliding_attention"}
 RowReason = Literal["recurrent", "own_attention", "sinks", "mixed_rows"]
 ROW_REASONS: dict[RowReason, tuple[str, str]] = {  # what such a model has, in English and Chinese
@@ -29,7 +31,8 @@ def separate_rows(config: Any) -> RowReason | None:
     if not model_class._supports_attention_backend:
         return "own_attention"
     has_softcap = getattr(config, "attn_logit_softcapping", None) is not None
-    return None if model_class._supports_sdpa or has_softcap else "sinks"
+    is_described = isinstance(DecoderSpec.from_config(config), DecoderSpec)
+    return None if model_class._supports_sdpa or has_softcap or is_described else "sinks"
 
 
 def is_recurrent(config: Any) -> bool:
@@ -48,6 +51,15 @@ def is_recurrent(config: Any) -> bool:
     kinds, _ = get_layer_types_and_kwargs(config)
     layers = [DYNAMIC_LAYER_TYPE_MAPPING.get(kind, LinearAttentionCacheLayerMixin) for kind in kinds]
     return any(issubclass(layer, LinearAttentionCacheLayerMixin) for layer in layers)
+
+
+def short_tokens(config: Any) -> int | None:
+    """With LongRoPE, the length up to which a sequence is rotated by the short factors; None for other models.
+
+    transformers goes by the longest sequence of a row.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    return int(parameters["original_max_position_embeddings"]) if parameters.get("rope_type") == "longrope" else None
 
 
 def attention_windows(config: Any) -> list[int | None]:

@@ -23,6 +23,8 @@ class Chunk:
 
     `past`: tokens before them, whose keys and values are in the cache. `cache`: the sequence's handle in the runner's
     KV cache. `outputs`: how many of the last tokens need a row of output. `request`: None for scoring and embeddings.
+    `past_ids`: at least the tokens before them, for a runner that must compute those anew. `prompt_tokens`: the length
+    of the whole prompt, of which later chunks may follow; 0 where this is all of it.
     """
 
     token_ids: Sequence[int]
@@ -32,6 +34,8 @@ class Chunk:
     outputs: int
     decode: bool = False
     request: EngineRequest | None = None
+    past_ids: Sequence[int] = ()
+    prompt_tokens: int = 0
 
 
 class ModelRunner(ABC):

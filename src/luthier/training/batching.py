@@ -40,11 +40,24 @@ def grouped_epoch_order(seed: int, epoch: int, count: int, batch_size: int, drop
     return np.concatenate([generator.permutation(by_view[:full].reshape(-1, batch_size)).ravel(), by_view[full:]])
 
 
-def micro_batches(examples: list[TrainingExample], max_tokens: int) -> Iterator[list[TrainingExample]]:
+def micro_batches(
+    examples: list[TrainingExample], max_tokens: int, short_tokens: int | None = None
+) -> Iterator[list[TrainingExample]]:
     """Groups examples with a common prefix, up to `max_tokens` tokens that they do not share.
 
-    The cut does not change the gradient: losses are sums, divided by the weights of the whole batch.
+    Examples that are longer than `short_tokens`, where that is given, are grouped apart from others; both answers of a
+    preference pair count as long if one is. The cut does not change the gradient: losses are sums, divided by the
+    weights of the whole batch.
     """
+    if short_tokens is None:
+        yield from _groups(examples, max_tokens)
+        return
+    for is_long in (False, True):
+        alike = [example for example in examples if (_longest(example) > short_tokens) == is_long]
+        yield from _groups(alike, max_tokens)
+
+
+def _groups(examples: list[TrainingExample], max_tokens: int) -> Iterator[list[TrainingExample]]:
     ordered = sorted(examples, key=lambda example: sort_key(example.sequences[0].ids))
     shared = [
         0,
@@ -62,6 +75,10 @@ def micro_batches(examples: list[TrainingExample], max_tokens: int) -> Iterator[
         group.append(example)
     if group:
         yield group
+
+
+def _longest(example: TrainingExample) -> int:
+    return max(len(sequence.ids) for sequence in example.sequences)
 
 
 def _packed_length(example: TrainingExample) -> int:

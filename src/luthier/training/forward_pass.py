@@ -42,7 +42,8 @@ class ForwardPass:
         if self.model.separate_rows:
             yield from (self._run([example]) for example in examples)
         else:
-            yield from (self._run(group) for group in batching.micro_batches(examples, self.max_tokens))
+            groups = batching.micro_batches(examples, self.max_tokens, self.model.short_tokens)
+            yield from (self._run(group) for group in groups)
 
     def _run(self, group: list[TrainingExample]) -> MicroBatch:
         sequences = [sequence for example in group for sequence in example.sequences]

@@ -14,7 +14,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from luthier.arch.model_config import load_config
 from luthier.arch.peft_rounding import round_once
-from luthier.arch.row_mixing import RowReason, separate_rows
+from luthier.arch.row_mixing import RowReason, separate_rows, short_tokens
 from luthier.arch.text_model import load_causal_lm
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
@@ -44,6 +44,11 @@ class TrainedModel:
         """Why every example has a row of its own; None where examples are packed."""
         reason: RowReason | None = self.module.luthier_separate_rows
         return reason
+
+    @property
+    def short_tokens(self) -> int | None:
+        """With LongRoPE, the length above which an example shares no row with shorter ones."""
+        return short_tokens(self.config)
 
     @property
     def activation_dtype(self) -> torch.dtype:

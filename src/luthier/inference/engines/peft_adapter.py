@@ -53,7 +53,10 @@ def read_adapter(folder: Path, model: FusedModel) -> list[LayerFactors]:
         _check_shapes(factors, model)
         layers.append(factors)
     if unread:
-        raise BaseModelError(f"The adapter has weights that this engine does not support, such as {sorted(unread)[0]}.")
+        raise BaseModelError(
+            f"The adapter has weights that this engine does not support, such as {sorted(unread)[0]}. "
+            "Start with --engine transformers, which runs every adapter of PEFT."
+        )
     return layers
 
 

@@ -5,6 +5,7 @@ Rows in use are always the first ones, so that a decode step over several sequen
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -56,19 +57,30 @@ class RowBuffer:
 
 @dataclass(eq=False)
 class Row:
-    """A sequence's handle. The runner updates `length` and `lora_slot` with each chunk."""
+    """A sequence's handle. The runner updates `length`, `lora_slot` and `is_long` with each chunk.
+
+    `is_long`: whether its keys are rotated by the long factors of LongRoPE.
+    """
 
     buffer: RowBuffer
     index: int
     length: int = 0
     lora_slot: int | None = None
+    is_long: bool = False
 
-    def read(self, count: int) -> torch.Tensor:
-        """A copy of the first positions, [layers, 2, G, count, K]."""
-        return self.buffer.data[:, :, self.index, :, :count].clone()
+    def read(self, count: int) -> "RowPrefix":
+        return RowPrefix(self.buffer.data[:, :, self.index, :, :count].clone(), self.is_long)
 
-    def write(self, prefix: torch.Tensor, count: int) -> None:
-        self.buffer.data[:, :, self.index, :, :count] = prefix[:, :, :, :count]
+    def write(self, prefix: "RowPrefix", count: int) -> None:
+        self.buffer.data[:, :, self.index, :, :count] = prefix.data[:, :, :, :count]
+        self.length, self.is_long = count, prefix.is_long
+
+
+class RowPrefix(NamedTuple):
+    """A copy of the first positions of a row. `data` [layers, 2, G, count, K]."""
+
+    data: torch.Tensor
+    is_long: bool
 
 
 class RowCache:
@@ -79,12 +91,11 @@ class RowCache:
         self.buffer = RowBuffer(shape)
         self.rows: list[Row] = []
 
-    def allocate(self, tokens: int, prefix: tuple[torch.Tensor, int] | None, *, private: bool) -> Row:
+    def allocate(self, tokens: int, prefix: tuple[RowPrefix, int] | None, *, private: bool) -> Row:
         row = Row(RowBuffer(self._shape), 0) if private else Row(self.buffer, len(self.rows))
         row.buffer.reserve(row.index + 1, tokens + 1)
         if prefix:
             row.write(*prefix)
-            row.length = prefix[1]
         if not private:
             self.rows.append(row)
         return row
@@ -105,10 +116,10 @@ class RowCache:
     def prefix_bytes(self, handle: Row, tokens: int) -> int:
         return tokens * self._shape.token_bytes
 
-    def save_prefix(self, handle: Row, tokens: int) -> torch.Tensor:
+    def save_prefix(self, handle: Row, tokens: int) -> RowPrefix:
         return handle.read(tokens)
 
-    def release_prefix(self, prefix: torch.Tensor) -> None:
+    def release_prefix(self, prefix: RowPrefix) -> None:
         """Prefixes are copies; the garbage collector frees them."""
 
     def required_bytes(self, lengths: Sequence[int]) -> int:

@@ -73,6 +73,8 @@ class Step:
                 outputs=int(complete),
                 decode=sequence.decoding,
                 request=sequence.request,
+                past_ids=sequence.computed,
+                prompt_tokens=len(sequence.request.prompt),
             )
         )
 

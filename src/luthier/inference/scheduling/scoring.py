@@ -55,7 +55,8 @@ class PromptPasses:
             for past in range(0, len(prompt), _OUTPUT_TOKENS):
                 ids = prompt[past : past + _OUTPUT_TOKENS]
                 slot = self._scheduler.lora_slot(adapter)
-                total = total + self._runner.run([Chunk(ids, past, handle, slot, len(ids))], hidden=True).sum(0)
+                chunk = Chunk(ids, past, handle, slot, len(ids), past_ids=prompt, prompt_tokens=len(prompt))
+                total = total + self._runner.run([chunk], hidden=True).sum(0)
                 yield
         return unit_vector(total / len(prompt))
 
@@ -72,7 +73,10 @@ class PromptPasses:
                 size = _PREFILL_TOKENS if past + _PREFILL_TOKENS < start else _OUTPUT_TOKENS
                 end = min(past + size, len(prompt) - 1)  # nothing follows the last token
                 outputs = max(0, min(end - past, end + 1 - start))
-                chunk = Chunk(prompt[past:end], past, handle, scheduler.lora_slot(adapter), outputs)
+                slot = scheduler.lora_slot(adapter)
+                chunk = Chunk(
+                    *(prompt[past:end], past, handle, slot, outputs), past_ids=prompt, prompt_tokens=len(prompt)
+                )
                 tokens += self._runner.logprobs(chunk, prompt[end + 1 - outputs : end + 1], top)
                 past = end
                 yield

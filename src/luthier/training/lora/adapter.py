@@ -10,8 +10,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 
+from luthier.arch import DecoderSpec, Feature, Unsupported
+from luthier.arch.projections import linear_names
 from luthier.training.durable_files import write_safetensors
 from luthier.training.job_spec import JobSpec
+from luthier.types.errors import JobError
 from luthier.weights import ALL_LINEAR, lora_targets
 
 
@@ -22,12 +25,36 @@ def attach(base: Any, spec: JobSpec) -> Any:
     """
     if spec.parent:
         return PeftModel.from_pretrained(base, spec.parent, is_trainable=True)
-    targets = lora_targets(Path(spec.base), spec.lora_targets)
+    targets = adapted_layers(base.config, lora_targets(Path(spec.base), spec.lora_targets))
     shape = {"r": spec.lora_rank, "lora_alpha": spec.lora_alpha, "target_modules": targets}
     config = LoraConfig(**shape, lora_dropout=0.0, task_type="CAUSAL_LM")
     if targets == ALL_LINEAR:
         config.exclude_modules = _refused_layers(base, config) or None
     return get_peft_model(base, config)
+
+
+def adapted_layers(config: Any, targets: str | list[str]) -> str | list[str]:
+    """`targets` as PEFT takes it; of a mixture of experts the layers that every token goes through.
+
+    PEFT would adapt routers and experts as well, with factors for each expert, which no engine serves in batches.
+    Raises JobError where `targets` names such layers.
+    """
+    decoder = DecoderSpec.from_config(config)
+    if isinstance(decoder, Unsupported) or decoder.experts is None:
+        return targets
+    shared = ("gate_up", "down") if Feature.SHARED_EXPERT in decoder.features else ()
+    paths = [path for projection in ("qkv", "out", *shared) for path in linear_names(decoder)[projection]]
+    names = [path.rpartition(".")[2] for path in paths]
+    if targets == ALL_LINEAR:
+        return names
+    if missing := sorted(set(targets) - set(names)):
+        quoted, listed = ", ".join(f"'{name}'" for name in missing), ", ".join(names)
+        raise JobError(
+            "invalid_targets",
+            f"Adapters cannot be attached to {quoted} of a mixture of experts. They can to {listed}.",
+            "metadata",
+        )
+    return targets
 
 
 def _refused_layers(base: Any, config: LoraConfig) -> list[str]:

@@ -2,7 +2,7 @@
 
 from luthier.arch import Backend, Feature
 
-# All but RoPE scaling that depends on how long a sequence becomes, attention to later tokens, and quantized weights.
+# All but attention to later tokens, and quantized weights.
 BACKEND = Backend(
     "the engine batched",
     "引擎 batched ",
@@ -10,10 +10,11 @@ BACKEND = Backend(
         {
             *(Feature.GROUPED_QUERY_HEADS, Feature.HEAD_DIM, Feature.QKV_BIAS, Feature.OUTPUT_BIAS),
             *(Feature.QK_NORM, Feature.QK_NORM_ALL_HEADS, Feature.ATTENTION_SCALE, Feature.ATTENTION_SOFTCAP),
-            Feature.SLIDING_WINDOW,
-            *(Feature.LINEAR_ROPE, Feature.LLAMA3_ROPE, Feature.YARN_ROPE, Feature.PARTIAL_ROTARY),
-            *(Feature.INTERLEAVED_ROTARY, Feature.ROPE_PER_LAYER_TYPE, Feature.NOPE_LAYERS),
+            *(Feature.ATTENTION_SINKS, Feature.SLIDING_WINDOW),
+            *(Feature.LINEAR_ROPE, Feature.LLAMA3_ROPE, Feature.DYNAMIC_ROPE, Feature.YARN_ROPE, Feature.LONGROPE),
+            *(Feature.PARTIAL_ROTARY, Feature.INTERLEAVED_ROTARY, Feature.ROPE_PER_LAYER_TYPE, Feature.NOPE_LAYERS),
             *(Feature.MLP_BIAS, Feature.GELU, Feature.GELU_TANH),
+            *(Feature.MIXTURE_OF_EXPERTS, Feature.NORMALIZED_ROUTING, Feature.SHARED_EXPERT),
             *(Feature.LAYER_NORM, Feature.OFFSET_NORM, Feature.POST_NORM, Feature.SANDWICH_NORM),
             *(Feature.PARALLEL_BLOCK, Feature.RESIDUAL_MULTIPLIER),
             *(Feature.EMBEDDING_MULTIPLIER, Feature.TIED_EMBEDDINGS, Feature.LOGIT_SCALE, Feature.LOGIT_SOFTCAP),

@@ -8,8 +8,9 @@ from torch.nn import functional
 from luthier.arch import DecoderSpec
 from luthier.inference.memory.row_cache import POSITION_MULTIPLE, Row, RowBuffer, round_up
 
-# The attention of one layer: (layer, q [T, H, K], k [T, G, K], v [T, G, K]) -> [T, H K]; writes k and v to the cache.
-Attention = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+# The attention of one layer: (layer, q [T, H, K], k [T, G, K], v [T, G, K], sinks) -> [T, H K]; writes k and v to the
+# cache. Sinks float32 [H]: the score of a further key of each head whose value is zero; None without.
+Attention = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 def prefill_attention(row: Row, start: int, count: int, spec: DecoderSpec) -> Attention:
@@ -19,7 +20,9 @@ def prefill_attention(row: Row, start: int, count: int, spec: DecoderSpec) -> At
     firsts = {window: _first_position(start, window) for window in spec.windows}
     masks = {window: _prefill_mask(row, start, count, window).repeat(group_size, 1) for window in firsts}
 
-    def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def attend(
+        layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: torch.Tensor | None
+    ) -> torch.Tensor:
         keys, values = row.buffer.data[layer, 0, row.index], row.buffer.data[layer, 1, row.index]
         keys[:, start:end], values[:, start:end] = k.transpose(0, 1), v.transpose(0, 1)
         queries = q.view(count, kv_heads, group_size, shape.head_dim).permute(1, 2, 0, 3)
@@ -29,6 +32,7 @@ def prefill_attention(row: Row, start: int, count: int, spec: DecoderSpec) -> At
             keys[None, :, visible],
             values[None, :, visible],
             masks[spec.windows[layer]],
+            sinks,
             spec,
         )
         return mixed.view(kv_heads * group_size, count, shape.head_dim).transpose(0, 1).reshape(count, -1)
@@ -43,7 +47,9 @@ def decode_attention(buffer: RowBuffer, positions: Sequence[int], spec: DecoderS
     ends = torch.tensor(positions, device=shape.device)
     masks = {window: _decode_mask(ends, length, window, shape.dtype)[:, None, None] for window in set(spec.windows)}
 
-    def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def attend(
+        layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sinks: torch.Tensor | None
+    ) -> torch.Tensor:
         keys, values = buffer.data[layer, 0], buffer.data[layer, 1]
         keys[rows, :, ends], values[rows, :, ends] = k, v
         mixed = _attention(
@@ -51,6 +57,7 @@ def decode_attention(buffer: RowBuffer, positions: Sequence[int], spec: DecoderS
             keys[:count, :, :length],
             values[:count, :, :length],
             masks[spec.windows[layer]],
+            sinks,
             spec,
         )
         return mixed.reshape(count, -1)
@@ -85,11 +92,22 @@ def _decode_mask(ends: torch.Tensor, length: int, window: int | None, dtype: tor
 
 
 def _attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, spec: DecoderSpec
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor,
+    sinks: torch.Tensor | None,
+    spec: DecoderSpec,
 ) -> torch.Tensor:
-    """q [B, G, Q, K], k and v [B, G, L, K], mask [..., Q, L] -> [B, G, Q, K]."""
+    """q [B, G, Q, K], k and v [B, G, L, K], mask [..., Q, L] -> [B, G, Q, K]; the queries of a head are adjacent."""
     cap = spec.attention_softcap
-    if cap is None:
+    if cap is None and sinks is None:
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=spec.attention_scale)
-    scores = torch.tanh((q @ k.transpose(2, 3)).float() * (spec.attention_scale / cap)) * cap
-    return torch.softmax(scores + mask, -1).to(v.dtype) @ v
+    scores = (q @ k.transpose(2, 3)).float() * (spec.attention_scale / (cap or 1))
+    if cap is not None:
+        scores = torch.tanh(scores) * cap
+    scores += mask
+    if sinks is not None:
+        column = sinks.repeat_interleave(q.shape[1] * q.shape[2] // len(sinks)).view(1, *q.shape[1:3], 1)
+        scores = torch.cat([scores, column.expand(len(q), -1, -1, -1)], -1)
+    return torch.softmax(scores, -1)[..., : k.shape[2]].to(v.dtype) @ v

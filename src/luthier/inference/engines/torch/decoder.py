@@ -15,9 +15,10 @@ from luthier.arch.rotary_angles import RotaryAngles
 from luthier.inference.engines.fused_model import FusedModel, load_decoder
 from luthier.inference.engines.torch import BACKEND
 from luthier.inference.engines.torch.attention import Attention
-from luthier.inference.engines.torch.mlp import GatedMlp, LoraDelta
+from luthier.inference.engines.torch.experts import mlp_of
+from luthier.inference.engines.torch.mlp import LoraDelta
 from luthier.inference.engines.torch.norms import norm_of, query_key_norm
-from luthier.inference.engines.torch.packed_linear import PackedLinear
+from luthier.inference.engines.torch.packed_linear import PackedLinear, fuse
 from luthier.inference.engines.torch.rotary import Rotation, rotations
 
 
@@ -35,12 +36,20 @@ class Decoder(FusedModel):
         self._lm_head = PackedLinear(model.lm_head.weight)
         self._angles = RotaryAngles(body.rotary_emb, spec, dtype)
 
-    def hidden(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attention, lora: LoraDelta) -> torch.Tensor:
-        """ids and positions int [T] -> the last hidden states [T, D], normalized."""
+    def hidden(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        attend: Attention,
+        lora: LoraDelta,
+        is_long: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """ids and positions int [T] -> the last hidden states [T, D], normalized; `is_long` as for RotaryAngles."""
         x = functional.embedding(ids, self._embeddings)
         if self.spec.embedding_multiplier != 1:
             x = x * self._embedding_multiplier
-        for layer, rotation in zip(self._layers, rotations(self._angles.at(positions), self.spec), strict=True):
+        angles = self._angles.at(positions, is_long)
+        for layer, rotation in zip(self._layers, rotations(angles, self.spec), strict=True):
             x = layer(x, rotation, attend, lora)
         return self._norm(x)
 
@@ -59,9 +68,10 @@ class DecoderLayer:
         norms = [norm_of(layer, name, spec) for name in norm_names(spec)]
         self._before_attention, self._after_attention, self._before_mlp, self._after_mlp = norms
         self._query_key_norm = query_key_norm(layer.self_attn, spec)
+        self._sinks = layer.self_attn.sinks.float() if Feature.ATTENTION_SINKS in spec.features else None
         names = linear_names(spec)
-        self._qkv, self._out = _fuse(layer, names["qkv"]), _fuse(layer, names["out"])
-        self._mlp = GatedMlp(_fuse(layer, names["gate_up"]), _fuse(layer, names["down"]), spec)
+        self._qkv, self._out = fuse(layer, names["qkv"]), fuse(layer, names["out"])
+        self._mlp = mlp_of(layer, index, spec)
         self._parallel = Feature.PARALLEL_BLOCK in spec.features
 
     def __call__(self, x: torch.Tensor, rotation: Rotation | None, attend: Attention, lora: LoraDelta) -> torch.Tensor:
@@ -86,15 +96,5 @@ class DecoderLayer:
             qk = self._query_key_norm(qk)
         if rotation:
             qk = rotation(qk)
-        mixed = attend(self._index, qk[:, : spec.heads], qk[:, spec.heads :], v)
+        mixed = attend(self._index, qk[:, : spec.heads], qk[:, spec.heads :], v, self._sinks)
         return self._out(mixed, lora.share(mixed, self._index, "out"))
-
-
-def _fuse(layer: Any, names: tuple[str, ...]) -> PackedLinear:
-    """One linear layer for several, whose own weights are freed."""
-    linears = [layer.get_submodule(name) for name in names]
-    weight = torch.cat([linear.weight.data for linear in linears])
-    bias = None if linears[0].bias is None else torch.cat([linear.bias.data for linear in linears])
-    for linear in linears:
-        linear.weight.data = weight.new_empty(0)
-    return PackedLinear(weight, bias)

@@ -5,6 +5,7 @@ row has the same bits alone and in a batch. In float32, and on other devices, th
 """
 
 import platform
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -38,6 +39,16 @@ class PackedLinear:
         else:
             out = torch.ops.mkldnn._linear_pointwise.binary(x, addend, self._weight, self._bias, "add")
         return out
+
+
+def fuse(layer: Any, names: tuple[str, ...]) -> PackedLinear:
+    """One linear layer for several of a layer of transformers, whose own weights are freed."""
+    linears = [layer.get_submodule(name) for name in names]
+    weight = torch.cat([linear.weight.data for linear in linears])
+    bias = None if linears[0].bias is None else torch.cat([linear.bias.data for linear in linears])
+    for linear in linears:
+        linear.weight.data = weight.new_empty(0)
+    return PackedLinear(weight, bias)
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:

@@ -17,6 +17,8 @@ from luthier.inference.memory.row_cache import CacheShape, Row, RowCache
 from luthier.inference.model_runner import Chunk, ModelRunner
 from luthier.inference.options import EngineOptions
 
+_RECOMPUTED_TOKENS = 512  # in a pass
+
 
 class TorchRunner(ModelRunner):
     kv_cache: RowCache
@@ -57,21 +59,46 @@ class TorchRunner(ModelRunner):
 
     def _prefill(self, chunk: Chunk) -> torch.Tensor:
         """Hidden states [T, D]."""
-        row, start, count, device = chunk.cache, chunk.past, len(chunk.token_ids), self._model.device
+        self._update_rotation(chunk)
+        return self._hidden_states(chunk.cache, chunk.token_ids, chunk.past, chunk.lora_slot)
+
+    def _update_rotation(self, chunk: Chunk) -> None:
+        """With LongRoPE, computes a sequence's past anew where its length now asks for the other factors."""
+        row, short_tokens = chunk.cache, self._model.spec.rotary.short_tokens
+        tokens = max(chunk.past + len(chunk.token_ids), chunk.prompt_tokens)
+        is_long = short_tokens is not None and tokens > short_tokens
+        if row.is_long != is_long:
+            row.is_long = is_long
+            for start in range(0, chunk.past, _RECOMPUTED_TOKENS):
+                ids = chunk.past_ids[start : min(start + _RECOMPUTED_TOKENS, chunk.past)]
+                self._hidden_states(row, ids, start, chunk.lora_slot)
+
+    def _hidden_states(self, row: Row, ids: Sequence[int], start: int, slot: int | None) -> torch.Tensor:
+        """Hidden states [T, D] of tokens of one sequence, from position `start` on."""
+        count, device = len(ids), self._model.device
         row.buffer.reserve(row.index + 1, start + count)
         states = self._model.hidden(
-            torch.tensor(chunk.token_ids, device=device),
+            torch.tensor(ids, device=device),
             torch.arange(start, start + count, device=device),
             prefill_attention(row, start, count, self._model.spec),
-            LoraBatch(self.adapters, [chunk.lora_slot]),
+            LoraBatch(self.adapters, [slot]),
+            self._is_long([row] * count),
         )
-        row.length, row.lora_slot = start + count, chunk.lora_slot
+        row.length, row.lora_slot = start + count, slot
         return states
+
+    def _is_long(self, rows: Sequence[Row]) -> torch.Tensor | None:
+        """bool [T], of the row of each token; None where the length of a sequence changes no rotation."""
+        if self._model.spec.rotary.short_tokens is None:
+            return None
+        return torch.tensor([row.is_long for row in rows], device=self._model.device)
 
     def _decode(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Hidden states [B, D] of one token each; rows between them that are not scheduled are computed and dropped."""
         if not chunks:
             return torch.empty(0, 0)
+        for chunk in chunks:
+            self._update_rotation(chunk)
         cache, device = self.kv_cache, self._model.device
         ids = {chunk.cache.index: chunk.token_ids[0] for chunk in chunks}
         rows: list[Row] = cache.rows[: max(ids) + 1]
@@ -82,6 +109,7 @@ class TorchRunner(ModelRunner):
             torch.tensor(positions, device=device),
             decode_attention(cache.buffer, positions, self._model.spec),
             LoraBatch(self.adapters, [row.lora_slot for row in rows]),
+            self._is_long(rows),
         )
         for chunk in chunks:
             chunk.cache.length += 1
