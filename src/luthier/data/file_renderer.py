@@ -9,7 +9,7 @@ from luthier.data.examples.example import Example
 from luthier.data.findings import FindingError
 from luthier.data.jsonl.reader import read_lines
 from luthier.data.rendering.renderer import Renderer
-from luthier.data.rendering.template_choice import NEEDS, Need
+from luthier.data.rendering.template_probes import NEEDS, Need
 
 
 def renderer_of_files(base: Path, paths: Iterable[Path], method: str = "supervised") -> Renderer:

@@ -20,7 +20,8 @@ from luthier.data.examples.example import Example
 from luthier.data.examples.messages import normalize_messages
 from luthier.data.rendering.content_guard import ContentGuard
 from luthier.data.rendering.survival import check_survival, written
-from luthier.data.rendering.template_choice import Need, Vocabulary, choose_template, stored_template
+from luthier.data.rendering.template_choice import Vocabulary, choose_template, stored_template
+from luthier.data.rendering.template_probes import Need
 from luthier.data.rendering.text_encoder import TextEncoder
 from luthier.data.rendering.thinking_reader import ReasoningMarks
 from luthier.data.rendering.turn_composer import TurnComposer

@@ -17,9 +17,8 @@ class ScoreRule(NamedTuple):
 
     def kernel_arguments(self, layout: Layout) -> tuple[float, float, int]:
         """(scale, soft cap or 0, window or 0), as the compiled kernels take them."""
-        window = self.window if self.window and self.has_window(layout) else 0
-        return float(self.scale), float(self.softcap or 0), window
+        return float(self.scale), float(self.softcap or 0), self.window or 0 if self.has_window(layout) else 0
 
     def has_window(self, layout: Layout) -> bool:
         """Whether some token attends to fewer than all earlier tokens of its example."""
-        return bool(self.window) and self.window < layout.longest
+        return self.window is not None and 0 < self.window < layout.longest

@@ -33,7 +33,7 @@ class MixtureOfExperts:
         weights, chosen = self._route(x)
         order = chosen.flatten().argsort(stable=True)  # expert by expert
         counts = chosen.flatten().bincount(minlength=len(self._down)).tolist()
-        rows = x[order // self._per_token].split(counts)
+        rows = x[order // self._per_token].split_with_sizes(counts)
         shares = x.new_empty(len(order), x.shape[1], dtype=torch.float32)
         shares[order] = torch.cat([self._expert(index, part) for index, part in enumerate(rows) if len(part)]).float()
         mixed = (shares.view(len(x), self._per_token, -1) * weights[..., None]).sum(1).to(x.dtype)
