@@ -27,7 +27,7 @@ def _sent(api: FakeAPI) -> list[str]:
     def answer(method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         lines.append(f"{method} {'/'.join(rest)} {json.dumps(body)}")
         listed = {"data": [ENTRY if rest == ["audit"] else KEY]}
-        return listed if method == "GET" else KEY | {"value": "sk-x"}
+        return listed if method == "GET" else KEY | {"value": "sk-x", "closes_server": True, "opens_server": True}
 
     api.luthier_route = answer  # type: ignore[method-assign]
     return lines
@@ -37,11 +37,18 @@ def test_a_new_key_is_alone_on_stdout(luthier: Run, sent: list[str]) -> None:
     words = ("--role", "reader", "--project", "proj_a", "--expires", "90d", "--max-jobs", "3", "--max-bytes", "20gb")
     result = luthier("keys", "create", "weather", *words)
     assert (result.exit_code, result.stdout) == (0, "sk-x\n")
+    assert "clients that send none get status 401" in result.stderr
     (line,) = sent
     assert line.startswith("POST keys {")
     body = json.loads(line.partition("keys ")[2])
     assert (body["role"], body["project"], body["expires_in_s"]) == ("reader", "proj_a", 90 * 24 * 3600)
     assert (body["max_jobs"], body["max_bytes"], body["tokens_per_minute"]) == (3, 20 * 1000**3, None)
+
+
+def test_the_first_and_the_last_key_change_who_may_use_the_server(luthier: Run, sent: list[str]) -> None:
+    assert "不带密钥的客户端会收到状态 401" in luthier("keys", "create", "x", "--lang", "zh").stderr
+    assert "without a key, as an admin" in luthier("keys", "revoke", "key_1").stderr
+    assert "以管理员身份" in luthier("keys", "revoke", "key_1", "--json", "--lang", "zh").stderr
 
 
 @pytest.mark.parametrize("lifetime", ["90", "d", "-1d", "0d", "1w", "9999999d"])

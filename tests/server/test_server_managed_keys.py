@@ -9,6 +9,10 @@ import openai
 import pytest
 from serving import Bare, ScriptedEngine, bare_server
 
+from luthier.server.http.key_ring import KeyRing
+from luthier.store import Store
+from luthier.types.common import now
+
 ROOT = "sk-of-the-operator"
 
 
@@ -177,10 +181,44 @@ def test_the_audit_log_says_who_changed_what(managed: Bare, engine: ScriptedEngi
     assert all(entry["request_id"].startswith("req_") for entry in entries)
 
 
-def test_without_configured_keys_the_first_managed_one_closes_the_server(tiny_base: Path, tmp_path: Path) -> None:
+def test_without_configured_keys_the_first_managed_one_closes_the_server(
+    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def create(**options: Any) -> dict[str, Any]:
+        client = running.client(**options)
+        created: dict[str, Any] = client.post("/luthier/keys", body=admin, cast_to=httpx.Response).json()
+        return created
+
+    def revoke(key: dict[str, Any], secret: str) -> bool:
+        client = running.client(api_key=secret)
+        opens: bool = client.delete(f"/luthier/keys/{key['id']}", cast_to=httpx.Response).json()["opens_server"]
+        return opens
+
+    admin = {"name": "admin", "role": "admin"}
     with bare_server(tmp_path / "data", tiny_base) as running:
         assert running.client().files.list().data == []
-        created = running.client().post("/luthier/keys", body={"name": "first"}, cast_to=httpx.Response).json()
+        first = create()
+        assert first["closes_server"]
         with pytest.raises(openai.AuthenticationError):
             running.client().files.list()
-        running.client(api_key=created["value"]).files.list()
+        second = create(api_key=first["value"])
+        assert not second["closes_server"]
+        assert not revoke(first, second["value"])
+        with pytest.raises(openai.AuthenticationError):
+            running.client().files.list()
+        assert revoke(second, second["value"])
+        running.client().files.list()
+    assert f"{first['id']} is the first key of this server: requests without a key get status 401" in caplog.text
+    assert f"{second['id']} was the last key of this server" in caplog.text
+
+
+def test_no_server_opens_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its last key expires, or when other machines reach it and its last key is revoked."""
+    store = Store(tmp_path)
+    key, _ = store.api_keys.create("ci", project=None, role="member", expires_at=now() + 60)
+    monkeypatch.setattr("luthier.store.api_keys.now", lambda: key.created_at + 61)
+    assert KeyRing({}, store.api_keys).is_required()
+    store.api_keys.revoke(key.id)
+    assert not KeyRing({}, store.api_keys).is_required()
+    assert KeyRing({}, store.api_keys, is_reachable=True).is_required()
+    store.close()

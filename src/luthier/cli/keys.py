@@ -89,7 +89,20 @@ def create(
     options: Options, /, name: str, project: str | None, role: str, expires: int | None, **limits: int | None
 ) -> None:
     body = {"name": name, "project": project, "role": role, "expires_in_s": expires, **limits}
-    _print_secret(options, call(options, "post", "/luthier/keys", body))
+    created = call(options, "post", "/luthier/keys", body)
+    _print_secret(options, created)
+    if created["closes_server"]:
+        note(
+            say(
+                "This is the server's first key. From now on it answers requests with a key only: clients that send "
+                "none get status 401. Give each a key (luthier keys create NAME); to open the server again, revoke "
+                "every key. Commands on the server's own machine need none.",
+                "这是该服务器的第一个密钥。从现在起只应答带密钥的请求：不带密钥的客户端会收到状态 401。"
+                "请为每个客户端创建密钥（luthier keys create 名称）；要重新开放服务器，请吊销所有密钥。"
+                "在服务器本机运行的命令不需要密钥。",
+            ),
+            "yellow",
+        )
 
 
 @keys.command(
@@ -163,6 +176,16 @@ def revoke(options: Options, key_id: str) -> None:
         print_json(revoked)
     else:
         note(say(f"Revoked {revoked['name']} ({key_id}).", f"已吊销 {revoked['name']}（{key_id}）。"))
+    if revoked["opens_server"]:
+        note(
+            say(
+                "It was the last key: every program on the server's machine may now use it without a key, as an "
+                "admin. To close it, create a key: luthier keys create NAME",
+                "这是最后一个密钥：服务器本机上的任何程序现在都可以不带密钥、以管理员身份使用它。"
+                "要关闭，请创建密钥：luthier keys create 名称",
+            ),
+            "yellow",
+        )
 
 
 @click.command(

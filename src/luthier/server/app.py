@@ -89,7 +89,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue, local_key
     `local_key`: accepted beside the keys of the settings and the managed ones, of the whole organization.
     """
     state = AppState.create(settings, store, catalogue)
-    keys = KeyRing(settings.keys(), store.api_keys, local_key)
+    keys = KeyRing(settings.keys(), store.api_keys, local_key, is_reachable=not settings.is_loopback())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, RowMapping, Select, Table, and_, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Column, RowMapping, Select, Table, and_, insert, select, update
 
 from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, key_columns, metadata
@@ -136,11 +136,10 @@ class ApiKeys:
         return key if key and key.is_valid else None
 
     def has_any(self) -> bool:
-        """Whether a key is valid now."""
-        unexpired = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now())
-        valid = select(func.count()).where(api_keys.c.revoked_at.is_(None), unexpired)
+        """Whether there is a key that was not revoked; an expired one counts, so that no server opens by itself."""
+        unrevoked = select(api_keys.c.seq).where(api_keys.c.revoked_at.is_(None)).limit(1)
         with self._database.read() as connection:
-            return bool(connection.scalar(valid))
+            return connection.scalar(unrevoked) is not None
 
 
 def _of_project(project: str | None) -> Select[Any]:

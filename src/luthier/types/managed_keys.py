@@ -52,6 +52,18 @@ class ManagedKeyWithSecret(ManagedKey):
     value: str
 
 
+class CreatedKey(ManagedKeyWithSecret):
+    """`closes_server`: requests without a key, which were answered until now, get status 401 from this key on."""
+
+    closes_server: bool
+
+
+class RevokedKey(ManagedKey):
+    """`opens_server`: it was the last key of a server that only its own machine reaches; no request needs one now."""
+
+    opens_server: bool
+
+
 class AuditLogEntry(Response):
     """`key_id`: null for a key of the server's settings, or none. `action`: method and route."""
 

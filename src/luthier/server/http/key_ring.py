@@ -17,18 +17,20 @@ _TRUSTED_S = 2.0  # how long what the database says of a key holds
 @dataclass
 class KeyRing:
     """`configured`: keys of the settings with their projects, None for the whole organization. `local`: the key in the
-    data folder's address file; it asks for no keys by itself.
+    data folder's address file; it asks for no keys by itself. `is_reachable`: by other machines, so that requests need
+    a key even when the last one was revoked.
     """
 
     configured: Mapping[str, str | None]
     managed: ApiKeys
     local: str | None = None
+    is_reachable: bool = False
     _callers: dict[str, tuple[float, StoredKey]] = field(default_factory=dict)
     _any_managed: tuple[float, bool] = (0.0, False)
 
     def is_required(self) -> bool:
         """Whether requests need a key."""
-        return bool(self.configured) or self._has_managed()
+        return bool(self.configured) or self.is_reachable or self._has_managed()
 
     def caller_of(self, secret: str) -> Caller | None:
         """Who sends this key; None for a key that is not accepted."""

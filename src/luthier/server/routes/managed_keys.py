@@ -1,5 +1,6 @@
 """`/v1/luthier/keys` and `/v1/luthier/audit`: the server's API keys, and who changed what. For admin keys."""
 
+import logging
 from dataclasses import asdict
 
 from fastapi import APIRouter, Request
@@ -12,14 +13,24 @@ from luthier.server.state import StateDep
 from luthier.store import Page, StoredKey
 from luthier.types.common import ListPage, now
 from luthier.types.errors import BadRequestError
-from luthier.types.managed_keys import AuditLogEntry, CreateKeyRequest, ManagedKey, ManagedKeyWithSecret
+from luthier.types.managed_keys import (
+    AuditLogEntry,
+    CreatedKey,
+    CreateKeyRequest,
+    ManagedKey,
+    ManagedKeyWithSecret,
+    RevokedKey,
+)
 
+_log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/luthier", tags=["luthier"], route_class=StrictRoute)
 
 
 @router.post("/keys")
-def create(body: CreateKeyRequest, request: Request, state: StateDep, caller: AdminDep) -> ManagedKeyWithSecret:
+def create(body: CreateKeyRequest, request: Request, state: StateDep, caller: AdminDep) -> CreatedKey:
     """An admin of a project makes keys for that project only."""
+    ring = _ring(request)
+    was_open = not ring.is_required()
     project = body.project or caller.project
     if caller.project and project != caller.project:
         message = f"A key of the project {caller.project} makes keys for that project only."
@@ -34,8 +45,14 @@ def create(body: CreateKeyRequest, request: Request, state: StateDep, caller: Ad
         max_jobs=body.max_jobs,
         max_bytes=body.max_bytes,
     )
-    _ring(request).forget()
-    return ManagedKeyWithSecret(**_fields(key), value=secret)
+    ring.forget()
+    if was_open:
+        _log.warning(
+            "%s is the first key of this server: requests without a key get status 401 from now on. Give clients keys "
+            "(luthier keys create), or revoke every key to open the server again",
+            key.id,
+        )
+    return CreatedKey(**_fields(key), value=secret, closes_server=was_open)
 
 
 @router.get("/keys")
@@ -55,12 +72,20 @@ def rotate(key_id: str, request: Request, state: StateDep, caller: AdminDep) -> 
 
 
 @router.delete("/keys/{key_id}")
-def revoke(key_id: str, request: Request, state: StateDep, caller: AdminDep) -> ManagedKey:
+def revoke(key_id: str, request: Request, state: StateDep, caller: AdminDep) -> RevokedKey:
     """The key stays in the list, with the time of its end."""
-    keys = state.app.store.api_keys
+    keys, ring = state.app.store.api_keys, _ring(request)
+    was_open = not ring.is_required()
     key = keys.revoke(keys.retrieve(key_id, project=caller.project).id)
-    _ring(request).forget()
-    return ManagedKey(**_fields(key))
+    ring.forget()
+    opens_server = not was_open and not ring.is_required()
+    if opens_server:
+        _log.warning(
+            "%s was the last key of this server: every program of this machine may use it without a key from now on, "
+            "as an admin. Create a key to close it (luthier keys create)",
+            key.id,
+        )
+    return RevokedKey(**_fields(key), opens_server=opens_server)
 
 
 @router.get("/audit")
