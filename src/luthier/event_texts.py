@@ -8,6 +8,7 @@ import re
 
 from luthier.arch.row_mixing import ROW_REASONS
 from luthier.data.findings.names import finding_name
+from luthier.types.storage_faults import STORAGE_FAULTS
 
 # Pattern of an event → its Chinese text, with the groups of the pattern.
 _EVENTS = [
@@ -93,6 +94,8 @@ _EVENTS = [
         (r"The trainer died \((.*)\); the job resumes from its last saved step",
          r"训练进程意外终止（\1）；任务从最后保存的一步继续"),
         (r"The server encountered an error and will retry: (.*)", r"服务器遇到错误，正在重试：\1"),
+        (r"The job waits for (\d+) minutes? before it is retried \(wait (\d+) of (\d+)\): (.*)",
+         r"任务等待 \1 分钟后重试（第 \2 次等待，共 \3 次）：\4"),
         (r"The job was cancelled", "任务已取消"),
         (r"The job was paused", "任务已暂停"),
         (r"The job was resumed", "任务已恢复"),
@@ -102,6 +105,8 @@ _EVENTS = [
          r"as the checkpoint (\S+)\.",
          r"任务失败：推理结果与训练不一致（\3 个样本、\2 个 token 的平均差异为 \1，最可能的 token 有 \4 个不同\5）。"
          r"可以尝试：\6。训练好的模型已保留为检查点 \7。"),
+        (r"The job failed: After (\d+) waits of (\d+) minutes in all (.*)\. (.*), then create the job again\.",
+         r"任务失败：共 \2 分钟的 \1 次等待之后，\3。\4，然后重新创建任务。"),
         (r"The job failed: (.*) The trained model is kept as the checkpoint (\S+)\.",
          r"任务失败：\1 训练好的模型已保留为检查点 \2。"),
         (r"The job failed: (.*)", r"任务失败：\1"),
@@ -111,6 +116,7 @@ _EVENTS = [
 _CODE_COUNT = re.compile(r"\b([a-z_]+) x(\d+)")
 _PHRASES = (
     *ROW_REASONS.values(),
+    *(texts for fault in STORAGE_FAULTS.values() for texts in fault),
     ("full validation loss=", "完整验证损失="),
     ("validation loss=", "验证损失="),
     ("training loss=", "训练损失="),
@@ -149,6 +155,7 @@ _JOB_ERRORS = {
     "training_diverged": "损失或梯度不是有限的数",
     "training_error": "训练进程遇到意外错误",
     "trainer_died": "训练进程多次意外终止",
+    "storage_unavailable": "磁盘、数据库或存储桶在一个多小时里无法写入",
     "server_error": "服务器多次遇到意外错误",
 }
 

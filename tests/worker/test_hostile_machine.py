@@ -41,7 +41,10 @@ def _fill(disk: Path) -> Path:
     return ballast
 
 
-def test_a_disk_that_fills_up_and_has_room_again(tmp_path: Path, tiny_base: Path) -> None:
+def test_a_disk_that_fills_up_and_has_room_again(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.worker.storage_retries._WAITS_MIN", (1 / 60,) * 20)
     with (
         _mounted(tmp_path / "data", "-o", f"size={_DISK_MB}m") as data,
         running_server(data, tiny_base, precision="float32", threads=1) as server,

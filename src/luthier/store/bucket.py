@@ -20,6 +20,7 @@ from luthier.language import say
 from luthier.store.content import Content, Digest
 from luthier.types.errors import LuthierError, UnavailableError
 
+UNAVAILABLE = "blob_store_unavailable"  # code of the error when the object store does not answer or refuses
 _PART_BYTES = 8 << 20  # of multipart uploads; four are in flight at a time
 _PARTS_AT_ONCE = 4
 _SWEEP_EVERY_S = 3600.0
@@ -153,7 +154,7 @@ class Bucket:
             raise FileNotFoundError(f"{self.url}: could not {action}: no such object") from error
         except BaseError as error:
             message = f"{self.url} could not {action}: {_reason(error)}"
-            raise UnavailableError(message, code="blob_store_unavailable") from None
+            raise UnavailableError(message, code=UNAVAILABLE) from None
 
 
 def _reason(error: Exception) -> str:

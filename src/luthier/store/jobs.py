@@ -208,6 +208,12 @@ class Jobs(QueuePart):
         with self._database.read() as connection:
             return connection.scalar(select(func.max(events.c.step)).where(events.c.job_id == job_id)) or 0
 
+    def count_events(self, job_id: str, key_prefix: str) -> int:
+        """Of those with a key that begins with `key_prefix`."""
+        keyed = events.c.key.startswith(key_prefix, autoescape=True)
+        with self._database.read() as connection:
+            return connection.scalar(select(func.count()).where(events.c.job_id == job_id, keyed)) or 0
+
     def metrics(self, job_id: str) -> Sequence[dict[str, Any]]:
         """The data of every metrics event, by step."""
         query = select(events.c.data).where(events.c.job_id == job_id, events.c.type == "metrics")

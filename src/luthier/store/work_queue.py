@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from typing import Any, NoReturn, Self
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, case, func, null, or_, select, update
 
 from luthier.store.database import Database
 from luthier.store.project_scope import Scoped
@@ -109,10 +109,10 @@ class LeasedTable:
 
     def release(self, row_id: str, owner: str, *, retry_after_s: float = 0.0, **values: Any) -> None:
         """Ends `owner`'s lease and sets `values`; the row can be claimed again, by anyone, after `retry_after_s`."""
-        lease_until = self._database.current_time() + retry_after_s if retry_after_s else None
+        unleased = self._no_lease(retry_after_s)
         with self._database.write(exclusive=False) as connection:
             mine = self._owned(row_id, owner)
-            connection.execute(update(self._table).where(mine).values(owner=None, lease_until=lease_until, **values))
+            connection.execute(update(self._table).where(mine).values(**unleased, **values))
 
     def release_worker(self, worker_id: str) -> None:
         """Ends every lease of a worker that is dead."""
@@ -131,19 +131,24 @@ class LeasedTable:
         to: str,
         *,
         release: bool = True,
+        retry_after_s: float = 0.0,
         owner: str | None = None,
         on_row: OnRow = _no_event,
         **values: Any,
     ) -> bool:
         """Changes the status from one of `allowed` to `to`; False, and nothing changes, for a row in another status.
 
-        `release`: the lease ends with the old status. `owner`: only while it holds the lease.
+        `release`: the lease ends with the old status, and the row can be claimed after `retry_after_s`. `owner`: only
+        while it holds the lease.
         """
         guard = and_(self.this(row_id), self._columns.status.in_(list(allowed)))
         if owner is not None:
             guard &= self._columns.owner == owner
         if release:
-            values |= {"owner": None, "lease_until": None}
+            values |= self._no_lease(retry_after_s)
+        else:  # a row that waits for its retry has no owner, and nothing to wait for in its new status
+            columns = self._columns
+            values["lease_until"] = case((columns.owner.is_(None), null()), else_=columns.lease_until)
         return self.write(guard, row_id, on_row, status=to, **values)
 
     def write(self, guard: ColumnElement[bool], row_id: str, on_row: OnRow, **values: Any) -> bool:
@@ -198,6 +203,10 @@ class LeasedTable:
 
     def _owned(self, row_id: str, owner: str) -> ColumnElement[bool]:
         return and_(self.this(row_id), self._columns.owner == owner)
+
+    def _no_lease(self, retry_after_s: float) -> dict[str, ColumnElement[float] | None]:
+        """Columns of a row that anyone may claim after `retry_after_s`."""
+        return {"owner": None, "lease_until": self._database.current_time() + retry_after_s if retry_after_s else None}
 
     def _next_token(self) -> dict[str, ColumnElement[int]]:
         return {"fencing_token": self._columns.fencing_token + 1}

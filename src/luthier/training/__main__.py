@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import traceback
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +24,7 @@ from luthier.training import protocol
 from luthier.training.job_spec import JobSpec
 from luthier.training.rank_environment import RENDEZVOUS, other_ranks, rank_of_environment
 from luthier.types.errors import JobError, LuthierError
+from luthier.types.storage_faults import disk_fault
 
 
 class EventWriter:
@@ -43,12 +44,13 @@ class EventWriter:
 
     def __call__(self, event: protocol.Event) -> None:
         line = event.to_json() + "\n"
-        for out in (self._file, self._stdout):
-            try:
-                out.write(line)
-                out.flush()
-            except BrokenPipeError:
-                continue  # the reader has died; the file has the event
+        try:
+            self._file.write(line)
+            self._file.flush()
+        finally:  # the reader hears of a full disk, too
+            with suppress(BrokenPipeError):  # it has died; the file has the event
+                self._stdout.write(line)
+                self._stdout.flush()
 
 
 def _obey_parent(stop: threading.Event) -> None:
@@ -80,12 +82,20 @@ def _train(folder: Path, emit: protocol.Emit, stop: threading.Event) -> int:
         return 1
     except Exception as error:
         traceback.print_exc()
-        if is_transient(error):
-            return protocol.MACHINE_FAULT
-        prefix = "" if isinstance(error, LuthierError) else f"{type(error).__name__}: "
-        emit(protocol.Failed(code="training_error", message=f"{prefix}{error}", param=None))
-        return 1
+        return _report(error, emit)
     return 0
+
+
+def _report(error: Exception, emit: protocol.Emit) -> int:
+    """The exit code."""
+    if kind := disk_fault(error):
+        with suppress(OSError):  # of the file of events
+            emit(protocol.DiskFault(kind=kind, message=str(error)))
+    if is_transient(error):
+        return protocol.MACHINE_FAULT
+    prefix = "" if isinstance(error, LuthierError) else f"{type(error).__name__}: "
+    emit(protocol.Failed(code="training_error", message=f"{prefix}{error}", param=None))
+    return 1
 
 
 def main() -> int:

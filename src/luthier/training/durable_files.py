@@ -1,6 +1,7 @@
 """Files and folders that survive a power cut: complete, or absent."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # as Rust writes errno
 
 
 def flush(path: Path) -> None:
@@ -35,4 +38,7 @@ def write_safetensors(tensors: dict[str, torch.Tensor], path: Path, metadata: di
     try:
         save_file(tensors, path, metadata=metadata)
     except SafetensorError as error:  # raised for a full disk, too
-        raise OSError(f"{path}: {error}") from error
+        number = _SYSTEM_ERROR.search(str(error))
+        if number is None:
+            raise OSError(f"{path}: {error}") from error
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error

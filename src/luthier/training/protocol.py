@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from luthier.arch.row_mixing import RowReason
+from luthier.types.storage_faults import FaultKind
 
 VERSION = 2
 # Exit codes of a trainer, beside 0 and 1.
@@ -223,6 +224,14 @@ class Failed(_Message):
     type: Literal["failed"] = "failed"
     code: str
     message: str
+class DiskFault(_Message):
+    """The disk took nothing; the same command may succeed later. `message`: the system's own."""
+
+    type: Literal["disk_fault"] = "disk_fault"
+    kind: FaultKind
+    message: str
+
+
     param: str | None
 
 
@@ -254,6 +263,7 @@ Emit = Callable[[Event], None]
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
+    | DiskFault
 
 def parse_event(fields: Mapping[str, Any]) -> Event:
     """Raises ValueError for what is no event of this version."""

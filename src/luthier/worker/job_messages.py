@@ -16,6 +16,7 @@ from luthier.native import NO_COMPILER
 from luthier.store import Event
 from luthier.training import protocol
 from luthier.types.names import completes_text
+from luthier.types.storage_faults import STORAGE_FAULTS, FaultKind
 
 STARTED = Event("Fine-tuning job started", key="started")
 COMPARING = Event("Saved; the serving engine is loading the model to compare it with the trainer", key="comparing")
@@ -187,6 +188,19 @@ def node_lost(reason: str) -> Event:
 
 def trainer_died(exit_description: str) -> Event:
     return Event(f"The trainer died ({exit_description}); the job resumes from its last saved step", level="warn")
+
+
+def waits_for_storage(minutes: int, number: int, most: int, kind: FaultKind, cause: object) -> Event:
+    """`number`: of this wait, of `most`."""
+    unit = "minute" if minutes == 1 else "minutes"
+    waits = f"The job waits for {minutes} {unit} before it is retried (wait {number} of {most})"
+    return Event(f"{waits}: {STORAGE_FAULTS[kind].reason[0]} ({cause})", level="warn")
+
+
+def storage_unavailable(waits: int, minutes: int, kind: FaultKind, cause: object) -> str:
+    """The message of a job that failed after `waits` of `minutes` in all."""
+    (reason, _), (remedy, _) = STORAGE_FAULTS[kind]
+    return f"After {waits} waits of {minutes} minutes in all {reason} ({cause}). {remedy}, then create the job again."
 
 
 def trainer_died_error(attempts: int, code: int, log: str) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.3
-_AFTER_ERROR_S = 1.0
+_AFTER_ERROR_S, _MAX_AFTER_ERROR_S = 1.0, 30.0  # between tries, doubled while claims fail
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Lane:
             thread.join()
 
     def _loop(self) -> None:
+        after_error_s = _AFTER_ERROR_S
         while not self._stop.is_set():
             if not self._slots.acquire(timeout=_POLL_S):
                 continue
@@ -59,10 +60,12 @@ class Lane:
                 return
             try:
                 claim = self._handler.claim(self._owner, list(self._running))
+                after_error_s = _AFTER_ERROR_S
             except Exception:
                 _log.exception("claiming %s failed; it is tried again", self._handler.name)
                 claim = None
-                self._stop.wait(_AFTER_ERROR_S)
+                self._stop.wait(after_error_s)
+                after_error_s = min(2 * after_error_s, _MAX_AFTER_ERROR_S)
             if claim is None:
                 self._slots.release()
                 self._stop.wait(_POLL_S)

@@ -11,6 +11,7 @@ from luthier.store import Job, Store
 from luthier.training import protocol
 from luthier.types.common import now
 from luthier.types.errors import JobError, LuthierError
+from luthier.types.storage_faults import StorageFaultError
 from luthier.worker import job_messages
 from luthier.worker.model_publisher import ModelPublisher
 from luthier.worker.trainer_process import earlier_events
@@ -28,7 +29,7 @@ class TrainerEvents:
         self.made_progress = False
         self.last_checkpoint: protocol.Checkpoint | None = None
         self.trained_tokens: int | None = None
-        self.error: JobError | None = None
+        self.error: JobError | StorageFaultError | None = None
         self.node_loss: str | None = None
 
     def replay(self, folder: Path) -> None:
@@ -57,6 +58,8 @@ class TrainerEvents:
                     self._publisher.publish_checkpoint(event)
             case protocol.Finished(trained_tokens=tokens):
                 self.trained_tokens = tokens
+            case protocol.DiskFault():
+                self.error = StorageFaultError(event.kind, event.message)
             case protocol.Failed():
                 self.error = JobError(event.code, event.message, event.param)
             case protocol.NodeLost(reason=reason):

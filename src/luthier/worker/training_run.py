@@ -49,7 +49,7 @@ class TrainingRun:
         self._peak_memory_bytes: int | None = None
 
     def run(self) -> None:
-        """Leaves the job in its next state. Raises JobError when the job failed."""
+        """Leaves the job in its next state. Raises JobError when the job failed, StorageFaultError of the trainer."""
         if not self._wait_for_earlier_trainer():
             return
         self._store.job_states.restore(self._job.id, self._folder)

@@ -1,8 +1,6 @@
 """Exceptions as OpenAI's error body with four keys. An unexpected exception is logged and answered with status 500."""
 
-import errno
 import logging
-import sqlite3
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from luthier.server.http.pydantic_errors import validation_error
 from luthier.store.sqlite_backend import is_damaged
+from luthier.store.storage_faults import storage_fault
 from luthier.types.errors import (
     APIError,
     BadRequestError,
@@ -78,19 +77,19 @@ def as_api_error(error: Exception, request: Request | None = None) -> APIError:
 
 
 def _storage_error(error: OperationalError | OSError) -> APIError | None:
-    """A full or read-only disk, or a locked database: nothing was written, and the request may be sent again."""
-    number = error.errno if isinstance(error, OSError) else None
-    text = str(error.orig) if isinstance(error, OperationalError) else ""
-    if number in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in text or "No space left on device" in text:
-        return InsufficientStorageError("The server's disk is full. Nothing was stored; its operator has to make room.")
-    if number == errno.EROFS or "readonly database" in text:
-        return InsufficientStorageError("The server's disk is read-only. Nothing was stored.")
-    if "locked" in text:
-        message = "The database is locked by another program. Nothing was stored; please try again."
-        return UnavailableError(message, code="database_busy", headers={"retry-after": "5"})
-    if isinstance(error, OperationalError) and not isinstance(error.orig, sqlite3.OperationalError):
-        message = "The database cannot be reached at the moment. Please try again."
-        return UnavailableError(message, code="database_unavailable", headers={"retry-after": "5"})
+    """Nothing was written, and the request may be sent again."""
+    match storage_fault(error):
+        case "full":
+            message = "The server's disk is full. Nothing was stored; its operator has to make room."
+            return InsufficientStorageError(message)
+        case "read_only":
+            return InsufficientStorageError("The server's disk is read-only. Nothing was stored.")
+        case "locked":
+            message = "The database is locked by another program. Nothing was stored; please try again."
+            return UnavailableError(message, code="database_busy", headers={"retry-after": "5"})
+        case "unreachable":
+            message = "The database cannot be reached at the moment. Please try again."
+            return UnavailableError(message, code="database_unavailable", headers={"retry-after": "5"})
     return None
 
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from luthier.store import Event, Job
 from luthier.store.jobs import Jobs
+from luthier.store.storage_faults import storage_fault
 from luthier.types.errors import JobError, StaleClaimError
 from luthier.types.fine_tuning import FINAL, OPEN, JobStatus
+from luthier.worker import storage_retries
 from luthier.worker.context import WorkerContext
 from luthier.worker.handlers.validate_job import validate
 from luthier.worker.lane import Claim
@@ -75,13 +77,23 @@ class JobHandler:
         except JobError as error:
             _fail(jobs, job.id, error)
         except Exception as error:
+            self._requeue_or_fail(jobs, job, step_before, error)
+
+    def _requeue_or_fail(self, jobs: Jobs, job: Job, step_before: int, error: Exception) -> None:
+        kind = storage_fault(error)
+        if kind is None:
             _log.exception("job %s met an unexpected error", job.id)
             self._retry(jobs, job, step_before, error)
+            return
+        try:
+            storage_retries.requeue(jobs, job, kind, error)
+        except JobError as failure:
+            _fail(jobs, job.id, failure)
 
     def _retry(self, jobs: Jobs, job: Job, step_before: int, error: Exception) -> None:
-        """Requeues the job after an error of the machine (a full disk, an unreadable file), which may be transient.
+        """Requeues the job after an error that may be transient, such as an unreadable file.
 
-        Fails it after MOST_ATTEMPTS attempts without a step after `step_before`.
+        Fails it after MAX_ATTEMPTS attempts without a step after `step_before`.
         """
         attempts = 1 if jobs.last_step(job.id) > step_before else job.attempts + 1
         description = f"{type(error).__name__}: {error}"

@@ -1,0 +1,34 @@
+"""Which errors are faults of disk, database or bucket that pass, as `luthier.types.storage_faults` names them."""
+
+import sqlite3
+
+from sqlalchemy.exc import OperationalError
+
+from luthier.store.bucket import UNAVAILABLE
+from luthier.types.errors import UnavailableError
+from luthier.types.storage_faults import FaultKind, StorageFaultError, disk_fault
+
+
+def storage_fault(error: BaseException) -> FaultKind | None:
+    """None for an error that a retry cannot mend, or that is of something else."""
+    match error:
+        case StorageFaultError():
+            return error.kind
+        case OSError():
+            return disk_fault(error)
+        case UnavailableError():
+            return "unreachable" if error.code == UNAVAILABLE else None
+        case OperationalError():
+            return _database_fault(error)
+    return None
+
+
+def _database_fault(error: OperationalError) -> FaultKind | None:
+    text = str(error.orig)
+    if "disk is full" in text or "No space left on device" in text:
+        return "full"
+    if "readonly database" in text:
+        return "read_only"
+    if "locked" in text or "lock timeout" in text:
+        return "locked"
+    return None if isinstance(error.orig, sqlite3.OperationalError) else "unreachable"

@@ -1,0 +1,40 @@
+"""A job that meets a full or read-only disk, or a database or bucket that takes nothing, waits and is tried again.
+
+It waits in the queue, longer each time, while other jobs run. The tries are counted by the events that report them, so
+that another worker goes on counting, and from the beginning after a step of training.
+"""
+
+import logging
+from dataclasses import replace
+
+from sqlalchemy.exc import OperationalError
+
+from luthier.store import Job
+from luthier.store.jobs import Jobs
+from luthier.types.errors import JobError
+from luthier.types.fine_tuning import JobStatus
+from luthier.types.storage_faults import FaultKind
+from luthier.worker import job_messages
+
+_log = logging.getLogger(__name__)
+_WAITS_MIN = (1, 2, 5, 10, 20, 30)
+
+
+def requeue(jobs: Jobs, job: Job, kind: FaultKind, error: Exception) -> None:
+    """The job waits in the status that it was claimed in. Raises JobError when it has waited often enough."""
+    cause = error.orig if isinstance(error, OperationalError) else error  # without the statement
+    _log.warning("job %s met a fault of the storage: %s", job.id, cause)
+    series = f"storage/{job.status}/{jobs.last_step(job.id)}/"
+    waits = jobs.count_events(job.id, series)
+    if waits == len(_WAITS_MIN):
+        raise JobError("storage_unavailable", job_messages.storage_unavailable(waits, sum(_WAITS_MIN), kind, cause))
+    event = job_messages.waits_for_storage(_WAITS_MIN[waits], waits + 1, len(_WAITS_MIN), kind, cause)
+    to: JobStatus = "validating_files" if job.status == "validating_files" else "queued"
+    jobs.transition(
+        job.id,
+        (to, "running"),
+        to,
+        replace(event, key=f"{series}{waits}"),
+        estimated_finish=None,
+        retry_after_s=60.0 * _WAITS_MIN[waits],
+    )
