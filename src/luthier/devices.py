@@ -5,7 +5,7 @@ What differs between them, kernels aside, stands here and nowhere else. torch is
 
 import resource
 import sys
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from luthier.hardware import available_memory, cpu_tier, hold_libraries_to_tier
 
@@ -135,6 +135,23 @@ class _Mps(_Cpu):
 
         recommended = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
         return min(int(recommended), available_memory())
+
+
+class GpuMemory(NamedTuple):
+    """In bytes. `held_bytes`: by this process, through PyTorch; the others are of the GPU, whoever uses it."""
+
+    total_bytes: int
+    free_bytes: int
+    held_bytes: int
+
+
+def gpu_memory() -> GpuMemory | None:
+    """Of the NVIDIA GPU that this process computes on; None without one. Imports no torch and starts no GPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    free_bytes, total_bytes = torch.cuda.mem_get_info()
+    return GpuMemory(total_bytes, free_bytes, torch.cuda.memory_reserved())
 
 
 DEVICES: dict[str, Device] = {"cpu": _Cpu(), "cuda": _Cuda(), "mps": _Mps()}  # by `torch.device.type`

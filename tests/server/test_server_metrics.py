@@ -1,12 +1,18 @@
 """`/metrics`: requests by route, jobs by status, what engines do; and who may read it."""
 
+import sys
+from types import SimpleNamespace
+
 import httpx
 import pytest
 from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 from serving import Bare
 
+from luthier.devices import gpu_memory
 from luthier.runtime import LuthierServer
+from luthier.store import Event
+from luthier.store.trainer_usage import Usage
 
 
 def _samples(url: str, key: str = "none-needed") -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -40,6 +46,37 @@ def test_jobs_are_counted_by_status(bare: Bare, bare_client: OpenAI) -> None:
     bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
     assert _value(bare.url, "luthier_jobs", status="validating_files") == before + 1
     assert _value(bare.url, "process_resident_memory_bytes") > 1e6
+
+
+def test_a_running_job_has_its_speed_and_memory(
+    bare: Bare, bare_client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bare_client.files.create(file=("x.jsonl", b'{"messages": []}\n'), purpose="fine-tune")
+    running, waiting = (
+        bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id).id for _ in range(2)
+    )
+    bare.store.jobs.transition(running, ("validating_files",), "running", Event("started"))
+    for job_id in (running, waiting):
+        bare.store.trainer_usage.write(job_id, Usage(None, 1, None))
+        bare.store.trainer_usage.write(job_id, Usage(812.5, 3 * 1024**3, None))
+    gpu = SimpleNamespace(is_initialized=lambda: True, mem_get_info=lambda: (30, 80), memory_reserved=lambda: 20)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=gpu))
+    samples = _samples(bare.url)
+    assert samples["luthier_job_tokens_per_second", frozenset({("job", running)})] == 812.5
+    assert samples["luthier_trainer_resident_memory_bytes", frozenset({("job", running)})] == 3 * 1024**3
+    assert not any(("job", waiting) in labels or name == "luthier_trainer_gpu_memory_bytes" for name, labels in samples)
+    of_gpu = [samples[f"luthier_gpu_memory_{name}", frozenset()] for name in ("bytes", "free_bytes", "held_bytes")]
+    assert of_gpu == [80, 30, 20]
+    assert samples["luthier_data_free_bytes", frozenset()] > 0
+    bare.store.jobs.cancel(running)
+    bare.store.trainer_usage.delete_ended()
+    assert not bare.store.trainer_usage.of_running()
+
+
+def test_without_a_gpu_in_use_nothing_is_said_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for torch in (None, SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: False))):
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        assert gpu_memory() is None
 
 
 def test_an_engine_reports_tokens_and_its_cache(server: LuthierServer, client: OpenAI) -> None:

@@ -42,6 +42,7 @@ def test_a_job_learns_and_leaves_its_story(tmp_path: Path, tiny_base: Path) -> N
     renderer = Renderer(tiny_base)
     tokens = sum(len(renderer.example(example).ids) for example in read_examples(folder / "train.jsonl"))
     assert events[-1]["trained_tokens"] == 6 * tokens
+    assert sum(event["tokens"] for event in events if event["type"] == "metrics") == 6 * tokens
 
 
 def test_the_whole_validation_file_is_measured_where_a_job_asks_for_it(tmp_path: Path, tiny_base: Path) -> None:

@@ -50,6 +50,9 @@ class Script:
     def peak_memory_bytes(self) -> int | None:
         return None
 
+    def resident_bytes(self) -> int | None:
+        return 5
+
     def wait(self) -> int:
         return self._code
 

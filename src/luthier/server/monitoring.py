@@ -1,17 +1,21 @@
-"""What monitoring reads beyond requests: engines and jobs, collected when it asks.
+"""What monitoring reads beyond requests: engines, jobs, trainers and memory, collected when it asks.
 
 Names and labels are documented in docs/operating.md.
 """
 
+import shutil
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from luthier import __version__
+from luthier.devices import GpuMemory, gpu_memory
 from luthier.inference.stats import EngineSnapshot, Histogram
 from luthier.server.state import AppState
+from luthier.store.trainer_usage import Usage
 from luthier.types.fine_tuning import FINAL, OPEN
 
 
@@ -36,6 +40,8 @@ class LuthierCollector(Collector):
         build.add_metric([__version__], 1)
         yield build
         yield from self._jobs()
+        yield from self._trainers()
+        yield from _memory(self._state.settings.data)
         yield from _engines(self._state.engines.snapshots())
 
     def _jobs(self) -> Iterable[Metric]:
@@ -54,6 +60,36 @@ class LuthierCollector(Collector):
         stale = CounterMetricFamily("luthier_stale_writes", "Refused writes of workers that another one had succeeded.")
         stale.add_metric([], self._state.store.count_stale_writes())
         yield stale
+
+    def _trainers(self) -> Iterable[Metric]:
+        usages = self._state.store.trainer_usage.of_running()
+        for name, (text, read) in _TRAINERS.items():
+            gauge = GaugeMetricFamily(f"luthier_{name}", text, labels=["job"])
+            for job_id, usage in usages.items():
+                if (value := read(usage)) is not None:
+                    gauge.add_metric([job_id], value)
+            yield gauge
+
+
+_TRAINERS: dict[str, tuple[str, Callable[[Usage], float | None]]] = {
+    "job_tokens_per_second": ("Tokens that a running job trains a second.", lambda of: of.tokens_per_second),
+    "trainer_resident_memory_bytes": ("Memory of a trainer's processes.", lambda of: of.resident_bytes),
+    "trainer_gpu_memory_bytes": ("Memory that a trainer holds of its GPU.", lambda of: of.gpu_bytes),
+}
+_GPU: dict[str, tuple[str, Callable[[GpuMemory], int]]] = {
+    "gpu_memory_bytes": ("Memory of the GPU that this process computes on.", lambda of: of.total_bytes),
+    "gpu_memory_free_bytes": ("Memory of that GPU that nobody uses.", lambda of: of.free_bytes),
+    "gpu_memory_held_bytes": ("Memory of that GPU that this process holds.", lambda of: of.held_bytes),
+}
+
+
+def _memory(data: Path) -> Iterable[Metric]:
+    """Of the disk with the data folder, and of the GPU, if this process computes on one."""
+    free = shutil.disk_usage(data).free
+    yield GaugeMetricFamily("luthier_data_free_bytes", "Free space of the data folder's disk.", value=free)
+    gpu = gpu_memory()
+    for name, (text, read) in _GPU.items():
+        yield GaugeMetricFamily(f"luthier_{name}", text, value=read(gpu) if gpu else None)
 
 
 _Read = Callable[[EngineSnapshot], int | None]

@@ -173,6 +173,7 @@ class Store(CommonParts):
         self.outbox.delete_old()
         forget_deleted(self._database)
         self.job_states.delete_finished()
+        self.trainer_usage.delete_ended()
         if self._copies:
             self._delete_orphans()
             self._copies.evict(FILES, UPLOADS, MODELS)

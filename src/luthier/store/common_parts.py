@@ -10,6 +10,7 @@ from luthier.store.job_queue import JobQueue
 from luthier.store.outbox import Outbox
 from luthier.store.permissions import Permissions
 from luthier.store.rate_limits import RateLimits
+from luthier.store.trainer_usage import TrainerUsage
 
 
 class CommonParts:
@@ -28,6 +29,11 @@ class CommonParts:
     def job_queue(self) -> JobQueue:
         """Of all projects."""
         return JobQueue(self._database)
+
+    @property
+    def trainer_usage(self) -> TrainerUsage:
+        """Of all projects' jobs."""
+        return TrainerUsage(self._database)
 
     @property
     def permissions(self) -> Permissions:

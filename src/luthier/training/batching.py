@@ -20,6 +20,10 @@ class TrainingExample:
     sequences: tuple[TokenSequence, ...]
     reference_logprobs: tuple[float, ...] = ()
 
+    @property
+    def tokens(self) -> int:
+        return sum(len(sequence.ids) for sequence in self.sequences)
+
 
 @lru_cache(maxsize=1)
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:

@@ -169,12 +169,18 @@ class BestEpoch(_Message):
 
 
 class Metrics(_Message):
-    """Of one optimizer step. Unchanged since version 1."""
+    """Of one optimizer step. Version 1 had neither `tokens` nor `gpu_bytes`.
+
+    `tokens`: that this run trained for the step; 0 where an earlier run trained it, and this one validated.
+    `gpu_bytes`: that the first process holds of its GPU; None without one.
+    """
 
     type: Literal["metrics"] = "metrics"
     step: int
     total_steps: int
     metrics: dict[str, int | float]
+    tokens: int = 0
+    gpu_bytes: int | None = None
 
 
 class Checkpoint(_Message):
@@ -218,12 +224,6 @@ class NodeLost(_Message):
     reason: str
 
 
-class Failed(_Message):
-    """The fields of a `JobError`; the message comes from the error, whichever room or library raised it."""
-
-    type: Literal["failed"] = "failed"
-    code: str
-    message: str
 class DiskFault(_Message):
     """The disk took nothing; the same command may succeed later. `message`: the system's own."""
 
@@ -232,6 +232,12 @@ class DiskFault(_Message):
     message: str
 
 
+class Failed(_Message):
+    """The fields of a `JobError`; the message comes from the error, whichever room or library raised it."""
+
+    type: Literal["failed"] = "failed"
+    code: str
+    message: str
     param: str | None
 
 
@@ -257,13 +263,13 @@ Event = (
     | WaitingForNode
     | NodeFound
     | NodeLost
+    | DiskFault
     | Failed
 )
 Emit = Callable[[Event], None]
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
-    | DiskFault
 
 def parse_event(fields: Mapping[str, Any]) -> Event:
     """Raises ValueError for what is no event of this version."""

@@ -7,6 +7,7 @@ from threading import Event
 
 import torch
 
+from luthier.devices import gpu_memory
 from luthier.hardware import release_memory
 from luthier.training.batching import TrainingExample
 from luthier.training.checkpointing import Checkpoints
@@ -114,14 +115,18 @@ class Trainer:
         gc.freeze()  # collections skip everything that is loaded by now
         while self._progress.step < self._plan.total_steps and not self._progress.stopped_early:
             step = self._progress.step + 1
-            metrics = self._optimizer_step(step, self._data.batch(step, self._plan))
+            batch = self._data.batch(step, self._plan)
+            metrics = self._optimizer_step(step, batch)
             self._trim_memory()
             self._progress.step = step
-            self._after_step(metrics)
+            self._after_step(metrics, sum(example.tokens for example in batch))
         self._emit(Finished(trained_tokens=self._data.tokens_until(self._progress.step, self._plan)))
 
-    def _after_step(self, metrics: dict[str, float]) -> None:
-        """Validation that is interrupted is repeated by the next run, before it takes another step."""
+    def _after_step(self, metrics: dict[str, float], tokens: int = 0) -> None:
+        """Validation that is interrupted is repeated by the next run, before it takes another step.
+
+        `tokens`: that this run trained for the step.
+        """
         step, total = self._progress.step, self._plan.total_steps
         try:
             metrics = metrics | self._validation.after_step(step)
@@ -130,7 +135,9 @@ class Trainer:
             self._save()
             raise
         self._progress.pending_metrics = None
-        self._emit(Metrics(step=step, total_steps=total, metrics=metrics))
+        gpu = gpu_memory()
+        gpu_bytes = gpu.held_bytes if gpu else None
+        self._emit(Metrics(step=step, total_steps=total, metrics=metrics, tokens=tokens, gpu_bytes=gpu_bytes))
         has_checkpoint = self._checkpoints.after_step(self._progress, metrics)
         stop = self._ranks.any(self._stop.is_set())
         if stop or has_checkpoint or self._resume_state.is_due():

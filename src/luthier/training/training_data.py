@@ -50,7 +50,7 @@ class TrainingData:
         """Of all batches up to `step`, counted from 1."""
         epochs, steps = divmod(step, plan.steps_per_epoch)
         batches = (self.batch(number, plan) for number in range(step - steps + 1, step + 1))
-        part = sum(len(sequence.ids) for batch in batches for example in batch for sequence in example.sequences)
+        part = sum(example.tokens for batch in batches for example in batch)
         return sum(self.tokens(epoch) for epoch in range(epochs)) + part
 
     def batch(self, step: int, plan: ResolvedHyperparameters) -> list[TrainingExample]:

@@ -38,6 +38,10 @@ class TrainerProcess(Protocol):
         """
         ...
 
+    def resident_bytes(self) -> int | None:
+        """Of all its processes now; None where the system does not tell."""
+        ...
+
     def wait(self) -> int:
         """Blocks until the trainer has exited; its exit code, negative for a signal."""
         ...
@@ -72,12 +76,11 @@ class LocalTrainerProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def peak_memory_bytes(self) -> int | None:
-        try:
-            status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
-        except OSError:
-            return None
-        match = re.search(r"VmHWM:\s+(\d+) kB", status)
-        return int(match[1]) * 1024 if match else None
+        return _memory_bytes(self._process.pid, "VmHWM")
+
+    def resident_bytes(self) -> int | None:
+        sizes = [_memory_bytes(pid, "VmRSS") for pid in _with_children(self._process.pid)]
+        return sum(size or 0 for size in sizes) if any(sizes) else None
 
     def wait(self) -> int:
         code = self._process.wait()
@@ -85,6 +88,28 @@ class LocalTrainerProcess:
             if pipe:
                 pipe.close()
         return code
+
+
+def _memory_bytes(pid: int, field: str) -> int | None:
+    """A field of Linux's status of a process; None elsewhere, and for one that has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    match = re.search(rf"{field}:\s+(\d+) kB", status)
+    return int(match[1]) * 1024 if match else None
+
+
+def _with_children(pid: int) -> Iterator[int]:
+    """The process and those that it started, at any depth."""
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = path.read_text(encoding="ascii").split()
+        except OSError:  # the thread has ended
+            continue
+        for child in children:
+            yield from _with_children(int(child))
 
 
 def earlier_events(folder: Path) -> Iterator[dict[str, Any]]:

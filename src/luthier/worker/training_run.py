@@ -25,6 +25,7 @@ from luthier.worker.trackers.live import LiveTrackers
 from luthier.worker.trainer_events import TrainerEvents
 from luthier.worker.trainer_hardware import TrainerHardware
 from luthier.worker.trainer_process import LocalTrainerProcess, TrainerProcess
+from luthier.worker.usage_reports import UsageReports
 
 _log = logging.getLogger(__name__)
 _KEPT_FILES = ("job.json", "trainer.log", "trainer.lock")
@@ -99,12 +100,14 @@ class TrainingRun:
         try:
             lease = Lease(self._store.jobs.queue, self._job.id, self._job.owner, ("running",), on_lease_lost)
             uploads = StateUploads(self._job, self._store, self._folder)
+            usage = UsageReports(self._job, self._store, trainer)
             with lease, uploads, LiveTrackers(self._job, self._store, self._context.settings) as trackers:
                 for fields in trainer.events():
                     event = protocol.parse_event(fields)
                     self._events.record(event)
                     if isinstance(event, protocol.Metrics):
                         trackers.log({"step": event.step, **event.metrics})
+                        usage.add(event)
                         self._peak_memory_bytes = trainer.peak_memory_bytes() or self._peak_memory_bytes
                 return trainer.wait()
         finally:

@@ -55,6 +55,9 @@ class RayTrainerProcess(LocalTrainerProcess):
     def peak_memory_bytes(self) -> int | None:
         return None
 
+    def resident_bytes(self) -> int | None:
+        return None
+
     def wait(self) -> int:
         code = super().wait()
         return code if self._code is None else self._code
