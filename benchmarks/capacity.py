@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from luthier.inference.engines.vllm.routing import ReplicaLoad, choose
+from luthier.types.shared_buckets import ALLOWANCE_S
 
 
 class Replica:
@@ -184,7 +185,7 @@ def store_load(options: argparse.Namespace) -> dict[str, float]:
         "polls of running jobs": running * options.polls_per_s,
         "workers looking for work": options.workers[-1] * options.claims_per_worker_s,
         "stored completions": options.requests * options.stored_share,
-        "rate limits over all servers": options.requests * options.limited_share,
+        "rate limits over all servers": min(options.requests, options.keys * options.api_servers / ALLOWANCE_S),
     }
 
 
@@ -258,7 +259,7 @@ def _arguments() -> argparse.Namespace:
         help="of a worker (worker/lane.py)",
     )
     number("--stored-share", type=float, default=0.01, help="of the requests")
-    number("--limited-share", type=float, default=1, help="of the requests: those of keys with limits")
+    number("--keys", type=int, default=1_000, help="API keys with limits that are busy at a time")
     number("--seed", type=int, default=1)
     number("--json", type=Path, metavar="FILE")
     return parser.parse_args()

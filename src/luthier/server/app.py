@@ -51,6 +51,7 @@ from luthier.server.routes.responses import router as responses
 from luthier.server.state import AppState
 from luthier.settings import Settings
 from luthier.store import Store
+from luthier.store.rate_allowances import RateAllowances
 
 _RESOURCES = (
     files,
@@ -116,7 +117,8 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue, local_key
 
 def _add_middleware(app: FastAPI, settings: Settings, store: Store, keys: KeyRing) -> None:
     """The last one added is the outermost."""
-    app.add_middleware(RateLimit, settings=settings, keys=keys, shared=store.rate_limits if store.is_shared else None)
+    shared = RateAllowances(store.rate_limits) if store.is_shared else None
+    app.add_middleware(RateLimit, settings=settings, keys=keys, shared=shared)
     app.add_middleware(Audit, store=store)
     app.add_middleware(Idempotency, store=store)
     app.add_middleware(AccessControl, settings=settings, keys=keys)

@@ -12,8 +12,10 @@ class TokenBucket:
     remaining: float
     updated_s: float
 
-    def refill(self, now_s: float) -> None:
-        self.remaining = min(self.limit, self.remaining + max(0.0, now_s - self.updated_s) * self.limit / 60)
+    def refill(self, now_s: float, elsewhere: float = 0.0) -> None:
+        """`elsewhere`: of the limit, what may be spent without this bucket, and finds no room in it meanwhile."""
+        capacity = max(0.0, self.limit - elsewhere)
+        self.remaining = min(capacity, self.remaining + max(0.0, now_s - self.updated_s) * self.limit / 60)
         self.updated_s = now_s
 
     def wait_s(self, amount: float) -> float:

@@ -2,7 +2,7 @@
 
 Tokens are counted before generation by OpenAI's rule: the larger of the requested maximum of completion tokens and a
 quarter of the characters sent. Counts live in this process and are lost when it ends; where servers share a database,
-they are counted there over all of them.
+they are counted there over all of them (`luthier.store.rate_allowances`).
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from luthier.server.http.buffered_body import buffer_body
 from luthier.server.http.json_body import parse_json_body
 from luthier.server.http.key_ring import KeyRing
 from luthier.settings import Settings
-from luthier.store.rate_limits import RateLimits
+from luthier.store.rate_allowances import RateAllowances
 from luthier.types.errors import APIError, RateLimitError
 from luthier.types.projects import Caller
 from luthier.types.token_bucket import TokenBucket, spend
@@ -42,7 +42,7 @@ class RateLimit:
         settings: Settings,
         keys: KeyRing,
         clock: Callable[[], float] = time.monotonic,
-        shared: RateLimits | None = None,
+        shared: RateAllowances | None = None,
     ) -> None:
         """`shared`: counts over all servers; None: in this process."""
         self._shared = shared
