@@ -1,10 +1,14 @@
-"""`python -m fuzz`, from the folder of the tests: inputs made from the corpus, for each target in a process of its own.
+"""`python -m fuzz`, from the folder of the tests: inputs made from the corpus, for each target in a process of its own,
+as many at a time as there are cores.
 
-An input fails if it raises anything, or takes more than 2 seconds of CPU time; it is then saved, once for each place.
-Prints inputs per second, the slowest input and the growth of memory; exit code 1 if anything failed.
+An input fails if it raises anything, takes more than 2 seconds of CPU time, or ends its process; it is then saved, once
+for each place. Prints inputs per second, the slowest input and the growth of memory; exit code 1 if anything failed.
 """
 
 import argparse
+import faulthandler
+import gc
+import mmap
 import os
 import re
 import signal
@@ -14,10 +18,13 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
+
+from fuzz.mutation import MAX_BYTES, Mutator
 
 if TYPE_CHECKING:
     from fuzz.targets import Target
@@ -26,6 +33,9 @@ CORPUS = Path(__file__).with_name("corpus")
 _MEMORY = Path("/dev/shm")
 _MAX_CPU_S = 2.0
 _MAX_GROWTH_MB = 64
+_CURRENT, _LENGTH_BYTES = "current-input", 4
+_WATCHED = 500  # inputs between two looks at whether there is progress
+FAILED = 1  # exit code: an input failed
 _WARM_UP = 0.3  # share of the inputs after which memory is expected to stay
 # A million in all, more where an input costs less.
 INPUTS = {
@@ -61,29 +71,53 @@ def cpu_limit() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def fuzz(target: str, inputs: int, seed: int, faults: Path) -> int:
-    """The number of places that failed."""
-    from fuzz.mutation import Mutator
+class CurrentInput:
+    """The input that runs, in a file that outlives its process."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_bytes(bytes(_LENGTH_BYTES + MAX_BYTES))
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), 0)
+
+    def set(self, data: bytes) -> None:
+        self._memory[:_LENGTH_BYTES] = len(data).to_bytes(_LENGTH_BYTES, "little")
+        self._memory[_LENGTH_BYTES : _LENGTH_BYTES + len(data)] = data
+
+    @staticmethod
+    def read(path: Path) -> bytes:
+        content = path.read_bytes()
+        return content[_LENGTH_BYTES:][: int.from_bytes(content[:_LENGTH_BYTES], "little")]
+
+
+def fuzz(target: str, inputs: int, seed: int, faults: Path, folder: Path) -> int:
+    """The number of places that failed. `folder`: empty, for the target and for the input that runs."""
 
     def stop(_: int, __: FrameType | None) -> NoReturn:
         raise Hang
 
     signal.signal(signal.SIGPROF, stop)
     run, mutator = run_of(target), Mutator(corpus(target), seed)
+    current, scratch = CurrentInput(folder / _CURRENT), folder / "scratch"
+    scratch.mkdir()
     places: set[str] = set()
     start, slowest, warm_mb = time.monotonic(), 0.0, 0.0
-    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as scratch:
-        for number in range(inputs):
-            data = mutator.next()
-            if number == int(_WARM_UP * inputs):
-                warm_mb = _resident_mb()
-            before = time.process_time()
-            try:
-                with cpu_limit():
-                    run(data, Path(scratch))
-            except (Exception, Hang) as error:
-                _save(error, data, places, faults / target)
-            slowest = max(slowest, time.process_time() - before)
+    for number in range(inputs):
+        if number % _WATCHED == 0:  # code in C hears no signal while it loops
+            faulthandler.dump_traceback_later(_WATCHED * _MAX_CPU_S, exit=True)
+        if number == _WATCHED:  # what is loaded by now stays
+            gc.collect()
+            gc.freeze()
+        data = mutator.next()
+        current.set(data)
+        if number == int(_WARM_UP * inputs):
+            warm_mb = _resident_mb()
+        before = time.process_time()
+        try:
+            with cpu_limit():
+                run(data, scratch)
+        except (Exception, Hang) as error:
+            _save(error, data, places, faults / target)
+        slowest = max(slowest, time.process_time() - before)
     seconds, growth = time.monotonic() - start, _resident_mb() - warm_mb
     print(
         f"{target:12} {inputs:8} inputs {inputs / seconds:7.0f} /s  slowest {slowest:5.2f} s  "
@@ -111,19 +145,36 @@ def _resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def _fuzz_in_a_process(target: str, options: argparse.Namespace) -> bool:
+    """Whether something failed."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as name:
+        arguments = ["--inputs", str(options.inputs), "--seed", str(options.seed), "--faults", str(options.faults)]
+        command = [sys.executable, "-m", "fuzz", target, *arguments, "--folder", name]
+        code = subprocess.run(command, check=False).returncode
+        current = Path(name, _CURRENT)
+        if code not in (0, FAILED) and current.exists():
+            path = options.faults / target / f"ended-with-{code}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(CurrentInput.read(current))
+            print(f"{path}: the process ended with {code}", flush=True)
+    return code != 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", choices=[*INPUTS, []], help="all by default")
     parser.add_argument("--inputs", type=float, default=1, help="factor of the number of inputs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=Path, default=Path("fuzz-faults"), help="a folder for inputs that fail")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="targets at a time")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # of a process for one target
     options = parser.parse_args()
-    if len(options.targets) == 1:
+    if options.folder:
         (target,) = options.targets
-        return int(fuzz(target, int(INPUTS[target] * options.inputs), options.seed, options.faults) > 0)
-    arguments = ["--inputs", str(options.inputs), "--seed", str(options.seed), "--faults", str(options.faults)]
-    commands = [[sys.executable, "-m", "fuzz", target, *arguments] for target in options.targets or INPUTS]
-    return int(any([subprocess.run(command, check=False).returncode for command in commands]))
+        places = fuzz(target, int(INPUTS[target] * options.inputs), options.seed, options.faults, options.folder)
+        return FAILED if places else 0
+    with ThreadPoolExecutor(options.processes) as pool:
+        return int(any(list(pool.map(lambda target: _fuzz_in_a_process(target, options), options.targets or INPUTS))))
 
 
 if __name__ == "__main__":

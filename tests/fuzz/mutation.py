@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-_MAX_BYTES = 200_000
+MAX_BYTES = 200_000
 _MAX_DEPTH = 130  # past every limit on depth
 _TEXTS = (
     "", " ", "\x00", "\ufeff", "\ud800", "\udfff\ud800", "\u2028", "\ue000", "é\u0301", "你好", "🙂‍🙂", "NaN", "1e999",
@@ -48,7 +48,7 @@ class Mutator:
         text = self._random.choice(self._corpus)
         for _ in range(self._random.choice((1, 1, 2, 3, 6))):
             text = self._document(text) if self._random.random() < 0.75 else self._bytes(text)
-        return text[:_MAX_BYTES]
+        return text[:MAX_BYTES]
 
     # -- JSON -----------------------------------------------------------------------------------------------------
 

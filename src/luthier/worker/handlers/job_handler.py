@@ -4,11 +4,14 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
+from sqlalchemy.exc import OperationalError
+
 from luthier.store import Event, Job
 from luthier.store.jobs import Jobs
 from luthier.store.storage_faults import storage_fault
 from luthier.types.errors import JobError, StaleClaimError
 from luthier.types.fine_tuning import FINAL, OPEN, JobStatus
+from luthier.types.storage_faults import FaultKind
 from luthier.worker import storage_retries
 from luthier.worker.context import WorkerContext
 from luthier.worker.handlers.validate_job import validate
@@ -19,6 +22,7 @@ from luthier.worker.training_run import MAX_ATTEMPTS, TrainingRun, delete_work_f
 
 _log = logging.getLogger(__name__)
 _BACKOFF_S = 2.0  # times the number of attempts
+_UNWRITTEN_S = 5.0  # between two tries to record what has become of a job
 
 RunJob = Callable[[Job, WorkerContext], None]
 
@@ -85,10 +89,14 @@ class JobHandler:
             _log.exception("job %s met an unexpected error", job.id)
             self._retry(jobs, job, step_before, error)
             return
-        try:
-            storage_retries.requeue(jobs, job, kind, error)
-        except JobError as failure:
-            _fail(jobs, job.id, failure)
+        while True:
+            try:
+                _wait_for_storage(jobs, job, kind, error)
+                return
+            except OperationalError as unwritten:  # the database lies on the same disk, say
+                _log.warning("job %s cannot be requeued; it is tried again: %s", job.id, unwritten.orig)
+            if self._context.stop.wait(_UNWRITTEN_S):
+                return
 
     def _retry(self, jobs: Jobs, job: Job, step_before: int, error: Exception) -> None:
         """Requeues the job after an error that may be transient, such as an unreadable file.
@@ -104,6 +112,13 @@ class JobHandler:
         event = Event(f"The server encountered an error and will retry: {description}", level="warn")
         to: JobStatus = "validating_files" if job.status == "validating_files" else "queued"
         jobs.transition(job.id, (to, "running"), to, event, attempts=attempts, estimated_finish=None)
+
+
+def _wait_for_storage(jobs: Jobs, job: Job, kind: FaultKind, error: Exception) -> None:
+    try:
+        storage_retries.requeue(jobs, job, kind, error)
+    except JobError as failure:
+        _fail(jobs, job.id, failure)
 
 
 def _fail(jobs: Jobs, job_id: str, error: JobError) -> None:
