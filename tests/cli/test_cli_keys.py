@@ -27,7 +27,7 @@ def _sent(api: FakeAPI) -> list[str]:
     def answer(method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         lines.append(f"{method} {'/'.join(rest)} {json.dumps(body)}")
         listed = {"data": [ENTRY if rest == ["audit"] else KEY]}
-        return listed if method == "GET" else KEY | {"value": "sk-x", "closes_server": True, "opens_server": True}
+        return listed if method == "GET" else KEY | {"value": "sk-x", "is_first": True, "is_last": True}
 
     api.luthier_route = answer  # type: ignore[method-assign]
     return lines

@@ -191,18 +191,18 @@ def test_without_configured_keys_the_first_managed_one_closes_the_server(
 
     def revoke(key: dict[str, Any], secret: str) -> bool:
         client = running.client(api_key=secret)
-        opens: bool = client.delete(f"/luthier/keys/{key['id']}", cast_to=httpx.Response).json()["opens_server"]
-        return opens
+        is_last: bool = client.delete(f"/luthier/keys/{key['id']}", cast_to=httpx.Response).json()["is_last"]
+        return is_last
 
     admin = {"name": "admin", "role": "admin"}
     with bare_server(tmp_path / "data", tiny_base) as running:
         assert running.client().files.list().data == []
         first = create()
-        assert first["closes_server"]
+        assert first["is_first"]
         with pytest.raises(openai.AuthenticationError):
             running.client().files.list()
         second = create(api_key=first["value"])
-        assert not second["closes_server"]
+        assert not second["is_first"]
         assert not revoke(first, second["value"])
         with pytest.raises(openai.AuthenticationError):
             running.client().files.list()

@@ -91,15 +91,15 @@ def create(
     body = {"name": name, "project": project, "role": role, "expires_in_s": expires, **limits}
     created = call(options, "post", "/luthier/keys", body)
     _print_secret(options, created)
-    if created["closes_server"]:
+    if created["is_first"]:
         note(
             say(
-                "This is the server's first key. From now on it answers requests with a key only: clients that send "
-                "none get status 401. Give each a key (luthier keys create NAME); to open the server again, revoke "
-                "every key. Commands on the server's own machine need none.",
-                "这是该服务器的第一个密钥。从现在起只应答带密钥的请求：不带密钥的客户端会收到状态 401。"
-                "请为每个客户端创建密钥（luthier keys create 名称）；要重新开放服务器，请吊销所有密钥。"
-                "在服务器本机运行的命令不需要密钥。",
+                "This is the first key that the server manages. If it was started without keys, it answers requests "
+                "with a key only from now on: clients that send none get status 401. Give each a key (luthier keys "
+                "create NAME); to open the server again, revoke every key. Commands on its own machine need none.",
+                "这是服务器管理的第一个密钥。如果服务器启动时没有设置密钥，从现在起它只应答带密钥的请求："
+                "不带密钥的客户端会收到状态 401。请为每个客户端创建密钥（luthier keys create 名称）；"
+                "要重新开放服务器，请吊销所有密钥。在服务器本机运行的命令不需要密钥。",
             ),
             "yellow",
         )
@@ -176,12 +176,14 @@ def revoke(options: Options, key_id: str) -> None:
         print_json(revoked)
     else:
         note(say(f"Revoked {revoked['name']} ({key_id}).", f"已吊销 {revoked['name']}（{key_id}）。"))
-    if revoked["opens_server"]:
+    if revoked["is_last"]:
         note(
             say(
-                "It was the last key: every program on the server's machine may now use it without a key, as an "
-                "admin. To close it, create a key: luthier keys create NAME",
-                "这是最后一个密钥：服务器本机上的任何程序现在都可以不带密钥、以管理员身份使用它。"
+                "It was the last key that the server manages. If it was started without keys and only its own machine "
+                "reaches it, every program there may use it without a key from now on, as an admin. To close it, "
+                "create a key: luthier keys create NAME",
+                "这是服务器管理的最后一个密钥。如果服务器启动时没有设置密钥，并且只有本机能访问，"
+                "从现在起本机上的任何程序都可以不带密钥、以管理员身份使用它。"
                 "要关闭，请创建密钥：luthier keys create 名称",
             ),
             "yellow",

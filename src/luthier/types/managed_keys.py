@@ -53,15 +53,17 @@ class ManagedKeyWithSecret(ManagedKey):
 
 
 class CreatedKey(ManagedKeyWithSecret):
-    """`closes_server`: requests without a key, which were answered until now, get status 401 from this key on."""
+    """`is_first`: of those that the server manages; one whose settings name no key answers nobody without one now."""
 
-    closes_server: bool
+    is_first: bool
 
 
 class RevokedKey(ManagedKey):
-    """`opens_server`: it was the last key of a server that only its own machine reaches; no request needs one now."""
+    """`is_last`: of those that the server manages; one whose settings name no key, and that only its own machine
+    reaches, answers everybody there now.
+    """
 
-    opens_server: bool
+    is_last: bool
 
 
 class AuditLogEntry(Response):

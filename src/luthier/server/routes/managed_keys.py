@@ -29,13 +29,13 @@ router = APIRouter(prefix="/v1/luthier", tags=["luthier"], route_class=StrictRou
 @router.post("/keys")
 def create(body: CreateKeyRequest, request: Request, state: StateDep, caller: AdminDep) -> CreatedKey:
     """An admin of a project makes keys for that project only."""
-    ring = _ring(request)
-    was_open = not ring.is_required()
+    keys, ring = state.app.store.api_keys, _ring(request)
+    was_open, is_first = not ring.is_required(), not keys.has_any()
     project = body.project or caller.project
     if caller.project and project != caller.project:
         message = f"A key of the project {caller.project} makes keys for that project only."
         raise BadRequestError(message, param="project", code="invalid_value")
-    key, secret = state.app.store.api_keys.create(
+    key, secret = keys.create(
         body.name,
         project=project,
         role=body.role,
@@ -52,7 +52,7 @@ def create(body: CreateKeyRequest, request: Request, state: StateDep, caller: Ad
             "(luthier keys create), or revoke every key to open the server again",
             key.id,
         )
-    return CreatedKey(**_fields(key), value=secret, closes_server=was_open)
+    return CreatedKey(**_fields(key), value=secret, is_first=is_first)
 
 
 @router.get("/keys")
@@ -78,14 +78,13 @@ def revoke(key_id: str, request: Request, state: StateDep, caller: AdminDep) -> 
     was_open = not ring.is_required()
     key = keys.revoke(keys.retrieve(key_id, project=caller.project).id)
     ring.forget()
-    opens_server = not was_open and not ring.is_required()
-    if opens_server:
+    if not was_open and not ring.is_required():
         _log.warning(
             "%s was the last key of this server: every program of this machine may use it without a key from now on, "
             "as an admin. Create a key to close it (luthier keys create)",
             key.id,
         )
-    return RevokedKey(**_fields(key), opens_server=opens_server)
+    return RevokedKey(**_fields(key), is_last=not keys.has_any())
 
 
 @router.get("/audit")
