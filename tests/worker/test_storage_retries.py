@@ -17,7 +17,7 @@ from luthier.event_texts import chinese_event
 from luthier.store import Event, Job, Store
 from luthier.store.storage_faults import storage_fault
 from luthier.training import protocol
-from luthier.training.__main__ import MACHINE_FAULT, EventWriter, _report
+from luthier.training.__main__ import EventWriter, _report
 from luthier.training.durable_files import write_safetensors
 from luthier.types.errors import LuthierError, UnavailableError
 from luthier.types.storage_faults import STORAGE_FAULTS, FaultKind, StorageFaultError, disk_fault
@@ -118,9 +118,7 @@ def test_a_job_waits_longer_each_time_and_then_fails(store: Store, clock: Clock,
     for number, minutes in enumerate(MINUTES, 1):
         assert run_next(handler)
         assert store.jobs.get(job_id).status == "queued"
-        waits = (
-            f"The job waits for {minutes} minute{'s' * (minutes > 1)} before it is retried (wait {number} of 6): "
-        )
+        waits = f"The job waits for {minutes} minute{'s' * (minutes > 1)} before it is retried (wait {number} of 6): "
         assert messages(store, job_id)[-1].startswith(waits)
         clock.now_s += 60 * minutes - 1
         assert not run_next(handler)
@@ -187,7 +185,7 @@ class FullDisk(io.StringIO):
 def test_a_trainer_reports_a_full_disk_although_it_cannot_write_its_events() -> None:
     emit = EventWriter.__new__(EventWriter)
     emit._file, emit._stdout = FullDisk(), io.StringIO()
-    assert _report(FULL, emit) == MACHINE_FAULT
+    assert _report(FULL, emit) == protocol.MACHINE_FAULT
     reported = protocol.parse_event(json.loads(emit._stdout.getvalue()))
     assert reported == protocol.DiskFault(kind="full", message=str(FULL))
 
