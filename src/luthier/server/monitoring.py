@@ -3,9 +3,7 @@
 Names and labels are documented in docs/operating.md.
 """
 
-import shutil
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -41,7 +39,9 @@ class LuthierCollector(Collector):
         yield build
         yield from self._jobs()
         yield from self._trainers()
-        yield from _memory(self._state.settings.data)
+        free = self._state.store.free_bytes()
+        yield GaugeMetricFamily("luthier_data_free_bytes", "Free space of the data folder's disk.", value=free)
+        yield from _gpu_memory()
         yield from _engines(self._state.engines.snapshots())
 
     def _jobs(self) -> Iterable[Metric]:
@@ -83,10 +83,8 @@ _GPU: dict[str, tuple[str, Callable[[GpuMemory], int]]] = {
 }
 
 
-def _memory(data: Path) -> Iterable[Metric]:
-    """Of the disk with the data folder, and of the GPU, if this process computes on one."""
-    free = shutil.disk_usage(data).free
-    yield GaugeMetricFamily("luthier_data_free_bytes", "Free space of the data folder's disk.", value=free)
+def _gpu_memory() -> Iterable[Metric]:
+    """Without values where this process computes on no GPU."""
     gpu = gpu_memory()
     for name, (text, read) in _GPU.items():
         yield GaugeMetricFamily(f"luthier_{name}", text, value=read(gpu) if gpu else None)

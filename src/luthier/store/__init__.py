@@ -158,6 +158,10 @@ class Store(CommonParts):
         """What a check of the whole database finds."""
         return self._database.integrity_errors()
 
+    def free_bytes(self) -> int:
+        """Of the disk that holds the data folder."""
+        return shutil.disk_usage(self._folder).free
+
     def count_stale_writes(self) -> int:
         """Writes of workers that another one had succeeded; they were refused."""
         return self.jobs.queue.count_stale_writes() + self.batches.queue.count_stale_writes()
