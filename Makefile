@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+TRACKERS := alembic mlflow-skinny swanlab tensorboard trackio wandb
 
-.PHONY: help quickstart test test-fast test-clients test-s3 s3-server test-cluster test-browser test-postgres test-wheel test-container wheel check audit docs setup base clients clean
+.PHONY: help quickstart test test-fast test-clients test-s3 s3-server test-cluster test-browser test-postgres test-trackers test-wheel test-container wheel check audit docs setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
@@ -14,6 +15,7 @@ help:
 	@echo "make test-browser set up, then use the dashboard in Chromium"
 	@echo "make test-postgres set up, then run the store's tests on PostgreSQL, and two servers on one database"
 	@echo "make test-cluster set up, then kill parts of a cluster with Ray, PostgreSQL and S3 (root, 15 minutes)"
+	@echo "make test-trackers set up, then write runs with each experiment tracker and read them back"
 	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
 	@echo "make crashtest    set up, then kill a server 260 times under load and look for what is lost (20 minutes)"
 	@echo "make fuzz         set up, then try a million mutated inputs on parsers and routes (an hour)"
@@ -68,6 +70,11 @@ $(RAY)/.installed: constraints.txt
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
 		> "$$($(RAY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/luthier.pth"
 	@touch $@
+
+# The packages of the trackers go into a folder of their own: they bring what nobody else needs, and other versions.
+test-trackers: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target build/trackers -c constraints.txt $(TRACKERS)
+	PYTHONPATH=$(CURDIR)/build/trackers $(BIN)/python -m pytest -m trackers tests/worker/test_tracker_packages.py
 
 # The image of deploy/Dockerfile; as root, minutes, and 8 GB of disk.
 test-container: setup

@@ -29,6 +29,7 @@ RINGS = {
     "browser": "Chromium (`make test-browser`)",
     "container": "buildah (`make test-container`)",
     "postgres": "PostgreSQL (`make test-postgres`)",
+    "trackers": "packages of experiment trackers (`make test-trackers`)",
 }
 _LIGHT = ("fast", "services")
 # Folders and files, relative to tests/, that are light unless one of their imports or fixtures needs torch.
@@ -56,10 +57,12 @@ _TORCH_IMPORTS = re.compile(
     r"^(?:from|import) (?:torch|transformers|tiny|through_api|families|serving|training|export)\b", re.M
 )
 _RING_OF_MARK = {
-    **{mark: mark for mark in ("browser", "clients", "container", "postgres", "torch", "services")},
+    **{mark: mark for mark in ("browser", "clients", "container", "postgres", "trackers", "torch", "services")},
     "slow": "base",
 }
-_FILE_MARK = re.compile(r"^pytestmark = pytest\.mark\.(services|slow|clients|browser|container|postgres)\b", re.M)
+_FILE_MARK = re.compile(
+    r"^pytestmark = pytest\.mark\.(services|slow|clients|browser|container|postgres|trackers)\b", re.M
+)
 # Audit events of what a fast test must not do.
 _SERVICE_EVENTS = frozenset(
     ("os.fork", "os.posix_spawn", "socket.bind", "socket.connect", "socket.getaddrinfo", "subprocess.Popen")
