@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from luthier.cli import model_abilities
-from luthier.cli.model_abilities import abilities, ability_text
+from luthier.catalogue.abilities import abilities, ability_rows, ability_text, calls_text
 from luthier.data.examples.example import Example
 from luthier.data.rendering.call_form import parse_answer
 from luthier.data.rendering.chat_template import Template
@@ -164,7 +163,7 @@ def test_a_vocabulary_of_deepseeks_keeps_its_form_of_calls(tmp_path: Path) -> No
     assert (renderer.call_form.name, renderer.choice.lost) == ("deepseek", ("definition", "call"))
     trained = trained_text(renderer, Example(conversation()[:3], TOOLS))
     assert trained.startswith("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_price\n```json\n{")
-    assert model_abilities._calls(renderer.choice).startswith("deepseek, with a template of Luthier's")
+    assert calls_text(renderer.choice).startswith("deepseek, with a template of Luthier's")
 
 
 @pytest.mark.parametrize(
@@ -183,8 +182,10 @@ def test_what_a_base_can_do(template: str, calls: str, turns: str, reasoning: bo
     of_tokenizer = {"tokens_per_chinese_character": 3.0}  # a token per byte
     assert abilities(base) == {"training": "packed", "calls": calls, "turns": turns} | able | of_tokenizer
     text = ability_text(abilities(base))
-    assert "It trains packed. Calls: Luthier's own" in text
+    assert "Training: packed. Calls: Luthier's own" in text
     assert "Context: 1,024 tokens, window 256. Chinese: 3 tokens per character." in text
+    in_chinese = {row.code: (row.name, row.text) for row in ability_rows(abilities(base, language="zh"), "zh")}
+    assert (in_chinese["training"], in_chinese["reasoning"]) == (("训练方式", "打包"), ("推理内容", "支持"))
     (base / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
     assert "no usable tokenizer or chat template" in abilities(base)["unusable"]
     assert ability_text(abilities(base)).startswith("It cannot be used: The base model")

@@ -15,7 +15,6 @@ from luthier.cli.client import has_server_address, open_client
 from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
 from luthier.cli.local import base_folder, default_base, has_data_folder, local_catalogue, local_store, settings_of
-from luthier.cli.model_abilities import abilities, ability_text
 from luthier.cli.model_suggestions import suggest_bases
 from luthier.cli.options import Options, data_options, local_options, pass_options, server_options
 from luthier.cli.output import (
@@ -176,6 +175,8 @@ def _job_details(client: openai.OpenAI, model: str) -> dict[str, Any]:
 
 def _base_details(name: str) -> dict[str, Any]:
     """Source, licence, size and abilities of a base model on this machine; empty for other models."""
+    from luthier.catalogue.abilities import abilities
+
     catalogue = local_catalogue()
     pulled = catalogue.pulled.find(name)
     if pulled:
@@ -248,6 +249,7 @@ def delete(options: Options, model: str, yes: bool) -> None:
 @local_options
 @pass_options
 def pull(options: Options, source: str | None, name: str | None, revision: str | None) -> None:
+    from luthier.catalogue.abilities import abilities, ability_text
     from luthier.catalogue.pull import pull_model
 
     if source is None:

@@ -17,6 +17,7 @@ from luthier.inference.registry import build_embedding_model
 from luthier.server.model_resolver import ResolvedModel
 from luthier.settings import Settings
 from luthier.store.checksums import Checksums
+from luthier.types.errors import BadRequestError
 from luthier.types.names import TUNED
 
 _FolderState = frozenset[tuple[str, int, int]]  # names, bytes and times of modification
@@ -68,6 +69,13 @@ class ModelLoader:
         folder = self.catalogue.folder(base)
         await self._verify(target.adapter or (folder if base.startswith(TUNED) else None), target.name)
         return LoadedModel(target, folder, await self._start(self.engines, folder))
+
+    def local_folder(self, target: ResolvedModel) -> Path:
+        """The base model's, without a download. Raises BadRequestError where it is not on this machine."""
+        if target.base is None or not self.catalogue.ready(target.base):
+            message = f"The base model of '{target.name}' is not on this machine yet: `luthier models pull` fetches it."
+            raise BadRequestError(message, param="model", code="base_model_unavailable")
+        return self.catalogue.folder(target.base)
 
     async def _verify(self, folder: Path | None, name: str) -> None:
         """Reads a fine-tuned model's files once, and again when they change. Raises CorruptDataError."""

@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -63,21 +63,23 @@ def starts(
     waiting: Sequence[WaitingJob], running: Sequence[RunningJob], trained_s: Mapping[str, float], trainers: int
 ) -> Iterator[Start]:
     """The waiting jobs in the order in which they will start, if `trainers` run at a time and nothing is added."""
-    rest, shares = list(waiting), defaultdict(float, trained_s)
+    shares, queues = defaultdict(float, trained_s), defaultdict[str, deque[WaitingJob]](deque)
+    for waits in sorted(waiting, key=lambda job: (-job.priority, not job.has_begun, job.number)):
+        queues[waits.project].append(waits)  # in which order the jobs of one project start does not depend on others
     for begun in running:
         shares[begun.project] += _UNKNOWN_DURATION_S if begun.remaining_s is None else begun.remaining_s
     at_work = Counter(begun.project for begun in running)
     ends = [(math.inf if begun.remaining_s is None else begun.remaining_s, begun.project) for begun in running]
     heapq.heapify(ends)
     at_s, ahead = 0.0, len(running)
-    while rest:
+    for _ in waiting:
         while len(ends) >= max(trainers, 1):
             at_s, ended = heapq.heappop(ends)
             at_work[ended] -= 1
-        job = next_job(rest, at_work, shares)
+        job = next_job([queue[0] for queue in queues.values() if queue], at_work, shares)
         if job is None:
             return
-        rest.remove(job)
+        queues[job.project].popleft()
         yield Start(job.id, ahead, at_s if math.isfinite(at_s) else None)
         ahead += 1
         at_work[job.project] += 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, case, func, or_, select
 
-from luthier.store.database import Database, events
+from luthier.store.database import Database, events, jobs
 
 SERIES = (
     "train_loss",
@@ -72,7 +72,7 @@ class JobMetrics:
     def progress(self, job_ids: Sequence[str], *, points: int) -> dict[str, JobProgress]:
         """Of those of the jobs that have metrics. Reads `points` rows a job, however long it is."""
         with self._database.read() as connection:
-            last = {job_id: _last_step(connection, job_id) for job_id in job_ids}
+            last = _last_steps(connection, job_ids)
             steps_of = {job_id: _spread(step, points) for job_id, step in last.items() if step}
             if not steps_of:
                 return {}
@@ -97,10 +97,19 @@ def _last_step(connection: Connection, job_id: str) -> int:
     return connection.scalar(select(func.max(events.c.step)).where(events.c.job_id == job_id)) or 0
 
 
+def _last_steps(connection: Connection, job_ids: Sequence[str]) -> dict[str, int]:
+    """In one query, which looks each of them up in the index."""
+    newest = select(func.max(events.c.step)).where(events.c.job_id == jobs.c.id).scalar_subquery()
+    rows = connection.execute(select(jobs.c.id, newest).where(jobs.c.id.in_(job_ids)))
+    return {job_id: step or 0 for job_id, step in rows}
+
+
 def _spread(last: int, points: int) -> list[int]:
-    """Up to `points` steps from 1 to `last`, evenly spaced, both ends included."""
+    """Up to `points` steps from 1 to `last`, evenly spaced, both ends included; of one point, the last."""
     if last <= points:
         return list(range(1, last + 1))
+    if points == 1:
+        return [last]
     return sorted({1 + round(index * (last - 1) / (points - 1)) for index in range(points)})
 
 
@@ -125,13 +134,16 @@ def _bucketed(connection: Connection, job_id: str, steps: range, width: int) -> 
     """
     within = events.c.job_id == job_id, events.c.step > steps.start, events.c.step <= steps.stop
     bucket = (events.c.step - steps.start - 1) // width
-    values = {name: events.c.data[name].as_float() for name in SERIES}
+    values = [events.c.data[name].as_float().label(name) for name in SERIES]
+    # The offset keeps databases from folding this into the query around it, which would parse each value three times.
+    parsed = select(events.c.step, bucket.label("bucket"), *values).where(*within).offset(0).subquery()
     columns = [
         column
-        for value in values.values()
-        for column in (func.max(case((value.is_not(None), events.c.step))), func.min(value), func.max(value))
+        for value in (parsed.c[name] for name in SERIES)
+        for column in (func.max(case((value.is_not(None), parsed.c.step))), func.min(value), func.max(value))
     ]
-    buckets = connection.execute(select(*columns).where(*within).group_by(bucket).order_by(bucket)).all()
+    query = select(*columns).group_by(parsed.c.bucket).order_by(parsed.c.bucket)
+    buckets = connection.execute(query).all()
     data = _data_at(connection, job_id, sorted({step for row in buckets for step in row[::3] if step is not None}))
     series = {}
     for index, name in enumerate(SERIES):

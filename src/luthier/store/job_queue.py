@@ -49,7 +49,7 @@ class JobQueue:
             if len(rows) < 2:  # polling an empty queue costs one query
                 return rows[0]["id"] if rows else None
             running = Counter(row["project"] for row in _running(connection))
-            chosen = next_job(_waiting(connection, rows), running, _trained_s(connection))
+            chosen = next_job(_waiting(connection, rows), running, _trained_s(connection, rows))
         return chosen.id if chosen else None
 
     def places(self, trainers: int) -> dict[str, QueuePlace]:
@@ -59,7 +59,7 @@ class JobQueue:
             rows, running = connection.execute(query).mappings().all(), _running(connection)
             durations_s = _durations_s(connection, [*rows, *running])
             waiting = _waiting(connection, rows, durations_s)
-            trained_s = _trained_s(connection)
+            trained_s = _trained_s(connection, rows)
         begun = [RunningJob(row["project"], durations_s.get(row["id"])) for row in running]
         current = now()
         return {
@@ -91,15 +91,21 @@ def _waiting(
     ]
 
 
-def _trained_s(connection: Connection) -> dict[str, float]:
-    """Seconds of training by project in the last day, from step to step; pauses do not count."""
+def _trained_s(connection: Connection, rows: Collection[RowMapping]) -> dict[str, float]:
+    """Seconds of training in the last day, from step to step, by the projects of jobs that wait; pauses do not count.
+
+    Empty where one project alone waits: nobody takes turns with it, and all steps of the day would be read.
+    """
+    projects = {row["project"] for row in rows}
+    if len(projects) < 2:
+        return {}
     since = now() - _SHARE_WINDOW_S
     step_before = func.lag(events.c.created_at).over(partition_by=events.c.job_id, order_by=events.c.seq)
     steps = (
         select(jobs.c.project, (events.c.created_at - step_before).label("seconds"))
         .join(jobs, jobs.c.id == events.c.job_id)
         .where(or_(jobs.c.finished_at.is_(None), jobs.c.finished_at > since))
-        .where(events.c.type == "metrics", events.c.created_at > since)
+        .where(events.c.type == "metrics", events.c.created_at > since, jobs.c.project.in_(projects))
         .subquery()
     )
     counted = case((steps.c.seconds < _MAX_STEP_S, steps.c.seconds), else_=0)

@@ -158,11 +158,8 @@ def _report(state: State, file_id: str) -> Report:
 
 def _renderer(state: State, model: str) -> tuple[Path, Renderer]:
     """The folder and renderer of what `model` stands for. Raises BadRequestError where it is not on this machine."""
-    target, catalogue = state.models.resolve(model), state.app.loader.catalogue
-    if target.base is None or not catalogue.ready(target.base):
-        message = f"The base model of '{model}' is not on this machine yet: `luthier models pull` fetches it."
-        raise BadRequestError(message, param="model", code="base_model_unavailable")
-    folder = catalogue.folder(target.base)
+    target = state.models.resolve(model)
+    folder = state.app.loader.local_folder(target)
     return folder, load_renderer(folder, target.adapter)
 
 

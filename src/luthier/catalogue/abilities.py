@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from luthier.language import say
+from luthier.language import Language, say
 from luthier.types.errors import BaseModelError
 
 if TYPE_CHECKING:
@@ -30,8 +30,16 @@ _LOSSES_ZH: dict[Loss, str] = {
 }
 
 
-def abilities(folder: Path) -> dict[str, Any]:
-    """For `models show` and `models pull`, or why it is unusable.
+class Ability(NamedTuple):
+    """One ability as people read it, such as `context`, "Context", "8,192 tokens"."""
+
+    code: str
+    name: str
+    text: str
+
+
+def abilities(folder: Path, language: Language | None = None) -> dict[str, Any]:
+    """What the model in `folder` can do, or why it is unusable; phrases in `language`.
 
     How it trains, the form of calls, parallel calls, turns, reasoning, context and attention window in tokens, tokens
     per Chinese character.
@@ -42,15 +50,15 @@ def abilities(folder: Path) -> dict[str, Any]:
 
     try:
         renderer, context, spec = Renderer(folder), context_tokens(folder), DecoderSpec.from_folder(folder)
-        training = _training(folder, spec)
+        training = _training(folder, spec, language)
     except BaseModelError as error:
         return {"unusable": str(error)}
     choice, window = renderer.choice, _window(folder, spec)
     return {
         "training": training,
-        "calls": _calls(choice),
+        "calls": calls_text(choice, language),
         "parallel_calls": choice.parallel,
-        "turns": _turns(choice),
+        "turns": _turns(choice, language),
         "reasoning": choice.has_reasoning,
         "context_tokens": context,
         **({"window_tokens": window} if window and window < context else {}),
@@ -58,25 +66,37 @@ def abilities(folder: Path) -> dict[str, Any]:
     }
 
 
+def ability_rows(able: dict[str, Any], language: Language | None = None) -> list[Ability]:
+    """The abilities of a usable model as rows of a table."""
+
+    def row(code: str, name: tuple[str, str], text: tuple[str, str]) -> Ability:
+        return Ability(code, say(*name, language), say(*text, language))
+
+    calls, turns, training = able["calls"], able["turns"], able["training"]
+    several, several_zh = ("several at once", "可同时多个") if able["parallel_calls"] else ("one at a time", "每次一个")
+    context, window, rate = able["context_tokens"], able.get("window_tokens"), able["tokens_per_chinese_character"]
+    beyond, beyond_zh = (f", window {window:,}", f"，窗口 {window:,}") if window else ("", "")
+    return [
+        row("training", ("Training", "训练方式"), (training, training)),
+        row("calls", ("Calls", "函数调用"), (f"{calls}, {several}", f"{calls}，{several_zh}")),
+        row("turns", ("Turns", "多轮对话"), (turns, turns)),
+        row("reasoning", ("Reasoning", "推理内容"), ("yes", "支持") if able["reasoning"] else ("no", "不支持")),
+        row("context", ("Context", "上下文"), (f"{context:,} tokens{beyond}", f"{context:,} 个 token{beyond_zh}")),
+        row("chinese", ("Chinese", "中文"), (f"{rate:g} tokens per character", f"每字 {rate:g} 个 token")),
+    ]
+
+
 def ability_text(able: dict[str, Any]) -> str:
-    """The abilities in one sentence."""
+    """The abilities in one paragraph."""
     if "unusable" in able:
         return say(f"It cannot be used: {able['unusable']}", f"无法使用：{able['unusable']}")
-    reasoning = say("yes", "支持") if able["reasoning"] else say("no", "不支持")
-    parallel = say("several at once", "可同时多个") if able["parallel_calls"] else say("one at a time", "每次一个")
-    window = able.get("window_tokens")
-    window_text = say(f", window {window:,}", f"，窗口 {window:,}") if window else ""
+    rows = ability_rows(able)
     return say(
-        f"It trains {able['training']}. Calls: {able['calls']}, {parallel}. Turns: {able['turns']}. "
-        f"Reasoning: {reasoning}. Context: {able['context_tokens']:,} tokens{window_text}. "
-        f"Chinese: {able['tokens_per_chinese_character']:g} tokens per character.",
-        f"训练方式：{able['training']}。函数调用：{able['calls']}，{parallel}。多轮对话：{able['turns']}。"
-        f"推理内容：{reasoning}。上下文：{able['context_tokens']:,} 个 token{window_text}。"
-        f"中文：每字 {able['tokens_per_chinese_character']:g} 个 token。",
+        " ".join(f"{name}: {text}." for _, name, text in rows), "".join(f"{name}：{text}。" for _, name, text in rows)
     )
 
 
-def _training(folder: Path, spec: DecoderSpec | Unsupported) -> str:
+def _training(folder: Path, spec: DecoderSpec | Unsupported, language: Language | None) -> str:
     """transformers, and with it torch, is asked only where the description of decoders does not know the model."""
     from luthier.arch import Unsupported
     from luthier.arch.model_config import load_config
@@ -84,9 +104,9 @@ def _training(folder: Path, spec: DecoderSpec | Unsupported) -> str:
 
     reason = separate_rows(load_config(folder)) if isinstance(spec, Unsupported) else None
     if reason is None:
-        return say("packed", "打包")
+        return say("packed", "打包", language)
     en, zh = ROW_REASONS[reason]
-    return say(f"in separate rows, which is slower ({en})", f"样本单独成行，较慢（{zh}）")
+    return say(f"in separate rows, which is slower ({en})", f"样本单独成行，较慢（{zh}）", language)
 
 
 def _window(folder: Path, spec: DecoderSpec | Unsupported) -> int | None:
@@ -99,7 +119,8 @@ def _window(folder: Path, spec: DecoderSpec | Unsupported) -> int | None:
     return min((window for window in windows if window), default=None)
 
 
-def _calls(choice: TemplateChoice) -> str:
+def calls_text(choice: TemplateChoice, language: Language | None = None) -> str:
+    """The form in which calls are written, and what the model's own template would lose."""
     if not choice.lost:
         return choice.form.name
     from luthier.data.rendering.hermes_form import HERMES
@@ -109,14 +130,17 @@ def _calls(choice: TemplateChoice) -> str:
         return say(
             f"{choice.form.name}, with a template of Luthier's (its own loses: {lost})",
             f"{choice.form.name}，采用 Luthier 的对话模板（其对话模板会丢失：{lost_zh}）",
+            language,
         )
-    return say(f"Luthier's own (its template loses: {lost})", f"Luthier 自己的格式（其对话模板会丢失：{lost_zh}）")
+    return say(
+        f"Luthier's own (its template loses: {lost})", f"Luthier 自己的格式（其对话模板会丢失：{lost_zh}）", language
+    )
 
 
-def _turns(choice: TemplateChoice) -> str:
+def _turns(choice: TemplateChoice, language: Language | None) -> str:
     if choice.composed:
-        return say("composed turn by turn", "逐轮组合")
-    return say("as its template writes them", "按其对话模板")
+        return say("composed turn by turn", "逐轮组合", language)
+    return say("as its template writes them", "按其对话模板", language)
 
 
 def _tokens_per_character(renderer: Renderer, text: str) -> float:
