@@ -37,8 +37,8 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def dashboard(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuthierServer]:
-    """A server with a worker, on the tiny base."""
-    with running_server(tmp_path_factory.mktemp("dashboard"), tiny_base) as running:
+    """A server with a worker, on the tiny base, which trains in float32: what it exports is held to that."""
+    with running_server(tmp_path_factory.mktemp("dashboard"), tiny_base, precision="float32") as running:
         yield running
 
 

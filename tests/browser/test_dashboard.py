@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,54 @@ def test_every_page_is_accessible_and_fits(
         assert serious == [], address
         if language == "zh":
             _check_chinese(page)
+
+
+def test_a_model_is_exported_verified_and_downloaded(visit: Visit, api: OpenAI, finished: str) -> None:
+    model = str(api.fine_tuning.jobs.retrieve(finished).fine_tuned_model)
+    page = visit.open("models")
+    page.get_by_role("link", name=model, exact=True).click()
+    page.get_by_label("Base model's id on a hub").fill("org/tiny")
+    page.get_by_role("button", name="Start export").click()
+    page.get_by_role("combobox", name="As").select_option("gguf:q8_0")
+    expect(page.get_by_label("Base model's id on a hub")).to_have_count(0)
+    page.get_by_role("button", name="Start export").click()
+    exports = page.locator("section", has=page.get_by_role("heading", name="Exports"))
+    for target, runtime, file in (("peft", "transformers", "adapter_config.json"), ("gguf:q8_0", "llama.cpp", "q8_0")):
+        row = exports.locator("tr", has=page.get_by_text(target, exact=True))
+        expect(row.locator(".status.succeeded")).to_be_visible()
+        expect(
+            row.get_by_text(re.compile(rf"Verified in .*{runtime}.*: \d+ of \d+ answers word for word"))
+        ).to_be_visible()
+        with page.expect_download() as download:
+            row.get_by_role("button", name="Download").click()
+        names = zipfile.ZipFile(download.value.path()).namelist()
+        assert "README.md" in names
+        assert any(file in name for name in names)
+
+
+def test_an_export_says_what_it_does(visit: Visit, api: OpenAI, finished: str) -> None:
+    model = str(api.fine_tuning.jobs.retrieve(finished).fine_tuned_model)
+    fields = {"model": model, "created_at": 1, "bytes": None, "trained_exact": None, "error": None}
+    refused = {"artefact": "model-q4_0.gguf", "type": "q4_0", "form": "gguf", "failure": "too far"}
+    unknown = {"artefact": "merged", "type": None, "form": "merged", "failure": None, "unverified": "no examples"}
+    exports = [
+        {**fields, "id": "a", "to": "gguf", "status": "running", "stage": {"stage": "verifying", "name": "q8_0"}},
+        {**fields, "id": "b", "to": "merged", "status": "succeeded", "stage": None, "artefacts": [unknown]},
+        {**fields, "id": "c", "to": "gguf:q4_0", "status": "failed", "stage": None, "artefacts": [refused]},
+    ]
+    exports = [{"artefacts": [], **export} for export in exports]
+    exports[2]["error"] = "1 of 1 artefacts do not answer as the model was trained to.\nq4_0: too far"
+    visit.page.route("**/exports", lambda route: route.fulfill(json={"data": exports}))
+    page = visit.open(f"model/{model}")
+    expect(page.get_by_text("Loading q8_0 in its own runtime")).to_be_visible()
+    expect(page.get_by_text("merged Not verified: no examples.")).to_be_visible()
+    expect(page.locator("pre.finding.error")).to_contain_text("q4_0: too far")
+
+
+def test_what_a_base_can_do_is_said_where_it_is_chosen(visit: Visit) -> None:
+    page = visit.open("new-job")
+    for name, text in (("Training", "packed"), ("Calls", "at once"), ("Reasoning", "yes"), ("Context", "2,048 tokens")):
+        expect(page.locator("dl.facts div", has=page.get_by_text(name, exact=True))).to_contain_text(text)
 
 
 def _check_chinese(page: Page) -> None:

@@ -22,15 +22,25 @@ from luthier.types.errors import NotFoundError, RateLimitError
 from luthier.types.job_options import SUCCESSOR_OF
 
 MODEL = "ft:gpt-4o-mini:personal::viewed01"
-# An export that writes a folder, or fails for the target `merged`, as `luthier export` would.
+# As `luthier export`: it fails for `merged`, keeps a part for `gguf`, dies for `vllm`, and writes a folder for others.
 PROGRAM = """
-import pathlib, sys
+import json, pathlib, sys
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-if options["--to"] == "merged":
-    sys.exit("there is no room on the disk")
+to = options["--to"]
+say = lambda **document: print(json.dumps(document, indent=2), flush=True)
+say(stage="writing", name=to)
+if to == "merged":
+    say(error={"message": "The disk is full." if options["--lang"] == "en" else "磁盘已满。", "remedy": "Make room."})
+    sys.exit(2)
+if to == "vllm":
+    sys.exit("killed")
 folder = pathlib.Path(options["--out"])
 folder.mkdir()
-(folder / "adapter.txt").write_text(options["--"])
+(folder / "adapter.txt").write_text(options["--"] + options.get("--base-id", ""))
+say(object="model.export", artefacts=[{"artefact": to, "exact": 3}], trained_exact=4)
+if to == "gguf":
+    say(error={"message": "1 of 2 artefacts was not kept.", "remedy": ""})
+    sys.exit(2)
 """
 
 
@@ -76,6 +86,19 @@ def test_a_shared_model_keeps_its_files_and_its_data(keyed: Bare, a: OpenAI, tmp
         assert _get(keyed, f"models/{name}/{path}", "sk-key-of-a").status_code == 200
 
 
+def test_what_a_base_model_can_do(bare: Bare, viewed: str) -> None:
+    """Of any name: a base model, an alias, a fine-tuned model; a name that is nobody's is refused."""
+    answers = [_get(bare, f"models/{name}/abilities").json() for name in ("gpt-4o-mini", viewed)]
+    assert answers[0]["base"] == answers[1]["base"]
+    assert answers[0]["unusable"] is None
+    rows = {row["code"]: (row["name"], row["text"]) for row in answers[0]["abilities"]}
+    assert list(rows) == ["training", "calls", "turns", "reasoning", "context", "chinese"]
+    assert rows["reasoning"] == ("Reasoning", "yes")
+    in_chinese = _get(bare, "models/gpt-4o-mini/abilities?lang=zh").json()["abilities"]
+    assert in_chinese[3] == {"code": "reasoning", "name": "推理内容", "text": "支持"}
+    assert _get(bare, "models/gpt-none/abilities").status_code == 404
+
+
 def _exporting(folder: Path, act: Callable[[ModelExports], Any]) -> list[Export]:
     """What `act` leaves once every export has ended."""
 
@@ -89,16 +112,43 @@ def _exporting(folder: Path, act: Callable[[ModelExports], Any]) -> list[Export]
 
 
 def test_exports_run_one_after_the_other_and_say_why_they_fail(tmp_path: Path) -> None:
-    ended = _exporting(tmp_path, lambda exports: [exports.start("ft:m", to) for to in ("peft", "merged")])
-    outcome = {export.to: (export.status, export.bytes, export.error) for export in ended}
-    assert outcome == {"peft": ("succeeded", 4, None), "merged": ("failed", None, "there is no room on the disk")}
+    def start(exports: ModelExports) -> None:
+        exports.start("ft:m", "peft", base_id="org/base")
+        exports.start("ft:m", "merged", language="zh")
+        for to in ("gguf", "vllm"):
+            exports.start("ft:m", to)
+
+    outcome = {export.to: export for export in _exporting(tmp_path, start)}
+    ends = {to: (export.status, export.bytes, export.error) for to, export in outcome.items()}
+    assert ends == {
+        "peft": ("succeeded", 12, None),
+        "merged": ("failed", None, "磁盘已满。\nMake room."),
+        "gguf": ("succeeded", 4, "1 of 2 artefacts was not kept."),
+        "vllm": ("failed", None, "killed"),
+    }
+    assert (outcome["peft"].artefacts, outcome["peft"].trained_exact) == ([{"artefact": "peft", "exact": 3}], 4)
     exports = ModelExports(tmp_path)  # after a restart
-    (remaining,) = exports.list("ft:m")
-    assert (exports.path("ft:m", remaining.id) / "adapter.txt").read_text() == "ft:m"
+    _, remaining = exports.list("ft:m")
+    assert (exports.path("ft:m", remaining.id) / "adapter.txt").read_text() == "ft:morg/base"
     with pytest.raises(NotFoundError):
         exports.path("ft:other", remaining.id)
-    exports.delete("ft:m", remaining.id)
+    for export in exports.list("ft:m"):
+        exports.delete("ft:m", export.id)
     assert not list((tmp_path / "exports").iterdir())
+
+
+def test_a_running_export_says_what_it_does(tmp_path: Path) -> None:
+    program = 'import time; print(\'{"stage": "writing", "name": "é"}\', flush=True); time.sleep(60)'
+
+    async def run() -> None:
+        exports = ModelExports(tmp_path, (sys.executable, "-c", program))
+        exports.start("ft:m", "peft")
+        while not (stage := exports.list("ft:m")[0].stage):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert stage == {"stage": "writing", "name": "é"}
+        await exports.aclose()
+
+    asyncio.run(run())
 
 
 def test_not_more_exports_wait_than_can_be_made(tmp_path: Path) -> None:

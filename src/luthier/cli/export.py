@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from luthier.language import say
 
 if TYPE_CHECKING:
     from luthier.export.gate import Verification
-    from luthier.export.run import ExportResult
+    from luthier.export.run import ExportResult, Stage
 
 
 @click.command(
@@ -48,9 +49,10 @@ if TYPE_CHECKING:
     "用于 peft：基座只存在于本机时，别人能找到的基座名称。",
     metavar="ORG/NAME",
 )
+@click.option("--stages", is_flag=True, hidden=True)  # for the server: each stage as a JSON document on stdout
 @data_options
 @pass_options
-def export(options: Options, model: str, target: str, out: Path | None, base_id: str | None) -> None:
+def export(options: Options, model: str, target: str, out: Path | None, base_id: str | None, stages: bool) -> None:
     from luthier.export.run import export_model
     from luthier.export.targets import parse_target
 
@@ -59,7 +61,8 @@ def export(options: Options, model: str, target: str, out: Path | None, base_id:
     settings = settings_of(options)
     with local_store(settings) as store:
         catalogue = local_catalogue(store.models_folder)
-        result = export_model(model, parsed, folder, settings, store, catalogue, note, base_id)
+        notify = _print_stage if stages else _note_stage
+        result = export_model(model, parsed, folder, settings, store, catalogue, notify, base_id)
     print_json(result.to_dict()) if options.json else _print_result(result)
     if result.failed:
         raise CliError(
@@ -68,6 +71,17 @@ def export(options: Options, model: str, target: str, out: Path | None, base_id:
                 f"{len(result.verifications)} 个产物中有 {len(result.failed)} 个的回答与训练结果不符，未予保留。"),
             "\n".join(f"{failed.artefact.label}: {failed.failure}" for failed in result.failed),
         )  # fmt: skip
+
+
+def _print_stage(stage: Stage, name: str) -> None:
+    click.echo(json.dumps({"stage": stage, "name": name}))
+
+
+def _note_stage(stage: Stage, name: str) -> None:
+    if stage == "writing":
+        note(say(f"Writing {name}", f"正在写出 {name}"))
+    else:
+        note(say(f"Verifying {name}", f"正在验证 {name}"))
 
 
 def _folder_name(model: str, kind: str) -> str:

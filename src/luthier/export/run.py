@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -23,7 +23,8 @@ from luthier.settings import Settings
 from luthier.store import Store
 from luthier.types.errors import ExportError
 
-Notify = Callable[[str], None]
+Stage = Literal["writing", "verifying"]
+Notify = Callable[[Stage, str], None]  # the stage, and the target or artefact that it is about
 _RESERVED_BYTES = 256 * 1024**2  # disk space that an export leaves free
 
 
@@ -59,7 +60,7 @@ def export_model(
     settings: Settings,
     store: Store,
     catalogue: Catalogue,
-    notify: Notify = lambda _: None,
+    notify: Notify = lambda *_: None,
     base_id: str | None = None,
 ) -> ExportResult:
     """Writes the folder `out`, which must not exist; what fails the gate is not left in it.
@@ -72,10 +73,10 @@ def export_model(
     _check_disk(out, writer.byte_count())
     origin = lineage(source.model, store, catalogue)
     with _staging_folder(out) as staging, tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as helper:
-        notify(say(f"Writing {target.kind}", f"正在写出 {target.kind}"))
+        notify("writing", target.kind)
         gate, verifications = Gate(source, settings, Path(helper)), list[Verification]()
         for artefact in writer.write(staging):
-            notify(say(f"Verifying {artefact.label}", f"正在验证 {artefact.label}"))
+            notify("verifying", artefact.label)
             verifications.append(gate.verify(artefact))
         passed = [verification for verification in verifications if not verification.failure]
         for verification in verifications:

@@ -5,25 +5,34 @@ ends its exports, and a client asks again.
 """
 
 import asyncio
+import codecs
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from luthier.language import Language
 from luthier.types.common import new_id, now
 from luthier.types.errors import NotFoundError, RateLimitError
 
-_PROGRAM = (sys.executable, "-m", "luthier", "export")
+_PROGRAM = (sys.executable, "-m", "luthier", "export", "--stages", "--json")
 _MAX_WAITING = 8
+_READ_BYTES = 65536
 _MAX_ERROR_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
 class Export:
-    """`to`: as `luthier export --to` has it. `bytes`: of its files, None until they are there."""
+    """`to`: as `luthier export --to` has it. `bytes`: of its files, None until they are there.
+
+    `stage`: what it does while it runs. `artefacts`, `trained_exact`: of `luthier export --json`. `error`: why it
+    failed, or what was not kept of one that succeeded.
+    """
 
     id: str
     model: str
@@ -31,6 +40,9 @@ class Export:
     status: Literal["queued", "running", "succeeded", "failed"]
     created_at: int
     bytes: int | None = None
+    stage: dict[str, str] | None = None
+    artefacts: list[dict[str, Any]] = field(default_factory=list)
+    trained_exact: int | None = None
     error: str | None = None
 
 
@@ -43,13 +55,14 @@ class ModelExports:
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
 
-    def start(self, model: str, to: str) -> Export:
-        """Inside the event loop. Raises RateLimitError where too many wait."""
+    def start(self, model: str, to: str, *, base_id: str | None = None, language: Language = "en") -> Export:
+        """Inside the event loop. `base_id`, `language`: `--base-id`, `--lang`. Raises RateLimitError for too many."""
         if sum(export.status != "failed" for export in self._unfinished.values()) >= _MAX_WAITING:
             raise RateLimitError(f"{_MAX_WAITING} exports wait already. Ask again when one has ended.")
         export = Export(new_id("export-"), model, to, "queued", now())
         self._unfinished[export.id] = export
-        task = asyncio.create_task(self._run(export))
+        options = ("--to", to, "--lang", language, *(("--base-id", base_id) if base_id else ()))
+        task = asyncio.create_task(self._run(export, options))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return export
@@ -88,35 +101,64 @@ class ModelExports:
     def _note(self, export_id: str) -> Path:
         return self._folder / f"{export_id}.json"
 
-    async def _run(self, export: Export) -> None:
+    async def _run(self, export: Export, options: Sequence[str]) -> None:
         async with self._turn:
             self._unfinished[export.id] = replace(export, status="running")
             self._folder.mkdir(mode=0o700, exist_ok=True)
             out = self._folder / export.id
-            error = await self._export(export, out)
-            if error is not None:
-                self._unfinished[export.id] = replace(export, status="failed", error=error)
+            ended = await self._export(export, (*options, "--out", str(out), "--data", str(self._data)))
+            if not out.is_dir():
+                self._unfinished[export.id] = replace(ended, status="failed")
                 return
             size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-            ended = replace(export, status="succeeded", bytes=size)
+            ended = replace(ended, status="succeeded", bytes=size)
             self._note(export.id).write_text(json.dumps(asdict(ended)), encoding="utf-8")
             del self._unfinished[export.id]
 
-    async def _export(self, export: Export, out: Path) -> str | None:
-        """Runs the command; the reason of a failure."""
-        options = ("--to", export.to, "--out", str(out), "--data", str(self._data), "--lang", "en")
-        process = await asyncio.create_subprocess_exec(
+    async def _export(self, export: Export, options: Sequence[str]) -> Export:
+        """Runs the command; the export with what it says at its end."""
+        process: Any = await asyncio.create_subprocess_exec(
             *(*self._program, *options, "--", export.model),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"PYTHONUTF8": "1"},  # whatever the locale
         )
         try:
-            _, messages = await process.communicate()
+            messages, ended = await asyncio.gather(process.stderr.read(), self._follow(export, process.stdout))
+            await process.wait()
         except asyncio.CancelledError:
             process.terminate()
             await process.wait()
             raise
-        if process.returncode == 0:
-            return None
-        return messages.decode("utf-8", "replace").strip()[-_MAX_ERROR_CHARACTERS:] or f"exit {process.returncode}"
+        if process.returncode and ended.error is None:
+            last = messages.decode("utf-8", "replace").strip() or f"exit {process.returncode}"
+            return replace(ended, error=last[-_MAX_ERROR_CHARACTERS:])
+        return ended
+
+    async def _follow(self, export: Export, output: asyncio.StreamReader) -> Export:
+        """Reads JSON documents: stages, which clients see at once, the result, an error."""
+        buffer, decoder, ended = "", codecs.getincrementaldecoder("utf-8")("replace"), export
+        while chunk := await output.read(_READ_BYTES):
+            documents, buffer = _documents(buffer + decoder.decode(chunk))
+            for document in documents:
+                if "stage" in document:
+                    self._unfinished[export.id] = replace(export, status="running", stage=document)
+                elif "error" in document:
+                    text = "\n".join(filter(None, (document["error"][name] for name in ("message", "remedy"))))
+                    ended = replace(ended, error=text[-_MAX_ERROR_CHARACTERS:])
+                else:
+                    artefacts, exact = document["artefacts"], document["trained_exact"]
+                    ended = replace(ended, artefacts=artefacts, trained_exact=exact)
+        return ended
+
+
+def _documents(text: str) -> tuple[list[dict[str, Any]], str]:
+    """The complete JSON documents that `text` begins with, and the rest."""
+    documents, decoder = [], json.JSONDecoder()
+    with suppress(json.JSONDecodeError):
+        while text := text.lstrip():
+            document, end = decoder.raw_decode(text)
+            documents.append(document)
+            text = text[end:]
+    return documents, text

@@ -35,10 +35,10 @@ export function setLanguage(value) {
   document.documentElement.lang = value === "zh" ? "zh-CN" : "en";
 }
 
-/** @param {string} key @param {Record<string, string | number>} [values] */
+/** `{name}` in a text is replaced by a value, `{name:one|many}` by a word for its number. @param {string} key @param {Record<string, string | number>} [values] */
 export function t(key, values = {}) {
   const text = texts[key]?.[language === "zh" ? 1 : 0] ?? key;
-  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+  return text.replace(/\{(\w+):([^|}]*)\|([^}]*)\}/g, (_, name, one, many) => (String(values[name]) === "1" ? one : many)).replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 }
 
 const locale = () => (language === "zh" ? "zh-CN" : "en-GB");

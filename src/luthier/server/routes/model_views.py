@@ -1,21 +1,37 @@
-"""`/v1/luthier/models`: where a fine-tuned model comes from, its files, and exports. Names hold `:`, also as `%3A`."""
+"""`/v1/luthier/models`: what a base model can do; where a fine-tuned model comes from, its files, and exports.
+
+Names hold `:`, also as `%3A`.
+"""
 
 import re
 from dataclasses import asdict
-from typing import Annotated
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
 
+import anyio
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
+from luthier.catalogue.abilities import abilities, ability_rows
+from luthier.language import Language
 from luthier.lineage import lineage
 from luthier.server.http.auth import CallerDep
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.zip_stream import zip_response
+from luthier.server.model_exports import Export
 from luthier.server.state import StateDep
 from luthier.store import FineTunedModel
 from luthier.types.common import ListPage
 from luthier.types.errors import NotFoundError, PermissionDeniedError
-from luthier.types.model_views import CreateExportRequest, ModelExport, ModelExportDeleted, ModelLineage
+from luthier.types.model_views import (
+    AbilityView,
+    CreateExportRequest,
+    ModelAbilities,
+    ModelExport,
+    ModelExportDeleted,
+    ModelLineage,
+)
 
 
 def _fine_tuned(model: str, state: StateDep) -> FineTunedModel:
@@ -38,21 +54,43 @@ ModelDep = Annotated[FineTunedModel, Depends(_own)]
 router = APIRouter(prefix="/v1/luthier/models/{model:path}", tags=["luthier"], route_class=StrictRoute)
 
 
+@router.get("/abilities")
+async def retrieve_abilities(model: str, state: StateDep, lang: Language = "en") -> ModelAbilities:
+    """What the base model that any name stands for can do; `lang=zh` for Chinese."""
+
+    def probe() -> ModelAbilities:
+        target, loader = state.models.resolve(model), state.app.loader
+        folder = loader.local_folder(target)
+        able = _abilities(folder, lang)
+        unusable = able.get("unusable")
+        return ModelAbilities(
+            model=model,
+            base=target.weights_name,
+            licence=loader.catalogue.origin(target.base or "").licence or None,
+            unusable=unusable,
+            abilities=[] if unusable else [AbilityView(**row._asdict()) for row in ability_rows(able, lang)],
+        )
+
+    return await anyio.to_thread.run_sync(probe, limiter=state.app.file_threads)
+
+
 @router.get("/lineage")
 def retrieve_lineage(tuned: ModelDep, state: StateDep) -> ModelLineage:
     return ModelLineage.model_validate(lineage(tuned, state.store, state.app.loader.catalogue))
 
 
 @router.post("/exports")
-async def create_export(tuned: ModelDep, body: CreateExportRequest, state: StateDep) -> ModelExport:
-    """Starts `luthier export`, which verifies what it writes; one runs at a time."""
-    return ModelExport(**asdict(state.app.exports.start(tuned.id, body.to)))
+async def create_export(
+    tuned: ModelDep, body: CreateExportRequest, state: StateDep, lang: Language = "en"
+) -> ModelExport:
+    """Starts `luthier export`, which verifies what it writes; one runs at a time. `lang`: of what it says."""
+    return _view(state.app.exports.start(tuned.id, body.to, base_id=body.base_id, language=lang))
 
 
 @router.get("/exports")
 def list_exports(tuned: ModelDep, state: StateDep) -> ListPage[ModelExport]:
     """Newest first."""
-    exports = [ModelExport(**asdict(export)) for export in state.app.exports.list(tuned.id)]
+    exports = [_view(export) for export in state.app.exports.list(tuned.id)]
     first, last = (exports[0].id, exports[-1].id) if exports else (None, None)
     return ListPage(data=exports, first_id=first, last_id=last)
 
@@ -77,6 +115,16 @@ def content(tuned: ModelDep, state: StateDep) -> StreamingResponse:
     """
     state.store.checksums.verify(tuned.adapter, f"The model {tuned.id}")
     return zip_response(tuned.adapter, _plain(tuned.id))
+
+
+@lru_cache(maxsize=64)
+def _abilities(folder: Path, language: Language) -> dict[str, Any]:
+    """A second of probing."""
+    return abilities(folder, language)
+
+
+def _view(export: Export) -> ModelExport:
+    return ModelExport.model_validate(asdict(export))
 
 
 def _plain(name: str) -> str:

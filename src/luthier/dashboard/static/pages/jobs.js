@@ -14,7 +14,7 @@ const STATUSES = ["running", "queued", "validating_files", "paused", "succeeded"
 export function queueText(place) {
   if (place.reason === "no_worker") return t("noWorker");
   if (place.reason === "validating") return t("beingChecked");
-  const text = place.ahead === 0 ? t("next") : place.ahead === 1 ? t("startsAfterOne") : t("startsAfter", { n: place.ahead });
+  const text = place.ahead === 0 ? t("next") : t("startsAfter", { n: place.ahead });
   const wait = place.estimated_start === null ? 0 : place.estimated_start - Date.now() / 1000;
   return wait > 5 ? `${text}, ${t("inAbout", { time: duration(wait) })}` : text;
 }

@@ -1,7 +1,7 @@
 /** A new job, step by step: data with its report and estimate, base model and method, settings. */
 
 import { html, useEffect, useState } from "../preact.js";
-import { get, post, upload } from "../api.js";
+import { ApiError, get, post, upload } from "../api.js";
 import { currentLanguage, duration, number, t } from "../i18n.js";
 import { ErrorBox, usePolled, useTitle } from "../ui.js";
 import { Finding, Histogram, ReportSummary } from "./file.js";
@@ -85,6 +85,7 @@ export function NewJobPage({ query }) {
     <section class="card"><h2>${t("modelStep")}</h2>
       <label>${t("base")}<select value=${model} onChange=${(/** @type {any} */ event) => setModel(event.target.value)}>
         ${[...new Set([model, ...names])].map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
+      <${Abilities} model=${model} />
       ${report && html`<p>${t("method")}: <strong>${t(report.method === "dpo" ? "preferences" : "supervised")}</strong></p>`}</section>
     <section class="card"><h2>${t("settingsStep")}</h2><p class="muted">${t("autoHint")}</p><div class="grid">
       ${field("n_epochs", t("epochs"), { type: "number", min: 1, max: 50 })}
@@ -102,6 +103,17 @@ function Drop({ onFile }) {
   const drop = (/** @type {DragEvent} */ event) => { event.preventDefault(); setOver(false); onFile(event.dataTransfer?.files[0]); };
   return html`<label class=${over ? "drop over" : "drop"} onDragOver=${stop(true)} onDragLeave=${stop(false)} onDrop=${drop}>${t("dropFile")}
     <input type="file" accept=".jsonl" onChange=${(/** @type {any} */ event) => onFile(event.target.files[0])} /></label>`;
+}
+
+/** What the base model that a name stands for can do. @param {{ model: string }} props */
+function Abilities({ model }) {
+  const lang = currentLanguage();
+  const { data, error } = usePolled(() => get(`/luthier/models/${encodeURIComponent(model)}/abilities`, { lang }), [model, lang]);
+  if (error instanceof ApiError && error.code === "base_model_unavailable") return html`<p class="muted">${t("baseNotHere")}</p>`;
+  if (error || !data) return html`<${ErrorBox} error=${error} />`;
+  if (data.unusable) return html`<div class="notice bad">${t("baseUnusable", { reason: data.unusable })}</div>`;
+  const rows = [{ code: "base", name: t("base"), text: data.base }, ...data.abilities, { code: "licence", name: t("licence"), text: data.licence ?? "–" }];
+  return html`<dl class="facts">${rows.map(({ code, name, text }) => html`<div key=${code}><dt>${name}</dt><dd>${text}</dd></div>`)}</dl>`;
 }
 
 /** @param {{ estimate: any, error: Error | null }} props */
