@@ -32,6 +32,7 @@ def test_a_job_with_its_progress_and_curves(bare: Bare, bare_client: OpenAI) -> 
         bare.store.jobs.record(job_id, Event(f"Step {step}", type="metrics", data=data, step=step))
     newest = _get(bare, "", limit=1).json()["data"][0]
     assert newest["progress"] == {"step": 3, "total_steps": 8, "losses": [3.0, 2.0, 1.0]}
+    assert _get(bare, "", limit=1, points=1).json()["data"][0]["progress"]["losses"] == [1.0]
     curves = _get(bare, f"/{job_id}/metrics", points=2).json()
     assert curves["series"]["train_loss"] == {
         "step": [2, 3],

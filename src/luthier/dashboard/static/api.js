@@ -3,6 +3,7 @@
  */
 
 let apiKey = "";
+let onRefusedKey = () => {};
 
 /** An error response of the API, or a server that does not answer (`status` 0). */
 export class ApiError extends Error {
@@ -17,6 +18,11 @@ export class ApiError extends Error {
 /** @param {string} key */
 export function setKey(key) {
   apiKey = key;
+}
+
+/** @param {() => void} act called when the server asks for a key, or for another one */
+export function whenKeyIsRefused(act) {
+  onRefusedKey = act;
 }
 
 /**
@@ -35,6 +41,7 @@ export async function request(path, options = {}) {
     throw new ApiError(0, "");
   }
   if (response.ok) return response;
+  if (response.status === 401) onRefusedKey();
   const body = await response.json().catch(() => null);
   throw new ApiError(response.status, body?.error?.message ?? response.statusText, body?.error?.code ?? null);
 }

@@ -1,9 +1,8 @@
 /** Shell of the dashboard: sign-in, navigation, language and theme; pages by the address after `#`. */
 
 import { html, render, useEffect, useState } from "./preact.js";
-import { ApiError, get, setKey } from "./api.js";
+import { ApiError, get, setKey, whenKeyIsRefused } from "./api.js";
 import { currentLanguage, setLanguage, store, stored, t } from "./i18n.js";
-import { Loading } from "./ui.js";
 import { JobsPage } from "./pages/jobs.js";
 import { JobPage } from "./pages/job.js";
 import { NewJobPage } from "./pages/new_job.js";
@@ -51,31 +50,28 @@ function applyTheme(theme) {
 
 function App() {
   const { page, id, query } = useRoute();
-  const [access, setAccess] = useState(/** @type {"unknown" | "open" | "closed"} */ ("unknown"));
+  const [isOpen, setIsOpen] = useState(true);
   const [language, chooseLanguage] = useState(currentLanguage());
   const [theme, chooseTheme] = useState(stored("luthier-theme") ?? "system");
-  const probe = async () => {
+  useEffect(() => whenKeyIsRefused(() => setIsOpen(false)), []);
+  /** Goes on with a key; why it cannot, if the server refuses it. @param {string} key */
+  const signIn = async (key) => {
+    setKey(key);
     try {
       await get("/luthier/jobs", { limit: 1 });
-      setAccess("open");
-      return "";
-    } catch (error) {
-      if (error instanceof ApiError && error.status === 401) {
-        setAccess("closed");
-        return error.message;
-      }
-      setAccess("open");  // pages show what is wrong, and try again
-      return "";
+    } catch (error) {  // of any other error pages show what is wrong, and try again
+      if (error instanceof ApiError && error.status === 401) return error.message;
     }
+    setIsOpen(true);
+    return "";
   };
-  useEffect(() => { probe(); }, []);
   const Page = PAGES[page];
   const active = PARENT[page] ?? page;
   const settings = {
     language, theme,
     onLanguage: (/** @type {"en" | "zh"} */ value) => { setLanguage(value); chooseLanguage(value); },
     onTheme: (/** @type {string} */ value) => { applyTheme(value); chooseTheme(value); },
-    onSignOut: access === "open" ? () => { setKey(""); probe(); } : undefined,
+    onSignOut: () => signIn(""),
   };
   const skip = (/** @type {Event} */ event) => { event.preventDefault(); document.getElementById("content")?.focus(); };
   return html`<a class="skip" href="#content" onClick=${skip}>${t("skip")}</a>
@@ -87,9 +83,7 @@ function App() {
         onClick=${() => settings.onLanguage(language === "en" ? "zh" : "en")}>${language === "en" ? "中文" : "English"}</button>
     </header>
     <main id="content" tabindex="-1">
-      ${access === "unknown" && html`<${Loading} />`}
-      ${access === "closed" && html`<${SignIn} onKey=${(/** @type {string} */ key) => { setKey(key); return probe(); }} />`}
-      ${access === "open" && html`<${Page} key=${`${page}/${id}`} id=${id} query=${query} ...${settings} />`}
+      ${isOpen ? html`<${Page} key=${`${page}/${id}`} id=${id} query=${query} ...${settings} />` : html`<${SignIn} onKey=${signIn} />`}
     </main>`;
 }
 

@@ -42,7 +42,8 @@ export function Copy({ text }) {
 }
 
 /**
- * Calls `load` now, again after `seconds` while the page is visible, and whenever `keys` change.
+ * Calls `load` now, again after `seconds` while the page is visible, and whenever `keys` change. When `seconds` becomes 0
+ * it is called one last time, so that what ended meanwhile is there to its end.
  * @template Result
  * @param {() => Promise<Result>} load
  * @param {unknown[]} keys
@@ -52,25 +53,28 @@ export function Copy({ text }) {
 export function usePolled(load, keys, seconds = 0) {
   const [state, setState] = useState(/** @type {any} */ ({ data: undefined, error: null }));
   const [round, setRound] = useState(0);
-  const latest = useRef(load);
-  latest.current = load;
+  const latest = useRef({ load, seconds });
+  latest.current = { load, seconds };
   useEffect(() => {
     let alive = true;
     /** @type {number | undefined} */
     let timer;
     const run = async () => {
-      if (!document.hidden) {
-        try {
-          const data = await latest.current();
-          if (alive) setState({ data, error: null });
-        } catch (error) {
-          if (alive) setState((/** @type {any} */ before) => ({ data: before.data, error }));
-        }
+      if (document.hidden) {
+        document.addEventListener("visibilitychange", run, { once: true });
+        return;
       }
-      if (alive && seconds) timer = setTimeout(run, seconds * 1000);
+      const isLast = !latest.current.seconds;
+      try {
+        const data = await latest.current.load();
+        if (alive) setState({ data, error: null });
+      } catch (error) {
+        if (alive) setState((/** @type {any} */ before) => ({ data: before.data, error }));
+      }
+      if (alive && !isLast) timer = setTimeout(run, latest.current.seconds * 1000);
     };
     run();
-    return () => { alive = false; clearTimeout(timer); };
+    return () => { alive = false; clearTimeout(timer); document.removeEventListener("visibilitychange", run); };
   }, [...keys, round]);
   return { ...state, reload: () => setRound(round + 1) };
 }

@@ -44,13 +44,17 @@ def list_jobs(
     status: Annotated[list[JobStatus], Query()] = [],  # noqa: B006 - FastAPI copies it
     search: Annotated[str, Query(max_length=200)] = "",
     without: Annotated[str | None, Query(max_length=64)] = None,
+    points: Annotated[int, Query(ge=1, le=_SPARKLINE_POINTS)] = _SPARKLINE_POINTS,
     lang: Language = "en",
 ) -> ListPage[JobView]:
-    """Newest first. `metadata[key]=value` selects jobs that have the pair, `without` those that lack a key."""
+    """Newest first. `metadata[key]=value` selects jobs that have the pair, `without` those that lack a key.
+
+    `points`: of the losses in `progress`.
+    """
     pairs = parse_metadata_filter(request) or {}
     selection = JobSelection(statuses=status, metadata=pairs, without_key=without, search=search)
     page = state.store.managed_jobs.list(limit=limit, after=after, selection=selection)
-    return list_page(Page(_views(state, page.data, lang), page.has_more))
+    return list_page(Page(_views(state, page.data, lang, points), page.has_more))
 
 
 @router.get("/groups")
@@ -122,8 +126,8 @@ def list_events(
     return list_page(page)
 
 
-def _views(state: State, jobs: Sequence[Job], lang: Language) -> list[JobView]:
-    progress = state.store.job_metrics.progress([job.id for job in jobs], points=_SPARKLINE_POINTS)
+def _views(state: State, jobs: Sequence[Job], lang: Language, points: int = _SPARKLINE_POINTS) -> list[JobView]:
+    progress = state.store.job_metrics.progress([job.id for job in jobs], points=points)
     waits = any(job.status in ("validating_files", "queued") for job in jobs)
     places = _places(state, jobs) if waits else {}
     return [

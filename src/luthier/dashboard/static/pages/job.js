@@ -22,7 +22,7 @@ function useMessages(id, live) {
       known.current = [...page.data.filter((/** @type {any} */ event) => !ids.has(event.id)).reverse(), ...known.current];
       if (!page.has_more) return known.current;
     }
-  }, [id, live, currentLanguage()], live ? 3 : 0);
+  }, [id, currentLanguage()], live ? 3 : 0);
   return data ?? [];
 }
 
@@ -32,9 +32,8 @@ function bestOf(checkpoints) {
   return measured.sort((one, other) => one.metrics.full_valid_loss - other.metrics.full_valid_loss)[0];
 }
 
-/** @param {any} series */
-function RisingNotice({ series }) {
-  const full = series.full_valid_loss;
+/** @param {{ full: any }} props `full`: the curve of the full validation loss, if there is one */
+function RisingNotice({ full }) {
   if (!full || full.value.length < 2) return null;
   const low = Math.min(...full.value), last = full.value.at(-1);
   if (last <= low * 1.02) return null;
@@ -45,9 +44,9 @@ function RisingNotice({ series }) {
 /** @param {{ id: string }} props */
 export function JobPage({ id }) {
   const [live, setLive] = useState(true);
-  const { data: view, error, reload } = usePolled(() => get(`/luthier/jobs/${encodeURIComponent(id)}`, { lang: currentLanguage() }), [id, live, currentLanguage()], live ? 2 : 0);
-  const { data: checkpoints } = usePolled(() => get(`/fine_tuning/jobs/${encodeURIComponent(id)}/checkpoints`, { limit: 100 }), [id, live], live ? 5 : 0);
-  const series = useMetrics(id, live);
+  const { data: view, error, reload } = usePolled(() => get(`/luthier/jobs/${encodeURIComponent(id)}`, { lang: currentLanguage() }), [id, currentLanguage()], live ? 2 : 0);
+  const { data: checkpoints } = usePolled(() => get(`/fine_tuning/jobs/${encodeURIComponent(id)}/checkpoints`, { limit: 100 }), [id], live ? 5 : 0);
+  const metrics = useMetrics(id, live);
   const messages = useMessages(id, live);
   useTitle(view ? jobName(view) : t("job"));
   const status = view?.job.status;
@@ -60,11 +59,11 @@ export function JobPage({ id }) {
     <p class="muted id">${job.id} <${Copy} text=${job.id} /></p>
     <${ErrorBox} error=${error} onRetry=${reload} />
     <${State} view=${view} />
-    <section class="card"><${Curves} series=${series} checkpoints=${checkpoints?.data ?? []} best=${best} view=${view} /></section>
-    <${RisingNotice} series=${series} />
+    <section class="card"><${Curves} metrics=${metrics} checkpoints=${checkpoints?.data ?? []} best=${best} view=${view} /></section>
+    <${RisingNotice} full=${metrics?.full_valid_loss} />
     ${best && html`<div class="notice">${t("bestCheckpoint", { step: best.step_number, loss: best.metrics.full_valid_loss.toFixed(4) })} <${ModelLinks} model=${best.fine_tuned_model_checkpoint} /></div>`}
     <div class="columns">
-      <section class="card"><h2>${t("checkpoints")}</h2><${Checkpoints} checkpoints=${checkpoints?.data ?? []} best=${best} /></section>
+      <section class="card"><h2>${t("checkpoints")}</h2><${Checkpoints} checkpoints=${checkpoints?.data ?? []} best=${best} isOver=${!live} /></section>
       <section class="card"><h2>${t("hyperparameters")}</h2><${Settings} view=${view} /></section>
     </div>
     <section class="card"><h2>${t("events")}</h2><ol class="events" tabindex="0" aria-label=${t("events")}>${messages.map((/** @type {any} */ event) =>
@@ -138,9 +137,9 @@ export function Download({ model }) {
   return html`<button class="small ghost" onClick=${fetchIt}>${t("downloadModel")}</button><${ErrorBox} error=${error} />`;
 }
 
-/** @param {{ checkpoints: any[], best: any }} props */
-function Checkpoints({ checkpoints, best }) {
-  if (!checkpoints.length) return html`<p class="muted">${t("noCheckpoints")}</p>`;
+/** @param {{ checkpoints: any[], best: any, isOver: boolean }} props */
+function Checkpoints({ checkpoints, best, isOver }) {
+  if (!checkpoints.length) return html`<p class="muted">${t(isOver ? "leftNoCheckpoints" : "noCheckpoints")}</p>`;
   const loss = (/** @type {any} */ entry) => entry.metrics.full_valid_loss ?? entry.metrics.valid_loss ?? entry.metrics.train_loss;
   return html`<table><tbody>${checkpoints.map((entry) => html`<tr key=${entry.id}>
     <td>${t("step")} ${entry.step_number} ${entry === best && html`<span class="status succeeded">${t("best")}</span>`}

@@ -3,7 +3,7 @@
 import { html, useEffect, useMemo, useRef, useState } from "../preact.js";
 import { get } from "../api.js";
 import { t } from "../i18n.js";
-import { usePolled } from "../ui.js";
+import { Loading, usePolled } from "../ui.js";
 import { Chart } from "../chart.js";
 import { jobName } from "./jobs.js";
 
@@ -14,13 +14,15 @@ const OTHER_COLORS = ["#9333ea", "#dc2626", "#0891b2", "#4d7c0f", "#be185d"];
 const DASHES = [[6, 4], [2, 3], undefined];
 const LOSSES = ["train_loss", "valid_loss", "full_valid_loss"];
 const ACCURACIES = ["train_mean_token_accuracy", "valid_mean_token_accuracy", "full_valid_mean_token_accuracy"];
+/** @type {Metrics} */
+const NO_METRICS = {};
 const COLUMNS = ["step", "value", "minimum", "maximum"];
 
 /** @typedef {Record<string, Record<string, number[]>>} Metrics columns by metric */
 
 /**
  * The curves of a job: all of them once, then what is new; all of them again when they have twice the points.
- * @param {string} id @param {boolean} live @returns {Metrics}
+ * @param {string} id @param {boolean} live @returns {Metrics | undefined} undefined until they are read
  */
 export function useMetrics(id, live) {
   const known = useRef(/** @type {any} */ ({ series: {}, last: 0, size: 0 }));
@@ -32,8 +34,8 @@ export function useMetrics(id, live) {
     // A second run of this effect may have been faster: its points must not be added twice.
     if (known.current === before) known.current = summary(whole ? series : joined(before.series, series));
     return known.current.series;
-  }, [id, live], live ? 2 : 0);
-  return data ?? {};
+  }, [id], live ? 2 : 0);
+  return data;
 }
 
 /** @param {Metrics} series */
@@ -93,8 +95,9 @@ function curvesOf(series, names, other, prefix) {
   }] : []));
 }
 
-/** @param {{ series: Metrics, checkpoints: any[], best: any, view: any }} props */
-export function Curves({ series, checkpoints, best, view }) {
+/** @param {{ metrics: Metrics | undefined, checkpoints: any[], best: any, view: any }} props `metrics`: undefined until they are read */
+export function Curves({ metrics, checkpoints, best, view }) {
+  const series = metrics ?? NO_METRICS;
   const [names, setNames] = useState(LOSSES);
   const [smoothing, setSmoothing] = useState(0);
   const [logX, setLogX] = useState(false);
@@ -102,7 +105,8 @@ export function Curves({ series, checkpoints, best, view }) {
   const [zoomKey, setZoomKey] = useState(0);
   const [range, setRange] = useState(/** @type {[number, number] | null} */ (null));
   const [others, setOthers] = useState(/** @type {any[]} */ ([]));
-  const { data: jobs } = usePolled(() => get("/luthier/jobs", { limit: 200 }), [], 0);
+  const hasCurve = Object.keys(series).length > 0;  // what may be overlaid is read once it is drawn
+  const { data: jobs } = usePolled(async () => (hasCurve ? get("/luthier/jobs", { limit: 200, points: 1 }) : null), [hasCurve]);
   const { data: overlaid } = usePolled(async () => Object.fromEntries(await Promise.all(others.map(async ({ id }) =>
     [id, (await get(`/luthier/jobs/${id}/metrics`, { points: POINTS })).series]))), [others.map(({ id }) => id).join()]);
   const wholes = { [view.id]: series };
@@ -141,7 +145,8 @@ export function Curves({ series, checkpoints, best, view }) {
         onClick=${() => setOthers(others.filter(({ id }) => id !== other.id))}>${jobName(other)} ×</button>`)}</div>
     ${curves.length ? html`<${Chart} curves=${curves} smoothing=${smoothing} logX=${logX} logY=${logY} marks=${marks} zoomKey=${zoomKey}
         range=${range} onRange=${setRange} />
-      <p class="muted hint">${t("zoomHint")}</p>` : html`<p class="empty">${t("noCurve")}</p>`}
+      <p class="muted hint">${t("zoomHint")}</p>` : !metrics ? html`<${Loading} />`
+        : html`<p class="empty">${t(hasCurve ? "notRecorded" : view.job.finished_at ? "noStep" : "noCurve")}</p>`}
     ${others.length > 0 && html`<${Differences} views=${[view, ...others]} />`}`;
 }
 

@@ -7,7 +7,7 @@ import { Copy, ErrorBox, Status, useAttempt, usePolled, useTitle } from "../ui.j
 
 const DAY_S = 24 * 3600;
 
-/** @param {{ language: string, theme: string, onLanguage: (value: any) => void, onTheme: (value: string) => void, onSignOut?: () => void }} props */
+/** @param {{ language: string, theme: string, onLanguage: (value: any) => void, onTheme: (value: string) => void, onSignOut: () => void }} props */
 export function SettingsPage({ language, theme, onLanguage, onTheme, onSignOut }) {
   useTitle(t("settings"));
   const { data: server, error } = usePolled(() => get("/luthier/server"), [], 10);
@@ -15,7 +15,7 @@ export function SettingsPage({ language, theme, onLanguage, onTheme, onSignOut }
   return html`<h1>${t("settings")}</h1><div class="columns"><section class="card"><h2>${t("thisBrowser")}</h2>
       <label>${t("language")}<select value=${language} onChange=${(/** @type {any} */ event) => onLanguage(event.target.value)}><option value="en">English</option><option value="zh">中文</option></select></label>
       <label>${t("theme")}<select value=${theme} onChange=${(/** @type {any} */ event) => onTheme(event.target.value)}>${["system", "light", "dark"].map((name) => html`<option value=${name}>${t(name)}</option>`)}</select></label>
-      ${onSignOut && server?.keys_required && html`<button class="ghost" onClick=${onSignOut}>${t("signOut")}</button>`}</section>
+      ${server?.keys_required && html`<button class="ghost" onClick=${onSignOut}>${t("signOut")}</button>`}</section>
     <section class="card"><h2>${t("serverVersion")}</h2><${ErrorBox} error=${error} />${server && html`<${Server} server=${server} />`}</section></div>
     ${server && html`<section class="card"><h2>${t("aliases")}</h2><${Aliases} aliases=${server.aliases} /></section>
       <section class="card"><h2>${t("keysAndProjects")}</h2>${isAdmin ? html`<${Keys} own=${server.caller.project} />` : html`<p class="muted">${t("adminsOnly")}</p>`}</section>
