@@ -116,7 +116,7 @@ class ModelExports:
             del self._unfinished[export.id]
 
     async def _export(self, export: Export, options: Sequence[str]) -> Export:
-        """Runs the command; the export with what it says at its end."""
+        """Runs the command; the export with its result or its error."""
         process: Any = await asyncio.create_subprocess_exec(
             *(*self._program, *options, "--", export.model),
             stdin=asyncio.subprocess.DEVNULL,

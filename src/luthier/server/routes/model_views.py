@@ -83,7 +83,7 @@ def retrieve_lineage(tuned: ModelDep, state: StateDep) -> ModelLineage:
 async def create_export(
     tuned: ModelDep, body: CreateExportRequest, state: StateDep, lang: Language = "en"
 ) -> ModelExport:
-    """Starts `luthier export`, which verifies what it writes; one runs at a time. `lang`: of what it says."""
+    """Starts `luthier export`, which verifies what it writes; one runs at a time. `lang`: of its messages."""
     return _view(state.app.exports.start(tuned.id, body.to, base_id=body.base_id, language=lang))
 
 
