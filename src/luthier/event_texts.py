@@ -96,6 +96,7 @@ _EVENTS = [
         (r"The server encountered an error and will retry: (.*)", r"服务器遇到错误，正在重试：\1"),
         (r"The job waits for (\d+) minutes? before it is retried \(wait (\d+) of (\d+)\): (.*)",
          r"任务等待 \1 分钟后重试（第 \2 次等待，共 \3 次）：\4"),
+        (r"The database was unreachable for a while; the job resumes", "数据库曾一度无法访问；任务现在继续"),
         (r"The job was cancelled", "任务已取消"),
         (r"The job was paused", "任务已暂停"),
         (r"The job was resumed", "任务已恢复"),

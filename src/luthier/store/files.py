@@ -13,6 +13,7 @@ from luthier.store.checksums import Checksums, delete_checksums, record_checksum
 from luthier.store.database import Database, files
 from luthier.store.imports import imported_files
 from luthier.store.key_quotas import charge_bytes
+from luthier.store.outages import may_be_committed
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import is_seeded, resource_id
@@ -43,7 +44,8 @@ class Files(Scoped):
     ) -> FileObject:
         """A file of a source's content. Its row is inserted once the bytes are on disk.
 
-        `also` runs in the row's transaction; an error of it leaves no file behind. Raises RateLimitError above the
+        `also` runs in the row's transaction; an error of it leaves no file behind. Where the database does not tell
+        whether the row is there, the bytes stay; without a row they are an orphan. Raises RateLimitError above the
         limit of the caller's key.
         """
         file_id, created = resource_id("file-"), now()
@@ -67,8 +69,9 @@ class Files(Scoped):
                 record_checksum(connection, f"{FILES}/{file_id}", content)
                 also(connection, FileObject(**values))
                 charge_bytes(connection, file_id, content.bytes)
-        except BaseException:
-            self._blobs.delete(file_id)
+        except BaseException as error:
+            if not may_be_committed(error):
+                self._blobs.delete(file_id)
             raise
         return FileObject(**values)
 

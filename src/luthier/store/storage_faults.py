@@ -1,10 +1,9 @@
 """Which errors are faults of disk, database or bucket that pass, as `luthier.types.storage_faults` names them."""
 
-import sqlite3
-
 from sqlalchemy.exc import OperationalError
 
 from luthier.store.bucket import UNAVAILABLE
+from luthier.store.outages import is_outage
 from luthier.types.errors import UnavailableError
 from luthier.types.storage_faults import FaultKind, StorageFaultError, disk_fault
 
@@ -18,8 +17,10 @@ def storage_fault(error: BaseException) -> FaultKind | None:
             return disk_fault(error)
         case UnavailableError():
             return "unreachable" if error.code == UNAVAILABLE else None
-        case OperationalError():
-            return _database_fault(error)
+        case OperationalError() if fault := _database_fault(error):
+            return fault
+        case _ if is_outage(error):
+            return "unreachable"
     return None
 
 
@@ -31,4 +32,4 @@ def _database_fault(error: OperationalError) -> FaultKind | None:
         return "read_only"
     if "locked" in text or "lock timeout" in text:
         return "locked"
-    return None if isinstance(error.orig, sqlite3.OperationalError) else "unreachable"
+    return None

@@ -16,6 +16,7 @@ from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, key_columns, metadata, project_column
 from luthier.store.files import Files
 from luthier.store.key_quotas import charge_bytes
+from luthier.store.outages import may_be_committed
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
 from luthier.types.common import new_id, now
@@ -106,8 +107,9 @@ class Uploads(Scoped):
                         f"The parts of this upload would hold more than {max_bytes:,} bytes.", param="data"
                     )
                 connection.execute(insert(parts).values(**values, bytes=size))
-        except BaseException:
-            self._blobs.delete(part_id)
+        except BaseException as error:
+            if not may_be_committed(error):
+                self._blobs.delete(part_id)
             raise
         return UploadPart(**values)
 

@@ -21,6 +21,7 @@ from luthier.types.storage_faults import STORAGE_FAULTS, FaultKind
 STARTED = Event("Fine-tuning job started", key="started")
 COMPARING = Event("Saved; the serving engine is loading the model to compare it with the trainer", key="comparing")
 SUCCEEDED = Event("The job has successfully completed")
+DATABASE_BACK = Event("The database was unreachable for a while; the job resumes", level="warn")
 STOPPED = Event("The server stopped; the job resumes from its last step when the server is back", level="warn")
 
 _PROMPT_COMPLETIONS = (

@@ -18,6 +18,7 @@ from luthier.types.projects import Caller
 from luthier.types.strict_json import parse_json
 
 _MAX_ATTEMPTS = 5  # for server errors
+_DATABASE_CODES = ("database_busy", "database_unavailable")
 _UPSTREAM_LIMITS_S = 600.0  # limits per minute pass in that time, monthly ones do not
 _MAX_BACKOFF_S = 30.0
 _TIMEOUT_S = 24 * 3600.0  # a request waits as long as interactive ones keep the engine busy
@@ -59,12 +60,14 @@ class LoopbackClient:
 
 
 def _is_transient(response: httpx.Response, attempts: int, waited_s: float) -> bool:
-    """Our own full queues always are, upstream rate limits for a while, server errors a few times."""
+    """Our own full queues and our database always are, upstream rate limits for a while, server errors a few times."""
     if response.headers.get("x-should-retry") == "false":
         return False
+    is_upstream = response.headers.get(SERVED_BY, "").startswith(UPSTREAM)
     if response.status_code != 429:
-        return response.status_code >= 500 and attempts < _MAX_ATTEMPTS
-    if not response.headers.get(SERVED_BY, "").startswith(UPSTREAM):
+        is_database = response.status_code == 503 and not is_upstream and _error_code(response) in _DATABASE_CODES
+        return is_database or (response.status_code >= 500 and attempts < _MAX_ATTEMPTS)
+    if not is_upstream:
         return True
     return _error_code(response) != "insufficient_quota" and waited_s < _UPSTREAM_LIMITS_S
 

@@ -5,7 +5,7 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -63,7 +63,7 @@ def as_api_error(error: Exception, request: Request | None = None) -> APIError:
             return UnavailableError(str(error), code="base_model_unavailable")
         case RequestValidationError():
             return _request_validation_error(error, request)
-        case OperationalError() | OSError() if storage_error := _storage_error(error):
+        case DBAPIError() | OSError() if storage_error := _storage_error(error):
             return storage_error
         case DatabaseError() if is_damaged(error.orig):
             _log.error("the database is damaged: %s", error.orig)
@@ -76,7 +76,7 @@ def as_api_error(error: Exception, request: Request | None = None) -> APIError:
     return APIError("The server had an error while processing your request. Sorry about that! Its log has the cause.")
 
 
-def _storage_error(error: OperationalError | OSError) -> APIError | None:
+def _storage_error(error: DBAPIError | OSError) -> APIError | None:
     """Nothing was written, and the request may be sent again."""
     match storage_fault(error):
         case "full":

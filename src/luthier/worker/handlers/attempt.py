@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from luthier.store import LeasedTable
+from luthier.store.outages import is_outage
 from luthier.types.errors import APIError, LuthierError
 from luthier.worker.application_service import StoppedError
 from luthier.worker.context import WorkerContext
@@ -75,6 +76,10 @@ class Attempt(ABC):
         except StoppedError:
             raise
         except Exception as error:
+            if is_outage(error):
+                _log.warning("%s %s is interrupted: the database cannot be reached", self.noun, self.claimed.row_id)
+                self.written(lambda: self._rows.requeue(self.claimed.row_id, self.claimed.owner))
+                return
             if not isinstance(error, LuthierError):
                 _log.exception("%s %s met an unexpected error", self.noun, self.claimed.row_id)
             code = (error.code or error.type) if isinstance(error, APIError) else "evaluation_failed"
@@ -91,14 +96,16 @@ class Attempt(ABC):
         return self._stop.is_set() or self._lost.is_set()
 
     def written(self, write: Callable[[], Written]) -> Written:
-        """What `write` returns. A full disk or a lock may be transient: it is tried again until it succeeds.
+        """What `write` returns. A full disk, a lock or an outage may pass: it is tried again until it succeeds.
 
         Raises StoppedError.
         """
         while True:
             try:
                 return write()
-            except OperationalError:
+            except DBAPIError as error:
+                if not isinstance(error, OperationalError) and not is_outage(error):
+                    raise
                 _log.exception("%s %s cannot be written; it is tried again", self.noun, self.claimed.row_id)
             if self._stop.wait(_RETRY_S) or self._lost.is_set():
                 raise StoppedError

@@ -8,11 +8,12 @@ from sqlalchemy.exc import OperationalError
 
 from luthier.store import Event, Job
 from luthier.store.jobs import Jobs
+from luthier.store.outages import is_outage
 from luthier.store.storage_faults import storage_fault
 from luthier.types.errors import JobError, StaleClaimError
 from luthier.types.fine_tuning import FINAL, OPEN, JobStatus
 from luthier.types.storage_faults import FaultKind
-from luthier.worker import storage_retries
+from luthier.worker import job_messages, storage_retries
 from luthier.worker.context import WorkerContext
 from luthier.worker.handlers.validate_job import validate
 from luthier.worker.lane import Claim
@@ -84,6 +85,10 @@ class JobHandler:
             self._requeue_or_fail(jobs, job, step_before, error)
 
     def _requeue_or_fail(self, jobs: Jobs, job: Job, step_before: int, error: Exception) -> None:
+        """An outage of the database is over once that is written, so the job neither waits nor has failed an attempt.
+
+        For a worker that is stopped before anything can be written, the lease expires.
+        """
         kind = storage_fault(error)
         if kind is None:
             _log.exception("job %s met an unexpected error", job.id)
@@ -91,7 +96,11 @@ class JobHandler:
             return
         while True:
             try:
-                _wait_for_storage(jobs, job, kind, error)
+                if is_outage(error):
+                    attempts = 0 if jobs.last_step(job.id) > step_before else job.attempts
+                    self._requeue(jobs, job, job_messages.DATABASE_BACK, attempts)
+                else:
+                    _wait_for_storage(jobs, job, kind, error)
                 return
             except OperationalError as unwritten:  # the database lies on the same disk, say
                 _log.warning("job %s cannot be requeued; it is tried again: %s", job.id, unwritten.orig)
@@ -110,6 +119,9 @@ class JobHandler:
             return
         self._context.stop.wait(_BACKOFF_S * attempts)
         event = Event(f"The server encountered an error and will retry: {description}", level="warn")
+        self._requeue(jobs, job, event, attempts)
+
+    def _requeue(self, jobs: Jobs, job: Job, event: Event, attempts: int) -> None:
         to: JobStatus = "validating_files" if job.status == "validating_files" else "queued"
         jobs.transition(job.id, (to, "running"), to, event, attempts=attempts, estimated_finish=None)
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 
 from luthier.server.generation.request import RunningRequest
@@ -15,6 +16,7 @@ from luthier.server.http.event_log import EventLog
 from luthier.server.routes.responses.events import Event, replayed
 from luthier.server.routes.responses.prepare import PreparedResponse
 from luthier.server.state import State
+from luthier.store.outages import is_outage
 from luthier.store.responses import StoredResponse
 from luthier.types.common import now
 from luthier.types.errors import RateLimitError
@@ -89,21 +91,34 @@ async def _work(state: State, prepared: PreparedResponse, log: EventLog) -> None
         for event in events.fail(_error_body(error)):
             log.append(event)
     try:
-        await run_in_threadpool(state.store.responses.finish, response, events.deltas)
+        await _in_database(lambda: state.store.responses.finish(response, events.deltas))
     except Exception as error:  # such as a conversation that was deleted meanwhile
         for event in events.fail(_error_body(error)):
             log.append(event)
-        await run_in_threadpool(state.store.responses.finish, response, events.deltas)
+        await _in_database(lambda: state.store.responses.finish(response, events.deltas))
     finally:
         log.append(events.ended())
         log.close()
         del state.app.background[response["id"]]
 
 
+async def _in_database(call: Callable[[], object]) -> None:
+    """Waits for a database that cannot be reached: whoever created the response counts on its end."""
+    while True:
+        try:
+            await run_in_threadpool(call)
+        except DBAPIError as error:
+            if not is_outage(error):
+                raise
+        else:
+            return
+        await asyncio.sleep(_POLL_S)
+
+
 async def _generate_into(log: EventLog, state: State, prepared: PreparedResponse) -> None:
     running = await submit(prepared.generation)
     try:
-        await run_in_threadpool(state.store.responses.start, prepared.events.response["id"])
+        await _in_database(lambda: state.store.responses.start(prepared.events.response["id"]))
         async with aclosing(_generated(prepared, running)) as generated:
             async for event in generated:
                 log.append(event)
