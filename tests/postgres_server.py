@@ -9,6 +9,8 @@ import tempfile
 from functools import cached_property
 from pathlib import Path
 
+import pytest
+
 _USER = "postgres"  # of the system: PostgreSQL does not run as root
 
 
@@ -45,9 +47,9 @@ class PostgresServer:
             "pg_ctl", "-D", self._data, "-w", "-l", f"{self._folder}/log", "-o", f"{options} -c fsync=off", "start"
         )
 
-    def stop(self) -> None:
-        """Ends all sessions."""
-        self._run("pg_ctl", "-D", self._data, "-w", "-m", "fast", "stop")
+    def stop(self, *, at_once: bool = False) -> None:
+        """Ends all sessions. `at_once`: without a checkpoint, as a crash does; the next start recovers from the log."""
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate" if at_once else "fast", "stop")
 
     def new_database(self, *clauses: str) -> str:
         """The URL of a new, empty database. `clauses`: of CREATE DATABASE."""
@@ -72,6 +74,14 @@ class PostgresServer:
             command = ["runuser", "-u", _USER, "--", *command]
         with (self._folder / "output").open("ab") as output:  # a pipe would stay open in the server
             subprocess.run(command, cwd=self._folder, stdout=output, stderr=output, check=True)
+
+
+def postgres_or_skip() -> PostgresServer:
+    """For a test, which is skipped on a machine that cannot run PostgreSQL."""
+    try:
+        return PostgresServer()
+    except (FileNotFoundError, KeyError) as error:
+        pytest.skip(str(error))
 
 
 def _programs() -> Path:

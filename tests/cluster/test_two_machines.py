@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 
 from cluster.machine import Machine
-from postgres_server import PostgresServer
+from postgres_server import postgres_or_skip
 from s3_server import REASON, s3_server
 from through_api import create, finished, losses, upload, wait
 
@@ -20,12 +20,8 @@ _SETTINGS = {"hyperparameters": {"n_epochs": 8, "batch_size": 1}, "seed": 3}
 @pytest.fixture(name="variables")
 def _variables(tiny_base: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The settings that all machines have."""
-    try:
-        postgres = PostgresServer()
-    except (FileNotFoundError, KeyError) as error:
-        pytest.skip(str(error))
     (tmp_path / "s3").mkdir()
-    with postgres, s3_server(tmp_path / "s3") as variables:
+    with postgres_or_skip() as postgres, s3_server(tmp_path / "s3") as variables:
         stores = {"LUTHIER_STORE": postgres.new_database(), "LUTHIER_BLOBS": "s3://bucket/prefix"}
         training = {"LUTHIER_PRECISION": "float32", "LUTHIER_THREADS": "1", "LUTHIER_API_KEYS": "one"}
         yield {**variables, **stores, **training, "LUTHIER_BASE": str(tiny_base)}

@@ -13,7 +13,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from postgres_server import PostgresServer
+from postgres_server import PostgresServer, postgres_or_skip
 from through_api import create, finished, losses, upload
 
 pytestmark = pytest.mark.postgres
@@ -22,11 +22,7 @@ PATIENCE_S = 90
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
-    try:
-        server = PostgresServer()
-    except (FileNotFoundError, KeyError) as error:
-        pytest.skip(str(error))
-    with server:
+    with postgres_or_skip() as server:
         yield server
 
 

@@ -76,6 +76,8 @@ COMMANDS = (
           "在服务器运行时备份数据文件夹。"),
     Entry("restore", "luthier.cli.backup:restore", "Put a backup into an empty data folder.",
           "把备份恢复到空的数据文件夹。"),
+    Entry("store", "luthier.cli.store:store", "Move the database from SQLite to PostgreSQL, or back.",
+          "把数据库从 SQLite 移到 PostgreSQL，或移回来。"),
     Entry("prune", "luthier.cli.prune:prune", "What takes space and may go, sizes first.",
           "列出并删除可以释放的空间。"),
     Entry("doctor", "luthier.cli.doctor:doctor", "Check this machine and installation.", "检查本机和安装情况。"),

@@ -92,6 +92,8 @@ class Store(CommonParts):
         self._folder = folder
         if url is None:
             _require_database(folder)
+        else:
+            _require_no_second_database(folder)
         backend: Backend = PostgresBackend(url) if url else SQLiteBackend(folder / DATABASE)
         self._database = Database(backend, lambda: _require_no_content(folder, backend.name))
         self._copies = LocalCopies(folder, bucket, max_copy_bytes) if bucket else None
@@ -287,6 +289,21 @@ def _require_no_content(folder: Path, database: str) -> None:
                 "database that the folder was used with, or another --data folder.",
                 f"{folder} 中有 {name}，而数据库 {database} 是空的：两者不是一套。请指定与该文件夹配套的数据库，"
                 "或用 --data 指定别的文件夹。",
+            )
+        )
+
+
+def _require_no_second_database(folder: Path) -> None:
+    """Raises LuthierError for a data folder with a database of SQLite, where the settings name PostgreSQL."""
+    if (folder / DATABASE).exists():
+        raise LuthierError(
+            say(
+                f"{folder} holds {DATABASE}, and the setting `store` names PostgreSQL: a folder belongs to one of "
+                f"them. luthier store move --to URL moves the rows of {DATABASE} to an empty PostgreSQL. Where "
+                "PostgreSQL is the newer one, give the file another name.",
+                f"{folder} 中有 {DATABASE}，而设置 store 指定了 PostgreSQL：一个文件夹只属于其中之一。"
+                f"luthier store move --to URL 可以把 {DATABASE} 中的数据移到空的 PostgreSQL；"
+                "如果 PostgreSQL 中的数据更新，请给该文件改名。",
             )
         )
 

@@ -59,7 +59,7 @@ def back_up(
         _copy_new(data, partial, report, total, linkable)
         _copy_database(data / DATABASE, partial / DATABASE)
         _copy_new(data, partial, lambda done, total: None, total, linkable)
-        missing = _missing_blobs(partial)
+        missing = missing_blobs(partial)
         manifest = {path.relative_to(partial).as_posix(): _describe(path) for path in sorted(_all_files(partial))}
         header = {"object": "backup", "luthier": __version__, "created_at": now(), "missing": missing}
         (partial / MANIFEST).write_text(json.dumps({**header, "files": manifest}, indent=1), encoding="utf-8")
@@ -203,8 +203,11 @@ def _state(path: Path) -> tuple[int, int]:
     return status.st_size, int(status.st_mtime)
 
 
-def _missing_blobs(folder: Path) -> list[str]:
-    """None where blobs are in a bucket, of which the data folder holds copies."""
+def missing_blobs(folder: Path) -> list[str]:
+    """Files and models of rows whose bytes are not in the data folder, which has a database of SQLite.
+
+    None where blobs are in a bucket, of which the folder holds copies.
+    """
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}  # of any release
         if "bucket_owner" in tables and connection.execute("SELECT 1 FROM bucket_owner").fetchone():

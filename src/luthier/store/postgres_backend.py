@@ -31,6 +31,7 @@ from luthier.types.errors import LuthierError
 _WRITE_LOCK = int.from_bytes(b"luthier")
 _SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 _CONNECT_TIMEOUT_S = 10
+APPLICATION_NAME = "luthier"  # of the sessions of servers and workers
 _SESSION = {
     "lock_timeout": "60s",
     "idle_in_transaction_session_timeout": "30s",
@@ -54,7 +55,11 @@ class PostgresBackend:
         options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
         engine = create_engine(
             self._url,
-            connect_args={"options": options, "connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "luthier"},
+            connect_args={
+                "options": options,
+                "connect_timeout": _CONNECT_TIMEOUT_S,
+                "application_name": APPLICATION_NAME,
+            },
             json_serializer=to_json,
             pool_size=8,
             max_overflow=32,
