@@ -13,7 +13,7 @@ help:
 	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
 	@echo "make test-s3      set up, then keep blobs on a small S3 server, on PostgreSQL without a shared folder"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
-	@echo "make test-postgres set up, then run the store's tests on PostgreSQL, and two servers on one database"
+	@echo "make test-postgres set up, then run the store's tests on PostgreSQL, two servers on one database, and a short crash test"
 	@echo "make test-cluster set up, then kill parts of a cluster with Ray, PostgreSQL and S3 (root, 15 minutes)"
 	@echo "make test-trackers set up, then write runs with each experiment tracker and read them back"
 	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
@@ -57,7 +57,7 @@ test-browser: setup
 # PostgreSQL must be installed (Debian: apt-get install postgresql); it is started in a temporary folder.
 test-postgres: setup
 	$(BIN)/python -m pytest --postgres tests/store
-	$(BIN)/python -m pytest -m postgres tests/cluster
+	$(BIN)/python -m pytest -m postgres tests/cluster tests/crash
 
 # Ray has an environment of its own (400 MB), on top of $(VENV). As root, with PostgreSQL and iproute2.
 RAY := build/ray
@@ -82,7 +82,8 @@ test-container: setup
 
 .PHONY: crashtest fuzz
 
-# Another seed draws other requests and other kills: make crashtest ARGS='--seed 2'.
+# Another seed draws other requests and other kills: make crashtest ARGS='--seed 2'. With the database on PostgreSQL,
+# which is killed, too: make crashtest ARGS='--store postgresql'.
 crashtest: setup
 	PYTHONPATH=tests $(BIN)/python -m crash $(ARGS)
 

@@ -3,15 +3,18 @@
 import argparse
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from crash import standstill
 from crash.run import Plan, run
+from postgres_server import PostgresServer
 from tiny import make_tiny_base
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=260)
     parser.add_argument("--fresh", type=int, default=56, help="of the kills")
@@ -20,14 +23,16 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="an empty folder for data, ledger and log")
     options = parser.parse_args()
     plan = Plan(options.seed, options.kills, options.fresh, options.clients, minutes=options.minutes)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.keep or Path(scratch) / "run"
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        postgres = stack.enter_context(PostgresServer()) if options.store == "postgresql" else None
+        folder = options.keep or scratch / "run"
         folder.mkdir(parents=True, exist_ok=True)
-        base = make_tiny_base(Path(scratch) / "base")
-        outcome = run(plan, folder, base)
+        base = make_tiny_base(scratch / "base")
+        outcome = run(plan, folder, base, postgres)
         print(outcome.report(), flush=True)
-        (Path(scratch) / "standstill").mkdir()
-        findings = standstill.run(Path(scratch) / "standstill", base)
+        (scratch / "standstill").mkdir()
+        findings = standstill.run(scratch / "standstill", base, postgres.new_database() if postgres else None)
     print(f"a worker stopped for a minute: lost {findings.lost}, duplicated {findings.duplicated}")
     return 0 if outcome.holds and not (findings.lost or findings.duplicated) else 1
 

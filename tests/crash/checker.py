@@ -16,6 +16,7 @@ _ENDS = {
     "job": ("/fine_tuning/jobs", ("succeeded", "failed", "cancelled")),
     "batch": ("/batches", ("completed", "failed", "expired", "cancelled")),
     "evaluation": ("/evaluations", ("succeeded", "failed", "cancelled")),
+    "eval run": ("/evals/{eval}/runs", ("completed", "failed", "canceled")),
 }
 _QUIET_S = 2.0
 Facts = dict[str, Any]
@@ -53,13 +54,13 @@ class Checker:
         self.findings = Findings()
 
     def await_ends(self, within_s: float) -> None:
-        """Until each job, batch and evaluation has ended, and no webhook has come for a while."""
+        """Until each job, batch, evaluation and run of an eval has ended, and no webhook has come for a while."""
         end = time.monotonic() + within_s
-        for kind, (path, final) in _ENDS.items():
+        for kind, (_, final) in _ENDS.items():
             for facts in self._ledger.read():
                 if facts["kind"] != kind:
                     continue
-                while (status := self._client.get(f"{path}/{facts['id']}")["status"]) not in final:
+                while (status := self._status(kind, facts)) not in final:
                     assert time.monotonic() < end, f"{kind} {facts['id']} is still {status}"
                     time.sleep(_POLL_S)
         deliveries = -1
@@ -67,11 +68,16 @@ class Checker:
             deliveries = count
             time.sleep(_QUIET_S)
 
+    def _status(self, kind: str, facts: Facts) -> str:
+        path, _ = _ENDS[kind]
+        return str(self._client.get(f"{path.format(**facts)}/{facts['id']}")["status"])
+
     def check(self) -> Findings:
         for facts in self._ledger.read():
             self._facts[facts["kind"]].append(facts)
         checks: list[Callable[[], None]] = [self._files, self._parts, self._completions, self._responses]
-        for check in (*checks, self._batches, self._evaluations, self._endpoints, self._jobs, self._webhooks):
+        checks += [self._batches, self._evaluations, self._evals, self._eval_runs, self._endpoints, self._jobs]
+        for check in (*checks, self._webhooks):
             check()
         return self.findings
 
@@ -146,6 +152,29 @@ class Checker:
         if count > len(self._facts["evaluation"]):
             self.findings.duplicated.append(f"{count} evaluations of {len(self._facts['evaluation'])} requests")
 
+    def _evals(self) -> None:
+        for facts in self._facts["eval"]:
+            response, _ = self._client.send("GET", f"/evals/{facts['id']}")
+            self.findings.compare("eval", facts["id"], facts["name"], response.json().get("name"))
+        names = Counter(entry["name"] for entry in self._client.pages("/evals"))
+        self.findings.count_once("eval", names, [facts["name"] for facts in self._facts["eval"]])
+
+    def _eval_runs(self) -> None:
+        """Each has an output item for each of its items, none of which met an error."""
+        for facts in self._facts["eval run"]:
+            runs, output_items = f"/evals/{facts['eval']}/runs", []
+            response, _ = self._client.send("GET", f"{runs}/{facts['id']}")
+            if response.status_code == 200:
+                output_items = list(self._client.pages(f"{runs}/{facts['id']}/output_items"))
+                count = len(list(self._client.pages(runs)))
+                self.findings.count_once("run of the eval", Counter({facts["eval"]: count}), [facts["eval"]])
+            numbers = Counter(str(output_item["datasource_item_id"]) for output_item in output_items)
+            errors = [output_item["id"] for output_item in output_items if output_item["status"] == "error"]
+            expected = ("completed", {str(number) for number in range(facts["items"])}, [])
+            actual = (response.json().get("status"), set(numbers), errors)
+            self.findings.compare("eval run", facts["id"], expected, actual)
+            self.findings.count_once(f"output item of {facts['id']}:", numbers, list(numbers))
+
     # -- webhooks -------------------------------------------------------------------------------------------------
 
     def _endpoints(self) -> None:
@@ -161,13 +190,14 @@ class Checker:
         ids: dict[tuple[str, str], set[str]] = defaultdict(set)
         for facts in self._facts["delivery"]:
             ids[facts["type"], facts["subject"]].add(facts["id"])
-        for kind, prefix in (("job", "fine_tuning.job"), ("batch", "batch")):
+        for kind, prefix in (("job", "fine_tuning.job"), ("batch", "batch"), ("eval run", "eval.run")):
             for facts in self._facts[kind]:
-                status = self._client.get(f"{_ENDS[kind][0]}/{facts['id']}")["status"]
-                sent = ids[f"{prefix}.{status}", facts["id"]]
+                status = self._status(kind, facts)
+                event = f"{prefix}.{'succeeded' if kind == 'eval run' and status == 'completed' else status}"
+                sent = ids[event, facts["id"]]
                 self.findings.compare("webhook", facts["id"], True, bool(sent))
                 if len(sent) > 1:
-                    self.findings.duplicated.append(f"webhook {prefix}.{status} of {facts['id']}: {len(sent)} ids")
+                    self.findings.duplicated.append(f"webhook {event} of {facts['id']}: {len(sent)} ids")
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 

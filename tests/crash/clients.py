@@ -18,17 +18,34 @@ from crash.ledger import Ledger
 _RETRY_S = 0.05
 _PATIENCE_S = 240
 _RETRIED = (409, 429)
+_CREATED = (200, 201)
 _MODEL = "gpt-3.5-turbo"
 _OVER = ("succeeded", "failed", "cancelled")
 _MAX_ENDPOINTS = 40  # of 100 that a project may have
 _QUESTIONS = ("odd or even", "seven", "what", "你好")
+_SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
+_EVAL = {
+    "data_source_config": {"type": "custom", "item_schema": _SCHEMA, "include_sample_schema": True},
+    "testing_criteria": [
+        {
+            "type": "string_check",
+            "name": "echo",
+            "input": "{{sample.output_text}}",
+            "reference": "{{item.question}}",
+            "operation": "ilike",
+        }
+    ],
+}
 
 
 @dataclass
 class Tally:
-    """Over all clients: connections that a kill cut, and statuses that no client expects."""
+    """Over all clients: connections that a kill cut, requests that were refused while the database was away, and
+    statuses that no client expects.
+    """
 
     cut: int = 0
+    refused: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
@@ -63,7 +80,7 @@ class RepeatingClient:
     def create(self, path: str, key: str | None = None, **options: Any) -> tuple[dict[str, Any], int]:
         """The object that a POST created."""
         response, attempts = self.send("POST", path, key, **options)
-        assert response.status_code == 200, f"POST {path}: {response.status_code} {response.text[:500]}"
+        assert response.status_code in _CREATED, f"POST {path}: {response.status_code} {response.text[:500]}"
         return response.json(), attempts
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
@@ -96,7 +113,9 @@ class RepeatingClient:
 
     def _note(self, response: httpx.Response) -> None:
         self._tally.statuses[response.status_code] += 1
-        if response.status_code >= 500:
+        if response.status_code == 503 and response.json()["error"]["code"] == "database_unavailable":
+            self._tally.refused += 1
+        elif response.status_code >= 500:
             self._tally.faults.append(f"{response.request.method} {response.request.url.path}: {response.text[:300]}")
 
 
@@ -114,6 +133,7 @@ class Workload:
             (4, self._response),
             (4, self._batch),
             (1, self._evaluation),
+            (2, self._eval_run),
             (1, self._endpoint),
         ]
 
@@ -197,6 +217,24 @@ class Workload:
         body = {"model": _MODEL, "validation_file": self._validation_file, "max_tokens": 4}
         evaluation, _ = self._client.create("/evaluations", name, json=body)
         self._ledger.record("evaluation", id=evaluation["id"])
+
+    def _eval_run(self, name: str) -> None:
+        """An eval and its run, each item of which is answered and graded."""
+        created, _ = self._client.create("/evals", name, json={"name": name, **_EVAL})
+        self._ledger.record("eval", id=created["id"], name=name)
+        questions = self._random.choices(_QUESTIONS, k=self._random.randint(1, 4))
+        content = [{"item": {"question": question}} for question in questions]
+        template = [{"role": "user", "content": "{{item.question}}"}]
+        data_source = {
+            "type": "completions",
+            "model": _MODEL,
+            "input_messages": {"type": "template", "template": template},
+            "sampling_params": {"max_completion_tokens": 4},
+            "source": {"type": "file_content", "content": content},
+        }
+        body = {"name": name, "data_source": data_source}
+        run, _ = self._client.create(f"/evals/{created['id']}/runs", f"{name}-run", json=body)
+        self._ledger.record("eval run", id=run["id"], eval=created["id"], items=len(content))
 
     def _endpoint(self, name: str) -> None:
         """Of events that do not happen: the others go to the endpoint of the test."""

@@ -48,10 +48,14 @@ class Life:
 
 @dataclass
 class Lives:
-    """Of a server on `folder/data`, always at the same address. Start-up times in seconds, forked and fresh."""
+    """Of a server on `folder/data`, always at the same address. Start-up times in seconds, forked and fresh.
+
+    `store`: the URL of its database; None: SQLite.
+    """
 
     folder: Path
     base: Path
+    store: str | None = None
     startup_s: dict[str, list[float]] = field(default_factory=lambda: {"forked": [], "fresh": []})
     life: Life | None = None
 
@@ -70,6 +74,7 @@ class Lives:
             "LUTHIER_WEBHOOK_HOSTS": "localhost",
             "LUTHIER_STORED_COMPLETIONS": "1000000",
             "OMP_NUM_THREADS": "1",
+            **({"LUTHIER_STORE": self.store} if self.store else {}),
         }
 
     @contextmanager

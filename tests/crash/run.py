@@ -5,9 +5,10 @@ import random
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
@@ -17,9 +18,12 @@ from crash.checker import Checker, Findings
 from crash.clients import RepeatingClient, Tally, TrainingData, Workload
 from crash.ledger import Ledger
 from crash.lives import Lives
+from postgres_server import PostgresServer
 
-Victim = Literal["server", "server and trainer", "trainer"]
+Victim = Literal["server", "server and trainer", "trainer", "database", "server and database"]
 _VICTIMS: dict[Victim, int] = {"server": 50, "server and trainer": 30, "trainer": 20}
+_VICTIMS_ON_POSTGRES: dict[Victim, int] = {**_VICTIMS, "database": 30, "server and database": 15}
+_LONGEST_OUTAGE_S = 3.0
 _DURING_STARTUP = 0.15  # share of the kills of a server
 _SETTLE_S = 600
 
@@ -27,8 +31,9 @@ _SETTLE_S = 600
 @dataclass(frozen=True)
 class Plan:
     """`fresh` of the `kills` hit a freshly started server or its trainer; the rest a forked one. `pause_s`: between a
-    client's requests; `max_uptime_s`: until a kill; `epochs`: of each job; after `minutes` no kill follows. All that
-    is drawn follows from `seed`; how the threads of clients and server interleave does not.
+    client's requests; `max_uptime_s`: until a kill; `epochs`: of each job; after `minutes` no kill follows.
+    `on_postgres`: the database is killed, too. All that is drawn follows from `seed`; how the threads of clients and
+    server interleave does not.
     """
 
     seed: int
@@ -39,27 +44,30 @@ class Plan:
     max_uptime_s: float = 4.0
     epochs: int = 4
     minutes: float = 18.0
+    on_postgres: bool = False
 
 
 @dataclass(frozen=True)
 class Kill:
-    """`after_s`: since the server answered, or since its start where `during_startup`."""
+    """`after_s`: since the server answered, or since its start where `during_startup`. `outage_s`: of the database."""
 
     victim: Victim
     fresh: bool
     during_startup: bool
     after_s: float
+    outage_s: float
 
     @classmethod
     def draw(cls, plan: Plan) -> "list[Kill]":
         chance = random.Random(plan.seed)
         fresh = set(chance.sample(range(plan.kills), plan.fresh))
-        kills = []
+        kills, victims = [], _VICTIMS_ON_POSTGRES if plan.on_postgres else _VICTIMS
         for number in range(plan.kills):
-            (victim,) = chance.choices(list(_VICTIMS), list(_VICTIMS.values()))
-            during_startup = victim != "trainer" and chance.random() < _DURING_STARTUP
+            (victim,) = chance.choices(list(victims), list(victims.values()))
+            during_startup = victim.startswith("server") and chance.random() < _DURING_STARTUP
             latest = (4.0 if number in fresh else 1.0) if during_startup else plan.max_uptime_s
-            kills.append(cls(victim, number in fresh, during_startup, chance.uniform(0, latest)))
+            outage_s = chance.uniform(0, _LONGEST_OUTAGE_S) if "database" in victim else 0.0
+            kills.append(cls(victim, number in fresh, during_startup, chance.uniform(0, latest), outage_s))
         return kills
 
 
@@ -68,7 +76,7 @@ class Outcome:
     plan: Plan
     findings: Findings = field(default_factory=Findings)
     tally: Tally = field(default_factory=Tally)
-    kills: dict[str, int] = field(default_factory=lambda: {"fresh": 0, "forked": 0, "trainers": 0, "starting": 0})
+    kills: Counter[str] = field(default_factory=Counter)
     startup_s: dict[str, list[float]] = field(default_factory=dict)
     tracebacks: int = 0
     seconds: float = 0.0
@@ -82,7 +90,8 @@ class Outcome:
         lines = [
             f"seed {self.plan.seed}: {kills['fresh'] + kills['forked']} kills of a server ({kills['fresh']} fresh, "
             f"{kills['forked']} forked; {kills['starting']} while it started), {kills['trainers']} of a trainer; "
-            f"{self.tally.cut} requests cut; {self.seconds / 60:.1f} minutes",
+            f"{kills['databases']} of the database; {self.tally.cut} requests cut, {self.tally.refused} refused for "
+            f"want of the database; {self.seconds / 60:.1f} minutes",
             f"{'':22} acknowledged    found",
             *(f"{kind:22} {count:12} {findings.present[kind]:8}" for kind, count in findings.acknowledged.items()),
             f"{'all':22} {findings.acknowledged.total():12} {findings.present.total():8}",
@@ -98,9 +107,11 @@ class Outcome:
         return "\n".join([*lines, *(f"  {line}" for line in output[:40])])
 
 
-def run(plan: Plan, folder: Path, base: Path) -> Outcome:
-    """`folder` is empty; it keeps data, ledger and the server's log."""
-    outcome, ledger, lives = Outcome(plan), Ledger(folder / "ledger.jsonl"), Lives(folder, base)
+def run(plan: Plan, folder: Path, base: Path, postgres: PostgresServer | None = None) -> Outcome:
+    """`folder` is empty; it keeps data, ledger and the server's log. `postgres`: it has the database, and is killed."""
+    plan = replace(plan, on_postgres=postgres is not None)
+    store = postgres.new_database() if postgres else None
+    outcome, ledger, lives = Outcome(plan), Ledger(folder / "ledger.jsonl"), Lives(folder, base, store)
     outcome.startup_s = lives.startup_s
     start = time.monotonic()
     with lives.zygote(), webhook_receiver(ledger) as hook:
@@ -114,7 +125,7 @@ def run(plan: Plan, folder: Path, base: Path) -> Outcome:
         for number, kill in enumerate(Kill.draw(plan), 1):
             if time.monotonic() - start > 60 * plan.minutes:
                 break
-            _carry_out(kill, lives, outcome)
+            _carry_out(kill, lives, postgres, outcome)
             if number % 20 == 0:
                 print(f"{number} kills, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
         if lives.life is None:
@@ -132,7 +143,7 @@ def run(plan: Plan, folder: Path, base: Path) -> Outcome:
     return outcome
 
 
-def _carry_out(kill: Kill, lives: Lives, outcome: Outcome) -> None:
+def _carry_out(kill: Kill, lives: Lives, postgres: PostgresServer | None, outcome: Outcome) -> None:
     """Ends with the server that runs, or with none: the next kill needs one of its own kind."""
     if lives.life is not None and lives.life.is_fresh != kill.fresh:
         lives.kill_server()
@@ -145,16 +156,24 @@ def _carry_out(kill: Kill, lives: Lives, outcome: Outcome) -> None:
     else:
         lives.await_ready() if started else None
     time.sleep(kill.after_s)
+    dead_postgres = postgres if "database" in kill.victim else None
+    if dead_postgres:
+        dead_postgres.stop(at_once=True)
+        outcome.kills["databases"] += 1
     if kill.victim == "trainer":
         outcome.kills["trainers"] += lives.kill_trainers()
-    else:
+    elif kill.victim != "database":
         lives.kill_server(with_trainers=kill.victim == "server and trainer")
         outcome.kills["fresh" if kill.fresh else "forked"] += 1
+    if dead_postgres:
+        time.sleep(kill.outage_s)
+        dead_postgres.start()
 
 
 def prepare(client: RepeatingClient, hook: str, epochs: int, examples: int = 40) -> TrainingData:
     events = ["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
     events += ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
+    events += ["eval.run.succeeded", "eval.run.failed", "eval.run.canceled"]
     client.create("/webhook_endpoints", json={"name": "test", "url": hook, "event_types": events})
     ids = []
     for name, count in (("train.jsonl", examples), ("valid.jsonl", 6)):

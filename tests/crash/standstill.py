@@ -16,8 +16,9 @@ _EPOCHS = 40  # more events than a pipe holds, so that the trainer stands still 
 _AFTER_STEP = 50
 
 
-def run(folder: Path, base: Path) -> Findings:
-    ledger, lives = Ledger(folder / "ledger.jsonl"), Lives(folder, base)
+def run(folder: Path, base: Path, store: str | None) -> Findings:
+    """`store`: the URL of an empty database; None: SQLite."""
+    ledger, lives = Ledger(folder / "ledger.jsonl"), Lives(folder, base, store)
     client = RepeatingClient(lives.url, Tally())
     with lives.zygote(), webhook_receiver(ledger) as hook:
         lives.start(fresh=False, worker=False)
