@@ -78,6 +78,17 @@ def test_a_wrong_flag_is_named() -> None:
     assert "LUTHIER_PORT" in result.stderr
 
 
+@pytest.mark.parametrize(("language", "text"), [("en", "needs 2 or more training_processes"), ("zh", "至少为 2")])
+def test_a_base_is_sharded_over_several_processes(
+    language: str, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LUTHIER_LANG", language)
+    result = CliRunner().invoke(main, ["serve", "--shard-base", "true", "--data", str(tmp_path)])
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert Settings(shard_base=True, training_processes=2).shard_base
+
+
 def test_a_table_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_ALIASES", "gpt-4o=upstream")
     for command in (["serve"], ["jobs"]):

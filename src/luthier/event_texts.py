@@ -40,6 +40,10 @@ _EVENTS = [
         (r"(\d+) examples that end with a call were extended by a result and an answer, since the file has no "
          r"answers after results",
          r"文件中没有收到函数结果之后的回答，已为 \1 条以函数调用结尾的样本补充函数结果和文字回答"),
+        (r"The base model's layers are sharded over (\d+) processes \(FSDP2\) and train through transformers' own "
+         r"code: each process holds at most ([\d,]+) of ([\d,]+) parameters",
+         r"基座模型的各层已切分到 \1 个进程（FSDP2），并由 transformers 自己的代码训练："
+         r"在 \3 个参数中，每个进程最多保存 \2 个"),
         (r"Examples are not packed, which is slower: the base model has (.*)",
          r"每个样本单独成行，比打包慢：基座模型有\1"),
         (r"The base model's chat template loses definitions, calls or results of functions: Luthier's own form .*",
@@ -151,7 +155,8 @@ _JOB_ERRORS = {
     "model_not_available": "起始的微调模型已被删除",
     "model_deleted": "微调模型在任务结束前被删除",
     "invalid_targets": "基座模型没有 luthier:targets 中的层",
-    "insufficient_memory": "内存不足以训练全部权重",
+    "insufficient_memory": "训练所需的内存超过空闲内存",
+    "sharding_unsupported": "此任务的基座模型无法切分到多个进程",
     "parity_failed": "推理结果与训练不一致，或模型无法用于推理",
     "training_diverged": "损失或梯度不是有限的数",
     "training_error": "训练进程遇到意外错误",

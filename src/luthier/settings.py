@@ -138,9 +138,10 @@ class Settings(SourcedSettings):
         1,
         ge=1,
         le=64,
-        description=(
-            "Processes that train a job together on this machine (data parallelism): one per GPU, or per CPU socket."
-        ),
+        description="Processes that train a job together on this machine, data-parallel: one per GPU or CPU socket.",
+    )
+    shard_base: bool = Field(
+        False, description="Shard a base larger than a GPU over `training_processes` (FSDP2); adapters only."
     )
     launcher: Literal["local", "ray"] = Field(
         "local", description="Where trainers run: on the worker's machine, or on a Ray cluster (docs/cluster.md)."
@@ -349,9 +350,11 @@ class Settings(SourcedSettings):
         return self
 
     @model_validator(mode="after")
-    def _require_keys_for_any_origin(self) -> "Settings":
+    def _require_companions(self) -> "Settings":
         if "*" in self.cors_origins and not self.api_keys:
             raise ValueError("cors_origins: '*' allows every web page and requires api_keys, which are not set")
+        if self.shard_base and self.training_processes == 1:
+            raise PydanticCustomError("shard_base", "shard_base needs 2 or more training_processes, one for each GPU")
         return self
 
     @model_validator(mode="after")

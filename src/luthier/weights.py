@@ -25,6 +25,7 @@ TOKENIZER_FILES = (
 )
 _GROUPS = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ffn")}
 _OTHER_TOWERS = re.compile(r"(?:^|\.)(?:embed_)?(?:vision|visual|audio|image)\w*\.")  # beside the text model
+_NUMBERED = re.compile(r"\.\d+\.")
 _LAYER = re.compile(r"\.\d+\.(?:.*\.)?(\w+)\.(\w+)\.weight")  # …layers.0.self_attn.q_proj.weight
 
 
@@ -46,6 +47,11 @@ def tensor_shapes(folder: Path) -> dict[str, list[int]]:
 def count_parameters(folder: Path) -> int:
     """The number of parameters. Raises BaseModelError."""
     return sum(prod(shape) for shape in tensor_shapes(folder).values())
+
+
+def count_layer_parameters(folder: Path) -> int:
+    """How many of the parameters belong to numbered layers. Raises BaseModelError."""
+    return sum(prod(shape) for name, shape in tensor_shapes(folder).items() if _NUMBERED.search(name))
 
 
 def is_float32(folder: Path) -> bool:

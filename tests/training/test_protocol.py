@@ -24,6 +24,7 @@ EVENTS = [
     protocol.ResultTurns(examples=18),
     protocol.Hardware(name="CPU", dtype="bfloat16", threads=2),
     protocol.TrainableParameters(count=16_384, rank=16, alpha=32, layers=["q_proj"]),
+    protocol.ShardedBase(processes=2, local=60_000, weights=100_000),
     protocol.SeparateRows(reason="recurrent"),
     protocol.OwnTemplate(functions=True),
     protocol.CompilerMissing(),

@@ -23,7 +23,7 @@ from luthier.training.setup import build_trainer
 from training.jobs import losses, train, write_job
 from training.test_preference import PAIRS
 
-_PROGRAM = [sys.executable, "-m", "luthier.training"]
+PROGRAM = [sys.executable, "-m", "luthier.training"]
 
 
 class _Thread(Ranks):
@@ -108,7 +108,7 @@ def test_examples_are_split_by_their_tokens(ranks: int) -> None:
 def test_processes_stop_together_and_one_alone_goes_on(tmp_path: Path, tiny_base: Path) -> None:
     alone = train(write_job(tmp_path / "alone", tiny_base, valid=2, n_epochs=4))
     folder = write_job(tmp_path / "job", tiny_base, valid=2, n_epochs=4, processes=2)
-    process = subprocess.Popen([*_PROGRAM, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([*PROGRAM, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     for line in process.stdout:
         if json.loads(line)["type"] == "metrics":
@@ -128,10 +128,11 @@ def test_processes_stop_together_and_one_alone_goes_on(tmp_path: Path, tiny_base
 
 
 def test_a_process_that_dies_is_a_fault_of_the_machine(tmp_path: Path, tiny_base: Path) -> None:
-    folder = write_job(tmp_path / "job", tiny_base, n_epochs=50, processes=2)
+    """With a sharded base the other one may be in the middle of a forward pass."""
+    folder = write_job(tmp_path / "job", tiny_base, n_epochs=50, processes=2, shard_base=True)
     environment = {**os.environ, "GLIBC_TUNABLES": ""}  # one process id from the start
     process = subprocess.Popen(
-        [*_PROGRAM, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        [*PROGRAM, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     )
     assert process.stdout is not None
     for line in process.stdout:

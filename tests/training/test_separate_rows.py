@@ -15,7 +15,7 @@ from luthier.training.model import TrainedModel
 _PREFIX = [place * 7 % 200 for place in range(40)]  # long enough to be shared
 
 
-def _examples() -> list[TrainingExample]:
+def examples_of_one_prefix() -> list[TrainingExample]:
     """Of one prefix, so that packed rows share it."""
     examples = []
     for index, length in enumerate((5, 21, 11)):
@@ -32,7 +32,7 @@ def test_a_step_is_that_of_single_examples(tiny_base: Path, tmp_path: Path, name
     torch.manual_seed(7)
     for parameter in model.parameters.values():
         parameter.data.normal_(0, 0.1)
-    examples = _examples()
+    examples = examples_of_one_prefix()
 
     loss = torch.zeros(())
     for micro in ForwardPass(model, 512).micro_batches(examples):

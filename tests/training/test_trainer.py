@@ -334,7 +334,7 @@ def test_short_memory_changes_nothing_but_the_time(
     tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ample = losses(train(write_job(tmp_path / "ample", tiny_base)))
-    monkeypatch.setattr("luthier.training.token_budget.free_bytes", lambda _: 1 << 12)
+    monkeypatch.setattr("luthier.training.token_budget.free_bytes", lambda _: 1 << 17)
     events = train(write_job(tmp_path / "short", tiny_base))
     assert any(event["type"] == "gradient_checkpointing" for event in events)
     assert losses(events) == pytest.approx(ample, rel=1e-5)

@@ -61,6 +61,11 @@ NOTICES = [
         )
     ),
     (
+        protocol.ShardedBase(processes=4, local=61_000_000, weights=134_515_008),
+        "The base model's layers are sharded over 4 processes (FSDP2) and train through transformers' own code: each "
+        "process holds at most 61,000,000 of 134,515,008 parameters",
+    ),
+    (
         protocol.OwnTemplate(functions=True),
         "The base model's chat template loses definitions, calls or results of functions: Luthier's own form replaces "
         "it in training and serving",

@@ -57,6 +57,7 @@ CHINESE_STATUSES = {
 }
 CHINESE_SETTING_ERRORS = {  # by pydantic's type of error
     "cpu_tier": "LUTHIER_CPU_TIER={limit}：这个 CPU 的层级有 {tiers}",
+    "shard_base": "shard_base 需要 training_processes 至少为 2，每个 GPU 一个进程",
     "int_parsing": "应为整数",
     "float_parsing": "应为数字",
     "bool_parsing": "应为 true 或 false",

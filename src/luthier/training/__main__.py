@@ -70,11 +70,13 @@ def _train(folder: Path, emit: protocol.Emit, stop: threading.Event) -> int:
     try:
         from luthier.training import token_budget
         from luthier.training.forward_pass import Stopped  # torch takes seconds to import
+        from luthier.training.ranks import lost_ranks_named
         from luthier.training.setup import build_trainer
 
         token_budget.configure_malloc()
         try:
-            build_trainer(folder, emit, stop).run()
+            with lost_ranks_named():
+                build_trainer(folder, emit, stop).run()
         except Stopped:
             return protocol.STOPPED
     except JobError as error:

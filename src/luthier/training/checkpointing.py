@@ -28,7 +28,10 @@ _BEST = "best"
 
 
 class ModelFolders:
-    """Writes model folders below `checkpoints/`."""
+    """Writes model folders below `checkpoints/`.
+
+    `writes`: off on ranks that only compute the parity samples along, since a sharded base needs all ranks.
+    """
 
     def __init__(
         self,
@@ -37,17 +40,22 @@ class ModelFolders:
         metadata: AdapterMetadata,
         data: TrainingData,
         forward: ForwardPass,
+        *,
+        writes: bool = True,
     ) -> None:
-        self._folder = folder / "checkpoints"
+        self._folder, self._writes = folder / "checkpoints", writes
         self._chat_template, self._metadata, self._data, self._forward = chat_template, metadata, data, forward
 
     def write(self, name: str) -> None:
         """The folder appears complete or not at all."""
+        samples = self._parity_samples()
+        if not self._writes:
+            return
         with new_folder(self._folder / name) as new:
             self._forward.model.write(new)
             (new / "chat_template.jinja").write_text(self._chat_template, encoding="utf-8")
             self._metadata.write(new)
-            parity_samples.write(new, self._parity_samples())
+            parity_samples.write(new, samples)
 
     def complete_earlier(self) -> None:
         """Adds the metadata to folders of a trainer before protocol 2, which left that to its worker."""
@@ -74,7 +82,7 @@ class ModelFolders:
         """For each example, the log-probabilities at its targets, and whether no token was likelier."""
         numbered = [TrainingExample(place, example.sequences) for place, example in enumerate(examples)]
         scored: dict[int, tuple[list[float], list[bool]]] = {}
-        for micro in self._forward.micro_batches(numbered):
+        for micro in self._forward.unshared(numbered):
             for owner, example in enumerate(micro.examples):
                 own = micro.packed.owners == owner
                 scored[example.index] = micro.logprobs[own].tolist(), micro.is_top[own].tolist()
@@ -114,7 +122,7 @@ class Checkpoints:
     """Writes a model folder per epoch. With a validation file, the step with the lowest loss becomes the final one.
 
     Args:
-        folders: None on other ranks than the first, which come to the same decisions.
+        folders: None on ranks that write none, which come to the same decisions.
         patience: With early stopping, full validations in a row without a new lowest loss that end the training; every
             one counts. Else None, and only those at the end of an epoch are compared.
     """

@@ -65,7 +65,7 @@ class Validation:
         loss, normalizer, accuracy = 0.0, 0.0, TokenAccuracy()
         for examples in in_chunks(self._data, "valid", indices, self._stop, self._ranks):
             normalizer += self._objective.normalizer(examples)
-            for micro in self._forward.micro_batches(self._ranks.share(examples)):
+            for micro in self._forward.micro_batches(examples):
                 loss += float(self._objective.loss(micro.logprobs, micro.packed, micro.examples))
                 accuracy.add(micro.is_top, self._objective.accuracy_mask(micro.packed))
         sums = torch.tensor([loss, *accuracy.counts()], dtype=torch.float64, device=self._forward.model.compute.device)

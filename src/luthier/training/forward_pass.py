@@ -31,19 +31,39 @@ class MicroBatch:
 
 
 class ForwardPass:
-    """`max_tokens`: the token budget of a micro-batch."""
+    """`max_tokens`: the token budget of a micro-batch. `ranks`: those that the model was loaded with."""
 
-    def __init__(self, model: TrainedModel, max_tokens: int) -> None:
+    def __init__(self, model: TrainedModel, max_tokens: int, ranks: Ranks | None = None) -> None:
         self.model = model
         self.max_tokens = max_tokens
+        self._ranks = ranks or Ranks()
 
     def micro_batches(self, examples: list[TrainingExample]) -> Iterator[MicroBatch]:
-        """One for each example where the model computes them in separate rows."""
+        """Those of this rank's share of `examples`, which are the same on all ranks.
+
+        One for each example where the model computes them in separate rows.
+        """
+        yield from self._run_all(self._ranks.share(examples), examples)
+
+    def unshared(self, examples: list[TrainingExample]) -> Iterator[MicroBatch]:
+        """Those of all examples. With a sharded base, all ranks compute them."""
+        yield from self._run_all(examples, examples)
+
+    def _run_all(self, own: list[TrainingExample], examples: list[TrainingExample]) -> Iterator[MicroBatch]:
         if self.model.separate_rows:
-            yield from (self._run([example]) for example in examples)
+            groups = [[example] for example in own]
         else:
-            groups = batching.micro_batches(examples, self.max_tokens, self.model.short_tokens)
-            yield from (self._run(group) for group in groups)
+            groups = list(batching.micro_batches(own, self.max_tokens, self.model.short_tokens))
+        passes = self._ranks.largest(len(groups)) if self.model.is_sharded else len(groups)
+        yield from map(self._run, groups)
+        for _ in range(len(groups), passes):
+            self._run_idly(min(examples, key=lambda example: len(example.sequences[0].ids)))
+
+    def _run_idly(self, example: TrainingExample) -> None:
+        """A pass without effect: other ranks gather a sharded base's weights for theirs."""
+        logprobs = self._run([example]).logprobs
+        if logprobs.requires_grad:
+            (0 * logprobs.sum()).backward()  # type: ignore[no-untyped-call]
 
     def _run(self, group: list[TrainingExample]) -> MicroBatch:
         sequences = [sequence for example in group for sequence in example.sequences]

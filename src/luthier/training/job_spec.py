@@ -21,7 +21,8 @@ TRAIN, VALID = "train.jsonl", "valid.jsonl"
 class JobSpec:
     """`base` and `parent` are folders (a base model; the adapter to continue from). `threads` 0: PyTorch chooses.
 
-    `processes`: on this machine, which share the threads; see `luthier.training.ranks`.
+    `processes`: on this machine, which share the threads; see `luthier.training.ranks`. `shard_base`: over all
+    processes, see `luthier.training.sharding`.
     `lora_targets`: see `luthier.weights`. `definitions`: tool-definition dropout, see
     `luthier.data.rendering.tool_dropout`. `result_turns`: the share of `luthier.data.rendering.result_turns`.
     `validate_at` (fractions of all steps) and `early_stopping` (validations): see `luthier.types.job_options`.
@@ -41,6 +42,7 @@ class JobSpec:
     precision: str = "auto"
     threads: int = 0
     processes: int = 1
+    shard_base: bool = False
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_targets: str = "all-linear"

@@ -4,7 +4,7 @@ Weights are read as safetensors only, and code that comes with a model is never 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,37 @@ from luthier.arch.model_config import load_config
 from luthier.arch.peft_rounding import round_once
 from luthier.arch.row_mixing import RowReason, separate_rows, short_tokens
 from luthier.arch.text_model import load_causal_lm
+from luthier.training import sharding
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.kernels.attention import NAME
 from luthier.training.lora import adapter, full_decoder, full_finetune, fused_decoder
 from luthier.training.output_head import OutputHead
 from luthier.training.packing.row_leak import leaks
-from luthier.training.protocol import TrainableParameters
+from luthier.training.protocol import ShardedBase, TrainableParameters
+from luthier.training.rank_environment import rank_of_environment
+from luthier.training.ranks import Ranks
 
 
 class TrainedModel:
     """`module`: a PeftModel, or with full fine-tuning transformers' causal language model."""
 
-    def __init__(self, spec: JobSpec) -> None:
-        """Raises JobError for LoRA targets that the base does not have, and for too little memory; BaseModelError."""
+    def __init__(self, spec: JobSpec, ranks: Ranks | None = None) -> None:
+        """`ranks`: those that load the model together; None: this process alone.
+
+        Raises JobError for LoRA targets that the base does not have, for too little memory, and for a base that cannot
+        be sharded; BaseModelError.
+        """
         self._spec = spec
         self.compute = ComputeDevice.select(spec.device, spec.precision)
-        self.module = load_model(spec, self.compute)
+        ranks = ranks or Ranks()
+        if spec.shard_base:
+            sharding.require_support(spec, ranks)
+        if spec.tuning == "full":
+            full_finetune.require_memory(Path(spec.base), load_config(Path(spec.base)), self.compute.device)
+        else:
+            sharding.require_memory(spec, self.compute, ranks)
+        self.module = load_model(spec, self.compute, ranks)
         self.parameters = trainable_parameters(self.module)
 
     @property
@@ -49,6 +63,11 @@ class TrainedModel:
     def short_tokens(self) -> int | None:
         """With LongRoPE, the length above which an example shares no row with shorter ones."""
         return short_tokens(self.config)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether a forward pass needs all ranks (`luthier.training.sharding`)."""
+        return self._spec.shard_base
 
     @property
     def activation_dtype(self) -> torch.dtype:
@@ -87,6 +106,10 @@ class TrainedModel:
         layers = sorted({name.split(".lora_")[0].rsplit(".", 1)[1] for name in self.parameters})
         return TrainableParameters(count=count, rank=config.r, alpha=config.lora_alpha, layers=layers)
 
+    def describe_shards(self) -> ShardedBase:
+        local, weights = sharding.frozen_weights(self.module)
+        return ShardedBase(processes=rank_of_environment().ranks, local=local, weights=weights)
+
     def write(self, folder: Path) -> None:
         """Weights and config: an adapter in PEFT's form, or a complete model with its tokenizer."""
         if self._spec.tuning == "full":
@@ -95,37 +118,44 @@ class TrainedModel:
             adapter.write(self.module, self._spec.base_name, folder)
 
 
-def load_model(spec: JobSpec, compute: ComputeDevice) -> Any:
-    """The base on its device, with a LoRA adapter or with all weights trainable. Raises as `TrainedModel` does.
+def load_model(spec: JobSpec, compute: ComputeDevice, ranks: Ranks | None = None) -> Any:
+    """The base on its device, with a LoRA adapter or with all weights trainable.
 
-    It is in evaluation mode, in which it is served: a base's dropout and jitter are off.
+    It is in evaluation mode, in which it is served: a base's dropout and jitter are off. `ranks` as in `TrainedModel`.
+    Raises JobError for LoRA targets that the base does not have; BaseModelError.
     """
+    ranks = ranks or Ranks()
     reason = separate_rows(load_config(Path(spec.base)))
-    model = _load(spec, compute, reason)
+    model = _load(spec, compute, reason, ranks)
     with compute.autocast():
         is_leaking = reason is None and leaks(model, base_of(model).config.vocab_size)
     if is_leaking:
-        model = _load(spec, compute, "mixed_rows")
+        model = _load(spec, compute, "mixed_rows", ranks)
     return model
 
 
-def _load(spec: JobSpec, compute: ComputeDevice, reason: RowReason | None) -> Any:
+def _load(spec: JobSpec, compute: ComputeDevice, reason: RowReason | None, ranks: Ranks) -> Any:
     """`reason`: for separate rows, in which transformers chooses the attention that the base needs."""
     torch.manual_seed(spec.seed)
     full = spec.tuning == "full"
-    config = load_config(Path(spec.base))
-    if full:
-        full_finetune.require_memory(Path(spec.base), config, compute.device)
     attention = {} if reason else {"attn_implementation": NAME}
-    base = load_causal_lm(Path(spec.base), config, dtype=torch.float32 if full else compute.dtype, **attention)
-    head = OutputHead.of(base.eval())
-    if full:
-        model = full_finetune.prepare(base, spec.parent).to(compute.device).eval()
-        model.luthier_fused = None if reason else full_decoder.write_out(model, compute.dtype)
-    else:
-        model = adapter.attach(base, spec).to(compute.device).eval()
-        round_once(model)
-        model.luthier_fused = None if reason else fused_decoder.fuse(model)
+    mesh = sharding.device_mesh(compute, ranks) if spec.shard_base else None
+    with ranks.in_turn() if mesh else nullcontext():  # the whole base is in memory until it is sharded
+        base = load_causal_lm(
+            Path(spec.base),
+            load_config(Path(spec.base)),
+            dtype=torch.float32 if full else compute.dtype,
+            **attention,
+        )
+        head = OutputHead.of(base.eval())
+        if full:
+            model = full_finetune.prepare(base, spec.parent).to(compute.device).eval()
+            model.luthier_fused = None if reason else full_decoder.write_out(model, compute.dtype)
+        else:
+            model = adapter.attach(base, spec).eval()
+            model = sharding.shard(model, mesh, compute.device) if mesh else model.to(compute.device)
+            round_once(model)
+            model.luthier_fused = None if reason or mesh else fused_decoder.fuse(model)
     model.luthier_head, model.luthier_separate_rows = head, reason
     return model
 

@@ -105,6 +105,15 @@ class TrainableParameters(_Message):
     layers: list[str] = []
 
 
+class ShardedBase(_Message):
+    """The base's layers are sharded over `processes`: this one holds `local` of the base's `weights`."""
+
+    type: Literal["sharded_base"] = "sharded_base"
+    processes: int
+    local: int
+    weights: int
+
+
 class SeparateRows(_Message):
     """Examples are neither packed nor share prefixes, because of what the base model has."""
 
@@ -249,6 +258,7 @@ Event = (
     | ResultTurns
     | Hardware
     | TrainableParameters
+    | ShardedBase
     | SeparateRows
     | OwnTemplate
     | CompilerMissing

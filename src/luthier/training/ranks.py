@@ -65,6 +65,22 @@ class Ranks:
         self.sum_(flags)
         return bool(flags)
 
+    def largest(self, number: int) -> int:
+        """The largest of the numbers that the ranks call this with."""
+        numbers = torch.zeros(self.count, dtype=torch.int64, device=self._device)
+        numbers[self.rank] = number
+        self.sum_(numbers)
+        return int(numbers.max())
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The block runs on one rank after the other."""
+        for _ in range(self.rank):
+            self.any(False)
+        yield
+        for _ in range(self.rank, self.count):
+            self.any(False)
+
     @contextmanager
     def first_alone(self) -> Iterator[None]:
         """The block runs on the first rank, and then on the others, which find what it wrote."""
@@ -91,11 +107,18 @@ class DistributedRanks(Ranks):
         )
 
     def sum_(self, tensor: torch.Tensor) -> None:
-        """Raises LostRankError."""
-        try:
-            distributed.all_reduce(tensor)
-        except RuntimeError as error:
-            raise LostRankError(f"Another process of this job has ended: {error}") from error
+        distributed.all_reduce(tensor)
+
+
+@contextmanager
+def lost_ranks_named() -> Iterator[None]:
+    """Raises LostRankError where a collective operation of the block fails, also one inside a forward pass."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
+            raise
+        raise LostRankError(f"Another process of this job has ended: {error}") from error
 
 
 def join_ranks(device: torch.device) -> Ranks:

@@ -22,7 +22,7 @@ def load_or_compute(
         count = len(data.splits[split])
         logprobs = torch.zeros(count, 2, device=forward.model.compute.device)
         for examples in in_chunks(data, split, range(count), stop, ranks):
-            for micro in forward.micro_batches(ranks.share(examples)):
+            for micro in forward.micro_batches(examples):
                 sums = sequence_logprobs(micro.logprobs, micro.packed, 2 * len(micro.examples)).view(-1, 2)
                 logprobs[[example.index for example in micro.examples]] = sums
         ranks.sum_(logprobs)

@@ -53,9 +53,9 @@ def build_trainer(folder: Path, emit: Emit, stop: Event, ranks: Ranks | None = N
     metadata = _adapter_metadata(folder, spec)
     _report_data(data, metadata, plan, ToolDropout.parse(spec.definitions), emit)
     _report_template(renderer, metadata, emit)
-    model = TrainedModel(spec)
+    model = TrainedModel(spec, ranks)
     _report_model(model, emit)
-    forward = ForwardPass(model, _token_budget(model, data.longest, emit))
+    forward = ForwardPass(model, _token_budget(model, data.longest, emit, ranks), ranks)
     objective = _objective(folder, spec, plan, data, forward, stop, ranks)
     optimizer = torch.optim.AdamW(model.parameters.values(), lr=plan.learning_rate, weight_decay=0, fused=True)
     progress = Progress(micro_batch_tokens=forward.max_tokens)
@@ -63,7 +63,7 @@ def build_trainer(folder: Path, emit: Emit, stop: Event, ranks: Ranks | None = N
     _restore(resume_state, emit)
     forward.max_tokens = resume_state.progress.micro_batch_tokens
     ranks.copy_first_([parameter.data for parameter in model.parameters.values()])
-    folders = _model_folders(folder, metadata, renderer, data, forward) if ranks.is_first else None
+    folders = _model_folders(folder, metadata, renderer, data, forward, ranks)
     return Trainer(
         data,
         plan,
@@ -133,17 +133,19 @@ def _report_template(renderer: Renderer, metadata: AdapterMetadata, emit: Emit) 
 def _report_model(model: TrainedModel, emit: Emit) -> None:
     emit(model.compute.describe())
     emit(model.describe())
+    if model.is_sharded:
+        emit(model.describe_shards())
     if model.separate_rows:
         emit(protocol.SeparateRows(reason=model.separate_rows))
     if model.compute.device.type == "cpu" and bindings.library() is None:
         emit(protocol.CompilerMissing())
 
 
-def _token_budget(model: TrainedModel, longest: int, emit: Emit) -> int:
+def _token_budget(model: TrainedModel, longest: int, emit: Emit, ranks: Ranks) -> int:
     """Tokens of a micro-batch; turns gradient checkpointing on when the longest example needs it."""
     memory = model.config, model.compute.device, model.activation_dtype
     max_tokens = token_budget.micro_batch_tokens(*memory, model.step_bytes())
-    if token_budget.exceeds_memory(longest, *memory):
+    if ranks.any(token_budget.exceeds_memory(longest, *memory)):
         model.enable_gradient_checkpointing()
         emit(protocol.GradientCheckpointing(longest_tokens=longest))
     return max_tokens
@@ -177,10 +179,19 @@ def _restore(resume_state: ResumeState, emit: Emit) -> None:
 
 
 def _model_folders(
-    folder: Path, metadata: AdapterMetadata, renderer: Renderer, data: TrainingData, forward: ForwardPass
-) -> ModelFolders:
-    folders = ModelFolders(folder, renderer.template.text, metadata, data, forward)
-    folders.complete_earlier()
+    folder: Path,
+    metadata: AdapterMetadata,
+    renderer: Renderer,
+    data: TrainingData,
+    forward: ForwardPass,
+    ranks: Ranks,
+) -> ModelFolders | None:
+    """None on ranks without a part in them."""
+    if not (ranks.is_first or forward.model.is_sharded):
+        return None
+    folders = ModelFolders(folder, renderer.template.text, metadata, data, forward, writes=ranks.is_first)
+    if ranks.is_first:
+        folders.complete_earlier()
     return folders
 
 

@@ -49,7 +49,7 @@ class OptimizerStep:
         """The metrics of the step. Raises JobError when its loss or gradient is not finite."""
         normalizer = self._objective.normalizer(batch)
         loss, accuracy = 0.0, TokenAccuracy()
-        for micro in self._forward.micro_batches(self._ranks.share(batch)):
+        for micro in self._forward.micro_batches(batch):
             part = self._objective.loss(micro.logprobs, micro.packed, micro.examples) / normalizer
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.item()

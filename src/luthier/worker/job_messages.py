@@ -62,6 +62,10 @@ def _notices(event: protocol.Event) -> list[Event]:
             return [Event(f"Training on {event.label()}")]
         case protocol.TrainableParameters():
             return [Event(_trainable_parameters(event))]
+        case protocol.ShardedBase(processes=processes, local=local, weights=weights):
+            shards = f"The base model's layers are sharded over {processes} processes (FSDP2)"
+            each = f"each process holds at most {local:,} of {weights:,} parameters"
+            return [Event(f"{shards} and train through transformers' own code: {each}")]
         case protocol.SeparateRows(reason=reason):
             rows = "Examples are not packed, which is slower"
             return [Event(f"{rows}: the base model has {ROW_REASONS[reason][0]}")]

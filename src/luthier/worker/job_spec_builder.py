@@ -39,6 +39,7 @@ def build(job: Job, context: WorkerContext) -> JobSpec:
         precision=hardware.dtype,
         threads=hardware.threads,
         processes=hardware.processes,
+        shard_base=settings.shard_base,
         definitions=settings.definitions,
         result_turns=settings.result_turns,
         cache=str(context.catalogue.cache),
