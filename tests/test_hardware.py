@@ -10,8 +10,10 @@ import pytest
 
 from luthier.hardware import (
     available_memory,
+    compute_threads,
     cpu_tier,
     cpu_tiers,
+    has_bfloat16,
     hold_libraries_to_tier,
     limit_spinning,
     release_memory,
@@ -122,6 +124,49 @@ def test_a_variable_holds_everything_to_a_lower_tier(
     hold_libraries_to_tier()
     assert [tier.name for tier in cpu_tiers()] == tiers
     assert [os.environ.get(name) for name in HELD_DOWN_BY] == held
+
+
+@pytest.mark.parametrize(
+    ("flags", "tier", "onednn", "known"),
+    [
+        (f"{AVX512} avx512_bf16", None, None, True),
+        (AVX512, None, None, True),
+        (AVX2, None, None, False),
+        (f"{AVX2} avx_vnni avx_vnni_int8 avx_ne_convert", None, None, True),
+        (f"{AVX2} avx_vnni avx_vnni_int8 avx_ne_convert", "avx2", None, False),
+        (f"{AVX512} avx512_bf16", "avx512", None, True),
+        (f"{AVX512} avx512_bf16", "avx2", None, False),
+        (f"{AVX512} avx512_bf16", None, "AVX2", None),
+        ("asimd bf16", None, None, True),
+        ("asimd", None, None, False),
+        ("", None, None, None),
+    ],
+)
+def test_whether_bfloat16_is_fast_is_known_without_torch(
+    flags: str,
+    tier: str | None,
+    onednn: str | None,
+    known: bool | None,
+    cpu: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu(flags)
+    for name, value in (("LUTHIER_CPU_TIER", tier), ("ONEDNN_MAX_CPU_ISA", onednn)):
+        if value:
+            monkeypatch.setenv(name, value)
+    hold_libraries_to_tier()
+    assert has_bfloat16() is known
+
+
+@pytest.mark.parametrize(("stated", "threads"), [("3", 3), ("2,1", 2), ("", None), ("0", None), ("many", None)])
+def test_threads_are_those_stated_or_the_cores(
+    stated: str, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two CPUs of the same core count once."""
+    monkeypatch.setenv("OMP_NUM_THREADS", stated)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3, 8})
+    monkeypatch.setattr("luthier.hardware._siblings", lambda cpu: f"{cpu % 4}")
+    assert compute_threads() == (threads or 4)
 
 
 @pytest.mark.parametrize("limit", ["amx", "AVX2", "sse9"])

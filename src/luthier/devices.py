@@ -3,11 +3,13 @@
 What differs between them, kernels aside, stands here and nowhere else. torch is imported when a function needs it.
 """
 
+import ctypes
 import resource
 import sys
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from luthier.hardware import available_memory, cpu_tier, hold_libraries_to_tier
+from luthier.hardware import available_memory, cpu_tier, has_bfloat16, hold_libraries_to_tier
 
 DeviceName = Literal["cpu", "cuda", "mps"]
 Precision = Literal["bfloat16", "float32"]
@@ -54,6 +56,9 @@ class _Cpu:
         return True
 
     def has_fast_bfloat16(self) -> bool:
+        known = has_bfloat16()
+        if known is not None:
+            return known
         import torch
 
         if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -84,6 +89,8 @@ class _Cuda:
         return True
 
     def is_available(self) -> bool:
+        if not _has_gpu_driver():
+            return False
         import torch
 
         return torch.cuda.is_available()
@@ -107,6 +114,15 @@ class _Cuda:
         import torch
 
         return torch.cuda.max_memory_allocated()
+
+
+def _has_gpu_driver() -> bool:
+    """Whether NVIDIA's driver or AMD's is there. Without, torch need not be asked, whose import takes 200 MB."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 class _Mps(_Cpu):

@@ -56,6 +56,7 @@ class CpuTier(NamedTuple):
 
 _AVX2 = frozenset({"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe"})
 _AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+_AVX2_BF16 = frozenset({"avx_vnni", "avx_vnni_int8", "avx_ne_convert"})
 _CPU_TIERS = (  # the fastest first
     CpuTier("amx", "AMX", _AVX512 | {"avx512_bf16", "amx_bf16", "amx_tile"}, None, None),
     CpuTier("avx512-bf16", "AVX-512 bf16", _AVX512 | {"avx512_bf16"}, "AVX512_CORE_BF16", "avx512"),
@@ -116,6 +117,34 @@ def hold_libraries_to_tier() -> None:
     for name, value in zip(_HELD_DOWN_BY, (tier.onednn, tier.aten), strict=True):
         if value:
             os.environ.setdefault(name, value)
+
+
+def has_bfloat16() -> bool | None:
+    """Whether oneDNN computes in bfloat16 on this CPU, by its own rule but without it. None where only it can tell."""
+    features, limit = cpu_features(), os.environ.get("ONEDNN_MAX_CPU_ISA")
+    tier = cpu_tiers()[0]
+    if not features or limit not in (None, tier.onednn):
+        return None
+    if "asimd" in features:
+        return "bf16" in features
+    return tier.features >= _AVX512 or (limit is None and features >= _AVX2_BF16)
+
+
+def compute_threads() -> int:
+    """Threads to compute with: OMP_NUM_THREADS, else as many as this process may use cores."""
+    stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if stated.isdecimal() and int(stated):
+        return int(stated)
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return len({_siblings(cpu) for cpu in cpus})
+
+
+def _siblings(cpu: int) -> str:
+    """The CPUs that share a core with this one, as Linux lists them; itself on other systems."""
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text(encoding="ascii")
+    except OSError:
+        return str(cpu)
 
 
 def limit_spinning() -> None:

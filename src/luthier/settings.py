@@ -392,7 +392,7 @@ class Settings(SourcedSettings):
         return "all" in self.capture or (project or DEFAULT_PROJECT) in self.capture
 
     def hardware(self) -> tuple[DeviceName, Precision]:
-        """Device and dtype, with `auto` resolved for this machine. Imports torch."""
+        """Device and dtype, with `auto` resolved for this machine. May import torch."""
         return select_device(self.device, self.precision)
 
     def is_loopback(self) -> bool:

@@ -323,14 +323,14 @@ def test_cached_tokens(start: Callable[[Path, EngineOptions], Engine], tiny_base
 
 @pytest.mark.skipif(select_device("cpu", "auto")[1] != "bfloat16", reason="float32 here")
 @pytest.mark.parametrize("name", [name for name in ENGINES if name.startswith(("native", "openvino"))])
-def test_batch_invariance(tiny_base: Path, adapters: list[Path], prompt: list[int], name: str) -> None:
+def test_batch_invariance(
+    tiny_base: Path, adapters: list[Path], prompt: list[int], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same bits alone, in a batch and with a cached prefix: in bfloat16, which shows another order of sums, on two
     threads, which may split the work.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     engine = ENGINES[name](tiny_base, replace(OPTIONS, precision="bfloat16", max_loras=4))
-    torch.set_num_threads(threads)
     requests = [
         EngineRequest(prompt[index:] * 3, sampling(max_tokens=100), (None, *adapters)[index % 5]) for index in range(8)
     ]

@@ -2,22 +2,32 @@
 
 import json
 import mmap
-from collections.abc import Iterator
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiers import TIERS, TIERS_AND_DTYPES, held_to
+from tiers import TIERS, TIERS_AND_PRECISIONS, held_to
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from families import FAMILIES, make_base
+from luthier.arch import DecoderSpec
 from luthier.arch.projections import PROJECTIONS
+from luthier.devices import Precision
+from luthier.inference.engines import bfloat16
 from luthier.inference.engines.native import eight_bits, panels
 from luthier.inference.engines.native.panels import interleaved, pack, quantize
+from luthier.inference.engines.native.rotary_table import RotaryTable
 from luthier.inference.engines.native.runner import NativeRunner, build
 from luthier.inference.memory import block_pool
 from luthier.inference.model_runner import Chunk
@@ -62,21 +72,21 @@ def slots_of(model: NativeRunner, folders: list[Path]) -> list[int | None]:
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.fused])
 def test_bfloat16_is_close_to_float32(tiny_base: Path, tmp_path: Path, name: str) -> None:
     base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.1)
-    exact, rounded = (NativeRunner(base, dtype, 1) for dtype in (torch.float32, torch.bfloat16))
+    exact, rounded = (NativeRunner(base, precision, 1) for precision in ("float32", "bfloat16"))
     low, reference = (logits(model, chunks_of(model, [None] * 8)).log_softmax(-1) for model in (rounded, exact))
     assert (low - reference).abs().mean() < 0.02 * reference.std()
 
 
 @pytest.mark.parametrize(
-    ("tier", "dtype", "in_eight_bits"),
-    [*((*case, False) for case in TIERS_AND_DTYPES), *((tier, torch.bfloat16, True) for tier in TIERS)],
+    ("tier", "precision", "in_eight_bits"),
+    [*((*case, False) for case in TIERS_AND_PRECISIONS), *((tier, "bfloat16", True) for tier in TIERS)],
     indirect=["tier"],
 )
 def test_passes_are_batch_invariant(
-    tiny_base: Path, adapters: list[Path], dtype: torch.dtype, in_eight_bits: bool
+    tiny_base: Path, adapters: list[Path], precision: Precision, in_eight_bits: bool
 ) -> None:
     """All sequences in one pass, each alone, in two chunks, token by token, on more threads, beside other adapters."""
-    model = NativeRunner(tiny_base, dtype, 4, eight_bits=in_eight_bits)
+    model = NativeRunner(tiny_base, precision, 4, eight_bits=in_eight_bits)
     slots = slots_of(model, adapters)
     together = chunks_of(model, slots)
     expected = logits(model, together)
@@ -95,7 +105,7 @@ def test_passes_are_batch_invariant(
     for threads in (1, 2, 5):
         model._pass.threads = threads
         assert torch.equal(logits(model, chunks_of(model, slots)), expected)
-    alone = NativeRunner(tiny_base, dtype, 4, eight_bits=in_eight_bits)
+    alone = NativeRunner(tiny_base, precision, 4, eight_bits=in_eight_bits)
     only = alone.adapters.acquire(adapters[2], [])
     (third,) = chunks_of(alone, [None] * 3 + [only])[3:]
     assert torch.equal(logits(alone, [third]), expected.split(LENGTHS)[3])
@@ -108,21 +118,21 @@ def test_8_bits_are_close_to_all(tiny_base: Path, tmp_path: Path, adapters: list
     for base, adapter in ((tiny_base, adapters[0]), (untied, None)):
         logprobs = []
         for in_eight_bits in (False, True):
-            model = NativeRunner(base, torch.bfloat16, 1, eight_bits=in_eight_bits)
+            model = NativeRunner(base, "bfloat16", 1, eight_bits=in_eight_bits)
             slots = [None, model.adapters.acquire(adapter, []) if adapter else None] * 4
             logprobs.append(logits(model, chunks_of(model, slots)).log_softmax(-1))
         assert 0 < (logprobs[0] - logprobs[1]).abs().mean() < eight_bits.LIMIT
 
 
-@pytest.mark.parametrize("activations", [torch.float32, torch.bfloat16])
-def test_8_bits_hold_a_weight_within_half_a_step(activations: torch.dtype) -> None:
+@pytest.mark.parametrize("activations", ["float32", "bfloat16"])
+def test_8_bits_hold_a_weight_within_half_a_step(activations: Precision) -> None:
     """Also where a block is zero, tiny or huge, and where a size is no multiple of a panel."""
     torch.manual_seed(0)
     weight = torch.randn(40, 50) * torch.tensor([0, 1e-30, 1, 1e30]).repeat(10)[:, None]
-    blocks = quantize(weight, activations).view(2, 2, 64 + 1024)  # panels, 32 inputs
+    blocks = torch.from_numpy(quantize(weight.numpy(), activations)).view(2, 2, 64 + 1024)  # panels, 32 inputs
     scales = blocks[..., :64].contiguous().view(torch.bfloat16).float()
     integers = blocks[..., 64:].contiguous().view(torch.int8).float()
-    if activations == torch.float32:
+    if activations == "float32":
         rows = integers.view(2, 2, 32, 32)  # inputs, outputs
     else:
         rows = integers.view(2, 2, 2, 16, 16, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 2, 32, 32)
@@ -182,9 +192,9 @@ def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, to
     return added
 
 
-@pytest.mark.parametrize(("tier", "dtype"), TIERS_AND_DTYPES, indirect=["tier"])
+@pytest.mark.parametrize(("tier", "precision"), TIERS_AND_PRECISIONS, indirect=["tier"])
 @pytest.mark.parametrize("config", [LlamaConfig, Qwen2Config])
-def test_odd_sizes_and_ranks_in_a_pass_of_many_sequences(tmp_path: Path, config: type, dtype: torch.dtype) -> None:
+def test_odd_sizes_and_ranks_in_a_pass_of_many_sequences(tmp_path: Path, config: type, precision: Precision) -> None:
     """No size is a multiple of a tile; 40 sequences of the base model and two adapters, against transformers with the
     adapters merged into its weights.
     """
@@ -194,7 +204,7 @@ def test_odd_sizes_and_ranks_in_a_pass_of_many_sequences(tmp_path: Path, config:
     plain = AutoModelForCausalLM.from_config(config(**sizes, **more, tie_word_embeddings=config is Qwen2Config))
     plain.save_pretrained(tmp_path / "base")
     added = [odd_adapter(tmp_path / f"adapter-{seed}", plain, seed) for seed in range(2)]
-    model = NativeRunner(tmp_path / "base", dtype, 2)
+    model = NativeRunner(tmp_path / "base", precision, 2)
     slots = [model.adapters.acquire(tmp_path / f"adapter-{seed}", []) for seed in range(2)]
     chunks = []
     for number in range(40):
@@ -208,25 +218,25 @@ def test_odd_sizes_and_ranks_in_a_pass_of_many_sequences(tmp_path: Path, config:
             with torch.inference_mode():
                 expected = plain(torch.tensor([chunk.token_ids])).logits[0]
             error = (rows - expected).abs() / expected.std()
-            assert error.max() < 1e-3 if dtype == torch.float32 else error.mean() < 0.05
+            assert error.max() < 1e-3 if precision == "float32" else error.mean() < 0.05
         for name, change in added[which - 1].items() if which else ():
             plain.get_submodule(name).weight.data -= change
 
 
-@pytest.mark.parametrize(("tier", "dtype"), TIERS_AND_DTYPES, indirect=["tier"])
-def test_stale_contents_of_a_block_leave_no_trace(tiny_base: Path, dtype: torch.dtype) -> None:
-    model = NativeRunner(tiny_base, dtype, 1)
+@pytest.mark.parametrize(("tier", "precision"), TIERS_AND_PRECISIONS, indirect=["tier"])
+def test_stale_contents_of_a_block_leave_no_trace(tiny_base: Path, precision: Precision) -> None:
+    model = NativeRunner(tiny_base, precision, 1)
     expected = logits(model, chunks_of(model, [None] * 8))
-    stale = NativeRunner(tiny_base, dtype, 1)
+    stale = NativeRunner(tiny_base, precision, 1)
     for name, data in stale.pool.data.items():
         if name.startswith("values"):
-            data[:] = -1 if dtype == torch.bfloat16 else float("nan")  # all bits set, which is NaN too
+            data[:] = -1 if precision == "bfloat16" else float("nan")  # all bits set, which is NaN too
     assert torch.equal(logits(stale, chunks_of(stale, [None] * 8)), expected)
 
 
-@pytest.mark.parametrize(("tier", "dtype"), TIERS_AND_DTYPES, indirect=["tier"])
+@pytest.mark.parametrize(("tier", "precision"), TIERS_AND_PRECISIONS, indirect=["tier"])
 def test_adapters_with_infinities_are_refused(
-    tiny_base: Path, adapters: list[Path], tmp_path: Path, dtype: torch.dtype
+    tiny_base: Path, adapters: list[Path], tmp_path: Path, precision: Precision
 ) -> None:
     """Rows of other adapters are masked by multiplying with zero, which infinities would survive."""
     broken = copytree(adapters[0], tmp_path / "broken")
@@ -234,7 +244,7 @@ def test_adapters_with_infinities_are_refused(
     weights[max(weights)][0, 0] = float("inf")
     save_file(weights, broken / "adapter_model.safetensors")
     with pytest.raises(BaseModelError, match="not finite"):
-        NativeRunner(tiny_base, dtype, 1).adapters.acquire(broken, [])
+        NativeRunner(tiny_base, precision, 1).adapters.acquire(broken, [])
 
 
 def test_a_factor_of_another_rank_is_refused(tiny_base: Path, adapters: list[Path], tmp_path: Path) -> None:
@@ -245,7 +255,7 @@ def test_a_factor_of_another_rank_is_refused(tiny_base: Path, adapters: list[Pat
     weights[name] = weights[name][:, :1].clone()
     save_file(weights, broken / "adapter_model.safetensors")
     with pytest.raises(BaseModelError, match="broken or made for another base model"):
-        NativeRunner(tiny_base, torch.float32, 1).adapters.acquire(broken, [])
+        NativeRunner(tiny_base, "float32", 1).adapters.acquire(broken, [])
 
 
 def test_huge_pages_are_optional(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,14 +263,14 @@ def test_huge_pages_are_optional(tiny_base: Path, monkeypatch: pytest.MonkeyPatc
         def madvise(self, *_: object) -> None:
             raise OSError(22, "Invalid argument")
 
-    expected = NativeRunner(tiny_base, torch.float32, 1)
+    expected = NativeRunner(tiny_base, "float32", 1)
     monkeypatch.setattr(panels.mmap, "mmap", WithoutHugePages)
-    model = NativeRunner(tiny_base, torch.float32, 1)
+    model = NativeRunner(tiny_base, "float32", 1)
     assert torch.equal(*(logits(entry, chunks_of(entry, [None] * 8)) for entry in (model, expected)))
 
 
 def test_a_pool_that_cannot_grow_stays_usable(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = NativeRunner(tiny_base, torch.float32, 1)
+    model = NativeRunner(tiny_base, "float32", 1)
     chunks = chunks_of(model, [None] * 8)
     expected = logits(model, chunks)
     real, calls = block_pool._aligned_zeros, []
@@ -281,19 +291,134 @@ def test_a_pool_that_cannot_grow_stays_usable(tiny_base: Path, monkeypatch: pyte
 
 
 def test_tokens_outside_the_vocabulary_are_refused(tiny_base: Path) -> None:
-    model = NativeRunner(tiny_base, torch.float32, 1)
+    model = NativeRunner(tiny_base, "float32", 1)
     with pytest.raises(IndexError, match="vocabulary"):
         logits(model, [Chunk([258], 0, model.pool.allocate(1), None, 1)])
 
 
 def test_panels_hold_a_weight_and_zeros() -> None:
-    weight = torch.arange(40 * 50, dtype=torch.float32).view(40, 50)
-    packed = pack(weight).view(2, 64, 32)
-    assert torch.equal(packed.transpose(1, 2).reshape(64, 64)[:40, :50], weight)
+    weight = np.arange(40 * 50, dtype=np.float32).reshape(40, 50)
+    packed = pack(weight).reshape(2, 64, 32)
+    assert np.array_equal(packed.transpose(0, 2, 1).reshape(64, 64)[:40, :50], weight)
     assert packed.sum() == weight.sum()
-    tiles = pack(weight.bfloat16()).view(2, 2, 2, 16, 16, 2)  # panel, 32 inputs, 16 outputs: pairs, outputs, which
-    assert tiles[1, 1, 0, 3, 5, 1] == weight.bfloat16()[32 + 5, 32 + 7]
+    rounded = bfloat16.rounded(weight)
+    tiles = pack(rounded).reshape(2, 2, 2, 16, 16, 2)  # panel, 32 inputs, 16 outputs: pairs, outputs, which
+    assert tiles[1, 1, 0, 3, 5, 1] == rounded[32 + 5, 32 + 7]
+
+
+def test_bfloat16_is_rounded_as_torch_does() -> None:
+    """Ties, subnormal numbers, infinities, NaN with any payload, and the largest number, which becomes infinity."""
+    bits = np.arange(0, 2**32, 12_345, dtype=np.uint64).astype(np.uint32)
+    special = [0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x3F808000, 0x3F818000, 1]
+    values = np.concatenate([bits, np.array(special, np.uint32)]).view(np.float32)
+    expected = torch.from_numpy(values).bfloat16().float().numpy()
+    assert np.array_equal(bfloat16.widened(bfloat16.rounded(values)), expected, equal_nan=True)
 
 
 def test_gate_and_up_are_interleaved() -> None:
-    assert interleaved(20).view(2, 2, 16)[1].tolist() == [[*range(16, 20)] + [-1] * 12, [*range(36, 40)] + [-1] * 12]
+    panel = [[*range(16, 20)] + [-1] * 12, [*range(36, 40)] + [-1] * 12]
+    assert interleaved(20).reshape(2, 2, 16)[1].tolist() == panel
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "default", "rope_theta": 500.0},
+        {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0},
+        {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+         "original_max_position_embeddings": 64},
+        {"rope_type": "llama3", "rope_theta": 5e5, "factor": 2, "low_freq_factor": 1, "high_freq_factor": 2},
+    ],
+)  # fmt: skip
+def test_rotary_tables_are_those_of_transformers(rope: dict[str, Any]) -> None:
+    """Also past the first positions, and where the config leaves the length of pretraining out."""
+    config = LlamaConfig(hidden_size=64, num_attention_heads=2, max_position_embeddings=128, rope_parameters=rope)
+    spec = DecoderSpec.from_config(config)
+    assert isinstance(spec, DecoderSpec)
+    table = RotaryTable(spec)
+    table.lookup(10)
+    expected = LlamaRotaryEmbedding(config)(torch.zeros(1), torch.arange(1500)[None])
+    for computed, reference in zip(table.lookup(1500), expected, strict=True):
+        assert np.abs(computed[:1500] - reference[0].numpy()).max() < 3e-4  # 1500 radians in float32
+
+
+def _base(folder: Path, tiny_base: Path, change: Callable[[dict[str, torch.Tensor]], None], **config: Any) -> Path:
+    """The tiny base with other weights."""
+    base = copytree(tiny_base, folder)
+    weights = load_file(base / "model.safetensors")
+    change(weights)
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    values = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(values | config))
+    return base
+
+
+NORM, GATE = "model.layers.1.input_layernorm.weight", "model.layers.0.mlp.gate_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop(NORM), f"lacks 1 weights, such as {NORM}"),
+        (lambda weights: weights.update({GATE: weights[GATE][:-1].clone()}), f"{GATE} has the shape"),
+        (lambda weights: weights.update({NORM: weights[NORM].int()}), f"{NORM} is stored as I32"),
+    ],
+)
+def test_a_base_with_other_weights_than_its_config_says_is_refused(
+    tiny_base: Path, tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], None], message: str
+) -> None:
+    with pytest.raises(BaseModelError, match=re.escape(message)):
+        NativeRunner(_base(tmp_path / "base", tiny_base, change), "float32", 1)
+
+
+def test_a_cut_file_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    base = copytree(tiny_base, tmp_path / "base")
+    stored = (base / "model.safetensors").read_bytes()
+    (base / "model.safetensors").write_bytes(stored[:-4])
+    with pytest.raises(BaseModelError, match="The base model base cannot be loaded"):
+        NativeRunner(base, "float32", 1)
+
+
+def _head(weights: dict[str, torch.Tensor], factor: float) -> None:
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"] * factor
+
+
+@pytest.mark.parametrize(
+    ("change", "config"),
+    [
+        (lambda weights: _head(weights, 1), {"tie_word_embeddings": True}),
+        (lambda weights: _head(weights, 2), {"tie_word_embeddings": True}),
+        (lambda weights: _head(weights, 2), {"tie_word_embeddings": False}),
+        (lambda weights: weights.update({name: weights[name].half() for name in weights}), {}),
+        (lambda weights: weights.update({name.removeprefix("model."): weights.pop(name) for name in [*weights]}), {}),
+    ],
+)
+def test_weights_are_read_as_transformers_reads_them(
+    tiny_base: Path, tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], None], config: dict[str, Any]
+) -> None:
+    """Embeddings stored twice, or apart although the config ties them; float16; a model saved without its head."""
+    base = _base(tmp_path / "base", tiny_base, change, **config)
+    model = NativeRunner(base, "float32", 1)
+    ids = [*range(3, 40)]
+    blocks: list[int] = []
+    model.pool.extend(blocks, len(ids))
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.inference_mode():
+        expected = plain(torch.tensor([ids])).logits[0]
+    assert torch.allclose(logits(model, [Chunk(ids, 0, blocks, None, len(ids))]), expected, atol=1e-4)
+
+
+def test_the_process_of_an_engine_imports_no_torch(tiny_base: Path, adapters: list[Path]) -> None:
+    """Torch and transformers take more memory than a small model."""
+    code = f"""
+import sys
+from pathlib import Path
+from luthier.inference import EngineOptions, EngineRequest, SamplingParams
+from luthier.inference.registry import build_engine
+engine = build_engine(Path({str(tiny_base)!r}), EngineOptions(serving_weights="int8"))
+sampling = SamplingParams(max_tokens=3, stop_ids=frozenset(), temperature=0.5)
+assert len(list(engine.submit(EngineRequest([1, 2, 3], sampling, Path({str(adapters[0])!r}))))) == 3
+engine.close()
+sys.exit("torch" in sys.modules or "transformers" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

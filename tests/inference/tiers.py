@@ -4,17 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-import torch
-
+from luthier.devices import Precision
 from luthier.hardware import cpu_tiers
 from luthier.inference.engines.native import library
 
 TIERS = [] if library.unavailable() else [tier.name for tier in cpu_tiers()]
 NARROW = [name for name in TIERS if name in ("avx2", "baseline")]  # whose float32 code is not that of the fastest
 # All code that this machine can run: float32 is the same on all tiers with AVX-512.
-TIERS_AND_DTYPES: list[tuple[str, torch.dtype]] = [
-    *((tier, torch.float32) for tier in dict.fromkeys((*TIERS[:1], *NARROW))),
-    *((tier, torch.bfloat16) for tier in TIERS),
+TIERS_AND_PRECISIONS: list[tuple[str, Precision]] = [
+    *((tier, "float32") for tier in dict.fromkeys((*TIERS[:1], *NARROW))),
+    *((tier, "bfloat16") for tier in TIERS),
 ]
 
 

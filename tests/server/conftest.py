@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -14,10 +15,11 @@ from luthier.runtime import LuthierServer
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """One torch thread: a second one gains the tiny model nothing, and slows it on a busy machine."""
+    """Engines compute in one: a second one gains the tiny model nothing, and slows it on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with patch("luthier.inference.engines.native.runner.compute_threads", lambda: 1):
+        yield
     torch.set_num_threads(before)
 
 

@@ -11,6 +11,7 @@ from families import FAMILIES, make_base
 from luthier.arch.model_config import load_config
 from luthier.data.rendering.renderer import Rendered
 from luthier.devices import DEVICES, select_device
+from luthier.hardware import has_bfloat16
 from luthier.training.job_spec import JobSpec
 from luthier.training.kernels.attention import NAME
 from luthier.training.kernels.attention_parts import attend_part, attend_plainly
@@ -35,12 +36,18 @@ META = torch.device("meta")
 def test_auto_takes_a_gpu_and_the_fast_dtype(
     device: str, has_cuda: bool, has_bfloat16: bool, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("luthier.devices._has_gpu_driver", lambda: has_cuda)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bfloat16)
     monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda *_: has_bfloat16)
     monkeypatch.setattr(type(DEVICES["cpu"]), "has_fast_bfloat16", lambda _: has_bfloat16)
     assert select_device(device, "auto") == expected
     assert select_device(device, "float32") == (expected[0], "float32")
+
+
+@pytest.mark.skipif(has_bfloat16() is None, reason="only oneDNN can tell here")
+def test_bfloat16_is_fast_where_onednn_says_so() -> None:
+    assert has_bfloat16() == torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def test_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ transformers 5 writes `rope_parameters`, one for all layers or one per layer typ
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from luthier.arch.features import ROPE_KINDS, Feature
@@ -19,6 +19,7 @@ _PARAMETERS = frozenset(
     """.split()  # noqa: SIM905 - as short as it gets
 )
 _LEGACY_KINDS = {"su": "longrope"}
+_REQUIRED = {"linear": ("factor",), "llama3": ("factor", "low_freq_factor", "high_freq_factor")}
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Rotary:
 
     `short_tokens`: the length up to which LongRoPE rotates a sequence by its short factors; from there on all of its
     tokens, the first ones too, are rotated by the long ones. None for other kinds.
+    `parameters`: those that the kind has beside, by their names in configs.
     """
 
     kind: str
@@ -34,6 +36,7 @@ class Rotary:
     partial_factor: float = 1.0
     short_tokens: int | None = None
     local: "Rotary | None" = None
+    parameters: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def features(self) -> set[Feature]:
@@ -83,10 +86,12 @@ def _read_one(parameters: Mapping[str, Any], kinds: Mapping[str, str], option: C
         raise Undescribed(
             f"the RoPE parameter '{undescribed[0]}' is not described", f"没有 RoPE 参数“{undescribed[0]}”的描述"
         )
+    for key in _REQUIRED.get(kind, ()):
+        if parameters.get(key) is None:
+            raise Undescribed(f"its RoPE parameters lack '{key}'", f"它的 RoPE 参数缺少 {key}")
     theta = parameters.get("rope_theta") or option("rope_theta")
     factor = parameters.get("partial_rotary_factor") or option("partial_rotary_factor") or 1.0
-    short_tokens = None
-    if kind == "longrope":
-        original = "original_max_position_embeddings"
-        short_tokens = int(option(original) or parameters.get(original) or option("max_position_embeddings"))
-    return Rotary(kind, float(theta), float(factor), short_tokens)
+    original = "original_max_position_embeddings"
+    trained = int(option(original) or parameters.get(original) or option("max_position_embeddings"))
+    short_tokens = trained if kind == "longrope" else None
+    return Rotary(kind, float(theta), float(factor), short_tokens, parameters={**parameters, original: trained})

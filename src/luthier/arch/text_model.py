@@ -6,7 +6,7 @@ from typing import Any
 from luthier.types.errors import BaseModelError
 
 # Names of text weights in a checkpoint of several towers -> names in the text model alone.
-_TEXT_WEIGHTS = {
+TEXT_WEIGHTS = {
     r"^language_model\.model\.": "model.",
     r"^language_model\.lm_head\.": "lm_head.",
     r"^model\.language_model\.": "model.",
@@ -27,7 +27,7 @@ def load_causal_lm(folder: Path, config: Any, **options: Any) -> Any:
 
     safe = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
     model, report = AutoModelForCausalLM.from_pretrained(
-        folder, config=config, key_mapping=_TEXT_WEIGHTS, output_loading_info=True, **safe, **options
+        folder, config=config, key_mapping=TEXT_WEIGHTS, output_loading_info=True, **safe, **options
     )
     if missing := sorted(report["missing_keys"]):
         lacks = f"lacks {len(missing)} weights of a {type(model).__name__}, such as {missing[0]}"

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from luthier.devices import Precision, select_device
 from luthier.settings import DEFAULT_CACHE
+from luthier.types.errors import BaseModelError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,3 +33,10 @@ class EngineOptions:
     prefix_cache_bytes: int = 256 * 1024 * 1024
     vllm: VllmOptions = VllmOptions()
     cache: Path = DEFAULT_CACHE  # compiled kernels are in its folder kernels
+
+    def cpu_precision(self, engine: str) -> Precision:
+        """For an engine that runs on CPUs only. Raises BaseModelError where the options choose another device."""
+        device, precision = select_device(self.device, self.precision)
+        if device != "cpu":
+            raise BaseModelError(f"The {engine} engine computes on the CPU. Start with --device cpu.")
+        return precision

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
+from luthier.arch import Backend, DecoderSpec
 from luthier.arch.model_config import load_config
 from luthier.arch.text_model import load_causal_lm
 from luthier.devices import select_device
+from luthier.inference.engines.fused_model import FusedModel, decoder_spec
 from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError, without_path
 
@@ -37,6 +39,22 @@ def load_base(base: Path, dtype: torch.dtype) -> Any:
         raise BaseModelError(f"The base model {base.name} cannot be loaded: {without_path(error, base)}") from error
 
 
+class TorchModel(FusedModel):
+    """A decoder whose weights are tensors of `dtype` on `device`."""
+
+    def __init__(self, spec: DecoderSpec, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__(spec)
+        self.dtype, self.device = dtype, device
+
+
+def load_decoder(base: Path, dtype: torch.dtype, backend: Backend) -> tuple[DecoderSpec, Any]:
+    """The description of a base model, and the transformers model to read its weights from, without gradients.
+
+    Raises BaseModelError for a model that cannot be loaded, or that needs a feature which `backend` does not support.
+    """
+    return decoder_spec(base, backend), load_base(base, dtype).requires_grad_(False)
+
+
 def hardware_of(options: EngineOptions) -> tuple[torch.device, torch.dtype]:
     """The device and dtype to compute with."""
     device, precision = select_device(options.device, options.precision)
@@ -45,7 +63,4 @@ def hardware_of(options: EngineOptions) -> tuple[torch.device, torch.dtype]:
 
 def cpu_dtype(options: EngineOptions, engine: str) -> torch.dtype:
     """For an engine that runs on CPUs only. Raises BaseModelError where the options choose another device."""
-    device, dtype = hardware_of(options)
-    if device.type != "cpu":
-        raise BaseModelError(f"The {engine} engine computes on the CPU. Start with --device cpu.")
-    return dtype
+    return getattr(torch, options.cpu_precision(engine))  # type: ignore[no-any-return]

@@ -1,26 +1,26 @@
-"""LoRA factors from PEFT folders (safetensors only), for models with fused projections."""
+"""LoRA factors from PEFT folders (safetensors only), for models with fused projections. Imports no torch."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from luthier.arch import lora_config
 from luthier.inference.engines.fused_model import FusedModel
+from luthier.inference.engines.stored_tensors import StoredTensors
 from luthier.types.errors import BaseModelError, without_path
 
 _PREFIX = "base_model.model.model.layers."
 
 
 class LoraFactors(NamedTuple):
-    """`a` [r, D] and `b` [O, r] of one linear layer, scaling included in `b`."""
+    """`a` [r, D] and `b` [O, r] of one linear layer in float32, scaling included in `b`."""
 
-    a: torch.Tensor
-    b: torch.Tensor
+    a: np.ndarray
+    b: np.ndarray
 
     @property
     def rank(self) -> int:
@@ -35,7 +35,8 @@ def read_adapter(folder: Path, model: FusedModel) -> list[LayerFactors]:
     """The factors of each layer. Raises BaseModelError."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "adapter_model.safetensors")
+        stored = StoredTensors([folder / "adapter_model.safetensors"])
+        weights = {name: stored.floats(name) for name in stored.shapes}
     except (OSError, ValueError, SafetensorError) as error:
         raise BaseModelError(
             f"The adapter cannot be read: adapter_config.json or its weights: {without_path(error, folder)}"
@@ -75,11 +76,11 @@ def _check_shapes(factors: LayerFactors, model: FusedModel) -> None:
 
 
 def _factors(
-    weights: Mapping[str, torch.Tensor], unread: set[str], name: str, config: Mapping[str, Any]
+    weights: Mapping[str, np.ndarray], unread: set[str], name: str, config: Mapping[str, Any]
 ) -> LoraFactors | None:
     keys = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
     if keys[0] not in weights:
         return None
     unread.difference_update(keys)
     a, b = weights[keys[0]], weights[keys[1]]
-    return LoraFactors(a, b * lora_config.scale(config, name, len(a)))
+    return LoraFactors(a, b * np.float32(lora_config.scale(config, name, len(a))))

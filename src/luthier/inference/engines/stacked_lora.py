@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from luthier.arch.projections import PROJECTIONS
-from luthier.inference.engines.fused_model import FusedModel
+from luthier.inference.engines.model_loading import TorchModel
 from luthier.inference.engines.peft_adapter import LayerFactors, LoraFactors, read_adapter, total_rank
 from luthier.inference.memory.lora_slots import LoraSlots
 
@@ -21,7 +21,7 @@ class StackedLora(LoraSlots[list[LayerFactors]]):
 
     reallocations = 0
 
-    def __init__(self, model: FusedModel, max_loras: int) -> None:
+    def __init__(self, model: TorchModel, max_loras: int) -> None:
         super().__init__(max_loras)
         self.model, self._count = model, 0
         self.ranks = dict.fromkeys(PROJECTIONS, 0)  # R
@@ -46,8 +46,8 @@ class StackedLora(LoraSlots[list[LayerFactors]]):
         row = column = 0
         for part, outputs in zip(parts, self.model.sizes[projection], strict=True):
             if part is not None:
-                a[row : row + part.rank] = part.a
-                b[row : row + part.rank, column : column + outputs] = part.b.T
+                a[row : row + part.rank] = torch.from_numpy(part.a)
+                b[row : row + part.rank, column : column + outputs] = torch.from_numpy(part.b).T
                 row += part.rank
             column += outputs
 

@@ -5,9 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from luthier import native
+from luthier.devices import Precision
 from luthier.hardware import CpuTier, cpu_tiers
 from luthier.inference.engines.native.panels import WeightFormat
 from luthier.settings import DEFAULT_CACHE
@@ -38,16 +37,16 @@ class Library(NamedTuple):
     tier: CpuTier
     functions: Any
 
-    def activations(self, dtype: torch.dtype) -> torch.dtype:
-        """The dtype of activations, KV blocks and adapters for a model in `dtype`.
+    def activations(self, precision: Precision) -> Precision:
+        """The dtype of activations, KV blocks and adapters for a model in `precision`.
 
         Tiers without bfloat16 compute in float32, with weights in bfloat16.
         """
-        return dtype if self.functions.luthier_computes_bf16() else torch.float32
+        return precision if self.functions.luthier_computes_bf16() else "float32"
 
     def run(self, forward: ForwardPass, weights: WeightFormat, epsilon: float) -> bool:
         """False when memory runs out."""
-        is_bf16, kind = ctypes.c_int64(weights.activations == torch.bfloat16), ctypes.c_int64(weights.kind)
+        is_bf16, kind = ctypes.c_int64(weights.activations == "bfloat16"), ctypes.c_int64(weights.kind)
         return bool(self.functions.luthier_forward(is_bf16, kind, ctypes.c_float(epsilon), ctypes.byref(forward)))
 
 

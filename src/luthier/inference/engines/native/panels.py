@@ -5,18 +5,29 @@ to 127.
 """
 
 import mmap
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-import torch
+import numpy as np
+
+from luthier.devices import Precision
+from luthier.inference.engines import bfloat16
 
 # Outputs of a panel, of half a panel; the number of inputs is a multiple of the third.
 PANEL, HALF_PANEL, INPUT_MULTIPLE = 32, 16, 32
 _SCALE_BYTES, _LARGEST = 2, 127
+_PACKED_AT_ONCE = 64 * PANEL  # outputs: of a large matrix, what is made on the way takes little memory
+_DTYPES: dict[str, type] = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.uint8}  # of stored elements
 
 
 def round_up(count: int, multiple: int = PANEL) -> int:
     return -(-count // multiple) * multiple
+
+
+def element_type(precision: Precision) -> type:
+    """The NumPy type that holds it."""
+    return _DTYPES[precision]
 
 
 class Arena:
@@ -24,104 +35,112 @@ class Arena:
     them: a pass takes about 5 % less time.
     """
 
-    def __init__(self, count: int, dtype: torch.dtype) -> None:
-        memory = mmap.mmap(-1, max(1, count) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    def __init__(self, count: int, dtype: type) -> None:
+        memory = mmap.mmap(-1, max(1, count) * np.dtype(dtype).itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         with suppress(AttributeError, OSError):  # unknown to Python, or to the operating system
             memory.madvise(mmap.MADV_HUGEPAGE)
-        self._free = torch.frombuffer(memory, dtype=dtype)
-        self.address: int = self._free.data_ptr()
+        self._free: np.ndarray = np.frombuffer(memory, dtype)
+        self.address: int = self._free.ctypes.data
 
-    def store(self, elements: torch.Tensor) -> torch.Tensor:
+    def store(self, elements: np.ndarray) -> np.ndarray:
         """A copy in the arena."""
         stored, self._free = self._free[: len(elements)], self._free[len(elements) :]
-        return stored.copy_(elements)
+        stored[:] = elements
+        return stored
 
 
-def pack(weight: torch.Tensor, panel: int = PANEL) -> torch.Tensor:
+def pack(weight: np.ndarray, panel: int = PANEL, multiple: int = INPUT_MULTIPLE) -> np.ndarray:
     """weight [O, D] -> panels of `panel` outputs each: in float32 [D, panel] one after another. In bfloat16, for every
-    32 inputs, tiles of 16 outputs with the inputs in pairs: [16, 16, 2].
+    32 inputs, tiles of 16 outputs with the inputs in pairs: [16, 16, 2]. D is padded to a `multiple`, which only in
+    float32 may be another than 32.
     """
-    padded = _padded(weight, panel)
+    padded = _padded(weight, panel, multiple)
     inputs = padded.shape[1]
-    if weight.dtype == torch.float32:
-        return padded.view(-1, panel, inputs).transpose(1, 2).reshape(-1)
-    tiles = padded.view(torch.int32).view(
+    if weight.dtype == np.float32:
+        return padded.reshape(-1, panel, inputs).transpose(0, 2, 1).reshape(-1)
+    tiles = padded.view(np.uint32).reshape(
         -1, panel // HALF_PANEL, HALF_PANEL, inputs // INPUT_MULTIPLE, INPUT_MULTIPLE // 2
     )
-    return tiles.permute(0, 3, 1, 4, 2).contiguous().view(-1).view(weight.dtype)
+    return tiles.transpose(0, 3, 1, 4, 2).reshape(-1).view(np.uint16)
 
 
 class WeightFormat(NamedTuple):
     """How base weights are stored. `kind`: WeightType of `forward.cpp`; `dtype`: of the stored elements;
-    `activations`: the dtype that they are multiplied with, which orders the integers of 8 bits.
+    `activations`: the precision that they are multiplied with, which orders the integers of 8 bits.
     """
 
     kind: int
-    dtype: torch.dtype
-    activations: torch.dtype
+    dtype: type
+    activations: Precision
 
     @classmethod
-    def of(cls, dtype: torch.dtype, activations: torch.dtype) -> "WeightFormat":
-        """`dtype`: float32, bfloat16, or int8 for 8 bits."""
-        kind = (torch.float32, torch.bfloat16, torch.int8).index(dtype)
-        return cls(kind, torch.uint8 if dtype == torch.int8 else dtype, activations)
-
-    @property
-    def embeddings(self) -> torch.dtype:
-        """The dtype of embeddings that are not shared with the LM head."""
-        return torch.bfloat16 if self.dtype == torch.uint8 else self.dtype
+    def of(cls, stored: Literal["float32", "bfloat16", "int8"], activations: Precision) -> "WeightFormat":
+        return cls(list(_DTYPES).index(stored), _DTYPES[stored], activations)
 
     def size(self, outputs: int, inputs: int) -> int:
         """Elements of a packed weight."""
         count = round_up(outputs) * round_up(inputs, INPUT_MULTIPLE)
-        return count + count // INPUT_MULTIPLE * _SCALE_BYTES if self.dtype == torch.uint8 else count
+        return count + count // INPUT_MULTIPLE * _SCALE_BYTES if self.dtype == np.uint8 else count
 
-    def pack(self, weight: torch.Tensor) -> torch.Tensor:
+    def pack(self, weight: np.ndarray) -> np.ndarray:
         """weight [O, D] -> [size]."""
-        return quantize(weight, self.activations) if self.dtype == torch.uint8 else pack(weight.to(self.dtype))
+        return np.concatenate(list(self._pieces(weight)))
+
+    def embeddings(self, weight: np.ndarray) -> np.ndarray:
+        """Those that are not shared with the LM head, as a pass reads them."""
+        return bfloat16.widened(weight) if self.dtype == np.float32 else bfloat16.rounded(weight)
+
+    def _pieces(self, weight: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(weight), _PACKED_AT_ONCE):
+            rows = weight[start : start + _PACKED_AT_ONCE]
+            if self.dtype == np.uint8:
+                yield quantize(bfloat16.widened(rows), self.activations)
+            else:
+                yield pack(self.embeddings(rows))
 
 
-def quantize(weight: torch.Tensor, activations: torch.dtype) -> torch.Tensor:
-    """weight [O, D] -> panels of 32 outputs in 8 bits, as bytes: for every 32 inputs 32 scales and [32, 32] integers.
+def quantize(weight: np.ndarray, activations: Precision) -> np.ndarray:
+    """weight float32 [O, D] -> panels of 32 outputs in 8 bits, as bytes: for every 32 inputs 32 scales and [32, 32]
+    integers.
 
-    The integers are in the order of `pack` in the dtype `activations`.
+    The integers are in the order of `pack` in the precision `activations`.
     """
-    padded = _padded(weight.float(), PANEL)
-    blocks = padded.view(-1, PANEL, padded.shape[1] // INPUT_MULTIPLE, INPUT_MULTIPLE).transpose(1, 2)
-    exact = blocks.abs().amax(-1) / _LARGEST
-    scales = exact.bfloat16()
-    scales = torch.where(scales < exact, scales.view(torch.int16) + 1, scales.view(torch.int16))  # the next larger one
-    widths = scales.view(torch.bfloat16).float().clamp(min=torch.finfo(torch.float32).tiny)
-    integers = (blocks / widths[..., None]).round_().to(torch.int8)
-    if activations == torch.float32:
-        ordered = integers.transpose(2, 3)
+    padded = _padded(weight, PANEL)
+    blocks = padded.reshape(-1, PANEL, padded.shape[1] // INPUT_MULTIPLE, INPUT_MULTIPLE).transpose(0, 2, 1, 3)
+    exact = np.abs(blocks).max(-1) / np.float32(_LARGEST)
+    scales = bfloat16.rounded(exact)
+    scales = scales + (bfloat16.widened(scales) < exact)  # the next larger one
+    widths = np.maximum(bfloat16.widened(scales), np.finfo(np.float32).tiny)
+    integers = np.rint(blocks / widths[..., None]).astype(np.int8)
+    if activations == "float32":
+        ordered = integers.transpose(0, 1, 3, 2)
     else:
-        halves = integers.view(*integers.shape[:2], 2, HALF_PANEL, INPUT_MULTIPLE // 2, 2)
-        ordered = halves.transpose(3, 4)
-    rows = [scales.contiguous().view(torch.uint8), ordered.reshape(*scales.shape[:2], -1).view(torch.uint8)]
-    return torch.cat(rows, -1).view(-1)
+        halves = integers.reshape(*integers.shape[:2], 2, HALF_PANEL, INPUT_MULTIPLE // 2, 2)
+        ordered = halves.transpose(0, 1, 2, 4, 3, 5)
+    rows = [scales.view(np.uint8), ordered.reshape(*scales.shape[:2], -1).view(np.uint8)]
+    return np.concatenate(rows, -1).reshape(-1)
 
 
-def _padded(weight: torch.Tensor, panel: int) -> torch.Tensor:
+def _padded(weight: np.ndarray, panel: int, multiple: int = INPUT_MULTIPLE) -> np.ndarray:
     """With zeros, to whole panels and blocks of inputs."""
-    padded = weight.new_zeros(round_up(len(weight), panel), round_up(weight.shape[1], INPUT_MULTIPLE))
+    padded = np.zeros((round_up(len(weight), panel), round_up(weight.shape[1], multiple)), weight.dtype)
     padded[: len(weight), : weight.shape[1]] = weight
     return padded
 
 
-def interleaved(intermediate_size: int) -> torch.Tensor:
+def interleaved(intermediate_size: int) -> np.ndarray:
     """The order of the fused gate and up outputs in panels: 16 of gate beside the same 16 of up; -1 for padding.
 
     int [2 I], I rounded up to 16.
     """
-    gate = torch.full((round_up(intermediate_size, HALF_PANEL),), -1)
-    gate[:intermediate_size] = torch.arange(intermediate_size)
-    up = torch.where(gate < 0, -1, gate + intermediate_size)
-    return torch.stack([gate.view(-1, HALF_PANEL), up.view(-1, HALF_PANEL)], 1).view(-1)
+    gate = np.full(round_up(intermediate_size, HALF_PANEL), -1)
+    gate[:intermediate_size] = np.arange(intermediate_size)
+    up = np.where(gate < 0, -1, gate + intermediate_size)
+    return np.stack([gate.reshape(-1, HALF_PANEL), up.reshape(-1, HALF_PANEL)], 1).reshape(-1)
 
 
-def gather_rows(rows: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+def gather_rows(rows: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """The rows at these indices; zeros for -1."""
-    gathered = rows[indices.clamp(min=0)]
+    gathered: np.ndarray = rows[indices]
     gathered[indices < 0] = 0
     return gathered

@@ -1,19 +1,19 @@
 """The native engine: one pass of `forward.cpp` over chunks of several sequences, each with its own adapter."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from luthier import native
+from luthier.arch import Feature
 from luthier.arch.projections import PROJECTIONS
-from luthier.hardware import release_memory
-from luthier.inference.engines.fused_model import FusedModel, load_decoder
-from luthier.inference.engines.model_loading import cpu_dtype
+from luthier.devices import Precision
+from luthier.hardware import compute_threads, release_memory
+from luthier.inference.engines.fused_model import FusedModel, decoder_spec
 from luthier.inference.engines.native import BACKEND, eight_bits
+from luthier.inference.engines.native.base_weights import BaseWeights, layer_name
 from luthier.inference.engines.native.library import ForwardPass, fastest_library
 from luthier.inference.engines.native.packed_lora import PackedLora
 from luthier.inference.engines.native.panels import (
@@ -21,11 +21,12 @@ from luthier.inference.engines.native.panels import (
     PANEL,
     Arena,
     WeightFormat,
+    element_type,
     gather_rows,
     interleaved,
     round_up,
 )
-from luthier.inference.engines.rotary_table import RotaryTable
+from luthier.inference.engines.native.rotary_table import RotaryTable
 from luthier.inference.memory.block_pool import BlockPool
 from luthier.inference.memory.paged_cache import PagedCache
 from luthier.inference.model_runner import Chunk, ModelRunner
@@ -41,13 +42,13 @@ def build(base: Path, options: EngineOptions) -> "NativeRunner":
 
     Raises BaseModelError.
     """
-    dtype = cpu_dtype(options, "native")
+    precision = options.cpu_precision("native")
 
     def runner(in_eight_bits: bool) -> NativeRunner:
-        return NativeRunner(base, dtype, options.max_loras, options.cache, eight_bits=in_eight_bits)
+        return NativeRunner(base, precision, options.max_loras, options.cache, eight_bits=in_eight_bits)
 
     library = fastest_library(options.cache)
-    if options.serving_weights != "auto" or dtype != torch.bfloat16 or library is None:
+    if options.serving_weights != "auto" or precision != "bfloat16" or library is None:
         return runner(options.serving_weights == "int8")
     return runner(eight_bits.passes(base, options.cache, library.tier.name, runner))
 
@@ -57,40 +58,37 @@ class NativeRunner(ModelRunner):
     max_prefills = None
 
     def __init__(
-        self, base: Path, dtype: torch.dtype, max_loras: int, cache: Path = DEFAULT_CACHE, *, eight_bits: bool = False
+        self, base: Path, precision: Precision, max_loras: int, cache: Path = DEFAULT_CACHE, *, eight_bits: bool = False
     ) -> None:
         """`eight_bits`: the base's weights are rounded to 8 bits. Raises BaseModelError."""
         library = fastest_library(cache)
         if library is None:
             raise BaseModelError(f"The native engine cannot start: {native.NO_COMPILER}.")
         self._library = library
-        spec, weights = load_decoder(base, dtype, BACKEND)
-        activations = library.activations(dtype)
-        self._model = FusedModel(spec, activations, torch.device("cpu"))
+        spec = decoder_spec(base, BACKEND)
+        weights = BaseWeights(base, spec, precision)
+        activations = library.activations(precision)
+        self._model = FusedModel(spec)
         self.eight_bits = eight_bits
-        self._format = WeightFormat.of(_stored_dtype(weights, dtype, eight_bits), activations)
+        self._format = WeightFormat.of(_stored_type(weights, precision, eight_bits), activations)
         self.context_tokens = spec.context_tokens
-        self._rotary = RotaryTable(weights)
+        self._rotary = RotaryTable(spec)
         self._referenced: dict[str, Any] = {}  # objects whose addresses the pass has
         self._pass = ForwardPass(
             layer_count=spec.layers, hidden_size=spec.hidden_size, heads=spec.heads, kv_heads=spec.kv_heads,
             head_width=spec.head_dim, intermediate_size=spec.intermediate_size, vocabulary_size=spec.vocab_size,
-            threads=torch.get_num_threads(),
+            threads=compute_threads(),
         )  # fmt: skip
         self._pack_weights(weights)
         keys = spec.kv_heads, round_up(spec.head_dim), _BLOCK_SIZE
         values = spec.kv_heads, _BLOCK_SIZE, round_up(spec.head_dim)
         shapes = {f"keys.{layer}": keys for layer in range(spec.layers)}
         shapes |= {f"values.{layer}": values for layer in range(spec.layers)}
-        self.pool = BlockPool(_BLOCK_SIZE, shapes, activations.itemsize)
+        self.pool = BlockPool(_BLOCK_SIZE, shapes, np.dtype(element_type(activations)).itemsize)
         self._bound_reallocations = 0  # of the pool, when the pass got its addresses
         self.kv_cache = PagedCache(self.pool)
-        self.adapters = PackedLora(self._model, max_loras)
-        del weights
+        self.adapters = PackedLora(self._model, activations, max_loras)
         release_memory()
-
-    def thread_context(self) -> AbstractContextManager[object]:
-        return torch.inference_mode()
 
     def run(self, chunks: Sequence[Chunk], hidden: bool = False) -> np.ndarray:
         """Batch-invariant. Sequences with the same adapter stand together, which is faster."""
@@ -131,45 +129,44 @@ class NativeRunner(ModelRunner):
         self._pass.token_count, self._pass.sequence_count = len(ids), len(chunks)
         self._pass.output_count = len(rows)
 
-    def _pack_weights(self, weights: Any) -> None:
-        """Copies all weights into one arena, layer by layer, and frees those of `weights`."""
+    def _pack_weights(self, weights: BaseWeights) -> None:
+        """Copies all weights into one arena, layer by layer."""
         spec, shapes = self._model.spec, dict(self._model.shapes)
         shapes["gate_up"] = spec.hidden_size, 2 * round_up(spec.intermediate_size, HALF_PANEL)
         per_layer = sum(self._format.size(outputs, inputs) for inputs, outputs in shapes.values())
         count = spec.layers * per_layer + self._format.size(spec.vocab_size, spec.hidden_size)
-        arena = Arena(count, self._format.dtype)
-        tied = weights.lm_head.weight is weights.model.embed_tokens.weight
+        arena, embeddings = Arena(count, self._format.dtype), weights.embeddings
         self._point(
-            final_norm=_padded_floats(weights.model.norm.weight),
-            layers=np.array([self._pack_layer(layer, arena) for layer in weights.model.layers], np.int64),
-            lm_head=arena.store(self._format.pack(weights.lm_head.weight)),
-            embeddings=None if tied else weights.model.embed_tokens.weight.to(self._format.embeddings),
+            final_norm=_padded_floats(weights.norm),
+            layers=np.array([self._pack_layer(weights, layer, arena) for layer in range(spec.layers)], np.int64),
+            lm_head=arena.store(self._format.pack(weights.lm_head)),
+            embeddings=None if embeddings is None else self._format.embeddings(embeddings),
         )
 
-    def _pack_layer(self, layer: Any, arena: Arena) -> list[int]:
+    def _pack_layer(self, weights: BaseWeights, layer: int, arena: Arena) -> list[int]:
         """The addresses of the struct Layer of `pass.h`."""
-        linears = {name: [layer.get_submodule(path) for path in paths] for name, paths in PROJECTIONS.items()}
-        fused = {name: torch.cat([linear.weight for linear in parts]) for name, parts in linears.items()}
-        fused["gate_up"] = gather_rows(fused["gate_up"], interleaved(linears["down"][0].in_features))
-        packed = {name: arena.store(self._format.pack(weight)) for name, weight in fused.items()}
-        biases = [linear.bias for linear in linears["qkv"]]
+
+        def names(parts: Sequence[str], kind: str = "weight") -> list[str]:
+            return [layer_name(layer, f"{part}.{kind}") for part in parts]
+
+        fused = {projection: weights.rows(names(parts)) for projection, parts in PROJECTIONS.items()}
+        fused["gate_up"] = gather_rows(fused["gate_up"], interleaved(self._model.spec.intermediate_size))
+        packed = {projection: arena.store(self._format.pack(weight)) for projection, weight in fused.items()}
+        has_bias = Feature.QKV_BIAS in self._model.spec.features
         fields = [
-            _padded_floats(layer.input_layernorm.weight),
+            _padded_floats(weights.vector(names(["input_layernorm"]))),
             packed["qkv"],
-            None if biases[0] is None else _padded_floats(torch.cat(biases)),
+            _padded_floats(weights.vector(names(PROJECTIONS["qkv"], "bias"))) if has_bias else None,
             packed["out"],
-            _padded_floats(layer.post_attention_layernorm.weight),
+            _padded_floats(weights.vector(names(["post_attention_layernorm"]))),
             packed["gate_up"],
             packed["down"],
         ]
         self._referenced.setdefault("layer weights", []).append(fields)
-        for parts in linears.values():
-            for linear in parts:
-                linear.weight.data = linear.weight.new_empty(0)
         return [_address(field) for field in fields]
 
     def _point(self, **fields: Any) -> None:
-        """Sets fields of the pass to the addresses of tensors or arrays, and keeps those alive."""
+        """Sets fields of the pass to the addresses of arrays, and keeps those alive."""
         self._referenced |= fields
         for name, value in fields.items():
             setattr(self._pass, name, _address(value))
@@ -184,20 +181,20 @@ class NativeRunner(ModelRunner):
         self._bound_reallocations = self.pool.reallocations
 
 
-def _stored_dtype(model: Any, dtype: torch.dtype, eight_bits: bool) -> torch.dtype:
-    """int8 for 8 bits, else bfloat16 where that holds all weight matrices exactly, else `dtype`."""
+def _stored_type(
+    weights: BaseWeights, precision: Precision, eight_bits: bool
+) -> Literal["float32", "bfloat16", "int8"]:
+    """8 bits where they are asked for, else bfloat16 where that holds all weight matrices exactly, else `precision`."""
     if eight_bits:
-        return torch.int8
-    matrices = (parameter for parameter in model.parameters() if parameter.dim() > 1)
-    is_bf16 = all(matrix.dtype == torch.bfloat16 or matrix.equal(matrix.bfloat16().float()) for matrix in matrices)
-    return torch.bfloat16 if is_bf16 else dtype
+        return "int8"
+    return "bfloat16" if weights.fit_bfloat16() else precision
 
 
-def _address(value: Any) -> int:
+def _address(array: np.ndarray | None) -> int:
     """0 for None."""
-    return int(native.argument(value).value or 0)
+    return 0 if array is None else int(array.ctypes.data)
 
 
-def _padded_floats(vector: torch.Tensor) -> torch.Tensor:
-    """In float32 and zero-padded, as panels are."""
-    return torch.nn.functional.pad(vector.float(), (0, -len(vector) % PANEL))
+def _padded_floats(vector: np.ndarray) -> np.ndarray:
+    """Zero-padded, as panels are."""
+    return np.pad(vector, (0, -len(vector) % PANEL))

@@ -10,8 +10,8 @@ import openvino as ov
 import torch
 
 from luthier.arch.projections import PROJECTIONS
-from luthier.inference.engines.fused_model import FusedModel, load_decoder
-from luthier.inference.engines.model_loading import cpu_dtype
+from luthier.hardware import compute_threads
+from luthier.inference.engines.model_loading import TorchModel, cpu_dtype, load_decoder
 from luthier.inference.engines.openvino import BACKEND, graph
 from luthier.inference.engines.rotary_table import RotaryTable
 from luthier.inference.engines.stacked_lora import LoraBatch, StackedLora
@@ -33,12 +33,12 @@ class OpenVINORunner(ModelRunner):
         """Raises BaseModelError."""
         dtype = cpu_dtype(options, "openvino")
         spec, weights = load_decoder(base, dtype, BACKEND)
-        self._model = FusedModel(spec, dtype, torch.device("cpu"))
+        self._model = TorchModel(spec, dtype, torch.device("cpu"))
         self.context_tokens = spec.context_tokens
         self._rotary = RotaryTable(weights)
         # Batch invariance: with fewer sequences, or prefills alone, OpenVINO's attention splits its work differently
         # among the threads and sums in another order. Found by experiment.
-        self._min_sequences = max(4, 2 * torch.get_num_threads())
+        self._min_sequences = max(4, 2 * compute_threads())
         compiled = _compile(graph.build(weights, spec), dtype)
         self._request = compiled.create_infer_request()
         self._ports = {port.any_name: port for port in compiled.inputs}
@@ -145,7 +145,7 @@ def _compile(model: ov.Model, dtype: torch.dtype) -> Any:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
             "KV_CACHE_PRECISION": precision,
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # as OMP_NUM_THREADS sets it
+            "INFERENCE_NUM_THREADS": compute_threads(),
             "ENABLE_CPU_PINNING": False,  # other processes compute here too, training first of all
         },
     )

@@ -12,7 +12,7 @@ from torch.nn import functional
 from luthier.arch import DecoderSpec, Feature
 from luthier.arch.projections import linear_names, norm_names
 from luthier.arch.rotary_angles import RotaryAngles
-from luthier.inference.engines.fused_model import FusedModel, load_decoder
+from luthier.inference.engines.model_loading import TorchModel, load_decoder
 from luthier.inference.engines.torch import BACKEND
 from luthier.inference.engines.torch.attention import Attention
 from luthier.inference.engines.torch.experts import mlp_of
@@ -22,7 +22,7 @@ from luthier.inference.engines.torch.packed_linear import PackedLinear, fuse
 from luthier.inference.engines.torch.rotary import Rotation, rotations
 
 
-class Decoder(FusedModel):
+class Decoder(TorchModel):
     def __init__(self, base: Path, device: torch.device, dtype: torch.dtype) -> None:
         """Raises BaseModelError."""
         spec, model = load_decoder(base, dtype, BACKEND)
