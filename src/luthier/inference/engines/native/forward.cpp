@@ -192,8 +192,9 @@ template <class F, class Panel> class Forward {
         using Wide = typename Panel::Wide;
         const int64_t blocks = round_up(rows) / ROWS, threads = omp_get_num_threads();
         const int64_t cached_parts = std::max<int64_t>(1, panel_count * Wide::bytes(depth) / CACHED_BYTES);
-        const int64_t parts = min64(panel_count, blocks > 1 ? cached_parts : threads);
-        const int64_t splits = blocks > 1 ? min64(blocks, threads / std::gcd(parts, threads)) : 1;
+        // As many parts for each thread; rows are split, and panels widened once for each split, only where those are few.
+        const int64_t parts = min64(panel_count, blocks > 1 ? round_up(cached_parts, threads) : threads);
+        const int64_t splits = blocks > 1 ? min64(blocks, (threads + parts - 1) / parts) : 1;
         Term<T, Factors> more[ROWS];
         alignas(64) float c[ROWS * PANEL];
 #pragma omp for schedule(dynamic)

@@ -11,6 +11,9 @@
 
 namespace {
 
+// Inputs of a product that all rows are multiplied with before the next, so that their weights stay in the L1 cache.
+constexpr int64_t CACHED_DEPTH = 128;
+
 struct FloatRows {  // [depth, columns]
     const float* data;
     int64_t columns;
@@ -35,14 +38,29 @@ struct FloatPanel : FloatRows {
     float at(int64_t k, int64_t n) const { return data[k * PANEL + n]; }
 };
 
+// Inputs `from` to `until` of a panel as float32 [inputs, 32].
+template <class Panel> void widen_inputs(const Panel& panel, int64_t from, int64_t until, float* to) {
+    for (int64_t k = from; k < until; k += STEP, to += STEP * PANEL)
+        for (int64_t n = 0; n < PANEL; n += W) {
+            const auto columns = panel.vectors(k, n);
+            for (int64_t p = 0; p < STEP / 2; p++) {
+                V even, odd;
+                columns.pair(p, even, odd);
+                float* pair = to + 2 * p * PANEL + n;
+                *(UnalignedV*)pair = even, *(UnalignedV*)(pair + PANEL) = odd;
+            }
+        }
+}
+
 struct WidenedPanel {  // bfloat16
     using Element = bf16;
-    using Wide = WidenedPanel;
+    using Wide = FloatPanel;
     const bf16* data;
 
     explicit WidenedPanel(const void* panel) : data((const bf16*)panel) {}
     static int64_t bytes(int64_t depth) { return 2 * depth * PANEL; }
     float at(int64_t k, int64_t n) const { return to_float(data + tile_index(k, n, PANEL)); }
+    void widen(int64_t depth, void* to) const { widen_inputs(*this, 0, depth, (float*)to); }
 
     struct Vectors {
         const bf16* first;
@@ -60,16 +78,7 @@ struct WidenedBytes : QuantizedPanel {  // 8 bits
 
     explicit WidenedBytes(const void* panel) : QuantizedPanel{(const uint8_t*)panel} {}
     float at(int64_t k, int64_t n) const { return to_float(scales(k) + n) * integers(k)[k % STEP * PANEL + n]; }
-    void widen(int64_t depth, void* to) const {
-        for (int64_t k = 0; k < depth; k += STEP)
-            for (int64_t n = 0; n < PANEL; n += W)
-                for (int64_t p = 0; p < STEP / 2; p++) {
-                    V even, odd;
-                    vectors(k, n).pair(p, even, odd);
-                    float* pair = (float*)to + (k + 2 * p) * PANEL + n;
-                    *(UnalignedV*)pair = even, *(UnalignedV*)(pair + PANEL) = odd;
-                }
-    }
+    void widen(int64_t depth, void* to) const { widen_inputs(*this, 0, depth, (float*)to); }
 
     struct Vectors {
         const int8_t* first;
@@ -132,12 +141,34 @@ struct Float32 {
     template <bool ADD, class Right>
     static void sum_terms(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t rows, float* c,
                           int64_t columns) {
-        for_row_groups<REGISTER_ROWS>(0, rows, [&](auto group, int64_t row) {
-            constexpr int R = group, VECS = std::min<int>(REGISTER_ROWS * REGISTER_VECS / R, HALF_PANEL / W * 2);
+        constexpr bool IS_WIDE = std::is_base_of_v<FloatRows, Right>;
+        if (rows <= REGISTER_ROWS) return sum_rows<ADD>(first, more, count, rows, c, columns);
+        alignas(64) float widened[IS_WIDE ? 1 : CACHED_DEPTH * PANEL];
+        for (int64_t from = 0; from < first.depth; from += CACHED_DEPTH) {
+            const int64_t depth = min64(CACHED_DEPTH, first.depth - from);
+            Term<T, FloatRows> part = {first.left + from, first.stride, depth, {widened, PANEL}};
+            if constexpr (IS_WIDE) part.right = {first.right.data + from * first.right.columns, first.right.columns};
+            else widen_inputs(first.right, from, from + depth, widened);
+            const int more_count = from + depth == first.depth ? count : 0;
+            if (ADD || from) sum_rows<true>(part, more, more_count, rows, c, columns);
+            else sum_rows<false>(part, more, more_count, rows, c, columns);
+        }
+    }
+
+    template <bool ADD, class Right>
+    static void sum_rows(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t rows, float* c,
+                         int64_t columns) {
+        auto sum = [&](auto group, int64_t row) {
+            constexpr int R = group, SUMS = REGISTER_ROWS * REGISTER_VECS;
+            constexpr int VECS = R > REGISTER_ROWS ? REGISTER_VECS : std::min<int>(SUMS / R, PANEL / W);
             int64_t n = 0;
             for (; n + VECS * W <= columns; n += VECS * W) sum_block<ADD, R, VECS>(first, more, count, row, c, columns, n);
             for (; n < columns; n += W) sum_block<ADD, R, 1>(first, more, count, row, c, columns, n);
-        });
+        };
+        int64_t row = 0;
+        if constexpr (W == 8)  // groups of 6 fill 16 registers; the last 8 rows are 4 and 4 rather than 6 and 2
+            for (; rows - row >= 6 && rows - row != 8; row += 6) sum(std::integral_constant<int, 6>{}, row);
+        for_row_groups<REGISTER_ROWS>(row, rows, sum);
     }
 
     template <bool ADD, int R, int VECS, class Right>
@@ -151,6 +182,20 @@ struct Float32 {
         for (int index = 0; index < count; index++) add_term<R, VECS>(sums, more[index], row, n);
         for (int r = 0; r < R; r++)
             for (int v = 0; v < VECS; v++) *(UnalignedV*)(c + (row + r) * columns + n + v * W) = sums[r][v];
+    }
+
+    template <int R, int VECS>
+    INLINED static void add_term(V (&sums)[R][VECS], const Term<T, FloatRows>& term, int64_t row, int64_t n) {
+        const float* right = term.right.data + n;
+        const T* left[R];
+        for (int r = 0; r < R; r++) left[r] = term.left + (row + r) * term.stride;
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < term.depth; k++, right += term.right.columns) {
+            V columns[VECS];
+            for (int v = 0; v < VECS; v++) columns[v] = *(const UnalignedV*)(right + v * W);
+            for (int r = 0; r < R; r++)
+                for (int v = 0; v < VECS; v++) sums[r][v] += left[r][k] * columns[v];
+        }
     }
 
     template <int R, int VECS, class Right>
