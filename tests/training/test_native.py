@@ -140,6 +140,9 @@ def test_projection(dtype: torch.dtype, error: float, rank: int, tokens: int, mo
 
     def run() -> list[torch.Tensor]:
         out, low = lora_linear.lora_linear(x, a, weight, residual)
+        rows = lora_linear.empty_inputs(x, 96, weight)
+        rows[:, :96] = x
+        assert torch.equal(lora_linear.lora_linear(rows, a, weight, residual)[0], out)
         grad_x, grad_low = lora_linear.lora_linear_backward(gradient, a, weight)
         grad_factors = lora_linear.lora_factors_backward(
             gradient, x, x[:, :rank].contiguous(), gradient[:, :rank].contiguous()

@@ -87,15 +87,16 @@ class Activation(Enum):
         return "tanh" if self is Activation.GELU_TANH else "none"
 
 
-def gated(gate_up: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """[T, 2 I] -> [T, I]: activation(gate) * up. Shazeer, 2020."""
-    if activation is not Activation.GELU and bindings.supports(gate_up):
+def gated(gate_up: torch.Tensor, activation: Activation, out: torch.Tensor | None = None) -> torch.Tensor:
+    """[T, 2 I] -> [T, I], into `out` if there is one: activation(gate) * up. Shazeer, 2020."""
+    if out is None:
         out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
+    if activation is not Activation.GELU and bindings.supports(gate_up, out):
         arguments = int(activation is Activation.GELU_TANH), gate_up, out, out.stride(0)
         bindings.call("gated", out, *arguments, *out.shape)
         return out
     gate, up = gate_up.chunk(2, -1)
-    return activation(gate).mul_(up)
+    return torch.mul(activation(gate), up, out=out)
 
 
 def gated_backward(

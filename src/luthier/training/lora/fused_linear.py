@@ -48,10 +48,15 @@ class FusedLinear:
             b_columns[rows, columns] = 0 if self._adapted[0].disable_adapters else b * scaling
         return a_all
 
+    def empty_inputs(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(rows for `forward`, as many as `like` has; the part of them that x [T, D] is to fill)."""
+        rows = lora_linear.empty_inputs(like, self._inputs, self.weight)
+        return rows, rows[:, : self._inputs]
+
     def forward(
         self, x: torch.Tensor, a: torch.Tensor, residual: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [T, D] -> (all outputs [T, O], plus `residual`; A x [T, R])."""
+        """x [T, D], or rows that it fills -> (all outputs [T, O], plus `residual`; A x [T, R])."""
         out, low = lora_linear.lora_linear(x, a, self.weight, residual)
         return (out if self.bias is None else out.add_(self.bias)), low
 

@@ -21,9 +21,9 @@ class FrozenNorm:
         offset = Feature.OFFSET_NORM in spec.features
         self._weight, self._eps = module.weight.detach().float() + offset, spec.norm_eps
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [T, D] -> (normalized [T, D], 1 / RMS float32 [T, 1])."""
-        normed = torch.empty_like(x)
+    def forward(self, x: torch.Tensor, out: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """x [T, D] -> (normalized [T, D], which is `out` if there is one; 1 / RMS float32 [T, 1])."""
+        normed = torch.empty_like(x) if out is None else out
         return normed, elementwise.rms_norm(x, self._weight, self._eps, normed)
 
     def recompute(self, x: torch.Tensor, inverse_rms: torch.Tensor) -> torch.Tensor:
@@ -59,8 +59,11 @@ class _NormedLinear(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, norm: FrozenNorm | None, linear: FusedLinear, *_: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         a = linear.load_factors()
-        normed, inverse_rms = (x, None) if norm is None else norm.forward(x)
-        out, low = linear.forward(normed, a)
+        rows, inverse_rms = x, None
+        if norm is not None:
+            rows, normed = linear.empty_inputs(x)
+            inverse_rms = norm.forward(x, normed)[1]
+        out, low = linear.forward(rows, a)
         ctx.save_for_backward(x, inverse_rms, low, a)
         ctx.norm, ctx.linear = norm, linear
         return out, x
@@ -74,7 +77,7 @@ class _NormedLinear(torch.autograd.Function):
         if not ctx.needs_input_grad[0]:
             return None, None, None, *factor_grads
         if ctx.norm is None:
-            return normed_grad.add_(x_grad), None, None, *factor_grads
+            return normed_grad + x_grad, None, None, *factor_grads
         return ctx.norm.backward(normed_grad, x, inverse_rms, x_grad), None, None, *factor_grads
 
 
@@ -89,7 +92,11 @@ class _LinearSum(torch.autograd.Function):
         *_: torch.Tensor,
     ) -> torch.Tensor:
         a = linear.load_factors()
-        out, low = linear.forward(x if activation is None else elementwise.gated(x, activation), a, residual)
+        rows = x
+        if activation is not None:
+            rows, gated = linear.empty_inputs(x)
+            elementwise.gated(x, activation, gated)
+        out, low = linear.forward(rows, a, residual)
         ctx.save_for_backward(x, low, a)
         ctx.linear, ctx.activation = linear, activation
         return out
