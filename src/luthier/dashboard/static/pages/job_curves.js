@@ -121,10 +121,10 @@ export function Curves({ metrics, checkpoints, best, view }) {
   const check = (/** @type {string} */ label, /** @type {boolean} */ value, /** @type {(value: boolean) => void} */ set) =>
     html`<label class="check"><input type="checkbox" checked=${value} onChange=${() => set(!value)} /> ${t(label)}</label>`;
   const edge = (/** @type {string} */ label, /** @type {0 | 1} */ end) => html`<${StepInput} label=${t(label)} last=${last} value=${range ? range[end] : end ? last : 1}
-    onStep=${(/** @type {number} */ step) => {
-      const [first, final] = range ?? [1, last];
-      setRange(end ? [Math.min(first, step), step] : [step, Math.max(final, step)]);
-    }} />`;
+    onStep=${(/** @type {number} */ step) => setRange((current) => {  // the other end may have been typed just before
+      const [first, final] = current ?? [1, last];
+      return end ? [Math.min(first, step), step] : [step, Math.max(final, step)];
+    })} />`;
   const add = (/** @type {any} */ event) => {
     setOthers([...others, ...choices.filter((/** @type {any} */ other) => other.id === event.target.value)]);
     event.target.value = "";

@@ -3,7 +3,7 @@
 import { html, useState } from "../preact.js";
 import { get, post, remove } from "../api.js";
 import { bytes, date, number, t } from "../i18n.js";
-import { Copy, ErrorBox, Status, useAttempt, usePolled, useTitle } from "../ui.js";
+import { Copy, ErrorBox, Loading, Status, useAttempt, usePolled, useTitle } from "../ui.js";
 
 const DAY_S = 24 * 3600;
 
@@ -16,7 +16,7 @@ export function SettingsPage({ language, theme, onLanguage, onTheme, onSignOut }
       <label>${t("language")}<select value=${language} onChange=${(/** @type {any} */ event) => onLanguage(event.target.value)}><option value="en">English</option><option value="zh">中文</option></select></label>
       <label>${t("theme")}<select value=${theme} onChange=${(/** @type {any} */ event) => onTheme(event.target.value)}>${["system", "light", "dark"].map((name) => html`<option value=${name}>${t(name)}</option>`)}</select></label>
       ${server?.keys_required && html`<button class="ghost" onClick=${onSignOut}>${t("signOut")}</button>`}</section>
-    <section class="card"><h2>${t("serverVersion")}</h2><${ErrorBox} error=${error} />${server && html`<${Server} server=${server} />`}</section></div>
+    <section class="card"><h2>${t("serverVersion")}</h2><${ErrorBox} error=${error} />${server ? html`<${Server} server=${server} />` : !error && html`<${Loading} />`}</section></div>
     ${server && html`<section class="card"><h2>${t("aliases")}</h2><${Aliases} aliases=${server.aliases} /></section>
       <section class="card"><h2>${t("keysAndProjects")}</h2>${isAdmin ? html`<${Keys} own=${server.caller.project} />` : html`<p class="muted">${t("adminsOnly")}</p>`}</section>
       <section class="card"><h2>${t("webhooks")}</h2><${Webhooks} canChange=${server.caller.role !== "reader"} /></section>`}`;
