@@ -17,6 +17,7 @@ from luthier.base_config import context_tokens
 from luthier.catalogue.training_speed import Speed, nearest_scaled, weight_bytes
 from luthier.data.check.file_check import checked_examples
 from luthier.data.cost_estimate import n_epochs_auto
+from luthier.data.file_renderer import renderer_of_files
 from luthier.data.findings import FindingError
 from luthier.data.jsonl.reader import read_lines
 from luthier.data.rendering.renderer import Renderer
@@ -95,8 +96,8 @@ def assess(name: str, folder: Path, plan: RetrainPlan, speeds: dict[str, Speed])
     """A base for a plan that is not skipped. `speeds`: what is known, by base."""
     size = weight_bytes(folder)
     base_speed = speeds.get(name)
-    renderer = Renderer(folder)
     with _training_file(plan) as path:
+        renderer = renderer_of_files(folder, [path], plan.method)
         numbers = measure(path, renderer, context_tokens(folder), method=plan.method)
         split_share = _split_share(path, plan.method, renderer)
     epochs = plan.hyperparameters.get("n_epochs") or n_epochs_auto(max(numbers.examples, 1))
