@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from luthier.data.examples.example import Example
@@ -22,7 +21,7 @@ from luthier.data.rendering.content_guard import ContentGuard
 from luthier.data.rendering.survival import check_survival, written
 from luthier.data.rendering.template_choice import Vocabulary, choose_template, stored_template
 from luthier.data.rendering.template_probes import Need
-from luthier.data.rendering.text_encoder import TextEncoder
+from luthier.data.rendering.text_encoder import TextEncoder, load_tokenizer
 from luthier.data.rendering.thinking_reader import ReasoningMarks
 from luthier.data.rendering.turn_composer import TurnComposer
 from luthier.data.rendering.whole_conversation import cut_whole
@@ -46,7 +45,7 @@ class Renderer:
         `needs`: what answers must be able to have, for a base model. Raises BaseModelError when a file is missing.
         """
         try:
-            self._tokenizer = Tokenizer.from_str((base / "tokenizer.json").read_text(encoding="utf-8"))
+            self._tokenizer = load_tokenizer(base / "tokenizer.json")
             config = json.loads((base / "tokenizer_config.json").read_text(encoding="utf-8"))
             tokens = {
                 key: _token_text(config[key]) for key in ("bos_token", "eos_token", "pad_token") if config.get(key)

@@ -6,12 +6,29 @@ special token without a change to its ids.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from luthier.hardware import release_memory
+
 _CACHED_CHARACTERS = 500  # shorter parts are seldom shared, and soon encoded
 _MAX_CACHED = 64  # parts
+
+
+def load_tokenizer(file: Path) -> Tokenizer:
+    """The tokenizer of a tokenizer.json, one for all models on a base. Raises OSError, ValueError."""
+    status = file.stat()
+    return _parsed(file, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _parsed(file: Path, *_: int) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    release_memory()  # parsing takes more than twice the memory of what is kept
+    return tokenizer
 
 
 class TextEncoder:
