@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TRACKERS := alembic mlflow-skinny swanlab tensorboard trackio wandb
 
-.PHONY: help quickstart test test-fast test-clients test-s3 s3-server test-cluster test-browser test-postgres test-trackers test-wheel test-container wheel check audit docs setup base clients clean
+.PHONY: help quickstart test test-fast test-clients test-s3 s3-server test-cluster test-browser test-postgres test-trackers test-wheel test-container test-emulation wheel check audit docs setup base clients clean
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-cluster set up, then kill parts of a cluster with Ray, PostgreSQL and S3 (root, 15 minutes)"
 	@echo "make test-trackers set up, then write runs with each experiment tracker and read them back"
 	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
+	@echo "make test-emulation set up, then run the kernels for ARM64 in QEMU (needs g++-aarch64-linux-gnu and qemu-user)"
 	@echo "make crashtest    set up, then kill a server 260 times under load and look for what is lost (20 minutes)"
 	@echo "make fuzz         set up, then try a million mutated inputs on parsers and routes (an hour)"
 	@echo "make check        set up, then ruff, codespell, mypy and bandit"
@@ -79,6 +80,10 @@ test-trackers: setup
 # The image of deploy/Dockerfile; as root, minutes, and 8 GB of disk.
 test-container: setup
 	$(BIN)/python -m pytest -m container -o faulthandler_timeout=0 tests/container
+
+# The kernels for ARM64 (Debian: apt-get install g++-aarch64-linux-gnu qemu-user); a minute.
+test-emulation: setup
+	$(BIN)/python -m pytest -m emulation tests/emulation
 
 .PHONY: crashtest fuzz
 

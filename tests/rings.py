@@ -28,6 +28,7 @@ RINGS = {
     "clients": "clients of other makers (`make test-clients`)",
     "browser": "Chromium (`make test-browser`)",
     "container": "buildah (`make test-container`)",
+    "emulation": "a cross compiler and QEMU (`make test-emulation`)",
     "postgres": "PostgreSQL (`make test-postgres`)",
     "trackers": "packages of experiment trackers (`make test-trackers`)",
 }
@@ -56,8 +57,9 @@ _TORCH_FIXTURES = {"tiny_base", "real_base"}
 _TORCH_IMPORTS = re.compile(
     r"^(?:from|import) (?:torch|transformers|tiny|through_api|families|serving|training|export)\b", re.M
 )
+_OWN_MARKS = ("browser", "clients", "container", "emulation", "postgres", "trackers", "torch", "services")
 _RING_OF_MARK = {
-    **{mark: mark for mark in ("browser", "clients", "container", "postgres", "trackers", "torch", "services")},
+    **{mark: mark for mark in _OWN_MARKS},
     "slow": "base",
 }
 _FILE_MARK = re.compile(
@@ -75,7 +77,7 @@ def ring_of_file(path: Path) -> str:
     relative, text = path.relative_to(TESTS).as_posix(), path.read_text(encoding="utf-8")
     if relative.startswith("conformance/"):
         return "conformance"
-    if relative.startswith(("browser/", "container/")):
+    if relative.startswith(("browser/", "container/", "emulation/")):
         return relative.partition("/")[0]
     if not relative.startswith(_LIGHT_PATHS) or _TORCH_IMPORTS.search(text):
         is_model = relative.startswith(_MODEL_PATHS) and not relative.startswith(_NO_MODEL_PATHS)
