@@ -191,6 +191,24 @@ def test_keys_are_made_and_end_on_the_settings_page(context: BrowserContext, tin
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
+def test_the_first_key_opens_the_server_that_it_closes(
+    context: BrowserContext, tiny_base: Path, tmp_path: Path
+) -> None:
+    with running_server(tmp_path, tiny_base, worker=False) as server:
+        page = context.new_page()
+        page.goto(f"{server.endpoint.base_url.removesuffix('/v1')}/#/settings")
+        keys = page.locator("section", has=page.get_by_role("heading", name="Keys and projects"))
+        expect(keys.get_by_label("Role")).to_have_value("admin")
+        keys.get_by_label("Name").fill("operator")
+        keys.get_by_role("button", name="Create key").click()
+        expect(keys.get_by_role("button", name="Revoke operator")).to_be_visible()  # the page goes on with the key
+        secret = keys.locator("code").inner_text()
+        page.reload()
+        page.get_by_label("API key").fill(secret)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+
+
 # What a stranger asks, the links from the root, and a pattern that the answer has.
 QUESTIONS = {
     "is it still running": ([], r"waiting[\s\S]*(queued|validating files)"),
@@ -213,7 +231,7 @@ def test_a_strangers_questions_are_answered_within_two_clicks(managed: Visit, jo
     page.get_by_role("link", name=re.compile("demo|renamed")).first.click()
     page.get_by_label("Compare with another job").select_option(jobs.long)
     expect(page.locator(".u-legend")).to_contain_text("yesterday · training loss")
-    expect(page.get_by_role("row", name=re.compile("Seed"))).to_contain_text("7")
+    expect(page.locator(".wide").get_by_role("row", name=re.compile("Seed"))).to_contain_text("7")
 
 
 SCREENS = {"jobs": "jobs", "job": "job/JOB", "file": "file/FILE", "model": "model/MODEL", "settings": "settings"}

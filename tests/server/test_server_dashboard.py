@@ -22,6 +22,8 @@ def test_a_file_is_served_without_a_key_under_a_strict_policy(keyed: Bare, name:
     assert response.headers["content-security-policy"].startswith("default-src 'self';")
     assert "unsafe" not in response.headers["content-security-policy"]
     assert response.headers["x-content-type-options"] == "nosniff"
+    again = httpx.get(f"{keyed.url}/dashboard/{name}", headers={"if-none-match": response.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
 
 def test_the_root_is_the_dashboard_and_nothing_else_lies_there(keyed: Bare) -> None:

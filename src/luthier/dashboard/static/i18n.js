@@ -67,6 +67,9 @@ export function duration(seconds) {
 /** @param {number | null | undefined} value */
 export const number = (value) => (value === null || value === undefined ? "–" : value.toLocaleString(locale()));
 
+/** @param {string[]} words */
+export const listed = (...words) => words.join(language === "zh" ? "，" : ", ");
+
 /** @param {number} value */
 export function bytes(value) {
   if (value < 1000) return `${value} B`;

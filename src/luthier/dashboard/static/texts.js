@@ -128,7 +128,7 @@ export const TEXTS = {
   downloadModel: ["Download the model", "下载模型"],
   cost: ["{tokens} {tokens:token|tokens} trained, {time}", "训练了 {tokens} 个 token，{time}"],
   // new job
-  dropFile: ["Drop a training file here, or choose one", "把训练文件拖到这里，或选择文件"],
+  dropFile: ["Drop a training file here, or", "把训练文件拖到这里，或"],
   chooseFile: ["Choose a file", "选择文件"],
   orUploaded: ["or one that was uploaded before", "或选择以前上传的文件"],
   uploading: ["Uploading {name}…", "正在上传 {name}……"],

@@ -7,6 +7,7 @@ export const SERVER_TEXTS = {
   available: ["Base models and aliases", "基座模型与别名"],
   owner: ["Owner", "所有者"],
   standsFor: ["Stands for", "对应"],
+  names: ["Names that it answers to", "对应的名称"],
   noTuned: ["No fine-tuned models yet. A job that succeeds leaves one.", "还没有微调模型。任务成功后会产生一个。"],
   until: ["until {date}", "截至 {date}"],
   noEvaluations: ["No evaluations yet. luthier evaluate MODEL FILE creates one.", "还没有评估。用 luthier evaluate MODEL FILE 创建。"],
@@ -73,8 +74,8 @@ export const SERVER_TEXTS = {
   aliasesText: ["Kept in the config file; servers read them when they start:", "保存在配置文件中，服务器启动时读取："],
   keysAndProjects: ["Keys and projects", "密钥与项目"],
   keysText: [
-    "A key of a project sees that project alone. From the first key on, every request needs one: make one with the role admin first.",
-    "项目的密钥只能看到该项目。有了第一个密钥之后，每个请求都需要密钥：请先创建管理员密钥。",
+    "A key of a project sees that project alone. From the first key on, every request needs one, so the first is an admin's.",
+    "项目的密钥只能看到该项目。有了第一个密钥之后，每个请求都需要密钥，因此第一个是管理员密钥。",
   ],
   role: ["Role", "角色"],
   expires: ["Expires", "到期"],

@@ -53,8 +53,9 @@ export function Copy({ text }) {
 export function usePolled(load, keys, seconds = 0) {
   const [state, setState] = useState(/** @type {any} */ ({ data: undefined, error: null }));
   const [round, setRound] = useState(0);
-  const latest = useRef({ load, seconds });
-  latest.current = { load, seconds };
+  const latest = useRef({ load, seconds, starts: 0 });
+  const starts = latest.current.starts + Number(seconds > 0 && !latest.current.seconds);  // it is to be called again
+  latest.current = { load, seconds, starts };
   useEffect(() => {
     let alive = true;
     /** @type {number | undefined} */
@@ -75,7 +76,7 @@ export function usePolled(load, keys, seconds = 0) {
     };
     run();
     return () => { alive = false; clearTimeout(timer); document.removeEventListener("visibilitychange", run); };
-  }, [...keys, round]);
+  }, [...keys, round, starts]);
   return { ...state, reload: () => setRound(round + 1) };
 }
 

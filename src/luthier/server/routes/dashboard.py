@@ -1,7 +1,10 @@
 """`/` and `/dashboard/…`: the dashboard's files. They hold no data, so they need no key; what they show does."""
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
 
 from luthier.dashboard import assets
 from luthier.types.errors import NotFoundError
@@ -20,15 +23,26 @@ _MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/cs
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
-def index() -> FileResponse:
-    return asset("index.html")
+async def index(request: Request) -> Response:
+    return await asset("index.html", request)
 
 
 @router.api_route(PREFIX + "{name:path}", methods=["GET", "HEAD"])
-def asset(name: str) -> FileResponse:
+async def asset(name: str, request: Request) -> Response:
     """Raises NotFoundError for a name that is no file of the dashboard."""
     path = assets().get(name)
     if path is None:
         raise NotFoundError(f"The dashboard has no file '{name[:100]}'.")
+    content, etag = _read(path, path.stat().st_mtime_ns)
+    headers = {**_HEADERS, "etag": etag}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
     media_type = _MEDIA_TYPES.get(path.suffix, "text/plain") + "; charset=utf-8"
-    return FileResponse(path, headers=_HEADERS, media_type=media_type)
+    return Response(content, headers=headers, media_type=media_type)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed_ns: int) -> tuple[bytes, str]:
+    """Content and ETag. A page is some thirty of these files, so they are kept in memory; `changed_ns`: until then."""
+    content = path.read_bytes()
+    return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

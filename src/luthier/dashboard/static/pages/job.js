@@ -141,11 +141,11 @@ export function Download({ model }) {
 function Checkpoints({ checkpoints, best, isOver }) {
   if (!checkpoints.length) return html`<p class="muted">${t(isOver ? "leftNoCheckpoints" : "noCheckpoints")}</p>`;
   const loss = (/** @type {any} */ entry) => entry.metrics.full_valid_loss ?? entry.metrics.valid_loss ?? entry.metrics.train_loss;
-  return html`<table><tbody>${checkpoints.map((entry) => html`<tr key=${entry.id}>
+  return html`<table class="stack"><tbody>${checkpoints.map((entry) => html`<tr key=${entry.id}>
     <td>${t("step")} ${entry.step_number} ${entry === best && html`<span class="status succeeded">${t("best")}</span>`}
       <div class="muted id">${entry.fine_tuned_model_checkpoint}</div></td>
     <td class="number">${loss(entry)?.toFixed(4)}</td>
-    <td><${ModelLinks} model=${entry.fine_tuned_model_checkpoint} />${best && entry !== best && html`<br />
+    <td class="links"><${ModelLinks} model=${entry.fine_tuned_model_checkpoint} />${best && entry !== best && html`
       <a href=${`#/playground?model=${encodeURIComponent(entry.fine_tuned_model_checkpoint)}&with=${encodeURIComponent(best.fine_tuned_model_checkpoint)}`}>${t("compareBest")}</a>`}</td></tr>`)}</tbody></table>`;
 }
 

@@ -8,7 +8,17 @@ import { Copy, ErrorBox, Loading, Status, useAttempt, usePolled, useTitle } from
 const TARGETS = ["peft", "merged", "gguf:q8_0", "gguf:q4_0", "gguf-lora", "ollama", "vllm"];
 
 /** @param {any} model */
-const target = (model) => html`${model.root ?? "–"}${model.shutdown_date ? html` <span class="muted">${t("until", { date: model.shutdown_date })}</span>` : ""}`;
+const target = (model) => html`${model.root ?? model.id}${model.shutdown_date ? html` <span class="muted">${t("until", { date: model.shutdown_date })}</span>` : ""}`;
+
+/** Models with what they stand for in common. @param {any[]} models @returns {any[][]} */
+function byTarget(models) {
+  const groups = new Map();
+  for (const model of models) {
+    const key = JSON.stringify([model.root ?? model.id, model.owned_by, model.shutdown_date]);
+    groups.set(key, [...(groups.get(key) ?? []), model]);
+  }
+  return [...groups.values()];
+}
 
 export function ModelsPage() {
   useTitle(t("models"));
@@ -28,8 +38,9 @@ export function ModelsPage() {
           <td class="muted">${date(model.created)}</td><td class="actions"><a href=${`#/playground?model=${encodeURIComponent(model.id)}`}>${t("tryIt")}</a>
             <a href=${`#/new-job?model=${encodeURIComponent(model.id)}`}>${t("continueFrom")}</a>
             <button class="small ghost bad" aria-label=${`${t("remove")} ${model.id}`} onClick=${() => drop(model.id)}>${t("remove")}</button></td></tr>`)}</tbody></table>` : html`<div class="empty"><p>${t("noTuned")}</p><a class="button" href="#/new-job">${t("newJob")}</a></div>`}
-      <h2>${t("available")}</h2><table class="stack"><thead><tr><th>${t("model")}</th><th>${t("standsFor")}</th><th>${t("owner")}</th></tr></thead>
-        <tbody>${others.map((/** @type {any} */ model) => html`<tr key=${model.id}><td class="id">${model.id}</td><td class="muted">${target(model)}</td><td class="muted">${model.owned_by}</td></tr>`)}</tbody></table>`}`;
+      <h2>${t("available")}</h2><table class="stack"><thead><tr><th>${t("model")}</th><th>${t("names")}</th><th>${t("owner")}</th></tr></thead>
+        <tbody>${byTarget(others).map((models) => html`<tr key=${models[0].id}><td class="id strong target">${target(models[0])}</td><td class="id">${models.map(({ id }) => id).join(", ")}</td>
+          <td class="muted">${models[0].owned_by}</td></tr>`)}</tbody></table>`}`;
 }
 
 /** @param {{ id: string }} props */
@@ -63,8 +74,8 @@ function Lineage({ lineage }) {
     ...parents.map((/** @type {string} */ parent) => [t("continues"), html`<a class="id" href=${`#/model/${encodeURIComponent(parent)}`}>${parent}</a>`]),
     ...files, [t("method"), t(job.method)], [t("seed"), job.seed], [t("trainedTokens"), number(job.trained_tokens)],
     ...Object.entries(settings).map(([name, value]) => [name, String(value ?? "") || "–"]),
-    ...Object.entries(lineage.metrics ?? {}).map(([name, value]) => [name, typeof value === "number" ? number(value) : String(value)]),
-    ["luthier", lineage.code_version ?? "–"], [t("created"), date(lineage.created_at)],
+    ...Object.entries(lineage.metrics ?? {}).map(([name, value]) => [t(name), typeof value === "number" ? number(value) : String(value)]),
+    [t("version"), lineage.code_version ?? "–"], [t("created"), date(lineage.created_at)],
   ];
   return html`<table><tbody>${rows.map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${value}</td></tr>`)}</tbody></table>`;
 }
@@ -90,7 +101,7 @@ function Exports({ path, id, hasHubId }) {
   const fetchIt = (/** @type {any} */ entry) => attempt(() => download(`${path}/exports/${entry.id}/content`, `${`${id}-${entry.to}`.replace(/[^\w.-]+/g, "-")}.zip`));
   return html`<p class="muted">${t("exportText")}</p><form class="toolbar" onSubmit=${start}>
       <label class="check">${t("exportTo")} <select value=${to} onChange=${(/** @type {any} */ event) => setTo(event.target.value)}>${TARGETS.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
-      ${asksBaseId && html`<label class="check">${t("baseId")} <input required pattern="[\\w.\\-]+/[\\w.\\-]+" placeholder="organization/name" value=${baseId} onInput=${(/** @type {any} */ event) => setBaseId(event.target.value)} /></label>`}
+      ${asksBaseId && html`<label class="check">${t("baseId")} <input class="text" required pattern="[\\w.\\-]+/[\\w.\\-]+" placeholder="organization/name" value=${baseId} onInput=${(/** @type {any} */ event) => setBaseId(event.target.value)} /></label>`}
       <button class="small">${t("startExport")}</button></form><${ErrorBox} error=${failure ?? error} />
     ${data?.data.length > 0 && html`<table><tbody>${data.data.map((/** @type {any} */ entry) => html`<tr key=${entry.id}><td><strong>${entry.to}</strong> <${Status} status=${entry.status === "running" ? "in_progress" : entry.status} />
         <div class="muted">${date(entry.created_at)}${entry.bytes === null ? "" : ` · ${bytes(entry.bytes)}`}</div>
@@ -120,7 +131,7 @@ function Sharing({ id }) {
   const share = (/** @type {Event} */ event) => { event.preventDefault(); attempt(async () => { await post(path, { project_ids: [project.trim()] }); setProject(""); reload(); }); };
   const drop = (/** @type {string} */ permission) => attempt(async () => { await remove(`${path}/${permission}`); reload(); });
   return html`<p class="muted">${t("sharingText")}</p><form class="toolbar" onSubmit=${share}>
-      <label class="check">${t("project")} <input required value=${project} onInput=${(/** @type {any} */ event) => setProject(event.target.value)} /></label>
+      <label class="check">${t("project")} <input class="text" required value=${project} onInput=${(/** @type {any} */ event) => setProject(event.target.value)} /></label>
       <button class="small">${t("share")}</button></form><${ErrorBox} error=${failure ?? error} />
     ${data?.data.length > 0 && html`<table><tbody>${data.data.map((/** @type {any} */ permission) => html`<tr key=${permission.id}><td class="id">${permission.project_id}</td>
       <td class="actions"><button class="small ghost bad" aria-label=${`${t("remove")} ${permission.project_id}`} onClick=${() => drop(permission.id)}>${t("remove")}</button></td></tr>`)}</tbody></table>`}`;

@@ -102,7 +102,7 @@ function Drop({ onFile }) {
   const stop = (/** @type {boolean} */ value) => (/** @type {Event} */ event) => { event.preventDefault(); setOver(value); };
   const drop = (/** @type {DragEvent} */ event) => { event.preventDefault(); setOver(false); onFile(event.dataTransfer?.files[0]); };
   return html`<label class=${over ? "drop over" : "drop"} onDragOver=${stop(true)} onDragLeave=${stop(false)} onDrop=${drop}>${t("dropFile")}
-    <input type="file" accept=".jsonl" onChange=${(/** @type {any} */ event) => onFile(event.target.files[0])} /></label>`;
+    <span class="button small">${t("chooseFile")}</span><input class="hidden" type="file" accept=".jsonl" onChange=${(/** @type {any} */ event) => onFile(event.target.files[0])} /></label>`;
 }
 
 /** What the base model that a name stands for can do. @param {{ model: string }} props */
@@ -112,7 +112,7 @@ function Abilities({ model }) {
   if (error instanceof ApiError && error.code === "base_model_unavailable") return html`<p class="muted">${t("baseNotHere")}</p>`;
   if (error || !data) return html`<${ErrorBox} error=${error} />`;
   if (data.unusable) return html`<div class="notice bad">${t("baseUnusable", { reason: data.unusable })}</div>`;
-  const rows = [{ code: "base", name: t("base"), text: data.base }, ...data.abilities, { code: "licence", name: t("licence"), text: data.licence ?? "–" }];
+  const rows = [{ code: "base", name: t("standsFor"), text: data.base }, ...data.abilities, { code: "licence", name: t("licence"), text: data.licence ?? "–" }];
   return html`<dl class="facts">${rows.map(({ code, name, text }) => html`<div key=${code}><dt>${name}</dt><dd>${text}</dd></div>`)}</dl>`;
 }
 

@@ -1,8 +1,8 @@
 /** Settings: of this browser, and of the server: workers, aliases, keys, webhook endpoints. */
 
 import { html, useState } from "../preact.js";
-import { get, post, remove } from "../api.js";
-import { bytes, date, number, t } from "../i18n.js";
+import { get, post, remove, setKey } from "../api.js";
+import { bytes, date, listed, number, t } from "../i18n.js";
 import { Copy, ErrorBox, Loading, Status, useAttempt, usePolled, useTitle } from "../ui.js";
 
 const DAY_S = 24 * 3600;
@@ -18,7 +18,7 @@ export function SettingsPage({ language, theme, onLanguage, onTheme, onSignOut }
       ${server?.keys_required && html`<button class="ghost" onClick=${onSignOut}>${t("signOut")}</button>`}</section>
     <section class="card"><h2>${t("serverVersion")}</h2><${ErrorBox} error=${error} />${server ? html`<${Server} server=${server} />` : !error && html`<${Loading} />`}</section></div>
     ${server && html`<section class="card"><h2>${t("aliases")}</h2><${Aliases} aliases=${server.aliases} /></section>
-      <section class="card"><h2>${t("keysAndProjects")}</h2>${isAdmin ? html`<${Keys} own=${server.caller.project} />` : html`<p class="muted">${t("adminsOnly")}</p>`}</section>
+      <section class="card"><h2>${t("keysAndProjects")}</h2>${isAdmin ? html`<${Keys} own=${server.caller.project} isFirst=${!server.keys_required} />` : html`<p class="muted">${t("adminsOnly")}</p>`}</section>
       <section class="card"><h2>${t("webhooks")}</h2><${Webhooks} canChange=${server.caller.role !== "reader"} /></section>`}`;
 }
 
@@ -26,9 +26,9 @@ export function SettingsPage({ language, theme, onLanguage, onTheme, onSignOut }
 function Server({ server }) {
   const { caller } = server;
   const rows = [
-    [t("version"), `Luthier ${server.version}`], [t("yourKey"), `${t(caller.role)}, ${caller.project ?? t("wholeOrganization")}`],
+    [t("version"), `Luthier ${server.version}`], [t("yourKey"), listed(t(caller.role), caller.project ?? t("wholeOrganization"))],
     [t("workers"), server.workers ? number(server.workers) : t("noWorkers")], [t("base"), server.base],
-    [t("device"), `${server.device === "auto" ? t("auto") : server.device}, ${server.precision === "auto" ? t("auto") : server.precision}`],
+    [t("device"), listed(server.device === "auto" ? t("auto") : server.device, server.precision === "auto" ? t("auto") : server.precision)],
     ["CPU", t("cpuText", { cpu: server.cpu, cores: server.cpu_cores })], [t("freeMemory"), bytes(server.available_memory_bytes)],
   ];
   return html`<table><tbody>${rows.map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${value}</td></tr>`)}</tbody></table>`;
@@ -41,19 +41,26 @@ function Aliases({ aliases }) {
     <p class="muted">${t("aliasesText")} <code>luthier alias set NAME MODEL</code></p>`;
 }
 
-/** API keys that the server manages. @param {{ own: string | null }} props `own`: the caller's project, to which new keys then belong */
-function Keys({ own }) {
+/**
+ * API keys that the server manages.
+ * @param {{ own: string | null, isFirst: boolean }} props `own`: the caller's project, to which new keys then belong;
+ *   `isFirst`: from the next key on every request needs one, so it is an admin's, and this page goes on with it
+ */
+function Keys({ own, isFirst }) {
   const [fields, setFields] = useState({ name: "", project: own ?? "", role: "member", days: "" });
   const [created, setCreated] = useState(/** @type {any} */ (null));
   const { data, error, reload } = usePolled(() => get("/luthier/keys", { limit: 1000 }), []);
   const [failure, attempt] = useAttempt();
+  const isOnlyAdmin = isFirst && !created, role = isOnlyAdmin ? "admin" : fields.role;
   const change = (/** @type {keyof typeof fields} */ name) => (/** @type {any} */ event) => setFields({ ...fields, [name]: event.target.value });
   const create = (/** @type {Event} */ event) => {
     event.preventDefault();
     attempt(async () => {
-      setCreated(await post("/luthier/keys", {
-        name: fields.name, role: fields.role, project: fields.project.trim() || null, ...(fields.days && { expires_in_s: Number(fields.days) * DAY_S }),
-      }));
+      const key = await post("/luthier/keys", {
+        name: fields.name, role, project: fields.project.trim() || null, ...(fields.days && { expires_in_s: Number(fields.days) * DAY_S }),
+      });
+      if (isOnlyAdmin) setKey(key.value);
+      setCreated(key);
       reload();
     });
   };
@@ -71,7 +78,7 @@ function Keys({ own }) {
     <form onSubmit=${create}><div class="grid">
       <label>${t("name")}<input required maxlength="100" value=${fields.name} onInput=${change("name")} /></label>
       <label>${t("project")}<input disabled=${own !== null} placeholder=${t("wholeOrganization")} value=${fields.project} onInput=${change("project")} /></label>
-      <label>${t("role")}<select value=${fields.role} onChange=${change("role")}>${["admin", "member", "reader"].map((role) => html`<option value=${role}>${t(role)}</option>`)}</select></label>
+      <label>${t("role")}<select value=${role} disabled=${isOnlyAdmin} onChange=${change("role")}>${["admin", "member", "reader"].map((role) => html`<option value=${role}>${t(role)}</option>`)}</select></label>
       <label>${t("expiresInDays")}<input type="number" min="1" max="3650" placeholder=${t("never")} value=${fields.days} onInput=${change("days")} /></label></div>
       <p><button>${t("createKey")}</button></p></form>
     ${created && html`<div class="notice good" role="status">${t("shownOnce", { name: created.name })} <code>${created.value}</code> <${Copy} text=${created.value} /></div>`}
