@@ -1,6 +1,6 @@
 """Preference tuning (DPO) on the real base: do jobs succeed, and do held-out pairs come out right?
 
-    python benchmarks/preferences.py [FILE ...] [--seeds 3] [--batch-size 8 auto] [--engine auto batched openvino]
+    python benchmarks/preferences.py [FILE ...] [--seeds 3] [--batch-size 8 auto] [--engine auto batched transformers]
 
 Without files: `examples/preferences.jsonl`. For each file, batch size and seed a quarter of the pairs, drawn by the
 seed, is held out; a job of two epochs is trained on the others as the server trains it, and its last checkpoint goes

@@ -211,7 +211,7 @@ class Settings(SourcedSettings):
     engine: str = Field(
         "auto",
         description=(
-            "Inference engine. auto picks, for the Llama family, native on x86-64 CPUs, openvino there without a "
+            "Inference engine. auto picks, for the Llama family, native on x86-64 CPUs with its kernels or a "
             "compiler, and batched (PyTorch) everywhere else; batched for most other attention-only families; "
             "transformers for the rest. `vllm` uses a vLLM server, see docs/models.md; `echo` repeats the prompt, for "
             "testing clients. Plugins may add others."

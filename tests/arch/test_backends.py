@@ -25,8 +25,7 @@ def _spec(**config: Any) -> DecoderSpec | Unsupported:
 
 
 def test_supported_features() -> None:
-    for name in ("native", "openvino"):
-        assert BACKENDS[name].supported == ENGINES | {Feature.TIED_EMBEDDINGS}
+    assert BACKENDS["native"].supported == ENGINES | {Feature.TIED_EMBEDDINGS}
     assert set(Feature) - BACKENDS["batched"].supported == {
         *(Feature.BIDIRECTIONAL_ATTENTION, Feature.QUANTIZED_WEIGHTS),
     }
@@ -50,24 +49,24 @@ def test_a_refusal_names_the_features(name: str) -> None:
 
 def test_a_refusal_is_chinese_where_it_is_asked_for() -> None:
     assert CHINESE_NAMES.keys() == set(Feature)
-    backend = BACKENDS["openvino"]
-    assert backend.refusal(_spec(model_type="qwen3"), "zh") == "引擎 openvino 不支持：QK 归一化"
+    backend = BACKENDS["native"]
+    assert backend.refusal(_spec(model_type="qwen3"), "zh") == "引擎 native 不支持：QK 归一化"
     assert (
         backend.refusal(_spec(model_type="gpt_neox"), "zh")
-        == "引擎 openvino 不支持这种架构：没有模型类型“gpt_neox”的结构描述"
+        == "引擎 native 不支持这种架构：没有模型类型“gpt_neox”的结构描述"
     )
 
 
 def test_a_refusal_lists_all_features() -> None:
-    assert BACKENDS["openvino"].refusal(_spec(model_type="olmo2")) == (
-        "the engine openvino does not support QK-norm over all heads together and norms after attention and MLP "
+    assert BACKENDS["native"].refusal(_spec(model_type="olmo2")) == (
+        "the engine native does not support QK-norm over all heads together and norms after attention and MLP "
         "instead of before"
     )
 
 
 def test_a_backend_supports_a_twist_once_it_says_so() -> None:
     spec = _spec(model_type="qwen3")
-    assert Backend("a new engine", "新引擎", BACKENDS["openvino"].supported | {Feature.QK_NORM}).refusal(spec) is None
+    assert Backend("a new engine", "新引擎", BACKENDS["native"].supported | {Feature.QK_NORM}).refusal(spec) is None
 
 
 @pytest.fixture

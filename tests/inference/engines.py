@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -48,7 +47,6 @@ ENGINES: dict[str, Callable[[Path, EngineOptions], Engine]] = {
     "vllm": _vllm,
     **({"native": _named("native")} if TIERS else {}),
     **{f"native on {tier}": _native_on(tier) for tier in NARROW if tier != TIERS[0]},
-    **({"openvino": _named("openvino")} if find_spec("openvino") else {}),
 }
 
 

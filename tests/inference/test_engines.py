@@ -302,7 +302,7 @@ def test_a_sequence_that_runs_out_of_memory_fails_alone(
     engine.close()
 
 
-@pytest.mark.parametrize("start", [ENGINES[name] for name in ("batched", "native", "openvino") if name in ENGINES])
+@pytest.mark.parametrize("start", [ENGINES[name] for name in ("batched", "native") if name in ENGINES])
 def test_cached_tokens(start: Callable[[Path, EngineOptions], Engine], tiny_base: Path, prompt: list[int]) -> None:
     engine = start(tiny_base, OPTIONS)
     streams = []
@@ -322,7 +322,7 @@ def test_cached_tokens(start: Callable[[Path, EngineOptions], Engine], tiny_base
 
 
 @pytest.mark.skipif(select_device("cpu", "auto")[1] != "bfloat16", reason="float32 here")
-@pytest.mark.parametrize("name", [name for name in ENGINES if name.startswith(("native", "openvino"))])
+@pytest.mark.parametrize("name", [name for name in ENGINES if name.startswith("native")])
 def test_batch_invariance(
     tiny_base: Path, adapters: list[Path], prompt: list[int], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

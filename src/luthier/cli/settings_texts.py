@@ -77,7 +77,7 @@ CHINESE = {
     "python_graders": "Python 评分器。`sandbox`：在内核禁止访问文件、网络和进程的子进程中运行。"
     "`limits`：只限制时间和内存，仅适合可信的用户。",
     "prefix_cache_bytes": "前缀缓存的内存：保存以前提示的 KV 缓存，供开头相同的提示复用。",
-    "engine": "推理引擎。auto 对 Llama 系列模型：在 x86-64 CPU 上取 native，没有编译器时取 openvino，"
+    "engine": "推理引擎。auto 对 Llama 系列模型：在带有其内核或编译器的 x86-64 CPU 上取 native，"
     "其余取 batched（PyTorch）；其他纯注意力模型大多取 batched，其余架构取 transformers。"
     "`vllm` 使用 vLLM 服务器，见 docs/models.md；`echo` 原样返回提示，用于测试客户端。插件可以增加其他引擎。",
     "serving_weights": "引擎 native 的基座权重。full：保持原样；int8：8 位，读取的内存减半；auto：精度为 bfloat16、"

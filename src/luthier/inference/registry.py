@@ -8,7 +8,6 @@ Importing this module imports no engine and no torch.
 import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from luthier import plugins
 from luthier.arch import Backend, DecoderSpec
 from luthier.devices import select_device
 from luthier.inference.engine import Engine, TextEmbedder
-from luthier.inference.engines import native, openvino
+from luthier.inference.engines import native
 from luthier.inference.engines import torch as batched
 from luthier.inference.model_runner import ModelRunner
 from luthier.inference.options import EngineOptions
@@ -26,7 +25,6 @@ from luthier.inference.scheduling.scheduler import RunnerLimits, Scheduler
 from luthier.types.errors import BaseModelError
 
 _log = logging.getLogger(__name__)
-_OPENVINO = "2026.4."  # releases differ in the inputs of their paged attention
 _MEASURED = ("x86_64", "amd64")
 
 Factory = Callable[[Path, EngineOptions], ModelRunner | Engine]
@@ -40,7 +38,6 @@ def engines() -> Mapping[str, Factory]:
 # The features of engines that do not run every architecture.
 BACKENDS: dict[str, Backend] = {
     "native": native.BACKEND,
-    "openvino": openvino.BACKEND,
     "batched": batched.BACKEND,
 }
 
@@ -97,9 +94,6 @@ def _named(base: Path, options: EngineOptions) -> Selection:
             from luthier.inference.engines.fused_model import unsupported_message
 
             raise BaseModelError(unsupported_message(base, spec, BACKENDS[name]))
-    blocked = _openvino_unavailable() if name == "openvino" else None
-    if blocked:
-        raise BaseModelError(f"The engine openvino cannot start: {blocked}.")
     return Selection(name, "the settings name it", "由设置指定")
 
 
@@ -126,10 +120,6 @@ def _candidates(options: EngineOptions) -> Iterator[tuple[str, Callable[[], str 
         *("it is the fastest engine on this CPU", "这个 CPU 上最快的引擎"),
     )
     yield (
-        *("openvino", lambda: _unmeasured() or _openvino_unavailable()),
-        *("it is the fastest engine without a compiler", "没有编译器时最快的引擎"),
-    )
-    yield (
         "batched",
         lambda: None,
         "it is the fastest engine on this CPU that can start",
@@ -145,14 +135,3 @@ def _native_unavailable(cache: Path) -> str | None:
 
 def _unmeasured() -> str | None:
     return None if platform.machine().lower() in _MEASURED else "it was measured on x86-64 only"
-
-
-def _openvino_unavailable() -> str | None:
-    """Why the engine openvino cannot start, if so."""
-    try:
-        version = metadata.version("openvino")
-    except metadata.PackageNotFoundError:
-        return f"the package is not installed: pip install 'openvino=={_OPENVINO}*'"
-    if not version.startswith(_OPENVINO):
-        return f"openvino {version} is installed, and {_OPENVINO}x is what it is written for"
-    return None

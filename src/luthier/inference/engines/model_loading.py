@@ -59,8 +59,3 @@ def hardware_of(options: EngineOptions) -> tuple[torch.device, torch.dtype]:
     """The device and dtype to compute with."""
     device, precision = select_device(options.device, options.precision)
     return torch.device(device), getattr(torch, precision)
-
-
-def cpu_dtype(options: EngineOptions, engine: str) -> torch.dtype:
-    """For an engine that runs on CPUs only. Raises BaseModelError where the options choose another device."""
-    return getattr(torch, options.cpu_precision(engine))  # type: ignore[no-any-return]

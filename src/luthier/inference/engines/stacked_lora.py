@@ -17,9 +17,7 @@ from luthier.inference.memory.lora_slots import LoraSlots
 
 
 class StackedLora(LoraSlots[list[LayerFactors]]):
-    """`factors`: per layer and projection, (A, B); `reallocations` counts how often they moved in memory."""
-
-    reallocations = 0
+    """`factors`: per layer and projection, (A, B)."""
 
     def __init__(self, model: TorchModel, max_loras: int) -> None:
         super().__init__(max_loras)
@@ -66,7 +64,6 @@ class StackedLora(LoraSlots[list[LayerFactors]]):
         for layer, pair in zip(self.factors, widened, strict=True):
             layer[projection] = pair
         self.ranks[projection] = rank
-        self.reallocations += 1
 
     def _add_slot(self) -> None:
         self.factors = [
@@ -78,7 +75,6 @@ class StackedLora(LoraSlots[list[LayerFactors]]):
             for layer in self.factors
         ]
         self._count += 1
-        self.reallocations += 1
 
     def _zeros(self, rows: int, columns: int) -> torch.Tensor:
         return torch.zeros(rows, columns, dtype=self.model.dtype, device=self.model.device)
