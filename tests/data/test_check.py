@@ -265,6 +265,10 @@ FILES: dict[str, tuple[bytes, bytes]] = {
     "number_invalid": (b'{"messages": NaN}', b'{"messages": "NaN"}'),
     "nesting_too_deep": (b"[" * 101 + b"]" * 101, b"[" * 100 + b"]" * 100),
     "lone_surrogate": (b'"\\ud83d"', b'"\\ud83d\\ude00"'),
+    "methods_mixed": (
+        raw(GOOD[0], {"input": chat(USER), "preferred_output": [ANSWER], "non_preferred_output": [OTHER]}),
+        raw({"input": chat(USER), "preferred_output": [ANSWER], "non_preferred_output": [OTHER]}),
+    ),
     "file_empty": (b"\xef\xbb\xbf\n \r\n", b"1\n"),
     "too_few_examples": (raw(*different(9)), b"\n" + raw(*different(10))),
     "unexpected_format": (raw({"text": "x"}, {"prompt": "x"}), raw({"text": "x"}, {"messages": []})),

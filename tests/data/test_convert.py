@@ -183,6 +183,28 @@ def test_a_bad_line_in_a_file_of_utf8_is_no_other_encoding(tmp_path: Path) -> No
         assert [(f.code, f.line) for f in check_file(file.path).findings] == [("encoding_invalid", 13)]
 
 
+def test_lines_of_another_encoding_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    bad = [2, 7, 9, 11]
+    path.write_bytes(b"".join(lines(c).decode().encode("gbk" if n in bad else "utf-8") for n, c in enumerate(CHATS, 1)))
+    with prepared(path) as file:
+        findings = check_file(file.path).findings
+    assert [finding.line for finding in findings if finding.code == "encoding_invalid"] == bad
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00ff\nsize 7\n", "git lfs pull"),
+        (b"\xef\xbb\xbf\n<!doctype HTML><html><head><title>\n404: not\nhere</title>", "web page.*404: not here"),
+        (b"<html lang=en>", "web page"),
+    ],
+)
+def test_what_a_download_left_in_place_of_the_data(tmp_path: Path, content: bytes, words: str) -> None:
+    with pytest.raises(FindingError, match=words):
+        read(tmp_path / "train.jsonl", content)
+
+
 @pytest.mark.parametrize(
     "content",
     [

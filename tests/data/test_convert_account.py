@@ -268,6 +268,54 @@ def test_items_of_the_responses_api_are_no_questions(tmp_path: Path) -> None:
     assert codes(findings) == {("unexpected_format", "error"), ("missing_messages_list", "error")}
 
 
+TOOLS = [{"type": "function", "function": {"name": "quote", "parameters": {"type": "object", "properties": {}}}}]
+PROMPT_WITH_TOOLS = f"Call functions. <tools> {json.dumps(TOOLS)} </tools> Write <tool_call> around a call."
+
+
+def called(text: str, result: str) -> dict[str, Any]:
+    """A conversation in Hermes's form."""
+    turns = [
+        ("system", PROMPT_WITH_TOOLS),
+        ("human", "Quotes?"),
+        ("gpt", text),
+        ("tool", result),
+        ("gpt", "They rise."),
+    ]
+    return {"conversations": [{"from": speaker, "value": value} for speaker, value in turns]}
+
+
+def test_calls_as_text_become_calls(tmp_path: Path) -> None:
+    call = '<tool_call>\n{"arguments": {"share": "A"}, "name": "quote"}\n</tool_call>'
+    one, two = call, call.replace('"A"', '"B"')
+    results = '<tool_response>\n{"price": 1}\n</tool_response>\n<tool_response>2</tool_response>'
+    (example,), findings = checked(tmp_path / "f", called(f"I look.\n{one}\n{two}", results))
+    assert example["tools"] == TOOLS
+    system, _, calls, first, second, answer = example["messages"]
+    assert system["content"] == "Call functions.  Write <tool_call> around a call."
+    assert calls["content"] == "I look."
+    assert [entry["function"]["arguments"] for entry in calls["tool_calls"]] == ['{"share": "A"}', '{"share": "B"}']
+    assert [(entry["tool_call_id"], entry["content"]) for entry in (first, second)] == [
+        ("call_1", '{"price": 1}'), ("call_2", "2"),
+    ]  # fmt: skip
+    assert answer["content"] == "They rise."
+    assert not {code for code, severity in codes(findings) if severity == "error"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_call>{'name': 'quote'}</tool_call>",
+        '<tool_call>{"name": "quote", "arguments": {}}',
+        "<tool_call></tool_call>",
+        '<tool_call>{"name": "quote", "arguments": {}, "why": "x"}</tool_call>',
+    ],
+)
+def test_calls_as_text_that_cannot_be_read_stay_text(tmp_path: Path, text: str) -> None:
+    (example,), _ = checked(tmp_path / "f", called(text, "1"))
+    assert [message["content"] for message in example["messages"][:3]] == [PROMPT_WITH_TOOLS, "Quotes?", text]
+    assert "tools" not in example
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
@@ -282,6 +330,7 @@ def test_items_of_the_responses_api_are_no_questions(tmp_path: Path) -> None:
             {"content": [{"type": "text", "text": "a"}]},
         ),
         ({"content": "a", "prefix": True}, {"content": "a"}),
+        ({"content": "a", "Thinking": "Hm."}, {"content": "a", "reasoning_content": "Hm."}),
     ],
 )
 def test_repairs_keep_what_is_trained(tmp_path: Path, message: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -293,7 +342,7 @@ def test_repairs_keep_what_is_trained(tmp_path: Path, message: dict[str, Any], e
 @pytest.mark.parametrize(
     "extra",
     [
-        {"thinking": "Hm."}, {"comment": "very good"}, {"mask": 1}, {"loss_mask": 0.5},
+        {"analysis": "Hm."}, {"comment": "very good"}, {"mask": 1}, {"loss_mask": 0.5},
         {"loss": True, "weight": 0}, {"rating": 1}, {"images": ["a.png"]}, {"loss_weight": 0.5}, {"masked": True},
         {"ignore": True, "weight": 1}, {"flagged": True}, {"unlearn": False}, {"w": 0},
     ],
@@ -302,6 +351,14 @@ def test_repairs_delete_no_text_and_no_flag(tmp_path: Path, extra: dict[str, Any
     checked(tmp_path / "f", {"messages": [*PROMPT, GOOD[0] | extra]})
     examples, rejects = repaired(tmp_path / "f")
     assert (examples, len(rejects)) == ([], 1)
+
+
+@pytest.mark.parametrize("key", ["final", "analysis", "context", "加工"])
+def test_a_copy_of_what_a_message_holds_is_no_loss(tmp_path: Path, key: str) -> None:
+    _, findings = checked(tmp_path / "f", {key: GOOD[0]["content"], "messages": PROMPT + GOOD})
+    assert codes(findings) == set()
+    _, findings = checked(tmp_path / "f", {key: GOOD[0]["content"][1:] + "x", "messages": PROMPT + GOOD})
+    assert codes(findings) != set()
 
 
 def test_a_system_prompt_beside_the_messages_becomes_one(tmp_path: Path) -> None:

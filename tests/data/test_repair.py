@@ -17,6 +17,13 @@ USER = {"role": "user", "content": "What is a bond?"}
 ANSWER = {"role": "assistant", "content": "A loan."}
 GOOD = {"messages": [USER, ANSWER]}
 CALL = {"name": "weather", "arguments": '{"city": "Rome"}'}
+THOUGHT = {"type": "thinking", "thinking": "A bond?", "signature": "c2ln"}
+USE = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Rome"}}
+USED = {"id": "t1", "type": "function", "function": CALL}
+RESULTS = [
+    {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "21"}]},
+    {"type": "text", "text": "And now?"},
+]
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -58,6 +65,14 @@ CASES: list[tuple[str, Any, list[str]]] = [
     ),
     (line(GOOD).replace('"role": "user"', '"role": "user", "role": "user"'), GOOD, ["duplicate_key"]),
     (line([USER, ANSWER]), GOOD, ["data_type"]),
+    (line([GOOD]), GOOD, ["data_type"]),
+    (line(GOOD | {"cost": None}).replace("null", "NaN"), GOOD | {"cost": None}, ["number_invalid"]),
+    (line(GOOD | {"weight": 1.0}), GOOD, ["loss_key"]),
+    (
+        line({"messages": [USER | {"content": {"type": "text", "text": USER["content"]}}, ANSWER]}),
+        GOOD,
+        ["content_type"],
+    ),
     ("12: " + line(GOOD), GOOD, ["json_invalid"]),
     ("[3] " + line(GOOD), GOOD, ["json_invalid"]),
     ("- " + line(GOOD) + ",", GOOD, ["json_invalid"]),
@@ -77,6 +92,40 @@ CASES: list[tuple[str, Any, list[str]]] = [
     (line(called(json.dumps('{"city": "Rome"}'))), called('{"city": "Rome"}'), ["arguments_encoded_twice"]),
     (line(GOOD | {"tools": [TOOL["function"]]}), GOOD | {"tools": [TOOL]}, ["definition_invalid"]),
     (line(GOOD | {"functions": [TOOL]}), GOOD | {"functions": [TOOL["function"]]}, ["definition_invalid"]),
+    (line(GOOD | {"tools": TOOL}), GOOD | {"tools": [TOOL]}, ["definition_invalid"]),
+    (line(GOOD | {"tools": str([TOOL])}), GOOD | {"tools": [TOOL]}, ["definition_invalid"]),
+    (
+        line(GOOD | {"tools": [{"name": "weather", "input_schema": TOOL["function"]["parameters"]}]}),
+        GOOD | {"tools": [TOOL]},
+        ["definition_invalid"],
+    ),
+    (
+        line({"messages": [USER, ANSWER | {"思考": "It pays interest."}]}),
+        {"messages": [USER, ANSWER | {"reasoning_content": "It pays interest."}]},
+        ["reasoning_key"],
+    ),
+    (
+        line(
+            {"messages": [USER, {"role": "assistant", "content": [THOUGHT, {"type": "text", "text": "A loan."}, USE]}]}
+        ),
+        {"messages": [USER, ANSWER | {"reasoning_content": "A bond?", "tool_calls": [USED]}]},
+        ["content_type"],
+    ),
+    (
+        line(
+            {"messages": [USER, {"role": "assistant", "content": [USE]}, {"role": "user", "content": RESULTS}, ANSWER]}
+        ),
+        {
+            "messages": [
+                USER,
+                {"role": "assistant", "content": None, "tool_calls": [USED]},
+                {"role": "tool", "tool_call_id": "t1", "content": [{"type": "text", "text": "21"}]},
+                {"role": "user", "content": "And now?"},
+                ANSWER,
+            ]
+        },
+        ["content_type"],
+    ),
     (
         line(
             {
@@ -112,6 +161,13 @@ HOPELESS = [
     line({"messages": [USER, ANSWER | {"content": ""}]}),
     line({"messages": [USER, ANSWER | {"role": "narrator"}]}),
     line(called("[1]")),
+    line(GOOD).replace('"A loan."', "Infinity"),
+    line([GOOD, GOOD]),
+    line(GOOD | {"weight": 0.5}),
+    line({"messages": [USER, {"role": "assistant", "content": [USE, {"type": "text", "text": "after it"}]}]}),
+    line({"messages": [USER, {"role": "assistant", "content": [USE | {"input_partial": "x"}]}]}),
+    line({"messages": [USER, ANSWER, {"role": "user", "content": [RESULTS[0] | {"is_error": True}]}, ANSWER]}),
+    line({"messages": [USER, ANSWER | {"rationale": "to be read"}]}),
     line({"text": "x"}),
     "1",
 ]
@@ -125,6 +181,20 @@ def test_what_is_certain_is_mended(tmp_path: Path, text: str, meant: Any, codes:
     assert rejects == []
     assert [(repair.line, repair.codes, repair.before) for repair in repairs.listed] == [(3, codes, text)]
     assert repairs.counts == {code: 1 for code in codes}
+
+
+def test_halves_of_characters_are_joined(tmp_path: Path) -> None:
+    whole = {"messages": [USER, ANSWER | {"content": "𝔸 loan 🎉"}]}
+    halves = line(whole).encode("utf-16", "surrogatepass").decode("utf-16").encode()
+    for character in "𝔸🎉":
+        high, low = divmod(ord(character) - 0x10000, 0x400)
+        pair = chr(0xD800 + high) + chr(0xDC00 + low)
+        halves = halves.replace(character.encode(), b"".join(half.encode("utf-8", "surrogatepass") for half in pair))
+    out, rejects, repairs = repaired(tmp_path / "file", line(GOOD).encode() + b"\n" + halves)
+    assert ([json.loads(entry) for entry in out.splitlines()], rejects) == ([GOOD, whole], [])
+    assert repairs.counts == {"encoding_invalid": 1}
+    out, rejects, _ = repaired(tmp_path / "file", halves[:-12] + b"\xed\xa0\xbd" + halves[-12:])
+    assert (out, len(rejects)) == (b"", 1)
 
 
 @pytest.mark.parametrize("text", HOPELESS)

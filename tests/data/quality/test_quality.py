@@ -256,9 +256,42 @@ def test_examples_in_many_batches_are_all_seen(check: Any) -> None:
     assert [entry.line for entry in report.findings if entry.code == "preamble"] == [1, 1024, 1025, 2500]
 
 
-def test_a_nul_in_a_text_is_a_character_like_others(check: Any) -> None:
-    report = check([chat("A loan.", "What is\0a bond?"), chat("A part.", "0\0\0"), chat("Sure! A\0debt.", "\0")])
-    assert [(entry.code, entry.line) for entry in report.findings] == [("preamble", 3)]
+def test_a_nul_in_a_text_is_named_and_moves_nothing(check: Any) -> None:
+    report = check(
+        [chat("A loan.", "What is\0a bond?"), chat("A part.", "0\0\0"), chat("Sure! A\0debt.", "and"), chat("x")]
+    )
+    assert [(entry.code, entry.line, entry.message_index) for entry in report.findings] == [
+        ("preamble", 3, 1), ("escape_damage", 1, 0), ("escape_damage", 2, 0), ("escape_damage", 3, 1),
+    ]  # fmt: skip
+
+
+MARKS: list[tuple[str, list[str], list[str]]] = [  # a kind, answers that raise it, answers that nearly do
+    (
+        "call_as_text",
+        ['<tool_call>\n{"name": "quote", "arguments": {}}\n</tool_call>', "[TOOL_CALLS][{}]", "<function=quote>\n</function>",
+         "One moment. <|tool_call>call:quote{}"],
+        ["Write `<tool_call>` around it.", "The <function> element.", "```\n<tool_call>{}</tool_call>\n```"],
+    ),
+    (
+        "reasoning_open",
+        ["<think>\nThe holder lends money, so", "  <think>It is", "The holder lends money.\n</think>\nA loan."],
+        ["<think>It is.</think>A loan.", "Close it with `</think>`.", "Both <think> and </think> are marks."],
+    ),
+    (
+        "invisible_character",
+        ["\ufeffA loan.", "A\u200bloan.", "债券\u202e是借条。", "A\u2060loan."],
+        ["ก\u200bข", "👩\u200d👧", "می\u200cخواهم", "שלום\u200f", "A loan."],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "texts", "others"), MARKS)
+def test_marks_that_no_reader_should_see(check: Any, code: str, texts: list[str], others: list[str]) -> None:
+    report = check([chat(text, f"What is bond {number}?") for number, text in enumerate([*texts, *others])])
+    assert [entry.line for entry in report.findings if entry.code == code] == [*range(1, len(texts) + 1)]
+    untrained = chat(texts[0])
+    untrained["messages"][1]["weight"] = 0
+    assert check([untrained | {"messages": [*untrained["messages"], *chat("A part.")["messages"]]}]).counts[code] == 0
 
 
 def test_proved_and_other_lines_say_the_same(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def check_file(
     except FindingError as error:  # not text at all: there are no lines to report
         check.report.add(error.finding)
         return check.report
-    _check_totals(check.report, check.kinds, method, minimum_examples)
+    _check_methods(check.report, check.kinds, check.first_lines)
+    _check_totals(check.report, minimum_examples)
     check.report_format()
     check.finish()
     return check.report
@@ -101,6 +102,7 @@ class _FileCheck:
     def __init__(self, report: Report, quality: Quality | None, survey: Survey | None) -> None:
         self.report = report
         self.kinds = Counter[ExampleKind | None]()
+        self.first_lines: dict[ExampleKind | None, int] = {}
         self._quality = quality
         self._survey = survey
         self._duplicates = ExactDuplicates()
@@ -138,6 +140,7 @@ class _FileCheck:
     def _add_valid_lines(self, lines: memoryview, line_count: int) -> None:
         """Lines that bulk validation has passed; parsed only for their quality."""
         self.kinds["chat"] += line_count
+        self.first_lines.setdefault("chat", self._line_number + 1)
         if self._quality:
             examples = parse_columns(bytes(lines))
             self._duplicates.extend(self._line_number + 1, examples)
@@ -173,6 +176,7 @@ class _FileCheck:
             return None, [make_finding("data_type", value=line.raw.decode().strip())]
         kind = kind_of(value)
         self.kinds[kind] += 1
+        self.first_lines.setdefault(kind, line.number)
         if kind is None and not is_misfit(value):
             self._foreign.setdefault(foreign_form(value), printable(", ".join(value) or "–"))
         return value, list(check_example(value, self.report.method))
@@ -195,13 +199,25 @@ def job_error(report: Report, *, file_id: str, param: str = "training_file") -> 
     return JobError(f"invalid_{param}", opening + wire, param)
 
 
-def _check_totals(report: Report, kinds: Counter[ExampleKind | None], method: str, minimum_examples: int) -> None:
-    """Findings on the whole file. A wrong format explains all others, so it comes first."""
+def _check_methods(
+    report: Report, kinds: Counter[ExampleKind | None], first_lines: dict[ExampleKind | None, int]
+) -> None:
+    """Findings on examples of another method. A wrong format explains all other findings, so it comes first."""
+    others = [kind for kind in kinds if kind and report.method not in _FORMATS[kind][1]]
+    is_mixed = any(kind and report.method in _FORMATS[kind][1] for kind in kinds)
+    for kind in others:
+        name, methods = _FORMATS[kind]
+        if is_mixed:
+            finding = make_finding("methods_mixed", key=str(kinds[kind]), value=name, detail=report.method)
+            finding = finding.at(first_lines[kind])
+        else:
+            finding = make_finding("method_mismatch", key=methods[0], value=name, detail=report.method)
+        report.add(finding, first=True)
+
+
+def _check_totals(report: Report, minimum_examples: int) -> None:
+    """Findings on the number of examples."""
     if report.examples == 0:
         report.add(make_finding("file_empty", value="0", detail=str(minimum_examples)))
-        return
-    for name, methods in (_FORMATS[kind] for kind in kinds if kind):
-        if method not in methods:
-            report.add(make_finding("method_mismatch", key=methods[0], value=name, detail=method), first=True)
-    if report.examples < minimum_examples:
+    elif report.examples < minimum_examples:
         report.add(make_finding("too_few_examples", value=report.examples, detail=str(minimum_examples)))

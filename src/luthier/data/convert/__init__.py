@@ -52,7 +52,9 @@ def prepared(path: Path, hints: Hints | None = None) -> Iterator[Prepared]:
     hints = hints or Hints()
     with tempfile.TemporaryDirectory(prefix="luthier-check-") as folder:
         text = open_text(path, hints.encoding, Path(folder))
-        form = recognise_form(text.path, hints.sheet, [name for name in (hints.question, hints.answer) if name])
+        named = [name for name in (hints.question, hints.answer) if name]
+        is_csv = bool({".csv", ".tsv"}.intersection(map(str.lower, path.suffixes[-2:])))  # .csv.gz too
+        form = recognise_form(text.path, hints.sheet, named, is_csv=is_csv)
         columns = ColumnNames(hints.question, hints.answer)
         shape = recognise_shape(form.sample(), columns, is_table=form.is_table)
         conversions = [name for name in (*text.conversions, form.name, shape and shape.name) if name]

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from luthier.data.convert.call_texts import has_call_texts, read_call_texts
 from luthier.data.convert.records import Converted, Example, account, decoded, system_prompt
 from luthier.data.examples.key_meanings import flagged_weight, is_empty, meaning_of
 
@@ -131,6 +132,9 @@ def from_turn_pairs(record: Example, key: str) -> Converted | None:
 def _with_tools(record: Example, conversation: _Conversation, used: set[str]) -> Converted:
     example: Example = {"messages": conversation.messages}
     tools = definitions(record.get("tools"))
+    if has_call_texts(conversation.messages) and (read := read_call_texts(conversation.messages)):
+        example["messages"], from_prompt = read
+        tools = tools or definitions(from_prompt)
     if tools:
         example["tools"] = tools
     if isinstance(record.get("parallel_tool_calls"), bool):

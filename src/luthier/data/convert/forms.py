@@ -42,8 +42,17 @@ class Form(NamedTuple):
         return list(islice(self.records(), _SAMPLE_SIZE))
 
 
-def recognise_form(path: Path, sheet: str | None, named: Sequence[str] = ()) -> Form:
-    """`named`: columns that the caller names. Raises `FindingError` for a workbook or a table that is ambiguous."""
+def recognise_form(path: Path, sheet: str | None, named: Sequence[str] = (), *, is_csv: bool = False) -> Form:
+    """The form of a file in UTF-8, or of a binary table.
+
+    Args:
+        sheet: of a workbook.
+        named: columns that the caller names.
+        is_csv: whether the file's name says so, which decides for text that has columns and no known header.
+
+    Raises:
+        FindingError: for a workbook or a table that is ambiguous.
+    """
     with path.open("rb") as file:
         head = file.read(_CHUNK)
     if is_workbook(head):
@@ -58,7 +67,7 @@ def recognise_form(path: Path, sheet: str | None, named: Sequence[str] = ()) -> 
         name = "indented JSON" if _is_indented(start) else "JSON objects in one line" if _is_chain(start) else ""
         return _unwrapped(Form(name, lambda: _values(path) if name else _lines(path)))
     delimiter = _delimiter(start)
-    if delimiter is None or not looks_like_table(csv_rows(path, delimiter)):
+    if delimiter is None or not (is_csv or looks_like_table(csv_rows(path, delimiter))):
         return Form("", lambda: _lines(path))
     return _table("CSV table", lambda: open_table(csv_rows(path, delimiter), named))
 
@@ -185,7 +194,7 @@ def _delimiter(start: bytes) -> str | None:
     if len(candidates) > 1 and "\t" in candidates:
         candidates = [delimiter for delimiter in candidates if delimiter in "\t;,"][:1]
     if len(candidates) > 1:
-        raise FindingError(make_finding("columns_ambiguous", value=header, detail=" ".join(candidates)))
+        raise FindingError(make_finding("columns_ambiguous", value=header, detail="delimiters"))
     return candidates[0] if candidates else None
 
 

@@ -7,6 +7,7 @@ Every key of an object is accounted for: used, or passed on to the check if it d
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from luthier.data.convert.call_texts import has_call_texts
 from luthier.data.convert.conversations import FOREIGN_ROLES, from_conversation, from_turn_pairs
 from luthier.data.convert.preferences import REJECTED, from_preference
 from luthier.data.convert.records import (
@@ -117,7 +118,8 @@ def _shape_of_keys(keys: list[str], objects: list[Example], is_table: bool) -> S
         values = [record.get(conversation) for record in objects]
         if any(isinstance(turns, list) and turns and _is_turn_pair(turns[0]) for turns in values):
             return Shape("conversations of question and answer", lambda record: from_turn_pairs(record, conversation))
-        return Shape("ShareGPT (conversations)", lambda record: from_conversation(record, conversation))
+        name = "ShareGPT with calls as text" if any(map(has_call_texts, values)) else "ShareGPT (conversations)"
+        return Shape(name, lambda record: from_conversation(record, conversation))
     questions, answers = _named(keys, QUESTIONS), _named(keys, ANSWERS)
     if "instruction" in keys and len(questions) > 1:
         questions = [key for key in questions if key != "input"]

@@ -5,11 +5,13 @@ Workbooks and Parquet files pass unchanged; `forms` reads them.
 
 import codecs
 import gzip
+import re
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from luthier.data.convert.workbooks import PARQUET, refuse_binary, require_expansion
 from luthier.data.findings import FindingError, make_finding
+from luthier.data.jsonl.reader import joined_halves
 
 HEAD_BYTES = 1024 * 1024
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
@@ -19,6 +21,10 @@ _BYTE_ORDER_MARKS = (  # longer ones first: that of UTF-32 begins as that of UTF
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+_TITLE = re.compile(rb"<title[^>]*>(.{1,200}?)</title", re.IGNORECASE | re.DOTALL)
 
 
 class Text(NamedTuple):
@@ -37,6 +43,7 @@ def open_text(path: Path, encoding: str | None, folder: Path) -> Text:
         conversions.append("gzip")
     head = _head(path, HEAD_BYTES)
     refuse_binary(path, head)
+    _refuse_substitutes(head)
     if head.startswith((_ZIP, PARQUET)):
         return Text(path, conversions, has_byte_order_mark=False)
     name = encoding or _encoding_of(head)
@@ -49,6 +56,16 @@ def open_text(path: Path, encoding: str | None, folder: Path) -> Text:
     if returns:
         conversions.append("CR line ends")
     return Text(_rewritten(path, name, returns, folder / "text"), conversions, has_mark)
+
+
+def _refuse_substitutes(head: bytes) -> None:
+    """Raises `FindingError` for what a download left in the place of the data."""
+    if head.startswith(b"version https://git-lfs.github.com/"):
+        raise FindingError(make_finding("format_unsupported", detail="pointer"))
+    if _PAGE.match(head):
+        title = _TITLE.search(head)
+        value = (title[1] if title else head[:80]).decode("utf-8", "replace")
+        raise FindingError(make_finding("format_unsupported", value=" ".join(value.split()), detail="page"))
 
 
 def _head(path: Path, size: int) -> bytes:
@@ -106,7 +123,8 @@ def _encoding_of(head: bytes) -> str:
     try:
         codecs.utf_8_decode(head, "strict", len(head) < HEAD_BYTES)
     except UnicodeDecodeError as error:
-        if _is_mostly_utf8(head):  # one bad line in a long file: the check names it
+        lines = head.rpartition(b"\n")[0] or head
+        if _is_mostly_utf8(head) or joined_halves(lines) is not None:  # the check names the bad lines
             return "utf-8"
         if _is_chinese(head):
             return "gb18030"
@@ -119,9 +137,20 @@ def _encoding_of(head: bytes) -> str:
 
 
 def _is_mostly_utf8(head: bytes) -> bool:
-    """Whether valid characters so outnumber invalid bytes that the file is meant to be UTF-8."""
+    """Whether valid characters, or lines that have some, so outnumber the others that the file is meant to be UTF-8."""
     non_ascii = [char for char in head.decode("utf-8", "replace") if char > "\x7f"]
-    return non_ascii.count("\ufffd") * 10 < len(non_ascii)
+    if non_ascii.count("\ufffd") * 10 < len(non_ascii):
+        return True
+    lines = [line for line in head.split(b"\n") if not line.isascii()]
+    return sum(map(_is_utf8, lines)) * 2 > len(lines)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_chinese(head: bytes) -> bool:

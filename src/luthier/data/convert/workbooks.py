@@ -12,7 +12,7 @@ from luthier.data.findings import FindingError, make_finding, printable
 PARQUET = b"PAR1"
 _ZIP = b"PK\x03\x04"
 _NAMES = (  # magic bytes of formats that are not read
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Excel 97 (.xls) or Word 97 (.doc)"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Excel 97 (.xls) / Word 97 (.doc)"),
     (b"PK\x05\x06", "zip"),
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!", "RAR"),

@@ -63,10 +63,10 @@ CONVERSION: dict[str, Kind] = {
         '请在 assistant 消息上写 "weight": 0（不训练）或 1（训练）；--fix 可以改正。',
         _EXTRA),
     "reasoning_key": Kind(
-        "error", "“{key}” holds reasoning, which is not trained from there: {value}",
-        "“{key}” 里是思考过程，写在这里不会被学习：{value}",
-        "Write it into content (<think>…</think> before the answer) if the model is to think, else delete it.",
-        "如果要让模型思考，请写进 content（<think>…</think> 放在回答之前）；否则请删去。",
+        "error", "“{key}” holds reasoning, which is trained as “reasoning_content” of an assistant message: {value}",
+        "“{key}” 里是思考过程，而训练时思考过程要写在 assistant 消息的 “reasoning_content” 里：{value}",
+        "Give it that name if the model is to think, else delete it; --fix renames it on an assistant message.",
+        "如果要让模型思考，请改用这个名字，否则请删去；--fix 可以改正 assistant 消息上的名字。",
         _EXTRA),
     "not_text": Kind(
         "error", "“{key}” holds an image, sound or a file; the models here read and write text only: {value}",
@@ -96,6 +96,49 @@ CONVERSION: dict[str, Kind] = {
 }  # fmt: skip
 
 VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sentences of a special case
+    ("encoding_invalid", "halves"): Kind(
+        "error", "characters such as emoji are written as two halves (CESU-8, by MySQL or Java), which is not UTF-8",
+        "表情符号等字符被写成了两半（CESU-8，常见于 MySQL 和 Java），不是 UTF-8",
+        "Write the file as UTF-8 (utf8mb4 in MySQL); --fix does it.",
+        "请写成 UTF-8（MySQL 中是 utf8mb4）；--fix 可以改正。",
+        "Line {line} is not valid UTF-8."),
+    ("columns_ambiguous", "delimiters"): Kind(
+        "error", "the columns are ambiguous, because several signs could separate them: {value}",
+        "有几种符号都可能是分隔符，无法判断各列：{value}",
+        "Separate columns by commas, semicolons or tabs, not by two of these; put a cell that holds one in quotation "
+        'marks ("…").',
+        '列之间只用逗号、分号或制表符中的一种分隔；单元格里含有这些符号时用引号括起来（"…"）。',
+        "The columns of the file are ambiguous."),
+    ("format_unsupported", "pointer"): Kind(
+        "error", "this is a pointer of Git LFS, which stands in the place of the file itself",
+        "这是 Git LFS 的指针文件，不是数据本身",
+        "Fetch the file: git lfs pull, or the download link of its page.",
+        "请获取文件本身：git lfs pull，或使用网页上的下载链接。",
+        "The file is a pointer of Git LFS, not JSONL."),
+    ("format_unsupported", "page"): Kind(
+        "error", "this is a web page, not a file with data: {value}", "这是网页，不是数据文件：{value}",
+        "Use the link of the download itself; a link may lead to a page about the file, or one that asks to sign in.",
+        "请使用文件本身的下载链接；链接指向的可能是介绍文件的页面或登录页面。",
+        "The file is a web page, not JSONL."),
+    ("loss_key", "example"): Kind(
+        "error", "“{key}” stands beside the messages, where nothing says how an answer is trained: {value}",
+        "“{key}” 写在 messages 之外，在那里不能表示如何训练：{value}",
+        'Write "weight": 0 (not trained) or 1 (trained) on the assistant messages; remove an example that is not to '
+        "be trained.",
+        '请在 assistant 消息上写 "weight": 0（不训练）或 1（训练）；不要训练的样本请删去。',
+        _EXTRA),
+    ("content_type", "reasoning"): Kind(
+        "error", "“{key}” has parts of the type {value}; reasoning stands in “reasoning_content”",
+        "“{key}” 里有 {value} 类型的内容，思考过程应写在 “reasoning_content” 里",
+        "Move it there, or delete it if the model is not to think; --fix moves it.",
+        "请移到那里；如果不要让模型思考，请删去；--fix 可以移动。",
+        "{at}: Input should be a valid string"),
+    ("content_type", "calls"): Kind(
+        "error", "“{key}” has parts of the type {value}, as Anthropic's API writes calls and their results",
+        "“{key}” 里有 {value} 类型的内容，这是 Anthropic 接口中函数调用和结果的写法",
+        "Write a call into “tool_calls”, and its result as a message of the role tool; --fix does it.",
+        "调用请写进 “tool_calls”，结果写成角色为 tool 的消息；--fix 可以改正。",
+        "{at}: Input should be a valid string"),
     ("missing_messages_list", "“messages”: text"): Kind(
         "error", '"messages" is a text instead of a list: {value}', "“messages” 是文本，不是列表：{value}",
         "If the text is the list as JSON, decode it, with json.loads; --fix does it.",

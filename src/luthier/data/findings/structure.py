@@ -38,9 +38,9 @@ STRUCTURE: dict[str, Kind] = {
     "columns_ambiguous": Kind(
         "error", "the columns of the question and the answer are ambiguous: {value}",
         "无法判断问题和答案在哪一列：{value}",
-        "Name them: --question COLUMN --answer COLUMN; columns are separated by commas, semicolons or tabs, not by two "
-        "of these.",
-        "请指定：--question 列名 --answer 列名；列之间只用逗号、分号或制表符中的一种分隔。",
+        "Name them: --question COLUMN --answer COLUMN. Above a table without names of columns, write them first, such "
+        "as question and answer.",
+        "请指定：--question 列名 --answer 列名。没有列名的表格，请先在第一行写上列名，例如 question 和 answer。",
         _JSONL),
     "sheets_ambiguous": Kind(
         "error", "the workbook has several sheets, and the one with the examples is ambiguous: {value}",
@@ -69,10 +69,10 @@ STRUCTURE: dict[str, Kind] = {
         'Write the straight mark " around keys and texts; --fix does it.', '键和文本要用直引号 "；--fix 可以改正。',
         _JSONL),
     "full_width_punctuation": Kind(
-        "error", "full-width punctuation in the JSON at character {detail}: {value}",
-        "第 {detail} 个字符处的 JSON 用了全角标点：{value}",
-        "Write , : {{ }} [ ] half-width between texts; --fix does it.",
-        "文本之外的 , : {{ }} [ ] 要用半角；--fix 可以改正。",
+        "error", "full-width punctuation, or a space that JSON does not know, at character {detail}: {value}",
+        "第 {detail} 个字符处的 JSON 用了全角标点或 JSON 不认识的空白：{value}",
+        "Write , : {{ }} [ ] half-width, and plain spaces, between texts; --fix does it.",
+        "文本之外的 , : {{ }} [ ] 要用半角，空白要用普通空格；--fix 可以改正。",
         _JSONL),
     "trailing_comma": Kind(
         "error", "a comma before a closing bracket at character {detail}: {value}",
@@ -102,7 +102,8 @@ STRUCTURE: dict[str, Kind] = {
         "Line {line} has the key '{key}' twice in one object."),
     "number_invalid": Kind(
         "error", "{value} is not a JSON number", "{value} 不是合法的 JSON 数字",
-        "Write a finite number or null.", "请写有限的数字或 null。",
+        "Write a finite number or null; --fix writes null for NaN.",
+        "请写有限的数字或 null；--fix 会把 NaN 写成 null。",
         "Line {line} has {value}, which is not a JSON number."),
     "nesting_too_deep": Kind(
         "error", "nested more than {detail} levels deep", "嵌套超过 {detail} 层",
@@ -135,6 +136,13 @@ STRUCTURE: dict[str, Kind] = {
         "Choose the method '{key}', or another file.", "请改用训练方法“{key}”，或换一个文件。",
         "Input file {file_id} is in the {value} format, but the specified fine-tuning job is not using '{key}' "
         "as the training method (provided method={detail})."),
+    "methods_mixed": Kind(
+        "error", "the first of {key} example(s) in the {value} format, which the method '{detail}' does not train on, "
+        "while the others are for it",
+        "从这里起有 {key} 个 {value} 格式的样本，不能用训练方法“{detail}”来训练，其余样本可以",
+        "Write the examples of each method into a file of their own.", "请把每种训练方法的样本写在各自的文件里。",
+        "Input file {file_id} has examples in the {value} format, but the specified fine-tuning job is not using a "
+        "method for them (provided method={detail})."),
     "data_type": Kind(
         "error", "not a JSON object: {value}", "不是 JSON 对象：{value}",
         'Write each line as one object, {{"messages": [...]}}; take examples out of an enclosing array.',
@@ -231,7 +239,7 @@ STRUCTURE: dict[str, Kind] = {
         "Correct the value, or the definition.", "请改正这个值，或改正定义。",
         "{at}: Input does not match the function's parameters ({detail})"),
     "definition_invalid": Kind(
-        "error", '"{key}" does not have the form that the API defines', "“{key}” 不符合接口的规定",
+        "error", '"{key}" does not have the form that the API defines: {value}', "“{key}” 不符合接口的规定：{value}",
         'tools: [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]; '
         "functions: the inner objects; parallel_tool_calls: true or false.",
         'tools 写成 [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]；'

@@ -192,7 +192,17 @@ def _decode(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FindingError(make_finding("encoding_invalid", value=f"0x{raw[error.start]:02x}")) from None
+        detail = "" if joined_halves(raw) is None else "halves"
+        finding = make_finding("encoding_invalid", value=f"0x{raw[error.start]:02x}", detail=detail)
+        raise FindingError(finding) from None
+
+
+def joined_halves(raw: bytes) -> str | None:
+    """The text of bytes in UTF-8 or in CESU-8, which has characters beyond U+FFFF as two halves; None for others."""
+    try:
+        return raw.decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return None
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -18,7 +18,7 @@ import orjson
 from luthier.data.check.structure import check_example
 from luthier.data.findings import MAX_FINDINGS_PER_KIND, Finding, FindingError, make_finding
 from luthier.data.jsonl.fast_validator import find_runs
-from luthier.data.jsonl.reader import Line, parse_line, read_blocks, split_lines
+from luthier.data.jsonl.reader import Line, joined_halves, parse_line, read_blocks, split_lines
 from luthier.data.repair.example import repair_example
 from luthier.data.repair.guess import guess_json, loses_no_text
 from luthier.data.repair.text import repair_text
@@ -147,14 +147,14 @@ def errors_of(line: Line, method: str = "supervised") -> Iterator[Finding]:
 
 def _attempts(line: Line) -> Iterator[Repair]:
     """Possible repairs of the line, the certain one first."""
-    try:
-        text = line.raw.decode("utf-8")
-    except UnicodeDecodeError:
+    text = joined_halves(line.raw)
+    if text is None:
         return
+    joined = [] if text.encode() == line.raw else ["encoding_invalid"]
     for value, codes in repair_text(text):
         repaired, more = repair_example(value)
         if after := _to_json(repaired):
-            yield Repair(line.number, [*codes, *more] or ["json_invalid"], text, after)
+            yield Repair(line.number, [*joined, *codes, *more] or ["json_invalid"], text, after)
     value = guess_json(text)
     if value is not None:
         repaired, more = repair_example(value)

@@ -14,6 +14,7 @@ from typing import Any
 from luthier.data.check.structure.messages import MESSAGE_KEYS, ROLES
 from luthier.data.examples.example import definitions_in, kind_of
 from luthier.data.examples.key_meanings import flagged_weight, is_description, is_empty, meaning_of
+from luthier.data.repair.foreign_parts import rewrite_parts
 
 _ROLES = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
@@ -21,6 +22,9 @@ _ROLES = {
 }  # fmt: skip
 _DEFINITIONS = ("tools", "functions")
 _TEXT_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}  # by type, the key of the text
+_REASONING = frozenset(  # names of nothing else: a rationale may be meant to be read
+    ("reasoning", "thinking", "think", "thought", "thoughts", "chain_of_thought", "cot", "思考", "思考过程", "思维链")
+)
 _WEIGHTS = {"0": 0, "1": 1, "True": 1, "False": 0}
 
 
@@ -32,8 +36,10 @@ def repair_example(value: Any) -> tuple[Any, list[str]]:
         value, codes = inner, ["data_type"]
     if _is_conversation(value):
         value, codes = {"messages": value}, ["data_type"]
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and kind_of(value[0]):
+        value, codes = value[0], ["data_type"]
     if isinstance(value, dict):
-        for repair in (_json_texts, _definitions, _system_prompt, _messages, _completion):
+        for repair in (_json_texts, _definitions, _system_prompt, _trained_as_usual, _messages, _completion):
             codes += repair(value)
     return value, list(dict.fromkeys(codes))
 
@@ -48,20 +54,28 @@ def _is_conversation(value: Any) -> bool:
 
 
 def _json_texts(example: dict[str, Any]) -> Iterator[str]:
-    """Decodes messages and definitions that are JSON in a string."""
+    """Decodes messages and definitions that are JSON, or the output of Python's `print`, in a string."""
     for key, code in (("messages", "missing_messages_list"), *((key, "definition_invalid") for key in _DEFINITIONS)):
-        if isinstance(text := example.get(key), str) and isinstance(value := _parsed(text), list):
-            example[key] = value
-            yield code
-        elif key in _DEFINITIONS and isinstance(text, str) and is_empty(text):
-            del example[key]
-            yield code
+        if isinstance(text := example.get(key), str):
+            value = _parsed(text) or _python_value(text)
+            if isinstance(value, list) or (isinstance(value, dict) and key in _DEFINITIONS):
+                example[key] = value
+                yield code
+            elif key in _DEFINITIONS and is_empty(text):
+                del example[key]
+                yield code
 
 
 def _definitions(example: dict[str, Any]) -> Iterator[str]:
+    for key in _DEFINITIONS:
+        if isinstance(definition := example.get(key), dict) and ("name" in definition or "function" in definition):
+            example[key] = [definition]
+            yield "definition_invalid"
     for index, tool in enumerate(tools := _list(example, "tools")):
         if isinstance(tool, dict) and "function" not in tool and isinstance(tool.get("name"), str):
             function = {key: value for key, value in tool.items() if (key, value) != ("type", "function")}
+            if isinstance(function.get("input_schema"), dict) and "parameters" not in function:  # of Anthropic's API
+                function["parameters"] = function.pop("input_schema")
             tools[index] = {"type": "function", "function": function}
             yield "definition_invalid"
     for index, function in enumerate(functions := _list(example, "functions")):
@@ -107,8 +121,18 @@ def _list(value: dict[str, Any], key: str) -> list[Any]:
     return member if isinstance(member, list) else []
 
 
+def _trained_as_usual(example: dict[str, Any]) -> Iterator[str]:
+    """Removes flags beside the messages that say no more than that the example is trained."""
+    if kind_of(example) == "chat":
+        for key in [key for key, value in example.items() if meaning_of(key, value) == "loss"]:
+            if flagged_weight(key, example[key]) == 1:
+                del example[key]
+                yield "loss_key"
+
+
 def _messages(example: dict[str, Any]) -> Iterator[str]:
     turns = _list(example, "messages")
+    yield from rewrite_parts(turns)
     messages = [message for message in turns if isinstance(message, dict)]
     for message in messages:
         yield from _role(message)
@@ -149,6 +173,10 @@ def _keys(message: dict[str, Any]) -> Iterator[str]:
             if is_answer:
                 message["weight"] = weight
             yield "loss_key"
+        elif key.strip().lower() in _REASONING and isinstance(value, str) and is_answer and value:
+            if not message.get("reasoning_content"):
+                message["reasoning_content"] = message.pop(key)
+                yield "reasoning_key"
         elif meaning_of(key, value) is None and is_description(key, value):
             del message[key]
             yield "message_unrecognized_key"
@@ -176,12 +204,15 @@ def _parts(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _content(message: dict[str, Any]) -> Iterator[str]:
-    """Writes a number as text, and the result of a function as JSON."""
+    """Writes a number as text, the result of a function as JSON, and an object that holds a text alone as this text."""
     content = message.get("content")
     is_result = message.get("role") in ("tool", "function")
     is_parts = isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
     if (isinstance(content, int | float)) or (is_result and isinstance(content, dict | list) and not is_parts):
         message["content"] = json.dumps(content, ensure_ascii=False)
+        yield "content_type"
+    elif isinstance(content, dict) and {"type": "text"} | content == {"type": "text", "text": str(content.get("text"))}:
+        message["content"] = content["text"]
         yield "content_type"
 
 
@@ -208,12 +239,12 @@ def _calls(message: dict[str, Any]) -> Iterator[str]:
 def _call_forms(message: dict[str, Any]) -> Iterator[str]:
     """Decodes a call that is written as text, and puts a flat one under `function`."""
     text = message.get("function_call")
-    if isinstance(text, str) and _is_call(call := _parsed(text) or _python_object(text)):
+    if isinstance(text, str) and _is_call(call := _parsed(text) or _python_value(text)):
         message["function_call"] = call
         yield "call_invalid"
     for index, call in enumerate(calls := _list(message, "tool_calls")):
         text = call.get("function") if isinstance(call, dict) else None
-        if isinstance(text, str) and _is_call(function := _parsed(text) or _python_object(text)):
+        if isinstance(text, str) and _is_call(function := _parsed(text) or _python_value(text)):
             call["function"] = function
             yield "call_invalid"
         if isinstance(call, dict) and "function" not in call:
@@ -245,7 +276,7 @@ def _arguments(call: dict[str, Any]) -> Iterator[str]:
         if isinstance(inner, str) and isinstance(_parsed(inner), dict):
             call["arguments"] = inner
             yield "arguments_encoded_twice"
-        elif inner is None and (value := _python_object(arguments)) is not None:
+        elif inner is None and isinstance(value := _python_value(arguments), dict):
             call["arguments"] = json.dumps(value, ensure_ascii=False)
             yield "arguments_not_json"
 
@@ -257,10 +288,10 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _python_object(text: str) -> dict[str, Any] | None:
-    """An object from the output of Python's `print`."""
+def _python_value(text: str) -> dict[str, Any] | list[Any] | None:
+    """An object or a list from the output of Python's `print`."""
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         value = ast.literal_eval(text.strip()) if len(text) < 100_000 else None
-        if isinstance(value, dict) and json.loads(json.dumps(value, allow_nan=False)) == value:
+        if isinstance(value, dict | list) and json.loads(json.dumps(value, allow_nan=False)) == value:
             return value
     return None

@@ -149,23 +149,33 @@ def _drop_comma(out: list[str], codes: dict[str, None]) -> None:
 
 def _parse_without_equal_keys(text: str) -> Repaired:
     """Merges equal keys with equal values."""
-
-    def merge(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value: dict[str, Any] = {}
-        for key, member in pairs:
-            if key in value and json.dumps(value[key]) != json.dumps(member):
-                raise ValueError(key)
-            value[key] = member
-        return value
-
-    value = json.loads(text, object_pairs_hook=merge)
+    value = json.loads(text, object_pairs_hook=_merged)
     return parse_json(json.dumps(value, ensure_ascii=False)), ["duplicate_key"]
+
+
+def _parse_without_nan(text: str) -> Repaired | None:
+    """Writes null for NaN, which programs write for a missing value."""
+    constants: list[str] = []
+    value = json.loads(text, object_pairs_hook=_merged, parse_constant=constants.append)
+    is_nan = constants and set(constants) == {"NaN"}
+    return (parse_json(json.dumps(value, ensure_ascii=False)), ["number_invalid"]) if is_nan else None
+
+
+def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError for equal keys with different values."""
+    value: dict[str, Any] = {}
+    for key, member in pairs:
+        if key in value and json.dumps(value[key]) != json.dumps(member):
+            raise ValueError(key)
+        value[key] = member
+    return value
 
 
 _PARSERS = (
     _parse_unchanged,
     _parse_without_typos,
     _parse_without_equal_keys,
+    _parse_without_nan,
     _parse_with_backslashes,
     _parse_python,
     _parse_without_marks,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from luthier.data.check.quality.batch import Batch
 from luthier.data.check.quality.byte_classes import BRACKET, CONTROL
+from luthier.data.check.quality.joined_texts import SEPARATOR
 from luthier.data.check.quality.keywords import ENTITIES, ESCAPES, keywords
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
@@ -84,12 +85,20 @@ class DamagedTextCheck(QualityCheck):
         if not batch.texts.texts:
             return
         joined = batch.joined
+        if joined.text.count(SEPARATOR) > len(joined):
+            yield from _zero_characters(batch)
         if joined.all_classes & CONTROL or _AFTER_LINE_FEED.search(joined.utf8):
             yield from _control_characters(batch)
         yield from _residues(batch)
         if joined.all_classes & BRACKET:
             yield from _placeholders(batch)
         yield from _missing_values(batch)
+
+
+def _zero_characters(batch: Batch) -> Iterator[Finding]:
+    with_zero = (index for index, text in enumerate(batch.texts.texts) if SEPARATOR in text)
+    for row in batch.texts.rows(with_zero):
+        yield batch.finding("escape_damage", row.example, row.message, value=ascii(SEPARATOR)[1:-1])
 
 
 def _control_characters(batch: Batch) -> Iterator[Finding]:

@@ -62,11 +62,22 @@ def check_message(message: Any) -> Findings:
 
 
 def _unknown_keys(value: dict[str, Any], allowed: tuple[str, ...]) -> Findings:
+    """Of an example, without copies of what its messages hold."""
     for key, member in value.items():
-        if key not in allowed:
+        if key not in allowed and not _is_copy(member, value.get("messages")):
             meaning = meaning_of(key, member)
             code = MEANING_CODES[meaning] if meaning else "unrecognized_key"
-            yield make_finding(code, key=key, value=member)
+            yield make_finding(code, key=key, value=member, detail="example" if meaning == "loss" else "")
+
+
+def _is_copy(member: Any, conversation: Any) -> bool:
+    """Whether it is the whole text of a member of a message, so that nothing is lost without it."""
+    return (
+        isinstance(member, str)
+        and len(member) > 1
+        and isinstance(conversation, list)
+        and any(isinstance(message, dict) and member in message.values() for message in conversation)
+    )
 
 
 def _check_misfit(row: dict[str, Any]) -> Findings:

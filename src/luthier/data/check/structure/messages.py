@@ -26,6 +26,7 @@ _ANSWER_KEYS = ("function_call", "tool_calls", "reasoning_content")  # of assist
 _TEXT_KEYS = ("name", "tool_call_id", "refusal", "reasoning_content")
 _MEDIA_WORDS = ("image", "audio", "video", "file", "media")
 _TEXT_PARTS = ("input_text", "output_text", "refusal")  # types of parts that hold text and nothing else
+CALL_PARTS, REASONING_PARTS = frozenset(("tool_use", "tool_result")), frozenset(("thinking",))  # of Anthropic's API
 
 
 @message_check
@@ -84,6 +85,9 @@ def _content_fault(value: Any) -> Finding:
     other = next(name for name in types if name not in _TEXT_PARTS)
     if any(word in other for word in _MEDIA_WORDS):
         return make_finding("content_type", key="content", value=other, detail="media")
+    if other in CALL_PARTS or other in REASONING_PARTS:
+        detail = "calls" if CALL_PARTS.intersection(types) else "reasoning"
+        return make_finding("content_type", key="content", value=", ".join(dict.fromkeys(types)), detail=detail)
     return make_finding("content_type", key="content", value=value)
 
 

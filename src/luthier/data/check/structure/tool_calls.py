@@ -135,12 +135,13 @@ def _read_definitions(fields: dict[str, Any]) -> _Definitions:
 def _definition_faults(fields: dict[str, Any]) -> Findings:
     for key in ("tools", "functions"):
         if not isinstance(fields.get(key), list | None):
-            yield make_finding("definition_invalid", key=key)
+            yield make_finding("definition_invalid", key=key, value=fields[key])
     names: set[tuple[str, str]] = set()  # with the key of the list that defines them
     for path, definition in definitions_in(fields):
         parameters = definition.get("parameters") if isinstance(definition, dict) else None
         if name_of(definition) is None or not isinstance(parameters, dict | None):
-            yield make_finding("definition_invalid", key=path)
+            shown = fields[path.partition("[")[0]] if definition is None else definition
+            yield make_finding("definition_invalid", key=path, value=shown)
             continue
         name = str(name_of(definition))
         if not _NAME.fullmatch(name):
@@ -154,7 +155,7 @@ def _definition_faults(fields: dict[str, Any]) -> Findings:
     if len(names) > _MAX_DEFINITIONS:
         yield make_finding("definitions_many", value=len(names), detail=str(_MAX_DEFINITIONS))
     if not isinstance(fields.get("parallel_tool_calls"), bool | None):
-        yield make_finding("definition_invalid", key="parallel_tool_calls")
+        yield make_finding("definition_invalid", key="parallel_tool_calls", value=fields["parallel_tool_calls"])
 
 
 def _schema_findings(schema: dict[str, Any], arguments: dict[str, Any], path: str) -> Findings:

@@ -1,0 +1,85 @@
+"""Marks in answers that no reader should see: calls as a template writes them, reasoning that does not end, invisible
+characters.
+"""
+
+import re
+from collections.abc import Iterator
+
+from luthier.data.check.quality.batch import Batch
+from luthier.data.check.registry import QualityCheck
+from luthier.data.findings import Finding
+from luthier.data.findings.kinds import Kind
+
+_CALL = re.compile(r"<(?:tool_call|function_call)>\s*[{<]|<function=\w+>|\[TOOL_CALLS\]|<\|(?:tool_call|python_tag)")
+_CALL_MARKS = (b"_call>", b"<function=", b"[TOOL_CALLS]", b"<|tool_call", b"<|python_tag")  # one in every match
+_REASONING = re.compile(r"</?think>")
+# A zero-width space parts the words of scripts that write none, such as Thai, Lao, Burmese and Khmer.
+_INVISIBLE = re.compile(r"[\u202d\u202e\u2060\ufeff]|(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
+_INVISIBLE_MARKS = tuple(character.encode() for character in "\u202d\u202e\u2060\ufeff\u200b")
+
+
+class WrittenMarksCheck(QualityCheck):
+    """Searches the answers that are trained."""
+
+    kinds = {  # noqa: RUF012 - as the base class declares it
+        "call_as_text": Kind(
+            "warning",
+            "a call is written as text: {value}",
+            "函数调用写成了文本：{value}",
+            "Write calls into “tool_calls” and definitions into “tools”; as text, clients see the marks and no call.",
+            "调用请写进 “tool_calls”，定义写进 “tools”；写成文本时，客户端只会看到标记，得不到调用。",
+            "{place}: a call is written as text",
+        ),
+        "reasoning_open": Kind(
+            "warning",
+            "“<think>” and “</think>” do not enclose the reasoning: {value}",
+            "“<think>” 和 “</think>” 没有把思考过程括起来：{value}",
+            "Write both marks, or the reasoning into “reasoning_content”; remove an answer that was cut off in it.",
+            "请写全两个标记，或把思考过程写进 “reasoning_content”；在思考中被截断的回答请删去。",
+            "{place}: reasoning is not enclosed by its marks",
+        ),
+        "invisible_character": Kind(
+            "warning",
+            "an invisible character in the answer: {value}",
+            "回答里有看不见的字符：{value}",
+            "Remove it; such characters come from web pages and editors, and the model would learn to write them.",
+            "请删去；这类字符来自网页或编辑器，模型会学着写出来。",
+            "{place}: an invisible character in the answer",
+        ),
+    }
+
+    def check(self, batch: Batch) -> Iterator[Finding]:
+        if not batch.answers.texts:
+            return
+        utf8 = batch.joined.utf8
+        if any(mark in utf8 for mark in _CALL_MARKS):
+            yield from _calls(batch)
+        if b"think>" in utf8:
+            yield from _open_reasoning(batch)
+        if any(mark in utf8 for mark in _INVISIBLE_MARKS):
+            yield from _invisible_characters(batch)
+
+
+def _calls(batch: Batch) -> Iterator[Finding]:
+    answers = batch.answers
+    for row in answers.rows(answers.among(batch.joined.matching(_CALL))):
+        if (match := _CALL.search(row.text)) and "```" not in row.text:  # which explains the form
+            yield batch.finding("call_as_text", row.example, row.message, value=row.text[match.start() :])
+
+
+def _invisible_characters(batch: Batch) -> Iterator[Finding]:
+    answers = batch.answers
+    for row in answers.rows(answers.among(batch.joined.matching(_INVISIBLE))):
+        if match := _INVISIBLE.search(row.text):
+            value = f"U+{ord(match.group()):04X}"
+            yield batch.finding("invisible_character", row.example, row.message, value=value)
+
+
+def _open_reasoning(batch: Batch) -> Iterator[Finding]:
+    """Of answers that begin with reasoning and never end it, or end what has not begun."""
+    answers = batch.answers
+    for row in answers.rows(answers.among(batch.joined.matching(_REASONING))):
+        marks, text = _REASONING.findall(row.text), row.text.strip()
+        begins = text.startswith("<think>")
+        if (begins and "</think>" not in marks) or (not begins and marks == ["</think>"] and "`</think>" not in text):
+            yield batch.finding("reasoning_open", row.example, row.message, value=text)
