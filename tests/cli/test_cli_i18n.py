@@ -53,6 +53,14 @@ def test_clicks_own_texts_are_chinese() -> None:
         assert is_chinese(result.stderr.splitlines()[-1]), result.stderr
 
 
+@pytest.mark.parametrize("arguments", [("check",), ("check", "x", "--fxi", "y"), ("check", "absent.jsonl")])
+def test_clicks_sentences_end_as_chinese_ones(arguments: tuple[str, ...]) -> None:
+    error = run(*arguments, "--lang", "zh").stderr.splitlines()[-1]
+    assert error.startswith("错误：")
+    assert error[-1] in "。？"
+    assert "。 " not in error
+
+
 def test_a_misspelt_command_gets_a_suggestion() -> None:
     assert "Did you mean check?" in run("chekc").stderr
 

@@ -107,3 +107,25 @@ def test_a_side_that_would_be_empty_is_refused(tmp_path: Path, language: str, wo
     assert result.exit_code == 2
     assert words in result.stderr
     assert not (tmp_path / "one.train.jsonl").exists()
+    assert str(path) in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"%PDF-1.7\n", {"en": "is a file of the format PDF", "zh": "这是 PDF 格式的文件"}),
+        (b"name;note,remark\na;b,c\n", {"en": "several signs could separate", "zh": "几种符号都可能是分隔符"}),
+        (b'{"text": "a"}\n{"text": "b"}\n', {"en": "these are conversations in one text", "zh": "整段对话写成的文本"}),
+    ],
+)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_cannot_be_split_is_sent_to_the_check(
+    tmp_path: Path, content: bytes, words: dict[str, str], language: str
+) -> None:
+    path = tmp_path / "data.csv"
+    path.write_bytes(content)
+    result = run("split", path, "--lang", language)
+    assert result.exit_code == 2
+    assert words[language] in result.stderr
+    assert f"luthier check {path}" in result.stderr
+    assert "--encoding" not in result.stderr

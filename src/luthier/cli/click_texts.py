@@ -19,6 +19,16 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _CLOSING = "，。、；：！？）》」』”’…％%)]}"
 _OPENING = "（《「『“‘(["
 
+
+class _Sentence(str):
+    """A text that ends what click appends to it as Chinese does: click itself writes a full stop and spaces."""
+
+    __slots__ = ()
+
+    def format(self, *args: object, **fields: object) -> str:
+        return re.sub(r"(?<=[。！？]) ", "", re.sub(r"\.$", "。", super().format(*args, **fields)))
+
+
 _TEXTS = {
     "Usage:": "用法:",
     "Options": "选项",
@@ -27,7 +37,7 @@ _TEXTS = {
     "Show this message and exit.": "显示本帮助并退出。",
     "Show the version and exit.": "显示版本并退出。",
     "Try '{command} {option}' for help.": "帮助：{command} {option}",
-    "Error: {message}": "错误：{message}",
+    "Error: {message}": _Sentence("错误：{message}"),
     "Aborted!": "已中止。",
     "default: {default}": "默认：{default}",
     "env var: {var}": "环境变量：{var}",

@@ -5,10 +5,12 @@ The `openai` client is imported only when one of its exceptions is translated.
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -95,6 +97,12 @@ class CliError(click.ClickException):
         stderr_console().print(text, soft_wrap=True)
         if self.remedy:
             note(self.remedy)
+
+
+def refused_file(file: Path, en: str, zh: str, reason: str) -> CliError:
+    """For a file of examples that a command cannot use; `en` and `zh` say what it cannot do with it."""
+    command = shlex.join(["luthier", "check", str(file)])
+    return CliError(say(f"{file} {en}. {reason} See: {command}", f"{file} {zh}。{reason}请看：{command}"))
 
 
 def error_document(error: click.ClickException) -> dict[str, Any]:
@@ -204,7 +212,7 @@ def settings_error(error: ValueError) -> Exception:
     from pydantic_settings import SettingsError
 
     if isinstance(error, tomllib.TOMLDecodeError):
-        from luthier.types.settings_sources import config_path
+        from luthier.types.plain_settings import config_path
 
         path = config_path()
         return CliError(

@@ -13,9 +13,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from luthier.cli.check_numbers import excluded_examples, missing_base, nothing_counted, openai_counter
+from luthier.cli.check_numbers import excluded_examples, missing_base, nothing_counted
 from luthier.cli.check_report import reading_bar
-from luthier.cli.errors import CliError
+from luthier.cli.errors import CliError, refused_file
 from luthier.cli.i18n import printable
 from luthier.cli.local import base_folder, local_catalogue, settings_of
 from luthier.cli.options import Options, local_options, pass_options
@@ -127,10 +127,7 @@ def _count_tokens(file: Path, folder: Path, epochs: int | None) -> dict[str, Any
 
 
 def _no_estimate(file: Path, reason: str) -> CliError:
-    command = shlex.join(["luthier", "check", str(file)])
-    return CliError(
-        say(f"{file} cannot be estimated. {reason} See: {command}", f"{file} 无法估算。{reason}请看：{command}")
-    )
+    return refused_file(file, "cannot be estimated", "无法估算", reason)
 
 
 def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
@@ -140,6 +137,7 @@ def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> d
     from luthier.data.check.method import recognised_method
     from luthier.data.cost_estimate import n_epochs_auto
     from luthier.data.file_renderer import renderer_of_files
+    from luthier.data.openai_tokens import openai_counter
     from luthier.data.token_stats import measure
 
     method = recognised_method(lines)
@@ -154,7 +152,7 @@ def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> d
             context_tokens(folder),
             method=method,
             sample_bytes=_SAMPLE_BYTES,
-            count_openai=openai_counter(),
+            count_openai=openai_counter(lines.stat().st_size),
             on_progress=on_progress,
         )
     if not numbers.counted:

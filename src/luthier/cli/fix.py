@@ -20,7 +20,7 @@ from rich.text import Text
 from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
 from luthier.cli.output import plural
-from luthier.data.findings.names import finding_name
+from luthier.data.findings.names import conversion_name, finding_name
 from luthier.language import say
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def print_repairs(console: Console, repairs: Repairs, out: Path | None, *, diff:
     for repair in repairs.listed:
         is_suggestion = repair.is_guess and not repair.is_applied
         _print_change(console, repair) if diff or is_suggestion else _print_line(console, repair)
-    counts = ", ".join(f"{finding_name(code)} ×{count}" for code, count in repairs.counts.items())
+    counts = say(", ", "，").join(f"{_name(label)} ×{count}" for label, count in repairs.counts.items())
     if counts:
         console.print(say(f"Repaired: {counts}.", f"已修复：{counts}。"), soft_wrap=True)
     else:
@@ -137,6 +137,15 @@ def print_repairs(console: Console, repairs: Repairs, out: Path | None, *, diff:
     if out:
         examples = plural(repairs.examples, "example")
         console.print(say(f"Wrote {out}: {examples}.", f"已写出 {out}：{repairs.examples} 个样本。"), soft_wrap=True)
+
+
+def _name(label: str) -> str:
+    """Of a label in `Repairs.counts`: a code, perhaps with the subject of a note in brackets."""
+    code, _, subject = label.removesuffix(")").partition(" (")
+    if not subject:
+        return finding_name(label)
+    subject = say(subject, conversion_name(subject)) if code == "converted_from" else subject
+    return say(label, f"{finding_name(code)}：{subject}")
 
 
 def _print_rejects(console: Console, repairs: Repairs, out: Path | None) -> None:

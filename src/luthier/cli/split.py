@@ -16,7 +16,7 @@ from rich.text import Text
 
 from luthier.cli.check import METHODS, untrainable
 from luthier.cli.check_report import reading_bar
-from luthier.cli.errors import CliError
+from luthier.cli.errors import CliError, refused_file
 from luthier.cli.i18n import printable
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import note, plural, print_json, print_table, stdout_console
@@ -75,7 +75,9 @@ def split(
     from luthier.data.check.file_check import check_file
     from luthier.data.check.method import recognised_method
     from luthier.data.convert import prepared
+    from luthier.data.findings import FindingError
     from luthier.data.split.splitter import Output, split_file
+    from luthier.types.errors import LuthierError
 
     folder = out or file.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,12 +90,18 @@ def split(
             prepared(file) as ready,
             reading_bar(ready.path, say(f"splitting {file.name}", f"拆分 {file.name}")) as on_progress,
         ):
+            method = recognised_method(ready.path)
+            report = check_file(ready.path, method=method)
+            if report.first_error and report.faulty == report.examples:
+                raise _no_split(file, report.first_error.sentence())
             result = split_file(
                 ready.path, paths["train"], outputs, seed=seed, by=by, overwrite=force, allow_empty=False,
                 on_progress=on_progress,
             )  # fmt: skip
-            method = recognised_method(ready.path)
-            faulty = check_file(ready.path, method=method).faulty
+    except FindingError as error:
+        raise _no_split(file, error.finding.sentence()) from error
+    except LuthierError as error:
+        raise CliError(f"{file}: {error}") from error
     except OSError as error:
         raise CliError(say(f"The files cannot be written: {error}", f"无法写入文件：{error}")) from error
     outputs.insert(0, Output("train", paths["train"], 1 - sum(output.share for output in outputs)))
@@ -104,11 +112,15 @@ def split(
             output.name: {"path": str(output.path), "examples": count}
             for output, count in zip(outputs, result.counts, strict=True)
         }
-        print_json({"files": files, "seed": seed, "faulty": faulty, **asdict(result)})
+        print_json({"files": files, "seed": seed, "faulty": report.faulty, **asdict(result)})
     else:
         _print_split(outputs, result)
-        stdout_console().print(_next_step(outputs, result, method, faulty), soft_wrap=True)
+        stdout_console().print(_next_step(outputs, result, method, report.faulty), soft_wrap=True)
     raise click.exceptions.Exit(1 if result.overlap else 0)
+
+
+def _no_split(file: Path, reason: str) -> CliError:
+    return refused_file(file, "cannot be split", "无法拆分", reason)
 
 
 def _print_split(outputs: list[Output], result: Split) -> None:
