@@ -3,6 +3,7 @@
 The file is written once, into the folder of its later blob, and never held in memory.
 """
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.errors import HeaderParseError
@@ -11,6 +12,7 @@ from email.message import Message
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import unquote_to_bytes
 
 from fastapi import HTTPException, Request
 from pydantic import BaseModel
@@ -22,6 +24,8 @@ from luthier.server.http.pydantic_errors import validated
 from luthier.types.errors import BadRequestError, PayloadTooLargeError
 
 _Fields = TypeVar("_Fields", bound=BaseModel)
+_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?utf-8'[^']*'([^;\s\"]+)", re.IGNORECASE)
+_NAMES = re.compile(rb";\s*filename\*?\s*=\s*(?:\"(?:[^\"\\]|\\.)*\"|[^;\s]*)", re.IGNORECASE)
 
 
 @asynccontextmanager
@@ -52,6 +56,8 @@ class _Parser(MultiPartParser):
         self._folder = folder
 
     def on_headers_finished(self) -> None:
+        if self._current_part.content_disposition:
+            self._current_part.content_disposition = _with_plain_name(self._current_part.content_disposition)
         super().on_headers_finished()
         upload = self._current_part.file
         if upload is not None:
@@ -59,6 +65,15 @@ class _Parser(MultiPartParser):
             file = NamedTemporaryFile(dir=self._folder, prefix=".new-")  # noqa: SIM115 - closed with the form
             upload.file = cast(BinaryIO, file)
             self._files_to_close_on_error.append(cast(Any, file))
+
+
+def _with_plain_name(disposition: bytes) -> bytes:
+    """`filename*`, which .NET sends and forms should not have (RFC 7578), as `filename`."""
+    match = _EXTENDED_NAME.search(disposition)
+    if match is None:
+        return disposition
+    name = re.sub(rb"[\x00-\x1f\x7f]", b"_", unquote_to_bytes(match[1])).replace(b"\\", rb"\\").replace(b'"', rb"\"")
+    return _NAMES.sub(b"", disposition) + b'; filename="' + name + b'"'
 
 
 def _check_content_type(request: Request, fields: list[str]) -> None:
