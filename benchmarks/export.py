@@ -29,8 +29,9 @@ from luthier.data.rendering.renderer import Renderer
 from luthier.data.split.splitter import Output, split_file
 from luthier.export.runtimes import llama_cpp, plain_transformers
 from luthier.export.runtimes.scores import Scores
-from luthier.settings import DEFAULT_BASE, Settings
+from luthier.settings import Settings
 from luthier.training import dataset
+from luthier.types.plain_settings import DEFAULT_BASE
 
 EPOCHS = {"smart_home.jsonl": 2, "smart_home.zh.jsonl": 3}  # as quickstart sets them; `auto` for other files
 

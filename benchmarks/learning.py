@@ -26,9 +26,10 @@ from luthier.evaluation.statistics import proportion  # noqa: E402
 from luthier.inference import EngineRequest, SamplingParams  # noqa: E402
 from luthier.inference.options import EngineOptions  # noqa: E402
 from luthier.inference.registry import build_engine  # noqa: E402
-from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
+from luthier.settings import Settings  # noqa: E402
 from luthier.training import dataset  # noqa: E402
 from luthier.training.job_spec import JobSpec  # noqa: E402
+from luthier.types.plain_settings import DEFAULT_BASE  # noqa: E402
 
 
 def train(folder: Path, rate: float | None, python: Path) -> tuple[Path, float]:

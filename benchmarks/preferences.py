@@ -31,9 +31,10 @@ from luthier.devices import select_device  # noqa: E402
 from luthier.evaluation.statistics import proportion  # noqa: E402
 from luthier.inference.options import EngineOptions  # noqa: E402
 from luthier.inference.registry import build_engine  # noqa: E402
-from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
+from luthier.settings import Settings  # noqa: E402
 from luthier.training.job_spec import JobSpec  # noqa: E402
 from luthier.types.errors import JobError, LuthierError  # noqa: E402
+from luthier.types.plain_settings import DEFAULT_BASE  # noqa: E402
 from luthier.worker import parity  # noqa: E402
 
 HELD_OUT = 0.25

@@ -34,12 +34,13 @@ from luthier.hardware import cpu_tiers
 from luthier.inference import Engine, EngineRequest, SamplingParams
 from luthier.inference.options import EngineOptions
 from luthier.inference.registry import build_engine, select_engine
-from luthier.settings import DEFAULT_BASE, Settings
+from luthier.settings import Settings
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.durable_files import new_folder
 from luthier.training.job_spec import JobSpec
 from luthier.training.lora.adapter import write as write_adapter
 from luthier.training.model import load_model, trainable_parameters
+from luthier.types.plain_settings import DEFAULT_BASE
 
 ADAPTERS, STREAMS, LONG, REGISTERED, KEPT = 4, 8, 1500, 200, 8
 OURS, PLAIN, LLAMA = "luthier", "transformers", "xllamacpp"

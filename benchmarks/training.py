@@ -40,9 +40,10 @@ from luthier.catalogue import Catalogue  # noqa: E402
 from luthier.cli.svg_chart import Series, line_chart  # noqa: E402
 from luthier.data.rendering.renderer import Renderer  # noqa: E402
 from luthier.hardware import cpu_tiers  # noqa: E402
-from luthier.settings import DEFAULT_BASE, Settings  # noqa: E402
+from luthier.settings import Settings  # noqa: E402
 from luthier.training import batching, dataset  # noqa: E402
 from luthier.training.job_spec import JobSpec  # noqa: E402
+from luthier.types.plain_settings import DEFAULT_BASE  # noqa: E402
 
 TRL = "trl==1.16.0"
 TRAINER_NICE = 5  # as `luthier.training` sets it

@@ -9,8 +9,9 @@ from pydantic import SecretStr, ValidationError
 
 from luthier.cli import main
 from luthier.runtime import LuthierServer, running_or_embedded
-from luthier.settings import DEFAULT_BASE, Settings
+from luthier.settings import Settings
 from luthier.types.errors import LuthierError, RenamedSettingWarning
+from luthier.types.plain_settings import DEFAULT_BASE, base_and_cache
 from luthier.types.renamed_settings import RENAMED
 
 
@@ -31,6 +32,25 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert settings.names()["gpt-4o"] == "upstream:gpt-4o"
     assert settings.data == tmp_path
     assert "key-1" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"LUTHIER_BASE": "other", "LUTHIER_PORT": "9"}, {"LUTHIER_CACHE": "~/kept"}, {"luthier_cache": "here/kept"}],
+)
+def test_base_and_cache_alone_are_those_of_all_settings(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("LUTHIER_BASE", "LUTHIER_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    config = tmp_path / "config.toml"
+    monkeypatch.setenv("LUTHIER_CONFIG", str(config))
+    settings = Settings()
+    assert base_and_cache() == (settings.base, settings.cache)
+    config.write_text('base = "of the file"\n')
+    assert base_and_cache() is None
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,9 @@ from luthier.types.allowed_hosts import AllowedHosts, is_loopback_host
 from luthier.types.api_keys import check_keys, project_and_key, read_key_file
 from luthier.types.job_options import MAX_ALPHA, MAX_RANK
 from luthier.types.names import COMPLETION_NAMES, OTHER_SNAPSHOTS, SNAPSHOTS, TrackerName
+from luthier.types.plain_settings import DEFAULT_BASE, DEFAULT_CACHE
 from luthier.types.projects import DEFAULT_PROJECT, PROJECT_ID
 from luthier.types.settings_sources import SourcedSettings
-
-DEFAULT_CACHE = Path(platformdirs.user_cache_dir("luthier"))
-DEFAULT_BASE = "smollm2-135m-instruct"
 
 
 class Settings(SourcedSettings):

@@ -3,11 +3,8 @@
 import json
 from pathlib import Path
 
-import bpe_openai
 import pytest
 from command_line import run
-
-from luthier.cli.check_numbers import openai_counter
 
 
 @pytest.fixture
@@ -73,16 +70,3 @@ def test_show_in_colour(file: Path, tiny_base: Path, monkeypatch: pytest.MonkeyP
     output = run("check", file, "--base", tiny_base, "--show", 1).stdout
     assert "⟦" not in output
     assert "\x1b[1;32m债券 0" in output
-
-
-@pytest.mark.parametrize("text", ["", "one two  three\n four ", "债券 和 <|endoftext|> 贷款 ", "½\0\n\n  x"])
-def test_openai_tokens_are_those_of_the_package(text: str) -> None:
-    count = openai_counter()
-    assert count is not None
-    assert count(text) == len(bpe_openai.get_encoding("o200k_base").encode_ordinary(text))
-
-
-def test_openai_tokens_of_a_long_text_take_linear_time() -> None:
-    count = openai_counter()
-    assert count is not None
-    assert count("a" * 2_000_000) == 250_000

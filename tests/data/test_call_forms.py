@@ -215,7 +215,7 @@ STRICT = {
 )
 def test_grammars_accept_valid_calls_alone(form: CallForm, tokenizer: Tokenizer, arguments: Any, valid: bool) -> None:
     tools = [{"function": {"name": "get_price", "parameters": STRICT}}, {"function": {"name": "none"}}]
-    form = type(form)(SpecialTokens.of([*MARKS, *ADDED], tokenizer.get_vocab(with_added_tokens=True)))
+    form = type(form)(SpecialTokens.of([*MARKS, *ADDED], tokenizer.token_to_id))
     rules = form.grammar_rules(tools, parallel=False)
     text = write(form, [("get_price", arguments)], tools)
     assert accepts(tokenizer, rules, "calls", text) == valid
@@ -231,7 +231,7 @@ def test_grammars_allow_several_calls_where_they_are_wanted(form: CallForm, toke
     if isinstance(form, SINGLE):
         pytest.skip("writes one call at a time")
     tools = [{"function": {"name": "get_price", "parameters": STRICT}}]
-    form = type(form)(SpecialTokens.of([*MARKS, *ADDED], tokenizer.get_vocab(with_added_tokens=True)))
+    form = type(form)(SpecialTokens.of([*MARKS, *ADDED], tokenizer.token_to_id))
     text = write(form, [("get_price", {"code": "A", "count": 1}), ("get_price", {"code": "B", "count": 2})], tools)
     assert accepts(tokenizer, form.grammar_rules(tools, parallel=True), "calls", text)
     assert not accepts(tokenizer, form.grammar_rules(tools, parallel=False), "calls", text)

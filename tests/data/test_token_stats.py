@@ -9,7 +9,7 @@ import pytest
 from luthier.base_config import context_tokens
 from luthier.data.examples.example import read_examples, to_example
 from luthier.data.rendering.renderer import Renderer
-from luthier.data.token_stats import Distribution, measure, openai_tokens
+from luthier.data.token_stats import Distribution, measure
 from luthier.types.errors import RenderError
 from templates import NO_FUNCTIONS, write_base
 
@@ -91,13 +91,6 @@ def test_context_of_a_base(tiny_base: Path, tmp_path: Path) -> None:
     assert context_tokens(tiny_base) == 2048
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 1000000}')
     assert context_tokens(tmp_path) == 65_536
-
-
-def test_openai_counts_messages_names_and_definitions() -> None:
-    words = lambda text: len(text.split())  # noqa: E731
-    assert openai_tokens(to_example(chat("one two", "three", weight=1), 1), words) == 3 + 2 * 3 + 2 + 3
-    tools = [{"type": "function", "function": {"name": "f"}}]
-    assert openai_tokens(to_example(chat("one two", "three") | {"tools": tools}, 1), words) == 15
 
 
 def test_a_line_with_an_error_is_left_out_and_a_file_of_its_kind_too(tmp_path: Path, renderer: Renderer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from luthier.cli.alias import read_aliases
-from luthier.settings import DEFAULT_BASE
+from luthier.types.plain_settings import DEFAULT_BASE
 from migrate.accounts import RunningAccount, add_model, small_account
 from through_api import client_of, running_server
 

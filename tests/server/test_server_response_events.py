@@ -16,7 +16,7 @@ from luthier.inference import Token
 from luthier.server.generation.choice_stream import Finish, Part, ReasoningDelta, TextDelta
 from luthier.server.generation.tool_calls import CallDelta
 from luthier.server.routes.responses.events import Event, ResponseEvents, replayed
-from luthier.types.common import new_id
+from luthier.types.ids import new_id
 from luthier.types.responses import ResponseObject, ResponseUsage
 
 TEXTS = st.text(max_size=6)

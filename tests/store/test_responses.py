@@ -10,8 +10,9 @@ from sqlalchemy import func, select, update
 from luthier.store import Retention, Store
 from luthier.store.response_items import Item, items
 from luthier.store.responses import responses
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.ids import new_id
 from luthier.types.responses import MAX_INPUT_ITEMS
 
 LONG = Retention(days=30, max_rows=10_000)

@@ -13,7 +13,7 @@ from luthier.catalogue import Catalogue
 from luthier.hardware import cpu_features
 from luthier.inference.registry import select_engine
 from luthier.server import create_app
-from luthier.settings import DEFAULT_CACHE, Settings
+from luthier.settings import Settings
 from luthier.store import Store
 from luthier.training.kernels import attention, bindings, elementwise, lora_linear
 from luthier.training.kernels.elementwise import Activation
@@ -21,6 +21,7 @@ from luthier.training.kernels.score_rule import ScoreRule
 from luthier.training.logprobs import _TokenLogProbabilities, log_probabilities, pack
 from luthier.training.packing import prefix_tree
 from luthier.training.packing.packed_layout import Layout
+from luthier.types.plain_settings import DEFAULT_CACHE
 from training.jobs import train, write_job
 from training.test_logprobs import CPU, _assert_same, _loss_and_gradients, model  # noqa: F401 - a fixture
 from training.test_prefix_tree import _family, _trained

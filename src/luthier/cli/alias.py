@@ -109,7 +109,7 @@ def _report(options: Options, document: dict[str, object], text: str) -> None:
 
 def read_aliases() -> dict[str, str]:
     """Those of the config file."""
-    from luthier.types.settings_sources import config_path
+    from luthier.types.plain_settings import config_path
 
     path = config_path()
     return dict(tomllib.loads(path.read_text(encoding="utf-8")).get("aliases", {})) if path.is_file() else {}
@@ -117,7 +117,7 @@ def read_aliases() -> dict[str, str]:
 
 def write_aliases(aliases: dict[str, str]) -> None:
     """Replaces the section `[aliases]`; the rest of the file stays as it is."""
-    from luthier.types.settings_sources import config_path
+    from luthier.types.plain_settings import config_path
 
     path = config_path()
     before = path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import codecs
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.cli.check_numbers import add_numbers, show_example
+from luthier.cli.check_numbers import BaseTokenizer, show_example
 from luthier.cli.check_report import check_files, is_converted, print_report, reading_bar
-from luthier.cli.errors import CliError
+from luthier.cli.errors import CliError, refused_file
 from luthier.cli.fix import check_flags, fix, print_repairs
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import plural, print_json, stdout_console
@@ -146,14 +145,15 @@ def check(
     **hints: str | None,
 ) -> None:
     from luthier.data.convert import Hints, prepared
+    from luthier.data.findings import FindingError
 
     if show:
-        with prepared(file, Hints(**hints)) as ready:
-            show_example(ready.path, show, base, method, options.json)
+        try:
+            with prepared(file, Hints(**hints)) as ready:
+                show_example(ready.path, show, base, method, options.json)
+        except FindingError as error:
+            raise refused_file(file, "cannot be shown", "无法显示", error.finding.sentence()) from error
         return
-
-    def measure(path: Path, report: Report, on_progress: Callable[[int], None] | None) -> None:
-        add_numbers(path, report, base, on_progress)
 
     check_flags(fix_to, validation, force=force, guess=guess, diff=diff)
     file_hints: Hints | None = Hints(**hints)
@@ -162,6 +162,7 @@ def check(
         print_repairs(stdout_console(), repairs, fix_to, diff=diff)
     if repairs and fix_to:
         file, file_hints = fix_to, None
+    measure = BaseTokenizer(base).add_numbers
     reports = check_files(file, validation, method, file_hints, quality=quality, measure=measure)
     ok = all(report.ok for report in reports.values())
     if options.json:
@@ -193,7 +194,8 @@ def _repair(
             method = method or recognised_method(file.path)
             repairs = fix(file.path, out, force=force, guess=guess, method=method, on_progress=on_progress)
             for note in file.notes:
-                repairs.counts[f"{note.code} ({note.value})" if note.value else note.code] += 1
+                subject = note.key or note.value
+                repairs.counts[f"{note.code} ({subject})" if subject else note.code] += 1
             return repairs
     except FindingError:
         return None

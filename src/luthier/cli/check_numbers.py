@@ -5,11 +5,7 @@ Works offline: a missing base model is reported, not fetched.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from functools import lru_cache
-from importlib.machinery import PathFinder
-from importlib.util import find_spec, module_from_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,47 +25,45 @@ if TYPE_CHECKING:
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _TRAINED_START, _TRAINED_END = "⟦", "⟧"  # marks of trained tokens without colour
-_OPENAI_VOCABULARY = "o200k_base"  # of the gpt-4o and gpt-4.1 families
 
 
-def openai_counter() -> Callable[[str], int] | None:
-    """Counts tokens of OpenAI's vocabulary in texts of any length; None if bpe_openai is not installed."""
-    package = find_spec("bpe_openai")
-    module = package and PathFinder.find_spec("bpe_openai._bindings", package.submodule_search_locations)
-    if not module or not module.loader:
-        return None
-    # Importing the package would read three vocabularies in Python, for half a second and 100 MB; this reads one.
-    bindings = sys.modules.get(module.name) or module_from_spec(module)
-    if module.name not in sys.modules:
-        sys.modules[module.name] = bindings  # an extension module can be initialised only once
-        module.loader.exec_module(bindings)
-    count: Callable[[str], int] = bindings.tokenizer_for_encoding(_OPENAI_VOCABULARY).count
-    # Definitions and system prompts, the longest texts of many files, are the same in most examples.
-    return lru_cache(maxsize=64)(count)
+class BaseTokenizer:
+    """Token statistics by the tokenizer of one base model (None: the default one).
 
+    It is loaded before any file is checked, so that the checks reuse the memory that loading takes for a moment.
+    Raises CliError for an unknown base model.
+    """
 
-def add_numbers(path: Path, report: Report, base: str | None, on_progress: Callable[[int], None] | None) -> None:
-    """Adds the token statistics of a file, and their findings, to its report."""
-    from luthier.base_config import context_tokens
-    from luthier.data.file_renderer import renderer_of_files
-    from luthier.data.token_stats import SAMPLE_BYTES, measure
+    def __init__(self, base: str | None) -> None:
+        from luthier.data.rendering.renderer import Renderer
 
-    name, folder = base_folder(base)
-    if folder is None:
-        report.token_stats = {"base": name, "why": missing_base(name)}
-        return
-    stats = measure(
-        path,
-        renderer_of_files(folder, [path], report.method),
-        context_tokens(folder),
-        method=report.method,
-        sample_bytes=path.stat().st_size if base else SAMPLE_BYTES,  # a base that is named judges every example
-        count_openai=openai_counter(),
-        on_progress=on_progress,
-    )
-    for finding in stats.findings:
-        report.add(finding)
-    report.token_stats = {"base": name, **stats.to_dict(), "faulty": report.faulty}
+        self._is_named = base is not None
+        self._name, self._folder = base_folder(base)
+        self._renderer = Renderer(self._folder) if self._folder else None
+
+    def add_numbers(self, path: Path, report: Report, on_progress: Callable[[int], None] | None) -> None:
+        """Adds the token statistics of a file, and their findings, to its report."""
+        from luthier.base_config import context_tokens
+        from luthier.data.file_renderer import renderer_of_files
+        from luthier.data.openai_tokens import openai_counter
+        from luthier.data.token_stats import SAMPLE_BYTES, measure
+
+        if self._folder is None or self._renderer is None:
+            report.token_stats = {"base": self._name, "why": missing_base(self._name)}
+            return
+        size = path.stat().st_size
+        stats = measure(
+            path,
+            renderer_of_files(self._folder, [path], report.method, self._renderer),
+            context_tokens(self._folder),
+            method=report.method,
+            sample_bytes=size if self._is_named else SAMPLE_BYTES,  # a base that is named judges every example
+            count_openai=openai_counter(size),
+            on_progress=on_progress,
+        )
+        for finding in stats.findings:
+            report.add(finding)
+        report.token_stats = {"base": self._name, **stats.to_dict(), "faulty": report.faulty}
 
 
 def missing_base(name: str) -> str:

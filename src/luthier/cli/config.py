@@ -34,7 +34,7 @@ def config() -> None:
 @local_options
 @pass_options
 def path(options: Options) -> None:
-    from luthier.types.settings_sources import config_path
+    from luthier.types.plain_settings import config_path
 
     found = config_path()
     print_json({"path": str(found), "exists": found.is_file()}) if options.json else click.echo(found)

@@ -71,7 +71,7 @@ def _version(settings: Settings) -> Iterator[Finding]:
 
 def _config(settings: Settings) -> Iterator[Finding]:
     from luthier.cli.logs import unknown_variables
-    from luthier.types.settings_sources import config_path
+    from luthier.types.plain_settings import config_path
 
     path = config_path()
     names = ", ".join(sorted(settings.model_fields_set)) or "–"

@@ -69,16 +69,13 @@ def trackers_folder(settings: Settings) -> Path:
 def local_catalogue(fine_tuned: Path | None = None) -> Catalogue:
     """The base models on this machine. `fine_tuned`: the folder of fully fine-tuned ones."""
     from luthier.catalogue import Catalogue
-    from luthier.settings import Settings
 
-    return Catalogue(Settings().cache, fine_tuned)
+    return Catalogue(_base_and_cache()[1], fine_tuned)
 
 
 def default_base() -> str:
     """The base model behind OpenAI's model names."""
-    from luthier.settings import Settings
-
-    return Settings().base
+    return _base_and_cache()[0]
 
 
 def base_folder(base: str | None) -> tuple[str, Path | None]:
@@ -91,3 +88,14 @@ def base_folder(base: str | None) -> tuple[str, Path | None]:
             say(f"There is no base model '{name}'. See: luthier models list",
                 f"没有基座模型“{name}”。请看：luthier models list"))  # fmt: skip
     return name, catalogue.folder(name) if catalogue.ready(name) else None
+
+
+def _base_and_cache() -> tuple[str, Path]:
+    from luthier.types.plain_settings import base_and_cache
+
+    if (plain := base_and_cache()) is not None:
+        return plain
+    from luthier.settings import Settings
+
+    settings = Settings()
+    return settings.base, settings.cache

@@ -12,9 +12,13 @@ from luthier.data.rendering.renderer import Renderer
 from luthier.data.rendering.template_probes import NEEDS, Need
 
 
-def renderer_of_files(base: Path, paths: Iterable[Path], method: str = "supervised") -> Renderer:
-    """`paths`: JSONL files, whose lines with errors count for nothing. Raises BaseModelError."""
-    renderer = Renderer(base)
+def renderer_of_files(
+    base: Path, paths: Iterable[Path], method: str = "supervised", loaded: Renderer | None = None
+) -> Renderer:
+    """`paths`: JSONL files, whose lines with errors count for nothing; `loaded`: the base's renderer for any file, if
+    the caller has it. Raises BaseModelError.
+    """
+    renderer = loaded or Renderer(base)
     lacking = frozenset(renderer.choice.unmet(NEEDS))
     if not lacking:
         return renderer

@@ -5,11 +5,11 @@ examples that may be longer than the context are all counted, because one that l
 with a structural error are left out: they cannot be rendered.
 """
 
-import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from luthier.data.check.file_check import checked_examples
 from luthier.data.examples.example import Example
 from luthier.data.findings import Finding, FindingError, make_finding
 from luthier.data.jsonl.reader import read_lines
+from luthier.data.openai_tokens import CountTokens, openai_texts
 from luthier.data.rendering.renderer import Rendered, Renderer
 
 SAMPLE_BYTES = 2_000_000  # the size of the sample from a larger file, which takes a second or two
@@ -111,7 +112,7 @@ def measure(
     *,
     method: str = "supervised",
     sample_bytes: int = SAMPLE_BYTES,
-    count_openai: Callable[[str], int] | None = None,
+    count_openai: CountTokens | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> TokenStats:
     """The statistics of any file. Lines with errors, and examples that cannot be rendered, are left out."""
@@ -137,9 +138,10 @@ def measure(
 
 
 def _count(
-    stats: TokenStats, candidates: list[_Candidate], renderer: Renderer, count_openai: Callable[[str], int] | None
+    stats: TokenStats, candidates: list[_Candidate], renderer: Renderer, count_openai: CountTokens | None
 ) -> None:
     results = iter(renderer.batch([example for candidate in candidates for example in candidate.conversations]))
+    counted: list[list[Example]] = []
     for candidate in candidates:
         conversations = candidate.conversations
         line = conversations[0].line
@@ -155,8 +157,18 @@ def _count(
             stats.messages.append(sum(len(example.messages) for example in conversations))
             stats.tokens.append(sum(min(len(piece.ids), stats.context_tokens) for piece in pieces))
             stats.trained.append(sum(sum(map(bool, piece.weights[1 : stats.context_tokens])) for piece in pieces))
-            if count_openai:
-                stats.openai.append(sum(openai_tokens(example, count_openai) for example in conversations))
+            counted.append(conversations)
+    if count_openai:
+        stats.openai += _count_openai(counted, count_openai)
+
+
+def _count_openai(counted: list[list[Example]], count: CountTokens) -> list[int]:
+    """The approximate tokens that OpenAI bills, per example; the texts of all are counted together."""
+    billed = [[openai_texts(example) for example in conversations] for conversations in counted]
+    tokens = iter(count([text for conversations in billed for texts, _ in conversations for text in texts]))
+    return [
+        sum(others + sum(islice(tokens, len(texts))) for texts, others in conversations) for conversations in billed
+    ]
 
 
 def _check_length(pieces: list[Rendered], stats: TokenStats) -> Iterator[Finding]:
@@ -169,22 +181,3 @@ def _check_length(pieces: list[Rendered], stats: TokenStats) -> Iterator[Finding
     loses_all = any(any(piece.weights[1:]) and not any(piece.weights[1:context]) for piece in pieces)
     code = "nothing_trainable_in_context" if loses_all else "truncated"
     yield make_finding(code, value=longest, detail=str(context))
-
-
-def openai_tokens(example: Example, count: Callable[[str], int]) -> int:
-    """The approximate tokens that OpenAI bills: the texts, plus 3 per message and 3 per example (OpenAI's cookbook).
-
-    Definitions and calls are counted as JSON, which is close to OpenAI's own rendering and not exact.
-    """
-    total = 3
-    for message in example.messages:
-        total += 3 + sum(count(_as_text(value)) for key, value in message.items() if key != "weight" and value)
-        total += bool(message.get("name"))
-    if not example.tools:
-        return total
-    definitions = [tool["function"] for tool in example.tools] if example.has_functions else example.tools
-    return total + count(_as_text(definitions))
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -15,8 +15,9 @@ from luthier.export.merge import MergedWeights
 from luthier.export.source import TEMPLATE
 from luthier.language import say
 from luthier.store import Store
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import ExportError
+from luthier.types.ids import new_id
 from luthier.types.job_options import IMPORTED_FROM
 from luthier.types.names import SUFFIX, fine_tuned_name
 

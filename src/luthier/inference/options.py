@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from luthier.devices import Precision, select_device
-from luthier.settings import DEFAULT_CACHE
 from luthier.types.errors import BaseModelError
+from luthier.types.plain_settings import DEFAULT_CACHE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from luthier.language import Language
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import NotFoundError, RateLimitError
+from luthier.types.ids import new_id
 
 _PROGRAM = (sys.executable, "-m", "luthier", "export", "--stages", "--json")
 _MAX_WAITING = 8

@@ -13,8 +13,9 @@ from sqlalchemy import BigInteger, Column, RowMapping, Select, Table, and_, inse
 from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, key_columns, metadata
 from luthier.store.pagination import Page, fetch_page
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import NotFoundError
+from luthier.types.ids import new_id
 from luthier.types.projects import Role
 
 _PREFIX = "sk-luthier-"

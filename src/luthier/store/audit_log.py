@@ -7,7 +7,8 @@ from sqlalchemy import Column, RowMapping, Table, delete, insert, select
 from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, key_columns, metadata
 from luthier.store.pagination import Page, fetch_page
-from luthier.types.common import new_id, now
+from luthier.types.common import now
+from luthier.types.ids import new_id
 
 _KEPT_S = 365 * 24 * 3600
 

@@ -19,8 +19,8 @@ from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.content import Content
 from luthier.store.database import Database, files, metadata, models
 from luthier.store.model_folders import MODELS
-from luthier.types.common import new_id
 from luthier.types.errors import LuthierError
+from luthier.types.ids import new_id
 
 _log = logging.getLogger(__name__)
 _OWNER = "luthier.json"

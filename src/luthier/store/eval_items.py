@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from luthier.store.column_types import Int64, short_text
 from luthier.store.database import key_columns, metadata, project_column
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.evals import (
     CriterionCounts,
     CriterionResult,
@@ -29,6 +29,7 @@ from luthier.types.evals import (
     ResultCounts,
     usage_by_model,
 )
+from luthier.types.ids import new_id
 
 PENDING = "pending"  # an item that is not graded yet, which the API does not show
 _COUNTS = {"pass": "passed", "fail": "failed", "error": "errored"}

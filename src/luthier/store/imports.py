@@ -13,8 +13,9 @@ from luthier.store.checksums import record_checksum
 from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, checkpoints, events, files, jobs, metadata
 from luthier.store.project_scope import Scoped
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.fine_tuning import FINAL
+from luthier.types.ids import new_id
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # the name of a blob, hence no dots and slashes
 _LEVELS = ("info", "warn", "error")

@@ -20,9 +20,10 @@ from luthier.store.bucket import Bucket
 from luthier.store.column_types import Int64, short_text
 from luthier.store.content import Content
 from luthier.store.database import Database, jobs, metadata
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import CorruptDataError
 from luthier.types.fine_tuning import FINAL
+from luthier.types.ids import new_id
 
 _PREFIX = "jobs"  # in the bucket
 _MARK = ".saved.json"  # in the job folder: the save that it continues

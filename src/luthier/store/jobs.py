@@ -19,9 +19,10 @@ from luthier.store.pagination import Page, fetch_page
 from luthier.store.request_ids import resource_id
 from luthier.store.webhooks import announce
 from luthier.store.work_queue import LeasedTable, QueuePart
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL, OPEN, Checkpoint, FineTuningJob, JobEvent, JobStatus
+from luthier.types.ids import new_id
 
 _log = logging.getLogger(__name__)
 

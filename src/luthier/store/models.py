@@ -21,9 +21,10 @@ from luthier.store.model_folders import MODELS, ModelFolders
 from luthier.store.permissions import shared_with
 from luthier.store.project_scope import Scoped
 from luthier.store.work_queue import LeasedTable
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.fine_tuning import FINAL
+from luthier.types.ids import new_id
 from luthier.types.names import TUNED
 
 

@@ -29,7 +29,8 @@ from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.database import Database, key_columns, lease_columns, metadata
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.work_queue import LeasedTable
-from luthier.types.common import new_id, now
+from luthier.types.common import now
+from luthier.types.ids import new_id
 from luthier.types.webhooks import MessageStatus
 
 GIVE_UP_S = 72 * 3600

@@ -18,8 +18,9 @@ from sqlalchemy import (
 from luthier.store.column_types import Int64, short_text
 from luthier.store.database import Database, key_columns, metadata, models
 from luthier.store.pagination import Page, fetch_page
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import NotFoundError
+from luthier.types.ids import new_id
 from luthier.types.permissions import Permission
 
 permissions = Table(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from luthier.types.common import new_id
+from luthier.types.ids import new_id
 from luthier.types.shared_buckets import ALLOWANCE_S, Allowance
 from luthier.types.token_bucket import TokenBucket
 

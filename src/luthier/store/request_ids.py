@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from luthier.types.common import new_id
+from luthier.types.ids import new_id
 
 _ALPHABET = string.ascii_letters + string.digits
 

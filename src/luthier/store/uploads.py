@@ -19,9 +19,10 @@ from luthier.store.key_quotas import charge_bytes
 from luthier.store.outages import may_be_committed
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.files import FileObject
+from luthier.types.ids import new_id
 from luthier.types.uploads import Upload, UploadPart, UploadStatus
 
 EXPIRES_AFTER_S = 3600

@@ -16,8 +16,9 @@ from luthier.store.outbox import drop_destination, post_message
 from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.request_ids import resource_id
-from luthier.types.common import new_id, now
+from luthier.types.common import now
 from luthier.types.errors import BadRequestError, NotFoundError
+from luthier.types.ids import new_id
 from luthier.types.webhooks import EventType, WebhookEndpoint, WebhookEvent
 
 MAX_ENDPOINTS = 100  # of a project

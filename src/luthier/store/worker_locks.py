@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from luthier.types.common import new_id
+from luthier.types.ids import new_id
 
 _SUFFIX = ".lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # one for containers and their host, which see each other's locks

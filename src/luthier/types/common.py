@@ -1,7 +1,5 @@
-"""Shared by all resources: strict request base class, ids, times, list pages, metadata."""
+"""Shared by all resources: strict request base class, times, list pages, metadata."""
 
-import secrets
-import string
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -11,12 +9,6 @@ from luthier.types import clock
 
 # OpenAI's steps; what a step between none and max means is up to the model.
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-_ALPHABET = string.ascii_letters + string.digits
-
-
-def new_id(prefix: str, length: int = 24) -> str:
-    """A random id in OpenAI's format, such as `file-` + 24 letters and digits."""
-    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
 def now() -> int:

@@ -6,7 +6,7 @@ The weights behind a name are the settings' (`base`, `aliases`).
 import re
 from typing import Literal, get_args
 
-from luthier.types.common import new_id
+from luthier.types.ids import new_id
 
 # Undated name → the snapshot that a job returns. OpenAI's last list of trainable models, 2026.
 SNAPSHOTS = {

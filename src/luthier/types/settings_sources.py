@@ -1,9 +1,5 @@
 """Where settings come from, besides keyword arguments: environment variables and the config file."""
 
-import os
-from pathlib import Path
-
-import platformdirs
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -13,13 +9,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from luthier.types.plain_settings import config_path
 from luthier.types.renamed_settings import with_current_names
-
-
-def config_path() -> Path:
-    """The config file, whether or not it exists: `LUTHIER_CONFIG`, else `config.toml` in the user's config folder."""
-    named = os.environ.get("LUTHIER_CONFIG")
-    return Path(named) if named else Path(platformdirs.user_config_dir("luthier")) / "config.toml"
 
 
 class SourcedSettings(BaseSettings):

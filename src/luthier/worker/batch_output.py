@@ -11,8 +11,8 @@ import httpx
 from luthier.store import ClaimedBatch, Store
 from luthier.store.batch_results import BatchResults
 from luthier.types.batches import BatchStatus, BatchUsage, InputTokensDetails, OutputTokensDetails
-from luthier.types.common import new_id
 from luthier.types.errors import APIError, BadRequestError
+from luthier.types.ids import new_id
 from luthier.types.strict_json import parse_json
 from luthier.worker.batch_input import Line
 

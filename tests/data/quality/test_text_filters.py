@@ -10,6 +10,7 @@ import pytest
 
 from luthier.data.check.file_check import check_file
 from luthier.data.check.quality.misread_text import misread_text
+from luthier.data.check.quality.number_fingerprint import number_fingerprints
 from luthier.data.check.quality.preamble import may_start_with_preamble, strip_preamble
 from luthier.data.check.quality.refusal import is_refusal, named_maker
 from luthier.data.check.quality.runner import QualityRunner
@@ -107,3 +108,10 @@ def test_hashes_tell_places_lengths_and_texts_apart() -> None:
         ["a", "b", "d"],
     ]
     assert len({sequence_hash(map(hash, sequence)) for sequence in sequences}) == len(sequences)
+
+
+def test_digits_of_every_script_are_numbers() -> None:
+    texts = ["a", "a 12", "٣ b", "๓", "\U0001d7d8", "\U0001fbf0", "“a”", "가", "三", "½"]
+    hashes = number_fingerprints(texts)
+    assert [value != 0 for value in hashes] == [any(map(str.isdecimal, text)) for text in texts]
+    assert len({*number_fingerprints(["1 2", "12", "2 1", "1. 2"]).tolist()}) == 3

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -19,8 +19,9 @@ class SpecialTokens:
     ids: tuple[tuple[str, int], ...] = ()
 
     @classmethod
-    def of(cls, texts: Iterable[str], ids: Mapping[str, int]) -> "SpecialTokens":
-        return cls(tuple((text, ids[text]) for text in sorted(texts, key=len, reverse=True) if text in ids))
+    def of(cls, texts: Iterable[str], id_of: Callable[[str], int | None]) -> "SpecialTokens":
+        longest_first = sorted(texts, key=len, reverse=True)
+        return cls(tuple((text, token) for text in longest_first if (token := id_of(text)) is not None))
 
     def __contains__(self, text: str) -> bool:
         return any(text == token for token, _ in self.ids)

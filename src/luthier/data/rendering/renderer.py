@@ -50,10 +50,10 @@ class Renderer:
             tokens = {
                 key: _token_text(config[key]) for key in ("bos_token", "eos_token", "pad_token") if config.get(key)
             }
-            ids = self._tokenizer.get_vocab(with_added_tokens=True)
+            id_of = self._tokenizer.token_to_id
             added = self._tokenizer.get_added_tokens_decoder().values()
             special = [token.content for token in added if token.special]
-            vocabulary = Vocabulary(tokens, ids, special, [token.content for token in added])
+            vocabulary = Vocabulary(tokens, id_of, special, [token.content for token in added])
             if template is not None:
                 choice = stored_template(template.read_text(encoding="utf-8"), vocabulary)
             else:
@@ -61,7 +61,7 @@ class Renderer:
                 own = file.read_text(encoding="utf-8") if file.exists() else config.get("chat_template")
                 choice = choose_template(own, vocabulary, needs)
             self.choice, self.template, self.call_form = choice, choice.template, choice.form
-            self.stop_ids = _stop_ids(base, ids.get(tokens.get("eos_token", "")), *map(ids.get, choice.end_marks))
+            self.stop_ids = _stop_ids(base, *map(id_of, [tokens.get("eos_token", ""), *choice.end_marks]))
         except (OSError, ValueError, KeyError, RenderError) as error:
             raise BaseModelError(
                 f"The base model {base.name} has no usable tokenizer or chat template: {error}"

@@ -64,15 +64,18 @@ class Vocabulary:
 
     Attributes:
         named: Those that templates refer to, such as `bos_token`.
-        ids: Of every token, by its text.
+        id_of: The id of the token with this text; None if there is no such token.
         special: Texts of the special tokens.
         added: Texts of all tokens that are no result of the tokenizer's training.
     """
 
     named: dict[str, str]
-    ids: dict[str, int]
+    id_of: Callable[[str], int | None]
     special: Sequence[str]
     added: Sequence[str]
+
+    def __contains__(self, text: str) -> bool:
+        return self.id_of(text) is not None
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ def _judge(
 
 def _forms(vocabulary: Vocabulary) -> Iterator[CallForm]:
     marks = (text for text in vocabulary.added if not any(map(str.isdigit, text)))  # the rest are reserved ones
-    special = SpecialTokens.of(marks, vocabulary.ids)
+    special = SpecialTokens.of(marks, vocabulary.id_of)
     yield from (form(special) for form in FORMS)
 
 
@@ -228,9 +231,9 @@ def _filled(segments: list[Segment]) -> list[Segment]:
 def _in_own_turns(own: Template, vocabulary: Vocabulary) -> list[str]:
     """Templates of Luthier's in the turns of the base, the closest to its own first."""
     substitutes = []
-    if "<｜tool▁call▁begin｜>" in vocabulary.ids:
+    if "<｜tool▁call▁begin｜>" in vocabulary:
         substitutes.append((_FOLDER / "deepseek_calls.jinja").read_text(encoding="utf-8") + own.text)
-    if {"<|im_start|>", "<|im_end|>"} <= vocabulary.ids.keys():
+    if "<|im_start|>" in vocabulary and "<|im_end|>" in vocabulary:
         substitutes += _chatml(own, vocabulary)
     prelude = (_FOLDER / "functions_in_turns.jinja").read_text(encoding="utf-8")
     if "reasoning_content" in own.text:
@@ -268,13 +271,13 @@ def _made_up(vocabulary: Vocabulary) -> str:
     """
     named = vocabulary.named
     end = named.get("eos_token", "")
-    if end not in vocabulary.ids:
+    if end not in vocabulary:
         raise RenderError("The base model has no chat template, and no end token with which one could be made.")
-    begin = next((mark for mark in _TURN_STARTS if mark in vocabulary.ids), "### ")
+    begin = next((mark for mark in _TURN_STARTS if mark in vocabulary), "### ")
     text = (_FOLDER / "chatml_tools.jinja").read_text(encoding="utf-8")
     text = text.replace("<|im_start|>", begin).replace("<|im_end|>", end)
     return (
         "{%- set opening = '' -%}\n"
-        + ("{{- bos_token -}}\n" if named.get("bos_token") in vocabulary.ids else "")
+        + ("{{- bos_token -}}\n" if named.get("bos_token", "") in vocabulary else "")
         + text
     )

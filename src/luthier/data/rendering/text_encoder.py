@@ -26,7 +26,10 @@ def load_tokenizer(file: Path) -> Tokenizer:
 
 @lru_cache(maxsize=16)
 def _parsed(file: Path, *_: int) -> Tokenizer:
-    tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    try:
+        tokenizer = Tokenizer.from_file(str(file))  # in half the memory that a text of it takes
+    except Exception as error:  # the library raises no narrower class
+        raise ValueError(f"{file.name}: {error}") from error
     release_memory()  # parsing takes more than twice the memory of what is kept
     return tokenizer
 

@@ -13,8 +13,8 @@ from luthier.inference import FinishReason, Token
 from luthier.server.generation.stop_sequences import StopSequenceFilter
 from luthier.server.generation.tool_calls import CallDelta, CallPolicy, GeneratedCalls, encodable_name
 from luthier.types import chat as types
-from luthier.types.common import new_id
 from luthier.types.errors import UnavailableError
+from luthier.types.ids import new_id
 
 
 @dataclass(frozen=True)

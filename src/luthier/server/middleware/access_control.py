@@ -19,8 +19,8 @@ from luthier.server.http.key_ring import KeyRing
 from luthier.settings import Settings
 from luthier.store.database import refuse_when_busy
 from luthier.store.key_quotas import calling
-from luthier.types.common import new_id
 from luthier.types.errors import APIError, PayloadTooLargeError, PermissionDeniedError, UnsupportedMediaTypeError
+from luthier.types.ids import new_id
 from luthier.types.projects import Caller
 
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}

@@ -10,8 +10,9 @@ from luthier.server.http.pagination import list_page
 from luthier.server.state import StateDep
 from luthier.store import Message, Page, StoredEndpoint
 from luthier.types.allowed_hosts import AllowedHosts
-from luthier.types.common import ListPage, new_id, now
+from luthier.types.common import ListPage, now
 from luthier.types.errors import BadRequestError
+from luthier.types.ids import new_id
 from luthier.types.webhooks import (
     CreateWebhookEndpointRequest,
     EventData,

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from luthier import native
-from luthier.settings import DEFAULT_CACHE
+from luthier.types.plain_settings import DEFAULT_CACHE
 
 _FILES = ("kernels.cpp", "elementwise.h", "attention.h", "amx_attention.h", "lora_linear.h", "amx_lm_head.h")
 _SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)

@@ -6,8 +6,7 @@ import numpy.typing as npt
 from luthier.data.check.quality.joined_texts import JoinedTexts
 
 _MULTIPLIER_1, _MULTIPLIER_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
-_DECIMAL = np.array([chr(code).isdecimal() for code in range(0x20000)], dtype=np.bool_)
-_FIRST_NON_ASCII_DIGIT = 0x660
+_FIRST_NON_ASCII_DIGIT, _CODE_POINTS = 0x660, 0x110000
 
 
 def number_fingerprints(texts: list[str]) -> npt.NDArray[np.uint64]:
@@ -33,5 +32,9 @@ def _is_digit(code_points: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     # There are no digits among Han characters and kana either.
     rare = np.flatnonzero((code_points >= _FIRST_NON_ASCII_DIGIT) & ((code_points - np.uint32(0x3000)) >= 0x7000))
     if rare.size:
-        digits[rare] = _DECIMAL[np.minimum(code_points[rare], len(_DECIMAL) - 1)]
+        occurs = np.zeros(_CODE_POINTS, dtype=np.bool_)
+        occurs[code_points[rare]] = True
+        different = np.flatnonzero(occurs)
+        occurs[different] = [chr(code).isdecimal() for code in different.tolist()]
+        digits[rare] = occurs[code_points[rare]]
     return digits

@@ -9,7 +9,7 @@ from luthier import native
 from luthier.devices import Precision
 from luthier.hardware import CpuTier, cpu_tiers
 from luthier.inference.engines.native.panels import WeightFormat
-from luthier.settings import DEFAULT_CACHE
+from luthier.types.plain_settings import DEFAULT_CACHE
 
 _FILES = (
     *("forward.cpp", "tasks.h", "formats.h", "pass.h"),

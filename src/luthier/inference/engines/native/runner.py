@@ -31,8 +31,8 @@ from luthier.inference.memory.block_pool import BlockPool
 from luthier.inference.memory.paged_cache import PagedCache
 from luthier.inference.model_runner import Chunk, ModelRunner
 from luthier.inference.options import EngineOptions
-from luthier.settings import DEFAULT_CACHE
 from luthier.types.errors import BaseModelError
+from luthier.types.plain_settings import DEFAULT_CACHE
 
 _BLOCK_SIZE = 64  # tokens
 

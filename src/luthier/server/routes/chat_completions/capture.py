@@ -15,8 +15,8 @@ from luthier.server.generation.stream_assembly import assemble_stream
 from luthier.server.generation.upstream_proxy import OnAnswer, UpstreamCall
 from luthier.server.routes.stored_completions import request_parameters, save
 from luthier.server.state import State
-from luthier.types.common import new_id
 from luthier.types.errors import ConflictError
+from luthier.types.ids import new_id
 from luthier.types.stored import StoredCompletion, foreign_fields, stored_message
 from luthier.types.strict_json import parse_json
 

@@ -9,8 +9,8 @@ from luthier.server.model_loader import LoadedModel
 from luthier.server.routes.completions.prompts import tokenize_prompts
 from luthier.server.routes.completions.response import TextResponseWriter
 from luthier.server.state import State
-from luthier.types.common import new_id
 from luthier.types.completions import CreateCompletionRequest
+from luthier.types.ids import new_id
 
 _DEFAULT_MAX_TOKENS = 16  # OpenAI's
 
