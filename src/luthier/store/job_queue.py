@@ -16,6 +16,7 @@ from luthier.types.fine_tuning import JobStatus
 _WAITING = ("validating_files", "queued")
 _SAMPLE = 5  # finished jobs of a base model that its rate is taken from, the newest
 _SHARE_WINDOW_S = 24 * 3600  # of training that counts in a project's share
+_COLUMNS = [jobs.c[name] for name in ("id", "project", "metadata", "seq", "base", "training_file", "estimated_finish")]
 _MAX_STEP_S = 900  # between two steps; a longer time was a pause or a stopped server
 
 
@@ -43,7 +44,7 @@ class JobQueue:
         See `luthier.store.fair_order.next_job`. `excluding`: ids not to claim.
         """
         unleased = LeasedTable(self._database, jobs).unleased()
-        query = select(jobs).where(jobs.c.status == status, unleased, jobs.c.id.not_in(list(excluding)))
+        query = select(*_COLUMNS).where(jobs.c.status == status, unleased, jobs.c.id.not_in(list(excluding)))
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(jobs.c.seq)).mappings().all()
             if len(rows) < 2:  # polling an empty queue costs one query
@@ -55,7 +56,7 @@ class JobQueue:
     def places(self, trainers: int) -> dict[str, QueuePlace]:
         """The place of every job that waits, by job id, where `trainers` jobs run at a time."""
         with self._database.read() as connection:
-            query = select(jobs).where(jobs.c.status.in_(_WAITING)).order_by(jobs.c.seq)
+            query = select(*_COLUMNS).where(jobs.c.status.in_(_WAITING)).order_by(jobs.c.seq)
             rows, running = connection.execute(query).mappings().all(), _running(connection)
             durations_s = _durations_s(connection, [*rows, *running])
             waiting = _waiting(connection, rows, durations_s)
@@ -69,7 +70,7 @@ class JobQueue:
 
 
 def _running(connection: Connection) -> list[RowMapping]:
-    return list(connection.execute(select(jobs).where(jobs.c.status == "running")).mappings())
+    return list(connection.execute(select(*_COLUMNS).where(jobs.c.status == "running")).mappings())
 
 
 def _waiting(

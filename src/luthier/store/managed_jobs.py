@@ -13,7 +13,7 @@ from luthier.store.pagination import Page, fetch_page
 from luthier.store.project_scope import Scoped
 from luthier.store.work_queue import LeasedTable
 from luthier.types.errors import BadRequestError, NotFoundError
-from luthier.types.fine_tuning import FINAL
+from luthier.types.fine_tuning import FINAL, JobStatus
 
 _PARAM = "fine_tuning_job_id"
 
@@ -27,6 +27,13 @@ class ManagedJobs(Scoped):
         query = self._visible(jobs).where(selection.condition())
         with self._database.read() as connection:
             return fetch_page(connection, query, jobs, Job.from_row, limit=limit, after=after)
+
+    def statuses(self, among: Collection[JobStatus], *, limit: int) -> dict[str, JobStatus]:
+        """The status by id of up to `limit` jobs in one of these statuses, the newest first."""
+        query = self._visible(jobs).with_only_columns(jobs.c.id, jobs.c.status).where(jobs.c.status.in_(among))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(jobs.c.seq.desc()).limit(limit))
+            return {job_id: status for job_id, status in rows}
 
     def groups(self, key: str | None) -> JobGroups:
         """The jobs by the value that their metadata have for `key`; without one, only the keys that there are."""

@@ -151,19 +151,18 @@ def _places(state: State, jobs: Sequence[Job]) -> dict[str, QueuePlace]:
     places = state.store.job_queue.places(state.settings.concurrent_jobs)
     is_validating = {job.id: job.status == "validating_files" and bool(job.owner) for job in jobs if job.id in places}
     has_worker = state.store.workers.count_alive() > 0
-    own = state.store.managed_jobs.list(
-        limit=_CONSIDERED_JOBS, after=None, selection=JobSelection(statuses=_UNFINISHED)
-    )
-    running = [job.id for job in own.data if job.status == "running"]
-    waiting = sorted((places[job.id].ahead, job.id) for job in own.data if job.id in places)
+    own = state.store.managed_jobs.statuses(_UNFINISHED, limit=_CONSIDERED_JOBS)
+    running = [job_id for job_id, status in own.items() if status == "running"]
+    waiting = sorted((places[job_id].ahead, job_id) for job_id in own if job_id in places)
     return {
         job_id: QueuePlace(
             ahead=places[job_id].ahead,
             estimated_start=places[job_id].estimated_start if has_worker else None,
             reason=_reason(is_validating[job_id], places[job_id].ahead, has_worker),
-            jobs_ahead=[*running, *(earlier for ahead, earlier in waiting if ahead < places[job_id].ahead)][
-                :_NAMED_JOBS
-            ],
+            jobs_ahead=[
+                *running,
+                *(earlier for ahead, earlier in waiting[:_NAMED_JOBS] if ahead < places[job_id].ahead),
+            ][:_NAMED_JOBS],
         )
         for job_id in is_validating
     }
