@@ -166,7 +166,7 @@ FAMILIES = {
         },
     ),
     "glm4": Family(Glm4Config, {**_HEADS, "num_key_value_heads": 2}),
-    "olmo2": Family(Olmo2Config),
+    "olmo2": Family(Olmo2Config, {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}}),
     "olmoe": Family(OlmoeConfig, {"num_experts": 5, "num_experts_per_tok": 2}),
     "olmo3": Family(Olmo3Config, {**_LAYER_TYPES, "rope_parameters": _LOCAL_ROPE}),
     "ministral": Family(MinistralConfig, {**_HEADS, "sliding_window": 16}),

@@ -18,6 +18,8 @@ class RotaryAngles:
     def __init__(self, rotary: Any, spec: DecoderSpec, dtype: torch.dtype) -> None:
         """`rotary`: the rotary module of the model."""
         self._rotary, self._dtype, self._short_tokens = rotary, dtype, spec.rotary.short_tokens
+        if getattr(rotary, "rope_type", None) == "dynamic":  # no scaling within the context: transformers need not look
+            rotary.rope_type = "default"
         per_type = hasattr(rotary, "layer_types")
         types = [("sliding_attention" if window else "full_attention") if per_type else "" for window in spec.windows]
         self._width = int(spec.head_dim * spec.rotary.partial_factor)
