@@ -19,7 +19,7 @@ help:
 	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
 	@echo "make test-emulation set up, then run the kernels for ARM64 in QEMU (needs g++-aarch64-linux-gnu and qemu-user)"
 	@echo "make crashtest    set up, then kill a server 260 times under load and look for what is lost (20 minutes)"
-	@echo "make fuzz         set up, then try a million mutated inputs on parsers and routes (an hour)"
+	@echo "make fuzz         set up, then try a million mutated inputs on parsers and routes (20 minutes of CPU time)"
 	@echo "make check        set up, then ruff, codespell, mypy and bandit"
 	@echo "make audit        set up, then look for known holes in what is installed (needs the network)"
 	@echo "make test-wheel   build a wheel, install it into an empty environment, run its quickstart"

@@ -122,4 +122,4 @@ def documented_events() -> list[str]:
 @pytest.mark.parametrize("message", documented_events())
 def test_every_documented_event_has_a_chinese_text(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_LANG", "zh")
-    assert is_chinese(event_text(re.sub(r"(?<!Snapshot )(?<!C)\b(?!GET|CPU|LoRA)[A-Z]{2,}\b", "x1", message)))
+    assert is_chinese(event_text(re.sub(r"(?<!Snapshot )(?<!C)\b(?!GET|GB|CPU|LoRA)[A-Z]{2,}\b", "x1", message)))

@@ -36,6 +36,9 @@ EVENTS = [
     protocol.Metrics(step=1, total_steps=6, metrics={"train_loss": 0.5}),
     protocol.Checkpoint(step=6, folder="best", metrics={"step": 3, "train_loss": 1.0}),
     protocol.Finished(trained_tokens=1401),
+    protocol.WaitingForNode(cpus=4, gpus=0, memory_bytes=2 * 1024**3),
+    protocol.NodeFound(name="node-1"),
+    protocol.NodeLost(reason="ActorDiedError"),
     protocol.DiskFault(kind="full", message="[Errno 28] No space left on device"),
     protocol.Failed(code="training_diverged", message="Step 5", param="hyperparameters"),
 ]
