@@ -259,6 +259,14 @@ def test_a_damaged_file_is_called_so(tmp_path: Path, name: str, damage: str) -> 
     assert error.value.finding.code == "file_damaged"
 
 
+@pytest.mark.parametrize("version", [64, 255])
+def test_a_workbook_that_needs_an_unknown_version_of_zip_is_called_damaged(tmp_path: Path, version: int) -> None:
+    content = bytearray(workbook(tmp_path / "f.xlsx", {"a": [("question", "answer"), *ROWS]}))
+    content[content.index(b"PK\x01\x02") + 6] = version
+    with pytest.raises(FindingError, match="damaged: zip file version"):
+        checked(tmp_path / "f", bytes(content))
+
+
 def test_a_zip_names_what_is_in_it(tmp_path: Path) -> None:
     import zipfile
 

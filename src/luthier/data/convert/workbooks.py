@@ -59,7 +59,7 @@ def _zip_format(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
             size_bytes = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise _damaged("zip", error) from None
     require_expansion(path, size_bytes, "zip")
     if "xl/workbook.xml" in members:
