@@ -168,14 +168,13 @@ def _base_model(settings: Settings) -> Iterator[Finding]:
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:
-    """What `auto` selects; imports torch."""
-    import torch
-
+    """What `auto` selects; may import torch."""
+    from luthier.hardware import compute_threads
     from luthier.inference.options import EngineOptions
     from luthier.inference.registry import select_engine
 
     device, precision = settings.hardware()
-    threads = settings.threads or torch.get_num_threads()
+    threads = settings.threads or compute_threads()
     en = f"device {device}, dtype {precision}, {threads} threads for training"
     zh = f"设备 {device}，数据类型 {precision}，训练使用 {threads} 个线程"
     yield Finding("hardware", "ok", say(en, zh))

@@ -6,13 +6,13 @@ Block 0 is the null block; padding writes go there.
 """
 
 import heapq
+import mmap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 NULL_BLOCK = 0
 _INITIAL_TOKENS = 2048
-_CACHE_LINE = 64  # bytes
 
 
 class BlockPool:
@@ -98,8 +98,13 @@ class BlockPool:
 
 
 def _aligned_zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Zeros whose address is a multiple of the CPU's cache line."""
+    """Zeros on pages of their own, which take no memory until they are written to. Raises MemoryError.
+
+    np.zeros may take memory that was used before, and then fills all of it.
+    """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + _CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % _CACHE_LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
+    try:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"{size} bytes of KV cache") from error
+    return np.frombuffer(memory, dtype).reshape(shape)
