@@ -20,9 +20,17 @@ def main() -> int:
     parser.add_argument("--fresh", type=int, default=56, help="of the kills")
     parser.add_argument("--clients", type=int, default=2, help="beside the one that trains")
     parser.add_argument("--minutes", type=float, default=18, help="after which no kill follows")
+    parser.add_argument("--uptime", type=float, default=4, help="most seconds until a kill; a busy machine needs more")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="an empty folder for data, ledger and log")
     options = parser.parse_args()
-    plan = Plan(options.seed, options.kills, options.fresh, options.clients, minutes=options.minutes)
+    plan = Plan(
+        seed=options.seed,
+        kills=options.kills,
+        fresh=options.fresh,
+        clients=options.clients,
+        max_uptime_s=options.uptime,
+        minutes=options.minutes,
+    )
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         postgres = stack.enter_context(PostgresServer()) if options.store == "postgresql" else None
