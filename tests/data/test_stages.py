@@ -12,8 +12,8 @@ STAGES = [
     {"findings"},
     {"jsonl"},
     {"examples"},
-    {"check", "convert", "rendering"},
-    {"repair", "split", "token_stats"},
+    {"check", "convert", "openai_tokens", "rendering"},
+    {"file_renderer", "repair", "split", "token_stats"},
 ]
 NUMBER = {stage: number for number, stages in enumerate(STAGES) for stage in stages}
 

@@ -1,4 +1,7 @@
-"""The renderer of a base model for given files: with Luthier's form of calls if the base's own cannot write theirs."""
+"""Stage 5, the renderer of files: a base model and files in; a renderer that can write all of their calls out.
+
+It has Luthier's form of calls if the base's own cannot write theirs.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress

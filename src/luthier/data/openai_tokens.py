@@ -1,4 +1,4 @@
-"""Token counts by OpenAI's vocabulary o200k_base, that of the gpt-4o and gpt-4.1 families.
+"""Stage 4, OpenAI's tokens: texts in; token counts by o200k_base, of the gpt-4o and gpt-4.1 families, out.
 
 The package bpe_openai counts fast and holds the whole vocabulary, which takes 66 MB. For a small file only the tokens
 that occur in it are read from the package's data.
