@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-TRACKERS := alembic mlflow-skinny swanlab tensorboard trackio wandb
 
 .PHONY: help quickstart test test-fast test-clients test-s3 s3-server test-cluster test-browser test-postgres test-trackers test-wheel test-container test-emulation wheel check audit docs setup base clients clean
 
@@ -72,10 +71,16 @@ $(RAY)/.installed: constraints.txt
 		> "$$($(RAY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/luthier.pth"
 	@touch $@
 
-# The packages of the trackers go into a folder of their own: they bring what nobody else needs, and other versions.
-test-trackers: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target build/trackers -c constraints.txt $(TRACKERS)
-	PYTHONPATH=$(CURDIR)/build/trackers $(BIN)/python -m pytest -m trackers tests/worker/test_tracker_packages.py
+# The packages of the trackers go into a folder of their own: they bring what nobody else needs.
+TRACKERS := build/trackers
+test-trackers: $(TRACKERS)/.installed
+	PYTHONPATH=$(CURDIR)/$(TRACKERS) $(BIN)/python -m pytest -m trackers tests/worker/test_tracker_packages.py
+
+$(TRACKERS)/.installed: $(VENV)/.installed
+	rm -rf $(TRACKERS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(TRACKERS) -c constraints.txt \
+		alembic mlflow-skinny swanlab tensorboard trackio wandb
+	@touch $@
 
 # The image of deploy/Dockerfile; as root, minutes, and 8 GB of disk.
 test-container: setup
