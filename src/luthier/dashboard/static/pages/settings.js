@@ -78,7 +78,7 @@ function Keys({ own, isFirst }) {
     <form onSubmit=${create}><div class="grid">
       <label>${t("name")}<input required maxlength="100" value=${fields.name} onInput=${change("name")} /></label>
       <label>${t("project")}<input disabled=${own !== null} placeholder=${t("wholeOrganization")} value=${fields.project} onInput=${change("project")} /></label>
-      <label>${t("role")}<select value=${role} disabled=${isOnlyAdmin} onChange=${change("role")}>${["admin", "member", "reader"].map((role) => html`<option value=${role}>${t(role)}</option>`)}</select></label>
+      <label>${t("role")}<select value=${role} onChange=${change("role")}>${(isOnlyAdmin ? ["admin"] : ["admin", "member", "reader"]).map((role) => html`<option value=${role}>${t(role)}</option>`)}</select></label>
       <label>${t("expiresInDays")}<input type="number" min="1" max="3650" placeholder=${t("never")} value=${fields.days} onInput=${change("days")} /></label></div>
       <p><button>${t("createKey")}</button></p></form>
     ${created && html`<div class="notice good" role="status">${t("shownOnce", { name: created.name })} <code>${created.value}</code> <${Copy} text=${created.value} /></div>`}
