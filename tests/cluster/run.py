@@ -30,7 +30,7 @@ _ADMIN = "key-admin"
 _EXAMPLES, _EPOCHS = 160, 4  # two examples a step: long enough to be hit, with three checkpoints before the last
 _OUTAGE_S, _PARTITION_S = 6, 45  # a lease lasts 30 seconds
 _VICTIM_AFTER_STEPS = 20
-_PATIENCE_S = 300
+_PATIENCE_S = 600
 _RAY_HOST = "127.0.0.1"
 
 
@@ -79,16 +79,11 @@ class RayNodes:
     """A Ray cluster on this machine: a head without CPUs, and nodes with room for one trainer each."""
 
     def __init__(self, nodes: int) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a short path: sockets lie in there
+        os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": self._folder}
         from ray.cluster_utils import Cluster
 
-        self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a short path: sockets lie in there
-        head = {
-            "num_cpus": 0,
-            "include_dashboard": False,
-            "node_ip_address": _RAY_HOST,
-            "temp_dir": self._folder,
-        }
+        head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": _RAY_HOST}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address: str = self._cluster.address
         self._nodes: list[Any] = []
