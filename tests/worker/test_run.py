@@ -134,7 +134,7 @@ def test_a_job_that_starts_again_does_not_repeat_itself(
     messages = Counter(event.message for event in events if event.level == "info" and event.type == "message")
     assert set(messages.values()) == {1}
     text = "\n".join(messages)
-    assert text.count("Learning rate 1.00e-04") == text.count("goes on after step 2") == 1
+    assert text.count("learning rate 1.00e-04") == text.count("resumes after step 2") == 1
     assert "chosen for auto: n_epochs=3" in text
 
 
