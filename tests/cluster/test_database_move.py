@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import JSON, Column, insert, null
@@ -157,6 +158,16 @@ def test_rows_that_are_refused_leave_nothing_behind(data: Path, url: str, tmp_pa
     assert (data / "luthier.db").exists()
     with pytest.raises(LuthierError, match="holds no tables of Luthier"):
         move_to_folder(url, tmp_path / "back")
+
+
+def test_a_role_that_may_make_no_tables(data: Path, postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE guest LOGIN")
+    before = _rows(data)
+    with pytest.raises(LuthierError, match=r"The move was interrupted: permission denied .* is as it was\."):
+        move_to_postgres(data, url.replace("luthier@", "guest@"))
+    assert _rows(data) == before
 
 
 def test_the_command_counts_what_it_moved(data: Path, url: str) -> None:

@@ -107,30 +107,38 @@ class _Copied(NamedTuple):
 
 
 def _copy(source: Backend, target: Backend) -> _Copied:
-    with ExitStack() as stack:
-        reading = stack.enter_context(_exclusive(source))
-        writing = stack.enter_context(_exclusive(target))  # commits first
-        if not inspect(reading).has_table(schema.name):
+    """Raises LuthierError; then the source is as it was."""
+    try:
+        with _exclusive(source) as reading, _exclusive(target) as writing:  # the target commits first
+            _require_tables(reading, source.name)
+            for connection, backend in ((reading, source), (writing, target)):
+                if inspect(connection).has_table(schema.name):
+                    migrate(connection, backend.name, metadata)
+                metadata.create_all(connection)
+            _require_empty(writing, target.name)
+            writing.execute(delete(schema))
+            copied = _copy_tables(reading, writing)
+            if writing.dialect.name == "postgresql":
+                _set_sequences(writing)
+            return copied
+    except DatabaseError as error:
+        raise LuthierError(
+            say(f"The move was interrupted: {_reason(error)}. {source.name} is as it was.",
+                f"移动中断：{_reason(error)}。{source.name} 没有变化。")
+        ) from error  # fmt: skip
+
+
+def _copy_tables(reading: Connection, writing: Connection) -> _Copied:
+    rows, cleaned = {}, 0
+    for table in metadata.sorted_tables:
+        cleaned += _copy_table(table, reading, writing)
+        expected, rows[table.name] = _count(table, reading), _count(table, writing)
+        if rows[table.name] != expected:
             raise LuthierError(
-                say(f"{source.name} holds no tables of Luthier.", f"{source.name} 中没有 Luthier 的表。")
-            )
-        migrate(reading, source.name, metadata)
-        metadata.create_all(reading)
-        if inspect(writing).has_table(schema.name):
-            migrate(writing, target.name, metadata)
-        metadata.create_all(writing)
-        _require_empty(writing, target.name)
-        writing.execute(delete(schema))
-        copied = _Copied({}, 0)
-        for table in metadata.sorted_tables:
-            cleaned = _copy_table(table, reading, writing)
-            rows = _count(table, writing)
-            if rows != _count(table, reading):
-                raise LuthierError(f"The table {table.name} has {rows} rows in {target.name}, which are not all.")
-            copied = _Copied({**copied.rows, table.name: rows}, copied.cleaned + cleaned)
-        if writing.dialect.name == "postgresql":
-            _set_sequences(writing)
-        return copied
+                say(f"{rows[table.name]} of {expected} rows of the table {table.name} were copied. Nothing was moved.",
+                    f"表 {table.name} 的 {expected} 行中只复制了 {rows[table.name]} 行。没有移动任何内容。")
+            )  # fmt: skip
+    return _Copied(rows, cleaned)
 
 
 @contextmanager
@@ -163,10 +171,9 @@ def _copy_table(table: Table, reading: Connection, writing: Connection) -> int:
             cleaned += sum(map(_count_changes, old_rows, new_rows))
             writing.execute(added, [{_parameter(name): value for name, value in row.items()} for row in new_rows])
     except DatabaseError as error:
-        reason = str(error.orig).strip().partition("\n")[0]
         raise LuthierError(
-            say(f"The table {table.name} cannot be copied: {reason}. Nothing was moved.",
-                f"无法复制表 {table.name}：{reason}。没有移动任何内容。")
+            say(f"The table {table.name} cannot be copied: {_reason(error)}. Nothing was moved.",
+                f"无法复制表 {table.name}：{_reason(error)}。没有移动任何内容。")
         ) from error  # fmt: skip
     return cleaned
 
@@ -212,6 +219,16 @@ def _set_sequences(connection: Connection) -> None:
             sequence = func.pg_get_serial_sequence(table.name, "seq")
             newest = select(func.max(table.c.seq)).scalar_subquery()
             connection.execute(select(func.setval(sequence, newest)))
+
+
+def _reason(error: DatabaseError) -> str:
+    return str(error.orig).strip().partition("\n")[0]
+
+
+def _require_tables(connection: Connection, name: str) -> None:
+    """Raises LuthierError for a database that is none of Luthier."""
+    if not inspect(connection).has_table(schema.name):
+        raise LuthierError(say(f"{name} holds no tables of Luthier.", f"{name} 中没有 Luthier 的表。"))
 
 
 def _require_empty(connection: Connection, name: str) -> None:
