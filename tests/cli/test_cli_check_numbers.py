@@ -1,6 +1,8 @@
 """The numbers of a check, and an example as the trainer sees it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,16 @@ def test_show_in_colour(file: Path, tiny_base: Path, monkeypatch: pytest.MonkeyP
     output = run("check", file, "--base", tiny_base, "--show", 1).stdout
     assert "⟦" not in output
     assert "\x1b[1;32m债券 0" in output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_a_check_of_a_few_lines_takes_less_than_100_mb(file: Path, real_base: Path) -> None:
+    """With the counts of the base and of OpenAI, in a process of its own."""
+    script = (
+        "import sys; from luthier.cli import main; main(['check', sys.argv[1]], standalone_mode=False);"
+        "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    output = subprocess.run([sys.executable, "-c", script, file], capture_output=True, text=True, check=True).stdout
+    assert "OpenAI tokens" in output
+    assert int(output.split()[-2]) < 100_000  # KiB
