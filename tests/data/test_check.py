@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check.file_check import check_file, job_error
+from luthier.data.check.quality.runner import QualityRunner
 from luthier.data.check.structure import check_example
 from luthier.data.check.structure.messages import MESSAGE_KEYS, ROLES
 from luthier.data.findings import (
@@ -583,3 +584,13 @@ def test_quality_is_shown_what_has_no_error_of_form(check: Any) -> None:
         (4, "look"),
         (7, "finish"),
     ]
+
+
+@pytest.mark.parametrize("stray", ["", 5, ["a"], {"messages": [1]}, {"messages": [USER]}])
+@pytest.mark.parametrize("example", [chat(USER, ANSWER), {"prompt": "x ->", "completion": " y"}])
+def test_a_stray_input_makes_no_preference_of_an_example(tmp_path: Path, example: dict[str, Any], stray: Any) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps({**example, "input": stray}) + "\n")
+    report = check_file(path, minimum_examples=1, quality=QualityRunner())
+    (finding,) = [finding for finding in report.findings if finding.key == "input"]
+    assert finding.code in ("unrecognized_key", "meaningful_key")

@@ -11,7 +11,7 @@ import numpy as np
 
 from luthier.data.check.quality.columns import AnswerColumn, MessageLayout, PreferencePair, TextColumn
 from luthier.data.check.quality.joined_texts import JoinedTexts
-from luthier.data.examples.example import calls_in, name_of
+from luthier.data.examples.example import calls_in, kind_of, name_of
 from luthier.data.examples.preferences import turns_of
 from luthier.data.findings import Finding, make_finding
 from luthier.data.jsonl.columnar_parser import ChatColumns
@@ -82,7 +82,7 @@ class Batch:
 
     def add(self, line: int, number: int, example: dict[str, Any]) -> None:
         """Adds one example without structural errors."""
-        if "input" in example:
+        if kind_of(example) == "preference":
             self._add_pair(line, number, example)
             return
         messages = example.get("messages")
