@@ -128,7 +128,7 @@ class ClusterUnderTest:
             "LUTHIER_BASE": str(base),
             "LUTHIER_PRECISION": "float32",
             "LUTHIER_THREADS": "1",
-            "LUTHIER_WEBHOOK_HOSTS": f"{HOST}/32",
+            "LUTHIER_WEBHOOK_HOSTS": f"localhost,{HOST}/32",
             "LUTHIER_STORED_COMPLETIONS": "1000000",
             "RAY_ADDRESS": self.nodes.address,
             "OMP_NUM_THREADS": "1",
