@@ -155,6 +155,7 @@ _JOB_ERRORS = {
     "model_not_available": "起始的微调模型已被删除",
     "model_deleted": "微调模型在任务结束前被删除",
     "invalid_targets": "基座模型没有 luthier:targets 中的层",
+    "insufficient_devices": "本机的 GPU 少于训练所需的进程数",
     "insufficient_memory": "训练所需的内存超过空闲内存",
     "sharding_unsupported": "此任务的基座模型无法切分到多个进程",
     "parity_failed": "推理结果与训练不一致，或模型无法用于推理",

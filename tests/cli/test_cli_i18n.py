@@ -13,6 +13,7 @@ from luthier.cli import COMMANDS, main
 from luthier.cli.click_texts import cell_width
 from luthier.cli.progress_texts import STATUSES, event_text, status_text
 from luthier.cli.settings_texts import CHINESE, TOPICS
+from luthier.event_texts import chinese_failure
 from luthier.settings import Settings
 from luthier.training import protocol
 from luthier.worker import job_messages
@@ -123,3 +124,13 @@ def documented_events() -> list[str]:
 def test_every_documented_event_has_a_chinese_text(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_LANG", "zh")
     assert is_chinese(event_text(re.sub(r"(?<!Snapshot )(?<!C)\b(?!GET|GB|CPU|LoRA)[A-Z]{2,}\b", "x1", message)))
+
+
+def test_every_code_of_a_failed_job_is_documented_and_has_a_chinese_text() -> None:
+    root = Path(__file__).parents[2]
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (root / "src" / "luthier").rglob("*.py"))
+    codes = set(re.findall(r'\bJobError\(\s*"(\w+)"', source))
+    assert "parity_failed" in codes
+    page = (root / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
+    assert [code for code in sorted(codes) if f"`{code}`" not in page] == []
+    assert [code for code in sorted(codes) if chinese_failure(code, "words") == "words"] == []
