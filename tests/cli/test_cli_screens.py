@@ -23,6 +23,8 @@ from luthier.cli import output
 from luthier.cli.click_texts import cell_width
 from luthier.cli.sweep_report import print_ranking
 from luthier.cli.watch import JobProgress, watch_job
+from luthier.training.protocol import Resumed
+from luthier.worker.job_messages import trainer_notice
 
 pytestmark = pytest.mark.services
 
@@ -214,6 +216,18 @@ def test_time_left_follows_the_steps() -> None:
         progress.add(FineTuningJobEvent(created_at=now - 80 * (3 - step), **message))
     job = FineTuningJob.construct(status="running", estimated_finish=None)
     assert re.fullmatch(r"9:(19|20|18) left", progress.remaining(job))
+
+
+@pytest.mark.parametrize("resumed", [trainer_notice(Resumed(step=2))[0].message, "The job was resumed"])
+def test_a_pause_does_not_count_in_the_time_left(resumed: str) -> None:
+    progress, now = JobProgress(), int(time.time())
+    common = {"object": "fine_tuning.job.event", "level": "info"}
+    for step, ago_s in ((1, 7280), (2, 7200), (3, 80), (4, 0)):
+        if step == 3:
+            progress.add(FineTuningJobEvent(id="resumed", created_at=now - 160, message=resumed, **common))
+        data = {"step": step, "total_steps": 10, "train_loss": 1.0}
+        progress.add(FineTuningJobEvent(id=str(step), created_at=now - ago_s, message="", data=data, **common))
+    assert re.fullmatch(r"(7:59|8:00|7:58) left", progress.remaining(FineTuningJob.construct(status="running")))
 
 
 def test_phases_without_events_are_announced(

@@ -100,8 +100,7 @@ def test_a_job_is_deleted_with_its_own_alone(bare: Bare, bare_client: OpenAI, tm
 
 
 def test_a_job_whose_trainer_is_being_stopped_stays(bare: Bare, bare_client: OpenAI) -> None:
-    _job(bare_client)
-    claimed = bare.store.jobs.claim("worker-of-a-test", "validating_files")
+    claimed = bare.store.jobs.claim("worker-of-a-test", "validating_files", job_id=_job(bare_client))
     assert claimed is not None
     bare_client.fine_tuning.jobs.cancel(claimed.id)
     assert "Delete the job again" in _call(bare, "DELETE", f"/{claimed.id}").json()["error"]["message"]

@@ -57,7 +57,7 @@ def test_a_disk_that_fills_up_and_has_room_again(
         with pytest.raises(openai.APIStatusError) as refused:
             client.files.create(file=("b", os.urandom(100_000)), purpose="user_data")
         assert (refused.value.status_code, refused.value.code) == (507, "insufficient_storage")
-        assert client.fine_tuning.jobs.retrieve(job.id).status == "running"
+        assert client.fine_tuning.jobs.retrieve(job.id).status in ("running", "queued")  # where it waits for room
         time.sleep(1)
         ballast.unlink()
         job = finished(client, job.id)

@@ -139,7 +139,7 @@ def test_a_job_from_files_to_model(running: LuthierServer, client: OpenAI) -> No
     earlier = checkpoints[1].fine_tuned_model_checkpoint
     assert re.fullmatch(r"ft:gpt-3\.5-turbo-0125:personal:odd-even:[A-Za-z0-9]{8}:ckpt-step-3", earlier)
     assert message[-5] == steps[-1]
-    assert message[-4].startswith("Saved; the serving engine loads the model")
+    assert message[-4].startswith("Saved; the serving engine is loading the model")
     assert message[-3].startswith(
         "Parity check passed: the serving engine reproduces the trained model (mean difference 0.00"
     )
@@ -303,7 +303,7 @@ def test_the_metadata_shape_the_adapter(client: OpenAI) -> None:
     job = finished(client, create(client, upload(client), metadata=shape, hyperparameters={"n_epochs": 1}).id)
     message = messages(client, job.id)
     assert any(text.endswith("LoRA of rank 4, alpha 8, on up_proj, v_proj") for text in message)
-    assert any("the serving path gives what was trained" in text for text in message)
+    assert any("the serving engine reproduces the trained model" in text for text in message)
     with pytest.raises(BadRequestError, match="It has attention: k_proj, o_proj, q_proj, v_proj; mlp:") as caught:
         create(client, upload(client), metadata={"luthier:targets": "c_attn"})
     assert (caught.value.code, caught.value.param) == ("invalid_targets", "metadata")

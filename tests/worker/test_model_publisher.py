@@ -89,7 +89,7 @@ def test_an_event_says_that_weights_are_served_in_8_bits(
     monkeypatch.setattr("luthier.worker.parity.check", lambda *_, **__: report)
     run_next(store, tmp_path)
     messages = [event.message for event in store.jobs.events(job_id, limit=20, after=None).data]
-    assert any("weights in 8 bits" in message for message in messages) is eight_bits
+    assert any("served in 8 bits" in message for message in messages) is eight_bits
 
 
 def test_a_gate_that_ends_the_worker_is_not_tried_for_ever(

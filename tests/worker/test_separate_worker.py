@@ -79,7 +79,7 @@ def test_another_worker_takes_over_at_once(
         training.kill()
         training.wait(PATIENCE_S)
         started = time.monotonic()
-        wait(client, job.id, lambda _: any("Training goes on after" in text for text in messages(client, job.id)))
+        wait(client, job.id, lambda _: any("Training resumes after" in text for text in messages(client, job.id)))
         assert time.monotonic() - started < 20
         job = finished(client, job.id)
     assert losses(client, job.id) == undisturbed

@@ -37,6 +37,8 @@ _MIN_BAR, _MARGIN = 4, 3  # cells
 # The client's retries back off up to 8 s each: enough time to restart the server of a watched job.
 POLL_RETRIES = 6
 
+# How events begin after which a job takes steps again; the second is that of servers of earlier releases.
+_RESUMED = ("Training resumes", "Training goes on", "The job was resumed")
 STYLES = {"warn": "yellow", "error": "red"}
 _STEP = re.compile(r"Step (\d+)/(\d+)")
 
@@ -186,7 +188,7 @@ class JobProgress:
             is_interruption = (
                 event.level == "warn"
             )  # the trainer or its worker ended; what else is one comes before steps
-            if is_interruption or event.message.startswith(("Training goes on", "The job was resumed")):
+            if is_interruption or event.message.startswith(_RESUMED):
                 self._first = None  # the pause before does not count
             return False
         self.step, self.total = metrics.step, metrics.total
