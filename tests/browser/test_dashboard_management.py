@@ -73,11 +73,10 @@ def test_a_long_run_beside_another_with_every_step_on_zoom(managed: Visit, jobs:
     assert response.value.json()["series"]["train_loss"]["step"] == list(range(2000, 2601))
     page.get_by_role("button", name="Whole run").click()
     expect(page.get_by_label("From step")).to_have_value("1")
-    chart = page.locator(".u-over").bounding_box()
-    assert chart is not None
-    page.mouse.move(chart["x"] + 200, chart["y"] + 50)
+    chart = page.locator(".u-over")  # is drawn anew, which hover waits for
+    chart.hover(position={"x": 200, "y": 50})
     page.mouse.down()
-    page.mouse.move(chart["x"] + 400, chart["y"] + 60)
+    chart.hover(position={"x": 400, "y": 60})
     page.mouse.up()
     expect(page.get_by_label("From step")).not_to_have_value("1")
     assert page.title() == "yesterday · Luthier"
