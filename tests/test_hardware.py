@@ -127,7 +127,7 @@ def test_a_variable_holds_everything_to_a_lower_tier(
 
 
 @pytest.mark.parametrize(
-    ("flags", "tier", "onednn", "known"),
+    ("flags", "tier", "onednn", "is_fast"),
     [
         (f"{AVX512} avx512_bf16", None, None, True),
         (AVX512, None, None, True),
@@ -146,7 +146,7 @@ def test_whether_bfloat16_is_fast_is_known_without_torch(
     flags: str,
     tier: str | None,
     onednn: str | None,
-    known: bool | None,
+    is_fast: bool | None,
     cpu: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -155,7 +155,7 @@ def test_whether_bfloat16_is_fast_is_known_without_torch(
         if value:
             monkeypatch.setenv(name, value)
     hold_libraries_to_tier()
-    assert has_bfloat16() is known
+    assert has_bfloat16() is is_fast
 
 
 @pytest.mark.parametrize(("stated", "threads"), [("3", 3), ("2,1", 2), ("", None), ("0", None), ("many", None)])

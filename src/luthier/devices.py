@@ -56,9 +56,9 @@ class _Cpu:
         return True
 
     def has_fast_bfloat16(self) -> bool:
-        known = has_bfloat16()
-        if known is not None:
-            return known
+        is_fast = has_bfloat16()
+        if is_fast is not None:
+            return is_fast
         import torch
 
         if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]

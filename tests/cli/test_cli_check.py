@@ -168,9 +168,9 @@ def test_fix_converts(tmp_path: Path) -> None:
     assert document["fix"]["examples"] == 12
     assert "converted_from (CSV table)" in document["fix"]["counts"]
     assert [file["path"] for file in document["files"]] == [str(out)]
-    shown = run("check", path, "--fix", out, "--force", "--lang", "zh").stdout
-    assert "格式已转换（converted_from）：CSV 表格 ×1" in shown
-    assert "CSV table" not in shown
+    screen = run("check", path, "--fix", out, "--force", "--lang", "zh").stdout
+    assert "格式已转换（converted_from）：CSV 表格 ×1" in screen
+    assert "CSV table" not in screen
 
 
 def test_flags_that_mean_nothing_together(slips: Path) -> None:

@@ -19,8 +19,8 @@ ENTRY = {
 }  # fmt: skip
 
 
-@pytest.fixture(name="sent")
-def _sent(api: FakeAPI) -> list[str]:
+@pytest.fixture(name="requests")
+def _requests(api: FakeAPI) -> list[str]:
     """Requests to a server that has one key and one entry."""
     lines: list[str] = []
 
@@ -33,38 +33,38 @@ def _sent(api: FakeAPI) -> list[str]:
     return lines
 
 
-def test_a_new_key_is_alone_on_stdout(luthier: Run, sent: list[str]) -> None:
+def test_a_new_key_is_alone_on_stdout(luthier: Run, requests: list[str]) -> None:
     words = ("--role", "reader", "--project", "proj_a", "--expires", "90d", "--max-jobs", "3", "--max-bytes", "20gb")
     result = luthier("keys", "create", "weather", *words)
     assert (result.exit_code, result.stdout) == (0, "sk-x\n")
     assert "clients that send none get status 401" in result.stderr
-    (line,) = sent
+    (line,) = requests
     assert line.startswith("POST keys {")
     body = json.loads(line.partition("keys ")[2])
     assert (body["role"], body["project"], body["expires_in_s"]) == ("reader", "proj_a", 90 * 24 * 3600)
     assert (body["max_jobs"], body["max_bytes"], body["tokens_per_minute"]) == (3, 20 * 1000**3, None)
 
 
-def test_the_first_and_the_last_key_change_who_may_use_the_server(luthier: Run, sent: list[str]) -> None:
+def test_the_first_and_the_last_key_change_who_may_use_the_server(luthier: Run, requests: list[str]) -> None:
     assert "不带密钥的客户端会收到状态 401" in luthier("keys", "create", "x", "--lang", "zh").stderr
     assert "without a key from now on, as an admin" in luthier("keys", "revoke", "key_1").stderr
     assert "以管理员身份" in luthier("keys", "revoke", "key_1", "--json", "--lang", "zh").stderr
 
 
 @pytest.mark.parametrize("lifetime", ["90", "d", "-1d", "0d", "1w", "9999999d"])
-def test_a_lifetime_is_a_number_and_a_unit(luthier: Run, sent: list[str], lifetime: str) -> None:
+def test_a_lifetime_is_a_number_and_a_unit(luthier: Run, requests: list[str], lifetime: str) -> None:
     result = luthier("keys", "create", "x", "--expires", lifetime)
     assert result.exit_code == 2
     assert "90d" in result.stderr
-    assert not sent
+    assert not requests
 
 
 @pytest.mark.parametrize("size", ["0", "-1GB", "GB", "1.5GB", "5PB", "1 GB"])
-def test_a_size_is_a_number_and_a_unit(luthier: Run, sent: list[str], size: str) -> None:
+def test_a_size_is_a_number_and_a_unit(luthier: Run, requests: list[str], size: str) -> None:
     result = luthier("keys", "create", "x", "--max-bytes", size)
     assert result.exit_code == 2
     assert "500MB" in result.stderr
-    assert not sent
+    assert not requests
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_a_size_is_a_number_and_a_unit(luthier: Run, sent: list[str], size: str)
         ((), "GET keys"),
     ],
 )
-def test_requests(luthier: Run, sent: list[str], words: tuple[str, ...], sent_line: str) -> None:
+def test_requests(luthier: Run, requests: list[str], words: tuple[str, ...], sent_line: str) -> None:
     assert luthier("keys", *words).exit_code == 0
-    assert sent[0].startswith(sent_line)
+    assert requests[0].startswith(sent_line)
 
 
-def test_lists_in_both_languages(luthier: Run, sent: list[str]) -> None:
+def test_lists_in_both_languages(luthier: Run, requests: list[str]) -> None:
     assert "expired" in luthier("keys", "list").stdout
     chinese = luthier("keys", "list", "--lang", "zh").stdout
     assert "已过期" in chinese

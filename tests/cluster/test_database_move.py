@@ -177,6 +177,6 @@ def test_the_command_counts_what_it_moved(data: Path, url: str) -> None:
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 2
     assert "holds no database of Luthier" in refused.stderr
-    shown = CliRunner().invoke(main, ["store", "move", "--from", url, "--data", str(data), "--lang", "zh"])
-    assert "行" in shown.stdout
-    assert "不要设置 LUTHIER_STORE" in shown.stderr
+    moved_back = CliRunner().invoke(main, ["store", "move", "--from", url, "--data", str(data), "--lang", "zh"])
+    assert "行" in moved_back.stdout
+    assert "不要设置 LUTHIER_STORE" in moved_back.stderr

@@ -194,10 +194,10 @@ class Checker:
             for facts in self._facts[kind]:
                 status = self._status(kind, facts)
                 event = f"{prefix}.{'succeeded' if kind == 'eval run' and status == 'completed' else status}"
-                sent = ids[event, facts["id"]]
-                self.findings.compare("webhook", facts["id"], True, bool(sent))
-                if len(sent) > 1:
-                    self.findings.duplicated.append(f"webhook {event} of {facts['id']}: {len(sent)} ids")
+                event_ids = ids[event, facts["id"]]
+                self.findings.compare("webhook", facts["id"], True, bool(event_ids))
+                if len(event_ids) > 1:
+                    self.findings.duplicated.append(f"webhook {event} of {facts['id']}: {len(event_ids)} ids")
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 

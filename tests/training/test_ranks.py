@@ -26,6 +26,19 @@ from training.test_preference import PAIRS
 PROGRAM = [sys.executable, "-m", "luthier.training"]
 
 
+def stopped_at(folder: Path, event_type: str) -> list[dict[str, Any]]:
+    """Runs the trainer program, with all its ranks, until an event of that type and a stop request; its events."""
+    process = subprocess.Popen([*PROGRAM, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["type"] == event_type:
+            process.send_signal(signal.SIGTERM)
+            break
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 75, errors.decode()
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
 class _Thread(Ranks):
     """Ranks in threads of one process; sums go through a list that they share."""
 
@@ -108,15 +121,7 @@ def test_examples_are_split_by_their_tokens(ranks: int) -> None:
 def test_processes_stop_together_and_one_alone_goes_on(tmp_path: Path, tiny_base: Path) -> None:
     alone = train(write_job(tmp_path / "alone", tiny_base, valid=2, n_epochs=4))
     folder = write_job(tmp_path / "job", tiny_base, valid=2, n_epochs=4, processes=2)
-    process = subprocess.Popen([*PROGRAM, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if json.loads(line)["type"] == "metrics":
-            process.send_signal(signal.SIGTERM)
-            break
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 75, errors.decode()
-    first = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    first = stopped_at(folder, "metrics")
     assert next(event for event in first if event["type"] == "hardware")["processes"] == 2
     assert state_version(folder) is not None  # as the worker sees that a state was saved
     resumed = train(folder)

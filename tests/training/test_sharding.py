@@ -1,8 +1,5 @@
 """FSDP2: a base that is sharded over ranks takes the same steps as a whole one."""
 
-import json
-import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +18,7 @@ from luthier.training.model import TrainedModel
 from luthier.training.ranks import Ranks
 from luthier.types.errors import JobError
 from training.jobs import losses, train, write_job
-from training.test_ranks import PROGRAM
+from training.test_ranks import stopped_at
 from training.test_separate_rows import examples_of_one_prefix
 
 
@@ -30,15 +27,7 @@ def test_two_processes_with_half_a_base_each_and_then_one_with_all_of_it(tmp_pat
     overrides: dict[str, Any] = {"valid": 2, "batch_size": 3, "n_epochs": 6}
     alone = train(write_job(tmp_path / "alone", tiny_base, **overrides))
     folder = write_job(tmp_path / "job", tiny_base, processes=2, shard_base=True, **overrides)
-    process = subprocess.Popen([*PROGRAM, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if json.loads(line)["type"] == "checkpoint":
-            process.send_signal(signal.SIGTERM)
-            break
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 75, errors.decode()
-    first = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    first = stopped_at(folder, "checkpoint")
     shards = next(event for event in first if event["type"] == "sharded_base")
     whole = 258 * 32 + 32  # embeddings, which are the output layer, and the last norm
     assert shards["local"] - whole == (shards["weights"] - whole) / 2

@@ -180,14 +180,14 @@ def test_models_that_a_node_lacks_are_sent(folder: Path, actor: NodeTrainer, run
     spec.write(folder)
     is_present = actor.has_folder
     actor.has_folder = lambda place, files: place != str(parent) and is_present(place, files)  # type: ignore[method-assign]
-    sent: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
     report = 'spec = json.loads((folder / "job.json").read_text()); emit(type="resolved", **spec)\n'
     report += 'emit(type="resolved", text=Path(spec["parent"], "adapters/weights").read_text())'
-    assert run(actor, report, lambda line: sent.append(json.loads(line))) == 0
-    assert sent[0]["base"] == spec.base
-    assert sent[0]["parent"] != str(parent)
-    assert sent[0]["cache"] is None  # that of the node
-    assert sent[1]["text"] == "of the parent"
+    assert run(actor, report, lambda line: reported.append(json.loads(line))) == 0
+    assert reported[0]["base"] == spec.base
+    assert reported[0]["parent"] != str(parent)
+    assert reported[0]["cache"] is None  # that of the node
+    assert reported[1]["text"] == "of the parent"
 
 
 def test_a_folder_with_another_size_is_another_model(folder: Path, actor: NodeTrainer) -> None:

@@ -81,11 +81,11 @@ def read_mlflow(run: TrackedRun, place: str) -> Metrics:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=place)
-    (kept,) = client.search_runs([client.get_experiment_by_name(run.project).experiment_id])
-    assert (kept.data.params["n_epochs"], kept.info.status) == ("2", "FINISHED")
-    names = kept.data.metrics
+    (run_record,) = client.search_runs([client.get_experiment_by_name(run.project).experiment_id])
+    assert (run_record.data.params["n_epochs"], run_record.info.status) == ("2", "FINISHED")
+    names = run_record.data.metrics
     return {
-        name: {metric.step: metric.value for metric in client.get_metric_history(kept.info.run_id, name)}
+        name: {metric.step: metric.value for metric in client.get_metric_history(run_record.info.run_id, name)}
         for name in names
     }
 
@@ -158,7 +158,7 @@ def test_what_a_tracker_keeps_is_what_the_api_shows(name: str, store: Store) -> 
     run, place = send(name, store)
     if name == "mlflow":
         send(name, store)  # a job that is resumed goes on in its run
-    shown, kept = api_metrics(store, run.id), READERS[name](run, place)
-    assert kept.keys() == shown.keys()
-    for metric, values in shown.items():
-        assert kept[metric] == pytest.approx(values, rel=1e-6), metric
+    expected, read_back = api_metrics(store, run.id), READERS[name](run, place)
+    assert read_back.keys() == expected.keys()
+    for metric, values in expected.items():
+        assert read_back[metric] == pytest.approx(values, rel=1e-6), metric

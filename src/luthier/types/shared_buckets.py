@@ -67,15 +67,15 @@ class SharedBuckets:
             bucket.remaining += min(unspent.get(name, 0.0), allowance.amounts.get(name, 0.0))
 
     def _take(self, holder: str, wished: Mapping[str, float], now_s: float) -> Allowance | None:
-        taken = {
+        amounts = {
             name: math.floor(min(wished.get(name, 0.0), _SHARE * bucket.remaining))
             for name, bucket in self.buckets.items()
         }
-        if min(taken.values(), default=0) < 1 or taken.get("requests", _MIN_REQUESTS) < _MIN_REQUESTS:
+        if min(amounts.values(), default=0) < 1 or amounts.get("requests", _MIN_REQUESTS) < _MIN_REQUESTS:
             return None
-        for name, amount in taken.items():
+        for name, amount in amounts.items():
             self.buckets[name].remaining -= amount
-        self.allowances[holder] = Allowance(now_s + ALLOWANCE_S, taken)
+        self.allowances[holder] = Allowance(now_s + ALLOWANCE_S, amounts)
         return self.allowances[holder]
 
     def _refill_until(self, now_s: float) -> None:

@@ -140,8 +140,8 @@ def _definition_faults(fields: dict[str, Any]) -> Findings:
     for path, definition in definitions_in(fields):
         parameters = definition.get("parameters") if isinstance(definition, dict) else None
         if name_of(definition) is None or not isinstance(parameters, dict | None):
-            shown = fields[path.partition("[")[0]] if definition is None else definition
-            yield make_finding("definition_invalid", key=path, value=shown)
+            faulty = fields[path.partition("[")[0]] if definition is None else definition
+            yield make_finding("definition_invalid", key=path, value=faulty)
             continue
         name = str(name_of(definition))
         if not _NAME.fullmatch(name):
