@@ -118,7 +118,9 @@ def test_exports_run_one_after_the_other_and_say_why_they_fail(tmp_path: Path) -
         for to in ("gguf", "vllm"):
             exports.start("ft:m", to)
 
-    outcome = {export.to: export for export in _exporting(tmp_path, start)}
+    newest_first = _exporting(tmp_path, start)
+    assert [export.to for export in newest_first] == ["vllm", "gguf", "merged", "peft"]
+    outcome = {export.to: export for export in newest_first}
     ends = {to: (export.status, export.bytes, export.error) for to, export in outcome.items()}
     assert ends == {
         "peft": ("succeeded", 12, None),

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -45,6 +46,7 @@ class Export:
     artefacts: list[dict[str, Any]] = field(default_factory=list)
     trained_exact: int | None = None
     error: str | None = None
+    created_ns: int = field(default_factory=time.time_ns)  # orders exports of one second
 
 
 class ModelExports:
@@ -72,7 +74,7 @@ class ModelExports:
         """Newest first."""
         written = [Export(**json.loads(path.read_text(encoding="utf-8"))) for path in self._folder.glob("*.json")]
         exports = [export for export in [*written, *self._unfinished.values()] if export.model == model]
-        return sorted(exports, key=lambda export: (export.created_at, export.id), reverse=True)
+        return sorted(exports, key=lambda export: (export.created_at, export.created_ns), reverse=True)
 
     def path(self, model: str, export_id: str) -> Path:
         """The folder of an export that has ended well. Raises NotFoundError."""
