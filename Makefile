@@ -9,7 +9,7 @@ help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
 	@echo "make test         set up, then run all tests but those of other makers' clients"
 	@echo "make test-fast    set up, then run the tests that need no torch, network, process or model (seconds)"
-	@echo "make test-clients set up, then let clients of other makers, and bfcl, talk to the server"
+	@echo "make test-clients set up, then let third-party clients, and bfcl, talk to the server"
 	@echo "make test-s3      set up, then keep blobs on a small S3 server, on PostgreSQL without a shared folder"
 	@echo "make test-browser set up, then use the dashboard in Chromium"
 	@echo "make test-postgres set up, then run the store's tests on PostgreSQL, two servers on one database, and a short crash test"
@@ -37,7 +37,7 @@ test: base clients
 test-fast: setup
 	$(BIN)/python -m pytest --ring fast -n 2 --dist loadfile
 
-# Clients of other makers, each in an environment of its own (2 GB in all), talk to the server.
+# Third-party clients, each in an environment of its own (2 GB in all), talk to the server.
 test-clients: setup
 	$(BIN)/python tests/conformance/fetch.py --other-clients
 	$(BIN)/python -m pytest -m clients tests/conformance
@@ -132,7 +132,7 @@ setup: $(VENV)/.installed
 base: setup
 	$(BIN)/luthier models pull
 
-# Clients of other makers and OpenAI's own tests, for the conformance tests: once, each apart, into the same cache.
+# Third-party clients and OpenAI's own tests, for the conformance tests: once, each apart, into the same cache.
 clients: setup
 	$(BIN)/python tests/conformance/fetch.py
 

@@ -25,7 +25,7 @@ RINGS = {
     "torch": "tiny models behind servers, workers and trainers",
     "base": "the bundled base model",
     "conformance": "OpenAI's own test suites, its Node client, schemathesis",
-    "clients": "clients of other makers (`make test-clients`)",
+    "clients": "third-party clients (`make test-clients`)",
     "browser": "Chromium (`make test-browser`)",
     "container": "buildah (`make test-container`)",
     "emulation": "a cross compiler and QEMU (`make test-emulation`)",

@@ -114,7 +114,7 @@ def test_the_gates_event_and_unknown_ones(monkeypatch: pytest.MonkeyPatch) -> No
 def documented_events() -> list[str]:
     """The messages of the reference page, with values in place of the words in capitals."""
     page = (Path(__file__).parents[2] / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
-    tables = page.partition("## Metrics")[0] + page.partition("## What else a job may say")[2].partition("Codes of")[0]
+    tables = page.partition("## Metrics")[0] + page.partition("## Other events of a job")[2].partition("Codes of")[0]
     messages = re.findall(r"`([A-Z][^`]*)`", "\n".join(re.findall(r"^\| (`.*?) \|", tables, re.MULTILINE)))
     messages = [re.sub(r"\b(?:N|COUNT|TOTAL)\b|(?<=x)COUNT", "3", text) for text in messages]
     return [text.replace("HARDWARE", "CPU, float32, 2 threads").replace("LOST", "messages") for text in messages]

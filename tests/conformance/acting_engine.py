@@ -1,6 +1,6 @@
 """An engine in the place of a model that can converse, call and write JSON: what it generates follows from the prompt.
 
-Clients of other makers are tested with it: whether they and the server understand each other does not depend on what
+Third-party clients are tested with it: whether they and the server understand each other does not depend on what
 a model has learnt.
 """
 

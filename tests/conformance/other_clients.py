@@ -1,4 +1,4 @@
-"""The clients of other makers that `make test-clients` runs: how each is installed, what it does with the server."""
+"""The third-party clients that `make test-clients` runs: how each is installed, what it does with the server."""
 
 import json
 from dataclasses import dataclass

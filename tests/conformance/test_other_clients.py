@@ -1,4 +1,4 @@
-"""Clients of other makers talk to the server. `make test-clients` runs these."""
+"""Third-party clients talk to the server. `make test-clients` runs these."""
 
 import json
 import os

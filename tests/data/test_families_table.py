@@ -59,16 +59,16 @@ PAGES = [Path(__file__).parents[2] / "docs" / name for name in ("models.md", "mo
 CHINESE = {
     "yes": "是",
     "refused": "拒绝",
-    "no place": "没有位置",
+    "not supported": "不支持",
     "packed": "打包",
     "separate rows": "单独成行",
-    "not tried": "未试过",
+    "not tested": "未测试",
     "Luthier's own": "Luthier 自己的",
     "deepseek, definitions by Luthier": "deepseek，定义用 Luthier 的",
 }
 _HEAD = (
-    "| family | form of calls | several turns | call, result, answer | parallel calls | text beside calls | "
-    "nasty arguments | without definitions | `strict`, `required`, `none` | reasoning off | reasoning apart | "
+    "| family | call format | several turns | call, result, answer | parallel calls | text beside calls | "
+    "difficult arguments | without definitions | `strict`, `required`, `none` | reasoning off | separate reasoning | "
     "training | served by |"
 )
 
@@ -149,11 +149,11 @@ def _reasoning(renderer: Renderer) -> str:
             read = collect_answer(events)
             assert (read.content or "").strip() == (answer["content"] or "")
             assert [call.name for call in read.calls] == ["get_price"] * bool(answer.get("tool_calls"))
-    return "yes" if renderer.choice.has_reasoning else "no place"
+    return "yes" if renderer.choice.has_reasoning else "not supported"
 
 
 def _lossless(renderer: Renderer, tools: Any) -> str:
-    """How many of the nasty arguments come back, whole and character by character; the rest are refused."""
+    """How many of the difficult arguments are parsed back, whole and character by character; the rest are refused."""
     survived = 0
     for arguments in NASTY:
         example = Example([_user("a"), _calls(arguments)], tools)

@@ -79,7 +79,7 @@ def test_attention_of_any_device_is_that_of_the_cpu(causal: bool, has_hidden: bo
 def test_a_step_leaves_no_tensor_on_the_cpu(
     family: str, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through layers written out, and through transformers' code (Phi): forward and backward, with shared prefixes."""
+    """Through fused layers, and through transformers' code (Phi): forward and backward, with shared prefixes."""
     for name, stand_in in (("autocast", lambda *_, **__: nullcontext()), ("equal", lambda *_: True)):
         monkeypatch.setattr(torch, name, stand_in)  # which `meta` does not know
     base = make_base(tmp_path, tiny_base, FAMILIES[family], spread=0.2)

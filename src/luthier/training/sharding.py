@@ -3,7 +3,7 @@
 Of every frozen weight of a layer, a rank keeps its part. A layer gathers the others' parts before it computes, forward
 and backward, and drops them afterwards. So a forward pass is a collective operation: all ranks take as many, in the
 same order. Embeddings, output layer and adapter are whole on each rank; the adapter's gradients are summed as without
-FSDP2. Only transformers' own layers gather, since FSDP2 sees calls of modules, and not those written out.
+FSDP2. Only transformers' own layers gather, since FSDP2 sees calls of modules, and not the fused layers.
 """
 
 from collections import Counter

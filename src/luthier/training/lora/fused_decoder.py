@@ -88,7 +88,7 @@ Layer = Callable[[torch.Tensor, Angles | None, Layout], torch.Tensor]
 
 
 class FusedDecoder:
-    """A decoder with layers written out; `hidden` is what `model.model(...)` of transformers gives at some tokens."""
+    """A decoder of fused layers; `hidden` is what `model.model(...)` of transformers gives at some tokens."""
 
     def __init__(self, body: Any, spec: DecoderSpec, layers: Sequence[Layer], dtype: torch.dtype) -> None:
         """`body`: the decoder in transformers; `dtype`: of activations."""
