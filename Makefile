@@ -7,20 +7,20 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make quickstart   set up, then fine-tune a small model on this machine (minutes)"
-	@echo "make test         set up, then run all tests but those of other makers' clients"
+	@echo "make test         set up, then run all tests except those of third-party clients"
 	@echo "make test-fast    set up, then run the tests that need no torch, network, process or model (seconds)"
-	@echo "make test-clients set up, then let third-party clients, and bfcl, talk to the server"
-	@echo "make test-s3      set up, then keep blobs on a small S3 server, on PostgreSQL without a shared folder"
-	@echo "make test-browser set up, then use the dashboard in Chromium"
-	@echo "make test-postgres set up, then run the store's tests on PostgreSQL, two servers on one database, and a short crash test"
+	@echo "make test-clients set up, then run third-party clients and bfcl against the server"
+	@echo "make test-s3      set up, then test blobs on a small S3 server, with PostgreSQL and without a shared folder"
+	@echo "make test-browser set up, then test the dashboard in Chromium"
+	@echo "make test-postgres set up, then run the store's tests on PostgreSQL, with two servers on one database, and a short crash test"
 	@echo "make test-cluster set up, then kill parts of a cluster with Ray, PostgreSQL and S3 (root, 15 minutes)"
 	@echo "make test-trackers set up, then write runs with each experiment tracker and read them back"
-	@echo "make test-container set up, then build the image by buildah and chat with it (needs buildah and mmdebstrap)"
+	@echo "make test-container set up, then build the image with buildah and chat with it (needs buildah and mmdebstrap)"
 	@echo "make test-emulation set up, then run the kernels for ARM64 in QEMU (needs g++-aarch64-linux-gnu and qemu-user)"
-	@echo "make crashtest    set up, then kill a server 260 times under load and look for what is lost (20 minutes)"
+	@echo "make crashtest    set up, then kill a server 260 times under load and check that nothing is lost (20 minutes)"
 	@echo "make fuzz         set up, then try a million mutated inputs on parsers and routes (20 minutes of CPU time)"
 	@echo "make check        set up, then ruff, codespell, mypy and bandit"
-	@echo "make audit        set up, then look for known holes in what is installed (needs the network)"
+	@echo "make audit        set up, then check the installed packages for known vulnerabilities (needs the network)"
 	@echo "make test-wheel   build a wheel, install it into an empty environment, run its quickstart"
 	@echo "make docs         build the documentation as a site, into build/docs; broken links fail"
 	@echo "make wheel        build a wheel with compiled kernels for all CPUs of this architecture, into dist"
@@ -29,7 +29,7 @@ help:
 quickstart: base
 	$(BIN)/luthier quickstart
 
-# ARGS=--write-ring-times also writes tests/RINGS.md anew.
+# ARGS=--write-ring-times also regenerates tests/RINGS.md.
 test: base clients
 	$(BIN)/python tests/suite.py $(ARGS)
 
@@ -37,7 +37,7 @@ test: base clients
 test-fast: setup
 	$(BIN)/python -m pytest --ring fast -n 2 --dist loadfile
 
-# Third-party clients, each in an environment of its own (2 GB in all), talk to the server.
+# Third-party clients, each in its own environment (2 GB in all), run against the server.
 test-clients: setup
 	$(BIN)/python tests/conformance/fetch.py --other-clients
 	$(BIN)/python -m pytest -m clients tests/conformance

@@ -173,7 +173,7 @@ def test_an_export_says_what_it_does(visit: Visit, api: OpenAI, finished: str) -
         {**fields, "id": "c", "to": "gguf:q4_0", "status": "failed", "stage": None, "artefacts": [refused]},
     ]
     exports = [{"artefacts": [], **export} for export in exports]
-    exports[2]["error"] = "1 of 1 artefacts do not answer as the model was trained to.\nq4_0: too far"
+    exports[2]["error"] = "1 of 1 artefacts do not reproduce the trained model; they were deleted.\nq4_0: too far"
     visit.page.route("**/exports", lambda route: route.fulfill(json={"data": exports}))
     page = visit.open(f"model/{model}")
     expect(page.get_by_text("Loading q8_0 in its own runtime")).to_be_visible()

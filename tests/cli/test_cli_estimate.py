@@ -128,7 +128,7 @@ def test_another_load_is_measured_anew_and_both_are_kept(
     monkeypatch.setitem(LOAD, 0, 3.0)
     monkeypatch.setitem(MEASURED, "tokens_per_s", 10.0)
     busy = run("estimate", file, "--base", tiny_base)
-    assert "Load per core was 0.1 when it was measured, and is 3 now." in busy.stderr
+    assert "The load per core was 0.1 during the measurement and is 3 now." in busy.stderr
     assert "10.0 tokens/s" in busy.stdout
     assert "This machine is busy now (load 3 per core)" in busy.stdout
     monkeypatch.setitem(LOAD, 0, 0.3)
@@ -162,7 +162,7 @@ def test_one_step_is_not_kept_for_the_next_estimate(
     file: Path, tiny_base: Path, measurements: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(MEASURED, "steps", 1)
-    assert "1 step(s) only" in run("estimate", file, "--base", tiny_base).stderr
+    assert "only 1 step(s)" in run("estimate", file, "--base", tiny_base).stderr
     run("estimate", file, "--base", tiny_base)
     assert len(measurements) == 2
 

@@ -59,7 +59,7 @@ def test_less_than_asked_is_exit_code_1_and_says_so(generate: Generate, teacher:
     )
     result = generate()
     assert result.exit_code == 1
-    assert "0 of 4 examples were made" in result.stdout
+    assert "0 of 4 examples were generated" in result.stdout
     assert "refusal" in (tmp_path / "data.rejects.jsonl").read_text(encoding="utf-8")
 
 

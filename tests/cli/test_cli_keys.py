@@ -47,7 +47,7 @@ def test_a_new_key_is_alone_on_stdout(luthier: Run, requests: list[str]) -> None
 
 def test_the_first_and_the_last_key_change_who_may_use_the_server(luthier: Run, requests: list[str]) -> None:
     assert "不带密钥的客户端会收到状态 401" in luthier("keys", "create", "x", "--lang", "zh").stderr
-    assert "without a key from now on, as an admin" in luthier("keys", "revoke", "key_1").stderr
+    assert "without a key, as an admin" in luthier("keys", "revoke", "key_1").stderr
     assert "以管理员身份" in luthier("keys", "revoke", "key_1", "--json", "--lang", "zh").stderr
 
 

@@ -132,7 +132,7 @@ def test_bases_are_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "luthier models pull Qwen/Qwen3-4B-Instruct-2507" in result.stderr
     assert "真实模板、微型权重" in result.stdout
     monkeypatch.setattr("luthier.hardware.available_memory", lambda: 1024)
-    assert "No base in the table" in run("models", "suggest").stdout
+    assert "No base model in the table" in run("models", "suggest").stdout
 
 
 def test_a_plot_of_any_size() -> None:

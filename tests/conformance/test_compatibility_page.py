@@ -46,7 +46,8 @@ REASONS = [
     (
         "POST /chat/completions",
         r"seed = -?9223372036854776000",
-        "A 64-bit integer, says OpenAI's documentation; the bounds in its schema are rounded to values outside that range.",
+        "A 64-bit integer, says OpenAI's documentation; the bounds in its schema are rounded to values outside that "
+        "range.",
         "按 OpenAI 的文字说明是 64 位整数；其 schema 里的上下限因舍入而超出了这个范围。",
     ),
     (

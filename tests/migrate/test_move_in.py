@@ -89,7 +89,7 @@ def test_from_a_recording_to_the_old_name_and_back(
     assert pairs[SUPPORT]["report"]["kind"] == "text"
     assert pairs[SUPPORT]["usage"]["old"]["usd_per_1000"] == pytest.approx(1000 * (10 * 0.3 + 5 * 1.2) / 1e6)
     assert (pairs[SUPPORT]["judged"]["difference"]["n"], pairs[CALLS]["judged"]) == (6, None)
-    assert "the judge was not asked" in result.stderr
+    assert "the judge was not used" in result.stderr
     calls = pairs[CALLS]["report"]
     assert calls["kind"] == "functions"
     old_runs = [run for run in calls["runs"] if run["model"] == CALLS]

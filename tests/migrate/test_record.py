@@ -94,7 +94,7 @@ def test_recorded_is_what_was_there_paid_for_once(tmp_path: Path) -> None:
         manifest = json.loads((out / "manifest.json").read_text())
         assert manifest["complete"]
         assert manifest["vision_jobs"] == ["ftjob-3"]
-        assert "not trainable" in result.output
+        assert "cannot train on them" in result.output
         assert "ftjob-2: learning_rate_multiplier" in result.output
         (out / "journal.sqlite").unlink()  # the answers alone suffice
         assert record(running, out).exit_code == 0
@@ -131,7 +131,7 @@ def test_a_model_that_goes_off_leaves_its_questions_marked(tmp_path: Path) -> No
         result = record(running, out)
         assert result.exit_code == 1
         assert "does not answer" in result.output
-        assert "cannot be recorded any more" in result.output
+        assert "can no longer be recorded" in result.output
         recorded = answers(out)
         assert sum(bool(entry["response"]) for entry in recorded[ROUTER]) == 5
         marked = [entry for entry in recorded[ROUTER] if not entry["response"]]

@@ -26,7 +26,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command(
     help=say(
         "Copy the data folder to a new folder, while the server runs: database, files, models, jobs. Every file has a "
-        "checksum in backup.json. With --since, what an earlier backup has already takes no space again."
+        "checksum in backup.json. With --since, files that an earlier backup already has take no additional space."
         "\n\nExample: luthier backup /mnt/backups/2026-12-02 --since /mnt/backups/2026-12-01",
         "把数据文件夹（数据库、文件、模型、任务）复制到新文件夹，服务器可以继续运行。"
         "每个文件的校验和写在 backup.json 中。加 --since 后，先前备份中已有的内容不再占用空间。"
@@ -34,8 +34,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     )
 )
 @click.argument("folder", type=_FOLDER)
-@option("--since", "An earlier backup on the same disk; unchanged files become links to its own.",
-        "同一磁盘上先前的备份；未改变的文件成为指向它的链接。", metavar="BACKUP",
+@option("--since", "An earlier backup on the same disk; unchanged files become hard links to its files.",
+        "同一磁盘上先前的备份；未改变的文件成为指向其文件的硬链接。", metavar="BACKUP",
         type=click.Path(exists=True, file_okay=False, path_type=Path))  # fmt: skip
 @data_options
 @pass_options
@@ -44,7 +44,7 @@ def backup(options: Options, folder: Path, since: Path | None) -> None:
 
     if settings_of(options).store_url():
         raise CliError(
-            say("luthier backup copies a database of SQLite, and `store` names PostgreSQL.",
+            say("luthier backup copies SQLite databases only, but the setting `store` is a PostgreSQL URL.",
                 "luthier backup 只复制 SQLite 数据库，而 store 设置的是 PostgreSQL。"),
             say("Copy the data folder first, then the database with pg_dump (docs/cluster.md).",
                 "请先复制数据文件夹，再用 pg_dump 备份数据库（见 docs/cluster.md）。"))  # fmt: skip
@@ -59,7 +59,7 @@ def backup(options: Options, folder: Path, since: Path | None) -> None:
 
 @click.command(
     help=say(
-        "Copy a backup into an empty data folder, once all of its checksums are right.\n\n"
+        "Copy a backup into an empty data folder, after verifying all of its checksums.\n\n"
         "Example: luthier restore /mnt/backups/2026-12-01 --data ~/luthier-restored",
         "核对全部校验和，然后把备份复制到空的数据文件夹。\n\n"
         "例子：luthier restore /mnt/backups/2026-12-01 --data ~/luthier-restored",
@@ -92,4 +92,4 @@ def _show(options: Options, summary: BackupSummary, verb: str) -> None:
     stdout_console().print(printable(text), soft_wrap=True)
     if summary.missing:
         names = ", ".join(summary.missing)
-        note(printable(say(f"Without their bytes: {names}", f"缺少内容：{names}")), "yellow")
+        note(printable(say(f"Content missing: {names}", f"缺少内容：{names}")), "yellow")

@@ -155,7 +155,7 @@ def _rolled_back_on_error(conversation: Conversation) -> Iterator[None]:
         error.show()
     except KeyboardInterrupt:
         del conversation.messages[length:]
-        note(say("\nStopped; this turn is not kept.", "\n已中断；这一轮不保留。"), "dim")
+        note(say("\nStopped; this turn is discarded.", "\n已中断；这一轮不保留。"), "dim")
 
 
 def _answer_calls(conversation: Conversation, reply: Reply) -> bool:
@@ -208,7 +208,7 @@ def _on_terminal() -> bool:
     type=click.FloatRange(0, 2),
     help=say("Sampling temperature; 0 is greedy.", "采样温度，0 为贪心。"),
 )
-@click.option("--max-tokens", type=click.IntRange(min=1), help=say("Most tokens of an answer.", "回答的 token 上限。"))
+@click.option("--max-tokens", type=click.IntRange(min=1), help=say("Token limit of an answer.", "回答的 token 上限。"))
 @click.option(
     "--functions",
     metavar="FILE",

@@ -67,7 +67,7 @@ ENCODING = _Encoding()
 @click.option(
     "--method",
     type=click.Choice((*METHODS, "reinforcement")),
-    help=say("Training method; by default the one that the first lines are for.", "训练方法；默认按开头的样本判断。"),
+    help=say("Training method; default: inferred from the first lines.", "训练方法；默认按开头的样本判断。"),
 )
 @click.option(
     "--quality/--no-quality",

@@ -82,8 +82,8 @@ def nothing_counted(examples: int, faulty: int) -> str:
             f"没有统计 token：全部 {examples:,} 个样本都有错误。",
         )
     return say(
-        f"No tokens were counted: {faulty:,} of {plural(examples, 'example')} have errors, the others cannot be "
-        "rendered by the base model's chat template.",
+        f"No tokens were counted: {faulty:,} of {plural(examples, 'example')} have errors, and the base model's chat "
+        "template cannot render the others.",
         f"没有统计 token：{examples:,} 个样本中 {faulty:,} 个有错误，其余无法用基座模型的对话模板渲染。",
     )
 

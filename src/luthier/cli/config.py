@@ -13,8 +13,8 @@ from luthier.language import say
 
 @click.group(
     help=say(
-        "Settings in a file: TOML, one `name = value` per setting (docs/config.md). Flags win over environment "
-        "variables, and both over the file.\n\nExample: luthier config path",
+        "Settings in a file: TOML, one `name = value` per setting (docs/config.md). Flags override environment "
+        "variables, and both override the file.\n\nExample: luthier config path",
         "用文件保存设置：TOML 格式，每项设置一行 `名称 = 值`（见 docs/config.md）。"
         "命令行选项优先于环境变量，两者都优先于该文件。\n\n例子：luthier config path",
     )
@@ -43,12 +43,12 @@ def path(options: Options) -> None:
 @config.command(
     "show",
     help=say(
-        "Print the settings that apply, from the file and the environment; secrets are hidden.\n\n"
+        "Print the settings in effect, from the file and the environment; secrets are hidden.\n\n"
         "Example: luthier config show",
         "打印当前生效的设置（来自文件和环境变量）；密钥不显示。\n\n例子：luthier config show",
     ),
 )
-@click.option("--all", "show_all", is_flag=True, help=say("Defaults too.", "包括默认值。"))
+@click.option("--all", "show_all", is_flag=True, help=say("Include defaults.", "包括默认值。"))
 @local_options
 @pass_options
 def show(options: Options, show_all: bool) -> None:
@@ -63,5 +63,5 @@ def show(options: Options, show_all: bool) -> None:
     elif values:
         print_details(values)
     else:
-        note(say("Nothing is set; the defaults: luthier config show --all",
+        note(say("Nothing is set. To see the defaults: luthier config show --all",
                  "没有任何设置；查看默认值：luthier config show --all"))  # fmt: skip

@@ -131,7 +131,10 @@ def _port(settings: Settings) -> Iterator[Finding]:
             probe.bind((host, port))
         except OSError as error:
             text = say(f"{host}:{port} cannot be used: {error.strerror}", f"{host}:{port} 不可用：{error.strerror}")
-            hint = say("A server may be running there; else: --port", "可能已有服务器在该端口运行；否则换一个：--port")
+            hint = say(
+                "A server may be running there; otherwise choose another port with --port.",
+                "可能已有服务器在该端口运行；否则换一个：--port",
+            )
             yield Finding("port", "warning", text, hint)
             return
     yield Finding("port", "ok", say(f"{host}:{port} is free", f"{host}:{port} 可用"))
@@ -149,7 +152,7 @@ def _compiler(settings: Settings) -> Iterator[Finding]:
         yield Finding("compiler", "ok", compiler)
         return
     remedy = say(
-        "Without one training takes up to twice as long, and so does serving: install g++.",
+        "Without one, training and serving take up to twice as long: install g++.",
         "没有它，训练和推理的时间最多会加倍：请安装 g++。",
     )
     yield Finding("compiler", "warning", say("no g++ or clang++", "没有 g++ 或 clang++"), remedy)
@@ -161,7 +164,7 @@ def _base_model(settings: Settings) -> Iterator[Finding]:
         text = say(f"there is no base model {base}", f"没有基座模型 {base}")
         yield Finding("base", "error", text, say("See: luthier models list", "请看：luthier models list"))
     elif not catalogue.ready(base):
-        text = say(f"{base} is not on this machine yet", f"本机还没有 {base}")
+        text = say(f"{base} has not been downloaded yet", f"本机还没有 {base}")
         yield Finding("base", "warning", text, say("Fetch it: luthier models pull", "获取：luthier models pull"))
     else:
         yield Finding("base", "ok", f"{base}, {catalogue.folder(base)}")
@@ -227,8 +230,8 @@ CHECKS: list[Check] = [
 @click.command(
     help=say(
         "Check this machine and installation: CPU, memory, disk, permissions, database, keys, port, compiler, hub, "
-        "clock, base model, and the engine that `auto` selects and why. With --verify, also that the database, files "
-        "and models of the data folder are what was written. Exit code 1 if something is broken.\n\n"
+        "clock, base model, and the engine that `auto` selects and why. With --verify, also verify the checksums of "
+        "the database, files and models in the data folder. Exit code 1 if something is broken.\n\n"
         "Example: luthier doctor --verify",
         "检查本机和安装：CPU、内存、磁盘、权限、数据库、密钥、端口、编译器、模型站点、时钟、基座模型，"
         "以及 auto 选择的推理引擎和原因。"

@@ -35,14 +35,16 @@ def permissions(settings: Settings) -> Iterator[Finding]:
     if closed:
         names = ", ".join(str(path) for path in closed[:3])
         text = say(f"not writable by this user: {names}", f"当前用户不可写：{names}")
-        hint = say("Run as the user of the server, or give the folder back: chown -R USER",
-                   "请以运行服务器的用户执行，或归还文件夹：chown -R USER")  # fmt: skip
+        hint = say("Run as the server's user, or change the owner of the folder: chown -R USER",
+                   "请以运行服务器的用户执行，或改变文件夹的所有者：chown -R USER")  # fmt: skip
         yield Finding("permissions", "error", text, f"{hint} {data}")
     elif data.stat().st_mode & _OTHERS:
         text = say("other users of this machine can look into the data folder", "本机的其他用户可以查看数据文件夹")
         yield Finding("permissions", "warning", text, f"chmod 700 {data}")
     else:
-        yield Finding("permissions", "ok", say("the data folder is this user's own", "数据文件夹只有当前用户可以访问"))
+        yield Finding(
+            "permissions", "ok", say("only this user can access the data folder", "数据文件夹只有当前用户可以访问")
+        )
 
 
 def database(settings: Settings) -> Iterator[Finding]:
@@ -57,7 +59,9 @@ def database(settings: Settings) -> Iterator[Finding]:
         text = say(f"it cannot be read: {error}", f"无法读取：{error}")
         hint = say("Restore a backup: luthier restore BACKUP --data NEW_FOLDER",
                    "恢复备份：luthier restore 备份 --data 新文件夹")  # fmt: skip
-        of_server = say("Does the server of the setting `store` run?", "设置 store 指定的服务器是否在运行？")
+        of_server = say(
+            "Is the database server of the setting `store` running?", "设置 store 指定的数据库服务器是否在运行？"
+        )
         yield Finding("database", "error", text, of_server if url else hint)
         return
     if state is None:
@@ -66,7 +70,7 @@ def database(settings: Settings) -> Iterator[Finding]:
     kind = "PostgreSQL" if url else "SQLite"
     text = say(f"{kind}, schema version {state.version}", f"{kind}，结构版本 {state.version}")
     if state.is_newer:
-        hint = say("A later release wrote it: install that one, or restore a backup.",
+        hint = say("A later release wrote it: install that release, or restore a backup.",
                    "它由更新的版本写入：请安装该版本，或恢复备份。")  # fmt: skip
         yield Finding("database", "error", text, hint)
     elif state.is_older:
@@ -95,15 +99,15 @@ def keys(settings: Settings) -> Iterator[Finding]:
         if settings.is_loopback():
             yield Finding("keys", "ok", say("none: this machine only", "无：仅限本机"))
             return
-        text = say("none, and other machines can reach the address of the server, which will not start",
+        text = say("none, but the server's address can be reached from other machines: the server will not start",
                    "无，而服务器的地址可从其他机器访问：服务器不会启动")  # fmt: skip
         yield Finding("keys", "error", text, "luthier keys create NAME")
         return
     text = say(f"{configured} of the settings, {managed} managed", f"设置中 {configured} 个，受管理的 {managed} 个")
     if state and state.expiring_keys:
         names = ", ".join(state.expiring_keys)
-        text = say(f"{text}; these end within two weeks: {names}", f"{text}；两周内到期：{names}")
-        hint = say("Make new ones in time: luthier keys create NAME", "请及时创建新的：luthier keys create NAME")
+        text = say(f"{text}; these expire within two weeks: {names}", f"{text}；两周内到期：{names}")
+        hint = say("Create new ones in time: luthier keys create NAME", "请及时创建新的：luthier keys create NAME")
         yield Finding("keys", "warning", text, hint)
     else:
         yield Finding("keys", "ok", text)

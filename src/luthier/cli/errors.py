@@ -230,7 +230,7 @@ def settings_error(error: ValueError) -> Exception:
             text = f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {text}"
         lines.append(text)
     hint = say(
-        "`luthier serve --help` describes the settings; those in a file are in: luthier config path",
-        "设置的说明见 `luthier serve --help`；写在文件中的设置见：luthier config path",
+        "`luthier serve --help` describes the settings; `luthier config path` prints the path of the config file.",
+        "设置的说明见 `luthier serve --help`；配置文件的路径见 `luthier config path`。",
     )
     return CliError("\n".join(lines), hint)

@@ -32,8 +32,8 @@ _LANGUAGE_CHARACTERS = 100_000  # of a file, in which its language is looked for
 
 @click.command(
     help=say(
-        "Estimate training on a file: tokens × epochs, OpenAI's price, and time, memory and disk on this machine, from "
-        "a short measurement that is made once.\n\n"
+        "Estimate training on a file: tokens × epochs, OpenAI's price, and the time, memory and disk needed on this "
+        "machine, from a short measurement that is made once.\n\n"
         "Example: luthier estimate train.jsonl --epochs 3",
         "估算训练一个文件所需：token × 轮数、OpenAI 的价格，以及在本机上的时间、内存和磁盘（根据一次简短的实测）。\n\n"
         "例子：luthier estimate train.jsonl --epochs 3",
@@ -48,7 +48,7 @@ _LANGUAGE_CHARACTERS = 100_000  # of a file, in which its language is looked for
 @click.option(
     "--epochs",
     type=click.IntRange(1, 50),
-    help=say("Epochs; default: as a job with `auto`.", "训练轮数；默认同 auto。"),
+    help=say("Epochs; default: as in a job with `auto`.", "训练轮数；默认同 auto。"),
 )
 @click.option(
     "--base",
@@ -121,7 +121,7 @@ def _count_tokens(file: Path, folder: Path, epochs: int | None) -> dict[str, Any
         raise _no_estimate(file, error.finding.sentence()) from error
     if ready.converted:
         command = shlex.join(["luthier", "check", str(file), "--fix", f"{file.stem}.fixed.jsonl"])
-        note(say(f"{file} was converted to be counted; jobs take the file that this command writes: {command}",
+        note(say(f"{file} was converted for the estimate; to train, use the file that this command writes: {command}",
                  f"{file} 转换后才作了统计；训练要用这条命令写出的文件：{command}"))  # fmt: skip
     return document
 
@@ -240,8 +240,8 @@ def _print_local_cost(console: Console, here: dict[str, Any], measured: Throughp
         time = say(f"{time} ({shortest} to {longest})", f"{time}（{shortest}到{longest}）")
     now = here["load_now"]
     text = say(
-        f"On this machine ({here['hardware']}): about {time}, {memory} of memory, {disk} of disk; no cost but "
-        f"electricity. The rate: {here['tokens_per_s']:,.1f} tokens/s {measured.origin()}.",
+        f"On this machine ({here['hardware']}): about {time}, {memory} of memory, {disk} of disk; no cost except "
+        f"electricity. Rate: {here['tokens_per_s']:,.1f} tokens/s {measured.origin()}.",
         f"在本机（{here['hardware']}）：约 {time}，内存 {memory}，磁盘 {disk}；除电费外不花钱。"
         f"训练速度 {here['tokens_per_s']:,.1f} token/秒，{measured.origin()}。",
     )

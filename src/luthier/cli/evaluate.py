@@ -64,7 +64,7 @@ _DEFINITIONS = ("full", "slim", "none")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @option("--limit", "Use only the first N examples.", "只用前 N 个样本。", type=click.IntRange(min=1))
-@option("--max-tokens", "Most tokens of an answer.", "回答的 token 上限。", type=click.IntRange(min=1))
+@option("--max-tokens", "Token limit of an answer.", "回答的 token 上限。", type=click.IntRange(min=1))
 @option("--concurrency", "Concurrent requests.", "并发请求数。", default=8, type=click.IntRange(1, 64))
 @option(
     "--price-in",

@@ -23,29 +23,28 @@ if TYPE_CHECKING:
 
 @click.command(
     help=say(
-        "Write a fine-tuned model for other programs, load it in its own runtime, and compare its answers with those "
-        "of the training. --to: peft (the adapter), merged (safetensors), gguf (llama.cpp), gguf-lora, ollama (with a "
+        "Write a fine-tuned model for other programs, load it in its own runtime, and verify that it reproduces the "
+        "trained model. --to: peft (the adapter), merged (safetensors), gguf (llama.cpp), gguf-lora, ollama (with a "
         "Modelfile), vllm. GGUF types, several at once: gguf:q8_0,f16,q4_0 of f32, f16, bf16, q8_0, q5_1, q5_0, q4_0. "
         "Nothing is overwritten.\n\n"
         "Example: luthier export ft:gpt-3.5-turbo-0125:personal::abc12345 --to gguf:q8_0,q4_0",
-        "把微调模型写成供其他程序使用的文件夹，在相应的运行环境中加载，并与训练时的回答比较。"
-        "--to：peft（适配器）、merged（safetensors）、gguf（llama.cpp）、gguf-lora、ollama（含 Modelfile）、vllm。"
-        "GGUF 可同时写多种类型：gguf:q8_0,f16,q4_0（可用 f32、f16、bf16、q8_0、q5_1、q5_0、q4_0）。"
-        "不会覆盖任何文件。\n\n"
+        "把微调模型写成供其他程序使用的文件夹，在相应的运行环境中加载，并验证它能复现训练出的模型。--to："
+        "peft（适配器）、merged（safetensors）、gguf（llama.cpp）、gguf-lora、ollama（含 Modelfile）、vllm。GGUF "
+        "可同时写多种类型：gguf:q8_0,f16,q4_0（可用 f32、f16、bf16、q8_0、q5_1、q5_0、q4_0）。不会覆盖任何文件。\n\n"
         "例子：luthier export ft:gpt-3.5-turbo-0125:personal::abc12345 --to gguf:q8_0,q4_0",
     )
 )
 @click.argument("model")
-@option("--to", "What to write.", "导出目标。", name="target", required=True, metavar="TARGET")
+@option("--to", "Target format.", "目标格式。", name="target", required=True, metavar="TARGET")
 @option(
     "--out",
-    "The folder to write; by default one named after model and target, in the current folder.",
+    "Output folder; default: one named after model and target, in the current folder.",
     "要写出的文件夹；默认在当前文件夹中，以模型和目标命名。",
     type=click.Path(path_type=Path),
 )
 @option(
     "--base-id",
-    "For peft: the base model as others find it, where it is known on this machine alone.",
+    "For peft: the public id of the base model, if only this machine knows its name.",
     "用于 peft：基座只存在于本机时，别人能找到的基座名称。",
     metavar="ORG/NAME",
 )
@@ -66,9 +65,9 @@ def export(options: Options, model: str, target: str, out: Path | None, base_id:
     print_json(result.to_dict()) if options.json else _print_result(result)
     if result.failed:
         raise CliError(
-            say(f"{len(result.failed)} of {len(result.verifications)} artefacts do not answer as the model was trained "
-                "to; they were not kept.",
-                f"{len(result.verifications)} 个产物中有 {len(result.failed)} 个的回答与训练结果不符，未予保留。"),
+            say(f"{len(result.failed)} of {len(result.verifications)} artefacts do not reproduce the trained model; "
+                "they were deleted.",
+                f"{len(result.verifications)} 个产物中有 {len(result.failed)} 个不能复现训练出的模型，已删除。"),
             "\n".join(f"{failed.artefact.label}: {failed.failure}" for failed in result.failed),
         )  # fmt: skip
 

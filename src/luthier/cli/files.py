@@ -145,7 +145,7 @@ def show(options: Options, file_id: str) -> None:
 @files.command(
     "report",
     help=say(
-        "Show the findings of the check when a job validated a file. Exit code 1 if it has errors.\n\n"
+        "Show the findings that were recorded when a job validated a file. Exit code 1 if the file has errors.\n\n"
         "Example: luthier files report file-abc123",
         "查看微调任务校验文件时发现的问题。文件有错误时退出码为 1。\n\n例子：luthier files report file-abc123",
     ),
@@ -213,8 +213,8 @@ def _write(path: Path, content: bytes, force: bool) -> None:
 @files.command(
     "delete",
     help=say(
-        "Delete files; jobs that were trained on them are not affected.\n\nExample: luthier files delete file-abc123",
-        "删除文件；用它们训练过的微调任务不受影响。\n\n例子：luthier files delete file-abc123",
+        "Delete files; models that were trained on them are not affected.\n\nExample: luthier files delete file-abc123",
+        "删除文件；用它们训练出的模型不受影响。\n\n例子：luthier files delete file-abc123",
     ),
 )
 @click.argument("file_ids", nargs=-1, required=True)

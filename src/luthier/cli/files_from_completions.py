@@ -29,8 +29,8 @@ _REASONS = {
 @click.command(
     "from-completions",
     help=say(
-        "Make a training file of stored chat completions (`store: true`): each is an example, and its answer is what "
-        "is trained. --show looks at some of them and makes no file.\n\n"
+        "Create a training file from stored chat completions (`store: true`): each becomes an example whose answer is "
+        "trained. --show prints some of them without creating a file.\n\n"
         "Example: luthier files from-completions --model gpt-4o --metadata task=support --show 3",
         "把保存的对话补全（`store: true`）做成训练文件：每条补全是一个样本，只训练它的回答。"
         "--show 只查看几条，不生成文件。\n\n"
@@ -43,7 +43,7 @@ _REASONS = {
     "pairs",
     multiple=True,
     type=NamePair("KEY=VALUE", second_may_be_empty=True),
-    help=say("Only completions with this pair; may be repeated.", "只取带有该键值对的补全；可重复。"),
+    help=say("Only completions with this key-value pair; repeatable.", "只取带有该键值对的补全；可重复。"),
 )
 @click.option("--filename", default="completions.jsonl", show_default=True, help=say("Name of the file.", "文件名。"))
 @click.option("--show", type=click.IntRange(min=1), metavar="N", help=say("Only show the first N.", "只显示前 N 条。"))

@@ -130,7 +130,7 @@ def print_repairs(console: Console, repairs: Repairs, out: Path | None, *, diff:
         console.print(say("Nothing to repair.", "没有需要修复的内容。"))
     if any(repair.is_guess and not repair.is_applied for repair in repairs.listed):
         console.print(
-            say("The guesses were not applied; --guess applies them.", "以上猜测没有采用；用 --guess 采用。"),
+            say("The guesses were not applied; use --guess to apply them.", "以上猜测没有采用；用 --guess 采用。"),
             soft_wrap=True,
         )
     _print_rejects(console, repairs, out)

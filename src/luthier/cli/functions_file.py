@@ -80,7 +80,7 @@ def _from_json(path: Path) -> dict[str, list[dict[str, Any]]] | None:
         return {"tools": value}
     if any(wrapped):
         raise CliError(
-            say(f"{path} mixes tools and functions; use one form.", f"{path} 混用了 tools 和 functions，请统一写法。")
+            say(f"{path} mixes tools and functions; use one format.", f"{path} 混用了 tools 和 functions，请统一写法。")
         )
     return {"functions": value}
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
         "reply to the question alone under --system, the system prompt of serving. Preambles are removed; truncated "
         "answers, refusals and duplicates are rejected; a report beside the file counts all of it. With --functions, "
         "tool calls are generated from definitions and verified against them. An interrupted command resumes when it "
-        "is run again, and no request is paid for twice. Exit code 0 if all examples were made, 1 if fewer, 2 if it "
-        "could not run.\n\n"
+        "is run again, and no request is paid for twice. Exit code 0 if all examples were generated, 1 if fewer, 2 if "
+        "it could not run.\n\n"
         "Example: luthier generate --topic 股票投资 --topic 银行理财 --per-topic 10 --teacher gpt-4o --out qa.jsonl\n\n"
         "Example: luthier generate --functions tools.json --count 200 --teacher gpt-4o --out calls.jsonl",
         "用教师模型生成训练样本。主题变成各不相同的问题；回答是教师模型在 --system（推理时的系统提示）下对问题的回复。"

@@ -141,7 +141,7 @@ _SAMPLING = (
     option("--sub-topics", "Sub-topics per topic, chosen by the teacher.", "教师模型为每个主题拆出的子主题数。",
            type=click.IntRange(0, 50), default=8),
     option("--batch", "Questions per request.", "每个请求的问题数。", type=click.IntRange(1, 20), default=5),
-    option("--max-tokens", "Most tokens of an answer; longer answers are rejected, not truncated.",
+    option("--max-tokens", "Token limit of an answer; longer answers are rejected, not truncated.",
            "回答的 token 上限；超过的会剔除，不会截断保留。", type=click.IntRange(16), default=800),
     option("--temperature", "Sampling temperature of the teacher.", "教师模型的采样温度。",
            type=click.FloatRange(0, 2), default=0.7),

@@ -200,7 +200,7 @@ def _print_summary(files: OutputFiles, result: GenerationResult) -> None:
         console.print(Text(printable(str(result.stopped)), style="bold red"), soft_wrap=True)
     if count < target:
         text = say(
-            f"{count} of {target} examples were made; for the reasons see {files.rejects}.",
+            f"{count} of {target} examples were generated; for the reasons see {files.rejects}.",
             f"只完成了 {count}/{target} 个样本；原因见 {files.rejects}。",
         )
         console.print(Text(text, style="bold red"), soft_wrap=True)

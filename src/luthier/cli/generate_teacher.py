@@ -45,7 +45,7 @@ def confirm_teacher(connection: Connection, flag: str, model: str, *, yes: bool)
         return
     size = f"{count / 1e6:g}M"
     problem = say(
-        f"{model} is not the model of that name here: this server answers with {base} ({size} parameters), which is "
+        f"On this server, {model} is not the model of that name: {base} ({size} parameters) answers for it, which is "
         "too small to write training data.",
         f"{model} 在这里不是同名的那个模型：本服务器用 {base}（{size} 参数）来回答，它太小，写不出可用的训练数据。",
     )
@@ -53,12 +53,12 @@ def confirm_teacher(connection: Connection, flag: str, model: str, *, yes: bool)
         raise CliError(
             problem,
             say(
-                f"Pass --base-url and --api-key of a service with a capable model, another {flag}, or --yes to use "
-                "it all the same.",
+                f"Pass --base-url and --api-key of a service with a capable model, another {flag}, or --yes to use it "
+                "anyway.",
                 f"请用 --base-url 和 --api-key 指定有强模型的服务，换一个 {flag}，或加 --yes 仍然使用它。",
             ),
         )
-    click.confirm(say(f"{problem} Use it all the same?", f"{problem}仍然使用？"), abort=True, err=True)
+    click.confirm(say(f"{problem} Use it anyway?", f"{problem}仍然使用？"), abort=True, err=True)
 
 
 def _print_origin(connection: Connection, flag: str, model: str, origin: str) -> None:

@@ -96,7 +96,7 @@ def show(options: Options, job_id: str) -> None:
 @jobs.command(
     "events",
     help=say(
-        "The latest events, oldest first; with --json in the server's order, newest first.\n\n"
+        "List the latest events, oldest first; with --json in the server's order, newest first.\n\n"
         "Example: luthier jobs events ftjob-abc123 --limit 50",
         "最近的事件，旧的在前；加 --json 时保持服务器的顺序，新的在前。\n\n"
         "例子：luthier jobs events ftjob-abc123 --limit 50",
@@ -116,12 +116,12 @@ def events(options: Options, job_id: str, limit: int) -> None:
     rows = [(local_time(event.created_at), event.level, event_text(event.message)) for event in reversed(newest)]
     print_table(columns, rows, text_column=True, empty=say("No events yet.", "还没有事件。"))
     if len(newest) == limit:
-        note(say(f"The last {limit}; more with --limit.", f"仅最近 {limit} 条；用 --limit 查看更多。"), "dim")
+        note(say(f"Only the last {limit}; --limit shows more.", f"仅最近 {limit} 条；用 --limit 查看更多。"), "dim")
 
 
 @jobs.command(
     "checkpoints",
-    help=say("The checkpoints of a job; each is a model that can be used by its name.\n\n"
+    help=say("List the checkpoints of a job; each is a model that can be used by its name.\n\n"
              "Example: luthier jobs checkpoints ftjob-abc123",
              "微调任务的检查点；每个都是可按名称使用的模型。\n\n例子：luthier jobs checkpoints ftjob-abc123"),
 )  # fmt: skip
@@ -179,8 +179,8 @@ _add_control_command("resume", "Resume a paused job.", "继续已暂停的微调
 @jobs.command(
     "priority",
     help=say(
-        "Change a job's priority, from -10 to 10: of the waiting jobs those with a higher one start first. A priority "
-        "above 0 passes the jobs of other projects and needs an admin key.\n\n"
+        "Change a job's priority, from -10 to 10: waiting jobs with a higher priority start first. A priority above 0 "
+        "also takes precedence over the jobs of other projects and needs an admin key.\n\n"
         "Example: luthier jobs priority ftjob-abc123 5",
         "修改任务的优先级（-10 到 10）：等待的任务中数值大的先开始。大于 0 的优先级会排到其他项目的任务之前，"
         "需要管理员密钥。\n\n例子：luthier jobs priority ftjob-abc123 5",
@@ -208,8 +208,8 @@ def set_priority(options: Options, job_id: str, priority: int) -> None:
 @jobs.command(
     "results",
     help=say(
-        "The result file of a job as CSV: step, losses, accuracies; --plot draws the loss curves instead, --svg writes "
-        "them to a file.\n\n"
+        "Print the result file of a job as CSV: step, losses, accuracies; --plot draws the loss curves instead, --svg "
+        "writes them to a file.\n\n"
         "Example: luthier jobs results ftjob-abc123 --plot",
         "以 CSV 打印任务的结果文件：步、损失、准确率；--plot 改为画出损失曲线，--svg 把曲线写入文件。\n\n"
         "例子：luthier jobs results ftjob-abc123 --plot",
@@ -254,10 +254,10 @@ def job_results(options: Options, job_id: str, plot: bool, svg: Path | None) -> 
 @jobs.command(
     "track",
     help=say(
-        "Send the metrics of a job, also of an old one, to an experiment tracker: wandb, tensorboard, mlflow, trackio "
-        "or swanlab. Keys and addresses are those of the settings. Prints the place of the run.\n\n"
+        "Send the metrics of a job, running or finished, to an experiment tracker: wandb, tensorboard, mlflow, "
+        "trackio or swanlab. Keys and addresses come from the settings. Prints where the run is stored.\n\n"
         "Example: luthier jobs track ftjob-abc123 --to tensorboard",
-        "把任务（包括以前的任务）的指标发往实验跟踪工具：wandb、tensorboard、mlflow、trackio 或 swanlab。"
+        "把任务（运行中或已结束）的指标发往实验跟踪工具：wandb、tensorboard、mlflow、trackio 或 swanlab。"
         "密钥和地址取自设置。打印运行记录所在位置。\n\n例子：luthier jobs track ftjob-abc123 --to tensorboard",
     ),
 )

@@ -16,9 +16,9 @@ from luthier.language import say
 
 @click.command(
     help=say(
-        "Give a job a name in the dashboard; its models keep theirs. An empty name takes it away.\n\n"
+        "Name a job in the dashboard; its models keep their names. An empty name removes it.\n\n"
         'Example: luthier jobs rename ftjob-abc123 "weather, 3 epochs"',
-        "给任务一个在仪表板中显示的名称；模型的名称不变。名称为空时去掉原来的名称。\n\n"
+        "给任务一个在仪表板中显示的名称；模型的名称不变。名称为空时删除原来的名称。\n\n"
         '例子：luthier jobs rename ftjob-abc123 "天气，3 轮"',
     ),
 )
@@ -33,13 +33,14 @@ def rename(options: Options, job_id: str, name: str) -> None:
     elif view["name"]:
         note(say(f"{job_id} is now called {view['name']}.", f"{job_id} 现在名为“{view['name']}”。"))
     else:
-        note(say(f"{job_id} has no name of its own any more.", f"{job_id} 已没有自己的名称。"))
+        note(say(f"{job_id} no longer has a name.", f"{job_id} 不再有名称。"))
 
 
 @click.command(
     help=say(
-        "Delete a finished job with its events and result file; its training files stay. On a terminal it asks for "
-        "confirmation. --models deletes what it trained too: without it, a job that has models is left alone.\n\n"
+        "Delete a finished job with its events and result file; its training files are kept. On a terminal it asks "
+        "for confirmation. --models also deletes the models that it trained; without it, a job that has models is not "
+        "deleted.\n\n"
         "Example: luthier jobs delete ftjob-abc123 --models",
         "删除已结束的任务，连同事件和结果文件；训练文件保留。在终端上会先确认。"
         "--models 同时删除它训练出的模型：不加时，有模型的任务不会被删除。\n\n"
@@ -73,7 +74,7 @@ def delete(options: Options, job_id: str, models: bool, yes: bool) -> None:
 
 @click.command(
     help=say(
-        "Jobs in groups by the value of a key of their metadata; without KEY, the keys that there are.\n\n"
+        "Group jobs by the value of a metadata key; without KEY, list the existing keys.\n\n"
         "Example: luthier jobs groups team",
         "按元数据中某个键的值给任务分组；不给出 KEY 时列出有哪些键。\n\n例子：luthier jobs groups team",
     ),

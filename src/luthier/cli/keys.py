@@ -26,7 +26,7 @@ class Lifetime(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         match = re.fullmatch(r"([1-9]\d{0,4})([mhd])", str(value))
         if match is None:
-            self.fail(say(f"'{value}' is no duration such as 90d, 12h or 30m.",
+            self.fail(say(f"'{value}' is not a duration such as 90d, 12h or 30m.",
                           f"“{value}” 不是 90d、12h、30m 这样的时长。"), param, ctx)  # fmt: skip
         return int(match[1]) * _UNITS_S[match[2]]
 
@@ -39,7 +39,7 @@ class Size(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         match = re.fullmatch(r"([1-9]\d{0,14})([KMGT]?)B?", str(value).upper())
         if match is None:
-            self.fail(say(f"'{value}' is no size such as 500MB or 20GB.",
+            self.fail(say(f"'{value}' is not a size such as 500MB or 20GB.",
                           f"“{value}” 不是 500MB、20GB 这样的大小。"), param, ctx)  # fmt: skip
         return int(match[1]) * _UNITS_BYTES[match[2]]
 
@@ -47,7 +47,7 @@ class Size(click.ParamType[int]):
 @click.group(
     invoke_without_command=True,
     help=say(
-        "API keys that the server manages: roles, projects, limits, an end. Only their hashes are kept.\n\n"
+        "API keys that the server manages, with roles, projects, limits and expiry. Only their hashes are stored.\n\n"
         "Example: luthier keys create weather-team --project proj_weather --expires 90d",
         "服务器管理的 API 密钥：角色、项目、限额、有效期。只保存其哈希值。\n\n"
         "例子：luthier keys create weather-team --project proj_weather --expires 90d",
@@ -63,25 +63,25 @@ def keys(ctx: click.Context) -> None:
 @keys.command(
     "create",
     help=say(
-        "Create a key and print it, once. From the first key on, every request needs one.\n\n"
+        "Create a key and print it; it is shown only once. As soon as a key exists, every request needs one.\n\n"
         "Example: luthier keys create ci --role member --requests-per-minute 60",
-        "创建密钥并显示一次。有了第一个密钥之后，每个请求都需要密钥。\n\n"
+        "创建密钥并显示，只显示这一次。只要有了密钥，每个请求就都需要密钥。\n\n"
         "例子：luthier keys create ci --role member --requests-per-minute 60",
     ),
 )
 @click.argument("name")
 @option("--project", "Project that the key is bound to; default: the whole organization.",
         "密钥所属的项目；默认为整个组织。", metavar="PROJECT")  # fmt: skip
-@option("--role", "admin also manages keys; reader changes and generates nothing.",
+@option("--role", "admin can also manage keys; reader cannot change or generate anything.",
         "admin 还能管理密钥；reader 不能修改或生成任何内容。",
         type=click.Choice(list(_ROLES)), default="member")  # fmt: skip
 @option("--expires", "Lifetime such as 90d, 12h or 30m; default: none.", "有效期，如 90d、12h、30m；默认不过期。",
         type=Lifetime(), metavar="TIME")  # fmt: skip
 @option("--requests-per-minute", "Limit of this key.", "此密钥的每分钟请求数上限。", type=click.IntRange(min=1))
 @option("--tokens-per-minute", "Limit of this key.", "此密钥的每分钟 token 数上限。", type=click.IntRange(min=1))
-@option("--max-jobs", "Most unfinished jobs of this key at a time.", "此密钥同时未完成的任务数上限。",
+@option("--max-jobs", "Limit of unfinished jobs of this key at a time.", "此密钥同时未完成的任务数上限。",
         type=click.IntRange(min=1))  # fmt: skip
-@option("--max-bytes", "Most bytes of the files that this key has uploaded, such as 500MB or 20GB.",
+@option("--max-bytes", "Limit of the total size of files that this key has uploaded, such as 500MB or 20GB.",
         "此密钥已上传文件的总大小上限，如 500MB、20GB。", type=Size(), metavar="SIZE")  # fmt: skip
 @server_options
 @pass_options
@@ -94,9 +94,10 @@ def create(
     if created["is_first"]:
         note(
             say(
-                "This is the first key that the server manages. If it was started without keys, it answers requests "
-                "with a key only from now on: clients that send none get status 401. Give each a key (luthier keys "
-                "create NAME); to open the server again, revoke every key. Commands on its own machine need none.",
+                "This is the first key that the server manages. If the server was started without keys, from now on "
+                "it answers only requests with a key: clients that send none get status 401. Create a key for each "
+                "client (luthier keys create NAME); to open the server again, revoke every key. Commands on the "
+                "server's own machine need no key.",
                 "这是服务器管理的第一个密钥。如果服务器启动时没有设置密钥，从现在起它只应答带密钥的请求："
                 "不带密钥的客户端会收到状态 401。请为每个客户端创建密钥（luthier keys create 名称）；"
                 "要重新开放服务器，请吊销所有密钥。在服务器本机运行的命令不需要密钥。",
@@ -151,7 +152,8 @@ def _limits(key: dict[str, Any]) -> str:
 @keys.command(
     "rotate",
     help=say(
-        "Give a key a new secret and print it; the old one ends at once.\n\nExample: luthier keys rotate key_abc123",
+        "Give a key a new secret and print it; the old one stops working immediately.\n\nExample: luthier keys rotate "
+        "key_abc123",
         "更换密钥的内容并显示；旧的立即失效。\n\n例子：luthier keys rotate key_abc123",
     ),
 )
@@ -164,7 +166,7 @@ def rotate(options: Options, key_id: str) -> None:
 
 @keys.command(
     "revoke",
-    help=say("End a key at once and for good.\n\nExample: luthier keys revoke key_abc123",
+    help=say("Revoke a key immediately and permanently.\n\nExample: luthier keys revoke key_abc123",
              "立即永久吊销密钥。\n\n例子：luthier keys revoke key_abc123"),
 )  # fmt: skip
 @click.argument("key_id")
@@ -179,9 +181,9 @@ def revoke(options: Options, key_id: str) -> None:
     if revoked["is_last"]:
         note(
             say(
-                "It was the last key that the server manages. If it was started without keys and only its own machine "
-                "reaches it, every program there may use it without a key from now on, as an admin. To close it, "
-                "create a key: luthier keys create NAME",
+                "This was the last key that the server manages. If the server was started without keys and only its "
+                "own machine can reach it, from now on every program there can use it without a key, as an admin. To "
+                "close it, create a key: luthier keys create NAME",
                 "这是服务器管理的最后一个密钥。如果服务器启动时没有设置密钥，并且只有本机能访问，"
                 "从现在起本机上的任何程序都可以不带密钥、以管理员身份使用它。"
                 "要关闭，请创建密钥：luthier keys create 名称",
@@ -192,7 +194,7 @@ def revoke(options: Options, key_id: str) -> None:
 
 @click.command(
     help=say(
-        "Who changed what, newest first: a line per request that changed something.\n\n"
+        "Show who changed what, newest first: one line per request that changed something.\n\n"
         "Example: luthier audit --limit 20",
         "谁修改了什么，新的在前：每个有修改的请求一行。\n\n例子：luthier audit --limit 20",
     )
@@ -218,7 +220,7 @@ def audit(options: Options, limit: int) -> None:
         )
         for entry in entries
     ]
-    print_table(columns, rows, empty=say("Nothing was changed yet.", "还没有任何修改。"))
+    print_table(columns, rows, empty=say("Nothing has been changed yet.", "还没有任何修改。"))
 
 
 def _print_secret(options: Options, key: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def local_store(settings: Settings) -> Iterator[Store]:
     if not has_data_folder(settings):
         raise CliError(
             say(f"There is no data folder {settings.data}.", f"没有数据文件夹 {settings.data}。"),
-            say("Name it with --data.", "请用 --data 指定。"),
+            say("Set it with --data.", "请用 --data 指定。"),
         )
     store = open_store(settings)
     try:

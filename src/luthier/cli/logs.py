@@ -47,6 +47,6 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> Iterator[s
     for variable in sorted(environment):
         if variable.startswith(_PREFIX) and variable not in names:
             similar = get_close_matches(variable, names, n=1, cutoff=0.75)
-            meant = say(f" Is {similar[0]} meant?", f"是否指 {similar[0]}？") if similar else ""
-            yield say(f"{variable} is no setting of Luthier and has no effect.{meant}",
+            meant = say(f" Did you mean {similar[0]}?", f"是否指 {similar[0]}？") if similar else ""
+            yield say(f"{variable} is not a setting of Luthier and has no effect.{meant}",
                       f"{variable} 不是 Luthier 的设置，没有作用。{meant}")  # fmt: skip

@@ -25,8 +25,9 @@ from luthier.language import say
 
 @click.group(
     help=say(
-        "Save what a hosted fine-tuning account holds before it is switched off. On 2027-01-14 OpenAI switches off the "
-        "last fine-tuned models: their weights cannot be downloaded, but their data and their answers can be saved.",
+        "Save the contents of a hosted fine-tuning account before it is switched off. On 2027-01-14 OpenAI switches "
+        "off the last fine-tuned models: their weights cannot be downloaded, but their data and their answers can be "
+        "saved.",
         "在托管的微调账号关闭之前保存其中的内容。OpenAI 将于 2027-01-14 关闭最后一批微调模型："
         "权重无法下载，但数据和回答可以保存下来。",
     )
@@ -37,11 +38,12 @@ def migrate() -> None:
 
 @migrate.command(
     short_help=say(
-        "List an account's models, days left and what is lost first.", "列出账号的模型、剩余天数和会先失去什么。"
+        "List an account's models, their days left, and what will be lost first.",
+        "列出账号的模型、剩余天数和会先失去什么。",
     ),
     help=say(
-        "List the fine-tuned models of an account with their days left, jobs, files and checkpoints, and what is lost "
-        "first if nothing is done. Nothing is changed and nothing is billed.\n\n"
+        "List the fine-tuned models of an account with their days left, jobs, files and checkpoints, and what will be "
+        "lost first if nothing is done. The command changes nothing and costs nothing.\n\n"
         "Example: luthier migrate inventory --html inventory.html",
         "列出账号中的微调模型及其剩余天数、任务、文件和检查点，并说明什么都不做时会先失去什么。"
         "不改动任何内容，也不产生费用。\n\n例子：luthier migrate inventory --html inventory.html",

@@ -69,7 +69,8 @@ def account_errors(address: str) -> Iterator[None]:
             raise
         raise CliError(
             say(f"{address} cannot be reached: {error.__cause__}", f"无法连接 {address}：{error.__cause__}"),
-            say("Check the address, the network and the proxy. What is recorded so far stays; run it again.",
+            say("Check the address, the network and the proxy. Everything recorded so far is kept; run the command "
+                "again.",
                 "请检查地址、网络和代理。已录制的内容都在；重新运行即可。"),
         ) from error  # fmt: skip
 

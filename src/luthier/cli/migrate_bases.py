@@ -54,7 +54,7 @@ class Proposals:
             if plan.model in self.fits and plan.model not in self.best:
                 raise CliError(
                     say(f"No base on this machine fits {plan.model}.", f"本机没有适合 {plan.model} 的基座。"),
-                    say("--dry-run says why; name one with --base.", "--dry-run 会说明原因；请用 --base 指定。"),
+                    say("--dry-run shows why; choose one with --base.", "--dry-run 会说明原因；请用 --base 指定。"),
                 )
         return [replace(plan, start=self.best[plan.model].name) if plan.model in self.best else plan for plan in plans]
 
@@ -68,8 +68,8 @@ class Proposals:
             print_rows(console, [*_plan_rows(plan), *self._rows(plan)])
         print_wrapped(
             say(
-                "`auto` is chosen for the base and the data when a job starts. `--base auto` trains each model on the "
-                "proposed base.",
+                "`auto` is resolved for the base and the data when a job starts. `--base auto` trains each model on "
+                "the proposed base.",
                 "auto 在任务开始时按基座和数据选定。加 `--base auto` 会用建议的基座训练每个模型。",
             )
         )
@@ -94,7 +94,7 @@ class Proposals:
             yield (
                 "!",
                 say(
-                    f"No base on this machine fits. One that knows many languages: luthier models pull {_MULTILINGUAL}",
+                    f"No base on this machine fits. A multilingual one: luthier models pull {_MULTILINGUAL}",
                     f"本机没有合适的基座。会多种语言的例如：luthier models pull {_MULTILINGUAL}",
                 ),
             )

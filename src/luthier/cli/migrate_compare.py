@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     "report",
     short_help=say("Compare old models with their successors.", "比较旧模型和后继。"),
     help=say(
-        "Compare each old model with its successor on the questions that were recorded: exact calls, labels and texts "
-        "with paired intervals, tokens, latency and cost. The old answers are those of the recording, so this works "
-        "after the old model is gone. Successors are those of `luthier migrate retrain`; --new names others.\n\n"
+        "Compare each old model with its successor on the recorded questions: exact calls, labels and texts with "
+        "paired intervals, tokens, latency and cost. The old answers come from the recording, so this works after the "
+        "old model is gone. Successors are those of `luthier migrate retrain`; --new sets others.\n\n"
         "Example: luthier migrate report recording --html report.html\n\n"
         "Example: luthier migrate report recording --new ft:OLD=ft:NEW",
         "用录制的问题比较每个旧模型和它的后继：函数调用、标签和文本是否正确（含配对区间），以及 token、延迟和费用。"
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @option(
     "--new",
-    "Compare OLD with the model NEW; may be repeated.",
+    "Compare OLD with the model NEW; repeatable.",
     "把 OLD 与模型 NEW 比较；可重复。",
     name="pairs",
     multiple=True,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 )
 @option(
     "--judge",
-    "Let this model compare the texts of both, in both orders; it may be an alias for the upstream service.",
+    "Let this model compare the texts of both models, in both orders; it may be an alias for the upstream service.",
     "让该模型按两种次序比较双方的文本回答；可以是指向上游服务的别名。",
     metavar="MODEL",
 )
@@ -107,7 +107,7 @@ def report(
             ]
     for pair in reports:
         if judge and pair.judged is None:
-            note(say(f"{pair.old} answers with calls, which are compared exactly: the judge was not asked.",
+            note(say(f"{pair.old} answers with calls, which are compared exactly: the judge was not used.",
                      f"{pair.old} 的回答是函数调用，直接按是否相同比较，没有请评判模型。"))  # fmt: skip
     if html:
         html.write_text(render_html(reports), encoding="utf-8")
@@ -130,15 +130,15 @@ def _successors(client: openai.OpenAI, models: Sequence[RecordedModel], named: d
         if successor and (named or any(model.answers)):
             successors[model.name] = successor
         elif successor:
-            note(say(f"No answer of {model.name} was recorded: it is left out.",
+            note(say(f"No answer of {model.name} was recorded: it is skipped.",
                      f"没有录制 {model.name} 的回答：略过。"), "yellow")  # fmt: skip
         else:
-            note(say(f"{model.name} has no successor here: it is left out.",
+            note(say(f"{model.name} has no successor here: it is skipped.",
                      f"{model.name} 在这里没有后继：略过。"), "yellow")  # fmt: skip
     if not successors:
         raise CliError(
             say("There is nothing to compare.", "没有可以比较的模型。"),
-            say("Train successors with `luthier migrate retrain FOLDER`, or name one: --new OLD=NEW.",
+            say("Train successors with `luthier migrate retrain FOLDER`, or choose one with --new OLD=NEW.",
                 "用 `luthier migrate retrain FOLDER` 训练后继，或用 --new OLD=NEW 指定。"),
         )  # fmt: skip
     return successors

@@ -21,12 +21,12 @@ _MAX_LISTED = 20
 
 @click.command(
     "import",
-    short_help=say("Bring a recording, or files of your own, here.", "导入录制内容或自有文件。"),
+    short_help=say("Import a recording, or your own files.", "导入录制内容或自有文件。"),
     help=say(
         "Import a recording into the data folder: files, jobs, batches and stored completions keep their ids and show "
         "where they come from, and the recorded answers of each model become a file. A folder of your own JSONL files, "
-        "with its subfolders, is imported as training files. What is there already stays as it is, so the command may "
-        "be repeated; a running server shows the imported objects at once. Nothing is trained. Exit code 1 if "
+        "with its subfolders, is imported as training files. Existing objects are left unchanged, so the command can "
+        "be repeated; a running server shows the imported objects immediately. Nothing is trained. Exit code 1 if "
         "something could not be imported.\n\n"
         "Example: luthier migrate import recording",
         "把录制内容导入数据文件夹：文件、任务、批处理和已保存的补全保留原来的 ID，并注明来源；"
@@ -36,7 +36,9 @@ _MAX_LISTED = 20
     ),
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--project", metavar="ID", help=say("The project that the objects belong to here.", "导入到此处的项目。"))
+@click.option(
+    "--project", metavar="ID", help=say("The project here that the objects will belong to.", "导入到此处的项目。")
+)
 @data_options
 @pass_options
 def import_recording(options: Options, folder: Path, project: str | None) -> None:
@@ -77,7 +79,7 @@ def _print(result: ImportResult) -> None:
         print_wrapped(say(f"Not in the recording: {ids}", f"录制中没有：{ids}"), "yellow")
     if result.other_files:
         count = result.other_files
-        print_wrapped(say(f"Left alone, because they are no JSONL files: {count}", f"不是 JSONL，未导入：{count} 个"))
+        print_wrapped(say(f"Skipped, because they are not JSONL files: {count}", f"不是 JSONL，未导入：{count} 个"))
     for job_id, reason in result.untrainable.items():
         print_wrapped(say(f"{job_id} cannot be trained here: {reason}", f"{job_id} 不能在这里训练：{reason}"), "yellow")
     if result.damaged:
@@ -88,5 +90,5 @@ def _print(result: ImportResult) -> None:
     if (others := len(result.refused) + len(result.faults) - _MAX_LISTED) > 0:
         print_wrapped(say(f"and {others} more; --json lists them all", f"另有 {others} 个；--json 列出全部"), "red")
     if result.faults:
-        print_wrapped(say("luthier check FILE says what is wrong with a file, and --fix repairs much of it.",
+        print_wrapped(say("luthier check FILE shows what is wrong with a file, and --fix repairs most of it.",
                           "luthier check FILE 说明文件的问题，--fix 可以改正其中许多。"))  # fmt: skip

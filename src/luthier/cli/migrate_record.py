@@ -30,11 +30,11 @@ DEFAULT_FOLDER = Path("recording")
 @click.command(
     short_help=say("Save an account in one folder, with its models' answers.", "把账号连同模型的回答存入一个文件夹。"),
     help=say(
-        "Save an account in one folder: files, jobs, events, checkpoints, stored completions, batches, and the answers "
-        "of each fine-tuned model to its validation questions while it still answers. The folder is JSON lines and "
-        "needs nothing of Luthier to be read. Only the answers cost money, never more than --max-cost over all runs. "
-        "An interrupted command resumes when it is run again, and no answer is paid for twice. Exit code 0 if "
-        "everything was recorded, 1 if something is missing, 2 if it could not run.\n\n"
+        "Save an account in one folder: files, jobs, events, checkpoints, stored completions, batches, and, while the "
+        "models still answer, the answers of each fine-tuned model to its validation questions. The folder contains "
+        "JSON lines that can be read without Luthier. Only the answers cost money, never more than --max-cost over "
+        "all runs. An interrupted command resumes when it is run again, and no answer is paid for twice. Exit code 0 "
+        "if everything was recorded, 1 if something is missing, 2 if it could not run.\n\n"
         "Example: luthier migrate record --dry-run\n\n"
         "Example: luthier migrate record --out recording --max-cost 5",
         "把账号的内容存入一个文件夹：文件、任务、事件、检查点、已保存的补全、批处理，"
@@ -53,19 +53,19 @@ DEFAULT_FOLDER = Path("recording")
     default=DEFAULT_FOLDER,
     metavar="FOLDER",
 )
-@option("--dry-run", "Only tell what it will cost.", "只说明会花多少钱。", is_flag=True)
+@option("--dry-run", "Only show what it would cost.", "只说明会花多少钱。", is_flag=True)
 @click.option(
     "--max-cost",
     "--max-usd",
     "max_cost",
     type=click.FloatRange(min=0),
     metavar="USD",
-    help=say("Cap on the cost of answers over all runs, in US dollars.", "录制回答的费用上限（美元），历次运行合计。"),
+    help=say("Cost limit of answers over all runs, in US dollars.", "录制回答的费用上限（美元），历次运行合计。"),
 )
-@option("--no-answers", "Record everything but answers: free.", "不录制回答：免费。", is_flag=True)
+@option("--no-answers", "Record everything except answers, at no cost.", "不录制回答：免费。", is_flag=True)
 @option(
     "--model",
-    "Only the answers of this model; may be repeated.",
+    "Only the answers of this model; repeatable.",
     "只录制该模型的回答；可重复。",
     name="models",
     multiple=True,
@@ -73,7 +73,7 @@ DEFAULT_FOLDER = Path("recording")
 )
 @option(
     "--deployment",
-    "The name under which a model answers, as on Azure; may be repeated.",
+    "The name under which a model is called, as on Azure; repeatable.",
     "模型的调用名（例如 Azure 的部署名）；可重复。",
     name="deployments",
     multiple=True,
@@ -81,15 +81,15 @@ DEFAULT_FOLDER = Path("recording")
 )
 @option(
     "--prompts",
-    "Also put these prompts to each model: JSONL with messages or prompt, or lines of text.",
+    "Also send these prompts to each model: JSONL with messages or prompt, or lines of text.",
     "另外向每个模型提出这些提示：含 messages 或 prompt 的 JSONL，或纯文本行。",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
 )
-@option("--stored", "Also repeat the inputs of stored completions.", "另外重复已保存补全的输入。", is_flag=True)
+@option("--stored", "Also send the inputs of stored completions again.", "另外再次发送已保存补全的输入。", is_flag=True)
 @option(
     "--definitions",
-    "Examples with functions: ask with their definitions, without, or both.",
+    "Examples with functions: send them with definitions, without, or both.",
     "含函数的样本：带定义、不带定义，或两种都问。",
     type=click.Choice(["both", "full", "none"]),
     default="both",
@@ -104,7 +104,7 @@ DEFAULT_FOLDER = Path("recording")
 @option(
     "--max-tokens", "Token limit of each answer.", "每个回答的 token 上限。", type=click.IntRange(min=1), default=1024
 )
-@option("--concurrency", "Questions in flight at once.", "同时进行的请求数。", type=click.IntRange(min=1), default=4)
+@option("--concurrency", "Concurrent requests.", "同时进行的请求数。", type=click.IntRange(min=1), default=4)
 @option(
     "--requests-per-minute",
     "Rate limit of this command.",
@@ -219,7 +219,7 @@ class _Run:
                         asyncio.run(self._answers(plans, journal, recording, cap))
                 recording.write_manifest()
         except KeyboardInterrupt:
-            note(say("Stopped. What is recorded so far is in the folder: run the same command again to resume.",
+            note(say("Stopped. Everything recorded so far is in the folder: run the same command again to resume.",
                      "已停止。已录制的内容都在文件夹里：重新运行同一条命令即可继续。"))  # fmt: skip
             raise
         finally:
@@ -260,7 +260,7 @@ class _Run:
             return cap, None
         if unpriced and cap is not None:
             return cap, say(
-                f"The price of {unpriced[0]} is not known, so --max-cost cannot be kept. Pass --price-in and "
+                f"The price of {unpriced[0]} is not known, so --max-cost cannot be enforced. Pass --price-in and "
                 "--price-out.",
                 f"不知道 {unpriced[0]} 的价格，无法保证不超过 --max-cost。请给出 --price-in 和 --price-out。",
             )

@@ -61,7 +61,7 @@ def _print_losses(console: Console, inventory: Inventory) -> None:
     if not entries:
         console.print(say("There is nothing to save.", "没有需要保存的内容。"))
         return
-    console.print(plain(say("If nothing is done, this is lost. Save it in this order:",
+    console.print(plain(say("If nothing is done, the following will be lost. Save it in this order:",
                             "如果什么都不做，就会失去以下内容。请按此顺序保存："), "bold"))  # fmt: skip
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(say("days left", "剩余天数"), justify="right", no_wrap=True)
@@ -150,10 +150,10 @@ def print_plans(inventory: Inventory, plans: Sequence[ModelPlan], max_tokens: in
     if not pending:
         console.print(say("There is no question to send.", "没有要提的问题。"))
         return
-    total = say(f"Sending it all: {cost_text(pending)}.", f"全部提问：{cost_text(pending)}。")
+    total = say(f"Sending all of them: {cost_text(pending)}.", f"全部提问：{cost_text(pending)}。")
     console.print(wrap(total, console.width), style="bold")
     limit = say(
-        f"At most: if every byte of a prompt were a token and every answer had {max_tokens} tokens.",
+        f"The maximum counts every byte of a prompt as a token, and {max_tokens} tokens for every answer.",
         f"“最多”按提示的每个字节都是一个 token、每个回答都达到 {max_tokens} 个 token 计算。",
     )
     console.print(wrap(limit, console.width))
@@ -172,7 +172,7 @@ def cost_text(plans: Sequence[ModelPlan]) -> str:
 
 def _plan_rows(plan: ModelPlan) -> list[tuple[str, str]]:
     if not plan.questions:
-        return [("!", say("no questions: its files are gone or were never there; give some with --prompts",
+        return [("!", say("no questions: its files are gone or never existed; add some with --prompts",
                           "没有问题：它的文件已不存在或从未有过；可用 --prompts 给出"))]  # fmt: skip
     sources = sorted({question.source for question in plan.questions})
     rows = [
@@ -227,7 +227,7 @@ def print_recording(recording: Recording) -> None:
         return
     console.print(plain(say(f"Incomplete: {folder}", f"尚未完成：{folder}"), "bold red"), soft_wrap=True)
     if recording.is_final:
-        console.print(wrap(say("What is missing cannot be recorded any more: its models are off.",
+        console.print(wrap(say("The missing part can no longer be recorded: its models have been switched off.",
                                "缺失的部分无法再录制：模型已关闭。"), console.width))  # fmt: skip
         return
     console.print(wrap(say("Run the same command again to record what is missing.",
@@ -240,14 +240,14 @@ def _missing(recording: Recording) -> Iterator[str]:
     if recording.without_answers:
         yield recording.without_answers
     for file in recording.deleted_files:
-        yield say(f"{file['id']} was deleted from the account before.", f"{file['id']} 早已从账号中删除。")
+        yield say(f"{file['id']} had already been deleted from the account.", f"{file['id']} 早已从账号中删除。")
     for file in recording.failed_files:
         message = file["error"]["message"]
         yield say(f"{file['id']} could not be downloaded: {message}", f"{file['id']} 无法下载：{message}")
     yield from map(gap_text, recording.gaps)
     if recording.vision_jobs:
         jobs = ", ".join(recording.vision_jobs)
-        yield say(f"Trained on images, recorded, but not trainable with Luthier: {jobs}",
+        yield say(f"Trained on images: recorded, but Luthier cannot train on them: {jobs}",
                   f"用图像训练，已录制，但 Luthier 不能训练：{jobs}")  # fmt: skip
     for job in recording.inventory.jobs:
         yield from (f"{job.id}: {warning}" for warning in job.warnings())

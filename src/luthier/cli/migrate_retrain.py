@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 @click.command(
     short_help=say("Train a successor of each recorded model.", "为每个录制的模型训练后继。"),
     help=say(
-        "Train a successor of each recorded model: one job here per fine-tune, from its recorded training file, or "
-        "where that is gone from the answers that were recorded (distillation). Hyperparameters are `auto` unless "
-        "--hyperparameters recorded is given. Models that already have a successor are left out, so the command may "
-        "be repeated. Exit code 0 if every model has a successor or cannot have one, 1 if a job failed.\n\n"
+        "Train a successor of each recorded model: one job here per old job, from its recorded training file or, if "
+        "that is gone, from the recorded answers (distillation). Hyperparameters are `auto` unless --hyperparameters "
+        "recorded is given. Models that already have a successor are skipped, so the command can be repeated. Exit "
+        "code 0 if every model has a successor or cannot have one, 1 if a job failed.\n\n"
         "Example: luthier migrate retrain recording --dry-run\n\n"
         "Example: luthier migrate retrain recording --base auto",
         "为每个录制的模型训练后继：每个微调对应这里的一个任务，用录制的训练文件；训练文件已不存在时，"
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", "models", multiple=True, metavar="NAME",
-              help=say("Only this old model; may be repeated.", "只训练该旧模型的后继；可重复。"))  # fmt: skip
+              help=say("Only this old model; repeatable.", "只训练该旧模型的后继；可重复。"))  # fmt: skip
 @click.option(
     "--base",
     metavar="NAME",
     help=say(
-        "The base to train on; `auto` is the one that --dry-run proposes. Default: what the old base's name stands for "
-        "here.",
+        "The base to train on; `auto` is the one that --dry-run proposes. Default: the model that the old base's name "
+        "stands for here.",
         "用来训练的基座；auto 表示用 --dry-run 建议的那个。默认为旧基座名称在这里代表的模型。",
     ),
 )
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     help=say(
-        "Choose hyperparameters for the new base, or take those of the old job.",
+        "Choose hyperparameters for the new base, or reuse those of the old job.",
         "为新基座自动选择超参数，或沿用旧任务的。",
     ),
 )
@@ -125,9 +125,9 @@ def _check_parent(successors: Successors, plan: RetrainPlan) -> None:
     """Raises CliError while the model that a job is to continue is still being trained."""
     if plan.start.startswith("ft:") and successors.job_of(plan.start) and successors.model_of(plan.start) is None:
         raise CliError(
-            say(f"{plan.model} continues {plan.start}, whose successor is still being trained.",
+            say(f"{plan.model} continues from {plan.start}, whose successor is still being trained.",
                 f"{plan.model} 要接着 {plan.start} 训练，而后者的后继还在训练。"),
-            say("Run the same command again afterwards, without --no-watch to wait for each.",
+            say("Run the same command again afterwards; without --no-watch it waits for each successor.",
                 "请稍后重新运行；不加 --no-watch 会逐个等待。"),
         )  # fmt: skip
 

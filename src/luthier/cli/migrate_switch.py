@@ -16,12 +16,12 @@ from luthier.types.aliases import AliasTarget, parse_target, write_target
 
 
 @click.command(
-    short_help=say("Let a successor answer for an old name, or undo it.", "让后继以旧名称回答，或撤销。"),
+    short_help=say("Let a successor answer under an old name, or undo this.", "让后继以旧名称回答，或撤销。"),
     help=say(
-        "Let the successor NEW answer for the name OLD, which programs go on using. With --share the old service "
-        "answers the rest of the requests, and NEW all of them once the old model is gone. --back gives the name back "
-        "to the old service; NEW still answers once the old model is gone. The config file keeps it, and servers read "
-        "it when they start.\n\n"
+        "Let the successor NEW answer requests for the name OLD, which programs can keep using. With --share, the old "
+        "service answers the other requests until the old model is gone. --back returns the name to the old service; "
+        "NEW takes over once the old model is gone. The alias is stored in the config file, which servers read when "
+        "they start.\n\n"
         "Example: luthier migrate switch ft:OLD ft:NEW --share 0.1\n\n"
         "Example: luthier migrate switch ft:OLD ft:NEW\n\n"
         "Example: luthier migrate switch ft:OLD --back",
@@ -41,7 +41,7 @@ from luthier.types.aliases import AliasTarget, parse_target, write_target
     metavar="X",
     help=say("The share of requests that NEW answers, such as 0.1.", "由 NEW 回答的请求比例，例如 0.1。"),
 )
-@click.option("--back", is_flag=True, help=say("Give the name back to the old service.", "把名字交还给原来的服务。"))
+@click.option("--back", is_flag=True, help=say("Return the name to the old service.", "把名称交还给原来的服务。"))
 @click.option("--project", metavar="ID", help=say("Only for this project here.", "只用于此处的这个项目。"))
 @data_options
 @pass_options
@@ -69,8 +69,8 @@ def switch(options: Options, old: str, new: str | None, share: float | None, bac
     if target.upstream_model and not settings.upstream_base_url:
         note(
             say(
-                "Set LUTHIER_UPSTREAM_BASE_URL and LUTHIER_UPSTREAM_API_KEY for the server, so that it reaches the old "
-                "service.",
+                "Set LUTHIER_UPSTREAM_BASE_URL and LUTHIER_UPSTREAM_API_KEY for the server, so that it can reach the "
+                "old service.",
                 "请为服务器设置 LUTHIER_UPSTREAM_BASE_URL 和 LUTHIER_UPSTREAM_API_KEY，它才能访问原来的服务。",
             ),
             "yellow",
@@ -79,9 +79,11 @@ def switch(options: Options, old: str, new: str | None, share: float | None, bac
 
 def _check_words(new: str | None, share: float | None, *, back: bool) -> None:
     if back and (new or share is not None):
-        raise click.UsageError(say("--back takes neither NEW nor --share.", "--back 不能与 NEW 或 --share 同用。"))
+        raise click.UsageError(
+            say("--back cannot be combined with NEW or --share.", "--back 不能与 NEW 或 --share 同用。")
+        )
     if not back and not new:
-        raise click.UsageError(say("Name the successor NEW, or pass --back.", "请给出后继 NEW，或加 --back。"))
+        raise click.UsageError(say("Give the successor NEW, or pass --back.", "请给出后继 NEW，或加 --back。"))
 
 
 def _successor(options: Options, earlier: AliasTarget, old: str, new: str | None, share: float | None) -> AliasTarget:
@@ -89,7 +91,7 @@ def _successor(options: Options, earlier: AliasTarget, old: str, new: str | None
     if not _is_here(options, str(new)):
         raise CliError(
             say(f"There is no model {new} here.", f"这里没有模型 {new}。"),
-            say("See: luthier models list. --data names the data folder of a fine-tuned model.",
+            say("See: luthier models list. --data sets the data folder of a fine-tuned model.",
                 "请看：luthier models list。--data 指定微调模型所在的数据文件夹。"),
         )  # fmt: skip
     return AliasTarget(earlier.upstream_model or old, new, share) if share is not None else AliasTarget(local=new)

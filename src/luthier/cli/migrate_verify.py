@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help=say("Tell whether a recording is whole.", "检查录制是否完整。"),
+    short_help=say("Verify that a recording is complete.", "检查录制是否完整。"),
     help=say(
-        "Tell whether a recording is whole: each file and document against its checksum in the manifest, and what is "
-        "missing. Needs neither the account nor a key. Exit code 0 if it is whole, 1 if something is damaged or "
-        "missing, 2 if the folder is no recording.\n\nExample: luthier migrate verify recording",
+        "Verify that a recording is complete: compare each file and document with its checksum in the manifest, and "
+        "list what is missing. Needs neither the account nor a key. Exit code 0 if it is complete, 1 if something is "
+        "damaged or missing, 2 if the folder is not a recording.\n\nExample: luthier migrate verify recording",
         "检查录制是否完整：逐个文件核对清单中的校验和，并列出缺失的内容。不需要账号，也不需要密钥。"
         "完整时退出码为 0，有损坏或缺失时为 1，文件夹不是录制时为 2。\n\n例子：luthier migrate verify recording",
     ),
@@ -52,20 +52,20 @@ def _print(folder: Path, result: Verification) -> None:
         f"{counts['batches']} 个批处理、{counts['models']} 个模型的 {counts['answers']} 个回答",
     )
     if result.is_whole:
-        print_wrapped(say(f"Whole: {folder}: {contents}.", f"完整：{folder}：{contents}。"))
+        print_wrapped(say(f"Complete: {folder}: {contents}.", f"完整：{folder}：{contents}。"))
     else:
-        print_wrapped(say(f"Not whole: {folder}: {contents}.", f"不完整：{folder}：{contents}。"), "bold red")
+        print_wrapped(say(f"Incomplete: {folder}: {contents}.", f"不完整：{folder}：{contents}。"), "bold red")
     for name, reason in result.damaged.items():
         print_wrapped(say(f"Damaged: {name}: {reason}", f"损坏：{name}：{reason}"), "red")
     for name, reason in result.missing.items():
         print_wrapped(say(f"Missing: {name}: {reason}", f"缺失：{name}：{reason}"), "yellow")
     if result.lost:
         ids = ", ".join(result.lost)
-        print_wrapped(say(f"Deleted from the account before: {ids}", f"早已从账号中删除：{ids}"))
+        print_wrapped(say(f"Already deleted from the account: {ids}", f"早已从账号中删除：{ids}"))
     if result.damaged:
         print_wrapped(
             say(
-                "Delete what is damaged and run `luthier migrate record` again; the rest is not recorded twice.",
+                "Delete the damaged files and run `luthier migrate record` again; the rest is not recorded twice.",
                 "请删除损坏的文件，再运行 `luthier migrate record`；其余内容不会重复录制。",
             )
         )

@@ -36,7 +36,7 @@ _TOKENS = 100_000
              "数据的语言，例如 zh 或 en；默认与命令行的语言相同。"),
 )  # fmt: skip
 @click.option("--task", type=click.Choice(_TASKS), default="calls", show_default=True,
-              help=say("What the model is for.", "模型的用途。"))  # fmt: skip
+              help=say("Task of the model.", "模型的任务类型。"))  # fmt: skip
 @click.option("--tokens", type=click.IntRange(min=1), default=_TOKENS, show_default=True,
               help=say("Trained tokens, as `luthier estimate` counts them.",
                        "要训练的 token 数（见 luthier estimate）。"))  # fmt: skip
@@ -67,17 +67,16 @@ def _print(suggestions: list[Suggestion], tokens: int) -> None:
     columns = (
         say("base", "基座"), say("parameters", "参数量"), say("licence", "许可证"), say("calls", "调用格式"),
         say("context", "上下文"), say("memory", "内存"), say(f"{tokens:,} tokens take", f"{tokens:,} 个 token 需"),
-        say("tried with", "试过"),
+        say("tested with", "测试方式"),
     )  # fmt: skip
-    empty = say("No base in the table speaks this language and fits into the memory that is free.",
-                "表中没有既懂这种语言、又能放进空闲内存的基座。")  # fmt: skip
+    empty = say("No base model in the table supports this language and fits into the free memory.",
+                "表中没有既支持这种语言、又能放进空闲内存的基座模型。")  # fmt: skip
     print_table(columns, [_row(suggestion) for suggestion in suggestions], empty=empty)
     if not suggestions:
         return
     note(say(
-        f"As of {DATED}. Licence and languages are those of the makers' cards: read the card before you depend on one. "
-        "Memory and time are scaled by size from what was measured on this machine; a base with separate rows is "
-        "slower.",
+        f"As of {DATED}. Licence and languages come from the model cards: read a card before you rely on it. Memory "
+        "and time are scaled by size from measurements on this machine; a base with separate rows is slower.",
         f"截至 {DATED}。许可证和语言以发布者的模型卡为准：依赖之前请自行查看。内存和时间按本机实测结果以大小折算；"
         "样本单独成行的基座会更慢。",
     ), "dim")  # fmt: skip

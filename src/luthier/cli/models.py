@@ -122,8 +122,8 @@ def _heading(text: str) -> None:
     "--lineage",
     is_flag=True,
     help=say(
-        "Where it comes from instead: data with digests and findings, base, parents, settings, code, exports. Reads "
-        "the data folder of this machine.",
+        "Show its lineage instead: data with digests and findings, base, parent models, settings, code, exports. "
+        "Reads the data folder on this machine.",
         "改为显示其来历：数据及摘要和检查结果、基座、来源模型、设置、代码版本、导出记录。读取本机的数据文件夹。",
     ),
 )
@@ -226,14 +226,14 @@ def delete(options: Options, model: str, yes: bool) -> None:
     "pull",
     help=say(
         "Download a base model into the cache folder, so that serving and training need no network; without SOURCE, "
-        "the default base model. SOURCE is a Hugging Face id, a ModelScope id, a folder with safetensors (which stays "
-        "where it is) or a GGUF file. Weights are loaded as safetensors or GGUF only. An interrupted download is "
-        "resumed. Says what the model can do, and prints the folder.\n\n"
+        "the default base model. SOURCE is a Hugging Face id, a ModelScope id, a folder with safetensors (which is "
+        "used in place) or a GGUF file. Only safetensors and GGUF weights are loaded. An interrupted download is "
+        "resumed. Prints the model's capabilities and its folder.\n\n"
         "Examples: luthier models pull Qwen/Qwen3-0.6B, luthier models pull modelscope:Qwen/Qwen3-0.6B, "
         "luthier models pull ./model-q8_0.gguf --name mine",
         "把基座模型获取到缓存文件夹，之后的训练和推理不再需要网络；不给出 SOURCE 时获取默认的基座模型。"
         "SOURCE 可以是 Hugging Face 编号、ModelScope 编号、带 safetensors 的文件夹（保留在原处）或 GGUF 文件。"
-        "权重只加载 safetensors 和 GGUF 格式。中断的下载会从断点继续。说明该模型能做什么，并打印所在文件夹。\n\n"
+        "权重只加载 safetensors 和 GGUF 格式。中断的下载会从断点继续。打印该模型的能力和所在文件夹。\n\n"
         "例子：luthier models pull Qwen/Qwen3-0.6B、luthier models pull modelscope:Qwen/Qwen3-0.6B、"
         "luthier models pull ./model-q8_0.gguf --name mine",
     ),
@@ -270,8 +270,8 @@ def pull(options: Options, source: str | None, name: str | None, revision: str |
 @models.command(
     "import",
     help=say(
-        "Take in a PEFT adapter that was trained elsewhere: checked against its base model, and served under a name of "
-        "its own. Weights as safetensors only. Prints the name.\n\n"
+        "Import a PEFT adapter that was trained elsewhere: it is checked against its base model and served under its "
+        "own name. Only safetensors weights are accepted. Prints the name.\n\n"
         "Example: luthier models import ./my-adapter --base Qwen/Qwen3-0.6B --name support",
         "导入在别处训练的 PEFT 适配器：与基座模型核对后，以自己的名称提供服务。权重只接受 safetensors。"
         "打印模型名称。\n\n"
@@ -305,7 +305,9 @@ def import_model(options: Options, folder: Path, base: str, name: str | None) ->
     ),
 )
 @click.argument("name")
-@click.option("--force", is_flag=True, help=say("Even if fine-tuned models depend on it.", "即使有微调模型依赖它。"))
+@click.option(
+    "--force", is_flag=True, help=say("Remove it even if fine-tuned models depend on it.", "即使有微调模型依赖它。")
+)
 @server_options
 @pass_options
 def remove(options: Options, name: str, force: bool) -> None:

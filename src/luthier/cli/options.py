@@ -133,8 +133,8 @@ def _shared(flag: str, help_text: str, variable: str | None = None, **attributes
 _base_url = _shared(
     "--base-url",
     say(
-        "The server's address, such as http://127.0.0.1:8000/v1. Default: the server running on the data folder, else "
-        "one that is started for this command.",
+        "The server's address, such as http://127.0.0.1:8000/v1. Default: the server running on the data folder; if "
+        "there is none, one is started for this command.",
         "服务器地址，例如 http://127.0.0.1:8000/v1。默认连接数据文件夹上正在运行的服务器，没有则为本命令启动一个。",
     ),
     "OPENAI_BASE_URL",

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 # Kind → what it is; the order of `luthier.store.leftovers.KINDS`.
 _TEXTS = {
-    "work-files": ("left by a job that is over", "已结束任务的残留文件"),
-    "logs": ("trainer's log of a job that is over", "已结束任务的训练日志"),
+    "work-files": ("leftover of a finished job", "已结束任务的残留文件"),
+    "logs": ("trainer's log of a finished job", "已结束任务的训练日志"),
     "kernels": ("compiled kernel, not loaded for 30 days", "编译好的内核，30 天未加载"),
-    "checkpoints": ("checkpoint that nothing refers to", "没有被引用的检查点"),
-    "exports": ("export of a model that is still here", "模型仍在的导出文件夹"),
+    "checkpoints": ("unreferenced checkpoint", "没有被引用的检查点"),
+    "exports": ("export of an existing model", "现有模型的导出文件夹"),
 }
 
 
 @click.command(
     help=say(
-        "Show what may go from the data and cache folders, the largest first, and delete it with --yes. Nothing that a "
-        "job, a model, a permission or an alias refers to is listed. Checkpoints and exports are deleted only if they "
-        "are named.\n\nExample: luthier prune checkpoints --yes",
+        "List what can be deleted from the data and cache folders, largest first; --yes deletes it. Nothing that a "
+        "job, a model, a permission or an alias refers to is listed. Checkpoints and exports are deleted only if KIND "
+        "names them.\n\nExample: luthier prune checkpoints --yes",
         "列出数据文件夹和缓存文件夹中可以删除的内容，大的在前；加 --yes 删除。"
         "任务、模型、权限或别名引用的内容不会列出。检查点和导出只有写明时才会删除。"
         "\n\n例子：luthier prune checkpoints --yes",
@@ -54,7 +54,7 @@ def prune(options: Options, kinds: tuple[str, ...], yes: bool) -> None:
         print_json([_document(leftover, leftover in deleted) for leftover in listed])
         return
     printed = deleted if yes else listed
-    columns = (say("size", "大小"), say("kind", "种类"), say("of", "所属"), say("what it is", "说明"))
+    columns = (say("size", "大小"), say("kind", "种类"), say("of", "所属"), say("description", "说明"))
     rows = [
         (format_bytes(leftover.bytes), leftover.kind, leftover.name, say(*_TEXTS[leftover.kind]))
         for leftover in printed
@@ -68,10 +68,10 @@ def prune(options: Options, kinds: tuple[str, ...], yes: bool) -> None:
     others = [leftover for leftover in listed if leftover not in named]
     if others:
         command = " ".join(["luthier prune", *(kind for kind in kinds if kind not in BY_NAME_ONLY), "--yes"])
-        note(say(f"{_size(others)} may go: {command}", f"{_size(others)} 可以删除：{command}"))
+        note(say(f"{_size(others)} can be deleted: {command}", f"{_size(others)} 可以删除：{command}"))
     if named:
         command = " ".join(["luthier prune", *dict.fromkeys(leftover.kind for leftover in named), "--yes"])
-        note(say(f"{_size(named)} more if nobody wants them: {command}",
+        note(say(f"{_size(named)} more, if they are no longer needed: {command}",
                  f"另有 {_size(named)}，确认不再需要时可删除：{command}"))  # fmt: skip
 
 

@@ -158,7 +158,7 @@ def _fetch_base_model() -> None:
     """Fetches the default base model, unless it is on this machine."""
     base = default_base()
     if not local_catalogue().ready(base):
-        note("\n" + say("The base model is not on this machine yet:", "本机还没有基座模型："))
+        note("\n" + say("The base model has not been downloaded yet:", "本机还没有基座模型："))
         with spinner("…"):
             local_catalogue().folder(base, note, current())
 
@@ -174,7 +174,7 @@ def _estimate(options: Options, train: Path) -> None:
     if has_server_address(options) and not catalogue.ready(base):
         note(
             say(
-                "The base model is not on this machine, so tokens are not counted.",
+                "The base model has not been downloaded, so tokens are not counted.",
                 "基座模型不在本机，无法统计 token。",
             )
         )
@@ -185,8 +185,8 @@ def _estimate(options: Options, train: Path) -> None:
     note(
         say(
             f"{forecast.tokens:,} tokens × {forecast.epochs} epochs = {forecast.trained_tokens:,} trained tokens.\n"
-            f"OpenAI charged ${forecast.hosted_price_usd:.2f} for that on {_MODEL}; here it costs nothing but minutes: "
-            "one or two on an idle machine with AMX, more on others.",
+            f"OpenAI charged ${forecast.hosted_price_usd:.2f} for that on {_MODEL}; here it costs only time: one or "
+            "two minutes on an idle machine with AMX, more on others.",
             f"{forecast.tokens:,} 个 token × {forecast.epochs} 轮 = 训练 {forecast.trained_tokens:,} 个 token。\n"
             f"在 OpenAI 用 {_MODEL} 训练要收 ${forecast.hosted_price_usd:.2f}；"
             "在本机只花时间：空闲的 AMX 机器上一两分钟，其他机器更久。",
@@ -256,7 +256,7 @@ def _print_comparisons(comparisons: list[Comparison]) -> None:
     if correct > base_correct:
         note(
             say(
-                "The requests had no tool definitions: the fine-tuned model has learnt its functions.",
+                "The requests contained no tool definitions: the fine-tuned model has learnt its functions.",
                 "请求中没有工具定义：微调模型已经学会了这些函数。",
             )
         )

@@ -25,10 +25,10 @@ _COPIED = ("model", "training_file", "validation_file", "seed", "method", "metad
 
 @click.command(
     help=say(
-        "Train a fine-tuned model again, from the same files with the same hyperparameters and seed, and say whether "
-        "every step has the same losses. MODEL is its name or the id of its job. Exit code 1 if they differ.\n\n"
+        "Train a fine-tuned model again, from the same files with the same hyperparameters and seed, and compare the "
+        "losses of every step. MODEL is its name or the id of its job. Exit code 1 if they differ.\n\n"
         "Example: luthier reproduce ft:gpt-3.5-turbo-0125:personal::abc12345",
-        "用同样的文件、超参数和随机种子重新训练一个微调模型，并说明每一步的损失是否相同。MODEL 为模型名称或其任务编号。"
+        "用同样的文件、超参数和随机种子重新训练一个微调模型，并比较每一步的损失。MODEL 为模型名称或其任务编号。"
         "如有不同，退出码为 1。\n\n例子：luthier reproduce ft:gpt-3.5-turbo-0125:personal::abc12345",
     )
 )
@@ -91,7 +91,7 @@ def _job_of(client: openai.OpenAI, model: str) -> dict[str, Any]:
     raise CliError(
         say(f"No job here has trained {model}.", f"这里没有训练过 {model} 的任务。"),
         say(
-            "For a checkpoint, name its job: luthier reproduce ftjob-…",
+            "For a checkpoint, give the id of its job: luthier reproduce ftjob-…",
             "检查点请给出其任务编号：luthier reproduce ftjob-…",
         ),
     )
@@ -114,13 +114,13 @@ def _print_comparison(document: dict[str, Any]) -> None:
     first, largest = document["first_difference"]["step"], document["largest_difference"]
     size = say("the steps are not the same", "步数不同") if largest is None else f"{largest:.2g}"
     click.echo(
-        say(f"Different from step {first} on; largest difference of a loss: {size}.",
+        say(f"Different from step {first} on; the largest difference between losses is {size}.",
             f"从第 {first} 步起不同；损失的最大差值：{size}。")
     )  # fmt: skip
     for name, (then, now) in other.items():
-        note(say(f"{name} was {then}, and is {now} now.", f"{name} 当时为 {then}，现在为 {now}。"))
+        note(say(f"{name} was {then} and is now {now}.", f"{name} 当时为 {then}，现在为 {now}。"))
     if not other:
         note(
-            say("Another machine, or another number of threads, rounds differently.",
+            say("Rounding differs on another machine or with another number of threads.",
                 "不同的机器或线程数会有不同的舍入。")
         )  # fmt: skip

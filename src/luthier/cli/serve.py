@@ -20,10 +20,10 @@ from luthier.settings import Settings
     cls=SettingsCommand,
     help=say(
         "Run the server: OpenAI's API under /v1 (files, fine-tuning, models, chat completions and more), and the "
-        "worker that trains. Each flag is a setting, which the environment variable in brackets sets too.\n\n"
+        "worker that trains. Each flag is a setting that the environment variable in brackets can also set.\n\n"
         "Example: luthier serve --port 8000, then in another terminal: "
         "OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=luthier python your_code.py",
-        "启动服务器：在 /v1 下提供 OpenAI 的 API（文件、微调、模型、对话等），并启动负责训练的工作进程。"
+        "启动服务器：在 /v1 下提供 OpenAI 的 API（文件、微调、模型、对话等），并启动负责训练的 worker。"
         "每个选项都是一项设置，也可以用方括号中的环境变量给出。\n\n"
         "例子：luthier serve --port 8000，然后在另一个终端里："
         "OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=luthier python your_code.py",
@@ -32,7 +32,7 @@ from luthier.settings import Settings
 @click.option(
     "--no-worker",
     is_flag=True,
-    help=say("Same as --worker false; train with `luthier worker`.", "同 --worker false；由 luthier worker 训练。"),
+    help=say("Same as --worker false; `luthier worker` then trains.", "同 --worker false；由 luthier worker 训练。"),
 )
 @lang_option
 def serve(no_worker: bool, **flags: Any) -> None:
@@ -51,7 +51,7 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
         for line in _first_lines(server.endpoint.base_url, server.data, server.base, settings):
             click.echo(line, err=True)
         stop.wait()
-        click.echo(say("Stopping; a running job saves its state.", "正在停止；运行中的任务会保存状态。"), err=True)
+        click.echo(say("Stopping; a running job will save its state.", "正在停止；运行中的任务会保存状态。"), err=True)
 
 
 def _first_lines(address: str, data: Path, base: str, settings: Settings) -> Iterator[str]:
@@ -67,7 +67,7 @@ def _first_lines(address: str, data: Path, base: str, settings: Settings) -> Ite
         yield say("More names: " + ", ".join(names), "其他名称：" + "，".join(names))
     yield _keys(settings)
     if not settings.worker:
-        yield say("No worker: jobs wait for `luthier worker`.", "没有工作进程：任务等待 `luthier worker` 执行。")
+        yield say("No worker: jobs wait for `luthier worker`.", "没有 worker：任务等待 `luthier worker` 执行。")
     yield say("Press Ctrl-C to stop; jobs resume at the next start.",
               "按 Ctrl-C 停止；未完成的任务在下次启动后从断点继续。")  # fmt: skip
 
@@ -76,7 +76,7 @@ def _engine(settings: Settings) -> str:
     """`auto` is resolved when the weights are loaded, which imports torch, and then logged with its reason."""
     if settings.engine != "auto":
         return settings.engine
-    return say("auto (chosen at the first use, see: luthier doctor)", "auto（首次使用时选定，见：luthier doctor）")
+    return say("auto (selected on first use; see: luthier doctor)", "auto（首次使用时选定，见：luthier doctor）")
 
 
 def _keys(settings: Settings) -> str:

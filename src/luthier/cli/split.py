@@ -33,8 +33,8 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     help=say(
         "Split a file into a training file, a validation file and, with --test, a test file. Duplicates and near "
         "duplicates stay in one file; labels, called functions or system prompts are stratified; the same seed gives "
-        "the same split. The files are written beside FILE: FILE.train.jsonl and so on. Other formats than JSONL of "
-        "examples are converted, as luthier check --fix does.\n\n"
+        "the same split. The files are written beside FILE: FILE.train.jsonl and so on. Formats other than JSONL are "
+        "converted, as by luthier check --fix.\n\n"
         "Example: luthier split examples.jsonl --validation 0.2 --test 0.1",
         "把文件拆成训练文件和验证文件，加 --test 时还有测试文件。相同或近似重复的样本分在同一文件；标签、调用的函数或"
         "系统提示按比例分层；种子相同则结果相同。文件写在 FILE 旁边：FILE.train.jsonl 等。JSONL 样本以外的格式会先"

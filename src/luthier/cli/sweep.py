@@ -172,8 +172,9 @@ def _add_scores(client: openai.OpenAI, results: list[dict[str, Any]], path: Path
     "--halving",
     is_flag=True,
     help=say(
-        "Successive halving: all combinations are trained for a quarter of their steps, the better half of them for "
-        "half, the better half of those to the end. Jobs are paused and resumed, so no step is repeated. Luthier only.",
+        "Successive halving: all combinations train for a quarter of their steps, the better half of them for half of "
+        "the steps, and the better half of those to the end. Jobs are paused and resumed, so no step is repeated. "
+        "Luthier only.",
         "逐次减半：所有组合先训练四分之一的步数，较好的一半训练到一半，其中较好的一半训练到结束。"
         "任务会暂停和恢复，不会重复训练。仅限 Luthier。",
     ),

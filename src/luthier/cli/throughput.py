@@ -110,7 +110,7 @@ def throughput(
         return Throughput([measurement], measurement, load) if measurement else None
     add_rate(cache, key, measured)
     if measured.steps < MIN_STEPS:
-        note(say(f"The rate below rests on {measured.steps} step(s) only and is measured anew the next time.",
+        note(say(f"The rate below is based on only {measured.steps} step(s) and will be measured again next time.",
                  f"下面的速度只依据 {measured.steps} 步，下次会重新测量。"), "yellow")  # fmt: skip
     similar = [] if again else [rate for rate in rates if rate.is_like(load)]
     return Throughput([*similar, measured], measured, load)
@@ -136,7 +136,7 @@ def _announce(rates: Sequence[Rate], load: float | None, *, again: bool) -> None
                "正在测量本机的训练速度（最多约一分钟）……")  # fmt: skip
     last = rates[-1] if rates else None
     if last and not again and last.load is not None and load is not None and not last.is_like(load):
-        text = say(f"Load per core was {last.load:g} when it was measured, and is {load:g} now. ",
+        text = say(f"The load per core was {last.load:g} during the measurement and is {load:g} now. ",
                    f"上次测量时每核负载为 {last.load:g}，现在为 {load:g}。") + text  # fmt: skip
     note(text)
 

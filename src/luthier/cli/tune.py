@@ -139,7 +139,7 @@ def method_for(training: Path | None) -> str:
     if method != "supervised":
         note(
             say(
-                f"{training} holds preference pairs, so the method is {method}.",
+                f"{training} contains preference pairs, so the method is {method}.",
                 f"{training} 里是偏好样本，训练方法为 {method}。",
             )
         )
@@ -178,7 +178,7 @@ def _check_ranges(parameters: dict[str, Any], validation: str | None) -> None:
     """What the API would refuse, before anything is uploaded. Raises UsageError."""
     if parameters.get("early_stopping") and not validation:
         raise click.UsageError(
-            say("--early-stopping needs --validation, whose loss it watches.",
+            say("--early-stopping needs --validation, because it depends on the validation loss.",
                 "--early-stopping 需要 --validation：它根据验证损失判断。")
         )  # fmt: skip
     for name, flag, highest in (("n_epochs", "--epochs", 50), ("batch_size", "--batch-size", 256)):
@@ -227,7 +227,7 @@ def check_request(
                 f"There is no model {parameters['model']} here. Nothing was uploaded.",
                 f"没有模型 {parameters['model']}。没有上传任何内容。",
             ),
-            say("These exist: luthier models list", "可用的模型：luthier models list"),
+            say("List the models: luthier models list", "可用的模型：luthier models list"),
         ) from error
     except openai.APIStatusError:
         return
@@ -307,7 +307,7 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
     ),
 )
 @click.option(
-    "--alpha", type=int, metavar="N", help=say("LoRA alpha; by default twice the rank.", "LoRA alpha，默认为秩的两倍。")
+    "--alpha", type=int, metavar="N", help=say("LoRA alpha; default: twice the rank.", "LoRA alpha，默认为秩的两倍。")
 )
 @click.option(
     "--targets",
@@ -330,19 +330,19 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
     type=int,
     metavar="N",
     help=say(
-        "End training when N validations in a row bring no lower validation loss, and keep the best weights; needs "
+        "Stop training when N validations in a row do not lower the validation loss, and keep the best weights; needs "
         "--validation. Luthier only.",
         "连续 N 次验证的损失都没有更低时结束训练，保留最好的权重；需要 --validation。仅限 Luthier。",
     ),
 )
-@option("--priority", "Place in the queue: higher ones start first; 0 unless given. Luthier only.",
+@option("--priority", "Priority in the queue: higher ones start first; default: 0. Luthier only.",
         "队列中的优先级：数值大的先开始；默认为 0。仅限 Luthier。", type=int, metavar="N")  # fmt: skip
 @click.option("--seed", type=int, help=say("Random seed; makes the job reproducible.", "随机种子，使训练可以重现。"))
 @click.option(
     "--method",
     type=click.Choice(METHODS),
     help=say(
-        "Training method; by default the one that the first lines of a local file are for.",
+        "Training method; default: inferred from the first lines of a local file.",
         "训练方法；默认按本地文件开头的样本判断。",
     ),
 )
