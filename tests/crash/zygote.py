@@ -27,8 +27,10 @@ def main(address: Path, trainers: Path) -> None:
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are not waited for
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(address))
+        unfinished = address.with_suffix(".new")
+        listener.bind(str(unfinished))
         listener.listen()
+        unfinished.rename(address)  # who finds it can connect
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
