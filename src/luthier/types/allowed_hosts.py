@@ -12,10 +12,18 @@ _NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
 
 def is_loopback_host(host: str) -> bool:
     """Whether a name or address means this machine only."""
+    if host == "localhost":
+        return True
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return _unmapped(ipaddress.ip_address(host)).is_loopback
     except ValueError:
         return False
+
+
+def _unmapped(address: Address) -> Address:
+    """The IPv4 address that an IPv6 socket shows as `::ffff:127.0.0.1`; any other as it is."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,7 @@ class AllowedHosts:
         Public addresses are where a name may point; an address of the server's own machine or network has to be listed,
         so that whoever controls a name cannot point it there. `localhost` is this machine.
         """
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
+        address = _unmapped(address)
         is_local = host.lower().rstrip(".") == "localhost" and address.is_loopback
         return is_local or self._is_listed(address) or (address.is_global and not address.is_multicast)
 

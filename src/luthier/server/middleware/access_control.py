@@ -1,7 +1,7 @@
 """Access control: API keys, hosts, origins and body sizes; and the headers that every response carries.
 
-A server without keys listens on loopback only, and no web page that a person visits may reach it: requests for
-another host (DNS rebinding) or from another origin are refused.
+A server without keys answers this machine only, and no web page that a person visits may reach it: requests from
+another address, for another host (DNS rebinding) or from another origin are refused.
 """
 
 import time
@@ -19,6 +19,7 @@ from luthier.server.http.key_ring import KeyRing
 from luthier.settings import Settings
 from luthier.store.database import refuse_when_busy
 from luthier.store.key_quotas import calling
+from luthier.types.allowed_hosts import is_loopback_host
 from luthier.types.errors import APIError, PayloadTooLargeError, PermissionDeniedError, UnsupportedMediaTypeError
 from luthier.types.ids import new_id
 from luthier.types.projects import Caller
@@ -91,7 +92,7 @@ class AccessControl:
         if is_read and path in _PROBE_PATHS:
             return _NOBODY
         if is_read and (path == _DASHBOARD_PATHS[0] or path.startswith(_DASHBOARD_PATHS[1])):
-            self._check_host_and_origin(connection.headers)
+            self._check_origin(connection)
             return _NOBODY
         return self._authorize(connection)
 
@@ -103,7 +104,7 @@ class AccessControl:
             raise PermissionDeniedError(
                 "This API key may only read: its role is reader.", code="insufficient_permissions"
             )
-        self._check_host_and_origin(connection.headers)
+        self._check_origin(connection)
         _check_encoding(connection.headers)
         content_length = connection.headers.get("content-length", "")
         limit = self._body_limit_bytes(connection.scope)
@@ -111,17 +112,29 @@ class AccessControl:
             raise _body_too_large(limit)
         return caller
 
-    def _check_host_and_origin(self, headers: Headers) -> None:
-        host = headers.get("host", "").lower()
-        if not self._keys.is_required() and _hostname(host) not in _LOOPBACK_NAMES | {self._settings.host}:
+    def _check_origin(self, connection: HTTPConnection) -> None:
+        """Raises PermissionDeniedError because of an address, host or page that a request may not come from."""
+        host = connection.headers.get("host", "").lower()
+        if not self._keys.is_required():
+            self._check_loopback(connection, host)
+        origin = connection.headers.get("origin")
+        allowed = self._settings.cors_origins
+        if origin and origin.lower().partition("://")[2] != host and not {"*", origin.lower()} & set(allowed):
+            raise PermissionDeniedError(f"Requests from pages of another origin ({origin}) are refused.")
+
+    def _check_loopback(self, connection: HTTPConnection, host: str) -> None:
+        """For a server without keys. Another ASGI server may listen on any address, whatever the settings say."""
+        if _hostname(host) not in _LOOPBACK_NAMES | {self._settings.host}:
             raise PermissionDeniedError(
                 f"This server has no keys and answers to loopback names only, not to '{host}'. To reach it under other "
                 "names, as from a container, start it with --api-keys or LUTHIER_API_KEYS."
             )
-        origin = headers.get("origin")
-        allowed = self._settings.cors_origins
-        if origin and origin.lower().partition("://")[2] != host and not {"*", origin.lower()} & set(allowed):
-            raise PermissionDeniedError(f"Requests from pages of another origin ({origin}) are refused.")
+        client = connection.client  # None: a Unix socket
+        if client and not is_loopback_host(client.host):
+            raise PermissionDeniedError(
+                f"This server has no keys and answers requests from its own machine only, not from {client.host}. To "
+                "reach it from other machines, start it with --api-keys or LUTHIER_API_KEYS."
+            )
 
     def _limit_body(self, scope: Scope, receive: Receive) -> Receive:
         """Enforces the limit while the body arrives, for a `content-length` that is missing or wrong."""
