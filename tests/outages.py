@@ -31,13 +31,13 @@ def lose_next_answer(store: Store, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(database, "write", write_and_lose)
 
 
-def fails_first(call: Callable[..., Any], times: int) -> Callable[..., Any]:
-    """`call`, which meets an outage the first `times` times."""
+def fails_first(call: Callable[..., Any], times: int, error: Callable[[], Exception] = outage) -> Callable[..., Any]:
+    """`call`, which meets an outage, or another error, the first `times` times."""
     remaining = iter(range(times))
 
     def fail(*arguments: Any, **options: Any) -> Any:
         if next(remaining, None) is not None:
-            raise outage()
+            raise error()
         return call(*arguments, **options)
 
     return fail

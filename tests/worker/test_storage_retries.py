@@ -5,6 +5,8 @@ import io
 import json
 import os
 import sqlite3
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from luthier.event_texts import chinese_event
 from luthier.store import Event, Job, Store
 from luthier.store.storage_faults import storage_fault
 from luthier.training import protocol
-from luthier.training.__main__ import EventWriter, _report
+from luthier.training.__main__ import EventWriter, _report, _train
 from luthier.training.durable_files import write_safetensors
 from luthier.types.errors import LuthierError, UnavailableError
 from luthier.types.storage_faults import STORAGE_FAULTS, FaultKind, StorageFaultError, disk_fault
@@ -98,6 +100,8 @@ def _operational(error: Exception) -> OperationalError:
         (StorageFaultError("read_only", "of the trainer"), "read_only"),
         (_operational(sqlite3.OperationalError("database or disk is full")), "full"),
         (_operational(sqlite3.OperationalError("attempt to write a readonly database")), "read_only"),
+        (OSError(errno.EIO, "input/output error"), "failing"),
+        (_operational(sqlite3.OperationalError("disk I/O error")), "failing"),
         (_operational(sqlite3.OperationalError("database table is locked")), "locked"),
         (_operational(psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")), "locked"),
         (_operational(psycopg.OperationalError("server closed the connection unexpectedly")), "unreachable"),
@@ -188,6 +192,19 @@ def test_a_trainer_reports_a_full_disk_although_it_cannot_write_its_events() -> 
     assert _report(FULL, emit) == protocol.MACHINE_FAULT
     reported = protocol.parse_event(json.loads(emit._stdout.getvalue()))
     assert reported == protocol.DiskFault(kind="full", message=str(FULL))
+
+
+def test_a_trainer_whose_log_takes_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullLog(io.StringIO):
+        def write(self, text: str) -> int:
+            raise FULL
+
+    monkeypatch.setattr("luthier.training.setup.build_trainer", lambda *_: fails_with(FULL)(_))
+    monkeypatch.setattr(sys, "stderr", FullLog())
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    reported: list[protocol.Event] = []
+    assert _train(tmp_path, reported.append, threading.Event()) == protocol.MACHINE_FAULT
+    assert reported[-1] == protocol.DiskFault(kind="full", message=str(FULL))
 
 
 def test_a_state_that_has_no_room_keeps_the_number_of_the_error(

@@ -1,6 +1,7 @@
 """A database server that goes away while a worker works: everything goes on once it is back, and nothing fails."""
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,16 @@ def test_an_outage_is_no_failed_attempt_of_a_job(context: WorkerContext, monkeyp
     assert messages.count("The database was unreachable for a while; the job resumes") == MAX_ATTEMPTS + 1
 
 
-def test_an_outage_is_no_failed_attempt_of_a_run(context: WorkerContext, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [outage, lambda: OSError(errno.ENOSPC, "full"), lambda: OSError(errno.EIO, "bad")])
+def test_a_fault_of_the_storage_is_no_failed_attempt_of_a_run(
+    context: WorkerContext, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
+) -> None:
     store = context.store
     config = {"type": "custom", "schema": {"type": "object", "properties": {"item": {}}}}
     of_eval = store.evals.create(name="e", data_source_config=config, testing_criteria=[], metadata=None)
     source = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {"q": "a"}}]}}
     store.eval_runs.create(of_eval.id, name="r", model="", data_source=source, metadata={})
-    monkeypatch.setattr(Evals, "retrieve", fails_first(Evals.retrieve, _OUTAGES))
+    monkeypatch.setattr(Evals, "retrieve", fails_first(Evals.retrieve, _OUTAGES, error))
     monkeypatch.setattr(EvalRuns, "requeue", fails_first(EvalRuns.requeue, 2))
     for _ in range(_OUTAGES):
         claim = EvalRunHandler(context).claim("worker/eval runs", [])

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from luthier.types.durable_text import write_durably
+
 _FILE = "rates.json"
 _MAX_RATES = 12  # per key; the oldest go first
 _MAX_AGE_S = 30 * 24 * 3600
@@ -84,9 +86,7 @@ def add_rate(cache: Path, key: str, rate: Rate) -> None:
         rates = [*read_rates(cache, key), rate][-_MAX_RATES:]
         document = _read(cache) | {key: [asdict(rate) for rate in rates]}
         cache.mkdir(parents=True, exist_ok=True)
-        temporary = cache / f"{_FILE}.{os.getpid()}"
-        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        temporary.replace(cache / _FILE)
+        write_durably(cache / _FILE, json.dumps(document, indent=1))
 
 
 def newest_measurement(rates: Sequence[Rate]) -> Rate | None:

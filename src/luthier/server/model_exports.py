@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from luthier.language import Language
 from luthier.types.common import now
+from luthier.types.durable_text import write_durably
 from luthier.types.errors import NotFoundError, RateLimitError
 from luthier.types.ids import new_id
 
@@ -115,7 +116,7 @@ class ModelExports:
                 return
             size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
             ended = replace(ended, status="succeeded", bytes=size)
-            self._note(export.id).write_text(json.dumps(asdict(ended)), encoding="utf-8")
+            write_durably(self._note(export.id), json.dumps(asdict(ended)))
             del self._unfinished[export.id]
 
     async def _export(self, export: Export, options: Sequence[str]) -> Export:

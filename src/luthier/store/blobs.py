@@ -116,10 +116,17 @@ class FolderBlobs:
         _sync_folder(target.parent)
 
     def _copy(self, name: str, target: Path) -> None:
-        with target.open("wb") as out:
-            _copy_file(self.folder / name, out)
-            out.flush()
-            os.fsync(out.fileno())
+        """Complete or not at all: who finds the target takes it for the whole content."""
+        new = target.with_name(f"{target.name}.new")
+        try:
+            with new.open("wb") as out:
+                _copy_file(self.folder / name, out)
+                out.flush()
+                os.fsync(out.fileno())
+            new.replace(target)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
 
     def delete_orphans(self, names: Collection[str]) -> None:
         for path in self.folder.iterdir():

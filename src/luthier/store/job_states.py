@@ -21,6 +21,7 @@ from luthier.store.column_types import Int64, short_text
 from luthier.store.content import Content
 from luthier.store.database import Database, jobs, metadata
 from luthier.types.common import now
+from luthier.types.durable_text import write_durably
 from luthier.types.errors import CorruptDataError
 from luthier.types.fine_tuning import FINAL
 from luthier.types.ids import new_id
@@ -68,7 +69,7 @@ class JobStates:
         if not self._replace(job_id, fencing_token, save, files):
             self._bucket.delete(*(_objects(files) - _objects(earlier)))
             return False
-        (folder / _MARK).write_text(json.dumps({"save": save}), encoding="utf-8")
+        write_durably(folder / _MARK, json.dumps({"save": save}))
         self._bucket.delete(*(_objects(earlier) - _objects(files)))
         return True
 
@@ -87,7 +88,7 @@ class JobStates:
             content = Content(description["bytes"], description["sha256"])
             if self._bucket.fetch(description["object"], folder / path) != content:
                 raise CorruptDataError(f"{description['object']} in {self._bucket.url} does not match its checksum.")
-        (folder / _MARK).write_text(json.dumps({"save": save}), encoding="utf-8")
+        write_durably(folder / _MARK, json.dumps({"save": save}))
         return True
 
     def delete_finished(self) -> None:

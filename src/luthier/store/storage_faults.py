@@ -30,6 +30,8 @@ def _database_fault(error: OperationalError) -> FaultKind | None:
         return "full"
     if "readonly database" in text:
         return "read_only"
+    if "disk I/O error" in text or "Input/output error" in text:
+        return "failing"
     if "locked" in text or "lock timeout" in text:
         return "locked"
     return None

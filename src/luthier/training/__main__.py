@@ -83,8 +83,10 @@ def _train(folder: Path, emit: protocol.Emit, stop: threading.Event) -> int:
         emit(protocol.Failed(code=error.code, message=error.message, param=error.param))
         return 1
     except Exception as error:
-        traceback.print_exc()
-        return _report(error, emit)
+        code = _report(error, emit)
+        with suppress(OSError):  # the log lies on the same disk
+            traceback.print_exc()
+        return code
     return 0
 
 
@@ -139,5 +141,6 @@ def _restart_with_huge_pages() -> None:
 if __name__ == "__main__":
     _restart_with_huge_pages()
     code = main()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.flush()
     os._exit(code)  # the thread that reads standard input would delay an ordinary exit

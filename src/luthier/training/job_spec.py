@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from luthier.types.durable_text import write_durably
+
 TRAIN, VALID = "train.jsonl", "valid.jsonl"
 
 
@@ -56,8 +58,7 @@ class JobSpec:
     fencing_token: int = 0
 
     def write(self, folder: Path) -> None:
-        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
-        (folder / "job.json").write_text(text + "\n", encoding="utf-8")
+        write_durably(folder / "job.json", json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "JobSpec":

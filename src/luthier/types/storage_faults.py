@@ -5,11 +5,12 @@ from typing import Literal, NamedTuple
 
 from luthier.types.errors import LuthierError
 
-FaultKind = Literal["full", "read_only", "locked", "unreachable"]
+FaultKind = Literal["full", "read_only", "failing", "locked", "unreachable"]
 _KIND_OF_NUMBER: dict[int, FaultKind] = {
     errno.ENOSPC: "full",
     errno.EDQUOT: "full",
     errno.EROFS: "read_only",
+    errno.EIO: "failing",
 }
 
 
@@ -26,6 +27,10 @@ STORAGE_FAULTS: dict[FaultKind, FaultTexts] = {
         ("Make room (luthier prune shows what may go)", "请腾出空间（luthier prune 会列出可以删除的内容）"),
     ),
     "read_only": FaultTexts(("the disk is read-only", "磁盘只读"), ("Make it writable", "请使其可写")),
+    "failing": FaultTexts(
+        ("the disk reports errors", "磁盘读写出错"),
+        ("The system's log says what is wrong with it", "系统日志会说明磁盘出了什么问题"),
+    ),
     "locked": FaultTexts(
         ("another program locks the database", "数据库被其他程序锁定"), ("End that program", "请结束该程序")
     ),

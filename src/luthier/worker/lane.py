@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+from luthier.worker.failure_log import log_failure
+
 _log = logging.getLogger(__name__)
 _POLL_S = 0.3
 _AFTER_ERROR_S, _MAX_AFTER_ERROR_S = 1.0, 30.0  # between tries, doubled while claims fail
@@ -61,8 +63,8 @@ class Lane:
             try:
                 claim = self._handler.claim(self._owner, list(self._running))
                 after_error_s = _AFTER_ERROR_S
-            except Exception:
-                _log.exception("claiming %s failed; it is tried again", self._handler.name)
+            except Exception as error:
+                log_failure(_log, f"claiming {self._handler.name}", error)
                 claim = None
                 self._stop.wait(after_error_s)
                 after_error_s = min(2 * after_error_s, _MAX_AFTER_ERROR_S)
@@ -80,8 +82,8 @@ class Lane:
     def _run(self, claim: Claim) -> None:
         try:
             claim.run()
-        except Exception:
-            _log.exception("%s met an unexpected error", claim.row_id)
+        except Exception as error:
+            log_failure(_log, claim.row_id, error)
             self._stop.wait(_AFTER_ERROR_S)
         finally:
             del self._running[claim.row_id]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Protocol
 
+from luthier.worker.failure_log import log_failure
+
 _log = logging.getLogger(__name__)
 _BEAT_S = 0.5  # how soon a cancellation is noticed; the lease itself lasts far longer
 
@@ -51,8 +53,8 @@ class Lease:
             try:
                 status = self._queue.heartbeat(self._row_id, self._owner)
                 new_status = status or self._queue.status(self._row_id)
-            except Exception:  # a full disk, for example; the lease outlasts many missed heartbeats
-                _log.exception("a heartbeat of %s failed", self._row_id)
+            except Exception as error:  # a full disk, for example; the lease outlasts many missed heartbeats
+                log_failure(_log, f"a heartbeat of {self._row_id}", error)
                 continue
             if status not in self._statuses and not lost:
                 lost = True

@@ -84,6 +84,9 @@ def _storage_error(error: DBAPIError | OSError) -> APIError | None:
             return InsufficientStorageError(message)
         case "read_only":
             return InsufficientStorageError("The server's disk is read-only. Nothing was stored.")
+        case "failing":
+            message = "The server's disk reports errors. Nothing was stored; its operator has to look at it."
+            return InsufficientStorageError(message)
         case "locked":
             message = "The database is locked by another program. Nothing was stored; please try again."
             return UnavailableError(message, code="database_busy", headers={"retry-after": "5"})

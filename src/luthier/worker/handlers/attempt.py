@@ -11,9 +11,11 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from luthier.store import LeasedTable
 from luthier.store.outages import is_outage
+from luthier.store.storage_faults import storage_fault
 from luthier.types.errors import APIError, LuthierError
 from luthier.worker.application_service import StoppedError
 from luthier.worker.context import WorkerContext
+from luthier.worker.failure_log import log_failure
 from luthier.worker.lease import Lease
 
 _log = logging.getLogger(__name__)
@@ -76,12 +78,13 @@ class Attempt(ABC):
         except StoppedError:
             raise
         except Exception as error:
-            if is_outage(error):
-                _log.warning("%s %s is interrupted: the database cannot be reached", self.noun, self.claimed.row_id)
+            if storage_fault(error) or not isinstance(error, LuthierError):
+                log_failure(_log, f"{self.noun} {self.claimed.row_id}", error)
+            if storage_fault(error):
+                if not is_outage(error):  # the end of an outage shows in that the row can be written
+                    self._stop.wait(_RETRY_S)
                 self.written(lambda: self._rows.requeue(self.claimed.row_id, self.claimed.owner))
                 return
-            if not isinstance(error, LuthierError):
-                _log.exception("%s %s met an unexpected error", self.noun, self.claimed.row_id)
             code = (error.code or error.type) if isinstance(error, APIError) else "evaluation_failed"
             self._fail(code, str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}")
 
@@ -106,7 +109,7 @@ class Attempt(ABC):
             except DBAPIError as error:
                 if not isinstance(error, OperationalError) and not is_outage(error):
                     raise
-                _log.exception("%s %s cannot be written; it is tried again", self.noun, self.claimed.row_id)
+                log_failure(_log, f"writing {self.noun} {self.claimed.row_id}", error)
             if self._stop.wait(_RETRY_S) or self._lost.is_set():
                 raise StoppedError
 

@@ -30,6 +30,7 @@ from luthier.worker.batch_output import (
     token_counts,
 )
 from luthier.worker.context import WorkerContext
+from luthier.worker.failure_log import log_failure
 from luthier.worker.lane import Claim
 from luthier.worker.lease import Lease
 
@@ -61,7 +62,7 @@ class BatchHandler:
         except StaleClaimError as error:
             _log.warning("%s; this one leaves it alone", error)
         except Exception as error:
-            _log.exception("batch %s met an unexpected error", batch.id)
+            log_failure(_log, f"batch {batch.id}", error)
             if now() < batch.expires_at:
                 retry_after_s = _RETRY_S
             else:

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from luthier.data.rendering.parity_report import MAX_MEAN_DIFFERENCE
 from luthier.inference.logprobs import token_logprobs
 from luthier.inference.model_runner import Chunk, ModelRunner
+from luthier.types.durable_text import write_durably
 
 _log = logging.getLogger(__name__)
 _VERSION = 1  # of the 8-bit format and of what is measured
@@ -39,9 +40,7 @@ def passes(base: Path, cache: Path, tier: str, build: Callable[[bool], ModelRunn
     difference = _mean_difference(base, build)
     _log.info("%s: weights in 8 bits change log-probabilities by %.4f nats, limit %g", base.name, difference, LIMIT)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps({"mean_difference": difference}))
-    unfinished.replace(path)
+    write_durably(path, json.dumps({"mean_difference": difference}))
     return difference <= LIMIT
 
 
