@@ -2,6 +2,7 @@
 
 import ast
 import gc
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -68,3 +69,41 @@ def imported_modules(path: Path) -> set[str]:
             submodules = [f"{node.module}.{alias.name}" for alias in node.names]
             names += [name if name in MODULES else str(node.module) for name in submodules]
     return {name for name in names if name in MODULES}
+
+
+@cache
+def references() -> dict[str, list[str]]:
+    """Full dotted name → the places, as `file:line`, that import, call or pass it on, under whatever local name."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in FILES:
+        full_names = _full_names(path)
+        for node in nodes(path):
+            if isinstance(node, ast.Import):
+                dotted_names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                dotted_names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Name | ast.Attribute):
+                dotted_names = [_dotted(node, full_names)]
+            else:
+                continue
+            for name in dotted_names:
+                places[name].append(f"{relative(path)}:{getattr(node, 'lineno', 0)}")
+    return places
+
+
+def _full_names(path: Path) -> dict[str, str]:
+    """Local name → full name, of what a file imports, wherever in the file."""
+    full_names = {}
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            full_names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom):
+            full_names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return full_names
+
+
+def _dotted(node: ast.expr, full_names: dict[str, str]) -> str:
+    """`a.b.c` of a chain of attributes; one that begins with another expression begins with `?`."""
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value, full_names)}.{node.attr}"
+    return full_names.get(node.id, node.id) if isinstance(node, ast.Name) else "?"

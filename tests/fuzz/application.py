@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi.routing import APIRoute
 
 from luthier.catalogue import Catalogue
+from luthier.server import app as application
 from luthier.server import create_app
 from luthier.settings import Settings
 from luthier.store import Store
@@ -19,28 +21,30 @@ _UNAVAILABLE = (501, 503)  # refusals that say why: no such engine, no embedding
 
 
 _KEY = "sk-fuzz"
-_MODEL = "gpt-4o-mini"
+MODEL = "gpt-4o-mini"
 _EXAMPLE = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 _REFRESH_AFTER = 300  # requests; those that are deleted by then are made anew
 
 
 class Application:
-    """With the echo engine, and no worker: jobs and batches stay queued.
+    """With the echo engine, and no worker: jobs and batches stay queued. `options`: further settings.
 
     `$file`, `$job` and so on stand for the ids of objects that exist. It has a key: on a server without one, the first
     key that is created would shut out every request after it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: str) -> None:
+        self.folder = folder
         base = write_base(folder / "base", REASONS)
         (base / "config.json").write_text(json.dumps({"vocab_size": 300, "max_position_embeddings": 512}))
-        options = {"api_keys": _KEY, "engine": "echo", "webhook_hosts": "localhost", "default_max_tokens": 8}
-        settings = Settings(data=folder / "data", base=str(base), **options)
-        app = create_app(settings, Store(settings.data), Catalogue(folder / "cache"))
+        fixed = {"api_keys": _KEY, "engine": "echo", "webhook_hosts": "localhost", "default_max_tokens": 8}
+        settings = Settings(data=folder / "data", base=str(base), **{**fixed, **options})
+        self._store = Store(settings.data)
+        self._app = create_app(settings, self._store, Catalogue(folder / "cache"))
         self._loop = asyncio.new_event_loop()
-        self._lifespan = app.router.lifespan_context(app)
+        self._lifespan = self._app.router.lifespan_context(self._app)
         self._loop.run_until_complete(self._lifespan.__aenter__())
-        transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+        transport = httpx.ASGITransport(self._app, raise_app_exceptions=True)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)
 
         self._ids: dict[str, str] = {}
@@ -49,6 +53,18 @@ class Application:
     def send(self, method: str, url: str, **options: Any) -> httpx.Response:
         options["headers"] = {"authorization": f"Bearer {_KEY}", **options.get("headers", {})}
         return self._loop.run_until_complete(self._client.request(method, url, **options))
+
+    def routes(self) -> list[APIRoute]:
+        """Of all resources."""
+        routers = [resource.router for resource in application._RESOURCES]
+        return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._client.aclose())
+        self._loop.run_until_complete(self._lifespan.__aexit__(None, None, None))
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+        self._store.close()
 
     def with_ids(self, data: bytes) -> bytes:
         if self._sent % _REFRESH_AFTER == 0:
@@ -72,19 +88,19 @@ class Application:
             self._create("/v1/files", files={"file": ("a.jsonl", content)}, data={"purpose": purpose})
             for purpose in ("fine-tune", "batch")
         )
-        question = {"model": _MODEL, "max_tokens": 2, "messages": [{"role": "user", "content": "q"}], "store": True}
+        question = {"model": MODEL, "max_tokens": 2, "messages": [{"role": "user", "content": "q"}], "store": True}
         hook = {"name": "n", "url": "http://localhost:9/", "event_types": ["batch.failed"]}
         batch = {"input_file_id": batch_file, "endpoint": "/v1/embeddings", "completion_window": "24h"}
         upload = {"filename": "a", "purpose": "assistants", "mime_type": "text/plain", "bytes": 4}
         return {
             "file": file,
-            "job": create("/v1/fine_tuning/jobs", model=_MODEL, training_file=file),
+            "job": create("/v1/fine_tuning/jobs", model=MODEL, training_file=file),
             "upload": create("/v1/uploads", **upload),
             "batch": create("/v1/batches", **batch),
-            "response": create("/v1/responses", model=_MODEL, input="q", max_output_tokens=2),
+            "response": create("/v1/responses", model=MODEL, input="q", max_output_tokens=2),
             "conversation": create("/v1/conversations"),
             "completion": create("/v1/chat/completions", **question),
-            "evaluation": create("/v1/evaluations", model=_MODEL, validation_file=file),
+            "evaluation": create("/v1/evaluations", model=MODEL, validation_file=file),
             "endpoint": self._endpoint(hook),
         }
 
@@ -104,15 +120,15 @@ def _application(folder: Path) -> Application:
 
 def requests(data: bytes, folder: Path) -> None:
     """`data`: an object with method, path, query, headers, and body (JSON), text (raw) or file."""
-    application = _application(folder)
+    target = _application(folder)
     try:
-        fields = json.loads(application.with_ids(data))
+        fields = json.loads(target.with_ids(data))
     except (ValueError, RecursionError):
         fields = {"method": "POST", "path": "/v1/chat/completions", "text": data.decode("utf-8", "replace")}
     options = _options(fields) if isinstance(fields, dict) else None
     if options is None:
         return
-    response = application.send(**options)
+    response = target.send(**options)
     status = response.status_code
     assert status < 500 or status in _UNAVAILABLE, f"{status} {response.text[:500]}"
     if status >= 400 and options["method"] != "HEAD" and response.headers.get("content-type") == "application/json":
