@@ -6,7 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from crash import standstill
+from crash import bad_disk, standstill
 from crash.run import Plan, run
 from postgres_server import PostgresServer
 from tiny import make_tiny_base
@@ -41,8 +41,23 @@ def main() -> int:
         print(outcome.report(), flush=True)
         (scratch / "standstill").mkdir()
         findings = standstill.run(scratch / "standstill", base, postgres.new_database() if postgres else None)
-    print(f"a worker stopped for a minute: lost {findings.lost}, duplicated {findings.duplicated}")
-    return 0 if outcome.holds and not (findings.lost or findings.duplicated) else 1
+        print(f"a worker stopped for a minute: lost {findings.lost}, duplicated {findings.duplicated}", flush=True)
+        disk_holds = postgres is not None or _holds_on_a_bad_disk(scratch / "disk", base)
+    return 0 if outcome.holds and disk_holds and not (findings.lost or findings.duplicated) else 1
+
+
+def _holds_on_a_bad_disk(folder: Path, base: Path) -> bool:
+    folder.mkdir()
+    try:
+        findings, tally = bad_disk.run(folder, base)
+    except bad_disk.NoDiskError as error:
+        print(f"a disk that fills up and becomes read-only: not tried, for want of a mount (root on Linux): {error}")
+        return True
+    print(
+        f"a disk that fills up and becomes read-only: {findings.acknowledged.total()} acknowledged, {tally.refused} "
+        f"requests refused, lost {findings.lost}, duplicated {findings.duplicated}, other 5xx {tally.faults}"
+    )
+    return not (findings.lost or findings.duplicated or tally.faults)
 
 
 if __name__ == "__main__":

@@ -40,10 +40,11 @@ _EVAL = {
 
 @dataclass
 class Tally:
-    """Over all clients: connections that a kill cut, requests that were refused while the database was away, and
-    statuses that no client expects.
+    """Over all clients: connections that a kill cut, requests refused with a 5xx status whose code is `expected`, and
+    those with any other.
     """
 
+    expected: str = "database_unavailable"
     cut: int = 0
     refused: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -113,9 +114,11 @@ class RepeatingClient:
 
     def _note(self, response: httpx.Response) -> None:
         self._tally.statuses[response.status_code] += 1
-        if response.status_code == 503 and response.json()["error"]["code"] == "database_unavailable":
+        if response.status_code < 500:
+            return
+        if response.json()["error"]["code"] == self._tally.expected:
             self._tally.refused += 1
-        elif response.status_code >= 500:
+        else:
             self._tally.faults.append(f"{response.request.method} {response.request.url.path}: {response.text[:300]}")
 
 

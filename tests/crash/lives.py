@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ import psutil
 TESTS = Path(__file__).parents[1]
 _READY_POLL_S = 0.02
 _PATIENCE_S = 180
+_FIRST_STARTUP_S = {False: 1.0, True: 5.0}  # forked, fresh; until one has been measured
 
 
 @dataclass
@@ -116,6 +118,11 @@ class Lives:
             self._await(lambda: _answers(http, f"{self.url}/ready"), self.life.process)
         kind = "fresh" if self.life.is_fresh else "forked"
         self.startup_s[kind].append(time.monotonic() - self.life.started)
+
+    def expected_startup_s(self, *, fresh: bool) -> float:
+        """The median of those so far."""
+        seconds = self.startup_s["fresh" if fresh else "forked"]
+        return median(seconds) if seconds else _FIRST_STARTUP_S[fresh]
 
     def kill_server(self, *, with_trainers: bool = False) -> None:
         if self.life is None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Literal
 
 from crash.checker import Checker, Findings
@@ -25,15 +25,16 @@ _VICTIMS: dict[Victim, int] = {"server": 50, "server and trainer": 30, "trainer"
 _VICTIMS_ON_POSTGRES: dict[Victim, int] = {**_VICTIMS, "database": 30, "server and database": 15}
 _LONGEST_OUTAGE_S = 3.0
 _DURING_STARTUP = 0.15  # share of the kills of a server
+_SHORTEST_UPTIME = 0.2  # share of what was drawn
 _SETTLE_S = 600
 
 
 @dataclass(frozen=True)
 class Plan:
     """`fresh` of the `kills` hit a freshly started server or its trainer; the rest a forked one. `pause_s`: between a
-    client's requests; `max_uptime_s`: until a kill; `epochs`: of each job; after `minutes` no kill follows.
-    `on_postgres`: the database is killed, too. All that is drawn follows from `seed`; how the threads of clients and
-    server interleave does not.
+    client's requests; `max_uptime_s`: until a kill, less where the `minutes` would be too few, after which no kill
+    follows; `epochs`: of each job. `on_postgres`: the database is killed, too. All that is drawn follows from `seed`;
+    how the threads of clients and server interleave does not.
     """
 
     seed: int
@@ -78,6 +79,7 @@ class Outcome:
     tally: Tally = field(default_factory=Tally)
     kills: Counter[str] = field(default_factory=Counter)
     startup_s: dict[str, list[float]] = field(default_factory=dict)
+    uptime_shares: list[float] = field(default_factory=list)
     tracebacks: int = 0
     seconds: float = 0.0
 
@@ -92,6 +94,8 @@ class Outcome:
             f"{kills['forked']} forked; {kills['starting']} while it started), {kills['trainers']} of a trainer; "
             f"{kills['databases']} of the database; {self.tally.cut} requests cut, {self.tally.refused} refused for "
             f"want of the database; {self.seconds / 60:.1f} minutes",
+            f"{len(self.uptime_shares)} of {self.plan.kills} kills that were drawn, after "
+            f"{100 * fmean(self.uptime_shares or [1]):.0f} % of the uptime that was drawn",
             f"{'':22} acknowledged    found",
             *(f"{kind:22} {count:12} {findings.present[kind]:8}" for kind, count in findings.acknowledged.items()),
             f"{'all':22} {findings.acknowledged.total():12} {findings.present.total():8}",
@@ -121,11 +125,14 @@ def run(plan: Plan, folder: Path, base: Path, postgres: PostgresServer | None = 
         data = prepare(client, hook, plan.epochs)
         checker = Checker(client, ledger, reference(data, client))
         stop = threading.Event()
-        threads = _clients(plan, lives.url, outcome.tally, ledger, data, stop)
-        for number, kill in enumerate(Kill.draw(plan), 1):
-            if time.monotonic() - start > 60 * plan.minutes:
+        threads = start_clients(plan, lives.url, outcome.tally, ledger, data, stop)
+        kills, end = Kill.draw(plan), start + 60 * plan.minutes
+        for number, kill in enumerate(kills, 1):
+            if time.monotonic() > end:
                 break
-            _carry_out(kill, lives, postgres, outcome)
+            share = _share_of_uptime(kills[number - 1 :], lives, end - time.monotonic())
+            outcome.uptime_shares.append(share)
+            _carry_out(replace(kill, after_s=share * kill.after_s), lives, postgres, outcome)
             if number % 20 == 0:
                 print(f"{number} kills, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
         if lives.life is None:
@@ -141,6 +148,17 @@ def run(plan: Plan, folder: Path, base: Path, postgres: PostgresServer | None = 
     outcome.tracebacks = lives.log.read_text(errors="replace").count("Traceback")
     outcome.seconds = time.monotonic() - start
     return outcome
+
+
+def _share_of_uptime(kills: list[Kill], lives: Lives, seconds: float) -> float:
+    """The share of the drawn uptimes for which there is time, where `kills` are left and `seconds` until the end.
+
+    A busy machine starts servers more slowly; its kills then follow sooner, so that there are as many.
+    """
+    startup_s = {fresh: lives.expected_startup_s(fresh=fresh) for fresh in (False, True)}
+    starting = sum(startup_s[kill.fresh] for kill in kills if not kill.during_startup and kill.victim != "trainer")
+    up = sum(kill.after_s for kill in kills)
+    return min(1.0, max(_SHORTEST_UPTIME, (seconds - starting) / up)) if up else 1.0
 
 
 def _carry_out(kill: Kill, lives: Lives, postgres: PostgresServer | None, outcome: Outcome) -> None:
@@ -202,7 +220,7 @@ def reference(data: TrainingData, client: RepeatingClient) -> str:
     return str(job["id"])
 
 
-def _clients(
+def start_clients(
     plan: Plan, url: str, tally: Tally, ledger: Ledger, data: TrainingData, stop: threading.Event
 ) -> list[threading.Thread]:
     """One that trains, and `plan.clients` for the rest; they end with `stop`, each after its request."""
