@@ -14,7 +14,7 @@ LINES = [
     {"runtime"},
     {"export", "migrate", "server", "worker"},
     {"lineage"},
-    {"catalogue", "evaluation", "event_texts", "generate", "inference", "store", "training", "webhooks"},
+    {"catalogue", "error_texts", "evaluation", "event_texts", "generate", "inference", "store", "training", "webhooks"},
     {"arch", "data", "native"},
     {"base_config", "plugins", "settings", "weights"},
     {"devices"},

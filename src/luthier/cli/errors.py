@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from luthier.cli.i18n import printable
+from luthier.error_texts import chinese_error
 from luthier.language import say
 from luthier.types.errors import RenamedSettingWarning
 
@@ -34,28 +35,6 @@ REMEDIES = {
     ),
     429: ("The server is busy or a rate limit is exceeded: try again later.", "服务器繁忙或超过速率限制：请稍后再试。"),
     500: ("See the server's log for details.", "详情见服务器的日志。"),
-}
-CHINESE_CODES = {
-    "model_not_found": "没有这个模型",
-    "invalid_api_key": "API 密钥不正确",
-    "context_length_exceeded": "超过了模型的上下文长度",
-    "insufficient_quota": "账户额度不足",
-    "rate_limit_exceeded": "超过速率限制",
-    "training_not_available": "该服务不再接受微调任务",
-    "unsupported_value": "不支持这个取值",
-    "unknown_parameter": "没有这个参数",
-    "missing_required_parameter": "缺少必填参数",
-}
-CHINESE_STATUSES = {
-    400: "请求无效",
-    401: "没有通过身份验证",
-    403: "没有权限",
-    404: "找不到所指的对象",
-    409: "与当前状态冲突",
-    413: "请求太大",
-    422: "请求无法处理",
-    429: "请求过多",
-    500: "服务器出错",
 }
 CHINESE_SETTING_ERRORS = {  # by pydantic's type of error
     "cpu_tier": "LUTHIER_CPU_TIER={limit}：这个 CPU 的层级有 {tiers}",
@@ -176,19 +155,11 @@ def translate_client_error(error: openai.OpenAIError, address: str) -> CliError:
 def _message(error: openai.APIStatusError, address: str) -> str:
     if isinstance(error.body, dict) and error.body.get("message"):
         message = str(error.body["message"])
-        param = error.body.get("param")
-        place = f"（{param}）" if param else ""
-        return say(message, f"{_chinese_lead(error)}{place}。服务器的原话：{message}")
+        return say(message, chinese_error(error.status_code, message, error.code, error.body.get("param")))
     return say(
         f"{address} returned status {error.status_code} without an error in OpenAI's format.",
         f"{address} 返回状态 {error.status_code}，且没有 OpenAI 格式的错误信息。",
     )
-
-
-def _chinese_lead(error: openai.APIStatusError) -> str:
-    """What the server's sentence, which is English on the wire, is about."""
-    status = 500 if error.status_code >= 500 else error.status_code
-    return CHINESE_CODES.get(str(error.code)) or CHINESE_STATUSES.get(status, f"服务器返回状态 {status}")
 
 
 def _remedy(error: openai.APIStatusError) -> str:

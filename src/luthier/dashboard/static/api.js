@@ -2,6 +2,8 @@
  * The API as the dashboard calls it. The key stays in this module's memory and is gone with the tab.
  */
 
+import { currentLanguage } from "./i18n.js";
+
 let apiKey = "";
 let onRefusedKey = () => {};
 
@@ -25,6 +27,12 @@ export function whenKeyIsRefused(act) {
   onRefusedKey = act;
 }
 
+/** The address of a path below `/v1`; `lang` asks for what the server writes, errors too, in Chinese. @param {string} path */
+function address(path) {
+  const language = currentLanguage() === "en" ? "" : `${path.includes("?") ? "&" : "?"}lang=${currentLanguage()}`;
+  return `/v1${path}${language}`;
+}
+
 /**
  * @param {string} path below `/v1`
  * @param {RequestInit} [options]
@@ -35,7 +43,7 @@ export async function request(path, options = {}) {
   if (apiKey) headers.set("authorization", `Bearer ${apiKey}`);
   let response;
   try {
-    response = await fetch(`/v1${path}`, { ...options, headers });
+    response = await fetch(address(path), { ...options, headers });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError(0, "");

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from luthier.server.generation.choice_stream import GeneratedChoice, Part
 from luthier.server.generation.request import GenerationRequest, RunningRequest
-from luthier.server.http.errors import as_api_error
+from luthier.server.http.errors import as_api_error, error_body
 from luthier.types.chat import StreamOptions, Usage
 from luthier.types.errors import RateLimitError
 
@@ -126,7 +126,7 @@ async def _events(
             yield _event(writer.empty_chunk() | {"usage": running.usage.model_dump()})
         yield "data: [DONE]\n\n"
     except Exception as error:
-        yield _event(as_api_error(error).body())
+        yield _event(error_body(as_api_error(error)))
 
 
 def _event(data: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.types import Receive, Scope, Send
 
+from luthier.server.http.errors import error_body
 from luthier.server.http.upstream_models import says_gone
 from luthier.server.model_resolver import SERVED_BY, ResolvedModel
 from luthier.server.state import State
@@ -160,4 +161,4 @@ async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
                 yield lines + newline
         yield partial_line
     except httpx.HTTPError as error:
-        yield f"\ndata: {json.dumps(_unreachable(error).body())}\n\n".encode()
+        yield f"\ndata: {json.dumps(error_body(_unreachable(error)))}\n\n".encode()

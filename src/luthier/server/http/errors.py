@@ -1,6 +1,7 @@
 """Exceptions as OpenAI's error body with four keys. An unexpected exception is logged and answered with status 500."""
 
 import logging
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -9,6 +10,8 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from luthier.error_texts import chinese_error
+from luthier.language import of_request
 from luthier.server.http.pydantic_errors import validation_error
 from luthier.store.sqlite_backend import is_damaged
 from luthier.store.storage_faults import storage_fault
@@ -49,7 +52,16 @@ def error_response(error: Exception, request: Request | None = None) -> JSONResp
         headers["retry-after"] = "1"
     if api_error.code in _PERMANENT_CODES:
         headers["x-should-retry"] = "false"
-    return JSONResponse(api_error.body(), api_error.status, headers)
+    return JSONResponse(error_body(api_error), api_error.status, headers)
+
+
+def error_body(error: APIError) -> dict[str, Any]:
+    """OpenAI's four keys, with the message in Chinese where the request asks for it."""
+    body = error.body()
+    if of_request.get() == "zh":
+        fields = body["error"]
+        fields["message"] = chinese_error(error.status, fields["message"], error.code, error.param)
+    return body
 
 
 def as_api_error(error: Exception, request: Request | None = None) -> APIError:

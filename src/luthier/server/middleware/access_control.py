@@ -7,11 +7,12 @@ another address, for another host (DNS rebinding) or from another origin are ref
 import time
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.inference.scheduling.fairness import fairness_key
+from luthier.language import Language, of_request
 from luthier.server.http.auth import INTERNAL_CALLER, authenticate
 from luthier.server.http.body_limits import body_limit_bytes
 from luthier.server.http.errors import error_response
@@ -59,6 +60,7 @@ class AccessControl:
                 headers["openai-version"] = "2020-10-01"
             await send(message)
 
+        of_request.set(_language(scope))
         try:
             caller = scope.get(INTERNAL_CALLER) or self._caller(HTTPConnection(scope))
             fairness_key.set(self._fairness_key(scope))
@@ -152,6 +154,12 @@ class AccessControl:
 
     def _body_limit_bytes(self, scope: Scope) -> int:
         return body_limit_bytes(scope["path"], self._settings.max_file_bytes)
+
+
+def _language(scope: Scope) -> Language | None:
+    """Chinese where the query has `lang=zh`."""
+    query = scope["query_string"]
+    return "zh" if b"lang=zh" in query and QueryParams(query).get("lang") == "zh" else None
 
 
 def _check_headers_size(scope: Scope) -> None:

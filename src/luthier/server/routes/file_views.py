@@ -6,7 +6,7 @@ Every route here reads the whole file, so files are limited in size, and few are
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal, TypeVar
+from typing import IO, Annotated, Any, TypeVar
 
 import anyio
 from fastapi import APIRouter, Query
@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query
 from luthier.data.findings import FindingError, Report
 from luthier.data.findings.names import finding_name
 from luthier.data.rendering.renderer import Renderer
+from luthier.language import Language, of_request
 from luthier.server import file_inspection
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.model_loader import load_renderer
@@ -25,7 +26,6 @@ from luthier.types.files import FileObject
 
 router = APIRouter(prefix="/v1/luthier/files", tags=["luthier"], route_class=StrictRoute)
 MAX_BYTES = 64 * 2**20
-Language = Literal["en", "zh"]
 Result = TypeVar("Result")
 
 
@@ -92,7 +92,7 @@ async def split(file_id: str, body: SplitRequest, state: StateDep) -> FileSplit:
                     path, Path(folder), validation=body.validation, seed=body.seed
                 )
             except LuthierError as error:
-                raise BadRequestError(str(error), code="cannot_split") from error
+                raise BadRequestError(_sentence(error), code="cannot_split") from error
             return FileSplit(
                 training_file=_create(state, file, "train", train),
                 validation_file=_create(state, file, "valid", valid),
@@ -117,7 +117,7 @@ async def repair(file_id: str, state: StateDep, preview: bool = False, lang: Lan
             try:
                 repairs = file_inspection.repair(path, target, method)
             except FindingError as error:
-                raise BadRequestError(str(error), code="cannot_repair") from error
+                raise BadRequestError(_sentence(error), code="cannot_repair") from error
             has_copy = target.stat().st_size > 0 and not preview
             copy = _create(state, file, "repaired", target) if has_copy else None
         return FileRepair(
@@ -136,6 +136,13 @@ async def repair(file_id: str, state: StateDep, preview: bool = False, lang: Lan
 
 async def _reading(state: State, read: Callable[[], Result]) -> Result:
     return await anyio.to_thread.run_sync(read, limiter=state.app.file_threads)
+
+
+def _sentence(error: LuthierError) -> str:
+    """In Chinese where the request asks for it."""
+    if isinstance(error, FindingError) and of_request.get() == "zh":
+        return f"{error.finding.sentence('zh')}{error.finding.remedy('zh')}"
+    return str(error)
 
 
 def _path(state: State, file_id: str) -> Path:

@@ -41,14 +41,14 @@ export function FilePage({ id, query }) {
   const [filter, setFilter] = useState(query.get("findings") === "1" ? ANY_FINDING : "");
   const [asTokens, setAsTokens] = useState(false);
   const [mode, setMode] = useState("");
-  const lang = currentLanguage(), path = `/luthier/files/${encodeURIComponent(id)}`;
+  const path = `/luthier/files/${encodeURIComponent(id)}`;
   const { data: file, error } = usePolled(() => get(`/files/${encodeURIComponent(id)}`), [id]);
-  const { data: report, error: reportError } = usePolled(() => get(`${path}/report`, { lang }), [id, lang]);
+  const { data: report, error: reportError } = usePolled(() => get(`${path}/report`), [id, currentLanguage()]);
   const { data: estimate } = usePolled(() => get(`${path}/estimate`, { model: "gpt-4o-mini" }).catch(() => null), [id]);
   const { data: page, error: pageError } = usePolled(() => get(`${path}/examples`, {
-    offset, limit: PAGE, lang, findings_only: String(filter !== ""), code: filter === ANY_FINDING || !filter ? undefined : filter,
+    offset, limit: PAGE, findings_only: String(filter !== ""), code: filter === ANY_FINDING || !filter ? undefined : filter,
     model: asTokens ? "gpt-4o-mini" : undefined,
-  }), [id, lang, offset, filter, asTokens]);
+  }), [id, currentLanguage(), offset, filter, asTokens]);
   const [failure, attempt] = useAttempt();
   useTitle(file?.filename ?? t("files"));
   if (!file) return error ? html`<${ErrorBox} error=${error} />` : html`<${Loading} />`;
@@ -94,8 +94,7 @@ export function FilePage({ id, query }) {
 
 /** What a repair would change, before it is saved as a copy. @param {{ path: string }} props */
 function RepairCard({ path }) {
-  const lang = currentLanguage();
-  const { data, error } = usePolled(() => post(`${path}/repair?preview=true&lang=${lang}`), [path, lang]);
+  const { data, error } = usePolled(() => post(`${path}/repair?preview=true`), [path, currentLanguage()]);
   const [failure, attempt] = useAttempt();
   const saveCopy = () => attempt(async () => { location.hash = `#/file/${(await post(`${path}/repair`)).file.id}`; });
   if (!data) return error ? html`<${ErrorBox} error=${error} />` : html`<${Loading} />`;

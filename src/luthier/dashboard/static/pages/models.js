@@ -92,7 +92,7 @@ function Exports({ path, id, hasHubId }) {
   }, [path], live ? 2 : 0);
   const [failure, attempt] = useAttempt();
   const asksBaseId = to === "peft" && !hasHubId;
-  const start = (/** @type {Event} */ event) => { event.preventDefault(); attempt(async () => { await post(`${path}/exports?lang=${currentLanguage()}`, { to, ...(asksBaseId && { base_id: baseId.trim() }) }); reload(); }); };
+  const start = (/** @type {Event} */ event) => { event.preventDefault(); attempt(async () => { await post(`${path}/exports`, { to, ...(asksBaseId && { base_id: baseId.trim() }) }); reload(); }); };
   const drop = (/** @type {any} */ entry) => attempt(async () => {
     if (!confirm(t("confirmDelete", { name: `${entry.to} (${date(entry.created_at)})` }))) return;
     await remove(`${path}/exports/${entry.id}`);

@@ -20,8 +20,8 @@ export function NewJobPage({ query }) {
   const [note, setNote] = useState("");
   const { data: files, reload } = usePolled(() => get("/files", { purpose: "fine-tune", limit: 200 }), []);
   const { data: limits } = usePolled(() => get("/fine_tuning/model_limits"), []);
-  const lang = currentLanguage(), path = file && `/luthier/files/${file.id}`;
-  const { data: report, error: reportError } = usePolled(() => (path ? get(`${path}/report`, { lang }) : Promise.resolve(undefined)), [file?.id, lang]);
+  const path = file && `/luthier/files/${file.id}`;
+  const { data: report, error: reportError } = usePolled(() => (path ? get(`${path}/report`) : Promise.resolve(undefined)), [file?.id, currentLanguage()]);
   const { data: estimate, error: estimateError } = usePolled(() => (path ? get(`${path}/estimate`, { model, n_epochs: values.n_epochs || undefined }) : Promise.resolve(undefined)), [file?.id, model, values.n_epochs]);
   const asked = query.get("file");
   useEffect(() => { if (asked) get(`/files/${encodeURIComponent(asked)}`).then(setFile, setError); }, [asked]);
@@ -107,8 +107,7 @@ function Drop({ onFile }) {
 
 /** What the base model that a name stands for can do. @param {{ model: string }} props */
 function Abilities({ model }) {
-  const lang = currentLanguage();
-  const { data, error } = usePolled(() => get(`/luthier/models/${encodeURIComponent(model)}/abilities`, { lang }), [model, lang]);
+  const { data, error } = usePolled(() => get(`/luthier/models/${encodeURIComponent(model)}/abilities`), [model, currentLanguage()]);
   if (error instanceof ApiError && error.code === "base_model_unavailable") return html`<p class="muted">${t("baseNotHere")}</p>`;
   if (error || !data) return html`<${ErrorBox} error=${error} />`;
   if (data.unusable) return html`<div class="notice bad">${t("baseUnusable", { reason: data.unusable })}</div>`;
