@@ -3,13 +3,14 @@
     python benchmarks/dashboard.py              pages in Chromium, and CPU time of the server for each viewer
     python benchmarks/dashboard.py --no-browser  requests alone
 
-Prints one JSON document. A viewer sends what the open page sends: the list every 3 s, or a running job's status and
-curves every 2 s, its events every 3 s and its checkpoints every 5 s.
+Prints one JSON document. A viewer sends what the open page sends: the list every 3 s, or what is new of a job every
+2 s, while the job takes a step a second.
 """
 
 import argparse
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from sqlalchemy import create_engine, insert, update
+from sqlalchemy import create_engine, func, insert, select, update
 
 from luthier.runtime import LuthierServer
 from luthier.settings import Settings
@@ -73,37 +74,56 @@ def _metrics(job_id: str, step: int) -> dict[str, object]:
 def viewer(root: str, job_id: str | None, seconds: float, loaded: threading.Barrier) -> None:
     """Loads a page, of the list or of a job, and once all have sends the requests of an open one for `seconds`."""
     with httpx.Client(base_url=f"{root}/v1", timeout=60, trust_env=False) as http:
-        last = http.get(f"/luthier/jobs/{job_id}/metrics", params={"points": 1200}) if job_id else None
-        after = max((series["step"][-1] for series in last.json()["series"].values()), default=0) if last else 0
-        calls = [("/luthier/jobs?limit=50", 3.0)]
-        if job_id:
-            path = f"/luthier/jobs/{job_id}"
-            calls = [(path, 2.0), (f"{path}/metrics?points=1200&after={after}", 2.0), (f"{path}/events?limit=200", 3.0),
-                     (f"/fine_tuning/jobs/{job_id}/checkpoints?limit=100", 5.0)]  # fmt: skip
+        period = 2.0 if job_id else 3.0
+        query = _next_updates(http, job_id, {"points": 1200}) if job_id else {}
         loaded.wait()
-        ends_at = time.monotonic() + seconds
-        due = [(time.monotonic() + number * 0.3, path, period) for number, (path, period) in enumerate(calls)]
-        while time.monotonic() < ends_at:
-            due.sort()
-            at, path, period = due[0]
-            time.sleep(max(0.0, min(at, ends_at) - time.monotonic()))
-            http.get(path).raise_for_status()
-            due[0] = (at + period, path, period)
+        begun = time.monotonic()
+        due = begun + period * random.random()  # people open pages at any moment
+        while due < begun + seconds:
+            time.sleep(max(0.0, due - time.monotonic()))
+            if job_id:
+                query = _next_updates(http, job_id, query)
+            else:
+                http.get("/luthier/jobs?limit=50").raise_for_status()
+            due += period
 
 
-def view(root: str, job_id: str | None, viewers: int, seconds: float) -> None:
-    """That many viewers at once, in a process of their own, whose CPU time does not count."""
+def _next_updates(http: httpx.Client, job_id: str, query: dict[str, int | str]) -> dict[str, int | str]:
+    """Reads what is new of the job; the query for what is new after that."""
+    new = http.get(f"/luthier/jobs/{job_id}/updates", params=query).raise_for_status().json()
+    steps = [series["step"][-1] for series in new["series"].values()]
+    messages = [event["id"] for event in new["events"]]
+    return query | ({"after": max(steps)} if steps else {}) | ({"after_event": messages[-1]} if messages else {})
+
+
+def train(database: Path, job_id: str, stop: threading.Event) -> None:
+    """A step a second, as a worker of another process records it."""
+    engine = create_engine(f"sqlite:///{database}", connect_args={"timeout": 60})
+    with engine.begin() as connection:
+        step = connection.scalar(select(func.max(events.c.step)).where(events.c.job_id == job_id)) or 0
+    while not stop.wait(1):
+        step += 1
+        with engine.begin() as connection:
+            connection.execute(insert(events), [_metrics(job_id, step)])
+    engine.dispose()
+
+
+def view(root: str, job_id: str | None, database: Path, viewers: int, seconds: float) -> None:
+    """That many viewers at once and a trainer, in a process of their own, whose CPU time does not count."""
     loaded = threading.Barrier(viewers, action=lambda: print("loaded", flush=True))
     threads = [threading.Thread(target=viewer, args=(root, job_id, seconds, loaded)) for _ in range(viewers)]
-    for thread in threads:
+    stop = threading.Event()
+    trainer = threading.Thread(target=train, args=(database, job_id, stop)) if job_id else None
+    for thread in [*threads, *([trainer] if trainer else [])]:
         thread.start()
     for thread in threads:
         thread.join()
+    stop.set()
 
 
-def share_per_viewer(root: str, job_id: str | None, viewers: int, seconds: float) -> float:
+def share_per_viewer(root: str, job_id: str | None, database: Path, viewers: int, seconds: float) -> float:
     """The CPU time that this process, which holds the server, takes for one viewer, as a share of a core."""
-    command = [sys.executable, __file__, "--view", root, job_id or "", "--viewers", str(viewers)]
+    command = [sys.executable, __file__, "--view", root, job_id or "", str(database), "--viewers", str(viewers)]
     process = subprocess.Popen([*command, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()  # every viewer has loaded its page whole
@@ -126,7 +146,8 @@ def requests(root: str, job_id: str) -> dict[str, float]:
         "groups": "/luthier/jobs/groups?by=team",
         "curves": f"/luthier/jobs/{job_id}/metrics?points=1200",
         "zoom": f"/luthier/jobs/{job_id}/metrics?points=1200&after=50000&until=51200",
-        "increment": f"/luthier/jobs/{job_id}/metrics?points=1200&after={STEPS - 1}",
+        "whole": f"/luthier/jobs/{job_id}/updates?points=1200",
+        "updates": f"/luthier/jobs/{job_id}/updates?points=1200&after={STEPS - 1}",
     }
     with httpx.Client(base_url=f"{root}/v1", timeout=60, trust_env=False) as http:
         http.get("/models")
@@ -171,21 +192,22 @@ def main() -> None:
     parser.add_argument("--viewers", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement of viewers")
     parser.add_argument("--no-browser", action="store_true")
-    parser.add_argument("--view", nargs=2, help=argparse.SUPPRESS)  # the process of the viewers
+    parser.add_argument("--view", nargs=3, help=argparse.SUPPRESS)  # the process of the viewers
     options = parser.parse_args()
     if options.view:
-        view(options.view[0], options.view[1] or None, options.viewers, options.seconds)
+        root, job_id, database = options.view
+        view(root, job_id or None, Path(database), options.viewers, options.seconds)
         return
     with tempfile.TemporaryDirectory() as folder:
         job_id = fill(Path(folder))
         with LuthierServer(Settings(host="127.0.0.1", port=0, data=Path(folder), worker=False)) as server:
-            root = server.endpoint.base_url.removesuffix("/v1")
+            root, database = server.endpoint.base_url.removesuffix("/v1"), Path(folder) / "luthier.db"
             result = {
                 "jobs": JOBS, "steps": STEPS, "viewers": options.viewers, "load": os.getloadavg()[0],
                 "requests_s": requests(root, job_id),
                 "pages": None if options.no_browser else pages(root, job_id),
                 "core_per_viewer": {
-                    name: round(share_per_viewer(root, of, options.viewers, options.seconds), 5)
+                    name: round(share_per_viewer(root, of, database, options.viewers, options.seconds), 5)
                     for name, of in (("list", None), ("job", job_id))
                 },
             }  # fmt: skip

@@ -85,7 +85,8 @@ class Jobs(QueuePart):
         """Events without metrics, the oldest first. Raises NotFoundError."""
         with self._database.read() as connection:
             self._find(connection, job_id)
-            query = select(events).where(events.c.job_id == job_id, events.c.type == "message")
+            # Messages have no step, and the index by step finds them without a look at every step of a long job.
+            query = select(events).where(events.c.job_id == job_id, events.c.step.is_(None), events.c.type == "message")
             return fetch_page(connection, query, events, job_event, limit=limit, after=after, ascending=True)
 
     def checkpoints(self, job_id: str, *, limit: int, after: str | None) -> Page[Checkpoint]:

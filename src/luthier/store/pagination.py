@@ -43,9 +43,11 @@ def fetch_page(
         cursor = connection.execute(select(seq, first.label("first")).where(table.c.id == after)).first()
         if cursor is None:
             raise unknown_cursor(after)
-        later_seq = seq > cursor.seq if ascending else seq < cursor.seq
-        later_first = first > cursor.first if ascending else first < cursor.first
-        query = query.where(or_(later_first, and_(first == cursor.first, later_seq)))
+        later = seq > cursor.seq if ascending else seq < cursor.seq
+        if order_by is not None:
+            later_first = order_by > cursor.first if ascending else order_by < cursor.first
+            later = or_(later_first, and_(order_by == cursor.first, later))
+        query = query.where(later)
     order = [column.asc() if ascending else column.desc() for column in (first, seq)]
     rows = connection.execute(query.order_by(*order).limit(limit + 1)).mappings().all()
     return Page([build(row) for row in rows[:limit]], len(rows) > limit)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from luthier.types.common import Request, Response
-from luthier.types.fine_tuning import FineTuningJob
+from luthier.types.fine_tuning import FineTuningJob, JobEvent
 from luthier.types.job_options import MAX_PRIORITY
 
 
@@ -67,6 +67,18 @@ class JobMetrics(Response):
     object: Literal["luthier.job.metrics"] = "luthier.job.metrics"
     job_id: str
     series: dict[str, MetricSeries]
+
+
+class JobUpdates(Response):
+    """What is new of a job since a step and an event: `view` as it is now, `series` as of `JobMetrics`, and `events`
+    without metrics, the oldest first. `has_more`: more events are left than the answer has room for.
+    """
+
+    object: Literal["luthier.job.updates"] = "luthier.job.updates"
+    view: JobView
+    series: dict[str, MetricSeries]
+    events: list[JobEvent]
+    has_more: bool
 
 
 class UpdateJobRequest(Request):

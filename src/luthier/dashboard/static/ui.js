@@ -45,7 +45,7 @@ export function Copy({ text }) {
  * Calls `load` now, again after `seconds` while the page is visible, and whenever `keys` change. When `seconds` becomes 0
  * it is called one last time, so that what ended meanwhile is there to its end.
  * @template Result
- * @param {() => Promise<Result>} load
+ * @param {(isCurrent: () => boolean) => Promise<Result>} load `isCurrent`: whether no later call has taken its place
  * @param {unknown[]} keys
  * @param {number} [seconds] 0: once
  * @returns {{ data: Result | undefined, error: Error | null, reload: () => void }}
@@ -67,7 +67,7 @@ export function usePolled(load, keys, seconds = 0) {
       }
       const isLast = !latest.current.seconds;
       try {
-        const data = await latest.current.load();
+        const data = await latest.current.load(() => alive);
         if (alive) setState({ data, error: null });
       } catch (error) {
         if (alive) setState((/** @type {any} */ before) => ({ data: before.data, error }));

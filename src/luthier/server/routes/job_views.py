@@ -1,10 +1,10 @@
 """`/v1/luthier/jobs`: jobs as a person watches and manages them: progress, queue, curves, names, groups, deletion."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from luthier.event_texts import chinese_event, chinese_failure
 from luthier.language import Language
@@ -14,6 +14,7 @@ from luthier.server.http.pagination import METADATA_PARAMETER, Limit, list_page,
 from luthier.server.model_resolver import display_name
 from luthier.server.state import State, StateDep
 from luthier.store import Job, JobSelection, Page
+from luthier.store.job_metrics import Series
 from luthier.store.job_priority import set_priority as change_priority
 from luthier.types.common import ListPage
 from luthier.types.fine_tuning import JobEvent, JobStatus
@@ -22,7 +23,9 @@ from luthier.types.job_views import (
     JobGroup,
     JobGroups,
     JobMetrics,
+    JobUpdates,
     JobView,
+    MetricSeries,
     QueuePlace,
     QueueReason,
     SetPriorityRequest,
@@ -31,6 +34,7 @@ from luthier.types.job_views import (
 
 router = APIRouter(prefix="/v1/luthier/jobs", tags=["luthier"], route_class=StrictRoute)
 _SPARKLINE_POINTS = 40
+_MAX_NEW_EVENTS = 200  # of one answer
 _UNFINISHED: tuple[JobStatus, ...] = ("validating_files", "queued", "running")
 _CONSIDERED_JOBS, _NAMED_JOBS = 1000, 5  # of the project: that may come first, and that a place names
 
@@ -111,7 +115,28 @@ def metrics(
     """The curves of the steps above `after` up to `until`, each with at most `points` points."""
     job = state.store.jobs.get(job_id)
     series = state.store.job_metrics.series(job.id, after=after, until=until, points=points)
-    return JobMetrics.model_validate({"job_id": job.id, "series": {name: asdict(of) for name, of in series.items()}})
+    return JobMetrics(job_id=job.id, series=_columns(series))
+
+
+@router.get("/{job_id}/updates", response_model=JobUpdates)
+def updates(
+    job_id: str,
+    state: StateDep,
+    points: Annotated[int, Query(ge=1, le=5000)] = 1000,
+    after: Annotated[int, Query(ge=0)] = 0,
+    after_event: str | None = None,
+    lang: Language = "en",
+) -> Response:
+    """What a page that watches a job reads every few seconds, in one request: the job, the curves of the steps above
+    `after`, and the events after `after_event`.
+    """
+    job = state.store.jobs.get(job_id)
+    (view,) = _views(state, [job], lang, points=1)
+    series = state.store.job_metrics.series(job.id, after=after, points=points)
+    page = _messages(state, job_id, _MAX_NEW_EVENTS, after_event, lang)
+    new = JobUpdates(view=view, series=_columns(series), events=page.data, has_more=page.has_more)
+    # FastAPI would validate all of it a second time, which is most of what an answer without news costs.
+    return Response(new.model_dump_json(), media_type="application/json")
 
 
 @router.get("/{job_id}/events")
@@ -119,11 +144,19 @@ def list_events(
     job_id: str, state: StateDep, limit: Limit = 100, after: str | None = None, lang: Language = "en"
 ) -> ListPage[JobEvent]:
     """Events without metrics, the oldest first, so that `after` the last known one come the new ones."""
+    return list_page(_messages(state, job_id, limit, after, lang))
+
+
+def _messages(state: State, job_id: str, limit: int, after: str | None, lang: Language) -> Page[JobEvent]:
     page = state.store.jobs.messages(job_id, limit=limit, after=after)
-    if lang == "zh":
-        events = [event.model_copy(update={"message": chinese_event(event.message)}) for event in page.data]
-        page = Page(events, page.has_more)
-    return list_page(page)
+    if lang == "en":
+        return page
+    events = [event.model_copy(update={"message": chinese_event(event.message)}) for event in page.data]
+    return Page(events, page.has_more)
+
+
+def _columns(series: Mapping[str, Series]) -> dict[str, MetricSeries]:
+    return {name: MetricSeries(**vars(columns)) for name, columns in series.items()}
 
 
 def _views(state: State, jobs: Sequence[Job], lang: Language, points: int = _SPARKLINE_POINTS) -> list[JobView]:

@@ -1,30 +1,16 @@
 /** A job: what it does, how it learns, what it left. */
 
-import { html, useEffect, useRef, useState } from "../preact.js";
+import { html, useEffect, useState } from "../preact.js";
 import { download, get, post, request, save } from "../api.js";
 import { clock, currentLanguage, date, number, t } from "../i18n.js";
 import { Bar, Copy, ErrorBox, Loading, Status, useAttempt, usePolled, useTitle } from "../ui.js";
 import { Finding } from "./file.js";
-import { Curves, useMetrics } from "./job_curves.js";
+import { Curves } from "./job_curves.js";
+import { useJob } from "./job_updates.js";
 import { deleteJob, jobName, queueText, renameJob, timeText } from "./jobs.js";
 
 const FINAL = ["succeeded", "failed", "cancelled"];
 const SHOWN_FINDINGS = 3;
-
-/** Messages of a job, the newest first; only new ones are fetched. @param {string} id @param {boolean} live */
-function useMessages(id, live) {
-  const known = useRef(/** @type {any[]} */ ([]));
-  useEffect(() => { known.current = []; }, [id, currentLanguage()]);
-  const { data } = usePolled(async () => {
-    for (;;) {
-      const page = await get(`/luthier/jobs/${id}/events`, { after: known.current[0]?.id, limit: 200, lang: currentLanguage() });
-      const ids = new Set(known.current.map((event) => event.id));  // a second run of this effect may have been faster
-      known.current = [...page.data.filter((/** @type {any} */ event) => !ids.has(event.id)).reverse(), ...known.current];
-      if (!page.has_more) return known.current;
-    }
-  }, [id, currentLanguage()], live ? 3 : 0);
-  return data ?? [];
-}
 
 /** The checkpoint with the lowest full validation loss. @param {any[]} checkpoints */
 function bestOf(checkpoints) {
@@ -44,23 +30,22 @@ function RisingNotice({ full }) {
 /** @param {{ id: string }} props */
 export function JobPage({ id }) {
   const [live, setLive] = useState(true);
-  const { data: view, error, reload } = usePolled(() => get(`/luthier/jobs/${encodeURIComponent(id)}`, { lang: currentLanguage() }), [id, currentLanguage()], live ? 2 : 0);
-  const { data: checkpoints } = usePolled(() => get(`/fine_tuning/jobs/${encodeURIComponent(id)}/checkpoints`, { limit: 100 }), [id], live ? 5 : 0);
-  const metrics = useMetrics(id, live);
-  const messages = useMessages(id, live);
+  const { data, error, reload } = useJob(id, live);
+  const view = data?.view, newest = data?.messages[0]?.id;  // a message tells of each checkpoint
+  const { data: checkpoints } = usePolled(async () => (view ? get(`/fine_tuning/jobs/${encodeURIComponent(id)}/checkpoints`, { limit: 100 }) : null), [id, newest, Boolean(view)]);
   useTitle(view ? jobName(view) : t("job"));
   const status = view?.job.status;
   useEffect(() => { if (FINAL.includes(status)) setLive(false); }, [status]);
-  if (!view) return error ? html`<${ErrorBox} error=${error} onRetry=${reload} />` : html`<${Loading} />`;
-  const { job } = view;
+  if (!data) return error ? html`<${ErrorBox} error=${error} onRetry=${reload} />` : html`<${Loading} />`;
+  const { series, messages } = data, { job } = view;
   const best = bestOf([...(checkpoints?.data ?? [])]);
   return html`<p class="crumbs"><a href="#/jobs">${t("jobs")}</a></p>
     <div class="head"><h1>${jobName(view)} <${Status} status=${job.status} /></h1><${Actions} view=${view} onDone=${reload} /></div>
     <p class="muted id">${job.id} <${Copy} text=${job.id} /></p>
     <${ErrorBox} error=${error} onRetry=${reload} />
     <${State} view=${view} />
-    <section class="card"><${Curves} metrics=${metrics} checkpoints=${checkpoints?.data ?? []} best=${best} view=${view} /></section>
-    <${RisingNotice} full=${metrics?.full_valid_loss} />
+    <section class="card"><${Curves} series=${series} checkpoints=${checkpoints?.data ?? []} best=${best} view=${view} /></section>
+    <${RisingNotice} full=${series.full_valid_loss} />
     ${best && html`<div class="notice">${t("bestCheckpoint", { step: best.step_number, loss: best.metrics.full_valid_loss.toFixed(4) })} <${ModelLinks} model=${best.fine_tuned_model_checkpoint} /></div>`}
     <div class="columns">
       <section class="card"><h2>${t("checkpoints")}</h2><${Checkpoints} checkpoints=${checkpoints?.data ?? []} best=${best} isOver=${!live} /></section>
@@ -93,13 +78,13 @@ function State({ view }) {
 /** What went wrong, on which line, and what helps. @param {{ view: any }} props */
 function Failure({ view: { job, failure } }) {
   const isOfFile = /file/.test(`${job.error?.param} ${job.error?.code}`);
-  const fileId = job.error?.param === "validation_file" ? job.validation_file : job.training_file, lang = currentLanguage();
+  const fileId = job.error?.param === "validation_file" ? job.validation_file : job.training_file;
   const { data } = usePolled(async () => {
     if (!isOfFile) return null;
     const path = encodeURIComponent(fileId);
-    const [file, report] = await Promise.all([get(`/files/${path}`), get(`/luthier/files/${path}/report`, { lang })]);
+    const [file, report] = await Promise.all([get(`/files/${path}`), get(`/luthier/files/${path}/report`)]);
     return { file, errors: report.findings.filter((/** @type {any} */ finding) => finding.severity === "error") };
-  }, [fileId, isOfFile, lang]);
+  }, [fileId, isOfFile, currentLanguage()]);
   return html`<div class="notice bad"><strong>${t("failure")}</strong><p class="message">${failure}</p>
     ${data && html`<p class="strong">${data.file.filename}</p>
       ${data.errors.slice(0, SHOWN_FINDINGS).map((/** @type {any} */ finding) => html`<${Finding} finding=${finding} />`)}`}

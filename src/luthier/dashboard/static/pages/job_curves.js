@@ -1,61 +1,22 @@
 /** The curves of a job, alone or beside those of other jobs, with what their settings differ in. */
 
-import { html, useEffect, useMemo, useRef, useState } from "../preact.js";
+import { html, useMemo, useState } from "../preact.js";
 import { get } from "../api.js";
 import { t } from "../i18n.js";
-import { Loading, usePolled } from "../ui.js";
+import { usePolled } from "../ui.js";
 import { Chart } from "../chart.js";
+import { POINTS } from "./job_updates.js";
 import { jobName } from "./jobs.js";
 
-const POINTS = 1200;
 const MAX_OVERLAID = 5;
 const COLORS = ["#2563eb", "#d97706", "#059669"];
 const OTHER_COLORS = ["#9333ea", "#dc2626", "#0891b2", "#4d7c0f", "#be185d"];
 const DASHES = [[6, 4], [2, 3], undefined];
 const LOSSES = ["train_loss", "valid_loss", "full_valid_loss"];
 const ACCURACIES = ["train_mean_token_accuracy", "valid_mean_token_accuracy", "full_valid_mean_token_accuracy"];
-/** @type {Metrics} */
-const NO_METRICS = {};
 const COLUMNS = ["step", "value", "minimum", "maximum"];
 
-/** @typedef {Record<string, Record<string, number[]>>} Metrics columns by metric */
-
-/**
- * The curves of a job: all of them once, then what is new; all of them again when they have twice the points.
- * @param {string} id @param {boolean} live @returns {Metrics | undefined} undefined until they are read
- */
-export function useMetrics(id, live) {
-  const known = useRef(/** @type {any} */ ({ series: {}, last: 0, size: 0 }));
-  useEffect(() => { known.current = { series: {}, last: 0, size: 0 }; }, [id]);
-  const { data } = usePolled(async () => {
-    const before = known.current;
-    const whole = before.size > 2 * POINTS;
-    const { series } = await get(`/luthier/jobs/${id}/metrics`, { points: POINTS, after: whole ? 0 : before.last });
-    // A second run of this effect may have been faster: its points must not be added twice.
-    if (known.current === before) known.current = summary(whole ? series : joined(before.series, series));
-    return known.current.series;
-  }, [id], live ? 2 : 0);
-  return data;
-}
-
-/** @param {Metrics} series */
-function summary(series) {
-  const columns = Object.values(series);
-  return {
-    series,
-    last: Math.max(0, ...columns.map((column) => column.step[column.step.length - 1])),
-    size: Math.max(0, ...columns.map((column) => column.step.length)),
-  };
-}
-
-/** @param {Metrics} before @param {Metrics} added @returns {Metrics} */
-function joined(before, added) {
-  const names = new Set([...Object.keys(before), ...Object.keys(added)]);
-  return Object.fromEntries([...names].map((name) => {
-    if (!added[name]) return [name, before[name]];
-    return [name, Object.fromEntries(COLUMNS.map((column) => [column, [...(before[name]?.[column] ?? []), ...added[name][column]]]))];
-  }));
-}
+/** @typedef {import("./job_updates.js").Metrics} Metrics */
 
 /** The whole run, with every step of a part of it. @param {Metrics} whole @param {Metrics} part @param {[number, number]} range */
 function refined(whole, part, [first, last]) {
@@ -95,9 +56,8 @@ function curvesOf(series, names, other, prefix) {
   }] : []));
 }
 
-/** @param {{ metrics: Metrics | undefined, checkpoints: any[], best: any, view: any }} props `metrics`: undefined until they are read */
-export function Curves({ metrics, checkpoints, best, view }) {
-  const series = metrics ?? NO_METRICS;
+/** @param {{ series: Metrics, checkpoints: any[], best: any, view: any }} props */
+export function Curves({ series, checkpoints, best, view }) {
   const [names, setNames] = useState(LOSSES);
   const [smoothing, setSmoothing] = useState(0);
   const [logX, setLogX] = useState(false);
@@ -145,8 +105,8 @@ export function Curves({ metrics, checkpoints, best, view }) {
         onClick=${() => setOthers(others.filter(({ id }) => id !== other.id))}>${jobName(other)} ×</button>`)}</div>
     ${curves.length ? html`<${Chart} curves=${curves} smoothing=${smoothing} logX=${logX} logY=${logY} marks=${marks} zoomKey=${zoomKey}
         range=${range} onRange=${setRange} />
-      <p class="muted hint">${t("zoomHint")}</p>` : !metrics ? html`<${Loading} />`
-        : html`<p class="empty">${t(hasCurve ? "notRecorded" : view.job.finished_at ? "noStep" : "noCurve")}</p>`}
+      <p class="muted hint">${t("zoomHint")}</p>`
+      : html`<p class="empty">${t(hasCurve ? "notRecorded" : view.job.finished_at ? "noStep" : "noCurve")}</p>`}
     ${others.length > 0 && html`<${Differences} views=${[view, ...others]} />`}`;
 }
 
